@@ -1,0 +1,5 @@
+//! Where examples come from, and in which order a slot draws them.
+
+mod examples;
+
+pub use examples::Examples;

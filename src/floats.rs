@@ -1,0 +1,96 @@
+//! Reference-counted, immutable buffers of `f32`: what gradients and versions travel in.
+//!
+//! Cloning one copies no floats, so a version is broadcast to any number of workers for free.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+/// A flat, immutable `f32` buffer, shared by reference count.
+#[derive(Clone, Default)]
+pub struct Floats(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    values: Vec<f32>,
+    checksum: OnceLock<u32>,
+}
+
+impl Floats {
+    /// The elements as bytes, little-endian, in place (no copy).
+    #[must_use]
+    #[cfg(target_endian = "little")]
+    pub fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0.values)
+    }
+
+    /// The CRC32C of [`Self::as_bytes`]; computed once for all who share the buffer.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        *self.0.checksum.get_or_init(|| crc32c::crc32c(self.as_bytes()))
+    }
+
+    /// Whether both are one and the same buffer in memory.
+    #[must_use]
+    pub fn same_buffer(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The buffer itself, to be written again, if nobody else holds it; otherwise `None`.
+    #[must_use]
+    pub fn reclaim(self) -> Option<Vec<f32>> {
+        Arc::try_unwrap(self.0).ok().map(|inner| inner.values)
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("tensors travel as little-endian bytes in place; a big-endian host is not supported");
+
+impl From<Vec<f32>> for Floats {
+    fn from(values: Vec<f32>) -> Self {
+        Self(Arc::new(Inner { values, checksum: OnceLock::new() }))
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0.values
+    }
+}
+
+/// Equal to the bit: `0.0` is not `-0.0`, and a NaN equals itself.
+impl PartialEq for Floats {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_buffer(other) || self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Floats {}
+
+impl fmt::Debug for Floats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Floats({} values, crc {:08x})", self.len(), self.checksum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equality_is_of_bits() {
+        assert_ne!(Floats::from(vec![0.0]), Floats::from(vec![-0.0]));
+        assert_eq!(Floats::from(vec![f32::NAN]), Floats::from(vec![f32::NAN]));
+    }
+
+    #[test]
+    fn a_clone_shares_the_buffer_and_holds_it() {
+        let a = Floats::from(vec![1.0, 2.0]);
+        let b = a.clone();
+        assert!(a.same_buffer(&b));
+        assert_eq!(a.reclaim(), None);
+        assert_eq!(b.reclaim(), Some(vec![1.0, 2.0]));
+    }
+}

@@ -1,0 +1,132 @@
+//! The names of things: tasks, steps, slots, lives.
+//!
+//! Every number that crosses a function has a type of its own, so that a slot is never a step.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One of the two jobs of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Job {
+    /// A parameter server: holds one shard of every variable and applies the updates.
+    Ps,
+    /// A worker: computes gradients. Worker 0 is the chief.
+    Worker,
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ps => "ps",
+            Self::Worker => "worker",
+        })
+    }
+}
+
+/// A task: one process of the cluster, as `ClusterSpec` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    /// The job it belongs to.
+    pub job: Job,
+    /// Its number within the job, from 0.
+    pub index: u32,
+}
+
+impl TaskId {
+    /// Worker 0: starts the cluster's state, saves checkpoints, records losses.
+    pub const CHIEF: Self = Self::worker(0);
+    /// Ps 0: keeps the global step, issues the tokens, chooses the slots when R < N.
+    pub const PS_ZERO: Self = Self::ps(0);
+
+    /// Ps number `index`.
+    #[must_use]
+    pub const fn ps(index: u32) -> Self {
+        Self { job: Job::Ps, index }
+    }
+
+    /// Worker number `index`.
+    #[must_use]
+    pub const fn worker(index: u32) -> Self {
+        Self { job: Job::Worker, index }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.job, self.index)
+    }
+}
+
+/// `global_step`: the number of updates made, and so the version of the parameters.
+/// Update k makes version k + 1 out of version k.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Step(pub u64);
+
+impl Step {
+    /// The step after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One unit of work in a step: the gradient of batch(seed, slot, step) at that step's version.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Slot(pub u32);
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of a task. A restart has a larger one; the host supplies it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of the cluster's state. A rollback starts a larger one, and fences the old.
+///
+/// Two chiefs can never open the same generation: its opener's incarnation is part of it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Generation {
+    /// Counts the lives of the state.
+    pub number: u64,
+    /// The incarnation of the chief that opened it.
+    pub opener: Incarnation,
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
+}
+
+/// One connection between two tasks, as this end's host numbers it.
+/// A task that connects again is on another link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkId(pub u64);

@@ -1,0 +1,24 @@
+//! Synchronous parameter-server training whose loss trajectory is a pure function of its
+//! training configuration: not of timing, faults, threads, placement, transport or CPU.
+//!
+//! `docs/ARCHITECTURE.md` has the map. In short: [`protocol`] decides, [`model`] computes,
+//! [`wire`] encodes, [`host`] runs one loop over traits, and [`tcp`] is those traits in production.
+
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod floats;
+pub mod host;
+pub mod ids;
+pub mod losses;
+pub mod model;
+pub mod protocol;
+pub mod random;
+pub mod tcp;
+pub mod time;
+pub mod wire;
+
+pub use floats::Floats;
+pub use ids::{Generation, Incarnation, Job, LinkId, Slot, Step, TaskId};
+pub use time::Moment;

@@ -1,0 +1,276 @@
+//! What tasks say to each other. `docs/protocol.md` states who may send what, when, and why.
+//!
+//! Tensors are fields like any other here; how they travel is `wire`'s business.
+
+use serde::{Deserialize, Serialize};
+
+use crate::floats::Floats;
+use crate::ids::{Generation, Incarnation, Slot, Step, TaskId};
+use crate::protocol::failure::Failure;
+use crate::protocol::settings::Settings;
+
+/// The version of the messages and their encoding. Tasks of different versions refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// One shard's state at one version: everything that an update reads and writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardState {
+    /// The shard's parameters, flat, in the order of its layout.
+    pub parameters: Floats,
+    /// What the optimizer and the moving average keep beside them: buffers of the same length,
+    /// in the order that the update rule documents. Empty for plain gradient descent.
+    pub auxiliary: Vec<Floats>,
+}
+
+/// What one update used: the slots in ascending order, each with the loss of its batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateRecord {
+    /// The generation in which it was made.
+    pub generation: Generation,
+    /// The update's step k: it made version k + 1 out of version k.
+    pub step: Step,
+    /// Exactly `replicas_to_aggregate` slots and losses, ascending by slot.
+    pub losses: Vec<(Slot, f32)>,
+}
+
+/// The first message on every link, from the end that connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub version: u32,
+    /// Who is calling.
+    pub from: TaskId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// Who it believes it is calling: a permuted host list is found here.
+    pub to: TaskId,
+    /// Every setting that touches a number.
+    pub settings: Settings,
+    /// Digest of the training data, from those who hold any (workers).
+    pub data: Option<String>,
+}
+
+/// What became of a gradient that was not accepted as new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Rule 4: this identity was accepted before; the copy was ignored.
+    Duplicate,
+    /// Rule 5: computed from an older version than the shard's; counted and dropped.
+    Stale,
+    /// Rule 8: of an older generation; dropped.
+    Fenced,
+}
+
+/// A message between two tasks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Opens a session.
+    Hello(Hello),
+    /// Accepts a session.
+    Welcome {
+        /// The life of the task that was called.
+        incarnation: Incarnation,
+        /// Where its shard stands; `None` while it holds no state.
+        state: Option<(Generation, Step)>,
+    },
+    /// Declines a session; the sender closes the link after it.
+    Refused {
+        /// One line for the person who started the caller: what was wrong, and what to do.
+        reason: String,
+        /// Whether calling again later may help.
+        retry: bool,
+    },
+    /// Says that the sender lives, when it has had nothing else to say.
+    Heartbeat,
+
+    /// Worker to ps: send me the first version of at least this step.
+    Pull {
+        /// The generation in which `at_least` counts; in any other, the current version will do.
+        generation: Option<Generation>,
+        /// The oldest version of use.
+        at_least: Step,
+        /// From the chief: every update below this step is in its losses file.
+        recorded: Step,
+    },
+    /// Worker to ps: this shard's part of a gradient. It asks for the next version, too.
+    Push {
+        /// The generation of the version it was computed from.
+        generation: Generation,
+        /// That version.
+        step: Step,
+        /// Which unit of work it is.
+        slot: Slot,
+        /// The loss of the slot's batch.
+        loss: f32,
+        /// As in [`Message::Pull`].
+        recorded: Step,
+        /// The gradient of the shard's parameters, flat, in the order of its layout.
+        #[serde(skip)]
+        gradient: Floats,
+    },
+    /// Ps to worker: what became of a push that was not accepted as new.
+    PushReply {
+        /// As pushed.
+        generation: Generation,
+        /// As pushed.
+        step: Step,
+        /// As pushed.
+        slot: Slot,
+        /// What became of it.
+        verdict: Verdict,
+    },
+    /// Ps to worker: one shard's version.
+    Version {
+        /// Its generation.
+        generation: Generation,
+        /// The version.
+        step: Step,
+        /// From ps 0: the slots of this step that the worker may compute.
+        tokens: Vec<Slot>,
+        /// The slots of this step that the shard holds already, from any worker.
+        received: Vec<Slot>,
+        /// From ps 0 to the chief: the updates that the chief has yet to record, ascending.
+        updates: Vec<UpdateRecord>,
+        /// The shard's parameters, flat, in the order of its layout.
+        #[serde(skip)]
+        parameters: Floats,
+    },
+
+    /// Ps i to ps 0, when R < N: the slots of this step that shard i holds whole.
+    Received {
+        /// Their generation.
+        generation: Generation,
+        /// Their step.
+        step: Step,
+        /// In the order in which they came.
+        slots: Vec<Slot>,
+    },
+    /// Ps 0 to ps i, when R < N: the slots that update `step` uses.
+    Chosen {
+        /// Their generation.
+        generation: Generation,
+        /// Their step.
+        step: Step,
+        /// Exactly `replicas_to_aggregate`, ascending.
+        slots: Vec<Slot>,
+    },
+
+    /// Chief to ps: take this state, and forget any other.
+    Restore {
+        /// The generation that it opens.
+        generation: Generation,
+        /// The state's version.
+        step: Step,
+        /// The shard's whole state.
+        #[serde(skip)]
+        state: ShardState,
+    },
+    /// Ps to chief: the restored state is in place.
+    Restored {
+        /// As in [`Message::Restore`].
+        generation: Generation,
+    },
+    /// Chief to ps: send me your state as it is at exactly this version.
+    Capture {
+        /// The generation in which `at` counts.
+        generation: Generation,
+        /// The version to capture; the same on every shard.
+        at: Step,
+    },
+    /// Ps to chief: the state asked for.
+    Captured {
+        /// Its generation.
+        generation: Generation,
+        /// Its version.
+        step: Step,
+        /// The shard's whole state.
+        #[serde(skip)]
+        state: ShardState,
+    },
+    /// Ps to chief: that version is past; ask for a later one.
+    Missed {
+        /// As asked.
+        generation: Generation,
+        /// As asked.
+        at: Step,
+        /// Where the shard stands.
+        current: Step,
+    },
+
+    /// Chief to ps, and ps to workers: the last update is in a durable checkpoint; all may end.
+    Finished {
+        /// The generation that ended.
+        generation: Generation,
+    },
+    /// Worker to ps: I know that all is done, and leave.
+    Goodbye,
+    /// To everyone: the run cannot go on.
+    Abort(Failure),
+}
+
+impl Message {
+    /// Its kind, for traces and errors.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::Welcome { .. } => "welcome",
+            Self::Refused { .. } => "refused",
+            Self::Heartbeat => "heartbeat",
+            Self::Pull { .. } => "pull",
+            Self::Push { .. } => "push",
+            Self::PushReply { .. } => "push-reply",
+            Self::Version { .. } => "version",
+            Self::Received { .. } => "received",
+            Self::Chosen { .. } => "chosen",
+            Self::Restore { .. } => "restore",
+            Self::Restored { .. } => "restored",
+            Self::Capture { .. } => "capture",
+            Self::Captured { .. } => "captured",
+            Self::Missed { .. } => "missed",
+            Self::Finished { .. } => "finished",
+            Self::Goodbye => "goodbye",
+            Self::Abort(_) => "abort",
+        }
+    }
+
+    /// The tensors that travel behind the message, in order.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<&Floats> {
+        match self {
+            Self::Push { gradient, .. } => vec![gradient],
+            Self::Version { parameters, .. } => vec![parameters],
+            Self::Restore { state, .. } | Self::Captured { state, .. } => {
+                std::iter::once(&state.parameters).chain(&state.auxiliary).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Puts the tensors that travelled behind the message back in their places.
+    ///
+    /// # Errors
+    /// The number of tensors, if it does not fit the kind of message.
+    pub fn attach(&mut self, tensors: Vec<Floats>) -> Result<(), usize> {
+        let n_tensors = tensors.len();
+        let mut tensors = tensors.into_iter();
+        match (self, tensors.next()) {
+            (Self::Push { gradient: place, .. } | Self::Version { parameters: place, .. }, Some(first))
+                if n_tensors == 1 =>
+            {
+                *place = first;
+                Ok(())
+            }
+            (Self::Restore { state, .. } | Self::Captured { state, .. }, Some(parameters)) => {
+                *state = ShardState { parameters, auxiliary: tensors.collect() };
+                Ok(())
+            }
+            (
+                Self::Push { .. } | Self::Version { .. } | Self::Restore { .. } | Self::Captured { .. },
+                _,
+            )
+            | (_, Some(_)) => Err(n_tensors),
+            (_, None) => Ok(()),
+        }
+    }
+}

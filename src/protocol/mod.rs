@@ -1,0 +1,298 @@
+//! The participants as pure state machines. They decide everything, and touch nothing:
+//! no I/O, no clock, no thread, no entropy, no arithmetic on tensors.
+//!
+//! A node is fed [`Input`]s and answers with [`Effect`]s, whose order is the write-ahead rule.
+//! `docs/protocol.md` numbers the rules that code here cites.
+
+pub mod failure;
+pub mod message;
+pub mod settings;
+
+use std::sync::Arc;
+
+pub use failure::Failure;
+pub use message::{Hello, Message, PROTOCOL_VERSION, ShardState, UpdateRecord, Verdict};
+pub use settings::Settings;
+
+use crate::floats::Floats;
+use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
+use crate::time::Moment;
+
+/// A participant of the protocol.
+pub trait Node {
+    /// Takes one input, at `now`, and appends what is to be done about it to `out`, in order.
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>);
+
+    /// When it wants an [`Input::Wake`], if nothing else comes before.
+    fn deadline(&self) -> Option<Moment>;
+}
+
+/// What happens to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Its first input.
+    Start,
+    /// Something happened on the network.
+    Network(NetworkEvent),
+    /// A job is done.
+    Computed(Done),
+    /// The storage did what it was asked, or could not.
+    Stored(StorageEvent),
+    /// The deadline has come.
+    Wake,
+    /// A person or an engine wants this task to end.
+    Stop,
+}
+
+/// What a network tells its node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkEvent {
+    /// [`Effect::Connect`] succeeded.
+    Connected {
+        /// The new link.
+        link: LinkId,
+        /// The task that was called.
+        to: TaskId,
+    },
+    /// [`Effect::Connect`] failed.
+    ConnectFailed {
+        /// The task that was called.
+        to: TaskId,
+        /// Why, for a person.
+        why: String,
+    },
+    /// Somebody connected.
+    Accepted {
+        /// The new link.
+        link: LinkId,
+    },
+    /// A message came, whole and undamaged.
+    Received {
+        /// The link it came on.
+        link: LinkId,
+        /// The message.
+        message: Message,
+    },
+    /// Bytes of a long message are coming in: its sender lives.
+    Progress {
+        /// The link they come on.
+        link: LinkId,
+    },
+    /// The link is gone: closed or reset by the other end, or its bytes were damaged.
+    /// Never told of links that the node itself closed.
+    Closed {
+        /// The link.
+        link: LinkId,
+        /// Why, for a person.
+        why: String,
+    },
+}
+
+/// A computation, done elsewhere: what a simulator may make slow.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Job {
+    /// The loss and gradient of batch(seed, slot, step) at a whole version.
+    Gradient {
+        /// The version's generation.
+        generation: Generation,
+        /// The version.
+        step: Step,
+        /// Which unit of work.
+        slot: Slot,
+        /// The version's parameters, one buffer a shard.
+        parameters: Vec<Floats>,
+    },
+    /// Update `step` of one shard.
+    Update {
+        /// The state's generation.
+        generation: Generation,
+        /// The update's step: it makes version step + 1.
+        step: Step,
+        /// The shard's state at version `step`.
+        state: ShardState,
+        /// Exactly `replicas_to_aggregate` gradients, ascending by slot.
+        gradients: Vec<(Slot, Floats)>,
+    },
+}
+
+/// A [`Job`]'s result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// Of [`Job::Gradient`].
+    Gradient {
+        /// As in the job.
+        generation: Generation,
+        /// As in the job.
+        step: Step,
+        /// As in the job.
+        slot: Slot,
+        /// The loss of the batch.
+        loss: f32,
+        /// The gradient, one buffer a shard.
+        gradient: Vec<Floats>,
+    },
+    /// Of [`Job::Update`].
+    Update {
+        /// As in the job.
+        generation: Generation,
+        /// As in the job; the new state is of the version after it.
+        step: Step,
+        /// The shard's state at version step + 1.
+        state: ShardState,
+    },
+}
+
+/// The state of the whole cluster at one version (rule 7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The generation it was taken in.
+    pub generation: Generation,
+    /// The version.
+    pub step: Step,
+    /// One state a shard.
+    pub shards: Vec<ShardState>,
+}
+
+/// What a storage tells its node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StorageEvent {
+    /// Of [`Effect::Restore`]: the newest valid checkpoint, or the initial values.
+    Restored(Result<Arc<Snapshot>, String>),
+    /// Of [`Effect::Persist`]: the checkpoint of this step is durable, or why it is not.
+    Persisted {
+        /// The checkpoint's step.
+        step: Step,
+        /// Where it is, or why it could not be written.
+        result: Result<String, String>,
+    },
+}
+
+/// What a node wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Connect to a task; answered with `Connected` or `ConnectFailed`.
+    Connect {
+        /// The task to call.
+        to: TaskId,
+    },
+    /// Send a message; lost, without a word, if the link is gone.
+    Send {
+        /// The link to send on.
+        link: LinkId,
+        /// The message.
+        message: Message,
+    },
+    /// Close a link, after what was sent on it before has gone out.
+    Close {
+        /// The link.
+        link: LinkId,
+    },
+    /// Start a computation; answered with [`Input::Computed`].
+    Compute(Job),
+    /// Read the newest valid checkpoint, or else the initial values.
+    Restore,
+    /// Write a checkpoint; answered when it is durable.
+    Persist(Arc<Snapshot>),
+    /// Append an update to the losses; rows of its step or later, from a life before, go.
+    Record(UpdateRecord),
+    /// Tell whoever looks.
+    Report(Report),
+    /// The node is done, and takes no more inputs. What was sent before goes out first.
+    Halt(Outcome),
+}
+
+/// How a node ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Rule 10: all updates made, and the final checkpoint durable.
+    Finished,
+    /// Asked to stop, and did; `saved` is the step of the checkpoint it wrote on leaving, if any.
+    Stopped {
+        /// The step of the checkpoint that was written on leaving.
+        saved: Option<Step>,
+    },
+    /// It could not go on.
+    Failed(Failure),
+}
+
+/// What a node tells whoever looks. Nothing depends on it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// A session with a task is up.
+    PeerUp {
+        /// The task.
+        peer: TaskId,
+    },
+    /// A session with a task ended.
+    PeerDown {
+        /// The task.
+        peer: TaskId,
+        /// Why, for a person.
+        why: String,
+    },
+    /// Somebody who called was turned away.
+    TurnedAway {
+        /// Why, for a person.
+        why: String,
+    },
+    /// Rule 9: something has not come for too long.
+    Waiting {
+        /// For whom and what, for a person.
+        what: String,
+        /// For how long.
+        since_ms: u64,
+    },
+    /// A worker computed a gradient.
+    Computed {
+        /// The version it is of.
+        step: Step,
+        /// The unit of work.
+        slot: Slot,
+        /// The loss of its batch.
+        loss: f32,
+    },
+    /// A ps made a version.
+    Updated {
+        /// The generation.
+        generation: Generation,
+        /// The update's step.
+        step: Step,
+        /// The slots it used, ascending.
+        slots: Vec<Slot>,
+    },
+    /// A ps did not use a gradient.
+    Dropped {
+        /// The gradient's step.
+        step: Step,
+        /// The gradient's slot.
+        slot: Slot,
+        /// Whose it was.
+        worker: TaskId,
+        /// Why: as told to the worker, or `None` for a gradient that came whole but was not
+        /// among the first R.
+        verdict: Option<Verdict>,
+    },
+    /// The chief took up the cluster's state.
+    Adopted {
+        /// The generation.
+        generation: Generation,
+        /// The version at which it goes on.
+        step: Step,
+        /// Whether it restored the shards (rather than finding them alive).
+        restored: bool,
+    },
+    /// A checkpoint is durable.
+    Saved {
+        /// Its step.
+        step: Step,
+        /// Where it is.
+        path: String,
+    },
+    /// A checkpoint could not be written; training goes on.
+    SaveFailed {
+        /// Its step.
+        step: Step,
+        /// Why, for a person.
+        why: String,
+    },
+}

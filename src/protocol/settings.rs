@@ -1,0 +1,70 @@
+//! The settings that touch a number: all tasks of a cluster must have the same.
+
+use serde::{Deserialize, Serialize};
+
+/// Every setting that touches a number, as text, in a fixed order.
+/// Two tasks exchange theirs when they meet, so that a difference can name both values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    /// Adds a setting behind the others.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.0.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Keys and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The first setting in which `self` and `other` differ: its key, our value, their value.
+    #[must_use]
+    pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<Difference<'a>> {
+        const ABSENT: &str = "(absent)";
+        let value = |settings: &'a Self, key: &str| {
+            settings.iter().find(|(k, _)| *k == key).map_or(ABSENT, |(_, value)| value)
+        };
+        self.iter()
+            .chain(other.iter())
+            .map(|(key, _)| Difference { key, ours: value(self, key), theirs: value(other, key) })
+            .find(|difference| difference.ours != difference.theirs)
+    }
+}
+
+/// A setting in which two tasks differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference<'a> {
+    /// The setting.
+    pub key: &'a str,
+    /// Its value in the settings that were asked.
+    pub ours: &'a str,
+    /// Its value in the other ones.
+    pub theirs: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_both_values() {
+        let ours = Settings::default().with("seed", 1).with("batch_size", 100);
+        let theirs = Settings::default().with("seed", 1).with("batch_size", 64);
+        assert_eq!(
+            ours.first_difference(&theirs),
+            Some(Difference { key: "batch_size", ours: "100", theirs: "64" })
+        );
+        assert_eq!(ours.first_difference(&ours.clone()), None);
+    }
+
+    #[test]
+    fn a_setting_that_only_one_side_has_is_a_difference() {
+        let ours = Settings::default();
+        let theirs = Settings::default().with("order", "shuffled");
+        let found = ours.first_difference(&theirs).map(|d| (d.key, d.ours, d.theirs));
+        assert_eq!(found, Some(("order", "(absent)", "shuffled")));
+    }
+}

@@ -1,0 +1,95 @@
+//! Seeded random numbers: one independent ChaCha stream for each (seed, purpose, entity, index).
+//!
+//! Nobody shares a stream, so that drawing one number more in one place moves no other place.
+//! Only the raw ChaCha output of `rand_chacha` is used; how numbers are made of it is fixed here.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Purpose {
+    /// Initial values; entity: the variable's number.
+    InitialValues = 1,
+    /// The order of the training examples; entity: the slot (0 when shared), index: the epoch.
+    Permutation = 2,
+}
+
+/// A stream of random numbers.
+#[derive(Clone, Debug)]
+pub struct Stream(ChaCha8Rng);
+
+impl Stream {
+    /// The stream of (seed, purpose, entity, index): ChaCha8 under the key made of the four
+    /// numbers, little-endian, 64 bits each.
+    #[must_use]
+    pub fn new(seed: u64, purpose: Purpose, entity: u64, index: u64) -> Self {
+        let mut key = [0; 32];
+        for (place, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, entity, index]) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        Self(ChaCha8Rng::from_seed(key))
+    }
+
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// A number below `bound`, every one equally likely: Lemire's multiplication with rejection
+    /// ("Fast random integer generation in an interval", 2019).
+    ///
+    /// # Panics
+    /// If `bound` is 0: there is no such number.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        assert!(bound > 0, "no number is below 0");
+        let threshold = bound.wrapping_neg() % bound;
+        loop {
+            let product = u128::from(self.bits()) * u128::from(bound);
+            if product as u64 >= threshold {
+                return (product >> 64) as u64;
+            }
+        }
+    }
+
+    /// A multiple of 2^-53 in [0, 1), every one equally likely.
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_of_different_names_differ_and_of_one_name_agree() {
+        let first = |seed, entity, index| {
+            Stream::new(seed, Purpose::Permutation, entity, index).bits()
+        };
+        assert_eq!(first(1, 2, 3), first(1, 2, 3));
+        assert_ne!(first(1, 2, 3), first(2, 2, 3));
+        assert_ne!(first(1, 2, 3), first(1, 3, 3));
+        assert_ne!(first(1, 2, 3), first(1, 2, 4));
+    }
+
+    #[test]
+    fn the_raw_stream_is_chacha8_of_a_zero_key() {
+        // RFC 7539's block function with 8 rounds and an all-zero key and nonce, as in
+        // draft-strombergson-chacha-test-vectors-01, TC1: 3e00ef2f895f40d6...
+        let mut raw = ChaCha8Rng::from_seed([0; 32]);
+        assert_eq!(raw.next_u64().to_le_bytes(), [0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6]);
+    }
+
+    #[test]
+    fn below_is_uniform_over_a_small_bound() {
+        let mut stream = Stream::new(7, Purpose::Permutation, 0, 0);
+        let mut counts = [0u32; 6];
+        for _ in 0..60_000 {
+            counts[stream.below(6) as usize] += 1;
+        }
+        // Six standard deviations of a binomial(60000, 1/6) are 548.
+        assert!(counts.iter().all(|&n| n.abs_diff(10_000) < 548), "{counts:?}");
+    }
+}
