@@ -108,20 +108,46 @@ impl fmt::Display for Incarnation {
 
 /// One life of the cluster's state. A rollback starts a larger one, and fences the old.
 ///
-/// Two chiefs can never open the same generation: its opener's incarnation is part of it.
+/// Its opener comes first: what a later chief opens is larger than anything that an earlier one
+/// did, even if nobody is left who remembers the earlier one's numbers.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Generation {
-    /// Counts the lives of the state.
-    pub number: u64,
     /// The incarnation of the chief that opened it.
     pub opener: Incarnation,
+    /// Counts the lives of the state, for people: one more than any that the opener knew of.
+    pub number: u64,
 }
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.number.fmt(f)
+    }
+}
+
+/// A point in the history of the cluster's state: a version in a generation.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Cut {
+    /// The generation.
+    pub generation: Generation,
+    /// The version.
+    pub step: Step,
+}
+
+impl Cut {
+    /// The version after this one, in the same generation.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self { step: self.step.next(), ..self }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} of generation {}", self.step, self.generation)
     }
 }
 

@@ -20,5 +20,5 @@ pub mod time;
 pub mod wire;
 
 pub use floats::Floats;
-pub use ids::{Generation, Incarnation, Job, LinkId, Slot, Step, TaskId};
+pub use ids::{Cut, Generation, Incarnation, Job, LinkId, Slot, Step, TaskId};
 pub use time::Moment;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Slot, Step};
+use crate::ids::{Slot, Step, TaskId};
 
 /// Why a task, or the whole run, cannot go on. Shown to a person as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
@@ -19,6 +19,19 @@ pub enum Failure {
         slot: Slot,
         /// The loss, NaN or infinite.
         loss: f32,
+    },
+    /// Two computations of one gradient gave different bits.
+    #[error(
+        "the gradient of step {step}, slot {slot} was computed twice, with different bits: faulty \
+         hardware, another build, or other data on {worker}"
+    )]
+    Diverged {
+        /// The gradient's step.
+        step: Step,
+        /// The gradient's slot.
+        slot: Slot,
+        /// Who computed it the second time.
+        worker: TaskId,
     },
     /// Another task declined the session.
     #[error("{0}")]

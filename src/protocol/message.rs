@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::floats::Floats;
-use crate::ids::{Generation, Incarnation, Slot, Step, TaskId};
+use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::failure::Failure;
 use crate::protocol::settings::Settings;
 
@@ -61,6 +61,25 @@ pub enum Verdict {
     Fenced,
 }
 
+/// Which version a worker wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Want {
+    /// The first one that is not before this cut.
+    AtLeast(Cut),
+    /// This very one, if it is the shard's version or the one before; otherwise as `AtLeast`.
+    Exactly(Cut),
+}
+
+impl Want {
+    /// The oldest version that will do.
+    #[must_use]
+    pub const fn cut(self) -> Cut {
+        match self {
+            Self::AtLeast(cut) | Self::Exactly(cut) => cut,
+        }
+    }
+}
+
 /// A message between two tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
@@ -71,7 +90,7 @@ pub enum Message {
         /// The life of the task that was called.
         incarnation: Incarnation,
         /// Where its shard stands; `None` while it holds no state.
-        state: Option<(Generation, Step)>,
+        state: Option<Cut>,
     },
     /// Declines a session; the sender closes the link after it.
     Refused {
@@ -83,12 +102,10 @@ pub enum Message {
     /// Says that the sender lives, when it has had nothing else to say.
     Heartbeat,
 
-    /// Worker to ps: send me the first version of at least this step.
+    /// Worker to ps: send me a version.
     Pull {
-        /// The generation in which `at_least` counts; in any other, the current version will do.
-        generation: Option<Generation>,
-        /// The oldest version of use.
-        at_least: Step,
+        /// Which one.
+        want: Want,
         /// From the chief: every update below this step is in its losses file.
         recorded: Step,
     },
@@ -127,7 +144,7 @@ pub enum Message {
         step: Step,
         /// From ps 0: the slots of this step that the worker may compute.
         tokens: Vec<Slot>,
-        /// The slots of this step that the shard holds already, from any worker.
+        /// Those of the worker's slots that the shard holds already.
         received: Vec<Slot>,
         /// From ps 0 to the chief: the updates that the chief has yet to record, ascending.
         updates: Vec<UpdateRecord>,
@@ -255,9 +272,10 @@ impl Message {
         let n_tensors = tensors.len();
         let mut tensors = tensors.into_iter();
         match (self, tensors.next()) {
-            (Self::Push { gradient: place, .. } | Self::Version { parameters: place, .. }, Some(first))
-                if n_tensors == 1 =>
-            {
+            (
+                Self::Push { gradient: place, .. } | Self::Version { parameters: place, .. },
+                Some(first),
+            ) if n_tensors == 1 => {
                 *place = first;
                 Ok(())
             }
@@ -266,7 +284,10 @@ impl Message {
                 Ok(())
             }
             (
-                Self::Push { .. } | Self::Version { .. } | Self::Restore { .. } | Self::Captured { .. },
+                Self::Push { .. }
+                | Self::Version { .. }
+                | Self::Restore { .. }
+                | Self::Captured { .. },
                 _,
             )
             | (_, Some(_)) => Err(n_tensors),

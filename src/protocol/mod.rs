@@ -4,15 +4,24 @@
 //! A node is fed [`Input`]s and answers with [`Effect`]s, whose order is the write-ahead rule.
 //! `docs/protocol.md` numbers the rules that code here cites.
 
+pub mod config;
 pub mod failure;
+mod links;
 pub mod message;
+mod patience;
+pub mod ps;
 pub mod settings;
+pub mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use config::{ClusterConfig, Limits};
 pub use failure::Failure;
-pub use message::{Hello, Message, PROTOCOL_VERSION, ShardState, UpdateRecord, Verdict};
+pub use message::{Hello, Message, PROTOCOL_VERSION, ShardState, UpdateRecord, Verdict, Want};
+pub use ps::Ps;
 pub use settings::Settings;
+pub use worker::Worker;
 
 use crate::floats::Floats;
 use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
@@ -153,11 +162,20 @@ pub struct Snapshot {
     pub shards: Vec<ShardState>,
 }
 
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The state.
+    pub snapshot: Arc<Snapshot>,
+    /// The checkpoint that holds it; `None` for initial values.
+    pub from: Option<String>,
+}
+
 /// What a storage tells its node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StorageEvent {
     /// Of [`Effect::Restore`]: the newest valid checkpoint, or the initial values.
-    Restored(Result<Arc<Snapshot>, String>),
+    Restored(Result<Restored, String>),
     /// Of [`Effect::Persist`]: the checkpoint of this step is durable, or why it is not.
     Persisted {
         /// The checkpoint's step.
@@ -240,7 +258,7 @@ pub enum Report {
         /// For whom and what, for a person.
         what: String,
         /// For how long.
-        since_ms: u64,
+        waited: Duration,
     },
     /// A worker computed a gradient.
     Computed {
@@ -276,10 +294,11 @@ pub enum Report {
     Adopted {
         /// The generation.
         generation: Generation,
-        /// The version at which it goes on.
-        step: Step,
-        /// Whether it restored the shards (rather than finding them alive).
-        restored: bool,
+        /// The version at which it goes on, if it is known yet.
+        step: Option<Step>,
+        /// `None` if it found the shards alive; otherwise it restored them, from the checkpoint
+        /// named, or else from initial values.
+        restored: Option<Option<String>>,
     },
     /// A checkpoint is durable.
     Saved {

@@ -1,0 +1,474 @@
+//! Sessions with other tasks: calling, greeting, fencing old lives, hearing that a peer lives.
+//!
+//! Turns events of links into events of peers. Knows nothing of steps, gradients or versions.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
+use crate::protocol::config::ClusterConfig;
+use crate::protocol::message::{Hello, Message, PROTOCOL_VERSION};
+use crate::protocol::settings::{Difference, Settings};
+use crate::protocol::{Effect, NetworkEvent, Report};
+use crate::time::Moment;
+
+/// Callers that have not greeted yet; more are turned away, so that strangers cost little.
+const MAX_STRANGERS: usize = 256;
+
+/// What happens to a peer.
+#[derive(Debug, PartialEq)]
+pub(super) enum PeerEvent {
+    /// A session is up. From the end that called: where the other end's shard stands.
+    Up { peer: TaskId, incarnation: Incarnation, state: Option<Cut> },
+    /// The session is gone.
+    Down { peer: TaskId },
+    /// The peer said something.
+    Said { peer: TaskId, message: Message },
+    /// The peer will never have us.
+    Refused { reason: String },
+}
+
+/// All sessions of one task.
+#[derive(Debug)]
+pub(super) struct Links {
+    me: TaskId,
+    incarnation: Incarnation,
+    config: ClusterConfig,
+    /// Those that this task calls, and keeps calling.
+    calls: BTreeMap<TaskId, Call>,
+    sessions: BTreeMap<LinkId, Session>,
+    /// The link of each peer with whom a session is up.
+    up: BTreeMap<TaskId, LinkId>,
+    /// The latest known life of each task; an older one is fenced (rule 8).
+    lives: BTreeMap<TaskId, Incarnation>,
+    /// When each peer was last heard of, for rule 9; outlives the session.
+    last_heard: BTreeMap<TaskId, Moment>,
+    /// Digest of the training data of the first worker that came, and who that was.
+    data: Option<(TaskId, String)>,
+    /// When to look for silence, and for calls to make.
+    next_check: Option<Moment>,
+}
+
+#[derive(Debug)]
+enum Call {
+    /// Calling again at this moment, after so many failures in a row.
+    Pausing { until: Moment, failures: u32 },
+    /// Waiting for the host to connect.
+    Connecting { failures: u32 },
+    /// The link is there.
+    Linked { failures: u32 },
+}
+
+#[derive(Debug)]
+struct Session {
+    /// Who is at the other end; `None` until a caller has said so.
+    peer: Option<TaskId>,
+    /// Whether greetings were exchanged.
+    up: bool,
+    last_heard: Moment,
+    last_sent: Moment,
+}
+
+impl Links {
+    /// `calls`: the tasks that this one connects to; others may connect to it.
+    pub(super) fn new(
+        me: TaskId,
+        incarnation: Incarnation,
+        config: ClusterConfig,
+        calls: impl IntoIterator<Item = TaskId>,
+    ) -> Self {
+        let now = Moment::default();
+        Self {
+            me,
+            incarnation,
+            config,
+            calls: calls
+                .into_iter()
+                .map(|to| (to, Call::Pausing { until: now, failures: 0 }))
+                .collect(),
+            sessions: BTreeMap::new(),
+            up: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            last_heard: BTreeMap::new(),
+            data: None,
+            next_check: None,
+        }
+    }
+
+    pub(super) fn start(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.check(now, out);
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Moment> {
+        self.next_check
+    }
+
+    pub(super) fn is_up(&self, peer: TaskId) -> bool {
+        self.up.contains_key(&peer)
+    }
+
+    /// The peers with whom a session is up, ascending.
+    pub(super) fn peers(&self) -> Vec<TaskId> {
+        self.up.keys().copied().collect()
+    }
+
+    pub(super) fn last_heard(&self, peer: TaskId) -> Option<Moment> {
+        let live = self.up.get(&peer).and_then(|link| self.sessions.get(link));
+        live.map(|session| session.last_heard).or_else(|| self.last_heard.get(&peer).copied())
+    }
+
+    /// Sends to a peer, if a session with it is up.
+    pub(super) fn send(
+        &mut self,
+        now: Moment,
+        to: TaskId,
+        message: Message,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(&link) = self.up.get(&to) else { return false };
+        self.send_on(now, link, message, out);
+        true
+    }
+
+    pub(super) fn send_to_all(&mut self, now: Moment, message: &Message, out: &mut Vec<Effect>) {
+        for peer in self.peers() {
+            self.send(now, peer, message.clone(), out);
+        }
+    }
+
+    /// Ends the session with a peer that broke the protocol. A task that calls it calls again.
+    pub(super) fn drop_peer(
+        &mut self,
+        now: Moment,
+        peer: TaskId,
+        why: String,
+        out: &mut Vec<Effect>,
+    ) -> Option<PeerEvent> {
+        let link = *self.up.get(&peer)?;
+        out.push(Effect::Close { link });
+        self.forget(now, link, why, out)
+    }
+
+    /// Takes an event of a link. `state` is what a caller that is welcome is told of our shard.
+    pub(super) fn on_network(
+        &mut self,
+        now: Moment,
+        event: NetworkEvent,
+        state: Option<Cut>,
+        out: &mut Vec<Effect>,
+    ) -> Vec<PeerEvent> {
+        match event {
+            NetworkEvent::Connected { link, to } => self.on_connected(now, link, to, out),
+            NetworkEvent::ConnectFailed { to, why } => self.on_connect_failed(now, to, why, out),
+            NetworkEvent::Accepted { link } => self.on_accepted(now, link, out),
+            NetworkEvent::Received { link, message } => {
+                return self.on_received(now, link, message, state, out);
+            }
+            NetworkEvent::Progress { link } => {
+                if let Some(session) = self.sessions.get_mut(&link) {
+                    session.last_heard = now;
+                }
+            }
+            NetworkEvent::Closed { link, why } => {
+                return self.forget(now, link, why, out).into_iter().collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Calls whom it is time to call, gives up on the silent, says that we live.
+    pub(super) fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
+        match self.next_check {
+            Some(at) if at <= now => self.check(now, out),
+            _ => Vec::new(),
+        }
+    }
+
+    fn check(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
+        let limits = self.config.limits;
+        for (&to, call) in &mut self.calls {
+            if let Call::Pausing { until, failures } = *call
+                && until <= now
+            {
+                *call = Call::Connecting { failures };
+                out.push(Effect::Connect { to });
+            }
+        }
+        let (mut silent, mut quiet) = (Vec::new(), Vec::new());
+        for (&link, session) in &self.sessions {
+            if now - session.last_heard >= limits.heartbeat_timeout {
+                silent.push(link);
+            } else if session.up && now - session.last_sent >= limits.heartbeat_interval {
+                quiet.push(link);
+            }
+        }
+        for link in quiet {
+            self.send_on(now, link, Message::Heartbeat, out);
+        }
+        let mut events = Vec::new();
+        for link in silent {
+            out.push(Effect::Close { link });
+            let why = format!("nothing heard for {} s", limits.heartbeat_timeout.as_secs_f32());
+            events.extend(self.forget(now, link, why, out));
+        }
+        // Looking at every session costs time, so it happens on a beat and not at each event.
+        let beat = now + limits.heartbeat_interval / 2;
+        let pauses = self.calls.values().filter_map(|call| match *call {
+            Call::Pausing { until, .. } => Some(until),
+            Call::Connecting { .. } | Call::Linked { .. } => None,
+        });
+        self.next_check = Some(pauses.fold(beat, Ord::min));
+        events
+    }
+
+    fn on_connected(&mut self, now: Moment, link: LinkId, to: TaskId, out: &mut Vec<Effect>) {
+        let Some(call) = self.calls.get_mut(&to) else {
+            out.push(Effect::Close { link });
+            return;
+        };
+        if let Call::Connecting { failures } = *call {
+            *call = Call::Linked { failures };
+        }
+        self.sessions
+            .insert(link, Session { peer: Some(to), up: false, last_heard: now, last_sent: now });
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            from: self.me,
+            incarnation: self.incarnation,
+            to,
+            settings: self.config.settings.clone(),
+            data: self.config.data.clone(),
+        };
+        self.send_on(now, link, Message::Hello(hello), out);
+    }
+
+    fn on_connect_failed(&mut self, now: Moment, to: TaskId, why: String, out: &mut Vec<Effect>) {
+        if let Some(Call::Connecting { failures }) = self.calls.get(&to) {
+            let failures = *failures;
+            if failures == 0 {
+                out.push(Effect::Report(Report::PeerDown { peer: to, why }));
+            }
+            self.pause(now, to, failures + 1);
+        }
+    }
+
+    /// Calls again after a pause that doubles with each failure.
+    fn pause(&mut self, now: Moment, to: TaskId, failures: u32) {
+        let limits = self.config.limits;
+        let doubled =
+            limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
+        let until = now + doubled.min(limits.reconnect_max);
+        self.calls.insert(to, Call::Pausing { until, failures });
+        self.next_check = Some(self.next_check.map_or(until, |at| at.min(until)));
+    }
+
+    fn on_accepted(&mut self, now: Moment, link: LinkId, out: &mut Vec<Effect>) {
+        let n_strangers = self.sessions.len() - self.up.len();
+        if n_strangers >= MAX_STRANGERS {
+            out.push(Effect::Close { link });
+            let why = format!("{n_strangers} callers have not said yet who they are");
+            out.push(Effect::Report(Report::TurnedAway { why }));
+            return;
+        }
+        self.sessions
+            .insert(link, Session { peer: None, up: false, last_heard: now, last_sent: now });
+        if self.next_check.is_none() {
+            self.next_check = Some(now + self.config.limits.heartbeat_interval / 2);
+        }
+    }
+
+    fn on_received(
+        &mut self,
+        now: Moment,
+        link: LinkId,
+        message: Message,
+        state: Option<Cut>,
+        out: &mut Vec<Effect>,
+    ) -> Vec<PeerEvent> {
+        // A link that we closed may still deliver.
+        let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
+        session.last_heard = now;
+        match (message, session.peer, session.up) {
+            (Message::Heartbeat, _, true) => Vec::new(),
+            (Message::Hello(_) | Message::Welcome { .. }, Some(peer), true) => {
+                let why = "greeted twice".to_owned();
+                self.drop_peer(now, peer, why, out).into_iter().collect()
+            }
+            (message, Some(peer), true) => vec![PeerEvent::Said { peer, message }],
+            (Message::Hello(hello), None, false) => self.on_hello(now, link, &hello, state, out),
+            (Message::Welcome { incarnation, state }, Some(peer), false) => {
+                self.on_welcome(now, link, peer, incarnation, state, out)
+            }
+            (Message::Refused { reason, retry }, Some(peer), false) => {
+                out.push(Effect::Close { link });
+                let reason = format!("{peer} turned this task away: {reason}");
+                self.forget(now, link, reason.clone(), out);
+                if retry { Vec::new() } else { vec![PeerEvent::Refused { reason }] }
+            }
+            (message, _, false) => {
+                let why = format!("a caller said {} before it said hello", message.kind());
+                self.turn_away(now, link, why, None, out);
+                Vec::new()
+            }
+            (_, None, true) => unreachable!("a session is up only with a known peer"),
+        }
+    }
+
+    fn on_hello(
+        &mut self,
+        now: Moment,
+        link: LinkId,
+        hello: &Hello,
+        state: Option<Cut>,
+        out: &mut Vec<Effect>,
+    ) -> Vec<PeerEvent> {
+        if let Err(reason) = self.judge(hello) {
+            let why = format!("{} called, and was turned away: {reason}", hello.from);
+            self.turn_away(now, link, why, Some(reason), out);
+            return Vec::new();
+        }
+        let peer = hello.from;
+        if let (None, Some(data)) = (&self.data, &hello.data) {
+            self.data = Some((peer, data.clone()));
+        }
+        self.lives.insert(peer, hello.incarnation);
+        // The newer link is the living one, even of the same life: the other may be half-open.
+        let mut events = Vec::new();
+        if let Some(&old) = self.up.get(&peer) {
+            out.push(Effect::Close { link: old });
+            events.extend(self.forget(now, old, "it called again".to_owned(), out));
+        }
+        let incarnation = hello.incarnation;
+        self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
+        self.open(link, peer, out);
+        events.push(PeerEvent::Up { peer, incarnation, state: None });
+        events
+    }
+
+    /// Whether a caller may come in; if not, why, for the person who started it.
+    fn judge(&self, hello: &Hello) -> Result<(), String> {
+        let from = hello.from;
+        if hello.version != PROTOCOL_VERSION {
+            return Err(format!(
+                "{from} speaks protocol version {}, {} speaks {PROTOCOL_VERSION}: run the same \
+                 release of unisono everywhere",
+                hello.version, self.me
+            ));
+        }
+        if hello.to != self.me {
+            return Err(format!(
+                "{from} looks for {} at the address of {}: compare --ps-hosts of the two",
+                hello.to, self.me
+            ));
+        }
+        let n_tasks = match from.job {
+            Job::Ps => self.config.n_ps,
+            Job::Worker => self.config.sync.total_num_replicas,
+        };
+        if from.index >= n_tasks || from == self.me {
+            return Err(format!(
+                "there is no other {from} in a cluster of {n_tasks} {}s",
+                from.job
+            ));
+        }
+        if let Some(Difference { key, ours, theirs }) = self.first_difference(&hello.settings) {
+            return Err(format!(
+                "{key} is {theirs} at {from} and {ours} at {}: start both with the same value",
+                self.me
+            ));
+        }
+        if let (Some((first, ours)), Some(theirs)) = (&self.data, &hello.data)
+            && ours != theirs
+        {
+            return Err(format!(
+                "the training data of {from} has digest {theirs}, that of {first} has {ours}: give \
+                 both the same --data-dir"
+            ));
+        }
+        match self.lives.get(&from) {
+            Some(&newest) if hello.incarnation < newest => Err(format!(
+                "{from} was started again since; this process is an older life of it, and fenced"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn first_difference<'a>(&'a self, theirs: &'a Settings) -> Option<Difference<'a>> {
+        self.config.settings.first_difference(theirs)
+    }
+
+    fn on_welcome(
+        &mut self,
+        now: Moment,
+        link: LinkId,
+        peer: TaskId,
+        incarnation: Incarnation,
+        state: Option<Cut>,
+        out: &mut Vec<Effect>,
+    ) -> Vec<PeerEvent> {
+        if self.lives.get(&peer).is_some_and(|&newest| incarnation < newest) {
+            out.push(Effect::Close { link });
+            let why = "an older life of it answered".to_owned();
+            return self.forget(now, link, why, out).into_iter().collect();
+        }
+        self.lives.insert(peer, incarnation);
+        self.calls.insert(peer, Call::Linked { failures: 0 });
+        self.open(link, peer, out);
+        vec![PeerEvent::Up { peer, incarnation, state }]
+    }
+
+    fn open(&mut self, link: LinkId, peer: TaskId, out: &mut Vec<Effect>) {
+        let session = self.sessions.get_mut(&link).expect("its message was just taken");
+        session.peer = Some(peer);
+        session.up = true;
+        self.up.insert(peer, link);
+        out.push(Effect::Report(Report::PeerUp { peer }));
+    }
+
+    fn turn_away(
+        &mut self,
+        now: Moment,
+        link: LinkId,
+        why: String,
+        reason: Option<String>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some(reason) = reason {
+            self.send_on(now, link, Message::Refused { reason, retry: false }, out);
+        }
+        out.push(Effect::Close { link });
+        self.forget(now, link, why.clone(), out);
+        out.push(Effect::Report(Report::TurnedAway { why }));
+    }
+
+    /// The link is gone. A task that this one calls is called again.
+    fn forget(
+        &mut self,
+        now: Moment,
+        link: LinkId,
+        why: String,
+        out: &mut Vec<Effect>,
+    ) -> Option<PeerEvent> {
+        let session = self.sessions.remove(&link)?;
+        let peer = session.peer?;
+        if let Some(Call::Linked { failures } | Call::Connecting { failures }) =
+            self.calls.get(&peer)
+        {
+            let failures = *failures;
+            self.pause(now, peer, failures + 1);
+        }
+        if !session.up {
+            return None;
+        }
+        self.up.remove(&peer);
+        self.last_heard.insert(peer, session.last_heard);
+        out.push(Effect::Report(Report::PeerDown { peer, why }));
+        Some(PeerEvent::Down { peer })
+    }
+
+    fn send_on(&mut self, now: Moment, link: LinkId, message: Message, out: &mut Vec<Effect>) {
+        if let Some(session) = self.sessions.get_mut(&link) {
+            session.last_sent = now;
+        }
+        out.push(Effect::Send { link, message });
+    }
+}

@@ -1,0 +1,534 @@
+//! A parameter server: holds one shard, takes gradients, answers with versions.
+//!
+//! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until the chief
+//! has written them. Nothing here computes: an update is an effect.
+
+mod choice;
+mod shard;
+mod unrecorded;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::choice::Choice;
+use self::shard::{Held, Judgement, Offer, Shard};
+use self::unrecorded::Unrecorded;
+use crate::floats::Floats;
+use crate::ids::{Cut, Generation, Incarnation, Job, Slot, Step, TaskId};
+use crate::protocol::config::ClusterConfig;
+use crate::protocol::failure::Failure;
+use crate::protocol::links::{Links, PeerEvent};
+use crate::protocol::message::{Message, ShardState, UpdateRecord, Verdict, Want};
+use crate::protocol::patience::Patience;
+use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
+use crate::time::Moment;
+
+/// A parameter server.
+#[derive(Debug)]
+pub struct Ps {
+    me: TaskId,
+    config: ClusterConfig,
+    links: Links,
+    /// Empty until a chief restores it.
+    shard: Option<Shard>,
+    /// The parameters of the version before. Another shard may be at it still, for want of a
+    /// gradient whose worker has died: its next life computes it again, and needs them whole.
+    /// No shard is further behind, since nobody can compute the next gradients without it.
+    previous: Option<(Cut, Floats)>,
+    /// Workers that wait for a version, and the oldest that is of use to them.
+    waiting: BTreeMap<TaskId, Cut>,
+    /// The version that the chief wants the whole state of.
+    capture: Option<Cut>,
+    /// Ps 0, R < N.
+    choice: Option<Choice>,
+    /// Ps 0.
+    unrecorded: Unrecorded,
+    ending: Option<Ending>,
+    patience: Patience,
+}
+
+/// Rule 10: the run is over, and everyone is being told.
+#[derive(Debug)]
+struct Ending {
+    generation: Generation,
+    /// When to leave, even if somebody has not said goodbye.
+    until: Moment,
+    goodbyes: BTreeSet<TaskId>,
+}
+
+impl Ps {
+    /// Ps number `index`, in a life of its own.
+    #[must_use]
+    pub fn new(index: u32, incarnation: Incarnation, config: ClusterConfig) -> Self {
+        let me = TaskId::ps(index);
+        // Shards need to agree only when arrival chooses the slots, and then they ask ps 0.
+        let calls =
+            (config.has_backup_workers() && me != TaskId::PS_ZERO).then_some(TaskId::PS_ZERO);
+        Self {
+            me,
+            links: Links::new(me, incarnation, config.clone(), calls),
+            shard: None,
+            previous: None,
+            waiting: BTreeMap::new(),
+            capture: None,
+            choice: None,
+            unrecorded: Unrecorded::default(),
+            ending: None,
+            patience: Patience::new(config.limits.report_after, Moment::default()),
+            config,
+        }
+    }
+
+    /// Where its shard stands; `None` until a chief has restored it.
+    #[must_use]
+    pub fn cut(&self) -> Option<Cut> {
+        self.shard.as_ref().map(Shard::cut)
+    }
+
+    /// Its shard's state; `None` until a chief has restored it.
+    #[must_use]
+    pub fn state(&self) -> Option<&ShardState> {
+        self.shard.as_ref().map(Shard::state)
+    }
+}
+
+impl Node for Ps {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Start => {
+                self.patience.restart(now);
+                self.links.start(now, out);
+            }
+            Input::Network(event) => {
+                for event in self.links.on_network(now, event, self.cut(), out) {
+                    self.on_peer(now, event, out);
+                }
+            }
+            Input::Computed(Done::Update { generation, step, state }) => {
+                self.on_updated(now, Cut { generation, step }, state, out);
+            }
+            Input::Wake => self.on_wake(now, out),
+            Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
+            Input::Computed(Done::Gradient { .. }) | Input::Stored(_) => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let ending = self.ending.as_ref().map(|ending| ending.until);
+        [self.links.deadline(), ending, Some(self.patience.deadline())].into_iter().flatten().min()
+    }
+}
+
+impl Ps {
+    fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
+        match event {
+            PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
+                // What was said on the link before may be lost.
+                self.tell_received(now, self.shard.as_ref().map(Shard::held_slots), out);
+            }
+            PeerEvent::Up { peer, .. } => self.on_caller(now, peer, out),
+            PeerEvent::Down { peer } => {
+                self.waiting.remove(&peer);
+                if peer == TaskId::CHIEF {
+                    self.capture = None;
+                }
+            }
+            PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
+            PeerEvent::Refused { reason } => {
+                out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
+            }
+        }
+    }
+
+    /// Someone who comes late to the end is told of it at once.
+    fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+        if let (Job::Worker, Some(ending)) = (peer.job, &self.ending) {
+            let generation = ending.generation;
+            self.links.send(now, peer, Message::Finished { generation }, out);
+        }
+    }
+
+    fn on_message(&mut self, now: Moment, peer: TaskId, message: Message, out: &mut Vec<Effect>) {
+        match (peer.job, message) {
+            (Job::Worker, Message::Pull { want, recorded }) => {
+                self.note_recorded(peer, recorded);
+                self.on_pull(now, peer, want, out);
+            }
+            (Job::Worker, Message::Push { generation, step, slot, loss, recorded, gradient }) => {
+                self.note_recorded(peer, recorded);
+                let cut = Cut { generation, step };
+                self.on_push(now, cut, slot, Held { worker: peer, loss, gradient }, out);
+            }
+            (Job::Ps, Message::Received { generation, step, slots })
+                if self.me == TaskId::PS_ZERO =>
+            {
+                self.on_received(now, peer, Cut { generation, step }, &slots, out);
+            }
+            (Job::Ps, Message::Chosen { generation, step, slots }) if peer == TaskId::PS_ZERO => {
+                self.on_chosen(now, Cut { generation, step }, slots, out);
+            }
+            (Job::Worker, Message::Restore { generation, step, state })
+                if peer == TaskId::CHIEF =>
+            {
+                self.on_restore(now, Cut { generation, step }, state, out);
+            }
+            (Job::Worker, Message::Capture { generation, at }) if peer == TaskId::CHIEF => {
+                self.capture = Some(Cut { generation, step: at });
+                self.answer_capture(now, out);
+            }
+            (Job::Worker, Message::Finished { generation }) if peer == TaskId::CHIEF => {
+                self.on_finished(now, generation, out);
+            }
+            (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
+            (_, Message::Abort(failure)) => {
+                self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
+                out.push(Effect::Halt(Outcome::Failed(failure)));
+            }
+            (_, message) => {
+                let why = format!("it said {}, which is not for it to say", message.kind());
+                self.end_session(now, peer, why, out);
+            }
+        }
+    }
+
+    /// The peer did what no honest task does: the session ends.
+    fn end_session(&mut self, now: Moment, peer: TaskId, why: String, out: &mut Vec<Effect>) {
+        if let Some(event) = self.links.drop_peer(now, peer, why, out) {
+            self.on_peer(now, event, out);
+        }
+    }
+
+    fn on_pull(&mut self, now: Moment, worker: TaskId, want: Want, out: &mut Vec<Effect>) {
+        match (want, &self.previous) {
+            (Want::Exactly(cut), Some((at, parameters))) if cut == *at => {
+                // Its update is made: all of the worker's slots are in it.
+                let parameters = parameters.clone();
+                let slots: Vec<_> = self.config.slots_of(worker).collect();
+                self.send_version(now, worker, cut, [slots.clone(), slots], parameters, out);
+            }
+            _ => {
+                self.waiting.insert(worker, want.cut());
+                self.answer(now, worker, out);
+            }
+        }
+    }
+
+    fn note_recorded(&mut self, peer: TaskId, recorded: Step) {
+        if peer == TaskId::CHIEF {
+            self.unrecorded.recorded(recorded);
+        }
+    }
+
+    fn on_push(&mut self, now: Moment, cut: Cut, slot: Slot, held: Held, out: &mut Vec<Effect>) {
+        let worker = held.worker;
+        // A push asks for the next version, whatever becomes of it (rule 5: nobody waits for
+        // nothing). Of another generation, any version will tell the worker where it stands.
+        let Some(shard) = &mut self.shard else {
+            self.waiting.insert(worker, Cut::default());
+            self.decline(now, worker, cut, slot, Verdict::Fenced, out);
+            return;
+        };
+        let same_generation = cut.generation == shard.cut().generation;
+        let at_least = if same_generation { cut.next() } else { Cut::default() };
+        match shard.offer(Offer { cut, slot, held }) {
+            Judgement::Accepted => {
+                self.waiting.insert(worker, at_least);
+                self.on_accepted(now, cut, slot, out);
+            }
+            Judgement::Declined(verdict) => {
+                self.waiting.insert(worker, at_least);
+                self.decline(now, worker, cut, slot, verdict, out);
+                self.answer(now, worker, out);
+            }
+            Judgement::Surplus => {
+                self.waiting.insert(worker, at_least);
+                let step = cut.step;
+                out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
+            }
+            Judgement::Diverged => {
+                let failure = Failure::Diverged { step: cut.step, slot, worker };
+                self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
+                out.push(Effect::Halt(Outcome::Failed(failure)));
+            }
+            Judgement::Violation(why) => self.end_session(now, worker, why, out),
+        }
+    }
+
+    /// Rule 5: what is not used is counted, and its worker told.
+    fn decline(
+        &mut self,
+        now: Moment,
+        worker: TaskId,
+        cut: Cut,
+        slot: Slot,
+        verdict: Verdict,
+        out: &mut Vec<Effect>,
+    ) {
+        let Cut { generation, step } = cut;
+        let verdict_told = Message::PushReply { generation, step, slot, verdict };
+        self.links.send(now, worker, verdict_told, out);
+        let verdict = Some(verdict);
+        out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict }));
+    }
+
+    fn on_accepted(&mut self, now: Moment, cut: Cut, slot: Slot, out: &mut Vec<Effect>) {
+        if self.config.has_backup_workers() {
+            if self.me == TaskId::PS_ZERO {
+                self.note_whole(now, cut, self.me, slot, out);
+            } else {
+                self.tell_received(now, Some(vec![slot]), out);
+            }
+        }
+        self.try_update(out);
+    }
+
+    /// Ps i tells ps 0 which slots it holds (rule 2).
+    fn tell_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
+        if let (Some(Cut { generation, step }), Some(slots)) = (self.cut(), slots) {
+            let message = Message::Received { generation, step, slots };
+            self.links.send(now, TaskId::PS_ZERO, message, out);
+        }
+    }
+
+    fn on_received(
+        &mut self,
+        now: Moment,
+        from: TaskId,
+        cut: Cut,
+        slots: &[Slot],
+        out: &mut Vec<Effect>,
+    ) {
+        // It may not have heard the last choice: ps 0 is never more than one version ahead.
+        let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
+        if let Some(slots) = decided.map(<[Slot]>::to_vec) {
+            let Cut { generation, step } = cut;
+            self.links.send(now, from, Message::Chosen { generation, step, slots }, out);
+            return;
+        }
+        let n_slots = self.config.sync.slots_per_step();
+        for &slot in slots.iter().filter(|slot| slot.0 < n_slots) {
+            self.note_whole(now, cut, from, slot, out);
+        }
+        self.try_update(out);
+    }
+
+    fn note_whole(&mut self, now: Moment, cut: Cut, ps: TaskId, slot: Slot, out: &mut Vec<Effect>) {
+        let Some(choice) = &mut self.choice else { return };
+        let Some(slots) = choice.note(cut, ps.index, slot) else { return };
+        let Cut { generation, step } = cut;
+        for other in self.config.all_ps().skip(1) {
+            let slots = slots.clone();
+            self.links.send(now, other, Message::Chosen { generation, step, slots }, out);
+        }
+        self.choose(cut, slots, out);
+    }
+
+    fn on_chosen(&mut self, now: Moment, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
+        let shard_is_there = self.cut() == Some(cut);
+        if slots.len() != self.config.sync.replicas_to_aggregate as usize {
+            let why = format!("it chose {} slots", slots.len());
+            self.end_session(now, TaskId::PS_ZERO, why, out);
+        } else if shard_is_there && !self.shard.as_ref().is_some_and(Shard::is_updating) {
+            self.choose(cut, slots, out);
+            self.try_update(out);
+        }
+    }
+
+    fn choose(&mut self, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
+        let Some(shard) = &mut self.shard else { return };
+        // Rule 2: the rest is dropped and counted.
+        for (slot, held) in shard.choose(slots) {
+            let (step, worker) = (cut.step, held.worker);
+            out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
+        }
+    }
+
+    fn try_update(&mut self, out: &mut Vec<Effect>) {
+        let Some(shard) = &mut self.shard else { return };
+        // Rule 10: exactly `training_steps` updates.
+        if shard.is_final(self.config.training_steps) {
+            return;
+        }
+        if let Some(gradients) = shard.begin_update() {
+            let Cut { generation, step } = shard.cut();
+            let state = shard.state().clone();
+            let job = crate::protocol::Job::Update { generation, step, state, gradients };
+            out.push(Effect::Compute(job));
+        }
+    }
+
+    fn on_updated(&mut self, now: Moment, cut: Cut, state: ShardState, out: &mut Vec<Effect>) {
+        let chosen = self.chosen_beforehand();
+        let Some(shard) = &mut self.shard else { return };
+        let parameters = shard.state().parameters.clone();
+        // Rule 8: a result of a generation that was fenced meanwhile is nobody's.
+        let Some(losses) = shard.finish_update(cut, state, chosen) else { return };
+        self.previous = Some((cut, parameters));
+        let next = shard.cut();
+        let Cut { generation, step } = cut;
+        let slots = losses.iter().map(|(slot, _)| *slot).collect();
+        out.push(Effect::Report(Report::Updated { generation, step, slots }));
+        if self.me == TaskId::PS_ZERO {
+            self.unrecorded.push(UpdateRecord { generation, step, losses });
+        }
+        if let Some(choice) = &mut self.choice {
+            choice.advance(next);
+        }
+        self.patience.restart(now);
+        self.answer_capture(now, out);
+        self.answer_all(now, out);
+    }
+
+    /// Rule 2: with R >= N the slots of every update are known beforehand.
+    fn chosen_beforehand(&self) -> Option<Vec<Slot>> {
+        (!self.config.has_backup_workers()).then(|| self.config.all_slots().collect())
+    }
+
+    fn answer_all(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let waiting: Vec<_> = self.waiting.keys().copied().collect();
+        for worker in waiting {
+            self.answer(now, worker, out);
+        }
+    }
+
+    /// Rule 6: a worker that waits gets the first version of use to it, and then waits no more.
+    fn answer(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
+        let (Some(shard), Some(&at_least)) = (&self.shard, self.waiting.get(&worker)) else {
+            return;
+        };
+        if shard.cut() < at_least {
+            return;
+        }
+        // Rule 10: nothing is left to compute at the last version.
+        let is_final = shard.is_final(self.config.training_steps);
+        let tokens = if is_final { Vec::new() } else { self.config.slots_of(worker).collect() };
+        let received = self.config.slots_of(worker).filter(|&slot| shard.holds(slot)).collect();
+        let (cut, parameters) = (shard.cut(), shard.state().parameters.clone());
+        self.waiting.remove(&worker);
+        self.send_version(now, worker, cut, [tokens, received], parameters, out);
+    }
+
+    fn send_version(
+        &mut self,
+        now: Moment,
+        worker: TaskId,
+        cut: Cut,
+        [tokens, received]: [Vec<Slot>; 2],
+        parameters: Floats,
+        out: &mut Vec<Effect>,
+    ) {
+        let tokens = if self.me == TaskId::PS_ZERO { tokens } else { Vec::new() };
+        let updates = if (self.me, worker) == (TaskId::PS_ZERO, TaskId::CHIEF) {
+            self.unrecorded.oldest()
+        } else {
+            Vec::new()
+        };
+        let Cut { generation, step } = cut;
+        let version = Message::Version { generation, step, tokens, received, updates, parameters };
+        self.links.send(now, worker, version, out);
+    }
+
+    fn on_restore(&mut self, now: Moment, cut: Cut, state: ShardState, out: &mut Vec<Effect>) {
+        let generation = cut.generation;
+        let current = self.cut().map(|cut| cut.generation);
+        if current.is_some_and(|current| generation < current) {
+            // Rule 8: an order of an older generation changes nothing.
+            return;
+        }
+        if current != Some(generation) {
+            self.shard = Some(Shard::new(
+                cut,
+                state,
+                self.config.sync.slots_per_step(),
+                self.chosen_beforehand(),
+            ));
+            self.choice =
+                (self.config.has_backup_workers() && self.me == TaskId::PS_ZERO).then(|| {
+                    Choice::new(self.config.n_ps, self.config.sync.replicas_to_aggregate, cut)
+                });
+            self.previous = None;
+            self.unrecorded = Unrecorded::default();
+            self.capture = None;
+            self.patience.restart(now);
+            // Whoever waits, waits for a version that will never be: this one is of more use.
+            for at_least in self.waiting.values_mut() {
+                *at_least = Cut::default();
+            }
+        }
+        self.links.send(now, TaskId::CHIEF, Message::Restored { generation }, out);
+        self.answer_all(now, out);
+    }
+
+    /// Rule 7: the state at exactly the version that was asked for, or word that it is past.
+    fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
+        let Cut { generation, step: current } = shard.cut();
+        let message = if wanted.generation != generation || wanted.step < current {
+            Message::Missed { generation: wanted.generation, at: wanted.step, current }
+        } else if wanted.step == current {
+            Message::Captured { generation, step: current, state: shard.state().clone() }
+        } else {
+            return;
+        };
+        self.capture = None;
+        self.links.send(now, TaskId::CHIEF, message, out);
+    }
+
+    /// Rule 10: the final checkpoint is durable. Everybody is told, and leaves.
+    fn on_finished(&mut self, now: Moment, generation: Generation, out: &mut Vec<Effect>) {
+        if self.ending.is_none() {
+            let until = now + self.config.limits.linger;
+            self.ending = Some(Ending { generation, until, goodbyes: BTreeSet::new() });
+            for worker in (1..self.config.sync.total_num_replicas).map(TaskId::worker) {
+                self.links.send(now, worker, Message::Finished { generation }, out);
+            }
+        }
+        // To the chief it is the acknowledgement, as often as it asks.
+        self.links.send(now, TaskId::CHIEF, Message::Finished { generation }, out);
+    }
+
+    /// A worker that leaves knows that all is done, and so does this ps now.
+    fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+        if let (None, Some(cut)) = (&self.ending, self.cut()) {
+            self.on_finished(now, cut.generation, out);
+        }
+        let Some(ending) = &mut self.ending else { return };
+        ending.goodbyes.insert(peer);
+        if ending.goodbyes.len() == self.config.sync.total_num_replicas as usize {
+            out.push(Effect::Halt(Outcome::Finished));
+        }
+    }
+
+    fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        for event in self.links.on_wake(now, out) {
+            self.on_peer(now, event, out);
+        }
+        if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
+            out.push(Effect::Halt(Outcome::Finished));
+        } else if let Some(waited) = self.patience.exhausted(now) {
+            let what = self.what_is_awaited(now);
+            out.push(Effect::Report(Report::Waiting { what, waited }));
+        }
+    }
+
+    /// Rule 9: for whom, and what of it is known.
+    fn what_is_awaited(&self, now: Moment) -> String {
+        let heard = |task: TaskId| match self.links.last_heard(task) {
+            Some(at) => format!("{task}, last heard of {:.1} s ago", (now - at).as_secs_f64()),
+            None => format!("{task}, never heard of"),
+        };
+        let Some(shard) = &self.shard else {
+            return format!("for the chief to restore this shard ({})", heard(TaskId::CHIEF));
+        };
+        if shard.is_final(self.config.training_steps) {
+            return format!("for the chief's final checkpoint ({})", heard(TaskId::CHIEF));
+        }
+        let step = shard.cut().step;
+        let workers: BTreeSet<_> =
+            shard.missing().into_iter().map(|slot| self.config.worker_of(slot)).collect();
+        if workers.is_empty() {
+            return format!("in step {step} for the other shards");
+        }
+        let workers: Vec<_> = workers.into_iter().map(heard).collect();
+        format!("in step {step} for a gradient of {}", workers.join("; "))
+    }
+}

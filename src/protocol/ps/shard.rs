@@ -1,0 +1,301 @@
+//! One shard at one version, and the gradients that have come for it.
+//!
+//! Decides what becomes of a gradient. Sends nothing, and does not know who waits for what.
+
+use std::collections::BTreeMap;
+
+use crate::floats::Floats;
+use crate::ids::{Cut, Slot, Step, TaskId};
+use crate::protocol::message::{ShardState, Verdict};
+
+/// A gradient that the shard holds.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) worker: TaskId,
+    pub(super) loss: f32,
+    pub(super) gradient: Floats,
+}
+
+/// A gradient on its way in.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub(super) cut: Cut,
+    pub(super) slot: Slot,
+    pub(super) held: Held,
+}
+
+/// What became of an offer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// New, and held.
+    Accepted,
+    /// Not new, or too late to be; the worker is told.
+    Declined(Verdict),
+    /// Whole and of this version, but the update's slots are chosen, and it is not among them.
+    Surplus,
+    /// It has the identity of one that is held, but other bits.
+    Diverged,
+    /// Nothing that an honest worker could send.
+    Violation(String),
+}
+
+/// A shard's state, at one cut.
+#[derive(Debug)]
+pub(super) struct Shard {
+    cut: Cut,
+    state: ShardState,
+    n_slots: u32,
+    held: BTreeMap<Slot, Held>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Gradients are coming; `chosen` once the slots of the update are known.
+    Collecting { chosen: Option<Vec<Slot>> },
+    /// The update is being computed from these slots.
+    Updating { chosen: Vec<Slot> },
+}
+
+impl Shard {
+    /// A shard of which every update has `n_slots` slots to choose from. `chosen` are the slots
+    /// of the next update, if they are known beforehand.
+    pub(super) const fn new(
+        cut: Cut,
+        state: ShardState,
+        n_slots: u32,
+        chosen: Option<Vec<Slot>>,
+    ) -> Self {
+        Self { cut, state, n_slots, held: BTreeMap::new(), phase: Phase::Collecting { chosen } }
+    }
+
+    pub(super) const fn cut(&self) -> Cut {
+        self.cut
+    }
+
+    pub(super) const fn state(&self) -> &ShardState {
+        &self.state
+    }
+
+    /// The slots that are held, ascending.
+    pub(super) fn held_slots(&self) -> Vec<Slot> {
+        self.held.keys().copied().collect()
+    }
+
+    pub(super) fn holds(&self, slot: Slot) -> bool {
+        self.held.contains_key(&slot)
+    }
+
+    pub(super) const fn is_updating(&self) -> bool {
+        matches!(self.phase, Phase::Updating { .. })
+    }
+
+    /// Rules 1, 4, 5 and 8: what becomes of a gradient.
+    pub(super) fn offer(&mut self, offer: Offer) -> Judgement {
+        let Offer { cut, slot, held } = offer;
+        if let Err(why) = self.check(cut, slot, &held.gradient) {
+            return Judgement::Violation(why);
+        }
+        if cut.generation != self.cut.generation {
+            return Judgement::Declined(Verdict::Fenced);
+        }
+        if cut.step < self.cut.step {
+            return Judgement::Declined(Verdict::Stale);
+        }
+        if let Some(first) = self.held.get(&slot) {
+            let same =
+                first.gradient == held.gradient && first.loss.to_bits() == held.loss.to_bits();
+            return if same {
+                Judgement::Declined(Verdict::Duplicate)
+            } else {
+                Judgement::Diverged
+            };
+        }
+        match &self.phase {
+            Phase::Collecting { chosen: Some(chosen) } if !chosen.contains(&slot) => {
+                Judgement::Surplus
+            }
+            Phase::Updating { .. } => Judgement::Surplus,
+            Phase::Collecting { .. } => {
+                self.held.insert(slot, held);
+                Judgement::Accepted
+            }
+        }
+    }
+
+    fn check(&self, cut: Cut, slot: Slot, gradient: &Floats) -> Result<(), String> {
+        if slot.0 >= self.n_slots {
+            return Err(format!("pushed slot {slot}, of {} slots a step", self.n_slots));
+        }
+        if gradient.len() != self.state.parameters.len() {
+            return Err(format!(
+                "pushed a gradient of {} values for a shard of {}",
+                gradient.len(),
+                self.state.parameters.len()
+            ));
+        }
+        if cut.generation == self.cut.generation && cut.step > self.cut.step {
+            return Err(format!("pushed a gradient of {cut}, which is yet to be made"));
+        }
+        Ok(())
+    }
+
+    /// The slots of the next update are known. Those that are held beside them are given back.
+    pub(super) fn choose(&mut self, slots: Vec<Slot>) -> Vec<(Slot, Held)> {
+        let surplus = self.held.extract_if(.., |slot, _| !slots.contains(slot)).collect();
+        self.phase = Phase::Collecting { chosen: Some(slots) };
+        surplus
+    }
+
+    /// Rule 1: once all chosen slots are held, the update's gradients, ascending by slot; once.
+    pub(super) fn begin_update(&mut self) -> Option<Vec<(Slot, Floats)>> {
+        let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
+        let gradients: Option<Vec<_>> = chosen
+            .iter()
+            .map(|&slot| self.held.get(&slot).map(|held| (slot, held.gradient.clone())))
+            .collect();
+        let gradients = gradients?;
+        self.phase = Phase::Updating { chosen: chosen.clone() };
+        Some(gradients)
+    }
+
+    /// The update is computed: the shard is at the next version, with no gradients.
+    /// Returns what was used, ascending by slot; `None` if no such update was under way.
+    pub(super) fn finish_update(
+        &mut self,
+        cut: Cut,
+        state: ShardState,
+        next_chosen: Option<Vec<Slot>>,
+    ) -> Option<Vec<(Slot, f32)>> {
+        let Phase::Updating { chosen } = &self.phase else { return None };
+        if cut != self.cut {
+            return None;
+        }
+        let losses = chosen.iter().map(|slot| (*slot, self.held[slot].loss)).collect();
+        *self = Self::new(cut.next(), state, self.n_slots, next_chosen);
+        Some(losses)
+    }
+
+    /// The slots that the next update still needs, or may use, ascending.
+    pub(super) fn missing(&self) -> Vec<Slot> {
+        let held = |slot: &Slot| self.held.contains_key(slot);
+        match &self.phase {
+            Phase::Updating { .. } => Vec::new(),
+            Phase::Collecting { chosen: Some(chosen) } => {
+                chosen.iter().copied().filter(|slot| !held(slot)).collect()
+            }
+            Phase::Collecting { chosen: None } => {
+                (0..self.n_slots).map(Slot).filter(|slot| !held(slot)).collect()
+            }
+        }
+    }
+
+    /// The version after the last one is never made.
+    pub(super) fn is_final(&self, training_steps: Step) -> bool {
+        self.cut.step >= training_steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+
+    const WORKER: TaskId = TaskId::worker(1);
+
+    fn cut(step: u64) -> Cut {
+        Cut { generation: Generation::default(), step: Step(step) }
+    }
+
+    fn state(value: f32) -> ShardState {
+        ShardState { parameters: vec![value].into(), auxiliary: Vec::new() }
+    }
+
+    fn offer(step: u64, slot: u32, value: f32) -> Offer {
+        let held = Held { worker: WORKER, loss: value, gradient: vec![value].into() };
+        Offer { cut: cut(step), slot: Slot(slot), held }
+    }
+
+    fn shard(n_slots: u32, chosen: Option<Vec<Slot>>) -> Shard {
+        Shard::new(cut(5), state(1.0), n_slots, chosen)
+    }
+
+    fn all(n_slots: u32) -> Option<Vec<Slot>> {
+        Some((0..n_slots).map(Slot).collect())
+    }
+
+    #[test]
+    fn an_update_starts_with_the_last_of_its_slots_and_only_once() {
+        let mut shard = shard(2, all(2));
+        assert_eq!(shard.offer(offer(5, 1, 10.0)), Judgement::Accepted);
+        assert_eq!(shard.begin_update(), None);
+        assert_eq!(shard.missing(), [Slot(0)]);
+        assert_eq!(shard.offer(offer(5, 0, 20.0)), Judgement::Accepted);
+        let used = shard.begin_update().expect("both slots are held");
+        let slots: Vec<_> = used.iter().map(|(slot, gradient)| (slot.0, gradient[0])).collect();
+        assert_eq!(slots, [(0, 20.0), (1, 10.0)], "ascending by slot, whatever came first");
+        assert_eq!(shard.begin_update(), None);
+        let losses = shard.finish_update(cut(5), state(2.0), all(2));
+        assert_eq!(losses, Some(vec![(Slot(0), 20.0), (Slot(1), 10.0)]));
+        assert_eq!(shard.cut(), cut(6));
+    }
+
+    #[test]
+    fn a_second_copy_is_a_duplicate_also_while_the_update_is_computed() {
+        let mut shard = shard(1, all(1));
+        assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Accepted);
+        assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Declined(Verdict::Duplicate));
+        assert!(shard.begin_update().is_some());
+        assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Declined(Verdict::Duplicate));
+    }
+
+    #[test]
+    fn a_copy_with_other_bits_is_noticed() {
+        let mut shard = shard(2, all(2));
+        assert_eq!(shard.offer(offer(5, 0, 0.0)), Judgement::Accepted);
+        assert_eq!(shard.offer(offer(5, 0, -0.0)), Judgement::Diverged);
+    }
+
+    #[test]
+    fn older_versions_are_stale_and_other_generations_fenced() {
+        let mut shard = shard(1, all(1));
+        assert_eq!(shard.offer(offer(4, 0, 1.0)), Judgement::Declined(Verdict::Stale));
+        let mut other = offer(5, 0, 1.0);
+        other.cut.generation.number = 7;
+        assert_eq!(shard.offer(other), Judgement::Declined(Verdict::Fenced));
+    }
+
+    #[test]
+    fn what_no_honest_worker_sends_is_a_violation() {
+        let mut shard = shard(1, all(1));
+        assert!(matches!(shard.offer(offer(6, 0, 1.0)), Judgement::Violation(_)));
+        assert!(matches!(shard.offer(offer(5, 1, 1.0)), Judgement::Violation(_)));
+        let mut long = offer(5, 0, 1.0);
+        long.held.gradient = vec![1.0, 2.0].into();
+        assert!(matches!(shard.offer(long), Judgement::Violation(_)));
+    }
+
+    #[test]
+    fn with_backup_workers_the_rest_is_surplus() {
+        let mut shard = shard(3, None);
+        for slot in [2, 0] {
+            assert_eq!(shard.offer(offer(5, slot, 1.0)), Judgement::Accepted);
+        }
+        assert_eq!(shard.begin_update(), None, "the slots are not chosen yet");
+        let surplus = shard.choose(vec![Slot(1), Slot(2)]);
+        assert_eq!(surplus.iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [0]);
+        assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Surplus);
+        assert_eq!(shard.offer(offer(5, 1, 1.0)), Judgement::Accepted);
+        assert!(shard.begin_update().is_some());
+    }
+
+    #[test]
+    fn a_result_of_another_cut_changes_nothing() {
+        let mut shard = shard(1, all(1));
+        assert_eq!(shard.finish_update(cut(5), state(9.0), all(1)), None);
+        assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Accepted);
+        assert!(shard.begin_update().is_some());
+        assert_eq!(shard.finish_update(cut(4), state(9.0), all(1)), None);
+        assert_eq!(shard.state(), &state(1.0));
+    }
+}

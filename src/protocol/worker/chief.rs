@@ -1,0 +1,472 @@
+//! What worker 0 does beside its work: takes up or restores the cluster's state, has checkpoints
+//! and losses written, ends the run.
+
+use std::collections::BTreeSet;
+
+use super::saver::{Ask, Saver};
+use crate::ids::{Cut, Generation, Incarnation, Step, TaskId};
+use crate::protocol::config::ClusterConfig;
+use crate::protocol::failure::Failure;
+use crate::protocol::links::Links;
+use crate::protocol::message::{Message, ShardState, UpdateRecord};
+use crate::protocol::{Effect, Outcome, Report, Restored, StorageEvent};
+use crate::time::Moment;
+
+/// Attempts to write the final checkpoint before the run is given up.
+const MAX_FINAL_SAVES: u32 = 10;
+
+/// The chief's part of worker 0.
+#[derive(Debug)]
+pub(super) struct Chief {
+    incarnation: Incarnation,
+    config: ClusterConfig,
+    /// For each ps whose session is up, the generation of its shard.
+    shards: Vec<Option<Option<Generation>>>,
+    /// The highest number of a generation that was heard of.
+    highest_number: u64,
+    phase: Phase,
+    /// Where the worker stands: its newest whole version.
+    at: Option<Cut>,
+    /// Every update below this step was given to the storage; unknown after an adoption until the
+    /// first update comes.
+    recorded: Option<Step>,
+    saver: Saver,
+    n_final_saves: u32,
+    ending: Option<Ending>,
+    /// Asked to stop: leave after the next checkpoint, or at this moment.
+    stop_by: Option<Moment>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The storage is reading the newest checkpoint.
+    Reading,
+    /// Waiting until all ps have said where they stand.
+    Gathering { restored: Restored, since: Moment },
+    /// The shards are being restored.
+    Opening { generation: Generation, restored: Restored },
+    /// All shards are of one generation.
+    Running { generation: Generation },
+}
+
+/// Rule 10: the final checkpoint is durable, and every ps is being told.
+#[derive(Debug)]
+struct Ending {
+    until: Moment,
+    told: BTreeSet<TaskId>,
+}
+
+impl Chief {
+    pub(super) fn new(incarnation: Incarnation, config: ClusterConfig) -> Self {
+        Self {
+            incarnation,
+            shards: vec![None; config.n_ps as usize],
+            highest_number: 0,
+            phase: Phase::Reading,
+            at: None,
+            recorded: None,
+            saver: Saver::new(config.n_ps, config.limits.save_interval),
+            n_final_saves: 0,
+            ending: None,
+            stop_by: None,
+            config,
+        }
+    }
+
+    pub(super) fn start(&mut self, out: &mut Vec<Effect>) {
+        out.push(Effect::Restore);
+    }
+
+    /// Every update below this step is in the losses file, as far as is known.
+    pub(super) fn recorded(&self) -> Step {
+        self.recorded.unwrap_or_default()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let ending = self.ending.as_ref().map(|ending| ending.until);
+        let gathering = match &self.phase {
+            Phase::Gathering { restored, since } if self.is_last(restored.snapshot.step) => {
+                Some(*since + self.config.limits.linger)
+            }
+            _ => None,
+        };
+        let save = self.saveable().and_then(|_| self.saver.deadline());
+        [ending, gathering, save, self.stop_by].into_iter().flatten().min()
+    }
+
+    /// What is being waited for before any work can begin, for rule 9.
+    pub(super) fn what_is_awaited(&self) -> Option<&'static str> {
+        match self.phase {
+            Phase::Reading => Some("for the newest checkpoint to be read"),
+            Phase::Gathering { .. } => Some("for every ps to say where it stands"),
+            Phase::Opening { .. } => Some("for every ps to take the restored state"),
+            Phase::Running { .. } => None,
+        }
+    }
+
+    pub(super) fn on_ps_up(
+        &mut self,
+        now: Moment,
+        ps: TaskId,
+        state: Option<Cut>,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        let of_shard = state.map(|cut| cut.generation);
+        self.note_number(of_shard);
+        self.shards[ps.index as usize] = Some(of_shard);
+        if self.ending.is_some() {
+            self.tell_finished(now, ps, links, out);
+            return;
+        }
+        match &self.phase {
+            Phase::Reading => {}
+            Phase::Gathering { .. } => self.gather(now, links, out),
+            Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
+                self.on_restored(now, ps, *generation, links, out);
+            }
+            // It may have had the state, and workers may have gone on from it, before it was lost:
+            // only a new generation fences what is left of that.
+            Phase::Opening { restored, .. } => {
+                let restored = restored.clone();
+                self.open(now, restored, links, out);
+            }
+            Phase::Running { generation } if of_shard == Some(*generation) => {
+                if let Some(cut) = self.saver.wanted_of(ps.index) {
+                    send_capture(now, ps, cut, links, out);
+                }
+            }
+            // The ps has lost its shard, or its state is of an older generation.
+            Phase::Running { .. } => {
+                self.phase = Phase::Reading;
+                out.push(Effect::Restore);
+            }
+        }
+    }
+
+    pub(super) fn on_ps_down(&mut self, ps: TaskId) {
+        self.shards[ps.index as usize] = None;
+    }
+
+    fn note_number(&mut self, generation: Option<Generation>) {
+        let number = generation.map_or(0, |generation| generation.number);
+        self.highest_number = self.highest_number.max(number);
+    }
+
+    pub(super) fn on_stored(
+        &mut self,
+        now: Moment,
+        event: StorageEvent,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        match event {
+            StorageEvent::Restored(Ok(restored)) => {
+                if matches!(self.phase, Phase::Reading) {
+                    self.phase = Phase::Gathering { restored, since: now };
+                    self.gather(now, links, out);
+                }
+            }
+            StorageEvent::Restored(Err(why)) => {
+                out.push(Effect::Halt(Outcome::Failed(Failure::Storage(why))));
+            }
+            StorageEvent::Persisted { step, result } => {
+                self.on_persisted(now, step, result, links, out);
+            }
+        }
+    }
+
+    /// Once all ps are there: takes up their state if it is of one generation, or opens a new one.
+    fn gather(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        let Phase::Gathering { restored, .. } = &self.phase else { return };
+        let all: Option<Vec<_>> = self.shards.iter().copied().collect();
+        let Some(all) = all else { return };
+        if let Some(generation) = all[0].filter(|_| all.iter().all(|of| *of == all[0])) {
+            self.recorded = None;
+            self.run(now, generation, None, links, out);
+            let step = self.at.map(|cut| cut.step);
+            out.push(Effect::Report(Report::Adopted { generation, step, restored: None }));
+            return;
+        }
+        let restored = restored.clone();
+        self.open(now, restored, links, out);
+    }
+
+    /// Opens a new generation, larger than any that was heard of.
+    fn open(&mut self, now: Moment, restored: Restored, links: &mut Links, out: &mut Vec<Effect>) {
+        self.note_number(Some(restored.snapshot.generation));
+        self.highest_number += 1;
+        let generation = Generation { opener: self.incarnation, number: self.highest_number };
+        self.phase = Phase::Opening { generation, restored };
+        for ps in self.config.all_ps() {
+            self.send_restore(now, ps, links, out);
+        }
+    }
+
+    fn send_restore(&self, now: Moment, ps: TaskId, links: &mut Links, out: &mut Vec<Effect>) {
+        if let Phase::Opening { generation, restored } = &self.phase {
+            let snapshot = &restored.snapshot;
+            let state: ShardState = snapshot.shards[ps.index as usize].clone();
+            let (generation, step) = (*generation, snapshot.step);
+            links.send(now, ps, Message::Restore { generation, step, state }, out);
+        }
+    }
+
+    pub(super) fn on_restored(
+        &mut self,
+        now: Moment,
+        ps: TaskId,
+        generation: Generation,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        let Phase::Opening { generation: opening, restored } = &self.phase else { return };
+        if generation != *opening {
+            return;
+        }
+        self.shards[ps.index as usize] = Some(Some(generation));
+        if self.shards.iter().all(|of| *of == Some(Some(generation))) {
+            let Restored { snapshot, from } = restored.clone();
+            self.recorded = Some(snapshot.step);
+            let saved = from.is_some().then_some(snapshot.step);
+            self.run(now, generation, saved, links, out);
+            let (step, restored) = (Some(snapshot.step), Some(from));
+            out.push(Effect::Report(Report::Adopted { generation, step, restored }));
+        }
+    }
+
+    fn run(
+        &mut self,
+        now: Moment,
+        generation: Generation,
+        saved: Option<Step>,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        self.phase = Phase::Running { generation };
+        self.n_final_saves = 0;
+        self.saver.begin(now, saved);
+        self.proceed(now, links, out);
+    }
+
+    /// The worker starts on a whole version, and has not pushed anything of it yet.
+    pub(super) fn on_whole(
+        &mut self,
+        now: Moment,
+        cut: Cut,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        self.at = Some(cut);
+        self.proceed(now, links, out);
+    }
+
+    /// Whether updates are made that this chief has yet to be told of.
+    pub(super) fn lacks_updates(&self) -> bool {
+        let at_last = |cut: Cut| self.runs(cut.generation) && self.is_last(cut.step);
+        self.ending.is_none() && self.at.is_some_and(at_last) && !self.has_all()
+    }
+
+    fn runs(&self, generation: Generation) -> bool {
+        matches!(self.phase, Phase::Running { generation: of } if of == generation)
+    }
+
+    /// The version at which a save may begin: the last one is saved only with all of its losses.
+    fn saveable(&self) -> Option<Cut> {
+        self.at.filter(|at| {
+            self.ending.is_none()
+                && self.runs(at.generation)
+                && (!self.is_last(at.step) || self.has_all())
+        })
+    }
+
+    fn has_all(&self) -> bool {
+        self.recorded.is_some_and(|recorded| recorded >= self.config.training_steps)
+    }
+
+    const fn is_last(&self, step: Step) -> bool {
+        step.0 >= self.config.training_steps.0
+    }
+
+    /// Updates came from ps 0 with a version, ascending; some may have come before.
+    pub(super) fn on_updates(
+        &mut self,
+        now: Moment,
+        version: Cut,
+        updates: Vec<UpdateRecord>,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.runs(version.generation) {
+            return;
+        }
+        if self.recorded.is_none() && updates.is_empty() {
+            // Adopted, and nothing is unrecorded: the chief before has recorded it all.
+            self.recorded = Some(version.step);
+        }
+        for update in updates {
+            if self.recorded.is_none_or(|recorded| update.step >= recorded) {
+                self.recorded = Some(update.step.next());
+                out.push(Effect::Record(update));
+            }
+        }
+        self.proceed(now, links, out);
+    }
+
+    /// Saves if it is time, writes if all is there, ends if all is done.
+    fn proceed(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        if let Some(at) = self.saveable() {
+            if self.is_last(at.step) && self.saver.is_idle() {
+                if self.saver.saved() == Some(at.step) {
+                    self.end(now, links, out);
+                    return;
+                }
+                if self.n_final_saves == 0 {
+                    self.n_final_saves = 1;
+                    self.saver.hurry(now);
+                }
+            }
+            let ask = self.saver.tick(now, at);
+            self.ask(now, &ask, links, out);
+        }
+        self.saver.write(self.recorded, out);
+    }
+
+    fn ask(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
+        if let Ask::CaptureAt(cut) = *ask {
+            for ps in self.config.all_ps() {
+                send_capture(now, ps, cut, links, out);
+            }
+        }
+    }
+
+    pub(super) fn on_captured(
+        &mut self,
+        now: Moment,
+        ps: TaskId,
+        at: Cut,
+        state: ShardState,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        self.saver.on_captured(ps.index, at, state);
+        self.proceed(now, links, out);
+    }
+
+    pub(super) fn on_missed(
+        &mut self,
+        now: Moment,
+        at: Cut,
+        current: Step,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        let ask = self.saver.on_missed(at, current, self.config.training_steps);
+        self.ask(now, &ask, links, out);
+    }
+
+    fn on_persisted(
+        &mut self,
+        now: Moment,
+        step: Step,
+        result: Result<String, String>,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        let why = result.as_ref().err().cloned();
+        self.saver.on_persisted(now, step, result, out);
+        if self.stop_by.is_some() {
+            let saved = why.is_none().then_some(step);
+            out.push(Effect::Halt(Outcome::Stopped { saved }));
+            return;
+        }
+        if let (Some(why), true) = (why, self.is_last(step)) {
+            self.n_final_saves += 1;
+            if self.n_final_saves > MAX_FINAL_SAVES {
+                let failure = Failure::Storage(format!("the final checkpoint: {why}"));
+                links.send_to_all(now, &Message::Abort(failure.clone()), out);
+                out.push(Effect::Halt(Outcome::Failed(failure)));
+                return;
+            }
+            self.saver.hurry(now + self.config.limits.final_save_retry);
+        }
+        self.proceed(now, links, out);
+    }
+
+    /// Rule 10: everything is durable; every ps is told.
+    fn end(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        let until = now + self.config.limits.linger;
+        self.ending = Some(Ending { until, told: BTreeSet::new() });
+        for ps in self.config.all_ps() {
+            self.tell_finished(now, ps, links, out);
+        }
+    }
+
+    fn tell_finished(&self, now: Moment, ps: TaskId, links: &mut Links, out: &mut Vec<Effect>) {
+        let generation = self.at.map(|cut| cut.generation).unwrap_or_default();
+        links.send(now, ps, Message::Finished { generation }, out);
+    }
+
+    /// A ps knows that all is done.
+    pub(super) fn on_finished(
+        &mut self,
+        now: Moment,
+        ps: TaskId,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(ending) = &mut self.ending else {
+            // The chief before this one ended the run: there is nothing left to do.
+            leave(now, links, out);
+            return;
+        };
+        ending.told.insert(ps);
+        if ending.told.len() == self.config.n_ps as usize {
+            leave(now, links, out);
+        }
+    }
+
+    pub(super) fn stop(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        if self.ending.is_some() || self.stop_by.is_some() {
+            return;
+        }
+        let stopped = |saved| Effect::Halt(Outcome::Stopped { saved });
+        let (Phase::Running { .. }, Some(at)) = (&self.phase, self.at) else {
+            out.push(stopped(None));
+            return;
+        };
+        if self.saver.is_idle() && self.saver.saved() == Some(at.step) {
+            out.push(stopped(Some(at.step)));
+            return;
+        }
+        self.stop_by = Some(now + self.config.limits.stop_timeout);
+        self.saver.hurry(now);
+        self.proceed(now, links, out);
+    }
+
+    pub(super) fn on_wake(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
+            leave(now, links, out);
+        } else if self.stop_by.is_some_and(|by| by <= now) {
+            out.push(Effect::Halt(Outcome::Stopped { saved: None }));
+        } else if let Phase::Gathering { restored, since } = &self.phase
+            && self.is_last(restored.snapshot.step)
+            && *since + self.config.limits.linger <= now
+        {
+            // The run ended in an earlier life, and the others have left.
+            leave(now, links, out);
+        } else {
+            self.proceed(now, links, out);
+        }
+    }
+}
+
+fn leave(now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+    links.send_to_all(now, &Message::Goodbye, out);
+    out.push(Effect::Halt(Outcome::Finished));
+}
+
+fn send_capture(now: Moment, ps: TaskId, cut: Cut, links: &mut Links, out: &mut Vec<Effect>) {
+    let Cut { generation, step: at } = cut;
+    links.send(now, ps, Message::Capture { generation, at }, out);
+}

@@ -1,0 +1,362 @@
+//! A worker: computes gradients at whole versions, and pushes them. Worker 0 is the chief, too.
+
+mod chief;
+mod saver;
+mod version;
+mod work;
+
+use self::chief::Chief;
+use self::version::{ShardVersion, Versions};
+use self::work::{Gradient, Work};
+use crate::ids::{Cut, Incarnation, Slot, Step, TaskId};
+use crate::protocol::config::ClusterConfig;
+use crate::protocol::failure::Failure;
+use crate::protocol::links::{Links, PeerEvent};
+use crate::protocol::message::{Message, Want};
+use crate::protocol::patience::Patience;
+use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
+use crate::time::Moment;
+
+/// A worker.
+#[derive(Debug)]
+pub struct Worker {
+    me: TaskId,
+    config: ClusterConfig,
+    links: Links,
+    /// The life of each ps whose versions are kept.
+    lives: Vec<Option<Incarnation>>,
+    versions: Versions,
+    work: Option<Work>,
+    chief: Option<Chief>,
+    patience: Patience,
+}
+
+impl Worker {
+    /// Worker number `index`, in a life of its own.
+    #[must_use]
+    pub fn new(index: u32, incarnation: Incarnation, config: ClusterConfig) -> Self {
+        let me = TaskId::worker(index);
+        Self {
+            me,
+            links: Links::new(me, incarnation, config.clone(), config.all_ps()),
+            lives: vec![None; config.n_ps as usize],
+            versions: Versions::new(config.n_ps),
+            work: None,
+            chief: (me == TaskId::CHIEF).then(|| Chief::new(incarnation, config.clone())),
+            patience: Patience::new(config.limits.report_after, Moment::default()),
+            config,
+        }
+    }
+
+    /// The whole version that it works on, or worked on last.
+    #[must_use]
+    pub fn cut(&self) -> Option<Cut> {
+        self.work.as_ref().map(Work::cut)
+    }
+}
+
+impl Node for Worker {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Start => {
+                self.patience.restart(now);
+                if let Some(chief) = &mut self.chief {
+                    chief.start(out);
+                }
+                self.links.start(now, out);
+            }
+            Input::Network(event) => {
+                for event in self.links.on_network(now, event, None, out) {
+                    self.on_peer(now, event, out);
+                }
+            }
+            Input::Computed(Done::Gradient { generation, step, slot, loss, gradient: shards }) => {
+                let cut = Cut { generation, step };
+                self.on_gradient(now, cut, Gradient { slot, loss, shards }, out);
+            }
+            Input::Stored(event) => {
+                if let Some(chief) = &mut self.chief {
+                    chief.on_stored(now, event, &mut self.links, out);
+                }
+            }
+            Input::Wake => self.on_wake(now, out),
+            Input::Stop => match &mut self.chief {
+                Some(chief) => chief.stop(now, &mut self.links, out),
+                None => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
+            },
+            Input::Computed(Done::Update { .. }) => {}
+        }
+        self.ask_for_updates(now, out);
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        let chief = self.chief.as_ref().and_then(Chief::deadline);
+        let patience = self.is_waiting().then(|| self.patience.deadline());
+        [self.links.deadline(), chief, patience].into_iter().flatten().min()
+    }
+}
+
+impl Worker {
+    fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
+        match event {
+            PeerEvent::Up { peer, incarnation, state } => {
+                self.on_up(now, peer, incarnation, state, out);
+            }
+            PeerEvent::Down { peer } => {
+                self.versions.link_lost(peer.index);
+                if let Some(chief) = &mut self.chief {
+                    chief.on_ps_down(peer);
+                }
+            }
+            PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
+            PeerEvent::Refused { reason } => {
+                out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
+            }
+        }
+    }
+
+    /// A session with a ps is up: what was said on the one before may be lost, so it is said again.
+    fn on_up(
+        &mut self,
+        now: Moment,
+        ps: TaskId,
+        incarnation: Incarnation,
+        state: Option<Cut>,
+        out: &mut Vec<Effect>,
+    ) {
+        let life = self.lives[ps.index as usize].replace(incarnation);
+        if life != Some(incarnation) {
+            self.versions.forget(ps.index);
+        }
+        if let Some(chief) = &mut self.chief {
+            chief.on_ps_up(now, ps, state, &mut self.links, out);
+        }
+        match &self.work {
+            // The same life of the ps, and it may lack what was pushed.
+            Some(work) if self.versions.cut_of(ps.index) == Some(work.cut()) => {
+                let n_done = work.done().len();
+                for done in 0..n_done {
+                    self.push(now, done, ps, out);
+                }
+                self.ask_for_next(now, out);
+            }
+            _ => self.advance(now, out),
+        }
+    }
+
+    fn on_message(&mut self, now: Moment, ps: TaskId, message: Message, out: &mut Vec<Effect>) {
+        match (message, &mut self.chief) {
+            (
+                Message::Version { generation, step, tokens, received, updates, parameters },
+                chief,
+            ) => {
+                let cut = Cut { generation, step };
+                if let (Some(chief), TaskId::PS_ZERO) = (chief, ps) {
+                    chief.on_updates(now, cut, updates, &mut self.links, out);
+                }
+                self.versions.put(ps.index, ShardVersion { cut, tokens, received, parameters });
+                self.advance(now, out);
+            }
+            // What follows is a version; there is nothing to do but to have been told (rule 5).
+            (Message::PushReply { .. }, _) => {}
+            (Message::Restored { generation }, Some(chief)) => {
+                chief.on_restored(now, ps, generation, &mut self.links, out);
+            }
+            (Message::Captured { generation, step, state }, Some(chief)) => {
+                let at = Cut { generation, step };
+                chief.on_captured(now, ps, at, state, &mut self.links, out);
+            }
+            (Message::Missed { generation, at, current }, Some(chief)) => {
+                let at = Cut { generation, step: at };
+                chief.on_missed(now, at, current, &mut self.links, out);
+            }
+            (Message::Finished { .. }, Some(chief)) => {
+                chief.on_finished(now, ps, &mut self.links, out);
+            }
+            (Message::Finished { .. }, None) => {
+                self.links.send_to_all(now, &Message::Goodbye, out);
+                out.push(Effect::Halt(Outcome::Finished));
+            }
+            (Message::Abort(failure), _) => {
+                self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
+                out.push(Effect::Halt(Outcome::Failed(failure)));
+            }
+            (message, _) => {
+                let why = format!("it said {}, which is not for it to say", message.kind());
+                if let Some(event) = self.links.drop_peer(now, ps, why, out) {
+                    self.on_peer(now, event, out);
+                }
+            }
+        }
+    }
+
+    /// Starts on a new whole version, or asks the shards that lag for theirs.
+    fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        // Rule 6: whole versions only.
+        match self.versions.whole() {
+            Some((cut, _)) if self.work.as_ref().is_none_or(|work| work.cut() != cut) => {
+                self.begin(now, out);
+            }
+            Some(_) => {}
+            None => {
+                self.mend(now, out);
+                let target = self.versions.newest().unwrap_or_default();
+                for (ps, cut) in self.versions.to_ask(target) {
+                    self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
+                }
+            }
+        }
+    }
+
+    /// If an earlier life of this worker died while it pushed, some shards are past the step and
+    /// others wait for it. This life computes it again, at the older version, which the shards that
+    /// are past it still have. (With R < N no shard is past what another lacks.)
+    fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.config.has_backup_workers() {
+            return;
+        }
+        let slots: Vec<_> = self.config.slots_of(self.me).collect();
+        let Some((older, past)) = self.versions.torn(&slots) else { return };
+        // What this life pushed itself is on its way, or will be pushed again.
+        if self.cut() == Some(older) {
+            return;
+        }
+        for ps in past {
+            if !self.versions.is_asked(ps) {
+                self.pull(now, TaskId::ps(ps), Want::Exactly(older), out);
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some((cut, shards)) = self.versions.whole() else { return };
+        let everywhere = |slot: &Slot| shards.iter().all(|shard| shard.received.contains(slot));
+        let slots: Vec<_> =
+            shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
+        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
+        let work = Work::new(cut, parameters, slots);
+        out.extend(work.job().map(Effect::Compute));
+        self.work = Some(work);
+        self.patience.restart(now);
+        if let Some(chief) = &mut self.chief {
+            chief.on_whole(now, cut, &mut self.links, out);
+        }
+        self.ask_for_next(now, out);
+    }
+
+    /// When every slot was pushed in an earlier life, nothing that is pushed will ask.
+    fn ask_for_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(work) = &self.work else { return };
+        if work.is_complete() && work.done().is_empty() && !self.is_last(work.cut().step) {
+            let next = work.cut().next();
+            for (ps, cut) in self.versions.to_ask(next) {
+                self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
+            }
+        }
+    }
+
+    /// At the end, ps 0 may hold more updates for the chief than one message takes.
+    fn ask_for_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let lacks = self.chief.as_ref().is_some_and(Chief::lacks_updates);
+        if let (true, Some(cut)) = (lacks && !self.versions.is_asked(0), self.cut()) {
+            self.pull(now, TaskId::PS_ZERO, Want::AtLeast(cut), out);
+        }
+    }
+
+    const fn is_last(&self, step: Step) -> bool {
+        step.0 >= self.config.training_steps.0
+    }
+
+    fn pull(&mut self, now: Moment, ps: TaskId, want: Want, out: &mut Vec<Effect>) {
+        let recorded = self.recorded();
+        if self.links.send(now, ps, Message::Pull { want, recorded }, out) {
+            self.versions.asked(ps.index, want.cut());
+        }
+    }
+
+    fn recorded(&self) -> Step {
+        self.chief.as_ref().map(Chief::recorded).unwrap_or_default()
+    }
+
+    fn on_gradient(&mut self, now: Moment, cut: Cut, gradient: Gradient, out: &mut Vec<Effect>) {
+        assert_eq!(gradient.shards.len(), self.config.n_ps as usize, "one buffer a shard");
+        let (step, slot, loss) = (cut.step, gradient.slot, gradient.loss);
+        let Some(work) = &mut self.work else { return };
+        // A result of a version that was left meanwhile is of no use.
+        if !work.finish(cut, gradient) {
+            return;
+        }
+        if !loss.is_finite() {
+            let failure = Failure::NonFinite { step, slot, loss };
+            self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
+            out.push(Effect::Halt(Outcome::Failed(failure)));
+            return;
+        }
+        out.extend(work.job().map(Effect::Compute));
+        let newest = work.done().len() - 1;
+        for ps in self.config.all_ps() {
+            self.push(now, newest, ps, out);
+        }
+        self.patience.restart(now);
+        out.push(Effect::Report(Report::Computed { step, slot, loss }));
+    }
+
+    /// Pushes one shard's part of a gradient that was computed. It asks for the next version.
+    fn push(&mut self, now: Moment, done: usize, ps: TaskId, out: &mut Vec<Effect>) {
+        let recorded = self.recorded();
+        let Some(work) = &self.work else { return };
+        let Cut { generation, step } = work.cut();
+        let Gradient { slot, loss, shards } = &work.done()[done];
+        let (slot, loss, gradient) = (*slot, *loss, shards[ps.index as usize].clone());
+        let next = work.cut().next();
+        let push = Message::Push { generation, step, slot, loss, recorded, gradient };
+        if self.links.send(now, ps, push, out) {
+            self.versions.asked(ps.index, next);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.work.as_ref().is_none_or(Work::is_complete)
+    }
+
+    fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        for event in self.links.on_wake(now, out) {
+            self.on_peer(now, event, out);
+        }
+        if let Some(chief) = &mut self.chief {
+            chief.on_wake(now, &mut self.links, out);
+        }
+        if self.is_waiting()
+            && let Some(waited) = self.patience.exhausted(now)
+        {
+            let what = self.what_is_awaited(now);
+            out.push(Effect::Report(Report::Waiting { what, waited }));
+        }
+    }
+
+    /// Rule 9: for whom, and what of it is known.
+    fn what_is_awaited(&self, now: Moment) -> String {
+        let next = self.cut().map(|cut| if self.is_last(cut.step) { cut } else { cut.next() });
+        let heard = |ps: u32| {
+            let ps = TaskId::ps(ps);
+            match (self.links.is_up(ps), self.links.last_heard(ps)) {
+                (true, Some(at)) => format!("{ps}, heard of {:.1} s ago", (now - at).as_secs_f64()),
+                (false, Some(at)) => {
+                    format!("{ps}, gone, last heard of {:.1} s ago", (now - at).as_secs_f64())
+                }
+                (_, None) => format!("{ps}, never heard of"),
+            }
+        };
+        let missing = self.versions.missing(next.unwrap_or_default());
+        if missing.is_empty() {
+            return "for the chief's final checkpoint".to_owned();
+        }
+        let missing: Vec<_> = missing.into_iter().map(heard).collect();
+        let missing = missing.join("; ");
+        match (self.chief.as_ref().and_then(Chief::what_is_awaited), next) {
+            (Some(what), _) => format!("{what} ({missing})"),
+            (None, Some(next)) => format!("for version {} of {missing}", next.step),
+            (None, None) => format!("for a first version of {missing}"),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Rule 7: takes the state of all shards at one and the same version, and has it written.
+//!
+//! A shard answers only at exactly the version that it is asked for. With R >= N the chief asks
+//! before it pushes, and no shard can be past; with R < N others may push on, so a miss asks for a
+//! later version, ever further ahead, until all shards are asked in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::{Cut, Step};
+use crate::protocol::message::ShardState;
+use crate::protocol::{Effect, Report, Snapshot};
+use crate::time::Moment;
+
+/// What the saver wants of its chief.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Nothing.
+    Nothing,
+    /// Ask every ps to capture this cut.
+    CaptureAt(Cut),
+}
+
+/// When to save, and how far the present save has come.
+#[derive(Debug)]
+pub(super) struct Saver {
+    n_ps: usize,
+    interval: Duration,
+    /// The next save on schedule.
+    due: Moment,
+    /// The newest durable checkpoint of this history.
+    saved: Option<Step>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    Capturing {
+        cut: Cut,
+        margin: u64,
+        shards: Vec<Option<ShardState>>,
+    },
+    /// Whole; waiting until the updates before it are recorded.
+    Captured(Arc<Snapshot>),
+    Writing,
+}
+
+impl Saver {
+    pub(super) fn new(n_ps: u32, interval: Duration) -> Self {
+        Self {
+            n_ps: n_ps as usize,
+            interval,
+            due: Moment::default(),
+            saved: None,
+            phase: Phase::Idle,
+        }
+    }
+
+    /// A generation begins at `now`: what is captured of the one before is void, and the first
+    /// save is due, as with TensorFlow's Supervisor, unless this very step is `saved`.
+    pub(super) fn begin(&mut self, now: Moment, saved: Option<Step>) {
+        self.saved = saved;
+        self.due = if saved.is_some() { now + self.interval } else { now };
+        if !matches!(self.phase, Phase::Writing) {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    pub(super) const fn saved(&self) -> Option<Step> {
+        self.saved
+    }
+
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle)
+    }
+
+    /// When the next save is due, if none is under way.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.is_idle().then_some(self.due)
+    }
+
+    /// Makes a save due.
+    pub(super) const fn hurry(&mut self, at: Moment) {
+        self.due = at;
+    }
+
+    /// Begins a save at the version where the chief stands, if one is due.
+    pub(super) fn tick(&mut self, now: Moment, at: Cut) -> Ask {
+        if !self.is_idle() || now < self.due {
+            return Ask::Nothing;
+        }
+        if self.saved == Some(at.step) {
+            self.due = now + self.interval;
+            return Ask::Nothing;
+        }
+        self.capture(at, 0)
+    }
+
+    fn capture(&mut self, cut: Cut, margin: u64) -> Ask {
+        self.phase = Phase::Capturing { cut, margin, shards: vec![None; self.n_ps] };
+        Ask::CaptureAt(cut)
+    }
+
+    /// What a ps that was away has to be asked again.
+    pub(super) fn wanted_of(&self, ps: u32) -> Option<Cut> {
+        match &self.phase {
+            Phase::Capturing { cut, shards, .. } if shards[ps as usize].is_none() => Some(*cut),
+            _ => None,
+        }
+    }
+
+    /// A shard's state came.
+    pub(super) fn on_captured(&mut self, ps: u32, at: Cut, state: ShardState) {
+        let Phase::Capturing { cut, shards, .. } = &mut self.phase else { return };
+        if at != *cut {
+            return;
+        }
+        shards[ps as usize] = Some(state);
+        if shards.iter().all(Option::is_some) {
+            let shards = shards.iter_mut().filter_map(Option::take).collect();
+            let Cut { generation, step } = *cut;
+            self.phase = Phase::Captured(Arc::new(Snapshot { generation, step, shards }));
+        }
+    }
+
+    /// A shard is past the version: all are asked for a later one, at most the last.
+    pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Ask {
+        match self.phase {
+            Phase::Capturing { cut, margin, .. } if at == cut => {
+                let margin = (margin * 2).max(1);
+                let step = Step(current.0.saturating_add(margin)).min(last);
+                self.capture(Cut { step, ..cut }, margin)
+            }
+            _ => Ask::Nothing,
+        }
+    }
+
+    /// Writes what is captured, once every update before it is recorded: a checkpoint that can be
+    /// seen has its losses beside it.
+    pub(super) fn write(&mut self, recorded: Option<Step>, out: &mut Vec<Effect>) {
+        if let Phase::Captured(snapshot) = &self.phase
+            && recorded.is_some_and(|recorded| recorded >= snapshot.step)
+        {
+            out.push(Effect::Persist(Arc::clone(snapshot)));
+            self.phase = Phase::Writing;
+        }
+    }
+
+    /// The storage is done with what it was asked to write.
+    pub(super) fn on_persisted(
+        &mut self,
+        now: Moment,
+        step: Step,
+        result: Result<String, String>,
+        out: &mut Vec<Effect>,
+    ) {
+        self.phase = Phase::Idle;
+        self.due = (self.due + self.interval).max(now);
+        match result {
+            Ok(path) => {
+                self.saved = Some(step);
+                out.push(Effect::Report(Report::Saved { step, path }));
+            }
+            Err(why) => out.push(Effect::Report(Report::SaveFailed { step, why })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Generation;
+
+    fn at(secs: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(secs))
+    }
+
+    fn cut(step: u64) -> Cut {
+        Cut { generation: Generation::default(), step: Step(step) }
+    }
+
+    fn saver() -> Saver {
+        let mut saver = Saver::new(2, Duration::from_secs(60));
+        saver.begin(at(100), None);
+        saver
+    }
+
+    #[test]
+    fn the_first_save_is_due_at_once_and_the_next_an_interval_later() {
+        let mut saver = saver();
+        assert_eq!(saver.tick(at(100), cut(0)), Ask::CaptureAt(cut(0)));
+        saver.on_captured(0, cut(0), ShardState::default());
+        saver.on_captured(1, cut(0), ShardState::default());
+        let mut out = Vec::new();
+        saver.write(Some(Step(0)), &mut out);
+        assert!(matches!(out[..], [Effect::Persist(_)]));
+        saver.on_persisted(at(101), Step(0), Ok("a".into()), &mut out);
+        assert_eq!(saver.deadline(), Some(at(160)));
+        assert_eq!(saver.tick(at(159), cut(7)), Ask::Nothing);
+        assert_eq!(saver.tick(at(160), cut(8)), Ask::CaptureAt(cut(8)));
+    }
+
+    #[test]
+    fn a_restored_step_is_not_saved_again() {
+        let mut saver = Saver::new(1, Duration::from_secs(60));
+        saver.begin(at(0), Some(Step(500)));
+        assert_eq!(saver.tick(at(0), cut(500)), Ask::Nothing);
+        assert_eq!(saver.deadline(), Some(at(60)));
+    }
+
+    #[test]
+    fn a_miss_asks_all_shards_for_a_later_version_with_a_growing_margin() {
+        let mut saver = saver();
+        saver.tick(at(100), cut(4));
+        saver.on_captured(0, cut(4), ShardState::default());
+        assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Ask::CaptureAt(cut(7)));
+        assert_eq!(saver.wanted_of(0), Some(cut(7)), "what was captured at 4 is void");
+        assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Ask::Nothing, "an old answer");
+        assert_eq!(saver.on_missed(cut(7), Step(9), Step(100)), Ask::CaptureAt(cut(11)));
+        assert_eq!(saver.on_missed(cut(11), Step(99), Step(100)), Ask::CaptureAt(cut(100)));
+    }
+
+    #[test]
+    fn nothing_is_written_before_its_losses_are_recorded() {
+        let mut saver = saver();
+        saver.tick(at(100), cut(9));
+        for ps in 0..2 {
+            saver.on_captured(ps, cut(9), ShardState::default());
+        }
+        let mut out = Vec::new();
+        saver.write(None, &mut out);
+        saver.write(Some(Step(8)), &mut out);
+        assert_eq!(out, []);
+        saver.write(Some(Step(9)), &mut out);
+        assert_eq!(out.len(), 1);
+        saver.write(Some(Step(9)), &mut out);
+        assert_eq!(out.len(), 1, "once");
+    }
+}

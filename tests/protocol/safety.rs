@@ -1,0 +1,85 @@
+//! Whatever is delayed, cut or killed: the rules hold after every event, and once the faults stop
+//! the run ends with the result of a run that nothing happened to.
+
+use proptest::prelude::*;
+
+use crate::world::{Fault, Shape, World};
+
+fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
+    let mut world = World::new(shape);
+    for &(choice, fault) in choices {
+        if let Some(fault) = fault {
+            world.inflict(fault, usize::from(choice));
+        }
+        world.step(usize::from(choice));
+    }
+    world.heal();
+    world.check_end();
+    world
+}
+
+#[test]
+fn a_run_that_nothing_happens_to_makes_each_update_once() {
+    for (n_ps, n_workers, replicas_to_aggregate) in
+        [(1, 1, 1), (2, 2, 2), (3, 2, 2), (2, 1, 4), (2, 3, 4), (1, 4, 4), (1, 3, 2), (3, 5, 2)]
+    {
+        let shape = Shape { n_ps, n_workers, replicas_to_aggregate, training_steps: 25 };
+        let world = run(shape, &[]);
+        assert_eq!(world.n_updates, 25 * u64::from(n_ps), "{shape:?}");
+        assert_eq!(world.n_generations.len(), 1);
+        if replicas_to_aggregate >= n_workers {
+            assert_eq!((world.n_stale, world.n_duplicates), (0, 0), "{shape:?}");
+        }
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    (1u32..=3, 1u32..=4, 1u32..=6, 1u64..=8).prop_map(
+        |(n_ps, n_workers, replicas_to_aggregate, training_steps)| Shape {
+            n_ps,
+            n_workers,
+            replicas_to_aggregate,
+            training_steps,
+        },
+    )
+}
+
+fn choices(faults: Vec<Fault>, one_in: u32) -> impl Strategy<Value = Vec<(u16, Option<Fault>)>> {
+    let fault = prop_oneof![
+        one_in - 1 => Just(None),
+        1 => proptest::sample::select(faults).prop_map(Some),
+    ];
+    proptest::collection::vec((any::<u16>(), fault), 0..600)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_of_delivery_gives_the_serial_result(
+        shape in shapes(),
+        choices in proptest::collection::vec(any::<u16>(), 0..800),
+    ) {
+        let choices: Vec<_> = choices.into_iter().map(|choice| (choice, None)).collect();
+        let world = run(shape, &choices);
+        prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
+    }
+
+    #[test]
+    fn lost_links_and_late_messages_change_nothing(
+        shape in shapes(),
+        choices in choices(vec![Fault::Cut, Fault::HalfOpen], 12),
+    ) {
+        let world = run(shape, &choices);
+        // Links come and go, but no shard is ever lost, so nothing is made twice.
+        prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
+    }
+
+    #[test]
+    fn killed_tasks_come_back_and_change_nothing(
+        shape in shapes(),
+        choices in choices(vec![Fault::Cut, Fault::HalfOpen, Fault::Crash], 25),
+    ) {
+        run(shape, &choices);
+    }
+}
