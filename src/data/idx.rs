@@ -1,0 +1,404 @@
+//! IDX, the format of MNIST's files: a header with the shape, then the elements, row by row.
+//!
+//! Parses bytes, of whatever origin; it opens no file and decompresses nothing (`idx_file` does).
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Largest IDX file that is read, uncompressed. The largest in use, EMNIST's 814,255 images, has
+/// 638 MB; a limit is needed because a few bytes of gzip can stand for any amount.
+pub const MAX_FILE_LEN: u64 = 1 << 30;
+
+/// The longest header: 4 bytes of magic, then up to 255 dimensions of 4 bytes.
+pub const MAX_HEADER_LEN: u64 = 4 + 255 * 4;
+
+/// The type code of unsigned bytes, the only elements that are read.
+const UNSIGNED_BYTE: u8 = 0x08;
+
+/// Why bytes are not the IDX file that was wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IdxError {
+    /// It ends before its header does, or before its last element.
+    #[error("ends after {len} bytes, but needs {expected}; fetch or copy it again")]
+    Truncated {
+        /// Bytes there are.
+        len: u64,
+        /// Bytes there should be (of a header that is cut: bytes of the header).
+        expected: u64,
+    },
+    /// It goes on after its last element.
+    #[error(
+        "goes on after the {expected} bytes that its header announces ({shape}); \
+         fetch or copy it again"
+    )]
+    TrailingBytes {
+        /// Bytes there should be.
+        expected: u64,
+        /// What the header announces.
+        shape: Shape,
+    },
+    /// It does not start with two zero bytes.
+    #[error(
+        "starts with the bytes {:02x} {:02x}, but an IDX file starts with 00 00; \
+         give the IDX file itself, plain or as gzip", found[0], found[1]
+    )]
+    Magic {
+        /// The first two bytes.
+        found: [u8; 2],
+    },
+    /// Its elements are not unsigned bytes.
+    #[error(
+        "has elements of type 0x{code:02x} ({}), but only unsigned bytes (0x08) are read; \
+         convert it", type_name(*code)
+    )]
+    ElementType {
+        /// The third byte.
+        code: u8,
+    },
+    /// It announces more than is ever read.
+    #[error("announces {shape} elements, but at most {MAX_FILE_LEN} bytes are read; use fewer")]
+    TooLarge {
+        /// What the header announces.
+        shape: Shape,
+    },
+    /// It has no dimension, images of one dimension, or labels of several.
+    #[error("has the shape {shape}, but {}; give the file of the {wanted}", wanted.rule())]
+    Rank {
+        /// What the header announces.
+        shape: Shape,
+        /// What the file should hold.
+        wanted: Content,
+    },
+    /// It announces no images, or images without pixels.
+    #[error("has the shape {shape}, which holds no pixel; give a file with examples in it")]
+    NoPixels {
+        /// What the header announces.
+        shape: Shape,
+    },
+}
+
+/// What an IDX file should hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// n examples of any shape.
+    Images,
+    /// n numbers.
+    Labels,
+}
+
+impl Content {
+    const fn rule(self) -> &'static str {
+        match self {
+            Self::Images => "images have at least 2 dimensions",
+            Self::Labels => "labels have exactly 1 dimension",
+        }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Images => "images",
+            Self::Labels => "labels",
+        })
+    }
+}
+
+/// The dimensions that a header announces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape(Vec<u32>);
+
+impl Shape {
+    /// The shape in the header at the start of `bytes`; what follows the header is not looked at.
+    /// Its file is no longer than [`MAX_FILE_LEN`].
+    ///
+    /// # Errors
+    /// If `bytes` do not start with a header of an IDX file of unsigned bytes, not too large.
+    pub fn parse(bytes: &[u8]) -> Result<Self, IdxError> {
+        let truncated = |expected| IdxError::Truncated { len: bytes.len() as u64, expected };
+        let (&[zero, zero_too, code, rank], rest) =
+            bytes.split_first_chunk().ok_or_else(|| truncated(4))?;
+        if (zero, zero_too) != (0, 0) {
+            return Err(IdxError::Magic { found: [zero, zero_too] });
+        }
+        if code != UNSIGNED_BYTE {
+            return Err(IdxError::ElementType { code });
+        }
+        let (dims, _) = rest.as_chunks();
+        let rank = usize::from(rank);
+        let dims = dims.get(..rank).ok_or_else(|| truncated(header_len(rank)))?;
+        let shape = Self(dims.iter().map(|&dim| u32::from_be_bytes(dim)).collect());
+        match shape.checked_file_len() {
+            Some(0..=MAX_FILE_LEN) => Ok(shape),
+            _ => Err(IdxError::TooLarge { shape }),
+        }
+    }
+
+    /// Bytes in the whole file: header and elements.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.checked_file_len().expect("a longer file was refused when the header was parsed")
+    }
+
+    fn checked_file_len(&self) -> Option<u64> {
+        let elements = self.0.iter().try_fold(1u64, |n, &dim| n.checked_mul(u64::from(dim)))?;
+        elements.checked_add(header_len(self.0.len()))
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A lying header can have 255 dimensions; an error stays one readable line.
+        const MAX_SHOWN: usize = 6;
+        if self.0.is_empty() {
+            return f.write_str("of a single number");
+        }
+        for (i, dim) in self.0.iter().take(MAX_SHOWN).enumerate() {
+            write!(f, "{}{dim}", if i == 0 { "" } else { " x " })?;
+        }
+        match self.0.len().saturating_sub(MAX_SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " x ... ({more} more)"),
+        }
+    }
+}
+
+/// Images: the bytes of an IDX file of rank 2 or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Images<'a> {
+    pixels: &'a [u8],
+    n_pixels_each: usize,
+}
+
+impl<'a> Images<'a> {
+    /// n images of as many pixels as the product of the other dimensions, both at least 1.
+    ///
+    /// # Errors
+    /// If `bytes` are anything but one whole IDX file of images.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, IdxError> {
+        let (shape, pixels) = parse(bytes)?;
+        if shape.0.len() < 2 {
+            return Err(IdxError::Rank { shape, wanted: Content::Images });
+        }
+        if pixels.is_empty() {
+            return Err(IdxError::NoPixels { shape });
+        }
+        Ok(Self { pixels, n_pixels_each: pixels.len() / shape.0[0] as usize })
+    }
+
+    /// The number of images.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.pixels.len() / self.n_pixels_each
+    }
+
+    /// Whether there are none. A file has at least one.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Pixels an image, at least 1.
+    #[must_use]
+    pub const fn n_pixels_each(&self) -> usize {
+        self.n_pixels_each
+    }
+
+    /// The pixels of all images, one image after the other.
+    #[must_use]
+    pub const fn pixels(&self) -> &'a [u8] {
+        self.pixels
+    }
+
+    /// The first `at` images, and the others.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        let (head, tail) = self.pixels.split_at(at * self.n_pixels_each);
+        (Self { pixels: head, ..self }, Self { pixels: tail, ..self })
+    }
+}
+
+/// The labels of an IDX file of rank 1.
+///
+/// # Errors
+/// If `bytes` are anything but one whole IDX file of labels.
+pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
+    let (shape, labels) = parse(bytes)?;
+    if shape.0.len() != 1 {
+        return Err(IdxError::Rank { shape, wanted: Content::Labels });
+    }
+    Ok(labels)
+}
+
+/// The shape and the elements of one whole IDX file.
+fn parse(bytes: &[u8]) -> Result<(Shape, &[u8]), IdxError> {
+    let shape = Shape::parse(bytes)?;
+    let (len, expected) = (bytes.len() as u64, shape.file_len());
+    if len < expected {
+        return Err(IdxError::Truncated { len, expected });
+    }
+    if len > expected {
+        return Err(IdxError::TrailingBytes { expected, shape });
+    }
+    let elements = &bytes[header_len(shape.0.len()) as usize..];
+    Ok((shape, elements))
+}
+
+const fn header_len(rank: usize) -> u64 {
+    4 + 4 * rank as u64
+}
+
+const fn type_name(code: u8) -> &'static str {
+    match code {
+        0x09 => "signed bytes",
+        0x0b => "16-bit integers",
+        0x0c => "32-bit integers",
+        0x0d => "32-bit floats",
+        0x0e => "64-bit floats",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The IDX file of `elements` in the shape `dims`, whether they fit or not.
+    pub(crate) fn idx(dims: &[u32], elements: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, UNSIGNED_BYTE, dims.len() as u8];
+        bytes.extend(dims.iter().flat_map(|dim| dim.to_be_bytes()));
+        bytes.extend(elements);
+        bytes
+    }
+
+    fn error<T: fmt::Debug>(result: Result<T, IdxError>) -> String {
+        result.expect_err("this file is wrong").to_string()
+    }
+
+    #[test]
+    fn images_of_any_rank_above_one_are_rows_of_pixels() {
+        for dims in [&[2, 6][..], &[2, 2, 3], &[2, 1, 3, 2]] {
+            let bytes = idx(dims, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+            let images = Images::parse(&bytes).expect("a whole file");
+            assert_eq!((images.len(), images.n_pixels_each()), (2, 6));
+            let (head, tail) = images.split_at(1);
+            assert_eq!(head.pixels(), [1, 2, 3, 4, 5, 6]);
+            assert_eq!(tail.pixels(), [7, 8, 9, 10, 11, 12]);
+        }
+    }
+
+    #[test]
+    fn labels_are_bytes() {
+        assert_eq!(parse_labels(&idx(&[3], &[7, 0, 255])), Ok(&[7, 0, 255][..]));
+        assert_eq!(parse_labels(&idx(&[0], &[])), Ok(&[][..]));
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_and_what_to_do() {
+        let images = |bytes: &[u8]| error(Images::parse(bytes));
+        let pixels = [0; 12];
+        let cases = [
+            (images(&[]), "ends after 0 bytes, but needs 4; fetch or copy it again"),
+            (images(&[0, 0, 8, 3, 0]), "ends after 5 bytes, but needs 16; fetch or copy it again"),
+            (
+                images(&idx(&[2, 2, 3], &pixels[1..])),
+                "ends after 27 bytes, but needs 28; fetch or copy it again",
+            ),
+            (
+                images(&idx(&[1, 2, 3], &pixels)),
+                "goes on after the 22 bytes that its header announces (1 x 2 x 3); \
+                 fetch or copy it again",
+            ),
+            (
+                images(b"PK\x03\x04"),
+                "starts with the bytes 50 4b, but an IDX file starts with 00 00; \
+                 give the IDX file itself, plain or as gzip",
+            ),
+            (
+                images(&[0, 0, 0x0d, 1, 0, 0, 0, 0]),
+                "has elements of type 0x0d (32-bit floats), but only unsigned bytes (0x08) are \
+                 read; convert it",
+            ),
+            (
+                images(&idx(&[12], &pixels)),
+                "has the shape 12, but images have at least 2 dimensions; \
+                 give the file of the images",
+            ),
+            (
+                images(&idx(&[], &[1])),
+                "has the shape of a single number, but images have at least 2 dimensions; \
+                 give the file of the images",
+            ),
+            (
+                error(parse_labels(&idx(&[1, 3, 4], &pixels))),
+                "has the shape 1 x 3 x 4, but labels have exactly 1 dimension; \
+                 give the file of the labels",
+            ),
+            (
+                images(&idx(&[0, 28, 28], &[])),
+                "has the shape 0 x 28 x 28, which holds no pixel; \
+                 give a file with examples in it",
+            ),
+        ];
+        for (found, wanted) in cases {
+            assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
+    fn a_header_that_announces_too_much_is_refused() {
+        // The product of the last is 2^64.
+        for dims in [&[u32::MAX; 3][..], &[1 << 15, 1 << 15], &[u32::MAX; 255], &[1 << 16; 4]] {
+            let found = Shape::parse(&idx(dims, &[]));
+            assert!(matches!(found, Err(IdxError::TooLarge { .. })), "{found:?}");
+            assert!(error(found).len() < 200);
+        }
+        let largest = Shape::parse(&idx(&[(1 << 30) - 8], &[])).expect("just small enough");
+        assert_eq!(largest.file_len(), MAX_FILE_LEN);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in vec(any::<u8>(), 0..64)) {
+            let _ = (Images::parse(&bytes), parse_labels(&bytes));
+        }
+
+        #[test]
+        fn mutated_files_are_parsed_or_refused(
+            dims in vec(0u32..5, 0..4),
+            mutations in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let n_elements = dims.iter().product::<u32>() as usize;
+            let mut bytes = idx(&dims, &vec![7; n_elements]);
+            for (place, byte) in mutations {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(images) = Images::parse(&bytes) {
+                prop_assert_eq!(images.len() * images.n_pixels_each(), images.pixels().len());
+                prop_assert!(!images.is_empty());
+            }
+            let _ = parse_labels(&bytes);
+        }
+
+        #[test]
+        fn a_file_is_its_shape_and_elements(
+            dims in vec(1u32..5, 2..5),
+            seed in any::<u8>(),
+        ) {
+            let n_elements = dims.iter().product::<u32>() as usize;
+            let elements: Vec<u8> = (0..n_elements).map(|i| seed.wrapping_add(i as u8)).collect();
+            let bytes = idx(&dims, &elements);
+            let images = Images::parse(&bytes).expect("a whole file");
+            prop_assert_eq!(images.len(), dims[0] as usize);
+            prop_assert_eq!(images.pixels(), &elements[..]);
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The file layer of [`idx`](super::idx): finds a file, plain or gzip, and reads no more of it
+//! than its header announces. It does not look at the elements.
+
+use std::fs::File;
+use std::io::{self, Cursor, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use thiserror::Error;
+
+use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
+
+/// Why a file of a data set cannot be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// Neither the plain file nor the compressed one is there.
+    #[error(
+        "neither {} nor {} exists; --data-dir is the directory that holds MNIST's four files, \
+         `unisono data fetch` fills it, and without --data-dir the embedded subset is used",
+        plain.display(), gzip.display()
+    )]
+    Missing {
+        /// The first path that was tried.
+        plain: PathBuf,
+        /// The second.
+        gzip: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: cannot be read: {source}; check that it is a readable file", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It starts as gzip but is not one, from end to end.
+    #[error("{}: is damaged gzip: {source}; fetch or copy it again", path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// Its content is not the IDX that was wanted.
+    #[error("{}: {source}", path.display())]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IdxError,
+    },
+}
+
+/// An IDX file, uncompressed and as yet unparsed.
+#[derive(Debug)]
+pub(crate) struct IdxFile {
+    path: PathBuf,
+    content: Vec<u8>,
+}
+
+impl IdxFile {
+    /// Reads `name` in `dir`; if there is none, `name.gz`. Either may be gzip.
+    ///
+    /// Memory follows the bytes that are really there, and ends one byte after those that the
+    /// header announces: enough for [`parse`](Self::parse) to see that there are more.
+    pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
+        let (path, file) = open(dir, name)?;
+        match read_content(file) {
+            Ok(content) => Ok(Self { path, content }),
+            Err(ContentError::Io(source)) => Err(FileError::Io { path, source }),
+            Err(ContentError::Gzip(source)) => Err(FileError::Gzip { path, source }),
+            Err(ContentError::Idx(source)) => Err(FileError::Idx { path, source }),
+        }
+    }
+
+    /// Decompresses a file that was compiled in.
+    ///
+    /// # Panics
+    /// If it is damaged.
+    pub(crate) fn embedded(name: &str, file: &[u8]) -> Self {
+        let content = read_content(file).expect("an embedded file is a whole gzip IDX file");
+        Self { path: name.into(), content }
+    }
+
+    /// What `parser` makes of the whole content; its error names the file.
+    pub(crate) fn parse<'a, T>(
+        &'a self,
+        parser: impl FnOnce(&'a [u8]) -> Result<T, IdxError>,
+    ) -> Result<T, FileError> {
+        parser(&self.content).map_err(|source| FileError::Idx { path: self.path.clone(), source })
+    }
+
+    /// Where it was found.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
+    let plain = dir.join(name);
+    let gzip = dir.join(format!("{name}.gz"));
+    for path in [&plain, &gzip] {
+        match File::open(path) {
+            Ok(file) => return Ok((path.clone(), file)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(source) => return Err(FileError::Io { path: path.clone(), source }),
+        }
+    }
+    Err(FileError::Missing { plain, gzip })
+}
+
+#[derive(Debug)]
+enum ContentError {
+    Io(io::Error),
+    Gzip(io::Error),
+    Idx(IdxError),
+}
+
+fn read_content(mut file: impl Read) -> Result<Vec<u8>, ContentError> {
+    const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+    let mut magic = Vec::new();
+    file.by_ref().take(2).read_to_end(&mut magic).map_err(ContentError::Io)?;
+    let is_gzip = magic == GZIP_MAGIC;
+    let file = Cursor::new(magic).chain(file);
+    if is_gzip {
+        // Several members, one after the other, are one file (RFC 1952, 2.2).
+        read_announced(MultiGzDecoder::new(file), ContentError::Gzip)
+    } else {
+        read_announced(file, ContentError::Io)
+    }
+}
+
+/// Reads what the header announces and, if there is more, one byte of that.
+fn read_announced(
+    mut reader: impl Read,
+    io_error: fn(io::Error) -> ContentError,
+) -> Result<Vec<u8>, ContentError> {
+    let mut content = Vec::new();
+    reader.by_ref().take(MAX_HEADER_LEN).read_to_end(&mut content).map_err(io_error)?;
+    let shape = Shape::parse(&content).map_err(ContentError::Idx)?;
+    let missing = (shape.file_len() + 1).saturating_sub(content.len() as u64);
+    // Up to the very end, so that the decoder checks the checksum there.
+    reader.take(missing).read_to_end(&mut content).map_err(io_error)?;
+    Ok(content)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::data::idx::parse_labels;
+    use crate::data::idx::tests::idx;
+
+    pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content).expect("a Vec takes everything");
+        encoder.finish().expect("a Vec takes everything")
+    }
+
+    /// The labels, or the error, of a directory that holds `files`.
+    fn labels_of(files: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for (name, bytes) in files {
+            fs::write(dir.path().join(name), bytes).expect("a writable directory");
+        }
+        let labels = IdxFile::read(dir.path(), "labels")
+            .and_then(|file| file.parse(parse_labels).map(<[u8]>::to_vec));
+        let dir = dir.path().to_str().expect("UTF-8");
+        labels.map_err(|e| e.to_string().replace(dir, "DIR"))
+    }
+
+    #[test]
+    fn plain_and_gzip_are_told_apart_by_content_not_by_name() {
+        let plain = idx(&[3], &[1, 2, 3]);
+        let gzip = gzip(&plain);
+        for file in [&plain, &gzip] {
+            assert_eq!(labels_of(&[("labels", file)]), Ok(vec![1, 2, 3]));
+            assert_eq!(labels_of(&[("labels.gz", file)]), Ok(vec![1, 2, 3]));
+        }
+    }
+
+    #[test]
+    fn the_plain_file_is_preferred() {
+        let files = [("labels.gz", &gzip(&idx(&[1], &[1]))[..]), ("labels", &idx(&[1], &[2]))];
+        assert_eq!(labels_of(&files), Ok(vec![2]));
+    }
+
+    #[test]
+    fn gzip_of_several_members_is_one_file() {
+        let content = idx(&[3], &[1, 2, 3]);
+        let (head, tail) = content.split_at(9);
+        let file = [gzip(head), gzip(tail)].concat();
+        assert_eq!(labels_of(&[("labels.gz", &file)]), Ok(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_missing_file_names_both_paths() {
+        let error = labels_of(&[("other", b"")]).expect_err("there is no such file");
+        assert_eq!(
+            error,
+            "neither DIR/labels nor DIR/labels.gz exists; --data-dir is the directory that holds \
+             MNIST's four files, `unisono data fetch` fills it, and without --data-dir the \
+             embedded subset is used"
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let error = labels_of(&[("labels.gz", &gzip(&idx(&[3], &[1, 2])))]);
+        let wanted = "DIR/labels.gz: ends after 10 bytes, but needs 11; fetch or copy it again";
+        assert_eq!(error, Err(wanted.to_owned()));
+    }
+
+    #[test]
+    fn every_truncation_of_a_gzip_file_is_refused() {
+        let file = gzip(&idx(&[5], &[1, 2, 3, 4, 5]));
+        for len in 0..file.len() {
+            let found = labels_of(&[("labels.gz", &file[..len])]);
+            assert!(found.is_err(), "{len} of {} bytes: {found:?}", file.len());
+        }
+    }
+
+    #[test]
+    fn damage_that_only_the_checksum_shows_is_refused() {
+        // Long enough that the elements are read after the header was.
+        let elements: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
+        let mut file = gzip(&idx(&[5000], &elements));
+        let checksum = file.len() - 8;
+        file[checksum] ^= 1;
+        let error = labels_of(&[("labels", &file)]).expect_err("a wrong checksum");
+        assert!(error.starts_with("DIR/labels: is damaged gzip: "), "{error}");
+    }
+
+    #[test]
+    fn bytes_after_the_end_are_refused_plain_and_gzip() {
+        let long = idx(&[2], &[1, 2, 3]);
+        let wanted = "goes on after the 10 bytes that its header announces (2)";
+        for file in [long.clone(), gzip(&long)] {
+            let error = labels_of(&[("labels", &file)]).expect_err("a byte too many");
+            assert!(error.contains(wanted), "{error}");
+        }
+        let garbage = [gzip(&idx(&[2], &[1, 2])), b"garbage".to_vec()].concat();
+        let error = labels_of(&[("labels", &garbage)]).expect_err("garbage after the gzip");
+        assert!(error.contains("is damaged gzip"), "{error}");
+    }
+
+    #[test]
+    fn no_more_is_decompressed_than_the_header_announces() {
+        let bomb = gzip(&idx(&[3], &vec![0; 10_000_000]));
+        let content = read_content(&bomb[..]).expect("readable");
+        assert!(content.len() as u64 <= MAX_HEADER_LEN, "{} bytes", content.len());
+    }
+
+    #[test]
+    fn a_lying_header_allocates_no_more_than_the_file_holds() {
+        for file in [idx(&[1 << 29], &[7; 100]), gzip(&idx(&[1 << 29], &[7; 100]))] {
+            let content = read_content(&file[..]).expect("readable");
+            assert!(content.capacity() < 10_000, "{} bytes", content.capacity());
+            assert!(parse_labels(&content).is_err());
+        }
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_file_is_an_error() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("labels")).expect("a writable directory");
+        let error = IdxFile::read(dir.path(), "labels").expect_err("not a file");
+        assert!(matches!(error, FileError::Io { .. }), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..64), is_gzip in any::<bool>()) {
+            let magic: &[u8] = if is_gzip { &[0x1f, 0x8b, 8] } else { &[] };
+            let _ = read_content(&[magic, &bytes].concat()[..]);
+        }
+
+        #[test]
+        fn mutated_gzip_is_read_or_refused(
+            place in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut file = gzip(&idx(&[2000], &[3; 2000]));
+            let place = place.index(file.len());
+            file[place] = byte;
+            if let Ok(content) = read_content(&file[..]) {
+                let _ = parse_labels(&content);
+            }
+        }
+    }
+}
