@@ -99,8 +99,7 @@ pub fn newest_valid(
                 if let Some(mismatch) = mismatch(&checkpoint.shapes(), expected) {
                     return Err(DirectoryError::OtherModel { path, mismatch });
                 }
-                let warning =
-                    |(path, why)| Warning::Skipped { path, why, instead: name.clone() };
+                let warning = |(path, why)| Warning::Skipped { path, why, instead: name.clone() };
                 let mut warnings: Vec<Warning> = survey.state_warning(logdir).into_iter().collect();
                 warnings.extend(skipped.into_iter().map(warning));
                 return Ok(Newest { found: Some((path, checkpoint)), warnings });
@@ -187,8 +186,11 @@ impl Survey {
 /// The steps of paths relative to the logdir, or absolute within it.
 fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
     let step = |path: &String| {
-        let name = Path::new(path).strip_prefix(logdir).unwrap_or(Path::new(path));
-        name.to_str().and_then(file::step_of).ok_or_else(|| StateError::Foreign { path: path.clone() })
+        let path_in_full = Path::new(path);
+        let name = path_in_full.strip_prefix(logdir).unwrap_or(path_in_full);
+        name.to_str()
+            .and_then(file::step_of)
+            .ok_or_else(|| StateError::Foreign { path: path.clone() })
     };
     paths.iter().map(step).collect()
 }

@@ -133,7 +133,7 @@ fn remedy(error: &io::Error) -> &'static str {
 /// What the operating system said, as one line for a person.
 pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
     disk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
-    let probe = logdir.join(format!("write-check{TEMPORARY}"));
+    let probe = logdir.join(format!("{WRITE_CHECK}{TEMPORARY}"));
     disk.write(&probe, b"This file can be removed.\n")
         .and_then(|()| disk.sync(&probe))
         .and_then(|()| disk.remove(&probe))
@@ -142,6 +142,9 @@ pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
 
 /// How the name of a file ends that is not published yet. Readers ignore it.
 pub(crate) const TEMPORARY: &str = ".tmp";
+
+/// What [`check_writable`] writes, for a moment.
+pub(crate) const WRITE_CHECK: &str = "write-check";
 
 /// A file to be published.
 #[derive(Clone, Copy, Debug)]

@@ -379,7 +379,8 @@ mod tests {
     #[test]
     fn another_format_is_told_before_its_content_is_judged() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
-        let newer = forged(&bytes, r#"\"format\":1,\"generation\""#, r#"\"format\":7,\"generatiom\""#);
+        let newer =
+            forged(&bytes, r#"\"format\":1,\"generation\""#, r#"\"format\":7,\"generatiom\""#);
         insta::assert_snapshot!(
             decode(Step(200), &newer).unwrap_err(),
             @"it has format 7; this program reads format 1"
@@ -444,7 +445,8 @@ mod tests {
             let to = from + size;
             format!(r#""t{i}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{from},{to}]}}"#)
         };
-        let mut tensors: Vec<String> = (0..7).map(|i| tensor(i, size - u64::from(i == 7))).collect();
+        let mut tensors: Vec<String> =
+            (0..7).map(|i| tensor(i, size - u64::from(i == 7))).collect();
         tensors.push(tensor(7, size - 8));
         let bytes = plain(&format!("{{{}}}", tensors.join(",")), &[]);
         assert!(Parsed::new(&bytes).is_err());

@@ -8,12 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Checkpoint;
 use super::directory::{Survey, Warning};
-use super::disk::{Disk, DiskError, Publication, TEMPORARY};
+use super::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
 use super::file::{encode, file_name};
 use super::state::{self, STATE_FILE};
-use super::Checkpoint;
 use crate::ids::Step;
+use crate::losses::LOSSES_FILE;
 
 /// Writes the checkpoints of a logdir. There is one at a time: the chief's.
 #[derive(Debug)]
@@ -101,10 +102,12 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
+    let prefixes = ["model.ckpt-", STATE_FILE, LOSSES_FILE, WRITE_CHECK];
     let is_ours = |name: &&String| {
-        name.ends_with(TEMPORARY) && (name.starts_with("model.ckpt-") || name.starts_with(STATE_FILE))
+        name.ends_with(TEMPORARY) && prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
-    let errors = names.iter().filter(is_ours).filter_map(|name| remove(disk, &logdir.join(name)).err());
+    let errors =
+        names.iter().filter(is_ours).filter_map(|name| remove(disk, &logdir.join(name)).err());
     Ok(errors.map(Warning::NotRemoved).collect())
 }
 

@@ -149,7 +149,9 @@ impl State {
             let found = match contents % 3 {
                 0 => durable.clone(),
                 1 => now.clone(),
-                _ if now.starts_with(durable) => now[..usize::midpoint(durable.len(), now.len())].to_vec(),
+                _ if now.starts_with(durable) => {
+                    now[..usize::midpoint(durable.len(), now.len())].to_vec()
+                }
                 _ => now[..now.len() / 2].to_vec(),
             };
             files[file] = Content { now: found.clone(), durable: found };

@@ -180,7 +180,8 @@ fn without_any_valid_checkpoint_it_does_not_start_anew() {
 #[test]
 fn a_logdir_of_tensorflow_itself_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
-    let theirs = "model_checkpoint_path: \"model.ckpt-7\"\nall_model_checkpoint_paths: \"model.ckpt-7\"\n";
+    let theirs =
+        "model_checkpoint_path: \"model.ckpt-7\"\nall_model_checkpoint_paths: \"model.ckpt-7\"\n";
     fs::write(dir.path().join(STATE_FILE), theirs).unwrap();
     insta::assert_snapshot!(error(dir.path()), @r#"no checkpoint in LOGDIR is valid: checkpoint: it names "model.ckpt-7", which is not a checkpoint of this program in this directory; nothing was changed there: put a good copy back, or choose another --logdir to start anew"#);
 }
@@ -239,7 +240,8 @@ fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
 
 /// The place in the story of what is found, which must be one of the checkpoints that it saves.
 fn found_in(disk: &Arc<TestDisk>) -> Result<Option<usize>, String> {
-    let found = newest_valid(disk, Path::new(LOGDIR), &shapes()).map_err(|error| error.to_string())?;
+    let found =
+        newest_valid(disk, Path::new(LOGDIR), &shapes()).map_err(|error| error.to_string())?;
     let Some((_, checkpoint)) = found.found else { return Ok(None) };
     let generation = checkpoint.generation.number;
     let place = STORY.iter().position(|&saved| saved == (checkpoint.step.0, generation));
