@@ -20,6 +20,9 @@ use std::fmt;
 pub use directory::{DirectoryError, Newest, Warning, newest_valid};
 pub use disk::{Disk, DiskError, RealDisk, check_writable};
 pub use file::{FileError, ReadError, read_tensors};
+pub use run_files::{
+    FromCheckpoint, Losses, Restored, RunConfig, RunFiles, RunFilesError, ToCheckpoint,
+};
 pub use saver::{Saved, Saver};
 
 use crate::floats::Floats;
