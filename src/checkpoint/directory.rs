@@ -1,0 +1,196 @@
+//! A logdir as its readers see it: which checkpoints there are, and which is the newest valid one.
+//!
+//! Nothing here changes a file.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::disk::{Disk, DiskError};
+use super::file::{self, FileError};
+use super::state::{self, STATE_FILE, StateError};
+use super::{Checkpoint, Shapes};
+use crate::ids::Step;
+
+/// What a person should hear about a logdir, though it is no reason to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Warning {
+    /// A checkpoint is not valid, and an older one serves.
+    #[error("checkpoint {} is skipped: {why}; {instead} is used instead", path.display())]
+    Skipped {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: FileError,
+        /// The name of the file that is used.
+        instead: String,
+    },
+    /// The state file says nothing.
+    #[error("{}: {why}; the checkpoints in the directory are used by their steps instead", path.display())]
+    State {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: StateError,
+    },
+    /// A file that is no longer needed is still there.
+    #[error("{0}; it is not needed any more")]
+    NotRemoved(DiskError),
+}
+
+/// No checkpoint can be used, though it would be wrong to start anew.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The directory cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// There are checkpoints, and none is valid.
+    #[error(
+        "no checkpoint in {} is valid: {}; nothing was changed there: put a good copy back, or \
+         choose another --logdir to start anew", logdir.display(), skipped.join("; ")
+    )]
+    NoneValid {
+        /// The directory.
+        logdir: PathBuf,
+        /// Each file, and what is wrong with it.
+        skipped: Vec<String>,
+    },
+    /// The newest valid checkpoint does not fit the model.
+    #[error(
+        "checkpoint {} is of another model: {mismatch}; train the model it was made with, or \
+         choose another --logdir", path.display()
+    )]
+    OtherModel {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The first tensor that differs, and how.
+        mismatch: String,
+    },
+}
+
+/// What [`newest_valid`] found.
+#[derive(Debug)]
+pub struct Newest {
+    /// The checkpoint and its file; `None` if the logdir has none at all.
+    pub found: Option<(PathBuf, Checkpoint)>,
+    /// What a person should hear, in order.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads the newest valid checkpoint: the one that the state file calls the latest, else those it
+/// lists before, newest first, else any other in the directory, by step.
+///
+/// # Errors
+/// If there are checkpoints and none is valid, or the one found has other tensors than `expected`.
+pub fn newest_valid(
+    disk: &dyn Disk,
+    logdir: &Path,
+    expected: &Shapes,
+) -> Result<Newest, DirectoryError> {
+    let mut survey = Survey::new(disk, logdir)?;
+    let mut skipped = Vec::new();
+    for step in survey.candidates() {
+        let name = file::file_name(step);
+        let path = logdir.join(&name);
+        let bytes = disk.read(&path).map_err(FileError::from);
+        match bytes.and_then(|bytes| file::decode(step, &bytes)) {
+            Err(why) => skipped.push((path, why)),
+            Ok(checkpoint) => {
+                if let Some(mismatch) = mismatch(&checkpoint.shapes(), expected) {
+                    return Err(DirectoryError::OtherModel { path, mismatch });
+                }
+                let warning = |(path, why)| Warning::Skipped { path, why, instead: name.clone() };
+                let mut warnings: Vec<Warning> = survey.state_warning(logdir).into_iter().collect();
+                warnings.extend(skipped.into_iter().map(warning));
+                return Ok(Newest { found: Some((path, checkpoint)), warnings });
+            }
+        }
+    }
+    let skipped = skipped.into_iter().map(|(path, why)| (path, why.to_string()));
+    let state = survey.state_error.take().filter(|_| survey.state_exists);
+    let state = state.map(|why| (logdir.join(STATE_FILE), why.to_string()));
+    let skipped: Vec<String> =
+        state.into_iter().chain(skipped).map(|(path, why)| describe(&path, &why)).collect();
+    if skipped.is_empty() {
+        return Ok(Newest { found: None, warnings: Vec::new() });
+    }
+    Err(DirectoryError::NoneValid { logdir: logdir.to_owned(), skipped })
+}
+
+fn describe(path: &Path, why: &str) -> String {
+    format!("{}: {why}", path.file_name().unwrap_or_default().display())
+}
+
+/// The first way in which a checkpoint's tensors are not those that a model expects.
+fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
+    let names: BTreeSet<&String> = saved.keys().chain(expected.keys()).collect();
+    names.into_iter().find_map(|name| match (saved.get(name), expected.get(name)) {
+        (Some(saved), Some(expected)) if saved == expected => None,
+        (Some(saved), Some(expected)) => {
+            Some(format!("tensor {name} has shape {saved:?} in it, and {expected:?} in this model"))
+        }
+        (Some(saved), None) => {
+            Some(format!("tensor {name} of shape {saved:?} is in it, and not in this model"))
+        }
+        (None, expected) => {
+            let expected = expected.map(Vec::as_slice).unwrap_or_default();
+            Some(format!("tensor {name} of shape {expected:?} is in this model, and not in it"))
+        }
+    })
+}
+
+/// The checkpoints of a logdir by name, unread.
+pub(super) struct Survey {
+    /// What the state file lists, oldest first; or all that are present, if it says nothing.
+    pub(super) listed: Vec<Step>,
+    /// The files in the directory.
+    pub(super) present: BTreeSet<Step>,
+    state_exists: bool,
+    state_error: Option<StateError>,
+}
+
+impl Survey {
+    pub(super) fn new(disk: &dyn Disk, logdir: &Path) -> Result<Self, DiskError> {
+        let names = match disk.list(logdir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(DiskError::at("list the logdir", logdir))?,
+        };
+        let present: BTreeSet<Step> = names.iter().filter_map(|name| file::step_of(name)).collect();
+        let state_exists = names.iter().any(|name| name == STATE_FILE);
+        let state = match disk.read(&logdir.join(STATE_FILE)) {
+            Ok(bytes) => state::decode(&bytes).and_then(|paths| steps_of(logdir, &paths)),
+            Err(error) => Err(StateError::Unreadable(error.to_string())),
+        };
+        let in_order = || present.iter().copied().collect();
+        let (listed, state_error) = match state {
+            Ok(listed) => (listed, None),
+            Err(why) => (in_order(), Some(why)),
+        };
+        Ok(Self { listed, present, state_exists, state_error })
+    }
+
+    /// In the order in which they are to be tried.
+    fn candidates(&self) -> Vec<Step> {
+        let unlisted = self.present.iter().filter(|step| !self.listed.contains(step));
+        self.listed.iter().rev().chain(unlisted.rev()).copied().collect()
+    }
+
+    /// What to say about the state file, if it is of no use and there is something to be used.
+    pub(super) fn state_warning(&mut self, logdir: &Path) -> Option<Warning> {
+        let why = self.state_error.take()?;
+        let is_new = self.present.is_empty() && !self.state_exists;
+        (!is_new).then(|| Warning::State { path: logdir.join(STATE_FILE), why })
+    }
+}
+
+/// The steps of paths relative to the logdir, or absolute within it.
+fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
+    let step = |path: &String| {
+        let path_in_full = Path::new(path);
+        let name = path_in_full.strip_prefix(logdir).unwrap_or(path_in_full);
+        name.to_str()
+            .and_then(file::step_of)
+            .ok_or_else(|| StateError::Foreign { path: path.clone() })
+    };
+    paths.iter().map(step).collect()
+}

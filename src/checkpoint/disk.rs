@@ -1,0 +1,221 @@
+//! The few file operations that checkpoints and losses are made of, so that tests and the
+//! simulator can own every one of them, and the way in which a file is published whole.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+/// A file system, as far as it is needed. All calls wait until they are done.
+///
+/// What was written is durable after [`Self::sync`]; that a name was made, moved or removed is
+/// durable after [`Self::sync_dir`]. Before that, a crash may undo it, in any order.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Makes a directory and those above it, durably; it may be there already.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// A whole file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Makes a file, or empties the one that is there, and writes it.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Writes behind the end of a file that is there.
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Cuts a file down to its first `len` bytes.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes a file's content durable.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Moves a file over another, or to a new name, at once.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The operating system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = dir
+            .ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
+            .collect();
+        fs::create_dir_all(dir)?;
+        // A checkpoint is no more durable than the name of the directory that it is in.
+        missing.iter().filter_map(|made| made.parent()).try_for_each(|parent| self.sync_dir(parent))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        File::create(path)?.write_all(bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().append(true).open(path)?.write_all(bytes)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.set_len(len)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        // Elsewhere a directory cannot be opened, and renaming is durable by itself.
+        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+/// The operating system would not do something with a file.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}; {}", path.display(), remedy(.source))]
+pub struct DiskError {
+    /// What was tried, as a verb.
+    pub action: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl DiskError {
+    /// Says what was tried, and on what, when the operating system answered with an error.
+    pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space there, or choose another --logdir"
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "make it accessible to this user, or choose another --logdir"
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
+            "something else is in its place: choose another --logdir"
+        }
+        _ => "look after the disk, or choose another --logdir",
+    }
+}
+
+/// Makes sure that a logdir is there and that files can be written in it.
+///
+/// # Errors
+/// What the operating system said, as one line for a person.
+pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
+    disk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
+    let probe = logdir.join(format!("{WRITE_CHECK}{TEMPORARY}"));
+    disk.write(&probe, b"This file can be removed.\n")
+        .and_then(|()| disk.sync(&probe))
+        .and_then(|()| disk.remove(&probe))
+        .map_err(DiskError::at("write in the logdir", logdir))
+}
+
+/// How the name of a file ends that is not published yet. Readers ignore it.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
+/// What [`check_writable`] writes, for a moment.
+pub(crate) const WRITE_CHECK: &str = "write-check";
+
+/// A file to be published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publication<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) name: &'a str,
+    /// Keeps two writers of the same name apart until one of them publishes.
+    pub(crate) writer: &'a str,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Publication<'_> {
+    /// Writes the file beside its place, and moves it there once it is durable: under its name
+    /// there is, at any moment and after any crash, the whole old file or the whole new one.
+    pub(crate) fn publish(&self, disk: &dyn Disk) -> Result<PathBuf, DiskError> {
+        let temporary = self.dir.join(format!("{}.{}{TEMPORARY}", self.name, self.writer));
+        let path = self.dir.join(self.name);
+        let result = self.write_and_move(disk, &temporary, &path);
+        if result.is_err() {
+            // Best effort, to free its space; whoever opens the directory next cleans up too.
+            let _ = disk.remove(&temporary);
+        }
+        result.map(|()| path)
+    }
+
+    fn write_and_move(&self, disk: &dyn Disk, temp: &Path, path: &Path) -> Result<(), DiskError> {
+        disk.write(temp, self.bytes).map_err(DiskError::at("write", temp))?;
+        disk.sync(temp).map_err(DiskError::at("sync", temp))?;
+        disk.rename(temp, path).map_err(DiskError::at("rename a new file to", path))?;
+        disk.sync_dir(self.dir).map_err(DiskError::at("sync the directory", self.dir))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritable_logdir_is_one_line_with_path_reason_and_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let logdir = file.join("logdir");
+        let error = check_writable(&RealDisk, &logdir).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "cannot make the logdir {}: Not a directory (os error 20); something else is in \
+                 its place: choose another --logdir",
+                logdir.display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_writable_logdir_is_made_and_left_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let logdir = dir.path().join("a/b");
+        check_writable(&RealDisk, &logdir).unwrap();
+        assert_eq!(RealDisk.list(&logdir).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn published_bytes_replace_the_old_ones_and_leave_nothing_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        for bytes in [b"old".as_slice(), b"new"] {
+            Publication { dir: dir.path(), name: "file", writer: "w", bytes }
+                .publish(&RealDisk)
+                .unwrap();
+        }
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), ["file"]);
+        assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"new");
+    }
+}

@@ -1,0 +1,157 @@
+//! Checkpoints on disk: named tensors of one version, as files that are either whole or not there.
+//!
+//! [`file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
+//! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
+//! losses, [`disk`] is all that touches files. Nothing here knows a model's layout, a thread or a
+//! clock, and nothing logs: what a person should hear is returned.
+
+pub mod directory;
+pub mod disk;
+pub mod file;
+pub mod run_files;
+pub mod saver;
+pub mod state;
+#[cfg(test)]
+pub(crate) mod test_disk;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use directory::{DirectoryError, Newest, Warning, newest_valid};
+pub use disk::{Disk, DiskError, RealDisk, check_writable};
+pub use file::{FileError, ReadError, read_tensors};
+pub use run_files::{
+    FromCheckpoint, Losses, Restored, RunConfig, RunFiles, RunFilesError, ToCheckpoint,
+};
+pub use saver::{Saved, Saver};
+
+use crate::floats::Floats;
+use crate::ids::{Generation, Step};
+use crate::protocol::Settings;
+
+/// The scalar tensor that holds the step, under TensorFlow's name.
+pub const GLOBAL_STEP: &str = "global_step";
+
+/// The tensors that a model expects: name to shape.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
+
+/// The state of a whole run at one version (rule 7): all that is needed to go on from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The version.
+    pub step: Step,
+    /// The generation it was taken in.
+    pub generation: Generation,
+    /// The settings it was trained with.
+    pub settings: Settings,
+    /// Variables, optimizer slots and moving averages under TensorFlow's names;
+    /// [`GLOBAL_STEP`] is not among them: the file's is made of `step`.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// The names and shapes of its tensors.
+    #[must_use]
+    pub fn shapes(&self) -> Shapes {
+        self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
+    }
+
+    /// Every setting in which it differs from `now`, in the order of its own, then of `now`'s.
+    #[must_use]
+    pub fn changed_settings(&self, now: &Settings) -> Vec<ChangedSetting> {
+        let mut changed: Vec<ChangedSetting> = Vec::new();
+        for (key, _) in self.settings.iter().chain(now.iter()) {
+            let (was, is) = (value_of(&self.settings, key), value_of(now, key));
+            if was != is && changed.iter().all(|known| known.key != key) {
+                changed.push(ChangedSetting { key: key.to_owned(), was, is });
+            }
+        }
+        changed
+    }
+}
+
+fn value_of(settings: &Settings, key: &str) -> Option<String> {
+    settings.iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_owned())
+}
+
+/// A tensor of `f32`, in row-major order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    values: Floats,
+}
+
+impl Tensor {
+    /// The tensor of this shape and these values; the empty shape is a scalar's.
+    ///
+    /// # Panics
+    /// If the shape does not have as many elements as there are values.
+    #[must_use]
+    pub fn new(shape: Vec<usize>, values: Floats) -> Self {
+        let n_elements = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+        assert_eq!(n_elements, Some(values.len()), "the values of a tensor of shape {shape:?}");
+        Self { shape, values }
+    }
+
+    /// Its size in each dimension.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its values, row-major.
+    #[must_use]
+    pub const fn values(&self) -> &Floats {
+        &self.values
+    }
+}
+
+/// A setting that is not what it was when a checkpoint was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedSetting {
+    /// The setting.
+    pub key: String,
+    /// Its value in the checkpoint, if it was there.
+    pub was: Option<String>,
+    /// Its value now, if it is there.
+    pub is: Option<String>,
+}
+
+impl fmt::Display for ChangedSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(absent)".to_owned());
+        write!(f, "{} was {} and is {}", self.key, text(&self.was), text(&self.is))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_changed_setting_is_named_once_with_both_values() {
+        let checkpoint = Checkpoint {
+            step: Step(1),
+            generation: Generation::default(),
+            settings: Settings::default().with("seed", 1).with("learning_rate", 0.1).with("old", 1),
+            tensors: BTreeMap::new(),
+        };
+        let now = Settings::default().with("seed", 1).with("learning_rate", 0.2).with("new", 2);
+        let changed: Vec<String> =
+            checkpoint.changed_settings(&now).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            changed,
+            [
+                "learning_rate was 0.1 and is 0.2",
+                "old was 1 and is (absent)",
+                "new was (absent) and is 2"
+            ]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "the values of a tensor of shape [2, 3]")]
+    fn a_tensor_has_as_many_values_as_its_shape_says() {
+        let _ = Tensor::new(vec![2, 3], vec![0.0; 5].into());
+    }
+}

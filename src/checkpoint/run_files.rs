@@ -1,0 +1,313 @@
+//! The files of one run as its chief uses them: restore, record, persist, all waiting until done.
+//!
+//! It keeps the one rule that joins them: what was recorded is durable before a checkpoint behind
+//! it is visible. On which thread that happens, and when, is the host's business.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::directory::{DirectoryError, Warning, newest_valid};
+use super::disk::{Disk, DiskError, check_writable};
+use super::saver::{Saved, Saver};
+use super::{Checkpoint, Shapes};
+use crate::losses::{LOSSES_FILE, LossLog, LossesError};
+use crate::protocol::{Snapshot, UpdateRecord};
+
+/// Names the tensors of a snapshot.
+pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
+
+/// Lays a checkpoint over the shards, or says why it must not be used.
+pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Snapshot, String> + Send>;
+
+/// What the files of a run are made of.
+pub struct RunConfig {
+    /// Where they are.
+    pub logdir: PathBuf,
+    /// How many checkpoints are kept.
+    pub max_to_keep: NonZeroUsize,
+    /// The tensors of the model; a checkpoint with others is refused.
+    pub expected: Shapes,
+    /// Where a run without any checkpoint starts.
+    pub initial: Arc<Snapshot>,
+    /// From the cluster to files.
+    pub to_checkpoint: ToCheckpoint,
+    /// From files to the cluster.
+    pub from_checkpoint: FromCheckpoint,
+}
+
+impl fmt::Debug for RunConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunConfig").field("logdir", &self.logdir).finish_non_exhaustive()
+    }
+}
+
+/// Why a run's files are of no use to it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFilesError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// There are checkpoints that cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The losses cannot be kept.
+    #[error(transparent)]
+    Losses(#[from] LossesError),
+    /// The caller would not have the checkpoint.
+    #[error("checkpoint {} cannot be used: {why}", path.display())]
+    Refused {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The caller's words.
+        why: String,
+    },
+}
+
+/// The files of one run.
+#[derive(Debug)]
+pub struct RunFiles {
+    disk: Arc<dyn Disk>,
+    config: RunConfig,
+    saver: Saver,
+    losses: Losses,
+}
+
+/// The losses, shared by who records and who makes them durable. Nobody holds the lock while the
+/// disk syncs, so recording does not wait for that.
+#[derive(Clone, Debug)]
+pub struct Losses(Arc<Mutex<LossLog>>);
+
+impl Losses {
+    /// Appends an update's rows with one write.
+    ///
+    /// # Errors
+    /// As [`LossLog::append`]: the rows are held back, and the next persist fails if they still are.
+    pub fn record(&self, update: &UpdateRecord) -> Result<(), LossesError> {
+        self.log().append(update)
+    }
+
+    fn log(&self) -> MutexGuard<'_, LossLog> {
+        // A log is never left half changed: every call on it can be repeated.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a run starts from.
+#[derive(Debug)]
+pub struct Restored {
+    /// The state.
+    pub snapshot: Arc<Snapshot>,
+    /// The checkpoint that it comes from; `None` for the initial values.
+    pub path: Option<PathBuf>,
+    /// What a person should hear.
+    pub warnings: Vec<Warning>,
+}
+
+impl RunFiles {
+    /// Opens the files of a run, making what is missing; nothing is restored yet.
+    /// Tells what a person should hear, too.
+    ///
+    /// # Errors
+    /// If the logdir cannot be written, or holds a losses file that is not one.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: RunConfig,
+    ) -> Result<(Self, Vec<String>), RunFilesError> {
+        check_writable(&*disk, &config.logdir)?;
+        let (saver, warnings) = Saver::open(disk.clone(), &config.logdir, config.max_to_keep)?;
+        let (log, damage) = LossLog::open(disk.clone(), &config.logdir.join(LOSSES_FILE))?;
+        let warnings = warnings.iter().map(ToString::to_string);
+        let warnings = warnings.chain(damage.map(|damage| damage.to_string())).collect();
+        Ok((Self { disk, config, saver, losses: Losses(Arc::new(Mutex::new(log))) }, warnings))
+    }
+
+    /// A handle with which to record, on any thread.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+
+    /// The newest valid checkpoint, or the initial values if there is none at all.
+    ///
+    /// It changes no file, the losses included: who asks may find the cluster alive and further
+    /// on. What must go from the losses goes when an update of such a step is recorded.
+    ///
+    /// # Errors
+    /// If there are checkpoints that cannot be used.
+    pub fn restore(&self) -> Result<Restored, RunFilesError> {
+        let newest = newest_valid(&*self.disk, &self.config.logdir, &self.config.expected)?;
+        let warnings = newest.warnings;
+        let Some((path, checkpoint)) = newest.found else {
+            return Ok(Restored { snapshot: self.config.initial.clone(), path: None, warnings });
+        };
+        match (self.config.from_checkpoint)(checkpoint) {
+            Ok(snapshot) => {
+                Ok(Restored { snapshot: Arc::new(snapshot), path: Some(path), warnings })
+            }
+            Err(why) => Err(RunFilesError::Refused { path, why }),
+        }
+    }
+
+    /// Makes a checkpoint, and before it all that was recorded, durable.
+    ///
+    /// # Errors
+    /// If the losses or the checkpoint cannot be written. All may be tried again.
+    pub fn persist(&mut self, snapshot: &Snapshot) -> Result<Saved, RunFilesError> {
+        let path = {
+            let mut log = self.losses.log();
+            log.flush()?;
+            log.path().to_owned()
+        };
+        self.disk.sync(&path).map_err(DiskError::at("sync", &path))?;
+        Ok(self.saver.save(&(self.config.to_checkpoint)(snapshot))?)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::checkpoint::Tensor;
+    use crate::checkpoint::test_disk::{Bug, Fault, TestDisk};
+    use crate::ids::{Generation, Slot, Step};
+    use crate::protocol::{Settings, ShardState};
+
+    /// A snapshot of one shard of two parameters.
+    pub(crate) fn snapshot(step: u64) -> Snapshot {
+        let parameters = vec![step as f32, 0.5].into();
+        let shards = vec![ShardState { parameters, auxiliary: Vec::new() }];
+        Snapshot { generation: Generation::default(), step: Step(step), shards }
+    }
+
+    pub(crate) fn config(logdir: PathBuf) -> RunConfig {
+        RunConfig {
+            logdir,
+            max_to_keep: Saver::MAX_TO_KEEP,
+            expected: Shapes::from([("w".to_owned(), vec![2])]),
+            initial: Arc::new(snapshot(0)),
+            to_checkpoint: Box::new(|snapshot| Checkpoint {
+                step: snapshot.step,
+                generation: snapshot.generation,
+                settings: Settings::default(),
+                tensors: snapshot
+                    .shards
+                    .iter()
+                    .map(|shard| ("w".to_owned(), Tensor::new(vec![2], shard.parameters.clone())))
+                    .collect(),
+            }),
+            from_checkpoint: Box::new(|checkpoint| {
+                let parameters = checkpoint.tensors["w"].values().clone();
+                let shards = vec![ShardState { parameters, auxiliary: Vec::new() }];
+                let Checkpoint { generation, step, .. } = checkpoint;
+                Ok(Snapshot { generation, step, shards })
+            }),
+        }
+    }
+
+    pub(crate) fn update(step: u64) -> UpdateRecord {
+        let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
+        UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+    }
+
+    const STEPS: u64 = 6;
+
+    fn open(disk: &Arc<TestDisk>) -> Result<RunFiles, RunFilesError> {
+        Ok(RunFiles::open(Arc::new(disk.clone()), config("/logdir".into()))?.0)
+    }
+
+    /// A run from wherever the files say, with a checkpoint every other step.
+    fn play(disk: &Arc<TestDisk>) -> Result<(), RunFilesError> {
+        let mut files = open(disk)?;
+        for step in files.restore()?.snapshot.step.0..STEPS {
+            // As a host does: told to a person, and left for the next persist to judge.
+            let _ = files.losses().record(&update(step));
+            if step % 2 == 1 {
+                files.persist(&snapshot(step + 1))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(disk: &Arc<TestDisk>) -> String {
+        let path = PathBuf::from("/logdir").join(LOSSES_FILE);
+        disk.read(&path).map(|bytes| String::from_utf8(bytes).unwrap()).unwrap_or_default()
+    }
+
+    fn rows_below(step: u64) -> String {
+        let rows = (0..step).map(|step| format!("{step},0,0.5\n{step},1,0.25\n"));
+        format!("step,slot,loss\n{}", rows.collect::<String>())
+    }
+
+    fn crash_everywhere(bug: Bug) -> Result<(), String> {
+        let whole = TestDisk::new(bug, None);
+        play(&whole).unwrap();
+        for at in 0..=whole.operations().len() {
+            let disk = TestDisk::new(bug, Some((at, Fault::Stop)));
+            let _ = play(&disk);
+            for after in disk.after_a_crash() {
+                let restored = open(&after).and_then(|files| files.restore());
+                let step = restored.map_err(|error| format!("{at}: {error}"))?.snapshot.step.0;
+                if step > 0 && !rows(&after).starts_with(&rows_below(step)) {
+                    return Err(format!("{at}: a checkpoint of {step}, and {}", rows(&after)));
+                }
+                play(&after).map_err(|error| format!("{at}: {error}"))?;
+                if rows(&after) != rows_below(STEPS) {
+                    return Err(format!("{at}: at the end {}", rows(&after)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn after_a_crash_anywhere_the_losses_before_the_checkpoint_are_there() {
+        crash_everywhere(Bug::None).unwrap();
+    }
+
+    #[test]
+    fn the_enumeration_catches_losses_that_are_not_durable() {
+        crash_everywhere(Bug::NoSync).unwrap_err();
+    }
+
+    #[test]
+    fn losses_that_cannot_be_written_fail_the_next_persist_and_are_not_lost() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut files = open(&disk).unwrap();
+        disk.plan(Some((0, Fault::Stop)));
+        files.losses().record(&update(0)).unwrap_err();
+        let error = files.persist(&snapshot(1)).unwrap_err().to_string();
+        assert!(error.contains("losses.csv: killed"), "{error}");
+        assert_eq!(files.restore().unwrap().path, None, "no checkpoint is visible");
+        disk.plan(None);
+        files.losses().record(&update(1)).unwrap();
+        files.persist(&snapshot(2)).unwrap();
+        assert_eq!(rows(&disk), rows_below(2));
+    }
+
+    #[test]
+    fn reading_the_checkpoint_leaves_later_losses_until_they_are_made_again() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut files = open(&disk).unwrap();
+        files.losses().record(&update(0)).unwrap();
+        files.persist(&snapshot(1)).unwrap();
+        files.losses().record(&update(1)).unwrap();
+        assert_eq!(files.restore().unwrap().snapshot.step, Step(1));
+        assert_eq!(rows(&disk), rows_below(2));
+        files.losses().record(&update(1)).unwrap();
+        assert_eq!(rows(&disk), rows_below(2));
+    }
+
+    #[test]
+    fn a_checkpoint_that_the_caller_refuses_is_an_error_with_its_words() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut config = config("/logdir".into());
+        config.from_checkpoint = Box::new(|_| Err("the batch size changed".to_owned()));
+        let mut files = RunFiles::open(Arc::new(disk), config).unwrap().0;
+        files.persist(&snapshot(1)).unwrap();
+        assert_eq!(
+            files.restore().unwrap_err().to_string(),
+            "checkpoint /logdir/model.ckpt-1.safetensors cannot be used: the batch size changed"
+        );
+    }
+}
