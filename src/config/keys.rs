@@ -58,7 +58,7 @@ section! {
         /// λ of the loss term Σ λ·w²/2 over the weights; 0 for none [default: 0.0001]
         #[arg(long, value_name = "RATE")]
         regularization_rate: NotNegative,
-        /// Keep moving averages of the variables with this decay, as 0.99 [default: off]
+        /// Keep moving averages of the variables with this decay, such as 0.99 [default: off]
         #[arg(long, value_name = "DECAY")]
         moving_average_decay: OpenFraction,
         /// Updates to make, counted from the first one of all [default: 10000]
