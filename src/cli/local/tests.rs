@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -295,30 +296,55 @@ fn no_child_outlives_a_launcher_that_is_killed() {
     assert_eq!(rest, "");
 }
 
-#[test]
-fn a_line_stop_on_standard_input_is_a_request_to_stop() {
+/// What a task that waits for a request to stop says that it got, after `ask`.
+fn what_a_task_is_asked(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
     let mut task =
         in_role("stopped task").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = task.stdin.take().unwrap();
-    let mut lines = BufReader::new(task.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().ends_with("up")));
-    stdin.write_all(b"go on\nstop\n").unwrap();
-    assert!(lines.any(|line| line.unwrap() == "Asked"));
-    let _ = task.wait().unwrap();
+    let mut lines = BufReader::new(task.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with("up")));
+    ask(task.id(), &mut stdin);
+    let told = lines.find(|line| !line.is_empty()).expect("the task answers");
+    task.wait().unwrap();
+    told
+}
+
+#[test]
+fn a_line_stop_on_standard_input_is_a_request_to_stop() {
+    let told = what_a_task_is_asked(|_, stdin| stdin.write_all(b"go on\nstop\n").unwrap());
+    assert_eq!(told, "Asked");
+}
+
+#[test]
+fn signals_are_requests_to_stop() {
+    for (signal, reason) in [("INT", "Interrupted"), ("TERM", "Terminated")] {
+        let told = what_a_task_is_asked(|task, _| {
+            let kill = format!("kill -{signal} {task}");
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        });
+        assert_eq!(told, reason);
+    }
 }
 
 #[test]
 fn a_child_listens_on_the_socket_that_was_bound_for_it_and_its_parent_does_not() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
+    let socket = std::fs::read_link(own_file(listener.as_raw_fd())).unwrap();
     let mut command = in_role("listener");
     hand_over(&mut command, listener);
     command.stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
+    // Not asked by connecting: for a moment, a child of another test may have a copy.
+    let is_open = |fd| std::fs::read_link(own_file(fd)).is_ok_and(|file| file == socket);
+    assert!(!(0..1024).any(is_open), "the parent listens, too");
     let mut greeting = String::new();
     TcpStream::connect(address).unwrap().read_to_string(&mut greeting).unwrap();
     assert_eq!(greeting, "hello");
     assert!(child.wait().unwrap().success());
-    assert!(TcpStream::connect(address).is_err(), "the port outlived its task");
+}
+
+fn own_file(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
 }
