@@ -1,6 +1,6 @@
 //! `unisono local`: a whole cluster on this machine, one child process a task.
 //!
-//! This file says which processes; [`supervise`] minds them. Nothing is restarted.
+//! This file says which processes; `supervise` minds them. Nothing is restarted.
 
 mod child;
 mod supervise;

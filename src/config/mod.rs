@@ -1,6 +1,6 @@
 //! What a run is made of, as types that cannot be wrong.
 //!
-//! [`keys`] has every flag and file key once, with its one text; [`file`] reads the TOML file;
+//! [`keys`] has every flag and file key once, with its one text; [`mod@file`] reads the TOML file;
 //! [`run`] puts flags, file and defaults together. Nothing here opens a socket or reads data.
 
 pub mod file;
