@@ -1,3 +1,7 @@
 //! The program `unisono`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    unisono::cli::main()
+}

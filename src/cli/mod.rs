@@ -1,1 +1,97 @@
-//! (to come)
+//! The command line: argv in, exit code out. Nothing here decides anything about training.
+//!
+//! [`args`] parses and validates; each command has a file, with the type that it takes.
+
+pub mod args;
+pub mod argv;
+pub mod eval;
+pub mod local;
+pub mod output;
+pub mod ps;
+pub mod reference;
+pub mod sim;
+pub mod stop;
+pub mod worker;
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use listenfd::ListenFd;
+
+use self::argv::CommandLine;
+use self::output::{Screen, logging};
+use crate::ids::Job;
+
+pub use args::{Action, ParseError, TaskConfig};
+pub use stop::{StopReason, StopRequests};
+
+/// A wrong command line or configuration: exit code 2.
+const EXIT_USAGE: u8 = 2;
+
+/// What a command gets from the process that it runs in.
+#[derive(Debug)]
+pub struct Process {
+    /// The listening socket that the parent bound for this task, if it did.
+    pub listener: Option<TcpListener>,
+    /// Standard output and error.
+    pub screen: Screen,
+}
+
+/// Marks an error as the user's, not the run's: the program exits with 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct UsageError(pub anyhow::Error);
+
+/// The program `unisono`.
+#[must_use]
+pub fn main() -> ExitCode {
+    // First of all, while there is one thread: it takes its variables out of the environment.
+    let mut inherited = ListenFd::from_env();
+    let line = CommandLine::read(std::env::args_os());
+    let screen = Screen::new();
+    logging::init(&screen);
+    let listener = match inherited.take_tcp_listener(0).context("the inherited socket") {
+        Ok(listener) => listener,
+        Err(error) => return report(&screen, &error),
+    };
+    let action = match args::parse(&line) {
+        Ok(action) => action,
+        Err(ParseError::Clap(error)) => error.exit(),
+        Err(ParseError::Config(error)) => {
+            return report(&screen, &UsageError(error).into());
+        }
+    };
+    if line.is_bare() {
+        screen.err(
+            "This is worker 0 of the default cluster. `unisono local` runs a whole cluster on this \
+             machine; `unisono --help` explains.",
+        );
+    }
+    match run(action, Process { listener, screen: screen.clone() }) {
+        Ok(code) => code,
+        Err(error) => report(&screen, &error),
+    }
+}
+
+fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Task(config) => match config.task.job {
+            Job::Ps => ps::run_ps(config, process),
+            Job::Worker => worker::run_worker(config, process),
+        },
+        Action::Local(config) => local::run_local(&config, &process),
+        Action::Reference(config) => reference::run_reference(config, process),
+        Action::Eval(config) => eval::run_eval(config, process),
+        Action::Sim(arguments) => sim::run_sim(arguments),
+    }
+}
+
+fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {
+    screen.err(&format!("error: {error:#}"));
+    if error.chain().any(|cause| cause.is::<UsageError>()) {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,6 +1,23 @@
 //! What a run is made of, as types that cannot be wrong.
+//!
+//! [`keys`] has every flag and file key once, with its one text; [`mod@file`] reads the TOML file;
+//! [`run`] puts flags, file and defaults together. Nothing here opens a socket or reads data.
 
+pub mod file;
+pub mod hosts;
+pub mod keys;
+#[cfg(test)]
+mod reference_table;
+pub mod run;
+pub mod values;
+
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+pub use file::{FileError, FileKeys};
+pub use hosts::{ClusterSpec, Host, HostPort, HostsError};
+pub use run::{ClusterSize, ConfigError, RunConfig};
+pub use values::ProgressMode;
 
 /// The part of the configuration that the loss trajectory is a function of (besides the data, the
 /// initial values and, when R < N, the choice of slots).
@@ -10,7 +27,7 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Learning rate at step 0, above 0.
     pub learning_rate: f64,
-    /// Factor by which the learning rate decays every `decay_steps` steps, smoothly; above 0.
+    /// Factor by which the learning rate decays every `decay_steps` steps, smoothly; in (0, 1].
     pub learning_rate_decay: f64,
     /// Steps in which the learning rate decays by `learning_rate_decay`; above 0.
     pub decay_steps: f64,
@@ -73,7 +90,7 @@ pub enum Optimizer {
 }
 
 /// In which order a slot's stream draws the training examples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// Each slot has its own permutation of all examples for each epoch, as TensorFlow's workers.
@@ -85,7 +102,7 @@ pub enum Order {
 }
 
 /// How variables are laid over the parameter servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Whole variables in creation order, as `replica_device_setter`.

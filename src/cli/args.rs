@@ -1,0 +1,506 @@
+//! The flags of every command, and the configuration that comes out of them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::argv::CommandLine;
+use super::eval::EvalConfig;
+use crate::config::keys::{DataKeys, HostKeys, RunKeys, SizeKeys};
+use crate::config::values::Seconds;
+use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, RunConfig};
+use crate::ids::{Job, TaskId};
+
+/// A validated command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `unisono ps`, `unisono worker`, or the original's form.
+    Task(TaskConfig),
+    /// `unisono local`
+    Local(RunConfig),
+    /// `unisono reference`
+    Reference(RunConfig),
+    /// `unisono eval`
+    Eval(EvalConfig),
+    /// `unisono sim`, with the arguments of the simulator.
+    Sim(Vec<OsString>),
+}
+
+/// One task of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskConfig {
+    /// Which one.
+    pub task: TaskId,
+    /// Where all of them are; it has the task.
+    pub cluster: ClusterSpec,
+    /// What all of them do; its sizes are the cluster's.
+    pub run: RunConfig,
+    /// Where to listen, if not at its address in the cluster.
+    pub bind: Option<HostPort>,
+    /// Whether to end when standard input does; see [`super::StopRequests`].
+    pub exit_with_parent: bool,
+}
+
+/// Why there is no command.
+#[derive(Debug)]
+pub enum ParseError {
+    /// The flags are wrong, or help was asked for: clap prints it, and knows the exit code.
+    Clap(clap::Error),
+    /// What they say is wrong.
+    Config(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for ParseError {
+    fn from(error: E) -> Self {
+        match error.into().downcast() {
+            Ok(error) => Self::Clap(error),
+            Err(error) => Self::Config(error),
+        }
+    }
+}
+
+/// Parses and validates a command line, and the file that it names.
+///
+/// # Errors
+/// If something is wrong with either, or help was asked for.
+pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
+    if let Some(arguments) = line.for_the_simulator() {
+        return Ok(Action::Sim(arguments.to_vec()));
+    }
+    match Cli::try_parse_from(line.arguments())?.command {
+        Command::Ps(args) => args.resolve(Job::Ps).map(Action::Task),
+        Command::Worker(args) => args.resolve(Job::Worker).map(Action::Task),
+        Command::Task(args) => args.task.resolve(args.job_name.into()).map(Action::Task),
+        Command::Local(args) => args.resolve().map(Action::Local),
+        Command::Reference(args) => args.resolve().map(Action::Reference),
+        Command::Eval(args) => args.resolve().map(Action::Eval),
+        Command::Sim { arguments } => Ok(Action::Sim(arguments)),
+    }
+}
+
+/// Trains neural networks with parameter servers, so that the loss curve is the same to the bit
+/// whatever the timing, the failures and the cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "unisono",
+    version,
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  unisono local                         A cluster of 2 ps and 2 workers, here
+  unisono local --workers 4 --training-steps 1000
+  unisono ps --task-id 0 --ps-hosts a:2222 --worker-hosts b:2222,c:2222
+  unisono worker --task-id 1 --ps-hosts a:2222 --worker-hosts b:2222,c:2222
+
+The command lines of the original script work as they are:
+  unisono --job_name=ps --task_id=0 --ps_hosts=… --worker_hosts=…
+
+`unisono COMMAND --help` has the flags of a command. Dashes and underscores in
+their names are the same. UNISONO_LOG=debug says more on standard error."
+)]
+struct Cli {
+    /// Print this help
+    // One form of help, and that the short one: a setting a line, or two.
+    #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Help")]
+    help: Option<bool>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster on this machine, one process a task
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Examples:
+  unisono local
+  unisono local --ps 1 --workers 4 --replicas-to-aggregate 3
+  unisono local --config run.toml --optimizer adam --learning-rate 0.001
+
+Ctrl-C saves a checkpoint and ends; the same command goes on from there."
+    )]
+    Local(LocalArgs),
+    /// Run one parameter server
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Examples:
+  unisono ps --task-id 0 --ps-hosts a:2222,b:2222 --worker-hosts c:2222,d:2222
+  unisono ps --task-id 1 --config cluster.toml --bind 0.0.0.0:2222
+
+All tasks need the same training flags; the chief, worker 0, checks them."
+    )]
+    Ps(TaskArgs),
+    /// Run one worker; worker 0 is the chief, which saves checkpoints and losses
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Examples:
+  unisono worker --task-id 0 --ps-hosts a:2222,b:2222 --worker-hosts c:2222,d:2222
+  unisono worker --task-id 1 --config cluster.toml
+
+Tasks may start in any order; all of them need the same training flags."
+    )]
+    Worker(TaskArgs),
+    /// Compute the same run in one plain loop, without a cluster: the oracle
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Example: these two write the same bytes to losses.csv
+  unisono local     --workers 2 --training-steps 300 --logdir a
+  unisono reference --workers 2 --training-steps 300 --logdir b"
+    )]
+    Reference(LocalArgs),
+    /// Print the accuracy of the latest checkpoint
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Examples:
+  unisono eval --logdir ./mnist_model/
+  unisono eval --logdir ./mnist_model/ --watch"
+    )]
+    Eval(EvalArgs),
+    /// Run the simulator, `unisono-sim`, with what follows
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Arguments of unisono-sim
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+    /// Run one task, as the original script does
+    #[command(
+        hide = true,
+        allow_negative_numbers = true,
+        override_usage = "unisono [--job_name=ps|worker] [--task_id=N] [OPTIONS]",
+        after_help = "\
+Examples:
+  unisono --job_name=ps --task_id=0
+  unisono --job_name=worker --task_id=1 \\
+    --ps_hosts=a:2222,b:2222 --worker_hosts=c:2222,d:2222"
+    )]
+    Task(JobArgs),
+}
+
+#[derive(Args, Debug)]
+struct JobArgs {
+    /// Job of this task
+    #[arg(long, value_name = "JOB", default_value = "worker", help_heading = "Cluster")]
+    job_name: JobName,
+    #[command(flatten)]
+    task: TaskArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JobName {
+    Ps,
+    Worker,
+}
+
+impl From<JobName> for Job {
+    fn from(name: JobName) -> Self {
+        match name {
+            JobName::Ps => Self::Ps,
+            JobName::Worker => Self::Worker,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+struct TaskArgs {
+    /// Number of this task in its job, from 0
+    #[arg(long, alias = "task-index", value_name = "N", default_value_t = 0)]
+    #[arg(help_heading = "Cluster")]
+    task_id: u32,
+    #[command(flatten)]
+    hosts: HostKeys,
+    /// Address to listen at [default: this task's in the list of hosts]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
+    bind: Option<HostPort>,
+    #[command(flatten)]
+    run: RunKeys,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// End when standard input does; a line `stop` there asks for a clean end
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+}
+
+#[derive(Args, Debug)]
+struct LocalArgs {
+    #[command(flatten)]
+    size: SizeKeys,
+    #[command(flatten)]
+    run: RunKeys,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Args, Debug)]
+struct EvalArgs {
+    /// Folder of the checkpoints [default: ./mnist_model/]
+    #[arg(long, value_name = "DIR", help_heading = "Files")]
+    logdir: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataKeys,
+    /// Go on, and print the accuracy of every new checkpoint
+    #[arg(long, help_heading = "Output")]
+    watch: bool,
+    /// Seconds between two looks for a new checkpoint
+    #[arg(long, value_name = "SECS", default_value = "10", help_heading = "Output")]
+    eval_interval_secs: Seconds,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Args, Debug)]
+struct ConfigArg {
+    /// File with any of these settings; flags beat it
+    #[arg(long, value_name = "FILE.toml", help_heading = "Files")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArg {
+    fn read(&self) -> anyhow::Result<FileKeys> {
+        let file = self.config.as_deref().map(FileKeys::read);
+        Ok(file.transpose()?.unwrap_or_default())
+    }
+}
+
+impl TaskArgs {
+    fn resolve(self, job: Job) -> Result<TaskConfig, ParseError> {
+        let file = self.config.read()?;
+        let cluster = ClusterSpec::resolve(self.hosts.or(file.hosts), &file.size)?;
+        let task = TaskId { job, index: self.task_id };
+        if cluster.address(task).is_none() {
+            let (index, n_tasks) = (task.index, cluster.job(job).len());
+            let has = match n_tasks {
+                1 => "1 task, so --task-id is 0".to_owned(),
+                _ => format!("{n_tasks} tasks, so --task-id is 0 to {}", n_tasks - 1),
+            };
+            return Err(ParseError::Config(anyhow::anyhow!(
+                "task id {index} is out of range: the job {job} has {has}; or name more hosts in \
+                 --{job}-hosts"
+            )));
+        }
+        let run = RunConfig::resolve(self.run.or(file.run), ClusterSize::of(&cluster))?;
+        let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
+        Ok(TaskConfig { task, cluster, run, bind, exit_with_parent })
+    }
+}
+
+impl LocalArgs {
+    fn resolve(self) -> Result<RunConfig, ParseError> {
+        let file = self.config.read()?;
+        let size = ClusterSize::resolve(&self.size.or(file.size), &file.hosts);
+        Ok(RunConfig::resolve(self.run.or(file.run), size)?)
+    }
+}
+
+impl EvalArgs {
+    fn resolve(self) -> Result<EvalConfig, ParseError> {
+        let file = self.config.read()?;
+        // The rest of the file is a run's; whatever of it is here is checked as a run's.
+        let mut keys = RunKeys { data: self.data, ..RunKeys::default() };
+        keys.checkpoint.logdir = self.logdir;
+        let size = ClusterSize::resolve(&file.size, &file.hosts);
+        let run = RunConfig::resolve(keys.or(file.run), size)?;
+        let interval =
+            || self.eval_interval_secs.interval().context("--eval-interval-secs must be above 0");
+        Ok(EvalConfig {
+            logdir: run.logdir,
+            data_dir: run.data_dir,
+            validation_size: run.validation_size,
+            watch: self.watch.then(interval).transpose()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use std::time::Duration;
+
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Action, ParseError> {
+        parse(&CommandLine::read(line.split_whitespace()))
+    }
+
+    fn task(line: &str) -> TaskConfig {
+        match parse_words(line) {
+            Ok(Action::Task(config)) => config,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn error(line: &str) -> String {
+        match parse_words(line).expect_err(line) {
+            ParseError::Clap(error) => {
+                assert_eq!(error.exit_code(), 2, "{line}");
+                error
+                    .to_string()
+                    .lines()
+                    .filter(|line| !line.is_empty())
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            }
+            ParseError::Config(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn help_fits_eighty_columns_and_says_this() {
+        let mut cli = Cli::command().term_width(80);
+        cli.build();
+        let mut all = vec![("unisono".to_owned(), cli.render_help().to_string())];
+        for command in cli.get_subcommands_mut() {
+            let name = command.get_name().to_owned();
+            *command = command.clone().term_width(80);
+            all.push((name, command.render_help().to_string()));
+        }
+        for (name, help) in all {
+            let wide = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None, "{name}");
+            insta::assert_snapshot!(format!("help-{name}"), help);
+        }
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_originals_command_lines_are_ours() {
+        let original = task(
+            "unisono --job_name=ps --task_id=1 --ps_hosts=localhost:20000,localhost:20001 \
+             --worker_hosts=localhost:20003,localhost:20004",
+        );
+        assert_eq!(original.task, TaskId::ps(1));
+        assert_eq!(original, task("unisono ps --task-id 1"));
+        assert_eq!(original, task("unisono -job_name ps -task_index 1"));
+        assert_eq!(task("unisono"), task("unisono worker"));
+        assert_eq!(task("unisono").task, TaskId::CHIEF);
+        assert_eq!(task("unisono --task_id=1").task, TaskId::worker(1));
+    }
+
+    #[test]
+    fn the_workers_are_the_hosts_and_all_of_them_are_aggregated_unless_said() {
+        let three = task("unisono worker --worker-hosts a:1,b:1,c:1");
+        assert_eq!(three.run.sync.total_num_replicas, 3);
+        assert_eq!(three.run.sync.replicas_to_aggregate, 3);
+        let two = task("unisono worker --worker-hosts a:1,b:1,c:1 --replicas_to_aggregate=2");
+        assert_eq!(two.run.sync.replicas_to_aggregate, 2);
+        assert_eq!(two.run.sync.total_num_replicas, 3);
+    }
+
+    #[test]
+    fn an_empty_list_of_layers_is_softmax_regression() {
+        for hidden in ["--hidden=", "--hidden"] {
+            let line = CommandLine::read(
+                ["unisono", "local", hidden]
+                    .into_iter()
+                    .chain((hidden == "--hidden").then_some("")),
+            );
+            let Ok(Action::Local(run)) = parse(&line) else { panic!("{line:?}") };
+            assert!(run.train.hidden.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_bad_command_line_is_told_with_its_remedy() {
+        let all = [
+            "unisono wroker",
+            "unisono lokal",
+            "unisono ps --task-id 2",
+            "unisono --job_name=worker --task_id=7 --worker_hosts=a:1",
+            "unisono --job_name=chief",
+            "unisono worker --task-id -1",
+            "unisono worker --ps-hosts=",
+            "unisono worker --ps_hosts=a:1,,b:1",
+            "unisono worker --ps-hosts a:1,a:1",
+            "unisono worker --ps-hosts a:1 --worker-hosts a:1",
+            "unisono worker --ps-hosts a",
+            "unisono local --batch_sise 3",
+            "unisono local --batch-size 0",
+            "unisono local --learning-rate 0",
+            "unisono local --learning-rate=-1",
+            "unisono local --learning-rate -1",
+            "unisono local --learning-rate-decay 1.5",
+            "unisono local --training-steps 1e4",
+            "unisono local --replicas-to-aggregate 0",
+            "unisono local --hidden 500,",
+            "unisono local --moving-average-decay 1",
+            "unisono local --optimizer adm",
+            "unisono local --order random",
+            "unisono local --momentum 0.9",
+            "unisono local --ps 0",
+            "unisono local --ps-hosts a:1",
+            "unisono local extra",
+            "unisono local --config no/such.toml",
+            "unisono eval --watch --eval-interval-secs 0",
+        ]
+        .map(error)
+        .join("\n");
+        insta::assert_snapshot!(all, @r#"
+        error: unrecognized subcommand 'wroker';   tip: a similar subcommand exists: 'worker'; Usage: unisono <COMMAND>; For more information, try '--help'.
+        error: unrecognized subcommand 'lokal';   tip: a similar subcommand exists: 'local'; Usage: unisono <COMMAND>; For more information, try '--help'.
+        task id 2 is out of range: the job ps has 2 tasks, so --task-id is 0 to 1; or name more hosts in --ps-hosts
+        task id 7 is out of range: the job worker has 1 task, so --task-id is 0; or name more hosts in --worker-hosts
+        error: invalid value 'chief' for '--job-name <JOB>';   [possible values: ps, worker]; For more information, try '--help'.
+        error: invalid value '-1' for '--task-id <N>': -1 is not in 0..=4294967295; For more information, try '--help'.
+        error: invalid value '' for '--ps-hosts <HOSTS>': there are no hosts; name at least one host:port, like localhost:20000; For more information, try '--help'.
+        error: invalid value 'a:1,,b:1' for '--ps-hosts <HOSTS>': a host in the list is empty; write host:port,host:port with a single comma between; For more information, try '--help'.
+        a:1 is the address of ps 0 and of ps 1; give every task its own
+        a:1 is the address of ps 0 and of worker 0; give every task its own
+        error: invalid value 'a' for '--ps-hosts <HOSTS>': "a": the port is missing; write host:port, like localhost:20000; For more information, try '--help'.
+        error: unexpected argument '--batch-sise' found;   tip: a similar argument exists: '--batch-size'; Usage: unisono local --batch-size <N>; For more information, try '--help'.
+        error: invalid value '0' for '--batch-size <N>': must be a whole number of at least 1; For more information, try '--help'.
+        error: invalid value '0' for '--learning-rate <RATE>': must be a number above 0; For more information, try '--help'.
+        error: invalid value '-1' for '--learning-rate <RATE>': must be a number above 0; For more information, try '--help'.
+        error: invalid value '-1' for '--learning-rate <RATE>': must be a number above 0; For more information, try '--help'.
+        error: invalid value '1.5' for '--learning-rate-decay <FACTOR>': must be a number above 0 and at most 1; For more information, try '--help'.
+        error: invalid value '1e4' for '--training-steps <STEPS>': must be a whole number of at least 1; For more information, try '--help'.
+        error: invalid value '0' for '--replicas-to-aggregate <R>': must be a whole number from 1 to 4096; For more information, try '--help'.
+        error: invalid value '500,' for '--hidden <SIZES>': must be sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100; For more information, try '--help'.
+        error: invalid value '1' for '--moving-average-decay <DECAY>': must be a number above 0 and below 1; For more information, try '--help'.
+        error: invalid value 'adm' for '--optimizer <NAME>';   [possible values: sgd, momentum, adam];   tip: a similar value exists: 'adam'; For more information, try '--help'.
+        error: invalid value 'random' for '--order <ORDER>';   [possible values: shuffled, partitioned, sequential]; For more information, try '--help'.
+        --momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out
+        error: invalid value '0' for '--ps <N>': must be a whole number from 1 to 64; For more information, try '--help'.
+        error: unexpected argument '--ps-hosts' found;   tip: a similar argument exists: '--ps'; Usage: unisono local --ps <N>; For more information, try '--help'.
+        error: unexpected argument 'extra' found; Usage: unisono local [OPTIONS]; For more information, try '--help'.
+        cannot read the configuration file no/such.toml: No such file or directory (os error 2)
+        --eval-interval-secs must be above 0
+        "#);
+    }
+
+    #[test]
+    fn eval_takes_its_folders_from_the_file_of_a_run() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[data]\ndata_dir = \"d\"\n[checkpoint]\nlogdir = \"l\"\n[train]\nseed = 3";
+        std::fs::write(file.path(), text).unwrap();
+        let path = file.path().display();
+        let expected = EvalConfig {
+            logdir: "l".into(),
+            data_dir: Some("e".into()),
+            validation_size: None,
+            watch: Some(Duration::from_secs(10)),
+        };
+        let parsed = parse_words(&format!("unisono eval --config {path} --data_dir e --watch"));
+        assert!(matches!(parsed, Ok(Action::Eval(config)) if config == expected));
+    }
+
+    #[test]
+    fn what_follows_sim_is_not_ours() {
+        let parsed = parse_words("unisono sim run --help a_b --trace_out");
+        let expected = ["run", "--help", "a_b", "--trace_out"].map(OsString::from).to_vec();
+        assert!(matches!(parsed, Ok(Action::Sim(arguments)) if arguments == expected));
+    }
+}

@@ -1,0 +1,170 @@
+//! `unisono local`: a whole cluster on this machine, one child process a task.
+//!
+//! This file says which processes; `supervise` minds them. Nothing is restarted.
+
+mod child;
+mod supervise;
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use command_fds::{CommandFdExt as _, FdMapping};
+
+use self::child::ChildCommand;
+use self::supervise::{Limits, View, supervise};
+use super::output::{ProgressLine, ProgressView, Screen};
+use super::{Process, StopRequests};
+use crate::config::hosts::HostList;
+use crate::config::{ClusterSpec, Host, HostPort, ProgressMode, RunConfig};
+use crate::ids::{Job, TaskId};
+
+/// Where systemd's protocol has the first inherited socket.
+const FIRST_LISTEN_FD: i32 = 3;
+
+/// Runs the cluster until the training has ended, or was stopped, or a task has failed.
+///
+/// # Errors
+/// If a task cannot be started.
+pub fn run_local(config: &RunConfig, process: &Process) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        // First, so that no Ctrl-C finds the children without anybody to mind them.
+        let stops = StopRequests::listen(false).context("cannot take signals")?;
+        let executable = std::env::current_exe().context("cannot find this program's file")?;
+        let children = children(&executable, config)?;
+        let mut view = LocalView::new(&process.screen, config);
+        let ending = supervise(children, stops, Limits::default(), &mut view).await;
+        view.progress.finish();
+        Ok(ending?.exit_code())
+    })
+}
+
+/// The processes of the cluster, each with a socket of its own that listens already: nobody else
+/// can take its port, and whoever connects early waits instead of failing.
+fn children(executable: &Path, run: &RunConfig) -> anyhow::Result<Vec<ChildCommand>> {
+    let ps = listeners(run.n_ps)?;
+    let workers = listeners(run.sync.total_num_replicas)?;
+    let cluster = ClusterSpec::new(addresses(&ps)?, addresses(&workers)?)?;
+    let tasks: Vec<_> = cluster.tasks().map(|(task, _)| task).collect();
+    tasks
+        .into_iter()
+        .zip(ps.into_iter().chain(workers))
+        .map(|(task, listener)| {
+            let mut command = Command::new(executable);
+            command.args(task_arguments(task, &cluster, run));
+            hand_over(&mut command, listener);
+            Ok(ChildCommand { task, command })
+        })
+        .collect()
+}
+
+fn listeners(n: u32) -> anyhow::Result<Vec<TcpListener>> {
+    let bind =
+        |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1");
+    (0..n).map(bind).collect()
+}
+
+fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
+    let address = |listener: &TcpListener| {
+        let port = listener.local_addr().context("cannot tell the port of a socket")?.port();
+        Ok(HostPort::new(Host::V4(Ipv4Addr::LOCALHOST), port))
+    };
+    let addresses: anyhow::Result<_> = listeners.iter().map(address).collect();
+    Ok(HostList::new(addresses?)?)
+}
+
+/// The command line of one task, with nothing left to a default.
+fn task_arguments(task: TaskId, cluster: &ClusterSpec, run: &RunConfig) -> Vec<OsString> {
+    let list = |job| {
+        let hosts: Vec<_> = cluster.job(job).iter().map(ToString::to_string).collect();
+        format!("--{job}-hosts={}", hosts.join(","))
+    };
+    let progress = match run.progress {
+        _ if task != TaskId::CHIEF => ProgressMode::None,
+        ProgressMode::None => ProgressMode::None,
+        ProgressMode::Auto | ProgressMode::Bar | ProgressMode::Json => ProgressMode::Json,
+    };
+    let own = [
+        task.job.to_string(),
+        format!("--task-id={}", task.index),
+        list(Job::Ps),
+        list(Job::Worker),
+        "--exit-with-parent".to_owned(),
+    ];
+    let run = RunConfig { progress, ..run.clone() };
+    own.into_iter().map(OsString::from).chain(run.to_flags()).collect()
+}
+
+/// Passes a socket on as systemd does. The child's id cannot be known before it starts, so
+/// `LISTEN_PID` stays out: the `listenfd` crate takes that for "whoever reads this".
+fn hand_over(command: &mut Command, listener: TcpListener) {
+    let mapping = FdMapping { parent_fd: listener.into(), child_fd: FIRST_LISTEN_FD };
+    command.fd_mappings(vec![mapping]).expect("one mapping cannot collide");
+    command.env("LISTEN_FDS", "1");
+    for other in ["LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"] {
+        command.env_remove(other);
+    }
+}
+
+/// Shows the chief's progress as this process's own, and all else with its task before it.
+struct LocalView {
+    screen: Screen,
+    progress: ProgressView,
+    has_colours: bool,
+    width: usize,
+}
+
+impl LocalView {
+    fn new(screen: &Screen, run: &RunConfig) -> Self {
+        let steps = run.train.training_steps;
+        let last = [TaskId::ps(run.n_ps - 1), TaskId::worker(run.sync.total_num_replicas - 1)];
+        Self {
+            screen: screen.clone(),
+            progress: ProgressView::new(screen.clone(), run.progress, steps),
+            has_colours: Screen::has_colours(),
+            width: last.map(|task| task.to_string().len()).into_iter().max().unwrap_or(0),
+        }
+    }
+}
+
+impl View for LocalView {
+    fn result(&mut self, line: &str) {
+        self.screen.out(line);
+    }
+
+    fn task(&mut self, task: TaskId, line: &str) {
+        self.screen.err(&prefixed(task, self.width, self.has_colours, line));
+    }
+
+    fn own(&mut self, line: &str) {
+        self.screen.err(line);
+    }
+
+    fn progress(&mut self, line: ProgressLine) {
+        let elapsed = Duration::try_from_secs_f64(line.elapsed_secs).unwrap_or_default();
+        self.progress.update(line.step, line.loss.unwrap_or(f32::NAN), elapsed);
+    }
+}
+
+/// `worker 1 | line`, the tasks of one width, in the colour of the task.
+fn prefixed(task: TaskId, width: usize, has_colours: bool, line: &str) -> String {
+    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // of a terminal, for text
+    let name = task.to_string();
+    if has_colours {
+        let of_job = task.index as usize * 2 + usize::from(task.job == Job::Worker);
+        let colour = COLOURS[of_job % COLOURS.len()];
+        format!("\x1b[{colour}m{name:width$} |\x1b[0m {line}")
+    } else {
+        format!("{name:width$} | {line}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! Real processes, most of them a shell in a task's place.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::child::ChildCommand;
+use super::supervise::{Ending, Limits, View, supervise};
+use super::*;
+use crate::cli::argv::CommandLine;
+use crate::cli::{Action, StopReason, TaskConfig, args};
+use crate::config::{ClusterSize, Placement};
+
+/// Ample; nothing waits for it unless something is broken.
+const LONG: Duration = Duration::from_secs(120);
+const AT_ONCE: Duration = Duration::from_millis(1);
+const AMPLE: Limits = Limits { chief: LONG, rest: LONG };
+
+/// Writes down what it is shown; and asks to stop once it is shown a line `up` of the chief.
+#[derive(Default)]
+struct Recorder {
+    lines: Vec<String>,
+    stop_at_up: Option<mpsc::Sender<StopReason>>,
+}
+
+impl View for Recorder {
+    fn result(&mut self, line: &str) {
+        self.lines.push(format!("= {line}"));
+        if let (true, Some(stops)) = (line.starts_with("up"), &self.stop_at_up) {
+            stops.try_send(StopReason::Interrupted).expect("there is room");
+        }
+    }
+
+    fn task(&mut self, task: TaskId, line: &str) {
+        self.lines.push(format!("{task} | {line}"));
+    }
+
+    fn own(&mut self, line: &str) {
+        self.lines.push(line.to_owned());
+    }
+
+    fn progress(&mut self, line: ProgressLine) {
+        self.lines.push(format!("step {}", line.step));
+    }
+}
+
+fn shell(task: TaskId, script: &str) -> ChildCommand {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    ChildCommand { task, command }
+}
+
+fn run_children(children: Vec<ChildCommand>, limits: Limits) -> (Ending, Vec<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (sender, receiver) = mpsc::channel(4);
+    let mut view = Recorder { stop_at_up: Some(sender), ..Recorder::default() };
+    let stops = StopRequests::from_channel(receiver);
+    let ending = runtime.block_on(supervise(children, stops, limits, &mut view)).unwrap();
+    (ending, view.lines)
+}
+
+/// Ends with 0 at the line `stop`.
+const OBEDIENT: &str = "read line; test \"$line\" = stop";
+/// Ends only when it is killed, or its parent is gone.
+const DEAF: &str = "while read line; do :; done";
+
+#[test]
+fn all_end_well_and_the_chiefs_lines_are_the_runs() {
+    let progress = r#"{"step":3,"training_steps":9,"loss":0.5,"elapsed_secs":1.0}"#;
+    let chief = format!("echo '{progress}'; echo After 100; echo log >&2; echo accuracy 0.9");
+    let (ending, mut lines) =
+        run_children(vec![shell(TaskId::ps(0), "echo ready"), shell(TaskId::CHIEF, &chief)], AMPLE);
+    lines.sort();
+    assert_eq!(ending, Ending::Finished);
+    assert_eq!(
+        lines,
+        ["= After 100", "= accuracy 0.9", "ps 0 | ready", "step 3", "worker 0 | log"]
+    );
+}
+
+#[test]
+fn a_child_that_dies_is_named_with_its_code_and_its_last_lines_and_the_others_end() {
+    let noisy = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; exit 3";
+    let (ending, lines) = run_children(
+        vec![
+            shell(TaskId::ps(0), OBEDIENT),
+            shell(TaskId::CHIEF, OBEDIENT),
+            shell(TaskId::worker(1), noisy),
+        ],
+        AMPLE,
+    );
+    assert_eq!(ending, Ending::Failed);
+    let own: Vec<_> = lines.iter().filter(|line| !line.contains(" | ")).collect();
+    assert_eq!(own[0], "error: worker 1 exited with code 3");
+    assert_eq!(own[1], "The last that it printed:");
+    assert_eq!((own[2].as_str(), own[11].as_str()), ("  line 3", "  line 12"));
+    assert_eq!(own.len(), 12, "{own:?}");
+}
+
+#[test]
+fn a_child_that_is_killed_is_named_with_the_signal() {
+    let (ending, lines) = run_children(
+        vec![shell(TaskId::ps(0), "kill -SEGV $$"), shell(TaskId::CHIEF, OBEDIENT)],
+        AMPLE,
+    );
+    assert_eq!(ending, Ending::Failed);
+    assert_eq!(lines, ["error: ps 0 was killed by SIGSEGV", "It printed nothing."]);
+}
+
+#[test]
+fn a_child_that_refuses_its_command_line_is_a_usage_error() {
+    let (ending, _) =
+        run_children(vec![shell(TaskId::ps(0), "exit 2"), shell(TaskId::CHIEF, OBEDIENT)], AMPLE);
+    assert_eq!(ending, Ending::Refused);
+}
+
+#[test]
+fn after_a_failure_who_does_not_end_is_killed() {
+    let (ending, lines) = run_children(
+        vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, "exit 1")],
+        Limits { rest: AT_ONCE, ..AMPLE },
+    );
+    assert_eq!(ending, Ending::Failed);
+    assert_eq!(lines.last().map(String::as_str), Some("ps 0 did not end within 1ms; killed"));
+}
+
+#[test]
+fn a_task_that_stays_when_the_chief_has_finished_is_a_failure() {
+    let (ending, lines) = run_children(
+        vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, "exit 0")],
+        Limits { chief: AT_ONCE, ..AMPLE },
+    );
+    assert_eq!(ending, Ending::Failed);
+    assert_eq!(lines, ["error: the chief has finished, but ps 0 did not end within 1ms; killed"]);
+}
+
+#[test]
+fn ctrl_c_stops_the_chief_first_and_then_the_rest() {
+    let chief = format!("echo up; {OBEDIENT} && echo saved");
+    let (ending, lines) =
+        run_children(vec![shell(TaskId::ps(0), OBEDIENT), shell(TaskId::CHIEF, &chief)], AMPLE);
+    assert_eq!(ending, Ending::Stopped(StopReason::Interrupted));
+    assert_eq!(
+        lines,
+        [
+            "= up",
+            "stopping: the chief saves a checkpoint; once more, and all end at once",
+            "= saved"
+        ]
+    );
+}
+
+#[test]
+fn a_second_ctrl_c_kills_all_at_once() {
+    let chief = format!("echo up; read line; echo up again; {DEAF}");
+    let (ending, lines) =
+        run_children(vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, &chief)], AMPLE);
+    assert_eq!(ending, Ending::Stopped(StopReason::Interrupted));
+    assert_eq!(lines.last().map(String::as_str), Some("= up again"));
+}
+
+#[test]
+fn a_chief_that_does_not_stop_in_time_is_killed() {
+    let (ending, lines) = run_children(
+        vec![shell(TaskId::CHIEF, &format!("echo up; {DEAF}"))],
+        Limits { chief: AT_ONCE, ..AMPLE },
+    );
+    assert_eq!(ending, Ending::Stopped(StopReason::Interrupted));
+    let told = "the chief did not stop within 1ms; worker 0 killed";
+    assert_eq!(lines.last().map(String::as_str), Some(told));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_an_error_that_names_the_task() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_sender, receiver) = mpsc::channel(1);
+    let stops = StopRequests::from_channel(receiver);
+    let child = ChildCommand { task: TaskId::ps(1), command: Command::new("/no/such/program") };
+    let mut view = Recorder::default();
+    let error = runtime.block_on(supervise(vec![child], stops, AMPLE, &mut view)).unwrap_err();
+    assert!(format!("{error:#}").starts_with("cannot start ps 1: "), "{error:#}");
+}
+
+fn run_of(size: ClusterSize) -> RunConfig {
+    let mut run = RunConfig::resolve(crate::config::keys::RunKeys::default(), size).unwrap();
+    run.train.hidden = Vec::new();
+    run.placement = Placement::Even;
+    run
+}
+
+#[test]
+fn every_task_is_told_the_whole_configuration() {
+    let run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
+    let mut tasks = Vec::new();
+    let mut clusters = Vec::new();
+    for child in children(Path::new("unisono"), &run).unwrap() {
+        let words = [child.command.get_program()].into_iter().chain(child.command.get_args());
+        let line = CommandLine::read(words);
+        let Ok(Action::Task(config)) = args::parse(&line) else { panic!("{line:?}") };
+        let TaskConfig { task, cluster, run: told, bind, exit_with_parent } = config;
+        let json_for_the_chief =
+            if task == TaskId::CHIEF { ProgressMode::Json } else { ProgressMode::None };
+        assert_eq!((child.task, bind, exit_with_parent), (task, None, true));
+        assert_eq!(told, RunConfig { progress: json_for_the_chief, ..run.clone() });
+        tasks.push(task.to_string());
+        clusters.push(cluster);
+    }
+    assert_eq!(tasks, ["ps 0", "ps 1", "worker 0", "worker 1", "worker 2"]);
+    assert!(clusters.windows(2).all(|two| two[0] == two[1]));
+}
+
+#[test]
+fn lines_are_aligned_behind_their_tasks() {
+    let ps = prefixed(TaskId::ps(0), 8, false, "a");
+    let worker = prefixed(TaskId::worker(1), 8, false, "a");
+    assert_eq!((ps.as_str(), worker.as_str()), ("ps 0     | a", "worker 1 | a"));
+    assert_eq!(prefixed(TaskId::ps(0), 4, true, "a"), "\x1b[36mps 0 |\x1b[0m a");
+}
+
+/// Set for a process that is this test program in another role; its value is the role.
+const ROLE: &str = "UNISONO_TEST_ROLE";
+/// The named pipe that a process of the test below holds open as long as it lives.
+const WITNESS: &str = "UNISONO_TEST_WITNESS";
+
+/// This test program, to play `role` in the place of one of its tests.
+fn in_role(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let test = "cli::local::tests::plays_its_role_if_it_has_one";
+    command.args(["--exact", test, "--nocapture", "--quiet"]).env(ROLE, role);
+    command
+}
+
+#[test]
+fn plays_its_role_if_it_has_one() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("launcher") => {
+            let child = |task| ChildCommand { task, command: in_role("task") };
+            run_children(vec![child(TaskId::ps(0)), child(TaskId::CHIEF)], AMPLE);
+        }
+        Ok("task") => {
+            let mut witness = File::options().write(true).open(std::env::var(WITNESS).unwrap());
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _stops = runtime.block_on(async { StopRequests::listen(true) }).unwrap();
+            writeln!(witness.as_mut().unwrap(), "up").unwrap();
+            loop {
+                std::thread::park(); // a runtime that is stuck
+            }
+        }
+        Ok("stopped task") => {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let reason = runtime.block_on(async {
+                let mut stops = StopRequests::listen(true).unwrap();
+                println!("up");
+                stops.next().await
+            });
+            println!("{reason:?}");
+        }
+        Ok("listener") => {
+            let mut inherited = listenfd::ListenFd::from_env();
+            let listener = inherited.take_tcp_listener(0).unwrap().expect("a socket");
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"hello").unwrap();
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn no_child_outlives_a_launcher_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("witness");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut launcher = in_role("launcher")
+        .env(WITNESS, &path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut witness = BufReader::new(File::open(&path).unwrap());
+    for _ in 0..2 {
+        let mut line = String::new();
+        witness.read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+    }
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    let mut rest = String::new();
+    witness.read_to_string(&mut rest).unwrap(); // returns once no process has the pipe open
+    assert_eq!(rest, "");
+}
+
+/// What a task that waits for a request to stop says that it got, after `ask`.
+fn what_a_task_is_asked(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
+    let mut task =
+        in_role("stopped task").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = task.stdin.take().unwrap();
+    let mut lines = BufReader::new(task.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with("up")));
+    ask(task.id(), &mut stdin);
+    let told = lines.find(|line| !line.is_empty()).expect("the task answers");
+    task.wait().unwrap();
+    told
+}
+
+#[test]
+fn a_line_stop_on_standard_input_is_a_request_to_stop() {
+    let told = what_a_task_is_asked(|_, stdin| stdin.write_all(b"go on\nstop\n").unwrap());
+    assert_eq!(told, "Asked");
+}
+
+#[test]
+fn signals_are_requests_to_stop() {
+    for (signal, reason) in [("INT", "Interrupted"), ("TERM", "Terminated")] {
+        let told = what_a_task_is_asked(|task, _| {
+            let kill = format!("kill -{signal} {task}");
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        });
+        assert_eq!(told, reason);
+    }
+}
+
+#[test]
+fn a_child_listens_on_the_socket_that_was_bound_for_it_and_its_parent_does_not() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = std::fs::read_link(own_file(listener.as_raw_fd())).unwrap();
+    let mut command = in_role("listener");
+    hand_over(&mut command, listener);
+    command.stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    // Not asked by connecting: for a moment, a child of another test may have a copy.
+    let is_open = |fd| std::fs::read_link(own_file(fd)).is_ok_and(|file| file == socket);
+    assert!(!(0..1024).any(is_open), "the parent listens, too");
+    let mut greeting = String::new();
+    TcpStream::connect(address).unwrap().read_to_string(&mut greeting).unwrap();
+    assert_eq!(greeting, "hello");
+    assert!(child.wait().unwrap().success());
+}
+
+fn own_file(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
+}

@@ -1,0 +1,10 @@
+//! What a person, or a program in a person's stead, sees of a run.
+
+mod line;
+pub mod logging;
+mod progress;
+mod screen;
+
+pub use line::{PercentG, TrainingLine};
+pub use progress::{ProgressLine, ProgressView};
+pub use screen::Screen;

@@ -1,0 +1,15 @@
+//! `unisono ps`: one ps of a cluster.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::{Process, TaskConfig};
+
+/// Runs the task until the training has ended.
+///
+/// # Errors
+/// If it cannot start, or cannot go on.
+pub fn run_ps(config: TaskConfig, _process: Process) -> anyhow::Result<ExitCode> {
+    bail!("{} is not wired yet", config.task)
+}

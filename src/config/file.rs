@@ -1,0 +1,344 @@
+//! The configuration file: TOML whose keys are the flags' names with underscores.
+//!
+//! Every error names file, line and key. What the values mean together is checked in [`super::run`].
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::builder::PossibleValue;
+use clap::{Args, Command};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{
+    CheckpointKeys, DataKeys, HostKeys, OutputKeys, PlacementKeys, RunKeys, SizeKeys, SyncKeys,
+    TrainKeys,
+};
+
+/// What a file gives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FileKeys {
+    /// What every command that trains takes.
+    pub run: RunKeys,
+    /// `[cluster]`, where its tasks are.
+    pub hosts: HostKeys,
+    /// `[cluster]`, its size.
+    pub size: SizeKeys,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read at all.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{}:{line}: {what}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, with the key, and what to do.
+        what: String,
+    },
+}
+
+impl FileKeys {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no TOML, has a key that does not exist or a value out of range.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|wrong| FileError::Wrong {
+            path: path.to_owned(),
+            line: line_of(&text, wrong.at),
+            what: wrong.what,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let file = DeTable::parse(text).map_err(|error| Wrong::from_toml(&error, 0))?;
+        let sections = sections();
+        let mut keys = Self::default();
+        for (name, value) in file.into_inner() {
+            let known = find_section(&sections, &name)?;
+            let DeValue::Table(table) = value.get_ref() else {
+                let what = format!("{} is a section: write [{0}] on a line of its own", known.name);
+                return Err(Wrong { at: name.span().start, what });
+            };
+            for (key, value) in table {
+                check_key(&sections, known, key, value)?;
+            }
+            let section = Section { span: value.span(), table };
+            match known.name {
+                "train" => keys.run.train = section.keys()?,
+                "sync" => keys.run.sync = section.keys()?,
+                "data" => keys.run.data = section.keys()?,
+                "checkpoint" => keys.run.checkpoint = section.keys()?,
+                "output" => keys.run.output = section.keys()?,
+                "cluster" => {
+                    keys.run.placement = section.keys()?;
+                    keys.hosts = section.keys()?;
+                    keys.size = section.keys()?;
+                }
+                other => unreachable!("[{other}] is in the list of sections"),
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// A section of the file, and the flags that are its keys.
+#[derive(Debug)]
+pub(super) struct KnownSection {
+    pub(super) name: &'static str,
+    pub(super) flags: Command,
+}
+
+/// All sections, in the order of the documentation.
+pub(super) fn sections() -> [KnownSection; 6] {
+    fn flags<K: Args>(command: Command) -> Command {
+        K::augment_args(command)
+    }
+    let empty = || Command::new("section");
+    let cluster = flags::<PlacementKeys>(flags::<SizeKeys>(flags::<HostKeys>(empty())));
+    [
+        KnownSection { name: "train", flags: flags::<TrainKeys>(empty()) },
+        KnownSection { name: "sync", flags: flags::<SyncKeys>(empty()) },
+        KnownSection { name: "cluster", flags: cluster },
+        KnownSection { name: "data", flags: flags::<DataKeys>(empty()) },
+        KnownSection { name: "checkpoint", flags: flags::<CheckpointKeys>(empty()) },
+        KnownSection { name: "output", flags: flags::<OutputKeys>(empty()) },
+    ]
+}
+
+impl KnownSection {
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        self.flags.get_arguments().map(|flag| flag.get_id().as_str())
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys().any(|known| known == key)
+    }
+}
+
+struct Section<'a> {
+    span: Range<usize>,
+    table: &'a DeTable<'a>,
+}
+
+impl Section<'_> {
+    fn keys<'de, K: Deserialize<'de>>(&'de self) -> Result<K, Wrong> {
+        let table = Spanned::new(self.span.clone(), self.table.clone());
+        K::deserialize(table.into_deserializer()).map_err(|error| {
+            let at = error.span().map_or(self.span.start, |span| span.start);
+            let mut wrong = Wrong::from_toml(&error, at);
+            let key = self.table.iter().find(|(_, value)| value.span().contains(&at));
+            if let Some((key, _)) = key {
+                wrong.what = format!("{}: {}", key.get_ref(), wrong.what);
+            }
+            wrong
+        })
+    }
+}
+
+fn find_section<'a>(
+    sections: &'a [KnownSection],
+    name: &Spanned<impl AsRef<str>>,
+) -> Result<&'a KnownSection, Wrong> {
+    let given = name.get_ref().as_ref();
+    if let Some(section) = sections.iter().find(|section| section.name == given) {
+        return Ok(section);
+    }
+    let what = if let Some(home) = sections.iter().find(|section| section.has(given)) {
+        format!("the key {given} belongs in the section [{}]", home.name)
+    } else if let Some(nearest) = nearest(given, sections.iter().map(|section| section.name)) {
+        format!("there is no section [{given}]; did you mean [{nearest}]?")
+    } else {
+        let all: Vec<_> = sections.iter().map(|section| format!("[{}]", section.name)).collect();
+        format!("there is no section [{given}]; there are {}", all.join(", "))
+    };
+    Err(Wrong { at: name.span().start, what })
+}
+
+fn check_key(
+    sections: &[KnownSection],
+    section: &KnownSection,
+    key: &Spanned<impl AsRef<str>>,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<(), Wrong> {
+    let given = key.get_ref().as_ref();
+    let Some(flag) = section.flags.get_arguments().find(|flag| flag.get_id() == given) else {
+        let hint = if let Some(home) = sections.iter().find(|other| other.has(given)) {
+            format!("it belongs in [{}]", home.name)
+        } else if let Some(nearest) = nearest(given, section.keys()) {
+            format!("did you mean {nearest}?")
+        } else {
+            format!("it has {}", section.keys().collect::<Vec<_>>().join(", "))
+        };
+        let what = format!("unknown key {given} in [{}]; {hint}", section.name);
+        return Err(Wrong { at: key.span().start, what });
+    };
+    let choices = flag.get_possible_values();
+    check_choice(given, &choices, value.get_ref())
+        .map_err(|what| Wrong { at: value.span().start, what })
+}
+
+/// Checks the value of a key that has but a few, of which serde would suggest none.
+fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Result<(), String> {
+    let names = || choices.iter().map(PossibleValue::get_name);
+    let all = || names().collect::<Vec<_>>().join(", ");
+    match value {
+        _ if choices.is_empty() => Ok(()),
+        DeValue::Boolean(_) if names().any(|name| name == "true") => Ok(()),
+        DeValue::String(text) if names().any(|name| name == "true") => {
+            Err(format!("{key}: \"{text}\" is none of {}, without quotes", all()))
+        }
+        DeValue::String(text) if names().any(|name| name == text) => Ok(()),
+        DeValue::String(text) => {
+            let hint = nearest(text, names())
+                .map_or_else(String::new, |name| format!("; did you mean {name}?"));
+            Err(format!("{key}: \"{text}\" is none of {}{hint}", all()))
+        }
+        _ => Err(format!("{key}: the value must be one of {}", all())),
+    }
+}
+
+/// The name that was meant, if one is near enough.
+fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const NEAR: f64 = 0.8;
+    let given = given.replace('-', "_");
+    let (_, name) = known
+        .map(|name| (strsim::jaro_winkler(&given, name), name))
+        .filter(|(likeness, _)| *likeness > NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    Some(name)
+}
+
+/// Something wrong, at a byte of the file.
+#[derive(Debug)]
+struct Wrong {
+    at: usize,
+    what: String,
+}
+
+impl Wrong {
+    fn from_toml(error: &toml::de::Error, otherwise: usize) -> Self {
+        let at = error.span().map_or(otherwise, |span| span.start);
+        Self { at, what: error.message().replace('\n', "; ").replace(" as i128", "") }
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let error = FileKeys::read(file.path()).expect_err(text).to_string();
+        error.replace(&file.path().display().to_string(), "run.toml")
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_file_line_key_and_remedy() {
+        let all = [
+            "[train]\nbatch_sise = 100",
+            "[train]\nbatch-size = 100",
+            "[train]\nlogdir = \"x\"",
+            "[train]\nzzz = 1",
+            "[trian]\nseed = 1",
+            "[zzz]\nseed = 1",
+            "batch_size = 1",
+            "train = 1",
+            "[train]\nseed = 1\n\nbatch_size = \"many\"",
+            "[train]\nbatch_size = 1.5",
+            "[train]\nbatch_size = 0",
+            "[train]\nbatch_size = -3",
+            "[train]\nlearning_rate = -0.5",
+            "[train]\nlearning_rate = nan",
+            "[train]\nhidden = [500, 0]",
+            "[train]\nhidden = \"500\"",
+            "[train]\noptimizer = \"adaam\"",
+            "[train]\noptimizer = 3",
+            "[train]\nnesterov = \"yes\"",
+            "[train]\nseed = 1\nseed = 2",
+            "[train]\nseed = ",
+            "[train]\nseed = 99999999999999999999",
+            "[train.deeper]\nseed = 1",
+            "[sync]\nreplicas_to_aggregate = 0",
+            "[checkpoint]\nsave_model_secs = -1",
+            "[checkpoint]\nlogdir = 7",
+            "[cluster]\nps = 0",
+            "[cluster]\nplacement = \"evenly\"",
+            "[cluster]\nps_hosts = [\"a:1\",\n  \"b\"]",
+            "[cluster]\nps_hosts = []",
+            "[cluster]\nps_hosts = \"a:1\"",
+        ]
+        .map(error)
+        .join("\n");
+        insta::assert_snapshot!(all, @r#"
+        run.toml:2: unknown key batch_sise in [train]; did you mean batch_size?
+        run.toml:2: unknown key batch-size in [train]; did you mean batch_size?
+        run.toml:2: unknown key logdir in [train]; it belongs in [checkpoint]
+        run.toml:2: unknown key zzz in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
+        run.toml:1: there is no section [trian]; did you mean [train]?
+        run.toml:1: there is no section [zzz]; there are [train], [sync], [cluster], [data], [checkpoint], [output]
+        run.toml:1: the key batch_size belongs in the section [train]
+        run.toml:1: train is a section: write [train] on a line of its own
+        run.toml:4: batch_size: invalid type: string "many", expected a whole number of at least 1
+        run.toml:2: batch_size: invalid type: floating point `1.5`, expected a whole number of at least 1
+        run.toml:2: batch_size: 0 must be a whole number of at least 1
+        run.toml:2: batch_size: -3 must be a whole number of at least 1
+        run.toml:2: learning_rate: -0.5 must be a number above 0
+        run.toml:2: learning_rate: NaN must be a number above 0
+        run.toml:2: hidden: must be an array of sizes from 1 to 65536, at most 16 of them, such as [500] or [300, 100]
+        run.toml:2: hidden: invalid type: string "500", expected an array of sizes from 1 to 65536, at most 16 of them, such as [500] or [300, 100]
+        run.toml:2: optimizer: "adaam" is none of sgd, momentum, adam; did you mean adam?
+        run.toml:2: optimizer: the value must be one of sgd, momentum, adam
+        run.toml:2: nesterov: "yes" is none of true, false, without quotes
+        run.toml:3: duplicate key
+        run.toml:2: string values must be quoted, expected literal string
+        run.toml:2: seed: invalid type: integer `99999999999999999999`, expected a whole number from 0 to 18446744073709551615
+        run.toml:1: unknown key deeper in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
+        run.toml:2: replicas_to_aggregate: 0 must be a whole number from 1 to 4096
+        run.toml:2: save_model_secs: -1 must be a number of seconds, 0 (for never) to 1000000000
+        run.toml:2: logdir: invalid type: integer `7`, expected path string
+        run.toml:2: ps: 0 must be a whole number from 1 to 64
+        run.toml:2: placement: "evenly" is none of round-robin, even; did you mean even?
+        run.toml:2: ps_hosts: "b": the port is missing; write host:port, like localhost:20000
+        run.toml:2: ps_hosts: there are no hosts; name at least one host:port, like localhost:20000
+        run.toml:2: ps_hosts: invalid type: string "a:1", expected an array of hosts, like ["localhost:20000", "localhost:20001"]
+        "#);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = anyhow::Error::new(FileKeys::read(Path::new("no/such.toml")).unwrap_err());
+        assert_eq!(
+            format!("{error:#}"),
+            "cannot read the configuration file no/such.toml: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn a_whole_number_will_do_for_a_decimal_one() {
+        let keys = FileKeys::parse("[train]\nlearning_rate = 1").unwrap();
+        assert_eq!(keys.run.train.learning_rate.map(|rate| rate.get()), Some(1.0));
+    }
+}

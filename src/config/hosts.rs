@@ -1,0 +1,401 @@
+//! Where the tasks of a cluster listen: `host:port`, and the two lists of them.
+//!
+//! Nothing here looks a name up.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+
+use crate::ids::{Job, TaskId};
+
+/// One task's address: a host name, an IPv4 address or a bracketed IPv6 address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    host: Host,
+    port: u16,
+}
+
+/// The part of a [`HostPort`] before the port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Host {
+    /// A name, in lower case; it is looked up when it is connected to.
+    Name(String),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address; written in brackets before a port.
+    V6(Ipv6Addr),
+}
+
+impl HostPort {
+    /// The address of `port` on `host`.
+    ///
+    /// # Panics
+    /// If the port is 0, which is no address.
+    #[must_use]
+    pub fn new(host: Host, port: u16) -> Self {
+        assert!(port > 0, "port 0 of {host:?} cannot be connected to");
+        Self { host, port }
+    }
+
+    /// The host.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The port, never 0.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host, without brackets, and port, as resolvers take them.
+    #[must_use]
+    pub fn to_lookup(&self) -> (String, u16) {
+        let host = match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::V4(address) => address.to_string(),
+            Host::V6(address) => address.to_string(),
+        };
+        (host, self.port)
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = self.port;
+        match &self.host {
+            Host::Name(name) => write!(f, "{name}:{port}"),
+            Host::V4(address) => write!(f, "{address}:{port}"),
+            Host::V6(address) => write!(f, "[{address}]:{port}"),
+        }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostsError;
+
+    fn from_str(text: &str) -> Result<Self, HostsError> {
+        if text.is_empty() {
+            return Err(HostsError::Empty);
+        }
+        let wrong =
+            |why: &str| HostsError::Malformed { value: text.to_owned(), why: why.to_owned() };
+        let in_ipv6 = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, port) = rest
+                    .split_once(']')
+                    .ok_or_else(|| wrong("the bracket is not closed; write it like [::1]:20000"))?;
+                let address = address
+                    .parse()
+                    .map_err(|_| wrong("there is no IPv6 address between the brackets"))?;
+                let port = match port.strip_prefix(':') {
+                    Some(port) => port,
+                    None if port.is_empty() => "",
+                    None => return Err(wrong("after ] comes : and the port")),
+                };
+                (Host::V6(address), port)
+            }
+            None if text.bytes().all(in_ipv6) && text.matches(':').count() > 1 => {
+                return Err(wrong("an IPv6 address goes in brackets, like [::1]:20000"));
+            }
+            None => {
+                let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+                (parse_host(host).map_err(wrong)?, port)
+            }
+        };
+        if port.is_empty() {
+            return Err(wrong("the port is missing; write host:port, like localhost:20000"));
+        }
+        let port = parse_port(port).ok_or_else(|| wrong("a port is a number from 1 to 65535"))?;
+        Ok(Self { host, port })
+    }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    // `u16::from_str` takes a plus sign, too.
+    let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| all_digits && *port > 0)
+}
+
+fn parse_host(text: &str) -> Result<Host, &'static str> {
+    const LONGEST_NAME: usize = 253; // RFC 1035
+    if text.is_empty() {
+        return Err("the host is missing; write host:port, like localhost:20000");
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return text.parse().map(Host::V4).map_err(|_| "this is not an IPv4 address");
+    }
+    let in_names = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if !text.bytes().all(in_names) || text.len() > LONGEST_NAME {
+        return Err("a host name is made of letters, digits, dots and dashes");
+    }
+    Ok(Host::Name(text.to_ascii_lowercase()))
+}
+
+/// The addresses of one job, in the order of its task ids; at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostList(Vec<HostPort>);
+
+impl HostList {
+    /// A job's addresses.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn new(hosts: Vec<HostPort>) -> Result<Self, HostsError> {
+        if hosts.is_empty() { Err(HostsError::NoHosts) } else { Ok(Self(hosts)) }
+    }
+
+    /// The addresses, by task id.
+    #[must_use]
+    pub fn as_slice(&self) -> &[HostPort] {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, host) in self.0.iter().enumerate() {
+            write!(f, "{}{host}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for HostList {
+    type Err = HostsError;
+
+    fn from_str(text: &str) -> Result<Self, HostsError> {
+        if text.trim().is_empty() {
+            return Err(HostsError::NoHosts);
+        }
+        Self::new(text.split(',').map(|host| host.trim().parse()).collect::<Result<_, _>>()?)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = HostList;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of hosts, like [\"localhost:20000\", \"localhost:20001\"]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<HostList, A::Error> {
+                let mut hosts = Vec::new();
+                while let Some(text) = texts.next_element::<String>()? {
+                    hosts.push(text.parse().map_err(A::Error::custom)?);
+                }
+                HostList::new(hosts).map_err(A::Error::custom)
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+/// Every task of the cluster and where it listens, as TensorFlow's `ClusterSpec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSpec {
+    pub(super) ps: HostList,
+    pub(super) workers: HostList,
+}
+
+impl ClusterSpec {
+    /// The cluster of these hosts.
+    ///
+    /// # Errors
+    /// If an address is there twice.
+    pub fn new(ps: HostList, workers: HostList) -> Result<Self, HostsError> {
+        let spec = Self { ps, workers };
+        spec.each_address_is_there_once()?;
+        Ok(spec)
+    }
+
+    fn each_address_is_there_once(&self) -> Result<(), HostsError> {
+        let mut seen = BTreeMap::new();
+        for (second, address) in self.tasks() {
+            if let Some(first) = seen.insert(address, second) {
+                return Err(HostsError::Duplicate { value: address.to_string(), first, second });
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameter servers, by task id.
+    #[must_use]
+    pub fn ps(&self) -> &[HostPort] {
+        &self.ps.0
+    }
+
+    /// The workers, by task id.
+    #[must_use]
+    pub fn workers(&self) -> &[HostPort] {
+        &self.workers.0
+    }
+
+    /// The hosts of a job, by task id.
+    #[must_use]
+    pub fn job(&self, job: Job) -> &[HostPort] {
+        match job {
+            Job::Ps => self.ps(),
+            Job::Worker => self.workers(),
+        }
+    }
+
+    /// Where a task listens, if the cluster has it.
+    #[must_use]
+    pub fn address(&self, task: TaskId) -> Option<&HostPort> {
+        self.job(task.job).get(task.index as usize)
+    }
+
+    /// All tasks, the ps first, with their addresses.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &HostPort)> {
+        let ps = (0..).map(TaskId::ps).zip(self.ps());
+        ps.chain((0..).map(TaskId::worker).zip(self.workers()))
+    }
+}
+
+impl Default for ClusterSpec {
+    /// The original script's hosts.
+    fn default() -> Self {
+        let local = |port| HostPort::new(Host::Name("localhost".to_owned()), port);
+        Self {
+            ps: HostList(vec![local(20000), local(20001)]),
+            workers: HostList(vec![local(20003), local(20004)]),
+        }
+    }
+}
+
+/// Why hosts cannot be those of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostsError {
+    /// The list is empty.
+    #[error("there are no hosts; name at least one host:port, like localhost:20000")]
+    NoHosts,
+    /// An element of the list is empty.
+    #[error("a host in the list is empty; write host:port,host:port with a single comma between")]
+    Empty,
+    /// It cannot be read.
+    #[error("\"{value}\": {why}")]
+    Malformed {
+        /// What was given.
+        value: String,
+        /// What is wrong with it and what to do.
+        why: String,
+    },
+    /// Two tasks cannot listen at one address.
+    #[error("{value} is the address of {first} and of {second}; give every task its own")]
+    Duplicate {
+        /// The address.
+        value: String,
+        /// The first task that has it.
+        first: TaskId,
+        /// The next one.
+        second: TaskId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        text.parse::<HostList>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn names_ipv4_and_ipv6_are_printed_as_they_were_read() {
+        for text in ["localhost:20000", "ps-0.ns.svc:2222", "10.0.0.1:1", "[::1]:65535", "a_b:8"] {
+            assert_eq!(text.parse::<HostPort>().expect(text).to_string(), text);
+        }
+        let v6: HostPort = "[fe80::1]:80".parse().unwrap();
+        assert_eq!(v6.to_lookup(), ("fe80::1".to_owned(), 80));
+    }
+
+    #[test]
+    fn names_are_the_same_in_either_case() {
+        assert_eq!("LocalHost:1".parse::<HostPort>(), "localhost:1".parse());
+    }
+
+    #[test]
+    fn every_malformed_host_is_named_with_its_remedy() {
+        let all = [
+            "",
+            "a:1,,b:2",
+            "localhost",
+            "localhost:",
+            ":20000",
+            "localhost:0",
+            "localhost:65536",
+            "localhost:+1",
+            "::1:20000",
+            "::1",
+            "[::1]",
+            "[::1",
+            "[::1]20000",
+            "[x]:1",
+            "1.2.3:4",
+            "300.1.1.1:4",
+            "a b:1",
+            "http://a:1",
+        ]
+        .map(error)
+        .join("\n");
+        insta::assert_snapshot!(all, @r#"
+        there are no hosts; name at least one host:port, like localhost:20000
+        a host in the list is empty; write host:port,host:port with a single comma between
+        "localhost": the port is missing; write host:port, like localhost:20000
+        "localhost:": the port is missing; write host:port, like localhost:20000
+        ":20000": the host is missing; write host:port, like localhost:20000
+        "localhost:0": a port is a number from 1 to 65535
+        "localhost:65536": a port is a number from 1 to 65535
+        "localhost:+1": a port is a number from 1 to 65535
+        "::1:20000": an IPv6 address goes in brackets, like [::1]:20000
+        "::1": an IPv6 address goes in brackets, like [::1]:20000
+        "[::1]": the port is missing; write host:port, like localhost:20000
+        "[::1": the bracket is not closed; write it like [::1]:20000
+        "[::1]20000": after ] comes : and the port
+        "[x]:1": there is no IPv6 address between the brackets
+        "1.2.3:4": this is not an IPv4 address
+        "300.1.1.1:4": this is not an IPv4 address
+        "a b:1": a host name is made of letters, digits, dots and dashes
+        "http://a:1": a host name is made of letters, digits, dots and dashes
+        "#);
+    }
+
+    #[test]
+    fn an_address_that_is_there_twice_is_refused_with_both_tasks() {
+        let cluster = |ps: &str, workers: &str| {
+            ClusterSpec::new(ps.parse().unwrap(), workers.parse().unwrap())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            cluster("a:1", "b:1,A:1"),
+            Err("a:1 is the address of ps 0 and of worker 1; give every task its own".to_owned())
+        );
+        assert!(cluster("a:1,a:2", "b:1,a:3").is_ok());
+    }
+
+    #[test]
+    fn the_default_cluster_is_the_originals() {
+        let all: Vec<_> = ClusterSpec::default()
+            .tasks()
+            .map(|(task, address)| format!("{task} {address}"))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                "ps 0 localhost:20000",
+                "ps 1 localhost:20001",
+                "worker 0 localhost:20003",
+                "worker 1 localhost:20004"
+            ]
+        );
+    }
+}

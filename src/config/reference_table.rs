@@ -1,0 +1,109 @@
+//! `docs/configuration.md`, out of the same texts as `--help`: the tests that keep it true.
+
+use std::fmt::Write as _;
+
+use super::file::sections;
+
+/// The whole document.
+fn document() -> String {
+    let mut text = String::from(
+        "# Configuration\n\n\
+         Every key of the file that `--config FILE.toml` names is a flag, too: `batch_size` in \
+         `[train]` is `--batch-size`.\n\
+         A flag beats the file, the file beats the default.\n\
+         An unknown key is an error.\n\
+         Lists are arrays in the file (`hidden = [300, 100]`) and have commas on the command line \
+         (`--hidden 300,100`).\n\
+         This page is made from the texts of `--help`; a test keeps it true.\n",
+    );
+    for section in sections() {
+        write!(
+            text,
+            "\n## `[{}]`\n\n| key | what it is | default |\n|---|---|---|\n",
+            section.name
+        )
+        .expect("a String takes all");
+        for flag in section.flags.get_arguments() {
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let (what, default) = split_default(&help);
+            let choices: Vec<_> = flag.get_possible_values();
+            let names: Vec<_> =
+                choices.iter().map(|choice| format!("`{}`", choice.get_name())).collect();
+            let is_bool = flag.get_id() == "nesterov";
+            let names = if names.is_empty() || is_bool {
+                String::new()
+            } else {
+                format!(": {}", names.join(", "))
+            };
+            writeln!(text, "| `{}` | {what}{names} | {default} |", flag.get_id())
+                .expect("a String takes all");
+        }
+    }
+    text
+}
+
+/// The text before `[default: …]`, and the default.
+fn split_default(help: &str) -> (&str, &str) {
+    help.split_once(" [default: ")
+        .map_or((help, ""), |(what, default)| (what, default.trim_end_matches(']')))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+    use crate::config::keys::RunKeys;
+    use crate::config::{ClusterSize, ClusterSpec, RunConfig};
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        let there = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            there == document(),
+            "UPDATE_DOCS=1 cargo test --lib the_documentation makes it so"
+        );
+    }
+
+    #[test]
+    fn every_documented_default_is_the_real_one() {
+        // Words that say how the default is found, and mean: give nothing.
+        let words = ["the number of workers", "a small part", "5000, or", "none", "off"];
+        let mut flags = Vec::new();
+        let mut hosts = Vec::new();
+        for section in sections() {
+            for flag in section.flags.get_arguments() {
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                let (_, default) = split_default(&help);
+                assert!(!default.is_empty(), "{} says no default", flag.get_id());
+                let name = flag.get_long().unwrap();
+                let text = format!("--{name}={default}");
+                match name {
+                    "momentum" | "nesterov" | "beta1" | "beta2" | "epsilon" => {}
+                    "ps-hosts" | "worker-hosts" => hosts.push(default.to_owned()),
+                    "ps" | "workers" => assert_eq!(default, "2"),
+                    _ if words.iter().any(|word| default.starts_with(word)) => {}
+                    _ => flags.push(text),
+                }
+            }
+        }
+        let size = ClusterSize { n_ps: 2, n_workers: 2 };
+        let resolve = |flags: Vec<String>| {
+            let command = <RunKeys as clap::Args>::augment_args(clap::Command::new("test"));
+            let matches = command.no_binary_name(true).get_matches_from(flags);
+            RunConfig::resolve(RunKeys::from_arg_matches(&matches).unwrap(), size).unwrap()
+        };
+        assert_eq!(resolve(flags), resolve(Vec::new()));
+        let documented = ClusterSpec::new(hosts[0].parse().unwrap(), hosts[1].parse().unwrap());
+        assert_eq!(documented, Ok(ClusterSpec::default()));
+        let momentum = resolve(vec!["--optimizer=momentum".to_owned()]);
+        let adam = resolve(vec!["--optimizer=adam".to_owned()]);
+        let written = |flags: &str| resolve(flags.split(' ').map(str::to_owned).collect());
+        assert_eq!(momentum, written("--optimizer=momentum --momentum=0.9 --nesterov=false"));
+        assert_eq!(adam, written("--optimizer=adam --beta1=0.9 --beta2=0.999 --epsilon=1e-8"));
+    }
+}

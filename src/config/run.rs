@@ -1,0 +1,468 @@
+//! A whole run's configuration: flags, else the file, else the default; and its way back to text.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::hosts::{ClusterSpec, HostsError};
+use super::keys::{HostKeys, RunKeys, SizeKeys, TrainKeys};
+use super::values::{NotNegative, OptimizerName, Positive, ProgressMode, Seconds, name_of};
+use super::{Optimizer, Placement, Sync, TrainConfig};
+use crate::protocol::Settings;
+
+/// All that a task of a run needs to know, but who it is and where the others are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunConfig {
+    /// What the loss trajectory is a function of.
+    pub train: TrainConfig,
+    /// How many gradients make an update, of how many workers.
+    pub sync: Sync,
+    /// Parameter servers, at least 1.
+    pub n_ps: u32,
+    /// How variables are laid over them.
+    pub placement: Placement,
+    /// Folder of the IDX files; without, the built-in examples.
+    pub data_dir: Option<PathBuf>,
+    /// Training images that are validation; without, the data's own split.
+    pub validation_size: Option<usize>,
+    /// Folder of the checkpoints, losses and events.
+    pub logdir: PathBuf,
+    /// Time between two checkpoints; without, only the one at the end.
+    pub save_model_secs: Option<Duration>,
+    /// Time between two summaries; without, none.
+    pub save_summaries_secs: Option<Duration>,
+    /// Initial values of the variables; without, random ones.
+    pub init_from: Option<PathBuf>,
+    /// How to show how far the run is.
+    pub progress: ProgressMode,
+}
+
+/// Tasks of each job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterSize {
+    /// Parameter servers, at least 1.
+    pub n_ps: u32,
+    /// Workers, at least 1.
+    pub n_workers: u32,
+}
+
+/// Why settings, each right by itself, are not a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The hosts are no cluster.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
+    /// The file has both a number of tasks and a list of them.
+    #[error(
+        "{key} = {count} in the file, but {hosts_key} has {hosts} of them: make them agree, or leave \
+         {key} out"
+    )]
+    SizeAgainstHosts {
+        /// The key of the number.
+        key: &'static str,
+        /// The number.
+        count: u32,
+        /// The key of the list.
+        hosts_key: &'static str,
+        /// The length of the list.
+        hosts: usize,
+    },
+    /// A parameter of another optimizer.
+    #[error(
+        "{parameter} is a parameter of the {theirs} optimizer, but the optimizer is {ours}: give \
+         --optimizer {theirs}, or leave {parameter} out"
+    )]
+    ForeignParameter {
+        /// The flag.
+        parameter: &'static str,
+        /// The optimizer that has it.
+        theirs: String,
+        /// The one that was chosen.
+        ours: String,
+    },
+    /// A path that is empty names nothing.
+    #[error("{0} is empty: give a path, or leave it out")]
+    EmptyPath(&'static str),
+}
+
+impl ClusterSize {
+    /// The cluster's size where its tasks are on this machine: `size` if given, else the length
+    /// of the lists of hosts, else 2 and 2.
+    #[must_use]
+    pub fn resolve(size: &SizeKeys, hosts: &HostKeys) -> Self {
+        const DEFAULT: u32 = 2; // as many as the original's hosts
+        let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
+        let ps = hosts.ps_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
+        let workers = hosts.worker_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
+        Self {
+            n_ps: size.ps.map(|n| n.get()).or(ps).unwrap_or(DEFAULT),
+            n_workers: size.workers.map(|n| n.get()).or(workers).unwrap_or(DEFAULT),
+        }
+    }
+
+    /// The size of a cluster whose hosts are known.
+    #[must_use]
+    pub fn of(cluster: &ClusterSpec) -> Self {
+        let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
+        Self { n_ps: count(cluster.ps()), n_workers: count(cluster.workers()) }
+    }
+}
+
+impl ClusterSpec {
+    /// The hosts that were given, else the original's.
+    ///
+    /// # Errors
+    /// If an address is there twice, or the file says another number of tasks.
+    pub fn resolve(hosts: HostKeys, size: &SizeKeys) -> Result<Self, ConfigError> {
+        let default = Self::default();
+        let spec = Self::new(
+            hosts.ps_hosts.unwrap_or(default.ps),
+            hosts.worker_hosts.unwrap_or(default.workers),
+        )?;
+        let agree = |key, count: Option<u32>, hosts_key, hosts: usize| match count {
+            Some(count) if count as usize != hosts => {
+                Err(ConfigError::SizeAgainstHosts { key, count, hosts_key, hosts })
+            }
+            _ => Ok(()),
+        };
+        agree("ps", size.ps.map(|n| n.get()), "ps_hosts", spec.ps().len())?;
+        agree("workers", size.workers.map(|n| n.get()), "worker_hosts", spec.workers().len())?;
+        Ok(spec)
+    }
+}
+
+impl RunConfig {
+    /// The run of these keys, the defaults filled in.
+    ///
+    /// # Errors
+    /// If settings contradict each other.
+    pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
+        let default_interval = Some(Duration::from_secs(60));
+        let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
+        let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());
+        let path = |flag, path: Option<PathBuf>| match path {
+            Some(path) if path.as_os_str().is_empty() => Err(ConfigError::EmptyPath(flag)),
+            path => Ok(path),
+        };
+        Ok(Self {
+            train: train_config(keys.train)?,
+            sync: Sync {
+                replicas_to_aggregate: replicas.unwrap_or(size.n_workers),
+                total_num_replicas: size.n_workers,
+            },
+            n_ps: size.n_ps,
+            placement: keys.placement.placement.unwrap_or(Placement::RoundRobin),
+            data_dir: path("--data-dir", keys.data.data_dir)?,
+            validation_size: keys.data.validation_size.map(|size| size.get()),
+            logdir: path("--logdir", keys.checkpoint.logdir)?
+                .unwrap_or_else(|| PathBuf::from("./mnist_model/")),
+            save_model_secs: interval(keys.checkpoint.save_model_secs),
+            save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),
+            init_from: path("--init-from", keys.checkpoint.init_from)?,
+            progress: keys.output.progress.unwrap_or_default(),
+        })
+    }
+
+    /// Every setting that touches a number, as canonical text: two tasks may train together if
+    /// they agree in these. Where files are, and where tasks are, is not among them.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        for (flag, value) in self.train.flags() {
+            settings = settings.with(&flag.replace('-', "_"), value);
+        }
+        let split = self.validation_size.map_or_else(|| "default".to_owned(), |n| n.to_string());
+        settings
+            .with("replicas_to_aggregate", self.sync.replicas_to_aggregate)
+            .with("workers", self.sync.total_num_replicas)
+            .with("ps", self.n_ps)
+            .with("placement", name_of(&self.placement))
+            .with("validation_size", split)
+    }
+
+    /// The flags that give this very configuration, whatever the defaults are.
+    #[must_use]
+    pub fn to_flags(&self) -> Vec<std::ffi::OsString> {
+        let mut flags = self.train.flags();
+        let seconds =
+            |interval: Option<Duration>| interval.unwrap_or_default().as_secs_f64().to_string();
+        flags.push(("replicas-to-aggregate", self.sync.replicas_to_aggregate.to_string()));
+        flags.push(("placement", name_of(&self.placement)));
+        flags.push(("save-model-secs", seconds(self.save_model_secs)));
+        flags.push(("save-summaries-secs", seconds(self.save_summaries_secs)));
+        flags.push(("progress", name_of(&self.progress)));
+        flags.extend(self.validation_size.map(|size| ("validation-size", size.to_string())));
+        let paths = [
+            ("logdir", Some(&self.logdir)),
+            ("data-dir", self.data_dir.as_ref()),
+            ("init-from", self.init_from.as_ref()),
+        ];
+        let texts = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}").into());
+        let paths = paths.into_iter().filter_map(|(flag, path)| {
+            let mut text = std::ffi::OsString::from(format!("--{flag}="));
+            text.push(path?);
+            Some(text)
+        });
+        texts.chain(paths).collect()
+    }
+}
+
+impl TrainConfig {
+    /// Flags and values that give this very configuration, in a fixed order. Numbers are printed
+    /// with the fewest digits that read back as the same number.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let hidden: Vec<_> = self.hidden.iter().map(ToString::to_string).collect();
+        let mut flags = vec![
+            ("batch-size", self.batch_size.to_string()),
+            ("learning-rate", shortest(self.learning_rate)),
+            ("learning-rate-decay", shortest(self.learning_rate_decay)),
+            ("decay-steps", shortest(self.decay_steps)),
+            ("regularization-rate", shortest(self.regularization_rate)),
+            ("training-steps", self.training_steps.to_string()),
+            ("hidden", hidden.join(",")),
+            ("seed", self.seed.to_string()),
+            ("order", name_of(&self.order)),
+        ];
+        let decay = self.moving_average_decay;
+        flags.extend(decay.map(|decay| ("moving-average-decay", shortest(decay))));
+        flags.push(("optimizer", name_of(&self.optimizer.name())));
+        match self.optimizer {
+            Optimizer::Sgd => {}
+            Optimizer::Momentum { momentum, nesterov } => {
+                flags.push(("momentum", shortest(momentum)));
+                flags.push(("nesterov", nesterov.to_string()));
+            }
+            Optimizer::Adam { beta1, beta2, epsilon } => {
+                flags.push(("beta1", shortest(beta1)));
+                flags.push(("beta2", shortest(beta2)));
+                flags.push(("epsilon", shortest(epsilon)));
+            }
+        }
+        flags
+    }
+}
+
+/// The fewest digits that read back as the same number.
+fn shortest(value: f64) -> String {
+    if value == 0.0 || (1e-5..1e16).contains(&value) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
+impl Optimizer {
+    /// Its name in flags and files.
+    #[must_use]
+    pub const fn name(&self) -> OptimizerName {
+        match self {
+            Self::Sgd => OptimizerName::Sgd,
+            Self::Momentum { .. } => OptimizerName::Momentum,
+            Self::Adam { .. } => OptimizerName::Adam,
+        }
+    }
+}
+
+fn train_config(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
+    let optimizer = optimizer(&keys)?;
+    let default = TrainConfig::default();
+    Ok(TrainConfig {
+        batch_size: keys.batch_size.map_or(default.batch_size, |size| size.get()),
+        learning_rate: keys.learning_rate.map_or(default.learning_rate, Positive::get),
+        learning_rate_decay: keys
+            .learning_rate_decay
+            .map_or(default.learning_rate_decay, |rate| rate.get()),
+        decay_steps: keys.decay_steps.map_or(default.decay_steps, Positive::get),
+        regularization_rate: keys
+            .regularization_rate
+            .map_or(default.regularization_rate, NotNegative::get),
+        moving_average_decay: keys.moving_average_decay.map(|decay| decay.get()),
+        training_steps: keys.training_steps.map_or(default.training_steps, |steps| steps.get()),
+        hidden: keys.hidden.map_or(default.hidden, |hidden| hidden.into_sizes()),
+        optimizer,
+        seed: keys.seed.map_or(default.seed, |seed| seed.get()),
+        order: keys.order.unwrap_or(default.order),
+    })
+}
+
+fn optimizer(keys: &TrainKeys) -> Result<Optimizer, ConfigError> {
+    let ours = keys.optimizer.unwrap_or(OptimizerName::Sgd);
+    let given = [
+        ("--momentum", OptimizerName::Momentum, keys.momentum.is_some()),
+        ("--nesterov", OptimizerName::Momentum, keys.nesterov.is_some()),
+        ("--beta1", OptimizerName::Adam, keys.beta1.is_some()),
+        ("--beta2", OptimizerName::Adam, keys.beta2.is_some()),
+        ("--epsilon", OptimizerName::Adam, keys.epsilon.is_some()),
+    ];
+    for (parameter, theirs, is_given) in given {
+        if is_given && theirs != ours {
+            let (theirs, ours) = (name_of(&theirs), name_of(&ours));
+            return Err(ConfigError::ForeignParameter { parameter, theirs, ours });
+        }
+    }
+    Ok(match ours {
+        OptimizerName::Sgd => Optimizer::Sgd,
+        OptimizerName::Momentum => Optimizer::Momentum {
+            momentum: keys.momentum.map_or(0.9, |momentum| momentum.get()),
+            nesterov: keys.nesterov.unwrap_or(false),
+        },
+        OptimizerName::Adam => Optimizer::Adam {
+            beta1: keys.beta1.map_or(0.9, |beta| beta.get()),
+            beta2: keys.beta2.map_or(0.999, |beta| beta.get()),
+            epsilon: keys.epsilon.map_or(1e-8, Positive::get),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{FileKeys, Order};
+
+    const SIZE: ClusterSize = ClusterSize { n_ps: 2, n_workers: 3 };
+
+    fn keys(flags: &[std::ffi::OsString]) -> RunKeys {
+        let command = RunKeys::augment_args(Command::new("test")).no_binary_name(true);
+        RunKeys::from_arg_matches(&command.get_matches_from(flags)).unwrap()
+    }
+
+    fn from_flags(text: &str) -> Result<RunConfig, ConfigError> {
+        let flags: Vec<_> = text.split_whitespace().map(Into::into).collect();
+        RunConfig::resolve(keys(&flags), SIZE)
+    }
+
+    fn from_file(flags: &str, file: &str) -> Result<RunConfig, ConfigError> {
+        let flags: Vec<_> = flags.split_whitespace().map(Into::into).collect();
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), file).unwrap();
+        let file = FileKeys::read(path.path()).unwrap();
+        RunConfig::resolve(keys(&flags).or(file.run), SIZE)
+    }
+
+    #[test]
+    fn nothing_given_is_the_original() {
+        let run = from_flags("").unwrap();
+        assert_eq!(run.train, TrainConfig::default());
+        assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });
+        assert_eq!(run.logdir, PathBuf::from("./mnist_model/"));
+        assert_eq!(run.save_model_secs, Some(Duration::from_secs(60)));
+        assert_eq!(run.save_summaries_secs, Some(Duration::from_secs(60)));
+        assert_eq!(run.placement, Placement::RoundRobin);
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = "[train]\nbatch_size = 64\nseed = 7\norder = \"sequential\"\nhidden = []";
+        let run = from_file("--seed 8", file).unwrap();
+        assert_eq!((run.train.batch_size, run.train.seed), (64, 8));
+        assert_eq!((run.train.order, run.train.decay_steps), (Order::Sequential, 600.0));
+        assert_eq!(run.train.hidden, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_parameter_of_another_optimizer_is_refused() {
+        let error = from_flags("--momentum 0.8").unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"--momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out");
+        assert!(from_flags("--optimizer adam --nesterov").is_err());
+        assert!(from_flags("--optimizer momentum --epsilon 1").is_err());
+        assert!(from_flags("--optimizer momentum --nesterov --momentum 0").is_ok());
+        assert!(from_file("", "[train]\nbeta1 = 0.5").is_err());
+    }
+
+    #[test]
+    fn an_optimizer_flag_also_replaces_the_parameters_of_the_files_optimizer() {
+        let file = "[train]\noptimizer = \"momentum\"\nmomentum = 0.5";
+        assert_eq!(from_file("--optimizer sgd", file).unwrap().train.optimizer, Optimizer::Sgd);
+        let kept = from_file("--nesterov", file).unwrap().train.optimizer;
+        assert_eq!(kept, Optimizer::Momentum { momentum: 0.5, nesterov: true });
+    }
+
+    #[test]
+    fn an_empty_path_is_refused() {
+        let empty = from_file("", "[checkpoint]\nlogdir = \"\"");
+        assert_eq!(empty, Err(ConfigError::EmptyPath("--logdir")));
+    }
+
+    #[test]
+    fn settings_are_canonical_text_of_all_that_touches_a_number() {
+        let run = from_flags("--learning-rate 1e-2 --optimizer adam --hidden 300,100").unwrap();
+        let text: Vec<_> = run.settings().iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        insta::assert_snapshot!(text.join("\n"), @"
+        batch_size = 100
+        learning_rate = 0.01
+        learning_rate_decay = 0.99
+        decay_steps = 600
+        regularization_rate = 0.0001
+        training_steps = 10000
+        hidden = 300,100
+        seed = 1
+        order = shuffled
+        optimizer = adam
+        beta1 = 0.9
+        beta2 = 0.999
+        epsilon = 1e-8
+        replicas_to_aggregate = 3
+        workers = 3
+        ps = 2
+        placement = round-robin
+        validation_size = default
+        ");
+    }
+
+    #[test]
+    fn settings_do_not_know_files_or_intervals() {
+        let there = from_flags("--logdir a --data-dir b --save-model-secs 1 --progress none");
+        assert_eq!(there.unwrap().settings(), from_flags("").unwrap().settings());
+    }
+
+    #[test]
+    fn the_size_on_one_machine_is_the_number_of_hosts_unless_given() {
+        let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
+        let given = SizeKeys { ps: "3".parse().ok(), workers: None };
+        let size = |size: &SizeKeys| {
+            let size = ClusterSize::resolve(size, &hosts);
+            (size.n_ps, size.n_workers)
+        };
+        assert_eq!(size(&SizeKeys::default()), (1, 2));
+        assert_eq!(size(&given), (3, 2));
+        let error = ClusterSpec::resolve(hosts, &given).unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"ps = 3 in the file, but ps_hosts has 1 of them: make them agree, or leave ps out");
+    }
+
+    fn optimizers() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("--optimizer=sgd".to_owned()),
+            (0.0..0.99, any::<bool>()).prop_map(|(momentum, nesterov)| format!(
+                "--optimizer=momentum --momentum={momentum} --nesterov={nesterov}"
+            )),
+            (0.0..0.99, 1e-30..1e30).prop_map(|(beta, epsilon)| format!(
+                "--optimizer=adam --beta1={beta} --epsilon={epsilon}"
+            )),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_configuration_survives_its_own_flags(
+            optimizer in optimizers(),
+            rate in 1e-30..1e30,
+            average in proptest::option::of(0.01..0.99),
+            hidden in proptest::collection::vec(1..1000_usize, 0..3),
+            seed: u64,
+            secs in 0.0..1e3,
+        ) {
+            let hidden: Vec<_> = hidden.iter().map(ToString::to_string).collect();
+            let average = average
+                .map_or_else(String::new, |decay| format!("--moving-average-decay={decay}"));
+            let text = format!(
+                "{optimizer} {average} --learning-rate={rate} --hidden={} --seed={seed} \
+                 --save-model-secs={secs} --init-from=x=y --validation-size=7 --order=partitioned",
+                hidden.join(",")
+            );
+            let run = from_flags(&text).unwrap();
+            prop_assert_eq!(RunConfig::resolve(keys(&run.to_flags()), SIZE), Ok(run));
+        }
+    }
+}

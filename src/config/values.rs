@@ -1,0 +1,373 @@
+//! One type for each kind of value that a flag or a file key can have.
+//! A value that exists is in its range, so nothing later checks it again.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+
+/// Why a value was refused: what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be {0}")]
+pub struct OutOfRange(&'static str);
+
+/// A number that is read from a flag's text or from a TOML number, whole or not.
+macro_rules! decimal {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $holds:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct $name(f64);
+
+        impl $name {
+            /// The number.
+            #[must_use]
+            pub const fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = OutOfRange;
+
+            fn try_from(value: f64) -> Result<Self, OutOfRange> {
+                // Training is in f32: what is in range only before it is rounded is not in range.
+                let holds: fn(f64) -> bool = $holds;
+                if holds(value) && holds(f64::from(value as f32)) && (value as f32).is_finite() {
+                    Ok(Self(value + 0.0)) // -0 is 0, in text too
+                } else {
+                    Err(OutOfRange($what))
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = OutOfRange;
+
+            fn from_str(text: &str) -> Result<Self, OutOfRange> {
+                text.trim().parse().map_err(|_| OutOfRange($what)).and_then(|value: f64| value.try_into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = deserializer.deserialize_f64(Number($what))?;
+                value.try_into().map_err(|error| D::Error::custom(format!("{value} {error}")))
+            }
+        }
+    };
+}
+
+/// A whole number, as [`decimal`].
+macro_rules! whole {
+    ($(#[$doc:meta])* $name:ident, $type:ty, $what:literal, $range:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name($type);
+
+        impl $name {
+            /// The number.
+            #[must_use]
+            pub const fn get(self) -> $type {
+                self.0
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = OutOfRange;
+
+            fn try_from(value: u64) -> Result<Self, OutOfRange> {
+                let value = <$type>::try_from(value).map_err(|_| OutOfRange($what))?;
+                if ($range).contains(&value) { Ok(Self(value)) } else { Err(OutOfRange($what)) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = OutOfRange;
+
+            fn from_str(text: &str) -> Result<Self, OutOfRange> {
+                text.trim().parse().map_err(|_| OutOfRange($what)).and_then(|value: u64| value.try_into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = deserializer.deserialize_i64(Whole($what))?;
+                u64::try_from(value)
+                    .map_err(|_| OutOfRange($what))
+                    .and_then(Self::try_from)
+                    .map_err(|error| D::Error::custom(format!("{value} {error}")))
+            }
+        }
+    };
+}
+
+decimal!(
+    /// Above 0.
+    Positive, "a number above 0", |value| value > 0.0
+);
+decimal!(
+    /// 0 or above.
+    NotNegative, "a number of 0 or above", |value| value >= 0.0
+);
+decimal!(
+    /// In (0, 1].
+    DecayRate, "a number above 0 and at most 1", |value| value > 0.0 && value <= 1.0
+);
+decimal!(
+    /// In [0, 1).
+    Fraction, "a number of 0 or above and below 1", |value| (0.0..1.0).contains(&value)
+);
+decimal!(
+    /// In (0, 1).
+    OpenFraction, "a number above 0 and below 1", |value| value > 0.0 && value < 1.0
+);
+whole!(
+    /// Of examples; at least 1.
+    BatchSize, usize, "a whole number of at least 1", 1..=usize::MAX
+);
+whole!(
+    /// Of updates; at least 1.
+    Steps, u64, "a whole number of at least 1", 1..=u64::MAX
+);
+whole!(
+    /// Gradients an update. Each has a batch of its own, and a place in every ps's memory.
+    Replicas, u32, "a whole number from 1 to 4096", 1..=4096
+);
+whole!(
+    /// Tasks of one job on one machine, each a process.
+    Tasks, u32, "a whole number from 1 to 64", 1..=64
+);
+whole!(
+    /// Of examples; 0 or more.
+    Examples, usize, "a whole number of 0 or above", 0..=usize::MAX
+);
+whole!(
+    /// Any 64 bits.
+    Seed, u64, "a whole number from 0 to 18446744073709551615", 0..=u64::MAX
+);
+
+/// Sizes of the hidden layers; none is softmax regression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden(Vec<usize>);
+
+impl Hidden {
+    const WHAT: &'static str = "sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100";
+    const WHAT_IN_A_FILE: &'static str =
+        "an array of sizes from 1 to 65536, at most 16 of them, such as [500] or [300, 100]";
+    /// Keeps a typing error from asking for more memory than there is.
+    const LARGEST: usize = 65_536;
+    /// As above.
+    const MOST: usize = 16;
+
+    /// The sizes, from the input on.
+    #[must_use]
+    pub fn into_sizes(self) -> Vec<usize> {
+        self.0
+    }
+
+    fn new(sizes: Vec<usize>) -> Option<Self> {
+        let fits = sizes.len() <= Self::MOST
+            && sizes.iter().all(|size| (1..=Self::LARGEST).contains(size));
+        fits.then_some(Self(sizes))
+    }
+}
+
+impl FromStr for Hidden {
+    type Err = OutOfRange;
+
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        if text.trim().is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let sizes = text.split(',').map(|size| size.trim().parse().ok()).collect::<Option<_>>();
+        sizes.and_then(Self::new).ok_or(OutOfRange(Self::WHAT))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Sizes;
+        impl<'de> Visitor<'de> for Sizes {
+            type Value = Hidden;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Hidden::WHAT_IN_A_FILE)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Hidden, A::Error> {
+                let mut all = Vec::new();
+                while let Some(size) = sizes.next_element::<i64>()? {
+                    all.push(usize::try_from(size).unwrap_or(0));
+                }
+                Hidden::new(all).ok_or_else(|| A::Error::custom(OutOfRange(Hidden::WHAT_IN_A_FILE)))
+            }
+        }
+        deserializer.deserialize_seq(Sizes)
+    }
+}
+
+/// Seconds between two doings of something, or 0 for never.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seconds(Option<Duration>);
+
+impl Seconds {
+    const WHAT: &'static str = "a number of seconds, 0 (for never) to 1000000000";
+    const MOST: f64 = 1e9;
+
+    /// The interval, if it is ever to be done.
+    #[must_use]
+    pub const fn interval(self) -> Option<Duration> {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Seconds {
+    type Error = OutOfRange;
+
+    fn try_from(seconds: f64) -> Result<Self, OutOfRange> {
+        if !(0.0..=Self::MOST).contains(&seconds) {
+            return Err(OutOfRange(Self::WHAT));
+        }
+        Ok(Self(Some(Duration::from_secs_f64(seconds)).filter(|interval| !interval.is_zero())))
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = OutOfRange;
+
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        let seconds: f64 = text.trim().parse().map_err(|_| OutOfRange(Self::WHAT))?;
+        seconds.try_into()
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = deserializer.deserialize_f64(Number(Self::WHAT))?;
+        value.try_into().map_err(|error| D::Error::custom(format!("{value} {error}")))
+    }
+}
+
+/// The optimizers by name; their parameters are keys of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// Plain gradient descent.
+    Sgd,
+    /// Gradient descent with an accumulated velocity.
+    Momentum,
+    /// Adaptive moments.
+    Adam,
+}
+
+/// How a run shows how far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressMode {
+    /// A bar if standard error is a terminal; and the lines `After N training steps …`.
+    #[default]
+    Auto,
+    /// A bar, terminal or not; and the lines.
+    Bar,
+    /// One JSON object a line on standard output, at most ten a second; and the lines.
+    Json,
+    /// Neither bar nor lines.
+    None,
+}
+
+/// What a value is called on the command line and in the file.
+#[must_use]
+pub fn name_of(value: &impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is skipped").get_name().to_owned()
+}
+
+/// Takes a TOML number, whole or not.
+struct Number(&'static str);
+
+impl Visitor<'_> for Number {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<f64, E> {
+        Ok(value)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a decimal number is as near as f64 comes")]
+    fn visit_i64<E>(self, value: i64) -> Result<f64, E> {
+        Ok(value as f64)
+    }
+}
+
+/// Takes a TOML integer.
+struct Whole(&'static str);
+
+impl Visitor<'_> for Whole {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<i64, E> {
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_where_they_say() {
+        fn taken<T: FromStr>(texts: &[&str]) -> String {
+            let take = |text: &&str| if text.parse::<T>().is_ok() { '1' } else { '0' };
+            texts.iter().map(take).collect()
+        }
+        let numbers = ["-1", "-0", "0", "1e-9", "0.5", "1", "1.5", "inf", "nan", "", "x"];
+        assert_eq!(taken::<Positive>(&numbers), "00011110000");
+        assert_eq!(taken::<NotNegative>(&numbers), "01111110000");
+        assert_eq!(taken::<DecayRate>(&numbers), "00011100000");
+        assert_eq!(taken::<Fraction>(&numbers), "01111000000");
+        assert_eq!(taken::<OpenFraction>(&numbers), "00011000000");
+        let wholes = ["-1", "0", "1", "64", "65", "4096", "4097", "1.0", "", "x"];
+        assert_eq!(taken::<BatchSize>(&wholes), "0011111000");
+        assert_eq!(taken::<Replicas>(&wholes), "0011110000");
+        assert_eq!(taken::<Tasks>(&wholes), "0011000000");
+        assert_eq!(taken::<Examples>(&wholes), "0111111000");
+        let layers = ["", "500", "300, 100", "0", "1,,2", "-1", "65537", "a"];
+        assert_eq!(taken::<Hidden>(&layers), "11100000");
+        let seconds = ["0", "60", "0.5", "-1", "1e9", "1e10", "nan", "x"];
+        assert_eq!(taken::<Seconds>(&seconds), "11101000");
+    }
+
+    #[test]
+    fn a_number_that_f32_rounds_out_of_range_is_refused() {
+        assert!("1e-60".parse::<Positive>().is_err(), "0 in f32");
+        assert!("1e39".parse::<Positive>().is_err(), "infinite in f32");
+        assert!("0.999999999999".parse::<Fraction>().is_err(), "1 in f32");
+    }
+
+    #[test]
+    fn zero_seconds_are_never() {
+        assert_eq!("0".parse::<Seconds>().map(Seconds::interval), Ok(None));
+        let half = Some(Duration::from_millis(500));
+        assert_eq!("0.5".parse::<Seconds>().map(Seconds::interval), Ok(half));
+    }
+}

@@ -1,0 +1,83 @@
+//! The program as a user's shell runs it: what it prints where, and its exit codes.
+
+#![allow(missing_docs, reason = "a test program")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn unisono(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+    command.args(arguments).env_remove("UNISONO_LOG").output().expect("the program runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("errors are text")
+}
+
+#[test]
+fn help_goes_to_standard_output_and_is_a_success() {
+    for arguments in [&["--help"][..], &["local", "-h"], &["--job_name=ps", "--help"]] {
+        let output = unisono(arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_one_error_and_exit_code_2() {
+    for arguments in [
+        &["--job_name=ps", "--task_id=2"][..],
+        &["worker", "--ps_hosts=a:1", "--worker_hosts=a:1"],
+        &["local", "--momentum", "0.9"],
+        &["local", "--config", "no/such.toml"],
+        &["local", "--batch-size", "0"],
+        &["local", "--learning-rate", "-1"],
+        &["wroker"],
+    ] {
+        let output = unisono(arguments);
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert_eq!(error.matches("error: ").count(), 1, "{error}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.toml");
+    std::fs::write(&path, "[train]\n\nbatch_sise = 3\n").unwrap();
+    let output = unisono(&["local", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "run.toml:3: unknown key batch_sise in [train]; did you mean batch_size?\n";
+    assert!(stderr(&output).ends_with(expected), "{}", stderr(&output));
+}
+
+/// The program in a folder of its own. A link: a file that was just written may still be busy.
+fn elsewhere() -> (TempDir, PathBuf) {
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
+    let program = folder.path().join("unisono");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_unisono"), &program).expect("a file can be linked");
+    (folder, program)
+}
+
+#[test]
+fn sim_is_the_program_beside_this_one_with_its_arguments_and_exit_code() {
+    let (folder, program) = elsewhere();
+    std::os::unix::fs::symlink("/bin/sh", folder.path().join("unisono-sim")).unwrap();
+    let script = "echo \"$@\"; exit 7";
+    let arguments = ["sim", "-c", script, "sh", "--trace_out=x", "--help", "a_b"];
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert_eq!(output.stdout, b"--trace_out=x --help a_b\n");
+    assert_eq!(output.status.code(), Some(7));
+}
+
+#[test]
+fn without_the_simulators_program_sim_says_how_to_get_it() {
+    let (folder, program) = elsewhere();
+    let output = Command::new(program).arg("sim").env("PATH", folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot run unisono-sim"), "{}", stderr(&output));
+}
