@@ -21,7 +21,7 @@ pub use directory::{DirectoryError, Newest, Warning, newest_valid};
 pub use disk::{Disk, DiskError, RealDisk, check_writable};
 pub use file::{FileError, ReadError, read_tensors};
 pub use run_files::{
-    FromCheckpoint, Losses, Restored, RunConfig, RunFiles, RunFilesError, ToCheckpoint,
+    FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, ToCheckpoint,
 };
 pub use saver::{Saved, Saver};
 

@@ -22,7 +22,7 @@ pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
 pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Snapshot, String> + Send>;
 
 /// What the files of a run are made of.
-pub struct RunConfig {
+pub struct RunFilesConfig {
     /// Where they are.
     pub logdir: PathBuf,
     /// How many checkpoints are kept.
@@ -37,9 +37,9 @@ pub struct RunConfig {
     pub from_checkpoint: FromCheckpoint,
 }
 
-impl fmt::Debug for RunConfig {
+impl fmt::Debug for RunFilesConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunConfig").field("logdir", &self.logdir).finish_non_exhaustive()
+        f.debug_struct("RunFilesConfig").field("logdir", &self.logdir).finish_non_exhaustive()
     }
 }
 
@@ -69,7 +69,7 @@ pub enum RunFilesError {
 #[derive(Debug)]
 pub struct RunFiles {
     disk: Arc<dyn Disk>,
-    config: RunConfig,
+    config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
 }
@@ -113,7 +113,7 @@ impl RunFiles {
     /// If the logdir cannot be written, or holds a losses file that is not one.
     pub fn open(
         disk: Arc<dyn Disk>,
-        config: RunConfig,
+        config: RunFilesConfig,
     ) -> Result<(Self, Vec<String>), RunFilesError> {
         check_writable(&*disk, &config.logdir)?;
         let (saver, warnings) = Saver::open(disk.clone(), &config.logdir, config.max_to_keep)?;
@@ -180,8 +180,8 @@ pub(crate) mod tests {
         Snapshot { generation: Generation::default(), step: Step(step), shards }
     }
 
-    pub(crate) fn config(logdir: PathBuf) -> RunConfig {
-        RunConfig {
+    pub(crate) fn config(logdir: PathBuf) -> RunFilesConfig {
+        RunFilesConfig {
             logdir,
             max_to_keep: Saver::MAX_TO_KEEP,
             expected: Shapes::from([("w".to_owned(), vec![2])]),

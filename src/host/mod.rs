@@ -2,11 +2,33 @@
 //!
 //! Production implements the traits in [`crate::tcp`], the simulator in `sim/`; the loop is the same.
 
+mod drive;
+
 use std::future::Future;
+use std::sync::Arc;
+
+pub use drive::drive;
 
 use crate::ids::{LinkId, TaskId};
-use crate::protocol::{Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord};
+use crate::protocol::{
+    Done, Effect, Input, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord,
+};
 use crate::time::Moment;
+
+/// All that a node runs on.
+#[derive(Debug)]
+pub struct Host<C, N, K, S, T> {
+    /// Tells the time.
+    pub clock: C,
+    /// Reaches the other tasks.
+    pub network: N,
+    /// Does the arithmetic.
+    pub compute: K,
+    /// Keeps the files.
+    pub storage: S,
+    /// Says when to end early.
+    pub stop: T,
+}
 
 /// A clock that can be waited for.
 pub trait Clock {
@@ -52,11 +74,42 @@ pub trait Storage {
     fn restore(&mut self);
 
     /// Starts writing a checkpoint. What was recorded before is durable before it is visible.
-    fn persist(&mut self, snapshot: std::sync::Arc<Snapshot>);
+    fn persist(&mut self, snapshot: Arc<Snapshot>);
 
     /// Appends an update to the losses, in order.
     fn record(&mut self, update: UpdateRecord);
 
     /// The next event. Cancel-safe: an event is never lost.
     fn next(&mut self) -> impl Future<Output = StorageEvent>;
+}
+
+/// A storage for tasks that keep no files: all but the chief. It is never asked for anything.
+#[derive(Clone, Copy, Debug)]
+pub struct NoStorage;
+
+impl Storage for NoStorage {
+    fn restore(&mut self) {}
+
+    fn persist(&mut self, _snapshot: Arc<Snapshot>) {}
+
+    fn record(&mut self, _update: UpdateRecord) {}
+
+    async fn next(&mut self) -> StorageEvent {
+        std::future::pending().await
+    }
+}
+
+/// Whoever may ask the task to end.
+pub trait Stop {
+    /// Comes back for each request. Cancel-safe: a request is never lost.
+    fn next(&mut self) -> impl Future<Output = ()>;
+}
+
+/// Someone who watches a node. Nothing depends on them.
+pub trait Observer {
+    /// The node is about to take an input.
+    fn before(&mut self, now: Moment, input: &Input);
+
+    /// What it wants done about it, in order.
+    fn after(&mut self, now: Moment, effects: &[Effect]);
 }

@@ -11,10 +11,10 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::checkpoint::{Losses, RealDisk, RunConfig, RunFiles, RunFilesError};
+use crate::checkpoint::{Losses, RealDisk, RunFiles, RunFilesConfig, RunFilesError};
 use crate::host::Storage;
 use crate::ids::Step;
-use crate::protocol::{Snapshot, StorageEvent, UpdateRecord};
+use crate::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 
 /// Jobs that may wait for the disk. Each holds a whole state in memory; a disk that is so far
 /// behind is not going to catch up, and its node should hear of it.
@@ -72,7 +72,7 @@ impl FileStorage {
     ///
     /// # Errors
     /// If the logdir cannot be used, in one line that says what to do.
-    pub fn open(config: RunConfig) -> Result<Self, StorageError> {
+    pub fn open(config: RunFilesConfig) -> Result<Self, StorageError> {
         let (files, warnings) = RunFiles::open(Arc::new(RealDisk), config)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let losses = files.losses();
@@ -160,10 +160,11 @@ fn work(
     }
 }
 
-fn restore(files: &RunFiles) -> Result<Arc<Snapshot>, String> {
+fn restore(files: &RunFiles) -> Result<Restored, String> {
     let restored = files.restore().map_err(|error| error.to_string())?;
     restored.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    Ok(restored.snapshot)
+    let from = restored.path.map(|path| path.display().to_string());
+    Ok(Restored { snapshot: restored.snapshot, from })
 }
 
 fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> Result<String, String> {
@@ -194,17 +195,20 @@ mod tests {
         run(async {
             let mut storage = open(dir.path());
             storage.restore();
-            let initial = StorageEvent::Restored(Ok(Arc::new(snapshot(0))));
+            let initial = Restored { snapshot: Arc::new(snapshot(0)), from: None };
+            let initial = StorageEvent::Restored(Ok(initial));
             assert_eq!(storage.next().await, initial);
             storage.record(update(0));
             storage.persist(Arc::new(snapshot(1)));
             let path = dir.path().join("model.ckpt-1.safetensors").display().to_string();
-            let persisted = StorageEvent::Persisted { step: Step(1), result: Ok(path) };
+            let result = Ok(path.clone());
+            let persisted = StorageEvent::Persisted { step: Step(1), result };
             assert_eq!(storage.next().await, persisted);
 
             let mut successor = open(dir.path());
             successor.restore();
-            let restored = StorageEvent::Restored(Ok(Arc::new(snapshot(1))));
+            let restored = Restored { snapshot: Arc::new(snapshot(1)), from: Some(path) };
+            let restored = StorageEvent::Restored(Ok(restored));
             assert_eq!(successor.next().await, restored);
         });
         assert_eq!(losses::read(&dir.path().join(LOSSES_FILE)).unwrap().len(), 2);

@@ -5,12 +5,12 @@ use unisono::protocol::ShardState;
 use unisono::{Floats, Slot, Step};
 
 /// Elements of each shard, by the number of its ps.
-pub fn shard_len(ps: u32) -> usize {
+pub(crate) fn shard_len(ps: u32) -> usize {
     2 + ps as usize % 2
 }
 
 /// The state at step 0.
-pub fn initial(n_ps: u32) -> Vec<ShardState> {
+pub(crate) fn initial(n_ps: u32) -> Vec<ShardState> {
     let shard = |ps: u32| {
         let parameters: Vec<f32> =
             (0..shard_len(ps)).map(|i| 0.5 + ps as f32 * 0.25 + i as f32 * 0.125).collect();
@@ -20,7 +20,7 @@ pub fn initial(n_ps: u32) -> Vec<ShardState> {
 }
 
 /// Loss and gradient, one buffer a shard.
-pub fn gradient(parameters: &[Floats], step: Step, slot: Slot) -> (f32, Vec<Floats>) {
+pub(crate) fn gradient(parameters: &[Floats], step: Step, slot: Slot) -> (f32, Vec<Floats>) {
     let sum: f32 = parameters.iter().flat_map(|shard| shard.iter()).sum();
     let batch = ((step.0 * 31 + u64::from(slot.0) * 17) % 23) as f32 / 23.0;
     let shard = |shard: &Floats| {
@@ -32,7 +32,7 @@ pub fn gradient(parameters: &[Floats], step: Step, slot: Slot) -> (f32, Vec<Floa
 }
 
 /// One shard at the next version.
-pub fn update(state: &ShardState, gradients: &[(Slot, Floats)]) -> ShardState {
+pub(crate) fn update(state: &ShardState, gradients: &[(Slot, Floats)]) -> ShardState {
     let n = gradients.len() as f32;
     let element = |i: usize| {
         let sum = gradients.iter().fold(0.0, |sum, (_, gradient)| sum + gradient[i]);

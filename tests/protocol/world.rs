@@ -16,11 +16,11 @@ use crate::arithmetic;
 
 /// How many gradients, how many tasks, how many steps.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub n_ps: u32,
-    pub n_workers: u32,
-    pub replicas_to_aggregate: u32,
-    pub training_steps: u64,
+pub(crate) struct Shape {
+    pub(crate) n_ps: u32,
+    pub(crate) n_workers: u32,
+    pub(crate) replicas_to_aggregate: u32,
+    pub(crate) training_steps: u64,
 }
 
 impl Shape {
@@ -42,7 +42,7 @@ impl Shape {
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Both ends of a link see it close; what is in flight is lost.
     Cut,
     /// One end sees it close; the other one learns of it only when it has taken all that was in
@@ -53,15 +53,15 @@ pub enum Fault {
 }
 
 enum AnyNode {
-    Ps(Ps),
-    Worker(Worker),
+    Ps(Box<Ps>),
+    Worker(Box<Worker>),
 }
 
 impl AnyNode {
     fn as_node(&mut self) -> &mut dyn Node {
         match self {
-            Self::Ps(ps) => ps,
-            Self::Worker(worker) => worker,
+            Self::Ps(ps) => &mut **ps,
+            Self::Worker(worker) => &mut **worker,
         }
     }
 }
@@ -84,7 +84,7 @@ struct End {
 }
 
 /// The cluster, its network and its disk.
-pub struct World {
+pub(crate) struct World {
     shape: Shape,
     config: ClusterConfig,
     now: Moment,
@@ -105,14 +105,14 @@ pub struct World {
     used: BTreeMap<Cut, Vec<Slot>>,
     /// Stale gradients that came and have not been answered yet: rule 5.
     n_events: u64,
-    pub n_updates: u64,
-    pub n_stale: u64,
-    pub n_duplicates: u64,
-    pub n_generations: BTreeSet<Generation>,
+    pub(crate) n_updates: u64,
+    pub(crate) n_stale: u64,
+    pub(crate) n_duplicates: u64,
+    pub(crate) n_generations: BTreeSet<Generation>,
 }
 
 impl World {
-    pub fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         // Nobody leaves for want of patience while the choices hold somebody else back: then there
         // would be no one left to tell the late one that all is done.
         let linger = Duration::from_secs(200);
@@ -160,8 +160,10 @@ impl World {
         *life += 1;
         let (incarnation, config) = (Incarnation(*life), self.config.clone());
         let node = match task.job {
-            unisono::Job::Ps => AnyNode::Ps(Ps::new(task.index, incarnation, config)),
-            unisono::Job::Worker => AnyNode::Worker(Worker::new(task.index, incarnation, config)),
+            unisono::Job::Ps => AnyNode::Ps(Box::new(Ps::new(task.index, incarnation, config))),
+            unisono::Job::Worker => {
+                AnyNode::Worker(Box::new(Worker::new(task.index, incarnation, config)))
+            }
         };
         self.lives.insert(task, Life { node, owed: VecDeque::from([Input::Start]) });
     }
@@ -178,7 +180,7 @@ impl World {
 
     /// Lets one thing happen: the one that `choice` picks, or time, if nothing else can.
     /// `false` when nothing ever will.
-    pub fn step(&mut self, choice: usize) -> bool {
+    pub(crate) fn step(&mut self, choice: usize) -> bool {
         let possible = self.possible();
         // Once in a while time passes although something could happen.
         if possible.is_empty() || choice % 64 == 63 {
@@ -341,7 +343,7 @@ impl World {
     }
 
     /// Does `fault` to whatever `choice` picks.
-    pub fn inflict(&mut self, fault: Fault, choice: usize) {
+    pub(crate) fn inflict(&mut self, fault: Fault, choice: usize) {
         let open: Vec<_> = self
             .links
             .iter()
@@ -375,7 +377,7 @@ impl World {
     }
 
     /// No more faults: everything must come to its end within a bound.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         const MAX_EVENTS: u64 = 20_000;
         let limit = self.n_events + MAX_EVENTS;
         // Any fair order will do: this is Knuth's MMIX generator.
@@ -497,7 +499,7 @@ impl World {
     }
 
     /// Rule 10, and the oracle: the run computed serially, with the slots that were used.
-    pub fn check_end(&self) {
+    pub(crate) fn check_end(&self) {
         let last = self.config.training_steps;
         for task in self.shape.tasks() {
             assert!(self.ended.contains_key(&task) || self.late.contains(&task), "{task} ends");

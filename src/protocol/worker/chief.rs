@@ -415,11 +415,11 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        let Some(ending) = &mut self.ending else {
-            // The chief before this one ended the run: there is nothing left to do.
-            leave(now, links, out);
-            return;
-        };
+        if self.ending.is_none() {
+            // The chief before this one ended the run, and may not have told everyone.
+            self.end(now, links, out);
+        }
+        let Some(ending) = &mut self.ending else { return };
         ending.told.insert(ps);
         if ending.told.len() == self.config.n_ps as usize {
             leave(now, links, out);

@@ -1,0 +1,82 @@
+//! The one loop: takes whatever happens next, gives it to the node, carries out what it wants.
+
+use super::{Clock, Compute, Host, Network, Observer, Stop, Storage};
+use crate::protocol::{Effect, Input, Node, Outcome};
+
+/// Runs a node on a host until it halts. What it sent last has gone out then.
+pub async fn drive<C, N, K, S, T>(
+    node: &mut impl Node,
+    mut host: Host<C, N, K, S, T>,
+    observer: &mut impl Observer,
+) -> Outcome
+where
+    C: Clock,
+    N: Network,
+    K: Compute,
+    S: Storage,
+    T: Stop,
+{
+    let mut input = Input::Start;
+    let mut effects = Vec::new();
+    loop {
+        let now = host.clock.now();
+        observer.before(now, &input);
+        node.handle(now, input, &mut effects);
+        observer.after(now, &effects);
+        for effect in effects.drain(..) {
+            if let Some(outcome) = host.carry_out(effect) {
+                host.network.flush().await;
+                return outcome;
+            }
+        }
+        input = host.next(node).await;
+    }
+}
+
+impl<C, N, K, S, T> Host<C, N, K, S, T>
+where
+    C: Clock,
+    N: Network,
+    K: Compute,
+    S: Storage,
+    T: Stop,
+{
+    /// The next input. The order of the branches is fixed, so that a simulated run has one order;
+    /// the network comes last, because it alone can have something to say all the time.
+    async fn next(&mut self, node: &impl Node) -> Input {
+        let deadline = node.deadline();
+        if deadline.is_some_and(|deadline| deadline <= self.clock.now()) {
+            return Input::Wake;
+        }
+        let Self { clock, network, compute, storage, stop } = self;
+        let wake = async {
+            match deadline {
+                Some(deadline) => clock.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.next() => Input::Stop,
+            event = storage.next() => Input::Stored(event),
+            done = compute.next() => Input::Computed(done),
+            () = wake => Input::Wake,
+            event = network.next() => Input::Network(event),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Outcome> {
+        match effect {
+            Effect::Connect { to } => self.network.connect(to),
+            Effect::Send { link, message } => self.network.send(link, message),
+            Effect::Close { link } => self.network.close(link),
+            Effect::Compute(job) => self.compute.start(job),
+            Effect::Restore => self.storage.restore(),
+            Effect::Persist(snapshot) => self.storage.persist(snapshot),
+            Effect::Record(update) => self.storage.record(update),
+            Effect::Report(_) => {}
+            Effect::Halt(outcome) => return Some(outcome),
+        }
+        None
+    }
+}
