@@ -44,7 +44,9 @@ impl Floats {
 }
 
 #[cfg(target_endian = "big")]
-compile_error!("tensors travel as little-endian bytes in place; a big-endian host is not supported");
+compile_error!(
+    "tensors travel as little-endian bytes in place; a big-endian host is not supported"
+);
 
 impl From<Vec<f32>> for Floats {
     fn from(values: Vec<f32>) -> Self {

@@ -65,9 +65,8 @@ mod tests {
 
     #[test]
     fn streams_of_different_names_differ_and_of_one_name_agree() {
-        let first = |seed, entity, index| {
-            Stream::new(seed, Purpose::Permutation, entity, index).bits()
-        };
+        let first =
+            |seed, entity, index| Stream::new(seed, Purpose::Permutation, entity, index).bits();
         assert_eq!(first(1, 2, 3), first(1, 2, 3));
         assert_ne!(first(1, 2, 3), first(2, 2, 3));
         assert_ne!(first(1, 2, 3), first(1, 3, 3));

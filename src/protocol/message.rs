@@ -255,9 +255,10 @@ impl Message {
         let n_tensors = tensors.len();
         let mut tensors = tensors.into_iter();
         match (self, tensors.next()) {
-            (Self::Push { gradient: place, .. } | Self::Version { parameters: place, .. }, Some(first))
-                if n_tensors == 1 =>
-            {
+            (
+                Self::Push { gradient: place, .. } | Self::Version { parameters: place, .. },
+                Some(first),
+            ) if n_tensors == 1 => {
                 *place = first;
                 Ok(())
             }
@@ -266,7 +267,10 @@ impl Message {
                 Ok(())
             }
             (
-                Self::Push { .. } | Self::Version { .. } | Self::Restore { .. } | Self::Captured { .. },
+                Self::Push { .. }
+                | Self::Version { .. }
+                | Self::Restore { .. }
+                | Self::Captured { .. },
                 _,
             )
             | (_, Some(_)) => Err(n_tensors),
