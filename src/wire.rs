@@ -176,6 +176,17 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
     head.finish(tensors)
 }
 
+/// Checks the first bytes of a frame: all that can be told of it before its header is whole.
+///
+/// # Errors
+/// If they are there, and not the magic.
+pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
+    match bytes.first_chunk() {
+        Some(first) if *first != MAGIC => Err(WireError::NotAFrame(*first)),
+        _ => Ok(()),
+    }
+}
+
 /// A frame's header, undamaged and within limits: it says how long the body is.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
@@ -190,10 +201,7 @@ impl Header {
     /// # Errors
     /// If it is damaged, or announces more than the limits allow.
     pub fn parse(bytes: &[u8; HEADER_BYTES], limits: &Limits) -> Result<Self, WireError> {
-        let magic = [bytes[0], bytes[1], bytes[2], bytes[3]];
-        if magic != MAGIC {
-            return Err(WireError::NotAFrame(magic));
-        }
+        check_magic(bytes)?;
         if crc32c::crc32c(&bytes[..16]) != u32_at(bytes, 16) {
             return Err(WireError::DamagedHeader);
         }

@@ -2,6 +2,9 @@
 //!
 //! Production implements the traits in [`crate::tcp`], the simulator in `sim/`; the loop is the same.
 
+#[doc(hidden)]
+pub mod contract;
+
 use std::future::Future;
 
 use crate::ids::{LinkId, TaskId};
