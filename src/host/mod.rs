@@ -2,6 +2,8 @@
 //!
 //! Production implements the traits in [`crate::tcp`], the simulator in `sim/`; the loop is the same.
 
+#[doc(hidden)]
+pub mod contract;
 mod drive;
 
 use std::future::Future;

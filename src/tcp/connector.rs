@@ -1,0 +1,80 @@
+//! One attempt to reach an address: the name is resolved anew, and each of its addresses tried.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+/// How long resolving a name may take, and then each of its addresses. Longer than three
+/// retransmissions of a lost SYN (1 + 2 s), shorter than a person's patience.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects to `host:port`, or says why not, for a person.
+pub(super) async fn connect(address: &str) -> Result<TcpStream, String> {
+    let addresses = match timeout(ATTEMPT_TIMEOUT, lookup_host(address)).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return Err(format!("its name cannot be resolved: {error}")),
+        Err(_) => return Err(no_answer("from the name service")),
+    };
+    let mut failures: Vec<String> = Vec::new();
+    for address in addresses {
+        let why = match timeout(ATTEMPT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) if is_connected_to_itself(&stream) => "connection refused".to_owned(),
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => describe(&error),
+            Err(_) => no_answer("from it"),
+        };
+        if !failures.contains(&why) {
+            failures.push(why);
+        }
+    }
+    if failures.is_empty() {
+        failures.push("its name has no address".to_owned());
+    }
+    Err(failures.join("; "))
+}
+
+/// Whether the system joined the two ends of one socket. It does when nobody listens on a port of
+/// this machine that it has just lent to the caller; to keep such a link would keep the port.
+fn is_connected_to_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
+fn no_answer(whence: &str) -> String {
+    format!("no answer {whence} within {} s", ATTEMPT_TIMEOUT.as_secs())
+}
+
+/// What an error of a socket means, without the system's number.
+pub(super) fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "reset by the other end".to_owned(),
+        io::ErrorKind::TimedOut => "no answer from the other end".to_owned(),
+        io::ErrorKind::HostUnreachable => "no route to the host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "no route to its network".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_joined_to_itself_is_told_from_a_link() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        assert!(is_connected_to_itself(&stream));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_is_said_to_be_unresolved() {
+        let why = connect("no-such-host.invalid:2222").await.unwrap_err();
+        assert!(why.starts_with("its name cannot be resolved: "), "{why}");
+    }
+}

@@ -1,0 +1,284 @@
+//! Listening: the port, with errors that say what to do; and the loop that accepts.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// The most accepted links at a time: ten times the largest cluster that anybody runs, and below
+/// the 1,024 files that a process may have open where nobody raised the limit.
+const MAX_ACCEPTED_LINKS: usize = 960;
+
+/// How long to leave the listener alone after an error: of the errors of `accept`, those that
+/// last (no file descriptors, no memory) end when something else does.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Why a task cannot listen at an address.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Not of the form host:port.
+    #[error("\"{0}\" is not an address: write HOST:PORT, such as localhost:2222 or [::1]:2222")]
+    Malformed(String),
+    /// No such host.
+    #[error("the host name {host} cannot be resolved: {error}")]
+    Unresolved {
+        /// The host.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// Somebody listens there.
+    #[error(
+        "port {port} of {host} is taken: another process listens there; end it, or choose another \
+         port"
+    )]
+    Taken {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The host is another machine.
+    #[error(
+        "{host} is not an address of this machine: start this task on {host}, or name the address \
+         to listen on with --bind"
+    )]
+    NotLocal {
+        /// The host.
+        host: String,
+    },
+    /// The system does not let this user.
+    #[error(
+        "no permission to listen on port {port} of {host}: ports below 1024 are usually kept for \
+         the administrator; choose a higher one"
+    )]
+    NotPermitted {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Anything else.
+    #[error("cannot listen on port {port} of {host}: {error}")]
+    Other {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Listens at `host:port`; a port of 0 takes any that is free.
+///
+/// # Errors
+/// In one line, what is wrong and what to do.
+pub fn bind(address: &str) -> Result<TcpListener, BindError> {
+    let (host, port) = parse(address).ok_or_else(|| BindError::Malformed(address.to_owned()))?;
+    let unresolved = |error| BindError::Unresolved { host: host.to_owned(), error };
+
+    let mut failure = None;
+    for address in (host, port).to_socket_addrs().map_err(unresolved)? {
+        match TcpListener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            // A name may have addresses that the machine has not (IPv6 switched off): try on.
+            // But a port taken on one address is not free on the other: callers would meet both.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                failure.get_or_insert(error);
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    let host = host.to_owned();
+    Err(match failure {
+        None => BindError::Unresolved { host, error: io::Error::other("it has no address") },
+        Some(error) => match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken { host, port },
+            io::ErrorKind::AddrNotAvailable => BindError::NotLocal { host },
+            io::ErrorKind::PermissionDenied => BindError::NotPermitted { host, port },
+            _ => BindError::Other { host, port, error },
+        },
+    })
+}
+
+/// Host and port; an IPv6 address has to be in brackets, which are taken off.
+fn parse(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if host.is_empty() || (bare.is_none() && host.contains(':')) {
+        return None;
+    }
+    Some((bare.unwrap_or(host), port.parse().ok()?))
+}
+
+/// One of the links that may be accepted at a time; dropped with its link.
+pub(super) type Permit = OwnedSemaphorePermit;
+
+/// Accepts for ever; whatever fails, it goes on. While there are too many links, callers wait in
+/// the system's backlog.
+pub(super) async fn accept_all<A, T>(
+    mut accept: impl FnMut() -> A,
+    mut take: impl FnMut(TcpStream, Permit) -> T,
+) where
+    A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+    T: Future<Output = ()>,
+{
+    let permits = Arc::new(Semaphore::new(MAX_ACCEPTED_LINKS));
+    let mut failing = false;
+    loop {
+        let permit =
+            Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+        match accept().await {
+            Ok((stream, _)) => {
+                failing = false;
+                take(stream, permit).await;
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "cannot accept connections; trying on");
+                }
+                failing = true;
+                let _ = timeout(BACK_OFF, std::future::pending::<()>()).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn message(address: &str) -> String {
+        bind(address).expect_err(address).to_string()
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = bind("localhost:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_eq!(
+            message(&format!("{}", taken.local_addr().unwrap())),
+            format!(
+                "port {port} of {} is taken: another process listens there; end it, or choose \
+                 another port",
+                taken.local_addr().unwrap().ip()
+            )
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_points_to_the_bind_flag() {
+        assert_eq!(
+            message("192.0.2.1:2222"),
+            "192.0.2.1 is not an address of this machine: start this task on 192.0.2.1, or name \
+             the address to listen on with --bind"
+        );
+    }
+
+    #[test]
+    fn a_host_that_does_not_exist_is_named() {
+        let message = message("no-such-host.invalid:2222");
+        assert!(
+            message.starts_with("the host name no-such-host.invalid cannot be resolved: "),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_an_address_is_answered_with_an_example() {
+        for address in ["", "localhost", "localhost:", ":2222", "localhost:99999", "::1:2222"] {
+            assert_eq!(
+                message(address),
+                format!(
+                    "\"{address}\" is not an address: write HOST:PORT, such as localhost:2222 or \
+                     [::1]:2222"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn names_and_literals_of_both_families_can_be_listened_on() {
+        for address in ["localhost:0", "127.0.0.1:0", "0.0.0.0:0"] {
+            assert_ne!(bind(address).expect(address).local_addr().unwrap().port(), 0);
+        }
+        // A machine without IPv6 says so; it must not be called malformed.
+        if let Err(error) = bind("[::1]:0") {
+            assert!(matches!(error, BindError::NotLocal { .. } | BindError::Other { .. }));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_after_errors() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_calls = AtomicUsize::new(0);
+        let accept = || async {
+            if n_calls.fetch_add(1, Ordering::Relaxed) < 3 {
+                return Err(io::Error::other("too many open files"));
+            }
+            listener.accept().await
+        };
+        let (accepted, mut took) = tokio::sync::mpsc::channel(1);
+        let caller = std::net::TcpStream::connect(address).unwrap();
+        let take = |stream: TcpStream, _| {
+            let accepted = accepted.clone();
+            async move { accepted.send(stream.peer_addr().unwrap()).await.unwrap() }
+        };
+        tokio::select! {
+            () = accept_all(accept, take) => unreachable!("it accepts for ever"),
+            peer = took.recv() => assert_eq!(peer, Some(caller.local_addr().unwrap())),
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_than_the_limit_are_accepted_at_a_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_accepted = AtomicUsize::new(0);
+        let held = std::sync::Mutex::new(Vec::new());
+        let (full, mut is_full) = tokio::sync::mpsc::unbounded_channel();
+        // Nobody need really connect: one stream, duplicated, stands for all.
+        let _caller = std::net::TcpStream::connect(address).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let stream = stream.into_std().unwrap();
+        let accept = || {
+            let stream = TcpStream::from_std(stream.try_clone().unwrap());
+            async move { stream.map(|stream| (stream, peer)) }
+        };
+        let take = |stream: TcpStream, permit| {
+            drop(stream);
+            held.lock().unwrap().push(permit);
+            if n_accepted.fetch_add(1, Ordering::Relaxed) + 1 == MAX_ACCEPTED_LINKS {
+                full.send(()).unwrap();
+            }
+            std::future::ready(())
+        };
+        let mut accepting = std::pin::pin!(accept_all(accept, take));
+        tokio::select! {
+            biased;
+            () = &mut accepting => unreachable!("it accepts for ever"),
+            _ = is_full.recv() => {}
+        }
+        assert_eq!(n_accepted.load(Ordering::Relaxed), MAX_ACCEPTED_LINKS);
+        held.lock().unwrap().pop();
+        tokio::select! {
+            biased;
+            () = &mut accepting => unreachable!("it accepts for ever"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(n_accepted.load(Ordering::Relaxed), MAX_ACCEPTED_LINKS + 1);
+    }
+}

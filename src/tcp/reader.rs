@@ -1,0 +1,149 @@
+//! Reads one frame after the other. Tensors go from the socket straight into their buffers.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
+
+use super::connector::describe;
+use crate::protocol::Message;
+use crate::wire::{HEADER_BYTES, Header, Limits, MAGIC, WireError, check_magic};
+
+/// How much is read at once where no tensor is expected. Most frames without tensors fit; of a
+/// tensor that follows, so much at most is copied once more.
+const BUFFER_BYTES: usize = 4 << 10;
+
+/// How often a long frame's arrival is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why no more frames can be read.
+#[derive(Debug, Error)]
+pub(super) enum ReadError {
+    #[error("closed by the other end")]
+    Ended,
+    #[error("closed by the other end in the middle of a message")]
+    EndedWithin,
+    #[error("{}", describe(.0))]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    Wire(#[from] WireError),
+}
+
+/// The incoming half of a link.
+#[derive(Debug)]
+pub(super) struct Reader<R> {
+    source: R,
+    buffer: Vec<u8>,
+    /// What of the buffer was read from the source, and not yet taken.
+    start: usize,
+    end: usize,
+    last_progress: Instant,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub(super) fn new(source: R) -> Self {
+        Self { source, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, last_progress: now() }
+    }
+
+    /// Waits for the next frame; calls `progress` once a second while a long one comes in.
+    pub(super) async fn message(
+        &mut self,
+        limits: &Limits,
+        mut progress: impl FnMut(),
+    ) -> Result<Message, ReadError> {
+        if self.start == self.end {
+            self.read_more(1).await.map_err(at_a_frames_start)?;
+        }
+        self.last_progress = now();
+
+        // At once: a stranger may have said all it has to say, and wait for an answer.
+        self.have(MAGIC.len(), &mut progress).await?;
+        check_magic(&self.buffer[self.start..self.end])?;
+        let header = self.take(HEADER_BYTES, &mut progress).await?;
+        let header = header.first_chunk().expect("as many bytes were taken");
+        let header = Header::parse(header, limits)?;
+        let body = self.take(header.body_bytes(), &mut progress).await?;
+        let head = header.parse_body(body, limits)?;
+
+        let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
+        for n_values in head.tensor_lengths() {
+            let mut values = vec![0.0_f32; n_values];
+            self.fill(bytemuck::cast_slice_mut(&mut values), &mut progress).await?;
+            tensors.push(values);
+        }
+        Ok(head.finish(tensors)?)
+    }
+
+    /// Takes the next `n` bytes, which are few.
+    async fn take(&mut self, n: usize, progress: &mut impl FnMut()) -> Result<&[u8], ReadError> {
+        self.have(n, progress).await?;
+        self.start += n;
+        Ok(&self.buffer[self.start - n..self.start])
+    }
+
+    /// Reads until the buffer holds `n` bytes.
+    async fn have(&mut self, n: usize, progress: &mut impl FnMut()) -> Result<(), ReadError> {
+        while self.end - self.start < n {
+            self.read_more(n).await?;
+            self.tell(progress);
+        }
+        Ok(())
+    }
+
+    /// Reads once into the buffer, after making it one in which `n` bytes have room.
+    async fn read_more(&mut self, n: usize) -> Result<(), ReadError> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let wanted = n.max(BUFFER_BYTES);
+        if self.buffer.len() != wanted.max(self.end) {
+            // Longer for a long control part, and back again after it.
+            self.buffer.resize(wanted.max(self.end), 0);
+            self.buffer.shrink_to(BUFFER_BYTES);
+        }
+        let n_read = self.source.read(&mut self.buffer[self.end..]).await?;
+        self.end += n_read;
+        if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
+    }
+
+    /// Fills `bytes`: with what the buffer holds, and then from the source.
+    async fn fill(
+        &mut self,
+        bytes: &mut [u8],
+        progress: &mut impl FnMut(),
+    ) -> Result<(), ReadError> {
+        let mut filled = bytes.len().min(self.end - self.start);
+        bytes[..filled].copy_from_slice(&self.buffer[self.start..self.start + filled]);
+        self.start += filled;
+        while filled < bytes.len() {
+            let n_read = self.source.read(&mut bytes[filled..]).await?;
+            if n_read == 0 {
+                return Err(ReadError::EndedWithin);
+            }
+            filled += n_read;
+            self.tell(progress);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, progress: &mut impl FnMut()) {
+        let now = now();
+        if now - self.last_progress >= PROGRESS_INTERVAL {
+            self.last_progress = now;
+            progress();
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "telling progress once a second needs a clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn at_a_frames_start(error: ReadError) -> ReadError {
+    match error {
+        ReadError::EndedWithin => ReadError::Ended,
+        other => other,
+    }
+}

@@ -1,0 +1,428 @@
+//! The host contract over real sockets, and what only TCP has: strangers, silence, slow readers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+
+use super::*;
+use crate::host::{Network, contract};
+use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
+use crate::protocol::{Message, NetworkEvent};
+use crate::wire::{self, Limits};
+
+const PS: TaskId = TaskId::PS_ZERO;
+const NOBODY: TaskId = TaskId::ps(1);
+const LIMITS: Limits = Limits::with_tensor_bytes(4 * contract::MAX_VALUES);
+
+/// Fails a test that hangs. Nothing else depends on it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs a test on both kinds of runtime.
+fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, test()).await.expect("it hangs") });
+    }
+}
+
+/// A network that listens, and where.
+fn listening() -> (TcpNetwork, SocketAddr) {
+    let listener = bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (TcpNetwork::new(Some(listener), BTreeMap::new(), LIMITS).unwrap(), address)
+}
+
+/// A network that does not listen, and calls the ps at `address`.
+fn calling(address: impl ToString) -> TcpNetwork {
+    let nobody = free_address();
+    let addresses = [(PS, address.to_string()), (NOBODY, nobody.to_string())];
+    TcpNetwork::new(None, addresses.into(), LIMITS).unwrap()
+}
+
+/// An address at which nobody listens.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+macro_rules! contract_tests {
+    ($($test:ident),* $(,)?) => {$(
+        #[test]
+        fn $test() {
+            on_both_runtimes(|| async {
+                let (mut called, address) = listening();
+                contract::$test(&mut calling(address), &mut called, PS).await;
+            });
+        }
+    )*};
+}
+
+contract_tests!(
+    network_keeps_order_and_content,
+    links_are_told_apart,
+    close_delivers_what_was_sent_before,
+    closed_is_told_once_to_the_other_end,
+    who_closes_a_link_hears_no_more_of_it,
+    link_numbers_are_never_used_again,
+    network_next_is_cancel_safe,
+    flush_delivers_everything,
+);
+
+#[test]
+fn connect_to_nobody_fails_with_a_reason() {
+    on_both_runtimes(|| async {
+        contract::connect_to_nobody_fails_with_a_reason(&mut calling(free_address()), NOBODY).await;
+    });
+}
+
+#[test]
+fn the_clock_keeps_its_contract() {
+    on_both_runtimes(|| async {
+        let clock = RealClock::start();
+        contract::clock_never_goes_back(&clock).await;
+        contract::any_moment_can_be_waited_for(&clock).await;
+    });
+}
+
+#[test]
+fn both_computes_keep_their_contract() {
+    on_both_runtimes(|| async {
+        let mut thread = ComputeThread::start(Box::new(contract::echo)).unwrap();
+        contract::compute_keeps_order(&mut thread).await;
+        contract::compute_next_is_cancel_safe(&mut thread).await;
+        let mut inline = InlineCompute::new(Box::new(contract::echo));
+        contract::compute_keeps_order(&mut inline).await;
+        contract::compute_next_is_cancel_safe(&mut inline).await;
+    });
+}
+
+#[tokio::test]
+#[should_panic(expected = "the batch is empty")]
+async fn a_panic_of_the_compute_thread_is_not_a_silent_wait() {
+    use crate::host::Compute;
+    let mut thread = ComputeThread::start(Box::new(|_| panic!("the batch is empty"))).unwrap();
+    thread.start(crate::protocol::Job::Gradient {
+        generation: Generation::default(),
+        step: Step(0),
+        slot: Slot(0),
+        parameters: Vec::new(),
+    });
+    thread.next().await;
+}
+
+/// Waits for somebody to call, and takes the link.
+async fn accepted(network: &mut TcpNetwork) -> LinkId {
+    match network.next().await {
+        NetworkEvent::Accepted { link } => link,
+        other => panic!("somebody calling was due, not {other:?}"),
+    }
+}
+
+/// Waits for the end of a link.
+async fn why_closed(network: &mut TcpNetwork, which: LinkId) -> String {
+    match network.next().await {
+        NetworkEvent::Closed { link, why } if link == which => why,
+        other => panic!("the end of {which:?} was due, not {other:?}"),
+    }
+}
+
+async fn why_failed(network: &mut TcpNetwork, to: TaskId) -> String {
+    network.connect(to);
+    match network.next().await {
+        NetworkEvent::ConnectFailed { why, .. } => why,
+        other => panic!("a failed call was due, not {other:?}"),
+    }
+}
+
+fn push(n_values: usize) -> Message {
+    Message::Push {
+        generation: Generation::default(),
+        step: Step(1),
+        slot: Slot(0),
+        loss: 0.5,
+        recorded: Step(0),
+        gradient: vec![1.5; n_values].into(),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_call_says_who_and_where_and_why() {
+    let address = free_address();
+    assert_eq!(
+        why_failed(&mut calling(address), PS).await,
+        format!("ps 0 at {address}: connection refused")
+    );
+    assert_eq!(
+        why_failed(&mut calling(address), TaskId::ps(7)).await,
+        "ps 7 has no address in the cluster"
+    );
+}
+
+#[tokio::test]
+async fn names_are_resolved_and_all_their_addresses_tried() {
+    // `localhost` may be ::1 first; the ps listens on 127.0.0.1 only.
+    let (mut called, address) = listening();
+    let mut caller = calling(format!("localhost:{}", address.port()));
+    contract::link_numbers_are_never_used_again(&mut caller, &mut called, PS).await;
+}
+
+#[tokio::test]
+async fn an_ipv6_literal_can_be_called() {
+    let Ok(listener) = bind("[::1]:0") else { return };
+    let port = listener.local_addr().unwrap().port();
+    let mut called = TcpNetwork::new(Some(listener), BTreeMap::new(), LIMITS).unwrap();
+    let mut caller = calling(format!("[::1]:{port}"));
+    contract::links_are_told_apart(&mut caller, &mut called, PS).await;
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_apart_from_damage() {
+    let (mut called, address) = listening();
+    let mut stranger = TcpStream::connect(address).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let link = accepted(&mut called).await;
+    assert_eq!(why_closed(&mut called, link).await, "not a Unisono frame: it starts with \"GET \"");
+}
+
+#[tokio::test]
+async fn a_first_frame_with_a_tensor_closes_the_link() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(&wire::encode_to_vec(&push(1))).await.unwrap();
+    let link = accepted(&mut called).await;
+    assert_eq!(why_closed(&mut called, link).await, "too large: 1 tensors, the limit is 0");
+}
+
+#[tokio::test]
+async fn a_tensor_over_the_limit_closes_the_link_before_it_comes() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let too_long = wire::encode_to_vec(&push(contract::MAX_VALUES + 1));
+    let head = &too_long[..too_long.len() - 4 * (contract::MAX_VALUES + 1)];
+    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
+    caller.write_all(head).await.unwrap();
+    let link = accepted(&mut called).await;
+    assert_eq!(called.next().await, NetworkEvent::Received { link, message: Message::Heartbeat });
+    assert_eq!(
+        why_closed(&mut called, link).await,
+        "too large: 1600004 bytes of tensors, the limit is 1600000"
+    );
+}
+
+#[tokio::test]
+async fn damage_on_the_way_closes_the_link() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
+    let mut damaged = wire::encode_to_vec(&push(1000));
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    caller.write_all(&damaged).await.unwrap();
+    let link = accepted(&mut called).await;
+    called.next().await;
+    assert_eq!(why_closed(&mut called, link).await, "damaged: tensor 0 does not fit its checksum");
+}
+
+#[tokio::test]
+async fn an_end_within_a_message_is_told_as_one() {
+    let (mut called, address) = listening();
+    for n_bytes in [1, wire::HEADER_BYTES, wire::HEADER_BYTES + 1] {
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        let whole = wire::encode_to_vec(&Message::Heartbeat);
+        caller
+            .write_all(&[&whole[..], &whole[..n_bytes.min(whole.len() - 1)]].concat())
+            .await
+            .unwrap();
+        drop(caller);
+        let link = accepted(&mut called).await;
+        called.next().await;
+        assert_eq!(
+            why_closed(&mut called, link).await,
+            "closed by the other end in the middle of a message"
+        );
+    }
+}
+
+#[tokio::test]
+async fn messages_that_come_byte_by_byte_are_put_together() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.set_nodelay(true).unwrap();
+    let link = accepted(&mut called).await;
+    let messages = [Message::Heartbeat, push(3), push(0), Message::Goodbye];
+    let bytes = messages.iter().flat_map(wire::encode_to_vec).collect::<Vec<_>>();
+    let write = async {
+        for byte in bytes {
+            caller.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let read = async {
+        for message in messages {
+            assert_eq!(called.next().await, NetworkEvent::Received { link, message });
+        }
+    };
+    tokio::join!(write, read);
+}
+
+#[tokio::test]
+async fn messages_that_come_all_at_once_are_taken_apart() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let long = Message::Refused { reason: "x".repeat(100_000), retry: true };
+    let messages =
+        [Message::Heartbeat, long.clone(), push(5000), Message::Heartbeat, push(1), long, push(0)];
+    let bytes = messages.iter().flat_map(wire::encode_to_vec).collect::<Vec<_>>();
+    caller.write_all(&bytes).await.unwrap();
+    let link = accepted(&mut called).await;
+    for message in messages {
+        assert_eq!(called.next().await, NetworkEvent::Received { link, message });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_says_nothing_is_closed_in_time() {
+    let (mut called, address) = listening();
+    let silent = TcpStream::connect(address).await.unwrap();
+    let link = accepted(&mut called).await;
+    let before = RealClock::start();
+    assert_eq!(why_closed(&mut called, link).await, "no first message within 10 s");
+    let waited = crate::host::Clock::now(&before).since_origin();
+    assert!(waited <= link::GREETING_TIMEOUT + Duration::from_millis(10), "{waited:?}");
+    drop(silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_was_greeted_may_be_silent() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
+    let link = accepted(&mut called).await;
+    called.next().await;
+    let silence = tokio::time::timeout(10 * link::GREETING_TIMEOUT, called.next()).await;
+    assert!(silence.is_err(), "{link:?}: {silence:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_told_once_a_second_while_a_long_message_comes() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
+    let link = accepted(&mut called).await;
+    called.next().await;
+
+    let message = push(contract::MAX_VALUES);
+    let bytes = wire::encode_to_vec(&message);
+    let mut chunks = bytes.chunks(bytes.len() / 8);
+    for (half_seconds, chunk) in chunks.by_ref().take(6).enumerate() {
+        caller.write_all(chunk).await.unwrap();
+        // Half a second later, by the paused clock, which goes on only when all have read.
+        let told = tokio::time::timeout(Duration::from_millis(500), called.next()).await.ok();
+        let due = half_seconds >= 2 && half_seconds % 2 == 0;
+        assert_eq!(told, due.then_some(NetworkEvent::Progress { link }), "{half_seconds}");
+        if due {
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+    }
+    for chunk in chunks {
+        caller.write_all(chunk).await.unwrap();
+    }
+    let mut event = called.next().await;
+    if event == (NetworkEvent::Progress { link }) {
+        event = called.next().await;
+    }
+    assert_eq!(event, NetworkEvent::Received { link, message });
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_cut_off_and_the_others_are_served() {
+    let (mut called, address) = listening();
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    deaf.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
+    let to_deaf = accepted(&mut called).await;
+    called.next().await;
+    let mut caller = calling(address);
+    caller.connect(PS);
+    assert!(matches!(caller.next().await, NetworkEvent::Connected { .. }));
+    let to_caller = accepted(&mut called).await;
+
+    let version = push(contract::MAX_VALUES);
+    let why = loop {
+        called.send(to_deaf, version.clone());
+        called.send(to_caller, version.clone());
+        match caller.next().await {
+            NetworkEvent::Received { message, .. } => assert_eq!(message, version),
+            other => panic!("a message was due, not {other:?}"),
+        }
+        let told = tokio::time::timeout(Duration::ZERO, called.next()).await;
+        match told {
+            Ok(NetworkEvent::Closed { link, why }) if link == to_deaf => break why,
+            Ok(other) => panic!("the end of the deaf link was due, not {other:?}"),
+            Err(_) => {}
+        }
+    };
+    assert!(why.starts_with("the other end does not read: "), "{why}");
+    // Nothing is told twice, and what is sent there goes nowhere.
+    called.send(to_deaf, version.clone());
+    called.send(to_caller, Message::Goodbye);
+    assert!(matches!(
+        caller.next().await,
+        NetworkEvent::Received { message: Message::Goodbye, .. }
+    ));
+    let mut rest = Vec::new();
+    let _ = deaf.read_to_end(&mut rest).await;
+    caller.flush().await;
+    assert_eq!(why_closed(&mut called, to_caller).await, "closed by the other end");
+}
+
+#[tokio::test]
+async fn a_node_that_closes_a_link_is_not_told_that_it_was_cut_off() {
+    let (mut called, address) = listening();
+    let deaf = TcpStream::connect(address).await.unwrap();
+    let link = accepted(&mut called).await;
+    let version = push(contract::MAX_VALUES);
+    for _ in 0..10 {
+        called.send(link, version.clone());
+    }
+    called.close(link);
+    let told = tokio::time::timeout(Duration::ZERO, called.next()).await;
+    assert!(told.is_err(), "{told:?}");
+    drop(deaf);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_ends_though_the_other_end_does_not_read() {
+    let (mut called, address) = listening();
+    let deaf = TcpStream::connect(address).await.unwrap();
+    let link = accepted(&mut called).await;
+    for _ in 0..3 {
+        called.send(link, push(contract::MAX_VALUES));
+    }
+    let clock = RealClock::start();
+    called.flush().await;
+    let took = crate::host::Clock::now(&clock).since_origin();
+    assert!(took <= Duration::from_millis(2010), "{took:?}");
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn after_a_flush_the_port_is_free() {
+    let (mut called, address) = listening();
+    called.flush().await;
+    bind(&address.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_network_that_is_dropped_leaves_nothing_behind() {
+    let (mut called, address) = listening();
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    accepted(&mut called).await;
+    drop(called);
+    assert!(matches!(caller.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    tokio::task::yield_now().await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
