@@ -7,29 +7,13 @@ use std::ops::Range;
 use crate::model::lanes::Lanes;
 use crate::model::matrix::Matrix;
 
-/// The left operand: element (i, k) is `values[i · row_stride + k · column_stride]`,
-/// so that a transposed matrix is the same values with the strides exchanged.
+/// The left operand, read in place by broadcasts, so that a transposition costs nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Left<'a> {
-    pub(crate) values: &'a [f32],
-    pub(crate) row_stride: usize,
-    pub(crate) column_stride: usize,
-    /// Columns: the terms of a chain.
-    pub(crate) depth: usize,
-}
-
-impl<'a> Left<'a> {
-    /// The first `n_columns` columns of a matrix.
-    pub(crate) fn plain(matrix: &'a Matrix) -> Self {
-        let (row_stride, depth) = (matrix.stride(), matrix.n_columns());
-        Self { values: matrix.values(), row_stride, column_stride: 1, depth }
-    }
-
-    /// The transpose of the first `n_rows` rows of a matrix.
-    pub(crate) fn transposed(matrix: &'a Matrix, n_rows: usize) -> Self {
-        let column_stride = matrix.stride();
-        Self { values: matrix.values(), row_stride: 1, column_stride, depth: n_rows }
-    }
+pub(crate) enum Left<'a> {
+    /// A matrix.
+    Plain(&'a Matrix),
+    /// The transpose of the first so many rows of a matrix.
+    Transposed(&'a Matrix, usize),
 }
 
 /// Where a product goes: consecutive rows, `stride` apart, of `n_columns` each.
@@ -169,14 +153,21 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
 ) -> usize {
     let zero = lanes.splat(0.0);
     let mut sums = [[zero; NV]; MR];
-    let left_rows: [&[f32]; MR] =
-        std::array::from_fn(|i| left.values.get((row + i) * left.row_stride..).unwrap_or(&[]));
-    for k in 0..left.depth {
-        let right_row = &right.vectors[k * right.stride + first..][..NV];
-        for i in 0..MR {
-            let factor = lanes.splat(left_rows[i][k * left.column_stride]);
-            for v in 0..NV {
-                sums[i][v] = lanes.mul_add(factor, right_row[v], sums[i][v]);
+    let right_row = |k: usize| &right.vectors[k * right.stride + first..][..NV];
+    match left {
+        Left::Plain(left) => {
+            let left_rows: [&[f32]; MR] = std::array::from_fn(|i| left.row(row + i));
+            for k in 0..left.n_columns() {
+                let factors = left_rows.map(|left_row| left_row[k]);
+                add_products::<L, MR, NV>(lanes, factors, right_row(k), &mut sums);
+            }
+        }
+        Left::Transposed(left, depth) => {
+            let (values, stride) = (left.values(), left.stride());
+            for k in 0..depth {
+                let column = &values[k * stride + row..][..MR];
+                let factors = std::array::from_fn(|i| column[i]);
+                add_products::<L, MR, NV>(lanes, factors, right_row(k), &mut sums);
             }
         }
     }
@@ -186,6 +177,21 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
         out.store::<L, NV>((out_row + i, out_column), &sums);
     }
     MR
+}
+
+#[inline(always)]
+fn add_products<L: Lanes, const MR: usize, const NV: usize>(
+    lanes: L,
+    factors: [f32; MR],
+    right_row: &[L::V],
+    sums: &mut [[L::V; NV]; MR],
+) {
+    for i in 0..MR {
+        let factor = lanes.splat(factors[i]);
+        for v in 0..NV {
+            sums[i][v] = lanes.mul_add(factor, right_row[v], sums[i][v]);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -245,7 +251,7 @@ mod tests {
                 .map(|(i, j)| chain(left.row(i), (0..depth).map(|k| right.row(k)[j]), true))
                 .collect();
             for level in SimdLevel::available() {
-                for left in [Left::plain(&left), Left::transposed(&left_transposed, depth)] {
+                for left in [Left::Plain(&left), Left::Transposed(&left_transposed, depth)] {
                     let mut out = vec![f32::NAN; want.len()];
                     let out_slice = &mut out[..];
                     level.run(Product { left, rows: rows.clone(), right: &right, out: out_slice });

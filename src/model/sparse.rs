@@ -40,19 +40,20 @@ impl SparseMatrix {
         let n_rows = rows.clone().count();
         self.reset(n_rows, n_columns, block);
         for (row, (columns, _)) in rows.clone().enumerate() {
-            for &column in columns {
-                self.starts[column as usize / block * n_rows + row + 1] += 1;
+            for (i, part) in parts(columns, block).enumerate() {
+                self.starts[i * n_rows + row + 1] = part.len();
             }
         }
         self.accumulate_starts();
         for (row, (columns, values)) in rows.enumerate() {
-            for (&column, &value) in columns.iter().zip(values) {
-                let next = &mut self.starts[column as usize / block * n_rows + row];
-                self.entries[*next] = Entry { column, value };
-                *next += 1;
+            for (i, part) in parts(columns, block).enumerate() {
+                let entries = &mut self.entries[self.starts[i * n_rows + row]..];
+                let pairs = columns[part.clone()].iter().zip(&values[part]);
+                for (entry, (&column, &value)) in entries.iter_mut().zip(pairs) {
+                    *entry = Entry { column, value };
+                }
             }
         }
-        self.shift_starts();
     }
 
     /// Fills it with the transpose of another one, in one block.
@@ -105,6 +106,20 @@ impl SparseMatrix {
         let at = block * self.n_rows + row;
         &self.entries[self.starts[at]..self.starts[at + 1]]
     }
+}
+
+/// Where the columns of each block are among the ascending columns of a row.
+fn parts(columns: &[u32], block: usize) -> impl Iterator<Item = Range<usize>> {
+    let (mut start, mut limit) = (0, block as u32);
+    std::iter::from_fn(move || {
+        if start == columns.len() {
+            return None;
+        }
+        let len = columns[start..].partition_point(|&column| column < limit);
+        limit += block as u32;
+        start += len;
+        Some(start - len..start)
+    })
 }
 
 /// Rows `rows` of `left · right` into `out`, whose first row is the first of them.
