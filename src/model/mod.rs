@@ -1,1 +1,33 @@
-//! (to come)
+//! Every number: the model's gradient, the mean over slots, the update, the initial values.
+//!
+//! `docs/arithmetic.md` fixes each bit of it. Nothing here knows of messages, time or threads.
+
+pub mod accuracy;
+mod elementary;
+mod elementwise;
+pub mod initial;
+mod lanes;
+pub mod layout;
+mod matrix;
+pub mod mean;
+pub mod mlp;
+#[expect(clippy::module_inception, reason = "one main type per file, and this one is `Model`")]
+pub mod model;
+pub mod optimizer;
+mod portable;
+mod product;
+pub mod simd;
+mod softmax;
+mod sparse;
+mod squares;
+#[cfg(test)]
+mod testing;
+pub mod update;
+mod workspace;
+
+pub use accuracy::accuracy;
+pub use layout::{Layout, Piece, Variable};
+pub use mlp::Mlp;
+pub use model::{Batch, Gradient, Model, Parameters};
+pub use simd::{SimdError, SimdLevel};
+pub use update::UpdateRule;

@@ -1,0 +1,162 @@
+//! The mean of gradients over slots: a binary tree on the slots' numbers, then one division.
+//!
+//! Who computed a gradient, and when it came, is nothing that the tree could see.
+
+use crate::ids::Slot;
+
+/// Values at a time: two levels of the tree, its operands and its result, stay in the L1 cache.
+pub(crate) const CHUNK: usize = 1024;
+
+/// The mean of R gradients, ascending by slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Mean<'a> {
+    gradients: Vec<Leaf<'a>>,
+    /// The smallest j with all slots below 2^j.
+    height: u32,
+    divisor: Divisor,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leaf<'a> {
+    slot: u32,
+    values: &'a [f32],
+}
+
+/// Division by R. By a power of two it is a multiplication, of the same bits.
+#[derive(Clone, Copy, Debug)]
+enum Divisor {
+    Reciprocal(f32),
+    Quotient(f32),
+}
+
+impl<'a> Mean<'a> {
+    /// Of gradients of one length.
+    ///
+    /// # Panics
+    /// If there is none, or they are not strictly ascending by slot.
+    pub(crate) fn new(gradients: impl Iterator<Item = (Slot, &'a [f32])>) -> Self {
+        let gradients: Vec<_> =
+            gradients.map(|(Slot(slot), values)| Leaf { slot, values }).collect();
+        assert!(gradients.is_sorted_by(|a, b| a.slot < b.slot), "slots ascend, each once");
+        let last = gradients.last().expect("a mean needs a gradient");
+        let height = u32::BITS - last.slot.leading_zeros();
+        let n = gradients.len() as f32;
+        let divisor = if gradients.len().is_power_of_two() {
+            Divisor::Reciprocal(1.0 / n)
+        } else {
+            Divisor::Quotient(n)
+        };
+        Self { gradients, height, divisor }
+    }
+
+    /// Elements `start..start + mean.len()` of the mean; at most [`CHUNK`] of them.
+    #[inline(always)]
+    pub(crate) fn chunk(&self, start: usize, mean: &mut [f32]) {
+        match &self.gradients[..] {
+            [leaf] => mean.copy_from_slice(&leaf.values[start..][..mean.len()]),
+            [a, b] => add(&a.values[start..], &b.values[start..], mean),
+            leaves => sum(leaves, self.height, start, mean),
+        }
+        match self.divisor {
+            Divisor::Reciprocal(reciprocal) => mean.iter_mut().for_each(|m| *m *= reciprocal),
+            Divisor::Quotient(n) => mean.iter_mut().for_each(|m| *m /= n),
+        }
+    }
+}
+
+#[inline(always)]
+fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
+    for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+        *sum = a + b;
+    }
+}
+
+/// The sum of the leaves below a node that covers 2^height slots, at least one of them present.
+/// Where one half has none, the other passes through unchanged.
+fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
+    match leaves {
+        [leaf] => return out.copy_from_slice(&leaf.values[start..][..out.len()]),
+        [a, b] => return add(&a.values[start..], &b.values[start..], out),
+        _ => {}
+    }
+    let half = height - 1;
+    let (left, right) = leaves.split_at(leaves.partition_point(|leaf| leaf.slot >> half & 1 == 0));
+    if left.is_empty() || right.is_empty() {
+        return sum(leaves, half, start, out);
+    }
+    let mut buffer = [0.0; CHUNK];
+    let right_sum = &mut buffer[..out.len()];
+    sum(left, half, start, out);
+    sum(right, half, start, right_sum);
+    for (out, right) in out.iter_mut().zip(right_sum) {
+        *out += *right;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, word for word: a node at `height` covers slots
+    /// [index · 2^height, (index + 1) · 2^height).
+    fn naive(gradients: &[Option<f32>], height: u32, index: usize) -> Option<f32> {
+        if height == 0 {
+            return gradients.get(index).copied().flatten();
+        }
+        let left = naive(gradients, height - 1, 2 * index);
+        let right = naive(gradients, height - 1, 2 * index + 1);
+        match (left, right) {
+            (Some(left), Some(right)) => Some(left + right),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn mean_of(gradients: &[Option<f32>]) -> f32 {
+        let values: Vec<_> = gradients.iter().map(|g| g.map(|g| [g; 3])).collect();
+        let present = values.iter().enumerate();
+        let mean = Mean::new(
+            present.filter_map(|(slot, g)| g.as_ref().map(|g| (Slot(slot as u32), &g[..]))),
+        );
+        let mut out = [0.0; 2];
+        mean.chunk(1, &mut out);
+        assert_eq!(out[0].to_bits(), out[1].to_bits());
+        out[0]
+    }
+
+    #[test]
+    fn three_slots_of_four_pair_up_by_number() {
+        let (tiny, one) = (f32::EPSILON / 2.0, 1.0);
+        // (1 + tiny) + tiny forgets both; 1 + (tiny + tiny) does not.
+        assert_eq!(mean_of(&[Some(one), Some(tiny), Some(tiny)]), 1.0 / 3.0);
+        let kept = mean_of(&[Some(one), None, Some(tiny), Some(tiny)]);
+        assert_eq!(kept, (1.0 + f32::EPSILON) / 3.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "each once")]
+    fn a_slot_twice_is_a_bug() {
+        let gradient = [1.0];
+        let _ = Mean::new([(Slot(1), &gradient[..]), (Slot(1), &gradient[..])].into_iter());
+    }
+
+    proptest! {
+        #[test]
+        fn the_mean_is_the_tree_of_the_definition(
+            gradients in prop::collection::vec(prop::option::of(-1e3f32..1e3), 1..40)
+        ) {
+            let n = gradients.iter().flatten().count();
+            prop_assume!(n > 0);
+            let want = naive(&gradients, 6, 0).expect("n > 0") / n as f32;
+            prop_assert_eq!(mean_of(&gradients).to_bits(), want.to_bits());
+        }
+
+        #[test]
+        fn a_power_of_two_divides_as_its_reciprocal_multiplies(bits: u32, power in 0u32..24) {
+            let (x, n) = (f32::from_bits(bits), (1u64 << power) as f32);
+            prop_assume!(!x.is_nan());
+            prop_assert_eq!((x / n).to_bits(), (x * (1.0 / n)).to_bits());
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The vectors of a CPU without a fused multiply-add: plain arrays, and that operation in software.
+
+use crate::model::lanes::Lanes;
+
+/// Vectors that need nothing of the CPU but IEEE 754 in f32 and f64.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+const LANES: usize = 8;
+
+impl Lanes for Portable {
+    type V = [f32; LANES];
+    const LANES: usize = LANES;
+    const REGISTERS: usize = 16;
+
+    #[inline(always)]
+    fn split(values: &[f32]) -> (&[Self::V], &[f32]) {
+        values.as_chunks()
+    }
+
+    #[inline(always)]
+    fn split_mut(values: &mut [f32]) -> (&mut [Self::V], &mut [f32]) {
+        values.as_chunks_mut()
+    }
+
+    #[inline(always)]
+    fn floats(vectors: &[Self::V]) -> &[f32] {
+        vectors.as_flattened()
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::V {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|lane| a[lane] + b[lane])
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|lane| mul_add(a[lane], b[lane], c[lane]))
+    }
+}
+
+/// `a · b + c`, rounded once, without the instruction for it.
+///
+/// The product of two f32 is exact in f64. Their sum with `c` is rounded to odd there, whose 53
+/// bits are more than the 2·24 + 2 that make the second rounding harmless (Boldo and Melquiond,
+/// "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+#[inline(always)]
+fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    let product = f64::from(a) * f64::from(b);
+    let addend = f64::from(c);
+    let sum = product + addend;
+    // Knuth's TwoSum: what `sum` lacks.
+    let rest = sum - product;
+    let error = (product - (sum - rest)) + (addend - rest);
+    let bits = sum.to_bits();
+    // An inexact sum with an even last bit gives way to its odd neighbour on the side of the exact
+    // one. An infinite or NaN sum has a NaN error, and stays.
+    let inexact_and_even = error.abs() > 0.0 && bits & 1 == 0;
+    let away_from_zero = (error.to_bits() ^ bits) >> 63 == 0;
+    let neighbour = if away_from_zero { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    f64::from_bits(if inexact_and_even { neighbour } else { bits }) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn assert_fused(a: f32, b: f32, c: f32) {
+        let (got, want) = (mul_add(a, b, c), a.mul_add(b, c));
+        assert!(
+            got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+            "{a:e} · {b:e} + {c:e}: {got:e} ({:08x}), want {want:e} ({:08x})",
+            got.to_bits(),
+            want.to_bits(),
+        );
+    }
+
+    /// Values at every edge: zeros, subnormals, ones, ties, the largest, infinities, NaN.
+    fn edges() -> Vec<f32> {
+        let positive = [
+            0.0,
+            f32::from_bits(1),
+            f32::from_bits(2),
+            f32::from_bits(0x007f_ffff),
+            f32::MIN_POSITIVE,
+            f32::from_bits(0x0080_0001),
+            1.0 - f32::EPSILON / 2.0,
+            1.0,
+            1.0 + f32::EPSILON,
+            1.0 + 2.0 * f32::EPSILON,
+            1.5,
+            2.0,
+            3.0,
+            4097.0,
+            8193.0,
+            16_777_215.0,
+            16_777_216.0,
+            f32::from_bits(0x2000_0000),
+            f32::from_bits(0x1f80_0001),
+            f32::from_bits(0x3380_0000),
+            f32::from_bits(0x3380_0001),
+            1e19,
+            f32::MAX / 2.0,
+            f32::MAX,
+            f32::INFINITY,
+            f32::NAN,
+        ];
+        positive.iter().flat_map(|&x: &f32| [x, -x]).collect()
+    }
+
+    #[test]
+    fn the_software_fma_is_exact_at_every_edge() {
+        for &a in &edges() {
+            for &b in &edges() {
+                for &c in &edges() {
+                    assert_fused(a, b, c);
+                }
+            }
+        }
+    }
+
+    /// `c` near minus the product, near half an ulp of it, or anything.
+    fn addends(a: f32, b: f32, raw: u32) -> [f32; 4] {
+        let product = a * b;
+        let near = |x: f32| f32::from_bits(x.to_bits().wrapping_add(raw % 7).wrapping_sub(3));
+        [near(-product), near(product * f32::EPSILON / 2.0), near(product / f32::EPSILON), near(-a)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200_000))]
+
+        #[test]
+        fn the_software_fma_is_exact_on_any_bits(a: u32, b: u32, c: u32) {
+            let (a, b) = (f32::from_bits(a), f32::from_bits(b));
+            assert_fused(a, b, f32::from_bits(c));
+            for addend in addends(a, b, c) {
+                assert_fused(a, b, addend);
+            }
+        }
+
+        #[test]
+        fn the_software_fma_is_exact_near_ties(a in 0u32..1 << 12, b in 0u32..1 << 12, c: u32) {
+            // Short mantissas make exact products and half-way cases.
+            let (a, b) = (f32::from_bits(0x3f80_0000 | a << 11), f32::from_bits(0x2000_0000 | b << 11));
+            for addend in addends(a, b, c) {
+                assert_fused(a, b, addend);
+                assert_fused(a, -b, addend);
+                assert_fused(a * 1e-30, b, addend * 1e-30);
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Mean sparse softmax cross-entropy, and its gradient with respect to the logits.
+
+use crate::model::elementary::{exp, ln};
+use crate::model::matrix::Matrix;
+
+/// Turns the first `labels.len()` rows of logits into the gradient of their mean cross-entropy,
+/// which it returns. All of it in f64, in ascending order, but for the gradient's last rounding.
+///
+/// A row with a logit that is infinite or NaN has the loss NaN, and makes the mean one.
+/// `exps` is room for one value a class.
+pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &mut [f64]) -> f64 {
+    let n_rows = labels.len() as f64;
+    let mut total = 0.0;
+    for (row, &label) in labels.iter().enumerate() {
+        total += cross_entropy(logits.row_mut(row), label as usize, n_rows, exps);
+    }
+    total / n_rows
+}
+
+/// The cross-entropy of one row, which it turns into its part of the gradient of the mean.
+fn cross_entropy(row: &mut [f32], label: usize, n_rows: f64, exps: &mut [f64]) -> f64 {
+    if !row.iter().all(|z| z.is_finite()) {
+        row.fill(f32::NAN);
+        return f64::NAN;
+    }
+    let max = row.iter().fold(row[0], |max, &z| if z > max { z } else { max });
+    let shifted = |z: f32| f64::from(z) - f64::from(max);
+    let mut sum = 0.0;
+    for (e, &z) in exps.iter_mut().zip(&*row) {
+        *e = exp(shifted(z));
+        sum += *e;
+    }
+    let loss = ln(sum) - shifted(row[label]);
+    for (class, (z, e)) in row.iter_mut().zip(&*exps).enumerate() {
+        let target = if class == label { 1.0 } else { 0.0 };
+        *z = ((e / sum - target) / n_rows) as f32;
+    }
+    loss
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(rows: &[&[f32]]) -> Matrix {
+        let mut matrix = Matrix::new(rows.len(), rows[0].len());
+        for (i, row) in rows.iter().enumerate() {
+            matrix.row_mut(i).copy_from_slice(row);
+        }
+        matrix
+    }
+
+    #[test]
+    fn equal_logits_cost_the_logarithm_of_the_number_of_classes() {
+        let mut logits = logits(&[&[3.0; 4], &[-7.0; 4]]);
+        let loss = softmax_cross_entropy(&mut logits, &[1, 2], &mut [0.0; 4]);
+        assert_eq!(loss, 2.0 * std::f64::consts::LN_2);
+        assert_eq!(logits.row(0), [0.125, -0.375, 0.125, 0.125]);
+        assert_eq!(logits.row(1), [0.125, 0.125, -0.375, 0.125]);
+    }
+
+    #[test]
+    fn a_non_finite_logit_anywhere_makes_the_loss_non_finite() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for place in 0..3 {
+                let mut row = [0.5, 1.0, -1.0];
+                row[place] = bad;
+                for label in 0..3 {
+                    let mut logits = logits(&[&[1.0, 2.0, 3.0], &row]);
+                    assert!(
+                        !softmax_cross_entropy(&mut logits, &[0, label], &mut [0.0; 3]).is_finite()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn huge_logits_are_no_overflow() {
+        let mut logits = logits(&[&[f32::MAX, f32::MIN, 0.0]]);
+        assert_eq!(softmax_cross_entropy(&mut logits, &[0], &mut [0.0; 3]), 0.0);
+        assert_eq!(logits.row(0), [0.0; 3]);
+    }
+}

@@ -1,0 +1,95 @@
+//! The sum of the squares of a row: 64 interleaved lanes, then a fixed tree, at any vector width.
+
+use crate::model::lanes::Lanes;
+
+/// Lanes of the definition, whatever the width of the vectors.
+const N_LANES: usize = 64;
+/// Vectors that hold them when a vector has the fewest lanes, 4.
+const MAX_VECTORS: usize = N_LANES / 4;
+
+/// Σ x² over a row whose length is a multiple of 16; padding zeros change nothing.
+///
+/// Lane l is a chain of fused multiply-adds over the columns ≡ l (mod 64), ascending, from +0.
+/// Then the upper half of the lanes is added to the lower half until one is left.
+#[inline(always)]
+pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
+    const { assert!(L::LANES >= 4) };
+    debug_assert_eq!(row.len() % 16, 0);
+    let n_vectors = N_LANES / L::LANES;
+    let mut sums = [lanes.splat(0.0); MAX_VECTORS];
+    let (row, _) = L::split(row);
+    let mut chunks = row.chunks_exact(n_vectors);
+    for chunk in &mut chunks {
+        for v in 0..n_vectors {
+            sums[v] = lanes.mul_add(chunk[v], chunk[v], sums[v]);
+        }
+    }
+    for (sum, &x) in sums.iter_mut().zip(chunks.remainder()) {
+        *sum = lanes.mul_add(x, x, *sum);
+    }
+    let mut half = n_vectors / 2;
+    while half > 0 {
+        for v in 0..half {
+            sums[v] = lanes.add(sums[v], sums[v + half]);
+        }
+        half /= 2;
+    }
+    let mut tree = [0.0; 16];
+    tree[..L::LANES].copy_from_slice(L::floats(&sums[..1]));
+    let mut half = L::LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            tree[l] += tree[l + half];
+        }
+        half /= 2;
+    }
+    tree[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::lanes::Kernel;
+    use crate::model::matrix::Matrix;
+    use crate::model::simd::SimdLevel;
+    use crate::model::testing::{assert_same_bits, value};
+
+    struct SumOfSquares<'a>(&'a [f32]);
+
+    impl Kernel for SumOfSquares<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> f32 {
+            sum_of_squares(lanes, self.0)
+        }
+    }
+
+    /// The definition, over the row without its padding.
+    fn naive(row: &[f32]) -> f32 {
+        let lane =
+            |l: usize| row.iter().skip(l).step_by(64).fold(0.0f32, |sum, x| x.mul_add(*x, sum));
+        let mut lanes: Vec<f32> = (0..64).map(lane).collect();
+        while lanes.len() > 1 {
+            let (low, high) = lanes.split_at(lanes.len() / 2);
+            lanes = low.iter().zip(high).map(|(a, b)| a + b).collect();
+        }
+        lanes[0]
+    }
+
+    proptest! {
+        #[test]
+        fn the_sum_of_squares_is_its_definition_at_every_level(
+            row in prop::collection::vec(value(), 0..300)
+        ) {
+            let mut padded = Matrix::new(1, row.len());
+            padded.row_mut(0).copy_from_slice(&row);
+            for level in SimdLevel::available() {
+                let got = level.run(SumOfSquares(padded.values()));
+                assert_same_bits(&[got], &[naive(&row)], &level.to_string());
+            }
+        }
+    }
+}
