@@ -36,6 +36,12 @@ impl Floats {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Whether nobody else holds the buffer.
+    #[must_use]
+    pub fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// The buffer itself, to be written again, if nobody else holds it; otherwise `None`.
     #[must_use]
     pub fn reclaim(self) -> Option<Vec<f32>> {

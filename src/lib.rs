@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod random;
 pub mod tcp;
 pub mod time;
+pub mod training;
 pub mod wire;
 
 pub use floats::Floats;

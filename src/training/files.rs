@@ -1,0 +1,168 @@
+//! A run's state as named tensors, and back: what a checkpoint holds, whatever the placement.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::plan::Plan;
+use crate::checkpoint::{
+    Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Tensor, read_tensors,
+};
+use crate::floats::Floats;
+use crate::ids::{Generation, Step};
+use crate::model::{Layout, Model as _, UpdateRule};
+use crate::protocol::{Settings, ShardState, Snapshot};
+
+/// Why a file of initial values is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It lacks a variable.
+    #[error("{path} has no tensor {name}; give --init-from a file with all variables of the model")]
+    Missing {
+        /// The file.
+        path: String,
+        /// The variable.
+        name: String,
+    },
+    /// A variable has another shape.
+    #[error(
+        "{path} has {name} of shape {found:?}, the model needs {expected:?}: compare --hidden and \
+         the data"
+    )]
+    Shape {
+        /// The file.
+        path: String,
+        /// The variable.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+    },
+}
+
+impl Plan {
+    /// Where a new run begins: the values of a file, or else random ones of the run's seed.
+    ///
+    /// # Errors
+    /// If the file is not one of this model.
+    pub fn initial(&self, init_from: Option<&Path>) -> Result<Snapshot, InitError> {
+        let values = match init_from {
+            Some(path) => read_variables(&self.layout, path)?,
+            None => self.model().initial_values(self.train.seed),
+        };
+        let shard = |parameters: Floats| ShardState {
+            auxiliary: self.rule.initial_auxiliary(&parameters),
+            parameters,
+        };
+        let shards = self.layout.split(&values).into_iter().map(shard).collect();
+        Ok(Snapshot { generation: Generation::default(), step: Step(0), shards })
+    }
+
+    /// What the files of this run are made of.
+    ///
+    /// # Errors
+    /// As [`Self::initial`].
+    pub fn files(
+        &self,
+        logdir: &Path,
+        init_from: Option<&Path>,
+    ) -> Result<RunFilesConfig, InitError> {
+        let names = Names::new(&self.layout, &self.rule);
+        let (to, from) = (names.clone(), names.clone());
+        let settings = self.settings.clone();
+        Ok(RunFilesConfig {
+            logdir: logdir.to_owned(),
+            max_to_keep: Saver::MAX_TO_KEEP,
+            expected: names.shapes(),
+            initial: Arc::new(self.initial(init_from)?),
+            to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings)),
+            from_checkpoint: Box::new(move |checkpoint| Ok(from.snapshot(&checkpoint))),
+        })
+    }
+}
+
+fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<Vec<f32>>, InitError> {
+    let tensors = read_tensors(path)?;
+    let path = path.display().to_string();
+    let variable = |variable: &crate::model::Variable| {
+        let (path, name) = (path.clone(), variable.name.clone());
+        let Some(tensor) = tensors.get(&name) else {
+            return Err(InitError::Missing { path, name });
+        };
+        if tensor.shape() != variable.shape {
+            let (found, expected) = (tensor.shape().to_vec(), variable.shape.clone());
+            return Err(InitError::Shape { path, name, found, expected });
+        }
+        Ok(tensor.values().to_vec())
+    };
+    layout.variables().iter().map(variable).collect()
+}
+
+/// Which tensors a checkpoint has: each variable, and beside it what is kept for it.
+#[derive(Clone, Debug)]
+struct Names {
+    layout: Arc<Layout>,
+    auxiliary: Vec<&'static str>,
+}
+
+impl Names {
+    fn new(layout: &Arc<Layout>, rule: &UpdateRule) -> Self {
+        Self { layout: Arc::clone(layout), auxiliary: rule.auxiliary_names() }
+    }
+
+    fn shapes(&self) -> Shapes {
+        let mut shapes = Shapes::new();
+        for variable in self.layout.variables() {
+            shapes.insert(variable.name.clone(), variable.shape.clone());
+            for suffix in &self.auxiliary {
+                shapes.insert(format!("{}/{suffix}", variable.name), variable.shape.clone());
+            }
+        }
+        shapes
+    }
+
+    fn checkpoint(&self, snapshot: &Snapshot, settings: &Settings) -> Checkpoint {
+        let mut tensors = BTreeMap::new();
+        let parameters = buffers(snapshot, |shard| shard.parameters.clone());
+        self.add(&mut tensors, "", &parameters);
+        for (i, suffix) in self.auxiliary.iter().enumerate() {
+            let buffers = buffers(snapshot, |shard| shard.auxiliary[i].clone());
+            self.add(&mut tensors, &format!("/{suffix}"), &buffers);
+        }
+        let (step, generation) = (snapshot.step, snapshot.generation);
+        Checkpoint { step, generation, settings: settings.clone(), tensors }
+    }
+
+    fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {
+        for (variable, values) in self.layout.variables().iter().zip(self.layout.gather(shards)) {
+            let tensor = Tensor::new(variable.shape.clone(), values.into());
+            tensors.insert(format!("{}{suffix}", variable.name), tensor);
+        }
+    }
+
+    /// The checkpoint has the tensors of [`Self::shapes`].
+    fn snapshot(&self, checkpoint: &Checkpoint) -> Snapshot {
+        let split = |suffix: &str| {
+            let values = |variable: &crate::model::Variable| {
+                checkpoint.tensors[&format!("{}{suffix}", variable.name)].values().to_vec()
+            };
+            self.layout.split(&self.layout.variables().iter().map(values).collect::<Vec<_>>())
+        };
+        let mut auxiliary: Vec<_> =
+            self.auxiliary.iter().map(|suffix| split(&format!("/{suffix}")).into_iter()).collect();
+        let shard = |parameters| ShardState {
+            parameters,
+            auxiliary: auxiliary.iter_mut().filter_map(Iterator::next).collect(),
+        };
+        let shards = split("").into_iter().map(shard).collect();
+        Snapshot { generation: checkpoint.generation, step: checkpoint.step, shards }
+    }
+}
+
+fn buffers(snapshot: &Snapshot, buffer: impl Fn(&ShardState) -> Floats) -> Vec<Floats> {
+    snapshot.shards.iter().map(buffer).collect()
+}
