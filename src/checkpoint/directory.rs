@@ -81,11 +81,12 @@ pub struct Newest {
 /// lists before, newest first, else any other in the directory, by step.
 ///
 /// # Errors
-/// If there are checkpoints and none is valid, or the one found has other tensors than `expected`.
+/// If there are checkpoints and none is valid, or the one found has other tensors than are
+/// `expected`, if any are.
 pub fn newest_valid(
     disk: &dyn Disk,
     logdir: &Path,
-    expected: &Shapes,
+    expected: Option<&Shapes>,
 ) -> Result<Newest, DirectoryError> {
     let mut survey = Survey::new(disk, logdir)?;
     let mut skipped = Vec::new();
@@ -96,7 +97,9 @@ pub fn newest_valid(
         match bytes.and_then(|bytes| file::decode(step, &bytes)) {
             Err(why) => skipped.push((path, why)),
             Ok(checkpoint) => {
-                if let Some(mismatch) = mismatch(&checkpoint.shapes(), expected) {
+                let mismatch =
+                    expected.and_then(|expected| mismatch(&checkpoint.shapes(), expected));
+                if let Some(mismatch) = mismatch {
                     return Err(DirectoryError::OtherModel { path, mismatch });
                 }
                 let warning = |(path, why)| Warning::Skipped { path, why, instead: name.clone() };

@@ -137,7 +137,7 @@ impl RunFiles {
     /// # Errors
     /// If there are checkpoints that cannot be used.
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
-        let newest = newest_valid(&*self.disk, &self.config.logdir, &self.config.expected)?;
+        let newest = newest_valid(&*self.disk, &self.config.logdir, Some(&self.config.expected))?;
         let warnings = newest.warnings;
         let Some((path, checkpoint)) = newest.found else {
             return Ok(Restored { snapshot: self.config.initial.clone(), path: None, warnings });
@@ -176,7 +176,7 @@ pub(crate) mod tests {
     /// A snapshot of one shard of two parameters.
     pub(crate) fn snapshot(step: u64) -> Snapshot {
         let parameters = vec![step as f32, 0.5].into();
-        let shards = vec![ShardState { parameters, auxiliary: Vec::new() }];
+        let shards = vec![ShardState { parameters, ..ShardState::default() }];
         Snapshot { generation: Generation::default(), step: Step(step), shards }
     }
 
@@ -198,7 +198,7 @@ pub(crate) mod tests {
             }),
             from_checkpoint: Box::new(|checkpoint| {
                 let parameters = checkpoint.tensors["w"].values().clone();
-                let shards = vec![ShardState { parameters, auxiliary: Vec::new() }];
+                let shards = vec![ShardState { parameters, ..ShardState::default() }];
                 let Checkpoint { generation, step, .. } = checkpoint;
                 Ok(Snapshot { generation, step, shards })
             }),

@@ -4,9 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
-
-use super::Process;
+use super::evaluation::Evaluation;
+use super::output::PercentG;
+use super::stop::StopRequests;
+use super::{Process, data, task};
+use crate::data::Dataset;
+use crate::host::Clock as _;
+use crate::ids::Step;
+use crate::model::SimdLevel;
+use crate::tcp::RealClock;
 
 /// Which checkpoints, on which examples.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +31,59 @@ pub struct EvalConfig {
 ///
 /// # Errors
 /// If there is no usable checkpoint, or no data.
-pub fn run_eval(_config: EvalConfig, _process: Process) -> anyhow::Result<ExitCode> {
-    bail!("eval is not wired yet")
+pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode> {
+    let data = data::open_at(config.data_dir.as_deref(), config.validation_size)?;
+    let level = task::simd_level()?;
+    match config.watch {
+        None => {
+            let found = print_latest(&config, &data, level, None, &process)?;
+            Ok(if found.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Some(interval) => watch(&config, &data, level, interval, &process),
+    }
+}
+
+/// Prints the latest checkpoint's accuracy, unless it is that of `seen`. Returns its step.
+fn print_latest(
+    config: &EvalConfig,
+    data: &Dataset,
+    level: SimdLevel,
+    seen: Option<Step>,
+    process: &Process,
+) -> anyhow::Result<Option<Step>> {
+    let Some(evaluation) = Evaluation::latest(&config.logdir, data, level)? else {
+        process.screen.out(&format!("No checkpoint file found in {}", config.logdir.display()));
+        return Ok(None);
+    };
+    let Evaluation { step, validation, test, .. } = evaluation;
+    if seen != Some(step) {
+        let (validation, test) = (PercentG::new(validation), PercentG::new(test));
+        process.screen.out(&format!(
+            "After {step} training step(s), validation accuracy = {validation}, test accuracy = \
+             {test}"
+        ));
+    }
+    Ok(Some(step))
+}
+
+fn watch(
+    config: &EvalConfig,
+    data: &Dataset,
+    level: SimdLevel,
+    interval: Duration,
+    process: &Process,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let clock = RealClock::start();
+        let mut stop = StopRequests::listen(false)?;
+        let mut seen = None;
+        loop {
+            seen = print_latest(config, data, level, seen, process)?.or(seen);
+            tokio::select! {
+                reason = stop.next() => return Ok(reason.exit_code()),
+                () = clock.sleep_until(clock.now() + interval) => {}
+            }
+        }
+    })
 }

@@ -4,13 +4,17 @@
 
 pub mod args;
 pub mod argv;
+mod console;
+mod data;
 pub mod eval;
+mod evaluation;
 pub mod local;
 pub mod output;
 pub mod ps;
 pub mod reference;
 pub mod sim;
 pub mod stop;
+mod task;
 pub mod worker;
 
 use std::net::TcpListener;
@@ -85,6 +89,11 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
+}
+
+/// Marks an error as the user's.
+fn usage(error: anyhow::Error) -> anyhow::Error {
+    UsageError(error).into()
 }
 
 fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {

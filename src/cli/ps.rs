@@ -2,14 +2,39 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-
-use super::{Process, TaskConfig};
+use super::{Process, TaskConfig, task};
+use crate::host::NoStorage;
+use crate::model::UpdateRule;
+use crate::protocol::{Done, Job, Ps};
+use crate::tcp::{self, InlineCompute};
 
 /// Runs the task until the training has ended.
 ///
 /// # Errors
 /// If it cannot start, or cannot go on.
-pub fn run_ps(config: TaskConfig, _process: Process) -> anyhow::Result<ExitCode> {
-    bail!("{} is not wired yet", config.task)
+pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
+    let run = &config.run;
+    let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, task::simd_level()?);
+    let listener = match process.listener.take() {
+        Some(listener) => listener,
+        None => tcp::bind(&listen_address(&config))?,
+    };
+    let node = Ps::new(config.task.index, task::incarnation(), task::cluster_config(run, None));
+    let parts = || Ok((InlineCompute::new(Box::new(move |job| work(&rule, job))), NoStorage));
+    let (outcome, reason) = task::run(&config, &process, Some(listener), node, parts)?;
+    task::exit_code(config.task, outcome, reason)
+}
+
+fn listen_address(config: &TaskConfig) -> String {
+    let own = config.cluster.address(config.task);
+    config.bind.as_ref().or(own).map(ToString::to_string).unwrap_or_default()
+}
+
+fn work(rule: &UpdateRule, job: Job) -> Done {
+    match job {
+        Job::Update { generation, step, state, gradients } => {
+            Done::Update { generation, step, state: rule.update(step, &state, &gradients) }
+        }
+        Job::Gradient { .. } => unreachable!("a ps computes no gradient"),
+    }
 }

@@ -2,14 +2,52 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
-
-use super::{Process, TaskConfig};
+use super::evaluation::{self, Evaluation};
+use super::{Process, TaskConfig, data, task};
+use crate::host::NoStorage;
+use crate::ids::TaskId;
+use crate::protocol::{Outcome, Worker};
+use crate::tcp::{ComputeThread, FileStorage};
+use crate::training::{Gradients, Plan};
 
 /// Runs the task until the training has ended.
 ///
 /// # Errors
 /// If it cannot start, or cannot go on.
-pub fn run_worker(config: TaskConfig, _process: Process) -> anyhow::Result<ExitCode> {
-    bail!("{} is not wired yet", config.task)
+pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCode> {
+    let run = &config.run;
+    let level = task::simd_level()?;
+    let plan = Plan::new(run, data::open(run)?, level)?;
+    let digest = Some(plan.data.digest().to_owned());
+    let node =
+        Worker::new(config.task.index, task::incarnation(), task::cluster_config(run, digest));
+    let mut gradients = Gradients::new(&plan);
+    let compute = move || ComputeThread::start(Box::new(move |job| gradients.work(job)));
+    if config.task != TaskId::CHIEF {
+        let parts = || Ok((compute()?, NoStorage));
+        let (outcome, reason) = task::run(&config, &process, None, node, parts)?;
+        return task::exit_code(config.task, outcome, reason);
+    }
+    let files = plan.files(&run.logdir, run.init_from.as_deref())?;
+    let storage = FileStorage::open(files)?;
+    let parts = || Ok((compute()?, storage));
+    let (outcome, reason) = task::run(&config, &process, None, node, parts)?;
+    match &outcome {
+        Outcome::Finished => {
+            let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;
+            evaluation::print_closing_lines(&process.screen, &evaluation);
+        }
+        Outcome::Stopped { saved: Some(step) } => {
+            let logdir = run.logdir.display();
+            process.screen.err(&format!(
+                "Stopped; the checkpoint of step {step} is in {logdir}. The same command goes on \
+                 from there."
+            ));
+        }
+        Outcome::Stopped { saved: None } => {
+            process.screen.err("Stopped; no checkpoint was written on leaving.");
+        }
+        Outcome::Failed(_) => {}
+    }
+    task::exit_code(config.task, outcome, reason)
 }

@@ -109,6 +109,18 @@ impl Layout {
         self.pieces[ps].iter().map(|piece| piece.len).sum()
     }
 
+    /// The elements of the shard of a ps that the L2 term covers, ascending.
+    #[must_use]
+    pub fn regularized(&self, ps: usize) -> Vec<Range<usize>> {
+        let mut end = 0;
+        let range = |piece: &Piece| {
+            let start = end;
+            end += piece.len;
+            self.variables[piece.variable].regularized.then_some(start..end)
+        };
+        self.pieces[ps].iter().filter_map(range).collect()
+    }
+
     /// Splits the values of all variables, in creation order, into shards.
     ///
     /// # Panics

@@ -295,10 +295,13 @@ mod tests {
             }
             for ps in 0..n_ps {
                 let of_shard = |slot: usize| (Slot(slot as u32), gradients[slot][ps].clone());
-                let state =
-                    ShardState { parameters: shards[ps].clone(), auxiliary: auxiliary[ps].clone() };
+                let state = ShardState {
+                    parameters: shards[ps].clone(),
+                    auxiliary: auxiliary[ps].clone(),
+                    regularized: layout.regularized(ps),
+                };
                 let step = Step(step as u64);
-                let next = rule.update(&layout, ps, step, &state, &[of_shard(0), of_shard(1)]);
+                let next = rule.update(step, &state, &[of_shard(0), of_shard(1)]);
                 (shards[ps], auxiliary[ps]) = (next.parameters, next.auxiliary);
             }
         }

@@ -4,14 +4,13 @@ use crate::config::{Optimizer, TrainConfig};
 use crate::floats::Floats;
 use crate::ids::{Slot, Step};
 use crate::model::lanes::{Kernel, Lanes};
-use crate::model::layout::Layout;
 use crate::model::mean::{CHUNK, Mean};
 use crate::model::optimizer::{Rule, buffer_names};
 use crate::model::simd::SimdLevel;
 use crate::protocol::ShardState;
 
 /// The suffix of the name under which TensorFlow saves a moving average.
-const MOVING_AVERAGE: &str = "ExponentialMovingAverage";
+pub const MOVING_AVERAGE: &str = "ExponentialMovingAverage";
 /// A chunk of each buffer: Adam's two and the moving average at most.
 const MAX_BUFFERS: usize = 3;
 
@@ -69,7 +68,7 @@ impl UpdateRule {
         buffer_names(self.optimizer).iter().map(|_| zeros()).chain(average).collect()
     }
 
-    /// Update `step` of the shard of a ps: its state at version step + 1.
+    /// Update `step` of a shard: its state at version step + 1.
     ///
     /// # Panics
     /// If there are not `replicas_to_aggregate` gradients, strictly ascending by slot, or a buffer
@@ -77,30 +76,30 @@ impl UpdateRule {
     #[must_use]
     pub fn update(
         &self,
-        layout: &Layout,
-        ps: usize,
         step: Step,
         state: &ShardState,
         gradients: &[(Slot, Floats)],
     ) -> ShardState {
-        self.check(layout.shard_len(ps), state, gradients);
+        self.check(state, gradients);
         let buffers = state.auxiliary.iter().chain([&state.parameters]);
         let kernel = UpdateKernel {
             mean: Mean::new(gradients.iter().map(|(slot, values)| (*slot, &values[..]))),
             rule: Rule::new(self.optimizer, step, self.learning_rate(step)),
             regularization_rate: self.regularization_rate,
             one_minus_decay: self.moving_average_decay.map(|decay| one_minus_decay(decay, step)),
-            runs: runs(layout, ps),
+            runs: runs(state),
             state,
             scratch: Scratch::default(),
             next: buffers.map(|buffer| Vec::with_capacity(buffer.len())).collect(),
         };
         let mut next = self.level.run(kernel);
         let parameters = next.pop().map(Floats::from).expect("the parameters come last");
-        ShardState { parameters, auxiliary: next.into_iter().map(Floats::from).collect() }
+        let auxiliary = next.into_iter().map(Floats::from).collect();
+        ShardState { parameters, auxiliary, regularized: state.regularized.clone() }
     }
 
-    fn check(&self, shard_len: usize, state: &ShardState, gradients: &[(Slot, Floats)]) {
+    fn check(&self, state: &ShardState, gradients: &[(Slot, Floats)]) {
+        let shard_len = state.parameters.len();
         let n_gradients = gradients.len();
         assert_eq!(n_gradients, self.replicas_to_aggregate as usize, "gradients of an update");
         assert_eq!(state.auxiliary.len(), self.auxiliary_names().len(), "auxiliary buffers");
@@ -126,15 +125,21 @@ struct Run {
     regularized: bool,
 }
 
-fn runs(layout: &Layout, ps: usize) -> Vec<Run> {
-    let mut end = 0;
-    let run = |piece: &crate::model::Piece| {
-        let start = end;
-        end += piece.len;
-        let regularized = layout.variables()[piece.variable].regularized;
-        Run { start, len: piece.len, regularized }
+/// The runs that a shard consists of, in order.
+fn runs(state: &ShardState) -> Vec<Run> {
+    let (mut runs, mut end) = (Vec::new(), 0);
+    let mut push = |start: usize, end: usize, regularized| {
+        if start < end {
+            runs.push(Run { start, len: end - start, regularized });
+        }
     };
-    layout.pieces(ps).iter().map(run).collect()
+    for range in &state.regularized {
+        push(end, range.start, false);
+        push(range.start, range.end, true);
+        end = range.end;
+    }
+    push(end, state.parameters.len(), false);
+    runs
 }
 
 struct UpdateKernel<'a> {
@@ -219,7 +224,7 @@ impl UpdateKernel<'_> {
 mod tests {
     use super::*;
     use crate::config::Placement;
-    use crate::model::layout::Variable;
+    use crate::model::layout::{Layout, Variable};
 
     fn layout(n_ps: usize, placement: Placement) -> Layout {
         let variable = |name: &str, shape: &[usize], regularized| Variable {
@@ -262,9 +267,11 @@ mod tests {
         let mut states: Vec<_> = layout
             .split(&variables(1))
             .into_iter()
-            .map(|parameters| ShardState {
+            .enumerate()
+            .map(|(ps, parameters)| ShardState {
                 auxiliary: rule.initial_auxiliary(&parameters),
                 parameters,
+                regularized: layout.regularized(ps),
             })
             .collect();
         for step in 0..3 {
@@ -272,7 +279,7 @@ mod tests {
             for (ps, state) in states.iter_mut().enumerate() {
                 let gradients: Vec<_> =
                     gradients.iter().map(|(slot, shards)| (*slot, shards[ps].clone())).collect();
-                *state = rule.update(layout, ps, Step(step), state, &gradients);
+                *state = rule.update(Step(step), state, &gradients);
             }
         }
         let gathered = |buffer: &dyn Fn(&ShardState) -> Floats| {
@@ -361,10 +368,9 @@ mod tests {
 
     #[test]
     fn an_empty_shard_stays_empty() {
-        let layout = layout(4, Placement::RoundRobin);
         let rule = UpdateRule::new(&TrainConfig::default(), 1, SimdLevel::detect());
         let gradients = [(Slot(0), Floats::default())];
-        let next = rule.update(&layout, 3, Step(0), &ShardState::default(), &gradients);
+        let next = rule.update(Step(0), &ShardState::default(), &gradients);
         assert_eq!(next, ShardState::default());
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Tensors are fields like any other here; how they travel is `wire`'s business.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::floats::Floats;
@@ -13,13 +15,17 @@ use crate::protocol::settings::Settings;
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// One shard's state at one version: everything that an update reads and writes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardState {
     /// The shard's parameters, flat, in the order of its layout.
+    #[serde(skip)]
     pub parameters: Floats,
     /// What the optimizer and the moving average keep beside them: buffers of the same length,
     /// in the order that the update rule documents. Empty for plain gradient descent.
+    #[serde(skip)]
     pub auxiliary: Vec<Floats>,
+    /// The elements that the L2 term covers, ascending. A ps is told, since it knows no model.
+    pub regularized: Vec<Range<usize>>,
 }
 
 /// What one update used: the slots in ascending order, each with the loss of its batch.
@@ -179,7 +185,6 @@ pub enum Message {
         /// The state's version.
         step: Step,
         /// The shard's whole state.
-        #[serde(skip)]
         state: ShardState,
     },
     /// Ps to chief: the restored state is in place.
@@ -201,7 +206,6 @@ pub enum Message {
         /// Its version.
         step: Step,
         /// The shard's whole state.
-        #[serde(skip)]
         state: ShardState,
     },
     /// Ps to chief: that version is past; ask for a later one.
@@ -280,7 +284,8 @@ impl Message {
                 Ok(())
             }
             (Self::Restore { state, .. } | Self::Captured { state, .. }, Some(parameters)) => {
-                *state = ShardState { parameters, auxiliary: tensors.collect() };
+                state.parameters = parameters;
+                state.auxiliary = tensors.collect();
                 Ok(())
             }
             (

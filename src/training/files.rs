@@ -54,11 +54,12 @@ impl Plan {
             Some(path) => read_variables(&self.layout, path)?,
             None => self.model().initial_values(self.train.seed),
         };
-        let shard = |parameters: Floats| ShardState {
+        let shard = |(ps, parameters): (usize, Floats)| ShardState {
             auxiliary: self.rule.initial_auxiliary(&parameters),
             parameters,
+            regularized: self.layout.regularized(ps),
         };
-        let shards = self.layout.split(&values).into_iter().map(shard).collect();
+        let shards = self.layout.split(&values).into_iter().enumerate().map(shard).collect();
         Ok(Snapshot { generation: Generation::default(), step: Step(0), shards })
     }
 
@@ -154,11 +155,12 @@ impl Names {
         };
         let mut auxiliary: Vec<_> =
             self.auxiliary.iter().map(|suffix| split(&format!("/{suffix}")).into_iter()).collect();
-        let shard = |parameters| ShardState {
+        let shard = |(ps, parameters)| ShardState {
             parameters,
             auxiliary: auxiliary.iter_mut().filter_map(Iterator::next).collect(),
+            regularized: self.layout.regularized(ps),
         };
-        let shards = split("").into_iter().map(shard).collect();
+        let shards = split("").into_iter().enumerate().map(shard).collect();
         Snapshot { generation: checkpoint.generation, step: checkpoint.step, shards }
     }
 }

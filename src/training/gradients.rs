@@ -20,7 +20,8 @@ pub struct Gradients {
     layout: Arc<Layout>,
     batches: Batches,
     model: Box<dyn Model>,
-    rows: Vec<u32>,
+    drawn: Vec<u32>,
+    rows: Vec<usize>,
     /// Buffers that were handed out; those that nobody holds any more are written again.
     spare: Vec<Vec<Floats>>,
 }
@@ -40,21 +41,19 @@ impl Gradients {
             layout: Arc::clone(&plan.layout),
             batches: Batches::new(plan.batch_order()),
             model,
+            drawn: Vec::new(),
             rows: Vec::new(),
             spare: Vec::new(),
         }
     }
 
     /// The loss of the slot's batch, and its gradient, one buffer a shard, at a whole version.
-    pub fn compute(
-        &mut self,
-        step: Step,
-        slot: Slot,
-        parameters: &[Floats],
-    ) -> (f32, Vec<Floats>) {
-        self.batches.rows_into(slot, step, &mut self.rows);
-        let batch = Batch { examples: &self.data.train, rows: &self.rows };
+    pub fn compute(&mut self, step: Step, slot: Slot, parameters: &[Floats]) -> (f32, Vec<Floats>) {
+        self.batches.rows_into(slot, step, &mut self.drawn);
+        self.rows.clear();
+        self.rows.extend(self.drawn.iter().map(|&row| row as usize));
         let mut buffers = self.buffers();
+        let batch = Batch { examples: &self.data.train, rows: &self.rows };
         let loss = self.model.gradient(
             batch,
             Parameters::new(&self.layout, parameters),
@@ -94,6 +93,6 @@ impl Gradients {
 
 impl fmt::Debug for Gradients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gradients").field("batches", self.batches.order()).finish_non_exhaustive()
+        f.debug_struct("Gradients").field("batches", &self.batches.order()).finish_non_exhaustive()
     }
 }

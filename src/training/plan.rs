@@ -45,6 +45,12 @@ impl Plan {
         })
     }
 
+    /// The SIMD level to compute at.
+    #[must_use]
+    pub const fn level(&self) -> SimdLevel {
+        self.level
+    }
+
     /// The model, with room of its own to work in.
     #[must_use]
     pub fn model(&self) -> Mlp {

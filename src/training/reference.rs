@@ -61,7 +61,7 @@ impl Reference {
         let shard = |(ps, state): (usize, &ShardState)| {
             let of_shard: Vec<(Slot, Floats)> =
                 gradients.iter().map(|(slot, gradient)| (*slot, gradient[ps].clone())).collect();
-            self.plan.rule.update(&self.plan.layout, ps, step, state, &of_shard)
+            self.plan.rule.update(step, state, &of_shard)
         };
         let shards = shards.iter().enumerate().map(shard).collect();
         self.snapshot = Snapshot { generation, step: step.next(), shards };

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use crate::ids::{Generation, Incarnation, Slot, Step, TaskId};
+use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::{
-    Failure, Hello, PROTOCOL_VERSION, Settings, ShardState, UpdateRecord, Verdict,
+    Failure, Hello, PROTOCOL_VERSION, Settings, ShardState, UpdateRecord, Verdict, Want,
 };
 
 const LIMITS: Limits = Limits::with_tensor_bytes(1 << 20);
@@ -20,6 +20,7 @@ fn one_of_each_kind() -> Vec<Message> {
     let state = ShardState {
         parameters: vec![1.0, -2.5, f32::MIN_POSITIVE].into(),
         auxiliary: vec![vec![0.0, -0.0, 1e-40].into(), vec![f32::INFINITY, f32::MAX, 0.1].into()],
+        regularized: vec![0..1, 2..3],
     };
     vec![
         Message::Hello(Hello {
@@ -30,10 +31,16 @@ fn one_of_each_kind() -> Vec<Message> {
             settings: Settings::default().with("seed", 42).with("batch_size", 100),
             data: Some("digest".to_owned()),
         }),
-        Message::Welcome { incarnation: Incarnation(9), state: Some((generation, Step(70_000))) },
+        Message::Welcome {
+            incarnation: Incarnation(9),
+            state: Some(Cut { generation, step: Step(70_000) }),
+        },
         Message::Refused { reason: "seed is 1 here and 2 there".to_owned(), retry: false },
         Message::Heartbeat,
-        Message::Pull { generation: Some(generation), at_least: Step(251), recorded: Step(250) },
+        Message::Pull {
+            want: Want::AtLeast(Cut { generation, step: Step(251) }),
+            recorded: Step(250),
+        },
         Message::Push {
             generation,
             step: Step(5_000_000_000),

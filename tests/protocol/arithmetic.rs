@@ -14,7 +14,7 @@ pub(crate) fn initial(n_ps: u32) -> Vec<ShardState> {
     let shard = |ps: u32| {
         let parameters: Vec<f32> =
             (0..shard_len(ps)).map(|i| 0.5 + ps as f32 * 0.25 + i as f32 * 0.125).collect();
-        ShardState { parameters: parameters.into(), auxiliary: Vec::new() }
+        ShardState { parameters: parameters.into(), ..ShardState::default() }
     };
     (0..n_ps).map(shard).collect()
 }
@@ -39,5 +39,5 @@ pub(crate) fn update(state: &ShardState, gradients: &[(Slot, Floats)]) -> ShardS
         state.parameters[i] - 0.1 * (sum / n)
     };
     let parameters: Vec<f32> = (0..state.parameters.len()).map(element).collect();
-    ShardState { parameters: parameters.into(), auxiliary: Vec::new() }
+    ShardState { parameters: parameters.into(), ..ShardState::default() }
 }

@@ -39,14 +39,14 @@ fn state(logdir: &Path) -> String {
 
 /// The newest valid checkpoint's step, and the warnings with the logdir left out.
 fn newest(logdir: &Path) -> (Option<u64>, Vec<String>) {
-    let Newest { found, warnings } = newest_valid(&RealDisk, logdir, &shapes()).unwrap();
+    let Newest { found, warnings } = newest_valid(&RealDisk, logdir, Some(&shapes())).unwrap();
     let here = format!("{}/", logdir.display());
     let warnings = warnings.iter().map(|w| w.to_string().replace(&here, "")).collect();
     (found.map(|(_, checkpoint)| checkpoint.step.0), warnings)
 }
 
 fn error(logdir: &Path) -> String {
-    let error = newest_valid(&RealDisk, logdir, &shapes()).unwrap_err().to_string();
+    let error = newest_valid(&RealDisk, logdir, Some(&shapes())).unwrap_err().to_string();
     error.replace(&logdir.display().to_string(), "LOGDIR")
 }
 
@@ -109,7 +109,7 @@ fn the_same_step_again_replaces_its_file_and_is_the_latest() {
     all_model_checkpoint_paths: "model.ckpt-3.safetensors"
     all_model_checkpoint_paths: "model.ckpt-1.safetensors"
     "#);
-    let found = newest_valid(&RealDisk, dir.path(), &shapes()).unwrap().found.unwrap();
+    let found = newest_valid(&RealDisk, dir.path(), Some(&shapes())).unwrap().found.unwrap();
     assert_eq!(found.1, checkpoint_of(Step(1), 9));
 }
 
@@ -191,7 +191,7 @@ fn a_checkpoint_of_another_model_is_an_error_and_no_older_one_serves() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[1, 2]);
     let ask = |expected: &Shapes| {
-        let error = newest_valid(&RealDisk, dir.path(), expected).unwrap_err();
+        let error = newest_valid(&RealDisk, dir.path(), Some(expected)).unwrap_err();
         assert!(matches!(error, DirectoryError::OtherModel { .. }));
         error.to_string().replace(&dir.path().display().to_string(), "LOGDIR")
     };
@@ -240,8 +240,8 @@ fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
 
 /// The place in the story of what is found, which must be one of the checkpoints that it saves.
 fn found_in(disk: &Arc<TestDisk>) -> Result<Option<usize>, String> {
-    let found =
-        newest_valid(disk, Path::new(LOGDIR), &shapes()).map_err(|error| error.to_string())?;
+    let found = newest_valid(disk, Path::new(LOGDIR), Some(&shapes()))
+        .map_err(|error| error.to_string())?;
     let Some((_, checkpoint)) = found.found else { return Ok(None) };
     let generation = checkpoint.generation.number;
     let place = STORY.iter().position(|&saved| saved == (checkpoint.step.0, generation));

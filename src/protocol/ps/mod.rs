@@ -8,6 +8,7 @@ mod shard;
 mod unrecorded;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use self::choice::Choice;
 use self::shard::{Held, Judgement, Offer, Shard};
@@ -430,6 +431,11 @@ impl Ps {
     fn on_restore(&mut self, now: Moment, cut: Cut, state: ShardState, out: &mut Vec<Effect>) {
         let generation = cut.generation;
         let current = self.cut().map(|cut| cut.generation);
+        if !is_sound(&state) {
+            let why = "it restored a state whose parts do not fit each other".to_owned();
+            self.end_session(now, TaskId::CHIEF, why, out);
+            return;
+        }
         if current.is_some_and(|current| generation < current) {
             // Rule 8: an order of an older generation changes nothing.
             return;
@@ -531,4 +537,17 @@ impl Ps {
         let workers: Vec<_> = workers.into_iter().map(heard).collect();
         format!("in step {step} for a gradient of {}", workers.join("; "))
     }
+}
+
+/// Whether all buffers are of one length, and the regularized ranges ascend within it.
+fn is_sound(state: &ShardState) -> bool {
+    let len = state.parameters.len();
+    let mut end = 0;
+    let in_place = |range: &Range<usize>| {
+        let fits = end <= range.start && range.start <= range.end && range.end <= len;
+        end = range.end;
+        fits
+    };
+    state.auxiliary.iter().all(|buffer| buffer.len() == len)
+        && state.regularized.iter().all(in_place)
 }

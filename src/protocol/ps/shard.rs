@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn state(value: f32) -> ShardState {
-        ShardState { parameters: vec![value].into(), auxiliary: Vec::new() }
+        ShardState { parameters: vec![value].into(), ..ShardState::default() }
     }
 
     fn offer(step: u64, slot: u32, value: f32) -> Offer {

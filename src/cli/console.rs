@@ -1,0 +1,107 @@
+//! What a person sees of a task: the original's lines, the progress, and what went wrong.
+
+use super::TaskConfig;
+use super::output::{ProgressView, Screen, TrainingLine};
+use crate::host::Observer;
+use crate::ids::{Slot, Step, TaskId};
+use crate::protocol::{Effect, Input, Report};
+use crate::time::Moment;
+
+/// Steps between two of the original's lines.
+const STEPS_A_LINE: u64 = 100;
+
+/// Shows a task to a person.
+#[derive(Debug)]
+pub(super) struct Console {
+    task: TaskId,
+    screen: Screen,
+    progress: ProgressView,
+    /// When the first gradient was computed here, and of which step.
+    first: Option<(Moment, Step)>,
+    /// The step that was worked on last, and how many before.
+    steps: Option<(Step, u64)>,
+}
+
+impl Console {
+    pub(super) fn new(config: &TaskConfig, screen: Screen) -> Self {
+        let steps = config.run.train.training_steps;
+        Self {
+            task: config.task,
+            progress: ProgressView::new(screen.clone(), config.run.progress, steps),
+            screen,
+            first: None,
+            steps: None,
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        self.progress.finish();
+    }
+
+    fn on_computed(&mut self, now: Moment, step: Step, slot: Slot, loss: f32) {
+        let (start, first_step) = *self.first.get_or_insert((now, step));
+        let n_steps = match self.steps {
+            Some((last, n_steps)) if last == step => {
+                tracing::trace!("slot {slot} of step {step}: loss {loss}");
+                n_steps
+            }
+            before => {
+                let n_steps = before.map_or(0, |(_, n_steps)| n_steps) + 1;
+                self.steps = Some((step, n_steps));
+                n_steps
+            }
+        };
+        let elapsed = now - start;
+        let global_step = step.next().0;
+        self.progress.update(global_step, loss, elapsed);
+        // Several slots a step make one line.
+        if n_steps.is_multiple_of(STEPS_A_LINE) && self.task.index == slot.0 {
+            let n_global = (global_step - first_step.0) as f64;
+            let sec_per_batch = elapsed.as_secs_f64() / n_global;
+            let line = TrainingLine { step: n_steps, global_step, loss, sec_per_batch };
+            self.progress.line(&line);
+        }
+    }
+
+    fn on_report(&mut self, now: Moment, report: &Report) {
+        match report {
+            Report::Computed { step, slot, loss } => self.on_computed(now, *step, *slot, *loss),
+            Report::Waiting { what, waited } => {
+                tracing::warn!("{} waits {what}, for {:.0} s", self.task, waited.as_secs_f64());
+            }
+            Report::TurnedAway { why } => tracing::warn!("{why}"),
+            Report::SaveFailed { step, why } => {
+                tracing::warn!("the checkpoint of step {step} could not be written: {why}");
+            }
+            Report::Adopted { restored: Some(Some(from)), .. } => {
+                self.screen.err(&format!("Restored from {from}."));
+            }
+            Report::Adopted { generation, restored, .. } => {
+                let how = if restored.is_some() { "initial values" } else { "the live shards" };
+                tracing::info!("generation {generation} begins with {how}");
+            }
+            Report::PeerUp { peer } => tracing::info!("{peer} is there"),
+            Report::PeerDown { peer, why } => tracing::info!("{peer} is not there: {why}"),
+            Report::Saved { step, path } => tracing::info!("step {step} is saved in {path}"),
+            Report::Dropped { step, slot, worker, verdict } => {
+                let verdict = verdict.map_or_else(|| "Surplus".to_owned(), |v| format!("{v:?}"));
+                tracing::debug!("slot {slot} of step {step}, by {worker}, is not used: {verdict}");
+            }
+            Report::Updated { step, slots, .. } => {
+                tracing::trace!("update {step} used {} slots", slots.len());
+            }
+        }
+    }
+}
+
+impl Observer for Console {
+    fn before(&mut self, _now: Moment, _input: &Input) {}
+
+    fn after(&mut self, now: Moment, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Report(report) = effect {
+                self.on_report(now, report);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How good a checkpoint is: the model it holds, on the examples that were not trained on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::output::{PercentG, Screen};
+use crate::checkpoint::{Checkpoint, RealDisk, Tensor, newest_valid};
+use crate::config::Placement;
+use crate::data::{Dataset, Examples};
+use crate::ids::Step;
+use crate::model::update::MOVING_AVERAGE;
+use crate::model::{Layout, Mlp, Model as _, Parameters, SimdLevel, accuracy};
+use crate::training::Plan;
+
+/// The accuracies of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Evaluation {
+    pub(super) step: Step,
+    pub(super) path: PathBuf,
+    /// Whether the moving averages were used in place of the variables.
+    pub(super) averaged: bool,
+    pub(super) validation: f64,
+    pub(super) test: f64,
+}
+
+impl Evaluation {
+    /// Of the latest checkpoint of a run.
+    ///
+    /// # Errors
+    /// If there is none, or it is not one of this run's model.
+    pub(super) fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
+        let found = Self::latest(logdir, &plan.data, plan.level())?;
+        found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))
+    }
+
+    /// Of the latest checkpoint of a folder, if it has any, with the moving averages where they
+    /// were kept, as the book's `mnist_eval` does.
+    ///
+    /// # Errors
+    /// If there are checkpoints, but none is valid, or its model does not fit the data.
+    pub(super) fn latest(
+        logdir: &Path,
+        data: &Dataset,
+        level: SimdLevel,
+    ) -> anyhow::Result<Option<Self>> {
+        let newest = newest_valid(&RealDisk, logdir, None)?;
+        newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let Some((path, checkpoint)) = newest.found else { return Ok(None) };
+        let mut network = Network::new(&checkpoint, data, level)
+            .with_context(|| format!("checkpoint {}", path.display()))?;
+        Ok(Some(Self {
+            step: checkpoint.step,
+            path,
+            averaged: network.averaged,
+            validation: network.accuracy(&data.validation),
+            test: network.accuracy(&data.test),
+        }))
+    }
+}
+
+/// Prints what a run ends with.
+pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
+    let Evaluation { step, path, averaged, validation, test } = evaluation;
+    let with = if *averaged { " with the moving averages" } else { "" };
+    let (validation, test) = (PercentG::new(*validation), PercentG::new(*test));
+    screen.out(&format!(
+        "After {step} training steps, validation accuracy = {validation}, test accuracy = \
+         {test}{with}."
+    ));
+    screen.out(&format!("The checkpoint is {}.", path.display()));
+}
+
+/// The network that a checkpoint holds, as its tensors' shapes tell.
+struct Network {
+    model: Mlp,
+    layout: Layout,
+    values: Vec<Vec<f32>>,
+    averaged: bool,
+}
+
+impl Network {
+    fn new(checkpoint: &Checkpoint, data: &Dataset, level: SimdLevel) -> anyhow::Result<Self> {
+        let sizes = layer_sizes(checkpoint)?;
+        let examples = &data.train;
+        ensure!(
+            sizes.first() == Some(&examples.n_features())
+                && sizes.last() == Some(&examples.n_classes()),
+            "its model has layers of {sizes:?}, but the data has {} features and {} classes: give \
+             the --data-dir that it was trained on",
+            examples.n_features(),
+            examples.n_classes()
+        );
+        let model = Mlp::new(&sizes, 0.0, level);
+        let average = |name: &str| format!("{name}/{MOVING_AVERAGE}");
+        let averaged =
+            model.variables().iter().all(|v| checkpoint.tensors.contains_key(&average(&v.name)));
+        let mut values = Vec::new();
+        for variable in model.variables() {
+            let name = if averaged { average(&variable.name) } else { variable.name };
+            let tensor = checkpoint.tensors.get(&name).map(Tensor::values);
+            values.push(tensor.with_context(|| format!("it has no tensor {name}"))?.to_vec());
+        }
+        let layout = Layout::new(model.variables(), 1, Placement::Even);
+        for (variable, values) in layout.variables().iter().zip(&values) {
+            ensure!(values.len() == variable.n_elements(), "{} has another shape", variable.name);
+        }
+        Ok(Self { model, layout, values, averaged })
+    }
+
+    fn accuracy(&mut self, examples: &Examples) -> f64 {
+        let shards = self.layout.split(&self.values);
+        accuracy(&mut self.model, Parameters::new(&self.layout, &shards), examples)
+    }
+}
+
+/// Features, hidden layers, classes.
+fn layer_sizes(checkpoint: &Checkpoint) -> anyhow::Result<Vec<usize>> {
+    let mut sizes = Vec::new();
+    for layer in 1.. {
+        let Some(weights) = checkpoint.tensors.get(&format!("layer{layer}/weights")) else { break };
+        match *weights.shape() {
+            [rows, columns] if sizes.is_empty() => sizes.extend([rows, columns]),
+            [rows, columns] if sizes.last() == Some(&rows) => sizes.push(columns),
+            _ => bail!("layer{layer}/weights does not fit the layer before it"),
+        }
+    }
+    ensure!(!sizes.is_empty(), "it has no tensor layer1/weights: it is not a network of this kind");
+    Ok(sizes)
+}

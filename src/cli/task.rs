@@ -1,0 +1,112 @@
+//! One task of a cluster in this process: a node on the production host, until it halts.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+
+use super::console::Console;
+use super::stop::{StopReason, StopRequests};
+use super::{Process, TaskConfig};
+use crate::config::{ClusterSpec, RunConfig};
+use crate::host::{Compute, Host, Stop, Storage, drive};
+use crate::ids::{Incarnation, Step, TaskId};
+use crate::model::SimdLevel;
+use crate::protocol::{ClusterConfig, Limits, Node, Outcome};
+use crate::tcp::{RealClock, TcpNetwork};
+use crate::wire;
+
+/// Tensor bytes a frame: 4 GiB would do for shards of a billion parameters, whatever the model.
+const MAX_TENSOR_BYTES: usize = 1 << 32;
+/// The variable that forces a SIMD level.
+const SIMD_VARIABLE: &str = "UNISONO_SIMD";
+
+/// The SIMD level to compute at: the CPU's best, or the one that `UNISONO_SIMD` names.
+///
+/// # Errors
+/// If there is no such level, or this CPU lacks it.
+pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
+    let value = std::env::var(SIMD_VARIABLE).ok();
+    SimdLevel::from_env_value(value.as_deref()).context(SIMD_VARIABLE).map_err(super::usage)
+}
+
+/// What a task's node is told of its cluster.
+pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
+    // A year is never, and leaves no special case.
+    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+    ClusterConfig {
+        n_ps: run.n_ps,
+        sync: run.sync,
+        training_steps: Step(run.train.training_steps),
+        settings: run.settings(),
+        data,
+        limits: Limits { save_interval: run.save_model_secs.unwrap_or(NEVER), ..Limits::default() },
+    }
+}
+
+/// A larger number for each life of a task: microseconds of the machine's clock.
+#[expect(clippy::disallowed_methods, reason = "a host numbers the lives of its task")]
+pub(super) fn incarnation() -> Incarnation {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Incarnation(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Runs a node until it halts. `listener`: the socket on which others call it, if any do.
+pub(super) fn run<N: Node, K: Compute, S: Storage>(
+    config: &TaskConfig,
+    process: &Process,
+    listener: Option<TcpListener>,
+    mut node: N,
+    parts: impl FnOnce() -> anyhow::Result<(K, S)>,
+) -> anyhow::Result<(Outcome, Option<StopReason>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut stop =
+            TaskStop { requests: StopRequests::listen(config.exit_with_parent)?, reason: None };
+        let limits = wire::Limits::with_tensor_bytes(MAX_TENSOR_BYTES);
+        let network = TcpNetwork::new(listener, addresses(&config.cluster), limits)
+            .context("cannot use the network")?;
+        let (compute, storage) = parts()?;
+        let clock = RealClock::start();
+        let mut console = Console::new(config, process.screen.clone());
+        let host = Host { clock, network, compute, storage, stop: &mut stop };
+        let outcome = drive(&mut node, host, &mut console).await;
+        console.finish();
+        Ok((outcome, stop.reason))
+    })
+}
+
+/// What the process exits with.
+pub(super) fn exit_code(
+    task: TaskId,
+    outcome: Outcome,
+    reason: Option<StopReason>,
+) -> anyhow::Result<ExitCode> {
+    match outcome {
+        Outcome::Finished => Ok(ExitCode::SUCCESS),
+        Outcome::Stopped { .. } => Ok(reason.map_or(ExitCode::SUCCESS, StopReason::exit_code)),
+        Outcome::Failed(failure) => {
+            Err(anyhow::Error::new(failure).context(format!("{task} cannot go on")))
+        }
+    }
+}
+
+fn addresses(cluster: &ClusterSpec) -> BTreeMap<TaskId, String> {
+    cluster.tasks().map(|(task, address)| (task, address.to_string())).collect()
+}
+
+/// Requests to end, and the first one's reason.
+#[derive(Debug)]
+struct TaskStop {
+    requests: StopRequests,
+    reason: Option<StopReason>,
+}
+
+impl Stop for &mut TaskStop {
+    async fn next(&mut self) {
+        let reason = self.requests.next().await;
+        self.reason.get_or_insert(reason);
+    }
+}
