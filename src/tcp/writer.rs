@@ -6,12 +6,19 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::wire::Frame;
 
+/// The most that is written at once. The other end then reads the first part while the second is
+/// copied, and both stay in the caches: measured best for tensors of 800 KB over loopback.
+const WRITE_BYTES: usize = 256 << 10;
+
 /// Writes a whole frame.
 pub(super) async fn write(target: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
-    let mut slices: Vec<_> = frame.parts().map(IoSlice::new).collect();
+    let mut slices: Vec<_> =
+        frame.parts().flat_map(|part| part.chunks(WRITE_BYTES)).map(IoSlice::new).collect();
     let mut left = slices.as_mut_slice();
     while !left.is_empty() {
-        let n_written = target.write_vectored(left).await?;
+        // The head goes with the first chunk that follows it.
+        let n_slices = left.len().min(2);
+        let n_written = target.write_vectored(&left[..n_slices]).await?;
         if n_written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
