@@ -315,7 +315,7 @@ mod tests {
                 .collect();
             let layout = Layout::new(variables, n_ps, placement);
             let shards = layout.split(&values);
-            prop_assert_eq!(layout.gather(&shards), values.clone());
+            prop_assert_eq!(&layout.gather(&shards), &values);
             let mut all: Vec<f32> = shards.iter().flat_map(|shard| shard.to_vec()).collect();
             all.sort_by(f32::total_cmp);
             prop_assert_eq!(all, values.concat());

@@ -52,14 +52,23 @@ impl<'a> Mean<'a> {
     /// Elements `start..start + mean.len()` of the mean; at most [`CHUNK`] of them.
     #[inline(always)]
     pub(crate) fn chunk(&self, start: usize, mean: &mut [f32]) {
-        match &self.gradients[..] {
-            [leaf] => mean.copy_from_slice(&leaf.values[start..][..mean.len()]),
-            [a, b] => add(&a.values[start..], &b.values[start..], mean),
-            leaves => sum(leaves, self.height, start, mean),
-        }
-        match self.divisor {
-            Divisor::Reciprocal(reciprocal) => mean.iter_mut().for_each(|m| *m *= reciprocal),
-            Divisor::Quotient(n) => mean.iter_mut().for_each(|m| *m /= n),
+        let n = mean.len();
+        match (&self.gradients[..], self.divisor) {
+            ([leaf], _) => mean.copy_from_slice(&leaf.values[start..][..n]),
+            // The commonest of all, in one pass.
+            ([a, b], Divisor::Reciprocal(reciprocal)) => {
+                let sums = a.values[start..][..n].iter().zip(&b.values[start..][..n]);
+                mean.iter_mut().zip(sums).for_each(|(m, (a, b))| *m = (a + b) * reciprocal);
+            }
+            (leaves, divisor) => {
+                sum(leaves, self.height, start, mean);
+                match divisor {
+                    Divisor::Reciprocal(reciprocal) => {
+                        mean.iter_mut().for_each(|m| *m *= reciprocal)
+                    }
+                    Divisor::Quotient(n) => mean.iter_mut().for_each(|m| *m /= n),
+                }
+            }
         }
     }
 }

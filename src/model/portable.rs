@@ -57,13 +57,17 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     // Knuth's TwoSum: what `sum` lacks.
     let rest = sum - product;
     let error = (product - (sum - rest)) + (addend - rest);
-    let bits = sum.to_bits();
     // An inexact sum with an even last bit gives way to its odd neighbour on the side of the exact
-    // one. An infinite or NaN sum has a NaN error, and stays.
-    let inexact_and_even = error.abs() > 0.0 && bits & 1 == 0;
-    let away_from_zero = (error.to_bits() ^ bits) >> 63 == 0;
-    let neighbour = if away_from_zero { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
-    f64::from_bits(if inexact_and_even { neighbour } else { bits }) as f32
+    // one; an infinite or NaN sum stays. In integers, without a branch, so that it vectorises.
+    let (bits, error) = (sum.to_bits(), error.to_bits());
+    let magnitude = error << 1;
+    let inexact = (magnitude | magnitude.wrapping_neg()) >> 63;
+    let finite = ((((bits << 1) >> 53) + 1) >> 11) ^ 1;
+    let even = !bits & 1;
+    let towards_zero = (error ^ bits) >> 63;
+    let step = 1u64.wrapping_sub(towards_zero << 1);
+    let mask = (inexact & finite & even).wrapping_neg();
+    f64::from_bits(bits.wrapping_add(step & mask)) as f32
 }
 
 #[cfg(test)]

@@ -142,6 +142,7 @@ fn strip<L: Lanes, const MR: usize, const NV: usize>(
 
 /// A block of `MR` rows and `NV` vectors, its sums in registers; returns `MR`.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "k runs over the columns of all rows at once")]
 fn tile<L: Lanes, const MR: usize, const NV: usize>(
     lanes: L,
     left: Left<'_>,
@@ -158,7 +159,8 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
         Left::Plain(left) => {
             let left_rows: [&[f32]; MR] = std::array::from_fn(|i| left.row(row + i));
             for k in 0..left.n_columns() {
-                let factors = left_rows.map(|left_row| left_row[k]);
+                // Not `left_rows.map`, which is not inlined.
+                let factors = std::array::from_fn(|i| left_rows[i][k]);
                 add_products::<L, MR, NV>(lanes, factors, right_row(k), &mut sums);
             }
         }

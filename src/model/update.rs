@@ -1,5 +1,7 @@
 //! The update of a shard: mean over slots, L2 term, optimizer, moving average, in one pass.
 
+use std::ops::Range;
+
 use crate::config::{Optimizer, TrainConfig};
 use crate::floats::Floats;
 use crate::ids::{Slot, Step};
@@ -191,19 +193,35 @@ impl UpdateKernel<'_> {
     #[inline(always)]
     fn chunk(&mut self, Run { start, len, regularized }: Run) {
         let range = start..start + len;
+        let gradient = &mut self.scratch.gradient[..len];
+        self.mean.chunk(start, gradient);
+        let old = &self.state.parameters[range.clone()];
+        // A copy: read through `self`, which the gradient is part of, it keeps the loop scalar.
+        let regularization_rate = self.regularization_rate;
+        if regularized && regularization_rate > 0.0 {
+            for (g, w) in gradient.iter_mut().zip(old) {
+                *g += regularization_rate * w;
+            }
+        }
+        match (self.rule, &mut self.next[..]) {
+            // The commonest of all, straight into its place.
+            (Rule::Sgd { learning_rate }, [next]) => {
+                next.extend(old.iter().zip(&*gradient).map(|(w, g)| w - learning_rate * g));
+            }
+            _ => self.chunk_with_buffers(range),
+        }
+    }
+
+    /// After the gradient is in its place in the scratch.
+    #[inline(always)]
+    fn chunk_with_buffers(&mut self, range: Range<usize>) {
+        let len = range.len();
         let Scratch { var, gradient, buffers } = &mut self.scratch;
-        let (var, gradient) = (&mut var[..len], &mut gradient[..len]);
+        let (var, gradient) = (&mut var[..len], &gradient[..len]);
         let mut buffers = buffers.each_mut().map(|buffer| &mut buffer[..len]);
         var.copy_from_slice(&self.state.parameters[range.clone()]);
         for (buffer, old) in buffers.iter_mut().zip(&self.state.auxiliary) {
             buffer.copy_from_slice(&old[range.clone()]);
-        }
-
-        self.mean.chunk(start, gradient);
-        if regularized && self.regularization_rate > 0.0 {
-            for (g, w) in gradient.iter_mut().zip(&*var) {
-                *g += self.regularization_rate * *w;
-            }
         }
         self.rule.apply(gradient, var, &mut buffers);
         let n_auxiliary = self.state.auxiliary.len();
@@ -212,7 +230,6 @@ impl UpdateKernel<'_> {
                 *shadow -= one_minus_decay * (*shadow - *var);
             }
         }
-
         for (next, buffer) in self.next.iter_mut().zip(&buffers[..n_auxiliary]) {
             next.extend_from_slice(buffer);
         }
