@@ -159,5 +159,19 @@ mod tests {
                 assert_fused(a * 1e-30, b, addend * 1e-30);
             }
         }
+
+        #[test]
+        fn the_software_fma_is_exact_a_hair_from_a_tie(a in 0u32..1 << 23, c in 0u32..1 << 23) {
+            // a · 1/a misses 1 by little: the sum is half an ulp of `c`, and less than an f64 can
+            // tell, away from it.
+            let a = f32::from_bits(0x3f80_0000 | a);
+            let c = f32::from_bits(0x3f80_0000 | c);
+            let b = (1.0 / a) * 2f32.powi(-24);
+            for b in [b, f32::from_bits(b.to_bits() + 1), f32::from_bits(b.to_bits() - 1)] {
+                assert_fused(a, b, c);
+                assert_fused(a, -b, c);
+                assert_fused(a, -b, -c);
+            }
+        }
     }
 }
