@@ -62,7 +62,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     parts: impl FnOnce() -> anyhow::Result<(K, S)>,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let mut stop =
             TaskStop { requests: StopRequests::listen(config.exit_with_parent)?, reason: None };
         let limits = wire::Limits::with_tensor_bytes(MAX_TENSOR_BYTES);
@@ -75,7 +75,10 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let outcome = drive(&mut node, host, &mut console).await;
         console.finish();
         Ok((outcome, stop.reason))
-    })
+    });
+    // A name that is being looked up would hold the process for as long as the resolver likes.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// What the process exits with.

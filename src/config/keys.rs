@@ -133,7 +133,7 @@ section! {
         /// Seconds between two checkpoints; 0 leaves only the one at the end [default: 60]
         #[arg(long, value_name = "SECS")]
         save_model_secs: Seconds,
-        /// Seconds between two summaries for TensorBoard; 0 for none [default: 60]
+        /// Seconds between two summaries for TensorBoard; accepted, but none are written yet [default: 60]
         #[arg(long, value_name = "SECS")]
         save_summaries_secs: Seconds,
         /// Initial values of the variables, instead of random ones [default: none]
@@ -146,8 +146,8 @@ section! {
     /// `[cluster]`, how the variables are laid over it.
     #[command(next_help_heading = "Cluster")]
     PlacementKeys {
-        /// Whole variables by turns, as replica_device_setter, or an equal share of every
-        /// variable to each ps [default: round-robin]
+        /// Whole variables by turns, as replica_device_setter, or an equal share of all
+        /// elements to each ps [default: round-robin]
         #[arg(long, value_name = "HOW")]
         placement: Placement,
     }
