@@ -1,9 +1,23 @@
-//! The simulator host: Unisono's own nodes on madsim's executor and virtual time.
+//! The simulator host: Unisono's own nodes on madsim's executor, in a time and on a network of
+//! our own making.
 //!
-//! Nothing of the protocol or the arithmetic is written again here.
+//! Nothing of the protocol or the arithmetic is written again here. madsim runs the futures, kills
+//! them, and picks in a seeded order among those that are ready; the clock, the links and what is
+//! slow are events of a [`Universe`], so that a moment is exact to the nanosecond.
 
 #[cfg(not(madsim))]
 compile_error!(
     "unisono-sim needs `--cfg madsim`, which `.cargo/config.toml` passes; an environment RUSTFLAGS \
      replaces that file's flags, so unset it or add `--cfg madsim` to it"
 );
+
+mod agenda;
+pub mod cluster;
+pub mod host;
+mod life;
+mod links;
+mod universe;
+
+pub use cluster::{Cluster, Ended};
+pub use links::LinkModel;
+pub use universe::Universe;

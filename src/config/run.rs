@@ -130,6 +130,14 @@ impl ClusterSpec {
     }
 }
 
+impl Default for RunConfig {
+    /// What `unisono local` runs without any flag.
+    fn default() -> Self {
+        let size = ClusterSize::resolve(&SizeKeys::default(), &HostKeys::default());
+        Self::resolve(RunKeys::default(), size).expect("the defaults do not contradict each other")
+    }
+}
+
 impl RunConfig {
     /// The run of these keys, the defaults filled in.
     ///
