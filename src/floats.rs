@@ -49,6 +49,44 @@ impl Floats {
     }
 }
 
+/// Buffers that are written again once nobody holds them any more.
+///
+/// A version or a gradient is megabytes: getting fresh memory for each from the system costs more
+/// than filling it.
+#[derive(Debug)]
+pub struct Pool {
+    lent: Vec<Floats>,
+    max_lent: usize,
+}
+
+impl Pool {
+    /// A pool that remembers at most `max_lent` buffers; any more are left to who holds them.
+    #[must_use]
+    pub const fn new(max_lent: usize) -> Self {
+        Self { lent: Vec::new(), max_lent }
+    }
+
+    /// A buffer of `len` values, of which each may be anything.
+    #[must_use]
+    pub fn take(&mut self, len: usize) -> Vec<f32> {
+        let is_free = |floats: &Floats| floats.len() == len && floats.is_unshared();
+        let free = self.lent.iter().position(is_free).map(|free| self.lent.swap_remove(free));
+        free.and_then(Floats::reclaim).unwrap_or_else(|| vec![0.0; len])
+    }
+
+    /// Gives a buffer out, to come back when nobody holds it.
+    #[must_use]
+    pub fn lend(&mut self, values: Vec<f32>) -> Floats {
+        let floats = Floats::from(values);
+        self.lent.push(floats.clone());
+        if self.lent.len() > self.max_lent {
+            // A length that is asked for no more must not keep its place for ever.
+            self.lent.remove(0);
+        }
+        floats
+    }
+}
+
 #[cfg(target_endian = "big")]
 compile_error!(
     "tensors travel as little-endian bytes in place; a big-endian host is not supported"
@@ -91,6 +129,29 @@ mod tests {
     fn equality_is_of_bits() {
         assert_ne!(Floats::from(vec![0.0]), Floats::from(vec![-0.0]));
         assert_eq!(Floats::from(vec![f32::NAN]), Floats::from(vec![f32::NAN]));
+    }
+
+    #[test]
+    fn a_pool_writes_a_buffer_again_only_when_nobody_holds_it() {
+        let mut pool = Pool::new(2);
+        let values = pool.take(3);
+        let place = values.as_ptr();
+        let floats = pool.lend(values);
+        let held = floats.clone();
+        drop(floats);
+        let other = pool.take(3);
+        assert_ne!(other.as_ptr(), place);
+        drop(held);
+        assert_eq!(pool.take(2).len(), 2, "only of the same length");
+        let again = pool.take(3);
+        assert_eq!(again.as_ptr(), place);
+    }
+
+    #[test]
+    fn a_pool_remembers_no_more_than_it_may() {
+        let mut pool = Pool::new(2);
+        let lent: Vec<_> = (1..5).map(|len| pool.lend(vec![0.0; len])).collect();
+        assert_eq!((lent.len(), pool.lent.len()), (4, 2));
     }
 
     #[test]

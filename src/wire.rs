@@ -167,10 +167,10 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
     let tensors = head
         .tensor_lengths()
         .map(|n_values| {
-            let mut values = vec![0.0; n_values];
+            let mut values = vec![0.0_f32; n_values];
             let bytes = rest.split_off(..n_values * 4).expect("the sum of the lengths was checked");
             bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
-            values
+            Floats::from(values)
         })
         .collect();
     head.finish(tensors)
@@ -264,8 +264,7 @@ impl Head {
     ///
     /// # Errors
     /// If a tensor is damaged, or the message cannot have so many.
-    pub fn finish(mut self, tensors: Vec<Vec<f32>>) -> Result<Message, WireError> {
-        let tensors: Vec<_> = tensors.into_iter().map(Floats::from).collect();
+    pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
         for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
             if tensor.checksum() != entry.crc {
                 return Err(WireError::DamagedTensor(index));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use unisono::config::{Placement, RunConfig, Sync, TrainConfig};
 use unisono::data::Dataset;
+use unisono::floats::Pool;
 use unisono::model::SimdLevel;
 use unisono::protocol::{
     ClusterConfig, Done, Job, Limits, Outcome, Restored, Snapshot, StorageEvent, UpdateRecord,
@@ -72,10 +73,13 @@ fn run(plan: &Plan, n_ps: u32, seed: u64) -> Ended<Memory> {
     let rule = plan.rule.clone();
     let work = move |_: TaskId| {
         let (gradients, rule) = (Arc::clone(&gradients), rule.clone());
+        let mut pool = Pool::new(4);
         let work = move |job: Job| match job {
-            Job::Update { generation, step, state, gradients } => {
-                Done::Update { generation, step, state: rule.update(step, &state, &gradients) }
-            }
+            Job::Update { generation, step, state, gradients } => Done::Update {
+                generation,
+                step,
+                state: rule.update(&mut pool, step, &state, &gradients),
+            },
             job @ Job::Gradient { .. } => {
                 gradients.lock().unwrap_or_else(PoisonError::into_inner).work(job)
             }

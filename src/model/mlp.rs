@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use crate::config::{Placement, TrainConfig};
     use crate::data::Examples;
-    use crate::floats::Floats;
+    use crate::floats::{Floats, Pool};
     use crate::ids::{Slot, Step};
     use crate::model::elementary::{exp, ln};
     use crate::model::layout::Layout;
@@ -301,7 +301,8 @@ mod tests {
                     regularized: layout.regularized(ps),
                 };
                 let step = Step(step as u64);
-                let next = rule.update(step, &state, &[of_shard(0), of_shard(1)]);
+                let next =
+                    rule.update(&mut Pool::new(0), step, &state, &[of_shard(0), of_shard(1)]);
                 (shards[ps], auxiliary[ps]) = (next.parameters, next.auxiliary);
             }
         }

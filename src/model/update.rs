@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::config::{Optimizer, TrainConfig};
-use crate::floats::Floats;
+use crate::floats::{Floats, Pool};
 use crate::ids::{Slot, Step};
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::mean::{CHUNK, Mean};
@@ -70,7 +70,7 @@ impl UpdateRule {
         buffer_names(self.optimizer).iter().map(|_| zeros()).chain(average).collect()
     }
 
-    /// Update `step` of a shard: its state at version step + 1.
+    /// Update `step` of a shard: its state at version step + 1, in buffers of the pool.
     ///
     /// # Panics
     /// If there are not `replicas_to_aggregate` gradients, strictly ascending by slot, or a buffer
@@ -78,6 +78,7 @@ impl UpdateRule {
     #[must_use]
     pub fn update(
         &self,
+        pool: &mut Pool,
         step: Step,
         state: &ShardState,
         gradients: &[(Slot, Floats)],
@@ -92,11 +93,11 @@ impl UpdateRule {
             runs: runs(state),
             state,
             scratch: Scratch::default(),
-            next: buffers.map(|buffer| Vec::with_capacity(buffer.len())).collect(),
+            next: buffers.map(|buffer| emptied(pool.take(buffer.len()))).collect(),
         };
         let mut next = self.level.run(kernel);
-        let parameters = next.pop().map(Floats::from).expect("the parameters come last");
-        let auxiliary = next.into_iter().map(Floats::from).collect();
+        let parameters = pool.lend(next.pop().expect("the parameters come last"));
+        let auxiliary = next.into_iter().map(|buffer| pool.lend(buffer)).collect();
         ShardState { parameters, auxiliary, regularized: state.regularized.clone() }
     }
 
@@ -117,6 +118,11 @@ impl UpdateRule {
 fn one_minus_decay(decay: f64, step: Step) -> f32 {
     let n = step.next().0 as f64;
     (1.0 - decay.min((1.0 + n) / (10.0 + n))) as f32
+}
+
+fn emptied(mut buffer: Vec<f32>) -> Vec<f32> {
+    buffer.clear();
+    buffer
 }
 
 /// Consecutive elements of a shard of which all or none are regularized.
@@ -296,7 +302,7 @@ mod tests {
             for (ps, state) in states.iter_mut().enumerate() {
                 let gradients: Vec<_> =
                     gradients.iter().map(|(slot, shards)| (*slot, shards[ps].clone())).collect();
-                *state = rule.update(Step(step), state, &gradients);
+                *state = rule.update(&mut Pool::new(0), Step(step), state, &gradients);
             }
         }
         let gathered = |buffer: &dyn Fn(&ShardState) -> Floats| {
@@ -387,7 +393,7 @@ mod tests {
     fn an_empty_shard_stays_empty() {
         let rule = UpdateRule::new(&TrainConfig::default(), 1, SimdLevel::detect());
         let gradients = [(Slot(0), Floats::default())];
-        let next = rule.update(Step(0), &ShardState::default(), &gradients);
+        let next = rule.update(&mut Pool::new(0), Step(0), &ShardState::default(), &gradients);
         assert_eq!(next, ShardState::default());
     }
 }

@@ -8,12 +8,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
 use super::connector::describe;
+use crate::floats::Pool;
 use crate::protocol::Message;
 use crate::wire::{HEADER_BYTES, Header, Limits, MAGIC, WireError, check_magic};
 
 /// How much is read at once where no tensor is expected. Most frames without tensors fit; of a
 /// tensor that follows, so much at most is copied once more.
 const BUFFER_BYTES: usize = 4 << 10;
+
+/// Tensors of a link that are in use at a time: those of the step at hand and of the one before.
+const MAX_LENT: usize = 4;
 
 /// How often a long frame's arrival is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,11 +44,19 @@ pub(super) struct Reader<R> {
     start: usize,
     end: usize,
     last_progress: Instant,
+    pool: Pool,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, last_progress: now() }
+        Self {
+            source,
+            buffer: vec![0; BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            last_progress: now(),
+            pool: Pool::new(MAX_LENT),
+        }
     }
 
     /// Waits for the next frame; calls `progress` once a second while a long one comes in.
@@ -69,9 +81,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
         let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
         for n_values in head.tensor_lengths() {
-            let mut values = vec![0.0_f32; n_values];
+            let mut values = self.pool.take(n_values);
             self.fill(bytemuck::cast_slice_mut(&mut values), &mut progress).await?;
-            tensors.push(values);
+            tensors.push(self.pool.lend(values));
         }
         Ok(head.finish(tensors)?)
     }

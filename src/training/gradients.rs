@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::plan::Plan;
 use crate::data::{Batches, Dataset};
-use crate::floats::Floats;
+use crate::floats::{Floats, Pool};
 use crate::ids::{Slot, Step};
 use crate::model::{Batch, Gradient, Layout, Model, Parameters};
 use crate::protocol::{Done, Job};
 
 /// Gradients that a worker may have handed out and not got back: those of the step before are
 /// held until the next versions have come.
-const MAX_SPARE: usize = 4;
+const MAX_LENT: usize = 4;
 
 /// Computes gradients of a run.
 pub struct Gradients {
@@ -22,8 +22,8 @@ pub struct Gradients {
     model: Box<dyn Model>,
     drawn: Vec<u32>,
     rows: Vec<usize>,
-    /// Buffers that were handed out; those that nobody holds any more are written again.
-    spare: Vec<Vec<Floats>>,
+    /// One for each shard, so that buffers of one length are not asked for another.
+    pools: Vec<Pool>,
 }
 
 impl Gradients {
@@ -43,7 +43,7 @@ impl Gradients {
             model,
             drawn: Vec::new(),
             rows: Vec::new(),
-            spare: Vec::new(),
+            pools: (0..plan.layout.n_ps()).map(|_| Pool::new(MAX_LENT)).collect(),
         }
     }
 
@@ -52,28 +52,17 @@ impl Gradients {
         self.batches.rows_into(slot, step, &mut self.drawn);
         self.rows.clear();
         self.rows.extend(self.drawn.iter().map(|&row| row as usize));
-        let mut buffers = self.buffers();
+        let lens = (0..).map(|ps| self.layout.shard_len(ps));
+        let mut buffers: Vec<_> =
+            self.pools.iter_mut().zip(lens).map(|(pool, len)| pool.take(len)).collect();
         let batch = Batch { examples: &self.data.train, rows: &self.rows };
         let loss = self.model.gradient(
             batch,
             Parameters::new(&self.layout, parameters),
             Gradient::new(&self.layout, &mut buffers),
         );
-        let gradient: Vec<Floats> = buffers.into_iter().map(Floats::from).collect();
-        if self.spare.len() < MAX_SPARE {
-            self.spare.push(gradient.clone());
-        }
-        (loss, gradient)
-    }
-
-    /// Buffers to write in: the oldest that were handed out and came back, or else new ones.
-    fn buffers(&mut self) -> Vec<Vec<f32>> {
-        let is_free = |gradient: &Vec<Floats>| gradient.iter().all(Floats::is_unshared);
-        let Some(free) = self.spare.iter().position(is_free) else {
-            return vec![Vec::new(); self.layout.n_ps()];
-        };
-        let gradient = self.spare.remove(free);
-        gradient.into_iter().map(|shard| shard.reclaim().unwrap_or_default()).collect()
+        let lend = |(pool, buffer): (&mut Pool, _)| pool.lend(buffer);
+        (loss, self.pools.iter_mut().zip(buffers).map(lend).collect())
     }
 
     /// Does a worker's jobs.

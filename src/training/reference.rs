@@ -1,6 +1,6 @@
 //! The oracle: a run in one plain loop, with no protocol, no shards' agreement, no messages.
 
-use crate::floats::Floats;
+use crate::floats::{Floats, Pool};
 use crate::ids::{Slot, Step};
 use crate::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 use crate::training::{Gradients, Plan};
@@ -11,6 +11,7 @@ pub struct Reference {
     plan: Plan,
     gradients: Gradients,
     snapshot: Snapshot,
+    pool: Pool,
 }
 
 impl Reference {
@@ -18,7 +19,10 @@ impl Reference {
     #[must_use]
     pub fn new(plan: Plan, snapshot: Snapshot) -> Self {
         let gradients = Gradients::new(&plan);
-        Self { plan, gradients, snapshot }
+        // Two versions of every buffer of every shard.
+        let pool =
+            Pool::new(2 * snapshot.shards.iter().map(|s| 1 + s.auxiliary.len()).sum::<usize>());
+        Self { plan, gradients, snapshot, pool }
     }
 
     /// Where the run is.
@@ -58,10 +62,11 @@ impl Reference {
             losses.push((slot, loss));
             gradients.push((slot, gradient));
         }
+        let (rule, pool) = (&self.plan.rule, &mut self.pool);
         let shard = |(ps, state): (usize, &ShardState)| {
             let of_shard: Vec<(Slot, Floats)> =
                 gradients.iter().map(|(slot, gradient)| (*slot, gradient[ps].clone())).collect();
-            self.plan.rule.update(step, state, &of_shard)
+            rule.update(pool, step, state, &of_shard)
         };
         let shards = shards.iter().enumerate().map(shard).collect();
         self.snapshot = Snapshot { generation, step: step.next(), shards };
