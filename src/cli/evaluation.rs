@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 
 use super::output::{PercentG, Screen};
-use crate::checkpoint::{Checkpoint, RealDisk, Tensor, newest_valid};
+use crate::checkpoint::{Checkpoint, RealDisk, newest_valid};
 use crate::config::Placement;
 use crate::data::{Dataset, Examples};
+use crate::floats::Floats;
 use crate::ids::Step;
 use crate::model::update::MOVING_AVERAGE;
 use crate::model::{Layout, Mlp, Model as _, Parameters, SimdLevel, accuracy};
@@ -75,7 +76,7 @@ pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
 struct Network {
     model: Mlp,
     layout: Layout,
-    values: Vec<Vec<f32>>,
+    shards: Vec<Floats>,
     averaged: bool,
 }
 
@@ -97,20 +98,19 @@ impl Network {
             model.variables().iter().all(|v| checkpoint.tensors.contains_key(&average(&v.name)));
         let mut values = Vec::new();
         for variable in model.variables() {
-            let name = if averaged { average(&variable.name) } else { variable.name };
-            let tensor = checkpoint.tensors.get(&name).map(Tensor::values);
-            values.push(tensor.with_context(|| format!("it has no tensor {name}"))?.to_vec());
+            let name = if averaged { average(&variable.name) } else { variable.name.clone() };
+            let tensor = checkpoint.tensors.get(&name);
+            let tensor = tensor.with_context(|| format!("it has no tensor {name}"))?;
+            ensure!(tensor.shape() == variable.shape, "{name} has another shape");
+            values.push(variable.array(tensor.values().to_vec()));
         }
         let layout = Layout::new(model.variables(), 1, Placement::Even);
-        for (variable, values) in layout.variables().iter().zip(&values) {
-            ensure!(values.len() == variable.n_elements(), "{} has another shape", variable.name);
-        }
-        Ok(Self { model, layout, values, averaged })
+        let shards = layout.split(&values);
+        Ok(Self { model, layout, shards, averaged })
     }
 
     fn accuracy(&mut self, examples: &Examples) -> f64 {
-        let shards = self.layout.split(&self.values);
-        accuracy(&mut self.model, Parameters::new(&self.layout, &shards), examples)
+        accuracy(&mut self.model, Parameters::new(&self.layout, &self.shards), examples)
     }
 }
 

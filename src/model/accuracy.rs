@@ -38,6 +38,7 @@ mod tests {
     use crate::model::layout::Layout;
     use crate::model::mlp::Mlp;
     use crate::model::simd::SimdLevel;
+    use crate::model::testing::split;
 
     #[test]
     fn of_equal_logits_the_first_wins_and_nan_loses() {
@@ -57,7 +58,7 @@ mod tests {
         let mut model = Mlp::new(&[3, 3], 0.0, SimdLevel::detect());
         let layout = Layout::new(model.variables(), 1, Placement::Even);
         let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-        let shards = layout.split(&[identity, vec![0.0; 3]]);
+        let shards = split(&layout, &[identity, vec![0.0; 3]]);
         assert_eq!(accuracy(&mut model, Parameters::new(&layout, &shards), &examples), 0.9);
     }
 }

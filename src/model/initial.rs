@@ -1,5 +1,7 @@
 //! Initial values: a function of the seed and the variable's number alone.
 
+use ndarray::ArrayD;
+
 use crate::model::elementary::ln;
 use crate::model::layout::Variable;
 use crate::random::{Purpose, Stream};
@@ -12,14 +14,15 @@ const TRUNCATION: f64 = 2.0;
 /// The initial values of variables, in creation order: those of two dimensions or more are
 /// truncated normal with standard deviation 0.1, the others 0.
 #[must_use]
-pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<Vec<f32>> {
+pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
     let values = |(i, variable): (usize, &Variable)| {
         let n_elements = variable.n_elements();
         if variable.shape.len() < 2 {
-            return vec![0.0; n_elements];
+            return variable.array(vec![0.0; n_elements]);
         }
         let mut normal = Normal::new(Stream::new(seed, Purpose::InitialValues, i as u64, 0));
-        (0..n_elements).map(|_| (normal.truncated() * STANDARD_DEVIATION) as f32).collect()
+        let mut value = || (normal.truncated() * STANDARD_DEVIATION) as f32;
+        variable.array((0..n_elements).map(|_| value()).collect())
     };
     variables.iter().enumerate().map(values).collect()
 }
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn the_first_values_are_these() {
         let values = initial_values(&variables(), 1);
-        let first: Vec<_> = values[0][..6].iter().map(|w| w.to_bits()).collect();
+        let first: Vec<_> = values[0].iter().take(6).map(|w| w.to_bits()).collect();
         insta::assert_snapshot!(format!("{first:08x?}"), @"[bd52167c, 3d82f53e, bc36f3aa, bd5f175f, 3d4ed55a, 3d9b020b]");
     }
 }

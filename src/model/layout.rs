@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use ndarray::ArrayD;
+
 use crate::config::Placement;
 use crate::floats::Floats;
 
@@ -21,6 +23,18 @@ impl Variable {
     #[must_use]
     pub fn n_elements(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// An array of its shape.
+    ///
+    /// # Panics
+    /// If there are not as many values as it has elements.
+    #[must_use]
+    pub fn array(&self, values: Vec<f32>) -> ArrayD<f32> {
+        let n_values = values.len();
+        ArrayD::from_shape_vec(self.shape.clone(), values).unwrap_or_else(|_| {
+            panic!("{} has {} elements, not {n_values}", self.name, self.n_elements())
+        })
     }
 
     /// The size of its last dimension: elements a row.
@@ -124,14 +138,17 @@ impl Layout {
     /// Splits the values of all variables, in creation order, into shards.
     ///
     /// # Panics
-    /// If there are not as many values as the variables have elements.
+    /// If they are not of the variables' shapes.
     #[must_use]
-    pub fn split(&self, variables: &[Vec<f32>]) -> Vec<Floats> {
+    pub fn split(&self, variables: &[ArrayD<f32>]) -> Vec<Floats> {
         assert_eq!(variables.len(), self.variables.len(), "number of variables");
         for (variable, values) in self.variables.iter().zip(variables) {
-            assert_eq!(values.len(), variable.n_elements(), "elements of {}", variable.name);
+            assert_eq!(values.shape(), variable.shape, "shape of {}", variable.name);
         }
-        let values = |piece: &Piece| &variables[piece.variable][piece.start..][..piece.len];
+        let flat: Vec<_> = variables.iter().map(|values| values.as_standard_layout()).collect();
+        let flat: Vec<&[f32]> =
+            flat.iter().map(|values| values.as_slice().expect("in standard layout")).collect();
+        let values = |piece: &Piece| &flat[piece.variable][piece.start..][..piece.len];
         let shard =
             |pieces: &Vec<Piece>| pieces.iter().flat_map(values).copied().collect::<Vec<_>>();
         self.pieces.iter().map(|pieces| shard(pieces).into()).collect()
@@ -142,15 +159,16 @@ impl Layout {
     /// # Panics
     /// If the shards are not of this layout.
     #[must_use]
-    pub fn gather(&self, shards: &[Floats]) -> Vec<Vec<f32>> {
+    pub fn gather(&self, shards: &[Floats]) -> Vec<ArrayD<f32>> {
         self.assert_shards(shards.iter().map(|shard| shard.len()));
         (0..self.variables.len()).map(|variable| self.read(variable, shards)).collect()
     }
 
     /// The values of one variable.
-    pub(crate) fn read(&self, variable: usize, shards: &[Floats]) -> Vec<f32> {
+    pub(crate) fn read(&self, variable: usize, shards: &[Floats]) -> ArrayD<f32> {
         let blocks = self.row_blocks[variable].iter();
-        blocks.flat_map(|block| &shards[block.ps][block.range.clone()]).copied().collect()
+        let values = blocks.flat_map(|block| &shards[block.ps][block.range.clone()]).copied();
+        self.variables[variable].array(values.collect())
     }
 
     /// Puts the values of one variable into their places.
@@ -247,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::testing::{gather, split};
 
     fn variable(name: &str, shape: &[usize]) -> Variable {
         Variable { name: name.into(), shape: shape.into(), regularized: shape.len() > 1 }
@@ -282,9 +301,10 @@ mod tests {
     #[test]
     fn more_ps_than_elements_leave_some_empty() {
         let layout = Layout::new(vec![variable("w", &[3])], 5, Placement::Even);
-        let shards = layout.split(&[vec![1.0, 2.0, 3.0]]);
+        let values = layout.variables()[0].array(vec![1.0, 2.0, 3.0]);
+        let shards = layout.split(std::slice::from_ref(&values));
         assert_eq!(shards.iter().map(|shard| shard.len()).collect::<Vec<_>>(), [1, 1, 1, 0, 0]);
-        assert_eq!(layout.gather(&shards), [[1.0, 2.0, 3.0]]);
+        assert_eq!(layout.gather(&shards), [values]);
     }
 
     #[test]
@@ -314,8 +334,8 @@ mod tests {
                 .map(|v| (0..v.n_elements()).map(|_| { next += 1.0; next }).collect())
                 .collect();
             let layout = Layout::new(variables, n_ps, placement);
-            let shards = layout.split(&values);
-            prop_assert_eq!(&layout.gather(&shards), &values);
+            let shards = split(&layout, &values);
+            prop_assert_eq!(&gather(&layout, &shards), &values);
             let mut all: Vec<f32> = shards.iter().flat_map(|shard| shard.to_vec()).collect();
             all.sort_by(f32::total_cmp);
             prop_assert_eq!(all, values.concat());

@@ -121,6 +121,7 @@ mod tests {
     use crate::ids::{Slot, Step};
     use crate::model::elementary::{exp, ln};
     use crate::model::layout::Layout;
+    use crate::model::testing::{flat, gather, split};
     use crate::model::update::UpdateRule;
     use crate::protocol::ShardState;
     use crate::random::{Purpose, Stream};
@@ -145,13 +146,13 @@ mod tests {
         variables: &[Vec<f32>],
         batch: Batch<'_>,
     ) -> (f32, Vec<Vec<f32>>) {
-        let shards = layout.split(variables);
+        let shards = split(layout, variables);
         // What a buffer held before must not matter.
         let mut gradient: Vec<_> = shards.iter().map(|shard| vec![f32::NAN; shard.len()]).collect();
         let parameters = Parameters::new(layout, &shards);
         let loss = model.gradient(batch, parameters, Gradient::new(layout, &mut gradient));
         let gradient: Vec<_> = gradient.into_iter().map(Floats::from).collect();
-        (loss, layout.gather(&gradient))
+        (loss, gather(layout, &gradient))
     }
 
     /// Loss and gradient of the cross-entropy, by the book, in f64.
@@ -212,7 +213,7 @@ mod tests {
 
     /// Initial values whose biases are not all zero.
     fn variables(model: &Mlp) -> Vec<Vec<f32>> {
-        let mut variables = model.initial_values(2);
+        let mut variables: Vec<_> = model.initial_values(2).iter().map(flat).collect();
         for (i, bias) in variables.iter_mut().skip(1).step_by(2).flatten().enumerate() {
             *bias = 0.05 * ((i % 5) as f32 - 2.0);
         }
@@ -306,7 +307,7 @@ mod tests {
                 (shards[ps], auxiliary[ps]) = (next.parameters, next.auxiliary);
             }
         }
-        let all = [losses].into_iter().chain(layout.gather(&shards)).collect::<Vec<_>>().concat();
+        let all = [losses].into_iter().chain(gather(&layout, &shards)).collect::<Vec<_>>().concat();
         assert!(all.iter().all(|x| x.is_finite()));
         Floats::from(all).checksum()
     }

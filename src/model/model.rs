@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use ndarray::{ArrayD, ArrayViewD};
+
 use crate::data::Examples;
 use crate::floats::Floats;
 use crate::model::initial;
@@ -35,9 +37,9 @@ impl<'a> Parameters<'a> {
         Self { layout, shards }
     }
 
-    /// The values of variable number `variable`, row-major.
+    /// The values of variable number `variable`.
     #[must_use]
-    pub fn read(&self, variable: usize) -> Vec<f32> {
+    pub fn read(&self, variable: usize) -> ArrayD<f32> {
         self.layout.read(variable, self.shards)
     }
 }
@@ -68,11 +70,19 @@ impl<'a> Gradient<'a> {
         Self { layout, shards }
     }
 
-    /// Sets the gradient of variable number `variable`, row-major.
+    /// Sets the gradient of variable number `variable`.
     ///
     /// # Panics
-    /// If there are not as many values as the variable has elements.
-    pub fn write(&mut self, variable: usize, values: &[f32]) {
+    /// If it is not of the variable's shape.
+    pub fn write(&mut self, variable: usize, values: ArrayViewD<'_, f32>) {
+        let shape = &self.layout.variables()[variable].shape;
+        assert_eq!(values.shape(), shape, "shape of a gradient");
+        let values = values.as_standard_layout();
+        self.write_flat(variable, values.as_slice().expect("in standard layout"));
+    }
+
+    /// As [`Self::write`], of the elements row-major.
+    pub(crate) fn write_flat(&mut self, variable: usize, values: &[f32]) {
         self.layout.write(variable, values, self.shards);
     }
 }
@@ -94,7 +104,7 @@ pub trait Model: Send {
     /// The values to begin with, by variable: a function of the seed alone.
     ///
     /// Unless overridden, [`initial::initial_values`]: matrices normal, anything else 0.
-    fn initial_values(&self, seed: u64) -> Vec<Vec<f32>> {
+    fn initial_values(&self, seed: u64) -> Vec<ArrayD<f32>> {
         initial::initial_values(&self.variables(), seed)
     }
 

@@ -1,5 +1,9 @@
 //! What the kernels' tests share.
 
+use ndarray::ArrayD;
+
+use crate::floats::Floats;
+use crate::model::layout::Layout;
 use proptest::prelude::*;
 
 use crate::model::matrix::Matrix;
@@ -37,4 +41,21 @@ pub(crate) fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
         let (g, w) = (got.to_bits(), want.to_bits());
         assert_eq!(g, w, "{what}: element {i} is {got:e}, want {want:e}");
     }
+}
+
+/// Splits variables that are given as plain values, row-major.
+pub(crate) fn split(layout: &Layout, values: &[Vec<f32>]) -> Vec<Floats> {
+    let arrays = layout.variables().iter().zip(values);
+    layout
+        .split(&arrays.map(|(variable, values)| variable.array(values.clone())).collect::<Vec<_>>())
+}
+
+/// The plain values of all variables, row-major.
+pub(crate) fn gather(layout: &Layout, shards: &[Floats]) -> Vec<Vec<f32>> {
+    layout.gather(shards).iter().map(flat).collect()
+}
+
+/// The plain values of an array, row-major.
+pub(crate) fn flat(array: &ArrayD<f32>) -> Vec<f32> {
+    array.iter().copied().collect()
 }

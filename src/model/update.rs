@@ -248,6 +248,7 @@ mod tests {
     use super::*;
     use crate::config::Placement;
     use crate::model::layout::{Layout, Variable};
+    use crate::model::testing::{gather, split};
 
     fn layout(n_ps: usize, placement: Placement) -> Layout {
         let variable = |name: &str, shape: &[usize], regularized| Variable {
@@ -287,8 +288,7 @@ mod tests {
     /// Three updates of R = 3 out of 5 slots; the parameters and buffers, each gathered.
     fn run(config: &TrainConfig, layout: &Layout, level: SimdLevel) -> Vec<Vec<Vec<f32>>> {
         let rule = UpdateRule::new(config, 3, level);
-        let mut states: Vec<_> = layout
-            .split(&variables(1))
+        let mut states: Vec<_> = split(layout, &variables(1))
             .into_iter()
             .enumerate()
             .map(|(ps, parameters)| ShardState {
@@ -298,7 +298,7 @@ mod tests {
             })
             .collect();
         for step in 0..3 {
-            let gradients = [0, 1, 4].map(|slot| (Slot(slot), layout.split(&variables(7 * slot))));
+            let gradients = [0, 1, 4].map(|slot| (Slot(slot), split(layout, &variables(7 * slot))));
             for (ps, state) in states.iter_mut().enumerate() {
                 let gradients: Vec<_> =
                     gradients.iter().map(|(slot, shards)| (*slot, shards[ps].clone())).collect();
@@ -306,7 +306,7 @@ mod tests {
             }
         }
         let gathered = |buffer: &dyn Fn(&ShardState) -> Floats| {
-            layout.gather(&states.iter().map(buffer).collect::<Vec<_>>())
+            gather(layout, &states.iter().map(buffer).collect::<Vec<_>>())
         };
         let auxiliary = (0..rule.auxiliary_names().len())
             .map(|i| gathered(&|state: &ShardState| state.auxiliary[i].clone()));

@@ -151,7 +151,7 @@ impl Workspace {
             self.weight_gradient(lanes, i, n_rows, gradient);
             let sums = &mut self.row[..self.layers[i].bias.len()];
             column_sums(&self.layers[i].deltas, n_rows, sums);
-            gradient.write(2 * i + 1, sums);
+            gradient.write_flat(2 * i + 1, sums);
         }
         loss
     }

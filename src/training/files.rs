@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use ndarray::ArrayD;
+
 use super::plan::Plan;
 use crate::checkpoint::{
     Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Tensor, read_tensors,
@@ -86,7 +88,7 @@ impl Plan {
     }
 }
 
-fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<Vec<f32>>, InitError> {
+fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, InitError> {
     let tensors = read_tensors(path)?;
     let path = path.display().to_string();
     let variable = |variable: &crate::model::Variable| {
@@ -98,7 +100,7 @@ fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<Vec<f32>>, InitErr
             let (found, expected) = (tensor.shape().to_vec(), variable.shape.clone());
             return Err(InitError::Shape { path, name, found, expected });
         }
-        Ok(tensor.values().to_vec())
+        Ok(variable.array(tensor.values().to_vec()))
     };
     layout.variables().iter().map(variable).collect()
 }
@@ -140,7 +142,8 @@ impl Names {
 
     fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {
         for (variable, values) in self.layout.variables().iter().zip(self.layout.gather(shards)) {
-            let tensor = Tensor::new(variable.shape.clone(), values.into());
+            let tensor =
+                Tensor::new(variable.shape.clone(), values.into_raw_vec_and_offset().0.into());
             tensors.insert(format!("{}{suffix}", variable.name), tensor);
         }
     }
@@ -149,7 +152,8 @@ impl Names {
     fn snapshot(&self, checkpoint: &Checkpoint) -> Snapshot {
         let split = |suffix: &str| {
             let values = |variable: &crate::model::Variable| {
-                checkpoint.tensors[&format!("{}{suffix}", variable.name)].values().to_vec()
+                let tensor = &checkpoint.tensors[&format!("{}{suffix}", variable.name)];
+                variable.array(tensor.values().to_vec())
             };
             self.layout.split(&self.layout.variables().iter().map(values).collect::<Vec<_>>())
         };
