@@ -5,6 +5,8 @@
 #![allow(missing_docs, reason = "a test program")]
 
 mod bits;
+mod ends;
 mod parity;
+mod resume;
 #[path = "../support/mod.rs"]
 mod support;

@@ -74,7 +74,8 @@ pub(crate) fn rows(losses: &str) -> Vec<(u64, u32, f32)> {
     let row = |line: &str| {
         let fields: Vec<_> = line.split(',').collect();
         let [step, slot, loss] = fields[..] else { panic!("{line:?} is not a row") };
-        (step.parse().unwrap(), slot.parse().unwrap(), loss.parse().unwrap())
+        let number = |text: &str| text.parse::<u64>().expect("a whole number");
+        (number(step), number(slot) as u32, loss.parse().expect("a loss"))
     };
     lines.map(row).collect()
 }
