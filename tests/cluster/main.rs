@@ -6,7 +6,10 @@
 
 mod bits;
 mod ends;
+mod eval;
+mod original;
 mod parity;
+mod refusals;
 mod resume;
 #[path = "../support/mod.rs"]
 mod support;
