@@ -17,10 +17,11 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use self::child::ChildCommand;
 use self::supervise::{Limits, View, supervise};
 use super::output::{ProgressLine, ProgressView, Screen};
-use super::{Process, StopRequests};
+use super::{Process, StopRequests, data, task};
 use crate::config::hosts::HostList;
 use crate::config::{ClusterSpec, Host, HostPort, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
+use crate::training::Plan;
 
 /// Where systemd's protocol has the first inherited socket.
 const FIRST_LISTEN_FD: i32 = 3;
@@ -28,8 +29,9 @@ const FIRST_LISTEN_FD: i32 = 3;
 /// Runs the cluster until the training has ended, or was stopped, or a task has failed.
 ///
 /// # Errors
-/// If a task cannot be started.
+/// If the data or the initial values are not usable, or a task cannot be started.
 pub fn run_local(config: &RunConfig, process: &Process) -> anyhow::Result<ExitCode> {
+    preflight(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -44,6 +46,15 @@ pub fn run_local(config: &RunConfig, process: &Process) -> anyhow::Result<ExitCo
         view.progress.finish();
         Ok(ending?.exit_code())
     })
+}
+
+/// Finds here, once, what several tasks would fail of, each with the same words.
+fn preflight(config: &RunConfig) -> anyhow::Result<()> {
+    let plan = Plan::new(config, data::open(config)?, task::simd_level()?)?;
+    if let Some(path) = &config.init_from {
+        plan.initial(Some(path))?;
+    }
+    Ok(())
 }
 
 /// The processes of the cluster, each with a socket of its own that listens already: nobody else

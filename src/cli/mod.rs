@@ -44,7 +44,7 @@ pub struct Process {
 
 /// Marks an error as the user's, not the run's: the program exits with 2.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
+#[error("{}", in_one_line(.0))]
 pub struct UsageError(pub anyhow::Error);
 
 /// The program `unisono`.
@@ -97,10 +97,44 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {
-    screen.err(&format!("error: {error:#}"));
+    screen.err(&format!("error: {}", in_one_line(error)));
     if error.chain().any(|cause| cause.is::<UsageError>()) {
         ExitCode::from(EXIT_USAGE)
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// An error and its causes, as `{:#}`, but for causes that the text before already tells.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write x: {source}; choose another")]
+        struct Told {
+            source: std::io::Error,
+        }
+        let error = anyhow::Error::new(Told { source: std::io::Error::other("full") });
+        assert_eq!(in_one_line(&error), "cannot write x: full; choose another");
+        let error = error.context("ps 0 cannot go on");
+        assert_eq!(in_one_line(&error), "ps 0 cannot go on: cannot write x: full; choose another");
+        assert_eq!(
+            in_one_line(&UsageError(error).into()),
+            "ps 0 cannot go on: cannot write x: full; choose another"
+        );
     }
 }

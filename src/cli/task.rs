@@ -1,11 +1,11 @@
 //! One task of a cluster in this process: a node on the production host, until it halts.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::console::Console;
 use super::stop::{StopReason, StopRequests};
@@ -29,7 +29,26 @@ const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 /// If there is no such level, or this CPU lacks it.
 pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
     let value = std::env::var(SIMD_VARIABLE).ok();
-    SimdLevel::from_env_value(value.as_deref()).context(SIMD_VARIABLE).map_err(super::usage)
+    SimdLevel::from_env_value(value.as_deref()).map_err(|error| super::usage(error.into()))
+}
+
+/// Looks every ps up once, before anything else, so that a name which is misspelt ends the task at
+/// once instead of being called for ever. What becomes of a name later is for the network to see.
+///
+/// # Errors
+/// If a name has no address now.
+pub(super) fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
+    for (index, address) in (0..).zip(cluster.ps()) {
+        let (host, port) = address.to_lookup();
+        if let Err(error) = (host.as_str(), port).to_socket_addrs() {
+            let task = TaskId::ps(index);
+            bail!(
+                "the host name {host} of {task} cannot be resolved: {error}; correct --ps-hosts, \
+                 or start this task again once the name is known"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What a task's node is told of its cluster.

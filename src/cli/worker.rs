@@ -15,6 +15,7 @@ use crate::training::{Gradients, Plan};
 /// # Errors
 /// If it cannot start, or cannot go on.
 pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCode> {
+    task::check_ps_hosts(&config.cluster)?;
     let run = &config.run;
     let level = task::simd_level()?;
     let plan = Plan::new(run, data::open(run)?, level)?;

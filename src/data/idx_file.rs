@@ -15,8 +15,8 @@ use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 pub enum FileError {
     /// Neither the plain file nor the compressed one is there.
     #[error(
-        "neither {} nor {} exists; --data-dir is the directory that holds MNIST's four files, \
-         `unisono data fetch` fills it, and without --data-dir the embedded subset is used",
+        "neither {} nor {} exists; --data-dir is the directory that holds MNIST's four files, and \
+         without it the embedded subset is used",
         plain.display(), gzip.display()
     )]
     Missing {
@@ -206,8 +206,7 @@ pub(crate) mod tests {
         assert_eq!(
             error,
             "neither DIR/labels nor DIR/labels.gz exists; --data-dir is the directory that holds \
-             MNIST's four files, `unisono data fetch` fills it, and without --data-dir the \
-             embedded subset is used"
+             MNIST's four files, and without it the embedded subset is used"
         );
     }
 

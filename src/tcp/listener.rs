@@ -26,7 +26,9 @@ pub enum BindError {
     #[error("\"{0}\" is not an address: write HOST:PORT, such as localhost:2222 or [::1]:2222")]
     Malformed(String),
     /// No such host.
-    #[error("the host name {host} cannot be resolved: {error}")]
+    #[error(
+        "the host name {host} cannot be resolved: {error}; check its spelling, or give its address"
+    )]
     Unresolved {
         /// The host.
         host: String,

@@ -19,7 +19,7 @@ use crate::protocol::{Settings, ShardState, Snapshot};
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// It cannot be read.
-    #[error(transparent)]
+    #[error("{0}; give --init-from a safetensors file with all variables of the model")]
     Read(#[from] ReadError),
     /// It lacks a variable.
     #[error("{path} has no tensor {name}; give --init-from a file with all variables of the model")]

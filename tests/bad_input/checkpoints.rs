@@ -1,0 +1,145 @@
+//! A logdir with checkpoints that are damaged, or of another model.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{Bits, Folder, Listing, bits_of};
+
+const SMALL: &str = "--hidden 16 --batch-size 20 --progress none";
+
+/// A run of 5, then 10, then 15 steps, with a checkpoint of each.
+fn folder_with_three() -> Folder {
+    let folder = Folder::new();
+    for steps in [5, 10, 15] {
+        folder.run(&format!("reference {SMALL} --training-steps {steps}")).expect_code(0);
+    }
+    folder
+}
+
+fn checkpoint(folder: &Folder, step: u64) -> PathBuf {
+    folder.logdir().join(format!("model.ckpt-{step}.safetensors"))
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    FlippedBit,
+    Cut,
+    Empty,
+    Gone,
+}
+
+fn damage(path: &PathBuf, how: Damage) {
+    let mut bytes = fs::read(path).expect("it is there");
+    let middle = bytes.len() / 2;
+    match how {
+        Damage::FlippedBit => bytes[middle] ^= 0x10,
+        Damage::Cut => bytes.truncate(middle),
+        Damage::Empty => bytes.clear(),
+        Damage::Gone => return fs::remove_file(path).expect("it is there"),
+    }
+    fs::write(path, bytes).expect("it can be written");
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_told_and_the_one_before_serves_to_the_same_bits() {
+    let expected = bits_of(&format!("reference {SMALL} --training-steps 20"));
+    for (command, how) in [
+        ("local", Damage::FlippedBit),
+        ("reference", Damage::FlippedBit),
+        ("local", Damage::Cut),
+        ("local", Damage::Empty),
+        ("local", Damage::Gone),
+    ] {
+        let folder = folder_with_three();
+        damage(&checkpoint(&folder, 15), how);
+        let ended = folder.run(&format!("{command} {SMALL} --training-steps 20"));
+        ended.expect_code(0);
+        for part in ["model.ckpt-15.safetensors is skipped: ", "model.ckpt-10.safetensors is used"]
+        {
+            assert!(ended.stderr.contains(part), "{how:?}: {}", ended.stderr);
+        }
+        let bits = Bits::read(&folder.logdir());
+        bits.assert_same(&expected, &format!("{command}, {how:?}"));
+    }
+}
+
+#[test]
+fn a_state_file_that_says_nothing_is_told_and_the_checkpoints_serve_by_their_steps() {
+    let expected = bits_of(&format!("reference {SMALL} --training-steps 20"));
+    for text in ["", "model_checkpoint_pa", "model_checkpoint_path: \"/elsewhere/x\"\n"] {
+        let folder = folder_with_three();
+        fs::write(folder.logdir().join("checkpoint"), text).expect("it can be written");
+        let ended = folder.run(&format!("local {SMALL} --training-steps 20"));
+        ended.expect_code(0);
+        for part in ["/checkpoint: ", "Restored from ", "model.ckpt-15.safetensors."] {
+            assert!(ended.stderr.contains(part), "{text:?}: {}", ended.stderr);
+        }
+        Bits::read(&folder.logdir()).assert_same(&expected, text);
+    }
+}
+
+#[test]
+fn with_every_checkpoint_damaged_nothing_is_trained_or_overwritten() {
+    for command in ["local", "reference", "eval"] {
+        let folder = folder_with_three();
+        for (step, how) in [(5, Damage::FlippedBit), (10, Damage::Cut), (15, Damage::Empty)] {
+            damage(&checkpoint(&folder, step), how);
+        }
+        let before = Listing::of(folder.path());
+        let flags = if command == "eval" { "" } else { "--training-steps 20" };
+        let small = if command == "eval" { "" } else { SMALL };
+        let ended = folder.run(&format!("{command} {small} {flags}"));
+        ended.expect_code(1);
+        for part in [
+            "no checkpoint in ",
+            "model.ckpt-5.safetensors: ",
+            "it is corrupt",
+            "model.ckpt-10.safetensors: ",
+            "it is torn",
+            "model.ckpt-15.safetensors: ",
+            "put a good copy back, or choose another --logdir",
+        ] {
+            assert!(ended.stderr.contains(part), "{part:?} is not in: {}", ended.stderr);
+        }
+        before.assert_unchanged(folder.path());
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_refused_with_the_tensor_that_differs() {
+    let folder = folder_with_three();
+    let before = Listing::of(folder.path());
+    for (flags, told) in [
+        ("--hidden 20", ["layer1/biases has shape [16]", "[20]", "choose another --logdir"]),
+        ("--hidden 16,16", ["layer2/biases", "[10]", "[16]"]),
+        ("--hidden 16 --optimizer adam", ["layer1/biases/Adam", "and not in it", "--logdir"]),
+        (
+            "--hidden 16 --moving-average-decay 0.9",
+            ["layer1/biases/ExponentialMovingAverage", "and not in it", "--logdir"],
+        ),
+    ] {
+        for command in ["reference", "local"] {
+            let words = format!("{command} --batch-size 20 --training-steps 20 {flags}");
+            let ended = folder.run(&words);
+            ended.expect_code(1);
+            for part in told.iter().chain(&["model.ckpt-15.safetensors is of another model"]) {
+                assert!(ended.stderr.contains(part), "{part:?} is not in: {}", ended.stderr);
+            }
+            before.assert_unchanged(folder.path());
+        }
+    }
+}
+
+#[test]
+fn a_losses_file_that_is_none_stays() {
+    for command in ["reference", "local"] {
+        let folder = Folder::new();
+        fs::create_dir(folder.logdir()).expect("a folder can be made");
+        fs::write(folder.logdir().join("losses.csv"), "my,own,table\n").expect("it can be written");
+        let before = Listing::of(folder.path());
+        let ended = folder.run(&format!("{command} {SMALL} --training-steps 5"));
+        ended.expect_code(1);
+        assert!(ended.stderr.contains("it is not a losses file"), "{}", ended.stderr);
+        before.assert_unchanged(folder.path());
+    }
+}

@@ -1,0 +1,102 @@
+//! `unisono eval` prints the book's line for the latest checkpoint, and with `--watch` for each.
+
+use crate::support::{Ended, Folder, Process, unisono};
+
+const SMALL: &str = "--hidden 32 --batch-size 20 --progress none";
+
+fn eval(folder: &Folder, words: &str) -> Process {
+    folder.start(&format!("eval {words}"))
+}
+
+/// Validation and test accuracy as the end of a run tells them, and what comes after those.
+fn closing(run: &Ended) -> (String, String, String) {
+    let line = run.stdout.lines().find(|line| line.starts_with("After ")).expect("a closing line");
+    let (_, rest) = line.split_once("validation accuracy = ").expect("an accuracy");
+    let (validation, rest) = rest.split_once(", test accuracy = ").expect("another");
+    let end = rest.find(" with ").unwrap_or(rest.len() - 1);
+    (validation.to_owned(), rest[..end].to_owned(), rest[end..].to_owned())
+}
+
+#[test]
+fn the_latest_checkpoint_is_evaluated_as_the_run_did_at_its_end() {
+    for (words, tail) in [("", "."), ("--moving-average-decay 0.9", " with the moving averages.")] {
+        let folder = Folder::new();
+        let run = folder.run(&format!("reference {SMALL} --training-steps 30 {words}"));
+        let (validation, test, with) = closing(&run);
+        assert_eq!(with, tail);
+        let evaluated = eval(&folder, "").wait();
+        evaluated.expect_code(0);
+        assert_eq!(
+            evaluated.stdout,
+            format!(
+                "After 30 training step(s), validation accuracy = {validation}, test accuracy = \
+                 {test}\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn the_moving_averages_are_not_the_variables() {
+    // So slow an average that it still is where it began, while the variables have moved on.
+    let accuracy = |words: &str| {
+        let folder = Folder::new();
+        let words = format!("{SMALL} --training-steps 200 --learning-rate 0.1 {words}");
+        let (validation, ..) = closing(&folder.run(&format!("reference {words}")));
+        validation.parse::<f64>().expect("a number")
+    };
+    let (plain, averaged) = (accuracy(""), accuracy("--moving-average-decay 0.99"));
+    assert!(plain > 0.6 && averaged != plain, "{plain} and {averaged}");
+}
+
+#[test]
+fn watch_prints_each_new_checkpoint_once_and_ends_with_ctrl_c() {
+    let folder = Folder::new();
+    let mut watch = eval(&folder, "--watch --eval-interval-secs 0.02");
+    watch.wait_for_stdout("No checkpoint file found in ");
+    for steps in [10, 20] {
+        folder.run(&format!("reference {SMALL} --training-steps {steps}")).expect_code(0);
+        watch.wait_for_stdout(&format!("After {steps} training step(s), validation accuracy = "));
+    }
+    watch.signal("INT");
+    let ended = watch.wait();
+    ended.expect_code(130);
+    assert_eq!(ended.stdout.matches("After ").count(), 2, "{}", ended.stdout);
+}
+
+#[test]
+fn without_a_checkpoint_it_says_so_and_fails() {
+    let folder = Folder::new();
+    let ended = eval(&folder, "").wait();
+    ended.expect_code(1);
+    assert!(ended.stdout.starts_with("No checkpoint file found in "), "{}", ended.stdout);
+    assert!(!folder.logdir().exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_the_data_is_told() {
+    let folder = Folder::new();
+    folder.run(&format!("reference {SMALL} --training-steps 2")).expect_code(0);
+
+    let data = crate::support::DataDir {
+        train_images: idx_images(300),
+        train_labels: idx_labels(300),
+        test_images: idx_images(20),
+        test_labels: idx_labels(20),
+    };
+    data.write(&folder.join("data"));
+    let mut command = unisono("eval --validation-size 50");
+    command.arg("--logdir").arg(folder.logdir()).arg("--data-dir").arg(folder.join("data"));
+    Process::start(command).wait().expect_error(1, &["layers of [784, 32, 10]", "4 features"]);
+}
+
+/// Images of 2 by 2 pixels.
+fn idx_images(n: u32) -> Vec<u8> {
+    let header = [0x803_u32, n, 2, 2].map(u32::to_be_bytes).concat();
+    [header, vec![7; n as usize * 4]].concat()
+}
+
+fn idx_labels(n: u32) -> Vec<u8> {
+    let header = [0x801_u32, n].map(u32::to_be_bytes).concat();
+    [header, (0..n).map(|i| (i % 10) as u8).collect()].concat()
+}

@@ -1,0 +1,63 @@
+//! A task whose numbers are not the cluster's is told so and ends; the cluster is not disturbed.
+
+use crate::support::{Bits, DataDir, Folder, HandStarted, Labels, Process, Role, bits_of};
+
+#[test]
+fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
+    let folder = Folder::new();
+    DataDir::new(Labels::Right).write(&folder.join("data"));
+    DataDir::new(Labels::TwoExchanged).write(&folder.join("other"));
+    let data = folder.join("data");
+    let flags = format!(
+        "--hidden 16 --batch-size 20 --training-steps 25 --seed 3 --progress none {} --data-dir {}",
+        DataDir::VALIDATION,
+        data.display()
+    );
+    let cluster = HandStarted::new(2, 2, &flags, folder.logdir());
+    let ps = [0, 1].map(|index| cluster.start(Role::Ps(index)));
+    let mut chief = cluster.command(Role::Worker(0), cluster.ps_hosts(), "");
+    chief.env("UNISONO_LOG", "info");
+    let mut chief = Process::start(chief);
+    // The first worker that comes says which data it is.
+    chief.wait_for_stderr("step 0 is saved");
+    let mut undisturbed: Vec<_> = ps.into_iter().chain([chief]).collect();
+
+    let other_data = format!("--data-dir {}", folder.join("other").display());
+    for (wrong, told) in [
+        ("--batch-size 25", ["batch_size", "20", "25"]),
+        ("--seed 4", ["seed", "3", "4"]),
+        ("--learning-rate 0.02", ["learning_rate", "0.01", "0.02"]),
+        ("--placement even", ["placement", "round-robin", "even"]),
+        ("--replicas-to-aggregate 4", ["replicas_to_aggregate", "2", "4"]),
+        (&other_data, ["training data", "digest", "--data-dir"]),
+    ] {
+        let refused = cluster.start_with(Role::Worker(1), wrong).wait();
+        refused.expect_error(1, &told);
+        assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+    }
+    let permuted: Vec<_> = cluster.ps_hosts().iter().rev().cloned().collect();
+    let refused = Process::start(cluster.command(Role::Worker(1), &permuted, "")).wait();
+    refused.expect_error(1, &["ps 0", "ps 1"]);
+
+    assert!(undisturbed.iter_mut().all(Process::is_running));
+    cluster.start(Role::Worker(1)).wait().expect_code(0);
+    for task in undisturbed {
+        task.wait().expect_code(0);
+    }
+    let expected = bits_of(&format!("reference {flags}"));
+    Bits::read(&folder.logdir()).assert_same(&expected, "with the right worker");
+}
+
+#[test]
+fn a_chief_of_another_run_is_refused_before_it_can_start_one() {
+    let folder = Folder::new();
+    let flags = "--hidden 16 --batch-size 20 --training-steps 25 --progress none";
+    let cluster = HandStarted::new(1, 1, flags, folder.logdir());
+    let ps = cluster.start(Role::Ps(0));
+    let refused = cluster.start_with(Role::Worker(0), "--batch-size 30").wait();
+    refused.expect_error(1, &["batch_size", "20", "30"]);
+    cluster.start(Role::Worker(0)).wait().expect_code(0);
+    ps.wait().expect_code(0);
+    let expected = bits_of(&format!("reference {flags} --workers 1"));
+    Bits::read(&folder.logdir()).assert_same(&expected, "with the right chief");
+}
