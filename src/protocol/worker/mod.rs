@@ -131,17 +131,17 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
         }
-        match &self.work {
+        if let Some(work) = &self.work
+            && self.versions.cut_of(ps.index) == Some(work.cut())
+        {
             // The same life of the ps, and it may lack what was pushed.
-            Some(work) if self.versions.cut_of(ps.index) == Some(work.cut()) => {
-                let n_done = work.done().len();
-                for done in 0..n_done {
-                    self.push(now, done, ps, out);
-                }
-                self.ask_for_next(now, out);
+            for done in 0..work.done().len() {
+                self.push(now, done, ps, out);
             }
-            _ => self.advance(now, out),
+            self.ask_for_next(now, out);
         }
+        // Another shard may be at a newer generation, of which this one was asked in vain.
+        self.advance(now, out);
     }
 
     fn on_message(&mut self, now: Moment, ps: TaskId, message: Message, out: &mut Vec<Effect>) {
@@ -151,6 +151,12 @@ impl Worker {
                 chief,
             ) => {
                 let cut = Cut { generation, step };
+                let n_slots = self.config.sync.slots_per_step();
+                if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
+                    let why = format!("it issued tokens for {tokens:?}, of {n_slots} slots a step");
+                    self.end_session(now, ps, why, out);
+                    return;
+                }
                 if let (Some(chief), TaskId::PS_ZERO) = (chief, ps) {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
@@ -183,10 +189,15 @@ impl Worker {
             }
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
-                if let Some(event) = self.links.drop_peer(now, ps, why, out) {
-                    self.on_peer(now, event, out);
-                }
+                self.end_session(now, ps, why, out);
             }
+        }
+    }
+
+    /// The ps did what no honest task does: the session ends.
+    fn end_session(&mut self, now: Moment, ps: TaskId, why: String, out: &mut Vec<Effect>) {
+        if let Some(event) = self.links.drop_peer(now, ps, why, out) {
+            self.on_peer(now, event, out);
         }
     }
 
