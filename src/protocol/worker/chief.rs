@@ -347,7 +347,11 @@ impl Chief {
             let ask = self.saver.tick(now, at);
             self.ask(now, &ask, links, out);
         }
-        self.saver.write(self.recorded, out);
+        // A checkpoint that is asked for after a restore would be newer than what was restored, and
+        // of another history: its losses would not be beside it.
+        if matches!(self.phase, Phase::Running { .. }) {
+            self.saver.write(self.recorded, out);
+        }
     }
 
     fn ask(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {

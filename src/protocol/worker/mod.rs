@@ -204,17 +204,14 @@ impl Worker {
     /// Starts on a new whole version, or asks the shards that lag for theirs.
     fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
         // Rule 6: whole versions only.
-        match self.versions.whole() {
-            Some((cut, _)) if self.work.as_ref().is_none_or(|work| work.cut() != cut) => {
+        if let Some((cut, _)) = self.versions.whole() {
+            if self.work.as_ref().is_none_or(|work| work.cut() != cut) {
                 self.begin(now, out);
             }
-            Some(_) => {}
-            None => {
-                self.mend(now, out);
-                let target = self.versions.newest().unwrap_or_default();
-                for (ps, cut) in self.versions.to_ask(target) {
-                    self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
-                }
+        } else if !self.mend(now, out) {
+            let target = self.versions.newest().unwrap_or_default();
+            for (ps, cut) in self.versions.to_ask(target) {
+                self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
             }
         }
     }
@@ -222,21 +219,24 @@ impl Worker {
     /// If an earlier life of this worker died while it pushed, some shards are past the step and
     /// others wait for it. This life computes it again, at the older version, which the shards that
     /// are past it still have. (With R < N no shard is past what another lacks.)
-    fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    ///
+    /// While it does, nobody is asked for the newer version: the answer would undo it.
+    fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
         if self.config.has_backup_workers() {
-            return;
+            return false;
         }
         let slots: Vec<_> = self.config.slots_of(self.me).collect();
-        let Some((older, past)) = self.versions.torn(&slots) else { return };
+        let Some((older, past)) = self.versions.torn(&slots) else { return false };
         // What this life pushed itself is on its way, or will be pushed again.
-        if self.cut() == Some(older) {
-            return;
+        if self.cut() == Some(older) || past.is_empty() {
+            return false;
         }
         for ps in past {
             if !self.versions.is_asked(ps) {
                 self.pull(now, TaskId::ps(ps), Want::Exactly(older), out);
             }
         }
+        true
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Effect>) {
