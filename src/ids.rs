@@ -67,10 +67,10 @@ impl fmt::Display for TaskId {
 pub struct Step(pub u64);
 
 impl Step {
-    /// The step after this one.
+    /// The step after this one. No run gets to the last one, but a peer may speak of it.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

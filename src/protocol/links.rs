@@ -164,7 +164,8 @@ impl Links {
                 return self.on_received(now, link, message, state, out);
             }
             NetworkEvent::Progress { link } => {
-                if let Some(session) = self.sessions.get_mut(&link) {
+                // A greeting is short: a stranger that takes its time over it is not waited for.
+                if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.up) {
                     session.last_heard = now;
                 }
             }
@@ -321,13 +322,14 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if let Err(reason) = self.judge(hello) {
+        if let Err(reason) = self.judge(hello, state) {
             let why = format!("{} called, and was turned away: {reason}", hello.from);
             self.turn_away(now, link, why, Some(reason), out);
             return Vec::new();
         }
         let peer = hello.from;
-        if let (None, Some(data)) = (&self.data, &hello.data) {
+        let is_first = self.data.as_ref().is_none_or(|(first, _)| *first == peer);
+        if let (true, Some(data)) = (is_first, &hello.data) {
             self.data = Some((peer, data.clone()));
         }
         self.lives.insert(peer, hello.incarnation);
@@ -345,7 +347,7 @@ impl Links {
     }
 
     /// Whether a caller may come in; if not, why, for the person who started it.
-    fn judge(&self, hello: &Hello) -> Result<(), String> {
+    fn judge(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
         let from = hello.from;
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
@@ -370,6 +372,9 @@ impl Links {
                 from.job
             ));
         }
+        if !self.is_called_by(from) {
+            return Err(format!("no {} of this cluster calls {}", from.job, self.me));
+        }
         if let Some(Difference { key, ours, theirs }) = self.first_difference(&hello.settings) {
             return Err(format!(
                 "{key} is {theirs} at {from} and {ours} at {}: start both with the same value",
@@ -378,6 +383,8 @@ impl Links {
         }
         if let (Some((first, ours)), Some(theirs)) = (&self.data, &hello.data)
             && ours != theirs
+            // Started again with other data, before anything was computed from the first.
+            && (*first != from || state.is_some())
         {
             return Err(format!(
                 "the training data of {from} has digest {theirs}, that of {first} has {ours}: give \
@@ -389,6 +396,15 @@ impl Links {
                 "{from} was started again since; this process is an older life of it, and fenced"
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Workers call every ps; and, when arrival chooses the slots, the other ps call ps 0.
+    fn is_called_by(&self, from: TaskId) -> bool {
+        match (from.job, self.me.job) {
+            (_, Job::Worker) => false,
+            (Job::Worker, Job::Ps) => true,
+            (Job::Ps, Job::Ps) => self.me == TaskId::PS_ZERO && self.config.has_backup_workers(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::world::{Fault, Shape, World};
+use crate::world::{Fault, Gradients, Shape, World};
 
 fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
     let mut world = World::new(shape);
@@ -30,6 +30,13 @@ fn a_run_that_nothing_happens_to_makes_each_update_once() {
         if replicas_to_aggregate >= n_workers {
             assert_eq!((world.n_stale, world.n_duplicates), (0, 0), "{shape:?}");
         }
+    }
+}
+
+/// Nothing is dropped silently: a gradient that came was used, or is counted as dropped.
+fn check_gradients(world: &World) {
+    for (ps, Gradients { came, used, dropped }) in world.gradients() {
+        assert_eq!(came, used + dropped, "ps {ps}: {used} used, {dropped} dropped");
     }
 }
 
@@ -63,14 +70,16 @@ proptest! {
         let choices: Vec<_> = choices.into_iter().map(|choice| (choice, None)).collect();
         let world = run(shape, &choices);
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
+        check_gradients(&world);
     }
 
     #[test]
     fn lost_links_and_late_messages_change_nothing(
         shape in shapes(),
-        choices in choices(vec![Fault::Cut, Fault::HalfOpen], 12),
+        choices in choices(vec![Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], 12),
     ) {
         let world = run(shape, &choices);
+        check_gradients(&world);
         // Links come and go, but no shard is ever lost, so nothing is made twice.
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
     }
@@ -81,5 +90,31 @@ proptest! {
         choices in choices(vec![Fault::Cut, Fault::HalfOpen, Fault::Crash], 25),
     ) {
         run(shape, &choices);
+    }
+
+    #[test]
+    fn everything_at_once_changes_nothing(
+        shape in shapes(),
+        choices in choices(vec![
+            Fault::Cut,
+            Fault::HalfOpen,
+            Fault::Crash,
+            Fault::CrashAgain,
+            Fault::Pause,
+            Fault::Stop,
+            Fault::DiskFull,
+        ], 10),
+    ) {
+        run(shape, &choices);
+    }
+
+    #[test]
+    fn a_chief_that_is_stopped_and_started_again_changes_nothing(
+        shape in shapes(),
+        choices in choices(vec![Fault::Stop], 30),
+    ) {
+        let world = run(shape, &choices);
+        prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
+        check_gradients(&world);
     }
 }

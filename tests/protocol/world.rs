@@ -8,7 +8,7 @@ use std::time::Duration;
 use unisono::config::Sync;
 use unisono::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Limits, Message, NetworkEvent, Node, Outcome, Ps,
-    Restored, Settings, ShardState, Snapshot, StorageEvent, Verdict, Worker,
+    Report, Restored, Settings, ShardState, Snapshot, StorageEvent, Verdict, Worker,
 };
 use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
@@ -50,6 +50,14 @@ pub(crate) enum Fault {
     HalfOpen,
     /// A task is gone, and comes back as a new life.
     Crash,
+    /// The task that crashed last does so again.
+    CrashAgain,
+    /// A task gets no events for a while, and time goes on without it.
+    Pause,
+    /// The chief is asked to stop, and started again once it has.
+    Stop,
+    /// The disk refuses the next checkpoint.
+    DiskFull,
 }
 
 enum AnyNode {
@@ -58,6 +66,13 @@ enum AnyNode {
 }
 
 impl AnyNode {
+    fn cut(&self) -> Option<Cut> {
+        match self {
+            Self::Ps(ps) => ps.cut(),
+            Self::Worker(worker) => worker.cut(),
+        }
+    }
+
     fn as_node(&mut self) -> &mut dyn Node {
         match self {
             Self::Ps(ps) => &mut **ps,
@@ -69,8 +84,45 @@ impl AnyNode {
 /// One life of a task.
 struct Life {
     node: AnyNode,
-    /// What its host owes it, in order.
-    owed: VecDeque<Input>,
+    /// What its network, its compute thread and its disk owe it, each in order.
+    owed: [VecDeque<Input>; 3],
+    waits: Waits,
+}
+
+/// Rule 9: what an observer sees of a task's waiting.
+struct Waits {
+    n_jobs: usize,
+    cut: Option<Cut>,
+    /// When it last got on.
+    since: Moment,
+    /// When it last said that it waits.
+    said: Option<Moment>,
+}
+
+/// What a link brings to one of its ends, in order.
+enum Flight {
+    /// It is up.
+    Up,
+    Message(Message),
+    Close,
+}
+
+impl Life {
+    /// Notes whether it gets on, and whether it says that it waits.
+    fn watch(&mut self, now: Moment, is_start: bool, is_done: bool, out: &[Effect]) {
+        let waits = &mut self.waits;
+        let n_new = out.iter().filter(|effect| matches!(effect, Effect::Compute(_))).count();
+        // A ps computes at once; a worker that computes is not waiting.
+        if matches!(self.node, AnyNode::Worker(_)) {
+            waits.n_jobs = waits.n_jobs - usize::from(is_done) + n_new;
+        }
+        if is_start || is_done || waits.cut != self.node.cut() {
+            *waits = Waits { n_jobs: waits.n_jobs, cut: self.node.cut(), since: now, said: None };
+        }
+        if out.iter().any(|effect| matches!(effect, Effect::Report(Report::Waiting { .. }))) {
+            waits.said = Some(now);
+        }
+    }
 }
 
 /// One end's view of a link.
@@ -79,8 +131,18 @@ struct End {
     incarnation: Incarnation,
     /// Whether this end still takes part.
     open: bool,
-    /// What is on its way to this end; `None` is the close.
-    inbox: VecDeque<Option<Message>>,
+    /// Whether its own node closed it: what was in flight then may still come.
+    closed_here: bool,
+    /// What is on its way to this end.
+    inbox: VecDeque<Flight>,
+}
+
+/// What became of the gradients that came to a ps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gradients {
+    pub(crate) came: u64,
+    pub(crate) used: u64,
+    pub(crate) dropped: u64,
 }
 
 /// The cluster, its network and its disk.
@@ -103,7 +165,15 @@ pub(crate) struct World {
     history: BTreeMap<(Cut, u32), ShardState>,
     /// The slots of every update, by cut; all shards must agree.
     used: BTreeMap<Cut, Vec<Slot>>,
-    /// Stale gradients that came and have not been answered yet: rule 5.
+    /// The life of a caller that a task last let in, by task and caller: rule 8.
+    let_in: BTreeMap<(TaskId, TaskId), Incarnation>,
+    /// Tasks that get no events, and the event at which they get them again.
+    paused: BTreeMap<TaskId, u64>,
+    last_crashed: Option<TaskId>,
+    asked_to_stop: bool,
+    disk_is_full: bool,
+    /// Gradients that came to each ps, that it used and that it dropped.
+    gradients: BTreeMap<u32, Gradients>,
     n_events: u64,
     pub(crate) n_updates: u64,
     pub(crate) n_stale: u64,
@@ -140,6 +210,12 @@ impl World {
             losses: BTreeMap::new(),
             history: BTreeMap::new(),
             used: BTreeMap::new(),
+            let_in: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            last_crashed: None,
+            asked_to_stop: false,
+            disk_is_full: false,
+            gradients: BTreeMap::new(),
             n_events: 0,
             n_updates: 0,
             n_stale: 0,
@@ -165,15 +241,30 @@ impl World {
                 AnyNode::Worker(Box::new(Worker::new(task.index, incarnation, config)))
             }
         };
-        self.lives.insert(task, Life { node, owed: VecDeque::from([Input::Start]) });
+        let owed = [VecDeque::from([Input::Start]), VecDeque::new(), VecDeque::new()];
+        let waits = Waits { n_jobs: 0, cut: None, since: self.now, said: None };
+        self.paused.remove(&task);
+        self.lives.insert(task, Life { node, owed, waits });
+    }
+
+    fn is_paused(&self, task: TaskId) -> bool {
+        self.paused.get(&task).is_some_and(|until| self.n_events < *until)
     }
 
     /// Everything that could happen next, besides time passing.
     fn possible(&self) -> Vec<Next> {
-        let owed = self.lives.iter().filter(|(_, life)| !life.owed.is_empty());
-        let owed = owed.map(|(task, _)| Next::Owed(*task));
+        let owed = self.lives.iter().filter(|(task, _)| !self.is_paused(**task));
+        let owed = owed.flat_map(|(task, life)| {
+            // Nothing happens before the start.
+            let started = life.owed[0].front() != Some(&Input::Start);
+            (0..3)
+                .filter(move |&by| (by == 0 || started) && !life.owed[by].is_empty())
+                .map(|by| Next::Owed(*task, by))
+        });
         let inboxes = self.links.iter().flat_map(|(link, ends)| {
-            (0..2).filter(|&end| !ends[end].inbox.is_empty()).map(|end| Next::Deliver(*link, end))
+            (0..2)
+                .filter(|&end| !ends[end].inbox.is_empty() && !self.is_paused(ends[end].task))
+                .map(|end| Next::Deliver(*link, end))
         });
         owed.chain(inboxes).collect()
     }
@@ -183,13 +274,13 @@ impl World {
     pub(crate) fn step(&mut self, choice: usize) -> bool {
         let possible = self.possible();
         // Once in a while time passes although something could happen.
-        if possible.is_empty() || choice % 64 == 63 {
+        if possible.is_empty() || choice % 32 == 31 {
             return self.pass_time() || !possible.is_empty();
         }
-        match possible[(choice / 64) % possible.len()] {
-            Next::Owed(task) => {
+        match possible[(choice / 32) % possible.len()] {
+            Next::Owed(task, by) => {
                 let life = self.lives.get_mut(&task).expect("it is owed something");
-                let input = life.owed.pop_front().expect("it is owed something");
+                let input = life.owed[by].pop_front().expect("it is owed something");
                 self.feed(task, input);
             }
             Next::Deliver(link, end) => self.deliver(link, end),
@@ -198,75 +289,216 @@ impl World {
     }
 
     fn pass_time(&mut self) -> bool {
-        let deadline = |life: &mut Life| life.node.as_node().deadline();
-        let Some(next) = self.lives.values_mut().filter_map(deadline).min() else { return false };
-        self.now = self.now.max(next);
-        let now = self.now;
-        let due: Vec<_> = self
-            .lives
-            .iter_mut()
-            .filter_map(|(task, life)| deadline(life).filter(|at| *at <= now).map(|_| *task))
-            .collect();
-        for task in due {
-            self.feed(task, Input::Wake);
+        // A pause that nothing else ends, ends with time.
+        if self.possible().is_empty() {
+            self.paused.clear();
+        }
+        let awake: Vec<_> =
+            self.lives.keys().copied().filter(|task| !self.is_paused(*task)).collect();
+        let deadlines: Vec<_> =
+            awake.into_iter().filter_map(|task| Some((task, self.deadline(task)?))).collect();
+        let Some(next) = deadlines.iter().map(|(_, at)| *at).min() else { return false };
+        let now = self.now.max(next);
+        self.now = now;
+        for (task, _) in deadlines.into_iter().filter(|(_, at)| *at <= now) {
+            self.wake(task);
         }
         true
     }
 
-    fn deliver(&mut self, link: LinkId, end: usize) {
-        let ends = self.links.get_mut(&link).expect("it has something to deliver");
-        let message = ends[end].inbox.pop_front().expect("it has something to deliver");
-        let (task, incarnation, open) = (ends[end].task, ends[end].incarnation, ends[end].open);
-        if message.is_none() {
-            ends[end].open = false;
-        }
-        if !open || self.incarnations[&task] != incarnation.0 || !self.lives.contains_key(&task) {
-            return;
-        }
-        let event = match message {
-            Some(message) => NetworkEvent::Received { link, message },
-            None => NetworkEvent::Closed { link, why: "closed".into() },
-        };
-        self.feed(task, Input::Network(event));
+    fn deadline(&mut self, task: TaskId) -> Option<Moment> {
+        let life = self.lives.get_mut(&task)?;
+        // It has no deadline before it is started.
+        let started = life.owed[0].front() != Some(&Input::Start);
+        life.node.as_node().deadline().filter(|_| started)
     }
 
-    fn feed(&mut self, task: TaskId, input: Input) {
+    /// Its deadline has come; after that, another one must be ahead, or its host would do nothing
+    /// but wake it.
+    fn wake(&mut self, task: TaskId) {
+        self.handle(task, Input::Wake);
+        let now = self.now;
+        if let Some(deadline) = self.deadline(task) {
+            assert!(deadline > now, "{task} was woken at {now:?}, and wants to be again");
+        }
+        self.check_waits(task);
+    }
+
+    fn deliver(&mut self, link: LinkId, end: usize) {
+        let ends = self.links.get_mut(&link).expect("it has something to deliver");
+        let flight = ends[end].inbox.pop_front().expect("it has something to deliver");
+        let End { task, incarnation, open, closed_here, .. } = ends[end];
+        let from = (ends[1 - end].task, ends[1 - end].incarnation);
+        if matches!(flight, Flight::Close) {
+            ends[end].open = false;
+        }
+        let is_late = closed_here && matches!(flight, Flight::Message(_));
+        if !(open || is_late)
+            || self.incarnations[&task] != incarnation.0
+            || !self.lives.contains_key(&task)
+        {
+            return;
+        }
+        let fence = match &flight {
+            Flight::Message(message) => {
+                self.note_arrival(task, from, open, message);
+                self.fence(task, from, open, message)
+            }
+            Flight::Up | Flight::Close => false,
+        };
+        let event = match flight {
+            Flight::Up if end == 0 => NetworkEvent::Connected { link, to: from.0 },
+            Flight::Up => NetworkEvent::Accepted { link },
+            Flight::Message(message) => NetworkEvent::Received { link, message },
+            Flight::Close => NetworkEvent::Closed { link, why: "closed".into() },
+        };
+        let before = self.lives[&task].node.cut();
+        let out = self.feed(task, Input::Network(event));
+        if fence {
+            let harmless = |effect: &Effect| match effect {
+                Effect::Send { message, .. } => {
+                    !matches!(message, Message::Chosen { .. } | Message::Captured { .. })
+                }
+                effect => matches!(effect, Effect::Close { .. } | Effect::Report(_)),
+            };
+            assert!(out.iter().all(harmless), "rule 8: {task} let an older one in: {out:?}");
+            let after = self.lives.get(&task).map(|life| life.node.cut());
+            assert_eq!(after, Some(before), "rule 8: an older one changed {task}");
+        }
+    }
+
+    /// Rule 8: whether a message is of an older life than the one that was let in last, comes on a
+    /// link that was closed, or is of an older generation than the shard it is for.
+    fn fence(
+        &self,
+        task: TaskId,
+        (peer, incarnation): (TaskId, Incarnation),
+        open: bool,
+        message: &Message,
+    ) -> bool {
+        let newest = self.let_in.get(&(task, peer));
+        let generation = match message {
+            Message::Push { generation, .. }
+            | Message::Received { generation, .. }
+            | Message::Chosen { generation, .. }
+            | Message::Restore { generation, .. }
+            | Message::Capture { generation, .. } => Some(*generation),
+            _ => None,
+        };
+        let stands = match &self.lives[&task].node {
+            AnyNode::Ps(ps) => ps.cut().map(|cut| cut.generation),
+            AnyNode::Worker(_) => None,
+        };
+        !open
+            || newest.is_some_and(|newest| incarnation < *newest)
+            || generation.zip(stands).is_some_and(|(of, stands)| of < stands)
+    }
+
+    fn note_arrival(
+        &mut self,
+        task: TaskId,
+        (peer, incarnation): (TaskId, Incarnation),
+        open: bool,
+        message: &Message,
+    ) {
+        match message {
+            Message::Hello(_) if open => {
+                let newest = self.let_in.entry((task, peer)).or_default();
+                *newest = incarnation.max(*newest);
+            }
+            Message::Push { .. } if open => {
+                self.gradients.entry(task.index).or_default().came += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// An event; and if its deadline has come meanwhile, half of the time it hears of that, too.
+    fn feed(&mut self, task: TaskId, input: Input) -> Vec<Effect> {
+        let out = self.handle(task, input);
+        if self.n_events.is_multiple_of(2) && self.deadline(task).is_some_and(|at| at <= self.now) {
+            self.wake(task);
+        }
+        out
+    }
+
+    fn handle(&mut self, task: TaskId, input: Input) -> Vec<Effect> {
         self.n_events += 1;
         self.check_input(&input);
         let mut out = Vec::new();
-        let Some(life) = self.lives.get_mut(&task) else { return };
-        life.node.as_node().handle(self.now, input, &mut out);
-        for effect in out {
-            self.check_effect(task, &effect);
-            self.carry_out(task, effect);
+        let now = self.now;
+        let Some(life) = self.lives.get_mut(&task) else { return out };
+        let is_done = matches!(input, Input::Computed(_));
+        let is_start = input == Input::Start;
+        life.node.as_node().handle(now, input, &mut out);
+        life.watch(now, is_start, is_done, &out);
+        self.check_answers(task, &out);
+        for effect in &out {
+            self.check_effect(task, effect);
+            self.carry_out(task, effect.clone());
         }
         self.check_ps(task);
+        out
     }
 
-    fn owe(&mut self, task: TaskId, input: Input) {
+    fn owe(&mut self, task: TaskId, by: usize, input: Input) {
         if let Some(life) = self.lives.get_mut(&task) {
-            life.owed.push_back(input);
+            life.owed[by].push_back(input);
+        }
+    }
+
+    /// Rule 5: a stale gradient is answered at once, and with a version after it.
+    fn check_answers(&self, task: TaskId, out: &[Effect]) {
+        for (n, effect) in out.iter().enumerate() {
+            if let Effect::Send {
+                link,
+                message: Message::PushReply { generation, step, verdict: Verdict::Stale, .. },
+            } = effect
+            {
+                let stale = Cut { generation: *generation, step: *step };
+                let answers = |effect: &Effect| match effect {
+                    Effect::Send {
+                        link: on,
+                        message: Message::Version { generation, step, .. },
+                    } => on == link && Cut { generation: *generation, step: *step } > stale,
+                    _ => false,
+                };
+                assert!(out[n..].iter().any(answers), "rule 5: {task} told of {stale}: {out:?}");
+            }
+        }
+    }
+
+    /// Rule 9: who has waited longer than the limit has said so.
+    fn check_waits(&self, task: TaskId) {
+        let Some(life) = self.lives.get(&task) else { return };
+        let Waits { n_jobs, since, said, .. } = life.waits;
+        if n_jobs == 0 && self.now - since >= self.config.limits.report_after {
+            assert!(said.is_some_and(|at| at >= since), "rule 9: {task} waits, and says nothing");
         }
     }
 
     fn carry_out(&mut self, task: TaskId, effect: Effect) {
         match effect {
             Effect::Connect { to } => self.connect(task, to),
-            Effect::Send { link, message } => self.send(task, link, Some(message)),
+            Effect::Send { link, message } => self.send(task, link, Flight::Message(message)),
             Effect::Close { link } => {
-                self.send(task, link, None);
+                self.send(task, link, Flight::Close);
                 self.close_end(task, link);
             }
-            Effect::Compute(job) => self.owe(task, Input::Computed(compute(job))),
+            Effect::Compute(job) => self.owe(task, 1, Input::Computed(compute(job))),
             Effect::Restore => {
                 let restored = self.restore();
-                self.owe(task, Input::Stored(StorageEvent::Restored(Ok(restored))));
+                self.owe(task, 2, Input::Stored(StorageEvent::Restored(Ok(restored))));
             }
             Effect::Persist(snapshot) => {
                 let step = snapshot.step;
-                self.checkpoints.insert(step, snapshot);
-                let result = Ok(format!("model.ckpt-{step}"));
-                self.owe(task, Input::Stored(StorageEvent::Persisted { step, result }));
+                let result = if std::mem::take(&mut self.disk_is_full) {
+                    Err("no space left".to_owned())
+                } else {
+                    self.checkpoints.insert(step, snapshot);
+                    Ok(format!("model.ckpt-{step}"))
+                };
+                self.owe(task, 2, Input::Stored(StorageEvent::Persisted { step, result }));
             }
             Effect::Record(update) => {
                 self.losses.split_off(&update.step);
@@ -276,7 +508,12 @@ impl World {
             Effect::Halt(outcome) => {
                 self.lives.remove(&task);
                 self.close_all_of(task);
-                self.ended.insert(task, outcome);
+                if matches!(outcome, Outcome::Stopped { .. }) {
+                    self.asked_to_stop = false;
+                    self.start(task);
+                } else {
+                    self.ended.insert(task, outcome);
+                }
             }
         }
     }
@@ -297,7 +534,7 @@ impl World {
     fn connect(&mut self, from: TaskId, to: TaskId) {
         if !self.lives.contains_key(&to) {
             let event = NetworkEvent::ConnectFailed { to, why: "refused".into() };
-            self.owe(from, Input::Network(event));
+            self.owe(from, 0, Input::Network(event));
             return;
         }
         let link = LinkId(self.next_link);
@@ -306,27 +543,26 @@ impl World {
             task,
             incarnation: Incarnation(self.incarnations[&task]),
             open: true,
-            inbox: VecDeque::new(),
+            closed_here: false,
+            inbox: VecDeque::from([Flight::Up]),
         };
         self.links.insert(link, [end(from), end(to)]);
-        self.owe(from, Input::Network(NetworkEvent::Connected { link, to }));
-        self.owe(to, Input::Network(NetworkEvent::Accepted { link }));
     }
 
     /// Queues a message, or the close, for the other end.
-    fn send(&mut self, from: TaskId, link: LinkId, message: Option<Message>) {
+    fn send(&mut self, from: TaskId, link: LinkId, flight: Flight) {
         let Some(ends) = self.links.get_mut(&link) else { return };
         let me = usize::from(ends[0].task != from);
         if ends[me].open && ends[1 - me].open {
-            ends[1 - me].inbox.push_back(message);
+            ends[1 - me].inbox.push_back(flight);
         }
     }
 
     fn close_end(&mut self, task: TaskId, link: LinkId) {
         let Some(ends) = self.links.get_mut(&link) else { return };
         let me = usize::from(ends[0].task != task);
+        ends[me].closed_here = ends[me].open;
         ends[me].open = false;
-        ends[me].inbox.clear();
     }
 
     fn close_all_of(&mut self, task: TaskId) {
@@ -337,7 +573,7 @@ impl World {
             .map(|(link, _)| *link)
             .collect();
         for link in of_task {
-            self.send(task, link, None);
+            self.send(task, link, Flight::Close);
             self.close_end(task, link);
         }
     }
@@ -355,30 +591,58 @@ impl World {
                 let link = open[choice % open.len()];
                 let ends = self.links.get_mut(&link).expect("it is open");
                 let first = (choice / open.len()) % 2;
-                ends[first].inbox.clear();
-                ends[first].inbox.push_back(None);
+                // An end learns of a link before it learns of its loss.
+                let is_up = |flight: &Flight| matches!(flight, Flight::Up);
+                ends[first].inbox.retain(is_up);
+                ends[first].inbox.push_back(Flight::Close);
                 if fault == Fault::Cut {
-                    ends[1 - first].inbox.clear();
+                    ends[1 - first].inbox.retain(is_up);
                 }
-                ends[1 - first].inbox.push_back(None);
+                ends[1 - first].inbox.push_back(Flight::Close);
             }
             Fault::Crash => {
                 let alive: Vec<_> = self.lives.keys().copied().collect();
                 // At the end of a run tasks leave for good, and are not started again.
                 if !alive.is_empty() && self.ended.is_empty() {
-                    let task = alive[choice % alive.len()];
-                    self.lives.remove(&task);
-                    self.close_all_of(task);
-                    self.start(task);
+                    self.crash(alive[choice % alive.len()]);
                 }
             }
-            _ => {}
+            Fault::CrashAgain => {
+                if let (Some(task), true) = (self.last_crashed, self.ended.is_empty()) {
+                    self.crash(task);
+                }
+            }
+            Fault::Pause => {
+                let alive: Vec<_> = self.lives.keys().copied().collect();
+                if !alive.is_empty() {
+                    let task = alive[choice % alive.len()];
+                    self.paused.insert(task, self.n_events + 10 + choice as u64 % 90);
+                }
+            }
+            Fault::Stop => {
+                let started = self.deadline(TaskId::CHIEF).is_some();
+                if started && self.ended.is_empty() {
+                    self.asked_to_stop = true;
+                    self.feed(TaskId::CHIEF, Input::Stop);
+                }
+            }
+            Fault::DiskFull => self.disk_is_full = true,
+            Fault::Cut | Fault::HalfOpen => {}
         }
+    }
+
+    fn crash(&mut self, task: TaskId) {
+        self.last_crashed = Some(task);
+        self.lives.remove(&task);
+        self.close_all_of(task);
+        self.start(task);
     }
 
     /// No more faults: everything must come to its end within a bound.
     pub(crate) fn heal(&mut self) {
         const MAX_EVENTS: u64 = 20_000;
+        self.paused.clear();
+        self.disk_is_full = false;
         let limit = self.n_events + MAX_EVENTS;
         // Any fair order will do: this is Knuth's MMIX generator.
         let mut random = 1u64;
@@ -396,10 +660,7 @@ impl World {
     }
 
     fn alive(&self) -> String {
-        let place = |(task, life): (&TaskId, &Life)| match &life.node {
-            AnyNode::Ps(ps) => format!("{task} at {:?}", ps.cut()),
-            AnyNode::Worker(worker) => format!("{task} at {:?}", worker.cut()),
-        };
+        let place = |(task, life): (&TaskId, &Life)| format!("{task} at {:?}", life.node.cut());
         self.lives.iter().map(place).collect::<Vec<_>>().join(", ")
     }
 
@@ -448,8 +709,21 @@ impl World {
                 self.n_generations.insert(*generation);
                 self.remember(Cut { generation: *generation, step: *step }, ps, state);
             }
+            Effect::Halt(Outcome::Stopped { saved }) => {
+                assert!(task == TaskId::CHIEF && self.asked_to_stop, "{task} stopped");
+                let is_saved = saved.is_none_or(|step| self.checkpoints.contains_key(&step));
+                assert!(is_saved, "{saved:?} is said to be saved");
+            }
             Effect::Halt(outcome) => {
                 assert_eq!(*outcome, Outcome::Finished, "{task} halted");
+                // Rule 10: nobody leaves before the final checkpoint is durable.
+                assert!(self.checkpoints.contains_key(&self.config.training_steps), "rule 10");
+            }
+            Effect::Report(Report::Dropped { .. }) => {
+                self.gradients.entry(task.index).or_default().dropped += 1;
+            }
+            Effect::Report(Report::Updated { slots, .. }) => {
+                self.gradients.entry(task.index).or_default().used += slots.len() as u64;
             }
             _ => {}
         }
@@ -498,6 +772,11 @@ impl World {
         assert_eq!(known, state, "two states at {cut} of ps {ps}");
     }
 
+    /// What became of the gradients that came to each ps; sensible while no ps has crashed.
+    pub(crate) fn gradients(&self) -> impl Iterator<Item = (u32, Gradients)> {
+        self.gradients.iter().map(|(ps, gradients)| (*ps, *gradients))
+    }
+
     /// Rule 10, and the oracle: the run computed serially, with the slots that were used.
     pub(crate) fn check_end(&self) {
         let last = self.config.training_steps;
@@ -539,7 +818,8 @@ impl World {
 
 #[derive(Clone, Copy)]
 enum Next {
-    Owed(TaskId),
+    /// By its network, its compute thread or its disk.
+    Owed(TaskId, usize),
     Deliver(LinkId, usize),
 }
 

@@ -325,8 +325,13 @@ impl Ps {
 
     fn on_chosen(&mut self, now: Moment, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
         let shard_is_there = self.cut() == Some(cut);
-        if slots.len() != self.config.sync.replicas_to_aggregate as usize {
-            let why = format!("it chose {} slots", slots.len());
+        let n_slots = self.config.sync.slots_per_step();
+        // Rule 1: R distinct slots.
+        if slots.len() != self.config.sync.replicas_to_aggregate as usize
+            || !slots.is_sorted_by(|a, b| a < b)
+            || slots.iter().any(|slot| slot.0 >= n_slots)
+        {
+            let why = format!("it chose {} slots that no update can use", slots.len());
             self.end_session(now, TaskId::PS_ZERO, why, out);
         } else if shard_is_there && !self.shard.as_ref().is_some_and(Shard::is_updating) {
             self.choose(cut, slots, out);
@@ -488,19 +493,32 @@ impl Ps {
                 self.links.send(now, worker, Message::Finished { generation }, out);
             }
         }
-        // To the chief it is the acknowledgement, as often as it asks.
-        self.links.send(now, TaskId::CHIEF, Message::Finished { generation }, out);
+        self.acknowledge(now, out);
+    }
+
+    /// Tells the chief, as often as it asks, once all other workers have left: until then a new
+    /// life of this ps would have to hear from the chief that all is done.
+    fn acknowledge(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(Ending { generation, until, goodbyes }) = &self.ending else { return };
+        let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
+        if *until <= now || others.all(|worker| goodbyes.contains(&worker)) {
+            let generation = *generation;
+            self.links.send(now, TaskId::CHIEF, Message::Finished { generation }, out);
+        }
     }
 
     /// A worker that leaves knows that all is done, and so does this ps now.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        if let (None, Some(cut)) = (&self.ending, self.cut()) {
+        let is_final = |cut: &Cut| cut.step >= self.config.training_steps;
+        if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
         }
         let Some(ending) = &mut self.ending else { return };
         ending.goodbyes.insert(peer);
         if ending.goodbyes.len() == self.config.sync.total_num_replicas as usize {
             out.push(Effect::Halt(Outcome::Finished));
+        } else if peer != TaskId::CHIEF {
+            self.acknowledge(now, out);
         }
     }
 
@@ -509,6 +527,7 @@ impl Ps {
             self.on_peer(now, event, out);
         }
         if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
+            self.acknowledge(now, out);
             out.push(Effect::Halt(Outcome::Finished));
         } else if let Some(waited) = self.patience.exhausted(now) {
             let what = self.what_is_awaited(now);
@@ -522,6 +541,12 @@ impl Ps {
             Some(at) => format!("{task}, last heard of {:.1} s ago", (now - at).as_secs_f64()),
             None => format!("{task}, never heard of"),
         };
+        if let Some(ending) = &self.ending {
+            let workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
+            let missing: Vec<_> =
+                workers.filter(|worker| !ending.goodbyes.contains(worker)).map(heard).collect();
+            return format!("for the goodbye of {}", missing.join("; "));
+        }
         let Some(shard) = &self.shard else {
             return format!("for the chief to restore this shard ({})", heard(TaskId::CHIEF));
         };
@@ -529,10 +554,14 @@ impl Ps {
             return format!("for the chief's final checkpoint ({})", heard(TaskId::CHIEF));
         }
         let step = shard.cut().step;
+        if shard.is_updating() {
+            return format!("in step {step} for the update to be computed here");
+        }
         let workers: BTreeSet<_> =
             shard.missing().into_iter().map(|slot| self.config.worker_of(slot)).collect();
         if workers.is_empty() {
-            return format!("in step {step} for the other shards");
+            let ps_zero = if self.me == TaskId::PS_ZERO { "the other shards" } else { "ps 0" };
+            return format!("in step {step} for {ps_zero} to settle which slots it uses");
         }
         let workers: Vec<_> = workers.into_iter().map(heard).collect();
         format!("in step {step} for a gradient of {}", workers.join("; "))

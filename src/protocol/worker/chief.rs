@@ -32,6 +32,10 @@ pub(super) struct Chief {
     recorded: Option<Step>,
     saver: Saver,
     n_final_saves: u32,
+    /// Whether the checkpoint that this life found is that of the last step.
+    found_last: bool,
+    /// Whether a ps has said that an earlier life of this task ended the run.
+    heard_finished: bool,
     ending: Option<Ending>,
     /// Asked to stop: leave after the next checkpoint, or at this moment.
     stop_by: Option<Moment>,
@@ -67,6 +71,8 @@ impl Chief {
             recorded: None,
             saver: Saver::new(config.n_ps, config.limits.save_interval),
             n_final_saves: 0,
+            found_last: false,
+            heard_finished: false,
             ending: None,
             stop_by: None,
             config,
@@ -85,12 +91,16 @@ impl Chief {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
         let gathering = match &self.phase {
-            Phase::Gathering { restored, since } if self.is_last(restored.snapshot.step) => {
+            Phase::Gathering { restored, since }
+                if self.ending.is_none() && self.is_last(restored.snapshot.step) =>
+            {
                 Some(*since + self.config.limits.linger)
             }
             _ => None,
         };
-        let save = self.saveable().and_then(|_| self.saver.deadline());
+        // What is saved already can be saved again only when the step has changed.
+        let unsaved = self.saveable().filter(|at| self.saver.saved() != Some(at.step));
+        let save = unsaved.and_then(|_| self.saver.deadline());
         [ending, gathering, save, self.stop_by].into_iter().flatten().min()
     }
 
@@ -163,7 +173,9 @@ impl Chief {
         match event {
             StorageEvent::Restored(Ok(restored)) => {
                 if matches!(self.phase, Phase::Reading) {
+                    self.found_last |= self.is_last(restored.snapshot.step);
                     self.phase = Phase::Gathering { restored, since: now };
+                    self.end_if_ended(now, links, out);
                     self.gather(now, links, out);
                 }
             }
@@ -179,6 +191,9 @@ impl Chief {
     /// Once all ps are there: takes up their state if it is of one generation, or opens a new one.
     fn gather(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         let Phase::Gathering { restored, .. } = &self.phase else { return };
+        if self.ending.is_some() {
+            return;
+        }
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
         let Some(all) = all else { return };
         if let Some(generation) = all[0].filter(|_| all.iter().all(|of| *of == all[0])) {
@@ -198,6 +213,9 @@ impl Chief {
         self.highest_number += 1;
         let generation = Generation { opener: self.incarnation, number: self.highest_number };
         self.phase = Phase::Opening { generation, restored };
+        // What was recorded of another generation says nothing about this one, in which others may
+        // make updates before this chief hears that all shards are restored.
+        self.recorded = None;
         for ps in self.config.all_ps() {
             self.send_restore(now, ps, links, out);
         }
@@ -300,9 +318,9 @@ impl Chief {
         if !self.runs(version.generation) {
             return;
         }
-        if self.recorded.is_none() && updates.is_empty() {
-            // Adopted, and nothing is unrecorded: the chief before has recorded it all.
-            self.recorded = Some(version.step);
+        if updates.is_empty() {
+            // Nothing is unrecorded: after an adoption, the chief before has recorded it all.
+            self.recorded = self.recorded.max(Some(version.step));
         }
         for update in updates {
             if self.recorded.is_none_or(|recorded| update.step >= recorded) {
@@ -329,7 +347,11 @@ impl Chief {
             let ask = self.saver.tick(now, at);
             self.ask(now, &ask, links, out);
         }
-        self.saver.write(self.recorded, out);
+        // A checkpoint that is asked for after a restore would be newer than what was restored, and
+        // of another history: its losses would not be beside it.
+        if matches!(self.phase, Phase::Running { .. }) {
+            self.saver.write(self.recorded, out);
+        }
     }
 
     fn ask(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
@@ -361,6 +383,10 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
+        // A generation that is over has nothing to capture: every shard would say so, for ever.
+        if !self.runs(at.generation) {
+            return;
+        }
         let ask = self.saver.on_missed(at, current, self.config.training_steps);
         self.ask(now, &ask, links, out);
     }
@@ -375,6 +401,11 @@ impl Chief {
     ) {
         let why = result.as_ref().err().cloned();
         self.saver.on_persisted(now, step, result, out);
+        // Asked to stop when all is done: what is left to do is to tell the others.
+        let at_last = self.saveable().is_some_and(|at| self.is_last(at.step));
+        if why.is_none() && self.is_last(step) && at_last {
+            self.stop_by = None;
+        }
         if self.stop_by.is_some() {
             let saved = why.is_none().then_some(step);
             out.push(Effect::Halt(Outcome::Stopped { saved }));
@@ -415,14 +446,20 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        if self.ending.is_none() {
-            // The chief before this one ended the run, and may not have told everyone.
-            self.end(now, links, out);
-        }
+        self.heard_finished = true;
+        self.end_if_ended(now, links, out);
         let Some(ending) = &mut self.ending else { return };
         ending.told.insert(ps);
         if ending.told.len() == self.config.n_ps as usize {
             leave(now, links, out);
+        }
+    }
+
+    /// The chief before this one ended the run, and may not have told everyone. A ps that says so
+    /// is believed if the final checkpoint is there (rule 10).
+    fn end_if_ended(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        if self.heard_finished && self.found_last && self.ending.is_none() {
+            self.end(now, links, out);
         }
     }
 
@@ -449,14 +486,26 @@ impl Chief {
             leave(now, links, out);
         } else if self.stop_by.is_some_and(|by| by <= now) {
             out.push(Effect::Halt(Outcome::Stopped { saved: None }));
-        } else if let Phase::Gathering { restored, since } = &self.phase
+        } else if self.ending.is_none()
+            && let Phase::Gathering { restored, since } = &self.phase
             && self.is_last(restored.snapshot.step)
             && *since + self.config.limits.linger <= now
         {
-            // The run ended in an earlier life, and the others have left.
-            leave(now, links, out);
+            // The run ended in an earlier life, and others have left; whoever has come is told.
+            self.end_or_leave(now, links, out);
         } else {
             self.proceed(now, links, out);
+        }
+    }
+}
+
+impl Chief {
+    /// Tells the ps that are there, if any is.
+    fn end_or_leave(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        if links.peers().is_empty() {
+            leave(now, links, out);
+        } else {
+            self.end(now, links, out);
         }
     }
 }

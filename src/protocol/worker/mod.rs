@@ -131,17 +131,17 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
         }
-        match &self.work {
+        if let Some(work) = &self.work
+            && self.versions.cut_of(ps.index) == Some(work.cut())
+        {
             // The same life of the ps, and it may lack what was pushed.
-            Some(work) if self.versions.cut_of(ps.index) == Some(work.cut()) => {
-                let n_done = work.done().len();
-                for done in 0..n_done {
-                    self.push(now, done, ps, out);
-                }
-                self.ask_for_next(now, out);
+            for done in 0..work.done().len() {
+                self.push(now, done, ps, out);
             }
-            _ => self.advance(now, out),
+            self.ask_for_next(now, out);
         }
+        // Another shard may be at a newer generation, of which this one was asked in vain.
+        self.advance(now, out);
     }
 
     fn on_message(&mut self, now: Moment, ps: TaskId, message: Message, out: &mut Vec<Effect>) {
@@ -151,6 +151,12 @@ impl Worker {
                 chief,
             ) => {
                 let cut = Cut { generation, step };
+                let n_slots = self.config.sync.slots_per_step();
+                if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
+                    let why = format!("it issued tokens for {tokens:?}, of {n_slots} slots a step");
+                    self.end_session(now, ps, why, out);
+                    return;
+                }
                 if let (Some(chief), TaskId::PS_ZERO) = (chief, ps) {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
@@ -183,27 +189,29 @@ impl Worker {
             }
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
-                if let Some(event) = self.links.drop_peer(now, ps, why, out) {
-                    self.on_peer(now, event, out);
-                }
+                self.end_session(now, ps, why, out);
             }
+        }
+    }
+
+    /// The ps did what no honest task does: the session ends.
+    fn end_session(&mut self, now: Moment, ps: TaskId, why: String, out: &mut Vec<Effect>) {
+        if let Some(event) = self.links.drop_peer(now, ps, why, out) {
+            self.on_peer(now, event, out);
         }
     }
 
     /// Starts on a new whole version, or asks the shards that lag for theirs.
     fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
         // Rule 6: whole versions only.
-        match self.versions.whole() {
-            Some((cut, _)) if self.work.as_ref().is_none_or(|work| work.cut() != cut) => {
+        if let Some((cut, _)) = self.versions.whole() {
+            if self.work.as_ref().is_none_or(|work| work.cut() != cut) {
                 self.begin(now, out);
             }
-            Some(_) => {}
-            None => {
-                self.mend(now, out);
-                let target = self.versions.newest().unwrap_or_default();
-                for (ps, cut) in self.versions.to_ask(target) {
-                    self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
-                }
+        } else if !self.mend(now, out) {
+            let target = self.versions.newest().unwrap_or_default();
+            for (ps, cut) in self.versions.to_ask(target) {
+                self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
             }
         }
     }
@@ -211,21 +219,24 @@ impl Worker {
     /// If an earlier life of this worker died while it pushed, some shards are past the step and
     /// others wait for it. This life computes it again, at the older version, which the shards that
     /// are past it still have. (With R < N no shard is past what another lacks.)
-    fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    ///
+    /// While it does, nobody is asked for the newer version: the answer would undo it.
+    fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
         if self.config.has_backup_workers() {
-            return;
+            return false;
         }
         let slots: Vec<_> = self.config.slots_of(self.me).collect();
-        let Some((older, past)) = self.versions.torn(&slots) else { return };
+        let Some((older, past)) = self.versions.torn(&slots) else { return false };
         // What this life pushed itself is on its way, or will be pushed again.
-        if self.cut() == Some(older) {
-            return;
+        if self.cut() == Some(older) || past.is_empty() {
+            return false;
         }
         for ps in past {
             if !self.versions.is_asked(ps) {
                 self.pull(now, TaskId::ps(ps), Want::Exactly(older), out);
             }
         }
+        true
     }
 
     fn begin(&mut self, now: Moment, out: &mut Vec<Effect>) {

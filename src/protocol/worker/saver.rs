@@ -43,7 +43,10 @@ enum Phase {
     },
     /// Whole; waiting until the updates before it are recorded.
     Captured(Arc<Snapshot>),
-    Writing,
+    /// Of what was captured; `of_this_history` until another generation begins.
+    Writing {
+        of_this_history: bool,
+    },
 }
 
 impl Saver {
@@ -62,8 +65,9 @@ impl Saver {
     pub(super) fn begin(&mut self, now: Moment, saved: Option<Step>) {
         self.saved = saved;
         self.due = if saved.is_some() { now + self.interval } else { now };
-        if !matches!(self.phase, Phase::Writing) {
-            self.phase = Phase::Idle;
+        match &mut self.phase {
+            Phase::Writing { of_this_history } => *of_this_history = false,
+            phase => *phase = Phase::Idle,
         }
     }
 
@@ -128,7 +132,7 @@ impl Saver {
     pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Ask {
         match self.phase {
             Phase::Capturing { cut, margin, .. } if at == cut => {
-                let margin = (margin * 2).max(1);
+                let margin = margin.saturating_mul(2).max(1);
                 let step = Step(current.0.saturating_add(margin)).min(last);
                 self.capture(Cut { step, ..cut }, margin)
             }
@@ -143,7 +147,7 @@ impl Saver {
             && recorded.is_some_and(|recorded| recorded >= snapshot.step)
         {
             out.push(Effect::Persist(Arc::clone(snapshot)));
-            self.phase = Phase::Writing;
+            self.phase = Phase::Writing { of_this_history: true };
         }
     }
 
@@ -155,11 +159,14 @@ impl Saver {
         result: Result<String, String>,
         out: &mut Vec<Effect>,
     ) {
+        let of_this_history = matches!(self.phase, Phase::Writing { of_this_history: true });
         self.phase = Phase::Idle;
         self.due = (self.due + self.interval).max(now);
         match result {
             Ok(path) => {
-                self.saved = Some(step);
+                if of_this_history {
+                    self.saved = Some(step);
+                }
                 out.push(Effect::Report(Report::Saved { step, path }));
             }
             Err(why) => out.push(Effect::Report(Report::SaveFailed { step, why })),

@@ -1,0 +1,310 @@
+//! The chief: takes up or restores the cluster's state, has it saved, ends the run.
+
+use std::sync::Arc;
+
+use unisono::protocol::{
+    Done, Effect, Input, Message, Outcome, Report, Restored, Snapshot, StorageEvent, Want, Worker,
+};
+use unisono::{Cut, Slot, Step, TaskId};
+
+use crate::script::{
+    Script, cluster, floats, generation, pull, send, state, update, version, with_updates,
+};
+
+fn cut(of: u64, step: u64) -> Cut {
+    Cut { generation: generation(of), step: Step(step) }
+}
+
+fn found(step: u64, n_ps: usize) -> Input {
+    let (generation, step) = (generation(0), Step(step));
+    let snapshot = Arc::new(Snapshot { generation, step, shards: vec![state(0.0); n_ps] });
+    let from = (step.0 > 0).then(|| format!("model.ckpt-{step}"));
+    Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from })))
+}
+
+fn persisted(step: u64, result: Result<&str, &str>) -> Input {
+    let result = result.map(str::to_owned).map_err(str::to_owned);
+    Input::Stored(StorageEvent::Persisted { step: Step(step), result })
+}
+
+fn persist(of: u64, step: u64, values: &[f32]) -> Effect {
+    let shards = values.iter().map(|value| state(*value)).collect();
+    let (generation, step) = (generation(of), Step(step));
+    Effect::Persist(Arc::new(Snapshot { generation, step, shards }))
+}
+
+fn restore(of: u64, step: u64) -> Message {
+    Message::Restore { generation: generation(of), step: Step(step), state: state(0.0) }
+}
+
+fn restored(of: u64) -> Message {
+    Message::Restored { generation: generation(of) }
+}
+
+fn capture(of: u64, at: u64) -> Message {
+    Message::Capture { generation: generation(of), at: Step(at) }
+}
+
+fn captured(of: u64, step: u64, value: f32) -> Message {
+    Message::Captured { generation: generation(of), step: Step(step), state: state(value) }
+}
+
+fn missed(of: u64, at: u64, current: u64) -> Message {
+    Message::Missed { generation: generation(of), at: Step(at), current: Step(current) }
+}
+
+fn up(ps: u32) -> Effect {
+    Effect::Report(Report::PeerUp { peer: TaskId::ps(ps) })
+}
+
+fn adopted(of: u64, step: Option<u64>, restored: Option<Option<&str>>) -> Effect {
+    let (generation, step) = (generation(of), step.map(Step));
+    let restored = restored.map(|from| from.map(str::to_owned));
+    Effect::Report(Report::Adopted { generation, step, restored })
+}
+
+fn anything() -> Message {
+    pull(Want::AtLeast(Cut::default()))
+}
+
+/// Only the messages, and what the disk is asked.
+fn acts(out: Vec<Effect>) -> Vec<Effect> {
+    out.into_iter().filter(|effect| !matches!(effect, Effect::Report(_))).collect()
+}
+
+/// A chief with two ps, of a run that was adopted alive at version `step` of generation 1.
+fn adopted_at(step: u64, found_step: u64) -> Script<Worker> {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.feed(found(found_step, 2));
+    chief.meets(0, 1, Some(cut(1, step)));
+    chief.meets(1, 1, Some(cut(1, step)));
+    chief
+}
+
+#[test]
+fn chief_adopts_live_state() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    assert_eq!(chief.feed(found(1, 2)), []);
+    assert_eq!(chief.meets(0, 1, Some(cut(1, 2))), [up(0), send(0, anything())]);
+    let expected = [up(1), adopted(1, None, None), send(1, anything())];
+    assert_eq!(chief.meets(1, 1, Some(cut(1, 2))), expected, "no restore of older state");
+}
+
+#[test]
+fn chief_restores_fresh_shards_once_all_are_there() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.meets(0, 1, None);
+    chief.feed(found(0, 2));
+    let expected = [up(1), send(0, restore(1, 0)), send(1, restore(1, 0)), send(1, anything())];
+    assert_eq!(chief.meets(1, 1, None), expected);
+    assert_eq!(chief.hears(1, restored(1)), []);
+    assert_eq!(chief.hears(0, restored(1)), [adopted(1, Some(0), Some(None))]);
+}
+
+#[test]
+fn chief_opens_a_new_generation_when_a_shard_is_lost() {
+    let mut chief = adopted_at(2, 1);
+    chief.loses(1);
+    let expected = [up(1), Effect::Restore, send(1, anything())];
+    assert_eq!(chief.meets(1, 2, None), expected);
+    let expected = [send(0, restore(2, 1)), send(1, restore(2, 1))];
+    assert_eq!(chief.feed(found(1, 2)), expected, "every shard goes back");
+}
+
+#[test]
+fn a_restore_that_may_have_been_lost_opens_another_generation() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.meets(0, 1, None);
+    chief.meets(1, 1, None);
+    chief.feed(found(0, 2));
+    chief.loses(1);
+    let expected = [up(1), send(0, restore(2, 0)), send(1, restore(2, 0)), send(1, anything())];
+    assert_eq!(chief.meets(1, 1, None), expected);
+    assert_eq!(chief.hears(0, restored(1)), [], "of the generation before");
+}
+
+#[test]
+fn the_first_version_is_captured_before_anything_is_pushed_and_saved_whole() {
+    let mut chief = adopted_at(0, 0);
+    chief.hears(1, version(1, 0, &[], 0.5));
+    let out = chief.hears(0, version(1, 0, &[0], 0.5));
+    let captures = [send(0, capture(1, 0)), send(1, capture(1, 0))];
+    assert_eq!(out[1..], captures, "after the job, before its result");
+    assert_eq!(chief.hears(0, captured(1, 0, 0.5)), []);
+    assert_eq!(chief.hears(1, captured(1, 0, 0.25)), [persist(1, 0, &[0.5, 0.25])]);
+    let saved = Report::Saved { step: Step(0), path: "a".into() };
+    assert_eq!(chief.feed(persisted(0, Ok("a"))), [Effect::Report(saved)]);
+}
+
+#[test]
+fn captures_of_mixed_steps_are_never_written() {
+    let mut chief = adopted_at(0, 0);
+    chief.hears(1, version(1, 0, &[], 0.5));
+    chief.hears(0, version(1, 0, &[0], 0.5));
+    chief.hears(0, captured(1, 0, 0.5));
+    let again = [send(0, capture(1, 2)), send(1, capture(1, 2))];
+    assert_eq!(chief.hears(1, missed(1, 0, 1)), again);
+    assert_eq!(chief.hears(1, captured(1, 1, 0.5)), [], "not what was asked for");
+    assert_eq!(chief.hears(1, captured(1, 2, 0.5)), []);
+}
+
+#[test]
+fn nothing_is_written_once_the_state_is_being_restored() {
+    let mut chief = adopted_at(1, 0);
+    chief.hears(1, version(1, 1, &[], 0.5));
+    chief.hears(0, version(1, 1, &[0], 0.5));
+    chief.hears(1, missed(1, 1, 1));
+    chief.hears(0, captured(1, 2, 0.5));
+    assert_eq!(chief.hears(1, captured(1, 2, 0.5)), [], "update 1 is not recorded yet");
+    chief.loses(1);
+    assert!(chief.meets(1, 2, None).contains(&Effect::Restore));
+    let records = vec![update(1, &[(0, 2.0)])];
+    let late = chief.hears(0, with_updates(version(1, 2, &[0], 0.5), records));
+    assert!(!late.iter().any(|effect| matches!(effect, Effect::Persist(_))), "{late:?}");
+}
+
+#[test]
+fn a_generation_that_is_over_is_not_captured_again() {
+    let mut chief = adopted_at(0, 0);
+    chief.hears(1, version(1, 0, &[], 0.5));
+    chief.hears(0, version(1, 0, &[0], 0.5));
+    chief.loses(1);
+    chief.meets(1, 2, None);
+    assert_eq!(chief.hears(0, missed(1, 0, 1)), []);
+}
+
+#[test]
+fn updates_are_recorded_once_and_acknowledged_up_to_the_last() {
+    let mut chief = adopted_at(1, 0);
+    chief.hears(1, version(1, 1, &[], 0.5));
+    let records = vec![update(0, &[(0, 2.0)])];
+    let at_one = with_updates(version(1, 1, &[0], 0.5), records.clone());
+    assert_eq!(chief.hears(0, at_one.clone())[0], Effect::Record(records[0].clone()));
+    let recorded_again = chief.hears(0, at_one);
+    assert!(!recorded_again.contains(&Effect::Record(records[0].clone())));
+    let (generation, step, slot) = (generation(1), Step(1), Slot(0));
+    let gradient = vec![floats(2.0); 2];
+    let done = Done::Gradient { generation, step, slot, loss: 2.0, gradient };
+    let out = chief.feed(Input::Computed(done));
+    let Effect::Send { message: Message::Push { recorded, .. }, .. } = &out[0] else {
+        panic!("{out:?}");
+    };
+    assert_eq!(*recorded, Step(1));
+}
+
+#[test]
+fn what_was_recorded_of_one_generation_says_nothing_of_the_next() {
+    let mut chief = adopted_at(2, 1);
+    chief.hears(0, version(1, 2, &[0], 0.5));
+    chief.loses(1);
+    chief.meets(1, 2, None);
+    chief.feed(found(1, 2));
+    // Generation 2 is at version 1, and others may make update 1 of it before we know it is open.
+    chief.loses(0);
+    let out = acts(chief.meets(0, 1, Some(cut(2, 1))));
+    let recorded = out.iter().filter_map(|effect| match effect {
+        Effect::Send { message: Message::Pull { recorded, .. }, .. } => Some(*recorded),
+        _ => None,
+    });
+    assert!(recorded.eq([]), "{out:?}");
+    let out = chief.hears(1, version(2, 1, &[], 0.5));
+    assert_eq!(out, [send(0, pull(Want::AtLeast(cut(2, 1))))]);
+}
+
+/// At the last version, with everything recorded, and the final capture asked for.
+fn at_the_end() -> Script<Worker> {
+    let mut chief = adopted_at(3, 2);
+    chief.hears(1, version(1, 3, &[], 0.5));
+    let out = chief.hears(0, version(1, 3, &[], 0.5));
+    assert_eq!(out, [send(0, capture(1, 3)), send(1, capture(1, 3))]);
+    chief
+}
+
+#[test]
+fn nobody_is_told_of_the_end_before_the_final_checkpoint_is_durable() {
+    let mut chief = at_the_end();
+    chief.hears(0, captured(1, 3, 0.5));
+    assert_eq!(chief.hears(1, captured(1, 3, 0.5)), [persist(1, 3, &[0.5, 0.5])]);
+    let finished = || Message::Finished { generation: generation(1) };
+    let told = [send(0, finished()), send(1, finished())];
+    assert_eq!(acts(chief.feed(persisted(3, Ok("a")))), told);
+    assert_eq!(chief.hears(0, finished()), []);
+    let leaves =
+        [send(0, Message::Goodbye), send(1, Message::Goodbye), Effect::Halt(Outcome::Finished)];
+    assert_eq!(chief.hears(1, finished()), leaves);
+}
+
+#[test]
+fn a_final_checkpoint_that_fails_is_tried_again_and_at_last_given_up() {
+    let mut chief = at_the_end();
+    for attempt in 1..=10u64 {
+        chief.hears(0, captured(1, 3, 0.5));
+        let out = chief.hears(1, captured(1, 3, 0.5));
+        assert_eq!(acts(out), [persist(1, 3, &[0.5, 0.5])], "attempt {attempt}");
+        let out = acts(chief.feed(persisted(3, Err("no space"))));
+        if attempt < 10 {
+            assert_eq!(out, []);
+            let out = acts(chief.sleeps_until(attempt * 2));
+            assert!(out.contains(&send(0, capture(1, 3))), "{out:?}");
+            for ps in 0..2 {
+                chief.hears(ps, Message::Heartbeat);
+            }
+        } else {
+            assert!(matches!(out.last(), Some(Effect::Halt(Outcome::Failed(_)))), "{out:?}");
+        }
+    }
+}
+
+#[test]
+fn a_finish_is_not_believed_without_the_final_checkpoint() {
+    let mut chief = adopted_at(2, 1);
+    assert_eq!(chief.hears(0, Message::Finished { generation: generation(1) }), []);
+}
+
+#[test]
+fn a_chief_that_comes_after_the_end_tells_those_who_were_not_told() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.feed(found(3, 2));
+    chief.meets(0, 1, Some(cut(1, 3)));
+    chief.sleeps_until(5);
+    chief.hears(0, Message::Heartbeat);
+    let out = acts(chief.sleeps_until(10));
+    let finished =
+        |effect: &Effect| matches!(effect, Effect::Send { message: Message::Finished { .. }, .. });
+    assert!(out.iter().any(finished), "{out:?}");
+}
+
+#[test]
+fn a_chief_that_is_asked_to_stop_saves_first() {
+    let mut chief = adopted_at(1, 1);
+    chief.hears(1, version(1, 1, &[], 0.5));
+    chief.hears(0, version(1, 1, &[0], 0.5));
+    chief.hears(0, captured(1, 1, 0.5));
+    chief.hears(1, captured(1, 1, 0.5));
+    assert_eq!(chief.feed(Input::Stop), []);
+    let out = acts(chief.feed(persisted(1, Ok("a"))));
+    assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(1)) })]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever() {
+    let mut chief = adopted_at(1, 1);
+    chief.hears(1, version(1, 1, &[], 0.5));
+    chief.hears(0, version(1, 1, &[0], 0.5));
+    assert_eq!(chief.feed(Input::Stop), []);
+    let out = chief.sleeps_until(20);
+    assert_eq!(out.last(), Some(&Effect::Halt(Outcome::Stopped { saved: None })));
+}
+
+#[test]
+fn what_is_saved_already_wakes_nobody() {
+    let mut config = cluster(1, 1, 1);
+    config.limits.save_interval = std::time::Duration::from_nanos(1);
+    let mut chief = Script::worker(0, config);
+    chief.feed(found(1, 1));
+    chief.meets(0, 1, None);
+    chief.hears(0, restored(1));
+    chief.hears(0, version(1, 1, &[0], 0.5));
+    // Fails if a deadline is not ahead.
+    chief.sleeps_until(5);
+}

@@ -1,0 +1,180 @@
+//! Who is let in, who is turned away, and who is taken for lost.
+
+use unisono::protocol::{Effect, Failure, Message, NetworkEvent, Outcome, Report, Settings};
+use unisono::{Incarnation, TaskId};
+
+use crate::script::{Script, cluster, hello, link, send};
+
+/// What a caller gets that is turned away for `reason`.
+fn refusal(from: TaskId, reason: &str) -> Vec<Effect> {
+    let why = format!("{from} called, and was turned away: {reason}");
+    vec![
+        send(9, Message::Refused { reason: reason.to_owned(), retry: false }),
+        Effect::Close { link: link(9) },
+        Effect::Report(Report::TurnedAway { why }),
+    ]
+}
+
+#[test]
+fn a_caller_of_this_cluster_is_welcome() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    let welcome = Message::Welcome { incarnation: Incarnation(1), state: None };
+    let up = Effect::Report(Report::PeerUp { peer: TaskId::worker(1) });
+    assert_eq!(ps.lets_in(1, 1), [send(1, welcome), up]);
+}
+
+#[test]
+fn a_differing_setting_is_refused_naming_both_values() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    let from = TaskId::worker(1);
+    let mut hello = hello(from, TaskId::PS_ZERO, 1, &ps.config);
+    hello.settings = Settings::default().with("seed", 2);
+    ps.network(NetworkEvent::Accepted { link: link(9) });
+    let reason = "seed is 2 at worker 1 and 1 at ps 0: start both with the same value";
+    assert_eq!(ps.hears(9, Message::Hello(hello)), refusal(from, reason));
+}
+
+#[test]
+fn a_caller_who_looks_for_another_task_is_refused() {
+    let mut ps = Script::ps(0, cluster(2, 2, 2));
+    let from = TaskId::worker(1);
+    let hello = hello(from, TaskId::ps(1), 1, &ps.config);
+    ps.network(NetworkEvent::Accepted { link: link(9) });
+    let reason = "worker 1 looks for ps 1 at the address of ps 0: compare --ps-hosts of the two";
+    assert_eq!(ps.hears(9, Message::Hello(hello)), refusal(from, reason));
+}
+
+#[test]
+fn a_task_that_the_cluster_does_not_have_is_refused() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    let reason = "there is no other worker 2 in a cluster of 2 workers";
+    assert_eq!(ps.is_called_on(9, TaskId::worker(2), 1), refusal(TaskId::worker(2), reason));
+}
+
+#[test]
+fn ps_call_ps_zero_only_when_arrival_chooses_the_slots() {
+    let from = TaskId::ps(1);
+    let mut ps = Script::ps(0, cluster(2, 2, 2));
+    let reason = "no ps of this cluster calls ps 0";
+    assert_eq!(ps.is_called_on(9, from, 1), refusal(from, reason));
+    let mut ps = Script::ps(0, cluster(2, 1, 2));
+    let welcome = Message::Welcome { incarnation: Incarnation(1), state: None };
+    let up = Effect::Report(Report::PeerUp { peer: from });
+    assert_eq!(ps.is_called_on(9, from, 1), [send(9, welcome), up]);
+}
+
+#[test]
+fn nobody_calls_a_worker() {
+    let mut worker = Script::worker(0, cluster(1, 3, 3));
+    let from = TaskId::worker(2);
+    let hello = hello(from, TaskId::CHIEF, 1, &worker.config);
+    worker.network(NetworkEvent::Accepted { link: link(9) });
+    let reason = "no worker of this cluster calls worker 0";
+    assert_eq!(worker.hears(9, Message::Hello(hello)), refusal(from, reason));
+}
+
+#[test]
+fn older_life_is_fenced() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, 5);
+    let reason =
+        "worker 1 was started again since; this process is an older life of it, and fenced";
+    let from = TaskId::worker(1);
+    assert_eq!(ps.is_called_on(9, from, 4), refusal(from, reason));
+}
+
+#[test]
+fn a_new_life_replaces_the_older_one_and_its_link() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, 5);
+    let peer = TaskId::worker(1);
+    let expected = [
+        Effect::Close { link: link(1) },
+        Effect::Report(Report::PeerDown { peer, why: "it called again".into() }),
+        send(9, Message::Welcome { incarnation: Incarnation(1), state: None }),
+        Effect::Report(Report::PeerUp { peer }),
+    ];
+    assert_eq!(ps.is_called_on(9, peer, 6), expected);
+    // What the old link still brings is nobody's.
+    assert_eq!(ps.hears(1, Message::Goodbye), []);
+}
+
+#[test]
+fn other_training_data_is_refused_once_there_is_state_of_the_first() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    let with_data = |ps: &mut Script<_>, on: u32, worker: u32, data: &str| {
+        ps.network(NetworkEvent::Accepted { link: link(on) });
+        let from = TaskId::worker(worker);
+        let mut hello = hello(from, TaskId::PS_ZERO, u64::from(on), &ps.config);
+        hello.data = Some(data.to_owned());
+        ps.hears(on, Message::Hello(hello))
+    };
+    with_data(&mut ps, 1, 1, "wrong");
+    let reason = "the training data of worker 0 has digest right, that of worker 1 has wrong: \
+                  give both the same --data-dir";
+    assert_eq!(with_data(&mut ps, 9, 0, "right"), refusal(TaskId::CHIEF, reason));
+    // Worker 1 is started again with the right data, and then both are let in.
+    assert_eq!(with_data(&mut ps, 2, 1, "right").len(), 4);
+    assert_eq!(with_data(&mut ps, 3, 0, "right").len(), 2);
+}
+
+#[test]
+fn who_speaks_before_greeting_is_turned_away() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.network(NetworkEvent::Accepted { link: link(9) });
+    let why = "a caller said goodbye before it said hello".to_owned();
+    let expected = [Effect::Close { link: link(9) }, Effect::Report(Report::TurnedAway { why })];
+    assert_eq!(ps.hears(9, Message::Goodbye), expected);
+}
+
+#[test]
+fn a_task_that_is_refused_halts_with_the_reason() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
+    let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+    let why = "ps 0 turned this task away: seed is 2 and 1".to_owned();
+    let halt = Effect::Halt(Outcome::Failed(Failure::Refused(why)));
+    assert_eq!(worker.hears(0, refused), [Effect::Close { link: link(0) }, halt]);
+}
+
+#[test]
+fn a_silent_peer_is_lost_and_a_long_message_on_its_way_is_a_sign_of_life() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, 1);
+    let lost = |out: &[Effect]| out.contains(&Effect::Close { link: link(1) });
+    assert!(!lost(&ps.sleeps_until(9)));
+    ps.network(NetworkEvent::Progress { link: link(1) });
+    assert!(!lost(&ps.sleeps_until(18)));
+    assert!(lost(&ps.sleeps_until(20)));
+}
+
+#[test]
+fn a_stranger_that_takes_its_time_over_a_greeting_is_not_waited_for() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.network(NetworkEvent::Accepted { link: link(9) });
+    ps.sleeps_until(9);
+    ps.network(NetworkEvent::Progress { link: link(9) });
+    assert!(ps.sleeps_until(11).contains(&Effect::Close { link: link(9) }));
+}
+
+#[test]
+fn a_link_with_nothing_to_say_says_so() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, 1);
+    assert_eq!(ps.sleeps_until(2), [send(1, Message::Heartbeat)]);
+    assert_eq!(ps.hears(1, Message::Heartbeat), []);
+}
+
+#[test]
+fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    let failed = || NetworkEvent::ConnectFailed { to: TaskId::PS_ZERO, why: "refused".into() };
+    let connect = Effect::Connect { to: TaskId::PS_ZERO };
+    for _ in 0..2 {
+        worker.network(failed());
+        let at = worker.deadline();
+        assert_eq!(worker.wakes_at(at), [connect.clone()]);
+    }
+    worker.network(failed());
+    assert_eq!(worker.deadline() - worker.now(), std::time::Duration::from_millis(80));
+}

@@ -1,0 +1,276 @@
+//! A ps: what becomes of a gradient, and who gets which version.
+
+use std::time::Duration;
+
+use unisono::protocol::{
+    Done, Effect, Failure, Input, Job, Message, Outcome, Report, Verdict, Want,
+};
+use unisono::{Cut, Slot, Step, TaskId};
+
+use crate::script::{
+    Script, cluster, dropped, floats, generation, link, pull, push, send, slots, state, told,
+    update, version, with_received, with_updates,
+};
+
+fn cut(step: u64) -> Cut {
+    Cut { generation: generation(1), step: Step(step) }
+}
+
+fn updated(step: u64, value: f32) -> Input {
+    let (generation, step) = (generation(1), Step(step));
+    Input::Computed(Done::Update { generation, step, state: state(value) })
+}
+
+fn compute(step: u64, value: f32, gradients: &[(u32, f32)]) -> Effect {
+    let gradients = gradients.iter().map(|(slot, value)| (Slot(*slot), floats(*value))).collect();
+    let (generation, step) = (generation(1), Step(step));
+    Effect::Compute(Job::Update { generation, step, state: state(value), gradients })
+}
+
+fn report_updated(step: u64, of: &[u32]) -> Effect {
+    let (generation, step) = (generation(1), Step(step));
+    Effect::Report(Report::Updated { generation, step, slots: slots(of) })
+}
+
+#[test]
+fn an_update_uses_the_slots_in_order_and_answers_all_who_pushed() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
+    assert_eq!(ps.hears(0, push(0, 0, 20.0)), [compute(0, 0.0, &[(0, 20.0), (1, 10.0)])]);
+    let records = vec![update(0, &[(0, 20.0), (1, 10.0)])];
+    let expected = [
+        report_updated(0, &[0, 1]),
+        send(0, with_updates(version(1, 1, &[0], 7.0), records)),
+        send(1, version(1, 1, &[1], 7.0)),
+    ];
+    assert_eq!(ps.feed(updated(0, 7.0)), expected);
+}
+
+#[test]
+fn stale_gradient_is_answered_with_the_current_version() {
+    let mut ps = Script::restored(cluster(1, 1, 2), 1);
+    let expected = [
+        send(1, told(0, 1, Verdict::Stale)),
+        dropped(0, 1, 1, Some(Verdict::Stale)),
+        send(1, version(1, 1, &[1], 0.0)),
+    ];
+    assert_eq!(ps.hears(1, push(0, 1, 10.0)), expected);
+}
+
+#[test]
+fn second_copy_is_acknowledged_and_ignored() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
+    let duplicate =
+        [send(1, told(0, 1, Verdict::Duplicate)), dropped(0, 1, 1, Some(Verdict::Duplicate))];
+    assert_eq!(ps.hears(1, push(0, 1, 10.0)), duplicate);
+}
+
+#[test]
+fn gradient_of_an_older_generation_changes_nothing() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 0);
+    let (generation, step) = (generation(2), Step(0));
+    ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
+    let expected = [
+        send(0, told(0, 0, Verdict::Fenced)),
+        dropped(0, 0, 0, Some(Verdict::Fenced)),
+        send(0, version(2, 0, &[0], 5.0)),
+    ];
+    assert_eq!(ps.hears(0, push(0, 0, 10.0)), expected);
+    assert_eq!(ps.node.cut(), Some(Cut { generation, step }));
+}
+
+#[test]
+fn an_update_that_was_fenced_while_it_was_computed_changes_nothing() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 0);
+    ps.hears(0, push(0, 0, 10.0));
+    let (generation, step) = (generation(2), Step(0));
+    ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
+    assert_eq!(ps.feed(updated(0, 7.0)), []);
+    assert_eq!(ps.node.state(), Some(&state(5.0)));
+}
+
+#[test]
+fn an_order_of_an_older_generation_changes_nothing() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 2);
+    let (generation, step) = (generation(0), Step(0));
+    assert_eq!(ps.hears(0, Message::Restore { generation, step, state: state(5.0) }), []);
+    assert_eq!(ps.node.cut(), Some(cut(2)));
+}
+
+#[test]
+fn a_gradient_that_comes_before_any_state_is_fenced_and_its_worker_told_once_there_is() {
+    let mut ps = Script::ps(0, cluster(1, 1, 1));
+    ps.lets_in(0, 1);
+    let expected = [send(0, told(4, 0, Verdict::Fenced)), dropped(4, 0, 0, Some(Verdict::Fenced))];
+    assert_eq!(ps.hears(0, push(4, 0, 10.0)), expected);
+    let generation = generation(1);
+    let restore = Message::Restore { generation, step: Step(0), state: state(5.0) };
+    let expected = [send(0, Message::Restored { generation }), send(0, version(1, 0, &[0], 5.0))];
+    assert_eq!(ps.hears(0, restore), expected);
+}
+
+#[test]
+fn two_gradients_of_one_identity_stop_the_run() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    ps.hears(1, push(0, 1, 10.0));
+    let worker = TaskId::worker(1);
+    let failure = Failure::Diverged { step: Step(0), slot: Slot(1), worker };
+    let expected = [
+        send(0, Message::Abort(failure.clone())),
+        send(1, Message::Abort(failure.clone())),
+        Effect::Halt(Outcome::Failed(failure)),
+    ];
+    assert_eq!(ps.hears(1, push(0, 1, 11.0)), expected);
+}
+
+#[test]
+fn what_no_honest_worker_pushes_ends_its_session() {
+    for absurd in [push(0, 2, 1.0), push(1, 1, 1.0), push(u64::MAX, 1, 1.0)] {
+        let mut ps = Script::restored(cluster(1, 2, 2), 0);
+        let out = ps.hears(1, absurd);
+        let down = |effect: &Effect| matches!(effect, Effect::Report(Report::PeerDown { peer, .. }) if peer.index == 1);
+        assert_eq!(out[0], Effect::Close { link: link(1) });
+        assert!(out.len() == 2 && down(&out[1]), "{out:?}");
+    }
+}
+
+#[test]
+fn with_backup_workers_the_first_slots_that_every_shard_holds_are_chosen() {
+    let mut ps = Script::restored(cluster(2, 1, 2), 0);
+    ps.is_called_on(9, TaskId::ps(1), 1);
+    let (generation, step) = (generation(1), Step(0));
+    let received = |of: &[u32]| Message::Received { generation, step, slots: slots(of) };
+    let chosen = |of: &[u32]| Message::Chosen { generation, step, slots: slots(of) };
+    assert_eq!(ps.hears(0, push(0, 0, 20.0)), [], "ps 1 does not hold it");
+    assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
+    let expected = [send(9, chosen(&[1])), dropped(0, 0, 0, None), compute(0, 0.0, &[(1, 10.0)])];
+    assert_eq!(ps.hears(9, received(&[1])), expected);
+    // Ps 1 did not hear it, and called again.
+    assert_eq!(ps.hears(9, received(&[0, 1])), [send(9, chosen(&[1]))]);
+}
+
+#[test]
+fn a_choice_that_no_update_can_use_ends_the_session() {
+    for wrong in [vec![], slots(&[0, 1]), slots(&[2])] {
+        let mut ps = Script::ps(1, cluster(2, 1, 2));
+        ps.network(unisono::protocol::NetworkEvent::Connected {
+            link: link(9),
+            to: TaskId::PS_ZERO,
+        });
+        let incarnation = unisono::Incarnation(1);
+        ps.hears(9, Message::Welcome { incarnation, state: None });
+        let (generation, step) = (generation(1), Step(0));
+        let out = ps.hears(9, Message::Chosen { generation, step, slots: wrong });
+        assert_eq!(out[0], Effect::Close { link: link(9) });
+    }
+}
+
+#[test]
+fn a_pull_waits_for_the_first_version_that_will_do() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 1);
+    assert_eq!(ps.hears(1, pull(Want::AtLeast(cut(2)))), []);
+    assert_eq!(ps.hears(1, pull(Want::AtLeast(cut(1)))), [send(1, version(1, 1, &[1], 0.0))]);
+}
+
+#[test]
+fn the_version_before_is_there_for_a_worker_that_died_while_it_pushed() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 0);
+    ps.hears(0, push(0, 0, 10.0));
+    ps.feed(updated(0, 7.0));
+    let records = vec![update(0, &[(0, 10.0)])];
+    let older = with_received(with_updates(version(1, 0, &[0], 0.0), records), &[0]);
+    assert_eq!(ps.hears(0, pull(Want::Exactly(cut(0)))), [send(0, older)]);
+}
+
+#[test]
+fn what_the_chief_has_recorded_is_not_sent_again() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 0);
+    ps.hears(0, push(0, 0, 10.0));
+    ps.feed(updated(0, 7.0));
+    let want = Want::AtLeast(cut(0));
+    let records = vec![update(0, &[(0, 10.0)])];
+    let again = with_updates(version(1, 1, &[0], 7.0), records);
+    assert_eq!(ps.hears(0, Message::Pull { want, recorded: Step(0) }), [send(0, again)]);
+    let without = version(1, 1, &[0], 7.0);
+    assert_eq!(ps.hears(0, Message::Pull { want, recorded: Step(1) }), [send(0, without)]);
+}
+
+#[test]
+fn a_capture_is_answered_at_exactly_its_version_or_missed() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 1);
+    let generation = generation(1);
+    let capture = |at: u64| Message::Capture { generation, at: Step(at) };
+    let captured = |step: u64, value: f32| {
+        send(0, Message::Captured { generation, step: Step(step), state: state(value) })
+    };
+    let missed = Message::Missed { generation, at: Step(0), current: Step(1) };
+    assert_eq!(ps.hears(0, capture(0)), [send(0, missed)]);
+    assert_eq!(ps.hears(0, capture(1)), [captured(1, 0.0)]);
+    assert_eq!(ps.hears(0, capture(2)), []);
+    ps.hears(0, push(1, 0, 10.0));
+    assert_eq!(ps.feed(updated(1, 7.0))[1], captured(2, 7.0));
+}
+
+#[test]
+fn no_update_is_made_after_the_last() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 3);
+    assert_eq!(ps.hears(0, push(3, 0, 10.0)), []);
+    let tokens = version(1, 3, &[], 0.0);
+    let last = ps.hears(0, pull(Want::AtLeast(cut(3))));
+    assert_eq!(last, [send(0, with_received(tokens, &[0]))], "no tokens");
+}
+
+#[test]
+fn the_end_is_told_acknowledged_once_all_others_have_left_and_then_the_ps_leaves() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 3);
+    let generation = generation(1);
+    let finished = || Message::Finished { generation };
+    assert_eq!(ps.hears(0, finished()), [send(1, finished())]);
+    assert_eq!(ps.hears(1, Message::Goodbye), [send(0, finished())]);
+    assert_eq!(ps.hears(0, Message::Goodbye), [Effect::Halt(Outcome::Finished)]);
+}
+
+#[test]
+fn a_goodbye_before_the_last_version_ends_nothing() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 2);
+    assert_eq!(ps.hears(1, Message::Goodbye), []);
+}
+
+#[test]
+fn a_ps_does_not_wait_for_ever_for_those_who_do_not_say_goodbye() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 3);
+    ps.loses(1);
+    let finished = Message::Finished { generation: generation(1) };
+    ps.hears(0, finished.clone());
+    ps.sleeps_until(5);
+    ps.hears(0, Message::Heartbeat);
+    let out = ps.sleeps_until(10);
+    assert_eq!(out[out.len() - 2..], [send(0, finished), Effect::Halt(Outcome::Finished)]);
+}
+
+#[test]
+fn waiting_is_reported_with_whom_and_how_long() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    ps.hears(0, push(0, 0, 10.0));
+    ps.loses(1);
+    for secs in 1..=10 {
+        ps.hears(0, Message::Heartbeat);
+        let out = ps.sleeps_until(secs);
+        let waiting = Report::Waiting {
+            what: "in step 0 for a gradient of worker 1, last heard of 10.0 s ago".into(),
+            waited: Duration::from_secs(10),
+        };
+        assert_eq!(out.contains(&Effect::Report(waiting)), secs == 10, "{secs}: {out:?}");
+    }
+}
+
+#[test]
+fn what_a_ps_may_not_hear_ends_the_session() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    let restore = Message::Restore { generation: generation(9), step: Step(0), state: state(1.0) };
+    let why = "it said restore, which is not for it to say".to_owned();
+    let down = Effect::Report(Report::PeerDown { peer: TaskId::worker(1), why });
+    assert_eq!(ps.hears(1, restore), [Effect::Close { link: link(1) }, down]);
+    assert_eq!(ps.node.cut(), Some(cut(0)));
+}

@@ -1,0 +1,214 @@
+//! A worker that is not the chief: what it computes, what it pushes, whom it asks.
+
+use unisono::protocol::{Done, Effect, Failure, Input, Job, Message, Outcome, Report, Want};
+use unisono::{Cut, Slot, Step};
+
+use crate::script::{
+    Script, cluster, floats, generation, link, pull, push, send, version, with_received,
+};
+
+fn cut(of: u64, step: u64) -> Cut {
+    Cut { generation: generation(of), step: Step(step) }
+}
+
+fn at_least(of: u64, step: u64) -> Message {
+    pull(Want::AtLeast(cut(of, step)))
+}
+
+fn anything() -> Message {
+    pull(Want::AtLeast(Cut::default()))
+}
+
+fn compute(of: u64, step: u64, slot: u32, parameters: &[f32]) -> Effect {
+    let parameters = parameters.iter().map(|value| floats(*value)).collect();
+    let (generation, step, slot) = (generation(of), Step(step), Slot(slot));
+    Effect::Compute(Job::Gradient { generation, step, slot, parameters })
+}
+
+fn computed(step: u64, slot: u32, loss: f32, n_ps: usize) -> Input {
+    let gradient = vec![floats(loss); n_ps];
+    let (generation, step, slot) = (generation(1), Step(step), Slot(slot));
+    Input::Computed(Done::Gradient { generation, step, slot, loss, gradient })
+}
+
+fn report(step: u64, slot: u32, loss: f32) -> Effect {
+    Effect::Report(Report::Computed { step: Step(step), slot: Slot(slot), loss })
+}
+
+fn up(ps: u32) -> Effect {
+    Effect::Report(Report::PeerUp { peer: unisono::TaskId::ps(ps) })
+}
+
+#[test]
+fn worker_starts_only_with_whole_versions() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    assert_eq!(worker.meets(0, 1, None), [up(0), send(0, anything())]);
+    assert_eq!(worker.meets(1, 1, None), [up(1), send(1, anything())]);
+    assert_eq!(worker.hears(0, version(1, 1, &[1], 0.5)), []);
+    let older = version(1, 0, &[], 0.25);
+    let asks = [send(1, at_least(1, 1))];
+    assert_eq!(worker.hears(1, with_received(older, &[1])), asks, "half a version");
+    let starts = [compute(1, 1, 1, &[0.5, 0.75])];
+    assert_eq!(worker.hears(1, version(1, 1, &[], 0.75)), starts);
+}
+
+#[test]
+fn a_gradient_is_pushed_to_every_shard_and_asks_for_the_next_version() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    worker.meets(1, 1, None);
+    worker.hears(0, version(1, 0, &[1], 0.5));
+    worker.hears(1, version(1, 0, &[], 0.5));
+    let expected = [send(0, push(0, 1, 2.0)), send(1, push(0, 1, 2.0)), report(0, 1, 2.0)];
+    assert_eq!(worker.feed(computed(0, 1, 2.0, 2)), expected);
+    assert_eq!(worker.hears(0, version(1, 1, &[1], 0.5)), [], "ps 1 was asked by the push");
+}
+
+#[test]
+fn several_slots_are_computed_one_after_the_other() {
+    let mut worker = Script::worker(1, cluster(1, 4, 2));
+    worker.meets(0, 1, None);
+    assert_eq!(worker.hears(0, version(1, 0, &[1, 3], 0.5)), [compute(1, 0, 1, &[0.5])]);
+    let expected = [compute(1, 0, 3, &[0.5]), send(0, push(0, 1, 2.0)), report(0, 1, 2.0)];
+    assert_eq!(worker.feed(computed(0, 1, 2.0, 1)), expected);
+}
+
+#[test]
+fn what_an_earlier_life_pushed_everywhere_is_not_computed_again() {
+    let mut worker = Script::worker(1, cluster(1, 4, 2));
+    worker.meets(0, 1, None);
+    let held = with_received(version(1, 0, &[1, 3], 0.5), &[1]);
+    assert_eq!(worker.hears(0, held), [compute(1, 0, 3, &[0.5])]);
+    let mut worker = Script::worker(1, cluster(1, 4, 2));
+    worker.meets(0, 1, None);
+    let held = with_received(version(1, 0, &[1, 3], 0.5), &[1, 3]);
+    assert_eq!(worker.hears(0, held), [send(0, at_least(1, 1))], "nothing is left to do");
+}
+
+#[test]
+fn a_gradient_is_pushed_again_on_a_new_link_with_the_same_identity() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 1, None);
+    worker.hears(0, version(1, 0, &[1], 0.5));
+    worker.feed(computed(0, 1, 2.0, 1));
+    worker.loses(0);
+    assert_eq!(worker.meets(0, 1, Some(cut(1, 0))), [up(0), send(0, push(0, 1, 2.0))]);
+}
+
+#[test]
+fn a_new_life_of_a_ps_is_asked_anew() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 1, None);
+    worker.hears(0, version(1, 0, &[1], 0.5));
+    worker.loses(0);
+    assert_eq!(worker.meets(0, 2, None), [up(0), send(0, anything())]);
+}
+
+#[test]
+fn an_older_version_is_asked_for_exactly_when_an_earlier_life_died_while_it_pushed() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    worker.meets(1, 1, None);
+    worker.hears(0, version(1, 1, &[1], 0.5));
+    // Ps 1 waits for slot 1 of step 0, which ps 0 has used already.
+    let asks = [send(0, pull(Want::Exactly(cut(1, 0))))];
+    assert_eq!(worker.hears(1, version(1, 0, &[], 0.25)), asks);
+    let older = with_received(version(1, 0, &[1], 0.125), &[1]);
+    assert_eq!(worker.hears(0, older), [compute(1, 0, 1, &[0.125, 0.25])]);
+}
+
+#[test]
+fn a_shard_that_went_back_to_the_older_version_is_not_asked_for_the_newer_one_meanwhile() {
+    let mut worker = Script::worker(1, cluster(3, 2, 2));
+    for ps in 0..3 {
+        worker.meets(ps, 1, None);
+    }
+    worker.hears(0, version(1, 1, &[1], 0.5));
+    worker.hears(2, version(1, 1, &[], 0.5));
+    worker.hears(1, version(1, 0, &[], 0.25));
+    let older = |tokens: &[u32]| with_received(version(1, 0, tokens, 0.125), &[1]);
+    assert_eq!(worker.hears(0, older(&[1])), [], "ps 2 was asked, too");
+    assert_eq!(worker.hears(2, older(&[])), [compute(1, 0, 1, &[0.125, 0.25, 0.125])]);
+}
+
+#[test]
+fn at_the_last_version_a_shard_that_is_left_behind_is_asked_again_on_a_new_link() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    worker.meets(1, 1, None);
+    worker.hears(0, version(1, 3, &[], 0.5));
+    worker.hears(1, version(1, 3, &[], 0.5));
+    worker.loses(1);
+    worker.meets(1, 2, None);
+    assert_eq!(worker.hears(1, version(2, 0, &[], 0.0)), [send(0, at_least(2, 0))]);
+    worker.loses(0);
+    assert_eq!(worker.meets(0, 1, Some(cut(2, 0))), [up(0), send(0, at_least(2, 0))]);
+}
+
+#[test]
+fn a_result_of_a_version_that_was_left_is_of_no_use() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 1, None);
+    worker.hears(0, version(1, 0, &[1], 0.5));
+    worker.hears(0, version(2, 0, &[1], 0.25));
+    assert_eq!(worker.feed(computed(0, 1, 2.0, 1)), []);
+}
+
+#[test]
+fn non_finite_loss_stops_everyone() {
+    for loss in [f32::INFINITY, f32::NEG_INFINITY] {
+        let mut worker = Script::worker(1, cluster(2, 2, 2));
+        worker.meets(0, 1, None);
+        worker.meets(1, 1, None);
+        worker.hears(0, version(1, 0, &[1], 0.5));
+        worker.hears(1, version(1, 0, &[], 0.5));
+        let failure = Failure::NonFinite { step: Step(0), slot: Slot(1), loss };
+        let expected = [
+            send(0, Message::Abort(failure.clone())),
+            send(1, Message::Abort(failure.clone())),
+            Effect::Halt(Outcome::Failed(failure)),
+        ];
+        assert_eq!(worker.feed(computed(0, 1, loss, 2)), expected);
+    }
+}
+
+#[test]
+fn tokens_for_slots_that_no_step_has_end_the_session() {
+    for tokens in [&[2][..], &[1, 1], &[1, 0]] {
+        let mut worker = Script::worker(1, cluster(1, 2, 2));
+        worker.meets(0, 1, None);
+        let out = worker.hears(0, version(1, 0, tokens, 0.5));
+        assert_eq!(out[0], Effect::Close { link: link(0) });
+        assert!(!out.iter().any(|effect| matches!(effect, Effect::Compute(_))));
+    }
+}
+
+#[test]
+fn a_version_beyond_all_steps_is_no_reason_to_panic() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    worker.meets(1, 1, None);
+    worker.hears(0, version(1, u64::MAX, &[], 0.5));
+    assert_eq!(worker.hears(1, version(1, u64::MAX, &[], 0.5)), []);
+}
+
+#[test]
+fn a_worker_that_is_told_of_the_end_says_goodbye_to_all_and_leaves() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    worker.meets(1, 1, None);
+    let expected =
+        [send(0, Message::Goodbye), send(1, Message::Goodbye), Effect::Halt(Outcome::Finished)];
+    assert_eq!(worker.hears(0, Message::Finished { generation: generation(1) }), expected);
+}
+
+#[test]
+fn a_worker_says_for_whom_it_waits() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 1, None);
+    worker.loses(0);
+    let out = worker.sleeps_until(10);
+    let what = "for a first version of ps 0, gone, last heard of 10.0 s ago".to_owned();
+    let waited = std::time::Duration::from_secs(10);
+    assert!(out.contains(&Effect::Report(Report::Waiting { what, waited })), "{out:?}");
+}
