@@ -287,6 +287,24 @@ fn a_chief_that_is_asked_to_stop_saves_first() {
 }
 
 #[test]
+fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
+    let mut chief = adopted_at(1, 1);
+    chief.hears(1, version(1, 1, &[], 0.5));
+    chief.hears(0, version(1, 1, &[0], 0.5));
+    chief.hears(0, captured(1, 1, 0.5));
+    chief.hears(1, captured(1, 1, 0.5));
+    chief.hears(1, version(1, 2, &[], 0.5));
+    chief.hears(0, with_updates(version(1, 2, &[0], 0.5), vec![update(1, &[(0, 2.0)])]));
+    assert_eq!(chief.feed(Input::Stop), []);
+    let again = [send(0, capture(1, 2)), send(1, capture(1, 2))];
+    assert_eq!(acts(chief.feed(persisted(1, Ok("a")))), again, "it is from before the stop");
+    chief.hears(0, captured(1, 2, 0.5));
+    assert_eq!(chief.hears(1, captured(1, 2, 0.25)), [persist(1, 2, &[0.5, 0.25])]);
+    let out = acts(chief.feed(persisted(2, Ok("b"))));
+    assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(2)) })]);
+}
+
+#[test]
 fn a_stop_does_not_wait_for_ever() {
     let mut chief = adopted_at(1, 1);
     chief.hears(1, version(1, 1, &[], 0.5));

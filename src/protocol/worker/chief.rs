@@ -39,6 +39,8 @@ pub(super) struct Chief {
     ending: Option<Ending>,
     /// Asked to stop: leave after the next checkpoint, or at this moment.
     stop_by: Option<Moment>,
+    /// Where it stood when it was asked to stop: a checkpoint from before will not do.
+    stop_at: Step,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Chief {
             heard_finished: false,
             ending: None,
             stop_by: None,
+            stop_at: Step::default(),
             config,
         }
     }
@@ -406,6 +409,12 @@ impl Chief {
         if why.is_none() && self.is_last(step) && at_last {
             self.stop_by = None;
         }
+        if self.stop_by.is_some() && why.is_none() && step < self.stop_at {
+            // It was under way when the request came.
+            self.saver.hurry(now);
+            self.proceed(now, links, out);
+            return;
+        }
         if self.stop_by.is_some() {
             let saved = why.is_none().then_some(step);
             out.push(Effect::Halt(Outcome::Stopped { saved }));
@@ -477,6 +486,7 @@ impl Chief {
             return;
         }
         self.stop_by = Some(now + self.config.limits.stop_timeout);
+        self.stop_at = at.step;
         self.saver.hurry(now);
         self.proceed(now, links, out);
     }
