@@ -71,6 +71,8 @@ pub trait Compute {
 }
 
 /// Durable files: checkpoints and losses.
+///
+/// What is asked is done in the order in which it was asked: a restore after a persist finds it.
 pub trait Storage {
     /// Starts reading the newest valid checkpoint, or else the initial values.
     fn restore(&mut self);

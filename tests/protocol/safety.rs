@@ -20,9 +20,17 @@ fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
 
 #[test]
 fn a_run_that_nothing_happens_to_makes_each_update_once() {
-    for (n_ps, n_workers, replicas_to_aggregate) in
-        [(1, 1, 1), (2, 2, 2), (3, 2, 2), (2, 1, 4), (2, 3, 4), (1, 4, 4), (1, 3, 2), (3, 5, 2)]
-    {
+    for (n_ps, n_workers, replicas_to_aggregate) in [
+        (1, 1, 1),
+        (2, 2, 2),
+        (3, 2, 2),
+        (2, 1, 4),
+        (2, 3, 4),
+        (1, 4, 4),
+        (1, 3, 2),
+        (3, 5, 2),
+        (16, 3, 3),
+    ] {
         let shape = Shape { n_ps, n_workers, replicas_to_aggregate, training_steps: 25 };
         let world = run(shape, &[]);
         assert_eq!(world.n_updates, 25 * u64::from(n_ps), "{shape:?}");
@@ -59,8 +67,14 @@ fn choices(faults: Vec<Fault>, one_in: u32) -> impl Strategy<Value = Vec<(u16, O
     proptest::collection::vec((any::<u16>(), fault), 0..600)
 }
 
+/// Two of the defects that this suite found took thousands of cases; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { failure_persistence: None, cases: default.cases.max(2_000), ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_order_of_delivery_gives_the_serial_result(

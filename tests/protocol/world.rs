@@ -1,5 +1,8 @@
 //! Nodes and the links between them, driven by a list of choices, with the rules asserted after
-//! every event. Rule numbers are those of `docs/protocol.md`.
+//! every event.
+
+mod faults;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,9 +11,9 @@ use std::time::Duration;
 use unisono::config::Sync;
 use unisono::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Limits, Message, NetworkEvent, Node, Outcome, Ps,
-    Report, Restored, Settings, ShardState, Snapshot, StorageEvent, Verdict, Worker,
+    Report, Restored, Settings, ShardState, Snapshot, StorageEvent, Worker,
 };
-use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 use crate::arithmetic;
 
@@ -367,52 +370,6 @@ impl World {
         }
     }
 
-    /// Rule 8: whether a message is of an older life than the one that was let in last, comes on a
-    /// link that was closed, or is of an older generation than the shard it is for.
-    fn fence(
-        &self,
-        task: TaskId,
-        (peer, incarnation): (TaskId, Incarnation),
-        open: bool,
-        message: &Message,
-    ) -> bool {
-        let newest = self.let_in.get(&(task, peer));
-        let generation = match message {
-            Message::Push { generation, .. }
-            | Message::Received { generation, .. }
-            | Message::Chosen { generation, .. }
-            | Message::Restore { generation, .. }
-            | Message::Capture { generation, .. } => Some(*generation),
-            _ => None,
-        };
-        let stands = match &self.lives[&task].node {
-            AnyNode::Ps(ps) => ps.cut().map(|cut| cut.generation),
-            AnyNode::Worker(_) => None,
-        };
-        !open
-            || newest.is_some_and(|newest| incarnation < *newest)
-            || generation.zip(stands).is_some_and(|(of, stands)| of < stands)
-    }
-
-    fn note_arrival(
-        &mut self,
-        task: TaskId,
-        (peer, incarnation): (TaskId, Incarnation),
-        open: bool,
-        message: &Message,
-    ) {
-        match message {
-            Message::Hello(_) if open => {
-                let newest = self.let_in.entry((task, peer)).or_default();
-                *newest = incarnation.max(*newest);
-            }
-            Message::Push { .. } if open => {
-                self.gradients.entry(task.index).or_default().came += 1;
-            }
-            _ => {}
-        }
-    }
-
     /// An event; and if its deadline has come meanwhile, half of the time it hears of that, too.
     fn feed(&mut self, task: TaskId, input: Input) -> Vec<Effect> {
         let out = self.handle(task, input);
@@ -444,36 +401,6 @@ impl World {
     fn owe(&mut self, task: TaskId, by: usize, input: Input) {
         if let Some(life) = self.lives.get_mut(&task) {
             life.owed[by].push_back(input);
-        }
-    }
-
-    /// Rule 5: a stale gradient is answered at once, and with a version after it.
-    fn check_answers(&self, task: TaskId, out: &[Effect]) {
-        for (n, effect) in out.iter().enumerate() {
-            if let Effect::Send {
-                link,
-                message: Message::PushReply { generation, step, verdict: Verdict::Stale, .. },
-            } = effect
-            {
-                let stale = Cut { generation: *generation, step: *step };
-                let answers = |effect: &Effect| match effect {
-                    Effect::Send {
-                        link: on,
-                        message: Message::Version { generation, step, .. },
-                    } => on == link && Cut { generation: *generation, step: *step } > stale,
-                    _ => false,
-                };
-                assert!(out[n..].iter().any(answers), "rule 5: {task} told of {stale}: {out:?}");
-            }
-        }
-    }
-
-    /// Rule 9: who has waited longer than the limit has said so.
-    fn check_waits(&self, task: TaskId) {
-        let Some(life) = self.lives.get(&task) else { return };
-        let Waits { n_jobs, since, said, .. } = life.waits;
-        if n_jobs == 0 && self.now - since >= self.config.limits.report_after {
-            assert!(said.is_some_and(|at| at >= since), "rule 9: {task} waits, and says nothing");
         }
     }
 
@@ -576,243 +503,6 @@ impl World {
             self.send(task, link, Flight::Close);
             self.close_end(task, link);
         }
-    }
-
-    /// Does `fault` to whatever `choice` picks.
-    pub(crate) fn inflict(&mut self, fault: Fault, choice: usize) {
-        let open: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, ends)| ends.iter().all(|end| end.open))
-            .map(|(link, _)| *link)
-            .collect();
-        match fault {
-            Fault::Cut | Fault::HalfOpen if !open.is_empty() => {
-                let link = open[choice % open.len()];
-                let ends = self.links.get_mut(&link).expect("it is open");
-                let first = (choice / open.len()) % 2;
-                // An end learns of a link before it learns of its loss.
-                let is_up = |flight: &Flight| matches!(flight, Flight::Up);
-                ends[first].inbox.retain(is_up);
-                ends[first].inbox.push_back(Flight::Close);
-                if fault == Fault::Cut {
-                    ends[1 - first].inbox.retain(is_up);
-                }
-                ends[1 - first].inbox.push_back(Flight::Close);
-            }
-            Fault::Crash => {
-                let alive: Vec<_> = self.lives.keys().copied().collect();
-                // At the end of a run tasks leave for good, and are not started again.
-                if !alive.is_empty() && self.ended.is_empty() {
-                    self.crash(alive[choice % alive.len()]);
-                }
-            }
-            Fault::CrashAgain => {
-                if let (Some(task), true) = (self.last_crashed, self.ended.is_empty()) {
-                    self.crash(task);
-                }
-            }
-            Fault::Pause => {
-                let alive: Vec<_> = self.lives.keys().copied().collect();
-                if !alive.is_empty() {
-                    let task = alive[choice % alive.len()];
-                    self.paused.insert(task, self.n_events + 10 + choice as u64 % 90);
-                }
-            }
-            Fault::Stop => {
-                let started = self.deadline(TaskId::CHIEF).is_some();
-                if started && self.ended.is_empty() {
-                    self.asked_to_stop = true;
-                    self.feed(TaskId::CHIEF, Input::Stop);
-                }
-            }
-            Fault::DiskFull => self.disk_is_full = true,
-            Fault::Cut | Fault::HalfOpen => {}
-        }
-    }
-
-    fn crash(&mut self, task: TaskId) {
-        self.last_crashed = Some(task);
-        self.lives.remove(&task);
-        self.close_all_of(task);
-        self.start(task);
-    }
-
-    /// No more faults: everything must come to its end within a bound.
-    pub(crate) fn heal(&mut self) {
-        const MAX_EVENTS: u64 = 20_000;
-        self.paused.clear();
-        self.disk_is_full = false;
-        let limit = self.n_events + MAX_EVENTS;
-        // Any fair order will do: this is Knuth's MMIX generator.
-        let mut random = 1u64;
-        while !self.only_late_ones_live() {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // An even number never lets time pass although something could happen.
-            let choice = (random >> 33) as usize * 2;
-            assert!(self.step(choice), "nothing can happen, and {:?} live", self.lives.keys());
-            assert!(self.n_events < limit, "no end in sight; alive: {}", self.alive());
-        }
-    }
-
-    fn only_late_ones_live(&self) -> bool {
-        self.lives.keys().all(|task| self.late.contains(task))
-    }
-
-    fn alive(&self) -> String {
-        let place = |(task, life): (&TaskId, &Life)| format!("{task} at {:?}", life.node.cut());
-        self.lives.iter().map(place).collect::<Vec<_>>().join(", ")
-    }
-
-    fn check_input(&mut self, input: &Input) {
-        if let Input::Network(NetworkEvent::Received {
-            message: Message::PushReply { verdict, .. },
-            ..
-        }) = input
-        {
-            match verdict {
-                Verdict::Stale => self.n_stale += 1,
-                Verdict::Duplicate => self.n_duplicates += 1,
-                Verdict::Fenced => {}
-            }
-        }
-    }
-
-    fn check_effect(&mut self, task: TaskId, effect: &Effect) {
-        match effect {
-            Effect::Compute(Job::Update { generation, step, state, gradients }) => {
-                let cut = Cut { generation: *generation, step: *step };
-                self.check_update(task.index, cut, state, gradients);
-            }
-            Effect::Compute(Job::Gradient { generation, step, parameters, .. }) => {
-                // Rule 6: a whole version, of every shard.
-                let cut = Cut { generation: *generation, step: *step };
-                for (ps, shard) in (0..).zip(parameters) {
-                    let made = self.history.get(&(cut, ps)).map(|state| &state.parameters);
-                    assert_eq!(made, Some(shard), "rule 6: {task} works on what is not {cut}");
-                }
-            }
-            Effect::Persist(snapshot) => {
-                // Rule 7: all shards of one version.
-                let cut = Cut { generation: snapshot.generation, step: snapshot.step };
-                assert_eq!(snapshot.shards.len(), self.shape.n_ps as usize);
-                for (ps, shard) in (0..).zip(&snapshot.shards) {
-                    assert_eq!(self.history.get(&(cut, ps)), Some(shard), "rule 7: {cut}, ps {ps}");
-                }
-                let recorded = self.losses.keys().take_while(|step| **step < cut.step).count();
-                assert_eq!(recorded as u64, cut.step.0, "a checkpoint has its losses beside it");
-            }
-            Effect::Send { message: Message::Restore { generation, step, state }, link } => {
-                // A generation's first version; whoever sends it twice sends the same.
-                let ends = &self.links[link];
-                let ps = ends.iter().find(|end| end.task != task).expect("two ends").task.index;
-                self.n_generations.insert(*generation);
-                self.remember(Cut { generation: *generation, step: *step }, ps, state);
-            }
-            Effect::Halt(Outcome::Stopped { saved }) => {
-                assert!(task == TaskId::CHIEF && self.asked_to_stop, "{task} stopped");
-                let is_saved = saved.is_none_or(|step| self.checkpoints.contains_key(&step));
-                assert!(is_saved, "{saved:?} is said to be saved");
-            }
-            Effect::Halt(outcome) => {
-                assert_eq!(*outcome, Outcome::Finished, "{task} halted");
-                // Rule 10: nobody leaves before the final checkpoint is durable.
-                assert!(self.checkpoints.contains_key(&self.config.training_steps), "rule 10");
-            }
-            Effect::Report(Report::Dropped { .. }) => {
-                self.gradients.entry(task.index).or_default().dropped += 1;
-            }
-            Effect::Report(Report::Updated { slots, .. }) => {
-                self.gradients.entry(task.index).or_default().used += slots.len() as u64;
-            }
-            _ => {}
-        }
-    }
-
-    /// Rules 1 and 3, and rule 8: what an update is made of.
-    fn check_update(
-        &mut self,
-        ps: u32,
-        cut: Cut,
-        state: &ShardState,
-        gradients: &[(Slot, Floats)],
-    ) {
-        assert!(cut.step < self.config.training_steps, "rule 10: no update after the last");
-        assert_eq!(
-            gradients.len(),
-            self.shape.replicas_to_aggregate as usize,
-            "rule 1: exactly R gradients"
-        );
-        let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
-        assert!(slots.is_sorted_by(|a, b| a < b), "rules 1 and 3: distinct, ascending: {slots:?}");
-        let used = self.used.entry(cut).or_insert_with(|| slots.clone());
-        assert_eq!(*used, slots, "rule 1: the same slots on every shard, at {cut}");
-        assert_eq!(self.history.get(&(cut, ps)), Some(state), "an update of another state");
-        let whole: Vec<_> =
-            (0..self.shape.n_ps).map(|ps| self.history[&(cut, ps)].parameters.clone()).collect();
-        for (slot, gradient) in gradients {
-            let (_, expected) = arithmetic::gradient(&whole, cut.step, *slot);
-            assert_eq!(&expected[ps as usize], gradient, "rule 1: computed from {cut} of all");
-        }
-        self.n_updates += 1;
-    }
-
-    /// A ps holds what its last update made.
-    fn check_ps(&mut self, task: TaskId) {
-        if let Some(Life { node: AnyNode::Ps(ps), .. }) = self.lives.get(&task)
-            && let (Some(cut), Some(state)) = (ps.cut(), ps.state())
-        {
-            let state = state.clone();
-            self.remember(cut, task.index, &state);
-        }
-    }
-
-    fn remember(&mut self, cut: Cut, ps: u32, state: &ShardState) {
-        let known = self.history.entry((cut, ps)).or_insert_with(|| state.clone());
-        assert_eq!(known, state, "two states at {cut} of ps {ps}");
-    }
-
-    /// What became of the gradients that came to each ps; sensible while no ps has crashed.
-    pub(crate) fn gradients(&self) -> impl Iterator<Item = (u32, Gradients)> {
-        self.gradients.iter().map(|(ps, gradients)| (*ps, *gradients))
-    }
-
-    /// Rule 10, and the oracle: the run computed serially, with the slots that were used.
-    pub(crate) fn check_end(&self) {
-        let last = self.config.training_steps;
-        for task in self.shape.tasks() {
-            assert!(self.ended.contains_key(&task) || self.late.contains(&task), "{task} ends");
-        }
-        let snapshot = self.checkpoints.get(&last).expect("rule 10: a final checkpoint");
-        let steps: Vec<_> = self.losses.keys().map(|step| step.0).collect();
-        let all: Vec<_> = (0..last.0).collect();
-        assert_eq!(steps, all, "every step is in the losses, once");
-        let mut state = arithmetic::initial(self.shape.n_ps);
-        for (step, losses) in &self.losses {
-            let whole: Vec<_> = state.iter().map(|shard| shard.parameters.clone()).collect();
-            let computed: Vec<_> = losses
-                .iter()
-                .map(|(slot, _)| (*slot, arithmetic::gradient(&whole, *step, *slot)))
-                .collect();
-            let expected: Vec<_> =
-                computed.iter().map(|(slot, (loss, _))| (*slot, loss.to_bits())).collect();
-            let recorded: Vec<_> =
-                losses.iter().map(|(slot, loss)| (*slot, loss.to_bits())).collect();
-            assert_eq!(recorded, expected, "the losses of step {step}");
-            if !self.shape.has_backup_workers() {
-                let all: Vec<_> = (0..self.shape.replicas_to_aggregate).map(Slot).collect();
-                assert_eq!(losses.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), all);
-            }
-            let shards = (0..).zip(&state).map(|(ps, shard): (usize, _)| {
-                let gradients: Vec<_> = computed
-                    .iter()
-                    .map(|(slot, (_, gradient))| (*slot, gradient[ps].clone()))
-                    .collect();
-                arithmetic::update(shard, &gradients)
-            });
-            state = shards.collect();
-        }
-        assert_eq!(snapshot.shards, state, "the final checkpoint is the serial run's");
     }
 }
 

@@ -87,6 +87,13 @@ fn an_update_that_was_fenced_while_it_was_computed_changes_nothing() {
     let (generation, step) = (generation(2), Step(0));
     ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
     assert_eq!(ps.feed(updated(0, 7.0)), []);
+    // Nor while the same step is computed in the new one.
+    let mut again = push(0, 0, 10.0);
+    if let Message::Push { generation: of, .. } = &mut again {
+        *of = generation;
+    }
+    assert!(matches!(ps.hears(0, again)[..], [Effect::Compute(_)]));
+    assert_eq!(ps.feed(updated(0, 7.0)), []);
     assert_eq!(ps.node.state(), Some(&state(5.0)));
 }
 
