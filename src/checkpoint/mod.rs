@@ -1,6 +1,6 @@
 //! Checkpoints on disk: named tensors of one version, as files that are either whole or not there.
 //!
-//! [`file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
+//! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
 //! losses, [`disk`] is all that touches files. Nothing here knows a model's layout, a thread or a
 //! clock, and nothing logs: what a person should hear is returned.

@@ -42,8 +42,11 @@ pub(super) struct Links {
     lives: BTreeMap<TaskId, Incarnation>,
     /// When each peer was last heard of, for rule 9; outlives the session.
     last_heard: BTreeMap<TaskId, Moment>,
-    /// Digest of the training data of the first worker that came, and who that was.
+    /// Digest of the training data that counts, and whose it is: the chief's, or until it has come
+    /// that of the first worker that has.
     data: Option<(TaskId, String)>,
+    /// Digest of each worker's training data, as it said last.
+    digests: BTreeMap<TaskId, String>,
     /// When to look for silence, and for calls to make.
     next_check: Option<Moment>,
 }
@@ -90,6 +93,7 @@ impl Links {
             lives: BTreeMap::new(),
             last_heard: BTreeMap::new(),
             data: None,
+            digests: BTreeMap::new(),
             next_check: None,
         }
     }
@@ -328,9 +332,11 @@ impl Links {
             return Vec::new();
         }
         let peer = hello.from;
-        let is_first = self.data.as_ref().is_none_or(|(first, _)| *first == peer);
-        if let (true, Some(data)) = (is_first, &hello.data) {
-            self.data = Some((peer, data.clone()));
+        if let Some(data) = &hello.data {
+            if self.decides_data(peer, state) {
+                self.data = Some((peer, data.clone()));
+            }
+            self.digests.insert(peer, data.clone());
         }
         self.lives.insert(peer, hello.incarnation);
         // The newer link is the living one, even of the same life: the other may be half-open.
@@ -343,7 +349,27 @@ impl Links {
         self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
         self.open(link, peer, out);
         events.push(PeerEvent::Up { peer, incarnation, state: None });
+        events.extend(self.part_from_other_data(now, out));
         events
+    }
+
+    /// Before anything was computed, the chief says which training data is right, and until it has
+    /// come, the first worker that has.
+    fn decides_data(&self, from: TaskId, state: Option<Cut>) -> bool {
+        match &self.data {
+            None => true,
+            Some((whose, _)) => state.is_none() && (from == TaskId::CHIEF || from == *whose),
+        }
+    }
+
+    /// Ends the sessions with workers whose training data is not what counts; they call again, and
+    /// are told why they are refused.
+    fn part_from_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
+        let Some((whose, data)) = self.data.clone() else { return Vec::new() };
+        let differs = |peer: &TaskId| self.digests.get(peer).is_some_and(|digest| *digest != data);
+        let others: Vec<_> = self.peers().into_iter().filter(differs).collect();
+        let why = format!("its training data is not that of {whose}");
+        others.into_iter().filter_map(|peer| self.drop_peer(now, peer, why.clone(), out)).collect()
     }
 
     /// Whether a caller may come in; if not, why, for the person who started it.
@@ -383,8 +409,7 @@ impl Links {
         }
         if let (Some((first, ours)), Some(theirs)) = (&self.data, &hello.data)
             && ours != theirs
-            // Started again with other data, before anything was computed from the first.
-            && (*first != from || state.is_some())
+            && !self.decides_data(from, state)
         {
             return Err(format!(
                 "the training data of {from} has digest {theirs}, that of {first} has {ours}: give \

@@ -1,7 +1,9 @@
 //! Who is let in, who is turned away, and who is taken for lost.
 
-use unisono::protocol::{Effect, Failure, Message, NetworkEvent, Outcome, Report, Settings};
-use unisono::{Incarnation, TaskId};
+use unisono::protocol::{
+    Effect, Failure, Message, NetworkEvent, Outcome, Ps, Report, Settings, ShardState,
+};
+use unisono::{Generation, Incarnation, Step, TaskId};
 
 use crate::script::{Script, cluster, hello, link, send};
 
@@ -99,23 +101,46 @@ fn a_new_life_replaces_the_older_one_and_its_link() {
     assert_eq!(ps.hears(1, Message::Goodbye), []);
 }
 
+fn calls_with_data(ps: &mut Script<Ps>, on: u32, worker: u32, data: &str) -> Vec<Effect> {
+    ps.network(NetworkEvent::Accepted { link: link(on) });
+    let from = TaskId::worker(worker);
+    let mut hello = hello(from, TaskId::PS_ZERO, u64::from(on), &ps.config);
+    hello.data = Some(data.to_owned());
+    ps.hears(on, Message::Hello(hello))
+}
+
 #[test]
-fn other_training_data_is_refused_once_there_is_state_of_the_first() {
+fn the_chief_says_which_training_data_is_right() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
-    let with_data = |ps: &mut Script<_>, on: u32, worker: u32, data: &str| {
-        ps.network(NetworkEvent::Accepted { link: link(on) });
-        let from = TaskId::worker(worker);
-        let mut hello = hello(from, TaskId::PS_ZERO, u64::from(on), &ps.config);
-        hello.data = Some(data.to_owned());
-        ps.hears(on, Message::Hello(hello))
-    };
-    with_data(&mut ps, 1, 1, "wrong");
-    let reason = "the training data of worker 0 has digest right, that of worker 1 has wrong: \
+    calls_with_data(&mut ps, 1, 1, "wrong");
+    let out = calls_with_data(&mut ps, 3, 0, "right");
+    let peer = TaskId::worker(1);
+    let why = "its training data is not that of worker 0".to_owned();
+    let parted = [Effect::Close { link: link(1) }, Effect::Report(Report::PeerDown { peer, why })];
+    assert_eq!(out[2..], parted, "after the chief was let in");
+    let reason = "the training data of worker 1 has digest wrong, that of worker 0 has right: \
                   give both the same --data-dir";
-    assert_eq!(with_data(&mut ps, 9, 0, "right"), refusal(TaskId::CHIEF, reason));
-    // Worker 1 is started again with the right data, and then both are let in.
-    assert_eq!(with_data(&mut ps, 2, 1, "right").len(), 4);
-    assert_eq!(with_data(&mut ps, 3, 0, "right").len(), 2);
+    assert_eq!(calls_with_data(&mut ps, 9, 1, "wrong"), refusal(peer, reason));
+    assert_eq!(calls_with_data(&mut ps, 4, 1, "right").len(), 2);
+}
+
+#[test]
+fn not_even_another_chief_brings_other_data_once_there_is_state() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    calls_with_data(&mut ps, 1, 0, "right");
+    let (generation, step, state) = (Generation::default(), Step(0), ShardState::default());
+    ps.hears(1, Message::Restore { generation, step, state });
+    let reason = "the training data of worker 0 has digest wrong, that of worker 0 has right: \
+                  give both the same --data-dir";
+    assert_eq!(calls_with_data(&mut ps, 9, 0, "wrong"), refusal(TaskId::CHIEF, reason));
+}
+
+#[test]
+fn whoever_said_which_data_is_right_may_come_again_with_other_data() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    calls_with_data(&mut ps, 1, 1, "wrong");
+    assert_eq!(calls_with_data(&mut ps, 2, 1, "right").len(), 4);
+    assert_eq!(calls_with_data(&mut ps, 3, 0, "right").len(), 2);
 }
 
 #[test]
