@@ -5,7 +5,7 @@ use std::sync::Arc;
 use unisono::protocol::{
     Done, Effect, Input, Message, Outcome, Report, Restored, Snapshot, StorageEvent, Want, Worker,
 };
-use unisono::{Cut, Slot, Step, TaskId};
+use unisono::{Cut, Generation, Slot, Step, TaskId};
 
 use crate::script::{
     Script, cluster, floats, generation, pull, send, state, update, version, with_updates,
@@ -262,16 +262,13 @@ fn a_finish_is_not_believed_without_the_final_checkpoint() {
 }
 
 #[test]
-fn a_chief_that_comes_after_the_end_tells_those_who_were_not_told() {
+fn a_chief_that_finds_the_final_checkpoint_tells_everyone_and_restores_nothing() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
-    chief.feed(found(3, 2));
-    chief.meets(0, 1, Some(cut(1, 3)));
-    chief.sleeps_until(5);
-    chief.hears(0, Message::Heartbeat);
-    let out = acts(chief.sleeps_until(10));
-    let finished =
-        |effect: &Effect| matches!(effect, Effect::Send { message: Message::Finished { .. }, .. });
-    assert!(out.iter().any(finished), "{out:?}");
+    chief.meets(0, 1, None);
+    let finished = |ps| send(ps, Message::Finished { generation: Generation::default() });
+    assert_eq!(chief.feed(found(3, 2)), [finished(0)]);
+    let expected = [up(1), finished(1), send(1, anything())];
+    assert_eq!(chief.meets(1, 1, Some(cut(1, 3))), expected);
 }
 
 #[test]

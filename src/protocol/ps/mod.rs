@@ -140,8 +140,12 @@ impl Ps {
         }
     }
 
-    /// Someone who comes late to the end is told of it at once.
+    /// A worker that comes late to the end is told of it at once. The chief finds the final
+    /// checkpoint; what it hears of a ps is an acknowledgement.
     fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+        if peer == TaskId::CHIEF {
+            return;
+        }
         if let (Job::Worker, Some(ending)) = (peer.job, &self.ending) {
             let generation = ending.generation;
             self.links.send(now, peer, Message::Finished { generation }, out);

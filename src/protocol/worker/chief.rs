@@ -32,10 +32,6 @@ pub(super) struct Chief {
     recorded: Option<Step>,
     saver: Saver,
     n_final_saves: u32,
-    /// Whether the checkpoint that this life found is that of the last step.
-    found_last: bool,
-    /// Whether a ps has said that an earlier life of this task ended the run.
-    heard_finished: bool,
     ending: Option<Ending>,
     /// Asked to stop: leave after the next checkpoint, or at this moment.
     stop_by: Option<Moment>,
@@ -48,7 +44,7 @@ enum Phase {
     /// The storage is reading the newest checkpoint.
     Reading,
     /// Waiting until all ps have said where they stand.
-    Gathering { restored: Restored, since: Moment },
+    Gathering { restored: Restored },
     /// The shards are being restored.
     Opening { generation: Generation, restored: Restored },
     /// All shards are of one generation.
@@ -73,8 +69,6 @@ impl Chief {
             recorded: None,
             saver: Saver::new(config.n_ps, config.limits.save_interval),
             n_final_saves: 0,
-            found_last: false,
-            heard_finished: false,
             ending: None,
             stop_by: None,
             stop_at: Step::default(),
@@ -93,22 +87,17 @@ impl Chief {
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
-        let gathering = match &self.phase {
-            Phase::Gathering { restored, since }
-                if self.ending.is_none() && self.is_last(restored.snapshot.step) =>
-            {
-                Some(*since + self.config.limits.linger)
-            }
-            _ => None,
-        };
         // What is saved already can be saved again only when the step has changed.
         let unsaved = self.saveable().filter(|at| self.saver.saved() != Some(at.step));
         let save = unsaved.and_then(|_| self.saver.deadline());
-        [ending, gathering, save, self.stop_by].into_iter().flatten().min()
+        [ending, save, self.stop_by].into_iter().flatten().min()
     }
 
     /// What is being waited for before any work can begin, for rule 9.
     pub(super) fn what_is_awaited(&self) -> Option<&'static str> {
+        if self.ending.is_some() {
+            return Some("for every ps to hear that all is done");
+        }
         match self.phase {
             Phase::Reading => Some("for the newest checkpoint to be read"),
             Phase::Gathering { .. } => Some("for every ps to say where it stands"),
@@ -175,12 +164,7 @@ impl Chief {
     ) {
         match event {
             StorageEvent::Restored(Ok(restored)) => {
-                if matches!(self.phase, Phase::Reading) {
-                    self.found_last |= self.is_last(restored.snapshot.step);
-                    self.phase = Phase::Gathering { restored, since: now };
-                    self.end_if_ended(now, links, out);
-                    self.gather(now, links, out);
-                }
+                self.on_read(now, restored, links, out);
             }
             StorageEvent::Restored(Err(why)) => {
                 out.push(Effect::Halt(Outcome::Failed(Failure::Storage(why))));
@@ -191,12 +175,25 @@ impl Chief {
         }
     }
 
+    fn on_read(
+        &mut self,
+        now: Moment,
+        restored: Restored,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
+        if self.is_last(restored.snapshot.step) {
+            // Rule 10: an earlier life has made all durable, and may not have told everyone.
+            self.end(now, links, out);
+        } else if matches!(self.phase, Phase::Reading) {
+            self.phase = Phase::Gathering { restored };
+            self.gather(now, links, out);
+        }
+    }
+
     /// Once all ps are there: takes up their state if it is of one generation, or opens a new one.
     fn gather(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
-        let Phase::Gathering { restored, .. } = &self.phase else { return };
-        if self.ending.is_some() {
-            return;
-        }
+        let Phase::Gathering { restored } = &self.phase else { return };
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
         let Some(all) = all else { return };
         if let Some(generation) = all[0].filter(|_| all.iter().all(|of| *of == all[0])) {
@@ -447,7 +444,7 @@ impl Chief {
         links.send(now, ps, Message::Finished { generation }, out);
     }
 
-    /// A ps knows that all is done.
+    /// A ps knows that all is done, and so do the workers that it has heard of.
     pub(super) fn on_finished(
         &mut self,
         now: Moment,
@@ -455,20 +452,11 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        self.heard_finished = true;
-        self.end_if_ended(now, links, out);
+        // Rule 10: whoever says so before the final checkpoint is durable is wrong.
         let Some(ending) = &mut self.ending else { return };
         ending.told.insert(ps);
         if ending.told.len() == self.config.n_ps as usize {
             leave(now, links, out);
-        }
-    }
-
-    /// The chief before this one ended the run, and may not have told everyone. A ps that says so
-    /// is believed if the final checkpoint is there (rule 10).
-    fn end_if_ended(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
-        if self.heard_finished && self.found_last && self.ending.is_none() {
-            self.end(now, links, out);
         }
     }
 
@@ -496,26 +484,8 @@ impl Chief {
             leave(now, links, out);
         } else if self.stop_by.is_some_and(|by| by <= now) {
             out.push(Effect::Halt(Outcome::Stopped { saved: None }));
-        } else if self.ending.is_none()
-            && let Phase::Gathering { restored, since } = &self.phase
-            && self.is_last(restored.snapshot.step)
-            && *since + self.config.limits.linger <= now
-        {
-            // The run ended in an earlier life, and others have left; whoever has come is told.
-            self.end_or_leave(now, links, out);
         } else {
             self.proceed(now, links, out);
-        }
-    }
-}
-
-impl Chief {
-    /// Tells the ps that are there, if any is.
-    fn end_or_leave(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
-        if links.peers().is_empty() {
-            leave(now, links, out);
-        } else {
-            self.end(now, links, out);
         }
     }
 }
