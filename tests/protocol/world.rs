@@ -175,6 +175,7 @@ pub(crate) struct World {
     last_crashed: Option<TaskId>,
     asked_to_stop: bool,
     disk_is_full: bool,
+    n_disk_full: u32,
     /// Gradients that came to each ps, that it used and that it dropped.
     gradients: BTreeMap<u32, Gradients>,
     n_events: u64,
@@ -218,6 +219,7 @@ impl World {
             last_crashed: None,
             asked_to_stop: false,
             disk_is_full: false,
+            n_disk_full: 0,
             gradients: BTreeMap::new(),
             n_events: 0,
             n_updates: 0,

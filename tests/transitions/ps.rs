@@ -239,6 +239,23 @@ fn the_end_is_told_acknowledged_once_all_others_have_left_and_then_the_ps_leaves
 }
 
 #[test]
+fn a_worker_that_calls_at_the_end_is_told_and_the_chief_is_not() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 3);
+    let generation = generation(1);
+    ps.hears(0, Message::Finished { generation });
+    let (incarnation, state) = (unisono::Incarnation(1), Some(cut(3)));
+    let welcome = |on: u32| send(on, Message::Welcome { incarnation, state });
+    ps.loses(1);
+    let told = ps.is_called_on(7, TaskId::worker(1), 2);
+    assert_eq!(told[0], welcome(7));
+    assert_eq!(told.last(), Some(&send(7, Message::Finished { generation })));
+    ps.loses(0);
+    let greeted = ps.is_called_on(8, TaskId::CHIEF, 2);
+    let up = Effect::Report(Report::PeerUp { peer: TaskId::CHIEF });
+    assert_eq!(greeted, [welcome(8), up], "it would take it for an acknowledgement");
+}
+
+#[test]
 fn a_goodbye_before_the_last_version_ends_nothing() {
     let mut ps = Script::restored(cluster(1, 2, 2), 2);
     assert_eq!(ps.hears(1, Message::Goodbye), []);

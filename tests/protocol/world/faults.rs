@@ -54,8 +54,12 @@ impl World {
                     self.feed(TaskId::CHIEF, Input::Stop);
                 }
             }
-            Fault::DiskFull => self.disk_is_full = true,
-            Fault::Cut | Fault::HalfOpen => {}
+            // Ten refusals of the final checkpoint would rightly give the run up.
+            Fault::DiskFull if self.n_disk_full < 8 => {
+                self.n_disk_full += 1;
+                self.disk_is_full = true;
+            }
+            Fault::Cut | Fault::HalfOpen | Fault::DiskFull => {}
         }
     }
 
