@@ -7,9 +7,6 @@ use crate::ids::{Slot, Step, TaskId};
 use crate::protocol::{Effect, Input, Report};
 use crate::time::Moment;
 
-/// Steps between two of the original's lines.
-const STEPS_A_LINE: u64 = 100;
-
 /// Shows a task to a person.
 #[derive(Debug)]
 pub(super) struct Console {
@@ -55,7 +52,7 @@ impl Console {
         let global_step = step.next().0;
         self.progress.update(global_step, loss, elapsed);
         // Several slots a step make one line.
-        if n_steps.is_multiple_of(STEPS_A_LINE) && self.task.index == slot.0 {
+        if n_steps.is_multiple_of(TrainingLine::INTERVAL) && self.task.index == slot.0 {
             let n_global = (global_step - first_step.0) as f64;
             let sec_per_batch = elapsed.as_secs_f64() / n_global;
             let line = TrainingLine { step: n_steps, global_step, loss, sec_per_batch };

@@ -13,9 +13,6 @@ use crate::tcp::RealClock;
 use crate::training::Plan;
 use crate::training::reference::Reference;
 
-/// Steps between two of the original's lines.
-const STEPS_A_LINE: u64 = 100;
-
 /// Computes the run, and writes the losses and the checkpoint that a cluster would.
 /// It goes on from the latest checkpoint, if there is one, and writes one at the end.
 ///
@@ -45,7 +42,7 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
         let loss = update.losses[0].1;
         progress.update(global_step, loss, elapsed);
         let step = global_step - first.0;
-        if step.is_multiple_of(STEPS_A_LINE) {
+        if step.is_multiple_of(TrainingLine::INTERVAL) {
             let sec_per_batch = elapsed.as_secs_f64() / step as f64;
             progress.line(&TrainingLine { step, global_step, loss, sec_per_batch });
         }

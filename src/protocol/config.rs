@@ -47,6 +47,12 @@ impl ClusterConfig {
         TaskId::worker(slot.0 % self.sync.total_num_replicas)
     }
 
+    /// Rule 10: whether all updates are made at this version.
+    #[must_use]
+    pub const fn is_last(&self, step: Step) -> bool {
+        step.0 >= self.training_steps.0
+    }
+
     /// Rule 2: whether the order of arrival chooses which slots an update uses.
     #[must_use]
     pub const fn has_backup_workers(&self) -> bool {

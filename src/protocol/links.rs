@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
 use crate::protocol::config::ClusterConfig;
+use crate::protocol::failure::Failure;
 use crate::protocol::message::{Hello, Message, PROTOCOL_VERSION};
-use crate::protocol::settings::{Difference, Settings};
-use crate::protocol::{Effect, NetworkEvent, Report};
+use crate::protocol::settings::Difference;
+use crate::protocol::{Effect, NetworkEvent, Outcome, Report};
 use crate::time::Moment;
 
 /// Callers that have not greeted yet; more are turned away, so that strangers cost little.
@@ -137,6 +138,12 @@ impl Links {
         for peer in self.peers() {
             self.send(now, peer, message.clone(), out);
         }
+    }
+
+    /// The run cannot go on: everyone is told, and this node halts.
+    pub(super) fn abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
+        self.send_to_all(now, &Message::Abort(failure.clone()), out);
+        out.push(Effect::Halt(Outcome::Failed(failure)));
     }
 
     /// Ends the session with a peer that broke the protocol. A task that calls it calls again.
@@ -401,7 +408,8 @@ impl Links {
         if !self.is_called_by(from) {
             return Err(format!("no {} of this cluster calls {}", from.job, self.me));
         }
-        if let Some(Difference { key, ours, theirs }) = self.first_difference(&hello.settings) {
+        let difference = self.config.settings.first_difference(&hello.settings);
+        if let Some(Difference { key, ours, theirs }) = difference {
             return Err(format!(
                 "{key} is {theirs} at {from} and {ours} at {}: start both with the same value",
                 self.me
@@ -431,10 +439,6 @@ impl Links {
             (Job::Worker, Job::Ps) => true,
             (Job::Ps, Job::Ps) => self.me == TaskId::PS_ZERO && self.config.has_backup_workers(),
         }
-    }
-
-    fn first_difference<'a>(&'a self, theirs: &'a Settings) -> Option<Difference<'a>> {
-        self.config.settings.first_difference(theirs)
     }
 
     fn on_welcome(

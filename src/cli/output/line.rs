@@ -15,6 +15,11 @@ pub struct TrainingLine {
     pub sec_per_batch: f64,
 }
 
+impl TrainingLine {
+    /// Steps between two lines, as in the original.
+    pub const INTERVAL: u64 = 100;
+}
+
 impl fmt::Display for TrainingLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -143,10 +143,8 @@ impl Ps {
     /// A worker that comes late to the end is told of it at once. The chief finds the final
     /// checkpoint; what it hears of a ps is an acknowledgement.
     fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        if peer == TaskId::CHIEF {
-            return;
-        }
-        if let (Job::Worker, Some(ending)) = (peer.job, &self.ending) {
+        let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
+        if let (true, Some(ending)) = (is_told, &self.ending) {
             let generation = ending.generation;
             self.links.send(now, peer, Message::Finished { generation }, out);
         }
@@ -185,8 +183,7 @@ impl Ps {
             }
             (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
             (_, Message::Abort(failure)) => {
-                self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
-                out.push(Effect::Halt(Outcome::Failed(failure)));
+                self.links.abort(now, failure, out);
             }
             (_, message) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
@@ -251,8 +248,7 @@ impl Ps {
             }
             Judgement::Diverged => {
                 let failure = Failure::Diverged { step: cut.step, slot, worker };
-                self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
-                out.push(Effect::Halt(Outcome::Failed(failure)));
+                self.links.abort(now, failure, out);
             }
             Judgement::Violation(why) => self.end_session(now, worker, why, out),
         }
@@ -355,7 +351,7 @@ impl Ps {
     fn try_update(&mut self, out: &mut Vec<Effect>) {
         let Some(shard) = &mut self.shard else { return };
         // Rule 10: exactly `training_steps` updates.
-        if shard.is_final(self.config.training_steps) {
+        if self.config.is_last(shard.cut().step) {
             return;
         }
         if let Some(gradients) = shard.begin_update() {
@@ -409,7 +405,7 @@ impl Ps {
             return;
         }
         // Rule 10: nothing is left to compute at the last version.
-        let is_final = shard.is_final(self.config.training_steps);
+        let is_final = self.config.is_last(shard.cut().step);
         let tokens = if is_final { Vec::new() } else { self.config.slots_of(worker).collect() };
         let received = self.config.slots_of(worker).filter(|&slot| shard.holds(slot)).collect();
         let (cut, parameters) = (shard.cut(), shard.state().parameters.clone());
@@ -513,7 +509,7 @@ impl Ps {
 
     /// A worker that leaves knows that all is done, and so does this ps now.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        let is_final = |cut: &Cut| cut.step >= self.config.training_steps;
+        let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
         }
@@ -554,7 +550,7 @@ impl Ps {
         let Some(shard) = &self.shard else {
             return format!("for the chief to restore this shard ({})", heard(TaskId::CHIEF));
         };
-        if shard.is_final(self.config.training_steps) {
+        if self.config.is_last(shard.cut().step) {
             return format!("for the chief's final checkpoint ({})", heard(TaskId::CHIEF));
         }
         let step = shard.cut().step;

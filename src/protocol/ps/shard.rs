@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::floats::Floats;
-use crate::ids::{Cut, Slot, Step, TaskId};
+use crate::ids::{Cut, Slot, TaskId};
 use crate::protocol::message::{ShardState, Verdict};
 
 /// A gradient that the shard holds.
@@ -189,17 +189,12 @@ impl Shard {
             }
         }
     }
-
-    /// The version after the last one is never made.
-    pub(super) fn is_final(&self, training_steps: Step) -> bool {
-        self.cut.step >= training_steps
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Generation;
+    use crate::ids::{Generation, Step};
 
     const WORKER: TaskId = TaskId::worker(1);
 

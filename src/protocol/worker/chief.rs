@@ -182,7 +182,7 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        if self.is_last(restored.snapshot.step) {
+        if self.config.is_last(restored.snapshot.step) {
             // Rule 10: an earlier life has made all durable, and may not have told everyone.
             self.end(now, links, out);
         } else if matches!(self.phase, Phase::Reading) {
@@ -281,7 +281,7 @@ impl Chief {
 
     /// Whether updates are made that this chief has yet to be told of.
     pub(super) fn lacks_updates(&self) -> bool {
-        let at_last = |cut: Cut| self.runs(cut.generation) && self.is_last(cut.step);
+        let at_last = |cut: Cut| self.runs(cut.generation) && self.config.is_last(cut.step);
         self.ending.is_none() && self.at.is_some_and(at_last) && !self.has_all()
     }
 
@@ -294,16 +294,12 @@ impl Chief {
         self.at.filter(|at| {
             self.ending.is_none()
                 && self.runs(at.generation)
-                && (!self.is_last(at.step) || self.has_all())
+                && (!self.config.is_last(at.step) || self.has_all())
         })
     }
 
     fn has_all(&self) -> bool {
         self.recorded.is_some_and(|recorded| recorded >= self.config.training_steps)
-    }
-
-    const fn is_last(&self, step: Step) -> bool {
-        step.0 >= self.config.training_steps.0
     }
 
     /// Updates came from ps 0 with a version, ascending; some may have come before.
@@ -334,7 +330,7 @@ impl Chief {
     /// Saves if it is time, writes if all is there, ends if all is done.
     fn proceed(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         if let Some(at) = self.saveable() {
-            if self.is_last(at.step) && self.saver.is_idle() {
+            if self.config.is_last(at.step) && self.saver.is_idle() {
                 if self.saver.saved() == Some(at.step) {
                     self.end(now, links, out);
                     return;
@@ -402,8 +398,8 @@ impl Chief {
         let why = result.as_ref().err().cloned();
         self.saver.on_persisted(now, step, result, out);
         // Asked to stop when all is done: what is left to do is to tell the others.
-        let at_last = self.saveable().is_some_and(|at| self.is_last(at.step));
-        if why.is_none() && self.is_last(step) && at_last {
+        let at_last = self.saveable().is_some_and(|at| self.config.is_last(at.step));
+        if why.is_none() && self.config.is_last(step) && at_last {
             self.stop_by = None;
         }
         if self.stop_by.is_some() && why.is_none() && step < self.stop_at {
@@ -417,12 +413,11 @@ impl Chief {
             out.push(Effect::Halt(Outcome::Stopped { saved }));
             return;
         }
-        if let (Some(why), true) = (why, self.is_last(step)) {
+        if let (Some(why), true) = (why, self.config.is_last(step)) {
             self.n_final_saves += 1;
             if self.n_final_saves > MAX_FINAL_SAVES {
                 let failure = Failure::Storage(format!("the final checkpoint: {why}"));
-                links.send_to_all(now, &Message::Abort(failure.clone()), out);
-                out.push(Effect::Halt(Outcome::Failed(failure)));
+                links.abort(now, failure, out);
                 return;
             }
             self.saver.hurry(now + self.config.limits.final_save_retry);

@@ -184,8 +184,7 @@ impl Worker {
                 out.push(Effect::Halt(Outcome::Finished));
             }
             (Message::Abort(failure), _) => {
-                self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
-                out.push(Effect::Halt(Outcome::Failed(failure)));
+                self.links.abort(now, failure, out);
             }
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
@@ -258,7 +257,7 @@ impl Worker {
     /// When every slot was pushed in an earlier life, nothing that is pushed will ask.
     fn ask_for_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(work) = &self.work else { return };
-        if work.is_complete() && work.done().is_empty() && !self.is_last(work.cut().step) {
+        if work.is_complete() && work.done().is_empty() && !self.config.is_last(work.cut().step) {
             let next = work.cut().next();
             for (ps, cut) in self.versions.to_ask(next) {
                 self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
@@ -272,10 +271,6 @@ impl Worker {
         if let (true, Some(cut)) = (lacks && !self.versions.is_asked(0), self.cut()) {
             self.pull(now, TaskId::PS_ZERO, Want::AtLeast(cut), out);
         }
-    }
-
-    const fn is_last(&self, step: Step) -> bool {
-        step.0 >= self.config.training_steps.0
     }
 
     fn pull(&mut self, now: Moment, ps: TaskId, want: Want, out: &mut Vec<Effect>) {
@@ -299,8 +294,7 @@ impl Worker {
         }
         if !loss.is_finite() {
             let failure = Failure::NonFinite { step, slot, loss };
-            self.links.send_to_all(now, &Message::Abort(failure.clone()), out);
-            out.push(Effect::Halt(Outcome::Failed(failure)));
+            self.links.abort(now, failure, out);
             return;
         }
         out.extend(work.job().map(Effect::Compute));
@@ -347,7 +341,8 @@ impl Worker {
 
     /// Rule 9: for whom, and what of it is known.
     fn what_is_awaited(&self, now: Moment) -> String {
-        let next = self.cut().map(|cut| if self.is_last(cut.step) { cut } else { cut.next() });
+        let next =
+            self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() });
         let heard = |ps: u32| {
             let ps = TaskId::ps(ps);
             match (self.links.is_up(ps), self.links.last_heard(ps)) {
