@@ -6,7 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream is for.
+/// What a stream of a run is for. Others number theirs from 2^32 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -14,6 +14,12 @@ pub enum Purpose {
     InitialValues = 1,
     /// The order of the training examples; entity: the slot (0 when shared), index: the epoch.
     Permutation = 2,
+}
+
+impl From<Purpose> for u64 {
+    fn from(purpose: Purpose) -> Self {
+        purpose as Self
+    }
 }
 
 /// A stream of random numbers.
@@ -24,9 +30,10 @@ impl Stream {
     /// The stream of (seed, purpose, entity, index): ChaCha8 under the key made of the four
     /// numbers, little-endian, 64 bits each.
     #[must_use]
-    pub fn new(seed: u64, purpose: Purpose, entity: u64, index: u64) -> Self {
+    pub fn new(seed: u64, purpose: impl Into<u64>, entity: u64, index: u64) -> Self {
         let mut key = [0; 32];
-        for (place, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, entity, index]) {
+        let words = [seed, purpose.into(), entity, index];
+        for (place, word) in key.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         Self(ChaCha8Rng::from_seed(key))

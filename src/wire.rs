@@ -140,6 +140,30 @@ impl Frame {
     }
 }
 
+/// The length of the whole frame of a message, without making it.
+#[must_use]
+pub fn frame_bytes(message: &Message) -> usize {
+    let tensors: usize =
+        message.tensors().into_iter().map(|tensor| ENTRY_BYTES + 4 * tensor.len()).sum();
+    let mut control = Count(0);
+    encode_control(message, &mut control);
+    HEADER_BYTES + tensors + control.0
+}
+
+/// Takes bytes, and keeps their number.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The whole frame of a message, copied into one buffer.
 #[must_use]
 pub fn encode_to_vec(message: &Message) -> Vec<u8> {
@@ -291,9 +315,9 @@ fn length_u32(length: usize) -> u32 {
 
 // The two functions that know bincode: its standard configuration, varints and little-endian.
 
-fn encode_control(message: &Message, out: &mut Vec<u8>) {
+fn encode_control(message: &Message, out: &mut impl std::io::Write) {
     bincode::serde::encode_into_std_write(message, out, bincode::config::standard())
-        .expect("a message has only types that bincode can encode, and a Vec takes any bytes");
+        .expect("a message has only types that bincode can encode, and memory takes any bytes");
 }
 
 fn decode_control(bytes: &[u8]) -> Result<Message, WireError> {

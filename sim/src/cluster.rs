@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use unisono::host::{Host, NoStorage, Observer, drive};
-use unisono::protocol::{ClusterConfig, Done, Effect, Input, Job, Outcome, Ps, Worker};
+use unisono::protocol::{ClusterConfig, Done, Effect, Input, Job, Node, Outcome, Ps, Worker};
 use unisono::{Incarnation, Moment, TaskId};
 
 use crate::host::{Files, Place, SimCompute, SimStorage};
@@ -193,5 +193,5 @@ struct Blind;
 impl Observer for Blind {
     fn before(&mut self, _now: Moment, _input: &Input) {}
 
-    fn after(&mut self, _now: Moment, _effects: &[Effect]) {}
+    fn after(&mut self, _now: Moment, _node: &dyn Node, _effects: &[Effect]) {}
 }

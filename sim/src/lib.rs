@@ -13,11 +13,15 @@ compile_error!(
 
 mod agenda;
 pub mod cluster;
+pub mod happening;
 pub mod host;
+pub mod invariants;
 mod life;
 mod links;
+pub mod scenario;
+pub mod streams;
 mod universe;
 
 pub use cluster::{Cluster, Ended};
 pub use links::LinkModel;
-pub use universe::Universe;
+pub use universe::{LifeId, Universe};

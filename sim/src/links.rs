@@ -15,9 +15,11 @@ pub struct LinkModel {
 
 /// A life of a task, as an end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LifeId {
-    pub(crate) task: TaskId,
-    pub(crate) incarnation: Incarnation,
+pub struct LifeId {
+    /// The task.
+    pub task: TaskId,
+    /// Which life of it.
+    pub incarnation: Incarnation,
 }
 
 /// What goes along a link.
@@ -68,6 +70,11 @@ impl Links {
         let arrival = (now + model.latency).max(link.last_arrival[other]);
         link.last_arrival[other] = arrival;
         Some((link.ends[other], arrival))
+    }
+
+    /// The life at the other end.
+    pub(crate) fn peer(&self, id: LinkId, of: LifeId) -> Option<LifeId> {
+        self.links.get(&id)?.ends.into_iter().find(|end| *end != of)
     }
 
     /// Whether an end still takes what arrives.

@@ -13,7 +13,8 @@ use unisono::{LinkId, Moment, TaskId};
 
 use crate::agenda::{Agenda, PlanId};
 use crate::life::Life;
-use crate::links::{LifeId, LinkModel, Links, Parcel};
+pub use crate::links::LifeId;
+use crate::links::{LinkModel, Links, Parcel};
 
 /// The shared world of one run.
 #[derive(Clone, Debug)]
@@ -69,6 +70,12 @@ impl Universe {
     #[must_use]
     pub fn n_events(&self) -> u64 {
         self.state().n_events
+    }
+
+    /// The life at the other end of a life's link.
+    #[must_use]
+    pub fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
+        self.state().links.peer(link, of)
     }
 
     /// Carries out the next plan. `false` if there is none.

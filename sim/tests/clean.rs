@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use unisono::config::{Placement, RunConfig, Sync, TrainConfig};
 use unisono::data::Dataset;
-use unisono::floats::Pool;
 use unisono::model::SimdLevel;
 use unisono::protocol::{
     ClusterConfig, Done, Job, Limits, Outcome, Restored, Snapshot, StorageEvent, UpdateRecord,
 };
 use unisono::training::reference::Reference;
-use unisono::training::{Gradients, Plan};
+use unisono::training::{Gradients, Plan, Updates};
 use unisono::{Step, TaskId};
 use unisono_sim::host::Files;
 use unisono_sim::{Cluster, Ended, LinkModel};
@@ -72,14 +71,9 @@ fn run(plan: &Plan, n_ps: u32, seed: u64) -> Ended<Memory> {
     let gradients = Arc::new(Mutex::new(Gradients::new(plan)));
     let rule = plan.rule.clone();
     let work = move |_: TaskId| {
-        let (gradients, rule) = (Arc::clone(&gradients), rule.clone());
-        let mut pool = Pool::new(4);
+        let (gradients, mut updates) = (Arc::clone(&gradients), Updates::new(rule.clone(), 1));
         let work = move |job: Job| match job {
-            Job::Update { generation, step, state, gradients } => Done::Update {
-                generation,
-                step,
-                state: rule.update(&mut pool, step, &state, &gradients),
-            },
+            job @ Job::Update { .. } => updates.work(job),
             job @ Job::Gradient { .. } => {
                 gradients.lock().unwrap_or_else(PoisonError::into_inner).work(job)
             }

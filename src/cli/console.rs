@@ -4,7 +4,7 @@ use super::TaskConfig;
 use super::output::{ProgressView, Screen, TrainingLine};
 use crate::host::Observer;
 use crate::ids::{Slot, Step, TaskId};
-use crate::protocol::{Effect, Input, Report};
+use crate::protocol::{Effect, Input, Node, Report};
 use crate::time::Moment;
 
 /// Shows a task to a person.
@@ -94,7 +94,7 @@ impl Console {
 impl Observer for Console {
     fn before(&mut self, _now: Moment, _input: &Input) {}
 
-    fn after(&mut self, now: Moment, effects: &[Effect]) {
+    fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
         for effect in effects {
             if let Effect::Report(report) = effect {
                 self.on_report(now, report);

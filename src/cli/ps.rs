@@ -3,15 +3,11 @@
 use std::process::ExitCode;
 
 use super::{Process, TaskConfig, task};
-use crate::floats::Pool;
 use crate::host::NoStorage;
 use crate::model::UpdateRule;
-use crate::protocol::{Done, Job, Ps};
+use crate::protocol::Ps;
 use crate::tcp::{self, InlineCompute};
-
-/// Buffers of a shard that are in use at a time: each of Adam's two, the moving average and the
-/// parameters, of this version and the two before it that may still be on their way to workers.
-const MAX_LENT: usize = 12;
+use crate::training::Updates;
 
 /// Runs the task until the training has ended.
 ///
@@ -25,8 +21,8 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
         None => tcp::bind(&listen_address(&config))?,
     };
     let node = Ps::new(config.task.index, task::incarnation(), task::cluster_config(run, None));
-    let mut pool = Pool::new(MAX_LENT);
-    let work = move |job| work(&rule, &mut pool, job);
+    let mut updates = Updates::new(rule, 1);
+    let work = move |job| updates.work(job);
     let parts = || Ok((InlineCompute::new(Box::new(work)), NoStorage));
     let (outcome, reason) = task::run(&config, &process, Some(listener), node, parts)?;
     task::exit_code(config.task, outcome, reason)
@@ -35,13 +31,4 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
 fn listen_address(config: &TaskConfig) -> String {
     let own = config.cluster.address(config.task);
     config.bind.as_ref().or(own).map(ToString::to_string).unwrap_or_default()
-}
-
-fn work(rule: &UpdateRule, pool: &mut Pool, job: Job) -> Done {
-    match job {
-        Job::Update { generation, step, state, gradients } => {
-            Done::Update { generation, step, state: rule.update(pool, step, &state, &gradients) }
-        }
-        Job::Gradient { .. } => unreachable!("a ps computes no gradient"),
-    }
 }

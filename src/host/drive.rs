@@ -22,7 +22,7 @@ where
         let now = host.clock.now();
         observer.before(now, &input);
         node.handle(now, input, &mut effects);
-        observer.after(now, &effects);
+        observer.after(now, node, &effects);
         for effect in effects.drain(..) {
             if let Some(outcome) = host.carry_out(effect) {
                 host.network.flush().await;

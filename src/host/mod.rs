@@ -13,7 +13,7 @@ pub use drive::drive;
 
 use crate::ids::{LinkId, TaskId};
 use crate::protocol::{
-    Done, Effect, Input, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord,
+    Done, Effect, Input, Job, Message, NetworkEvent, Node, Snapshot, StorageEvent, UpdateRecord,
 };
 use crate::time::Moment;
 
@@ -114,6 +114,6 @@ pub trait Observer {
     /// The node is about to take an input.
     fn before(&mut self, now: Moment, input: &Input);
 
-    /// What it wants done about it, in order.
-    fn after(&mut self, now: Moment, effects: &[Effect]);
+    /// The node has taken it. What it wants done about it, in order.
+    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]);
 }

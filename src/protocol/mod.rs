@@ -34,6 +34,9 @@ pub trait Node {
 
     /// When it wants an [`Input::Wake`], if nothing else comes before.
     fn deadline(&self) -> Option<Moment>;
+
+    /// Where it stands and what it waits for, as one line for a person.
+    fn status(&self, now: Moment) -> String;
 }
 
 /// What happens to a node.

@@ -7,6 +7,8 @@ pub mod files;
 pub mod gradients;
 pub mod plan;
 pub mod reference;
+mod updates;
 
 pub use gradients::Gradients;
 pub use plan::Plan;
+pub use updates::Updates;

@@ -30,7 +30,12 @@ impl Plan {
     ///
     /// # Errors
     /// If a batch is larger than the training data.
-    pub fn new(run: &RunConfig, data: Dataset, level: SimdLevel) -> Result<Self, DatasetError> {
+    pub fn new(
+        run: &RunConfig,
+        data: impl Into<Arc<Dataset>>,
+        level: SimdLevel,
+    ) -> Result<Self, DatasetError> {
+        let data = data.into();
         data.check_batch_size(run.train.batch_size)?;
         let model = mlp(&run.train, &data, level);
         let layout = Layout::new(model.variables(), run.n_ps as usize, run.placement);
@@ -38,7 +43,7 @@ impl Plan {
             rule: UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, level),
             train: run.train.clone(),
             sync: run.sync,
-            data: Arc::new(data),
+            data,
             layout: Arc::new(layout),
             settings: run.settings(),
             level,

@@ -1,17 +1,17 @@
 //! The oracle: a run in one plain loop, with no protocol, no shards' agreement, no messages.
 
-use crate::floats::{Floats, Pool};
+use crate::floats::Floats;
 use crate::ids::{Slot, Step};
 use crate::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
-use crate::training::{Gradients, Plan};
+use crate::training::{Gradients, Plan, Updates};
 
 /// The serial run.
 #[derive(Debug)]
 pub struct Reference {
     plan: Plan,
     gradients: Gradients,
+    updates: Updates,
     snapshot: Snapshot,
-    pool: Pool,
 }
 
 impl Reference {
@@ -19,10 +19,8 @@ impl Reference {
     #[must_use]
     pub fn new(plan: Plan, snapshot: Snapshot) -> Self {
         let gradients = Gradients::new(&plan);
-        // Two versions of every buffer of every shard.
-        let pool =
-            Pool::new(2 * snapshot.shards.iter().map(|s| 1 + s.auxiliary.len()).sum::<usize>());
-        Self { plan, gradients, snapshot, pool }
+        let updates = Updates::new(plan.rule.clone(), snapshot.shards.len());
+        Self { plan, gradients, updates, snapshot }
     }
 
     /// Where the run is.
@@ -62,11 +60,11 @@ impl Reference {
             losses.push((slot, loss));
             gradients.push((slot, gradient));
         }
-        let (rule, pool) = (&self.plan.rule, &mut self.pool);
+        let updates = &mut self.updates;
         let shard = |(ps, state): (usize, &ShardState)| {
             let of_shard: Vec<(Slot, Floats)> =
                 gradients.iter().map(|(slot, gradient)| (*slot, gradient[ps].clone())).collect();
-            rule.update(pool, step, state, &of_shard)
+            updates.compute(step, state, &of_shard)
         };
         let shards = shards.iter().enumerate().map(shard).collect();
         self.snapshot = Snapshot { generation, step: step.next(), shards };

@@ -117,6 +117,11 @@ impl Node for Ps {
         let ending = self.ending.as_ref().map(|ending| ending.until);
         [self.links.deadline(), ending, Some(self.patience.deadline())].into_iter().flatten().min()
     }
+
+    fn status(&self, now: Moment) -> String {
+        let stands = self.cut().map_or_else(|| "no state".to_owned(), |cut| cut.to_string());
+        format!("{stands}; waits {}", self.what_is_awaited(now))
+    }
 }
 
 impl Ps {

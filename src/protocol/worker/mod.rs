@@ -94,6 +94,16 @@ impl Node for Worker {
         let patience = self.is_waiting().then(|| self.patience.deadline());
         [self.links.deadline(), chief, patience].into_iter().flatten().min()
     }
+
+    fn status(&self, now: Moment) -> String {
+        let stands =
+            self.cut().map_or_else(|| "no whole version".to_owned(), |cut| cut.to_string());
+        if self.is_waiting() {
+            format!("{stands}; waits {}", self.what_is_awaited(now))
+        } else {
+            format!("{stands}; computes")
+        }
+    }
 }
 
 impl Worker {

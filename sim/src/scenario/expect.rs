@@ -1,0 +1,73 @@
+//! What must come of a run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use unisono::{Step, TaskId};
+
+use super::Range;
+use crate::happening::EventKind;
+
+/// What must come of a run. The rules of the protocol hold whatever is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expect {
+    /// How the run ends.
+    pub outcome: ExpectedOutcome,
+    /// The version of the last checkpoint; `None` is `training_steps` if the run finishes, and
+    /// anything otherwise.
+    pub final_step: Option<Step>,
+    /// What the losses and the last checkpoint are compared with, to the bit.
+    pub oracle: Option<Oracle>,
+    /// A `losses.csv` made elsewhere, that the run's must equal.
+    pub golden: Option<PathBuf>,
+    /// Gradients of every update. R, whatever this says; here to be read, and checked to be R.
+    pub gradients_per_update: Option<u32>,
+    /// Gradients answered as duplicates.
+    pub duplicates: Option<Range<u64>>,
+    /// Gradients answered as stale.
+    pub stale: Option<Range<u64>>,
+    /// Gradients answered as fenced.
+    pub fenced: Option<Range<u64>>,
+    /// Generations opened after the first.
+    pub rollbacks: Option<Range<u64>>,
+    /// The virtual time of the whole run.
+    pub virtual_time: Option<Range<Duration>>,
+    /// `[[expect.event]]`.
+    pub events: Vec<ExpectedEvent>,
+}
+
+/// How a run ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpectedOutcome {
+    /// Every task that is alive at the end has finished.
+    Finished,
+    /// Some task halts with a failure whose text has this in it.
+    Failed {
+        /// A part of the text.
+        because: String,
+    },
+    /// Nothing: whatever comes of it, the rules hold.
+    Any,
+}
+
+/// What losses and checkpoints are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oracle {
+    /// The same run in one loop, with no protocol at all: for R of N and above.
+    Serial,
+    /// The same, with the slots that the run chose: for R below N, where timing chooses.
+    Provenance,
+}
+
+/// An event that must happen, or must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedEvent {
+    /// What.
+    pub event: EventKind,
+    /// To whom; `None` is to anybody.
+    pub node: Option<TaskId>,
+    /// At which step; `None` is at any.
+    pub step: Option<Step>,
+    /// How often, at least and at most; `1..` if the file does not say.
+    pub times: Range<u64>,
+}

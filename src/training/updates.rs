@@ -1,0 +1,49 @@
+//! Updates of one shard: what a ps computes.
+
+use crate::floats::{Floats, Pool};
+use crate::ids::{Slot, Step};
+use crate::model::UpdateRule;
+use crate::protocol::{Done, Job, ShardState};
+
+/// Buffers of a shard that are in use at a time: each of Adam's two, the moving average and the
+/// parameters, of this version and the two before it that may still be on their way to workers.
+const MAX_LENT: usize = 12;
+
+/// Makes the next version of shards.
+#[derive(Debug)]
+pub struct Updates {
+    rule: UpdateRule,
+    pool: Pool,
+}
+
+impl Updates {
+    /// By this rule, for `n_shards` shards.
+    #[must_use]
+    pub const fn new(rule: UpdateRule, n_shards: usize) -> Self {
+        Self { rule, pool: Pool::new(MAX_LENT * n_shards) }
+    }
+
+    /// A shard's state at version `step` + 1, of its state at version `step` and the gradients of
+    /// exactly `replicas_to_aggregate` slots, ascending.
+    pub fn compute(
+        &mut self,
+        step: Step,
+        state: &ShardState,
+        gradients: &[(Slot, Floats)],
+    ) -> ShardState {
+        self.rule.update(&mut self.pool, step, state, gradients)
+    }
+
+    /// Does a ps's jobs.
+    ///
+    /// # Panics
+    /// If the job is a worker's.
+    pub fn work(&mut self, job: Job) -> Done {
+        match job {
+            Job::Update { generation, step, state, gradients } => {
+                Done::Update { generation, step, state: self.compute(step, &state, &gradients) }
+            }
+            Job::Gradient { .. } => unreachable!("a ps computes no gradient"),
+        }
+    }
+}
