@@ -13,6 +13,7 @@ compile_error!(
 
 mod agenda;
 pub mod cluster;
+pub mod disk;
 pub mod host;
 mod life;
 mod links;
