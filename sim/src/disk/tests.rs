@@ -3,6 +3,7 @@
 mod bites;
 mod like_the_real_one;
 mod power;
+mod run;
 
 use std::path::{Path, PathBuf};
 
