@@ -14,6 +14,7 @@ compile_error!(
 mod agenda;
 pub mod cluster;
 pub mod happening;
+pub mod disk;
 pub mod host;
 pub mod invariants;
 mod life;

@@ -1,0 +1,163 @@
+//! One directory: its names, those that are durable, and the changes in between.
+//!
+//! No file leaves its directory, so that each is whole in itself.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+
+use unisono::random::Stream;
+
+use super::content::Content;
+
+/// How many changes of names a directory holds back. The older ones become durable unasked, as
+/// the journal of an operating system is written every few seconds; it bounds what a disk that
+/// lies keeps in memory, to the files of a dozen checkpoints.
+pub(super) const MAX_UNSYNCED: usize = 64;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct FileId(u64);
+
+type Names = BTreeMap<OsString, FileId>;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
+    /// Of all files that have a name, or may have one after a crash.
+    contents: BTreeMap<FileId, Content>,
+    n_files: u64,
+    names: Names,
+    durable: Names,
+    /// What leads from `durable` to `names`, in order.
+    unsynced: VecDeque<NameChange>,
+}
+
+/// A name goes, a name comes, or, when a file is renamed, both at once.
+#[derive(Clone, Debug)]
+struct NameChange {
+    removed: Option<OsString>,
+    made: Option<(OsString, FileId)>,
+}
+
+impl NameChange {
+    fn apply(self, names: &mut Names) {
+        if let Some(name) = &self.removed {
+            names.remove(name);
+        }
+        names.extend(self.made);
+    }
+
+    fn names(&self) -> impl Iterator<Item = &OsString> {
+        self.removed.iter().chain(self.made.iter().map(|(name, _)| name))
+    }
+}
+
+impl Directory {
+    pub(super) fn has(&self, name: &OsStr) -> bool {
+        self.names.contains_key(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &OsStr> {
+        self.names.keys().map(OsString::as_os_str)
+    }
+
+    pub(super) fn file(&mut self, name: &OsStr) -> io::Result<&mut Content> {
+        let id = self.id(name)?;
+        Ok(self.contents.get_mut(&id).expect("a file with a name has content"))
+    }
+
+    /// The file of this name, which is made if need be.
+    pub(super) fn file_or_new(&mut self, name: &OsStr) -> io::Result<&mut Content> {
+        if !self.has(name) {
+            let id = FileId(self.n_files);
+            self.n_files += 1;
+            self.contents.insert(id, Content::default());
+            self.change(NameChange { removed: None, made: Some((name.to_owned(), id)) });
+        }
+        self.file(name)
+    }
+
+    pub(super) fn rename(&mut self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let made = Some((to.to_owned(), self.id(from)?));
+        if from != to {
+            self.change(NameChange { removed: Some(from.to_owned()), made });
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, name: &OsStr) -> io::Result<()> {
+        self.id(name)?;
+        self.change(NameChange { removed: Some(name.to_owned()), made: None });
+        Ok(())
+    }
+
+    pub(super) fn is_synced(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
+    pub(super) fn sync(&mut self) {
+        for change in self.unsynced.drain(..) {
+            change.apply(&mut self.durable);
+        }
+        self.forget_nameless();
+    }
+
+    pub(super) fn lose_unsynced(&mut self) {
+        self.return_to_durable();
+        self.contents.values_mut().for_each(Content::lose_unsynced);
+    }
+
+    /// Keeps any changes of names that may be kept without the others, and any content, whether
+    /// or not its name is kept.
+    pub(super) fn lose_power(&mut self, stream: &mut Stream) {
+        for change in self.surviving(stream) {
+            change.apply(&mut self.durable);
+        }
+        self.return_to_durable();
+        self.contents.values_mut().for_each(|content| content.lose_power(stream));
+    }
+
+    /// Draws the unsynced changes that survive, each for itself, but for one thing: with a change
+    /// survive those before it that concern one of its names. No file system writes the later
+    /// state of an entry without what it was made of; and a file that was renamed away, durably
+    /// once, is not lost because something else took its name.
+    fn surviving(&self, stream: &mut Stream) -> Vec<NameChange> {
+        let mut needed = BTreeSet::new();
+        let mut surviving = Vec::new();
+        for change in self.unsynced.iter().rev() {
+            let is_lucky = stream.below(2) == 0;
+            if is_lucky || change.names().any(|name| needed.contains(name)) {
+                needed.extend(change.names());
+                surviving.push(change.clone());
+            }
+        }
+        surviving.reverse();
+        surviving
+    }
+
+    fn return_to_durable(&mut self) {
+        self.unsynced.clear();
+        self.names.clone_from(&self.durable);
+        self.forget_nameless();
+    }
+
+    fn id(&self, name: &OsStr) -> io::Result<FileId> {
+        self.names.get(name).copied().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn change(&mut self, change: NameChange) {
+        change.clone().apply(&mut self.names);
+        self.unsynced.push_back(change);
+        if self.unsynced.len() > MAX_UNSYNCED {
+            let oldest = self.unsynced.pop_front().expect("there are more than none");
+            oldest.apply(&mut self.durable);
+            self.forget_nameless();
+        }
+    }
+
+    fn forget_nameless(&mut self) {
+        let made = self.unsynced.iter().filter_map(|change| change.made.as_ref());
+        let pending = made.map(|(_, id)| id).chain(self.names.values());
+        let named: BTreeSet<FileId> = pending.chain(self.durable.values()).copied().collect();
+        self.contents.retain(|id, _| named.contains(id));
+    }
+}

@@ -1,0 +1,94 @@
+//! What is wrong with a simulated disk, and how often that came to bear.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+/// One injected fault, numbered by who injects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FaultId(pub u32);
+
+/// A way in which a disk is broken for a while. Several may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFault {
+    /// A write or an append keeps a prefix, and fails for want of space; so does making a
+    /// directory. A cut, a rename or a removal needs none.
+    NoSpace,
+    /// Every operation but a list fails, and does nothing.
+    Io,
+    /// A write or an append keeps a prefix, and fails.
+    Torn,
+    /// A sync of a file or a directory says that it is done, and does nothing. The next power
+    /// loss shows it.
+    LostUnsynced,
+    /// One bit of whatever is read is flipped. What is stored is as it was.
+    BitFlip,
+    /// What an operation costs is multiplied by this.
+    Slow(u32),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    now: BTreeMap<FaultId, DiskFault>,
+    n_bites: BTreeMap<FaultId, u64>,
+}
+
+impl Faults {
+    pub(super) fn set(&mut self, id: FaultId, fault: DiskFault) {
+        self.now.insert(id, fault);
+    }
+
+    pub(super) fn clear(&mut self, id: FaultId) {
+        self.now.remove(&id);
+    }
+
+    pub(super) fn n_bites(&self, id: FaultId) -> u64 {
+        self.n_bites.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Lets every fault of this kind bite, and tells how many those are.
+    pub(super) fn bite(&mut self, fault: DiskFault) -> usize {
+        let ids = self.now.iter().filter(|(_, now)| **now == fault).map(|(id, _)| *id);
+        let mut n_bitten = 0;
+        for id in ids {
+            *self.n_bites.entry(id).or_default() += 1;
+            n_bitten += 1;
+        }
+        n_bitten
+    }
+
+    /// What an operation of this cost really costs.
+    pub(super) fn slow(&mut self, mut cost: Duration) -> Duration {
+        for (id, fault) in &self.now {
+            if let (DiskFault::Slow(factor), false) = (fault, cost.is_zero()) {
+                *self.n_bites.entry(*id).or_default() += 1;
+                cost = cost.saturating_mul(*factor);
+            }
+        }
+        cost
+    }
+
+    pub(super) fn check_io(&mut self) -> io::Result<()> {
+        match self.bite(DiskFault::Io) {
+            0 => Ok(()),
+            // Not the number 5: what that says differs between operating systems.
+            _ => Err(io::Error::other("input/output error")),
+        }
+    }
+
+    pub(super) fn check_space(&mut self) -> io::Result<()> {
+        match self.bite(DiskFault::NoSpace) {
+            0 => Ok(()),
+            _ => Err(ErrorKind::StorageFull.into()),
+        }
+    }
+
+    /// Whether a whole write comes to the disk; if not, a prefix does.
+    pub(super) fn check_write(&mut self) -> io::Result<()> {
+        self.check_space()?;
+        match self.bite(DiskFault::Torn) {
+            0 => Ok(()),
+            _ => Err(io::Error::other("the write was torn")),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A disk in memory that can lose its power, fail, lie, and take its time.
+//!
+//! It knows which bytes and which names were synced. A process that dies loses nothing of what it
+//! wrote, because the operating system has it: there is no method for that. When the machine dies,
+//! what was not synced is kept, lost or torn as a seed says.
+//! It has no clock: what operations cost is added up, for a host to wait.
+
+mod content;
+mod directory;
+mod faults;
+mod meter;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+pub use faults::{DiskFault, FaultId};
+pub use meter::DiskCosts;
+use unisono::checkpoint::Disk;
+use unisono::random::Stream;
+
+use content::Content;
+use directory::Directory;
+use faults::Faults;
+use meter::{Meter, Operation};
+use tree::Tree;
+
+/// A machine's disk. Its clones are the same disk.
+///
+/// Each directory is a file system of its own: a rename from one to another fails, as between
+/// mount points.
+#[derive(Clone, Debug)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    tree: Tree,
+    faults: Faults,
+    meter: Meter,
+    /// How much of a torn write is kept, and which bit is flipped.
+    stream: Stream,
+}
+
+impl SimDisk {
+    /// An empty disk. What a fault leaves to chance is drawn from the stream.
+    #[must_use]
+    pub fn new(costs: DiskCosts, stream: Stream) -> Self {
+        let (faults, meter) = (Faults::default(), Meter::new(costs));
+        Self(Arc::new(Mutex::new(State { tree: Tree::new(), faults, meter, stream })))
+    }
+
+    /// The machine lost its power. What was synced is there; of the rest,
+    ///
+    /// - any change of names is kept or undone, with or without the content of its file. A rename
+    ///   is kept or undone as a whole, and what is kept has all that came before it under its
+    ///   names;
+    /// - any content is the new one, the synced one, a prefix of the new one, or as long as the
+    ///   new one and zeros from somewhere on. What was synced and only appended to is whole.
+    ///
+    /// What is left is durable. Faults and [`Self::kill_after`] stay as they are.
+    pub fn power_loss(&self, stream: &mut Stream) {
+        self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
+    }
+
+    /// The machine lost its power, and nothing that was not synced is left.
+    pub fn lose_unsynced(&self) {
+        self.state().tree.directories_mut().for_each(Directory::lose_unsynced);
+    }
+
+    /// Breaks the disk, until [`Self::clear_fault`]. A number that is set already has the new
+    /// fault instead.
+    pub fn set_fault(&self, id: FaultId, fault: DiskFault) {
+        self.state().faults.set(id, fault);
+    }
+
+    /// Mends the disk. What the fault did to files stays.
+    pub fn clear_fault(&self, id: FaultId) {
+        self.state().faults.clear(id);
+    }
+
+    /// How many operations this fault changed so far, whether or not it is set.
+    ///
+    /// A sync that lies counts if there was something to sync, a flipped bit if there was a byte,
+    /// slowness if the operation costs anything.
+    #[must_use]
+    pub fn n_bites(&self, id: FaultId) -> u64 {
+        self.state().faults.n_bites(id)
+    }
+
+    /// What all operations since the last call cost, those that failed included.
+    #[must_use]
+    pub fn take_cost(&self) -> Duration {
+        self.state().meter.take_cost()
+    }
+
+    /// After this many further operations all fail with [`ErrorKind::Interrupted`], and do
+    /// nothing, cost nothing and do not count: the process that asks is dead. `None`: it lives.
+    pub fn kill_after(&self, n_operations: Option<u64>) {
+        self.state().meter.kill_after(n_operations);
+    }
+
+    /// How many operations there were so far, of every kind, those that failed included.
+    #[must_use]
+    pub fn n_operations(&self) -> u64 {
+        self.state().meter.n_operations()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("nothing panics while it holds the disk")
+    }
+
+    /// Counts an operation and its cost, or says why it is not done.
+    fn begin(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.begin(operation)?;
+        Ok(state)
+    }
+}
+
+impl State {
+    fn begin(&mut self, operation: Operation) -> io::Result<()> {
+        self.meter.count()?;
+        let cost = self.meter.cost_of(operation);
+        self.meter.charge(self.faults.slow(cost));
+        if operation == Operation::List { Ok(()) } else { self.faults.check_io() }
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<&mut Content> {
+        let (directory, name) = self.tree.place(path)?;
+        directory.file(name)
+    }
+
+    /// How much of a write comes to the disk, and what its caller hears.
+    fn admit<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], io::Result<()>) {
+        let result = self.faults.check_write();
+        let is_whole = result.is_ok() || bytes.is_empty();
+        let n_bytes = if is_whole { bytes.len() } else { below(&mut self.stream, bytes.len()) };
+        (&bytes[..n_bytes], result)
+    }
+}
+
+fn below(stream: &mut Stream, bound: usize) -> usize {
+    stream.below(bound as u64) as usize
+}
+
+impl Disk for SimDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.begin(Operation::Change)?;
+        if !state.tree.is_dir(dir) {
+            state.faults.check_space()?;
+        }
+        state.tree.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.begin(Operation::List)?.tree.list(dir)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut state = self.state();
+        let n_bytes = state.file(path).map_or(0, |file| file.bytes().len());
+        state.begin(Operation::Read { n_bytes })?;
+        let mut bytes = state.file(path)?.bytes().to_vec();
+        if !bytes.is_empty() {
+            for _ in 0..state.faults.bite(DiskFault::BitFlip) {
+                let bit = below(&mut state.stream, 8 * bytes.len());
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.begin(Operation::Write { n_bytes: bytes.len() })?;
+        state.tree.place(path)?;
+        let (bytes, result) = state.admit(bytes);
+        let (directory, name) = state.tree.place(path)?;
+        directory.file_or_new(name)?.replace(bytes);
+        result
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.begin(Operation::Write { n_bytes: bytes.len() })?;
+        state.file(path)?;
+        let (bytes, result) = state.admit(bytes);
+        state.file(path)?.append(bytes);
+        result
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut state = self.begin(Operation::Change)?;
+        let n_bytes = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
+        state.file(path)?.resize(n_bytes);
+        Ok(())
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.begin(Operation::Sync)?;
+        let is_synced = state.file(path)?.is_synced();
+        if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
+            state.file(path)?.sync();
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.begin(Operation::Change)?;
+        state.file(from)?;
+        let (directory, to_name) = state.tree.place(to)?;
+        if from.parent() != to.parent() {
+            return Err(ErrorKind::CrossesDevices.into());
+        }
+        directory.rename(from.file_name().expect("it is a file"), to_name)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.begin(Operation::Sync)?;
+        let is_synced = state.tree.directory(dir)?.is_synced();
+        if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
+            state.tree.directory(dir)?.sync();
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.begin(Operation::Change)?;
+        let (directory, name) = state.tree.place(path)?;
+        directory.remove(name)
+    }
+}

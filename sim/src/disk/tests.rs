@@ -1,0 +1,39 @@
+//! The simulated disk beside the real one, and under the files of a run.
+
+mod bites;
+mod like_the_real_one;
+mod power;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use unisono::random::Purpose;
+
+use super::*;
+
+const DIR: &str = "/logdir";
+
+fn stream(seed: u64, index: u64) -> Stream {
+    Stream::new(seed, Purpose::Permutation, 0, index)
+}
+
+/// A disk that costs nothing, with one directory.
+fn disk() -> SimDisk {
+    let disk = SimDisk::new(DiskCosts::default(), stream(1, 0));
+    disk.create_dir(Path::new(DIR)).unwrap();
+    disk
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// Writes a file, durably, but for its name.
+fn write_synced(disk: &SimDisk, name: &str, bytes: &[u8]) {
+    disk.write(&path(name), bytes).unwrap();
+    disk.sync(&path(name)).unwrap();
+}
+
+fn names(disk: &SimDisk) -> Vec<String> {
+    disk.list(Path::new(DIR)).unwrap()
+}

@@ -1,0 +1,179 @@
+//! Faults bite, and are counted; so are operations and costs.
+
+use std::num::NonZeroU64;
+
+use super::*;
+
+const ID: FaultId = FaultId(7);
+
+fn broken(fault: DiskFault) -> SimDisk {
+    let disk = disk();
+    write_synced(&disk, "file", b"0123456789");
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    disk.set_fault(ID, fault);
+    disk
+}
+
+fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
+    result.unwrap_err().kind()
+}
+
+#[test]
+fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
+    let disk = broken(DiskFault::NoSpace);
+    assert_eq!(kind(disk.write(&path("new"), b"abc")), ErrorKind::StorageFull);
+    assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
+    assert_eq!(kind(disk.create_dir(&path("dir"))), ErrorKind::StorageFull);
+    assert_eq!(disk.n_bites(ID), 3);
+    disk.create_dir(Path::new(DIR)).unwrap();
+    assert!(b"ab".starts_with(&disk.read(&path("new")).unwrap()));
+    let appended = disk.read(&path("file")).unwrap();
+    assert!(appended.starts_with(b"0123456789") && b"0123456789ab".starts_with(&appended));
+    disk.remove(&path("new")).unwrap();
+    disk.truncate(&path("file"), 3).unwrap();
+    disk.rename(&path("file"), &path("moved")).unwrap();
+    assert_eq!(disk.n_bites(ID), 3);
+    disk.clear_fault(ID);
+    disk.write(&path("new"), b"abc").unwrap();
+    assert_eq!(disk.n_bites(ID), 3);
+}
+
+#[test]
+fn io_errors_strike_all_but_a_list_and_change_nothing() {
+    let disk = broken(DiskFault::Io);
+    let file = path("file");
+    let results = [
+        disk.create_dir(&path("dir")),
+        disk.read(&file).map(|_| ()),
+        disk.write(&file, b"abc"),
+        disk.append(&file, b"abc"),
+        disk.truncate(&file, 1),
+        disk.sync(&file),
+        disk.rename(&file, &path("moved")),
+        disk.sync_dir(Path::new(DIR)),
+        disk.remove(&file),
+    ];
+    assert_eq!(results.map(kind), [ErrorKind::Other; 9]);
+    assert_eq!((names(&disk), disk.n_bites(ID)), (vec!["file".to_owned()], 9));
+    disk.clear_fault(ID);
+    assert_eq!(disk.read(&file).unwrap(), b"0123456789");
+}
+
+#[test]
+fn a_torn_write_keeps_a_strict_prefix_of_any_length() {
+    let disk = broken(DiskFault::Torn);
+    let mut lengths = [0; 4];
+    for _ in 0..100 {
+        assert_eq!(kind(disk.write(&path("file"), b"abc")), ErrorKind::Other);
+        let kept = disk.read(&path("file")).unwrap();
+        assert!(b"abc".starts_with(&kept));
+        lengths[kept.len()] += 1;
+    }
+    assert_eq!(lengths.map(|n| n > 0), [true, true, true, false], "{lengths:?}");
+    assert_eq!(disk.n_bites(ID), 100);
+}
+
+#[test]
+fn a_lying_sync_shows_when_the_power_is_gone() {
+    let disk = broken(DiskFault::LostUnsynced);
+    disk.sync(&path("file")).unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    assert_eq!(disk.n_bites(ID), 0, "there was nothing to sync");
+    disk.append(&path("file"), b"abc").unwrap();
+    disk.sync(&path("file")).unwrap();
+    disk.write(&path("new"), b"").unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    assert_eq!(disk.n_bites(ID), 2);
+    assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789abc");
+    disk.lose_unsynced();
+    assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
+    assert_eq!(names(&disk), ["file"]);
+}
+
+#[test]
+fn an_honest_sync_after_a_lie_makes_up_for_it() {
+    let disk = broken(DiskFault::LostUnsynced);
+    write_synced(&disk, "file", b"abc");
+    disk.clear_fault(ID);
+    disk.sync(&path("file")).unwrap();
+    disk.lose_unsynced();
+    assert_eq!(disk.read(&path("file")).unwrap(), b"abc");
+}
+
+#[test]
+fn one_bit_flips_with_each_read_and_none_on_the_disk() {
+    let disk = broken(DiskFault::BitFlip);
+    let n_flipped = |read: &[u8]| -> u32 {
+        read.iter().zip(b"0123456789").map(|(read, stored)| (read ^ stored).count_ones()).sum()
+    };
+    let reads: Vec<Vec<u8>> = (0..20).map(|_| disk.read(&path("file")).unwrap()).collect();
+    assert!(reads.iter().all(|read| n_flipped(read) == 1));
+    assert!(reads.iter().any(|read| *read != reads[0]), "not always the same bit");
+    assert_eq!(disk.n_bites(ID), 20);
+    disk.write(&path("empty"), b"").unwrap();
+    assert_eq!(disk.read(&path("empty")).unwrap(), b"");
+    assert_eq!(disk.n_bites(ID), 20);
+    disk.clear_fault(ID);
+    assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
+}
+
+#[test]
+fn costs_add_up_exactly_and_slowness_multiplies_them() {
+    let costs = DiskCosts {
+        write: Duration::from_nanos(1_000_000),
+        sync: Duration::from_nanos(20_000_000),
+        read: Duration::from_nanos(300_000),
+        bytes_per_second: NonZeroU64::new(100_000_000),
+    };
+    let disk = SimDisk::new(costs, stream(1, 0));
+    let use_all = || {
+        disk.create_dir(Path::new(DIR)).unwrap();
+        disk.write(&path("file"), &[1; 7]).unwrap();
+        disk.append(&path("file"), &[1; 5]).unwrap();
+        disk.truncate(&path("file"), 10).unwrap();
+        disk.sync(&path("file")).unwrap();
+        disk.read(&path("file")).unwrap();
+        disk.read(&path("none")).unwrap_err();
+        disk.list(Path::new(DIR)).unwrap();
+        disk.rename(&path("file"), &path("moved")).unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        disk.remove(&path("moved")).unwrap();
+        disk.take_cost()
+    };
+    // Six that write, two syncs, three reads, and 22 bytes at 10 ns.
+    let cost = Duration::from_nanos(6 * 1_000_000 + 2 * 20_000_000 + 3 * 300_000 + 22 * 10);
+    assert_eq!(use_all(), cost);
+    assert_eq!(disk.take_cost(), Duration::ZERO);
+    disk.set_fault(ID, DiskFault::Slow(3));
+    assert_eq!(use_all(), 3 * cost);
+    disk.set_fault(FaultId(8), DiskFault::Slow(2));
+    assert_eq!(use_all(), 6 * cost);
+    assert_eq!((disk.n_bites(ID), disk.n_bites(FaultId(8))), (22, 11));
+    assert_eq!(disk.n_operations(), 33);
+}
+
+#[test]
+fn several_faults_bite_at_once() {
+    let disk = broken(DiskFault::Torn);
+    disk.set_fault(FaultId(8), DiskFault::BitFlip);
+    disk.set_fault(FaultId(9), DiskFault::NoSpace);
+    assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
+    disk.clear_fault(FaultId(9));
+    assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::Other);
+    disk.read(&path("file")).unwrap();
+    assert_eq!([7, 8, 9].map(|id| disk.n_bites(FaultId(id))), [1, 1, 1]);
+}
+
+#[test]
+fn a_killed_process_does_nothing_more_until_it_lives_again() {
+    let disk = broken(DiskFault::Torn);
+    let before = disk.n_operations();
+    disk.kill_after(Some(1));
+    disk.read(&path("file")).unwrap();
+    let error = disk.write(&path("file"), b"abc").unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Interrupted, "killed"));
+    assert_eq!(kind(disk.list(Path::new(DIR))), ErrorKind::Interrupted);
+    assert_eq!((disk.n_operations() - before, disk.n_bites(ID)), (1, 0));
+    disk.kill_after(None);
+    assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
+}

@@ -1,0 +1,203 @@
+//! The files of a run survive a crash at any operation, if the disk keeps its word.
+
+use unisono::checkpoint::{Checkpoint, RunFiles, RunFilesConfig, RunFilesError, Saver};
+use unisono::checkpoint::{Shapes, Tensor};
+use unisono::losses::LOSSES_FILE;
+use unisono::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
+use unisono::{Generation, Slot, Step};
+
+use super::*;
+
+const STEPS: u64 = 6;
+const STEPS_PER_CHECKPOINT: u64 = 2;
+/// Each with a crash at every operation.
+const SEEDS: u64 = 40;
+
+fn snapshot(step: u64) -> Snapshot {
+    let parameters = vec![step as f32, 0.5].into();
+    let shards = vec![ShardState { parameters, ..ShardState::default() }];
+    Snapshot { generation: Generation::default(), step: Step(step), shards }
+}
+
+fn update(step: u64) -> UpdateRecord {
+    let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
+    UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+}
+
+fn config() -> RunFilesConfig {
+    RunFilesConfig {
+        logdir: DIR.into(),
+        max_to_keep: Saver::MAX_TO_KEEP,
+        expected: Shapes::from([("w".to_owned(), vec![2])]),
+        initial: Arc::new(snapshot(0)),
+        to_checkpoint: Box::new(|snapshot| {
+            let values = snapshot.shards[0].parameters.clone();
+            Checkpoint {
+                step: snapshot.step,
+                generation: snapshot.generation,
+                settings: Settings::default(),
+                tensors: [("w".to_owned(), Tensor::new(vec![2], values))].into(),
+            }
+        }),
+        from_checkpoint: Box::new(|checkpoint| {
+            let Checkpoint { generation, step, tensors, .. } = checkpoint;
+            let parameters = tensors["w"].values().clone();
+            let shards = vec![ShardState { parameters, ..ShardState::default() }];
+            Ok(Snapshot { generation, step, shards })
+        }),
+    }
+}
+
+fn open(disk: &SimDisk) -> Result<RunFiles, RunFilesError> {
+    Ok(RunFiles::open(Arc::new(disk.clone()), config())?.0)
+}
+
+/// A life of the chief, from wherever the files say; `persisted` is what it was promised.
+/// What the disk refuses it tries again with the next step, or the next checkpoint.
+fn play(
+    disk: &SimDisk,
+    persisted: &mut u64,
+    before_step: impl Fn(u64),
+) -> Result<(), RunFilesError> {
+    let mut files = open(disk)?;
+    let mut result = Ok(());
+    for step in files.restore()?.snapshot.step.0..STEPS {
+        before_step(step);
+        let _ = files.losses().record(&update(step));
+        let next = step + 1;
+        if next % STEPS_PER_CHECKPOINT == 0 {
+            result = files.persist(&snapshot(next)).map(|_| *persisted = next);
+        }
+    }
+    result
+}
+
+fn play_in_peace(disk: &SimDisk) -> Result<(), RunFilesError> {
+    play(disk, &mut 0, |_| {})
+}
+
+fn rows(disk: &SimDisk) -> String {
+    disk.read(&path(LOSSES_FILE)).map_or_else(
+        |error| error.to_string(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
+}
+
+fn rows_below(step: u64) -> String {
+    let rows = (0..step).map(|step| format!("{step},0,0.5\n{step},1,0.25\n"));
+    format!("step,slot,loss\n{}", rows.collect::<String>())
+}
+
+/// What there is after a crash, and how it goes on from there.
+fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
+    let restored = open(disk).and_then(|files| files.restore()).map_err(|err| err.to_string())?;
+    let step = restored.snapshot.step.0;
+    if *restored.snapshot != snapshot(step) {
+        return Err(format!("a checkpoint of {step} with {:?}", restored.snapshot));
+    }
+    if step < persisted {
+        return Err(format!("a checkpoint of {step}, and {persisted} was durable"));
+    }
+    if !rows(disk).starts_with(&rows_below(step)) {
+        return Err(format!("a checkpoint of {step}, and the losses {}", rows(disk)));
+    }
+    play_in_peace(disk).map_err(|err| err.to_string())?;
+    if rows(disk) != rows_below(STEPS) {
+        return Err(format!("at the end the losses {}", rows(disk)));
+    }
+    Ok(())
+}
+
+/// How many operations a run takes that nothing happens to.
+fn n_operations() -> u64 {
+    let disk = disk();
+    play_in_peace(&disk).unwrap();
+    disk.n_operations()
+}
+
+/// A disk that is broken for a few steps, under two lives that are killed at some operation; then
+/// `crash`. For every first operation and many seeds, until one is not survived; tells how often
+/// the fault bit.
+fn crash_everywhere(
+    fault: DiskFault,
+    crash: impl Fn(&SimDisk, &mut Stream),
+) -> Result<u64, String> {
+    const FAULT: FaultId = FaultId(0);
+    let n_operations = n_operations();
+    let mut n_bites = 0;
+    for (seed, at) in (0..SEEDS).flat_map(|seed| (0..=n_operations).map(move |at| (seed, at))) {
+        let mut stream = stream(seed, at);
+        let disk = SimDisk::new(DiskCosts::default(), stream.clone());
+        let broken_from = stream.below(STEPS);
+        let broken_until = broken_from + 1 + stream.below(STEPS);
+        let break_and_mend = |step| {
+            if (broken_from..broken_until).contains(&step) {
+                disk.set_fault(FAULT, fault);
+            } else {
+                disk.clear_fault(FAULT);
+            }
+        };
+        let mut persisted = 0;
+        for life in [at, stream.below(n_operations)] {
+            disk.kill_after(Some(life));
+            let _killed = play(&disk, &mut persisted, break_and_mend);
+        }
+        disk.kill_after(None);
+        disk.clear_fault(FAULT);
+        crash(&disk, &mut stream);
+        n_bites += disk.n_bites(FAULT);
+        check(&disk, persisted).map_err(|err| format!("seed {seed}, at {at}: {err}"))?;
+    }
+    Ok(n_bites)
+}
+
+fn power_loss(disk: &SimDisk, stream: &mut Stream) {
+    disk.power_loss(stream);
+}
+
+fn lose_unsynced(disk: &SimDisk, _: &mut Stream) {
+    disk.lose_unsynced();
+}
+
+fn process_crash(_: &SimDisk, _: &mut Stream) {}
+
+/// Nothing wrong: it costs nothing to be slow at that.
+const NO_FAULT: DiskFault = DiskFault::Slow(1);
+
+#[test]
+fn a_run_survives_a_power_loss_at_any_operation() {
+    crash_everywhere(NO_FAULT, power_loss).unwrap();
+    crash_everywhere(NO_FAULT, lose_unsynced).unwrap();
+}
+
+#[test]
+fn a_run_survives_a_disk_that_fails_and_then_the_power() {
+    for fault in [DiskFault::NoSpace, DiskFault::Torn, DiskFault::Io] {
+        let n_bites = crash_everywhere(fault, power_loss).unwrap();
+        assert!(n_bites > 0, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_lies_about_a_sync_loses_what_was_promised() {
+    crash_everywhere(DiskFault::LostUnsynced, power_loss).unwrap_err();
+    crash_everywhere(DiskFault::LostUnsynced, lose_unsynced).unwrap_err();
+}
+
+#[test]
+fn what_was_written_outlives_its_process_synced_or_not() {
+    let n_bites = crash_everywhere(DiskFault::LostUnsynced, process_crash).unwrap();
+    assert!(n_bites > 0);
+}
+
+#[test]
+fn a_checkpoint_with_a_flipped_bit_is_refused() {
+    let disk = disk();
+    let mut files = open(&disk).unwrap();
+    files.persist(&snapshot(2)).unwrap();
+    disk.set_fault(FaultId(0), DiskFault::BitFlip);
+    for _ in 0..1_000 {
+        files.restore().unwrap_err();
+    }
+    assert_eq!(disk.n_bites(FaultId(0)), 2_000, "the list and the checkpoint, each time");
+}
