@@ -13,6 +13,11 @@ pub mod host;
 pub mod ids;
 pub mod losses;
 pub mod model;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+#[expect(unreachable_pub, reason = "with the feature it is public")]
+mod planted;
 pub mod protocol;
 pub mod random;
 pub mod tcp;

@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::planted::{Bug, is_planted};
+
 /// A file system, as far as it is needed. All calls wait until they are done.
 ///
 /// What was written is durable after [`Self::sync`]; that a name was made, moved or removed is
@@ -172,8 +174,17 @@ impl Publication<'_> {
 
     fn write_and_move(&self, disk: &dyn Disk, temp: &Path, path: &Path) -> Result<(), DiskError> {
         disk.write(temp, self.bytes).map_err(DiskError::at("write", temp))?;
-        disk.sync(temp).map_err(DiskError::at("sync", temp))?;
+        let is_late = is_planted(Bug::CheckpointRenamedBeforeSync);
+        if !is_late && !is_planted(Bug::CheckpointNeverSynced) {
+            disk.sync(temp).map_err(DiskError::at("sync", temp))?;
+        }
         disk.rename(temp, path).map_err(DiskError::at("rename a new file to", path))?;
+        if is_late {
+            disk.sync(path).map_err(DiskError::at("sync", path))?;
+        }
+        if is_planted(Bug::DirectoryNotSynced) {
+            return Ok(());
+        }
         disk.sync_dir(self.dir).map_err(DiskError::at("sync the directory", self.dir))
     }
 }

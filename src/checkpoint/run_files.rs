@@ -13,6 +13,7 @@ use super::disk::{Disk, DiskError, check_writable};
 use super::saver::{Saved, Saver};
 use super::{Checkpoint, Shapes};
 use crate::losses::{LOSSES_FILE, LossLog, LossesError};
+use crate::planted::{Bug, is_planted};
 use crate::protocol::{Snapshot, UpdateRecord};
 
 /// Names the tensors of a snapshot.
@@ -160,7 +161,9 @@ impl RunFiles {
             log.flush()?;
             log.path().to_owned()
         };
-        self.disk.sync(&path).map_err(DiskError::at("sync", &path))?;
+        if !is_planted(Bug::LossesNotSynced) {
+            self.disk.sync(&path).map_err(DiskError::at("sync", &path))?;
+        }
         Ok(self.saver.save(&(self.config.to_checkpoint)(snapshot))?)
     }
 }
@@ -268,6 +271,19 @@ pub(crate) mod tests {
     #[test]
     fn the_enumeration_catches_losses_that_are_not_durable() {
         crash_everywhere(Bug::NoSync).unwrap_err();
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn the_enumeration_catches_every_planted_bug_of_the_losses() {
+        use crate::planted::{Bug as Planted, plant};
+
+        for bug in [Planted::LossesNotSynced, Planted::LossesNotRewound] {
+            plant(Some(bug));
+            let caught = crash_everywhere(Bug::None);
+            plant(None);
+            assert!(caught.is_err(), "{}", bug.name());
+        }
     }
 
     #[test]

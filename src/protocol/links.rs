@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
+use crate::planted::{Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::message::{Hello, Message, PROTOCOL_VERSION};
@@ -207,7 +208,8 @@ impl Links {
         }
         let (mut silent, mut quiet) = (Vec::new(), Vec::new());
         for (&link, session) in &self.sessions {
-            if now - session.last_heard >= limits.heartbeat_timeout {
+            let is_silent = now - session.last_heard >= limits.heartbeat_timeout;
+            if is_silent && !is_planted(Bug::SilenceUnnoticed) {
                 silent.push(link);
             } else if session.up && now - session.last_sent >= limits.heartbeat_interval {
                 quiet.push(link);
@@ -348,7 +350,9 @@ impl Links {
         self.lives.insert(peer, hello.incarnation);
         // The newer link is the living one, even of the same life: the other may be half-open.
         let mut events = Vec::new();
-        if let Some(&old) = self.up.get(&peer) {
+        if let Some(&old) = self.up.get(&peer)
+            && !is_planted(Bug::OldLinkKept)
+        {
             out.push(Effect::Close { link: old });
             events.extend(self.forget(now, old, "it called again".to_owned(), out));
         }
@@ -425,9 +429,14 @@ impl Links {
             ));
         }
         match self.lives.get(&from) {
-            Some(&newest) if hello.incarnation < newest => Err(format!(
-                "{from} was started again since; this process is an older life of it, and fenced"
-            )),
+            Some(&newest)
+                if hello.incarnation < newest && !is_planted(Bug::OldIncarnationAccepted) =>
+            {
+                Err(format!(
+                    "{from} was started again since; this process is an older life of it, and \
+                     fenced"
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::planted::{Bug, is_planted};
 use crate::time::Moment;
 
 /// How long one thing has been waited for, and when to speak of it next.
@@ -31,10 +32,11 @@ impl Patience {
     /// How long the wait is, if it is time to say so.
     pub(super) fn exhausted(&mut self, now: Moment) -> Option<Duration> {
         let waited = now - self.since;
-        (waited >= self.next).then(|| {
+        let exhausted = (waited >= self.next).then(|| {
             self.next = waited.max(self.next) * 2;
             waited
-        })
+        });
+        exhausted.filter(|_| !is_planted(Bug::WaitWithoutTelling))
     }
 }
 

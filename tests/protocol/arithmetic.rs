@@ -14,7 +14,9 @@ pub(crate) fn initial(n_ps: u32) -> Vec<ShardState> {
     let shard = |ps: u32| {
         let parameters: Vec<f32> =
             (0..shard_len(ps)).map(|i| 0.5 + ps as f32 * 0.25 + i as f32 * 0.125).collect();
-        ShardState { parameters: parameters.into(), ..ShardState::default() }
+        let velocity = vec![0.0; shard_len(ps)].into();
+        let (parameters, auxiliary) = (parameters.into(), vec![velocity]);
+        ShardState { parameters, auxiliary, ..ShardState::default() }
     };
     (0..n_ps).map(shard).collect()
 }
@@ -31,13 +33,15 @@ pub(crate) fn gradient(parameters: &[Floats], step: Step, slot: Slot) -> (f32, V
     ((sum - batch).abs(), parameters.iter().map(shard).collect())
 }
 
-/// One shard at the next version.
+/// One shard at the next version: gradient descent with momentum.
 pub(crate) fn update(state: &ShardState, gradients: &[(Slot, Floats)]) -> ShardState {
     let n = gradients.len() as f32;
-    let element = |i: usize| {
+    let velocity = |i: usize| {
         let sum = gradients.iter().fold(0.0, |sum, (_, gradient)| sum + gradient[i]);
-        state.parameters[i] - 0.1 * (sum / n)
+        state.auxiliary[0][i] * 0.5 + sum / n
     };
-    let parameters: Vec<f32> = (0..state.parameters.len()).map(element).collect();
-    ShardState { parameters: parameters.into(), ..ShardState::default() }
+    let velocities: Vec<f32> = (0..state.parameters.len()).map(velocity).collect();
+    let moved = state.parameters.iter().zip(&velocities).map(|(value, v)| value - 0.1 * v);
+    let (parameters, auxiliary) = (moved.collect::<Vec<_>>().into(), vec![velocities.into()]);
+    ShardState { parameters, auxiliary, ..ShardState::default() }
 }

@@ -2,5 +2,7 @@
 //! choices can make.
 
 mod arithmetic;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod safety;
 mod world;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::world::{Fault, Gradients, Shape, World};
 
-fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
+pub(crate) fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
     let mut world = World::new(shape);
     for &(choice, fault) in choices {
         if let Some(fault) = fault {
@@ -42,7 +42,7 @@ fn a_run_that_nothing_happens_to_makes_each_update_once() {
 }
 
 /// Nothing is dropped silently: a gradient that came was used, or is counted as dropped.
-fn check_gradients(world: &World) {
+pub(crate) fn check_gradients(world: &World) {
     for (ps, Gradients { came, used, dropped }) in world.gradients() {
         assert_eq!(came, used + dropped, "ps {ps}: {used} used, {dropped} dropped");
     }

@@ -174,6 +174,8 @@ pub(crate) struct World {
     paused: BTreeMap<TaskId, u64>,
     last_crashed: Option<TaskId>,
     asked_to_stop: bool,
+    /// The chief has asked for the newest checkpoint, and not taken up the cluster's state since.
+    is_restoring: bool,
     disk_is_full: bool,
     n_disk_full: u32,
     /// Gradients that came to each ps, that it used and that it dropped.
@@ -218,6 +220,7 @@ impl World {
             paused: BTreeMap::new(),
             last_crashed: None,
             asked_to_stop: false,
+            is_restoring: false,
             disk_is_full: false,
             n_disk_full: 0,
             gradients: BTreeMap::new(),
@@ -361,9 +364,10 @@ impl World {
         let out = self.feed(task, Input::Network(event));
         if fence {
             let harmless = |effect: &Effect| match effect {
-                Effect::Send { message, .. } => {
-                    !matches!(message, Message::Chosen { .. } | Message::Captured { .. })
-                }
+                Effect::Send { message, .. } => !matches!(
+                    message,
+                    Message::Welcome { .. } | Message::Chosen { .. } | Message::Captured { .. }
+                ),
                 effect => matches!(effect, Effect::Close { .. } | Effect::Report(_)),
             };
             assert!(out.iter().all(harmless), "rule 8: {task} let an older one in: {out:?}");

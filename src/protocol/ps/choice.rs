@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Cut, Slot};
+use crate::planted::{Bug, is_planted};
 
 /// Ps 0's view of which slots every shard holds whole.
 #[derive(Debug)]
@@ -39,7 +40,9 @@ impl Choice {
         if holders.insert(ps) && holders.len() == self.n_ps as usize {
             self.whole.push(slot);
         }
-        if self.whole.len() < self.replicas_to_aggregate {
+        let is_short =
+            is_planted(Bug::RPlusOneAccepted) && self.whole.len() == self.replicas_to_aggregate;
+        if self.whole.len() < self.replicas_to_aggregate || is_short {
             return None;
         }
         let mut slots = self.whole.clone();

@@ -15,6 +15,7 @@ use self::shard::{Held, Judgement, Offer, Shard};
 use self::unrecorded::Unrecorded;
 use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Job, Slot, Step, TaskId};
+use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
@@ -43,6 +44,8 @@ pub struct Ps {
     choice: Option<Choice>,
     /// Ps 0.
     unrecorded: Unrecorded,
+    /// Only a planted bug asks.
+    issued: planted::Issued,
     ending: Option<Ending>,
     patience: Patience,
 }
@@ -73,6 +76,7 @@ impl Ps {
             capture: None,
             choice: None,
             unrecorded: Unrecorded::default(),
+            issued: planted::Issued::default(),
             ending: None,
             patience: Patience::new(config.limits.report_after, Moment::default()),
             config,
@@ -129,6 +133,9 @@ impl Ps {
         match event {
             PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
                 // What was said on the link before may be lost.
+                if is_planted(Bug::ReceivedNotRepeated) {
+                    return;
+                }
                 self.tell_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
             PeerEvent::Up { peer, .. } => self.on_caller(now, peer, out),
@@ -149,7 +156,9 @@ impl Ps {
     /// checkpoint; what it hears of a ps is an acknowledgement.
     fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
-        if let (true, Some(ending)) = (is_told, &self.ending) {
+        if let (true, Some(ending)) = (is_told, &self.ending)
+            && !is_planted(Bug::LateWorkerNotTold)
+        {
             let generation = ending.generation;
             self.links.send(now, peer, Message::Finished { generation }, out);
         }
@@ -234,6 +243,7 @@ impl Ps {
             self.decline(now, worker, cut, slot, Verdict::Fenced, out);
             return;
         };
+        let cut = planted::believed_cut(cut, shard.cut());
         let same_generation = cut.generation == shard.cut().generation;
         let at_least = if same_generation { cut.next() } else { Cut::default() };
         match shard.offer(Offer { cut, slot, held }) {
@@ -241,15 +251,20 @@ impl Ps {
                 self.waiting.insert(worker, at_least);
                 self.on_accepted(now, cut, slot, out);
             }
+            Judgement::Declined(verdict @ Verdict::Stale) if is_planted(Bug::StaleNotTold) => {
+                let (step, verdict) = (cut.step, Some(verdict));
+                out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict }));
+            }
             Judgement::Declined(verdict) => {
                 self.waiting.insert(worker, at_least);
                 self.decline(now, worker, cut, slot, verdict, out);
                 self.answer(now, worker, out);
             }
             Judgement::Surplus => {
-                self.waiting.insert(worker, at_least);
-                let step = cut.step;
-                out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
+                if !is_planted(Bug::SurplusWorkerForgotten) {
+                    self.waiting.insert(worker, at_least);
+                }
+                count_surplus(cut.step, slot, worker, out);
             }
             Judgement::Diverged => {
                 let failure = Failure::Diverged { step: cut.step, slot, worker };
@@ -278,7 +293,9 @@ impl Ps {
 
     fn on_accepted(&mut self, now: Moment, cut: Cut, slot: Slot, out: &mut Vec<Effect>) {
         if self.config.has_backup_workers() {
-            if self.me == TaskId::PS_ZERO {
+            if is_planted(Bug::ShardsDisagree) {
+                self.choose_alone(cut, out);
+            } else if self.me == TaskId::PS_ZERO {
                 self.note_whole(now, cut, self.me, slot, out);
             } else {
                 self.tell_received(now, Some(vec![slot]), out);
@@ -305,6 +322,7 @@ impl Ps {
     ) {
         // It may not have heard the last choice: ps 0 is never more than one version ahead.
         let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
+        let decided = decided.filter(|_| !is_planted(Bug::ChoiceNotRepeated));
         if let Some(slots) = decided.map(<[Slot]>::to_vec) {
             let Cut { generation, step } = cut;
             self.links.send(now, from, Message::Chosen { generation, step, slots }, out);
@@ -331,8 +349,9 @@ impl Ps {
     fn on_chosen(&mut self, now: Moment, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
         let shard_is_there = self.cut() == Some(cut);
         let n_slots = self.config.sync.slots_per_step();
+        let n_extra = usize::from(is_planted(Bug::RPlusOneAccepted));
         // Rule 1: R distinct slots.
-        if slots.len() != self.config.sync.replicas_to_aggregate as usize
+        if slots.len().saturating_sub(n_extra) != self.config.sync.replicas_to_aggregate as usize
             || !slots.is_sorted_by(|a, b| a < b)
             || slots.iter().any(|slot| slot.0 >= n_slots)
         {
@@ -348,15 +367,24 @@ impl Ps {
         let Some(shard) = &mut self.shard else { return };
         // Rule 2: the rest is dropped and counted.
         for (slot, held) in shard.choose(slots) {
-            let (step, worker) = (cut.step, held.worker);
-            out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
+            count_surplus(cut.step, slot, held.worker, out);
+        }
+    }
+
+    /// Of a bug: as if no other shard had a say.
+    fn choose_alone(&mut self, cut: Cut, out: &mut Vec<Effect>) {
+        let held = self.shard.as_ref().map(Shard::held_slots).unwrap_or_default();
+        if held.len() == self.config.sync.replicas_to_aggregate as usize {
+            self.choose(cut, held, out);
         }
     }
 
     fn try_update(&mut self, out: &mut Vec<Effect>) {
         let Some(shard) = &mut self.shard else { return };
+        let is_extra =
+            is_planted(Bug::OneStepTooMany) && shard.cut().step == self.config.training_steps;
         // Rule 10: exactly `training_steps` updates.
-        if self.config.is_last(shard.cut().step) {
+        if self.config.is_last(shard.cut().step) && !is_extra {
             return;
         }
         if let Some(gradients) = shard.begin_update() {
@@ -373,7 +401,13 @@ impl Ps {
         let parameters = shard.state().parameters.clone();
         // Rule 8: a result of a generation that was fenced meanwhile is nobody's.
         let Some(losses) = shard.finish_update(cut, state, chosen) else { return };
-        self.previous = Some((cut, parameters));
+        let parameters = if is_planted(Bug::MendedFromNewerVersion) {
+            shard.state().parameters.clone()
+        } else {
+            parameters
+        };
+        self.previous =
+            Some((cut, parameters)).filter(|_| !is_planted(Bug::PreviousVersionNotKept));
         let next = shard.cut();
         let Cut { generation, step } = cut;
         let slots = losses.iter().map(|(slot, _)| *slot).collect();
@@ -406,14 +440,18 @@ impl Ps {
         let (Some(shard), Some(&at_least)) = (&self.shard, self.waiting.get(&worker)) else {
             return;
         };
-        if shard.cut() < at_least {
+        let is_early = is_planted(Bug::HalfUpdateReadable) && shard.is_updating();
+        let cut = if is_early { shard.cut().next() } else { shard.cut() };
+        if cut < at_least {
             return;
         }
+        let is_extra = is_planted(Bug::OneStepTooMany) && cut.step == self.config.training_steps;
         // Rule 10: nothing is left to compute at the last version.
-        let is_final = self.config.is_last(shard.cut().step);
+        let is_final = self.config.is_last(cut.step) && !is_extra;
         let tokens = if is_final { Vec::new() } else { self.config.slots_of(worker).collect() };
-        let received = self.config.slots_of(worker).filter(|&slot| shard.holds(slot)).collect();
-        let (cut, parameters) = (shard.cut(), shard.state().parameters.clone());
+        let is_held = |slot: &Slot| shard.holds(*slot) && !is_early;
+        let received = self.config.slots_of(worker).filter(is_held).collect();
+        let parameters = shard.state().parameters.clone();
         self.waiting.remove(&worker);
         self.send_version(now, worker, cut, [tokens, received], parameters, out);
     }
@@ -427,12 +465,19 @@ impl Ps {
         parameters: Floats,
         out: &mut Vec<Effect>,
     ) {
-        let tokens = if self.me == TaskId::PS_ZERO { tokens } else { Vec::new() };
+        let is_lost = is_planted(Bug::TokenLostWithWorker) && self.issued.note(worker, cut);
+        let issues = self.me == TaskId::PS_ZERO && !is_lost;
+        let tokens = if issues { tokens } else { Vec::new() };
         let updates = if (self.me, worker) == (TaskId::PS_ZERO, TaskId::CHIEF) {
             self.unrecorded.oldest()
         } else {
             Vec::new()
         };
+        if is_planted(Bug::LossesForgottenWhenSent)
+            && let Some(last) = updates.last()
+        {
+            self.unrecorded.recorded(last.step.next());
+        }
         let Cut { generation, step } = cut;
         let version = Message::Version { generation, step, tokens, received, updates, parameters };
         self.links.send(now, worker, version, out);
@@ -451,12 +496,19 @@ impl Ps {
             return;
         }
         if current != Some(generation) {
-            self.shard = Some(Shard::new(
+            let is_bare = is_planted(Bug::OptimizerStateNotRestored) && cut.step > Step(0);
+            let state = if is_bare { planted::without_auxiliary(state) } else { state };
+            let old = self.shard.replace(Shard::new(
                 cut,
                 state,
                 self.config.sync.slots_per_step(),
                 self.chosen_beforehand(),
             ));
+            if let (Some(old), Some(shard)) = (old, &mut self.shard)
+                && is_planted(Bug::RollbackKeepsGradients)
+            {
+                shard.keep_gradients_of(&old);
+            }
             self.choice =
                 (self.config.has_backup_workers() && self.me == TaskId::PS_ZERO).then(|| {
                     Choice::new(self.config.n_ps, self.config.sync.replicas_to_aggregate, cut)
@@ -478,6 +530,7 @@ impl Ps {
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
         let Cut { generation, step: current } = shard.cut();
+        let current = if is_planted(Bug::CaptureAtOnce) { wanted.step } else { current };
         let message = if wanted.generation != generation || wanted.step < current {
             Message::Missed { generation: wanted.generation, at: wanted.step, current }
         } else if wanted.step == current {
@@ -570,6 +623,13 @@ impl Ps {
         }
         let workers: Vec<_> = workers.into_iter().map(heard).collect();
         format!("in step {step} for a gradient of {}", workers.join("; "))
+    }
+}
+
+/// Rule 5: a gradient that came in time, but not among the first R.
+fn count_surplus(step: Step, slot: Slot, worker: TaskId, out: &mut Vec<Effect>) {
+    if !is_planted(Bug::SurplusNotCounted) {
+        out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::floats::Floats;
 use crate::ids::{Cut, Slot, TaskId};
+use crate::planted::{Arrivals, Bug, is_planted};
 use crate::protocol::message::{ShardState, Verdict};
 
 /// A gradient that the shard holds.
@@ -46,6 +47,8 @@ pub(super) struct Shard {
     state: ShardState,
     n_slots: u32,
     held: BTreeMap<Slot, Held>,
+    /// Only a planted bug asks.
+    arrivals: Arrivals,
     phase: Phase,
 }
 
@@ -66,7 +69,14 @@ impl Shard {
         n_slots: u32,
         chosen: Option<Vec<Slot>>,
     ) -> Self {
-        Self { cut, state, n_slots, held: BTreeMap::new(), phase: Phase::Collecting { chosen } }
+        Self {
+            cut,
+            state,
+            n_slots,
+            held: BTreeMap::new(),
+            arrivals: Arrivals::new(),
+            phase: Phase::Collecting { chosen },
+        }
     }
 
     pub(super) const fn cut(&self) -> Cut {
@@ -102,6 +112,7 @@ impl Shard {
         if cut.step < self.cut.step {
             return Judgement::Declined(Verdict::Stale);
         }
+        let slot = if is_planted(Bug::DuplicateCounted) { self.missing_for(slot) } else { slot };
         if let Some(first) = self.held.get(&slot) {
             let same =
                 first.gradient == held.gradient && first.loss.to_bits() == held.loss.to_bits();
@@ -117,6 +128,7 @@ impl Shard {
             }
             Phase::Updating { .. } => Judgement::Surplus,
             Phase::Collecting { .. } => {
+                self.arrivals.note(slot);
                 self.held.insert(slot, held);
                 Judgement::Accepted
             }
@@ -152,10 +164,14 @@ impl Shard {
         let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
         let gradients: Option<Vec<_>> = chosen
             .iter()
+            .filter(|slot| !self.is_overlooked(**slot))
             .map(|&slot| self.held.get(&slot).map(|held| (slot, held.gradient.clone())))
             .collect();
-        let gradients = gradients?;
-        self.phase = Phase::Updating { chosen: chosen.clone() };
+        let mut gradients = gradients?;
+        self.phase = Phase::Updating { chosen: gradients.iter().map(|(slot, _)| *slot).collect() };
+        if is_planted(Bug::SumInArrivalOrder) {
+            gradients.sort_by_key(|(slot, _)| self.arrivals.rank(*slot));
+        }
         Some(gradients)
     }
 
@@ -167,6 +183,10 @@ impl Shard {
         state: ShardState,
         next_chosen: Option<Vec<Slot>>,
     ) -> Option<Vec<(Slot, f32)>> {
+        if is_planted(Bug::UpdateOutlivesRollback) && cut.generation < self.cut.generation {
+            *self = Self::new(self.cut.next(), state, self.n_slots, next_chosen);
+            return Some(Vec::new());
+        }
         let Phase::Updating { chosen } = &self.phase else { return None };
         if cut != self.cut {
             return None;
@@ -188,6 +208,22 @@ impl Shard {
                 (0..self.n_slots).map(Slot).filter(|slot| !held(slot)).collect()
             }
         }
+    }
+
+    /// Of a bug: the slot itself, or if it is held, another that is not.
+    fn missing_for(&self, slot: Slot) -> Slot {
+        let other = self.missing().first().copied();
+        other.filter(|_| self.holds(slot)).unwrap_or(slot)
+    }
+
+    /// Of a bug: whether the update is made without this slot.
+    fn is_overlooked(&self, slot: Slot) -> bool {
+        is_planted(Bug::UpdateShortOfR) && !self.held.is_empty() && self.missing() == [slot]
+    }
+
+    /// Of a bug: takes over what another shard holds.
+    pub(super) fn keep_gradients_of(&mut self, other: &Self) {
+        self.held.clone_from(&other.held);
     }
 }
 

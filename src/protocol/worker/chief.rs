@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::saver::{Ask, Saver};
 use crate::ids::{Cut, Generation, Incarnation, Step, TaskId};
+use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
@@ -118,7 +119,9 @@ impl Chief {
         self.note_number(of_shard);
         self.shards[ps.index as usize] = Some(of_shard);
         if self.ending.is_some() {
-            self.tell_finished(now, ps, links, out);
+            if !is_planted(Bug::FinishedNotRepeated) {
+                self.tell_finished(now, ps, links, out);
+            }
             return;
         }
         match &self.phase {
@@ -127,6 +130,9 @@ impl Chief {
             Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
                 self.on_restored(now, ps, *generation, links, out);
             }
+            Phase::Opening { .. } if is_planted(Bug::OpeningContinued) => {
+                self.send_restore(now, ps, links, out);
+            }
             // It may have had the state, and workers may have gone on from it, before it was lost:
             // only a new generation fences what is left of that.
             Phase::Opening { restored, .. } => {
@@ -134,10 +140,13 @@ impl Chief {
                 self.open(now, restored, links, out);
             }
             Phase::Running { generation } if of_shard == Some(*generation) => {
-                if let Some(cut) = self.saver.wanted_of(ps.index) {
+                if let Some(cut) = self.saver.wanted_of(ps.index)
+                    && !is_planted(Bug::CaptureNotRepeated)
+                {
                     send_capture(now, ps, cut, links, out);
                 }
             }
+            Phase::Running { .. } if is_planted(Bug::LostShardIgnored) => {}
             // The ps has lost its shard, or its state is of an older generation.
             Phase::Running { .. } => {
                 self.phase = Phase::Reading;
@@ -196,7 +205,12 @@ impl Chief {
         let Phase::Gathering { restored } = &self.phase else { return };
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
         let Some(all) = all else { return };
-        if let Some(generation) = all[0].filter(|_| all.iter().all(|of| *of == all[0])) {
+        let is_alike = |of: &Option<Generation>| {
+            *of == all[0] || is_planted(Bug::DifferingGenerationsAdopted) && of.is_some()
+        };
+        if let Some(generation) = all[0].filter(|_| all.iter().all(is_alike))
+            && !is_planted(Bug::LiveStateRolledBack)
+        {
             self.recorded = None;
             self.run(now, generation, None, links, out);
             let step = self.at.map(|cut| cut.step);
@@ -345,8 +359,14 @@ impl Chief {
         }
         // A checkpoint that is asked for after a restore would be newer than what was restored, and
         // of another history: its losses would not be beside it.
-        if matches!(self.phase, Phase::Running { .. }) {
+        if matches!(self.phase, Phase::Running { .. }) || is_planted(Bug::WritesWhileRestoring) {
             self.saver.write(self.recorded, out);
+        }
+        if is_planted(Bug::FinishedBeforeDurable)
+            && self.ending.is_none()
+            && planted::ends_with_persist_of(self.config.training_steps, out)
+        {
+            self.end(now, links, out);
         }
     }
 
@@ -464,7 +484,8 @@ impl Chief {
             out.push(stopped(None));
             return;
         };
-        if self.saver.is_idle() && self.saver.saved() == Some(at.step) {
+        let is_saved = self.saver.is_idle() && self.saver.saved() == Some(at.step);
+        if is_saved || is_planted(Bug::StoppedBeforeSaved) {
             out.push(stopped(Some(at.step)));
             return;
         }

@@ -9,6 +9,7 @@ use self::chief::Chief;
 use self::version::{ShardVersion, Versions};
 use self::work::{Gradient, Work};
 use crate::ids::{Cut, Incarnation, Slot, Step, TaskId};
+use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
@@ -72,6 +73,8 @@ impl Node for Worker {
             }
             Input::Computed(Done::Gradient { generation, step, slot, loss, gradient: shards }) => {
                 let cut = Cut { generation, step };
+                let meant = || self.work.as_ref().and_then(Work::job);
+                let (cut, slot) = planted::result_taken(meant, self.me, (cut, slot));
                 self.on_gradient(now, cut, Gradient { slot, loss, shards }, out);
             }
             Input::Stored(event) => {
@@ -143,10 +146,15 @@ impl Worker {
         }
         if let Some(work) = &self.work
             && self.versions.cut_of(ps.index) == Some(work.cut())
+            && !is_planted(Bug::PushNotRepeated)
         {
+            let before = out.len();
             // The same life of the ps, and it may lack what was pushed.
             for done in 0..work.done().len() {
                 self.push(now, done, ps, out);
+            }
+            if is_planted(Bug::RetryWithoutIdentity) {
+                planted::restamp_pushes(&mut out[before..], state);
             }
             self.ask_for_next(now, out);
         }
@@ -231,7 +239,7 @@ impl Worker {
     ///
     /// While it does, nobody is asked for the newer version: the answer would undo it.
     fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
-        if self.config.has_backup_workers() {
+        if self.config.has_backup_workers() || is_planted(Bug::NoMending) {
             return false;
         }
         let slots: Vec<_> = self.config.slots_of(self.me).collect();
@@ -255,13 +263,19 @@ impl Worker {
             shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
         let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let work = Work::new(cut, parameters, slots);
-        out.extend(work.job().map(Effect::Compute));
         self.work = Some(work);
+        self.compute(out);
         self.patience.restart(now);
         if let Some(chief) = &mut self.chief {
             chief.on_whole(now, cut, &mut self.links, out);
         }
         self.ask_for_next(now, out);
+    }
+
+    /// Gives the next slot's job.
+    fn compute(&self, out: &mut Vec<Effect>) {
+        let job = self.work.as_ref().and_then(Work::job);
+        out.extend(job.map(|job| planted::job_given(job, self.me)).map(Effect::Compute));
     }
 
     /// When every slot was pushed in an earlier life, nothing that is pushed will ask.
@@ -307,8 +321,8 @@ impl Worker {
             self.links.abort(now, failure, out);
             return;
         }
-        out.extend(work.job().map(Effect::Compute));
         let newest = work.done().len() - 1;
+        self.compute(out);
         for ps in self.config.all_ps() {
             self.push(now, newest, ps, out);
         }

@@ -113,7 +113,11 @@ impl World {
                     assert_eq!(made, Some(shard), "rule 6: {task} works on what is not {cut}");
                 }
             }
+            Effect::Restore => self.is_restoring = true,
+            Effect::Report(Report::Adopted { .. }) => self.is_restoring = false,
             Effect::Persist(snapshot) => {
+                // It would be newer than what is being restored, and of another history.
+                assert!(!self.is_restoring, "rule 7: a checkpoint while the state is restored");
                 // Rule 7: all shards of one version.
                 let cut = Cut { generation: snapshot.generation, step: snapshot.step };
                 assert_eq!(snapshot.shards.len(), self.shape.n_ps as usize);

@@ -1,0 +1,122 @@
+//! The world with one bug planted at a time: it catches each that it can see.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use unisono::planted::{Bug, plant};
+
+use crate::safety::{check_gradients, run};
+use crate::world::{Fault, Shape};
+
+/// Most show within a hundred runs.
+const MAX_RUNS: u64 = 3_000;
+
+/// What may happen in a run, and how seldom.
+#[derive(Clone, Copy, Debug)]
+struct Weather {
+    faults: &'static [Fault],
+    one_in: u64,
+}
+
+const CALM: Weather = Weather { faults: &[], one_in: 1 };
+const LINKS: Weather =
+    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], one_in: 12 };
+const STOPS: Weather = Weather { faults: &[Fault::Stop], one_in: 30 };
+const CRASHES: Weather =
+    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Crash], one_in: 25 };
+const STORM: Weather = Weather {
+    faults: &[
+        Fault::Cut,
+        Fault::HalfOpen,
+        Fault::Crash,
+        Fault::CrashAgain,
+        Fault::Pause,
+        Fault::Stop,
+        Fault::DiskFull,
+    ],
+    one_in: 10,
+};
+
+/// Knuth's MMIX generator, for any run to be had again from its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % n
+    }
+
+    fn in_range(&mut self, from: u32, to: u32) -> u32 {
+        from + self.below(u64::from(to - from + 1)) as u32
+    }
+}
+
+/// One run; panics if a rule is broken, or it does not end as it should.
+fn play(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    random.below(1);
+    let shape = Shape {
+        n_ps: random.in_range(1, 3),
+        n_workers: random.in_range(1, 4),
+        replicas_to_aggregate: random.in_range(1, 6),
+        training_steps: random.in_range(1, 8).into(),
+    };
+    let weather = [CALM, LINKS, STOPS, CRASHES, STORM][seed as usize % 5];
+    let choices: Vec<_> = (0..random.below(600))
+        .map(|_| {
+            let strikes = !weather.faults.is_empty() && random.below(weather.one_in) == 0;
+            let fault =
+                strikes.then(|| weather.faults[random.below(weather.faults.len() as u64) as usize]);
+            (random.below(1 << 16) as u16, fault)
+        })
+        .collect();
+    let world = run(shape, &choices);
+    // As long as no ps has crashed, nothing is made twice, and nothing goes uncounted.
+    if !weather.faults.contains(&Fault::Crash) {
+        check_gradients(&world);
+        assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps), "made twice");
+    }
+}
+
+/// The run that catches the bug, and what it says.
+fn hunt(bug: Bug) -> Option<(u64, String)> {
+    plant(Some(bug));
+    let caught = (0..MAX_RUNS).find_map(|seed| {
+        let panic = catch_unwind(AssertUnwindSafe(|| play(seed))).err()?;
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref().map(|words: &&str| (*words).to_owned()));
+        Some((seed, words.unwrap_or_default()))
+    });
+    plant(None);
+    caught
+}
+
+#[test]
+fn with_nothing_planted_every_run_is_right() {
+    (0..MAX_RUNS).for_each(play);
+}
+
+/// The world's disk loses nothing, and both ends of its links learn of a loss; what is wrong there
+/// shows in the crash tests of `src/checkpoint`, and in the simulator.
+const OUT_OF_SIGHT: [Bug; 6] = [
+    Bug::CheckpointRenamedBeforeSync,
+    Bug::CheckpointNeverSynced,
+    Bug::DirectoryNotSynced,
+    Bug::LossesNotSynced,
+    Bug::LossesNotRewound,
+    Bug::SilenceUnnoticed,
+];
+
+#[test]
+fn every_planted_bug_in_sight_is_caught() {
+    let mut missed = Vec::new();
+    for &bug in Bug::ALL.iter().filter(|bug| !OUT_OF_SIGHT.contains(bug)) {
+        match hunt(bug) {
+            Some((seed, words)) => {
+                let words = words.lines().next().unwrap_or_default();
+                println!("{}: run {seed}: {words:.100}", bug.name());
+            }
+            None => missed.push(bug.name()),
+        }
+    }
+    assert!(missed.is_empty(), "{missed:?} show in none of {MAX_RUNS} runs");
+}
