@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use rows::format_loss;
 
-use crate::checkpoint::disk::{Disk, DiskError, Publication};
+use crate::checkpoint::disk::{Disk, DiskError, Publication, RealDisk};
 use crate::ids::{Slot, Step};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::UpdateRecord;
@@ -288,7 +288,15 @@ const fn after(step: Step) -> Step {
 /// # Errors
 /// If it cannot be read, or any line is not a whole row; the error has the line's number.
 pub fn read(path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
-    let bytes = std::fs::read(path).map_err(DiskError::at("read", path))?;
+    read_from(&RealDisk, path)
+}
+
+/// As [`read`], from any disk.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_from(disk: &dyn Disk, path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
+    let bytes = disk.read(path).map_err(DiskError::at("read", path))?;
     if !bytes.starts_with(rows::HEADER.as_bytes()) {
         return Err(LossesError::Foreign { path: path.to_owned() });
     }

@@ -214,6 +214,47 @@ impl Happening {
         Self { kind, step: Some(step), slot: Some(slot) }
     }
 
+    /// Whether it happens to a node; otherwise the node does it.
+    #[must_use]
+    pub const fn is_input(&self) -> bool {
+        use EventKind as E;
+        matches!(
+            self.kind,
+            E::Starts
+                | E::Connected
+                | E::ConnectFailed
+                | E::Accepted
+                | E::Closed
+                | E::ReceivesHello
+                | E::ReceivesWelcome
+                | E::ReceivesRefused
+                | E::ReceivesHeartbeat
+                | E::ReceivesPull
+                | E::ReceivesPush
+                | E::ReceivesPushReply
+                | E::ReceivesVersion
+                | E::ReceivesReceived
+                | E::ReceivesChosen
+                | E::ReceivesRestore
+                | E::ReceivesRestored
+                | E::ReceivesCapture
+                | E::ReceivesCaptured
+                | E::ReceivesMissed
+                | E::ReceivesFinished
+                | E::ReceivesGoodbye
+                | E::ReceivesAbort
+                | E::Progress
+                | E::Computed
+                | E::Updated
+                | E::Read
+                | E::ReadFailed
+                | E::Saved
+                | E::SaveFailed
+                | E::Wakes
+                | E::AskedToStop
+        )
+    }
+
     /// What happens to a node.
     #[must_use]
     pub fn of_input(input: &Input) -> Self {

@@ -1,18 +1,17 @@
-//! The four traits of a host, in a [`Universe`].
+//! The traits of a host, in a [`Universe`].
 
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use unisono::host::{Clock, Compute, Network, Stop, Storage};
 use unisono::protocol::{Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord};
 use unisono::{LinkId, Moment, TaskId};
 
-use crate::links::LifeId;
+use crate::life::LifeId;
 use crate::universe::Universe;
 
-/// One life's part of the universe: its clock, its network, its requests to end.
+/// One life's part of the universe: its clock, its network, its storage, its requests to end.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) universe: Universe,
@@ -21,7 +20,7 @@ pub(crate) struct Place {
 
 impl Clock for Place {
     fn now(&self) -> Moment {
-        self.universe.moment()
+        self.universe.moment(self.id.task)
     }
 
     async fn sleep_until(&self, moment: Moment) {
@@ -47,7 +46,7 @@ impl Network for Place {
     }
 
     async fn flush(&mut self) {
-        self.universe.close_all(self.id, "the other end has ended");
+        self.universe.close_all(self.id);
     }
 }
 
@@ -57,86 +56,45 @@ impl Stop for Place {
     }
 }
 
-/// Does jobs, one after the other, each of which takes its time.
-pub(crate) struct SimCompute {
-    pub(crate) place: Place,
-    pub(crate) work: Box<dyn FnMut(Job) -> Done>,
-    /// What a job takes.
-    pub(crate) takes: Duration,
-    /// When the jobs before are done.
-    pub(crate) busy_until: Duration,
+/// Files on the chief's disk.
+impl Storage for Place {
+    fn restore(&mut self) {
+        self.universe.restore(self.id);
+    }
+
+    fn persist(&mut self, snapshot: Arc<Snapshot>) {
+        self.universe.persist(self.id, snapshot);
+    }
+
+    fn record(&mut self, update: UpdateRecord) {
+        self.universe.record(self.id, &update);
+    }
+
+    async fn next(&mut self) -> StorageEvent {
+        poll_fn(|context| self.universe.poll(self.id, context, |life| &mut life.stored)).await
+    }
 }
 
-impl fmt::Debug for SimCompute {
+/// Does jobs, one after the other, each of which takes its time.
+pub(crate) struct SimCompute<W> {
+    pub(crate) place: Place,
+    pub(crate) work: W,
+}
+
+impl<W> fmt::Debug for SimCompute<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimCompute").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
-impl Compute for SimCompute {
+impl<W: FnMut(Job) -> Done> Compute for SimCompute<W> {
     fn start(&mut self, job: Job) {
-        let now = self.place.universe.now();
-        self.busy_until = self.busy_until.max(now) + self.takes;
-        let done = (self.work)(job);
-        self.place.universe.compute(self.place.id, self.busy_until - now, done);
+        self.place.universe.compute(self.place.id, job, &mut self.work);
     }
 
     async fn next(&mut self) -> Done {
         let Place { universe, id } = &self.place;
         poll_fn(|context| universe.poll(*id, context, |life| &mut life.done)).await
-    }
-}
-
-/// What a run keeps; survives the lives of its chief.
-pub trait Files {
-    /// Reads the newest checkpoint, or the initial values.
-    fn restore(&mut self) -> StorageEvent;
-
-    /// Writes a checkpoint.
-    fn persist(&mut self, snapshot: &Snapshot) -> StorageEvent;
-
-    /// Appends to the losses.
-    fn record(&mut self, update: &UpdateRecord);
-}
-
-/// Asks files, each of which takes its time.
-pub(crate) struct SimStorage<F> {
-    pub(crate) place: Place,
-    pub(crate) files: Arc<std::sync::Mutex<Option<F>>>,
-    pub(crate) takes: Duration,
-}
-
-impl<F> fmt::Debug for SimStorage<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimStorage").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-impl<F: Files> SimStorage<F> {
-    fn with_files<T>(&self, ask: impl FnOnce(&mut F) -> T) -> T {
-        let mut files = self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ask(files.as_mut().expect("they are taken when all tasks have ended"))
-    }
-}
-
-impl<F: Files> Storage for SimStorage<F> {
-    fn restore(&mut self) {
-        let event = self.with_files(Files::restore);
-        self.place.universe.store(self.place.id, self.takes, event);
-    }
-
-    fn persist(&mut self, snapshot: Arc<Snapshot>) {
-        let event = self.with_files(|files| files.persist(&snapshot));
-        self.place.universe.store(self.place.id, self.takes, event);
-    }
-
-    fn record(&mut self, update: UpdateRecord) {
-        self.with_files(|files| files.record(&update));
-    }
-
-    async fn next(&mut self) -> StorageEvent {
-        let Place { universe, id } = &self.place;
-        poll_fn(|context| universe.poll(*id, context, |life| &mut life.stored)).await
     }
 }
 
@@ -147,20 +105,21 @@ mod tests {
     use unisono::host::contract;
 
     use super::*;
-    use crate::links::LinkModel;
+    use crate::scenario::Scenario;
 
     const CALLED: TaskId = TaskId::PS_ZERO;
     const NOBODY: TaskId = TaskId::ps(9);
 
     /// Runs a test while time passes in its universe.
     fn in_universe<T: Future<Output = ()> + 'static>(test: impl FnOnce(Universe) -> T) {
-        let universe = Universe::new(LinkModel { latency: Duration::from_micros(50) });
+        let universe = Universe::new(&Scenario::default(), 7);
         let test = test(universe.clone());
         Runtime::new().block_on(async move {
             let test = madsim::task::spawn_local(test);
             while !test.is_finished() {
-                madsim::time::sleep(Duration::ZERO).await;
-                assert!(test.is_finished() || universe.advance(), "the test waits for ever");
+                madsim::time::sleep(std::time::Duration::ZERO).await;
+                let advanced = universe.state().advance();
+                assert!(test.is_finished() || advanced, "the test waits for ever");
             }
             test.await.expect("the test did not panic");
         });
@@ -216,12 +175,8 @@ mod tests {
     #[test]
     fn compute_keeps_its_contract() {
         in_universe(|universe| async move {
-            let mut compute = SimCompute {
-                place: place(&universe, TaskId::CHIEF),
-                work: Box::new(contract::echo),
-                takes: Duration::from_micros(10),
-                busy_until: Duration::ZERO,
-            };
+            let place = place(&universe, TaskId::CHIEF);
+            let mut compute = SimCompute { place, work: contract::echo };
             contract::compute_keeps_order(&mut compute).await;
             contract::compute_next_is_cancel_safe(&mut compute).await;
         });

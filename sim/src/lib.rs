@@ -12,17 +12,25 @@ compile_error!(
 );
 
 mod agenda;
-pub mod cluster;
-pub mod happening;
+mod clock;
 pub mod disk;
-pub mod host;
+pub mod happening;
+mod host;
 pub mod invariants;
+pub mod lab;
 mod life;
 mod links;
+pub mod play;
 pub mod scenario;
 pub mod streams;
+pub mod trace;
 mod universe;
+mod verdict;
+mod watch;
 
-pub use cluster::{Cluster, Ended};
-pub use links::LinkModel;
-pub use universe::{LifeId, Universe};
+pub use lab::Labs;
+pub use life::LifeId;
+pub use play::{Failure, PlayOptions, Played, play};
+pub use scenario::Scenario;
+pub use universe::{Bites, Universe};
+pub use watch::Audit;

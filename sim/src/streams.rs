@@ -16,6 +16,8 @@ pub enum Purpose {
     PowerLoss,
     /// Which bits a disk flips.
     Disk,
+    /// How much a fault delays a message; entity: the ordered pair, index: which message.
+    Delay,
     /// How the cluster of a seed looks.
     Shape,
     /// Which faults there are; entity: the fault.

@@ -135,6 +135,20 @@ impl Layout {
         self.pieces[ps].iter().filter_map(range).collect()
     }
 
+    /// The variable that element `at` of a shard is of, and its place there, row-major; `None` if
+    /// the shard is not so long.
+    #[must_use]
+    pub fn variable_at(&self, ps: usize, at: usize) -> Option<(&Variable, usize)> {
+        let mut left = at;
+        for piece in self.pieces.get(ps)? {
+            if left < piece.len {
+                return Some((&self.variables[piece.variable], piece.start + left));
+            }
+            left -= piece.len;
+        }
+        None
+    }
+
     /// Splits the values of all variables, in creation order, into shards.
     ///
     /// # Panics

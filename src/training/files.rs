@@ -74,17 +74,23 @@ impl Plan {
         logdir: &Path,
         init_from: Option<&Path>,
     ) -> Result<RunFilesConfig, InitError> {
+        Ok(self.files_from(logdir, Arc::new(self.initial(init_from)?)))
+    }
+
+    /// As [`Self::files`], for a run that begins at `initial`.
+    #[must_use]
+    pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
         let names = Names::new(&self.layout, &self.rule);
         let (to, from) = (names.clone(), names.clone());
         let settings = self.settings.clone();
-        Ok(RunFilesConfig {
+        RunFilesConfig {
             logdir: logdir.to_owned(),
             max_to_keep: Saver::MAX_TO_KEEP,
             expected: names.shapes(),
-            initial: Arc::new(self.initial(init_from)?),
+            initial,
             to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings)),
             from_checkpoint: Box::new(move |checkpoint| Ok(from.snapshot(&checkpoint))),
-        })
+        }
     }
 }
 

@@ -15,11 +15,12 @@ use unisono::{LinkId, Moment, TaskId};
 pub use history::History;
 pub use violation::{Difference, Violation};
 
-use crate::universe::{LifeId, Universe};
+use crate::life::LifeId;
+use crate::universe::Universe;
 
 /// A rule, watched over a whole run. It sees every life's inputs and effects, in the order of
 /// virtual time, and touches nothing.
-pub trait Invariant: fmt::Debug {
+pub trait Invariant: fmt::Debug + Send {
     /// A node is about to take an input.
     ///
     /// # Errors

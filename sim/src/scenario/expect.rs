@@ -50,6 +50,14 @@ pub enum ExpectedOutcome {
     Any,
 }
 
+impl ExpectedOutcome {
+    /// Whether the run is to fail.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+}
+
 /// What losses and checkpoints are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oracle {

@@ -334,6 +334,12 @@ impl Family {
 }
 
 impl FaultKind {
+    /// Whether it is over as soon as it has begun.
+    #[must_use]
+    pub const fn is_instant(&self) -> bool {
+        matches!(self, Self::Reset { .. } | Self::HalfOpen { .. } | Self::Duplicate { .. })
+    }
+
     /// What kind it is.
     #[must_use]
     pub const fn family(&self) -> Family {

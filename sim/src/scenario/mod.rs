@@ -4,6 +4,7 @@
 //! again there. Only `train`, the cluster's size and `sync` may touch a number of the run.
 
 mod chaos;
+mod defaults;
 mod distribution;
 mod expect;
 mod fault;
@@ -18,6 +19,7 @@ use unisono::protocol::Limits;
 
 pub use chaos::{Chaos, Range};
 pub use distribution::Distribution;
+pub(crate) use distribution::{nanos, scale};
 pub use expect::{Expect, ExpectedEvent, ExpectedOutcome, Oracle};
 pub use fault::{
     ConnectMode, DiskMode, End, EventPattern, Family, Fault, FaultKind, GradientMode,

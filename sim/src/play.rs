@@ -1,0 +1,567 @@
+//! Plays a scenario: every task a madsim node that runs the production loop.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use madsim::runtime::{Handle, NodeHandle, Runtime};
+use unisono::checkpoint::RunFiles;
+use unisono::host::{Host, NoStorage, drive};
+use unisono::protocol::{
+    ClusterConfig, Failure as NodeFailure, Input, Outcome, Ps, Settings, Snapshot, Worker,
+};
+use unisono::random::Stream;
+use unisono::{Incarnation, Job, Slot, Step, TaskId, losses};
+
+use crate::happening::EventKind;
+use crate::host::{Place, SimCompute};
+use crate::invariants::{End, Violation};
+use crate::lab::{Lab, Labs};
+use crate::life::LifeId;
+use crate::scenario::Scenario;
+use crate::streams::Purpose;
+use crate::trace::Trace;
+use crate::universe::{Bites, ChiefFiles, Order, Universe};
+use crate::verdict;
+use crate::watch::{Audit, Counts, Record, Watcher};
+
+/// How to play.
+#[derive(Clone, Copy, Debug)]
+pub struct PlayOptions {
+    /// Keep everything that happens: slower, and the failure can be told.
+    pub trace: bool,
+    /// The longest that a run may take by the wall clock: one that never comes back is a livelock.
+    pub watchdog: Duration,
+    /// The bug to plant.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<unisono::planted::Bug>,
+}
+
+impl Default for PlayOptions {
+    fn default() -> Self {
+        Self {
+            trace: false,
+            watchdog: Duration::from_secs(60),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Played {
+    /// The seed.
+    pub seed: u64,
+    /// What is wrong with it, if anything.
+    pub failure: Option<Failure>,
+    /// How each task ended, of those that did.
+    pub outcomes: BTreeMap<TaskId, Outcome>,
+    /// Tasks that came, or came back, when the others had left: they wait, and say so.
+    pub left_behind: Vec<TaskId>,
+    /// The virtual time at which the last task ended.
+    pub took: Duration,
+    /// Events of the universe.
+    pub n_events: u64,
+    /// A hash of everything that happened.
+    pub audit: Audit,
+    /// What each fault did.
+    pub faults: Vec<Bites>,
+    /// How often each kind of event happened; none that did not.
+    pub counts: Vec<(EventKind, u64)>,
+    /// Generations that were opened.
+    pub n_generations: u64,
+    /// The losses file as it is on the disk.
+    pub losses: Vec<(Step, Slot, f32)>,
+    /// The newest valid checkpoint on the disk.
+    pub checkpoint: Option<Arc<Snapshot>>,
+    /// Everything that happened, if it was asked for.
+    pub trace: Option<Trace>,
+}
+
+/// What is wrong with a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// A rule is broken, the result is wrong, or not what the scenario expects.
+    Violation(Violation),
+    /// Nothing was going on any more, or too much, and the run did not end.
+    Hang(String),
+    /// A node panicked.
+    Panic(String),
+    /// A fault never bit, though it should have.
+    Inert {
+        /// The fault's id.
+        fault: String,
+        /// What is known of why.
+        why: String,
+    },
+    /// The run did not come back within the watchdog's time.
+    Stuck(String),
+}
+
+impl Failure {
+    /// Failures with the same signature are taken for the same.
+    #[must_use]
+    pub fn signature(&self) -> String {
+        match self {
+            Self::Violation(Violation { rule: 0, name, .. }) => (*name).to_owned(),
+            Self::Violation(Violation { rule, name, .. }) => format!("rule-{rule}/{name}"),
+            Self::Hang(_) => "hang".to_owned(),
+            Self::Panic(what) => {
+                // Without its numbers, a panic is the same at every step.
+                let text: String = what.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                format!("panic/{text}")
+            }
+            Self::Inert { .. } => "inert-fault".to_owned(),
+            Self::Stuck(_) => "stuck".to_owned(),
+        }
+    }
+
+    /// The exit code that tells it.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Violation(_) => 1,
+            Self::Hang(_) | Self::Stuck(_) => 3,
+            Self::Panic(_) => 4,
+            Self::Inert { .. } => 5,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation(violation) => violation.fmt(f),
+            Self::Hang(why) => write!(f, "the run does not end: {why}"),
+            Self::Panic(what) => write!(f, "a node panicked: {what}"),
+            Self::Inert { fault, why } => write!(
+                f,
+                "fault {fault} never bit: {why}; mend its trigger or its target, or say \
+                 `may_be_inert = true`"
+            ),
+            Self::Stuck(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Plays a scenario with a seed, on a thread of its own: what madsim and the standard library keep
+/// for a thread is fresh in each run. Its chaos, if it has any, is drawn already.
+///
+/// # Panics
+/// If the system has no thread to spare.
+#[must_use]
+pub fn play(scenario: &Arc<Scenario>, seed: u64, labs: &Labs, options: PlayOptions) -> Played {
+    let lab = match labs.of(&scenario.run) {
+        Ok(lab) => lab,
+        Err(why) => return Played::of_nothing(seed, Failure::Panic(why)),
+    };
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let is_abandoned = Arc::new(AtomicBool::new(false));
+    let (scenario, flag) = (Arc::clone(scenario), Arc::clone(&is_abandoned));
+    let run = move || {
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            play_here(&scenario, seed, &lab, options, &flag)
+        }));
+        // Nobody listens if the watchdog has given up.
+        let _ = sender.send(played);
+    };
+    let thread = thread::Builder::new().name(RUN_THREAD.to_owned()).spawn(run);
+    let thread = thread.expect("the system has a thread to spare");
+    match receiver.recv_timeout(options.watchdog) {
+        Ok(Ok(played)) => {
+            let _ = thread.join();
+            played
+        }
+        Ok(Err(panic)) => {
+            let _ = thread.join();
+            Played::of_nothing(seed, Failure::Panic(panic_text(&*panic)))
+        }
+        Err(_) => {
+            is_abandoned.store(true, Ordering::Relaxed);
+            let why = format!(
+                "the run did not come back within {:?} of the wall clock: a node loops for ever, \
+                 or the watchdog is too short",
+                options.watchdog
+            );
+            Played::of_nothing(seed, Failure::Stuck(why))
+        }
+    }
+}
+
+/// The name of the threads on which runs are played. A panic there is a result, not a disaster.
+pub const RUN_THREAD: &str = "simulated run";
+
+/// How many runs can be played side by side.
+#[must_use]
+pub fn default_jobs() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+impl Played {
+    fn of_nothing(seed: u64, failure: Failure) -> Self {
+        Self {
+            seed,
+            failure: Some(failure),
+            outcomes: BTreeMap::new(),
+            left_behind: Vec::new(),
+            took: Duration::ZERO,
+            n_events: 0,
+            audit: Record::new(&[], false).audit,
+            faults: Vec::new(),
+            counts: Vec::new(),
+            n_generations: 0,
+            losses: Vec::new(),
+            checkpoint: None,
+            trace: None,
+        }
+    }
+}
+
+fn play_here(
+    scenario: &Scenario,
+    seed: u64,
+    lab: &Arc<Lab>,
+    options: PlayOptions,
+    is_abandoned: &AtomicBool,
+) -> Played {
+    #[cfg(feature = "planted-bugs")]
+    unisono::planted::plant(options.bug);
+    let schedule = Stream::new(seed, Purpose::Schedule, 0, 0).bits();
+    let runtime = Runtime::with_seed_and_config(schedule, madsim::Config::default());
+    let mut stage = Stage::new(scenario, seed, lab, options);
+    let hang = runtime.block_on(stage.play(is_abandoned));
+    stage.finish(hang)
+}
+
+/// One run.
+struct Stage<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    set: Arc<Set>,
+    nodes: BTreeMap<TaskId, NodeHandle>,
+    /// When the last life began, of each task.
+    began: BTreeMap<TaskId, Duration>,
+    /// When the first task had finished, and the last.
+    first_end: Option<Duration>,
+    last_end: Duration,
+    left_behind: Vec<TaskId>,
+}
+
+/// What every life of every task needs.
+struct Set {
+    universe: Universe,
+    config: Arc<ClusterConfig>,
+    wrong: Vec<crate::scenario::WrongSetting>,
+    record: Arc<Mutex<Record>>,
+    incarnations: Mutex<BTreeMap<TaskId, u64>>,
+    lab: Arc<Lab>,
+    seed: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> Stage<'a> {
+    fn new(scenario: &'a Scenario, seed: u64, lab: &Arc<Lab>, options: PlayOptions) -> Self {
+        let run = &scenario.run;
+        let config = ClusterConfig {
+            n_ps: run.n_ps,
+            sync: run.sync,
+            training_steps: Step(run.train.training_steps),
+            settings: run.settings(),
+            data: None,
+            limits: scenario.limits,
+        };
+        let set = Set {
+            universe: Universe::new(scenario, seed),
+            config: Arc::new(config),
+            wrong: scenario.wrong.clone(),
+            record: Arc::new(Mutex::new(Record::new(&scenario.expect.events, options.trace))),
+            incarnations: Mutex::default(),
+            lab: Arc::clone(lab),
+            seed,
+        };
+        Self {
+            scenario,
+            seed,
+            set: Arc::new(set),
+            nodes: BTreeMap::new(),
+            began: BTreeMap::new(),
+            first_end: None,
+            last_end: Duration::ZERO,
+            left_behind: Vec::new(),
+        }
+    }
+
+    /// Plays until every task has ended, a rule is broken, or there is no hope.
+    async fn play(&mut self, is_abandoned: &AtomicBool) -> Option<String> {
+        let universe = self.set.universe.clone();
+        loop {
+            // Comes back when no task is ready to run, whatever madsim's clock says.
+            madsim::time::sleep(Duration::ZERO).await;
+            if lock(&self.set.record).violation.is_some() || is_abandoned.load(Ordering::Relaxed) {
+                return None;
+            }
+            let orders = std::mem::take(&mut universe.state().orders);
+            if !orders.is_empty() {
+                self.carry_out(orders);
+                continue;
+            }
+            self.note_ends();
+            if let Some(why) = self.is_hopeless() {
+                return self.who_hangs(&why);
+            }
+            let mut state = universe.state();
+            loop {
+                if !state.advance() {
+                    drop(state);
+                    return self.who_hangs("nothing will ever happen");
+                }
+                if state.has_news() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, orders: Vec<Order>) {
+        for order in orders {
+            match order {
+                Order::Bury(life) => {
+                    lock(&self.set.record).invariants.killed(life);
+                    if let Some(node) = self.nodes.get(&life.task) {
+                        Handle::current().kill(node.id());
+                    }
+                }
+                Order::Raise(task) => {
+                    self.began.insert(task, self.set.universe.now());
+                    match self.nodes.get(&task) {
+                        Some(node) => Handle::current().restart(node.id()),
+                        None => {
+                            let node = raise(&self.set, task);
+                            self.nodes.insert(task, node);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_ends(&mut self) {
+        let mut state = self.set.universe.state();
+        let state = &mut *state;
+        if let Some((finished, at)) = state.ended.take() {
+            self.last_end = at;
+            if finished {
+                self.first_end = self.first_end.or(Some(at));
+            }
+        }
+    }
+
+    /// Why the run will not end by itself, if it has come so far.
+    fn is_hopeless(&self) -> Option<String> {
+        let state = self.set.universe.state();
+        let limits = self.scenario.sim;
+        if state.n_events >= limits.max_events {
+            return Some(format!("{} events", limits.max_events));
+        }
+        if state.now >= limits.max_virtual_time {
+            return Some(format!("{:?} of virtual time", limits.max_virtual_time));
+        }
+        let healed = state.faults.last_change.max(self.last_start());
+        if !state.faults.any_will_end() && state.now >= healed + self.scenario.liveness {
+            return Some(format!("{:?} after the last fault", self.scenario.liveness));
+        }
+        None
+    }
+
+    fn last_start(&self) -> Duration {
+        self.scenario.start.values().copied().max().unwrap_or_default()
+    }
+
+    /// Who should have ended and has not; if nobody, all is well.
+    fn who_hangs(&mut self, why: &str) -> Option<String> {
+        let state = self.set.universe.state();
+        let saved = lock(&self.set.record).final_save;
+        let disturbed_at_the_end = saved.is_some_and(|at| state.faults.last_change >= at)
+            || (saved.is_some() && state.faults.active_ids().next().is_some());
+        let comes_late = |task: &TaskId| {
+            let began = self.began.get(task).copied().unwrap_or_default();
+            self.first_end.is_some_and(|end| began >= end)
+        };
+        let (excused, hanging): (Vec<_>, Vec<_>) =
+            state.lives.keys().copied().partition(|task| disturbed_at_the_end || comes_late(task));
+        if hanging.is_empty() {
+            drop(state);
+            self.left_behind = excused;
+            return None;
+        }
+        let hanging: Vec<_> = hanging.iter().map(ToString::to_string).collect();
+        Some(format!("{why}, and there still are {}", hanging.join(", ")))
+    }
+
+    fn finish(self, hang: Option<String>) -> Played {
+        let mut state = self.set.universe.state();
+        state.end_all_faults();
+        let mut record = lock(&self.set.record);
+        let n_generations = record.history.generations.len() as u64;
+        let counts: Counts = record.counts.clone();
+        let files = state.files.disk().clone();
+        let (losses, checkpoint, unreadable) = self.read_back(&files);
+        let mut played = Played {
+            seed: self.seed,
+            failure: None,
+            outcomes: state.outcomes.clone(),
+            left_behind: self.left_behind.clone(),
+            took: self.last_end,
+            n_events: state.n_events,
+            audit: record.audit,
+            faults: state.faults.bites(),
+            counts: counts.iter().filter(|(_, n)| *n > 0).collect(),
+            n_generations,
+            losses,
+            checkpoint,
+            trace: record.trace.take(),
+        };
+        drop(state);
+        let broken = record.violation.take().map(Failure::Violation);
+        played.failure = broken.or_else(|| hang.map(Failure::Hang)).or_else(|| {
+            let end = End {
+                config: &self.set.config,
+                history: &std::mem::take(&mut record.history),
+                outcomes: &played.outcomes,
+                losses: &played.losses,
+                checkpoint: played.checkpoint.as_deref(),
+            };
+            let expected = std::mem::take(&mut record.expected);
+            let checked =
+                unreadable.map_or(Ok(()), |why| Err(Violation::new(7, "files-are-whole", why)));
+            let checked = checked.and_then(|()| record.invariants.end(&end));
+            checked
+                .map_err(Failure::Violation)
+                .and_then(|()| {
+                    verdict::judge(self.scenario, &self.set.lab, &played, &counts, &expected)
+                })
+                .err()
+        });
+        played
+    }
+
+    /// What is on the disk at the end, as the production code reads it.
+    #[expect(clippy::type_complexity, reason = "three things that are read together")]
+    fn read_back(
+        &self,
+        disk: &crate::disk::SimDisk,
+    ) -> (Vec<(Step, Slot, f32)>, Option<Arc<Snapshot>>, Option<String>) {
+        let logdir = ChiefFiles::logdir();
+        let rows = losses::read_from(disk, &logdir.join(losses::LOSSES_FILE)).unwrap_or_default();
+        let config = self.set.lab.plan().files_from(&logdir, Arc::clone(self.set.lab.initial()));
+        let restored =
+            RunFiles::open(Arc::new(disk.clone()), config).and_then(|(files, _)| files.restore());
+        match restored {
+            Ok(restored) => (rows, restored.path.map(|_| restored.snapshot), None),
+            Err(error) => (rows, None, Some(error.to_string())),
+        }
+    }
+}
+
+/// Makes a task's node and starts its first life; a restart starts the next.
+fn raise(set: &Arc<Set>, task: TaskId) -> NodeHandle {
+    let set = Arc::clone(set);
+    let life = move || live(Arc::clone(&set), task);
+    Handle::current().create_node().name(task.to_string()).init(life).build()
+}
+
+/// One life of a task, from its start until it halts.
+fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
+    let incarnation = {
+        let mut incarnations = lock(&set.incarnations);
+        let incarnation = incarnations.entry(task).or_default();
+        *incarnation += 1;
+        Incarnation(*incarnation)
+    };
+    let id = LifeId { task, incarnation };
+    set.universe.begin(id);
+    async move {
+        let place = Place { universe: set.universe.clone(), id };
+        let outcome = run_node(&set, place).await;
+        set.universe.end(id, outcome);
+    }
+}
+
+async fn run_node(set: &Set, place: Place) -> Outcome {
+    let LifeId { task, incarnation } = place.id;
+    let mut worker = set.lab.worker(set.seed);
+    let compute = SimCompute { place: place.clone(), work: move |job| worker.work(job) };
+    let (clock, network, stop) = (place.clone(), place.clone(), place.clone());
+    let config = set.config_of(task);
+    let observer = &mut Watcher {
+        life: place.id,
+        universe: set.universe.clone(),
+        config: Arc::clone(&set.config),
+        record: Arc::clone(&set.record),
+        input: Input::Start,
+    };
+    if task.job == Job::Ps {
+        let host = Host { clock, network, compute, storage: NoStorage, stop };
+        return drive(&mut Ps::new(task.index, incarnation, config), host, observer).await;
+    }
+    let mut node = Worker::new(task.index, incarnation, config);
+    if task != TaskId::CHIEF {
+        let host = Host { clock, network, compute, storage: NoStorage, stop };
+        return drive(&mut node, host, observer).await;
+    }
+    if let Err(why) = set.open_files(place.id) {
+        return Outcome::Failed(NodeFailure::Storage(why));
+    }
+    let host = Host { clock, network, compute, storage: place, stop };
+    drive(&mut node, host, observer).await
+}
+
+impl Set {
+    fn config_of(&self, task: TaskId) -> ClusterConfig {
+        let mut config = (*self.config).clone();
+        if task.job == Job::Worker {
+            config.data = Some(self.lab.plan().data.digest().to_owned());
+        }
+        for wrong in self.wrong.iter().filter(|wrong| wrong.node == task) {
+            if wrong.key == "data" {
+                config.data = Some(wrong.value.clone());
+                continue;
+            }
+            let settings = config.settings.iter().map(|(key, value)| {
+                (
+                    key.to_owned(),
+                    if key == wrong.key { wrong.value.clone() } else { value.to_owned() },
+                )
+            });
+            config.settings = settings
+                .collect::<Vec<_>>()
+                .into_iter()
+                .fold(Settings::default(), |all, (key, value)| all.with(&key, value));
+        }
+        config
+    }
+
+    fn open_files(&self, life: LifeId) -> Result<(), String> {
+        let logdir = ChiefFiles::logdir();
+        let config = self.lab.plan().files_from(&logdir, Arc::clone(self.lab.initial()));
+        let disk = self.universe.state().files.disk().clone();
+        let (files, _) = RunFiles::open(Arc::new(disk), config).map_err(|e| e.to_string())?;
+        self.universe.open_files(life, files);
+        Ok(())
+    }
+}

@@ -1,0 +1,409 @@
+//! Which faults there are, which wait for what, which are active, and which bit.
+//!
+//! Answers what active faults do to a message, a call or a computation. What a fault does when it
+//! begins or ends is in [`super::disturb`].
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use unisono::protocol::Done;
+use unisono::random::Stream;
+use unisono::{Floats, Step, TaskId};
+
+use super::transport::Passage;
+use crate::disk::DiskFault;
+use crate::happening::Happening;
+use crate::life::LifeId;
+use crate::links::pair_number;
+use crate::scenario::{
+    ConnectMode, DiskMode, End, EventPattern, Fault, FaultKind, GradientMode, PartitionMode,
+    TaskSet, Trigger, When,
+};
+use crate::streams::Purpose;
+
+/// A partition that is `Slow` makes latencies so many times as long.
+const SLOW_PARTITION: u32 = 100;
+
+/// All faults of a run.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    all: Vec<Entry>,
+    /// Those that wait for an event or a step.
+    armed: Vec<usize>,
+    /// Those that have begun, and have not ended.
+    active: Vec<usize>,
+    /// When a fault began or ended last.
+    pub(crate) last_change: Duration,
+    seed: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) fault: Fault,
+    /// Events that fit so far.
+    seen: u64,
+    pub(super) n_bites: u64,
+    pub(super) has_begun: bool,
+    /// Lives to be followed by others, or to let go on, when it ends.
+    pub(super) lives: Vec<LifeId>,
+}
+
+/// How often a fault bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bites {
+    /// The fault.
+    pub id: String,
+    /// Whether it began.
+    pub has_begun: bool,
+    /// How often it changed what would have happened.
+    pub n_bites: u64,
+    /// It is no failure if it never did.
+    pub may_be_inert: bool,
+}
+
+impl Faults {
+    pub(super) fn new(faults: &[Fault], seed: u64) -> Self {
+        let entry = |fault: &Fault| Entry {
+            fault: fault.clone(),
+            seen: 0,
+            n_bites: 0,
+            has_begun: false,
+            lives: Vec::new(),
+        };
+        let all: Vec<_> = faults.iter().map(entry).collect();
+        let waits = |at: &usize| !matches!(all[*at].fault.trigger, Trigger::At(_));
+        let armed = (0..all.len()).filter(waits).collect();
+        Self { all, armed, active: Vec::new(), last_change: Duration::ZERO, seed }
+    }
+
+    /// Those that begin at a time.
+    pub(super) fn timed(&self) -> Vec<(usize, Duration)> {
+        let time = |(fault, entry): (usize, &Entry)| match entry.fault.trigger {
+            Trigger::At(at) => Some((fault, at)),
+            Trigger::AtStep(_) | Trigger::On(_) => None,
+        };
+        self.all.iter().enumerate().filter_map(time).collect()
+    }
+
+    pub(super) fn entry(&mut self, fault: usize) -> &mut Entry {
+        &mut self.all[fault]
+    }
+
+    /// What each fault did.
+    pub(crate) fn bites(&self) -> Vec<Bites> {
+        let bites = |entry: &Entry| Bites {
+            id: entry.fault.id.clone(),
+            has_begun: entry.has_begun,
+            n_bites: entry.n_bites,
+            may_be_inert: entry.fault.may_be_inert,
+        };
+        self.all.iter().map(bites).collect()
+    }
+
+    /// Whether anything is going on that will end.
+    pub(crate) fn any_will_end(&self) -> bool {
+        self.active.iter().any(|&fault| self.all[fault].fault.end.is_some())
+    }
+
+    /// The ids of those that are active.
+    pub(crate) fn active_ids(&self) -> impl Iterator<Item = &str> {
+        self.active.iter().map(|&fault| self.all[fault].fault.id.as_str())
+    }
+
+    pub(super) fn all_active(&self) -> Vec<usize> {
+        self.active.clone()
+    }
+
+    pub(super) const fn has_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    pub(super) const fn has_armed(&self) -> bool {
+        !self.armed.is_empty()
+    }
+
+    /// An event: which faults begin with it.
+    pub(super) fn on_event(
+        &mut self,
+        node: TaskId,
+        what: Happening,
+        when: When,
+        is_input: bool,
+    ) -> Vec<usize> {
+        let mut begin = Vec::new();
+        let all = &mut self.all;
+        self.armed.retain(|&fault| {
+            let entry = &mut all[fault];
+            let Trigger::On(pattern) = &entry.fault.trigger else { return true };
+            if pattern.when != when || !fits(pattern, node, what, is_input) {
+                return true;
+            }
+            entry.seen += 1;
+            let begins = entry.seen >= pattern.nth;
+            if begins {
+                begin.push(fault);
+            }
+            !begins
+        });
+        begin
+    }
+
+    /// Ps 0 has a version for the first time: which faults begin, and which end.
+    pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
+        let (mut begin, all) = (Vec::new(), &self.all);
+        self.armed.retain(|&fault| {
+            let begins = matches!(all[fault].fault.trigger, Trigger::AtStep(at) if at <= step);
+            if begins {
+                begin.push(fault);
+            }
+            !begins
+        });
+        let ends = |fault: &usize| matches!(all[*fault].fault.end, Some(End::UntilStep(until)) if until <= step);
+        let end = self.active.iter().copied().filter(ends).collect();
+        (begin, end)
+    }
+
+    pub(super) fn activate(&mut self, fault: usize, now: Duration) {
+        self.active.push(fault);
+        self.all[fault].has_begun = true;
+        self.last_change = now;
+    }
+
+    /// `false` if it was not active.
+    pub(super) fn deactivate(&mut self, fault: usize, now: Duration) -> bool {
+        let n_active = self.active.len();
+        self.active.retain(|&other| other != fault);
+        self.last_change = now;
+        self.active.len() < n_active
+    }
+
+    pub(super) fn is_active(&self, fault: usize) -> bool {
+        self.active.contains(&fault)
+    }
+
+    /// Whether a stop of this task has ended, before the task had.
+    pub(super) fn stopped_and_over(&self, task: TaskId) -> bool {
+        let stops =
+            |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
+        let begun = |(fault, entry): (usize, &Entry)| {
+            entry.has_begun
+                && stops(&entry.fault.kind)
+                && entry.fault.end.is_some()
+                && !self.is_active(fault)
+        };
+        let is_stopped = self.active().any(|(_, kind)| stops(kind));
+        !is_stopped && self.all.iter().enumerate().any(begun)
+    }
+
+    /// What all active faults together do to a clock.
+    pub(super) fn skew_ppm(&self, task: TaskId) -> i32 {
+        let skew = |(_, kind): (usize, &FaultKind)| match kind {
+            FaultKind::Clock { node, skew_ppm, .. } if node.contains(task) => Some(*skew_ppm),
+            _ => None,
+        };
+        self.active().filter_map(skew).sum()
+    }
+
+    pub(super) fn bite(&mut self, fault: usize) {
+        self.all[fault].n_bites += 1;
+    }
+
+    /// The active faults for which `of` has something, which have bitten then.
+    fn biting<T>(&mut self, of: impl Fn(&FaultKind) -> Option<T>) -> Vec<T> {
+        if self.active.is_empty() {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for &fault in &self.active {
+            let entry = &mut self.all[fault];
+            if let Some(what) = of(&entry.fault.kind) {
+                entry.n_bites += 1;
+                found.push(what);
+            }
+        }
+        found
+    }
+
+    /// The active kinds, without a bite.
+    pub(super) fn active(&self) -> impl Iterator<Item = (usize, &FaultKind)> {
+        self.active.iter().map(|&fault| (fault, &self.all[fault].fault.kind))
+    }
+
+    pub(super) fn slowness(&mut self, task: TaskId) -> f64 {
+        let factor = |kind: &FaultKind| match kind {
+            FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
+            _ => None,
+        };
+        self.biting(factor).into_iter().product()
+    }
+
+    pub(super) fn disk_slowness(&self) -> u32 {
+        let factor = |(_, kind): (usize, &FaultKind)| match kind {
+            FaultKind::Disk { mode: DiskMode::Slow(factor) } => Some(*factor),
+            _ => None,
+        };
+        self.active().filter_map(factor).product()
+    }
+
+    pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {
+        let limit = |kind: &FaultKind| match kind {
+            FaultKind::Bandwidth { from: sender, to: receiver, rate }
+                if sender.contains(from) && receiver.contains(to) =>
+            {
+                Some(*rate)
+            }
+            _ => None,
+        };
+        self.biting(limit).into_iter().min()
+    }
+
+    /// What becomes of a message that arrives.
+    pub(super) fn passage(&mut self, from: TaskId, to: TaskId) -> Passage {
+        let modes = self.biting(|kind| match partition(kind, from, to) {
+            Some(PartitionMode::Stop) => Some(Passage::Held),
+            Some(PartitionMode::Jam) => Some(Passage::Lost),
+            Some(PartitionMode::Slow) | None => None,
+        });
+        modes.into_iter().max_by_key(|passage| *passage == Passage::Lost).unwrap_or(Passage::Free)
+    }
+
+    /// What a message is delayed by.
+    pub(super) fn delay(&mut self, from: TaskId, to: TaskId, latency: Duration) -> Duration {
+        let delays = self.biting(|kind| match kind {
+            FaultKind::Delay { from: sender, to: receiver, .. }
+                if sender.contains(from) && receiver.contains(to) =>
+            {
+                Some(())
+            }
+            _ => None,
+        });
+        let slow = self.biting(|kind| match partition(kind, from, to) {
+            Some(PartitionMode::Slow) => Some(latency * (SLOW_PARTITION - 1)),
+            _ => None,
+        });
+        let delay = if delays.is_empty() { Duration::ZERO } else { self.sample_delays(from, to) };
+        slow.into_iter().fold(delay, |sum, delay| sum + delay)
+    }
+
+    fn sample_delays(&self, from: TaskId, to: TaskId) -> Duration {
+        let sample = |(fault, kind): (usize, &FaultKind)| match kind {
+            FaultKind::Delay { from: sender, to: receiver, by }
+                if sender.contains(from) && receiver.contains(to) =>
+            {
+                let index = self.all[fault].n_bites;
+                let entity = pair_number(from, to);
+                let mut stream = Stream::new(self.seed, Purpose::Delay, entity, index);
+                Some(by.sample(&mut stream))
+            }
+            _ => None,
+        };
+        self.active().filter_map(sample).sum()
+    }
+
+    /// Whether a call, or its answer, does not get through.
+    pub(super) fn hangs(&mut self, caller: TaskId, called: TaskId) -> bool {
+        let stops = |kind: &FaultKind, from, to| {
+            matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
+        };
+        let hangs = self.biting(|kind| {
+            let hangs = stops(kind, caller, called)
+                || stops(kind, called, caller)
+                || connects(kind, caller, called) == Some(ConnectMode::Hang);
+            hangs.then_some(())
+        });
+        !hangs.is_empty()
+    }
+
+    /// Whether a call is refused although somebody is there.
+    pub(super) fn refuses(&mut self, caller: TaskId, called: TaskId) -> bool {
+        let refuses = |kind: &FaultKind| {
+            (connects(kind, caller, called) == Some(ConnectMode::Refuse)).then_some(())
+        };
+        !self.biting(refuses).is_empty()
+    }
+
+    /// Whether a message is damaged; and if so, the how-manieth that is.
+    pub(super) fn corrupts(&mut self, from: TaskId, to: TaskId) -> Option<u64> {
+        let fits = |kind: &FaultKind| match kind {
+            FaultKind::Corrupt { from: sender, to: receiver }
+                if sender.contains(from) && receiver.contains(to) =>
+            {
+                Some(())
+            }
+            _ => None,
+        };
+        if self.biting(fits).is_empty() {
+            return None;
+        }
+        let n = self.active().filter(|(_, kind)| fits(kind).is_some());
+        Some(n.map(|(fault, _)| self.all[fault].n_bites).sum())
+    }
+
+    /// Makes a gradient wrong, if a fault says so.
+    pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
+        let modes = self.biting(|kind| match kind {
+            FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
+            _ => None,
+        });
+        let Done::Gradient { loss, gradient, .. } = done else { return };
+        for mode in modes {
+            let wrong = |value: f32| match mode {
+                GradientMode::Nan => f32::NAN,
+                GradientMode::FlippedBit => f32::from_bits(value.to_bits() ^ 1),
+            };
+            if mode == GradientMode::Nan {
+                *loss = f32::NAN;
+            }
+            if let Some(first) = gradient.first_mut() {
+                let mut values = first.to_vec();
+                if let Some(value) = values.first_mut() {
+                    *value = wrong(*value);
+                }
+                *first = Floats::from(values);
+            }
+        }
+    }
+}
+
+fn fits(pattern: &EventPattern, node: TaskId, what: Happening, is_input: bool) -> bool {
+    pattern.event.map_or(is_input, |kind| kind == what.kind)
+        && pattern.node.is_none_or(|of| of == node)
+        && pattern.step.is_none_or(|step| what.step == Some(step))
+}
+
+fn partition(kind: &FaultKind, from: TaskId, to: TaskId) -> Option<PartitionMode> {
+    match kind {
+        FaultKind::Partition { from: sender, to: receiver, both_ways, mode } => {
+            let there = sender.contains(from) && receiver.contains(to);
+            let back = *both_ways && sender.contains(to) && receiver.contains(from);
+            (there || back).then_some(*mode)
+        }
+        _ => None,
+    }
+}
+
+fn connects(kind: &FaultKind, caller: TaskId, called: TaskId) -> Option<ConnectMode> {
+    match kind {
+        FaultKind::Connect { from, to, mode } if from.contains(caller) && to.contains(called) => {
+            Some(*mode)
+        }
+        _ => None,
+    }
+}
+
+/// The disk's own word for how it misbehaves.
+pub(super) const fn disk_fault(mode: DiskMode) -> DiskFault {
+    match mode {
+        DiskMode::NoSpace => DiskFault::NoSpace,
+        DiskMode::Io => DiskFault::Io,
+        DiskMode::Torn => DiskFault::Torn,
+        DiskMode::LostUnsynced => DiskFault::LostUnsynced,
+        DiskMode::BitFlip => DiskFault::BitFlip,
+        DiskMode::Slow(factor) => DiskFault::Slow(factor),
+    }
+}
+
+/// Whether a task is one of two sets' members.
+pub(super) fn chooses(set: TaskSet) -> impl Fn(TaskId) -> bool {
+    move |task| set.contains(task)
+}

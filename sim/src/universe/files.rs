@@ -1,0 +1,180 @@
+//! The chief's files on its machine's disk: the production code on a disk that can fail.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use unisono::checkpoint::{RunFiles, RunFilesError};
+use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
+use unisono::random::Stream;
+
+use crate::disk::{DiskCosts, SimDisk};
+use crate::life::{Cause, LifeId};
+use crate::scenario::{StorageModel, nanos};
+use crate::streams::Purpose;
+
+/// Where the chief's files are.
+const LOGDIR: &str = "/logdir";
+
+/// What a save consists of: the losses, the checkpoint and the list are synced; the latter two are
+/// written and renamed, and the directory is synced after each.
+const WRITES_A_SAVE: u32 = 4;
+const SYNCS_A_SAVE: u32 = 5;
+const OPERATIONS_A_SAVE: u64 = (WRITES_A_SAVE + SYNCS_A_SAVE) as u64;
+/// The list and the newest checkpoint.
+const READS_A_RESTORE: u32 = 2;
+
+/// The chief's files.
+#[derive(Debug)]
+pub(crate) struct ChiefFiles {
+    disk: SimDisk,
+    model: StorageModel,
+    seed: u64,
+    open: Option<(LifeId, RunFiles)>,
+    /// What the disk was asked and has not done, in order.
+    requests: VecDeque<Asked>,
+    n_power_losses: u64,
+    /// Bytes of the last checkpoint that was asked for.
+    n_bytes: u64,
+}
+
+/// What a chief asks of its disk.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Restore,
+    Persist(Arc<Snapshot>),
+}
+
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    cause: Cause,
+    begins: Duration,
+    ends: Duration,
+}
+
+impl ChiefFiles {
+    pub(super) fn new(model: StorageModel, seed: u64) -> Self {
+        // What operations cost is known beforehand here, so the disk keeps no count of it.
+        let disk = SimDisk::new(DiskCosts::default(), Stream::new(seed, Purpose::Disk, 0, 0));
+        let (requests, n_bytes) = (VecDeque::new(), 0);
+        Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes }
+    }
+
+    /// The disk itself.
+    pub(crate) const fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// Where the files are on it.
+    pub(crate) fn logdir() -> PathBuf {
+        Path::new(LOGDIR).to_owned()
+    }
+
+    pub(super) fn open(&mut self, life: LifeId, files: RunFiles) {
+        self.open = Some((life, files));
+        self.requests.clear();
+    }
+
+    pub(super) fn close(&mut self, life: LifeId) {
+        if self.open.as_ref().is_some_and(|(of, _)| *of == life) {
+            self.open = None;
+            self.requests.clear();
+        }
+    }
+
+    pub(super) fn record(&mut self, update: &UpdateRecord) {
+        if let Some((_, files)) = &self.open {
+            // As a host does: a refusal is held back in the log, and fails the next persist.
+            let _ = files.losses().record(update);
+        }
+    }
+
+    /// Begins a request, behind those before. Says when it is done.
+    pub(super) fn ask(
+        &mut self,
+        life: LifeId,
+        now: Duration,
+        cause: Cause,
+        request: Request,
+        factor: u32,
+    ) -> Option<Duration> {
+        self.open.as_ref().filter(|(of, _)| *of == life)?;
+        let begins = self.requests.back().map_or(now, |before| before.ends.max(now));
+        let ends = begins + self.takes(&request) * factor;
+        self.requests.push_back(Asked { request, cause, begins, ends });
+        Some(ends)
+    }
+
+    fn takes(&mut self, request: &Request) -> Duration {
+        let StorageModel { write, sync, read, bandwidth } = self.model;
+        let fixed = match request {
+            Request::Restore => read * READS_A_RESTORE,
+            Request::Persist(snapshot) => {
+                self.n_bytes = bytes_of(snapshot);
+                write * WRITES_A_SAVE + sync * SYNCS_A_SAVE
+            }
+        };
+        let transfer = bandwidth
+            .map_or(0, |rate| u128::from(self.n_bytes) * 1_000_000_000 / u128::from(rate.get()));
+        fixed + Duration::from_nanos(u64::try_from(transfer).unwrap_or(u64::MAX))
+    }
+
+    /// Does the first request, whose time has come.
+    pub(super) fn answer(&mut self, life: LifeId) -> Option<(Cause, StorageEvent)> {
+        let (_, files) = self.open.as_mut().filter(|(of, _)| *of == life)?;
+        let asked = self.requests.pop_front()?;
+        Some((asked.cause, carry_out(files, &asked.request)))
+    }
+
+    /// The chief's process dies: a save that is under way stops where it is.
+    pub(super) fn kill(&mut self, life: LifeId, now: Duration) {
+        let Some((of, files)) = &mut self.open else { return };
+        if *of != life {
+            return;
+        }
+        if let Some(Asked { request: request @ Request::Persist(_), begins, ends, .. }) =
+            self.requests.front()
+            && *begins < now
+        {
+            let (passed, whole) = (nanos(now - *begins), nanos(*ends - *begins).max(1));
+            self.disk.kill_after(Some(passed * OPERATIONS_A_SAVE / whole));
+            carry_out(files, request);
+            self.disk.kill_after(None);
+        }
+        self.close(life);
+    }
+
+    /// The chief's machine loses its power.
+    pub(super) fn lose_power(&mut self) {
+        let index = self.n_power_losses;
+        self.n_power_losses += 1;
+        self.disk.power_loss(&mut Stream::new(self.seed, Purpose::PowerLoss, 0, index));
+    }
+}
+
+fn bytes_of(snapshot: &Snapshot) -> u64 {
+    let values = snapshot.shards.iter().map(|shard| {
+        let auxiliary: usize = shard.auxiliary.iter().map(|buffer| buffer.len()).sum();
+        shard.parameters.len() + auxiliary
+    });
+    4 * values.sum::<usize>() as u64
+}
+
+fn carry_out(files: &mut RunFiles, request: &Request) -> StorageEvent {
+    match request {
+        Request::Restore => StorageEvent::Restored(restore(files).map_err(|e| e.to_string())),
+        Request::Persist(snapshot) => {
+            let result = files.persist(snapshot).map(|saved| saved.path.display().to_string());
+            let result = result.map_err(|error| error.to_string());
+            StorageEvent::Persisted { step: snapshot.step, result }
+        }
+    }
+}
+
+fn restore(files: &RunFiles) -> Result<Restored, RunFilesError> {
+    let restored = files.restore()?;
+    let from = restored.path.map(|path| path.display().to_string());
+    Ok(Restored { snapshot: restored.snapshot, from })
+}

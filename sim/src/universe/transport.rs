@@ -1,0 +1,289 @@
+//! Calls and messages on their way, and what active faults do to them.
+
+use std::time::Duration;
+
+use unisono::protocol::{Message, NetworkEvent};
+use unisono::random::Stream;
+use unisono::wire;
+use unisono::{LinkId, TaskId};
+
+use super::state::{Plan, State};
+use crate::life::{Cause, LifeId};
+use crate::links::{Direction, pair_number};
+use crate::scenario::Wire;
+use crate::streams::Purpose;
+
+/// An unanswered call is repeated after this time, and then after twice as long each time, as TCP
+/// repeats its SYN.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// The largest frame that is decoded here: any.
+const LIMITS: wire::Limits = wire::Limits::with_tensor_bytes(1 << 32);
+
+/// What goes along a link.
+#[derive(Clone, Debug)]
+pub(crate) enum Parcel {
+    Message(Message),
+    /// The same, as it is on the wire.
+    Bytes(Vec<u8>),
+    /// The other end closed, or is no more.
+    Close(&'static str),
+}
+
+/// A parcel on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Flight {
+    pub(crate) link: LinkId,
+    pub(crate) from: LifeId,
+    pub(crate) to: LifeId,
+    pub(crate) parcel: Parcel,
+    pub(crate) cause: Cause,
+    /// A fault that delays has seen it.
+    pub(crate) is_delayed: bool,
+}
+
+/// A call on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub(crate) caller: LifeId,
+    pub(crate) to: TaskId,
+    since: Duration,
+    retry: Duration,
+    cause: Cause,
+}
+
+/// What becomes of what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    Free,
+    /// It waits until a fault has ended.
+    Held,
+    /// It is gone.
+    Lost,
+}
+
+impl State {
+    pub(super) fn call(&mut self, caller: LifeId, to: TaskId) {
+        let cause = self.cause(caller);
+        let call = Call { caller, to, since: self.now, retry: FIRST_RETRY, cause };
+        let at = self.now + self.network.latency(caller.task, to);
+        self.agenda.plan(at, Plan::Call(call));
+    }
+
+    pub(super) fn on_call(&mut self, call: Call) {
+        let Call { caller, to, cause, .. } = call;
+        if self.life(caller).is_none() {
+            return;
+        }
+        if self.absent.contains(&to) || self.faults.hangs(caller.task, to) {
+            self.call_again(call);
+            return;
+        }
+        let answer_at = self.now + self.network.latency(to, caller.task);
+        let called = self.lives.get(&to).map(|life| life.id);
+        let called = called.filter(|_| !self.faults.refuses(caller.task, to));
+        let answer = match called {
+            Some(called) => {
+                let link = self.links.open(caller, called, answer_at);
+                self.tell(called, cause, NetworkEvent::Accepted { link });
+                NetworkEvent::Connected { link, to }
+            }
+            None => NetworkEvent::ConnectFailed { to, why: format!("{to}: connection refused") },
+        };
+        self.agenda.plan(answer_at, Plan::Tell(caller, cause, answer));
+    }
+
+    fn call_again(&mut self, call: Call) {
+        let Call { caller, to, since, retry, cause } = call;
+        let timeout = self.network.model().connect_timeout;
+        let (next, until) = (self.now + retry, since + timeout);
+        if next < until {
+            self.agenda.plan(next, Plan::Call(Call { retry: retry * 2, ..call }));
+        } else {
+            let why = format!("{to}: no answer within {} s", timeout.as_secs_f32());
+            let event = NetworkEvent::ConnectFailed { to, why };
+            self.agenda.plan(until.max(self.now), Plan::Tell(caller, cause, event));
+        }
+    }
+
+    /// An end closes: the other is told behind all that was sent.
+    pub(super) fn close(&mut self, link: LinkId, end: LifeId, why: &'static str) {
+        self.send(link, end, Parcel::Close(why));
+        self.links.close(link, end);
+    }
+
+    pub(super) fn send(&mut self, id: LinkId, from: LifeId, parcel: Parcel) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Some(place) = link.end(from) else { return };
+        if !link.directions[place].is_open || link.is_mute {
+            return;
+        }
+        let to = link.ends[1 - place];
+        let pair = (from.task, to.task);
+        let limit = self.faults.bandwidth(from.task, to.task);
+        let n_bytes = match &parcel {
+            Parcel::Message(message)
+                if limit.is_some() || self.network.is_limited(from.task, to.task) =>
+            {
+                wire::frame_bytes(message) as u64
+            }
+            _ => 0,
+        };
+        let parcel = match (self.network.model().wire, parcel) {
+            (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
+            (_, parcel) => parcel,
+        };
+        let travel = self.network.send(pair, self.now, n_bytes, limit);
+        let Some(link) = self.links.get_mut(id) else { return };
+        let direction = &mut link.directions[1 - place];
+        let arrival = travel.arrival.max(direction.last_arrival);
+        direction.last_arrival = arrival;
+        if direction.is_lost {
+            return;
+        }
+        let cause = self.cause(from);
+        for at in travel.progress() {
+            self.agenda.plan(at, Plan::Tell(to, cause, NetworkEvent::Progress { link: id }));
+        }
+        let flight = Flight { link: id, from, to, parcel, cause, is_delayed: false };
+        self.agenda.plan(arrival, Plan::Arrive(flight));
+    }
+
+    pub(super) fn on_arrival(&mut self, mut flight: Flight) {
+        let (from, to) = (flight.from.task, flight.to.task);
+        let now = self.now;
+        let Some(link) = self.links.get_mut(flight.link) else { return };
+        let Some(place) = link.end(flight.to) else { return };
+        let Direction { is_open, is_lost, not_before, .. } = link.directions[place];
+        if is_lost {
+            return;
+        }
+        if not_before > now {
+            // Order is kept: something before it was delayed.
+            self.agenda.plan(not_before, Plan::Arrive(flight));
+            return;
+        }
+        if self.faults.has_active() {
+            match self.faults.passage(from, to) {
+                Passage::Free => {}
+                Passage::Held => {
+                    self.held.push(flight);
+                    return;
+                }
+                Passage::Lost => return,
+            }
+            if !flight.is_delayed {
+                let latency = self.network.latency(from, to);
+                let delay = self.faults.delay(from, to, latency);
+                if delay > Duration::ZERO {
+                    flight.is_delayed = true;
+                    self.delay(flight, place, now + delay);
+                    return;
+                }
+            }
+        }
+        if is_open {
+            self.deliver(flight);
+        } else {
+            self.bounce(&flight);
+        }
+    }
+
+    fn delay(&mut self, flight: Flight, place: usize, until: Duration) {
+        if let Some(link) = self.links.get_mut(flight.link) {
+            let direction = &mut link.directions[place];
+            direction.not_before = direction.not_before.max(until);
+            direction.last_arrival = direction.last_arrival.max(until);
+            let at = direction.not_before;
+            self.agenda.plan(at, Plan::Arrive(flight));
+        }
+    }
+
+    /// What was held comes now, in the order in which it would have come.
+    pub(super) fn release_held(&mut self) {
+        let now = self.now;
+        for flight in std::mem::take(&mut self.held) {
+            if let Some(link) = self.links.get_mut(flight.link)
+                && let Some(place) = link.end(flight.to)
+            {
+                let direction = &mut link.directions[place];
+                direction.last_arrival = direction.last_arrival.max(now);
+                self.agenda.plan(now, Plan::Arrive(flight));
+            }
+        }
+    }
+
+    fn deliver(&mut self, flight: Flight) {
+        let Flight { link, from, to, parcel, cause, .. } = flight;
+        let parcel = match parcel {
+            parcel @ (Parcel::Message(_) | Parcel::Bytes(_)) => {
+                match self.faults.corrupts(from.task, to.task) {
+                    Some(n) => self.flip_a_bit(parcel, (from.task, to.task), n),
+                    None => parcel,
+                }
+            }
+            close @ Parcel::Close(_) => close,
+        };
+        let message = match parcel {
+            Parcel::Message(message) => Ok(message),
+            Parcel::Bytes(bytes) => {
+                wire::decode(&bytes, &LIMITS).map_err(|error| error.to_string())
+            }
+            Parcel::Close(why) => {
+                self.links.close(link, to);
+                self.tell(to, cause, NetworkEvent::Closed { link, why: why.to_owned() });
+                return;
+            }
+        };
+        match message {
+            Ok(message) => self.tell(to, cause, NetworkEvent::Received { link, message }),
+            Err(why) => {
+                // As the production reader: it closes the link, and the other end hears of that.
+                self.send(link, to, Parcel::Close("reset by the other end"));
+                self.links.close(link, to);
+                self.tell(to, cause, NetworkEvent::Closed { link, why });
+            }
+        }
+    }
+
+    fn flip_a_bit(&self, parcel: Parcel, (from, to): (TaskId, TaskId), n: u64) -> Parcel {
+        let mut bytes = match parcel {
+            Parcel::Message(message) => wire::encode_to_vec(&message),
+            Parcel::Bytes(bytes) => bytes,
+            close @ Parcel::Close(_) => return close,
+        };
+        let mut stream = Stream::new(self.seed, Purpose::Corruption, pair_number(from, to), n);
+        let bit = stream.below(8 * bytes.len() as u64);
+        bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        Parcel::Bytes(bytes)
+    }
+
+    /// Something comes to an end that takes nothing any more. If its process is gone and its machine
+    /// is not, the machine says so.
+    fn bounce(&mut self, flight: &Flight) {
+        let Flight { link, from, to, cause, .. } = *flight;
+        let is_dead = self.life(to).is_none();
+        if is_dead && !self.absent.contains(&to.task) && !matches!(flight.parcel, Parcel::Close(_))
+        {
+            self.links.close(link, from);
+            let why = "reset by the other end".to_owned();
+            let at = self.now + self.network.latency(to.task, from.task);
+            self.agenda.plan(at, Plan::Tell(from, cause, NetworkEvent::Closed { link, why }));
+        }
+    }
+
+    /// A link breaks; what is on its way is lost.
+    pub(super) fn break_link(&mut self, id: LinkId, is_told: [bool; 2], why: &str) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let ends = link.ends;
+        for direction in &mut link.directions {
+            direction.is_lost = true;
+        }
+        for (place, end) in ends.into_iter().enumerate() {
+            if is_told[place] && self.links.is_open(id, end) {
+                self.links.close(id, end);
+                self.tell(end, None, NetworkEvent::Closed { link: id, why: why.to_owned() });
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Whether a run that has ended is what it should be: the oracles, and what its scenario expects.
+
+use unisono::protocol::{Outcome, ShardState};
+use unisono::{Floats, Slot, Step};
+
+use crate::happening::EventKind;
+use crate::invariants::Violation;
+use crate::lab::Lab;
+use crate::play::{Failure, Played};
+use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Range, Scenario};
+use crate::universe::Bites;
+use crate::watch::Counts;
+
+/// Judges a run.
+pub(crate) fn judge(
+    scenario: &Scenario,
+    lab: &std::sync::Arc<Lab>,
+    played: &Played,
+    counts: &Counts,
+    expected: &[(ExpectedEvent, u64)],
+) -> Result<(), Failure> {
+    let expect = &scenario.expect;
+    outcome(expect, played).map_err(Failure::Violation)?;
+    let checked = match expect.oracle {
+        Some(Oracle::Serial) => serial(scenario, lab, played),
+        Some(Oracle::Provenance) => provenance(scenario, lab, played),
+        None => Ok(()),
+    };
+    checked
+        .and_then(|()| golden(expect, played))
+        .and_then(|()| numbers(scenario, played, counts))
+        .and_then(|()| expected.iter().try_for_each(|(event, n)| happened(event, *n)))
+        .map_err(Failure::Violation)?;
+    played.faults.iter().try_for_each(bit)
+}
+
+fn outcome(expect: &Expect, played: &Played) -> Result<(), Violation> {
+    let failed = played.outcomes.iter().find_map(|(task, outcome)| match outcome {
+        Outcome::Failed(failure) => Some((task, failure.to_string())),
+        Outcome::Finished | Outcome::Stopped { .. } => None,
+    });
+    match (&expect.outcome, failed) {
+        (ExpectedOutcome::Finished, Some((task, why))) => {
+            Err(Violation::new(0, "outcome", format!("{task} should have finished: {why}")))
+        }
+        (ExpectedOutcome::Failed { because }, None) => {
+            let what = format!("a task should have failed because of {because:?}, and none has");
+            Err(Violation::new(0, "outcome", what))
+        }
+        (ExpectedOutcome::Failed { because }, Some(_)) => {
+            let mut failures = played.outcomes.values().filter_map(|outcome| match outcome {
+                Outcome::Failed(failure) => Some(failure.to_string()),
+                Outcome::Finished | Outcome::Stopped { .. } => None,
+            });
+            let first = failures.clone().next().unwrap_or_default();
+            if failures.any(|failure| failure.contains(because.as_str())) {
+                return Ok(());
+            }
+            let what = format!("a task should have failed because of {because:?}, not: {first}");
+            Err(Violation::new(0, "outcome", what))
+        }
+        (ExpectedOutcome::Finished, None) | (ExpectedOutcome::Any, _) => Ok(()),
+    }
+}
+
+/// The losses by step, ascending.
+fn by_step(losses: &[(Step, Slot, f32)]) -> Vec<(Step, Vec<(Slot, f32)>)> {
+    let mut steps: Vec<(Step, Vec<(Slot, f32)>)> = Vec::new();
+    for &(step, slot, loss) in losses {
+        match steps.last_mut() {
+            Some((last, losses)) if *last == step => losses.push((slot, loss)),
+            _ => steps.push((step, vec![(slot, loss)])),
+        }
+    }
+    steps
+}
+
+/// With R of N and above: the same run in one loop.
+fn serial(
+    scenario: &Scenario,
+    lab: &std::sync::Arc<Lab>,
+    played: &Played,
+) -> Result<(), Violation> {
+    let serial = lab.serial();
+    let rows = by_step(&played.losses);
+    for ((step, got), want) in rows.iter().zip(&serial.updates) {
+        compare_losses(*step, got, want.step, &want.losses)?;
+    }
+    let is_whole = rows.len() == serial.updates.len();
+    if !scenario.expect.outcome.is_failure() && !is_whole {
+        let what =
+            format!("{} updates are in the losses, not {}", rows.len(), serial.updates.len());
+        return Err(Violation::new(0, "trajectory", what));
+    }
+    match &played.checkpoint {
+        Some(checkpoint) if checkpoint.step == serial.end.step => {
+            compare_states(lab, checkpoint.step, &checkpoint.shards, &serial.end.shards)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// With R below N: one loop that uses the slots that the run used.
+fn provenance(
+    scenario: &Scenario,
+    lab: &std::sync::Arc<Lab>,
+    played: &Played,
+) -> Result<(), Violation> {
+    let mut worker = lab.worker(played.seed);
+    let mut shards = lab.initial().shards.clone();
+    let mut next = Step(0);
+    for (step, got) in by_step(&played.losses) {
+        let slots = got.iter().map(|(slot, _)| *slot);
+        let computed: Vec<_> =
+            slots.map(|slot| (slot, worker.gradient(step, slot, &shards))).collect();
+        let want: Vec<_> = computed.iter().map(|(slot, (loss, _))| (*slot, *loss)).collect();
+        compare_losses(step, &got, next, &want)?;
+        for (ps, shard) in shards.iter_mut().enumerate() {
+            let of_shard: Vec<(Slot, Floats)> =
+                computed.iter().map(|(slot, (_, parts))| (*slot, parts[ps].clone())).collect();
+            *shard = worker.update(step, shard, of_shard);
+        }
+        next = step.next();
+        if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.step == next) {
+            compare_states(lab, next, &checkpoint.shards, &shards)?;
+        }
+    }
+    let last = Step(scenario.run.train.training_steps);
+    if !scenario.expect.outcome.is_failure() && next != last {
+        let what = format!("the losses end before step {next}, not {last}");
+        return Err(Violation::new(0, "trajectory", what));
+    }
+    Ok(())
+}
+
+fn compare_losses(
+    step: Step,
+    got: &[(Slot, f32)],
+    want_step: Step,
+    want: &[(Slot, f32)],
+) -> Result<(), Violation> {
+    if step != want_step {
+        let what = format!("a row of step {step} stands where step {want_step} should");
+        return Err(Violation::new(0, "trajectory", what).at(want_step));
+    }
+    let slots = |losses: &[(Slot, f32)]| losses.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
+    if slots(got) != slots(want) {
+        let what = format!("slots {:?} should be {:?}", slots(got), slots(want));
+        return Err(Violation::new(0, "trajectory", what).at(step));
+    }
+    let values = |losses: &[(Slot, f32)]| -> Floats {
+        losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>().into()
+    };
+    let (got, want) = (values(got), values(want));
+    if got == want {
+        return Ok(());
+    }
+    let violation = Violation::new(0, "trajectory", "the loss is another");
+    Err(violation.at(step).of("losses.csv").differing(&want, &got))
+}
+
+/// Both are whole versions: the first variable in which they differ is named.
+fn compare_states(
+    lab: &Lab,
+    step: Step,
+    got: &[ShardState],
+    want: &[ShardState],
+) -> Result<(), Violation> {
+    for (ps, (got, want)) in got.iter().zip(want).enumerate() {
+        if got.parameters != want.parameters {
+            let first = crate::invariants::Difference::first(&want.parameters, &got.parameters);
+            let place = first.map_or(0, |difference| difference.index);
+            let subject = lab.plan().layout.variable_at(ps, place).map_or_else(
+                || format!("ps {ps}"),
+                |(variable, at)| format!("{} of ps {ps}, its element {at}", variable.name),
+            );
+            let violation = Violation::new(0, "trajectory", "the parameters are others");
+            let violation = violation.at(step).of(subject);
+            return Err(violation.differing(&want.parameters, &got.parameters));
+        }
+        for (buffer, (got, want)) in got.auxiliary.iter().zip(&want.auxiliary).enumerate() {
+            if got != want {
+                let violation = Violation::new(0, "trajectory", "the optimizer's state is another");
+                let subject = format!("buffer {buffer} of ps {ps}");
+                return Err(violation.at(step).of(subject).differing(want, got));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn golden(expect: &Expect, played: &Played) -> Result<(), Violation> {
+    let Some(path) = &expect.golden else { return Ok(()) };
+    let rows = unisono::losses::read(path)
+        .map_err(|error| Violation::new(0, "golden", error.to_string()))?;
+    let is_same = |(got, want): (&(Step, Slot, f32), &(Step, Slot, f32))| {
+        (got.0, got.1, got.2.to_bits()) == (want.0, want.1, want.2.to_bits())
+    };
+    let first = played.losses.iter().zip(&rows).find(|pair| !is_same(*pair));
+    if let Some((got, want)) = first {
+        let what =
+            format!("{},{},{:?} should be {},{},{:?}", got.0, got.1, got.2, want.0, want.1, want.2);
+        return Err(Violation::new(0, "golden", what).at(want.0).of(path.display()));
+    }
+    if played.losses.len() != rows.len() {
+        let what = format!("{} rows, not {}", played.losses.len(), rows.len());
+        return Err(Violation::new(0, "golden", what).of(path.display()));
+    }
+    Ok(())
+}
+
+fn numbers(scenario: &Scenario, played: &Played, counts: &Counts) -> Result<(), Violation> {
+    let expect = &scenario.expect;
+    let replies = |kind| counts.of(kind);
+    within("duplicates", expect.duplicates, replies(EventKind::DropsDuplicate))?;
+    within("stale", expect.stale, replies(EventKind::DropsStale))?;
+    within("fenced", expect.fenced, replies(EventKind::DropsFenced))?;
+    within("rollbacks", expect.rollbacks, played.n_generations.saturating_sub(1))?;
+    if let Some(range) = expect.virtual_time
+        && !range.contains(&played.took)
+    {
+        let Range { min, max } = range;
+        let what = format!("the run took {:?}, not {min:?} to {max:?}", played.took);
+        return Err(Violation::new(0, "virtual-time", what));
+    }
+    let finished = expect.outcome == ExpectedOutcome::Finished;
+    let default = finished.then_some(Step(scenario.run.train.training_steps));
+    if let Some(want) = expect.final_step.or(default) {
+        let got = played.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
+        if got != Some(want) {
+            let got = got.map_or_else(|| "none".to_owned(), |step| format!("of step {step}"));
+            let what = format!("the last checkpoint is {got}, not of step {want}");
+            return Err(Violation::new(0, "final-step", what));
+        }
+    }
+    if let Some(want) = expect.gradients_per_update {
+        let wrong = by_step(&played.losses).into_iter().find(|(_, of)| of.len() != want as usize);
+        if let Some((step, of)) = wrong {
+            let what = format!("an update of {} gradients, not {want}", of.len());
+            return Err(Violation::new(1, "gradients-per-update", what).at(step));
+        }
+    }
+    Ok(())
+}
+
+fn within(name: &'static str, range: Option<Range<u64>>, n: u64) -> Result<(), Violation> {
+    match range {
+        Some(range) if !range.contains(&n) => {
+            let what = format!("{n} {name}, not {} to {}", range.min, range.max);
+            Err(Violation::new(0, name, what))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn happened(expected: &ExpectedEvent, n: u64) -> Result<(), Violation> {
+    let ExpectedEvent { event, node, step, times } = expected;
+    if times.contains(&n) {
+        return Ok(());
+    }
+    let at = node.map_or_else(String::new, |node| format!(" at {node}"));
+    let of = step.map_or_else(String::new, |step| format!(", step {step}"));
+    let times = match (times.min, times.max) {
+        (min, u64::MAX) => format!("at least {min}"),
+        (min, max) if min == max => format!("{min}"),
+        (min, max) => format!("{min} to {max}"),
+    };
+    let what = format!("{event}{at}{of} happened {n} times, not {times}");
+    Err(Violation::new(0, "must-happen", what))
+}
+
+fn bit(fault: &Bites) -> Result<(), Failure> {
+    if fault.n_bites > 0 || fault.may_be_inert {
+        return Ok(());
+    }
+    let why = if fault.has_begun {
+        "it began, and there was nothing that it changed".to_owned()
+    } else {
+        "it never began".to_owned()
+    };
+    Err(Failure::Inert { fault: fault.id.clone(), why })
+}
