@@ -12,6 +12,7 @@ compile_error!(
 );
 
 mod agenda;
+pub mod chaos;
 mod clock;
 pub mod disk;
 pub mod happening;
