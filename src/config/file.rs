@@ -100,9 +100,20 @@ impl FileKeys {
 
 /// A section of the file, and the flags that are its keys.
 #[derive(Debug)]
-pub(super) struct KnownSection {
+pub struct KnownSection {
     pub(super) name: &'static str,
     pub(super) flags: Command,
+}
+
+/// A key as the documentation shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyText {
+    /// Its name.
+    pub name: String,
+    /// What it is, and what values it takes.
+    pub what: String,
+    /// Its default, or how that is found.
+    pub default: String,
 }
 
 /// All sections, in the order of the documentation.
@@ -123,11 +134,56 @@ pub(super) fn sections() -> [KnownSection; 6] {
 }
 
 impl KnownSection {
-    fn keys(&self) -> impl Iterator<Item = &str> {
+    /// `[train]`, which the simulator's scenarios have, too.
+    #[must_use]
+    pub fn train() -> Self {
+        let [train, ..] = sections();
+        train
+    }
+
+    /// Reads a table as this section.
+    ///
+    /// # Errors
+    /// If it has a key that does not exist, or a value out of range.
+    pub fn read<'de, K: Deserialize<'de>>(
+        &self,
+        span: Range<usize>,
+        table: &'de DeTable<'de>,
+    ) -> Result<K, Wrong> {
+        for (key, value) in table {
+            check_key(&[], self, key, value)?;
+        }
+        Section { span, table }.keys()
+    }
+
+    /// All keys with their texts, in order.
+    pub fn texts(&self) -> impl Iterator<Item = KeyText> {
+        self.flags.get_arguments().map(|flag| {
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            let (what, default) = help
+                .split_once(" [default: ")
+                .map_or((&*help, ""), |(what, default)| (what, default.trim_end_matches(']')));
+            let choices = flag.get_possible_values();
+            let names: Vec<_> =
+                choices.iter().map(|choice| format!("`{}`", choice.get_name())).collect();
+            let is_bool = names.iter().any(|name| name == "`true`");
+            let what = if names.is_empty() || is_bool {
+                what.to_owned()
+            } else {
+                format!("{what}: {}", names.join(", "))
+            };
+            KeyText { name: flag.get_id().to_string(), what, default: default.to_owned() }
+        })
+    }
+
+    /// The names of all keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.flags.get_arguments().map(|flag| flag.get_id().as_str())
     }
 
-    fn has(&self, key: &str) -> bool {
+    /// Whether it has this key.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
         self.keys().any(|known| known == key)
     }
 }
@@ -137,8 +193,8 @@ struct Section<'a> {
     table: &'a DeTable<'a>,
 }
 
-impl Section<'_> {
-    fn keys<'de, K: Deserialize<'de>>(&'de self) -> Result<K, Wrong> {
+impl<'a> Section<'a> {
+    fn keys<K: Deserialize<'a>>(&self) -> Result<K, Wrong> {
         let table = Spanned::new(self.span.clone(), self.table.clone());
         K::deserialize(table.into_deserializer()).map_err(|error| {
             let at = error.span().map_or(self.span.start, |span| span.start);
@@ -215,31 +271,38 @@ fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Re
 }
 
 /// The name that was meant, if one is near enough.
-fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR: f64 = 0.8;
-    let given = given.replace('-', "_");
+    let with_underscores = |name: &str| name.replace('-', "_");
+    let given = with_underscores(given);
     let (_, name) = known
-        .map(|name| (strsim::jaro_winkler(&given, name), name))
+        .map(|name| (strsim::jaro_winkler(&given, &with_underscores(name)), name))
         .filter(|(likeness, _)| *likeness > NEAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     Some(name)
 }
 
 /// Something wrong, at a byte of the file.
-#[derive(Debug)]
-struct Wrong {
-    at: usize,
-    what: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The byte.
+    pub at: usize,
+    /// What is wrong, with the key, and what to do.
+    pub what: String,
 }
 
 impl Wrong {
-    fn from_toml(error: &toml::de::Error, otherwise: usize) -> Self {
+    /// What TOML's parser found wrong; at `otherwise`, if it does not say where.
+    #[must_use]
+    pub fn from_toml(error: &toml::de::Error, otherwise: usize) -> Self {
         let at = error.span().map_or(otherwise, |span| span.start);
         Self { at, what: error.message().replace('\n', "; ").replace(" as i128", "") }
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
+/// The line, from 1, that a byte is in.
+#[must_use]
+pub fn line_of(text: &str, at: usize) -> usize {
     let before = &text.as_bytes()[..at.min(text.len())];
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }

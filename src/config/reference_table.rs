@@ -23,29 +23,12 @@ fn document() -> String {
             section.name
         )
         .expect("a String takes all");
-        for flag in section.flags.get_arguments() {
-            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
-            let (what, default) = split_default(&help);
-            let choices: Vec<_> = flag.get_possible_values();
-            let names: Vec<_> =
-                choices.iter().map(|choice| format!("`{}`", choice.get_name())).collect();
-            let is_bool = flag.get_id() == "nesterov";
-            let names = if names.is_empty() || is_bool {
-                String::new()
-            } else {
-                format!(": {}", names.join(", "))
-            };
-            writeln!(text, "| `{}` | {what}{names} | {default} |", flag.get_id())
+        for key in section.texts() {
+            writeln!(text, "| `{}` | {} | {} |", key.name, key.what, key.default)
                 .expect("a String takes all");
         }
     }
     text
-}
-
-/// The text before `[default: …]`, and the default.
-fn split_default(help: &str) -> (&str, &str) {
-    help.split_once(" [default: ")
-        .map_or((help, ""), |(what, default)| (what, default.trim_end_matches(']')))
 }
 
 #[cfg(test)]
@@ -76,11 +59,10 @@ mod tests {
         let mut flags = Vec::new();
         let mut hosts = Vec::new();
         for section in sections() {
-            for flag in section.flags.get_arguments() {
-                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
-                let (_, default) = split_default(&help);
-                assert!(!default.is_empty(), "{} says no default", flag.get_id());
-                let name = flag.get_long().unwrap();
+            for key in section.texts() {
+                let default = key.default;
+                assert!(!default.is_empty(), "{} says no default", key.name);
+                let name = &*key.name.replace('_', "-");
                 let text = format!("--{name}={default}");
                 match name {
                     "momentum" | "nesterov" | "beta1" | "beta2" | "epsilon" => {}

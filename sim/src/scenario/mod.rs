@@ -8,6 +8,7 @@ mod defaults;
 mod distribution;
 mod expect;
 mod fault;
+pub mod file;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -25,6 +26,7 @@ pub use fault::{
     ConnectMode, DiskMode, End, EventPattern, Family, Fault, FaultKind, GradientMode,
     PartitionMode, PeersSee, TaskSet, Trigger, When,
 };
+pub use file::ScenarioError;
 
 /// One story: the same file and seed give the same run, event by event.
 #[derive(Clone, Debug, PartialEq)]

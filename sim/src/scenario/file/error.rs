@@ -1,0 +1,79 @@
+//! What is wrong with a scenario file, and where.
+
+use std::path::{Path, PathBuf};
+
+use unisono::config::file::{Wrong, line_of};
+
+/// Why a scenario cannot be had from a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read at all.
+    #[error("cannot read the scenario {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something in it, or in a file that it extends, is wrong.
+    #[error("{}:{line}: {what}\n    {text}", path.display())]
+    Wrong {
+        /// The file that has the mistake.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// That line, without the space around it.
+        text: String,
+        /// What is wrong, with the key, and what to do.
+        what: String,
+    },
+}
+
+/// The texts of a file and of those that it extends.
+///
+/// Each begins where the one before ended, behind as many spaces, so that a byte's offset names
+/// its file, too, and one merged table can tell where each of its keys stands.
+#[derive(Debug, Default)]
+pub(super) struct Sources(Vec<Source>);
+
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    begin: usize,
+    padded: String,
+}
+
+impl Sources {
+    pub(super) fn add(&mut self, path: &Path, text: &str) {
+        let begin = self.0.last().map_or(0, |source| source.padded.len() + 1);
+        let padded = format!("{:begin$}{text}", "");
+        self.0.push(Source { path: path.to_owned(), begin, padded });
+    }
+
+    /// The newest text, as TOML's parser is to get it.
+    pub(super) fn last(&self) -> &str {
+        &self.0.last().expect("there is a text").padded
+    }
+
+    /// All texts, in the order in which they came.
+    pub(super) fn texts(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.iter().map(|source| &*source.padded)
+    }
+
+    /// The folder of the file that has this byte.
+    pub(super) fn folder(&self, at: usize) -> &Path {
+        self.of(at).path.parent().unwrap_or_else(|| Path::new(""))
+    }
+
+    pub(super) fn error(&self, wrong: Wrong) -> ScenarioError {
+        let Source { path, begin, padded } = self.of(wrong.at);
+        let (text, at) = (&padded[*begin..], wrong.at.saturating_sub(*begin));
+        let line = line_of(text, at);
+        let text = text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
+        ScenarioError::Wrong { path: path.clone(), line, text, what: wrong.what }
+    }
+
+    fn of(&self, at: usize) -> &Source {
+        self.0.iter().rfind(|source| source.begin <= at).expect("the first begins at 0")
+    }
+}

@@ -1,0 +1,716 @@
+//! Every section and key once, with its one text: what the reader knows, and the documentation.
+//!
+//! `[train]` is not here: it is the production file's own.
+
+use crate::scenario::Family;
+
+/// A key.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// What it takes.
+    pub(super) takes: &'static str,
+    /// As TOML, or in words.
+    pub(super) default: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `[name]`
+    Section,
+    /// `[[name]]`
+    Tables,
+    /// `{ … }`
+    Inline,
+}
+
+/// A table, and its keys.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) name: &'static str,
+    pub(super) form: Form,
+    pub(super) meaning: &'static str,
+    pub(super) keys: &'static [&'static [Key]],
+}
+
+impl Known {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys.iter().copied().flatten()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys().map(|key| key.name)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+
+    pub(super) fn meaning_of(&self, name: &str) -> &'static str {
+        self.keys().find(|key| key.name == name).map_or("", |key| key.meaning)
+    }
+
+    /// How it is written.
+    pub(super) fn heading(&self) -> String {
+        match self.form {
+            Form::Section => format!("[{}]", self.name),
+            Form::Tables => format!("[[{}]]", self.name),
+            Form::Inline => format!("{} = {{ … }}", self.name),
+        }
+    }
+}
+
+/// For rates without a limit.
+pub(super) const UNLIMITED: &str = "unlimited";
+/// For losses that are compared with nothing.
+pub(super) const NONE: &str = "none";
+/// A key that must be there.
+pub(super) const REQUIRED: &str = "required";
+
+const fn key(
+    name: &'static str,
+    takes: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { name, takes, default, meaning }
+}
+
+const fn section(
+    name: &'static str,
+    meaning: &'static str,
+    keys: &'static [&'static [Key]],
+) -> Known {
+    Known { name, form: Form::Section, meaning, keys }
+}
+
+const fn tables(
+    name: &'static str,
+    meaning: &'static str,
+    keys: &'static [&'static [Key]],
+) -> Known {
+    Known { name, form: Form::Tables, meaning, keys }
+}
+
+const fn inline(
+    name: &'static str,
+    meaning: &'static str,
+    keys: &'static [&'static [Key]],
+) -> Known {
+    Known { name, form: Form::Inline, meaning, keys }
+}
+
+pub(super) const TRAIN: &str = "train";
+
+pub(super) static CLUSTER: Known = section(
+    "cluster",
+    "Who takes part.",
+    &[&[
+        key("ps", "1 to 64", "2", "Parameter servers."),
+        key("workers", "1 to 4096", "2", "Workers; worker 0 is the chief."),
+        key(
+            "placement",
+            "`\"round-robin\"`, `\"even\"`",
+            "\"round-robin\"",
+            "Whole variables by turns, or an equal share of all elements to each ps.",
+        ),
+        key(
+            "start",
+            "table: task = duration",
+            "{}",
+            "Who is not started at time zero, and when it is: `{ \"worker 2\" = \"3s\" }`.",
+        ),
+        key("wrong", "tables", "[]", "See `[[cluster.wrong]]`."),
+    ]],
+);
+
+pub(super) static WRONG: Known = tables(
+    "cluster.wrong",
+    "A setting that a task is started with, against that of the run.",
+    &[&[
+        key("node", "task", REQUIRED, "The task."),
+        key(
+            "key",
+            "a setting",
+            REQUIRED,
+            "A setting that tasks compare when they meet: a key of `[train]`, \
+             `replicas_to_aggregate`, `workers`, `ps`, `placement`, `validation_size`; or `data`, \
+             the digest of the training data.",
+        ),
+        key("value", "text", REQUIRED, "What the task has instead."),
+    ]],
+);
+
+pub(super) static SYNC: Known = section(
+    "sync",
+    "How many gradients make an update.",
+    &[&[key(
+        "replicas_to_aggregate",
+        "1 to 4096",
+        "the number of workers",
+        "R: gradients an update. More than the workers: each computes several batches; fewer: the \
+         slowest are dropped.",
+    )]],
+);
+
+pub(super) static LIMITS: Known = section(
+    "limits",
+    "How long nodes wait for what; the production nodes' own limits.",
+    &[&[
+        key(
+            "heartbeat_interval",
+            "duration",
+            "\"2s\"",
+            "A link with nothing to say says so this often.",
+        ),
+        key(
+            "heartbeat_timeout",
+            "duration",
+            "\"10s\"",
+            "A peer not heard of for this long is taken for lost, and its link closed.",
+        ),
+        key(
+            "reconnect_min",
+            "duration",
+            "\"20ms\"",
+            "The first pause before calling again; doubled at each failure.",
+        ),
+        key("reconnect_max", "duration", "\"1s\"", "The longest pause before calling again."),
+        key(
+            "report_after",
+            "duration",
+            "\"10s\"",
+            "Who waits longer says so, and again at every doubling.",
+        ),
+        key(
+            "linger",
+            "duration",
+            "\"10s\"",
+            "How long the end of a run waits for tasks that have not said goodbye.",
+        ),
+        key(
+            "stop_timeout",
+            "duration",
+            "\"20s\"",
+            "How long a chief that was asked to stop may take to save.",
+        ),
+        key("save_interval", "duration", "\"60s\"", "Between checkpoints."),
+        key(
+            "final_save_retry",
+            "duration",
+            "\"2s\"",
+            "Between attempts to write the final checkpoint, when the disk refuses it.",
+        ),
+    ]],
+);
+
+pub(super) static COMPUTE: Known = section(
+    "compute",
+    "How long computations take.",
+    &[&[
+        key("gradient", "distribution", "\"700us\"", "A gradient, on any worker."),
+        key("update", "distribution", "\"50us\"", "An update of one shard, on any ps."),
+        key("task", "tables", "[]", "See `[[compute.task]]`."),
+    ]],
+);
+
+pub(super) static COMPUTE_TASK: Known = tables(
+    "compute.task",
+    "A task that takes its own time. Of two for one task the later one counts.",
+    &[&[
+        key("node", "task", REQUIRED, "The task."),
+        key(
+            "time",
+            "distribution",
+            REQUIRED,
+            "A gradient of this worker, or an update of this ps.",
+        ),
+    ]],
+);
+
+pub(super) static NETWORK: Known = section(
+    "network",
+    "How long messages take. All of it is of each ordered pair of tasks.",
+    &[&[
+        key(
+            "wire",
+            "`\"shared\"`, `\"bytes\"`",
+            "\"shared\"",
+            "What messages travel as: themselves, which is fast, or frames that are encoded and \
+             decoded as on TCP. It changes nothing that a node could see.",
+        ),
+        key(
+            "latency",
+            "distribution",
+            "\"100us\"",
+            "From end to end, for each message, whatever its size.",
+        ),
+        key(
+            "jitter",
+            "distribution",
+            "\"0s\"",
+            "Added to it, for each message. Order is kept while a link is up.",
+        ),
+        key("bandwidth", "rate", "\"unlimited\"", "Of each ordered pair."),
+        key(
+            "nic",
+            "rate",
+            "\"unlimited\"",
+            "Of each task's network card, shared by all its links, each way. Many workers that push \
+             to one ps wait for its card.",
+        ),
+        key(
+            "connect_timeout",
+            "duration",
+            "\"3s\"",
+            "After this time a call that nobody answers has failed.",
+        ),
+        key("link", "tables", "[]", "See `[[network.link]]`."),
+    ]],
+);
+
+pub(super) static LINK: Known = tables(
+    "network.link",
+    "Pairs whose links are not like the others. A later one wins.",
+    &[&[
+        key("from", "tasks", REQUIRED, "Who sends."),
+        key("to", "tasks", REQUIRED, "Who receives."),
+        key("latency", "distribution", "the network's", "Instead of the network's."),
+        key("jitter", "distribution", "the network's", "Instead of the network's."),
+        key("bandwidth", "rate", "the network's", "Instead of the network's."),
+    ]],
+);
+
+pub(super) static STORAGE: Known = section(
+    "storage",
+    "How long the chief's disk takes.",
+    &[&[
+        key("write", "duration", "\"20us\"", "An operation that writes."),
+        key("sync", "duration", "\"500us\"", "A sync."),
+        key("read", "duration", "\"20us\"", "An operation that reads."),
+        key("bandwidth", "rate", "\"unlimited\"", "Read or written."),
+    ]],
+);
+
+pub(super) static SIM: Known = section(
+    "sim",
+    "Where a run is given up: one that comes to a limit has failed.",
+    &[&[
+        key("seeds", "1 to 1000000", "64", "Seeds that `run` plays when it is not told how many."),
+        key("max_virtual_time", "duration", "\"600s\"", "The longest virtual time."),
+        key("max_events", "1 to 10^12", "1000000", "The most events."),
+    ]],
+);
+
+pub(super) static LIVENESS: Known = section(
+    "liveness",
+    "Progress, once all is well again.",
+    &[&[key(
+        "within",
+        "duration",
+        "\"60s\"",
+        "Once the last fault has ended, the run ends within this time.",
+    )]],
+);
+
+pub(super) static CHAOS: Known = section(
+    "chaos",
+    "Faults, and shapes of the cluster, that each seed draws for itself. Without this section, none.",
+    &[&[
+        key(
+            "families",
+            "array of fault kinds",
+            "all but `\"gradient\"`",
+            "Which kinds of faults there may be.",
+        ),
+        key(
+            "swarm",
+            "bool",
+            "true",
+            "Each seed takes a random half of them, or so: with fewer kinds at a time, each meets \
+             situations that the others would prevent (Groce et al., Swarm testing, 2012).",
+        ),
+        key("faults", "range", "{ min = 1, max = 6 }", "How many faults."),
+        key(
+            "within",
+            "duration",
+            "\"20ms\"",
+            "They begin before this time, or at a random event before it.",
+        ),
+        key("longest", "duration", "\"3s\"", "The longest that one lasts."),
+        key("ps", "range", "what `[cluster]` says", "Parameter servers."),
+        key("workers", "range", "what `[cluster]` says", "Workers."),
+        key("replicas_to_aggregate", "range", "what `[sync]` says", "R: gradients an update."),
+        key("optimizer", "bool", "false", "The optimizer, too, with its default parameters."),
+    ]],
+);
+
+pub(super) static EXPECT: Known = section(
+    "expect",
+    "What must come of a run. The rules of the protocol hold whatever is expected.",
+    &[&[
+        key(
+            "outcome",
+            "`\"finished\"`, `\"failed\"`, `\"any\"`",
+            "\"finished\"",
+            "How the run ends: every task that is alive has finished; some task halts with a \
+             failure; or either.",
+        ),
+        key(
+            "because",
+            "text",
+            "required if the outcome is `\"failed\"`",
+            "A part of the failure's text.",
+        ),
+        key(
+            "final_step",
+            "step",
+            "`training_steps` if the run finishes, else any",
+            "The version of the last checkpoint.",
+        ),
+        key(
+            "oracle",
+            "`\"serial\"`, `\"provenance\"`, `\"none\"`",
+            "`\"serial\"`; `\"provenance\"` if R may be below N; `\"none\"` if any outcome will do",
+            "What losses and checkpoints are compared with, to the bit: the same run in one loop \
+             with no protocol at all; the same, with the slots that the run chose; nothing.",
+        ),
+        key(
+            "golden",
+            "path",
+            "none",
+            "A `losses.csv` made elsewhere, that the run's must equal; relative to this file.",
+        ),
+        key(
+            "gradients_per_update",
+            "number",
+            "R",
+            "Gradients of every update. Here to be read: it must be R.",
+        ),
+        key("duplicates", "range", "any", "Gradients answered as duplicates."),
+        key("stale", "range", "any", "Gradients answered as stale."),
+        key("fenced", "range", "any", "Gradients answered as fenced."),
+        key("rollbacks", "range", "any", "Generations opened after the first."),
+        key("virtual_time", "range of durations", "any", "The virtual time of the whole run."),
+        key("event", "tables", "[]", "See `[[expect.event]]`."),
+    ]],
+);
+
+pub(super) static EXPECT_EVENT: Known = tables(
+    "expect.event",
+    "An event that must happen, or must not.",
+    &[&[
+        key("event", "event", REQUIRED, "What."),
+        key("node", "task", "anybody", "To whom."),
+        key("step", "step", "any", "At which step."),
+        key("times", "range", "{ min = 1 }", "How often; 0 is never."),
+    ]],
+);
+
+pub(super) static ON: Known = inline(
+    "on",
+    "The event that a fault waits for.",
+    &[&[
+        key("event", "event", "any", "What happens; without, anything does."),
+        key("node", "task", "anybody", "To whom."),
+        key("step", "step", "any", "At which step, for events that have one."),
+        key("nth", "number from 1", "1", "The how-manieth that fits."),
+        key(
+            "when",
+            "`\"before\"`, `\"after\"`",
+            "\"after\"",
+            "At which side of it. What a node does is not done when a fault comes before it: a crash \
+             before a push leaves it unsent.",
+        ),
+    ]],
+);
+
+/// What every fault has.
+pub(super) static FAULT: Known = tables("fault", "Something that goes wrong.", &[COMMON]);
+
+const ONE_TRIGGER: &str = "one of these three";
+
+const COMMON: &[Key] = &[
+    key("id", "text", REQUIRED, "Its name in reports; no two of a scenario have the same."),
+    key("kind", "fault kind", REQUIRED, "What it is."),
+    key("at", "duration", ONE_TRIGGER, "It begins at this time."),
+    key("at_step", "step", ONE_TRIGGER, "It begins when ps 0 first has this version."),
+    key("on", "table", ONE_TRIGGER, "It begins when this happens."),
+    key(
+        "for",
+        "duration",
+        "for ever",
+        "It ends so long after it began. For a crash or a stop: when the task is started again.",
+    ),
+    key("until_step", "step", "for ever", "It ends when ps 0 first has this version."),
+    key("may_be_inert", "bool", "false", "It is no failure of the scenario if it never bit."),
+];
+
+const NODE: Key = key("node", "tasks", REQUIRED, "Who.");
+const FROM: Key = key("from", "tasks", REQUIRED, "Who sends.");
+const TO: Key = key("to", "tasks", REQUIRED, "Who receives.");
+const ONE_END: Key = key("from", "tasks", REQUIRED, "One end.");
+const OTHER_END: Key = key("to", "tasks", REQUIRED, "The other end.");
+
+/// Every kind of fault, with what it has beside [`FAULT`]'s keys, in the order of [`Family`].
+pub(super) static FAULTS: [(Family, Known); 15] = [
+    (
+        Family::Crash,
+        tables(
+            "fault",
+            "Tasks are killed, and started again at the fault's end.",
+            &[
+                COMMON,
+                &[
+                    NODE,
+                    key(
+                        "peers",
+                        "`\"silence\"`, `\"reset\"`",
+                        "\"silence\"",
+                        "What their peers notice: nothing, as the machine is gone; or a reset, as \
+                         only the process is.",
+                    ),
+                    key(
+                        "power_loss",
+                        "bool",
+                        "false",
+                        "The machine loses power: what its disk had not synced is gone, or torn.",
+                    ),
+                ],
+            ],
+        ),
+    ),
+    (
+        Family::Pause,
+        tables(
+            "fault",
+            "Tasks stand still, and then go on as if nothing had been.",
+            &[COMMON, &[NODE]],
+        ),
+    ),
+    (
+        Family::Stop,
+        tables(
+            "fault",
+            "Tasks are asked to stop, as by SIGTERM; one that stopped is started again at the \
+             fault's end.",
+            &[COMMON, &[NODE]],
+        ),
+    ),
+    (
+        Family::Slow,
+        tables(
+            "fault",
+            "Whatever tasks compute takes longer.",
+            &[
+                COMMON,
+                &[NODE, key("factor", "number above 0", REQUIRED, "How many times as long.")],
+            ],
+        ),
+    ),
+    (
+        Family::Delay,
+        tables(
+            "fault",
+            "Messages take longer.",
+            &[
+                COMMON,
+                &[FROM, TO, key("by", "distribution", REQUIRED, "On top, for each message.")],
+            ],
+        ),
+    ),
+    (
+        Family::Partition,
+        tables(
+            "fault",
+            "Messages do not come through.",
+            &[
+                COMMON,
+                &[
+                    FROM,
+                    TO,
+                    key("both_ways", "bool", "true", "Not the other way either."),
+                    key(
+                        "mode",
+                        "`\"stop\"`, `\"slow\"`, `\"jam\"`",
+                        "\"stop\"",
+                        "What becomes of them: held until the fault has ended; a hundred times \
+                         later; or lost, with all that comes on those links ever after.",
+                    ),
+                ],
+            ],
+        ),
+    ),
+    (
+        Family::Reset,
+        tables(
+            "fault",
+            "Links break, and both ends are told; what was on its way is lost.",
+            &[COMMON, &[ONE_END, OTHER_END]],
+        ),
+    ),
+    (
+        Family::HalfOpen,
+        tables(
+            "fault",
+            "Links break, and only one end is told; what was on its way is lost.",
+            &[
+                COMMON,
+                &[
+                    key("from", "tasks", REQUIRED, "The end that is told."),
+                    key("to", "tasks", REQUIRED, "The end that believes that the link is up."),
+                ],
+            ],
+        ),
+    ),
+    (
+        Family::Duplicate,
+        tables(
+            "fault",
+            "Links break right after all that was on its way has been delivered: their ends cannot \
+             know that, and say it again on the next link.",
+            &[COMMON, &[ONE_END, OTHER_END]],
+        ),
+    ),
+    (
+        Family::Connect,
+        tables(
+            "fault",
+            "Calls fail.",
+            &[
+                COMMON,
+                &[
+                    key("from", "tasks", REQUIRED, "Who calls."),
+                    key("to", "tasks", REQUIRED, "Who is called."),
+                    key(
+                        "mode",
+                        "`\"refuse\"`, `\"hang\"`",
+                        "\"refuse\"",
+                        "At once; or with no answer, after the network's `connect_timeout`.",
+                    ),
+                ],
+            ],
+        ),
+    ),
+    (
+        Family::Corrupt,
+        tables(
+            "fault",
+            "One bit of each message is flipped on its way, as encoded.",
+            &[COMMON, &[FROM, TO]],
+        ),
+    ),
+    (
+        Family::Bandwidth,
+        tables(
+            "fault",
+            "Links are slower.",
+            &[COMMON, &[FROM, TO, key("rate", "rate", REQUIRED, "Of each ordered pair.")]],
+        ),
+    ),
+    (
+        Family::Disk,
+        tables(
+            "fault",
+            "The chief's disk misbehaves. It needs no target.",
+            &[
+                COMMON,
+                &[
+                    key(
+                        "mode",
+                        "`\"enospc\"`, `\"eio\"`, `\"torn\"`, `\"lost-unsynced\"`, `\"bit-flip\"`, `\"slow\"`",
+                        REQUIRED,
+                        "It is full; every operation fails; writes are done by half, and fail; a \
+                         sync does nothing, and says that it did; a bit of whatever is read is \
+                         flipped; everything takes longer.",
+                    ),
+                    key(
+                        "factor",
+                        "2 to 1000000",
+                        "required if the mode is `\"slow\"`",
+                        "How many times as long.",
+                    ),
+                ],
+            ],
+        ),
+    ),
+    (
+        Family::Clock,
+        tables(
+            "fault",
+            "Clocks of tasks go wrong.",
+            &[
+                COMMON,
+                &[
+                    key("node", "tasks", REQUIRED, "Whose."),
+                    key(
+                        "skew_ppm",
+                        "−500000 to 1000000",
+                        "0",
+                        "Parts per million that they go too fast; below 0, too slowly.",
+                    ),
+                    key(
+                        "jump",
+                        "duration",
+                        "\"0s\"",
+                        "How far they jump ahead when the fault begins.",
+                    ),
+                ],
+            ],
+        ),
+    ),
+    (
+        Family::Gradient,
+        tables(
+            "fault",
+            "Gradients that workers compute are wrong.",
+            &[
+                COMMON,
+                &[
+                    key("node", "tasks", REQUIRED, "Whose."),
+                    key(
+                        "mode",
+                        "`\"nan\"`, `\"flipped-bit\"`",
+                        REQUIRED,
+                        "The loss and the first value are NaN; or one bit of the first value is \
+                         flipped, as by a cosmic ray.",
+                    ),
+                ],
+            ],
+        ),
+    ),
+];
+
+/// What a kind of fault has.
+pub(super) fn of_fault(family: Family) -> &'static Known {
+    let named = FAULTS.iter().find(|(other, _)| *other == family);
+    &named.expect("all are in the list").1
+}
+
+/// All tables but `[train]` and the kinds of faults, in the order of the documentation.
+pub(super) static ALL: [&Known; 16] = [
+    &CLUSTER,
+    &WRONG,
+    &SYNC,
+    &LIMITS,
+    &COMPUTE,
+    &COMPUTE_TASK,
+    &NETWORK,
+    &LINK,
+    &STORAGE,
+    &SIM,
+    &FAULT,
+    &ON,
+    &CHAOS,
+    &EXPECT,
+    &EXPECT_EVENT,
+    &LIVENESS,
+];
+
+/// The names of the sections of a file.
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
+    let others = ALL.iter().filter(|known| known.form != Form::Inline && !known.name.contains('.'));
+    std::iter::once(TRAIN).chain(others.map(|known| known.name))
+}

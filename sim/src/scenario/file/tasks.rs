@@ -1,0 +1,181 @@
+//! Tasks by name, in a cluster that has them or not.
+
+use std::time::Duration;
+
+use unisono::config::RunConfig;
+use unisono::config::file::{Wrong, nearest};
+use unisono::{Job, TaskId};
+
+use super::section::Value;
+use super::units::duration_text;
+use crate::scenario::{Chaos, Range, SimLimits, TaskSet};
+
+/// What the rest of a file must fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Parameter servers, in the smallest cluster that a seed may draw.
+    pub(super) n_ps: u32,
+    /// Workers, as above.
+    pub(super) n_workers: u32,
+    /// Whether R may be below N: then the ps talk to ps 0.
+    pub(super) may_choose: bool,
+    /// The run's last version.
+    pub(super) training_steps: u64,
+    /// When it is given up.
+    pub(super) max_virtual_time: Duration,
+}
+
+impl Shape {
+    pub(super) fn new(run: &RunConfig, chaos: Option<&Chaos>, sim: &SimLimits) -> Self {
+        let range =
+            |drawn: Option<Range<u32>>, fixed| drawn.unwrap_or(Range { min: fixed, max: fixed });
+        let n_workers = range(chaos.and_then(|chaos| chaos.workers), run.sync.total_num_replicas);
+        let replicas = chaos.and_then(|chaos| chaos.replicas_to_aggregate);
+        let replicas = range(replicas, run.sync.replicas_to_aggregate);
+        Self {
+            n_ps: range(chaos.and_then(|chaos| chaos.ps), run.n_ps).min,
+            n_workers: n_workers.min,
+            may_choose: replicas.min < n_workers.max,
+            training_steps: run.train.training_steps,
+            max_virtual_time: sim.max_virtual_time,
+        }
+    }
+
+    /// Whether links exist between one of `a` and one of `b`.
+    pub(super) fn linked(&self, a: TaskSet, b: TaskSet) -> bool {
+        self.any_pair(a, b, |a, b| self.calls(a, b) || self.calls(b, a))
+    }
+
+    /// Whether one of `from` ever calls one of `to`.
+    pub(super) fn one_calls(&self, from: TaskSet, to: TaskSet) -> bool {
+        self.any_pair(from, to, |from, to| self.calls(from, to))
+    }
+
+    pub(super) fn has_worker(&self, set: TaskSet) -> bool {
+        self.some_of(set).any(|task| task.job == Job::Worker)
+    }
+
+    /// A time before the run is given up.
+    pub(super) fn check_time(&self, value: Value<'_>, time: Duration) -> Result<(), Wrong> {
+        if time < self.max_virtual_time {
+            return Ok(());
+        }
+        let end = duration_text(self.max_virtual_time);
+        Err(value.wrong(format!("the run is given up at {end}, its max_virtual_time")))
+    }
+
+    /// Tasks between which there are links; `value` is the second of them.
+    pub(super) fn check_linked(
+        &self,
+        value: Value<'_>,
+        from: TaskSet,
+        to: TaskSet,
+    ) -> Result<(), Wrong> {
+        if self.linked(from, to) {
+            return Ok(());
+        }
+        let (from_text, to_text) = (set_text(from), set_text(to));
+        Err(value.wrong(match (from, to) {
+            (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
+                format!("from and to are both {to_text}, and a task has no link to itself")
+            }
+            _ => format!(
+                "there is no link between {from_text} and {to_text}: workers have links with ps, \
+                 and if R is below N each ps has one with ps 0"
+            ),
+        }))
+    }
+
+    fn calls(&self, from: TaskId, to: TaskId) -> bool {
+        match (from.job, to.job) {
+            (Job::Worker, Job::Ps) => true,
+            (Job::Ps, Job::Ps) => self.may_choose && from != to && to == TaskId::PS_ZERO,
+            (_, Job::Worker) => false,
+        }
+    }
+
+    fn any_pair(&self, a: TaskSet, b: TaskSet, holds: impl Fn(TaskId, TaskId) -> bool) -> bool {
+        self.some_of(a).any(|a| self.some_of(b).any(|b| holds(a, b)))
+    }
+
+    /// Of each job the first two: those who are left out are as the second.
+    fn some_of(&self, set: TaskSet) -> impl Iterator<Item = TaskId> {
+        let ps = (0..self.n_ps).map(TaskId::ps).filter(move |task| set.contains(*task)).take(2);
+        let workers = (0..self.n_workers).map(TaskId::worker);
+        ps.chain(workers.filter(move |task| set.contains(*task)).take(2))
+    }
+}
+
+const WORDS: [&str; 6] = ["all", "workers", "ps", "chief", "worker 0", "ps 0"];
+
+/// `"worker 1"`, `"ps 0"` or `"chief"`.
+pub(super) fn task(value: Value<'_>, shape: &Shape) -> Result<TaskId, Wrong> {
+    match task_set(value, shape)? {
+        TaskSet::Task(task) => Ok(task),
+        TaskSet::All | TaskSet::Job(_) => Err(value.is_not("one task, such as \"worker 1\"")),
+    }
+}
+
+/// As [`task`], or `"workers"`, `"ps"` or `"all"`.
+pub(super) fn task_set(value: Value<'_>, shape: &Shape) -> Result<TaskSet, Wrong> {
+    let text = value.text("a task such as \"worker 1\", or \"workers\", \"ps\" or \"all\"")?;
+    parse(text, shape).map_err(|what| value.wrong(what))
+}
+
+/// A task that is a key.
+pub(super) fn task_of_key(value: Value<'_>, shape: &Shape) -> Result<TaskId, Wrong> {
+    match parse(value.key(), shape).map_err(|what| Wrong { at: value.at, what })? {
+        TaskSet::Task(task) => Ok(task),
+        TaskSet::All | TaskSet::Job(_) => {
+            Err(value.wrong("one task must be named here, such as \"worker 1\""))
+        }
+    }
+}
+
+fn parse(text: &str, shape: &Shape) -> Result<TaskSet, String> {
+    let number = |index: &str| index.parse().ok();
+    let task = match text.split_once(' ') {
+        None => {
+            return match text {
+                "all" => Ok(TaskSet::All),
+                "workers" => Ok(TaskSet::Job(Job::Worker)),
+                "ps" => Ok(TaskSet::Job(Job::Ps)),
+                "chief" => Ok(TaskSet::Task(TaskId::CHIEF)),
+                _ => Err(unknown(text)),
+            };
+        }
+        Some(("worker", index)) => number(index).map(TaskId::worker),
+        Some(("ps", index)) => number(index).map(TaskId::ps),
+        Some(_) => None,
+    };
+    let task = task.ok_or_else(|| unknown(text))?;
+    let (n_tasks, noun) = match task.job {
+        Job::Ps => (shape.n_ps, "ps"),
+        Job::Worker if shape.n_workers == 1 => (1, "worker"),
+        Job::Worker => (shape.n_workers, "workers"),
+    };
+    if task.index < n_tasks {
+        return Ok(TaskSet::Task(task));
+    }
+    let last = TaskId { index: n_tasks - 1, ..task };
+    Err(format!("there is no {task} in a cluster of {n_tasks} {noun}; the last one is {last}"))
+}
+
+fn unknown(text: &str) -> String {
+    let hint = nearest(text, WORDS.into_iter()).map_or_else(
+        || "write \"worker 1\", \"ps 0\", \"chief\", \"workers\", \"ps\" or \"all\"".to_owned(),
+        |word| format!("did you mean \"{word}\"?"),
+    );
+    format!("there is no task {text:?}; {hint}")
+}
+
+/// The name in files.
+pub(super) fn set_text(set: TaskSet) -> String {
+    match set {
+        TaskSet::All => "all".to_owned(),
+        TaskSet::Job(Job::Worker) => "workers".to_owned(),
+        TaskSet::Job(Job::Ps) => "ps".to_owned(),
+        TaskSet::Task(TaskId::CHIEF) => "chief".to_owned(),
+        TaskSet::Task(task) => task.to_string(),
+    }
+}

@@ -1,0 +1,51 @@
+//! `[train]`, read by the production file's own code; only its defaults are a scenario's.
+
+use toml::de::{DeTable, DeValue};
+use unisono::config::file::{KnownSection, Wrong};
+use unisono::config::keys::{RunKeys, TrainKeys};
+use unisono::config::{ClusterSize, ConfigError, RunConfig, TrainConfig};
+
+use super::keys::TRAIN;
+use crate::scenario::Scenario;
+
+pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
+    let default = Scenario::default().run.train;
+    let Some(value) = file.get(TRAIN) else { return Ok(default) };
+    let at = value.span().start;
+    let DeValue::Table(table) = value.get_ref() else {
+        return Err(Wrong { at, what: "train is a table: write [train]".to_owned() });
+    };
+    let keys: TrainKeys = KnownSection::train().read(value.span(), table)?;
+    let given = (keys.hidden.is_some(), keys.batch_size.is_some(), keys.training_steps.is_some());
+    let mut train = resolve(keys).map_err(|error| foreign_parameter(table, at, &error))?;
+    if !given.0 {
+        train.hidden = default.hidden;
+    }
+    if !given.1 {
+        train.batch_size = default.batch_size;
+    }
+    if !given.2 {
+        train.training_steps = default.training_steps;
+    }
+    Ok(train)
+}
+
+pub(super) fn resolve(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
+    let keys = RunKeys { train: keys, ..RunKeys::default() };
+    let size = ClusterSize { n_ps: 1, n_workers: 1 }; // no matter which
+    Ok(RunConfig::resolve(keys, size)?.train)
+}
+
+/// The production code speaks of flags.
+fn foreign_parameter(table: &DeTable<'_>, at: usize, error: &ConfigError) -> Wrong {
+    let ConfigError::ForeignParameter { parameter, theirs, ours } = error else {
+        return Wrong { at, what: error.to_string() };
+    };
+    let key = parameter.trim_start_matches('-');
+    let at = table.get(key).map_or(at, |value| value.span().start);
+    let what = format!(
+        "{key} is a parameter of the {theirs} optimizer, but the optimizer is {ours}: write \
+         optimizer = \"{theirs}\", or leave {key} out"
+    );
+    Wrong { at, what }
+}

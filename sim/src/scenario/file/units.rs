@@ -1,0 +1,212 @@
+//! Durations and rates as text: exact both ways.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use unisono::config::file::nearest;
+
+use crate::scenario::distribution::nanos;
+
+/// A unit, and how many of the smallest it is.
+type Unit = (&'static str, u64);
+
+/// In nanoseconds.
+pub(super) const DURATIONS: [Unit; 6] = [
+    ("h", 3_600_000_000_000),
+    ("min", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// In bits; all of them a second.
+pub(super) const RATES: [Unit; 8] = [
+    ("Gbit", 1_000_000_000),
+    ("GB", 8_000_000_000),
+    ("Mbit", 1_000_000),
+    ("MB", 8_000_000),
+    ("kbit", 1_000),
+    ("kB", 8_000),
+    ("bit", 1),
+    ("B", 8),
+];
+
+/// Reads `"1.5ms"`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text, &DURATIONS, "\"100us\" or \"1.5s\"")?;
+    if number.starts_with('-') {
+        return Err(format!("{text:?} is negative; a duration is 0 or above"));
+    }
+    let nanos = times(number, unit).map_err(|problem| match problem {
+        Problem::NoNumber => {
+            format!("{text:?} is no duration; write one like \"100us\" or \"1.5s\"")
+        }
+        Problem::Broken => format!("{text:?} is not a whole number of nanoseconds"),
+        Problem::TooLarge => format!("{text:?} is too long; 584 years is as long as it gets"),
+    })?;
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// Reads `"1Gbit"`, to bytes a second.
+pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let (number, unit) = split(text, &RATES, "\"1Gbit\" or \"50MB\"")?;
+    if number.starts_with('-') {
+        return Err(format!("{text:?} is negative; a rate is above 0"));
+    }
+    let whole = || format!("{text:?} is not a whole number of bytes a second");
+    let bits = times(number, unit).map_err(|problem| match problem {
+        Problem::NoNumber => format!("{text:?} is no rate; write one like \"1Gbit\" or \"50MB\""),
+        Problem::Broken => whole(),
+        Problem::TooLarge => {
+            format!("{text:?} is too fast; 10^18 bytes a second is as fast as it gets")
+        }
+    })?;
+    if bits % 8 != 0 {
+        return Err(whole());
+    }
+    NonZeroU64::new(bits / 8).ok_or_else(|| {
+        format!(
+            "{text:?}: nothing would ever arrive; a rate is above 0, and a partition is a fault"
+        )
+    })
+}
+
+/// The shortest text that reads back as this duration.
+pub(super) fn duration_text(duration: Duration) -> String {
+    if duration.is_zero() { "0s".to_owned() } else { shortest(nanos(duration), &DURATIONS) }
+}
+
+/// The shortest text that reads back as this rate, in bytes a second.
+pub(super) fn rate_text(rate: NonZeroU64) -> String {
+    rate.get().checked_mul(8).map_or_else(|| format!("{rate}B"), |bits| shortest(bits, &RATES))
+}
+
+fn shortest(value: u64, units: &[Unit]) -> String {
+    let texts = units.iter().filter(|(_, size)| value >= *size).map(|(unit, size)| {
+        let (whole, rest) = (value / size, value % size);
+        // A remainder of 1 in 1000 is .001: as many digits as the unit has zeros, at least.
+        let digits = fraction(rest, *size);
+        digits.map(|digits| format!("{whole}{digits}{unit}"))
+    });
+    texts.flatten().min_by_key(String::len).expect("the smallest unit measures everything")
+}
+
+/// `rest / size` as decimals, if it ends.
+fn fraction(rest: u64, size: u64) -> Option<String> {
+    if rest == 0 {
+        return Some(String::new());
+    }
+    let (mut digits, mut rest, size) = (String::from("."), u128::from(rest), u128::from(size));
+    // 3.6e12 = 2^13 · 3^2 · 5^11: what ends, ends within 13 decimals.
+    for _ in 0..13 {
+        rest *= 10;
+        digits.push(char::from_digit((rest / size) as u32, 10)?);
+        rest %= size;
+        if rest == 0 {
+            return Some(digits);
+        }
+    }
+    None
+}
+
+/// Splits `"1.5ms"` into `"1.5"` and the size of its unit.
+fn split<'a>(text: &'a str, units: &[Unit], example: &str) -> Result<(&'a str, u64), String> {
+    let text = text.trim();
+    let begin = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = (text[..begin].trim_end(), text[begin..].trim_end());
+    if unit.is_empty() {
+        return Err(format!("{text:?} has no unit; write one like {example}"));
+    }
+    if let Some((_, size)) = units.iter().find(|(name, _)| *name == unit) {
+        return Ok((number, *size));
+    }
+    let names = || units.iter().map(|(name, _)| *name);
+    let hint = nearest(unit, names()).map_or_else(
+        || format!("there are {}", names().rev_list()),
+        |name| format!("did you mean {name}?"),
+    );
+    Err(format!("{text:?}: there is no unit {unit}; {hint}"))
+}
+
+trait RevList {
+    fn rev_list(self) -> String;
+}
+
+impl<'a, I: DoubleEndedIterator<Item = &'a str>> RevList for I {
+    fn rev_list(self) -> String {
+        self.rev().collect::<Vec<_>>().join(", ")
+    }
+}
+
+enum Problem {
+    NoNumber,
+    Broken,
+    TooLarge,
+}
+
+/// A decimal number times a unit, exactly.
+fn times(number: &str, unit: u64) -> Result<u64, Problem> {
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    let dangling = number.contains('.') && decimals.is_empty();
+    if whole.is_empty() || dangling || !is_number(whole) || !is_number(decimals) {
+        return Err(Problem::NoNumber);
+    }
+    let decimals = decimals.trim_end_matches('0');
+    // Ten to the twelfth of a nanosecond is nothing that could be whole.
+    if decimals.len() > 13 {
+        return Err(Problem::Broken);
+    }
+    let digits: u128 = format!("{whole}{decimals}").parse().map_err(|_| Problem::TooLarge)?;
+    let product = digits.checked_mul(u128::from(unit)).ok_or(Problem::TooLarge)?;
+    let scale = 10_u128.pow(decimals.len() as u32);
+    if product % scale != 0 {
+        return Err(Problem::Broken);
+    }
+    u64::try_from(product / scale).map_err(|_| Problem::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_text_is_the_shortest_one() {
+        let texts = [0, 1, 1_500, 100_000_000, 1_500_000_000, 60_000_000_000, 3_600_000_000_000]
+            .map(|nanos| duration_text(Duration::from_nanos(nanos)));
+        assert_eq!(texts, ["0s", "1ns", "1.5us", "100ms", "1.5s", "60s", "1h"]);
+        let texts = [1, 125, 125_000_000, 50_000_000, 1_000, u64::MAX]
+            .map(|rate| rate_text(NonZeroU64::new(rate).unwrap()));
+        assert_eq!(texts, ["1B", "1kbit", "1Gbit", "50MB", "1kB", "18446744073709551615B"]);
+    }
+
+    #[test]
+    fn what_is_no_duration_says_why() {
+        let all =
+            ["-1ms", "100", "1.5ns", "5sec", "7 lightyears", "ms", "1.2.3s", "1.s", "600000h"]
+                .map(|text| parse_duration(text).unwrap_err())
+                .join("\n");
+        insta::assert_snapshot!(all, @"");
+    }
+
+    #[test]
+    fn what_is_no_rate_says_why() {
+        let all = ["-1MB", "100", "0MB", "1bit", "1Gbits", "5mb", "fast", "9000000000GB"]
+            .map(|text| parse_rate(text).unwrap_err())
+            .join("\n");
+        insta::assert_snapshot!(all, @"");
+    }
+
+    proptest! {
+        #[test]
+        fn texts_read_back(nanos in prop_oneof![any::<u64>(), 0..100_000_000_000_u64]) {
+            let duration = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse_duration(&duration_text(duration)), Ok(duration));
+            let rate = NonZeroU64::new(nanos / 8 + 1).unwrap();
+            prop_assert_eq!(parse_rate(&rate_text(rate)), Ok(rate));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The scenario files of the repository.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use unisono_sim::scenario::Scenario;
+
+/// All scenario files, in the order of their names.
+fn files() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn every_file_is_a_scenario_and_reads_back_from_its_own_text() {
+    for path in files() {
+        let scenario = Scenario::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let text = scenario.to_toml();
+        let again = Scenario::parse(&text, "again.toml").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(again, scenario, "{}:\n{text}", path.display());
+        assert_eq!(again.to_toml(), text, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_file_tells_its_story_and_no_two_the_same() {
+    let mut stories = BTreeSet::new();
+    for path in files() {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let is_plain =
+            name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        assert!(is_plain && path.extension().unwrap() == "toml", "{name}: letters, digits, dashes");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let story: Vec<_> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        let story = story.join(" ");
+        assert!(story.len() > 60 && story.ends_with('.'), "{name}: tell the story first: {story}");
+        assert!(stories.insert(story), "{name} tells the story of another file");
+    }
+}
+
+#[test]
+fn every_file_expects_something_that_could_fail() {
+    for path in files() {
+        let scenario = Scenario::load(&path).unwrap();
+        let nothing = Scenario::default().expect;
+        assert_ne!(scenario.expect, nothing, "{} expects nothing", path.display());
+    }
+}
