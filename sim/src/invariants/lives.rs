@@ -65,13 +65,11 @@ impl Lives {
 
     pub(super) fn note_input(&mut self, stamp: Stamp<'_>, input: &Input) {
         let Stamp { life: id, moment, config } = stamp;
-        if *input == Input::Start {
+        if !self.0.contains_key(&id) {
             self.0.retain(|old, _| old.task != id.task);
-            self.0.insert(id, Life::new(config));
         }
-        if let Some(life) = self.0.get_mut(&id) {
-            life.note_input(moment, input);
-        }
+        let life = self.0.entry(id).or_insert_with(|| Life::new(config));
+        life.note_input(moment, input);
     }
 
     pub(super) fn note_effects(&mut self, stamp: Stamp<'_>, input: &Input, effects: &[Effect]) {
