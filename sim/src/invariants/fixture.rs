@@ -13,8 +13,9 @@ use unisono::protocol::{
 use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 use super::{At, End, History, Invariant, Stamp, Violation};
-use crate::links::LinkModel;
-use crate::universe::{LifeId, Universe};
+use crate::life::LifeId;
+use crate::scenario::Scenario;
+use crate::universe::Universe;
 
 /// Updates to make.
 pub(super) const LAST: Step = Step(5);
@@ -55,7 +56,7 @@ impl Fixture {
                 data: None,
                 limits: Limits::default(),
             },
-            universe: Universe::new(LinkModel { latency: Duration::ZERO }),
+            universe: Universe::new(&Scenario::default(), 0),
         }
     }
 
