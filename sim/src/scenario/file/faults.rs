@@ -137,7 +137,9 @@ fn end(
     let name = kind.family().name();
     match kind {
         FaultKind::Reset { .. } | FaultKind::HalfOpen { .. } | FaultKind::Duplicate { .. } => {
-            return Err(value.wrong(format!("a {name} is over in an instant; leave it out")));
+            return Err(
+                value.wrong(format!("a {name} is over in an instant; leave {} out", value.key()))
+            );
         }
         FaultKind::Crash { node, .. } | FaultKind::Pause { node } | FaultKind::Stop { node }
             if node.contains(TaskId::PS_ZERO) && matches!(end, End::UntilStep(_)) =>
