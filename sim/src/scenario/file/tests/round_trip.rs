@@ -306,6 +306,14 @@ fn a_golden_file_is_relative_to_the_file_that_names_it() {
     assert!(golden.is_absolute() && golden.ends_with("g.csv"), "{}", golden.display());
 }
 
+#[test]
+fn a_fault_that_may_be_inert_may_be_one_that_cannot_bite() {
+    let fault =
+        "[[fault]]\nid = \"f\"\nkind = \"reset\"\nfrom = \"chief\"\nto = \"chief\"\nat = \"0s\"\n";
+    assert!(Scenario::parse(fault, "a.toml").is_err());
+    assert!(Scenario::parse(&format!("{fault}may_be_inert = true"), "a.toml").is_ok());
+}
+
 fn durations() -> impl Strategy<Value = Duration> {
     prop_oneof![0..5_000_u64, 0..100_000_000_000_u64, Just(1_500_000_000)]
         .prop_map(Duration::from_nanos)
