@@ -29,6 +29,7 @@ use unisono::config::file::{Wrong, nearest};
 use unisono::config::{RunConfig, Sync};
 
 pub use error::ScenarioError;
+pub(crate) use units::parse_duration;
 pub use reference::reference;
 
 use self::error::Sources;
