@@ -12,7 +12,10 @@ compile_error!(
 );
 
 mod agenda;
+pub mod capsule;
+pub mod case;
 pub mod chaos;
+pub mod cli;
 mod clock;
 pub mod disk;
 pub mod happening;
@@ -21,9 +24,13 @@ pub mod invariants;
 pub mod lab;
 mod life;
 mod links;
+pub mod panics;
 pub mod play;
+pub mod pool;
+pub mod report;
 pub mod scenario;
 pub mod streams;
+pub mod tally;
 pub mod trace;
 mod universe;
 mod verdict;

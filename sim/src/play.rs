@@ -24,6 +24,7 @@ use crate::host::{Place, SimCompute};
 use crate::invariants::{End, Violation};
 use crate::lab::{Lab, Labs};
 use crate::life::LifeId;
+use crate::panics;
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
 use crate::trace::Trace;
@@ -169,6 +170,7 @@ pub fn play(scenario: &Arc<Scenario>, seed: u64, labs: &Labs, options: PlayOptio
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             play_here(&scenario, seed, &lab, options, &flag)
         }));
+        let played = played.map_err(|panic| panic_text(&*panic));
         // Nobody listens if the watchdog has given up.
         let _ = sender.send(played);
     };
@@ -181,7 +183,7 @@ pub fn play(scenario: &Arc<Scenario>, seed: u64, labs: &Labs, options: PlayOptio
         }
         Ok(Err(panic)) => {
             let _ = thread.join();
-            Played::of_nothing(seed, Failure::Panic(panic_text(&*panic)))
+            Played::of_nothing(seed, Failure::Panic(panic))
         }
         Err(_) => {
             is_abandoned.store(true, Ordering::Relaxed);
@@ -206,7 +208,11 @@ pub fn default_jobs() -> NonZeroUsize {
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    match panics::take_place() {
+        Some(place) => format!("{text}, at {place}"),
+        None => text,
+    }
 }
 
 impl Played {

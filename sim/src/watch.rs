@@ -125,14 +125,17 @@ impl Observer for Watcher {
     fn before(&mut self, moment: Moment, input: &Input) {
         let what = Happening::of_input(input);
         self.universe.notice(self.life, what, When::Before, 0);
-        let (now, cause, is_alive) = self.universe.take_cause(self.life, self.record().n_inputs);
-        if !is_alive {
+        let Some((now, cause)) = self.universe.take_cause(self.life, self.record().n_inputs) else {
             return;
-        }
+        };
+        let is_damaged = self.universe.state().disk_is_damaged;
         self.input = input.clone();
         let mut record = self.record();
         let record = &mut *record;
         record.n_inputs += 1;
+        if is_damaged {
+            record.history.files.damaged();
+        }
         record.audit.add(nanos(now));
         record.audit.add(task_number(self.life.task) << 16 | self.life.incarnation.0);
         record.count(self.life, what);

@@ -50,8 +50,7 @@ impl Case {
         scenario.run.n_ps = self.n_ps;
         scenario.run.sync = Sync { replicas_to_aggregate, total_num_replicas: n_workers };
         scenario.run.train.training_steps = self.training_steps;
-        scenario.run.placement =
-            if self.is_even { Placement::Even } else { Placement::RoundRobin };
+        scenario.run.placement = if self.is_even { Placement::Even } else { Placement::RoundRobin };
         if self.has_momentum {
             scenario.run.train.optimizer = Optimizer::Momentum { momentum: 0.9, nesterov: false };
         }

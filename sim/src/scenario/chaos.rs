@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::Family;
 
 /// What a seed may draw.
@@ -29,7 +31,7 @@ pub struct Chaos {
 }
 
 /// From `min` to `max`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Range<T> {
     /// The least.
     pub min: T,

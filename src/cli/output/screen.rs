@@ -36,7 +36,9 @@ impl Screen {
         });
     }
 
-    pub(super) const fn bar(&self) -> &ProgressBar {
+    /// The bar, hidden until it is given a place.
+    #[must_use]
+    pub const fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 

@@ -30,6 +30,7 @@ use unisono::config::{RunConfig, Sync};
 
 pub use error::ScenarioError;
 pub use reference::reference;
+pub(crate) use units::parse_duration;
 
 use self::error::Sources;
 use self::section::Section;

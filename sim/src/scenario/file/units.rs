@@ -33,7 +33,7 @@ pub(super) const RATES: [Unit; 8] = [
 ];
 
 /// Reads `"1.5ms"`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text, &DURATIONS, "\"100us\" or \"1.5s\"")?;
     if number.starts_with('-') {
         return Err(format!("{text:?} is negative; a duration is 0 or above"));

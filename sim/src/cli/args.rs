@@ -1,0 +1,127 @@
+//! The flags of every command.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::{hunt, replay, run};
+
+/// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
+/// wrong that can, and checks that not one bit of the result moves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "unisono-sim",
+    version,
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  unisono-sim run scenarios/                     Every scenario, with its seeds
+  unisono-sim hunt scenarios/swarm.toml --for 60s
+  unisono-sim replay capsules/unisono-sim-….capsule.json
+
+Exit codes:
+  0  all is well
+  1  a wrong result: a rule is broken, or the scenario expects something else
+  2  bad usage, or a bad scenario file or capsule
+  3  a hang
+  4  a panic of a node
+  5  a fault that never bit
+Of several failures the worst one counts: 1, then 4, 3, 5.
+
+`unisono-sim COMMAND --help` has the flags of a command."
+)]
+pub(super) struct Cli {
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Help")]
+    help: Option<bool>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Play scenarios, each with its seeds
+    #[command(after_help = "\
+Examples:
+  unisono-sim run scenarios/
+  unisono-sim run scenarios/ps-crash.toml --seed 7
+  unisono-sim run scenarios/ --seeds 1000 --json
+
+A folder stands for all *.toml files in it and below, sorted. Each plays the
+seeds from 0 up to its `[sim] seeds`.")]
+    Run(run::RunArgs),
+    /// Play one scenario with many seeds, and keep one capsule of each kind of failure
+    #[command(after_help = "\
+Examples:
+  unisono-sim hunt scenarios/swarm.toml
+  unisono-sim hunt scenarios/swarm.toml --seeds 100000
+  unisono-sim hunt scenarios/swarm.toml --from 5000 --for 60s --stop-after 1
+
+Failures with the same signature are taken for the same. What is found does not
+depend on --jobs, unless --for ends the hunt.")]
+    Hunt(hunt::HuntArgs),
+    /// Play a failure again, from its capsule or from its scenario and seed
+    #[command(after_help = "\
+Examples:
+  unisono-sim replay capsules/unisono-sim-swarm-rule-5-stale-is-told-42.capsule.json
+  unisono-sim replay scenarios/ps-crash.toml --seed 7
+
+A capsule needs nothing but itself. The exit code is that of the failure, and 0
+if there is none any more.")]
+    Replay(replay::ReplayArgs),
+}
+
+/// Flags that all commands have.
+#[derive(Args, Clone, Debug)]
+pub(super) struct CommonArgs {
+    /// Runs side by side [default: one a core]
+    #[arg(long, value_name = "N", help_heading = "Common")]
+    pub(super) jobs: Option<NonZeroUsize>,
+    /// Print one JSON document instead of text
+    #[arg(long, help_heading = "Common")]
+    pub(super) json: bool,
+    /// Plant this bug in all nodes
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_name = "BUG", hide = true)]
+    pub(super) plant: Option<String>,
+}
+
+/// Where failures are kept.
+#[derive(Args, Clone, Debug)]
+pub(super) struct CapsuleArgs {
+    /// Folder in which failing runs are kept
+    #[arg(long, value_name = "DIR", default_value = "capsules")]
+    pub(super) capsules: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help_fits_eighty_columns_and_says_this() {
+        let mut cli = Cli::command().term_width(80);
+        cli.build();
+        let mut all = vec![("unisono-sim".to_owned(), cli.render_help().to_string())];
+        for command in cli.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name().to_owned();
+            *command = command.clone().term_width(80);
+            all.push((name, command.render_help().to_string()));
+        }
+        for (name, help) in all {
+            let is_wide = |line: &&str| line.chars().count() > 84;
+            assert_eq!(help.lines().find(is_wide), None, "{name}");
+            insta::assert_snapshot!(format!("help-{name}"), help);
+        }
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,63 @@
+//! The command line of `unisono-sim`: argv in, exit code out. What it does is in the library.
+
+mod args;
+mod hunt;
+mod progress;
+mod replay;
+mod run;
+mod sources;
+mod stage;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use unisono::cli::UsageError;
+use unisono::cli::output::Screen;
+
+use self::args::{Cli, Command};
+use self::stage::Stage;
+use crate::capsule::CapsuleError;
+use crate::{Failure, panics};
+
+/// A wrong command line, scenario file or capsule.
+const EXIT_USAGE: u8 = 2;
+
+/// The program `unisono-sim`.
+#[must_use]
+pub fn main() -> ExitCode {
+    panics::keep_quiet();
+    let cli = Cli::parse();
+    let screen = Screen::new();
+    match run(cli.command, &screen) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            screen.bar().finish_and_clear();
+            screen.err(&format!("error: {error:#}"));
+            ExitCode::from(if is_usage(&error) { EXIT_USAGE } else { 1 })
+        }
+    }
+}
+
+fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => run::run(&args, &Stage::new(&args.common, screen)?),
+        Command::Hunt(args) => hunt::hunt(&args, &Stage::new(&args.common, screen)?),
+        Command::Replay(args) => replay::replay(&args, &Stage::new(&args.common, screen)?),
+    }
+}
+
+fn is_usage(error: &anyhow::Error) -> bool {
+    let is_unwritable = |error: &CapsuleError| matches!(error, CapsuleError::Unwritable { .. });
+    error.chain().any(|cause| {
+        cause.is::<UsageError>()
+            || cause.downcast_ref::<CapsuleError>().is_some_and(|error| !is_unwritable(error))
+    })
+}
+
+/// The exit code of several runs is that of the worst failure: a wrong result before a panic, a
+/// panic before a hang, a hang before a fault that never bit.
+fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> u8 {
+    const WORST_FIRST: [u8; 4] = [1, 4, 3, 5];
+    let rank = |code: &u8| WORST_FIRST.iter().position(|known| known == code);
+    failures.into_iter().map(Failure::exit_code).min_by_key(rank).unwrap_or(0)
+}

@@ -1,0 +1,245 @@
+//! `run`: scenarios, each with its seeds.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::args::{CapsuleArgs, CommonArgs};
+use super::progress::Progress;
+use super::sources;
+use super::stage::{SCHEMA, Stage};
+use crate::case::Source;
+use crate::pool;
+use crate::report::{Report, short};
+use crate::scenario::{Range as Bounds, nanos};
+use crate::tally::{Finding, Tally};
+
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Scenario files, and folders of them
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Seeds of each scenario, from 0 [default: the scenario's]
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    seeds: Option<u64>,
+    /// The only seed
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    capsules: CapsuleArgs,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+impl RunArgs {
+    fn seeds_of(&self, source: &Source) -> Range<u64> {
+        match self.seed {
+            Some(seed) => seed..seed.saturating_add(1),
+            None => 0..self.seeds.unwrap_or_else(|| source.scenario.sim.seeds.into()),
+        }
+    }
+}
+
+/// Plays them, and says what came of it.
+pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
+    let sources = sources::load_all(&args.paths)?;
+    let plan = Plan::new(sources.iter().map(|source| args.seeds_of(source)).collect());
+    let widest = sources.iter().map(|source| source.name().chars().count()).max().unwrap_or(0);
+    let progress = Progress::new(&stage.screen, Some(plan.n_runs()));
+    let mut results: Vec<ScenarioResult> = Vec::new();
+    let mut tally = Tally::default();
+    let mut error = None;
+    let play = |number| {
+        let (source, seed) = plan.at(number);
+        sources[source].case(seed).brief(&stage.labs, stage.options)
+    };
+    pool::in_order(stage.jobs, 0..plan.n_runs(), play, |number, run| {
+        progress.step();
+        tally.add(run);
+        if !plan.is_last_of_its_scenario(number) {
+            return ControlFlow::Continue(());
+        }
+        let source = &sources[plan.at(number).0];
+        match result(args, stage, source, std::mem::take(&mut tally)) {
+            Ok(result) => {
+                stage.say(&result.line(widest));
+                result.failures.iter().for_each(|it| stage.say(&format!("\n{}", it.report)));
+                results.push(result);
+                ControlFlow::Continue(())
+            }
+            Err(wrong) => {
+                error = Some(wrong);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    progress.finish();
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let elapsed = progress.elapsed();
+    let failures = results.iter().flat_map(|result| &result.tally.findings).map(Finding::failure);
+    let exit_code = super::exit_code(failures);
+    stage.say(&summary(&results, elapsed));
+    let elapsed_secs = elapsed.as_secs_f64();
+    let document =
+        Document { schema: SCHEMA, command: "run", scenarios: &results, elapsed_secs, exit_code };
+    stage.print_json(&document)?;
+    Ok(exit_code)
+}
+
+/// All runs of all scenarios, as one list.
+struct Plan {
+    seeds: Vec<Range<u64>>,
+    /// How many runs there are up to the end of each scenario.
+    ends: Vec<u64>,
+}
+
+impl Plan {
+    fn new(seeds: Vec<Range<u64>>) -> Self {
+        let add = |sum: &mut u64, seeds: &Range<u64>| {
+            *sum += seeds.end - seeds.start;
+            Some(*sum)
+        };
+        let ends = seeds.iter().scan(0, add).collect();
+        Self { seeds, ends }
+    }
+
+    fn n_runs(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The scenario and the seed of a run.
+    fn at(&self, number: u64) -> (usize, u64) {
+        let scenario = self.ends.partition_point(|end| *end <= number);
+        let Range { start, end } = self.seeds[scenario];
+        (scenario, number - (self.ends[scenario] - (end - start)) + start)
+    }
+
+    fn is_last_of_its_scenario(&self, number: u64) -> bool {
+        self.ends.contains(&(number + 1))
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    command: &'static str,
+    scenarios: &'a [ScenarioResult],
+    elapsed_secs: f64,
+    exit_code: u8,
+}
+
+/// What came of a scenario.
+#[derive(Serialize)]
+struct ScenarioResult {
+    scenario: String,
+    path: String,
+    seeds: u64,
+    failed: u64,
+    /// Of the runs that did not fail.
+    virtual_time_ns: Option<Bounds<u64>>,
+    events: u64,
+    /// How many faults bit, by kind.
+    faults: BTreeMap<&'static str, u64>,
+    /// Events that must happen, and did.
+    expected: BTreeMap<&'static str, u64>,
+    failures: Vec<FailureResult>,
+    #[serde(skip)]
+    tally: Tally,
+}
+
+/// One kind of failure.
+#[derive(Serialize)]
+pub(super) struct FailureResult {
+    /// How many seeds fail so.
+    pub(super) n_seeds: u64,
+    /// The first of them.
+    pub(super) first_seeds: Vec<u64>,
+    #[serde(flatten)]
+    pub(super) report: Report,
+}
+
+impl FailureResult {
+    pub(super) fn of(finding: &Finding, report: Report) -> Self {
+        Self { n_seeds: finding.n_seeds, first_seeds: finding.seeds.clone(), report }
+    }
+}
+
+fn result(
+    args: &RunArgs,
+    stage: &Stage,
+    source: &Source,
+    tally: Tally,
+) -> anyhow::Result<ScenarioResult> {
+    let mut failures = Vec::new();
+    for finding in &tally.findings {
+        let report = stage.keep(source, &finding.first, &args.capsules.capsules)?;
+        failures.push(FailureResult::of(finding, report));
+    }
+    let bit = tally.coverage.faults.iter().filter(|(_, count)| count.n_bit > 0);
+    let events = source.scenario.expect.events.iter().map(|expected| expected.event);
+    let happened =
+        events.filter_map(|kind| Some((kind.name(), *tally.coverage.events.get(&kind)?)));
+    Ok(ScenarioResult {
+        scenario: source.name(),
+        path: source.path.display().to_string(),
+        seeds: tally.n_runs,
+        failed: tally.n_failed,
+        virtual_time_ns: tally.took.map(|(min, max)| Bounds { min: nanos(min), max: nanos(max) }),
+        events: tally.n_events,
+        faults: bit.map(|(family, count)| (family.name(), count.n_bit)).collect(),
+        expected: happened.collect(),
+        failures,
+        tally,
+    })
+}
+
+impl ScenarioResult {
+    fn line(&self, width: usize) -> String {
+        let mark = if self.failed == 0 { '✓' } else { '✗' };
+        let took = self.tally.took.map_or_else(String::new, |(min, max)| {
+            let (min, max) = (short(min), short(max));
+            if min == max { min } else { format!("{min} to {max}") }
+        });
+        let events = self.events / self.seeds.max(1);
+        let counts = self.faults.iter().chain(&self.expected);
+        let counts: Vec<_> = counts.map(|(what, n)| format!("{what} {n}")).collect();
+        let Self { scenario, seeds, .. } = self;
+        let line = format!(
+            "{mark} {scenario:width$} {seeds:>6} seeds  {took:<19} {events:>7} events  {}",
+            counts.join(", ")
+        );
+        line.trim_end().to_owned()
+    }
+}
+
+fn summary(results: &[ScenarioResult], elapsed: std::time::Duration) -> String {
+    let n_runs: u64 = results.iter().map(|result| result.seeds).sum();
+    let n_failed = results.iter().filter(|result| result.failed > 0).count();
+    let n_failed_runs: u64 = results.iter().map(|result| result.failed).sum();
+    let what = match (n_failed, results.len()) {
+        (0, 1) => "1 scenario passed".to_owned(),
+        (0, n) => format!("{n} scenarios passed"),
+        (failed, n) => format!("{failed} of {n} scenarios failed, {n_failed_runs} of the runs"),
+    };
+    let rate = n_runs as f64 / elapsed.as_secs_f64().max(1e-9);
+    format!("{what}: {n_runs} runs in {}, {rate:.0} a second", short(elapsed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_run_has_its_scenario_and_seed() {
+        let plan = Plan::new(vec![0..2, 7..8, 3..3, 0..1]);
+        let all: Vec<_> = (0..plan.n_runs()).map(|number| plan.at(number)).collect();
+        assert_eq!(all, [(0, 0), (0, 1), (1, 7), (3, 0)]);
+        let last: Vec<_> = (0..4).map(|number| plan.is_last_of_its_scenario(number)).collect();
+        assert_eq!(last, [false, true, true, true]);
+    }
+}

@@ -1,0 +1,127 @@
+//! What every command has: a screen, the arithmetic that runs share, how to play.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use serde::Serialize;
+use unisono::cli::output::Screen;
+
+use super::args::CommonArgs;
+use crate::capsule::Capsule;
+use crate::case::Source;
+use crate::play::default_jobs;
+use crate::report::{Explained, Report, explain};
+use crate::tally::Brief;
+use crate::{Labs, PlayOptions};
+
+/// The version of the JSON documents.
+pub(super) const SCHEMA: u32 = 1;
+
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) screen: Screen,
+    pub(super) labs: Labs,
+    pub(super) options: PlayOptions,
+    pub(super) jobs: NonZeroUsize,
+    pub(super) json: bool,
+}
+
+impl Stage {
+    #[cfg_attr(
+        not(feature = "planted-bugs"),
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "with the feature, a bug may have a wrong name"
+        )
+    )]
+    pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
+        Ok(Self {
+            screen: screen.clone(),
+            labs: Labs::default(),
+            options: options(args)?,
+            jobs: args.jobs.unwrap_or_else(default_jobs),
+            json: args.json,
+        })
+    }
+
+    /// A line for a person.
+    pub(super) fn say(&self, line: &str) {
+        if !self.json {
+            self.screen.out(line);
+        }
+    }
+
+    /// The document for a program.
+    pub(super) fn print_json(&self, document: &impl Serialize) -> anyhow::Result<()> {
+        if self.json {
+            self.screen.out(&serde_json::to_string(document)?);
+        }
+        Ok(())
+    }
+
+    /// Plays a failure again, keeps it in a capsule, and says all about it.
+    pub(super) fn keep(
+        &self,
+        source: &Source,
+        first: &Brief,
+        capsules: &Path,
+    ) -> anyhow::Result<Report> {
+        let case = source.case(first.seed);
+        let Explained { report, played } =
+            explain(&source.name(), &case, first, &self.labs, self.options);
+        let failure = first.failure.as_ref().expect("only failures are kept");
+        let capsule = self.marked(Capsule::of(&source.path, &case, failure, &played));
+        let path = capsule.save(capsules)?;
+        Ok(report.kept_in(&path.display().to_string()))
+    }
+
+    /// With the bug that is planted.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn marked(&self, capsule: Capsule) -> Capsule {
+        let bug = self.options.bug.map(|bug| bug.name().to_owned());
+        Capsule { bug, ..capsule }
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "with the feature it knows a bug")]
+    pub(super) const fn marked(&self, capsule: Capsule) -> Capsule {
+        capsule
+    }
+
+    /// How to play a capsule: with the bug that it says.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
+        let bug = capsule.bug.as_deref().map(named_bug).transpose()?;
+        Ok(PlayOptions { bug: bug.or(self.options.bug), ..self.options })
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
+        match &capsule.bug {
+            None => Ok(self.options),
+            Some(bug) => Err(super::sources::usage(format!(
+                "the capsule is of a run with the bug {bug} planted; build unisono-sim with \
+                 `--features planted-bugs` to play it"
+            ))),
+        }
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature, a bug may have a wrong name")]
+fn options(_: &CommonArgs) -> anyhow::Result<PlayOptions> {
+    Ok(PlayOptions::default())
+}
+
+#[cfg(feature = "planted-bugs")]
+fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
+    let bug = args.plant.as_deref().map(named_bug).transpose()?;
+    Ok(PlayOptions { bug, ..PlayOptions::default() })
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(super) fn named_bug(name: &str) -> anyhow::Result<unisono::planted::Bug> {
+    unisono::planted::Bug::from_name(name).ok_or_else(|| {
+        super::sources::usage(format!("there is no bug {name}; `unisono-sim bugs` lists them all"))
+    })
+}

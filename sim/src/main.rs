@@ -1,0 +1,7 @@
+//! The program `unisono-sim`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    unisono_sim::cli::main()
+}

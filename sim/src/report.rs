@@ -1,0 +1,399 @@
+//! A failure, so that a person can see what happened: what is wrong, what led there, where each
+//! node stood, which faults bit, and the command that plays it again.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use serde::Serialize;
+use unisono::TaskId;
+use unisono::protocol::Outcome;
+
+use crate::case::Case;
+use crate::happening::EventKind;
+use crate::invariants::Violation;
+use crate::life::LifeId;
+use crate::scenario::{Scenario, nanos};
+use crate::tally::Brief;
+use crate::trace::{Trace, TracedEvent};
+use crate::{Failure, Labs, PlayOptions, Played};
+
+/// The last links of the chain that are shown.
+const LONGEST_CHAIN: usize = 15;
+/// Counts that tell a story; the others are in the JSON.
+const OF_NOTE: [EventKind; 16] = [
+    EventKind::Starts,
+    EventKind::ConnectFailed,
+    EventKind::PeerDown,
+    EventKind::TurnedAway,
+    EventKind::Waits,
+    EventKind::DropsStale,
+    EventKind::DropsDuplicate,
+    EventKind::DropsFenced,
+    EventKind::DropsSurplus,
+    EventKind::Adopts,
+    EventKind::Restores,
+    EventKind::Saved,
+    EventKind::SaveFailed,
+    EventKind::ReadFailed,
+    EventKind::Fails,
+    EventKind::Finishes,
+];
+
+/// All that is to be said of a failure. The names of its fields are those of the JSON output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// [`Failure::signature`].
+    pub signature: String,
+    /// The rule of `docs/protocol.md` that is broken; 0 if it is none of them.
+    pub rule: u8,
+    /// What is wrong, for a person.
+    pub text: String,
+    /// At which step, if it is about one.
+    pub step: Option<u64>,
+    /// Which variable, shard or file, if it is about one.
+    pub subject: Option<String>,
+    /// Where two tensors differ first, if it is about that.
+    pub difference: Option<DifferenceNote>,
+    /// The exit code that tells its kind.
+    pub exit_code: u8,
+    /// What led there, oldest first.
+    pub chain: Vec<ChainLink>,
+    /// Events of the chain that are older, and left out.
+    pub chain_left_out: usize,
+    /// The present life of each task.
+    pub nodes: Vec<NodeNote>,
+    /// What each fault did.
+    pub faults: Vec<FaultNote>,
+    /// How often each kind of event happened.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Virtual time, in nanoseconds.
+    pub virtual_time_ns: u64,
+    /// Events of the universe.
+    pub events: u64,
+    /// The hash of everything that happened.
+    pub audit: String,
+    /// What the second run of the same did, if that was something else: runs are not reproducible.
+    pub not_reproducible: Option<String>,
+    /// The file that keeps the run.
+    pub capsule: Option<String>,
+    /// The command that plays it again.
+    pub replay: Option<String>,
+}
+
+/// The first place at which two tensors differ. Numbers that are none are texts in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DifferenceNote {
+    /// Which element.
+    pub element: usize,
+    /// What it should be.
+    pub want: String,
+    /// What it is.
+    pub got: String,
+    /// How many floats lie between the two.
+    pub ulps: Option<u32>,
+}
+
+/// An event that led to a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChainLink {
+    /// When, in nanoseconds of virtual time.
+    pub at_ns: u64,
+    /// Who.
+    pub node: String,
+    /// What.
+    pub text: String,
+    /// What the node did.
+    pub effects: Vec<String>,
+}
+
+/// Where a node stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeNote {
+    /// Who.
+    pub node: String,
+    /// What it said of itself last.
+    pub status: String,
+    /// How it ended, if it did.
+    pub outcome: Option<String>,
+}
+
+/// What a fault did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultNote {
+    /// Its name in the scenario.
+    pub id: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Whether it began.
+    pub began: bool,
+    /// How often it changed what would have happened.
+    pub bites: u64,
+}
+
+/// A failing run, played again with a trace.
+#[derive(Debug)]
+pub struct Explained {
+    /// What is to be said of it.
+    pub report: Report,
+    /// The second run.
+    pub played: Played,
+}
+
+/// Plays a run that failed again, to tell why. Runs are deterministic: if the second one is
+/// another, the report says that before all.
+#[must_use]
+pub fn explain(
+    name: &str,
+    case: &Case,
+    first: &Brief,
+    labs: &Labs,
+    options: PlayOptions,
+) -> Explained {
+    let failure = first.failure.as_ref().expect("only a failure is explained");
+    // A run that never comes back tells nothing the second time, either.
+    let is_stuck = matches!(failure, Failure::Stuck(_));
+    let played = case.play(labs, PlayOptions { trace: !is_stuck, ..options });
+    let mut report = Report::of(name, &case.scenario, failure, &played);
+    report.not_reproducible = difference(first, failure, &played).filter(|_| !is_stuck);
+    Explained { report, played }
+}
+
+fn difference(first: &Brief, failure: &Failure, second: &Played) -> Option<String> {
+    let signature = |failure: &Failure| failure.signature();
+    let second_signature = second.failure.as_ref().map(signature);
+    if second_signature.as_deref() == Some(&signature(failure)) && first.audit == second.audit {
+        return None;
+    }
+    let second_signature = second_signature.unwrap_or_else(|| "no failure".to_owned());
+    let (first_audit, second_audit) = (first.audit, second.audit);
+    Some(format!(
+        "the first run: {}, audit {first_audit}; the second: {second_signature}, audit \
+         {second_audit}",
+        signature(failure)
+    ))
+}
+
+impl Report {
+    /// Of a run that failed so; `played` has a trace, unless there is none.
+    #[must_use]
+    pub fn of(name: &str, scenario: &Scenario, failure: &Failure, played: &Played) -> Self {
+        let violation = match failure {
+            Failure::Violation(violation) => Some(violation),
+            _ => None,
+        };
+        let trace = played.trace.as_ref();
+        let mut chain = trace.map_or_else(Vec::new, |trace| chain(trace, violation));
+        let chain_left_out = chain.len().saturating_sub(LONGEST_CHAIN);
+        chain.drain(..chain_left_out);
+        Self {
+            scenario: name.to_owned(),
+            seed: played.seed,
+            signature: failure.signature(),
+            rule: violation.map_or(0, |violation| violation.rule),
+            text: failure.to_string(),
+            step: violation.and_then(|violation| violation.step).map(|step| step.0),
+            subject: violation.and_then(|violation| violation.subject.clone()),
+            difference: violation.and_then(DifferenceNote::of),
+            exit_code: failure.exit_code(),
+            chain,
+            chain_left_out,
+            nodes: trace.map_or_else(Vec::new, |trace| nodes(trace, played)),
+            faults: fault_notes(scenario, played),
+            counts: played.counts.iter().map(|(kind, n)| (kind.name(), *n)).collect(),
+            virtual_time_ns: nanos(played.took),
+            events: played.n_events,
+            audit: played.audit.to_string(),
+            not_reproducible: None,
+            capsule: None,
+            replay: None,
+        }
+    }
+
+    /// With the file that keeps the run, and the command that plays it.
+    #[must_use]
+    pub fn kept_in(mut self, capsule: &str) -> Self {
+        self.replay = Some(format!("unisono-sim replay {}", quoted(capsule)));
+        self.capsule = Some(capsule.to_owned());
+        self
+    }
+
+    /// With the command that plays it from its scenario file.
+    #[must_use]
+    pub fn played_from(mut self, path: &str) -> Self {
+        let seed = self.seed;
+        self.replay = Some(format!("unisono-sim replay {} --seed {seed}", quoted(path)));
+        self
+    }
+}
+
+/// A path, as a shell takes it.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
+    if path.chars().all(is_plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// What led to a failure. One of a step that was found at the end began with that step's update.
+fn chain(trace: &Trace, violation: Option<&Violation>) -> Vec<ChainLink> {
+    let of_step = |event: &TracedEvent| {
+        event.what.kind == EventKind::Updated
+            && event.what.step == violation.and_then(|violation| violation.step)
+    };
+    let is_of_the_end = violation.is_some_and(|it| it.rule == 0 && it.step.is_some());
+    let updated = trace.events.iter().rposition(of_step).filter(|_| is_of_the_end);
+    let Some(last) = updated.or_else(|| trace.events.len().checked_sub(1)) else {
+        return Vec::new();
+    };
+    trace.chain(last).into_iter().map(|(_, event)| ChainLink::of(event)).collect()
+}
+
+impl ChainLink {
+    /// An event of a trace.
+    #[must_use]
+    pub fn of(event: &TracedEvent) -> Self {
+        Self {
+            at_ns: nanos(event.at),
+            node: event.life.to_string(),
+            text: event.text.clone(),
+            effects: event.effects.iter().map(|effect| effect.text.clone()).collect(),
+        }
+    }
+}
+
+impl DifferenceNote {
+    fn of(violation: &Violation) -> Option<Self> {
+        violation.difference.map(|difference| Self {
+            element: difference.index,
+            want: difference.want.to_string(),
+            got: difference.got.to_string(),
+            ulps: difference.ulps,
+        })
+    }
+}
+
+/// The last life of each task, with where it stood.
+fn nodes(trace: &Trace, played: &Played) -> Vec<NodeNote> {
+    // Lives of a task are in order: the last one is kept.
+    let last: BTreeMap<TaskId, (LifeId, &String)> =
+        trace.statuses.iter().map(|(life, status)| (life.task, (*life, status))).collect();
+    let note = |(life, status): (LifeId, &String)| NodeNote {
+        node: life.to_string(),
+        status: status.clone(),
+        outcome: played.outcomes.get(&life.task).map(outcome_text),
+    };
+    last.into_values().map(note).collect()
+}
+
+fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Finished => "finished".to_owned(),
+        Outcome::Stopped { saved: None } => "stopped".to_owned(),
+        Outcome::Stopped { saved: Some(step) } => format!("stopped, with step {step} saved"),
+        Outcome::Failed(failure) => format!("failed: {failure}"),
+    }
+}
+
+fn fault_notes(scenario: &Scenario, played: &Played) -> Vec<FaultNote> {
+    let faults = scenario.faults.iter().zip(&played.faults);
+    let note = |(fault, bites): (&crate::scenario::Fault, &crate::Bites)| FaultNote {
+        id: fault.id.clone(),
+        kind: fault.kind.family().name(),
+        began: bites.has_begun,
+        bites: bites.n_bites,
+    };
+    faults.map(note).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(difference) = &self.not_reproducible {
+            writeln!(f, "THIS RUN IS NOT REPRODUCIBLE, which is worse than its failure:")?;
+            writeln!(f, "  {difference}")?;
+        }
+        writeln!(f, "✗ {}, seed {}: {}", self.scenario, self.seed, self.signature)?;
+        writeln!(f, "  {}", self.text)?;
+        self.write_chain(f)?;
+        if !self.nodes.is_empty() {
+            writeln!(f, "\n  where each node stood")?;
+        }
+        for NodeNote { node, status, outcome } in &self.nodes {
+            let ended = outcome.as_ref().map_or_else(String::new, |how| format!(" ({how})"));
+            writeln!(f, "    {node:<19} {status}{ended}")?;
+        }
+        if !self.faults.is_empty() {
+            writeln!(f, "\n  faults")?;
+        }
+        for FaultNote { id, kind, began, bites } in &self.faults {
+            let did = match (began, bites) {
+                (false, _) => "never began".to_owned(),
+                (true, 0) => "began, and never bit".to_owned(),
+                (true, 1) => "bit once".to_owned(),
+                (true, n) => format!("bit {n} times"),
+            };
+            writeln!(f, "    {id:<19} {kind}: {did}")?;
+        }
+        let counts = OF_NOTE.iter().filter_map(|kind| {
+            self.counts.get(kind.name()).map(|n| format!("{} {n}", kind.name()))
+        });
+        let counts: Vec<_> = counts.collect();
+        if !counts.is_empty() {
+            writeln!(f, "\n  counts: {}", counts.join(", "))?;
+        }
+        let took = Duration::from_nanos(self.virtual_time_ns);
+        let (events, audit) = (self.events, &self.audit);
+        writeln!(f, "  run: {took:?} of virtual time, {events} events, audit {audit}")?;
+        match &self.replay {
+            Some(command) => writeln!(f, "  replay: {command}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Report {
+    fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.chain.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n  what led there")?;
+        if self.chain_left_out > 0 {
+            writeln!(f, "    … {} earlier", self.chain_left_out)?;
+        }
+        self.chain.iter().try_for_each(|link| write!(f, "{}", link.lines("    ")))
+    }
+}
+
+impl ChainLink {
+    /// Its lines, each with something before it.
+    #[must_use]
+    pub fn lines(&self, before: &str) -> String {
+        let Self { at_ns, node, text, effects } = self;
+        let mut lines = String::new();
+        let at = format!("{:?}", Duration::from_nanos(*at_ns));
+        writeln!(lines, "{before}{at:>14}  {node:<19} {text}").expect("a String takes all");
+        for effect in effects {
+            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "").expect("as above");
+        }
+        lines
+    }
+}
+
+/// A duration for a person: three digits.
+#[must_use]
+pub fn short(duration: Duration) -> String {
+    let secs = duration.as_secs_f64();
+    match secs {
+        100.0.. => format!("{secs:.0} s"),
+        1.0.. => format!("{secs:.2} s"),
+        0.1.. => format!("{:.0} ms", secs * 1e3),
+        0.001.. => format!("{:.2} ms", secs * 1e3),
+        _ => format!("{:.0} us", secs * 1e6),
+    }
+}
