@@ -192,7 +192,7 @@ pub(super) static LIMITS: Known = section(
         key(
             "linger",
             "duration",
-            "\"10s\"",
+            "\"15s\"",
             "How long the end of a run waits for tasks that have not said goodbye.",
         ),
         key(
