@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::chaos::draw;
 use crate::scenario::{Family, Scenario, ScenarioError};
 use crate::tally::Brief;
 use crate::{Labs, PlayOptions, Played, play};
@@ -37,15 +38,11 @@ impl Source {
     #[must_use]
     pub fn case(&self, seed: u64) -> Case {
         let scenario = match self.scenario.chaos {
-            Some(_) => Arc::new(drawn(&self.scenario, seed)),
+            Some(_) => Arc::new(draw(&self.scenario, seed)),
             None => Arc::clone(&self.scenario),
         };
         Case { scenario, seed }
     }
-}
-
-fn drawn(scenario: &Scenario, _seed: u64) -> Scenario {
-    Scenario { chaos: None, ..scenario.clone() }
 }
 
 /// What is played. It has no chaos any more.

@@ -402,8 +402,11 @@ impl<'a> Stage<'a> {
     fn who_hangs(&mut self, why: &str) -> Option<String> {
         let state = self.set.universe.state();
         let saved = lock(&self.set.record).final_save;
-        let disturbed_at_the_end = saved.is_some_and(|at| state.faults.last_change >= at)
-            || (saved.is_some() && state.faults.active_ids().next().is_some());
+        // A link that broke without a word before the end is found out after it.
+        let unnoticed = self.scenario.limits.heartbeat_timeout;
+        let disturbed_at_the_end = saved
+            .is_some_and(|at| state.faults.last_change + unnoticed >= at)
+            && !state.faults.is_untouched();
         let comes_late = |task: &TaskId| {
             let began = self.began.get(task).copied().unwrap_or_default();
             self.first_end.is_some_and(|end| began >= end)

@@ -91,9 +91,8 @@ impl<T> Pool<T> {
 
     /// The next number to work on; `None` if there is none.
     fn begin(&self) -> Option<u64> {
-        let is_full = |state: &mut State<T>| {
-            state.next < state.end && state.next - state.taken >= MAX_AHEAD
-        };
+        let is_full =
+            |state: &mut State<T>| state.next < state.end && state.next - state.taken >= MAX_AHEAD;
         let waited = self.has_room.wait_while(self.state(), is_full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         let number = state.next;
@@ -135,10 +134,15 @@ mod tests {
     fn results_come_in_order_whatever_the_number_of_threads() {
         for n_threads in [1, 2, 7] {
             let mut taken = Vec::new();
-            in_order(jobs(n_threads), 3..3_000, |n| n * n, |n, square| {
-                taken.push((n, square));
-                ControlFlow::Continue(())
-            });
+            in_order(
+                jobs(n_threads),
+                3..3_000,
+                |n| n * n,
+                |n, square| {
+                    taken.push((n, square));
+                    ControlFlow::Continue(())
+                },
+            );
             assert_eq!(taken, (3..3_000).map(|n| (n, n * n)).collect::<Vec<_>>());
         }
     }

@@ -2,7 +2,6 @@
 //! and the trace if one was asked for.
 
 use std::fmt;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use unisono::host::Observer;
 use unisono::protocol::{ClusterConfig, Effect, Input, Node};
 
 use crate::happening::{EventKind, Happening};
-use crate::invariants::{At, History, Invariants, Violation};
+use crate::invariants::{At, History, Invariants, Stamp, Violation};
 use crate::life::LifeId;
 use crate::links::task_number;
 use crate::scenario::{ExpectedEvent, When, nanos};
@@ -144,21 +143,19 @@ impl Observer for Watcher {
             trace.begin(now, self.life, what, input, cause, &self.universe);
         }
         if record.violation.is_none() {
-            let mut history = mem::take(&mut record.history);
-            let mut at = At {
+            let stamp = Stamp { life: self.life, moment, config: &self.config };
+            let noted = record.history.note_input(stamp, input);
+            let at = At {
                 now,
                 moment,
                 life: self.life,
                 node: None,
                 config: &self.config,
-                history: &History::default(),
+                history: &record.history,
                 universe: &self.universe,
             };
-            let noted = history.note_input(&at, input);
-            at.history = &history;
             let checked = noted.and_then(|()| record.invariants.before(&at, input));
             record.violation = checked.err();
-            record.history = history;
         }
     }
 
@@ -189,21 +186,19 @@ impl Observer for Watcher {
             trace.end(self.life, node.status(moment), done, &self.universe);
         }
         if record.violation.is_none() {
-            let mut history = mem::take(&mut record.history);
-            let mut at = At {
+            let stamp = Stamp { life: self.life, moment, config: &self.config };
+            let noted = record.history.note_effects(stamp, &self.input, done);
+            let at = At {
                 now,
                 moment,
                 life: self.life,
                 node: Some(node),
                 config: &self.config,
-                history: &History::default(),
+                history: &record.history,
                 universe: &self.universe,
             };
-            let noted = history.note_effects(&at, done);
-            at.history = &history;
             let checked = noted.and_then(|()| record.invariants.after(&at, &self.input, done));
             record.violation = checked.err();
-            record.history = history;
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::{Clock, Compute, Network};
 use crate::floats::Floats;
 use crate::ids::{Generation, Incarnation, LinkId, Slot, Step, TaskId};
-use crate::protocol::{Done, Hello, Job, Message, NetworkEvent, PROTOCOL_VERSION, Settings};
+use crate::protocol::{
+    Done, Hello, Job, Message, NetworkEvent, PROTOCOL_VERSION, Recorded, Settings,
+};
 use crate::time::Moment;
 
 /// The largest tensor that the contract sends, in values: more than a socket holds at once.
@@ -345,7 +347,7 @@ fn numbered(number: u32, to: TaskId) -> Message {
         step: Step(u64::from(number)),
         slot: Slot(number),
         loss: 0.5,
-        recorded: Step(0),
+        recorded: Recorded::default(),
         gradient,
     }
 }

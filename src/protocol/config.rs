@@ -91,7 +91,8 @@ impl Default for Limits {
             reconnect_min: Duration::from_millis(20),
             reconnect_max: Duration::from_secs(1),
             report_after: Duration::from_secs(10),
-            linger: Duration::from_secs(10),
+            // Long enough to find a link dead, to call again, and to say it again.
+            linger: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(20),
             save_interval: Duration::from_secs(60),
             final_save_retry: Duration::from_secs(2),

@@ -39,6 +39,16 @@ pub struct UpdateRecord {
     pub losses: Vec<(Slot, f32)>,
 }
 
+/// How far the chief's losses file has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Every update below this step is in the file, and need not be sent again.
+    pub written: Step,
+    /// Every update below this step is there whatever happens to the chief's machine, and need not
+    /// be kept.
+    pub durable: Step,
+}
+
 /// The first message on every link, from the end that connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
@@ -112,8 +122,8 @@ pub enum Message {
     Pull {
         /// Which one.
         want: Want,
-        /// From the chief: every update below this step is in its losses file.
-        recorded: Step,
+        /// From the chief: what has become of the losses.
+        recorded: Recorded,
     },
     /// Worker to ps: this shard's part of a gradient. It asks for the next version, too.
     Push {
@@ -126,7 +136,7 @@ pub enum Message {
         /// The loss of the slot's batch.
         loss: f32,
         /// As in [`Message::Pull`].
-        recorded: Step,
+        recorded: Recorded,
         /// The gradient of the shard's parameters, flat, in the order of its layout.
         #[serde(skip)]
         gradient: Floats,

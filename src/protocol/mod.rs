@@ -18,7 +18,9 @@ use std::time::Duration;
 
 pub use config::{ClusterConfig, Limits};
 pub use failure::Failure;
-pub use message::{Hello, Message, PROTOCOL_VERSION, ShardState, UpdateRecord, Verdict, Want};
+pub use message::{
+    Hello, Message, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
+};
 pub use ps::Ps;
 pub use settings::Settings;
 pub use worker::Worker;

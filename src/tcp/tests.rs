@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use super::*;
 use crate::host::{Network, contract};
 use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
-use crate::protocol::{Message, NetworkEvent};
+use crate::protocol::{Message, NetworkEvent, Recorded};
 use crate::wire::{self, Limits};
 
 const PS: TaskId = TaskId::PS_ZERO;
@@ -144,7 +144,7 @@ fn push(n_values: usize) -> Message {
         step: Step(1),
         slot: Slot(0),
         loss: 0.5,
-        recorded: Step(0),
+        recorded: Recorded::default(),
         gradient: vec![1.5; n_values].into(),
     }
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::RngSeed;
 use super::*;
 use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::{
-    Failure, Hello, PROTOCOL_VERSION, Settings, ShardState, UpdateRecord, Verdict, Want,
+    Failure, Hello, PROTOCOL_VERSION, Recorded, Settings, ShardState, UpdateRecord, Verdict, Want,
 };
 
 const LIMITS: Limits = Limits::with_tensor_bytes(1 << 20);
@@ -39,14 +39,14 @@ fn one_of_each_kind() -> Vec<Message> {
         Message::Heartbeat,
         Message::Pull {
             want: Want::AtLeast(Cut { generation, step: Step(251) }),
-            recorded: Step(250),
+            recorded: Recorded { written: Step(250), durable: Step(200) },
         },
         Message::Push {
             generation,
             step: Step(5_000_000_000),
             slot: Slot(1),
             loss: 2.375,
-            recorded: Step(0),
+            recorded: Recorded::default(),
             gradient: vec![0.5, -0.25, f32::NAN, 3.0].into(),
         },
         Message::PushReply { generation, step: Step(4), slot: Slot(2), verdict: Verdict::Stale },
@@ -348,7 +348,7 @@ proptest! {
     ) {
         let push = Message::Push {
             generation: Generation { number, opener: Incarnation(opener) },
-            step: Step(step), slot: Slot(slot), loss, recorded: Step(0),
+            step: Step(step), slot: Slot(slot), loss, recorded: Recorded::default(),
             gradient: values.into(),
         };
         prop_assert!(same(&decode(&encode_to_vec(&push), &LIMITS).unwrap(), &push));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use unisono::protocol::{
-    Done, Effect, Input, Message, Outcome, Report, Restored, Snapshot, StorageEvent, Want, Worker,
+    Done, Effect, Input, Message, Outcome, Recorded, Report, Restored, Snapshot, StorageEvent,
+    Want, Worker,
 };
 use unisono::{Cut, Generation, Slot, Step, TaskId};
 
@@ -189,7 +190,7 @@ fn updates_are_recorded_once_and_acknowledged_up_to_the_last() {
     let Effect::Send { message: Message::Push { recorded, .. }, .. } = &out[0] else {
         panic!("{out:?}");
     };
-    assert_eq!(*recorded, Step(1));
+    assert_eq!(*recorded, Recorded { written: Step(1), durable: Step(0) });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    Done, Effect, Failure, Input, Job, Message, Outcome, Report, Verdict, Want,
+    Done, Effect, Failure, Input, Job, Message, Outcome, Recorded, Report, Verdict, Want,
 };
 use unisono::{Cut, Slot, Step, TaskId};
 
@@ -198,9 +198,17 @@ fn what_the_chief_has_recorded_is_not_sent_again() {
     let want = Want::AtLeast(cut(0));
     let records = vec![update(0, &[(0, 10.0)])];
     let again = with_updates(version(1, 1, &[0], 7.0), records);
-    assert_eq!(ps.hears(0, Message::Pull { want, recorded: Step(0) }), [send(0, again)]);
+    let pull = |written, durable| {
+        let recorded = Recorded { written: Step(written), durable: Step(durable) };
+        Message::Pull { want, recorded }
+    };
+    assert_eq!(ps.hears(0, pull(0, 0)), [send(0, again.clone())]);
     let without = version(1, 1, &[0], 7.0);
-    assert_eq!(ps.hears(0, Message::Pull { want, recorded: Step(1) }), [send(0, without)]);
+    assert_eq!(ps.hears(0, pull(1, 0)), [send(0, without.clone())]);
+    // A chief whose machine has lost what was written is told again, until it is durable.
+    assert_eq!(ps.hears(0, pull(0, 0)), [send(0, again)]);
+    assert_eq!(ps.hears(0, pull(1, 1)), [send(0, without.clone())]);
+    assert_eq!(ps.hears(0, pull(0, 0)), [send(0, without)]);
 }
 
 #[test]
@@ -267,9 +275,11 @@ fn a_ps_does_not_wait_for_ever_for_those_who_do_not_say_goodbye() {
     ps.loses(1);
     let finished = Message::Finished { generation: generation(1) };
     ps.hears(0, finished.clone());
-    ps.sleeps_until(5);
-    ps.hears(0, Message::Heartbeat);
-    let out = ps.sleeps_until(10);
+    for secs in [5, 10] {
+        ps.sleeps_until(secs);
+        ps.hears(0, Message::Heartbeat);
+    }
+    let out = ps.sleeps_until(15);
     assert_eq!(out[out.len() - 2..], [send(0, finished), Effect::Halt(Outcome::Finished)]);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use unisono::config::Sync;
 use unisono::protocol::{
     ClusterConfig, Effect, Hello, Input, Limits, Message, NetworkEvent, Node, PROTOCOL_VERSION, Ps,
-    Report, Settings, ShardState, UpdateRecord, Verdict, Want, Worker,
+    Recorded, Report, Settings, ShardState, UpdateRecord, Verdict, Want, Worker,
 };
 use unisono::{Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
@@ -65,13 +65,13 @@ pub(crate) fn push(step: u64, slot: u32, value: f32) -> Message {
         step: Step(step),
         slot: Slot(slot),
         loss: value,
-        recorded: Step(0),
+        recorded: Recorded::default(),
         gradient: floats(value),
     }
 }
 
 pub(crate) fn pull(want: Want) -> Message {
-    Message::Pull { want, recorded: Step(0) }
+    Message::Pull { want, recorded: Recorded::default() }
 }
 
 pub(crate) fn told(step: u64, slot: u32, verdict: Verdict) -> Message {

@@ -151,8 +151,7 @@ struct FaultNote {
 impl CoverageNote {
     pub(super) fn of(coverage: &Coverage) -> Self {
         let faults = coverage.faults.iter().map(|(family, count)| {
-            let note =
-                FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_bites };
+            let note = FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_bites };
             (family.name(), note)
         });
         Self {
@@ -185,9 +184,10 @@ fn summary(tally: &Tally, reports: &[Report], elapsed: Duration) -> String {
 }
 
 fn coverage_text(coverage: &Coverage) -> String {
-    let faults = coverage.faults.iter().map(|(family, count)| {
-        format!("{} {} of {}", family.name(), count.n_bit, count.n_faults)
-    });
+    let faults = coverage
+        .faults
+        .iter()
+        .map(|(family, count)| format!("{} {} of {}", family.name(), count.n_bit, count.n_faults));
     let events = coverage.events.iter().map(|(kind, n)| format!("{kind} {n}"));
     let unbitten = coverage.missing_faults().map(|family| family.name().to_owned());
     let missing = coverage.missing_events().map(|kind| kind.name().to_owned());

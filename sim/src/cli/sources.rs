@@ -54,8 +54,7 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
-        let path =
-            entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
+        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         if path.is_dir() {
             collect(&path, depth - 1, found)?;
         } else if path.extension().is_some_and(|extension| extension == "toml") {

@@ -29,7 +29,10 @@ pub(super) struct Stage {
 impl Stage {
     #[cfg_attr(
         not(feature = "planted-bugs"),
-        expect(clippy::unnecessary_wraps, reason = "with the feature, a bug may have a wrong name")
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "with the feature, a bug may have a wrong name"
+        )
     )]
     pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
         Ok(Self {

@@ -1,30 +1,105 @@
 //! All that was made in a run: states, gradients, updates. Whatever is made twice must be the same,
 //! to the bit.
+//!
+//! Knows no rule but that one; the rules look things up here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
 
-use unisono::protocol::{Done, Effect, Input, Job, Message, ShardState, Snapshot, UpdateRecord};
-use unisono::{Cut, Floats, Generation, Slot, Step};
+use unisono::protocol::{
+    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, ShardState,
+};
+use unisono::{Cut, Floats, Generation, Moment, Slot, Step};
 
-use super::{At, Violation};
+use super::Violation;
+use super::files::Files;
+use super::kept::{Kept, KeptState};
+use super::lives::Lives;
+use crate::life::LifeId;
+
+/// Values that are kept whole, of 4 bytes: of what is older only checksums are left. The nodes
+/// themselves, and whoever remembers what was computed, share most of them.
+const MAX_KEPT_VALUES: usize = 64 << 20;
+/// The newest versions, which are kept whole in any case.
+const N_KEPT_VERSIONS: usize = 2;
+
+/// Whose inputs and effects, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The life that takes the input.
+    pub life: LifeId,
+    /// What its clock says.
+    pub moment: Moment,
+    /// The cluster that it is in.
+    pub config: &'a ClusterConfig,
+}
 
 /// What was made so far.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Every state that a shard had: by cut, then by ps.
-    pub states: BTreeMap<(Cut, u32), ShardState>,
-    /// Every gradient that was computed, with its loss: one buffer a shard.
-    pub gradients: BTreeMap<(Cut, Slot), (f32, Vec<Floats>)>,
-    /// The slots of every update that was begun.
-    pub updates: BTreeMap<Cut, Vec<Slot>>,
-    /// Every generation, and the version and the origin it began with.
-    pub generations: BTreeMap<Generation, Step>,
-    /// Checkpoints that are durable, by step, newest of the same step last.
-    pub saved: Vec<Snapshot>,
-    /// What the chief has had recorded, as its losses file should have it.
-    pub recorded: BTreeMap<Step, UpdateRecord>,
-    /// Updates made, over all shards.
-    pub n_updates: BTreeSet<(Cut, u32)>,
+    /// What each life was seen to be told and to do.
+    pub lives: Lives,
+    /// What the chief's files must hold.
+    pub files: Files,
+    /// Where each generation began.
+    pub generations: BTreeMap<Generation, Origin>,
+    versions: BTreeMap<Cut, Version>,
+    /// R >= N: where each version was made first. There is one trajectory, so that every later
+    /// generation must make it again as it was.
+    first: BTreeMap<Step, Cut>,
+    n_kept_values: usize,
+    /// Up to here only checksums are left.
+    shrunk: Cut,
+}
+
+/// Where a generation began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The version that was restored.
+    pub step: Step,
+    /// The cut of the checkpoint that it was restored from, if it was seen to be read.
+    pub parent: Option<Cut>,
+}
+
+/// One version of the cluster's state, and what was computed from it.
+#[derive(Debug, Default)]
+pub struct Version {
+    /// The shards, as far as they came to it.
+    states: BTreeMap<u32, KeptState>,
+    /// The gradients that were computed from it.
+    gradients: BTreeMap<Slot, Gradient>,
+    /// The slots of the update that was begun first.
+    pub update: Option<Vec<Slot>>,
+}
+
+/// A gradient that was computed.
+#[derive(Debug)]
+pub struct Gradient {
+    /// The loss of its batch.
+    pub loss: f32,
+    /// One buffer a shard.
+    pub shards: Vec<Kept>,
+}
+
+impl Gradient {
+    /// Whether this is its loss and its part of shard `ps`, to the bit.
+    #[must_use]
+    pub fn is(&self, ps: u32, loss: f32, part: &Floats) -> bool {
+        self.loss.to_bits() == loss.to_bits() && self.is_part(ps, part)
+    }
+
+    /// Whether this is its part of shard `ps`, to the bit.
+    #[must_use]
+    pub fn is_part(&self, ps: u32, part: &Floats) -> bool {
+        self.shards.get(ps as usize).is_some_and(|kept| kept.is(part))
+    }
+
+    fn is_all(&self, loss: f32, shards: &[Floats]) -> bool {
+        self.loss.to_bits() == loss.to_bits()
+            && self.shards.len() == shards.len()
+            && self.shards.iter().zip(shards).all(|(kept, part)| kept.is(part))
+    }
 }
 
 impl History {
@@ -32,17 +107,219 @@ impl History {
     ///
     /// # Errors
     /// If something that was made before is made again, with other bits.
-    pub fn note_input(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        let _ = (at, input, Done::clone, Job::clone);
-        Ok(())
+    pub fn note_input(&mut self, stamp: Stamp<'_>, input: &Input) -> Result<(), Violation> {
+        self.lives.note_input(stamp, input);
+        let (life, config) = (stamp.life, stamp.config);
+        match input {
+            Input::Network(NetworkEvent::Received {
+                message: Message::Restore { generation, step, state },
+                ..
+            }) if life.task.job == unisono::Job::Ps => {
+                let cut = Cut { generation: *generation, step: *step };
+                self.note_state(config, cut, life.task.index, state)
+            }
+            Input::Computed(Done::Gradient { generation, step, slot, loss, gradient }) => {
+                let cut = Cut { generation: *generation, step: *step };
+                self.note_gradient(config, (cut, *slot), *loss, gradient)
+            }
+            Input::Computed(Done::Update { generation, step, state }) => {
+                let made = Cut { generation: *generation, step: *step }.next();
+                self.note_state(config, made, life.task.index, state)
+            }
+            Input::Stored(event) => {
+                self.files.note_event(life, event);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Takes in what a node does.
+    /// Takes in what a node does about an input: only what will be done, if it dies on the way.
     ///
     /// # Errors
     /// As above.
-    pub fn note_effects(&mut self, at: &At<'_>, effects: &[Effect]) -> Result<(), Violation> {
-        let _ = (at, effects, Message::clone);
+    pub fn note_effects(
+        &mut self,
+        stamp: Stamp<'_>,
+        input: &Input,
+        effects: &[Effect],
+    ) -> Result<(), Violation> {
+        self.lives.note_effects(stamp, input, effects);
+        for effect in effects {
+            match effect {
+                Effect::Compute(Job::Update { generation, step, gradients, .. }) => {
+                    let cut = Cut { generation: *generation, step: *step };
+                    let slots = || gradients.iter().map(|(slot, _)| *slot).collect();
+                    self.version_mut(cut).update.get_or_insert_with(slots);
+                }
+                Effect::Persist(snapshot) => self.files.note_persist(stamp.life, snapshot),
+                Effect::Record(update) => self.files.note_record(update),
+                Effect::Send { message: Message::Restore { generation, step, .. }, .. } => {
+                    let origin = Origin { step: *step, parent: self.files.last_read() };
+                    self.generations.entry(*generation).or_insert(origin);
+                }
+                _ => {}
+            }
+        }
         Ok(())
+    }
+
+    /// A version, if any shard came to it or anything was computed from it.
+    #[must_use]
+    pub fn version(&self, cut: Cut) -> Option<&Version> {
+        self.versions.get(&cut)
+    }
+
+    /// A shard's state at a cut, if it came to it.
+    #[must_use]
+    pub fn state(&self, cut: Cut, ps: u32) -> Option<&KeptState> {
+        self.version(cut)?.states.get(&ps)
+    }
+
+    /// The gradient of a slot at a cut, if it was computed.
+    #[must_use]
+    pub fn gradient(&self, cut: Cut, slot: Slot) -> Option<&Gradient> {
+        self.version(cut)?.gradients.get(&slot)
+    }
+
+    fn version_mut(&mut self, cut: Cut) -> &mut Version {
+        self.versions.entry(cut).or_default()
+    }
+
+    /// The cuts at which a version must be as it is at `cut`, besides `cut` itself.
+    fn twin(&mut self, config: &ClusterConfig, cut: Cut) -> Option<Cut> {
+        if config.has_backup_workers() {
+            return None;
+        }
+        let first = *self.first.entry(cut.step).or_insert(cut);
+        (first != cut).then_some(first)
+    }
+
+    fn note_state(
+        &mut self,
+        config: &ClusterConfig,
+        cut: Cut,
+        ps: u32,
+        state: &ShardState,
+    ) -> Result<(), Violation> {
+        let twin = self.twin(config, cut);
+        for at in [Some(cut), twin].into_iter().flatten() {
+            let Some(made) = self.state(at, ps) else { continue };
+            if !made.is(state) {
+                let violation = differs(at, cut).of(format_args!("the state of ps {ps}"));
+                return Err(violation.with_first(&made.parameters, &state.parameters));
+            }
+        }
+        if self.state(cut, ps).is_none() {
+            let kept = KeptState::from(state);
+            self.n_kept_values += kept.len();
+            self.version_mut(cut).states.insert(ps, kept);
+            self.make_room();
+        }
+        Ok(())
+    }
+
+    fn note_gradient(
+        &mut self,
+        config: &ClusterConfig,
+        (cut, slot): (Cut, Slot),
+        loss: f32,
+        shards: &[Floats],
+    ) -> Result<(), Violation> {
+        let twin = self.twin(config, cut);
+        for at in [Some(cut), twin].into_iter().flatten() {
+            let Some(made) = self.gradient(at, slot) else { continue };
+            if !made.is_all(loss, shards) {
+                let what = format_args!("the gradient of slot {slot}, with loss {loss}");
+                let violation = differs(at, cut).of(what);
+                let mut pairs = made.shards.iter().zip(shards);
+                return Err(match pairs.find(|(kept, part)| !kept.is(part)) {
+                    Some((kept, part)) => violation.with_first(kept, part),
+                    None => violation,
+                });
+            }
+        }
+        if let Entry::Vacant(place) = self.version_mut(cut).gradients.entry(slot) {
+            place.insert(Gradient { loss, shards: shards.iter().map(Kept::from).collect() });
+            self.n_kept_values += shards.iter().map(|part| part.len()).sum::<usize>();
+            self.make_room();
+        }
+        Ok(())
+    }
+
+    /// Leaves only checksums of the oldest versions, if too much is kept.
+    fn make_room(&mut self) {
+        while self.n_kept_values > MAX_KEPT_VALUES {
+            let after = (Bound::Excluded(self.shrunk), Bound::Unbounded);
+            if self.versions.range(after).nth(N_KEPT_VERSIONS).is_none() {
+                return;
+            }
+            let Some((cut, version)) = self.versions.range_mut(after).next() else { return };
+            self.shrunk = *cut;
+            let states = version.states.values_mut().map(KeptState::shrink).sum::<usize>();
+            let gradients = version.gradients.values_mut();
+            let parts = gradients.flat_map(|gradient| &mut gradient.shards);
+            let freed = states + parts.map(Kept::shrink).sum::<usize>();
+            self.n_kept_values = self.n_kept_values.saturating_sub(freed);
+        }
+    }
+}
+
+fn differs(first: Cut, again: Cut) -> Violation {
+    let what = format!("made at {first} and again at {again}, with other bits");
+    Violation::new(0, "re-execution-differs", what).at(again.step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Fixture, LAST, cut, gradient_done, later, ps, worker};
+    use super::*;
+
+    #[test]
+    fn the_same_made_again_is_no_violation() {
+        let mut run = Fixture::new(2, 2);
+        run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
+        run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
+        run.computed(worker(0), gradient_done(later(0), 0, 1.0)).unwrap();
+    }
+
+    #[test]
+    fn a_gradient_with_other_bits_is_noticed_in_its_generation_and_across() {
+        let mut run = Fixture::new(2, 2);
+        run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
+        for at in [cut(0), later(0)] {
+            let violation = run.computed(worker(0), gradient_done(at, 0, 2.0)).unwrap_err();
+            assert_eq!(violation.name, "re-execution-differs");
+        }
+        let mut run = Fixture::new(1, 2);
+        run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
+        run.computed(worker(0), gradient_done(later(0), 0, 2.0)).unwrap();
+    }
+
+    #[test]
+    fn a_state_with_other_bits_is_noticed_and_located() {
+        let mut run = Fixture::new(2, 2);
+        run.restored(ps(0), cut(0), 1.0).unwrap();
+        run.updated(ps(0), cut(0), 2.0).unwrap();
+        run.restored(ps(0), later(0), 1.0).unwrap();
+        let violation = run.updated(ps(0), later(0), 3.0).unwrap_err();
+        assert_eq!((violation.rule, violation.step), (0, Some(Step(1))));
+        let difference = violation.difference.unwrap();
+        assert_eq!((difference.want, difference.got), (2.0, 3.0));
+        assert!(LAST > Step(1));
+    }
+
+    #[test]
+    fn old_versions_become_checksums_and_are_still_compared() {
+        let mut run = Fixture::new(2, 2);
+        for step in 0..5 {
+            let done = gradient_done(cut(step), 0, 1.0);
+            run.computed(worker(0), done).unwrap();
+        }
+        run.history.n_kept_values = MAX_KEPT_VALUES + 6;
+        run.history.make_room();
+        assert_eq!(run.history.shrunk, cut(2));
+        run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
+        run.computed(worker(0), gradient_done(cut(0), 0, 2.0)).unwrap_err();
     }
 }

@@ -2,9 +2,40 @@
 //!
 //! | rule | file | checked |
 //! |---|---|---|
+//! | – | `history` | what is made twice has the same bits, also in another generation if R ≥ N |
+//! | 1 | `exactly_r` | an update is of R gradients of its version and shard, the slots of all shards the same |
+//! | 2 | `which_r` | the slots are all, or the first R that ps 0 learns every shard holds |
+//! | 3 | `fixed_order` | an update is given its gradients ascending by slot |
+//! | 4 | `idempotent` | a push is what was computed under its name; a copy is said to be one, nothing else is |
+//! | 5 | `stale_is_told` | what is not used is counted and answered; what is held is used or counted |
+//! | 6 | `whole_versions` | a gradient is computed at one version of every shard, and a version sent is one that was made |
+//! | 7 | `checkpoints_are_cuts` | a checkpoint is the states at one cut with its losses; what is restored was saved |
+//! | 8 | `fencing` | older lives, closed links and older generations change nothing |
+//! | 9 | `nobody_waits_unseen` | who waits says so in time; who is silent is parted from in time |
+//! | 10 | `clean_end` | exactly so many updates; nobody speaks of the end before it is durable; the files are whole |
+//!
+//! A rule is about what a node does, not about what it is: all that it knows of one follows from its
+//! inputs and effects (`lives`), all that it compares with from what was made before (`history`).
 
+mod files;
+#[cfg(test)]
+mod fixture;
 mod history;
+mod kept;
+mod lives;
+mod suspicions;
 mod violation;
+
+mod checkpoints_are_cuts;
+mod clean_end;
+mod exactly_r;
+mod fencing;
+mod fixed_order;
+mod idempotent;
+mod nobody_waits_unseen;
+mod stale_is_told;
+mod which_r;
+mod whole_versions;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,8 +43,22 @@ use std::time::Duration;
 use unisono::protocol::{ClusterConfig, Effect, Input, Node, Outcome};
 use unisono::{LinkId, Moment, TaskId};
 
-pub use history::History;
+pub use files::Files;
+pub use history::{Gradient, History, Origin, Stamp, Version};
+pub use kept::{Kept, KeptState};
+pub use lives::{Held, Life, Lives, Session, Shard, Work};
 pub use violation::{Difference, Violation};
+
+use checkpoints_are_cuts::CheckpointsAreCuts;
+use clean_end::CleanEnd;
+use exactly_r::ExactlyR;
+use fencing::Fencing;
+use fixed_order::FixedOrder;
+use idempotent::Idempotent;
+use nobody_waits_unseen::NobodyWaitsUnseen;
+use stale_is_told::StaleIsTold;
+use which_r::WhichR;
+use whole_versions::WholeVersions;
 
 use crate::life::LifeId;
 use crate::universe::Universe;
@@ -74,7 +119,13 @@ pub struct At<'a> {
     pub universe: &'a Universe,
 }
 
-impl At<'_> {
+impl<'a> At<'a> {
+    /// What was seen of the life so far.
+    #[must_use]
+    pub fn seen(&self) -> Option<&'a Life> {
+        self.history.lives.of(self.life)
+    }
+
     /// The life at the other end of one of this life's links.
     #[must_use]
     pub fn peer(&self, link: LinkId) -> Option<LifeId> {
@@ -113,7 +164,20 @@ impl Invariants {
     /// All of them, at the beginning of a run.
     #[must_use]
     pub fn all() -> Self {
-        Self { rules: vec![] }
+        Self {
+            rules: vec![
+                Box::<ExactlyR>::default(),
+                Box::<WhichR>::default(),
+                Box::<FixedOrder>::default(),
+                Box::<Idempotent>::default(),
+                Box::<StaleIsTold>::default(),
+                Box::<WholeVersions>::default(),
+                Box::<CheckpointsAreCuts>::default(),
+                Box::<Fencing>::default(),
+                Box::<NobodyWaitsUnseen>::default(),
+                Box::<CleanEnd>::default(),
+            ],
+        }
     }
 
     /// Asks every rule.

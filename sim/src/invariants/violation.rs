@@ -4,6 +4,8 @@ use std::fmt;
 
 use unisono::{Floats, Step};
 
+use super::kept::Kept;
+
 /// How a rule is broken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
@@ -62,6 +64,15 @@ impl Violation {
     pub fn differing(mut self, want: &Floats, got: &Floats) -> Self {
         self.difference = Difference::first(want, got);
         self
+    }
+
+    /// With the first difference from what is kept of a tensor, if it is still there.
+    #[must_use]
+    pub(super) fn with_first(self, want: &Kept, got: &Floats) -> Self {
+        match want.whole() {
+            Some(want) => self.differing(want, got),
+            None => self,
+        }
     }
 }
 

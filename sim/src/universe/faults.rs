@@ -105,9 +105,9 @@ impl Faults {
         self.active.iter().any(|&fault| self.all[fault].fault.end.is_some())
     }
 
-    /// The ids of those that are active.
-    pub(crate) fn active_ids(&self) -> impl Iterator<Item = &str> {
-        self.active.iter().map(|&fault| self.all[fault].fault.id.as_str())
+    /// Whether no fault has begun.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.all.iter().all(|entry| !entry.has_begun)
     }
 
     pub(super) fn all_active(&self) -> Vec<usize> {
@@ -234,7 +234,8 @@ impl Faults {
             FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
             _ => None,
         };
-        self.biting(factor).into_iter().product()
+        // The slowest counts: two stragglers in one are no slower.
+        self.biting(factor).into_iter().fold(1.0, f64::max)
     }
 
     pub(super) fn disk_slowness(&self) -> u32 {

@@ -265,10 +265,10 @@ impl State {
         let is_dead = self.life(to).is_none();
         if is_dead && !self.absent.contains(&to.task) && !matches!(flight.parcel, Parcel::Close(_))
         {
-            self.links.close(link, from);
-            let why = "reset by the other end".to_owned();
             let at = self.now + self.network.latency(to.task, from.task);
-            self.agenda.plan(at, Plan::Tell(from, cause, NetworkEvent::Closed { link, why }));
+            let parcel = Parcel::Close("reset by the other end");
+            let flight = Flight { link, from: to, to: from, parcel, cause, is_delayed: false };
+            self.agenda.plan(at, Plan::Arrive(flight));
         }
     }
 

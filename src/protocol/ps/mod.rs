@@ -19,7 +19,7 @@ use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
-use crate::protocol::message::{Message, ShardState, UpdateRecord, Verdict, Want};
+use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
 use crate::protocol::patience::Patience;
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
 use crate::time::Moment;
@@ -228,9 +228,9 @@ impl Ps {
         }
     }
 
-    fn note_recorded(&mut self, peer: TaskId, recorded: Step) {
+    fn note_recorded(&mut self, peer: TaskId, recorded: Recorded) {
         if peer == TaskId::CHIEF {
-            self.unrecorded.recorded(recorded);
+            self.unrecorded.note(recorded);
         }
     }
 
@@ -469,14 +469,15 @@ impl Ps {
         let issues = self.me == TaskId::PS_ZERO && !is_lost;
         let tokens = if issues { tokens } else { Vec::new() };
         let updates = if (self.me, worker) == (TaskId::PS_ZERO, TaskId::CHIEF) {
-            self.unrecorded.oldest()
+            self.unrecorded.unwritten()
         } else {
             Vec::new()
         };
         if is_planted(Bug::LossesForgottenWhenSent)
             && let Some(last) = updates.last()
         {
-            self.unrecorded.recorded(last.step.next());
+            let sent = last.step.next();
+            self.unrecorded.note(Recorded { written: sent, durable: sent });
         }
         let Cut { generation, step } = cut;
         let version = Message::Version { generation, step, tokens, received, updates, parameters };

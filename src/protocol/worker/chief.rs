@@ -9,7 +9,7 @@ use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
-use crate::protocol::message::{Message, ShardState, UpdateRecord};
+use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord};
 use crate::protocol::{Effect, Outcome, Report, Restored, StorageEvent};
 use crate::time::Moment;
 
@@ -81,9 +81,11 @@ impl Chief {
         out.push(Effect::Restore);
     }
 
-    /// Every update below this step is in the losses file, as far as is known.
-    pub(super) fn recorded(&self) -> Step {
-        self.recorded.unwrap_or_default()
+    /// How far the losses file has come, as far as is known. A durable checkpoint has durable
+    /// losses beside it.
+    pub(super) fn recorded(&self) -> Recorded {
+        let durable = self.saver.saved().unwrap_or_default();
+        Recorded { written: self.recorded.unwrap_or_default(), durable }
     }
 
     pub(super) fn deadline(&self) -> Option<Moment> {

@@ -8,12 +8,12 @@ mod work;
 use self::chief::Chief;
 use self::version::{ShardVersion, Versions};
 use self::work::{Gradient, Work};
-use crate::ids::{Cut, Incarnation, Slot, Step, TaskId};
+use crate::ids::{Cut, Incarnation, Slot, TaskId};
 use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
-use crate::protocol::message::{Message, Want};
+use crate::protocol::message::{Message, Recorded, Want};
 use crate::protocol::patience::Patience;
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
 use crate::time::Moment;
@@ -304,7 +304,7 @@ impl Worker {
         }
     }
 
-    fn recorded(&self) -> Step {
+    fn recorded(&self) -> Recorded {
         self.chief.as_ref().map(Chief::recorded).unwrap_or_default()
     }
 

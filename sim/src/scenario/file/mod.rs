@@ -29,8 +29,8 @@ use unisono::config::file::{Wrong, nearest};
 use unisono::config::{RunConfig, Sync};
 
 pub use error::ScenarioError;
-pub(crate) use units::parse_duration;
 pub use reference::reference;
+pub(crate) use units::parse_duration;
 
 use self::error::Sources;
 use self::section::Section;

@@ -1,0 +1,280 @@
+//! Rule 8: a message of an older generation changes nothing, an older life of a task is refused, and
+//! what a closed link brings is nobody's.
+
+use std::collections::BTreeMap;
+
+use unisono::protocol::{Done, Effect, Input, Job, Message, NetworkEvent, Report};
+use unisono::{Cut, Generation, LinkId};
+
+use super::{At, Invariant, Life, Violation};
+use crate::life::LifeId;
+
+/// Looks at what becomes of everything that is older than what its node knows.
+#[derive(Debug, Default)]
+pub(super) struct Fencing {
+    /// Why the input must change nothing, and where the shard stood before it.
+    old: Option<(Old, Option<Cut>)>,
+    /// The generation that each worker computed in last.
+    generations: BTreeMap<LifeId, Generation>,
+}
+
+/// What is older than what its node knows.
+#[derive(Clone, Copy, Debug)]
+enum Old {
+    /// It came on a link that this end has closed, or was told is closed.
+    Link,
+    /// An older life greets.
+    Greeting(LinkId),
+    /// An older life says something.
+    Life,
+    /// It is of an older generation than the shard.
+    Generation,
+    /// It is the result of a job that a new generation has made void.
+    Job,
+}
+
+impl Invariant for Fencing {
+    fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
+        self.old = at.seen().and_then(|life| Some((old(life, input)?, life.shard.cut)));
+        Ok(())
+    }
+
+    fn after(&mut self, at: &At<'_>, input: &Input, effects: &[Effect]) -> Result<(), Violation> {
+        if let Some((old, stood)) = self.old.take() {
+            check(at, old, stood, input, effects)?;
+        }
+        for effect in effects {
+            if let Effect::Compute(Job::Gradient { generation, step, .. }) = effect {
+                let last = self.generations.insert(at.life, *generation);
+                if last.is_some_and(|last| *generation < last) {
+                    let what = "it goes back to an older generation";
+                    let violation = Violation::new(8, "older-generation-computed", what);
+                    return Err(violation.at(*step).of(at.life.task));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn killed(&mut self, life: LifeId) {
+        self.generations.remove(&life);
+    }
+}
+
+fn old(life: &Life, input: &Input) -> Option<Old> {
+    match input {
+        Input::Network(NetworkEvent::Received { link, message }) => {
+            let Some(session) = life.sessions.get(link) else { return Some(Old::Link) };
+            let newest = |peer| life.let_in.get(&peer).copied();
+            match (message, session.incarnation) {
+                (Message::Hello(hello), None) => newest(hello.from)
+                    .is_some_and(|newest| hello.incarnation < newest)
+                    .then_some(Old::Greeting(*link)),
+                (Message::Welcome { incarnation, .. }, None) => newest(session.peer?)
+                    .is_some_and(|newest| *incarnation < newest)
+                    .then_some(Old::Greeting(*link)),
+                (_, None) => None,
+                (_, Some(incarnation)) if Some(incarnation) < newest(session.peer?) => {
+                    Some(Old::Life)
+                }
+                (message, Some(_)) => {
+                    (generation(message)? < life.shard.cut?.generation).then_some(Old::Generation)
+                }
+            }
+        }
+        Input::Computed(Done::Update { generation, step, .. }) => {
+            let cut = Cut { generation: *generation, step: *step };
+            let is_awaited = life.shard.cut == Some(cut) && life.shard.n_begun > 0;
+            (!is_awaited).then_some(Old::Job)
+        }
+        Input::Computed(Done::Gradient { generation, .. }) => {
+            let is_over = life.work.whole().is_some_and(|whole| *generation < whole.generation);
+            is_over.then_some(Old::Job)
+        }
+        _ => None,
+    }
+}
+
+/// The generation that a message to a ps is of. A pull asks for any that is not before its own.
+const fn generation(message: &Message) -> Option<Generation> {
+    match message {
+        Message::Push { generation, .. }
+        | Message::Received { generation, .. }
+        | Message::Chosen { generation, .. }
+        | Message::Restore { generation, .. }
+        | Message::Capture { generation, .. } => Some(*generation),
+        _ => None,
+    }
+}
+
+fn check(
+    at: &At<'_>,
+    old: Old,
+    stood: Option<Cut>,
+    input: &Input,
+    effects: &[Effect],
+) -> Result<(), Violation> {
+    let name = match old {
+        Old::Link => "closed-link-heard",
+        Old::Greeting(_) => "older-life-let-in",
+        Old::Life => "older-life-heard",
+        Old::Generation => "older-generation-accepted",
+        Old::Job => "void-result-used",
+    };
+    let stands = at.seen().and_then(|life| life.shard.cut);
+    let broken = |what: String| Err(Violation::new(8, name, what).of(at.life.task));
+    if stands != stood {
+        return broken(format!("it stood at {stood:?}, and stands at {stands:?}"));
+    }
+    match effects.iter().find(|effect| !is_harmless(old, effect)) {
+        Some(effect) => {
+            let what = match input {
+                Input::Network(NetworkEvent::Received { message, .. }) => message.kind(),
+                _ => "a result",
+            };
+            broken(format!("{what} leads to {}", kind(effect)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What may be done about something old.
+fn is_harmless(old: Old, effect: &Effect) -> bool {
+    match (old, effect) {
+        // At the end the chief asks for what it lacks whatever happens.
+        (_, Effect::Send { message: Message::Pull { .. }, .. }) => true,
+        (Old::Link | Old::Job, _) => false,
+        (_, Effect::Report(report)) => {
+            !matches!(report, Report::PeerUp { .. } | Report::Updated { .. })
+        }
+        (Old::Greeting(on), Effect::Send { link, message: Message::Refused { .. } }) => on == *link,
+        (Old::Greeting(on), Effect::Close { link }) => on == *link,
+        (Old::Generation | Old::Life, Effect::Close { .. }) => true,
+        (Old::Generation, Effect::Send { message, .. }) => matches!(
+            message,
+            Message::PushReply { .. } | Message::Version { .. } | Message::Missed { .. }
+        ),
+        _ => false,
+    }
+}
+
+fn kind(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Send { message, .. } => message.kind(),
+        Effect::Compute(_) => "a job",
+        Effect::Connect { .. } => "a call",
+        Effect::Close { .. } => "a link closed",
+        Effect::Restore | Effect::Persist(_) | Effect::Record(_) => "something written or read",
+        Effect::Report(_) => "a report",
+        Effect::Halt(_) => "its end",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unisono::Incarnation;
+    use unisono::protocol::{Hello, Settings, Verdict};
+
+    use super::super::fixture::{
+        Fixture, cut, gradients, job, later, ps, push, reply, send, state, update, update_done,
+        updated, version, worker,
+    };
+    use super::*;
+
+    fn hello(incarnation: u64) -> Message {
+        Message::Hello(Hello {
+            version: 1,
+            from: worker(0).task,
+            incarnation: Incarnation(incarnation),
+            to: ps(0).task,
+            settings: Settings::default(),
+            data: None,
+        })
+    }
+
+    fn name(result: Result<(), Violation>) -> Option<&'static str> {
+        result.err().map(|violation| violation.name)
+    }
+
+    /// Ps 0 is at `later(0)`.
+    fn rolled_back() -> Fixture {
+        let mut run = Fixture::new(2, 2);
+        run.ready(2).unwrap();
+        run.restored(ps(0), later(0), 1.0).unwrap();
+        run
+    }
+
+    #[test]
+    fn an_older_generation_is_told_and_changes_nothing() {
+        let mut rule = Fencing::default();
+        let mut told =
+            |message, effects| name(rolled_back().is_told(&mut rule, ps(0), 0, message, effects));
+        let fenced = reply(0, cut(0), 0, Verdict::Fenced);
+        let stands = send(0, version(later(0), 1.0, &[]));
+        assert_eq!(told(push(cut(0), 0, 0), vec![fenced, stands]), None);
+        let accepted = vec![update(cut(0), 1.0, gradients(0, &[0, 1]))];
+        assert_eq!(told(push(cut(0), 0, 0), accepted), Some("older-generation-accepted"));
+        let Cut { generation, step } = cut(0);
+        let restore = || Message::Restore { generation, step, state: state(1.0) };
+        assert_eq!(told(restore(), vec![]), None);
+        let restored = vec![send(0, Message::Restored { generation })];
+        assert_eq!(told(restore(), restored), Some("older-generation-accepted"));
+    }
+
+    #[test]
+    fn a_closed_link_brings_nothing() {
+        let mut run = Fixture::new(2, 2);
+        run.ready(2).unwrap();
+        let mut rule = Fencing::default();
+        run.does(&mut rule, ps(0), vec![Effect::Close { link: LinkId(1) }]).unwrap();
+        let push = || push(cut(0), 1, 0);
+        run.is_told(&mut rule, ps(0), 1, push(), vec![]).unwrap();
+        let answered =
+            run.is_told(&mut rule, ps(0), 1, push(), vec![reply(1, cut(0), 1, Verdict::Duplicate)]);
+        assert_eq!(name(answered), Some("closed-link-heard"));
+    }
+
+    #[test]
+    fn an_older_life_is_refused() {
+        let mut run = Fixture::new(2, 2);
+        run.ready(0).unwrap();
+        let mut rule = Fencing::default();
+        let greets = |link, incarnation| (link, hello(incarnation));
+        let welcome = |link| {
+            let message = Message::Welcome { incarnation: Incarnation(1), state: None };
+            vec![send(link, message), Effect::Report(Report::PeerUp { peer: worker(0).task })]
+        };
+        for link in [50, 51, 52] {
+            run.is_accepted(ps(0), link);
+        }
+        let (link, message) = greets(50, 2);
+        run.is_told(&mut rule, ps(0), link, message, welcome(50)).unwrap();
+        let refused = Message::Refused { reason: String::new(), retry: false };
+        let refused = vec![send(51, refused), Effect::Close { link: LinkId(51) }];
+        let (link, message) = greets(51, 1);
+        run.is_told(&mut rule, ps(0), link, message, refused).unwrap();
+        let (link, message) = greets(52, 1);
+        let result = run.is_told(&mut rule, ps(0), link, message, welcome(52));
+        assert_eq!(name(result), Some("older-life-let-in"));
+    }
+
+    #[test]
+    fn a_result_of_an_older_generation_is_nobodys() {
+        let mut rule = Fencing::default();
+        let result = |effects| (Input::Computed(update_done(cut(0), 2.0)), effects);
+        let (input, effects) = result(vec![]);
+        rolled_back().plays(&mut rule, ps(0), input, effects).unwrap();
+        let (input, effects) = result(vec![updated(later(0), &[0, 1])]);
+        let used = rolled_back().plays(&mut rule, ps(0), input, effects);
+        assert_eq!(name(used), Some("void-result-used"));
+    }
+
+    #[test]
+    fn a_worker_does_not_go_back() {
+        let mut run = Fixture::new(2, 2);
+        let mut rule = Fencing::default();
+        run.does(&mut rule, worker(0), vec![job(later(0), &[1.0, 1.0])]).unwrap();
+        let back = run.does(&mut rule, worker(0), vec![job(cut(0), &[1.0, 1.0])]);
+        assert_eq!(name(back), Some("older-generation-computed"));
+    }
+}

@@ -1,0 +1,127 @@
+//! What the chief's files must hold, as its storage was asked and answered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
+use unisono::{Cut, Step};
+
+use crate::life::LifeId;
+
+/// Checkpoints and losses.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Checkpoints that were given to the storage; each may be on the disk.
+    persisted: BTreeSet<Cut>,
+    /// Those of a life that its storage has not answered yet, in order.
+    writing: VecDeque<(LifeId, Cut)>,
+    /// Steps of checkpoints that were said to be durable, or were read.
+    durable: BTreeSet<Step>,
+    /// Where a run begins that has no checkpoint of its own yet.
+    base: Option<Arc<Snapshot>>,
+    last_read: Option<Cut>,
+    is_damaged: bool,
+    /// Updates as they must be in the losses file.
+    losses: BTreeMap<Step, UpdateRecord>,
+    /// The first step that is not in it.
+    first_missing: Step,
+}
+
+impl Files {
+    /// A fault has damaged what was durable, or does so whenever it is read: an older checkpoint
+    /// than the newest may be found from now on.
+    pub const fn damaged(&mut self) {
+        self.is_damaged = true;
+    }
+
+    /// Whether the newest checkpoint may be found damaged.
+    #[must_use]
+    pub const fn may_be_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    /// Whether a checkpoint of this cut was given to the storage.
+    #[must_use]
+    pub fn was_persisted(&self, cut: Cut) -> bool {
+        self.persisted.contains(&cut)
+    }
+
+    /// Whether a checkpoint of this step was said to be durable, or was read.
+    #[must_use]
+    pub fn is_durable(&self, step: Step) -> bool {
+        self.durable.contains(&step)
+    }
+
+    /// The newest checkpoint that was said to be durable, or was read.
+    #[must_use]
+    pub fn newest_durable(&self) -> Option<Step> {
+        self.durable.last().copied()
+    }
+
+    /// What the run began with, once it was read.
+    #[must_use]
+    pub const fn base(&self) -> Option<&Arc<Snapshot>> {
+        self.base.as_ref()
+    }
+
+    /// The cut of the checkpoint that was read last.
+    #[must_use]
+    pub const fn last_read(&self) -> Option<Cut> {
+        self.last_read
+    }
+
+    /// The first step whose losses are not in the file.
+    #[must_use]
+    pub const fn first_missing(&self) -> Step {
+        self.first_missing
+    }
+
+    /// The updates that must be in the losses file.
+    #[must_use]
+    pub const fn losses(&self) -> &BTreeMap<Step, UpdateRecord> {
+        &self.losses
+    }
+
+    pub(super) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {
+        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+        self.persisted.insert(cut);
+        // What a dead life asked for is answered to nobody.
+        self.writing.retain(|(of, _)| *of == life);
+        self.writing.push_back((life, cut));
+    }
+
+    pub(super) fn note_record(&mut self, update: &UpdateRecord) {
+        self.losses.split_off(&update.step);
+        self.losses.insert(update.step, update.clone());
+        if update.step <= self.first_missing {
+            self.first_missing = update.step.next();
+        }
+    }
+
+    pub(super) fn note_event(&mut self, life: LifeId, event: &StorageEvent) {
+        match event {
+            StorageEvent::Restored(Ok(restored)) => self.note_read(restored),
+            StorageEvent::Restored(Err(_)) => {}
+            StorageEvent::Persisted { result, .. } => {
+                let asked = self.writing.iter().position(|(of, _)| *of == life);
+                let written = asked.and_then(|asked| self.writing.remove(asked));
+                if let (Some((_, cut)), Ok(_)) = (written, result) {
+                    self.durable.insert(cut.step);
+                }
+            }
+        }
+    }
+
+    fn note_read(&mut self, Restored { snapshot, from }: &Restored) {
+        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+        if self.persisted.is_empty() && self.base.is_none() {
+            self.base = Some(Arc::clone(snapshot));
+            // The rows below a checkpoint that was there before are there, too.
+            self.first_missing = snapshot.step;
+        }
+        self.last_read = self.was_persisted(cut).then_some(cut);
+        if from.is_some() {
+            self.durable.insert(cut.step);
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! A run by hand, for the tests of the rules: two shards of one value each, and inputs and effects
+//! that no node had a part in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use unisono::config::Sync;
+use unisono::protocol::{
+    ClusterConfig, Done, Effect, Hello, Input, Job, Limits, Message, NetworkEvent, Outcome, Report,
+    Restored, Settings, ShardState, Snapshot, StorageEvent, UpdateRecord, Verdict,
+};
+use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+
+use super::{At, End, History, Invariant, Stamp, Violation};
+use crate::life::LifeId;
+use crate::scenario::Scenario;
+use crate::universe::Universe;
+
+/// Updates to make.
+pub(super) const LAST: Step = Step(5);
+/// Worker 0's link to ps 0.
+pub(super) const WORKER_LINK: u64 = 0;
+/// A ps's link to worker 0.
+pub(super) const PS_LINK: u64 = 0;
+/// Ps 0's link to ps 1.
+const OTHER_PS_LINK: u64 = 100;
+const N_PS: u32 = 2;
+
+/// A run so far.
+pub(super) struct Fixture {
+    pub(super) history: History,
+    pub(super) moment: Moment,
+    config: ClusterConfig,
+    universe: Universe,
+}
+
+type Answer = Result<(), Violation>;
+
+/// Watches nothing.
+#[derive(Debug)]
+struct Nothing;
+
+impl Invariant for Nothing {}
+
+impl Fixture {
+    pub(super) fn new(replicas_to_aggregate: u32, total_num_replicas: u32) -> Self {
+        Self {
+            history: History::default(),
+            moment: Moment::default(),
+            config: ClusterConfig {
+                n_ps: N_PS,
+                sync: Sync { replicas_to_aggregate, total_num_replicas },
+                training_steps: LAST,
+                settings: Settings::default(),
+                data: None,
+                limits: Limits::default(),
+            },
+            universe: Universe::new(&Scenario::default(), 0),
+        }
+    }
+
+    /// A life takes an input and answers with effects, under the eyes of one rule.
+    pub(super) fn plays(
+        &mut self,
+        rule: &mut dyn Invariant,
+        life: LifeId,
+        input: Input,
+        effects: Vec<Effect>,
+    ) -> Answer {
+        if input != Input::Start && self.history.lives.of(life).is_none() {
+            self.plays(rule, life, Input::Start, vec![])?;
+            self.connect(life);
+        }
+        let stamp = Stamp { life, moment: self.moment, config: &self.config };
+        self.history.note_input(stamp, &input)?;
+        rule.before(&self.at(life), &input)?;
+        let stamp = Stamp { life, moment: self.moment, config: &self.config };
+        self.history.note_effects(stamp, &input, &effects)?;
+        rule.after(&self.at(life), &input, &effects)
+    }
+
+    fn at(&self, life: LifeId) -> At<'_> {
+        At {
+            now: Duration::ZERO,
+            moment: self.moment,
+            life,
+            node: None,
+            config: &self.config,
+            history: &self.history,
+            universe: &self.universe,
+        }
+    }
+
+    /// It does something about nothing in particular.
+    pub(super) fn does(
+        &mut self,
+        rule: &mut dyn Invariant,
+        life: LifeId,
+        effects: Vec<Effect>,
+    ) -> Answer {
+        self.plays(rule, life, Input::Wake, effects)
+    }
+
+    pub(super) fn takes(&mut self, rule: &mut dyn Invariant, life: LifeId, input: Input) -> Answer {
+        self.plays(rule, life, input, vec![])
+    }
+
+    pub(super) fn is_told(
+        &mut self,
+        rule: &mut dyn Invariant,
+        life: LifeId,
+        link: u64,
+        message: Message,
+        effects: Vec<Effect>,
+    ) -> Answer {
+        let event = NetworkEvent::Received { link: LinkId(link), message };
+        self.plays(rule, life, Input::Network(event), effects)
+    }
+
+    /// As [`Self::is_told`], and no rule looks. A ps's link to a worker has the worker's number.
+    pub(super) fn told(
+        &mut self,
+        life: LifeId,
+        link: u32,
+        message: Message,
+        effects: Vec<Effect>,
+    ) -> Answer {
+        self.is_told(&mut Nothing, life, u64::from(link), message, effects)
+    }
+
+    /// Ps 1 says something to ps 0.
+    pub(super) fn told_by_ps(&mut self, message: Message, effects: Vec<Effect>) -> Answer {
+        self.is_told(&mut Nothing, ps(0), OTHER_PS_LINK, message, effects)
+    }
+
+    pub(super) fn computed(&mut self, life: LifeId, done: Done) -> Answer {
+        self.takes(&mut Nothing, life, Input::Computed(done))
+    }
+
+    /// A ps is restored.
+    pub(super) fn restored(&mut self, ps: LifeId, at: Cut, value: f32) -> Answer {
+        let Cut { generation, step } = at;
+        let restore = Message::Restore { generation, step, state: state(value) };
+        let sent = vec![send(WORKER_LINK, restore.clone())];
+        self.plays(&mut Nothing, worker(0), Input::Wake, sent)?;
+        let restored = vec![send(PS_LINK, Message::Restored { generation })];
+        self.told(ps, 0, restore, restored)
+    }
+
+    /// A ps makes a version out of slots 0 and 1.
+    pub(super) fn updated(&mut self, ps: LifeId, from: Cut, value: f32) -> Answer {
+        let made = Input::Computed(update_done(from, value));
+        self.plays(&mut Nothing, ps, made, vec![updated(from, &[0, 1])])
+    }
+
+    /// Both ps are at version 0, and so many slots were pushed to them.
+    pub(super) fn ready(&mut self, n_pushed: u32) -> Answer {
+        for of in 0..N_PS {
+            self.restored(ps(of), cut(0), 1.0)?;
+        }
+        self.all_computed(n_pushed)?;
+        for of in 0..N_PS {
+            for slot in 0..n_pushed {
+                self.told(ps(of), slot, push(cut(0), slot, of), vec![])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first slots of version 0 are computed.
+    pub(super) fn all_computed(&mut self, n_slots: u32) -> Answer {
+        for slot in 0..n_slots {
+            self.computed(worker(slot), gradient_done(cut(0), slot, value(slot)))?;
+        }
+        Ok(())
+    }
+
+    /// Both ps make version 1, of value 2, out of slots 0 and 1.
+    pub(super) fn step(&mut self, _to: u64) -> Answer {
+        for of in 0..N_PS {
+            let job = update(cut(0), 1.0, gradients(of, &[0, 1]));
+            self.plays(&mut Nothing, ps(of), Input::Wake, vec![job])?;
+            self.updated(ps(of), cut(0), 2.0)?;
+        }
+        Ok(())
+    }
+
+    /// A worker gets a version of each ps.
+    pub(super) fn versions_came(&mut self, worker: LifeId, of: [Cut; 2]) -> Answer {
+        for (link, at) in (0..).zip(of) {
+            self.told(worker, link, version(at, 1.0, &[]), vec![])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn persisted(
+        &mut self,
+        rule: &mut dyn Invariant,
+        life: LifeId,
+        step: Step,
+        is_durable: bool,
+    ) -> Answer {
+        let result = if is_durable { Ok(String::new()) } else { Err(String::new()) };
+        self.takes(rule, life, Input::Stored(StorageEvent::Persisted { step, result }))
+    }
+
+    pub(super) fn ends(
+        &self,
+        rule: &mut dyn Invariant,
+        losses: &[(Step, Slot, f32)],
+        checkpoint: Option<&Snapshot>,
+    ) -> Answer {
+        self.ends_with(rule, &BTreeMap::new(), losses, checkpoint)
+    }
+
+    pub(super) fn ends_with(
+        &self,
+        rule: &mut dyn Invariant,
+        outcomes: &BTreeMap<TaskId, Outcome>,
+        losses: &[(Step, Slot, f32)],
+        checkpoint: Option<&Snapshot>,
+    ) -> Answer {
+        let (config, history) = (&self.config, &self.history);
+        rule.end(&End { config, history, outcomes, losses, checkpoint })
+    }
+
+    /// A life's sessions with all that it talks to are up.
+    pub(super) fn connect(&mut self, life: LifeId) {
+        match life.task.job {
+            unisono::Job::Ps => {
+                for worker in 0..self.config.sync.total_num_replicas {
+                    self.connect_only(life, worker);
+                }
+                let hello = hello(ps(1).task, life.task);
+                self.accept(life, OTHER_PS_LINK, hello, ps(1).task);
+            }
+            unisono::Job::Worker => {
+                for of in 0..N_PS {
+                    let link = LinkId(u64::from(of));
+                    let connected = NetworkEvent::Connected { link, to: ps(of).task };
+                    self.quietly(life, Input::Network(connected), vec![]);
+                    let welcome = Message::Welcome { incarnation: Incarnation(1), state: None };
+                    let welcome = NetworkEvent::Received { link, message: welcome };
+                    let up = Effect::Report(Report::PeerUp { peer: ps(of).task });
+                    self.quietly(life, Input::Network(welcome), vec![up]);
+                }
+            }
+        }
+    }
+
+    /// A worker is let in by a ps, on the link of its number.
+    pub(super) fn connect_only(&mut self, ps: LifeId, index: u32) {
+        let from = worker(index).task;
+        self.accept(ps, u64::from(index), hello(from, ps.task), from);
+    }
+
+    pub(super) fn is_accepted(&mut self, life: LifeId, link: u64) {
+        let accepted = NetworkEvent::Accepted { link: LinkId(link) };
+        self.quietly(life, Input::Network(accepted), vec![]);
+    }
+
+    fn accept(&mut self, life: LifeId, link: u64, hello: Message, peer: TaskId) {
+        self.is_accepted(life, link);
+        let greeted = NetworkEvent::Received { link: LinkId(link), message: hello };
+        let up = Effect::Report(Report::PeerUp { peer });
+        self.quietly(life, Input::Network(greeted), vec![up]);
+    }
+
+    pub(super) fn hears(&mut self, life: LifeId, link: u64) {
+        let message = Message::Heartbeat;
+        let heard = NetworkEvent::Received { link: LinkId(link), message };
+        self.quietly(life, Input::Network(heard), vec![]);
+    }
+
+    fn quietly(&mut self, life: LifeId, input: Input, effects: Vec<Effect>) {
+        self.plays(&mut Nothing, life, input, effects).expect("nobody looks");
+    }
+}
+
+pub(super) fn ps(index: u32) -> LifeId {
+    LifeId { task: TaskId::ps(index), incarnation: Incarnation(1) }
+}
+
+pub(super) fn worker(index: u32) -> LifeId {
+    LifeId { task: TaskId::worker(index), incarnation: Incarnation(1) }
+}
+
+/// A version of the first generation.
+pub(super) fn cut(step: u64) -> Cut {
+    Cut { generation: Generation { opener: Incarnation(1), number: 1 }, step: Step(step) }
+}
+
+/// A version of the second generation.
+pub(super) fn later(step: u64) -> Cut {
+    Cut { generation: Generation { opener: Incarnation(1), number: 2 }, step: Step(step) }
+}
+
+fn value(slot: u32) -> f32 {
+    slot as f32 + 1.0
+}
+
+fn part(slot: u32, ps: u32) -> Floats {
+    vec![value(slot) + 0.5 * ps as f32].into()
+}
+
+pub(super) fn state(value: f32) -> ShardState {
+    ShardState { parameters: vec![value].into(), ..ShardState::default() }
+}
+
+pub(super) fn snapshot(at: Cut, values: [f32; 2]) -> Snapshot {
+    let Cut { generation, step } = at;
+    Snapshot { generation, step, shards: values.map(state).to_vec() }
+}
+
+pub(super) fn restored_event(snapshot: Snapshot, is_checkpoint: bool) -> StorageEvent {
+    let from = is_checkpoint.then(String::new);
+    StorageEvent::Restored(Ok(Restored { snapshot: Arc::new(snapshot), from }))
+}
+
+pub(super) fn gradient_done(at: Cut, slot: u32, value: f32) -> Done {
+    let Cut { generation, step } = at;
+    let gradient = vec![vec![value].into(), vec![value + 0.5].into()];
+    Done::Gradient { generation, step, slot: Slot(slot), loss: value, gradient }
+}
+
+pub(super) fn update_done(at: Cut, value: f32) -> Done {
+    let Cut { generation, step } = at;
+    Done::Update { generation, step, state: state(value) }
+}
+
+/// A shard's parts of the gradients of these slots.
+pub(super) fn gradients(ps: u32, slots: &[u32]) -> Vec<(Slot, Floats)> {
+    slots.iter().map(|slot| (Slot(*slot), part(*slot, ps))).collect()
+}
+
+pub(super) fn update(at: Cut, value: f32, gradients: Vec<(Slot, Floats)>) -> Effect {
+    let Cut { generation, step } = at;
+    Effect::Compute(Job::Update { generation, step, state: state(value), gradients })
+}
+
+pub(super) fn job(at: Cut, values: &[f32]) -> Effect {
+    let Cut { generation, step } = at;
+    let parameters = values.iter().map(|value| vec![*value].into()).collect();
+    Effect::Compute(Job::Gradient { generation, step, slot: Slot(0), parameters })
+}
+
+pub(super) fn updated(at: Cut, slots: &[u32]) -> Effect {
+    let Cut { generation, step } = at;
+    let slots = slots.iter().copied().map(Slot).collect();
+    Effect::Report(Report::Updated { generation, step, slots })
+}
+
+pub(super) fn record(at: Cut, slots: &[u32]) -> Effect {
+    let Cut { generation, step } = at;
+    let losses = slots.iter().map(|slot| (Slot(*slot), value(*slot))).collect();
+    Effect::Record(UpdateRecord { generation, step, losses })
+}
+
+pub(super) fn send(link: u64, message: Message) -> Effect {
+    Effect::Send { link: LinkId(link), message }
+}
+
+/// The worker of a slot pushes it.
+pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
+    let Cut { generation, step } = at;
+    let (gradient, loss, slot) = (part(slot, ps), value(slot), Slot(slot));
+    Message::Push { generation, step, slot, loss, recorded: Step(0), gradient }
+}
+
+pub(super) fn reply(link: u64, at: Cut, slot: u32, verdict: Verdict) -> Effect {
+    let Cut { generation, step } = at;
+    send(link, Message::PushReply { generation, step, slot: Slot(slot), verdict })
+}
+
+pub(super) fn dropped(at: Cut, slot: u32, verdict: Option<Verdict>) -> Effect {
+    let worker = worker(slot).task;
+    Effect::Report(Report::Dropped { step: at.step, slot: Slot(slot), worker, verdict })
+}
+
+pub(super) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
+    let Cut { generation, step } = at;
+    let received = received.iter().copied().map(Slot).collect();
+    let (tokens, updates) = (Vec::new(), Vec::new());
+    Message::Version { generation, step, tokens, received, updates, parameters: vec![value].into() }
+}
+
+pub(super) fn received(at: Cut, slots: Vec<Slot>) -> Message {
+    let Cut { generation, step } = at;
+    Message::Received { generation, step, slots }
+}
+
+/// All tasks have ended well.
+pub(super) fn finished() -> BTreeMap<TaskId, Outcome> {
+    [ps(0), ps(1), worker(0), worker(1)].map(|life| (life.task, Outcome::Finished)).into()
+}
+
+fn hello(from: TaskId, to: TaskId) -> Message {
+    Message::Hello(Hello {
+        version: 1,
+        from,
+        incarnation: Incarnation(1),
+        to,
+        settings: Settings::default(),
+        data: None,
+    })
+}
