@@ -158,7 +158,10 @@ impl Observer for Watcher {
                 universe: &self.universe,
             };
             let checked = noted.and_then(|()| record.invariants.before(&at, input));
-            record.violation = checked.err();
+            if let Err(violation) = checked {
+                record.violation = Some(violation);
+                self.universe.state().is_stopped = true;
+            }
         }
     }
 
@@ -201,7 +204,10 @@ impl Observer for Watcher {
                 universe: &self.universe,
             };
             let checked = noted.and_then(|()| record.invariants.after(&at, &self.input, done));
-            record.violation = checked.err();
+            if let Err(violation) = checked {
+                record.violation = Some(violation);
+                self.universe.state().is_stopped = true;
+            }
         }
     }
 }
