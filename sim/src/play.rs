@@ -28,7 +28,7 @@ use crate::panics;
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
 use crate::trace::Trace;
-use crate::universe::{Bites, ChiefFiles, Order, Universe};
+use crate::universe::{Bites, ChiefFiles, Order, Universe, restore};
 use crate::verdict;
 use crate::watch::{Audit, Counts, Record, Watcher};
 
@@ -445,6 +445,7 @@ impl<'a> Stage<'a> {
             checkpoint,
             trace: record.trace.take(),
         };
+        let (found_invalid, is_damaged) = (state.files.invalid.take(), state.disk_is_damaged);
         drop(state);
         let broken = record.violation.take().map(Failure::Violation);
         played.failure = broken.or_else(|| hang.map(Failure::Hang)).or_else(|| {
@@ -456,8 +457,10 @@ impl<'a> Stage<'a> {
                 checkpoint: played.checkpoint.as_deref(),
             };
             let expected = std::mem::take(&mut record.expected);
+            // A disk that lied or failed may have damaged what was durable.
+            let invalid = found_invalid.or(unreadable).filter(|_| !is_damaged);
             let checked =
-                unreadable.map_or(Ok(()), |why| Err(Violation::new(7, "files-are-whole", why)));
+                invalid.map_or(Ok(()), |why| Err(Violation::new(7, "visible-and-invalid", why)));
             let checked = checked.and_then(|()| record.invariants.end(&end));
             checked
                 .map_err(Failure::Violation)
@@ -478,11 +481,14 @@ impl<'a> Stage<'a> {
         let logdir = ChiefFiles::logdir();
         let rows = losses::read_from(disk, &logdir.join(losses::LOSSES_FILE)).unwrap_or_default();
         let config = self.set.lab.plan().files_from(&logdir, Arc::clone(self.set.lab.initial()));
-        let restored =
-            RunFiles::open(Arc::new(disk.clone()), config).and_then(|(files, _)| files.restore());
+        let files = match RunFiles::open(Arc::new(disk.clone()), config) {
+            Ok((files, _)) => files,
+            Err(error) => return (rows, None, Some(error.to_string())),
+        };
+        let (restored, invalid) = restore(&files);
         match restored {
-            Ok(restored) => (rows, restored.path.map(|_| restored.snapshot), None),
-            Err(error) => (rows, None, Some(error.to_string())),
+            Ok(restored) => (rows, restored.from.map(|_| restored.snapshot), invalid),
+            Err(why) => (rows, None, Some(why)),
         }
     }
 }
