@@ -60,13 +60,23 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     draw_shape(&mut drawn, &chaos, &mut stream);
     let families = draw_families(&chaos, &mut stream);
     let n_faults = within(chaos.faults, &mut stream);
-    for number in 0..n_faults {
-        let stream = Stream::new(seed, Purpose::Chaos, u64::from(number), 0);
-        let mut draw = Draw { scenario: &drawn, chaos: &chaos, stream };
-        let fault = draw.fault(number, &families);
-        drawn.faults.push(fault);
-    }
+    let faults: Vec<_> =
+        (0..n_faults).map(|number| fault(&drawn, &chaos, &families, seed, number)).collect();
+    drawn.faults.extend(faults);
     drawn
+}
+
+/// Fault number `number` of a seed, of one of these families.
+#[must_use]
+pub fn fault(
+    scenario: &Scenario,
+    chaos: &Chaos,
+    families: &[Family],
+    seed: u64,
+    number: u32,
+) -> Fault {
+    let stream = Stream::new(seed, Purpose::Chaos, u64::from(number), 0);
+    Draw { scenario, chaos, stream }.fault(number, families)
 }
 
 fn within(range: Range<u32>, stream: &mut Stream) -> u32 {

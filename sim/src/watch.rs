@@ -24,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) invariants: Invariants,
     /// The first rule that was broken.
     pub(crate) violation: Option<Violation>,
+    /// What a node said that panicked.
+    pub(crate) panic: Option<String>,
     pub(crate) audit: Audit,
     pub(crate) counts: Counts,
     pub(crate) trace: Option<Trace>,
@@ -83,6 +85,7 @@ impl Record {
             history: History::default(),
             invariants: Invariants::all(),
             violation: None,
+            panic: None,
             audit: Audit::new(),
             counts: Counts(vec![0; EventKind::ALL.len()]),
             trace: is_traced.then(Trace::default),
@@ -90,6 +93,11 @@ impl Record {
             final_save: None,
             expected: expected.iter().map(|event| (event.clone(), 0)).collect(),
         }
+    }
+
+    /// Whether nothing that comes could change what is wrong.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.violation.is_some() || self.panic.is_some()
     }
 
     fn count(&mut self, life: LifeId, what: Happening) {
@@ -125,14 +133,17 @@ impl Observer for Watcher {
     fn before(&mut self, moment: Moment, input: &Input) {
         let what = Happening::of_input(input);
         self.universe.notice(self.life, what, When::Before, 0);
-        let (now, cause, is_alive) = self.universe.take_cause(self.life, self.record().n_inputs);
-        if !is_alive {
+        let Some((now, cause)) = self.universe.take_cause(self.life, self.record().n_inputs) else {
             return;
-        }
+        };
+        let is_damaged = self.universe.state().disk_is_damaged;
         self.input = input.clone();
         let mut record = self.record();
         let record = &mut *record;
         record.n_inputs += 1;
+        if is_damaged {
+            record.history.files.damaged();
+        }
         record.audit.add(nanos(now));
         record.audit.add(task_number(self.life.task) << 16 | self.life.incarnation.0);
         record.count(self.life, what);

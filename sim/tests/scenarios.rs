@@ -8,8 +8,8 @@ use unisono_sim::scenario::Scenario;
 /// All scenario files, in the order of their names.
 fn files() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
     files.sort();
     assert!(!files.is_empty());
     files
@@ -48,5 +48,19 @@ fn every_file_expects_something_that_could_fail() {
         let scenario = Scenario::load(&path).unwrap();
         let nothing = Scenario::default().expect;
         assert_ne!(scenario.expect, nothing, "{} expects nothing", path.display());
+    }
+}
+
+/// What a failing seed has drawn is what a person gets as a file.
+#[test]
+fn what_a_seed_draws_reads_back_from_its_own_text() {
+    for path in files() {
+        let scenario = Scenario::load(&path).unwrap();
+        let n_seeds = if scenario.chaos.is_some() { 1_000 } else { 0 };
+        for drawn in (0..n_seeds).map(|seed| unisono_sim::chaos::draw(&scenario, seed)) {
+            let text = drawn.to_toml();
+            let again = Scenario::parse(&text, "drawn.toml");
+            assert_eq!(again.unwrap_or_else(|error| panic!("{error}\n{text}")), drawn, "{text}");
+        }
     }
 }

@@ -84,44 +84,67 @@ fn check_checkpoint(end: &End<'_>) -> Result<(), Violation> {
 
 /// The losses file has the slots of every update since the run began, once.
 fn check_losses(end: &End<'_>) -> Result<(), Violation> {
+    if end.history.files.may_be_damaged() {
+        return Ok(());
+    }
     let first = end.history.files.base().map_or(Step(0), |base| base.step);
     let updates = end.history.files.losses().values();
     let wanted = updates.flat_map(|update| {
         update.losses.iter().map(|(slot, loss)| (update.step, *slot, loss.to_bits()))
     });
     let rows = end.losses.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits()));
-    let (mut wanted, mut rows) = (wanted, rows.filter(|(step, ..)| *step >= first));
-    let mut n_rows = 0;
-    loop {
-        let (want, got) = (wanted.next(), rows.next());
-        if want != got {
-            let (step, what) = (want.or(got).map(|(step, ..)| step), Row { want, got }.to_string());
-            let violation = Violation::new(10, "losses-differ", what);
-            return Err(Violation { step, ..violation });
-        }
-        if want.is_none() {
-            break;
-        }
-        n_rows += 1;
+    let rows = rows.filter(|(step, ..)| *step >= first);
+    let last_recorded = end.history.files.losses().last_key_value();
+    if let Some((want, got)) = first_difference(wanted, rows) {
+        // A row that was recorded and is no more is another failure than one that was altered.
+        let is_missing = match (want, got) {
+            (Some((want, at, _)), Some((got, of, _))) => (want, at) < (got, of),
+            (want, _) => want.is_some(),
+        };
+        let name = if is_missing { "losses-lost" } else { "losses-differ" };
+        let step = want.or(got).map(|(step, ..)| step);
+        return Err(Violation { step, ..Violation::new(10, name, Row { want, got }.to_string()) });
     }
-    let n_steps = end.config.training_steps.0.saturating_sub(first.0);
-    let wanted = n_steps * u64::from(end.config.sync.replicas_to_aggregate);
-    if n_rows != wanted {
-        let what = format!("the losses file has {n_rows} rows of {wanted}");
+    let next = last_recorded.map_or(first, |(step, _)| step.next());
+    let missing = end.history.files.first_missing();
+    if missing < next || !end.config.is_last(next) {
+        let what = format!("the losses of step {} were never recorded", missing.min(next));
         return Err(Violation::new(10, "losses-missing", what));
     }
-    Ok(())
+    let wanted = end.config.sync.replicas_to_aggregate as usize;
+    match end.history.files.losses().values().find(|update| update.losses.len() != wanted) {
+        Some(update) => {
+            let what = format!("it has {} losses, and R is {wanted}", update.losses.len());
+            Err(Violation::new(10, "losses-missing", what).at(update.step))
+        }
+        None => Ok(()),
+    }
+}
+
+type Losses = (Step, Slot, u32);
+
+fn first_difference(
+    mut wanted: impl Iterator<Item = Losses>,
+    mut rows: impl Iterator<Item = Losses>,
+) -> Option<(Option<Losses>, Option<Losses>)> {
+    loop {
+        match (wanted.next(), rows.next()) {
+            (None, None) => return None,
+            (want, got) if want == got => {}
+            differing => return Some(differing),
+        }
+    }
 }
 
 /// A row as it was recorded, and as it is in the file.
 struct Row {
-    want: Option<(Step, Slot, u32)>,
-    got: Option<(Step, Slot, u32)>,
+    want: Option<Losses>,
+    got: Option<Losses>,
 }
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let row = |row: Option<(Step, Slot, u32)>| match row {
+        let row = |row: Option<Losses>| match row {
             Some((step, slot, bits)) => {
                 format!("step {step}, slot {slot}, loss {:e}", f32::from_bits(bits))
             }
@@ -199,7 +222,7 @@ mod tests {
         assert_eq!(ends(&rows, Some(&last)), None);
         assert_eq!(ends(&rows, Some(&early)), Some("no-final-checkpoint"));
         assert_eq!(ends(&rows, None), Some("no-final-checkpoint"));
-        assert_eq!(ends(&rows[1..], Some(&last)), Some("losses-differ"));
+        assert_eq!(ends(&rows[1..], Some(&last)), Some("losses-lost"));
         rows.push(rows[0]);
         assert_eq!(ends(&rows, Some(&last)), Some("losses-differ"));
         let nothing =

@@ -2,11 +2,14 @@
 //! what a closed link brings is nobody's.
 
 use std::collections::BTreeMap;
+use std::mem;
 
-use unisono::protocol::{Done, Effect, Input, Job, Message, NetworkEvent, Report};
+use unisono::protocol::{Done, Effect, Input, Job, Message, NetworkEvent, Report, Verdict};
 use unisono::{Cut, Generation, LinkId};
 
-use super::{At, Invariant, Life, Violation};
+use super::lives::Fate;
+use super::suspicions::Suspicions;
+use super::{At, End, Invariant, Life, Violation};
 use crate::life::LifeId;
 
 /// Looks at what becomes of everything that is older than what its node knows.
@@ -14,8 +17,11 @@ use crate::life::LifeId;
 pub(super) struct Fencing {
     /// Why the input must change nothing, and where the shard stood before it.
     old: Option<(Old, Option<Cut>)>,
+    /// A gradient is coming that is not of the shard's generation.
+    is_fenced: bool,
     /// The generation that each worker computed in last.
     generations: BTreeMap<LifeId, Generation>,
+    suspicions: Suspicions,
 }
 
 /// What is older than what its node knows.
@@ -35,13 +41,27 @@ enum Old {
 
 impl Invariant for Fencing {
     fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        self.old = at.seen().and_then(|life| Some((old(life, input)?, life.shard.cut)));
+        self.suspicions.confirm(at.life)?;
+        let Some(life) = at.seen() else { return Ok(()) };
+        self.old = old(life, input).map(|old| (old, life.shard.cut));
+        let pushed = life.pushed(input);
+        let fate = pushed.map(|pushed| life.shard.fate(at.config, &pushed));
+        self.is_fenced = fate == Some(Fate::Fenced);
         Ok(())
     }
 
     fn after(&mut self, at: &At<'_>, input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         if let Some((old, stood)) = self.old.take() {
             check(at, old, stood, input, effects)?;
+        }
+        if mem::take(&mut self.is_fenced)
+            && let Some(pushed) = at.seen().and_then(|life| life.pushed(input))
+            && !(pushed.is_told(effects, Verdict::Fenced)
+                && pushed.is_counted(effects, Some(Verdict::Fenced)))
+        {
+            let what = format!("slot {} of {} is not told to be fenced", pushed.slot, pushed.cut);
+            let violation = Violation::new(8, "older-generation-accepted", what);
+            self.suspicions.suspect(at.life, violation.at(pushed.cut.step).of(at.life.task));
         }
         for effect in effects {
             if let Effect::Compute(Job::Gradient { generation, step, .. }) = effect {
@@ -58,6 +78,11 @@ impl Invariant for Fencing {
 
     fn killed(&mut self, life: LifeId) {
         self.generations.remove(&life);
+        self.suspicions.acquit(life);
+    }
+
+    fn end(&mut self, _end: &End<'_>) -> Result<(), Violation> {
+        self.suspicions.confirm_all()
     }
 }
 
@@ -173,11 +198,11 @@ fn kind(effect: &Effect) -> &'static str {
 #[cfg(test)]
 mod tests {
     use unisono::Incarnation;
-    use unisono::protocol::{Hello, Settings, Verdict};
+    use unisono::protocol::{Hello, Settings};
 
     use super::super::fixture::{
-        Fixture, cut, gradients, job, later, ps, push, reply, send, state, update, update_done,
-        updated, version, worker,
+        Fixture, cut, dropped, gradients, job, later, ps, push, reply, send, state, update,
+        update_done, updated, version, worker,
     };
     use super::*;
 
@@ -209,9 +234,12 @@ mod tests {
         let mut rule = Fencing::default();
         let mut told =
             |message, effects| name(rolled_back().is_told(&mut rule, ps(0), 0, message, effects));
-        let fenced = reply(0, cut(0), 0, Verdict::Fenced);
-        let stands = send(0, version(later(0), 1.0, &[]));
-        assert_eq!(told(push(cut(0), 0, 0), vec![fenced, stands]), None);
+        let fenced = || {
+            let stands = send(0, version(later(0), 1.0, &[]));
+            let counted = dropped(cut(0), 0, Some(Verdict::Fenced));
+            vec![reply(0, cut(0), 0, Verdict::Fenced), counted, stands]
+        };
+        assert_eq!(told(push(cut(0), 0, 0), fenced()), None);
         let accepted = vec![update(cut(0), 1.0, gradients(0, &[0, 1]))];
         assert_eq!(told(push(cut(0), 0, 0), accepted), Some("older-generation-accepted"));
         let Cut { generation, step } = cut(0);
@@ -219,6 +247,14 @@ mod tests {
         assert_eq!(told(restore(), vec![]), None);
         let restored = vec![send(0, Message::Restored { generation })];
         assert_eq!(told(restore(), restored), Some("older-generation-accepted"));
+    }
+
+    #[test]
+    fn one_that_is_taken_without_a_word_is_noticed() {
+        let (mut run, mut rule) = (rolled_back(), Fencing::default());
+        run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), vec![]).unwrap();
+        let next = run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![]);
+        assert_eq!(name(next), Some("older-generation-accepted"));
     }
 
     #[test]

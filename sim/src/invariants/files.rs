@@ -28,8 +28,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// A fault has damaged what was durable, or does so whenever it is read: an older checkpoint
-    /// than the newest may be found from now on.
+    /// A fault has damaged what was durable, or damages what is read, or a sync lied: from now on
+    /// an older checkpoint than the newest may be found, and losses may be missing.
     pub const fn damaged(&mut self) {
         self.is_damaged = true;
     }

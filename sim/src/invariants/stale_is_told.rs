@@ -5,7 +5,7 @@
 //! forgotten then.
 
 use unisono::Cut;
-use unisono::protocol::{Effect, Input, Message, Report, Verdict};
+use unisono::protocol::{Effect, Input, Message, Verdict};
 
 use super::lives::{Fate, Pushed};
 use super::suspicions::Suspicions;
@@ -63,10 +63,9 @@ impl StaleIsTold {
         };
         let verdict = match fate {
             Fate::Stale => Some(Verdict::Stale),
-            Fate::Fenced => Some(Verdict::Fenced),
             Fate::Surplus => None,
-            // Rule 4 looks after these, and a session that is closed has nobody to be told.
-            Fate::Duplicate | Fate::Diverged | Fate::Wrong => return Ok(()),
+            // Rules 4 and 8 look after these, and a closed session has nobody to be told.
+            Fate::Duplicate | Fate::Diverged | Fate::Fenced | Fate::Wrong => return Ok(()),
             Fate::Accepted => {
                 let is_held = at.seen().is_none_or(|life| {
                     life.shard.cut != Some(pushed.cut) || life.shard.held.contains_key(&pushed.slot)
@@ -77,14 +76,14 @@ impl StaleIsTold {
                 return Err(violation("new-not-taken", "is new, of this version, and not taken"));
             }
         };
-        let told = verdict.is_none_or(|verdict| tells(effects, pushed, verdict));
+        let told = verdict.is_none_or(|verdict| pushed.is_told(effects, verdict));
         if !told {
             let what = "is not used, and its worker is not told";
             self.suspicions.suspect(at.life, violation("not-told", what));
         } else if verdict == Some(Verdict::Stale) && !moves_on(effects, pushed) {
             let what = "is stale, and its worker gets no newer version";
             self.suspicions.suspect(at.life, violation("told-without-a-version", what));
-        } else if !counts(effects, pushed, verdict) {
+        } else if !pushed.is_counted(effects, verdict) {
             let what = "is not used, and not counted";
             self.suspicions.suspect(at.life, violation("not-counted", what));
         }
@@ -100,16 +99,6 @@ fn chosen_without(at: &At<'_>, pushed: &Pushed<'_>) -> bool {
     at.seen().is_some_and(beside)
 }
 
-fn tells(effects: &[Effect], pushed: &Pushed<'_>, wanted: Verdict) -> bool {
-    effects.iter().any(|effect| match effect {
-        Effect::Send { link, message: Message::PushReply { generation, step, slot, verdict } } => {
-            let cut = Cut { generation: *generation, step: *step };
-            (*link, cut, *slot, *verdict) == (pushed.link, pushed.cut, pushed.slot, wanted)
-        }
-        _ => false,
-    })
-}
-
 /// A newer version follows on the same link.
 fn moves_on(effects: &[Effect], pushed: &Pushed<'_>) -> bool {
     effects.iter().any(|effect| match effect {
@@ -120,21 +109,10 @@ fn moves_on(effects: &[Effect], pushed: &Pushed<'_>) -> bool {
     })
 }
 
-fn counts(effects: &[Effect], pushed: &Pushed<'_>, wanted: Option<Verdict>) -> bool {
-    effects.iter().any(|effect| match effect {
-        Effect::Report(Report::Dropped { step, slot, worker, verdict }) => {
-            (*step, *slot, *worker) == (pushed.cut.step, pushed.slot, pushed.worker)
-                && *verdict == wanted
-        }
-        _ => false,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{
-        Fixture, cut, dropped, gradients, later, ps, push, received, reply, send, update, updated,
-        version,
+        Fixture, cut, dropped, gradients, ps, push, received, reply, send, update, updated, version,
     };
     use super::*;
 
@@ -172,13 +150,6 @@ mod tests {
         let old = send(1, version(cut(0), 2.0, &[]));
         let old = stale(vec![told(), dropped(cut(0), 1, STALE), old]).unwrap_err();
         assert_eq!(old.name, "told-without-a-version");
-    }
-
-    #[test]
-    fn one_of_another_generation_is_told() {
-        let (mut run, mut rule) = (at_one(), StaleIsTold::default());
-        run.is_told(&mut rule, ps(0), 1, push(later(0), 1, 0), vec![]).unwrap();
-        assert_eq!(rule.suspicions.confirm(ps(0)).unwrap_err().name, "not-told");
     }
 
     #[test]

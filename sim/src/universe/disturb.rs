@@ -11,7 +11,7 @@ use super::transport::Parcel;
 use crate::disk::FaultId;
 use crate::happening::{EventKind, Happening};
 use crate::life::LifeId;
-use crate::scenario::{End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
+use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,8 @@ impl State {
                 }
             }
             FaultKind::Disk { mode } => {
+                self.disk_is_damaged |=
+                    matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
                 self.files.disk().set_fault(disk_id(fault), disk_fault(*mode));
             }
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),

@@ -238,12 +238,12 @@ impl Faults {
         self.biting(factor).into_iter().fold(1.0, f64::max)
     }
 
-    pub(super) fn disk_slowness(&self) -> u32 {
-        let factor = |(_, kind): (usize, &FaultKind)| match kind {
+    pub(super) fn disk_slowness(&mut self) -> u32 {
+        let factor = |kind: &FaultKind| match kind {
             FaultKind::Disk { mode: DiskMode::Slow(factor) } => Some(*factor),
             _ => None,
         };
-        self.active().filter_map(factor).product()
+        self.biting(factor).into_iter().fold(1, u32::max)
     }
 
     pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {

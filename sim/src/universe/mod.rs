@@ -73,16 +73,13 @@ impl Universe {
     }
 
     /// What led to the input that a life takes now, which is event number `number`.
-    pub(crate) fn take_cause(&self, id: LifeId, number: u64) -> (Duration, Cause, bool) {
+    /// `None` if the life is over.
+    pub(crate) fn take_cause(&self, id: LifeId, number: u64) -> Option<(Duration, Cause)> {
         let mut state = self.state();
         let now = state.now;
-        match state.life(id) {
-            Some(life) => {
-                life.event = Some(number);
-                (now, life.cause.take(), true)
-            }
-            None => (now, None, false),
-        }
+        let life = state.life(id)?;
+        life.event = Some(number);
+        Some((now, life.cause.take()))
     }
 
     /// The time, if a life is not over.

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) files: ChiefFiles,
     pub(crate) clocks: BTreeMap<TaskId, SkewedClock>,
     pub(crate) faults: Faults,
+    /// What was durable may be found damaged, or not be found.
+    pub(crate) disk_is_damaged: bool,
     /// What a partition holds back.
     pub(crate) held: Vec<Flight>,
     /// Machines that are gone, and answer nothing.
@@ -110,6 +112,7 @@ impl State {
             files: ChiefFiles::new(scenario.storage.clone(), seed),
             clocks: BTreeMap::new(),
             faults,
+            disk_is_damaged: false,
             held: Vec::new(),
             absent: BTreeSet::new(),
             outcomes: BTreeMap::new(),

@@ -54,7 +54,7 @@ pub(super) struct Shard {
 
 #[derive(Debug)]
 enum Phase {
-    /// Gradients are coming; `chosen` once the slots of the update are known.
+    /// Gradients are coming; `chosen` once the slots of the update are known, ascending.
     Collecting { chosen: Option<Vec<Slot>> },
     /// The update is being computed from these slots.
     Updating { chosen: Vec<Slot> },
@@ -123,7 +123,7 @@ impl Shard {
             };
         }
         match &self.phase {
-            Phase::Collecting { chosen: Some(chosen) } if !chosen.contains(&slot) => {
+            Phase::Collecting { chosen: Some(chosen) } if chosen.binary_search(&slot).is_err() => {
                 Judgement::Surplus
             }
             Phase::Updating { .. } => Judgement::Surplus,
@@ -162,6 +162,10 @@ impl Shard {
     /// Rule 1: once all chosen slots are held, the update's gradients, ascending by slot; once.
     pub(super) fn begin_update(&mut self) -> Option<Vec<(Slot, Floats)>> {
         let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
+        // Nothing is held beside them: with a thousand slots it matters not to look at each.
+        if self.held.len() < chosen.len() && !is_planted(Bug::UpdateShortOfR) {
+            return None;
+        }
         let gradients: Option<Vec<_>> = chosen
             .iter()
             .filter(|slot| !self.is_overlooked(**slot))

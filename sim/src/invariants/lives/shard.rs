@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use unisono::protocol::{
-    ClusterConfig, Effect, Input, Job, Message, NetworkEvent, Report, ShardState,
+    ClusterConfig, Effect, Input, Job, Message, NetworkEvent, Report, ShardState, Verdict,
 };
 use unisono::{Cut, Floats, LinkId, Slot, TaskId};
 
@@ -74,6 +74,37 @@ pub(in crate::invariants) enum Fate {
     Surplus,
     /// No honest worker sends it.
     Wrong,
+}
+
+impl Pushed<'_> {
+    /// Whether its worker is told this verdict.
+    pub(in crate::invariants) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
+        effects.iter().any(|effect| match effect {
+            Effect::Send {
+                link,
+                message: Message::PushReply { generation, step, slot, verdict },
+            } => {
+                let cut = Cut { generation: *generation, step: *step };
+                (*link, cut, *slot, *verdict) == (self.link, self.cut, self.slot, wanted)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether it is counted as dropped, for this reason.
+    pub(in crate::invariants) fn is_counted(
+        &self,
+        effects: &[Effect],
+        wanted: Option<Verdict>,
+    ) -> bool {
+        effects.iter().any(|effect| match effect {
+            Effect::Report(Report::Dropped { step, slot, worker, verdict }) => {
+                (*step, *slot, *worker) == (self.cut.step, self.slot, self.worker)
+                    && *verdict == wanted
+            }
+            _ => false,
+        })
+    }
 }
 
 impl Life {

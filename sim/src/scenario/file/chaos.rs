@@ -55,7 +55,7 @@ fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
         families.push(family);
     }
     if families.is_empty() {
-        return Err(value.is_not(expected));
+        return Err(value.wrong("it is empty; name kinds of faults, or leave it out"));
     }
     Ok(families)
 }

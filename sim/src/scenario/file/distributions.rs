@@ -120,7 +120,9 @@ fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<&'static Form, Wrong> {
 
 fn uniform(value: Value<'_>) -> Result<Distribution, Wrong> {
     let expected = "two durations, such as [\"1ms\", \"3ms\"]";
-    let [min, max] = value.items(expected)?[..] else { return Err(value.is_not(expected)) };
+    let [min, max] = value.items(expected)?[..] else {
+        return Err(value.wrong(format!("it must be {expected}")));
+    };
     let (min, max) = (min.duration()?, max.duration()?);
     if max < min {
         return Err(value.wrong("the first duration must not be above the second"));

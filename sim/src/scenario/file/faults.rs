@@ -72,6 +72,8 @@ fn fault(family: Family, section: Section<'_>, shape: &Shape) -> Result<Fault, W
     if name.is_empty() {
         return Err(id.wrong("it is empty; reports name a fault by it"));
     }
+    let may_be_inert = section.get("may_be_inert").map_or(Ok(false), Value::flag)?;
+    let shape = &Shape { may_be_inert, ..*shape };
     let kind = kind(family, section, shape)?;
     let trigger = trigger(section, shape)?;
     Ok(Fault {
@@ -79,7 +81,7 @@ fn fault(family: Family, section: Section<'_>, shape: &Shape) -> Result<Fault, W
         end: end(section, &kind, &trigger, shape)?,
         trigger,
         kind,
-        may_be_inert: section.get("may_be_inert").map_or(Ok(false), Value::flag)?,
+        may_be_inert,
     })
 }
 
@@ -137,7 +139,9 @@ fn end(
     let name = kind.family().name();
     match kind {
         FaultKind::Reset { .. } | FaultKind::HalfOpen { .. } | FaultKind::Duplicate { .. } => {
-            return Err(value.wrong(format!("a {name} is over in an instant; leave it out")));
+            return Err(
+                value.wrong(format!("a {name} is over in an instant; leave {} out", value.key()))
+            );
         }
         FaultKind::Crash { node, .. } | FaultKind::Pause { node } | FaultKind::Stop { node }
             if node.contains(TaskId::PS_ZERO) && matches!(end, End::UntilStep(_)) =>
@@ -247,7 +251,7 @@ fn ends(section: Section<'_>, shape: &Shape) -> Result<Ends, Wrong> {
 
 fn connect(section: Section<'_>, shape: &Shape) -> Result<FaultKind, Wrong> {
     let Ends { from, to } = ends(section, shape)?;
-    if !shape.one_calls(from, to) {
+    if !shape.may_be_inert && !shape.one_calls(from, to) {
         let what = "nobody calls a worker; workers call ps: exchange from and to";
         return Err(section.need("from")?.wrong(what));
     }
@@ -277,7 +281,7 @@ fn clock(section: Section<'_>, shape: &Shape) -> Result<FaultKind, Wrong> {
     let skew = section.get("skew_ppm").map(|value| value.whole(SLOWEST_PPM..=FASTEST_PPM));
     let jump = section.get("jump").map(Value::duration);
     let (skew_ppm, jump) = (skew.unwrap_or(Ok(0))?, jump.unwrap_or(Ok(std::time::Duration::ZERO))?);
-    if skew_ppm == 0 && jump.is_zero() {
+    if !shape.may_be_inert && skew_ppm == 0 && jump.is_zero() {
         return Err(section.wrong("the clock is right; give skew_ppm or jump".to_owned()));
     }
     Ok(FaultKind::Clock { node: task_set(section.need("node")?, shape)?, skew_ppm, jump })
@@ -286,7 +290,7 @@ fn clock(section: Section<'_>, shape: &Shape) -> Result<FaultKind, Wrong> {
 fn gradient(section: Section<'_>, shape: &Shape) -> Result<FaultKind, Wrong> {
     let value = section.need("node")?;
     let node = task_set(value, shape)?;
-    if !shape.has_worker(node) {
+    if !shape.may_be_inert && !shape.has_worker(node) {
         return Err(value.wrong("a ps computes no gradients; name workers"));
     }
     let mode = section.need("mode")?.choice("wrong gradient", &GRADIENTS)?;

@@ -119,3 +119,147 @@ fn units(text: &mut String) {
     )
     .expect(TAKES_ALL);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::file::keys::{Key, REQUIRED};
+
+    const BEGIN: &str = "<!-- begin of the generated reference: \
+                         UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";
+    const END: &str = "<!-- end of the generated reference -->\n";
+
+    #[test]
+    fn the_documentation_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/simulation.md");
+        let there = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = there.split_once(BEGIN).expect("the reference has a beginning");
+        let (_, after) = rest.split_once(END).expect("the reference has an end");
+        let fresh = format!("{before}{BEGIN}\n{}\n{END}{after}", reference());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &fresh).unwrap();
+        } else {
+            let remedy = "UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation makes it so";
+            assert!(there == fresh, "{remedy}");
+        }
+    }
+
+    fn parse(text: &str) -> Scenario {
+        Scenario::parse(text, "a.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    /// All tables, the kinds of faults among them.
+    fn tables() -> Vec<(&'static Known, String)> {
+        let kinds = FAULTS.iter().map(|(family, known)| (known, family.name().to_owned()));
+        let others = keys::ALL.into_iter().filter(|known| known.name != keys::FAULT.name);
+        others.map(|known| (known, String::new())).chain(kinds).collect()
+    }
+
+    /// A value that a key can have.
+    fn sample(key: &Key, kind: &str) -> &'static str {
+        match (key.name, kind) {
+            ("id", _) => "\"f\"",
+            ("node" | "from", _) => "\"worker 1\"",
+            ("to", _) => "\"ps 0\"",
+            ("key", _) => "\"batch_size\"",
+            ("factor", _) => "3",
+            ("time" | "by" | "at" | "latency", _) => "\"1ms\"",
+            ("rate", _) => "\"1MB\"",
+            ("event", _) => "\"computes\"",
+            ("value", _) => "\"other\"",
+            ("mode", "disk") => "\"eio\"",
+            ("mode", "gradient") => "\"nan\"",
+            ("skew_ppm", _) => "1",
+            (name, _) => panic!("there is no sample for {name}"),
+        }
+    }
+
+    /// What a table must have to be one, but for `without`.
+    fn base(known: &Known, kind: &str, without: &str) -> String {
+        let mut text = String::new();
+        if !kind.is_empty() && without != "kind" {
+            writeln!(text, "kind = \"{kind}\"").unwrap();
+        }
+        for key in known.keys().filter(|key| key.name != "kind" && key.name != without) {
+            let is_needed = key.default == REQUIRED
+                || (known.name, key.name) == ("network.link", "latency")
+                || (kind, key.name) == ("clock", "skew_ppm")
+                || (key.name == "at" && !["at_step", "on"].contains(&without));
+            if is_needed {
+                writeln!(text, "{} = {}", key.name, sample(key, kind)).unwrap();
+            }
+        }
+        text
+    }
+
+    /// A file that has this table, with these keys.
+    fn file(known: &Known, keys: &str) -> String {
+        match known.form {
+            Form::Section | Form::Tables => format!("{}\n{keys}", known.heading()),
+            Form::Inline => {
+                let keys: Vec<_> = keys.lines().collect();
+                let fault = "[[fault]]\nid = \"f\"\nkind = \"pause\"\nnode = \"chief\"";
+                format!("{fault}\n{} = {{ {} }}", known.name, keys.join(", "))
+            }
+        }
+    }
+
+    #[test]
+    fn every_documented_default_is_the_real_one() {
+        for (known, kind) in tables() {
+            let base = base(known, &kind, "");
+            let has =
+                |key: &Key| base.lines().any(|line| line.starts_with(&format!("{} =", key.name)));
+            for key in known.keys().filter(|key| is_toml(key.default) && !has(key)) {
+                let given = format!("{base}{} = {}\n", key.name, key.default);
+                let (with, without) = (parse(&file(known, &given)), parse(&file(known, &base)));
+                assert_eq!(with, without, "{} of {}", key.name, known.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_documented_key_is_read() {
+        for (known, kind) in tables() {
+            for key in known.keys() {
+                let keys = format!("{}{} = 1979-05-27\n", base(known, &kind, key.name), key.name);
+                let text = file(known, &keys);
+                let error = Scenario::parse(&text, "a.toml").expect_err(&text).to_string();
+                let (place, what) = error.split_once(": ").unwrap();
+                assert!(place.starts_with("a.toml:"), "{error}");
+                let names_it = what.starts_with(key.name)
+                    || what.starts_with(&format!("{} is a table", key.name));
+                assert!(names_it, "{} of {}: {error}", key.name, known.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_default_in_words_is_one_that_a_person_can_find() {
+        let words: std::collections::BTreeSet<_> = tables()
+            .into_iter()
+            .flat_map(|(known, _)| known.keys())
+            .map(|key| key.default)
+            .filter(|default| !is_toml(default))
+            .collect();
+        let words: Vec<_> = words.into_iter().collect();
+        insta::assert_snapshot!(words.join("\n"), @r#"
+        R
+        `"serial"`; `"provenance"` if R may be below N; `"none"` if any outcome will do
+        `training_steps` if the run finishes, else any
+        all but `"gradient"`
+        any
+        anybody
+        for ever
+        none
+        one of these three
+        required
+        required if the mode is `"slow"`
+        required if the outcome is `"failed"`
+        the network's
+        the number of workers
+        what `[cluster]` says
+        what `[sync]` says
+        "#);
+    }
+}

@@ -10,6 +10,9 @@ use unisono::config::file::{Wrong, nearest};
 use super::keys::{self, Known};
 use super::units::{parse_duration, parse_rate};
 
+/// Names that a person reads in a message; of more than these there is a page.
+const MOST_LISTED: usize = 20;
+
 /// A table all of whose keys are known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section<'a> {
@@ -64,13 +67,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn need(&self, key: &str) -> Result<Value<'a>, Wrong> {
-        self.get(key).ok_or_else(|| {
-            self.wrong(format!(
-                "{key} is missing in {}: {}",
-                self.known.heading(),
-                self.known.meaning_of(key)
-            ))
-        })
+        self.get(key).ok_or_else(|| self.wrong(self.known.missing(key)))
     }
 
     /// The tables of an array such as `[[network.link]]`.
@@ -92,15 +89,19 @@ impl<'a> Section<'a> {
 }
 
 fn unknown_key(known: &Known, given: &str) -> String {
-    let homes = keys::ALL.iter().filter(|other| other.has(given));
+    let heading = known.heading();
+    if let Some(what) = keys::foreign_to_fault(known, given) {
+        return what;
+    }
+    let mut sections = keys::ALL.iter().filter(|known| known.form == keys::Form::Section);
     let hint = if let Some(near) = nearest(given, known.names()) {
         format!("did you mean {near}?")
-    } else if let Some(home) = homes.into_iter().find(|home| home.form == keys::Form::Section) {
+    } else if let Some(home) = sections.find(|home| home.has(given)) {
         format!("it belongs in {}", home.heading())
     } else {
         format!("it has {}", known.names().collect::<Vec<_>>().join(", "))
     };
-    format!("unknown key {given} in {}; {hint}", known.heading())
+    format!("unknown key {given} in {heading}; {hint}")
 }
 
 impl<'a> Value<'a> {
@@ -227,10 +228,11 @@ impl<'a> Value<'a> {
         if let Some((value, _)) = named.iter().find(|(_, name)| name == given) {
             return Ok(*value);
         }
-        let hint = nearest(given, names()).map_or_else(
-            || format!("there are {}", all()),
-            |name| format!("did you mean \"{name}\"?"),
-        );
+        let hint = match nearest(given, names()) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None if named.len() > MOST_LISTED => "docs/simulation.md lists them all".to_owned(),
+            None => format!("there are {}", all()),
+        };
         Err(self.wrong(format!("there is no {what} \"{given}\"; {hint}")))
     }
 }

@@ -10,6 +10,7 @@ use unisono::protocol::Limits;
 
 use super::section::{Section, Value};
 use super::tasks::{Shape, task, task_of_key, task_set};
+use super::units::duration_text;
 use super::{distributions, keys};
 use crate::scenario::{
     ComputeModel, LinkOverride, NetworkModel, Scenario, SimLimits, StorageModel, Wire, WrongSetting,
@@ -104,20 +105,26 @@ pub(super) fn limits(section: Section<'_>) -> Result<Limits, Wrong> {
             *field = value.positive_duration()?;
         }
     }
-    let above = |less: &str, more: &str| {
-        let value = section.get(more).or_else(|| section.get(less));
-        let what = format!(
-            "{less} must not be above {more}; {more} comes from the default, if it is not given, and so does {less}"
-        );
-        value.map_or_else(|| section.wrong(what.clone()), |value| value.wrong(&what))
-    };
-    if limits.heartbeat_interval >= limits.heartbeat_timeout {
-        return Err(above("heartbeat_interval", "heartbeat_timeout"));
+    let Limits { heartbeat_interval, heartbeat_timeout, reconnect_min, reconnect_max, .. } = limits;
+    if heartbeat_interval >= heartbeat_timeout {
+        let ends =
+            [("heartbeat_interval", heartbeat_interval), ("heartbeat_timeout", heartbeat_timeout)];
+        return Err(upside_down(section, ends));
     }
-    if limits.reconnect_min > limits.reconnect_max {
-        return Err(above("reconnect_min", "reconnect_max"));
+    if reconnect_min > reconnect_max {
+        let ends = [("reconnect_min", reconnect_min), ("reconnect_max", reconnect_max)];
+        return Err(upside_down(section, ends));
     }
     Ok(limits)
+}
+
+/// Two limits, of which at least one is given, are in the wrong order.
+fn upside_down(section: Section<'_>, ends: [(&str, Duration); 2]) -> Wrong {
+    let [(less, less_time), (more, more_time)] = ends;
+    let (less_time, more_time) = (duration_text(less_time), duration_text(more_time));
+    let what = format!("{less} is {less_time} and {more} is {more_time}: raise the second");
+    let value = section.get(more).or_else(|| section.get(less));
+    Wrong { at: value.map_or(section.at, |value| value.at), what }
 }
 
 /// The limits by name.

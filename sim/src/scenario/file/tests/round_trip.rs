@@ -1,0 +1,383 @@
+//! Files to scenarios and back.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use unisono::config::Optimizer;
+use unisono::{Job, Step, TaskId};
+
+use crate::scenario::{Distribution, End, Fault, FaultKind, Oracle, Scenario, TaskSet, Trigger};
+
+fn parse(text: &str) -> Scenario {
+    Scenario::parse(text, "a.toml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn load(files: &[(&str, &str)]) -> Scenario {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    Scenario::load(&folder.path().join(files[0].0)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_file_that_says_nothing_is_the_default() {
+    assert_eq!(parse(""), Scenario::default());
+    assert_eq!(Scenario::default().to_toml(), "");
+}
+
+/// Every section, every kind of fault, every form of a value.
+const EVERYTHING: &str = r#"[train]
+batch_size = 7
+learning_rate = 0.5
+hidden = [30, 10]
+seed = 3
+order = "sequential"
+moving_average_decay = 0.99
+optimizer = "adam"
+beta1 = 0.5
+
+[cluster]
+ps = 3
+workers = 4
+placement = "even"
+start = { "ps 2" = "1.5s", "worker 3" = "3s" }
+
+[[cluster.wrong]]
+node = "worker 1"
+key = "data"
+value = 'other "data"'
+
+[sync]
+replicas_to_aggregate = 3
+
+[limits]
+heartbeat_interval = "1s"
+save_interval = "5ms"
+
+[compute]
+gradient = { uniform = ["1ms", "3ms"] }
+update = { exponential = "2us" }
+
+[[compute.task]]
+node = "ps 1"
+time = { usual = "1ms", rare = "50ms", share = 0.01 }
+
+[[compute.task]]
+node = "chief"
+time = { pareto = 1.5, min = "1ms", max = "50ms" }
+
+[network]
+wire = "bytes"
+latency = "1.25ms"
+jitter = { exponential = "2us", min = "1us" }
+bandwidth = "1Gbit"
+nic = "50MB"
+connect_timeout = "1s"
+
+[[network.link]]
+from = "workers"
+to = "ps 1"
+latency = "7ms"
+jitter = "1ns"
+bandwidth = "123B"
+
+[storage]
+write = "1us"
+sync = "2us"
+read = "0s"
+bandwidth = "100MB"
+
+[sim]
+seeds = 3
+max_virtual_time = "1h"
+max_events = 77
+
+[[fault]]
+id = "crash"
+kind = "crash"
+node = "worker 1"
+peers = "reset"
+power_loss = true
+on = { event = "sends-push", node = "worker 1", step = 3, nth = 2, when = "before" }
+for = "2s"
+may_be_inert = true
+
+[[fault]]
+id = "pause"
+kind = "pause"
+node = "ps"
+at = "12ms"
+
+[[fault]]
+id = "stop"
+kind = "stop"
+node = "chief"
+at_step = 5
+for = "1s"
+
+[[fault]]
+id = "slow"
+kind = "slow"
+node = "workers"
+factor = 2.5
+on = {}
+until_step = 20
+
+[[fault]]
+id = "delay"
+kind = "delay"
+from = "ps"
+to = "all"
+by = { uniform = ["0s", "1ms"] }
+at = "0s"
+
+[[fault]]
+id = "partition"
+kind = "partition"
+from = "workers"
+to = "ps 1"
+both_ways = false
+mode = "jam"
+at = "0s"
+
+[[fault]]
+id = "reset"
+kind = "reset"
+from = "ps 1"
+to = "ps 0"
+at = "0s"
+
+[[fault]]
+id = "half-open"
+kind = "half-open"
+from = "ps 0"
+to = "ps 2"
+at = "0s"
+
+[[fault]]
+id = "duplicate"
+kind = "duplicate"
+from = "all"
+to = "all"
+at = "0s"
+
+[[fault]]
+id = "connect"
+kind = "connect"
+from = "workers"
+to = "ps 0"
+mode = "hang"
+at = "0s"
+
+[[fault]]
+id = "corrupt"
+kind = "corrupt"
+from = "workers"
+to = "ps 0"
+at = "0s"
+
+[[fault]]
+id = "bandwidth"
+kind = "bandwidth"
+from = "workers"
+to = "ps 0"
+rate = "1kB"
+at = "0s"
+
+[[fault]]
+id = "disk"
+kind = "disk"
+mode = "slow"
+factor = 3
+at = "0s"
+
+[[fault]]
+id = "clock"
+kind = "clock"
+node = "ps 0"
+skew_ppm = -100
+jump = "1h"
+at = "0s"
+
+[[fault]]
+id = "gradient"
+kind = "gradient"
+node = "all"
+mode = "flipped-bit"
+at = "0s"
+
+[chaos]
+families = ["crash", "half-open"]
+swarm = false
+faults = { max = 3 }
+within = "1s"
+longest = "2s"
+ps = { min = 3, max = 5 }
+workers = 4
+replicas_to_aggregate = { min = 2 }
+optimizer = true
+
+[expect]
+outcome = "failed"
+because = "a reason"
+final_step = 7
+oracle = "none"
+golden = "golden.csv"
+gradients_per_update = 3
+duplicates = 1
+stale = { min = 1 }
+fenced = { max = 1 }
+rollbacks = { min = 1, max = 2 }
+virtual_time = { min = "1s", max = "2s" }
+
+[[expect.event]]
+event = "computes"
+node = "worker 1"
+step = 5
+times = 0
+
+[[expect.event]]
+event = "saves"
+
+[liveness]
+within = "3s"
+"#;
+
+#[test]
+fn everything_that_can_be_written_is_written_as_it_was_read() {
+    assert_eq!(parse(EVERYTHING).to_toml(), EVERYTHING);
+}
+
+#[test]
+fn a_default_that_is_written_is_the_default() {
+    let text = "[chaos]\n[expect]\noracle = \"provenance\"\n[cluster]\nstart = { chief = \"0s\" }\n\
+                [network]\nlatency = { const = \"100us\" }\nnic = \"unlimited\"\n\
+                [sync]\nreplicas_to_aggregate = 1\n[train]\noptimizer = \"sgd\"";
+    assert_eq!(parse(text).to_toml(), "[sync]\nreplicas_to_aggregate = 1\n\n[chaos]\n");
+}
+
+#[test]
+fn the_oracle_is_the_strictest_that_can_hold() {
+    let oracle = |text: &str| parse(text).expect.oracle;
+    assert_eq!(oracle(""), Some(Oracle::Serial));
+    assert_eq!(oracle("[sync]\nreplicas_to_aggregate = 1"), Some(Oracle::Provenance));
+    assert_eq!(oracle("[chaos]\nworkers = { max = 3 }"), Some(Oracle::Provenance));
+    assert_eq!(oracle("[expect]\noutcome = \"any\""), None);
+}
+
+#[test]
+fn an_extending_file_wins_key_by_key_and_appends_its_tables() {
+    let fault = |id: &str, at: &str| {
+        format!("[[fault]]\nid = \"{id}\"\nkind = \"pause\"\nnode = \"chief\"\nat = \"{at}\"\n")
+    };
+    let base = format!(
+        "[train]\noptimizer = \"momentum\"\nmomentum = 0.5\nseed = 9\n[network]\n\
+         latency = {{ uniform = [\"1ms\", \"2ms\"] }}\njitter = \"1ms\"\n{}{}",
+        fault("a", "1ms"),
+        fault("b", "2ms")
+    );
+    let own = format!(
+        "extends = \"base/b.toml\"\n[train]\noptimizer = \"sgd\"\n[network]\n\
+         latency = {{ exponential = \"3ms\" }}\n{}{}",
+        fault("b", "5ms"),
+        fault("c", "3ms")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("base")).unwrap();
+    std::fs::write(folder.path().join("base/b.toml"), base).unwrap();
+    std::fs::write(folder.path().join("a.toml"), own).unwrap();
+    let scenario = Scenario::load(&folder.path().join("a.toml")).unwrap();
+    assert_eq!((scenario.run.train.optimizer, scenario.run.train.seed), (Optimizer::Sgd, 9));
+    let exponential =
+        Distribution::Exponential { min: Duration::ZERO, mean: Duration::from_millis(3) };
+    assert_eq!(scenario.network.latency, exponential);
+    assert_eq!(scenario.network.jitter, Distribution::Const(Duration::from_millis(1)));
+    let faults = scenario.faults.iter();
+    let faults: Vec<_> = faults.map(|fault| (fault.id.as_str(), fault.trigger.clone())).collect();
+    let at = |millis| Trigger::At(Duration::from_millis(millis));
+    assert_eq!(faults, [("a", at(1)), ("b", at(5)), ("c", at(3))]);
+}
+
+#[test]
+fn a_golden_file_is_relative_to_the_file_that_names_it() {
+    let own = ("a.toml", "extends = \"b.toml\"");
+    let golden = load(&[own, ("b.toml", "[expect]\ngolden = \"g.csv\"")]).expect.golden.unwrap();
+    assert!(golden.is_absolute() && golden.ends_with("g.csv"), "{}", golden.display());
+}
+
+#[test]
+fn a_fault_that_may_be_inert_may_be_one_that_cannot_bite() {
+    let fault =
+        "[[fault]]\nid = \"f\"\nkind = \"reset\"\nfrom = \"chief\"\nto = \"chief\"\nat = \"0s\"\n";
+    assert!(Scenario::parse(fault, "a.toml").is_err());
+    assert!(Scenario::parse(&format!("{fault}may_be_inert = true"), "a.toml").is_ok());
+}
+
+fn durations() -> impl Strategy<Value = Duration> {
+    prop_oneof![0..5_000_u64, 0..100_000_000_000_u64, Just(1_500_000_000)]
+        .prop_map(Duration::from_nanos)
+}
+
+fn distributions() -> impl Strategy<Value = Distribution> {
+    (0..5, durations(), durations(), 0.0..=1.0).prop_map(|(form, a, b, share)| {
+        let (min, max) = (a.min(b), a.max(b));
+        match form {
+            0 => Distribution::Const(a),
+            1 => Distribution::Uniform { min, max },
+            2 => Distribution::Exponential { min: a, mean: b },
+            3 => Distribution::Bimodal { usual: a, rare: b, share },
+            _ => Distribution::Pareto { min, shape: share + 0.01, max },
+        }
+    })
+}
+
+fn faults() -> impl Strategy<Value = Fault> {
+    let when = (durations(), 0..20_u64, any::<bool>(), 0..3_usize);
+    ("[a-zA-Zé\"\\\\ \n]{1,8}", 0..6, when, distributions(), 0.001..1e9).prop_map(
+        |(id, kind, (time, step, is_step, end), by, factor)| {
+            let (node, from, to) =
+                (TaskSet::Task(TaskId::worker(1)), TaskSet::All, TaskSet::Job(Job::Ps));
+            let until = End::UntilStep(Step(20));
+            let lasting = [None, Some(End::For(time + Duration::from_nanos(1))), Some(until)][end];
+            let (kind, end) = match kind {
+                0 => (FaultKind::Slow { node, factor }, lasting),
+                1 => (FaultKind::Delay { from, to, by }, lasting),
+                2 => (FaultKind::Reset { from, to }, None),
+                3 => (FaultKind::Pause { node }, lasting),
+                4 => (FaultKind::Corrupt { from, to }, lasting),
+                _ => (FaultKind::Duplicate { from, to }, None),
+            };
+            let trigger = if is_step { Trigger::AtStep(Step(step)) } else { Trigger::At(time) };
+            Fault { id, trigger, end, kind, may_be_inert: is_step }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_scenario_reads_back_from_its_own_text(
+        mut faults in proptest::collection::vec(faults(), 0..5),
+        (gradient, latency) in (distributions(), distributions()),
+        (n_ps, n_workers, replicas) in (1..5_u32, 2..5_u32, 1..9_u32),
+        (learning_rate, seed) in (1e-30..1e30, 0..i64::MAX as u64),
+        write in durations(),
+    ) {
+        for (n, fault) in faults.iter_mut().enumerate() {
+            fault.id.push_str(&n.to_string());
+        }
+        let mut scenario = Scenario { faults, ..Scenario::default() };
+        scenario.run.n_ps = n_ps;
+        scenario.run.sync.total_num_replicas = n_workers;
+        scenario.run.sync.replicas_to_aggregate = replicas;
+        scenario.run.train.learning_rate = learning_rate;
+        scenario.run.train.seed = seed;
+        scenario.compute.gradient = gradient;
+        scenario.network.latency = latency;
+        scenario.storage.write = write;
+        if replicas < n_workers {
+            scenario.expect.oracle = Some(Oracle::Provenance);
+        }
+        prop_assert_eq!(parse(&scenario.to_toml()), scenario);
+    }
+}
