@@ -14,9 +14,9 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new(scenarios: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder can be made");
         for (name, text) in scenarios {
-            fs::write(folder.path().join(name), text).unwrap();
+            fs::write(folder.path().join(name), text).expect("a file can be written");
         }
         Self(folder)
     }
@@ -38,7 +38,8 @@ impl Folder {
 
     fn capsules(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.path().join("capsules")) else { return Vec::new() };
-        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        let mut paths: Vec<_> =
+            entries.map(|entry| entry.expect("it can be read").path()).collect();
         paths.sort();
         paths
     }
@@ -129,7 +130,7 @@ fn a_failure_is_told_whole_and_its_capsule_replays_it_anywhere() {
     let output = folder.run(&["run", "impossible.toml", "--seed", "7"]);
     let text = stdout(&output);
     let from = text.find("✗ impossible, seed 7").expect("the failure is told");
-    let until = text.find("1 of 1 scenarios failed").expect("and summed up");
+    let until = text.find("1 of 1 scenario failed").expect("and summed up");
     insta::assert_snapshot!("report", text[from..until].trim_end());
 
     let [capsule] = &*folder.capsules() else { panic!("one capsule: {:?}", folder.capsules()) };
@@ -282,4 +283,17 @@ fn a_program_without_bugs_says_how_to_get_one_that_has() {
     let output = Folder::new(&[]).run(&["bugs"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--features planted-bugs -- bugs"));
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_bug_is_caught_and_its_capsule_plants_it_again() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    let (document, code) = folder.json(&["bugs", "clean.toml", "--bug", "one-step-too-many"]);
+    assert_eq!((code, &document["bugs"][0]["runs"]), (Some(0), &1.into()), "{document}");
+    let hunt = ["hunt", "clean.toml", "--plant", "one-step-too-many", "--stop-after", "1"];
+    assert_eq!(folder.run(&hunt).status.code(), Some(1));
+    let [capsule] = &*folder.capsules() else { panic!("one capsule") };
+    let (document, _) = folder.json(&["replay", capsule.to_str().unwrap()]);
+    assert_eq!(document["outcome"], "same", "{document}");
 }
