@@ -3,6 +3,7 @@
 //! Candidates are played side by side, and the first in order that fails the same way is taken:
 //! what comes out does not depend on how many are played at a time.
 
+use std::cmp::Ordering;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,17 +204,17 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     for n_ps in up_to(scenario.run.n_ps) {
         for n_workers in up_to(workers) {
             let fewer = match replicas.cmp(&workers) {
-                std::cmp::Ordering::Equal => n_workers,
-                std::cmp::Ordering::Less => replicas.min(n_workers.saturating_sub(1)),
-                std::cmp::Ordering::Greater => replicas,
+                Ordering::Equal => vec![n_workers],
+                Ordering::Less => vec![replicas.min(n_workers - 1)],
+                Ordering::Greater => vec![replicas.min(n_workers + 1), replicas],
             };
-            let is_present = n_ps == scenario.run.n_ps && n_workers == workers;
-            if fewer > 0 && !is_present {
-                sizes.push((n_ps, n_workers, fewer));
-            }
+            let present = (scenario.run.n_ps, workers, replicas);
+            let sizes_of = fewer.into_iter().map(|replicas| (n_ps, n_workers, replicas));
+            sizes.extend(sizes_of.filter(|size| size.2 > 0 && *size != present));
         }
     }
-    sizes.sort_by_key(|(n_ps, n_workers, _)| (n_ps + n_workers, *n_ps));
+    sizes.sort_by_key(|(n_ps, n_workers, replicas)| (n_ps + n_workers, *n_ps, *replicas));
+    sizes.dedup();
     let with = |(n_ps, total_num_replicas, replicas_to_aggregate)| {
         let mut scenario = scenario.clone();
         scenario.run.n_ps = n_ps;

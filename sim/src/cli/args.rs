@@ -125,9 +125,8 @@ Examples, with a build that has the bugs in it:
   … bugs --bug stale-applied --bug no-mending scenarios/swarm.toml
   … bugs --markdown
 
-Scenarios with chaos and the others take turns, seed by seed. A run in which a
-bug is caught is played again without it, and must pass. Exits with 1 if a bug
-is not caught.")]
+Scenarios with chaos and the others take turns, seed by seed. A run counts only
+if it passes without the bug. Exits with 1 if a bug is not caught.")]
     Bugs(bugs::BugsArgs),
 }
 

@@ -8,10 +8,6 @@ use super::args::CommonArgs;
 use super::stage::Stage;
 
 #[derive(Args, Debug)]
-#[cfg_attr(
-    not(feature = "planted-bugs"),
-    expect(dead_code, reason = "only a build with the feature has bugs")
-)]
 pub(super) struct BugsArgs {
     /// Scenario files, and folders of them
     #[arg(value_name = "PATH", default_value = "scenarios")]
@@ -143,8 +139,6 @@ mod planted {
         seed: Option<u64>,
         /// Runs that it took.
         runs: u64,
-        /// The same run fails without the bug, too: nothing is shown.
-        false_alarm: Option<String>,
     }
 
     /// A fault that does not bite, because the bug keeps the run from getting there, shows nothing.
@@ -153,39 +147,32 @@ mod planted {
     }
 
     fn hunt(bug: Bug, args: &BugsArgs, plan: &Plan, stage: &Stage) -> Row {
-        let options = PlayOptions { bug: Some(bug), ..stage.options };
-        let play = |case: &Case, options| case.play(&stage.labs, options).failure.filter(is_catch);
+        let play = |case: &Case, bug| {
+            let played = case.play(&stage.labs, PlayOptions { bug, ..stage.options });
+            played.failure.filter(is_catch)
+        };
         let found = pool::first(stage.jobs, 0..args.seeds, |number| {
             let (source, seed) = plan.at(number);
-            play(&source.case(seed), options)
+            let case = source.case(seed);
+            // A run that fails without the bug, too, shows nothing.
+            play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
         });
-        let row = Row {
+        let place = found.as_ref().map(|(number, _)| plan.at(*number));
+        Row {
             bug: bug.name(),
             rule: bug.rule(),
             description: bug.description(),
             needs: bug.needs(),
-            caught_by: None,
-            scenario: None,
-            seed: None,
-            runs: args.seeds,
-            false_alarm: None,
-        };
-        let Some((number, failure)) = found else { return row };
-        let (source, seed) = plan.at(number);
-        let without = play(&source.case(seed), PlayOptions { bug: None, ..options });
-        Row {
-            caught_by: Some(failure.signature()),
-            scenario: Some(source.name()),
-            seed: Some(seed),
-            runs: number + 1,
-            false_alarm: without.map(|failure| failure.signature()),
-            ..row
+            caught_by: found.as_ref().map(|(_, failure)| failure.signature()),
+            scenario: place.map(|(source, _)| source.name()),
+            seed: place.map(|(_, seed)| seed),
+            runs: found.map_or(args.seeds, |(number, _)| number + 1),
         }
     }
 
     impl Row {
-        fn is_caught(&self) -> bool {
-            self.caught_by.is_some() && self.false_alarm.is_none()
+        const fn is_caught(&self) -> bool {
+            self.caught_by.is_some()
         }
 
         fn place(&self) -> String {
@@ -195,12 +182,8 @@ mod planted {
             }
         }
 
-        fn verdict(&self) -> String {
-            match (&self.caught_by, &self.false_alarm) {
-                (None, _) => "NOT CAUGHT".to_owned(),
-                (Some(_), Some(without)) => format!("FAILS WITHOUT IT, TOO: {without}"),
-                (Some(signature), None) => signature.clone(),
-            }
+        fn verdict(&self) -> &str {
+            self.caught_by.as_deref().unwrap_or("NOT CAUGHT")
         }
 
         fn text(&self, width: usize) -> String {

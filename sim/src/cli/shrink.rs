@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::stage::{SCHEMA, Stage};
 use crate::capsule::Capsule;
 use crate::case::Case;
-use crate::report::{Report, explain, short};
+use crate::report::{Report, counted, explain, short};
 use crate::scenario::Scenario;
 use crate::shrink::{Shrinker, Shrunk};
 
@@ -116,7 +116,8 @@ impl Size {
 
 fn size(scenario: &Scenario) -> String {
     let Size { faults, steps, ps, workers } = Size::of(scenario);
-    format!("{faults} faults, {steps} steps, {ps} ps, {workers} workers")
+    let (faults, steps) = (counted(faults as u64, "fault"), counted(steps, "step"));
+    format!("{faults}, {steps}, {ps} ps, {}", counted(workers.into(), "worker"))
 }
 
 fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {

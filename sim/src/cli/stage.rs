@@ -27,13 +27,6 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    #[cfg_attr(
-        not(feature = "planted-bugs"),
-        expect(
-            clippy::unnecessary_wraps,
-            reason = "with the feature, a bug may have a wrong name"
-        )
-    )]
     pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
         Ok(Self {
             screen: screen.clone(),
@@ -93,7 +86,6 @@ impl Stage {
     }
 
     #[cfg(not(feature = "planted-bugs"))]
-    #[expect(clippy::unused_self, reason = "with the feature it knows a bug")]
     pub(super) const fn marked(&self, capsule: Capsule) -> Capsule {
         capsule
     }
@@ -118,7 +110,6 @@ impl Stage {
 }
 
 #[cfg(not(feature = "planted-bugs"))]
-#[expect(clippy::unnecessary_wraps, reason = "with the feature, a bug may have a wrong name")]
 fn options(_: &CommonArgs) -> anyhow::Result<PlayOptions> {
     Ok(PlayOptions::default())
 }
