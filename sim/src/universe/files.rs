@@ -188,7 +188,8 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
             return (Err(text.clone()), is_invalid.then_some(text));
         }
     };
-    let skipped = restored.warnings.iter().find(|it| matches!(it, Warning::Skipped { .. }));
+    let is_invalid = |warning: &&Warning| !matches!(warning, Warning::NotRemoved(_));
+    let skipped = restored.warnings.iter().find(is_invalid);
     let invalid = skipped.map(ToString::to_string);
     let from = restored.path.map(|path| path.display().to_string());
     (Ok(Restored { snapshot: restored.snapshot, from }), invalid)
