@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use unisono::config::RunConfig;
@@ -20,12 +21,10 @@ use unisono::{Floats, Slot, Step};
 
 use crate::streams::Purpose;
 
-/// Bytes of results that a lab remembers; then it forgets all of them, and begins anew.
-const MAX_REMEMBERED: usize = 512 << 20;
 /// Labs that are kept; a swarm draws clusters of fewer shapes.
 const MAX_LABS: usize = 4_096;
-/// Bytes that all labs together remember; then all are forgotten.
-const MAX_TOTAL: usize = 4 << 30;
+/// Bytes of results that all labs together remember; the next run then finds that all is forgotten.
+const MAX_REMEMBERED: usize = 1 << 30;
 /// One result in so many is computed again.
 const RECHECK: u64 = 256;
 
@@ -34,6 +33,8 @@ const RECHECK: u64 = 256;
 pub struct Labs {
     labs: Mutex<BTreeMap<String, Arc<Lab>>>,
     data: OnceLock<Arc<Dataset>>,
+    /// Bytes that all labs remember.
+    n_bytes: Arc<AtomicUsize>,
 }
 
 /// Everything that a training configuration computes.
@@ -64,15 +65,18 @@ impl Labs {
     pub fn of(&self, run: &RunConfig) -> Result<Arc<Lab>, String> {
         let key = key(run);
         let mut labs = lock(&self.labs);
+        if self.n_bytes.load(Ordering::Relaxed) > MAX_REMEMBERED {
+            labs.values().for_each(|lab| lock(&lab.memory).forget());
+            self.n_bytes.store(0, Ordering::Relaxed);
+        }
         if let Some(lab) = labs.get(&key) {
             return Ok(Arc::clone(lab));
         }
         let data = self.data.get_or_init(|| Arc::new(Dataset::embedded()));
         let plan = Plan::new(run, Arc::clone(data), SimdLevel::detect())
             .map_err(|error| error.to_string())?;
-        let lab = Arc::new(Lab::new(plan)?);
-        let n_bytes: usize = labs.values().map(|lab| lock(&lab.memory).n_bytes).sum();
-        if labs.len() >= MAX_LABS || n_bytes > MAX_TOTAL {
+        let lab = Arc::new(Lab::new(plan, Arc::clone(&self.n_bytes))?);
+        if labs.len() >= MAX_LABS {
             labs.clear();
         }
         labs.insert(key, Arc::clone(&lab));
@@ -88,13 +92,13 @@ fn key(run: &RunConfig) -> String {
 }
 
 impl Lab {
-    fn new(plan: Plan) -> Result<Self, String> {
+    fn new(plan: Plan, n_bytes: Arc<AtomicUsize>) -> Result<Self, String> {
         let initial = Arc::new(plan.initial(None).map_err(|error| error.to_string())?);
         Ok(Self {
             plan,
             initial,
             idle_gradients: Mutex::default(),
-            memory: Mutex::default(),
+            memory: Mutex::new(Memory { n_bytes, ..Memory::default() }),
             serial: OnceLock::new(),
         })
     }
@@ -220,7 +224,8 @@ impl LabWorker {
 struct Memory {
     gradients: BTreeMap<(Step, Slot, u32), Vec<KnownGradient>>,
     updates: BTreeMap<(Step, u32), Vec<KnownUpdate>>,
-    n_bytes: usize,
+    /// Bytes that all labs remember.
+    n_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -261,23 +266,29 @@ impl Memory {
         }
     }
 
+    fn forget(&mut self) {
+        self.gradients.clear();
+        self.updates.clear();
+    }
+
+    fn count(&self, n_bytes: usize) {
+        self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+    }
+
     fn keep(&mut self, job: &Job, done: &Done) {
-        if self.n_bytes > MAX_REMEMBERED {
-            *self = Self::default();
-        }
         match (job, done) {
             (
                 Job::Gradient { step, slot, parameters, .. },
                 Done::Gradient { loss, gradient, .. },
             ) => {
-                self.n_bytes += bytes(gradient);
+                self.count(bytes(gradient));
                 let (parameters, gradient) = (parameters.clone(), gradient.clone());
                 let known = KnownGradient { loss: *loss, gradient, parameters };
                 let key = (*step, *slot, checksum(&known.parameters));
                 self.gradients.entry(key).or_default().push(known);
             }
             (Job::Update { step, state, gradients, .. }, Done::Update { state: next, .. }) => {
-                self.n_bytes += 4 * next.parameters.len() + bytes(&next.auxiliary);
+                self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
                 let (state, gradients) = (state.clone(), gradients.clone());
                 let key = (*step, state.parameters.checksum());
                 let known = KnownUpdate { state, gradients, next: next.clone() };
