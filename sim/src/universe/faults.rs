@@ -181,6 +181,11 @@ impl Faults {
         self.active.contains(&fault)
     }
 
+    /// Whether a fault is the death of a task.
+    pub(super) fn kills(&self, fault: usize, task: TaskId) -> bool {
+        matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
+    }
+
     /// Whether a stop of this task has ended, before the task had.
     pub(super) fn stopped_and_over(&self, task: TaskId) -> bool {
         let stops =
@@ -348,21 +353,26 @@ impl Faults {
         });
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
-            let wrong = |value: f32| match mode {
-                GradientMode::Nan => f32::NAN,
-                GradientMode::FlippedBit => f32::from_bits(value.to_bits() ^ 1),
-            };
-            if mode == GradientMode::Nan {
-                *loss = f32::NAN;
-            }
-            if let Some(first) = gradient.first_mut() {
-                let mut values = first.to_vec();
-                if let Some(value) = values.first_mut() {
-                    *value = wrong(*value);
+            let Some(first) = gradient.first_mut() else { continue };
+            let mut values = first.to_vec();
+            match mode {
+                GradientMode::Nan => {
+                    *loss = f32::NAN;
+                    values.iter_mut().take(1).for_each(|value| *value = f32::NAN);
                 }
-                *first = Floats::from(values);
+                GradientMode::FlippedBit => flip_a_bit(&mut values),
             }
+            *first = Floats::from(values);
         }
+    }
+}
+
+/// Flips the highest bit of the mantissa of the largest value: one of a pixel that is never lit is
+/// 0, and would be lost in the update.
+fn flip_a_bit(values: &mut [f32]) {
+    let largest = values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
+    if let Some(value) = largest {
+        *value = f32::from_bits(value.to_bits() ^ 1 << (f32::MANTISSA_DIGITS - 2));
     }
 }
 
