@@ -28,7 +28,13 @@ impl State {
         if self.faults.has_armed() {
             let is_input = what.is_input();
             for fault in self.faults.on_event(id.task, what, when, is_input) {
-                self.begin_fault(fault, Some(By { life: id, n_acts }));
+                if when == When::After && !self.faults.kills(fault, id.task) {
+                    // What a node does is carried out once all that it does is known. A plan of
+                    // this moment comes after that.
+                    self.agenda.plan(self.now, Plan::BeginFault(fault));
+                } else {
+                    self.begin_fault(fault, Some(By { life: id, n_acts }));
+                }
             }
         }
         if (id.task, when) == (TaskId::PS_ZERO, When::After) {
