@@ -11,6 +11,7 @@ use super::transport::Parcel;
 use crate::disk::FaultId;
 use crate::happening::{EventKind, Happening};
 use crate::life::LifeId;
+use crate::links::Direction;
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.
@@ -116,7 +117,9 @@ impl State {
                 for (id, _) in self.links.between(chooses(*from), chooses(*to)) {
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
-                    let arrivals = link.directions.map(|direction| direction.last_arrival);
+                    let last =
+                        |direction: Direction| direction.last_arrival.max(direction.not_before);
+                    let arrivals = link.directions.map(last);
                     let last = arrivals.into_iter().max().unwrap_or(now);
                     link.is_mute = true;
                     if last > now {

@@ -273,8 +273,14 @@ impl Faults {
         modes.into_iter().max_by_key(|passage| *passage == Passage::Lost).unwrap_or(Passage::Free)
     }
 
-    /// What a message is delayed by.
-    pub(super) fn delay(&mut self, from: TaskId, to: TaskId, latency: Duration) -> Duration {
+    /// What a message is delayed by. `latency` draws another one; only a slow partition needs it, so
+    /// that no other fault moves what the network draws next.
+    pub(super) fn delay(
+        &mut self,
+        from: TaskId,
+        to: TaskId,
+        mut latency: impl FnMut() -> Duration,
+    ) -> Duration {
         let delays = self.biting(|kind| match kind {
             FaultKind::Delay { from: sender, to: receiver, .. }
                 if sender.contains(from) && receiver.contains(to) =>
@@ -283,12 +289,10 @@ impl Faults {
             }
             _ => None,
         });
-        let slow = self.biting(|kind| match partition(kind, from, to) {
-            Some(PartitionMode::Slow) => Some(latency * (SLOW_PARTITION - 1)),
-            _ => None,
-        });
+        let slow = self
+            .biting(|kind| (partition(kind, from, to) == Some(PartitionMode::Slow)).then_some(()));
         let delay = if delays.is_empty() { Duration::ZERO } else { self.sample_delays(from, to) };
-        slow.into_iter().fold(delay, |sum, delay| sum + delay)
+        slow.into_iter().fold(delay, |sum, ()| sum + latency() * (SLOW_PARTITION - 1))
     }
 
     fn sample_delays(&self, from: TaskId, to: TaskId) -> Duration {
