@@ -144,7 +144,7 @@ fn push(step: usize, gradient: Floats) -> Message {
         step: Step(step as u64),
         slot: Slot(0),
         loss: 0.5,
-        recorded: Step(0),
+        recorded: unisono::protocol::Recorded::default(),
         gradient,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::chaos;
+use crate::chaos::draw;
 use crate::scenario::{Family, Scenario, ScenarioError};
 use crate::tally::Brief;
 use crate::{Labs, PlayOptions, Played, play};
@@ -38,7 +38,7 @@ impl Source {
     #[must_use]
     pub fn case(&self, seed: u64) -> Case {
         let scenario = match self.scenario.chaos {
-            Some(_) => Arc::new(chaos::draw(&self.scenario, seed)),
+            Some(_) => Arc::new(draw(&self.scenario, seed)),
             None => Arc::clone(&self.scenario),
         };
         Case { scenario, seed }

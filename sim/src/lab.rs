@@ -27,7 +27,7 @@ const MAX_LABS: usize = 4_096;
 /// Bytes that all labs together remember; then all are forgotten.
 const MAX_TOTAL: usize = 4 << 30;
 /// One result in so many is computed again.
-const RECHECK: u64 = 64;
+const RECHECK: u64 = 256;
 
 /// Labs, one for each configuration, shared by all runs of a process.
 #[derive(Debug, Default)]

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -28,7 +31,7 @@ use crate::panics;
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
 use crate::trace::Trace;
-use crate::universe::{Bites, ChiefFiles, Order, Universe};
+use crate::universe::{Bites, ChiefFiles, Order, Universe, restore};
 use crate::verdict;
 use crate::watch::{Audit, Counts, Record, Watcher};
 
@@ -116,7 +119,8 @@ impl Failure {
             Self::Hang(_) => "hang".to_owned(),
             Self::Panic(what) => {
                 // Without its numbers, a panic is the same at every step.
-                let text: String = what.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                let line = what.lines().next().unwrap_or_default();
+                let text: String = line.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
                 format!("panic/{text}")
             }
             Self::Inert { .. } => "inert-fault".to_owned(),
@@ -167,9 +171,8 @@ pub fn play(scenario: &Arc<Scenario>, seed: u64, labs: &Labs, options: PlayOptio
     let is_abandoned = Arc::new(AtomicBool::new(false));
     let (scenario, flag) = (Arc::clone(scenario), Arc::clone(&is_abandoned));
     let run = move || {
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            play_here(&scenario, seed, &lab, options, &flag)
-        }));
+        let played =
+            catch_unwind(AssertUnwindSafe(|| play_here(&scenario, seed, &lab, options, &flag)));
         let played = played.map_err(|panic| panic_text(&*panic));
         // Nobody listens if the watchdog has given up.
         let _ = sender.send(played);
@@ -318,7 +321,7 @@ impl<'a> Stage<'a> {
         loop {
             // Comes back when no task is ready to run, whatever madsim's clock says.
             madsim::time::sleep(Duration::ZERO).await;
-            if lock(&self.set.record).violation.is_some() || is_abandoned.load(Ordering::Relaxed) {
+            if lock(&self.set.record).is_over() || is_abandoned.load(Ordering::Relaxed) {
                 return None;
             }
             let orders = std::mem::take(&mut universe.state().orders);
@@ -445,8 +448,10 @@ impl<'a> Stage<'a> {
             checkpoint,
             trace: record.trace.take(),
         };
+        let (found_invalid, is_damaged) = (state.files.invalid.take(), state.disk_is_damaged);
         drop(state);
         let broken = record.violation.take().map(Failure::Violation);
+        let broken = broken.or_else(|| record.panic.take().map(Failure::Panic));
         played.failure = broken.or_else(|| hang.map(Failure::Hang)).or_else(|| {
             let end = End {
                 config: &self.set.config,
@@ -456,8 +461,10 @@ impl<'a> Stage<'a> {
                 checkpoint: played.checkpoint.as_deref(),
             };
             let expected = std::mem::take(&mut record.expected);
+            // A disk that lied or failed may have damaged what was durable.
+            let invalid = found_invalid.or(unreadable).filter(|_| !is_damaged);
             let checked =
-                unreadable.map_or(Ok(()), |why| Err(Violation::new(7, "files-are-whole", why)));
+                invalid.map_or(Ok(()), |why| Err(Violation::new(7, "visible-and-invalid", why)));
             let checked = checked.and_then(|()| record.invariants.end(&end));
             checked
                 .map_err(Failure::Violation)
@@ -478,11 +485,14 @@ impl<'a> Stage<'a> {
         let logdir = ChiefFiles::logdir();
         let rows = losses::read_from(disk, &logdir.join(losses::LOSSES_FILE)).unwrap_or_default();
         let config = self.set.lab.plan().files_from(&logdir, Arc::clone(self.set.lab.initial()));
-        let restored =
-            RunFiles::open(Arc::new(disk.clone()), config).and_then(|(files, _)| files.restore());
+        let files = match RunFiles::open(Arc::new(disk.clone()), config) {
+            Ok((files, _)) => files,
+            Err(error) => return (rows, None, Some(error.to_string())),
+        };
+        let (restored, invalid) = restore(&files);
         match restored {
-            Ok(restored) => (rows, restored.path.map(|_| restored.snapshot), None),
-            Err(error) => (rows, None, Some(error.to_string())),
+            Ok(restored) => (rows, restored.from.map(|_| restored.snapshot), invalid),
+            Err(why) => (rows, None, Some(why)),
         }
     }
 }
@@ -506,9 +516,23 @@ fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
     set.universe.begin(id);
     async move {
         let place = Place { universe: set.universe.clone(), id };
-        let outcome = run_node(&set, place).await;
-        set.universe.end(id, outcome);
+        match caught(run_node(&set, place)).await {
+            Ok(outcome) => set.universe.end(id, outcome),
+            Err(panic) => lock(&set.record).panic = Some(format!("{id}: {panic}")),
+        }
     }
+}
+
+/// Caught here, and not by the executor, a panic leaves the run's trace and its nodes' states.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    let poll = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
+        future.as_mut().poll(context)
+    })) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic_text(&*panic))),
+    };
+    poll_fn(poll).await
 }
 
 async fn run_node(set: &Set, place: Place) -> Outcome {

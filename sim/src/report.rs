@@ -187,6 +187,8 @@ impl Report {
             _ => None,
         };
         let trace = played.trace.as_ref();
+        // A run that was broken off has no end of its own.
+        let end = trace.and_then(|trace| trace.events.last()).map(|event| event.at);
         let mut chain = trace.map_or_else(Vec::new, |trace| chain(trace, violation));
         let chain_left_out = chain.len().saturating_sub(LONGEST_CHAIN);
         chain.drain(..chain_left_out);
@@ -205,7 +207,7 @@ impl Report {
             nodes: trace.map_or_else(Vec::new, |trace| nodes(trace, played)),
             faults: fault_notes(scenario, played),
             counts: played.counts.iter().map(|(kind, n)| (kind.name(), *n)).collect(),
-            virtual_time_ns: nanos(played.took),
+            virtual_time_ns: nanos(end.unwrap_or_default().max(played.took)),
             events: played.n_events,
             audit: played.audit.to_string(),
             not_reproducible: None,
@@ -396,4 +398,11 @@ pub fn short(duration: Duration) -> String {
         0.001.. => format!("{:.2} ms", secs * 1e3),
         _ => format!("{:.0} us", secs * 1e6),
     }
+}
+
+/// `1 step`, `2 steps`.
+#[must_use]
+pub fn counted(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
 }

@@ -26,6 +26,8 @@ pub enum Purpose {
     Recheck,
     /// The order in which an executor runs what is ready.
     Schedule,
+    /// Which pairs of crashes are played.
+    CrashPairs,
 }
 
 impl From<Purpose> for u64 {

@@ -216,6 +216,7 @@ fn numbers(scenario: &Scenario, played: &Played, counts: &Counts) -> Result<(), 
     within("stale", expect.stale, replies(EventKind::DropsStale))?;
     within("fenced", expect.fenced, replies(EventKind::DropsFenced))?;
     within("rollbacks", expect.rollbacks, played.n_generations.saturating_sub(1))?;
+    within("left-behind", expect.left_behind, played.left_behind.len() as u64)?;
     if let Some(range) = expect.virtual_time
         && !range.contains(&played.took)
     {

@@ -24,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) invariants: Invariants,
     /// The first rule that was broken.
     pub(crate) violation: Option<Violation>,
+    /// What a node said that panicked.
+    pub(crate) panic: Option<String>,
     pub(crate) audit: Audit,
     pub(crate) counts: Counts,
     pub(crate) trace: Option<Trace>,
@@ -83,6 +85,7 @@ impl Record {
             history: History::default(),
             invariants: Invariants::all(),
             violation: None,
+            panic: None,
             audit: Audit::new(),
             counts: Counts(vec![0; EventKind::ALL.len()]),
             trace: is_traced.then(Trace::default),
@@ -90,6 +93,11 @@ impl Record {
             final_save: None,
             expected: expected.iter().map(|event| (event.clone(), 0)).collect(),
         }
+    }
+
+    /// Whether nothing that comes could change what is wrong.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.violation.is_some() || self.panic.is_some()
     }
 
     fn count(&mut self, life: LifeId, what: Happening) {
@@ -158,7 +166,10 @@ impl Observer for Watcher {
                 universe: &self.universe,
             };
             let checked = noted.and_then(|()| record.invariants.before(&at, input));
-            record.violation = checked.err();
+            if let Err(violation) = checked {
+                record.violation = Some(violation);
+                self.universe.state().is_stopped = true;
+            }
         }
     }
 
@@ -201,7 +212,10 @@ impl Observer for Watcher {
                 universe: &self.universe,
             };
             let checked = noted.and_then(|()| record.invariants.after(&at, &self.input, done));
-            record.violation = checked.err();
+            if let Err(violation) = checked {
+                record.violation = Some(violation);
+                self.universe.state().is_stopped = true;
+            }
         }
     }
 }

@@ -163,8 +163,7 @@ impl Layout {
         let flat: Vec<&[f32]> =
             flat.iter().map(|values| values.as_slice().expect("in standard layout")).collect();
         let values = |piece: &Piece| &flat[piece.variable][piece.start..][..piece.len];
-        let shard =
-            |pieces: &Vec<Piece>| pieces.iter().flat_map(values).copied().collect::<Vec<_>>();
+        let shard = |pieces: &Vec<Piece>| pieces.iter().map(values).collect::<Vec<_>>().concat();
         self.pieces.iter().map(|pieces| shard(pieces).into()).collect()
     }
 
@@ -181,8 +180,8 @@ impl Layout {
     /// The values of one variable.
     pub(crate) fn read(&self, variable: usize, shards: &[Floats]) -> ArrayD<f32> {
         let blocks = self.row_blocks[variable].iter();
-        let values = blocks.flat_map(|block| &shards[block.ps][block.range.clone()]).copied();
-        self.variables[variable].array(values.collect())
+        let parts: Vec<_> = blocks.map(|block| &shards[block.ps][block.range.clone()]).collect();
+        self.variables[variable].array(parts.concat())
     }
 
     /// Puts the values of one variable into their places.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use super::{hunt, replay, run};
+use super::{bugs, diff, enumerate, hunt, replay, run, shrink, trace, verify};
 
 /// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
 /// wrong that can, and checks that not one bit of the result moves.
@@ -72,6 +72,62 @@ Examples:
 A capsule needs nothing but itself. The exit code is that of the failure, and 0
 if there is none any more.")]
     Replay(replay::ReplayArgs),
+    /// Make a failure small: a scenario with the few faults and steps that matter
+    #[command(after_help = "\
+Examples:
+  unisono-sim shrink capsules/unisono-sim-swarm-rule-5-stale-is-told-42.capsule.json
+  unisono-sim shrink 42.capsule.json -o scenarios/stale-is-told.toml
+
+It leaves a scenario file that fails the same way, and a capsule of that. What
+comes out does not depend on --jobs.")]
+    Shrink(shrink::ShrinkArgs),
+    /// Crash every node before and after everything that happens to it
+    #[command(after_help = "\
+Examples:
+  unisono-sim enumerate scenarios/clean.toml
+  unisono-sim enumerate scenarios/clean.toml --pairs 2000 --restart-after 1s
+
+How the run ends and its trajectory must be as ever; counts and times that the
+scenario expects are not looked at.")]
+    Enumerate(enumerate::EnumerateArgs),
+    /// Play scenarios in two processes, and compare all that happened
+    #[command(after_help = "\
+Examples:
+  unisono-sim verify scenarios/
+  unisono-sim verify scenarios/swarm.toml --seed 42
+
+Exits with 1 if a hash of the history, of the losses, or the time differs.")]
+    Verify(verify::VerifyArgs),
+    /// Play scenarios, and print one line of hashes each
+    #[command(hide = true)]
+    Fingerprint(verify::VerifyArgs),
+    /// Show where two runs part
+    #[command(after_help = "\
+Examples:
+  unisono-sim diff scenarios/straggler.toml --seed 1 --seed 2
+  unisono-sim diff scenarios/clean.toml scenarios/straggler.toml --seed 1
+  unisono-sim diff old.capsule.json new.capsule.json
+
+Exits with 1 if they do.")]
+    Diff(diff::DiffArgs),
+    /// Write everything that happened in a run, for ui.perfetto.dev
+    #[command(after_help = "\
+Examples:
+  unisono-sim trace scenarios/ps-crash.toml --seed 7 -o ps-crash.json
+  unisono-sim trace scenarios/ps-crash.toml --text | less
+
+Times are virtual. Each task is a process there; arrows are messages.")]
+    Trace(trace::TraceArgs),
+    /// Plant every bug of the catalogue, and see what catches it
+    #[command(after_help = "\
+Examples, with a build that has the bugs in it:
+  cargo run --release -p unisono-sim --features planted-bugs -- bugs
+  … bugs --bug stale-applied --bug no-mending scenarios/swarm.toml
+  … bugs --markdown
+
+Scenarios with chaos and the others take turns, seed by seed. A run counts only
+if it passes without the bug. Exits with 1 if a bug is not caught.")]
+    Bugs(bugs::BugsArgs),
 }
 
 /// Flags that all commands have.

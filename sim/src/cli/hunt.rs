@@ -16,7 +16,7 @@ use super::run::FailureResult;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::pool;
-use crate::report::{Report, short};
+use crate::report::{Report, counted, short};
 use crate::scenario::file::parse_duration;
 use crate::tally::{Coverage, Finding, Tally};
 
@@ -165,8 +165,8 @@ impl CoverageNote {
 fn summary(tally: &Tally, reports: &[Report], elapsed: Duration) -> String {
     let rate = tally.n_runs as f64 / elapsed.as_secs_f64().max(1e-9);
     let mut text = format!(
-        "\n{} seeds in {}, {rate:.0} a second; {} failed\n",
-        tally.n_runs,
+        "\n{} in {}, {rate:.0} a second; {} failed\n",
+        counted(tally.n_runs, "seed"),
         short(elapsed),
         tally.n_failed
     );
@@ -176,7 +176,7 @@ fn summary(tally: &Tally, reports: &[Report], elapsed: Duration) -> String {
         let Finding { signature, n_seeds, .. } = finding;
         let capsule = report.capsule.as_deref().unwrap_or_default();
         let seeds = seeds.join(", ");
-        writeln!(text, "  {signature}: {n_seeds} seeds ({seeds}{more}), {capsule}")
+        writeln!(text, "  {signature}: {} ({seeds}{more}), {capsule}", counted(*n_seeds, "seed"))
             .expect("a String takes all");
     }
     text.push_str(&coverage_text(&tally.coverage));

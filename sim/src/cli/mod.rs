@@ -1,12 +1,18 @@
 //! The command line of `unisono-sim`: argv in, exit code out. What it does is in the library.
 
 mod args;
+mod bugs;
+mod diff;
+mod enumerate;
 mod hunt;
 mod progress;
 mod replay;
 mod run;
+mod shrink;
 mod sources;
 mod stage;
+mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -14,7 +20,7 @@ use clap::Parser as _;
 use unisono::cli::UsageError;
 use unisono::cli::output::Screen;
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, CommonArgs};
 use self::stage::Stage;
 use crate::capsule::CapsuleError;
 use crate::{Failure, panics};
@@ -39,10 +45,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
+    let stage = |common: &CommonArgs| Stage::new(common, screen);
     match command {
-        Command::Run(args) => run::run(&args, &Stage::new(&args.common, screen)?),
-        Command::Hunt(args) => hunt::hunt(&args, &Stage::new(&args.common, screen)?),
-        Command::Replay(args) => replay::replay(&args, &Stage::new(&args.common, screen)?),
+        Command::Run(args) => run::run(&args, &stage(&args.common)?),
+        Command::Hunt(args) => hunt::hunt(&args, &stage(&args.common)?),
+        Command::Replay(args) => replay::replay(&args, &stage(&args.common)?),
+        Command::Shrink(args) => shrink::shrink(&args, &stage(&args.common)?),
+        Command::Enumerate(args) => enumerate::enumerate(&args, &stage(&args.common)?),
+        Command::Verify(args) => verify::verify(&args, &stage(&args.common)?),
+        Command::Fingerprint(args) => verify::fingerprint(&args, &stage(&args.common)?),
+        Command::Diff(args) => diff::diff(&args, &stage(&args.common)?),
+        Command::Trace(args) => trace::trace(&args, &stage(&args.common)?),
+        Command::Bugs(args) => bugs::bugs(&args, &stage(&args.common)?),
     }
 }
 

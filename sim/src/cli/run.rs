@@ -13,7 +13,7 @@ use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::case::Source;
 use crate::pool;
-use crate::report::{Report, short};
+use crate::report::{Report, counted, short};
 use crate::scenario::{Range as Bounds, nanos};
 use crate::tally::{Finding, Tally};
 
@@ -210,7 +210,7 @@ impl ScenarioResult {
         let counts: Vec<_> = counts.map(|(what, n)| format!("{what} {n}")).collect();
         let Self { scenario, seeds, .. } = self;
         let line = format!(
-            "{mark} {scenario:width$} {seeds:>6} seeds  {took:<19} {events:>7} events  {}",
+            "{mark} {scenario:width$} {seeds:>6} seeds  {took:<20} {events:>7} events  {}",
             counts.join(", ")
         );
         line.trim_end().to_owned()
@@ -222,12 +222,14 @@ fn summary(results: &[ScenarioResult], elapsed: std::time::Duration) -> String {
     let n_failed = results.iter().filter(|result| result.failed > 0).count();
     let n_failed_runs: u64 = results.iter().map(|result| result.failed).sum();
     let what = match (n_failed, results.len()) {
-        (0, 1) => "1 scenario passed".to_owned(),
-        (0, n) => format!("{n} scenarios passed"),
-        (failed, n) => format!("{failed} of {n} scenarios failed, {n_failed_runs} of the runs"),
+        (0, n) => format!("{} passed", counted(n as u64, "scenario")),
+        (failed, n) => {
+            let of = counted(n as u64, "scenario");
+            format!("{failed} of {of} failed, in {}", counted(n_failed_runs, "run"))
+        }
     };
     let rate = n_runs as f64 / elapsed.as_secs_f64().max(1e-9);
-    format!("{what}: {n_runs} runs in {}, {rate:.0} a second", short(elapsed))
+    format!("{what}: {} in {}, {rate:.0} a second", counted(n_runs, "run"), short(elapsed))
 }
 
 #[cfg(test)]

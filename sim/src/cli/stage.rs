@@ -8,7 +8,7 @@ use unisono::cli::output::Screen;
 
 use super::args::CommonArgs;
 use crate::capsule::Capsule;
-use crate::case::Source;
+use crate::case::{Case, Source};
 use crate::play::default_jobs;
 use crate::report::{Explained, Report, explain};
 use crate::tally::Brief;
@@ -27,13 +27,6 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    #[cfg_attr(
-        not(feature = "planted-bugs"),
-        expect(
-            clippy::unnecessary_wraps,
-            reason = "with the feature, a bug may have a wrong name"
-        )
-    )]
     pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
         Ok(Self {
             screen: screen.clone(),
@@ -66,11 +59,21 @@ impl Stage {
         first: &Brief,
         capsules: &Path,
     ) -> anyhow::Result<Report> {
-        let case = source.case(first.seed);
+        self.keep_case(source, &source.case(first.seed), first, capsules)
+    }
+
+    /// The same, of a case that was made out of the source's.
+    pub(super) fn keep_case(
+        &self,
+        source: &Source,
+        case: &Case,
+        first: &Brief,
+        capsules: &Path,
+    ) -> anyhow::Result<Report> {
         let Explained { report, played } =
-            explain(&source.name(), &case, first, &self.labs, self.options);
+            explain(&source.name(), case, first, &self.labs, self.options);
         let failure = first.failure.as_ref().expect("only failures are kept");
-        let capsule = self.marked(Capsule::of(&source.path, &case, failure, &played));
+        let capsule = self.marked(Capsule::of(&source.path, case, failure, &played));
         let path = capsule.save(capsules)?;
         Ok(report.kept_in(&path.display().to_string()))
     }
@@ -83,7 +86,6 @@ impl Stage {
     }
 
     #[cfg(not(feature = "planted-bugs"))]
-    #[expect(clippy::unused_self, reason = "with the feature it knows a bug")]
     pub(super) const fn marked(&self, capsule: Capsule) -> Capsule {
         capsule
     }
@@ -108,7 +110,6 @@ impl Stage {
 }
 
 #[cfg(not(feature = "planted-bugs"))]
-#[expect(clippy::unnecessary_wraps, reason = "with the feature, a bug may have a wrong name")]
 fn options(_: &CommonArgs) -> anyhow::Result<PlayOptions> {
     Ok(PlayOptions::default())
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use unisono::protocol::{Effect, Input, Message, Restored, ShardState, Snapshot, StorageEvent};
+use unisono::protocol::{Effect, Input, Message, Report, Restored, ShardState, Snapshot, StorageEvent};
 use unisono::{Cut, LinkId, Slot, Step};
 
 use super::lives::Shard;
@@ -22,6 +22,8 @@ pub(super) struct CheckpointsAreCuts {
     durable: Option<Step>,
     /// Up to here the recorded losses are known to be of this history.
     verified: Option<Cut>,
+    /// The chief that has asked for the newest checkpoint, and has not taken up any state since.
+    reading: Option<LifeId>,
 }
 
 impl Invariant for CheckpointsAreCuts {
@@ -39,7 +41,13 @@ impl Invariant for CheckpointsAreCuts {
     fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         for effect in effects {
             match effect {
+                Effect::Persist(_) if self.reading == Some(at.life) => {
+                    let what = "a checkpoint is written while an older one is being restored";
+                    return Err(Violation::new(7, "written-while-restoring", what));
+                }
                 Effect::Persist(snapshot) => self.check_persist(at, snapshot)?,
+                Effect::Restore => self.reading = Some(at.life),
+                Effect::Report(Report::Adopted { .. }) => self.reading = None,
                 Effect::Record(update) => {
                     // What is written again has to be looked at again.
                     self.verified = self.verified.filter(|verified| verified.step <= update.step);

@@ -365,7 +365,14 @@ pub(super) fn send(link: u64, message: Message) -> Effect {
 pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
     let Cut { generation, step } = at;
     let (gradient, loss, slot) = (part(slot, ps), value(slot), Slot(slot));
-    Message::Push { generation, step, slot, loss, recorded: unisono::protocol::Recorded::default(), gradient }
+    Message::Push {
+        generation,
+        step,
+        slot,
+        loss,
+        recorded: unisono::protocol::Recorded::default(),
+        gradient,
+    }
 }
 
 pub(super) fn reply(link: u64, at: Cut, slot: u32, verdict: Verdict) -> Effect {

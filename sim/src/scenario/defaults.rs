@@ -91,6 +91,7 @@ impl Default for Expect {
             stale: None,
             fenced: None,
             rollbacks: None,
+            left_behind: None,
             virtual_time: None,
             events: Vec::new(),
         }

@@ -30,6 +30,9 @@ pub struct Expect {
     pub fenced: Option<Range<u64>>,
     /// Generations opened after the first.
     pub rollbacks: Option<Range<u64>>,
+    /// Tasks that wait for the others when these have left for good. Only one that was away at the
+    /// end may.
+    pub left_behind: Option<Range<u64>>,
     /// The virtual time of the whole run.
     pub virtual_time: Option<Range<Duration>>,
     /// `[[expect.event]]`.

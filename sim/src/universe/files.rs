@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::checkpoint::{RunFiles, RunFilesError};
+use unisono::checkpoint::{DirectoryError, RunFiles, RunFilesError, Warning};
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono::random::Stream;
 
@@ -37,6 +37,8 @@ pub(crate) struct ChiefFiles {
     n_power_losses: u64,
     /// Bytes of the last checkpoint that was asked for.
     n_bytes: u64,
+    /// A checkpoint that can be seen and is not valid.
+    pub(crate) invalid: Option<String>,
 }
 
 /// What a chief asks of its disk.
@@ -59,7 +61,7 @@ impl ChiefFiles {
         // What operations cost is known beforehand here, so the disk keeps no count of it.
         let disk = SimDisk::new(DiskCosts::default(), Stream::new(seed, Purpose::Disk, 0, 0));
         let (requests, n_bytes) = (VecDeque::new(), 0);
-        Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes }
+        Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes, invalid: None }
     }
 
     /// The disk itself.
@@ -125,7 +127,15 @@ impl ChiefFiles {
     pub(super) fn answer(&mut self, life: LifeId) -> Option<(Cause, StorageEvent)> {
         let (_, files) = self.open.as_mut().filter(|(of, _)| *of == life)?;
         let asked = self.requests.pop_front()?;
-        Some((asked.cause, carry_out(files, &asked.request)))
+        let event = match &asked.request {
+            Request::Restore => {
+                let (restored, invalid) = restore(files);
+                self.invalid = self.invalid.take().or(invalid);
+                StorageEvent::Restored(restored)
+            }
+            Request::Persist(snapshot) => persist(files, snapshot),
+        };
+        Some((asked.cause, event))
     }
 
     /// The chief's process dies: a save that is under way stops where it is.
@@ -134,13 +144,13 @@ impl ChiefFiles {
         if *of != life {
             return;
         }
-        if let Some(Asked { request: request @ Request::Persist(_), begins, ends, .. }) =
+        if let Some(Asked { request: Request::Persist(snapshot), begins, ends, .. }) =
             self.requests.front()
             && *begins < now
         {
             let (passed, whole) = (nanos(now - *begins), nanos(*ends - *begins).max(1));
             self.disk.kill_after(Some(passed * OPERATIONS_A_SAVE / whole));
-            carry_out(files, request);
+            persist(files, snapshot);
             self.disk.kill_after(None);
         }
         self.close(life);
@@ -162,19 +172,25 @@ fn bytes_of(snapshot: &Snapshot) -> u64 {
     4 * values.sum::<usize>() as u64
 }
 
-fn carry_out(files: &mut RunFiles, request: &Request) -> StorageEvent {
-    match request {
-        Request::Restore => StorageEvent::Restored(restore(files).map_err(|e| e.to_string())),
-        Request::Persist(snapshot) => {
-            let result = files.persist(snapshot).map(|saved| saved.path.display().to_string());
-            let result = result.map_err(|error| error.to_string());
-            StorageEvent::Persisted { step: snapshot.step, result }
-        }
-    }
+fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> StorageEvent {
+    let result = files.persist(snapshot).map(|saved| saved.path.display().to_string());
+    StorageEvent::Persisted { step: snapshot.step, result: result.map_err(|e| e.to_string()) }
 }
 
-fn restore(files: &RunFiles) -> Result<Restored, RunFilesError> {
-    let restored = files.restore()?;
+/// What is read; and the first checkpoint that can be seen and is not valid, if there is one.
+pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<String>) {
+    let restored = match files.restore() {
+        Ok(restored) => restored,
+        Err(error) => {
+            let text = error.to_string();
+            let is_invalid =
+                matches!(error, RunFilesError::Directory(DirectoryError::NoneValid { .. }));
+            return (Err(text.clone()), is_invalid.then_some(text));
+        }
+    };
+    let is_invalid = |warning: &&Warning| !matches!(warning, Warning::NotRemoved(_));
+    let skipped = restored.warnings.iter().find(is_invalid);
+    let invalid = skipped.map(ToString::to_string);
     let from = restored.path.map(|path| path.display().to_string());
-    Ok(Restored { snapshot: restored.snapshot, from })
+    (Ok(Restored { snapshot: restored.snapshot, from }), invalid)
 }

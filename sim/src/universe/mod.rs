@@ -19,7 +19,7 @@ use unisono::protocol::{Done, Job, Message, Outcome, Snapshot, UpdateRecord};
 use unisono::{LinkId, Moment, TaskId};
 
 pub use self::faults::Bites;
-pub(crate) use self::files::{ChiefFiles, Request};
+pub(crate) use self::files::{ChiefFiles, Request, restore};
 pub(crate) use self::state::{Order, State};
 use self::transport::Parcel;
 use crate::happening::Happening;

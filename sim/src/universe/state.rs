@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) n_events: u64,
     /// A life has halted since this was looked at: whether it had finished, and when.
     pub(crate) ended: Option<(bool, Duration)>,
+    /// A rule is broken: nobody does anything any more.
+    pub(crate) is_stopped: bool,
     /// A life has been woken.
     pub(super) woken: bool,
 }
@@ -121,13 +123,15 @@ impl State {
             supervised: !scenario.expect.outcome.is_failure(),
             n_events: 0,
             ended: None,
+            is_stopped: false,
             woken: false,
         }
     }
 
     /// A life, if it is its task's present one.
     pub(crate) fn life(&mut self, id: LifeId) -> Option<&mut Life> {
-        self.lives.get_mut(&id.task).filter(|life| life.id == id)
+        let is_stopped = self.is_stopped;
+        self.lives.get_mut(&id.task).filter(|life| life.id == id && !is_stopped)
     }
 
     /// Carries out the next plan. `false` if there is none.

@@ -48,6 +48,7 @@ pub(super) fn read(
         stale: counts("stale")?,
         fenced: counts("fenced")?,
         rollbacks: counts("rollbacks")?,
+        left_behind: counts("left_behind")?,
         virtual_time: virtual_time(section, shape)?,
         events: section
             .all("event", &keys::EXPECT_EVENT)?

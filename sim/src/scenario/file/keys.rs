@@ -398,6 +398,13 @@ pub(super) static EXPECT: Known = section(
         key("stale", "range", "any", "Gradients answered as stale."),
         key("fenced", "range", "any", "Gradients answered as fenced."),
         key("rollbacks", "range", "any", "Generations opened after the first."),
+        key(
+            "left_behind",
+            "range",
+            "any",
+            "Tasks that wait for the others when these have left for good. Only one that was away \
+             at the end may.",
+        ),
         key("virtual_time", "range of durations", "any", "The virtual time of the whole run."),
         key("event", "tables", "[]", "See `[[expect.event]]`."),
     ]],

@@ -371,6 +371,7 @@ fn expect(file: &mut File, given: &Expect, shape: &Shape) {
         keys.given("stale", given.stale.as_ref(), count);
         keys.given("fenced", given.fenced.as_ref(), count);
         keys.given("rollbacks", given.rollbacks.as_ref(), count);
+        keys.given("left_behind", given.left_behind.as_ref(), count);
         keys.given("virtual_time", given.virtual_time.as_ref(), |range| {
             ranges::text(range, TIMES, |end: Duration| duration(&end))
         });

@@ -1,0 +1,206 @@
+//! `bugs`: whether each bug of the catalogue is caught.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::CommonArgs;
+use super::stage::Stage;
+
+#[derive(Args, Debug)]
+pub(super) struct BugsArgs {
+    /// Scenario files, and folders of them
+    #[arg(value_name = "PATH", default_value = "scenarios")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Runs within which a bug has to be caught
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    pub(super) seeds: u64,
+    /// Only this bug, or these
+    #[arg(long, value_name = "BUG")]
+    pub(super) bug: Vec<String>,
+    /// Print the table as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+pub(super) fn bugs(_: &BugsArgs, _: &Stage) -> anyhow::Result<u8> {
+    Err(super::sources::usage(
+        "this program has no bugs in it; `cargo run --release -p unisono-sim --features \
+         planted-bugs -- bugs` builds one that has",
+    ))
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(super) use planted::bugs;
+
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use serde::Serialize;
+    use unisono::planted::Bug;
+
+    use super::super::progress::Progress;
+    use super::super::sources;
+    use super::super::stage::{SCHEMA, named_bug};
+    use super::{BugsArgs, Stage};
+    use crate::case::{Case, Source};
+    use crate::report::short;
+    use crate::{Failure, PlayOptions, pool};
+
+    /// Plants one after the other.
+    pub(in super::super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
+        let plan = Plan::new(sources::load_all(&args.paths)?);
+        let named = args.bug.iter().map(|name| named_bug(name));
+        let named = named.collect::<anyhow::Result<Vec<_>>>()?;
+        let bugs = if named.is_empty() { Bug::ALL } else { &named };
+        let progress = Progress::new(&stage.screen, Some(bugs.len() as u64));
+        let width = bugs.iter().map(|bug| bug.name().len()).max().unwrap_or(0);
+        let mut rows = Vec::new();
+        if args.markdown {
+            stage.say(
+                "| bug | rule | what it does | caught by | in | runs |\n|---|---|---|---|---|---|",
+            );
+        }
+        for &bug in bugs {
+            progress.note(bug.name());
+            let row = hunt(bug, args, &plan, stage);
+            progress.step();
+            stage.say(&if args.markdown { row.markdown() } else { row.text(width) });
+            rows.push(row);
+        }
+        progress.finish();
+        let elapsed = progress.elapsed();
+        let n_caught = rows.iter().filter(|row| row.is_caught()).count();
+        if !args.markdown {
+            let n_bugs = rows.len();
+            stage.say(&format!("{n_caught} of {n_bugs} bugs caught in {}", short(elapsed)));
+        }
+        let exit_code = u8::from(n_caught < rows.len());
+        let (seeds, elapsed_secs) = (args.seeds, elapsed.as_secs_f64());
+        let command = "bugs";
+        stage.print_json(&Document {
+            schema: SCHEMA,
+            command,
+            seeds,
+            bugs: rows,
+            elapsed_secs,
+            exit_code,
+        })?;
+        Ok(exit_code)
+    }
+
+    /// Which run is which: chaos and told stories take turns, and each of them its scenarios.
+    struct Plan {
+        chaos: Vec<Source>,
+        stories: Vec<Source>,
+    }
+
+    impl Plan {
+        fn new(sources: Vec<Source>) -> Self {
+            let is_chaos = |source: &Source| source.scenario.chaos.is_some();
+            let (chaos, stories) = sources.into_iter().partition(is_chaos);
+            Self { chaos, stories }
+        }
+
+        fn at(&self, number: u64) -> (&Source, u64) {
+            let (sources, number) = match (&*self.chaos, &*self.stories) {
+                ([], stories) => (stories, number),
+                (chaos, []) => (chaos, number),
+                (chaos, _) if number.is_multiple_of(2) => (chaos, number / 2),
+                (_, stories) => (stories, number / 2),
+            };
+            let n_sources = sources.len() as u64;
+            (&sources[(number % n_sources) as usize], number / n_sources)
+        }
+    }
+
+    #[derive(Serialize)]
+    struct Document {
+        schema: u32,
+        command: &'static str,
+        seeds: u64,
+        bugs: Vec<Row>,
+        elapsed_secs: f64,
+        exit_code: u8,
+    }
+
+    /// One bug.
+    #[derive(Serialize)]
+    struct Row {
+        bug: &'static str,
+        rule: u8,
+        description: &'static str,
+        needs: &'static str,
+        /// How the first run failed that did.
+        caught_by: Option<String>,
+        scenario: Option<String>,
+        seed: Option<u64>,
+        /// Runs that it took.
+        runs: u64,
+    }
+
+    /// A fault that does not bite, because the bug keeps the run from getting there, shows nothing.
+    fn is_catch(failure: &Failure) -> bool {
+        !matches!(failure, Failure::Inert { .. })
+    }
+
+    fn hunt(bug: Bug, args: &BugsArgs, plan: &Plan, stage: &Stage) -> Row {
+        let play = |case: &Case, bug| {
+            let played = case.play(&stage.labs, PlayOptions { bug, ..stage.options });
+            played.failure.filter(is_catch)
+        };
+        let found = pool::first(stage.jobs, 0..args.seeds, |number| {
+            let (source, seed) = plan.at(number);
+            let case = source.case(seed);
+            // A run that fails without the bug, too, shows nothing.
+            play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
+        });
+        let place = found.as_ref().map(|(number, _)| plan.at(*number));
+        Row {
+            bug: bug.name(),
+            rule: bug.rule(),
+            description: bug.description(),
+            needs: bug.needs(),
+            caught_by: found.as_ref().map(|(_, failure)| failure.signature()),
+            scenario: place.map(|(source, _)| source.name()),
+            seed: place.map(|(_, seed)| seed),
+            runs: found.map_or(args.seeds, |(number, _)| number + 1),
+        }
+    }
+
+    impl Row {
+        const fn is_caught(&self) -> bool {
+            self.caught_by.is_some()
+        }
+
+        fn place(&self) -> String {
+            match (&self.scenario, self.seed) {
+                (Some(scenario), Some(seed)) => format!("{scenario}, seed {seed}"),
+                _ => String::new(),
+            }
+        }
+
+        fn verdict(&self) -> &str {
+            self.caught_by.as_deref().unwrap_or("NOT CAUGHT")
+        }
+
+        fn text(&self, width: usize) -> String {
+            let mark = if self.is_caught() { '✓' } else { '✗' };
+            let Self { bug, rule, runs, .. } = self;
+            let (verdict, place) = (self.verdict(), self.place());
+            let line = format!(
+                "{mark} {bug:width$}  rule {rule:<2}  {verdict:<36} {runs:>5} runs  {place}"
+            );
+            line.trim_end().to_owned()
+        }
+
+        fn markdown(&self) -> String {
+            let Self { bug, rule, description, runs, .. } = self;
+            let rule = if *rule == 0 { "–".to_owned() } else { rule.to_string() };
+            let (verdict, place) = (self.verdict(), self.place());
+            format!("| `{bug}` | {rule} | {description} | {verdict} | {place} | {runs} |")
+        }
+    }
+}

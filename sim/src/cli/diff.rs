@@ -1,0 +1,93 @@
+//! `diff`: where two runs part.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::args::CommonArgs;
+use super::replay::is_scenario;
+use super::sources::{self, usage};
+use super::stage::{SCHEMA, Stage};
+use crate::PlayOptions;
+use crate::capsule::Capsule;
+use crate::diff::{Divergence, first_divergence};
+use crate::report::ChainLink;
+use crate::trace::Trace;
+
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// Capsule, or scenario file
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// The other one [default: the same]
+    #[arg(value_name = "B")]
+    b: Option<PathBuf>,
+    /// The seed of scenario files; twice, if they differ
+    #[arg(long, value_name = "S")]
+    seed: Vec<u64>,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Plays both, and shows the first event that differs.
+pub(super) fn diff(args: &DiffArgs, stage: &Stage) -> anyhow::Result<u8> {
+    let seeds = match *args.seed {
+        [] => [0, 0],
+        [both] => [both, both],
+        [a, b] => [a, b],
+        _ => return Err(usage("two runs have two seeds; leave the others out")),
+    };
+    let other = args.b.as_ref().unwrap_or(&args.a);
+    if args.b.is_none() && seeds[0] == seeds[1] {
+        return Err(usage("that is one run; name another file, or two different seeds"));
+    }
+    let a = played(&args.a, seeds[0], stage)?;
+    let b = played(other, seeds[1], stage)?;
+    let divergence = first_divergence(&a, &b);
+    match &divergence {
+        None => stage.say(&format!("both runs are the same, all {} events", a.events.len())),
+        Some(divergence) => stage.say(&text(divergence)),
+    }
+    let exit_code = u8::from(divergence.is_some());
+    stage.print_json(&Document { schema: SCHEMA, command: "diff", divergence, exit_code })?;
+    Ok(exit_code)
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    command: &'static str,
+    divergence: Option<Divergence>,
+    exit_code: u8,
+}
+
+/// The trace of a capsule, or of a scenario and a seed.
+pub(super) fn played(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<Trace> {
+    let traced = |options| PlayOptions { trace: true, ..options };
+    let played = if is_scenario(path) {
+        sources::load(path)?.case(seed).play(&stage.labs, traced(stage.options))
+    } else {
+        let capsule = Capsule::load(path)?;
+        let options = stage.options_for(&capsule)?;
+        let opened = capsule.open(path)?;
+        opened.case.play(&stage.labs, traced(options))
+    };
+    if let Some(failure) = &played.failure {
+        stage.screen.err(&format!("{}: {failure}", path.display()));
+    }
+    Ok(played.trace.unwrap_or_default())
+}
+
+fn text(divergence: &Divergence) -> String {
+    let Divergence { event, before, a, b } = divergence;
+    let lines = |links: &[ChainLink], mark: &str| -> String {
+        if links.is_empty() {
+            return format!("{mark}  (the run has ended)\n");
+        }
+        links.iter().map(|link| link.lines(mark)).collect()
+    };
+    let before = if before.is_empty() { String::new() } else { lines(before, " ") };
+    let (a, b) = (lines(a, "-"), lines(b, "+"));
+    format!("the first {event} events are the same, and then\n{before}{a}{b}").trim_end().to_owned()
+}

@@ -1,0 +1,154 @@
+//! `shrink`: a capsule to a small scenario file that fails the same way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::args::{CapsuleArgs, CommonArgs};
+use super::progress::Progress;
+use super::stage::{SCHEMA, Stage};
+use crate::capsule::Capsule;
+use crate::case::Case;
+use crate::report::{Report, counted, explain, short};
+use crate::scenario::Scenario;
+use crate::shrink::{Shrinker, Shrunk};
+
+#[derive(Args, Debug)]
+pub(super) struct ShrinkArgs {
+    /// Capsule
+    #[arg(value_name = "CAPSULE")]
+    path: PathBuf,
+    /// Scenario file to write [default: the capsule's name, with .toml]
+    #[arg(short, long, value_name = "FILE.toml")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    capsules: CapsuleArgs,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+impl ShrinkArgs {
+    fn output(&self) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| {
+            let name = self.path.to_string_lossy();
+            let stem = name.strip_suffix(crate::capsule::EXTENSION).unwrap_or(&name);
+            format!("{stem}.toml").into()
+        })
+    }
+}
+
+/// Makes it small, and writes it.
+pub(super) fn shrink(args: &ShrinkArgs, stage: &Stage) -> anyhow::Result<u8> {
+    let capsule = Capsule::load(&args.path)?;
+    let options = stage.options_for(&capsule)?;
+    let opened = capsule.open(&args.path)?;
+    let signature = capsule.failure.signature.clone();
+    let first = opened.case.brief(&stage.labs, options);
+    match first.failure.map(|failure| failure.signature()) {
+        None => bail!("the run does not fail any more; the capsule says {signature}"),
+        Some(other) if other != signature => {
+            bail!("the run fails in another way, {other}; the capsule says {signature}")
+        }
+        Some(_) => {}
+    }
+    let progress = Progress::new(&stage.screen, None);
+    let (labs, jobs) = (&stage.labs, stage.jobs);
+    let shrinker = Shrinker { labs, options, jobs, signature };
+    let Shrunk { case, n_tried } =
+        shrinker.shrink(&opened.case, |smaller| progress.note(&size(&smaller.case.scenario)));
+    progress.finish();
+    let elapsed = progress.elapsed();
+
+    let (before, after) = (size(&opened.case.scenario), size(&case.scenario));
+    let output = args.output();
+    write(&output, &capsule, &case)?;
+    let report = keep(&output, &capsule, &case, stage, &args.capsules.capsules)?;
+    stage.say(&report.to_string());
+    stage.say(&format!("{before}\n→ {after}, in {}: {}", short(elapsed), output.display()));
+    stage.print_json(&Document {
+        schema: SCHEMA,
+        command: "shrink",
+        before: Size::of(&opened.case.scenario),
+        after: Size::of(&case.scenario),
+        tried: n_tried,
+        elapsed_secs: elapsed.as_secs_f64(),
+        output: output.display().to_string(),
+        failure: report,
+        exit_code: 0,
+    })?;
+    Ok(0)
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    command: &'static str,
+    before: Size,
+    after: Size,
+    tried: u64,
+    elapsed_secs: f64,
+    output: String,
+    failure: Report,
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct Size {
+    faults: usize,
+    steps: u64,
+    ps: u32,
+    workers: u32,
+}
+
+impl Size {
+    fn of(scenario: &Scenario) -> Self {
+        Self {
+            faults: scenario.faults.len(),
+            steps: scenario.run.train.training_steps,
+            ps: scenario.run.n_ps,
+            workers: scenario.run.sync.total_num_replicas,
+        }
+    }
+}
+
+fn size(scenario: &Scenario) -> String {
+    let Size { faults, steps, ps, workers } = Size::of(scenario);
+    let (faults, steps) = (counted(faults as u64, "fault"), counted(steps, "step"));
+    format!("{faults}, {steps}, {ps} ps, {}", counted(workers.into(), "worker"))
+}
+
+fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
+    let Capsule { path, seed, failure, .. } = capsule;
+    let mut text =
+        format!("# Seed {seed} of {path}, made small: it fails with {}.\n", failure.signature);
+    if let Some(bug) = &capsule.bug {
+        text.push_str(&format!("# It needs the bug {bug}.\n"));
+    }
+    if case.seed != 0 {
+        text.push_str(&format!("# Play it with `--seed {}`: others may pass.\n", case.seed));
+    }
+    text.push('\n');
+    text.push_str(&case.scenario.to_toml());
+    fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))
+}
+
+fn keep(
+    output: &Path,
+    capsule: &Capsule,
+    case: &Case,
+    stage: &Stage,
+    capsules: &Path,
+) -> anyhow::Result<Report> {
+    let options = stage.options_for(capsule)?;
+    let run = case.brief(&stage.labs, options);
+    let name = output.file_stem().unwrap_or_default().to_string_lossy();
+    let explained = explain(&name, case, &run, &stage.labs, options);
+    let failure = run.failure.as_ref().expect("the smallest run fails");
+    let small = Capsule::of(output, case, failure, &explained.played);
+    let small = Capsule { bug: capsule.bug.clone(), ..small };
+    let path = small.save(capsules)?;
+    Ok(explained.report.kept_in(&path.display().to_string()))
+}

@@ -1,0 +1,58 @@
+//! `trace`: everything that happened.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::args::CommonArgs;
+use super::diff::played;
+use super::stage::Stage;
+use crate::perfetto;
+use crate::report::ChainLink;
+use crate::trace::Trace;
+
+#[derive(Args, Debug)]
+pub(super) struct TraceArgs {
+    /// Capsule, or scenario file
+    #[arg(value_name = "CAPSULE|PATH")]
+    path: PathBuf,
+    /// The seed, with a scenario file
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// One line an event, instead of JSON for ui.perfetto.dev
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
+    #[command(flatten)]
+    pub(super) common: CommonArgs,
+}
+
+/// Plays it, and prints what happened.
+pub(super) fn trace(args: &TraceArgs, stage: &Stage) -> anyhow::Result<u8> {
+    let trace = played(&args.path, args.seed, stage)?;
+    let document = match args.text {
+        true => text(&trace),
+        false => serde_json::to_string(&perfetto::document(&trace))?,
+    };
+    match &args.output {
+        None => stage.screen.out(document.trim_end()),
+        Some(path) => {
+            fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?
+        }
+    }
+    Ok(0)
+}
+
+fn text(trace: &Trace) -> String {
+    let line = |event| {
+        let ChainLink { at_ns, node, text, effects } = ChainLink::of(event);
+        let at = format!("{:?}", std::time::Duration::from_nanos(at_ns));
+        let effects: String = effects.iter().map(|effect| format!(" → {effect}")).collect();
+        format!("{at:>14}  {node:<19} {text}{effects}\n")
+    };
+    trace.events.iter().map(line).collect()
+}

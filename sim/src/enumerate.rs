@@ -1,0 +1,87 @@
+//! A crash before and after everything that happens to any node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use unisono::TaskId;
+use unisono::random::Stream;
+
+use crate::case::Case;
+use crate::scenario::{
+    End, EventPattern, Expect, Fault, FaultKind, PeersSee, Scenario, TaskSet, Trigger, When,
+};
+use crate::streams::Purpose;
+use crate::trace::Trace;
+
+/// A moment at which a node crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// Who.
+    pub node: TaskId,
+    /// At the how-manieth of its inputs, from 1.
+    pub nth: u64,
+    /// Before it, or after the node has dealt with it.
+    pub when: When,
+}
+
+/// All moments at which a node of a run could crash.
+#[must_use]
+pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
+    let mut n_inputs: BTreeMap<TaskId, u64> = BTreeMap::new();
+    let mut points = Vec::new();
+    for event in &trace.events {
+        let nth = n_inputs.entry(event.life.task).or_default();
+        *nth += 1;
+        let point = |when| CrashPoint { node: event.life.task, nth: *nth, when };
+        points.extend([When::Before, When::After].map(point));
+    }
+    points
+}
+
+/// So many pairs of them, drawn with a seed.
+#[must_use]
+pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint; 2]> {
+    let mut stream = Stream::new(seed, Purpose::CrashPairs, 0, 0);
+    let mut pick = || points[stream.below(points.len() as u64) as usize];
+    if points.is_empty() { Vec::new() } else { (0..n_pairs).map(|_| [pick(), pick()]).collect() }
+}
+
+/// A run with crashes. What is expected of it is what must hold whatever happens: how it ends, and
+/// the trajectory.
+#[must_use]
+pub fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
+    let scenario = &*case.scenario;
+    let crash = |(number, point): (usize, &CrashPoint)| {
+        let CrashPoint { node, nth, when } = *point;
+        let side = if when == When::Before { "before" } else { "after" };
+        let pattern = EventPattern { event: None, node: Some(node), step: None, nth, when };
+        let crash = FaultKind::Crash {
+            node: TaskSet::Task(node),
+            peers: PeersSee::default(),
+            power_loss: false,
+        };
+        Fault {
+            id: format!("crash {} of {node} {side} its input {nth}", number + 1),
+            trigger: Trigger::On(pattern),
+            end: Some(End::For(restart_after)),
+            kind: crash,
+            may_be_inert: true,
+        }
+    };
+    let inherited =
+        scenario.faults.iter().map(|fault| Fault { may_be_inert: true, ..fault.clone() });
+    let crashes = points.iter().enumerate().map(crash);
+    let expect = Expect {
+        duplicates: None,
+        stale: None,
+        fenced: None,
+        rollbacks: None,
+        virtual_time: None,
+        events: Vec::new(),
+        ..scenario.expect.clone()
+    };
+    let faults = inherited.chain(crashes).collect();
+    let scenario = Scenario { faults, expect, ..scenario.clone() };
+    Case { scenario: Arc::new(scenario), seed: case.seed }
+}

@@ -1,0 +1,261 @@
+//! A failing run made small: the fewest faults, steps and tasks that still fail the same way.
+//!
+//! Candidates are played side by side, and the first in order that fails the same way is taken:
+//! what comes out does not depend on how many are played at a time.
+
+use std::cmp::Ordering;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use unisono::TaskId;
+use unisono::config::Sync;
+
+use crate::case::Case;
+use crate::pool;
+use crate::scenario::{
+    ComputeModel, End, Expect, Fault, NetworkModel, Scenario, StorageModel, Trigger,
+};
+use crate::{Labs, PlayOptions};
+
+/// One change makes another possible; after so many rounds, it is small enough.
+const MAX_ROUNDS: usize = 8;
+/// Sizes and durations that a person would choose, ascending.
+const ROUND_NUMBERS: [u64; 15] = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500];
+const ROUND_MILLIS: [u64; 9] = [0, 1, 5, 10, 50, 100, 500, 1_000, 5_000];
+
+/// Makes runs small.
+#[derive(Debug)]
+pub struct Shrinker<'a> {
+    /// The arithmetic.
+    pub labs: &'a Labs,
+    /// How to play.
+    pub options: PlayOptions,
+    /// Candidates side by side.
+    pub jobs: NonZeroUsize,
+    /// What has to come of a candidate.
+    pub signature: String,
+}
+
+/// A run that was made small.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The smallest that was found.
+    pub case: Case,
+    /// Candidates that were played, those after the one taken not counted.
+    pub n_tried: u64,
+}
+
+impl Shrinker<'_> {
+    /// The smallest run that fails the same way. `watch` is told of every smaller one.
+    pub fn shrink(&self, case: &Case, mut watch: impl FnMut(&Shrunk)) -> Shrunk {
+        let mut search = Search { shrinker: self, seed: case.seed, n_tried: 0, watch: &mut watch };
+        let mut smallest = (*case.scenario).clone();
+        for _ in 0..MAX_ROUNDS {
+            let before = smallest.clone();
+            smallest = search.fewer_faults(smallest);
+            for candidates in [calmer, shorter, smaller, simpler] {
+                smallest = search.descend(smallest, candidates);
+            }
+            if smallest == before {
+                break;
+            }
+        }
+        let one_seed = |mut scenario: Scenario| {
+            scenario.sim.seeds = 1;
+            scenario
+        };
+        let case = search.with_seed_zero(one_seed(smallest));
+        Shrunk { case, n_tried: search.n_tried }
+    }
+
+    fn fails(&self, scenario: &Scenario, seed: u64) -> Option<Scenario> {
+        let scenario = checked(scenario)?;
+        let case = Case { scenario: Arc::new(scenario), seed };
+        let failure = case.play(self.labs, self.options).failure?;
+        (failure.signature() == self.signature).then(|| (*case.scenario).clone())
+    }
+}
+
+/// The scenario as its file would be read: what could not be written is no candidate.
+fn checked(scenario: &Scenario) -> Option<Scenario> {
+    let mut read = Scenario::parse(&scenario.to_toml(), "shrunk.toml").ok()?;
+    read.expect.golden.clone_from(&scenario.expect.golden);
+    Some(read)
+}
+
+struct Search<'a, W> {
+    shrinker: &'a Shrinker<'a>,
+    seed: u64,
+    n_tried: u64,
+    watch: &'a mut W,
+}
+
+impl<W: FnMut(&Shrunk)> Search<'_, W> {
+    /// The first of some candidates that fails the same way.
+    fn first(&mut self, candidates: &[Scenario]) -> Option<(usize, Scenario)> {
+        let n = candidates.len() as u64;
+        let (shrinker, seed) = (self.shrinker, self.seed);
+        let found = pool::first(shrinker.jobs, 0..n, |number| {
+            shrinker.fails(&candidates[number as usize], seed)
+        });
+        self.n_tried += found.as_ref().map_or(n, |(number, _)| number + 1);
+        let (number, scenario) = found?;
+        let case = Case { scenario: Arc::new(scenario.clone()), seed };
+        (self.watch)(&Shrunk { case, n_tried: self.n_tried });
+        Some((number as usize, scenario))
+    }
+
+    /// Goes from candidate to candidate until none of them fails the same way.
+    fn descend(
+        &mut self,
+        mut smallest: Scenario,
+        candidates: impl Fn(&Scenario) -> Vec<Scenario>,
+    ) -> Scenario {
+        while let Some((_, smaller)) = self.first(&candidates(&smallest)) {
+            smallest = smaller;
+        }
+        smallest
+    }
+
+    /// "Simplifying and isolating failure-inducing input" (Zeller and Hildebrandt, 2002): parts of
+    /// the faults alone, then all but a part, then with parts half as large.
+    fn fewer_faults(&mut self, scenario: Scenario) -> Scenario {
+        let with = |faults: Vec<Fault>| Scenario { faults, ..scenario.clone() };
+        if let Some((_, none)) = self.first(&[with(Vec::new())]) {
+            return none;
+        }
+        let mut faults = scenario.faults.clone();
+        let mut n_parts = 2;
+        while faults.len() >= 2 {
+            let parts: Vec<&[Fault]> = faults.chunks(faults.len().div_ceil(n_parts)).collect();
+            let without = |part: usize| {
+                let others = parts.iter().enumerate().filter(|(other, _)| *other != part);
+                others.flat_map(|(_, faults)| faults.to_vec()).collect()
+            };
+            let alone = parts.iter().map(|part| part.to_vec());
+            let rests = (0..parts.len()).map(without);
+            let candidates: Vec<_> = alone.chain(rests).map(with).collect();
+            let n_faults = faults.len();
+            match self.first(&candidates) {
+                Some((number, smaller)) => {
+                    n_parts = if number < parts.len() { 2 } else { (n_parts - 1).max(2) };
+                    faults = smaller.faults;
+                }
+                None if n_parts >= n_faults => break,
+                None => n_parts = (2 * n_parts).min(n_faults),
+            }
+        }
+        with(faults)
+    }
+
+    /// A file's seeds begin at 0: if that one does, the file fails by itself.
+    fn with_seed_zero(&mut self, scenario: Scenario) -> Case {
+        let seed = self.seed;
+        self.n_tried += u64::from(seed != 0);
+        let seed = if self.shrinker.fails(&scenario, 0).is_some() { 0 } else { seed };
+        Case { scenario: Arc::new(scenario), seed }
+    }
+}
+
+/// With less that is unusual around the faults.
+fn calmer(scenario: &Scenario) -> Vec<Scenario> {
+    let default = Scenario::default();
+    let expect = &scenario.expect;
+    let candidates = [
+        Scenario { network: NetworkModel::default(), ..scenario.clone() },
+        Scenario { compute: ComputeModel::default(), ..scenario.clone() },
+        Scenario { storage: StorageModel::default(), ..scenario.clone() },
+        Scenario { limits: default.limits, ..scenario.clone() },
+        Scenario { start: default.start, ..scenario.clone() },
+        Scenario { wrong: default.wrong, ..scenario.clone() },
+        Scenario {
+            expect: Expect {
+                outcome: expect.outcome.clone(),
+                oracle: expect.oracle,
+                ..Expect::default()
+            },
+            ..scenario.clone()
+        },
+    ];
+    candidates.into_iter().filter(|candidate| candidate != scenario).collect()
+}
+
+/// With fewer steps.
+fn shorter(scenario: &Scenario) -> Vec<Scenario> {
+    let steps = scenario.run.train.training_steps;
+    let fewer = ROUND_NUMBERS.into_iter().filter(|fewer| *fewer < steps);
+    let with = |training_steps| {
+        let mut scenario = scenario.clone();
+        scenario.run.train.training_steps = training_steps;
+        scenario
+    };
+    fewer.map(with).collect()
+}
+
+/// With fewer tasks, the fewest first. R stays above, at or below N.
+fn smaller(scenario: &Scenario) -> Vec<Scenario> {
+    let Sync { replicas_to_aggregate: replicas, total_num_replicas: workers } = scenario.run.sync;
+    let up_to = |most: u32| {
+        let below = ROUND_NUMBERS.into_iter().filter_map(|n| u32::try_from(n).ok());
+        below.filter(move |n| *n < most).chain([most])
+    };
+    let mut sizes = Vec::new();
+    for n_ps in up_to(scenario.run.n_ps) {
+        for n_workers in up_to(workers) {
+            let fewer = match replicas.cmp(&workers) {
+                Ordering::Equal => vec![n_workers],
+                Ordering::Less => vec![replicas.min(n_workers - 1)],
+                Ordering::Greater => vec![replicas.min(n_workers + 1), replicas],
+            };
+            let present = (scenario.run.n_ps, workers, replicas);
+            let sizes_of = fewer.into_iter().map(|replicas| (n_ps, n_workers, replicas));
+            sizes.extend(sizes_of.filter(|size| size.2 > 0 && *size != present));
+        }
+    }
+    sizes.sort_by_key(|(n_ps, n_workers, replicas)| (n_ps + n_workers, *n_ps, *replicas));
+    sizes.dedup();
+    let with = |(n_ps, total_num_replicas, replicas_to_aggregate)| {
+        let mut scenario = scenario.clone();
+        scenario.run.n_ps = n_ps;
+        scenario.run.sync = Sync { replicas_to_aggregate, total_num_replicas };
+        let exists = |task: &TaskId| match task.job {
+            unisono::Job::Ps => task.index < n_ps,
+            unisono::Job::Worker => task.index < total_num_replicas,
+        };
+        scenario.start.retain(|task, _| exists(task));
+        scenario.compute.tasks.retain(|task, _| exists(task));
+        scenario
+    };
+    sizes.into_iter().map(with).collect()
+}
+
+/// With faults that begin earlier, at rounder times, and last shorter.
+fn simpler(scenario: &Scenario) -> Vec<Scenario> {
+    let mut candidates = Vec::new();
+    for (place, fault) in scenario.faults.iter().enumerate() {
+        let mut put = |fault: Fault| {
+            let mut scenario = scenario.clone();
+            scenario.faults[place] = fault;
+            candidates.push(scenario);
+        };
+        if let Trigger::At(at) = fault.trigger {
+            for at in rounder(at) {
+                put(Fault { trigger: Trigger::At(at), ..fault.clone() });
+            }
+        }
+        if let Some(End::For(time)) = fault.end {
+            for time in rounder(time).filter(|time| !time.is_zero()) {
+                put(Fault { end: Some(End::For(time)), ..fault.clone() });
+            }
+        }
+    }
+    candidates
+}
+
+/// Shorter durations: round ones, and the same in whole milliseconds.
+fn rounder(duration: Duration) -> impl Iterator<Item = Duration> {
+    let whole = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    let round = ROUND_MILLIS.into_iter().map(Duration::from_millis);
+    round.chain([whole]).filter(move |shorter| *shorter < duration)
+}

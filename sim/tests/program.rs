@@ -1,0 +1,299 @@
+//! The program as a user's shell runs it: what it prints where, what it leaves, its exit codes.
+
+#![allow(missing_docs, reason = "a test program")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with scenarios, in which the program runs.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(scenarios: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for (name, text) in scenarios {
+            fs::write(folder.path().join(name), text).expect("a file can be written");
+        }
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unisono-sim"));
+        command.args(arguments).current_dir(self.path()).output().expect("the program runs")
+    }
+
+    fn json(&self, arguments: &[&str]) -> (Value, Option<i32>) {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        let document = serde_json::from_slice(&output.stdout);
+        (document.unwrap_or_else(|error| panic!("{error}: {output:?}")), output.status.code())
+    }
+
+    fn capsules(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.path().join("capsules")) else { return Vec::new() };
+        let mut paths: Vec<_> =
+            entries.map(|entry| entry.expect("it can be read").path()).collect();
+        paths.sort();
+        paths
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("output is text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("errors are text")
+}
+
+const CLEAN: &str = "[sim]\nseeds = 3\n";
+/// What nobody can keep: the run takes some 20 ms.
+const IMPOSSIBLE: &str = "\
+[network]
+jitter = { uniform = [\"0s\", \"100us\"] }
+
+[[fault]]
+id = \"worker 1 dies\"
+kind = \"crash\"
+node = \"worker 1\"
+at_step = 5
+for = \"10ms\"
+
+[expect]
+virtual_time = { max = \"1ms\" }
+";
+const INERT: &str = "\
+[[fault]]
+id = \"too late\"
+kind = \"reset\"
+from = \"worker 1\"
+to = \"ps\"
+at = \"1s\"
+";
+const HANG: &str = "\
+[[fault]]
+id = \"for good\"
+kind = \"crash\"
+node = \"worker 1\"
+at_step = 5
+
+[liveness]
+within = \"5s\"
+";
+
+#[test]
+fn scenarios_that_hold_are_a_line_each_and_exit_code_0() {
+    let folder = Folder::new(&[("b.toml", CLEAN), ("a.toml", CLEAN), ("notes.txt", "no scenario")]);
+    let output = folder.run(&["run", "."]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("✓ a ") && lines[1].starts_with("✓ b "), "{text}");
+    assert!(lines[2].starts_with("2 scenarios passed: 6 runs in "), "{text}");
+    assert!(folder.capsules().is_empty());
+}
+
+#[test]
+fn the_exit_code_tells_the_kind_of_failure() {
+    let folder = Folder::new(&[
+        ("clean.toml", CLEAN),
+        ("impossible.toml", IMPOSSIBLE),
+        ("inert.toml", INERT),
+        ("hang.toml", HANG),
+        ("bad.toml", "[train]\nbatch_sise = 3\n"),
+    ]);
+    let code = |arguments: &[&str]| folder.run(&[&["run"], arguments].concat()).status.code();
+    assert_eq!(code(&["clean.toml", "--seed", "9"]), Some(0));
+    assert_eq!(code(&["impossible.toml", "--seeds", "2"]), Some(1));
+    assert_eq!(code(&["hang.toml", "--seed", "0"]), Some(3));
+    assert_eq!(code(&["inert.toml", "--seed", "0"]), Some(5));
+    assert_eq!(code(&["inert.toml", "hang.toml", "--seed", "0"]), Some(3), "the worst one counts");
+    assert_eq!(code(&["clean.toml", "--seed", "1", "--seeds", "2"]), Some(2));
+    assert_eq!(code(&["no-such.toml"]), Some(2));
+    let output = folder.run(&["run", ".", "--seed", "0"]);
+    assert_eq!(output.status.code(), Some(2), "nothing is played if one file is wrong");
+    let error = stderr(&output);
+    assert!(error.contains("bad.toml:2: ") && error.contains("did you mean batch_size"), "{error}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_failure_is_told_whole_and_its_capsule_replays_it_anywhere() {
+    let folder = Folder::new(&[("impossible.toml", IMPOSSIBLE)]);
+    let output = folder.run(&["run", "impossible.toml", "--seed", "7"]);
+    let text = stdout(&output);
+    let from = text.find("✗ impossible, seed 7").expect("the failure is told");
+    let until = text.find("1 of 1 scenario failed").expect("and summed up");
+    insta::assert_snapshot!("report", text[from..until].trim_end());
+
+    let [capsule] = &*folder.capsules() else { panic!("one capsule: {:?}", folder.capsules()) };
+    let elsewhere = Folder::new(&[]);
+    let copy = elsewhere.path().join("copy.capsule.json");
+    fs::copy(capsule, &copy).unwrap();
+    for jobs in ["1", "3"] {
+        let (document, code) = elsewhere.json(&["replay", "copy.capsule.json", "--jobs", jobs]);
+        assert_eq!((code, &document["outcome"]), (Some(1), &"same".into()), "{document}");
+        assert_eq!(document["failure"]["not_reproducible"], Value::Null);
+    }
+    let text = stdout(&elsewhere.run(&["replay", "copy.capsule.json"]));
+    assert!(text.contains("It fails as the capsule says: virtual-time, audit "), "{text}");
+    let by_seed = stdout(&folder.run(&["replay", "impossible.toml", "--seed", "7"]));
+    assert!(by_seed.contains("replay: unisono-sim replay impossible.toml --seed 7"), "{by_seed}");
+}
+
+#[test]
+fn a_capsule_of_something_else_is_refused() {
+    let folder = Folder::new(&[("a.json", "{}"), ("clean.toml", CLEAN)]);
+    for arguments in [
+        &["replay", "a.json"][..],
+        &["replay", "no-such.json"],
+        &["replay", "clean.toml"],
+        &["replay", "a.json", "--seed", "1"],
+        &["shrink", "a.json"],
+        &["diff", "clean.toml"],
+    ] {
+        let output = folder.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).matches("error: ").count(), 1);
+    }
+}
+
+#[test]
+fn a_hunt_finds_the_same_with_any_number_of_jobs() {
+    let chaos =
+        "[chaos]\nfaults = { min = 1, max = 4 }\n\n[expect]\nvirtual_time = { max = \"5s\" }\n";
+    let hunt = |jobs| {
+        let folder = Folder::new(&[("chaos.toml", chaos)]);
+        let arguments = ["hunt", "chaos.toml", "--from", "5", "--seeds", "60", "--jobs", jobs];
+        let (mut document, code) = folder.json(&arguments);
+        document["elapsed_secs"] = Value::Null;
+        assert_eq!(folder.capsules().len(), document["failures"].as_array().unwrap().len());
+        (document, code)
+    };
+    let (first, code) = hunt("1");
+    assert_eq!(first["seeds"], 60);
+    assert_eq!(first["first_seed"], 5);
+    assert_eq!(code, Some(1), "some of them take longer: {first}");
+    assert_eq!((first, code), hunt("3"));
+}
+
+#[test]
+fn a_hunt_stops_after_so_many_failures() {
+    let folder = Folder::new(&[("impossible.toml", IMPOSSIBLE)]);
+    let (document, _) = folder.json(&["hunt", "impossible.toml", "--stop-after", "3"]);
+    assert_eq!((&document["seeds"], &document["failed"]), (&3.into(), &3.into()));
+    assert_eq!(document["failures"][0]["first_seeds"], serde_json::json!([0, 1, 2]));
+}
+
+#[test]
+fn forty_faults_shrink_to_the_one_that_matters() {
+    let mut text = String::from("[cluster]\nworkers = 4\n\n[expect]\nrollbacks = 0\n");
+    for n in 0..40 {
+        let fault = match n {
+            23 => "kind = \"crash\"\nnode = \"ps 1\"\nat_step = 9\nfor = \"77ms\"".to_owned(),
+            _ => format!(
+                "kind = \"slow\"\nnode = \"worker {}\"\nfactor = 2\nat = \"{n}ms\"\nfor = \"3ms\"",
+                n % 4
+            ),
+        };
+        text.push_str(&format!("\n[[fault]]\nid = \"f{n}\"\nmay_be_inert = true\n{fault}\n"));
+    }
+    let folder = Folder::new(&[("forty.toml", &text)]);
+    assert_eq!(folder.run(&["run", "forty.toml", "--seed", "3"]).status.code(), Some(1));
+    let [capsule] = &*folder.capsules() else { panic!("one capsule") };
+    let capsule = capsule.to_str().unwrap();
+    let shrink = |name, jobs| {
+        let (document, code) = folder.json(&["shrink", capsule, "-o", name, "--jobs", jobs]);
+        assert_eq!(code, Some(0), "{document}");
+        assert_eq!(
+            (&document["before"]["faults"], &document["after"]["faults"]),
+            (&40.into(), &1.into())
+        );
+        fs::read_to_string(folder.path().join(name)).unwrap()
+    };
+    let small = shrink("small.toml", "1");
+    assert_eq!(small, shrink("small.toml", "3"));
+    insta::assert_snapshot!("shrunk", small);
+    let (document, code) = folder.json(&["run", "small.toml"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(document["scenarios"][0]["failures"][0]["signature"], "rollbacks");
+}
+
+#[test]
+fn a_crash_at_every_event_of_a_short_run_is_survived() {
+    let folder = Folder::new(&[("short.toml", "[train]\ntraining_steps = 3\n")]);
+    let (document, code) = folder.json(&["enumerate", "short.toml", "--jobs", "2"]);
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(document["crash_points"], document["runs"]);
+    assert!(document["runs"].as_u64().unwrap() > 100, "{document}");
+    let (document, code) = folder.json(&["enumerate", "short.toml", "--pairs", "50"]);
+    assert_eq!((code, &document["runs"]), (Some(0), &50.into()), "{document}");
+}
+
+#[test]
+fn two_processes_have_one_history() {
+    let folder = Folder::new(&[("a.toml", CLEAN), ("b.toml", IMPOSSIBLE)]);
+    let output = folder.run(&["verify", ".", "--seed", "4"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.ends_with("2 of 2 scenarios had one history in two processes, seed 4\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn where_two_runs_part_is_shown_with_what_came_before() {
+    let folder = Folder::new(&[("a.toml", CLEAN), ("b.toml", IMPOSSIBLE)]);
+    assert_eq!(folder.run(&["diff", "a.toml", "a.toml"]).status.code(), Some(0));
+    let output = folder.run(&["diff", "b.toml", "--seed", "1", "--seed", "2"]);
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!("diff", stdout(&output));
+}
+
+#[test]
+fn a_trace_is_what_perfetto_reads() {
+    let folder = Folder::new(&[("a.toml", CLEAN)]);
+    let output = folder.run(&["trace", "a.toml"]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = document["traceEvents"].as_array().unwrap();
+    let of = |phase: &str, name: &str| {
+        let fits = |event: &&Value| event["ph"] == phase && event["name"] == name;
+        events.iter().filter(fits).count()
+    };
+    assert_eq!((of("X", "computes"), of("X", "updates")), (40, 40));
+    assert_eq!(of("s", "message"), of("f", "message"));
+    assert_eq!(of("M", "process_name"), 4);
+    let text = stdout(&folder.run(&["trace", "a.toml", "--text"]));
+    assert!(text.lines().next().unwrap().contains("starts"), "{text}");
+    let events = events.iter().filter(|event| event["cat"] == "event").count();
+    assert_eq!(text.lines().count(), events);
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+#[test]
+fn a_program_without_bugs_says_how_to_get_one_that_has() {
+    let output = Folder::new(&[]).run(&["bugs"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--features planted-bugs -- bugs"));
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_planted_bug_is_caught_and_its_capsule_plants_it_again() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    let (document, code) = folder.json(&["bugs", "clean.toml", "--bug", "one-step-too-many"]);
+    assert_eq!((code, &document["bugs"][0]["runs"]), (Some(0), &1.into()), "{document}");
+    let hunt = ["hunt", "clean.toml", "--plant", "one-step-too-many", "--stop-after", "1"];
+    assert_eq!(folder.run(&hunt).status.code(), Some(1));
+    let [capsule] = &*folder.capsules() else { panic!("one capsule") };
+    let (document, _) = folder.json(&["replay", capsule.to_str().unwrap()]);
+    assert_eq!(document["outcome"], "same", "{document}");
+}
