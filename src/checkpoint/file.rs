@@ -182,7 +182,7 @@ fn view<'a>(dtype: Dtype, shape: &[usize], bytes: &'a [u8]) -> TensorView<'a> {
 }
 
 /// The checkpoint in a file of this name, which says its step.
-pub(crate) fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
+pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     let parsed = Parsed::new(bytes)?;
     if !parsed.is_checkpoint() {
         return Err(FileError::NotACheckpoint);

@@ -19,11 +19,12 @@ use std::fmt;
 
 pub use directory::{DirectoryError, Newest, Warning, newest_valid};
 pub use disk::{Disk, DiskError, RealDisk, check_writable};
-pub use file::{FileError, ReadError, read_tensors};
+pub use file::{FileError, ReadError, decode, read_tensors, step_of};
 pub use run_files::{
     FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, ToCheckpoint,
 };
 pub use saver::{Saved, Saver};
+pub use state::StateError;
 
 use crate::floats::Floats;
 use crate::ids::{Generation, Step};

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use unisono::protocol::{Effect, Input, Message, Report, Restored, ShardState, Snapshot, StorageEvent};
+use unisono::protocol::{
+    Effect, Input, Message, Report, Restored, ShardState, Snapshot, StorageEvent,
+};
 use unisono::{Cut, LinkId, Slot, Step};
 
 use super::lives::Shard;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::checkpoint::{DirectoryError, RunFiles, RunFilesError, Warning};
+use unisono::checkpoint::{
+    DirectoryError, Disk as _, RunFiles, RunFilesError, StateError, Warning, decode, step_of,
+};
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono::random::Stream;
 
@@ -130,7 +132,11 @@ impl ChiefFiles {
         let event = match &asked.request {
             Request::Restore => {
                 let (restored, invalid) = restore(files);
-                self.invalid = self.invalid.take().or(invalid);
+                let torn = || {
+                    let lost_power = self.n_power_losses > 0;
+                    lost_power.then(|| first_invalid(&self.disk)).flatten()
+                };
+                self.invalid = self.invalid.take().or(invalid).or_else(torn);
                 StorageEvent::Restored(restored)
             }
             Request::Persist(snapshot) => persist(files, snapshot),
@@ -172,6 +178,17 @@ fn bytes_of(snapshot: &Snapshot) -> u64 {
     4 * values.sum::<usize>() as u64
 }
 
+/// The first file under a checkpoint's name that is none, listed or not.
+fn first_invalid(disk: &SimDisk) -> Option<String> {
+    let logdir = Path::new(LOGDIR);
+    let invalid = |name: String| {
+        let step = step_of(&name)?;
+        let bytes = disk.read(&logdir.join(&name)).ok()?;
+        decode(step, &bytes).err().map(|why| format!("{name}: {why}"))
+    };
+    disk.list(logdir).ok()?.into_iter().find_map(invalid)
+}
+
 fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> StorageEvent {
     let result = files.persist(snapshot).map(|saved| saved.path.display().to_string());
     StorageEvent::Persisted { step: snapshot.step, result: result.map_err(|e| e.to_string()) }
@@ -188,7 +205,12 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
             return (Err(text.clone()), is_invalid.then_some(text));
         }
     };
-    let is_invalid = |warning: &&Warning| !matches!(warning, Warning::NotRemoved(_));
+    // A power loss before the first list was published leaves none.
+    let is_invalid = |warning: &&Warning| match warning {
+        Warning::State { why, .. } => !matches!(why, StateError::Unreadable(_)),
+        Warning::Skipped { .. } => true,
+        Warning::NotRemoved(_) => false,
+    };
     let skipped = restored.warnings.iter().find(is_invalid);
     let invalid = skipped.map(ToString::to_string);
     let from = restored.path.map(|path| path.display().to_string());
