@@ -39,7 +39,7 @@ use crate::support::{labs, passed};
 
 /// Real processes make some thousand updates a second: with so many, a signal that is sent when the
 /// first losses are there comes long before the last ones.
-const LONG: u64 = 4_000;
+const LONG: u64 = 1_500;
 
 fn load(name: &str) -> Scenario {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
