@@ -32,7 +32,7 @@ pub(crate) struct Direction {
     pub(crate) is_lost: bool,
     /// When the last parcel arrives: the next cannot be earlier.
     pub(crate) last_arrival: Duration,
-    /// A parcel was delayed: no other comes before this time.
+    /// When the last parcel comes that has had its delay: no other comes before this time.
     pub(crate) not_before: Duration,
 }
 

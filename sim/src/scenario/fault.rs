@@ -58,8 +58,9 @@ pub struct EventPattern {
     pub when: When,
 }
 
-/// Before or after an event. What a node does is not done when something comes before it: a crash
-/// `Before` a push leaves it unsent.
+/// Before or after an event. What a node does is not done when something comes before it, and is
+/// when something comes after it: a crash `Before` a push leaves it unsent, a reset `After` a push
+/// meets it on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     /// Before it.
@@ -266,7 +267,7 @@ pub enum DiskMode {
 pub enum GradientMode {
     /// Its loss and its first value are NaN.
     Nan,
-    /// One bit of its first value is flipped, as by a cosmic ray.
+    /// One bit of its largest value is flipped, as by a cosmic ray.
     FlippedBit,
 }
 

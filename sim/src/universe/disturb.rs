@@ -11,6 +11,7 @@ use super::transport::Parcel;
 use crate::disk::FaultId;
 use crate::happening::{EventKind, Happening};
 use crate::life::LifeId;
+use crate::links::Direction;
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.
@@ -28,7 +29,13 @@ impl State {
         if self.faults.has_armed() {
             let is_input = what.is_input();
             for fault in self.faults.on_event(id.task, what, when, is_input) {
-                self.begin_fault(fault, Some(By { life: id, n_acts }));
+                if when == When::After && !self.faults.kills(fault, id.task) {
+                    // What a node does is carried out once all that it does is known. A plan of
+                    // this moment comes after that.
+                    self.agenda.plan(self.now, Plan::BeginFault(fault));
+                } else {
+                    self.begin_fault(fault, Some(By { life: id, n_acts }));
+                }
             }
         }
         if (id.task, when) == (TaskId::PS_ZERO, When::After) {
@@ -110,7 +117,9 @@ impl State {
                 for (id, _) in self.links.between(chooses(*from), chooses(*to)) {
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
-                    let arrivals = link.directions.map(|direction| direction.last_arrival);
+                    let last =
+                        |direction: Direction| direction.last_arrival.max(direction.not_before);
+                    let arrivals = link.directions.map(last);
                     let last = arrivals.into_iter().max().unwrap_or(now);
                     link.is_mute = true;
                     if last > now {

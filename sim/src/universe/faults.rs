@@ -181,6 +181,11 @@ impl Faults {
         self.active.contains(&fault)
     }
 
+    /// Whether a fault is the death of a task.
+    pub(super) fn kills(&self, fault: usize, task: TaskId) -> bool {
+        matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
+    }
+
     /// Whether a stop of this task has ended, before the task had.
     pub(super) fn stopped_and_over(&self, task: TaskId) -> bool {
         let stops =
@@ -268,8 +273,14 @@ impl Faults {
         modes.into_iter().max_by_key(|passage| *passage == Passage::Lost).unwrap_or(Passage::Free)
     }
 
-    /// What a message is delayed by.
-    pub(super) fn delay(&mut self, from: TaskId, to: TaskId, latency: Duration) -> Duration {
+    /// What a message is delayed by. `latency` draws another one; only a slow partition needs it, so
+    /// that no other fault moves what the network draws next.
+    pub(super) fn delay(
+        &mut self,
+        from: TaskId,
+        to: TaskId,
+        mut latency: impl FnMut() -> Duration,
+    ) -> Duration {
         let delays = self.biting(|kind| match kind {
             FaultKind::Delay { from: sender, to: receiver, .. }
                 if sender.contains(from) && receiver.contains(to) =>
@@ -278,12 +289,10 @@ impl Faults {
             }
             _ => None,
         });
-        let slow = self.biting(|kind| match partition(kind, from, to) {
-            Some(PartitionMode::Slow) => Some(latency * (SLOW_PARTITION - 1)),
-            _ => None,
-        });
+        let slow = self
+            .biting(|kind| (partition(kind, from, to) == Some(PartitionMode::Slow)).then_some(()));
         let delay = if delays.is_empty() { Duration::ZERO } else { self.sample_delays(from, to) };
-        slow.into_iter().fold(delay, |sum, delay| sum + delay)
+        slow.into_iter().fold(delay, |sum, ()| sum + latency() * (SLOW_PARTITION - 1))
     }
 
     fn sample_delays(&self, from: TaskId, to: TaskId) -> Duration {
@@ -348,21 +357,26 @@ impl Faults {
         });
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
-            let wrong = |value: f32| match mode {
-                GradientMode::Nan => f32::NAN,
-                GradientMode::FlippedBit => f32::from_bits(value.to_bits() ^ 1),
-            };
-            if mode == GradientMode::Nan {
-                *loss = f32::NAN;
-            }
-            if let Some(first) = gradient.first_mut() {
-                let mut values = first.to_vec();
-                if let Some(value) = values.first_mut() {
-                    *value = wrong(*value);
+            let Some(first) = gradient.first_mut() else { continue };
+            let mut values = first.to_vec();
+            match mode {
+                GradientMode::Nan => {
+                    *loss = f32::NAN;
+                    values.iter_mut().take(1).for_each(|value| *value = f32::NAN);
                 }
-                *first = Floats::from(values);
+                GradientMode::FlippedBit => flip_a_bit(&mut values),
             }
+            *first = Floats::from(values);
         }
+    }
+}
+
+/// Flips the highest bit of the mantissa of the largest value: one of a pixel that is never lit is
+/// 0, and would be lost in the update.
+fn flip_a_bit(values: &mut [f32]) {
+    let largest = values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
+    if let Some(value) = largest {
+        *value = f32::from_bits(value.to_bits() ^ 1 << (f32::MANTISSA_DIGITS - 2));
     }
 }
 

@@ -193,6 +193,7 @@ impl State {
 
     /// The run is over, and so is what disturbs it.
     pub(crate) fn end_all_faults(&mut self) {
+        self.held.clear();
         for fault in self.faults.all_active() {
             self.end_fault(fault);
         }

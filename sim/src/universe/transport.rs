@@ -38,8 +38,8 @@ pub(crate) struct Flight {
     pub(crate) to: LifeId,
     pub(crate) parcel: Parcel,
     pub(crate) cause: Cause,
-    /// A fault that delays has seen it.
-    pub(crate) is_delayed: bool,
+    /// When it comes, once faults that delay have had their say.
+    pub(crate) due: Option<Duration>,
 }
 
 /// A call on its way.
@@ -120,15 +120,13 @@ impl State {
         }
         let to = link.ends[1 - place];
         let pair = (from.task, to.task);
-        let limit = self.faults.bandwidth(from.task, to.task);
-        let n_bytes = match &parcel {
-            Parcel::Message(message)
-                if limit.is_some() || self.network.is_limited(from.task, to.task) =>
-            {
-                wire::frame_bytes(message) as u64
+        let (mut limit, mut n_bytes) = (None, 0);
+        if let Parcel::Message(message) = &parcel {
+            limit = self.faults.bandwidth(from.task, to.task);
+            if limit.is_some() || self.network.is_limited(from.task, to.task) {
+                n_bytes = wire::frame_bytes(message) as u64;
             }
-            _ => 0,
-        };
+        }
         let parcel = match (self.network.model().wire, parcel) {
             (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
             (_, parcel) => parcel,
@@ -145,7 +143,7 @@ impl State {
         for at in travel.progress() {
             self.agenda.plan(at, Plan::Tell(to, cause, NetworkEvent::Progress { link: id }));
         }
-        let flight = Flight { link: id, from, to, parcel, cause, is_delayed: false };
+        let flight = Flight { link: id, from, to, parcel, cause, due: None };
         self.agenda.plan(arrival, Plan::Arrive(flight));
     }
 
@@ -154,14 +152,17 @@ impl State {
         let now = self.now;
         let Some(link) = self.links.get_mut(flight.link) else { return };
         let Some(place) = link.end(flight.to) else { return };
-        let Direction { is_open, is_lost, not_before, .. } = link.directions[place];
+        let Direction { is_open, is_lost, .. } = link.directions[place];
         if is_lost {
             return;
         }
-        if not_before > now {
-            // Order is kept: something before it was delayed.
-            self.agenda.plan(not_before, Plan::Arrive(flight));
-            return;
+        if flight.due.is_none() {
+            let due = self.due(&flight, place);
+            flight.due = Some(due);
+            if due > now {
+                self.agenda.plan(due, Plan::Arrive(flight));
+                return;
+            }
         }
         if self.faults.has_active() {
             match self.faults.passage(from, to) {
@@ -172,15 +173,6 @@ impl State {
                 }
                 Passage::Lost => return,
             }
-            if !flight.is_delayed {
-                let latency = self.network.latency(from, to);
-                let delay = self.faults.delay(from, to, latency);
-                if delay > Duration::ZERO {
-                    flight.is_delayed = true;
-                    self.delay(flight, place, now + delay);
-                    return;
-                }
-            }
         }
         if is_open {
             self.deliver(flight);
@@ -189,27 +181,24 @@ impl State {
         }
     }
 
-    fn delay(&mut self, flight: Flight, place: usize, until: Duration) {
-        if let Some(link) = self.links.get_mut(flight.link) {
-            let direction = &mut link.directions[place];
-            direction.not_before = direction.not_before.max(until);
-            direction.last_arrival = direction.last_arrival.max(until);
-            let at = direction.not_before;
-            self.agenda.plan(at, Plan::Arrive(flight));
-        }
+    /// When a message that would come now does come. Each is delayed from now on, also while others
+    /// before it are; and none overtakes them.
+    fn due(&mut self, flight: &Flight, place: usize) -> Duration {
+        let (from, to) = (flight.from.task, flight.to.task);
+        let network = &mut self.network;
+        let delay = self.faults.delay(from, to, || network.latency(from, to));
+        let due = self.now + delay;
+        let Some(link) = self.links.get_mut(flight.link) else { return due };
+        let direction = &mut link.directions[place];
+        direction.not_before = direction.not_before.max(due);
+        direction.not_before
     }
 
-    /// What was held comes now, in the order in which it would have come.
+    /// What was held comes now, in the order in which it would have come, and before anything else
+    /// does.
     pub(super) fn release_held(&mut self) {
-        let now = self.now;
         for flight in std::mem::take(&mut self.held) {
-            if let Some(link) = self.links.get_mut(flight.link)
-                && let Some(place) = link.end(flight.to)
-            {
-                let direction = &mut link.directions[place];
-                direction.last_arrival = direction.last_arrival.max(now);
-                self.agenda.plan(now, Plan::Arrive(flight));
-            }
+            self.on_arrival(flight);
         }
     }
 
@@ -267,7 +256,7 @@ impl State {
         {
             let at = self.now + self.network.latency(to.task, from.task);
             let parcel = Parcel::Close("reset by the other end");
-            let flight = Flight { link, from: to, to: from, parcel, cause, is_delayed: false };
+            let flight = Flight { link, from: to, to: from, parcel, cause, due: None };
             self.agenda.plan(at, Plan::Arrive(flight));
         }
     }

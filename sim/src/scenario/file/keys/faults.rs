@@ -252,7 +252,7 @@ pub(in crate::scenario::file) static FAULTS: [(Family, Known); 15] = [
                         "mode",
                         "`\"nan\"`, `\"flipped-bit\"`",
                         REQUIRED,
-                        "The loss and the first value are NaN; or one bit of the first value is \
+                        "The loss and the first value are NaN; or one bit of the largest value is \
                          flipped, as by a cosmic ray.",
                     ),
                 ],

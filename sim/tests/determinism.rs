@@ -1,0 +1,77 @@
+//! A scenario and a seed are one run, in every process: what differs between two processes, such as
+//! addresses and the wall clock, decides nothing.
+
+#![allow(missing_docs, reason = "a test program")]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use unisono_sim::PlayOptions;
+
+use crate::support::{labs, sources};
+
+const SEEDS: u64 = 3;
+/// Where a process that this test started writes what it played.
+const RECORD: &str = "UNISONO_TEST_RECORD";
+const TEST: &str = "every_named_scenario_is_the_same_run_in_two_processes";
+
+#[test]
+fn every_named_scenario_is_the_same_run_in_two_processes() {
+    if let Some(path) = std::env::var_os(RECORD) {
+        let forwards = path.to_str().is_some_and(|path| path.ends_with("forwards"));
+        fs::write(path, audits(forwards)).expect("the record can be written");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (one, other) = (folder.path().join("forwards"), folder.path().join("backwards"));
+    let children = [start(&one), start(&other)];
+    for mut child in children {
+        assert!(child.wait().expect("a child can be waited for").success());
+    }
+    let read = |path: PathBuf| fs::read_to_string(path).expect("the process has written it");
+    let (one, other) = (read(one), read(other));
+    let n_runs = sources().len() * SEEDS as usize;
+    assert_eq!(one.lines().count(), n_runs);
+    let mut differing = one.lines().zip(other.lines()).filter(|(one, other)| one != other);
+    assert_eq!(differing.next(), None);
+}
+
+fn start(record: &Path) -> std::process::Child {
+    let program = std::env::current_exe().expect("this program has a file");
+    let mut command = Command::new(program);
+    command.args(["--exact", TEST]).env(RECORD, record);
+    command.stdout(Stdio::null()).spawn().expect("this program starts")
+}
+
+/// A line for each run. One process plays the runs in another order than the other, so that what
+/// one run leaves behind for the next is found out, too.
+fn audits(forwards: bool) -> String {
+    let sources = sources();
+    let mut cases: Vec<_> = sources
+        .iter()
+        .flat_map(|source| (0..SEEDS).map(move |seed| (source.name(), source.case(seed))))
+        .collect();
+    if !forwards {
+        cases.reverse();
+    }
+    let line = |(name, case): &(String, unisono_sim::case::Case)| {
+        let played = case.play(labs(), PlayOptions::default());
+        let mut line = String::new();
+        let (failure, seed) = (played.failure.map(|f| f.signature()), case.seed);
+        write!(line, "{name} {seed} {} {} {failure:?}", played.audit, played.n_events)
+            .expect("a string takes everything");
+        for (_, _, loss) in &played.losses {
+            write!(line, " {:x}", loss.to_bits()).expect("a string takes everything");
+        }
+        line
+    };
+    let mut lines: Vec<_> = cases.iter().map(line).collect();
+    if !forwards {
+        lines.reverse();
+    }
+    lines.join("\n")
+}

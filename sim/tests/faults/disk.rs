@@ -1,0 +1,106 @@
+//! What happens to the chief's disk, and to a machine that loses its power.
+
+use std::time::Duration;
+
+use unisono::Step;
+use unisono_sim::Played;
+use unisono_sim::happening::EventKind as E;
+
+use crate::support::{Told as _, labs, passed, run, scenario, watch};
+use crate::{CHIEF, s, us};
+
+fn saves_often(fault: &str) -> String {
+    format!("[limits]\nsave_interval = \"3ms\"\n[[fault]]\nid = \"disk\"\nkind = \"disk\"\n{fault}")
+}
+
+#[test]
+fn a_disk_that_refuses_fails_every_save_until_it_is_mended() {
+    for mode in ["enospc", "eio", "torn"] {
+        let fault = format!("mode = \"{mode}\"\nat_step = 5\nfor = \"5s\"");
+        let played = run(&saves_often(&fault));
+        let updated = played.at(crate::PS_0, E::Updated);
+        let is_it = |event: &&&unisono_sim::trace::TracedEvent| event.what.step == Some(Step(4));
+        let begin = updated.iter().find(is_it).expect("version 5 is made").at;
+        let is_broken = |at: &Duration| (begin..begin + s(5)).contains(at);
+        let (failed, saved) = (played.times(CHIEF, E::SaveFailed), played.times(CHIEF, E::Saved));
+        assert!(failed.len() > 1 && failed.iter().all(is_broken), "{mode}: {failed:?}");
+        assert!(!saved.iter().any(is_broken), "{mode}: {saved:?}");
+        assert!(saved.iter().any(|at| *at < begin), "{mode}: it could save before");
+        assert!(played.bites()[0] > 0);
+        assert_eq!(played.checkpoint.map(|checkpoint| checkpoint.step), Some(Step(20)));
+    }
+}
+
+#[test]
+fn a_slow_disk_takes_so_many_times_as_long() {
+    // Four writes of 20 µs and five syncs of 500 µs.
+    let save = us(4 * 20 + 5 * 500);
+    let slow = run(&saves_often("mode = \"slow\"\nfactor = 7\nat = \"0s\""));
+    let right = run("[limits]\nsave_interval = \"3ms\"");
+    for (played, expected) in [(right, save), (slow, 7 * save)] {
+        let begun = played.times_done(CHIEF, E::Saves);
+        let done = played.times(CHIEF, E::Saved);
+        assert_eq!(begun.len(), done.len());
+        let takes: Vec<_> = begun.iter().zip(&done).map(|(begun, done)| *done - *begun).collect();
+        assert!(takes.iter().all(|takes| *takes == expected), "{takes:?}");
+    }
+}
+
+/// The steps of the checkpoints that were said to be durable before a blackout of the whole
+/// cluster, and the step from which the chief goes on.
+fn blackout(disk: &str, seed: u64) -> (Vec<u64>, u64, Played) {
+    let text = format!(
+        "[limits]\nsave_interval = \"3ms\"\n{disk}\n[[fault]]\nid = \"blackout\"\n\
+         kind = \"crash\"\nnode = \"all\"\npower_loss = true\nat = \"15ms\"\nfor = \"50ms\""
+    );
+    let played = passed(watch(&scenario(&text), seed));
+    let steps = |kind, is_first_life| {
+        let events = played.at(CHIEF, kind).into_iter();
+        let of_life = events.filter(move |event| (event.life.incarnation.0 == 1) == is_first_life);
+        of_life.filter_map(|event| Some(event.what.step?.0)).collect::<Vec<_>>()
+    };
+    let (saved, read) = (steps(E::Saved, true), steps(E::Read, false)[0]);
+    (saved, read, played)
+}
+
+#[test]
+fn a_blackout_takes_nothing_that_was_synced() {
+    for seed in 0..10 {
+        let (saved, read, played) = blackout("", seed);
+        assert!(read >= *saved.last().unwrap(), "seed {seed}: {saved:?}, and {read} is read");
+        assert_eq!(played.n_generations, 2, "all shards go back to it");
+    }
+}
+
+#[test]
+fn a_disk_that_says_that_it_synced_and_did_not_loses_it_in_a_blackout() {
+    let lying = "[[fault]]\nid = \"lying\"\nkind = \"disk\"\nmode = \"lost-unsynced\"\nat = \"4ms\"\n\
+                 for = \"10ms\"";
+    let is_lost = |seed: &u64| {
+        let (saved, read, _) = blackout(lying, *seed);
+        read < *saved.last().expect("something is said to be saved")
+    };
+    let n_lost = (0..10).filter(is_lost).count();
+    assert!(n_lost > 0, "it never mattered");
+}
+
+/// Every read gives one wrong bit: no checkpoint can be read, and none is taken for a right one.
+/// The chief fails, and is started again until its disk is well. Losses have no checksum: those
+/// from a line on that is none are cut off, as is told.
+#[test]
+fn a_flipped_bit_on_the_disk_is_no_checkpoint() {
+    let (mut n_failed, end) = (0, s(3));
+    for seed in 0..10 {
+        let flips = "[[fault]]\nid = \"flips\"\nkind = \"disk\"\nmode = \"bit-flip\"\n\
+                     at = \"20ms\"\nfor = \"2980ms\"\n[expect]\noracle = \"none\"";
+        let (saved, _, played) = blackout(flips, seed);
+        assert!(!saved.is_empty() && played.bites()[0] > 0);
+        let is_flipped = |at: &Duration| (us(20_000)..end).contains(at);
+        assert!(!played.times(CHIEF, E::Read).iter().any(is_flipped), "seed {seed}");
+        n_failed += played.times(CHIEF, E::ReadFailed).len();
+        let lab = labs().of(&scenario("").run).expect("the data do");
+        let checkpoint = played.checkpoint.expect("the run has ended");
+        assert_eq!(checkpoint.shards, lab.serial().end.shards, "seed {seed}");
+    }
+    assert!(n_failed > 0);
+}

@@ -1,0 +1,48 @@
+//! Large clusters: they finish, and every worker more costs the same number of events more.
+
+#![allow(missing_docs, reason = "a test program")]
+
+mod support;
+
+use std::sync::Arc;
+
+use unisono::config::Sync;
+use unisono_sim::{PlayOptions, Played, Scenario, play};
+
+use crate::support::{labs, passed};
+
+const N_PS: u32 = 8;
+const STEPS: u64 = 5;
+
+fn run(n_workers: u32, training_steps: u64) -> Played {
+    let mut scenario = Scenario::default();
+    scenario.run.n_ps = N_PS;
+    scenario.run.sync = Sync { replicas_to_aggregate: n_workers, total_num_replicas: n_workers };
+    scenario.run.train.training_steps = training_steps;
+    scenario.expect.gradients_per_update = Some(n_workers);
+    passed(play(&Arc::new(scenario), 1, labs(), PlayOptions::default()))
+}
+
+#[test]
+fn two_hundred_workers_and_eight_ps_make_their_updates() {
+    let played = run(200, STEPS);
+    assert_eq!(played.outcomes.len(), 208);
+    assert_eq!(played.losses.len() as u64, 200 * STEPS);
+}
+
+/// Events are those of the ps among themselves, and those of each worker with each ps: nothing
+/// grows with the square of the workers, or with the steps before.
+#[test]
+fn events_grow_in_a_straight_line_with_workers_and_with_steps() {
+    let by_workers = [40, 80, 120].map(|n_workers| run(n_workers, STEPS).n_events);
+    assert_straight("workers", by_workers);
+    let by_steps = [5, 10, 15].map(|steps| run(20, steps).n_events);
+    assert_straight("steps", by_steps);
+}
+
+/// The third of three equally spaced counts is as far from the second as that is from the first,
+/// but for one in a hundred.
+fn assert_straight(of: &str, [first, second, third]: [u64; 3]) {
+    let (step, next) = (second - first, third - second);
+    assert!(step.abs_diff(next) * 100 <= step, "{of}: {first}, {second}, {third} events");
+}

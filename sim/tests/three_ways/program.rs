@@ -1,0 +1,63 @@
+//! The production program, as built of this very source, and folders for what it leaves.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::files::Bits;
+use crate::process::{Process, send, tasks_in};
+
+/// A folder for a logdir; nothing that runs in it outlives it.
+#[derive(Debug)]
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::with_prefix("unisono-").expect("a folder can be made"))
+    }
+
+    pub(crate) fn logdir(&self) -> PathBuf {
+        self.0.path().join("logdir")
+    }
+
+    /// What a command leaves here; it must succeed.
+    pub(crate) fn bits_of(&self, words: &str) -> Bits {
+        let mut command = unisono(words);
+        command.arg("--logdir").arg(self.logdir());
+        Process::start(command).wait().expect_code(0);
+        Bits::read(&self.logdir())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        tasks_in(self.0.path()).into_iter().for_each(|pid| send("KILL", pid));
+    }
+}
+
+/// `unisono` with these words.
+pub(crate) fn unisono(words: &str) -> Command {
+    let mut command = Command::new(program());
+    command.args(words.split_whitespace()).env_remove("UNISONO_LOG").env_remove("UNISONO_SIMD");
+    command
+}
+
+/// Cargo builds the programs of this package only; one of the other package that happens to be
+/// there may be of yesterday. Building it again takes no time if it is not.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = Path::new(env!("CARGO_BIN_EXE_unisono-sim")).with_file_name("unisono");
+        let profile = program.parent().expect("it is in a folder");
+        let target = profile.parent().expect("and that in the target folder");
+        let is_release = profile.ends_with("release");
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--package", "unisono", "--bin", "unisono"]);
+        build.args(is_release.then_some("--release")).arg("--target-dir").arg(target);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(build.status().expect("cargo starts").success());
+        program
+    })
+}
