@@ -178,13 +178,21 @@ impl LabWorker {
             Some(known) if self.recheck.below(RECHECK) == 0 => {
                 let again = self.lab.compute(job);
                 assert_eq!(known, again, "a remembered result is not what is computed");
-                again
+                // Whoever goes on from the very same buffers is recognised without a comparison.
+                known
             }
             Some(known) => known,
             None => {
                 let done = self.lab.compute(job.clone());
-                lock(&self.lab.memory).keep(&job, &done);
-                done
+                let mut memory = lock(&self.lab.memory);
+                // Another run may have been faster.
+                match memory.recall(&job) {
+                    Some(known) => known,
+                    None => {
+                        memory.keep(&job, &done);
+                        done
+                    }
+                }
             }
         }
     }
