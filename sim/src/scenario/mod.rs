@@ -1,6 +1,6 @@
 //! A scenario: a cluster, what it runs on, what goes wrong, and what must come of it.
 //!
-//! Plain data that is right by construction; files become it in [`file`], and it becomes files
+//! Plain data that is right by construction; files become it in [`mod@file`], and it becomes files
 //! again there. Only `train`, the cluster's size and `sync` may touch a number of the run.
 
 mod chaos;
