@@ -153,12 +153,16 @@ impl State {
         match kind {
             FaultKind::Crash { .. } => lives.into_iter().for_each(|life| self.raise(life.task)),
             FaultKind::Pause { .. } => lives.into_iter().for_each(|life| self.go_on(life)),
-            FaultKind::Stop { .. } => {
-                for LifeId { task, .. } in lives {
-                    if matches!(self.outcomes.get(&task), Some(Outcome::Stopped { .. })) {
-                        self.raise(task);
-                    }
-                }
+            FaultKind::Stop { node } => {
+                // Also those that another fault had stopped, and was over before they had.
+                let is_stopped = |(task, outcome): (&TaskId, &Outcome)| {
+                    let stopped = matches!(outcome, Outcome::Stopped { .. });
+                    (stopped && node.contains(*task)).then_some(*task)
+                };
+                let stopped: Vec<_> = self.outcomes.iter().filter_map(is_stopped).collect();
+                let again = |task: &TaskId| self.restarts_stopped(*task);
+                let again: Vec<_> = stopped.into_iter().filter(again).collect();
+                again.into_iter().for_each(|task| self.raise(task));
             }
             FaultKind::Partition { mode: PartitionMode::Stop, .. } => self.release_held(),
             FaultKind::Disk { .. } => {
