@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
@@ -19,6 +19,7 @@ use unisono::training::reference::Reference;
 use unisono::training::{Gradients, Plan, Updates};
 use unisono::{Floats, Slot, Step};
 
+use crate::lock::lock;
 use crate::streams::Purpose;
 
 /// Labs that are kept; a swarm draws clusters of fewer shapes.
@@ -313,10 +314,6 @@ fn checksum(buffers: &[Floats]) -> u32 {
 
 fn bytes(buffers: &[Floats]) -> usize {
     buffers.iter().map(|buffer| 4 * buffer.len()).sum()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

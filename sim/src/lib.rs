@@ -26,6 +26,7 @@ pub mod invariants;
 pub mod lab;
 mod life;
 mod links;
+mod lock;
 pub mod panics;
 pub mod perfetto;
 pub mod play;

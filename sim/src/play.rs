@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::host::{Place, SimCompute};
 use crate::invariants::{End, Violation};
 use crate::lab::{Lab, Labs};
 use crate::life::LifeId;
+use crate::lock::lock;
 use crate::panics;
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
@@ -227,7 +228,7 @@ impl Played {
             left_behind: Vec::new(),
             took: Duration::ZERO,
             n_events: 0,
-            audit: Record::new(&[], false).audit,
+            audit: Audit::new(),
             faults: Vec::new(),
             counts: Vec::new(),
             n_generations: 0,
@@ -277,10 +278,6 @@ struct Set {
     incarnations: Mutex<BTreeMap<TaskId, u64>>,
     lab: Arc<Lab>,
     seed: u64,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> Stage<'a> {

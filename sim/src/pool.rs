@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::lock::lock;
+
 /// Results that wait for an earlier one: one slow run holds the others up only when so many are
 /// done.
 const MAX_AHEAD: u64 = 1_024;
@@ -86,7 +88,7 @@ pub fn first<T: Send>(
 
 impl<T> Pool<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The next number to work on; `None` if there is none.

@@ -1,7 +1,7 @@
 //! Whether a run that has ended is what it should be: the oracles, and what its scenario expects.
 
 use unisono::protocol::{Outcome, ShardState};
-use unisono::{Floats, Slot, Step};
+use unisono::{Floats, Slot, Step, TaskId};
 
 use crate::happening::EventKind;
 use crate::invariants::Violation;
@@ -35,32 +35,26 @@ pub(crate) fn judge(
 }
 
 fn outcome(expect: &Expect, played: &Played) -> Result<(), Violation> {
-    let failed = played.outcomes.iter().find_map(|(task, outcome)| match outcome {
-        Outcome::Failed(failure) => Some((task, failure.to_string())),
+    let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
+        Outcome::Failed(failure) => Some((*task, failure.to_string())),
         Outcome::Finished | Outcome::Stopped { .. } => None,
-    });
-    match (&expect.outcome, failed) {
+    };
+    let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
+    let what = match (&expect.outcome, failures.first()) {
         (ExpectedOutcome::Finished, Some((task, why))) => {
-            Err(Violation::new(0, "outcome", format!("{task} should have finished: {why}")))
+            format!("{task} should have finished: {why}")
         }
         (ExpectedOutcome::Failed { because }, None) => {
-            let what = format!("a task should have failed because of {because:?}, and none has");
-            Err(Violation::new(0, "outcome", what))
+            format!("a task should have failed because of {because:?}, and none has")
         }
-        (ExpectedOutcome::Failed { because }, Some(_)) => {
-            let mut failures = played.outcomes.values().filter_map(|outcome| match outcome {
-                Outcome::Failed(failure) => Some(failure.to_string()),
-                Outcome::Finished | Outcome::Stopped { .. } => None,
-            });
-            let first = failures.clone().next().unwrap_or_default();
-            if failures.any(|failure| failure.contains(because.as_str())) {
-                return Ok(());
-            }
-            let what = format!("a task should have failed because of {because:?}, not: {first}");
-            Err(Violation::new(0, "outcome", what))
+        (ExpectedOutcome::Failed { because }, Some((_, first)))
+            if failures.iter().all(|(_, why)| !why.contains(because.as_str())) =>
+        {
+            format!("a task should have failed because of {because:?}, not: {first}")
         }
-        (ExpectedOutcome::Finished, None) | (ExpectedOutcome::Any, _) => Ok(()),
-    }
+        _ => return Ok(()),
+    };
+    Err(Violation::new(0, "outcome", what))
 }
 
 /// The losses by step, ascending.

@@ -2,7 +2,7 @@
 //! and the trace if one was asked for.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use unisono::Moment;
@@ -13,7 +13,8 @@ use crate::happening::{EventKind, Happening};
 use crate::invariants::{At, History, Invariants, Stamp, Violation};
 use crate::life::LifeId;
 use crate::links::task_number;
-use crate::scenario::{ExpectedEvent, When, nanos};
+use crate::lock::lock;
+use crate::scenario::{ExpectedEvent, nanos};
 use crate::trace::Trace;
 use crate::universe::Universe;
 
@@ -31,7 +32,7 @@ pub(crate) struct Record {
     pub(crate) trace: Option<Trace>,
     /// Inputs so far.
     pub(crate) n_inputs: u64,
-    /// When the last life began, and when the final checkpoint was durable first.
+    /// When the final checkpoint was durable first.
     pub(crate) final_save: Option<Duration>,
     /// Expected events, with how often each has happened.
     pub(crate) expected: Vec<(ExpectedEvent, u64)>,
@@ -56,7 +57,7 @@ impl Counts {
 pub struct Audit(u64);
 
 impl Audit {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
@@ -124,24 +125,48 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes what happens and asks the rules about it, unless one is broken already.
+    fn check(
+        &self,
+        record: &mut Record,
+        (now, moment): (Duration, Moment),
+        node: Option<&dyn Node>,
+        note: impl FnOnce(&mut History, Stamp<'_>) -> Result<(), Violation>,
+        ask: impl FnOnce(&mut Invariants, &At<'_>) -> Result<(), Violation>,
+    ) {
+        if record.violation.is_some() {
+            return;
+        }
+        let stamp = Stamp { life: self.life, moment, config: &self.config };
+        let noted = note(&mut record.history, stamp);
+        let at = At {
+            now,
+            moment,
+            life: self.life,
+            node,
+            config: &self.config,
+            history: &record.history,
+            universe: &self.universe,
+        };
+        if let Err(violation) = noted.and_then(|()| ask(&mut record.invariants, &at)) {
+            record.violation = Some(violation);
+            self.universe.state().is_stopped = true;
+        }
     }
 }
 
 impl Observer for Watcher {
     fn before(&mut self, moment: Moment, input: &Input) {
         let what = Happening::of_input(input);
-        self.universe.notice(self.life, what, When::Before, 0);
-        let Some((now, cause)) = self.universe.take_cause(self.life, self.record().n_inputs) else {
+        let mut record = lock(&self.record);
+        let record = &mut *record;
+        let Some(taken) = self.universe.take_input(self.life, what, record.n_inputs) else {
             return;
         };
-        let is_damaged = self.universe.state().disk_is_damaged;
+        let now = taken.now;
         self.input = input.clone();
-        let mut record = self.record();
-        let record = &mut *record;
         record.n_inputs += 1;
-        if is_damaged {
+        if taken.disk_is_damaged {
             record.history.files.damaged();
         }
         record.audit.add(nanos(now));
@@ -151,47 +176,23 @@ impl Observer for Watcher {
             record.final_save = record.final_save.or(Some(now));
         }
         if let Some(trace) = &mut record.trace {
-            trace.begin(now, self.life, what, input, cause, &self.universe);
+            trace.begin(now, self.life, what, input, taken.cause, &self.universe);
         }
-        if record.violation.is_none() {
-            let stamp = Stamp { life: self.life, moment, config: &self.config };
-            let noted = record.history.note_input(stamp, input);
-            let at = At {
-                now,
-                moment,
-                life: self.life,
-                node: None,
-                config: &self.config,
-                history: &record.history,
-                universe: &self.universe,
-            };
-            let checked = noted.and_then(|()| record.invariants.before(&at, input));
-            if let Err(violation) = checked {
-                record.violation = Some(violation);
-                self.universe.state().is_stopped = true;
-            }
-        }
+        self.check(
+            record,
+            (now, moment),
+            None,
+            |history, stamp| history.note_input(stamp, input),
+            |invariants, at| invariants.before(at, input),
+        );
     }
 
     fn after(&mut self, moment: Moment, node: &dyn Node, effects: &[Effect]) {
-        let Some(now) = self.universe.now_if_alive(self.life) else { return };
-        let mut n_acts = 0;
-        for effect in effects {
-            let is_act = !matches!(effect, Effect::Report(_));
-            if let Some(what) = Happening::of_effect(effect) {
-                self.universe.notice(self.life, what, When::Before, n_acts);
-                n_acts += usize::from(is_act);
-                self.universe.notice(self.life, what, When::After, n_acts);
-            } else {
-                n_acts += usize::from(is_act);
-            }
-        }
-        self.universe.notice(self.life, Happening::of_input(&self.input), When::After, n_acts);
-        let done = match self.universe.acts_left(self.life) {
-            Some(n_left) => acts(effects, n_left),
-            None => effects,
+        let input = Happening::of_input(&self.input);
+        let Some((now, done)) = self.universe.take_effects(self.life, input, effects) else {
+            return;
         };
-        let mut record = self.record();
+        let mut record = lock(&self.record);
         let record = &mut *record;
         for what in done.iter().filter_map(Happening::of_effect) {
             record.count(self.life, what);
@@ -199,34 +200,12 @@ impl Observer for Watcher {
         if let Some(trace) = &mut record.trace {
             trace.end(self.life, node.status(moment), done, &self.universe);
         }
-        if record.violation.is_none() {
-            let stamp = Stamp { life: self.life, moment, config: &self.config };
-            let noted = record.history.note_effects(stamp, &self.input, done);
-            let at = At {
-                now,
-                moment,
-                life: self.life,
-                node: Some(node),
-                config: &self.config,
-                history: &record.history,
-                universe: &self.universe,
-            };
-            let checked = noted.and_then(|()| record.invariants.after(&at, &self.input, done));
-            if let Err(violation) = checked {
-                record.violation = Some(violation);
-                self.universe.state().is_stopped = true;
-            }
-        }
+        self.check(
+            record,
+            (now, moment),
+            Some(node),
+            |history, stamp| history.note_effects(stamp, &self.input, done),
+            |invariants, at| invariants.after(at, &self.input, done),
+        );
     }
-}
-
-/// The effects up to the `n`th that is more than a report.
-fn acts(effects: &[Effect], n: usize) -> &[Effect] {
-    let mut n_acts = 0;
-    let end = effects.iter().position(|effect| {
-        let is_act = !matches!(effect, Effect::Report(_));
-        n_acts += usize::from(is_act);
-        n_acts > n
-    });
-    &effects[..end.unwrap_or(effects.len())]
 }

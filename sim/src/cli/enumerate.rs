@@ -1,6 +1,5 @@
 //! `enumerate`: a crash at every event of every node.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,17 +8,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{CapsuleArgs, CommonArgs};
-use super::progress::Progress;
+use super::gather::{Gathered, gather};
 use super::run::FailureResult;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::PlayOptions;
 use crate::case::Case;
 use crate::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
-use crate::pool;
-use crate::report::{Report, short};
+use crate::report::short;
 use crate::scenario::file::parse_duration;
-use crate::tally::{Finding, Tally};
+use crate::tally::Finding;
 
 #[derive(Args, Debug)]
 pub(super) struct EnumerateArgs {
@@ -61,38 +59,19 @@ pub(super) fn enumerate(args: &EnumerateArgs, stage: &Stage) -> anyhow::Result<u
         plans.len()
     ));
     let n_plans = plans.len() as u64;
-    let progress = Progress::new(&stage.screen, Some(n_plans));
-    let case_of = |number: u64| with_crashes(&base, &plans[number as usize], args.restart_after);
-    let (mut tally, mut reports, mut error) = (Tally::default(), Vec::<Report>::new(), None);
-    let play = |number| case_of(number).brief(&stage.labs, stage.options);
-    pool::in_order(stage.jobs, 0..n_plans, play, |number, run| {
-        progress.step();
-        if let Some(Finding { first, .. }) = tally.add(run) {
-            match stage.keep_case(&source, &case_of(number), first, &args.capsules.capsules) {
-                Ok(report) => {
-                    stage.say(&format!("\n{report}"));
-                    reports.push(report);
-                }
-                Err(wrong) => {
-                    error = Some(wrong);
-                    return ControlFlow::Break(());
-                }
-            }
-        }
-        progress.note_failures(&tally);
-        ControlFlow::Continue(())
-    });
-    progress.finish();
-    if let Some(error) = error {
-        return Err(error);
-    }
-    let elapsed = progress.elapsed();
-    let exit_code = super::exit_code(tally.findings.iter().map(Finding::failure));
-    stage.say(&format!("{n_plans} {what} in {}; {} failed", short(elapsed), tally.n_failed));
+    let gathered = gather(
+        stage,
+        (&source, &args.capsules.capsules),
+        (0..n_plans, Some(n_plans)),
+        |number| with_crashes(&base, &plans[number as usize], args.restart_after),
+        |_, _| false,
+    )?;
+    let exit_code = gathered.exit_code();
+    let Gathered { tally, elapsed, .. } = &gathered;
+    stage.say(&format!("{n_plans} {what} in {}; {} failed", short(*elapsed), tally.n_failed));
     for Finding { signature, n_seeds, .. } in &tally.findings {
         stage.say(&format!("  {signature}: {n_seeds}"));
     }
-    let findings = tally.findings.iter().zip(reports);
     stage.print_json(&Document {
         schema: SCHEMA,
         command: "enumerate",
@@ -102,7 +81,7 @@ pub(super) fn enumerate(args: &EnumerateArgs, stage: &Stage) -> anyhow::Result<u
         runs: n_plans,
         failed: tally.n_failed,
         elapsed_secs: elapsed.as_secs_f64(),
-        failures: findings.map(|(finding, report)| FailureResult::of(finding, report)).collect(),
+        failures: gathered.into_failures(),
         exit_code,
     })?;
     Ok(exit_code)

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::num::NonZeroU64;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,14 +10,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{CapsuleArgs, CommonArgs};
-use super::progress::Progress;
+use super::gather::{Gathered, gather};
 use super::run::FailureResult;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
-use crate::pool;
-use crate::report::{Report, counted, short};
+use crate::report::{counted, short};
 use crate::scenario::file::parse_duration;
-use crate::tally::{Coverage, Finding, Tally};
+use crate::tally::{Coverage, Finding};
 
 /// Seeds of a hunt that is given no bound.
 const DEFAULT_SEEDS: u64 = 1_000;
@@ -64,37 +62,19 @@ pub(super) fn hunt(args: &HuntArgs, stage: &Stage) -> anyhow::Result<u8> {
     let to = n_seeds.map_or_else(String::new, |_| format!(" to {}", end.saturating_sub(1)));
     stage.say(&format!("hunting {}: seeds {}{to}", args.path.display(), args.from));
 
-    let progress = Progress::new(&stage.screen, n_seeds);
-    let mut tally = Tally::default();
-    let mut reports: Vec<Report> = Vec::new();
-    let mut error = None;
-    let play = |seed| source.case(seed).brief(&stage.labs, stage.options);
-    pool::in_order(stage.jobs, args.from..end, play, |_, run| {
-        progress.step();
-        if let Some(Finding { first, .. }) = tally.add(run) {
-            match stage.keep(&source, first, &args.capsules.capsules) {
-                Ok(report) => {
-                    stage.say(&format!("\n{report}"));
-                    reports.push(report);
-                }
-                Err(wrong) => {
-                    error = Some(wrong);
-                    return ControlFlow::Break(());
-                }
-            }
-        }
-        progress.note_failures(&tally);
-        let is_enough = args.stop_after.is_some_and(|most| tally.n_failed >= most.get())
-            || args.time.is_some_and(|time| progress.elapsed() >= time);
-        if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    progress.finish();
-    if let Some(error) = error {
-        return Err(error);
-    }
-    let elapsed = progress.elapsed();
-    let exit_code = super::exit_code(tally.findings.iter().map(Finding::failure));
-    stage.say(&summary(&tally, &reports, elapsed));
+    let gathered = gather(
+        stage,
+        (&source, &args.capsules.capsules),
+        (args.from..end, n_seeds),
+        |seed| source.case(seed),
+        |tally, elapsed| {
+            args.stop_after.is_some_and(|most| tally.n_failed >= most.get())
+                || args.time.is_some_and(|time| elapsed >= time)
+        },
+    )?;
+    let exit_code = gathered.exit_code();
+    let Gathered { tally, elapsed, .. } = &gathered;
+    stage.say(&summary(&gathered));
     stage.print_json(&Document {
         schema: SCHEMA,
         command: "hunt",
@@ -105,13 +85,8 @@ pub(super) fn hunt(args: &HuntArgs, stage: &Stage) -> anyhow::Result<u8> {
         failed: tally.n_failed,
         events: tally.n_events,
         elapsed_secs: elapsed.as_secs_f64(),
-        failures: tally
-            .findings
-            .iter()
-            .zip(reports)
-            .map(|(finding, report)| FailureResult::of(finding, report))
-            .collect(),
         coverage: CoverageNote::of(&tally.coverage),
+        failures: gathered.into_failures(),
         exit_code,
     })?;
     Ok(exit_code)
@@ -162,12 +137,13 @@ impl CoverageNote {
     }
 }
 
-fn summary(tally: &Tally, reports: &[Report], elapsed: Duration) -> String {
+fn summary(gathered: &Gathered) -> String {
+    let Gathered { tally, reports, elapsed } = gathered;
     let rate = tally.n_runs as f64 / elapsed.as_secs_f64().max(1e-9);
     let mut text = format!(
         "\n{} in {}, {rate:.0} a second; {} failed\n",
         counted(tally.n_runs, "seed"),
-        short(elapsed),
+        short(*elapsed),
         tally.n_failed
     );
     for (finding, report) in tally.findings.iter().zip(reports) {

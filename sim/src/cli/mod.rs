@@ -4,6 +4,7 @@ mod args;
 mod bugs;
 mod diff;
 mod enumerate;
+mod gather;
 mod hunt;
 mod progress;
 mod replay;

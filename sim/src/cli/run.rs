@@ -177,7 +177,8 @@ fn result(
 ) -> anyhow::Result<ScenarioResult> {
     let mut failures = Vec::new();
     for finding in &tally.findings {
-        let report = stage.keep(source, &finding.first, &args.capsules.capsules)?;
+        let (first, capsules) = (&finding.first, &args.capsules.capsules);
+        let report = stage.keep(source, &source.case(first.seed), first, capsules)?;
         failures.push(FailureResult::of(finding, report));
     }
     let bit = tally.coverage.faults.iter().filter(|(_, count)| count.n_bit > 0);

@@ -56,16 +56,6 @@ impl Stage {
     pub(super) fn keep(
         &self,
         source: &Source,
-        first: &Brief,
-        capsules: &Path,
-    ) -> anyhow::Result<Report> {
-        self.keep_case(source, &source.case(first.seed), first, capsules)
-    }
-
-    /// The same, of a case that was made out of the source's.
-    pub(super) fn keep_case(
-        &self,
-        source: &Source,
         case: &Case,
         first: &Brief,
         capsules: &Path,

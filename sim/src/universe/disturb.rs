@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use unisono::protocol::Outcome;
+use unisono::protocol::{Effect, Outcome};
 use unisono::{Step, TaskId};
 
 use super::faults::{chooses, disk_fault};
@@ -45,6 +45,29 @@ impl State {
                 _ => {}
             }
         }
+    }
+
+    /// What a life wants done because of an input. How much of it is still done: all, if that is
+    /// not said.
+    pub(super) fn notice_effects(
+        &mut self,
+        id: LifeId,
+        input: Happening,
+        effects: &[Effect],
+    ) -> Option<usize> {
+        let mut n_acts = 0;
+        for effect in effects {
+            let what = Happening::of_effect(effect);
+            if let Some(what) = what {
+                self.notice(id, what, When::Before, n_acts);
+            }
+            n_acts += usize::from(is_act(effect));
+            if let Some(what) = what {
+                self.notice(id, what, When::After, n_acts);
+            }
+        }
+        self.notice(id, input, When::After, n_acts);
+        self.life(id).map_or(Some(0), |life| life.doom)
     }
 
     fn on_step(&mut self, step: Step) {
@@ -91,10 +114,7 @@ impl State {
                     self.faults.bite(fault);
                     let life = self.lives.get_mut(&task).expect("it lives");
                     life.stops.push_back((None, ()));
-                    let is_woken = life.wake();
-                    let id = life.id;
-                    self.woken |= is_woken;
-                    self.faults.entry(fault).lives.push(id);
+                    self.woken |= life.wake();
                 }
             }
             FaultKind::Partition { from, to, both_ways, mode: PartitionMode::Jam } => {
@@ -155,13 +175,13 @@ impl State {
             FaultKind::Pause { .. } => lives.into_iter().for_each(|life| self.go_on(life)),
             FaultKind::Stop { node } => {
                 // Also those that another fault had stopped, and was over before they had.
-                let is_stopped = |(task, outcome): (&TaskId, &Outcome)| {
-                    let stopped = matches!(outcome, Outcome::Stopped { .. });
-                    (stopped && node.contains(*task)).then_some(*task)
+                let again = |(task, outcome): (&TaskId, &Outcome)| {
+                    let is_again = matches!(outcome, Outcome::Stopped { .. })
+                        && node.contains(*task)
+                        && self.faults.restarts_stopped(*task);
+                    is_again.then_some(*task)
                 };
-                let stopped: Vec<_> = self.outcomes.iter().filter_map(is_stopped).collect();
-                let again = |task: &TaskId| self.restarts_stopped(*task);
-                let again: Vec<_> = stopped.into_iter().filter(again).collect();
+                let again: Vec<_> = self.outcomes.iter().filter_map(again).collect();
                 again.into_iter().for_each(|task| self.raise(task));
             }
             FaultKind::Partition { mode: PartitionMode::Stop, .. } => self.release_held(),
@@ -189,18 +209,14 @@ impl State {
             self.faults.bite(fault);
             let life = self.lives.get_mut(&task).expect("it lives");
             let id = life.id;
+            life.doomed_by = Some(fault);
             self.faults.entry(fault).lives.push(id);
-            let life = self.lives.get_mut(&task).expect("it lives");
             match by {
                 // What it does before the event that gave the word, it still does.
                 Some(By { life: giver, n_acts }) if giver == id && n_acts > 0 => {
                     life.doom = Some(n_acts);
-                    life.doomed_by = Some(fault);
                 }
-                _ => {
-                    life.doomed_by = Some(fault);
-                    self.die(id);
-                }
+                _ => self.die(id),
             }
         }
     }
@@ -240,11 +256,6 @@ impl State {
         }
     }
 
-    /// Whether a task that stopped is started again by a fault that is over.
-    pub(super) fn restarts_stopped(&self, task: TaskId) -> bool {
-        self.faults.stopped_and_over(task)
-    }
-
     fn jam(&mut self, fault: usize, from: TaskSet, to: TaskSet, both_ways: bool) {
         for (id, sender) in self.links.between(chooses(from), chooses(to)) {
             let Some(link) = self.links.get_mut(id) else { continue };
@@ -255,8 +266,7 @@ impl State {
     }
 
     fn change_clocks(&mut self, fault: usize, set: TaskSet, jump: Duration) {
-        let tasks: Vec<_> = self.lives.keys().copied().filter(|task| set.contains(*task)).collect();
-        for task in tasks {
+        for task in self.living(set) {
             self.faults.bite(fault);
             let ppm = self.faults.skew_ppm(task);
             let now = self.now;
@@ -267,6 +277,11 @@ impl State {
             }
         }
     }
+}
+
+/// Whether it is more than a report.
+pub(crate) const fn is_act(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Report(_))
 }
 
 fn disk_id(fault: usize) -> FaultId {

@@ -186,8 +186,8 @@ impl Faults {
         matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
     }
 
-    /// Whether a stop of this task has ended, before the task had.
-    pub(super) fn stopped_and_over(&self, task: TaskId) -> bool {
+    /// Whether a task that stopped is started again by a fault that is over.
+    pub(super) fn restarts_stopped(&self, task: TaskId) -> bool {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
         let begun = |(fault, entry): (usize, &Entry)| {
@@ -213,15 +213,13 @@ impl Faults {
         self.all[fault].n_bites += 1;
     }
 
-    /// The active faults for which `of` has something, which have bitten then.
-    fn biting<T>(&mut self, of: impl Fn(&FaultKind) -> Option<T>) -> Vec<T> {
-        if self.active.is_empty() {
-            return Vec::new();
-        }
+    /// What `of` has of the active faults, which have bitten then. It is given which bite of the
+    /// fault's that would be, counted from 1.
+    fn biting<T>(&mut self, mut of: impl FnMut(&FaultKind, u64) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         for &fault in &self.active {
             let entry = &mut self.all[fault];
-            if let Some(what) = of(&entry.fault.kind) {
+            if let Some(what) = of(&entry.fault.kind, entry.n_bites + 1) {
                 entry.n_bites += 1;
                 found.push(what);
             }
@@ -235,7 +233,7 @@ impl Faults {
     }
 
     pub(super) fn slowness(&mut self, task: TaskId) -> f64 {
-        let factor = |kind: &FaultKind| match kind {
+        let factor = |kind: &FaultKind, _| match kind {
             FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
             _ => None,
         };
@@ -244,7 +242,7 @@ impl Faults {
     }
 
     pub(super) fn disk_slowness(&mut self) -> u32 {
-        let factor = |kind: &FaultKind| match kind {
+        let factor = |kind: &FaultKind, _| match kind {
             FaultKind::Disk { mode: DiskMode::Slow(factor) } => Some(*factor),
             _ => None,
         };
@@ -252,11 +250,9 @@ impl Faults {
     }
 
     pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {
-        let limit = |kind: &FaultKind| match kind {
-            FaultKind::Bandwidth { from: sender, to: receiver, rate }
-                if sender.contains(from) && receiver.contains(to) =>
-            {
-                Some(*rate)
+        let limit = |kind: &FaultKind, _| match kind {
+            FaultKind::Bandwidth { from: senders, to: receivers, rate } => {
+                leads((from, to), senders, receivers).then_some(*rate)
             }
             _ => None,
         };
@@ -265,7 +261,7 @@ impl Faults {
 
     /// What becomes of a message that arrives.
     pub(super) fn passage(&mut self, from: TaskId, to: TaskId) -> Passage {
-        let modes = self.biting(|kind| match partition(kind, from, to) {
+        let modes = self.biting(|kind, _| match partition(kind, from, to) {
             Some(PartitionMode::Stop) => Some(Passage::Held),
             Some(PartitionMode::Jam) => Some(Passage::Lost),
             Some(PartitionMode::Slow) | None => None,
@@ -281,33 +277,20 @@ impl Faults {
         to: TaskId,
         mut latency: impl FnMut() -> Duration,
     ) -> Duration {
-        let delays = self.biting(|kind| match kind {
-            FaultKind::Delay { from: sender, to: receiver, .. }
-                if sender.contains(from) && receiver.contains(to) =>
-            {
-                Some(())
+        let seed = self.seed;
+        let delays = self.biting(|kind, bite| match kind {
+            FaultKind::Delay { from: senders, to: receivers, by } => {
+                let sample = || {
+                    by.sample(&mut Stream::new(seed, Purpose::Delay, pair_number(from, to), bite))
+                };
+                leads((from, to), senders, receivers).then(sample)
+            }
+            _ if partition(kind, from, to) == Some(PartitionMode::Slow) => {
+                Some(latency() * (SLOW_PARTITION - 1))
             }
             _ => None,
         });
-        let slow = self
-            .biting(|kind| (partition(kind, from, to) == Some(PartitionMode::Slow)).then_some(()));
-        let delay = if delays.is_empty() { Duration::ZERO } else { self.sample_delays(from, to) };
-        slow.into_iter().fold(delay, |sum, ()| sum + latency() * (SLOW_PARTITION - 1))
-    }
-
-    fn sample_delays(&self, from: TaskId, to: TaskId) -> Duration {
-        let sample = |(fault, kind): (usize, &FaultKind)| match kind {
-            FaultKind::Delay { from: sender, to: receiver, by }
-                if sender.contains(from) && receiver.contains(to) =>
-            {
-                let index = self.all[fault].n_bites;
-                let entity = pair_number(from, to);
-                let mut stream = Stream::new(self.seed, Purpose::Delay, entity, index);
-                Some(by.sample(&mut stream))
-            }
-            _ => None,
-        };
-        self.active().filter_map(sample).sum()
+        delays.into_iter().sum()
     }
 
     /// Whether a call, or its answer, does not get through.
@@ -315,7 +298,7 @@ impl Faults {
         let stops = |kind: &FaultKind, from, to| {
             matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
         };
-        let hangs = self.biting(|kind| {
+        let hangs = self.biting(|kind, _| {
             let hangs = stops(kind, caller, called)
                 || stops(kind, called, caller)
                 || connects(kind, caller, called) == Some(ConnectMode::Hang);
@@ -326,7 +309,7 @@ impl Faults {
 
     /// Whether a call is refused although somebody is there.
     pub(super) fn refuses(&mut self, caller: TaskId, called: TaskId) -> bool {
-        let refuses = |kind: &FaultKind| {
+        let refuses = |kind: &FaultKind, _| {
             (connects(kind, caller, called) == Some(ConnectMode::Refuse)).then_some(())
         };
         !self.biting(refuses).is_empty()
@@ -334,24 +317,18 @@ impl Faults {
 
     /// Whether a message is damaged; and if so, the how-manieth that is.
     pub(super) fn corrupts(&mut self, from: TaskId, to: TaskId) -> Option<u64> {
-        let fits = |kind: &FaultKind| match kind {
-            FaultKind::Corrupt { from: sender, to: receiver }
-                if sender.contains(from) && receiver.contains(to) =>
-            {
-                Some(())
+        let bites = self.biting(|kind, bite| match kind {
+            FaultKind::Corrupt { from: senders, to: receivers } => {
+                leads((from, to), senders, receivers).then_some(bite)
             }
             _ => None,
-        };
-        if self.biting(fits).is_empty() {
-            return None;
-        }
-        let n = self.active().filter(|(_, kind)| fits(kind).is_some());
-        Some(n.map(|(fault, _)| self.all[fault].n_bites).sum())
+        });
+        (!bites.is_empty()).then(|| bites.into_iter().sum())
     }
 
     /// Makes a gradient wrong, if a fault says so.
     pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
-        let modes = self.biting(|kind| match kind {
+        let modes = self.biting(|kind, _| match kind {
             FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
             _ => None,
         });
@@ -386,11 +363,16 @@ fn fits(pattern: &EventPattern, node: TaskId, what: Happening, is_input: bool) -
         && pattern.step.is_none_or(|step| what.step == Some(step))
 }
 
+/// Whether the way of a message or a call is one from these tasks to those.
+fn leads((from, to): (TaskId, TaskId), senders: &TaskSet, receivers: &TaskSet) -> bool {
+    senders.contains(from) && receivers.contains(to)
+}
+
 fn partition(kind: &FaultKind, from: TaskId, to: TaskId) -> Option<PartitionMode> {
     match kind {
-        FaultKind::Partition { from: sender, to: receiver, both_ways, mode } => {
-            let there = sender.contains(from) && receiver.contains(to);
-            let back = *both_ways && sender.contains(to) && receiver.contains(from);
+        FaultKind::Partition { from: senders, to: receivers, both_ways, mode } => {
+            let there = leads((from, to), senders, receivers);
+            let back = *both_ways && leads((to, from), senders, receivers);
             (there || back).then_some(*mode)
         }
         _ => None,
@@ -399,9 +381,7 @@ fn partition(kind: &FaultKind, from: TaskId, to: TaskId) -> Option<PartitionMode
 
 fn connects(kind: &FaultKind, caller: TaskId, called: TaskId) -> Option<ConnectMode> {
     match kind {
-        FaultKind::Connect { from, to, mode } if from.contains(caller) && to.contains(called) => {
-            Some(*mode)
-        }
+        FaultKind::Connect { from, to, mode } => leads((caller, called), from, to).then_some(*mode),
         _ => None,
     }
 }

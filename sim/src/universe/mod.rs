@@ -10,25 +10,37 @@ mod state;
 mod transport;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use unisono::checkpoint::RunFiles;
-use unisono::protocol::{Done, Job, Message, Outcome, Snapshot, UpdateRecord};
+use unisono::protocol::{Done, Effect, Job, Message, Outcome, Snapshot, UpdateRecord};
 use unisono::{LinkId, Moment, TaskId};
 
+use self::disturb::is_act;
 pub use self::faults::Bites;
 pub(crate) use self::files::{ChiefFiles, Request, restore};
 pub(crate) use self::state::{Order, State};
 use self::transport::Parcel;
 use crate::happening::Happening;
 use crate::life::{Cause, Life, LifeId};
+use crate::lock::lock;
 use crate::scenario::{Scenario, When};
 
 /// The shared world of one run.
 #[derive(Clone, Debug)]
 pub struct Universe(Arc<Mutex<State>>);
+
+/// What there is to know when a life takes an input.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) now: Duration,
+    /// What led to the input.
+    pub(crate) cause: Cause,
+    /// What was durable may be found damaged, or not be found.
+    pub(crate) disk_is_damaged: bool,
+}
 
 impl Universe {
     /// An empty one, at time zero, in which a scenario is going to happen.
@@ -50,8 +62,7 @@ impl Universe {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic anywhere ends the run; what is left of it is only looked at.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// A life of a task begins.
@@ -66,36 +77,31 @@ impl Universe {
         self.state().on_halt(id, outcome);
     }
 
-    /// What happens at a node, before or after it does. `n_acts` is how much of what the node wants
-    /// done comes before it.
-    pub(crate) fn notice(&self, id: LifeId, what: Happening, when: When, n_acts: usize) {
-        self.state().notice(id, what, when, n_acts);
-    }
-
-    /// What led to the input that a life takes now, which is event number `number`.
-    /// `None` if the life is over.
-    pub(crate) fn take_cause(&self, id: LifeId, number: u64) -> Option<(Duration, Cause)> {
+    /// A life takes an input, which is event number `number`. `None` if the life is over.
+    pub(crate) fn take_input(&self, id: LifeId, what: Happening, number: u64) -> Option<Taken> {
         let mut state = self.state();
-        let now = state.now;
+        state.notice(id, what, When::Before, 0);
+        let (now, disk_is_damaged) = (state.now, state.disk_is_damaged);
         let life = state.life(id)?;
         life.event = Some(number);
-        Some((now, life.cause.take()))
+        Some(Taken { now, cause: life.cause.take(), disk_is_damaged })
     }
 
-    /// The time, if a life is not over.
-    pub(crate) fn now_if_alive(&self, id: LifeId) -> Option<Duration> {
+    /// What a life wants done because of an input: the time, and what of it is done before the life
+    /// is over. `None` if it is over already.
+    pub(crate) fn take_effects<'a>(
+        &self,
+        id: LifeId,
+        input: Happening,
+        effects: &'a [Effect],
+    ) -> Option<(Duration, &'a [Effect])> {
         let mut state = self.state();
-        let now = state.now;
-        state.life(id).map(|_| now)
-    }
-
-    /// How many things a life does before it dies, if it is about to.
-    pub(crate) fn acts_left(&self, id: LifeId) -> Option<usize> {
-        let mut state = self.state();
-        match state.life(id) {
-            Some(life) => life.doom,
-            None => Some(0),
-        }
+        state.life(id)?;
+        let done = match state.notice_effects(id, input, effects) {
+            Some(n_left) => acts(effects, n_left),
+            None => effects,
+        };
+        Some((state.now, done))
     }
 
     pub(crate) fn moment(&self, task: TaskId) -> Moment {
@@ -144,13 +150,15 @@ impl Universe {
 
     /// A job that `work` does; its result comes when it has taken its time.
     pub(crate) fn compute(&self, id: LifeId, job: Job, work: impl FnOnce(Job) -> Done) {
-        // What the work asks is nobody's business here, and it takes long.
-        if self.state().life(id).is_none() {
+        let mut state = self.state();
+        if state.life(id).is_none() {
             return;
         }
-        let takes_of = self.state().job_of(id, &job);
+        let takes = state.job_of(id, &job);
+        // What the work asks is nobody's business here, and it takes long.
+        drop(state);
         let done = work(job);
-        self.act(id, |state| state.compute(id, takes_of, done));
+        self.act(id, |state| state.compute(id, takes, done));
     }
 
     /// The chief's files are open, for this life.
@@ -180,4 +188,14 @@ impl Universe {
         what(&mut state);
         state.count_act(id);
     }
+}
+
+/// The effects up to the `n`th that is more than a report.
+fn acts(effects: &[Effect], n: usize) -> &[Effect] {
+    let mut n_acts = 0;
+    let end = effects.iter().position(|effect| {
+        n_acts += usize::from(is_act(effect));
+        n_acts > n
+    });
+    &effects[..end.unwrap_or(effects.len())]
 }

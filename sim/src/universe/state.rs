@@ -179,7 +179,9 @@ impl State {
         let storage_failed = matches!(outcome, Outcome::Failed(Failure::Storage(_)));
         if storage_failed && self.supervised {
             self.agenda.plan(self.now + RESTART_PAUSE, Plan::Raise(id.task));
-        } else if matches!(outcome, Outcome::Stopped { .. }) && self.restarts_stopped(id.task) {
+        } else if matches!(outcome, Outcome::Stopped { .. })
+            && self.faults.restarts_stopped(id.task)
+        {
             self.agenda.plan(self.now, Plan::Raise(id.task));
         }
         self.ended = Some((matches!(outcome, Outcome::Finished), self.now));
