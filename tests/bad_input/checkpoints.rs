@@ -53,11 +53,8 @@ fn a_damaged_newest_checkpoint_is_told_and_the_one_before_serves_to_the_same_bit
         let folder = folder_with_three();
         damage(&checkpoint(&folder, 15), how);
         let ended = folder.run(&format!("{command} {SMALL} --training-steps 20"));
-        ended.expect_code(0);
-        for part in ["model.ckpt-15.safetensors is skipped: ", "model.ckpt-10.safetensors is used"]
-        {
-            assert!(ended.stderr.contains(part), "{how:?}: {}", ended.stderr);
-        }
+        let told = ["model.ckpt-15.safetensors is skipped: ", "model.ckpt-10.safetensors is used"];
+        ended.expect_code(0).expect_stderr(&told);
         let bits = Bits::read(&folder.logdir());
         bits.assert_same(&expected, &format!("{command}, {how:?}"));
     }
@@ -70,10 +67,8 @@ fn a_state_file_that_says_nothing_is_told_and_the_checkpoints_serve_by_their_ste
         let folder = folder_with_three();
         fs::write(folder.logdir().join("checkpoint"), text).expect("it can be written");
         let ended = folder.run(&format!("local {SMALL} --training-steps 20"));
-        ended.expect_code(0);
-        for part in ["/checkpoint: ", "Restored from ", "model.ckpt-15.safetensors."] {
-            assert!(ended.stderr.contains(part), "{text:?}: {}", ended.stderr);
-        }
+        let told = ["/checkpoint: ", "Restored from ", "model.ckpt-15.safetensors."];
+        ended.expect_code(0).expect_stderr(&told);
         Bits::read(&folder.logdir()).assert_same(&expected, text);
     }
 }
@@ -89,8 +84,7 @@ fn with_every_checkpoint_damaged_nothing_is_trained_or_overwritten() {
         let flags = if command == "eval" { "" } else { "--training-steps 20" };
         let small = if command == "eval" { "" } else { SMALL };
         let ended = folder.run(&format!("{command} {small} {flags}"));
-        ended.expect_code(1);
-        for part in [
+        ended.expect_code(1).expect_stderr(&[
             "no checkpoint in ",
             "model.ckpt-5.safetensors: ",
             "it is corrupt",
@@ -98,9 +92,7 @@ fn with_every_checkpoint_damaged_nothing_is_trained_or_overwritten() {
             "it is torn",
             "model.ckpt-15.safetensors: ",
             "put a good copy back, or choose another --logdir",
-        ] {
-            assert!(ended.stderr.contains(part), "{part:?} is not in: {}", ended.stderr);
-        }
+        ]);
         before.assert_unchanged(folder.path());
     }
 }
@@ -121,10 +113,8 @@ fn a_checkpoint_of_another_model_is_refused_with_the_tensor_that_differs() {
         for command in ["reference", "local"] {
             let words = format!("{command} --batch-size 20 --training-steps 20 {flags}");
             let ended = folder.run(&words);
-            ended.expect_code(1);
-            for part in told.iter().chain(&["model.ckpt-15.safetensors is of another model"]) {
-                assert!(ended.stderr.contains(part), "{part:?} is not in: {}", ended.stderr);
-            }
+            ended.expect_code(1).expect_stderr(&["model.ckpt-15.safetensors is of another model"]);
+            ended.expect_stderr(&told);
             before.assert_unchanged(folder.path());
         }
     }
@@ -138,8 +128,7 @@ fn a_losses_file_that_is_none_stays() {
         fs::write(folder.logdir().join("losses.csv"), "my,own,table\n").expect("it can be written");
         let before = Listing::of(folder.path());
         let ended = folder.run(&format!("{command} {SMALL} --training-steps 5"));
-        ended.expect_code(1);
-        assert!(ended.stderr.contains("it is not a losses file"), "{}", ended.stderr);
+        ended.expect_code(1).expect_stderr(&["it is not a losses file"]);
         before.assert_unchanged(folder.path());
     }
 }

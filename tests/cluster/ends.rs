@@ -66,7 +66,7 @@ fn ctrl_c_saves_a_checkpoint_and_leaves_no_process() {
     let bits = Bits::read(&folder.logdir());
     assert!(bits.step > 0);
     let told = format!("the checkpoint of step {} is in ", bits.step);
-    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    ended.expect_stderr(&[&told]);
     let n_rows = bits.rows().len() as u64;
     assert!(n_rows >= bits.step * 2, "{n_rows} rows for a checkpoint of step {}", bits.step);
 }
@@ -89,7 +89,7 @@ fn a_task_that_is_killed_is_named_and_the_others_end() {
         send("KILL", task_of_local(folder.path(), job, index));
         let ended = run.wait();
         ended.expect_error(1, &[&format!("{job} {index} was killed by SIGKILL")]);
-        assert!(ended.stderr.contains("printed"), "{}", ended.stderr);
+        ended.expect_stderr(&["printed"]);
         assert_eq!(tasks_in(folder.path()), [0; 0]);
     }
 }
@@ -104,7 +104,7 @@ fn the_last_lines_of_a_task_that_fails_are_shown_again() {
     ended.expect_error(1, &["worker 0 exited with code 1"]);
     let again: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("  ")).collect();
     assert!(again.len() == 1 && again[0].contains("is not a losses file"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("worker 0 | error: "), "{}", ended.stderr);
+    ended.expect_stderr(&["worker 0 | error: "]);
 }
 
 #[test]

@@ -21,8 +21,7 @@ fn a_run_that_is_given_more_steps_goes_on_from_its_end() {
             let folder = Folder::new();
             folder.bits_of(&format!("{first} {words} --training-steps 20"));
             let ended = folder.run(&format!("{second} {words} --training-steps 40"));
-            ended.expect_code(0);
-            assert!(ended.stderr.contains("model.ckpt-20.safetensors"), "{}", ended.stderr);
+            ended.expect_code(0).expect_stderr(&["model.ckpt-20.safetensors"]);
             Bits::read(&folder.logdir()).assert_same(&expected, &format!("{first}, {second}"));
         }
     }
@@ -53,8 +52,7 @@ fn a_run_that_ctrl_c_stopped_goes_on_with_the_same_command() {
             wait_for_new_losses(&mut run, &folder, made);
             run.signal("INT");
             let ended = run.wait();
-            ended.expect_code(130);
-            assert!(ended.stderr.contains("The same command goes on"), "{}", ended.stderr);
+            ended.expect_code(130).expect_stderr(&["The same command goes on"]);
             let restored = format!("model.ckpt-{before}.safetensors.\n");
             assert_eq!(ended.stderr.contains(&restored), life > 0, "{}", ended.stderr);
             let bits = Bits::read(&folder.logdir());

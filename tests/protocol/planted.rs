@@ -4,37 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use unisono::planted::{Bug, plant};
 
-use crate::safety::{check_gradients, run};
+use crate::safety::{CRASHES, LINKS, STOPS, STORM, Weather, check_gradients, run};
 use crate::world::{Fault, Shape};
 
 /// Most show within a hundred runs.
 const MAX_RUNS: u64 = 3_000;
 
-/// What may happen in a run, and how seldom.
-#[derive(Clone, Copy, Debug)]
-struct Weather {
-    faults: &'static [Fault],
-    one_in: u64,
-}
-
 const CALM: Weather = Weather { faults: &[], one_in: 1 };
-const LINKS: Weather =
-    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], one_in: 12 };
-const STOPS: Weather = Weather { faults: &[Fault::Stop], one_in: 30 };
-const CRASHES: Weather =
-    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Crash], one_in: 25 };
-const STORM: Weather = Weather {
-    faults: &[
-        Fault::Cut,
-        Fault::HalfOpen,
-        Fault::Crash,
-        Fault::CrashAgain,
-        Fault::Pause,
-        Fault::Stop,
-        Fault::DiskFull,
-    ],
-    one_in: 10,
-};
 
 /// Knuth's MMIX generator, for any run to be had again from its seed.
 struct Random(u64);
@@ -63,7 +39,7 @@ fn play(seed: u64) {
     let weather = [CALM, LINKS, STOPS, CRASHES, STORM][seed as usize % 5];
     let choices: Vec<_> = (0..random.below(600))
         .map(|_| {
-            let strikes = !weather.faults.is_empty() && random.below(weather.one_in) == 0;
+            let strikes = !weather.faults.is_empty() && random.below(weather.one_in.into()) == 0;
             let fault =
                 strikes.then(|| weather.faults[random.below(weather.faults.len() as u64) as usize]);
             (random.below(1 << 16) as u16, fault)

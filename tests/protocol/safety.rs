@@ -5,6 +5,31 @@ use proptest::prelude::*;
 
 use crate::world::{Fault, Gradients, Shape, World};
 
+/// What may happen in a run, and how seldom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) faults: &'static [Fault],
+    pub(crate) one_in: u32,
+}
+
+pub(crate) const LINKS: Weather =
+    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], one_in: 12 };
+pub(crate) const STOPS: Weather = Weather { faults: &[Fault::Stop], one_in: 30 };
+pub(crate) const CRASHES: Weather =
+    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Crash], one_in: 25 };
+pub(crate) const STORM: Weather = Weather {
+    faults: &[
+        Fault::Cut,
+        Fault::HalfOpen,
+        Fault::Crash,
+        Fault::CrashAgain,
+        Fault::Pause,
+        Fault::Stop,
+        Fault::DiskFull,
+    ],
+    one_in: 10,
+};
+
 pub(crate) fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
     let mut world = World::new(shape);
     for &(choice, fault) in choices {
@@ -59,10 +84,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-fn choices(faults: Vec<Fault>, one_in: u32) -> impl Strategy<Value = Vec<(u16, Option<Fault>)>> {
+fn choices(weather: Weather) -> impl Strategy<Value = Vec<(u16, Option<Fault>)>> {
     let fault = prop_oneof![
-        one_in - 1 => Just(None),
-        1 => proptest::sample::select(faults).prop_map(Some),
+        weather.one_in - 1 => Just(None),
+        1 => proptest::sample::select(weather.faults).prop_map(Some),
     ];
     proptest::collection::vec((any::<u16>(), fault), 0..600)
 }
@@ -90,7 +115,7 @@ proptest! {
     #[test]
     fn lost_links_and_late_messages_change_nothing(
         shape in shapes(),
-        choices in choices(vec![Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], 12),
+        choices in choices(LINKS),
     ) {
         let world = run(shape, &choices);
         check_gradients(&world);
@@ -101,7 +126,7 @@ proptest! {
     #[test]
     fn killed_tasks_come_back_and_change_nothing(
         shape in shapes(),
-        choices in choices(vec![Fault::Cut, Fault::HalfOpen, Fault::Crash], 25),
+        choices in choices(CRASHES),
     ) {
         run(shape, &choices);
     }
@@ -109,15 +134,7 @@ proptest! {
     #[test]
     fn everything_at_once_changes_nothing(
         shape in shapes(),
-        choices in choices(vec![
-            Fault::Cut,
-            Fault::HalfOpen,
-            Fault::Crash,
-            Fault::CrashAgain,
-            Fault::Pause,
-            Fault::Stop,
-            Fault::DiskFull,
-        ], 10),
+        choices in choices(STORM),
     ) {
         run(shape, &choices);
     }
@@ -125,7 +142,7 @@ proptest! {
     #[test]
     fn a_chief_that_is_stopped_and_started_again_changes_nothing(
         shape in shapes(),
-        choices in choices(vec![Fault::Stop], 30),
+        choices in choices(STOPS),
     ) {
         let world = run(shape, &choices);
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));

@@ -111,6 +111,14 @@ impl Ended {
         self
     }
 
+    /// It must have printed all of these on standard error, among whatever else.
+    pub(crate) fn expect_stderr(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "{part:?} is not in: {}", self.stderr);
+        }
+        self
+    }
+
     /// Its one line `error: …`, which must be the only one, without those words.
     pub(crate) fn error(&self) -> &str {
         let mut errors = self.stderr.lines().filter_map(|line| line.strip_prefix("error: "));

@@ -82,6 +82,14 @@ fn adopted_at(step: u64, found_step: u64) -> Script<Worker> {
     chief
 }
 
+/// The same, once it has that version: it computes slot 0, and has asked for a capture.
+fn computing_at(step: u64, found_step: u64) -> Script<Worker> {
+    let mut chief = adopted_at(step, found_step);
+    chief.hears(1, version(1, step, &[], 0.5));
+    chief.hears(0, version(1, step, &[0], 0.5));
+    chief
+}
+
 #[test]
 fn chief_adopts_live_state() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
@@ -139,9 +147,7 @@ fn the_first_version_is_captured_before_anything_is_pushed_and_saved_whole() {
 
 #[test]
 fn captures_of_mixed_steps_are_never_written() {
-    let mut chief = adopted_at(0, 0);
-    chief.hears(1, version(1, 0, &[], 0.5));
-    chief.hears(0, version(1, 0, &[0], 0.5));
+    let mut chief = computing_at(0, 0);
     chief.hears(0, captured(1, 0, 0.5));
     let again = [send(0, capture(1, 2)), send(1, capture(1, 2))];
     assert_eq!(chief.hears(1, missed(1, 0, 1)), again);
@@ -155,9 +161,7 @@ fn captures_of_mixed_steps_are_never_written() {
 
 #[test]
 fn nothing_is_written_once_the_state_is_being_restored() {
-    let mut chief = adopted_at(1, 0);
-    chief.hears(1, version(1, 1, &[], 0.5));
-    chief.hears(0, version(1, 1, &[0], 0.5));
+    let mut chief = computing_at(1, 0);
     chief.hears(1, captured(1, 1, 0.5));
     chief.loses(1);
     assert!(chief.meets(1, 2, None).contains(&Effect::Restore));
@@ -166,9 +170,7 @@ fn nothing_is_written_once_the_state_is_being_restored() {
 
 #[test]
 fn a_generation_that_is_over_is_not_captured_again() {
-    let mut chief = adopted_at(0, 0);
-    chief.hears(1, version(1, 0, &[], 0.5));
-    chief.hears(0, version(1, 0, &[0], 0.5));
+    let mut chief = computing_at(0, 0);
     chief.loses(1);
     chief.meets(1, 2, None);
     assert_eq!(chief.hears(0, missed(1, 0, 1)), []);
@@ -274,9 +276,7 @@ fn a_chief_that_finds_the_final_checkpoint_tells_everyone_and_restores_nothing()
 
 #[test]
 fn a_chief_that_is_asked_to_stop_saves_first() {
-    let mut chief = adopted_at(1, 1);
-    chief.hears(1, version(1, 1, &[], 0.5));
-    chief.hears(0, version(1, 1, &[0], 0.5));
+    let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
     assert_eq!(chief.feed(Input::Stop), []);
@@ -286,9 +286,7 @@ fn a_chief_that_is_asked_to_stop_saves_first() {
 
 #[test]
 fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
-    let mut chief = adopted_at(1, 1);
-    chief.hears(1, version(1, 1, &[], 0.5));
-    chief.hears(0, version(1, 1, &[0], 0.5));
+    let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
     chief.hears(1, version(1, 2, &[], 0.5));
@@ -304,9 +302,7 @@ fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
 
 #[test]
 fn a_stop_does_not_wait_for_ever() {
-    let mut chief = adopted_at(1, 1);
-    chief.hears(1, version(1, 1, &[], 0.5));
-    chief.hears(0, version(1, 1, &[0], 0.5));
+    let mut chief = computing_at(1, 1);
     assert_eq!(chief.feed(Input::Stop), []);
     let out = chief.sleeps_until(20);
     assert_eq!(out.last(), Some(&Effect::Halt(Outcome::Stopped { saved: None })));

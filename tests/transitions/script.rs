@@ -125,6 +125,12 @@ pub(crate) struct Script<N> {
 }
 
 impl<N: Node> Script<N> {
+    fn started(node: N, config: ClusterConfig) -> Self {
+        let mut script = Self { node, config, now: Moment::default() };
+        script.feed(Input::Start);
+        script
+    }
+
     pub(crate) fn feed(&mut self, input: Input) -> Vec<Effect> {
         let mut out = Vec::new();
         self.node.handle(self.now, input, &mut out);
@@ -177,10 +183,7 @@ impl<N: Node> Script<N> {
 
 impl Script<Ps> {
     pub(crate) fn ps(index: u32, config: ClusterConfig) -> Self {
-        let node = Ps::new(index, Incarnation(1), config.clone());
-        let mut script = Self { node, config, now: Moment::default() };
-        script.feed(Input::Start);
-        script
+        Self::started(Ps::new(index, Incarnation(1), config.clone()), config)
     }
 
     /// A ps 0 whose shard was restored to version `step` of generation 1, with all workers there.
@@ -208,10 +211,7 @@ impl Script<Ps> {
 
 impl Script<Worker> {
     pub(crate) fn worker(index: u32, config: ClusterConfig) -> Self {
-        let node = Worker::new(index, Incarnation(1), config.clone());
-        let mut script = Self { node, config, now: Moment::default() };
-        script.feed(Input::Start);
-        script
+        Self::started(Worker::new(index, Incarnation(1), config.clone()), config)
     }
 
     /// The link to a ps is there, and its greeting comes. Returns what follows the greeting.

@@ -1,6 +1,8 @@
 //! A worker that is not the chief: what it computes, what it pushes, whom it asks.
 
-use unisono::protocol::{Done, Effect, Failure, Input, Job, Message, Outcome, Report, Want};
+use unisono::protocol::{
+    ClusterConfig, Done, Effect, Failure, Input, Job, Message, Outcome, Report, Want, Worker,
+};
 use unisono::{Cut, Slot, Step};
 
 use crate::script::{
@@ -39,6 +41,15 @@ fn up(ps: u32) -> Effect {
     Effect::Report(Report::PeerUp { peer: unisono::TaskId::ps(ps) })
 }
 
+/// Worker 1, which has met the first life of every ps.
+fn met_all(config: ClusterConfig) -> Script<Worker> {
+    let mut worker = Script::worker(1, config);
+    for ps in 0..worker.config.n_ps {
+        worker.meets(ps, 1, None);
+    }
+    worker
+}
+
 #[test]
 fn worker_starts_only_with_whole_versions() {
     let mut worker = Script::worker(1, cluster(2, 2, 2));
@@ -54,9 +65,7 @@ fn worker_starts_only_with_whole_versions() {
 
 #[test]
 fn a_gradient_is_pushed_to_every_shard_and_asks_for_the_next_version() {
-    let mut worker = Script::worker(1, cluster(2, 2, 2));
-    worker.meets(0, 1, None);
-    worker.meets(1, 1, None);
+    let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.hears(1, version(1, 0, &[], 0.5));
     let expected = [send(0, push(0, 1, 2.0)), send(1, push(0, 1, 2.0)), report(0, 1, 2.0)];
@@ -66,8 +75,7 @@ fn a_gradient_is_pushed_to_every_shard_and_asks_for_the_next_version() {
 
 #[test]
 fn several_slots_are_computed_one_after_the_other() {
-    let mut worker = Script::worker(1, cluster(1, 4, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 4, 2));
     assert_eq!(worker.hears(0, version(1, 0, &[1, 3], 0.5)), [compute(1, 0, 1, &[0.5])]);
     let expected = [compute(1, 0, 3, &[0.5]), send(0, push(0, 1, 2.0)), report(0, 1, 2.0)];
     assert_eq!(worker.feed(computed(0, 1, 2.0, 1)), expected);
@@ -75,20 +83,17 @@ fn several_slots_are_computed_one_after_the_other() {
 
 #[test]
 fn what_an_earlier_life_pushed_everywhere_is_not_computed_again() {
-    let mut worker = Script::worker(1, cluster(1, 4, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 4, 2));
     let held = with_received(version(1, 0, &[1, 3], 0.5), &[1]);
     assert_eq!(worker.hears(0, held), [compute(1, 0, 3, &[0.5])]);
-    let mut worker = Script::worker(1, cluster(1, 4, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 4, 2));
     let held = with_received(version(1, 0, &[1, 3], 0.5), &[1, 3]);
     assert_eq!(worker.hears(0, held), [send(0, at_least(1, 1))], "nothing is left to do");
 }
 
 #[test]
 fn a_gradient_is_pushed_again_on_a_new_link_with_the_same_identity() {
-    let mut worker = Script::worker(1, cluster(1, 2, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.feed(computed(0, 1, 2.0, 1));
     worker.loses(0);
@@ -97,8 +102,7 @@ fn a_gradient_is_pushed_again_on_a_new_link_with_the_same_identity() {
 
 #[test]
 fn a_new_life_of_a_ps_is_asked_anew() {
-    let mut worker = Script::worker(1, cluster(1, 2, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.loses(0);
     assert_eq!(worker.meets(0, 2, None), [up(0), send(0, anything())]);
@@ -106,9 +110,7 @@ fn a_new_life_of_a_ps_is_asked_anew() {
 
 #[test]
 fn an_older_version_is_asked_for_exactly_when_an_earlier_life_died_while_it_pushed() {
-    let mut worker = Script::worker(1, cluster(2, 2, 2));
-    worker.meets(0, 1, None);
-    worker.meets(1, 1, None);
+    let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 1, &[1], 0.5));
     // Ps 1 waits for slot 1 of step 0, which ps 0 has used already.
     let asks = [send(0, pull(Want::Exactly(cut(1, 0))))];
@@ -119,10 +121,7 @@ fn an_older_version_is_asked_for_exactly_when_an_earlier_life_died_while_it_push
 
 #[test]
 fn a_shard_that_went_back_to_the_older_version_is_not_asked_for_the_newer_one_meanwhile() {
-    let mut worker = Script::worker(1, cluster(3, 2, 2));
-    for ps in 0..3 {
-        worker.meets(ps, 1, None);
-    }
+    let mut worker = met_all(cluster(3, 2, 2));
     worker.hears(0, version(1, 1, &[1], 0.5));
     worker.hears(2, version(1, 1, &[], 0.5));
     worker.hears(1, version(1, 0, &[], 0.25));
@@ -133,9 +132,7 @@ fn a_shard_that_went_back_to_the_older_version_is_not_asked_for_the_newer_one_me
 
 #[test]
 fn at_the_last_version_a_shard_that_is_left_behind_is_asked_again_on_a_new_link() {
-    let mut worker = Script::worker(1, cluster(2, 2, 2));
-    worker.meets(0, 1, None);
-    worker.meets(1, 1, None);
+    let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 3, &[], 0.5));
     worker.hears(1, version(1, 3, &[], 0.5));
     worker.loses(1);
@@ -147,8 +144,7 @@ fn at_the_last_version_a_shard_that_is_left_behind_is_asked_again_on_a_new_link(
 
 #[test]
 fn a_result_of_a_version_that_was_left_is_of_no_use() {
-    let mut worker = Script::worker(1, cluster(1, 2, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.hears(0, version(2, 0, &[1], 0.25));
     assert_eq!(worker.feed(computed(0, 1, 2.0, 1)), []);
@@ -157,9 +153,7 @@ fn a_result_of_a_version_that_was_left_is_of_no_use() {
 #[test]
 fn non_finite_loss_stops_everyone() {
     for loss in [f32::INFINITY, f32::NEG_INFINITY] {
-        let mut worker = Script::worker(1, cluster(2, 2, 2));
-        worker.meets(0, 1, None);
-        worker.meets(1, 1, None);
+        let mut worker = met_all(cluster(2, 2, 2));
         worker.hears(0, version(1, 0, &[1], 0.5));
         worker.hears(1, version(1, 0, &[], 0.5));
         let failure = Failure::NonFinite { step: Step(0), slot: Slot(1), loss };
@@ -175,8 +169,7 @@ fn non_finite_loss_stops_everyone() {
 #[test]
 fn tokens_for_slots_that_no_step_has_end_the_session() {
     for tokens in [&[2][..], &[1, 1], &[1, 0]] {
-        let mut worker = Script::worker(1, cluster(1, 2, 2));
-        worker.meets(0, 1, None);
+        let mut worker = met_all(cluster(1, 2, 2));
         let out = worker.hears(0, version(1, 0, tokens, 0.5));
         assert_eq!(out[0], Effect::Close { link: link(0) });
         assert!(!out.iter().any(|effect| matches!(effect, Effect::Compute(_))));
@@ -185,18 +178,14 @@ fn tokens_for_slots_that_no_step_has_end_the_session() {
 
 #[test]
 fn a_version_beyond_all_steps_is_no_reason_to_panic() {
-    let mut worker = Script::worker(1, cluster(2, 2, 2));
-    worker.meets(0, 1, None);
-    worker.meets(1, 1, None);
+    let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, u64::MAX, &[], 0.5));
     assert_eq!(worker.hears(1, version(1, u64::MAX, &[], 0.5)), []);
 }
 
 #[test]
 fn a_worker_that_is_told_of_the_end_says_goodbye_to_all_and_leaves() {
-    let mut worker = Script::worker(1, cluster(2, 2, 2));
-    worker.meets(0, 1, None);
-    worker.meets(1, 1, None);
+    let mut worker = met_all(cluster(2, 2, 2));
     let expected =
         [send(0, Message::Goodbye), send(1, Message::Goodbye), Effect::Halt(Outcome::Finished)];
     assert_eq!(worker.hears(0, Message::Finished { generation: generation(1) }), expected);
@@ -204,8 +193,7 @@ fn a_worker_that_is_told_of_the_end_says_goodbye_to_all_and_leaves() {
 
 #[test]
 fn a_worker_says_for_whom_it_waits() {
-    let mut worker = Script::worker(1, cluster(1, 2, 2));
-    worker.meets(0, 1, None);
+    let mut worker = met_all(cluster(1, 2, 2));
     worker.loses(0);
     let out = worker.sleeps_until(10);
     let what = "for a first version of ps 0, gone, last heard of 10.0 s ago".to_owned();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::time::Duration;
 
 /// One injected fault, numbered by who injects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,8 +22,6 @@ pub enum DiskFault {
     LostUnsynced,
     /// One bit of whatever is read is flipped. What is stored is as it was.
     BitFlip,
-    /// What an operation costs is multiplied by this.
-    Slow(u32),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -55,17 +52,6 @@ impl Faults {
             n_bitten += 1;
         }
         n_bitten
-    }
-
-    /// What an operation of this cost really costs.
-    pub(super) fn slow(&mut self, mut cost: Duration) -> Duration {
-        for (id, fault) in &self.now {
-            if let (DiskFault::Slow(factor), false) = (fault, cost.is_zero()) {
-                *self.n_bites.entry(*id).or_default() += 1;
-                cost = cost.saturating_mul(*factor);
-            }
-        }
-        cost
     }
 
     pub(super) fn check_io(&mut self) -> io::Result<()> {

@@ -1,9 +1,9 @@
-//! A disk in memory that can lose its power, fail, lie, and take its time.
+//! A disk in memory that can lose its power, fail, and lie.
 //!
 //! It knows which bytes and which names were synced. A process that dies loses nothing of what it
 //! wrote, because the operating system has it: there is no method for that. When the machine dies,
 //! what was not synced is kept, lost or torn as a seed says.
-//! It has no clock: what operations cost is added up, for a host to wait.
+//! It has no clock: how long an operation takes is for whoever asks to say.
 
 mod content;
 mod directory;
@@ -16,17 +16,15 @@ mod tree;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 pub use faults::{DiskFault, FaultId};
-pub use meter::DiskCosts;
 use unisono::checkpoint::Disk;
 use unisono::random::Stream;
 
 use content::Content;
 use directory::Directory;
 use faults::Faults;
-use meter::{Meter, Operation};
+use meter::Meter;
 use tree::Tree;
 
 /// A machine's disk. Its clones are the same disk.
@@ -48,8 +46,8 @@ struct State {
 impl SimDisk {
     /// An empty disk. What a fault leaves to chance is drawn from the stream.
     #[must_use]
-    pub fn new(costs: DiskCosts, stream: Stream) -> Self {
-        let (faults, meter) = (Faults::default(), Meter::new(costs));
+    pub fn new(stream: Stream) -> Self {
+        let (faults, meter) = (Faults::default(), Meter::default());
         Self(Arc::new(Mutex::new(State { tree: Tree::new(), faults, meter, stream })))
     }
 
@@ -84,21 +82,14 @@ impl SimDisk {
 
     /// How many operations this fault changed so far, whether or not it is set.
     ///
-    /// A sync that lies counts if there was something to sync, a flipped bit if there was a byte,
-    /// slowness if the operation costs anything.
+    /// A sync that lies counts if there was something to sync, a flipped bit if there was a byte.
     #[must_use]
     pub fn n_bites(&self, id: FaultId) -> u64 {
         self.state().faults.n_bites(id)
     }
 
-    /// What all operations since the last call cost, those that failed included.
-    #[must_use]
-    pub fn take_cost(&self) -> Duration {
-        self.state().meter.take_cost()
-    }
-
     /// After this many further operations all fail with [`ErrorKind::Interrupted`], and do
-    /// nothing, cost nothing and do not count: the process that asks is dead. `None`: it lives.
+    /// nothing and do not count: the process that asks is dead. `None`: it lives.
     pub fn kill_after(&self, n_operations: Option<u64>) {
         self.state().meter.kill_after(n_operations);
     }
@@ -113,22 +104,16 @@ impl SimDisk {
         self.0.lock().expect("nothing panics while it holds the disk")
     }
 
-    /// Counts an operation and its cost, or says why it is not done.
-    fn begin(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
+    /// Counts an operation, or says why it is not done.
+    fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
-        state.begin(operation)?;
+        state.meter.count()?;
+        state.faults.check_io()?;
         Ok(state)
     }
 }
 
 impl State {
-    fn begin(&mut self, operation: Operation) -> io::Result<()> {
-        self.meter.count()?;
-        let cost = self.meter.cost_of(operation);
-        self.meter.charge(self.faults.slow(cost));
-        if operation == Operation::List { Ok(()) } else { self.faults.check_io() }
-    }
-
     fn file(&mut self, path: &Path) -> io::Result<&mut Content> {
         let (directory, name) = self.tree.place(path)?;
         directory.file(name)
@@ -149,7 +134,7 @@ fn below(stream: &mut Stream, bound: usize) -> usize {
 
 impl Disk for SimDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.begin(Operation::Change)?;
+        let mut state = self.begin()?;
         if !state.tree.is_dir(dir) {
             state.faults.check_space()?;
         }
@@ -157,13 +142,14 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.begin(Operation::List)?.tree.list(dir)
+        // Not `begin`: a list comes even from a disk that fails.
+        let mut state = self.state();
+        state.meter.count()?;
+        state.tree.list(dir)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut state = self.state();
-        let n_bytes = state.file(path).map_or(0, |file| file.bytes().len());
-        state.begin(Operation::Read { n_bytes })?;
+        let mut state = self.begin()?;
         let mut bytes = state.file(path)?.bytes().to_vec();
         if !bytes.is_empty() {
             for _ in 0..state.faults.bite(DiskFault::BitFlip) {
@@ -175,7 +161,7 @@ impl Disk for SimDisk {
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.begin(Operation::Write { n_bytes: bytes.len() })?;
+        let mut state = self.begin()?;
         state.tree.place(path)?;
         let (bytes, result) = state.admit(bytes);
         let (directory, name) = state.tree.place(path)?;
@@ -184,7 +170,7 @@ impl Disk for SimDisk {
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.begin(Operation::Write { n_bytes: bytes.len() })?;
+        let mut state = self.begin()?;
         state.file(path)?;
         let (bytes, result) = state.admit(bytes);
         state.file(path)?.append(bytes);
@@ -192,14 +178,14 @@ impl Disk for SimDisk {
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        let mut state = self.begin(Operation::Change)?;
+        let mut state = self.begin()?;
         let n_bytes = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
         state.file(path)?.resize(n_bytes);
         Ok(())
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.begin(Operation::Sync)?;
+        let mut state = self.begin()?;
         let is_synced = state.file(path)?.is_synced();
         if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
             state.file(path)?.sync();
@@ -208,7 +194,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.begin(Operation::Change)?;
+        let mut state = self.begin()?;
         state.file(from)?;
         let (directory, to_name) = state.tree.place(to)?;
         if from.parent() != to.parent() {
@@ -218,7 +204,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.begin(Operation::Sync)?;
+        let mut state = self.begin()?;
         let is_synced = state.tree.directory(dir)?.is_synced();
         if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
             state.tree.directory(dir)?.sync();
@@ -227,7 +213,7 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.begin(Operation::Change)?;
+        let mut state = self.begin()?;
         let (directory, name) = state.tree.place(path)?;
         directory.remove(name)
     }

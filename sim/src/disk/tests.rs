@@ -17,9 +17,9 @@ fn stream(seed: u64, index: u64) -> Stream {
     Stream::new(seed, Purpose::Permutation, 0, index)
 }
 
-/// A disk that costs nothing, with one directory.
+/// A disk with one directory.
 fn disk() -> SimDisk {
-    let disk = SimDisk::new(DiskCosts::default(), stream(1, 0));
+    let disk = SimDisk::new(stream(1, 0));
     disk.create_dir(Path::new(DIR)).unwrap();
     disk
 }

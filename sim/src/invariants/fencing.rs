@@ -44,9 +44,7 @@ impl Invariant for Fencing {
         self.suspicions.confirm(at.life)?;
         let Some(life) = at.seen() else { return Ok(()) };
         self.old = old(life, input).map(|old| (old, life.shard.cut));
-        let pushed = life.pushed(input);
-        let fate = pushed.map(|pushed| life.shard.fate(at.config, &pushed));
-        self.is_fenced = fate == Some(Fate::Fenced);
+        self.is_fenced = at.fate(input) == Some(Fate::Fenced);
         Ok(())
     }
 

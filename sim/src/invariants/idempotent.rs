@@ -21,8 +21,7 @@ pub(super) struct Idempotent {
 impl Invariant for Idempotent {
     fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
         self.suspicions.confirm(at.life)?;
-        self.fate =
-            at.seen().and_then(|life| Some(life.shard.fate(at.config, &life.pushed(input)?)));
+        self.fate = at.fate(input);
         Ok(())
     }
 

@@ -55,6 +55,7 @@ use exactly_r::ExactlyR;
 use fencing::Fencing;
 use fixed_order::FixedOrder;
 use idempotent::Idempotent;
+use lives::Fate;
 use nobody_waits_unseen::NobodyWaitsUnseen;
 use stale_is_told::StaleIsTold;
 use which_r::WhichR;
@@ -130,6 +131,12 @@ impl<'a> At<'a> {
     #[must_use]
     pub fn peer(&self, link: LinkId) -> Option<LifeId> {
         self.universe.peer(link, self.life)
+    }
+
+    /// What must become of the gradient that the input brings to the life, if it brings one.
+    fn fate(&self, input: &Input) -> Option<Fate> {
+        let life = self.seen()?;
+        life.pushed(input).map(|pushed| life.shard.fate(self.config, &pushed))
     }
 }
 

@@ -151,7 +151,9 @@ impl State {
             FaultKind::Disk { mode } => {
                 self.disk_is_damaged |=
                     matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
-                self.files.disk().set_fault(disk_id(fault), disk_fault(*mode));
+                if let Some(how) = disk_fault(*mode) {
+                    self.files.disk().set_fault(disk_id(fault), how);
+                }
             }
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),
             FaultKind::Slow { .. }

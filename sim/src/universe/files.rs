@@ -11,7 +11,7 @@ use unisono::checkpoint::{
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono::random::Stream;
 
-use crate::disk::{DiskCosts, SimDisk};
+use crate::disk::SimDisk;
 use crate::life::{Cause, LifeId};
 use crate::scenario::{StorageModel, nanos};
 use crate::streams::Purpose;
@@ -60,8 +60,7 @@ struct Asked {
 
 impl ChiefFiles {
     pub(super) fn new(model: StorageModel, seed: u64) -> Self {
-        // What operations cost is known beforehand here, so the disk keeps no count of it.
-        let disk = SimDisk::new(DiskCosts::default(), Stream::new(seed, Purpose::Disk, 0, 0));
+        let disk = SimDisk::new(Stream::new(seed, Purpose::Disk, 0, 0));
         let (requests, n_bytes) = (VecDeque::new(), 0);
         Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes, invalid: None }
     }

@@ -37,6 +37,8 @@ fn a_slow_disk_takes_so_many_times_as_long() {
     let save = us(4 * 20 + 5 * 500);
     let slow = run(&saves_often("mode = \"slow\"\nfactor = 7\nat = \"0s\""));
     let right = run("[limits]\nsave_interval = \"3ms\"");
+    let n_saves = slow.times_done(CHIEF, E::Saves).len() as u64;
+    assert_eq!(slow.bites(), [n_saves], "the chief looked for a checkpoint before it began");
     for (played, expected) in [(right, save), (slow, 7 * save)] {
         let begun = played.times_done(CHIEF, E::Saves);
         let done = played.times(CHIEF, E::Saved);
