@@ -3,23 +3,23 @@
 //! A directory is durable as soon as it is made, and stays.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::directory::Directory;
 
 #[derive(Clone, Debug)]
-pub(super) struct Tree(BTreeMap<PathBuf, Directory>);
+pub(super) struct Tree(BTreeMap<OsString, Directory>);
 
 impl Tree {
     /// The root, and the directory that paths without one are in.
     pub(super) fn new() -> Self {
-        Self(["/", ""].map(|dir| (PathBuf::from(dir), Directory::default())).into())
+        Self(["/", ""].map(|dir| (dir.into(), Directory::default())).into())
     }
 
     pub(super) fn is_dir(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
+        self.0.contains_key(path.as_os_str())
     }
 
     pub(super) fn create_dir(&mut self, dir: &Path) -> io::Result<()> {
@@ -30,15 +30,15 @@ impl Tree {
             return Err(ErrorKind::NotADirectory.into());
         }
         for made in dir.ancestors() {
-            self.0.entry(made.to_owned()).or_default();
+            self.0.entry(made.into()).or_default();
         }
         Ok(())
     }
 
     /// Files and directories, sorted. A name that is not UTF-8 is left out.
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let directory = self.0.get(dir).ok_or_else(|| self.why_absent(dir))?;
-        let inside = self.0.keys().filter(|path| path.parent() == Some(dir));
+        let directory = self.0.get(dir.as_os_str()).ok_or_else(|| self.why_absent(dir))?;
+        let inside = self.0.keys().map(Path::new).filter(|path| path.parent() == Some(dir));
         let names = inside.filter_map(|path| path.file_name()).chain(directory.names());
         let mut names: Vec<String> = names.filter_map(|name| Some(name.to_str()?.into())).collect();
         names.sort();
@@ -49,7 +49,7 @@ impl Tree {
         if !self.is_dir(dir) {
             return Err(self.why_absent(dir));
         }
-        Ok(self.0.get_mut(dir).expect("it is there"))
+        Ok(self.0.get_mut(dir.as_os_str()).expect("it is there"))
     }
 
     /// The directory that a file is in, or would be, and its name there.
@@ -66,7 +66,7 @@ impl Tree {
 
     fn is_file(&self, path: &Path) -> bool {
         path.parent()
-            .and_then(|dir| Some((self.0.get(dir)?, path.file_name()?)))
+            .and_then(|dir| Some((self.0.get(dir.as_os_str())?, path.file_name()?)))
             .is_some_and(|(directory, name)| directory.has(name))
     }
 
