@@ -8,9 +8,9 @@ use super::permutation::permutation;
 use crate::config::{Order, Sync, TrainConfig};
 use crate::ids::{Slot, Step};
 
-/// Largest memory for the permutations of the current epochs: those of 76 slots of 55,000 rows.
+/// Largest memory for the permutations of the current epochs: those of 152 slots of 55,000 rows.
 /// Whoever computes more slots in turn shuffles again for each batch: slower, never different.
-const MAX_CACHED_BYTES: usize = 16 << 20;
+const MAX_CACHED_BYTES: usize = 32 << 20;
 
 /// What the batches of a run are a function of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
