@@ -3,6 +3,7 @@
 //! A row is with the operating system when [`LossLog::append`] is back, and durable when
 //! [`LossLog::path`] is synced after that. There is no other buffer, unless the disk refuses.
 
+mod first;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -11,12 +12,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use first::First;
 pub use rows::format_loss;
 
 use crate::checkpoint::disk::{Disk, DiskError, Publication, RealDisk};
 use crate::ids::{Slot, Step};
 use crate::planted::{Bug, is_planted};
-use crate::protocol::UpdateRecord;
+use crate::protocol::{NotRepeated, UpdateRecord};
 
 /// The file's name within the logdir.
 pub const LOSSES_FILE: &str = "losses.csv";
@@ -50,6 +52,9 @@ pub enum LossesError {
         /// What it says, or how that begins.
         content: String,
     },
+    /// An update was made a second time, and is another.
+    #[error(transparent)]
+    NotRepeated(#[from] NotRepeated),
     /// The disk refused for so long that there was no memory left to hold the rows.
     #[error(
         "the losses from step {from} on could not be written to {} and were dropped; start again \
@@ -90,6 +95,8 @@ pub struct LossLog {
     /// What the disk refused so far, ascending.
     pending: Vec<(Step, String)>,
     dropped_from: Option<Step>,
+    /// What is made again, if it has to be the same; see [`Self::expect_the_same`].
+    first: Option<First>,
 }
 
 impl LossLog {
@@ -108,6 +115,7 @@ impl LossLog {
             rewind_to: None,
             pending: Vec::new(),
             dropped_from: None,
+            first: None,
         };
         let bytes = match log.disk.read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -128,15 +136,32 @@ impl LossLog {
         Ok((log, damage))
     }
 
+    /// The rows in the file are of this very run, in which an update is what its step makes it:
+    /// from now on, whatever is made a second time has to be the same.
+    pub fn expect_the_same(&mut self) {
+        self.first.get_or_insert_default();
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.file_next == Step(0) && self.pending.is_empty()
+    }
+
     /// Appends the rows of an update with one write. Rows of its step or later, from a life
     /// before, go first.
     ///
     /// # Errors
-    /// What kept the rows from being written. They are held back in memory and tried again with
-    /// the next call, so that an error here is worth a word and nothing more.
+    /// [`LossesError::NotRepeated`]: the run must not go on. Otherwise what kept the rows from being
+    /// written; they are held back in memory and tried again with the next call, so that such an
+    /// error is worth a word and nothing more.
     pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
         if !is_planted(Bug::LossesNotRewound) {
             self.forget_from(update.step);
+        }
+        let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
+        if let Some(first) = &mut self.first {
+            first.compare(update)?;
         }
         let rows = rows::encode(update);
         let n_pending: usize = self.pending.iter().map(|(_, rows)| rows.len()).sum();
@@ -146,7 +171,7 @@ impl LossLog {
         if self.dropped_from.is_none() {
             self.pending.push((update.step, rows));
         }
-        self.flush()
+        cut.and_then(|()| self.flush())
     }
 
     /// Drops the rows of `step` or later: a run resumes there.
@@ -193,7 +218,11 @@ impl LossLog {
     }
 
     fn forget_from(&mut self, step: Step) {
-        self.pending.retain(|(pending, _)| *pending < step);
+        let n_kept = self.pending.partition_point(|(pending, _)| *pending < step);
+        let cut = self.pending.split_off(n_kept);
+        if let Some(first) = &mut self.first {
+            first.cut(cut.iter().flat_map(|(_, rows)| rows::all(rows.as_bytes())));
+        }
         if step < self.file_next {
             self.rewind_to = Some(self.rewind_to.map_or(step, |earlier| earlier.min(step)));
         }
@@ -207,11 +236,14 @@ impl LossLog {
             bytes => bytes.map_err(DiskError::at("read", &self.path))?,
         };
         let whole = usize::try_from(self.len).unwrap_or(usize::MAX).min(bytes.len());
-        let first = rows::lines(&bytes[..whole])
+        let line = rows::lines(&bytes[..whole])
             .find(|line| rows::decode(&bytes[line.range.clone()]).is_some_and(|row| row.0 >= step));
-        if let Some(first) = first {
+        if let Some(line) = line {
+            if let Some(first) = &mut self.first {
+                first.cut(rows::all(&bytes[line.range.start..whole]));
+            }
             // Whatever happens on the way, the file is to end there.
-            self.len = first.range.start as u64;
+            self.len = line.range.start as u64;
             self.is_torn = true;
             self.cut_torn()?;
         }

@@ -144,6 +144,8 @@ event_kinds! {
     Saved = "saved",
     /// A checkpoint could not be written.
     SaveFailed = "save-failed",
+    /// An update that was made a second time is another.
+    NotRepeated = "not-repeated",
     /// Its deadline came.
     Wakes = "wakes",
     /// It is asked to stop.
@@ -164,6 +166,9 @@ event_kinds! {
     DropsFenced = "drops-fenced",
     /// A ps drops a gradient that is not among the first R.
     DropsSurplus = "drops-surplus",
+    /// The chief finds a ps without its shard; of the version that it holds itself, if all go on
+    /// from there.
+    ShardLost = "shard-lost",
     /// The chief takes up the state that it finds.
     Adopts = "adopts",
     /// The chief has restored all shards, in a new generation.
@@ -250,6 +255,7 @@ impl Happening {
                 | E::ReadFailed
                 | E::Saved
                 | E::SaveFailed
+                | E::NotRepeated
                 | E::Wakes
                 | E::AskedToStop
         )
@@ -283,6 +289,9 @@ impl Happening {
             }
             Input::Stored(StorageEvent::Persisted { step, result: Err(_) }) => {
                 Self::at(EventKind::SaveFailed, *step)
+            }
+            Input::Stored(StorageEvent::NotRepeated(why)) => {
+                Self::of(EventKind::NotRepeated, why.step, why.slot)
             }
             Input::Wake => Self::new(EventKind::Wakes),
             Input::Stop => Self::new(EventKind::AskedToStop),
@@ -324,6 +333,10 @@ impl Happening {
                     None => EventKind::DropsSurplus,
                 };
                 Self::of(kind, *step, *slot)
+            }
+            Report::ShardLost { live, .. } => {
+                let step = if let Ok(step) = live { Some(*step) } else { None };
+                Self { kind: EventKind::ShardLost, step, slot: None }
             }
             Report::Adopted { step, restored: None, .. } => {
                 Self { kind: EventKind::Adopts, step: *step, slot: None }

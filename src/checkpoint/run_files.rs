@@ -14,7 +14,7 @@ use super::saver::{Saved, Saver};
 use super::{Checkpoint, Shapes};
 use crate::losses::{LOSSES_FILE, LossLog, LossesError};
 use crate::planted::{Bug, is_planted};
-use crate::protocol::{Snapshot, UpdateRecord};
+use crate::protocol::{Settings, Snapshot, UpdateRecord};
 
 /// Names the tensors of a snapshot.
 pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
@@ -32,6 +32,9 @@ pub struct RunFilesConfig {
     pub expected: Shapes,
     /// Where a run without any checkpoint starts.
     pub initial: Arc<Snapshot>,
+    /// With R >= N the run's settings: under the same ones, an update that is made again has to be
+    /// the same. With R < N timing has a say in it.
+    pub determined_by: Option<Settings>,
     /// From the cluster to files.
     pub to_checkpoint: ToCheckpoint,
     /// From files to the cluster.
@@ -118,7 +121,10 @@ impl RunFiles {
     ) -> Result<(Self, Vec<String>), RunFilesError> {
         check_writable(&*disk, &config.logdir)?;
         let (saver, warnings) = Saver::open(disk.clone(), &config.logdir, config.max_to_keep)?;
-        let (log, damage) = LossLog::open(disk.clone(), &config.logdir.join(LOSSES_FILE))?;
+        let (mut log, damage) = LossLog::open(disk.clone(), &config.logdir.join(LOSSES_FILE))?;
+        if config.determined_by.is_some() && log.is_empty() {
+            log.expect_the_same();
+        }
         let warnings = warnings.iter().map(ToString::to_string);
         let warnings = warnings.chain(damage.map(|damage| damage.to_string())).collect();
         Ok((Self { disk, config, saver, losses: Losses(Arc::new(Mutex::new(log))) }, warnings))
@@ -143,6 +149,9 @@ impl RunFiles {
         let Some((path, checkpoint)) = newest.found else {
             return Ok(Restored { snapshot: self.config.initial.clone(), path: None, warnings });
         };
+        if self.config.determined_by.as_ref() == Some(&checkpoint.settings) {
+            self.losses.log().expect_the_same();
+        }
         match (self.config.from_checkpoint)(checkpoint) {
             Ok(snapshot) => {
                 Ok(Restored { snapshot: Arc::new(snapshot), path: Some(path), warnings })
@@ -174,7 +183,7 @@ pub(crate) mod tests {
     use crate::checkpoint::Tensor;
     use crate::checkpoint::test_disk::{Bug, Fault, TestDisk};
     use crate::ids::{Generation, Slot, Step};
-    use crate::protocol::{Settings, ShardState};
+    use crate::protocol::ShardState;
 
     /// A snapshot of one shard of two parameters.
     pub(crate) fn snapshot(step: u64) -> Snapshot {
@@ -189,6 +198,7 @@ pub(crate) mod tests {
             max_to_keep: Saver::MAX_TO_KEEP,
             expected: Shapes::from([("w".to_owned(), vec![2])]),
             initial: Arc::new(snapshot(0)),
+            determined_by: Some(Settings::default()),
             to_checkpoint: Box::new(|snapshot| Checkpoint {
                 step: snapshot.step,
                 generation: snapshot.generation,
@@ -312,6 +322,37 @@ pub(crate) mod tests {
         assert_eq!(rows(&disk), rows_below(2));
         files.losses().record(&update(1)).unwrap();
         assert_eq!(rows(&disk), rows_below(2));
+    }
+
+    #[test]
+    fn what_is_recorded_again_must_be_what_it_was_under_the_same_settings() {
+        let other =
+            |step| UpdateRecord { losses: vec![(Slot(0), 0.5), (Slot(1), 0.125)], ..update(step) };
+        let disk = TestDisk::new(Bug::None, None);
+        let mut files = open(&disk).unwrap();
+        files.losses().record(&update(0)).unwrap();
+        files.persist(&snapshot(1)).unwrap();
+        files.losses().record(&update(1)).unwrap();
+        let error = files.losses().record(&other(1)).unwrap_err();
+        assert!(matches!(error, LossesError::NotRepeated(_)), "{error}");
+
+        // The rows of a life before count once the checkpoint says that they are of this run.
+        files.losses().record(&update(1)).unwrap();
+        let files = open(&disk).unwrap();
+        files.restore().unwrap();
+        let error = files.losses().record(&other(1)).unwrap_err();
+        let said = "update 1 was made a second time, and the loss of slot 1 is 0.125, where it was \
+                    0.25: faulty hardware, another build, or other data on one of the tasks";
+        assert_eq!(error.to_string(), said);
+
+        // Under other settings, or with R < N, it may be another.
+        for determined_by in [Some(Settings::default().with("seed", 2)), None] {
+            let config = RunFilesConfig { determined_by, ..config("/logdir".into()) };
+            let files = RunFiles::open(Arc::new(disk.clone()), config).unwrap().0;
+            files.restore().unwrap();
+            files.losses().record(&update(1)).unwrap();
+            files.losses().record(&other(1)).unwrap();
+        }
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl Console {
             Report::SaveFailed { step, why } => {
                 tracing::warn!("the checkpoint of step {step} could not be written: {why}");
             }
+            Report::ShardLost { ps, live: Ok(step) } => tracing::warn!(
+                "{ps} has lost its shard: all go on from version {step}, which the chief holds, and \
+                 no step is lost"
+            ),
+            Report::ShardLost { ps, live: Err(why) } => tracing::warn!(
+                "{ps} has lost its shard: all go back to the newest checkpoint, since {why}"
+            ),
             Report::Adopted { restored: Some(Some(from)), .. } => {
                 self.screen.err(&format!("Restored from {from}."));
             }

@@ -121,6 +121,12 @@ pub struct Sync {
 }
 
 impl Sync {
+    /// Whether an update is what its step makes it: R >= N. Otherwise timing has a say.
+    #[must_use]
+    pub const fn is_determined(self) -> bool {
+        self.replicas_to_aggregate >= self.total_num_replicas
+    }
+
     /// S = max(R, N): units of work a step. With R < N the last to come are dropped.
     #[must_use]
     pub const fn slots_per_step(self) -> u32 {

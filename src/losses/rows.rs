@@ -52,6 +52,11 @@ pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
     fields.next().is_none().then_some((step, slot, loss))
 }
 
+/// The rows of a part of a file.
+pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = (Step, Slot, f32)> {
+    lines(bytes).filter_map(|line| decode(&bytes[line.range]))
+}
+
 /// The lines of a file, each with its number, its place without its end, and whether it has one.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
     let mut from = 0;

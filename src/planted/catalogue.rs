@@ -54,6 +54,11 @@ catalogue! {
         "every shard uses the first R slots that it holds itself",
         needs "R < N, two ps, pushes of two workers that cross";
 
+    // Recovery.
+    LiveVersionWithoutOptimizer, "live-version-without-optimizer", rule 7,
+        "the version that the chief's worker holds is taken for the whole state",
+        needs "momentum, Adam or moving averages; a ps that loses its shard";
+
     // Versions.
     HalfUpdateReadable, "half-update-readable", rule 6,
         "while an update is computed, who asks gets the next version's number and old parameters",

@@ -56,7 +56,7 @@ impl ClusterConfig {
     /// Rule 2: whether the order of arrival chooses which slots an update uses.
     #[must_use]
     pub const fn has_backup_workers(&self) -> bool {
-        self.sync.replicas_to_aggregate < self.sync.total_num_replicas
+        !self.sync.is_determined()
     }
 }
 

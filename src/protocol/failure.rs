@@ -33,10 +33,31 @@ pub enum Failure {
         /// Who computed it the second time.
         worker: TaskId,
     },
+    /// An update was made a second time, and is another.
+    #[error(transparent)]
+    NotRepeated(#[from] NotRepeated),
     /// Another task declined the session.
     #[error("{0}")]
     Refused(String),
     /// No checkpoint could be read, or the last one could not be written.
     #[error("{0}")]
     Storage(String),
+}
+
+/// A step that was executed a second time, after the cluster went back to a checkpoint, did not
+/// repeat the first time to the bit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error(
+    "update {step} was made a second time, and the loss of slot {slot} is {again}, where it was \
+     {first}: faulty hardware, another build, or other data on one of the tasks"
+)]
+pub struct NotRepeated {
+    /// The update's step.
+    pub step: Step,
+    /// The slot whose loss is another.
+    pub slot: Slot,
+    /// Its loss the first time.
+    pub first: f32,
+    /// Its loss the second time.
+    pub again: f32,
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{ClusterConfig, Limits};
-pub use failure::Failure;
+pub use failure::{Failure, NotRepeated};
 pub use message::{
     Hello, Message, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
 };
@@ -188,6 +188,8 @@ pub enum StorageEvent {
         /// Where it is, or why it could not be written.
         result: Result<String, String>,
     },
+    /// Of [`Effect::Record`]: the update was made before, and was another then.
+    NotRepeated(NotRepeated),
 }
 
 /// What a node wants done.
@@ -294,6 +296,14 @@ pub enum Report {
         /// Why: as told to the worker, or `None` for a gradient that came whole but was not
         /// among the first R.
         verdict: Option<Verdict>,
+    },
+    /// A ps has come back without its shard, while the others trained: all go back.
+    ShardLost {
+        /// The ps.
+        ps: TaskId,
+        /// Where to: the version that the chief's worker holds whole, so that no step is lost; or
+        /// why that will not do, for a person, and the newest checkpoint has to.
+        live: Result<Step, &'static str>,
     },
     /// The chief took up the cluster's state.
     Adopted {

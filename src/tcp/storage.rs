@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::checkpoint::{Losses, RealDisk, RunFiles, RunFilesConfig, RunFilesError};
 use crate::host::Storage;
 use crate::ids::Step;
+use crate::losses::LossesError;
 use crate::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 
 /// Jobs that may wait for the disk. Each holds a whole state in memory; a disk that is so far
@@ -41,8 +42,8 @@ pub struct FileStorage {
     losses_refused: bool,
     /// What the thread was asked and has not answered, in order.
     waiting: VecDeque<Asked>,
-    /// Answers to what it could not even be asked.
-    refused: VecDeque<StorageEvent>,
+    /// What is known without the thread.
+    known: VecDeque<StorageEvent>,
 }
 
 #[derive(Debug)]
@@ -82,8 +83,8 @@ impl FileStorage {
             .name("storage".to_owned())
             .spawn(move || work(files, &queue, &results))
             .map_err(StorageError::Thread)?;
-        let (waiting, refused) = (VecDeque::new(), VecDeque::new());
-        Ok(Self { jobs, done, losses, losses_refused: false, waiting, refused })
+        let (waiting, known) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { jobs, done, losses, losses_refused: false, waiting, known })
     }
 
     fn ask(&mut self, asked: Asked, job: Job) {
@@ -92,7 +93,7 @@ impl FileStorage {
                 "the disk is still busy with {MAX_WAITING} earlier requests; save less often, or \
                  choose a faster disk for --logdir"
             );
-            self.refused.push_back(asked.failed(&why));
+            self.known.push_back(asked.failed(&why));
             return;
         }
         self.waiting.push_back(asked);
@@ -113,6 +114,9 @@ impl Storage for FileStorage {
     fn record(&mut self, update: UpdateRecord) {
         // A refusal is held back in the log and fails the next persist: a word is enough here.
         match self.losses.record(&update) {
+            Err(LossesError::NotRepeated(why)) => {
+                self.known.push_back(StorageEvent::NotRepeated(why));
+            }
             Err(error) if !self.losses_refused => {
                 tracing::warn!("{error}; the losses are held in memory, and no checkpoint is made");
                 self.losses_refused = true;
@@ -126,7 +130,7 @@ impl Storage for FileStorage {
     }
 
     async fn next(&mut self) -> StorageEvent {
-        if let Some(event) = self.refused.pop_front() {
+        if let Some(event) = self.known.pop_front() {
             return event;
         }
         // Nothing below waits after the event was taken, so none is lost if this is cancelled.

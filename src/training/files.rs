@@ -88,6 +88,7 @@ impl Plan {
             max_to_keep: Saver::MAX_TO_KEEP,
             expected: names.shapes(),
             initial,
+            determined_by: self.sync.is_determined().then(|| self.settings.clone()),
             to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings)),
             from_checkpoint: Box::new(move |checkpoint| Ok(from.snapshot(&checkpoint))),
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use unisono::protocol::{
-    Done, Effect, Input, Message, Outcome, Recorded, Report, Restored, Snapshot, StorageEvent,
-    Want, Worker,
+    Done, Effect, Failure, Input, Message, NotRepeated, Outcome, Recorded, Report, Restored,
+    Snapshot, StorageEvent, Want, Worker,
 };
 use unisono::{Cut, Generation, Slot, Step, TaskId};
 
@@ -56,6 +56,10 @@ fn missed(of: u64, at: u64, current: u64) -> Message {
 
 fn up(ps: u32) -> Effect {
     Effect::Report(Report::PeerUp { peer: TaskId::ps(ps) })
+}
+
+fn lost(ps: u32, live: Result<Step, &'static str>) -> Effect {
+    Effect::Report(Report::ShardLost { ps: TaskId::ps(ps), live })
 }
 
 fn adopted(of: u64, step: Option<u64>, restored: Option<Option<&str>>) -> Effect {
@@ -114,10 +118,73 @@ fn chief_restores_fresh_shards_once_all_are_there() {
 fn chief_opens_a_new_generation_when_a_shard_is_lost() {
     let mut chief = adopted_at(2, 1);
     chief.loses(1);
-    let expected = [up(1), Effect::Restore, send(1, anything())];
+    let expected = [
+        up(1),
+        lost(1, Err("the chief has held no whole version of it yet")),
+        Effect::Restore,
+        send(1, anything()),
+    ];
     assert_eq!(chief.meets(1, 2, None), expected);
     let expected = [send(0, restore(2, 1)), send(1, restore(2, 1))];
     assert_eq!(chief.feed(found(1, 2)), expected, "every shard goes back");
+}
+
+#[test]
+fn the_version_that_the_chief_holds_is_saved_and_restored_when_a_shard_is_lost() {
+    let mut chief = computing_at(2, 1);
+    chief.loses(1);
+    let expected = [lost(1, Ok(Step(2))), persist(1, 2, &[0.5, 0.5]), Effect::Restore];
+    assert_eq!(chief.meets(1, 2, None)[1..4], expected);
+    chief.feed(persisted(2, Ok("model.ckpt-2")));
+    let expected = [send(0, restore(2, 2)), send(1, restore(2, 2))];
+    assert_eq!(chief.feed(found(2, 2)), expected, "no step is lost");
+}
+
+#[test]
+fn a_version_is_not_the_state_where_the_optimizer_keeps_more() {
+    let mut chief = Script::worker(0, cluster(1, 1, 1));
+    let Input::Stored(StorageEvent::Restored(Ok(mut with_momentum))) = found(1, 1) else {
+        unreachable!("it is found");
+    };
+    let snapshot = Arc::make_mut(&mut with_momentum.snapshot);
+    snapshot.shards[0].auxiliary = vec![floats(0.0)];
+    chief.feed(Input::Stored(StorageEvent::Restored(Ok(with_momentum))));
+    chief.meets(0, 1, Some(cut(1, 2)));
+    chief.hears(0, version(1, 2, &[0], 0.5));
+    chief.loses(0);
+    let why = "the workers do not hold what the optimizer keeps beside the parameters";
+    let out = chief.meets(0, 2, None);
+    assert_eq!(out[1..3], [lost(0, Err(why)), Effect::Restore]);
+}
+
+#[test]
+fn a_version_whose_losses_have_not_come_or_that_is_saved_already_is_not_saved() {
+    let mut chief = adopted_at(2, 1);
+    // Update 0 is all that ps 0 had room for: update 1 is not recorded.
+    let records = vec![update(0, &[(0, 2.0)])];
+    chief.hears(0, with_updates(version(1, 2, &[0], 0.5), records));
+    chief.hears(1, version(1, 2, &[], 0.5));
+    chief.loses(1);
+    let why = "the losses of the updates before it have not come to the chief";
+    assert_eq!(chief.meets(1, 2, None)[1..3], [lost(1, Err(why)), Effect::Restore]);
+
+    let mut chief = computing_at(2, 1);
+    chief.hears(0, captured(1, 2, 0.5));
+    assert_eq!(chief.hears(1, captured(1, 2, 0.5)), [persist(1, 2, &[0.5, 0.5])]);
+    chief.loses(1);
+    let why = "the newest checkpoint is no older than what the chief holds";
+    assert_eq!(chief.meets(1, 2, None)[1..3], [lost(1, Err(why)), Effect::Restore]);
+}
+
+#[test]
+fn an_update_that_is_made_again_and_is_another_ends_the_run() {
+    let mut chief = computing_at(2, 1);
+    let why = NotRepeated { step: Step(1), slot: Slot(0), first: 0.5, again: 0.25 };
+    let out = chief.feed(Input::Stored(StorageEvent::NotRepeated(why)));
+    let failure = Failure::NotRepeated(why);
+    let abort = Message::Abort(failure.clone());
+    let halt = Effect::Halt(Outcome::Failed(failure));
+    assert_eq!(acts(out), [send(0, abort.clone()), send(1, abort), halt]);
 }
 
 #[test]

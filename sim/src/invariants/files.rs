@@ -101,7 +101,7 @@ impl Files {
     pub(super) fn note_event(&mut self, life: LifeId, event: &StorageEvent) {
         match event {
             StorageEvent::Restored(Ok(restored)) => self.note_read(restored),
-            StorageEvent::Restored(Err(_)) => {}
+            StorageEvent::Restored(Err(_)) | StorageEvent::NotRepeated(_) => {}
             StorageEvent::Persisted { result, .. } => {
                 let asked = self.writing.iter().position(|(of, _)| *of == life);
                 let written = asked.and_then(|asked| self.writing.remove(asked));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use unisono::checkpoint::{
     DirectoryError, Disk as _, RunFiles, RunFilesError, StateError, Warning, decode, step_of,
 };
+use unisono::losses::LossesError;
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono::random::Stream;
 
@@ -87,10 +88,13 @@ impl ChiefFiles {
         }
     }
 
-    pub(super) fn record(&mut self, update: &UpdateRecord) {
-        if let Some((_, files)) = &self.open {
+    /// What there is to tell of it, if anything.
+    pub(super) fn record(&mut self, update: &UpdateRecord) -> Option<StorageEvent> {
+        let (_, files) = self.open.as_ref()?;
+        match files.losses().record(update) {
+            Err(LossesError::NotRepeated(why)) => Some(StorageEvent::NotRepeated(why)),
             // As a host does: a refusal is held back in the log, and fails the next persist.
-            let _ = files.losses().record(update);
+            Err(_) | Ok(()) => None,
         }
     }
 

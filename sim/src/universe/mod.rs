@@ -175,7 +175,7 @@ impl Universe {
     }
 
     pub(crate) fn record(&self, id: LifeId, update: &UpdateRecord) {
-        self.act(id, |state| state.files.record(update));
+        self.act(id, |state| state.record(id, update));
     }
 
     /// One of the things that a node does. One that is dead does nothing; one that is doomed dies

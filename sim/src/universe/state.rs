@@ -5,7 +5,7 @@ use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use unisono::protocol::{Done, Failure, Job, NetworkEvent, Outcome};
+use unisono::protocol::{Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord};
 use unisono::random::Stream;
 use unisono::{LinkId, Moment, Step, TaskId};
 
@@ -296,8 +296,20 @@ impl State {
         }
     }
 
+    pub(super) fn record(&mut self, id: LifeId, update: &UpdateRecord) {
+        if let Some(event) = self.files.record(update) {
+            let cause = self.cause(id);
+            self.tell_stored(id, cause, event);
+        }
+    }
+
     fn on_stored(&mut self, id: LifeId) {
-        let Some((cause, event)) = self.files.answer(id) else { return };
+        if let Some((cause, event)) = self.files.answer(id) {
+            self.tell_stored(id, cause, event);
+        }
+    }
+
+    fn tell_stored(&mut self, id: LifeId, cause: Cause, event: StorageEvent) {
         if let Some(life) = self.life(id) {
             life.stored.push_back((cause, event));
             self.woken |= life.wake();

@@ -2,15 +2,18 @@
 //! and losses written, ends the run.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::saver::{Ask, Saver};
+use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Step, TaskId};
 use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord};
-use crate::protocol::{Effect, Outcome, Report, Restored, StorageEvent};
+use crate::protocol::{Effect, Outcome, Report, Restored, Snapshot, StorageEvent};
 use crate::time::Moment;
 
 /// Attempts to write the final checkpoint before the run is given up.
@@ -28,6 +31,11 @@ pub(super) struct Chief {
     phase: Phase,
     /// Where the worker stands: its newest whole version.
     at: Option<Cut>,
+    /// The parameters of every shard there.
+    parameters: Vec<Floats>,
+    /// For each shard the elements that the L2 term covers, if parameters are all that a shard
+    /// holds. Known once the storage has given a state.
+    plain: Option<Vec<Vec<Range<usize>>>>,
     /// Every update below this step was given to the storage; unknown after an adoption until the
     /// first update comes.
     recorded: Option<Step>,
@@ -67,6 +75,8 @@ impl Chief {
             highest_number: 0,
             phase: Phase::Reading,
             at: None,
+            parameters: Vec::new(),
+            plain: None,
             recorded: None,
             saver: Saver::new(config.n_ps, config.limits.save_interval),
             n_final_saves: 0,
@@ -150,11 +160,42 @@ impl Chief {
             }
             Phase::Running { .. } if is_planted(Bug::LostShardIgnored) => {}
             // The ps has lost its shard, or its state is of an older generation.
-            Phase::Running { .. } => {
+            Phase::Running { generation } => {
+                let live = self.live_version(*generation);
                 self.phase = Phase::Reading;
+                out.push(Effect::Report(Report::ShardLost {
+                    ps,
+                    live: live.as_ref().map(|snapshot| snapshot.step).map_err(|why| *why),
+                }));
+                // What is written first is what is read then.
+                out.extend(live.ok().map(Effect::Persist));
                 out.push(Effect::Restore);
             }
         }
+    }
+
+    /// The version that the worker holds whole, if going back to it loses no step: all go on from
+    /// there. Or why not.
+    fn live_version(&self, generation: Generation) -> Result<Arc<Snapshot>, &'static str> {
+        let Some(at) = self.at.filter(|at| at.generation == generation) else {
+            return Err("the chief has held no whole version of it yet");
+        };
+        let Some(plain) = &self.plain else {
+            return Err("the workers do not hold what the optimizer keeps beside the parameters");
+        };
+        if self.recorded.is_none_or(|recorded| recorded < at.step) {
+            return Err("the losses of the updates before it have not come to the chief");
+        }
+        if self.saver.newest().is_some_and(|newest| newest >= at.step) {
+            return Err("the newest checkpoint is no older than what the chief holds");
+        }
+        let shard = |(parameters, regularized): (&Floats, &Vec<Range<usize>>)| ShardState {
+            parameters: parameters.clone(),
+            auxiliary: Vec::new(),
+            regularized: regularized.clone(),
+        };
+        let shards = self.parameters.iter().zip(plain).map(shard).collect();
+        Ok(Arc::new(Snapshot { generation, step: at.step, shards }))
     }
 
     pub(super) fn on_ps_down(&mut self, ps: TaskId) {
@@ -183,6 +224,7 @@ impl Chief {
             StorageEvent::Persisted { step, result } => {
                 self.on_persisted(now, step, result, links, out);
             }
+            StorageEvent::NotRepeated(why) => links.abort(now, Failure::NotRepeated(why), out),
         }
     }
 
@@ -193,6 +235,14 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
+        let shards = &restored.snapshot.shards;
+        let is_plain = |shard: &ShardState| {
+            shard.auxiliary.is_empty() || is_planted(Bug::LiveVersionWithoutOptimizer)
+        };
+        self.plain = shards
+            .iter()
+            .all(is_plain)
+            .then(|| shards.iter().map(|shard| shard.regularized.clone()).collect());
         if self.config.is_last(restored.snapshot.step) {
             // Rule 10: an earlier life has made all durable, and may not have told everyone.
             self.end(now, links, out);
@@ -288,10 +338,12 @@ impl Chief {
         &mut self,
         now: Moment,
         cut: Cut,
+        parameters: Vec<Floats>,
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
         self.at = Some(cut);
+        self.parameters = parameters;
         self.proceed(now, links, out);
     }
 

@@ -261,13 +261,13 @@ impl Worker {
         let everywhere = |slot: &Slot| shards.iter().all(|shard| shard.received.contains(slot));
         let slots: Vec<_> =
             shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
-        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
-        let work = Work::new(cut, parameters, slots);
+        let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
+        let work = Work::new(cut, parameters.clone(), slots);
         self.work = Some(work);
         self.compute(out);
         self.patience.restart(now);
         if let Some(chief) = &mut self.chief {
-            chief.on_whole(now, cut, &mut self.links, out);
+            chief.on_whole(now, cut, parameters, &mut self.links, out);
         }
         self.ask_for_next(now, out);
     }

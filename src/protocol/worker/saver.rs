@@ -46,6 +46,7 @@ enum Phase {
     Captured(Arc<Snapshot>),
     /// Of what was captured; `of_this_history` until another generation begins.
     Writing {
+        step: Step,
         of_this_history: bool,
     },
 }
@@ -67,7 +68,7 @@ impl Saver {
         self.saved = saved;
         self.due = if saved.is_some() { now + self.interval } else { now };
         match &mut self.phase {
-            Phase::Writing { of_this_history } => *of_this_history = false,
+            Phase::Writing { of_this_history, .. } => *of_this_history = false,
             _ if is_planted(Bug::CaptureOutlivesRollback) => {}
             phase => *phase = Phase::Idle,
         }
@@ -75,6 +76,14 @@ impl Saver {
 
     pub(super) const fn saved(&self) -> Option<Step> {
         self.saved
+    }
+
+    /// The newest checkpoint of this history that is durable, or about to be.
+    pub(super) const fn newest(&self) -> Option<Step> {
+        match self.phase {
+            Phase::Writing { step, of_this_history: true } => Some(step),
+            _ => self.saved,
+        }
     }
 
     pub(super) const fn is_idle(&self) -> bool {
@@ -156,7 +165,7 @@ impl Saver {
                 || is_planted(Bug::LossesBehindCheckpoint))
         {
             out.push(Effect::Persist(Arc::clone(snapshot)));
-            self.phase = Phase::Writing { of_this_history: true };
+            self.phase = Phase::Writing { step: snapshot.step, of_this_history: true };
         }
     }
 
@@ -168,7 +177,7 @@ impl Saver {
         result: Result<String, String>,
         out: &mut Vec<Effect>,
     ) {
-        let of_this_history = matches!(self.phase, Phase::Writing { of_this_history: true });
+        let of_this_history = matches!(self.phase, Phase::Writing { of_this_history: true, .. });
         self.phase = Phase::Idle;
         self.due = (self.due + self.interval).max(now);
         match result {

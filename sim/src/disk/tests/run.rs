@@ -28,6 +28,7 @@ fn config() -> RunFilesConfig {
     RunFilesConfig {
         logdir: DIR.into(),
         max_to_keep: Saver::MAX_TO_KEEP,
+        determined_by: None,
         expected: Shapes::from([("w".to_owned(), vec![2])]),
         initial: Arc::new(snapshot(0)),
         to_checkpoint: Box::new(|snapshot| {

@@ -34,6 +34,7 @@ pub(super) const fn steps_of(kind: EventKind) -> Steps {
         | E::Updates
         | E::Updated
         | E::Records
+        | E::NotRepeated
         | E::DropsStale
         | E::DropsDuplicate
         | E::DropsFenced
@@ -53,6 +54,7 @@ pub(super) const fn steps_of(kind: EventKind) -> Steps {
         | E::Read
         | E::Saved
         | E::SaveFailed
+        | E::ShardLost
         | E::Adopts
         | E::Restores => Steps::OfVersion,
         _ => Steps::None,
