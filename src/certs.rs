@@ -46,11 +46,10 @@ pub struct CertsError(#[from] rcgen::Error);
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    validity: Validity,
 }
 
 impl Authority {
-    /// A new CA; it and all that it signs have this validity.
+    /// A new CA.
     ///
     /// # Errors
     /// If the system has no random numbers.
@@ -63,7 +62,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, format!("unisono CA {name}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, key)?, validity })
+        Ok(Self { issuer: CertifiedIssuer::self_signed(params, key)? })
     }
 
     /// The CA's own.
@@ -76,10 +75,10 @@ impl Authority {
     ///
     /// # Errors
     /// If the system has no random numbers.
-    pub fn issue(&self, tasks: &[TaskId]) -> Result<Pair, CertsError> {
+    pub fn issue(&self, tasks: &[TaskId], validity: Validity) -> Result<Pair, CertsError> {
         let key = KeyPair::generate()?;
         let names: Vec<_> = tasks.iter().copied().map(name_of_task).collect();
-        let mut params = params(names, self.validity)?;
+        let mut params = params(names, validity)?;
         let name = tasks.first().map_or_else(String::new, |task| format!("unisono {task}"));
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;

@@ -85,16 +85,17 @@ impl File {
 }
 
 fn make(config: &CertsConfig) -> anyhow::Result<Vec<File>> {
-    let authority = Authority::new(validity(config.days))?;
+    let validity = validity(config.days);
+    let authority = Authority::new(validity)?;
     let ps = (0..config.size.n_ps).map(TaskId::ps);
     let tasks: Vec<_> = ps.chain((0..config.size.n_workers).map(TaskId::worker)).collect();
     let mut files = Vec::from(files(&config.folder, "ca", authority.pair()));
     for task in &tasks {
         let name = format!("{}-{}", task.job, task.index);
-        files.extend(self::files(&config.folder, &name, authority.issue(&[*task])?));
+        files.extend(self::files(&config.folder, &name, authority.issue(&[*task], validity)?));
     }
     // All tasks of `unisono local` have the same flags.
-    files.extend(self::files(&config.folder, "local", authority.issue(&tasks)?));
+    files.extend(self::files(&config.folder, "local", authority.issue(&tasks, validity)?));
     Ok(files)
 }
 

@@ -23,13 +23,12 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-fn authority() -> Authority {
-    Authority::new(Validity { from: now() - HOUR, until: now() + HOUR }).unwrap()
+fn valid() -> Validity {
+    Validity { from: now() - HOUR, until: now() + HOUR }
 }
 
-/// One that has expired two hours ago.
-fn expired_authority() -> Authority {
-    Authority::new(Validity { from: now() - 4 * HOUR, until: now() - 2 * HOUR }).unwrap()
+fn authority() -> Authority {
+    Authority::new(valid()).unwrap()
 }
 
 /// A folder with a task's files.
@@ -46,7 +45,7 @@ impl Files {
 
     /// Of a task of the cluster whose CA this is.
     fn of(authority: &Authority, task: TaskId) -> Self {
-        Self::new(&authority.issue(&[task]).unwrap(), &authority.pair().cert)
+        Self::new(&authority.issue(&[task], valid()).unwrap(), &authority.pair().cert)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -159,7 +158,7 @@ async fn a_certificate_of_another_ca_is_taken_by_neither_end() {
     let why = why_not(stranger, Files::of(&ours, PS).load(PS)).await;
     assert!(why.starts_with("its certificate was not signed by the CA of our --tls-ca"), "{why}");
     // One that pretends to trust it is refused by the called end.
-    let pair = theirs.issue(&[TaskId::CHIEF]).unwrap();
+    let pair = theirs.issue(&[TaskId::CHIEF], valid()).unwrap();
     let both = format!("{}{}", ours.pair().cert, theirs.pair().cert);
     let stranger = Files::new(&pair, &both).load(TaskId::CHIEF);
     let why = why_not(stranger, Files::of(&ours, PS).load(PS)).await;
@@ -234,7 +233,9 @@ fn whatever_is_wrong_with_the_files_is_told_at_the_start() {
     spoil("ca", "no PEM at all");
     std::fs::remove_file(files.path("key")).unwrap();
     told.push(files.error(PS));
-    told.push(Files::of(&expired_authority(), PS).error(PS));
+    let expired = Validity { from: now() - 4 * HOUR, until: now() - 2 * HOUR };
+    let mayfly = ca.issue(&[PS], expired).unwrap();
+    told.push(Files::new(&mayfly, &ca.pair().cert).error(PS));
     insta::assert_snapshot!(told.join("\n"), @"
     --tls-cert cert: it names ps-1.unisono, and this is ps 0: give it a certificate for ps-0.unisono
     --tls-cert cert: there is no certificate in it; it has to be PEM, as `unisono certs` makes it
