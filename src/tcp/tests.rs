@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 
+use super::security::tests::{with_secret, with_tls};
 use super::*;
 use crate::host::{Network, contract};
 use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
@@ -57,8 +58,11 @@ macro_rules! contract_tests {
         #[test]
         fn $test() {
             on_both_runtimes(|| async {
-                let (mut called, address) = listening();
-                contract::$test(&mut calling(address), &mut called, PS).await;
+                let (called, address) = listening();
+                let open = (calling(address), called);
+                for (mut caller, mut called) in [open, with_tls(), with_secret()] {
+                    contract::$test(&mut caller, &mut called, PS).await;
+                }
             });
         }
     )*};

@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn write(folder: &Folder, name: &str, text: &str) -> String {
     let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("a file can be written");
     path.display().to_string()
 }
 
@@ -66,14 +66,14 @@ fn a_wrong_secret_and_a_replayed_handshake_are_refused() {
 
 /// Passes a handshake on, and gives what the caller said in it.
 fn pass_on_a_handshake(caller: &TcpStream, address: &str) -> Vec<u8> {
-    let called = TcpStream::connect(address).unwrap();
+    let called = TcpStream::connect(address).expect("the ps listens");
     let mut said = Vec::new();
     // docs/wire.md: opening, nonce, proof, proof.
     for (is_callers, n_bytes) in [(true, 46), (false, 33), (true, 32), (false, 33)] {
         let (mut from, mut to) = if is_callers { (caller, &called) } else { (&called, caller) };
         let mut bytes = vec![0; n_bytes];
-        from.read_exact(&mut bytes).unwrap();
-        to.write_all(&bytes).unwrap();
+        from.read_exact(&mut bytes).expect("the handshake goes on");
+        to.write_all(&bytes).expect("the handshake goes on");
         if is_callers {
             said.extend(bytes);
         }
@@ -83,25 +83,28 @@ fn pass_on_a_handshake(caller: &TcpStream, address: &str) -> Vec<u8> {
 
 /// What a caller with this certificate, which trusts this CA, hears after it said hello as `from`.
 fn say_hello(address: &str, pair: &Pair, ca: &str, from: TaskId) -> Result<Message, String> {
+    let certificate =
+        |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("we have made it");
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    roots.add(certificate(ca)).expect("we have made it");
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("we have made it");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("the provider has them")
         .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    let name = ServerName::try_from("ps-0.unisono").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut tls = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+        .with_client_auth_cert(vec![certificate(&pair.cert)], key)
+        .expect("the key is the certificate's");
+    let name = ServerName::try_from("ps-0.unisono").expect("it is a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("it is all there");
+    let stream = TcpStream::connect(address).expect("the ps listens");
+    let mut tls = StreamOwned::new(connection, stream);
     let read_exact = |tls: &mut StreamOwned<_, TcpStream>, bytes: &mut [u8]| {
         tls.read_exact(bytes).map_err(|error| error.to_string())
     };
     read_exact(&mut tls, &mut [0])?;
-    tls.write_all(&encode_to_vec(&Message::Hello(hello(from, TaskId::PS_ZERO, FLAGS)))).unwrap();
+    let hello = encode_to_vec(&Message::Hello(hello(from, TaskId::PS_ZERO, FLAGS)));
+    tls.write_all(&hello).expect("the ps still reads");
     let mut frame = Vec::new();
     // It is told one thing, and then the link is closed.
     let _ = tls.read_to_end(&mut frame);

@@ -5,7 +5,7 @@
 mod files;
 mod secret;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod tls;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! The host contract with security, and who is refused by it.
+//! Who is refused; and networks with security for the host contract in `tcp::tests`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,36 +87,17 @@ fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     (caller, TcpNetwork::new(Some(listener), config(BTreeMap::new(), called)).unwrap())
 }
 
-fn with_tls() -> (TcpNetwork, TcpNetwork) {
+/// A network that calls, as the chief, and one that is called, as ps 0, each with its certificate.
+pub(in crate::tcp) fn with_tls() -> (TcpNetwork, TcpNetwork) {
     let ca = authority();
     networks(Files::of(&ca, TaskId::CHIEF).load(TaskId::CHIEF), Files::of(&ca, PS).load(PS))
 }
 
-fn with_secret() -> (TcpNetwork, TcpNetwork) {
+/// The same two with a secret.
+pub(in crate::tcp) fn with_secret() -> (TcpNetwork, TcpNetwork) {
     let text = "this is between us two";
     networks(secret(text, TaskId::CHIEF), secret(text, PS))
 }
-
-macro_rules! contract_tests {
-    ($($test:ident),* $(,)?) => {$(
-        #[tokio::test]
-        async fn $test() {
-            for (mut caller, mut called) in [with_tls(), with_secret()] {
-                contract::$test(&mut caller, &mut called, PS).await;
-            }
-        }
-    )*};
-}
-
-contract_tests!(
-    network_keeps_order_and_content,
-    links_are_told_apart,
-    close_delivers_what_was_sent_before,
-    closed_is_told_once_to_the_other_end,
-    who_closes_a_link_hears_no_more_of_it,
-    network_next_is_cancel_safe,
-    flush_delivers_everything,
-);
 
 /// Why a call does not come through. The node that is called must hear nothing of it.
 async fn why_not(caller: Security, called: Security) -> String {
