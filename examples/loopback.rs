@@ -15,7 +15,7 @@ use anyhow::Context;
 use tokio::runtime::Builder;
 use unisono::host::{Clock, Network};
 use unisono::protocol::{Message, NetworkEvent};
-use unisono::tcp::{RealClock, TcpNetwork, bind};
+use unisono::tcp::{NetworkConfig, RealClock, TcpNetwork, bind};
 use unisono::wire::Limits;
 use unisono::{Floats, Generation, LinkId, Slot, Step, TaskId};
 
@@ -66,7 +66,8 @@ async fn ps(n_steps: usize, n_values: usize) -> anyhow::Result<()> {
     let limits = Limits::with_tensor_bytes(4 * n_values);
     let listener = bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
-    let mut network = TcpNetwork::new(Some(listener), BTreeMap::new(), limits)?;
+    let mut network =
+        TcpNetwork::new(Some(listener), NetworkConfig::open(BTreeMap::new(), limits))?;
     let mut links: Vec<LinkId> = Vec::new();
     let (mut n_pushed, mut step) = (0, 0);
     while step <= n_steps {
@@ -92,7 +93,7 @@ async fn ps(n_steps: usize, n_values: usize) -> anyhow::Result<()> {
 async fn worker(n_steps: usize, n_values: usize, addresses: &[String]) -> anyhow::Result<()> {
     let limits = Limits::with_tensor_bytes(4 * n_values);
     let addresses = (0..).map(TaskId::ps).zip(addresses.iter().cloned()).collect();
-    let mut network = TcpNetwork::new(None, addresses, limits)?;
+    let mut network = TcpNetwork::new(None, NetworkConfig::open(addresses, limits))?;
     let clock = RealClock::start();
     let mut links = BTreeMap::new();
     (0..N_PS).for_each(|index| network.connect(TaskId::ps(index)));

@@ -4,6 +4,7 @@
 //! `docs/ARCHITECTURE.md` has the map. In short: [`protocol`] decides, [`model`] computes,
 //! [`wire`] encodes, [`host`] runs one loop over traits, and [`tcp`] is those traits in production.
 
+pub mod certs;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod random;
 pub mod tcp;
 pub mod time;
 pub mod training;
+mod warnings;
 pub mod wire;
 
 pub use floats::Floats;

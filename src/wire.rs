@@ -321,10 +321,17 @@ fn encode_control(message: &Message, out: &mut impl std::io::Write) {
 }
 
 fn decode_control(bytes: &[u8]) -> Result<Message, WireError> {
-    // Bincode counts an integer with its size in memory, up to eight times that of its varint.
-    let config = bincode::config::standard().with_limit::<{ 8 * MAX_CONTROL_BYTES }>();
-    let (message, n_read) = bincode::serde::decode_from_slice(bytes, config)
-        .map_err(|error| WireError::NotAMessage(error.to_string()))?;
+    // Bincode counts an integer with its size in memory, up to eight times that of its varint. A
+    // length is believed up to the limit, so few bytes get a low one.
+    let config = bincode::config::standard();
+    let decoded = if bytes.len() <= MAX_GREETING_BYTES {
+        let config = config.with_limit::<{ 8 * MAX_GREETING_BYTES }>();
+        bincode::serde::decode_from_slice(bytes, config)
+    } else {
+        let config = config.with_limit::<{ 8 * MAX_CONTROL_BYTES }>();
+        bincode::serde::decode_from_slice(bytes, config)
+    };
+    let (message, n_read) = decoded.map_err(|error| WireError::NotAMessage(error.to_string()))?;
     if n_read != bytes.len() {
         let n_left = bytes.len() - n_read;
         return Err(WireError::NotAMessage(format!("{n_left} bytes are left over")));

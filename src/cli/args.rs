@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
+use super::certs::CertsConfig;
 use super::eval::EvalConfig;
 use crate::config::keys::{DataKeys, HostKeys, RunKeys, SizeKeys};
 use crate::config::values::Seconds;
@@ -24,6 +25,8 @@ pub enum Action {
     Reference(RunConfig),
     /// `unisono eval`
     Eval(EvalConfig),
+    /// `unisono certs`
+    Certs(CertsConfig),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -76,6 +79,7 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Local(args) => args.resolve().map(Action::Local),
         Command::Reference(args) => args.resolve().map(Action::Reference),
         Command::Eval(args) => args.resolve().map(Action::Eval),
+        Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }
@@ -165,6 +169,21 @@ Examples:
   unisono eval --logdir ./mnist_model/ --watch"
     )]
     Eval(EvalArgs),
+    /// Make a CA and a certificate for each task, to try mutual TLS
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Examples:
+  unisono certs certs --ps 2 --workers 3
+  unisono ps --task-id 0 --tls-cert certs/ps-0.pem \\
+    --tls-key certs/ps-0-key.pem --tls-ca certs/ca.pem
+  unisono local --workers 3 --tls-cert certs/local.pem \\
+    --tls-key certs/local-key.pem --tls-ca certs/ca.pem
+
+Each task needs its own two files and ca.pem. Whoever has ca-key.pem can be any
+task: keep it off the cluster. No file that exists is touched."
+    )]
+    Certs(CertsArgs),
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]
     Sim {
@@ -258,6 +277,23 @@ struct EvalArgs {
 }
 
 #[derive(Args, Debug)]
+struct CertsArgs {
+    /// Folder for the files
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    #[command(flatten)]
+    size: SizeKeys,
+    #[command(flatten)]
+    hosts: HostKeys,
+    /// Days for which the certificates are valid
+    #[arg(long, value_name = "DAYS", default_value_t = 365, help_heading = "Files")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Args, Debug)]
 struct ConfigArg {
     /// File with any of these settings; flags beat it
     #[arg(long, value_name = "FILE.toml", help_heading = "Files")]
@@ -298,6 +334,14 @@ impl LocalArgs {
         let file = self.config.read()?;
         let size = ClusterSize::resolve(&self.size.or(file.size), &file.hosts);
         Ok(RunConfig::resolve(self.run.or(file.run), size)?)
+    }
+}
+
+impl CertsArgs {
+    fn resolve(self) -> Result<CertsConfig, ParseError> {
+        let file = self.config.read()?;
+        let size = ClusterSize::resolve(&self.size.or(file.size), &self.hosts.or(file.hosts));
+        Ok(CertsConfig { folder: self.folder, size, days: self.days })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::host::Observer;
 use crate::ids::{Slot, Step, TaskId};
 use crate::protocol::{Effect, Input, Node, Report};
 use crate::time::Moment;
+use crate::warnings::Warnings;
 
 /// Shows a task to a person.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct Console {
     first: Option<(Moment, Step)>,
     /// The step that was worked on last, and how many before.
     steps: Option<(Step, u64)>,
+    /// Of what others on the network do, who may do it as often as they like.
+    warnings: Warnings,
 }
 
 impl Console {
@@ -28,6 +31,7 @@ impl Console {
             screen,
             first: None,
             steps: None,
+            warnings: Warnings::default(),
         }
     }
 
@@ -66,7 +70,7 @@ impl Console {
             Report::Waiting { what, waited } => {
                 tracing::warn!("{} waits {what}, for {:.0} s", self.task, waited.as_secs_f64());
             }
-            Report::TurnedAway { why } => tracing::warn!("{why}"),
+            Report::TurnedAway { why } => self.warnings.warn(now, why),
             Report::SaveFailed { step, why } => {
                 tracing::warn!("the checkpoint of step {step} could not be written: {why}");
             }
@@ -102,9 +106,17 @@ impl Observer for Console {
     fn before(&mut self, _now: Moment, _input: &Input) {}
 
     fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
+        self.warnings.settle(now);
+        let parted = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
         for effect in effects {
-            if let Effect::Report(report) = effect {
-                self.on_report(now, report);
+            match effect {
+                // Not the network, but this task has ended it: the peer was silent for too long,
+                // or said what it may not say.
+                Effect::Report(Report::PeerDown { peer, why }) if parted => {
+                    self.warnings.warn(now, format_args!("parted from {peer}: {why}"));
+                }
+                Effect::Report(report) => self.on_report(now, report),
+                _ => {}
             }
         }
     }

@@ -21,6 +21,7 @@ use super::{Process, StopRequests, data, task};
 use crate::config::hosts::HostList;
 use crate::config::{ClusterSpec, Host, HostPort, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
+use crate::tcp::Security;
 use crate::training::Plan;
 
 /// Where systemd's protocol has the first inherited socket.
@@ -53,6 +54,10 @@ fn preflight(config: &RunConfig) -> anyhow::Result<()> {
     let plan = Plan::new(config, data::open(config)?, task::simd_level()?)?;
     if let Some(path) = &config.init_from {
         plan.initial(Some(path))?;
+    }
+    let ps = (0..config.n_ps).map(TaskId::ps);
+    for task in ps.chain((0..config.sync.total_num_replicas).map(TaskId::worker)) {
+        Security::load(&config.security, task)?;
     }
     Ok(())
 }

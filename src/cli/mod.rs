@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod argv;
+pub mod certs;
 mod console;
 mod data;
 pub mod eval;
@@ -87,6 +88,7 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Local(config) => local::run_local(&config, &process),
         Action::Reference(config) => reference::run_reference(config, process),
         Action::Eval(config) => eval::run_eval(config, process),
+        Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
 }

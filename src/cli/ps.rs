@@ -1,13 +1,15 @@
 //! `unisono ps`: one ps of a cluster.
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
-use super::{Process, TaskConfig, task};
+use super::task::{self, Reach};
+use super::{Process, TaskConfig};
 use crate::host::NoStorage;
 use crate::model::UpdateRule;
 use crate::protocol::Ps;
-use crate::tcp::{self, InlineCompute};
-use crate::training::Updates;
+use crate::tcp::{self, InlineCompute, Security};
+use crate::training::{Shapes, Updates};
 
 /// Runs the task until the training has ended.
 ///
@@ -16,16 +18,34 @@ use crate::training::Updates;
 pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
     let run = &config.run;
     let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, task::simd_level()?);
+    let security = Security::load(&run.security, config.task)?;
     let listener = match process.listener.take() {
         Some(listener) => listener,
         None => tcp::bind(&listen_address(&config))?,
     };
+    if security.is_open() {
+        warn_of_strangers(&listener);
+    }
+    let shapes = Shapes::of_rule(&rule);
+    let reach = Reach { listener: Some(listener), security, shapes };
     let node = Ps::new(config.task.index, task::incarnation(), task::cluster_config(run, None));
     let mut updates = Updates::new(rule, 1);
     let work = move |job| updates.work(job);
     let parts = || Ok((InlineCompute::new(Box::new(work)), NoStorage));
-    let (outcome, reason) = task::run(&config, &process, Some(listener), node, parts)?;
+    let (outcome, reason) = task::run(&config, &process, reach, node, parts)?;
     task::exit_code(config.task, outcome, reason)
+}
+
+/// Says that anybody may call, if others than this machine's users can.
+fn warn_of_strangers(listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr()
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(
+            "this task listens at {address}, and whoever reaches it can join the run or end it: \
+             give --secret-file, or --tls-cert, --tls-key and --tls-ca (docs/security.md)"
+        );
+    }
 }
 
 fn listen_address(config: &TaskConfig) -> String {

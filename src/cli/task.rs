@@ -15,11 +15,9 @@ use crate::host::{Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Limits, Node, Outcome};
-use crate::tcp::{RealClock, TcpNetwork};
-use crate::wire;
+use crate::tcp::{NetworkConfig, RealClock, Security, TcpNetwork};
+use crate::training::Shapes;
 
-/// Tensor bytes a frame: 4 GiB would do for shards of a billion parameters, whatever the model.
-const MAX_TENSOR_BYTES: usize = 1 << 32;
 /// The variable that forces a SIMD level.
 const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 
@@ -72,11 +70,35 @@ pub(super) fn incarnation() -> Incarnation {
     Incarnation(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Runs a node until it halts. `listener`: the socket on which others call it, if any do.
+/// How the others of a cluster are reached, and what is asked of them.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// The socket on which others call, if any do.
+    pub(super) listener: Option<TcpListener>,
+    /// How they prove who they are.
+    pub(super) security: Security,
+    /// How long their tensors are.
+    pub(super) shapes: Shapes,
+}
+
+impl Reach {
+    fn network(self, cluster: &ClusterSpec) -> anyhow::Result<TcpNetwork> {
+        let Self { listener, security, shapes } = self;
+        let config = NetworkConfig {
+            addresses: addresses(cluster),
+            limits: shapes.limits(),
+            security,
+            check: Box::new(move |from, message| shapes.check(from, message)),
+        };
+        TcpNetwork::new(listener, config).context("cannot use the network")
+    }
+}
+
+/// Runs a node until it halts.
 pub(super) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &Process,
-    listener: Option<TcpListener>,
+    reach: Reach,
     mut node: N,
     parts: impl FnOnce() -> anyhow::Result<(K, S)>,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
@@ -84,9 +106,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     let outcome = runtime.block_on(async {
         let mut stop =
             TaskStop { requests: StopRequests::listen(config.exit_with_parent)?, reason: None };
-        let limits = wire::Limits::with_tensor_bytes(MAX_TENSOR_BYTES);
-        let network = TcpNetwork::new(listener, addresses(&config.cluster), limits)
-            .context("cannot use the network")?;
+        let network = reach.network(&config.cluster)?;
         let (compute, storage) = parts()?;
         let clock = RealClock::start();
         let mut console = Console::new(config, process.screen.clone());

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use super::evaluation::{self, Evaluation};
-use super::{Process, TaskConfig, data, task};
+use super::task::{self, Reach};
+use super::{Process, TaskConfig, data};
 use crate::host::NoStorage;
 use crate::ids::TaskId;
 use crate::protocol::{Outcome, Worker};
-use crate::tcp::{ComputeThread, FileStorage};
-use crate::training::{Gradients, Plan};
+use crate::tcp::{ComputeThread, FileStorage, Security};
+use crate::training::{Gradients, Plan, Shapes};
 
 /// Runs the task until the training has ended.
 ///
@@ -17,22 +18,24 @@ use crate::training::{Gradients, Plan};
 pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCode> {
     task::check_ps_hosts(&config.cluster)?;
     let run = &config.run;
+    let security = Security::load(&run.security, config.task)?;
     let level = task::simd_level()?;
     let plan = Plan::new(run, data::open(run)?, level)?;
     let digest = Some(plan.data.digest().to_owned());
     let node =
         Worker::new(config.task.index, task::incarnation(), task::cluster_config(run, digest));
+    let reach = Reach { listener: None, security, shapes: Shapes::of_plan(&plan) };
     let mut gradients = Gradients::new(&plan);
     let compute = move || ComputeThread::start(Box::new(move |job| gradients.work(job)));
     if config.task != TaskId::CHIEF {
         let parts = || Ok((compute()?, NoStorage));
-        let (outcome, reason) = task::run(&config, &process, None, node, parts)?;
+        let (outcome, reason) = task::run(&config, &process, reach, node, parts)?;
         return task::exit_code(config.task, outcome, reason);
     }
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     let storage = FileStorage::open(files)?;
     let parts = || Ok((compute()?, storage));
-    let (outcome, reason) = task::run(&config, &process, None, node, parts)?;
+    let (outcome, reason) = task::run(&config, &process, reach, node, parts)?;
     match &outcome {
         Outcome::Finished => {
             let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;

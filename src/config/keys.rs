@@ -182,6 +182,27 @@ section! {
 }
 
 section! {
+    /// `[security]`: how the tasks prove to each other who they are.
+    #[command(next_help_heading = "Security")]
+    SecurityKeys {
+        /// Certificate of this task (PEM), for mutual TLS; it names the task, as ps-0.unisono; with
+        /// --tls-key and --tls-ca [default: none]
+        #[arg(long, value_name = "FILE")]
+        tls_cert: PathBuf,
+        /// Private key of --tls-cert (PEM) [default: none]
+        #[arg(long, value_name = "FILE")]
+        tls_key: PathBuf,
+        /// CA that signed the certificates of all tasks (PEM) [default: none]
+        #[arg(long, value_name = "FILE")]
+        tls_ca: PathBuf,
+        /// File with a secret that all tasks share, instead of TLS: it proves who calls, but hides
+        /// and protects no byte that follows [default: none]
+        #[arg(long, value_name = "FILE")]
+        secret_file: PathBuf,
+    }
+}
+
+section! {
     /// `[output]`: what a person sees.
     #[command(next_help_heading = "Output")]
     OutputKeys {
@@ -209,6 +230,9 @@ pub struct RunKeys {
     /// `[cluster]`
     #[command(flatten)]
     pub placement: PlacementKeys,
+    /// `[security]`
+    #[command(flatten)]
+    pub security: SecurityKeys,
     /// `[output]`
     #[command(flatten)]
     pub output: OutputKeys,
@@ -222,12 +246,14 @@ impl RunKeys {
             // The file's parameters are those of the file's optimizer, which the flag replaced.
             file.train.keep_parameters_of(optimizer);
         }
+        file.security.keep_the_way_of(&self.security);
         Self {
             train: self.train.or(file.train),
             sync: self.sync.or(file.sync),
             data: self.data.or(file.data),
             checkpoint: self.checkpoint.or(file.checkpoint),
             placement: self.placement.or(file.placement),
+            security: self.security.or(file.security),
             output: self.output.or(file.output),
         }
     }

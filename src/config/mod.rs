@@ -9,6 +9,7 @@ pub mod keys;
 #[cfg(test)]
 mod reference_table;
 pub mod run;
+pub mod security;
 pub mod values;
 
 use clap::ValueEnum;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use file::{FileError, FileKeys};
 pub use hosts::{ClusterSpec, Host, HostPort, HostsError};
 pub use run::{ClusterSize, ConfigError, RunConfig};
+pub use security::{SecurityConfig, TlsFiles};
 pub use values::ProgressMode;
 
 /// The part of the configuration that the loss trajectory is a function of (besides the data, the

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::hosts::{ClusterSpec, HostsError};
 use super::keys::{HostKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{NotNegative, OptimizerName, Positive, ProgressMode, Seconds, name_of};
-use super::{Optimizer, Placement, Sync, TrainConfig};
+use super::{Optimizer, Placement, SecurityConfig, Sync, TrainConfig};
 use crate::protocol::Settings;
 
 /// All that a task of a run needs to know, but who it is and where the others are.
@@ -32,6 +32,8 @@ pub struct RunConfig {
     pub save_summaries_secs: Option<Duration>,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
+    /// How its tasks prove to each other who they are.
+    pub security: SecurityConfig,
     /// How to show how far the run is.
     pub progress: ProgressMode,
 }
@@ -82,6 +84,16 @@ pub enum ConfigError {
     /// A path that is empty names nothing.
     #[error("{0} is empty: give a path, or leave it out")]
     EmptyPath(&'static str),
+    /// Some of the three files of TLS.
+    #[error(
+        "TLS takes --tls-cert, --tls-key and --tls-ca together: give {0}, too, or none of them"
+    )]
+    PartOfTls(String),
+    /// Two ways to prove who one is.
+    #[error(
+        "--secret-file and TLS (--tls-cert, --tls-key, --tls-ca) exclude each other: leave one out"
+    )]
+    TlsAndSecret,
 }
 
 impl ClusterSize {
@@ -166,6 +178,7 @@ impl RunConfig {
             save_model_secs: interval(keys.checkpoint.save_model_secs),
             save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),
             init_from: path("--init-from", keys.checkpoint.init_from)?,
+            security: SecurityConfig::resolve(keys.security)?,
             progress: keys.output.progress.unwrap_or_default(),
         })
     }
@@ -205,7 +218,8 @@ impl RunConfig {
             ("init-from", self.init_from.as_ref()),
         ];
         let texts = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}").into());
-        let paths = paths.into_iter().filter_map(|(flag, path)| {
+        let security = self.security.flags().into_iter().map(|(flag, path)| (flag, Some(path)));
+        let paths = paths.into_iter().chain(security).filter_map(|(flag, path)| {
             let mut text = std::ffi::OsString::from(format!("--{flag}="));
             text.push(path?);
             Some(text)
@@ -457,6 +471,9 @@ mod tests {
             optimizer in optimizers(),
             rate in 1e-30..1e30,
             average in proptest::option::of(0.01..0.99),
+            security in prop_oneof![
+                Just(""), Just("--secret-file=a=b"), Just("--tls-cert=c --tls-key=k --tls-ca=a")
+            ],
             hidden in proptest::collection::vec(1..1000_usize, 0..3),
             seed: u64,
             secs in 0.0..1e3,
@@ -465,7 +482,7 @@ mod tests {
             let average = average
                 .map_or_else(String::new, |decay| format!("--moving-average-decay={decay}"));
             let text = format!(
-                "{optimizer} {average} --learning-rate={rate} --hidden={} --seed={seed} \
+                "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
                  --save-model-secs={secs} --init-from=x=y --validation-size=7 --order=partitioned",
                 hidden.join(",")
             );

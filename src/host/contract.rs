@@ -316,7 +316,9 @@ async fn nothing_more_is_told(
     assert_eq!(received(caller, there).await, refusal(99));
 }
 
-fn hello(to: TaskId) -> Message {
+/// What the chief says first.
+#[must_use]
+pub fn hello(to: TaskId) -> Message {
     Message::Hello(Hello {
         version: PROTOCOL_VERSION,
         from: TaskId::CHIEF,

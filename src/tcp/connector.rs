@@ -1,4 +1,5 @@
-//! One attempt to reach an address: the name is resolved anew, and each of its addresses tried.
+//! One attempt to reach a task: the name of its address is resolved anew, and each of its addresses
+//! tried; then both ends prove who they are.
 
 use std::io;
 use std::time::Duration;
@@ -6,12 +7,50 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::ends::Ends;
+use super::entrance::GREETING_TIMEOUT;
+use super::security::Security;
+use crate::ids::TaskId;
+
 /// How long resolving a name may take, and then each of its addresses. Longer than three
 /// retransmissions of a lost SYN (1 + 2 s), shorter than a person's patience.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Why a task cannot be called, for a person.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CallError {
+    /// It is not there, or not yet.
+    Unreachable(String),
+    /// Somebody is there, but the two do not know each other.
+    Untrusted(String),
+}
+
+/// Calls a task at its address.
+pub(super) async fn call(
+    to: TaskId,
+    address: Option<&str>,
+    security: &Security,
+) -> Result<Ends, CallError> {
+    let Some(address) = address else {
+        return Err(CallError::Unreachable(format!("{to} has no address in the cluster")));
+    };
+    let told = |why| format!("{to} at {address}: {why}");
+    let stream = connect(address).await.map_err(|why| CallError::Unreachable(told(why)))?;
+    // Frames are written whole, so waiting for more to fill a packet only delays their ends.
+    // If it cannot be set the socket is dead, which its reader will find.
+    let _ = stream.set_nodelay(true);
+    match timeout(GREETING_TIMEOUT, security.call(stream, to)).await {
+        Ok(Ok(ends)) => Ok(ends),
+        Ok(Err(why)) => Err(CallError::Untrusted(told(why))),
+        Err(_) => {
+            let secs = GREETING_TIMEOUT.as_secs();
+            Err(CallError::Unreachable(told(format!("it did not prove who it is within {secs} s"))))
+        }
+    }
+}
+
 /// Connects to `host:port`, or says why not, for a person.
-pub(super) async fn connect(address: &str) -> Result<TcpStream, String> {
+async fn connect(address: &str) -> Result<TcpStream, String> {
     let addresses = match timeout(ATTEMPT_TIMEOUT, lookup_host(address)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(format!("its name cannot be resolved: {error}")),
@@ -55,6 +94,11 @@ pub(super) fn describe(error: &io::Error) -> String {
         io::ErrorKind::NetworkUnreachable => "no route to its network".to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// Whether the other end has ended the connection, in whichever way.
+pub(super) fn has_ended(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What the network's tasks tell it, and the way they take.
 
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::listener::Permit;
+use super::connector::CallError;
+use super::ends::Ends;
+use super::entrance::Greeted;
+use super::reader::ReadError;
 use crate::ids::{LinkId, TaskId};
 use crate::protocol::Message;
 
@@ -11,9 +13,9 @@ use crate::protocol::Message;
 #[derive(Debug)]
 pub(super) enum Happening {
     /// A call came through, or did not.
-    Called { to: TaskId, result: Result<TcpStream, String> },
-    /// Somebody called.
-    Accepted(TcpStream, Permit),
+    Called { to: TaskId, result: Result<Ends, CallError> },
+    /// Somebody called, and said who it is.
+    Accepted(Greeted),
     /// Something came on a link.
     OnLink(LinkId, LinkEvent),
 }
@@ -26,7 +28,7 @@ pub(super) enum LinkEvent {
     /// A part of a long one.
     Progress,
     /// Nothing more will come, and why.
-    Ended(String),
+    Ended(ReadError),
 }
 
 /// Tells the network what happens on one link.

@@ -1,23 +1,9 @@
-//! Listening: the port, with errors that say what to do; and the loop that accepts.
+//! Listening: the port, with errors that say what to do.
 
-use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{TcpListener, ToSocketAddrs};
 
 use thiserror::Error;
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
-
-/// The most accepted links at a time: ten times the largest cluster that anybody runs, and below
-/// the 1,024 files that a process may have open where nobody raised the limit.
-const MAX_ACCEPTED_LINKS: usize = 960;
-
-/// How long to leave the listener alone after an error: of the errors of `accept`, those that
-/// last (no file descriptors, no memory) end when something else does.
-const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Why a task cannot listen at an address.
 #[derive(Debug, Error)]
@@ -123,43 +109,8 @@ fn parse(address: &str) -> Option<(&str, u16)> {
     Some((bare.unwrap_or(host), port.parse().ok()?))
 }
 
-/// One of the links that may be accepted at a time; dropped with its link.
-pub(super) type Permit = OwnedSemaphorePermit;
-
-/// Accepts for ever; whatever fails, it goes on. While there are too many links, callers wait in
-/// the system's backlog.
-pub(super) async fn accept_all<A, T>(
-    mut accept: impl FnMut() -> A,
-    mut take: impl FnMut(TcpStream, Permit) -> T,
-) where
-    A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
-    T: Future<Output = ()>,
-{
-    let permits = Arc::new(Semaphore::new(MAX_ACCEPTED_LINKS));
-    let mut failing = false;
-    loop {
-        let permit =
-            Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
-        match accept().await {
-            Ok((stream, _)) => {
-                failing = false;
-                take(stream, permit).await;
-            }
-            Err(error) => {
-                if !failing {
-                    tracing::warn!(%error, "cannot accept connections; trying on");
-                }
-                failing = true;
-                let _ = timeout(BACK_OFF, std::future::pending::<()>()).await;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     fn message(address: &str) -> String {
@@ -220,67 +171,5 @@ mod tests {
         if let Err(error) = bind("[::1]:0") {
             assert!(matches!(error, BindError::NotLocal { .. } | BindError::Other { .. }));
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn accepting_goes_on_after_errors() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let n_calls = AtomicUsize::new(0);
-        let accept = || async {
-            if n_calls.fetch_add(1, Ordering::Relaxed) < 3 {
-                return Err(io::Error::other("too many open files"));
-            }
-            listener.accept().await
-        };
-        let (accepted, mut took) = tokio::sync::mpsc::channel(1);
-        let caller = std::net::TcpStream::connect(address).unwrap();
-        let take = |stream: TcpStream, _| {
-            let accepted = accepted.clone();
-            async move { accepted.send(stream.peer_addr().unwrap()).await.unwrap() }
-        };
-        tokio::select! {
-            () = accept_all(accept, take) => unreachable!("it accepts for ever"),
-            peer = took.recv() => assert_eq!(peer, Some(caller.local_addr().unwrap())),
-        }
-    }
-
-    #[tokio::test]
-    async fn no_more_than_the_limit_are_accepted_at_a_time() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let n_accepted = AtomicUsize::new(0);
-        let held = std::sync::Mutex::new(Vec::new());
-        let (full, mut is_full) = tokio::sync::mpsc::unbounded_channel();
-        // Nobody need really connect: one stream, duplicated, stands for all.
-        let _caller = std::net::TcpStream::connect(address).unwrap();
-        let (stream, peer) = listener.accept().await.unwrap();
-        let stream = stream.into_std().unwrap();
-        let accept = || {
-            let stream = TcpStream::from_std(stream.try_clone().unwrap());
-            async move { stream.map(|stream| (stream, peer)) }
-        };
-        let take = |stream: TcpStream, permit| {
-            drop(stream);
-            held.lock().unwrap().push(permit);
-            if n_accepted.fetch_add(1, Ordering::Relaxed) + 1 == MAX_ACCEPTED_LINKS {
-                full.send(()).unwrap();
-            }
-            std::future::ready(())
-        };
-        let mut accepting = std::pin::pin!(accept_all(accept, take));
-        tokio::select! {
-            biased;
-            () = &mut accepting => unreachable!("it accepts for ever"),
-            _ = is_full.recv() => {}
-        }
-        assert_eq!(n_accepted.load(Ordering::Relaxed), MAX_ACCEPTED_LINKS);
-        held.lock().unwrap().pop();
-        tokio::select! {
-            biased;
-            () = &mut accepting => unreachable!("it accepts for ever"),
-            () = std::future::ready(()) => {}
-        }
-        assert_eq!(n_accepted.load(Ordering::Relaxed), MAX_ACCEPTED_LINKS + 1);
     }
 }

@@ -3,21 +3,27 @@
 //! It moves whole frames and tells events; who may say what, and when to call again, is the
 //! protocol's business.
 
+mod admission;
 pub mod clock;
 pub mod compute;
 mod connector;
+mod ends;
+mod entrance;
 mod happening;
 mod link;
 pub mod listener;
 pub mod network;
 mod reader;
+mod room;
+pub mod security;
 pub mod storage;
 mod writer;
 
 pub use clock::RealClock;
 pub use compute::{ComputeThread, InlineCompute};
 pub use listener::{BindError, bind};
-pub use network::TcpNetwork;
+pub use network::{NetworkConfig, TcpNetwork};
+pub use security::Security;
 pub use storage::FileStorage;
 
 #[cfg(test)]

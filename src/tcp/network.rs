@@ -4,121 +4,229 @@
 //! message means: sessions, heartbeats and calling again are the protocol's business.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::mem::take;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connector;
+use super::clock::RealClock;
+use super::connector::{self, CallError};
+use super::ends::Ends;
+use super::entrance::{Entrance, Greeted};
 use super::happening::{Happening, LinkEvent, LinkTeller};
-use super::link::{Link, Origin};
-use super::listener::accept_all;
-use crate::host::Network;
+use super::link::{Link, Parts};
+use super::reader::{ReadError, Reader};
+use super::room::{LargestSent, Room};
+use super::security::Security;
+use crate::host::{Clock as _, Network};
 use crate::ids::{LinkId, TaskId};
 use crate::protocol::{Message, NetworkEvent};
-use crate::wire::{Frame, Limits, MAX_CONTROL_BYTES};
+use crate::warnings::Warnings;
+use crate::wire::{Frame, Limits};
 
 /// The most events that wait for the node. Readers wait for room, and so do their senders, so
 /// this bounds the memory that a busy node's network takes; more than a few bring no speed.
 const MAX_EVENTS: usize = 16;
 
-/// How many of the largest frames may wait on one link. A peer that reads has at most a version
-/// and a state under way; one for which more piles up does not read.
-const MAX_QUEUED_FRAMES: usize = 4;
-
 /// How long a task that ends waits for its last messages to be taken.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is wrong with a message of a peer, beside its bytes: a link on which it comes is closed.
+pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
+
+/// What a network is made of.
+pub struct NetworkConfig {
+    /// Where each task listens that is called, as `host:port`; a name is resolved anew at each call.
+    pub addresses: BTreeMap<TaskId, String>,
+    /// The largest frame that any peer may send.
+    pub limits: Limits,
+    /// How peers prove who they are.
+    pub security: Security,
+    /// Looks at every message.
+    pub check: Check,
+}
+
+impl NetworkConfig {
+    /// Without security, and without any check of what messages say.
+    #[must_use]
+    pub fn open(addresses: BTreeMap<TaskId, String>, limits: Limits) -> Self {
+        Self { addresses, limits, security: Security::default(), check: Box::new(|_, _| Ok(())) }
+    }
+}
+
+impl fmt::Debug for NetworkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addresses, limits, security, check: _ } = self;
+        f.debug_struct("NetworkConfig")
+            .field("addresses", addresses)
+            .field("limits", limits)
+            .field("security", security)
+            .finish_non_exhaustive()
+    }
+}
 
 /// [`Network`] over TCP. It spawns its tasks on the tokio runtime in which it is used.
 ///
 /// Dropping it resets its links; [`Network::flush`] ends it in good order.
-#[derive(Debug)]
 pub struct TcpNetwork {
     addresses: BTreeMap<TaskId, String>,
     limits: Limits,
+    security: Arc<Security>,
+    check: Check,
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
-    /// Ends of links that come from no task.
+    largest_sent: LargestSent,
+    /// What comes from no task: ends of links, and what was read before a link was told.
     told_here: VecDeque<(LinkId, NetworkEvent)>,
     happenings: mpsc::Receiver<Happening>,
     teller: mpsc::Sender<Happening>,
-    /// The listener, and calls under way.
+    /// The entrance, and calls under way.
     opening: JoinSet<()>,
     /// Links that write what was queued before they were closed.
     closing: JoinSet<()>,
+    /// Why each task that is called was not trusted, as it was said last.
+    untrusted: BTreeMap<TaskId, String>,
+    clock: RealClock,
+    warnings: Warnings,
+}
+
+impl fmt::Debug for TcpNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpNetwork")
+            .field("addresses", &self.addresses)
+            .field("links", &self.links)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TcpNetwork {
-    /// A network that accepts from `listener`, if there is one, and calls each task at its
-    /// `host:port`; a name is resolved anew at each call.
+    /// A network that accepts from `listener`, if there is one.
     ///
     /// # Errors
     /// If the listener cannot be used from a runtime.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(
-        listener: Option<TcpListener>,
-        addresses: BTreeMap<TaskId, String>,
-        limits: Limits,
-    ) -> io::Result<Self> {
+    pub fn new(listener: Option<TcpListener>, config: NetworkConfig) -> io::Result<Self> {
+        let NetworkConfig { addresses, limits, security, check } = config;
+        let security = Arc::new(security);
         let (teller, happenings) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
         if let Some(listener) = listener {
             listener.set_nonblocking(true)?;
-            let listener = Arc::new(tokio::net::TcpListener::from_std(listener)?);
-            opening.spawn(accept_links(listener, teller.clone()));
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let entrance = Entrance::new(Arc::clone(&security));
+            let teller = teller.clone();
+            opening.spawn(async move { entrance.run(|| listener.accept(), teller).await });
         }
         Ok(Self {
             addresses,
             limits,
+            security,
+            check,
             links: BTreeMap::new(),
             next_link: LinkId(0),
+            largest_sent: LargestSent::default(),
             told_here: VecDeque::new(),
             happenings,
             teller,
             opening,
             closing: JoinSet::new(),
+            untrusted: BTreeMap::new(),
+            clock: RealClock::start(),
+            warnings: Warnings::default(),
         })
     }
 
     /// What a happening is to the node, if it is anything to it.
     fn event(&mut self, happening: Happening) -> Option<NetworkEvent> {
         match happening {
-            Happening::Called { to, result: Ok(stream) } => {
-                let link = self.start_link(stream, Origin::Called);
+            Happening::Called { to, result: Ok(ends) } => {
+                self.untrusted.remove(&to);
+                let link = self.start_call(to, ends);
                 Some(NetworkEvent::Connected { link, to })
             }
-            Happening::Called { to, result: Err(why) } => {
+            Happening::Called { to, result: Err(CallError::Unreachable(why)) } => {
                 Some(NetworkEvent::ConnectFailed { to, why })
             }
-            Happening::Accepted(stream, permit) => {
-                let link = self.start_link(stream, Origin::Accepted(permit));
+            Happening::Called { to, result: Err(CallError::Untrusted(why)) } => {
+                // Once, as it is called again and again.
+                if self.untrusted.get(&to) != Some(&why) {
+                    self.warn(&why);
+                    self.untrusted.insert(to, why.clone());
+                }
+                Some(NetworkEvent::ConnectFailed { to, why })
+            }
+            Happening::Accepted(greeted) => {
+                let link = self.start_accepted(greeted);
                 Some(NetworkEvent::Accepted { link })
             }
             Happening::OnLink(link, _) if !self.links.contains_key(&link) => None,
             Happening::OnLink(link, LinkEvent::Received(message)) => {
-                Some(NetworkEvent::Received { link, message })
+                Some(self.on_received(link, message))
             }
             Happening::OnLink(link, LinkEvent::Progress) => Some(NetworkEvent::Progress { link }),
             Happening::OnLink(link, LinkEvent::Ended(why)) => {
+                let is_damage = matches!(why, ReadError::Wire(_));
+                let why = why.to_string();
+                if is_damage {
+                    self.say_cut_off(link, &why);
+                }
                 self.close_link(link);
                 Some(NetworkEvent::Closed { link, why })
             }
         }
     }
 
-    fn start_link(&mut self, stream: TcpStream, origin: Origin) -> LinkId {
+    fn on_received(&mut self, link: LinkId, message: Message) -> NetworkEvent {
+        let peer = self.links.get(&link).and_then(|link| link.peer);
+        match (self.check)(peer, &message) {
+            Ok(()) => NetworkEvent::Received { link, message },
+            Err(why) => {
+                self.say_cut_off(link, &why);
+                self.close_link(link);
+                NetworkEvent::Closed { link, why }
+            }
+        }
+    }
+
+    /// A link is closed because its other end does what no task of ours does.
+    fn say_cut_off(&mut self, link: LinkId, why: &str) {
+        let peer = self.links.get(&link).and_then(|link| link.peer);
+        let peer = peer.map_or_else(|| "a caller".to_owned(), |peer| peer.to_string());
+        self.warn(&format!("closed the link with {peer}: {why}"));
+    }
+
+    fn warn(&mut self, line: &str) {
+        self.warnings.warn(self.clock.now(), line);
+    }
+
+    fn start_call(&mut self, to: TaskId, ends: Ends) -> LinkId {
+        let Ends { read, write } = ends;
+        let (reader, room) = (Reader::new(read), Room::whole(self.limits));
+        self.start_link(Parts { reader, write, room, permit: None, peer: Some(to) })
+    }
+
+    fn start_accepted(&mut self, greeted: Greeted) -> LinkId {
+        let peer = greeted.from();
+        let Greeted { reader, write, first, permit } = greeted;
+        let room = Room::of_caller(peer, self.limits, &self.largest_sent);
+        let link = self.start_link(Parts { reader, write, room, permit: Some(permit), peer });
+        self.told_here.push_back((link, NetworkEvent::Received { link, message: first }));
+        link
+    }
+
+    fn start_link(&mut self, parts: Parts) -> LinkId {
         let id = self.next_link;
         self.next_link = LinkId(id.0 + 1);
         let teller = LinkTeller { link: id, network: self.teller.clone() };
-        self.links.insert(id, Link::start(stream, origin, self.limits, teller));
+        self.links.insert(id, Link::start(parts, teller));
         id
     }
 
@@ -128,38 +236,27 @@ impl TcpNetwork {
             self.closing.spawn(link.close());
         }
     }
-
-    /// The most bytes that may wait on a link.
-    const fn queue_limit(&self) -> usize {
-        MAX_QUEUED_FRAMES * self.limits.tensor_bytes + MAX_CONTROL_BYTES
-    }
 }
 
 impl Network for TcpNetwork {
     fn connect(&mut self, to: TaskId) {
         while self.opening.try_join_next().is_some() {}
         let address = self.addresses.get(&to).cloned();
-        let teller = self.teller.clone();
+        let (security, teller) = (Arc::clone(&self.security), self.teller.clone());
         self.opening.spawn(async move {
-            let result = match address {
-                None => Err(format!("{to} has no address in the cluster")),
-                Some(address) => connector::connect(&address)
-                    .await
-                    .map_err(|why| format!("{to} at {address}: {why}")),
-            };
+            let result = connector::call(to, address.as_deref(), &security).await;
             let _ = teller.send(Happening::Called { to, result }).await;
         });
     }
 
     fn send(&mut self, link: LinkId, message: Message) {
-        let limit = self.queue_limit();
-        let Some(known) = self.links.get(&link) else { return };
-        known.send(Frame::new(&message));
-        let waiting = known.queued_bytes();
-        if waiting > limit {
+        let Some(known) = self.links.get_mut(&link) else { return };
+        self.largest_sent.note(message.tensors().into_iter().map(|tensor| 4 * tensor.len()).sum());
+        if let Err(too_much) = known.send(Frame::new(&message)) {
+            let why = too_much.to_string();
+            self.say_cut_off(link, &why);
             // Dropped at once: to flush is what the other end does not allow.
             self.links.remove(&link);
-            let why = format!("the other end does not read: {waiting} bytes wait for it");
             self.told_here.push_back((link, NetworkEvent::Closed { link, why }));
         }
     }
@@ -199,15 +296,4 @@ impl Network for TcpNetwork {
         let _ = timeout(FLUSH_TIMEOUT, all_closed).await;
         self.closing.abort_all();
     }
-}
-
-async fn accept_links(listener: Arc<tokio::net::TcpListener>, teller: mpsc::Sender<Happening>) {
-    let accept = || listener.accept();
-    let take = |stream, permit| {
-        let teller = teller.clone();
-        async move {
-            let _ = teller.send(Happening::Accepted(stream, permit)).await;
-        }
-    };
-    accept_all(accept, take).await;
 }

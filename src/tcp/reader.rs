@@ -8,9 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
 use super::connector::describe;
+use super::room::Room;
 use crate::floats::Pool;
 use crate::protocol::Message;
-use crate::wire::{HEADER_BYTES, Header, Limits, MAGIC, WireError, check_magic};
+use crate::wire::{HEADER_BYTES, Header, MAGIC, WireError, check_magic};
 
 /// How much is read at once where no tensor is expected. Most frames without tensors fit; of a
 /// tensor that follows, so much at most is copied once more.
@@ -59,10 +60,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
+    /// Where it reads from; what it has read already is lost.
+    pub(super) fn into_inner(self) -> R {
+        self.source
+    }
+
     /// Waits for the next frame; calls `progress` once a second while a long one comes in.
     pub(super) async fn message(
         &mut self,
-        limits: &Limits,
+        room: &Room,
         mut progress: impl FnMut(),
     ) -> Result<Message, ReadError> {
         if self.start == self.end {
@@ -75,9 +81,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         check_magic(&self.buffer[self.start..self.end])?;
         let header = self.take(HEADER_BYTES, &mut progress).await?;
         let header = header.first_chunk().expect("as many bytes were taken");
-        let header = Header::parse(header, limits)?;
+        // Not before: what may come depends on what was sent while nothing came.
+        let limits = room.limits();
+        let header = Header::parse(header, &limits)?;
         let body = self.take(header.body_bytes(), &mut progress).await?;
-        let head = header.parse_body(body, limits)?;
+        let head = header.parse_body(body, &limits)?;
 
         let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
         for n_values in head.tensor_lengths() {
@@ -114,7 +122,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.buffer.resize(wanted.max(self.end), 0);
             self.buffer.shrink_to(BUFFER_BYTES);
         }
-        let n_read = self.source.read(&mut self.buffer[self.end..]).await?;
+        let n_read = read(&mut self.source, &mut self.buffer[self.end..]).await?;
         self.end += n_read;
         if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
     }
@@ -129,7 +137,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         bytes[..filled].copy_from_slice(&self.buffer[self.start..self.start + filled]);
         self.start += filled;
         while filled < bytes.len() {
-            let n_read = self.source.read(&mut bytes[filled..]).await?;
+            let n_read = read(&mut self.source, &mut bytes[filled..]).await?;
             if n_read == 0 {
                 return Err(ReadError::EndedWithin);
             }
@@ -145,6 +153,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.last_progress = now;
             progress();
         }
+    }
+}
+
+/// As ever; but that TLS was cut off is an end like any other: no frame ends with the connection.
+async fn read(source: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> io::Result<usize> {
+    match source.read(bytes).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        read => read,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 
+use super::security::tests::{with_secret, with_tls};
 use super::*;
 use crate::host::{Network, contract};
 use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
@@ -34,14 +35,17 @@ fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
 fn listening() -> (TcpNetwork, SocketAddr) {
     let listener = bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (TcpNetwork::new(Some(listener), BTreeMap::new(), LIMITS).unwrap(), address)
+    (
+        TcpNetwork::new(Some(listener), NetworkConfig::open(BTreeMap::new(), LIMITS)).unwrap(),
+        address,
+    )
 }
 
 /// A network that does not listen, and calls the ps at `address`.
 fn calling(address: impl ToString) -> TcpNetwork {
     let nobody = free_address();
     let addresses = [(PS, address.to_string()), (NOBODY, nobody.to_string())];
-    TcpNetwork::new(None, addresses.into(), LIMITS).unwrap()
+    TcpNetwork::new(None, NetworkConfig::open(addresses.into(), LIMITS)).unwrap()
 }
 
 /// An address at which nobody listens.
@@ -54,8 +58,11 @@ macro_rules! contract_tests {
         #[test]
         fn $test() {
             on_both_runtimes(|| async {
-                let (mut called, address) = listening();
-                contract::$test(&mut calling(address), &mut called, PS).await;
+                let (called, address) = listening();
+                let open = (calling(address), called);
+                for (mut caller, mut called) in [open, with_tls(), with_secret()] {
+                    contract::$test(&mut caller, &mut called, PS).await;
+                }
             });
         }
     )*};
@@ -114,12 +121,26 @@ async fn a_panic_of_the_compute_thread_is_not_a_silent_wait() {
     thread.next().await;
 }
 
-/// Waits for somebody to call, and takes the link.
-async fn accepted(network: &mut TcpNetwork) -> LinkId {
-    match network.next().await {
+/// A caller that said this first, and its link.
+async fn caller_saying(
+    first: &Message,
+    network: &mut TcpNetwork,
+    address: SocketAddr,
+) -> (TcpStream, LinkId) {
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    caller.write_all(&wire::encode_to_vec(first)).await.unwrap();
+    let link = match network.next().await {
         NetworkEvent::Accepted { link } => link,
         other => panic!("somebody calling was due, not {other:?}"),
-    }
+    };
+    let message = first.clone();
+    assert_eq!(network.next().await, NetworkEvent::Received { link, message });
+    (caller, link)
+}
+
+/// A caller that greeted as the chief does, who may send whatever a frame can hold, and its link.
+async fn greeted(network: &mut TcpNetwork, address: SocketAddr) -> (TcpStream, LinkId) {
+    caller_saying(&contract::hello(PS), network, address).await
 }
 
 /// Waits for the end of a link.
@@ -174,39 +195,19 @@ async fn names_are_resolved_and_all_their_addresses_tried() {
 async fn an_ipv6_literal_can_be_called() {
     let Ok(listener) = bind("[::1]:0") else { return };
     let port = listener.local_addr().unwrap().port();
-    let mut called = TcpNetwork::new(Some(listener), BTreeMap::new(), LIMITS).unwrap();
+    let mut called =
+        TcpNetwork::new(Some(listener), NetworkConfig::open(BTreeMap::new(), LIMITS)).unwrap();
     let mut caller = calling(format!("[::1]:{port}"));
     contract::links_are_told_apart(&mut caller, &mut called, PS).await;
 }
 
 #[tokio::test]
-async fn a_stranger_is_told_apart_from_damage() {
-    let (mut called, address) = listening();
-    let mut stranger = TcpStream::connect(address).await.unwrap();
-    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let link = accepted(&mut called).await;
-    assert_eq!(why_closed(&mut called, link).await, "not a Unisono frame: it starts with \"GET \"");
-}
-
-#[tokio::test]
-async fn a_first_frame_with_a_tensor_closes_the_link() {
-    let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    caller.write_all(&wire::encode_to_vec(&push(1))).await.unwrap();
-    let link = accepted(&mut called).await;
-    assert_eq!(why_closed(&mut called, link).await, "too large: 1 tensors, the limit is 0");
-}
-
-#[tokio::test]
 async fn a_tensor_over_the_limit_closes_the_link_before_it_comes() {
     let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
+    let (mut caller, link) = greeted(&mut called, address).await;
     let too_long = wire::encode_to_vec(&push(contract::MAX_VALUES + 1));
     let head = &too_long[..too_long.len() - 4 * (contract::MAX_VALUES + 1)];
-    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
     caller.write_all(head).await.unwrap();
-    let link = accepted(&mut called).await;
-    assert_eq!(called.next().await, NetworkEvent::Received { link, message: Message::Heartbeat });
     assert_eq!(
         why_closed(&mut called, link).await,
         "too large: 1600004 bytes of tensors, the limit is 1600000"
@@ -214,16 +215,55 @@ async fn a_tensor_over_the_limit_closes_the_link_before_it_comes() {
 }
 
 #[tokio::test]
+async fn a_worker_can_send_no_more_than_was_sent() {
+    let (mut called, address) = listening();
+    let Message::Hello(hello) = contract::hello(PS) else { panic!("a hello says hello") };
+    let hello = Message::Hello(crate::protocol::Hello { from: TaskId::worker(1), ..hello });
+    let (mut early, link) = caller_saying(&hello, &mut called, address).await;
+    early.write_all(&wire::encode_to_vec(&push(10))).await.unwrap();
+    let why = why_closed(&mut called, link).await;
+    assert_eq!(why, "too large: 40 bytes of tensors, the limit is 0");
+
+    let (mut caller, link) = caller_saying(&hello, &mut called, address).await;
+    called.send(link, push(10));
+    // The answer comes while the called end waits for it already.
+    caller.read_exact(&mut vec![0; wire::encode_to_vec(&push(10)).len()]).await.unwrap();
+    caller.write_all(&wire::encode_to_vec(&push(10))).await.unwrap();
+    assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(10) });
+    caller.write_all(&wire::encode_to_vec(&push(11))).await.unwrap();
+    let why = why_closed(&mut called, link).await;
+    assert_eq!(why, "too large: 44 bytes of tensors, the limit is 40");
+}
+
+#[tokio::test]
+async fn a_message_that_the_check_refuses_closes_its_link() {
+    let listener = bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let check: network::Check = Box::new(|from, message| match message {
+        Message::Goodbye => Err(format!("{from:?} leaves")),
+        _ => Ok(()),
+    });
+    let config = NetworkConfig { check, ..NetworkConfig::open(BTreeMap::new(), LIMITS) };
+    let mut called = TcpNetwork::new(Some(listener), config).unwrap();
+    let (mut caller, link) = greeted(&mut called, address).await;
+    for message in [Message::Heartbeat, Message::Goodbye] {
+        caller.write_all(&wire::encode_to_vec(&message)).await.unwrap();
+    }
+    let message = Message::Heartbeat;
+    assert_eq!(called.next().await, NetworkEvent::Received { link, message });
+    let why = format!("{:?} leaves", Some(TaskId::CHIEF));
+    assert_eq!(called.next().await, NetworkEvent::Closed { link, why });
+    assert_eq!(caller.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn damage_on_the_way_closes_the_link() {
     let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
+    let (mut caller, link) = greeted(&mut called, address).await;
     let mut damaged = wire::encode_to_vec(&push(1000));
     let last = damaged.len() - 1;
     damaged[last] ^= 1;
     caller.write_all(&damaged).await.unwrap();
-    let link = accepted(&mut called).await;
-    called.next().await;
     assert_eq!(why_closed(&mut called, link).await, "damaged: tensor 0 does not fit its checksum");
 }
 
@@ -231,15 +271,10 @@ async fn damage_on_the_way_closes_the_link() {
 async fn an_end_within_a_message_is_told_as_one() {
     let (mut called, address) = listening();
     for n_bytes in [1, wire::HEADER_BYTES, wire::HEADER_BYTES + 1] {
-        let mut caller = TcpStream::connect(address).await.unwrap();
-        let whole = wire::encode_to_vec(&Message::Heartbeat);
-        caller
-            .write_all(&[&whole[..], &whole[..n_bytes.min(whole.len() - 1)]].concat())
-            .await
-            .unwrap();
+        let (mut caller, link) = greeted(&mut called, address).await;
+        let whole = wire::encode_to_vec(&push(1));
+        caller.write_all(&whole[..n_bytes]).await.unwrap();
         drop(caller);
-        let link = accepted(&mut called).await;
-        called.next().await;
         assert_eq!(
             why_closed(&mut called, link).await,
             "closed by the other end in the middle of a message"
@@ -250,9 +285,8 @@ async fn an_end_within_a_message_is_told_as_one() {
 #[tokio::test]
 async fn messages_that_come_byte_by_byte_are_put_together() {
     let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
+    let (mut caller, link) = greeted(&mut called, address).await;
     caller.set_nodelay(true).unwrap();
-    let link = accepted(&mut called).await;
     let messages = [Message::Heartbeat, push(3), push(0), Message::Goodbye];
     let bytes = messages.iter().flat_map(wire::encode_to_vec).collect::<Vec<_>>();
     let write = async {
@@ -275,46 +309,51 @@ async fn messages_that_come_all_at_once_are_taken_apart() {
     let mut caller = TcpStream::connect(address).await.unwrap();
     let long = Message::Refused { reason: "x".repeat(100_000), retry: true };
     let messages =
-        [Message::Heartbeat, long.clone(), push(5000), Message::Heartbeat, push(1), long, push(0)];
+        [contract::hello(PS), long.clone(), push(5000), Message::Heartbeat, push(1), long, push(0)];
     let bytes = messages.iter().flat_map(wire::encode_to_vec).collect::<Vec<_>>();
     caller.write_all(&bytes).await.unwrap();
-    let link = accepted(&mut called).await;
+    let NetworkEvent::Accepted { link } = called.next().await else { panic!("somebody called") };
     for message in messages {
         assert_eq!(called.next().await, NetworkEvent::Received { link, message });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_says_nothing_is_closed_in_time() {
+async fn a_caller_that_says_nothing_is_closed_in_time_and_the_node_hears_nothing_of_it() {
     let (mut called, address) = listening();
-    let silent = TcpStream::connect(address).await.unwrap();
-    let link = accepted(&mut called).await;
-    let before = RealClock::start();
-    assert_eq!(why_closed(&mut called, link).await, "no first message within 10 s");
-    let waited = crate::host::Clock::now(&before).since_origin();
-    assert!(waited <= link::GREETING_TIMEOUT + Duration::from_millis(10), "{waited:?}");
-    drop(silent);
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let clock = RealClock::start();
+    tokio::select! {
+        event = called.next() => panic!("nobody has said who it is: {event:?}"),
+        n_read = silent.read_u8() => assert!(n_read.is_err()),
+    }
+    let waited = crate::host::Clock::now(&clock).since_origin();
+    let due = entrance::GREETING_TIMEOUT;
+    assert!(waited >= due && waited <= due + Duration::from_millis(10), "{waited:?}");
+}
+
+#[tokio::test]
+async fn idle_callers_keep_nobody_out() {
+    let (mut called, address) = listening();
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    contract::links_are_told_apart(&mut calling(address), &mut called, PS).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_link_that_was_greeted_may_be_silent() {
     let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
-    let link = accepted(&mut called).await;
-    called.next().await;
-    let silence = tokio::time::timeout(10 * link::GREETING_TIMEOUT, called.next()).await;
+    let (_caller, link) = greeted(&mut called, address).await;
+    let silence = tokio::time::timeout(10 * entrance::GREETING_TIMEOUT, called.next()).await;
     assert!(silence.is_err(), "{link:?}: {silence:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn progress_is_told_once_a_second_while_a_long_message_comes() {
     let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    caller.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
-    let link = accepted(&mut called).await;
-    called.next().await;
-
+    let (mut caller, link) = greeted(&mut called, address).await;
     let message = push(contract::MAX_VALUES);
     let bytes = wire::encode_to_vec(&message);
     let mut chunks = bytes.chunks(bytes.len() / 8);
@@ -341,14 +380,15 @@ async fn progress_is_told_once_a_second_while_a_long_message_comes() {
 #[tokio::test]
 async fn who_does_not_read_is_cut_off_and_the_others_are_served() {
     let (mut called, address) = listening();
-    let mut deaf = TcpStream::connect(address).await.unwrap();
-    deaf.write_all(&wire::encode_to_vec(&Message::Heartbeat)).await.unwrap();
-    let to_deaf = accepted(&mut called).await;
-    called.next().await;
+    let (mut deaf, to_deaf) = greeted(&mut called, address).await;
     let mut caller = calling(address);
     caller.connect(PS);
-    assert!(matches!(caller.next().await, NetworkEvent::Connected { .. }));
-    let to_caller = accepted(&mut called).await;
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it listens") };
+    caller.send(link, Message::Heartbeat);
+    let NetworkEvent::Accepted { link: to_caller } = called.next().await else {
+        panic!("somebody called")
+    };
+    called.next().await;
 
     let version = push(contract::MAX_VALUES);
     let why = loop {
@@ -382,8 +422,7 @@ async fn who_does_not_read_is_cut_off_and_the_others_are_served() {
 #[tokio::test]
 async fn a_node_that_closes_a_link_is_not_told_that_it_was_cut_off() {
     let (mut called, address) = listening();
-    let deaf = TcpStream::connect(address).await.unwrap();
-    let link = accepted(&mut called).await;
+    let (deaf, link) = greeted(&mut called, address).await;
     let version = push(contract::MAX_VALUES);
     for _ in 0..10 {
         called.send(link, version.clone());
@@ -397,8 +436,7 @@ async fn a_node_that_closes_a_link_is_not_told_that_it_was_cut_off() {
 #[tokio::test(start_paused = true)]
 async fn a_flush_ends_though_the_other_end_does_not_read() {
     let (mut called, address) = listening();
-    let deaf = TcpStream::connect(address).await.unwrap();
-    let link = accepted(&mut called).await;
+    let (deaf, link) = greeted(&mut called, address).await;
     for _ in 0..3 {
         called.send(link, push(contract::MAX_VALUES));
     }
@@ -419,8 +457,7 @@ async fn after_a_flush_the_port_is_free() {
 #[tokio::test]
 async fn a_network_that_is_dropped_leaves_nothing_behind() {
     let (mut called, address) = listening();
-    let mut caller = TcpStream::connect(address).await.unwrap();
-    accepted(&mut called).await;
+    let (mut caller, _) = greeted(&mut called, address).await;
     drop(called);
     assert!(matches!(caller.read(&mut [0; 1]).await, Ok(0) | Err(_)));
     tokio::task::yield_now().await;

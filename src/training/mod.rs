@@ -7,8 +7,10 @@ pub mod files;
 pub mod gradients;
 pub mod plan;
 pub mod reference;
+mod shapes;
 mod updates;
 
 pub use gradients::Gradients;
 pub use plan::Plan;
+pub use shapes::Shapes;
 pub use updates::Updates;

@@ -84,10 +84,15 @@ impl HandStarted {
         command.arg("--logdir").arg(&self.logdir);
         if let Role::Ps(index) = role {
             let socket = self.sockets.borrow_mut()[index].take().expect("a ps starts once");
-            let mapping = FdMapping { parent_fd: socket.into(), child_fd: FIRST_LISTEN_FD };
-            command.fd_mappings(vec![mapping]).expect("one mapping cannot collide");
-            command.env("LISTEN_FDS", "1").env_remove("LISTEN_PID");
+            hand_over(&mut command, socket);
         }
         command
     }
+}
+
+/// Has a command take its callers from this socket.
+pub(crate) fn hand_over(command: &mut Command, socket: TcpListener) {
+    let mapping = FdMapping { parent_fd: socket.into(), child_fd: FIRST_LISTEN_FD };
+    command.fd_mappings(vec![mapping]).expect("one mapping cannot collide");
+    command.env("LISTEN_FDS", "1").env_remove("LISTEN_PID");
 }

@@ -15,7 +15,7 @@ pub(crate) use data::{DataDir, Labels};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use files::{Bits, Listing, rows};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use hand_started::{HandStarted, Role};
+pub(crate) use hand_started::{HandStarted, Role, hand_over};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use process::{Ended, Process, send, task_of_local, tasks_in, wait_until};
 

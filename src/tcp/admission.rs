@@ -1,0 +1,172 @@
+//! How many callers there may be: all together, of one address, and of those that have yet to say
+//! who they are. Counts only; whoever accepts and closes is in [`super::entrance`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The most accepted links at a time: ten times the largest cluster that anybody runs, and below
+/// the 1,024 files that a process may have open where nobody raised the limit.
+const MAX_LINKS: usize = 960;
+
+/// The most accepted links of one address, so that no address can take them all. A whole cluster
+/// may be at one address.
+const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
+
+/// The most callers that have yet to say who they are. One more, and the oldest has to go: a task
+/// greets at once, so it is through before others can have pushed it out.
+const MAX_HALF_OPEN: usize = 512;
+
+/// Of one address; a cluster of the largest size may start at one address at once.
+const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
+
+/// A caller that has yet to say who it is; later ones have larger numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct CallerId(u64);
+
+/// The books about all callers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admission(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    links_of_address: BTreeMap<IpAddr, usize>,
+    n_links: usize,
+    half_open: BTreeMap<CallerId, IpAddr>,
+    next_caller: u64,
+}
+
+/// A caller that may go on to say who it is.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) caller: CallerId,
+    pub(super) permit: Permit,
+    /// Who has to go in its place.
+    pub(super) evicted: Option<CallerId>,
+}
+
+/// The right to one link; dropped with it.
+#[derive(Debug)]
+pub(super) struct Permit {
+    admission: Admission,
+    address: IpAddr,
+}
+
+impl Admission {
+    /// Lets a caller come in, or says why not.
+    pub(super) fn admit(&self, address: IpAddr) -> Result<Admitted, String> {
+        let mut counts = self.counts();
+        let evicted = counts.to_evict(address);
+        let of_address = counts.links_of_address.get(&address).copied().unwrap_or(0);
+        if evicted.is_none() && of_address >= MAX_LINKS_OF_ADDRESS {
+            return Err(format!("{of_address} links to its address are open"));
+        }
+        if evicted.is_none() && counts.n_links >= MAX_LINKS {
+            return Err(format!("{} links are open", counts.n_links));
+        }
+        if let Some(evicted) = evicted {
+            counts.half_open.remove(&evicted);
+        }
+        let caller = CallerId(counts.next_caller);
+        counts.next_caller += 1;
+        counts.half_open.insert(caller, address);
+        counts.n_links += 1;
+        *counts.links_of_address.entry(address).or_default() += 1;
+        Ok(Admitted { caller, permit: Permit { admission: self.clone(), address }, evicted })
+    }
+
+    /// A caller has said who it is, or has gone.
+    pub(super) fn settle(&self, caller: CallerId) {
+        self.counts().half_open.remove(&caller);
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().expect("nothing panics while it counts")
+    }
+}
+
+impl Counts {
+    /// The oldest of those that have not said who they are, if one more would be too many.
+    fn to_evict(&self, address: IpAddr) -> Option<CallerId> {
+        let mut of_address = self.half_open.iter().filter(|(_, of)| **of == address);
+        if of_address.clone().count() >= MAX_HALF_OPEN_OF_ADDRESS {
+            return of_address.next().map(|(caller, _)| *caller);
+        }
+        let oldest = self.half_open.keys().next();
+        oldest.copied().filter(|_| self.half_open.len() >= MAX_HALF_OPEN)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.admission.counts();
+        counts.n_links -= 1;
+        if let Some(of_address) = counts.links_of_address.get_mut(&self.address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                counts.links_of_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(number: usize) -> IpAddr {
+        Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()
+    }
+
+    /// A caller that has said who it is.
+    fn greeted(admission: &Admission, from: usize) -> Result<Permit, String> {
+        let admitted = admission.admit(address(from))?;
+        assert_eq!(admitted.evicted, None);
+        admission.settle(admitted.caller);
+        Ok(admitted.permit)
+    }
+
+    #[test]
+    fn no_address_can_take_all_links_and_all_addresses_together_only_so_many() {
+        let admission = Admission::default();
+        let mut held: Vec<_> =
+            (0..MAX_LINKS_OF_ADDRESS).map(|_| greeted(&admission, 1).unwrap()).collect();
+        let refused = greeted(&admission, 1).unwrap_err();
+        assert_eq!(refused, "480 links to its address are open");
+        held.extend(
+            (0..MAX_LINKS_OF_ADDRESS).map(|number| greeted(&admission, number + 2).unwrap()),
+        );
+        assert_eq!(greeted(&admission, 7000).unwrap_err(), "960 links are open");
+        held.pop();
+        held.push(greeted(&admission, 7000).unwrap());
+        drop(held);
+        let counts = admission.counts();
+        assert_eq!((counts.n_links, counts.links_of_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_oldest_stranger_of_an_address_makes_room_for_one_more_of_it() {
+        let admission = Admission::default();
+        let other = admission.admit(address(2)).unwrap();
+        let all: Vec<_> = (0..MAX_HALF_OPEN_OF_ADDRESS + 3)
+            .map(|_| admission.admit(address(1)).unwrap())
+            .collect();
+        let evicted: Vec<_> = all.iter().filter_map(|admitted| admitted.evicted).collect();
+        let oldest: Vec<_> = all[..3].iter().map(|admitted| admitted.caller).collect();
+        assert_eq!(evicted, oldest);
+        assert!(admission.counts().half_open.contains_key(&other.caller));
+    }
+
+    #[test]
+    fn the_oldest_stranger_of_all_makes_room_when_there_are_too_many() {
+        let admission = Admission::default();
+        let all: Vec<_> =
+            (0..=MAX_HALF_OPEN).map(|number| admission.admit(address(number)).unwrap()).collect();
+        let evicted: Vec<_> = all.iter().filter_map(|admitted| admitted.evicted).collect();
+        assert_eq!(evicted, [all[0].caller]);
+        admission.settle(all[1].caller);
+        assert_eq!(admission.admit(address(9)).unwrap().evicted, None);
+    }
+}

@@ -1,0 +1,60 @@
+//! The two halves of a connection, whatever is between them and the socket.
+
+use std::fmt;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+use super::link::LINGER;
+use super::writer;
+use crate::protocol::Message;
+use crate::wire::Frame;
+
+pub(super) type ReadEnd = Box<dyn AsyncRead + Send + Unpin>;
+pub(super) type WriteEnd = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Both halves.
+pub(super) struct Ends {
+    pub(super) read: ReadEnd,
+    pub(super) write: WriteEnd,
+}
+
+impl Ends {
+    /// Of a socket as it is: its halves need no lock.
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        let (read, write) = stream.into_split();
+        Self { read: Box::new(read), write: Box::new(write) }
+    }
+
+    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        Self { read: Box::new(read), write: Box::new(write) }
+    }
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ends").finish_non_exhaustive()
+    }
+}
+
+/// Tells a caller why it may not come in, for the person who started it, and closes. It may be
+/// nobody of ours, so nothing depends on what becomes of it.
+pub(super) async fn refuse(
+    mut write: impl AsyncWrite + Unpin,
+    mut read: impl AsyncRead + Unpin,
+    reason: &str,
+) {
+    let frame = Frame::new(&Message::Refused { reason: reason.to_owned(), retry: false });
+    let tell = async {
+        writer::write(&mut write, &frame).await?;
+        write.shutdown().await?;
+        // To drop a socket into which bytes still come would reset it, and what was told is lost.
+        let mut unread = [0; 1024];
+        while read.read(&mut unread).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(LINGER, tell).await;
+}

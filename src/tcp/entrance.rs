@@ -1,0 +1,268 @@
+//! The way in: accepts callers, has each prove and introduce itself in time, and passes it on with
+//! its first message. Who does not come in costs a line in the log, of which there are few.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::admission::{Admission, Admitted, CallerId, Permit};
+use super::clock::RealClock;
+use super::ends::{ReadEnd, WriteEnd, refuse};
+use super::happening::Happening;
+use super::reader::{ReadError, Reader};
+use super::room::Room;
+use super::security::{Refusal, SECRET_MAGIC, Security};
+use crate::host::Clock as _;
+use crate::ids::TaskId;
+use crate::protocol::Message;
+use crate::time::Moment;
+use crate::warnings::Warnings;
+use crate::wire::{Limits, WireError};
+
+/// How long a caller may take to prove who it is and to say it. It has all of it ready when it
+/// connects, so this is for a slow network; who takes longer is no task of ours.
+pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to leave the listener alone after an error: of the errors of `accept`, those that
+/// last (no file descriptors, no memory) end when something else does.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// A caller that has introduced itself.
+pub(super) struct Greeted {
+    pub(super) reader: Reader<ReadEnd>,
+    pub(super) write: WriteEnd,
+    pub(super) first: Message,
+    pub(super) permit: Permit,
+}
+
+impl Greeted {
+    /// Who it says it is; it has proved it, if there is a way to prove it.
+    pub(super) fn from(&self) -> Option<TaskId> {
+        match &self.first {
+            Message::Hello(hello) => Some(hello.from),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Greeted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Greeted").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+/// What the entrance works with.
+pub(super) struct Entrance {
+    security: Arc<Security>,
+    admission: Admission,
+    /// Those who are introducing themselves.
+    greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
+    callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
+    clock: RealClock,
+    warnings: Warnings,
+    /// When to accept again, after an error.
+    retry_at: Option<Moment>,
+}
+
+impl Entrance {
+    pub(super) fn new(security: Arc<Security>) -> Self {
+        Self {
+            security,
+            admission: Admission::default(),
+            greeting: JoinSet::new(),
+            callers: BTreeMap::new(),
+            clock: RealClock::start(),
+            warnings: Warnings::default(),
+            retry_at: None,
+        }
+    }
+
+    /// Accepts for ever; whatever fails, it goes on.
+    pub(super) async fn run<A>(
+        mut self,
+        mut accept: impl FnMut() -> A,
+        network: mpsc::Sender<Happening>,
+    ) where
+        A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+    {
+        loop {
+            let (clock, retry_at) = (self.clock, self.retry_at);
+            let accepted = async {
+                if let Some(at) = retry_at {
+                    clock.sleep_until(at).await;
+                }
+                accept().await
+            };
+            let settle_at = self.warnings.deadline();
+            let settle = async {
+                match settle_at {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Some(greeted) = self.greeting.join_next() => {
+                    // One that had to make room, or the runtime ends.
+                    let Ok((caller, address, greeted)) = greeted else { continue };
+                    self.callers.remove(&caller);
+                    match greeted {
+                        Ok(greeted) => {
+                            if network.send(Happening::Accepted(greeted)).await.is_err() {
+                                return;
+                            }
+                        }
+                        Err(Refusal::Left) => tracing::debug!("{address} called and left"),
+                        Err(Refusal::Refused(why)) => self.refused(address, &why),
+                    }
+                }
+                accepted = accepted => self.on_accepted(accepted),
+                () = settle => self.warnings.settle(self.clock.now()),
+            }
+        }
+    }
+
+    fn on_accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => {
+                self.retry_at = None;
+                self.admit(stream, peer.ip());
+            }
+            Err(error) => {
+                if self.retry_at.is_none() {
+                    tracing::warn!(%error, "cannot accept connections; trying on");
+                }
+                self.retry_at = Some(self.clock.now() + BACK_OFF);
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, address: IpAddr) {
+        let Admitted { caller, permit, evicted } = match self.admission.admit(address) {
+            Ok(admitted) => admitted,
+            Err(why) => return self.refused(address, &why),
+        };
+        if let Some((address, task)) = evicted.and_then(|evicted| self.callers.remove(&evicted)) {
+            task.abort();
+            self.refused(address, "it did not say who it is before many others had called");
+        }
+        let (security, admission) = (Arc::clone(&self.security), self.admission.clone());
+        let task = self.greeting.spawn(async move {
+            let greeted = timeout(GREETING_TIMEOUT, greet(stream, &security, permit));
+            let greeted = greeted.await.unwrap_or_else(|_| {
+                let secs = GREETING_TIMEOUT.as_secs();
+                Err(Refusal::Refused(format!("it did not say who it is within {secs} s")))
+            });
+            admission.settle(caller);
+            (caller, address, greeted)
+        });
+        self.callers.insert(caller, (address, task));
+    }
+
+    fn refused(&mut self, address: IpAddr, why: &str) {
+        self.warnings.warn(self.clock.now(), format_args!("refused a caller at {address}: {why}"));
+    }
+}
+
+async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
+    // Frames are written whole, so waiting for more to fill a packet only delays their ends.
+    // If it cannot be set the socket is dead, which its reader will find.
+    let _ = stream.set_nodelay(true);
+    let (ends, identity) = security.accept(stream).await?;
+    let mut reader = Reader::new(ends.read);
+    let first =
+        reader.message(&Room::whole(Limits::GREETING), || ()).await.map_err(
+            |error| match error {
+                ReadError::Ended => Refusal::Left,
+                ReadError::Wire(WireError::NotAFrame(SECRET_MAGIC)) => {
+                    Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
+                }
+                other => Refusal::Refused(other.to_string()),
+            },
+        )?;
+    if let Err(why) = identity.check(&first) {
+        refuse(ends.write, reader.into_inner(), &why).await;
+        return Err(Refusal::Refused(why));
+    }
+    Ok(Greeted { reader, write: ends.write, first, permit })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::host::contract;
+    use crate::wire::encode_to_vec;
+
+    /// Why a caller that says this, and no more, does not come in.
+    async fn refusal(said: &[u8]) -> Refusal {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        caller.write_all(said).await.unwrap();
+        caller.shutdown().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let permit = Admission::default().admit(peer.ip()).unwrap().permit;
+        greet(stream, &Security::default(), permit).await.expect_err("it is refused")
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_told_apart_from_damage_and_from_who_only_looks() {
+        let hello = encode_to_vec(&contract::hello(TaskId::ps(0)));
+        let mut damaged = hello.clone();
+        damaged[30] ^= 1;
+        let push = Message::Push {
+            generation: crate::ids::Generation::default(),
+            step: crate::ids::Step(0),
+            slot: crate::ids::Slot(0),
+            loss: 0.5,
+            recorded: crate::protocol::Recorded::default(),
+            gradient: vec![1.5].into(),
+        };
+        for (said, why) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], "not a Unisono frame: it starts with \"GET \""),
+            (b"\x16\x03\x01\x02", "it speaks TLS, and this task has no --tls-cert"),
+            (b"USH1", "it has a --secret-file, and this task has none"),
+            (&hello[..hello.len() - 1], "closed by the other end in the middle of a message"),
+            (&damaged, "damaged: the control part does not fit its checksum"),
+            (&encode_to_vec(&push), "too large: 1 tensors, the limit is 0"),
+        ] {
+            assert_eq!(refusal(said).await, Refusal::Refused(why.to_owned()));
+        }
+        assert_eq!(refusal(b"").await, Refusal::Left);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_after_errors() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_calls = AtomicUsize::new(0);
+        let accept = || async {
+            if n_calls.fetch_add(1, Ordering::Relaxed) < 3 {
+                return Err(io::Error::other("too many open files"));
+            }
+            listener.accept().await
+        };
+        let (network, mut happenings) = mpsc::channel(1);
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        caller.write_all(&encode_to_vec(&Message::Heartbeat)).await.unwrap();
+        tokio::select! {
+            () = Entrance::new(Arc::default()).run(accept, network) => {
+                unreachable!("it accepts for ever")
+            }
+            happening = happenings.recv() => {
+                let Some(Happening::Accepted(greeted)) = happening else { panic!("{happening:?}") };
+                assert_eq!(greeted.first, Message::Heartbeat);
+            }
+        }
+    }
+}

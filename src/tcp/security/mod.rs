@@ -1,0 +1,157 @@
+//! Who is at the other end of a connection: proved by certificates, by a shared secret, or not.
+//!
+//! All of it happens before the first frame. `docs/security.md` says what each way is good for.
+
+mod files;
+mod secret;
+#[cfg(test)]
+pub(super) mod tests;
+mod tls;
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+pub(super) use self::secret::MAGIC as SECRET_MAGIC;
+use self::secret::Secret;
+use self::tls::{Certificate, Tls};
+use super::ends::{Ends, refuse};
+use crate::config::SecurityConfig;
+use crate::ids::TaskId;
+use crate::protocol::Message;
+use crate::wire::MAGIC;
+
+pub use files::SecurityError;
+pub use tls::name_of_task;
+
+/// The first byte of a TLS handshake: the type of its records.
+const TLS_RECORD: u8 = 0x16;
+
+/// How this task proves who it is, and what it asks of others.
+#[derive(Debug, Default)]
+pub struct Security(Way);
+
+#[derive(Debug, Default)]
+enum Way {
+    #[default]
+    Open,
+    Tls(Tls),
+    Secret(Secret),
+}
+
+/// What a caller proved to be.
+#[derive(Debug)]
+pub(super) enum Identity {
+    /// Nothing.
+    Unproved,
+    /// Whoever its certificate names.
+    Certified(Certificate),
+    /// A holder of the secret, which speaks as this task.
+    Member(TaskId),
+}
+
+/// Why a caller does not come in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It left without a word: a port scan, or a look whether anybody listens.
+    Left,
+    /// For a person.
+    Refused(String),
+}
+
+impl Security {
+    /// The security of task `me`, with what is in the files.
+    ///
+    /// # Errors
+    /// If a file is missing or of no use: which, why, and what to do.
+    pub fn load(config: &SecurityConfig, me: TaskId) -> Result<Self, SecurityError> {
+        Ok(Self(match config {
+            SecurityConfig::Open => Way::Open,
+            SecurityConfig::Tls(files) => Way::Tls(Tls::load(files, me)?),
+            SecurityConfig::Secret(file) => Way::Secret(Secret::load(file, me)?),
+        }))
+    }
+
+    /// Whether anybody may say that it is any task.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.0, Way::Open)
+    }
+
+    /// Proves to the task that was called who calls, and that it is the one called.
+    pub(super) async fn call(&self, mut stream: TcpStream, to: TaskId) -> Result<Ends, String> {
+        match &self.0 {
+            Way::Open => Ok(Ends::plain(stream)),
+            Way::Tls(tls) => tls.call(stream, to).await.map(Ends::tls),
+            Way::Secret(secret) => {
+                secret.call(&mut stream, to).await?;
+                Ok(Ends::plain(stream))
+            }
+        }
+    }
+
+    /// Has a caller prove who it is, and proves who this task is.
+    pub(super) async fn accept(&self, mut stream: TcpStream) -> Result<(Ends, Identity), Refusal> {
+        let mut first = [0];
+        match stream.peek(&mut first).await {
+            Ok(0) => return Err(Refusal::Left),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(Refusal::Left);
+            }
+            Err(error) => return Err(Refusal::Refused(error.to_string())),
+        }
+        match (&self.0, first[0]) {
+            (Way::Tls(tls), TLS_RECORD) => {
+                let (stream, certificate) = tls.accept(stream).await.map_err(Refusal::Refused)?;
+                Ok((Ends::tls(stream), Identity::Certified(certificate)))
+            }
+            (Way::Tls(_), byte) => {
+                let why = "it does not speak TLS";
+                if byte == MAGIC[0] {
+                    let (read, write) = stream.split();
+                    refuse(
+                        write,
+                        read,
+                        "this cluster uses TLS: give --tls-cert, --tls-key and --tls-ca",
+                    )
+                    .await;
+                }
+                Err(Refusal::Refused(why.to_owned()))
+            }
+            (way, TLS_RECORD) => {
+                let has = if matches!(way, Way::Open) { "no --tls-cert" } else { "--secret-file" };
+                Err(Refusal::Refused(format!("it speaks TLS, and this task has {has}")))
+            }
+            (Way::Secret(secret), _) => {
+                let member = secret.accept(&mut stream).await.map_err(Refusal::Refused)?;
+                Ok((Ends::plain(stream), Identity::Member(member)))
+            }
+            (Way::Open, _) => Ok((Ends::plain(stream), Identity::Unproved)),
+        }
+    }
+}
+
+impl Identity {
+    /// Whether the first message is one that this caller may say: a hello of nobody else's.
+    pub(super) fn check(&self, first: &Message) -> Result<(), String> {
+        let from = match (self, first) {
+            (Self::Unproved, _) => return Ok(()),
+            (_, Message::Hello(hello)) => hello.from,
+            (_, other) => return Err(format!("it said {} before it said hello", other.kind())),
+        };
+        match self {
+            Self::Unproved => Ok(()),
+            Self::Certified(certificate) => certificate.check_names(from),
+            Self::Member(member) if *member == from => Ok(()),
+            Self::Member(member) => {
+                Err(format!("it says that it is {from}, but proved itself as {member}"))
+            }
+        }
+    }
+}
+
+/// What another program said about itself, for a line in a log.
+fn printable(text: &[u8]) -> String {
+    text.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\"")
+}

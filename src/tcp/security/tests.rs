@@ -1,0 +1,232 @@
+//! Who is refused; and networks with security for the host contract in `tcp::tests`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::certs::{Authority, Pair, Validity};
+use crate::config::TlsFiles;
+use crate::host::{Network, contract};
+use crate::protocol::NetworkEvent;
+use crate::tcp::{NetworkConfig, TcpNetwork, bind};
+use crate::wire::Limits;
+
+const LIMITS: Limits = Limits::with_tensor_bytes(4 * contract::MAX_VALUES);
+const PS: TaskId = TaskId::PS_ZERO;
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[expect(clippy::disallowed_methods, reason = "certificates are valid by the clock on the wall")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+fn valid() -> Validity {
+    Validity { from: now() - HOUR, until: now() + HOUR }
+}
+
+fn authority() -> Authority {
+    Authority::new(valid()).unwrap()
+}
+
+/// A folder with a task's files.
+struct Files(TempDir);
+
+impl Files {
+    fn new(pair: &Pair, ca: &str) -> Self {
+        let files = Self(TempDir::new().unwrap());
+        files.write("cert", &pair.cert);
+        files.write("key", &pair.key);
+        files.write("ca", ca);
+        files
+    }
+
+    /// Of a task of the cluster whose CA this is.
+    fn of(authority: &Authority, task: TaskId) -> Self {
+        Self::new(&authority.issue(&[task], valid()).unwrap(), &authority.pair().cert)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn config(&self) -> SecurityConfig {
+        let [cert, key, ca] = ["cert", "key", "ca"].map(|name| self.path(name));
+        SecurityConfig::Tls(TlsFiles { cert, key, ca })
+    }
+
+    fn load(&self, me: TaskId) -> Security {
+        Security::load(&self.config(), me).unwrap()
+    }
+
+    fn error(&self, me: TaskId) -> String {
+        let error = Security::load(&self.config(), me).unwrap_err().to_string();
+        error.replace(&format!("{}/", self.0.path().display()), "").replace("\n", " ")
+    }
+}
+
+fn secret(text: &str, me: TaskId) -> Security {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    Security::load(&SecurityConfig::Secret(file.path().to_owned()), me).unwrap()
+}
+
+/// A network that calls, as the chief, and one that is called, as ps 0.
+fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
+    let listener = bind("127.0.0.1:0").unwrap();
+    let addresses = BTreeMap::from([(PS, listener.local_addr().unwrap().to_string())]);
+    let config =
+        |addresses, security| NetworkConfig { security, ..NetworkConfig::open(addresses, LIMITS) };
+    let caller = TcpNetwork::new(None, config(addresses, caller)).unwrap();
+    (caller, TcpNetwork::new(Some(listener), config(BTreeMap::new(), called)).unwrap())
+}
+
+/// A network that calls, as the chief, and one that is called, as ps 0, each with its certificate.
+pub(in crate::tcp) fn with_tls() -> (TcpNetwork, TcpNetwork) {
+    let ca = authority();
+    networks(Files::of(&ca, TaskId::CHIEF).load(TaskId::CHIEF), Files::of(&ca, PS).load(PS))
+}
+
+/// The same two with a secret.
+pub(in crate::tcp) fn with_secret() -> (TcpNetwork, TcpNetwork) {
+    let text = "this is between us two";
+    networks(secret(text, TaskId::CHIEF), secret(text, PS))
+}
+
+/// Why a call does not come through. The node that is called must hear nothing of it.
+async fn why_not(caller: Security, called: Security) -> String {
+    let (mut caller, mut called) = networks(caller, called);
+    caller.connect(PS);
+    let why = tokio::select! {
+        event = called.next() => panic!("nobody is to come in: {event:?}"),
+        event = caller.next() => match event {
+            NetworkEvent::ConnectFailed { why, .. } => why,
+            other => panic!("a failed call was due, not {other:?}"),
+        }
+    };
+    let (_, why) = why.split_once(": ").unwrap();
+    why.to_owned()
+}
+
+/// What a caller is told that is connected, says hello as the chief, and is refused.
+async fn refused(caller: Security, called: Security) -> String {
+    let (mut caller, mut called) = networks(caller, called);
+    caller.connect(PS);
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it connects") };
+    caller.send(link, contract::hello(PS));
+    tokio::select! {
+        event = called.next() => panic!("nobody is to come in: {event:?}"),
+        event = caller.next() => match event {
+            NetworkEvent::Received { message: Message::Refused { reason, retry: false }, .. } => {
+                reason
+            }
+            other => panic!("a refusal was due, not {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_taken_by_neither_end() {
+    let (ours, theirs) = (authority(), authority());
+    // A caller that has not our CA finds it out first, even before it shows its own.
+    let stranger = Files::of(&theirs, TaskId::CHIEF).load(TaskId::CHIEF);
+    let why = why_not(stranger, Files::of(&ours, PS).load(PS)).await;
+    assert!(why.starts_with("its certificate was not signed by the CA of our --tls-ca"), "{why}");
+    // One that pretends to trust it is refused by the called end.
+    let pair = theirs.issue(&[TaskId::CHIEF], valid()).unwrap();
+    let both = format!("{}{}", ours.pair().cert, theirs.pair().cert);
+    let stranger = Files::new(&pair, &both).load(TaskId::CHIEF);
+    let why = why_not(stranger, Files::of(&ours, PS).load(PS)).await;
+    assert!(why.starts_with("it does not take our certificate: its --tls-ca"), "{why}");
+}
+
+#[tokio::test]
+async fn a_caller_with_the_certificate_of_another_task_is_told_and_refused() {
+    let ca = authority();
+    let worker = Files::of(&ca, TaskId::worker(1)).load(TaskId::worker(1));
+    let why = refused(worker, Files::of(&ca, PS).load(PS)).await;
+    assert_eq!(
+        why,
+        "it says that it is worker 0, but its certificate names worker-1.unisono: give it one for \
+         worker-0.unisono"
+    );
+    let text = "this is between us two";
+    let why = refused(secret(text, TaskId::worker(1)), secret(text, PS)).await;
+    assert_eq!(why, "it says that it is worker 0, but proved itself as worker 1");
+}
+
+#[tokio::test]
+async fn a_called_end_with_the_certificate_of_another_task_is_not_talked_to() {
+    let ca = authority();
+    let other = TaskId::ps(1);
+    let chief = Files::of(&ca, TaskId::CHIEF).load(TaskId::CHIEF);
+    let why = why_not(chief, Files::of(&ca, other).load(other)).await;
+    assert_eq!(
+        why,
+        "its certificate names ps-1.unisono, not ps-0.unisono: compare --ps-hosts with where the \
+         tasks run"
+    );
+}
+
+#[tokio::test]
+async fn ends_that_are_secured_in_different_ways_say_what_is_missing() {
+    let ca = authority();
+    let tls = |task| Files::of(&ca, task).load(task);
+    let secret = |task| secret("this is between us two", task);
+    let open = Security::default;
+    let why = why_not(tls(TaskId::CHIEF), open()).await;
+    assert!(why.contains("give it --tls-cert, --tls-key and --tls-ca, too"), "{why}");
+    let why = why_not(tls(TaskId::CHIEF), secret(PS)).await;
+    assert!(why.contains("give it --tls-cert, --tls-key and --tls-ca, too"), "{why}");
+    let why = why_not(secret(TaskId::CHIEF), open()).await;
+    assert!(why.contains("within the handshake of the shared secret"), "{why}");
+    let why = why_not(secret(TaskId::CHIEF), tls(PS)).await;
+    assert_eq!(why, "it does not answer as one that has a --secret-file");
+    let why = refused(open(), tls(PS)).await;
+    assert_eq!(why, "this cluster uses TLS: give --tls-cert, --tls-key and --tls-ca");
+    let why = refused(open(), secret(PS)).await;
+    assert_eq!(why, "this cluster has a shared secret: give --secret-file");
+}
+
+#[test]
+fn whatever_is_wrong_with_the_files_is_told_at_the_start() {
+    let (ca, other) = (authority(), authority());
+    let files = Files::of(&ca, PS);
+    let mut told = vec![Files::of(&ca, TaskId::ps(1)).error(PS)];
+    let mut spoil = |name: &str, text: &str| {
+        let before = std::fs::read_to_string(files.path(name)).unwrap();
+        files.write(name, text);
+        told.push(files.error(PS));
+        files.write(name, &before);
+    };
+    spoil("cert", "");
+    spoil("cert", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    spoil("cert", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    spoil("key", &other.pair().key);
+    spoil("key", &other.pair().cert);
+    spoil("ca", &other.pair().cert);
+    spoil("ca", "no PEM at all");
+    std::fs::remove_file(files.path("key")).unwrap();
+    told.push(files.error(PS));
+    let expired = Validity { from: now() - 4 * HOUR, until: now() - 2 * HOUR };
+    let mayfly = ca.issue(&[PS], expired).unwrap();
+    told.push(Files::new(&mayfly, &ca.pair().cert).error(PS));
+    insta::assert_snapshot!(told.join("\n"), @"
+    --tls-cert cert: it names ps-1.unisono, and this is ps 0: give it a certificate for ps-0.unisono
+    --tls-cert cert: there is no certificate in it; it has to be PEM, as `unisono certs` makes it
+    --tls-cert cert: it is not an X.509 certificate
+    --tls-cert cert: the certificate in it is cut off
+    --tls-key key: it is not the key of the certificate in cert: give the two that were made together
+    --tls-key key: there is no private key in it; it has to be PEM, as `unisono certs` makes it
+    --tls-cert cert: it was not signed by the CA in ca: all tasks need certificates of one CA
+    --tls-ca ca: there is no certificate in it; it has to be PEM, as `unisono certs` makes it
+    cannot read --tls-key key: No such file or directory (os error 2); give the path of a file that this user may read
+    --tls-cert cert: it expired 120 minutes ago: make a new one
+    ");
+}
