@@ -68,7 +68,7 @@ impl Console {
         match report {
             Report::Computed { step, slot, loss } => self.on_computed(now, *step, *slot, *loss),
             Report::Waiting { what, waited } => {
-                tracing::warn!("{} waits {what}, for {:.0} s", self.task, waited.as_secs_f64());
+                tracing::warn!("{} has waited {:.0} s {what}", self.task, waited.as_secs_f64());
             }
             Report::TurnedAway { why } => self.warnings.warn(now, why),
             Report::SaveFailed { step, why } => {

@@ -27,12 +27,16 @@ use listenfd::ListenFd;
 use self::argv::CommandLine;
 use self::output::{Screen, logging};
 use crate::ids::Job;
+use crate::protocol::Failure;
 
 pub use args::{Action, ParseError, TaskConfig};
 pub use stop::{StopReason, StopRequests};
 
 /// A wrong command line or configuration: exit code 2.
 const EXIT_USAGE: u8 = 2;
+
+/// Given up waiting for others: exit code 138, which engines take for "start me again".
+const EXIT_GAVE_UP: u8 = 138;
 
 /// What a command gets from the process that it runs in.
 #[derive(Debug)]
@@ -100,8 +104,11 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 
 fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {
     screen.err(&format!("error: {}", in_one_line(error)));
+    let gave_up = |failure: &Failure| matches!(failure, Failure::GaveUp(_));
     if error.chain().any(|cause| cause.is::<UsageError>()) {
         ExitCode::from(EXIT_USAGE)
+    } else if error.chain().any(|cause| cause.downcast_ref().is_some_and(gave_up)) {
+        ExitCode::from(EXIT_GAVE_UP)
     } else {
         ExitCode::FAILURE
     }

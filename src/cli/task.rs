@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 
@@ -14,7 +14,7 @@ use crate::config::{ClusterSpec, RunConfig};
 use crate::host::{Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
-use crate::protocol::{ClusterConfig, Limits, Node, Outcome};
+use crate::protocol::{ClusterConfig, Node, Outcome};
 use crate::tcp::{NetworkConfig, RealClock, Security, TcpNetwork};
 use crate::training::Shapes;
 
@@ -51,15 +51,13 @@ pub(super) fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
 
 /// What a task's node is told of its cluster.
 pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
-    // A year is never, and leaves no special case.
-    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
     ClusterConfig {
         n_ps: run.n_ps,
         sync: run.sync,
         training_steps: Step(run.train.training_steps),
         settings: run.settings(),
         data,
-        limits: Limits { save_interval: run.save_model_secs.unwrap_or(NEVER), ..Limits::default() },
+        limits: run.limits,
     }
 }
 

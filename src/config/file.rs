@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    CheckpointKeys, DataKeys, HostKeys, OutputKeys, PlacementKeys, RunKeys, SecurityKeys, SizeKeys,
-    SyncKeys, TrainKeys,
+    CheckpointKeys, DataKeys, HostKeys, LimitKeys, OutputKeys, PlacementKeys, RunKeys,
+    SecurityKeys, SizeKeys, SyncKeys, TrainKeys,
 };
 
 /// What a file gives.
@@ -86,6 +86,7 @@ impl FileKeys {
                 "data" => keys.run.data = section.keys()?,
                 "checkpoint" => keys.run.checkpoint = section.keys()?,
                 "security" => keys.run.security = section.keys()?,
+                "limits" => keys.run.limits = section.keys()?,
                 "output" => keys.run.output = section.keys()?,
                 "cluster" => {
                     keys.run.placement = section.keys()?;
@@ -118,7 +119,7 @@ pub struct KeyText {
 }
 
 /// All sections, in the order of the documentation.
-pub(super) fn sections() -> [KnownSection; 7] {
+pub(super) fn sections() -> [KnownSection; 8] {
     fn flags<K: Args>(command: Command) -> Command {
         K::augment_args(command)
     }
@@ -131,6 +132,7 @@ pub(super) fn sections() -> [KnownSection; 7] {
         KnownSection { name: "data", flags: flags::<DataKeys>(empty()) },
         KnownSection { name: "checkpoint", flags: flags::<CheckpointKeys>(empty()) },
         KnownSection { name: "security", flags: flags::<SecurityKeys>(empty()) },
+        KnownSection { name: "limits", flags: flags::<LimitKeys>(empty()) },
         KnownSection { name: "output", flags: flags::<OutputKeys>(empty()) },
     ]
 }
@@ -363,7 +365,7 @@ mod tests {
         run.toml:2: unknown key logdir in [train]; it belongs in [checkpoint]
         run.toml:2: unknown key zzz in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
         run.toml:1: there is no section [trian]; did you mean [train]?
-        run.toml:1: there is no section [zzz]; there are [train], [sync], [cluster], [data], [checkpoint], [security], [output]
+        run.toml:1: there is no section [zzz]; there are [train], [sync], [cluster], [data], [checkpoint], [security], [limits], [output]
         run.toml:1: the key batch_size belongs in the section [train]
         run.toml:1: train is a section: write [train] on a line of its own
         run.toml:4: batch_size: invalid type: string "many", expected a whole number of at least 1

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::hosts::HostList;
 use super::values::{
     BatchSize, DecayRate, Examples, Fraction, Hidden, NotNegative, OpenFraction, OptimizerName,
-    Positive, ProgressMode, Replicas, Seconds, Seed, Steps, Tasks,
+    Patience, Positive, ProgressMode, Replicas, Seconds, Seed, Steps, Tasks,
 };
 use super::{Order, Placement};
 
@@ -203,6 +203,28 @@ section! {
 }
 
 section! {
+    /// `[limits]`: how long tasks wait for each other; best the same for all.
+    #[command(next_help_heading = "Limits")]
+    LimitKeys {
+        /// Seconds after which a task says for whom it waits; again whenever that has doubled
+        /// [default: 10]
+        #[arg(long, value_name = "SECS")]
+        report_after: Patience,
+        /// Seconds that a task waits for another before the whole run ends, with exit code 138; 0
+        /// waits for ever [default: 0]
+        #[arg(long, value_name = "SECS")]
+        give_up_after: Seconds,
+        /// Seconds between signs of life on a link with nothing to say [default: 2]
+        #[arg(long, value_name = "SECS")]
+        heartbeat_interval: Patience,
+        /// Seconds of silence after which a task is taken for lost, and its link closed
+        /// [default: 10]
+        #[arg(long, value_name = "SECS")]
+        heartbeat_timeout: Patience,
+    }
+}
+
+section! {
     /// `[output]`: what a person sees.
     #[command(next_help_heading = "Output")]
     OutputKeys {
@@ -233,6 +255,9 @@ pub struct RunKeys {
     /// `[security]`
     #[command(flatten)]
     pub security: SecurityKeys,
+    /// `[limits]`
+    #[command(flatten)]
+    pub limits: LimitKeys,
     /// `[output]`
     #[command(flatten)]
     pub output: OutputKeys,
@@ -254,6 +279,7 @@ impl RunKeys {
             checkpoint: self.checkpoint.or(file.checkpoint),
             placement: self.placement.or(file.placement),
             security: self.security.or(file.security),
+            limits: self.limits.or(file.limits),
             output: self.output.or(file.output),
         }
     }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hosts::{ClusterSpec, HostsError};
-use super::keys::{HostKeys, RunKeys, SizeKeys, TrainKeys};
-use super::values::{NotNegative, OptimizerName, Positive, ProgressMode, Seconds, name_of};
+use super::keys::{HostKeys, LimitKeys, RunKeys, SizeKeys, TrainKeys};
+use super::values::{
+    NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds, name_of,
+};
 use super::{Optimizer, Placement, SecurityConfig, Sync, TrainConfig};
-use crate::protocol::Settings;
+use crate::protocol::{Limits, Settings};
 
 /// All that a task of a run needs to know, but who it is and where the others are.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,14 +28,14 @@ pub struct RunConfig {
     pub validation_size: Option<usize>,
     /// Folder of the checkpoints, losses and events.
     pub logdir: PathBuf,
-    /// Time between two checkpoints; without, only the one at the end.
-    pub save_model_secs: Option<Duration>,
     /// Time between two summaries; without, none.
     pub save_summaries_secs: Option<Duration>,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
     pub security: SecurityConfig,
+    /// How long its tasks wait for what, and between checkpoints.
+    pub limits: Limits,
     /// How to show how far the run is.
     pub progress: ProgressMode,
 }
@@ -94,6 +96,19 @@ pub enum ConfigError {
         "--secret-file and TLS (--tls-cert, --tls-key, --tls-ca) exclude each other: leave one out"
     )]
     TlsAndSecret,
+    /// Every peer would be taken for lost between two signs of life.
+    #[error(
+        "--heartbeat-timeout is {} s and --heartbeat-interval {} s: a task that is well would be \
+         taken for lost; make the timeout at least twice the interval",
+        timeout.as_secs_f64(),
+        interval.as_secs_f64()
+    )]
+    Heartbeats {
+        /// Between signs of life.
+        interval: Duration,
+        /// Of silence.
+        timeout: Duration,
+    },
 }
 
 impl ClusterSize {
@@ -175,10 +190,10 @@ impl RunConfig {
             validation_size: keys.data.validation_size.map(|size| size.get()),
             logdir: path("--logdir", keys.checkpoint.logdir)?
                 .unwrap_or_else(|| PathBuf::from("./mnist_model/")),
-            save_model_secs: interval(keys.checkpoint.save_model_secs),
             save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),
             init_from: path("--init-from", keys.checkpoint.init_from)?,
             security: SecurityConfig::resolve(keys.security)?,
+            limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,
             progress: keys.output.progress.unwrap_or_default(),
         })
     }
@@ -206,10 +221,15 @@ impl RunConfig {
         let mut flags = self.train.flags();
         let seconds =
             |interval: Option<Duration>| interval.unwrap_or_default().as_secs_f64().to_string();
+        let limit = |limit| seconds(Some(limit).filter(|limit| *limit != Limits::NEVER));
         flags.push(("replicas-to-aggregate", self.sync.replicas_to_aggregate.to_string()));
         flags.push(("placement", name_of(&self.placement)));
-        flags.push(("save-model-secs", seconds(self.save_model_secs)));
+        flags.push(("save-model-secs", limit(self.limits.save_interval)));
         flags.push(("save-summaries-secs", seconds(self.save_summaries_secs)));
+        flags.push(("report-after", limit(self.limits.report_after)));
+        flags.push(("give-up-after", limit(self.limits.give_up_after)));
+        flags.push(("heartbeat-interval", limit(self.limits.heartbeat_interval)));
+        flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
         flags.push(("progress", name_of(&self.progress)));
         flags.extend(self.validation_size.map(|size| ("validation-size", size.to_string())));
         let paths = [
@@ -306,6 +326,26 @@ fn train_config(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
     })
 }
 
+fn limits(keys: LimitKeys, save_model_secs: Option<Seconds>) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let or_never = |seconds: Seconds| seconds.interval().unwrap_or(Limits::NEVER);
+    let limits = Limits {
+        save_interval: save_model_secs.map_or(default.save_interval, or_never),
+        report_after: keys.report_after.map_or(default.report_after, Patience::get),
+        give_up_after: keys.give_up_after.map_or(default.give_up_after, or_never),
+        heartbeat_interval: keys
+            .heartbeat_interval
+            .map_or(default.heartbeat_interval, Patience::get),
+        heartbeat_timeout: keys.heartbeat_timeout.map_or(default.heartbeat_timeout, Patience::get),
+        ..default
+    };
+    let (interval, timeout) = (limits.heartbeat_interval, limits.heartbeat_timeout);
+    if timeout < 2 * interval {
+        return Err(ConfigError::Heartbeats { interval, timeout });
+    }
+    Ok(limits)
+}
+
 fn optimizer(keys: &TrainKeys) -> Result<Optimizer, ConfigError> {
     let ours = keys.optimizer.unwrap_or(OptimizerName::Sgd);
     let given = [
@@ -369,7 +409,7 @@ mod tests {
         assert_eq!(run.train, TrainConfig::default());
         assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });
         assert_eq!(run.logdir, PathBuf::from("./mnist_model/"));
-        assert_eq!(run.save_model_secs, Some(Duration::from_secs(60)));
+        assert_eq!(run.limits, Limits::default());
         assert_eq!(run.save_summaries_secs, Some(Duration::from_secs(60)));
         assert_eq!(run.placement, Placement::RoundRobin);
     }

@@ -13,6 +13,27 @@ use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 #[error("must be {0}")]
 pub struct OutOfRange(&'static str);
 
+/// Reads a type from a flag's text or from a TOML number, whole or not, by its `TryFrom<f64>`.
+macro_rules! read_as_number {
+    ($name:ident, $what:expr) => {
+        impl FromStr for $name {
+            type Err = OutOfRange;
+
+            fn from_str(text: &str) -> Result<Self, OutOfRange> {
+                let number: f64 = text.trim().parse().map_err(|_| OutOfRange($what))?;
+                number.try_into()
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = deserializer.deserialize_f64(Number($what))?;
+                value.try_into().map_err(|error| D::Error::custom(format!("{value} {error}")))
+            }
+        }
+    };
+}
+
 /// A number that is read from a flag's text or from a TOML number, whole or not.
 macro_rules! decimal {
     ($(#[$doc:meta])* $name:ident, $what:literal, $holds:expr) => {
@@ -42,26 +63,13 @@ macro_rules! decimal {
             }
         }
 
-        impl FromStr for $name {
-            type Err = OutOfRange;
-
-            fn from_str(text: &str) -> Result<Self, OutOfRange> {
-                text.trim().parse().map_err(|_| OutOfRange($what)).and_then(|value: f64| value.try_into())
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
             }
         }
 
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = deserializer.deserialize_f64(Number($what))?;
-                value.try_into().map_err(|error| D::Error::custom(format!("{value} {error}")))
-            }
-        }
+        read_as_number!($name, $what);
     };
 }
 
@@ -246,21 +254,33 @@ impl TryFrom<f64> for Seconds {
     }
 }
 
-impl FromStr for Seconds {
-    type Err = OutOfRange;
+/// Seconds that something may take: at least a millisecond.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience(Duration);
 
-    fn from_str(text: &str) -> Result<Self, OutOfRange> {
-        let seconds: f64 = text.trim().parse().map_err(|_| OutOfRange(Self::WHAT))?;
-        seconds.try_into()
+impl Patience {
+    const WHAT: &'static str = "a number of seconds, 0.001 to 1000000000";
+
+    /// How long.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
     }
 }
 
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = deserializer.deserialize_f64(Number(Self::WHAT))?;
-        value.try_into().map_err(|error| D::Error::custom(format!("{value} {error}")))
+impl TryFrom<f64> for Patience {
+    type Error = OutOfRange;
+
+    fn try_from(seconds: f64) -> Result<Self, OutOfRange> {
+        if !(0.001..=Seconds::MOST).contains(&seconds) {
+            return Err(OutOfRange(Self::WHAT));
+        }
+        Ok(Self(Duration::from_secs_f64(seconds)))
     }
 }
+
+read_as_number!(Seconds, Seconds::WHAT);
+read_as_number!(Patience, Patience::WHAT);
 
 /// The optimizers by name; their parameters are keys of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, ValueEnum)]
@@ -355,6 +375,7 @@ mod tests {
         assert_eq!(taken::<Hidden>(&layers), "11100000");
         let seconds = ["0", "60", "0.5", "-1", "1e9", "1e10", "nan", "x"];
         assert_eq!(taken::<Seconds>(&seconds), "11101000");
+        assert_eq!(taken::<Patience>(&seconds), "01101000");
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub struct Limits {
     pub reconnect_max: Duration,
     /// Rule 9: who waits longer says so, and again at every doubling.
     pub report_after: Duration,
+    /// Who waits longer gives up, and with it the run.
+    pub give_up_after: Duration,
     /// How long the end of a run waits for tasks that have not said goodbye.
     pub linger: Duration,
     /// How long a chief that was asked to stop may take to save.
@@ -83,6 +85,11 @@ pub struct Limits {
     pub final_save_retry: Duration,
 }
 
+impl Limits {
+    /// A year is never, and leaves no special case.
+    pub const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -91,6 +98,7 @@ impl Default for Limits {
             reconnect_min: Duration::from_millis(20),
             reconnect_max: Duration::from_secs(1),
             report_after: Duration::from_secs(10),
+            give_up_after: Self::NEVER,
             // Long enough to find a link dead, to call again, and to say it again.
             linger: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(20),

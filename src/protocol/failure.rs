@@ -1,5 +1,7 @@
 //! Why a run ends without its result.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Slot, Step, TaskId};
@@ -42,6 +44,25 @@ pub enum Failure {
     /// No checkpoint could be read, or the last one could not be written.
     #[error("{0}")]
     Storage(String),
+    /// A task has waited as long as it may.
+    #[error(transparent)]
+    GaveUp(#[from] GaveUp),
+}
+
+/// A wait became as long as `give_up_after`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error(
+    "{task} has waited {:.0} s {what}, and gives up as --give-up-after says; the newest checkpoint \
+     stays, and the same commands go on from it",
+    waited.as_secs_f64()
+)]
+pub struct GaveUp {
+    /// Who waited.
+    pub task: TaskId,
+    /// For whom and what, for a person.
+    pub what: String,
+    /// For how long.
+    pub waited: Duration,
 }
 
 /// A step that was executed a second time, after the cluster went back to a checkpoint, did not

@@ -3,12 +3,14 @@
 //! Turns events of links into events of peers. Knows nothing of steps, gradients or versions.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::message::{Hello, Message, PROTOCOL_VERSION};
+use crate::protocol::patience::Awaited;
 use crate::protocol::settings::Difference;
 use crate::protocol::{Effect, NetworkEvent, Outcome, Report};
 use crate::time::Moment;
@@ -117,9 +119,30 @@ impl Links {
         self.up.keys().copied().collect()
     }
 
-    pub(super) fn last_heard(&self, peer: TaskId) -> Option<Moment> {
-        let live = self.up.get(&peer).and_then(|link| self.sessions.get(link));
-        live.map(|session| session.last_heard).or_else(|| self.last_heard.get(&peer).copied())
+    /// What is awaited of some tasks, for rule 9; what is known of each goes at the end of `what`.
+    pub(super) fn awaited(
+        &self,
+        now: Moment,
+        what: impl Display,
+        from: impl IntoIterator<Item = TaskId>,
+    ) -> Awaited {
+        let from: Vec<_> = from.into_iter().collect();
+        let known: Vec<_> = from.iter().map(|task| self.known_of(now, *task)).collect();
+        Awaited {
+            what: format!("{what} {}", known.join("; ")),
+            all_are_there: from.iter().all(|task| self.is_up(*task)),
+        }
+    }
+
+    fn known_of(&self, now: Moment, peer: TaskId) -> String {
+        let ago = |at: Moment| format!("heard of {:.1} s ago", (now - at).as_secs_f64());
+        if let Some(session) = self.up.get(&peer).and_then(|link| self.sessions.get(link)) {
+            return format!("{peer}, {}", ago(session.last_heard));
+        }
+        match self.last_heard.get(&peer) {
+            Some(at) => format!("{peer}, gone, last {}", ago(*at)),
+            None => format!("{peer}, never heard of"),
+        }
     }
 
     /// Sends to a peer, if a session with it is up.

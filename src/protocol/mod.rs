@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{ClusterConfig, Limits};
-pub use failure::{Failure, NotRepeated};
+pub use failure::{Failure, GaveUp, NotRepeated};
 pub use message::{
     Hello, Message, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
 };

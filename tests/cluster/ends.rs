@@ -145,3 +145,15 @@ fn wait_for_losses(run: &mut Process, folder: &Folder) {
         std::fs::read_to_string(&path).is_ok_and(|losses| losses.lines().count() > 10)
     });
 }
+
+#[test]
+fn who_waits_longer_than_it_may_ends_the_run_with_a_code_of_its_own() {
+    let folder = Folder::new();
+    let flags = format!("{SMALL} --training-steps 25 --give-up-after 1");
+    let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
+    // Worker 1 is never started.
+    let tasks = [Role::Ps(0), Role::Worker(0)].map(|role| cluster.start(role));
+    for task in tasks {
+        task.wait().expect_error(138, &["worker 1, never heard of", "--give-up-after"]);
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    Done, Effect, Failure, Input, Job, Message, Outcome, Recorded, Report, Verdict, Want,
+    Done, Effect, Failure, GaveUp, Input, Job, Message, Outcome, Recorded, Report, Verdict, Want,
 };
 use unisono::{Cut, Slot, Step, TaskId};
 
@@ -292,7 +292,7 @@ fn waiting_is_reported_with_whom_and_how_long() {
         ps.hears(0, Message::Heartbeat);
         let out = ps.sleeps_until(secs);
         let waiting = Report::Waiting {
-            what: "in step 0 for a gradient of worker 1, last heard of 10.0 s ago".into(),
+            what: "in step 0 for a gradient of worker 1, gone, last heard of 10.0 s ago".into(),
             waited: Duration::from_secs(10),
         };
         assert_eq!(out.contains(&Effect::Report(waiting)), secs == 10, "{secs}: {out:?}");
@@ -307,4 +307,23 @@ fn what_a_ps_may_not_hear_ends_the_session() {
     let down = Effect::Report(Report::PeerDown { peer: TaskId::worker(1), why });
     assert_eq!(ps.hears(1, restore), [Effect::Close { link: link(1) }, down]);
     assert_eq!(ps.node.cut(), Some(cut(0)));
+}
+
+#[test]
+fn who_has_waited_as_long_as_it_may_ends_the_run_for_all() {
+    let mut config = cluster(1, 2, 2);
+    config.limits.give_up_after = Duration::from_secs(3);
+    let mut ps = Script::restored(config, 0);
+    ps.hears(0, push(0, 0, 10.0));
+    ps.loses(1);
+    assert!(!ps.sleeps_until(2).iter().any(|effect| matches!(effect, Effect::Halt(_))));
+    let failure = Failure::GaveUp(GaveUp {
+        task: TaskId::PS_ZERO,
+        what: "in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago".into(),
+        waited: Duration::from_secs(3),
+    });
+    insta::assert_snapshot!(failure, @"ps 0 has waited 3 s in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago, and gives up as --give-up-after says; the newest checkpoint stays, and the same commands go on from it");
+    let told = [send(0, Message::Abort(failure.clone())), Effect::Halt(Outcome::Failed(failure))];
+    let out = ps.sleeps_until(3);
+    assert_eq!(out[out.len() - 2..], told);
 }

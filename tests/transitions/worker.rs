@@ -200,3 +200,24 @@ fn a_worker_says_for_whom_it_waits() {
     let waited = std::time::Duration::from_secs(10);
     assert!(out.contains(&Effect::Report(Report::Waiting { what, waited })), "{out:?}");
 }
+
+#[test]
+fn a_worker_that_computes_does_not_give_up_and_one_that_waits_does() {
+    let mut config = cluster(1, 2, 2);
+    config.limits.give_up_after = std::time::Duration::from_secs(3);
+    let ends = |out: &[Effect]| {
+        let gives_up = |effect: &Effect| match effect {
+            Effect::Halt(Outcome::Failed(why)) => matches!(why, Failure::GaveUp(_)),
+            _ => false,
+        };
+        out.iter().any(gives_up)
+    };
+    let mut worker = met_all(config);
+    worker.hears(0, version(1, 0, &[1], 0.25));
+    worker.hears(0, Message::Heartbeat);
+    assert!(!ends(&worker.sleeps_until(9)), "it computes");
+    worker.feed(computed(0, 1, 0.5, 1));
+    assert!(!ends(&worker.sleeps_until(11)));
+    worker.loses(0);
+    assert!(ends(&worker.sleeps_until(12)));
+}

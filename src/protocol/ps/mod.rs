@@ -20,7 +20,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
-use crate::protocol::patience::Patience;
+use crate::protocol::patience::{Awaited, Patience};
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
 use crate::time::Moment;
 
@@ -78,7 +78,7 @@ impl Ps {
             unrecorded: Unrecorded::default(),
             issued: planted::Issued::default(),
             ending: None,
-            patience: Patience::new(config.limits.report_after, Moment::default()),
+            patience: Patience::new(&config.limits),
             config,
         }
     }
@@ -124,7 +124,7 @@ impl Node for Ps {
 
     fn status(&self, now: Moment) -> String {
         let stands = self.cut().map_or_else(|| "no state".to_owned(), |cut| cut.to_string());
-        format!("{stands}; waits {}", self.what_is_awaited(now))
+        format!("{stands}; waits {}", self.awaited(now).what)
     }
 }
 
@@ -588,42 +588,46 @@ impl Ps {
         if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
             self.acknowledge(now, out);
             out.push(Effect::Halt(Outcome::Finished));
-        } else if let Some(waited) = self.patience.exhausted(now) {
-            let what = self.what_is_awaited(now);
-            out.push(Effect::Report(Report::Waiting { what, waited }));
+            return;
         }
+        let mut patience = self.patience;
+        if let Err(why) = patience.spend(now, self.me, || self.awaited(now), out) {
+            self.links.abort(now, why, out);
+        }
+        self.patience = patience;
     }
 
-    /// Rule 9: for whom, and what of it is known.
-    fn what_is_awaited(&self, now: Moment) -> String {
-        let heard = |task: TaskId| match self.links.last_heard(task) {
-            Some(at) => format!("{task}, last heard of {:.1} s ago", (now - at).as_secs_f64()),
-            None => format!("{task}, never heard of"),
-        };
+    /// Rule 9: what has not come, and whose it is.
+    fn awaited(&self, now: Moment) -> Awaited {
+        let of = |what: &str, from: Vec<TaskId>| self.links.awaited(now, what, from);
         if let Some(ending) = &self.ending {
             let workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
-            let missing: Vec<_> =
-                workers.filter(|worker| !ending.goodbyes.contains(worker)).map(heard).collect();
-            return format!("for the goodbye of {}", missing.join("; "));
+            let missing = workers.filter(|worker| !ending.goodbyes.contains(worker)).collect();
+            return of("for the goodbye of", missing);
         }
         let Some(shard) = &self.shard else {
-            return format!("for the chief to restore this shard ({})", heard(TaskId::CHIEF));
+            return of("for this shard's state from", vec![TaskId::CHIEF]);
         };
-        if self.config.is_last(shard.cut().step) {
-            return format!("for the chief's final checkpoint ({})", heard(TaskId::CHIEF));
-        }
         let step = shard.cut().step;
+        if self.config.is_last(step) {
+            return of("for the final checkpoint of", vec![TaskId::CHIEF]);
+        }
         if shard.is_updating() {
-            return format!("in step {step} for the update to be computed here");
+            let what = format!("in step {step} for the update to be computed here");
+            return Awaited { what, all_are_there: false };
         }
         let workers: BTreeSet<_> =
             shard.missing().into_iter().map(|slot| self.config.worker_of(slot)).collect();
-        if workers.is_empty() {
-            let ps_zero = if self.me == TaskId::PS_ZERO { "the other shards" } else { "ps 0" };
-            return format!("in step {step} for {ps_zero} to settle which slots it uses");
+        if !workers.is_empty() {
+            let what = format!("in step {step} for a gradient of");
+            return of(&what, workers.into_iter().collect());
         }
-        let workers: Vec<_> = workers.into_iter().map(heard).collect();
-        format!("in step {step} for a gradient of {}", workers.join("; "))
+        let others = if self.me == TaskId::PS_ZERO {
+            self.config.all_ps().filter(|ps| *ps != self.me).collect()
+        } else {
+            vec![TaskId::PS_ZERO]
+        };
+        of(&format!("in step {step} for which slots it uses, to be settled with"), others)
     }
 }
 

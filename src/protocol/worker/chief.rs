@@ -13,6 +13,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord};
+use crate::protocol::patience::Awaited;
 use crate::protocol::{Effect, Outcome, Report, Restored, Snapshot, StorageEvent};
 use crate::time::Moment;
 
@@ -106,15 +107,33 @@ impl Chief {
         [ending, save, self.stop_by].into_iter().flatten().min()
     }
 
-    /// What is being waited for before any work can begin, for rule 9.
-    pub(super) fn what_is_awaited(&self) -> Option<&'static str> {
-        if self.ending.is_some() {
-            return Some("for every ps to hear that all is done");
+    /// Rule 9: what the chief waits for, if it is not what any worker does.
+    pub(super) fn awaited(&self, now: Moment, links: &Links) -> Option<Awaited> {
+        let of_storage = |what: &str| Awaited { what: what.to_owned(), all_are_there: false };
+        let lacking = |holds: &dyn Fn(&Option<Option<Generation>>) -> bool| -> Vec<TaskId> {
+            let all = self.config.all_ps().zip(&self.shards);
+            all.filter(|(_, shard)| !holds(shard)).map(|(ps, _)| ps).collect()
+        };
+        if let Some(ending) = &self.ending {
+            let told = |ps: &TaskId| ending.told.contains(ps);
+            let missing = self.config.all_ps().filter(|ps| !told(ps));
+            return Some(links.awaited(now, "for word that all is done to come to", missing));
         }
-        match self.phase {
-            Phase::Reading => Some("for the newest checkpoint to be read"),
-            Phase::Gathering { .. } => Some("for every ps to say where it stands"),
-            Phase::Opening { .. } => Some("for every ps to take the restored state"),
+        match &self.phase {
+            Phase::Reading => Some(of_storage("for the newest checkpoint to be read")),
+            Phase::Gathering { .. } => {
+                let missing = lacking(&|shard| shard.is_some());
+                Some(links.awaited(now, "for word of their state from", missing))
+            }
+            Phase::Opening { generation, .. } => {
+                let missing = lacking(&|shard| *shard == Some(Some(*generation)));
+                Some(links.awaited(now, "for the restored state to be taken by", missing))
+            }
+            Phase::Running { .. }
+                if self.saveable().is_some_and(|at| self.config.is_last(at.step)) =>
+            {
+                Some(of_storage("for the final checkpoint to be written"))
+            }
             Phase::Running { .. } => None,
         }
     }

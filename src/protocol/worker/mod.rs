@@ -14,7 +14,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
-use crate::protocol::patience::Patience;
+use crate::protocol::patience::{Awaited, Patience};
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
 use crate::time::Moment;
 
@@ -44,7 +44,7 @@ impl Worker {
             versions: Versions::new(config.n_ps),
             work: None,
             chief: (me == TaskId::CHIEF).then(|| Chief::new(incarnation, config.clone())),
-            patience: Patience::new(config.limits.report_after, Moment::default()),
+            patience: Patience::new(&config.limits),
             config,
         }
     }
@@ -102,7 +102,7 @@ impl Node for Worker {
         let stands =
             self.cut().map_or_else(|| "no whole version".to_owned(), |cut| cut.to_string());
         if self.is_waiting() {
-            format!("{stands}; waits {}", self.what_is_awaited(now))
+            format!("{stands}; waits {}", self.awaited(now).what)
         } else {
             format!("{stands}; computes")
         }
@@ -355,38 +355,32 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_wake(now, &mut self.links, out);
         }
-        if self.is_waiting()
-            && let Some(waited) = self.patience.exhausted(now)
-        {
-            let what = self.what_is_awaited(now);
-            out.push(Effect::Report(Report::Waiting { what, waited }));
+        if self.is_waiting() {
+            let mut patience = self.patience;
+            if let Err(why) = patience.spend(now, self.me, || self.awaited(now), out) {
+                self.links.abort(now, why, out);
+            }
+            self.patience = patience;
         }
     }
 
-    /// Rule 9: for whom, and what of it is known.
-    fn what_is_awaited(&self, now: Moment) -> String {
+    /// Rule 9: what has not come, and whose it is.
+    fn awaited(&self, now: Moment) -> Awaited {
         let next =
             self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() });
-        let heard = |ps: u32| {
-            let ps = TaskId::ps(ps);
-            match (self.links.is_up(ps), self.links.last_heard(ps)) {
-                (true, Some(at)) => format!("{ps}, heard of {:.1} s ago", (now - at).as_secs_f64()),
-                (false, Some(at)) => {
-                    format!("{ps}, gone, last heard of {:.1} s ago", (now - at).as_secs_f64())
-                }
-                (_, None) => format!("{ps}, never heard of"),
+        let missing = self.versions.missing(next.unwrap_or_default());
+        let missing = missing.into_iter().map(TaskId::ps);
+        let of_chief = || self.chief.as_ref()?.awaited(now, &self.links);
+        let of_worker = || match next {
+            None => self.links.awaited(now, "for a first version of", missing),
+            Some(next) if missing.len() > 0 => {
+                self.links.awaited(now, format_args!("for version {} of", next.step), missing)
+            }
+            Some(_) => {
+                let all = self.config.all_ps();
+                self.links.awaited(now, "for the chief's final checkpoint, to be told of by", all)
             }
         };
-        let missing = self.versions.missing(next.unwrap_or_default());
-        if missing.is_empty() {
-            return "for the chief's final checkpoint".to_owned();
-        }
-        let missing: Vec<_> = missing.into_iter().map(heard).collect();
-        let missing = missing.join("; ");
-        match (self.chief.as_ref().and_then(Chief::what_is_awaited), next) {
-            (Some(what), _) => format!("{what} ({missing})"),
-            (None, Some(next)) => format!("for version {} of {missing}", next.step),
-            (None, None) => format!("for a first version of {missing}"),
-        }
+        of_chief().unwrap_or_else(of_worker)
     }
 }

@@ -190,6 +190,12 @@ pub(super) static LIMITS: Known = section(
             "Who waits longer says so, and again at every doubling.",
         ),
         key(
+            "give_up_after",
+            "duration",
+            "never",
+            "Who waits longer gives up, and with it the run.",
+        ),
+        key(
             "linger",
             "duration",
             "\"15s\"",

@@ -128,13 +128,14 @@ fn upside_down(section: Section<'_>, ends: [(&str, Duration); 2]) -> Wrong {
 }
 
 /// The limits by name.
-pub(super) fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut Duration); 9] {
+pub(super) fn limit_fields(limits: &mut Limits) -> [(&'static str, &mut Duration); 10] {
     [
         ("heartbeat_interval", &mut limits.heartbeat_interval),
         ("heartbeat_timeout", &mut limits.heartbeat_timeout),
         ("reconnect_min", &mut limits.reconnect_min),
         ("reconnect_max", &mut limits.reconnect_max),
         ("report_after", &mut limits.report_after),
+        ("give_up_after", &mut limits.give_up_after),
         ("linger", &mut limits.linger),
         ("stop_timeout", &mut limits.stop_timeout),
         ("save_interval", &mut limits.save_interval),
