@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use unisono::TaskId;
-use unisono::protocol::Outcome;
+use unisono::protocol::{Outcome, Status};
 
 use crate::case::Case;
 use crate::happening::EventKind;
@@ -284,12 +284,16 @@ impl DifferenceNote {
 /// The last life of each task, with where it stood.
 fn nodes(trace: &Trace, played: &Played) -> Vec<NodeNote> {
     // Lives of a task are in order: the last one is kept.
-    let last: BTreeMap<TaskId, (LifeId, &String)> =
+    let last: BTreeMap<TaskId, (LifeId, &Status)> =
         trace.statuses.iter().map(|(life, status)| (life.task, (*life, status))).collect();
-    let note = |(life, status): (LifeId, &String)| NodeNote {
-        node: life.to_string(),
-        status: status.clone(),
-        outcome: played.outcomes.get(&life.task).map(outcome_text),
+    let note = |(life, status): (LifeId, &Status)| {
+        let outcome = played.outcomes.get(&life.task).map(outcome_text);
+        let Status { at, does } = status;
+        NodeNote {
+            node: life.to_string(),
+            status: if outcome.is_some() { at.clone() } else { format!("{at}; {does}") },
+            outcome,
+        }
     };
     last.into_values().map(note).collect()
 }

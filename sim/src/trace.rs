@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report};
+use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
 
 use crate::happening::Happening;
 use crate::life::LifeId;
@@ -15,7 +15,7 @@ pub struct Trace {
     /// All inputs of all lives, in order.
     pub events: Vec<TracedEvent>,
     /// What each life said last of where it stood.
-    pub statuses: BTreeMap<LifeId, String>,
+    pub statuses: BTreeMap<LifeId, Status>,
     open: BTreeMap<LifeId, usize>,
 }
 
@@ -66,7 +66,7 @@ impl Trace {
     pub(crate) fn end(
         &mut self,
         life: LifeId,
-        status: String,
+        status: Status,
         effects: &[Effect],
         universe: &Universe,
     ) {

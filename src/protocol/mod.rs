@@ -37,8 +37,17 @@ pub trait Node {
     /// When it wants an [`Input::Wake`], if nothing else comes before.
     fn deadline(&self) -> Option<Moment>;
 
-    /// Where it stands and what it waits for, as one line for a person.
-    fn status(&self, now: Moment) -> String;
+    /// Where it stands, for a person.
+    fn status(&self, now: Moment) -> Status;
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its version.
+    pub at: String,
+    /// What it does or waits for, until it halts.
+    pub does: String,
 }
 
 /// What happens to a node.

@@ -21,7 +21,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
 use crate::protocol::patience::{Awaited, Patience};
-use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
+use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Status};
 use crate::time::Moment;
 
 /// A parameter server.
@@ -122,9 +122,11 @@ impl Node for Ps {
         [self.links.deadline(), ending, Some(self.patience.deadline())].into_iter().flatten().min()
     }
 
-    fn status(&self, now: Moment) -> String {
-        let stands = self.cut().map_or_else(|| "no state".to_owned(), |cut| cut.to_string());
-        format!("{stands}; waits {}", self.awaited(now).what)
+    fn status(&self, now: Moment) -> Status {
+        Status {
+            at: self.cut().map_or_else(|| "no state".to_owned(), |cut| cut.to_string()),
+            does: format!("waits {}", self.awaited(now).what),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
 use crate::protocol::patience::{Awaited, Patience};
-use crate::protocol::{Done, Effect, Input, Node, Outcome, Report};
+use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Status};
 use crate::time::Moment;
 
 /// A worker.
@@ -98,13 +98,11 @@ impl Node for Worker {
         [self.links.deadline(), chief, patience].into_iter().flatten().min()
     }
 
-    fn status(&self, now: Moment) -> String {
-        let stands =
-            self.cut().map_or_else(|| "no whole version".to_owned(), |cut| cut.to_string());
-        if self.is_waiting() {
-            format!("{stands}; waits {}", self.awaited(now).what)
-        } else {
-            format!("{stands}; computes")
+    fn status(&self, now: Moment) -> Status {
+        let waits = || format!("waits {}", self.awaited(now).what);
+        Status {
+            at: self.cut().map_or_else(|| "no whole version".to_owned(), |cut| cut.to_string()),
+            does: if self.is_waiting() { waits() } else { "computes".to_owned() },
         }
     }
 }

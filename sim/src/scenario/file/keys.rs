@@ -189,12 +189,7 @@ pub(super) static LIMITS: Known = section(
             "\"10s\"",
             "Who waits longer says so, and again at every doubling.",
         ),
-        key(
-            "give_up_after",
-            "duration",
-            "never",
-            "Who waits longer gives up, and with it the run.",
-        ),
+        key("give_up_after", "duration", "none", "Who waits longer gives up, and with it the run."),
         key(
             "linger",
             "duration",
