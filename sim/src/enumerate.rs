@@ -1,4 +1,5 @@
-//! A crash before and after everything that happens to any node.
+//! A crash before and after everything that happens to any node, and between any two things that
+//! it does about it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use unisono::TaskId;
 use unisono::random::Stream;
 
 use crate::case::Case;
+use crate::happening::EventKind;
 use crate::scenario::{
     End, EventPattern, Expect, Fault, FaultKind, PeersSee, Scenario, TaskSet, Trigger, When,
 };
@@ -19,7 +21,9 @@ use crate::trace::Trace;
 pub struct CrashPoint {
     /// Who.
     pub node: TaskId,
-    /// At the how-manieth of its inputs, from 1.
+    /// At what it does; or if `None`, at any of its inputs.
+    pub at: Option<EventKind>,
+    /// At the how-manieth of them, from 1.
     pub nth: u64,
     /// Before it, or after the node has dealt with it.
     pub when: When,
@@ -28,13 +32,31 @@ pub struct CrashPoint {
 /// All moments at which a node of a run could crash.
 #[must_use]
 pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
-    let mut n_inputs: BTreeMap<TaskId, u64> = BTreeMap::new();
+    let mut counts: BTreeMap<(TaskId, Option<EventKind>), u64> = BTreeMap::new();
     let mut points = Vec::new();
     for event in &trace.events {
-        let nth = n_inputs.entry(event.life.task).or_default();
-        *nth += 1;
-        let point = |when| CrashPoint { node: event.life.task, nth: *nth, when };
-        points.extend([When::Before, When::After].map(point));
+        let node = event.life.task;
+        let mut count = |at| {
+            let nth = counts.entry((node, at)).or_default();
+            *nth += 1;
+            *nth
+        };
+        let nth = count(None);
+        points.push(CrashPoint { node, at: None, nth, when: When::Before });
+        // Before the first thing that it does, the input is as good as lost.
+        let mut is_first = true;
+        for effect in &event.effects {
+            let at = Some(effect.what.kind);
+            let nth = count(at);
+            if effect.is_report {
+                continue;
+            }
+            if !is_first {
+                points.push(CrashPoint { node, at, nth, when: When::Before });
+            }
+            is_first = false;
+        }
+        points.push(CrashPoint { node, at: None, nth, when: When::After });
     }
     points
 }
@@ -53,16 +75,17 @@ pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint;
 pub fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
     let scenario = &*case.scenario;
     let crash = |(number, point): (usize, &CrashPoint)| {
-        let CrashPoint { node, nth, when } = *point;
+        let CrashPoint { node, at, nth, when } = *point;
         let side = if when == When::Before { "before" } else { "after" };
-        let pattern = EventPattern { event: None, node: Some(node), step: None, nth, when };
+        let what = at.map_or("input", EventKind::name);
+        let pattern = EventPattern { event: at, node: Some(node), step: None, nth, when };
         let crash = FaultKind::Crash {
             node: TaskSet::Task(node),
             peers: PeersSee::default(),
             power_loss: false,
         };
         Fault {
-            id: format!("crash {} of {node} {side} its input {nth}", number + 1),
+            id: format!("crash {} of {node} {side} its {what} {nth}", number + 1),
             trigger: Trigger::On(pattern),
             end: Some(End::For(restart_after)),
             kind: crash,

@@ -46,6 +46,8 @@ pub struct TracedEffect {
     pub to: Option<LifeId>,
     /// For a person.
     pub text: String,
+    /// Whether it only tells, and does nothing.
+    pub is_report: bool,
 }
 
 impl Trace {
@@ -78,7 +80,8 @@ impl Trace {
                 Effect::Send { link, .. } => universe.peer(*link, life),
                 _ => None,
             };
-            Some(TracedEffect { what, to, text: describe_effect(what, to, effect) })
+            let is_report = matches!(effect, Effect::Report(_));
+            Some(TracedEffect { what, to, text: describe_effect(what, to, effect), is_report })
         };
         self.events[event].effects = effects.iter().filter_map(traced).collect();
     }

@@ -231,10 +231,11 @@ fn a_crash_at_every_event_of_a_short_run_is_survived() {
     let folder = Folder::new(&[("short.toml", "[train]\ntraining_steps = 3\n")]);
     let (document, code) = folder.json(&["enumerate", "short.toml", "--jobs", "2"]);
     assert_eq!(code, Some(0), "{document}");
-    assert_eq!(document["crash_points"], document["runs"]);
-    assert!(document["runs"].as_u64().unwrap() > 100, "{document}");
+    let short = &document["scenarios"][0];
+    assert_eq!(short["crash_points"], short["runs"]);
+    assert!(short["runs"].as_u64().unwrap() > 100, "{document}");
     let (document, code) = folder.json(&["enumerate", "short.toml", "--pairs", "50"]);
-    assert_eq!((code, &document["runs"]), (Some(0), &50.into()), "{document}");
+    assert_eq!((code, &document["scenarios"][0]["runs"]), (Some(0), &50.into()), "{document}");
 }
 
 #[test]

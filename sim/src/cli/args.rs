@@ -81,11 +81,12 @@ Examples:
 It leaves a scenario file that fails the same way, and a capsule of that. What
 comes out does not depend on --jobs.")]
     Shrink(shrink::ShrinkArgs),
-    /// Crash every node before and after everything that happens to it
+    /// Crash every node before and after everything that happens to it, and between any two things
+    /// that it does
     #[command(after_help = "\
 Examples:
-  unisono-sim enumerate scenarios/clean.toml
-  unisono-sim enumerate scenarios/clean.toml --pairs 2000 --restart-after 1s
+  unisono-sim enumerate scenarios/crashes/
+  unisono-sim enumerate scenarios/crashes/fewer.toml --pairs 2000 --restart-after 1s
 
 How the run ends and its trajectory must be as ever; counts and times that the
 scenario expects are not looked at.")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use super::run::FailureResult;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::PlayOptions;
-use crate::case::Case;
+use crate::case::{Case, Source};
 use crate::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
 use crate::report::short;
 use crate::scenario::file::parse_duration;
@@ -21,13 +21,13 @@ use crate::tally::Finding;
 
 #[derive(Args, Debug)]
 pub(super) struct EnumerateArgs {
-    /// Scenario file
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
+    /// Scenario files, and folders of them
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
     /// The seed of all runs
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Play so many pairs of crashes, drawn with the seed, instead of every single one
+    /// Play so many pairs of crashes of each, drawn with the seed, instead of every single one
     #[arg(long, value_name = "N")]
     pairs: Option<u64>,
     /// How long a crashed node is away
@@ -41,50 +41,73 @@ pub(super) struct EnumerateArgs {
 
 /// Plays all of them, and says which of them the cluster does not survive.
 pub(super) fn enumerate(args: &EnumerateArgs, stage: &Stage) -> anyhow::Result<u8> {
-    let source = sources::load(&args.path)?;
+    let sources = sources::load_all(&args.paths)?;
+    let mut results = Vec::new();
+    for source in &sources {
+        results.push(enumerate_one(args, source, stage)?);
+    }
+    if results.len() > 1 {
+        let n_runs = results.iter().map(|result| result.runs).sum();
+        let n_failed = results.iter().map(|result| result.failed).sum();
+        let elapsed = results.iter().map(|result| result.elapsed).sum();
+        stage.say(&ending(args.what(), n_runs, n_failed, elapsed));
+    }
+    let exit_code = results.iter().map(|result| result.exit_code).max().unwrap_or(0);
+    let scenarios = results;
+    stage.print_json(&Document { schema: SCHEMA, command: "enumerate", scenarios, exit_code })?;
+    Ok(exit_code)
+}
+
+fn enumerate_one(
+    args: &EnumerateArgs,
+    source: &Source,
+    stage: &Stage,
+) -> anyhow::Result<ScenarioResult> {
     let base = source.case(args.seed);
-    let points = points_of(&base, stage)?;
+    let points = points_of(&base, stage).with_context(|| source.name())?;
     let plans: Vec<Vec<CrashPoint>> = match args.pairs {
         Some(n_pairs) => {
             pairs(&points, n_pairs, args.seed).into_iter().map(|pair| pair.to_vec()).collect()
         }
         None => points.iter().map(|point| vec![*point]).collect(),
     };
-    let what = if args.pairs.is_some() { "pairs of crashes" } else { "crashes" };
-    stage.say(&format!(
-        "{}, seed {}: {} moments, {} {what}",
-        source.name(),
-        args.seed,
-        points.len(),
-        plans.len()
-    ));
-    let n_plans = plans.len() as u64;
+    let (name, n_points, n_runs) = (source.name(), points.len(), plans.len() as u64);
     let gathered = gather(
         stage,
-        (&source, &args.capsules.capsules),
-        (0..n_plans, Some(n_plans)),
+        (source, &args.capsules.capsules),
+        (0..n_runs, Some(n_runs)),
         |number| with_crashes(&base, &plans[number as usize], args.restart_after),
         |_, _| false,
     )?;
     let exit_code = gathered.exit_code();
     let Gathered { tally, elapsed, .. } = &gathered;
-    stage.say(&format!("{n_plans} {what} in {}; {} failed", short(*elapsed), tally.n_failed));
+    let (failed, elapsed) = (tally.n_failed, *elapsed);
+    let line = ending(args.what(), n_runs, failed, elapsed);
+    stage.say(&format!("{name}, seed {}: {n_points} moments; {line}", args.seed));
     for Finding { signature, n_seeds, .. } in &tally.findings {
         stage.say(&format!("  {signature}: {n_seeds}"));
     }
-    stage.print_json(&Document {
-        schema: SCHEMA,
-        command: "enumerate",
-        scenario: source.name(),
+    Ok(ScenarioResult {
+        scenario: name,
         seed: args.seed,
-        crash_points: points.len(),
-        runs: n_plans,
-        failed: tally.n_failed,
+        crash_points: n_points,
+        runs: n_runs,
+        failed,
+        elapsed,
         elapsed_secs: elapsed.as_secs_f64(),
         failures: gathered.into_failures(),
         exit_code,
-    })?;
-    Ok(exit_code)
+    })
+}
+
+fn ending(what: &str, n_runs: u64, n_failed: u64, elapsed: Duration) -> String {
+    format!("{n_runs} {what} in {}; {n_failed} failed", short(elapsed))
+}
+
+impl EnumerateArgs {
+    const fn what(&self) -> &'static str {
+        if self.pairs.is_some() { "pairs of crashes" } else { "crashes" }
+    }
 }
 
 fn points_of(base: &Case, stage: &Stage) -> anyhow::Result<Vec<CrashPoint>> {
@@ -99,12 +122,21 @@ fn points_of(base: &Case, stage: &Stage) -> anyhow::Result<Vec<CrashPoint>> {
 struct Document {
     schema: u32,
     command: &'static str,
+    scenarios: Vec<ScenarioResult>,
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct ScenarioResult {
     scenario: String,
     seed: u64,
     crash_points: usize,
     runs: u64,
     failed: u64,
+    #[serde(skip)]
+    elapsed: Duration,
     elapsed_secs: f64,
     failures: Vec<FailureResult>,
+    #[serde(skip)]
     exit_code: u8,
 }
