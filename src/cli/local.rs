@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,7 +21,7 @@ use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
 use super::output::{ProgressLine, ProgressView, Screen};
 use super::{Process, StopRequests, data, task};
-use crate::checkpoint::{RealDisk, RunFiles};
+use crate::checkpoint::RunFiles;
 use crate::config::hosts::HostList;
 use crate::config::{ClusterSpec, Host, HostPort, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
@@ -79,7 +78,7 @@ fn preflight(LocalConfig { run, max_restarts }: &LocalConfig) -> anyhow::Result<
     }
     if max_restarts.is_some() {
         let files = plan.files(&run.logdir, run.init_from.as_deref())?;
-        let (files, warnings) = RunFiles::open(Arc::new(RealDisk), files)?;
+        let (files, warnings) = RunFiles::open_alone(files)?;
         // What was mended there, the chief will not find any more.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         files.restore()?;

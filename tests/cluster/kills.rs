@@ -90,6 +90,25 @@ fn tasks_that_were_killed_at_once_go_on_with_the_same_commands() {
     Bits::read(&folder.logdir()).assert_same(&expected, "killed and started again");
 }
 
+#[test]
+fn a_second_chief_is_not_let_in_while_a_paused_one_has_the_logdir() {
+    let flags = format!("{FLAGS} --save-model-secs 0.2");
+    let folder = Folder::new();
+    let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
+    let mut tasks = [Role::Ps(0), Role::Worker(0), Role::Worker(1)].map(|role| cluster.start(role));
+    wait_for_progress(&mut tasks[1], &folder);
+    tasks[1].signal("STOP");
+    let second = cluster.start(Role::Worker(0)).wait();
+    let logdir = folder.logdir().display().to_string();
+    second.expect_error(1, &["another process writes in ", &logdir, "even if it is paused"]);
+    tasks[1].signal("CONT");
+    for task in tasks {
+        task.wait().expect_code(0);
+    }
+    let expected = bits_of(&format!("reference {flags} --workers 2"));
+    Bits::read(&folder.logdir()).assert_same(&expected, "with one chief");
+}
+
 fn kill_all(pids: Vec<u32>) {
     pids.into_iter().for_each(|pid| send("KILL", pid));
 }
