@@ -13,7 +13,7 @@ use super::{Process, unisono};
 const FIRST_LISTEN_FD: i32 = 3;
 
 /// One of its tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Ps(usize),
     Worker(usize),
