@@ -26,7 +26,7 @@ use listenfd::ListenFd;
 
 use self::argv::CommandLine;
 use self::output::{Screen, logging};
-use crate::ids::Job;
+use crate::ids::{Incarnation, Job};
 use crate::protocol::Failure;
 
 pub use args::{Action, ParseError, TaskConfig};
@@ -44,6 +44,9 @@ const EXIT_GAVE_UP: u8 = 138;
 /// What a command gets from the process that it runs in.
 #[derive(Debug)]
 pub struct Process {
+    /// Which life of its task this is: a later start has a larger number, however long either
+    /// takes to begin.
+    pub incarnation: Incarnation,
     /// The listening socket that the parent bound for this task, if it did.
     pub listener: Option<TcpListener>,
     /// Standard output and error.
@@ -58,7 +61,8 @@ pub struct UsageError(pub anyhow::Error);
 /// The program `unisono`.
 #[must_use]
 pub fn main() -> ExitCode {
-    // First of all, while there is one thread: it takes its variables out of the environment.
+    let incarnation = task::incarnation();
+    // Before anything else, while there is one thread: it takes its variables out of the environment.
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();
@@ -80,7 +84,7 @@ pub fn main() -> ExitCode {
              machine; `unisono --help` explains.",
         );
     }
-    match run(action, Process { listener, screen: screen.clone() }) {
+    match run(action, Process { incarnation, listener, screen: screen.clone() }) {
         Ok(code) => code,
         Err(error) => report(&screen, &error),
     }
