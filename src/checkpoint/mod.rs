@@ -2,12 +2,13 @@
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`disk`] is all that touches files. Nothing here knows a model's layout, a thread or a
-//! clock, and nothing logs: what a person should hear is returned.
+//! losses, [`disk`] is all that touches files but for `lock`. Nothing here knows a model's layout or
+//! a thread, and nothing logs: what a person should hear is returned.
 
 pub mod directory;
 pub mod disk;
 pub mod file;
+mod lock;
 pub mod run_files;
 pub mod saver;
 pub mod state;

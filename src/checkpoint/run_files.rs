@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::directory::{DirectoryError, Warning, newest_valid};
-use super::disk::{Disk, DiskError, check_writable};
+use super::disk::{Disk, DiskError, RealDisk, check_writable};
+use super::lock::Lock;
 use super::saver::{Saved, Saver};
 use super::{Checkpoint, Shapes};
 use crate::losses::{LOSSES_FILE, LossLog, LossesError};
@@ -67,6 +68,15 @@ pub enum RunFilesError {
         /// The caller's words.
         why: String,
     },
+    /// Another process has the logdir.
+    #[error(
+        "another process writes in {}: end it first, even if it is paused, or choose another \
+         --logdir", logdir.display()
+    )]
+    InUse {
+        /// The logdir.
+        logdir: PathBuf,
+    },
 }
 
 /// The files of one run.
@@ -76,6 +86,7 @@ pub struct RunFiles {
     config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
+    _lock: Option<Lock>,
 }
 
 /// The losses, shared by who records and who makes them durable. Nobody holds the lock while the
@@ -110,6 +121,20 @@ pub struct Restored {
 }
 
 impl RunFiles {
+    /// As [`Self::open`], on the operating system's files, and with nobody else who writes there.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; and if another process has the logdir, and keeps it for five seconds.
+    pub fn open_alone(config: RunFilesConfig) -> Result<(Self, Vec<String>), RunFilesError> {
+        RealDisk
+            .create_dir(&config.logdir)
+            .map_err(DiskError::at("make the logdir", &config.logdir))?;
+        let (lock, warning) = Lock::take(&config.logdir)?;
+        let (files, mut warnings) = Self::open(Arc::new(RealDisk), config)?;
+        warnings.extend(warning);
+        Ok((Self { _lock: lock, ..files }, warnings))
+    }
+
     /// Opens the files of a run, making what is missing; nothing is restored yet.
     /// Tells what a person should hear, too.
     ///
@@ -127,7 +152,10 @@ impl RunFiles {
         }
         let warnings = warnings.iter().map(ToString::to_string);
         let warnings = warnings.chain(damage.map(|damage| damage.to_string())).collect();
-        Ok((Self { disk, config, saver, losses: Losses(Arc::new(Mutex::new(log))) }, warnings))
+        Ok((
+            Self { disk, config, saver, losses: Losses(Arc::new(Mutex::new(log))), _lock: None },
+            warnings,
+        ))
     }
 
     /// A handle with which to record, on any thread.
@@ -353,6 +381,16 @@ pub(crate) mod tests {
             files.losses().record(&update(1)).unwrap();
             files.losses().record(&other(1)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_logdir_has_one_writer_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = RunFiles::open_alone(config(dir.path().to_owned())).unwrap().0;
+        let error = RunFiles::open_alone(config(dir.path().to_owned())).unwrap_err();
+        assert!(matches!(error, RunFilesError::InUse { .. }), "{error}");
+        drop(first);
+        RunFiles::open_alone(config(dir.path().to_owned())).unwrap();
     }
 
     #[test]

@@ -9,7 +9,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::eval::EvalConfig;
-use crate::config::keys::{DataKeys, HostKeys, RunKeys, SizeKeys};
+use super::local::LocalConfig;
+use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::values::Seconds;
 use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, RunConfig};
 use crate::ids::{Job, TaskId};
@@ -20,7 +21,7 @@ pub enum Action {
     /// `unisono ps`, `unisono worker`, or the original's form.
     Task(TaskConfig),
     /// `unisono local`
-    Local(RunConfig),
+    Local(LocalConfig),
     /// `unisono reference`
     Reference(RunConfig),
     /// `unisono eval`
@@ -77,7 +78,10 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Worker(args) => args.resolve(Job::Worker).map(Action::Task),
         Command::Task(args) => args.task.resolve(args.job_name.into()).map(Action::Task),
         Command::Local(args) => args.resolve().map(Action::Local),
-        Command::Reference(args) => args.resolve().map(Action::Reference),
+        Command::Reference(args) => {
+            let file = args.config.read()?;
+            args.resolve(file).map(Action::Reference)
+        }
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
@@ -104,7 +108,11 @@ The command lines of the original script work as they are:
   unisono --job_name=ps --task_id=0 --ps_hosts=… --worker_hosts=…
 
 `unisono COMMAND --help` has the flags of a command. Dashes and underscores in
-their names are the same. UNISONO_LOG=debug says more on standard error."
+their names are the same. UNISONO_LOG=debug says more on standard error.
+
+Exit codes: 0 all is done; 1 it could not go on; 2 a wrong command line or
+configuration; 3 a loss that is no number; 130 and 143 stopped by a signal;
+138 given up waiting."
 )]
 struct Cli {
     /// Print this help
@@ -125,6 +133,7 @@ Examples:
   unisono local
   unisono local --ps 1 --workers 4 --replicas-to-aggregate 3
   unisono local --config run.toml --optimizer adam --learning-rate 0.001
+  unisono local --supervise --max-restarts 3
 
 Ctrl-C saves a checkpoint and ends; the same command goes on from there."
     )]
@@ -159,7 +168,7 @@ Example: these two write the same bytes to losses.csv
   unisono local     --workers 2 --training-steps 300 --logdir a
   unisono reference --workers 2 --training-steps 300 --logdir b"
     )]
-    Reference(LocalArgs),
+    Reference(WholeRunArgs),
     /// Print the accuracy of the latest checkpoint
     #[command(
         allow_negative_numbers = true,
@@ -252,6 +261,15 @@ struct TaskArgs {
 #[derive(Args, Debug)]
 struct LocalArgs {
     #[command(flatten)]
+    whole: WholeRunArgs,
+    #[command(flatten)]
+    local: LocalKeys,
+}
+
+/// All tasks of a run at once.
+#[derive(Args, Debug)]
+struct WholeRunArgs {
+    #[command(flatten)]
     size: SizeKeys,
     #[command(flatten)]
     run: RunKeys,
@@ -330,8 +348,15 @@ impl TaskArgs {
 }
 
 impl LocalArgs {
-    fn resolve(self) -> Result<RunConfig, ParseError> {
-        let file = self.config.read()?;
+    fn resolve(self) -> Result<LocalConfig, ParseError> {
+        let file = self.whole.config.read()?;
+        let max_restarts = self.local.or(file.local.clone()).max_restarts()?;
+        Ok(LocalConfig { run: self.whole.resolve(file)?, max_restarts })
+    }
+}
+
+impl WholeRunArgs {
+    fn resolve(self, file: FileKeys) -> Result<RunConfig, ParseError> {
         let size = ClusterSize::resolve(&self.size.or(file.size), &file.hosts);
         Ok(RunConfig::resolve(self.run.or(file.run), size)?)
     }
@@ -452,8 +477,8 @@ mod tests {
                     .into_iter()
                     .chain((hidden == "--hidden").then_some("")),
             );
-            let Ok(Action::Local(run)) = parse(&line) else { panic!("{line:?}") };
-            assert!(run.train.hidden.is_empty());
+            let Ok(Action::Local(local)) = parse(&line) else { panic!("{line:?}") };
+            assert!(local.run.train.hidden.is_empty());
         }
     }
 
@@ -486,6 +511,9 @@ mod tests {
             "unisono local --momentum 0.9",
             "unisono local --ps 0",
             "unisono local --ps-hosts a:1",
+            "unisono local --max-restarts 3",
+            "unisono local --supervise --max-restarts 0",
+            "unisono reference --supervise",
             "unisono local extra",
             "unisono local --config no/such.toml",
             "unisono eval --watch --eval-interval-secs 0",
@@ -519,6 +547,9 @@ mod tests {
         --momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out
         error: invalid value '0' for '--ps <N>': must be a whole number from 1 to 64; For more information, try '--help'.
         error: unexpected argument '--ps-hosts' found;   tip: a similar argument exists: '--ps'; Usage: unisono local --ps <N>; For more information, try '--help'.
+        --max-restarts 3 limits nothing without --supervise: give that, or leave it out
+        error: invalid value '0' for '--max-restarts <N>': must be a whole number from 1 to 1000000; For more information, try '--help'.
+        error: unexpected argument '--supervise' found; Usage: unisono reference [OPTIONS]; For more information, try '--help'.
         error: unexpected argument 'extra' found; Usage: unisono local [OPTIONS]; For more information, try '--help'.
         cannot read the configuration file no/such.toml: No such file or directory (os error 2)
         --eval-interval-secs must be above 0
@@ -539,6 +570,25 @@ mod tests {
         };
         let parsed = parse_words(&format!("unisono eval --config {path} --data_dir e --watch"));
         assert!(matches!(parsed, Ok(Action::Eval(config)) if config == expected));
+    }
+
+    #[test]
+    fn tasks_are_started_again_only_if_that_was_asked_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[local]\nsupervise = true\nmax_restarts = 4").unwrap();
+        let path = file.path().display();
+        for (flags, expected) in [
+            (String::new(), None),
+            ("--supervise".to_owned(), Some(10)),
+            ("--supervise --max-restarts 3".to_owned(), Some(3)),
+            ("--supervise=false".to_owned(), None),
+            (format!("--config {path}"), Some(4)),
+            (format!("--config {path} --max-restarts=5"), Some(5)),
+        ] {
+            let parsed = parse_words(&format!("unisono local {flags}"));
+            let Ok(Action::Local(local)) = parsed else { panic!("{flags}: {parsed:?}") };
+            assert_eq!(local.max_restarts, expected, "{flags}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `unisono local`: a whole cluster on this machine, one child process a task.
 //!
-//! This file says which processes; `supervise` minds them. Nothing is restarted.
+//! This file says which processes; `supervise` minds them, `restarts` says when one that died is
+//! started again, if that was asked for.
 
 mod child;
+mod restarts;
 mod supervise;
 
 use std::ffi::OsString;
@@ -15,9 +17,11 @@ use anyhow::Context as _;
 use command_fds::{CommandFdExt as _, FdMapping};
 
 use self::child::ChildCommand;
+use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
 use super::output::{ProgressLine, ProgressView, Screen};
 use super::{Process, StopRequests, data, task};
+use crate::checkpoint::RunFiles;
 use crate::config::hosts::HostList;
 use crate::config::{ClusterSpec, Host, HostPort, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
@@ -27,12 +31,24 @@ use crate::training::Plan;
 /// Where systemd's protocol has the first inherited socket.
 const FIRST_LISTEN_FD: i32 = 3;
 
-/// Runs the cluster until the training has ended, or was stopped, or a task has failed.
+/// A cluster on this machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalConfig {
+    /// What its tasks do.
+    pub run: RunConfig,
+    /// The most restarts of one task within ten minutes; without, none is started again.
+    pub max_restarts: Option<u32>,
+}
+
+/// Runs the cluster until the training has ended, or was stopped, or a task has failed for good.
 ///
 /// # Errors
-/// If the data or the initial values are not usable, or a task cannot be started.
-pub fn run_local(config: &RunConfig, process: &Process) -> anyhow::Result<ExitCode> {
+/// If the data or the initial values are not usable, or a task cannot be started; if tasks are to
+/// be started again, also if the files of the run are not usable.
+pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
     preflight(config)?;
+    let LocalConfig { run, max_restarts } = config;
+    let limits = Limits { restarts: max_restarts.map(RestartLimits::new), ..Limits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -41,23 +57,31 @@ pub fn run_local(config: &RunConfig, process: &Process) -> anyhow::Result<ExitCo
         // First, so that no Ctrl-C finds the children without anybody to mind them.
         let stops = StopRequests::listen(false).context("cannot take signals")?;
         let executable = std::env::current_exe().context("cannot find this program's file")?;
-        let children = children(&executable, config)?;
-        let mut view = LocalView::new(&process.screen, config);
-        let ending = supervise(children, stops, Limits::default(), &mut view).await;
+        let children = children(&executable, run)?;
+        let mut view = LocalView::new(&process.screen, run);
+        let ending = supervise(children, stops, limits, &mut view).await;
         view.progress.finish();
         Ok(ending?.exit_code())
     })
 }
 
-/// Finds here, once, what several tasks would fail of, each with the same words.
-fn preflight(config: &RunConfig) -> anyhow::Result<()> {
-    let plan = Plan::new(config, data::open(config)?, task::simd_level()?)?;
-    if let Some(path) = &config.init_from {
+/// Finds here, once, what several tasks would fail of, each with the same words; and what one task
+/// would fail of again in every life.
+fn preflight(LocalConfig { run, max_restarts }: &LocalConfig) -> anyhow::Result<()> {
+    let plan = Plan::new(run, data::open(run)?, task::simd_level()?)?;
+    if let Some(path) = &run.init_from {
         plan.initial(Some(path))?;
     }
-    let ps = (0..config.n_ps).map(TaskId::ps);
-    for task in ps.chain((0..config.sync.total_num_replicas).map(TaskId::worker)) {
-        Security::load(&config.security, task)?;
+    let ps = (0..run.n_ps).map(TaskId::ps);
+    for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
+        Security::load(&run.security, task)?;
+    }
+    if max_restarts.is_some() {
+        let files = plan.files(&run.logdir, run.init_from.as_deref())?;
+        let (files, warnings) = RunFiles::open_alone(files)?;
+        // What was mended there, the chief will not find any more.
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        files.restore()?;
     }
     Ok(())
 }
@@ -76,7 +100,7 @@ fn children(executable: &Path, run: &RunConfig) -> anyhow::Result<Vec<ChildComma
             let mut command = Command::new(executable);
             command.args(task_arguments(task, &cluster, run));
             hand_over(&mut command, listener);
-            Ok(ChildCommand { task, command })
+            Ok(ChildCommand::new(task, command))
         })
         .collect()
 }

@@ -26,21 +26,27 @@ use listenfd::ListenFd;
 
 use self::argv::CommandLine;
 use self::output::{Screen, logging};
-use crate::ids::Job;
+use crate::ids::{Incarnation, Job};
 use crate::protocol::Failure;
 
 pub use args::{Action, ParseError, TaskConfig};
 pub use stop::{StopReason, StopRequests};
 
-/// A wrong command line or configuration: exit code 2.
+/// It could not go on.
+const EXIT_FAILURE: u8 = 1;
+/// A wrong command line or configuration.
 const EXIT_USAGE: u8 = 2;
-
-/// Given up waiting for others: exit code 138, which engines take for "start me again".
+/// The training itself came to nothing: a loss that is no number.
+const EXIT_NOT_FINITE: u8 = 3;
+/// Given up waiting for others; engines take it for "start me again".
 const EXIT_GAVE_UP: u8 = 138;
 
 /// What a command gets from the process that it runs in.
 #[derive(Debug)]
 pub struct Process {
+    /// Which life of its task this is: a later start has a larger number, however long either
+    /// takes to begin.
+    pub incarnation: Incarnation,
     /// The listening socket that the parent bound for this task, if it did.
     pub listener: Option<TcpListener>,
     /// Standard output and error.
@@ -55,7 +61,8 @@ pub struct UsageError(pub anyhow::Error);
 /// The program `unisono`.
 #[must_use]
 pub fn main() -> ExitCode {
-    // First of all, while there is one thread: it takes its variables out of the environment.
+    let incarnation = task::incarnation();
+    // Before anything else, while there is one thread: it takes its variables out of the environment.
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();
@@ -77,7 +84,7 @@ pub fn main() -> ExitCode {
              machine; `unisono --help` explains.",
         );
     }
-    match run(action, Process { listener, screen: screen.clone() }) {
+    match run(action, Process { incarnation, listener, screen: screen.clone() }) {
         Ok(code) => code,
         Err(error) => report(&screen, &error),
     }
@@ -104,14 +111,16 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 
 fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {
     screen.err(&format!("error: {}", in_one_line(error)));
-    let gave_up = |failure: &Failure| matches!(failure, Failure::GaveUp(_));
-    if error.chain().any(|cause| cause.is::<UsageError>()) {
-        ExitCode::from(EXIT_USAGE)
-    } else if error.chain().any(|cause| cause.downcast_ref().is_some_and(gave_up)) {
-        ExitCode::from(EXIT_GAVE_UP)
-    } else {
-        ExitCode::FAILURE
-    }
+    ExitCode::from(exit_code(error))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let of_cause = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(Failure::NonFinite { .. }) => Some(EXIT_NOT_FINITE),
+        Some(Failure::GaveUp(_)) => Some(EXIT_GAVE_UP),
+        _ => cause.is::<UsageError>().then_some(EXIT_USAGE),
+    };
+    error.chain().find_map(of_cause).unwrap_or(EXIT_FAILURE)
 }
 
 /// An error and its causes, as `{:#}`, but for causes that the text before already tells.

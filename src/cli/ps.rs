@@ -28,7 +28,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     }
     let shapes = Shapes::of_rule(&rule);
     let reach = Reach { listener: Some(listener), security, shapes };
-    let node = Ps::new(config.task.index, task::incarnation(), task::cluster_config(run, None));
+    let node = Ps::new(config.task.index, process.incarnation, task::cluster_config(run, None));
     let mut updates = Updates::new(rule, 1);
     let work = move |job| updates.work(job);
     let parts = || Ok((InlineCompute::new(Box::new(work)), NoStorage));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::evaluation::{self, Evaluation};
 use super::output::{ProgressView, TrainingLine};
 use super::{Process, data, task};
-use crate::checkpoint::{RealDisk, RunFiles};
+use crate::checkpoint::RunFiles;
 use crate::config::RunConfig;
 use crate::host::Clock as _;
 use crate::tcp::RealClock;
@@ -21,7 +21,7 @@ use crate::training::reference::Reference;
 pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&config, data::open(&config)?, task::simd_level()?)?;
     let files = plan.files(&config.logdir, config.init_from.as_deref())?;
-    let (mut files, warnings) = RunFiles::open(Arc::new(RealDisk), files)?;
+    let (mut files, warnings) = RunFiles::open_alone(files)?;
     let restored = files.restore()?;
     let restored_warnings = restored.warnings.iter().map(ToString::to_string);
     warnings.into_iter().chain(restored_warnings).for_each(|warning| tracing::warn!("{warning}"));

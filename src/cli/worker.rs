@@ -23,7 +23,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let plan = Plan::new(run, data::open(run)?, level)?;
     let digest = Some(plan.data.digest().to_owned());
     let node =
-        Worker::new(config.task.index, task::incarnation(), task::cluster_config(run, digest));
+        Worker::new(config.task.index, process.incarnation, task::cluster_config(run, digest));
     let reach = Reach { listener: None, security, shapes: Shapes::of_plan(&plan) };
     let mut gradients = Gradients::new(&plan);
     let compute = move || ComputeThread::start(Box::new(move |job| gradients.work(job)));

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{
-    CheckpointKeys, DataKeys, HostKeys, LimitKeys, OutputKeys, PlacementKeys, RunKeys,
+    CheckpointKeys, DataKeys, HostKeys, LimitKeys, LocalKeys, OutputKeys, PlacementKeys, RunKeys,
     SecurityKeys, SizeKeys, SyncKeys, TrainKeys,
 };
 
@@ -26,6 +26,8 @@ pub struct FileKeys {
     pub hosts: HostKeys,
     /// `[cluster]`, its size.
     pub size: SizeKeys,
+    /// `[local]`
+    pub local: LocalKeys,
 }
 
 /// Why a file cannot be used.
@@ -88,6 +90,7 @@ impl FileKeys {
                 "security" => keys.run.security = section.keys()?,
                 "limits" => keys.run.limits = section.keys()?,
                 "output" => keys.run.output = section.keys()?,
+                "local" => keys.local = section.keys()?,
                 "cluster" => {
                     keys.run.placement = section.keys()?;
                     keys.hosts = section.keys()?;
@@ -119,7 +122,7 @@ pub struct KeyText {
 }
 
 /// All sections, in the order of the documentation.
-pub(super) fn sections() -> [KnownSection; 8] {
+pub(super) fn sections() -> [KnownSection; 9] {
     fn flags<K: Args>(command: Command) -> Command {
         K::augment_args(command)
     }
@@ -134,6 +137,7 @@ pub(super) fn sections() -> [KnownSection; 8] {
         KnownSection { name: "security", flags: flags::<SecurityKeys>(empty()) },
         KnownSection { name: "limits", flags: flags::<LimitKeys>(empty()) },
         KnownSection { name: "output", flags: flags::<OutputKeys>(empty()) },
+        KnownSection { name: "local", flags: flags::<LocalKeys>(empty()) },
     ]
 }
 
@@ -365,7 +369,7 @@ mod tests {
         run.toml:2: unknown key logdir in [train]; it belongs in [checkpoint]
         run.toml:2: unknown key zzz in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
         run.toml:1: there is no section [trian]; did you mean [train]?
-        run.toml:1: there is no section [zzz]; there are [train], [sync], [cluster], [data], [checkpoint], [security], [limits], [output]
+        run.toml:1: there is no section [zzz]; there are [train], [sync], [cluster], [data], [checkpoint], [security], [limits], [output], [local]
         run.toml:1: the key batch_size belongs in the section [train]
         run.toml:1: train is a section: write [train] on a line of its own
         run.toml:4: batch_size: invalid type: string "many", expected a whole number of at least 1

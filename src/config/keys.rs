@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::hosts::HostList;
 use super::values::{
     BatchSize, DecayRate, Examples, Fraction, Hidden, NotNegative, OpenFraction, OptimizerName,
-    Patience, Positive, ProgressMode, Replicas, Seconds, Seed, Steps, Tasks,
+    Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed, Steps, Tasks,
 };
 use super::{Order, Placement};
 
@@ -221,6 +221,22 @@ section! {
         /// [default: 10]
         #[arg(long, value_name = "SECS")]
         heartbeat_timeout: Patience,
+    }
+}
+
+section! {
+    /// `[local]`: what the launcher of a cluster on this machine does about tasks that die.
+    #[command(next_help_heading = "Supervision")]
+    LocalKeys {
+        /// Start a task that has died again, after a pause of 0.5 s that doubles, up to 30 s,
+        /// until a life lasts a minute [default: false]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = "true", hide_possible_values = true)]
+        supervise: bool,
+        /// With supervise: restarts of one task within ten minutes; the run is given up if it
+        /// dies once more [default: 10]
+        #[arg(long, value_name = "N")]
+        max_restarts: Restarts,
     }
 }
 

@@ -36,7 +36,7 @@ mod tests {
     use clap::FromArgMatches as _;
 
     use super::*;
-    use crate::config::keys::RunKeys;
+    use crate::config::keys::{LocalKeys, RunKeys};
     use crate::config::{ClusterSize, ClusterSpec, RunConfig};
 
     #[test]
@@ -68,6 +68,12 @@ mod tests {
                     "momentum" | "nesterov" | "beta1" | "beta2" | "epsilon" => {}
                     "ps-hosts" | "worker-hosts" => hosts.push(default.to_owned()),
                     "ps" | "workers" => assert_eq!(default, "2"),
+                    "supervise" => assert_eq!(default, "false"),
+                    "max-restarts" => {
+                        let supervise = Some(true);
+                        let keys = LocalKeys { supervise, ..LocalKeys::default() };
+                        assert_eq!(keys.max_restarts(), Ok(Some(default.parse().unwrap())));
+                    }
                     _ if words.iter().any(|word| default.starts_with(word)) => {}
                     _ => flags.push(text),
                 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hosts::{ClusterSpec, HostsError};
-use super::keys::{HostKeys, LimitKeys, RunKeys, SizeKeys, TrainKeys};
+use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
     NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds, name_of,
 };
@@ -83,6 +83,9 @@ pub enum ConfigError {
         /// The one that was chosen.
         ours: String,
     },
+    /// A limit on what is not done at all.
+    #[error("--max-restarts {0} limits nothing without --supervise: give that, or leave it out")]
+    RestartsUnsupervised(u32),
     /// A path that is empty names nothing.
     #[error("{0} is empty: give a path, or leave it out")]
     EmptyPath(&'static str),
@@ -109,6 +112,22 @@ pub enum ConfigError {
         /// Of silence.
         timeout: Duration,
     },
+}
+
+impl LocalKeys {
+    /// The most restarts of one task within ten minutes, if tasks are started again at all.
+    ///
+    /// # Errors
+    /// If there is a limit on what is not done.
+    pub fn max_restarts(&self) -> Result<Option<u32>, ConfigError> {
+        const DEFAULT: u32 = 10; // with the pauses between them, two and a half minutes
+        let given = self.max_restarts.map(|n| n.get());
+        match (self.supervise.unwrap_or(false), given) {
+            (true, given) => Ok(Some(given.unwrap_or(DEFAULT))),
+            (false, None) => Ok(None),
+            (false, Some(given)) => Err(ConfigError::RestartsUnsupervised(given)),
+        }
+    }
 }
 
 impl ClusterSize {

@@ -160,6 +160,10 @@ whole!(
     Tasks, u32, "a whole number from 1 to 64", 1..=64
 );
 whole!(
+    /// Of a task that dies.
+    Restarts, u32, "a whole number from 1 to 1000000", 1..=1_000_000
+);
+whole!(
     /// Of examples; 0 or more.
     Examples, usize, "a whole number of 0 or above", 0..=usize::MAX
 );

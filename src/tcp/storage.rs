@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::checkpoint::{Losses, RealDisk, RunFiles, RunFilesConfig, RunFilesError};
+use crate::checkpoint::{Losses, RunFiles, RunFilesConfig, RunFilesError};
 use crate::host::Storage;
 use crate::ids::Step;
 use crate::losses::LossesError;
@@ -74,7 +74,7 @@ impl FileStorage {
     /// # Errors
     /// If the logdir cannot be used, in one line that says what to do.
     pub fn open(config: RunFilesConfig) -> Result<Self, StorageError> {
-        let (files, warnings) = RunFiles::open(Arc::new(RealDisk), config)?;
+        let (files, warnings) = RunFiles::open_alone(config)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let losses = files.losses();
         let (jobs, queue) = std_mpsc::channel();
@@ -209,6 +209,7 @@ mod tests {
             let persisted = StorageEvent::Persisted { step: Step(1), result };
             assert_eq!(storage.next().await, persisted);
 
+            drop(storage); // It has the logdir to itself.
             let mut successor = open(dir.path());
             successor.restore();
             let restored = Restored { snapshot: Arc::new(snapshot(1)), from: Some(path) };

@@ -17,7 +17,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint() {
 
         let words = format!("{command} {SMALL} --training-steps 20 --learning-rate 1e30");
         let ended = folder.run(&words);
-        ended.expect_code(1).expect_stderr(&[
+        ended.expect_code(3).expect_stderr(&[
             "the loss is ",
             " at step 11, slot ",
             "the last good checkpoint stays",

@@ -7,6 +7,7 @@
 mod bits;
 mod ends;
 mod eval;
+mod kills;
 mod original;
 mod parity;
 mod refusals;

@@ -1,6 +1,12 @@
 //! A task whose numbers are not the cluster's is told so and ends; the cluster is not disturbed.
 
-use crate::support::{Bits, DataDir, Folder, HandStarted, Labels, Process, Role, bits_of};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::process::Command;
+
+use crate::support::{
+    Bits, DataDir, Folder, HandStarted, Labels, Process, Role, bits_of, wait_until,
+};
 
 #[test]
 fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
@@ -46,6 +52,47 @@ fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
     }
     let expected = bits_of(&format!("reference {flags}"));
     Bits::read(&folder.logdir()).assert_same(&expected, "with the right worker");
+}
+
+#[test]
+fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_one() {
+    let folder = Folder::new();
+    let data = DataDir::new(Labels::Right);
+    data.write(&folder.join("data"));
+    data.write(&folder.join("slow"));
+    let slow = folder.join("slow").join(DataDir::TRAIN_IMAGES);
+    fs::remove_file(&slow).expect("it is there");
+    assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
+    // Open at both ends, so that nothing waits for the other.
+    let pipe = File::options().read(true).write(true).open(&slow);
+    let mut pipe = pipe.expect("a pipe can be opened");
+
+    let flags = format!(
+        "--hidden 16 --batch-size 20 --training-steps 25 --progress none {}",
+        DataDir::VALIDATION
+    );
+    let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
+    let with_data = |role, name| {
+        let mut command = cluster.command(role, cluster.ps_hosts(), "");
+        command.arg("--data-dir").arg(folder.join(name)).env("UNISONO_LOG", "info");
+        Process::start(command)
+    };
+    let ps = with_data(Role::Ps(0), "data");
+    let older = with_data(Role::Worker(1), "slow");
+    let files = format!("/proc/{}/fd", older.pid());
+    wait_until("it reads its data", || {
+        let files = fs::read_dir(&files).expect("it runs").flatten();
+        files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|path| path == slow))
+    });
+    let mut newer = with_data(Role::Worker(1), "data");
+    newer.wait_for_stderr("ps 0 is there");
+    pipe.write_all(&data.train_images).expect("it reads");
+    drop(pipe);
+    older.wait().expect_error(1, &["this process is an older life of it, and fenced"]);
+
+    with_data(Role::Worker(0), "data").wait().expect_code(0);
+    newer.wait().expect_code(0);
+    ps.wait().expect_code(0);
 }
 
 #[test]

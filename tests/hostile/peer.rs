@@ -91,7 +91,7 @@ impl Peer {
 /// What a task of a cluster of 1 ps and 2 workers says first, whose flags are these.
 pub(crate) fn hello(from: TaskId, to: TaskId, flags: &str) -> Hello {
     let words = format!("unisono local --ps 1 {flags}");
-    let Ok(Action::Local(run)) = parse(&CommandLine::read(words.split_whitespace())) else {
+    let Ok(Action::Local(local)) = parse(&CommandLine::read(words.split_whitespace())) else {
         panic!("{words}")
     };
     Hello {
@@ -99,7 +99,7 @@ pub(crate) fn hello(from: TaskId, to: TaskId, flags: &str) -> Hello {
         from,
         incarnation: Incarnation(1),
         to,
-        settings: run.settings(),
+        settings: local.run.settings(),
         data: None,
     }
 }

@@ -8,7 +8,6 @@ use flate2::read::GzDecoder;
 
 use super::fixture;
 
-const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
 const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
 const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
 const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
@@ -38,6 +37,8 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// The flag without which a set of this size would be all validation.
     pub(crate) const VALIDATION: &str = "--validation-size 50";
+    /// The name of one of the files.
+    pub(crate) const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
     const N_TRAIN: usize = 450;
     const N_VALIDATION: usize = 50;
     const N_TEST: usize = 40;
@@ -54,7 +55,7 @@ impl DataDir {
             train_labels.swap(first, first + 1 + other);
         }
         Self {
-            train_images: cut(TRAIN_IMAGES, IMAGE_HEADER, IMAGE, n_train),
+            train_images: cut(Self::TRAIN_IMAGES, IMAGE_HEADER, IMAGE, n_train),
             train_labels,
             test_images: cut(TEST_IMAGES, IMAGE_HEADER, IMAGE, Self::N_TEST),
             test_labels: cut(TEST_LABELS, LABEL_HEADER, 1, Self::N_TEST),
@@ -64,7 +65,7 @@ impl DataDir {
     pub(crate) fn write(&self, folder: &Path) {
         fs::create_dir_all(folder).expect("a folder can be made");
         for (name, bytes) in [
-            (TRAIN_IMAGES, &self.train_images),
+            (Self::TRAIN_IMAGES, &self.train_images),
             (TRAIN_LABELS, &self.train_labels),
             (TEST_IMAGES, &self.test_images),
             (TEST_LABELS, &self.test_labels),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -78,6 +79,20 @@ pub(crate) fn rows(losses: &str) -> Vec<(u64, u32, f32)> {
         (number(step), number(slot) as u32, loss.parse().expect("a loss"))
     };
     lines.map(row).collect()
+}
+
+/// How far a run is by its losses: the step of the last whole row, if there is any.
+pub(crate) fn last_step(logdir: &Path) -> Option<u64> {
+    const TAIL: u64 = 200; // bytes; a row has some 20
+    let mut file = fs::File::open(logdir.join("losses.csv")).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
+    let mut tail = String::new();
+    file.read_to_string(&mut tail).ok()?;
+    let whole = &tail[..=tail.rfind('\n')?];
+    // The first line may have lost its beginning.
+    let last = whole.lines().skip(usize::from(len > TAIL)).last()?;
+    last.split(',').next()?.parse().ok()
 }
 
 /// The checkpoint that the state file calls the latest.

@@ -13,7 +13,7 @@ use super::{Process, unisono};
 const FIRST_LISTEN_FD: i32 = 3;
 
 /// One of its tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Ps(usize),
     Worker(usize),
@@ -22,12 +22,15 @@ pub(crate) enum Role {
 /// Where the tasks of a cluster are, and what all of them are told.
 ///
 /// The sockets of the ps listen from the start and are handed over, so no port is taken by
-/// somebody else in between. Workers do not listen; their addresses only have to differ.
+/// somebody else in between. A ps that is started again binds its port by itself, unless
+/// [`HandStarted::keep_sockets`] was called. Workers do not listen; their addresses only have to
+/// differ.
 #[derive(Debug)]
 pub(crate) struct HandStarted {
     ps_hosts: Vec<String>,
-    /// Those of the ps that are not yet started.
+    /// Those of the ps that are not yet started, or all if they are kept.
     sockets: RefCell<Vec<Option<TcpListener>>>,
+    keeps_sockets: bool,
     n_workers: usize,
     flags: String,
     logdir: PathBuf,
@@ -41,10 +44,17 @@ impl HandStarted {
         Self {
             ps_hosts: sockets.iter().map(address).collect(),
             sockets: RefCell::new(sockets.into_iter().map(Some).collect()),
+            keeps_sockets: false,
             n_workers,
             flags: flags.to_owned(),
             logdir,
         }
+    }
+
+    /// Every life of a ps gets the same socket; who calls between two lives waits for the second.
+    pub(crate) fn keep_sockets(mut self) -> Self {
+        self.keeps_sockets = true;
+        self
     }
 
     /// The addresses of the ps, by task id.
@@ -82,11 +92,20 @@ impl HandStarted {
             all.join(" "),
         ));
         command.arg("--logdir").arg(&self.logdir);
-        if let Role::Ps(index) = role {
-            let socket = self.sockets.borrow_mut()[index].take().expect("a ps starts once");
+        if let Role::Ps(index) = role
+            && let Some(socket) = self.socket(index)
+        {
             hand_over(&mut command, socket);
         }
         command
+    }
+
+    fn socket(&self, index: usize) -> Option<TcpListener> {
+        let socket = &mut self.sockets.borrow_mut()[index];
+        match self.keeps_sockets {
+            true => socket.as_ref().map(|socket| socket.try_clone().expect("it can be copied")),
+            false => socket.take(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod process;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use data::{DataDir, Labels};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use files::{Bits, Listing, rows};
+pub(crate) use files::{Bits, Listing, last_step, rows};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use hand_started::{HandStarted, Role, hand_over};
 #[allow(unused_imports, reason = "as above")]

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -18,16 +18,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(4);
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    output: TempDir,
+    output: PathBuf,
+    /// Where that is, if it goes with the process.
+    folder: Option<TempDir>,
 }
 
 impl Process {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let output = tempfile::tempdir().expect("a folder can be made");
-        let file = |name| File::create(output.path().join(name)).expect("a file can be made");
+    pub(crate) fn start(command: Command) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let mut process = Self::start_into(folder.path(), command);
+        process.folder = Some(folder);
+        process
+    }
+
+    /// What it prints stays there, in the files `out` and `err`.
+    pub(crate) fn start_into(folder: &Path, mut command: Command) -> Self {
+        fs::create_dir_all(folder).expect("a folder can be made");
+        let file = |name| File::create(folder.join(name)).expect("a file can be made");
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
         let child = command.spawn().expect("the program starts");
-        Self { child, output }
+        Self { child, output: folder.to_owned(), folder: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -45,7 +55,7 @@ impl Process {
     }
 
     fn printed(&self, name: &str) -> String {
-        let bytes = fs::read(self.output.path().join(name)).expect("the output can be read");
+        let bytes = fs::read(self.output.join(name)).expect("the output can be read");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -69,8 +79,18 @@ impl Process {
         assert!(printed(self).contains(text), "{text:?} never came; {ended}:\n{}", self.all());
     }
 
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+        self.exit_status().is_none()
     }
 
     /// Waits until it ends by itself.
@@ -88,8 +108,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

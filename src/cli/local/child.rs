@@ -1,12 +1,12 @@
 //! One child process: started, read line by line, waited for.
 
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
 use crate::cli::stop::STOP_LINE;
@@ -16,7 +16,10 @@ use crate::ids::TaskId;
 /// may hold its pipes.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A task and how to start it.
+/// A task and how to start it, as often as need be.
+///
+/// It may hold the socket that the task is to listen on; who calls before the task is started
+/// again then waits for it, and nobody else can take its port.
 #[derive(Debug)]
 pub(super) struct ChildCommand {
     pub(super) task: TaskId,
@@ -52,22 +55,26 @@ impl Lifeline {
     }
 }
 
+impl ChildCommand {
+    /// `command` for a task.
+    ///
+    /// The child is in a process group of its own: a terminal's Ctrl-C is for the parent alone.
+    pub(super) fn new(task: TaskId, command: std::process::Command) -> Self {
+        let mut command = Command::from(command);
+        command.process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { task, command }
+    }
+}
+
 /// Starts a child, and tells `events` of it. Once `kill` holds true, it is killed.
-///
-/// The child is in a process group of its own: a terminal's Ctrl-C is for the parent alone.
 pub(super) fn start(
-    child: ChildCommand,
+    child: &mut ChildCommand,
     events: mpsc::Sender<Event>,
     kill: watch::Receiver<bool>,
 ) -> anyhow::Result<Lifeline> {
-    let ChildCommand { task, mut command } = child;
-    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // The parent's copy of the listening socket goes with `command`, at the end of this function:
-    // a port that outlived its task would take connections for nobody.
-    let mut process = tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot start {task}"))?;
+    let task = child.task;
+    let mut process = child.command.spawn().with_context(|| format!("cannot start {task}"))?;
     let lifeline = Lifeline(process.stdin.take());
     tokio::spawn(follow(task, process, events, kill));
     Ok(lifeline)

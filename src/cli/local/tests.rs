@@ -19,7 +19,19 @@ use crate::config::{ClusterSize, Placement};
 /// Ample; nothing waits for it unless something is broken.
 const LONG: Duration = Duration::from_secs(120);
 const AT_ONCE: Duration = Duration::from_millis(1);
-const AMPLE: Limits = Limits { chief: LONG, rest: LONG };
+const AMPLE: Limits = Limits { chief: LONG, rest: LONG, restarts: None };
+
+/// As ample, and tasks are started again, a few times, at once.
+const fn supervised(max_restarts: u32) -> Limits {
+    let restarts = RestartLimits {
+        max_restarts,
+        window: LONG,
+        first_pause: AT_ONCE,
+        longest_pause: AT_ONCE,
+        steady_after: LONG,
+    };
+    Limits { restarts: Some(restarts), ..AMPLE }
+}
 
 /// Writes down what it is shown; and asks to stop once it is shown a line `up` of the chief.
 #[derive(Default)]
@@ -52,7 +64,7 @@ impl View for Recorder {
 fn shell(task: TaskId, script: &str) -> ChildCommand {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
-    ChildCommand { task, command }
+    ChildCommand::new(task, command)
 }
 
 fn run_children(children: Vec<ChildCommand>, limits: Limits) -> (Ending, Vec<String>) {
@@ -85,7 +97,7 @@ fn all_end_well_and_the_chiefs_lines_are_the_runs() {
 
 #[test]
 fn a_child_that_dies_is_named_with_its_code_and_its_last_lines_and_the_others_end() {
-    let noisy = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; exit 3";
+    let noisy = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; exit 4";
     let (ending, lines) = run_children(
         vec![
             shell(TaskId::ps(0), OBEDIENT),
@@ -94,9 +106,9 @@ fn a_child_that_dies_is_named_with_its_code_and_its_last_lines_and_the_others_en
         ],
         AMPLE,
     );
-    assert_eq!(ending, Ending::Failed);
+    assert_eq!(ending, Ending::Failed(1));
     let own: Vec<_> = lines.iter().filter(|line| !line.contains(" | ")).collect();
-    assert_eq!(own[0], "error: worker 1 exited with code 3");
+    assert_eq!(own[0], "error: worker 1 exited with code 4");
     assert_eq!(own[1], "The last that it printed:");
     assert_eq!((own[2].as_str(), own[11].as_str()), ("  line 3", "  line 12"));
     assert_eq!(own.len(), 12, "{own:?}");
@@ -108,7 +120,7 @@ fn a_child_that_is_killed_is_named_with_the_signal() {
         vec![shell(TaskId::ps(0), "kill -SEGV $$"), shell(TaskId::CHIEF, OBEDIENT)],
         AMPLE,
     );
-    assert_eq!(ending, Ending::Failed);
+    assert_eq!(ending, Ending::Failed(1));
     assert_eq!(lines, ["error: ps 0 was killed by SIGSEGV", "It printed nothing."]);
 }
 
@@ -116,7 +128,7 @@ fn a_child_that_is_killed_is_named_with_the_signal() {
 fn a_child_that_refuses_its_command_line_is_a_usage_error() {
     let (ending, _) =
         run_children(vec![shell(TaskId::ps(0), "exit 2"), shell(TaskId::CHIEF, OBEDIENT)], AMPLE);
-    assert_eq!(ending, Ending::Refused);
+    assert_eq!(ending, Ending::Failed(2));
 }
 
 #[test]
@@ -125,7 +137,7 @@ fn after_a_failure_who_does_not_end_is_killed() {
         vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, "exit 1")],
         Limits { rest: AT_ONCE, ..AMPLE },
     );
-    assert_eq!(ending, Ending::Failed);
+    assert_eq!(ending, Ending::Failed(1));
     assert_eq!(lines.last().map(String::as_str), Some("ps 0 did not end within 1ms; killed"));
 }
 
@@ -135,7 +147,7 @@ fn a_task_that_stays_when_the_chief_has_finished_is_a_failure() {
         vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, "exit 0")],
         Limits { chief: AT_ONCE, ..AMPLE },
     );
-    assert_eq!(ending, Ending::Failed);
+    assert_eq!(ending, Ending::Failed(1));
     assert_eq!(lines, ["error: the chief has finished, but ps 0 did not end within 1ms; killed"]);
 }
 
@@ -175,12 +187,146 @@ fn a_chief_that_does_not_stop_in_time_is_killed() {
     assert_eq!(lines.last().map(String::as_str), Some(told));
 }
 
+/// Runs `first` in its first life and `later` in all others.
+fn lives(folder: &Path, first: &str, later: &str) -> String {
+    let mark = folder.join("lived").display().to_string();
+    format!("if test -e {mark}; then {later}; else echo > {mark}; {first}; fi")
+}
+
+/// The launcher's own lines, without how long a life lasted.
+fn own_lines(lines: &[String]) -> Vec<String> {
+    let is_own = |line: &&String| !line.contains(" | ") && !line.starts_with("= ");
+    let without_time = |line: &String| match (line.find(" after "), line.find(" s; ")) {
+        (Some(start), Some(end)) => format!("{} …{}", &line[..start], &line[end + 2..]),
+        _ => line.clone(),
+    };
+    lines.iter().filter(is_own).map(without_time).collect()
+}
+
+#[test]
+fn a_supervised_child_that_is_killed_is_started_again_and_the_run_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    // The chief stays until the other has its second life.
+    let again = folder.path().join("again").display().to_string();
+    let ps = lives(folder.path(), "kill -KILL $$", &format!("echo > {again}; {OBEDIENT}"));
+    let chief = format!("until test -e {again}; do sleep 0.01; done");
+    let (ending, lines) = run_children(
+        vec![shell(TaskId::ps(0), &format!("{ps}; exit 0")), shell(TaskId::CHIEF, &chief)],
+        Limits { chief: AT_ONCE, ..supervised(3) },
+    );
+    assert_eq!(ending, Ending::Finished);
+    assert_eq!(
+        own_lines(&lines),
+        [
+            "ps 0 was killed by SIGKILL (out of memory, perhaps) …; restart 1 of 3 in 1ms",
+            "the chief has finished; ps 0 did not hear of it: ended"
+        ]
+    );
+}
+
+#[test]
+fn a_chief_that_dies_is_started_again_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let chief = lives(folder.path(), "exit 101", "echo accuracy 0.9");
+    let (ending, lines) = run_children(vec![shell(TaskId::CHIEF, &chief)], supervised(3));
+    assert_eq!(ending, Ending::Finished);
+    assert_eq!(own_lines(&lines), ["worker 0 exited with code 101 …; restart 1 of 3 in 1ms"]);
+    assert_eq!(lines.last().map(String::as_str), Some("= accuracy 0.9"));
+}
+
+#[test]
+fn at_the_limit_the_chief_saves_and_all_end() {
+    let (ending, lines) = run_children(
+        vec![
+            shell(TaskId::ps(0), OBEDIENT),
+            shell(TaskId::CHIEF, &format!("{OBEDIENT} && echo saved")),
+            shell(TaskId::worker(1), "echo no memory >&2; exit 1"),
+        ],
+        supervised(2),
+    );
+    assert_eq!(ending, Ending::Failed(1));
+    assert_eq!(
+        own_lines(&lines),
+        [
+            "worker 1 exited with code 1 …; restart 1 of 2 in 1ms",
+            "worker 1 exited with code 1 …; restart 2 of 2 in 1ms",
+            "error: worker 1 exited with code 1",
+            "The last that it printed:",
+            "  no memory",
+            "worker 1 has had all its restarts, 2 within 2 minutes: the run is given up",
+            "stopping: the chief saves a checkpoint; once more, and all end at once",
+        ]
+    );
+    assert_eq!(lines.last().map(String::as_str), Some("= saved"));
+}
+
+#[test]
+fn what_would_end_alike_in_every_life_is_not_started_again() {
+    for code in [2, 3] {
+        let (ending, lines) = run_children(
+            vec![shell(TaskId::ps(0), OBEDIENT), shell(TaskId::CHIEF, &format!("exit {code}"))],
+            supervised(9),
+        );
+        assert_eq!(ending, Ending::Failed(code));
+        let failure = format!("error: worker 0 exited with code {code}");
+        let told = [&failure, "It printed nothing.", "Another start would end like this one."];
+        assert_eq!(own_lines(&lines), told);
+    }
+}
+
+#[test]
+fn who_dies_when_the_chief_has_finished_stays_away_and_the_run_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Its number is in `/proc` until the launcher has taken note of its end.
+    let ps = format!("read chief < {pipe}; while test -e /proc/$chief; do :; done; exit 7");
+    let (ending, lines) = run_children(
+        vec![shell(TaskId::ps(0), &ps), shell(TaskId::CHIEF, &format!("echo $$ > {pipe}"))],
+        supervised(9),
+    );
+    assert_eq!(ending, Ending::Finished);
+    let told = "ps 0 exited with code 7; the chief has finished, so it stays away";
+    assert_eq!(lines, [told]);
+}
+
+#[test]
+fn ctrl_c_also_ends_a_task_that_is_about_to_be_started_again() {
+    let limits = RestartLimits { first_pause: LONG, ..supervised(9).restarts.unwrap() };
+    let limits = Limits { restarts: Some(limits), ..AMPLE };
+    let (ending, lines) = run_children(
+        vec![
+            shell(TaskId::CHIEF, &format!("echo up; {OBEDIENT} && echo saved")),
+            shell(TaskId::worker(1), "exit 1"),
+        ],
+        limits,
+    );
+    assert_eq!(ending, Ending::Stopped(StopReason::Interrupted));
+    assert_eq!(lines.last().map(String::as_str), Some("= saved"));
+}
+
+#[test]
+fn a_program_that_cannot_be_started_again_is_told_and_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    std::fs::write(&program, "#!/bin/sh\nrm \"$0\"\nexit 9\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let child = ChildCommand::new(TaskId::worker(1), Command::new(&program));
+    let (ending, lines) = run_children(vec![shell(TaskId::CHIEF, OBEDIENT), child], supervised(2));
+    assert_eq!(ending, Ending::Failed(1));
+    let how = "worker 1 did not start (No such file or directory (os error 2))";
+    let own = own_lines(&lines);
+    assert_eq!(own[1], format!("{how} …; restart 2 of 2 in 1ms"));
+    assert_eq!(own[2], format!("error: {how}"));
+}
+
 #[test]
 fn a_program_that_is_not_there_is_an_error_that_names_the_task() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_sender, receiver) = mpsc::channel(1);
     let stops = StopRequests::from_channel(receiver);
-    let child = ChildCommand { task: TaskId::ps(1), command: Command::new("/no/such/program") };
+    let child = ChildCommand::new(TaskId::ps(1), Command::new("/no/such/program"));
     let mut view = Recorder::default();
     let error = runtime.block_on(supervise(vec![child], stops, AMPLE, &mut view)).unwrap_err();
     assert!(format!("{error:#}").starts_with("cannot start ps 1: "), "{error:#}");
@@ -199,7 +345,8 @@ fn every_task_is_told_the_whole_configuration() {
     let mut tasks = Vec::new();
     let mut clusters = Vec::new();
     for child in children(Path::new("unisono"), &run).unwrap() {
-        let words = [child.command.get_program()].into_iter().chain(child.command.get_args());
+        let command = child.command.as_std();
+        let words = [command.get_program()].into_iter().chain(command.get_args());
         let line = CommandLine::read(words);
         let Ok(Action::Task(config)) = args::parse(&line) else { panic!("{line:?}") };
         let TaskConfig { task, cluster, run: told, bind, exit_with_parent } = config;
@@ -239,7 +386,7 @@ fn in_role(role: &str) -> Command {
 fn plays_its_role_if_it_has_one() {
     match std::env::var(ROLE).as_deref() {
         Ok("launcher") => {
-            let child = |task| ChildCommand { task, command: in_role("task") };
+            let child = |task| ChildCommand::new(task, in_role("task"));
             run_children(vec![child(TaskId::ps(0)), child(TaskId::CHIEF)], AMPLE);
         }
         Ok("task") => {
