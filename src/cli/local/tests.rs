@@ -33,31 +33,38 @@ const fn supervised(max_restarts: u32) -> Limits {
     Limits { restarts: Some(restarts), ..AMPLE }
 }
 
-/// Writes down what it is shown; and asks to stop once it is shown a line `up` of the chief.
+/// Writes down what it is shown.
 #[derive(Default)]
 struct Recorder {
     lines: Vec<String>,
-    stop_at_up: Option<mpsc::Sender<StopReason>>,
+    /// Whom to ask to stop, and at which beginning of a line.
+    stop: Option<(&'static str, mpsc::Sender<StopReason>)>,
+}
+
+impl Recorder {
+    fn show(&mut self, line: String) {
+        if let Some((_, stops)) = self.stop.as_ref().filter(|(at, _)| line.starts_with(at)) {
+            stops.try_send(StopReason::Interrupted).expect("there is room");
+        }
+        self.lines.push(line);
+    }
 }
 
 impl View for Recorder {
     fn result(&mut self, line: &str) {
-        self.lines.push(format!("= {line}"));
-        if let (true, Some(stops)) = (line.starts_with("up"), &self.stop_at_up) {
-            stops.try_send(StopReason::Interrupted).expect("there is room");
-        }
+        self.show(format!("= {line}"));
     }
 
     fn task(&mut self, task: TaskId, line: &str) {
-        self.lines.push(format!("{task} | {line}"));
+        self.show(format!("{task} | {line}"));
     }
 
     fn own(&mut self, line: &str) {
-        self.lines.push(line.to_owned());
+        self.show(line.to_owned());
     }
 
     fn progress(&mut self, line: ProgressLine) {
-        self.lines.push(format!("step {}", line.step));
+        self.show(format!("step {}", line.step));
     }
 }
 
@@ -67,10 +74,19 @@ fn shell(task: TaskId, script: &str) -> ChildCommand {
     ChildCommand::new(task, command)
 }
 
+/// Asks to stop once the chief has printed a line that begins with `up`.
 fn run_children(children: Vec<ChildCommand>, limits: Limits) -> (Ending, Vec<String>) {
+    run_children_until("= up", children, limits)
+}
+
+fn run_children_until(
+    stop_at: &'static str,
+    children: Vec<ChildCommand>,
+    limits: Limits,
+) -> (Ending, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (sender, receiver) = mpsc::channel(4);
-    let mut view = Recorder { stop_at_up: Some(sender), ..Recorder::default() };
+    let mut view = Recorder { stop: Some((stop_at, sender)), ..Recorder::default() };
     let stops = StopRequests::from_channel(receiver);
     let ending = runtime.block_on(supervise(children, stops, limits, &mut view)).unwrap();
     (ending, view.lines)
@@ -294,9 +310,10 @@ fn who_dies_when_the_chief_has_finished_stays_away_and_the_run_is_done() {
 fn ctrl_c_also_ends_a_task_that_is_about_to_be_started_again() {
     let limits = RestartLimits { first_pause: LONG, ..supervised(9).restarts.unwrap() };
     let limits = Limits { restarts: Some(limits), ..AMPLE };
-    let (ending, lines) = run_children(
+    let (ending, lines) = run_children_until(
+        "worker 1 exited",
         vec![
-            shell(TaskId::CHIEF, &format!("echo up; {OBEDIENT} && echo saved")),
+            shell(TaskId::CHIEF, &format!("{OBEDIENT} && echo saved")),
             shell(TaskId::worker(1), "exit 1"),
         ],
         limits,
