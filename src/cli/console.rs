@@ -2,6 +2,7 @@
 
 use super::TaskConfig;
 use super::output::{ProgressView, Screen, TrainingLine};
+use super::pace::{Pace, Paced};
 use crate::host::Observer;
 use crate::ids::{Slot, Step, TaskId};
 use crate::protocol::{Effect, Input, Node, Report};
@@ -14,10 +15,7 @@ pub(super) struct Console {
     task: TaskId,
     screen: Screen,
     progress: ProgressView,
-    /// When the first gradient was computed here, and of which step.
-    first: Option<(Moment, Step)>,
-    /// The step that was worked on last, and how many before.
-    steps: Option<(Step, u64)>,
+    pace: Pace,
     /// Of what others on the network do, who may do it as often as they like.
     warnings: Warnings,
 }
@@ -29,8 +27,7 @@ impl Console {
             task: config.task,
             progress: ProgressView::new(screen.clone(), config.run.progress, steps),
             screen,
-            first: None,
-            steps: None,
+            pace: Pace::default(),
             warnings: Warnings::default(),
         }
     }
@@ -40,26 +37,17 @@ impl Console {
     }
 
     fn on_computed(&mut self, now: Moment, step: Step, slot: Slot, loss: f32) {
-        let (start, first_step) = *self.first.get_or_insert((now, step));
-        let n_steps = match self.steps {
-            Some((last, n_steps)) if last == step => {
-                tracing::trace!("slot {slot} of step {step}: loss {loss}");
-                n_steps
-            }
-            before => {
-                let n_steps = before.map_or(0, |(_, n_steps)| n_steps) + 1;
-                self.steps = Some((step, n_steps));
-                n_steps
-            }
-        };
-        let elapsed = now - start;
+        let Paced { n_steps, is_new_step, elapsed, sec_per_step } =
+            self.pace.on_computed(now, step);
+        if !is_new_step {
+            tracing::trace!("slot {slot} of step {step}: loss {loss}");
+        }
         let global_step = step.next().0;
         self.progress.update(global_step, loss, elapsed);
         // Several slots a step make one line.
         if n_steps.is_multiple_of(TrainingLine::INTERVAL) && self.task.index == slot.0 {
-            let n_global = (global_step - first_step.0) as f64;
-            let sec_per_batch = elapsed.as_secs_f64() / n_global;
-            let line = TrainingLine { step: n_steps, global_step, loss, sec_per_batch };
+            let line =
+                TrainingLine { step: n_steps, global_step, loss, sec_per_batch: sec_per_step };
             self.progress.line(&line);
         }
     }

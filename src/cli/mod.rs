@@ -11,6 +11,7 @@ pub mod eval;
 mod evaluation;
 pub mod local;
 pub mod output;
+mod pace;
 pub mod ps;
 pub mod reference;
 pub mod sim;
