@@ -10,6 +10,7 @@ pub mod keys;
 mod reference_table;
 pub mod run;
 pub mod security;
+mod settings;
 pub mod values;
 
 use clap::ValueEnum;
@@ -19,6 +20,7 @@ pub use file::{FileError, FileKeys};
 pub use hosts::{ClusterSpec, Host, HostPort, HostsError};
 pub use run::{ClusterSize, ConfigError, RunConfig};
 pub use security::{SecurityConfig, TlsFiles};
+pub use settings::SettingsError;
 pub use values::ProgressMode;
 
 /// The part of the configuration that the loss trajectory is a function of (besides the data, the

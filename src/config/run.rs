@@ -131,6 +131,10 @@ impl LocalKeys {
 }
 
 impl ClusterSize {
+    /// More tasks of a job than anybody has. Keeps a number in a damaged file from asking for more
+    /// time and memory than there is.
+    pub const LARGEST: u32 = 1 << 16;
+
     /// The cluster's size where its tasks are on this machine: `size` if given, else the length
     /// of the lists of hosts, else 2 and 2.
     #[must_use]
