@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
 use super::output::{PercentG, Screen};
 use crate::checkpoint::{Checkpoint, RealDisk, newest_valid};
@@ -10,6 +10,7 @@ use crate::config::Placement;
 use crate::data::{Dataset, Examples};
 use crate::floats::Floats;
 use crate::ids::Step;
+use crate::model::mlp::layer_sizes;
 use crate::model::update::MOVING_AVERAGE;
 use crate::model::{Layout, Mlp, Model as _, Parameters, SimdLevel, accuracy};
 use crate::training::Plan;
@@ -82,7 +83,7 @@ struct Network {
 
 impl Network {
     fn new(checkpoint: &Checkpoint, data: &Dataset, level: SimdLevel) -> anyhow::Result<Self> {
-        let sizes = layer_sizes(checkpoint)?;
+        let sizes = layer_sizes(&checkpoint.shapes()).map_err(anyhow::Error::msg)?;
         let examples = &data.train;
         ensure!(
             sizes.first() == Some(&examples.n_features())
@@ -112,19 +113,4 @@ impl Network {
     fn accuracy(&mut self, examples: &Examples) -> f64 {
         accuracy(&mut self.model, Parameters::new(&self.layout, &self.shards), examples)
     }
-}
-
-/// Features, hidden layers, classes.
-fn layer_sizes(checkpoint: &Checkpoint) -> anyhow::Result<Vec<usize>> {
-    let mut sizes = Vec::new();
-    for layer in 1.. {
-        let Some(weights) = checkpoint.tensors.get(&format!("layer{layer}/weights")) else { break };
-        match *weights.shape() {
-            [rows, columns] if sizes.is_empty() => sizes.extend([rows, columns]),
-            [rows, columns] if sizes.last() == Some(&rows) => sizes.push(columns),
-            _ => bail!("layer{layer}/weights does not fit the layer before it"),
-        }
-    }
-    ensure!(!sizes.is_empty(), "it has no tensor layer1/weights: it is not a network of this kind");
-    Ok(sizes)
 }

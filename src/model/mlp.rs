@@ -1,5 +1,7 @@
 //! The multilayer perceptron: ReLU layers over a sparse first one, softmax cross-entropy, L2.
 
+use std::collections::BTreeMap;
+
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::layout::Variable;
 use crate::model::model::{Batch, Gradient, Model, Parameters};
@@ -40,16 +42,42 @@ impl Mlp {
     }
 }
 
+/// The variables of a network with layers of these sizes, in creation order.
+#[must_use]
+pub fn variables(sizes: &[usize]) -> Vec<Variable> {
+    let layer = |(i, pair): (usize, &[usize])| {
+        let name = |what| format!("layer{}/{what}", i + 1);
+        [
+            Variable { name: name("weights"), shape: pair.to_vec(), regularized: true },
+            Variable { name: name("biases"), shape: vec![pair[1]], regularized: false },
+        ]
+    };
+    sizes.windows(2).enumerate().flat_map(layer).collect()
+}
+
+/// The sizes of the layers of the network whose variables have these shapes.
+///
+/// # Errors
+/// If they are not those of such a network, for a person.
+pub fn layer_sizes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<usize>, String> {
+    let mut sizes = Vec::new();
+    for layer in 1.. {
+        let Some(shape) = shapes.get(&format!("layer{layer}/weights")) else { break };
+        match shape[..] {
+            [rows, columns] if sizes.is_empty() => sizes.extend([rows, columns]),
+            [rows, columns] if sizes.last() == Some(&rows) => sizes.push(columns),
+            _ => return Err(format!("layer{layer}/weights does not fit the layer before it")),
+        }
+    }
+    if sizes.is_empty() {
+        return Err("it has no tensor layer1/weights: it is not a network of this kind".to_owned());
+    }
+    Ok(sizes)
+}
+
 impl Model for Mlp {
     fn variables(&self) -> Vec<Variable> {
-        let layer = |(i, pair): (usize, &[usize])| {
-            let name = |what| format!("layer{}/{what}", i + 1);
-            [
-                Variable { name: name("weights"), shape: pair.to_vec(), regularized: true },
-                Variable { name: name("biases"), shape: vec![pair[1]], regularized: false },
-            ]
-        };
-        self.sizes.windows(2).enumerate().flat_map(layer).collect()
+        variables(&self.sizes)
     }
 
     fn gradient(

@@ -10,9 +10,10 @@ use super::plan::Plan;
 use crate::checkpoint::{
     Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Tensor, read_tensors,
 };
+use crate::config::RunConfig;
 use crate::floats::Floats;
 use crate::ids::{Generation, Step};
-use crate::model::{Layout, Model as _, UpdateRule};
+use crate::model::{Layout, Model as _, SimdLevel, UpdateRule, mlp};
 use crate::protocol::{Settings, ShardState, Snapshot};
 
 /// Why a file of initial values is of no use.
@@ -93,6 +94,22 @@ impl Plan {
             from_checkpoint: Box::new(move |checkpoint| Ok(from.snapshot(&checkpoint))),
         }
     }
+}
+
+/// The state that a checkpoint holds, laid over the ps of a run. No data are needed.
+///
+/// # Errors
+/// If it is no checkpoint of this run's model, for a person.
+pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot, String> {
+    let shapes = checkpoint.shapes();
+    let variables = mlp::variables(&mlp::layer_sizes(&shapes)?);
+    let layout = Arc::new(Layout::new(variables, run.n_ps as usize, run.placement));
+    let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, SimdLevel::detect());
+    let names = Names::new(&layout, &rule);
+    if names.shapes() != shapes {
+        return Err("its tensors are not those of the model that its run trained".to_owned());
+    }
+    Ok(names.snapshot(checkpoint))
 }
 
 fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, InitError> {
