@@ -12,6 +12,7 @@ pub mod data;
 pub mod floats;
 pub mod host;
 pub mod ids;
+pub mod ledger;
 pub mod losses;
 pub mod model;
 #[cfg(feature = "planted-bugs")]

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::planted::{Bug, is_planted};
@@ -19,10 +19,19 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// A whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The length of a file, and its last bytes: `n` of them, or all that there are.
+    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
+        let mut bytes = self.read(path)?;
+        let len = bytes.len() as u64;
+        let from = usize::try_from(len.saturating_sub(n)).expect("it is within the bytes");
+        Ok((len, bytes.split_off(from)))
+    }
     /// Makes a file, or empties the one that is there, and writes it.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Writes behind the end of a file that is there.
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Opens a file that is there, to write behind its end many times.
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>>;
     /// Cuts a file down to its first `len` bytes.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Makes a file's content durable.
@@ -33,6 +42,30 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The end of a file on a disk that knows files by their names alone.
+#[derive(Debug)]
+pub struct NamedEnd<D> {
+    disk: D,
+    path: PathBuf,
+}
+
+impl<D: Disk> NamedEnd<D> {
+    /// That of a file which is there.
+    pub fn new(disk: D, path: &Path) -> Self {
+        Self { disk, path: path.to_owned() }
+    }
+}
+
+impl<D: Disk> Write for NamedEnd<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.append(&self.path, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The operating system's files.
@@ -64,12 +97,25 @@ impl Disk for RealDisk {
         fs::read(path)
     }
 
+    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(n)))?;
+        let mut end = Vec::new();
+        file.take(n).read_to_end(&mut end)?;
+        Ok((len, end))
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         File::create(path)?.write_all(bytes)
     }
 
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         OpenOptions::new().append(true).open(path)?.write_all(bytes)
+    }
+
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
+        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

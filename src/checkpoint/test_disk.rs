@@ -2,11 +2,11 @@
 //! crash could leave it: what was not synced is kept, lost or torn, name by name, file by file.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::Disk;
+use super::disk::{Disk, NamedEnd};
 use super::{Checkpoint, Tensor};
 use crate::ids::Step;
 use crate::protocol::Settings;
@@ -217,6 +217,10 @@ impl Disk for Arc<TestDisk> {
         };
         state.file(path)?.now.extend_from_slice(&bytes[..n_bytes]);
         result
+    }
+
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
+        Ok(Box::new(NamedEnd::new(self.clone(), path)))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod console;
 mod data;
 pub mod eval;
 mod evaluation;
+mod ledger;
 pub mod local;
 pub mod output;
 mod pace;

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::process::ExitCode;
 
+use super::ledger::LedgerKeeper;
 use super::task::{self, Reach};
 use super::{Process, TaskConfig};
 use crate::host::NoStorage;
@@ -28,11 +29,13 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     }
     let shapes = Shapes::of_rule(&rule);
     let reach = Reach { listener: Some(listener), security, shapes };
-    let node = Ps::new(config.task.index, process.incarnation, task::cluster_config(run, None));
+    let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, None));
+    let keeper = LedgerKeeper::open(&config, incarnation, &cluster);
+    let node = Ps::new(config.task.index, incarnation, cluster);
     let mut updates = Updates::new(rule, 1);
     let work = move |job| updates.work(job);
     let parts = || Ok((InlineCompute::new(Box::new(work)), NoStorage));
-    let (outcome, reason) = task::run(&config, &process, reach, node, parts)?;
+    let (outcome, reason) = task::run(&config, &process, reach, node, parts, keeper)?;
     task::exit_code(config.task, outcome, reason)
 }
 

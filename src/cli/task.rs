@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 
 use super::console::Console;
+use super::ledger::LedgerKeeper;
 use super::stop::{StopReason, StopRequests};
 use super::{Process, TaskConfig};
 use crate::config::{ClusterSpec, RunConfig};
@@ -99,6 +100,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     reach: Reach,
     mut node: N,
     parts: impl FnOnce() -> anyhow::Result<(K, S)>,
+    ledger: Option<LedgerKeeper>,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -107,10 +109,11 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let network = reach.network(&config.cluster)?;
         let (compute, storage) = parts()?;
         let clock = RealClock::start();
-        let mut console = Console::new(config, process.screen.clone());
+        // The ledger comes first: what it is about to say was so before anybody heard of it.
+        let mut observer = (ledger, Console::new(config, process.screen.clone()));
         let host = Host { clock, network, compute, storage, stop: &mut stop };
-        let outcome = drive(&mut node, host, &mut console).await;
-        console.finish();
+        let outcome = drive(&mut node, host, &mut observer).await;
+        observer.1.finish();
         Ok((outcome, stop.reason))
     });
     // A name that is being looked up would hold the process for as long as the resolver likes.

@@ -29,13 +29,13 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let compute = move || ComputeThread::start(Box::new(move |job| gradients.work(job)));
     if config.task != TaskId::CHIEF {
         let parts = || Ok((compute()?, NoStorage));
-        let (outcome, reason) = task::run(&config, &process, reach, node, parts)?;
+        let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;
         return task::exit_code(config.task, outcome, reason);
     }
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     let storage = FileStorage::open(files)?;
     let parts = || Ok((compute()?, storage));
-    let (outcome, reason) = task::run(&config, &process, reach, node, parts)?;
+    let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;
     match &outcome {
         Outcome::Finished => {
             let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;

@@ -136,6 +136,10 @@ section! {
         /// Seconds between two summaries for TensorBoard; accepted, but none are written yet [default: 60]
         #[arg(long, value_name = "SECS")]
         save_summaries_secs: Seconds,
+        /// Each ps keeps a ledger of its updates in its logdir, for `unisono audit` [default: false]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = "true", hide_possible_values = true)]
+        ledger: bool,
         /// Initial values of the variables, instead of random ones [default: none]
         #[arg(long, value_name = "FILE.safetensors")]
         init_from: PathBuf,

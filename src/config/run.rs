@@ -30,6 +30,8 @@ pub struct RunConfig {
     pub logdir: PathBuf,
     /// Time between two summaries; without, none.
     pub save_summaries_secs: Option<Duration>,
+    /// Whether each ps keeps a ledger in the logdir.
+    pub ledger: bool,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
@@ -214,6 +216,7 @@ impl RunConfig {
             logdir: path("--logdir", keys.checkpoint.logdir)?
                 .unwrap_or_else(|| PathBuf::from("./mnist_model/")),
             save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),
+            ledger: keys.checkpoint.ledger.unwrap_or(false),
             init_from: path("--init-from", keys.checkpoint.init_from)?,
             security: SecurityConfig::resolve(keys.security)?,
             limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,
@@ -253,6 +256,7 @@ impl RunConfig {
         flags.push(("give-up-after", limit(self.limits.give_up_after)));
         flags.push(("heartbeat-interval", limit(self.limits.heartbeat_interval)));
         flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
+        flags.push(("ledger", self.ledger.to_string()));
         flags.push(("progress", name_of(&self.progress)));
         flags.extend(self.validation_size.map(|size| ("validation-size", size.to_string())));
         let paths = [

@@ -110,10 +110,38 @@ pub trait Stop {
 }
 
 /// Someone who watches a node. Nothing depends on them.
+///
+/// Of two, the first one is told first, both times.
 pub trait Observer {
     /// The node is about to take an input.
     fn before(&mut self, now: Moment, input: &Input);
 
     /// The node has taken it. What it wants done about it, in order.
     fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]);
+}
+
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn before(&mut self, now: Moment, input: &Input) {
+        self.0.before(now, input);
+        self.1.before(now, input);
+    }
+
+    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
+        self.0.after(now, node, effects);
+        self.1.after(now, node, effects);
+    }
+}
+
+impl<A: Observer> Observer for Option<A> {
+    fn before(&mut self, now: Moment, input: &Input) {
+        if let Some(observer) = self {
+            observer.before(now, input);
+        }
+    }
+
+    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
+        if let Some(observer) = self {
+            observer.after(now, node, effects);
+        }
+    }
 }

@@ -13,12 +13,13 @@ mod meter;
 mod tests;
 mod tree;
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use faults::{DiskFault, FaultId};
 use unisono::checkpoint::Disk;
+use unisono::checkpoint::disk::NamedEnd;
 use unisono::random::Stream;
 
 use content::Content;
@@ -175,6 +176,10 @@ impl Disk for SimDisk {
         let (bytes, result) = state.admit(bytes);
         state.file(path)?.append(bytes);
         result
+    }
+
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
+        Ok(Box::new(NamedEnd::new(self.clone(), path)))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {

@@ -1,0 +1,81 @@
+//! The ledger of a ps in this process: a line before anybody hears of what it says.
+
+use std::sync::Arc;
+
+use super::TaskConfig;
+use crate::checkpoint::RealDisk;
+use crate::checkpoint::disk::DiskError;
+use crate::host::Observer;
+use crate::ids::Incarnation;
+use crate::ledger::{Line, Log, Recorder};
+use crate::protocol::{ClusterConfig, Effect, Input, Message, Node};
+use crate::time::Moment;
+
+/// Keeps the ledger of a ps, for as long as the disk takes it.
+#[derive(Debug)]
+pub(super) struct LedgerKeeper {
+    recorder: Recorder,
+    log: Log,
+    /// The disk refused: a ledger with a hole is of no use.
+    is_stopped: bool,
+}
+
+impl LedgerKeeper {
+    /// The ledger of this task, if it was asked for one. If its file cannot be opened that is said,
+    /// and training goes on without: a ps that comes back to a full disk is needed all the same.
+    pub(super) fn open(
+        config: &TaskConfig,
+        incarnation: Incarnation,
+        cluster: &ClusterConfig,
+    ) -> Option<Self> {
+        if !config.run.ledger {
+            return None;
+        }
+        let ps = config.task.index;
+        let (recorder, header) = Recorder::new(ps, incarnation, cluster);
+        let log = Log::open(Arc::new(RealDisk), &config.run.logdir, ps);
+        match log.and_then(|mut log| log.append(&[header]).map(|()| log)) {
+            Ok(log) => Some(Self { recorder, log, is_stopped: false }),
+            Err(error) => {
+                tracing::warn!(
+                    "no ledger is kept, and training goes on without it: {error}; the next start \
+                     of this ps tries again"
+                );
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, lines: &[Line], is_captured: bool) -> Result<(), DiskError> {
+        if !lines.is_empty() {
+            self.log.append(lines)?;
+        }
+        // A checkpoint will be made of it: what led there is to outlive the machine as it does.
+        if is_captured { self.log.sync() } else { Ok(()) }
+    }
+}
+
+impl Observer for LedgerKeeper {
+    fn before(&mut self, _now: Moment, input: &Input) {
+        if !self.is_stopped {
+            self.recorder.before(input);
+        }
+    }
+
+    fn after(&mut self, _now: Moment, _node: &dyn Node, effects: &[Effect]) {
+        if self.is_stopped {
+            return;
+        }
+        let lines = self.recorder.after(effects);
+        let is_capture = |effect: &Effect| {
+            matches!(effect, Effect::Send { message: Message::Captured { .. }, .. })
+        };
+        if let Err(error) = self.keep(&lines, effects.iter().any(is_capture)) {
+            self.is_stopped = true;
+            tracing::warn!(
+                "the ledger ends here, and training goes on without it: {error}; the next start of \
+                 this ps takes it up again"
+            );
+        }
+    }
+}
