@@ -4,6 +4,7 @@
 //! `docs/ARCHITECTURE.md` has the map. In short: [`protocol`] decides, [`model`] computes,
 //! [`wire`] encodes, [`host`] runs one loop over traits, and [`tcp`] is those traits in production.
 
+pub mod audit;
 pub mod certs;
 pub mod checkpoint;
 pub mod cli;

@@ -28,6 +28,8 @@ pub enum Action {
     Eval(EvalConfig),
     /// `unisono certs`
     Certs(CertsConfig),
+    /// `unisono audit`, of a folder.
+    Audit(PathBuf),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -84,6 +86,7 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         }
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
+        Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }
@@ -193,6 +196,23 @@ Each task needs its own two files and ca.pem. Whoever has ca-key.pem can be any
 task: keep it off the cluster. No file that exists is touched."
     )]
     Certs(CertsArgs),
+    /// Check the ledgers of a run against the rules of the protocol
+    #[command(after_help = "\
+Example:
+  unisono local --ledger --logdir /tmp/run
+  unisono audit /tmp/run
+
+It holds what every shard made of every update against the rules, against the
+losses and against the checkpoints, and names the first thing that is wrong.
+`unisono-sim replay --ledger` computes the run again.
+
+Exits with 0 if all is clean, 1 if a rule is broken, 2 if a file cannot be read,
+and 3 if nothing is broken but not every update was seen on every shard.")]
+    Audit {
+        /// Folder in which all ledgers of the run are
+        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+        logdir: PathBuf,
+    },
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]
     Sim {

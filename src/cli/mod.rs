@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod argv;
+pub mod audit;
 pub mod certs;
 mod console;
 mod data;
@@ -101,6 +102,7 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Local(config) => local::run_local(&config, &process),
         Action::Reference(config) => reference::run_reference(config, process),
         Action::Eval(config) => eval::run_eval(config, process),
+        Action::Audit(logdir) => audit::run_audit(&logdir, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }

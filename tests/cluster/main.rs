@@ -8,6 +8,7 @@ mod bits;
 mod ends;
 mod eval;
 mod kills;
+mod ledger;
 mod original;
 mod parity;
 mod refusals;

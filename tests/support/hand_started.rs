@@ -71,7 +71,26 @@ impl HandStarted {
         Process::start(self.command(role, &self.ps_hosts, flags))
     }
 
+    /// In a process that may write no file of more than so many blocks of 512 or 1,024 bytes, which
+    /// is the shell's to say; to it the disk is full then.
+    pub(crate) fn start_limited(&self, role: Role, max_blocks: u32) -> Process {
+        let program = self.without_socket(role, &self.ps_hosts, "");
+        let mut command = Command::new("sh");
+        let script = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+        command.args(["-c", script, &max_blocks.to_string()]);
+        command.arg(program.get_program()).args(program.get_args());
+        command.env_remove("UNISONO_LOG").env_remove("UNISONO_SIMD");
+        self.hand_socket_to(&mut command, role);
+        Process::start(command)
+    }
+
     pub(crate) fn command(&self, role: Role, ps_hosts: &[String], flags: &str) -> Command {
+        let mut command = self.without_socket(role, ps_hosts, flags);
+        self.hand_socket_to(&mut command, role);
+        command
+    }
+
+    fn without_socket(&self, role: Role, ps_hosts: &[String], flags: &str) -> Command {
         let (job, index) = match role {
             Role::Ps(index) => ("ps", index),
             Role::Worker(index) => ("worker", index),
@@ -92,12 +111,15 @@ impl HandStarted {
             all.join(" "),
         ));
         command.arg("--logdir").arg(&self.logdir);
+        command
+    }
+
+    fn hand_socket_to(&self, command: &mut Command, role: Role) {
         if let Role::Ps(index) = role
             && let Some(socket) = self.socket(index)
         {
-            hand_over(&mut command, socket);
+            hand_over(command, socket);
         }
-        command
     }
 
     fn socket(&self, index: usize) -> Option<TcpListener> {

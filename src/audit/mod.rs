@@ -1,0 +1,205 @@
+//! Whether a run kept the rules of `docs/protocol.md`, as far as its files can tell: the ledgers of
+//! all shards, the losses, the checkpoints.
+//!
+//! [`Audit::of`] goes through the ledgers; losses and checkpoints can be held against them after
+//! that. Nothing is computed again here: that is [`crate::training::replay`].
+
+mod files;
+mod pass;
+mod repeats;
+mod report;
+mod rule;
+mod shard;
+mod shards;
+mod violation;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use files::{FilesError, LossRow};
+pub use report::Report;
+pub use rule::Rule;
+pub use shard::{Made, Rollback, Shard};
+pub use violation::{Place, Violation};
+
+use crate::ids::{Generation, Step};
+use crate::ledger::Ledger;
+use crate::protocol::Settings;
+
+/// What the ledgers of a run say together.
+#[derive(Debug)]
+pub struct Audit<'a> {
+    /// One a ledger, ascending by ps.
+    pub shards: Vec<Shard<'a>>,
+    /// All that is against a rule, in the order in which a person should hear of it.
+    violations: Vec<Violation>,
+    /// What could not be seen, or is worth a word, in order.
+    notes: Vec<String>,
+    seen: Seen,
+    /// The settings of all lives; others refer to them by their place.
+    settings: Vec<Settings>,
+}
+
+/// What an audit comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every update that stands was seen on every shard, and nothing is against a rule.
+    Clean,
+    /// Nothing is against a rule, but some updates were not seen on every shard.
+    Incomplete,
+    /// Something is against a rule.
+    Broken,
+}
+
+/// Updates that shards may be apart while a run goes on, or when it is killed.
+const MAX_APART: usize = 1;
+
+/// How much was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Updates, each shard's for itself.
+    pub n_updates: u64,
+    /// Gradients in them.
+    pub n_slots: u64,
+    /// Gradients that came and were not used.
+    pub n_dropped: u64,
+    /// Updates that were compared with those of another shard.
+    pub n_compared: u64,
+    /// Updates that were made again, of the same version and the same gradients.
+    pub n_repeated: u64,
+    /// Gradients that were computed again, from the same version.
+    pub n_gradients_repeated: u64,
+    /// Rows of the losses file.
+    pub n_losses: u64,
+    /// Checkpoints.
+    pub n_checkpoints: u64,
+}
+
+impl<'a> Audit<'a> {
+    /// Goes through ledgers, ascending by ps.
+    #[must_use]
+    pub fn of(ledgers: &'a [Ledger]) -> Self {
+        let mut audit = Self {
+            shards: Vec::new(),
+            violations: Vec::new(),
+            notes: Vec::new(),
+            seen: Seen::default(),
+            settings: Vec::new(),
+        };
+        for ledger in ledgers {
+            let shard = Shard::of(ledger, &mut audit);
+            audit.shards.push(shard);
+        }
+        audit.forget_what_was_rolled_back_elsewhere();
+        shards::compare(&mut audit);
+        repeats::compare(&mut audit);
+        audit
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if !self.violations.is_empty() {
+            Verdict::Broken
+        } else if self.is_whole() {
+            Verdict::Clean
+        } else {
+            Verdict::Incomplete
+        }
+    }
+
+    /// Whether every update that stands was seen on every shard, without a hole.
+    fn is_whole(&self) -> bool {
+        let standing = self.standing();
+        let mut next = standing.keys().next().copied();
+        let has_hole = standing.keys().any(|step| next.replace(step.next()) != Some(*step));
+        let n_partial = standing.values().rev().take_while(|made| !is_on_all_shards(made)).count();
+        let mut all_before = standing.values().rev().skip(n_partial);
+        !standing.is_empty()
+            && !has_hole
+            && n_partial <= MAX_APART
+            && all_before.all(|made| is_on_all_shards(made))
+    }
+
+    /// The first violation: of the earliest step, and there the one that explains the others.
+    #[must_use]
+    pub fn first_violation(&self) -> Option<&Violation> {
+        // The order in which they were found goes from a line by itself to all files together.
+        self.violations.iter().min_by_key(|violation| violation.step)
+    }
+
+    /// All that is against a rule.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// What could not be seen, or is worth a word.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// How much was looked at.
+    #[must_use]
+    pub const fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// The updates that stand, ascending by step: what became of the run. Of each step, those of
+    /// the shards whose ledgers have it.
+    #[must_use]
+    pub fn standing(&self) -> BTreeMap<Step, Vec<&Made<'a>>> {
+        let mut standing: BTreeMap<Step, Vec<&Made<'a>>> = BTreeMap::new();
+        for made in self.shards.iter().flat_map(Shard::standing) {
+            standing.entry(made.update.step).or_default().push(made);
+        }
+        standing
+    }
+
+    /// The generations that were opened, each with the version that it began with.
+    fn generations(&self) -> BTreeMap<Generation, Step> {
+        let all = self.shards.iter().flat_map(|shard| &shard.restored);
+        all.map(|restored| (restored.line.generation, restored.line.step)).collect()
+    }
+
+    /// A shard that was killed before it heard of the newest generation, and never came back, does
+    /// not know that what it made last is void.
+    fn forget_what_was_rolled_back_elsewhere(&mut self) {
+        let Some((newest, from)) = self.generations().pop_last() else { return };
+        for shard in &mut self.shards {
+            if shard.restored.last().is_some_and(|last| last.line.generation < newest) {
+                shard.forget_from(from);
+            }
+        }
+    }
+
+    /// The number of these settings.
+    fn number_of(&mut self, settings: Settings) -> usize {
+        let number = self.settings.iter().position(|known| *known == settings);
+        number.unwrap_or_else(|| {
+            self.settings.push(settings);
+            self.settings.len() - 1
+        })
+    }
+
+    /// The parameter servers of the cluster, as it was last.
+    fn n_ps(&self) -> u32 {
+        let opened = |shard: &&Shard<'_>| shard.restored.last().map(|last| last.line.generation);
+        let last = self.shards.iter().max_by_key(opened);
+        last.and_then(Shard::header).map_or(0, |header| header.n_ps)
+    }
+
+    /// The shards of which there is no ledger.
+    fn absent(&self) -> BTreeSet<u32> {
+        let there: BTreeSet<u32> = self.shards.iter().map(Shard::ps).collect();
+        (0..self.n_ps()).filter(|ps| !there.contains(ps)).collect()
+    }
+}
+
+/// Whether these updates of one step are those of all shards that its run had.
+fn is_on_all_shards(made: &[&Made<'_>]) -> bool {
+    made.iter().all(|one| one.header.n_ps as usize == made.len())
+}
