@@ -7,6 +7,7 @@ pub mod files;
 pub mod gradients;
 pub mod plan;
 pub mod reference;
+pub mod replay;
 mod shapes;
 mod updates;
 

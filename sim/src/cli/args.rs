@@ -63,14 +63,19 @@ Examples:
 Failures with the same signature are taken for the same. What is found does not
 depend on --jobs, unless --for ends the hunt.")]
     Hunt(hunt::HuntArgs),
-    /// Play a failure again, from its capsule or from its scenario and seed
+    /// Play a failure again; or compute the run of a real cluster again, from its ledgers
     #[command(after_help = "\
 Examples:
   unisono-sim replay capsules/unisono-sim-swarm-rule-5-stale-is-told-42.capsule.json
   unisono-sim replay scenarios/ps-crash.toml --seed 7
+  unisono-sim replay --ledger ./mnist_model/
 
 A capsule needs nothing but itself. The exit code is that of the failure, and 0
-if there is none any more.")]
+if there is none any more.
+
+With --ledger the run is computed again in one loop, of the slots that it used,
+and every version of every shard compared with the hash in the ledger. Exits with
+1, and names the step, if they differ or a rule is broken.")]
     Replay(replay::ReplayArgs),
     /// Make a failure small: a scenario with the few faults and steps that matter
     #[command(after_help = "\

@@ -8,6 +8,7 @@ mod gather;
 mod hunt;
 mod progress;
 mod replay;
+mod replay_ledgers;
 mod run;
 mod shrink;
 mod sources;

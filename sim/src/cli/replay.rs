@@ -1,4 +1,4 @@
-//! `replay`: a failure again.
+//! `replay`: a failure again; or a whole run of a real cluster, from its ledgers.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::CommonArgs;
+use super::replay_ledgers::{LedgerArgs, replay_ledgers};
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
 use crate::PlayOptions;
@@ -17,21 +18,24 @@ use crate::tally::Brief;
 #[derive(Args, Debug)]
 pub(super) struct ReplayArgs {
     /// Capsule, or scenario file
-    #[arg(value_name = "CAPSULE|PATH")]
-    path: PathBuf,
+    #[arg(value_name = "CAPSULE|PATH", required_unless_present = "ledger")]
+    path: Option<PathBuf>,
     /// The seed, with a scenario file
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", conflicts_with = "ledger")]
     seed: Option<u64>,
+    #[command(flatten)]
+    pub(super) ledgers: LedgerArgs,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
 
 /// Plays it, and says whether it fails as before.
 pub(super) fn replay(args: &ReplayArgs, stage: &Stage) -> anyhow::Result<u8> {
-    match (is_scenario(&args.path), args.seed) {
-        (true, Some(seed)) => replay_seed(&args.path, seed, stage),
+    let Some(path) = &args.path else { return replay_ledgers(&args.ledgers, stage) };
+    match (is_scenario(path), args.seed) {
+        (true, Some(seed)) => replay_seed(path, seed, stage),
         (true, None) => Err(usage("a scenario file needs a --seed")),
-        (false, None) => replay_capsule(&args.path, stage),
+        (false, None) => replay_capsule(path, stage),
         (false, Some(_)) => Err(usage("a capsule has its seed; leave --seed out")),
     }
 }

@@ -12,6 +12,7 @@
 mod files;
 #[path = "../../../tests/support/hand_started.rs"]
 mod hand_started;
+mod ledgers;
 #[path = "../../../tests/support/process.rs"]
 mod process;
 mod program;
@@ -109,6 +110,11 @@ enum Happens {
 
 /// A cluster of processes, one worker of which something happens to in the middle of the run.
 fn disturbed_cluster(run: &RunConfig, worker: usize, happens: Happens) -> Bits {
+    Bits::read(&disturb(run, worker, happens).logdir())
+}
+
+/// The folder in which such a cluster has left its files.
+fn disturb(run: &RunConfig, worker: usize, happens: Happens) -> Folder {
     let folder = Folder::new();
     let n_workers = run.sync.total_num_replicas as usize;
     let cluster = HandStarted::new(run.n_ps as usize, n_workers, &flags(run), folder.logdir());
@@ -135,7 +141,7 @@ fn disturbed_cluster(run: &RunConfig, worker: usize, happens: Happens) -> Bits {
     for task in ps.into_iter().chain(workers.into_values()).chain([victim]) {
         task.wait().expect_code(0);
     }
-    Bits::read(&folder.logdir())
+    folder
 }
 
 fn n_rows(folder: &Folder) -> usize {

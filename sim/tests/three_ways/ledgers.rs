@@ -1,0 +1,114 @@
+//! A run of real processes, in which timing chose the slots, proved exact from its ledgers: they
+//! keep the rules, and one loop makes of them what the run made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use unisono::config::RunConfig;
+use unisono::ledger::line::UpdateMade;
+use unisono::ledger::{self, Ledger, Line, StateHash};
+use unisono::{Slot, Step};
+
+use crate::process::{Ended, Process};
+use crate::program::{Folder, unisono};
+use crate::{Happens, disturb, long};
+
+/// The run of the scenario with backup workers, one of which is killed; over TCP, with ledgers.
+fn run_with_ledgers() -> Folder {
+    let run = RunConfig { ledger: true, ..long("backup-workers.toml").run };
+    assert!(run.sync.replicas_to_aggregate < run.sync.total_num_replicas && run.n_ps > 1);
+    disturb(&run, 3, Happens::Killed)
+}
+
+fn audit(logdir: &Path) -> Ended {
+    let mut command = unisono("audit");
+    command.arg(logdir);
+    Process::start(command).wait()
+}
+
+fn replay(logdir: &Path, words: &str) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono-sim"));
+    command.args(words.split_whitespace()).arg("--ledger").arg(logdir);
+    Process::start(command).wait()
+}
+
+/// A copy of the ledgers alone, with every update of this step changed.
+fn spoiled(logdir: &Path, step: u64, spoil: impl Fn(u32, &mut UpdateMade)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for mut ledger in ledger::read_all(logdir).expect("there are ledgers") {
+        for numbered in &mut ledger.lines {
+            if let Line::Update(update) = &mut numbered.line
+                && update.step == Step(step)
+            {
+                spoil(ledger.ps, update);
+            }
+        }
+        write(&ledger, folder.path());
+    }
+    folder
+}
+
+fn write(ledger: &Ledger, folder: &Path) -> PathBuf {
+    let path = folder.join(ledger::file_name(ledger.ps));
+    let text: String = ledger.lines.iter().map(|line| line.line.to_text() + "\n").collect();
+    fs::write(&path, text).expect("it can be written");
+    path
+}
+
+#[test]
+fn a_real_run_whose_slots_timing_chose_is_proved_exact_and_one_wrong_number_is_found() {
+    let folder = run_with_ledgers();
+    let logdir = folder.logdir();
+    audit(&logdir).expect_code(0);
+    let same = replay(&logdir, "replay");
+    same.expect_code(0);
+    assert!(same.stdout.starts_with("The same to the bit: versions 0 to 1500"), "{}", same.stdout);
+
+    // Before, after and the losses of each update, on each shard.
+    let run = long("backup-workers.toml").run;
+    let per_shard = 1500 * u64::from(run.n_ps);
+    let n_losses = per_shard * u64::from(run.sync.replicas_to_aggregate);
+    let json = replay(&logdir, "replay --json");
+    json.expect_code(0);
+    let document: Value = serde_json::from_str(&json.stdout).expect("it is one document");
+    assert_eq!(document["n_hashes"], 2 * per_shard);
+    assert_eq!(document["n_losses"], n_losses);
+    assert!(document["n_checkpoints"].as_u64() > Some(0), "the last one at least");
+
+    // Another hash, in one place: the audit sees that it does not go on from there.
+    let torn = spoiled(&logdir, 700, |ps, update| {
+        if ps == 1 {
+            update.after = StateHash(update.after.0 ^ 1);
+        }
+    });
+    for told in [replay(torn.path(), "replay"), audit(torn.path())] {
+        told.expect_code(1);
+        assert!(told.stdout.contains("is broken at step 701, "), "{}", told.stdout);
+    }
+
+    // A slot for another, everywhere alike: no rule is broken, but the run was not that one.
+    let n_slots = run.sync.total_num_replicas;
+    let forged = spoiled(&logdir, 700, |_, update| {
+        let used: Vec<_> = update.slot_numbers().collect();
+        let other = (0..n_slots).map(Slot).find(|slot| !used.contains(slot)).expect("N is above R");
+        update.slots.last_mut().expect("R is above 0").slot = other;
+        update.slots.sort_by_key(|used| used.slot);
+    });
+    audit(forged.path()).expect_code(0);
+    let told = replay(forged.path(), "replay");
+    told.expect_code(1);
+    let of_slot = "DIVERGES: the loss of slot";
+    assert!(
+        told.stdout.starts_with(of_slot) && told.stdout.contains(" at step 700 is not the one")
+    );
+}
+
+#[test]
+fn what_a_replay_lacks_is_told() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let nothing = replay(folder.path(), "replay");
+    nothing.expect_code(2);
+    assert!(nothing.stderr.contains("there is no ledger-psN.jsonl"), "{}", nothing.stderr);
+}
