@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
+use unisono::ledger::StateHash;
 use unisono::model::SimdLevel;
 use unisono::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
 use unisono::random::Stream;
@@ -52,6 +53,8 @@ pub struct Lab {
 pub struct Serial {
     /// Every update, ascending.
     pub updates: Vec<UpdateRecord>,
+    /// The hash of each shard, after each of them.
+    pub hashes: Vec<Vec<StateHash>>,
     /// Where it ends.
     pub end: Snapshot,
     /// Why it ends before the last step, if it does.
@@ -121,15 +124,19 @@ impl Lab {
     pub fn serial(&self) -> &Serial {
         self.serial.get_or_init(|| {
             let mut reference = Reference::new(self.plan.clone(), (*self.initial).clone());
-            let mut updates = Vec::new();
+            let (mut updates, mut hashes) = (Vec::new(), Vec::new());
             let mut failure = None;
             while reference.step().0 < self.plan.train.training_steps && failure.is_none() {
                 match reference.update(reference.default_slots()) {
-                    Ok(update) => updates.push(update),
+                    Ok(update) => {
+                        updates.push(update);
+                        let shards = reference.snapshot().shards.iter();
+                        hashes.push(shards.map(StateHash::of).collect());
+                    }
                     Err(why) => failure = Some(why),
                 }
             }
-            Serial { updates, end: reference.snapshot().clone(), failure }
+            Serial { updates, hashes, end: reference.snapshot().clone(), failure }
         })
     }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use unisono::checkpoint::RunFiles;
 use unisono::host::{Host, NoStorage, drive};
+use unisono::ledger::{Ledger, Recorder};
 use unisono::protocol::{
     ClusterConfig, Failure as NodeFailure, Input, Outcome, Ps, Settings, Snapshot, Worker,
 };
@@ -86,6 +87,8 @@ pub struct Played {
     pub losses: Vec<(Step, Slot, f32)>,
     /// The newest valid checkpoint on the disk.
     pub checkpoint: Option<Arc<Snapshot>>,
+    /// The ledger of each ps that began to live, ascending.
+    pub ledgers: Vec<Ledger>,
     /// Everything that happened, if it was asked for.
     pub trace: Option<Trace>,
 }
@@ -234,6 +237,7 @@ impl Played {
             n_generations: 0,
             losses: Vec::new(),
             checkpoint: None,
+            ledgers: Vec::new(),
             trace: None,
         }
     }
@@ -443,6 +447,10 @@ impl<'a> Stage<'a> {
             n_generations,
             losses,
             checkpoint,
+            ledgers: std::mem::take(&mut record.ledgers)
+                .into_iter()
+                .map(|(ps, lines)| Ledger::of_lines(ps, lines))
+                .collect(),
             trace: record.trace.take(),
         };
         let (found_invalid, is_damaged) = (state.files.invalid.take(), state.disk_is_damaged);
@@ -544,6 +552,7 @@ async fn run_node(set: &Set, place: Place) -> Outcome {
         config: Arc::clone(&set.config),
         record: Arc::clone(&set.record),
         input: Input::Start,
+        recorder: (task.job == Job::Ps).then(|| set.open_ledger(place.id, &config)),
     };
     if task.job == Job::Ps {
         let host = Host { clock, network, compute, storage: NoStorage, stop };
@@ -584,6 +593,14 @@ impl Set {
                 .fold(Settings::default(), |all, (key, value)| all.with(&key, value));
         }
         config
+    }
+
+    /// In memory: no fault of a disk reaches it.
+    fn open_ledger(&self, life: LifeId, config: &ClusterConfig) -> Recorder {
+        let ps = life.task.index;
+        let (recorder, header) = Recorder::new(ps, life.incarnation, config);
+        lock(&self.record).ledgers.entry(ps).or_default().push(header);
+        recorder
     }
 
     fn open_files(&self, life: LifeId) -> Result<(), String> {

@@ -1,5 +1,12 @@
 //! Whether a run that has ended is what it should be: the oracles, and what its scenario expects.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use unisono::audit::{Audit, Made};
+use unisono::ledger::StateHash;
+use unisono::losses::LOSSES_FILE;
 use unisono::protocol::{Outcome, ShardState};
 use unisono::{Floats, Slot, Step, TaskId};
 
@@ -14,7 +21,7 @@ use crate::watch::Counts;
 /// Judges a run.
 pub(crate) fn judge(
     scenario: &Scenario,
-    lab: &std::sync::Arc<Lab>,
+    lab: &Arc<Lab>,
     played: &Played,
     counts: &Counts,
     expected: &[(ExpectedEvent, u64)],
@@ -22,8 +29,10 @@ pub(crate) fn judge(
     let expect = &scenario.expect;
     outcome(expect, played).map_err(Failure::Violation)?;
     let checked = match expect.oracle {
-        Some(Oracle::Serial) => serial(scenario, lab, played),
-        Some(Oracle::Provenance) => provenance(scenario, lab, played),
+        Some(Oracle::Serial) => audited(played, |audit| serial(scenario, lab, played, audit)),
+        Some(Oracle::Provenance) => {
+            audited(played, |audit| provenance(scenario, lab, played, audit))
+        }
         None => Ok(()),
     };
     checked
@@ -69,13 +78,43 @@ fn by_step(losses: &[(Step, Slot, f32)]) -> Vec<(Step, Vec<(Slot, f32)>)> {
     steps
 }
 
+/// The ledgers by themselves and with the losses: what `unisono audit` says of them. Then what an
+/// oracle says of what they hold.
+fn audited(
+    played: &Played,
+    oracle: impl FnOnce(&Audit<'_>) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    let mut audit = Audit::of(&played.ledgers);
+    let newest = played.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
+    audit.check_losses(Path::new(LOSSES_FILE), &played.losses, newest);
+    if let Some(checkpoint) = &played.checkpoint {
+        audit.check_snapshot(Path::new("the newest checkpoint"), checkpoint);
+    }
+    match audit.first_violation() {
+        None => oracle(&audit),
+        Some(broken) => {
+            let rule = broken.rule.number().unwrap_or(0);
+            let violation = Violation::new(rule, "ledger", broken.to_string());
+            Err(violation.at(broken.step).of(&broken.place))
+        }
+    }
+}
+
 /// With R of N and above: the same run in one loop.
 fn serial(
     scenario: &Scenario,
-    lab: &std::sync::Arc<Lab>,
+    lab: &Arc<Lab>,
     played: &Played,
+    audit: &Audit<'_>,
 ) -> Result<(), Violation> {
     let serial = lab.serial();
+    for (step, updates) in audit.standing() {
+        let hashes = usize::try_from(step.0).ok().and_then(|step| serial.hashes.get(step));
+        for made in updates {
+            let want = hashes.and_then(|hashes| hashes.get(made.ps() as usize)).copied();
+            compare_hash(made, want)?;
+        }
+    }
     let rows = by_step(&played.losses);
     for ((step, got), want) in rows.iter().zip(&serial.updates) {
         compare_losses(*step, got, want.step, &want.losses)?;
@@ -94,25 +133,36 @@ fn serial(
     }
 }
 
-/// With R below N: one loop that uses the slots that the run used.
+/// With R below N: one loop that uses the slots that the ledgers say.
 fn provenance(
     scenario: &Scenario,
-    lab: &std::sync::Arc<Lab>,
+    lab: &Arc<Lab>,
     played: &Played,
+    audit: &Audit<'_>,
 ) -> Result<(), Violation> {
     let mut worker = lab.worker(played.seed);
     let mut shards = lab.initial().shards.clone();
     let mut next = Step(0);
-    for (step, got) in by_step(&played.losses) {
-        let slots = got.iter().map(|(slot, _)| *slot);
+    let rows: BTreeMap<_, _> = by_step(&played.losses).into_iter().collect();
+    for (step, updates) in audit.standing() {
+        if step != next {
+            let what = format!("update {step} stands in the ledgers where {next} should");
+            return Err(Violation::new(0, "trajectory", what).at(next));
+        }
+        let slots = updates[0].update.slot_numbers();
         let computed: Vec<_> =
             slots.map(|slot| (slot, worker.gradient(step, slot, &shards))).collect();
         let want: Vec<_> = computed.iter().map(|(slot, (loss, _))| (*slot, *loss)).collect();
-        compare_losses(step, &got, next, &want)?;
+        if let Some(got) = rows.get(&step) {
+            compare_losses(step, got, next, &want)?;
+        }
         for (ps, shard) in shards.iter_mut().enumerate() {
             let of_shard: Vec<(Slot, Floats)> =
                 computed.iter().map(|(slot, (_, parts))| (*slot, parts[ps].clone())).collect();
             *shard = worker.update(step, shard, of_shard);
+        }
+        for made in updates {
+            compare_hash(made, shards.get(made.ps() as usize).map(StateHash::of))?;
         }
         next = step.next();
         if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.step == next) {
@@ -120,11 +170,26 @@ fn provenance(
         }
     }
     let last = Step(scenario.run.train.training_steps);
-    if !scenario.expect.outcome.is_failure() && next != last {
-        let what = format!("the losses end before step {next}, not {last}");
+    if !scenario.expect.outcome.is_failure() && (next != last || rows.len() as u64 != last.0) {
+        let what = format!(
+            "the ledgers end before step {next}, the losses have {} updates, not {last}",
+            rows.len()
+        );
         return Err(Violation::new(0, "trajectory", what));
     }
     Ok(())
+}
+
+/// A version as its ledger says, and as it should be.
+fn compare_hash(made: &Made<'_>, want: Option<StateHash>) -> Result<(), Violation> {
+    let got = made.update.after;
+    if want == Some(got) {
+        return Ok(());
+    }
+    let want = want.map_or_else(|| "nothing".to_owned(), |want| want.to_string());
+    let what = format!("the ledger says {got}, and it should be {want}");
+    let subject = format!("the shard of ps {}", made.ps());
+    Err(Violation::new(0, "trajectory", what).at(made.update.step).of(subject))
 }
 
 fn compare_losses(

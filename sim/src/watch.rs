@@ -1,12 +1,14 @@
 //! Whoever watches the nodes of a run: rules, faults that wait for events, counts, the audit hash,
 //! and the trace if one was asked for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use unisono::Moment;
 use unisono::host::Observer;
+use unisono::ledger::{Line, Recorder};
 use unisono::protocol::{ClusterConfig, Effect, Input, Node};
 
 use crate::happening::{EventKind, Happening};
@@ -36,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) final_save: Option<Duration>,
     /// Expected events, with how often each has happened.
     pub(crate) expected: Vec<(ExpectedEvent, u64)>,
+    /// The ledger of each ps, by its number.
+    pub(crate) ledgers: BTreeMap<u32, Vec<Line>>,
 }
 
 /// How often each kind of event happened.
@@ -93,6 +97,7 @@ impl Record {
             n_inputs: 0,
             final_save: None,
             expected: expected.iter().map(|event| (event.clone(), 0)).collect(),
+            ledgers: BTreeMap::new(),
         }
     }
 
@@ -122,6 +127,8 @@ pub(crate) struct Watcher {
     pub(crate) record: Arc<Mutex<Record>>,
     /// The input that the node is taking.
     pub(crate) input: Input,
+    /// Of a ps.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 impl Watcher {
@@ -165,6 +172,9 @@ impl Observer for Watcher {
         };
         let now = taken.now;
         self.input = input.clone();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.before(input);
+        }
         record.n_inputs += 1;
         if taken.disk_is_damaged {
             record.history.files.damaged();
@@ -194,6 +204,9 @@ impl Observer for Watcher {
         };
         let mut record = lock(&self.record);
         let record = &mut *record;
+        if let Some(recorder) = &mut self.recorder {
+            record.ledgers.entry(self.life.task.index).or_default().extend(recorder.after(done));
+        }
         for what in done.iter().filter_map(Happening::of_effect) {
             record.count(self.life, what);
         }
