@@ -18,7 +18,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use plan::{Fault, Plan};
-use support::{Bits, bits_of};
+use support::{Bits, Process, bits_of, unisono};
 
 /// First and last seed, as `1-20`.
 const SEEDS: &str = "UNISONO_CHAOS_SEEDS";
@@ -67,6 +67,10 @@ fn row(seed: u64, n_faults: u64) -> String {
     let played = play::play(&plan, folder.clone()).unwrap_or_else(|why| panic!("{hint}\n{why}"));
     let expected = bits_of(&format!("reference --workers {} {}", plan::N_WORKERS, plan.flags));
     Bits::read(&folder.join("logdir")).assert_same_files(&expected, &hint);
+    let mut audit = unisono("audit");
+    audit.arg(folder.join("logdir"));
+    let told = Process::start(audit).wait();
+    assert!(told.status.success(), "{hint}\n{}{}", told.stdout, told.stderr);
     fs::remove_dir_all(&folder).expect("a folder can be removed");
 
     let count = |kind| plan.faults.iter().filter(|planned| planned.fault.kind() == kind).count();

@@ -49,7 +49,7 @@ pub(crate) fn play(plan: &Plan, folder: PathBuf) -> Result<Played, String> {
     let start = now();
     let deadline = start + A_FAULT_AT_MOST * (3 + plan.faults.len() as u32);
     let mut play = Play {
-        cluster: Cluster::start(&plan.flags, folder.clone()),
+        cluster: Cluster::start(&format!("{} --ledger", plan.flags), folder.clone()),
         folder,
         start,
         coming: plan.faults.iter().copied().collect(),
