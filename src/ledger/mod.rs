@@ -1,6 +1,6 @@
 //! The ledger of a ps: what every update of its shard was made of, one line of JSON each.
 //!
-//! [`line`] is the format, [`Recorder`] makes the lines out of what a node takes and does, [`Log`]
+//! [`mod@line`] is the format, [`Recorder`] makes the lines out of what a node takes and does, [`Log`]
 //! appends them to a file, and [`mod@file`] reads files back. What the lines of all shards mean
 //! together is [`crate::audit`]'s business. `docs/ledger.md` explains every field.
 
