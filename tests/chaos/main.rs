@@ -66,7 +66,7 @@ fn row(seed: u64, n_faults: u64) -> String {
     );
     let played = play::play(&plan, folder.clone()).unwrap_or_else(|why| panic!("{hint}\n{why}"));
     let expected = bits_of(&format!("reference --workers {} {}", plan::N_WORKERS, plan.flags));
-    Bits::read(&folder.join("logdir")).assert_same_files(&expected, &hint);
+    Bits::read(&folder.join("logdir")).assert_same(&expected, &hint);
     fs::remove_dir_all(&folder).expect("a folder can be removed");
 
     let count = |kind| plan.faults.iter().filter(|planned| planned.fault.kind() == kind).count();
