@@ -61,7 +61,7 @@ impl Waiting {
         let ps = self.ps.wait();
         ps.expect_code(0);
         let calm = support::bits_of(&format!("reference {FLAGS}"));
-        Bits::read(&folder.logdir()).assert_same_files(&calm, "attacked");
+        Bits::read(&folder.logdir()).assert_same(&calm, "attacked");
         ps.stderr
     }
 }
