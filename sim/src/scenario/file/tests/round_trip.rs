@@ -85,6 +85,12 @@ fn an_extending_file_wins_key_by_key_and_appends_its_tables() {
 }
 
 #[test]
+fn a_file_that_extends_another_may_be_long() {
+    let long = format!("extends = \"b.toml\"\n{}", "# and so on\n".repeat(10_000));
+    assert_eq!(load(&[("a.toml", &long), ("b.toml", "[train]\nseed = 9")]).run.train.seed, 9);
+}
+
+#[test]
 fn a_golden_file_is_relative_to_the_file_that_names_it() {
     let own = ("a.toml", "extends = \"b.toml\"");
     let golden = load(&[own, ("b.toml", "[expect]\ngolden = \"g.csv\"")]).expect.golden.unwrap();
