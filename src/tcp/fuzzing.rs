@@ -4,7 +4,7 @@ use std::cell::LazyCell;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -14,7 +14,9 @@ pub use super::security::fuzzing::handshake;
 #[cfg(test)]
 pub(crate) use super::security::fuzzing::handshake_seeds;
 use crate::protocol::Message;
-use crate::wire::{Limits, WireError, decode, encode_to_vec, frame_bytes, reseal};
+use crate::wire::{
+    Limits, MAX_GREETING_BYTES, WireError, decode, encode_to_vec, frame_bytes, reseal,
+};
 
 /// A link makes room for what a header announces, up to its limits; these are small, so that it is
 /// seen if it makes more.
@@ -56,6 +58,7 @@ fn check_encoding(bytes: &[u8], message: &Message) {
 /// A stream that has the frame twice, in pieces, is read as the frame is decoded.
 fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
     let piece = 1 + bytes.len() % 61;
+    let twice = [bytes, bytes].concat();
     block_on(async {
         let (there, here) = duplex(piece);
         let read = async {
@@ -79,15 +82,20 @@ fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
                 },
             }
         };
-        tokio::join!(say(there, [bytes, bytes].concat()), read);
+        tokio::join!(say(there, &twice), read);
     });
 }
 
-/// Says all of it, unless nobody listens any more.
-pub(super) async fn say(mut stream: DuplexStream, bytes: Vec<u8>) {
-    if stream.write_all(&bytes).await.is_ok() {
-        let _ = stream.shutdown().await;
-    }
+/// Says all of it, unless nobody listens any more, and hears what is answered meanwhile.
+pub(super) async fn say(stream: DuplexStream, said: &[u8]) {
+    let (mut read, mut write) = split(stream);
+    let mut heard = Vec::new();
+    let say = async {
+        let _ = write.write_all(said).await;
+        let _ = write.shutdown().await;
+    };
+    let (_, _) = tokio::join!(say, read.read_to_end(&mut heard));
+    assert!(heard.len() <= MAX_GREETING_BYTES, "a stranger was told {} bytes", heard.len());
 }
 
 /// On this thread, in a runtime that lasts for many inputs. All that is waited for is at hand.

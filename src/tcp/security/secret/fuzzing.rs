@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, spl
 use super::*;
 use crate::tcp::ends::Ends;
 use crate::tcp::entrance::introduce;
-use crate::tcp::fuzzing::block_on;
+use crate::tcp::fuzzing::{block_on, say};
 use crate::tcp::security::{Identity, Refusal};
 
 const PS: TaskId = TaskId::ps(1);
@@ -45,7 +45,7 @@ pub fn handshake(bytes: &[u8]) -> bool {
     let Some((&choice, said)) = bytes.split_first() else { return false };
     let choice = usize::from(choice);
     let (there, here) = duplex(PIECES[choice / OTHERS.len() % PIECES.len()]);
-    let (come_in, why_not) = block_on(async {
+    let met = block_on(async {
         match OTHERS[choice % OTHERS.len()] {
             Other::CallerOfAnybody => {
                 tokio::join!(say(there, said), greet(here, Identity::Unproved)).1
@@ -63,27 +63,12 @@ pub fn handshake(bytes: &[u8]) -> bool {
             }
             Other::CalledMember => meet_a_called_member(there, here, said).await,
         }
-    })
-    .map_or_else(|why| (false, Some(why)), |()| (true, None));
-    if let Some(why) = why_not {
-        // It goes to a log and to a terminal.
-        assert!(!why.contains(|c: char| c.is_control()), "{why:?}");
-        assert!(why.len() <= LONGEST_LINE, "{why}");
-    }
-    come_in
-}
-
-/// Says all of it, and hears what is answered meanwhile.
-async fn say(stream: DuplexStream, said: &[u8]) {
-    let (mut read, mut write) = split(stream);
-    let mut heard = Vec::new();
-    let say = async {
-        let _ = write.write_all(said).await;
-        let _ = write.shutdown().await;
-    };
-    let (_, _) = tokio::join!(say, read.read_to_end(&mut heard));
-    let longest = wire::MAX_GREETING_BYTES;
-    assert!(heard.len() <= longest, "a stranger was told {} bytes", heard.len());
+    });
+    let Err(why) = met else { return true };
+    // It goes to a log and to a terminal.
+    assert!(!why.contains(|c: char| c.is_control()), "{why:?}");
+    assert!(why.len() <= LONGEST_LINE, "{why}");
+    false
 }
 
 async fn call(mut stream: DuplexStream) -> Result<(), String> {
