@@ -11,6 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod floats;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod host;
 pub mod ids;
 pub mod ledger;

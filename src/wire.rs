@@ -3,8 +3,13 @@
 //! No length is believed before a checksum covers it, and nothing is allocated beyond [`Limits`].
 //! No sockets here: a reader feeds [`Header`], then [`Head`]; the simulator uses [`decode`].
 
+#[cfg(any(test, fuzzing))]
+mod reseal;
+
 use thiserror::Error;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::reseal::reseal;
 use crate::floats::Floats;
 use crate::protocol::Message;
 

@@ -20,6 +20,8 @@ mod clock;
 pub mod diff;
 pub mod disk;
 pub mod enumerate;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod happening;
 mod host;
 pub mod invariants;

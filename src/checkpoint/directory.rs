@@ -187,7 +187,7 @@ impl Survey {
 }
 
 /// The steps of paths relative to the logdir, or absolute within it.
-fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
+pub(super) fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
     let step = |path: &String| {
         let path_in_full = Path::new(path);
         let name = path_in_full.strip_prefix(logdir).unwrap_or(path_in_full);

@@ -8,6 +8,8 @@
 pub mod directory;
 pub mod disk;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod lock;
 pub mod run_files;
 pub mod saver;

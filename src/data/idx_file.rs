@@ -110,13 +110,13 @@ fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
 }
 
 #[derive(Debug)]
-enum ContentError {
+pub(super) enum ContentError {
     Io(io::Error),
     Gzip(io::Error),
     Idx(IdxError),
 }
 
-fn read_content(mut file: impl Read) -> Result<Vec<u8>, ContentError> {
+pub(super) fn read_content(mut file: impl Read) -> Result<Vec<u8>, ContentError> {
     const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
     let mut magic = Vec::new();
     file.by_ref().take(2).read_to_end(&mut magic).map_err(ContentError::Io)?;

@@ -2,6 +2,8 @@
 
 mod dataset;
 mod examples;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod idx;
 mod idx_file;
 mod order;

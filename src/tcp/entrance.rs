@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use super::admission::{Admission, Admitted, CallerId, Permit};
 use super::clock::RealClock;
-use super::ends::{ReadEnd, WriteEnd, refuse};
+use super::ends::{Ends, ReadEnd, WriteEnd, refuse};
 use super::happening::Happening;
 use super::reader::{ReadError, Reader};
 use super::room::Room;
-use super::security::{Refusal, SECRET_MAGIC, Security};
+use super::security::{Identity, Refusal, SECRET_MAGIC, Security};
 use crate::host::Clock as _;
 use crate::ids::TaskId;
 use crate::protocol::Message;
@@ -176,6 +176,19 @@ async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result
     // If it cannot be set the socket is dead, which its reader will find.
     let _ = stream.set_nodelay(true);
     let (ends, identity) = security.accept(stream).await?;
+    let Introduced { reader, write, first } = introduce(ends, &identity).await?;
+    Ok(Greeted { reader, write, first, permit })
+}
+
+/// A caller's connection, behind its first message.
+pub(super) struct Introduced {
+    reader: Reader<ReadEnd>,
+    write: WriteEnd,
+    pub(super) first: Message,
+}
+
+/// Has a caller say who it is: nobody else than it proved to be.
+pub(super) async fn introduce(ends: Ends, identity: &Identity) -> Result<Introduced, Refusal> {
     let mut reader = Reader::new(ends.read);
     let first =
         reader.message(&Room::whole(Limits::GREETING), || ()).await.map_err(
@@ -191,7 +204,7 @@ async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result
         refuse(ends.write, reader.into_inner(), &why).await;
         return Err(Refusal::Refused(why));
     }
-    Ok(Greeted { reader, write: ends.write, first, permit })
+    Ok(Introduced { reader, write: ends.write, first })
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub mod compute;
 mod connector;
 mod ends;
 mod entrance;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod happening;
 mod link;
 pub mod listener;

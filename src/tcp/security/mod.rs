@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 
 pub(super) use self::secret::MAGIC as SECRET_MAGIC;
 use self::secret::Secret;
+#[cfg(any(test, fuzzing))]
+pub(super) use self::secret::fuzzing;
 use self::tls::{Certificate, Tls};
 use super::ends::{Ends, refuse};
 use crate::config::SecurityConfig;

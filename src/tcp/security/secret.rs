@@ -14,6 +14,9 @@
 //! was made with the secret. Instead of 'N' or 'P' the called end may say 'R', a length in one byte,
 //! and why not. A task is one byte (0 a ps, 1 a worker) and its number, little-endian.
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::tcp) mod fuzzing;
+
 use std::io;
 use std::path::Path;
 

@@ -46,7 +46,8 @@ struct Source {
 impl Sources {
     pub(super) fn add(&mut self, path: &Path, text: &str) {
         let begin = self.0.last().map_or(0, |source| source.padded.len() + 1);
-        let padded = format!("{:begin$}{text}", "");
+        // Not `{:begin$}`, which panics beyond 65,535.
+        let padded = " ".repeat(begin) + text;
         self.0.push(Source { path: path.to_owned(), begin, padded });
     }
 

@@ -10,6 +10,8 @@ mod events;
 mod expect;
 mod extends;
 mod faults;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod ranges;
 mod reference;

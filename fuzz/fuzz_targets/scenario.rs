@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| unisono_fuzz::run(
+    unisono_sim::fuzzing::scenario,
+    bytes
+));

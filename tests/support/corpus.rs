@@ -1,0 +1,154 @@
+//! The seeds of a fuzz target in `fuzz/corpus`, and what a second's fuzzing makes of them: the
+//! same in every run, without libFuzzer.
+
+#[path = "../../fuzz/src/memory.rs"]
+mod memory;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+
+/// Mutants of all seeds together; the slowest target makes some 20,000 a second.
+const N_MUTANTS: usize = 20_000;
+
+/// Shorter seeds are cut at every length, longer ones at some.
+const MAX_CUTS: usize = 256;
+
+/// The longest mutant; as libFuzzer's.
+const MAX_BYTES: usize = 4096;
+
+/// An input that a target takes; or refuses, if its name begins with `refused-`.
+pub(crate) struct Seed {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Seed {
+    pub(crate) fn new(name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        Self { name: name.to_owned(), bytes: bytes.into() }
+    }
+}
+
+pub(crate) struct Corpus(pub(crate) Vec<Seed>);
+
+impl Corpus {
+    /// The seeds of a target as code makes them, which are those in its folder.
+    /// After a wanted change: `UPDATE_FIXTURES=1 cargo test --lib fuzzing`.
+    pub(crate) fn of(target: &str, made: impl IntoIterator<Item = Seed>) -> Self {
+        let made: Vec<Seed> = made.into_iter().collect();
+        let folder = root().join("fuzz/corpus").join(target);
+        for Seed { name, bytes } in &made {
+            let path = folder.join(name);
+            if std::env::var_os("UPDATE_FIXTURES").is_some() {
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(&path, bytes).unwrap();
+            }
+            let committed = fs::read(&path).unwrap_or_default();
+            assert!(committed == *bytes, "{} is not what it is made of now", path.display());
+        }
+        Self(made)
+    }
+
+    /// The files of a folder whose names end so, by name.
+    pub(crate) fn folder(folder: &str, extension: &str) -> Vec<Seed> {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+        paths.sort();
+        let seed = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            Seed::new(name, fs::read(path).unwrap())
+        };
+        paths.iter().map(seed).collect()
+    }
+
+    /// A target takes each seed, and breaks no promise over it nor over what is made of it.
+    pub(crate) fn survives(&self, target: fn(&[u8]) -> bool) {
+        assert!(!self.0.is_empty(), "there are seeds");
+        for seed in &self.0 {
+            let taken = run(target, &seed.name, &seed.bytes);
+            assert_eq!(taken, !seed.name.starts_with("refused-"), "{} is taken", seed.name);
+        }
+        let mut random = SplitMix(20_261_123);
+        let (mut n_taken, mut n_refused) = (0, 0);
+        for seed in &self.0 {
+            for mutant in self.mutants(seed, &mut random) {
+                if run(target, &seed.name, &mutant) { n_taken += 1 } else { n_refused += 1 }
+            }
+        }
+        assert!(n_refused > n_taken / 100, "{n_refused} mutants were refused, {n_taken} taken");
+    }
+
+    fn mutants(&self, seed: &Seed, random: &mut SplitMix) -> Vec<Vec<u8>> {
+        let len = seed.bytes.len();
+        let n_cuts = len.min(MAX_CUTS);
+        let cuts = (0..n_cuts).map(|cut| seed.bytes[..cut * len / n_cuts].to_vec());
+        let mut mutants: Vec<_> = cuts.collect();
+        for _ in 0..N_MUTANTS / self.0.len() {
+            let mut bytes = seed.bytes.clone();
+            for _ in 0..=random.below(4) {
+                let other = &self.0[random.below(self.0.len())].bytes;
+                mutate(&mut bytes, other, random);
+            }
+            bytes.truncate(MAX_BYTES);
+            mutants.push(bytes);
+        }
+        mutants
+    }
+}
+
+/// One change: a bit, a byte, a number, a part that goes, comes twice, or comes from elsewhere.
+fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut SplitMix) {
+    const NUMBERS: [u32; 8] = [0, 1, 0x7f, 0xff, 0xffff, 1 << 20, i32::MAX as u32, u32::MAX];
+    let at = random.below(bytes.len() + 1);
+    let part = |bytes: &[u8], random: &mut SplitMix| {
+        let from = random.below(bytes.len() + 1);
+        let len = random.below(bytes.len() - from + 1).min(random.below(64) + 1);
+        from..from + len
+    };
+    match random.below(7) {
+        0 | 1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+        2 if at < bytes.len() => bytes[at] = random.below(256) as u8,
+        3 if at + 4 <= bytes.len() => {
+            let number = NUMBERS[random.below(NUMBERS.len())];
+            let number = if random.below(2) == 0 { number.swap_bytes() } else { number };
+            bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        }
+        4 => drop(bytes.drain(part(bytes, random))),
+        5 => drop(bytes.splice(at..at, bytes[part(bytes, random)].to_vec())),
+        _ => drop(bytes.splice(at..at, other[part(other, random)].to_vec())),
+    }
+}
+
+/// Runs a target; when it panics, says on what.
+fn run(target: fn(&[u8]) -> bool, name: &str, bytes: &[u8]) -> bool {
+    catch_unwind(AssertUnwindSafe(|| memory::bounded(target, bytes))).unwrap_or_else(|panic| {
+        eprintln!("it was made of {name}: b\"{}\"", bytes.escape_ascii());
+        resume_unwind(panic)
+    })
+}
+
+/// The folder of the whole project: the simulator's crate is one below it.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let above = here.parent().filter(|above| above.join("fuzz").is_dir());
+    above.unwrap_or(here).to_owned()
+}
+
+/// A stream of numbers, of a seed (Steele, Lea and Flood, 2014).
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 0, below `end`.
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
