@@ -3,8 +3,10 @@
 //! Each is beside what it tests, and tells whether the bytes were taken. Compiled for `cargo fuzz`
 //! and for tests only, which run the same functions over `fuzz/corpus`.
 
+pub use crate::audit::fuzzing::ledger;
 pub use crate::checkpoint::fuzzing::{checkpoint, state};
 pub use crate::data::fuzzing::idx;
+pub use crate::losses::fuzzing::losses;
 pub use crate::tcp::fuzzing::{frame, handshake};
 
 #[cfg(test)]
@@ -50,5 +52,15 @@ mod tests {
     #[test]
     fn idx_files() {
         Corpus::of("idx", crate::data::fuzzing::idx_seeds()).survives(idx);
+    }
+
+    #[test]
+    fn ledgers() {
+        Corpus::of("ledger", crate::audit::fuzzing::ledger_seeds()).survives(ledger);
+    }
+
+    #[test]
+    fn losses_files() {
+        Corpus::of("losses", crate::losses::fuzzing::losses_seeds()).survives(losses);
     }
 }

@@ -4,6 +4,8 @@
 //! [`LossLog::path`] is synced after that. There is no other buffer, unless the disk refuses.
 
 mod first;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use unisono_sim::scenario::Scenario;
 
-/// All scenario files, in the order of their names.
+/// All scenario files that tell a story, in the order of their names. Those in folders below are
+/// for `enumerate`.
 fn files() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
     let entries = std::fs::read_dir(folder).expect("the folder is there");
     let mut files: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    files.retain(|path| path.is_file());
     files.sort();
     assert!(!files.is_empty());
     files

@@ -5,6 +5,8 @@
 //! that. Nothing is computed again here: that is [`crate::training::replay`].
 
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod pass;
 mod repeats;
 mod report;

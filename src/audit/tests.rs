@@ -12,7 +12,7 @@ use crate::ledger::{Checksum, Header, Line, Loss, Push, StateHash, UsedSlot, Why
 use crate::protocol::{Settings, ShardState, Snapshot};
 
 /// The lines of each ps.
-type Lines = [Vec<Line>; 2];
+pub(super) type Lines = [Vec<Line>; 2];
 
 const N_PS: u32 = 2;
 const CHIEF: Incarnation = Incarnation(7);
@@ -117,7 +117,7 @@ fn used(ps: u32, step: u64, slot: u32) -> UsedSlot {
     UsedSlot { slot: Slot(slot), push: Some(push), checksum }
 }
 
-fn story() -> Lines {
+pub(super) fn story() -> Lines {
     [lines_of(0), lines_of(1)]
 }
 

@@ -14,7 +14,7 @@ mod lock;
 pub mod run_files;
 pub mod saver;
 pub mod state;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod test_disk;
 
 use std::collections::BTreeMap;

@@ -24,12 +24,13 @@ pub(crate) fn scenario(text: &str) -> Scenario {
     Scenario::parse(text, "test.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Every scenario file of the repository, in the order of their names.
+/// Every scenario file of the repository that tells a story, in the order of their names.
 pub(crate) fn sources() -> Vec<Source> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
     let entries = std::fs::read_dir(folder).expect("the folder is there");
     let mut paths: Vec<PathBuf> =
         entries.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.retain(|path| path.is_file());
     paths.sort();
     let load = |path: &PathBuf| Source::load(path).unwrap_or_else(|error| panic!("{error}"));
     paths.iter().map(load).collect()

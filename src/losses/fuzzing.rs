@@ -1,0 +1,68 @@
+//! Fuzz target: a losses file, which may be torn, rotten or another program's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{LOSSES_FILE, LossLog, LossesError, read_from, rows};
+use crate::checkpoint::disk::Disk as _;
+use crate::checkpoint::test_disk::{Bug, TestDisk};
+use crate::ids::Generation;
+use crate::protocol::UpdateRecord;
+
+/// A losses file that a chief finds and goes on with, and that an audit reads.
+pub fn losses(bytes: &[u8]) -> bool {
+    let disk = TestDisk::new(Bug::None, None);
+    let path = Path::new(LOSSES_FILE);
+    disk.write(path, bytes).expect("there is space");
+    let whole = read_from(&disk, path);
+    let (mut log, damage) = match LossLog::open(Arc::new(Arc::clone(&disk)), path) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = error.to_string();
+            assert!(matches!(whole, Err(LossesError::Foreign { .. })), "it is of another program");
+            assert_eq!(disk.read(path).expect("it is there"), bytes, "and is left alone");
+            return false;
+        }
+    };
+    let kept = disk.read(path).expect("it is there");
+    let rows = read_from(&disk, path).expect("what is kept is whole");
+    if let Ok(whole) = &whole {
+        assert!(damage.is_none() && kept == bytes && same(whole, &rows), "a good file is kept");
+    } else {
+        assert!(rows::HEADER.as_bytes().starts_with(bytes) || bytes.starts_with(&kept));
+    }
+    if let Some((step, slot, loss)) = rows.last().copied() {
+        // What is made again replaces what was there from its step on.
+        let generation = Generation::default();
+        log.append(&UpdateRecord { generation, step, losses: vec![(slot, loss)] }).expect("there is space");
+        let again = read_from(&disk, path).expect("it is whole");
+        let n_before = rows.iter().position(|row| row.0 >= step).expect("the last one");
+        assert!(same(&again[..n_before], &rows[..n_before]));
+        assert!(same(&again[n_before..], &[(step, slot, loss)]));
+    }
+    whole.is_ok()
+}
+
+fn same<A: PartialEq, B: PartialEq>(one: &[(A, B, f32)], other: &[(A, B, f32)]) -> bool {
+    let is_same = |one: &(A, B, f32), other: &(A, B, f32)| {
+        (&one.0, &one.1) == (&other.0, &other.1)
+            && (one.2.to_bits() == other.2.to_bits() || (one.2.is_nan() && other.2.is_nan()))
+    };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+}
+
+#[cfg(test)]
+use crate::fuzzing::corpus::Seed;
+
+#[cfg(test)]
+pub(crate) fn losses_seeds() -> Vec<Seed> {
+    let three = "step,slot,loss\n0,0,2.30258512\n0,2,0.5\n1,0,1e-07\n1,1,nan\n2,0,inf\n2,1,-0\n";
+    vec![
+        Seed::new("three", three),
+        Seed::new("none", "step,slot,loss\n"),
+        Seed::new("refused-torn", &three[..three.len() - 3]),
+        Seed::new("refused-damaged", three.replace("1,1,nan", "1;1,nan")),
+        Seed::new("refused-foreign", "epoch,loss\n0,2.3\n"),
+        Seed::new("refused-torn-header", "step,slot"),
+    ]
+}
