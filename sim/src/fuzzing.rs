@@ -9,13 +9,36 @@ mod corpus;
 
 #[cfg(test)]
 mod tests {
-    use super::corpus::Corpus;
+    use std::fs;
+    use std::path::Path;
+
+    use super::corpus::{Corpus, Seed};
     use super::*;
+
+    /// A scenario file, and behind it what it extends.
+    fn with_what_it_extends(folder: &str, Seed { name, mut bytes }: Seed) -> Seed {
+        let mut from = 0;
+        while let Some(extended) = extended(&String::from_utf8_lossy(&bytes[from..])) {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            bytes.push(0);
+            from = bytes.len();
+            bytes.extend(fs::read(root.join(folder).join(extended)).unwrap());
+        }
+        Seed { name, bytes }
+    }
+
+    fn extended(text: &str) -> Option<String> {
+        let line = text.lines().find_map(|line| line.strip_prefix("extends = "))?;
+        Some(line.trim_matches('"').to_owned())
+    }
 
     #[test]
     fn scenarios() {
         let folders = ["scenarios", "scenarios/crashes", "fuzz/corpus/scenario"];
-        let seeds = folders.into_iter().flat_map(|folder| Corpus::folder(folder, "toml"));
-        Corpus(seeds.collect()).survives(scenario);
+        let seeds = |folder: &'static str| {
+            let files = Corpus::folder(folder, "toml").into_iter();
+            files.map(move |seed| with_what_it_extends(folder, seed))
+        };
+        Corpus(folders.into_iter().flat_map(seeds).collect()).survives(scenario);
     }
 }

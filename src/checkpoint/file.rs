@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! length of the header, u64 little-endian
-//! {"__metadata__":{"unisono":"{\"crc32c\":\"0a1b2c3d\",\"format\":1,\"generation\":…,
+//! {"__metadata__":{"unisono":"{\"crc32c\":\"0a1b2c3d\",\"format\":1,
 //!   \"settings\":[[key,value],…],\"step\":200}"},"global_step":{…},"layer1/biases":{…},…}
 //! the tensors' values, little-endian
 //! ```
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, GLOBAL_STEP, Tensor};
 use crate::floats::Floats;
-use crate::ids::{Generation, Step};
+use crate::ids::Step;
 use crate::protocol::Settings;
 
 /// The version of the metadata and of the meaning of the names.
@@ -144,7 +144,6 @@ pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileE
 struct Description {
     crc32c: String,
     format: u32,
-    generation: Generation,
     settings: Settings,
     step: Step,
 }
@@ -157,7 +156,6 @@ pub(crate) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let description = Description {
         crc32c: String::from_utf8_lossy(NO_DIGEST).into_owned(),
         format: FORMAT,
-        generation: checkpoint.generation,
         settings: checkpoint.settings.clone(),
         step: checkpoint.step,
     };
@@ -201,12 +199,7 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
         Some(step) => return Err(by("global_step", step.into())),
         None => return Err(FileError::Metadata("there is no scalar global_step".to_owned())),
     }
-    Ok(Checkpoint {
-        step: name,
-        generation: description.generation,
-        settings: description.settings,
-        tensors: parsed.tensors()?,
-    })
+    Ok(Checkpoint { step: name, settings: description.settings, tensors: parsed.tensors()? })
 }
 
 /// The CRC32C of a whole checkpoint file with its own digest as zeros, in hexadecimal.
@@ -350,7 +343,6 @@ mod tests {
         checkpoint.tensors.insert("special".into(), Tensor::new(vec![5, 1], special.into()));
         checkpoint.tensors.insert("none".into(), Tensor::new(vec![0, 9], Floats::default()));
         checkpoint.tensors.insert("one".into(), Tensor::new(vec![], vec![0.9].into()));
-        checkpoint.generation.opener.0 = u64::MAX;
         assert_eq!(decode(Step(200), &encode(&checkpoint)).unwrap(), checkpoint);
     }
 
@@ -390,8 +382,7 @@ mod tests {
     #[test]
     fn another_format_is_told_before_its_content_is_judged() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
-        let newer =
-            forged(&bytes, r#"\"format\":1,\"generation\""#, r#"\"format\":7,\"generatiom\""#);
+        let newer = forged(&bytes, r#"\"format\":1,\"settings\""#, r#"\"format\":7,\"settingz\""#);
         insta::assert_snapshot!(
             decode(Step(200), &newer).unwrap_err(),
             @"it has format 7; this program reads format 1"

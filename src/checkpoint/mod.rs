@@ -30,7 +30,7 @@ pub use saver::{Saved, Saver};
 pub use state::StateError;
 
 use crate::floats::Floats;
-use crate::ids::{Generation, Step};
+use crate::ids::Step;
 use crate::protocol::Settings;
 
 /// The scalar tensor that holds the step, under TensorFlow's name.
@@ -39,13 +39,12 @@ pub const GLOBAL_STEP: &str = "global_step";
 /// The tensors that a model expects: name to shape.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// The state of a whole run at one version (rule 7): all that is needed to go on from there.
+/// The state of a whole run at one version (rule 7): all that is needed to go on from there. Nothing
+/// of how the run came there is in it, so its file is a function of the configuration and the step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The version.
     pub step: Step,
-    /// The generation it was taken in.
-    pub generation: Generation,
     /// The settings it was trained with.
     pub settings: Settings,
     /// Variables, optimizer slots and moving averages under TensorFlow's names;
@@ -136,7 +135,6 @@ mod tests {
     fn every_changed_setting_is_named_once_with_both_values() {
         let checkpoint = Checkpoint {
             step: Step(1),
-            generation: Generation::default(),
             settings: Settings::default().with("seed", 1).with("learning_rate", 0.1).with("old", 1),
             tensors: BTreeMap::new(),
         };

@@ -13,6 +13,7 @@ use super::disk::{Disk, DiskError, RealDisk, check_writable};
 use super::lock::Lock;
 use super::saver::{Saved, Saver};
 use super::{Checkpoint, Shapes};
+use crate::ids::Generation;
 use crate::losses::{LOSSES_FILE, LossLog, LossesError};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Settings, Snapshot, UpdateRecord};
@@ -201,7 +202,9 @@ impl RunFiles {
         if !is_planted(Bug::LossesNotSynced) {
             self.disk.sync(&path).map_err(DiskError::at("sync", &path))?;
         }
-        Ok(self.saver.save(&(self.config.to_checkpoint)(snapshot))?)
+        let Generation { number, opener } = snapshot.generation;
+        let writer = format!("g{number}-{opener}");
+        Ok(self.saver.save(&(self.config.to_checkpoint)(snapshot), &writer)?)
     }
 }
 
@@ -229,7 +232,6 @@ pub(crate) mod tests {
             determined_by: Some(Settings::default()),
             to_checkpoint: Box::new(|snapshot| Checkpoint {
                 step: snapshot.step,
-                generation: snapshot.generation,
                 settings: Settings::default(),
                 tensors: snapshot
                     .shards
@@ -240,8 +242,7 @@ pub(crate) mod tests {
             from_checkpoint: Box::new(|checkpoint| {
                 let parameters = checkpoint.tensors["w"].values().clone();
                 let shards = vec![ShardState { parameters, ..ShardState::default() }];
-                let Checkpoint { generation, step, .. } = checkpoint;
-                Ok(Snapshot { generation, step, shards })
+                Ok(Snapshot { generation: Generation::default(), step: checkpoint.step, shards })
             }),
         }
     }

@@ -63,15 +63,15 @@ impl Saver {
 
     /// Writes a checkpoint, then lists it as the latest, then removes the oldest. When it comes
     /// back, all of that is durable. The same step again replaces its file and is the latest.
+    /// `writer` names who writes, for the names of files that are not yet whole.
     ///
     /// # Errors
     /// What the operating system said. The checkpoints before are as they were; the new one may
     /// be there too, whole. Saving again is always allowed.
-    pub fn save(&mut self, checkpoint: &Checkpoint) -> Result<Saved, DiskError> {
-        let (step, generation) = (checkpoint.step, checkpoint.generation);
-        let writer = format!("g{}-{}", generation.number, generation.opener);
+    pub fn save(&mut self, checkpoint: &Checkpoint, writer: &str) -> Result<Saved, DiskError> {
+        let step = checkpoint.step;
         let publish = |name: &str, bytes: &[u8]| {
-            Publication { dir: &self.logdir, name, writer: &writer, bytes }.publish(&*self.disk)
+            Publication { dir: &self.logdir, name, writer, bytes }.publish(&*self.disk)
         };
         let path = publish(&file_name(step), &encode(checkpoint))?;
         self.kept.retain(|kept| *kept != step);

@@ -8,19 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{Disk, NamedEnd};
 use super::{Checkpoint, Tensor};
-use crate::ids::{Generation, Incarnation, Step};
+use crate::ids::Step;
 use crate::protocol::Settings;
 
-/// A small checkpoint that differs with step and generation.
-pub(crate) fn checkpoint_of(step: Step, generation: u64) -> Checkpoint {
+/// A small checkpoint that differs with step and life.
+pub(crate) fn checkpoint_of(step: Step, life: u64) -> Checkpoint {
     let tensor = |shape: &[usize]| {
         let n_values: usize = shape.iter().product();
-        let value = |i| (step.0 as f32 + 0.1) * (generation as f32 + 0.7) + i as f32;
+        let value = |i| (step.0 as f32 + 0.1) * (life as f32 + 0.7) + i as f32;
         Tensor::new(shape.to_vec(), (0..n_values).map(value).collect::<Vec<f32>>().into())
     };
     Checkpoint {
         step,
-        generation: Generation { number: generation, opener: Incarnation(17) },
         settings: Settings::default().with("batch_size", 100).with("order", "shuffled"),
         tensors: [("layer1/weights", &[2, 3][..]), ("layer1/biases", &[1])]
             .map(|(name, shape)| (name.to_owned(), tensor(shape)))

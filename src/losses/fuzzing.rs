@@ -34,7 +34,8 @@ pub fn losses(bytes: &[u8]) -> bool {
     if let Some((step, slot, loss)) = rows.last().copied() {
         // What is made again replaces what was there from its step on.
         let generation = Generation::default();
-        log.append(&UpdateRecord { generation, step, losses: vec![(slot, loss)] }).expect("there is space");
+        log.append(&UpdateRecord { generation, step, losses: vec![(slot, loss)] })
+            .expect("there is space");
         let again = read_from(&disk, path).expect("it is whole");
         let n_before = rows.iter().position(|row| row.0 >= step).expect("the last one");
         assert!(same(&again[..n_before], &rows[..n_before]));

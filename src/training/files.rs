@@ -160,8 +160,7 @@ impl Names {
             let buffers = buffers(snapshot, |shard| shard.auxiliary[i].clone());
             self.add(&mut tensors, &format!("/{suffix}"), &buffers);
         }
-        let (step, generation) = (snapshot.step, snapshot.generation);
-        Checkpoint { step, generation, settings: settings.clone(), tensors }
+        Checkpoint { step: snapshot.step, settings: settings.clone(), tensors }
     }
 
     fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {
@@ -189,7 +188,7 @@ impl Names {
             regularized: self.layout.regularized(ps),
         };
         let shards = split("").into_iter().enumerate().map(shard).collect();
-        Snapshot { generation: checkpoint.generation, step: checkpoint.step, shards }
+        Snapshot { generation: Generation::default(), step: checkpoint.step, shards }
     }
 }
 

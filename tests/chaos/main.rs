@@ -66,7 +66,7 @@ fn row(seed: u64, n_faults: u64) -> String {
     );
     let played = play::play(&plan, folder.clone()).unwrap_or_else(|why| panic!("{hint}\n{why}"));
     let expected = bits_of(&format!("reference --workers {} {}", plan::N_WORKERS, plan.flags));
-    Bits::read(&folder.join("logdir")).assert_same(&expected, &hint);
+    Bits::read(&folder.join("logdir")).assert_same_files(&expected, &hint);
     let mut audit = unisono("audit");
     audit.arg(folder.join("logdir"));
     let told = Process::start(audit).wait();

@@ -26,7 +26,7 @@ fn every_task_of_a_supervised_run_may_be_killed_and_no_bit_moves() {
         let told = |line: &&str| line.contains("; restart 1 of 10 in 500ms");
         assert_eq!(ended.stderr.lines().filter(told).count(), victims.len(), "{}", ended.stderr);
         let expected = bits_of(&format!("reference {flags}"));
-        Bits::read(&folder.logdir()).assert_same(&expected, optimizer);
+        Bits::read(&folder.logdir()).assert_same_files(&expected, optimizer);
         assert_eq!(tasks_in(folder.path()), [0; 0]);
     }
 }
@@ -64,7 +64,7 @@ fn local_that_was_killed_with_all_its_tasks_goes_on_with_the_same_command() {
         let ended = folder.run(&format!("local {flags}"));
         ended.expect_code(0).expect_stderr(&["Restored from "]);
         let expected = bits_of(&format!("reference {flags}"));
-        Bits::read(&folder.logdir()).assert_same(&expected, optimizer);
+        Bits::read(&folder.logdir()).assert_same_files(&expected, optimizer);
     }
 }
 
@@ -87,7 +87,7 @@ fn tasks_that_were_killed_at_once_go_on_with_the_same_commands() {
         assert_eq!(ended.stderr.contains("Restored from "), role == Role::Worker(0));
     }
     let expected = bits_of(&format!("reference {flags} --workers 3"));
-    Bits::read(&folder.logdir()).assert_same(&expected, "killed and started again");
+    Bits::read(&folder.logdir()).assert_same_files(&expected, "killed and started again");
 }
 
 #[test]

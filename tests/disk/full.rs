@@ -112,5 +112,6 @@ fn assert_goes_on(run: impl Fn(&str) -> Command, logdir: &Path, from: u64) {
     let ended = Process::start(run(&format!("local {flags}"))).wait();
     let told = format!("model.ckpt-{from}.safetensors.\n");
     ended.expect_code(0).expect_stderr(&["Restored from ", &told]);
-    Bits::read(logdir).assert_same(&bits_of(&format!("reference {flags}")), "after the trouble");
+    Bits::read(logdir)
+        .assert_same_files(&bits_of(&format!("reference {flags}")), "after the trouble");
 }

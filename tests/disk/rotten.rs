@@ -51,7 +51,7 @@ fn a_checkpoint_that_rots_under_a_run_is_skipped_when_a_ps_dies() {
             "model.ckpt-10.safetensors.\n",
         ]);
         let expected = bits_of(&format!("reference {flags}"));
-        Bits::read(&folder.logdir()).assert_same(&expected, "after the older checkpoint");
+        Bits::read(&folder.logdir()).assert_same_files(&expected, "after the older checkpoint");
     }
 }
 
@@ -73,7 +73,8 @@ fn something_in_the_place_of_the_state_file_is_told_and_costs_no_step() {
 
     watched.end().expect_code(0);
     let expected = bits_of(&format!("reference {flags}"));
-    Bits::read(&folder.logdir()).assert_same(&expected, "once the state file could be written");
+    Bits::read(&folder.logdir())
+        .assert_same_files(&expected, "once the state file could be written");
 }
 
 #[test]
@@ -88,5 +89,5 @@ fn a_state_file_that_cannot_be_read_is_told_and_replaced() {
     let ended = folder.run(&format!("local {flags}"));
     ended.expect_code(0).expect_stderr(&["/checkpoint: ", "model.ckpt-20.safetensors.\n"]);
     let expected = bits_of(&format!("reference {flags}"));
-    Bits::read(&folder.logdir()).assert_same(&expected, "with another state file");
+    Bits::read(&folder.logdir()).assert_same_files(&expected, "with another state file");
 }

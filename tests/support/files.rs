@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use unisono::checkpoint::read_tensors;
 
-/// The losses of a run and the tensors of its latest checkpoint.
+/// The losses of a run and its latest checkpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Bits {
+    /// The whole file of the checkpoint.
+    checkpoint: Vec<u8>,
     /// `losses.csv`, as it is.
     pub(crate) losses: String,
     /// The step of the latest checkpoint.
@@ -23,13 +25,14 @@ impl Bits {
     pub(crate) fn read(logdir: &Path) -> Self {
         let losses = fs::read_to_string(logdir.join("losses.csv")).expect("there are losses");
         let (step, path) = latest_checkpoint(logdir);
+        let checkpoint = fs::read(&path).expect("the checkpoint can be read");
         let tensors = read_tensors(&path).expect("the checkpoint is valid");
         let bits = |tensor: unisono::checkpoint::Tensor| {
             let bits = tensor.values().iter().map(|value| value.to_bits()).collect();
             (tensor.shape().to_vec(), bits)
         };
         let tensors = tensors.into_iter().map(|(name, tensor)| (name, bits(tensor))).collect();
-        Self { losses, step, tensors }
+        Self { checkpoint, losses, step, tensors }
     }
 
     /// Steps, slots and losses.
@@ -48,6 +51,13 @@ impl Bits {
             bits.iter().for_each(|value| hash.update(value.to_le_bytes()));
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// As [`Self::assert_same`], and the checkpoints are the same file, byte for byte: the runs had
+    /// the same settings, too.
+    pub(crate) fn assert_same_files(&self, other: &Self, of: &str) {
+        self.assert_same(other, of);
+        assert!(self.checkpoint == other.checkpoint, "{of}: the metadata of the checkpoint");
     }
 
     /// Fails at the first row, or else the first tensor, that is not the same.

@@ -125,13 +125,13 @@ impl CheckpointsAreCuts {
                 format!("a checkpoint of {} shards, of {}", snapshot.shards.len(), at.config.n_ps);
             return broken("not-a-cut", what);
         }
-        check_whole(at.history, snapshot).map_err(|violation| violation.of(at.life.task))?;
+        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+        check_whole(at.history, cut, snapshot).map_err(|violation| violation.of(at.life.task))?;
         let missing = at.history.files.first_missing();
         if missing < snapshot.step {
             let what = format!("its losses are not recorded from step {missing} on");
             return broken("losses-behind-checkpoint", what);
         }
-        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
         match unlike(at.history, cut, self.verified) {
             Some((step, slots)) => {
                 let what =
@@ -161,24 +161,26 @@ fn check_read(
     check_saved(at.history, snapshot)
 }
 
+/// What a file holds was given to the storage, or is what the run began with.
 fn check_saved(history: &History, snapshot: &Snapshot) -> Result<(), Violation> {
-    let cut = Cut { generation: snapshot.generation, step: snapshot.step };
-    let begins = history.files.base().is_some_and(|base| {
-        (base.step, base.generation) == (snapshot.step, snapshot.generation)
-            && base.shards == snapshot.shards
-    });
-    if begins {
+    let begins = history
+        .files
+        .base()
+        .is_some_and(|base| base.step == snapshot.step && base.shards == snapshot.shards);
+    if begins || history.cut_of(snapshot).is_some() {
         return Ok(());
     }
-    if !history.files.was_persisted(cut) {
-        let what = format!("a checkpoint of {cut} is found, and none was written");
-        return Err(Violation::new(7, "checkpoint-of-nothing", what).at(cut.step));
+    match history.files.persisted(snapshot.step).next_back() {
+        Some(cut) => check_whole(history, cut, snapshot),
+        None => {
+            let what =
+                format!("a checkpoint of step {} is found, and none was written", snapshot.step);
+            Err(Violation::new(7, "checkpoint-of-nothing", what).at(snapshot.step))
+        }
     }
-    check_whole(history, snapshot)
 }
 
-fn check_whole(history: &History, snapshot: &Snapshot) -> Result<(), Violation> {
-    let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+fn check_whole(history: &History, cut: Cut, snapshot: &Snapshot) -> Result<(), Violation> {
     for (ps, shard) in (0..).zip(&snapshot.shards) {
         check_shard(history, (cut, ps), shard)?;
     }
@@ -246,8 +248,6 @@ fn unlike(history: &History, mut cut: Cut, verified: Option<Cut>) -> Option<(Ste
 
 #[cfg(test)]
 mod tests {
-    use unisono::Generation;
-
     use super::super::fixture::{
         Fixture, LAST, PS_LINK, WORKER_LINK, cut, later, ps, record, restored_event, send,
         snapshot, state, worker,
@@ -323,10 +323,28 @@ mod tests {
         assert_eq!(name(other), Some("restored-otherwise"));
         let none = Input::Stored(restored_event(snapshot(cut(2), [9.0, 9.0]), true));
         assert_eq!(name(run.takes(&mut rule, worker(0), none)), Some("checkpoint-of-nothing"));
-        let initial =
-            Snapshot { generation: Generation::default(), ..snapshot(cut(0), [1.0, 1.0]) };
-        let initial = Input::Stored(restored_event(initial, false));
+        let initial = Input::Stored(restored_event(snapshot(cut(0), [1.0, 1.0]), false));
         assert_eq!(name(run.takes(&mut rule, worker(0), initial)), Some("checkpoint-lost"));
+    }
+
+    #[test]
+    fn what_is_read_is_of_the_generation_that_has_its_states() {
+        let mut run = ready();
+        let mut rule = CheckpointsAreCuts::default();
+        run.does(&mut rule, worker(0), vec![record(cut(0), &[0, 1]), persist([2.0, 2.0])]).unwrap();
+        let read = |values| Input::Stored(restored_event(snapshot(cut(1), values), true));
+        run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
+        assert_eq!(run.history.files.last_read(), Some(cut(1)));
+        for of in [ps(0), ps(1)] {
+            run.restored(of, later(1), 2.0).unwrap();
+        }
+        let again = Effect::Persist(Arc::new(snapshot(later(1), [2.0, 2.0])));
+        run.does(&mut rule, worker(0), vec![again]).unwrap();
+        run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
+        assert_eq!(run.history.files.last_read(), Some(later(1)));
+        // No file holds one shard of each.
+        assert_eq!(name(run.takes(&mut rule, worker(0), read([2.0, 1.0]))), Some("not-a-cut"));
+        assert_eq!(run.history.files.last_read(), None);
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
-use unisono::{Cut, Step};
+use unisono::{Cut, Generation, Step};
 
 use crate::life::LifeId;
 
 /// Checkpoints and losses.
 #[derive(Debug, Default)]
 pub struct Files {
-    /// Checkpoints that were given to the storage; each may be on the disk.
-    persisted: BTreeSet<Cut>,
+    /// Checkpoints that were given to the storage, by step, in order; each may be on the disk.
+    persisted: BTreeMap<Step, Vec<Generation>>,
     /// Those of a life that its storage has not answered yet, in order.
     writing: VecDeque<(LifeId, Cut)>,
     /// Steps of checkpoints that were said to be durable, or were read.
@@ -40,10 +40,11 @@ impl Files {
         self.is_damaged
     }
 
-    /// Whether a checkpoint of this cut was given to the storage.
-    #[must_use]
-    pub fn was_persisted(&self, cut: Cut) -> bool {
-        self.persisted.contains(&cut)
+    /// The checkpoints of this step that were given to the storage, in order. Files of one step have
+    /// one name, and do not tell which of them they are.
+    pub fn persisted(&self, step: Step) -> impl DoubleEndedIterator<Item = Cut> + '_ {
+        let generations = self.persisted.get(&step).map_or(&[][..], Vec::as_slice);
+        generations.iter().map(move |&generation| Cut { generation, step })
     }
 
     /// Whether a checkpoint of this step was said to be durable, or was read.
@@ -84,7 +85,7 @@ impl Files {
 
     pub(super) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {
         let cut = Cut { generation: snapshot.generation, step: snapshot.step };
-        self.persisted.insert(cut);
+        self.persisted.entry(cut.step).or_default().push(cut.generation);
         // What a dead life asked for is answered to nobody.
         self.writing.retain(|(of, _)| *of == life);
         self.writing.push_back((life, cut));
@@ -98,9 +99,10 @@ impl Files {
         }
     }
 
-    pub(super) fn note_event(&mut self, life: LifeId, event: &StorageEvent) {
+    /// `cut` is that of the checkpoint that was read, if one was.
+    pub(super) fn note_event(&mut self, life: LifeId, event: &StorageEvent, cut: Option<Cut>) {
         match event {
-            StorageEvent::Restored(Ok(restored)) => self.note_read(restored),
+            StorageEvent::Restored(Ok(restored)) => self.note_read(restored, cut),
             StorageEvent::Restored(Err(_)) | StorageEvent::NotRepeated(_) => {}
             StorageEvent::Persisted { result, .. } => {
                 let asked = self.writing.iter().position(|(of, _)| *of == life);
@@ -112,16 +114,15 @@ impl Files {
         }
     }
 
-    fn note_read(&mut self, Restored { snapshot, from }: &Restored) {
-        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+    fn note_read(&mut self, Restored { snapshot, from }: &Restored, cut: Option<Cut>) {
         if self.persisted.is_empty() && self.base.is_none() {
             self.base = Some(Arc::clone(snapshot));
             // The rows below a checkpoint that was there before are there, too.
             self.first_missing = snapshot.step;
         }
-        self.last_read = self.was_persisted(cut).then_some(cut);
+        self.last_read = cut;
         if from.is_some() {
-            self.durable.insert(cut.step);
+            self.durable.insert(snapshot.step);
         }
     }
 }

@@ -313,9 +313,11 @@ pub(super) fn snapshot(at: Cut, values: [f32; 2]) -> Snapshot {
     Snapshot { generation, step, shards: values.map(state).to_vec() }
 }
 
+/// As a file has it, which says nothing of generations.
 pub(super) fn restored_event(snapshot: Snapshot, is_checkpoint: bool) -> StorageEvent {
     let from = is_checkpoint.then(String::new);
-    StorageEvent::Restored(Ok(Restored { snapshot: Arc::new(snapshot), from }))
+    let snapshot = Arc::new(Snapshot { generation: Generation::default(), ..snapshot });
+    StorageEvent::Restored(Ok(Restored { snapshot, from }))
 }
 
 pub(super) fn gradient_done(at: Cut, slot: u32, value: f32) -> Done {

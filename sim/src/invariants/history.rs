@@ -8,7 +8,8 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, ShardState,
+    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, ShardState, Snapshot,
+    StorageEvent,
 };
 use unisono::{Cut, Floats, Generation, Moment, Slot, Step};
 
@@ -127,7 +128,11 @@ impl History {
                 self.note_state(config, made, life.task.index, state)
             }
             Input::Stored(event) => {
-                self.files.note_event(life, event);
+                let cut = match event {
+                    StorageEvent::Restored(Ok(restored)) => self.cut_of(&restored.snapshot),
+                    _ => None,
+                };
+                self.files.note_event(life, event, cut);
                 Ok(())
             }
             _ => Ok(()),
@@ -174,6 +179,18 @@ impl History {
     #[must_use]
     pub fn state(&self, cut: Cut, ps: u32) -> Option<&KeptState> {
         self.version(cut)?.states.get(&ps)
+    }
+
+    /// The cut that was last saved of all that have a checkpoint's step and its states: a file says
+    /// nothing of its generation.
+    #[must_use]
+    pub fn cut_of(&self, saved: &Snapshot) -> Option<Cut> {
+        let is_whole = |cut: &Cut| {
+            (0..)
+                .zip(&saved.shards)
+                .all(|(ps, shard)| self.state(*cut, ps).is_some_and(|made| made.is(shard)))
+        };
+        self.files.persisted(saved.step).rev().find(is_whole)
     }
 
     /// The gradient of a slot at a cut, if it was computed.

@@ -10,6 +10,7 @@ use super::*;
 use crate::checkpoint::Shapes;
 
 const LOGDIR: &str = "/logdir";
+const WRITER: &str = "g1-17";
 
 fn shapes() -> Shapes {
     checkpoint_of(Step(0), 0).shapes()
@@ -27,7 +28,7 @@ fn open(logdir: &Path) -> Saver {
 fn save_all(logdir: &Path, steps: &[u64]) -> Saver {
     let mut saver = open(logdir);
     for &step in steps {
-        let saved = saver.save(&checkpoint_of(Step(step), 1)).unwrap();
+        let saved = saver.save(&checkpoint_of(Step(step), 1), WRITER).unwrap();
         assert!(saved.warnings.is_empty(), "{:?}", saved.warnings);
     }
     saver
@@ -102,7 +103,7 @@ fn a_restart_goes_on_with_the_list_and_cleans_up() {
 fn the_same_step_again_replaces_its_file_and_is_the_latest() {
     let dir = tempfile::tempdir().unwrap();
     let mut saver = save_all(dir.path(), &[1, 2, 3]);
-    saver.save(&checkpoint_of(Step(1), 9)).unwrap();
+    saver.save(&checkpoint_of(Step(1), 9), WRITER).unwrap();
     insta::assert_snapshot!(state(dir.path()), @r#"
     model_checkpoint_path: "model.ckpt-1.safetensors"
     all_model_checkpoint_paths: "model.ckpt-2.safetensors"
@@ -211,9 +212,9 @@ fn a_checkpoint_of_another_model_is_an_error_and_no_older_one_serves() {
 fn a_save_is_written_synced_renamed_and_only_then_listed() {
     let disk = TestDisk::new(Bug::None, None);
     let mut saver = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), keep(1)).unwrap().0;
-    saver.save(&checkpoint_of(Step(1), 1)).unwrap();
+    saver.save(&checkpoint_of(Step(1), 1), WRITER).unwrap();
     disk.plan(None);
-    saver.save(&checkpoint_of(Step(2), 1)).unwrap();
+    saver.save(&checkpoint_of(Step(2), 1), WRITER).unwrap();
     insta::assert_snapshot!(disk.operations().join("\n"), @"
     write model.ckpt-2.safetensors.g1-17.tmp
     sync model.ckpt-2.safetensors.g1-17.tmp
@@ -235,7 +236,7 @@ fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
     let saver = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), max_to_keep);
     let Ok((mut saver, _)) = saver else { return from };
     let checkpoints = STORY[from..].iter().map(|&(step, life)| checkpoint_of(Step(step), life));
-    from + checkpoints.take_while(|checkpoint| saver.save(checkpoint).is_ok()).count()
+    from + checkpoints.take_while(|checkpoint| saver.save(checkpoint, WRITER).is_ok()).count()
 }
 
 /// The place in the story of what is found, which must be one of the checkpoints that it saves.
@@ -243,12 +244,9 @@ fn found_in(disk: &Arc<TestDisk>) -> Result<Option<usize>, String> {
     let found = newest_valid(disk, Path::new(LOGDIR), Some(&shapes()))
         .map_err(|error| error.to_string())?;
     let Some((_, checkpoint)) = found.found else { return Ok(None) };
-    let generation = checkpoint.generation.number;
-    let place = STORY.iter().position(|&saved| saved == (checkpoint.step.0, generation));
-    match place {
-        Some(place) if checkpoint == checkpoint_of(checkpoint.step, generation) => Ok(Some(place)),
-        _ => Err(format!("{checkpoint:?} was never saved")),
-    }
+    let is_it = |&(step, life): &(u64, u64)| checkpoint == checkpoint_of(Step(step), life);
+    let place = STORY.iter().position(is_it);
+    place.map(Some).ok_or_else(|| format!("{checkpoint:?} was never saved"))
 }
 
 /// After a crash, what had come back must be found, or a later one; and the story goes on.
@@ -330,17 +328,17 @@ fn a_disk_that_fails_at_any_operation_loses_nothing_and_saving_again_works() {
         let mut n_warnings = 0;
         for (place, &(step, generation)) in STORY.iter().enumerate() {
             let checkpoint = checkpoint_of(Step(step), generation);
-            let saved = saver.save(&checkpoint).or_else(|error| {
+            let saved = saver.save(&checkpoint, WRITER).or_else(|error| {
                 assert!(error.to_string().contains("free some space"), "{error}");
                 let found = found_in(&disk).unwrap();
                 assert!(found.map_or(0, |found| found + 1) >= place, "fault at {at}: {found:?}");
-                saver.save(&checkpoint)
+                saver.save(&checkpoint, WRITER)
             });
             n_warnings += saved.unwrap().warnings.len();
             assert_eq!(found_in(&disk), Ok(Some(place)), "fault at {at}");
         }
         // What could not be removed goes with the next checkpoint, a temporary with the next writer.
-        saver.save(&checkpoint_of(Step(30), 2)).unwrap();
+        saver.save(&checkpoint_of(Step(30), 2), WRITER).unwrap();
         let _ = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), keep(2)).unwrap();
         let names = disk.list(Path::new(LOGDIR)).unwrap();
         assert_eq!(names, ["checkpoint", "model.ckpt-20.safetensors", "model.ckpt-30.safetensors"]);

@@ -294,7 +294,6 @@ impl Chief {
 
     /// Opens a new generation, larger than any that was heard of.
     fn open(&mut self, now: Moment, restored: Restored, links: &mut Links, out: &mut Vec<Effect>) {
-        self.note_number(Some(restored.snapshot.generation));
         self.highest_number += 1;
         let generation = Generation { opener: self.incarnation, number: self.highest_number };
         self.phase = Phase::Opening { generation, restored };
