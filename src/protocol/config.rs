@@ -124,6 +124,11 @@ mod tests {
     }
 
     #[test]
+    fn never_is_a_year() {
+        assert_eq!(Limits::NEVER, Duration::from_hours(365 * 24));
+    }
+
+    #[test]
     fn every_slot_belongs_to_exactly_one_worker() {
         for (r, n) in [(1, 1), (2, 2), (4, 1), (4, 2), (4, 3), (4, 4), (2, 5)] {
             let cluster = cluster(r, n);

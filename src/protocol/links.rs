@@ -52,7 +52,7 @@ pub(super) struct Links {
     /// Digest of each worker's training data, as it said last.
     digests: BTreeMap<TaskId, String>,
     /// When to look for silence, and for calls to make.
-    next_check: Option<Moment>,
+    next_check: Moment,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Links {
             last_heard: BTreeMap::new(),
             data: None,
             digests: BTreeMap::new(),
-            next_check: None,
+            next_check: now,
         }
     }
 
@@ -106,7 +106,7 @@ impl Links {
         self.check(now, out);
     }
 
-    pub(super) const fn deadline(&self) -> Option<Moment> {
+    pub(super) const fn deadline(&self) -> Moment {
         self.next_check
     }
 
@@ -213,10 +213,7 @@ impl Links {
 
     /// Calls whom it is time to call, gives up on the silent, says that we live.
     pub(super) fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
-        match self.next_check {
-            Some(at) if at <= now => self.check(now, out),
-            _ => Vec::new(),
-        }
+        if self.next_check <= now { self.check(now, out) } else { Vec::new() }
     }
 
     fn check(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
@@ -253,7 +250,7 @@ impl Links {
             Call::Pausing { until, .. } => Some(until),
             Call::Connecting { .. } | Call::Linked { .. } => None,
         });
-        self.next_check = Some(pauses.fold(beat, Ord::min));
+        self.next_check = pauses.fold(beat, Ord::min);
         events
     }
 
@@ -295,7 +292,7 @@ impl Links {
             limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
         let until = now + doubled.min(limits.reconnect_max);
         self.calls.insert(to, Call::Pausing { until, failures });
-        self.next_check = Some(self.next_check.map_or(until, |at| at.min(until)));
+        self.next_check = self.next_check.min(until);
     }
 
     fn on_accepted(&mut self, now: Moment, link: LinkId, out: &mut Vec<Effect>) {
@@ -308,9 +305,6 @@ impl Links {
         }
         self.sessions
             .insert(link, Session { peer: None, up: false, last_heard: now, last_sent: now });
-        if self.next_check.is_none() {
-            self.next_check = Some(now + self.config.limits.heartbeat_interval / 2);
-        }
     }
 
     fn on_received(

@@ -1,9 +1,12 @@
 //! Who is let in, who is turned away, and who is taken for lost.
 
+use std::time::Duration;
+
 use unisono::protocol::{
-    Effect, Failure, Message, NetworkEvent, Outcome, Ps, Report, Settings, ShardState,
+    ClusterConfig, Effect, Failure, Limits, Message, NetworkEvent, Outcome, Ps, Report, Settings,
+    ShardState,
 };
-use unisono::{Generation, Incarnation, Step, TaskId};
+use unisono::{Generation, Incarnation, Moment, Step, TaskId};
 
 use crate::script::{Script, cluster, hello, link, send};
 
@@ -153,6 +156,23 @@ fn who_speaks_before_greeting_is_turned_away() {
 }
 
 #[test]
+fn strangers_are_counted_apart_from_members() {
+    let mut ps = Script::ps(0, cluster(1, 200, 200));
+    for worker in 0..200 {
+        ps.lets_in(worker, 1);
+    }
+    let calls = |ps: &mut Script<Ps>, on| ps.network(NetworkEvent::Accepted { link: link(on) });
+    for on in 1_000..1_256 {
+        assert_eq!(calls(&mut ps, on), [], "{on}");
+    }
+    let why = "256 callers have not said yet who they are".to_owned();
+    let away = [Effect::Close { link: link(2_000) }, Effect::Report(Report::TurnedAway { why })];
+    assert_eq!(calls(&mut ps, 2_000), away);
+    ps.hears(1_000, Message::Goodbye);
+    assert_eq!(calls(&mut ps, 2_000), [], "there is room again");
+}
+
+#[test]
 fn a_task_that_is_refused_halts_with_the_reason() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
@@ -191,15 +211,53 @@ fn a_link_with_nothing_to_say_says_so() {
 }
 
 #[test]
+fn links_are_looked_at_on_a_beat_and_not_at_each_wake() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    let at = |millis| Moment::from_origin(Duration::from_millis(millis));
+    assert_eq!(ps.wakes_at(at(500)), []);
+    ps.lets_in(1, 1);
+    assert_eq!((ps.wakes_at(at(1_000)), ps.wakes_at(at(2_000))), (vec![], vec![]));
+    assert_eq!(ps.wakes_at(at(2_500)), [], "it said nothing for 2 s, and the next beat is at 3 s");
+    assert_eq!(ps.wakes_at(at(3_000)), [send(1, Message::Heartbeat)]);
+}
+
+#[test]
+fn who_is_there_is_waited_for_longer_than_who_is_not() {
+    let limits = Limits { give_up_after: Duration::from_secs(8), ..Limits::default() };
+    let config = || ClusterConfig { limits, ..cluster(1, 2, 2) };
+    let gave_up = |out: &[Effect]| match out.last() {
+        Some(Effect::Halt(Outcome::Failed(Failure::GaveUp(gave_up)))) => Some(gave_up.waited),
+        _ => None,
+    };
+    let mut without = Script::restored(config(), 0);
+    without.loses(1);
+    assert_eq!(gave_up(&without.sleeps_until(8)), Some(Duration::from_secs(8)));
+    let mut with = Script::restored(config(), 0);
+    with.sleeps_until(7);
+    for worker in 0..2 {
+        with.hears(worker, Message::Heartbeat);
+    }
+    // Whoever is there may be waiting itself, and knows better who is missing.
+    let longer = Duration::from_secs(8) + limits.heartbeat_timeout;
+    let at = with.sleeps_until(16);
+    assert_eq!(gave_up(&at), None);
+    for worker in 0..2 {
+        with.hears(worker, Message::Heartbeat);
+    }
+    assert_eq!(gave_up(&with.sleeps_until(18)), Some(longer));
+}
+
+#[test]
 fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     let failed = || NetworkEvent::ConnectFailed { to: TaskId::PS_ZERO, why: "refused".into() };
     let connect = Effect::Connect { to: TaskId::PS_ZERO };
-    for _ in 0..2 {
-        worker.network(failed());
+    let down = Effect::Report(Report::PeerDown { peer: TaskId::PS_ZERO, why: "refused".into() });
+    for told in [vec![down], vec![]] {
+        assert_eq!(worker.network(failed()), told, "once, until it answers");
         let at = worker.deadline();
         assert_eq!(worker.wakes_at(at), std::slice::from_ref(&connect));
     }
     worker.network(failed());
-    assert_eq!(worker.deadline() - worker.now(), std::time::Duration::from_millis(80));
+    assert_eq!(worker.deadline() - worker.now(), Duration::from_millis(80));
 }

@@ -1,7 +1,7 @@
 //! What happens to gradients. A wrong one makes a wrong run: it must be stopped, or be found.
 
-use unisono::protocol::Outcome;
 use unisono::Step;
+use unisono::protocol::Outcome;
 use unisono_sim::Failure;
 
 use crate::support::{Told as _, passed, scenario, watch};

@@ -119,7 +119,10 @@ impl Node for Ps {
 
     fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
-        [self.links.deadline(), ending, Some(self.patience.deadline())].into_iter().flatten().min()
+        [Some(self.links.deadline()), ending, Some(self.patience.deadline())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn status(&self, now: Moment) -> Status {

@@ -95,7 +95,7 @@ impl Node for Worker {
     fn deadline(&self) -> Option<Moment> {
         let chief = self.chief.as_ref().and_then(Chief::deadline);
         let patience = self.is_waiting().then(|| self.patience.deadline());
-        [self.links.deadline(), chief, patience].into_iter().flatten().min()
+        [Some(self.links.deadline()), chief, patience].into_iter().flatten().min()
     }
 
     fn status(&self, now: Moment) -> Status {
