@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::child::{self, ChildCommand, Event, Lifeline, Stream};
 use super::restarts::{RestartLimits, Restarts, Verdict, is_final};
 use crate::cli::output::ProgressLine;
-use crate::cli::{EXIT_FAILURE, StopReason, StopRequests};
+use crate::cli::{EXIT_FAILURE, EXIT_GAVE_UP, StopReason, StopRequests};
 use crate::host::Clock as _;
 use crate::ids::TaskId;
 use crate::tcp::RealClock;
@@ -299,7 +299,7 @@ where
                 self.view.own(&format!(
                     "{id} has had {of}, {max_restarts} within {minutes} minutes: the run is given up"
                 ));
-                self.stop_chief_first(Ending::Failed(EXIT_FAILURE)).await;
+                self.stop_chief_first(Ending::Failed(exit_code(*code))).await;
             }
         }
     }
@@ -411,9 +411,11 @@ where
     }
 }
 
-/// What the launcher exits with when a task has exited so, or was killed.
+/// What the launcher exits with when a task has exited so, or was killed: a code that says more
+/// than that it could not go on is the run's.
 fn exit_code(code: Option<u8>) -> u8 {
-    code.filter(|code| is_final(Some(*code))).unwrap_or(EXIT_FAILURE)
+    let says_more = |code: &u8| is_final(Some(*code)) || *code == EXIT_GAVE_UP;
+    code.filter(says_more).unwrap_or(EXIT_FAILURE)
 }
 
 async fn sleep_until(clock: RealClock, moment: Option<Moment>) {

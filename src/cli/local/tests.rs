@@ -251,6 +251,16 @@ fn a_chief_that_dies_is_started_again_like_any_other() {
 }
 
 #[test]
+fn who_gave_up_waiting_says_so_by_the_code_of_the_run() {
+    for limits in [AMPLE, supervised(0)] {
+        let gives_up = shell(TaskId::worker(1), "exit 138");
+        let children =
+            vec![shell(TaskId::ps(0), OBEDIENT), shell(TaskId::CHIEF, OBEDIENT), gives_up];
+        assert_eq!(run_children(children, limits).0, Ending::Failed(138));
+    }
+}
+
+#[test]
 fn at_the_limit_the_chief_saves_and_all_end() {
     let (ending, lines) = run_children(
         vec![
