@@ -261,3 +261,19 @@ fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
     worker.network(failed());
     assert_eq!(worker.deadline() - worker.now(), Duration::from_millis(80));
 }
+
+#[test]
+fn a_ps_that_takes_the_call_and_hangs_up_is_called_more_and_more_seldom() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    for pause in [20, 40, 80].map(Duration::from_millis) {
+        worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
+        assert_eq!(worker.loses(0), [], "it had not said who it is");
+        assert_eq!(worker.deadline() - worker.now(), pause);
+        let at = worker.deadline();
+        assert_eq!(worker.wakes_at(at), [Effect::Connect { to: TaskId::PS_ZERO }]);
+    }
+    // Whoever greets is called at once again.
+    worker.meets(0, 1, None);
+    worker.loses(0);
+    assert_eq!(worker.deadline() - worker.now(), Duration::from_millis(20));
+}
