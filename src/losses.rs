@@ -196,7 +196,7 @@ impl LossLog {
         self.cut_torn()?;
         if let Some(last) = self.pending.last().map(|(step, _)| *step) {
             self.write_pending()?;
-            self.file_next = after(last);
+            self.file_next = last.next();
         }
         match self.dropped_from {
             Some(from) => Err(LossesError::Dropped { path: self.path.clone(), from }),
@@ -298,7 +298,7 @@ impl LossLog {
             match rows::decode(&bytes[line.range.clone()]).filter(|_| line.is_whole) {
                 Some((step, _, _)) => {
                     self.len = line.range.end as u64 + 1;
-                    self.file_next = self.file_next.max(after(step));
+                    self.file_next = self.file_next.max(step.next());
                 }
                 // A crash can do that to the last line, and what it was is recorded again.
                 None if !line.is_whole => return None,
@@ -310,11 +310,6 @@ impl LossLog {
         }
         None
     }
-}
-
-/// The step after this one, also if a damaged file made it up.
-const fn after(step: Step) -> Step {
-    Step(step.0.saturating_add(1))
 }
 
 /// Reads a whole losses file.

@@ -184,8 +184,24 @@ fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
             Ok(any) if any.header.format != FORMAT => Err(Wrong::Format(any.header.format)),
             // Its line is always the first one of this text, and not that of the file.
-            _ => Err(Wrong::Line(error.to_string().replace("at line 1 column", "at column"))),
+            _ => {
+                Err(Wrong::Line(shown(&error.to_string()).replace("at line 1 column", "at column")))
+            }
         },
+    }
+}
+
+/// What a reader says of a line, in which it quotes from it: made one line, and not a long one.
+fn shown(why: &str) -> String {
+    let in_line = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let chars: Vec<char> = why.chars().map(in_line).collect();
+    // The end says what was expected, and where.
+    match chars.len().checked_sub(4 * MAX_SHOWN) {
+        None | Some(0) => chars.iter().collect(),
+        Some(_) => {
+            let (head, tail) = (&chars[..2 * MAX_SHOWN], &chars[chars.len() - 2 * MAX_SHOWN..]);
+            head.iter().chain(&['…']).chain(tail).collect()
+        }
     }
 }
 
@@ -232,6 +248,10 @@ mod tests {
             good.clone() + &update.replace("step", "stop") + "\n",
             good.clone() + &update.replace("\"after\":\"0", "\"after\":\"x") + "\n",
             good.clone() + &update.replace("0.100000001", "cheap") + "\n",
+            good.clone() + &update.replace("\"step\"", "\"st\\nep\"") + "\n",
+            good.clone()
+                + &update.replace("\"step\"", &format!("\"{}\"", "step".repeat(300)))
+                + "\n",
             good.replace("\"ps\":0", "\"ps\":3"),
             good.replace("\"n_ps\":1", "\"n_ps\":4000000000"),
             good.replace("\"format\":1", "\"format\":2"),
@@ -247,6 +267,8 @@ mod tests {
         L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"stop\":1,\"slots\"" is not a line of a ledger: unknown field `stop`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 70; the file is damaged: put a good copy back
         L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: "x0000002" is not 8 hexadecimal digits at column 326; the file is damaged: put a good copy back
         L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: "cheap" is not a loss at column 154; the file is damaged: put a good copy back
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"st\\nep\":1,\"slot" is not a line of a ledger: unknown field `st�ep`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 72; the file is damaged: put a good copy back
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"stepstepstepste" is not a line of a ledger: unknown field `stepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepsteps…stepstepstepstepstepstepstepstepstepstepstepstepstepstep`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 1266; the file is damaged: put a good copy back
         L:1: the ledger is that of ps 3: rename it to ledger-ps3.jsonl, or put the right one in its place
         L:1: "{\"header\":{\"format\":1,\"ps\":0,\"incarnation\":3,\"n_ps\":4000000000,\"replicas_to_aggr" is not a line of a ledger: n_ps is 4000000000, and not from 1 to 65536; the file is damaged: put a good copy back
         L:1: the ledger has format 2, and this program reads format 1: use the version that wrote it, or a later one

@@ -63,6 +63,7 @@ pub(crate) fn losses_seeds() -> Vec<Seed> {
         Seed::new("none", "step,slot,loss\n"),
         Seed::new("refused-torn", &three[..three.len() - 3]),
         Seed::new("refused-damaged", three.replace("1,1,nan", "1;1,nan")),
+        Seed::new("refused-no-step", "step,slot,loss\n9223372036854775808,0,2.3\n"),
         Seed::new("refused-foreign", "epoch,loss\n0,2.3\n"),
         Seed::new("refused-torn-header", "step,slot"),
     ]

@@ -43,10 +43,13 @@ fn without_trailing_zeros(number: &str) -> &str {
     if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }
 
+/// The last step that a row can be of: `global_step` is an `i64`.
+const LAST: Step = Step(i64::MAX as u64);
+
 /// One line without its end, or `None` if it is not a row.
 pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
     let mut fields = std::str::from_utf8(line).ok()?.split(',');
-    let step = Step(fields.next()?.parse().ok()?);
+    let step = Some(Step(fields.next()?.parse().ok()?)).filter(|step| *step <= LAST)?;
     let slot = Slot(fields.next()?.parse().ok()?);
     let loss = fields.next()?.parse().ok()?;
     fields.next().is_none().then_some((step, slot, loss))
