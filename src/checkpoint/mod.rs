@@ -15,6 +15,7 @@ pub mod run_files;
 pub mod saver;
 pub mod state;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzz targets have no use for its faults"))]
 pub(crate) mod test_disk;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,8 @@
 
 mod cpus;
 mod independent;
+#[path = "../support/program.rs"]
+mod program;
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -39,7 +41,7 @@ fn reference(launcher: &[&str], flags: &[impl AsRef<OsStr>]) -> Run {
 
 /// The program under test, with no environment that changes what it does.
 fn unisono(launcher: &[&str]) -> Command {
-    let program = env!("CARGO_BIN_EXE_unisono");
+    let program = program::program();
     let mut command = match launcher {
         [] => Command::new(program),
         [emulator, arguments @ ..] => {

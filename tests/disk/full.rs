@@ -5,7 +5,9 @@ use std::process::Command;
 
 use unisono::checkpoint::read_tensors;
 
-use crate::support::{Bits, Folder, Process, bits_of, send, tasks_in, unisono, wait_until};
+use crate::support::{
+    Bits, Folder, Process, bits_of, program, send, tasks_in, unisono, wait_until,
+};
 use crate::tmpfs::Tmpfs;
 use crate::watched::{ENDLESS, FLAGS, Watched, checkpoint, latest};
 
@@ -100,8 +102,8 @@ fn begin(trouble: Trouble, tmpfs: &Tmpfs, watched: &mut Watched) {
 /// All but the shell that holds the namespace, which has the folder's name, too.
 fn tasks_of_the_program(folder: &Path) -> Vec<u32> {
     let is_ours = |pid: &u32| {
-        let program = std::fs::read_link(format!("/proc/{pid}/exe"));
-        program.is_ok_and(|program| program == Path::new(env!("CARGO_BIN_EXE_unisono")))
+        let runs = std::fs::read_link(format!("/proc/{pid}/exe"));
+        runs.is_ok_and(|runs| runs == program())
     };
     tasks_in(folder).into_iter().filter(is_ours).collect()
 }

@@ -9,6 +9,7 @@ mod data;
 mod files;
 mod hand_started;
 mod process;
+mod program;
 
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use data::{DataDir, Labels};
@@ -18,6 +19,8 @@ pub(crate) use files::{Bits, Listing, last_step, rows};
 pub(crate) use hand_started::{HandStarted, Role, hand_over};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use process::{Ended, Process, send, task_of_local, tasks_in, wait_until};
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use program::program;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -83,7 +86,7 @@ pub(crate) fn bits_of(words: &str) -> Bits {
 
 /// `unisono` with these words, where `""` is an empty one.
 pub(crate) fn unisono(words: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+    let mut command = Command::new(program());
     let words = words.split_whitespace().map(|word| word.trim_matches('"'));
     command.args(words).env_remove("UNISONO_LOG").env_remove("UNISONO_SIMD");
     command

@@ -54,7 +54,9 @@ fn program() -> &'static Path {
         let target = profile.parent().expect("and that in the target folder");
         let is_release = profile.ends_with("release");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--quiet", "--package", "unisono", "--bin", "unisono"]);
+        // A test of that package takes its program with it, as built for the tests of all packages.
+        build.args(["build", "--quiet", "--package", "unisono", "--package", "unisono-sim"]);
+        build.args(["--test", "cli"]);
         build.args(is_release.then_some("--release")).arg("--target-dir").arg(target);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         assert!(build.status().expect("cargo starts").success());
