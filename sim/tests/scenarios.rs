@@ -1,21 +1,14 @@
 //! The scenario files of the repository.
 
+#![allow(missing_docs, reason = "a test program")]
+
+mod support;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use unisono_sim::scenario::Scenario;
 
-/// All scenario files that tell a story, in the order of their names. Those in folders below are
-/// for `enumerate`.
-fn files() -> Vec<PathBuf> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
-    let entries = std::fs::read_dir(folder).expect("the folder is there");
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
-    files.retain(|path| path.is_file());
-    files.sort();
-    assert!(!files.is_empty());
-    files
-}
+use crate::support::files;
 
 #[test]
 fn every_file_is_a_scenario_and_reads_back_from_its_own_text() {

@@ -96,10 +96,8 @@ impl Audit<'_> {
     /// Holds every checkpoint that is there against the ledgers; returns the newest one's step.
     fn check_checkpoints(&mut self, logdir: &Path) -> Result<Option<Step>, FilesError> {
         let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
-        let mut steps: Vec<_> = names.iter().filter_map(|name| checkpoint::step_of(name)).collect();
-        steps.sort_unstable();
         let mut newest = None;
-        for step in steps {
+        for step in checkpoint::steps_among(&names) {
             let path = logdir.join(checkpoint::file::file_name(step));
             let bytes = RealDisk.read(&path).map_err(DiskError::at("read", &path))?;
             match checkpoint::decode(step, &bytes) {
@@ -147,10 +145,10 @@ impl Audit<'_> {
         let mut note = None;
         for (ps, found) in (0..).zip(hashes) {
             let Some(shard) = self.shards.iter().find(|shard| shard.ps() == ps) else { continue };
-            let made = shard.hashes_of(step);
             if shard.hash_of(step) == Some(*found) {
                 continue;
             }
+            let made = shard.hashes_of(step);
             let path_text = path.display();
             if made.is_empty() {
                 note = Some(format!("{path_text} was not compared: no ledger has version {step}"));

@@ -322,7 +322,6 @@ fn check_slots(made: &Made<'_>, violations: &mut Vec<Violation>) {
 /// that was fenced before.
 fn check_pushes(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
     let update = made.update;
-    let mut workers = life.workers.clone();
     for used in &update.slots {
         let slot = used.slot;
         let Some(push) = &used.push else {
@@ -349,11 +348,12 @@ fn check_pushes(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Viola
             let wanted = format!("slot {slot} of worker {worker}'s life {newer} or later");
             violations.push(made.violation(Rule::Fencing, wanted, push.incarnation.to_string()));
         }
-        let newest = workers.entry(worker).or_default();
-        *newest = push.incarnation.max(*newest);
     }
     // Within one update, what an older life had pushed counts beside what the newer one pushes.
-    life.workers = workers;
+    for push in update.slots.iter().filter_map(|used| used.push.as_ref()) {
+        let newest = life.workers.entry(push.worker).or_default();
+        *newest = push.incarnation.max(*newest);
+    }
 }
 
 /// Rule 5: what was counted as not used is not used.

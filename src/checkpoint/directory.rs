@@ -158,7 +158,7 @@ impl Survey {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             names => names.map_err(DiskError::at("list the logdir", logdir))?,
         };
-        let present: BTreeSet<Step> = names.iter().filter_map(|name| file::step_of(name)).collect();
+        let present = file::steps_among(&names);
         let state_exists = names.iter().any(|name| name == STATE_FILE);
         let state = match disk.read(&logdir.join(STATE_FILE)) {
             Ok(bytes) => state::decode(&bytes).and_then(|paths| steps_of(logdir, &paths)),

@@ -9,7 +9,7 @@
 //! ```
 //! The digest is the CRC32C of the whole file with its own eight digits as zeros.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,12 @@ pub fn step_of(name: &str) -> Option<Step> {
     let digits = name.strip_prefix("model.ckpt-")?.strip_suffix(".safetensors")?;
     let step = Step(digits.parse().ok()?);
     (file_name(step) == name).then_some(step)
+}
+
+/// The steps of the checkpoints among the names of files.
+#[must_use]
+pub fn steps_among(names: &[String]) -> BTreeSet<Step> {
+    names.iter().filter_map(|name| step_of(name)).collect()
 }
 
 /// Reads the tensors of any safetensors file of `f32`, such as initial values.

@@ -23,7 +23,7 @@ use std::fmt;
 
 pub use directory::{DirectoryError, Newest, Warning, newest_valid};
 pub use disk::{Disk, DiskError, RealDisk, check_writable};
-pub use file::{FileError, ReadError, decode, read_tensors, step_of};
+pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
 pub use run_files::{
     FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, ToCheckpoint,
 };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{LOSSES_FILE, LossLog, LossesError, read_from, rows};
 use crate::checkpoint::disk::Disk as _;
 use crate::checkpoint::test_disk::{Bug, TestDisk};
-use crate::ids::Generation;
+use crate::ids::{Generation, Slot, Step};
+use crate::ledger::Loss;
 use crate::protocol::UpdateRecord;
 
 /// A losses file that a chief finds and goes on with, and that an audit reads.
@@ -44,12 +45,10 @@ pub fn losses(bytes: &[u8]) -> bool {
     whole.is_ok()
 }
 
-fn same<A: PartialEq, B: PartialEq>(one: &[(A, B, f32)], other: &[(A, B, f32)]) -> bool {
-    let is_same = |one: &(A, B, f32), other: &(A, B, f32)| {
-        (&one.0, &one.1) == (&other.0, &other.1)
-            && (one.2.to_bits() == other.2.to_bits() || (one.2.is_nan() && other.2.is_nan()))
-    };
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+/// To the bit; one NaN is as another.
+fn same(one: &[(Step, Slot, f32)], other: &[(Step, Slot, f32)]) -> bool {
+    let exact = |&(step, slot, loss): &(Step, Slot, f32)| (step, slot, Loss(loss));
+    one.iter().map(exact).eq(other.iter().map(exact))
 }
 
 #[cfg(test)]

@@ -356,9 +356,7 @@ fn check_data(audit: &Audit<'_>, data: &Dataset) -> Result<(), ReplayError> {
 /// The earliest version of which there is a checkpoint.
 fn from_checkpoint(standing: &Standing<'_, '_>, logdir: &Path) -> Result<Snapshot, ReplayError> {
     let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
-    let mut steps: Vec<_> = names.iter().filter_map(|name| checkpoint::step_of(name)).collect();
-    steps.sort_unstable();
-    for step in steps {
+    for step in checkpoint::steps_among(&names) {
         let Some(updates) = standing.get(&step) else { continue };
         let path = logdir.join(checkpoint::file::file_name(step));
         let bytes = RealDisk.read(&path).map_err(DiskError::at("read", &path))?;

@@ -24,16 +24,22 @@ pub(crate) fn scenario(text: &str) -> Scenario {
     Scenario::parse(text, "test.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Every scenario file of the repository that tells a story, in the order of their names.
-pub(crate) fn sources() -> Vec<Source> {
+/// All scenario files that tell a story, in the order of their names. Those in folders below are
+/// for `enumerate`.
+pub(crate) fn files() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
     let entries = std::fs::read_dir(folder).expect("the folder is there");
-    let mut paths: Vec<PathBuf> =
-        entries.map(|entry| entry.expect("it can be read").path()).collect();
-    paths.retain(|path| path.is_file());
-    paths.sort();
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// All of these, read.
+pub(crate) fn sources() -> Vec<Source> {
     let load = |path: &PathBuf| Source::load(path).unwrap_or_else(|error| panic!("{error}"));
-    paths.iter().map(load).collect()
+    files().iter().map(load).collect()
 }
 
 /// Plays it with a trace, however it ends.
