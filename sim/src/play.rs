@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -521,7 +521,8 @@ fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
     set.universe.begin(id);
     async move {
         let place = Place { universe: set.universe.clone(), id };
-        match caught(run_node(&set, place)).await {
+        // On the heap from the start: madsim moves a task several times before it runs.
+        match caught(Box::pin(run_node(&set, place))).await {
             Ok(outcome) => set.universe.end(id, outcome),
             Err(panic) => lock(&set.record).panic = Some(format!("{id}: {panic}")),
         }
@@ -529,8 +530,7 @@ fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
 }
 
 /// Caught here, and not by the executor, a panic leaves the run's trace and its nodes' states.
-async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
-    let mut future = pin!(future);
+async fn caught<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Result<T, String> {
     let poll = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
         future.as_mut().poll(context)
     })) {

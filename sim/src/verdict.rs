@@ -66,16 +66,12 @@ fn outcome(expect: &Expect, played: &Played) -> Result<(), Violation> {
     Err(Violation::new(0, "outcome", what))
 }
 
+/// A row of the losses.
+type Row = (Step, Slot, f32);
+
 /// The losses by step, ascending.
-fn by_step(losses: &[(Step, Slot, f32)]) -> Vec<(Step, Vec<(Slot, f32)>)> {
-    let mut steps: Vec<(Step, Vec<(Slot, f32)>)> = Vec::new();
-    for &(step, slot, loss) in losses {
-        match steps.last_mut() {
-            Some((last, losses)) if *last == step => losses.push((slot, loss)),
-            _ => steps.push((step, vec![(slot, loss)])),
-        }
-    }
-    steps
+fn by_step(losses: &[Row]) -> impl Iterator<Item = (Step, &[Row])> {
+    losses.chunk_by(|one, other| one.0 == other.0).map(|rows| (rows[0].0, rows))
 }
 
 /// The ledgers by themselves and with the losses: what `unisono audit` says of them. Then what an
@@ -115,14 +111,12 @@ fn serial(
             compare_hash(made, want)?;
         }
     }
-    let rows = by_step(&played.losses);
-    for ((step, got), want) in rows.iter().zip(&serial.updates) {
-        compare_losses(*step, got, want.step, &want.losses)?;
+    for ((step, got), want) in by_step(&played.losses).zip(&serial.updates) {
+        compare_losses(step, got, want.step, &want.losses)?;
     }
-    let is_whole = rows.len() == serial.updates.len();
-    if !scenario.expect.outcome.is_failure() && !is_whole {
-        let what =
-            format!("{} updates are in the losses, not {}", rows.len(), serial.updates.len());
+    let n_rows = by_step(&played.losses).count();
+    if !scenario.expect.outcome.is_failure() && n_rows != serial.updates.len() {
+        let what = format!("{n_rows} updates are in the losses, not {}", serial.updates.len());
         return Err(Violation::new(0, "trajectory", what));
     }
     match &played.checkpoint {
@@ -143,7 +137,7 @@ fn provenance(
     let mut worker = lab.worker(played.seed);
     let mut shards = lab.initial().shards.clone();
     let mut next = Step(0);
-    let rows: BTreeMap<_, _> = by_step(&played.losses).into_iter().collect();
+    let rows: BTreeMap<_, _> = by_step(&played.losses).collect();
     for (step, updates) in audit.standing() {
         if step != next {
             let what = format!("update {step} stands in the ledgers where {next} should");
@@ -194,7 +188,7 @@ fn compare_hash(made: &Made<'_>, want: Option<StateHash>) -> Result<(), Violatio
 
 fn compare_losses(
     step: Step,
-    got: &[(Slot, f32)],
+    got: &[Row],
     want_step: Step,
     want: &[(Slot, f32)],
 ) -> Result<(), Violation> {
@@ -202,20 +196,19 @@ fn compare_losses(
         let what = format!("a row of step {step} stands where step {want_step} should");
         return Err(Violation::new(0, "trajectory", what).at(want_step));
     }
-    let slots = |losses: &[(Slot, f32)]| losses.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
-    if slots(got) != slots(want) {
-        let what = format!("slots {:?} should be {:?}", slots(got), slots(want));
+    let (slots, want_slots) = (got.iter().map(|row| row.1), want.iter().map(|row| row.0));
+    if !slots.clone().eq(want_slots.clone()) {
+        let (slots, want_slots): (Vec<_>, Vec<_>) = (slots.collect(), want_slots.collect());
+        let what = format!("slots {slots:?} should be {want_slots:?}");
         return Err(Violation::new(0, "trajectory", what).at(step));
     }
-    let values = |losses: &[(Slot, f32)]| -> Floats {
-        losses.iter().map(|(_, loss)| *loss).collect::<Vec<_>>().into()
-    };
-    let (got, want) = (values(got), values(want));
-    if got == want {
+    let (losses, want) = (got.iter().map(|row| row.2), want.iter().map(|row| row.1));
+    if losses.clone().map(f32::to_bits).eq(want.clone().map(f32::to_bits)) {
         return Ok(());
     }
+    let (got, want): (Vec<_>, Vec<_>) = (losses.collect(), want.collect());
     let violation = Violation::new(0, "trajectory", "the loss is another");
-    Err(violation.at(step).of("losses.csv").differing(&want, &got))
+    Err(violation.at(step).of("losses.csv").differing(&want.into(), &got.into()))
 }
 
 /// Both are whole versions: the first variable in which they differ is named.

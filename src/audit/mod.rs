@@ -27,8 +27,7 @@ pub use shard::{Made, Rollback, Shard};
 pub use violation::{Place, Violation};
 
 use crate::ids::{Generation, Step};
-use crate::ledger::Ledger;
-use crate::protocol::Settings;
+use crate::ledger::{Header, Ledger};
 
 /// What the ledgers of a run say together.
 #[derive(Debug)]
@@ -40,8 +39,8 @@ pub struct Audit<'a> {
     /// What could not be seen, or is worth a word, in order.
     notes: Vec<String>,
     seen: Seen,
-    /// The settings of all lives; others refer to them by their place.
-    settings: Vec<Settings>,
+    /// One of the headers for each way to compute: others refer to it by its place.
+    arithmetics: Vec<&'a Header>,
 }
 
 /// What an audit comes to.
@@ -88,7 +87,7 @@ impl<'a> Audit<'a> {
             violations: Vec::new(),
             notes: Vec::new(),
             seen: Seen::default(),
-            settings: Vec::new(),
+            arithmetics: Vec::new(),
         };
         for ledger in ledgers {
             let shard = Shard::of(ledger, &mut audit);
@@ -178,12 +177,12 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// The number of these settings.
-    fn number_of(&mut self, settings: Settings) -> usize {
-        let number = self.settings.iter().position(|known| *known == settings);
+    /// The number of its arithmetic.
+    fn number_of(&mut self, header: &'a Header) -> usize {
+        let number = self.arithmetics.iter().position(|known| known.difference(header).is_none());
         number.unwrap_or_else(|| {
-            self.settings.push(settings);
-            self.settings.len() - 1
+            self.arithmetics.push(header);
+            self.arithmetics.len() - 1
         })
     }
 

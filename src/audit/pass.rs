@@ -29,8 +29,8 @@ pub(super) fn go<'a>(shard: Shard<'a>, audit: &mut Audit<'a>) -> Shard<'a> {
 #[derive(Debug)]
 struct Life<'a> {
     header: &'a Header,
-    /// The number of its settings.
-    settings: usize,
+    /// The number of its arithmetic.
+    arithmetic: usize,
     generation: Option<Generation>,
     /// The version that the shard is at, and its hash.
     at: Option<(Step, StateHash)>,
@@ -75,8 +75,7 @@ impl<'a> Pass<'a, '_> {
 
     fn on_header(&mut self, header: &'a Header) {
         if let Some(before) = self.shard.header() {
-            let (was, is) = (before.arithmetic(), header.arithmetic());
-            if let Some(difference) = was.first_difference(&is) {
+            if let Some(difference) = before.difference(header) {
                 let place = self.place();
                 let (key, was, is) = (difference.key, difference.ours, difference.theirs);
                 self.audit.notes.push(format!("{place}: from here on {key} is {is}; it was {was}"));
@@ -93,7 +92,7 @@ impl<'a> Pass<'a, '_> {
         self.shard.n_lives += 1;
         self.life = Some(Life {
             header,
-            settings: self.audit.number_of(header.arithmetic()),
+            arithmetic: self.audit.number_of(header),
             generation: None,
             at: None,
             chief: None,
@@ -168,7 +167,7 @@ impl<'a> Pass<'a, '_> {
         let made = Made {
             update,
             header: life.header,
-            settings: life.settings,
+            arithmetic: life.arithmetic,
             line: self.line,
             before,
             ledger: self.shard.ledger,

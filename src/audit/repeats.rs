@@ -45,7 +45,7 @@ fn updates(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
     for made in all.filter(|made| again.contains(&made.update.step)) {
         let update = made.update;
         let slots = update.slots.iter().map(|used| (used.slot, used.checksum)).collect();
-        match known.entry((made.settings, made.ps(), update.step, update.before, slots)) {
+        match known.entry((made.arithmetic, made.ps(), update.step, update.before, slots)) {
             Entry::Vacant(place) => {
                 place.insert(made);
             }
@@ -75,7 +75,7 @@ fn gradients(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>)
         let version: Vec<_> = of_cut.iter().map(|made| made.update.before).collect();
         let all = of_cut.iter().flat_map(|made| made.update.slots.iter().map(|used| (*made, used)));
         for (made, used) in all {
-            let key = (made.settings, made.update.step, used.slot, version.clone());
+            let key = (made.arithmetic, made.update.step, used.slot, version.clone());
             match known.entry((made.ps(), key)) {
                 Entry::Vacant(place) => {
                     place.insert((made, used));

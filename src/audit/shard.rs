@@ -31,8 +31,8 @@ pub struct Made<'a> {
     pub update: &'a UpdateMade,
     /// The header of the life that made it.
     pub header: &'a Header,
-    /// The number of its settings: the same for the same ones.
-    pub(super) settings: usize,
+    /// The number of its arithmetic: the same for the same one.
+    pub(super) arithmetic: usize,
     /// The number of the line.
     pub line: usize,
     /// The update that made the version that it was made of, if it is in the ledger.

@@ -27,7 +27,7 @@ pub(super) fn compare(audit: &mut Audit<'_>) {
         let Some((first, others)) = of_cut.split_first() else { continue };
         for other in others {
             audit.seen.n_compared += 1;
-            violations.extend(compare_settings(audit, first, other));
+            violations.extend(compare_settings(first, other));
             violations.extend(compare_updates(first, other));
         }
     }
@@ -59,10 +59,9 @@ fn compare_updates(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
 }
 
 /// What is made of one version is made with the same settings.
-fn compare_settings(audit: &Audit<'_>, first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
-    let (ours, theirs) = (&audit.settings[other.settings], &audit.settings[first.settings]);
-    let difference =
-        (first.settings != other.settings).then(|| ours.first_difference(theirs))??;
+fn compare_settings(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
+    let differ = first.arithmetic != other.arithmetic;
+    let difference = differ.then(|| other.header.difference(first.header))??;
     let wanted = format!("{} {}, as on ps {}", difference.key, difference.theirs, first.ps());
     Some(other.violation(Rule::SameBits, wanted, difference.ours))
 }
@@ -74,10 +73,8 @@ fn compare_clusters(audit: &Audit<'_>) -> Vec<Violation> {
     let Some((first, theirs)) = members.find_map(|shard| Some((shard, shard.header()?))) else {
         return Vec::new();
     };
-    let theirs = theirs.arithmetic();
     let compare = |shard: &Shard<'_>| {
-        let ours = shard.header()?.arithmetic();
-        let difference = ours.first_difference(&theirs)?;
+        let difference = shard.header()?.difference(theirs)?;
         let wanted = format!("{} {}, as on ps {}", difference.key, difference.theirs, first.ps());
         let (rule, step) = (Rule::SameBits, Step(0));
         let (place, found) = (shard.place_of_header()?, difference.ours.to_owned());

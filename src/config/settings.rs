@@ -45,7 +45,7 @@ impl RunConfig {
         let run = Self::resolve(keys, size)?;
         // A default that was filled in would be a number that the run did not have.
         let all = run.settings();
-        let Some(key) = all.first_difference(settings).map(|difference| difference.key) else {
+        let Some(key) = all.differences(settings).next().map(|difference| difference.key) else {
             return Ok(run);
         };
         let is_known = all.iter().any(|(known, _)| known == key);

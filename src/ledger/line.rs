@@ -11,7 +11,7 @@ use crate::config::ClusterSize;
 use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Slot, Step};
 use crate::losses::format_loss;
-use crate::protocol::{Settings, ShardState};
+use crate::protocol::{Difference, Settings, ShardState};
 
 /// The version of the format, which every header says.
 pub const FORMAT: u32 = 1;
@@ -67,11 +67,12 @@ impl Header {
         wrong.map(|(key, count)| format!("{key} is {count}, and not from 1 to {largest}"))
     }
 
-    /// The settings that the trajectory up to any step is a function of: all but its length.
+    /// The first setting in which two lives differ, of those that the trajectory up to any step is a
+    /// function of: all but its length.
     #[must_use]
-    pub fn arithmetic(&self) -> Settings {
-        let touching = self.settings.iter().filter(|(key, _)| *key != "training_steps");
-        touching.fold(Settings::default(), |all, (key, value)| all.with(key, value))
+    pub fn difference<'a>(&'a self, other: &'a Self) -> Option<Difference<'a>> {
+        let mut differences = self.settings.differences(&other.settings);
+        differences.find(|difference| difference.key != "training_steps")
     }
 }
 

@@ -22,25 +22,39 @@ pub(super) fn encode(update: &UpdateRecord) -> String {
 /// apart. A NaN is `nan`, whatever its sign.
 #[must_use]
 pub fn format_loss(loss: f32) -> String {
-    const DIGITS: i32 = 9;
+    const DIGITS: usize = 9;
+    /// The exponents of what is printed without one.
+    const FIRST_PLAIN: i32 = -4;
+    const LAST_PLAIN: i32 = DIGITS as i32 - 1;
     if !loss.is_finite() {
         return loss.to_string().to_lowercase();
     }
-    let loss = f64::from(loss);
     // The exponent is that of the rounded value: 9.999999999 is 10.
-    let scientific = format!("{loss:.*e}", DIGITS as usize - 1);
+    let scientific = format!("{loss:.*e}", DIGITS - 1);
     let (mantissa, exponent) = scientific.split_once('e').expect("`e` formats with an exponent");
     let exponent: i32 = exponent.parse().expect("an exponent is a number");
-    if (-4..DIGITS).contains(&exponent) {
-        let n_decimals = (DIGITS - 1 - exponent) as usize;
-        return without_trailing_zeros(&format!("{loss:.n_decimals$}")).to_owned();
+    let (whole, decimals) = mantissa.split_once('.').expect("more than one digit is asked for");
+    let decimals = decimals.trim_end_matches('0');
+    let point = if decimals.is_empty() { "" } else { "." };
+    match exponent {
+        0 => format!("{whole}{point}{decimals}"),
+        1..=LAST_PLAIN => {
+            // The point moves to the right, past zeros if the digits end before.
+            let n_whole = exponent as usize;
+            let (more, decimals) = decimals.split_at(n_whole.min(decimals.len()));
+            let point = if decimals.is_empty() { "" } else { "." };
+            format!("{whole}{more:0<n_whole$}{point}{decimals}")
+        }
+        FIRST_PLAIN..=-1 => {
+            let (sign, first) = whole.split_at(whole.len() - 1);
+            let n_zeros = (-1 - exponent) as usize;
+            format!("{sign}0.{:0<n_zeros$}{first}{decimals}", "")
+        }
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{whole}{point}{decimals}e{sign}{:02}", exponent.abs())
+        }
     }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{}e{sign}{:02}", without_trailing_zeros(mantissa), exponent.abs())
-}
-
-fn without_trailing_zeros(number: &str) -> &str {
-    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }
 
 /// The last step that a row can be of: `global_step` is an `i64`.

@@ -429,7 +429,7 @@ impl Links {
         if !self.is_called_by(from) {
             return Err(format!("no {} of this cluster calls {}", from.job, self.me));
         }
-        let difference = self.config.settings.first_difference(&hello.settings);
+        let difference = self.config.settings.differences(&hello.settings).next();
         if let Some(Difference { key, ours, theirs }) = difference {
             return Err(format!(
                 "{key} is {theirs} at {from} and {ours} at {}: start both with the same value",

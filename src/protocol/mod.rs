@@ -22,7 +22,7 @@ pub use message::{
     Hello, Message, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
 };
 pub use ps::Ps;
-pub use settings::Settings;
+pub use settings::{Difference, Settings};
 pub use worker::Worker;
 
 use crate::floats::Floats;

@@ -1,17 +1,21 @@
 //! The settings that touch a number: all tasks of a cluster must have the same.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// Every setting that touches a number, as text, in a fixed order.
 /// Two tasks exchange theirs when they meet, so that a difference can name both values.
+///
+/// A copy is the same memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings(Vec<(String, String)>);
+pub struct Settings(Arc<Vec<(String, String)>>);
 
 impl Settings {
     /// Adds a setting behind the others.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
-        self.0.push((key.to_owned(), value.to_string()));
+        Arc::make_mut(&mut self.0).push((key.to_owned(), value.to_string()));
         self
     }
 
@@ -20,17 +24,22 @@ impl Settings {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// The first setting in which `self` and `other` differ: its key, our value, their value.
-    #[must_use]
-    pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<Difference<'a>> {
+    /// The settings in which `self` and `other` differ.
+    pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a>> {
         const ABSENT: &str = "(absent)";
         let value = |settings: &'a Self, key: &str| {
             settings.iter().find(|(k, _)| *k == key).map_or(ABSENT, |(_, value)| value)
         };
+        let n_keys = if self == other { 0 } else { usize::MAX };
         self.iter()
             .chain(other.iter())
-            .map(|(key, _)| Difference { key, ours: value(self, key), theirs: value(other, key) })
-            .find(|difference| difference.ours != difference.theirs)
+            .take(n_keys)
+            .map(move |(key, _)| Difference {
+                key,
+                ours: value(self, key),
+                theirs: value(other, key),
+            })
+            .filter(|difference| difference.ours != difference.theirs)
     }
 }
 
@@ -54,17 +63,17 @@ mod tests {
         let ours = Settings::default().with("seed", 1).with("batch_size", 100);
         let theirs = Settings::default().with("seed", 1).with("batch_size", 64);
         assert_eq!(
-            ours.first_difference(&theirs),
+            ours.differences(&theirs).next(),
             Some(Difference { key: "batch_size", ours: "100", theirs: "64" })
         );
-        assert_eq!(ours.first_difference(&ours.clone()), None);
+        assert_eq!(ours.differences(&ours.clone()).next(), None);
     }
 
     #[test]
     fn a_setting_that_only_one_side_has_is_a_difference() {
         let ours = Settings::default();
         let theirs = Settings::default().with("order", "shuffled");
-        let found = ours.first_difference(&theirs).map(|d| (d.key, d.ours, d.theirs));
+        let found = ours.differences(&theirs).next().map(|d| (d.key, d.ours, d.theirs));
         assert_eq!(found, Some(("order", "(absent)", "shuffled")));
     }
 }

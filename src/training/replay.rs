@@ -19,7 +19,7 @@ use crate::data::{Dataset, DatasetError, Source};
 use crate::ids::{Slot, Step};
 use crate::ledger::{Header, Loss, StateHash};
 use crate::model::SimdLevel;
-use crate::protocol::{Failure, Settings, Snapshot, UpdateRecord};
+use crate::protocol::{Failure, Snapshot, UpdateRecord};
 
 /// What a replay needs beside the ledgers.
 #[derive(Clone, Debug)]
@@ -188,7 +188,7 @@ struct Run<'b> {
     inputs: &'b Inputs,
     data: Arc<Dataset>,
     /// What `reference` was made with.
-    settings: Settings,
+    header: Header,
     plan: Plan,
     reference: Reference,
     compared: Replayed,
@@ -216,16 +216,15 @@ impl<'b> Run<'b> {
             None => plan.initial(inputs.init_from.as_deref())?,
         };
         let reference = Reference::new(plan.clone(), snapshot);
-        let settings = updates[0].header.arithmetic();
+        let header = updates[0].header.clone();
         let compared = Replayed { from, to: from, ..Replayed::default() };
-        Ok(Self { inputs, data, settings, plan, reference, compared })
+        Ok(Self { inputs, data, header, plan, reference, compared })
     }
 
     /// Takes up the settings that an update was made with, if they are others: the run was started
     /// again with them.
     fn follow(&mut self, made: &Made<'_>) -> Result<(), ReplayError> {
-        let settings = made.header.arithmetic();
-        if settings == self.settings {
+        if self.header.difference(made.header).is_none() {
             return Ok(());
         }
         let config = config_of(made)?;
@@ -233,7 +232,7 @@ impl<'b> Run<'b> {
         let snapshot = snapshot_of(&config, &self.checkpoint()).map_err(wrong)?;
         self.plan = Plan::new(&config, Arc::clone(&self.data), self.inputs.level)?;
         self.reference = Reference::new(self.plan.clone(), snapshot);
-        self.settings = settings;
+        self.header = made.header.clone();
         Ok(())
     }
 

@@ -219,7 +219,7 @@ impl Worker {
     /// Starts on a new whole version, or asks the shards that lag for theirs.
     fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
         // Rule 6: whole versions only.
-        if let Some((cut, _)) = self.versions.whole() {
+        if let Some(cut) = self.versions.whole_cut() {
             if self.work.as_ref().is_none_or(|work| work.cut() != cut) {
                 self.begin(now, out);
             }
@@ -240,8 +240,8 @@ impl Worker {
         if self.config.has_backup_workers() || is_planted(Bug::NoMending) {
             return false;
         }
-        let slots: Vec<_> = self.config.slots_of(self.me).collect();
-        let Some((older, past)) = self.versions.torn(&slots) else { return false };
+        let slots = self.config.slots_of(self.me);
+        let Some((older, past)) = self.versions.torn(slots) else { return false };
         // What this life pushed itself is on its way, or will be pushed again.
         if self.cut() == Some(older) || past.is_empty() {
             return false;

@@ -62,14 +62,23 @@ impl Versions {
         self.0.iter().filter_map(|known| known.version.as_ref()).map(|version| version.cut).max()
     }
 
-    /// Rule 6: every shard's version, if all are of one cut.
-    pub(super) fn whole(&self) -> Option<(Cut, Vec<&ShardVersion>)> {
-        let versions: Option<Vec<_>> = self.0.iter().map(|known| known.version.as_ref()).collect();
-        let versions = versions?;
-        let cut = versions.first()?.cut;
+    /// Rule 6: the cut of which every shard's version is, if there is one.
+    pub(super) fn whole_cut(&self) -> Option<Cut> {
+        let cut = self.0.first()?.version.as_ref()?.cut;
         let is_of_it =
-            |version: &&ShardVersion| version.cut == cut || is_planted(Bug::MixedVersionsComputed);
-        versions.iter().all(is_of_it).then_some((cut, versions))
+            |version: &ShardVersion| version.cut == cut || is_planted(Bug::MixedVersionsComputed);
+        self.0.iter().all(|known| known.version.as_ref().is_some_and(is_of_it)).then_some(cut)
+    }
+
+    /// Every shard's version, if all are of one cut.
+    pub(super) fn whole(&self) -> Option<(Cut, Vec<&ShardVersion>)> {
+        Some((self.whole_cut()?, self.all()?.collect()))
+    }
+
+    /// Every shard's version, if all have come.
+    fn all(&self) -> Option<impl Iterator<Item = &ShardVersion> + Clone> {
+        let versions = self.0.iter().map(|known| known.version.as_ref());
+        versions.clone().all(|version| version.is_some()).then(|| versions.flatten())
     }
 
     /// Which ps have to be asked, and for what, to get to `target`. A shard of which nothing is
@@ -93,17 +102,19 @@ impl Versions {
     /// Whether the shards stand at two consecutive versions, and one at the older lacks a slot of
     /// `slots`: an earlier life of this worker died while it pushed. The older cut, and the ps that
     /// are past it.
-    pub(super) fn torn(&self, slots: &[Slot]) -> Option<(Cut, Vec<u32>)> {
-        let versions: Option<Vec<_>> = self.0.iter().map(|known| known.version.as_ref()).collect();
-        let versions = versions?;
-        let oldest = versions.iter().map(|version| version.cut).min()?;
-        let lacks = |version: &&&ShardVersion| {
-            version.cut == oldest && slots.iter().any(|slot| !version.received.contains(slot))
-        };
-        versions.iter().find(lacks)?;
+    pub(super) fn torn(
+        &self,
+        slots: impl Iterator<Item = Slot> + Clone,
+    ) -> Option<(Cut, Vec<u32>)> {
+        let mut versions = self.all()?;
+        let oldest = versions.clone().map(|version| version.cut).min()?;
         let past =
-            |(ps, version): (u32, &&ShardVersion)| (version.cut == oldest.next()).then_some(ps);
-        Some((oldest, (0..).zip(&versions).filter_map(past).collect()))
+            |(ps, version): (u32, &ShardVersion)| (version.cut == oldest.next()).then_some(ps);
+        let past = (0..).zip(versions.clone()).filter_map(past).collect();
+        let lacks = |version: &ShardVersion| {
+            version.cut == oldest && slots.clone().any(|slot| !version.received.contains(&slot))
+        };
+        versions.any(lacks).then_some((oldest, past))
     }
 
     /// The ps whose version `cut` is still to come.

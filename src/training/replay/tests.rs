@@ -5,6 +5,7 @@ use crate::config::{Optimizer, Placement, Sync};
 use crate::ids::{Cut, Generation, Incarnation};
 use crate::ledger::line::{StateRestored, UpdateMade};
 use crate::ledger::{Checksum, Ledger, Line, Push, UsedSlot};
+use crate::protocol::Settings;
 
 /// R = 2 of N = 3, on two ps.
 fn config() -> RunConfig {
