@@ -1,7 +1,7 @@
 //! A worker that is not the chief: what it computes, what it pushes, whom it asks.
 
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Failure, Input, Job, Message, Outcome, Report, Want, Worker,
+    ClusterConfig, Done, Effect, Failure, Input, Job, Message, Node, Outcome, Report, Want, Worker,
 };
 use unisono::{Cut, Slot, Step};
 
@@ -199,6 +199,21 @@ fn a_worker_says_for_whom_it_waits() {
     let what = "for a first version of ps 0, gone, last heard of 10.0 s ago".to_owned();
     let waited = std::time::Duration::from_secs(10);
     assert!(out.contains(&Effect::Report(Report::Waiting { what, waited })), "{out:?}");
+}
+
+#[test]
+fn what_a_worker_waits_for_is_what_has_not_come() {
+    let mut worker = met_all(cluster(2, 2, 2));
+    let does = |worker: &Script<Worker>| worker.node.status(worker.now()).does;
+    worker.hears(0, version(1, 2, &[1], 0.5));
+    insta::assert_snapshot!(does(&worker), @"waits for a first version of ps 1, heard of 0.0 s ago");
+    worker.hears(1, version(1, 2, &[], 0.5));
+    assert_eq!(does(&worker), "computes");
+    worker.feed(computed(2, 1, 0.5, 2));
+    worker.hears(0, version(1, 3, &[], 0.25));
+    insta::assert_snapshot!(does(&worker), @"waits for version 3 of ps 1, heard of 0.0 s ago");
+    worker.hears(1, version(1, 3, &[], 0.25));
+    insta::assert_snapshot!(does(&worker), @"waits for the chief's final checkpoint, to be told of by ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
 }
 
 #[test]

@@ -289,6 +289,12 @@ mod tests {
         let mut shard = shard(2, all(2));
         assert_eq!(shard.offer(offer(5, 0, 0.0)), Judgement::Accepted);
         assert_eq!(shard.offer(offer(5, 0, -0.0)), Judgement::Diverged);
+        let mut other_loss = offer(5, 0, 0.0);
+        other_loss.held.loss = -0.0;
+        assert_eq!(shard.offer(other_loss), Judgement::Diverged);
+        let mut other_gradient = offer(5, 0, -0.0);
+        other_gradient.held.loss = 0.0;
+        assert_eq!(shard.offer(other_gradient), Judgement::Diverged);
     }
 
     #[test]
