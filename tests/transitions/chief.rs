@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use unisono::protocol::{
-    Done, Effect, Failure, Input, Message, NotRepeated, Outcome, Recorded, Report, Restored,
+    Done, Effect, Failure, Input, Message, Node, NotRepeated, Outcome, Recorded, Report, Restored,
     Snapshot, StorageEvent, Want, Worker,
 };
 use unisono::{Cut, Generation, Slot, Step, TaskId};
@@ -197,6 +197,53 @@ fn a_restore_that_may_have_been_lost_opens_another_generation() {
     let expected = [up(1), send(0, restore(2, 0)), send(1, restore(2, 0)), send(1, anything())];
     assert_eq!(chief.meets(1, 1, None), expected);
     assert_eq!(chief.hears(0, restored(1)), [], "of the generation before");
+}
+
+#[test]
+fn a_restore_whose_answer_was_lost_is_known_by_the_greeting() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.meets(0, 1, None);
+    chief.meets(1, 1, None);
+    chief.feed(found(0, 2));
+    chief.loses(1);
+    let expected = [up(1), send(1, anything())];
+    assert_eq!(chief.meets(1, 1, Some(cut(1, 0))), expected, "it has the state");
+    assert_eq!(chief.hears(0, restored(1)), [adopted(1, Some(0), Some(None))]);
+}
+
+#[test]
+fn a_ps_that_has_gone_again_is_waited_for() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.feed(found(0, 2));
+    chief.meets(0, 1, None);
+    chief.loses(0);
+    assert_eq!(chief.meets(1, 1, None), [up(1), send(1, anything())]);
+    let expected = [up(0), send(0, restore(1, 0)), send(1, restore(1, 0)), send(0, anything())];
+    assert_eq!(chief.meets(0, 2, None), expected);
+}
+
+#[test]
+fn what_a_chief_waits_for_is_what_its_phase_lacks() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    let does = |chief: &Script<Worker>| chief.node.status(chief.now()).does;
+    insta::assert_snapshot!(does(&chief), @"waits for the newest checkpoint to be read");
+    chief.meets(0, 1, None);
+    chief.feed(found(2, 2));
+    insta::assert_snapshot!(does(&chief), @"waits for word of their state from ps 1, never heard of");
+    chief.meets(1, 1, None);
+    chief.hears(0, restored(1));
+    insta::assert_snapshot!(does(&chief), @"waits for the restored state to be taken by ps 1, heard of 0.0 s ago");
+    chief.hears(1, restored(1));
+    insta::assert_snapshot!(does(&chief), @"waits for a first version of ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
+    chief.hears(1, version(1, 3, &[], 0.5));
+    let records = vec![update(2, &[(0, 2.0)])];
+    chief.hears(0, with_updates(version(1, 3, &[], 0.5), records));
+    insta::assert_snapshot!(does(&chief), @"waits for the final checkpoint to be written");
+    chief.hears(0, captured(1, 3, 0.5));
+    chief.hears(1, captured(1, 3, 0.5));
+    chief.feed(persisted(3, Ok("a")));
+    chief.hears(0, Message::Finished { generation: generation(1) });
+    insta::assert_snapshot!(does(&chief), @"waits for word that all is done to come to ps 1, heard of 0.0 s ago");
 }
 
 #[test]

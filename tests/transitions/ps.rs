@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    Done, Effect, Failure, GaveUp, Input, Job, Message, Outcome, Recorded, Report, Verdict, Want,
+    Done, Effect, Failure, GaveUp, Input, Job, Message, Outcome, Ps, Recorded, Report, Verdict,
+    Want,
 };
 use unisono::{Cut, Slot, Step, TaskId};
 
@@ -188,6 +189,12 @@ fn the_version_before_is_there_for_a_worker_that_died_while_it_pushed() {
     let records = vec![update(0, &[(0, 10.0)])];
     let older = with_received(with_updates(version(1, 0, &[0], 0.0), records), &[0]);
     assert_eq!(ps.hears(0, pull(Want::Exactly(cut(0)))), [send(0, older)]);
+
+    ps.hears(0, push(1, 0, 10.0));
+    ps.feed(updated(1, 8.0));
+    let records = vec![update(0, &[(0, 10.0)]), update(1, &[(0, 10.0)])];
+    let newest = with_updates(version(1, 2, &[0], 8.0), records);
+    assert_eq!(ps.hears(0, pull(Want::Exactly(cut(0)))), [send(0, newest)], "it is there no more");
 }
 
 #[test]
@@ -302,11 +309,35 @@ fn waiting_is_reported_with_whom_and_how_long() {
 #[test]
 fn what_a_ps_may_not_hear_ends_the_session() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
-    let restore = Message::Restore { generation: generation(9), step: Step(0), state: state(1.0) };
-    let why = "it said restore, which is not for it to say".to_owned();
-    let down = Effect::Report(Report::PeerDown { peer: TaskId::worker(1), why });
-    assert_eq!(ps.hears(1, restore), [Effect::Close { link: link(1) }, down]);
+    let ends = |ps: &mut Script<Ps>, on: u32, peer: TaskId, message: Message| {
+        let why = format!("it said {}, which is not for it to say", message.kind());
+        let down = Effect::Report(Report::PeerDown { peer, why });
+        assert_eq!(ps.hears(on, message), [Effect::Close { link: link(on) }, down]);
+    };
+    let generation = generation(9);
+    ps.loses(1);
+    for message in [
+        Message::Restore { generation, step: Step(0), state: state(1.0) },
+        Message::Capture { generation, at: Step(0) },
+        Message::Finished { generation },
+        Message::Received { generation, step: Step(0), slots: slots(&[0]) },
+        Message::Chosen { generation, step: Step(0), slots: slots(&[0]) },
+        Message::Restored { generation },
+    ] {
+        ps.lets_in(1, 2);
+        ends(&mut ps, 1, TaskId::worker(1), message);
+    }
     assert_eq!(ps.node.cut(), Some(cut(0)));
+
+    // Who chooses, and who tells it what came, is ps 0 and the others, and not the other way round.
+    let mut zero = Script::ps(0, cluster(3, 1, 2));
+    zero.is_called_on(9, TaskId::ps(1), 1);
+    let chosen = Message::Chosen { generation, step: Step(0), slots: slots(&[0]) };
+    ends(&mut zero, 9, TaskId::ps(1), chosen);
+    let mut one = Script::ps(1, cluster(3, 1, 2));
+    one.meets_ps_zero();
+    let received = Message::Received { generation, step: Step(0), slots: slots(&[0]) };
+    ends(&mut one, 9, TaskId::PS_ZERO, received);
 }
 
 #[test]

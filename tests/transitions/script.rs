@@ -202,6 +202,12 @@ impl Script<Ps> {
         self.is_called_on(worker, TaskId::worker(worker), incarnation)
     }
 
+    /// Its call of ps 0 is taken, on link 9.
+    pub(crate) fn meets_ps_zero(&mut self) {
+        self.network(NetworkEvent::Connected { link: link(9), to: TaskId::PS_ZERO });
+        self.hears(9, Message::Welcome { incarnation: Incarnation(1), state: None });
+    }
+
     pub(crate) fn is_called_on(&mut self, on: u32, from: TaskId, incarnation: u64) -> Vec<Effect> {
         self.network(NetworkEvent::Accepted { link: link(on) });
         let hello = hello(from, TaskId::PS_ZERO, incarnation, &self.config);
