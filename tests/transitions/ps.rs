@@ -160,17 +160,14 @@ fn with_backup_workers_the_first_slots_that_every_shard_holds_are_chosen() {
 
 #[test]
 fn a_choice_that_no_update_can_use_ends_the_session() {
-    for wrong in [vec![], slots(&[0, 1]), slots(&[2])] {
-        let mut ps = Script::ps(1, cluster(2, 1, 2));
-        ps.network(unisono::protocol::NetworkEvent::Connected {
-            link: link(9),
-            to: TaskId::PS_ZERO,
-        });
-        let incarnation = unisono::Incarnation(1);
-        ps.hears(9, Message::Welcome { incarnation, state: None });
+    for (r, n, wrong) in
+        [(1, 2, &[][..]), (1, 2, &[0, 1]), (1, 2, &[2]), (2, 3, &[1, 1]), (2, 3, &[1, 0])]
+    {
+        let mut ps = Script::ps(1, cluster(2, r, n));
+        ps.meets_ps_zero();
         let (generation, step) = (generation(1), Step(0));
-        let out = ps.hears(9, Message::Chosen { generation, step, slots: wrong });
-        assert_eq!(out[0], Effect::Close { link: link(9) });
+        let out = ps.hears(9, Message::Chosen { generation, step, slots: slots(wrong) });
+        assert_eq!(out[0], Effect::Close { link: link(9) }, "{wrong:?}");
     }
 }
 
