@@ -418,8 +418,61 @@ fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
 fn a_stop_does_not_wait_for_ever() {
     let mut chief = computing_at(1, 1);
     assert_eq!(chief.feed(Input::Stop), []);
-    let out = chief.sleeps_until(20);
-    assert_eq!(out.last(), Some(&Effect::Halt(Outcome::Stopped { saved: None })));
+    let given_up = Effect::Halt(Outcome::Stopped { saved: None });
+    assert!(!chief.sleeps_until(19).contains(&given_up));
+    assert_eq!(chief.feed(Input::Stop), [], "who asks twice waits no longer");
+    assert_eq!(chief.sleeps_until(20).last(), Some(&given_up));
+}
+
+#[test]
+fn a_stop_whose_save_fails_at_the_last_version_leaves_without() {
+    let mut chief = at_the_end();
+    assert_eq!(chief.feed(Input::Stop), []);
+    chief.hears(0, captured(1, 3, 0.5));
+    chief.hears(1, captured(1, 3, 0.5));
+    let out = acts(chief.feed(persisted(3, Err("no space"))));
+    assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: None })]);
+}
+
+#[test]
+fn a_stop_after_the_final_checkpoint_leaves_the_others_to_be_told() {
+    let mut chief = at_the_end();
+    chief.hears(0, captured(1, 3, 0.5));
+    chief.hears(1, captured(1, 3, 0.5));
+    chief.feed(persisted(3, Ok("a")));
+    assert_eq!(chief.feed(Input::Stop), []);
+}
+
+#[test]
+fn a_save_begins_by_itself_when_it_is_due() {
+    let mut chief = computing_at(1, 1);
+    chief.hears(0, captured(1, 1, 0.5));
+    chief.hears(1, captured(1, 1, 0.5));
+    chief.feed(persisted(1, Ok("a")));
+    chief.hears(1, version(1, 2, &[], 0.5));
+    chief.hears(0, with_updates(version(1, 2, &[0], 0.5), vec![update(1, &[(0, 2.0)])]));
+    let captures = [send(0, capture(1, 2)), send(1, capture(1, 2))];
+    for secs in 1..=60 {
+        chief.hears(0, Message::Heartbeat);
+        chief.hears(1, Message::Heartbeat);
+        let out = chief.sleeps_until(secs);
+        assert_eq!(captures.iter().all(|capture| out.contains(capture)), secs == 60, "{secs}");
+    }
+}
+
+#[test]
+fn no_save_begins_while_the_disk_still_writes_that_of_an_older_generation() {
+    let mut chief = computing_at(2, 0);
+    chief.hears(0, captured(1, 2, 0.5));
+    assert_eq!(chief.hears(1, captured(1, 2, 0.5)), [persist(1, 2, &[0.5, 0.5])]);
+    chief.loses(1);
+    chief.meets(1, 2, None);
+    chief.feed(found(0, 2));
+    chief.hears(0, restored(2));
+    chief.hears(1, restored(2));
+    chief.hears(1, version(2, 0, &[], 0.5));
+    let out = chief.hears(0, version(2, 0, &[0], 0.5));
+    assert!(!out.contains(&send(0, capture(2, 0))), "{out:?}");
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    Done, Effect, Failure, GaveUp, Input, Job, Message, Outcome, Ps, Recorded, Report, Verdict,
-    Want,
+    Done, Effect, Failure, GaveUp, Input, Job, Message, NetworkEvent, Outcome, Ps, Recorded,
+    Report, Verdict, Want,
 };
 use unisono::{Cut, Slot, Step, TaskId};
 
 use crate::script::{
-    Script, cluster, dropped, floats, generation, link, pull, push, send, slots, state, told,
-    update, version, with_received, with_updates,
+    Script, cluster, dropped, floats, generation, hello, link, pull, push, send, slots, state,
+    told, update, version, with_received, with_updates,
 };
 
 fn cut(step: u64) -> Cut {
@@ -104,6 +104,29 @@ fn an_order_of_an_older_generation_changes_nothing() {
     let (generation, step) = (generation(0), Step(0));
     assert_eq!(ps.hears(0, Message::Restore { generation, step, state: state(5.0) }), []);
     assert_eq!(ps.node.cut(), Some(cut(2)));
+}
+
+#[test]
+fn an_order_that_comes_again_is_confirmed_again_and_changes_nothing() {
+    let mut ps = Script::restored(cluster(1, 1, 1), 2);
+    ps.hears(0, push(2, 0, 10.0));
+    let (generation, step) = (generation(1), Step(2));
+    let again = ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
+    assert_eq!(again, [send(0, Message::Restored { generation })]);
+    let duplicate =
+        [send(0, told(2, 0, Verdict::Duplicate)), dropped(2, 0, 0, Some(Verdict::Duplicate))];
+    assert_eq!(ps.hears(0, push(2, 0, 10.0)), duplicate, "what it held it still holds");
+}
+
+#[test]
+fn tokens_come_from_ps_zero_alone() {
+    let mut ps = Script::ps(1, cluster(2, 1, 1));
+    ps.network(NetworkEvent::Accepted { link: link(0) });
+    let hello = hello(TaskId::CHIEF, TaskId::ps(1), 1, &ps.config);
+    ps.hears(0, Message::Hello(hello));
+    let (generation, step) = (generation(1), Step(0));
+    ps.hears(0, Message::Restore { generation, step, state: state(0.5) });
+    assert_eq!(ps.hears(0, pull(Want::AtLeast(cut(0)))), [send(0, version(1, 0, &[], 0.5))]);
 }
 
 #[test]
