@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    Done, Effect, Failure, GaveUp, Input, Job, Message, NetworkEvent, Outcome, Ps, Recorded,
-    Report, Verdict, Want,
+    Done, Effect, Failure, GaveUp, Input, Job, Message, Node, Outcome, Ps, Recorded, Report,
+    ShardState, Verdict, Want,
 };
 use unisono::{Cut, Slot, Step, TaskId};
 
 use crate::script::{
-    Script, cluster, dropped, floats, generation, hello, link, pull, push, send, slots, state,
-    told, update, version, with_received, with_updates,
+    Script, cluster, dropped, floats, generation, link, pull, push, send, slots, state, told,
+    update, version, with_received, with_updates,
 };
 
 fn cut(step: u64) -> Cut {
@@ -119,11 +119,74 @@ fn an_order_that_comes_again_is_confirmed_again_and_changes_nothing() {
 }
 
 #[test]
+fn a_state_whose_parts_do_not_fit_each_other_is_not_taken() {
+    let of = |n_auxiliary: usize, regularized: &[std::ops::Range<usize>]| ShardState {
+        parameters: vec![0.0; 4].into(),
+        auxiliary: vec![vec![0.0; n_auxiliary].into()],
+        regularized: regularized.to_vec(),
+    };
+    #[expect(clippy::reversed_empty_ranges, reason = "it is what is refused")]
+    let wrong = [
+        of(3, &[]),
+        of(5, &[]),
+        of(4, &[0..5]),
+        of(4, &[5..5]),
+        of(4, &[3..1]),
+        of(4, &[0..2, 1..3]),
+        of(4, &[2..3, 0..1]),
+    ];
+    for (sound, states) in [(false, &wrong[..]), (true, &[of(4, &[0..2, 2..4]), of(4, &[])])] {
+        for state in states {
+            let mut ps = Script::ps(0, cluster(1, 1, 1));
+            ps.lets_in(0, 1);
+            let (generation, step) = (generation(1), Step(0));
+            let restore = Message::Restore { generation, step, state: state.clone() };
+            let out = ps.hears(0, restore);
+            let first = if sound {
+                send(0, Message::Restored { generation })
+            } else {
+                Effect::Close { link: link(0) }
+            };
+            assert_eq!(out[0], first, "{state:?}");
+            assert_eq!(ps.node.cut().is_some(), sound);
+        }
+    }
+}
+
+#[test]
+fn what_a_ps_waits_for_is_what_has_not_come() {
+    let does = |ps: &Script<Ps>| ps.node.status(ps.now()).does;
+    let ps = Script::ps(0, cluster(2, 1, 2));
+    insta::assert_snapshot!(does(&ps), @"waits for this shard's state from worker 0, never heard of");
+    let mut ps = Script::restored(cluster(2, 1, 2), 2);
+    insta::assert_snapshot!(does(&ps), @"waits in step 2 for a gradient of worker 0, heard of 0.0 s ago; worker 1, heard of 0.0 s ago");
+    ps.hears(0, push(2, 0, 1.0));
+    ps.hears(1, push(2, 1, 1.0));
+    insta::assert_snapshot!(does(&ps), @"waits in step 2 for which slots it uses, to be settled with ps 1, never heard of");
+    ps.is_called_on(9, TaskId::ps(1), 1);
+    let (generation, step) = (generation(1), Step(2));
+    ps.hears(9, Message::Received { generation, step, slots: slots(&[1]) });
+    insta::assert_snapshot!(does(&ps), @"waits in step 2 for the update to be computed here");
+    ps.feed(updated(2, 7.0));
+    insta::assert_snapshot!(does(&ps), @"waits for the final checkpoint of worker 0, heard of 0.0 s ago");
+    ps.hears(0, Message::Finished { generation });
+    ps.hears(1, Message::Goodbye);
+    insta::assert_snapshot!(does(&ps), @"waits for the goodbye of worker 0, heard of 0.0 s ago");
+
+    let mut one = Script::ps(1, cluster(2, 1, 2));
+    one.lets_in(0, 1);
+    one.lets_in(1, 1);
+    let (generation, step) = (generation, Step(0));
+    one.hears(0, Message::Restore { generation, step, state: state(0.5) });
+    one.hears(0, push(0, 0, 1.0));
+    one.hears(1, push(0, 1, 1.0));
+    insta::assert_snapshot!(does(&one), @"waits in step 0 for which slots it uses, to be settled with ps 0, never heard of");
+}
+
+#[test]
 fn tokens_come_from_ps_zero_alone() {
     let mut ps = Script::ps(1, cluster(2, 1, 1));
-    ps.network(NetworkEvent::Accepted { link: link(0) });
-    let hello = hello(TaskId::CHIEF, TaskId::ps(1), 1, &ps.config);
-    ps.hears(0, Message::Hello(hello));
+    ps.lets_in(0, 1);
     let (generation, step) = (generation(1), Step(0));
     ps.hears(0, Message::Restore { generation, step, state: state(0.5) });
     assert_eq!(ps.hears(0, pull(Want::AtLeast(cut(0)))), [send(0, version(1, 0, &[], 0.5))]);

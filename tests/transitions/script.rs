@@ -121,12 +121,13 @@ pub(crate) fn with_received(mut message: Message, held: &[u32]) -> Message {
 pub(crate) struct Script<N> {
     pub(crate) node: N,
     pub(crate) config: ClusterConfig,
+    me: TaskId,
     now: Moment,
 }
 
 impl<N: Node> Script<N> {
-    fn started(node: N, config: ClusterConfig) -> Self {
-        let mut script = Self { node, config, now: Moment::default() };
+    fn started(me: TaskId, node: N, config: ClusterConfig) -> Self {
+        let mut script = Self { node, config, me, now: Moment::default() };
         script.feed(Input::Start);
         script
     }
@@ -183,7 +184,8 @@ impl<N: Node> Script<N> {
 
 impl Script<Ps> {
     pub(crate) fn ps(index: u32, config: ClusterConfig) -> Self {
-        Self::started(Ps::new(index, Incarnation(1), config.clone()), config)
+        let node = Ps::new(index, Incarnation(1), config.clone());
+        Self::started(TaskId::ps(index), node, config)
     }
 
     /// A ps 0 whose shard was restored to version `step` of generation 1, with all workers there.
@@ -210,14 +212,15 @@ impl Script<Ps> {
 
     pub(crate) fn is_called_on(&mut self, on: u32, from: TaskId, incarnation: u64) -> Vec<Effect> {
         self.network(NetworkEvent::Accepted { link: link(on) });
-        let hello = hello(from, TaskId::PS_ZERO, incarnation, &self.config);
+        let hello = hello(from, self.me, incarnation, &self.config);
         self.hears(on, Message::Hello(hello))
     }
 }
 
 impl Script<Worker> {
     pub(crate) fn worker(index: u32, config: ClusterConfig) -> Self {
-        Self::started(Worker::new(index, Incarnation(1), config.clone()), config)
+        let node = Worker::new(index, Incarnation(1), config.clone());
+        Self::started(TaskId::worker(index), node, config)
     }
 
     /// The link to a ps is there, and its greeting comes. Returns what follows the greeting.

@@ -243,7 +243,9 @@ mod tests {
     fn a_miss_asks_all_shards_for_a_later_version_with_a_growing_margin() {
         let mut saver = saver();
         saver.tick(at(100), cut(4));
+        assert_eq!(saver.wanted_of(0), Some(cut(4)));
         saver.on_captured(0, cut(4), ShardState::default());
+        assert_eq!(saver.wanted_of(0), None, "it has come");
         assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Ask::CaptureAt(cut(7)));
         assert_eq!(saver.wanted_of(0), Some(cut(7)), "what was captured at 4 is void");
         assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Ask::Nothing, "an old answer");
