@@ -223,6 +223,11 @@ fn a_message_with_tensors_that_are_not_its_own_is_refused() {
         decode(&push_without_one, &LIMITS),
         Err(WireError::WrongTensors { kind: "push", n_tensors: 0 })
     );
+    let push_with_two = frame_of(&one_of_each_kind()[5], &[vec![1.0].into(), vec![2.0].into()]);
+    assert_eq!(
+        decode(&push_with_two, &LIMITS),
+        Err(WireError::WrongTensors { kind: "push", n_tensors: 2 })
+    );
 }
 
 /// A frame as a peer of ours would never send it.
