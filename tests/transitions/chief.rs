@@ -223,6 +223,19 @@ fn a_ps_that_has_gone_again_is_waited_for() {
 }
 
 #[test]
+fn a_ps_that_comes_back_with_its_shard_is_asked_again_for_what_it_owes() {
+    let mut chief = computing_at(1, 0);
+    chief.loses(1);
+    let out = acts(chief.meets(1, 1, Some(cut(1, 1))));
+    assert!(out.contains(&send(1, capture(1, 1))), "{out:?}");
+    assert!(!out.contains(&Effect::Restore), "nothing is lost");
+    chief.hears(1, captured(1, 1, 0.5));
+    chief.loses(1);
+    let out = acts(chief.meets(1, 1, Some(cut(1, 1))));
+    assert!(!out.contains(&send(1, capture(1, 1))), "it has given it: {out:?}");
+}
+
+#[test]
 fn what_a_chief_waits_for_is_what_its_phase_lacks() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     let does = |chief: &Script<Worker>| chief.node.status(chief.now()).does;
