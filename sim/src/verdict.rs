@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use unisono::audit::{Audit, Made};
+use unisono::audit::{Audit, LossRow, Made, by_step};
 use unisono::ledger::StateHash;
 use unisono::losses::LOSSES_FILE;
 use unisono::protocol::{Outcome, ShardState};
@@ -64,14 +64,6 @@ fn outcome(expect: &Expect, played: &Played) -> Result<(), Violation> {
         _ => return Ok(()),
     };
     Err(Violation::new(0, "outcome", what))
-}
-
-/// A row of the losses.
-type Row = (Step, Slot, f32);
-
-/// The losses by step, ascending.
-fn by_step(losses: &[Row]) -> impl Iterator<Item = (Step, &[Row])> {
-    losses.chunk_by(|one, other| one.0 == other.0).map(|rows| (rows[0].0, rows))
 }
 
 /// The ledgers by themselves and with the losses: what `unisono audit` says of them. Then what an
@@ -188,7 +180,7 @@ fn compare_hash(made: &Made<'_>, want: Option<StateHash>) -> Result<(), Violatio
 
 fn compare_losses(
     step: Step,
-    got: &[Row],
+    got: &[LossRow],
     want_step: Step,
     want: &[(Slot, f32)],
 ) -> Result<(), Violation> {
@@ -245,7 +237,7 @@ fn golden(expect: &Expect, played: &Played) -> Result<(), Violation> {
     let Some(path) = &expect.golden else { return Ok(()) };
     let rows = unisono::losses::read(path)
         .map_err(|error| Violation::new(0, "golden", error.to_string()))?;
-    let is_same = |(got, want): (&(Step, Slot, f32), &(Step, Slot, f32))| {
+    let is_same = |(got, want): (&LossRow, &LossRow)| {
         (got.0, got.1, got.2.to_bits()) == (want.0, want.1, want.2.to_bits())
     };
     let first = played.losses.iter().zip(&rows).find(|pair| !is_same(*pair));
@@ -287,7 +279,7 @@ fn numbers(scenario: &Scenario, played: &Played, counts: &Counts) -> Result<(), 
         }
     }
     if let Some(want) = expect.gradients_per_update {
-        let wrong = by_step(&played.losses).into_iter().find(|(_, of)| of.len() != want as usize);
+        let wrong = by_step(&played.losses).find(|(_, of)| of.len() != want as usize);
         if let Some((step, of)) = wrong {
             let what = format!("an update of {} gradients, not {want}", of.len());
             return Err(Violation::new(1, "gradients-per-update", what).at(step));

@@ -19,6 +19,11 @@ use crate::training::files::snapshot_of;
 /// A row of the losses file.
 pub type LossRow = (Step, Slot, f32);
 
+/// The rows of each update, of rows that ascend by step.
+pub fn by_step(rows: &[LossRow]) -> impl Iterator<Item = (Step, &[LossRow])> {
+    rows.chunk_by(|one, other| one.0 == other.0).map(|of_step| (of_step[0].0, of_step))
+}
+
 /// Why the other files of a run cannot be held against its ledgers.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
@@ -66,8 +71,7 @@ impl Audit<'_> {
         let mut expected = standing.keys().copied().take_while(|step| Some(*step) < newest);
         let mut next = expected.next();
         let mut line = 2;
-        for of_step in rows.chunk_by(|a, b| a.0 == b.0) {
-            let step = of_step[0].0;
+        for (step, of_step) in by_step(rows) {
             let place = Place::line(path, line);
             line += of_step.len();
             if let Some(missing) = next.filter(|next| *next < step) {

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use files::{FilesError, LossRow};
+pub use files::{FilesError, LossRow, by_step};
 pub use report::Report;
 pub use rule::Rule;
 pub use shard::{Made, Rollback, Shard};

@@ -35,15 +35,13 @@ pub fn format_loss(loss: f32) -> String {
     let exponent: i32 = exponent.parse().expect("an exponent is a number");
     let (whole, decimals) = mantissa.split_once('.').expect("more than one digit is asked for");
     let decimals = decimals.trim_end_matches('0');
-    let point = if decimals.is_empty() { "" } else { "." };
+    let point_before = |decimals: &str| if decimals.is_empty() { "" } else { "." };
     match exponent {
-        0 => format!("{whole}{point}{decimals}"),
-        1..=LAST_PLAIN => {
+        0..=LAST_PLAIN => {
             // The point moves to the right, past zeros if the digits end before.
-            let n_whole = exponent as usize;
-            let (more, decimals) = decimals.split_at(n_whole.min(decimals.len()));
-            let point = if decimals.is_empty() { "" } else { "." };
-            format!("{whole}{more:0<n_whole$}{point}{decimals}")
+            let n_places = exponent as usize;
+            let (more, decimals) = decimals.split_at(n_places.min(decimals.len()));
+            format!("{whole}{more:0<n_places$}{}{decimals}", point_before(decimals))
         }
         FIRST_PLAIN..=-1 => {
             let (sign, first) = whole.split_at(whole.len() - 1);
@@ -52,6 +50,7 @@ pub fn format_loss(loss: f32) -> String {
         }
         _ => {
             let sign = if exponent < 0 { '-' } else { '+' };
+            let point = point_before(decimals);
             format!("{whole}{point}{decimals}e{sign}{:02}", exponent.abs())
         }
     }

@@ -24,16 +24,15 @@ impl Settings {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// The settings in which `self` and `other` differ.
+    /// The settings in which `self` and `other` differ; first those that `self` has.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a>> {
         const ABSENT: &str = "(absent)";
         let value = |settings: &'a Self, key: &str| {
             settings.iter().find(|(k, _)| *k == key).map_or(ABSENT, |(_, value)| value)
         };
-        let n_keys = if self == other { 0 } else { usize::MAX };
+        let is_theirs_alone = |(key, _): &(&str, &str)| self.iter().all(|(ours, _)| ours != *key);
         self.iter()
-            .chain(other.iter())
-            .take(n_keys)
+            .chain(other.iter().filter(is_theirs_alone))
             .map(move |(key, _)| Difference {
                 key,
                 ours: value(self, key),

@@ -187,13 +187,19 @@ fn an_update_that_is_made_again_and_is_another_ends_the_run() {
     assert_eq!(acts(out), [send(0, abort.clone()), send(1, abort), halt]);
 }
 
-#[test]
-fn a_restore_that_may_have_been_lost_opens_another_generation() {
+/// A chief that has sent both ps the initial values, and has lost ps 1 before it confirmed them.
+fn opening_without_ps_one() -> Script<Worker> {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     chief.meets(0, 1, None);
     chief.meets(1, 1, None);
     chief.feed(found(0, 2));
     chief.loses(1);
+    chief
+}
+
+#[test]
+fn a_restore_that_may_have_been_lost_opens_another_generation() {
+    let mut chief = opening_without_ps_one();
     let expected = [up(1), send(0, restore(2, 0)), send(1, restore(2, 0)), send(1, anything())];
     assert_eq!(chief.meets(1, 1, None), expected);
     assert_eq!(chief.hears(0, restored(1)), [], "of the generation before");
@@ -201,11 +207,7 @@ fn a_restore_that_may_have_been_lost_opens_another_generation() {
 
 #[test]
 fn a_restore_whose_answer_was_lost_is_known_by_the_greeting() {
-    let mut chief = Script::worker(0, cluster(2, 1, 1));
-    chief.meets(0, 1, None);
-    chief.meets(1, 1, None);
-    chief.feed(found(0, 2));
-    chief.loses(1);
+    let mut chief = opening_without_ps_one();
     let expected = [up(1), send(1, anything())];
     assert_eq!(chief.meets(1, 1, Some(cut(1, 0))), expected, "it has the state");
     assert_eq!(chief.hears(0, restored(1)), [adopted(1, Some(0), Some(None))]);

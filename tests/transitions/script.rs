@@ -147,6 +147,19 @@ impl<N: Node> Script<N> {
         self.network(NetworkEvent::Received { link: link(from), message })
     }
 
+    /// A call of `to` is taken, and its greeting comes. Returns what follows the greeting.
+    fn is_welcome_on(
+        &mut self,
+        on: u32,
+        to: TaskId,
+        incarnation: u64,
+        state: Option<unisono::Cut>,
+    ) -> Vec<Effect> {
+        self.network(NetworkEvent::Connected { link: link(on), to });
+        let incarnation = Incarnation(incarnation);
+        self.hears(on, Message::Welcome { incarnation, state })
+    }
+
     pub(crate) fn loses(&mut self, from: u32) -> Vec<Effect> {
         self.network(NetworkEvent::Closed { link: link(from), why: "reset".into() })
     }
@@ -206,8 +219,7 @@ impl Script<Ps> {
 
     /// Its call of ps 0 is taken, on link 9.
     pub(crate) fn meets_ps_zero(&mut self) {
-        self.network(NetworkEvent::Connected { link: link(9), to: TaskId::PS_ZERO });
-        self.hears(9, Message::Welcome { incarnation: Incarnation(1), state: None });
+        self.is_welcome_on(9, TaskId::PS_ZERO, 1, None);
     }
 
     pub(crate) fn is_called_on(&mut self, on: u32, from: TaskId, incarnation: u64) -> Vec<Effect> {
@@ -230,8 +242,6 @@ impl Script<Worker> {
         incarnation: u64,
         state: Option<unisono::Cut>,
     ) -> Vec<Effect> {
-        self.network(NetworkEvent::Connected { link: link(ps), to: TaskId::ps(ps) });
-        let incarnation = Incarnation(incarnation);
-        self.hears(ps, Message::Welcome { incarnation, state })
+        self.is_welcome_on(ps, TaskId::ps(ps), incarnation, state)
     }
 }

@@ -106,15 +106,17 @@ impl Versions {
         &self,
         slots: impl Iterator<Item = Slot> + Clone,
     ) -> Option<(Cut, Vec<u32>)> {
-        let mut versions = self.all()?;
+        let versions = self.all()?;
         let oldest = versions.clone().map(|version| version.cut).min()?;
-        let past =
-            |(ps, version): (u32, &ShardVersion)| (version.cut == oldest.next()).then_some(ps);
-        let past = (0..).zip(versions.clone()).filter_map(past).collect();
         let lacks = |version: &ShardVersion| {
             version.cut == oldest && slots.clone().any(|slot| !version.received.contains(&slot))
         };
-        versions.any(lacks).then_some((oldest, past))
+        if !versions.clone().any(lacks) {
+            return None;
+        }
+        let past =
+            |(ps, version): (u32, &ShardVersion)| (version.cut == oldest.next()).then_some(ps);
+        Some((oldest, (0..).zip(versions).filter_map(past).collect()))
     }
 
     /// The ps whose version `cut` is still to come.
