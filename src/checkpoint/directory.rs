@@ -178,11 +178,10 @@ impl Survey {
         self.listed.iter().rev().chain(unlisted.rev()).copied().collect()
     }
 
-    /// What to say about the state file, if it is of no use and there is something to be used.
+    /// What to say about the state file, if it is of no use, and there are checkpoints.
     pub(super) fn state_warning(&mut self, logdir: &Path) -> Option<Warning> {
         let why = self.state_error.take()?;
-        let is_new = self.present.is_empty() && !self.state_exists;
-        (!is_new).then(|| Warning::State { path: logdir.join(STATE_FILE), why })
+        Some(Warning::State { path: logdir.join(STATE_FILE), why })
     }
 }
 

@@ -238,6 +238,48 @@ impl Publication<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::test_disk::{self, TestDisk};
+
+    /// What its callers rely on, of a disk on which nothing fails.
+    fn keeps_what_is_written(disk: &dyn Disk, dir: &Path) {
+        let path = dir.join("file");
+        disk.write(&path, b"some").unwrap();
+        disk.append(&path, b" bytes").unwrap();
+        disk.open_end(&path).unwrap().write_all(b"!").unwrap();
+        assert_eq!(disk.read(&path).unwrap(), b"some bytes!");
+        assert_eq!(disk.read_end(&path, 6).unwrap(), (11, b"bytes!".to_vec()));
+        assert_eq!(disk.read_end(&path, 99).unwrap(), (11, b"some bytes!".to_vec()));
+        disk.truncate(&path, 4).unwrap();
+        assert_eq!(disk.read(&path).unwrap(), b"some");
+    }
+
+    #[test]
+    fn a_file_has_what_was_written_appended_and_not_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        keeps_what_is_written(&RealDisk, dir.path());
+        keeps_what_is_written(&TestDisk::new(test_disk::Bug::None, None), Path::new("/dir"));
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        assert!(RealDisk.sync(&missing).is_err());
+        assert!(RealDisk.sync_dir(&missing).is_err());
+    }
+
+    #[test]
+    fn an_error_says_what_to_do_about_its_kind() {
+        let remedy = |kind: ErrorKind| {
+            let text = DiskError::at("write", Path::new("file"))(kind.into()).to_string();
+            text.split_once("; ").unwrap().1.to_owned()
+        };
+        assert!(remedy(ErrorKind::StorageFull).starts_with("free some space"));
+        assert!(remedy(ErrorKind::PermissionDenied).starts_with("make it accessible"));
+        assert!(remedy(ErrorKind::ReadOnlyFilesystem).starts_with("make it accessible"));
+        assert!(remedy(ErrorKind::IsADirectory).starts_with("something else"));
+        assert!(remedy(ErrorKind::Other).starts_with("look after the disk"));
+    }
 
     #[test]
     fn an_unwritable_logdir_is_one_line_with_path_reason_and_remedy() {

@@ -383,6 +383,17 @@ mod tests {
             decode(Step(300), &other).unwrap_err(),
             @"it is of step 200 by its global_step, and of step 300 by its name"
         );
+        let other =
+            forged(&bytes, r#""global_step":{"dtype":"I64""#, r#""global_step":{"dtype":"F64""#);
+        assert!(decode(Step(200), &other).is_err(), "a global step is an integer");
+    }
+
+    #[test]
+    fn a_header_that_ends_before_the_digest_is_an_error() {
+        let header = [PREFIX, br#"\""}}"#].concat();
+        let bytes = plain(std::str::from_utf8(&header).unwrap(), &[]);
+        assert!(bytes.len() < DIGEST_AT + NO_DIGEST.len());
+        assert!(decode(Step(200), &bytes).is_err());
     }
 
     #[test]

@@ -161,6 +161,12 @@ mod tests {
     }
 
     #[test]
+    fn empty_lines_and_comments_say_nothing() {
+        let text = b"\n# by hand\nmodel_checkpoint_path: \"a-1\"\n\n";
+        assert_eq!(decode(text).unwrap(), ["a-1"]);
+    }
+
+    #[test]
     fn a_latest_that_was_edited_to_an_older_one_is_the_last() {
         let text = b"model_checkpoint_path: \"a-1\"\n\
             all_model_checkpoint_paths: \"a-1\"\nall_model_checkpoint_paths: \"a-2\"\n";
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn escapes_are_those_of_the_text_format() {
-        assert_eq!(escape("a\"b\\c\n\u{e9}'"), r#"a\"b\\c\n\303\251\'"#);
+        assert_eq!(escape("a\"b\\c\n\r\t\u{e9}'"), r#"a\"b\\c\n\r\t\303\251\'"#);
         assert_eq!(unescape(r#""\x41\102\7""#).as_deref(), Some("AB\u{7}"));
         assert_eq!(unescape(r#""\777""#), None, "more than a byte");
         assert_eq!(unescape(r#""\q""#), None);

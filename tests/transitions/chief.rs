@@ -414,6 +414,16 @@ fn a_chief_that_is_asked_to_stop_saves_first() {
 }
 
 #[test]
+fn a_chief_that_has_saved_its_version_stops_at_once() {
+    let mut chief = computing_at(1, 1);
+    chief.hears(0, captured(1, 1, 0.5));
+    chief.hears(1, captured(1, 1, 0.5));
+    chief.feed(persisted(1, Ok("a")));
+    let stopped = Effect::Halt(Outcome::Stopped { saved: Some(Step(1)) });
+    assert_eq!(chief.feed(Input::Stop), [stopped]);
+}
+
+#[test]
 fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
     let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));

@@ -74,6 +74,17 @@ fn a_gradient_is_pushed_to_every_shard_and_asks_for_the_next_version() {
 }
 
 #[test]
+fn a_shard_that_was_asked_for_less_is_asked_again() {
+    let mut worker = met_all(cluster(2, 2, 2));
+    worker.hears(0, version(1, 0, &[1], 0.5));
+    worker.hears(1, version(1, 0, &[], 0.5));
+    worker.feed(computed(0, 1, 2.0, 2));
+    // The push asked for version 1 of generation 1, which will not come any more.
+    let asks = [send(1, at_least(2, 0))];
+    assert_eq!(worker.hears(0, version(2, 0, &[1], 0.5)), asks);
+}
+
+#[test]
 fn several_slots_are_computed_one_after_the_other() {
     let mut worker = met_all(cluster(1, 4, 2));
     assert_eq!(worker.hears(0, version(1, 0, &[1, 3], 0.5)), [compute(1, 0, 1, &[0.5])]);

@@ -84,7 +84,7 @@ fn the_newest_few_are_kept_and_listed() {
 fn a_restart_goes_on_with_the_list_and_cleans_up() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[1, 2, 3]);
-    fs::write(dir.path().join("model.ckpt-4.safetensors.g1-17.tmp"), "half").unwrap();
+    fs::write(dir.path().join("model.ckpt-7.safetensors.g1-17.tmp"), "half").unwrap();
     fs::write(dir.path().join("notes.tmp"), "the user's").unwrap();
     save_all(dir.path(), &[4]);
     assert_eq!(
