@@ -30,6 +30,12 @@ impl Floats {
         *self.0.checksum.get_or_init(|| crc32c::crc32c(self.as_bytes()))
     }
 
+    /// A buffer whose [`Self::checksum`] is known already.
+    #[must_use]
+    pub(crate) fn with_checksum(values: Vec<f32>, checksum: u32) -> Self {
+        Self(Arc::new(Inner { values, checksum: checksum.into() }))
+    }
+
     /// Whether both are one and the same buffer in memory.
     #[must_use]
     pub fn same_buffer(&self, other: &Self) -> bool {
@@ -76,8 +82,8 @@ impl Pool {
 
     /// Gives a buffer out, to come back when nobody holds it.
     #[must_use]
-    pub fn lend(&mut self, values: Vec<f32>) -> Floats {
-        let floats = Floats::from(values);
+    pub fn lend(&mut self, values: impl Into<Floats>) -> Floats {
+        let floats = values.into();
         self.lent.push(floats.clone());
         if self.lent.len() > self.max_lent {
             // A length that is asked for no more must not keep its place for ever.

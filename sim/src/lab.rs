@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
+use unisono::host::Work as _;
 use unisono::ledger::StateHash;
 use unisono::model::SimdLevel;
 use unisono::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
@@ -348,7 +349,7 @@ mod tests {
         let first = worker.gradient(Step(0), Slot(0), &shards);
         // A bias: the weight of a pixel that is never lit would change nothing.
         let mut values = shards[1].parameters.to_vec();
-        values[0] += 1.0;
+        *values.last_mut().unwrap() += 1.0;
         shards[1].parameters = values.into();
         assert_ne!(first.1, worker.gradient(Step(0), Slot(0), &shards).1);
     }

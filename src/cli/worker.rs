@@ -25,8 +25,8 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let node =
         Worker::new(config.task.index, process.incarnation, task::cluster_config(run, digest));
     let reach = Reach { listener: None, security, shapes: Shapes::of_plan(&plan) };
-    let mut gradients = Gradients::new(&plan);
-    let compute = move || ComputeThread::start(Box::new(move |job| gradients.work(job)));
+    let gradients = Gradients::new(&plan);
+    let compute = move || ComputeThread::start(Box::new(gradients));
     if config.task != TaskId::CHIEF {
         let parts = || Ok((compute()?, NoStorage));
         let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;

@@ -151,7 +151,7 @@ section! {
     #[command(next_help_heading = "Cluster")]
     PlacementKeys {
         /// Whole variables by turns, as replica_device_setter, or an equal share of all
-        /// elements to each ps [default: round-robin]
+        /// elements to each ps, which is faster [default: even]
         #[arg(long, value_name = "HOW")]
         placement: Placement,
     }

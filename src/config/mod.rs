@@ -106,12 +106,13 @@ pub enum Order {
 }
 
 /// How variables are laid over the parameter servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// Whole variables in creation order, as `replica_device_setter`.
     RoundRobin,
-    /// Every ps an equal share of the elements.
+    /// Every ps an equal share of the elements, so that none has to move more than the others.
+    #[default]
     Even,
 }
 

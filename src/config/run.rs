@@ -210,7 +210,7 @@ impl RunConfig {
                 total_num_replicas: size.n_workers,
             },
             n_ps: size.n_ps,
-            placement: keys.placement.placement.unwrap_or(Placement::RoundRobin),
+            placement: keys.placement.placement.unwrap_or_default(),
             data_dir: path("--data-dir", keys.data.data_dir)?,
             validation_size: keys.data.validation_size.map(|size| size.get()),
             logdir: path("--logdir", keys.checkpoint.logdir)?
@@ -438,7 +438,7 @@ mod tests {
         assert_eq!(run.logdir, PathBuf::from("./mnist_model/"));
         assert_eq!(run.limits, Limits::default());
         assert_eq!(run.save_summaries_secs, Some(Duration::from_secs(60)));
-        assert_eq!(run.placement, Placement::RoundRobin);
+        assert_eq!(run.placement, Placement::Even);
     }
 
     #[test]
@@ -495,7 +495,7 @@ mod tests {
         replicas_to_aggregate = 3
         workers = 3
         ps = 2
-        placement = round-robin
+        placement = even
         validation_size = default
         ");
     }

@@ -70,6 +70,21 @@ pub trait Compute {
     fn next(&mut self) -> impl Future<Output = Done>;
 }
 
+/// What does the jobs.
+pub trait Work: Send {
+    /// Does one.
+    fn work(&mut self, job: Job) -> Done;
+
+    /// Called when the last result is on its way, and there may be time before the next job.
+    fn look_ahead(&mut self) {}
+}
+
+impl<F: FnMut(Job) -> Done + Send> Work for F {
+    fn work(&mut self, job: Job) -> Done {
+        self(job)
+    }
+}
+
 /// Durable files: checkpoints and losses.
 ///
 /// What is asked is done in the order in which it was asked: a restore after a persist finds it.

@@ -1,14 +1,11 @@
 //! A matrix whose rows start on cache lines, and not on each other's cache sets.
 
-/// Values a cache line.
-const LINE: usize = 16;
+use crate::model::aligned::{Aligned, LINE};
 
 /// A row-major f32 matrix, padded. The padding is zero and stays so.
 #[derive(Debug)]
 pub(crate) struct Matrix {
-    /// The values, after as many unused ones as put the first on a cache line.
-    buffer: Vec<f32>,
-    offset: usize,
+    buffer: Aligned,
     n_rows: usize,
     n_columns: usize,
 }
@@ -16,9 +13,7 @@ pub(crate) struct Matrix {
 impl Matrix {
     /// Zeros.
     pub(crate) fn new(n_rows: usize, n_columns: usize) -> Self {
-        let buffer = vec![0.0f32; n_rows * stride_of(n_columns) + LINE - 1];
-        let misaligned = buffer.as_ptr() as usize / size_of::<f32>() % LINE;
-        Self { buffer, offset: (LINE - misaligned) % LINE, n_rows, n_columns }
+        Self { buffer: Aligned::new(n_rows * stride_of(n_columns)), n_rows, n_columns }
     }
 
     /// Room for at least `n_rows` rows; what was in it may be lost.
@@ -40,13 +35,12 @@ impl Matrix {
 
     /// All rows, with their padding.
     pub(crate) fn values(&self) -> &[f32] {
-        &self.buffer[self.offset..][..self.n_rows * self.stride()]
+        self.buffer.values()
     }
 
     /// All rows, with their padding, which must stay zero.
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
-        let len = self.n_rows * self.stride();
-        &mut self.buffer[self.offset..][..len]
+        self.buffer.values_mut()
     }
 
     /// A row, without its padding.

@@ -16,6 +16,8 @@ pub struct Mlp {
     regularization_rate: f64,
     level: SimdLevel,
     workspace: Workspace,
+    /// The rows of a batch that is in the workspace already.
+    prepared: Vec<usize>,
 }
 
 impl Mlp {
@@ -30,7 +32,8 @@ impl Mlp {
         assert!(sizes.iter().all(|&size| size > 0), "no layer may be empty: {sizes:?}");
         assert!(level.is_available(), "this CPU lacks {level}");
         let workspace = Workspace::new(sizes);
-        Self { sizes: sizes.to_vec(), regularization_rate, level, workspace }
+        let prepared = Vec::new();
+        Self { sizes: sizes.to_vec(), regularization_rate, level, workspace, prepared }
     }
 
     fn load_batch(&mut self, batch: Batch<'_>) {
@@ -38,6 +41,7 @@ impl Mlp {
         let n_classes = self.sizes[self.sizes.len() - 1];
         assert_eq!(batch.examples.n_classes(), n_classes, "classes of the examples");
         assert!(!batch.rows.is_empty(), "a batch needs an example");
+        self.prepared.clear();
         self.workspace.load_batch(batch);
     }
 }
@@ -80,13 +84,23 @@ impl Model for Mlp {
         variables(&self.sizes)
     }
 
+    fn prepare(&mut self, batch: Batch<'_>) {
+        self.load_batch(batch);
+        self.prepared.extend_from_slice(batch.rows);
+    }
+
     fn gradient(
         &mut self,
         batch: Batch<'_>,
         parameters: Parameters<'_>,
         gradient: Gradient<'_>,
     ) -> f32 {
-        self.load_batch(batch);
+        if self.prepared.is_empty() {
+            self.load_batch(batch);
+        } else {
+            assert_eq!(self.prepared, batch.rows, "the batch that was prepared");
+            self.prepared.clear();
+        }
         let regularization_rate = self.regularization_rate;
         let workspace = &mut self.workspace;
         self.level.run(GradientKernel { workspace, parameters, gradient, regularization_rate })
@@ -117,8 +131,7 @@ impl Kernel for GradientKernel<'_> {
     fn run<L: Lanes>(mut self, lanes: L) -> f32 {
         let regularized = self.regularization_rate > 0.0;
         let squares = if regularized { Squares::Wanted } else { Squares::NotWanted };
-        let squares = self.workspace.load_parameters(lanes, self.parameters, squares);
-        self.workspace.forward(lanes);
+        let squares = self.workspace.forward(lanes, self.parameters, squares);
         let cross_entropy = self.workspace.backward(lanes, &mut self.gradient);
         let l2 = if regularized { self.regularization_rate * squares / 2.0 } else { 0.0 };
         (cross_entropy + l2) as f32
@@ -135,8 +148,7 @@ impl Kernel for LogitsKernel<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        self.workspace.load_parameters(lanes, self.parameters, Squares::NotWanted);
-        self.workspace.forward(lanes);
+        self.workspace.forward(lanes, self.parameters, Squares::NotWanted);
     }
 }
 
@@ -374,6 +386,34 @@ mod tests {
             run(&[1, 2, 3])
         };
         assert_eq!(run(&all), run(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_batch_that_was_prepared_has_the_same_gradient() {
+        let sizes = [20, 13, 4];
+        let examples = examples(40, 20, 4);
+        let batch = |rows| Batch { examples: &examples, rows };
+        let run = |prepared: &[&'static [usize]]| {
+            let mut model = Mlp::new(&sizes, REGULARIZATION_RATE, SimdLevel::detect());
+            let layout = Layout::new(model.variables(), 1, Placement::Even);
+            let variables = variables(&model);
+            prepared.iter().for_each(|rows| model.prepare(batch(rows)));
+            let one = run_gradient(&mut model, &layout, &variables, batch(&[1, 2, 3]));
+            (one, run_gradient(&mut model, &layout, &variables, batch(&[4, 5])))
+        };
+        assert_eq!(run(&[&[1, 2, 3]]), run(&[]));
+        assert_eq!(run(&[&[9; 30], &[1, 2, 3]]), run(&[]));
+    }
+
+    #[test]
+    #[should_panic(expected = "the batch that was prepared")]
+    fn another_batch_than_was_prepared_is_a_mistake() {
+        let examples = examples(4, 20, 4);
+        let mut model = Mlp::new(&[20, 4], 0.0, SimdLevel::detect());
+        let layout = Layout::new(model.variables(), 1, Placement::Even);
+        let variables = variables(&model);
+        model.prepare(Batch { examples: &examples, rows: &[0, 1] });
+        run_gradient(&mut model, &layout, &variables, Batch { examples: &examples, rows: &[1] });
     }
 
     #[test]

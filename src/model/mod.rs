@@ -3,6 +3,7 @@
 //! `docs/arithmetic.md` fixes each bit of it. Nothing here knows of messages, time or threads.
 
 pub mod accuracy;
+mod aligned;
 mod elementary;
 mod elementwise;
 pub mod initial;
@@ -14,6 +15,7 @@ pub mod mlp;
 #[expect(clippy::module_inception, reason = "one main type per file, and this one is `Model`")]
 pub mod model;
 pub mod optimizer;
+mod panels;
 mod portable;
 mod product;
 pub mod simd;

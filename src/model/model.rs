@@ -108,6 +108,13 @@ pub trait Model: Send {
         initial::initial_values(&self.variables(), seed)
     }
 
+    /// Reads a batch, of which the gradient will be asked for next, while there is nothing else to
+    /// do. It changes no result: a model need not have it.
+    ///
+    /// Whoever calls it asks for nothing else of the model before that gradient, or prepares
+    /// another batch.
+    fn prepare(&mut self, _batch: Batch<'_>) {}
+
     /// The loss of a batch, with the L2 term, and the gradient of the loss without it: the ps adds
     /// that of the L2 term, once, to the mean over the slots. Every element must be written.
     fn gradient(

@@ -49,30 +49,6 @@ impl Out<'_> {
             place.copy_from_slice(&L::floats(&copy)[..place.len()]);
         }
     }
-
-    /// Loads what [`Self::store`] stored there, with zeros beyond the last column.
-    #[inline(always)]
-    pub(crate) fn load<L: Lanes, const NV: usize>(
-        &mut self,
-        lanes: L,
-        (row, column): (usize, usize),
-    ) -> [L::V; NV] {
-        let mut vectors = [lanes.splat(0.0); NV];
-        let place = self.rest_of_row(row, column);
-        if place.len() >= NV * L::LANES {
-            let (place, _) = L::split(place);
-            for (vector, place) in vectors.iter_mut().zip(place) {
-                *vector = *place;
-            }
-        } else {
-            let mut values = [0.0; MAX_STRIP];
-            values[..place.len()].copy_from_slice(place);
-            for (vector, values) in vectors.iter_mut().zip(L::split(&values).0) {
-                *vector = *values;
-            }
-        }
-        vectors
-    }
 }
 
 /// The widest strip of columns that any kernel keeps in registers.

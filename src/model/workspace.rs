@@ -1,21 +1,25 @@
 //! What a multilayer perceptron works in, allocated once: padded weights, activations, deltas.
 
+use std::ops::Range;
+
 use crate::model::elementwise::{Activation, add_bias, column_sums, mask_by_relu};
 use crate::model::lanes::Lanes;
 use crate::model::matrix::Matrix;
 use crate::model::model::{Batch, Gradient, Parameters};
+use crate::model::panels::Panels;
 use crate::model::product::{Left, Out, product};
 use crate::model::softmax::softmax_cross_entropy;
-use crate::model::sparse::{SparseMatrix, sparse_product};
+use crate::model::sparse::{SparseMatrix, add_products, finish_row, sparse_product};
 use crate::model::squares::sum_of_squares;
 
-/// Rows of the first layer's weights that a strip of columns takes at a time. Fewer stay in the L1
-/// cache better, but end more loops, each at an unforeseeable place; measured on AVX2.
-const FEATURES_A_BLOCK: usize = 160;
+/// Rows of the first layer's weights that are multiplied at a time. Fewer stay in the L1 cache
+/// better, but end more loops, each at an unforeseeable place; measured on AVX2.
+const FEATURES_A_BLOCK: usize = 112;
 
 /// One layer: its parameters, its outputs, and the loss's derivatives with respect to its sums.
 #[derive(Debug)]
 struct Layer {
+    /// Of the first layer empty: its weights are multiplied as they are read.
     weights: Matrix,
     /// The weights' transpose; of the first layer, which passes nothing on, empty.
     transposed: Matrix,
@@ -32,6 +36,11 @@ pub(crate) struct Workspace {
     inputs: SparseMatrix,
     transposed_inputs: SparseMatrix,
     labels: Vec<u32>,
+    /// Some rows of the first layer's weights, and its sums as far as they have come.
+    some_weights: Panels,
+    sums: Panels,
+    /// The first layer's deltas once more.
+    deltas: Panels,
     /// One row of the widest gradient.
     row: Vec<f32>,
     /// A number a class.
@@ -49,7 +58,7 @@ impl Workspace {
     /// For layers of these sizes: features, hidden…, classes.
     pub(crate) fn new(sizes: &[usize]) -> Self {
         let layer = |(i, pair): (usize, &[usize])| Layer {
-            weights: Matrix::new(pair[0], pair[1]),
+            weights: if i == 0 { Matrix::new(0, 0) } else { Matrix::new(pair[0], pair[1]) },
             transposed: if i == 0 { Matrix::new(0, 0) } else { Matrix::new(pair[1], pair[0]) },
             bias: vec![0.0; pair[1]],
             outputs: Matrix::new(0, pair[1]),
@@ -60,6 +69,9 @@ impl Workspace {
             inputs: SparseMatrix::default(),
             transposed_inputs: SparseMatrix::default(),
             labels: Vec::new(),
+            some_weights: Panels::default(),
+            sums: Panels::default(),
+            deltas: Panels::default(),
             row: vec![0.0; sizes[1..].iter().copied().max().unwrap_or(0)],
             exps: vec![0.0; sizes[sizes.len() - 1]],
         }
@@ -76,62 +88,106 @@ impl Workspace {
         self.labels.extend(rows.iter().map(|&row| examples.label(row)));
         let rows = rows.iter().map(|&row| examples.row(row));
         self.inputs.fill(examples.n_features(), FEATURES_A_BLOCK, rows);
+        self.transposed_inputs.fill_transposed(&self.inputs);
     }
 
-    /// Copies the parameters in. If wanted, returns the sum of the squares of all weights:
-    /// in f64 over the rows of all layers, ascending, each row's as [`sum_of_squares`] defines it.
+    /// The outputs of every layer; the last one's are the logits. If wanted, returns the sum of the
+    /// squares of all weights: in f64 over the rows of all layers, ascending, each row's as
+    /// [`sum_of_squares`] defines it.
     #[inline(always)]
-    pub(crate) fn load_parameters<L: Lanes>(
+    pub(crate) fn forward<L: Lanes>(
         &mut self,
         lanes: L,
         parameters: Parameters<'_>,
         squares: Squares,
     ) -> f64 {
-        let mut total = 0.0;
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            let (stride, n_columns) = (layer.weights.stride(), layer.weights.n_columns());
-            let weights = layer.weights.values_mut();
-            for block in parameters.layout.row_blocks(2 * i) {
-                let mut values = &parameters.shards[block.ps][block.range.clone()];
-                for row in block.rows.clone() {
-                    let (here, rest) = values.split_at(block.columns.len());
-                    values = rest;
-                    let row = &mut weights[row * stride..][..stride];
-                    row[block.columns.clone()].copy_from_slice(here);
-                    if squares == Squares::Wanted && block.columns.end == n_columns {
-                        total += f64::from(sum_of_squares(lanes, row));
-                    }
-                }
-            }
             for block in parameters.layout.row_blocks(2 * i + 1) {
                 let values = &parameters.shards[block.ps][block.range.clone()];
                 layer.bias[block.columns.clone()].copy_from_slice(values);
             }
         }
-        total
-    }
-
-    /// The outputs of every layer; the last one's are the logits.
-    #[inline(always)]
-    pub(crate) fn forward<L: Lanes>(&mut self, lanes: L) {
+        let mut total = self.forward_first(lanes, parameters, squares);
         let n_rows = self.labels.len();
-        let n_layers = self.layers.len();
-        for i in 0..n_layers {
+        for i in 1..self.layers.len() {
+            self.layers[i - 1].activate(n_rows, Activation::Relu);
+            total = self.load_weights(lanes, i, parameters, squares, total);
             let (before, rest) = self.layers.split_at_mut(i);
             let layer = &mut rest[0];
             let (stride, n_columns) = (layer.outputs.stride(), layer.outputs.n_columns());
             let mut out = Out { values: layer.outputs.values_mut(), stride, n_columns };
-            match before.last() {
-                None => sparse_product(lanes, &self.inputs, 0..n_rows, &layer.weights, &mut out),
-                Some(before) => {
-                    let left = Left::Plain(&before.outputs);
-                    product(lanes, left, 0..n_rows, &layer.weights, &mut out);
+            let left = Left::Plain(&before[i - 1].outputs);
+            product(lanes, left, 0..n_rows, &layer.weights, &mut out);
+        }
+        self.layers.last_mut().expect("there is a layer").activate(n_rows, Activation::None);
+        total
+    }
+
+    /// The first layer's sums, without its bias, and its part of the squares. Its weights go past
+    /// once, block by block; a row that only zeros would be multiplied by is left out.
+    #[inline(always)]
+    fn forward_first<L: Lanes>(
+        &mut self,
+        lanes: L,
+        parameters: Parameters<'_>,
+        squares: Squares,
+    ) -> f64 {
+        let Self { layers, inputs, transposed_inputs, some_weights, sums, row: room, .. } = self;
+        let outputs = &mut layers[0].outputs;
+        let (n_rows, n_columns) = (self.labels.len(), outputs.n_columns());
+        let n_features = inputs.n_columns();
+        some_weights.reshape(lanes, inputs.block(), n_columns);
+        sums.reshape(lanes, n_rows, n_columns);
+        sums.clear();
+        let mut total = 0.0;
+        for part in parameters.layout.row_blocks(0) {
+            let values = &parameters.shards[part.ps][part.range.clone()];
+            for (row, here) in part.rows.clone().zip(values.chunks_exact(part.columns.len())) {
+                let room = &mut room[..n_columns];
+                let Some(values) = whole_row(here, &part.columns, room) else { continue };
+                if squares == Squares::Wanted {
+                    total += f64::from(sum_of_squares(lanes, values));
+                }
+                let (block, place) = (row / inputs.block(), row % inputs.block());
+                if !transposed_inputs.is_empty_row(row) {
+                    some_weights.set_row(lanes, place, values);
+                }
+                if place + 1 == inputs.block() || row + 1 == n_features {
+                    add_products(lanes, inputs, block, some_weights, sums);
                 }
             }
-            let last = i + 1 == n_layers;
-            let activation = if last { Activation::None } else { Activation::Relu };
-            add_bias(&mut layer.outputs, n_rows, &layer.bias, activation);
         }
+        for row in 0..n_rows {
+            let values = outputs.row_mut(row);
+            sums.row_into(lanes, row, values);
+            finish_row(values);
+        }
+        total
+    }
+
+    /// Copies the weights of layer `i` in, and goes on with the sum of the squares.
+    #[inline(always)]
+    fn load_weights<L: Lanes>(
+        &mut self,
+        lanes: L,
+        i: usize,
+        parameters: Parameters<'_>,
+        squares: Squares,
+        mut total: f64,
+    ) -> f64 {
+        let weights = &mut self.layers[i].weights;
+        let room = &mut self.row[..weights.n_columns()];
+        for part in parameters.layout.row_blocks(2 * i) {
+            let values = &parameters.shards[part.ps][part.range.clone()];
+            for (row, here) in part.rows.clone().zip(values.chunks_exact(part.columns.len())) {
+                let Some(values) = whole_row(here, &part.columns, room) else { continue };
+                if squares == Squares::Wanted {
+                    total += f64::from(sum_of_squares(lanes, values));
+                }
+                weights.row_mut(row).copy_from_slice(values);
+            }
+        }
+        total
     }
 
     /// The mean cross-entropy of the batch, and its gradient, after [`Self::forward`].
@@ -146,7 +202,11 @@ impl Workspace {
         for i in (1..=last).rev() {
             self.pass_back(lanes, i, n_rows);
         }
-        self.transposed_inputs.fill_transposed(&self.inputs);
+        let deltas = &self.layers[0].deltas;
+        self.deltas.reshape(lanes, n_rows, deltas.n_columns());
+        for row in 0..n_rows {
+            self.deltas.set_row(lanes, row, deltas.row(row));
+        }
         for i in 0..=last {
             self.weight_gradient(lanes, i, n_rows, gradient);
             let sums = &mut self.row[..self.layers[i].bias.len()];
@@ -193,7 +253,7 @@ impl Workspace {
             let mut out = Out { values, stride: n_columns, n_columns };
             let rows = block.rows.clone();
             if i == 0 {
-                sparse_product(lanes, &self.transposed_inputs, rows, deltas, &mut out);
+                sparse_product(lanes, &self.transposed_inputs, rows, &self.deltas, &mut out);
             } else {
                 let left = Left::Transposed(&self.layers[i - 1].outputs, n_rows);
                 product(lanes, left, rows, deltas, &mut out);
@@ -208,4 +268,27 @@ impl Workspace {
     pub(crate) fn logits(&self, row: usize) -> &[f32] {
         self.layers[self.layers.len() - 1].outputs.row(row)
     }
+}
+
+impl Layer {
+    /// What follows the product.
+    #[inline(always)]
+    fn activate(&mut self, n_rows: usize, activation: Activation) {
+        add_bias(&mut self.outputs, n_rows, &self.bias, activation);
+    }
+}
+
+/// A row of a variable, of which `here` has these columns; `None` until all of it has come. A row
+/// that shards share is put together in `room`, which is as long as a row.
+#[inline(always)]
+fn whole_row<'a>(
+    here: &'a [f32],
+    columns: &Range<usize>,
+    room: &'a mut [f32],
+) -> Option<&'a [f32]> {
+    if here.len() == room.len() {
+        return Some(here);
+    }
+    room[columns.clone()].copy_from_slice(here);
+    (columns.end == room.len()).then_some(room)
 }

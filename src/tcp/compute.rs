@@ -10,11 +10,8 @@ use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::mpsc;
 
-use crate::host::Compute;
+use crate::host::{Compute, Work};
 use crate::protocol::{Done, Job};
-
-/// What does the jobs.
-pub type Work = Box<dyn FnMut(Job) -> Done + Send>;
 
 /// Does jobs on one thread of its own, so that the network never waits for arithmetic.
 ///
@@ -31,15 +28,16 @@ impl ComputeThread {
     ///
     /// # Errors
     /// If the system has no thread to spare.
-    pub fn start(mut work: Work) -> io::Result<Self> {
+    pub fn start(mut work: Box<dyn Work>) -> io::Result<Self> {
         // Neither queue has a limit: a node starts a job for each of its slots, and no more.
         let (jobs, todo) = blocking::channel();
         let (done, results) = mpsc::unbounded_channel();
         let thread = Builder::new().name("compute".to_owned()).spawn(move || {
             for job in todo {
-                if done.send(work(job)).is_err() {
+                if done.send(work.work(job)).is_err() {
                     return;
                 }
+                work.look_ahead();
             }
         })?;
         Ok(Self { jobs, results, thread: Some(thread) })
@@ -66,14 +64,14 @@ impl Compute for ComputeThread {
 /// Does each job at once, in [`Compute::start`]: for a ps, whose updates are so short that
 /// handing them to another thread would take as long.
 pub struct InlineCompute {
-    work: Work,
+    work: Box<dyn Work>,
     results: VecDeque<Done>,
 }
 
 impl InlineCompute {
     /// Does jobs with `work`.
     #[must_use]
-    pub fn new(work: Work) -> Self {
+    pub fn new(work: Box<dyn Work>) -> Self {
         Self { work, results: VecDeque::new() }
     }
 }
@@ -88,7 +86,7 @@ impl fmt::Debug for InlineCompute {
 
 impl Compute for InlineCompute {
     fn start(&mut self, job: Job) {
-        self.results.push_back((self.work)(job));
+        self.results.push_back(self.work.work(job));
     }
 
     async fn next(&mut self) -> Done {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::connector::describe;
 use super::room::Room;
-use crate::floats::Pool;
+use crate::floats::{Floats, Pool};
 use crate::protocol::Message;
 use crate::wire::{HEADER_BYTES, Header, MAGIC, WireError, check_magic};
 
@@ -90,8 +90,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
         for n_values in head.tensor_lengths() {
             let mut values = self.pool.take(n_values);
-            self.fill(bytemuck::cast_slice_mut(&mut values), &mut progress).await?;
-            tensors.push(self.pool.lend(values));
+            let crc = self.fill(bytemuck::cast_slice_mut(&mut values), &mut progress).await?;
+            tensors.push(self.pool.lend(Floats::with_checksum(values, crc)));
         }
         Ok(head.finish(tensors)?)
     }
@@ -127,24 +127,27 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
     }
 
-    /// Fills `bytes`: with what the buffer holds, and then from the source.
+    /// Fills `bytes`: with what the buffer holds, and then from the source. Returns their CRC32C,
+    /// which is computed of each part as it comes, while it is in the caches.
     async fn fill(
         &mut self,
         bytes: &mut [u8],
         progress: &mut impl FnMut(),
-    ) -> Result<(), ReadError> {
+    ) -> Result<u32, ReadError> {
         let mut filled = bytes.len().min(self.end - self.start);
         bytes[..filled].copy_from_slice(&self.buffer[self.start..self.start + filled]);
         self.start += filled;
+        let mut crc = crc32c::crc32c(&bytes[..filled]);
         while filled < bytes.len() {
             let n_read = read(&mut self.source, &mut bytes[filled..]).await?;
             if n_read == 0 {
                 return Err(ReadError::EndedWithin);
             }
+            crc = crc32c::crc32c_append(crc, &bytes[filled..filled + n_read]);
             filled += n_read;
             self.tell(progress);
         }
-        Ok(())
+        Ok(crc)
     }
 
     fn tell(&mut self, progress: &mut impl FnMut()) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::plan::Plan;
 use crate::data::{Batches, Dataset};
 use crate::floats::{Floats, Pool};
+use crate::host::Work;
 use crate::ids::{Slot, Step};
 use crate::model::{Batch, Gradient, Layout, Model, Parameters};
 use crate::protocol::{Done, Job};
@@ -21,7 +22,12 @@ pub struct Gradients {
     batches: Batches,
     model: Box<dyn Model>,
     drawn: Vec<u32>,
+    /// The rows of the batch that the model is prepared for, and whose they are.
     rows: Vec<usize>,
+    prepared: Option<(Step, Slot)>,
+    /// What was computed last, and whether the one before it was the same slot's, a step before.
+    last: Option<(Step, Slot)>,
+    is_steady: bool,
     /// One for each shard, so that buffers of one length are not asked for another.
     pools: Vec<Pool>,
 }
@@ -43,15 +49,21 @@ impl Gradients {
             model,
             drawn: Vec::new(),
             rows: Vec::new(),
+            prepared: None,
+            last: None,
+            is_steady: false,
             pools: (0..plan.layout.n_ps()).map(|_| Pool::new(MAX_LENT)).collect(),
         }
     }
 
     /// The loss of the slot's batch, and its gradient, one buffer a shard, at a whole version.
     pub fn compute(&mut self, step: Step, slot: Slot, parameters: &[Floats]) -> (f32, Vec<Floats>) {
-        self.batches.rows_into(slot, step, &mut self.drawn);
-        self.rows.clear();
-        self.rows.extend(self.drawn.iter().map(|&row| row as usize));
+        if self.prepared != Some((step, slot)) {
+            self.prepare(step, slot);
+        }
+        self.prepared = None;
+        let follows = |(last, of): (Step, Slot)| of == slot && last.next() == step;
+        self.is_steady = self.last.replace((step, slot)).is_some_and(follows);
         let lens = (0..).map(|ps| self.layout.shard_len(ps));
         let mut buffers: Vec<_> =
             self.pools.iter_mut().zip(lens).map(|(pool, len)| pool.take(len)).collect();
@@ -65,17 +77,32 @@ impl Gradients {
         (loss, self.pools.iter_mut().zip(buffers).map(lend).collect())
     }
 
-    /// Does a worker's jobs.
-    ///
+    fn prepare(&mut self, step: Step, slot: Slot) {
+        self.batches.rows_into(slot, step, &mut self.drawn);
+        self.rows.clear();
+        self.rows.extend(self.drawn.iter().map(|&row| row as usize));
+        self.model.prepare(Batch { examples: &self.data.train, rows: &self.rows });
+        self.prepared = Some((step, slot));
+    }
+}
+
+impl Work for Gradients {
     /// # Panics
     /// If the job is a ps's.
-    pub fn work(&mut self, job: Job) -> Done {
+    fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Gradient { generation, step, slot, parameters } => {
                 let (loss, gradient) = self.compute(step, slot, &parameters);
                 Done::Gradient { generation, step, slot, loss, gradient }
             }
             Job::Update { .. } => unreachable!("a worker updates nothing"),
+        }
+    }
+
+    /// A worker that has computed one slot at two steps in a row will compute it at the next.
+    fn look_ahead(&mut self) {
+        if let (true, Some((step, slot))) = (self.is_steady, self.last) {
+            self.prepare(step.next(), slot);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Updates of one shard: what a ps computes.
 
 use crate::floats::{Floats, Pool};
+use crate::host::Work;
 use crate::ids::{Slot, Step};
 use crate::model::UpdateRule;
 use crate::protocol::{Done, Job, ShardState};
@@ -33,12 +34,12 @@ impl Updates {
     ) -> ShardState {
         self.rule.update(&mut self.pool, step, state, gradients)
     }
+}
 
-    /// Does a ps's jobs.
-    ///
+impl Work for Updates {
     /// # Panics
     /// If the job is a worker's.
-    pub fn work(&mut self, job: Job) -> Done {
+    fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Update { generation, step, state, gradients } => {
                 Done::Update { generation, step, state: self.compute(step, &state, &gradients) }

@@ -33,7 +33,7 @@ fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
         ("--batch-size 25", ["batch_size", "20", "25"]),
         ("--seed 4", ["seed", "3", "4"]),
         ("--learning-rate 0.02", ["learning_rate", "0.01", "0.02"]),
-        ("--placement even", ["placement", "round-robin", "even"]),
+        ("--placement round-robin", ["placement", "round-robin", "even"]),
         ("--replicas-to-aggregate 4", ["replicas_to_aggregate", "2", "4"]),
         (&other_data, ["training data", "digest", "--data-dir"]),
     ] {

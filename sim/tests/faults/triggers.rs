@@ -60,5 +60,5 @@ fn before_and_after_what_a_node_does_are_two_sides_of_it() {
         event.at - sender.at - LATENCY
     };
     assert_eq!(transfer("after"), Duration::ZERO);
-    assert!(transfer("before") > Duration::from_millis(31));
+    assert!(transfer("before") > Duration::from_millis(15));
 }

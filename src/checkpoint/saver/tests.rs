@@ -100,6 +100,15 @@ fn a_restart_goes_on_with_the_list_and_cleans_up() {
 }
 
 #[test]
+fn an_old_checkpoint_that_somebody_has_removed_is_no_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut saver = save_all(dir.path(), &[1, 2, 3]);
+    fs::remove_file(dir.path().join(file_name(Step(1)))).unwrap();
+    let warnings = saver.save(&checkpoint_of(Step(4), 1), WRITER).unwrap().warnings;
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
 fn the_same_step_again_replaces_its_file_and_is_the_latest() {
     let dir = tempfile::tempdir().unwrap();
     let mut saver = save_all(dir.path(), &[1, 2, 3]);

@@ -276,10 +276,10 @@ fn what_is_consistent_and_still_not_the_run_is_told_with_its_step() {
         }),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    update 3 makes another version of ps 1 than in the run, ledger-ps1.jsonl:6: wanted 00000001, computed 611d923f
+    update 3 makes another version of ps 1 than in the run, ledger-ps1.jsonl:6: wanted 00000001, computed 43a1ab12
     the loss of slot 1 at step 2 is not the one of the run, ledger-ps0.jsonl:5: wanted 0.5, computed 2.30397248
     the loss of slot 1 at step 1 is not the one of the run, ledger-ps0.jsonl:4: wanted 2.3087852, computed 2.30167055
-    version 0 of ps 0 is not the one of the run, ledger-ps0.jsonl:3: wanted 00000001, computed 883ac47b; if the run was given initial values, give them with --init-from
+    version 0 of ps 0 is not the one of the run, ledger-ps0.jsonl:3: wanted 00000001, computed 8ec67a5d; if the run was given initial values, give them with --init-from
     ");
 }
 

@@ -118,7 +118,7 @@ pub(super) static CLUSTER: Known = section(
         key(
             "placement",
             "`\"round-robin\"`, `\"even\"`",
-            "\"round-robin\"",
+            "\"even\"",
             "Whole variables by turns, or an equal share of all elements to each ps.",
         ),
         key(
