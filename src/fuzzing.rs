@@ -26,9 +26,13 @@ mod tests {
             digits.chunks(2).map(byte).collect()
         };
         let fixtures = Corpus::folder("fixtures/wire", "hex");
-        let seeds = fixtures.into_iter().map(|Seed { name, bytes }| Seed {
-            name: name.replace(".hex", ""),
-            bytes: unhex(std::str::from_utf8(&bytes).unwrap()),
+        let seeds = fixtures.into_iter().map(|Seed { name, bytes }| {
+            let name = name.replace(".hex", "");
+            let is_message = !(name.starts_with("note-") || name.starts_with("placed-"));
+            Seed {
+                name: if is_message { name } else { format!("refused-{name}") },
+                bytes: unhex(std::str::from_utf8(&bytes).unwrap()),
+            }
         });
         Corpus::of("frame", seeds).survives(frame);
     }

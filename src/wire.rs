@@ -6,6 +6,8 @@
 #[cfg(any(test, fuzzing))]
 mod reseal;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 #[cfg(any(test, fuzzing))]
@@ -13,14 +15,26 @@ pub(crate) use self::reseal::reseal;
 use crate::floats::Floats;
 use crate::protocol::Message;
 
-/// The first bytes of every frame; the last one counts the layouts.
+/// The first bytes of a frame with a message; the last one counts the layouts.
 pub const MAGIC: [u8; 4] = *b"UNS1";
+
+/// The first bytes of a frame whose tensors are in memory that its sender shares.
+const PLACED_MAGIC: [u8; 4] = *b"UNP1";
+
+/// The first bytes of a frame with a [`Note`].
+const NOTE_MAGIC: [u8; 4] = *b"UNN1";
+
+/// The longest note.
+const MAX_NOTE_BYTES: usize = 64;
 
 /// The length of the fixed header.
 pub const HEADER_BYTES: usize = 20;
 
 /// The length of one entry of the table of tensors.
 const ENTRY_BYTES: usize = 8;
+
+/// The length of what says where placed tensors are.
+const PLACE_BYTES: usize = 8;
 
 /// The longest control part. The longest by far is that of a version which brings the chief the
 /// updates it has yet to record: this is room for 15,000 updates of 50 slots each.
@@ -84,6 +98,9 @@ pub enum WireError {
     /// The control part is undamaged, but says nothing that this version understands.
     #[error("not a message of this version: {0}")]
     NotAMessage(String),
+    /// Tensors in memory, where none is shared; or a note of it, where only a message can be.
+    #[error("it has put a tensor into shared memory, and there is none")]
+    NotShared,
     /// A kind of message with a number of tensors that it cannot have.
     #[error("a {kind} message cannot have {n_tensors} tensors")]
     WrongTensors {
@@ -102,47 +119,106 @@ pub enum WireError {
     },
 }
 
-/// A message, ready to be written: a small head of its own, and the message's tensors in place.
+/// What two ends of a link tell each other of memory that they share, and their nodes never hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    /// The sender may put tensors into this memory.
+    Offer {
+        /// The sender's process.
+        process: u32,
+        /// The number that its memory has among the files of the process.
+        file: u32,
+        /// By which its memory is known from all else.
+        token: [u8; 16],
+    },
+    /// The sender reads what the other end offered.
+    Taken,
+}
+
+impl Note {
+    /// The whole frame of the note.
+    #[must_use]
+    pub fn to_frame(&self) -> Vec<u8> {
+        let mut frame = vec![0; HEADER_BYTES];
+        encode_control(self, &mut frame);
+        seal(NOTE_MAGIC, 0, frame)
+    }
+}
+
+/// A message, ready to be written: its control part, and its tensors in place.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    head: Vec<u8>,
+    control: Vec<u8>,
     tensors: Vec<Floats>,
 }
 
 impl Frame {
-    /// Encodes a message. Copies no tensor, and takes its checksum from those who share it.
+    /// Encodes a message; copies no tensor.
     #[must_use]
     pub fn new(message: &Message) -> Self {
-        let tensors: Vec<Floats> = message.tensors().into_iter().cloned().collect();
-        let mut head = vec![0; HEADER_BYTES];
-        for tensor in &tensors {
-            head.extend(length_u32(tensor.len()).to_le_bytes());
-            head.extend(tensor.checksum().to_le_bytes());
-        }
-        let control_at = head.len();
-        encode_control(message, &mut head);
-
-        let control_bytes = head.len() - control_at;
-        let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
-        head[0..4].copy_from_slice(&MAGIC);
-        head[4..8].copy_from_slice(&length_u32(control_bytes).to_le_bytes());
-        head[8..12].copy_from_slice(&length_u32(tensors.len()).to_le_bytes());
-        head[12..16].copy_from_slice(&body_crc.to_le_bytes());
-        let header_crc = crc32c::crc32c(&head[..16]);
-        head[16..20].copy_from_slice(&header_crc.to_le_bytes());
-        Self { head, tensors }
+        let tensors = message.tensors().into_iter().cloned().collect();
+        let mut control = Vec::new();
+        encode_control(message, &mut control);
+        Self { control, tensors }
     }
 
-    /// The frame's bytes, in the order in which they are written: the head, then each tensor.
-    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.head.as_slice()).chain(self.tensors.iter().map(Floats::as_bytes))
+    /// What is written before the tensors. Their checksums are computed once for all who share them.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        self.head_with(MAGIC, |tensor| tensor.checksum(), &[])
+    }
+
+    /// What is written if the tensors are one behind the other at `at` in memory that is shared.
+    /// Memory is not a wire: their checksums are not computed.
+    #[must_use]
+    pub fn placed_head(&self, at: u64) -> Vec<u8> {
+        self.head_with(PLACED_MAGIC, |_| 0, &at.to_le_bytes())
+    }
+
+    fn head_with(&self, magic: [u8; 4], crc: impl Fn(&Floats) -> u32, place: &[u8]) -> Vec<u8> {
+        let table_bytes = self.tensors.len() * ENTRY_BYTES;
+        let n_bytes = HEADER_BYTES + table_bytes + place.len() + self.control.len();
+        let mut head = Vec::with_capacity(n_bytes);
+        head.resize(HEADER_BYTES, 0);
+        for tensor in &self.tensors {
+            head.extend(length_u32(tensor.len()).to_le_bytes());
+            head.extend(crc(tensor).to_le_bytes());
+        }
+        head.extend(place);
+        head.extend(&self.control);
+        seal(magic, self.tensors.len(), head)
+    }
+
+    /// The bytes of each tensor.
+    pub fn tensors(&self) -> impl Iterator<Item = &[u8]> {
+        self.tensors.iter().map(Floats::as_bytes)
+    }
+
+    /// The length of all tensors.
+    #[must_use]
+    pub fn tensor_bytes(&self) -> usize {
+        self.tensors().map(<[u8]>::len).sum()
     }
 
     /// The length of the whole frame.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        self.parts().map(<[u8]>::len).sum()
+        HEADER_BYTES + self.tensors.len() * ENTRY_BYTES + self.control.len() + self.tensor_bytes()
     }
+}
+
+/// Writes the header of a head that is complete but for it.
+fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
+    let place_bytes = if magic == PLACED_MAGIC { PLACE_BYTES } else { 0 };
+    let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES - place_bytes;
+    let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
+    head[0..4].copy_from_slice(&magic);
+    head[4..8].copy_from_slice(&length_u32(control_bytes).to_le_bytes());
+    head[8..12].copy_from_slice(&length_u32(n_tensors).to_le_bytes());
+    head[12..16].copy_from_slice(&body_crc.to_le_bytes());
+    let header_crc = crc32c::crc32c(&head[..16]);
+    head[16..20].copy_from_slice(&header_crc.to_le_bytes());
+    head
 }
 
 /// The length of the whole frame of a message, without making it.
@@ -172,7 +248,8 @@ impl std::io::Write for Count {
 /// The whole frame of a message, copied into one buffer.
 #[must_use]
 pub fn encode_to_vec(message: &Message) -> Vec<u8> {
-    Frame::new(message).parts().collect::<Vec<_>>().concat()
+    let frame = Frame::new(message);
+    frame.tensors().fold(frame.head(), |bytes, tensor| [&bytes, tensor].concat())
 }
 
 /// The message of exactly one whole frame.
@@ -184,6 +261,9 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
 
     let (header, rest) = bytes.split_first_chunk().ok_or_else(|| wrong_length(HEADER_BYTES))?;
     let header = Header::parse(header, limits)?;
+    if header.kind != Kind::Whole {
+        return Err(WireError::NotShared);
+    }
     let body_ends_at = HEADER_BYTES + header.body_bytes();
     let (body, mut rest) =
         rest.split_at_checked(header.body_bytes()).ok_or_else(|| wrong_length(body_ends_at))?;
@@ -208,17 +288,37 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
 /// Checks the first bytes of a frame: all that can be told of it before its header is whole.
 ///
 /// # Errors
-/// If they are there, and not the magic.
+/// If they are there, and no magic of ours.
 pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
-    match bytes.first_chunk() {
-        Some(first) if *first != MAGIC => Err(WireError::NotAFrame(*first)),
-        _ => Ok(()),
+    bytes.first_chunk().map_or(Ok(()), |magic| Kind::of(*magic).map(|_| ()))
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message, with its tensors behind it.
+    Whole,
+    /// A message whose tensors are in memory that its sender shares.
+    Placed,
+    /// A [`Note`].
+    Note,
+}
+
+impl Kind {
+    const fn of(magic: [u8; 4]) -> Result<Self, WireError> {
+        match magic {
+            MAGIC => Ok(Self::Whole),
+            PLACED_MAGIC => Ok(Self::Placed),
+            NOTE_MAGIC => Ok(Self::Note),
+            _ => Err(WireError::NotAFrame(magic)),
+        }
     }
 }
 
 /// A frame's header, undamaged and within limits: it says how long the body is.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
+    kind: Kind,
     control_bytes: usize,
     n_tensors: usize,
     body_crc: u32,
@@ -230,24 +330,50 @@ impl Header {
     /// # Errors
     /// If it is damaged, or announces more than the limits allow.
     pub fn parse(bytes: &[u8; HEADER_BYTES], limits: &Limits) -> Result<Self, WireError> {
-        check_magic(bytes)?;
+        let kind = Kind::of([bytes[0], bytes[1], bytes[2], bytes[3]])?;
         if crc32c::crc32c(&bytes[..16]) != u32_at(bytes, 16) {
             return Err(WireError::DamagedHeader);
         }
         let header = Self {
+            kind,
             control_bytes: u32_at(bytes, 4) as usize,
             n_tensors: u32_at(bytes, 8) as usize,
             body_crc: u32_at(bytes, 12),
         };
-        within("bytes of control", header.control_bytes, limits.control_bytes)?;
-        within("tensors", header.n_tensors, limits.tensors)?;
+        let is_note = kind == Kind::Note;
+        let control_bytes = if is_note { MAX_NOTE_BYTES } else { limits.control_bytes };
+        within("bytes of control", header.control_bytes, control_bytes)?;
+        within("tensors", header.n_tensors, if is_note { 0 } else { limits.tensors })?;
         Ok(header)
     }
 
-    /// The length of the body: the table of tensors and the control part.
+    /// What the frame is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The length of the body: the table of tensors, where they are, and the control part.
     #[must_use]
     pub const fn body_bytes(&self) -> usize {
-        self.n_tensors * ENTRY_BYTES + self.control_bytes
+        self.n_tensors * ENTRY_BYTES + self.place_bytes() + self.control_bytes
+    }
+
+    const fn place_bytes(&self) -> usize {
+        if matches!(self.kind, Kind::Placed) { PLACE_BYTES } else { 0 }
+    }
+
+    /// Reads the body of a note, which has [`Self::body_bytes`] bytes.
+    ///
+    /// # Errors
+    /// If it is damaged, or is not a note.
+    pub fn parse_note(&self, body: &[u8]) -> Result<Note, WireError> {
+        self.check_body(body)?;
+        decode_control(body)
+    }
+
+    fn check_body(&self, body: &[u8]) -> Result<(), WireError> {
+        if crc32c::crc32c(body) == self.body_crc { Ok(()) } else { Err(WireError::DamagedControl) }
     }
 
     /// Reads the body, which has [`Self::body_bytes`] bytes.
@@ -255,10 +381,9 @@ impl Header {
     /// # Errors
     /// If it is damaged, is not a message, or announces more than the limits allow.
     pub fn parse_body(&self, body: &[u8], limits: &Limits) -> Result<Head, WireError> {
-        if crc32c::crc32c(body) != self.body_crc {
-            return Err(WireError::DamagedControl);
-        }
-        let (table, control) = body.split_at(self.n_tensors * ENTRY_BYTES);
+        self.check_body(body)?;
+        let (table, rest) = body.split_at(self.n_tensors * ENTRY_BYTES);
+        let (place, control) = rest.split_at(self.place_bytes());
         let table: Vec<_> = table
             .chunks_exact(ENTRY_BYTES)
             .map(|entry| Entry { n_values: u32_at(entry, 0) as usize, crc: u32_at(entry, 4) })
@@ -266,7 +391,8 @@ impl Header {
         let tensor_bytes =
             table.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.n_values * 4));
         within("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
-        Ok(Head { message: decode_control(control)?, table })
+        let place = place.first_chunk().map(|place| u64::from_le_bytes(*place));
+        Ok(Head { message: decode_control(control)?, table, place })
     }
 }
 
@@ -275,6 +401,7 @@ impl Header {
 pub struct Head {
     message: Message,
     table: Vec<Entry>,
+    place: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -289,13 +416,19 @@ impl Head {
         self.table.iter().map(|entry| entry.n_values)
     }
 
+    /// Where in the sender's memory the tensors are, if they are not behind the head.
+    #[must_use]
+    pub const fn place(&self) -> Option<u64> {
+        self.place
+    }
+
     /// Puts the message together with its tensors, which have [`Self::tensor_lengths`].
     ///
     /// # Errors
     /// If a tensor is damaged, or the message cannot have so many.
     pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
         for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
-            if tensor.checksum() != entry.crc {
+            if self.place.is_none() && tensor.checksum() != entry.crc {
                 return Err(WireError::DamagedTensor(index));
             }
         }
@@ -320,12 +453,12 @@ fn length_u32(length: usize) -> u32 {
 
 // The two functions that know bincode: its standard configuration, varints and little-endian.
 
-fn encode_control(message: &Message, out: &mut impl std::io::Write) {
-    bincode::serde::encode_into_std_write(message, out, bincode::config::standard())
+fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
+    bincode::serde::encode_into_std_write(control, out, bincode::config::standard())
         .expect("a message has only types that bincode can encode, and memory takes any bytes");
 }
 
-fn decode_control(bytes: &[u8]) -> Result<Message, WireError> {
+fn decode_control<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
     // Bincode counts an integer with its size in memory, up to eight times that of its varint. A
     // length is believed up to the limit, so few bytes get a low one.
     let config = bincode::config::standard();
@@ -336,12 +469,12 @@ fn decode_control(bytes: &[u8]) -> Result<Message, WireError> {
         let config = config.with_limit::<{ 8 * MAX_CONTROL_BYTES }>();
         bincode::serde::decode_from_slice(bytes, config)
     };
-    let (message, n_read) = decoded.map_err(|error| WireError::NotAMessage(error.to_string()))?;
+    let (control, n_read) = decoded.map_err(|error| WireError::NotAMessage(error.to_string()))?;
     if n_read != bytes.len() {
         let n_left = bytes.len() - n_read;
         return Err(WireError::NotAMessage(format!("{n_left} bytes are left over")));
     }
-    Ok(message)
+    Ok(control)
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
         warn_of_strangers(&listener);
     }
     let shapes = Shapes::of_rule(&rule);
-    let reach = Reach { listener: Some(listener), security, shapes };
+    let listener = Some(listener);
+    let reach = Reach { listener, security, shared_memory: run.shared_memory, shapes };
     let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, None));
     let keeper = LedgerKeeper::open(&config, incarnation, &cluster);
     let node = Ps::new(config.task.index, incarnation, cluster);

@@ -76,17 +76,20 @@ pub(super) struct Reach {
     pub(super) listener: Option<TcpListener>,
     /// How they prove who they are.
     pub(super) security: Security,
+    /// Whether memory is shared with those on this machine.
+    pub(super) shared_memory: bool,
     /// How long their tensors are.
     pub(super) shapes: Shapes,
 }
 
 impl Reach {
     fn network(self, cluster: &ClusterSpec) -> anyhow::Result<TcpNetwork> {
-        let Self { listener, security, shapes } = self;
+        let Self { listener, security, shared_memory, shapes } = self;
         let config = NetworkConfig {
             addresses: addresses(cluster),
             limits: shapes.limits(),
             security,
+            shared_memory,
             check: Box::new(move |from, message| shapes.check(from, message)),
         };
         TcpNetwork::new(listener, config).context("cannot use the network")

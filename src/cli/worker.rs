@@ -24,7 +24,8 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let digest = Some(plan.data.digest().to_owned());
     let node =
         Worker::new(config.task.index, process.incarnation, task::cluster_config(run, digest));
-    let reach = Reach { listener: None, security, shapes: Shapes::of_plan(&plan) };
+    let shapes = Shapes::of_plan(&plan);
+    let reach = Reach { listener: None, security, shared_memory: run.shared_memory, shapes };
     let gradients = Gradients::new(&plan);
     let compute = move || ComputeThread::start(Box::new(gradients));
     if config.task != TaskId::CHIEF {

@@ -147,13 +147,18 @@ section! {
 }
 
 section! {
-    /// `[cluster]`, how the variables are laid over it.
+    /// `[cluster]`, how the variables are laid over it, and how they travel.
     #[command(next_help_heading = "Cluster")]
     PlacementKeys {
         /// Whole variables by turns, as replica_device_setter, or an equal share of all
         /// elements to each ps, which is faster [default: even]
         #[arg(long, value_name = "HOW")]
         placement: Placement,
+        /// Tasks of one machine and user pass parameters and gradients through memory that they
+        /// share, instead of their sockets [default: true]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = "true", hide_possible_values = true)]
+        shared_memory: bool,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct RunConfig {
     pub n_ps: u32,
     /// How variables are laid over them.
     pub placement: Placement,
+    /// Whether tensors between tasks of one machine go through memory that both share.
+    pub shared_memory: bool,
     /// Folder of the IDX files; without, the built-in examples.
     pub data_dir: Option<PathBuf>,
     /// Training images that are validation; without, the data's own split.
@@ -211,6 +213,7 @@ impl RunConfig {
             },
             n_ps: size.n_ps,
             placement: keys.placement.placement.unwrap_or_default(),
+            shared_memory: keys.placement.shared_memory.unwrap_or(true),
             data_dir: path("--data-dir", keys.data.data_dir)?,
             validation_size: keys.data.validation_size.map(|size| size.get()),
             logdir: path("--logdir", keys.checkpoint.logdir)?
@@ -250,6 +253,7 @@ impl RunConfig {
         let limit = |limit| seconds(Some(limit).filter(|limit| *limit != Limits::NEVER));
         flags.push(("replicas-to-aggregate", self.sync.replicas_to_aggregate.to_string()));
         flags.push(("placement", name_of(&self.placement)));
+        flags.push(("shared-memory", self.shared_memory.to_string()));
         flags.push(("save-model-secs", limit(self.limits.save_interval)));
         flags.push(("save-summaries-secs", seconds(self.save_summaries_secs)));
         flags.push(("report-after", limit(self.limits.report_after)));
@@ -544,13 +548,15 @@ mod tests {
             hidden in proptest::collection::vec(1..1000_usize, 0..3),
             seed: u64,
             secs in 0.0..1e3,
+            shared_memory: bool,
         ) {
             let hidden: Vec<_> = hidden.iter().map(ToString::to_string).collect();
             let average = average
                 .map_or_else(String::new, |decay| format!("--moving-average-decay={decay}"));
             let text = format!(
                 "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
-                 --save-model-secs={secs} --init-from=x=y --validation-size=7 --order=partitioned",
+                 --save-model-secs={secs} --init-from=x=y --validation-size=7 --order=partitioned \
+                 --shared-memory={shared_memory}",
                 hidden.join(",")
             );
             let run = from_flags(&text).unwrap();

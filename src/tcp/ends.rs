@@ -19,18 +19,29 @@ pub(super) type WriteEnd = Box<dyn AsyncWrite + Send + Unpin>;
 pub(super) struct Ends {
     pub(super) read: ReadEnd,
     pub(super) write: WriteEnd,
+    /// Whether both may be on one machine, by their addresses.
+    pub(super) is_local: bool,
 }
 
 impl Ends {
     /// Of a socket as it is: its halves need no lock.
     pub(super) fn plain(stream: TcpStream) -> Self {
+        let is_local = is_local(&stream);
         let (read, write) = stream.into_split();
-        Self { read: Box::new(read), write: Box::new(write) }
+        Self { read: Box::new(read), write: Box::new(write), is_local }
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        let is_local = is_local(stream.get_ref().0);
         let (read, write) = tokio::io::split(stream);
-        Self { read: Box::new(read), write: Box::new(write) }
+        Self { read: Box::new(read), write: Box::new(write), is_local }
+    }
+}
+
+fn is_local(stream: &TcpStream) -> bool {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(ours), Ok(theirs)) => ours.ip() == theirs.ip() || theirs.ip().is_loopback(),
+        _ => false,
     }
 }
 

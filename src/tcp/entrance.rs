@@ -39,6 +39,7 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub(super) struct Greeted {
     pub(super) reader: Reader<ReadEnd>,
     pub(super) write: WriteEnd,
+    pub(super) is_local: bool,
     pub(super) first: Message,
     pub(super) permit: Permit,
 }
@@ -176,14 +177,15 @@ async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result
     // If it cannot be set the socket is dead, which its reader will find.
     let _ = stream.set_nodelay(true);
     let (ends, identity) = security.accept(stream).await?;
-    let Introduced { reader, write, first } = introduce(ends, &identity).await?;
-    Ok(Greeted { reader, write, first, permit })
+    let Introduced { reader, write, is_local, first } = introduce(ends, &identity).await?;
+    Ok(Greeted { reader, write, is_local, first, permit })
 }
 
 /// A caller's connection, behind its first message.
 pub(super) struct Introduced {
     reader: Reader<ReadEnd>,
     write: WriteEnd,
+    is_local: bool,
     pub(super) first: Message,
 }
 
@@ -204,7 +206,7 @@ pub(super) async fn introduce(ends: Ends, identity: &Identity) -> Result<Introdu
         refuse(ends.write, reader.into_inner(), &why).await;
         return Err(Refusal::Refused(why));
     }
-    Ok(Introduced { reader, write: ends.write, first })
+    Ok(Introduced { reader, write: ends.write, is_local: ends.is_local, first })
 }
 
 #[cfg(test)]

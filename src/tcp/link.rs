@@ -1,5 +1,6 @@
 //! One link: a task that reads, a task that writes, and the queue between the writer and its node.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use super::admission::Permit;
 use super::ends::{ReadEnd, WriteEnd};
 use super::happening::{LinkEvent, LinkTeller};
+use super::memory::{Outbox, Shared};
 use super::reader::Reader;
 use super::room::Room;
 use super::writer;
@@ -38,6 +40,8 @@ pub(super) struct Parts {
     pub(super) permit: Option<Permit>,
     /// Who is at the other end, as far as it is known.
     pub(super) peer: Option<TaskId>,
+    /// What it and this end may share, if they are on one machine.
+    pub(super) shared: Option<Shared>,
 }
 
 /// A link that is up, or that the node has not yet heard is down.
@@ -64,13 +68,17 @@ pub(super) struct TooMuch {
 impl Link {
     /// Starts a link's tasks.
     pub(super) fn start(parts: Parts, teller: LinkTeller) -> Self {
-        let Parts { reader, write, room, permit, peer } = parts;
+        let Parts { mut reader, write, room, permit, peer, shared } = parts;
+        let outbox = shared.map(|Shared { outbox, inbox }| {
+            reader.share(inbox);
+            outbox
+        });
         let (frames, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         Self {
             peer,
             frames,
-            writer: Task(tokio::spawn(write_all(write, queue, Arc::clone(&queued)))),
+            writer: Task(tokio::spawn(write_all(write, outbox, queue, Arc::clone(&queued)))),
             reader: Task(tokio::spawn(read_all(reader, room, permit, teller))),
             queued,
             largest: 0,
@@ -117,17 +125,33 @@ impl Drop for Task {
 /// the socket is broken for both, but may hold messages that have yet to be read.
 async fn write_all(
     mut half: WriteEnd,
+    mut outbox: Option<Outbox>,
     mut queue: mpsc::UnboundedReceiver<Frame>,
     queued: Arc<AtomicUsize>,
 ) {
     while let Some(frame) = queue.recv().await {
-        // TLS may keep the end of a frame until it is asked for it.
-        if writer::write(&mut half, &frame).await.is_err() || half.flush().await.is_err() {
+        if write_one(&mut half, &mut outbox, &frame).await.is_err() {
             return;
         }
         queued.fetch_sub(frame.n_bytes(), Ordering::Relaxed);
     }
     let _ = half.shutdown().await;
+}
+
+async fn write_one(
+    half: &mut WriteEnd,
+    outbox: &mut Option<Outbox>,
+    frame: &Frame,
+) -> io::Result<()> {
+    match outbox.as_mut().and_then(|outbox| outbox.place(frame)) {
+        Some(place) => half.write_all(&frame.placed_head(place)).await?,
+        None => writer::write(half, frame).await?,
+    }
+    for note in outbox.iter_mut().flat_map(Outbox::notes) {
+        half.write_all(&note.to_frame()).await?;
+    }
+    // TLS may keep the end of a frame until it is asked for it.
+    half.flush().await
 }
 
 async fn read_all(

@@ -14,6 +14,7 @@ pub(crate) mod fuzzing;
 mod happening;
 mod link;
 pub mod listener;
+mod memory;
 pub mod network;
 mod reader;
 mod room;

@@ -21,6 +21,7 @@ use super::ends::Ends;
 use super::entrance::{Entrance, Greeted};
 use super::happening::{Happening, LinkEvent, LinkTeller};
 use super::link::{Link, Parts};
+use super::memory::Shared;
 use super::reader::{ReadError, Reader};
 use super::room::{LargestSent, Room};
 use super::security::Security;
@@ -48,6 +49,8 @@ pub struct NetworkConfig {
     pub limits: Limits,
     /// How peers prove who they are.
     pub security: Security,
+    /// Whether tensors between tasks of one machine go through memory that both share.
+    pub shared_memory: bool,
     /// Looks at every message.
     pub check: Check,
 }
@@ -56,17 +59,24 @@ impl NetworkConfig {
     /// Without security, and without any check of what messages say.
     #[must_use]
     pub fn open(addresses: BTreeMap<TaskId, String>, limits: Limits) -> Self {
-        Self { addresses, limits, security: Security::default(), check: Box::new(|_, _| Ok(())) }
+        Self {
+            addresses,
+            limits,
+            security: Security::default(),
+            shared_memory: true,
+            check: Box::new(|_, _| Ok(())),
+        }
     }
 }
 
 impl fmt::Debug for NetworkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { addresses, limits, security, check: _ } = self;
+        let Self { addresses, limits, security, shared_memory, check: _ } = self;
         f.debug_struct("NetworkConfig")
             .field("addresses", addresses)
             .field("limits", limits)
             .field("security", security)
+            .field("shared_memory", shared_memory)
             .finish_non_exhaustive()
     }
 }
@@ -78,6 +88,7 @@ pub struct TcpNetwork {
     addresses: BTreeMap<TaskId, String>,
     limits: Limits,
     security: Arc<Security>,
+    shared_memory: bool,
     check: Check,
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
@@ -114,7 +125,7 @@ impl TcpNetwork {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(listener: Option<TcpListener>, config: NetworkConfig) -> io::Result<Self> {
-        let NetworkConfig { addresses, limits, security, check } = config;
+        let NetworkConfig { addresses, limits, security, shared_memory, check } = config;
         let security = Arc::new(security);
         let (teller, happenings) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
@@ -129,6 +140,7 @@ impl TcpNetwork {
             addresses,
             limits,
             security,
+            shared_memory,
             check,
             links: BTreeMap::new(),
             next_link: LinkId(0),
@@ -173,7 +185,7 @@ impl TcpNetwork {
             }
             Happening::OnLink(link, LinkEvent::Progress) => Some(NetworkEvent::Progress { link }),
             Happening::OnLink(link, LinkEvent::Ended(why)) => {
-                let is_damage = matches!(why, ReadError::Wire(_));
+                let is_damage = matches!(why, ReadError::Wire(_) | ReadError::Memory(_));
                 let why = why.to_string();
                 if is_damage {
                     self.say_cut_off(link, &why);
@@ -208,18 +220,25 @@ impl TcpNetwork {
     }
 
     fn start_call(&mut self, to: TaskId, ends: Ends) -> LinkId {
-        let Ends { read, write } = ends;
+        let Ends { read, write, is_local } = ends;
         let (reader, room) = (Reader::new(read), Room::whole(self.limits));
-        self.start_link(Parts { reader, write, room, permit: None, peer: Some(to) })
+        let shared = self.shared(is_local);
+        self.start_link(Parts { reader, write, room, permit: None, peer: Some(to), shared })
     }
 
     fn start_accepted(&mut self, greeted: Greeted) -> LinkId {
         let peer = greeted.from();
-        let Greeted { reader, write, first, permit } = greeted;
+        let Greeted { reader, write, is_local, first, permit } = greeted;
         let room = Room::of_caller(peer, self.limits, &self.largest_sent);
-        let link = self.start_link(Parts { reader, write, room, permit: Some(permit), peer });
+        let (permit, shared) = (Some(permit), self.shared(is_local));
+        let link = self.start_link(Parts { reader, write, room, permit, peer, shared });
         self.told_here.push_back((link, NetworkEvent::Received { link, message: first }));
         link
+    }
+
+    /// Memory for a link with a task that may be on this machine.
+    fn shared(&self, is_local: bool) -> Option<Shared> {
+        (is_local && self.shared_memory).then(Shared::new)
     }
 
     fn start_link(&mut self, parts: Parts) -> LinkId {

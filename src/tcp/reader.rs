@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::connector::describe;
+use super::memory::{Inbox, InboxError, next};
 use super::room::Room;
 use crate::floats::{Floats, Pool};
 use crate::protocol::Message;
-use crate::wire::{HEADER_BYTES, Header, MAGIC, WireError, check_magic};
+use crate::wire::{HEADER_BYTES, Header, Kind, MAGIC, WireError, check_magic};
 
 /// How much is read at once where no tensor is expected. Most frames without tensors fit; of a
 /// tensor that follows, so much at most is copied once more.
@@ -19,6 +21,9 @@ const BUFFER_BYTES: usize = 4 << 10;
 
 /// Tensors of a link that are in use at a time: those of the step at hand and of the one before.
 const MAX_LENT: usize = 4;
+
+/// How much is copied from memory at once; then others have their turn.
+const COPY_BYTES: usize = 1 << 20;
 
 /// How often a long frame's arrival is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,6 +39,8 @@ pub(super) enum ReadError {
     Socket(#[from] io::Error),
     #[error("{0}")]
     Wire(#[from] WireError),
+    #[error("{0}")]
+    Memory(#[from] InboxError),
 }
 
 /// The incoming half of a link.
@@ -46,6 +53,7 @@ pub(super) struct Reader<R> {
     end: usize,
     last_progress: Instant,
     pool: Pool,
+    memory: Option<Inbox>,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -57,7 +65,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             end: 0,
             last_progress: now(),
             pool: Pool::new(MAX_LENT),
+            memory: None,
         }
+    }
+
+    /// From now on takes tensors out of memory, too.
+    pub(super) fn share(&mut self, memory: Inbox) {
+        self.memory = Some(memory);
     }
 
     /// Where it reads from; what it has read already is lost.
@@ -65,35 +79,72 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.source
     }
 
-    /// Waits for the next frame; calls `progress` once a second while a long one comes in.
+    /// Waits for the next message; calls `progress` once a second while a long one comes in.
     pub(super) async fn message(
         &mut self,
         room: &Room,
         mut progress: impl FnMut(),
     ) -> Result<Message, ReadError> {
+        loop {
+            if let Some(message) = self.frame(room, &mut progress).await? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Waits for the next frame; `None` if it is a note.
+    async fn frame(
+        &mut self,
+        room: &Room,
+        progress: &mut impl FnMut(),
+    ) -> Result<Option<Message>, ReadError> {
         if self.start == self.end {
             self.read_more(1).await.map_err(at_a_frames_start)?;
         }
         self.last_progress = now();
 
         // At once: a stranger may have said all it has to say, and wait for an answer.
-        self.have(MAGIC.len(), &mut progress).await?;
+        self.have(MAGIC.len(), progress).await?;
         check_magic(&self.buffer[self.start..self.end])?;
-        let header = self.take(HEADER_BYTES, &mut progress).await?;
+        let header = self.take(HEADER_BYTES, progress).await?;
         let header = header.first_chunk().expect("as many bytes were taken");
         // Not before: what may come depends on what was sent while nothing came.
         let limits = room.limits();
         let header = Header::parse(header, &limits)?;
-        let body = self.take(header.body_bytes(), &mut progress).await?;
+        if header.kind() == Kind::Placed && self.memory.is_none() {
+            return Err(WireError::NotShared.into());
+        }
+        let body = self.take(header.body_bytes(), progress).await?;
+        if header.kind() == Kind::Note {
+            let note = header.parse_note(body)?;
+            // An end that shares no memory does not answer, and is offered no more.
+            self.memory.iter_mut().for_each(|memory| memory.on_note(note));
+            return Ok(None);
+        }
         let head = header.parse_body(body, &limits)?;
 
+        let mut place = head.place().map(|at| usize::try_from(at).unwrap_or(usize::MAX));
         let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
         for n_values in head.tensor_lengths() {
             let mut values = self.pool.take(n_values);
-            let crc = self.fill(bytemuck::cast_slice_mut(&mut values), &mut progress).await?;
-            tensors.push(self.pool.lend(Floats::with_checksum(values, crc)));
+            let bytes = bytemuck::cast_slice_mut(&mut values);
+            let floats = match &mut place {
+                Some(at) => {
+                    self.copy(*at, bytes, progress).await?;
+                    *at = next(*at, 4 * n_values);
+                    Floats::from(values)
+                }
+                None => {
+                    let crc = self.fill(bytes, progress).await?;
+                    Floats::with_checksum(values, crc)
+                }
+            };
+            tensors.push(self.pool.lend(floats));
         }
-        Ok(head.finish(tensors)?)
+        if let (Some(_), Some(memory)) = (place, &mut self.memory) {
+            memory.free();
+        }
+        Ok(Some(head.finish(tensors)?))
     }
 
     /// Takes the next `n` bytes, which are few.
@@ -150,12 +201,35 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(crc)
     }
 
-    fn tell(&mut self, progress: &mut impl FnMut()) {
-        let now = now();
-        if now - self.last_progress >= PROGRESS_INTERVAL {
-            self.last_progress = now;
-            progress();
+    /// Fills `bytes` from memory.
+    async fn copy(
+        &mut self,
+        mut at: usize,
+        bytes: &mut [u8],
+        progress: &mut impl FnMut(),
+    ) -> Result<(), ReadError> {
+        let Self { memory: Some(memory), last_progress, .. } = self else {
+            return Err(WireError::NotShared.into());
+        };
+        for chunk in bytes.chunks_mut(COPY_BYTES) {
+            memory.read(at, chunk)?;
+            at = at.saturating_add(chunk.len());
+            tell(last_progress, progress);
+            consume_budget().await;
         }
+        Ok(())
+    }
+
+    fn tell(&mut self, progress: &mut impl FnMut()) {
+        tell(&mut self.last_progress, progress);
+    }
+}
+
+fn tell(last_progress: &mut Instant, progress: &mut impl FnMut()) {
+    let now = now();
+    if now - *last_progress >= PROGRESS_INTERVAL {
+        *last_progress = now;
+        progress();
     }
 }
 

@@ -33,12 +33,20 @@ fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
 
 /// A network that listens, and where.
 fn listening() -> (TcpNetwork, SocketAddr) {
+    listening_as(NetworkConfig::open(BTreeMap::new(), LIMITS))
+}
+
+fn listening_as(config: NetworkConfig) -> (TcpNetwork, SocketAddr) {
     let listener = bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    (
-        TcpNetwork::new(Some(listener), NetworkConfig::open(BTreeMap::new(), LIMITS)).unwrap(),
-        address,
-    )
+    (TcpNetwork::new(Some(listener), config).unwrap(), address)
+}
+
+/// Two networks, of which the one does not want to share memory.
+fn with_sockets_only() -> (TcpNetwork, TcpNetwork) {
+    let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
+    let (called, address) = listening_as(NetworkConfig { shared_memory: false, ..config });
+    (calling(address), called)
 }
 
 /// A network that does not listen, and calls the ps at `address`.
@@ -60,7 +68,7 @@ macro_rules! contract_tests {
             on_both_runtimes(|| async {
                 let (called, address) = listening();
                 let open = (calling(address), called);
-                for (mut caller, mut called) in [open, with_tls(), with_secret()] {
+                for (mut caller, mut called) in [open, with_sockets_only(), with_tls(), with_secret()] {
                     contract::$test(&mut caller, &mut called, PS).await;
                 }
             });
@@ -159,6 +167,13 @@ async fn why_failed(network: &mut TcpNetwork, to: TaskId) -> String {
     }
 }
 
+impl Message {
+    fn with_gradient(mut self, values: Vec<f32>) -> Self {
+        self.attach(vec![values.into()]).unwrap();
+        self
+    }
+}
+
 fn push(n_values: usize) -> Message {
     Message::Push {
         generation: Generation::default(),
@@ -237,14 +252,12 @@ async fn a_worker_can_send_no_more_than_was_sent() {
 
 #[tokio::test]
 async fn a_message_that_the_check_refuses_closes_its_link() {
-    let listener = bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let check: network::Check = Box::new(|from, message| match message {
         Message::Goodbye => Err(format!("{from:?} leaves")),
         _ => Ok(()),
     });
-    let config = NetworkConfig { check, ..NetworkConfig::open(BTreeMap::new(), LIMITS) };
-    let mut called = TcpNetwork::new(Some(listener), config).unwrap();
+    let (mut called, address) =
+        listening_as(NetworkConfig { check, ..NetworkConfig::open(BTreeMap::new(), LIMITS) });
     let (mut caller, link) = greeted(&mut called, address).await;
     for message in [Message::Heartbeat, Message::Goodbye] {
         caller.write_all(&wire::encode_to_vec(&message)).await.unwrap();
@@ -254,6 +267,118 @@ async fn a_message_that_the_check_refuses_closes_its_link() {
     let why = format!("{:?} leaves", Some(TaskId::CHIEF));
     assert_eq!(called.next().await, NetworkEvent::Closed { link, why });
     assert_eq!(caller.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+/// Large messages both ways, and how many bytes of them went through the sockets.
+async fn bytes_through_sockets(shared_memory: bool, n_messages: usize) -> usize {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
+    let (mut called, address) = listening_as(NetworkConfig { shared_memory, ..config });
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut caller = calling(door.local_addr().unwrap());
+    let n_bytes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&n_bytes);
+    let pass = tokio::spawn(async move {
+        let (mut here, _) = door.accept().await.unwrap();
+        let mut there = TcpStream::connect(address).await.unwrap();
+        let (mut here, mut there) = (here.split(), there.split());
+        tokio::join!(
+            pass_on(&mut here.0, &mut there.1, &counted),
+            pass_on(&mut there.0, &mut here.1, &counted)
+        );
+    });
+    caller.connect(PS);
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it listens") };
+    caller.send(link, contract::hello(PS));
+    let NetworkEvent::Accepted { link: back } = called.next().await else { panic!("it called") };
+    called.next().await;
+    for number in 0..n_messages {
+        let mut values = vec![0.25; contract::MAX_VALUES];
+        values[number] = number as f32;
+        let message = push(0).with_gradient(values);
+        called.send(back, message.clone());
+        assert_eq!(caller.next().await, NetworkEvent::Received { link, message: message.clone() });
+        caller.send(link, message.clone());
+        assert_eq!(called.next().await, NetworkEvent::Received { link: back, message });
+    }
+    pass.abort();
+    n_bytes.load(Ordering::Relaxed)
+}
+
+async fn pass_on(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    counted: &std::sync::atomic::AtomicUsize,
+) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(n_read @ 1..) = from.read(&mut bytes).await {
+        counted.fetch_add(n_read, std::sync::atomic::Ordering::Relaxed);
+        to.write_all(&bytes[..n_read]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn tensors_go_past_the_sockets_once_both_ends_have_shown_their_memory() {
+    const N_MESSAGES: usize = 20;
+    let n_bytes = 4 * contract::MAX_VALUES;
+    assert!(bytes_through_sockets(false, N_MESSAGES).await > 2 * N_MESSAGES * n_bytes);
+    let shared = bytes_through_sockets(true, N_MESSAGES).await;
+    // The first one each way brings the offer, and perhaps the second from the called end.
+    assert!(shared < 4 * n_bytes, "{shared} bytes for {N_MESSAGES} messages of {n_bytes} each way");
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
+    let message = push(5000);
+    let placed = wire::Frame::new(&message).placed_head(4096);
+    let (mut called, address) = listening();
+    let (mut caller, link) = greeted(&mut called, address).await;
+    caller.write_all(&placed).await.unwrap();
+    assert_eq!(
+        why_closed(&mut called, link).await,
+        "it says that a tensor is in memory which it has not offered, or which was not taken"
+    );
+    let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
+    let (mut called, address) = listening_as(NetworkConfig { shared_memory: false, ..config });
+    let (mut caller, link) = greeted(&mut called, address).await;
+    // Notes are nothing to an end that shares no memory.
+    for said in [wire::Note::Taken.to_frame(), wire::encode_to_vec(&push(1)), placed] {
+        caller.write_all(&said).await.unwrap();
+    }
+    assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(1) });
+    assert_eq!(
+        why_closed(&mut called, link).await,
+        "it has put a tensor into shared memory, and there is none"
+    );
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_peer_whose_tensor_is_outside_of_its_memory_is_cut_off() {
+    use unisono_memory::{Memory, Offer};
+    let (mut called, address) = listening();
+    let (memory, _counter) = Memory::new(100, [3; 16]).unwrap();
+    let Offer { process, file, token } = memory.offer();
+    for at in [4096 + 84, 0, u64::MAX] {
+        let (mut caller, link) = greeted(&mut called, address).await;
+        caller.write_all(&wire::Note::Offer { process, file, token }.to_frame()).await.unwrap();
+        // The first message's tensor is within, and this end is never told what it is to be.
+        caller.write_all(&wire::Frame::new(&push(4)).placed_head(4096 + 64)).await.unwrap();
+        let message = push(0).with_gradient(vec![0.0; 4]);
+        assert_eq!(called.next().await, NetworkEvent::Received { link, message });
+        caller.write_all(&wire::Frame::new(&push(5)).placed_head(at)).await.unwrap();
+        let why = why_closed(&mut called, link).await;
+        assert_eq!(
+            why,
+            format!(
+                "it says that a tensor is where there is none: the memory has 4196 bytes, not 20 \
+                 at {at}"
+            )
+        );
+    }
 }
 
 #[tokio::test]

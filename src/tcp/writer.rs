@@ -1,6 +1,7 @@
 //! Writes one frame after the other, head and tensors from where they are.
 
 use std::io::{self, IoSlice};
+use std::iter::once;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -12,8 +13,10 @@ const WRITE_BYTES: usize = 256 << 10;
 
 /// Writes a whole frame.
 pub(super) async fn write(target: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> io::Result<()> {
+    let head = frame.head();
+    let parts = once(head.as_slice()).chain(frame.tensors());
     let mut slices: Vec<_> =
-        frame.parts().flat_map(|part| part.chunks(WRITE_BYTES)).map(IoSlice::new).collect();
+        parts.flat_map(|part| part.chunks(WRITE_BYTES)).map(IoSlice::new).collect();
     let mut left = slices.as_mut_slice();
     while !left.is_empty() {
         // The head goes with the first chunk that follows it.

@@ -125,29 +125,103 @@ fn the_samples_have_every_kind() {
 #[test]
 fn frames_are_byte_for_byte_those_of_the_fixtures() {
     for message in one_of_each_kind() {
-        let frame = Frame::new(&message);
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("fixtures/wire/{}.hex", message.kind()));
-        let hex = hex_lines(&frame);
-        if std::env::var_os("UPDATE_FIXTURES").is_some() {
-            fs::write(&path, &hex).unwrap();
-        }
-        let golden = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(hex, golden, "{} differs from {}", message.kind(), path.display());
+        assert_golden(message.kind(), &hex_lines(&Frame::new(&message)));
+    }
+}
+
+/// What speaks of shared memory: a message whose tensors are there, and both notes.
+fn frames_of_shared_memory() -> [(&'static str, Vec<u8>); 3] {
+    let offer = Note::Offer { process: 70_000, file: 9, token: *b"0123456789abcdef" };
+    [
+        ("placed-push", Frame::new(&one_of_each_kind()[5]).placed_head(4096)),
+        ("note-offer", offer.to_frame()),
+        ("note-taken", Note::Taken.to_frame()),
+    ]
+}
+
+#[test]
+fn frames_of_shared_memory_are_byte_for_byte_those_of_the_fixtures() {
+    for (name, frame) in frames_of_shared_memory() {
+        let n_tensors = usize::from(name == "placed-push");
+        let (header, body) = frame.split_at(HEADER_BYTES);
+        let (table, rest) = body.split_at(n_tensors * ENTRY_BYTES);
+        let (place, control) = rest.split_at(n_tensors * PLACE_BYTES);
+        assert_golden(name, &hex([header, table, place, control].into_iter()));
     }
 }
 
 /// One line for the header, the table, the control part and each tensor that there is.
 fn hex_lines(frame: &Frame) -> String {
     let n_tensors = frame.tensors.len();
-    let (header, body) = frame.head.split_at(HEADER_BYTES);
+    let head = frame.head();
+    let (header, body) = head.split_at(HEADER_BYTES);
     let (table, control) = body.split_at(n_tensors * ENTRY_BYTES);
-    [header, table, control]
-        .into_iter()
-        .chain(frame.tensors.iter().map(Floats::as_bytes))
+    hex([header, table, control].into_iter().chain(frame.tensors()))
+}
+
+fn hex<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
+    parts
         .filter(|part| !part.is_empty())
         .map(|part| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
         .collect()
+}
+
+fn assert_golden(name: &str, hex: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/wire/{name}.hex"));
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        fs::write(&path, hex).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(hex, golden, "{name} differs from {}", path.display());
+}
+
+/// A head, taken apart as a link's reader does.
+fn read_head(bytes: &[u8]) -> Result<(Kind, Option<u64>, Option<Note>), WireError> {
+    let header = Header::parse(bytes.first_chunk().unwrap(), &LIMITS)?;
+    let body = &bytes[HEADER_BYTES..];
+    if body.len() != header.body_bytes() {
+        return Err(WireError::WrongLength { found: body.len(), wanted: header.body_bytes() });
+    }
+    if header.kind() == Kind::Note {
+        return Ok((Kind::Note, None, Some(header.parse_note(body)?)));
+    }
+    Ok((header.kind(), header.parse_body(body, &LIMITS)?.place(), None))
+}
+
+#[test]
+fn what_speaks_of_shared_memory_comes_back_as_it_went_and_no_damage_is_unseen() {
+    let [(_, placed), (_, offer), (_, taken)] = frames_of_shared_memory();
+    assert_eq!(read_head(&placed), Ok((Kind::Placed, Some(4096), None)));
+    let note = Note::Offer { process: 70_000, file: 9, token: *b"0123456789abcdef" };
+    assert_eq!(read_head(&offer), Ok((Kind::Note, None, Some(note))));
+    assert_eq!(read_head(&taken), Ok((Kind::Note, None, Some(Note::Taken))));
+    for mut frame in [placed, offer, taken] {
+        // Where a frame stands alone, no memory is shared.
+        assert_eq!(decode(&frame, &LIMITS), Err(WireError::NotShared));
+        for bit in 0..frame.len() * 8 {
+            frame[bit / 8] ^= 1 << (bit % 8);
+            let found = read_head(&frame);
+            assert!(found.is_err(), "bit {bit}: {found:?}");
+            frame[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn placed_tensors_have_the_limits_of_all_tensors_and_a_note_is_short() {
+    let [(_, placed), ..] = frames_of_shared_memory();
+    let header = Header::parse(placed.first_chunk().unwrap(), &LIMITS).unwrap();
+    let found = header.parse_body(&placed[HEADER_BYTES..], &Limits::with_tensor_bytes(15));
+    let what = "bytes of tensors";
+    assert_eq!(found.unwrap_err(), WireError::TooLarge { what, found: 16, limit: 15 });
+    let too_many = Header::parse(placed.first_chunk().unwrap(), &Limits::GREETING);
+    assert_eq!(too_many.unwrap_err(), WireError::TooLarge { what: "tensors", found: 1, limit: 0 });
+
+    let note = |n_bytes| seal(NOTE_MAGIC, 0, vec![0; HEADER_BYTES + n_bytes]);
+    assert!(Header::parse(note(MAX_NOTE_BYTES).first_chunk().unwrap(), &LIMITS).is_ok());
+    let longer = Header::parse(note(MAX_NOTE_BYTES + 1).first_chunk().unwrap(), &LIMITS);
+    let what = "bytes of control";
+    assert_eq!(longer.unwrap_err(), WireError::TooLarge { what, found: 65, limit: 64 });
 }
 
 #[test]
@@ -298,7 +372,7 @@ fn encoding_copies_no_tensor() {
     push.attach(vec![gradient.clone()]).unwrap();
     let frame = Frame::new(push);
     assert!(frame.tensors[0].same_buffer(&gradient));
-    assert_eq!(frame.parts().nth(1).unwrap().as_ptr(), gradient.as_bytes().as_ptr());
+    assert_eq!(frame.tensors().next().unwrap().as_ptr(), gradient.as_bytes().as_ptr());
 }
 
 proptest! {

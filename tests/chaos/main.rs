@@ -29,7 +29,7 @@ const FAULTS: &str = "UNISONO_CHAOS_FAULTS";
 fn whatever_happens_to_real_processes_not_one_bit_moves() {
     let n_faults = number(&variable(FAULTS, "30"));
     println!("{}", heading());
-    for seed in seeds(&variable(SEEDS, "1")) {
+    for seed in seeds(&variable(SEEDS, "1-2")) {
         println!("{}", row(seed, n_faults));
     }
 }

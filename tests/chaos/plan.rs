@@ -116,10 +116,12 @@ impl Plan {
         ]);
         let replicas = draw.one_of([N_WORKERS, 2 * N_WORKERS]);
         let steps = n_faults * STEPS_A_FAULT;
+        // Both ways that tensors can take: with memory, there is less for the proxy to damage.
+        let shared_memory = seed.is_multiple_of(2);
         let flags = format!(
             "--hidden 32 --batch-size 20 --progress none --save-model-secs 0.3 --seed {seed} \
              --training-steps {steps} --replicas-to-aggregate {replicas} --optimizer {optimizer} \
-             {HEARTBEATS}"
+             --shared-memory={shared_memory} {HEARTBEATS}"
         );
         Self { flags, faults }
     }

@@ -32,6 +32,16 @@ fn the_number_of_ps_and_the_placement_change_no_bit() {
 }
 
 #[test]
+fn the_way_tensors_take_changes_no_bit() {
+    // Of 40 KB and more for each shard: the smaller ones take the sockets anyway.
+    let words = "--hidden 30 --batch-size 20 --training-steps 30 --progress none";
+    let expected = reference(words);
+    for shared_memory in [true, false] {
+        assert_local_is(&expected, &format!("{words} --shared-memory={shared_memory}"));
+    }
+}
+
+#[test]
 fn who_computes_a_slot_changes_no_bit() {
     let four = format!("{SMALL} --replicas-to-aggregate 4");
     let expected = reference(&format!("{four} --workers 4"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use unisono::cli::args::{Action, parse};
 use unisono::cli::argv::CommandLine;
 use unisono::protocol::{Hello, Message, PROTOCOL_VERSION, Recorded, Want};
-use unisono::wire::{HEADER_BYTES, Header, Limits, encode_to_vec};
+use unisono::wire::{HEADER_BYTES, Header, Kind, Limits, encode_to_vec};
 use unisono::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 
 /// Longer than anything that a task has to answer takes.
@@ -49,6 +49,10 @@ impl Peer {
         let header = header.expect("it is a header");
         let mut body = vec![0; header.body_bytes()];
         self.0.read_exact(&mut body).expect("the rest of it comes");
+        if header.kind() == Kind::Note {
+            // An offer of memory, which is not taken.
+            return self.receive();
+        }
         let head = header.parse_body(&body, &limits).expect("it is whole");
         let lengths: Vec<_> = head.tensor_lengths().collect();
         let tensor = |n_values: usize| {

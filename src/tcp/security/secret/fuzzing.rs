@@ -82,7 +82,7 @@ async fn accept(mut stream: DuplexStream) -> Result<(TaskId, DuplexStream), Stri
 
 async fn greet(stream: DuplexStream, identity: Identity) -> Result<(), String> {
     let (read, write) = split(stream);
-    let ends = Ends { read: Box::new(read), write: Box::new(write) };
+    let ends = Ends { read: Box::new(read), write: Box::new(write), is_local: false };
     match introduce(ends, &identity).await {
         Ok(introduced) => {
             identity.check(&introduced.first).expect("it was checked");
