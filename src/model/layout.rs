@@ -202,9 +202,12 @@ impl Layout {
 
     /// # Panics
     /// If these are not the lengths of the shards.
-    pub(crate) fn assert_shards(&self, lens: impl Iterator<Item = usize>) {
-        let want: Vec<_> = (0..self.n_ps()).map(|ps| self.shard_len(ps)).collect();
-        assert_eq!(lens.collect::<Vec<_>>(), want, "lengths of the shards");
+    pub(crate) fn assert_shards(&self, lens: impl Iterator<Item = usize> + Clone) {
+        let want = (0..self.n_ps()).map(|ps| self.shard_len(ps));
+        if !lens.clone().eq(want.clone()) {
+            let (lens, want): (Vec<_>, Vec<_>) = (lens.collect(), want.collect());
+            panic!("lengths of the shards: {lens:?}, and should be {want:?}");
+        }
     }
 }
 

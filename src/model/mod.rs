@@ -27,6 +27,10 @@ mod testing;
 pub mod update;
 mod workspace;
 
+#[cfg(feature = "benching")]
+#[doc(hidden)]
+pub use workspace::benching;
+
 pub use accuracy::accuracy;
 pub use layout::{Layout, Piece, Variable};
 pub use mlp::Mlp;

@@ -1,5 +1,8 @@
 //! What a multilayer perceptron works in, allocated once: padded weights, activations, deltas.
 
+#[cfg(feature = "benching")]
+pub mod benching;
+
 use std::ops::Range;
 
 use crate::model::elementwise::{Activation, add_bias, column_sums, mask_by_relu};
@@ -112,15 +115,21 @@ impl Workspace {
         for i in 1..self.layers.len() {
             self.layers[i - 1].activate(n_rows, Activation::Relu);
             total = self.load_weights(lanes, i, parameters, squares, total);
-            let (before, rest) = self.layers.split_at_mut(i);
-            let layer = &mut rest[0];
-            let (stride, n_columns) = (layer.outputs.stride(), layer.outputs.n_columns());
-            let mut out = Out { values: layer.outputs.values_mut(), stride, n_columns };
-            let left = Left::Plain(&before[i - 1].outputs);
-            product(lanes, left, 0..n_rows, &layer.weights, &mut out);
+            self.layer_product(lanes, i, n_rows);
         }
         self.layers.last_mut().expect("there is a layer").activate(n_rows, Activation::None);
         total
+    }
+
+    /// The sums of layer `i`, which is not the first, without its bias.
+    #[inline(always)]
+    fn layer_product<L: Lanes>(&mut self, lanes: L, i: usize, n_rows: usize) {
+        let (before, rest) = self.layers.split_at_mut(i);
+        let layer = &mut rest[0];
+        let (stride, n_columns) = (layer.outputs.stride(), layer.outputs.n_columns());
+        let mut out = Out { values: layer.outputs.values_mut(), stride, n_columns };
+        let left = Left::Plain(&before[i - 1].outputs);
+        product(lanes, left, 0..n_rows, &layer.weights, &mut out);
     }
 
     /// The first layer's sums, without its bias, and its part of the squares. Its weights go past

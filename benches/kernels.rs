@@ -1,0 +1,86 @@
+//! Each part of a gradient by itself: how long it takes, and what share of the core's peak it makes.
+//! `cargo bench --features benching --bench kernels`
+//!
+//! The original's model on the built-in examples, which are MNIST's. The peak is measured beside it:
+//! fused multiply-adds with all operands in registers.
+#![expect(clippy::print_stdout, reason = "it prints its figures")]
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+use std::time::{Duration, Instant};
+
+use unisono::config::Placement;
+use unisono::data::Dataset;
+use unisono::model::benching::{Bench, Part, Peak};
+use unisono::model::{Batch, Layout, Mlp, Model as _, SimdLevel};
+
+const SIZES: [usize; 3] = [784, 500, 10];
+const BATCH: usize = 100;
+
+const PARTS: [(Part, &str); 8] = [
+    (Part::LoadBatch, "reading a batch, and its transpose"),
+    (Part::ForwardFirst, "layer 1 forward, sparse"),
+    (Part::ForwardFirstWithSquares, "the same, with the squares of its weights"),
+    (Part::ForwardSecond, "layer 2 forward, dense"),
+    (Part::PassBack, "layer 2 back to the hidden layer, dense"),
+    (Part::SecondGradient, "gradient of layer 2, dense"),
+    (Part::FirstGradient, "gradient of layer 1, sparse"),
+    (Part::Whole, "a whole gradient"),
+];
+
+/// Samples of each part, taken in turns: a machine's speed changes from one second to the next.
+const SAMPLES: usize = 40;
+const SAMPLE_TIME: Duration = Duration::from_millis(5);
+
+fn main() {
+    let data = Dataset::embedded();
+    let rows: Vec<_> = (0..BATCH).collect();
+    let batch = Batch { examples: &data.train, rows: &rows };
+    for level in SimdLevel::available() {
+        let model = Mlp::new(&SIZES, 1e-4, level);
+        let layout = Layout::new(model.variables(), 1, Placement::Even);
+        let parameters = layout.split(&model.initial_values(1));
+        let mut bench = Bench::new(SIZES, layout, parameters, batch, level);
+        let mut seconds = vec![Vec::new(); PARTS.len()];
+        let mut peaks = Vec::new();
+        for _ in 0..SAMPLES {
+            let mut flops = 0;
+            let round = time(|| flops = Peak { rounds: 100_000 }.run(level));
+            peaks.push(flops as f64 / round);
+            for ((part, _), seconds) in PARTS.iter().zip(&mut seconds) {
+                seconds.push(time(|| bench.run(*part)));
+            }
+        }
+        let peak = median(peaks);
+        println!("{level}: peak {:.1} GFLOP/s, medians of {SAMPLES}\n", peak / 1e9);
+        println!("| part | µs | GFLOP/s | of the peak |\n|---|---|---|---|");
+        for ((part, name), seconds) in PARTS.iter().zip(seconds) {
+            let (flops, seconds) = (bench.flops(*part) as f64, median(seconds));
+            let rate = if flops > 0.0 {
+                format!("{:.1} | {:.0} %", flops / seconds / 1e9, 100.0 * flops / seconds / peak)
+            } else {
+                " | ".to_owned()
+            };
+            println!("| {name} | {:.0} | {rate} |", 1e6 * seconds);
+        }
+        println!();
+    }
+}
+
+/// Seconds that one call takes.
+fn time(mut run: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut n_runs = 0;
+    loop {
+        run();
+        n_runs += 1;
+        let elapsed = start.elapsed();
+        if elapsed >= SAMPLE_TIME {
+            return elapsed.as_secs_f64() / f64::from(n_runs);
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

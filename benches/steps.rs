@@ -1,0 +1,135 @@
+//! What a step is made of beside its kernels: frames, the update of a shard, a whole step in one
+//! process, and a cluster. `cargo bench --bench steps`
+//!
+//! The original's model, two gradients an update, on the built-in examples.
+
+use std::process::{Command, Stdio};
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use unisono::config::RunConfig;
+use unisono::data::Dataset;
+use unisono::model::SimdLevel;
+use unisono::protocol::{Message, Recorded};
+use unisono::training::reference::Reference;
+use unisono::training::{Gradients, Plan, Updates};
+use unisono::wire::{Frame, Limits, decode, encode_to_vec};
+use unisono::{Floats, Generation, Slot, Step};
+
+fn main() {
+    divan::main();
+}
+
+/// The original's model on two ps, of which each holds half of the elements.
+fn plan() -> Plan {
+    Plan::new(&RunConfig::default(), Dataset::embedded(), SimdLevel::detect())
+        .expect("the built-in examples are enough for a batch")
+}
+
+fn push() -> Message {
+    Message::Push {
+        generation: Generation::default(),
+        step: Step(1),
+        slot: Slot(0),
+        loss: 0.5,
+        recorded: Recorded::default(),
+        gradient: Floats::from(vec![0.25; plan().layout.shard_len(0)]),
+    }
+}
+
+/// The head of a gradient's frame, with the checksum of its tensor.
+#[divan::bench]
+fn encode_a_gradient(bencher: Bencher<'_, '_>) {
+    let push = push();
+    let n_bytes = Frame::new(&push).tensor_bytes();
+    let fresh = || match &push {
+        // Of a tensor that has been sent before, the checksum is known.
+        Message::Push { gradient, .. } => Floats::from(gradient.to_vec()),
+        _ => unreachable!("it is a push"),
+    };
+    let with = |gradient| {
+        let mut push = push.clone();
+        push.attach(vec![gradient]).expect("a push has one tensor");
+        push
+    };
+    bencher
+        .counter(BytesCount::new(n_bytes))
+        .with_inputs(|| with(fresh()))
+        .bench_local_values(|push| Frame::new(&push).head());
+}
+
+/// The same of a frame whose tensor goes through shared memory.
+#[divan::bench]
+fn encode_a_placed_gradient(bencher: Bencher<'_, '_>) {
+    let push = push();
+    bencher.bench_local(|| Frame::new(&push).placed_head(4096));
+}
+
+/// A whole frame, with a copy of its tensor, and its checksum.
+#[divan::bench]
+fn decode_a_gradient(bencher: Bencher<'_, '_>) {
+    let bytes = encode_to_vec(&push());
+    let limits = Limits::with_tensor_bytes(bytes.len());
+    bencher
+        .counter(BytesCount::new(bytes.len()))
+        .bench_local(|| decode(&bytes, &limits).expect("it is whole"));
+}
+
+/// One shard's update of two gradients.
+#[divan::bench]
+fn update_a_shard(bencher: Bencher<'_, '_>) {
+    let plan = plan();
+    let initial = plan.initial(None).expect("nothing is read");
+    let state = &initial.shards[0];
+    let n_values = state.parameters.len();
+    let gradients: Vec<_> =
+        (0..2).map(|slot| (Slot(slot), Floats::from(vec![0.25; n_values]))).collect();
+    let mut updates = Updates::new(plan.rule, 1);
+    bencher
+        .counter(ItemsCount::new(n_values))
+        .bench_local(|| updates.compute(Step(0), state, &gradients));
+}
+
+/// One slot's gradient: its batch is read, and the whole model computed.
+#[divan::bench]
+fn gradient(bencher: Bencher<'_, '_>) {
+    let plan = plan();
+    let initial = plan.initial(None).expect("nothing is read");
+    let parameters: Vec<_> = initial.shards.iter().map(|shard| shard.parameters.clone()).collect();
+    let mut gradients = Gradients::new(&plan);
+    let mut step = 0;
+    bencher.bench_local(|| {
+        step += 1;
+        gradients.compute(Step(step), Slot(0), &parameters)
+    });
+}
+
+/// Two gradients and the update of both shards, one behind the other.
+#[divan::bench]
+fn step_in_one_process(bencher: Bencher<'_, '_>) {
+    let plan = plan();
+    let initial = plan.initial(None).expect("nothing is read");
+    let mut reference = Reference::new(plan, initial);
+    bencher.bench_local(|| {
+        let slots: Vec<_> = reference.default_slots().collect();
+        reference.update(slots).expect("its losses are finite")
+    });
+}
+
+/// `unisono local` from its start to its end: 2 ps and 2 workers, four processes, so many steps.
+#[divan::bench(args = [true, false], sample_count = 5)]
+fn cluster_of_500_steps(bencher: Bencher<'_, '_>, shared_memory: bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut n_runs = 0;
+    bencher.counter(ItemsCount::new(500_usize)).bench_local(|| {
+        n_runs += 1;
+        let ended = Command::new(env!("CARGO_BIN_EXE_unisono"))
+            .args(["local", "--training-steps=500", "--progress=none"])
+            .arg(format!("--shared-memory={shared_memory}"))
+            .arg(format!("--logdir={}", folder.path().join(n_runs.to_string()).display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(ended.expect("the program starts").success());
+    });
+}

@@ -1,0 +1,102 @@
+//! How often a step asks for memory once it is warm: a guard against slow code that measures no time.
+//!
+//! A fixed number of small blocks a step is what messages are made of; anything of the size of a
+//! tensor is written into memory that was used before.
+
+#![allow(missing_docs, reason = "a test program")]
+
+use allocation_counter::{AllocationInfo, measure};
+use unisono::config::RunConfig;
+use unisono::data::Dataset;
+use unisono::floats::Pool;
+use unisono::model::{Batch, Gradient, Model as _, Parameters, SimdLevel};
+use unisono::protocol::Snapshot;
+use unisono::training::{Gradients, Plan, Updates};
+use unisono::wire::Frame;
+use unisono::{Floats, Slot, Step};
+
+/// Before this many steps buffers still grow: no two batches have as many dark pixels.
+const WARM_UP: u64 = 30;
+const STEPS: u64 = 20;
+
+fn plan() -> (Plan, Snapshot) {
+    let plan = Plan::new(&RunConfig::default(), Dataset::embedded(), SimdLevel::detect())
+        .expect("the built-in examples are enough for a batch");
+    let initial = plan.initial(None).expect("nothing is read");
+    (plan, initial)
+}
+
+fn parameters(snapshot: &Snapshot) -> Vec<Floats> {
+    snapshot.shards.iter().map(|shard| shard.parameters.clone()).collect()
+}
+
+/// What the steps after the first ones ask for, all together.
+fn after_warm_up(mut step: impl FnMut(Step)) -> AllocationInfo {
+    (0..WARM_UP).for_each(|k| step(Step(k)));
+    measure(|| (WARM_UP..WARM_UP + STEPS).for_each(|k| step(Step(k))))
+}
+
+#[test]
+fn the_model_asks_for_no_memory() {
+    let (plan, initial) = plan();
+    let parameters = parameters(&initial);
+    let mut model = plan.model();
+    let mut buffers: Vec<_> = parameters.iter().map(|shard| vec![0.0; shard.len()]).collect();
+    let mut batches = unisono::data::Batches::new(plan.batch_order());
+    let (mut drawn, mut rows) = (Vec::new(), Vec::new());
+    let used = after_warm_up(|step| {
+        batches.rows_into(Slot(0), step, &mut drawn);
+        rows.clear();
+        rows.extend(drawn.iter().map(|&row| row as usize));
+        let batch = Batch { examples: &plan.data.train, rows: &rows };
+        model.prepare(batch);
+        model.gradient(
+            batch,
+            Parameters::new(&plan.layout, &parameters),
+            Gradient::new(&plan.layout, &mut buffers),
+        );
+    });
+    assert_eq!(used.count_total, 0, "{used:?}");
+}
+
+#[test]
+fn a_gradient_asks_for_a_few_small_blocks() {
+    let (plan, initial) = plan();
+    let parameters = parameters(&initial);
+    let mut gradients = Gradients::new(&plan);
+    let used = after_warm_up(|step| drop(gradients.compute(step, Slot(1), &parameters)));
+    // The list of its shards twice, and the count of those who share each of two buffers.
+    assert!(used.count_total <= 4 * STEPS && used.bytes_total <= 256 * STEPS, "{used:?}");
+}
+
+#[test]
+fn an_update_asks_for_a_few_small_blocks() {
+    let (plan, initial) = plan();
+    let mut state = initial.shards[0].clone();
+    let gradient = |value| Floats::from(vec![value; state.parameters.len()]);
+    let gradients = [(Slot(0), gradient(0.25)), (Slot(1), gradient(-0.5))];
+    let mut updates = Updates::new(plan.rule, 1);
+    let used = after_warm_up(|step| state = updates.compute(step, &state, &gradients));
+    assert!(used.count_total <= 8 * STEPS && used.bytes_total <= 512 * STEPS, "{used:?}");
+}
+
+#[test]
+fn a_frame_copies_no_tensor() {
+    let push = |values: &Floats| unisono::protocol::Message::Push {
+        generation: unisono::Generation::default(),
+        step: Step(1),
+        slot: Slot(0),
+        loss: 0.5,
+        recorded: unisono::protocol::Recorded::default(),
+        gradient: values.clone(),
+    };
+    let mut pool = Pool::new(1);
+    let used = after_warm_up(|_| {
+        let values = pool.take(100_000);
+        let push = push(&pool.lend(values));
+        let frame = Frame::new(&push);
+        assert_eq!(frame.tensor_bytes(), 400_000);
+        drop((frame.head(), frame.placed_head(4096)));
+    });
+    assert!(used.count_total <= 10 * STEPS && used.bytes_total <= 1024 * STEPS, "{used:?}");
+}
