@@ -16,14 +16,17 @@ use unisono::model::{Batch, Layout, Mlp, Model as _, SimdLevel};
 const SIZES: [usize; 3] = [784, 500, 10];
 const BATCH: usize = 100;
 
-const PARTS: [(Part, &str); 8] = [
+const PARTS: [(Part, &str); 11] = [
     (Part::LoadBatch, "reading a batch, and its transpose"),
     (Part::ForwardFirst, "layer 1 forward, sparse"),
     (Part::ForwardFirstWithSquares, "the same, with the squares of its weights"),
     (Part::ForwardSecond, "layer 2 forward, dense"),
+    (Part::Activate, "bias and ReLU of the hidden layer"),
+    (Part::Softmax, "softmax and its loss"),
     (Part::PassBack, "layer 2 back to the hidden layer, dense"),
     (Part::SecondGradient, "gradient of layer 2, dense"),
     (Part::FirstGradient, "gradient of layer 1, sparse"),
+    (Part::BiasGradients, "gradients of both biases"),
     (Part::Whole, "a whole gradient"),
 ];
 

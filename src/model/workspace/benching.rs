@@ -19,12 +19,18 @@ pub enum Part {
     ForwardFirstWithSquares,
     /// The dense product of the hidden layer and the second layer's weights.
     ForwardSecond,
+    /// The bias and the ReLU of the hidden layer.
+    Activate,
+    /// The softmax, its loss, and the deltas of the logits.
+    Softmax,
     /// The hidden layer's deltas: the dense product with the transpose of the second layer's weights.
     PassBack,
     /// The gradient of the second layer's weights: a dense product with a transpose.
     SecondGradient,
     /// The gradient of the first layer's weights: the sparse product of the batch's transpose.
     FirstGradient,
+    /// The gradient of both biases.
+    BiasGradients,
     /// All of it, with what is between the products.
     Whole,
 }
@@ -71,7 +77,7 @@ impl<'a> Bench<'a> {
         let (sparse, dense) = (2 * non_zeros * n_hidden, 2 * n_rows * n_hidden * n_classes);
         let squares = 2 * n_features * n_hidden;
         match part {
-            Part::LoadBatch => 0,
+            Part::LoadBatch | Part::Activate | Part::Softmax | Part::BiasGradients => 0,
             Part::ForwardFirst | Part::FirstGradient => sparse,
             Part::ForwardFirstWithSquares => sparse + squares,
             Part::ForwardSecond | Part::PassBack | Part::SecondGradient => dense,
@@ -114,6 +120,21 @@ impl Kernel for Run<'_> {
                 black_box(workspace.forward_first(lanes, parameters, Squares::Wanted));
             }
             Part::ForwardSecond => workspace.layer_product(lanes, 1, n_rows),
+            Part::Activate => workspace.layers[0].activate(n_rows, Activation::Relu),
+            Part::Softmax => {
+                let Workspace { layers, labels, exps, .. } = workspace;
+                let Layer { outputs, deltas, .. } = &mut layers[1];
+                for row in 0..n_rows {
+                    deltas.row_mut(row).copy_from_slice(outputs.row(row));
+                }
+                black_box(softmax_cross_entropy(deltas, labels, exps));
+            }
+            Part::BiasGradients => {
+                let Workspace { layers, row, .. } = workspace;
+                for layer in layers {
+                    column_sums(&layer.deltas, n_rows, &mut row[..layer.bias.len()]);
+                }
+            }
             Part::PassBack => workspace.pass_back(lanes, 1, n_rows),
             Part::SecondGradient => workspace.weight_gradient(lanes, 1, n_rows, &mut gradient),
             Part::FirstGradient => workspace.weight_gradient(lanes, 0, n_rows, &mut gradient),
