@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -18,9 +19,6 @@ pub const VALIDATION_SIZE: usize = 5000;
 
 /// Images taken off the embedded training set for validation, unless told otherwise.
 pub const EMBEDDED_VALIDATION_SIZE: usize = 1000;
-
-/// A pixel's value is its byte times this: TensorFlow multiplies by the reciprocal in 32 bits.
-const PIXEL_SCALE: f32 = 1.0 / 255.0;
 
 /// Training, validation and test examples, of one number of features and of classes.
 #[derive(Clone, Debug)]
@@ -252,6 +250,9 @@ impl Files {
 /// Images and as many labels, as bytes.
 #[derive(Clone, Copy)]
 struct Part<'a> {
+    images_file: &'a IdxFile,
+    /// Where in the file the first image begins.
+    start: usize,
     images: Images<'a>,
     labels: &'a [u8],
 }
@@ -268,15 +269,21 @@ impl<'a> Part<'a> {
                 n_labels: labels.len(),
             });
         }
-        Ok(Self { images, labels })
+        let start = images_file.content().len() - images.pixels().len();
+        Ok(Self { images_file, start, images, labels })
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
         let (head_images, tail_images) = self.images.split_at(at);
         let (head_labels, tail_labels) = self.labels.split_at(at);
         (
-            Self { images: head_images, labels: head_labels },
-            Self { images: tail_images, labels: tail_labels },
+            Self { images: head_images, labels: head_labels, ..self },
+            Self {
+                start: self.start + head_images.pixels().len(),
+                images: tail_images,
+                labels: tail_labels,
+                ..self
+            },
         )
     }
 
@@ -285,13 +292,8 @@ impl<'a> Part<'a> {
     }
 
     fn examples(self, n_classes: usize) -> Examples {
-        let n_features = self.images.n_pixels_each();
-        let mut examples = Examples::new(n_features, n_classes);
-        for (pixels, &label) in self.images.pixels().chunks_exact(n_features).zip(self.labels) {
-            let features = pixels.iter().map(|&pixel| f32::from(pixel) * PIXEL_SCALE);
-            examples.push(features, label.into());
-        }
-        examples
+        let pixels = (Arc::clone(self.images_file.content()), self.start);
+        Examples::of_pixels(pixels, self.labels, self.images.n_pixels_each(), n_classes)
     }
 
     fn digest(self, n_classes: usize) -> String {
@@ -308,11 +310,13 @@ impl<'a> Part<'a> {
 
 #[cfg(test)]
 mod tests {
+    use crate::data::examples::PIXEL_SCALE;
     use std::fs;
 
     use tempfile::TempDir;
 
     use super::*;
+    use crate::data::examples::PIXEL_SCALE;
     use crate::data::idx::tests::idx;
     use crate::data::idx_file::tests::gzip;
 

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use thiserror::Error;
@@ -55,7 +56,7 @@ pub enum FileError {
 #[derive(Debug)]
 pub(crate) struct IdxFile {
     path: PathBuf,
-    content: Vec<u8>,
+    content: Arc<Vec<u8>>,
 }
 
 impl IdxFile {
@@ -66,7 +67,7 @@ impl IdxFile {
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
         match read_content(file) {
-            Ok(content) => Ok(Self { path, content }),
+            Ok(content) => Ok(Self { path, content: Arc::new(content) }),
             Err(ContentError::Io(source)) => Err(FileError::Io { path, source }),
             Err(ContentError::Gzip(source)) => Err(FileError::Gzip { path, source }),
             Err(ContentError::Idx(source)) => Err(FileError::Idx { path, source }),
@@ -79,7 +80,7 @@ impl IdxFile {
     /// If it is damaged.
     pub(crate) fn embedded(name: &str, file: &[u8]) -> Self {
         let content = read_content(file).expect("an embedded file is a whole gzip IDX file");
-        Self { path: name.into(), content }
+        Self { path: name.into(), content: Arc::new(content) }
     }
 
     /// What `parser` makes of the whole content; its error names the file.
@@ -88,6 +89,11 @@ impl IdxFile {
         parser: impl FnOnce(&'a [u8]) -> Result<T, IdxError>,
     ) -> Result<T, FileError> {
         parser(&self.content).map_err(|source| FileError::Idx { path: self.path.clone(), source })
+    }
+
+    /// All of its bytes.
+    pub(crate) const fn content(&self) -> &Arc<Vec<u8>> {
+        &self.content
     }
 
     /// Where it was found.

@@ -204,7 +204,7 @@ mod tests {
         for &row in batch.rows {
             let mut input = vec![0.0; sizes[0]];
             let (columns, values) = batch.examples.row(row);
-            for (&column, &value) in columns.iter().zip(values) {
+            for (&column, &value) in columns.iter().zip(&values) {
                 input[column as usize] = f64::from(value);
             }
             let mut outputs = vec![input];

@@ -39,6 +39,8 @@ pub(crate) struct Workspace {
     inputs: SparseMatrix,
     transposed_inputs: SparseMatrix,
     labels: Vec<u32>,
+    /// The batch as it is read.
+    rows: Rows,
     /// Some rows of the first layer's weights, and its sums as far as they have come.
     some_weights: Panels,
     sums: Panels,
@@ -48,6 +50,15 @@ pub(crate) struct Workspace {
     row: Vec<f32>,
     /// A number a class.
     exps: Vec<f64>,
+}
+
+/// Rows one behind the other: the columns of their non-zero elements, and the values of these.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Where each begins; and one end.
+    starts: Vec<usize>,
+    columns: Vec<u32>,
+    values: Vec<f32>,
 }
 
 /// Whether the sum of the squares of the weights is wanted.
@@ -72,6 +83,7 @@ impl Workspace {
             inputs: SparseMatrix::default(),
             transposed_inputs: SparseMatrix::default(),
             labels: Vec::new(),
+            rows: Rows::default(),
             some_weights: Panels::default(),
             sums: Panels::default(),
             deltas: Panels::default(),
@@ -89,7 +101,17 @@ impl Workspace {
         }
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| examples.label(row)));
-        let rows = rows.iter().map(|&row| examples.row(row));
+        let Rows { starts, columns, values } = &mut self.rows;
+        starts.clear();
+        columns.clear();
+        values.clear();
+        for &row in rows {
+            starts.push(columns.len());
+            examples.append_row(row, columns, values);
+        }
+        starts.push(columns.len());
+        let range = |pair: &[usize]| pair[0]..pair[1];
+        let rows = starts.windows(2).map(range).map(|row| (&columns[row.clone()], &values[row]));
         self.inputs.fill(examples.n_features(), FEATURES_A_BLOCK, rows);
         self.transposed_inputs.fill_transposed(&self.inputs);
     }
