@@ -98,8 +98,8 @@ pub enum WireError {
     /// The control part is undamaged, but says nothing that this version understands.
     #[error("not a message of this version: {0}")]
     NotAMessage(String),
-    /// Tensors in memory, where none is shared; or a note of it, where only a message can be.
-    #[error("it has put a tensor into shared memory, and there is none")]
+    /// A message whose tensors are in memory, where none is shared; or a note alone.
+    #[error("it speaks of shared memory, and there is none")]
     NotShared,
     /// A kind of message with a number of tensors that it cannot have.
     #[error("a {kind} message cannot have {n_tensors} tensors")]

@@ -32,6 +32,14 @@ impl Memory {
         match self.0 {}
     }
 
+    /// Makes sure that there are pages.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn reserve(&mut self, _end: usize) -> io::Result<()> {
+        match self.0 {}
+    }
+
     /// Writes bytes.
     ///
     /// # Errors
@@ -53,7 +61,7 @@ impl View {
     ///
     /// # Errors
     /// Always.
-    pub fn open(_offer: &Offer) -> io::Result<Self> {
+    pub fn open(_offer: &Offer, _max_bytes: usize) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -2,8 +2,8 @@
 //!
 //! [`Memory`] is made by the process that writes it, and known by an [`Offer`] which any way of
 //! talking can bring to the other process, for [`View::open`]. It is an anonymous file of a fixed
-//! length, so it is gone when both processes are, however they end; and the system opens it only for
-//! a process of the same user. Its first word is a counter, which both see at once.
+//! length, so it is gone when both processes are, however they end; and only a process of the same
+//! user opens it. Its first word is a counter, which both see at once.
 //!
 //! What a peer that follows no rules does to memory while it is read can be seen only in the bytes
 //! that were read: nothing refers into the memory, and a seal keeps it from getting shorter.

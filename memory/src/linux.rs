@@ -2,15 +2,19 @@
 
 use std::fs::{File, read_link};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{
-    MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create, open,
+    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals,
+    fcntl_get_seals, memfd_create, open,
 };
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::{Offer, OutOfRange, START, check};
 
@@ -23,6 +27,9 @@ pub struct Memory {
     mapping: Arc<MmapRaw>,
     file: File,
     token: [u8; 16],
+    /// Up to where the system has given pages. To write where it cannot give any would end the
+    /// process.
+    reserved: usize,
 }
 
 /// The counter of memory that this process writes.
@@ -34,18 +41,33 @@ pub struct Counter(Arc<MmapRaw>);
 pub struct View(MmapRaw);
 
 impl Memory {
-    /// Makes memory for `n_bytes` bytes from [`START`] on. It takes only as much as is written.
+    /// Makes memory for `n_bytes` bytes from [`START`] on. It takes only as much as is reserved.
     ///
     /// # Errors
     /// If the system has none.
     pub fn new(n_bytes: usize, token: [u8; 16]) -> io::Result<(Self, Counter)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = File::from(memfd_create(name(token), flags)?);
+        let file = File::from(anonymous(&name(token))?);
         let len = START.checked_add(n_bytes).ok_or(io::ErrorKind::OutOfMemory)?;
         file.set_len(len as u64)?;
         fcntl_add_seals(&file, SEALS)?;
+        fallocate(&file, FallocateFlags::empty(), 0, START as u64)?;
         let mapping = Arc::new(MmapOptions::new().len(len).map_raw(&file)?);
-        Ok((Self { mapping: Arc::clone(&mapping), file, token }, Counter(mapping)))
+        let memory = Self { mapping: Arc::clone(&mapping), file, token, reserved: START };
+        Ok((memory, Counter(mapping)))
+    }
+
+    /// Makes sure that the system has pages for all up to `end`.
+    ///
+    /// # Errors
+    /// If it has not, or the memory is not so long.
+    pub fn reserve(&mut self, end: usize) -> io::Result<()> {
+        if end > self.reserved {
+            // Fails beyond the end, as the seals let nothing grow.
+            let (from, n_bytes) = (self.reserved as u64, (end - self.reserved) as u64);
+            fallocate(&self.file, FallocateFlags::empty(), from, n_bytes)?;
+            self.reserved = end;
+        }
+        Ok(())
     }
 
     /// By which the other process finds it.
@@ -58,10 +80,10 @@ impl Memory {
     /// Writes bytes, past the caches: the next one to read them is another core.
     ///
     /// # Errors
-    /// If they are more than there is room for.
+    /// If there is no room reserved for them.
     pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), OutOfRange> {
-        check(at, bytes.len(), self.mapping.len())?;
-        // SAFETY: the range is within the mapping, which is writable and outlives this call; no
+        check(at, bytes.len(), self.reserved)?;
+        // SAFETY: the range is within what was reserved of the mapping, which is writable and outlives this call; no
         // reference into it exists, and of this process only this method writes behind the counter,
         // by `&mut self`.
         unsafe { copy_past_caches(bytes, self.mapping.as_mut_ptr().add(at)) };
@@ -80,11 +102,11 @@ impl Counter {
 }
 
 impl View {
-    /// Opens what another process of the same user has offered.
+    /// Opens what another process of the same user has offered, of `max_bytes` at most.
     ///
     /// # Errors
     /// If it is not there, or is not what [`Memory`] makes.
-    pub fn open(offer: &Offer) -> io::Result<Self> {
+    pub fn open(offer: &Offer, max_bytes: usize) -> io::Result<Self> {
         let Offer { process, file, token } = *offer;
         let path = format!("/proc/{process}/fd/{file}");
         let other = || io::Error::other(format!("{path} is not what was offered"));
@@ -94,8 +116,12 @@ impl View {
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = File::from(open(&path, flags, Mode::empty())?);
-        let len = usize::try_from(file.metadata()?.len()).map_err(|_| other())?;
-        if fcntl_get_seals(&file)? != SEALS || len < START {
+        let metadata = file.metadata()?;
+        let len = usize::try_from(metadata.len()).map_err(|_| other())?;
+        let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);
+        // A privileged process can open what is another user's.
+        let is_ours = metadata.uid() == geteuid().as_raw();
+        if !is_sealed || !is_ours || len < START || len - START > max_bytes {
             return Err(other());
         }
         Ok(Self(MmapOptions::new().len(len).map_raw_read_only(&file)?))
@@ -127,6 +153,16 @@ impl View {
             std::ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len());
         }
         Ok(())
+    }
+}
+
+/// An anonymous file. Where the system says so, only one that nobody can execute is to be had.
+fn anonymous(name: &str) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        // A system older than the flag.
+        Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
+        created => Ok(created?),
     }
 }
 

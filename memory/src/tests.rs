@@ -12,7 +12,8 @@ fn bytes(n_bytes: usize) -> Vec<u8> {
 #[test]
 fn what_is_written_anywhere_is_read_and_no_byte_beside_it_changes() {
     let (mut memory, _counter) = Memory::new(300, TOKEN).expect("memory");
-    let view = View::open(&memory.offer()).expect("a view");
+    memory.reserve(START + 300).expect("there are pages");
+    let view = View::open(&memory.offer(), 1 << 16).expect("a view");
     for at in START..START + 40 {
         for n_bytes in (0..100).chain([300 - (at - START)]) {
             memory.write(START, &[9; 300]).expect("it fits");
@@ -31,7 +32,7 @@ fn what_is_written_anywhere_is_read_and_no_byte_beside_it_changes() {
 #[test]
 fn the_counter_is_seen_by_the_other_end_and_is_no_byte_of_the_memory() {
     let (memory, counter) = Memory::new(8, TOKEN).expect("memory");
-    let view = View::open(&memory.offer()).expect("a view");
+    let view = View::open(&memory.offer(), 1 << 16).expect("a view");
     assert_eq!(view.count(), 0);
     for count in [1, 7, u32::MAX, 0] {
         counter.set(count);
@@ -45,8 +46,12 @@ fn the_counter_is_seen_by_the_other_end_and_is_no_byte_of_the_memory() {
 #[test]
 fn nothing_outside_of_the_memory_is_read_or_written() {
     let (mut memory, _counter) = Memory::new(64, TOKEN).expect("memory");
-    let view = View::open(&memory.offer()).expect("a view");
+    let view = View::open(&memory.offer(), 1 << 16).expect("a view");
     let memory_bytes = START + 64;
+    let unreserved = OutOfRange { at: START, n_bytes: 4, memory_bytes: START };
+    assert_eq!(memory.write(START, &[0; 4]), Err(unreserved));
+    assert!(memory.reserve(memory_bytes + 1).is_err());
+    memory.reserve(memory_bytes).expect("there are pages");
     for (at, n_bytes) in
         [(START, 65), (START + 64, 1), (START - 1, 2), (0, 4), (usize::MAX, 1), (usize::MAX - 3, 9)]
     {
@@ -72,12 +77,14 @@ fn only_what_was_offered_is_opened() {
         Offer { file: u32::MAX, ..offer },
         Offer { process: u32::MAX, ..offer },
     ] {
-        let error = View::open(&wrong).expect_err("it is something else");
+        let error = View::open(&wrong, 64).expect_err("it is something else");
         let is_known = error.to_string().ends_with("is not what was offered")
             || error.kind() == std::io::ErrorKind::NotFound;
         assert!(is_known, "{error}");
     }
-    assert!(View::open(&offer).is_ok());
+    assert!(View::open(&offer, 64).is_ok());
+    let error = View::open(&offer, 63).expect_err("it is longer than it may be");
+    assert!(error.to_string().ends_with("is not what was offered"), "{error}");
 }
 
 #[test]
@@ -88,6 +95,6 @@ fn memory_that_could_get_shorter_is_not_opened() {
     file.set_len(8192).expect("it can still be resized");
     let offer =
         Offer { process: std::process::id(), file: file.as_raw_fd().unsigned_abs(), token: TOKEN };
-    let error = View::open(&offer).expect_err("it is not sealed");
+    let error = View::open(&offer, 1 << 16).expect_err("it is not sealed");
     assert!(error.to_string().ends_with("is not what was offered"), "{error}");
 }

@@ -310,7 +310,6 @@ impl<'a> Part<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::data::examples::PIXEL_SCALE;
     use std::fs;
 
     use tempfile::TempDir;

@@ -143,7 +143,11 @@ async fn write_one(
     outbox: &mut Option<Outbox>,
     frame: &Frame,
 ) -> io::Result<()> {
-    match outbox.as_mut().and_then(|outbox| outbox.place(frame)) {
+    let place = match outbox {
+        Some(outbox) => outbox.place(frame).await,
+        None => None,
+    };
+    match place {
         Some(place) => half.write_all(&frame.placed_head(place)).await?,
         None => writer::write(half, frame).await?,
     }

@@ -6,14 +6,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::take;
-use std::ops::Range;
+use std::mem::replace;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::task::yield_now;
 use unisono_memory::{Counter, Memory, Offer, OutOfRange, START, View};
 
-use crate::wire::{Frame, Note};
+use crate::wire::{Frame, Limits, Note};
 
 /// Fewer bytes go through the socket: they would not be there sooner.
 const LEAST_BYTES: usize = 16 << 10;
@@ -22,11 +23,14 @@ const LEAST_BYTES: usize = 16 << 10;
 /// makes the writer wait.
 const MAX_PLACED: usize = 4;
 
+/// How much is copied before others have their turn.
+const COPY_BYTES: usize = 1 << 20;
+
 /// Where tensors may begin, in bytes: at a line of the caches.
 const ALIGNMENT: usize = 64;
 
 /// What a link's two tasks need for tensors to go past the socket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
@@ -39,27 +43,32 @@ struct Common {
     counter: Option<Counter>,
     /// What the other end writes.
     theirs: Option<Arc<View>>,
-    /// Whether it reads ours.
-    is_taken: bool,
+    /// Whether it has said that it reads ours.
+    reads_ours: bool,
 }
 
 impl Shared {
     /// For a new link.
     pub(super) fn new() -> Self {
-        let shared = Self::default();
-        Self {
-            inbox: Inbox { common: Arc::clone(&shared.outbox.common), ..shared.inbox },
-            ..shared
-        }
+        let common = Arc::default();
+        let outbox = Outbox {
+            ours: Ours::None,
+            common: Arc::clone(&common),
+            has_answered: false,
+            placed: VecDeque::new(),
+            n_read: 0,
+        };
+        Self { outbox, inbox: Inbox { common, theirs: None, n_read: 0 } }
     }
 }
 
 /// What a link's writer does with memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     ours: Ours,
     common: Arc<Mutex<Common>>,
-    has_taken: bool,
+    /// Whether the other end has heard that its memory was taken.
+    has_answered: bool,
     /// Where tensors are that the other end may not have read, in the order of their frames.
     placed: VecDeque<Range<usize>>,
     /// How many frames' tensors the other end has read, as it was seen last.
@@ -67,10 +76,9 @@ pub(super) struct Outbox {
 }
 
 /// The memory that this end writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Ours {
     /// Nothing was large enough for it yet.
-    #[default]
     None,
     /// It has to be offered.
     New(Memory),
@@ -83,7 +91,7 @@ impl Outbox {
     /// What the other end has to be told, after a frame: what comes first on a link is a message.
     pub(super) fn notes(&mut self) -> Vec<Note> {
         let mut notes = Vec::new();
-        self.ours = match take(&mut self.ours) {
+        self.ours = match replace(&mut self.ours, Ours::None) {
             Ours::New(memory) => {
                 let Offer { process, file, token } = memory.offer();
                 notes.push(Note::Offer { process, file, token });
@@ -91,8 +99,8 @@ impl Outbox {
             }
             other => other,
         };
-        if !self.has_taken && lock(&self.common).theirs.is_some() {
-            self.has_taken = true;
+        if !self.has_answered && lock(&self.common).theirs.is_some() {
+            self.has_answered = true;
             notes.push(Note::Taken);
         }
         notes
@@ -100,7 +108,7 @@ impl Outbox {
 
     /// Puts a frame's tensors where the other end reads them, and says where; `None` if they have
     /// to take the socket.
-    pub(super) fn place(&mut self, frame: &Frame) -> Option<u64> {
+    pub(super) async fn place(&mut self, frame: &Frame) -> Option<u64> {
         let lengths = frame.tensors().map(|tensor| tensor.len().next_multiple_of(ALIGNMENT));
         let n_bytes = lengths.sum();
         if n_bytes < LEAST_BYTES {
@@ -115,10 +123,13 @@ impl Outbox {
         }
         let place = self.room(n_bytes);
         let Ours::Offered(ours) = &mut self.ours else { return None };
+        // There are none for what is larger than the first frames were, or if memory is short.
+        ours.reserve(place.end).ok()?;
         let mut at = place.start;
         for tensor in frame.tensors() {
-            // One that is larger than the first ones were has no room.
-            ours.write(at, tensor).ok()?;
+            copy(tensor.chunks(COPY_BYTES), |start, chunk| ours.write(at + start, chunk))
+                .await
+                .expect("it was reserved");
             at = next(at, tensor.len());
         }
         let start = place.start as u64;
@@ -148,7 +159,7 @@ impl Outbox {
     /// was never there.
     fn forget_read(&mut self) -> Option<()> {
         let n_read = match &*lock(&self.common) {
-            Common { theirs: Some(theirs), is_taken: true, .. } => theirs.count(),
+            Common { theirs: Some(theirs), reads_ours: true, .. } => theirs.count(),
             _ => return None,
         };
         let n_new = n_read.wrapping_sub(self.n_read) as usize;
@@ -173,7 +184,7 @@ impl Outbox {
 }
 
 /// What a link's reader does with memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbox {
     common: Arc<Mutex<Common>>,
     theirs: Option<Arc<View>>,
@@ -190,12 +201,14 @@ pub(super) enum InboxError {
 }
 
 impl Inbox {
-    /// Takes what the other end says of memory. That an offer cannot be taken is no error: it is
-    /// not answered, and nothing comes that way.
-    pub(super) fn on_note(&mut self, note: Note) {
+    /// Takes what the other end says of memory, which may have room for frames within these limits.
+    /// That an offer cannot be taken is no error: it is not answered, and nothing comes that way.
+    pub(super) fn on_note(&mut self, note: Note, limits: &Limits) {
         match note {
             Note::Offer { process, file, token } => {
-                match View::open(&Offer { process, file, token }) {
+                let largest = limits.tensor_bytes.saturating_add(limits.tensors * ALIGNMENT);
+                let max_bytes = largest.saturating_mul(MAX_PLACED);
+                match View::open(&Offer { process, file, token }, max_bytes) {
                     Ok(theirs) => {
                         let theirs = self.theirs.insert(Arc::new(theirs));
                         lock(&self.common).theirs = Some(Arc::clone(theirs));
@@ -203,7 +216,7 @@ impl Inbox {
                     Err(why) => tracing::debug!(%why, "the other end's memory is out of reach"),
                 }
             }
-            Note::Taken => lock(&self.common).is_taken = true,
+            Note::Taken => lock(&self.common).reads_ours = true,
         }
     }
 
@@ -211,9 +224,10 @@ impl Inbox {
     ///
     /// # Errors
     /// If it has none there.
-    pub(super) fn read(&self, at: usize, bytes: &mut [u8]) -> Result<(), InboxError> {
+    pub(super) async fn read(&self, at: usize, bytes: &mut [u8]) -> Result<(), InboxError> {
         let theirs = self.theirs.as_ref().ok_or(InboxError::NotTaken)?;
-        Ok(theirs.read(at, bytes)?)
+        let chunks = bytes.chunks_mut(COPY_BYTES);
+        Ok(copy(chunks, |start, chunk| theirs.read(at.saturating_add(start), chunk)).await?)
     }
 
     /// All tensors of a frame are read.
@@ -223,6 +237,20 @@ impl Inbox {
             counter.set(self.n_read);
         }
     }
+}
+
+/// Copies a tensor chunk by chunk, given where each starts; between two, others have their turn.
+async fn copy<C: Deref<Target = [u8]>>(
+    chunks: impl ExactSizeIterator<Item = C>,
+    mut one: impl FnMut(usize, C) -> Result<(), OutOfRange>,
+) -> Result<(), OutOfRange> {
+    for (index, chunk) in chunks.enumerate() {
+        if index > 0 {
+            yield_now().await;
+        }
+        one(index * COPY_BYTES, chunk)?;
+    }
+    Ok(())
 }
 
 /// Where the tensor behind one of this length begins.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::task::consume_budget;
 use tokio::time::Instant;
 
 use super::connector::describe;
@@ -21,9 +20,6 @@ const BUFFER_BYTES: usize = 4 << 10;
 
 /// Tensors of a link that are in use at a time: those of the step at hand and of the one before.
 const MAX_LENT: usize = 4;
-
-/// How much is copied from memory at once; then others have their turn.
-const COPY_BYTES: usize = 1 << 20;
 
 /// How often a long frame's arrival is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -111,14 +107,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         // Not before: what may come depends on what was sent while nothing came.
         let limits = room.limits();
         let header = Header::parse(header, &limits)?;
-        if header.kind() == Kind::Placed && self.memory.is_none() {
-            return Err(WireError::NotShared.into());
-        }
         let body = self.take(header.body_bytes(), progress).await?;
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
             // An end that shares no memory does not answer, and is offered no more.
-            self.memory.iter_mut().for_each(|memory| memory.on_note(note));
+            self.memory.iter_mut().for_each(|memory| memory.on_note(note, &limits));
             return Ok(None);
         }
         let head = header.parse_body(body, &limits)?;
@@ -130,7 +123,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let bytes = bytemuck::cast_slice_mut(&mut values);
             let floats = match &mut place {
                 Some(at) => {
-                    self.copy(*at, bytes, progress).await?;
+                    let memory = self.memory.as_ref().ok_or(WireError::NotShared)?;
+                    memory.read(*at, bytes).await?;
                     *at = next(*at, 4 * n_values);
                     Floats::from(values)
                 }
@@ -201,35 +195,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(crc)
     }
 
-    /// Fills `bytes` from memory.
-    async fn copy(
-        &mut self,
-        mut at: usize,
-        bytes: &mut [u8],
-        progress: &mut impl FnMut(),
-    ) -> Result<(), ReadError> {
-        let Self { memory: Some(memory), last_progress, .. } = self else {
-            return Err(WireError::NotShared.into());
-        };
-        for chunk in bytes.chunks_mut(COPY_BYTES) {
-            memory.read(at, chunk)?;
-            at = at.saturating_add(chunk.len());
-            tell(last_progress, progress);
-            consume_budget().await;
-        }
-        Ok(())
-    }
-
     fn tell(&mut self, progress: &mut impl FnMut()) {
-        tell(&mut self.last_progress, progress);
-    }
-}
-
-fn tell(last_progress: &mut Instant, progress: &mut impl FnMut()) {
-    let now = now();
-    if now - *last_progress >= PROGRESS_INTERVAL {
-        *last_progress = now;
-        progress();
+        let now = now();
+        if now - self.last_progress >= PROGRESS_INTERVAL {
+            self.last_progress = now;
+            progress();
+        }
     }
 }
 

@@ -351,7 +351,7 @@ async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(1) });
     assert_eq!(
         why_closed(&mut called, link).await,
-        "it has put a tensor into shared memory, and there is none"
+        "it speaks of shared memory, and there is none"
     );
 }
 

@@ -9,6 +9,7 @@ mod ends;
 mod eval;
 mod kills;
 mod ledger;
+mod memory;
 mod original;
 mod parity;
 mod refusals;
