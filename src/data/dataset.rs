@@ -3,6 +3,7 @@
 //! The split is TensorFlow's, and nothing is shuffled here; the order of the batches is `order`'s.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 use super::Examples;
 use super::idx::{Images, parse_labels};
 use super::idx_file::{FileError, IdxFile};
+use super::pixels::PixelRows;
 
 /// Images taken off a directory's training set for validation, unless told otherwise; as
 /// TensorFlow's `read_data_sets`.
@@ -136,7 +138,7 @@ impl Dataset {
             test_labels: IdxFile::read(dir, "t10k-labels-idx1-ubyte")?,
         };
         let source = Source::Directory(dir.to_owned());
-        Self::from_files(&files, source, validation_size.unwrap_or(VALIDATION_SIZE))
+        Self::from_files(files, source, validation_size.unwrap_or(VALIDATION_SIZE))
     }
 
     /// The embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test examples.
@@ -155,13 +157,13 @@ impl Dataset {
             Source::Directory(dir) => Self::load(dir, validation_size),
             Source::Embedded => {
                 let validation_size = validation_size.unwrap_or(EMBEDDED_VALIDATION_SIZE);
-                Self::from_files(&Files::embedded(), Source::Embedded, validation_size)
+                Self::from_files(Files::embedded(), Source::Embedded, validation_size)
             }
         }
     }
 
     fn from_files(
-        files: &Files,
+        files: Files,
         source: Source,
         validation_size: usize,
     ) -> Result<Self, DatasetError> {
@@ -182,13 +184,20 @@ impl Dataset {
             return Err(DatasetError::ValidationSize { data: source, validation_size, n_images });
         }
         let n_classes = train.n_classes().max(test.n_classes());
-        let (validation, train) = train.split_at(validation_size);
+        let digest = train.from(validation_size).digest(n_classes);
+        let train_labels = files.train_labels.parse(parse_labels)?;
+        let test_labels = files.test_labels.parse(parse_labels)?;
+        let train = Arc::new(pixel_rows(files.train_images)?);
+        let test = Arc::new(pixel_rows(files.test_images)?);
+        let examples = |rows: &Arc<PixelRows>, images: Range<usize>, labels: &[u8]| {
+            Examples::of_pixels(Arc::clone(rows), images.clone(), &labels[images], n_classes)
+        };
         Ok(Self {
-            digest: train.digest(n_classes),
-            train: train.examples(n_classes),
-            validation: validation.examples(n_classes),
-            test: test.examples(n_classes),
+            train: examples(&train, validation_size..n_images, train_labels),
+            validation: examples(&train, 0..validation_size, train_labels),
+            test: examples(&test, 0..test_labels.len(), test_labels),
             source,
+            digest,
         })
     }
 
@@ -247,12 +256,18 @@ impl Files {
     }
 }
 
+/// The images of a file, to be read again and again.
+fn pixel_rows(file: IdxFile) -> Result<PixelRows, FileError> {
+    let images = file.parse(Images::parse)?;
+    let (n_images, n_features) = (images.len(), images.n_pixels_each());
+    let content = file.into_content();
+    let start = content.len() - n_images * n_features;
+    Ok(PixelRows::new(content, start, n_images, n_features))
+}
+
 /// Images and as many labels, as bytes.
 #[derive(Clone, Copy)]
 struct Part<'a> {
-    images_file: &'a IdxFile,
-    /// Where in the file the first image begins.
-    start: usize,
     images: Images<'a>,
     labels: &'a [u8],
 }
@@ -269,31 +284,16 @@ impl<'a> Part<'a> {
                 n_labels: labels.len(),
             });
         }
-        let start = images_file.content().len() - images.pixels().len();
-        Ok(Self { images_file, start, images, labels })
+        Ok(Self { images, labels })
     }
 
-    fn split_at(self, at: usize) -> (Self, Self) {
-        let (head_images, tail_images) = self.images.split_at(at);
-        let (head_labels, tail_labels) = self.labels.split_at(at);
-        (
-            Self { images: head_images, labels: head_labels, ..self },
-            Self {
-                start: self.start + head_images.pixels().len(),
-                images: tail_images,
-                labels: tail_labels,
-                ..self
-            },
-        )
+    /// Its examples from number `first` on.
+    fn from(self, first: usize) -> Self {
+        Self { images: self.images.split_at(first).1, labels: &self.labels[first..] }
     }
 
     fn n_classes(self) -> usize {
         self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
-    }
-
-    fn examples(self, n_classes: usize) -> Examples {
-        let pixels = (Arc::clone(self.images_file.content()), self.start);
-        Examples::of_pixels(pixels, self.labels, self.images.n_pixels_each(), n_classes)
     }
 
     fn digest(self, n_classes: usize) -> String {
@@ -315,9 +315,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data::examples::PIXEL_SCALE;
     use crate::data::idx::tests::idx;
     use crate::data::idx_file::tests::gzip;
+    use crate::data::pixels::PIXEL_SCALE;
 
     /// A directory with 5 training and 2 test images of 2 x 3 pixels; pixel j of training image
     /// i is 6i + j, label i is i; the test labels are 1 and `last_label`.

@@ -1,9 +1,9 @@
 //! Labelled examples. MNIST is four fifths zeros, and the first layer skips them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A pixel's value is its byte times this: TensorFlow multiplies by the reciprocal in 32 bits.
-pub(crate) const PIXEL_SCALE: f32 = 1.0 / 255.0;
+use super::pixels::PixelRows;
 
 /// Labelled examples, each a row of features.
 #[derive(Clone, Debug)]
@@ -25,9 +25,8 @@ enum Rows {
         columns: Vec<u32>,
         values: Vec<f32>,
     },
-    /// All of them, as the bytes of a file: of MNIST two thirds of what the pairs would take, and
-    /// nothing to do before the first step.
-    Pixels { file: Arc<Vec<u8>>, start: usize },
+    /// As a file has them, from row `first` on: of MNIST four tenths of what the pairs would take.
+    Pixels { rows: Arc<PixelRows>, first: usize },
 }
 
 impl Examples {
@@ -38,21 +37,24 @@ impl Examples {
         Self { n_features, n_classes, labels: Vec::new(), rows }
     }
 
-    /// Images whose pixels are in a file, one image behind the other, from byte `start` on: as many
-    /// as there are labels. A pixel's value is its byte, over 255.
+    /// A part of a file's images, one for each label.
     ///
     /// # Panics
-    /// If the file ends before them, or a label is not below `n_classes`.
+    /// If there are fewer or more images than labels, or a label is not below `n_classes`.
     pub(crate) fn of_pixels(
-        (file, start): (Arc<Vec<u8>>, usize),
+        rows: Arc<PixelRows>,
+        images: Range<usize>,
         labels: &[u8],
-        n_features: usize,
         n_classes: usize,
     ) -> Self {
-        assert!(start + labels.len() * n_features <= file.len(), "the file has all pixels");
+        assert!(
+            images.end <= rows.len() && images.len() == labels.len(),
+            "an image for each label"
+        );
         let labels: Vec<u32> = labels.iter().map(|&label| label.into()).collect();
         assert!(labels.iter().all(|&label| (label as usize) < n_classes), "labels are classes");
-        Self { n_features, n_classes, labels, rows: Rows::Pixels { file, start } }
+        let (n_features, rows) = (rows.n_features(), Rows::Pixels { rows, first: images.start });
+        Self { n_features, n_classes, labels, rows }
     }
 
     /// Appends an example. Features that are exactly zero are not stored.
@@ -110,10 +112,7 @@ impl Examples {
                 columns.extend_from_slice(&all_columns[range.clone()]);
                 values.extend_from_slice(&all_values[range]);
             }
-            Rows::Pixels { file, start } => {
-                let pixels = &file[start + row * self.n_features..][..self.n_features];
-                append_pixels(pixels, columns, values);
-            }
+            Rows::Pixels { rows, first } => rows.append_row(first + row, columns, values),
         }
     }
 
@@ -132,33 +131,8 @@ impl Examples {
     }
 }
 
-/// Bytes that are looked at together: most of them are zero in all.
-const CHUNK: usize = 8;
-
-/// Appends the columns and values of the pixels that are not zero.
-fn append_pixels(pixels: &[u8], columns: &mut Vec<u32>, values: &mut Vec<f32>) {
-    let mut n = columns.len();
-    columns.resize(n + pixels.len(), 0);
-    values.resize(n + pixels.len(), 0.0);
-    for (chunk, first) in pixels.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        if chunk.iter().fold(0, |all, byte| all | byte) == 0 {
-            continue;
-        }
-        // Written in any case, and kept if it is not zero: a branch for each could not be foreseen.
-        for (&byte, column) in chunk.iter().zip(first..) {
-            columns[n] = column;
-            values[n] = f32::from(byte) * PIXEL_SCALE;
-            n += usize::from(byte != 0);
-        }
-    }
-    columns.truncate(n);
-    values.truncate(n);
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -169,28 +143,5 @@ mod tests {
         assert_eq!(examples.row(0), (vec![1, 3], vec![0.5, 1.0]));
         assert_eq!(examples.row(1), (vec![], vec![]));
         assert_eq!((examples.label(0), examples.len()), (2, 2));
-    }
-
-    proptest! {
-        #[test]
-        fn images_are_the_examples_of_their_pixels(
-            n_features in 1_usize..30,
-            header in 0_usize..5,
-            bytes in proptest::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u8>()], 0..200),
-        ) {
-            let labels: Vec<u8> = (0..bytes.len() / n_features).map(|i| (i % 7) as u8).collect();
-            let file = Arc::new([vec![1; header], bytes.clone()].concat());
-            let images = Examples::of_pixels((file, header), &labels, n_features, 7);
-            let mut examples = Examples::new(n_features, 7);
-            for (pixels, &label) in bytes.chunks_exact(n_features).zip(&labels) {
-                let value = |&byte: &u8| f32::from(byte) * PIXEL_SCALE;
-                examples.push(pixels.iter().map(value), label.into());
-            }
-            prop_assert_eq!(images.len(), examples.len());
-            for row in 0..examples.len() {
-                prop_assert_eq!(images.row(row), examples.row(row));
-                prop_assert_eq!(images.label(row), examples.label(row));
-            }
-        }
     }
 }

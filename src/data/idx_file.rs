@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use thiserror::Error;
@@ -56,7 +55,7 @@ pub enum FileError {
 #[derive(Debug)]
 pub(crate) struct IdxFile {
     path: PathBuf,
-    content: Arc<Vec<u8>>,
+    content: Vec<u8>,
 }
 
 impl IdxFile {
@@ -67,7 +66,7 @@ impl IdxFile {
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
         match read_content(file) {
-            Ok(content) => Ok(Self { path, content: Arc::new(content) }),
+            Ok(content) => Ok(Self { path, content }),
             Err(ContentError::Io(source)) => Err(FileError::Io { path, source }),
             Err(ContentError::Gzip(source)) => Err(FileError::Gzip { path, source }),
             Err(ContentError::Idx(source)) => Err(FileError::Idx { path, source }),
@@ -80,7 +79,7 @@ impl IdxFile {
     /// If it is damaged.
     pub(crate) fn embedded(name: &str, file: &[u8]) -> Self {
         let content = read_content(file).expect("an embedded file is a whole gzip IDX file");
-        Self { path: name.into(), content: Arc::new(content) }
+        Self { path: name.into(), content }
     }
 
     /// What `parser` makes of the whole content; its error names the file.
@@ -92,8 +91,8 @@ impl IdxFile {
     }
 
     /// All of its bytes.
-    pub(crate) const fn content(&self) -> &Arc<Vec<u8>> {
-        &self.content
+    pub(crate) fn into_content(self) -> Vec<u8> {
+        self.content
     }
 
     /// Where it was found.

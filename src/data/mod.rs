@@ -8,6 +8,7 @@ pub mod idx;
 mod idx_file;
 mod order;
 mod permutation;
+mod pixels;
 
 pub use dataset::{Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, Source, VALIDATION_SIZE};
 pub use examples::Examples;
