@@ -18,23 +18,23 @@ use crate::protocol::Message;
 /// The first bytes of a frame with a message; the last one counts the layouts.
 pub const MAGIC: [u8; 4] = *b"UNS1";
 
-/// The first bytes of a frame whose tensors are in memory that its sender shares.
-const PLACED_MAGIC: [u8; 4] = *b"UNP1";
+/// The first bytes of a frame whose tensors are in buffers that its sender shares.
+const PLACED_MAGIC: [u8; 4] = *b"UNP2";
 
 /// The first bytes of a frame with a [`Note`].
-const NOTE_MAGIC: [u8; 4] = *b"UNN1";
+const NOTE_MAGIC: [u8; 4] = *b"UNN2";
 
 /// The longest note.
 const MAX_NOTE_BYTES: usize = 64;
+
+/// The most buffers that one note is about.
+pub const MAX_NOTED: usize = 8;
 
 /// The length of the fixed header.
 pub const HEADER_BYTES: usize = 20;
 
 /// The length of one entry of the table of tensors.
 const ENTRY_BYTES: usize = 8;
-
-/// The length of what says where placed tensors are.
-const PLACE_BYTES: usize = 8;
 
 /// The longest control part. The longest by far is that of a version which brings the chief the
 /// updates it has yet to record: this is room for 15,000 updates of 50 slots each.
@@ -119,20 +119,27 @@ pub enum WireError {
     },
 }
 
-/// What two ends of a link tell each other of memory that they share, and their nodes never hear.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What two ends of a link tell each other of buffers that they share, and their nodes never hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// The sender may put tensors into this memory.
+    /// The other end may read a buffer of the sender's.
     Offer {
+        /// The number of the buffer on this link.
+        buffer: u32,
         /// The sender's process.
         process: u32,
-        /// The number that its memory has among the files of the process.
+        /// The number that the buffer has among the files of the process.
         file: u32,
-        /// By which its memory is known from all else.
+        /// By which the buffer is known from all else.
         token: [u8; 16],
     },
-    /// The sender reads what the other end offered.
-    Taken,
+    /// The sender can read these buffers of the other end's.
+    Taken(Vec<u32>),
+    /// The sender needs no more what was in these buffers of the other end's. A buffer is named once
+    /// for each tensor that was said to be in it. Of one note at most [`MAX_NOTED`].
+    Read(Vec<u32>),
+    /// These buffers of the sender's are no more.
+    Gone(Vec<u32>),
 }
 
 impl Note {
@@ -165,28 +172,33 @@ impl Frame {
     /// What is written before the tensors. Their checksums are computed once for all who share them.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
-        self.head_with(MAGIC, |tensor| tensor.checksum(), &[])
+        self.head_with(MAGIC, self.tensors.iter().map(Floats::checksum))
     }
 
-    /// What is written if the tensors are one behind the other at `at` in memory that is shared.
-    /// Memory is not a wire: their checksums are not computed.
+    /// What is written if each tensor is in one of the sender's buffers, of which the numbers are
+    /// given. Memory is not a wire: checksums are not computed.
     #[must_use]
-    pub fn placed_head(&self, at: u64) -> Vec<u8> {
-        self.head_with(PLACED_MAGIC, |_| 0, &at.to_le_bytes())
+    pub fn placed_head(&self, buffers: &[u32]) -> Vec<u8> {
+        self.head_with(PLACED_MAGIC, buffers.iter().copied())
     }
 
-    fn head_with(&self, magic: [u8; 4], crc: impl Fn(&Floats) -> u32, place: &[u8]) -> Vec<u8> {
+    /// With the second number of each tensor's entry.
+    fn head_with(&self, magic: [u8; 4], seconds: impl Iterator<Item = u32>) -> Vec<u8> {
         let table_bytes = self.tensors.len() * ENTRY_BYTES;
-        let n_bytes = HEADER_BYTES + table_bytes + place.len() + self.control.len();
-        let mut head = Vec::with_capacity(n_bytes);
+        let mut head = Vec::with_capacity(HEADER_BYTES + table_bytes + self.control.len());
         head.resize(HEADER_BYTES, 0);
-        for tensor in &self.tensors {
+        for (tensor, second) in self.tensors.iter().zip(seconds) {
             head.extend(length_u32(tensor.len()).to_le_bytes());
-            head.extend(crc(tensor).to_le_bytes());
+            head.extend(second.to_le_bytes());
         }
-        head.extend(place);
         head.extend(&self.control);
         seal(magic, self.tensors.len(), head)
+    }
+
+    /// The tensors, in order.
+    #[must_use]
+    pub fn floats(&self) -> &[Floats] {
+        &self.tensors
     }
 
     /// The bytes of each tensor.
@@ -197,7 +209,7 @@ impl Frame {
     /// The length of all tensors.
     #[must_use]
     pub fn tensor_bytes(&self) -> usize {
-        self.tensors().map(<[u8]>::len).sum()
+        self.tensors.iter().map(|tensor| 4 * tensor.len()).sum()
     }
 
     /// The length of the whole frame.
@@ -209,8 +221,7 @@ impl Frame {
 
 /// Writes the header of a head that is complete but for it.
 fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
-    let place_bytes = if magic == PLACED_MAGIC { PLACE_BYTES } else { 0 };
-    let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES - place_bytes;
+    let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES;
     let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
     head[0..4].copy_from_slice(&magic);
     head[4..8].copy_from_slice(&length_u32(control_bytes).to_le_bytes());
@@ -298,7 +309,7 @@ pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
 pub enum Kind {
     /// A message, with its tensors behind it.
     Whole,
-    /// A message whose tensors are in memory that its sender shares.
+    /// A message whose tensors are in buffers that its sender shares.
     Placed,
     /// A [`Note`].
     Note,
@@ -353,14 +364,10 @@ impl Header {
         self.kind
     }
 
-    /// The length of the body: the table of tensors, where they are, and the control part.
+    /// The length of the body: the table of tensors, and the control part.
     #[must_use]
     pub const fn body_bytes(&self) -> usize {
-        self.n_tensors * ENTRY_BYTES + self.place_bytes() + self.control_bytes
-    }
-
-    const fn place_bytes(&self) -> usize {
-        if matches!(self.kind, Kind::Placed) { PLACE_BYTES } else { 0 }
+        self.n_tensors * ENTRY_BYTES + self.control_bytes
     }
 
     /// Reads the body of a note, which has [`Self::body_bytes`] bytes.
@@ -382,17 +389,15 @@ impl Header {
     /// If it is damaged, is not a message, or announces more than the limits allow.
     pub fn parse_body(&self, body: &[u8], limits: &Limits) -> Result<Head, WireError> {
         self.check_body(body)?;
-        let (table, rest) = body.split_at(self.n_tensors * ENTRY_BYTES);
-        let (place, control) = rest.split_at(self.place_bytes());
+        let (table, control) = body.split_at(self.n_tensors * ENTRY_BYTES);
         let table: Vec<_> = table
             .chunks_exact(ENTRY_BYTES)
-            .map(|entry| Entry { n_values: u32_at(entry, 0) as usize, crc: u32_at(entry, 4) })
+            .map(|entry| Entry { n_values: u32_at(entry, 0) as usize, second: u32_at(entry, 4) })
             .collect();
         let tensor_bytes =
             table.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.n_values * 4));
         within("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
-        let place = place.first_chunk().map(|place| u64::from_le_bytes(*place));
-        Ok(Head { message: decode_control(control)?, table, place })
+        Ok(Head { message: decode_control(control)?, table, is_placed: self.kind == Kind::Placed })
     }
 }
 
@@ -401,13 +406,14 @@ impl Header {
 pub struct Head {
     message: Message,
     table: Vec<Entry>,
-    place: Option<u64>,
+    is_placed: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     n_values: usize,
-    crc: u32,
+    /// The CRC32C of the bytes; of a placed tensor, the number of its buffer.
+    second: u32,
 }
 
 impl Head {
@@ -416,10 +422,10 @@ impl Head {
         self.table.iter().map(|entry| entry.n_values)
     }
 
-    /// Where in the sender's memory the tensors are, if they are not behind the head.
+    /// The number of the sender's buffer in which each tensor is, if they are not behind the head.
     #[must_use]
-    pub const fn place(&self) -> Option<u64> {
-        self.place
+    pub fn buffers(&self) -> Option<impl Iterator<Item = u32>> {
+        self.is_placed.then(|| self.table.iter().map(|entry| entry.second))
     }
 
     /// Puts the message together with its tensors, which have [`Self::tensor_lengths`].
@@ -428,7 +434,7 @@ impl Head {
     /// If a tensor is damaged, or the message cannot have so many.
     pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
         for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
-            if self.place.is_none() && tensor.checksum() != entry.crc {
+            if !self.is_placed && tensor.checksum() != entry.second {
                 return Err(WireError::DamagedTensor(index));
             }
         }

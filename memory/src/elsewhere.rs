@@ -2,56 +2,51 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Weak;
 
-use crate::{Offer, OutOfRange};
+use crate::Offer;
 
-/// Memory that this process writes.
+/// Memory that this process writes, and others can be let read.
 #[derive(Debug)]
-pub struct Memory(Infallible);
-
-/// The counter of memory that this process writes.
-#[derive(Debug)]
-pub struct Counter(Infallible);
+pub struct Buffer(Infallible);
 
 /// Memory that another process writes.
 #[derive(Debug)]
 pub struct View(Infallible);
 
-impl Memory {
+impl Buffer {
     /// None is made.
     ///
     /// # Errors
     /// Always.
-    pub fn new(_n_bytes: usize, _token: [u8; 16]) -> io::Result<(Self, Counter)> {
+    pub fn new(_n_bytes: usize, _token: [u8; 16]) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// By which the other process finds it.
+    /// By which another process finds it.
     #[must_use]
     pub fn offer(&self) -> Offer {
         match self.0 {}
     }
 
-    /// Makes sure that there are pages.
-    ///
-    /// # Errors
-    /// If there are none.
-    pub fn reserve(&mut self, _end: usize) -> io::Result<()> {
-        match self.0 {}
-    }
-
-    /// Writes bytes.
-    ///
-    /// # Errors
-    /// If they are more than there is room for.
-    pub fn write(&mut self, _at: usize, _bytes: &[u8]) -> Result<(), OutOfRange> {
+    /// There as long as the buffer is.
+    #[must_use]
+    pub fn life(&self) -> Weak<()> {
         match self.0 {}
     }
 }
 
-impl Counter {
-    /// Sets it.
-    pub fn set(&self, _count: u32) {
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.0 {}
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
         match self.0 {}
     }
 }
@@ -65,17 +60,14 @@ impl View {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The counter's value.
+    /// The length, in bytes.
     #[must_use]
-    pub fn count(&self) -> u32 {
+    pub fn n_bytes(&self) -> usize {
         match self.0 {}
     }
 
-    /// Reads bytes.
-    ///
-    /// # Errors
-    /// If there are none.
-    pub fn read(&self, _at: usize, _bytes: &mut [u8]) -> Result<(), OutOfRange> {
+    /// Copies the bytes from `at` on.
+    pub fn read(&self, _at: usize, _bytes: &mut [u8]) {
         match self.0 {}
     }
 }

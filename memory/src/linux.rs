@@ -2,11 +2,11 @@
 
 use std::fs::{File, read_link};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Arc, Weak};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{
@@ -16,88 +16,72 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::{Offer, OutOfRange, START, check};
+use crate::Offer;
 
-/// The seals of all memory: its length is what it is.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+/// The seals of every buffer: its length is what it is, and nobody but its owner, who has mapped it
+/// by then, writes it.
+const SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
-/// Memory that this process writes.
+/// Memory that this process writes, and others can be let read.
 #[derive(Debug)]
-pub struct Memory {
-    mapping: Arc<MmapRaw>,
+pub struct Buffer {
+    mapping: MmapRaw,
     file: File,
     token: [u8; 16],
-    /// Up to where the system has given pages. To write where it cannot give any would end the
-    /// process.
-    reserved: usize,
+    life: Arc<()>,
 }
-
-/// The counter of memory that this process writes.
-#[derive(Debug)]
-pub struct Counter(Arc<MmapRaw>);
 
 /// Memory that another process writes.
 #[derive(Debug)]
 pub struct View(MmapRaw);
 
-impl Memory {
-    /// Makes memory for `n_bytes` bytes from [`START`] on. It takes only as much as is reserved.
+impl Buffer {
+    /// A buffer of zeros, which starts on a page.
     ///
     /// # Errors
-    /// If the system has none.
-    pub fn new(n_bytes: usize, token: [u8; 16]) -> io::Result<(Self, Counter)> {
+    /// If the system has no memory for all of it, or cannot seal it.
+    pub fn new(n_bytes: usize, token: [u8; 16]) -> io::Result<Self> {
         let file = File::from(anonymous(&name(token))?);
-        let len = START.checked_add(n_bytes).ok_or(io::ErrorKind::OutOfMemory)?;
-        file.set_len(len as u64)?;
+        file.set_len(n_bytes as u64)?;
+        // To write where the system cannot give a page would end the process.
+        fallocate(&file, FallocateFlags::empty(), 0, n_bytes as u64)?;
+        let mapping = MmapOptions::new().len(n_bytes).map_raw(&file)?;
         fcntl_add_seals(&file, SEALS)?;
-        fallocate(&file, FallocateFlags::empty(), 0, START as u64)?;
-        let mapping = Arc::new(MmapOptions::new().len(len).map_raw(&file)?);
-        let memory = Self { mapping: Arc::clone(&mapping), file, token, reserved: START };
-        Ok((memory, Counter(mapping)))
+        Ok(Self { mapping, file, token, life: Arc::new(()) })
     }
 
-    /// Makes sure that the system has pages for all up to `end`.
-    ///
-    /// # Errors
-    /// If it has not, or the memory is not so long.
-    pub fn reserve(&mut self, end: usize) -> io::Result<()> {
-        if end > self.reserved {
-            // Fails beyond the end, as the seals let nothing grow.
-            let (from, n_bytes) = (self.reserved as u64, (end - self.reserved) as u64);
-            fallocate(&self.file, FallocateFlags::empty(), from, n_bytes)?;
-            self.reserved = end;
-        }
-        Ok(())
-    }
-
-    /// By which the other process finds it.
+    /// By which another process finds it.
     #[must_use]
     pub fn offer(&self) -> Offer {
         let file = self.file.as_raw_fd().unsigned_abs();
         Offer { process: std::process::id(), file, token: self.token }
     }
 
-    /// Writes bytes, past the caches: the next one to read them is another core.
-    ///
-    /// # Errors
-    /// If there is no room reserved for them.
-    pub fn write(&mut self, at: usize, bytes: &[u8]) -> Result<(), OutOfRange> {
-        check(at, bytes.len(), self.reserved)?;
-        // SAFETY: the range is within what was reserved of the mapping, which is writable and outlives this call; no
-        // reference into it exists, and of this process only this method writes behind the counter,
-        // by `&mut self`.
-        unsafe { copy_past_caches(bytes, self.mapping.as_mut_ptr().add(at)) };
-        Ok(())
+    /// There as long as the buffer is.
+    #[must_use]
+    pub fn life(&self) -> Weak<()> {
+        Arc::downgrade(&self.life)
     }
 }
 
-impl Counter {
-    /// Sets it. Who sees the new value sees all that was written before.
-    pub fn set(&self, count: u32) {
-        let at = self.0.as_mut_ptr().cast();
-        // SAFETY: a mapping begins on a page, has at least `START` bytes, is writable, and lives
-        // longer than the reference; this process uses its first word as nothing but this atomic.
-        unsafe { AtomicU32::from_ptr(at) }.store(count, Ordering::Release);
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the mapping is as long as it says, lives as long as `self`, and has a page behind
+        // every address. This process writes it only by `deref_mut`, which takes `self` for itself,
+        // and the seals keep all others from mapping it to be written, and from shortening it.
+        unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.mapping.len()) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; and nobody else in this process refers into it while `self` is
+        // taken. Other processes that read it see some of the bytes before others, which is nothing
+        // to this one.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.as_mut_ptr(), self.mapping.len()) }
     }
 }
 
@@ -105,7 +89,7 @@ impl View {
     /// Opens what another process of the same user has offered, of `max_bytes` at most.
     ///
     /// # Errors
-    /// If it is not there, or is not what [`Memory`] makes.
+    /// If it is not there, or is not what [`Buffer`] makes.
     pub fn open(offer: &Offer, max_bytes: usize) -> io::Result<Self> {
         let Offer { process, file, token } = *offer;
         let path = format!("/proc/{process}/fd/{file}");
@@ -121,29 +105,25 @@ impl View {
         let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);
         // A privileged process can open what is another user's.
         let is_ours = metadata.uid() == geteuid().as_raw();
-        if !is_sealed || !is_ours || len < START || len - START > max_bytes {
+        if !is_sealed || !is_ours || len > max_bytes {
             return Err(other());
         }
         Ok(Self(MmapOptions::new().len(len).map_raw_read_only(&file)?))
     }
 
-    /// The counter's value.
+    /// The length, in bytes.
     #[must_use]
-    pub fn count(&self) -> u32 {
-        let at = self.0.as_ptr().cast::<u32>();
-        // SAFETY: a mapping begins on a page and has at least `START` bytes. That another process
-        // writes them is what a volatile read is for; an atomic would have to be writable here.
-        let count = unsafe { at.read_volatile() };
-        fence(Ordering::Acquire);
-        count
+    pub fn n_bytes(&self) -> usize {
+        self.0.len()
     }
 
-    /// Copies bytes out of the memory.
+    /// Copies the bytes from `at` on.
     ///
-    /// # Errors
-    /// If there are none.
-    pub fn read(&self, at: usize, bytes: &mut [u8]) -> Result<(), OutOfRange> {
-        check(at, bytes.len(), self.0.len())?;
+    /// # Panics
+    /// If there are not so many.
+    pub fn read(&self, at: usize, bytes: &mut [u8]) {
+        let end = at.checked_add(bytes.len());
+        assert!(end.is_some_and(|end| end <= self.0.len()), "bytes beyond the end of a view");
         // SAFETY: the range is within the mapping, which the seal keeps as long as it was, and
         // outlives this call; `bytes` is this process's own, so the two do not overlap. Another
         // process may write it meanwhile if it follows no rules. That race is outside of this
@@ -152,7 +132,6 @@ impl View {
         unsafe {
             std::ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len());
         }
-        Ok(())
     }
 }
 
@@ -166,44 +145,7 @@ fn anonymous(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// The name of memory with this token. Nobody can be made to open anything else.
+/// The name of a buffer with this token. Nobody can be made to open anything else.
 fn name(token: [u8; 16]) -> String {
     token.iter().fold("unisono-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
-}
-
-/// Copies without taking the destination's lines from the cache of the core that read them last.
-///
-/// # Safety
-/// `to` is writable for the length of `from`, which it does not overlap.
-#[cfg(target_arch = "x86_64")]
-unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
-
-    const WORD: usize = size_of::<__m128i>();
-    let n_unaligned = to.align_offset(WORD).min(from.len());
-    let (before, rest) = from.split_at(n_unaligned);
-    let words = rest.chunks_exact(WORD);
-    let after = words.remainder();
-    // SAFETY: all of it is within `from` and `to`; `to` is aligned behind `before`, and SSE2 is part
-    // of x86-64. The fence makes these stores ones like any other for all that follows.
-    unsafe {
-        std::ptr::copy_nonoverlapping(before.as_ptr(), to, before.len());
-        let mut at = to.add(before.len());
-        for word in words {
-            _mm_stream_si128(at.cast(), _mm_loadu_si128(word.as_ptr().cast()));
-            at = at.add(WORD);
-        }
-        std::ptr::copy_nonoverlapping(after.as_ptr(), at, after.len());
-        _mm_sfence();
-    }
-}
-
-/// Copies.
-///
-/// # Safety
-/// `to` is writable for the length of `from`, which it does not overlap.
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
-    // SAFETY: as this function asks.
-    unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
 }

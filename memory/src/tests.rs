@@ -1,74 +1,82 @@
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
+
+use memmap2::MmapOptions;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::*;
 
 const TOKEN: [u8; 16] = [7; 16];
 
-fn bytes(n_bytes: usize) -> Vec<u8> {
-    (0..n_bytes).map(|index| (index * 31 % 251) as u8).collect()
+fn buffer(n_bytes: usize) -> Buffer {
+    Buffer::new(n_bytes, TOKEN).expect("memory")
 }
 
 #[test]
-fn what_is_written_anywhere_is_read_and_no_byte_beside_it_changes() {
-    let (mut memory, _counter) = Memory::new(300, TOKEN).expect("memory");
-    memory.reserve(START + 300).expect("there are pages");
-    let view = View::open(&memory.offer(), 1 << 16).expect("a view");
-    for at in START..START + 40 {
-        for n_bytes in (0..100).chain([300 - (at - START)]) {
-            memory.write(START, &[9; 300]).expect("it fits");
-            let written = bytes(n_bytes);
-            memory.write(at, &written).expect("it fits");
-            let mut all = [0; 300];
-            view.read(START, &mut all).expect("it is there");
-            let (before, rest) = all.split_at(at - START);
-            let (read, after) = rest.split_at(n_bytes);
-            assert_eq!(read, written, "{n_bytes} at {at}");
-            assert!(before.iter().chain(after).all(|&byte| byte == 9), "{n_bytes} at {at}");
-        }
+fn what_the_owner_writes_is_what_a_view_copies() {
+    let mut buffer = buffer(300);
+    let view = View::open(&buffer.offer(), 300).expect("a view");
+    assert_eq!(view.n_bytes(), 300);
+    let bytes = || (0..300).map(|index| (index * 31 % 251) as u8);
+    for (place, byte) in buffer.iter_mut().zip(bytes()) {
+        *place = byte;
+    }
+    for (at, n_bytes) in [(0, 300), (0, 0), (7, 13), (299, 1), (300, 0)] {
+        let mut copy = vec![0; n_bytes];
+        view.read(at, &mut copy);
+        assert!(copy.into_iter().eq(bytes().skip(at).take(n_bytes)), "{n_bytes} at {at}");
     }
 }
 
 #[test]
-fn the_counter_is_seen_by_the_other_end_and_is_no_byte_of_the_memory() {
-    let (memory, counter) = Memory::new(8, TOKEN).expect("memory");
-    let view = View::open(&memory.offer(), 1 << 16).expect("a view");
-    assert_eq!(view.count(), 0);
-    for count in [1, 7, u32::MAX, 0] {
-        counter.set(count);
-        assert_eq!(view.count(), count);
-    }
-    drop(memory);
-    counter.set(5);
-    assert_eq!(view.count(), 5, "it lives as long as any of its parts");
+fn a_view_keeps_what_it_shows_after_the_buffer_has_gone() {
+    let mut buffer = buffer(8);
+    buffer.copy_from_slice(b"unisono!");
+    let (view, life) = (View::open(&buffer.offer(), 8).expect("a view"), buffer.life());
+    assert!(life.upgrade().is_some());
+    drop(buffer);
+    assert!(life.upgrade().is_none());
+    let mut copy = [0; 8];
+    view.read(0, &mut copy);
+    assert_eq!(&copy, b"unisono!");
 }
 
 #[test]
-fn nothing_outside_of_the_memory_is_read_or_written() {
-    let (mut memory, _counter) = Memory::new(64, TOKEN).expect("memory");
-    let view = View::open(&memory.offer(), 1 << 16).expect("a view");
-    let memory_bytes = START + 64;
-    let unreserved = OutOfRange { at: START, n_bytes: 4, memory_bytes: START };
-    assert_eq!(memory.write(START, &[0; 4]), Err(unreserved));
-    assert!(memory.reserve(memory_bytes + 1).is_err());
-    memory.reserve(memory_bytes).expect("there are pages");
-    for (at, n_bytes) in
-        [(START, 65), (START + 64, 1), (START - 1, 2), (0, 4), (usize::MAX, 1), (usize::MAX - 3, 9)]
-    {
-        let wrong = Err(OutOfRange { at, n_bytes, memory_bytes });
-        assert_eq!(memory.write(at, &bytes(n_bytes)), wrong);
-        assert_eq!(view.read(at, &mut vec![0; n_bytes]), wrong);
-    }
-    assert_eq!(memory.write(START + 64, &[]), Ok(()));
-    let error = OutOfRange { at: 9, n_bytes: 4, memory_bytes: 100 };
-    assert_eq!(error.to_string(), "the memory has 100 bytes, not 4 at 9");
-    assert!(Memory::new(usize::MAX, TOKEN).is_err());
+#[should_panic(expected = "beyond the end of a view")]
+fn nothing_is_read_beyond_the_end() {
+    let buffer = buffer(64);
+    View::open(&buffer.offer(), 64).expect("a view").read(60, &mut [0; 5]);
+}
+
+#[test]
+#[should_panic(expected = "beyond the end of a view")]
+fn nothing_is_read_before_the_beginning() {
+    let buffer = buffer(64);
+    View::open(&buffer.offer(), 64).expect("a view").read(usize::MAX, &mut [0; 5]);
+}
+
+#[test]
+fn a_buffer_that_the_system_has_no_room_for_is_not_made() {
+    assert!(Buffer::new(usize::MAX, TOKEN).is_err());
+}
+
+#[test]
+fn nobody_but_the_owner_writes_a_buffer_or_changes_its_length() {
+    let buffer = buffer(4096);
+    let path = format!("/proc/self/fd/{}", buffer.offer().file);
+    let mut other = OpenOptions::new().read(true).write(true).open(path).expect("it is our own");
+    assert!(other.write(&[1]).is_err());
+    assert!(other.set_len(1).is_err() && other.set_len(8192).is_err());
+    assert!(MmapOptions::new().len(4096).map_raw(&other).is_err());
+    assert!(MmapOptions::new().len(4096).map_raw_read_only(&other).is_ok());
+    assert!(buffer.iter().all(|&byte| byte == 0));
 }
 
 #[test]
 fn only_what_was_offered_is_opened() {
-    let (memory, _counter) = Memory::new(64, TOKEN).expect("memory");
-    let offer = memory.offer();
+    let buffer = buffer(64);
+    let offer = buffer.offer();
     let elsewhere = File::open("/proc/self/maps").expect("it is there");
     let file = elsewhere.as_raw_fd().unsigned_abs();
     for wrong in [
@@ -88,13 +96,17 @@ fn only_what_was_offered_is_opened() {
 }
 
 #[test]
-fn memory_that_could_get_shorter_is_not_opened() {
-    use rustix::fs::{MemfdFlags, memfd_create};
+fn memory_that_could_get_shorter_or_be_written_by_others_is_not_opened() {
     let name = format!("unisono-{}", "07".repeat(16));
     let file = File::from(memfd_create(name, MemfdFlags::ALLOW_SEALING).expect("memory"));
     file.set_len(8192).expect("it can still be resized");
     let offer =
         Offer { process: std::process::id(), file: file.as_raw_fd().unsigned_abs(), token: TOKEN };
-    let error = View::open(&offer, 1 << 16).expect_err("it is not sealed");
-    assert!(error.to_string().ends_with("is not what was offered"), "{error}");
+    for seals in [SealFlags::empty(), SealFlags::SHRINK | SealFlags::GROW] {
+        fcntl_add_seals(&file, seals).expect("it can be sealed");
+        let error = View::open(&offer, 1 << 16).expect_err("it is not sealed");
+        assert!(error.to_string().ends_with("is not what was offered"), "{error}");
+    }
+    fcntl_add_seals(&file, SealFlags::FUTURE_WRITE | SealFlags::SEAL).expect("it can be sealed");
+    assert!(View::open(&offer, 1 << 16).is_ok());
 }

@@ -33,7 +33,10 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, None));
     let keeper = LedgerKeeper::open(&config, incarnation, &cluster);
     let node = Ps::new(config.task.index, incarnation, cluster);
-    let updates = Updates::new(rule, 1);
+    let mut updates = Updates::new(rule, 1);
+    if run.shared_memory {
+        updates.make_buffers(tcp::shareable);
+    }
     let parts = || Ok((InlineCompute::new(Box::new(updates)), NoStorage));
     let (outcome, reason) = task::run(&config, &process, reach, node, parts, keeper)?;
     task::exit_code(config.task, outcome, reason)

@@ -8,7 +8,7 @@ use super::{Process, TaskConfig, data};
 use crate::host::NoStorage;
 use crate::ids::TaskId;
 use crate::protocol::{Outcome, Worker};
-use crate::tcp::{ComputeThread, FileStorage, Security};
+use crate::tcp::{self, ComputeThread, FileStorage, Security};
 use crate::training::{Gradients, Plan, Shapes};
 
 /// Runs the task until the training has ended.
@@ -26,7 +26,10 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
         Worker::new(config.task.index, process.incarnation, task::cluster_config(run, digest));
     let shapes = Shapes::of_plan(&plan);
     let reach = Reach { listener: None, security, shared_memory: run.shared_memory, shapes };
-    let gradients = Gradients::new(&plan);
+    let mut gradients = Gradients::new(&plan);
+    if run.shared_memory {
+        gradients.make_buffers(tcp::shareable);
+    }
     let compute = move || ComputeThread::start(Box::new(gradients));
     if config.task != TaskId::CHIEF {
         let parts = || Ok((compute()?, NoStorage));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ndarray::ArrayD;
 
 use crate::config::Placement;
-use crate::floats::Floats;
+use crate::floats::{Buffer, Floats};
 
 /// A variable of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Layout {
     }
 
     /// Puts the values of one variable into their places.
-    pub(crate) fn write(&self, variable: usize, values: &[f32], shards: &mut [Vec<f32>]) {
+    pub(crate) fn write(&self, variable: usize, values: &[f32], shards: &mut [Buffer]) {
         assert_eq!(values.len(), self.variables[variable].n_elements(), "elements written");
         let mut values = values;
         for block in &self.row_blocks[variable] {
@@ -356,7 +356,8 @@ mod tests {
             all.sort_by(f32::total_cmp);
             prop_assert_eq!(all, values.concat());
 
-            let mut written: Vec<Vec<f32>> = shards.iter().map(|s| vec![0.0; s.len()]).collect();
+            let mut written: Vec<_> =
+                shards.iter().map(|shard| Buffer::from(vec![0.0; shard.len()])).collect();
             for (i, values) in values.iter().enumerate() {
                 layout.write(i, values, &mut written);
             }

@@ -2,6 +2,7 @@
 //!
 //! Who computed a gradient, and when it came, is nothing that the tree could see.
 
+use crate::floats::Floats;
 use crate::ids::Slot;
 
 /// Values at a time: two levels of the tree, its operands and its result, stay in the L1 cache.
@@ -19,7 +20,17 @@ pub(crate) struct Mean<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Leaf<'a> {
     slot: u32,
-    values: &'a [f32],
+    values: &'a Floats,
+}
+
+impl Leaf<'_> {
+    fn chunk<'a>(&'a self, start: usize, room: &'a mut [f32]) -> &'a [f32] {
+        self.values.chunk(start..start + room.len(), room)
+    }
+
+    fn read(&self, start: usize, values: &mut [f32]) {
+        self.values.read(start, values);
+    }
 }
 
 /// Division by R. By a power of two it is a multiplication, of the same bits.
@@ -34,7 +45,7 @@ impl<'a> Mean<'a> {
     ///
     /// # Panics
     /// If there is none, or they are not strictly ascending by slot.
-    pub(crate) fn new(gradients: impl Iterator<Item = (Slot, &'a [f32])>) -> Self {
+    pub(crate) fn new(gradients: impl Iterator<Item = (Slot, &'a Floats)>) -> Self {
         let gradients: Vec<_> =
             gradients.map(|(Slot(slot), values)| Leaf { slot, values }).collect();
         assert!(gradients.is_sorted_by(|a, b| a.slot < b.slot), "slots ascend, each once");
@@ -49,16 +60,17 @@ impl<'a> Mean<'a> {
         Self { gradients, height, divisor }
     }
 
-    /// Elements `start..start + mean.len()` of the mean; at most [`CHUNK`] of them.
+    /// Elements `start..start + mean.len()` of the mean; at most [`CHUNK`] of them. A gradient that
+    /// is elsewhere may pass through the room.
     #[inline(always)]
-    pub(crate) fn chunk(&self, start: usize, mean: &mut [f32]) {
-        let n = mean.len();
+    pub(crate) fn chunk(&self, start: usize, mean: &mut [f32], room: &mut [f32; CHUNK]) {
         match (&self.gradients[..], self.divisor) {
-            ([leaf], _) => mean.copy_from_slice(&leaf.values[start..][..n]),
+            ([leaf], _) => leaf.read(start, mean),
             // The commonest of all, in one pass.
             ([a, b], Divisor::Reciprocal(reciprocal)) => {
-                let sums = a.values[start..][..n].iter().zip(&b.values[start..][..n]);
-                mean.iter_mut().zip(sums).for_each(|(m, (a, b))| *m = (a + b) * reciprocal);
+                a.read(start, mean);
+                let b = b.chunk(start, &mut room[..mean.len()]);
+                mean.iter_mut().zip(b).for_each(|(m, b)| *m = (*m + b) * reciprocal);
             }
             (leaves, divisor) => {
                 sum(leaves, self.height, start, mean);
@@ -74,19 +86,17 @@ impl<'a> Mean<'a> {
 }
 
 #[inline(always)]
-fn add(a: &[f32], b: &[f32], sum: &mut [f32]) {
-    for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
-        *sum = a + b;
+fn add(sum: &mut [f32], other: &[f32]) {
+    for (sum, other) in sum.iter_mut().zip(other) {
+        *sum += other;
     }
 }
 
 /// The sum of the leaves below a node that covers 2^height slots, at least one of them present.
 /// Where one half has none, the other passes through unchanged.
 fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
-    match leaves {
-        [leaf] => return out.copy_from_slice(&leaf.values[start..][..out.len()]),
-        [a, b] => return add(&a.values[start..], &b.values[start..], out),
-        _ => {}
+    if let [leaf] = leaves {
+        return leaf.read(start, out);
     }
     let half = height - 1;
     let (left, right) = leaves.split_at(leaves.partition_point(|leaf| leaf.slot >> half & 1 == 0));
@@ -94,12 +104,13 @@ fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
         return sum(leaves, half, start, out);
     }
     let mut buffer = [0.0; CHUNK];
-    let right_sum = &mut buffer[..out.len()];
+    let room = &mut buffer[..out.len()];
     sum(left, half, start, out);
-    sum(right, half, start, right_sum);
-    for (out, right) in out.iter_mut().zip(right_sum) {
-        *out += *right;
+    if let [leaf] = right {
+        return add(out, leaf.chunk(start, room));
     }
+    sum(right, half, start, room);
+    add(out, room);
 }
 
 #[cfg(test)]
@@ -123,13 +134,12 @@ mod tests {
     }
 
     fn mean_of(gradients: &[Option<f32>]) -> f32 {
-        let values: Vec<_> = gradients.iter().map(|g| g.map(|g| [g; 3])).collect();
+        let values: Vec<_> = gradients.iter().map(|g| g.map(|g| vec![g; 3].into())).collect();
         let present = values.iter().enumerate();
-        let mean = Mean::new(
-            present.filter_map(|(slot, g)| g.as_ref().map(|g| (Slot(slot as u32), &g[..]))),
-        );
+        let mean =
+            Mean::new(present.filter_map(|(slot, g)| g.as_ref().map(|g| (Slot(slot as u32), g))));
         let mut out = [0.0; 2];
-        mean.chunk(1, &mut out);
+        mean.chunk(1, &mut out, &mut [0.0; CHUNK]);
         assert_eq!(out[0].to_bits(), out[1].to_bits());
         out[0]
     }
@@ -146,8 +156,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "each once")]
     fn a_slot_twice_is_a_bug() {
-        let gradient = [1.0];
-        let _ = Mean::new([(Slot(1), &gradient[..]), (Slot(1), &gradient[..])].into_iter());
+        let gradient = vec![1.0].into();
+        let _ = Mean::new([(Slot(1), &gradient), (Slot(1), &gradient)].into_iter());
     }
 
     proptest! {

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::config::{Placement, TrainConfig};
     use crate::data::Examples;
-    use crate::floats::{Floats, Pool};
+    use crate::floats::{Buffer, Floats, Pool};
     use crate::ids::{Slot, Step};
     use crate::model::elementary::{exp, ln};
     use crate::model::layout::Layout;
@@ -188,7 +188,8 @@ mod tests {
     ) -> (f32, Vec<Vec<f32>>) {
         let shards = split(layout, variables);
         // What a buffer held before must not matter.
-        let mut gradient: Vec<_> = shards.iter().map(|shard| vec![f32::NAN; shard.len()]).collect();
+        let mut gradient: Vec<Buffer> =
+            shards.iter().map(|shard| vec![f32::NAN; shard.len()].into()).collect();
         let parameters = Parameters::new(layout, &shards);
         let loss = model.gradient(batch, parameters, Gradient::new(layout, &mut gradient));
         let gradient: Vec<_> = gradient.into_iter().map(Floats::from).collect();
@@ -325,7 +326,7 @@ mod tests {
             for slot in 0..2 {
                 let rows: Vec<_> = (0..11).map(|j| (step * 22 + slot * 11 + j) % 64).collect();
                 let batch = Batch { examples: &examples, rows: &rows };
-                let mut gradient = vec![Vec::new(); n_ps];
+                let mut gradient: Vec<_> = (0..n_ps).map(|_| Buffer::default()).collect();
                 let parameters = Parameters::new(&layout, &shards);
                 losses.push(model.gradient(
                     batch,

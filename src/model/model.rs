@@ -6,7 +6,7 @@ use std::fmt;
 use ndarray::{ArrayD, ArrayViewD};
 
 use crate::data::Examples;
-use crate::floats::Floats;
+use crate::floats::{Buffer, Floats};
 use crate::model::initial;
 use crate::model::layout::{Layout, Variable};
 
@@ -53,7 +53,7 @@ impl fmt::Debug for Parameters<'_> {
 /// Where a gradient is written: a buffer a shard, which held anything before.
 pub struct Gradient<'a> {
     pub(crate) layout: &'a Layout,
-    pub(crate) shards: &'a mut [Vec<f32>],
+    pub(crate) shards: &'a mut [Buffer],
 }
 
 impl<'a> Gradient<'a> {
@@ -62,10 +62,12 @@ impl<'a> Gradient<'a> {
     /// # Panics
     /// If there are not as many buffers as shards.
     #[must_use]
-    pub fn new(layout: &'a Layout, shards: &'a mut [Vec<f32>]) -> Self {
+    pub fn new(layout: &'a Layout, shards: &'a mut [Buffer]) -> Self {
         assert_eq!(shards.len(), layout.n_ps(), "number of shards");
         for (ps, shard) in shards.iter_mut().enumerate() {
-            shard.resize(layout.shard_len(ps), 0.0);
+            if shard.len() != layout.shard_len(ps) {
+                *shard = vec![0.0; layout.shard_len(ps)].into();
+            }
         }
         Self { layout, shards }
     }

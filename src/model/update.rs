@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::config::{Optimizer, TrainConfig};
-use crate::floats::{Floats, Pool};
+use crate::floats::{Buffer, Floats, Pool};
 use crate::ids::{Slot, Step};
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::mean::{CHUNK, Mean};
@@ -86,14 +86,14 @@ impl UpdateRule {
         self.check(state, gradients);
         let buffers = state.auxiliary.iter().chain([&state.parameters]);
         let kernel = UpdateKernel {
-            mean: Mean::new(gradients.iter().map(|(slot, values)| (*slot, &values[..]))),
+            mean: Mean::new(gradients.iter().map(|(slot, values)| (*slot, values))),
             rule: Rule::new(self.optimizer, step, self.learning_rate(step)),
             regularization_rate: self.regularization_rate,
             one_minus_decay: self.moving_average_decay.map(|decay| one_minus_decay(decay, step)),
             runs: runs(state),
             state,
             scratch: Scratch::default(),
-            next: buffers.map(|buffer| emptied(pool.take(buffer.len()))).collect(),
+            next: buffers.map(|buffer| pool.take(buffer.len())).collect(),
         };
         let mut next = self.level.run(kernel);
         let parameters = pool.lend(next.pop().expect("the parameters come last"));
@@ -118,11 +118,6 @@ impl UpdateRule {
 fn one_minus_decay(decay: f64, step: Step) -> f32 {
     let n = step.next().0 as f64;
     (1.0 - decay.min((1.0 + n) / (10.0 + n))) as f32
-}
-
-fn emptied(mut buffer: Vec<f32>) -> Vec<f32> {
-    buffer.clear();
-    buffer
 }
 
 /// Consecutive elements of a shard of which all or none are regularized.
@@ -158,29 +153,30 @@ struct UpdateKernel<'a> {
     runs: Vec<Run>,
     state: &'a ShardState,
     scratch: Scratch,
-    /// The auxiliary buffers and the parameters of the next version, as far as they are made.
-    next: Vec<Vec<f32>>,
+    /// The auxiliary buffers and the parameters of the next version.
+    next: Vec<Buffer>,
 }
 
-/// A chunk of everything that an update writes, in the L1 cache.
+/// A chunk of everything that an update reads or writes, in the L1 cache.
 struct Scratch {
     var: [f32; CHUNK],
     gradient: [f32; CHUNK],
     buffers: [[f32; CHUNK]; MAX_BUFFERS],
+    room: [f32; CHUNK],
 }
 
 impl Default for Scratch {
     fn default() -> Self {
         let zeros = [0.0; CHUNK];
-        Self { var: zeros, gradient: zeros, buffers: [zeros; MAX_BUFFERS] }
+        Self { var: zeros, gradient: zeros, buffers: [zeros; MAX_BUFFERS], room: zeros }
     }
 }
 
 impl Kernel for UpdateKernel<'_> {
-    type Output = Vec<Vec<f32>>;
+    type Output = Vec<Buffer>;
 
     #[inline(always)]
-    fn run<L: Lanes>(mut self, _: L) -> Vec<Vec<f32>> {
+    fn run<L: Lanes>(mut self, _: L) -> Vec<Buffer> {
         for i in 0..self.runs.len() {
             let Run { start, len, regularized } = self.runs[i];
             let end = start + len;
@@ -200,7 +196,7 @@ impl UpdateKernel<'_> {
     fn chunk(&mut self, Run { start, len, regularized }: Run) {
         let range = start..start + len;
         let gradient = &mut self.scratch.gradient[..len];
-        self.mean.chunk(start, gradient);
+        self.mean.chunk(start, gradient, &mut self.scratch.room);
         let old = &self.state.parameters[range.clone()];
         // A copy: read through `self`, which the gradient is part of, it keeps the loop scalar.
         let regularization_rate = self.regularization_rate;
@@ -212,7 +208,8 @@ impl UpdateKernel<'_> {
         match (self.rule, &mut self.next[..]) {
             // The commonest of all, straight into its place.
             (Rule::Sgd { learning_rate }, [next]) => {
-                next.extend(old.iter().zip(&*gradient).map(|(w, g)| w - learning_rate * g));
+                let next = next[range].iter_mut().zip(old).zip(&*gradient);
+                next.for_each(|((next, w), g)| *next = w - learning_rate * g);
             }
             _ => self.chunk_with_buffers(range),
         }
@@ -222,7 +219,7 @@ impl UpdateKernel<'_> {
     #[inline(always)]
     fn chunk_with_buffers(&mut self, range: Range<usize>) {
         let len = range.len();
-        let Scratch { var, gradient, buffers } = &mut self.scratch;
+        let Scratch { var, gradient, buffers, .. } = &mut self.scratch;
         let (var, gradient) = (&mut var[..len], &gradient[..len]);
         let mut buffers = buffers.each_mut().map(|buffer| &mut buffer[..len]);
         var.copy_from_slice(&self.state.parameters[range.clone()]);
@@ -237,9 +234,9 @@ impl UpdateKernel<'_> {
             }
         }
         for (next, buffer) in self.next.iter_mut().zip(&buffers[..n_auxiliary]) {
-            next.extend_from_slice(buffer);
+            next[range.clone()].copy_from_slice(buffer);
         }
-        self.next[n_auxiliary].extend_from_slice(var);
+        self.next[n_auxiliary][range].copy_from_slice(var);
     }
 }
 

@@ -3,10 +3,9 @@
 #[cfg(feature = "benching")]
 pub mod benching;
 
-use std::ops::Range;
-
 use crate::model::elementwise::{Activation, add_bias, column_sums, mask_by_relu};
 use crate::model::lanes::Lanes;
+use crate::model::layout::RowBlock;
 use crate::model::matrix::Matrix;
 use crate::model::model::{Batch, Gradient, Parameters};
 use crate::model::panels::Panels;
@@ -128,8 +127,8 @@ impl Workspace {
     ) -> f64 {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             for block in parameters.layout.row_blocks(2 * i + 1) {
-                let values = &parameters.shards[block.ps][block.range.clone()];
-                layer.bias[block.columns.clone()].copy_from_slice(values);
+                let bias = &mut layer.bias[block.columns.clone()];
+                parameters.shards[block.ps].read(block.range.start, bias);
             }
         }
         let mut total = self.forward_first(lanes, parameters, squares);
@@ -172,10 +171,9 @@ impl Workspace {
         sums.clear();
         let mut total = 0.0;
         for part in parameters.layout.row_blocks(0) {
-            let values = &parameters.shards[part.ps][part.range.clone()];
-            for (row, here) in part.rows.clone().zip(values.chunks_exact(part.columns.len())) {
+            for row in part.rows.clone() {
                 let room = &mut room[..n_columns];
-                let Some(values) = whole_row(here, &part.columns, room) else { continue };
+                let Some(values) = whole_row(parameters, part, row, room) else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));
                 }
@@ -209,9 +207,8 @@ impl Workspace {
         let weights = &mut self.layers[i].weights;
         let room = &mut self.row[..weights.n_columns()];
         for part in parameters.layout.row_blocks(2 * i) {
-            let values = &parameters.shards[part.ps][part.range.clone()];
-            for (row, here) in part.rows.clone().zip(values.chunks_exact(part.columns.len())) {
-                let Some(values) = whole_row(here, &part.columns, room) else { continue };
+            for row in part.rows.clone() {
+                let Some(values) = whole_row(parameters, part, row, room) else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));
                 }
@@ -309,17 +306,21 @@ impl Layer {
     }
 }
 
-/// A row of a variable, of which `here` has these columns; `None` until all of it has come. A row
-/// that shards share is put together in `room`, which is as long as a row.
+/// A row of a variable, which is in this part of it, or ends there; `None` if it does not end there.
+/// A row that shards share is put together in `room`, which is as long as a row.
 #[inline(always)]
 fn whole_row<'a>(
-    here: &'a [f32],
-    columns: &Range<usize>,
+    parameters: Parameters<'a>,
+    part: &RowBlock,
+    row: usize,
     room: &'a mut [f32],
 ) -> Option<&'a [f32]> {
-    if here.len() == room.len() {
-        return Some(here);
+    let RowBlock { ps, range, rows, columns } = part;
+    let (shard, start) =
+        (&parameters.shards[*ps], range.start + (row - rows.start) * columns.len());
+    if columns.len() == room.len() {
+        return Some(shard.chunk(start..start + columns.len(), room));
     }
-    room[columns.clone()].copy_from_slice(here);
+    shard.read(start, &mut room[columns.clone()]);
     (columns.end == room.len()).then_some(room)
 }

@@ -143,17 +143,18 @@ async fn write_one(
     outbox: &mut Option<Outbox>,
     frame: &Frame,
 ) -> io::Result<()> {
-    let place = match outbox {
-        Some(outbox) => outbox.place(frame).await,
-        None => None,
+    let place = outbox.as_mut().and_then(|outbox| outbox.place(frame));
+    let mut rest = match place {
+        Some(buffers) => frame.placed_head(&buffers),
+        None => {
+            writer::write(half, frame).await?;
+            Vec::new()
+        }
     };
-    match place {
-        Some(place) => half.write_all(&frame.placed_head(place)).await?,
-        None => writer::write(half, frame).await?,
-    }
     for note in outbox.iter_mut().flat_map(Outbox::notes) {
-        half.write_all(&note.to_frame()).await?;
+        rest.extend(note.to_frame());
     }
+    half.write_all(&rest).await?;
     // TLS may keep the end of a frame until it is asked for it.
     half.flush().await
 }

@@ -1,33 +1,53 @@
 //! Tensors between two tasks of one machine, past the socket.
 //!
-//! Each end has memory that only it writes, and reads the other's. A frame's head goes through the
-//! socket as ever, and says where in the sender's memory its tensors are; whoever has copied them out
-//! counts them in its own memory, and the room is free again.
+//! A task computes gradients and versions in [buffers](shareable) that the other end of a link can be
+//! let read. A frame's head goes through the socket as ever, and says in which buffers its tensors
+//! are; they are read there, by whoever computes with them, and not copied before. The sender leaves
+//! them as they are until it hears that they were read.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
-use std::mem::replace;
-use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::mem::take;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::task::yield_now;
-use unisono_memory::{Counter, Memory, Offer, OutOfRange, START, View};
+use unisono_memory::{Buffer as SharedMemory, Offer, View};
 
-use crate::wire::{Frame, Limits, Note};
+use crate::floats::{Buffer, Elsewhere, Floats};
+use crate::wire::{Frame, Limits, MAX_NOTED, Note};
 
 /// Fewer bytes go through the socket: they would not be there sooner.
 const LEAST_BYTES: usize = 16 << 10;
 
-/// How many frames' tensors may wait for the other end; what comes then takes the socket, which
+/// How many tensors may wait for the other end to read them; what comes then takes the socket, which
 /// makes the writer wait.
-const MAX_PLACED: usize = 4;
+const MAX_LENT: usize = 16;
 
-/// How much is copied before others have their turn.
-const COPY_BYTES: usize = 1 << 20;
+/// How many buffers each end of a link may have offered. A pool has no more; what is in others takes
+/// the socket.
+const MAX_BUFFERS: usize = 64;
 
-/// Where tensors may begin, in bytes: at a line of the caches.
-const ALIGNMENT: usize = 64;
+/// A buffer that other tasks of this machine can be let read, of `len` zeros; if they are few, or the
+/// system has no such memory, one like any other.
+#[must_use]
+pub fn shareable(len: usize) -> Buffer {
+    let n_bytes = len.saturating_mul(size_of::<f32>());
+    let memory = if n_bytes < LEAST_BYTES { None } else { shared_memory(n_bytes) };
+    memory.map_or_else(|| vec![0.0; len].into(), Buffer::from)
+}
+
+fn shared_memory(n_bytes: usize) -> Option<SharedMemory> {
+    let mut token = [0; 16];
+    let drawn = SystemRandom::new().fill(&mut token);
+    let drawn = drawn.map_err(|_| io::Error::other("the system gives no randomness"));
+    match drawn.and_then(|()| SharedMemory::new(n_bytes, token)) {
+        Ok(memory) => Some(memory),
+        Err(why) => {
+            tracing::debug!(%why, "no memory to share");
+            None
+        }
+    }
+}
 
 /// What a link's two tasks need for tensors to go past the socket.
 #[derive(Debug)]
@@ -36,226 +56,210 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
 }
 
-/// What one of the two tasks has to know of the other's doing.
+/// What the two have to know of each other's doing.
 #[derive(Debug, Default)]
 struct Common {
-    /// Counts what was read of theirs, once there is memory of ours.
-    counter: Option<Counter>,
-    /// What the other end writes.
-    theirs: Option<Arc<View>>,
-    /// Whether it has said that it reads ours.
-    reads_ours: bool,
+    /// Our buffers that the other end can read.
+    taken: Vec<u32>,
+    /// What the other end has yet to read, and in which buffers it is.
+    lent: Vec<(u32, Floats)>,
+    /// Buffers of theirs of which they have yet to hear that we can read them.
+    opened: Vec<u32>,
+    /// Buffers of theirs of which they have yet to hear that they were read.
+    read: Vec<u32>,
+    /// How many tensors in buffers of theirs they have yet to hear of.
+    n_borrowed: usize,
 }
+
+type Together = Arc<Mutex<Common>>;
 
 impl Shared {
     /// For a new link.
     pub(super) fn new() -> Self {
-        let common = Arc::default();
-        let outbox = Outbox {
-            ours: Ours::None,
-            common: Arc::clone(&common),
-            has_answered: false,
-            placed: VecDeque::new(),
-            n_read: 0,
-        };
-        Self { outbox, inbox: Inbox { common, theirs: None, n_read: 0 } }
+        let common = Together::default();
+        let outbox =
+            Outbox { common: Arc::clone(&common), offered: Vec::new(), next: 0, notes: Vec::new() };
+        Self { outbox, inbox: Inbox { common, views: BTreeMap::new() } }
     }
 }
 
-/// What a link's writer does with memory.
+/// What a link's writer does with buffers: it tells the other end of its own.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    ours: Ours,
-    common: Arc<Mutex<Common>>,
-    /// Whether the other end has heard that its memory was taken.
-    has_answered: bool,
-    /// Where tensors are that the other end may not have read, in the order of their frames.
-    placed: VecDeque<Range<usize>>,
-    /// How many frames' tensors the other end has read, as it was seen last.
-    n_read: u32,
+    common: Together,
+    offered: Vec<Offered>,
+    next: u32,
+    notes: Vec<Note>,
 }
 
-/// The memory that this end writes.
+/// A buffer of ours that the other end has been told of.
 #[derive(Debug)]
-enum Ours {
-    /// Nothing was large enough for it yet.
-    None,
-    /// It has to be offered.
-    New(Memory),
-    Offered(Memory),
-    /// The system has none.
-    Unavailable,
+struct Offered {
+    number: u32,
+    token: [u8; 16],
+    life: Weak<()>,
 }
 
 impl Outbox {
+    /// The buffers that a frame's tensors are in, if the other end can read them there; it then has
+    /// to be told. `None` if they have to take the socket.
+    pub(super) fn place(&mut self, frame: &Frame) -> Option<Vec<u32>> {
+        let memories: Option<Vec<_>> = frame.floats().iter().map(Floats::shared_memory).collect();
+        let memories = memories.filter(|memories| !memories.is_empty())?;
+        let numbers: Vec<_> = memories.iter().map(|memory| self.number_of(memory)).collect();
+        let mut common = lock(&self.common);
+        let is_taken = |number: &Option<u32>| number.filter(|it| common.taken.contains(it));
+        let numbers: Vec<_> = numbers.iter().map(is_taken).collect::<Option<_>>()?;
+        if common.lent.len() + numbers.len() > MAX_LENT {
+            return None;
+        }
+        common.lent.extend(numbers.iter().copied().zip(frame.floats().iter().cloned()));
+        Some(numbers)
+    }
+
     /// What the other end has to be told, after a frame: what comes first on a link is a message.
     pub(super) fn notes(&mut self) -> Vec<Note> {
-        let mut notes = Vec::new();
-        self.ours = match replace(&mut self.ours, Ours::None) {
-            Ours::New(memory) => {
-                let Offer { process, file, token } = memory.offer();
-                notes.push(Note::Offer { process, file, token });
-                Ours::Offered(memory)
-            }
-            other => other,
+        let (opened, read) = {
+            let mut common = lock(&self.common);
+            common.n_borrowed -= common.read.len();
+            (take(&mut common.opened), take(&mut common.read))
         };
-        if !self.has_answered && lock(&self.common).theirs.is_some() {
-            self.has_answered = true;
-            notes.push(Note::Taken);
-        }
-        notes
+        self.notes.extend(opened.chunks(MAX_NOTED).map(|buffers| Note::Taken(buffers.to_vec())));
+        self.notes.extend(read.chunks(MAX_NOTED).map(|buffers| Note::Read(buffers.to_vec())));
+        take(&mut self.notes)
     }
 
-    /// Puts a frame's tensors where the other end reads them, and says where; `None` if they have
-    /// to take the socket.
-    pub(super) async fn place(&mut self, frame: &Frame) -> Option<u64> {
-        let lengths = frame.tensors().map(|tensor| tensor.len().next_multiple_of(ALIGNMENT));
-        let n_bytes = lengths.sum();
-        if n_bytes < LEAST_BYTES {
+    /// The number of a buffer of ours; `None` if there are too many. A new one is offered.
+    fn number_of(&mut self, memory: &SharedMemory) -> Option<u32> {
+        let Offer { process, file, token } = memory.offer();
+        if let Some(known) = self.offered.iter().find(|known| known.token == token) {
+            return Some(known.number);
+        }
+        self.withdraw();
+        if self.offered.len() == MAX_BUFFERS {
             return None;
         }
-        if matches!(self.ours, Ours::None) {
-            self.ours = self.allocate(n_bytes);
-        }
-        self.forget_read()?;
-        if self.placed.len() == MAX_PLACED {
-            return None;
-        }
-        let place = self.room(n_bytes);
-        let Ours::Offered(ours) = &mut self.ours else { return None };
-        // There are none for what is larger than the first frames were, or if memory is short.
-        ours.reserve(place.end).ok()?;
-        let mut at = place.start;
-        for tensor in frame.tensors() {
-            copy(tensor.chunks(COPY_BYTES), |start, chunk| ours.write(at + start, chunk))
-                .await
-                .expect("it was reserved");
-            at = next(at, tensor.len());
-        }
-        let start = place.start as u64;
-        self.placed.push_back(place);
-        Some(start)
+        let number = self.next;
+        self.next = number.checked_add(1)?;
+        self.offered.push(Offered { number, token, life: memory.life() });
+        self.notes.push(Note::Offer { buffer: number, process, file, token });
+        Some(number)
     }
 
-    /// Memory for some frames with so many bytes of tensors.
-    fn allocate(&self, n_bytes: usize) -> Ours {
-        let mut token = [0; 16];
-        let memory = SystemRandom::new().fill(&mut token);
-        let memory = memory.map_err(|_| io::Error::other("the system gives no randomness"));
-        let n_bytes = n_bytes.saturating_mul(MAX_PLACED);
-        match memory.and_then(|()| Memory::new(n_bytes, token)) {
-            Ok((memory, counter)) => {
-                lock(&self.common).counter = Some(counter);
-                Ours::New(memory)
-            }
-            Err(why) => {
-                tracing::debug!(%why, "no memory to share");
-                Ours::Unavailable
-            }
-        }
-    }
-
-    /// Forgets what the other end has read; `None` if it reads nothing, or says that it read what
-    /// was never there.
-    fn forget_read(&mut self) -> Option<()> {
-        let n_read = match &*lock(&self.common) {
-            Common { theirs: Some(theirs), reads_ours: true, .. } => theirs.count(),
-            _ => return None,
-        };
-        let n_new = n_read.wrapping_sub(self.n_read) as usize;
-        if n_new > self.placed.len() {
-            return None;
-        }
-        self.placed.drain(..n_new);
-        self.n_read = n_read;
-        Some(())
-    }
-
-    /// The first room for so many bytes.
-    fn room(&self, n_bytes: usize) -> Range<usize> {
-        let is_free = |at: &usize| {
-            self.placed.iter().all(|other| at + n_bytes <= other.start || other.end <= *at)
-        };
-        let ends = self.placed.iter().map(|other| other.end);
-        let first = std::iter::once(START).chain(ends).filter(is_free).min();
-        let at = first.expect("behind the last of them all is room");
-        at..at + n_bytes
+    /// Forgets buffers that are no more, and has the other end told.
+    fn withdraw(&mut self) {
+        let is_gone = |offered: &mut Offered| offered.life.strong_count() == 0;
+        let gone: Vec<_> = self.offered.extract_if(.., is_gone).map(|gone| gone.number).collect();
+        lock(&self.common).taken.retain(|number| !gone.contains(number));
+        self.notes.extend(gone.chunks(MAX_NOTED).map(|buffers| Note::Gone(buffers.to_vec())));
     }
 }
 
-/// What a link's reader does with memory.
+impl Drop for Outbox {
+    /// The other end may still read what it will never say that it has read.
+    fn drop(&mut self) {
+        lock(&self.common).lent.drain(..).for_each(|(_, floats)| floats.retire());
+    }
+}
+
+/// What a link's reader does with buffers: it reads those of the other end.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    common: Arc<Mutex<Common>>,
-    theirs: Option<Arc<View>>,
-    n_read: u32,
+    common: Together,
+    views: BTreeMap<u32, Arc<View>>,
 }
 
-/// Why tensors cannot be read where they are said to be.
+/// Why a tensor cannot be read where it is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InboxError {
     #[error("it says that a tensor is in memory which it has not offered, or which was not taken")]
     NotTaken,
-    #[error("it says that a tensor is where there is none: {0}")]
-    OutOfRange(#[from] OutOfRange),
+    #[error("it says that a tensor of {n_values} values is in {n_bytes} bytes of memory")]
+    TooShort { n_values: usize, n_bytes: usize },
+    #[error(
+        "it says that more than {MAX_LENT} tensors are in memory, and has not heard of any yet"
+    )]
+    TooMany,
 }
 
 impl Inbox {
-    /// Takes what the other end says of memory, which may have room for frames within these limits.
-    /// That an offer cannot be taken is no error: it is not answered, and nothing comes that way.
+    /// Takes what the other end says of buffers, of which each has room for a frame within these
+    /// limits. That one cannot be opened is no error: it is not answered, and nothing comes in it.
     pub(super) fn on_note(&mut self, note: Note, limits: &Limits) {
         match note {
-            Note::Offer { process, file, token } => {
-                let largest = limits.tensor_bytes.saturating_add(limits.tensors * ALIGNMENT);
-                let max_bytes = largest.saturating_mul(MAX_PLACED);
-                match View::open(&Offer { process, file, token }, max_bytes) {
-                    Ok(theirs) => {
-                        let theirs = self.theirs.insert(Arc::new(theirs));
-                        lock(&self.common).theirs = Some(Arc::clone(theirs));
-                    }
-                    Err(why) => tracing::debug!(%why, "the other end's memory is out of reach"),
+            Note::Offer { buffer, process, file, token } => {
+                if self.views.len() < MAX_BUFFERS && !self.views.contains_key(&buffer) {
+                    self.open(buffer, &Offer { process, file, token }, limits.tensor_bytes);
                 }
             }
-            Note::Taken => lock(&self.common).reads_ours = true,
+            Note::Taken(buffers) => {
+                let taken = &mut lock(&self.common).taken;
+                taken.extend(buffers);
+                taken.truncate(MAX_BUFFERS);
+            }
+            Note::Read(buffers) => {
+                let mut common = lock(&self.common);
+                for buffer in buffers {
+                    let place = common.lent.iter().position(|(lent, _)| *lent == buffer);
+                    place.map(|place| common.lent.swap_remove(place));
+                }
+            }
+            Note::Gone(buffers) => {
+                self.views.retain(|number, _| !buffers.contains(number));
+                lock(&self.common).opened.retain(|number| !buffers.contains(number));
+            }
         }
     }
 
-    /// Copies from the other end's memory.
+    fn open(&mut self, number: u32, offer: &Offer, max_bytes: usize) {
+        match View::open(offer, max_bytes) {
+            Ok(view) => {
+                self.views.insert(number, Arc::new(view));
+                lock(&self.common).opened.push(number);
+            }
+            Err(why) => tracing::debug!(%why, "the other end's memory is out of reach"),
+        }
+    }
+
+    /// A tensor in a buffer of the other end's.
     ///
     /// # Errors
-    /// If it has none there.
-    pub(super) async fn read(&self, at: usize, bytes: &mut [u8]) -> Result<(), InboxError> {
-        let theirs = self.theirs.as_ref().ok_or(InboxError::NotTaken)?;
-        let chunks = bytes.chunks_mut(COPY_BYTES);
-        Ok(copy(chunks, |start, chunk| theirs.read(at.saturating_add(start), chunk)).await?)
-    }
-
-    /// All tensors of a frame are read.
-    pub(super) fn free(&mut self) {
-        self.n_read = self.n_read.wrapping_add(1);
-        if let Some(counter) = &lock(&self.common).counter {
-            counter.set(self.n_read);
+    /// If the buffer is not known, or shorter, or so many tensors were not read yet that none may come.
+    pub(super) fn tensor(&self, buffer: u32, n_values: usize) -> Result<Floats, InboxError> {
+        let view = self.views.get(&buffer).ok_or(InboxError::NotTaken)?;
+        let n_bytes = view.n_bytes();
+        if n_bytes / size_of::<f32>() < n_values {
+            return Err(InboxError::TooShort { n_values, n_bytes });
         }
+        let (view, common) = (Arc::clone(view), Arc::clone(&self.common));
+        {
+            let n_borrowed = &mut lock(&common).n_borrowed;
+            if *n_borrowed == MAX_LENT {
+                return Err(InboxError::TooMany);
+            }
+            *n_borrowed += 1;
+        }
+        Ok(Floats::elsewhere(n_values, Box::new(Borrowed { view, buffer, common })))
     }
 }
 
-/// Copies a tensor chunk by chunk, given where each starts; between two, others have their turn.
-async fn copy<C: Deref<Target = [u8]>>(
-    chunks: impl ExactSizeIterator<Item = C>,
-    mut one: impl FnMut(usize, C) -> Result<(), OutOfRange>,
-) -> Result<(), OutOfRange> {
-    for (index, chunk) in chunks.enumerate() {
-        if index > 0 {
-            yield_now().await;
-        }
-        one(index * COPY_BYTES, chunk)?;
-    }
-    Ok(())
+/// A tensor in the other end's buffer. When it is dropped, the other end may write it again.
+struct Borrowed {
+    view: Arc<View>,
+    buffer: u32,
+    common: Together,
 }
 
-/// Where the tensor behind one of this length begins.
-pub(super) fn next(at: usize, n_bytes: usize) -> usize {
-    at.saturating_add(n_bytes.next_multiple_of(ALIGNMENT))
+impl Elsewhere for Borrowed {
+    fn read(&self, start: usize, values: &mut [f32]) {
+        self.view.read(start * size_of::<f32>(), bytemuck::cast_slice_mut(values));
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        lock(&self.common).read.push(self.buffer);
+    }
 }
 
 fn lock(common: &Mutex<Common>) -> MutexGuard<'_, Common> {

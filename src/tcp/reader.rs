@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::Instant;
 
 use super::connector::describe;
-use super::memory::{Inbox, InboxError, next};
+use super::memory::{Inbox, InboxError};
 use super::room::Room;
 use crate::floats::{Floats, Pool};
 use crate::protocol::Message;
@@ -111,34 +111,30 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
             // An end that shares no memory does not answer, and is offered no more.
-            self.memory.iter_mut().for_each(|memory| memory.on_note(note, &limits));
+            if let Some(memory) = &mut self.memory {
+                memory.on_note(note, &limits);
+            }
             return Ok(None);
         }
         let head = header.parse_body(body, &limits)?;
 
-        let mut place = head.place().map(|at| usize::try_from(at).unwrap_or(usize::MAX));
-        let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
-        for n_values in head.tensor_lengths() {
-            let mut values = self.pool.take(n_values);
-            let bytes = bytemuck::cast_slice_mut(&mut values);
-            let floats = match &mut place {
-                Some(at) => {
-                    let memory = self.memory.as_ref().ok_or(WireError::NotShared)?;
-                    memory.read(*at, bytes).await?;
-                    *at = next(*at, 4 * n_values);
-                    Floats::from(values)
+        let tensors = match head.buffers() {
+            Some(buffers) => {
+                let memory = self.memory.as_ref().ok_or(WireError::NotShared)?;
+                let tensors = buffers.zip(head.tensor_lengths());
+                tensors.map(|(buffer, n_values)| memory.tensor(buffer, n_values)).collect()
+            }
+            None => {
+                let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
+                for n_values in head.tensor_lengths() {
+                    let mut values = self.pool.take(n_values);
+                    let crc = self.fill(bytemuck::cast_slice_mut(&mut values), progress).await?;
+                    tensors.push(self.pool.lend(Floats::with_checksum(values, crc)));
                 }
-                None => {
-                    let crc = self.fill(bytes, progress).await?;
-                    Floats::with_checksum(values, crc)
-                }
-            };
-            tensors.push(self.pool.lend(floats));
-        }
-        if let (Some(_), Some(memory)) = (place, &mut self.memory) {
-            memory.free();
-        }
-        Ok(Some(head.finish(tensors)?))
+                Ok(tensors)
+            }
+        };
+        Ok(Some(head.finish(tensors?)?))
     }
 
     /// Takes the next `n` bytes, which are few.

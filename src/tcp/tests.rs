@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 
 use super::security::tests::{with_secret, with_tls};
 use super::*;
+use crate::floats::{Floats, Pool};
 use crate::host::{Network, contract};
 use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
 use crate::protocol::{Message, NetworkEvent, Recorded};
@@ -168,7 +169,7 @@ async fn why_failed(network: &mut TcpNetwork, to: TaskId) -> String {
 }
 
 impl Message {
-    fn with_gradient(mut self, values: Vec<f32>) -> Self {
+    fn with_gradient(mut self, values: impl Into<Floats>) -> Self {
         self.attach(vec![values.into()]).unwrap();
         self
     }
@@ -294,10 +295,13 @@ async fn bytes_through_sockets(shared_memory: bool, n_messages: usize) -> usize 
     caller.send(link, contract::hello(PS));
     let NetworkEvent::Accepted { link: back } = called.next().await else { panic!("it called") };
     called.next().await;
+    let mut pool = Pool::new(4);
+    pool.make_buffers(shareable);
     for number in 0..n_messages {
-        let mut values = vec![0.25; contract::MAX_VALUES];
+        let mut values = pool.take(contract::MAX_VALUES);
+        values.fill(0.25);
         values[number] = number as f32;
-        let message = push(0).with_gradient(values);
+        let message = push(0).with_gradient(pool.lend(values));
         called.send(back, message.clone());
         assert_eq!(caller.next().await, NetworkEvent::Received { link, message: message.clone() });
         caller.send(link, message.clone());
@@ -326,14 +330,14 @@ async fn tensors_go_past_the_sockets_once_both_ends_have_shown_their_memory() {
     let n_bytes = 4 * contract::MAX_VALUES;
     assert!(bytes_through_sockets(false, N_MESSAGES).await > 2 * N_MESSAGES * n_bytes);
     let shared = bytes_through_sockets(true, N_MESSAGES).await;
-    // The first one each way brings the offer, and perhaps the second from the called end.
-    assert!(shared < 4 * n_bytes, "{shared} bytes for {N_MESSAGES} messages of {n_bytes} each way");
+    // Each way the first one in every buffer, of which there are a few.
+    assert!(shared < 8 * n_bytes, "{shared} bytes for {N_MESSAGES} messages of {n_bytes} each way");
 }
 
 #[tokio::test]
 async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
     let message = push(5000);
-    let placed = wire::Frame::new(&message).placed_head(4096);
+    let placed = wire::Frame::new(&message).placed_head(&[0]);
     let (mut called, address) = listening();
     let (mut caller, link) = greeted(&mut called, address).await;
     caller.write_all(&placed).await.unwrap();
@@ -345,7 +349,7 @@ async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
     let (mut called, address) = listening_as(NetworkConfig { shared_memory: false, ..config });
     let (mut caller, link) = greeted(&mut called, address).await;
     // Notes are nothing to an end that shares no memory.
-    for said in [wire::Note::Taken.to_frame(), wire::encode_to_vec(&push(1)), placed] {
+    for said in [wire::Note::Taken(vec![0]).to_frame(), wire::encode_to_vec(&push(1)), placed] {
         caller.write_all(&said).await.unwrap();
     }
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(1) });
@@ -357,28 +361,23 @@ async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_peer_whose_tensor_is_outside_of_its_memory_is_cut_off() {
-    use unisono_memory::{Memory, Offer};
+async fn a_peer_whose_tensor_is_longer_than_its_memory_is_cut_off() {
+    use unisono_memory::{Buffer, Offer};
     let (mut called, address) = listening();
-    let (memory, _counter) = Memory::new(100, [3; 16]).unwrap();
+    let memory = Buffer::new(16, [3; 16]).unwrap();
     let Offer { process, file, token } = memory.offer();
-    for at in [4096 + 84, 0, u64::MAX] {
-        let (mut caller, link) = greeted(&mut called, address).await;
-        caller.write_all(&wire::Note::Offer { process, file, token }.to_frame()).await.unwrap();
-        // The first message's tensor is within, and this end is never told what it is to be.
-        caller.write_all(&wire::Frame::new(&push(4)).placed_head(4096 + 64)).await.unwrap();
-        let message = push(0).with_gradient(vec![0.0; 4]);
-        assert_eq!(called.next().await, NetworkEvent::Received { link, message });
-        caller.write_all(&wire::Frame::new(&push(5)).placed_head(at)).await.unwrap();
-        let why = why_closed(&mut called, link).await;
-        assert_eq!(
-            why,
-            format!(
-                "it says that a tensor is where there is none: the memory has 4196 bytes, not 20 \
-                 at {at}"
-            )
-        );
-    }
+    let (mut caller, link) = greeted(&mut called, address).await;
+    let offer = wire::Note::Offer { buffer: 7, process, file, token };
+    caller.write_all(&offer.to_frame()).await.unwrap();
+    // The first message's tensor fits, and this end is never told what it is to be.
+    caller.write_all(&wire::Frame::new(&push(4)).placed_head(&[7])).await.unwrap();
+    let message = push(0).with_gradient(vec![0.0; 4]);
+    assert_eq!(called.next().await, NetworkEvent::Received { link, message });
+    caller.write_all(&wire::Frame::new(&push(5)).placed_head(&[7])).await.unwrap();
+    assert_eq!(
+        why_closed(&mut called, link).await,
+        "it says that a tensor of 5 values is in 16 bytes of memory"
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::plan::Plan;
 use crate::data::{Batches, Dataset};
-use crate::floats::{Floats, Pool};
+use crate::floats::{Floats, MakeBuffer, Pool};
 use crate::host::Work;
 use crate::ids::{Slot, Step};
 use crate::model::{Batch, Gradient, Layout, Model, Parameters};
@@ -54,6 +54,11 @@ impl Gradients {
             is_steady: false,
             pools: (0..plan.layout.n_ps()).map(|_| Pool::new(MAX_LENT)).collect(),
         }
+    }
+
+    /// From now on writes gradients into buffers that are made in another way.
+    pub fn make_buffers(&mut self, make: MakeBuffer) {
+        self.pools.iter_mut().for_each(|pool| pool.make_buffers(make));
     }
 
     /// The loss of the slot's batch, and its gradient, one buffer a shard, at a whole version.

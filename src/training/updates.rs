@@ -1,6 +1,6 @@
 //! Updates of one shard: what a ps computes.
 
-use crate::floats::{Floats, Pool};
+use crate::floats::{Floats, MakeBuffer, Pool};
 use crate::host::Work;
 use crate::ids::{Slot, Step};
 use crate::model::UpdateRule;
@@ -22,6 +22,11 @@ impl Updates {
     #[must_use]
     pub const fn new(rule: UpdateRule, n_shards: usize) -> Self {
         Self { rule, pool: Pool::new(MAX_LENT * n_shards) }
+    }
+
+    /// From now on writes states into buffers that are made in another way.
+    pub fn make_buffers(&mut self, make: MakeBuffer) {
+        self.pool.make_buffers(make);
     }
 
     /// A shard's state at version `step` + 1, of its state at version `step` and the gradients of

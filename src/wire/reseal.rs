@@ -1,6 +1,6 @@
 //! For tests and fuzz targets: puts a damaged frame's checksums right, as a malicious peer would.
 
-use super::{ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, PLACE_BYTES, u32_at};
+use super::{ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, u32_at};
 
 /// Makes the magic and every checksum fit what else is in the bytes, as far as they reach.
 pub(crate) fn reseal(bytes: &mut [u8]) {
@@ -8,11 +8,11 @@ pub(crate) fn reseal(bytes: &mut [u8]) {
     let control_bytes = u32_at(header, 4) as usize;
     let table_bytes = (u32_at(header, 8) as usize).saturating_mul(ENTRY_BYTES);
     let kind = Kind::of([header[0], header[1], header[2], header[3]]);
-    let place_bytes = if kind == Ok(Kind::Placed) { PLACE_BYTES } else { 0 };
     if let Some((body, tensors)) =
-        rest.split_at_mut_checked(table_bytes.saturating_add(place_bytes + control_bytes))
+        rest.split_at_mut_checked(table_bytes.saturating_add(control_bytes))
     {
         let mut tensors = &*tensors;
+        let table_bytes = if kind == Ok(Kind::Placed) { 0 } else { table_bytes };
         for entry in body[..table_bytes].chunks_exact_mut(ENTRY_BYTES) {
             let Some(tensor) = tensors.split_off(..u32_at(entry, 0) as usize * 4) else { break };
             put(entry, 4, crc32c::crc32c(tensor));

@@ -129,24 +129,32 @@ fn frames_are_byte_for_byte_those_of_the_fixtures() {
     }
 }
 
-/// What speaks of shared memory: a message whose tensors are there, and both notes.
-fn frames_of_shared_memory() -> [(&'static str, Vec<u8>); 3] {
-    let offer = Note::Offer { process: 70_000, file: 9, token: *b"0123456789abcdef" };
+/// Each kind of note.
+fn notes() -> [(&'static str, Note); 4] {
+    let token = *b"0123456789abcdef";
     [
-        ("placed-push", Frame::new(&one_of_each_kind()[5]).placed_head(4096)),
-        ("note-offer", offer.to_frame()),
-        ("note-taken", Note::Taken.to_frame()),
+        ("note-offer", Note::Offer { buffer: 300, process: 70_000, file: 9, token }),
+        ("note-taken", Note::Taken(vec![300])),
+        ("note-read", Note::Read(vec![300, 7, 300])),
+        ("note-gone", Note::Gone(vec![7, 8])),
     ]
+}
+
+/// A message whose tensors are in shared memory.
+fn placed_push() -> Vec<u8> {
+    Frame::new(&one_of_each_kind()[5]).placed_head(&[4096])
 }
 
 #[test]
 fn frames_of_shared_memory_are_byte_for_byte_those_of_the_fixtures() {
-    for (name, frame) in frames_of_shared_memory() {
-        let n_tensors = usize::from(name == "placed-push");
+    let assert_golden = |name, n_tensors, frame: &[u8]| {
         let (header, body) = frame.split_at(HEADER_BYTES);
-        let (table, rest) = body.split_at(n_tensors * ENTRY_BYTES);
-        let (place, control) = rest.split_at(n_tensors * PLACE_BYTES);
-        assert_golden(name, &hex([header, table, place, control].into_iter()));
+        let (table, control) = body.split_at(n_tensors * ENTRY_BYTES);
+        assert_golden(name, &hex([header, table, control].into_iter()));
+    };
+    assert_golden("placed-push", 1, &placed_push());
+    for (name, note) in notes() {
+        assert_golden(name, 0, &note.to_frame());
     }
 }
 
@@ -175,27 +183,37 @@ fn assert_golden(name: &str, hex: &str) {
     assert_eq!(hex, golden, "{name} differs from {}", path.display());
 }
 
+/// What a link's reader takes from a head of shared memory.
+#[derive(Debug, PartialEq)]
+enum Taken {
+    Whole,
+    In(Vec<u32>),
+    Note(Note),
+}
+
 /// A head, taken apart as a link's reader does.
-fn read_head(bytes: &[u8]) -> Result<(Kind, Option<u64>, Option<Note>), WireError> {
+fn read_head(bytes: &[u8]) -> Result<Taken, WireError> {
     let header = Header::parse(bytes.first_chunk().unwrap(), &LIMITS)?;
     let body = &bytes[HEADER_BYTES..];
     if body.len() != header.body_bytes() {
         return Err(WireError::WrongLength { found: body.len(), wanted: header.body_bytes() });
     }
     if header.kind() == Kind::Note {
-        return Ok((Kind::Note, None, Some(header.parse_note(body)?)));
+        return header.parse_note(body).map(Taken::Note);
     }
-    Ok((header.kind(), header.parse_body(body, &LIMITS)?.place(), None))
+    let head = header.parse_body(body, &LIMITS)?;
+    Ok(head.buffers().map_or(Taken::Whole, |buffers| Taken::In(buffers.collect())))
 }
 
 #[test]
 fn what_speaks_of_shared_memory_comes_back_as_it_went_and_no_damage_is_unseen() {
-    let [(_, placed), (_, offer), (_, taken)] = frames_of_shared_memory();
-    assert_eq!(read_head(&placed), Ok((Kind::Placed, Some(4096), None)));
-    let note = Note::Offer { process: 70_000, file: 9, token: *b"0123456789abcdef" };
-    assert_eq!(read_head(&offer), Ok((Kind::Note, None, Some(note))));
-    assert_eq!(read_head(&taken), Ok((Kind::Note, None, Some(Note::Taken))));
-    for mut frame in [placed, offer, taken] {
+    assert_eq!(read_head(&placed_push()), Ok(Taken::In(vec![4096])));
+    let notes = notes().map(|(_, note)| {
+        let frame = note.to_frame();
+        assert_eq!(read_head(&frame), Ok(Taken::Note(note)));
+        frame
+    });
+    for mut frame in notes.into_iter().chain([placed_push()]) {
         // Where a frame stands alone, no memory is shared.
         assert_eq!(decode(&frame, &LIMITS), Err(WireError::NotShared));
         for bit in 0..frame.len() * 8 {
@@ -209,7 +227,7 @@ fn what_speaks_of_shared_memory_comes_back_as_it_went_and_no_damage_is_unseen() 
 
 #[test]
 fn placed_tensors_have_the_limits_of_all_tensors_and_a_note_is_short() {
-    let [(_, placed), ..] = frames_of_shared_memory();
+    let placed = placed_push();
     let header = Header::parse(placed.first_chunk().unwrap(), &LIMITS).unwrap();
     let found = header.parse_body(&placed[HEADER_BYTES..], &Limits::with_tensor_bytes(15));
     let what = "bytes of tensors";

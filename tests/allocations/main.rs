@@ -8,7 +8,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
-use unisono::floats::Pool;
+use unisono::floats::{Buffer, Pool};
 use unisono::model::{Batch, Gradient, Model as _, Parameters, SimdLevel};
 use unisono::protocol::Snapshot;
 use unisono::training::{Gradients, Plan, Updates};
@@ -41,7 +41,8 @@ fn the_model_asks_for_no_memory() {
     let (plan, initial) = plan();
     let parameters = parameters(&initial);
     let mut model = plan.model();
-    let mut buffers: Vec<_> = parameters.iter().map(|shard| vec![0.0; shard.len()]).collect();
+    let mut buffers: Vec<_> =
+        parameters.iter().map(|shard| Buffer::from(vec![0.0; shard.len()])).collect();
     let mut batches = unisono::data::Batches::new(plan.batch_order());
     let (mut drawn, mut rows) = (Vec::new(), Vec::new());
     let used = after_warm_up(|step| {
@@ -66,7 +67,7 @@ fn a_gradient_asks_for_a_few_small_blocks() {
     let mut gradients = Gradients::new(&plan);
     let used = after_warm_up(|step| drop(gradients.compute(step, Slot(1), &parameters)));
     // The list of its shards twice, and the count of those who share each of two buffers.
-    assert!(used.count_total <= 4 * STEPS && used.bytes_total <= 256 * STEPS, "{used:?}");
+    assert!(used.count_total <= 4 * STEPS && used.bytes_total <= 320 * STEPS, "{used:?}");
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn a_frame_copies_no_tensor() {
         let push = push(&pool.lend(values));
         let frame = Frame::new(&push);
         assert_eq!(frame.tensor_bytes(), 400_000);
-        drop((frame.head(), frame.placed_head(4096)));
+        drop((frame.head(), frame.placed_head(&[3])));
     });
     assert!(used.count_total <= 10 * STEPS && used.bytes_total <= 1024 * STEPS, "{used:?}");
 }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use super::*;
-use crate::floats::Floats;
+use crate::floats::{Buffer, Floats};
 use crate::model::lanes::Kernel;
 use crate::model::layout::Layout;
 use crate::model::simd::SimdLevel;
@@ -42,7 +42,7 @@ pub struct Bench<'a> {
     level: SimdLevel,
     layout: Layout,
     parameters: Vec<Floats>,
-    gradient: Vec<Vec<f32>>,
+    gradient: Vec<Buffer>,
     batch: Batch<'a>,
     /// Features, hidden, classes.
     sizes: [usize; 3],
@@ -58,7 +58,7 @@ impl<'a> Bench<'a> {
         batch: Batch<'a>,
         level: SimdLevel,
     ) -> Self {
-        let gradient = parameters.iter().map(|shard| vec![0.0; shard.len()]).collect();
+        let gradient = parameters.iter().map(|shard| vec![0.0; shard.len()].into()).collect();
         let workspace = Workspace::new(&sizes);
         let mut bench = Self { workspace, level, layout, parameters, gradient, batch, sizes };
         bench.run(Part::LoadBatch);

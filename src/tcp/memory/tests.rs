@@ -1,35 +1,24 @@
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use super::*;
-use crate::floats::Floats;
+use crate::ids::{Generation, Step};
 use crate::protocol::{Message, ShardState};
-
-/// A frame with tensors of these lengths, in values.
-fn frame(lengths: &[usize], value: f32) -> Frame {
-    let mut tensors = lengths.iter().map(|&len| Floats::from(vec![value; len]));
-    let parameters = tensors.next().expect("parameters");
-    let state = ShardState { parameters, auxiliary: tensors.collect(), regularized: Vec::new() };
-    let generation = crate::ids::Generation::default();
-    Frame::new(&Message::Restore { generation, step: crate::ids::Step(0), state })
-}
 
 const LARGE: usize = LEAST_BYTES / 4;
 
-/// Of a peer that may send frames of a few times that length.
-const LIMITS: Limits = Limits::with_tensor_bytes(4 * 4 * LARGE);
+/// Of a peer whose frames may have tensors of that length.
+const LIMITS: Limits = Limits::with_tensor_bytes(LEAST_BYTES);
 
-/// What comes of a copy that is too short to be interrupted.
-fn now<F: Future>(copy: F) -> F::Output {
-    match pin!(copy).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it is one chunk"),
-    }
+/// A tensor of equal values, in a buffer that can be shared.
+fn tensor(value: f32) -> Floats {
+    let mut buffer = shareable(LARGE);
+    buffer.fill(value);
+    buffer.into()
 }
 
-/// Places a frame's tensors.
-fn place(outbox: &mut Outbox, frame: &Frame) -> Option<u64> {
-    now(outbox.place(frame))
+fn frame(tensors: &[&Floats]) -> Frame {
+    let mut tensors = tensors.iter().copied().cloned();
+    let parameters = tensors.next().expect("parameters");
+    let state = ShardState { parameters, auxiliary: tensors.collect(), regularized: Vec::new() };
+    Frame::new(&Message::Restore { generation: Generation::default(), step: Step(0), state })
 }
 
 /// Passes on what each end has to tell the other.
@@ -40,89 +29,150 @@ fn talk(a: &mut Shared, b: &mut Shared) {
     }
 }
 
-/// Both ends of a link, after a large frame each way.
-fn both() -> (Shared, Shared) {
+/// Both ends of a link, of which the second can read these tensors of the first.
+fn both(tensors: &[&Floats]) -> (Shared, Shared) {
     let (mut a, mut b) = (Shared::new(), Shared::new());
-    for end in [&mut a, &mut b] {
-        assert_eq!(place(&mut end.outbox, &frame(&[LARGE], 0.0)), None, "nobody reads it yet");
+    for tensor in tensors {
+        assert_eq!(a.outbox.place(&frame(&[tensor])), None, "nobody can read it yet");
     }
     talk(&mut a, &mut b);
     (a, b)
 }
 
-/// What the other end reads of a frame that was placed.
-fn read(inbox: &Inbox, at: u64, lengths: &[usize]) -> Vec<f32> {
-    let mut at = at as usize;
-    let mut all = Vec::new();
-    for &len in lengths {
-        let mut values = vec![f32::NAN; len];
-        let bytes = bytemuck::cast_slice_mut(&mut values);
-        now(inbox.read(at, bytes)).expect("it was placed");
-        at = next(at, 4 * len);
-        all.extend(values);
-    }
-    all
+fn place(end: &mut Shared, tensor: &Floats) -> Option<u32> {
+    end.outbox.place(&frame(&[tensor])).map(|buffers| buffers[0])
 }
 
 #[test]
-fn tensors_of_any_length_are_read_where_they_were_placed() {
-    let (mut a, mut b) = both();
-    for lengths in [&[LARGE][..], &[LARGE + 1, 0, 1, 17], &[3, LARGE, 2]] {
-        let at = place(&mut a.outbox, &frame(lengths, 1.5)).expect("there is room");
-        assert_eq!(read(&b.inbox, at, lengths), vec![1.5; lengths.iter().sum()]);
-        b.inbox.free();
-        let back = place(&mut b.outbox, &frame(lengths, -2.5)).expect("there is room");
-        assert_eq!(read(&a.inbox, back, lengths), vec![-2.5; lengths.iter().sum()]);
-        a.inbox.free();
-    }
+fn a_tensor_is_read_where_it_was_computed() {
+    let tensors = [tensor(1.0), tensor(2.0)];
+    let (mut a, b) = both(&[&tensors[0], &tensors[1]]);
+    let buffers = a.outbox.place(&frame(&[&tensors[1], &tensors[0]])).expect("both were taken");
+    let read: Vec<_> =
+        buffers.iter().map(|it| b.inbox.tensor(*it, LARGE).expect("it is")).collect();
+    assert_eq!(read, [tensor(2.0), tensor(1.0)]);
+    let first = b.inbox.tensor(buffers[0], 2).expect("it is longer");
+    assert_eq!(first[..], [2.0; 2]);
 }
 
 #[test]
-fn what_was_not_read_keeps_its_place_and_what_was_read_gives_it_back() {
-    let (mut a, mut b) = both();
-    let put = |a: &mut Shared, value: f32| place(&mut a.outbox, &frame(&[LARGE], value));
-    let places: Vec<_> = (0..MAX_PLACED).map(|i| put(&mut a, i as f32).expect("room")).collect();
-    assert_eq!(put(&mut a, 9.0), None, "so many wait that the socket has to make them wait");
-    for (value, at) in places.iter().enumerate() {
-        assert_eq!(read(&b.inbox, *at, &[LARGE]), [value as f32; LARGE]);
-    }
-    b.inbox.free();
-    assert_eq!(put(&mut a, 9.0), Some(places[0]), "the first place is free again");
-    for (value, at) in (1..).zip(&places[1..]) {
-        assert_eq!(read(&b.inbox, *at, &[LARGE]), [value as f32; LARGE]);
-    }
-    (0..MAX_PLACED).for_each(|_| b.inbox.free());
-    assert_eq!(put(&mut a, 10.0), Some(places[0]));
-}
-
-#[test]
-fn small_frames_take_the_socket_and_so_do_those_that_do_not_fit() {
-    let (mut a, _b) = both();
-    assert_eq!(place(&mut a.outbox, &frame(&[LARGE / 2], 1.0)), None);
-    assert_eq!(place(&mut a.outbox, &frame(&[LARGE * MAX_PLACED + 1], 1.0)), None);
-    assert!(place(&mut a.outbox, &frame(&[LARGE], 1.0)).is_some());
-    let mut small = Shared::new();
-    assert_eq!(place(&mut small.outbox, &frame(&[4], 1.0)), None);
-    assert_eq!(small.outbox.notes(), [], "who sends nothing large has nothing to offer");
-}
-
-#[test]
-fn nothing_is_placed_before_both_ends_have_taken_the_others_memory() {
-    let (mut a, mut b) = (Shared::new(), Shared::new());
-    let large = frame(&[LARGE], 1.0);
-    place(&mut a.outbox, &large);
+fn a_buffer_is_kept_as_it_is_until_it_was_read() {
+    let tensor = tensor(1.0);
+    let (mut a, mut b) = both(&[&tensor]);
+    let buffer = place(&mut a, &tensor).expect("it was taken");
+    let read = b.inbox.tensor(buffer, LARGE).expect("it is there");
     talk(&mut a, &mut b);
-    assert_eq!(
-        place(&mut a.outbox, &large),
-        None,
-        "the other end has nowhere to say what it has read"
-    );
-    place(&mut b.outbox, &large);
-    b.outbox.notes().into_iter().for_each(|note| a.inbox.on_note(note, &LIMITS));
-    assert!(place(&mut a.outbox, &large).is_some());
-    assert_eq!(place(&mut b.outbox, &large), None, "it has not heard that its own is taken");
-    a.outbox.notes().into_iter().for_each(|note| b.inbox.on_note(note, &LIMITS));
-    assert!(place(&mut b.outbox, &large).is_some());
+    assert!(!tensor.is_unshared(), "it has still to be read");
+    drop(read);
+    assert!(!tensor.is_unshared(), "that has still to be said");
+    talk(&mut a, &mut b);
+    assert!(tensor.is_unshared());
+}
+
+#[test]
+fn a_tensor_that_was_sent_twice_has_to_be_read_twice() {
+    let tensor = tensor(1.0);
+    let (mut a, mut b) = both(&[&tensor]);
+    let twice = [(); 2].map(|()| place(&mut a, &tensor).expect("it was taken"));
+    let [first, second] = twice.map(|it| b.inbox.tensor(it, LARGE).expect("it is there"));
+    drop(first);
+    talk(&mut a, &mut b);
+    assert!(!tensor.is_unshared());
+    drop(second);
+    talk(&mut a, &mut b);
+    assert!(tensor.is_unshared());
+}
+
+#[test]
+fn tensors_are_read_in_any_order() {
+    let tensors = [1.0, 2.0, 3.0].map(tensor);
+    let (mut a, mut b) = both(&tensors.each_ref());
+    let read = tensors.each_ref().map(|tensor| {
+        let buffer = place(&mut a, tensor).expect("it was taken");
+        Some(b.inbox.tensor(buffer, LARGE).expect("it is there"))
+    });
+    let [first, second, third] = read;
+    for (number, read) in [(1, second), (2, third), (0, first)] {
+        assert!(!tensors[number].is_unshared());
+        drop(read);
+        talk(&mut a, &mut b);
+        assert!(tensors[number].is_unshared());
+    }
+}
+
+#[test]
+fn who_is_lost_may_still_read_so_the_buffer_is_never_written_again() {
+    let mut pool = crate::floats::Pool::new(4);
+    pool.make_buffers(shareable);
+    let mut lend = |value| {
+        let mut buffer = pool.take(LARGE);
+        buffer.fill(value);
+        pool.lend(buffer)
+    };
+    let (lost, kept) = (lend(1.0), lend(2.0));
+    let (mut a, b) = both(&[&lost, &kept]);
+    let buffer = place(&mut a, &lost).expect("it was taken");
+    let read = b.inbox.tensor(buffer, LARGE).expect("it is there");
+    drop((a, lost, kept));
+    // Of two buffers that nobody here holds, the one that was not lent is written again.
+    let again = [lend(3.0), lend(4.0), lend(5.0)];
+    assert!(again.iter().zip([3.0, 4.0, 5.0]).all(|(floats, value)| floats[0] == value));
+    assert_eq!(read, tensor(1.0));
+}
+
+#[test]
+fn what_the_socket_has_to_take() {
+    let (private, small) = (Floats::from(vec![1.0; LARGE]), Floats::from(shareable(LARGE - 1)));
+    let shared = tensor(1.0);
+    let (mut a, mut b) = both(&[&private, &small, &shared]);
+    assert_eq!((place(&mut a, &private), place(&mut a, &small)), (None, None));
+    assert_eq!(a.outbox.place(&frame(&[&shared, &private])), None, "all or none of a frame");
+    assert!(place(&mut a, &shared).is_some());
+    let none = Frame::new(&Message::Heartbeat);
+    assert_eq!(a.outbox.place(&none), None, "there is nothing to be placed");
+    talk(&mut a, &mut b);
+    assert_eq!(place(&mut b, &shared), None, "it is the other end's to offer");
+}
+
+#[test]
+fn so_many_tensors_wait_and_no_more() {
+    let tensor = tensor(1.0);
+    let (mut a, mut b) = both(&[&tensor]);
+    let mut placed = || place(&mut a, &tensor);
+    let buffers: Vec<_> = (0..MAX_LENT).map(|_| placed().expect("there is room")).collect();
+    assert_eq!(placed(), None);
+    let read = |buffer: &u32| b.inbox.tensor(*buffer, LARGE);
+    let mut read: Vec<_> = buffers.iter().map(|buffer| read(buffer).expect("it is")).collect();
+    assert_eq!(b.inbox.tensor(buffers[0], LARGE).unwrap_err(), InboxError::TooMany);
+    read.pop();
+    assert_eq!(b.inbox.tensor(buffers[0], LARGE).unwrap_err(), InboxError::TooMany, "not told yet");
+    talk(&mut a, &mut b);
+    let buffer = place(&mut a, &tensor).expect("there is room again");
+    assert!(b.inbox.tensor(buffer, LARGE).is_ok());
+}
+
+#[test]
+fn a_buffer_that_is_no_more_makes_room_for_others() {
+    let (mut a, mut b) = (Shared::new(), Shared::new());
+    for number in 0..3 * MAX_BUFFERS {
+        let tensor = tensor(number as f32);
+        assert_eq!(place(&mut a, &tensor), None);
+        talk(&mut a, &mut b);
+        let buffer = place(&mut a, &tensor).expect("it was taken");
+        assert_eq!(b.inbox.tensor(buffer, LARGE).expect("it is there"), tensor);
+        talk(&mut a, &mut b);
+        assert!(b.inbox.views.len() <= 2, "the one before is gone");
+    }
+}
+
+#[test]
+fn what_comes_when_there_are_too_many_buffers_takes_the_socket() {
+    let tensors: Vec<_> = (0..=MAX_BUFFERS).map(|number| tensor(number as f32)).collect();
+    let (mut a, _b) = both(&tensors.iter().collect::<Vec<_>>());
+    let placed = tensors.iter().filter(|tensor| place(&mut a, tensor).is_some());
+    assert_eq!(placed.count(), MAX_LENT, "of those that were offered, as many as may wait");
+    assert_eq!(place(&mut a, &tensors[MAX_BUFFERS]), None);
+    assert_eq!(a.outbox.notes(), []);
 }
 
 #[test]
@@ -130,63 +180,51 @@ fn an_offer_that_leads_nowhere_is_not_taken() {
     let mut a = Shared::new();
     let token = [1; 16];
     for (process, file) in [(std::process::id(), 0), (0, 0), (u32::MAX, u32::MAX)] {
-        a.inbox.on_note(Note::Offer { process, file, token }, &LIMITS);
+        a.inbox.on_note(Note::Offer { buffer: 7, process, file, token }, &LIMITS);
     }
     assert_eq!(a.outbox.notes(), []);
-    let error = now(a.inbox.read(START, &mut [0; 4])).expect_err("there is no memory");
-    assert_eq!(error, InboxError::NotTaken);
+    assert_eq!(a.inbox.tensor(7, 1).unwrap_err(), InboxError::NotTaken);
 }
 
 #[test]
-fn a_peer_that_has_read_what_was_never_there_gets_no_more_of_it() {
-    let (mut a, mut b) = both();
-    b.inbox.free();
-    assert_eq!(place(&mut a.outbox, &frame(&[LARGE], 1.0)), None);
-}
-
-#[test]
-fn nothing_is_read_outside_of_the_memory() {
-    let (a, _b) = both();
-    for at in [0, START - 4, START + 2 * MAX_PLACED * LEAST_BYTES, usize::MAX] {
-        let error = now(a.inbox.read(at, &mut [0; 8])).expect_err("it is outside");
-        assert!(matches!(error, InboxError::OutOfRange(_)), "{at}: {error}");
+fn nothing_is_read_beyond_a_buffer() {
+    let tensor = tensor(1.0);
+    let (mut a, b) = both(&[&tensor]);
+    let buffer = place(&mut a, &tensor).expect("it was taken");
+    for n_values in [LARGE + 1, usize::MAX] {
+        let error = b.inbox.tensor(buffer, n_values).unwrap_err();
+        assert_eq!(error, InboxError::TooShort { n_values, n_bytes: LEAST_BYTES });
     }
 }
 
-#[tokio::test]
-async fn a_tensor_of_many_chunks_is_read_as_it_was_written_and_others_have_their_turn() {
-    const LONG: usize = 3 * COPY_BYTES / 4 + 5;
-    let limits = Limits::with_tensor_bytes(4 * LONG);
-    let (mut a, mut b) = (Shared::new(), Shared::new());
-    for end in [&mut a, &mut b] {
-        assert_eq!(end.outbox.place(&frame(&[LONG], 0.0)).await, None);
-    }
-    a.outbox.notes().into_iter().for_each(|note| b.inbox.on_note(note, &limits));
-    b.outbox.notes().into_iter().for_each(|note| a.inbox.on_note(note, &limits));
-    a.outbox.notes().into_iter().for_each(|note| b.inbox.on_note(note, &limits));
-    b.outbox.notes().into_iter().for_each(|note| a.inbox.on_note(note, &limits));
-    let values: Vec<f32> = (0..LONG).map(|i| i as f32).collect();
-    let state = ShardState { parameters: values.clone().into(), ..ShardState::default() };
-    let generation = crate::ids::Generation::default();
-    let step = crate::ids::Step(0);
-    let long = Frame::new(&Message::Restore { generation, step, state });
-    let mut place = pin!(a.outbox.place(&long));
-    let first = place.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(first.is_pending(), "a megabyte is copied at a time");
-    let at = place.await.expect("there is room");
-    let mut read = vec![0.0_f32; LONG];
-    b.inbox.read(at as usize, bytemuck::cast_slice_mut(&mut read)).await.expect("it is there");
-    assert!(read == values);
-}
-
 #[test]
-fn memory_longer_than_frames_may_be_is_not_taken() {
+fn a_buffer_longer_than_frames_may_be_is_not_taken() {
+    let tensor = tensor(1.0);
     let (mut a, mut b) = (Shared::new(), Shared::new());
-    place(&mut a.outbox, &frame(&[LARGE], 0.0));
-    let [offer] = a.outbox.notes()[..] else { panic!("it is offered once") };
-    let tight = Limits { tensors: 0, ..Limits::with_tensor_bytes(4 * LARGE - 1) };
-    b.inbox.on_note(offer, &tight);
+    place(&mut a, &tensor);
+    let [offer] = &a.outbox.notes()[..] else { panic!("it is offered once") };
+    b.inbox.on_note(offer.clone(), &Limits::with_tensor_bytes(LEAST_BYTES - 1));
     assert_eq!(b.outbox.notes(), []);
-    b.inbox.on_note(offer, &Limits { tensors: 0, ..Limits::with_tensor_bytes(4 * LARGE) });
-    assert_eq!(b.outbox.notes(), [Note::Taken]);
+    b.inbox.on_note(offer.clone(), &LIMITS);
+    assert_eq!(b.outbox.notes(), [Note::Taken(vec![0])]);
+}
+
+#[test]
+fn who_says_what_is_not_so_changes_nothing_and_takes_no_memory() {
+    let tensor = tensor(1.0);
+    let (mut a, mut b) = both(&[&tensor]);
+    let buffer = place(&mut a, &tensor).expect("it was taken");
+    a.inbox.on_note(Note::Read(vec![buffer + 1]), &LIMITS);
+    assert!(!tensor.is_unshared());
+    for _ in 0..1000 {
+        a.inbox.on_note(Note::Taken(vec![99; MAX_NOTED]), &LIMITS);
+        place(&mut b, &tensor);
+        for note in b.outbox.notes() {
+            a.inbox.on_note(note.clone(), &LIMITS);
+            a.inbox.on_note(note, &LIMITS);
+        }
+        a.inbox.on_note(Note::Gone(vec![0]), &LIMITS);
+    }
+    let common = lock(&a.inbox.common);
+    assert!(common.taken.len() <= MAX_BUFFERS && common.opened.len() <= MAX_BUFFERS);
 }
