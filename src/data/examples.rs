@@ -104,24 +104,25 @@ impl Examples {
         self.n_classes
     }
 
-    /// Appends the non-zero features of example `row`: their columns, ascending, and their values.
-    pub fn append_row(&self, row: usize, columns: &mut Vec<u32>, values: &mut Vec<f32>) {
+    /// Calls `take` with each feature of example `row` that is not zero, ascending, and its value.
+    #[inline]
+    pub fn for_each_feature(&self, row: usize, mut take: impl FnMut(u32, f32)) {
         match &self.rows {
-            Rows::Sparse { starts, columns: all_columns, values: all_values } => {
+            Rows::Sparse { starts, columns, values } => {
                 let range = starts[row]..starts[row + 1];
-                columns.extend_from_slice(&all_columns[range.clone()]);
-                values.extend_from_slice(&all_values[range]);
+                let features = columns[range.clone()].iter().zip(&values[range]);
+                features.for_each(|(&column, &value)| take(column, value));
             }
-            Rows::Pixels { rows, first } => rows.append_row(first + row, columns, values),
+            Rows::Pixels { rows, first } => rows.for_each_pixel(first + row, take),
         }
     }
 
     /// The non-zero features of example `row`: columns, ascending, and their values.
     #[must_use]
     pub fn row(&self, row: usize) -> (Vec<u32>, Vec<f32>) {
-        let (mut columns, mut values) = (Vec::new(), Vec::new());
-        self.append_row(row, &mut columns, &mut values);
-        (columns, values)
+        let mut row_of = (Vec::new(), Vec::new());
+        self.for_each_feature(row, |column, value| row_of.extend([(column, value)]));
+        row_of
     }
 
     /// The label of example `row`.

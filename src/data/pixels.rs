@@ -56,21 +56,22 @@ impl PixelRows {
         self.n_rows
     }
 
-    /// Appends the pixels of a row that are not zero: their columns, ascending, and their values.
+    /// Calls `take` with the column of each pixel of a row that is not zero, ascending, and its value.
     #[inline]
-    pub(crate) fn append_row(&self, row: usize, columns: &mut Vec<u32>, values: &mut Vec<f32>) {
+    pub(crate) fn for_each_pixel(&self, row: usize, mut take: impl FnMut(u32, f32)) {
+        let value = |pixel: u8| f32::from(pixel) * PIXEL_SCALE;
         match &self.form {
             Form::Plain { start } => {
                 let pixels = &self.bytes[start + row * self.n_features..][..self.n_features];
-                append_pixels(pixels, columns, values);
+                non_zero(pixels).for_each(|(column, pixel)| take(column as u32, value(pixel)));
             }
             Form::Packed { starts } => {
                 let range = starts[row]..starts[row + 1];
                 let row = &self.bytes[PACKED_BYTES * range.start..PACKED_BYTES * range.end];
-                let (row, pixels) = row.split_at(2 * range.len());
-                let row = row.as_chunks().0.iter();
-                columns.extend(row.map(|&column| u32::from(u16::from_le_bytes(column))));
-                values.extend(pixels.iter().map(|&pixel| f32::from(pixel) * PIXEL_SCALE));
+                let (columns, pixels) = row.split_at(2 * range.len());
+                for (&column, &pixel) in columns.as_chunks().0.iter().zip(pixels) {
+                    take(u16::from_le_bytes(column).into(), value(pixel));
+                }
             }
         }
     }
@@ -117,33 +118,9 @@ const CHUNK: usize = 8;
 /// The pixels of a row that are not zero, each with its column.
 fn non_zero(row: &[u8]) -> impl Iterator<Item = (usize, u8)> {
     let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK));
-    let chunks = chunks.filter(|(chunk, _)| is_any_set(chunk));
+    let chunks = chunks.filter(|(chunk, _)| chunk.iter().fold(0, |all, byte| all | byte) != 0);
     let pixels = chunks.flat_map(|(chunk, first)| (first..).zip(chunk.iter().copied()));
     pixels.filter(|(_, pixel)| *pixel != 0)
-}
-
-/// Appends the columns and values of the pixels that are not zero.
-fn append_pixels(pixels: &[u8], columns: &mut Vec<u32>, values: &mut Vec<f32>) {
-    let mut n = columns.len();
-    columns.resize(n + pixels.len(), 0);
-    values.resize(n + pixels.len(), 0.0);
-    for (chunk, first) in pixels.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        if !is_any_set(chunk) {
-            continue;
-        }
-        // Written in any case, and kept if it is not zero: a branch for each could not be foreseen.
-        for (&byte, column) in chunk.iter().zip(first..) {
-            columns[n] = column;
-            values[n] = f32::from(byte) * PIXEL_SCALE;
-            n += usize::from(byte != 0);
-        }
-    }
-    columns.truncate(n);
-    values.truncate(n);
-}
-
-fn is_any_set(chunk: &[u8]) -> bool {
-    chunk.iter().fold(0, |all, byte| all | byte) != 0
 }
 
 #[cfg(test)]
@@ -180,14 +157,12 @@ mod tests {
             prop_assert_eq!(is_packed, 3 * n_non_zero < images.len());
             prop_assert_eq!(rows.bytes.len(), if is_packed { 3 * n_non_zero } else { len });
             for (row, pixels) in images.chunks_exact(n_features).enumerate() {
-                let (mut columns, mut values) = (vec![99], vec![0.5]);
-                rows.append_row(row, &mut columns, &mut values);
+                let mut found = (Vec::new(), Vec::new());
+                rows.for_each_pixel(row, |column, value| found.extend([(column, value)]));
                 let kept = (0_u32..).zip(pixels).filter(|(_, byte)| **byte != 0);
-                let (want_columns, want_values): (Vec<_>, Vec<_>) =
+                let want: (Vec<_>, Vec<_>) =
                     kept.map(|(column, &byte)| (column, f32::from(byte) * PIXEL_SCALE)).unzip();
-                prop_assert_eq!(&columns[1..], want_columns);
-                prop_assert_eq!(&values[1..], want_values);
-                prop_assert_eq!((columns[0], values[0]), (99, 0.5), "appended");
+                prop_assert_eq!(found, want);
             }
         }
     }
@@ -199,8 +174,8 @@ mod tests {
             file[n_features - 1] = 255;
             let rows = PixelRows::new(file, 0, 1, n_features);
             assert_eq!(matches!(rows.form, Form::Packed { .. }), is_packed);
-            let (mut columns, mut values) = (Vec::new(), Vec::new());
-            rows.append_row(0, &mut columns, &mut values);
+            let mut columns = Vec::new();
+            rows.for_each_pixel(0, |column, _| columns.push(column));
             assert_eq!(columns, [n_features as u32 - 1]);
         }
     }

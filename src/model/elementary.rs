@@ -9,27 +9,34 @@ const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
 /// e^x. Below -745.2 it is 0, above 709.8 infinite; of a NaN, NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and e^r is its Taylor polynomial of degree 13.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and e^r is its Taylor polynomial of degree 13. Without a
+/// branch, so that a loop of it vectorises.
+#[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    /// 1.5·2^52: adding it and taking it away again rounds to an integer, ties to even.
+    /// 1.5·2^52: adding it rounds to an integer, ties to even, which is then in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    if x.is_nan() {
-        return x;
+    // Beyond these limits the result is 0 or infinite. Also of a NaN this is an ordinary number.
+    let inside = if x > LOWEST { if x < HIGHEST { x } else { HIGHEST } } else { LOWEST };
+    let rounded = inside * std::f64::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let r = (inside - n * LN_2_HIGH) - n * LN_2_LOW;
+    let mut polynomial = 0.0;
+    for coefficient in EXP_COEFFICIENTS {
+        polynomial = polynomial * r + coefficient;
     }
-    if x > 709.8 {
-        return f64::INFINITY;
-    }
-    if x < -745.2 {
-        return 0.0;
-    }
-    let n = (x * std::f64::consts::LOG2_E + ROUND) - ROUND;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let polynomial = EXP_COEFFICIENTS.iter().fold(0.0, |sum, coefficient| sum * r + coefficient);
-    let exponent = n as i64;
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i64;
     // In two factors, the first no larger than 2^1023 and no less than 2^-1022.
     let first = exponent.clamp(-1022, 1023);
-    polynomial * power_of_two(first) * power_of_two(exponent - first)
+    let value = polynomial * power_of_two(first) * power_of_two(exponent - first);
+    let value = if x > HIGHEST { f64::INFINITY } else { value };
+    let value = if x < LOWEST { 0.0 } else { value };
+    if x.is_nan() { x } else { value }
 }
+
+/// Below it, e^x is less than half of the least subnormal.
+const LOWEST: f64 = -745.2;
+/// Above it, e^x is more than the largest number.
+const HIGHEST: f64 = 709.8;
 
 /// 1/13!, 1/12!, …, 1/1!, 1/0!.
 const EXP_COEFFICIENTS: [f64; 14] = [
@@ -50,6 +57,7 @@ const EXP_COEFFICIENTS: [f64; 14] = [
 ];
 
 /// 2^n of -1022 ≤ n ≤ 1023.
+#[inline(always)]
 fn power_of_two(n: i64) -> f64 {
     f64::from_bits(((n + 1023) as u64) << 52)
 }

@@ -3,6 +3,7 @@
 //! Plain f32 operations, each rounded once: the compiler may vectorise them, and changes no bit.
 //! The choices are expressions, not conditional stores, so that they become selects.
 
+use crate::model::lanes::Lanes;
 use crate::model::matrix::Matrix;
 
 /// What becomes of a layer's sums.
@@ -29,23 +30,15 @@ pub(crate) fn add_bias(sums: &mut Matrix, n_rows: usize, bias: &[f32], activatio
     }
 }
 
-/// ReLU's derivative: a delta passes where the layer's output is above zero, and else is +0.
-#[inline(always)]
-pub(crate) fn mask_by_relu(deltas: &mut Matrix, n_rows: usize, outputs: &Matrix) {
-    for row in 0..n_rows {
-        for (delta, &output) in deltas.row_mut(row).iter_mut().zip(outputs.row(row)) {
-            *delta = if output > 0.0 { *delta } else { 0.0 };
-        }
-    }
-}
-
 /// The sum of each column over the first `n_rows` rows: a chain of additions, ascending, from +0.
+/// `sums` are padded as the matrix.
 #[inline(always)]
-pub(crate) fn column_sums(matrix: &Matrix, n_rows: usize, sums: &mut [f32]) {
+pub(crate) fn column_sums<L: Lanes>(lanes: L, matrix: &Matrix, n_rows: usize, sums: &mut [f32]) {
     sums.fill(0.0);
+    let sums = L::split_mut(sums).0;
     for row in 0..n_rows {
-        for (sum, &x) in sums.iter_mut().zip(matrix.row(row)) {
-            *sum += x;
+        for (sum, x) in sums.iter_mut().zip(L::split(matrix.padded_row(row)).0) {
+            *sum = lanes.add(*sum, *x);
         }
     }
 }
@@ -53,6 +46,8 @@ pub(crate) fn column_sums(matrix: &Matrix, n_rows: usize, sums: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::lanes::Kernel;
+    use crate::model::simd::SimdLevel;
 
     #[test]
     fn relu_keeps_nan_and_cuts_below_zero() {
@@ -70,26 +65,27 @@ mod tests {
         assert_eq!((sums.row(0)[0], sums.row(1)[0]), (-2.0, 0.0));
     }
 
-    #[test]
-    fn a_delta_passes_only_where_the_output_is_above_zero() {
-        let (mut deltas, mut outputs) = (Matrix::new(1, 3), Matrix::new(1, 3));
-        deltas.row_mut(0).copy_from_slice(&[1.0, -2.0, -3.0]);
-        outputs.row_mut(0).copy_from_slice(&[0.0, f32::from_bits(1), -0.0]);
-        mask_by_relu(&mut deltas, 1, &outputs);
-        assert_eq!(
-            deltas.row(0).iter().map(|d| d.to_bits()).collect::<Vec<_>>(),
-            [0.0f32.to_bits(), (-2.0f32).to_bits(), 0.0f32.to_bits()]
-        );
+    struct ColumnSums<'a>(&'a Matrix, &'a mut [f32]);
+
+    impl Kernel for ColumnSums<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) {
+            column_sums(lanes, self.0, 3, self.1);
+        }
     }
 
     #[test]
     fn column_sums_go_down_the_rows_in_order() {
-        let mut matrix = Matrix::new(3, 1);
+        let mut matrix = Matrix::new(3, 2);
         for (row, x) in [1.0, f32::EPSILON / 2.0, f32::EPSILON / 2.0].into_iter().enumerate() {
-            matrix.row_mut(row)[0] = x;
+            matrix.row_mut(row).copy_from_slice(&[x, -x]);
         }
-        let mut sums = [7.0];
-        column_sums(&matrix, 3, &mut sums);
-        assert_eq!(sums, [1.0]);
+        for level in SimdLevel::available() {
+            let mut sums = [7.0; 16];
+            level.run(ColumnSums(&matrix, &mut sums));
+            assert_eq!(sums[..3], [1.0, -1.0, 0.0], "{level}");
+        }
     }
 }

@@ -44,11 +44,19 @@ impl Matrix {
     }
 
     /// A row, without its padding.
+    #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.values()[row * self.stride()..][..self.n_columns]
     }
 
+    /// A row, with its padding.
+    #[inline(always)]
+    pub(crate) fn padded_row(&self, row: usize) -> &[f32] {
+        &self.values()[row * self.stride()..][..self.stride()]
+    }
+
     /// A row, without its padding.
+    #[inline(always)]
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let (stride, n_columns) = (self.stride(), self.n_columns);
         &mut self.values_mut()[row * stride..][..n_columns]

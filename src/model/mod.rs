@@ -7,6 +7,7 @@ mod aligned;
 mod elementary;
 mod elementwise;
 pub mod initial;
+mod inputs;
 mod lanes;
 pub mod layout;
 mod matrix;

@@ -7,87 +7,104 @@
 use crate::model::aligned::Aligned;
 use crate::model::lanes::Lanes;
 
-/// Vectors of the widest strip: as many sums as stay in registers beside the operands.
-pub(crate) const WIDEST: usize = 8;
-
 /// Vectors of the strip that begins where `n_left` are left; its last ones may be padding.
+///
+/// All strips of a matrix are as wide as the widest, but for the last one.
 #[inline(always)]
-pub(crate) const fn strip_width(n_left: usize) -> usize {
+pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     match n_left {
-        5.. => WIDEST,
+        _ if n_left > 4 || n_left >= widest => widest,
         3.. => 4,
         2 => 2,
         _ => 1,
     }
 }
 
-/// A matrix in strips, for vectors of one kind at a time. The padding is zero.
+/// A matrix in strips, for vectors of one kind. The padding is zero.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     buffer: Aligned,
+    shape: Shape,
+}
+
+/// A matrix's shape, and how it is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Shape {
     n_rows: usize,
     n_columns: usize,
+    n_lanes: usize,
+    /// Vectors of a strip.
+    widest: usize,
 }
 
 impl Panels {
-    /// Makes room for a matrix of this shape, which then has anything in it.
+    /// Makes room for a matrix of this shape, in strips of at most `widest` vectors, at least 4.
+    /// Its elements may be anything.
     #[inline(always)]
-    pub(crate) fn reshape<L: Lanes>(&mut self, _: L, n_rows: usize, n_columns: usize) {
-        (self.n_rows, self.n_columns) = (n_rows, n_columns);
-        self.buffer.reserve(n_rows * (n_columns.div_ceil(L::LANES) + WIDEST) * L::LANES);
+    pub(crate) fn reshape<L: Lanes>(
+        &mut self,
+        _: L,
+        (n_rows, n_columns): (usize, usize),
+        widest: usize,
+    ) {
+        let shape = Shape { n_rows, n_columns, n_lanes: L::LANES, widest };
+        if shape != self.shape {
+            self.shape = shape;
+            let n_vectors = n_columns.div_ceil(L::LANES).next_multiple_of(widest);
+            self.buffer.reserve(n_rows * n_vectors * L::LANES);
+            self.buffer.values_mut().fill(0.0);
+        }
     }
 
+    /// Columns, without the padding.
     pub(crate) const fn n_columns(&self) -> usize {
-        self.n_columns
+        self.shape.n_columns
     }
 
-    /// Makes every element zero.
-    pub(crate) fn clear(&mut self) {
-        self.buffer.values_mut().fill(0.0);
-    }
-
-    /// Sets a row.
+    /// Sets a row. `WIDEST` is how wide a strip is.
     #[inline(always)]
-    pub(crate) fn set_row<L: Lanes>(&mut self, _: L, row: usize, values: &[f32]) {
-        let widest = WIDEST * L::LANES;
-        let mut strips = values.chunks_exact(widest);
+    #[expect(clippy::manual_memcpy, reason = "a call to copy so few bytes takes longer")]
+    pub(crate) fn set_row<L: Lanes, const WIDEST: usize>(
+        &mut self,
+        _: L,
+        row: usize,
+        values: &[f32],
+    ) {
+        debug_assert_eq!((self.shape.n_lanes, self.shape.widest), (L::LANES, WIDEST));
+        let n_rows = self.shape.n_rows;
         let mut start = 0;
-        for strip in &mut strips {
-            let place = &mut self.buffer.values_mut()[start + row * widest..][..widest];
-            // As vectors: a call to copy so few bytes takes longer than to copy them.
-            let to = L::split_mut(place).0.as_chunks_mut::<WIDEST>().0;
-            let from = L::split(strip).0.as_chunks::<WIDEST>().0;
-            to[0] = from[0];
-            start += self.n_rows * widest;
+        let (vectors, rest) = L::split(values);
+        let buffer = L::split_mut(self.buffer.values_mut()).0;
+        let (strips, last) = vectors.as_chunks::<WIDEST>();
+        for strip in strips {
+            let place = &mut buffer[start + row * WIDEST..][..WIDEST];
+            for v in 0..WIDEST {
+                place[v] = strip[v];
+            }
+            start += n_rows * WIDEST;
         }
-        let rest = strips.remainder();
-        if !rest.is_empty() {
-            let width = strip_width(rest.len().div_ceil(L::LANES)) * L::LANES;
-            let place = &mut self.buffer.values_mut()[start + row * width..][..width];
-            let (place, padding) = place.split_at_mut(rest.len());
-            place.copy_from_slice(rest);
-            padding.fill(0.0);
-        }
-    }
-
-    /// Reads a row.
-    #[inline(always)]
-    pub(crate) fn row_into<L: Lanes>(&self, _: L, row: usize, values: &mut [f32]) {
-        let widest = WIDEST * L::LANES;
-        let mut start = 0;
-        for strip in values.chunks_mut(widest) {
-            let width = strip_width(strip.len().div_ceil(L::LANES)) * L::LANES;
-            let place = &self.buffer.values()[start + row * width..][..width];
-            strip.copy_from_slice(&place[..strip.len()]);
-            start += self.n_rows * width;
+        let n_left = last.len() + usize::from(!rest.is_empty());
+        if n_left > 0 {
+            let width = strip_width(n_left, WIDEST);
+            let place = &mut buffer[start + row * width..][..width];
+            for (place, vector) in place.iter_mut().zip(last) {
+                *place = *vector;
+            }
+            if !rest.is_empty() {
+                let place = L::floats_mut(&mut place[last.len()..][..1]);
+                for (place, value) in place.iter_mut().zip(rest) {
+                    *place = *value;
+                }
+            }
         }
     }
 
     /// The rows of the strip of `NV` vectors that begins with vector `first`.
     #[inline(always)]
     pub(crate) fn strip<L: Lanes, const NV: usize>(&self, first: usize) -> &[[L::V; NV]] {
-        let values = &self.buffer.values()[self.n_rows * first * L::LANES..];
-        L::split(&values[..self.n_rows * NV * L::LANES]).0.as_chunks().0
+        let n_rows = self.shape.n_rows;
+        let values = &self.buffer.values()[n_rows * first * L::LANES..];
+        L::split(&values[..n_rows * NV * L::LANES]).0.as_chunks().0
     }
 
     /// As [`Self::strip`], to be written.
@@ -96,8 +113,61 @@ impl Panels {
         &mut self,
         first: usize,
     ) -> &mut [[L::V; NV]] {
-        let n_rows = self.n_rows;
+        let n_rows = self.shape.n_rows;
         let values = &mut self.buffer.values_mut()[n_rows * first * L::LANES..];
         L::split_mut(&mut values[..n_rows * NV * L::LANES]).0.as_chunks_mut().0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lanes::Kernel;
+    use crate::model::simd::SimdLevel;
+
+    /// Sets all rows, with element (i, j) = 1000·i + j + 1, and reads them from the strips.
+    struct ThereAndBack(usize, usize);
+
+    impl Kernel for ThereAndBack {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) {
+            let Self(n_rows, n_columns) = self;
+            let mut panels = Panels::default();
+            panels.reshape(lanes, (n_rows, n_columns), 6);
+            let value = |i, j| (1000 * i + j + 1) as f32;
+            for i in 0..n_rows {
+                let row: Vec<_> = (0..n_columns).map(|j| value(i, j)).collect();
+                panels.set_row::<L, 6>(lanes, i, &row);
+            }
+            let n_vectors = n_columns.div_ceil(L::LANES);
+            let mut first = 0;
+            while first < n_vectors {
+                let width = strip_width(n_vectors - first, 6);
+                let rows: Vec<_> = match width {
+                    6 => panels.strip::<L, 6>(first).iter().map(|row| L::floats(row)).collect(),
+                    4 => panels.strip::<L, 4>(first).iter().map(|row| L::floats(row)).collect(),
+                    2 => panels.strip::<L, 2>(first).iter().map(|row| L::floats(row)).collect(),
+                    _ => panels.strip::<L, 1>(first).iter().map(|row| L::floats(row)).collect(),
+                };
+                for (i, row) in rows.into_iter().enumerate() {
+                    for (j, got) in (first * L::LANES..).zip(row) {
+                        let want = if j < n_columns { value(i, j) } else { 0.0 };
+                        assert_eq!(*got, want, "{i}, {j} of {n_rows}×{n_columns}");
+                    }
+                }
+                first += width;
+            }
+        }
+    }
+
+    #[test]
+    fn every_element_is_in_one_place_and_the_padding_is_zero() {
+        for level in SimdLevel::available() {
+            for n_columns in (1..70).chain([500]) {
+                level.run(ThereAndBack(3, n_columns));
+            }
+        }
     }
 }

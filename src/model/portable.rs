@@ -1,6 +1,6 @@
 //! The vectors of a CPU without a fused multiply-add: plain arrays, and that operation in software.
 
-use crate::model::lanes::Lanes;
+use crate::model::lanes::{Kernel, Lanes};
 
 /// Vectors that need nothing of the CPU but IEEE 754 in f32 and f64.
 #[derive(Clone, Copy)]
@@ -12,6 +12,11 @@ impl Lanes for Portable {
     type V = [f32; LANES];
     const LANES: usize = LANES;
     const REGISTERS: usize = 16;
+
+    #[inline(never)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     #[inline(always)]
     fn split(values: &[f32]) -> (&[Self::V], &[f32]) {
@@ -29,6 +34,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn floats_mut(vectors: &mut [Self::V]) -> &mut [f32] {
+        vectors.as_flattened_mut()
+    }
+
+    #[inline(always)]
     fn splat(self, value: f32) -> Self::V {
         [value; LANES]
     }
@@ -41,6 +51,16 @@ impl Lanes for Portable {
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         std::array::from_fn(|lane| mul_add(a[lane], b[lane], c[lane]))
+    }
+
+    #[inline(always)]
+    fn relu(self, values: Self::V) -> Self::V {
+        values.map(|value| if value < 0.0 { 0.0 } else { value })
+    }
+
+    #[inline(always)]
+    fn pass(self, gate: Self::V, values: Self::V) -> Self::V {
+        std::array::from_fn(|lane| if gate[lane] > 0.0 { values[lane] } else { 0.0 })
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::model::lanes::Lanes;
+use crate::model::lanes::{Kernel, Lanes};
 use crate::model::matrix::Matrix;
 
 /// The left operand, read in place by broadcasts, so that a transposition costs nothing.
@@ -24,6 +24,53 @@ pub(crate) struct Out<'a> {
     pub(crate) n_columns: usize,
 }
 
+/// What becomes of the elements of a product before they are stored.
+pub(crate) trait Last: Copy {
+    /// Takes a row's elements, of the strip that begins at vector `first`.
+    fn apply<L: Lanes, const NV: usize>(
+        self,
+        lanes: L,
+        at: (usize, usize),
+        elements: [L::V; NV],
+    ) -> [L::V; NV];
+}
+
+/// Nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nothing;
+
+impl Last for Nothing {
+    #[inline(always)]
+    fn apply<L: Lanes, const NV: usize>(
+        self,
+        _: L,
+        _: (usize, usize),
+        elements: [L::V; NV],
+    ) -> [L::V; NV] {
+        elements
+    }
+}
+
+/// ReLU's derivative: an element stays where that of this matrix is above zero, and else is +0.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WhereAboveZero<'a>(pub(crate) &'a Matrix);
+
+impl Last for WhereAboveZero<'_> {
+    #[inline(always)]
+    fn apply<L: Lanes, const NV: usize>(
+        self,
+        lanes: L,
+        (row, first): (usize, usize),
+        mut elements: [L::V; NV],
+    ) -> [L::V; NV] {
+        let gate = &L::split(self.0.padded_row(row)).0[first..][..NV];
+        for v in 0..NV {
+            elements[v] = lanes.pass(gate[v], elements[v]);
+        }
+        elements
+    }
+}
+
 impl Out<'_> {
     #[inline(always)]
     fn rest_of_row(&mut self, row: usize, column: usize) -> &mut [f32] {
@@ -32,6 +79,7 @@ impl Out<'_> {
 
     /// Stores vectors at a row and column; what reaches beyond the last column is dropped.
     #[inline(always)]
+    #[expect(clippy::manual_memcpy, reason = "the vectors are in registers")]
     pub(crate) fn store<L: Lanes, const NV: usize>(
         &mut self,
         (row, column): (usize, usize),
@@ -40,33 +88,28 @@ impl Out<'_> {
         let place = self.rest_of_row(row, column);
         if place.len() >= NV * L::LANES {
             let (place, _) = L::split_mut(place);
-            for (place, vector) in place.iter_mut().zip(vectors) {
-                *place = *vector;
+            for v in 0..NV {
+                place[v] = vectors[v];
             }
         } else {
-            // A copy, so that the vectors themselves never need an address.
-            let copy = *vectors;
-            place.copy_from_slice(&L::floats(&copy)[..place.len()]);
+            let (place, rest) = L::split_mut(place);
+            for v in 0..NV {
+                if v < place.len() {
+                    place[v] = vectors[v];
+                } else if v == place.len() {
+                    // A copy, so that the vectors themselves never need an address.
+                    let copy = [vectors[v]];
+                    rest.iter_mut()
+                        .zip(L::floats(&copy))
+                        .for_each(|(place, value)| *place = *value);
+                }
+            }
         }
     }
 }
 
 /// The widest strip of columns that any kernel keeps in registers.
 pub(crate) const MAX_STRIP: usize = 256;
-
-/// The right operand: a padded matrix as vectors, `stride` of them a row.
-struct Right<'a, V> {
-    vectors: &'a [V],
-    stride: usize,
-}
-
-impl<V> Clone for Right<'_, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for Right<'_, V> {}
 
 /// Rows `rows` of `left · right` into `out`, whose first row is the first of them.
 #[inline(always)]
@@ -75,84 +118,101 @@ pub(crate) fn product<L: Lanes>(
     left: Left<'_>,
     rows: Range<usize>,
     right: &Matrix,
+    last: impl Last,
     out: &mut Out<'_>,
 ) {
-    let right = Right { vectors: L::split(right.values()).0, stride: right.stride() / L::LANES };
     let n_vectors = out.n_columns.div_ceil(L::LANES);
     let mut first = 0;
     while first < n_vectors {
         // AVX-512 and NEON have 32 registers, 24 of them for sums; AVX2 has 16, 12 for sums.
         // The padding is good enough to fill a block: what comes of it is not stored.
-        first += match (L::REGISTERS >= 32, right.stride - first) {
-            (true, 3..) => strip::<L, 8, 3>(lanes, left, rows.clone(), right, first, out),
-            (true, 2) => strip::<L, 8, 2>(lanes, left, rows.clone(), right, first, out),
-            (true, _) => strip::<L, 8, 1>(lanes, left, rows.clone(), right, first, out),
-            (false, 2..) => strip::<L, 6, 2>(lanes, left, rows.clone(), right, first, out),
-            (false, _) => strip::<L, 6, 1>(lanes, left, rows.clone(), right, first, out),
+        let of = Operands { left, right, rows: rows.clone() };
+        first += match (L::REGISTERS >= 32, right.stride() / L::LANES - first) {
+            (true, 3..) => lanes.call(Strip::<_, 8, 3> { of, last, first, out }),
+            (true, 2) => lanes.call(Strip::<_, 8, 2> { of, last, first, out }),
+            (true, _) => lanes.call(Strip::<_, 8, 1> { of, last, first, out }),
+            (false, 2..) => lanes.call(Strip::<_, 6, 2> { of, last, first, out }),
+            (false, _) => lanes.call(Strip::<_, 6, 1> { of, last, first, out }),
         };
     }
 }
 
-/// All rows of `NV` vectors of columns, from vector `first` on; returns `NV`.
-#[inline(always)]
-fn strip<L: Lanes, const MR: usize, const NV: usize>(
-    lanes: L,
-    left: Left<'_>,
+/// What a product is of.
+struct Operands<'a> {
+    left: Left<'a>,
+    right: &'a Matrix,
     rows: Range<usize>,
-    right: Right<'_, L::V>,
+}
+
+/// All rows of `NV` vectors of columns, from vector `first` on.
+struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
+    of: Operands<'a>,
+    last: T,
     first: usize,
-    out: &mut Out<'_>,
-) -> usize {
-    let mut row = rows.start;
-    while row < rows.end {
-        let place = (row - rows.start, first * L::LANES);
-        row += match rows.end - row {
-            n if n >= MR => tile::<L, MR, NV>(lanes, left, row, right, first, place, out),
-            4.. => tile::<L, 4, NV>(lanes, left, row, right, first, place, out),
-            2.. => tile::<L, 2, NV>(lanes, left, row, right, first, place, out),
-            _ => tile::<L, 1, NV>(lanes, left, row, right, first, place, out),
-        };
+    out: &'a mut Out<'b>,
+}
+
+impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, NV> {
+    /// `NV`.
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> usize {
+        let Self { of, last, first, out } = self;
+        let mut row = of.rows.start;
+        while row < of.rows.end {
+            row += match of.rows.end - row {
+                n if n >= MR => tile::<L, MR, NV>(lanes, &of, last, (row, first), out),
+                4.. => tile::<L, 4, NV>(lanes, &of, last, (row, first), out),
+                2.. => tile::<L, 2, NV>(lanes, &of, last, (row, first), out),
+                _ => tile::<L, 1, NV>(lanes, &of, last, (row, first), out),
+            };
+        }
+        NV
     }
-    NV
 }
 
 /// A block of `MR` rows and `NV` vectors, its sums in registers; returns `MR`.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "k runs over the columns of all rows at once")]
+#[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
 fn tile<L: Lanes, const MR: usize, const NV: usize>(
     lanes: L,
-    left: Left<'_>,
-    row: usize,
-    right: Right<'_, L::V>,
-    first: usize,
-    (out_row, out_column): (usize, usize),
+    of: &Operands<'_>,
+    last: impl Last,
+    (row, first): (usize, usize),
     out: &mut Out<'_>,
 ) -> usize {
     let zero = lanes.splat(0.0);
     let mut sums = [[zero; NV]; MR];
-    let right_row = |k: usize| &right.vectors[k * right.stride + first..][..NV];
-    match left {
+    let (right, stride) = (L::split(of.right.values()).0, of.right.stride() / L::LANES);
+    let right_row = |k: usize| &right[k * stride + first..][..NV];
+    match of.left {
         Left::Plain(left) => {
-            let left_rows: [&[f32]; MR] = std::array::from_fn(|i| left.row(row + i));
+            // Not `from_fn` or `map`, which are not always inlined.
+            let mut left_rows: [&[f32]; MR] = [&[]; MR];
+            for i in 0..MR {
+                left_rows[i] = &left.row(row + i)[..left.n_columns()];
+            }
             for k in 0..left.n_columns() {
-                // Not `left_rows.map`, which is not inlined.
-                let factors = std::array::from_fn(|i| left_rows[i][k]);
-                add_products::<L, MR, NV>(lanes, factors, right_row(k), &mut sums);
+                add_products::<L, MR, NV>(lanes, |i| left_rows[i][k], right_row(k), &mut sums);
             }
         }
         Left::Transposed(left, depth) => {
             let (values, stride) = (left.values(), left.stride());
             for k in 0..depth {
-                let column = &values[k * stride + row..][..MR];
-                let factors = std::array::from_fn(|i| column[i]);
-                add_products::<L, MR, NV>(lanes, factors, right_row(k), &mut sums);
+                let factors = &values[k * stride + row..][..MR];
+                add_products::<L, MR, NV>(lanes, |i| factors[i], right_row(k), &mut sums);
             }
         }
     }
-    for (i, sums) in sums.iter().enumerate() {
+    for i in 0..MR {
         // Adding +0 makes a zero positive, as it is when the terms with a zero factor are left out.
-        let sums: [L::V; NV] = std::array::from_fn(|v| lanes.add(sums[v], zero));
-        out.store::<L, NV>((out_row + i, out_column), &sums);
+        let mut done = [zero; NV];
+        for v in 0..NV {
+            done[v] = lanes.add(sums[i][v], zero);
+        }
+        let done = last.apply(lanes, (row + i, first), done);
+        out.store::<L, NV>((row - of.rows.start + i, first * L::LANES), &done);
     }
     MR
 }
@@ -160,12 +220,12 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
 #[inline(always)]
 fn add_products<L: Lanes, const MR: usize, const NV: usize>(
     lanes: L,
-    factors: [f32; MR],
+    factor: impl Fn(usize) -> f32,
     right_row: &[L::V],
     sums: &mut [[L::V; NV]; MR],
 ) {
     for i in 0..MR {
-        let factor = lanes.splat(factors[i]);
+        let factor = lanes.splat(factor(i));
         for v in 0..NV {
             sums[i][v] = lanes.mul_add(factor, right_row[v], sums[i][v]);
         }
@@ -177,25 +237,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::lanes::Kernel;
     use crate::model::simd::SimdLevel;
     use crate::model::testing::{assert_same_bits, matrix, value};
 
-    struct Product<'a> {
+    struct Product<'a, T> {
         left: Left<'a>,
         rows: Range<usize>,
         right: &'a Matrix,
+        last: T,
         out: &'a mut [f32],
     }
 
-    impl Kernel for Product<'_> {
+    impl<T: Last> Kernel for Product<'_, T> {
         type Output = ();
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) {
             let n_columns = self.right.n_columns();
             let mut out = Out { values: self.out, stride: n_columns, n_columns };
-            product(lanes, self.left, self.rows, self.right, &mut out);
+            product(lanes, self.left, self.rows, self.right, self.last, &mut out);
         }
     }
 
@@ -232,9 +292,21 @@ mod tests {
                 for left in [Left::Plain(&left), Left::Transposed(&left_transposed, depth)] {
                     let mut out = vec![f32::NAN; want.len()];
                     let out_slice = &mut out[..];
-                    level.run(Product { left, rows: rows.clone(), right: &right, out: out_slice });
+                    let (rows, right) = (rows.clone(), &right);
+                    level.run(Product { left, rows, right, last: Nothing, out: out_slice });
                     assert_same_bits(&out, &want, &format!("{level}, {m}×{depth}×{n}"));
                 }
+            }
+            let gate = matrix(m, n, &values, 2);
+            let passed = |i: usize, j: usize, x: f32| if gate.row(i)[j] > 0.0 { x } else { 0.0 };
+            let places = rows.clone().flat_map(|i| (0..n).map(move |j| (i, j)));
+            let gated: Vec<_> =
+                places.zip(&want).map(|((i, j), &x)| passed(i, j, x)).collect();
+            for level in SimdLevel::available() {
+                let mut out = vec![f32::NAN; want.len()];
+                let (left, rows, last) = (Left::Plain(&left), rows.clone(), WhereAboveZero(&gate));
+                level.run(Product { left, rows, right: &right, last, out: &mut out });
+                assert_same_bits(&out, &gated, &format!("{level}, {m}×{depth}×{n}, gated"));
             }
             for (i, want) in rows.zip(want.chunks(n)) {
                 for (j, want) in want.iter().enumerate() {

@@ -1,241 +1,123 @@
-//! A sparse left operand, and its product with a dense one: the same chains, zeros left out.
+//! The first layer's two products, of its inputs' non-zero elements alone.
 //!
-//! The columns of the result go through the registers strip by strip. The terms of a long sum go
-//! block by block, so that the rows of the right operand that a block needs stay in the caches.
+//! The columns of a result go through the registers strip by strip, so that the chains of a row in a
+//! strip stay there. The right operands are [`Panels`].
 
 use std::ops::Range;
 
-use crate::model::lanes::Lanes;
+use crate::model::elementwise::Activation;
+use crate::model::inputs::{Entry, Inputs, Pair};
+use crate::model::lanes::{Kernel, Lanes};
+use crate::model::matrix::Matrix;
 use crate::model::panels::{Panels, strip_width};
-use crate::model::product::{MAX_STRIP, Out};
+use crate::model::product::Out;
 
-/// Rows of a product that are done strip by strip before the next ones: of so many, what is written
-/// stays in the L2 cache until its lines are whole.
-const ROWS_A_BLOCK: usize = 112;
+/// Vectors of a strip of the forward product: as many sums as stay in registers beside the operands.
+pub(crate) const FORWARD_STRIP: usize = 8;
 
-/// One non-zero element of a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Entry {
-    /// Counted in its block.
-    column: u32,
-    value: f32,
-}
+/// Pairs of rows of a gradient that are done strip by strip before the next ones: of so many, what is
+/// written stays in the L2 cache until its lines are whole.
+const PAIRS_A_BLOCK: usize = 56;
 
-/// A sparse matrix: compressed rows, stored block of columns by block of columns.
-#[derive(Debug, Default)]
-pub(crate) struct SparseMatrix {
-    n_rows: usize,
-    n_columns: usize,
-    /// Columns a block.
-    block: usize,
-    /// Where the entries of (block, row) start, at `block · n_rows + row`; and one end.
-    starts: Vec<usize>,
-    /// Ascending by column within a (block, row).
-    entries: Vec<Entry>,
-}
-
-impl SparseMatrix {
-    /// Fills it with the given rows, each its non-zero columns, ascending, and their values.
-    pub(crate) fn fill<'a>(
-        &mut self,
-        n_columns: usize,
-        block: usize,
-        rows: impl Iterator<Item = (&'a [u32], &'a [f32])> + Clone,
-    ) {
-        let n_rows = rows.clone().count();
-        self.reset(n_rows, n_columns, block);
-        for (row, (columns, _)) in rows.clone().enumerate() {
-            for (i, part) in parts(columns, block).enumerate() {
-                self.starts[i * n_rows + row + 1] = part.len();
-            }
-        }
-        self.accumulate_starts();
-        for (row, (columns, values)) in rows.enumerate() {
-            for (i, part) in parts(columns, block).enumerate() {
-                let entries = &mut self.entries[self.starts[i * n_rows + row]..];
-                let pairs = columns[part.clone()].iter().zip(&values[part]);
-                let first = (i * block) as u32;
-                for (entry, (&column, &value)) in entries.iter_mut().zip(pairs) {
-                    *entry = Entry { column: column - first, value };
-                }
-            }
-        }
-    }
-
-    /// Fills it with the transpose of another one, in one block.
-    pub(crate) fn fill_transposed(&mut self, other: &Self) {
-        self.reset(other.n_columns, other.n_rows, other.n_rows.max(1));
-        for block in 0..other.n_blocks() {
-            let range =
-                other.starts[block * other.n_rows]..other.starts[(block + 1) * other.n_rows];
-            let starts = &mut self.starts[block * other.block + 1..];
-            for entry in &other.entries[range] {
-                starts[entry.column as usize] += 1;
-            }
-        }
-        self.accumulate_starts();
-        for block in 0..other.n_blocks() {
-            let starts = &mut self.starts[block * other.block..];
-            for row in 0..other.n_rows {
-                for entry in other.entries(block, row) {
-                    let next = &mut starts[entry.column as usize];
-                    self.entries[*next] = Entry { column: row as u32, value: entry.value };
-                    *next += 1;
-                }
-            }
-        }
-        self.shift_starts();
-    }
-
-    fn reset(&mut self, n_rows: usize, n_columns: usize, block: usize) {
-        (self.n_rows, self.n_columns, self.block) = (n_rows, n_columns, block);
-        self.starts.clear();
-        self.starts.resize(self.n_blocks() * n_rows + 1, 0);
-    }
-
-    /// Turns counts, each one place late, into starts, and makes room for the entries.
-    fn accumulate_starts(&mut self) {
-        for i in 1..self.starts.len() {
-            self.starts[i] += self.starts[i - 1];
-        }
-        let n_entries = self.starts[self.starts.len() - 1];
-        self.entries.resize(n_entries, Entry::default());
-    }
-
-    /// Filling moved every start to its end, which is the next one's start.
-    fn shift_starts(&mut self) {
-        self.starts.rotate_right(1);
-        self.starts[0] = 0;
-    }
-
-    /// At least 1, so that a matrix without columns still has a product, of zeros.
-    fn n_blocks(&self) -> usize {
-        self.n_columns.div_ceil(self.block).max(1)
-    }
-
-    pub(crate) const fn n_columns(&self) -> usize {
-        self.n_columns
-    }
-
-    /// Columns a block; the last block may have fewer.
-    pub(crate) const fn block(&self) -> usize {
-        self.block
-    }
-
-    /// Whether a row of the only block is all zeros.
-    #[inline(always)]
-    pub(crate) fn is_empty_row(&self, row: usize) -> bool {
-        self.entries(0, row).is_empty()
-    }
-
-    #[inline(always)]
-    fn entries(&self, block: usize, row: usize) -> &[Entry] {
-        let at = block * self.n_rows + row;
-        &self.entries[self.starts[at]..self.starts[at + 1]]
-    }
-}
-
-/// Where the columns of each block are among the ascending columns of a row.
-fn parts(columns: &[u32], block: usize) -> impl Iterator<Item = Range<usize>> {
-    let (mut start, mut limit) = (0, block as u32);
-    std::iter::from_fn(move || {
-        if start == columns.len() {
-            return None;
-        }
-        let len = columns[start..].partition_point(|&column| column < limit);
-        limit += block as u32;
-        start += len;
-        Some(start - len..start)
-    })
-}
-
-/// Rows `rows` of `left · right` into `out`, whose first row is the first of them; `left` has one
-/// block.
+/// Vectors of a strip of the gradient, of which two rows at a time are in registers.
 #[inline(always)]
-pub(crate) fn sparse_product<L: Lanes>(
-    lanes: L,
-    left: &SparseMatrix,
-    rows: Range<usize>,
-    right: &Panels,
-    out: &mut Out<'_>,
-) {
-    let n_vectors = out.n_columns.div_ceil(L::LANES);
-    let mut start = rows.start;
-    while start < rows.end {
-        let block = start..rows.end.min(start + ROWS_A_BLOCK);
-        let place = start - rows.start;
+pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
+    if L::REGISTERS >= 32 { WIDE } else { NARROW }
+}
+
+const WIDE: usize = 8;
+const NARROW: usize = 6;
+
+/// The forward product, and what follows its last term.
+#[derive(Debug)]
+pub(crate) struct Forward<'a> {
+    pub(crate) inputs: &'a Inputs,
+    /// The sums as far as they have come.
+    pub(crate) sums: &'a mut Panels,
+    /// With as many zeros behind it as a strip may take.
+    pub(crate) bias: &'a [f32],
+    pub(crate) activation: Activation,
+    pub(crate) outputs: &'a mut Matrix,
+}
+
+impl Forward<'_> {
+    /// Adds the terms of one block of features to the sums of all examples; `weights` has the block's
+    /// rows. What was in the sums before the first block does not matter; with the last one, the
+    /// outputs are complete.
+    #[inline(always)]
+    pub(crate) fn add_products<L: Lanes>(&mut self, lanes: L, block: usize, weights: &Panels) {
+        let n_vectors = weights.n_columns().div_ceil(L::LANES);
         let mut first = 0;
         while first < n_vectors {
-            match strip_width(n_vectors - first) {
-                8 => product_strip::<L, 8>(lanes, left, block.clone(), right, (place, first), out),
-                4 => product_strip::<L, 4>(lanes, left, block.clone(), right, (place, first), out),
-                2 => product_strip::<L, 2>(lanes, left, block.clone(), right, (place, first), out),
-                _ => product_strip::<L, 1>(lanes, left, block.clone(), right, (place, first), out),
+            let width = strip_width(n_vectors - first, FORWARD_STRIP);
+            match width {
+                FORWARD_STRIP => self.strip::<L, FORWARD_STRIP>(lanes, block, weights, first),
+                4 => self.strip::<L, 4>(lanes, block, weights, first),
+                2 => self.strip::<L, 2>(lanes, block, weights, first),
+                _ => self.strip::<L, 1>(lanes, block, weights, first),
             }
-            first += strip_width(n_vectors - first);
+            first += width;
         }
-        start = block.end;
+    }
+
+    #[inline(always)]
+    fn strip<L: Lanes, const NV: usize>(
+        &mut self,
+        lanes: L,
+        block: usize,
+        weights: &Panels,
+        first: usize,
+    ) {
+        lanes.call(ForwardStrip::<NV> { of: self, block, weights, first });
+    }
+
+    /// Takes sums of a row that are complete, of the strip that begins at vector `first`.
+    #[inline(always)]
+    fn finish<L: Lanes, const NV: usize>(
+        &mut self,
+        lanes: L,
+        (row, first): (usize, usize),
+        mut sums: [L::V; NV],
+    ) {
+        let bias = &L::split(self.bias).0[first..][..NV];
+        for v in 0..NV {
+            let sum = lanes.add(lanes.add(sums[v], lanes.splat(0.0)), bias[v]);
+            sums[v] = if self.activation == Activation::Relu { lanes.relu(sum) } else { sum };
+        }
+        let (stride, n_columns) = (self.outputs.stride(), self.outputs.n_columns());
+        let mut out = Out { values: self.outputs.values_mut(), stride, n_columns };
+        out.store::<L, NV>((row, first * L::LANES), &sums);
     }
 }
 
-/// Some rows of the strip that begins at vector `first`, to be stored from row `place` on.
-#[inline(always)]
-fn product_strip<L: Lanes, const NV: usize>(
-    lanes: L,
-    left: &SparseMatrix,
-    rows: Range<usize>,
-    right: &Panels,
-    (place, first): (usize, usize),
-    out: &mut Out<'_>,
-) {
-    const { assert!(NV * L::LANES <= MAX_STRIP) };
-    let right = right.strip::<L, NV>(first);
-    let zero = lanes.splat(0.0);
-    for (i, row) in rows.enumerate() {
-        let mut sums = chains(lanes, left.entries(0, row), right, [zero; NV]);
-        for sum in &mut sums {
-            *sum = lanes.add(*sum, zero);
-        }
-        out.store::<L, NV>((place + i, first * L::LANES), &sums);
-    }
-}
-
-/// Adds the terms of one block of `left`'s columns to all sums; `right` has the block's rows.
-///
-/// After the last block the sums still want +0 added: [`finish_row`].
-#[inline(always)]
-pub(crate) fn add_products<L: Lanes>(
-    lanes: L,
-    left: &SparseMatrix,
+/// One block of features, and the strip of columns that begins at vector `first`.
+struct ForwardStrip<'a, 'b, const NV: usize> {
+    of: &'a mut Forward<'b>,
     block: usize,
-    right: &Panels,
-    sums: &mut Panels,
-) {
-    let n_vectors = right.n_columns().div_ceil(L::LANES);
-    let mut first = 0;
-    while first < n_vectors {
-        match strip_width(n_vectors - first) {
-            8 => add_strip::<L, 8>(lanes, left, block, right, first, sums),
-            4 => add_strip::<L, 4>(lanes, left, block, right, first, sums),
-            2 => add_strip::<L, 2>(lanes, left, block, right, first, sums),
-            _ => add_strip::<L, 1>(lanes, left, block, right, first, sums),
-        }
-        first += strip_width(n_vectors - first);
-    }
-}
-
-#[inline(always)]
-fn add_strip<L: Lanes, const NV: usize>(
-    lanes: L,
-    left: &SparseMatrix,
-    block: usize,
-    right: &Panels,
+    weights: &'a Panels,
     first: usize,
-    sums: &mut Panels,
-) {
-    let (right, sums) = (right.strip::<L, NV>(first), sums.strip_mut::<L, NV>(first));
-    for (row, sums) in sums.iter_mut().enumerate() {
-        *sums = chains(lanes, left.entries(block, row), right, *sums);
+}
+
+impl<const NV: usize> Kernel for ForwardStrip<'_, '_, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { of, block, weights, first } = self;
+        let weights = weights.strip::<L, NV>(first);
+        let is_last = block + 1 == of.inputs.n_blocks();
+        for row in 0..of.inputs.n_rows() {
+            let mut sums = [lanes.splat(0.0); NV];
+            if block > 0 {
+                sums = of.sums.strip::<L, NV>(first)[row];
+            }
+            let sums = chains(lanes, of.inputs.entries(row, block), weights, sums);
+            if is_last {
+                of.finish(lanes, (row, first), sums);
+            } else {
+                of.sums.strip_mut::<L, NV>(first)[row] = sums;
+            }
+        }
     }
 }
 
@@ -244,23 +126,138 @@ fn add_strip<L: Lanes, const NV: usize>(
 fn chains<L: Lanes, const NV: usize>(
     lanes: L,
     entries: &[Entry],
-    right: &[[L::V; NV]],
+    weights: &[[L::V; NV]],
     mut sums: [L::V; NV],
 ) -> [L::V; NV] {
     for entry in entries {
-        let right = &right[entry.column as usize];
+        let weights = &weights[entry.feature as usize];
         let factor = lanes.splat(entry.value);
         for v in 0..NV {
-            sums[v] = lanes.mul_add(factor, right[v], sums[v]);
+            sums[v] = lanes.mul_add(factor, weights[v], sums[v]);
         }
     }
     sums
 }
 
-/// What [`add_products`] leaves to be done, of one row: the last addition.
+/// Whether the terms of zeros are left out of a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zeros {
+    /// They may be added: all deltas are finite, so that they change nothing. That is faster.
+    Added,
+    /// They must not be.
+    LeftOut,
+}
+
+/// The gradient of the first layer's weights: rows 2·p and 2·p + 1 of `inputsᵀ · deltas` for each of
+/// these pairs, into `out`, whose first row is the first of them.
 #[inline(always)]
-pub(crate) fn finish_row(row: &mut [f32]) {
-    row.iter_mut().for_each(|sum| *sum += 0.0);
+pub(crate) fn pair_products<L: Lanes>(
+    lanes: L,
+    of: &Gradient<'_>,
+    pairs: Range<usize>,
+    out: &mut Out<'_>,
+) {
+    let n_vectors = out.n_columns.div_ceil(L::LANES);
+    let mut start = pairs.start;
+    while start < pairs.end {
+        let block = start..pairs.end.min(start + PAIRS_A_BLOCK);
+        let place = 2 * (start - pairs.start);
+        let mut first = 0;
+        while first < n_vectors {
+            let width = strip_width(n_vectors - first, gradient_strip::<L>());
+            let pairs = block.clone();
+            match width {
+                WIDE => lanes.call(PairStrip::<WIDE> { of, pairs, first, out, place }),
+                NARROW => lanes.call(PairStrip::<NARROW> { of, pairs, first, out, place }),
+                4 => lanes.call(PairStrip::<4> { of, pairs, first, out, place }),
+                2 => lanes.call(PairStrip::<2> { of, pairs, first, out, place }),
+                _ => lanes.call(PairStrip::<1> { of, pairs, first, out, place }),
+            }
+            first += width;
+        }
+        start = block.end;
+    }
+}
+
+/// What the gradient of the first layer's weights is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gradient<'a> {
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) deltas: &'a Panels,
+    pub(crate) zeros: Zeros,
+}
+
+/// Some pairs of rows of the strip that begins at vector `first`, to be stored from row `place` on.
+struct PairStrip<'a, 'b, const NV: usize> {
+    of: &'a Gradient<'a>,
+    pairs: Range<usize>,
+    first: usize,
+    out: &'a mut Out<'b>,
+    place: usize,
+}
+
+impl<const NV: usize> Kernel for PairStrip<'_, '_, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { of, pairs, first, out, place } = self;
+        let deltas = of.deltas.strip::<L, NV>(first);
+        let zero = lanes.splat(0.0);
+        for (i, pair) in pairs.enumerate() {
+            let pairs = of.inputs.pairs(pair);
+            let (mut even, mut odd) = match of.zeros {
+                Zeros::Added => pair_chains(lanes, pairs, deltas),
+                Zeros::LeftOut => pair_chains_without_zeros(lanes, pairs, deltas),
+            };
+            for v in 0..NV {
+                (even[v], odd[v]) = (lanes.add(even[v], zero), lanes.add(odd[v], zero));
+            }
+            let (row, column) = (place + 2 * i, first * L::LANES);
+            out.store::<L, NV>((row, column), &even);
+            out.store::<L, NV>((row + 1, column), &odd);
+        }
+    }
+}
+
+/// The chains of two rows in one strip, with their zeros.
+#[inline(always)]
+fn pair_chains<L: Lanes, const NV: usize>(
+    lanes: L,
+    pairs: &[Pair],
+    deltas: &[[L::V; NV]],
+) -> ([L::V; NV], [L::V; NV]) {
+    // Two arrays, not an array of arrays, of which the compiler would keep a part in memory.
+    let (mut even, mut odd) = ([lanes.splat(0.0); NV], [lanes.splat(0.0); NV]);
+    for pair in pairs {
+        let deltas = &deltas[pair.row as usize];
+        let (of_even, of_odd) = (lanes.splat(pair.values[0]), lanes.splat(pair.values[1]));
+        for v in 0..NV {
+            even[v] = lanes.mul_add(of_even, deltas[v], even[v]);
+            odd[v] = lanes.mul_add(of_odd, deltas[v], odd[v]);
+        }
+    }
+    (even, odd)
+}
+
+/// The chains of two rows in one strip, without their zeros.
+#[inline(always)]
+fn pair_chains_without_zeros<L: Lanes, const NV: usize>(
+    lanes: L,
+    pairs: &[Pair],
+    deltas: &[[L::V; NV]],
+) -> ([L::V; NV], [L::V; NV]) {
+    let one = |which: usize| {
+        let mut sums = [lanes.splat(0.0); NV];
+        for pair in pairs.iter().filter(|pair| pair.values[which] != 0.0) {
+            let (factor, deltas) = (lanes.splat(pair.values[which]), &deltas[pair.row as usize]);
+            for v in 0..NV {
+                sums[v] = lanes.mul_add(factor, deltas[v], sums[v]);
+            }
+        }
+        sums
+    };
+    (one(0), one(1))
 }
 
 #[cfg(test)]
@@ -268,121 +265,152 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::lanes::Kernel;
-    use crate::model::matrix::Matrix;
+    use crate::data::Examples;
+    use crate::model::inputs::FEATURES_A_BLOCK;
     use crate::model::simd::SimdLevel;
     use crate::model::testing::{assert_same_bits, matrix, value};
 
-    /// Rows of the product by a matrix whose left operand has one block.
-    struct Product<'a> {
-        left: &'a SparseMatrix,
-        rows: Range<usize>,
-        right: &'a Matrix,
-        out: &'a mut [f32],
+    struct WholeForward<'a> {
+        inputs: &'a Inputs,
+        weights: &'a Matrix,
+        out: &'a mut Matrix,
     }
 
-    impl Kernel for Product<'_> {
+    impl Kernel for WholeForward<'_> {
         type Output = ();
 
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) {
-            let n_columns = self.right.n_columns();
-            let mut right = Panels::default();
-            right.reshape(lanes, self.left.n_columns, n_columns);
-            for row in 0..self.left.n_columns {
-                right.set_row(lanes, row, self.right.row(row));
-            }
-            let mut out = Out { values: self.out, stride: n_columns, n_columns };
-            sparse_product(lanes, self.left, self.rows, &right, &mut out);
-        }
-    }
-
-    /// The whole product, block by block.
-    struct Blocks<'a> {
-        left: &'a SparseMatrix,
-        right: &'a Matrix,
-        out: &'a mut [f32],
-    }
-
-    impl Kernel for Blocks<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn run<L: Lanes>(self, lanes: L) {
-            let Self { left, right, out } = self;
-            let n_columns = right.n_columns();
-            let (mut block, mut sums) = (Panels::default(), Panels::default());
-            block.reshape(lanes, left.block, n_columns);
-            sums.reshape(lanes, left.n_rows, n_columns);
-            sums.clear();
-            for (i, rows) in (0..left.n_columns).collect::<Vec<_>>().chunks(left.block).enumerate()
-            {
-                for (place, &row) in rows.iter().enumerate() {
-                    block.set_row(lanes, place, right.row(row));
+            let n_columns = self.weights.n_columns();
+            let (mut some, mut sums) = (Panels::default(), Panels::default());
+            some.reshape(lanes, (FEATURES_A_BLOCK, n_columns), FORWARD_STRIP);
+            sums.reshape(lanes, (self.inputs.n_rows(), n_columns), FORWARD_STRIP);
+            let mut forward = Forward {
+                inputs: self.inputs,
+                sums: &mut sums,
+                bias: &[0.0; 500],
+                activation: Activation::None,
+                outputs: self.out,
+            };
+            for block in 0..self.inputs.n_blocks() {
+                for (place, row) in self.inputs.features(block).enumerate() {
+                    some.set_row::<L, FORWARD_STRIP>(lanes, place, self.weights.row(row));
                 }
-                add_products(lanes, left, i, &block, &mut sums);
-            }
-            for (row, out) in out.chunks_mut(n_columns).enumerate() {
-                sums.row_into(lanes, row, out);
-                finish_row(out);
+                forward.add_products(lanes, block, &some);
             }
         }
     }
 
-    /// Columns and values of the non-zero elements of each row.
-    fn sparse_rows(dense: &Matrix, n_rows: usize) -> Vec<(Vec<u32>, Vec<f32>)> {
-        let row = |i| {
-            let columns = (0..dense.n_columns()).filter(|&k| dense.row(i)[k] != 0.0);
-            columns.map(|k| (k as u32, dense.row(i)[k])).unzip()
-        };
-        (0..n_rows).map(row).collect()
+    struct WholeGradient<'a> {
+        inputs: &'a Inputs,
+        pairs: Range<usize>,
+        deltas: &'a Matrix,
+        zeros: Zeros,
+        out: &'a mut [f32],
     }
 
-    fn chain(left: impl Iterator<Item = f32>, right: impl Iterator<Item = f32>) -> f32 {
-        let terms = left.zip(right).filter(|(x, _)| *x != 0.0);
+    impl Kernel for WholeGradient<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) {
+            let Self { inputs, pairs, deltas, zeros, out } = self;
+            let n_columns = deltas.n_columns();
+            let mut panels = Panels::default();
+            panels.reshape(lanes, (inputs.n_rows(), n_columns), gradient_strip::<L>());
+            for row in 0..inputs.n_rows() {
+                match gradient_strip::<L>() {
+                    WIDE => panels.set_row::<L, WIDE>(lanes, row, deltas.row(row)),
+                    _ => panels.set_row::<L, NARROW>(lanes, row, deltas.row(row)),
+                }
+            }
+            let mut out = Out { values: out, stride: n_columns, n_columns };
+            let of = Gradient { inputs, deltas: &panels, zeros };
+            pair_products(lanes, &of, pairs, &mut out);
+        }
+    }
+
+    fn inputs(dense: &Matrix, n_rows: usize) -> Inputs {
+        let mut examples = Examples::new(dense.n_columns(), 1);
+        (0..n_rows).for_each(|row| examples.push(dense.row(row).iter().copied(), 0));
+        let mut inputs = Inputs::default();
+        inputs.load(&examples, &(0..n_rows).collect::<Vec<_>>());
+        inputs
+    }
+
+    /// The definition.
+    fn chain(terms: impl Iterator<Item = (f32, f32)>) -> f32 {
+        let terms = terms.filter(|(x, _)| *x != 0.0);
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0
+    }
+
+    /// One value of many is not finite.
+    fn any_value() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            30 => value(),
+            1 => prop::sample::select(vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN]),
+        ]
+    }
+
+    /// Bits, but that a NaN is a NaN.
+    fn assert_same(got: &[f32], want: &[f32], what: &str) {
+        let plain = |values: &[f32]| -> Vec<f32> {
+            values.iter().map(|x| if x.is_nan() { f32::NAN } else { *x }).collect()
+        };
+        assert_same_bits(&plain(got), &plain(want), what);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn a_sparse_product_is_its_chains_at_every_level_in_any_blocks(
-            (m, depth, n) in (0usize..6, 0usize..20, 1usize..150),
-            block in 1usize..25,
-            from in 0usize..20,
+        fn the_forward_product_is_its_chains_at_every_level(
+            (m, n) in (0usize..6, 1usize..150),
+            depth in prop_oneof![1usize..20, 220usize..230],
             values in prop::collection::vec(value(), 1..300),
+            weights in prop::collection::vec(any_value(), 1..300),
+        ) {
+            let (dense, weights) = (matrix(m, depth, &values, 0), matrix(depth, n, &weights, 1));
+            let inputs = inputs(&dense, m);
+            for level in SimdLevel::available() {
+                let mut out = matrix(m, n, &[f32::NAN], 0);
+                level.run(WholeForward { inputs: &inputs, weights: &weights, out: &mut out });
+                for i in 0..m {
+                    let term = |k: usize, j: usize| (dense.row(i)[k], weights.row(k)[j]);
+                    let want: Vec<_> =
+                        (0..n).map(|j| chain((0..depth).map(|k| term(k, j)))).collect();
+                    assert_same(out.row(i), &want, &format!("{level}, row {i} of {m}×{depth}×{n}"));
+                }
+            }
+        }
+
+        #[test]
+        fn the_gradient_is_its_chains_at_every_level(
+            (m, depth, n) in (0usize..6, 1usize..20, 1usize..150),
+            from in 0usize..10,
+            values in prop::collection::vec(value(), 1..300),
+            finite in prop::collection::vec(value(), 1..300),
+            any in prop::collection::vec(any_value(), 1..300),
         ) {
             let dense = matrix(m, depth, &values, 0);
-            let right = matrix(depth, n, &values, 1);
-            let other = matrix(m, n, &values, 2);
-            let rows = sparse_rows(&dense, m);
-            let mut left = SparseMatrix::default();
-            left.fill(depth, block, rows.iter().map(|(c, v)| (&c[..], &v[..])));
-            let mut transposed = SparseMatrix::default();
-            transposed.fill_transposed(&left);
-
-            let places = (0..m).flat_map(|i| (0..n).map(move |j| (i, j)));
-            let want: Vec<f32> = places
-                .map(|(i, j)| chain(dense.row(i).iter().copied(), (0..depth).map(|k| right.row(k)[j])))
-                .collect();
-            let range = from.min(depth)..depth;
-            let places = range.clone().flat_map(|k| (0..n).map(move |j| (k, j)));
-            let want_transposed: Vec<f32> = places
-                .map(|(k, j)| chain((0..m).map(|i| dense.row(i)[k]), (0..m).map(|i| other.row(i)[j])))
-                .collect();
-            for level in SimdLevel::available() {
-                let mut out = vec![f32::NAN; want.len()];
-                level.run(Blocks { left: &left, right: &right, out: &mut out });
-                assert_same_bits(&out, &want, &format!("{level}, {m}×{depth}×{n}"));
-                let mut out = vec![f32::NAN; want_transposed.len()];
-                level.run(Product {
-                    left: &transposed,
-                    rows: range.clone(),
-                    right: &other,
-                    out: &mut out,
-                });
-                assert_same_bits(&out, &want_transposed, &format!("{level}, transposed"));
+            let inputs = inputs(&dense, m);
+            let pairs = from.min(inputs.n_pairs())..inputs.n_pairs();
+            for (deltas, zeros) in [(finite, Zeros::Added), (any, Zeros::LeftOut)] {
+                let deltas = matrix(m, n, &deltas, 2);
+                // Of an odd number of features, the last pair's second row is zeros.
+                let input = |i: usize, k: usize| dense.row(i).get(k).copied().unwrap_or(0.0);
+                let term = |i: usize, k: usize, j: usize| (input(i, k), deltas.row(i)[j]);
+                let rows = 2 * pairs.start..2 * pairs.end;
+                let want: Vec<_> = rows
+                    .flat_map(|k| (0..n).map(move |j| (k, j)))
+                    .map(|(k, j)| chain((0..m).map(|i| term(i, k, j))))
+                    .collect();
+                for level in SimdLevel::available() {
+                    let mut out = vec![f32::NAN; want.len()];
+                    let (inputs, deltas, pairs) = (&inputs, &deltas, pairs.clone());
+                    level.run(WholeGradient { inputs, pairs, deltas, zeros, out: &mut out });
+                    assert_same(&out, &want, &format!("{level}, {m}×{depth}×{n}, {zeros:?}"));
+                }
             }
         }
     }

@@ -4,8 +4,6 @@ use crate::model::lanes::Lanes;
 
 /// Lanes of the definition, whatever the width of the vectors.
 const N_LANES: usize = 64;
-/// Vectors that hold them when a vector has the fewest lanes, 4.
-const MAX_VECTORS: usize = N_LANES / 4;
 
 /// Σ x² over a row.
 ///
@@ -13,27 +11,36 @@ const MAX_VECTORS: usize = N_LANES / 4;
 /// Then the upper half of the lanes is added to the lower half until one is left.
 #[inline(always)]
 pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
-    const { assert!(L::LANES >= 4) };
-    let n_vectors = N_LANES / L::LANES;
-    let mut sums = [lanes.splat(0.0); MAX_VECTORS];
+    match L::LANES {
+        16 => sum_in_vectors::<L, 4>(lanes, row),
+        8 => sum_in_vectors::<L, 8>(lanes, row),
+        4 => sum_in_vectors::<L, 16>(lanes, row),
+        n_lanes => unreachable!("vectors have 4, 8 or 16 lanes, not {n_lanes}"),
+    }
+}
+
+/// With the lanes in `NV` vectors.
+#[inline(always)]
+fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
+    assert_eq!(NV * L::LANES, N_LANES, "lanes of the definition");
+    let mut sums = [lanes.splat(0.0); NV];
     let (row, rest) = L::split(row);
-    let mut chunks = row.chunks_exact(n_vectors);
-    for chunk in &mut chunks {
-        for v in 0..n_vectors {
+    let (chunks, last) = row.as_chunks::<NV>();
+    for chunk in chunks {
+        for v in 0..NV {
             sums[v] = lanes.mul_add(chunk[v], chunk[v], sums[v]);
         }
     }
-    for (sum, &x) in sums.iter_mut().zip(chunks.remainder()) {
-        *sum = lanes.mul_add(x, x, *sum);
-    }
+    // Padding zeros change nothing.
+    let mut padded = [lanes.splat(0.0); NV];
+    padded[..last.len()].copy_from_slice(last);
     if !rest.is_empty() {
-        // Padding zeros change nothing.
-        let mut padded = [0.0; 16];
-        padded[..rest.len()].copy_from_slice(rest);
-        let (x, sum) = (L::split(&padded).0[0], &mut sums[chunks.remainder().len()]);
-        *sum = lanes.mul_add(x, x, *sum);
+        L::floats_mut(&mut padded[last.len()..][..1])[..rest.len()].copy_from_slice(rest);
     }
-    let mut half = n_vectors / 2;
+    for v in 0..NV {
+        sums[v] = lanes.mul_add(padded[v], padded[v], sums[v]);
+    }
+    let mut half = NV / 2;
     while half > 0 {
         for v in 0..half {
             sums[v] = lanes.add(sums[v], sums[v + half]);

@@ -3,20 +3,18 @@
 #[cfg(feature = "benching")]
 pub mod benching;
 
-use crate::model::elementwise::{Activation, add_bias, column_sums, mask_by_relu};
+use crate::model::aligned::Aligned;
+use crate::model::elementwise::{Activation, add_bias, column_sums};
+use crate::model::inputs::{FEATURES_A_BLOCK, Inputs};
 use crate::model::lanes::Lanes;
 use crate::model::layout::RowBlock;
 use crate::model::matrix::Matrix;
 use crate::model::model::{Batch, Gradient, Parameters};
 use crate::model::panels::Panels;
-use crate::model::product::{Left, Out, product};
+use crate::model::product::{Left, MAX_STRIP, Nothing, Out, WhereAboveZero, product};
 use crate::model::softmax::softmax_cross_entropy;
-use crate::model::sparse::{SparseMatrix, add_products, finish_row, sparse_product};
+use crate::model::sparse::{self, FORWARD_STRIP, Forward, Zeros, gradient_strip, pair_products};
 use crate::model::squares::sum_of_squares;
-
-/// Rows of the first layer's weights that are multiplied at a time. Fewer stay in the L1 cache
-/// better, but end more loops, each at an unforeseeable place; measured on AVX2.
-const FEATURES_A_BLOCK: usize = 112;
 
 /// One layer: its parameters, its outputs, and the loss's derivatives with respect to its sums.
 #[derive(Debug)]
@@ -25,39 +23,32 @@ struct Layer {
     weights: Matrix,
     /// The weights' transpose; of the first layer, which passes nothing on, empty.
     transposed: Matrix,
-    bias: Vec<f32>,
+    /// With as many zeros behind it as the widest strip of columns may take.
+    bias: Aligned,
     outputs: Matrix,
     deltas: Matrix,
+    /// The sums of the deltas' columns.
+    bias_gradient: Aligned,
 }
 
 /// The room to work in, for batches of up to `n_rows` examples.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     layers: Vec<Layer>,
-    /// The batch, and its transpose.
-    inputs: SparseMatrix,
-    transposed_inputs: SparseMatrix,
+    inputs: Inputs,
     labels: Vec<u32>,
-    /// The batch as it is read.
-    rows: Rows,
     /// Some rows of the first layer's weights, and its sums as far as they have come.
     some_weights: Panels,
     sums: Panels,
-    /// The first layer's deltas once more.
+    /// The first layer's deltas once more, and whether they allow zeros to be added.
     deltas: Panels,
-    /// One row of the widest gradient.
-    row: Vec<f32>,
+    zeros: Zeros,
+    /// Pairs of rows of the first layer's gradient that do not lie in one shard as a whole.
+    split_pairs: Vec<usize>,
+    /// Two rows of the widest gradient.
+    rows: Vec<f32>,
     /// A number a class.
     exps: Vec<f64>,
-}
-
-/// Rows one behind the other: the columns of their non-zero elements, and the values of these.
-#[derive(Debug, Default)]
-struct Rows {
-    /// Where each begins; and one end.
-    starts: Vec<usize>,
-    columns: Vec<u32>,
-    values: Vec<f32>,
 }
 
 /// Whether the sum of the squares of the weights is wanted.
@@ -73,20 +64,22 @@ impl Workspace {
         let layer = |(i, pair): (usize, &[usize])| Layer {
             weights: if i == 0 { Matrix::new(0, 0) } else { Matrix::new(pair[0], pair[1]) },
             transposed: if i == 0 { Matrix::new(0, 0) } else { Matrix::new(pair[1], pair[0]) },
-            bias: vec![0.0; pair[1]],
+            bias: Aligned::new(pair[1] + MAX_STRIP),
             outputs: Matrix::new(0, pair[1]),
             deltas: Matrix::new(0, pair[1]),
+            bias_gradient: Aligned::new(Matrix::new(1, pair[1]).stride()),
         };
+        let widest = sizes[1..].iter().copied().max().unwrap_or(0);
         Self {
             layers: sizes.windows(2).enumerate().map(layer).collect(),
-            inputs: SparseMatrix::default(),
-            transposed_inputs: SparseMatrix::default(),
+            inputs: Inputs::default(),
             labels: Vec::new(),
-            rows: Rows::default(),
             some_weights: Panels::default(),
             sums: Panels::default(),
             deltas: Panels::default(),
-            row: vec![0.0; sizes[1..].iter().copied().max().unwrap_or(0)],
+            zeros: Zeros::LeftOut,
+            split_pairs: Vec::new(),
+            rows: vec![0.0; 2 * widest],
             exps: vec![0.0; sizes[sizes.len() - 1]],
         }
     }
@@ -100,19 +93,7 @@ impl Workspace {
         }
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| examples.label(row)));
-        let Rows { starts, columns, values } = &mut self.rows;
-        starts.clear();
-        columns.clear();
-        values.clear();
-        for &row in rows {
-            starts.push(columns.len());
-            examples.append_row(row, columns, values);
-        }
-        starts.push(columns.len());
-        let range = |pair: &[usize]| pair[0]..pair[1];
-        let rows = starts.windows(2).map(range).map(|row| (&columns[row.clone()], &values[row]));
-        self.inputs.fill(examples.n_features(), FEATURES_A_BLOCK, rows);
-        self.transposed_inputs.fill_transposed(&self.inputs);
+        self.inputs.load(examples, rows);
     }
 
     /// The outputs of every layer; the last one's are the logits. If wanted, returns the sum of the
@@ -127,34 +108,38 @@ impl Workspace {
     ) -> f64 {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             for block in parameters.layout.row_blocks(2 * i + 1) {
-                let bias = &mut layer.bias[block.columns.clone()];
+                let bias = &mut layer.bias.values_mut()[block.columns.clone()];
                 parameters.shards[block.ps].read(block.range.start, bias);
             }
         }
         let mut total = self.forward_first(lanes, parameters, squares);
-        let n_rows = self.labels.len();
         for i in 1..self.layers.len() {
-            self.layers[i - 1].activate(n_rows, Activation::Relu);
             total = self.load_weights(lanes, i, parameters, squares, total);
-            self.layer_product(lanes, i, n_rows);
+            self.forward_next(lanes, i);
         }
-        self.layers.last_mut().expect("there is a layer").activate(n_rows, Activation::None);
         total
     }
 
-    /// The sums of layer `i`, which is not the first, without its bias.
-    #[inline(always)]
-    fn layer_product<L: Lanes>(&mut self, lanes: L, i: usize, n_rows: usize) {
-        let (before, rest) = self.layers.split_at_mut(i);
-        let layer = &mut rest[0];
-        let (stride, n_columns) = (layer.outputs.stride(), layer.outputs.n_columns());
-        let mut out = Out { values: layer.outputs.values_mut(), stride, n_columns };
-        let left = Left::Plain(&before[i - 1].outputs);
-        product(lanes, left, 0..n_rows, &layer.weights, &mut out);
+    /// What becomes of the sums of layer `i`.
+    const fn activation(&self, i: usize) -> Activation {
+        if i + 1 == self.layers.len() { Activation::None } else { Activation::Relu }
     }
 
-    /// The first layer's sums, without its bias, and its part of the squares. Its weights go past
-    /// once, block by block; a row that only zeros would be multiplied by is left out.
+    /// The outputs of layer `i`, which is not the first.
+    #[inline(always)]
+    fn forward_next<L: Lanes>(&mut self, lanes: L, i: usize) {
+        let (n_rows, activation) = (self.labels.len(), self.activation(i));
+        let (before, rest) = self.layers.split_at_mut(i);
+        let Layer { outputs, weights, bias, .. } = &mut rest[0];
+        let (stride, n_columns) = (outputs.stride(), outputs.n_columns());
+        let mut out = Out { values: outputs.values_mut(), stride, n_columns };
+        let left = Left::Plain(&before[i - 1].outputs);
+        product(lanes, left, 0..n_rows, weights, Nothing, &mut out);
+        add_bias(outputs, n_rows, bias.values(), activation);
+    }
+
+    /// The first layer's outputs, and its part of the squares. Its weights go past once, block by
+    /// block; a row that only zeros would be multiplied by is left out.
     #[inline(always)]
     fn forward_first<L: Lanes>(
         &mut self,
@@ -162,34 +147,33 @@ impl Workspace {
         parameters: Parameters<'_>,
         squares: Squares,
     ) -> f64 {
-        let Self { layers, inputs, transposed_inputs, some_weights, sums, row: room, .. } = self;
-        let outputs = &mut layers[0].outputs;
-        let (n_rows, n_columns) = (self.labels.len(), outputs.n_columns());
-        let n_features = inputs.n_columns();
-        some_weights.reshape(lanes, inputs.block(), n_columns);
-        sums.reshape(lanes, n_rows, n_columns);
-        sums.clear();
+        let activation = self.activation(0);
+        let Self { layers, inputs, some_weights, sums, rows: room, .. } = self;
+        let Layer { outputs, bias, .. } = &mut layers[0];
+        let n_columns = outputs.n_columns();
+        let room = &mut room[..n_columns];
+        some_weights.reshape(lanes, (FEATURES_A_BLOCK, n_columns), FORWARD_STRIP);
+        sums.reshape(lanes, (inputs.n_rows(), n_columns), FORWARD_STRIP);
+        let mut forward = Forward { inputs, sums, bias: bias.values(), activation, outputs };
         let mut total = 0.0;
         for part in parameters.layout.row_blocks(0) {
             for row in part.rows.clone() {
-                let room = &mut room[..n_columns];
-                let Some(values) = whole_row(parameters, part, row, room) else { continue };
+                let is_used = !inputs.is_unused(row);
+                let is_wanted = is_used || squares == Squares::Wanted;
+                let values =
+                    if is_wanted { whole_row(parameters, part, row, room) } else { Some(&[][..]) };
+                let Some(values) = values else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));
                 }
-                let (block, place) = (row / inputs.block(), row % inputs.block());
-                if !transposed_inputs.is_empty_row(row) {
-                    some_weights.set_row(lanes, place, values);
+                let (block, place) = (row / FEATURES_A_BLOCK, row % FEATURES_A_BLOCK);
+                if is_used {
+                    some_weights.set_row::<L, FORWARD_STRIP>(lanes, place, values);
                 }
-                if place + 1 == inputs.block() || row + 1 == n_features {
-                    add_products(lanes, inputs, block, some_weights, sums);
+                if row + 1 == inputs.features(block).end {
+                    forward.add_products(lanes, block, some_weights);
                 }
             }
-        }
-        for row in 0..n_rows {
-            let values = outputs.row_mut(row);
-            sums.row_into(lanes, row, values);
-            finish_row(values);
         }
         total
     }
@@ -204,15 +188,20 @@ impl Workspace {
         squares: Squares,
         mut total: f64,
     ) -> f64 {
-        let weights = &mut self.layers[i].weights;
-        let room = &mut self.row[..weights.n_columns()];
+        let Layer { weights, transposed, .. } = &mut self.layers[i];
+        let room = &mut self.rows[..weights.n_columns()];
         for part in parameters.layout.row_blocks(2 * i) {
             for row in part.rows.clone() {
                 let Some(values) = whole_row(parameters, part, row, room) else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));
                 }
-                weights.row_mut(row).copy_from_slice(values);
+                let stride = transposed.stride();
+                let column = transposed.values_mut()[row..].iter_mut().step_by(stride);
+                let places = weights.row_mut(row).iter_mut().zip(column);
+                for ((place, transposed), value) in places.zip(values) {
+                    (*place, *transposed) = (*value, *value);
+                }
             }
         }
         total
@@ -221,73 +210,141 @@ impl Workspace {
     /// The mean cross-entropy of the batch, and its gradient, after [`Self::forward`].
     #[inline(always)]
     pub(crate) fn backward<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) -> f64 {
-        let n_rows = self.labels.len();
         let last = self.layers.len() - 1;
-        let Layer { outputs, deltas, .. } = &mut self.layers[last];
-        // The logits are not needed again.
-        std::mem::swap(outputs, deltas);
-        let loss = softmax_cross_entropy(deltas, &self.labels, &mut self.exps);
+        let loss = self.start_back();
         for i in (1..=last).rev() {
-            self.pass_back(lanes, i, n_rows);
+            self.pass_back(lanes, i);
         }
-        let deltas = &self.layers[0].deltas;
-        self.deltas.reshape(lanes, n_rows, deltas.n_columns());
-        for row in 0..n_rows {
-            self.deltas.set_row(lanes, row, deltas.row(row));
-        }
+        self.spread_deltas(lanes);
+        self.first_gradient(lanes, gradient);
         for i in 0..=last {
-            self.weight_gradient(lanes, i, n_rows, gradient);
-            let sums = &mut self.row[..self.layers[i].bias.len()];
-            column_sums(&self.layers[i].deltas, n_rows, sums);
-            gradient.write_flat(2 * i + 1, sums);
+            if i > 0 {
+                self.sum_deltas(lanes, i);
+                self.weight_gradient(lanes, i, gradient);
+            }
+            let Layer { bias_gradient, outputs, .. } = &self.layers[i];
+            gradient.write_flat(2 * i + 1, &bias_gradient.values()[..outputs.n_columns()]);
         }
         loss
     }
 
-    /// The deltas of layer `i - 1`, from those of layer `i`.
+    /// The mean cross-entropy, and the last layer's deltas.
     #[inline(always)]
-    fn pass_back<L: Lanes>(&mut self, lanes: L, i: usize, n_rows: usize) {
-        let (before, rest) = self.layers.split_at_mut(i);
-        let (before, layer) = (&mut before[i - 1], &mut rest[0]);
-        for row in 0..layer.bias.len() {
-            let stride = layer.weights.stride();
-            let column = layer.weights.values()[row..].iter().step_by(stride);
-            for (place, &weight) in layer.transposed.row_mut(row).iter_mut().zip(column) {
-                *place = weight;
-            }
-        }
-        let (stride, n_columns) = (before.deltas.stride(), before.deltas.n_columns());
-        let mut out = Out { values: before.deltas.values_mut(), stride, n_columns };
-        product(lanes, Left::Plain(&layer.deltas), 0..n_rows, &layer.transposed, &mut out);
-        mask_by_relu(&mut before.deltas, n_rows, &before.outputs);
+    fn start_back(&mut self) -> f64 {
+        let layer = self.layers.last_mut().expect("there is a layer");
+        // The logits are not needed again.
+        std::mem::swap(&mut layer.outputs, &mut layer.deltas);
+        softmax_cross_entropy(&mut layer.deltas, &self.labels, &mut self.exps)
     }
 
-    /// The gradient of layer `i`'s weights, straight into the shards.
+    /// The deltas of layer `i - 1`, from those of layer `i`.
     #[inline(always)]
-    fn weight_gradient<L: Lanes>(
-        &mut self,
-        lanes: L,
-        i: usize,
-        n_rows: usize,
-        gradient: &mut Gradient<'_>,
-    ) {
+    fn pass_back<L: Lanes>(&mut self, lanes: L, i: usize) {
+        let n_rows = self.labels.len();
+        let (before, rest) = self.layers.split_at_mut(i);
+        let Layer { deltas: of_layer, transposed, .. } = &rest[0];
+        let Layer { outputs, deltas, .. } = &mut before[i - 1];
+        let (stride, n_columns) = (deltas.stride(), deltas.n_columns());
+        let mut out = Out { values: deltas.values_mut(), stride, n_columns };
+        product(
+            lanes,
+            Left::Plain(of_layer),
+            0..n_rows,
+            transposed,
+            WhereAboveZero(outputs),
+            &mut out,
+        );
+    }
+
+    /// The gradient of the bias of layer `i`.
+    #[inline(always)]
+    fn sum_deltas<L: Lanes>(&mut self, lanes: L, i: usize) {
+        let Layer { deltas, bias_gradient, .. } = &mut self.layers[i];
+        column_sums(lanes, deltas, self.labels.len(), bias_gradient.values_mut());
+    }
+
+    /// Copies the first layer's deltas into strips; the gradient of its bias.
+    #[inline(always)]
+    fn spread_deltas<L: Lanes>(&mut self, lanes: L) {
+        self.sum_deltas(lanes, 0);
+        let n_rows = self.labels.len();
+        let deltas = &self.layers[0].deltas;
+        let shape = (n_rows, deltas.n_columns());
+        self.deltas.reshape(lanes, shape, gradient_strip::<L>());
+        // NaN, if any delta is infinite or NaN.
+        let mut all_zero = lanes.splat(0.0);
+        for row in 0..n_rows {
+            let values = deltas.row(row);
+            if L::REGISTERS >= 32 {
+                self.deltas.set_row::<L, 8>(lanes, row, values);
+            } else {
+                self.deltas.set_row::<L, 6>(lanes, row, values);
+            }
+            for vector in L::split(deltas.padded_row(row)).0 {
+                all_zero = lanes.mul_add(*vector, lanes.splat(0.0), all_zero);
+            }
+        }
+        let is_finite = L::floats(&[all_zero]).iter().all(|zero| *zero == 0.0);
+        self.zeros = if is_finite { Zeros::Added } else { Zeros::LeftOut };
+    }
+
+    /// The gradient of the first layer's weights, straight into the shards.
+    #[inline(always)]
+    fn first_gradient<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) {
+        let Self { inputs, deltas, split_pairs, rows, zeros, .. } = self;
+        let of = sparse::Gradient { inputs, deltas, zeros: *zeros };
+        let n_columns = deltas.n_columns();
+        let blocks = gradient.layout.row_blocks(0);
+        split_pairs.clear();
+        for block in blocks {
+            let RowBlock { ps, range, rows, columns } = block;
+            let is_whole = columns.len() == n_columns;
+            let pairs = if is_whole { rows.start.div_ceil(2)..rows.end / 2 } else { 0..0 };
+            for pair in [rows.start / 2, (rows.end - 1) / 2] {
+                // Blocks ascend, so it is the last one if it is there at all.
+                if !pairs.contains(&pair) && split_pairs.last() != Some(&pair) {
+                    split_pairs.push(pair);
+                }
+            }
+            if pairs.start < pairs.end {
+                let start = range.start + (2 * pairs.start - rows.start) * n_columns;
+                let values = &mut gradient.shards[*ps][start..range.end];
+                let mut out = Out { values, stride: n_columns, n_columns };
+                pair_products(lanes, &of, pairs, &mut out);
+            }
+        }
+        for &pair in &*split_pairs {
+            let mut out = Out { values: &mut rows[..2 * n_columns], stride: n_columns, n_columns };
+            pair_products(lanes, &of, pair..pair + 1, &mut out);
+            for block in blocks {
+                let rows_here = block.rows.start.max(2 * pair)..block.rows.end.min(2 * pair + 2);
+                for row in rows_here {
+                    let width = block.columns.len();
+                    let place = block.range.start + (row - block.rows.start) * width;
+                    let from = (row - 2 * pair) * n_columns + block.columns.start;
+                    gradient.shards[block.ps][place..place + width]
+                        .copy_from_slice(&rows[from..from + width]);
+                }
+            }
+        }
+    }
+
+    /// The gradient of the weights of layer `i`, which is not the first, straight into the shards.
+    #[inline(always)]
+    fn weight_gradient<L: Lanes>(&mut self, lanes: L, i: usize, gradient: &mut Gradient<'_>) {
+        let n_rows = self.labels.len();
         let deltas = &self.layers[i].deltas;
         let n_columns = deltas.n_columns();
         for block in gradient.layout.row_blocks(2 * i) {
             let shard = &mut gradient.shards[block.ps][block.range.clone()];
             // Of a row that two shards share, each computes all and keeps its part.
             let whole = block.columns.len() == n_columns;
-            let values = if whole { &mut *shard } else { &mut self.row[..n_columns] };
+            let values = if whole { &mut *shard } else { &mut self.rows[..n_columns] };
             let mut out = Out { values, stride: n_columns, n_columns };
-            let rows = block.rows.clone();
-            if i == 0 {
-                sparse_product(lanes, &self.transposed_inputs, rows, &self.deltas, &mut out);
-            } else {
-                let left = Left::Transposed(&self.layers[i - 1].outputs, n_rows);
-                product(lanes, left, rows, deltas, &mut out);
-            }
+            let left = Left::Transposed(&self.layers[i - 1].outputs, n_rows);
+            product(lanes, left, block.rows.clone(), deltas, Nothing, &mut out);
             if !whole {
-                shard.copy_from_slice(&self.row[block.columns.clone()]);
+                shard.copy_from_slice(&self.rows[block.columns.clone()]);
             }
         }
     }
@@ -295,14 +352,6 @@ impl Workspace {
     /// Row `row` of the logits, after [`Self::forward`].
     pub(crate) fn logits(&self, row: usize) -> &[f32] {
         self.layers[self.layers.len() - 1].outputs.row(row)
-    }
-}
-
-impl Layer {
-    /// What follows the product.
-    #[inline(always)]
-    fn activate(&mut self, n_rows: usize, activation: Activation) {
-        add_bias(&mut self.outputs, n_rows, &self.bias, activation);
     }
 }
 

@@ -11,26 +11,28 @@ use crate::model::simd::SimdLevel;
 /// A part of the computation of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The batch is read out of the data set, and transposed.
+    /// The batch is read out of the data set, and put into two orders.
     LoadBatch,
-    /// The sparse product of the batch and the first layer's weights, which are read from the shards.
+    /// The sparse product of the batch and the first layer's weights, which are read from the shards;
+    /// its bias and its ReLU.
     ForwardFirst,
     /// The same, with the sum of the squares of these weights.
     ForwardFirstWithSquares,
-    /// The dense product of the hidden layer and the second layer's weights.
+    /// The second layer's weights are read from the shards, with the sum of their squares.
+    LoadSecond,
+    /// The dense product of the hidden layer and the second layer's weights, and its bias.
     ForwardSecond,
-    /// The bias and the ReLU of the hidden layer.
-    Activate,
     /// The softmax, its loss, and the deltas of the logits.
     Softmax,
-    /// The hidden layer's deltas: the dense product with the transpose of the second layer's weights.
+    /// The hidden layer's deltas: the dense product with the transpose of the second layer's weights,
+    /// and the ReLU's derivative; the gradient of the hidden layer's bias.
     PassBack,
+    /// The hidden layer's deltas are put into strips.
+    SpreadDeltas,
     /// The gradient of the second layer's weights: a dense product with a transpose.
     SecondGradient,
     /// The gradient of the first layer's weights: the sparse product of the batch's transpose.
     FirstGradient,
-    /// The gradient of both biases.
-    BiasGradients,
     /// All of it, with what is between the products.
     Whole,
 }
@@ -77,7 +79,7 @@ impl<'a> Bench<'a> {
         let (sparse, dense) = (2 * non_zeros * n_hidden, 2 * n_rows * n_hidden * n_classes);
         let squares = 2 * n_features * n_hidden;
         match part {
-            Part::LoadBatch | Part::Activate | Part::Softmax | Part::BiasGradients => 0,
+            Part::LoadBatch | Part::LoadSecond | Part::Softmax | Part::SpreadDeltas => 0,
             Part::ForwardFirst | Part::FirstGradient => sparse,
             Part::ForwardFirstWithSquares => sparse + squares,
             Part::ForwardSecond | Part::PassBack | Part::SecondGradient => dense,
@@ -110,7 +112,6 @@ impl Kernel for Run<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let Self { part, workspace, parameters, mut gradient } = self;
-        let n_rows = workspace.labels.len();
         match part {
             Part::LoadBatch => {}
             Part::ForwardFirst => {
@@ -119,25 +120,22 @@ impl Kernel for Run<'_> {
             Part::ForwardFirstWithSquares => {
                 black_box(workspace.forward_first(lanes, parameters, Squares::Wanted));
             }
-            Part::ForwardSecond => workspace.layer_product(lanes, 1, n_rows),
-            Part::Activate => workspace.layers[0].activate(n_rows, Activation::Relu),
+            Part::LoadSecond => {
+                black_box(workspace.load_weights(lanes, 1, parameters, Squares::Wanted, 0.0));
+            }
+            Part::ForwardSecond => workspace.forward_next(lanes, 1),
             Part::Softmax => {
                 let Workspace { layers, labels, exps, .. } = workspace;
                 let Layer { outputs, deltas, .. } = &mut layers[1];
-                for row in 0..n_rows {
+                for row in 0..labels.len() {
                     deltas.row_mut(row).copy_from_slice(outputs.row(row));
                 }
                 black_box(softmax_cross_entropy(deltas, labels, exps));
             }
-            Part::BiasGradients => {
-                let Workspace { layers, row, .. } = workspace;
-                for layer in layers {
-                    column_sums(&layer.deltas, n_rows, &mut row[..layer.bias.len()]);
-                }
-            }
-            Part::PassBack => workspace.pass_back(lanes, 1, n_rows),
-            Part::SecondGradient => workspace.weight_gradient(lanes, 1, n_rows, &mut gradient),
-            Part::FirstGradient => workspace.weight_gradient(lanes, 0, n_rows, &mut gradient),
+            Part::PassBack => workspace.pass_back(lanes, 1),
+            Part::SpreadDeltas => workspace.spread_deltas(lanes),
+            Part::SecondGradient => workspace.weight_gradient(lanes, 1, &mut gradient),
+            Part::FirstGradient => workspace.first_gradient(lanes, &mut gradient),
             Part::Whole => {
                 black_box(workspace.forward(lanes, parameters, Squares::Wanted));
                 black_box(workspace.backward(lanes, &mut gradient));
