@@ -8,9 +8,9 @@ use std::ops::Range;
 /// A pixel's value is its byte times this: TensorFlow multiplies by the reciprocal in 32 bits.
 pub(crate) const PIXEL_SCALE: f32 = 1.0 / 255.0;
 
-/// Bytes of a pixel that is not zero, when the zeros are left out: two for its column, one for
-/// itself.
-const PACKED_BYTES: usize = 3;
+/// Two neighbours of a row, of which at least one is not zero, when the others are left out: the
+/// number of the pair, little-endian, and both pixels.
+type Packed = [u8; 4];
 
 /// Images of equal size, each a row of pixels.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct PixelRows {
 enum Form {
     /// One row behind the other, from byte `start` on.
     Plain { start: usize },
-    /// Of each row the columns of the pixels that are not zero, ascending, little-endian, and then
-    /// these pixels. Where each row starts is counted in pixels; there is one end.
+    /// Of each row the pairs that are not zero, ascending. Where each row starts is counted in
+    /// pairs; there is one end.
     Packed { starts: Vec<usize> },
 }
 
@@ -38,8 +38,8 @@ impl PixelRows {
     pub(crate) fn new(file: Vec<u8>, start: usize, n_rows: usize, n_features: usize) -> Self {
         let images = &file[start..start + n_rows * n_features];
         let starts = packed_starts(images, n_features);
-        let is_smaller = PACKED_BYTES * starts[starts.len() - 1] < images.len();
-        if !is_smaller || n_features > usize::from(u16::MAX) {
+        let n_bytes = size_of::<Packed>() * starts[starts.len() - 1];
+        if n_bytes >= images.len() || n_features.div_ceil(2) > 1 << u16::BITS {
             return Self { n_rows, n_features, bytes: file, form: Form::Plain { start } };
         }
         let bytes = pack(file, start..start + n_rows * n_features, n_features);
@@ -56,34 +56,33 @@ impl PixelRows {
         self.n_rows
     }
 
-    /// Calls `take` with the column of each pixel of a row that is not zero, ascending, and its value.
+    /// Calls `take` with each pair of pixels 2·p and 2·p + 1 of a row that are not both zero: p,
+    /// ascending, and their values.
     #[inline]
-    pub(crate) fn for_each_pixel(&self, row: usize, mut take: impl FnMut(u32, f32)) {
+    pub(crate) fn for_each_pair(&self, row: usize, mut take: impl FnMut(u32, [f32; 2])) {
         let value = |pixel: u8| f32::from(pixel) * PIXEL_SCALE;
         match &self.form {
             Form::Plain { start } => {
                 let pixels = &self.bytes[start + row * self.n_features..][..self.n_features];
-                non_zero(pixels).for_each(|(column, pixel)| take(column as u32, value(pixel)));
+                pairs(pixels).for_each(|(pair, pixels)| take(pair as u32, pixels.map(value)));
             }
             Form::Packed { starts } => {
-                let range = starts[row]..starts[row + 1];
-                let row = &self.bytes[PACKED_BYTES * range.start..PACKED_BYTES * range.end];
-                let (columns, pixels) = row.split_at(2 * range.len());
-                for (&column, &pixel) in columns.as_chunks().0.iter().zip(pixels) {
-                    take(u16::from_le_bytes(column).into(), value(pixel));
+                let (packed, _) = self.bytes.as_chunks();
+                for &[low, high, even, odd] in &packed[starts[row]..starts[row + 1]] {
+                    let pair = u16::from_le_bytes([low, high]);
+                    take(pair.into(), [value(even), value(odd)]);
                 }
             }
         }
     }
 }
 
-/// Where each row starts if the zeros are left out.
+/// Where each row starts if the pairs of zeros are left out.
 fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
-    let n_non_zero = |row: &[u8]| row.iter().map(|&pixel| usize::from(pixel != 0)).sum::<usize>();
     let mut starts = vec![0];
     let mut end = 0;
     starts.extend(images.chunks_exact(n_features.max(1)).map(|row| {
-        end += n_non_zero(row);
+        end += pairs(row).count();
         end
     }));
     starts
@@ -96,10 +95,10 @@ fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
     let mut end = 0;
     for start in images.step_by(n_features) {
         let row = &file[start..start + n_features];
-        for (column, _) in non_zero(row) {
-            late.extend((column as u16).to_le_bytes());
+        for (pair, [even, odd]) in pairs(row) {
+            let [low, high] = (pair as u16).to_le_bytes();
+            late.extend([low, high, even, odd]);
         }
-        late.extend(non_zero(row).map(|(_, pixel)| pixel));
         let n_bytes = late.len().min(start + n_features - end);
         for (place, byte) in file[end..].iter_mut().zip(late.drain(..n_bytes)) {
             *place = byte;
@@ -112,15 +111,17 @@ fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
     file
 }
 
-/// Bytes that are looked at together: most of them are zero in all.
+/// Bytes that are looked at together: most of them are zero in all. An even number.
 const CHUNK: usize = 8;
 
-/// The pixels of a row that are not zero, each with its column.
-fn non_zero(row: &[u8]) -> impl Iterator<Item = (usize, u8)> {
-    let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK));
+/// The pairs of a row that are not zero, each with its number. Of an odd number of pixels, the last
+/// one has a zero beside it.
+fn pairs(row: &[u8]) -> impl Iterator<Item = (usize, [u8; 2])> {
+    let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK / 2));
     let chunks = chunks.filter(|(chunk, _)| chunk.iter().fold(0, |all, byte| all | byte) != 0);
-    let pixels = chunks.flat_map(|(chunk, first)| (first..).zip(chunk.iter().copied()));
-    pixels.filter(|(_, pixel)| *pixel != 0)
+    let pairs = chunks.flat_map(|(chunk, first)| (first..).zip(chunk.chunks(2)));
+    let pairs = pairs.map(|(pair, pixels)| (pair, [pixels[0], *pixels.get(1).unwrap_or(&0)]));
+    pairs.filter(|(_, pixels)| *pixels != [0; 2])
 }
 
 #[cfg(test)]
@@ -142,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_the_pixels_that_are_not_zero_in_either_form(
+        fn rows_are_the_pairs_that_are_not_zero_in_either_form(
             n_features in 1_usize..30,
             header in 0_usize..20,
             bytes in bytes(),
@@ -152,31 +153,36 @@ mod tests {
             let file = [&vec![7; header], images].concat();
             let len = file.len();
             let rows = PixelRows::new(file, header, n_rows, n_features);
-            let n_non_zero = images.iter().filter(|&&byte| byte != 0).count();
+            let pairs_of = |row: &[u8]| {
+                let mut row = row.to_vec();
+                row.resize(n_features.next_multiple_of(2), 0);
+                let pairs = (0_u32..).zip(row.as_chunks::<2>().0.to_vec());
+                pairs.filter(|(_, pair)| *pair != [0; 2]).collect::<Vec<_>>()
+            };
+            let n_pairs: usize = images.chunks_exact(n_features).map(|row| pairs_of(row).len()).sum();
             let is_packed = matches!(rows.form, Form::Packed { .. });
-            prop_assert_eq!(is_packed, 3 * n_non_zero < images.len());
-            prop_assert_eq!(rows.bytes.len(), if is_packed { 3 * n_non_zero } else { len });
+            prop_assert_eq!(is_packed, 4 * n_pairs < images.len());
+            prop_assert_eq!(rows.bytes.len(), if is_packed { 4 * n_pairs } else { len });
             for (row, pixels) in images.chunks_exact(n_features).enumerate() {
-                let mut found = (Vec::new(), Vec::new());
-                rows.for_each_pixel(row, |column, value| found.extend([(column, value)]));
-                let kept = (0_u32..).zip(pixels).filter(|(_, byte)| **byte != 0);
-                let want: (Vec<_>, Vec<_>) =
-                    kept.map(|(column, &byte)| (column, f32::from(byte) * PIXEL_SCALE)).unzip();
-                prop_assert_eq!(found, want);
+                let mut found = Vec::new();
+                rows.for_each_pair(row, |pair, values| found.push((pair, values)));
+                let value = |byte: u8| f32::from(byte) * PIXEL_SCALE;
+                let want = pairs_of(pixels).into_iter().map(|(pair, bytes)| (pair, bytes.map(value)));
+                prop_assert_eq!(found, want.collect::<Vec<_>>());
             }
         }
     }
 
     #[test]
-    fn columns_that_two_bytes_cannot_name_are_kept_plain() {
-        for (n_features, is_packed) in [(65_535, true), (65_536, false)] {
+    fn pairs_that_two_bytes_cannot_name_are_kept_plain() {
+        for (n_features, is_packed) in [(131_072, true), (131_073, false)] {
             let mut file = vec![0; n_features];
             file[n_features - 1] = 255;
             let rows = PixelRows::new(file, 0, 1, n_features);
             assert_eq!(matches!(rows.form, Form::Packed { .. }), is_packed);
-            let mut columns = Vec::new();
-            rows.for_each_pixel(0, |column, _| columns.push(column));
-            assert_eq!(columns, [n_features as u32 - 1]);
+            let mut pairs = Vec::new();
+            rows.for_each_pair(0, |pair, _| pairs.push(pair));
+            assert_eq!(pairs, [(n_features as u32 - 1) / 2]);
         }
     }
 }
