@@ -111,18 +111,25 @@ impl Examples {
         match &self.rows {
             Rows::Sparse { starts, columns, values } => {
                 let range = starts[row]..starts[row + 1];
-                let mut features =
-                    columns[range.clone()].iter().zip(&values[range]).peekable();
+                let mut features = columns[range.clone()].iter().zip(&values[range]).peekable();
                 while let Some((column, value)) = features.next() {
                     let mut pair = [0.0; 2];
                     pair[*column as usize % 2] = *value;
-                    if let Some((_, value)) = features.next_if(|(next, _)| *next / 2 == column / 2) {
+                    if let Some((_, value)) = features.next_if(|(next, _)| *next / 2 == column / 2)
+                    {
                         pair[1] = *value;
                     }
                     take(column / 2, pair);
                 }
             }
             Rows::Pixels { rows, first } => rows.for_each_pair(first + row, take),
+        }
+    }
+
+    /// Looks at some examples that will be read next, in any order.
+    pub fn touch(&self, rows: &[usize]) {
+        if let Rows::Pixels { rows: images, first } = &self.rows {
+            rows.iter().for_each(|row| images.touch(first + row));
         }
     }
 

@@ -3,6 +3,7 @@
 //! It is done in place, so that no more memory is needed than the file took.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::ops::Range;
 
 /// A pixel's value is its byte times this: TensorFlow multiplies by the reciprocal in 32 bits.
@@ -11,6 +12,9 @@ pub(crate) const PIXEL_SCALE: f32 = 1.0 / 255.0;
 /// Two neighbours of a row, of which at least one is not zero, when the others are left out: the
 /// number of the pair, little-endian, and both pixels.
 type Packed = [u8; 4];
+
+/// Bytes of a line of the caches.
+const LINE_BYTES: usize = 64;
 
 /// Images of equal size, each a row of pixels.
 #[derive(Debug)]
@@ -54,6 +58,21 @@ impl PixelRows {
     /// The number of images.
     pub(crate) const fn len(&self) -> usize {
         self.n_rows
+    }
+
+    /// Looks at a row, so that it is in the caches; many at once take little longer than one.
+    #[inline]
+    pub(crate) fn touch(&self, row: usize) {
+        let bytes = match &self.form {
+            Form::Plain { start } => {
+                let start = start + row * self.n_features;
+                start..start + self.n_features
+            }
+            Form::Packed { starts } => {
+                size_of::<Packed>() * starts[row]..size_of::<Packed>() * starts[row + 1]
+            }
+        };
+        black_box(self.bytes[bytes].iter().step_by(LINE_BYTES).fold(0, |all, byte| all | byte));
     }
 
     /// Calls `take` with each pair of pixels 2·p and 2·p + 1 of a row that are not both zero: p,

@@ -55,6 +55,7 @@ impl Inputs {
         self.pair_starts.clear();
         self.pair_starts.resize(self.n_pairs() + 1, 0);
         self.row.resize(self.n_features + 1, Entry::default());
+        examples.touch(rows);
         for (i, &row) in rows.iter().enumerate() {
             self.load_row(i, examples, row);
         }

@@ -224,10 +224,10 @@ fn add_products<L: Lanes, const MR: usize, const NV: usize>(
     right_row: &[L::V],
     sums: &mut [[L::V; NV]; MR],
 ) {
-    for i in 0..MR {
+    for (i, sums) in sums.iter_mut().enumerate() {
         let factor = lanes.splat(factor(i));
         for v in 0..NV {
-            sums[i][v] = lanes.mul_add(factor, right_row[v], sums[i][v]);
+            sums[v] = lanes.mul_add(factor, right_row[v], sums[v]);
         }
     }
 }

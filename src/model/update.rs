@@ -200,19 +200,23 @@ impl UpdateKernel<'_> {
         let old = &self.state.parameters[range.clone()];
         // A copy: read through `self`, which the gradient is part of, it keeps the loop scalar.
         let regularization_rate = self.regularization_rate;
-        if regularized && regularization_rate > 0.0 {
-            for (g, w) in gradient.iter_mut().zip(old) {
-                *g += regularization_rate * w;
+        let regularized = regularized && regularization_rate > 0.0;
+        // The commonest of all, straight into its place.
+        if let (Rule::Sgd { learning_rate }, [next]) = (self.rule, &mut self.next[..]) {
+            let all = next[range].iter_mut().zip(old.iter().zip(&*gradient));
+            if regularized {
+                all.for_each(|(next, (w, g))| {
+                    *next = w - learning_rate * (g + regularization_rate * w);
+                });
+            } else {
+                all.for_each(|(next, (w, g))| *next = w - learning_rate * g);
             }
+            return;
         }
-        match (self.rule, &mut self.next[..]) {
-            // The commonest of all, straight into its place.
-            (Rule::Sgd { learning_rate }, [next]) => {
-                let next = next[range].iter_mut().zip(old).zip(&*gradient);
-                next.for_each(|((next, w), g)| *next = w - learning_rate * g);
-            }
-            _ => self.chunk_with_buffers(range),
+        if regularized {
+            gradient.iter_mut().zip(old).for_each(|(g, w)| *g += regularization_rate * w);
         }
+        self.chunk_with_buffers(range);
     }
 
     /// After the gradient is in its place in the scratch.
