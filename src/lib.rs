@@ -17,6 +17,7 @@ pub mod host;
 pub mod ids;
 pub mod ledger;
 pub mod losses;
+pub mod metrics;
 pub mod model;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;

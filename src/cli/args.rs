@@ -10,9 +10,10 @@ use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
+use super::top::{Target, TopConfig};
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::values::Seconds;
-use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, RunConfig};
+use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, LogFormat, RunConfig};
 use crate::ids::{Job, TaskId};
 
 /// A validated command.
@@ -30,8 +31,25 @@ pub enum Action {
     Certs(CertsConfig),
     /// `unisono audit`, of a folder.
     Audit(PathBuf),
+    /// `unisono top`
+    Top(TopConfig),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
+}
+
+impl Action {
+    /// The form of the log, and the task whose it is.
+    #[must_use]
+    pub const fn log(&self) -> (LogFormat, Option<TaskId>) {
+        match self {
+            Self::Task(config) => (config.run.log_format, Some(config.task)),
+            Self::Local(config) => (config.run.log_format, None),
+            Self::Reference(run) => (run.log_format, None),
+            Self::Eval(_) | Self::Certs(_) | Self::Audit(_) | Self::Top(_) | Self::Sim(_) => {
+                (LogFormat::Text, None)
+            }
+        }
+    }
 }
 
 /// One task of a cluster.
@@ -87,6 +105,7 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
+        Command::Top(args) => Ok(Action::Top(args.resolve()?)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }
@@ -213,6 +232,17 @@ and 3 if nothing is broken but not every update was seen on every shard.")]
         #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
         logdir: PathBuf,
     },
+    /// Watch a running cluster, or the folder of a run
+    #[command(after_help = "\
+Examples:
+  unisono local --metrics 127.0.0.1:9100
+  unisono top 127.0.0.1:9100-9103
+  unisono top /tmp/run
+
+Of tasks it shows step and speed, who waits for whom, bytes, the loss, and what
+has gone wrong; of a logdir, what its losses, checkpoints and ledgers tell.
+q quits. Where there is no terminal it prints one table.")]
+    Top(TopArgs),
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]
     Sim {
@@ -332,6 +362,16 @@ struct CertsArgs {
 }
 
 #[derive(Args, Debug)]
+struct TopArgs {
+    /// Where tasks serve their metrics, as HOST:PORT or HOST:FIRST-LAST; or a logdir
+    #[arg(value_name = "TARGET", default_value = "./mnist_model/")]
+    targets: Vec<String>,
+    /// Print one table, and end
+    #[arg(long, help_heading = "Output")]
+    once: bool,
+}
+
+#[derive(Args, Debug)]
 struct ConfigArg {
     /// File with any of these settings; flags beat it
     #[arg(long, value_name = "FILE.toml", help_heading = "Files")]
@@ -371,7 +411,9 @@ impl LocalArgs {
     fn resolve(self) -> Result<LocalConfig, ParseError> {
         let file = self.whole.config.read()?;
         let max_restarts = self.local.or(file.local.clone()).max_restarts()?;
-        Ok(LocalConfig { run: self.whole.resolve(file)?, max_restarts })
+        let run = self.whole.resolve(file)?;
+        run.metrics_of(TaskId::worker(run.sync.total_num_replicas - 1))?;
+        Ok(LocalConfig { run, max_restarts })
     }
 }
 
@@ -379,6 +421,13 @@ impl WholeRunArgs {
     fn resolve(self, file: FileKeys) -> Result<RunConfig, ParseError> {
         let size = ClusterSize::resolve(&self.size.or(file.size), &file.hosts);
         Ok(RunConfig::resolve(self.run.or(file.run), size)?)
+    }
+}
+
+impl TopArgs {
+    fn resolve(self) -> anyhow::Result<TopConfig> {
+        let targets: Result<_, _> = self.targets.iter().map(|word| Target::parse(word)).collect();
+        Ok(TopConfig { targets: targets.map_err(anyhow::Error::msg)?, once: self.once })
     }
 }
 
@@ -535,6 +584,11 @@ mod tests {
             "unisono local --supervise --max-restarts 0",
             "unisono reference --supervise",
             "unisono local extra",
+            "unisono local --metrics 9100",
+            "unisono top no/such",
+            "unisono top a:9-8",
+            "unisono local --metrics 127.0.0.1:65534",
+            "unisono local --log-format xml",
             "unisono local --config no/such.toml",
             "unisono eval --watch --eval-interval-secs 0",
         ]
@@ -571,6 +625,11 @@ mod tests {
         error: invalid value '0' for '--max-restarts <N>': must be a whole number from 1 to 1000000; For more information, try '--help'.
         error: unexpected argument '--supervise' found; Usage: unisono reference [OPTIONS]; For more information, try '--help'.
         error: unexpected argument 'extra' found; Usage: unisono local [OPTIONS]; For more information, try '--help'.
+        error: invalid value '9100' for '--metrics <ADDRESS>': "9100": write host:port, like 127.0.0.1:9100; For more information, try '--help'.
+        there is no folder no/such; name a logdir, or where tasks serve their metrics, as 127.0.0.1:9100 or 127.0.0.1:9100-9103
+        a:9-8: the last port is below the first
+        --metrics 127.0.0.1:65534 leaves no port for worker 1, as each task has the one after that of the task before: choose a lower port, or 0 for ports of the system's choice
+        error: invalid value 'xml' for '--log-format <FORM>';   [possible values: text, json]; For more information, try '--help'.
         cannot read the configuration file no/such.toml: No such file or directory (os error 2)
         --eval-interval-secs must be above 0
         "#);

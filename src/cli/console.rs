@@ -56,11 +56,20 @@ impl Console {
         match report {
             Report::Computed { step, slot, loss } => self.on_computed(now, *step, *slot, *loss),
             Report::Waiting { what, waited } => {
-                tracing::warn!("{} has waited {:.0} s {what}", self.task, waited.as_secs_f64());
+                let waited_secs = waited.as_secs_f64();
+                tracing::warn!(
+                    waited_secs,
+                    awaited = what,
+                    "{} has waited {waited_secs:.0} s {what}",
+                    self.task
+                );
             }
             Report::TurnedAway { why } => self.warnings.warn(now, why),
             Report::SaveFailed { step, why } => {
-                tracing::warn!("the checkpoint of step {step} could not be written: {why}");
+                tracing::warn!(
+                    step = step.0,
+                    "the checkpoint of step {step} could not be written: {why}"
+                );
             }
             Report::ShardLost { ps, live: Ok(step) } => tracing::warn!(
                 "{ps} has lost its shard: all go on from version {step}, which the chief holds, and \
@@ -74,11 +83,16 @@ impl Console {
             }
             Report::Adopted { generation, restored, .. } => {
                 let how = if restored.is_some() { "initial values" } else { "the live shards" };
-                tracing::info!("generation {generation} begins with {how}");
+                let number = generation.number;
+                tracing::info!(generation = number, "generation {generation} begins with {how}");
             }
-            Report::PeerUp { peer } => tracing::info!("{peer} is there"),
-            Report::PeerDown { peer, why } => tracing::info!("{peer} is not there: {why}"),
-            Report::Saved { step, path } => tracing::info!("step {step} is saved in {path}"),
+            Report::PeerUp { peer } => tracing::info!(%peer, "{peer} is there"),
+            Report::PeerDown { peer, why } => {
+                tracing::info!(%peer, "{peer} is not there: {why}");
+            }
+            Report::Saved { step, path } => {
+                tracing::info!(step = step.0, path, "step {step} is saved in {path}");
+            }
             Report::Dropped { step, slot, worker, verdict } => {
                 let verdict = verdict.map_or_else(|| "Surplus".to_owned(), |v| format!("{v:?}"));
                 tracing::debug!("slot {slot} of step {step}, by {worker}, is not used: {verdict}");

@@ -23,7 +23,7 @@ use super::output::{ProgressLine, ProgressView, Screen};
 use super::{Process, StopRequests, data, task};
 use crate::checkpoint::RunFiles;
 use crate::config::hosts::HostList;
-use crate::config::{ClusterSpec, Host, HostPort, ProgressMode, RunConfig};
+use crate::config::{ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
 use crate::tcp::Security;
 use crate::training::Plan;
@@ -59,6 +59,11 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
         let executable = std::env::current_exe().context("cannot find this program's file")?;
         let children = children(&executable, run)?;
         let mut view = LocalView::new(&process.screen, run);
+        let row =
+            run.metrics.as_ref().and_then(|first| first.row(u16::try_from(children.len()).ok()?));
+        if let Some(row) = row {
+            process.screen.err(&format!("`unisono top {row}` shows how the tasks are."));
+        }
         let ending = supervise(children, stops, limits, &mut view).await;
         view.progress.finish();
         Ok(ending?.exit_code())
@@ -98,7 +103,7 @@ fn children(executable: &Path, run: &RunConfig) -> anyhow::Result<Vec<ChildComma
         .zip(ps.into_iter().chain(workers))
         .map(|(task, listener)| {
             let mut command = Command::new(executable);
-            command.args(task_arguments(task, &cluster, run));
+            command.args(task_arguments(task, &cluster, run)?);
             hand_over(&mut command, listener);
             Ok(ChildCommand::new(task, command))
         })
@@ -121,7 +126,11 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
 }
 
 /// The command line of one task, with nothing left to a default.
-fn task_arguments(task: TaskId, cluster: &ClusterSpec, run: &RunConfig) -> Vec<OsString> {
+fn task_arguments(
+    task: TaskId,
+    cluster: &ClusterSpec,
+    run: &RunConfig,
+) -> anyhow::Result<Vec<OsString>> {
     let list = |job| {
         let hosts: Vec<_> = cluster.job(job).iter().map(ToString::to_string).collect();
         format!("--{job}-hosts={}", hosts.join(","))
@@ -138,8 +147,8 @@ fn task_arguments(task: TaskId, cluster: &ClusterSpec, run: &RunConfig) -> Vec<O
         list(Job::Worker),
         "--exit-with-parent".to_owned(),
     ];
-    let run = RunConfig { progress, ..run.clone() };
-    own.into_iter().map(OsString::from).chain(run.to_flags()).collect()
+    let run = RunConfig { progress, metrics: run.metrics_of(task)?, ..run.clone() };
+    Ok(own.into_iter().map(OsString::from).chain(run.to_flags()).collect())
 }
 
 /// Passes a socket on as systemd does. The child's id cannot be known before it starts, so
@@ -180,11 +189,18 @@ impl View for LocalView {
     }
 
     fn task(&mut self, task: TaskId, line: &str) {
-        self.screen.err(&prefixed(task, self.width, self.has_colours, line));
+        let line = match self.screen.log_format() {
+            LogFormat::Text => &prefixed(task, self.width, self.has_colours, line),
+            LogFormat::Json => line,
+        };
+        self.screen.err_of(task, line);
     }
 
     fn own(&mut self, line: &str) {
-        self.screen.err(line);
+        match line.strip_prefix("error: ") {
+            Some(message) => self.screen.error(message),
+            None => self.screen.err(line),
+        }
     }
 
     fn progress(&mut self, line: ProgressLine) {

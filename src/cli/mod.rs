@@ -12,6 +12,7 @@ pub mod eval;
 mod evaluation;
 mod ledger;
 pub mod local;
+mod metrics;
 pub mod output;
 mod pace;
 pub mod ps;
@@ -19,6 +20,7 @@ pub mod reference;
 pub mod sim;
 pub mod stop;
 mod task;
+pub mod top;
 pub mod worker;
 
 use std::net::TcpListener;
@@ -69,7 +71,6 @@ pub fn main() -> ExitCode {
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();
-    logging::init(&screen);
     let listener = match inherited.take_tcp_listener(0).context("the inherited socket") {
         Ok(listener) => listener,
         Err(error) => return report(&screen, &error),
@@ -81,6 +82,9 @@ pub fn main() -> ExitCode {
             return report(&screen, &UsageError(error).into());
         }
     };
+    let (log_format, task) = action.log();
+    screen.set_form(log_format, task);
+    logging::init(&screen);
     if line.is_bare() {
         screen.err(
             "This is worker 0 of the default cluster. `unisono local` runs a whole cluster on this \
@@ -104,6 +108,7 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),
+        Action::Top(config) => top::run_top(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
 }
@@ -114,7 +119,7 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {
-    screen.err(&format!("error: {}", in_one_line(error)));
+    screen.error(&in_one_line(error));
     ExitCode::from(exit_code(error))
 }
 

@@ -4,7 +4,8 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 
 use super::ledger::LedgerKeeper;
-use super::task::{self, Reach};
+use super::metrics::Identity;
+use super::task::{self, Reach, Watch};
 use super::{Process, TaskConfig};
 use crate::host::NoStorage;
 use crate::model::UpdateRule;
@@ -31,14 +32,16 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     let listener = Some(listener);
     let reach = Reach { listener, security, shared_memory: run.shared_memory, shapes };
     let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, None));
-    let keeper = LedgerKeeper::open(&config, incarnation, &cluster);
+    let ledger = LedgerKeeper::open(&config, incarnation, &cluster);
+    let identity = Identity { incarnation, cluster: cluster.clone() };
     let node = Ps::new(config.task.index, incarnation, cluster);
     let mut updates = Updates::new(rule, 1);
     if run.shared_memory {
         updates.make_buffers(tcp::shareable);
     }
     let parts = || Ok((InlineCompute::new(Box::new(updates)), NoStorage));
-    let (outcome, reason) = task::run(&config, &process, reach, node, parts, keeper)?;
+    let (outcome, reason) =
+        task::run(&config, &process, reach, node, parts, Watch { ledger, identity })?;
     task::exit_code(config.task, outcome, reason)
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::console::Console;
 use super::ledger::LedgerKeeper;
+use super::metrics::{self, Identity};
 use super::stop::{StopReason, StopRequests};
 use super::{Process, TaskConfig};
 use crate::config::{ClusterSpec, RunConfig};
@@ -96,6 +97,15 @@ impl Reach {
     }
 }
 
+/// What is watched, and written down.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Of a ps.
+    pub(super) ledger: Option<LedgerKeeper>,
+    /// What metrics are of.
+    pub(super) identity: Identity,
+}
+
 /// Runs a node until it halts.
 pub(super) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
@@ -103,7 +113,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     reach: Reach,
     mut node: N,
     parts: impl FnOnce() -> anyhow::Result<(K, S)>,
-    ledger: Option<LedgerKeeper>,
+    watch: Watch,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -112,11 +122,14 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let network = reach.network(&config.cluster)?;
         let (compute, storage) = parts()?;
         let clock = RealClock::start();
+        let Watch { ledger, identity } = watch;
+        let traffic = network.traffic();
+        let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
         // The ledger comes first: what it is about to say was so before anybody heard of it.
-        let mut observer = (ledger, Console::new(config, process.screen.clone()));
+        let mut observer = (ledger, (metrics, Console::new(config, process.screen.clone())));
         let host = Host { clock, network, compute, storage, stop: &mut stop };
         let outcome = drive(&mut node, host, &mut observer).await;
-        observer.1.finish();
+        observer.1.1.finish();
         Ok((outcome, stop.reason))
     });
     // A name that is being looked up would hold the process for as long as the resolver likes.

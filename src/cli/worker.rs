@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::evaluation::{self, Evaluation};
-use super::task::{self, Reach};
+use super::metrics::Identity;
+use super::task::{self, Reach, Watch};
 use super::{Process, TaskConfig, data};
 use crate::host::NoStorage;
 use crate::ids::TaskId;
@@ -22,8 +23,10 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let level = task::simd_level()?;
     let plan = Plan::new(run, data::open(run)?, level)?;
     let digest = Some(plan.data.digest().to_owned());
-    let node =
-        Worker::new(config.task.index, process.incarnation, task::cluster_config(run, digest));
+    let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, digest));
+    let identity = Identity { incarnation, cluster: cluster.clone() };
+    let node = Worker::new(config.task.index, incarnation, cluster);
+    let watch = Watch { ledger: None, identity };
     let shapes = Shapes::of_plan(&plan);
     let reach = Reach { listener: None, security, shared_memory: run.shared_memory, shapes };
     let mut gradients = Gradients::new(&plan);
@@ -33,13 +36,13 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let compute = move || ComputeThread::start(Box::new(gradients));
     if config.task != TaskId::CHIEF {
         let parts = || Ok((compute()?, NoStorage));
-        let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;
+        let (outcome, reason) = task::run(&config, &process, reach, node, parts, watch)?;
         return task::exit_code(config.task, outcome, reason);
     }
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     let storage = FileStorage::open(files)?;
     let parts = || Ok((compute()?, storage));
-    let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;
+    let (outcome, reason) = task::run(&config, &process, reach, node, parts, watch)?;
     match &outcome {
         Outcome::Finished => {
             let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;

@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::hosts::HostList;
 use super::values::{
-    BatchSize, DecayRate, Examples, Fraction, Hidden, NotNegative, OpenFraction, OptimizerName,
-    Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed, Steps, Tasks,
+    BatchSize, DecayRate, Examples, Fraction, Hidden, LogFormat, NotNegative, OpenFraction,
+    OptimizerName, Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed, Steps,
+    Tasks,
 };
-use super::{Order, Placement};
+use super::{MetricsAddress, Order, Placement};
 
 /// Declares a section, and `or`, which fills what is absent from a weaker source.
 macro_rules! section {
@@ -250,12 +251,21 @@ section! {
 }
 
 section! {
-    /// `[output]`: what a person sees.
+    /// `[output]`: what a person sees, or a program in their stead.
     #[command(next_help_heading = "Output")]
     OutputKeys {
         /// How to show how far the run is [default: auto]
         #[arg(long, value_name = "HOW")]
         progress: ProgressMode,
+        /// Form of the log on standard error: lines for a person, or one JSON object a line
+        /// [default: text]
+        #[arg(long, value_name = "FORM")]
+        log_format: LogFormat,
+        /// Serve /metrics for Prometheus, /healthz and /readyz at this host:port; port 0 is one of
+        /// the system's choice. In a cluster of `unisono local` the port is of ps 0, and the other
+        /// tasks have those after it [default: off]
+        #[arg(long, value_name = "ADDRESS")]
+        metrics: MetricsAddress,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod file;
 pub mod hosts;
 pub mod keys;
+pub mod metrics;
 #[cfg(test)]
 mod reference_table;
 pub mod run;
@@ -18,10 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub use file::{FileError, FileKeys};
 pub use hosts::{ClusterSpec, Host, HostPort, HostsError};
+pub use metrics::MetricsAddress;
 pub use run::{ClusterSize, ConfigError, RunConfig};
 pub use security::{SecurityConfig, TlsFiles};
 pub use settings::SettingsError;
-pub use values::ProgressMode;
+pub use values::{LogFormat, ProgressMode};
 
 /// The part of the configuration that the loss trajectory is a function of (besides the data, the
 /// initial values and, when R < N, the choice of slots).

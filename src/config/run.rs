@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::hosts::{ClusterSpec, HostsError};
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
-    NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds, name_of,
+    LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds, name_of,
 };
-use super::{Optimizer, Placement, SecurityConfig, Sync, TrainConfig};
+use super::{MetricsAddress, Optimizer, Placement, SecurityConfig, Sync, TrainConfig};
+use crate::ids::{Job, TaskId};
 use crate::protocol::{Limits, Settings};
 
 /// All that a task of a run needs to know, but who it is and where the others are.
@@ -42,6 +43,10 @@ pub struct RunConfig {
     pub limits: Limits,
     /// How to show how far the run is.
     pub progress: ProgressMode,
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<MetricsAddress>,
 }
 
 /// Tasks of each job.
@@ -90,6 +95,17 @@ pub enum ConfigError {
     /// A limit on what is not done at all.
     #[error("--max-restarts {0} limits nothing without --supervise: give that, or leave it out")]
     RestartsUnsupervised(u32),
+    /// A cluster on this machine has more tasks than there are ports left.
+    #[error(
+        "--metrics {address} leaves no port for {task}, as each task has the one after that of the \
+         task before: choose a lower port, or 0 for ports of the system's choice"
+    )]
+    NoPortForMetrics {
+        /// The first address.
+        address: MetricsAddress,
+        /// Who gets none.
+        task: TaskId,
+    },
     /// A path that is empty names nothing.
     #[error("{0} is empty: give a path, or leave it out")]
     EmptyPath(&'static str),
@@ -224,6 +240,8 @@ impl RunConfig {
             security: SecurityConfig::resolve(keys.security)?,
             limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,
             progress: keys.output.progress.unwrap_or_default(),
+            log_format: keys.output.log_format.unwrap_or_default(),
+            metrics: keys.output.metrics,
         })
     }
 
@@ -244,6 +262,18 @@ impl RunConfig {
             .with("validation_size", split)
     }
 
+    /// Where each task of a cluster on this machine serves its metrics, ps first, if any does.
+    ///
+    /// # Errors
+    /// If there are not ports enough.
+    pub fn metrics_of(&self, task: TaskId) -> Result<Option<MetricsAddress>, ConfigError> {
+        let Some(address) = &self.metrics else { return Ok(None) };
+        let before = if task.job == Job::Ps { 0 } else { self.n_ps };
+        let nth = u16::try_from(before + task.index).ok().and_then(|n| address.behind(n));
+        let none = || ConfigError::NoPortForMetrics { address: address.clone(), task };
+        nth.ok_or_else(none).map(Some)
+    }
+
     /// The flags that give this very configuration, whatever the defaults are.
     #[must_use]
     pub fn to_flags(&self) -> Vec<std::ffi::OsString> {
@@ -262,6 +292,8 @@ impl RunConfig {
         flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
         flags.push(("ledger", self.ledger.to_string()));
         flags.push(("progress", name_of(&self.progress)));
+        flags.push(("log-format", name_of(&self.log_format)));
+        flags.extend(self.metrics.as_ref().map(|address| ("metrics", address.to_string())));
         flags.extend(self.validation_size.map(|size| ("validation-size", size.to_string())));
         let paths = [
             ("logdir", Some(&self.logdir)),
@@ -555,7 +587,7 @@ mod tests {
                 .map_or_else(String::new, |decay| format!("--moving-average-decay={decay}"));
             let text = format!(
                 "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
-                 --save-model-secs={secs} --init-from=x=y --validation-size=7 --order=partitioned \
+                 --save-model-secs={secs} --log-format=json --metrics=[::1]:0 --init-from=x=y --validation-size=7 --order=partitioned \
                  --shared-memory={shared_memory}",
                 hidden.join(",")
             );

@@ -313,6 +313,17 @@ pub enum ProgressMode {
     None,
 }
 
+/// The form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for a person.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// What a value is called on the command line and in the file.
 #[must_use]
 pub fn name_of(value: &impl ValueEnum) -> String {

@@ -11,6 +11,7 @@ pub mod message;
 mod patience;
 pub mod ps;
 pub mod settings;
+mod standing;
 pub mod worker;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use message::{
 };
 pub use ps::Ps;
 pub use settings::{Difference, Settings};
+pub use standing::{Standing, Wait, WaitFor};
 pub use worker::Worker;
 
 use crate::floats::Floats;
@@ -39,6 +41,10 @@ pub trait Node {
 
     /// Where it stands, for a person.
     fn status(&self, now: Moment) -> Status;
+
+    /// Where it stands, for who counts. Calls `of` with each task that it waits for, in order.
+    /// Asks for no memory, so that it may be asked for at every event.
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing;
 }
 
 /// Where a node stands.

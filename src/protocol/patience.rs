@@ -52,6 +52,11 @@ impl Patience {
         self.last = self.give_up_after;
     }
 
+    /// Since when what is waited for now has been.
+    pub(super) const fn since(&self) -> Moment {
+        self.since
+    }
+
     /// When [`Self::spend`] will be worth asking.
     pub(super) fn deadline(&self) -> Moment {
         self.since + self.next.min(self.last)

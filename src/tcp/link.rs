@@ -16,6 +16,7 @@ use super::happening::{LinkEvent, LinkTeller};
 use super::memory::{Outbox, Shared};
 use super::reader::Reader;
 use super::room::Room;
+use super::traffic::{self, Traffic};
 use super::writer;
 use crate::ids::TaskId;
 use crate::wire::{Frame, MAX_CONTROL_BYTES};
@@ -42,6 +43,8 @@ pub(super) struct Parts {
     pub(super) peer: Option<TaskId>,
     /// What it and this end may share, if they are on one machine.
     pub(super) shared: Option<Shared>,
+    /// What counts the bytes.
+    pub(super) traffic: Traffic,
 }
 
 /// A link that is up, or that the node has not yet heard is down.
@@ -68,17 +71,19 @@ pub(super) struct TooMuch {
 impl Link {
     /// Starts a link's tasks.
     pub(super) fn start(parts: Parts, teller: LinkTeller) -> Self {
-        let Parts { mut reader, write, room, permit, peer, shared } = parts;
+        let Parts { mut reader, write, room, permit, peer, shared, traffic } = parts;
         let outbox = shared.map(|Shared { outbox, inbox }| {
             reader.share(inbox);
             outbox
         });
+        reader.count(traffic.clone());
+        let outlet = Outlet { half: write, outbox, traffic };
         let (frames, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         Self {
             peer,
             frames,
-            writer: Task(tokio::spawn(write_all(write, outbox, queue, Arc::clone(&queued)))),
+            writer: Task(tokio::spawn(write_all(outlet, queue, Arc::clone(&queued)))),
             reader: Task(tokio::spawn(read_all(reader, room, permit, teller))),
             queued,
             largest: 0,
@@ -124,39 +129,50 @@ impl Drop for Task {
 /// Writes frames until there can be none; at the first error, leaves it to the reader to tell:
 /// the socket is broken for both, but may hold messages that have yet to be read.
 async fn write_all(
-    mut half: WriteEnd,
-    mut outbox: Option<Outbox>,
+    mut outlet: Outlet,
     mut queue: mpsc::UnboundedReceiver<Frame>,
     queued: Arc<AtomicUsize>,
 ) {
     while let Some(frame) = queue.recv().await {
-        if write_one(&mut half, &mut outbox, &frame).await.is_err() {
+        if outlet.write(&frame).await.is_err() {
             return;
         }
         queued.fetch_sub(frame.n_bytes(), Ordering::Relaxed);
     }
-    let _ = half.shutdown().await;
+    let _ = outlet.half.shutdown().await;
 }
 
-async fn write_one(
-    half: &mut WriteEnd,
-    outbox: &mut Option<Outbox>,
-    frame: &Frame,
-) -> io::Result<()> {
-    let place = outbox.as_mut().and_then(|outbox| outbox.place(frame));
-    let mut rest = match place {
-        Some(buffers) => frame.placed_head(&buffers),
-        None => {
-            writer::write(half, frame).await?;
-            Vec::new()
+/// Where frames go.
+struct Outlet {
+    half: WriteEnd,
+    /// Memory that the other end shares.
+    outbox: Option<Outbox>,
+    traffic: Traffic,
+}
+
+impl Outlet {
+    async fn write(&mut self, frame: &Frame) -> io::Result<()> {
+        let Self { half, outbox, traffic } = self;
+        let place = outbox.as_mut().and_then(|outbox| outbox.place(frame));
+        let mut rest = match place {
+            Some(buffers) => {
+                traffic::add(&traffic.shared_sent, frame.tensor_bytes());
+                frame.placed_head(&buffers)
+            }
+            None => {
+                writer::write(half, frame).await?;
+                traffic::add(&traffic.sent, frame.n_bytes());
+                Vec::new()
+            }
+        };
+        for note in outbox.iter_mut().flat_map(Outbox::notes) {
+            rest.extend(note.to_frame());
         }
-    };
-    for note in outbox.iter_mut().flat_map(Outbox::notes) {
-        rest.extend(note.to_frame());
+        half.write_all(&rest).await?;
+        traffic::add(&traffic.sent, rest.len());
+        // TLS may keep the end of a frame until it is asked for it.
+        half.flush().await
     }
-    half.write_all(&rest).await?;
-    // TLS may keep the end of a frame until it is asked for it.
-    half.flush().await
 }
 
 async fn read_all(

@@ -20,6 +20,7 @@ mod reader;
 mod room;
 pub mod security;
 pub mod storage;
+mod traffic;
 mod writer;
 
 pub use clock::RealClock;
@@ -29,6 +30,7 @@ pub use memory::shareable;
 pub use network::{NetworkConfig, TcpNetwork};
 pub use security::Security;
 pub use storage::FileStorage;
+pub use traffic::Traffic;
 
 #[cfg(test)]
 mod tests;

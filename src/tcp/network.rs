@@ -25,6 +25,7 @@ use super::memory::Shared;
 use super::reader::{ReadError, Reader};
 use super::room::{LargestSent, Room};
 use super::security::Security;
+use super::traffic::Traffic;
 use crate::host::{Clock as _, Network};
 use crate::ids::{LinkId, TaskId};
 use crate::protocol::{Message, NetworkEvent};
@@ -104,6 +105,7 @@ pub struct TcpNetwork {
     /// Why each task that is called was not trusted, as it was said last.
     untrusted: BTreeMap<TaskId, String>,
     clock: RealClock,
+    traffic: Traffic,
     warnings: Warnings,
 }
 
@@ -152,8 +154,15 @@ impl TcpNetwork {
             closing: JoinSet::new(),
             untrusted: BTreeMap::new(),
             clock: RealClock::start(),
+            traffic: Traffic::default(),
             warnings: Warnings::default(),
         })
+    }
+
+    /// What counts the bytes that go in and out.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// What a happening is to the node, if it is anything to it.
@@ -223,7 +232,16 @@ impl TcpNetwork {
         let Ends { read, write, is_local } = ends;
         let (reader, room) = (Reader::new(read), Room::whole(self.limits));
         let shared = self.shared(is_local);
-        self.start_link(Parts { reader, write, room, permit: None, peer: Some(to), shared })
+        let traffic = self.traffic.clone();
+        self.start_link(Parts {
+            reader,
+            write,
+            room,
+            permit: None,
+            peer: Some(to),
+            shared,
+            traffic,
+        })
     }
 
     fn start_accepted(&mut self, greeted: Greeted) -> LinkId {
@@ -231,7 +249,9 @@ impl TcpNetwork {
         let Greeted { reader, write, is_local, first, permit } = greeted;
         let room = Room::of_caller(peer, self.limits, &self.largest_sent);
         let (permit, shared) = (Some(permit), self.shared(is_local));
-        let link = self.start_link(Parts { reader, write, room, permit, peer, shared });
+        let traffic = self.traffic.clone();
+        let parts = Parts { reader, write, room, permit, peer, shared, traffic };
+        let link = self.start_link(parts);
         self.told_here.push_back((link, NetworkEvent::Received { link, message: first }));
         link
     }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::connector::describe;
 use super::memory::{Inbox, InboxError};
 use super::room::Room;
+use super::traffic::{self, Traffic};
 use crate::floats::{Floats, Pool};
 use crate::protocol::Message;
 use crate::wire::{HEADER_BYTES, Header, Kind, MAGIC, WireError, check_magic};
@@ -50,6 +51,7 @@ pub(super) struct Reader<R> {
     last_progress: Instant,
     pool: Pool,
     memory: Option<Inbox>,
+    traffic: Traffic,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -62,12 +64,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             last_progress: now(),
             pool: Pool::new(MAX_LENT),
             memory: None,
+            traffic: Traffic::default(),
         }
     }
 
     /// From now on takes tensors out of memory, too.
     pub(super) fn share(&mut self, memory: Inbox) {
         self.memory = Some(memory);
+    }
+
+    /// From now on counts with others.
+    pub(super) fn count(&mut self, traffic: Traffic) {
+        self.traffic = traffic;
     }
 
     /// Where it reads from; what it has read already is lost.
@@ -122,7 +130,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             Some(buffers) => {
                 let memory = self.memory.as_ref().ok_or(WireError::NotShared)?;
                 let tensors = buffers.zip(head.tensor_lengths());
-                tensors.map(|(buffer, n_values)| memory.tensor(buffer, n_values)).collect()
+                let tensor = |(buffer, n_values)| {
+                    traffic::add(&self.traffic.shared_received, 4 * n_values);
+                    memory.tensor(buffer, n_values)
+                };
+                tensors.map(tensor).collect()
             }
             None => {
                 let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
@@ -165,6 +177,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
         let n_read = read(&mut self.source, &mut self.buffer[self.end..]).await?;
         self.end += n_read;
+        traffic::add(&self.traffic.received, n_read);
         if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
     }
 
@@ -186,6 +199,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             crc = crc32c::crc32c_append(crc, &bytes[filled..filled + n_read]);
             filled += n_read;
+            traffic::add(&self.traffic.received, n_read);
             self.tell(progress);
         }
         Ok(crc)

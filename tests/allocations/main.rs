@@ -9,11 +9,17 @@ use allocation_counter::{AllocationInfo, measure};
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
 use unisono::floats::{Buffer, Pool};
+use unisono::host::Observer as _;
+use unisono::metrics::{Metrics, MetricsObserver};
 use unisono::model::{Batch, Gradient, Model as _, Parameters, SimdLevel};
-use unisono::protocol::Snapshot;
+use unisono::protocol::{
+    ClusterConfig, Effect, Input, Message, NetworkEvent, Node, Report, Snapshot, Standing, Status,
+    Wait, WaitFor,
+};
+use unisono::tcp::Traffic;
 use unisono::training::{Gradients, Plan, Updates};
 use unisono::wire::Frame;
-use unisono::{Floats, Slot, Step};
+use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 /// Before this many steps buffers still grow: no two batches have as many dark pixels.
 const WARM_UP: u64 = 30;
@@ -100,4 +106,57 @@ fn a_frame_copies_no_tensor() {
         drop((frame.head(), frame.placed_head(&[3])));
     });
     assert!(used.count_total <= 10 * STEPS && used.bytes_total <= 1024 * STEPS, "{used:?}");
+}
+
+/// A node that stands at a version, and waits for two others.
+struct Stands(Step);
+
+impl Node for Stands {
+    fn handle(&mut self, _now: Moment, _input: Input, _out: &mut Vec<Effect>) {}
+
+    fn deadline(&self) -> Option<Moment> {
+        None
+    }
+
+    fn status(&self, _now: Moment) -> Status {
+        unreachable!("whoever counts asks for no text")
+    }
+
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+        (0..2).map(TaskId::ps).for_each(of);
+        let wait = Some(Wait { what: WaitFor::Version, since: Moment::default() });
+        let generation = Generation::default();
+        Standing { cut: Some(Cut { generation, step: self.0 }), wait }
+    }
+}
+
+#[test]
+fn counting_asks_for_no_memory() {
+    let run = RunConfig::default();
+    let cluster = ClusterConfig {
+        n_ps: run.n_ps,
+        sync: run.sync,
+        training_steps: Step(run.train.training_steps),
+        settings: run.settings(),
+        data: None,
+        limits: run.limits,
+    };
+    let metrics = Metrics::new(TaskId::CHIEF, Incarnation(1), &cluster, Traffic::default());
+    let mut observer = MetricsObserver::new(metrics);
+    let link = LinkId(0);
+    let received = Input::Network(NetworkEvent::Received { link, message: Message::Heartbeat });
+    let computed = Report::Computed { step: Step(1), slot: Slot(0), loss: 0.5 };
+    let dropped =
+        Report::Dropped { step: Step(1), slot: Slot(0), worker: TaskId::CHIEF, verdict: None };
+    let effects = [
+        Effect::Send { link, message: Message::Goodbye },
+        Effect::Report(computed),
+        Effect::Report(dropped),
+    ];
+    let used = after_warm_up(|step| {
+        let now = Moment::from_origin(std::time::Duration::from_millis(step.0));
+        observer.before(now, &received);
+        observer.after(now, &Stands(step), &effects);
+    });
+    assert_eq!(used.count_total, 0, "{used:?}");
 }

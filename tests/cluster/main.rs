@@ -10,6 +10,7 @@ mod eval;
 mod kills;
 mod ledger;
 mod memory;
+mod metrics;
 mod original;
 mod parity;
 mod refusals;

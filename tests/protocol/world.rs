@@ -401,6 +401,7 @@ impl World {
             self.carry_out(task, effect.clone());
         }
         self.check_ps(task);
+        self.check_standing(task);
         out
     }
 

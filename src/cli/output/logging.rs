@@ -1,29 +1,97 @@
 //! Logs: on standard error, quiet unless `UNISONO_LOG` says otherwise, never through the bar.
+//!
+//! Text is for a person, JSON for a program: then every line on standard error is an object.
 
+use std::fmt;
 use std::io;
 
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
 use super::Screen;
+use super::json_line::JsonLine;
+use crate::config::LogFormat;
 
 /// Names what is to be logged, as `debug` or `unisono::tcp=trace`.
 const VARIABLE: &str = "UNISONO_LOG";
 const DEFAULT: &str = "warn";
 
-/// Sends the process's logs to `screen`. Only the first call does anything.
+/// Fields that repeat for programs what the message says to a person.
+const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
+
+/// Sends the process's logs to `screen`, in its form. Only the first call does anything.
 pub fn init(screen: &Screen) {
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
     let filter = EnvFilter::try_new(given.as_deref().unwrap_or(DEFAULT));
     if let Err(error) = &filter {
         screen.err(&format!("{VARIABLE} is ignored: {error}"));
     }
-    let _ = tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT)))
-        .with_writer(ScreenWriter(screen.clone()))
-        .with_ansi(Screen::has_colours())
-        .with_target(false)
-        .try_init();
+        .with_writer(ScreenWriter(screen.clone()));
+    let _ = match screen.log_format() {
+        LogFormat::Json => builder.event_format(AsJson(screen.clone())).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(Screen::has_colours())
+            .with_target(false)
+            .fmt_fields(debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                name if FOR_PROGRAMS.contains(&name) => Ok(()),
+                name => write!(writer, " {name}={value:?}"),
+            }))
+            .try_init(),
+    };
+}
+
+/// Each event as one JSON object.
+struct AsJson(Screen);
+
+impl<S, N> FormatEvent<S, N> for AsJson
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        let mut line = JsonLine::new(metadata.level(), self.0.task(), metadata.target());
+        event.record(&mut line);
+        writeln!(writer, "{line}")
+    }
+}
+
+impl Visit for JsonLine {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record(field.name(), format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.record(field.name(), value.into());
+    }
 }
 
 /// Writes each event at once, so that no two tear each other.

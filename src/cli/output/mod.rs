@@ -1,5 +1,6 @@
 //! What a person, or a program in a person's stead, sees of a run.
 
+mod json_line;
 mod line;
 pub mod logging;
 mod progress;
@@ -8,3 +9,4 @@ mod screen;
 pub use line::{PercentG, TrainingLine};
 pub use progress::{ProgressLine, ProgressView};
 pub use screen::Screen;
+pub(super) use screen::is_set;

@@ -1,20 +1,60 @@
 //! Standard output and standard error, which a progress bar shares with whole lines.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Arc, OnceLock};
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
+use tracing::Level;
+
+use super::json_line::JsonLine;
+use crate::config::LogFormat;
+use crate::ids::TaskId;
+
+/// The target of lines that are not of the log.
+const TARGET: &str = "unisono";
 
 /// Prints whole lines, above the bar if there is one. Clones are the same screen.
 #[derive(Clone, Debug)]
 pub struct Screen {
     bar: ProgressBar,
+    form: Arc<OnceLock<Form>>,
+}
+
+/// What lines on standard error look like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Form {
+    log_format: LogFormat,
+    task: Option<TaskId>,
 }
 
 impl Screen {
     /// The process's standard output and error, with no bar yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()) }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Self { bar, form: Arc::default() }
+    }
+
+    /// From now on, lines on standard error have this form and are of this task. Only the first
+    /// call does anything; until then they are text.
+    pub fn set_form(&self, log_format: LogFormat, task: Option<TaskId>) {
+        let _ = self.form.set(Form { log_format, task });
+    }
+
+    /// The form of lines on standard error.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.form().log_format
+    }
+
+    /// The task whose lines they are.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskId> {
+        self.form().task
+    }
+
+    fn form(&self) -> Form {
+        self.form.get().copied().unwrap_or_default()
     }
 
     /// Prints a line on standard output. A reader who is gone is no reason to stop training.
@@ -26,7 +66,34 @@ impl Screen {
 
     /// Prints a line on standard error.
     pub fn err(&self, line: &str) {
+        self.say(&Level::INFO, line, "");
+    }
+
+    /// Prints what went wrong on standard error, as `error: …`.
+    pub fn error(&self, message: &str) {
+        self.say(&Level::ERROR, message, "error: ");
+    }
+
+    /// Prints a line that another task printed; in JSON, as that task's.
+    pub fn err_of(&self, task: TaskId, line: &str) {
+        let line = match self.log_format() {
+            LogFormat::Json if !JsonLine::is_one(line) => {
+                JsonLine::new(&Level::INFO, Some(task), TARGET).with_message(line).to_string()
+            }
+            _ => line.to_owned(),
+        };
         self.err_bytes(format!("{line}\n").as_bytes());
+    }
+
+    fn say(&self, level: &Level, message: &str, before: &str) {
+        let Form { log_format, task } = self.form();
+        let line = match log_format {
+            LogFormat::Text => format!("{before}{message}\n"),
+            LogFormat::Json => {
+                format!("{}\n", JsonLine::new(level, task, TARGET).with_message(message))
+            }
+        };
+        self.err_bytes(line.as_bytes());
     }
 
     /// Writes whole lines to standard error.
@@ -45,10 +112,14 @@ impl Screen {
     /// Whether standard error takes colours: a terminal, and nobody said `NO_COLOR`.
     #[must_use]
     pub fn has_colours() -> bool {
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
     }
+}
+
+/// Whether a variable of the environment is there, and not empty.
+pub(in crate::cli) fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 impl Default for Screen {

@@ -21,7 +21,9 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
 use crate::protocol::patience::{Awaited, Patience};
-use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Status};
+use crate::protocol::{
+    Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait, WaitFor,
+};
 use crate::time::Moment;
 
 /// A parameter server.
@@ -130,6 +132,11 @@ impl Node for Ps {
             at: self.cut().map_or_else(|| "no state".to_owned(), |cut| cut.to_string()),
             does: format!("waits {}", self.awaited(now).what),
         }
+    }
+
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+        let since = self.patience.since();
+        Standing { cut: self.cut(), wait: self.waits_for(of).map(|what| Wait { what, since }) }
     }
 }
 
@@ -604,35 +611,55 @@ impl Ps {
 
     /// Rule 9: what has not come, and whose it is.
     fn awaited(&self, now: Moment) -> Awaited {
-        let of = |what: &str, from: Vec<TaskId>| self.links.awaited(now, what, from);
+        let step = self.cut().unwrap_or_default().step;
+        let mut from = Vec::new();
+        let what = match self.waits_for(&mut |task| from.push(task)) {
+            Some(WaitFor::Goodbye) => "for the goodbye of".to_owned(),
+            Some(WaitFor::State) => "for this shard's state from".to_owned(),
+            Some(WaitFor::Checkpoint) => "for the final checkpoint of".to_owned(),
+            Some(WaitFor::Choice) => {
+                format!("in step {step} for which slots it uses, to be settled with")
+            }
+            Some(WaitFor::Gradient | WaitFor::Version) => {
+                format!("in step {step} for a gradient of")
+            }
+            None => {
+                let what = format!("in step {step} for the update to be computed here");
+                return Awaited { what, all_are_there: false };
+            }
+        };
+        self.links.awaited(now, what, from)
+    }
+
+    /// What has not come, and `of` whom; `None` while an update is computed here.
+    fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
+        let mut workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
         if let Some(ending) = &self.ending {
-            let workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
-            let missing = workers.filter(|worker| !ending.goodbyes.contains(worker)).collect();
-            return of("for the goodbye of", missing);
+            workers.filter(|worker| !ending.goodbyes.contains(worker)).for_each(of);
+            return Some(WaitFor::Goodbye);
         }
         let Some(shard) = &self.shard else {
-            return of("for this shard's state from", vec![TaskId::CHIEF]);
+            of(TaskId::CHIEF);
+            return Some(WaitFor::State);
         };
-        let step = shard.cut().step;
-        if self.config.is_last(step) {
-            return of("for the final checkpoint of", vec![TaskId::CHIEF]);
+        if self.config.is_last(shard.cut().step) {
+            of(TaskId::CHIEF);
+            return Some(WaitFor::Checkpoint);
         }
         if shard.is_updating() {
-            let what = format!("in step {step} for the update to be computed here");
-            return Awaited { what, all_are_there: false };
+            return None;
         }
-        let workers: BTreeSet<_> =
-            shard.missing().into_iter().map(|slot| self.config.worker_of(slot)).collect();
-        if !workers.is_empty() {
-            let what = format!("in step {step} for a gradient of");
-            return of(&what, workers.into_iter().collect());
+        let lacks = |worker: &TaskId| self.config.slots_of(*worker).any(|slot| shard.lacks(slot));
+        if workers.any(|worker| lacks(&worker)) {
+            (0..self.config.sync.total_num_replicas).map(TaskId::worker).filter(lacks).for_each(of);
+            return Some(WaitFor::Gradient);
         }
-        let others = if self.me == TaskId::PS_ZERO {
-            self.config.all_ps().filter(|ps| *ps != self.me).collect()
+        if self.me == TaskId::PS_ZERO {
+            self.config.all_ps().skip(1).for_each(of);
         } else {
-            vec![TaskId::PS_ZERO]
-        };
-        of(&format!("in step {step} for which slots it uses, to be settled with"), others)
+            of(TaskId::PS_ZERO);
+        }
+        Some(WaitFor::Choice)
     }
 }
 

@@ -202,16 +202,17 @@ impl Shard {
 
     /// The slots that the next update still needs, or may use, ascending.
     pub(super) fn missing(&self) -> Vec<Slot> {
-        let held = |slot: &Slot| self.held.contains_key(slot);
-        match &self.phase {
-            Phase::Updating { .. } => Vec::new(),
-            Phase::Collecting { chosen: Some(chosen) } => {
-                chosen.iter().copied().filter(|slot| !held(slot)).collect()
-            }
-            Phase::Collecting { chosen: None } => {
-                (0..self.n_slots).map(Slot).filter(|slot| !held(slot)).collect()
-            }
-        }
+        (0..self.n_slots).map(Slot).filter(|slot| self.lacks(*slot)).collect()
+    }
+
+    /// Whether the next update still needs, or may use, this slot.
+    pub(super) fn lacks(&self, slot: Slot) -> bool {
+        let is_of_use = match &self.phase {
+            Phase::Updating { .. } => false,
+            Phase::Collecting { chosen: Some(chosen) } => chosen.contains(&slot),
+            Phase::Collecting { chosen: None } => slot.0 < self.n_slots,
+        };
+        is_of_use && !self.held.contains_key(&slot)
     }
 
     /// Of a bug: the slot itself, or if it is held, another that is not.

@@ -14,7 +14,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord};
 use crate::protocol::patience::Awaited;
-use crate::protocol::{Effect, Outcome, Report, Restored, Snapshot, StorageEvent};
+use crate::protocol::{Effect, Outcome, Report, Restored, Snapshot, StorageEvent, WaitFor};
 use crate::time::Moment;
 
 /// Attempts to write the final checkpoint before the run is given up.
@@ -135,6 +135,31 @@ impl Chief {
                 Some(of_storage("for the final checkpoint to be written"))
             }
             Phase::Running { .. } => None,
+        }
+    }
+
+    /// The same for who counts: what the chief waits for, and `of` whom.
+    pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
+        let all = self.config.all_ps().zip(&self.shards);
+        if let Some(ending) = &self.ending {
+            self.config.all_ps().filter(|ps| !ending.told.contains(ps)).for_each(of);
+            return Some(WaitFor::Goodbye);
+        }
+        match &self.phase {
+            Phase::Reading => Some(WaitFor::State),
+            Phase::Gathering { .. } => {
+                all.filter(|(_, shard)| shard.is_none()).for_each(|(ps, _)| of(ps));
+                Some(WaitFor::State)
+            }
+            Phase::Opening { generation, .. } => {
+                all.filter(|(_, shard)| **shard != Some(Some(*generation)))
+                    .for_each(|(ps, _)| of(ps));
+                Some(WaitFor::State)
+            }
+            Phase::Running { .. } => {
+                let is_final = |at: Cut| self.config.is_last(at.step);
+                self.saveable().is_some_and(is_final).then_some(WaitFor::Checkpoint)
+            }
         }
     }
 

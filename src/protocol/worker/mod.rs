@@ -15,7 +15,9 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
 use crate::protocol::patience::{Awaited, Patience};
-use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Status};
+use crate::protocol::{
+    Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait, WaitFor,
+};
 use crate::time::Moment;
 
 /// A worker.
@@ -104,6 +106,13 @@ impl Node for Worker {
             at: self.cut().map_or_else(|| "no whole version".to_owned(), |cut| cut.to_string()),
             does: if self.is_waiting() { waits() } else { "computes".to_owned() },
         }
+    }
+
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+        let since = self.patience.since();
+        let wait = |what| Wait { what, since };
+        let waits = self.is_waiting().then(|| self.waits_for(of));
+        Standing { cut: self.cut(), wait: waits.map(wait) }
     }
 }
 
@@ -364,14 +373,13 @@ impl Worker {
 
     /// Rule 9: what has not come, and whose it is.
     fn awaited(&self, now: Moment) -> Awaited {
-        let next =
-            self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() });
-        let missing = self.versions.missing(next.unwrap_or_default());
-        let missing = missing.into_iter().map(TaskId::ps);
+        let next = self.next_cut();
+        let missing: Vec<_> =
+            self.versions.missing(next.unwrap_or_default()).map(TaskId::ps).collect();
         let of_chief = || self.chief.as_ref()?.awaited(now, &self.links);
         let of_worker = || match next {
             None => self.links.awaited(now, "for a first version of", missing),
-            Some(next) if missing.len() > 0 => {
+            Some(next) if !missing.is_empty() => {
                 self.links.awaited(now, format_args!("for version {} of", next.step), missing)
             }
             Some(_) => {
@@ -380,5 +388,29 @@ impl Worker {
             }
         };
         of_chief().unwrap_or_else(of_worker)
+    }
+
+    /// The same for who counts: what has not come, and `of` whom.
+    fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> WaitFor {
+        if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(of)) {
+            return what;
+        }
+        let next = self.next_cut();
+        let mut missing = self.versions.missing(next.unwrap_or_default()).map(TaskId::ps);
+        match (next, missing.next()) {
+            (Some(_), None) => {
+                of(TaskId::CHIEF);
+                WaitFor::Checkpoint
+            }
+            (_, first) => {
+                first.into_iter().chain(missing).for_each(of);
+                WaitFor::Version
+            }
+        }
+    }
+
+    /// The cut to work at next.
+    fn next_cut(&self) -> Option<Cut> {
+        self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() })
     }
 }

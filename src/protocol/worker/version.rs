@@ -120,9 +120,10 @@ impl Versions {
     }
 
     /// The ps whose version `cut` is still to come.
-    pub(super) fn missing(&self, cut: Cut) -> Vec<u32> {
-        let lacks = |known: &Known| known.version.as_ref().is_none_or(|version| version.cut < cut);
-        (0..).zip(&self.0).filter(|(_, known)| lacks(known)).map(|(ps, _)| ps).collect()
+    pub(super) fn missing(&self, cut: Cut) -> impl Iterator<Item = u32> {
+        let lacks =
+            move |known: &Known| known.version.as_ref().is_none_or(|version| version.cut < cut);
+        (0..).zip(&self.0).filter(move |(_, known)| lacks(known)).map(|(ps, _)| ps)
     }
 }
 
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(versions.to_ask(cut(6)), [(0, cut(6))]);
         versions.asked(0, cut(6));
         assert_eq!(versions.to_ask(cut(6)), []);
-        assert_eq!(versions.missing(cut(6)), [0]);
+        assert_eq!(versions.missing(cut(6)).collect::<Vec<_>>(), [0]);
         versions.link_lost(0);
         assert_eq!(versions.to_ask(cut(6)), [(0, cut(6))]);
         versions.forget(1);

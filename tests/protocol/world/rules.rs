@@ -1,7 +1,8 @@
 //! What must hold after every event, and at the end. Rule numbers are those of `docs/protocol.md`.
 
 use unisono::protocol::{
-    Effect, Input, Job, Message, NetworkEvent, Outcome, Report, ShardState, Verdict,
+    Effect, Input, Job, Message, NetworkEvent, Outcome, Report, ShardState, Standing, Verdict,
+    WaitFor,
 };
 use unisono::{Cut, Floats, Incarnation, Slot, TaskId};
 
@@ -36,6 +37,25 @@ impl World {
         let Waits { n_jobs, since, said, .. } = life.waits;
         if n_jobs == 0 && self.now - since >= self.config.limits.report_after {
             assert!(said.is_some_and(|at| at >= since), "rule 9: {task} waits, and says nothing");
+        }
+    }
+
+    /// Rule 9: what a task tells those who count is what it tells a person.
+    pub(super) fn check_standing(&mut self, task: TaskId) {
+        let now = self.now;
+        let Some(life) = self.lives.get_mut(&task) else { return };
+        let node = life.node.as_node();
+        let does = node.status(now).does;
+        let mut of = Vec::new();
+        let Standing { cut, wait } = node.standing(&mut |whom| of.push(whom));
+        assert_eq!(cut, life.node.cut(), "{task}");
+        let waits = does.starts_with("waits") && !does.ends_with("to be computed here");
+        assert_eq!(wait.is_some(), waits, "{task} {does}");
+        // At the end a worker waits for the chief, and hears of it through the ps.
+        if wait.is_some_and(|wait| wait.what != WaitFor::Checkpoint) {
+            assert_eq!(does.matches("heard of").count(), of.len(), "{task} {does}: {of:?}");
+            let is_named = |whom: &TaskId| does.contains(&format!("{whom}, "));
+            assert!(of.iter().all(is_named), "{task} {does}: {of:?}");
         }
     }
 

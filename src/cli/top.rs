@@ -1,0 +1,96 @@
+//! `unisono top`: how a running cluster, or the folder of a run, is doing.
+//!
+//! [`mod@model`] is what is known, [`render`] and [`plain`] draw it, [`sources`] finds it out.
+
+mod fetch;
+mod logdir;
+mod model;
+mod plain;
+mod render;
+mod sources;
+mod target;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+
+use self::sources::Sources;
+use super::Process;
+use super::output::is_set;
+use crate::host::Clock as _;
+
+pub use self::target::Target;
+
+/// Between two looks at the tasks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between the two looks of which one table is made: rates need two.
+const TWICE: Duration = Duration::from_millis(500);
+
+/// What to look at, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopConfig {
+    /// What to look at; at least one.
+    pub targets: Vec<Target>,
+    /// Print one table and end.
+    pub once: bool,
+}
+
+/// Shows the tasks until the user has seen enough.
+///
+/// # Errors
+/// If there is nothing at any of the targets, or the terminal cannot be used.
+pub fn run_top(config: &TopConfig, process: &Process) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let mut sources = Sources::new(&config.targets);
+    runtime.block_on(sources.look());
+    if let Some(why) = sources.model().nothing_there() {
+        bail!("{why}");
+    }
+    if config.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        runtime.block_on(async {
+            let clock = sources.clock();
+            clock.sleep_until(clock.now() + TWICE).await;
+            sources.look().await;
+        });
+        process.screen.out(plain::table(sources.model()).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut terminal = ratatui::try_init().context("cannot use the terminal; try --once")?;
+    let shown = show(&mut terminal, &runtime, &mut sources);
+    ratatui::restore();
+    shown.context("the terminal failed")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    runtime: &tokio::runtime::Runtime,
+    sources: &mut Sources,
+) -> std::io::Result<()> {
+    let has_colours = !is_set("NO_COLOR");
+    let clock = sources.clock();
+    let mut next = clock.now() + LOOK_EVERY;
+    loop {
+        terminal.draw(|frame| render::draw(frame, sources.model(), has_colours))?;
+        let now = clock.now();
+        if next <= now {
+            runtime.block_on(sources.look());
+            next = now + LOOK_EVERY;
+        } else if event::poll(next - now)? && is_enough(&event::read()?) {
+            return Ok(());
+        }
+    }
+}
+
+fn is_enough(event: &Event) -> bool {
+    let Event::Key(key) = event else { return false };
+    let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    let is_quit = matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc);
+    key.kind == KeyEventKind::Press && (is_quit || is_ctrl_c)
+}

@@ -1,0 +1,107 @@
+//! Counts what a node takes and does.
+
+use std::sync::Arc;
+
+use super::Metrics;
+use super::labels::{Kind, Peer, Whose};
+use super::meters::why_dropped;
+use crate::host::Observer;
+use crate::ids::TaskId;
+use crate::protocol::{Effect, Input, NetworkEvent, Node, Report, UpdateRecord};
+use crate::time::Moment;
+
+/// Counts for [`Metrics`]. Once every series is there, it asks for no memory.
+#[derive(Debug)]
+pub struct MetricsObserver {
+    metrics: Arc<Metrics>,
+    /// The peers with which there was a session before.
+    known: Vec<TaskId>,
+}
+
+impl MetricsObserver {
+    /// Counts for these.
+    #[must_use]
+    pub const fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, known: Vec::new() }
+    }
+
+    fn on_report(&mut self, now: Moment, report: &Report) {
+        let meters = &self.metrics.meters;
+        match report {
+            Report::Computed { .. } => {
+                meters.gradients_computed.inc();
+            }
+            Report::Updated { slots, .. } => {
+                meters.updates.inc();
+                meters.gradients_applied.inc_by(slots.len() as u64);
+            }
+            Report::Dropped { verdict, .. } => {
+                meters.gradients_dropped.get_or_create(&why_dropped(*verdict)).inc();
+            }
+            Report::PeerUp { peer } => self.on_peer_up(*peer),
+            Report::PeerDown { peer, .. } => self.set_up(*peer, false),
+            Report::Saved { step, .. } => {
+                meters.checkpoint_step.set(step.0);
+                meters.checkpoints.inc();
+                self.metrics.live().on_saved(now);
+            }
+            Report::SaveFailed { .. } => {
+                meters.checkpoints_failed.inc();
+            }
+            Report::ShardLost { .. } => {
+                meters.shards_lost.inc();
+            }
+            Report::TurnedAway { .. } => {
+                meters.callers_turned_away.inc();
+            }
+            Report::Waiting { .. } | Report::Adopted { .. } => {}
+        }
+    }
+
+    fn on_peer_up(&mut self, peer: TaskId) {
+        if self.known.contains(&peer) {
+            let labels = Peer { peer: Whose::Task(peer) };
+            self.metrics.meters.reconnects.get_or_create(&labels).inc();
+        } else {
+            self.known.push(peer);
+        }
+        self.set_up(peer, true);
+    }
+
+    fn set_up(&self, peer: TaskId, is_up: bool) {
+        self.metrics.live().peers.insert(peer, is_up);
+        let labels = Peer { peer: Whose::Task(peer) };
+        self.metrics.meters.peer_up.get_or_create(&labels).set(is_up.into());
+    }
+
+    fn on_recorded(&self, UpdateRecord { step, losses, .. }: &UpdateRecord) {
+        let sum: f64 = losses.iter().map(|(_, loss)| f64::from(*loss)).sum();
+        self.metrics.meters.loss.set(sum / losses.len().max(1) as f64);
+        self.metrics.meters.recorded_step.set(step.next().0);
+    }
+}
+
+impl Observer for MetricsObserver {
+    fn before(&mut self, _now: Moment, input: &Input) {
+        if let Input::Network(NetworkEvent::Received { message, .. }) = input {
+            let labels = Kind { kind: message.kind() };
+            self.metrics.meters.messages_received.get_or_create(&labels).inc();
+        }
+    }
+
+    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
+        let meters = &self.metrics.meters;
+        self.metrics.live().on_turn(now, |of| node.standing(of), meters);
+        for effect in effects {
+            match effect {
+                Effect::Send { message, .. } => {
+                    let labels = Kind { kind: message.kind() };
+                    self.metrics.meters.messages_sent.get_or_create(&labels).inc();
+                }
+                Effect::Record(update) => self.on_recorded(update),
+                Effect::Report(report) => self.on_report(now, report),
+                _ => {}
+            }
+        }
+    }
+}
