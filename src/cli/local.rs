@@ -136,6 +136,8 @@ fn task_arguments(task: TaskId, cluster: &ClusterSpec, run: &RunConfig) -> Vec<O
         format!("--task-id={}", task.index),
         list(Job::Ps),
         list(Job::Worker),
+        // Whatever an engine has told this process, it is not about its children.
+        "--cluster=hosts".to_owned(),
         "--exit-with-parent".to_owned(),
     ];
     let run = RunConfig { progress, ..run.clone() };
