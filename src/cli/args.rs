@@ -8,13 +8,17 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
+use super::cluster::{Asked, ClusterArgs, Found};
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
 use super::top::{Target, TopConfig};
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
-use crate::config::values::Seconds;
-use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, LogFormat, RunConfig};
-use crate::ids::{Job, TaskId};
+use crate::config::tf_config::Role;
+use crate::config::values::{Seconds, Steps};
+use crate::config::{
+    ClusterSize, ClusterSpec, Environment, FileKeys, HostPort, LogFormat, RunConfig,
+};
+use crate::ids::{Job, Step, TaskId};
 
 /// A validated command.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +65,11 @@ pub struct TaskConfig {
     pub cluster: ClusterSpec,
     /// What all of them do; its sizes are the cluster's.
     pub run: RunConfig,
-    /// Where to listen, if not at its address in the cluster.
+    /// Where to listen, if that is said.
     pub bind: Option<HostPort>,
+    /// Whether an engine says where the tasks are. Then a name may be known only later, and it may
+    /// be known to others before this task itself: without `bind`, all addresses are listened at.
+    pub is_placed: bool,
     /// Whether to end when standard input does; see [`super::StopRequests`].
     pub exit_with_parent: bool,
 }
@@ -85,18 +92,18 @@ impl<E: Into<anyhow::Error>> From<E> for ParseError {
     }
 }
 
-/// Parses and validates a command line, and the file that it names.
+/// Parses and validates a command line, the file that it names, and what an engine says of a task.
 ///
 /// # Errors
-/// If something is wrong with either, or help was asked for.
-pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
+/// If something is wrong with any of them, or help was asked for.
+pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, ParseError> {
     if let Some(arguments) = line.for_the_simulator() {
         return Ok(Action::Sim(arguments.to_vec()));
     }
     match Cli::try_parse_from(line.arguments())?.command {
-        Command::Ps(args) => args.resolve(Job::Ps).map(Action::Task),
-        Command::Worker(args) => args.resolve(Job::Worker).map(Action::Task),
-        Command::Task(args) => args.task.resolve(args.job_name.into()).map(Action::Task),
+        Command::Ps(args) => args.resolve(Some(Job::Ps), environment),
+        Command::Worker(args) => args.resolve(Some(Job::Worker), environment),
+        Command::Task(args) => args.task.resolve(args.job_name.map(Job::from), environment),
         Command::Local(args) => args.resolve().map(Action::Local),
         Command::Reference(args) => {
             let file = args.config.read()?;
@@ -128,6 +135,10 @@ Examples:
 
 The command lines of the original script work as they are:
   unisono --job_name=ps --task_id=0 --ps_hosts=… --worker_hosts=…
+
+Where an engine sets TF_CONFIG, `unisono` alone is the task that it names.
+In a Slurm step:
+  srun --ntasks 4 unisono task --cluster slurm --ps 2
 
 `unisono COMMAND --help` has the flags of a command. Dashes and underscores in
 their names are the same. UNISONO_LOG=debug says more on standard error.
@@ -259,16 +270,18 @@ q quits. Where there is no terminal it prints one table.")]
 Examples:
   unisono --job_name=ps --task_id=0
   unisono --job_name=worker --task_id=1 \\
-    --ps_hosts=a:2222,b:2222 --worker_hosts=c:2222,d:2222"
+    --ps_hosts=a:2222,b:2222 --worker_hosts=c:2222,d:2222
+  TF_CONFIG='{\"cluster\": …, \"task\": …}' unisono
+  srun --ntasks 4 unisono task --cluster slurm --ps 2"
     )]
     Task(JobArgs),
 }
 
 #[derive(Args, Debug)]
 struct JobArgs {
-    /// Job of this task
-    #[arg(long, value_name = "JOB", default_value = "worker", help_heading = "Cluster")]
-    job_name: JobName,
+    /// Job of this task [default: worker]
+    #[arg(long, value_name = "JOB", help_heading = "Cluster")]
+    job_name: Option<JobName>,
     #[command(flatten)]
     task: TaskArgs,
 }
@@ -290,13 +303,15 @@ impl From<JobName> for Job {
 
 #[derive(Args, Debug)]
 struct TaskArgs {
-    /// Number of this task in its job, from 0
-    #[arg(long, alias = "task-index", value_name = "N", default_value_t = 0)]
-    #[arg(help_heading = "Cluster")]
-    task_id: u32,
+    /// Number of this task in its job, from 0 [default: 0]
+    #[arg(long, alias = "task-index", value_name = "N", help_heading = "Cluster")]
+    task_id: Option<u32>,
     #[command(flatten)]
     hosts: HostKeys,
-    /// Address to listen at [default: this task's in the list of hosts]
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Address to listen at [default: this task's in the list of hosts; its port at all addresses,
+    /// if an engine says where the tasks are]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     bind: Option<HostPort>,
     #[command(flatten)]
@@ -337,6 +352,9 @@ struct EvalArgs {
     /// Go on, and print the accuracy of every new checkpoint
     #[arg(long, help_heading = "Output")]
     watch: bool,
+    /// With watch: end after the checkpoint of this step [default: go on]
+    #[arg(long, value_name = "STEPS", help_heading = "Output", requires = "watch")]
+    training_steps: Option<Steps>,
     /// Seconds between two looks for a new checkpoint
     #[arg(long, value_name = "SECS", default_value = "10", help_heading = "Output")]
     eval_interval_secs: Seconds,
@@ -386,24 +404,25 @@ impl ConfigArg {
 }
 
 impl TaskArgs {
-    fn resolve(self, job: Job) -> Result<TaskConfig, ParseError> {
+    fn resolve(self, job: Option<Job>, environment: &Environment) -> Result<Action, ParseError> {
         let file = self.config.read()?;
-        let cluster = ClusterSpec::resolve(self.hosts.or(file.hosts), &file.size)?;
-        let task = TaskId { job, index: self.task_id };
-        if cluster.address(task).is_none() {
-            let (index, n_tasks) = (task.index, cluster.job(job).len());
-            let has = match n_tasks {
-                1 => "1 task, so --task-id is 0".to_owned(),
-                _ => format!("{n_tasks} tasks, so --task-id is 0 to {}", n_tasks - 1),
-            };
-            return Err(ParseError::Config(anyhow::anyhow!(
-                "task id {index} is out of range: the job {job} has {has}; or name more hosts in \
-                 --{job}-hosts"
-            )));
-        }
+        let asked = Asked {
+            job,
+            task_id: self.task_id,
+            hosts: self.hosts,
+            cluster: self.cluster,
+            file: (file.hosts, file.size),
+        };
+        let Found { role, cluster, is_placed, notes } = asked.find(environment)?;
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
         let run = RunConfig::resolve(self.run.or(file.run), ClusterSize::of(&cluster))?;
         let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
-        Ok(TaskConfig { task, cluster, run, bind, exit_with_parent })
+        Ok(match role {
+            Role::Task(task) => {
+                Action::Task(TaskConfig { task, cluster, run, bind, is_placed, exit_with_parent })
+            }
+            Role::Evaluator => Action::Eval(EvalConfig::of_run(run)),
+        })
     }
 }
 
@@ -454,6 +473,7 @@ impl EvalArgs {
             data_dir: run.data_dir,
             validation_size: run.validation_size,
             watch: self.watch.then(interval).transpose()?,
+            until: self.training_steps.map(|steps| Step(steps.get())),
         })
     }
 }
@@ -467,7 +487,7 @@ mod tests {
     use super::*;
 
     fn parse_words(line: &str) -> Result<Action, ParseError> {
-        parse(&CommandLine::read(line.split_whitespace()))
+        parse(&CommandLine::read(line.split_whitespace()), &Environment::default())
     }
 
     fn task(line: &str) -> TaskConfig {
@@ -546,7 +566,9 @@ mod tests {
                     .into_iter()
                     .chain((hidden == "--hidden").then_some("")),
             );
-            let Ok(Action::Local(local)) = parse(&line) else { panic!("{line:?}") };
+            let Ok(Action::Local(local)) = parse(&line, &Environment::default()) else {
+                panic!("{line:?}")
+            };
             assert!(local.run.train.hidden.is_empty());
         }
     }
@@ -646,6 +668,7 @@ mod tests {
             data_dir: Some("e".into()),
             validation_size: None,
             watch: Some(Duration::from_secs(10)),
+            until: None,
         };
         let parsed = parse_words(&format!("unisono eval --config {path} --data_dir e --watch"));
         assert!(matches!(parsed, Ok(Action::Eval(config)) if config == expected));

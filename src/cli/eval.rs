@@ -8,6 +8,7 @@ use super::evaluation::Evaluation;
 use super::output::PercentG;
 use super::stop::StopRequests;
 use super::{Process, data, task};
+use crate::config::RunConfig;
 use crate::data::Dataset;
 use crate::host::Clock as _;
 use crate::ids::Step;
@@ -25,6 +26,25 @@ pub struct EvalConfig {
     pub validation_size: Option<usize>,
     /// How often to look for a new checkpoint, if it is to go on.
     pub watch: Option<Duration>,
+    /// The step whose checkpoint is the last to wait for.
+    pub until: Option<Step>,
+}
+
+impl EvalConfig {
+    /// Every checkpoint of a run, until it is over.
+    #[must_use]
+    pub fn of_run(run: RunConfig) -> Self {
+        Self {
+            watch: Some(Self::LOOK_EVERY),
+            until: Some(Step(run.train.training_steps)),
+            logdir: run.logdir,
+            data_dir: run.data_dir,
+            validation_size: run.validation_size,
+        }
+    }
+
+    /// As the book's `mnist_eval`.
+    const LOOK_EVERY: Duration = Duration::from_secs(10);
 }
 
 /// Prints the accuracy of the latest checkpoint; with `watch`, of every new one, too.
@@ -80,6 +100,9 @@ fn watch(
         let mut seen = None;
         loop {
             seen = print_latest(config, data, level, seen, process)?.or(seen);
+            if config.until.is_some_and(|until| seen >= Some(until)) {
+                return Ok(ExitCode::SUCCESS);
+            }
             tokio::select! {
                 reason = stop.next() => return Ok(reason.exit_code()),
                 () = clock.sleep_until(clock.now() + interval) => {}

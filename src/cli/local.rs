@@ -145,6 +145,8 @@ fn task_arguments(
         format!("--task-id={}", task.index),
         list(Job::Ps),
         list(Job::Worker),
+        // Whatever an engine has told this process, it is not about its children.
+        "--cluster=hosts".to_owned(),
         "--exit-with-parent".to_owned(),
     ];
     let run = RunConfig { progress, metrics: run.metrics_of(task)?, ..run.clone() };

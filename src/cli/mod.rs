@@ -6,6 +6,7 @@ pub mod args;
 pub mod argv;
 pub mod audit;
 pub mod certs;
+mod cluster;
 mod console;
 mod data;
 pub mod eval;
@@ -31,6 +32,7 @@ use listenfd::ListenFd;
 
 use self::argv::CommandLine;
 use self::output::{Screen, logging};
+use crate::config::Environment;
 use crate::ids::{Incarnation, Job};
 use crate::protocol::Failure;
 
@@ -75,7 +77,8 @@ pub fn main() -> ExitCode {
         Ok(listener) => listener,
         Err(error) => return report(&screen, &error),
     };
-    let action = match args::parse(&line) {
+    let environment = Environment::of_process();
+    let action = match args::parse(&line, &environment) {
         Ok(action) => action,
         Err(ParseError::Clap(error)) => error.exit(),
         Err(ParseError::Config(error)) => {
@@ -85,7 +88,7 @@ pub fn main() -> ExitCode {
     let (log_format, task) = action.log();
     screen.set_form(log_format, task);
     logging::init(&screen);
-    if line.is_bare() {
+    if line.is_bare() && environment.value(Environment::TF_CONFIG).is_none() {
         screen.err(
             "This is worker 0 of the default cluster. `unisono local` runs a whole cluster on this \
              machine; `unisono --help` explains.",

@@ -10,7 +10,7 @@ use super::{Process, TaskConfig};
 use crate::host::NoStorage;
 use crate::model::UpdateRule;
 use crate::protocol::Ps;
-use crate::tcp::{self, InlineCompute, Security};
+use crate::tcp::{self, BindError, InlineCompute, Security};
 use crate::training::{Shapes, Updates};
 
 /// Runs the task until the training has ended.
@@ -23,7 +23,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     let security = Security::load(&run.security, config.task)?;
     let listener = match process.listener.take() {
         Some(listener) => listener,
-        None => tcp::bind(&listen_address(&config))?,
+        None => bind(&config)?,
     };
     if security.is_open() {
         warn_of_strangers(&listener);
@@ -57,7 +57,10 @@ fn warn_of_strangers(listener: &TcpListener) {
     }
 }
 
-fn listen_address(config: &TaskConfig) -> String {
-    let own = config.cluster.address(config.task);
-    config.bind.as_ref().or(own).map(ToString::to_string).unwrap_or_default()
+fn bind(config: &TaskConfig) -> Result<TcpListener, BindError> {
+    match (&config.bind, config.cluster.address(config.task)) {
+        (Some(bind), _) => tcp::bind(&bind.to_string()),
+        (None, Some(own)) if config.is_placed => tcp::bind_everywhere(own.port()),
+        (None, own) => tcp::bind(&own.map(ToString::to_string).unwrap_or_default()),
+    }
 }

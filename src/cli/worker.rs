@@ -17,7 +17,9 @@ use crate::training::{Gradients, Plan, Shapes};
 /// # Errors
 /// If it cannot start, or cannot go on.
 pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCode> {
-    task::check_ps_hosts(&config.cluster)?;
+    if !config.is_placed {
+        task::check_ps_hosts(&config.cluster)?;
+    }
     let run = &config.run;
     let security = Security::load(&run.security, config.task)?;
     let level = task::simd_level()?;

@@ -122,6 +122,17 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| all_digits && *port > 0)
 }
 
+impl FromStr for Host {
+    type Err = HostsError;
+
+    /// A name or an IPv4 address.
+    fn from_str(text: &str) -> Result<Self, HostsError> {
+        let wrong =
+            |why: &str| HostsError::Malformed { value: text.to_owned(), why: why.to_owned() };
+        parse_host(text).map_err(wrong)
+    }
+}
+
 fn parse_host(text: &str) -> Result<Host, &'static str> {
     const LONGEST_NAME: usize = 253; // RFC 1035
     if text.is_empty() {

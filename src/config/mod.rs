@@ -1,8 +1,10 @@
 //! What a run is made of, as types that cannot be wrong.
 //!
 //! [`keys`] has every flag and file key once, with its one text; [`mod@file`] reads the TOML file;
-//! [`run`] puts flags, file and defaults together. Nothing here opens a socket or reads data.
+//! [`run`] puts flags, file and defaults together; [`tf_config`] and [`slurm`] read what an engine
+//! tells a task, out of an [`environment`]. Nothing here opens a socket or reads data.
 
+pub mod environment;
 pub mod file;
 pub mod hosts;
 pub mod keys;
@@ -12,11 +14,14 @@ mod reference_table;
 pub mod run;
 pub mod security;
 mod settings;
+pub mod slurm;
+pub mod tf_config;
 pub mod values;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use environment::Environment;
 pub use file::{FileError, FileKeys};
 pub use hosts::{ClusterSpec, Host, HostPort, HostsError};
 pub use metrics::MetricsAddress;

@@ -64,10 +64,9 @@ pub enum ConfigError {
     /// The hosts are no cluster.
     #[error(transparent)]
     Hosts(#[from] HostsError),
-    /// The file has both a number of tasks and a list of them.
+    /// There is both a number of tasks and a list of them.
     #[error(
-        "{key} = {count} in the file, but {hosts_key} has {hosts} of them: make them agree, or leave \
-         {key} out"
+        "{key} = {count}, but {hosts_key} has {hosts} of them: make them agree, or leave {key} out"
     )]
     SizeAgainstHosts {
         /// The key of the number.
@@ -553,7 +552,7 @@ mod tests {
         assert_eq!(size(&SizeKeys::default()), (1, 2));
         assert_eq!(size(&given), (3, 2));
         let error = ClusterSpec::resolve(hosts, &given).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"ps = 3 in the file, but ps_hosts has 1 of them: make them agree, or leave ps out");
+        insta::assert_snapshot!(error, @"ps = 3, but ps_hosts has 1 of them: make them agree, or leave ps out");
     }
 
     fn optimizers() -> impl Strategy<Value = String> {

@@ -64,6 +64,19 @@ pub enum BindError {
     },
 }
 
+/// Listens at a port of all addresses of this machine, those of IPv6 among them if it has any.
+///
+/// # Errors
+/// If the port is taken, or not for this user.
+pub fn bind_everywhere(port: u16) -> Result<TcpListener, BindError> {
+    match bind(&format!("[::]:{port}")) {
+        Ok(listener) => Ok(listener),
+        Err(error @ (BindError::Taken { .. } | BindError::NotPermitted { .. })) => Err(error),
+        // A kernel without IPv6.
+        Err(_) => bind(&format!("0.0.0.0:{port}")),
+    }
+}
+
 /// Listens at `host:port`; a port of 0 takes any that is free.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 
 mod bits;
 mod ends;
+mod engines;
 mod eval;
 mod kills;
 mod ledger;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use unisono::cli::args::{Action, parse};
 use unisono::cli::argv::CommandLine;
+use unisono::config::Environment;
 use unisono::protocol::{Hello, Message, PROTOCOL_VERSION, Recorded, Want};
 use unisono::wire::{HEADER_BYTES, Header, Kind, Limits, encode_to_vec};
 use unisono::{Cut, Generation, Incarnation, Slot, Step, TaskId};
@@ -95,7 +96,9 @@ impl Peer {
 /// What a task of a cluster of 1 ps and 2 workers says first, whose flags are these.
 pub(crate) fn hello(from: TaskId, to: TaskId, flags: &str) -> Hello {
     let words = format!("unisono local --ps 1 {flags}");
-    let Ok(Action::Local(local)) = parse(&CommandLine::read(words.split_whitespace())) else {
+    let Ok(Action::Local(local)) =
+        parse(&CommandLine::read(words.split_whitespace()), &Environment::default())
+    else {
         panic!("{words}")
     };
     Hello {

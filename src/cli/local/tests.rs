@@ -14,7 +14,7 @@ use super::supervise::{Ending, Limits, View, supervise};
 use super::*;
 use crate::cli::argv::CommandLine;
 use crate::cli::{Action, StopReason, TaskConfig, args};
-use crate::config::{ClusterSize, Placement};
+use crate::config::{ClusterSize, Environment, Placement};
 
 /// Ample; nothing waits for it unless something is broken.
 const LONG: Duration = Duration::from_secs(120);
@@ -371,12 +371,15 @@ fn every_task_is_told_the_whole_configuration() {
     let run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
     let mut tasks = Vec::new();
     let mut clusters = Vec::new();
+    // That is about the launcher, if anybody.
+    let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
     for child in children(Path::new("unisono"), &run).unwrap() {
         let command = child.command.as_std();
         let words = [command.get_program()].into_iter().chain(command.get_args());
         let line = CommandLine::read(words);
-        let Ok(Action::Task(config)) = args::parse(&line) else { panic!("{line:?}") };
-        let TaskConfig { task, cluster, run: told, bind, exit_with_parent } = config;
+        let Ok(Action::Task(config)) = args::parse(&line, &environment) else { panic!("{line:?}") };
+        let TaskConfig { task, cluster, run: told, bind, is_placed, exit_with_parent } = config;
+        assert!(!is_placed);
         let json_for_the_chief =
             if task == TaskId::CHIEF { ProgressMode::Json } else { ProgressMode::None };
         assert_eq!((child.task, bind, exit_with_parent), (task, None, true));

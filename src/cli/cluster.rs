@@ -1,0 +1,271 @@
+//! Which task this process is, and where all of them are: flags beat what an engine says, and that
+//! beats the file. Where two of them differ, the weaker one is told.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Args, ValueEnum};
+
+use crate::config::hosts::HostList;
+use crate::config::keys::{HostKeys, SizeKeys};
+use crate::config::slurm::SlurmStep;
+use crate::config::tf_config::{Role, TfConfig};
+use crate::config::values::Tasks;
+use crate::config::{ClusterSize, ClusterSpec, Environment};
+use crate::ids::{Job, TaskId};
+
+/// The port of the first task on each node, as of TensorFlow's resolver for Slurm.
+const PORT_BASE: u16 = 8888;
+
+/// Who says which task this is, and where all of them are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ClusterSource {
+    /// `TF_CONFIG` if it is set, else the lists of hosts.
+    #[default]
+    Auto,
+    /// The lists of hosts, whatever else is there.
+    Hosts,
+    /// `TF_CONFIG`.
+    TfConfig,
+    /// Slurm's environment of a step.
+    Slurm,
+}
+
+/// Where a task gets its place from.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct ClusterArgs {
+    /// Who says which task this is and where all are: TF_CONFIG if it is set, else the lists
+    /// of hosts (auto); one of the two; or the environment of a Slurm step [default: auto]
+    #[arg(long, value_name = "HOW")]
+    cluster: Option<ClusterSource>,
+    /// With cluster=slurm: so many tasks are ps, the first ones; the others are workers. With
+    /// TF_CONFIG's sparseCluster: so many ps there are
+    #[arg(long, value_name = "N")]
+    ps: Option<Tasks>,
+    /// With TF_CONFIG's sparseCluster: so many workers there are
+    #[arg(long, value_name = "N")]
+    workers: Option<Tasks>,
+    /// With cluster=slurm: port of the first task on each node; the next ones follow
+    /// [default: 8888]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port_base: Option<u16>,
+}
+
+/// What the command line and the file say.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) job: Option<Job>,
+    pub(super) task_id: Option<u32>,
+    pub(super) hosts: HostKeys,
+    pub(super) cluster: ClusterArgs,
+    pub(super) file: (HostKeys, SizeKeys),
+}
+
+/// What comes of it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found {
+    pub(super) role: Role,
+    pub(super) cluster: ClusterSpec,
+    /// Whether an engine placed the tasks.
+    pub(super) is_placed: bool,
+    /// What was said, and does not count.
+    pub(super) notes: Vec<String>,
+}
+
+impl Asked {
+    /// # Errors
+    /// If what counts is incomplete, wrong, or has no such task.
+    pub(super) fn find(self, environment: &Environment) -> anyhow::Result<Found> {
+        let tf_config = environment.value(Environment::TF_CONFIG);
+        match (self.cluster.cluster.unwrap_or_default(), tf_config) {
+            (ClusterSource::Slurm, _) => self.of_slurm(environment),
+            (ClusterSource::Auto | ClusterSource::TfConfig, Some(text)) => {
+                let config = TfConfig::parse(text);
+                let config = config.map_err(|error| {
+                    anyhow!("{error}; or give --cluster hosts, to leave TF_CONFIG aside")
+                });
+                self.of_tf_config(&config?)
+            }
+            (ClusterSource::TfConfig, None) => bail!(
+                "TF_CONFIG is not set: let the engine set it, or leave --cluster tf-config out"
+            ),
+            (ClusterSource::Auto | ClusterSource::Hosts, _) => self.of_hosts(),
+        }
+    }
+
+    fn of_hosts(self) -> anyhow::Result<Found> {
+        self.port_base_is_slurms()?;
+        let task = TaskId {
+            job: self.job.unwrap_or(Job::Worker),
+            index: self.task_id.unwrap_or_default(),
+        };
+        let size = self.size();
+        let cluster = ClusterSpec::resolve(self.hosts.or(self.file.0), &size)?;
+        is_there(task, &cluster, ("--task-id", "or name more hosts in"))?;
+        Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes: Vec::new() })
+    }
+
+    fn of_tf_config(self, config: &TfConfig) -> anyhow::Result<Found> {
+        self.port_base_is_slurms()?;
+        let mut notes = Vec::new();
+        let size = self.size();
+        let both = size.ps.zip(size.workers);
+        let both =
+            both.map(|(ps, workers)| ClusterSize { n_ps: ps.get(), n_workers: workers.get() });
+        let mut list = |job, flag: Option<&HostList>, of_file: Option<&HostList>| {
+            let said = || config.hosts(job, both);
+            let said = match flag {
+                // What does not count need not be complete.
+                Some(_) => said().unwrap_or_default(),
+                None => said()?,
+            };
+            let name = format!("{job}-hosts");
+            note(&mut notes, (&format!("--{name}"), flag), ("TF_CONFIG", said.as_ref()));
+            let key = format!("{job}_hosts");
+            note(
+                &mut notes,
+                ("TF_CONFIG", said.as_ref()),
+                (&format!("the file, in {key},"), of_file),
+            );
+            flag.cloned().or(said).with_context(|| {
+                format!(
+                    "TF_CONFIG names no {job}: its cluster.{job} is missing or empty; have the engine \
+                     start at least one, or give --{name}; `unisono local` trains on one machine alone"
+                )
+            })
+        };
+        let (flags, file) = (&self.hosts, &self.file.0);
+        let ps = list(Job::Ps, flags.ps_hosts.as_ref(), file.ps_hosts.as_ref())?;
+        let workers = list(Job::Worker, flags.worker_hosts.as_ref(), file.worker_hosts.as_ref())?;
+        let hosts = HostKeys { ps_hosts: Some(ps), worker_hosts: Some(workers) };
+        let cluster = ClusterSpec::resolve(hosts, &size).context("TF_CONFIG's cluster")?;
+        let role = self.role(config.role()?, "TF_CONFIG", &mut notes)?;
+        if let Role::Task(task) = role {
+            is_there(task, &cluster, ("task.index", "correct TF_CONFIG, or name more hosts in"))?;
+        }
+        Ok(Found { role, cluster, is_placed: true, notes })
+    }
+
+    fn of_slurm(self, environment: &Environment) -> anyhow::Result<Found> {
+        let mut notes = Vec::new();
+        let step = SlurmStep::read(environment)?;
+        let n_ps = self.size().ps.context(
+            "--cluster slurm takes --ps N (or ps in [cluster] of the file): the first N tasks of the \
+             step are ps, and the others workers",
+        )?;
+        let n_ps = n_ps.get();
+        let said = step.cluster(n_ps, self.cluster.port_base.unwrap_or(PORT_BASE))?;
+        let list = |job| HostList::new(said.job(job).to_vec()).ok();
+        let (ps, workers) = (list(Job::Ps), list(Job::Worker));
+        let (flags, file) = (&self.hosts, &self.file.0);
+        for (job, flag, said, of_file) in [
+            (Job::Ps, &flags.ps_hosts, &ps, &file.ps_hosts),
+            (Job::Worker, &flags.worker_hosts, &workers, &file.worker_hosts),
+        ] {
+            note(&mut notes, (&format!("--{job}-hosts"), flag.as_ref()), ("Slurm", said.as_ref()));
+            let of = format!("the file, in {job}_hosts,");
+            note(&mut notes, ("Slurm", said.as_ref()), (&of, of_file.as_ref()));
+        }
+        let said = HostKeys { ps_hosts: ps, worker_hosts: workers };
+        let cluster = ClusterSpec::resolve(flags.clone().or(said), &self.size())?;
+        let role = self.role(Some(Role::Task(step.task(n_ps))), "Slurm", &mut notes)?;
+        if let Role::Task(task) = role {
+            is_there(task, &cluster, ("--task-id", "leave that to Slurm, or name more hosts in"))?;
+        }
+        Ok(Found { role, cluster, is_placed: true, notes })
+    }
+
+    /// Who this is: what the command line says beats what the engine says.
+    fn role(
+        &self,
+        said: Option<Role>,
+        engine: &str,
+        notes: &mut Vec<String>,
+    ) -> anyhow::Result<Role> {
+        let of_flags = |job, index| Role::Task(TaskId { job, index });
+        let role = match (self.job, self.task_id, said) {
+            (None, None, Some(said)) => return Ok(said),
+            (Some(job), Some(index), _) => of_flags(job, index),
+            (Some(job), None, Some(Role::Task(said))) if said.job == job => Role::Task(said),
+            (None, Some(index), Some(Role::Task(said))) => of_flags(said.job, index),
+            (Some(job), None, Some(said)) => bail!(
+                "the command line says that this is a {job}, and {engine} that it is {}: give \
+                 --task-id, too, or leave the job to {engine}, with `unisono task`",
+                name(said)
+            ),
+            (_, _, None) => bail!(
+                "{engine} does not say which task this is: its task.type and task.index are missing; \
+                 give --job-name and --task-id"
+            ),
+            (None, Some(_), Some(Role::Evaluator)) => bail!(
+                "{engine} says that this is an evaluator, which has no --task-id here: leave it out, \
+                 or give --job-name, too"
+            ),
+        };
+        if let Some(said) = said.filter(|said| *said != role) {
+            let (role, said) = (name(role), name(said));
+            notes.push(differs("the command line", &role, engine, &said));
+        }
+        Ok(role)
+    }
+
+    /// How many tasks there have to be, if that is said.
+    fn size(&self) -> SizeKeys {
+        let of_flags = SizeKeys { ps: self.cluster.ps, workers: self.cluster.workers };
+        of_flags.or(self.file.1.clone())
+    }
+
+    fn port_base_is_slurms(&self) -> anyhow::Result<()> {
+        match self.cluster.port_base {
+            None => Ok(()),
+            Some(port) => Err(anyhow!(
+                "--port-base {port} says nothing without --cluster slurm: give that, or leave it out"
+            )),
+        }
+    }
+}
+
+/// A task that its cluster has.
+fn is_there(
+    task: TaskId,
+    cluster: &ClusterSpec,
+    (number, remedy): (&str, &str),
+) -> anyhow::Result<()> {
+    if cluster.address(task).is_some() {
+        return Ok(());
+    }
+    let TaskId { job, index } = task;
+    let has = match cluster.job(job).len() {
+        1 => format!("1 task, so {number} is 0"),
+        n_tasks => format!("{n_tasks} tasks, so {number} is 0 to {}", n_tasks - 1),
+    };
+    bail!("task id {index} is out of range: the job {job} has {has}; {remedy} --{job}-hosts")
+}
+
+/// Notes that the stronger of two has another list than the weaker.
+fn note(
+    notes: &mut Vec<String>,
+    (stronger, counts): (&str, Option<&HostList>),
+    (weaker, said): (&str, Option<&HostList>),
+) {
+    if let (Some(counts), Some(said)) = (counts, said)
+        && counts != said
+    {
+        notes.push(differs(stronger, counts, weaker, said));
+    }
+}
+
+fn differs(stronger: &str, counts: &dyn Display, weaker: &str, said: &dyn Display) -> String {
+    format!("{stronger} says {counts}, and {weaker} {said}: the former counts")
+}
+
+fn name(role: Role) -> String {
+    match role {
+        Role::Task(task) => task.to_string(),
+        Role::Evaluator => "an evaluator".to_owned(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Slurm's lists of nodes: `node[9-11,15],gpu[01-03]-x,login`.
+//!
+//! The order is the list's own: it is the one in which Slurm deals out tasks. TensorFlow sorts the
+//! names as text, and so takes node10 for the first node of `node[9-11]`.
+
+/// More nodes than any cluster has.
+const MOST_NODES: usize = 1 << 16;
+
+/// Why a text is no list of nodes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeListError {
+    /// Brackets that do not match.
+    #[error("the bracket in \"{0}\" is not closed, or not opened")]
+    Bracket(String),
+    /// Something in brackets that is no number and no range.
+    #[error("\"{0}\" in brackets is no number and no range, like 7 or 09-11")]
+    Range(String),
+    /// A comma too many.
+    #[error("a name in it is empty")]
+    Empty,
+    /// No cluster has so many.
+    #[error("it has more than {MOST_NODES} nodes")]
+    TooMany,
+}
+
+/// The names of the nodes, in the order of the list.
+///
+/// # Errors
+/// If it is no list of nodes.
+pub fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
+    let mut nodes = Vec::new();
+    for name in names(list)? {
+        nodes.append(&mut expand_name(name)?);
+        if nodes.len() > MOST_NODES {
+            return Err(NodeListError::TooMany);
+        }
+    }
+    Ok(nodes)
+}
+
+/// Cuts a list at the commas that are in no brackets.
+fn names(list: &str) -> Result<Vec<&str>, NodeListError> {
+    let unmatched = || NodeListError::Bracket(list.to_owned());
+    let (mut names, mut begin, mut is_open) = (Vec::new(), 0, false);
+    for (at, byte) in list.bytes().enumerate() {
+        match byte {
+            b'[' if !is_open => is_open = true,
+            b']' if is_open => is_open = false,
+            b'[' | b']' => return Err(unmatched()),
+            b',' if !is_open => {
+                names.push(list[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if is_open {
+        return Err(unmatched());
+    }
+    names.push(list[begin..].trim());
+    if names.iter().any(|name| name.is_empty()) { Err(NodeListError::Empty) } else { Ok(names) }
+}
+
+/// All names that one with any number of brackets stands for; the last bracket counts fastest.
+fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
+    let mut found = vec![String::new()];
+    let mut rest = name;
+    while let Some((before, from)) = rest.split_once('[') {
+        let (ranges, after) = from.split_once(']').expect("brackets match");
+        let numbers = expand_ranges(ranges)?;
+        if found.len() * numbers.len() > MOST_NODES {
+            return Err(NodeListError::TooMany);
+        }
+        let with = |start: &String| {
+            let start = format!("{start}{before}");
+            numbers.iter().map(move |number| format!("{start}{number}")).collect::<Vec<_>>()
+        };
+        found = found.iter().flat_map(with).collect();
+        rest = after;
+    }
+    Ok(found.into_iter().map(|start| start + rest).collect())
+}
+
+/// `9-11,15` as numbers that keep their zeros.
+fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
+    let mut numbers = Vec::new();
+    for range in ranges.split(',') {
+        let wrong = || NodeListError::Range(range.to_owned());
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| {
+            let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse::<u64>().ok().filter(|_| all_digits).ok_or_else(wrong)
+        };
+        let (from, to) = (number(first)?, number(last)?);
+        if from > to {
+            return Err(wrong());
+        }
+        if to - from >= MOST_NODES as u64 {
+            return Err(NodeListError::TooMany);
+        }
+        let width = first.len();
+        numbers.extend((from..=to).map(|number| format!("{number:0width$}")));
+        if numbers.len() > MOST_NODES {
+            return Err(NodeListError::TooMany);
+        }
+    }
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(list: &str) -> String {
+        expand(list).expect(list).join(" ")
+    }
+
+    #[test]
+    fn every_form_of_slurms_lists_is_read_in_its_order() {
+        assert_eq!(
+            all("node[9-11,15],gpu[01-03]-x,login"),
+            "node9 node10 node11 node15 gpu01-x gpu02-x gpu03-x login"
+        );
+        assert_eq!(all("b,a"), "b a");
+        assert_eq!(all("n[098-101]"), "n098 n099 n100 n101");
+        assert_eq!(
+            all("rack[0-1]n[2,7].site"),
+            "rack0n2.site rack0n7.site rack1n2.site rack1n7.site"
+        );
+        assert_eq!(all("127.0.0.[9-10]"), "127.0.0.9 127.0.0.10");
+        assert_eq!(all("tux0"), "tux0");
+    }
+
+    #[test]
+    fn what_is_no_list_is_told() {
+        let wrong = [
+            "",
+            "a,",
+            "a[1",
+            "a]1",
+            "a[[1]]",
+            "a[1]]",
+            "a[]",
+            "a[x]",
+            "a[3-1]",
+            "a[1-]",
+            "a[-1]",
+            "a[+1]",
+            "a[1-99999999]",
+            "a[0-999]b[0-999]",
+            "a[18446744073709551616]",
+        ]
+        .map(|list| format!("{list}: {}", expand(list).expect_err(list)));
+        insta::assert_snapshot!(wrong.join("\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(list in "[a-z0-9\\[\\],-]{0,40}") {
+            if let Ok(nodes) = expand(&list) {
+                prop_assert!(!nodes.is_empty() && nodes.len() <= MOST_NODES);
+            }
+        }
+    }
+}
