@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
+use super::data::DataCommand;
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
@@ -30,6 +31,8 @@ pub enum Action {
     Certs(CertsConfig),
     /// `unisono audit`, of a folder.
     Audit(PathBuf),
+    /// `unisono data`
+    Data(DataCommand),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -87,6 +90,7 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
+        Command::Data { command } => Ok(Action::Data(command)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }
@@ -181,6 +185,12 @@ Examples:
   unisono eval --logdir ./mnist_model/ --watch"
     )]
     Eval(EvalArgs),
+    /// Fetch a data set, or look at one
+    #[command(arg_required_else_help = true)]
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Make a CA and a certificate for each task, to try mutual TLS
     #[command(
         allow_negative_numbers = true,
@@ -266,7 +276,8 @@ struct TaskArgs {
     task_id: u32,
     #[command(flatten)]
     hosts: HostKeys,
-    /// Address to listen at [default: this task's in the list of hosts]
+    /// Address to listen at; a worker calls and is not called [default: this task's in the list of
+    /// hosts]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     bind: Option<HostPort>,
     #[command(flatten)]
@@ -451,6 +462,12 @@ mod tests {
         for command in cli.get_subcommands_mut() {
             let name = command.get_name().to_owned();
             *command = command.clone().term_width(80);
+            if name == "data" {
+                for below in command.get_subcommands_mut() {
+                    let name = format!("data-{}", below.get_name());
+                    all.push((name, below.clone().term_width(80).render_help().to_string()));
+                }
+            }
             all.push((name, command.render_help().to_string()));
         }
         for (name, help) in all {

@@ -7,7 +7,7 @@ pub mod argv;
 pub mod audit;
 pub mod certs;
 mod console;
-mod data;
+pub mod data;
 pub mod eval;
 mod evaluation;
 mod ledger;
@@ -103,6 +103,7 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Reference(config) => reference::run_reference(config, process),
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
+        Action::Data(command) => data::run_data(command, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
