@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::data::DataCommand;
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
+use super::manual::{CompletionsArgs, ManArgs};
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::values::Seconds;
 use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, RunConfig};
@@ -33,6 +34,10 @@ pub enum Action {
     Audit(PathBuf),
     /// `unisono data`
     Data(DataCommand),
+    /// `unisono completions`
+    Completions(CompletionsArgs),
+    /// `unisono man`
+    Man(ManArgs),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -91,8 +96,15 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Data { command } => Ok(Action::Data(command)),
+        Command::Completions(args) => Ok(Action::Completions(args)),
+        Command::Man(args) => Ok(Action::Man(args)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
+}
+
+/// The command line, for who describes it.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Trains neural networks with parameter servers, so that the loss curve is the same to the bit
@@ -223,6 +235,19 @@ and 3 if nothing is broken but not every update was seen on every shard.")]
         #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
         logdir: PathBuf,
     },
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = "\
+Examples:
+  source <(unisono completions bash)     In ~/.bashrc, or for this shell only
+  unisono completions zsh > ~/.zfunc/_unisono
+  unisono completions fish > ~/.config/fish/completions/unisono.fish")]
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    #[command(after_help = "\
+Examples:
+  unisono man | man -l -                 Read the first page
+  unisono man /usr/local/share/man/man1  Install all of them")]
+    Man(ManArgs),
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]
     Sim {
@@ -422,8 +447,6 @@ impl EvalArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use std::time::Duration;
 
     use super::*;

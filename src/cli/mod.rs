@@ -12,6 +12,7 @@ pub mod eval;
 mod evaluation;
 mod ledger;
 pub mod local;
+pub mod manual;
 pub mod output;
 mod pace;
 pub mod ps;
@@ -104,6 +105,10 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
         Action::Data(command) => data::run_data(command, &process),
+        Action::Completions(shell) => {
+            Ok(manual::run_completions(shell, "unisono", &args::command(), &process.screen))
+        }
+        Action::Man(args) => manual::run_man(&args, args::command(), &process.screen),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
