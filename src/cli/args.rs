@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::data::DataCommand;
+use super::doctor::{DoctorConfig, Patient};
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
 use super::manual::{CompletionsArgs, ManArgs};
@@ -34,6 +35,8 @@ pub enum Action {
     Audit(PathBuf),
     /// `unisono data`
     Data(DataCommand),
+    /// `unisono doctor`
+    Doctor(DoctorConfig),
     /// `unisono completions`
     Completions(CompletionsArgs),
     /// `unisono man`
@@ -96,6 +99,7 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Data { command } => Ok(Action::Data(command)),
+        Command::Doctor(args) => args.resolve().map(Action::Doctor),
         Command::Completions(args) => Ok(Action::Completions(args)),
         Command::Man(args) => Ok(Action::Man(args)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
@@ -197,6 +201,19 @@ Examples:
   unisono eval --logdir ./mnist_model/ --watch"
     )]
     Eval(EvalArgs),
+    /// Check what a run needs before it starts: ports, names, files, clock, bits
+    #[command(after_help = "\
+Examples:
+  unisono doctor                         What `unisono local` needs
+  unisono doctor local --ps 4 --logdir /data/run
+  unisono doctor worker --task-id 1 --config cluster.toml
+  unisono doctor --json ps --ps-hosts a:2222 --worker-hosts b:2222
+
+Put `doctor` before a command and its flags. Nothing that is there is changed.
+A line each: ok, warn (a run can start) or fail (it would not), and what to do.
+
+Exits with 0 if a run can start, and 1 if not.")]
+    Doctor(DoctorArgs),
     /// Fetch a data set, or look at one
     #[command(arg_required_else_help = true)]
     Data {
@@ -322,6 +339,28 @@ struct LocalArgs {
     local: LocalKeys,
 }
 
+#[derive(Args, Debug)]
+struct DoctorArgs {
+    /// Print one JSON object instead of lines
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<DoctorCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DoctorCommand {
+    /// What a cluster on this machine needs
+    #[command(allow_negative_numbers = true)]
+    Local(Box<LocalArgs>),
+    /// What a parameter server needs
+    #[command(allow_negative_numbers = true)]
+    Ps(Box<TaskArgs>),
+    /// What a worker needs
+    #[command(allow_negative_numbers = true)]
+    Worker(Box<TaskArgs>),
+}
+
 /// All tasks of a run at once.
 #[derive(Args, Debug)]
 struct WholeRunArgs {
@@ -408,6 +447,22 @@ impl LocalArgs {
         let file = self.whole.config.read()?;
         let max_restarts = self.local.or(file.local.clone()).max_restarts()?;
         Ok(LocalConfig { run: self.whole.resolve(file)?, max_restarts })
+    }
+}
+
+impl DoctorArgs {
+    fn resolve(self) -> Result<DoctorConfig, ParseError> {
+        let task = |args: TaskArgs, job| args.resolve(job).map(Box::new).map(Patient::Task);
+        let patient = match self.command {
+            Some(DoctorCommand::Ps(args)) => task(*args, Job::Ps)?,
+            Some(DoctorCommand::Worker(args)) => task(*args, Job::Worker)?,
+            Some(DoctorCommand::Local(args)) => Patient::Local(Box::new(args.resolve()?)),
+            None => {
+                let run = RunConfig::default();
+                Patient::Local(Box::new(LocalConfig { run, max_restarts: None }))
+            }
+        };
+        Ok(DoctorConfig { patient, json: self.json })
     }
 }
 

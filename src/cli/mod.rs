@@ -8,6 +8,7 @@ pub mod audit;
 pub mod certs;
 mod console;
 pub mod data;
+pub mod doctor;
 pub mod eval;
 mod evaluation;
 mod ledger;
@@ -105,6 +106,7 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
         Action::Data(command) => data::run_data(command, &process),
+        Action::Doctor(config) => Ok(doctor::run_doctor(&config, &process)),
         Action::Completions(shell) => {
             Ok(manual::run_completions(shell, "unisono", &args::command(), &process.screen))
         }
