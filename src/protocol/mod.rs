@@ -41,6 +41,20 @@ pub trait Node {
     fn status(&self, now: Moment) -> Status;
 }
 
+impl<N: Node + ?Sized> Node for Box<N> {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+        (**self).handle(now, input, out);
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        (**self).deadline()
+    }
+
+    fn status(&self, now: Moment) -> Status {
+        (**self).status(now)
+    }
+}
+
 /// Where a node stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
