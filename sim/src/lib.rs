@@ -4,6 +4,41 @@
 //! Nothing of the protocol or the arithmetic is written again here. madsim runs the futures, kills
 //! them, and picks in a seeded order among those that are ready; the clock, the links and what is
 //! slow are events of a [`Universe`], so that a moment is exact to the nanosecond.
+//!
+//! A scenario is a TOML text, or made piece by piece; a seed makes a run of it:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use unisono_sim::{Labs, PlayOptions, Scenario, play};
+//!
+//! let text = r#"
+//!     [cluster]
+//!     workers = 3
+//!
+//!     [[fault]]
+//!     id = "ps 1 loses its memory"
+//!     kind = "crash"
+//!     node = "ps 1"
+//!     at_step = 4
+//!     for = "20ms"
+//!
+//!     [expect]
+//!     oracle = "serial"
+//! "#;
+//! let mut scenario = Scenario::parse(text, "crash.toml")?;
+//! scenario.run.train.training_steps = 8;
+//! scenario.limits.save_interval = Duration::from_millis(5);
+//!
+//! let labs = Labs::default(); // shares the arithmetic of runs
+//! let played = play(&Arc::new(scenario), 7, &labs, PlayOptions::default());
+//! // It ended, by the rules, with the losses of the serial run, to the bit.
+//! assert_eq!(played.failure, None);
+//! assert_eq!(played.losses.len(), 8 * 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/own_protocol.rs` tries a change of the protocol; `docs/simulation.md` explains all else.
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -45,7 +80,7 @@ mod watch;
 
 pub use lab::Labs;
 pub use life::LifeId;
-pub use play::{Failure, PlayOptions, Played, play};
+pub use play::{Change, Failure, PlayOptions, Played, play};
 pub use scenario::Scenario;
 pub use universe::{Bites, Universe};
 pub use watch::Audit;

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use unisono::checkpoint::RunFiles;
-use unisono::host::{Host, NoStorage, drive};
+use unisono::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
 use unisono::ledger::{Ledger, Recorder};
 use unisono::protocol::{
-    ClusterConfig, Failure as NodeFailure, Input, Outcome, Ps, Settings, Snapshot, Worker,
+    ClusterConfig, Failure as NodeFailure, Input, Node, Outcome, Ps, Settings, Snapshot, Worker,
 };
 use unisono::random::Stream;
 use unisono::{Incarnation, Job, Slot, Step, TaskId, losses};
@@ -37,6 +37,9 @@ use crate::universe::{Bites, ChiefFiles, Order, Universe, restore};
 use crate::verdict;
 use crate::watch::{Audit, Counts, Record, Watcher};
 
+/// What a task runs instead of its node: that node in a wrapper, or as it is.
+pub type Change = fn(TaskId, Box<dyn Node>) -> Box<dyn Node>;
+
 /// How to play.
 #[derive(Clone, Copy, Debug)]
 pub struct PlayOptions {
@@ -44,6 +47,8 @@ pub struct PlayOptions {
     pub trace: bool,
     /// The longest that a run may take by the wall clock: one that never comes back is a livelock.
     pub watchdog: Duration,
+    /// A change of the protocol that is to be tried; `examples/own_protocol.rs` is one.
+    pub change: Option<Change>,
     /// The bug to plant.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<unisono::planted::Bug>,
@@ -54,6 +59,7 @@ impl Default for PlayOptions {
         Self {
             trace: false,
             watchdog: Duration::from_secs(60),
+            change: None,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
@@ -282,6 +288,7 @@ struct Set {
     incarnations: Mutex<BTreeMap<TaskId, u64>>,
     lab: Arc<Lab>,
     seed: u64,
+    change: Option<Change>,
 }
 
 impl<'a> Stage<'a> {
@@ -303,6 +310,7 @@ impl<'a> Stage<'a> {
             incarnations: Mutex::default(),
             lab: Arc::clone(lab),
             seed,
+            change: options.change,
         };
         Self {
             scenario,
@@ -556,18 +564,33 @@ async fn run_node(set: &Set, place: Place) -> Outcome {
     };
     if task.job == Job::Ps {
         let host = Host { clock, network, compute, storage: NoStorage, stop };
-        return drive(&mut Ps::new(task.index, incarnation, config), host, observer).await;
+        let node = Ps::new(task.index, incarnation, config);
+        return drive_changed(set.change, task, node, host, observer).await;
     }
-    let mut node = Worker::new(task.index, incarnation, config);
+    let node = Worker::new(task.index, incarnation, config);
     if task != TaskId::CHIEF {
         let host = Host { clock, network, compute, storage: NoStorage, stop };
-        return drive(&mut node, host, observer).await;
+        return drive_changed(set.change, task, node, host, observer).await;
     }
     if let Err(why) = set.open_files(place.id) {
         return Outcome::Failed(NodeFailure::Storage(why));
     }
     let host = Host { clock, network, compute, storage: place, stop };
-    drive(&mut node, host, observer).await
+    drive_changed(set.change, task, node, host, observer).await
+}
+
+/// Runs a node, or what a change makes of it.
+async fn drive_changed<C: Clock, N: Network, K: Compute, S: Storage, T: Stop>(
+    change: Option<Change>,
+    task: TaskId,
+    mut node: impl Node + 'static,
+    host: Host<C, N, K, S, T>,
+    observer: &mut Watcher,
+) -> Outcome {
+    match change {
+        None => drive(&mut node, host, observer).await,
+        Some(change) => drive(&mut change(task, Box::new(node)), host, observer).await,
+    }
 }
 
 impl Set {

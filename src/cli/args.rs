@@ -4,13 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::cluster::{Asked, ClusterArgs, Found};
+use super::data::DataCommand;
+use super::doctor::{DoctorConfig, Patient};
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
+use super::manual::{CompletionsArgs, ManArgs};
 use super::top::{Target, TopConfig};
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::tf_config::Role;
@@ -37,6 +40,14 @@ pub enum Action {
     Audit(PathBuf),
     /// `unisono top`
     Top(TopConfig),
+    /// `unisono data`
+    Data(DataCommand),
+    /// `unisono doctor`
+    Doctor(DoctorConfig),
+    /// `unisono completions`
+    Completions(CompletionsArgs),
+    /// `unisono man`
+    Man(ManArgs),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -49,9 +60,17 @@ impl Action {
             Self::Task(config) => (config.run.log_format, Some(config.task)),
             Self::Local(config) => (config.run.log_format, None),
             Self::Reference(run) => (run.log_format, None),
-            Self::Eval(_) | Self::Certs(_) | Self::Audit(_) | Self::Top(_) | Self::Sim(_) => {
-                (LogFormat::Text, None)
-            }
+            _ => (LogFormat::Text, None),
+        }
+    }
+
+    /// What was said of the cluster, and does not count.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Task(config) => &config.notes,
+            Self::Eval(config) => &config.notes,
+            _ => &[],
         }
     }
 }
@@ -70,6 +89,8 @@ pub struct TaskConfig {
     /// Whether an engine says where the tasks are. Then a name may be known only later, and it may
     /// be known to others before this task itself: without `bind`, all addresses are listened at.
     pub is_placed: bool,
+    /// What was said of the cluster, and does not count.
+    pub notes: Vec<String>,
     /// Whether to end when standard input does; see [`super::StopRequests`].
     pub exit_with_parent: bool,
 }
@@ -113,8 +134,17 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Top(args) => Ok(Action::Top(args.resolve()?)),
+        Command::Data { command } => Ok(Action::Data(command)),
+        Command::Doctor(args) => args.resolve(environment).map(Action::Doctor),
+        Command::Completions(args) => Ok(Action::Completions(args)),
+        Command::Man(args) => Ok(Action::Man(args)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
+}
+
+/// The command line, for who describes it.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Trains neural networks with parameter servers, so that the loss curve is the same to the bit
@@ -211,6 +241,25 @@ Examples:
   unisono eval --logdir ./mnist_model/ --watch"
     )]
     Eval(EvalArgs),
+    /// Check what a run needs before it starts: ports, names, files, clock, bits
+    #[command(after_help = "\
+Examples:
+  unisono doctor                         What `unisono local` needs
+  unisono doctor local --ps 4 --logdir /data/run
+  unisono doctor worker --task-id 1 --config cluster.toml
+  unisono doctor --json ps --ps-hosts a:2222 --worker-hosts b:2222
+
+Put `doctor` before a command and its flags. Nothing that is there is changed.
+A line each: ok, warn (a run can start) or fail (it would not), and what to do.
+
+Exits with 0 if a run can start, and 1 if not.")]
+    Doctor(DoctorArgs),
+    /// Fetch a data set, or look at one
+    #[command(arg_required_else_help = true)]
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
     /// Make a CA and a certificate for each task, to try mutual TLS
     #[command(
         allow_negative_numbers = true,
@@ -254,6 +303,19 @@ Of tasks it shows step and speed, who waits for whom, bytes, the loss, and what
 has gone wrong; of a logdir, what its losses, checkpoints and ledgers tell.
 q quits. Where there is no terminal it prints one table.")]
     Top(TopArgs),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = "\
+Examples:
+  source <(unisono completions bash)     In ~/.bashrc, or for this shell only
+  unisono completions zsh > ~/.zfunc/_unisono
+  unisono completions fish > ~/.config/fish/completions/unisono.fish")]
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    #[command(after_help = "\
+Examples:
+  unisono man | man -l -                 Read the first page
+  unisono man /usr/local/share/man/man1  Install all of them")]
+    Man(ManArgs),
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]
     Sim {
@@ -310,8 +372,8 @@ struct TaskArgs {
     hosts: HostKeys,
     #[command(flatten)]
     cluster: ClusterArgs,
-    /// Address to listen at [default: this task's in the list of hosts; its port at all addresses,
-    /// if an engine says where the tasks are]
+    /// Address to listen at; a worker calls and is not called [default: this task's in the list of
+    /// hosts; its port at all addresses, if an engine says where the tasks are]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     bind: Option<HostPort>,
     #[command(flatten)]
@@ -329,6 +391,28 @@ struct LocalArgs {
     whole: WholeRunArgs,
     #[command(flatten)]
     local: LocalKeys,
+}
+
+#[derive(Args, Debug)]
+struct DoctorArgs {
+    /// Print one JSON object instead of lines
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<DoctorCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DoctorCommand {
+    /// What a cluster on this machine needs
+    #[command(allow_negative_numbers = true)]
+    Local(Box<LocalArgs>),
+    /// What a parameter server needs
+    #[command(allow_negative_numbers = true)]
+    Ps(Box<TaskArgs>),
+    /// What a worker needs
+    #[command(allow_negative_numbers = true)]
+    Worker(Box<TaskArgs>),
 }
 
 /// All tasks of a run at once.
@@ -414,14 +498,19 @@ impl TaskArgs {
             file: (file.hosts, file.size),
         };
         let Found { role, cluster, is_placed, notes } = asked.find(environment)?;
-        notes.iter().for_each(|note| tracing::warn!("{note}"));
         let run = RunConfig::resolve(self.run.or(file.run), ClusterSize::of(&cluster))?;
         let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
         Ok(match role {
-            Role::Task(task) => {
-                Action::Task(TaskConfig { task, cluster, run, bind, is_placed, exit_with_parent })
-            }
-            Role::Evaluator => Action::Eval(EvalConfig::of_run(run)),
+            Role::Task(task) => Action::Task(TaskConfig {
+                task,
+                cluster,
+                run,
+                bind,
+                is_placed,
+                notes,
+                exit_with_parent,
+            }),
+            Role::Evaluator => Action::Eval(EvalConfig { notes, ..EvalConfig::of_run(run) }),
         })
     }
 }
@@ -433,6 +522,28 @@ impl LocalArgs {
         let run = self.whole.resolve(file)?;
         run.metrics_of(TaskId::worker(run.sync.total_num_replicas - 1))?;
         Ok(LocalConfig { run, max_restarts })
+    }
+}
+
+impl DoctorArgs {
+    fn resolve(self, environment: &Environment) -> Result<DoctorConfig, ParseError> {
+        let task = |args: TaskArgs, job| match args.resolve(Some(job), environment)? {
+            Action::Task(config) => Ok(Patient::Task(Box::new(config))),
+            _ => Err(ParseError::Config(anyhow::anyhow!(
+                "this is the evaluator of its cluster, which needs nothing but its files; run \
+                 `unisono doctor` where a ps or a worker will run"
+            ))),
+        };
+        let patient = match self.command {
+            Some(DoctorCommand::Ps(args)) => task(*args, Job::Ps)?,
+            Some(DoctorCommand::Worker(args)) => task(*args, Job::Worker)?,
+            Some(DoctorCommand::Local(args)) => Patient::Local(Box::new(args.resolve()?)),
+            None => {
+                let run = RunConfig::default();
+                Patient::Local(Box::new(LocalConfig { run, max_restarts: None }))
+            }
+        };
+        Ok(DoctorConfig { patient, json: self.json })
     }
 }
 
@@ -474,14 +585,13 @@ impl EvalArgs {
             validation_size: run.validation_size,
             watch: self.watch.then(interval).transpose()?,
             until: self.training_steps.map(|steps| Step(steps.get())),
+            notes: Vec::new(),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use std::time::Duration;
 
     use super::*;
@@ -520,6 +630,12 @@ mod tests {
         for command in cli.get_subcommands_mut() {
             let name = command.get_name().to_owned();
             *command = command.clone().term_width(80);
+            if name == "data" {
+                for below in command.get_subcommands_mut() {
+                    let name = format!("data-{}", below.get_name());
+                    all.push((name, below.clone().term_width(80).render_help().to_string()));
+                }
+            }
             all.push((name, command.render_help().to_string()));
         }
         for (name, help) in all {
@@ -669,6 +785,7 @@ mod tests {
             validation_size: None,
             watch: Some(Duration::from_secs(10)),
             until: None,
+            notes: Vec::new(),
         };
         let parsed = parse_words(&format!("unisono eval --config {path} --data_dir e --watch"));
         assert!(matches!(parsed, Ok(Action::Eval(config)) if config == expected));

@@ -28,6 +28,8 @@ pub struct EvalConfig {
     pub watch: Option<Duration>,
     /// The step whose checkpoint is the last to wait for.
     pub until: Option<Step>,
+    /// What was said of the cluster, and does not count.
+    pub notes: Vec<String>,
 }
 
 impl EvalConfig {
@@ -40,6 +42,7 @@ impl EvalConfig {
             logdir: run.logdir,
             data_dir: run.data_dir,
             validation_size: run.validation_size,
+            notes: Vec::new(),
         }
     }
 

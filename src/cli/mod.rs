@@ -8,11 +8,13 @@ pub mod audit;
 pub mod certs;
 mod cluster;
 mod console;
-mod data;
+pub mod data;
+pub mod doctor;
 pub mod eval;
 mod evaluation;
 mod ledger;
 pub mod local;
+pub mod manual;
 mod metrics;
 pub mod output;
 mod pace;
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
     let (log_format, task) = action.log();
     screen.set_form(log_format, task);
     logging::init(&screen);
+    action.notes().iter().for_each(|note| tracing::warn!("{note}"));
     if line.is_bare() && environment.value(Environment::TF_CONFIG).is_none() {
         screen.err(
             "This is worker 0 of the default cluster. `unisono local` runs a whole cluster on this \
@@ -110,6 +113,12 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Reference(config) => reference::run_reference(config, process),
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
+        Action::Data(command) => data::run_data(command, &process),
+        Action::Doctor(config) => Ok(doctor::run_doctor(&config, &process)),
+        Action::Completions(shell) => {
+            Ok(manual::run_completions(shell, "unisono", &args::command(), &process.screen))
+        }
+        Action::Man(args) => manual::run_man(&args, args::command(), &process.screen),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Top(config) => top::run_top(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),

@@ -112,8 +112,8 @@ section! {
     /// `[data]`: the examples.
     #[command(next_help_heading = "Data")]
     DataKeys {
-        /// Folder of the four IDX files, plain or gzip [default: a small part of MNIST that is
-        /// built in]
+        /// Folder of the four IDX files, plain or gzip; `unisono data fetch` gets all of MNIST
+        /// [default: a small part of MNIST that is built in]
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
         /// The first so many training images are for validation [default: 5000, or the built-in

@@ -14,6 +14,15 @@ use super::Examples;
 use super::idx::{Images, parse_labels};
 use super::idx_file::{FileError, IdxFile};
 use super::pixels::PixelRows;
+use super::sha256;
+
+/// What the four files of a data set are called, MNIST's or any other's; each plain or `….gz`.
+pub const FILE_NAMES: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+];
 
 /// Images taken off a directory's training set for validation, unless told otherwise; as
 /// TensorFlow's `read_data_sets`.
@@ -31,7 +40,7 @@ pub struct Dataset {
     pub validation: Examples,
     /// The test images; at least one.
     pub test: Examples,
-    source: Source,
+    name: String,
     digest: String,
 }
 
@@ -97,7 +106,7 @@ pub enum DatasetError {
     )]
     ValidationSize {
         /// The data set.
-        data: Source,
+        data: String,
         /// Images for validation.
         validation_size: usize,
         /// Images there are.
@@ -110,7 +119,7 @@ pub enum DatasetError {
     )]
     BatchSize {
         /// The data set.
-        data: Source,
+        data: String,
         /// Examples a batch.
         batch_size: usize,
         /// Training examples there are.
@@ -121,8 +130,7 @@ pub enum DatasetError {
 impl Dataset {
     /// The data set of a directory; `validation_size` is [`VALIDATION_SIZE`] unless given.
     ///
-    /// Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    /// `t10k-labels-idx1-ubyte`, each plain or as `….gz`. Images may have any shape.
+    /// Reads the files of [`FILE_NAMES`], each plain or as `….gz`. Images may have any shape.
     ///
     /// The number of classes is the largest label in either label file plus one: 10 for MNIST,
     /// and whatever the files hold for other sets.
@@ -131,11 +139,12 @@ impl Dataset {
     /// If a file is missing or damaged, if the files do not fit together, or if no training image
     /// is left after validation has taken its own.
     pub fn load(dir: &Path, validation_size: Option<usize>) -> Result<Self, DatasetError> {
+        let [train_images, train_labels, test_images, test_labels] = FILE_NAMES;
         let files = Files {
-            train_images: IdxFile::read(dir, "train-images-idx3-ubyte")?,
-            train_labels: IdxFile::read(dir, "train-labels-idx1-ubyte")?,
-            test_images: IdxFile::read(dir, "t10k-images-idx3-ubyte")?,
-            test_labels: IdxFile::read(dir, "t10k-labels-idx1-ubyte")?,
+            train_images: IdxFile::read(dir, train_images)?,
+            train_labels: IdxFile::read(dir, train_labels)?,
+            test_images: IdxFile::read(dir, test_images)?,
+            test_labels: IdxFile::read(dir, test_labels)?,
         };
         let source = Source::Directory(dir.to_owned());
         Self::from_files(files, source, validation_size.unwrap_or(VALIDATION_SIZE))
@@ -181,7 +190,8 @@ impl Dataset {
         }
         let n_images = train.labels.len();
         if validation_size >= n_images {
-            return Err(DatasetError::ValidationSize { data: source, validation_size, n_images });
+            let data = source.to_string();
+            return Err(DatasetError::ValidationSize { data, validation_size, n_images });
         }
         let n_classes = train.n_classes().max(test.n_classes());
         let digest = train.from(validation_size).digest(n_classes);
@@ -196,15 +206,31 @@ impl Dataset {
             train: examples(&train, validation_size..n_images, train_labels),
             validation: examples(&train, 0..validation_size, train_labels),
             test: examples(&test, 0..test_labels.len(), test_labels),
-            source,
+            name: source.to_string(),
             digest,
         })
     }
 
-    /// Where it comes from.
+    /// Examples of one's own, under a name that errors can tell it by.
+    ///
+    /// # Panics
+    /// If there is nothing to train on, or the parts have not the same numbers of features and
+    /// classes.
     #[must_use]
-    pub const fn source(&self) -> &Source {
-        &self.source
+    pub fn of_examples(name: &str, train: Examples, validation: Examples, test: Examples) -> Self {
+        assert!(!train.is_empty(), "there are no examples to train on");
+        for part in [&validation, &test] {
+            let sizes = |examples: &Examples| (examples.n_features(), examples.n_classes());
+            assert_eq!(sizes(part), sizes(&train), "features and classes of a part of {name}");
+        }
+        let digest = digest_of_examples(&train);
+        Self { train, validation, test, name: name.to_owned(), digest }
+    }
+
+    /// What errors call it: its folder, or what it is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Digest of all that training sees: 64 hexadecimal digits. Two data sets have the same one
@@ -213,7 +239,10 @@ impl Dataset {
     /// the validation and the test examples do not change it, as they do not change a loss.
     ///
     /// SHA-256 of: `unisono training data 1` and a line feed; the numbers of examples, of
-    /// features and of classes, 64 bits each, little-endian; all pixels, as bytes; all labels.
+    /// features and of classes, 64 bits each, little-endian; all pixels, as bytes; all labels. Of
+    /// [`Self::of_examples`]: `unisono examples 1` and a line feed; the same numbers; of each
+    /// example its label, how many features are not zero, and of these the columns and the bits of
+    /// the values, 32 bits each, little-endian.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -228,8 +257,24 @@ impl Dataset {
         if (1..=n_train).contains(&batch_size) {
             return Ok(());
         }
-        Err(DatasetError::BatchSize { data: self.source.clone(), batch_size, n_train })
+        Err(DatasetError::BatchSize { data: self.name.clone(), batch_size, n_train })
     }
+}
+
+fn digest_of_examples(train: &Examples) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(b"unisono examples 1\n");
+    for number in [train.len(), train.n_features(), train.n_classes()] {
+        hasher.update((number as u64).to_le_bytes());
+    }
+    for row in 0..train.len() {
+        let (columns, values) = train.row(row);
+        hasher.update(train.label(row).to_le_bytes());
+        hasher.update((columns.len() as u32).to_le_bytes());
+        columns.iter().for_each(|column| hasher.update(column.to_le_bytes()));
+        values.iter().for_each(|value| hasher.update(value.to_bits().to_le_bytes()));
+    }
+    sha256::hex(hasher)
 }
 
 /// The four files of a data set.
@@ -304,7 +349,7 @@ impl<'a> Part<'a> {
         }
         hasher.update(self.images.pixels());
         hasher.update(self.labels);
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256::hex(hasher)
     }
 }
 
@@ -467,6 +512,25 @@ mod tests {
             "DIR/train-labels-idx1-ubyte: has the shape 5 x 1, but labels have exactly 1 \
              dimension; give the file of the labels"
         );
+    }
+
+    #[test]
+    fn examples_of_ones_own_have_a_digest_of_every_bit() {
+        let examples = |pixels: [f32; 2], label| {
+            let mut examples = Examples::new(2, 3);
+            examples.push(pixels, label);
+            examples
+        };
+        let digest = |train: Examples| {
+            let none = || Examples::new(2, 3);
+            Dataset::of_examples("mine", train, none(), none()).digest().to_owned()
+        };
+        let base = digest(examples([0.0, 0.5], 1));
+        assert_eq!(base, digest(examples([0.0, 0.5], 1)));
+        let others = [([0.5, 0.0], 1), ([0.0, 0.5f32.next_up()], 1), ([0.0, 0.5], 2)];
+        for (pixels, label) in others {
+            assert_ne!(digest(examples(pixels, label)), base, "{pixels:?} {label}");
+        }
     }
 
     #[test]

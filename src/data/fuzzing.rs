@@ -6,7 +6,7 @@ use super::idx_file::read_content;
 /// A file of images or of labels.
 pub fn idx(bytes: &[u8]) -> bool {
     let content = match read_content(bytes) {
-        Ok(content) => content,
+        Ok((_, content)) => content,
         Err(error) => {
             let _ = format!("{error:?}");
             return false;

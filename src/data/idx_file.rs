@@ -15,9 +15,9 @@ use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 pub enum FileError {
     /// Neither the plain file nor the compressed one is there.
     #[error(
-        "neither {} nor {} exists; --data-dir is the directory that holds MNIST's four files, and \
-         without it the embedded subset is used",
-        plain.display(), gzip.display()
+        "neither {} nor {} exists; --data-dir is the folder of a data set's four IDX files, and \
+         without it the built-in digits are used: `unisono data fetch --data-dir {}` gets MNIST",
+        plain.display(), gzip.display(), plain.parent().unwrap_or_else(|| Path::new(".")).display()
     )]
     Missing {
         /// The first path that was tried.
@@ -51,10 +51,20 @@ pub enum FileError {
     },
 }
 
+/// How a file is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As it is.
+    Plain,
+    /// As gzip, whatever its name is.
+    Gzip,
+}
+
 /// An IDX file, uncompressed and as yet unparsed.
 #[derive(Debug)]
 pub(crate) struct IdxFile {
     path: PathBuf,
+    compression: Compression,
     content: Vec<u8>,
 }
 
@@ -66,7 +76,7 @@ impl IdxFile {
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
         match read_content(file) {
-            Ok(content) => Ok(Self { path, content }),
+            Ok((compression, content)) => Ok(Self { path, compression, content }),
             Err(ContentError::Io(source)) => Err(FileError::Io { path, source }),
             Err(ContentError::Gzip(source)) => Err(FileError::Gzip { path, source }),
             Err(ContentError::Idx(source)) => Err(FileError::Idx { path, source }),
@@ -78,8 +88,9 @@ impl IdxFile {
     /// # Panics
     /// If it is damaged.
     pub(crate) fn embedded(name: &str, file: &[u8]) -> Self {
-        let content = read_content(file).expect("an embedded file is a whole gzip IDX file");
-        Self { path: name.into(), content }
+        let (compression, content) =
+            read_content(file).expect("an embedded file is a whole gzip IDX file");
+        Self { path: name.into(), compression, content }
     }
 
     /// What `parser` makes of the whole content; its error names the file.
@@ -93,6 +104,16 @@ impl IdxFile {
     /// All of its bytes.
     pub(crate) fn into_content(self) -> Vec<u8> {
         self.content
+    }
+
+    /// All of its bytes, uncompressed.
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    /// How it is stored.
+    pub(crate) const fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Where it was found.
@@ -121,7 +142,7 @@ pub(super) enum ContentError {
     Idx(IdxError),
 }
 
-pub(super) fn read_content(mut file: impl Read) -> Result<Vec<u8>, ContentError> {
+pub(super) fn read_content(mut file: impl Read) -> Result<(Compression, Vec<u8>), ContentError> {
     const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
     let mut magic = Vec::new();
     file.by_ref().take(2).read_to_end(&mut magic).map_err(ContentError::Io)?;
@@ -129,9 +150,10 @@ pub(super) fn read_content(mut file: impl Read) -> Result<Vec<u8>, ContentError>
     let file = Cursor::new(magic).chain(file);
     if is_gzip {
         // Several members, one after the other, are one file (RFC 1952, 2.2).
-        read_announced(MultiGzDecoder::new(file), ContentError::Gzip)
+        let content = read_announced(MultiGzDecoder::new(file), ContentError::Gzip)?;
+        Ok((Compression::Gzip, content))
     } else {
-        read_announced(file, ContentError::Io)
+        Ok((Compression::Plain, read_announced(file, ContentError::Io)?))
     }
 }
 
@@ -210,8 +232,9 @@ pub(crate) mod tests {
         let error = labels_of(&[("other", b"")]).expect_err("there is no such file");
         assert_eq!(
             error,
-            "neither DIR/labels nor DIR/labels.gz exists; --data-dir is the directory that holds \
-             MNIST's four files, and without it the embedded subset is used"
+            "neither DIR/labels nor DIR/labels.gz exists; --data-dir is the folder of a data set's \
+             four IDX files, and without it the built-in digits are used: `unisono data fetch \
+             --data-dir DIR` gets MNIST"
         );
     }
 
@@ -258,14 +281,14 @@ pub(crate) mod tests {
     #[test]
     fn no_more_is_decompressed_than_the_header_announces() {
         let bomb = gzip(&idx(&[3], &vec![0; 10_000_000]));
-        let content = read_content(&bomb[..]).expect("readable");
+        let (_, content) = read_content(&bomb[..]).expect("readable");
         assert!(content.len() as u64 <= MAX_HEADER_LEN, "{} bytes", content.len());
     }
 
     #[test]
     fn a_lying_header_allocates_no_more_than_the_file_holds() {
         for file in [idx(&[1 << 29], &[7; 100]), gzip(&idx(&[1 << 29], &[7; 100]))] {
-            let content = read_content(&file[..]).expect("readable");
+            let (_, content) = read_content(&file[..]).expect("readable");
             assert!(content.capacity() < 10_000, "{} bytes", content.capacity());
             assert!(parse_labels(&content).is_err());
         }
@@ -294,7 +317,7 @@ pub(crate) mod tests {
             let mut file = gzip(&idx(&[2000], &[3; 2000]));
             let place = place.index(file.len());
             file[place] = byte;
-            if let Ok(content) = read_content(&file[..]) {
+            if let Ok((_, content)) = read_content(&file[..]) {
                 let _ = parse_labels(&content);
             }
         }

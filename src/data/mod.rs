@@ -9,9 +9,16 @@ mod idx_file;
 mod order;
 mod permutation;
 mod pixels;
+mod published;
+pub(crate) mod sha256;
+mod survey;
 
-pub use dataset::{Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, Source, VALIDATION_SIZE};
+pub use dataset::{
+    Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, Source, VALIDATION_SIZE,
+};
 pub use examples::Examples;
-pub use idx_file::FileError;
+pub use idx_file::{Compression, FileError};
 pub use order::{BatchOrder, Batches};
 pub use permutation::permutation;
+pub use published::{Known, Published, PublishedFile};
+pub use survey::{FileSurvey, Survey};

@@ -36,6 +36,12 @@ pub fn shareable(len: usize) -> Buffer {
     memory.map_or_else(|| vec![0.0; len].into(), Buffer::from)
 }
 
+/// Whether this system has memory that tasks can share.
+#[must_use]
+pub fn can_share() -> bool {
+    shared_memory(LEAST_BYTES).is_some()
+}
+
 fn shared_memory(n_bytes: usize) -> Option<SharedMemory> {
     let mut token = [0; 16];
     let drawn = SystemRandom::new().fill(&mut token);

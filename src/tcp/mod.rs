@@ -26,7 +26,7 @@ mod writer;
 pub use clock::RealClock;
 pub use compute::{ComputeThread, InlineCompute};
 pub use listener::{BindError, bind, bind_everywhere};
-pub use memory::shareable;
+pub use memory::{can_share, shareable};
 pub use network::{NetworkConfig, TcpNetwork};
 pub use security::Security;
 pub use storage::FileStorage;

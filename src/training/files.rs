@@ -13,7 +13,7 @@ use crate::checkpoint::{
 use crate::config::RunConfig;
 use crate::floats::Floats;
 use crate::ids::{Generation, Step};
-use crate::model::{Layout, Model as _, SimdLevel, UpdateRule, mlp};
+use crate::model::{Layout, SimdLevel, UpdateRule, mlp};
 use crate::protocol::{Settings, ShardState, Snapshot};
 
 /// Why a file of initial values is of no use.

@@ -36,7 +36,7 @@ impl Gradients {
     /// Of the plan's model.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        Self::of_model(plan, Box::new(plan.model()))
+        Self::of_model(plan, plan.model())
     }
 
     /// Of a model of one's own, with the variables of the plan's layout.

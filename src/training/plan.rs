@@ -1,10 +1,11 @@
 //! What a run computes with, derived once from its configuration and its data.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::config::{RunConfig, Sync, TrainConfig};
 use crate::data::{BatchOrder, Dataset, DatasetError};
-use crate::model::{Layout, Mlp, Model as _, SimdLevel, UpdateRule};
+use crate::model::{Layout, Mlp, Model, SimdLevel, UpdateRule};
 use crate::protocol::Settings;
 
 /// A run's arithmetic.
@@ -23,6 +24,17 @@ pub struct Plan {
     /// Every setting that touches a number.
     pub settings: Settings,
     level: SimdLevel,
+    make_model: MakeModel,
+}
+
+/// Makes a run's model, with room of its own to work in.
+#[derive(Clone)]
+struct MakeModel(Arc<dyn Fn() -> Box<dyn Model> + Send + std::marker::Sync>);
+
+impl fmt::Debug for MakeModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MakeModel")
+    }
 }
 
 impl Plan {
@@ -36,9 +48,37 @@ impl Plan {
         level: SimdLevel,
     ) -> Result<Self, DatasetError> {
         let data = data.into();
+        let sizes = layer_sizes(&run.train, &data);
+        let rate = run.train.regularization_rate;
+        let mlp = move || -> Box<dyn Model> { Box::new(Mlp::new(&sizes, rate, level)) };
+        Self::of(run, data, level, MakeModel(Arc::new(mlp)))
+    }
+
+    /// As [`Self::new`], of a model of one's own: `make` makes one, always the same. Tasks train
+    /// together only if theirs has the same `name`.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_model(
+        run: &RunConfig,
+        data: impl Into<Arc<Dataset>>,
+        level: SimdLevel,
+        name: &str,
+        make: impl Fn() -> Box<dyn Model> + Send + std::marker::Sync + 'static,
+    ) -> Result<Self, DatasetError> {
+        let plan = Self::of(run, data.into(), level, MakeModel(Arc::new(make)))?;
+        Ok(Self { settings: plan.settings.clone().with("model", name), ..plan })
+    }
+
+    fn of(
+        run: &RunConfig,
+        data: Arc<Dataset>,
+        level: SimdLevel,
+        make_model: MakeModel,
+    ) -> Result<Self, DatasetError> {
         data.check_batch_size(run.train.batch_size)?;
-        let model = mlp(&run.train, &data, level);
-        let layout = Layout::new(model.variables(), run.n_ps as usize, run.placement);
+        let variables = (make_model.0)().variables();
+        let layout = Layout::new(variables, run.n_ps as usize, run.placement);
         Ok(Self {
             rule: UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, level),
             train: run.train.clone(),
@@ -47,6 +87,7 @@ impl Plan {
             layout: Arc::new(layout),
             settings: run.settings(),
             level,
+            make_model,
         })
     }
 
@@ -58,8 +99,8 @@ impl Plan {
 
     /// The model, with room of its own to work in.
     #[must_use]
-    pub fn model(&self) -> Mlp {
-        mlp(&self.train, &self.data, self.level)
+    pub fn model(&self) -> Box<dyn Model> {
+        (self.make_model.0)()
     }
 
     /// Which rows a slot's batch consists of.
@@ -69,9 +110,7 @@ impl Plan {
     }
 }
 
-fn mlp(train: &TrainConfig, data: &Dataset, level: SimdLevel) -> Mlp {
+fn layer_sizes(train: &TrainConfig, data: &Dataset) -> Vec<usize> {
     let (features, classes) = (data.train.n_features(), data.train.n_classes());
-    let sizes: Vec<_> =
-        std::iter::once(features).chain(train.hidden.iter().copied()).chain([classes]).collect();
-    Mlp::new(&sizes, train.regularization_rate, level)
+    std::iter::once(features).chain(train.hidden.iter().copied()).chain([classes]).collect()
 }

@@ -55,6 +55,93 @@ fn a_wrong_file_is_told_with_its_line() {
     assert!(stderr(&output).ends_with(expected), "{}", stderr(&output));
 }
 
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("output is text")
+}
+
+#[test]
+fn a_shell_takes_the_completions_of_bash() {
+    let program = env!("CARGO_BIN_EXE_unisono");
+    let script = format!(
+        "source <({program} completions bash) && complete -p unisono && COMP_WORDS=(unisono loc) \
+         COMP_CWORD=1 && _unisono unisono loc unisono && echo \"${{COMPREPLY[@]}}\" && \
+         COMP_WORDS=(unisono local --learning-rate-d) COMP_CWORD=2 && \
+         _unisono unisono --learning-rate-d local && echo \"${{COMPREPLY[@]}}\""
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().expect("there is a bash");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = stdout(&output);
+    assert!(told.contains("-F _unisono"), "{told}");
+    assert!(told.ends_with("\nlocal\n--learning-rate-decay\n"), "{told}");
+}
+
+#[test]
+fn every_shell_has_completions_without_what_is_hidden() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = unisono(&["completions", shell]);
+        assert!(output.status.success(), "{shell}: {}", stderr(&output));
+        let script = stdout(&output);
+        assert!(script.contains("replicas-to-aggregate"), "{shell}");
+        assert!(!script.contains("job-name"), "{shell}: the original's form is hidden");
+    }
+    assert_eq!(unisono(&["completions", "tcsh"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_a_page_of_the_manual() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = unisono(&["man", folder.path().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let entries = std::fs::read_dir(folder.path()).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let expected = [
+        "unisono-audit.1",
+        "unisono-certs.1",
+        "unisono-completions.1",
+        "unisono-data-fetch.1",
+        "unisono-data-info.1",
+        "unisono-data.1",
+        "unisono-doctor-local.1",
+        "unisono-doctor-ps.1",
+        "unisono-doctor-worker.1",
+        "unisono-doctor.1",
+        "unisono-eval.1",
+        "unisono-local.1",
+        "unisono-man.1",
+        "unisono-ps.1",
+        "unisono-reference.1",
+        "unisono-worker.1",
+        "unisono.1",
+    ];
+    for name in expected {
+        assert!(names.iter().any(|found| found == name), "no {name} in {names:?}");
+        let page = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(page.contains(".TH UNISONO") && page.contains(".SH NAME"), "{name}");
+    }
+    let first = unisono(&["man"]);
+    let page = std::fs::read_to_string(folder.path().join("unisono.1")).unwrap();
+    assert_eq!(stdout(&first).trim_end(), page.trim_end());
+}
+
+#[test]
+fn a_fetch_without_a_server_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mirror = format!("http://{free}/");
+    let data = folder.path().join("data");
+    let arguments = ["data", "fetch", "--mirror", &mirror, "--data-dir", data.to_str().unwrap()];
+    let output = unisono(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(told.contains("train-images-idx3-ubyte.gz could not be fetched"), "{told}");
+    assert!(told.contains("fetch the files on another machine and copy the folder"), "{told}");
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0, "nothing is left");
+    let output = unisono(&["data", "fetch", "--mirror", "files.example.org"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
 /// The program in a folder of its own. A link: a file that was just written may still be busy.
 fn elsewhere() -> (TempDir, PathBuf) {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");

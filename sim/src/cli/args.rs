@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use unisono::cli::manual::{CompletionsArgs, ManArgs};
+
 use super::{bugs, diff, enumerate, hunt, replay, run, shrink, trace, verify};
 
 /// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
@@ -134,6 +136,18 @@ Examples, with a build that has the bugs in it:
 Scenarios with chaos and the others take turns, seed by seed. A run counts only
 if it passes without the bug. Exits with 1 if a bug is not caught.")]
     Bugs(bugs::BugsArgs),
+    /// Print a script that completes commands and flags in a shell
+    #[command(after_help = "\
+Examples:
+  source <(unisono-sim completions bash)
+  unisono-sim completions zsh > ~/.zfunc/_unisono-sim")]
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    #[command(after_help = "\
+Examples:
+  unisono-sim man | man -l -
+  unisono-sim man /usr/local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// Flags that all commands have.

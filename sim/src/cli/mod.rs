@@ -18,9 +18,9 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use unisono::cli::UsageError;
+use clap::{CommandFactory as _, Parser as _};
 use unisono::cli::output::Screen;
+use unisono::cli::{UsageError, manual};
 
 use self::args::{Cli, Command, CommonArgs};
 use self::stage::Stage;
@@ -59,6 +59,11 @@ fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
         Command::Diff(args) => diff::diff(&args, &stage(&args.common)?),
         Command::Trace(args) => trace::trace(&args, &stage(&args.common)?),
         Command::Bugs(args) => bugs::bugs(&args, &stage(&args.common)?),
+        Command::Completions(shell) => {
+            manual::run_completions(shell, "unisono-sim", &Cli::command(), screen);
+            Ok(0)
+        }
+        Command::Man(args) => manual::run_man(&args, Cli::command(), screen).map(|_| 0),
     }
 }
 

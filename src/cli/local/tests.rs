@@ -378,8 +378,9 @@ fn every_task_is_told_the_whole_configuration() {
         let words = [command.get_program()].into_iter().chain(command.get_args());
         let line = CommandLine::read(words);
         let Ok(Action::Task(config)) = args::parse(&line, &environment) else { panic!("{line:?}") };
-        let TaskConfig { task, cluster, run: told, bind, is_placed, exit_with_parent } = config;
-        assert!(!is_placed);
+        let TaskConfig { task, cluster, run: told, bind, is_placed, notes, exit_with_parent } =
+            config;
+        assert!(!is_placed && notes.is_empty());
         let json_for_the_chief =
             if task == TaskId::CHIEF { ProgressMode::Json } else { ProgressMode::None };
         assert_eq!((child.task, bind, exit_with_parent), (task, None, true));

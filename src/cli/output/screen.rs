@@ -112,9 +112,19 @@ impl Screen {
     /// Whether standard error takes colours: a terminal, and nobody said `NO_COLOR`.
     #[must_use]
     pub fn has_colours() -> bool {
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+        io::stderr().is_terminal() && colours_are_wanted()
     }
+
+    /// Whether standard output does.
+    #[must_use]
+    pub fn has_colours_on_stdout() -> bool {
+        io::stdout().is_terminal() && colours_are_wanted()
+    }
+}
+
+fn colours_are_wanted() -> bool {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !is_set("NO_COLOR") && !is_dumb
 }
 
 /// Whether a variable of the environment is there, and not empty.

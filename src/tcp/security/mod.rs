@@ -24,7 +24,7 @@ use crate::protocol::Message;
 use crate::wire::MAGIC;
 
 pub use files::SecurityError;
-pub use tls::name_of_task;
+pub use tls::{is_valid_for, name_of_task};
 
 /// The first byte of a TLS handshake: the type of its records.
 const TLS_RECORD: u8 = 0x16;

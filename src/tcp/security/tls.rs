@@ -10,6 +10,7 @@ use rustls::client::{Resumption, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{
@@ -78,19 +79,9 @@ impl Tls {
         let chain = certificates(cert_file)?;
         let key = PrivateKeyDer::from_pem_slice(&key_file.read()?)
             .map_err(|error| key_file.unusable(no_pem(&error, "private key")))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca_file)? {
-            roots.add(certificate).map_err(|error| {
-                ca_file.unusable(format!("a certificate there is not one of a CA: {error}"))
-            })?;
-        }
-        let roots = Arc::new(roots);
+        let roots = roots(ca_file)?;
         let provider = Arc::new(ring::default_provider());
-
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| ca_file.unusable(error.to_string()))?;
+        let verifier = verifier(&roots, &provider, ca_file)?;
         let (own, between) = chain.split_first().expect("a file without certificates is refused");
         // What the others would say of us, said here, where it can be mended.
         verifier.verify_client_cert(own, between, UnixTime::now()).map_err(|error| {
@@ -163,6 +154,47 @@ impl Tls {
         let own = presented.expect("the verifier takes no caller without one").clone().into_owned();
         Ok((stream.into(), Certificate(own)))
     }
+}
+
+/// Whether the certificate is valid now, and will be for so long.
+///
+/// # Errors
+/// If a file is of no use, or the certificate is not valid now.
+pub fn is_valid_for(files: &TlsFiles, long: Duration) -> Result<bool, SecurityError> {
+    let cert_file = Named { flag: "--tls-cert", path: &files.cert };
+    let ca_file = Named { flag: "--tls-ca", path: &files.ca };
+    let chain = certificates(cert_file)?;
+    let (own, between) = chain.split_first().expect("a file without certificates is refused");
+    let verifier = verifier(&roots(ca_file)?, &Arc::new(ring::default_provider()), ca_file)?;
+    let now = UnixTime::now();
+    verifier.verify_client_cert(own, between, now).map_err(|error| {
+        let ca = format!("the CA in {}", files.ca.display());
+        cert_file.unusable(format!("it {}", what_is_wrong(&error, &ca)))
+    })?;
+    let then = Duration::from_secs(now.as_secs()) + long;
+    let then = UnixTime::since_unix_epoch(then);
+    Ok(verifier.verify_client_cert(own, between, then).is_ok())
+}
+
+/// The CAs of a file.
+fn roots(ca_file: Named<'_>) -> Result<Arc<RootCertStore>, SecurityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca_file)? {
+        roots.add(certificate).map_err(|error| {
+            ca_file.unusable(format!("a certificate there is not one of a CA: {error}"))
+        })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn verifier(
+    roots: &Arc<RootCertStore>,
+    provider: &Arc<CryptoProvider>,
+    ca_file: Named<'_>,
+) -> Result<Arc<dyn ClientCertVerifier>, SecurityError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| ca_file.unusable(error.to_string()))
 }
 
 fn client(

@@ -1,0 +1,128 @@
+//! A change of the protocol, tried in the simulator before anybody writes it into a node.
+//! `cargo run --release -p unisono-sim --example own_protocol`; it takes a few seconds.
+//!
+//! A [`Node`] takes an input and says what is to be done about it, so a change of what it does can
+//! be wrapped around it. Here are two for a ps:
+//!
+//! - [`Twice`] sends everything twice, as a network that delivers at least once would. Rule 4 says
+//!   that this is harmless, and no seed finds that it is not: every run has the bits of the serial
+//!   one.
+//! - [`Mute`] saves a message: it does not tell a worker that its gradient came too late. Nothing
+//!   is wrong with the numbers, but rule 5 says that nothing is dropped silently, and an invariant
+//!   finds it, with the seed that shows it.
+//!
+//! For a change of your own, write the wrapper, and choose a scenario in which it can go wrong: more
+//! workers than gradients an update, if it is about what comes late; `scenarios/` has many.
+#![expect(clippy::print_stdout, reason = "it prints what it found")]
+
+use std::sync::Arc;
+
+use unisono::protocol::{Effect, Input, Message, Node, Status, Verdict};
+use unisono::{Job, Moment, TaskId};
+use unisono_sim::{Change, Failure, Labs, PlayOptions, Scenario, chaos, play};
+
+/// Four workers, three gradients an update: the slowest of each step is dropped, or told that it
+/// comes too late. And whatever else a seed can think of.
+const SCENARIO: &str = r#"
+[train]
+training_steps = 12
+
+[cluster]
+workers = 4
+
+[sync]
+replicas_to_aggregate = 3
+
+[compute]
+gradient = { exponential = "1ms", min = "300us" }
+
+[chaos]
+faults = { min = 0, max = 3 }
+families = ["crash", "pause", "delay", "slow"]
+
+[expect]
+oracle = "provenance"
+gradients_per_update = 3
+"#;
+
+const SEEDS: u64 = 64;
+
+fn main() -> anyhow::Result<()> {
+    for (name, change) in [("twice", twice as Change), ("mute", mute as Change)] {
+        match first_failure(change)? {
+            None => println!("{name}: {SEEDS} seeds, and each run has the bits of the serial one."),
+            Some((seed, failure)) => println!("{name}: seed {seed}: {failure}"),
+        }
+    }
+    Ok(())
+}
+
+/// The first seed whose run goes wrong, and how.
+///
+/// # Errors
+/// If the scenario is wrong.
+pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failure)>> {
+    let scenario = Scenario::parse(SCENARIO, "own_protocol.toml")?;
+    let labs = Labs::default();
+    let options = PlayOptions { change: Some(change), ..PlayOptions::default() };
+    let fails = |seed| {
+        let drawn = Arc::new(chaos::draw(&scenario, seed));
+        play(&drawn, seed, &labs, options).failure.map(|failure| (seed, failure))
+    };
+    Ok((0..SEEDS).find_map(fails))
+}
+
+/// [`Twice`], for each ps.
+pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
+    if task.job == Job::Ps { Box::new(Twice(node)) } else { node }
+}
+
+/// [`Mute`], for each ps.
+pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
+    if task.job == Job::Ps { Box::new(Mute(node)) } else { node }
+}
+
+/// Sends everything twice.
+struct Twice(Box<dyn Node>);
+
+impl Node for Twice {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+        let before = out.len();
+        self.0.handle(now, input, out);
+        // The order of effects is the write-ahead rule: a copy goes right behind its original.
+        for effect in out.split_off(before) {
+            let copy = matches!(effect, Effect::Send { .. }).then(|| effect.clone());
+            out.push(effect);
+            out.extend(copy);
+        }
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        self.0.deadline()
+    }
+
+    fn status(&self, now: Moment) -> Status {
+        self.0.status(now)
+    }
+}
+
+/// Does not answer a gradient that came too late.
+struct Mute(Box<dyn Node>);
+
+impl Node for Mute {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+        self.0.handle(now, input, out);
+        out.retain(|effect| {
+            let Effect::Send { message, .. } = effect else { return true };
+            !matches!(message, Message::PushReply { verdict: Verdict::Stale, .. })
+        });
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        self.0.deadline()
+    }
+
+    fn status(&self, now: Moment) -> Status {
+        self.0.status(now)
+    }
+}

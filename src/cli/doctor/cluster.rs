@@ -1,0 +1,135 @@
+//! The cluster: ports, names, the others, and who may join.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use super::Patient;
+use super::finding::Finding;
+use crate::config::{ClusterSpec, HostPort, SecurityConfig};
+use crate::ids::TaskId;
+use crate::tcp::{self, Security};
+
+/// A machine that is there answers sooner.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A certificate that runs out sooner is warned of.
+const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Whether a ps can listen where it should. A worker listens nowhere.
+pub(super) fn ports(patient: &Patient) -> Option<Finding> {
+    if matches!(patient, Patient::Local(_)) {
+        return Some(match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
+            Ok(_) => Finding::ok("ports", "there are free ones on 127.0.0.1"),
+            Err(error) => Finding::fail(
+                "ports",
+                format!("cannot listen on 127.0.0.1: {error}"),
+                "bring the loopback interface up, as with `ip link set lo up`",
+            ),
+        });
+    }
+    let address = patient.listens_at()?;
+    Some(match tcp::bind(&address.to_string()) {
+        Ok(_) => Finding::ok("ports", format!("{address} is free to listen at")),
+        Err(error) => Finding::error("ports", &error.into()),
+    })
+}
+
+/// Whether every name of the cluster has an address.
+pub(super) fn names(cluster: &ClusterSpec) -> Finding {
+    let unresolved: Vec<_> = cluster
+        .tasks()
+        .filter_map(|(task, address)| resolve(address).err().map(|why| (task, address, why)))
+        .collect();
+    let told = |(task, address, why): &(TaskId, &HostPort, String)| {
+        format!("{} of {task}: {why}", address.to_lookup().0)
+    };
+    let all: Vec<_> = unresolved.iter().map(told).collect();
+    let what = format!("no address for {}", all.join("; "));
+    let remedy = "correct --ps-hosts and --worker-hosts, or DNS";
+    if unresolved.iter().any(|(task, ..)| task.job == crate::ids::Job::Ps) {
+        return Finding::fail("names", what, remedy);
+    }
+    if !unresolved.is_empty() {
+        // Nobody calls a worker.
+        return Finding::warn("names", what, remedy);
+    }
+    let n = cluster.tasks().count();
+    Finding::ok("names", format!("the hosts of all {n} tasks have addresses"))
+}
+
+fn resolve(address: &HostPort) -> Result<Vec<std::net::SocketAddr>, String> {
+    let (host, port) = address.to_lookup();
+    let found = (host.as_str(), port).to_socket_addrs().map_err(|error| error.to_string())?;
+    let found: Vec<_> = found.collect();
+    if found.is_empty() { Err("it has none".to_owned()) } else { Ok(found) }
+}
+
+/// Whether the ps that this task will call are there.
+pub(super) fn peers(cluster: &ClusterSpec, mine: &[TaskId]) -> Vec<Finding> {
+    let all = (0..).map(TaskId::ps).zip(cluster.ps());
+    all.filter(|(task, _)| !mine.contains(task)).map(|(task, at)| peer(task, at)).collect()
+}
+
+fn peer(task: TaskId, address: &HostPort) -> Finding {
+    // What has no address is told already.
+    let addresses = resolve(address).unwrap_or_default();
+    let mut why = None;
+    for address in &addresses {
+        match TcpStream::connect_timeout(address, PATIENCE) {
+            Ok(_) => return Finding::ok("peers", format!("{task} listens at {address}")),
+            Err(error) => why = Some(error),
+        }
+    }
+    match why {
+        None => Finding::fail("peers", format!("{task} cannot be called"), "see names"),
+        Some(error) if error.kind() == ErrorKind::ConnectionRefused => Finding::warn(
+            "peers",
+            format!("nobody listens at {address} for {task}"),
+            "if it has not been started yet, all is well: tasks start in any order",
+        ),
+        Some(error) => Finding::warn(
+            "peers",
+            format!("{address} of {task} cannot be reached: {error}"),
+            "look for a firewall between, or a machine that is down; tasks wait for each other",
+        ),
+    }
+}
+
+/// Whether the files with which tasks prove who they are are of use.
+pub(super) fn security(patient: &Patient) -> Finding {
+    let config = &patient.run().security;
+    let loads = |task: &TaskId| Security::load(config, *task).map(|_| ());
+    if let Err(error) = patient.tasks().iter().try_for_each(loads) {
+        return Finding::error("security", &error.into());
+    }
+    match config {
+        SecurityConfig::Open if patient.cluster().is_none_or(is_on_loopback) => {
+            Finding::ok("security", "none, and only this machine can call")
+        }
+        SecurityConfig::Open => Finding::warn(
+            "security",
+            "none: whoever reaches a port of the cluster can join the run or end it",
+            "give --secret-file, or --tls-cert, --tls-key and --tls-ca (docs/security.md), unless \
+             the network is yours alone",
+        ),
+        SecurityConfig::Secret(_) => Finding::ok("security", "a secret of good length"),
+        SecurityConfig::Tls(files) => match tcp::security::is_valid_for(files, SOON) {
+            Ok(true) => Finding::ok("security", "the certificate is valid, for 30 days and more"),
+            Ok(false) => Finding::warn(
+                "security",
+                format!("the certificate in {} runs out within 30 days", files.cert.display()),
+                "have a new one made: tasks that start then are refused, running ones go on",
+            ),
+            Err(error) => Finding::error("security", &error.into()),
+        },
+    }
+}
+
+/// Whether nobody but this machine can call its tasks.
+fn is_on_loopback(cluster: &ClusterSpec) -> bool {
+    let is_here = |address: &HostPort| {
+        resolve(address).is_ok_and(|all| all.iter().all(|one| one.ip().is_loopback()))
+    };
+    cluster.ps().iter().all(is_here)
+}

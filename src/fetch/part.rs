@@ -1,0 +1,94 @@
+//! A file that has not all come: `NAME.gz.part`, beside the place where it will be.
+//!
+//! It is locked while it is written, and renamed when it is whole and on the disk.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{FetchError, gzip_path, verify};
+use crate::data::PublishedFile;
+
+/// The beginning of a file.
+#[derive(Debug)]
+pub(super) struct Part {
+    file: File,
+    path: PathBuf,
+    place: PathBuf,
+    folder: PathBuf,
+    len: u64,
+}
+
+impl Part {
+    /// What there is of file `name`.
+    pub(super) fn open(folder: &Path, name: &str) -> Result<Self, FetchError> {
+        let place = gzip_path(folder, name);
+        let path = folder.join(format!("{name}.gz.part"));
+        let disk = |what| FetchError::disk(what, &path);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(disk("open"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FetchError::InUse(path)),
+            // Some network file systems have no locks: then nobody is kept out.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let len = file.seek(SeekFrom::End(0)).map_err(disk("read"))?;
+        Ok(Self { file, path, place, folder: folder.to_owned(), len })
+    }
+
+    /// Bytes that have come.
+    pub(super) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether what has come is the published file.
+    pub(super) fn is_whole(&mut self, file: &PublishedFile) -> Result<bool, FetchError> {
+        let mut check = || {
+            let is_whole = verify::holds(&mut self.file, file)?;
+            self.file.seek(SeekFrom::End(0))?;
+            Ok(is_whole)
+        };
+        check().map_err(FetchError::disk("read", &self.path))
+    }
+
+    /// Adds what has come.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+        self.file.write_all(bytes).map_err(FetchError::disk("write", &self.path))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Forgets what has come.
+    pub(super) fn clear(&mut self) -> Result<(), FetchError> {
+        self.len = 0;
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map(|_| ())
+            .map_err(FetchError::disk("write", &self.path))
+    }
+
+    /// Puts the file in its place, durably.
+    pub(super) fn place(self) -> Result<(), FetchError> {
+        self.file.sync_all().map_err(FetchError::disk("write", &self.path))?;
+        fs::rename(&self.path, &self.place).map_err(FetchError::disk("rename", &self.path))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(FetchError::disk("write", &self.folder))
+    }
+
+    /// Leaves what has come for the next time, and nothing if that is nothing.
+    pub(super) fn leave(self) -> Result<(), FetchError> {
+        if self.len > 0 {
+            return Ok(());
+        }
+        fs::remove_file(&self.path).map_err(FetchError::disk("remove", &self.path))
+    }
+}
