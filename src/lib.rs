@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod events;
 pub mod floats;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -10,6 +10,7 @@ mod console;
 mod data;
 pub mod eval;
 mod evaluation;
+mod events;
 mod ledger;
 pub mod local;
 pub mod output;

@@ -8,11 +8,10 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 
 use super::console::Console;
-use super::ledger::LedgerKeeper;
 use super::stop::{StopReason, StopRequests};
 use super::{Process, TaskConfig};
 use crate::config::{ClusterSpec, RunConfig};
-use crate::host::{Compute, Host, Stop, Storage, drive};
+use crate::host::{Compute, Host, Observer, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome};
@@ -96,14 +95,14 @@ impl Reach {
     }
 }
 
-/// Runs a node until it halts.
+/// Runs a node until it halts. The keeper, of what the run writes down of itself, observes it.
 pub(super) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &Process,
     reach: Reach,
     mut node: N,
     parts: impl FnOnce() -> anyhow::Result<(K, S)>,
-    ledger: Option<LedgerKeeper>,
+    keeper: impl Observer,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -112,8 +111,8 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let network = reach.network(&config.cluster)?;
         let (compute, storage) = parts()?;
         let clock = RealClock::start();
-        // The ledger comes first: what it is about to say was so before anybody heard of it.
-        let mut observer = (ledger, Console::new(config, process.screen.clone()));
+        // The keeper comes first: what a ledger is about to say was so before anybody heard of it.
+        let mut observer = (keeper, Console::new(config, process.screen.clone()));
         let host = Host { clock, network, compute, storage, stop: &mut stop };
         let outcome = drive(&mut node, host, &mut observer).await;
         observer.1.finish();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::evaluation::{self, Evaluation};
+use super::events::EventKeeper;
 use super::task::{self, Reach};
 use super::{Process, TaskConfig, data};
 use crate::host::NoStorage;
@@ -33,13 +34,15 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let compute = move || ComputeThread::start(Box::new(gradients));
     if config.task != TaskId::CHIEF {
         let parts = || Ok((compute()?, NoStorage));
-        let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;
+        let events = None::<EventKeeper>;
+        let (outcome, reason) = task::run(&config, &process, reach, node, parts, events)?;
         return task::exit_code(config.task, outcome, reason);
     }
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     let storage = FileStorage::open(files)?;
     let parts = || Ok((compute()?, storage));
-    let (outcome, reason) = task::run(&config, &process, reach, node, parts, None)?;
+    let events = EventKeeper::start(run, process.incarnation, &plan);
+    let (outcome, reason) = task::run(&config, &process, reach, node, parts, events)?;
     match &outcome {
         Outcome::Finished => {
             let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;

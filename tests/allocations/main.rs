@@ -5,15 +5,18 @@
 
 #![allow(missing_docs, reason = "a test program")]
 
+use std::time::Duration;
+
 use allocation_counter::{AllocationInfo, measure};
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
+use unisono::events::Recorder;
 use unisono::floats::{Buffer, Pool};
 use unisono::model::{Batch, Gradient, Model as _, Parameters, SimdLevel};
-use unisono::protocol::Snapshot;
+use unisono::protocol::{Done, Effect, Input, Job, Snapshot, UpdateRecord};
 use unisono::training::{Gradients, Plan, Updates};
 use unisono::wire::Frame;
-use unisono::{Floats, Slot, Step};
+use unisono::{Floats, Moment, Slot, Step};
 
 /// Before this many steps buffers still grow: no two batches have as many dark pixels.
 const WARM_UP: u64 = 30;
@@ -79,6 +82,33 @@ fn an_update_asks_for_a_few_small_blocks() {
     let mut updates = Updates::new(plan.rule, 1);
     let used = after_warm_up(|step| state = updates.compute(step, &state, &gradients));
     assert!(used.count_total <= 8 * STEPS && used.bytes_total <= 512 * STEPS, "{used:?}");
+}
+
+#[test]
+fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
+    let slot = Slot(0);
+    let generation = unisono::Generation::default();
+    let step = |step| {
+        let parameters = vec![Floats::from(vec![0.5; 10])];
+        let gradient = parameters.clone();
+        let compute = Job::Gradient { generation, step, slot, parameters };
+        let record = UpdateRecord { generation, step, losses: vec![(slot, 0.5)] };
+        let computed = Done::Gradient { generation, step, slot, loss: 0.5, gradient };
+        (Input::Computed(computed), [Effect::Compute(compute), Effect::Record(record)])
+    };
+    let mut recorder = Recorder::new(Duration::from_secs(10), Step(1000));
+    let mut see = |at| {
+        let (input, [compute, record]) = step(Step(at));
+        let now = Moment::from_origin(Duration::from_secs(at));
+        measure(|| {
+            drop(recorder.after(now, std::slice::from_ref(&compute)));
+            recorder.before(&input);
+            drop(recorder.after(now, std::slice::from_ref(&record)));
+        })
+    };
+    assert!(see(0).count_total > 0, "a summary is due");
+    (1..10).for_each(|at| assert_eq!(see(at).count_total, 0, "at {at} s"));
+    assert!(see(10).count_total > 0, "a summary is due");
 }
 
 #[test]
