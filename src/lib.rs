@@ -27,6 +27,7 @@ mod planted;
 pub mod protocol;
 pub mod random;
 pub mod tcp;
+pub mod tensors;
 pub mod time;
 pub mod training;
 mod warnings;

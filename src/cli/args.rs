@@ -3,17 +3,20 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
+use super::convert::ConvertConfig;
 use super::eval::EvalConfig;
+use super::inspect::InspectConfig;
 use super::local::LocalConfig;
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::values::Seconds;
 use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, RunConfig};
 use crate::ids::{Job, TaskId};
+use crate::tensors::Format;
 
 /// A validated command.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,10 @@ pub enum Action {
     Eval(EvalConfig),
     /// `unisono certs`
     Certs(CertsConfig),
+    /// `unisono inspect`
+    Inspect(InspectConfig),
+    /// `unisono convert`
+    Convert(ConvertConfig),
     /// `unisono audit`, of a folder.
     Audit(PathBuf),
     /// `unisono sim`, with the arguments of the simulator.
@@ -86,6 +93,8 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         }
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
+        Command::Inspect(config) => Ok(Action::Inspect(config)),
+        Command::Convert(args) => Ok(Action::Convert(args.resolve()?)),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
@@ -181,6 +190,24 @@ Examples:
   unisono eval --logdir ./mnist_model/ --watch"
     )]
     Eval(EvalArgs),
+    /// Show what is in a checkpoint, and whether it is whole
+    #[command(after_help = "\
+Examples:
+  unisono inspect ./mnist_model/
+  unisono inspect model.npz --json
+
+Exits with 0 if the file is whole, and with 1 if it is damaged: then it says
+how, and shows what can still be read.")]
+    Inspect(InspectConfig),
+    /// Convert a checkpoint to numpy's npz, or back
+    #[command(after_help = "\
+Examples:
+  unisono convert ./mnist_model/model.ckpt-10000.safetensors model.npz
+  unisono convert model.npz run2/model.ckpt-10000.safetensors
+
+What was converted back is the same file to the byte, and training goes on from
+it. Arrays that numpy saved become tensors for --init-from.")]
+    Convert(ConvertArgs),
     /// Make a CA and a certificate for each task, to try mutual TLS
     #[command(
         allow_negative_numbers = true,
@@ -332,6 +359,19 @@ struct CertsArgs {
 }
 
 #[derive(Args, Debug)]
+struct ConvertArgs {
+    /// File to read
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// File to write: .npz if FROM is .safetensors, and the other way round
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+    /// Write over TO if it exists
+    #[arg(long, help_heading = "Files")]
+    force: bool,
+}
+
+#[derive(Args, Debug)]
 struct ConfigArg {
     /// File with any of these settings; flags beat it
     #[arg(long, value_name = "FILE.toml", help_heading = "Files")]
@@ -387,6 +427,19 @@ impl CertsArgs {
         let file = self.config.read()?;
         let size = ClusterSize::resolve(&self.size.or(file.size), &self.hosts.or(file.hosts));
         Ok(CertsConfig { folder: self.folder, size, days: self.days })
+    }
+}
+
+impl ConvertArgs {
+    fn resolve(self) -> anyhow::Result<ConvertConfig> {
+        let format = |path: &PathBuf| {
+            Format::of(path).with_context(|| {
+                format!("{}: give a name that ends in .safetensors or .npz", path.display())
+            })
+        };
+        let (from, to) = (format(&self.from)?, format(&self.to)?);
+        ensure!(from != to, "both files are {from}: to have another copy of one, copy it");
+        Ok(ConvertConfig { from: self.from, format: from, to: self.to, overwrites: self.force })
     }
 }
 
@@ -537,6 +590,10 @@ mod tests {
             "unisono local extra",
             "unisono local --config no/such.toml",
             "unisono eval --watch --eval-interval-secs 0",
+            "unisono inspect a b",
+            "unisono convert a.npz",
+            "unisono convert a.npz b.npy",
+            "unisono convert a.npz b.npz",
         ]
         .map(error)
         .join("\n");
@@ -573,6 +630,10 @@ mod tests {
         error: unexpected argument 'extra' found; Usage: unisono local [OPTIONS]; For more information, try '--help'.
         cannot read the configuration file no/such.toml: No such file or directory (os error 2)
         --eval-interval-secs must be above 0
+        error: unexpected argument 'b' found; Usage: unisono inspect [OPTIONS] [FILE]; For more information, try '--help'.
+        error: the following required arguments were not provided:;   <TO>; Usage: unisono convert <FROM> <TO>; For more information, try '--help'.
+        b.npy: give a name that ends in .safetensors or .npz
+        both files are npz: to have another copy of one, copy it
         "#);
     }
 

@@ -7,10 +7,12 @@ pub mod argv;
 pub mod audit;
 pub mod certs;
 mod console;
+pub mod convert;
 mod data;
 pub mod eval;
 mod evaluation;
 mod events;
+pub mod inspect;
 mod ledger;
 pub mod local;
 pub mod output;
@@ -105,6 +107,8 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),
+        Action::Inspect(config) => inspect::run_inspect(&config, &process),
+        Action::Convert(config) => convert::run_convert(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
 }
