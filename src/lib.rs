@@ -40,6 +40,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod events;
 pub mod fetch;
 pub mod floats;
 #[cfg(any(test, fuzzing))]
@@ -58,6 +59,7 @@ mod planted;
 pub mod protocol;
 pub mod random;
 pub mod tcp;
+pub mod tensors;
 pub mod time;
 pub mod training;
 mod warnings;

@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use unisono::protocol::{Effect, Input, Message, Node, Status, Verdict};
+use unisono::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
 use unisono::{Job, Moment, TaskId};
 use unisono_sim::{Change, Failure, Labs, PlayOptions, Scenario, chaos, play};
 
@@ -104,6 +104,10 @@ impl Node for Twice {
     fn status(&self, now: Moment) -> Status {
         self.0.status(now)
     }
+
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+        self.0.standing(of)
+    }
 }
 
 /// Does not answer a gradient that came too late.
@@ -124,5 +128,9 @@ impl Node for Mute {
 
     fn status(&self, now: Moment) -> Status {
         self.0.status(now)
+    }
+
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+        self.0.standing(of)
     }
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, GLOBAL_STEP, Tensor};
@@ -25,7 +25,7 @@ use crate::protocol::Settings;
 const FORMAT: u32 = 1;
 
 /// The one metadata key. With more, the crate would write them in an order of its own each time.
-const KEY: &str = "unisono";
+pub(crate) const KEY: &str = "unisono";
 
 /// What every checkpoint has behind its first eight bytes, up to the digest.
 const PREFIX: &[u8] = br#"{"__metadata__":{"unisono":"{\"crc32c\":\""#;
@@ -147,11 +147,28 @@ pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileE
 
 /// What the metadata key holds, its fields in the order of their names.
 #[derive(Serialize, Deserialize)]
-struct Description {
-    crc32c: String,
+pub(crate) struct Description {
+    pub(crate) crc32c: String,
     format: u32,
-    settings: Settings,
-    step: Step,
+    pub(crate) settings: Settings,
+    pub(crate) step: Step,
+}
+
+impl Description {
+    /// Reads the text under the key.
+    pub(crate) fn parse(json: &str) -> Result<Self, FileError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let wrong = |error: serde_json::Error| FileError::Metadata(error.to_string());
+        // First the version: the rest may have changed with it.
+        let Format { format } = serde_json::from_str(json).map_err(wrong)?;
+        if format != FORMAT {
+            return Err(FileError::Format(format));
+        }
+        serde_json::from_str(json).map_err(wrong)
+    }
 }
 
 /// The file of a checkpoint, byte for byte a function of it.
@@ -225,7 +242,7 @@ pub(super) fn reseal(bytes: &mut [u8]) {
 }
 
 /// A safetensors file whose header is whole and whose tensors lie within it.
-struct Parsed<'a> {
+pub(crate) struct Parsed<'a> {
     bytes: &'a [u8],
     header: Metadata,
     data: &'a [u8],
@@ -236,7 +253,7 @@ impl<'a> Parsed<'a> {
     ///
     /// `SafeTensors::deserialize` would do, but it adds up offsets that a file made them up to be
     /// near 2^64 without looking for overflow (0.8.0).
-    fn new(bytes: &'a [u8]) -> Result<Self, FileError> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, FileError> {
         let no_header = || FileError::NoHeader { n_bytes: bytes.len() };
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>().ok_or_else(no_header)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| no_header())?;
@@ -250,7 +267,7 @@ impl<'a> Parsed<'a> {
         Ok(Self { bytes, header, data })
     }
 
-    fn is_checkpoint(&self) -> bool {
+    pub(crate) fn is_checkpoint(&self) -> bool {
         self.bytes.len() >= DIGEST_AT + NO_DIGEST.len()
             && self.bytes[LENGTH_BYTES..].starts_with(PREFIX)
     }
@@ -267,19 +284,23 @@ impl<'a> Parsed<'a> {
     }
 
     fn description(&self) -> Result<Description, FileError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let json = self.header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-        let json = json.ok_or(FileError::NotACheckpoint)?;
-        let wrong = |error: serde_json::Error| FileError::Metadata(error.to_string());
-        // First the version: the rest may have changed with it.
-        let Format { format } = serde_json::from_str(json).map_err(wrong)?;
-        if format != FORMAT {
-            return Err(FileError::Format(format));
-        }
-        serde_json::from_str(json).map_err(wrong)
+        let json = self.metadata().and_then(|metadata| metadata.get(KEY));
+        Description::parse(json.ok_or(FileError::NotACheckpoint)?)
+    }
+
+    /// What the header says beside the tensors.
+    #[expect(clippy::disallowed_types, reason = "the crate's; nobody goes through it in its order")]
+    pub(crate) fn metadata(&self) -> Option<&std::collections::HashMap<String, String>> {
+        self.header.metadata().as_ref()
+    }
+
+    /// Every tensor, the global step too, with its bytes.
+    pub(crate) fn raw_tensors(&self) -> impl Iterator<Item = (String, &TensorInfo, &'a [u8])> {
+        self.header.offset_keys().into_iter().map(|name| {
+            let info = self.header.info(&name).expect("the header has the names that it lists");
+            // The header is valid: its tensors cover the data without gap or overlap.
+            (name, info, &self.data[info.data_offsets.0..info.data_offsets.1])
+        })
     }
 
     fn global_step(&self) -> Option<i64> {
@@ -292,16 +313,13 @@ impl<'a> Parsed<'a> {
     /// All tensors but the global step.
     fn tensors(&self) -> Result<BTreeMap<String, Tensor>, FileError> {
         let mut tensors = BTreeMap::new();
-        for name in self.header.offset_keys() {
+        for (name, info, bytes) in self.raw_tensors() {
             if name == GLOBAL_STEP {
                 continue;
             }
-            let info = self.header.info(&name).expect("the header has the names that it lists");
             if info.dtype != Dtype::F32 {
                 return Err(FileError::Type { name, dtype: info.dtype.to_string() });
             }
-            // The header is valid: its tensors cover the data without gap or overlap.
-            let bytes = &self.data[info.data_offsets.0..info.data_offsets.1];
             let (values, _) = bytes.as_chunks();
             let values: Vec<f32> = values.iter().map(|value| f32::from_le_bytes(*value)).collect();
             tensors.insert(name, Tensor::new(info.shape.clone(), Floats::from(values)));

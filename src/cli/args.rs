@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::cluster::{Asked, ClusterArgs, Found};
+use super::convert::ConvertConfig;
 use super::data::DataCommand;
 use super::doctor::{DoctorConfig, Patient};
 use super::eval::EvalConfig;
+use super::inspect::InspectConfig;
 use super::local::LocalConfig;
 use super::manual::{CompletionsArgs, ManArgs};
 use super::top::{Target, TopConfig};
@@ -22,6 +24,7 @@ use crate::config::{
     ClusterSize, ClusterSpec, Environment, FileKeys, HostPort, LogFormat, RunConfig,
 };
 use crate::ids::{Job, Step, TaskId};
+use crate::tensors::Format;
 
 /// A validated command.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,10 @@ pub enum Action {
     Eval(EvalConfig),
     /// `unisono certs`
     Certs(CertsConfig),
+    /// `unisono inspect`
+    Inspect(InspectConfig),
+    /// `unisono convert`
+    Convert(ConvertConfig),
     /// `unisono audit`, of a folder.
     Audit(PathBuf),
     /// `unisono top`
@@ -132,6 +139,8 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
         }
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
+        Command::Inspect(config) => Ok(Action::Inspect(config)),
+        Command::Convert(args) => Ok(Action::Convert(args.resolve()?)),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Top(args) => Ok(Action::Top(args.resolve()?)),
         Command::Data { command } => Ok(Action::Data(command)),
@@ -260,6 +269,24 @@ Exits with 0 if a run can start, and 1 if not.")]
         #[command(subcommand)]
         command: DataCommand,
     },
+    /// Show what is in a checkpoint, and whether it is whole
+    #[command(after_help = "\
+Examples:
+  unisono inspect ./mnist_model/
+  unisono inspect model.npz --json
+
+Exits with 0 if the file is whole, and with 1 if it is damaged: then it says
+how, and shows what can still be read.")]
+    Inspect(InspectConfig),
+    /// Convert a checkpoint to numpy's npz, or back
+    #[command(after_help = "\
+Examples:
+  unisono convert ./mnist_model/model.ckpt-10000.safetensors model.npz
+  unisono convert model.npz run2/model.ckpt-10000.safetensors
+
+What was converted back is the same file to the byte, and training goes on from
+it. Arrays that numpy saved become tensors for --init-from.")]
+    Convert(ConvertArgs),
     /// Make a CA and a certificate for each task, to try mutual TLS
     #[command(
         allow_negative_numbers = true,
@@ -474,6 +501,19 @@ struct TopArgs {
 }
 
 #[derive(Args, Debug)]
+struct ConvertArgs {
+    /// File to read
+    #[arg(value_name = "FROM")]
+    from: PathBuf,
+    /// File to write: .npz if FROM is .safetensors, and the other way round
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+    /// Write over TO if it exists
+    #[arg(long, help_heading = "Files")]
+    force: bool,
+}
+
+#[derive(Args, Debug)]
 struct ConfigArg {
     /// File with any of these settings; flags beat it
     #[arg(long, value_name = "FILE.toml", help_heading = "Files")]
@@ -566,6 +606,19 @@ impl CertsArgs {
         let file = self.config.read()?;
         let size = ClusterSize::resolve(&self.size.or(file.size), &self.hosts.or(file.hosts));
         Ok(CertsConfig { folder: self.folder, size, days: self.days })
+    }
+}
+
+impl ConvertArgs {
+    fn resolve(self) -> anyhow::Result<ConvertConfig> {
+        let format = |path: &PathBuf| {
+            Format::of(path).with_context(|| {
+                format!("{}: give a name that ends in .safetensors or .npz", path.display())
+            })
+        };
+        let (from, to) = (format(&self.from)?, format(&self.to)?);
+        ensure!(from != to, "both files are {from}: to have another copy of one, copy it");
+        Ok(ConvertConfig { from: self.from, format: from, to: self.to, overwrites: self.force })
     }
 }
 
@@ -729,6 +782,10 @@ mod tests {
             "unisono local --log-format xml",
             "unisono local --config no/such.toml",
             "unisono eval --watch --eval-interval-secs 0",
+            "unisono inspect a b",
+            "unisono convert a.npz",
+            "unisono convert a.npz b.npy",
+            "unisono convert a.npz b.npz",
         ]
         .map(error)
         .join("\n");
@@ -770,6 +827,10 @@ mod tests {
         error: invalid value 'xml' for '--log-format <FORM>';   [possible values: text, json]; For more information, try '--help'.
         cannot read the configuration file no/such.toml: No such file or directory (os error 2)
         --eval-interval-secs must be above 0
+        error: unexpected argument 'b' found; Usage: unisono inspect [OPTIONS] [FILE]; For more information, try '--help'.
+        error: the following required arguments were not provided:;   <TO>; Usage: unisono convert <FROM> <TO>; For more information, try '--help'.
+        b.npy: give a name that ends in .safetensors or .npz
+        both files are npz: to have another copy of one, copy it
         "#);
     }
 

@@ -8,10 +8,13 @@ pub mod audit;
 pub mod certs;
 mod cluster;
 mod console;
+pub mod convert;
 pub mod data;
 pub mod doctor;
 pub mod eval;
 mod evaluation;
+mod events;
+pub mod inspect;
 mod ledger;
 pub mod local;
 pub mod manual;
@@ -121,6 +124,8 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Man(args) => manual::run_man(&args, args::command(), &process.screen),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Top(config) => top::run_top(&config, &process),
+        Action::Inspect(config) => inspect::run_inspect(&config, &process),
+        Action::Convert(config) => convert::run_convert(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }
 }

@@ -41,7 +41,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     }
     let parts = || Ok((InlineCompute::new(Box::new(updates)), NoStorage));
     let (outcome, reason) =
-        task::run(&config, &process, reach, node, parts, Watch { ledger, identity })?;
+        task::run(&config, &process, reach, node, parts, Watch { ledger, events: None, identity })?;
     task::exit_code(config.task, outcome, reason)
 }
 

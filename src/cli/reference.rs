@@ -4,12 +4,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::evaluation::{self, Evaluation};
+use super::events::EventKeeper;
 use super::output::{ProgressView, TrainingLine};
 use super::{Process, data, task};
-use crate::checkpoint::RunFiles;
+use crate::checkpoint::{Restored, RunFiles};
 use crate::config::RunConfig;
+use crate::floats::Floats;
 use crate::host::Clock as _;
+use crate::ids::Slot;
+use crate::protocol::{
+    self, Done, Effect, Input, Job, Report, Snapshot, StorageEvent, UpdateRecord,
+};
 use crate::tcp::RealClock;
+use crate::time::Moment;
 use crate::training::Plan;
 use crate::training::reference::Reference;
 
@@ -31,14 +38,19 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
 
     let clock = RealClock::start();
     let (start, first) = (clock.now(), restored.snapshot.step);
+    let mut events = Narrator::start(&config, &process, &plan);
+    events.begin(start, &restored);
     let mut progress =
         ProgressView::new(process.screen.clone(), config.progress, config.train.training_steps);
     let mut reference = Reference::new(plan.clone(), Arc::unwrap_or_clone(restored.snapshot));
     while reference.step().0 < config.train.training_steps {
         let slots = reference.default_slots();
+        events.compute(clock.now(), reference.snapshot());
         let update = reference.update(slots)?;
         files.losses().record(&update)?;
-        let (elapsed, global_step) = (clock.now() - start, reference.step().0);
+        let now = clock.now();
+        events.updated(now, &update, reference.last_gradients());
+        let (elapsed, global_step) = (now - start, reference.step().0);
         let loss = update.losses[0].1;
         progress.update(global_step, loss, elapsed);
         let step = global_step - first.0;
@@ -49,10 +61,55 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     }
     progress.finish();
     if reference.step() > first {
+        events.persist(clock.now(), reference.snapshot());
         let saved = files.persist(reference.snapshot())?;
         saved.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     let evaluation = Evaluation::of_latest(&plan, &config.logdir)?;
     evaluation::print_closing_lines(&process.screen, &evaluation);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the keeper of events what it would see of the chief of a cluster, so that both write the
+/// same.
+struct Narrator(Option<EventKeeper>);
+
+impl Narrator {
+    fn start(config: &RunConfig, process: &Process, plan: &Plan) -> Self {
+        Self(EventKeeper::start(config, process.incarnation, plan))
+    }
+
+    fn begin(&mut self, now: Moment, restored: &Restored) {
+        let Some(keeper) = &mut self.0 else { return };
+        let from = restored.path.as_ref().map(|path| path.display().to_string());
+        let snapshot = Arc::clone(&restored.snapshot);
+        let Snapshot { generation, step, .. } = *snapshot;
+        let read = protocol::Restored { snapshot, from: from.clone() };
+        keeper.take(&Input::Stored(StorageEvent::Restored(Ok(read))));
+        let adopted = Report::Adopted { generation, step: Some(step), restored: Some(from) };
+        keeper.see(now, &[Effect::Report(adopted)]);
+    }
+
+    fn compute(&mut self, now: Moment, snapshot: &Snapshot) {
+        let Some(keeper) = &mut self.0 else { return };
+        let Snapshot { generation, step, shards } = snapshot;
+        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
+        let job = Job::Gradient { generation: *generation, step: *step, slot: Slot(0), parameters };
+        keeper.see(now, &[Effect::Compute(job)]);
+    }
+
+    /// The chief's gradient is that of slot 0.
+    fn updated(&mut self, now: Moment, update: &UpdateRecord, gradients: &[(Slot, Vec<Floats>)]) {
+        let Some(keeper) = &mut self.0 else { return };
+        let UpdateRecord { generation, step, ref losses } = *update;
+        let (slot, loss) = losses[0];
+        let gradient = gradients[0].1.clone();
+        keeper.take(&Input::Computed(Done::Gradient { generation, step, slot, loss, gradient }));
+        keeper.see(now, &[Effect::Record(update.clone())]);
+    }
+
+    fn persist(&mut self, now: Moment, snapshot: &Snapshot) {
+        let Some(keeper) = &mut self.0 else { return };
+        keeper.see(now, &[Effect::Persist(Arc::new(snapshot.clone()))]);
+    }
 }

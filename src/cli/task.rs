@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 
 use super::console::Console;
+use super::events::EventKeeper;
 use super::ledger::LedgerKeeper;
 use super::metrics::{self, Identity};
 use super::stop::{StopReason, StopRequests};
@@ -102,6 +103,8 @@ impl Reach {
 pub(super) struct Watch {
     /// Of a ps.
     pub(super) ledger: Option<LedgerKeeper>,
+    /// Of the chief.
+    pub(super) events: Option<EventKeeper>,
     /// What metrics are of.
     pub(super) identity: Identity,
 }
@@ -122,14 +125,15 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let network = reach.network(&config.cluster)?;
         let (compute, storage) = parts()?;
         let clock = RealClock::start();
-        let Watch { ledger, identity } = watch;
+        let Watch { ledger, events, identity } = watch;
         let traffic = network.traffic();
         let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
         // The ledger comes first: what it is about to say was so before anybody heard of it.
-        let mut observer = (ledger, (metrics, Console::new(config, process.screen.clone())));
+        let console = Console::new(config, process.screen.clone());
+        let mut observer = (ledger, (events, (metrics, console)));
         let host = Host { clock, network, compute, storage, stop: &mut stop };
         let outcome = drive(&mut node, host, &mut observer).await;
-        observer.1.1.finish();
+        observer.1.1.1.finish();
         Ok((outcome, stop.reason))
     });
     // A name that is being looked up would hold the process for as long as the resolver likes.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::evaluation::{self, Evaluation};
+use super::events::EventKeeper;
 use super::metrics::Identity;
 use super::task::{self, Reach, Watch};
 use super::{Process, TaskConfig, data};
@@ -28,7 +29,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, digest));
     let identity = Identity { incarnation, cluster: cluster.clone() };
     let node = Worker::new(config.task.index, incarnation, cluster);
-    let watch = Watch { ledger: None, identity };
+    let mut watch = Watch { ledger: None, events: None, identity };
     let shapes = Shapes::of_plan(&plan);
     let reach = Reach { listener: None, security, shared_memory: run.shared_memory, shapes };
     let mut gradients = Gradients::new(&plan);
@@ -44,6 +45,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     let storage = FileStorage::open(files)?;
     let parts = || Ok((compute()?, storage));
+    watch.events = EventKeeper::start(run, process.incarnation, &plan);
     let (outcome, reason) = task::run(&config, &process, reach, node, parts, watch)?;
     match &outcome {
         Outcome::Finished => {

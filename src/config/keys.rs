@@ -134,7 +134,8 @@ section! {
         /// Seconds between two checkpoints; 0 leaves only the one at the end [default: 60]
         #[arg(long, value_name = "SECS")]
         save_model_secs: Seconds,
-        /// Seconds between two summaries for TensorBoard; accepted, but none are written yet [default: 60]
+        /// Seconds between two summaries for TensorBoard in the logdir's event file; 0 for none
+        /// [default: 10]
         #[arg(long, value_name = "SECS")]
         save_summaries_secs: Seconds,
         /// Each ps keeps a ledger of its updates in its logdir, for `unisono audit` [default: false]

@@ -213,7 +213,9 @@ impl RunConfig {
     /// # Errors
     /// If settings contradict each other.
     pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
-        let default_interval = Some(Duration::from_secs(60));
+        // TensorFlow's Supervisor has 120 s. Here a run is often over by then, and a summary costs its
+        // steps next to nothing.
+        let default_interval = Some(Duration::from_secs(10));
         let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
         let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());
         let path = |flag, path: Option<PathBuf>| match path {
@@ -472,7 +474,7 @@ mod tests {
         assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });
         assert_eq!(run.logdir, PathBuf::from("./mnist_model/"));
         assert_eq!(run.limits, Limits::default());
-        assert_eq!(run.save_summaries_secs, Some(Duration::from_secs(60)));
+        assert_eq!(run.save_summaries_secs, Some(Duration::from_secs(10)));
         assert_eq!(run.placement, Placement::Even);
     }
 

@@ -12,6 +12,8 @@ pub struct Reference {
     gradients: Gradients,
     updates: Updates,
     snapshot: Snapshot,
+    /// Those of the update that was made last.
+    last_gradients: Vec<(Slot, Vec<Floats>)>,
 }
 
 impl Reference {
@@ -20,7 +22,7 @@ impl Reference {
     pub fn new(plan: Plan, snapshot: Snapshot) -> Self {
         let gradients = Gradients::new(&plan);
         let updates = Updates::new(plan.rule.clone(), snapshot.shards.len());
-        Self { plan, gradients, updates, snapshot }
+        Self { plan, gradients, updates, snapshot, last_gradients: Vec::new() }
     }
 
     /// Where the run is.
@@ -33,6 +35,12 @@ impl Reference {
     #[must_use]
     pub const fn step(&self) -> Step {
         self.snapshot.step
+    }
+
+    /// The gradients that the last update was made of, one buffer a shard, ascending by slot.
+    #[must_use]
+    pub fn last_gradients(&self) -> &[(Slot, Vec<Floats>)] {
+        &self.last_gradients
     }
 
     /// The slots that an update uses when nothing else is known: the first R.
@@ -51,16 +59,18 @@ impl Reference {
         let Snapshot { generation, step, shards } = &self.snapshot;
         let (generation, step) = (*generation, *step);
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
-        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+        let mut losses = Vec::new();
+        // Before any other is computed: their buffers are written again.
+        self.last_gradients.clear();
         for slot in slots {
             let (loss, gradient) = self.gradients.compute(step, slot, &parameters);
             if !loss.is_finite() {
                 return Err(Failure::NonFinite { step, slot, loss });
             }
             losses.push((slot, loss));
-            gradients.push((slot, gradient));
+            self.last_gradients.push((slot, gradient));
         }
-        let updates = &mut self.updates;
+        let (updates, gradients) = (&mut self.updates, &self.last_gradients);
         let shard = |(ps, state): (usize, &ShardState)| {
             let of_shard: Vec<(Slot, Floats)> =
                 gradients.iter().map(|(slot, gradient)| (*slot, gradient[ps].clone())).collect();

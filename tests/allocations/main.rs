@@ -5,16 +5,19 @@
 
 #![allow(missing_docs, reason = "a test program")]
 
+use std::time::Duration;
+
 use allocation_counter::{AllocationInfo, measure};
 use unisono::config::RunConfig;
 use unisono::data::Dataset;
+use unisono::events::Recorder;
 use unisono::floats::{Buffer, Pool};
 use unisono::host::Observer as _;
 use unisono::metrics::{Metrics, MetricsObserver};
-use unisono::model::{Batch, Gradient, Model as _, Parameters, SimdLevel};
+use unisono::model::{Batch, Gradient, Parameters, SimdLevel};
 use unisono::protocol::{
-    ClusterConfig, Effect, Input, Message, NetworkEvent, Node, Report, Snapshot, Standing, Status,
-    Wait, WaitFor,
+    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, Node, Report, Snapshot,
+    Standing, Status, UpdateRecord, Wait, WaitFor,
 };
 use unisono::tcp::Traffic;
 use unisono::training::{Gradients, Plan, Updates};
@@ -88,9 +91,36 @@ fn an_update_asks_for_a_few_small_blocks() {
 }
 
 #[test]
+fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
+    let slot = Slot(0);
+    let generation = Generation::default();
+    let step = |step| {
+        let parameters = vec![Floats::from(vec![0.5; 10])];
+        let gradient = parameters.clone();
+        let compute = Job::Gradient { generation, step, slot, parameters };
+        let record = UpdateRecord { generation, step, losses: vec![(slot, 0.5)] };
+        let computed = Done::Gradient { generation, step, slot, loss: 0.5, gradient };
+        (Input::Computed(computed), [Effect::Compute(compute), Effect::Record(record)])
+    };
+    let mut recorder = Recorder::new(Duration::from_secs(10), Step(1000));
+    let mut see = |at| {
+        let (input, [compute, record]) = step(Step(at));
+        let now = Moment::from_origin(Duration::from_secs(at));
+        measure(|| {
+            drop(recorder.after(now, std::slice::from_ref(&compute)));
+            recorder.before(&input);
+            drop(recorder.after(now, std::slice::from_ref(&record)));
+        })
+    };
+    assert!(see(0).count_total > 0, "a summary is due");
+    (1..10).for_each(|at| assert_eq!(see(at).count_total, 0, "at {at} s"));
+    assert!(see(10).count_total > 0, "a summary is due");
+}
+
+#[test]
 fn a_frame_copies_no_tensor() {
-    let push = |values: &Floats| unisono::protocol::Message::Push {
-        generation: unisono::Generation::default(),
+    let push = |values: &Floats| Message::Push {
+        generation: Generation::default(),
         step: Step(1),
         slot: Slot(0),
         loss: 0.5,
@@ -154,7 +184,7 @@ fn counting_asks_for_no_memory() {
         Effect::Report(dropped),
     ];
     let used = after_warm_up(|step| {
-        let now = Moment::from_origin(std::time::Duration::from_millis(step.0));
+        let now = Moment::from_origin(Duration::from_millis(step.0));
         observer.before(now, &received);
         observer.after(now, &Stands(step), &effects);
     });

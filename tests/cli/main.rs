@@ -168,3 +168,70 @@ fn without_the_simulators_program_sim_says_how_to_get_it() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot run unisono-sim"), "{}", stderr(&output));
 }
+
+/// A run of a few steps, and its checkpoint.
+fn trained() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let logdir = folder.path().join("run").display().to_string();
+    let output = unisono(&["reference", "--hidden=", "--training-steps=3", "--logdir", &logdir]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let checkpoint = folder.path().join("run/model.ckpt-3.safetensors");
+    (folder, checkpoint)
+}
+
+#[test]
+fn inspect_finds_the_newest_checkpoint_and_exits_with_1_for_a_damaged_one() {
+    let (folder, checkpoint) = trained();
+    let run = folder.path().join("run").display().to_string();
+    let output = unisono(&["inspect", &run, "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(seen["path"], checkpoint.display().to_string());
+    assert_eq!(seen["step"], 3);
+    assert!(seen["damage"].is_null());
+    assert_eq!(seen["settings"]["seed"], "1");
+
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&checkpoint, bytes).unwrap();
+    let output = unisono(&["inspect", checkpoint.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("is DAMAGED: its content has the digest"), "{shown}");
+    assert!(shown.contains("layer1/weights"), "what can be read is shown: {shown}");
+    let output = unisono(&["inspect", &run]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no checkpoint in"), "{}", stderr(&output));
+}
+
+#[test]
+fn convert_and_back_is_the_same_file_and_writes_over_another_only_if_told() {
+    let (folder, checkpoint) = trained();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (from, npz) = (checkpoint.display().to_string(), path("model.npz"));
+    let back = path("model.ckpt-3.safetensors");
+    assert!(unisono(&["convert", &from, &npz]).status.success());
+    std::fs::write(&back, "precious").unwrap();
+    let refused = unisono(&["convert", &npz, &back]);
+    assert_eq!(refused.status.code(), Some(1));
+    let expected = "exists: choose another name, or give --force to write over it\n";
+    assert!(stderr(&refused).ends_with(expected), "{}", stderr(&refused));
+    assert_eq!(std::fs::read(&back).unwrap(), b"precious");
+
+    let output = unisono(&["convert", &npz, &back, "--force"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(output.stdout, format!("{back} has the checkpoint of step 3.\n").as_bytes());
+    assert_eq!(std::fs::read(&back).unwrap(), std::fs::read(&checkpoint).unwrap());
+    let left = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(left, 3, "nothing is left beside");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    for arguments in [&["inspect", "no/such.npz"][..], &["convert", "no/such.npz", "x.safetensors"]]
+    {
+        let output = unisono(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("cannot read no/such.npz"), "{}", stderr(&output));
+    }
+}

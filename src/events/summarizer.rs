@@ -1,0 +1,179 @@
+//! Makes events of what was observed: sums over tensors, histograms, the accuracy of a checkpoint.
+//!
+//! This is where the time goes, so it is for a thread of its own. Tensors are read where they are, a
+//! chunk at a time.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use super::event::{Content, Event, Value, What};
+use super::histogram::Histogram;
+use super::recorder::{Observation, StepSummary};
+use crate::data::Dataset;
+use crate::floats::Floats;
+use crate::ids::{Slot, Step};
+use crate::model::{Layout, Model, Parameters, UpdateRule, accuracy};
+use crate::protocol::{ShardState, Snapshot};
+use crate::training::Plan;
+
+/// Floats that are looked at together: they fit into the L1 cache.
+const CHUNK: usize = 4096;
+
+/// Makes events of a run.
+pub struct Summarizer {
+    data: Arc<Dataset>,
+    layout: Arc<Layout>,
+    rule: UpdateRule,
+    has_averages: bool,
+    model: Box<dyn Model>,
+    configuration: String,
+}
+
+impl fmt::Debug for Summarizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Summarizer").field("layout", &self.layout).finish_non_exhaustive()
+    }
+}
+
+impl Summarizer {
+    /// Of this run.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            data: Arc::clone(&plan.data),
+            layout: Arc::clone(&plan.layout),
+            rule: plan.rule.clone(),
+            has_averages: plan.train.moving_average_decay.is_some(),
+            model: plan.model(),
+            configuration: configuration(plan),
+        }
+    }
+
+    /// What an observation at this moment, in seconds since 1970, has to say.
+    pub fn events(&mut self, wall_time: f64, observation: Observation) -> Vec<Event> {
+        let event = |step, what| Event { wall_time, step, what };
+        let summary = |step, values| event(step, What::Summary(values));
+        match observation {
+            Observation::Began { step, restored } => {
+                let mut values = vec![self.configuration()];
+                values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
+                vec![event(step, What::SessionStart), summary(step, values)]
+            }
+            Observation::Summary(of) => vec![summary(of.step, self.step_values(&of))],
+            Observation::Checkpoint { snapshot, is_last } => {
+                let mut values: Vec<_> = self.validation_accuracy(&snapshot).into_iter().collect();
+                if is_last {
+                    values.extend(self.histograms(&parameters(&snapshot)));
+                }
+                vec![summary(snapshot.step, values)]
+            }
+            Observation::LastUpdate { step, losses, steps_per_sec } => {
+                vec![summary(step, self.update_values(step, &losses, steps_per_sec))]
+            }
+        }
+    }
+
+    fn configuration(&self) -> Value {
+        Value {
+            tag: "configuration".to_owned(),
+            content: Content::Text(self.configuration.clone()),
+        }
+    }
+
+    fn step_values(&self, of: &StepSummary) -> Vec<Value> {
+        let mut values = self.update_values(of.step, &of.losses, of.steps_per_sec);
+        values.push(scalar("gradient_norm", norm(&of.gradient)));
+        values.extend(self.histograms(&of.parameters));
+        values
+    }
+
+    fn update_values(
+        &self,
+        step: Step,
+        losses: &[(Slot, f32)],
+        steps_per_sec: Option<f64>,
+    ) -> Vec<Value> {
+        let losses = || losses.iter().map(|(_, loss)| f64::from(*loss));
+        let mean = losses().sum::<f64>() / losses().len() as f64;
+        let mut values = vec![
+            scalar("loss/mean", mean),
+            scalar("loss/min", losses().fold(f64::INFINITY, f64::min)),
+            scalar("loss/max", losses().fold(f64::NEG_INFINITY, f64::max)),
+            scalar("learning_rate", self.rule.learning_rate(step).into()),
+        ];
+        values.extend(steps_per_sec.map(|rate| scalar("global_step/sec", rate)));
+        values
+    }
+
+    /// Of every variable, under its name. A tensor that holds what is no number has none.
+    fn histograms(&self, shards: &[Floats]) -> Vec<Value> {
+        let variables = self.layout.variables();
+        let mut histograms = vec![Histogram::default(); variables.len()];
+        for (ps, shard) in shards.iter().enumerate() {
+            let mut start = 0;
+            for piece in self.layout.pieces(ps) {
+                let histogram = &mut histograms[piece.variable];
+                for_each_chunk(shard, start..start + piece.len, |values| histogram.add(values));
+                start += piece.len;
+            }
+        }
+        let named = variables.iter().zip(histograms).filter(|(_, histogram)| histogram.is_finite());
+        let value = |(variable, histogram): (&crate::model::Variable, Histogram)| Value {
+            tag: variable.name.clone(),
+            content: Content::Histogram(histogram),
+        };
+        named.map(value).collect()
+    }
+
+    /// With the moving averages where they are kept, as a checkpoint is evaluated. None without
+    /// examples for validation.
+    fn validation_accuracy(&mut self, snapshot: &Snapshot) -> Option<Value> {
+        let examples = &self.data.validation;
+        if examples.is_empty() {
+            return None;
+        }
+        let average = |shard: &ShardState| shard.auxiliary.last().cloned();
+        let averages: Option<Vec<_>> = snapshot.shards.iter().map(average).collect();
+        let averages = averages.filter(|_| self.has_averages);
+        let shards = averages.unwrap_or_else(|| parameters(snapshot));
+        let parameters = Parameters::new(&self.layout, &shards);
+        Some(scalar("accuracy/validation", accuracy(&mut *self.model, parameters, examples)))
+    }
+}
+
+fn parameters(snapshot: &Snapshot) -> Vec<Floats> {
+    snapshot.shards.iter().map(|shard| shard.parameters.clone()).collect()
+}
+
+fn scalar(tag: &str, value: f64) -> Value {
+    Value { tag: tag.to_owned(), content: Content::Scalar(value as f32) }
+}
+
+/// The root of the sum of the squares, added shard by shard.
+fn norm(shards: &[Floats]) -> f64 {
+    let mut sum = 0.0;
+    for shard in shards {
+        for_each_chunk(shard, 0..shard.len(), |values| {
+            sum += values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+        });
+    }
+    sum.sqrt()
+}
+
+/// Looks at a range of floats that may be in another process, with no copy of them all.
+fn for_each_chunk(floats: &Floats, range: std::ops::Range<usize>, mut look: impl FnMut(&[f32])) {
+    let mut room = [0.0; CHUNK];
+    for start in range.clone().step_by(CHUNK) {
+        look(floats.chunk(start..range.end.min(start + CHUNK), &mut room));
+    }
+}
+
+/// Every setting that touches a number, as a table.
+fn configuration(plan: &Plan) -> String {
+    let mut text = String::from("| setting | value |\n|---|---|\n");
+    let about = [("unisono", env!("CARGO_PKG_VERSION")), ("training_data", plan.data.digest())];
+    for (key, value) in plan.settings.iter().chain(about) {
+        let _infallible = writeln!(text, "| {key} | {value} |");
+    }
+    text
+}

@@ -1,0 +1,192 @@
+//! Numpy's npz: a zip of arrays, each under its name and `.npy`.
+//!
+//! Metadata, which numpy has no place for, are a text under a name of their own: JSON.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read as _, Write as _};
+
+use safetensors::tensor::Dtype;
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::Contents;
+use super::npy::{self, Npy};
+
+/// The name under which the metadata are, as in safetensors.
+const METADATA: &str = "__metadata__";
+
+/// How the name of an array ends in the zip.
+const ENDING: &str = ".npy";
+
+/// Why an npz file cannot be read, or made.
+#[derive(Debug, thiserror::Error)]
+pub enum NpzError {
+    /// It is no zip, or a damaged one.
+    #[error("it is not a whole npz file: {0}")]
+    Zip(#[from] ZipError),
+    /// An array cannot be read to its end.
+    #[error("{name} is damaged: {why}")]
+    Damaged {
+        /// The array.
+        name: String,
+        /// What the zip has to say.
+        why: std::io::Error,
+    },
+    /// Something else is in the zip.
+    #[error("{0} is no array: a name in an npz file ends in {ENDING}")]
+    Foreign(String),
+    /// An array is not a tensor.
+    #[error("{name} cannot be taken: {why}")]
+    Array {
+        /// The array.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// A tensor that is no array.
+    #[error("tensor {name} is of type {dtype}, which numpy does not have")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: Dtype,
+    },
+}
+
+/// What a file holds.
+pub(super) fn decode(bytes: &[u8]) -> Result<Contents, NpzError> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes))?;
+    let mut contents = Contents::default();
+    for index in 0..archive.len() {
+        let (name, array) = read_entry(&mut archive, index)?;
+        let Some(name) = name.strip_suffix(ENDING) else { return Err(NpzError::Foreign(name)) };
+        let wrong = |why| NpzError::Array { name: name.to_owned(), why };
+        let npy = Npy::parse(&array).map_err(wrong)?;
+        if name == METADATA {
+            contents.metadata = npy.text().and_then(|text| metadata_in(&text)).map_err(wrong)?;
+        } else {
+            contents.tensors.insert(name.to_owned(), npy.tensor().map_err(wrong)?);
+        }
+    }
+    Ok(contents)
+}
+
+fn read_entry(
+    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    index: usize,
+) -> Result<(String, Vec<u8>), NpzError> {
+    let mut entry = archive.by_index(index)?;
+    let name = entry.name()?.into_owned();
+    let mut bytes = Vec::new();
+    // One more than it is said to have, so that one that has more is found out.
+    let size = entry.size().saturating_add(1);
+    match entry.by_ref().take(size).read_to_end(&mut bytes) {
+        Ok(n_bytes) if n_bytes as u64 == entry.size() => Ok((name, bytes)),
+        Ok(_) => {
+            let why = std::io::Error::other("its length is not what the zip says");
+            Err(NpzError::Damaged { name, why })
+        }
+        Err(why) => Err(NpzError::Damaged { name, why }),
+    }
+}
+
+fn metadata_in(text: &str) -> Result<BTreeMap<String, String>, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON object of texts: {error}"))
+}
+
+/// The file of these contents, byte for byte a function of them. Nothing is compressed, so that
+/// numpy can map it.
+pub(super) fn encode(contents: &Contents) -> Result<Vec<u8>, NpzError> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let mut add = |name: &str, array: &[u8]| -> Result<(), NpzError> {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::DEFAULT)
+            .large_file(u32::try_from(array.len()).is_err());
+        zip.start_file(format!("{name}{ENDING}"), options)?;
+        zip.write_all(array).map_err(|error| NpzError::Zip(error.into()))
+    };
+    for (name, tensor) in &contents.tensors {
+        let of_type = |dtype| NpzError::Type { name: name.clone(), dtype };
+        add(name, &npy::encode(tensor).map_err(of_type)?)?;
+    }
+    if !contents.metadata.is_empty() {
+        let json = serde_json::to_string(&contents.metadata).expect("strings are JSON");
+        add(METADATA, &npy::encode_text(&json))?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tensors::AnyTensor;
+
+    fn contents() -> Contents {
+        let bytes = [1.5f32, f32::NAN, -0.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat();
+        let weights = AnyTensor { dtype: Dtype::F32, shape: vec![2, 3], bytes };
+        let step =
+            AnyTensor { dtype: Dtype::I64, shape: vec![], bytes: 300i64.to_le_bytes().to_vec() };
+        Contents {
+            metadata: [("k".to_owned(), "v \u{e9}".to_owned())].into(),
+            tensors: [("layer1/weights", weights), ("global_step", step)]
+                .map(|(name, tensor)| (name.to_owned(), tensor))
+                .into(),
+        }
+    }
+
+    #[test]
+    fn contents_come_back_and_always_as_the_same_bytes() {
+        let bytes = encode(&contents()).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), contents());
+        assert_eq!(encode(&contents()).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_type_that_numpy_lacks_is_named() {
+        let mut contents = contents();
+        let tensor = AnyTensor { dtype: Dtype::BF16, shape: vec![1], bytes: vec![0; 2] };
+        contents.tensors.insert("half".to_owned(), tensor);
+        let error = encode(&contents).unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"tensor half is of type BF16, which numpy does not have");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_array_is_found() {
+        let bytes = encode(&contents()).unwrap();
+        let at = bytes.windows(4).position(|window| window == 1.5f32.to_le_bytes()).unwrap();
+        for bit in 0..8 * 24 {
+            let mut flipped = bytes.clone();
+            flipped[at + bit / 8] ^= 1 << (bit % 8);
+            let error = decode(&flipped).unwrap_err().to_string();
+            assert!(error.contains("layer1/weights.npy is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_array_is_named() {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        zip.start_file("readme.txt", SimpleFileOptions::default()).unwrap();
+        let bytes = zip.finish().unwrap().into_inner();
+        assert!(matches!(decode(&bytes), Err(NpzError::Foreign(name)) if name == "readme.txt"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes: Vec<u8>,
+            edits in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..8),
+        ) {
+            let _ = decode(&bytes);
+            let mut mutated = encode(&contents()).unwrap();
+            for (at, value) in edits {
+                let at = usize::from(at) % mutated.len();
+                mutated[at] = value;
+            }
+            let _ = decode(&mutated);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a tensor's values are like.
+
+use safetensors::tensor::Dtype;
+use serde::Serialize;
+
+use super::AnyTensor;
+
+/// Over the finite values of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Their mean.
+    pub mean: f64,
+    /// How many values are infinite or no number, which the others do not take in.
+    pub not_finite: u64,
+}
+
+impl Statistics {
+    /// Of a tensor that has any finite values, and whose type is a number of a whole size and not
+    /// complex.
+    pub(super) fn of(tensor: &AnyTensor) -> Option<Self> {
+        let bytes = &tensor.bytes;
+        macro_rules! over {
+            ($type:ty) => {{
+                let (values, _) = bytes.as_chunks();
+                Self::over(values.iter().map(|value| <$type>::from_le_bytes(*value) as f64))
+            }};
+        }
+        match tensor.dtype {
+            Dtype::F32 => over!(f32),
+            Dtype::F64 => over!(f64),
+            Dtype::BF16 => {
+                let (values, _) = bytes.as_chunks();
+                let upper_half = |value: &[u8; 2]| u32::from(u16::from_le_bytes(*value)) << 16;
+                Self::over(values.iter().map(|value| f32::from_bits(upper_half(value)).into()))
+            }
+            Dtype::I8 => over!(i8),
+            Dtype::U8 | Dtype::BOOL => over!(u8),
+            Dtype::I16 => over!(i16),
+            Dtype::U16 => over!(u16),
+            Dtype::I32 => over!(i32),
+            Dtype::U32 => over!(u32),
+            Dtype::I64 => over!(i64),
+            Dtype::U64 => over!(u64),
+            _ => None,
+        }
+    }
+
+    fn over(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let (mut min, mut max, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
+        let (mut n_finite, mut not_finite) = (0u64, 0);
+        for value in values {
+            if value.is_finite() {
+                (min, max, sum) = (min.min(value), max.max(value), sum + value);
+                n_finite += 1;
+            } else {
+                not_finite += 1;
+            }
+        }
+        (n_finite > 0).then(|| Self { min, max, mean: sum / n_finite as f64, not_finite })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(dtype: Dtype, bytes: &[u8]) -> Option<Statistics> {
+        let shape = vec![bytes.len() * 8 / dtype.bitsize()];
+        Statistics::of(&AnyTensor { dtype, shape, bytes: bytes.to_vec() })
+    }
+
+    #[test]
+    fn what_is_not_finite_is_counted_and_left_out() {
+        let values = [1.0f32, f32::NAN, -2.0, f32::INFINITY, 4.0].map(f32::to_le_bytes).concat();
+        let expected = Statistics { min: -2.0, max: 4.0, mean: 1.0, not_finite: 2 };
+        assert_eq!(of(Dtype::F32, &values), Some(expected));
+    }
+
+    #[test]
+    fn every_kind_of_number_is_read() {
+        let is =
+            |value: f64| Some(Statistics { min: value, max: value, mean: value, not_finite: 0 });
+        assert_eq!(of(Dtype::I16, &(-3i16).to_le_bytes()), is(-3.0));
+        assert_eq!(of(Dtype::U64, &300u64.to_le_bytes()), is(300.0));
+        assert_eq!(of(Dtype::BF16, &[0x80, 0x3f]), is(1.0));
+        assert_eq!(of(Dtype::BOOL, &[1]), is(1.0));
+        assert_eq!(of(Dtype::C64, &[0; 8]), None);
+        assert_eq!(of(Dtype::F64, &[]), None);
+    }
+}
