@@ -89,8 +89,8 @@ fn an_update_asks_for_a_few_small_blocks() {
 
 #[test]
 fn a_frame_copies_no_tensor() {
-    let push = |values: &Floats| unisono::protocol::Message::Push {
-        generation: unisono::Generation::default(),
+    let push = |values: &Floats| Message::Push {
+        generation: Generation::default(),
         step: Step(1),
         slot: Slot(0),
         loss: 0.5,
