@@ -1,7 +1,6 @@
 //! Every metric there is, once: its name, its text, and the handle that is counted with.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -15,7 +14,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::labels::{Build, Kind, Peer, WaitLabels, Whose, Why};
 use crate::ids::{Incarnation, Job, TaskId};
 use crate::protocol::{ClusterConfig, Verdict};
-use crate::tcp::Traffic;
+use crate::tcp::{Counts, Traffic};
 
 /// A number that is set.
 type Level = Gauge<u64, AtomicU64>;
@@ -188,7 +187,7 @@ impl Meters {
             messages_received: to.add("unisono_messages_received_total", "kind", All, "Messages that came", Family::default()),
             messages_sent: to.add("unisono_messages_sent_total", "kind", All, "Messages that were sent", Family::default()),
         };
-        to.add_traffic(traffic);
+        to.add_traffic(&traffic);
         meters
     }
 }
@@ -250,26 +249,30 @@ impl Registrar {
 
     /// What the network counts, where it is.
     #[rustfmt::skip]
-    fn add_traffic(&mut self, traffic: Traffic) {
-        let counters = [
-            ("unisono_bytes_received_total", "Bytes that came through sockets", &traffic.received),
-            ("unisono_bytes_sent_total", "Bytes that went through sockets", &traffic.sent),
-            ("unisono_shared_bytes_received_total", "Bytes of tensors that were read from memory shared with the task that made them", &traffic.shared_received),
-            ("unisono_shared_bytes_sent_total", "Bytes of tensors that were left in memory shared with the task that reads them", &traffic.shared_sent),
+    fn add_traffic(&mut self, traffic: &Traffic) {
+        let counters: [(_, _, fn(&Counts) -> &AtomicU64); 4] = [
+            ("unisono_bytes_received_total", "Bytes that came through sockets", |all| &all.received),
+            ("unisono_bytes_sent_total", "Bytes that went through sockets", |all| &all.sent),
+            ("unisono_shared_bytes_received_total", "Bytes of tensors that were read from memory shared with the task that made them", |all| &all.shared_received),
+            ("unisono_shared_bytes_sent_total", "Bytes of tensors that were left in memory shared with the task that reads them", |all| &all.shared_sent),
         ];
         for (name, help, count) in counters {
-            self.add(name, "", Who::All, help, Counted(Arc::clone(count)));
+            self.add(name, "", Who::All, help, Counted { traffic: traffic.clone(), count });
         }
     }
 }
 
 /// A counter that somebody else counts.
 #[derive(Clone, Debug)]
-struct Counted(Arc<AtomicU64>);
+struct Counted {
+    traffic: Traffic,
+    count: fn(&Counts) -> &AtomicU64,
+}
 
 impl EncodeMetric for Counted {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        encoder.encode_counter::<NoLabelSet, _, u64>(&self.0.load(Ordering::Relaxed), None)
+        let count = (self.count)(&self.traffic).load(Ordering::Relaxed);
+        encoder.encode_counter::<NoLabelSet, _, u64>(&count, None)
     }
 
     fn metric_type(&self) -> MetricType {

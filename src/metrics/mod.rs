@@ -59,13 +59,17 @@ impl Metrics {
     }
 
     /// `/healthz`: whether the task's loop turns.
-    #[must_use]
+    ///
+    /// # Errors
+    /// Why it is not well.
     pub fn health(&self, now: Moment) -> Answer {
         self.live().health(now)
     }
 
     /// `/readyz`: whether the task does what it is there for.
-    #[must_use]
+    ///
+    /// # Errors
+    /// Why it does not.
     pub fn readiness(&self) -> Answer {
         self.live().readiness()
     }

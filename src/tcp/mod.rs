@@ -30,7 +30,7 @@ pub use memory::{can_share, shareable};
 pub use network::{NetworkConfig, TcpNetwork};
 pub use security::Security;
 pub use storage::FileStorage;
-pub use traffic::Traffic;
+pub use traffic::{Counts, Traffic};
 
 #[cfg(test)]
 mod tests;

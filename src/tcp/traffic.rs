@@ -1,19 +1,32 @@
 //! How many bytes a network has moved, for who counts.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of one network, since it began. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Traffic {
+pub struct Traffic(Arc<Counts>);
+
+/// Bytes, by the way they took.
+#[derive(Debug, Default)]
+pub struct Counts {
     /// Through sockets, in; what TLS adds is not counted.
-    pub received: Arc<AtomicU64>,
+    pub received: AtomicU64,
     /// Through sockets, out.
-    pub sent: Arc<AtomicU64>,
+    pub sent: AtomicU64,
     /// Of tensors, read from memory that their maker shares.
-    pub shared_received: Arc<AtomicU64>,
+    pub shared_received: AtomicU64,
     /// Of tensors, left in memory for another to read.
-    pub shared_sent: Arc<AtomicU64>,
+    pub shared_sent: AtomicU64,
+}
+
+impl Deref for Traffic {
+    type Target = Counts;
+
+    fn deref(&self) -> &Counts {
+        &self.0
+    }
 }
 
 /// Adds to a count.

@@ -89,7 +89,7 @@ fn newest_checkpoint(folder: &Path) -> Option<String> {
     let path = list.lines().next()?.split('"').nth(1)?;
     let name = Path::new(path).file_name()?.to_str()?;
     let step = name.strip_prefix("model.ckpt-")?.split('.').next()?;
-    Some(format!("checkpoint of step {step}"))
+    Some(format!("(newest checkpoint: step {step})"))
 }
 
 #[derive(Debug)]
@@ -269,7 +269,7 @@ mod tests {
         let faults = ["2 lives in its ledger", "gradients dropped, in its ledger: 1"];
         assert_eq!(rows[0].faults, faults);
         assert_eq!(rows[1].rate, Some(0.5));
-        assert_eq!(rows[1].waits.as_deref(), Some("checkpoint of step 2"));
+        assert_eq!(rows[1].waits.as_deref(), Some("(newest checkpoint: step 2)"));
     }
 
     #[test]

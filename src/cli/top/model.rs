@@ -29,7 +29,7 @@ pub(super) struct TaskRow {
     pub(super) rate: Option<f64>,
     /// Bytes a second, in and out, sockets and shared memory.
     pub(super) bytes: Option<(f64, f64)>,
-    /// What it waits for, and of whom.
+    /// What it waits for, and of whom; of one that is known from files, a note in brackets.
     pub(super) waits: Option<String>,
     /// What has gone wrong since it is looked at, and before.
     pub(super) faults: Vec<String>,

@@ -3,6 +3,7 @@
 mod chief;
 mod saver;
 mod version;
+mod waits;
 mod work;
 
 use self::chief::Chief;
@@ -14,10 +15,8 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
-use crate::protocol::patience::{Awaited, Patience};
-use crate::protocol::{
-    Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait, WaitFor,
-};
+use crate::protocol::patience::Patience;
+use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
 
 /// A worker.
@@ -369,48 +368,5 @@ impl Worker {
             }
             self.patience = patience;
         }
-    }
-
-    /// Rule 9: what has not come, and whose it is.
-    fn awaited(&self, now: Moment) -> Awaited {
-        let next = self.next_cut();
-        let missing: Vec<_> =
-            self.versions.missing(next.unwrap_or_default()).map(TaskId::ps).collect();
-        let of_chief = || self.chief.as_ref()?.awaited(now, &self.links);
-        let of_worker = || match next {
-            None => self.links.awaited(now, "for a first version of", missing),
-            Some(next) if !missing.is_empty() => {
-                self.links.awaited(now, format_args!("for version {} of", next.step), missing)
-            }
-            Some(_) => {
-                let all = self.config.all_ps();
-                self.links.awaited(now, "for the chief's final checkpoint, to be told of by", all)
-            }
-        };
-        of_chief().unwrap_or_else(of_worker)
-    }
-
-    /// The same for who counts: what has not come, and `of` whom.
-    fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> WaitFor {
-        if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(of)) {
-            return what;
-        }
-        let next = self.next_cut();
-        let mut missing = self.versions.missing(next.unwrap_or_default()).map(TaskId::ps);
-        match (next, missing.next()) {
-            (Some(_), None) => {
-                of(TaskId::CHIEF);
-                WaitFor::Checkpoint
-            }
-            (_, first) => {
-                first.into_iter().chain(missing).for_each(of);
-                WaitFor::Version
-            }
-        }
-    }
-
-    /// The cut to work at next.
-    fn next_cut(&self) -> Option<Cut> {
-        self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() })
     }
 }

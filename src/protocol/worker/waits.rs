@@ -1,0 +1,52 @@
+//! Rule 9: what a worker waits for, for a person and for who counts.
+
+use super::Worker;
+use crate::ids::{Cut, TaskId};
+use crate::protocol::WaitFor;
+use crate::protocol::patience::Awaited;
+use crate::time::Moment;
+
+impl Worker {
+    /// Rule 9: what has not come, and whose it is.
+    pub(super) fn awaited(&self, now: Moment) -> Awaited {
+        let next = self.next_cut();
+        let missing: Vec<_> =
+            self.versions.missing(next.unwrap_or_default()).map(TaskId::ps).collect();
+        let of_chief = || self.chief.as_ref()?.awaited(now, &self.links);
+        let of_worker = || match next {
+            None => self.links.awaited(now, "for a first version of", missing),
+            Some(next) if !missing.is_empty() => {
+                self.links.awaited(now, format_args!("for version {} of", next.step), missing)
+            }
+            Some(_) => {
+                let all = self.config.all_ps();
+                self.links.awaited(now, "for the chief's final checkpoint, to be told of by", all)
+            }
+        };
+        of_chief().unwrap_or_else(of_worker)
+    }
+
+    /// The same for who counts: what has not come, and `of` whom.
+    pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> WaitFor {
+        if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(of)) {
+            return what;
+        }
+        let next = self.next_cut();
+        let mut missing = self.versions.missing(next.unwrap_or_default()).map(TaskId::ps);
+        match (next, missing.next()) {
+            (Some(_), None) => {
+                of(TaskId::CHIEF);
+                WaitFor::Checkpoint
+            }
+            (_, first) => {
+                first.into_iter().chain(missing).for_each(of);
+                WaitFor::Version
+            }
+        }
+    }
+
+    /// The cut to work at next.
+    fn next_cut(&self) -> Option<Cut> {
+        self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() })
+    }
+}
