@@ -229,9 +229,8 @@ and 3 if nothing is broken but not every update was seen on every shard.")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
-    /// Run one task, as the original script does
+    /// Run the task that an engine names, or that --job-name does, as in the original script
     #[command(
-        hide = true,
         allow_negative_numbers = true,
         override_usage = "unisono [--job_name=ps|worker] [--task_id=N] [OPTIONS]",
         after_help = "\
