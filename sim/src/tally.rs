@@ -8,7 +8,7 @@ use crate::scenario::Family;
 use crate::{Audit, Failure, Played};
 
 /// Seeds that are kept of each signature; the others are counted.
-const MAX_SEEDS_KEPT: usize = 5;
+pub(crate) const MAX_SEEDS_KEPT: usize = 5;
 
 /// What is kept of a run until it is counted.
 #[derive(Clone, Debug)]
@@ -139,6 +139,19 @@ impl Coverage {
             count.n_bites += n_bites;
         }
         for (kind, n) in &run.counts {
+            *self.events.entry(*kind).or_default() += n;
+        }
+    }
+
+    /// Takes what other runs reached in.
+    pub fn merge(&mut self, other: &Self) {
+        for (family, more) in &other.faults {
+            let count = self.faults.entry(*family).or_default();
+            count.n_faults += more.n_faults;
+            count.n_bit += more.n_bit;
+            count.n_bites += more.n_bites;
+        }
+        for (kind, n) in &other.events {
             *self.events.entry(*kind).or_default() += n;
         }
     }

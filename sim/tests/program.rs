@@ -167,13 +167,11 @@ fn a_capsule_of_something_else_is_refused() {
 
 #[test]
 fn a_hunt_finds_the_same_with_any_number_of_jobs() {
-    let chaos =
-        "[chaos]\nfaults = { min = 1, max = 4 }\n\n[expect]\nvirtual_time = { max = \"5s\" }\n";
     let hunt = |jobs| {
-        let folder = Folder::new(&[("chaos.toml", chaos)]);
+        let folder = Folder::new(&[("chaos.toml", CHAOS)]);
         let arguments = ["hunt", "chaos.toml", "--from", "5", "--seeds", "60", "--jobs", jobs];
-        let (mut document, code) = folder.json(&arguments);
-        document["elapsed_secs"] = Value::Null;
+        let (document, code) = folder.json(&arguments);
+        let document = without_time(document);
         assert_eq!(folder.capsules().len(), document["failures"].as_array().unwrap().len());
         (document, code)
     };
@@ -182,6 +180,107 @@ fn a_hunt_finds_the_same_with_any_number_of_jobs() {
     assert_eq!(first["first_seed"], 5);
     assert_eq!(code, Some(1), "some of them take longer: {first}");
     assert_eq!((first, code), hunt("3"));
+}
+
+/// Some of its seeds take longer than they may.
+const CHAOS: &str =
+    "[chaos]\nfaults = { min = 1, max = 4 }\n\n[expect]\nvirtual_time = { max = \"5s\" }\n";
+
+fn without_time(mut document: Value) -> Value {
+    document["elapsed_secs"] = Value::Null;
+    document
+}
+
+#[test]
+fn the_shards_of_a_hunt_are_the_whole_hunt_when_merged() {
+    let folder = Folder::new(&[("chaos.toml", CHAOS)]);
+    let hunt = ["hunt", "chaos.toml", "--from", "5", "--seeds", "61"];
+    let (whole, code) = folder.json(&hunt);
+    assert_eq!(code, Some(1), "some of them take longer: {whole}");
+    let one_machine_each = |jobs: &str| {
+        for index in 0..3_u64 {
+            let (shard, out) = (format!("{index}/3"), format!("out/{index}.json"));
+            let elsewhere = ["--shard", &shard, "--out", &out, "--jobs", jobs];
+            let (document, _) = folder.json(&[&hunt, &elsewhere[..]].concat());
+            assert_eq!(document["seeds"], [21, 20, 20][index as usize]);
+        }
+        let files = ["merge", "out/2.json", "out/0.json", "out/1.json", "--out", "all.json"];
+        let (merged, code_merged) = folder.json(&files);
+        assert_eq!(code_merged, code);
+        let written = fs::read(folder.path().join("all.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), merged);
+        merged
+    };
+    for jobs in ["1", "2"] {
+        assert_eq!(without_time(one_machine_each(jobs)), without_time(whole.clone()));
+    }
+    let text = stdout(&folder.run(&["merge", "all.json"]));
+    assert!(text.contains("\n61 seeds in ") && text.contains("virtual-time: "), "{text}");
+}
+
+#[test]
+fn an_indexed_job_tells_each_pod_its_shard() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    let pod = |index: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unisono-sim"));
+        command.args(["hunt", "clean.toml", "--seeds", "7", "--shard", "auto/4", "--json"]);
+        command.current_dir(folder.path()).env_remove("JOB_COMPLETION_INDEX");
+        command.envs(index.map(|index| ("JOB_COMPLETION_INDEX", index)));
+        command.output().expect("the program runs")
+    };
+    let document: Value = serde_json::from_slice(&pod(Some("3")).stdout).unwrap();
+    assert_eq!((&document["shard"]["index"], &document["seeds"]), (&3.into(), &1.into()));
+    for (index, told) in
+        [(None, "is not set"), (Some("4"), "is 4, and must be"), (Some(""), "is ,")]
+    {
+        let output = pod(index);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn shards_that_are_not_one_hunt_are_not_merged() {
+    let folder = Folder::new(&[("clean.toml", CLEAN), ("other.toml", INERT), ("notes", "{}")]);
+    let play = |name: &str, words: &str| {
+        let words = words.split(' ').chain(["--out", name]);
+        let words: Vec<_> = ["hunt"].into_iter().chain(words).collect();
+        folder.run(&words);
+    };
+    play("0", "clean.toml --seeds 8 --shard 0/3");
+    play("1", "clean.toml --seeds 8 --shard 1/3");
+    play("2", "clean.toml --seeds 8 --shard 2/3");
+    play("longer", "clean.toml --seeds 9 --shard 2/3");
+    play("later", "clean.toml --seeds 8 --shard 2/3 --from 1");
+    play("fewer", "clean.toml --seeds 8 --shard 1/2");
+    play("early", "clean.toml --seeds 8 --shard 2/3 --for 0s");
+    play("else", "other.toml --seeds 8 --shard 2/3");
+    fs::write(folder.path().join("clean.toml"), "[sim]\nseeds = 4\n").unwrap();
+    play("changed", "clean.toml --seeds 8 --shard 2/3");
+    let told = [
+        "0 2",
+        "0 0 1 2",
+        "0 1 longer",
+        "0 1 later",
+        "0 1 fewer",
+        "0 1 else",
+        "0 1 changed",
+        "0 1 notes",
+        "0 1 nowhere",
+    ]
+    .map(|files| {
+        let files: Vec<_> = ["merge"].into_iter().chain(files.split(' ')).collect();
+        let output = folder.run(&files);
+        assert_eq!(output.status.code(), Some(2), "{files:?}");
+        stderr(&output)
+    });
+    insta::assert_snapshot!("not-merged", told.concat());
+    assert_eq!(folder.run(&["merge", "0", "1", "2"]).status.code(), Some(0));
+    // What ended early is counted as far as it came, and told.
+    let output = folder.run(&["merge", "0", "1", "early"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("shard 2/3 ended early, after 1 of its 2 seeds"), "{text}");
 }
 
 #[test]
@@ -294,6 +393,19 @@ fn a_planted_bug_is_caught_and_its_capsule_plants_it_again() {
     assert_eq!((code, &document["bugs"][0]["runs"]), (Some(0), &1.into()), "{document}");
     let hunt = ["hunt", "clean.toml", "--plant", "one-step-too-many", "--stop-after", "1"];
     assert_eq!(folder.run(&hunt).status.code(), Some(1));
+    let shard = |index: u64| {
+        let (shard, out) = (format!("{index}/2"), format!("{index}.json"));
+        let plant = ["--plant", "one-step-too-many", "--seeds", "9", "--capsules", "of-shards"];
+        let own = ["hunt", "clean.toml", "--shard", &shard, "--out", &out];
+        assert_eq!(folder.run(&[&own[..], &plant].concat()).status.code(), Some(1));
+    };
+    for index in [0, 1] {
+        shard(index);
+    }
+    let (merged, code) = folder.json(&["merge", "0.json", "1.json"]);
+    assert_eq!((code, &merged["bug"]), (Some(1), &"one-step-too-many".into()));
+    assert_eq!((&merged["seeds"], &merged["failed"]), (&9.into(), &9.into()));
+    assert_eq!(merged["failures"][0]["first_seeds"], serde_json::json!([0, 1, 2, 3, 4]));
     let [capsule] = &*folder.capsules() else { panic!("one capsule") };
     let (document, _) = folder.json(&["replay", capsule.to_str().unwrap()]);
     assert_eq!(document["outcome"], "same", "{document}");

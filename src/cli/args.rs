@@ -350,9 +350,8 @@ Examples:
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
-    /// Run one task, as the original script does
+    /// Run the task that an engine names, or that --job-name does, as in the original script
     #[command(
-        hide = true,
         allow_negative_numbers = true,
         override_usage = "unisono [--job_name=ps|worker] [--task_id=N] [OPTIONS]",
         after_help = "\

@@ -55,6 +55,12 @@ pub(super) struct ClusterArgs {
     port_base: Option<u16>,
 }
 
+impl ClusterArgs {
+    const fn size(&self) -> SizeKeys {
+        SizeKeys { ps: self.ps, workers: self.workers }
+    }
+}
+
 /// What the command line and the file say.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
@@ -105,76 +111,73 @@ impl Asked {
         };
         let size = self.size();
         let cluster = ClusterSpec::resolve(self.hosts.or(self.file.0), &size)?;
-        is_there(task, &cluster, ("--task-id", "or name more hosts in"))?;
+        is_there(task, &cluster, "or name more hosts in")?;
         Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes: Vec::new() })
     }
 
     fn of_tf_config(self, config: &TfConfig) -> anyhow::Result<Found> {
         self.port_base_is_slurms()?;
-        let mut notes = Vec::new();
-        let size = self.size();
-        let both = size.ps.zip(size.workers);
-        let both =
-            both.map(|(ps, workers)| ClusterSize { n_ps: ps.get(), n_workers: workers.get() });
-        let mut list = |job, flag: Option<&HostList>, of_file: Option<&HostList>| {
-            let said = || config.hosts(job, both);
-            let said = match flag {
-                // What does not count need not be complete.
-                Some(_) => said().unwrap_or_default(),
-                None => said()?,
-            };
-            let name = format!("{job}-hosts");
-            note(&mut notes, (&format!("--{name}"), flag), ("TF_CONFIG", said.as_ref()));
-            let key = format!("{job}_hosts");
-            note(
-                &mut notes,
-                ("TF_CONFIG", said.as_ref()),
-                (&format!("the file, in {key},"), of_file),
-            );
-            flag.cloned().or(said).with_context(|| {
-                format!(
-                    "TF_CONFIG names no {job}: its cluster.{job} is missing or empty; have the engine \
-                     start at least one, or give --{name}; `unisono local` trains on one machine alone"
-                )
-            })
+        let SizeKeys { ps, workers } = self.size();
+        let size = ps.zip(workers);
+        let size =
+            size.map(|(ps, workers)| ClusterSize { n_ps: ps.get(), n_workers: workers.get() });
+        let said = |job, flag: &Option<HostList>| match flag {
+            // What does not count need not be complete.
+            Some(_) => Ok(config.hosts(job, size).unwrap_or_default()),
+            None => config.hosts(job, size),
         };
-        let (flags, file) = (&self.hosts, &self.file.0);
-        let ps = list(Job::Ps, flags.ps_hosts.as_ref(), file.ps_hosts.as_ref())?;
-        let workers = list(Job::Worker, flags.worker_hosts.as_ref(), file.worker_hosts.as_ref())?;
-        let hosts = HostKeys { ps_hosts: Some(ps), worker_hosts: Some(workers) };
-        let cluster = ClusterSpec::resolve(hosts, &size).context("TF_CONFIG's cluster")?;
-        let role = self.role(config.role()?, "TF_CONFIG", &mut notes)?;
-        if let Role::Task(task) = role {
-            is_there(task, &cluster, ("task.index", "correct TF_CONFIG, or name more hosts in"))?;
-        }
-        Ok(Found { role, cluster, is_placed: true, notes })
+        let said = HostKeys {
+            ps_hosts: said(Job::Ps, &self.hosts.ps_hosts)?,
+            worker_hosts: said(Job::Worker, &self.hosts.worker_hosts)?,
+        };
+        self.placed("TF_CONFIG", said, config.role()?)
     }
 
     fn of_slurm(self, environment: &Environment) -> anyhow::Result<Found> {
-        let mut notes = Vec::new();
         let step = SlurmStep::read(environment)?;
         let n_ps = self.size().ps.context(
             "--cluster slurm takes --ps N (or ps in [cluster] of the file): the first N tasks of the \
              step are ps, and the others workers",
         )?;
-        let n_ps = n_ps.get();
-        let said = step.cluster(n_ps, self.cluster.port_base.unwrap_or(PORT_BASE))?;
-        let list = |job| HostList::new(said.job(job).to_vec()).ok();
-        let (ps, workers) = (list(Job::Ps), list(Job::Worker));
-        let (flags, file) = (&self.hosts, &self.file.0);
+        let cluster = step.cluster(n_ps.get(), self.cluster.port_base.unwrap_or(PORT_BASE))?;
+        let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
+        let said = HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) };
+        self.placed("Slurm", said, Some(Role::Task(step.task(n_ps.get()))))
+    }
+
+    /// The place that an engine says: flags beat it, and it beats the file.
+    fn placed(self, engine: &str, said: HostKeys, role: Option<Role>) -> anyhow::Result<Found> {
+        let mut notes = Vec::new();
+        let (flags, (file, size)) = (&self.hosts, &self.file);
         for (job, flag, said, of_file) in [
-            (Job::Ps, &flags.ps_hosts, &ps, &file.ps_hosts),
-            (Job::Worker, &flags.worker_hosts, &workers, &file.worker_hosts),
+            (Job::Ps, &flags.ps_hosts, &said.ps_hosts, &file.ps_hosts),
+            (Job::Worker, &flags.worker_hosts, &said.worker_hosts, &file.worker_hosts),
         ] {
-            note(&mut notes, (&format!("--{job}-hosts"), flag.as_ref()), ("Slurm", said.as_ref()));
-            let of = format!("the file, in {job}_hosts,");
-            note(&mut notes, ("Slurm", said.as_ref()), (&of, of_file.as_ref()));
+            if flag.is_none() && said.is_none() {
+                bail!(
+                    "{engine} names no {job}: its cluster.{job} is missing or empty; have the engine \
+                     start at least one, or give --{job}-hosts; `unisono local` trains on one machine \
+                     alone"
+                );
+            }
+            note(&mut notes, (&format!("--{job}-hosts"), flag), (engine, said));
+            note(&mut notes, (engine, said), (&format!("the file, in {job}_hosts,"), of_file));
         }
-        let said = HostKeys { ps_hosts: ps, worker_hosts: workers };
-        let cluster = ClusterSpec::resolve(flags.clone().or(said), &self.size())?;
-        let role = self.role(Some(Role::Task(step.task(n_ps))), "Slurm", &mut notes)?;
+        let hosts = flags.clone().or(said);
+        let cluster = ClusterSpec::resolve(hosts, &self.cluster.size())
+            .with_context(|| format!("the cluster of {engine}"))?;
+        let n_tasks = ClusterSize::of(&cluster);
+        for (key, n_tasks, of_file) in
+            [("ps", n_tasks.n_ps, size.ps), ("workers", n_tasks.n_workers, size.workers)]
+        {
+            if let Some(of_file) = of_file.map(|n| n.get()).filter(|of_file| *of_file != n_tasks) {
+                let of = format!("the file, in {key},");
+                notes.push(differs("the list of hosts", &n_tasks, &of, &of_file));
+            }
+        }
+        let role = self.role(role, engine, &mut notes)?;
         if let Role::Task(task) = role {
-            is_there(task, &cluster, ("--task-id", "leave that to Slurm, or name more hosts in"))?;
+            is_there(task, &cluster, &format!("leave that to {engine}, or name more hosts in"))?;
         }
         Ok(Found { role, cluster, is_placed: true, notes })
     }
@@ -215,8 +218,7 @@ impl Asked {
 
     /// How many tasks there have to be, if that is said.
     fn size(&self) -> SizeKeys {
-        let of_flags = SizeKeys { ps: self.cluster.ps, workers: self.cluster.workers };
-        of_flags.or(self.file.1.clone())
+        self.cluster.size().or(self.file.1.clone())
     }
 
     fn port_base_is_slurms(&self) -> anyhow::Result<()> {
@@ -229,19 +231,15 @@ impl Asked {
     }
 }
 
-/// A task that its cluster has.
-fn is_there(
-    task: TaskId,
-    cluster: &ClusterSpec,
-    (number, remedy): (&str, &str),
-) -> anyhow::Result<()> {
+/// Whether the cluster has such a task.
+fn is_there(task: TaskId, cluster: &ClusterSpec, remedy: &str) -> anyhow::Result<()> {
     if cluster.address(task).is_some() {
         return Ok(());
     }
     let TaskId { job, index } = task;
     let has = match cluster.job(job).len() {
-        1 => format!("1 task, so {number} is 0"),
-        n_tasks => format!("{n_tasks} tasks, so {number} is 0 to {}", n_tasks - 1),
+        1 => "1 task, so --task-id is 0".to_owned(),
+        n_tasks => format!("{n_tasks} tasks, so --task-id is 0 to {}", n_tasks - 1),
     };
     bail!("task id {index} is out of range: the job {job} has {has}; {remedy} --{job}-hosts")
 }
@@ -249,8 +247,8 @@ fn is_there(
 /// Notes that the stronger of two has another list than the weaker.
 fn note(
     notes: &mut Vec<String>,
-    (stronger, counts): (&str, Option<&HostList>),
-    (weaker, said): (&str, Option<&HostList>),
+    (stronger, counts): (&str, &Option<HostList>),
+    (weaker, said): (&str, &Option<HostList>),
 ) {
     if let (Some(counts), Some(said)) = (counts, said)
         && counts != said

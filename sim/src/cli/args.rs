@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use unisono::cli::manual::{CompletionsArgs, ManArgs};
 
-use super::{bugs, diff, enumerate, hunt, replay, run, shrink, trace, verify};
+use super::{bugs, diff, enumerate, hunt, merge, replay, run, shrink, trace, verify};
 
 /// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
 /// wrong that can, and checks that not one bit of the result moves.
@@ -61,10 +61,20 @@ Examples:
   unisono-sim hunt scenarios/swarm.toml
   unisono-sim hunt scenarios/swarm.toml --seeds 100000
   unisono-sim hunt scenarios/swarm.toml --from 5000 --for 60s --stop-after 1
+  unisono-sim hunt scenarios/swarm.toml --shard 0/8 --out 0.json
 
 Failures with the same signature are taken for the same. What is found does not
 depend on --jobs, unless --for ends the hunt.")]
     Hunt(hunt::HuntArgs),
+    /// Put the results of all shards of a hunt together
+    #[command(after_help = "\
+Example, on two machines, and then on one that has both files:
+  unisono-sim hunt scenarios/swarm.toml --seeds 1000000 --shard 0/2 --out 0.json
+  unisono-sim hunt scenarios/swarm.toml --seeds 1000000 --shard 1/2 --out 1.json
+  unisono-sim merge 0.json 1.json
+
+The result is that of the same hunt on one machine. The exit code is, too.")]
+    Merge(merge::MergeArgs),
     /// Play a failure again; or compute the run of a real cluster again, from its ledgers
     #[command(after_help = "\
 Examples:
@@ -151,7 +161,7 @@ Examples:
 }
 
 /// Flags that all commands have.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct CommonArgs {
     /// Runs side by side [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Common")]

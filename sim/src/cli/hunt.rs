@@ -1,22 +1,19 @@
-//! `hunt`: one scenario, many seeds.
+//! `hunt`: one scenario, many seeds, or one machine's share of them.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::args::{CapsuleArgs, CommonArgs};
 use super::gather::{Gathered, gather};
-use super::run::FailureResult;
+use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult};
+use super::shard::{Shard, ShardArg};
 use super::sources;
 use super::stage::{SCHEMA, Stage};
-use crate::report::{counted, short};
+use crate::capsule::Build;
 use crate::scenario::file::parse_duration;
-use crate::tally::{Coverage, Finding};
 
 /// Seeds of a hunt that is given no bound.
 const DEFAULT_SEEDS: u64 = 1_000;
@@ -38,6 +35,13 @@ pub(super) struct HuntArgs {
     /// End when so many seeds have failed
     #[arg(long, value_name = "N")]
     stop_after: Option<NonZeroU64>,
+    /// Play every N-th seed only, from the I-th on, counted from 0; auto is the number that
+    /// JOB_COMPLETION_INDEX names, as in an Indexed Job of Kubernetes
+    #[arg(long, value_name = "I/N")]
+    shard: Option<ShardArg>,
+    /// Write the result there, too, for `unisono-sim merge`
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     capsules: CapsuleArgs,
     #[command(flatten)]
@@ -57,143 +61,61 @@ impl HuntArgs {
 /// Plays them, and says what was found, and what was reached.
 pub(super) fn hunt(args: &HuntArgs, stage: &Stage) -> anyhow::Result<u8> {
     let source = sources::load(&args.path)?;
+    let shard = args
+        .shard
+        .map_or(Ok(Shard::WHOLE), |shard| shard.resolve(|variable| std::env::var(variable).ok()))?;
     let n_seeds = args.n_seeds();
     let end = n_seeds.map_or(u64::MAX, |n| args.from.saturating_add(n));
     let to = n_seeds.map_or_else(String::new, |_| format!(" to {}", end.saturating_sub(1)));
-    stage.say(&format!("hunting {}: seeds {}{to}", args.path.display(), args.from));
+    let share = if shard == Shard::WHOLE { String::new() } else { format!(", shard {shard}") };
+    stage.say(&format!("hunting {}: seeds {}{to}{share}", args.path.display(), args.from));
 
+    let n_runs = shard.n_seeds(end - args.from);
     let gathered = gather(
         stage,
         (&source, &args.capsules.capsules),
-        (args.from..end, n_seeds),
-        |seed| source.case(seed),
+        (0..n_runs, n_seeds.map(|_| n_runs)),
+        |nth| source.case(shard.seed(args.from, nth)),
         |tally, elapsed| {
             args.stop_after.is_some_and(|most| tally.n_failed >= most.get())
                 || args.time.is_some_and(|time| elapsed >= time)
         },
     )?;
-    let exit_code = gathered.exit_code();
-    let Gathered { tally, elapsed, .. } = &gathered;
-    stage.say(&summary(&gathered));
-    stage.print_json(&Document {
+    let last_seed = n_seeds.map(|_| end.saturating_sub(1));
+    let hunt = Hunt {
         schema: SCHEMA,
-        command: "hunt",
+        command: Hunt::command(),
         scenario: source.name(),
         path: args.path.display().to_string(),
+        scenario_text: source.scenario.to_toml(),
         first_seed: args.from,
+        last_seed,
+        build: Build::this(),
+        bug: stage.bug_name(),
+    };
+    let result = result(hunt, shard, &gathered)?;
+    stage.say(&result.text()?);
+    stage.print_json(&result)?;
+    if let Some(path) = &args.out {
+        result.write(path)?;
+    }
+    Ok(result.exit_code)
+}
+
+fn result(hunt: Hunt, shard: Shard, gathered: &Gathered) -> anyhow::Result<HuntResult> {
+    let Gathered { tally, reports, elapsed } = gathered;
+    let failures = tally.findings.iter().zip(reports);
+    Ok(HuntResult {
+        hunt,
+        shard,
         seeds: tally.n_runs,
         failed: tally.n_failed,
         events: tally.n_events,
         elapsed_secs: elapsed.as_secs_f64(),
         coverage: CoverageNote::of(&tally.coverage),
-        failures: gathered.into_failures(),
-        exit_code,
-    })?;
-    Ok(exit_code)
-}
-
-#[derive(Serialize)]
-struct Document {
-    schema: u32,
-    command: &'static str,
-    scenario: String,
-    path: String,
-    first_seed: u64,
-    seeds: u64,
-    failed: u64,
-    events: u64,
-    elapsed_secs: f64,
-    failures: Vec<FailureResult>,
-    coverage: CoverageNote,
-    exit_code: u8,
-}
-
-/// What was reached.
-#[derive(Serialize)]
-pub(super) struct CoverageNote {
-    faults: BTreeMap<&'static str, FaultNote>,
-    events: BTreeMap<&'static str, u64>,
-    events_that_never_happened: Vec<&'static str>,
-}
-
-#[derive(Serialize)]
-struct FaultNote {
-    faults: u64,
-    bit: u64,
-    bites: u64,
-}
-
-impl CoverageNote {
-    pub(super) fn of(coverage: &Coverage) -> Self {
-        let faults = coverage.faults.iter().map(|(family, count)| {
-            let note = FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_bites };
-            (family.name(), note)
-        });
-        Self {
-            faults: faults.collect(),
-            events: coverage.events.iter().map(|(kind, n)| (kind.name(), *n)).collect(),
-            events_that_never_happened: coverage.missing_events().map(|kind| kind.name()).collect(),
-        }
-    }
-}
-
-fn summary(gathered: &Gathered) -> String {
-    let Gathered { tally, reports, elapsed } = gathered;
-    let rate = tally.n_runs as f64 / elapsed.as_secs_f64().max(1e-9);
-    let mut text = format!(
-        "\n{} in {}, {rate:.0} a second; {} failed\n",
-        counted(tally.n_runs, "seed"),
-        short(*elapsed),
-        tally.n_failed
-    );
-    for (finding, report) in tally.findings.iter().zip(reports) {
-        let seeds: Vec<_> = finding.seeds.iter().map(ToString::to_string).collect();
-        let more = if finding.n_seeds > finding.seeds.len() as u64 { ", …" } else { "" };
-        let Finding { signature, n_seeds, .. } = finding;
-        let capsule = report.capsule.as_deref().unwrap_or_default();
-        let seeds = seeds.join(", ");
-        writeln!(text, "  {signature}: {} ({seeds}{more}), {capsule}", counted(*n_seeds, "seed"))
-            .expect("a String takes all");
-    }
-    text.push_str(&coverage_text(&tally.coverage));
-    text
-}
-
-fn coverage_text(coverage: &Coverage) -> String {
-    let faults = coverage
-        .faults
-        .iter()
-        .map(|(family, count)| format!("{} {} of {}", family.name(), count.n_bit, count.n_faults));
-    let events = coverage.events.iter().map(|(kind, n)| format!("{kind} {n}"));
-    let unbitten = coverage.missing_faults().map(|family| family.name().to_owned());
-    let missing = coverage.missing_events().map(|kind| kind.name().to_owned());
-    let lines = [
-        paragraph("faults that bit", faults.collect()),
-        paragraph("kinds of fault that never did", unbitten.collect()),
-        paragraph("events", events.collect()),
-        paragraph("events that never happened", missing.collect()),
-    ];
-    lines.concat()
-}
-
-/// A heading and a list, in lines of at most a hundred columns.
-fn paragraph(heading: &str, items: Vec<String>) -> String {
-    const WIDTH: usize = 100;
-    if items.is_empty() {
-        return String::new();
-    }
-    let mut text = format!("{heading}\n");
-    let mut line = String::from(" ");
-    for (n, item) in items.iter().enumerate() {
-        let comma = if n + 1 < items.len() { "," } else { "" };
-        if line.chars().count() + 1 + item.chars().count() + comma.len() > WIDTH {
-            text.push_str(&line);
-            text.push('\n');
-            line = String::from(" ");
-        }
-        write!(line, " {item}{comma}").expect("a String takes all");
-    }
-    text.push_str(&line);
-    text.push('\n');
-    text
+        failures: failures
+            .map(|(finding, report)| FailureNote::of(finding, report))
+            .collect::<anyhow::Result<_>>()?,
+        exit_code: gathered.exit_code(),
+    })
 }

@@ -6,10 +6,13 @@ mod diff;
 mod enumerate;
 mod gather;
 mod hunt;
+mod hunt_result;
+mod merge;
 mod progress;
 mod replay;
 mod replay_ledgers;
 mod run;
+mod shard;
 mod shrink;
 mod sources;
 mod stage;
@@ -51,6 +54,7 @@ fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
     match command {
         Command::Run(args) => run::run(&args, &stage(&args.common)?),
         Command::Hunt(args) => hunt::hunt(&args, &stage(&args.common)?),
+        Command::Merge(args) => merge::merge(&args, &stage(&args.common())?),
         Command::Replay(args) => replay::replay(&args, &stage(&args.common)?),
         Command::Shrink(args) => shrink::shrink(&args, &stage(&args.common)?),
         Command::Enumerate(args) => enumerate::enumerate(&args, &stage(&args.common)?),
@@ -75,10 +79,14 @@ fn is_usage(error: &anyhow::Error) -> bool {
     })
 }
 
+fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> u8 {
+    worst_exit_code(failures.into_iter().map(Failure::exit_code))
+}
+
 /// The exit code of several runs is that of the worst failure: a wrong result before a panic, a
 /// panic before a hang, a hang before a fault that never bit.
-fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> u8 {
+fn worst_exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
     const WORST_FIRST: [u8; 4] = [1, 4, 3, 5];
     let rank = |code: &u8| WORST_FIRST.iter().position(|known| known == code);
-    failures.into_iter().map(Failure::exit_code).min_by_key(rank).unwrap_or(0)
+    codes.into_iter().min_by_key(rank).unwrap_or(0)
 }

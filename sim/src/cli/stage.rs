@@ -68,11 +68,22 @@ impl Stage {
         Ok(report.kept_in(&path.display().to_string()))
     }
 
+    /// The bug that is planted.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn bug_name(&self) -> Option<String> {
+        self.options.bug.map(|bug| bug.name().to_owned())
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    #[expect(clippy::unused_self, reason = "with planted bugs it says which")]
+    pub(super) const fn bug_name(&self) -> Option<String> {
+        None
+    }
+
     /// With the bug that is planted.
     #[cfg(feature = "planted-bugs")]
     pub(super) fn marked(&self, capsule: Capsule) -> Capsule {
-        let bug = self.options.bug.map(|bug| bug.name().to_owned());
-        Capsule { bug, ..capsule }
+        Capsule { bug: self.bug_name(), ..capsule }
     }
 
     #[cfg(not(feature = "planted-bugs"))]

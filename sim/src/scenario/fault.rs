@@ -332,6 +332,13 @@ impl Family {
         let named = Self::NAMED.iter().find(|(family, _)| *family == self);
         named.expect("all are in the list").1
     }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let named = Self::NAMED.iter().find(|(_, known)| *known == name);
+        named.map(|(family, _)| *family)
+    }
 }
 
 impl FaultKind {

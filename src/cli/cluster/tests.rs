@@ -66,7 +66,7 @@ fn flags_beat_tf_config_that_beats_the_file_and_all_differences_are_told() {
         job: Some(Job::Ps),
         task_id: Some(0),
         hosts: hosts("a:1,q:1", ""),
-        file: (hosts("x:1", "y:1"), SizeKeys::default()),
+        file: (hosts("x:1", "y:1"), size(2, 5)),
         ..Asked::default()
     };
     insta::assert_snapshot!(told(asked, &tf_config(TF_CONFIG)), @r"
@@ -74,6 +74,7 @@ fn flags_beat_tf_config_that_beats_the_file_and_all_differences_are_told() {
     --ps-hosts says a:1,q:1, and TF_CONFIG p:1,q:1: the former counts
     TF_CONFIG says p:1,q:1, and the file, in ps_hosts, x:1: the former counts
     TF_CONFIG says c:1,v:1,w:1, and the file, in worker_hosts, y:1: the former counts
+    the list of hosts says 3, and the file, in workers, 5: the former counts
     the command line says ps 0, and TF_CONFIG worker 2: the former counts
     ");
     let same = Asked { hosts: hosts("p:1,q:1", ""), task_id: Some(2), ..Asked::default() };
@@ -147,7 +148,10 @@ fn what_is_incomplete_or_contradicts_itself_is_told_with_its_remedy() {
         of_tf("chief"),
         error(Asked { job: Some(Job::Ps), ..Asked::default() }, &tf_config(TF_CONFIG)),
         error(
-            Asked { file: (HostKeys::default(), size(1, 3)), ..Asked::default() },
+            Asked {
+                cluster: ClusterArgs { ps: "1".parse().ok(), ..ClusterArgs::default() },
+                ..Asked::default()
+            },
             &tf_config(TF_CONFIG),
         ),
         error(

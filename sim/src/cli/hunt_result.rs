@@ -1,0 +1,279 @@
+//! What a hunt, or a shard of one, came to: as text, and as the JSON that `merge` puts together.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::shard::Shard;
+use super::worst_exit_code;
+use crate::capsule::Build;
+use crate::happening::EventKind;
+use crate::report::{Report, counted, short};
+use crate::scenario::Family;
+use crate::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
+
+/// The command whose document it is.
+const COMMAND: &str = "hunt";
+
+/// All of it. The names of its fields are those of the JSON output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct HuntResult {
+    #[serde(flatten)]
+    pub(super) hunt: Hunt,
+    /// The share of the seeds that is counted here.
+    pub(super) shard: Shard,
+    /// Seeds that were played.
+    pub(super) seeds: u64,
+    pub(super) failed: u64,
+    pub(super) events: u64,
+    pub(super) elapsed_secs: f64,
+    pub(super) coverage: CoverageNote,
+    /// In the order of their first seeds.
+    pub(super) failures: Vec<FailureNote>,
+    pub(super) exit_code: u8,
+}
+
+/// What is the same in all shards of a hunt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hunt {
+    pub(super) schema: u32,
+    pub(super) command: String,
+    /// The scenario's name.
+    pub(super) scenario: String,
+    pub(super) path: String,
+    /// What the scenario says, whatever file it is from.
+    pub(super) scenario_text: String,
+    pub(super) first_seed: u64,
+    /// None if time alone ends the hunt.
+    pub(super) last_seed: Option<u64>,
+    pub(super) build: Build,
+    /// The bug that is planted.
+    pub(super) bug: Option<String>,
+}
+
+/// One kind of failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct FailureNote {
+    /// How many seeds fail so.
+    pub(super) n_seeds: u64,
+    /// The first of them.
+    pub(super) first_seeds: Vec<u64>,
+    pub(super) signature: String,
+    pub(super) exit_code: u8,
+    pub(super) capsule: Option<String>,
+    /// All else that is to be said of the first: a [`Report`].
+    #[serde(flatten)]
+    pub(super) report: Map<String, Value>,
+}
+
+impl FailureNote {
+    pub(super) fn of(finding: &Finding, report: &Report) -> anyhow::Result<Self> {
+        let Value::Object(mut fields) = serde_json::to_value(report)? else {
+            unreachable!("a report is an object")
+        };
+        for own in ["signature", "exit_code", "capsule"] {
+            fields.remove(own);
+        }
+        Ok(Self {
+            n_seeds: finding.n_seeds,
+            first_seeds: finding.seeds.clone(),
+            signature: finding.signature.clone(),
+            exit_code: report.exit_code,
+            capsule: report.capsule.clone(),
+            report: fields,
+        })
+    }
+
+    /// Takes failures of the same kind in. The report is that of the smaller first seed.
+    fn add(&mut self, other: Self) {
+        let n_seeds = self.n_seeds + other.n_seeds;
+        let mut first_seeds = [&*self.first_seeds, &*other.first_seeds].concat();
+        first_seeds.sort_unstable();
+        first_seeds.truncate(MAX_SEEDS_KEPT);
+        if other.first_seeds < self.first_seeds {
+            *self = other;
+        }
+        (self.n_seeds, self.first_seeds) = (n_seeds, first_seeds);
+    }
+}
+
+impl Hunt {
+    pub(super) fn is_hunt(&self) -> bool {
+        self.command == COMMAND
+    }
+
+    pub(super) fn command() -> String {
+        COMMAND.to_owned()
+    }
+}
+
+impl HuntResult {
+    /// Reads a file that `--out` has written, or what `--json` has printed.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the result {}", path.display()))?;
+        let is_none = || {
+            format!("{} is no result of `unisono-sim hunt` with --out or --json", path.display())
+        };
+        let result: Self = serde_json::from_str(&text).with_context(is_none)?;
+        let is_fit = result.hunt.is_hunt()
+            && result.shard.index < result.shard.of
+            && result.failures.iter().all(|failure| !failure.first_seeds.is_empty());
+        ensure!(is_fit, is_none());
+        result.coverage.read().with_context(is_none)?;
+        Ok(result)
+    }
+
+    /// Writes it, with the folders above it.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string(self)?;
+        text.push('\n');
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        }
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Takes the result of another shard of the same hunt in.
+    pub(super) fn add(&mut self, other: Self) -> anyhow::Result<()> {
+        self.seeds += other.seeds;
+        self.failed += other.failed;
+        self.events += other.events;
+        self.elapsed_secs = self.elapsed_secs.max(other.elapsed_secs);
+        for failure in other.failures {
+            let known = |known: &&mut FailureNote| known.signature == failure.signature;
+            match self.failures.iter_mut().find(known) {
+                Some(known) => known.add(failure),
+                None => self.failures.push(failure),
+            }
+        }
+        self.failures.sort_by_key(|failure| failure.first_seeds[0]);
+        let mut coverage = self.coverage.read()?;
+        coverage.merge(&other.coverage.read()?);
+        self.coverage = CoverageNote::of(&coverage);
+        self.exit_code = worst_exit_code(self.failures.iter().map(|failure| failure.exit_code));
+        Ok(())
+    }
+
+    /// How many seeds its shard has.
+    pub(super) fn n_seeds(&self) -> Option<u64> {
+        let last = self.hunt.last_seed?;
+        Some(self.shard.n_seeds(last.saturating_add(1).saturating_sub(self.hunt.first_seed)))
+    }
+
+    /// For a person.
+    pub(super) fn text(&self) -> anyhow::Result<String> {
+        let elapsed = Duration::try_from_secs_f64(self.elapsed_secs).unwrap_or_default();
+        let rate = self.seeds as f64 / self.elapsed_secs.max(1e-9);
+        let mut text = format!(
+            "\n{} in {}, {rate:.0} a second; {} failed\n",
+            counted(self.seeds, "seed"),
+            short(elapsed),
+            self.failed
+        );
+        for failure in &self.failures {
+            let FailureNote { signature, n_seeds, first_seeds, .. } = failure;
+            let seeds: Vec<_> = first_seeds.iter().map(ToString::to_string).collect();
+            let more = if *n_seeds > seeds.len() as u64 { ", …" } else { "" };
+            let capsule = failure.capsule.as_deref().unwrap_or_default();
+            let (n_seeds, seeds) = (counted(*n_seeds, "seed"), seeds.join(", "));
+            writeln!(text, "  {signature}: {n_seeds} ({seeds}{more}), {capsule}")?;
+        }
+        text.push_str(&coverage_text(&self.coverage.read()?));
+        Ok(text)
+    }
+}
+
+/// What was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CoverageNote {
+    faults: BTreeMap<String, FaultNote>,
+    events: BTreeMap<String, u64>,
+    events_that_never_happened: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FaultNote {
+    faults: u64,
+    bit: u64,
+    bites: u64,
+}
+
+impl CoverageNote {
+    pub(super) fn of(coverage: &Coverage) -> Self {
+        let faults = coverage.faults.iter().map(|(family, count)| {
+            let note = FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_bites };
+            (family.name().to_owned(), note)
+        });
+        let events = coverage.events.iter().map(|(kind, n)| (kind.name().to_owned(), *n));
+        let missing = coverage.missing_events().map(|kind| kind.name().to_owned());
+        Self {
+            faults: faults.collect(),
+            events: events.collect(),
+            events_that_never_happened: missing.collect(),
+        }
+    }
+
+    fn read(&self) -> anyhow::Result<Coverage> {
+        let faults = self.faults.iter().map(|(name, note)| {
+            let family = Family::from_name(name)
+                .with_context(|| format!("there is no kind of fault {name}"))?;
+            let FaultNote { faults: n_faults, bit: n_bit, bites: n_bites } = *note;
+            Ok((family, FaultCount { n_faults, n_bit, n_bites }))
+        });
+        let events = self.events.iter().map(|(name, n)| {
+            let kind = EventKind::from_name(name);
+            Ok((kind.with_context(|| format!("there is no kind of event {name}"))?, *n))
+        });
+        Ok(Coverage {
+            faults: faults.collect::<anyhow::Result<_>>()?,
+            events: events.collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
+fn coverage_text(coverage: &Coverage) -> String {
+    let faults = coverage
+        .faults
+        .iter()
+        .map(|(family, count)| format!("{} {} of {}", family.name(), count.n_bit, count.n_faults));
+    let events = coverage.events.iter().map(|(kind, n)| format!("{kind} {n}"));
+    let unbitten = coverage.missing_faults().map(|family| family.name().to_owned());
+    let missing = coverage.missing_events().map(|kind| kind.name().to_owned());
+    let lines = [
+        paragraph("faults that bit", faults.collect()),
+        paragraph("kinds of fault that never did", unbitten.collect()),
+        paragraph("events", events.collect()),
+        paragraph("events that never happened", missing.collect()),
+    ];
+    lines.concat()
+}
+
+/// A heading and a list, in lines of at most a hundred columns.
+fn paragraph(heading: &str, items: Vec<String>) -> String {
+    const WIDTH: usize = 100;
+    if items.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{heading}\n");
+    let mut line = String::from(" ");
+    for (n, item) in items.iter().enumerate() {
+        let comma = if n + 1 < items.len() { "," } else { "" };
+        if line.chars().count() + 1 + item.chars().count() + comma.len() > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line = String::from(" ");
+        }
+        write!(line, " {item}{comma}").expect("a String takes all");
+    }
+    text.push_str(&line);
+    text.push('\n');
+    text
+}

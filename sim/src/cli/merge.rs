@@ -1,0 +1,111 @@
+//! `merge`: the results of a hunt's shards as those of one hunt.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+use unisono::cli::UsageError;
+
+use super::args::CommonArgs;
+use super::hunt_result::HuntResult;
+use super::shard::Shard;
+use super::stage::Stage;
+
+#[derive(Args, Debug)]
+pub(super) struct MergeArgs {
+    /// Results of all shards of one hunt, each written by --out or printed by --json
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Write the result of the whole hunt there, too
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl MergeArgs {
+    pub(super) fn common(&self) -> CommonArgs {
+        CommonArgs { json: self.json, ..CommonArgs::default() }
+    }
+}
+
+/// Puts them together, and says what the whole hunt found.
+pub(super) fn merge(args: &MergeArgs, stage: &Stage) -> anyhow::Result<u8> {
+    let shards = read_all(&args.files).map_err(UsageError)?;
+    let (first, n_shards) = (&shards[0], shards.len());
+    let mut notes = vec![format!("merging {}: {n_shards} shards", first.hunt.path)];
+    notes.extend(shards.iter().filter_map(note_if_incomplete));
+    let mut shards = shards.into_iter();
+    let mut whole = shards.next().expect("there is at least one");
+    shards.try_for_each(|shard| whole.add(shard))?;
+    whole.shard = Shard::WHOLE;
+    notes.iter().for_each(|note| stage.say(note));
+    stage.say(&whole.text()?);
+    stage.print_json(&whole)?;
+    if let Some(path) = &args.out {
+        whole.write(path)?;
+    }
+    Ok(whole.exit_code)
+}
+
+/// One result for each shard, in their order.
+fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
+    let mut shards: BTreeMap<u64, (PathBuf, HuntResult)> = BTreeMap::new();
+    for file in files {
+        let result = HuntResult::read(file)?;
+        if let Some((first, known)) = shards.values().next() {
+            let (first, file) = (first.display(), file.display());
+            if let Some(what) = difference(known, &result) {
+                anyhow::bail!(
+                    "{first} and {file} are not of one hunt: {what}; give the results of one"
+                );
+            }
+        }
+        if let Some((known, _)) = shards.get(&result.shard.index) {
+            let (shard, known, file) = (result.shard, known.display(), file.display());
+            anyhow::bail!("shard {shard} is there twice, in {known} and {file}: give each once");
+        }
+        shards.insert(result.shard.index, (file.clone(), result));
+    }
+    let of = shards.values().next().map_or(0, |(_, result)| result.shard.of);
+    let is_missing = |index: &u64| !shards.contains_key(index);
+    let missing: Vec<_> =
+        (0..of).filter(is_missing).map(|index| Shard { index, of }.to_string()).collect();
+    ensure!(
+        missing.is_empty(),
+        "of {of} shards these are missing: {}; play them, and give their results, too",
+        missing.join(", ")
+    );
+    Ok(shards.into_values().map(|(_, result)| result).collect())
+}
+
+/// What two results differ in, if they are of two hunts.
+fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
+    let last = |result: &HuntResult| result.hunt.last_seed.map_or(-1, i128::from);
+    let (a, b) = (&one.hunt, &other.hunt);
+    let differ = |what: &str, one: &dyn ToString, other: &dyn ToString| {
+        let (one, other) = (one.to_string(), other.to_string());
+        (one != other).then(|| format!("{what} {one} and {other}"))
+    };
+    let bug = |bug: &Option<String>| bug.clone().unwrap_or_else(|| "none".to_owned());
+    differ("the schemas are", &a.schema, &b.schema)
+        .or_else(|| differ("the scenarios are", &a.scenario, &b.scenario))
+        .or_else(|| differ("the first seeds are", &a.first_seed, &b.first_seed))
+        .or_else(|| differ("the last seeds are", &last(one), &last(other)))
+        .or_else(|| differ("the numbers of shards are", &one.shard.of, &other.shard.of))
+        .or_else(|| differ("the builds are", &a.build, &b.build))
+        .or_else(|| differ("the bugs planted are", &bug(&a.bug), &bug(&b.bug)))
+        .or_else(|| {
+            let differ = a.scenario_text != b.scenario_text;
+            differ.then(|| format!("the scenario {} has changed in between", a.scenario))
+        })
+}
+
+/// Counts of a hunt that ended early are right, but do not mean all its seeds.
+fn note_if_incomplete(result: &HuntResult) -> Option<String> {
+    let HuntResult { shard, seeds, .. } = result;
+    let n_seeds = result.n_seeds().filter(|n_seeds| n_seeds > seeds)?;
+    Some(format!("shard {shard} ended early, after {seeds} of its {n_seeds} seeds"))
+}

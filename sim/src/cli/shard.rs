@@ -1,0 +1,128 @@
+//! The share of a hunt's seeds that one of several machines plays.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::sources::usage;
+
+/// The variable in which Kubernetes tells a pod of an Indexed Job its number.
+const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
+
+/// More machines than anybody has.
+const MOST_SHARDS: u64 = 1 << 16;
+
+/// One of `of` shares: every `of`-th seed, from the `index`-th on. So all of them come equally far
+/// in the same time, and take about equally long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Shard {
+    pub(super) index: u64,
+    pub(super) of: u64,
+}
+
+impl Shard {
+    /// All seeds.
+    pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// How many of so many seeds are its own.
+    pub(super) const fn n_seeds(self, n_seeds: u64) -> u64 {
+        n_seeds.saturating_sub(self.index).div_ceil(self.of)
+    }
+
+    /// Its seed number `nth`, of a hunt that begins with the seed `from`.
+    pub(super) const fn seed(self, from: u64, nth: u64) -> u64 {
+        from + self.index + nth * self.of
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+/// A shard as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ShardArg {
+    /// None is the one of this pod.
+    index: Option<u64>,
+    of: u64,
+}
+
+impl FromStr for ShardArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "must be I/N, like 0/8 for the first of eight shares, or auto/N";
+        let (index, of) = text.split_once('/').ok_or(wrong)?;
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong);
+        let of = number(of)?;
+        let index = if index == "auto" { None } else { Some(number(index)?) };
+        match index {
+            _ if !(1..=MOST_SHARDS).contains(&of) => Err("there are 1 to 65536 shares"),
+            Some(index) if index >= of => Err("shares are counted from 0: of 8, the last is 7/8"),
+            index => Ok(Self { index, of }),
+        }
+    }
+}
+
+impl ShardArg {
+    /// Which one it is; `variable` looks a variable of the environment up.
+    pub(super) fn resolve(
+        self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Shard> {
+        let Self { index, of } = self;
+        if let Some(index) = index {
+            return Ok(Shard { index, of });
+        }
+        let value = variable(INDEX_VARIABLE).with_context(|| {
+            format!("{INDEX_VARIABLE} is not set: give --shard I/{of} in place of auto/{of}")
+        });
+        let value = value.map_err(|error| usage(error.to_string()))?;
+        match value.parse() {
+            Ok(index) if index < of => Ok(Shard { index, of }),
+            _ => Err(usage(format!(
+                "{INDEX_VARIABLE} is {value}, and must be a number from 0 to {}, as --shard auto/{of} \
+                 says: make the job's completions {of}",
+                of - 1
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_of_any_number_are_all_seeds_once() {
+        for (n_seeds, of) in [(0, 1), (1, 3), (10, 1), (10, 3), (9, 3), (2, 5)] {
+            let mut all: Vec<_> = (0..of)
+                .map(|index| Shard { index, of })
+                .flat_map(|shard| (0..shard.n_seeds(n_seeds)).map(move |nth| shard.seed(7, nth)))
+                .collect();
+            all.sort_unstable();
+            assert_eq!(all, (7..7 + n_seeds).collect::<Vec<_>>(), "{n_seeds} in {of}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_named_or_found_in_the_environment() {
+        let none = |_: &str| None;
+        let third = |name: &str| (name == INDEX_VARIABLE).then(|| "3".to_owned());
+        let read = |text: &str| text.parse::<ShardArg>();
+        assert_eq!(read("1/4").unwrap().resolve(none).unwrap(), Shard { index: 1, of: 4 });
+        let auto = read("auto/4").unwrap();
+        assert_eq!(auto.resolve(third).unwrap(), Shard { index: 3, of: 4 });
+        let told = auto.resolve(none).unwrap_err().to_string();
+        assert!(told.contains("--shard I/4"), "{told}");
+        let told = read("auto/3").unwrap().resolve(third).unwrap_err().to_string();
+        assert!(told.contains("is 3, and must be a number from 0 to 2"), "{told}");
+        for text in ["", "1", "4/4", "0/0", "-1/2", "auto", "0/65537", "x/2"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}
