@@ -10,6 +10,8 @@ use super::argv::CommandLine;
 use super::certs::CertsConfig;
 use super::eval::EvalConfig;
 use super::local::LocalConfig;
+use super::report::ReportConfig;
+use super::trace::TraceConfig;
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::values::Seconds;
 use crate::config::{ClusterSize, ClusterSpec, FileKeys, HostPort, RunConfig};
@@ -30,6 +32,10 @@ pub enum Action {
     Certs(CertsConfig),
     /// `unisono audit`, of a folder.
     Audit(PathBuf),
+    /// `unisono report`
+    Report(ReportConfig),
+    /// `unisono trace`
+    Trace(TraceConfig),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -87,6 +93,8 @@ pub fn parse(line: &CommandLine) -> Result<Action, ParseError> {
         Command::Eval(args) => args.resolve().map(Action::Eval),
         Command::Certs(args) => args.resolve().map(Action::Certs),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
+        Command::Report { logdir, output } => Ok(Action::Report(ReportConfig { logdir, output })),
+        Command::Trace { logdir, output } => Ok(Action::Trace(TraceConfig { logdir, output })),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }
@@ -212,6 +220,38 @@ and 3 if nothing is broken but not every update was seen on every shard.")]
         /// Folder in which all ledgers of the run are
         #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
         logdir: PathBuf,
+    },
+    /// Write one page that shows a run: losses, timeline, critical path, updates
+    #[command(after_help = "\
+Examples:
+  unisono local --trace --logdir /tmp/run
+  unisono report /tmp/run
+  unisono report /tmp/run -o run.html
+
+The page needs nothing but itself: no network, no other file. Without --trace it
+shows what the losses and the ledgers tell. docs/report.md explains it.")]
+    Report {
+        /// Folder in which all traces of the run are
+        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+        logdir: PathBuf,
+        /// File to write [default: report.html in the folder]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write everything that happened in a run, for ui.perfetto.dev
+    #[command(after_help = "\
+Example:
+  unisono local --trace --logdir /tmp/run
+  unisono trace /tmp/run -o run.json
+
+Each task is a process there; arrows are messages.")]
+    Trace {
+        /// Folder in which all traces of the run are
+        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+        logdir: PathBuf,
+        /// File to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]

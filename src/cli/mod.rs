@@ -16,9 +16,11 @@ pub mod output;
 mod pace;
 pub mod ps;
 pub mod reference;
+pub mod report;
 pub mod sim;
 pub mod stop;
 mod task;
+pub mod trace;
 pub mod worker;
 
 use std::net::TcpListener;
@@ -103,6 +105,8 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
         Action::Reference(config) => reference::run_reference(config, process),
         Action::Eval(config) => eval::run_eval(config, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
+        Action::Report(config) => report::run_report(&config, &process),
+        Action::Trace(config) => trace::run_trace(&config, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Sim(arguments) => sim::run_sim(arguments),
     }

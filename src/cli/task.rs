@@ -10,9 +10,10 @@ use anyhow::{Context as _, bail};
 use super::console::Console;
 use super::ledger::LedgerKeeper;
 use super::stop::{StopReason, StopRequests};
+use super::trace::TraceKeeper;
 use super::{Process, TaskConfig};
 use crate::config::{ClusterSpec, RunConfig};
-use crate::host::{Compute, Host, Stop, Storage, drive};
+use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome};
@@ -112,11 +113,15 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let network = reach.network(&config.cluster)?;
         let (compute, storage) = parts()?;
         let clock = RealClock::start();
+        let cluster = cluster_config(&config.run, None);
+        let trace = TraceKeeper::open(config, process.incarnation, &cluster, clock.now());
         // The ledger comes first: what it is about to say was so before anybody heard of it.
-        let mut observer = (ledger, Console::new(config, process.screen.clone()));
+        let mut observer = (ledger, (trace, Console::new(config, process.screen.clone())));
         let host = Host { clock, network, compute, storage, stop: &mut stop };
         let outcome = drive(&mut node, host, &mut observer).await;
-        observer.1.finish();
+        let (trace, console) = &mut observer.1;
+        trace.iter_mut().for_each(TraceKeeper::finish);
+        console.finish();
         Ok((outcome, stop.reason))
     });
     // A name that is being looked up would hold the process for as long as the resolver likes.

@@ -16,3 +16,4 @@ mod refusals;
 mod resume;
 #[path = "../support/mod.rs"]
 mod support;
+mod trace;
