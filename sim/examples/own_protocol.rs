@@ -4,9 +4,9 @@
 //! A [`Node`] takes an input and says what is to be done about it, so a change of what it does can
 //! be wrapped around it. Here are two for a ps:
 //!
-//! - [`Twice`] sends everything twice, as a network that delivers at least once would. Rule 4 says
-//!   that this is harmless, and no seed finds that it is not: every run has the bits of the serial
-//!   one.
+//! - [`Twice`] sends every version twice, as a ps would that does not know whether it was heard. A
+//!   worker begins a step once, and no seed finds one in which it matters: every run has the bits of
+//!   the serial one.
 //! - [`Mute`] saves a message: it does not tell a worker that its gradient came too late. Nothing
 //!   is wrong with the numbers, but rule 5 says that nothing is dropped silently, and an invariant
 //!   finds it, with the seed that shows it.
@@ -82,7 +82,7 @@ pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     if task.job == Job::Ps { Box::new(Mute(node)) } else { node }
 }
 
-/// Sends everything twice.
+/// Sends every version twice.
 struct Twice(Box<dyn Node>);
 
 impl Node for Twice {
@@ -91,7 +91,8 @@ impl Node for Twice {
         self.0.handle(now, input, out);
         // The order of effects is the write-ahead rule: a copy goes right behind its original.
         for effect in out.split_off(before) {
-            let copy = matches!(effect, Effect::Send { .. }).then(|| effect.clone());
+            let copy = matches!(effect, Effect::Send { message: Message::Version { .. }, .. })
+                .then(|| effect.clone());
             out.push(effect);
             out.extend(copy);
         }

@@ -9,12 +9,12 @@ use unisono::config::{Optimizer, Placement, Sync};
 use unisono::random::Stream;
 use unisono::{Job, TaskId};
 
-use crate::happening::EventKind;
 use crate::scenario::{
     Chaos, ConnectMode, DiskMode, Distribution, End, EventPattern, Family, Fault, FaultKind,
     GradientMode, Oracle, PartitionMode, PeersSee, Range, Scenario, TaskSet, Trigger, When, nanos,
 };
 use crate::streams::Purpose;
+use unisono::trace::EventKind;
 
 /// The shortest fault: less than a message takes.
 const SHORTEST: Duration = Duration::from_micros(50);

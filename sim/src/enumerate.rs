@@ -9,12 +9,12 @@ use unisono::TaskId;
 use unisono::random::Stream;
 
 use crate::case::Case;
-use crate::happening::EventKind;
 use crate::scenario::{
     End, EventPattern, Expect, Fault, FaultKind, PeersSee, Scenario, TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
 use crate::trace::Trace;
+use unisono::trace::EventKind;
 
 /// A moment at which a node crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,7 +57,6 @@ pub mod disk;
 pub mod enumerate;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-pub mod happening;
 mod host;
 pub mod invariants;
 pub mod lab;
@@ -65,7 +64,6 @@ mod life;
 mod links;
 mod lock;
 pub mod panics;
-pub mod perfetto;
 pub mod play;
 pub mod pool;
 pub mod report;

@@ -23,7 +23,6 @@ use unisono::protocol::{
 use unisono::random::Stream;
 use unisono::{Incarnation, Job, Slot, Step, TaskId, losses};
 
-use crate::happening::EventKind;
 use crate::host::{Place, SimCompute};
 use crate::invariants::{End, Violation};
 use crate::lab::{Lab, Labs};
@@ -36,6 +35,7 @@ use crate::trace::Trace;
 use crate::universe::{Bites, ChiefFiles, Order, Universe, restore};
 use crate::verdict;
 use crate::watch::{Audit, Counts, Record, Watcher};
+use unisono::trace::{EventKind, Tracer};
 
 /// What a task runs instead of its node: that node in a wrapper, or as it is.
 pub type Change = fn(TaskId, Box<dyn Node>) -> Box<dyn Node>;
@@ -560,6 +560,7 @@ async fn run_node(set: &Set, place: Place) -> Outcome {
         config: Arc::clone(&set.config),
         record: Arc::clone(&set.record),
         input: Input::Start,
+        tracer: Tracer::default(),
         recorder: (task.job == Job::Ps).then(|| set.open_ledger(place.id, &config)),
     };
     if task.job == Job::Ps {

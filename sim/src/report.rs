@@ -10,13 +10,13 @@ use unisono::TaskId;
 use unisono::protocol::{Outcome, Status};
 
 use crate::case::Case;
-use crate::happening::EventKind;
 use crate::invariants::Violation;
 use crate::life::LifeId;
 use crate::scenario::{Scenario, nanos};
 use crate::tally::Brief;
 use crate::trace::{Trace, TracedEvent};
 use crate::{Failure, Labs, PlayOptions, Played};
+use unisono::trace::EventKind;
 
 /// The last links of the chain that are shown.
 const LONGEST_CHAIN: usize = 15;

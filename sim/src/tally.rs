@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::happening::EventKind;
 use crate::scenario::Family;
 use crate::{Audit, Failure, Played};
+use unisono::trace::EventKind;
 
 /// Seeds that are kept of each signature; the others are counted.
 pub(crate) const MAX_SEEDS_KEPT: usize = 5;

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use unisono::Step;
+use unisono::config::RunConfig;
 use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
+use unisono::trace::line::FORMAT;
+use unisono::trace::{Details, Entry, Event, Happening, LifeHeader, Run, TracedLife, Tracer};
 
-use crate::happening::Happening;
 use crate::life::LifeId;
 use crate::universe::Universe;
 
@@ -28,6 +31,8 @@ pub struct TracedEvent {
     pub life: LifeId,
     /// What.
     pub what: Happening,
+    /// All else that a trace of a real run tells, too.
+    pub details: Details,
     /// For a person.
     pub text: String,
     /// The number of the event that led to it: the one at which the message was sent, or the job
@@ -42,6 +47,8 @@ pub struct TracedEvent {
 pub struct TracedEffect {
     /// What.
     pub what: Happening,
+    /// All else that a trace of a real run tells, too.
+    pub details: Details,
     /// To whom, if it was sent.
     pub to: Option<LifeId>,
     /// For a person.
@@ -55,14 +62,14 @@ impl Trace {
         &mut self,
         at: Duration,
         life: LifeId,
-        what: Happening,
-        input: &Input,
+        (input, entry): (&Input, Entry),
         cause: Option<u64>,
         universe: &Universe,
     ) {
+        let Entry { what, details } = entry;
         let text = describe_input(life, what, input, universe);
         self.open.insert(life, self.events.len());
-        self.events.push(TracedEvent { at, life, what, text, cause, effects: Vec::new() });
+        self.events.push(TracedEvent { at, life, what, details, text, cause, effects: Vec::new() });
     }
 
     pub(crate) fn end(
@@ -70,20 +77,53 @@ impl Trace {
         life: LifeId,
         status: Status,
         effects: &[Effect],
+        tracer: &mut Tracer,
         universe: &Universe,
     ) {
         self.statuses.insert(life, status);
         let Some(event) = self.open.remove(&life) else { return };
         let traced = |effect: &Effect| {
-            let what = Happening::of_effect(effect)?;
+            let Entry { what, details } = tracer.of_effect(effect)?;
             let to = match effect {
                 Effect::Send { link, .. } => universe.peer(*link, life),
                 _ => None,
             };
             let is_report = matches!(effect, Effect::Report(_));
-            Some(TracedEffect { what, to, text: describe_effect(what, to, effect), is_report })
+            let text = describe_effect(what, to, effect);
+            Some(TracedEffect { what, details, to, text, is_report })
         };
         self.events[event].effects = effects.iter().filter_map(traced).collect();
+    }
+
+    /// The same as a real run's traces would tell it.
+    #[must_use]
+    pub fn to_run(&self, config: &RunConfig) -> Run {
+        let mut lives: BTreeMap<LifeId, Vec<Event>> = BTreeMap::new();
+        for event in &self.events {
+            let entry = |what, details: &Details| Entry { what, details: details.clone() };
+            let done = |effect: &TracedEffect| entry(effect.what, &effect.details);
+            lives.entry(event.life).or_default().push(Event {
+                at: event.at,
+                input: entry(event.what, &event.details),
+                does: event.effects.iter().map(done).collect(),
+            });
+        }
+        let life = |(id, events): (LifeId, Vec<Event>)| TracedLife {
+            header: LifeHeader {
+                format: FORMAT,
+                task: id.task,
+                incarnation: id.incarnation,
+                // Virtual time is the same for all.
+                origin: Duration::ZERO,
+                n_ps: config.n_ps,
+                replicas_to_aggregate: config.sync.replicas_to_aggregate,
+                total_num_replicas: config.sync.total_num_replicas,
+                training_steps: Step(config.train.training_steps),
+            },
+            events,
+            cut: None,
+        };
+        Run { lives: lives.into_iter().map(life).collect() }
     }
 
     /// What led to an event, oldest first, the event itself last.

@@ -10,13 +10,13 @@ use unisono::losses::LOSSES_FILE;
 use unisono::protocol::{Outcome, ShardState};
 use unisono::{Floats, Slot, Step, TaskId};
 
-use crate::happening::EventKind;
 use crate::invariants::Violation;
 use crate::lab::Lab;
 use crate::play::{Failure, Played};
 use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Range, Scenario};
 use crate::universe::Bites;
 use crate::watch::Counts;
+use unisono::trace::EventKind;
 
 /// Judges a run.
 pub(crate) fn judge(

@@ -11,7 +11,6 @@ use unisono::host::Observer;
 use unisono::ledger::{Line, Recorder};
 use unisono::protocol::{ClusterConfig, Effect, Input, Node};
 
-use crate::happening::{EventKind, Happening};
 use crate::invariants::{At, History, Invariants, Stamp, Violation};
 use crate::life::LifeId;
 use crate::links::task_number;
@@ -19,6 +18,7 @@ use crate::lock::lock;
 use crate::scenario::{ExpectedEvent, nanos};
 use crate::trace::Trace;
 use crate::universe::Universe;
+use unisono::trace::{EventKind, Happening, Tracer};
 
 /// What is known of a run while it goes on; shared by the watchers of all lives.
 #[derive(Debug)]
@@ -129,6 +129,8 @@ pub(crate) struct Watcher {
     pub(crate) input: Input,
     /// Of a ps.
     pub(crate) recorder: Option<Recorder>,
+    /// Of a run that is traced.
+    pub(crate) tracer: Tracer,
 }
 
 impl Watcher {
@@ -186,7 +188,8 @@ impl Observer for Watcher {
             record.final_save = record.final_save.or(Some(now));
         }
         if let Some(trace) = &mut record.trace {
-            trace.begin(now, self.life, what, input, taken.cause, &self.universe);
+            let entry = self.tracer.of_input(input);
+            trace.begin(now, self.life, (input, entry), taken.cause, &self.universe);
         }
         self.check(
             record,
@@ -211,7 +214,8 @@ impl Observer for Watcher {
             record.count(self.life, what);
         }
         if let Some(trace) = &mut record.trace {
-            trace.end(self.life, node.status(moment), done, &self.universe);
+            let status = node.status(moment);
+            trace.end(self.life, status, done, &mut self.tracer, &self.universe);
         }
         self.check(
             record,

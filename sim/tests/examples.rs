@@ -9,7 +9,7 @@ mod own_protocol;
 use unisono_sim::Failure;
 
 #[test]
-fn a_ps_that_says_everything_twice_breaks_no_rule() {
+fn a_ps_that_says_every_version_twice_breaks_no_rule() {
     let found = own_protocol::first_failure(own_protocol::twice).expect("the scenario is good");
     assert_eq!(found, None);
 }
@@ -18,5 +18,5 @@ fn a_ps_that_says_everything_twice_breaks_no_rule() {
 fn a_ps_that_does_not_tell_what_is_stale_is_caught_by_rule_5() {
     let found = own_protocol::first_failure(own_protocol::mute).expect("the scenario is good");
     let Some((_, Failure::Violation(violation))) = found else { panic!("{found:?}") };
-    assert_eq!((violation.rule, violation.name), (5, "stale-is-told"));
+    assert_eq!((violation.rule, violation.name), (5, "not-told"));
 }

@@ -9,6 +9,9 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "../../tests/support/trace_events.rs"]
+mod trace_events;
+
 /// A folder with scenarios, in which the program runs.
 struct Folder(TempDir);
 
@@ -363,6 +366,7 @@ fn a_trace_is_what_perfetto_reads() {
     let folder = Folder::new(&[("a.toml", CLEAN)]);
     let output = folder.run(&["trace", "a.toml"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    trace_events::check(&document);
     let events = document["traceEvents"].as_array().unwrap();
     let of = |phase: &str, name: &str| {
         let fits = |event: &&Value| event["ph"] == phase && event["name"] == name;

@@ -7,8 +7,8 @@ mod support;
 
 use std::sync::Arc;
 
+use unisono::trace::EventKind;
 use unisono::{Slot, Step};
-use unisono_sim::happening::EventKind;
 use unisono_sim::scenario::{FaultKind, Wire};
 use unisono_sim::{Audit, PlayOptions, Played, Scenario, play};
 

@@ -2,7 +2,7 @@
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`disk`] is all that touches files but for `lock`. Nothing here knows a model's layout or
+//! losses, [`lines`] is a file that only grows, [`disk`] is all that touches files but for `lock`. Nothing here knows a model's layout or
 //! a thread, and nothing logs: what a person should hear is returned.
 
 pub mod directory;
@@ -10,6 +10,7 @@ pub mod disk;
 pub mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+pub mod lines;
 mod lock;
 pub mod run_files;
 pub mod saver;

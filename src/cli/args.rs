@@ -16,7 +16,9 @@ use super::eval::EvalConfig;
 use super::inspect::InspectConfig;
 use super::local::LocalConfig;
 use super::manual::{CompletionsArgs, ManArgs};
+use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
+use super::trace::TraceConfig;
 use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::tf_config::Role;
 use crate::config::values::{Seconds, Steps};
@@ -55,6 +57,10 @@ pub enum Action {
     Completions(CompletionsArgs),
     /// `unisono man`
     Man(ManArgs),
+    /// `unisono report`
+    Report(ReportConfig),
+    /// `unisono trace`
+    Trace(TraceConfig),
     /// `unisono sim`, with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
@@ -147,6 +153,8 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
         Command::Doctor(args) => args.resolve(environment).map(Action::Doctor),
         Command::Completions(args) => Ok(Action::Completions(args)),
         Command::Man(args) => Ok(Action::Man(args)),
+        Command::Report { logdir, output } => Ok(Action::Report(ReportConfig { logdir, output })),
+        Command::Trace { logdir, output } => Ok(Action::Trace(TraceConfig { logdir, output })),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }
@@ -343,6 +351,38 @@ Examples:
   unisono man | man -l -                 Read the first page
   unisono man /usr/local/share/man/man1  Install all of them")]
     Man(ManArgs),
+    /// Write one page that shows a run: losses, timeline, critical path, updates
+    #[command(after_help = "\
+Examples:
+  unisono local --trace --logdir /tmp/run
+  unisono report /tmp/run
+  unisono report /tmp/run -o run.html
+
+The page needs nothing but itself: no network, no other file. Without --trace it
+shows what the losses and the ledgers tell. docs/report.md explains it.")]
+    Report {
+        /// Folder in which all traces of the run are
+        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+        logdir: PathBuf,
+        /// File to write [default: report.html in the folder]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write everything that happened in a run, for ui.perfetto.dev
+    #[command(after_help = "\
+Example:
+  unisono local --trace --logdir /tmp/run
+  unisono trace /tmp/run -o run.json
+
+Each task is a process there; arrows are messages.")]
+    Trace {
+        /// Folder in which all traces of the run are
+        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+        logdir: PathBuf,
+        /// File to write [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Run the simulator, `unisono-sim`, with what follows
     #[command(disable_help_flag = true)]
     Sim {

@@ -23,10 +23,12 @@ pub mod output;
 mod pace;
 pub mod ps;
 pub mod reference;
+pub mod report;
 pub mod sim;
 pub mod stop;
 mod task;
 pub mod top;
+pub mod trace;
 pub mod worker;
 
 use std::net::TcpListener;
@@ -122,6 +124,8 @@ fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
             Ok(manual::run_completions(shell, "unisono", &args::command(), &process.screen))
         }
         Action::Man(args) => manual::run_man(&args, args::command(), &process.screen),
+        Action::Report(config) => report::run_report(&config, &process),
+        Action::Trace(config) => trace::run_trace(&config, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),
         Action::Top(config) => top::run_top(&config, &process),
         Action::Inspect(config) => inspect::run_inspect(&config, &process),

@@ -12,9 +12,10 @@ use super::events::EventKeeper;
 use super::ledger::LedgerKeeper;
 use super::metrics::{self, Identity};
 use super::stop::{StopReason, StopRequests};
+use super::trace::TraceKeeper;
 use super::{Process, TaskConfig};
 use crate::config::{ClusterSpec, RunConfig};
-use crate::host::{Compute, Host, Stop, Storage, drive};
+use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome};
@@ -128,12 +129,16 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let Watch { ledger, events, identity } = watch;
         let traffic = network.traffic();
         let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
-        // The ledger comes first: what it is about to say was so before anybody heard of it.
+        let of_trace = cluster_config(&config.run, None);
+        let trace = TraceKeeper::open(config, process.incarnation, &of_trace, clock.now());
         let console = Console::new(config, process.screen.clone());
-        let mut observer = (ledger, (events, (metrics, console)));
+        // The ledger comes first: what it is about to say was so before anybody heard of it.
+        let mut observer = ((ledger, trace), ((events, metrics), console));
         let host = Host { clock, network, compute, storage, stop: &mut stop };
         let outcome = drive(&mut node, host, &mut observer).await;
-        observer.1.1.1.finish();
+        let ((_, trace), (_, console)) = &mut observer;
+        trace.iter_mut().for_each(TraceKeeper::finish);
+        console.finish();
         Ok((outcome, stop.reason))
     });
     // A name that is being looked up would hold the process for as long as the resolver likes.

@@ -1,6 +1,6 @@
 //! `unisono top`: how a running cluster, or the folder of a run, is doing.
 //!
-//! [`mod@model`] is what is known, [`render`] and [`plain`] draw it, [`sources`] finds it out.
+//! `model` is what is known, `render` and `plain` draw it, `sources` finds it out.
 
 mod fetch;
 mod logdir;

@@ -142,6 +142,11 @@ section! {
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         ledger: bool,
+        /// Each task keeps a trace of all that it does in its logdir, for `unisono report` and
+        /// `unisono trace` [default: false]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = "true", hide_possible_values = true)]
+        trace: bool,
         /// Initial values of the variables, instead of random ones [default: none]
         #[arg(long, value_name = "FILE.safetensors")]
         init_from: PathBuf,

@@ -35,6 +35,8 @@ pub struct RunConfig {
     pub save_summaries_secs: Option<Duration>,
     /// Whether each ps keeps a ledger in the logdir.
     pub ledger: bool,
+    /// Whether each task keeps a trace in the logdir.
+    pub trace: bool,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
@@ -237,6 +239,7 @@ impl RunConfig {
                 .unwrap_or_else(|| PathBuf::from("./mnist_model/")),
             save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),
             ledger: keys.checkpoint.ledger.unwrap_or(false),
+            trace: keys.checkpoint.trace.unwrap_or(false),
             init_from: path("--init-from", keys.checkpoint.init_from)?,
             security: SecurityConfig::resolve(keys.security)?,
             limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,
@@ -292,6 +295,7 @@ impl RunConfig {
         flags.push(("heartbeat-interval", limit(self.limits.heartbeat_interval)));
         flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
         flags.push(("ledger", self.ledger.to_string()));
+        flags.push(("trace", self.trace.to_string()));
         flags.push(("progress", name_of(&self.progress)));
         flags.push(("log-format", name_of(&self.log_format)));
         flags.extend(self.metrics.as_ref().map(|address| ("metrics", address.to_string())));

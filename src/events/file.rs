@@ -4,7 +4,6 @@
 //! again; but a torn record would end it for every reader, so what was torn is cut off first.
 
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +16,6 @@ use crate::ids::{Incarnation, Step};
 pub struct EventFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    end: Box<dyn Write + Send>,
     /// The bytes that are whole records.
     len: u64,
     /// Whether there may be more bytes than that.
@@ -61,9 +59,8 @@ impl EventFile {
         let mut records = Vec::new();
         push_record(&version.encode(), &mut records);
         disk.write(&path, &records).map_err(DiskError::at("write", &path))?;
-        let end = disk.open_end(&path).map_err(DiskError::at("open", &path))?;
         let len = records.len() as u64;
-        Ok(Self { disk, path, end, len, is_torn: false, records })
+        Ok(Self { disk, path, len, is_torn: false, records })
     }
 
     /// Appends events with one write.
@@ -76,7 +73,7 @@ impl EventFile {
         }
         self.records.clear();
         events.iter().for_each(|event| push_record(&event.encode(), &mut self.records));
-        if let Err(error) = self.end.write_all(&self.records) {
+        if let Err(error) = self.disk.append(&self.path, &self.records) {
             self.is_torn = true;
             // If it cannot be done now, then before the next record.
             let _ = self.cut();

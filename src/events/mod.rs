@@ -1,7 +1,7 @@
 //! Event files: what a run tells TensorBoard of itself while it trains.
 //!
-//! [`recorder`] picks what is worth telling out of what the chief's node takes and does,
-//! [`summarizer`] makes [`event`]s of it, [`file`] appends them. Nothing here reads a clock: the
+//! `recorder` picks what is worth telling out of what the chief's node takes and does,
+//! `summarizer` makes `event`s of it, `file` appends them. Nothing here reads a clock: the
 //! wall time comes in. What each tag means is in `docs/tensorboard.md`.
 
 pub mod event;

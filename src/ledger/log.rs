@@ -3,34 +3,19 @@
 //! A line is with the operating system when [`Log::append`] is back: whoever kills the process
 //! loses none. [`Log::sync`] makes them outlive the machine's power, too.
 
-use std::fmt;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::line::Line;
 use crate::checkpoint::disk::{Disk, DiskError};
-
-/// How much of a file's end is read to find that of its last whole line: an update of 4,096 slots,
-/// the most there are, takes less than 600 KiB.
-const MAX_LINE_BYTES: u64 = 1 << 20;
+use crate::checkpoint::lines::Lines;
 
 /// A ledger that grows.
+#[derive(Debug)]
 pub struct Log {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    end: Box<dyn Write + Send>,
-    /// The bytes that are whole lines.
-    len: u64,
+    file: Lines,
     /// Room for the text of lines, used again and again.
     text: Vec<u8>,
-}
-
-impl fmt::Debug for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, len, .. } = self;
-        f.debug_struct("Log").field("path", path).field("len", len).finish_non_exhaustive()
-    }
 }
 
 impl Log {
@@ -39,49 +24,21 @@ impl Log {
     /// # Errors
     /// If the operating system refuses.
     pub fn open(disk: Arc<dyn Disk>, logdir: &Path, ps: u32) -> Result<Self, DiskError> {
-        let path = logdir.join(super::file_name(ps));
-        disk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
-        let (len, end) = match disk.read_end(&path, MAX_LINE_BYTES) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                disk.write(&path, b"").map_err(DiskError::at("write", &path))?;
-                disk.sync_dir(logdir).map_err(DiskError::at("sync the directory", logdir))?;
-                (0, Vec::new())
-            }
-            end => end.map_err(DiskError::at("read", &path))?,
-        };
-        // Damage can be of any length.
-        let end = if end.contains(&b'\n') || len <= MAX_LINE_BYTES {
-            end
-        } else {
-            disk.read(&path).map_err(DiskError::at("read", &path))?
-        };
-        let n_torn = end.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-        let end = disk.open_end(&path).map_err(DiskError::at("open", &path))?;
-        let log = Self { disk, path, end, len: len.saturating_sub(n_torn), text: Vec::new() };
-        if n_torn > 0 {
-            log.cut()?;
-        }
-        Ok(log)
+        let file = Lines::open(disk, logdir, &super::file_name(ps))?;
+        Ok(Self { file, text: Vec::new() })
     }
 
     /// Appends lines with one write.
     ///
     /// # Errors
-    /// If the operating system refuses. What it took of them is cut off again, as far as it lets;
-    /// nothing may be appended after that, or the ledger would have a hole.
+    /// As [`Lines::append`]: nothing may be appended after that.
     pub fn append(&mut self, lines: &[Line]) -> Result<(), DiskError> {
         self.text.clear();
         for line in lines {
             line.write_to(&mut self.text);
             self.text.push(b'\n');
         }
-        if let Err(error) = self.end.write_all(&self.text) {
-            // A reader ignores a torn last line, so that this is for tidiness alone.
-            let _ = self.cut();
-            return Err(DiskError::at("append to", &self.path)(error));
-        }
-        self.len += self.text.len() as u64;
-        Ok(())
+        self.file.append(&self.text)
     }
 
     /// Makes all that was appended durable.
@@ -89,11 +46,7 @@ impl Log {
     /// # Errors
     /// If the operating system refuses.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path))
-    }
-
-    fn cut(&self) -> Result<(), DiskError> {
-        self.disk.truncate(&self.path, self.len).map_err(DiskError::at("truncate", &self.path))
+        self.file.sync()
     }
 }
 
@@ -146,7 +99,7 @@ mod tests {
     fn a_torn_line_that_is_longer_than_any_is_cut_off_too() {
         let disk = TestDisk::new(Bug::None, None);
         open(&disk).append(&[line(0)]).unwrap();
-        let damage = vec![0; usize::try_from(MAX_LINE_BYTES).unwrap() + 7];
+        let damage = vec![0; (1 << 20) + 7];
         disk.append(Path::new("/logdir/ledger-ps1.jsonl"), &damage).unwrap();
         open(&disk).append(&[line(1)]).unwrap();
         assert_eq!(text(&disk), text_of(0..2));

@@ -250,7 +250,7 @@ impl Registrar {
     /// What the network counts, where it is.
     #[rustfmt::skip]
     fn add_traffic(&mut self, traffic: &Traffic) {
-        let counters: [(_, _, fn(&Counts) -> &AtomicU64); 4] = [
+        let counters: [(_, _, CountOf); 4] = [
             ("unisono_bytes_received_total", "Bytes that came through sockets", |all| &all.received),
             ("unisono_bytes_sent_total", "Bytes that went through sockets", |all| &all.sent),
             ("unisono_shared_bytes_received_total", "Bytes of tensors that were read from memory shared with the task that made them", |all| &all.shared_received),
@@ -262,11 +262,14 @@ impl Registrar {
     }
 }
 
+/// Which of the counts.
+type CountOf = fn(&Counts) -> &AtomicU64;
+
 /// A counter that somebody else counts.
 #[derive(Clone, Debug)]
 struct Counted {
     traffic: Traffic,
-    count: fn(&Counts) -> &AtomicU64,
+    count: CountOf,
 }
 
 impl EncodeMetric for Counted {

@@ -76,13 +76,12 @@ fn a_shell_takes_the_completions_of_bash() {
 }
 
 #[test]
-fn every_shell_has_completions_without_what_is_hidden() {
+fn every_shell_has_completions() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = unisono(&["completions", shell]);
         assert!(output.status.success(), "{shell}: {}", stderr(&output));
         let script = stdout(&output);
         assert!(script.contains("replicas-to-aggregate"), "{shell}");
-        assert!(!script.contains("job-name"), "{shell}: the original's form is hidden");
     }
     assert_eq!(unisono(&["completions", "tcsh"]).status.code(), Some(2));
 }
@@ -171,7 +170,7 @@ fn without_the_simulators_program_sim_says_how_to_get_it() {
 
 /// A run of a few steps, and its checkpoint.
 fn trained() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
     let logdir = folder.path().join("run").display().to_string();
     let output = unisono(&["reference", "--hidden=", "--training-steps=3", "--logdir", &logdir]);
     assert!(output.status.success(), "{}", stderr(&output));

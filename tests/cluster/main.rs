@@ -18,3 +18,4 @@ mod refusals;
 mod resume;
 #[path = "../support/mod.rs"]
 mod support;
+mod trace;

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use unisono::cli::manual::{CompletionsArgs, ManArgs};
 
-use super::{bugs, diff, enumerate, hunt, merge, replay, run, shrink, trace, verify};
+use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, trace, verify};
 
 /// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
 /// wrong that can, and checks that not one bit of the result moves.
@@ -136,6 +136,15 @@ Examples:
 
 Times are virtual. Each task is a process there; arrows are messages.")]
     Trace(trace::TraceArgs),
+    /// Write one page that shows a run: losses, timeline, critical path, updates
+    #[command(after_help = "\
+Examples:
+  unisono-sim report scenarios/ps-crash.toml --seed 7 -o ps-crash.html
+  unisono-sim report 42.capsule.json
+
+The page needs nothing but itself. docs/report.md explains it; `unisono report`
+shows a real run.")]
+    Report(report::ReportArgs),
     /// Plant every bug of the catalogue, and see what catches it
     #[command(after_help = "\
 Examples, with a build that has the bugs in it:

@@ -9,11 +9,12 @@ use super::args::CommonArgs;
 use super::replay::is_scenario;
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
-use crate::PlayOptions;
 use crate::capsule::Capsule;
+use crate::case::Case;
 use crate::diff::{Divergence, first_divergence};
 use crate::report::ChainLink;
 use crate::trace::Trace;
+use crate::{PlayOptions, Played};
 
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
@@ -42,8 +43,8 @@ pub(super) fn diff(args: &DiffArgs, stage: &Stage) -> anyhow::Result<u8> {
     if args.b.is_none() && seeds[0] == seeds[1] {
         return Err(usage("that is one run; name another file, or two different seeds"));
     }
-    let a = played(&args.a, seeds[0], stage)?;
-    let b = played(other, seeds[1], stage)?;
+    let a = played(&args.a, seeds[0], stage)?.trace;
+    let b = played(other, seeds[1], stage)?.trace;
     let divergence = first_divergence(&a, &b);
     match &divergence {
         None => stage.say(&format!("both runs are the same, all {} events", a.events.len())),
@@ -62,21 +63,28 @@ struct Document {
     exit_code: u8,
 }
 
-/// The trace of a capsule, or of a scenario and a seed.
-pub(super) fn played(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<Trace> {
-    let traced = |options| PlayOptions { trace: true, ..options };
-    let played = if is_scenario(path) {
-        sources::load(path)?.case(seed).play(&stage.labs, traced(stage.options))
+/// A run with its trace.
+pub(super) struct Traced {
+    pub(super) case: Case,
+    pub(super) played: Played,
+    pub(super) trace: Trace,
+}
+
+/// The run of a capsule, or of a scenario and a seed.
+pub(super) fn played(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<Traced> {
+    let (case, options) = if is_scenario(path) {
+        (sources::load(path)?.case(seed), stage.options)
     } else {
         let capsule = Capsule::load(path)?;
         let options = stage.options_for(&capsule)?;
-        let opened = capsule.open(path)?;
-        opened.case.play(&stage.labs, traced(options))
+        (capsule.open(path)?.case, options)
     };
+    let mut played = case.play(&stage.labs, PlayOptions { trace: true, ..options });
     if let Some(failure) = &played.failure {
         stage.screen.err(&format!("{}: {failure}", path.display()));
     }
-    Ok(played.trace.unwrap_or_default())
+    let trace = played.trace.take().unwrap_or_default();
+    Ok(Traced { case, played, trace })
 }
 
 fn text(divergence: &Divergence) -> String {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use unisono::trace::EventKind;
 
 use super::shard::Shard;
 use super::worst_exit_code;
 use crate::capsule::Build;
-use crate::happening::EventKind;
 use crate::report::{Report, counted, short};
 use crate::scenario::Family;
 use crate::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};

@@ -11,6 +11,7 @@ mod merge;
 mod progress;
 mod replay;
 mod replay_ledgers;
+mod report;
 mod run;
 mod shard;
 mod shrink;
@@ -61,6 +62,7 @@ fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
         Command::Verify(args) => verify::verify(&args, &stage(&args.common)?),
         Command::Fingerprint(args) => verify::fingerprint(&args, &stage(&args.common)?),
         Command::Diff(args) => diff::diff(&args, &stage(&args.common)?),
+        Command::Report(args) => report::report(&args, &stage(&args.common)?),
         Command::Trace(args) => trace::trace(&args, &stage(&args.common)?),
         Command::Bugs(args) => bugs::bugs(&args, &stage(&args.common)?),
         Command::Completions(shell) => {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use unisono::trace::{History, perfetto};
 
 use super::args::CommonArgs;
-use super::diff::played;
+use super::diff::{Traced, played};
 use super::stage::Stage;
-use crate::perfetto;
 use crate::report::ChainLink;
 use crate::trace::Trace;
 
@@ -33,10 +33,10 @@ pub(super) struct TraceArgs {
 
 /// Plays it, and prints what happened.
 pub(super) fn trace(args: &TraceArgs, stage: &Stage) -> anyhow::Result<u8> {
-    let trace = played(&args.path, args.seed, stage)?;
+    let Traced { case, trace, .. } = played(&args.path, args.seed, stage)?;
     let document = match args.text {
         true => text(&trace),
-        false => serde_json::to_string(&perfetto::document(&trace))?,
+        false => perfetto::text(&History::of(trace.to_run(&case.scenario.run))),
     };
     match &args.output {
         None => stage.screen.out(document.trim_end()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use unisono::{Step, TaskId};
 
 use super::Range;
-use crate::happening::EventKind;
+use unisono::trace::EventKind;
 
 /// What must come of a run. The rules of the protocol hold whatever is expected.
 #[derive(Clone, Debug, PartialEq)]

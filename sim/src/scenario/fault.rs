@@ -6,7 +6,7 @@ use std::time::Duration;
 use unisono::{Job, Step, TaskId};
 
 use super::Distribution;
-use crate::happening::EventKind;
+use unisono::trace::EventKind;
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,10 +9,10 @@ use super::faults::{chooses, disk_fault};
 use super::state::{Order, Plan, State};
 use super::transport::Parcel;
 use crate::disk::FaultId;
-use crate::happening::{EventKind, Happening};
 use crate::life::LifeId;
 use crate::links::Direction;
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
+use unisono::trace::{EventKind, Happening};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,6 @@ use unisono::{Floats, Step, TaskId};
 
 use super::transport::Passage;
 use crate::disk::DiskFault;
-use crate::happening::Happening;
 use crate::life::LifeId;
 use crate::links::pair_number;
 use crate::scenario::{
@@ -20,6 +19,7 @@ use crate::scenario::{
     TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
+use unisono::trace::Happening;
 
 /// A partition that is `Slow` makes latencies so many times as long.
 const SLOW_PARTITION: u32 = 100;
@@ -44,6 +44,8 @@ pub(super) struct Entry {
     seen: u64,
     pub(super) n_bites: u64,
     pub(super) has_begun: bool,
+    /// When it began and ended, if it did.
+    times: (Option<Duration>, Option<Duration>),
     /// Lives to be followed by others, or to let go on, when it ends.
     pub(super) lives: Vec<LifeId>,
 }
@@ -55,6 +57,10 @@ pub struct Bites {
     pub id: String,
     /// Whether it began.
     pub has_begun: bool,
+    /// When it did.
+    pub began: Option<Duration>,
+    /// When it was over.
+    pub ended: Option<Duration>,
     /// How often it changed what would have happened.
     pub n_bites: u64,
     /// It is no failure if it never did.
@@ -68,6 +74,7 @@ impl Faults {
             seen: 0,
             n_bites: 0,
             has_begun: false,
+            times: (None, None),
             lives: Vec::new(),
         };
         let all: Vec<_> = faults.iter().map(entry).collect();
@@ -94,6 +101,8 @@ impl Faults {
         let bites = |entry: &Entry| Bites {
             id: entry.fault.id.clone(),
             has_begun: entry.has_begun,
+            began: entry.times.0,
+            ended: entry.times.1,
             n_bites: entry.n_bites,
             may_be_inert: entry.fault.may_be_inert,
         };
@@ -166,6 +175,7 @@ impl Faults {
     pub(super) fn activate(&mut self, fault: usize, now: Duration) {
         self.active.push(fault);
         self.all[fault].has_begun = true;
+        self.all[fault].times = (Some(now), None);
         self.last_change = now;
     }
 
@@ -174,7 +184,11 @@ impl Faults {
         let n_active = self.active.len();
         self.active.retain(|&other| other != fault);
         self.last_change = now;
-        self.active.len() < n_active
+        let was_active = self.active.len() < n_active;
+        if was_active {
+            self.all[fault].times.1 = Some(now);
+        }
+        was_active
     }
 
     pub(super) fn is_active(&self, fault: usize) -> bool {

@@ -23,10 +23,10 @@ pub use self::faults::Bites;
 pub(crate) use self::files::{ChiefFiles, Request, restore};
 pub(crate) use self::state::{Order, State};
 use self::transport::Parcel;
-use crate::happening::Happening;
 use crate::life::{Cause, Life, LifeId};
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
+use unisono::trace::Happening;
 
 /// The shared world of one run.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! What happens to links: reset, half-open, duplicate, and calls that fail.
 
+use unisono::trace::EventKind as E;
 use unisono::{Step, TaskId};
 use unisono_sim::Played;
-use unisono_sim::happening::EventKind as E;
 use unisono_sim::trace::TracedEvent;
 
 use crate::support::{Told as _, run};

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use unisono::trace::EventKind as E;
 use unisono::{Step, TaskId};
 use unisono_sim::Played;
-use unisono_sim::happening::EventKind as E;
 use unisono_sim::trace::TracedEvent;
 
 use crate::support::{Told as _, run};

@@ -1,7 +1,7 @@
 //! What happens to tasks: crash, pause, stop, slow, clock.
 
+use unisono::trace::EventKind as E;
 use unisono::{Step, TaskId};
-use unisono_sim::happening::EventKind as E;
 use unisono_sim::{LifeId, Played};
 
 use crate::support::{Told as _, run};

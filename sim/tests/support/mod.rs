@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use unisono::TaskId;
+use unisono::trace::EventKind;
 use unisono_sim::case::Source;
-use unisono_sim::happening::EventKind;
 use unisono_sim::trace::{TracedEffect, TracedEvent};
 use unisono_sim::{Labs, PlayOptions, Played, Scenario, play};
 

@@ -5,7 +5,7 @@ use unisono::config::file::Wrong;
 
 use super::section::Value;
 use super::tasks::Shape;
-use crate::happening::EventKind;
+use unisono::trace::EventKind;
 
 /// Which steps an event can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

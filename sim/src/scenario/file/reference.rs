@@ -7,8 +7,8 @@ use unisono::config::file::KnownSection;
 use super::distributions::FORMS;
 use super::keys::{self, FAULTS, Form, Known, UNLIMITED};
 use super::units::{DURATIONS, RATES};
-use crate::happening::EventKind;
 use crate::scenario::Scenario;
+use unisono::trace::EventKind;
 
 /// The reference of scenario files, as Markdown.
 #[must_use]

@@ -1,11 +1,14 @@
-//! What happens to a node, and what it does, by name: what faults wait for and scenarios expect.
+//! What happens to a node, and what it does, by name: what traces tell of, faults of the simulator
+//! wait for, and its scenarios expect.
 
 use std::fmt;
 
-use unisono::protocol::{
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::ids::{Slot, Step};
+use crate::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Report, StorageEvent, Verdict,
 };
-use unisono::{Slot, Step};
 
 macro_rules! event_kinds {
     ($( $(#[doc = $doc:literal])* $variant:ident = $name:literal, )*) => {
@@ -187,6 +190,27 @@ impl EventKind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
+
+    /// What the sender did, if this is that a message came.
+    #[must_use]
+    pub fn sent_as(self) -> Option<Self> {
+        // Each kind of message is sent and received, in this order.
+        self.name().starts_with("receives-").then(|| Self::ALL[self as usize - 1])
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::from_name(&name)
+            .ok_or_else(|| de::Error::custom(format!("no event is called {name:?}")))
+    }
 }
 
 impl fmt::Display for EventKind {
@@ -196,13 +220,16 @@ impl fmt::Display for EventKind {
 }
 
 /// An event at a node, in so far as it can be named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Happening {
     /// What.
+    #[serde(rename = "what")]
     pub kind: EventKind,
     /// At which step, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
     /// Of which slot, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
 }
 
@@ -313,9 +340,9 @@ impl Happening {
             Effect::Persist(_) => Self::new(EventKind::Saves),
             Effect::Record(update) => Self::at(EventKind::Records, update.step),
             Effect::Report(report) => return Self::of_report(report),
-            Effect::Halt(unisono::protocol::Outcome::Finished) => Self::new(EventKind::Finishes),
-            Effect::Halt(unisono::protocol::Outcome::Stopped { .. }) => Self::new(EventKind::Stops),
-            Effect::Halt(unisono::protocol::Outcome::Failed(_)) => Self::new(EventKind::Fails),
+            Effect::Halt(crate::protocol::Outcome::Finished) => Self::new(EventKind::Finishes),
+            Effect::Halt(crate::protocol::Outcome::Stopped { .. }) => Self::new(EventKind::Stops),
+            Effect::Halt(crate::protocol::Outcome::Failed(_)) => Self::new(EventKind::Fails),
         })
     }
 
@@ -411,6 +438,15 @@ mod tests {
     fn names_are_distinct_and_read_back() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_name(kind.name()), Some(*kind));
+        }
+    }
+
+    #[test]
+    fn whatever_is_received_was_sent_as_its_counterpart() {
+        for kind in EventKind::ALL {
+            let sent = kind.sent_as().map(|sent| sent.name().to_owned());
+            let expected = kind.name().strip_prefix("receives-").map(|of| format!("sends-{of}"));
+            assert_eq!(sent, expected);
         }
     }
 }

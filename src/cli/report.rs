@@ -1,0 +1,34 @@
+//! `unisono report`: one page that shows a run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::{Process, usage};
+use crate::report;
+
+/// What `unisono report` takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportConfig {
+    /// Where the files of the run are.
+    pub logdir: PathBuf,
+    /// The file to write, if not `report.html` in the logdir.
+    pub output: Option<PathBuf>,
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// If there is nothing of a run in the folder, a file cannot be read, or the page cannot be written.
+pub fn run_report(config: &ReportConfig, process: &Process) -> anyhow::Result<ExitCode> {
+    let document = report::of_logdir(&config.logdir).map_err(|error| usage(error.into()))?;
+    let path = config.output.clone().unwrap_or_else(|| config.logdir.join("report.html"));
+    std::fs::write(&path, report::page(&document))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    for note in &document.notes {
+        process.screen.err(note);
+    }
+    process.screen.out(&format!("The report is in {}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}

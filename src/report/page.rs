@@ -1,0 +1,106 @@
+//! A report as one HTML page: the data as JSON, and scripts that show it. Nothing else is loaded.
+
+use super::document::Document;
+
+const TEMPLATE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+/// One scope, in this order.
+const SCRIPTS: [&str; 6] = [
+    include_str!("page/helpers.js"),
+    include_str!("page/view.js"),
+    include_str!("page/loss.js"),
+    include_str!("page/timeline.js"),
+    include_str!("page/tables.js"),
+    include_str!("page/page.js"),
+];
+
+/// The page.
+#[must_use]
+pub fn page(document: &Document) -> String {
+    let parts = [
+        ("<!-- title -->", in_html(&document.title)),
+        ("/* style */", STYLE.to_owned()),
+        ("/* data */", in_script(document)),
+        ("/* script */", SCRIPTS.join("\n")),
+    ];
+    // One after the other, each looked for behind the one before: data cannot be taken for a place.
+    let mut page = String::new();
+    let mut rest = TEMPLATE;
+    for (place, text) in parts {
+        let (before, after) = rest.split_once(place).expect("the template has its places in order");
+        page.push_str(before);
+        page.push_str(&text);
+        rest = after;
+    }
+    page.push_str(rest);
+    page
+}
+
+fn in_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// JSON in which nothing ends the script that it is in, nor begins a comment there. Only texts have
+/// a `<`, and in a text it has another spelling.
+fn in_script(document: &Document) -> String {
+    let json = serde_json::to_string(document).expect("a document has only texts for keys");
+    json.replace('<', "\\u003c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Fact;
+
+    /// The text between the tags of the data.
+    fn data(page: &str) -> &str {
+        let (_, rest) = page.split_once("<script id=\"data\" type=\"application/json\">").unwrap();
+        rest.split_once("</script>").unwrap().0
+    }
+
+    fn nasty() -> Document {
+        let text = "</script><script>alert(1)</script><!-- /* data */ & \u{2028} \"' \\u003c";
+        let mut document = Document::named(text.to_owned(), true);
+        document.notes.push(text.to_owned());
+        document.facts.push(Fact { name: text.to_owned(), value: text.to_owned() });
+        document.losses.step.push(u64::MAX >> 11);
+        document.losses.loss.extend([Some(0.1), None]);
+        document
+    }
+
+    #[test]
+    fn the_data_of_a_page_is_the_document() {
+        let page = page(&nasty());
+        let read: Document = serde_json::from_str(data(&page)).unwrap();
+        assert_eq!(read, nasty());
+    }
+
+    #[test]
+    fn nothing_in_the_data_or_the_title_can_break_out() {
+        let page = page(&nasty());
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert_eq!(page.matches("<script").count(), 2);
+        assert!(!data(&page).contains('<'));
+        let (_, title) = page.split_once("<title>").unwrap();
+        assert!(title.starts_with("&lt;/script&gt;"), "{}", &title[..40]);
+    }
+
+    #[test]
+    fn a_page_asks_for_nothing_from_anywhere() {
+        let page = page(&Document::named("run".to_owned(), false));
+        for word in ["http:", "https:", "src=", "url(", "@import", "fetch(", "import("] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+}

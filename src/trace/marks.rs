@@ -1,0 +1,144 @@
+//! What a person wants marked on the way: restarts, lost links, states that were restored.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::happening::EventKind;
+use super::history::History;
+use crate::ids::{Step, TaskId};
+
+/// Something to be marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When it happened, or began.
+    pub at: Duration,
+    /// When it was over, if it took time.
+    pub until: Option<Duration>,
+    /// The step at which the run was, if it had any.
+    pub step: Option<Step>,
+    /// Whose it is, if it is one task's.
+    pub task: Option<TaskId>,
+    /// In a word: `restart`, `lost-link`, or the fault's kind.
+    pub kind: String,
+    /// In a sentence.
+    pub text: String,
+}
+
+/// The marks of a run, by time.
+#[must_use]
+pub fn marks(history: &History) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    let steps = Steps::of(history);
+    for life in history.lives.iter().filter(|life| life.number > 1) {
+        let (at, task) = (life.begin, Some(life.task));
+        let text = format!("{} is started again: its life {}", life.task, life.number);
+        marks.push(Mark {
+            at,
+            until: None,
+            step: steps.at(at),
+            task,
+            kind: "restart".to_owned(),
+            text,
+        });
+    }
+    for (number, event) in history.events.iter().enumerate() {
+        let task = history.task(number);
+        for done in &event.does {
+            let (peer, note) = (done.details.peer, done.details.note.as_deref());
+            let of = |peer: Option<TaskId>| peer.map_or_else(String::new, |peer| peer.to_string());
+            let why = note.map_or_else(String::new, |note| format!(": {note}"));
+            use EventKind as E;
+            let (kind, text) = match done.what.kind {
+                E::PeerDown if has_left(history, peer, event.at) => continue,
+                E::PeerDown => ("lost-link", format!("{task} has lost {}{why}", of(peer))),
+                E::ShardLost => ("shard-lost", format!("{} has lost its shard{why}", of(peer))),
+                E::Restores if done.details.generation.is_some_and(|number| number > 1) => {
+                    let step = done.what.step.map_or_else(String::new, |step| step.to_string());
+                    ("restore", format!("all go on from version {step}{why}"))
+                }
+                E::TurnedAway => ("turned-away", format!("{task} turned a caller away{why}")),
+                E::Waits => ("waits", format!("{task} says that it waits{why}")),
+                E::Stops => ("stop", format!("{task} was asked to stop")),
+                E::Fails => ("failure", format!("{task} cannot go on{why}")),
+                _ => continue,
+            };
+            let (at, step) = (event.at, steps.at(event.at));
+            marks.push(Mark {
+                at,
+                until: None,
+                step,
+                task: Some(task),
+                kind: kind.to_owned(),
+                text,
+            });
+        }
+        if event.input.what.kind == EventKind::SaveFailed {
+            let why = event.input.details.note.as_deref().unwrap_or_default();
+            let (at, step) = (event.at, steps.at(event.at));
+            let (kind, text) = ("save-failed".to_owned(), format!("a checkpoint failed: {why}"));
+            marks.push(Mark { at, until: None, step, task: Some(task), kind, text });
+        }
+    }
+    marks.sort_by_key(|mark| mark.at);
+    marks
+}
+
+/// Whether a peer had ended as it should, so that its link is not lost.
+fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
+    let Some(peer) = peer else { return false };
+    let life = history.lives_of(peer).filter(|life| life.begin <= at).last();
+    let ends = |event: &super::history::Happened| {
+        event
+            .does
+            .iter()
+            .any(|done| matches!(done.what.kind, EventKind::Finishes | EventKind::SendsGoodbye))
+    };
+    life.is_some_and(|life| history.events[life.events.clone()].iter().rev().take(8).any(ends))
+}
+
+/// Which step the run was at.
+#[derive(Debug)]
+pub struct Steps(BTreeMap<Duration, Step>);
+
+impl Steps {
+    /// As ps 0 has it; or another ps, if that was not traced.
+    #[must_use]
+    pub fn of(history: &History) -> Self {
+        let ps = history.lives.first().map(|life| life.task);
+        let made = |(number, event): (usize, &super::history::Happened)| {
+            let what = event.input.what;
+            let step = match what.kind {
+                EventKind::Updated => what.step?.next(),
+                EventKind::ReceivesRestore => what.step?,
+                _ => return None,
+            };
+            (Some(history.task(number)) == ps).then_some((event.at, step))
+        };
+        Self(history.events.iter().enumerate().filter_map(made).collect())
+    }
+
+    /// The version at a time; none before the first.
+    #[must_use]
+    pub fn at(&self, at: Duration) -> Option<Step> {
+        self.0.range(..=at).next_back().map(|(_, step)| *step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Script, ms};
+    use super::*;
+
+    #[test]
+    fn a_restart_is_marked_with_the_step_at_which_the_run_was() {
+        let marks = marks(&Script::with_a_restart().history());
+        let [mark] = &*marks else { panic!("{marks:?}") };
+        assert_eq!((mark.at, mark.step, &*mark.kind), (ms(80), Some(Step(1)), "restart"));
+        assert_eq!(mark.text, "worker 1 is started again: its life 2");
+    }
+
+    #[test]
+    fn a_run_without_faults_has_no_marks() {
+        assert_eq!(marks(&Script::two_steps().history()), []);
+    }
+}

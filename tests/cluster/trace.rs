@@ -1,0 +1,116 @@
+//! `--trace`, `unisono trace` and `unisono report`: what a cluster of processes tells of itself.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{
+    Bits, Ended, Folder, HandStarted, Process, Role, bits_of, unisono, wait_until,
+};
+#[path = "../support/trace_events.rs"]
+mod trace_events;
+
+const STEPS: &str = "--training-steps 30";
+const SMALL: &str = "--hidden 32 --batch-size 20 --progress none";
+
+fn run(folder: &Folder, command: &str, flags: &[&str]) -> Ended {
+    let mut command = unisono(command);
+    command.arg(folder.logdir()).args(flags);
+    Process::start(command).wait()
+}
+
+/// The data of the report of a run.
+fn report(folder: &Folder) -> Value {
+    run(folder, "report", &[]).expect_code(0);
+    let page = fs::read_to_string(folder.logdir().join("report.html")).expect("it was written");
+    let (_, data) = page.split_once("type=\"application/json\">").expect("it has data");
+    serde_json::from_str(data.split_once("</script>").expect("it ends").0).expect("it is JSON")
+}
+
+#[test]
+fn a_trace_moves_no_bit_and_is_there_only_if_asked_for() {
+    let expected = bits_of(&format!("reference {SMALL} {STEPS}"));
+    for (flag, is_there) in [("", false), ("--trace", true), ("--trace=false", false)] {
+        let folder = Folder::new();
+        let bits = folder.bits_of(&format!("local --ps 2 {SMALL} {STEPS} {flag}"));
+        bits.assert_same(&expected, flag);
+        for task in ["ps0", "ps1", "worker0", "worker1"] {
+            let path = folder.logdir().join(format!("trace-{task}.jsonl"));
+            assert_eq!(path.exists(), is_there, "{flag} {task}");
+        }
+    }
+}
+
+#[test]
+fn a_traced_run_is_shown_whole_and_written_for_perfetto() {
+    let folder = Folder::new();
+    folder.run(&format!("local --trace --ps 2 {SMALL} {STEPS}")).expect_code(0);
+    let written = run(&folder, "trace", &[]);
+    written.expect_code(0);
+    let counts = trace_events::check(&serde_json::from_str(&written.stdout).expect("it is JSON"));
+    // Each step: two pushes to and two versions from each ps.
+    assert!(counts["s"] >= 30 * 8, "{counts:?}");
+    let data = report(&folder);
+    let tasks = ["ps 0", "ps 1", "worker 0", "worker 1"];
+    assert_eq!(data["tasks"], Value::from(tasks.to_vec()));
+    assert_eq!(data["updates"]["step"].as_array().map(Vec::len), Some(30));
+    assert_eq!(data["losses"]["step"].as_array().map(Vec::len), Some(30));
+    assert_eq!(data["marks"], Value::Array(Vec::new()), "nothing broke");
+    assert_eq!(data["notes"], Value::Array(Vec::new()), "nothing is missing");
+    let lengths = data["path"]["length"].as_array().expect("a path");
+    let path: i64 = lengths.iter().filter_map(Value::as_i64).sum();
+    let length = data["length"].as_i64().expect("a length");
+    assert!(path <= length && path > length / 2, "{path} of {length}");
+}
+
+#[test]
+fn a_worker_that_was_killed_is_marked_and_its_lives_follow_each_other() {
+    let folder = Folder::new();
+    let flags = format!("{SMALL} --trace --training-steps 3000");
+    let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
+    let tasks = [Role::Ps(0), Role::Worker(0)].map(|role| cluster.start(role));
+    let mut victim = cluster.start(Role::Worker(1));
+    let traced = folder.logdir().join("trace-ps0.jsonl");
+    let has_begun = || fs::read_to_string(&traced).is_ok_and(|text| text.contains("\"updated\""));
+    wait_until("the first updates", has_begun);
+    victim.kill();
+    let again = cluster.start(Role::Worker(1));
+    for task in tasks.into_iter().chain([again]) {
+        task.wait().expect_code(0);
+    }
+    let data = report(&folder);
+    let marks = data["marks"].as_array().expect("marks");
+    let kinds: Vec<_> = marks.iter().filter_map(|mark| mark["kind"].as_str()).collect();
+    assert!(kinds.contains(&"restart") && kinds.contains(&"lost-link"), "{kinds:?}");
+    assert_eq!(data["updates"]["step"].as_array().map(Vec::len), Some(3000));
+}
+
+#[test]
+fn a_trace_that_cannot_be_kept_is_told_once_and_moves_no_bit() {
+    let expected = bits_of(&format!("reference {SMALL} {STEPS}"));
+    let folder = Folder::new();
+    // A disk that refuses this one file.
+    fs::create_dir_all(folder.logdir().join("trace-ps0.jsonl")).expect("it can be made");
+    let ended = folder.run(&format!("local --trace --ps 2 {SMALL} {STEPS}"));
+    ended.expect_code(0);
+    let told = "no trace is kept, and training goes on without it";
+    assert_eq!(ended.stderr.matches(told).count(), 1, "{}", ended.stderr);
+    Bits::read(&folder.logdir()).assert_same(&expected, "without one trace");
+    fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("it is empty");
+    let notes = report(&folder)["notes"].to_string();
+    assert!(notes.contains("There is no trace of ps 0: give --trace"), "{notes}");
+}
+
+#[test]
+fn a_folder_without_traces_shows_what_it_has_and_says_what_to_switch_on() {
+    let folder = Folder::new();
+    folder.run(&format!("local --ledger --ps 2 {SMALL} {STEPS}")).expect_code(0);
+    let data = report(&folder);
+    assert!(data["notes"][0].as_str().is_some_and(|note| note.contains("--trace")), "{data}");
+    assert_eq!(data["losses"]["step"].as_array().map(Vec::len), Some(30));
+    assert_eq!(data["updates"]["workers"][3], Value::from(vec![2, 3]));
+    run(&folder, "trace", &[]).expect_error(2, &["there is no trace-TASK.jsonl", "--trace"]);
+    let nothing = Folder::new();
+    fs::create_dir_all(nothing.logdir()).expect("it can be made");
+    run(&nothing, "report", &[]).expect_error(2, &["neither traces nor losses", "--trace"]);
+}
