@@ -39,6 +39,7 @@ pub mod certs;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+mod counted;
 pub mod data;
 pub mod events;
 pub mod fetch;

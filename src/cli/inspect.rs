@@ -9,8 +9,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Process;
-use super::output::PercentG;
+use super::output::{PercentG, table};
 use crate::checkpoint::{RealDisk, newest_valid};
+use crate::counted::thousands;
 use crate::tensors::inspect::{Kind, TensorReport};
 use crate::tensors::{Format, Inspection, inspect};
 
@@ -66,7 +67,7 @@ impl fmt::Display for Report {
             Some(damage) => writeln!(f, "{path} is DAMAGED: {damage}")?,
             None => writeln!(f, "{path} is whole: {}", what(seen))?,
         }
-        writeln!(f, "\nsize    {} bytes", grouped(seen.bytes))?;
+        writeln!(f, "\nsize    {} bytes", thousands(seen.bytes as u64))?;
         writeln!(f, "sha256  {}", seen.sha256)?;
         if let Some(digest) = &seen.digest {
             writeln!(f, "crc32c  {digest}")?;
@@ -110,13 +111,13 @@ fn tensors(tensors: &[TensorReport]) -> String {
         let not_finite = of.map_or(0, |of| of.not_finite);
         let mut crc32c = tensor.crc32c.clone();
         if not_finite > 0 {
-            let _infallible = write!(crc32c, "  {} not finite", grouped(not_finite));
+            let _infallible = write!(crc32c, "  {} not finite", thousands(not_finite));
         }
         vec![
             tensor.name.escape_debug().to_string(),
             tensor.dtype.clone(),
             shape(&tensor.shape),
-            grouped(tensor.elements),
+            thousands(tensor.elements as u64),
             number(of.map(|of| of.min)),
             number(of.map(|of| of.max)),
             number(of.map(|of| of.mean)),
@@ -139,31 +140,6 @@ fn pairs_of(pairs: &[(String, String)]) -> Vec<Vec<String>> {
     pairs.iter().map(|(key, value)| vec![escaped(key), escaped(value)]).collect()
 }
 
-/// Rows of cells, each column as wide as its widest, to the right or to the left.
-fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<_> = (0..is_right.len()).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).zip(is_right).map(|((cell, &width), is_right)| {
-            if *is_right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// A number with its digits in groups of three.
-fn grouped(number: impl fmt::Display) -> String {
-    let digits = number.to_string();
-    let group = |(i, digit): (usize, char)| {
-        let is_boundary = i > 0 && (digits.len() - i).is_multiple_of(3);
-        is_boundary.then_some(',').into_iter().chain([digit])
-    };
-    digits.chars().enumerate().flat_map(group).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,13 +160,5 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 0x7f;
         let damaged = report(&bytes).to_string();
         insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has the digest 6cad95ff where 4326fdd6 was recorded: it is corrupt");
-    }
-
-    #[test]
-    fn digits_are_in_groups_of_three() {
-        assert_eq!(
-            [0, 12, 123, 1234, 1_234_567].map(grouped),
-            ["0", "12", "123", "1,234", "1,234,567"]
-        );
     }
 }

@@ -19,7 +19,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 
 use self::sources::Sources;
 use super::Process;
-use super::output::is_set;
+use super::output::Screen;
 use crate::host::Clock as _;
 
 pub use self::target::Target;
@@ -73,7 +73,7 @@ fn show(
     runtime: &tokio::runtime::Runtime,
     sources: &mut Sources,
 ) -> std::io::Result<()> {
-    let has_colours = !is_set("NO_COLOR");
+    let has_colours = Screen::has_colours_on_stdout();
     let clock = sources.clock();
     let mut next = clock.now() + LOOK_EVERY;
     loop {

@@ -5,8 +5,9 @@ mod line;
 pub mod logging;
 mod progress;
 mod screen;
+mod table;
 
 pub use line::{PercentG, TrainingLine};
 pub use progress::{ProgressLine, ProgressView};
 pub use screen::Screen;
-pub(super) use screen::is_set;
+pub use table::table;

@@ -128,7 +128,7 @@ fn colours_are_wanted() -> bool {
 }
 
 /// Whether a variable of the environment is there, and not empty.
-pub(in crate::cli) fn is_set(name: &str) -> bool {
+fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 

@@ -1,9 +1,10 @@
 //! The same without a terminal: one table, and what has gone wrong.
 
 use std::fmt::Write as _;
+use std::iter;
 
 use super::model::{Model, TaskRow, bytes_per_second};
-use crate::cli::output::PercentG;
+use crate::cli::output::{self, PercentG};
 
 /// One line on the whole.
 pub(super) fn summary(model: &Model) -> String {
@@ -38,30 +39,11 @@ pub(super) const HEADERS: [&str; 6] = ["TASK", "STATE", "STEP", "STEPS/S", "IN/S
 /// Everything, as text.
 pub(super) fn table(model: &Model) -> String {
     let mut text = format!("{}\n\n", summary(model));
-    let rows: Vec<_> = model.tasks.iter().map(|task| (cells(task), task)).collect();
-    let widths: Vec<_> = (0..HEADERS.len())
-        .map(|column| {
-            let of_rows = rows.iter().map(|(cells, _)| cells[column].len()).max().unwrap_or(0);
-            of_rows.max(HEADERS[column].len())
-        })
-        .collect();
-    let mut line = |cells: &[&str], last: &str| {
-        let mut line = String::new();
-        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            match column {
-                0 | 1 => write!(line, "{cell:width$}  "),
-                _ => write!(line, "{cell:>width$}  "),
-            }
-            .expect("a String takes all");
-        }
-        line.push_str(last);
-        writeln!(text, "{}", line.trim_end()).expect("a String takes all");
-    };
-    line(&HEADERS, "WAITS FOR");
-    for (cells, task) in &rows {
-        let cells: Vec<_> = cells.iter().map(String::as_str).collect();
-        line(&cells, task.waits.as_deref().unwrap_or_default());
-    }
+    let row = |cells: &[String], waits: &str| [cells, &[waits.to_owned()]].concat();
+    let of_task = |task: &TaskRow| row(&cells(task), task.waits.as_deref().unwrap_or_default());
+    let headers = row(&HEADERS.map(str::to_owned), "WAITS FOR");
+    let rows: Vec<_> = iter::once(headers).chain(model.tasks.iter().map(of_task)).collect();
+    text.push_str(&output::table(&[false, false, true, true, true, true, false], &rows));
     let faults = model.faults();
     if !faults.is_empty() {
         text.push_str("\nFaults:\n");
