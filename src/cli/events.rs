@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::checkpoint::disk::DiskError;
 use crate::checkpoint::{Disk as _, RealDisk};
@@ -15,6 +15,7 @@ use crate::events::{EventFile, Observation, Recorder, Summarizer, file};
 use crate::host::Observer;
 use crate::ids::{Incarnation, Step};
 use crate::protocol::{Effect, Input, Node};
+use crate::tcp::wall_clock;
 use crate::time::Moment;
 use crate::training::Plan;
 
@@ -97,7 +98,8 @@ impl EventKeeper {
             return;
         }
         let _place = needs_place.then(|| Arc::clone(&self.places));
-        if queue.send(Waiting { wall_time: wall_time(), observation, _place }).is_err() {
+        let wall_time = wall_clock().as_secs_f64();
+        if queue.send(Waiting { wall_time, observation, _place }).is_err() {
             // The thread has panicked, and said so.
             self.queue = None;
         }
@@ -170,13 +172,6 @@ impl Writer {
         };
         file.append(&self.summarizer.events(wall_time, observation))
     }
-}
-
-/// Seconds since 1970, as events have them.
-#[expect(clippy::disallowed_methods, reason = "an event says when it was written")]
-fn wall_time() -> f64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since.as_secs_f64()
 }
 
 fn host_name() -> String {

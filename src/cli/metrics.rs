@@ -12,7 +12,7 @@ use crate::metrics::{Metrics, MetricsObserver, serve};
 use crate::protocol::ClusterConfig;
 use crate::tcp::{RealClock, Traffic};
 
-/// What a task's metrics are of.
+/// Who a task is, for its metrics and its trace.
 #[derive(Debug)]
 pub(super) struct Identity {
     /// Which life of the task.

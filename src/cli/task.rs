@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::{TcpListener, ToSocketAddrs as _};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 
@@ -19,7 +18,7 @@ use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome};
-use crate::tcp::{NetworkConfig, RealClock, Security, TcpNetwork};
+use crate::tcp::{NetworkConfig, RealClock, Security, TcpNetwork, wall_clock};
 use crate::training::Shapes;
 
 /// The variable that forces a SIMD level.
@@ -66,10 +65,8 @@ pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterCo
 }
 
 /// A larger number for each life of a task: microseconds of the machine's clock.
-#[expect(clippy::disallowed_methods, reason = "a host numbers the lives of its task")]
 pub(super) fn incarnation() -> Incarnation {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Incarnation(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    Incarnation(u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX))
 }
 
 /// How the others of a cluster are reached, and what is asked of them.
@@ -106,7 +103,7 @@ pub(super) struct Watch {
     pub(super) ledger: Option<LedgerKeeper>,
     /// Of the chief.
     pub(super) events: Option<EventKeeper>,
-    /// What metrics are of.
+    /// Who it is.
     pub(super) identity: Identity,
 }
 
@@ -129,8 +126,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         let Watch { ledger, events, identity } = watch;
         let traffic = network.traffic();
         let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
-        let of_trace = cluster_config(&config.run, None);
-        let trace = TraceKeeper::open(config, process.incarnation, &of_trace, clock.now());
+        let trace = TraceKeeper::open(config, &identity, clock.now());
         let console = Console::new(config, process.screen.clone());
         // The ledger comes first: what it is about to say was so before anybody heard of it.
         let mut observer = ((ledger, trace), ((events, metrics), console));

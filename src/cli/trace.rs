@@ -4,17 +4,17 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 
+use super::metrics::Identity;
 use super::{Process, TaskConfig, usage};
-use crate::checkpoint::RealDisk;
+use crate::checkpoint::{DiskError, RealDisk};
 use crate::host::Observer;
-use crate::ids::Incarnation;
-use crate::protocol::{ClusterConfig, Effect, Input, Node};
+use crate::protocol::{Effect, Input, Node};
+use crate::tcp::wall_clock;
 use crate::time::Moment;
-use crate::trace::log::Kept;
+use crate::trace::log::{Kept, LARGEST_TRACE};
 use crate::trace::{
     Entry, Event, History, LifeHeader, Line, Run, TraceLog, Tracer, perfetto, tracer,
 };
@@ -63,17 +63,13 @@ pub(super) struct TraceKeeper {
 impl TraceKeeper {
     /// The trace of this task, if it was asked for one, for a life whose clock is at `now`. If its
     /// file cannot be opened that is said, and training goes on without.
-    pub(super) fn open(
-        config: &TaskConfig,
-        incarnation: Incarnation,
-        cluster: &ClusterConfig,
-        now: Moment,
-    ) -> Option<Self> {
+    pub(super) fn open(config: &TaskConfig, identity: &Identity, now: Moment) -> Option<Self> {
         if !config.run.trace {
             return None;
         }
+        let Identity { incarnation, cluster } = identity;
         let origin = wall_clock().saturating_sub(now.since_origin());
-        let header = LifeHeader::new(config.task, incarnation, origin, cluster);
+        let header = LifeHeader::new(config.task, *incarnation, origin, cluster);
         match TraceLog::open(Arc::new(RealDisk), &config.run.logdir, &header) {
             Ok(log) => {
                 Some(Self { tracer: Tracer::default(), log, input: None, is_stopped: false })
@@ -93,13 +89,13 @@ impl TraceKeeper {
         }
     }
 
-    fn check(&mut self, kept: Result<Kept, crate::checkpoint::DiskError>) {
+    fn check(&mut self, kept: Result<Kept, DiskError>) {
         match kept {
             Ok(Kept::Yes) => return,
             Ok(Kept::Full) => tracing::warn!(
                 "the trace ends here, and training goes on without it: its file has come to the \
                  limit of {} MiB; move it away, and the next start of this task begins another",
-                crate::trace::log::LARGEST_TRACE >> 20
+                LARGEST_TRACE >> 20
             ),
             Err(error) => tracing::warn!(
                 "the trace ends here, and training goes on without it: {error}; the next start of \
@@ -127,9 +123,4 @@ impl Observer for TraceKeeper {
             self.check(kept);
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a host lays its clock beside those of others")]
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
-//! The machine's monotonic clock.
+//! The machine's clocks: the monotonic one, and the one on the wall.
 
 use std::future::pending;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -34,4 +35,11 @@ impl Clock for RealClock {
             None => pending().await,
         }
     }
+}
+
+/// What the clock on the wall says, since 1970; nothing if it is set to before.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is where production reads its clock")]
+pub fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -23,7 +23,7 @@ pub mod storage;
 mod traffic;
 mod writer;
 
-pub use clock::RealClock;
+pub use clock::{RealClock, wall_clock};
 pub use compute::{ComputeThread, InlineCompute};
 pub use listener::{BindError, bind, bind_everywhere};
 pub use memory::{can_share, shareable};

@@ -1,6 +1,6 @@
 //! The machine: its CPU, its clock, its limits, its memory.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -9,7 +9,7 @@ use crate::cli::task;
 use crate::config::RunConfig;
 use crate::host::Clock as _;
 use crate::model::SimdLevel;
-use crate::tcp::{self, RealClock};
+use crate::tcp::{self, RealClock, wall_clock};
 
 /// No clock is right that is before the day of this version, 2026-11-28.
 const RELEASED: Duration = Duration::from_secs(20_785 * 24 * 3600);
@@ -35,7 +35,6 @@ pub(super) fn simd() -> (Option<SimdLevel>, Finding) {
 }
 
 /// Whether time goes forward, and is not long past.
-#[expect(clippy::disallowed_methods, reason = "it is the clock that is looked at")]
 pub(super) fn clock() -> Finding {
     let clock = RealClock::start();
     let mut last = clock.now();
@@ -50,7 +49,7 @@ pub(super) fn clock() -> Finding {
         }
         last = now;
     }
-    judge_wall_clock(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    judge_wall_clock(wall_clock())
 }
 
 fn judge_wall_clock(since_1970: Duration) -> Finding {
