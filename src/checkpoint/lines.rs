@@ -4,7 +4,7 @@
 //! process loses none. [`Lines::sync`] makes it outlive the machine's power, too.
 
 use std::fmt;
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,24 @@ use super::disk::{Disk, DiskError};
 /// How much of a file's end is read to find that of its last whole line. Of a ledger, an update of
 /// 4,096 slots, the most there are, takes less than 600 KiB.
 const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// The files of a folder whose names say whose they are, ascending by that.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub(crate) fn find<T: Ord>(
+    folder: &Path,
+    whose: impl Fn(&str) -> Option<T>,
+) -> io::Result<Vec<(T, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let of = path.file_name().and_then(|name| whose(name.to_str()?));
+        found.extend(of.map(|of| (of, path)));
+    }
+    found.sort();
+    Ok(found)
+}
 
 /// A file that grows.
 pub struct Lines {

@@ -2,8 +2,9 @@
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`lines`] is a file that only grows, [`disk`] is all that touches files but for `lock`. Nothing here knows a model's layout or
-//! a thread, and nothing logs: what a person should hear is returned.
+//! losses, [`lines`] is a file that only grows, [`disk`] is all that touches files but for `lock`.
+//! Nothing here knows a model's layout or a thread, and nothing logs: what a person should hear is
+//! returned.
 
 pub mod directory;
 pub mod disk;

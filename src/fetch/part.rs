@@ -7,6 +7,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{FetchError, gzip_path, verify};
+use crate::checkpoint::{Disk as _, RealDisk};
 use crate::data::PublishedFile;
 
 /// The beginning of a file.
@@ -79,9 +80,7 @@ impl Part {
     pub(super) fn place(self) -> Result<(), FetchError> {
         self.file.sync_all().map_err(FetchError::disk("write", &self.path))?;
         fs::rename(&self.path, &self.place).map_err(FetchError::disk("rename", &self.path))?;
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(FetchError::disk("write", &self.folder))
+        RealDisk.sync_dir(&self.folder).map_err(FetchError::disk("write", &self.folder))
     }
 
     /// Leaves what has come for the next time, and nothing if that is nothing.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
+use crate::checkpoint::lines;
 
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;
@@ -118,17 +119,10 @@ fn ps_of(name: &str) -> Option<u32> {
 /// If there is none, or one cannot be read.
 pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
     let unreadable = |source| LedgerError::Unreadable { path: logdir.to_owned(), source };
-    let entries = std::fs::read_dir(logdir).map_err(unreadable)?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(unreadable)?.path();
-        let ps = path.file_name().and_then(|name| ps_of(name.to_str()?));
-        found.extend(ps.map(|ps| (ps, path)));
-    }
+    let found = lines::find(logdir, ps_of).map_err(unreadable)?;
     if found.is_empty() {
         return Err(LedgerError::None(logdir.to_owned()));
     }
-    found.sort();
     found.into_iter().map(|(ps, path)| read(&path, ps)).collect()
 }
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use serde::{Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 
 use super::statistics::Statistics;
 use super::{AnyTensor, Contents, Format, safetensors};
 use crate::checkpoint::step_of;
+use crate::data::sha256;
 use crate::ids::Step;
 
 /// What a file is.
@@ -106,7 +106,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         kind,
         damage,
         bytes: bytes.len(),
-        sha256: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: sha256::of_bytes(bytes),
         step: description.as_ref().map(|found| found.step),
         // That of an npz file is of another file.
         digest: description.map(|found| found.crc32c).filter(|_| format == Format::Safetensors),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::{FORMAT, Line};
 use super::run::TracedLife;
+use crate::checkpoint::lines;
 use crate::config::ClusterSize;
 use crate::ids::{Job, TaskId};
 
@@ -67,16 +68,10 @@ fn task_of(name: &str) -> Option<TaskId> {
 /// If there is none, or the folder cannot be read.
 pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
     let unreadable = |source| TraceError::Unreadable { path: logdir.to_owned(), source };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(logdir).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let task = path.file_name().and_then(|name| task_of(name.to_str()?));
-        found.extend(task.map(|task| (task, path)));
-    }
+    let found = lines::find(logdir, task_of).map_err(unreadable)?;
     if found.is_empty() {
         return Err(TraceError::None(logdir.to_owned()));
     }
-    found.sort();
     Ok(found)
 }
 

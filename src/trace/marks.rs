@@ -29,17 +29,14 @@ pub struct Mark {
 pub fn marks(history: &History) -> Vec<Mark> {
     let mut marks = Vec::new();
     let steps = Steps::of(history);
+    let mark = |at, task, kind: &str, text| {
+        let (step, kind) = (steps.at(at), kind.to_owned());
+        Mark { at, until: None, step, task: Some(task), kind, text }
+    };
     for life in history.lives.iter().filter(|life| life.number > 1) {
-        let (at, task) = (life.begin, Some(life.task));
+        let at = life.begin;
         let text = format!("{} is started again: its life {}", life.task, life.number);
-        marks.push(Mark {
-            at,
-            until: None,
-            step: steps.at(at),
-            task,
-            kind: "restart".to_owned(),
-            text,
-        });
+        marks.push(mark(at, life.task, "restart", text));
     }
     for (number, event) in history.events.iter().enumerate() {
         let task = history.task(number);
@@ -62,21 +59,12 @@ pub fn marks(history: &History) -> Vec<Mark> {
                 E::Fails => ("failure", format!("{task} cannot go on{why}")),
                 _ => continue,
             };
-            let (at, step) = (event.at, steps.at(event.at));
-            marks.push(Mark {
-                at,
-                until: None,
-                step,
-                task: Some(task),
-                kind: kind.to_owned(),
-                text,
-            });
+            marks.push(mark(event.at, task, kind, text));
         }
         if event.input.what.kind == EventKind::SaveFailed {
             let why = event.input.details.note.as_deref().unwrap_or_default();
-            let (at, step) = (event.at, steps.at(event.at));
-            let (kind, text) = ("save-failed".to_owned(), format!("a checkpoint failed: {why}"));
-            marks.push(Mark { at, until: None, step, task: Some(task), kind, text });
+            let text = format!("a checkpoint failed: {why}");
+            marks.push(mark(event.at, task, "save-failed", text));
         }
     }
     marks.sort_by_key(|mark| mark.at);

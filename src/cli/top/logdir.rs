@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::model::{State, TaskRow};
+use crate::checkpoint::state::{self, STATE_FILE};
+use crate::checkpoint::step_of;
+use crate::ledger;
 use crate::losses::LOSSES_FILE;
 
 /// Points of the curve; with more, each two become one.
@@ -68,8 +71,8 @@ impl Logdir {
     }
 
     fn find_ledgers(&mut self) {
-        while let ps = self.ledgers.len()
-            && let path = self.folder.join(format!("ledger-ps{ps}.jsonl"))
+        while let Ok(ps) = u32::try_from(self.ledgers.len())
+            && let path = self.folder.join(ledger::file_name(ps))
             && path.exists()
         {
             self.ledgers.push(Ledger {
@@ -85,16 +88,14 @@ impl Logdir {
 
 /// What the table says of the newest checkpoint.
 fn newest_checkpoint(folder: &Path) -> Option<String> {
-    let list = fs::read_to_string(folder.join("checkpoint")).ok()?;
-    let path = list.lines().next()?.split('"').nth(1)?;
-    let name = Path::new(path).file_name()?.to_str()?;
-    let step = name.strip_prefix("model.ckpt-")?.split('.').next()?;
+    let paths = state::decode(&fs::read(folder.join(STATE_FILE)).ok()?).ok()?;
+    let step = step_of(Path::new(paths.last()?).file_name()?.to_str()?)?;
     Some(format!("(newest checkpoint: step {step})"))
 }
 
 #[derive(Debug)]
 struct Ledger {
-    ps: usize,
+    ps: u32,
     tail: Tail,
     lives: u64,
     dropped: u64,
