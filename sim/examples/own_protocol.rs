@@ -4,10 +4,10 @@
 //! A [`Node`] takes an input and says what is to be done about it, so a change of what it does can
 //! be wrapped around it. Here are two for a ps:
 //!
-//! - [`Twice`] sends every version twice, as a ps would that does not know whether it was heard. A
+//! - [`twice`] sends every version twice, as a ps would that does not know whether it was heard. A
 //!   worker begins a step once, and no seed finds one in which it matters: every run has the bits of
 //!   the serial one.
-//! - [`Mute`] saves a message: it does not tell a worker that its gradient came too late. Nothing
+//! - [`mute`] saves a message: it does not tell a worker that its gradient came too late. Nothing
 //!   is wrong with the numbers, but rule 5 says that nothing is dropped silently, and an invariant
 //!   finds it, with the seed that shows it.
 //!
@@ -72,66 +72,57 @@ pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failu
     Ok((0..SEEDS).find_map(fails))
 }
 
-/// [`Twice`], for each ps.
+/// Each ps sends every version twice.
 pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
-    if task.job == Job::Ps { Box::new(Twice(node)) } else { node }
-}
-
-/// [`Mute`], for each ps.
-pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
-    if task.job == Job::Ps { Box::new(Mute(node)) } else { node }
-}
-
-/// Sends every version twice.
-struct Twice(Box<dyn Node>);
-
-impl Node for Twice {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
-        let before = out.len();
-        self.0.handle(now, input, out);
+    changed_ps(task, node, |effects| {
         // The order of effects is the write-ahead rule: a copy goes right behind its original.
-        for effect in out.split_off(before) {
-            let copy = matches!(effect, Effect::Send { message: Message::Version { .. }, .. })
-                .then(|| effect.clone());
-            out.push(effect);
-            out.extend(copy);
+        for effect in std::mem::take(effects) {
+            let is_version =
+                matches!(effect, Effect::Send { message: Message::Version { .. }, .. });
+            let copy = is_version.then(|| effect.clone());
+            effects.push(effect);
+            effects.extend(copy);
         }
-    }
-
-    fn deadline(&self) -> Option<Moment> {
-        self.0.deadline()
-    }
-
-    fn status(&self, now: Moment) -> Status {
-        self.0.status(now)
-    }
-
-    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        self.0.standing(of)
-    }
+    })
 }
 
-/// Does not answer a gradient that came too late.
-struct Mute(Box<dyn Node>);
-
-impl Node for Mute {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
-        self.0.handle(now, input, out);
-        out.retain(|effect| {
+/// No ps answers a gradient that came too late.
+pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
+    changed_ps(task, node, |effects| {
+        effects.retain(|effect| {
             let Effect::Send { message, .. } = effect else { return true };
             !matches!(message, Message::PushReply { verdict: Verdict::Stale, .. })
         });
+    })
+}
+
+fn changed_ps(task: TaskId, node: Box<dyn Node>, change: fn(&mut Vec<Effect>)) -> Box<dyn Node> {
+    if task.job == Job::Ps { Box::new(Changed { node, change }) } else { node }
+}
+
+/// A node of which one thing is changed: what it does about an input.
+struct Changed {
+    node: Box<dyn Node>,
+    change: fn(&mut Vec<Effect>),
+}
+
+impl Node for Changed {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+        let mut effects = Vec::new();
+        self.node.handle(now, input, &mut effects);
+        (self.change)(&mut effects);
+        out.append(&mut effects);
     }
 
     fn deadline(&self) -> Option<Moment> {
-        self.0.deadline()
+        self.node.deadline()
     }
 
     fn status(&self, now: Moment) -> Status {
-        self.0.status(now)
+        self.node.status(now)
     }
 
     fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        self.0.standing(of)
+        self.node.standing(of)
     }
 }
