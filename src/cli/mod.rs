@@ -2,6 +2,7 @@
 //!
 //! [`args`] parses and validates; each command has a file, with the type that it takes.
 
+mod action;
 pub mod args;
 pub mod argv;
 pub mod audit;
@@ -43,7 +44,8 @@ use crate::config::Environment;
 use crate::ids::{Incarnation, Job};
 use crate::protocol::Failure;
 
-pub use args::{Action, ParseError, TaskConfig};
+pub use action::{Action, TaskConfig};
+pub use args::ParseError;
 pub use stop::{StopReason, StopRequests};
 
 /// It could not go on.

@@ -4,7 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use unisono::cli::args::{Action, parse};
+use unisono::cli::Action;
+use unisono::cli::args::parse;
 use unisono::cli::argv::CommandLine;
 use unisono::config::Environment;
 use unisono::protocol::{Hello, Message, PROTOCOL_VERSION, Recorded, Want};

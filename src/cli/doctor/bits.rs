@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::finding::Finding;
-use crate::cli::args::{self, Action};
 use crate::cli::argv::CommandLine;
+use crate::cli::{Action, args};
 use crate::config::Environment;
 use crate::data::{Dataset, Source};
 use crate::model::SimdLevel;
