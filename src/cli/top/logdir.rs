@@ -63,7 +63,7 @@ impl Logdir {
                 state: State::File,
                 step: Some(step),
                 rate,
-                waits: newest_checkpoint(&self.folder),
+                checkpoint: newest_checkpoint(&self.folder),
                 ..TaskRow::default()
             });
         }
@@ -86,11 +86,11 @@ impl Logdir {
     }
 }
 
-/// What the table says of the newest checkpoint.
-fn newest_checkpoint(folder: &Path) -> Option<String> {
+/// The step of the newest checkpoint, as the list of them says.
+fn newest_checkpoint(folder: &Path) -> Option<u64> {
     let paths = state::decode(&fs::read(folder.join(STATE_FILE)).ok()?).ok()?;
     let step = step_of(Path::new(paths.last()?).file_name()?.to_str()?)?;
-    Some(format!("(newest checkpoint: step {step})"))
+    Some(step.0)
 }
 
 #[derive(Debug)]
@@ -270,7 +270,7 @@ mod tests {
         let faults = ["2 lives in its ledger", "gradients dropped, in its ledger: 1"];
         assert_eq!(rows[0].faults, faults);
         assert_eq!(rows[1].rate, Some(0.5));
-        assert_eq!(rows[1].waits.as_deref(), Some("(newest checkpoint: step 2)"));
+        assert_eq!(rows[1].checkpoint, Some(2));
     }
 
     #[test]

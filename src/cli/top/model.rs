@@ -29,8 +29,10 @@ pub(super) struct TaskRow {
     pub(super) rate: Option<f64>,
     /// Bytes a second, in and out, sockets and shared memory.
     pub(super) bytes: Option<(f64, f64)>,
-    /// What it waits for, and of whom; of one that is known from files, a note in brackets.
+    /// What it waits for, and of whom.
     pub(super) waits: Option<String>,
+    /// The step of the newest checkpoint, if this task saves them.
+    pub(super) checkpoint: Option<u64>,
     /// What has gone wrong since it is looked at, and before.
     pub(super) faults: Vec<String>,
 }
@@ -75,6 +77,11 @@ impl Model {
 
     pub(super) fn loss(&self) -> Option<f64> {
         self.losses.last().map(|(_, loss)| *loss)
+    }
+
+    /// The step of the newest checkpoint.
+    pub(super) fn checkpoint(&self) -> Option<u64> {
+        self.tasks.iter().filter_map(|task| task.checkpoint).max()
     }
 
     /// Who does not answer, and then all else that has gone wrong.
@@ -135,11 +142,14 @@ pub(super) fn row(now: &Told, before: Option<&Told>, restarts: u32) -> TaskRow {
     };
     let bytes_in = rate(&["unisono_bytes_received_total", "unisono_shared_bytes_received_total"]);
     let bytes_out = rate(&["unisono_bytes_sent_total", "unisono_shared_bytes_sent_total"]);
+    // It is 0 before the first.
+    let checkpoint = metrics.value("unisono_checkpoint_step").filter(|step| *step > 0.0);
     TaskRow {
         name: name.unwrap_or("a task").to_owned(),
         rate: rate(&["unisono_global_step"]),
         bytes: bytes_in.zip(bytes_out),
         waits: waits.filter(|_| longest >= WAITS_FROM),
+        checkpoint: checkpoint.map(|step| step as u64),
         faults: faults(metrics, restarts),
         state,
         step,
