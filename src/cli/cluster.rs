@@ -111,7 +111,7 @@ impl Asked {
         };
         let size = self.size();
         let cluster = ClusterSpec::resolve(self.hosts.or(self.file.0), &size)?;
-        is_there(task, &cluster, "or name more hosts in")?;
+        is_there(task, &cluster, "--task-id", "or name more hosts in")?;
         Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes: Vec::new() })
     }
 
@@ -177,7 +177,11 @@ impl Asked {
         }
         let role = self.role(role, engine, &mut notes)?;
         if let Role::Task(task) = role {
-            is_there(task, &cluster, &format!("leave that to {engine}, or name more hosts in"))?;
+            let (number, remedy) = match self.task_id {
+                Some(_) => ("--task-id".to_owned(), format!("leave that to {engine}, or name")),
+                None => (format!("task.index in {engine}"), "correct that, or name".to_owned()),
+            };
+            is_there(task, &cluster, &number, &format!("{remedy} more hosts in"))?;
         }
         Ok(Found { role, cluster, is_placed: true, notes })
     }
@@ -232,14 +236,14 @@ impl Asked {
 }
 
 /// Whether the cluster has such a task.
-fn is_there(task: TaskId, cluster: &ClusterSpec, remedy: &str) -> anyhow::Result<()> {
+fn is_there(task: TaskId, cluster: &ClusterSpec, number: &str, remedy: &str) -> anyhow::Result<()> {
     if cluster.address(task).is_some() {
         return Ok(());
     }
     let TaskId { job, index } = task;
     let has = match cluster.job(job).len() {
-        1 => "1 task, so --task-id is 0".to_owned(),
-        n_tasks => format!("{n_tasks} tasks, so --task-id is 0 to {}", n_tasks - 1),
+        1 => format!("1 task, so {number} is 0"),
+        n_tasks => format!("{n_tasks} tasks, so {number} is 0 to {}", n_tasks - 1),
     };
     bail!("task id {index} is out of range: the job {job} has {has}; {remedy} --{job}-hosts")
 }
