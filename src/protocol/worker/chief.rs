@@ -109,33 +109,20 @@ impl Chief {
 
     /// Rule 9: what the chief waits for, if it is not what any worker does.
     pub(super) fn awaited(&self, now: Moment, links: &Links) -> Option<Awaited> {
+        let mut missing = Vec::new();
+        self.waits_for(&mut |ps| missing.push(ps))?;
         let of_storage = |what: &str| Awaited { what: what.to_owned(), all_are_there: false };
-        let lacking = |holds: &dyn Fn(&Option<Option<Generation>>) -> bool| -> Vec<TaskId> {
-            let all = self.config.all_ps().zip(&self.shards);
-            all.filter(|(_, shard)| !holds(shard)).map(|(ps, _)| ps).collect()
-        };
-        if let Some(ending) = &self.ending {
-            let told = |ps: &TaskId| ending.told.contains(ps);
-            let missing = self.config.all_ps().filter(|ps| !told(ps));
-            return Some(links.awaited(now, "for word that all is done to come to", missing));
-        }
-        match &self.phase {
-            Phase::Reading => Some(of_storage("for the newest checkpoint to be read")),
-            Phase::Gathering { .. } => {
-                let missing = lacking(&|shard| shard.is_some());
-                Some(links.awaited(now, "for word of their state from", missing))
+        Some(match &self.phase {
+            _ if self.ending.is_some() => {
+                links.awaited(now, "for word that all is done to come to", missing)
             }
-            Phase::Opening { generation, .. } => {
-                let missing = lacking(&|shard| *shard == Some(Some(*generation)));
-                Some(links.awaited(now, "for the restored state to be taken by", missing))
+            Phase::Reading => of_storage("for the newest checkpoint to be read"),
+            Phase::Gathering { .. } => links.awaited(now, "for word of their state from", missing),
+            Phase::Opening { .. } => {
+                links.awaited(now, "for the restored state to be taken by", missing)
             }
-            Phase::Running { .. }
-                if self.saveable().is_some_and(|at| self.config.is_last(at.step)) =>
-            {
-                Some(of_storage("for the final checkpoint to be written"))
-            }
-            Phase::Running { .. } => None,
-        }
+            Phase::Running { .. } => of_storage("for the final checkpoint to be written"),
+        })
     }
 
     /// The same for who counts: what the chief waits for, and `of` whom.

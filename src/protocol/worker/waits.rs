@@ -9,21 +9,22 @@ use crate::time::Moment;
 impl Worker {
     /// Rule 9: what has not come, and whose it is.
     pub(super) fn awaited(&self, now: Moment) -> Awaited {
-        let next = self.next_cut();
-        let missing: Vec<_> =
-            self.versions.missing(next.unwrap_or_default()).map(TaskId::ps).collect();
-        let of_chief = || self.chief.as_ref()?.awaited(now, &self.links);
-        let of_worker = || match next {
-            None => self.links.awaited(now, "for a first version of", missing),
-            Some(next) if !missing.is_empty() => {
+        if let Some(awaited) = self.chief.as_ref().and_then(|chief| chief.awaited(now, &self.links))
+        {
+            return awaited;
+        }
+        let mut missing = Vec::new();
+        match (self.waits_for(&mut |task| missing.push(task)), self.next_cut()) {
+            (WaitFor::Version, Some(next)) => {
                 self.links.awaited(now, format_args!("for version {} of", next.step), missing)
             }
-            Some(_) => {
+            (WaitFor::Version, None) => self.links.awaited(now, "for a first version of", missing),
+            // It is the chief's, and the ps tell of it.
+            _ => {
                 let all = self.config.all_ps();
                 self.links.awaited(now, "for the chief's final checkpoint, to be told of by", all)
             }
-        };
-        of_chief().unwrap_or_else(of_worker)
+        }
     }
 
     /// The same for who counts: what has not come, and `of` whom.
