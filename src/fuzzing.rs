@@ -8,6 +8,7 @@ pub use crate::checkpoint::fuzzing::{checkpoint, state};
 pub use crate::data::fuzzing::idx;
 pub use crate::losses::fuzzing::losses;
 pub use crate::tcp::fuzzing::{frame, handshake};
+pub use crate::tensors::fuzzing::tensors;
 
 #[cfg(test)]
 #[path = "../tests/support/corpus.rs"]
@@ -61,6 +62,11 @@ mod tests {
     #[test]
     fn ledgers() {
         Corpus::of("ledger", crate::audit::fuzzing::ledger_seeds()).survives(ledger);
+    }
+
+    #[test]
+    fn files_of_tensors() {
+        Corpus::of("tensors", crate::tensors::fuzzing::tensors_seeds()).survives(tensors);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! that is read here may be anybody's.
 
 pub mod convert;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod inspect;
 mod npy;
 mod npz;

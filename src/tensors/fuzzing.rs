@@ -1,0 +1,76 @@
+//! Fuzz target: a file of tensors that anybody made, in either format.
+
+use std::path::Path;
+
+use super::{Contents, Format, NpzError, inspect, npz, safetensors};
+
+/// A file of tensors to be looked into, and to be converted.
+pub fn tensors(bytes: &[u8]) -> bool {
+    [Format::Safetensors, Format::Npz].into_iter().any(|format| one_file(format, bytes))
+}
+
+fn one_file(format: Format, bytes: &[u8]) -> bool {
+    let seen = inspect(Path::new("any"), format, bytes);
+    serde_json::to_string(&seen).expect("whatever is seen is JSON");
+    let contents = match Contents::decode(format, bytes) {
+        Ok(contents) => contents,
+        Err(error) => {
+            assert_eq!(seen.damage, Some(error.to_string()));
+            return false;
+        }
+    };
+    match npz::encode(&contents) {
+        Ok(encoded) => assert_eq!(npz::decode(&encoded).expect("it was just encoded"), contents),
+        Err(error) => assert!(matches!(error, NpzError::Type { .. } | NpzError::Zip(_))),
+    }
+    match safetensors::encode(&contents) {
+        Ok((encoded, step)) => {
+            let again = safetensors::decode(&encoded).expect("it was just encoded");
+            assert_eq!(again.tensors, contents.tensors);
+            // A checkpoint has no other metadata than its own.
+            assert!(step.is_some() || again.metadata == contents.metadata);
+            assert_eq!(safetensors::encode(&again).expect("it is one").0, encoded);
+        }
+        Err(error) => assert!(contents.description().is_some(), "of no checkpoint: {error}"),
+    }
+    true
+}
+
+#[cfg(test)]
+use crate::fuzzing::corpus::Seed;
+
+#[cfg(test)]
+pub(crate) fn tensors_seeds() -> Vec<Seed> {
+    use super::{AnyTensor, Dtype};
+    use crate::checkpoint::file::encode;
+    use crate::checkpoint::test_disk::checkpoint_of;
+    use crate::ids::Step;
+
+    let checkpoint = encode(&checkpoint_of(Step(200), 3));
+    let contents = safetensors::decode(&checkpoint).expect("it was just encoded");
+    let as_npz = npz::encode(&contents).expect("numpy has its types");
+    let tensor = |dtype, shape: &[usize], bytes: &[u8]| AnyTensor {
+        dtype,
+        shape: shape.to_vec(),
+        bytes: bytes.to_vec(),
+    };
+    let of_any_types = Contents {
+        metadata: [("k".to_owned(), "v \u{e9}".to_owned())].into(),
+        tensors: [
+            ("bytes", tensor(Dtype::U8, &[3], b"xyz")),
+            ("scalar \u{e9}", tensor(Dtype::F64, &[], &2.5f64.to_le_bytes())),
+            ("none", tensor(Dtype::I16, &[0, 7], b"")),
+        ]
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .into(),
+    };
+    let any_as_npz = npz::encode(&of_any_types).expect("numpy has its types");
+    let torn = as_npz[..as_npz.len() / 2].to_vec();
+    vec![
+        Seed::new("checkpoint", checkpoint),
+        Seed::new("checkpoint-as-npz", as_npz),
+        Seed::new("any", safetensors::encode(&of_any_types).expect("it says nothing of a run").0),
+        Seed::new("any-as-npz", any_as_npz),
+        Seed::new("refused-torn-npz", torn),
+    ]
+}
