@@ -38,7 +38,7 @@ function begin() {
   $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   $("kind").textContent = data.is_simulated ? "· simulated run" : "· run";
   $("title").textContent = data.title;
-  $("clock").textContent = data.is_simulated ? "virtual" : "of the tasks' own clocks, laid side by side by their messages";
+  if (hasTime) $("clock").textContent = data.is_simulated ? "Times are virtual. " : "Times are of the tasks' own clocks, laid side by side by their messages. ";
   const facts = [...(hasTime && !data.is_simulated ? [{ name: "took", value: time(data.length) }] : []), ...data.facts];
   const losses = data.losses.loss;
   if (losses.length) facts.push({ name: "last loss", value: losses[losses.length - 1] === null ? "not finite" : losses[losses.length - 1].toPrecision(6) });
