@@ -1,7 +1,7 @@
 //! `unisono data fetch`: a published data set, into a folder.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -84,13 +84,13 @@ pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode
             }
         });
     }
-    process.screen.out(&format!(
-        "{} ({}) is in {}: `unisono local --data-dir {0}` trains on it.",
-        set.title(),
-        set.licence(),
-        folder.display()
-    ));
+    process.screen.out(&all_there(set, &folder));
     Ok(ExitCode::SUCCESS)
+}
+
+fn all_there(set: Published, folder: &Path) -> String {
+    let (title, licence, folder) = (set.title(), set.licence(), folder.display());
+    format!("{title} ({licence}) is in {folder}: `unisono local --data-dir {folder}` trains on it.")
 }
 
 fn name_of(set: Published) -> String {
@@ -140,5 +140,11 @@ mod tests {
         for bad in ["", "a", "ftp://a/", "http://", "https:///b", "http://a/?b", "http://a b"] {
             assert!(bad.parse::<Mirror>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_told_at_the_end_can_be_pasted() {
+        let told = all_there(Published::FashionMnist, Path::new("/data/fashion"));
+        assert!(told.contains("`unisono local --data-dir /data/fashion`"), "{told}");
     }
 }
