@@ -142,8 +142,7 @@ mod tests {
     #[test]
     fn tensors_that_do_not_fit_the_metadata_are_no_checkpoint() {
         let whole = npz::decode(&to_npz(&encode(&checkpoint_of(Step(200), 3))).bytes).unwrap();
-        let tensor =
-            |dtype, bytes: &[u8]| AnyTensor { dtype, shape: vec![], bytes: bytes.to_vec() };
+        let tensor = |dtype, bytes: &[u8]| AnyTensor::new(dtype, &[], bytes);
         let edit = |name: &str, tensor: Option<AnyTensor>| {
             let mut contents = whole.clone();
             contents.tensors.remove(name);

@@ -50,17 +50,12 @@ pub(crate) fn tensors_seeds() -> Vec<Seed> {
     let checkpoint = encode(&checkpoint_of(Step(200), 3));
     let contents = safetensors::decode(&checkpoint).expect("it was just encoded");
     let as_npz = npz::encode(&contents).expect("numpy has its types");
-    let tensor = |dtype, shape: &[usize], bytes: &[u8]| AnyTensor {
-        dtype,
-        shape: shape.to_vec(),
-        bytes: bytes.to_vec(),
-    };
     let of_any_types = Contents {
         metadata: [("k".to_owned(), "v \u{e9}".to_owned())].into(),
         tensors: [
-            ("bytes", tensor(Dtype::U8, &[3], b"xyz")),
-            ("scalar \u{e9}", tensor(Dtype::F64, &[], &2.5f64.to_le_bytes())),
-            ("none", tensor(Dtype::I16, &[0, 7], b"")),
+            ("bytes", AnyTensor::new(Dtype::U8, &[3], b"xyz")),
+            ("scalar \u{e9}", AnyTensor::new(Dtype::F64, &[], &2.5f64.to_le_bytes())),
+            ("none", AnyTensor::new(Dtype::I16, &[0, 7], b"")),
         ]
         .map(|(name, tensor)| (name.to_owned(), tensor))
         .into(),

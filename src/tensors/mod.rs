@@ -67,6 +67,12 @@ pub struct AnyTensor {
     pub bytes: Vec<u8>,
 }
 
+impl AnyTensor {
+    fn new(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Self {
+        Self { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }
+    }
+}
+
 /// All that a file of tensors holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {

@@ -128,8 +128,7 @@ mod tests {
     fn contents() -> Contents {
         let bytes = [1.5f32, f32::NAN, -0.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat();
         let weights = AnyTensor { dtype: Dtype::F32, shape: vec![2, 3], bytes };
-        let step =
-            AnyTensor { dtype: Dtype::I64, shape: vec![], bytes: 300i64.to_le_bytes().to_vec() };
+        let step = AnyTensor::new(Dtype::I64, &[], &300i64.to_le_bytes());
         Contents {
             metadata: [("k".to_owned(), "v \u{e9}".to_owned())].into(),
             tensors: [("layer1/weights", weights), ("global_step", step)]
@@ -148,7 +147,7 @@ mod tests {
     #[test]
     fn a_type_that_numpy_lacks_is_named() {
         let mut contents = contents();
-        let tensor = AnyTensor { dtype: Dtype::BF16, shape: vec![1], bytes: vec![0; 2] };
+        let tensor = AnyTensor::new(Dtype::BF16, &[1], &[0; 2]);
         contents.tensors.insert("half".to_owned(), tensor);
         let error = encode(&contents).unwrap_err().to_string();
         insta::assert_snapshot!(error, @"tensor half is of type BF16, which numpy does not have");

@@ -18,10 +18,9 @@ const METADATA: &str = "__metadata__";
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, FileError> {
     let parsed = Parsed::new(bytes)?;
     let metadata = parsed.metadata().map(|all| all.clone().into_iter().collect());
-    let tensors = parsed.raw_tensors().map(|(name, info, bytes)| {
-        let (dtype, shape) = (info.dtype, info.shape.clone());
-        (name, AnyTensor { dtype, shape, bytes: bytes.to_vec() })
-    });
+    let tensors = parsed
+        .raw_tensors()
+        .map(|(name, info, bytes)| (name, AnyTensor::new(info.dtype, &info.shape, bytes)));
     Ok(Contents { metadata: metadata.unwrap_or_default(), tensors: tensors.collect() })
 }
 
@@ -119,17 +118,12 @@ mod tests {
     use super::*;
 
     fn contents() -> Contents {
-        let tensor = |dtype, shape: &[usize], bytes: &[u8]| AnyTensor {
-            dtype,
-            shape: shape.to_vec(),
-            bytes: bytes.to_vec(),
-        };
         Contents {
             metadata: BTreeMap::new(),
             tensors: [
-                ("a\"b", tensor(Dtype::U8, &[3], b"xyz")),
-                ("f", tensor(Dtype::F64, &[], &2.5f64.to_le_bytes())),
-                ("none", tensor(Dtype::BF16, &[0, 7], b"")),
+                ("a\"b", AnyTensor::new(Dtype::U8, &[3], b"xyz")),
+                ("f", AnyTensor::new(Dtype::F64, &[], &2.5f64.to_le_bytes())),
+                ("none", AnyTensor::new(Dtype::BF16, &[0, 7], b"")),
             ]
             .map(|(name, tensor)| (name.to_owned(), tensor))
             .into(),

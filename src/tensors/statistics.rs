@@ -69,8 +69,7 @@ mod tests {
     use super::*;
 
     fn of(dtype: Dtype, bytes: &[u8]) -> Option<Statistics> {
-        let shape = vec![bytes.len() * 8 / dtype.bitsize()];
-        Statistics::of(&AnyTensor { dtype, shape, bytes: bytes.to_vec() })
+        Statistics::of(&AnyTensor::new(dtype, &[bytes.len() * 8 / dtype.bitsize()], bytes))
     }
 
     #[test]
