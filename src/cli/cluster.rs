@@ -111,7 +111,7 @@ impl Asked {
         };
         let size = self.size();
         let cluster = ClusterSpec::resolve(self.hosts.or(self.file.0), &size)?;
-        is_there(task, &cluster, "--task-id", "or name more hosts in")?;
+        is_there(task, &cluster, "--task-id", "")?;
         Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes: Vec::new() })
     }
 
@@ -178,10 +178,10 @@ impl Asked {
         let role = self.role(role, engine, &mut notes)?;
         if let Role::Task(task) = role {
             let (number, remedy) = match self.task_id {
-                Some(_) => ("--task-id".to_owned(), format!("leave that to {engine}, or name")),
-                None => (format!("task.index in {engine}"), "correct that, or name".to_owned()),
+                Some(_) => ("--task-id".to_owned(), format!("leave that to {engine}, ")),
+                None => (format!("task.index in {engine}"), "correct that, ".to_owned()),
             };
-            is_there(task, &cluster, &number, &format!("{remedy} more hosts in"))?;
+            is_there(task, &cluster, &number, &remedy)?;
         }
         Ok(Found { role, cluster, is_placed: true, notes })
     }
@@ -235,7 +235,7 @@ impl Asked {
     }
 }
 
-/// Whether the cluster has such a task.
+/// Whether the cluster has such a task; `number` says which, and `remedy` is one beside more hosts.
 fn is_there(task: TaskId, cluster: &ClusterSpec, number: &str, remedy: &str) -> anyhow::Result<()> {
     if cluster.address(task).is_some() {
         return Ok(());
@@ -245,7 +245,10 @@ fn is_there(task: TaskId, cluster: &ClusterSpec, number: &str, remedy: &str) -> 
         1 => format!("1 task, so {number} is 0"),
         n_tasks => format!("{n_tasks} tasks, so {number} is 0 to {}", n_tasks - 1),
     };
-    bail!("task id {index} is out of range: the job {job} has {has}; {remedy} --{job}-hosts")
+    bail!(
+        "task id {index} is out of range: the job {job} has {has}; {remedy}or name more hosts in \
+         --{job}-hosts"
+    )
 }
 
 /// Notes that the stronger of two has another list than the weaker.
