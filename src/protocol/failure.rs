@@ -12,7 +12,8 @@ pub enum Failure {
     /// A loss was NaN or infinite.
     #[error(
         "the loss is {loss} at step {step}, slot {slot}: training stopped there, and the last good \
-         checkpoint stays; a lower --learning-rate is the usual remedy"
+         checkpoint stays; a lower --learning-rate, with --allow-changed-settings, is the usual \
+         remedy"
     )]
     NonFinite {
         /// The step at which it happened.

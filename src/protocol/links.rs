@@ -53,6 +53,8 @@ pub(super) struct Links {
     digests: BTreeMap<TaskId, String>,
     /// When to look for silence, and for calls to make.
     next_check: Moment,
+    /// Why there is no session with those that are called in vain.
+    failures: BTreeMap<TaskId, String>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Links {
             data: None,
             digests: BTreeMap::new(),
             next_check: now,
+            failures: BTreeMap::new(),
         }
     }
 
@@ -139,9 +142,13 @@ impl Links {
         if let Some(session) = self.up.get(&peer).and_then(|link| self.sessions.get(link)) {
             return format!("{peer}, {}", ago(session.last_heard));
         }
-        match self.last_heard.get(&peer) {
+        let known = match self.last_heard.get(&peer) {
             Some(at) => format!("{peer}, gone, last {}", ago(*at)),
             None => format!("{peer}, never heard of"),
+        };
+        match self.failures.get(&peer) {
+            Some(why) => format!("{known}: {why}"),
+            None => known,
         }
     }
 
@@ -162,6 +169,12 @@ impl Links {
         for peer in self.peers() {
             self.send(now, peer, message.clone(), out);
         }
+    }
+
+    /// All is done: everyone is told, and this node halts.
+    pub(super) fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.send_to_all(now, &Message::Goodbye, out);
+        out.push(Effect::Halt(Outcome::Finished));
     }
 
     /// The run cannot go on: everyone is told, and this node halts.
@@ -279,14 +292,15 @@ impl Links {
         if let Some(Call::Connecting { failures }) = self.calls.get(&to) {
             let failures = *failures;
             if failures == 0 {
-                out.push(Effect::Report(Report::PeerDown { peer: to, why }));
+                out.push(Effect::Report(Report::PeerDown { peer: to, why: why.clone() }));
             }
-            self.pause(now, to, failures + 1);
+            self.pause(now, to, failures + 1, why);
         }
     }
 
     /// Calls again after a pause that doubles with each failure.
-    fn pause(&mut self, now: Moment, to: TaskId, failures: u32) {
+    fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
+        self.failures.insert(to, why);
         let limits = self.config.limits;
         let doubled =
             limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
@@ -483,6 +497,7 @@ impl Links {
         }
         self.lives.insert(peer, incarnation);
         self.calls.insert(peer, Call::Linked { failures: 0 });
+        self.failures.remove(&peer);
         self.open(link, peer, out);
         vec![PeerEvent::Up { peer, incarnation, state }]
     }
@@ -525,7 +540,7 @@ impl Links {
             self.calls.get(&peer)
         {
             let failures = *failures;
-            self.pause(now, peer, failures + 1);
+            self.pause(now, peer, failures + 1, why.clone());
         }
         if !session.up {
             return None;

@@ -413,6 +413,30 @@ fn a_chief_that_is_asked_to_stop_saves_first() {
     assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(1)) })]);
 }
 
+/// With plain gradient descent what the worker holds is the whole state.
+#[test]
+fn a_chief_that_is_asked_to_stop_while_a_ps_is_away_saves_what_it_holds() {
+    let mut chief = computing_at(1, 1);
+    chief.loses(1);
+    assert_eq!(chief.feed(Input::Stop), [persist(1, 1, &[0.5, 0.5])]);
+    let out = acts(chief.feed(persisted(1, Ok("a"))));
+    assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(1)) })]);
+}
+
+#[test]
+fn a_chief_that_gives_up_when_all_is_done_has_not_failed() {
+    let mut config = cluster(2, 1, 1);
+    config.limits.give_up_after = std::time::Duration::from_secs(5);
+    let mut chief = Script::worker(0, config);
+    chief.meets(0, 1, None);
+    chief.feed(found(3, 2));
+    chief.sleeps_until(4);
+    chief.hears(0, Message::Heartbeat);
+    let out = chief.sleeps_until(5);
+    let left = [send(0, Message::Goodbye), Effect::Halt(Outcome::Finished)];
+    assert_eq!(out[out.len() - 2..], left);
+}
+
 #[test]
 fn a_chief_that_has_saved_its_version_stops_at_once() {
     let mut chief = computing_at(1, 1);

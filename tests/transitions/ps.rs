@@ -359,6 +359,30 @@ fn a_goodbye_before_the_last_version_ends_nothing() {
 }
 
 #[test]
+fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    for worker in [0, 1] {
+        ps.lets_in(worker, 1);
+    }
+    assert_eq!(ps.hears(1, Message::Goodbye), []);
+    let finished = || Message::Finished { generation: generation(1) };
+    assert_eq!(ps.hears(0, finished()), [send(1, finished()), send(0, finished())]);
+    assert_eq!(ps.hears(0, Message::Goodbye), [Effect::Halt(Outcome::Finished)]);
+}
+
+#[test]
+fn a_ps_that_gives_up_when_all_is_done_has_not_failed() {
+    let mut config = cluster(1, 2, 2);
+    config.limits.give_up_after = Duration::from_secs(3);
+    let mut ps = Script::restored(config, 3);
+    ps.loses(1);
+    let finished = Message::Finished { generation: generation(1) };
+    ps.hears(0, finished.clone());
+    let out = ps.sleeps_until(3);
+    assert_eq!(out[out.len() - 2..], [send(0, finished), Effect::Halt(Outcome::Finished)]);
+}
+
+#[test]
 fn a_ps_does_not_wait_for_ever_for_those_who_do_not_say_goodbye() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     ps.loses(1);

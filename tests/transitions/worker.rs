@@ -1,7 +1,10 @@
 //! A worker that is not the chief: what it computes, what it pushes, whom it asks.
 
+use std::time::Duration;
+
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Failure, Input, Job, Message, Node, Outcome, Report, Want, Worker,
+    ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, Node, Outcome, Report, Want,
+    Worker,
 };
 use unisono::{Cut, Slot, Step};
 
@@ -203,12 +206,41 @@ fn a_worker_that_is_told_of_the_end_says_goodbye_to_all_and_leaves() {
 }
 
 #[test]
+fn a_worker_that_leaves_tells_a_ps_that_comes_later_too() {
+    let finished = || Message::Finished { generation: generation(1) };
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    assert_eq!(worker.hears(0, finished()), [send(0, Message::Goodbye)]);
+    assert_eq!(worker.hears(0, finished()), [], "it knows already");
+    let left = [up(1), send(1, Message::Goodbye), Effect::Halt(Outcome::Finished)];
+    assert_eq!(worker.meets(1, 1, None), left);
+}
+
+#[test]
+fn a_worker_that_leaves_does_not_wait_for_ever_and_has_not_failed() {
+    for (give_up_after, left_at) in [(Limits::NEVER, 15), (Duration::from_secs(5), 5)] {
+        let mut config = cluster(2, 2, 2);
+        config.limits.give_up_after = give_up_after;
+        let mut worker = Script::worker(1, config);
+        worker.meets(0, 1, None);
+        worker.hears(0, Message::Finished { generation: generation(1) });
+        for secs in (1..left_at).step_by(4) {
+            let out = worker.sleeps_until(secs);
+            assert!(!out.iter().any(|effect| matches!(effect, Effect::Halt(_))), "{secs} s");
+            worker.hears(0, Message::Heartbeat);
+        }
+        let out = worker.sleeps_until(left_at);
+        assert_eq!(out.last(), Some(&Effect::Halt(Outcome::Finished)), "{left_at} s");
+    }
+}
+
+#[test]
 fn a_worker_says_for_whom_it_waits() {
     let mut worker = met_all(cluster(1, 2, 2));
     worker.loses(0);
     let out = worker.sleeps_until(10);
-    let what = "for a first version of ps 0, gone, last heard of 10.0 s ago".to_owned();
-    let waited = std::time::Duration::from_secs(10);
+    let what = "for a first version of ps 0, gone, last heard of 10.0 s ago: reset".to_owned();
+    let waited = Duration::from_secs(10);
     assert!(out.contains(&Effect::Report(Report::Waiting { what, waited })), "{out:?}");
 }
 
@@ -230,7 +262,7 @@ fn what_a_worker_waits_for_is_what_has_not_come() {
 #[test]
 fn a_worker_that_computes_does_not_give_up_and_one_that_waits_does() {
     let mut config = cluster(1, 2, 2);
-    config.limits.give_up_after = std::time::Duration::from_secs(3);
+    config.limits.give_up_after = Duration::from_secs(3);
     let ends = |out: &[Effect]| {
         let gives_up = |effect: &Effect| match effect {
             Effect::Halt(Outcome::Failed(why)) => matches!(why, Failure::GaveUp(_)),

@@ -47,17 +47,18 @@ pub struct Ps {
     unrecorded: Unrecorded,
     /// Only a planted bug asks.
     issued: planted::Issued,
+    /// Workers that know that all is done. One may say so before the chief does.
+    goodbyes: BTreeSet<TaskId>,
     ending: Option<Ending>,
     patience: Patience,
 }
 
 /// Rule 10: the run is over, and everyone is being told.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Ending {
     generation: Generation,
     /// When to leave, even if somebody has not said goodbye.
     until: Moment,
-    goodbyes: BTreeSet<TaskId>,
 }
 
 impl Ps {
@@ -78,6 +79,7 @@ impl Ps {
             choice: None,
             unrecorded: Unrecorded::default(),
             issued: planted::Issued::default(),
+            goodbyes: BTreeSet::new(),
             ending: None,
             patience: Patience::new(&config.limits),
             config,
@@ -558,7 +560,7 @@ impl Ps {
     fn on_finished(&mut self, now: Moment, generation: Generation, out: &mut Vec<Effect>) {
         if self.ending.is_none() {
             let until = now + self.config.limits.linger;
-            self.ending = Some(Ending { generation, until, goodbyes: BTreeSet::new() });
+            self.ending = Some(Ending { generation, until });
             for worker in (1..self.config.sync.total_num_replicas).map(TaskId::worker) {
                 self.links.send(now, worker, Message::Finished { generation }, out);
             }
@@ -569,23 +571,24 @@ impl Ps {
     /// Tells the chief, as often as it asks, once all other workers have left: until then a new
     /// life of this ps would have to hear from the chief that all is done.
     fn acknowledge(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let Some(Ending { generation, until, goodbyes }) = &self.ending else { return };
+        let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
-        if *until <= now || others.all(|worker| goodbyes.contains(&worker)) {
-            let generation = *generation;
+        if until <= now || others.all(|worker| self.goodbyes.contains(&worker)) {
             self.links.send(now, TaskId::CHIEF, Message::Finished { generation }, out);
         }
     }
 
     /// A worker that leaves knows that all is done, and so does this ps now.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+        self.goodbyes.insert(peer);
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
         }
-        let Some(ending) = &mut self.ending else { return };
-        ending.goodbyes.insert(peer);
-        if ending.goodbyes.len() == self.config.sync.total_num_replicas as usize {
+        if self.ending.is_none() {
+            return;
+        }
+        if self.goodbyes.len() == self.config.sync.total_num_replicas as usize {
             out.push(Effect::Halt(Outcome::Finished));
         } else if peer != TaskId::CHIEF {
             self.acknowledge(now, out);
@@ -596,16 +599,18 @@ impl Ps {
         for event in self.links.on_wake(now, out) {
             self.on_peer(now, event, out);
         }
-        if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
-            self.acknowledge(now, out);
-            out.push(Effect::Halt(Outcome::Finished));
-            return;
-        }
         let mut patience = self.patience;
-        if let Err(why) = patience.spend(now, self.me, || self.awaited(now), out) {
-            self.links.abort(now, why, out);
-        }
+        let spent = patience.spend(now, self.me, || self.awaited(now), out);
         self.patience = patience;
+        match (&mut self.ending, spent) {
+            (Some(ending), spent) if spent.is_err() || ending.until <= now => {
+                ending.until = now;
+                self.acknowledge(now, out);
+                out.push(Effect::Halt(Outcome::Finished));
+            }
+            (None, Err(why)) => self.links.abort(now, why, out),
+            _ => {}
+        }
     }
 }
 

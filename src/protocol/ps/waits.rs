@@ -32,8 +32,8 @@ impl Ps {
     /// What has not come, and `of` whom; `None` while an update is computed here.
     pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let mut workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
-        if let Some(ending) = &self.ending {
-            workers.filter(|worker| !ending.goodbyes.contains(worker)).for_each(of);
+        if self.ending.is_some() {
+            workers.filter(|worker| !self.goodbyes.contains(worker)).for_each(of);
             return Some(WaitFor::Goodbye);
         }
         let Some(shard) = &self.shard else {

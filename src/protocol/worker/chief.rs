@@ -1,10 +1,10 @@
 //! What worker 0 does beside its work: takes up or restores the cluster's state, has checkpoints
 //! and losses written, ends the run.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ending::Ending;
 use super::saver::{Ask, Saver};
 use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Step, TaskId};
@@ -61,13 +61,6 @@ enum Phase {
     Running { generation: Generation },
 }
 
-/// Rule 10: the final checkpoint is durable, and every ps is being told.
-#[derive(Debug)]
-struct Ending {
-    until: Moment,
-    told: BTreeSet<TaskId>,
-}
-
 impl Chief {
     pub(super) fn new(incarnation: Incarnation, config: ClusterConfig) -> Self {
         Self {
@@ -100,7 +93,7 @@ impl Chief {
     }
 
     pub(super) fn deadline(&self) -> Option<Moment> {
-        let ending = self.ending.as_ref().map(|ending| ending.until);
+        let ending = self.ending.as_ref().map(Ending::until);
         // What is saved already can be saved again only when the step has changed.
         let unsaved = self.saveable().filter(|at| self.saver.saved() != Some(at.step));
         let save = unsaved.and_then(|_| self.saver.deadline());
@@ -109,13 +102,13 @@ impl Chief {
 
     /// Rule 9: what the chief waits for, if it is not what any worker does.
     pub(super) fn awaited(&self, now: Moment, links: &Links) -> Option<Awaited> {
+        if let Some(ending) = &self.ending {
+            return Some(ending.awaited(now, links));
+        }
         let mut missing = Vec::new();
         self.waits_for(&mut |ps| missing.push(ps))?;
         let of_storage = |what: &str| Awaited { what: what.to_owned(), all_are_there: false };
         Some(match &self.phase {
-            _ if self.ending.is_some() => {
-                links.awaited(now, "for word that all is done to come to", missing)
-            }
             Phase::Reading => of_storage("for the newest checkpoint to be read"),
             Phase::Gathering { .. } => links.awaited(now, "for word of their state from", missing),
             Phase::Opening { .. } => {
@@ -129,7 +122,7 @@ impl Chief {
     pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let all = self.config.all_ps().zip(&self.shards);
         if let Some(ending) = &self.ending {
-            self.config.all_ps().filter(|ps| !ending.told.contains(ps)).for_each(of);
+            ending.missing().for_each(of);
             return Some(WaitFor::Goodbye);
         }
         match &self.phase {
@@ -377,6 +370,11 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
+    /// Rule 10: whether the final checkpoint is durable.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// Whether updates are made that this chief has yet to be told of.
     pub(super) fn lacks_updates(&self) -> bool {
         let at_last = |cut: Cut| self.runs(cut.generation) && self.config.is_last(cut.step);
@@ -531,8 +529,7 @@ impl Chief {
 
     /// Rule 10: everything is durable; every ps is told.
     fn end(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
-        let until = now + self.config.limits.linger;
-        self.ending = Some(Ending { until, told: BTreeSet::new() });
+        self.ending = Some(Ending::new(now, &self.config));
         for ps in self.config.all_ps() {
             self.tell_finished(now, ps, links, out);
         }
@@ -553,9 +550,9 @@ impl Chief {
     ) {
         // Rule 10: whoever says so before the final checkpoint is durable is wrong.
         let Some(ending) = &mut self.ending else { return };
-        ending.told.insert(ps);
-        if ending.told.len() == self.config.n_ps as usize {
-            leave(now, links, out);
+        ending.told(ps);
+        if ending.is_complete() {
+            links.leave(now, out);
         }
     }
 
@@ -564,7 +561,7 @@ impl Chief {
             return;
         }
         let stopped = |saved| Effect::Halt(Outcome::Stopped { saved });
-        let (Phase::Running { .. }, Some(at)) = (&self.phase, self.at) else {
+        let (&Phase::Running { generation }, Some(at)) = (&self.phase, self.at) else {
             out.push(stopped(None));
             return;
         };
@@ -575,24 +572,26 @@ impl Chief {
         }
         self.stop_by = Some(now + self.config.limits.stop_timeout);
         self.stop_at = at.step;
+        // A ps that is away cannot be asked for its shard.
+        if self.shards.iter().any(Option::is_none)
+            && let Ok(live) = self.live_version(generation)
+        {
+            out.push(Effect::Persist(live));
+            return;
+        }
         self.saver.hurry(now);
         self.proceed(now, links, out);
     }
 
     pub(super) fn on_wake(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
-        if self.ending.as_ref().is_some_and(|ending| ending.until <= now) {
-            leave(now, links, out);
+        if self.ending.as_ref().is_some_and(|ending| ending.until() <= now) {
+            links.leave(now, out);
         } else if self.stop_by.is_some_and(|by| by <= now) {
             out.push(Effect::Halt(Outcome::Stopped { saved: None }));
         } else {
             self.proceed(now, links, out);
         }
     }
-}
-
-fn leave(now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
-    links.send_to_all(now, &Message::Goodbye, out);
-    out.push(Effect::Halt(Outcome::Finished));
 }
 
 fn send_capture(now: Moment, ps: TaskId, cut: Cut, links: &mut Links, out: &mut Vec<Effect>) {

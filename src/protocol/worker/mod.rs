@@ -1,12 +1,14 @@
 //! A worker: computes gradients at whole versions, and pushes them. Worker 0 is the chief, too.
 
 mod chief;
+mod ending;
 mod saver;
 mod version;
 mod waits;
 mod work;
 
 use self::chief::Chief;
+use self::ending::Ending;
 use self::version::{ShardVersion, Versions};
 use self::work::{Gradient, Work};
 use crate::ids::{Cut, Incarnation, Slot, TaskId};
@@ -30,6 +32,8 @@ pub struct Worker {
     versions: Versions,
     work: Option<Work>,
     chief: Option<Chief>,
+    /// Of a worker that is not the chief: each ps waits for its goodbye.
+    leaving: Option<Ending>,
     patience: Patience,
 }
 
@@ -45,6 +49,7 @@ impl Worker {
             versions: Versions::new(config.n_ps),
             work: None,
             chief: (me == TaskId::CHIEF).then(|| Chief::new(incarnation, config.clone())),
+            leaving: None,
             patience: Patience::new(&config.limits),
             config,
         }
@@ -95,8 +100,9 @@ impl Node for Worker {
 
     fn deadline(&self) -> Option<Moment> {
         let chief = self.chief.as_ref().and_then(Chief::deadline);
+        let leaving = self.leaving.as_ref().map(Ending::until);
         let patience = self.is_waiting().then(|| self.patience.deadline());
-        [Some(self.links.deadline()), chief, patience].into_iter().flatten().min()
+        [Some(self.links.deadline()), chief, leaving, patience].into_iter().flatten().min()
     }
 
     fn status(&self, now: Moment) -> Status {
@@ -146,6 +152,10 @@ impl Worker {
         let life = self.lives[ps.index as usize].replace(incarnation);
         if life != Some(incarnation) {
             self.versions.forget(ps.index);
+        }
+        if self.leaving.is_some() {
+            self.say_goodbye(now, ps, out);
+            return;
         }
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
@@ -203,10 +213,7 @@ impl Worker {
             (Message::Finished { .. }, Some(chief)) => {
                 chief.on_finished(now, ps, &mut self.links, out);
             }
-            (Message::Finished { .. }, None) => {
-                self.links.send_to_all(now, &Message::Goodbye, out);
-                out.push(Effect::Halt(Outcome::Finished));
-            }
+            (Message::Finished { .. }, None) => self.leave(now, out),
             (Message::Abort(failure), _) => {
                 self.links.abort(now, failure, out);
             }
@@ -214,6 +221,26 @@ impl Worker {
                 let why = format!("it said {}, which is not for it to say", message.kind());
                 self.end_session(now, ps, why, out);
             }
+        }
+    }
+
+    /// Rule 10: all is done. A ps that is not there yet is called until it has been told.
+    fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.leaving.is_some() {
+            return;
+        }
+        self.leaving = Some(Ending::new(now, &self.config));
+        for ps in self.links.peers() {
+            self.say_goodbye(now, ps, out);
+        }
+    }
+
+    fn say_goodbye(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
+        let Some(leaving) = &mut self.leaving else { return };
+        self.links.send(now, ps, Message::Goodbye, out);
+        leaving.told(ps);
+        if leaving.is_complete() {
+            out.push(Effect::Halt(Outcome::Finished));
         }
     }
 
@@ -350,8 +377,13 @@ impl Worker {
         }
     }
 
+    /// Rule 10: whether nothing is left but to tell the others.
+    fn is_done(&self) -> bool {
+        self.leaving.is_some() || self.chief.as_ref().is_some_and(Chief::is_ending)
+    }
+
     fn is_waiting(&self) -> bool {
-        self.work.as_ref().is_none_or(Work::is_complete)
+        self.leaving.is_some() || self.work.as_ref().is_none_or(Work::is_complete)
     }
 
     fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -361,12 +393,17 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_wake(now, &mut self.links, out);
         }
-        if self.is_waiting() {
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.until() <= now) {
+            out.push(Effect::Halt(Outcome::Finished));
+        } else if self.is_waiting() {
             let mut patience = self.patience;
-            if let Err(why) = patience.spend(now, self.me, || self.awaited(now), out) {
-                self.links.abort(now, why, out);
-            }
+            let spent = patience.spend(now, self.me, || self.awaited(now), out);
             self.patience = patience;
+            match spent {
+                Ok(()) => {}
+                Err(_) if self.is_done() => self.links.leave(now, out),
+                Err(why) => self.links.abort(now, why, out),
+            }
         }
     }
 }

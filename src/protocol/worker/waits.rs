@@ -13,6 +13,9 @@ impl Worker {
         {
             return awaited;
         }
+        if let Some(leaving) = &self.leaving {
+            return leaving.awaited(now, &self.links);
+        }
         let mut missing = Vec::new();
         match (self.waits_for(&mut |task| missing.push(task)), self.next_cut()) {
             (WaitFor::Version, Some(next)) => {
@@ -31,6 +34,10 @@ impl Worker {
     pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> WaitFor {
         if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(of)) {
             return what;
+        }
+        if let Some(leaving) = &self.leaving {
+            leaving.missing().for_each(of);
+            return WaitFor::Goodbye;
         }
         let next = self.next_cut();
         let mut missing = self.versions.missing(next.unwrap_or_default()).map(TaskId::ps);
