@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::Checkpoint;
 use super::disk::{Disk, DiskError};
 use super::file::{self, FileError};
 use super::state::{self, STATE_FILE, StateError};
-use super::{Checkpoint, Shapes};
 use crate::ids::Step;
 
 /// What a person should hear about a logdir, though it is no reason to stop.
@@ -33,6 +33,17 @@ pub enum Warning {
         /// What is wrong with it.
         why: StateError,
     },
+    /// Something was another in the run that wrote the checkpoint, and the user wants it so.
+    #[error(
+        "checkpoint {} is of another run: {changes}; training goes on from it, as \
+         --allow-changed-settings says", path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What was another.
+        changes: String,
+    },
     /// A file that is no longer needed is still there.
     #[error("{0}; it is not needed any more")]
     NotRemoved(DiskError),
@@ -55,17 +66,6 @@ pub enum DirectoryError {
         /// Each file, and what is wrong with it.
         skipped: Vec<String>,
     },
-    /// The newest valid checkpoint does not fit the model.
-    #[error(
-        "checkpoint {} is of another model: {mismatch}; train the model it was made with, or \
-         choose another --logdir", path.display()
-    )]
-    OtherModel {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The first tensor that differs, and how.
-        mismatch: String,
-    },
 }
 
 /// What [`newest_valid`] found.
@@ -81,13 +81,8 @@ pub struct Newest {
 /// lists before, newest first, else any other in the directory, by step.
 ///
 /// # Errors
-/// If there are checkpoints and none is valid, or the one found has other tensors than are
-/// `expected`, if any are.
-pub fn newest_valid(
-    disk: &dyn Disk,
-    logdir: &Path,
-    expected: Option<&Shapes>,
-) -> Result<Newest, DirectoryError> {
+/// If there are checkpoints and none is valid.
+pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryError> {
     let mut survey = Survey::new(disk, logdir)?;
     let mut skipped = Vec::new();
     for step in survey.candidates() {
@@ -97,11 +92,6 @@ pub fn newest_valid(
         match bytes.and_then(|bytes| file::decode(step, &bytes)) {
             Err(why) => skipped.push((path, why)),
             Ok(checkpoint) => {
-                let mismatch =
-                    expected.and_then(|expected| mismatch(&checkpoint.shapes(), expected));
-                if let Some(mismatch) = mismatch {
-                    return Err(DirectoryError::OtherModel { path, mismatch });
-                }
                 let warning = |(path, why)| Warning::Skipped { path, why, instead: name.clone() };
                 let mut warnings: Vec<Warning> = survey.state_warning(logdir).into_iter().collect();
                 warnings.extend(skipped.into_iter().map(warning));
@@ -122,24 +112,6 @@ pub fn newest_valid(
 
 fn describe(path: &Path, why: &str) -> String {
     format!("{}: {why}", path.file_name().unwrap_or_default().display())
-}
-
-/// The first way in which a checkpoint's tensors are not those that a model expects.
-fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
-    let names: BTreeSet<&String> = saved.keys().chain(expected.keys()).collect();
-    names.into_iter().find_map(|name| match (saved.get(name), expected.get(name)) {
-        (Some(saved), Some(expected)) if saved == expected => None,
-        (Some(saved), Some(expected)) => {
-            Some(format!("tensor {name} has shape {saved:?} in it, and {expected:?} in this model"))
-        }
-        (Some(saved), None) => {
-            Some(format!("tensor {name} of shape {saved:?} is in it, and not in this model"))
-        }
-        (None, expected) => {
-            let expected = expected.map(Vec::as_slice).unwrap_or_default();
-            Some(format!("tensor {name} of shape {expected:?} is in this model, and not in it"))
-        }
-    })
 }
 
 /// The checkpoints of a logdir by name, unread.

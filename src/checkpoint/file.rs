@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! length of the header, u64 little-endian
-//! {"__metadata__":{"unisono":"{\"crc32c\":\"0a1b2c3d\",\"format\":1,
+//! {"__metadata__":{"unisono":"{\"crc32c\":\"0a1b2c3d\",\"data\":\"5f2e…\",\"format\":1,
 //!   \"settings\":[[key,value],…],\"step\":200}"},"global_step":{…},"layer1/biases":{…},…}
 //! the tensors' values, little-endian
 //! ```
@@ -41,7 +41,7 @@ pub enum FileError {
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// It ends before its header does.
-    #[error("it is truncated: {n_bytes} bytes do not hold its header")]
+    #[error("it is truncated, or no safetensors file: {n_bytes} bytes do not hold its header")]
     NoHeader {
         /// The file's size.
         n_bytes: usize,
@@ -149,6 +149,8 @@ pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileE
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) crc32c: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<String>,
     format: u32,
     pub(crate) settings: Settings,
     pub(crate) step: Step,
@@ -178,6 +180,7 @@ impl Description {
 pub(crate) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let description = Description {
         crc32c: String::from_utf8_lossy(NO_DIGEST).into_owned(),
+        data: checkpoint.data.clone(),
         format: FORMAT,
         settings: checkpoint.settings.clone(),
         step: checkpoint.step,
@@ -222,7 +225,8 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
         Some(step) => return Err(by("global_step", step.into())),
         None => return Err(FileError::Metadata("there is no scalar global_step".to_owned())),
     }
-    Ok(Checkpoint { step: name, settings: description.settings, tensors: parsed.tensors()? })
+    let Description { settings, data, .. } = description;
+    Ok(Checkpoint { step: name, settings, data, tensors: parsed.tensors()? })
 }
 
 /// The CRC32C of a whole checkpoint file with its own digest as zeros, in hexadecimal.
@@ -347,6 +351,14 @@ mod tests {
         bytes[at..][..to.len()].copy_from_slice(to.as_bytes());
         reseal(&mut bytes);
         bytes
+    }
+
+    #[test]
+    fn a_file_of_a_program_that_did_not_tell_its_data_is_read() {
+        let old = Checkpoint { data: None, ..checkpoint_of(Step(7), 1) };
+        let bytes = encode(&old);
+        assert!(!String::from_utf8_lossy(&bytes).contains("data\\\""));
+        assert_eq!(decode(Step(7), &bytes).unwrap(), old);
     }
 
     #[test]

@@ -21,13 +21,12 @@ pub mod state;
 pub(crate) mod test_disk;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 pub use directory::{DirectoryError, Newest, Warning, newest_valid};
 pub use disk::{Disk, DiskError, RealDisk, check_writable};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
 pub use run_files::{
-    FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, ToCheckpoint,
+    FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, Taken, ToCheckpoint,
 };
 pub use saver::{Saved, Saver};
 pub use state::StateError;
@@ -50,6 +49,8 @@ pub struct Checkpoint {
     pub step: Step,
     /// The settings it was trained with.
     pub settings: Settings,
+    /// Digest of the data it was trained on; `None` in a file of a program that did not tell.
+    pub data: Option<String>,
     /// Variables, optimizer slots and moving averages under TensorFlow's names;
     /// [`GLOBAL_STEP`] is not among them: the file's is made of `step`.
     pub tensors: BTreeMap<String, Tensor>,
@@ -61,23 +62,6 @@ impl Checkpoint {
     pub fn shapes(&self) -> Shapes {
         self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
     }
-
-    /// Every setting in which it differs from `now`, in the order of its own, then of `now`'s.
-    #[must_use]
-    pub fn changed_settings(&self, now: &Settings) -> Vec<ChangedSetting> {
-        let mut changed: Vec<ChangedSetting> = Vec::new();
-        for (key, _) in self.settings.iter().chain(now.iter()) {
-            let (was, is) = (value_of(&self.settings, key), value_of(now, key));
-            if was != is && changed.iter().all(|known| known.key != key) {
-                changed.push(ChangedSetting { key: key.to_owned(), was, is });
-            }
-        }
-        changed
-    }
-}
-
-fn value_of(settings: &Settings, key: &str) -> Option<String> {
-    settings.iter().find(|(k, _)| *k == key).map(|(_, value)| value.to_owned())
 }
 
 /// A tensor of `f32`, in row-major order.
@@ -112,47 +96,9 @@ impl Tensor {
     }
 }
 
-/// A setting that is not what it was when a checkpoint was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangedSetting {
-    /// The setting.
-    pub key: String,
-    /// Its value in the checkpoint, if it was there.
-    pub was: Option<String>,
-    /// Its value now, if it is there.
-    pub is: Option<String>,
-}
-
-impl fmt::Display for ChangedSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(absent)".to_owned());
-        write!(f, "{} was {} and is {}", self.key, text(&self.was), text(&self.is))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_changed_setting_is_named_once_with_both_values() {
-        let checkpoint = Checkpoint {
-            step: Step(1),
-            settings: Settings::default().with("seed", 1).with("learning_rate", 0.1).with("old", 1),
-            tensors: BTreeMap::new(),
-        };
-        let now = Settings::default().with("seed", 1).with("learning_rate", 0.2).with("new", 2);
-        let changed: Vec<String> =
-            checkpoint.changed_settings(&now).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            changed,
-            [
-                "learning_rate was 0.1 and is 0.2",
-                "old was 1 and is (absent)",
-                "new was (absent) and is 2"
-            ]
-        );
-    }
 
     #[test]
     #[should_panic(expected = "the values of a tensor of shape [2, 3]")]

@@ -8,21 +8,30 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Checkpoint;
 use super::directory::{DirectoryError, Warning, newest_valid};
 use super::disk::{Disk, DiskError, RealDisk, check_writable};
 use super::lock::Lock;
 use super::saver::{Saved, Saver};
-use super::{Checkpoint, Shapes};
 use crate::ids::Generation;
 use crate::losses::{LOSSES_FILE, LossLog, LossesError};
 use crate::planted::{Bug, is_planted};
-use crate::protocol::{Settings, Snapshot, UpdateRecord};
+use crate::protocol::{Snapshot, UpdateRecord};
 
 /// Names the tensors of a snapshot.
 pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
 
-/// Lays a checkpoint over the shards, or says why it must not be used.
-pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Snapshot, String> + Send>;
+/// Lays a checkpoint over the shards, or says why it cannot be used.
+pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Taken, String> + Send>;
+
+/// What a run takes from a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// What is another since, in words, if what follows is not what would have followed then.
+    pub changes: Option<String>,
+}
 
 /// What the files of a run are made of.
 pub struct RunFilesConfig {
@@ -30,13 +39,12 @@ pub struct RunFilesConfig {
     pub logdir: PathBuf,
     /// How many checkpoints are kept.
     pub max_to_keep: NonZeroUsize,
-    /// The tensors of the model; a checkpoint with others is refused.
-    pub expected: Shapes,
     /// Where a run without any checkpoint starts.
     pub initial: Arc<Snapshot>,
-    /// With R >= N the run's settings: under the same ones, an update that is made again has to be
-    /// the same. With R < N timing has a say in it.
-    pub determined_by: Option<Settings>,
+    /// Whether an update that is made again has to be the same. With R < N timing has a say in it.
+    pub is_determined: bool,
+    /// Whether it may go on from the checkpoint of a run in which something was another.
+    pub allows_changes: bool,
     /// From the cluster to files.
     pub to_checkpoint: ToCheckpoint,
     /// From files to the cluster.
@@ -61,7 +69,18 @@ pub enum RunFilesError {
     /// The losses cannot be kept.
     #[error(transparent)]
     Losses(#[from] LossesError),
-    /// The caller would not have the checkpoint.
+    /// The newest checkpoint is of another run.
+    #[error(
+        "checkpoint {} is of another run: {changes}; give what it was trained with, or choose \
+         another --logdir, or go on all the same with --allow-changed-settings", path.display()
+    )]
+    Changed {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The caller's words.
+        changes: String,
+    },
+    /// The caller cannot use the checkpoint.
     #[error("checkpoint {} cannot be used: {why}", path.display())]
     Refused {
         /// The checkpoint.
@@ -117,8 +136,38 @@ pub struct Restored {
     pub snapshot: Arc<Snapshot>,
     /// The checkpoint that it comes from; `None` for the initial values.
     pub path: Option<PathBuf>,
+    /// Whether what follows is what would have followed in the run that wrote it.
+    pub is_same_run: bool,
     /// What a person should hear.
     pub warnings: Vec<Warning>,
+}
+
+impl RunFilesConfig {
+    /// What a run would start from, with nothing opened or changed: as [`RunFiles::restore`].
+    ///
+    /// # Errors
+    /// If there are checkpoints that cannot be used.
+    pub fn look(&self, disk: &dyn Disk) -> Result<Restored, RunFilesError> {
+        let newest = newest_valid(disk, &self.logdir)?;
+        let mut warnings = newest.warnings;
+        let Some((path, checkpoint)) = newest.found else {
+            let snapshot = self.initial.clone();
+            return Ok(Restored { snapshot, path: None, is_same_run: false, warnings });
+        };
+        let Taken { snapshot, changes } = match (self.from_checkpoint)(checkpoint) {
+            Ok(taken) => taken,
+            Err(why) => return Err(RunFilesError::Refused { path, why }),
+        };
+        let is_same_run = changes.is_none();
+        match changes {
+            None => {}
+            Some(changes) if self.allows_changes => {
+                warnings.push(Warning::Changed { path: path.clone(), changes });
+            }
+            Some(changes) => return Err(RunFilesError::Changed { path, changes }),
+        }
+        Ok(Restored { snapshot: Arc::new(snapshot), path: Some(path), is_same_run, warnings })
+    }
 }
 
 impl RunFiles {
@@ -148,7 +197,7 @@ impl RunFiles {
         check_writable(&*disk, &config.logdir)?;
         let (saver, warnings) = Saver::open(disk.clone(), &config.logdir, config.max_to_keep)?;
         let (mut log, damage) = LossLog::open(disk.clone(), &config.logdir.join(LOSSES_FILE))?;
-        if config.determined_by.is_some() && log.is_empty() {
+        if config.is_determined && log.is_empty() {
             log.expect_the_same();
         }
         let warnings = warnings.iter().map(ToString::to_string);
@@ -173,20 +222,12 @@ impl RunFiles {
     /// # Errors
     /// If there are checkpoints that cannot be used.
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
-        let newest = newest_valid(&*self.disk, &self.config.logdir, Some(&self.config.expected))?;
-        let warnings = newest.warnings;
-        let Some((path, checkpoint)) = newest.found else {
-            return Ok(Restored { snapshot: self.config.initial.clone(), path: None, warnings });
-        };
-        if self.config.determined_by.as_ref() == Some(&checkpoint.settings) {
+        let restored = self.config.look(&*self.disk)?;
+        // The rows of a life before count: the checkpoint beside them is of this run.
+        if restored.is_same_run && self.config.is_determined {
             self.losses.log().expect_the_same();
         }
-        match (self.config.from_checkpoint)(checkpoint) {
-            Ok(snapshot) => {
-                Ok(Restored { snapshot: Arc::new(snapshot), path: Some(path), warnings })
-            }
-            Err(why) => Err(RunFilesError::Refused { path, why }),
-        }
+        Ok(restored)
     }
 
     /// Makes a checkpoint, and before it all that was recorded, durable.
@@ -214,7 +255,7 @@ pub(crate) mod tests {
     use crate::checkpoint::Tensor;
     use crate::checkpoint::test_disk::{Bug, Fault, TestDisk};
     use crate::ids::{Generation, Slot, Step};
-    use crate::protocol::ShardState;
+    use crate::protocol::{Settings, ShardState};
 
     /// A snapshot of one shard of two parameters.
     pub(crate) fn snapshot(step: u64) -> Snapshot {
@@ -227,12 +268,13 @@ pub(crate) mod tests {
         RunFilesConfig {
             logdir,
             max_to_keep: Saver::MAX_TO_KEEP,
-            expected: Shapes::from([("w".to_owned(), vec![2])]),
             initial: Arc::new(snapshot(0)),
-            determined_by: Some(Settings::default()),
+            is_determined: true,
+            allows_changes: false,
             to_checkpoint: Box::new(|snapshot| Checkpoint {
                 step: snapshot.step,
                 settings: Settings::default(),
+                data: None,
                 tensors: snapshot
                     .shards
                     .iter()
@@ -242,7 +284,8 @@ pub(crate) mod tests {
             from_checkpoint: Box::new(|checkpoint| {
                 let parameters = checkpoint.tensors["w"].values().clone();
                 let shards = vec![ShardState { parameters, ..ShardState::default() }];
-                Ok(Snapshot { generation: Generation::default(), step: checkpoint.step, shards })
+                let (generation, step) = (Generation::default(), checkpoint.step);
+                Ok(Taken { snapshot: Snapshot { generation, step, shards }, changes: None })
             }),
         }
     }
@@ -354,7 +397,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_recorded_again_must_be_what_it_was_under_the_same_settings() {
+    fn what_is_recorded_again_must_be_what_it_was() {
         let other =
             |step| UpdateRecord { losses: vec![(Slot(0), 0.5), (Slot(1), 0.125)], ..update(step) };
         let disk = TestDisk::new(Bug::None, None);
@@ -374,14 +417,42 @@ pub(crate) mod tests {
                     0.25: faulty hardware, another build, or other data on one of the tasks";
         assert_eq!(error.to_string(), said);
 
-        // Under other settings, or with R < N, it may be another.
-        for determined_by in [Some(Settings::default().with("seed", 2)), None] {
-            let config = RunFilesConfig { determined_by, ..config("/logdir".into()) };
-            let files = RunFiles::open(Arc::new(disk.clone()), config).unwrap().0;
-            files.restore().unwrap();
-            files.losses().record(&update(1)).unwrap();
-            files.losses().record(&other(1)).unwrap();
-        }
+        // With R < N it may be another.
+        let config = RunFilesConfig { is_determined: false, ..config("/logdir".into()) };
+        let files = RunFiles::open(Arc::new(disk.clone()), config).unwrap().0;
+        files.restore().unwrap();
+        files.losses().record(&update(1)).unwrap();
+        files.losses().record(&other(1)).unwrap();
+    }
+
+    #[test]
+    fn what_was_changed_is_refused_or_wanted_and_then_an_update_may_be_another() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut files = open(&disk).unwrap();
+        files.losses().record(&update(0)).unwrap();
+        files.persist(&snapshot(1)).unwrap();
+        files.losses().record(&update(1)).unwrap();
+
+        let changed = |allows_changes| {
+            let same = config("/logdir".into());
+            let from_same = same.from_checkpoint;
+            let from_checkpoint: FromCheckpoint = Box::new(move |checkpoint| {
+                let changes = Some("it was trained with a = 1, and not 2".to_owned());
+                Ok(Taken { changes, ..from_same(checkpoint)? })
+            });
+            let config =
+                RunFilesConfig { allows_changes, from_checkpoint, ..config("/logdir".into()) };
+            RunFiles::open(Arc::new(disk.clone()), config).unwrap().0
+        };
+        let refused = changed(false).restore().unwrap_err().to_string();
+        insta::assert_snapshot!(refused, @"checkpoint /logdir/model.ckpt-1.safetensors is of another run: it was trained with a = 1, and not 2; give what it was trained with, or choose another --logdir, or go on all the same with --allow-changed-settings");
+
+        let files = changed(true);
+        let restored = files.restore().unwrap();
+        let warnings: Vec<_> = restored.warnings.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(warnings.join("\n"), @"checkpoint /logdir/model.ckpt-1.safetensors is of another run: it was trained with a = 1, and not 2; training goes on from it, as --allow-changed-settings says");
+        let losses = vec![(Slot(0), 0.5), (Slot(1), 0.125)];
+        files.losses().record(&UpdateRecord { losses, ..update(1) }).unwrap();
     }
 
     #[test]

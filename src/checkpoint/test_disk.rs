@@ -21,6 +21,7 @@ pub(crate) fn checkpoint_of(step: Step, life: u64) -> Checkpoint {
     Checkpoint {
         step,
         settings: Settings::default().with("batch_size", 100).with("order", "shuffled"),
+        data: Some("d1".to_owned()),
         tensors: [("layer1/weights", &[2, 3][..]), ("layer1/biases", &[1])]
             .map(|(name, shape)| (name.to_owned(), tensor(shape)))
             .into(),

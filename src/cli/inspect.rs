@@ -47,7 +47,7 @@ pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<
 
 /// The checkpoint of a logdir that training would go on from.
 fn newest(logdir: &Path) -> anyhow::Result<PathBuf> {
-    let newest = newest_valid(&RealDisk, logdir, None)?;
+    let newest = newest_valid(&RealDisk, logdir)?;
     newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let found = newest.found.map(|(path, _)| path);
     found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))
@@ -71,6 +71,9 @@ impl fmt::Display for Report {
         writeln!(f, "sha256  {}", seen.sha256)?;
         if let Some(digest) = &seen.digest {
             writeln!(f, "crc32c  {digest}")?;
+        }
+        if let Some(data) = &seen.data {
+            writeln!(f, "data    {data}")?;
         }
         if !seen.tensors.is_empty() {
             write!(f, "\n{}", tensors(&seen.tensors))?;
@@ -159,6 +162,6 @@ mod tests {
         insta::assert_snapshot!("whole", report(&bytes).to_string());
         *bytes.last_mut().unwrap() ^= 0x7f;
         let damaged = report(&bytes).to_string();
-        insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has the digest 6cad95ff where 4326fdd6 was recorded: it is corrupt");
+        insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has the digest 077050d7 where 28fb38fe was recorded: it is corrupt");
     }
 }

@@ -19,7 +19,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use self::child::ChildCommand;
 use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
-use super::output::{ProgressLine, ProgressView, Screen};
+use super::output::{ProgressLine, ProgressView, Screen, logging};
 use super::{Process, StopRequests, data, task};
 use crate::checkpoint::RunFiles;
 use crate::config::hosts::HostList;
@@ -82,7 +82,7 @@ fn preflight(LocalConfig { run, max_restarts }: &LocalConfig) -> anyhow::Result<
         Security::load(&run.security, task)?;
     }
     if max_restarts.is_some() {
-        let files = plan.files(&run.logdir, run.init_from.as_deref())?;
+        let files = task::files(&plan, run)?;
         let (files, warnings) = RunFiles::open_alone(files)?;
         // What was mended there, the chief will not find any more.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -105,6 +105,7 @@ fn children(executable: &Path, run: &RunConfig) -> anyhow::Result<Vec<ChildComma
             let mut command = Command::new(executable);
             command.args(task_arguments(task, &cluster, run)?);
             hand_over(&mut command, listener);
+            logging::hand_on(&mut command);
             Ok(ChildCommand::new(task, command))
         })
         .collect()

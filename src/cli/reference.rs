@@ -27,7 +27,7 @@ use crate::training::reference::Reference;
 /// If the data or the files are not usable.
 pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&config, data::open(&config)?, task::simd_level()?)?;
-    let files = plan.files(&config.logdir, config.init_from.as_deref())?;
+    let files = task::files(&plan, &config)?;
     let (mut files, warnings) = RunFiles::open_alone(files)?;
     let restored = files.restore()?;
     let restored_warnings = restored.warnings.iter().map(ToString::to_string);

@@ -13,13 +13,15 @@ use super::metrics::{self, Identity};
 use super::stop::{StopReason, StopRequests};
 use super::trace::TraceKeeper;
 use super::{Process, TaskConfig};
+use crate::checkpoint::RunFilesConfig;
 use crate::config::{ClusterSpec, RunConfig};
 use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome};
 use crate::tcp::{NetworkConfig, RealClock, Security, TcpNetwork, wall_clock};
-use crate::training::Shapes;
+use crate::training::files::InitError;
+use crate::training::{Plan, Shapes};
 
 /// The variable that forces a SIMD level.
 const SIMD_VARIABLE: &str = "UNISONO_SIMD";
@@ -62,6 +64,15 @@ pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterCo
         data,
         limits: run.limits,
     }
+}
+
+/// What the files of a run are made of.
+///
+/// # Errors
+/// If a file of initial values is of no use.
+pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
+    let files = plan.files(&run.logdir, run.init_from.as_deref())?;
+    Ok(RunFilesConfig { allows_changes: run.allow_changed_settings, ..files })
 }
 
 /// A larger number for each life of a task: microseconds of the machine's clock.

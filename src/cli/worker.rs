@@ -42,7 +42,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
         let (outcome, reason) = task::run(&config, &process, reach, node, parts, watch)?;
         return task::exit_code(config.task, outcome, reason);
     }
-    let files = plan.files(&run.logdir, run.init_from.as_deref())?;
+    let files = task::files(&plan, run)?;
     let storage = FileStorage::open(files)?;
     let parts = || Ok((compute()?, storage));
     watch.events = EventKeeper::start(run, process.incarnation, &plan);

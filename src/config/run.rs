@@ -37,6 +37,8 @@ pub struct RunConfig {
     pub ledger: bool,
     /// Whether each task keeps a trace in the logdir.
     pub trace: bool,
+    /// Whether it may go on from a checkpoint that was trained with other settings.
+    pub allow_changed_settings: bool,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
@@ -240,6 +242,7 @@ impl RunConfig {
             save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),
             ledger: keys.checkpoint.ledger.unwrap_or(false),
             trace: keys.checkpoint.trace.unwrap_or(false),
+            allow_changed_settings: keys.checkpoint.allow_changed_settings.unwrap_or(false),
             init_from: path("--init-from", keys.checkpoint.init_from)?,
             security: SecurityConfig::resolve(keys.security)?,
             limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,
@@ -296,6 +299,7 @@ impl RunConfig {
         flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
         flags.push(("ledger", self.ledger.to_string()));
         flags.push(("trace", self.trace.to_string()));
+        flags.push(("allow-changed-settings", self.allow_changed_settings.to_string()));
         flags.push(("progress", name_of(&self.progress)));
         flags.push(("log-format", name_of(&self.log_format)));
         flags.extend(self.metrics.as_ref().map(|address| ("metrics", address.to_string())));
@@ -586,6 +590,7 @@ mod tests {
             seed: u64,
             secs in 0.0..1e3,
             shared_memory: bool,
+            allow_changed_settings: bool,
         ) {
             let hidden: Vec<_> = hidden.iter().map(ToString::to_string).collect();
             let average = average
@@ -593,7 +598,7 @@ mod tests {
             let text = format!(
                 "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
                  --save-model-secs={secs} --log-format=json --metrics=[::1]:0 --init-from=x=y --validation-size=7 --order=partitioned \
-                 --shared-memory={shared_memory}",
+                 --shared-memory={shared_memory} --allow-changed-settings={allow_changed_settings}",
                 hidden.join(",")
             );
             let run = from_flags(&text).unwrap();

@@ -177,19 +177,24 @@ impl TfConfig {
         self.is_sparse
     }
 
+    /// How many of the first workers it numbers apart: the chief, if there is one.
+    #[must_use]
+    pub fn n_chiefs(&self) -> u32 {
+        u32::from(self.chief.is_some())
+    }
+
     /// Which task this is, if it says: the chief is worker 0, and the workers come after it, as
     /// TensorFlow numbers them.
     ///
     /// # Errors
     /// If it is the chief of a cluster that has none.
     pub fn role(&self) -> Result<Option<Role>, TfConfigError> {
-        let n_chiefs = u32::from(self.chief.is_some());
         Ok(Some(match self.task {
             None => return Ok(None),
             Some(TfTask::Evaluator) => Role::Evaluator,
             Some(TfTask::Ps(index)) => Role::Task(TaskId::ps(index)),
             Some(TfTask::Worker(index)) => {
-                Role::Task(TaskId::worker(index.saturating_add(n_chiefs)))
+                Role::Task(TaskId::worker(index.saturating_add(self.n_chiefs())))
             }
             Some(TfTask::Chief) if self.chief.is_some() => Role::Task(TaskId::CHIEF),
             Some(TfTask::Chief) => return Err(TfConfigError::NoChief("chief".to_owned())),

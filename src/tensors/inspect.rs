@@ -39,6 +39,8 @@ pub struct Inspection {
     pub digest: Option<String>,
     /// The step of a checkpoint.
     pub step: Option<Step>,
+    /// The digest of the data that a checkpoint was trained on.
+    pub data: Option<String>,
     /// The settings that a checkpoint was trained with, in their order.
     #[serde(serialize_with = "as_object")]
     pub settings: Vec<(String, String)>,
@@ -108,6 +110,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         bytes: bytes.len(),
         sha256: sha256::of_bytes(bytes),
         step: description.as_ref().map(|found| found.step),
+        data: description.as_ref().and_then(|found| found.data.clone()),
         // That of an npz file is of another file.
         digest: description.map(|found| found.crc32c).filter(|_| format == Format::Safetensors),
         settings: settings.unwrap_or_default(),
@@ -158,10 +161,10 @@ mod tests {
         let all = [of_300, torn, short, no_zip, flipped.damage.unwrap()].join("\n");
         insta::assert_snapshot!(all, @"
         it is of step 200 by its metadata, and of step 300 by its name
-        it has 393 bytes where its header announces 396: it is torn
-        it is truncated: 100 bytes do not hold its header
+        it has 409 bytes where its header announces 412: it is torn
+        it is truncated, or no safetensors file: 100 bytes do not hold its header
         it is not a whole npz file: invalid Zip archive: Could not find EOCD
-        its content has the digest b14d7ed5 where 4326fdd6 was recorded: it is corrupt
+        its content has the digest da90bbfd where 28fb38fe was recorded: it is corrupt
         ");
     }
 }

@@ -71,7 +71,8 @@ fn checkpoint(contents: &Contents) -> Result<Option<Checkpoint>, FileError> {
     if !has_step {
         return Err(FileError::Metadata(format!("there is no {GLOBAL_STEP} beside it")));
     }
-    Ok(Some(Checkpoint { step, settings: description.settings, tensors }))
+    let (settings, data) = (description.settings, description.data);
+    Ok(Some(Checkpoint { step, settings, data, tensors }))
 }
 
 /// The step is there twice, and has to be the same.

@@ -8,7 +8,7 @@ use ndarray::ArrayD;
 
 use super::plan::Plan;
 use crate::checkpoint::{
-    Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Tensor, read_tensors,
+    Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Taken, Tensor, read_tensors,
 };
 use crate::config::RunConfig;
 use crate::floats::Floats;
@@ -82,16 +82,23 @@ impl Plan {
     #[must_use]
     pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
         let names = Names::new(&self.layout, &self.rule);
-        let (to, from) = (names.clone(), names.clone());
-        let settings = self.settings.clone();
+        let (to, from, plan) = (names.clone(), names, self.clone());
+        let (settings, data) = (self.settings.clone(), self.data.digest().to_owned());
         RunFilesConfig {
             logdir: logdir.to_owned(),
             max_to_keep: Saver::MAX_TO_KEEP,
-            expected: names.shapes(),
             initial,
-            determined_by: self.sync.is_determined().then(|| self.settings.clone()),
-            to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings)),
-            from_checkpoint: Box::new(move |checkpoint| Ok(from.snapshot(&checkpoint))),
+            is_determined: self.sync.is_determined(),
+            allows_changes: false,
+            to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings, &data)),
+            from_checkpoint: Box::new(move |checkpoint| {
+                let changes = plan.changes_since(&checkpoint);
+                plan.check_fits(&checkpoint).map_err(|why| match &changes {
+                    Some(changes) => format!("{changes}; {why}"),
+                    None => why.to_string(),
+                })?;
+                Ok(Taken { snapshot: from.snapshot(&checkpoint), changes })
+            }),
         }
     }
 }
@@ -131,17 +138,17 @@ fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, Init
 
 /// Which tensors a checkpoint has: each variable, and beside it what is kept for it.
 #[derive(Clone, Debug)]
-struct Names {
+pub(super) struct Names {
     layout: Arc<Layout>,
     auxiliary: Vec<&'static str>,
 }
 
 impl Names {
-    fn new(layout: &Arc<Layout>, rule: &UpdateRule) -> Self {
+    pub(super) fn new(layout: &Arc<Layout>, rule: &UpdateRule) -> Self {
         Self { layout: Arc::clone(layout), auxiliary: rule.auxiliary_names() }
     }
 
-    fn shapes(&self) -> Shapes {
+    pub(super) fn shapes(&self) -> Shapes {
         let mut shapes = Shapes::new();
         for variable in self.layout.variables() {
             shapes.insert(variable.name.clone(), variable.shape.clone());
@@ -152,7 +159,7 @@ impl Names {
         shapes
     }
 
-    fn checkpoint(&self, snapshot: &Snapshot, settings: &Settings) -> Checkpoint {
+    fn checkpoint(&self, snapshot: &Snapshot, settings: &Settings, data: &str) -> Checkpoint {
         let mut tensors = BTreeMap::new();
         let parameters = buffers(snapshot, |shard| shard.parameters.clone());
         self.add(&mut tensors, "", &parameters);
@@ -160,7 +167,8 @@ impl Names {
             let buffers = buffers(snapshot, |shard| shard.auxiliary[i].clone());
             self.add(&mut tensors, &format!("/{suffix}"), &buffers);
         }
-        Checkpoint { step: snapshot.step, settings: settings.clone(), tensors }
+        let (settings, data) = (settings.clone(), Some(data.to_owned()));
+        Checkpoint { step: snapshot.step, settings, data, tensors }
     }
 
     fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {

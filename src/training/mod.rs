@@ -8,10 +8,12 @@ pub mod gradients;
 pub mod plan;
 pub mod reference;
 pub mod replay;
+mod same_run;
 mod shapes;
 mod updates;
 
 pub use gradients::Gradients;
 pub use plan::Plan;
+pub use same_run::Misfit;
 pub use shapes::Shapes;
 pub use updates::Updates;

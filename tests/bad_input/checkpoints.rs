@@ -98,26 +98,92 @@ fn with_every_checkpoint_damaged_nothing_is_trained_or_overwritten() {
 }
 
 #[test]
-fn a_checkpoint_of_another_model_is_refused_with_the_tensor_that_differs() {
+fn a_checkpoint_of_other_settings_is_refused_with_both_values() {
     let folder = folder_with_three();
     let before = Listing::of(folder.path());
+    let of_another_run = "model.ckpt-15.safetensors is of another run: it was trained with ";
     for (flags, told) in [
-        ("--hidden 20", ["layer1/biases has shape [16]", "[20]", "choose another --logdir"]),
-        ("--hidden 16,16", ["layer2/biases", "[10]", "[16]"]),
-        ("--hidden 16 --optimizer adam", ["layer1/biases/Adam", "and not in it", "--logdir"]),
+        ("--batch-size 10 --seed 7", "batch_size = 20, and not 10; with seed = 1, and not 7; give"),
+        ("--learning-rate 0.5", "learning_rate = 0.01, and not 0.5; give what it was trained with"),
+        ("--workers 3", "replicas_to_aggregate = 2, and not 3; with workers = 2, and not 3; give"),
+        ("--workers 3 --replicas-to-aggregate 2", "workers = 2, and not 3; give"),
+    ] {
+        for command in ["reference", "local", "local --supervise"] {
+            let words = format!("{command} {SMALL} --training-steps 20");
+            let small =
+                flags.split(' ').step_by(2).fold(words, |words, flag| without(&words, flag));
+            let ended = folder.run(&format!("{small} {flags}"));
+            ended.expect_code(1).expect_stderr(&[of_another_run, told]);
+            before.assert_unchanged(folder.path());
+        }
+    }
+}
+
+/// Words without a flag and its value: one may not be given twice.
+fn without(words: &str, flag: &str) -> String {
+    let mut words: Vec<_> = words.split(' ').collect();
+    if let Some(at) = words.iter().position(|word| *word == flag) {
+        words.drain(at..at + 2);
+    }
+    words.join(" ")
+}
+
+#[test]
+fn what_cannot_be_gone_on_from_is_refused_whatever_is_allowed() {
+    let folder = folder_with_three();
+    let before = Listing::of(folder.path());
+    let small = "--batch-size 20 --allow-changed-settings";
+    for (flags, told) in [
+        ("--hidden 20", ["hidden = 16, and not 20; tensor ", "has shape [16]", "[20]"]),
+        ("--hidden 16,16", ["hidden = 16, and not 16,16; tensor ", "layer2/biases", "[10]"]),
+        ("--hidden 16 --optimizer adam", ["optimizer = ", "layer1/biases/Adam", "and not in it"]),
         (
             "--hidden 16 --moving-average-decay 0.9",
-            ["layer1/biases/ExponentialMovingAverage", "and not in it", "--logdir"],
+            ["moving_average_decay = ", "layer1/biases/ExponentialMovingAverage", "and not in it"],
+        ),
+        (
+            "--hidden 16 --training-steps 14",
+            ["is of step 15", "is 14: give 15 or more", "--logdir"],
         ),
     ] {
         for command in ["reference", "local"] {
-            let words = format!("{command} --batch-size 20 --training-steps 20 {flags}");
-            let ended = folder.run(&words);
-            ended.expect_code(1).expect_stderr(&["model.ckpt-15.safetensors is of another model"]);
+            let ended = folder.run(&format!("{command} {small} {flags}"));
+            ended.expect_code(1).expect_stderr(&["model.ckpt-15.safetensors cannot be used"]);
             ended.expect_stderr(&told);
             before.assert_unchanged(folder.path());
         }
     }
+}
+
+#[test]
+fn a_cluster_of_another_shape_goes_on_to_the_same_bits() {
+    let words = format!("{SMALL} --replicas-to-aggregate 2 --training-steps 20");
+    let expected = bits_of(&format!("reference {words}"));
+    let folder = folder_with_three();
+    let resumed =
+        folder.bits_of(&format!("local {words} --ps 3 --workers 1 --placement round-robin"));
+    resumed.assert_same(&expected, "of another shape");
+}
+
+/// The rows up to step 15 are those of the first learning rate, the others those of the second.
+#[test]
+fn settings_that_are_changed_on_purpose_are_told_and_take_effect_from_the_checkpoint_on() {
+    let slower = format!("{SMALL} --training-steps 20 --learning-rate 0.001");
+    let bits = ["reference", "local"].map(|command| {
+        let folder = folder_with_three();
+        let before = fs::read_to_string(folder.logdir().join("losses.csv")).expect("it is there");
+        let ended = folder.run(&format!("{command} {slower} --allow-changed-settings"));
+        let told = ["learning_rate = 0.01, and not 0.001; training goes on from it"];
+        ended.expect_code(0).expect_stderr(&told);
+        let after = fs::read_to_string(folder.logdir().join("losses.csv")).expect("it is there");
+        assert!(after.starts_with(&before) && after.lines().count() == 1 + 40, "{command}");
+        // What follows is of the new run, which needs no leave.
+        folder.run(&format!("{command} {slower}")).expect_code(0);
+        Bits::read(&folder.logdir())
+    });
+    bits[0].assert_same(&bits[1], "the cluster, and the plain loop");
+    let unchanged = bits_of(&format!("reference {SMALL} --training-steps 20"));
+    assert!(bits[0] != unchanged, "the learning rate moves bits");
 }
 
 #[test]

@@ -15,7 +15,10 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint() {
         let good = folder.logdir().join("model.ckpt-10.safetensors");
         let before = fs::read(&good).expect("it is there");
 
-        let words = format!("{command} {SMALL} --training-steps 20 --learning-rate 1e30");
+        let words = format!(
+            "{command} {SMALL} --training-steps 20 --learning-rate 1e30 \
+             --allow-changed-settings"
+        );
         let ended = folder.run(&words);
         ended.expect_code(3).expect_stderr(&[
             "the loss is ",

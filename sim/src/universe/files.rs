@@ -212,7 +212,7 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
     let is_invalid = |warning: &&Warning| match warning {
         Warning::State { why, .. } => !matches!(why, StateError::Unreadable(_)),
         Warning::Skipped { .. } => true,
-        Warning::NotRemoved(_) => false,
+        Warning::Changed { .. } | Warning::NotRemoved(_) => false,
     };
     let skipped = restored.warnings.iter().find(is_invalid);
     let invalid = skipped.map(ToString::to_string);

@@ -1,7 +1,8 @@
 //! The files of a run survive a crash at any operation, if the disk keeps its word.
 
-use unisono::checkpoint::{Checkpoint, RunFiles, RunFilesConfig, RunFilesError, Saver};
-use unisono::checkpoint::{Shapes, Tensor};
+use unisono::checkpoint::{
+    Checkpoint, RunFiles, RunFilesConfig, RunFilesError, Saver, Taken, Tensor,
+};
 use unisono::losses::LOSSES_FILE;
 use unisono::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
 use unisono::{Generation, Slot, Step};
@@ -28,21 +29,23 @@ fn config() -> RunFilesConfig {
     RunFilesConfig {
         logdir: DIR.into(),
         max_to_keep: Saver::MAX_TO_KEEP,
-        determined_by: None,
-        expected: Shapes::from([("w".to_owned(), vec![2])]),
+        is_determined: false,
+        allows_changes: false,
         initial: Arc::new(snapshot(0)),
         to_checkpoint: Box::new(|snapshot| {
             let values = snapshot.shards[0].parameters.clone();
             Checkpoint {
                 step: snapshot.step,
                 settings: Settings::default(),
+                data: None,
                 tensors: [("w".to_owned(), Tensor::new(vec![2], values))].into(),
             }
         }),
         from_checkpoint: Box::new(|checkpoint| {
             let parameters = checkpoint.tensors["w"].values().clone();
             let shards = vec![ShardState { parameters, ..ShardState::default() }];
-            Ok(Snapshot { generation: Generation::default(), step: checkpoint.step, shards })
+            let (generation, step) = (Generation::default(), checkpoint.step);
+            Ok(Taken { snapshot: Snapshot { generation, step, shards }, changes: None })
         }),
     }
 }
