@@ -110,9 +110,19 @@ impl Asked {
             index: self.task_id.unwrap_or_default(),
         };
         let size = self.size();
-        let cluster = ClusterSpec::resolve(self.hosts.or(self.file.0), &size)?;
-        is_there(task, &cluster, "--task-id", "")?;
-        Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes: Vec::new() })
+        let hosts = self.hosts.or(self.file.0);
+        let are_given = hosts != HostKeys::default();
+        let cluster = ClusterSpec::resolve(hosts, &size)?;
+        is_there(task, &cluster, &Numbering { name: "--task-id", first: 0, remedy: "" })?;
+        let n_tasks = cluster.job(task.job).len();
+        let mut notes = Vec::new();
+        if self.task_id.is_none() && are_given && n_tasks > 1 {
+            notes.push(format!(
+                "no --task-id is given, so this is {task} of {n_tasks} tasks of its job; another one \
+                 that has not got its own takes its place"
+            ));
+        }
+        Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes })
     }
 
     fn of_tf_config(self, config: &TfConfig) -> anyhow::Result<Found> {
@@ -130,7 +140,8 @@ impl Asked {
             ps_hosts: said(Job::Ps, &self.hosts.ps_hosts)?,
             worker_hosts: said(Job::Worker, &self.hosts.worker_hosts)?,
         };
-        self.placed("TF_CONFIG", said, config.role()?)
+        let said = Said { engine: "TF_CONFIG", hosts: said, role: config.role()? };
+        self.placed(said, config.n_chiefs())
     }
 
     fn of_slurm(self, environment: &Environment) -> anyhow::Result<Found> {
@@ -142,11 +153,14 @@ impl Asked {
         let cluster = step.cluster(n_ps.get(), self.cluster.port_base.unwrap_or(PORT_BASE))?;
         let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
         let said = HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) };
-        self.placed("Slurm", said, Some(Role::Task(step.task(n_ps.get()))))
+        let role = Some(Role::Task(step.task(n_ps.get())));
+        self.placed(Said { engine: "Slurm", hosts: said, role }, 0)
     }
 
-    /// The place that an engine says: flags beat it, and it beats the file.
-    fn placed(self, engine: &str, said: HostKeys, role: Option<Role>) -> anyhow::Result<Found> {
+    /// The place that an engine says: flags beat it, and it beats the file. So many of the first
+    /// workers are chiefs, which the engine numbers apart.
+    fn placed(self, said: Said<'_>, n_chiefs: u32) -> anyhow::Result<Found> {
+        let Said { engine, hosts: said, role } = said;
         let mut notes = Vec::new();
         let (flags, (file, size)) = (&self.hosts, &self.file);
         for (job, flag, said, of_file) in [
@@ -177,11 +191,14 @@ impl Asked {
         }
         let role = self.role(role, engine, &mut notes)?;
         if let Role::Task(task) = role {
-            let (number, remedy) = match self.task_id {
-                Some(_) => ("--task-id".to_owned(), format!("leave that to {engine}, ")),
-                None => (format!("task.index in {engine}"), "correct that, ".to_owned()),
+            let leave = format!("leave that to {engine}, ");
+            let index = format!("task.index in {engine}");
+            let first = if task.job == Job::Worker { n_chiefs } else { 0 };
+            let numbering = match self.task_id {
+                Some(_) => Numbering { name: "--task-id", first: 0, remedy: &leave },
+                None => Numbering { name: &index, first, remedy: "correct that, " },
             };
-            is_there(task, &cluster, &number, &remedy)?;
+            is_there(task, &cluster, &numbering)?;
         }
         Ok(Found { role, cluster, is_placed: true, notes })
     }
@@ -235,19 +252,40 @@ impl Asked {
     }
 }
 
-/// Whether the cluster has such a task; `number` says which, and `remedy` is one beside more hosts.
-fn is_there(task: TaskId, cluster: &ClusterSpec, number: &str, remedy: &str) -> anyhow::Result<()> {
+/// What an engine says.
+struct Said<'a> {
+    engine: &'a str,
+    hosts: HostKeys,
+    role: Option<Role>,
+}
+
+/// How a task's number is given.
+struct Numbering<'a> {
+    /// Under which name.
+    name: &'a str,
+    /// The task that has the number 0.
+    first: u32,
+    /// What to do about a wrong one, beside naming more hosts.
+    remedy: &'a str,
+}
+
+/// Whether the cluster has such a task.
+fn is_there(task: TaskId, cluster: &ClusterSpec, numbering: &Numbering<'_>) -> anyhow::Result<()> {
     if cluster.address(task).is_some() {
         return Ok(());
     }
     let TaskId { job, index } = task;
-    let has = match cluster.job(job).len() {
-        1 => format!("1 task, so {number} is 0"),
-        n_tasks => format!("{n_tasks} tasks, so {number} is 0 to {}", n_tasks - 1),
+    let Numbering { name, first, remedy } = numbering;
+    let beside = if *first == 0 { "" } else { " beside the chief" };
+    let has = match cluster.job(job).len() - *first as usize {
+        0 => format!("no task{beside}"),
+        1 => format!("1 task{beside}, so {name} is 0"),
+        n_tasks => format!("{n_tasks} tasks{beside}, so {name} is 0 to {}", n_tasks - 1),
     };
     bail!(
-        "task id {index} is out of range: the job {job} has {has}; {remedy}or name more hosts in \
-         --{job}-hosts"
+        "task id {} is out of range: the job {job} has {has}; {remedy}or name more hosts in \
+         --{job}-hosts",
+        index - first
     )
 }
 

@@ -81,6 +81,9 @@ impl Console {
             Report::Adopted { restored: Some(Some(from)), .. } => {
                 self.screen.err(&format!("Restored from {from}."));
             }
+            Report::Adopted { restored: None, .. } => {
+                self.screen.err("Took up the state that the ps hold: no step is lost.");
+            }
             Report::Adopted { generation, restored, .. } => {
                 let how = if restored.is_some() { "initial values" } else { "the live shards" };
                 let number = generation.number;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::Process;
+use super::output::{cannot_write, make_folder_of};
 use crate::checkpoint::RealDisk;
 use crate::checkpoint::disk::{DiskError, Publication};
 use crate::tensors::{Converted, Format, convert};
@@ -57,11 +58,10 @@ fn publish(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let name = to.file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{} is no name of a file", to.display()))?;
     let dir = to.parent().unwrap_or_else(|| Path::new(""));
+    make_folder_of(to)?;
     let writer = format!("convert-{}", std::process::id());
     // What it says of a remedy is for a run with a logdir.
-    let said = |DiskError { action, path, source }| {
-        anyhow::Error::new(source).context(format!("cannot {action} {}", path.display()))
-    };
+    let said = |DiskError { source, .. }| cannot_write(to, &source);
     Publication { dir, name, writer: &writer, bytes }.publish(&RealDisk).map_err(said)?;
     Ok(())
 }

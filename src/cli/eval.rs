@@ -78,7 +78,15 @@ fn print_latest(
         process.screen.out(&format!("No checkpoint file found in {}", config.logdir.display()));
         return Ok(None);
     };
-    let Evaluation { step, validation, test, .. } = evaluation;
+    let Evaluation { step, validation, test, other_data, .. } = evaluation;
+    if let (None, Some(digest)) = (seen, other_data) {
+        tracing::warn!(
+            "the accuracy is that on {}, with the digest {}, and the checkpoint was trained on data \
+             with the digest {digest}: give its --data-dir and --validation-size, if that is not meant",
+            data.name(),
+            data.digest()
+        );
+    }
     if seen != Some(step) {
         let (validation, test) = (PercentG::new(validation), PercentG::new(test));
         process.screen.out(&format!(

@@ -22,6 +22,8 @@ pub(super) struct Evaluation {
     pub(super) path: PathBuf,
     /// Whether the moving averages were used in place of the variables.
     pub(super) averaged: bool,
+    /// Digest of the data that it was trained on, if these are others.
+    pub(super) other_data: Option<String>,
     pub(super) validation: f64,
     pub(super) test: f64,
 }
@@ -46,7 +48,7 @@ impl Evaluation {
         data: &Dataset,
         level: SimdLevel,
     ) -> anyhow::Result<Option<Self>> {
-        let newest = newest_valid(&RealDisk, logdir, None)?;
+        let newest = newest_valid(&RealDisk, logdir)?;
         newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let Some((path, checkpoint)) = newest.found else { return Ok(None) };
         let mut network = Network::new(&checkpoint, data, level)
@@ -55,6 +57,7 @@ impl Evaluation {
             step: checkpoint.step,
             path,
             averaged: network.averaged,
+            other_data: checkpoint.data.filter(|digest| digest != data.digest()),
             validation: network.accuracy(&data.validation),
             test: network.accuracy(&data.test),
         }))
@@ -63,7 +66,7 @@ impl Evaluation {
 
 /// Prints what a run ends with.
 pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
-    let Evaluation { step, path, averaged, validation, test } = evaluation;
+    let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
     let with = if *averaged { " with the moving averages" } else { "" };
     let (validation, test) = (PercentG::new(*validation), PercentG::new(*test));
     screen.out(&format!(

@@ -1,18 +1,16 @@
 //! What a shell and `man` want to know of a command line: completions and manual pages, out of the
 //! same texts as `--help`. The program of the simulator has both, too.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::argv::SIM;
-use super::output::Screen;
+use super::output::{Screen, make_folder, write_file};
 
 /// When this version was made, for the pages.
 const DATE: &str = "2026-11-28";
@@ -65,14 +63,10 @@ pub fn run_man(args: &ManArgs, command: Command, screen: &Screen) -> anyhow::Res
         screen.out(pages[0].roff.trim_end());
         return Ok(ExitCode::SUCCESS);
     };
-    write(folder, &pages).with_context(|| format!("cannot write to {}", folder.display()))?;
+    make_folder(folder)?;
+    pages.iter().try_for_each(|page| write_file(&folder.join(&page.file), &page.roff))?;
     screen.out(&format!("{} pages are in {}.", pages.len(), folder.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-fn write(folder: &Path, pages: &[Page]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    pages.iter().try_for_each(|page| fs::write(folder.join(&page.file), &page.roff))
 }
 
 /// The script of a shell, for the program of this name.

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-
+use super::output::write_file;
 use super::{Process, usage};
 use crate::report;
 
@@ -24,8 +23,7 @@ pub struct ReportConfig {
 pub fn run_report(config: &ReportConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let document = report::of_logdir(&config.logdir).map_err(|error| usage(error.into()))?;
     let path = config.output.clone().unwrap_or_else(|| config.logdir.join("report.html"));
-    std::fs::write(&path, report::page(&document))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    write_file(&path, report::page(&document))?;
     for note in &document.notes {
         process.screen.err(note);
     }

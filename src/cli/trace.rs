@@ -1,13 +1,14 @@
 //! The trace of a task in this process, for as long as the disk takes it; and `unisono trace`.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 
 use super::metrics::Identity;
+use super::output::{cannot_write, create_file};
 use super::{Process, TaskConfig, usage};
 use crate::checkpoint::{DiskError, RealDisk};
 use crate::host::Observer;
@@ -37,12 +38,19 @@ pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<Exit
     let history = History::of(run);
     match &config.output {
         Some(path) => {
-            let write = || -> std::io::Result<()> {
-                let mut file = BufWriter::new(std::fs::File::create(path)?);
-                perfetto::write(&history, &mut file)?;
-                file.flush()
-            };
-            write().with_context(|| format!("cannot write {}", path.display()))?;
+            let mut file = BufWriter::new(create_file(path)?);
+            let written = perfetto::write(&history, &mut file).and_then(|()| file.flush());
+            written.map_err(|error| cannot_write(path, &error))?;
+            process.screen.out(&format!(
+                "The trace is in {}: open it in https://ui.perfetto.dev",
+                path.display()
+            ));
+        }
+        // A person has no use for thousands of lines of JSON.
+        None if std::io::stdout().is_terminal() => {
+            return Err(usage(anyhow!(
+                "the trace is JSON for ui.perfetto.dev: give -o FILE, or send it through a pipe"
+            )));
         }
         None => process.screen.out(&perfetto::text(&history)),
     }

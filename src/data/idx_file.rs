@@ -13,6 +13,16 @@ use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 /// Why a file of a data set cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
+    /// There is not even a folder.
+    #[error(
+        "there is no folder {0}; --data-dir is the folder of a data set's four IDX files, and \
+         without it the built-in digits are used: `unisono data fetch --data-dir {0}` gets MNIST",
+        folder.display()
+    )]
+    NoFolder {
+        /// Where it should be.
+        folder: PathBuf,
+    },
     /// Neither the plain file nor the compressed one is there.
     #[error(
         "neither {} nor {} exists; --data-dir is the folder of a data set's four IDX files, and \
@@ -131,6 +141,9 @@ fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(source) => return Err(FileError::Io { path: path.clone(), source }),
         }
+    }
+    if !dir.is_dir() {
+        return Err(FileError::NoFolder { folder: dir.to_owned() });
     }
     Err(FileError::Missing { plain, gzip })
 }

@@ -42,6 +42,9 @@ pub enum LedgerError {
          with --ledger", .0.display()
     )]
     None(PathBuf),
+    /// There is not even a folder.
+    #[error("there is no folder {}: give the logdir of a run", .0.display())]
+    NoFolder(PathBuf),
     /// The operating system refused.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
@@ -118,6 +121,9 @@ fn ps_of(name: &str) -> Option<u32> {
 /// # Errors
 /// If there is none, or one cannot be read.
 pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
+    if !logdir.is_dir() {
+        return Err(LedgerError::NoFolder(logdir.to_owned()));
+    }
     let unreadable = |source| LedgerError::Unreadable { path: logdir.to_owned(), source };
     let found = lines::find(logdir, ps_of).map_err(unreadable)?;
     if found.is_empty() {

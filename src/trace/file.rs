@@ -20,6 +20,9 @@ pub enum TraceError {
          with --trace", .0.display()
     )]
     None(PathBuf),
+    /// There is not even a folder.
+    #[error("there is no folder {}: give the logdir of a run", .0.display())]
+    NoFolder(PathBuf),
     /// The operating system refused.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
@@ -67,6 +70,9 @@ fn task_of(name: &str) -> Option<TaskId> {
 /// # Errors
 /// If there is none, or the folder cannot be read.
 pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
+    if !logdir.is_dir() {
+        return Err(TraceError::NoFolder(logdir.to_owned()));
+    }
     let unreadable = |source| TraceError::Unreadable { path: logdir.to_owned(), source };
     let found = lines::find(logdir, task_of).map_err(unreadable)?;
     if found.is_empty() {

@@ -47,6 +47,26 @@ fn an_unknown_key_of_the_file_is_named_with_its_line_and_the_one_that_was_meant(
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_told_as_that() {
+    for words in ["audit no/such", "report no/such", "trace no/such", "data info no/such"] {
+        let ended = Process::start(unisono(words)).wait();
+        let told = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(told.matches("there is no folder no/such").count(), 1, "{words}: {told}");
+        assert!(!told.contains("os error"), "{words}: {told}");
+    }
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_told_once() {
+    let folder = Folder::new();
+    let mut command = folder.command(&format!("local {SMALL}"));
+    command.env("UNISONO_LOG", "lots");
+    let ended = Process::start(command).wait();
+    let told = "UNISONO_LOG=lots is ignored: give error, warn, info, debug or trace";
+    assert_eq!(ended.expect_code(0).stderr.matches(told).count(), 1, "{}", ended.stderr);
+}
+
+#[test]
 fn an_unknown_simd_level_is_named_with_those_that_there_are() {
     for words in [
         "local",

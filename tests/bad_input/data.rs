@@ -48,7 +48,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_missing_folder_is_named() {
-    assert_refused(&Folder::new(), "", &["data/train-images-idx3-ubyte", "--data-dir"]);
+    assert_refused(&Folder::new(), "", &["there is no folder ", "/data; --data-dir"]);
 }
 
 #[test]

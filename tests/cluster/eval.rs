@@ -90,6 +90,15 @@ fn a_checkpoint_that_does_not_fit_the_data_is_told() {
     Process::start(command).wait().expect_error(1, &["layers of [784, 32, 10]", "4 features"]);
 }
 
+#[test]
+fn data_that_were_not_trained_on_are_told() {
+    let folder = Folder::new();
+    folder.run(&format!("reference {SMALL} --training-steps 2")).expect_code(0);
+    assert_eq!(eval(&folder, "").wait().expect_code(0).stderr, "");
+    let told = ["trained on data with the digest ", "give its --data-dir and --validation-size"];
+    eval(&folder, "--validation-size 7").wait().expect_code(0).expect_stderr(&told);
+}
+
 /// Images of 2 by 2 pixels.
 fn idx_images(n: u32) -> Vec<u8> {
     let header = [0x803_u32, n, 2, 2].map(u32::to_be_bytes).concat();

@@ -127,5 +127,5 @@ fn a_run_without_its_data_points_to_fetch() {
     let data = folder.join("data");
     let ended = folder.run(&format!("local --data-dir {}", data.display()));
     let fetch = format!("`unisono data fetch --data-dir {}` gets MNIST", data.display());
-    ended.expect_error(1, &["train-images-idx3-ubyte", &fetch]);
+    ended.expect_error(1, &["there is no folder ", &fetch]);
 }

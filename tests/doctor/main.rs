@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
-use support::{DataDir, Folder, Labels, unisono};
+use support::{DataDir, Folder, Labels, Listing, Process, unisono};
 
 /// The exit code, and of each check the outcome, what there is and what to do.
 struct Told {
@@ -75,6 +75,7 @@ fn a_machine_that_is_well_has_nothing_to_mend() {
         "data",
         "logdir",
         "space",
+        "checkpoint",
     ];
     assert_eq!(names, all);
     assert!(!folder.logdir().exists(), "nothing is made");
@@ -162,6 +163,70 @@ fn certificates_are_looked_at_now_and_in_thirty_days() {
     Told::by(&format!("local {other}")).expect("security", "fail", "--tls-cert");
     let told = Told::by("local --secret-file no/such/file");
     told.expect("security", "fail", "cannot read --secret-file no/such/file");
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_a_warning() {
+    let folder = Folder::new();
+    let secret = folder.join("secret");
+    fs::write(&secret, "0123456789abcdef0123456789abcdef").expect("it can be written");
+    let words = format!("local --secret-file {}", secret.display());
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    Told::by(&words).expect("security", "warn", "chmod 600");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    Told::by(&words).expect("security", "ok", "a secret of good length");
+}
+
+#[test]
+fn a_ps_that_has_another_secret_is_a_failure() {
+    let folder = Folder::new();
+    let secret = |name: &str| {
+        let path = folder.join(name);
+        fs::write(&path, name.repeat(32)).expect("it can be written");
+        path.display().to_string()
+    };
+    let (right, wrong) = (secret("a"), secret("b"));
+    let address = free_address();
+    let flags = |secret: &str| format!("--ps-hosts {address} --secret-file {secret}");
+    let ps = Process::start(unisono(&format!("ps {}", flags(&right))));
+    let worker = |secret: &str| {
+        let logdir = folder.logdir();
+        Told::by(&format!("worker {} --logdir {}", flags(secret), logdir.display()))
+    };
+    let proved = "has proved who it is";
+    let mut told = worker(&right);
+    while !told.checks.iter().any(|(_, _, what)| what.contains(proved)) {
+        told.expect("peers", "warn", "nobody listens"); // yet
+        told = worker(&right);
+    }
+    told.expect("peers", "ok", proved);
+    worker(&wrong).expect("peers", "fail", "has not the secret of ps 0");
+    drop(ps);
+}
+
+#[test]
+fn a_port_of_metrics_that_is_taken_is_a_warning() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let taken = listener.local_addr().expect("it is bound");
+    let words = |address: &str| format!("ps --ps-hosts {} --metrics {address}", free_address());
+    Told::by(&words(&taken.to_string())).expect("metrics", "warn", "choose another --metrics");
+    let free = free_address();
+    Told::by(&words(&free)).expect("metrics", "ok", &free);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_gone_on_from_is_a_failure() {
+    let folder = Folder::new();
+    let small = "--hidden 16 --batch-size 20 --training-steps 5";
+    folder.run(&format!("reference {small}")).expect_code(0);
+    let before = Listing::of(folder.path());
+    let told = |flags: &str| {
+        Told::by(&format!("local {small} {flags} --logdir {}", folder.logdir().display()))
+    };
+    told("").expect("checkpoint", "ok", "model.ckpt-5.safetensors");
+    told("--seed 7").expect("checkpoint", "fail", "seed = 1, and not 7");
+    told("--seed 7 --allow-changed-settings").expect("checkpoint", "warn", "seed = 1, and not 7");
+    before.assert_unchanged(folder.path());
 }
 
 #[test]

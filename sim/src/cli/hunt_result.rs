@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use unisono::cli::output::write_file;
 use unisono::trace::EventKind;
 
 use super::shard::Shard;
@@ -134,11 +135,7 @@ impl HuntResult {
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut text = serde_json::to_string(self)?;
         text.push('\n');
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        }
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        write_file(path, text)
     }
 
     /// Takes the result of another shard of the same hunt in.

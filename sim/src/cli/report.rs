@@ -1,11 +1,10 @@
 //! `report`: one page that shows a run.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
+use unisono::cli::output::write_file;
 use unisono::report::{Document, Fact, of_history, page};
 use unisono::trace::History;
 use unisono::trace::marks::{Mark, Steps};
@@ -35,7 +34,7 @@ pub(super) fn report(args: &ReportArgs, stage: &Stage) -> anyhow::Result<u8> {
     let traced = played(&args.path, args.seed, stage)?;
     let document = document(&args.path.display().to_string(), &traced);
     let path = &args.output;
-    fs::write(path, page(&document)).with_context(|| format!("cannot write {}", path.display()))?;
+    write_file(path, page(&document))?;
     stage.say(&format!("The report is in {}", path.display()));
     let report = path.display().to_string();
     stage.print_json(&Answer { schema: SCHEMA, command: "report", report, exit_code: 0 })?;

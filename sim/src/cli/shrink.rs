@@ -1,11 +1,11 @@
 //! `shrink`: a capsule to a small scenario file that fails the same way.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
+use unisono::cli::output::write_file;
 
 use super::args::{CapsuleArgs, CommonArgs};
 use super::progress::Progress;
@@ -132,7 +132,7 @@ fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
     }
     text.push('\n');
     text.push_str(&case.scenario.to_toml());
-    fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))
+    write_file(output, text)
 }
 
 fn keep(

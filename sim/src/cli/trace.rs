@@ -1,10 +1,9 @@
 //! `trace`: everything that happened.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
+use unisono::cli::output::write_file;
 use unisono::trace::{History, perfetto};
 
 use super::args::CommonArgs;
@@ -40,9 +39,7 @@ pub(super) fn trace(args: &TraceArgs, stage: &Stage) -> anyhow::Result<u8> {
     };
     match &args.output {
         None => stage.screen.out(document.trim_end()),
-        Some(path) => {
-            fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?
-        }
+        Some(path) => write_file(path, document)?,
     }
     Ok(0)
 }

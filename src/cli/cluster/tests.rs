@@ -141,6 +141,7 @@ fn what_is_incomplete_or_contradicts_itself_is_told_with_its_remedy() {
         of_tf(
             r#"{"cluster": {"ps": ["p:1"], "worker": ["w:1"]}, "task": {"type": "ps", "index": 1}}"#,
         ),
+        of_tf(&TF_CONFIG.replace("\"index\": 1", "\"index\": 2")),
         of_tf(
             r#"{"cluster": {"ps": ["p:1"], "worker": ["p:1"]}, "task": {"type": "ps", "index": 0}}"#,
         ),

@@ -1,16 +1,14 @@
 //! `unisono data fetch`: a published data set, into a folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum as _};
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 use super::super::Process;
-use super::super::output::Screen;
+use super::super::output::{Screen, make_folder};
 use crate::data::{Published, PublishedFile};
 use crate::fetch::{Fetched, Fetcher, Patience, Watcher};
 
@@ -64,8 +62,7 @@ struct NoMirror;
 pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode> {
     let set = args.data_set;
     let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(name_of(set)));
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    make_folder(&folder)?;
     let mirrors = if args.mirror.is_empty() {
         set.mirrors().iter().map(|mirror| (*mirror).to_owned()).collect()
     } else {

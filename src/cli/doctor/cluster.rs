@@ -1,7 +1,10 @@
 //! The cluster: ports, names, the others, and who may join.
 
+use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Patient;
@@ -58,26 +61,31 @@ pub(super) fn names(cluster: &ClusterSpec) -> Finding {
     Finding::ok("names", format!("the hosts of all {n} tasks have addresses"))
 }
 
-fn resolve(address: &HostPort) -> Result<Vec<std::net::SocketAddr>, String> {
+fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = address.to_lookup();
     let found = (host.as_str(), port).to_socket_addrs().map_err(|error| error.to_string())?;
     let found: Vec<_> = found.collect();
     if found.is_empty() { Err("it has none".to_owned()) } else { Ok(found) }
 }
 
-/// Whether the ps that this task will call are there.
-pub(super) fn peers(cluster: &ClusterSpec, mine: &[TaskId]) -> Vec<Finding> {
+/// Whether the ps that this task will call are there, and let it in.
+pub(super) fn peers(patient: &Patient, cluster: &ClusterSpec) -> Vec<Finding> {
+    let mine = patient.tasks();
+    // Files that are of no use are told already.
+    let security = Security::load(&patient.run().security, mine[0]).unwrap_or_default();
     let all = (0..).map(TaskId::ps).zip(cluster.ps());
-    all.filter(|(task, _)| !mine.contains(task)).map(|(task, at)| peer(task, at)).collect()
+    all.filter(|(task, _)| !mine.contains(task))
+        .map(|(task, at)| peer(task, at, &security))
+        .collect()
 }
 
-fn peer(task: TaskId, address: &HostPort) -> Finding {
+fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
     // What has no address is told already.
     let addresses = resolve(address).unwrap_or_default();
     let mut why = None;
     for address in &addresses {
         match TcpStream::connect_timeout(address, PATIENCE) {
-            Ok(_) => return Finding::ok("peers", format!("{task} listens at {address}")),
+            Ok(stream) => return answers(task, *address, stream, security),
             Err(error) => why = Some(error),
         }
     }
@@ -94,6 +102,50 @@ fn peer(task: TaskId, address: &HostPort) -> Finding {
             "look for a firewall between, or a machine that is down; tasks wait for each other",
         ),
     }
+}
+
+/// Whether who listens is the task, as far as it can prove that, and takes this one for what it is.
+fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security) -> Finding {
+    let proves = || -> Result<(), String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| error.to_string())?.block_on(async {
+            stream.set_nonblocking(true).map_err(|error| error.to_string())?;
+            let stream = tokio::net::TcpStream::from_std(stream);
+            let stream = stream.map_err(|error| error.to_string())?;
+            let proof = tokio::time::timeout(PATIENCE, security.try_out(stream, task));
+            proof.await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+        })
+    };
+    match proves() {
+        Ok(()) if security.is_open() => Finding::ok("peers", format!("{task} listens at {at}")),
+        Ok(()) => Finding::ok("peers", format!("{task} at {at} has proved who it is")),
+        Err(why) => Finding::fail(
+            "peers",
+            format!("{task} at {at} and this task do not prove to each other who they are: {why}"),
+            "compare the addresses, and the files of security, of the two",
+        ),
+    }
+}
+
+/// Whether the metrics of the tasks that run here can be served where they should be.
+pub(super) fn metrics(patient: &Patient) -> Option<Finding> {
+    let of = |task| match patient {
+        Patient::Local(_) => patient.run().metrics_of(task).ok().flatten(),
+        Patient::Task(_) => patient.run().metrics.clone(),
+    };
+    let addresses: Vec<_> = patient.tasks().into_iter().filter_map(of).collect();
+    let taken = addresses.iter().find_map(|address| {
+        let (host, port) = address.to_lookup();
+        TcpListener::bind((host.as_str(), port)).err().map(|error| (address, error))
+    });
+    Some(match (addresses.first()?, taken) {
+        (first, None) => Finding::ok("metrics", format!("{first} is free to serve them at")),
+        (_, Some((address, error))) => Finding::warn(
+            "metrics",
+            format!("cannot listen at {address}: {error}"),
+            "choose another --metrics, or port 0: a run goes on without",
+        ),
+    })
 }
 
 /// Whether the files with which tasks prove who they are are of use.
@@ -113,7 +165,17 @@ pub(super) fn security(patient: &Patient) -> Finding {
             "give --secret-file, or --tls-cert, --tls-key and --tls-ca (docs/security.md), unless \
              the network is yours alone",
         ),
+        SecurityConfig::Secret(file) if is_open_to_others(file) => Finding::warn(
+            "security",
+            format!("others on this machine can read {}", file.display()),
+            "whoever reads it can join the run or end it: chmod 600, unless only you are there",
+        ),
         SecurityConfig::Secret(_) => Finding::ok("security", "a secret of good length"),
+        SecurityConfig::Tls(files) if is_open_to_others(&files.key) => Finding::warn(
+            "security",
+            format!("others on this machine can read {}", files.key.display()),
+            "whoever reads it can be taken for this task: chmod 600, unless only you are there",
+        ),
         SecurityConfig::Tls(files) => match tcp::security::is_valid_for(files, SOON) {
             Ok(true) => Finding::ok("security", "the certificate is valid, for 30 days and more"),
             Ok(false) => Finding::warn(
@@ -124,6 +186,10 @@ pub(super) fn security(patient: &Patient) -> Finding {
             Err(error) => Finding::error("security", &error.into()),
         },
     }
+}
+
+fn is_open_to_others(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
 /// Whether nobody but this machine can call its tasks.

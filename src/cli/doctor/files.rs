@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
-use crate::checkpoint::Saver;
-use crate::cli::data;
+use crate::checkpoint::{RealDisk, Restored, Saver};
+use crate::cli::{data, task};
 use crate::config::RunConfig;
 use crate::host::Clock as _;
 use crate::model::SimdLevel;
@@ -42,6 +42,28 @@ pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding)
             (Some(plan), Finding::ok("data", what))
         }
         Err(error) => (None, Finding::error("data", &error.into())),
+    }
+}
+
+/// Whether training can go on from what is in the logdir, if anything is.
+pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Finding {
+    let restored = task::files(plan, run)
+        .map_err(anyhow::Error::from)
+        .and_then(|files| Ok(files.look(&RealDisk)?));
+    match restored {
+        Err(error) => Finding::error("checkpoint", &error),
+        Ok(Restored { path: None, .. }) => {
+            let from = if run.init_from.is_some() { "the given" } else { "random" };
+            Finding::ok("checkpoint", format!("there is none: a run begins at {from} values"))
+        }
+        Ok(Restored { path: Some(path), warnings, .. }) => match warnings.first() {
+            Some(warning) => Finding::warn(
+                "checkpoint",
+                warning.to_string(),
+                "if that is not meant, give another --logdir",
+            ),
+            None => Finding::ok("checkpoint", format!("a run goes on from {}", path.display())),
+        },
     }
 }
 

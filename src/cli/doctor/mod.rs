@@ -101,9 +101,10 @@ fn findings(patient: &Patient) -> Vec<Finding> {
     findings.extend(cluster::ports(patient));
     if let Some(cluster) = patient.cluster() {
         findings.push(cluster::names(cluster));
-        findings.extend(cluster::peers(cluster, &patient.tasks()));
+        findings.extend(cluster::peers(patient, cluster));
     }
     findings.push(cluster::security(patient));
+    findings.extend(cluster::metrics(patient));
     let mut plan = None;
     if patient.has(|task| task.job == Job::Worker) {
         let (found, finding) = files::data(run, level.unwrap_or(SimdLevel::Portable));
@@ -113,6 +114,9 @@ fn findings(patient: &Patient) -> Vec<Finding> {
     if patient.has(|task| *task == TaskId::CHIEF || (run.ledger && task.job == Job::Ps)) {
         findings.push(files::logdir(run));
         findings.push(files::space(run, plan.as_ref()));
+        if let Some(plan) = plan.filter(|_| patient.has(|task| *task == TaskId::CHIEF)) {
+            findings.push(files::checkpoint(run, &plan));
+        }
     }
     findings
 }

@@ -4,10 +4,12 @@
 
 use std::fmt;
 use std::io;
+use std::process::Command;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
@@ -25,10 +27,12 @@ const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "gene
 
 /// Sends the process's logs to `screen`, in its form. Only the first call does anything.
 pub fn init(screen: &Screen) {
-    let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
-    let filter = EnvFilter::try_new(given.as_deref().unwrap_or(DEFAULT));
-    if let Err(error) = &filter {
-        screen.err(&format!("{VARIABLE} is ignored: {error}"));
+    let filter = asked_for();
+    if let Err(given) = &filter {
+        screen.err(&format!(
+            "{VARIABLE}={given} is ignored: give error, warn, info, debug or trace, or a list like \
+             warn,unisono::tcp=debug"
+        ));
     }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT)))
@@ -45,6 +49,28 @@ pub fn init(screen: &Screen) {
             }))
             .try_init(),
     };
+}
+
+/// What is to be logged, or a text that does not say it.
+fn asked_for() -> Result<EnvFilter, String> {
+    let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
+    let Some(given) = given else { return Ok(EnvFilter::new(DEFAULT)) };
+    // To the filter any word is the name of a target, and then nothing else is logged.
+    let is_meant = |part: &str| {
+        let part = part.trim();
+        part.contains('=') || part.starts_with("unisono") || part.parse::<LevelFilter>().is_ok()
+    };
+    match EnvFilter::try_new(&given) {
+        Ok(filter) if given.split(',').all(is_meant) => Ok(filter),
+        _ => Err(given),
+    }
+}
+
+/// Keeps a child from saying again that a text is no filter.
+pub(in crate::cli) fn hand_on(command: &mut Command) {
+    if asked_for().is_err() {
+        command.env_remove(VARIABLE);
+    }
 }
 
 /// Each event as one JSON object.

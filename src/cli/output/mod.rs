@@ -1,5 +1,6 @@
 //! What a person, or a program in a person's stead, sees of a run.
 
+mod files;
 mod json_line;
 mod line;
 pub mod logging;
@@ -7,6 +8,7 @@ mod progress;
 mod screen;
 mod table;
 
+pub use files::{cannot_write, create_file, make_folder, make_folder_of, write_file};
 pub use line::{PercentG, TrainingLine};
 pub use progress::{ProgressLine, ProgressView};
 pub use screen::Screen;

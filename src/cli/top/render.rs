@@ -50,8 +50,11 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     let summary = plain::summary(model);
     let room = usize::from(area.width).saturating_sub(summary.chars().count() + 2);
     let title: String = title.chars().take(room).collect();
+    let summary = Line::styled(summary, paint.bold());
+    // Cut off at its end, if at all.
+    let summary = if room == 0 { summary } else { summary.right_aligned() };
     frame.render_widget(Line::styled(title, paint.bold()), area);
-    frame.render_widget(Line::styled(summary, paint.bold()).right_aligned(), area);
+    frame.render_widget(summary, area);
 }
 
 fn draw_tasks(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {

@@ -43,7 +43,7 @@ impl Sources {
         for target in targets {
             match target {
                 Target::Tasks(addresses) => {
-                    names.extend(addresses.first().map(ToString::to_string));
+                    names.extend(named(addresses));
                     sources.tasks.extend(addresses.iter().cloned().map(Task::new));
                 }
                 Target::Logdir(folder) => {
@@ -78,7 +78,13 @@ impl Sources {
         let now = self.clock.now().since_origin();
         let mut rows: Vec<_> = self.tasks.iter().map(|task| task.row.clone()).collect();
         rows.sort_by(|a, b| a.name.cmp(&b.name));
-        rows.extend(self.logdirs.iter_mut().flat_map(|logdir| logdir.look(now)));
+        for of_file in self.logdirs.iter_mut().flat_map(|logdir| logdir.look(now)) {
+            // A task that is asked itself knows more than its files, but for its earlier lives.
+            match rows.iter_mut().find(|row| row.name == of_file.name) {
+                Some(row) => row.faults.extend(of_file.faults),
+                None => rows.push(of_file),
+            }
+        }
         self.model.tasks = rows;
         let of_files = self.logdirs.iter().map(Logdir::losses).find(|losses| !losses.is_empty());
         self.model.losses = of_files.unwrap_or_else(|| self.curve.points());
@@ -118,6 +124,13 @@ impl Sources {
         task.row = row(&told, task.told.as_ref(), task.restarts);
         task.told = Some(told);
     }
+}
+
+/// A row of ports, as the user said it.
+fn named(addresses: &[HostPort]) -> Option<String> {
+    let (first, last) = (addresses.first()?, addresses.last()?);
+    let first_to = if first == last { String::new() } else { format!("-{}", last.port()) };
+    Some(format!("{first}{first_to}"))
 }
 
 impl Task {

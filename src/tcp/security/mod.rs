@@ -92,6 +92,15 @@ impl Security {
         }
     }
 
+    /// As a call, of which nothing comes: whether both ends prove who they are. Without security
+    /// there is nothing to prove.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub async fn try_out(&self, stream: TcpStream, to: TaskId) -> Result<(), String> {
+        self.call(stream, to).await.map(|_| ())
+    }
+
     /// Has a caller prove who it is, and proves who this task is.
     pub(super) async fn accept(&self, mut stream: TcpStream) -> Result<(Ends, Identity), Refusal> {
         let mut first = [0];

@@ -1,0 +1,85 @@
+//! Files that a command is asked to write, wherever the user wants them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use anyhow::anyhow;
+
+/// Writes a file, with the folders above it.
+///
+/// # Errors
+/// If it cannot be: which, why, and what to do.
+pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    make_folder_of(path)?;
+    fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
+}
+
+/// Makes a file, with the folders above it.
+///
+/// # Errors
+/// As [`write_file`].
+pub fn create_file(path: &Path) -> anyhow::Result<File> {
+    make_folder_of(path)?;
+    File::create(path).map_err(|error| cannot_write(path, &error))
+}
+
+/// Makes the folders above a file.
+///
+/// # Errors
+/// As [`make_folder`].
+pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => make_folder(folder),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder, and those above it.
+///
+/// # Errors
+/// If it cannot be: which, why, and what to do.
+pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).map_err(|error| {
+        let remedy = match folder.ancestors().find(|above| above.is_file()) {
+            Some(file) => format!("{} is a file: give another folder", file.display()),
+            None => format!("{error}; give a folder where this user may write"),
+        };
+        anyhow!("cannot make the folder {}: {remedy}", folder.display())
+    })
+}
+
+/// Why a file could not be written.
+#[must_use]
+pub fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
+    let why = if path.is_dir() {
+        "it is a folder: give the name of a file".to_owned()
+    } else {
+        format!("{error}; give another file, or make room and let this user write there")
+    };
+    anyhow!("cannot write {}: {why}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_above_are_made_and_what_is_in_the_way_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        write_file(&at("a/b/c"), "text").unwrap();
+        assert_eq!(fs::read_to_string(at("a/b/c")).unwrap(), "text");
+        let told = |error: anyhow::Error| {
+            error.to_string().replace(&dir.path().display().to_string(), "DIR")
+        };
+        assert_eq!(
+            told(write_file(&at("a/b"), "").unwrap_err()),
+            "cannot write DIR/a/b: it is a folder: give the name of a file"
+        );
+        assert_eq!(
+            told(create_file(&at("a/b/c/d/e")).unwrap_err()),
+            "cannot make the folder DIR/a/b/c/d: DIR/a/b/c is a file: give another folder"
+        );
+    }
+}
