@@ -21,7 +21,7 @@ use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
 use super::output::{ProgressLine, ProgressView, Screen, logging};
 use super::{Process, StopRequests, data, task};
-use crate::checkpoint::RunFiles;
+use crate::checkpoint::{RealDisk, RunFiles};
 use crate::config::hosts::HostList;
 use crate::config::{ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
@@ -43,8 +43,8 @@ pub struct LocalConfig {
 /// Runs the cluster until the training has ended, or was stopped, or a task has failed for good.
 ///
 /// # Errors
-/// If the data or the initial values are not usable, or a task cannot be started; if tasks are to
-/// be started again, also if the files of the run are not usable.
+/// If the data, the initial values or the checkpoint are not usable, or a task cannot be started; if
+/// tasks are to be started again, also if another process has the logdir.
 pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
     preflight(config)?;
     let LocalConfig { run, max_restarts } = config;
@@ -70,19 +70,18 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
     })
 }
 
-/// Finds here, once, what several tasks would fail of, each with the same words; and what one task
-/// would fail of again in every life.
+/// Finds here, once, what several tasks would fail of, each with the same words, and what the chief
+/// would fail of before its first step.
 fn preflight(LocalConfig { run, max_restarts }: &LocalConfig) -> anyhow::Result<()> {
     let plan = Plan::new(run, data::open(run)?, task::simd_level()?)?;
-    if let Some(path) = &run.init_from {
-        plan.initial(Some(path))?;
-    }
+    let files = task::files(&plan, run)?;
     let ps = (0..run.n_ps).map(TaskId::ps);
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
         Security::load(&run.security, task)?;
     }
-    if max_restarts.is_some() {
-        let files = task::files(&plan, run)?;
+    if max_restarts.is_none() {
+        files.look(&RealDisk)?;
+    } else {
         let (files, warnings) = RunFiles::open_alone(files)?;
         // What was mended there, the chief will not find any more.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -41,8 +41,8 @@ pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
 /// If it cannot be: which, why, and what to do.
 pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).map_err(|error| {
-        let remedy = match folder.ancestors().find(|above| above.is_file()) {
-            Some(file) => format!("{} is a file: give another folder", file.display()),
+        let remedy = match folder.ancestors().find(|above| above.exists() && !above.is_dir()) {
+            Some(file) => format!("{} is no folder: give another", file.display()),
             None => format!("{error}; give a folder where this user may write"),
         };
         anyhow!("cannot make the folder {}: {remedy}", folder.display())
@@ -79,7 +79,7 @@ mod tests {
         );
         assert_eq!(
             told(create_file(&at("a/b/c/d/e")).unwrap_err()),
-            "cannot make the folder DIR/a/b/c/d: DIR/a/b/c is a file: give another folder"
+            "cannot make the folder DIR/a/b/c/d: DIR/a/b/c is no folder: give another"
         );
     }
 }
