@@ -572,8 +572,10 @@ impl Chief {
         }
         self.stop_by = Some(now + self.config.limits.stop_timeout);
         self.stop_at = at.step;
-        // A ps that is away cannot be asked for its shard.
+        // A ps that is away cannot be asked for its shard. The final checkpoint ends the run, and so
+        // all of them are needed.
         if self.shards.iter().any(Option::is_none)
+            && !self.config.is_last(at.step)
             && let Ok(live) = self.live_version(generation)
         {
             out.push(Effect::Persist(live));
