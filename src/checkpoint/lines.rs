@@ -14,17 +14,37 @@ use super::disk::{Disk, DiskError};
 /// 4,096 slots, the most there are, takes less than 600 KiB.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
+/// Why nothing is found in a folder.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// There is not even a folder.
+    #[error("there is no folder {}: give the logdir of a run", .0.display())]
+    None(PathBuf),
+    /// The operating system refused.
+    #[error("cannot read {}: {source}; make it readable for this user", path.display())]
+    Unreadable {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
 /// The files of a folder whose names say whose they are, ascending by that.
 ///
 /// # Errors
-/// If the folder cannot be read.
+/// If there is no such folder, or it cannot be read.
 pub(crate) fn find<T: Ord>(
     folder: &Path,
     whose: impl Fn(&str) -> Option<T>,
-) -> io::Result<Vec<(T, PathBuf)>> {
+) -> Result<Vec<(T, PathBuf)>, FolderError> {
+    if !folder.is_dir() {
+        return Err(FolderError::None(folder.to_owned()));
+    }
+    let unreadable = |source| FolderError::Unreadable { path: folder.to_owned(), source };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         let of = path.file_name().and_then(|name| whose(name.to_str()?));
         found.extend(of.map(|of| (of, path)));
     }

@@ -159,12 +159,11 @@ impl RunFilesConfig {
             Err(why) => return Err(RunFilesError::Refused { path, why }),
         };
         let is_same_run = changes.is_none();
-        match changes {
-            None => {}
-            Some(changes) if self.allows_changes => {
-                warnings.push(Warning::Changed { path: path.clone(), changes });
+        if let Some(changes) = changes {
+            if !self.allows_changes {
+                return Err(RunFilesError::Changed { path, changes });
             }
-            Some(changes) => return Err(RunFilesError::Changed { path, changes }),
+            warnings.push(Warning::Changed { path: path.clone(), changes });
         }
         Ok(Restored { snapshot: Arc::new(snapshot), path: Some(path), is_same_run, warnings })
     }
@@ -419,7 +418,7 @@ pub(crate) mod tests {
 
         // With R < N it may be another.
         let config = RunFilesConfig { is_determined: false, ..config("/logdir".into()) };
-        let files = RunFiles::open(Arc::new(disk.clone()), config).unwrap().0;
+        let files = RunFiles::open(Arc::new(disk), config).unwrap().0;
         files.restore().unwrap();
         files.losses().record(&update(1)).unwrap();
         files.losses().record(&other(1)).unwrap();

@@ -1,6 +1,6 @@
 //! `unisono certs`: a CA, and a certificate and a key for each task, for trying mutual TLS out.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 
 use super::Process;
+use super::output::make_folder;
 use crate::certs::{Authority, Pair, Validity};
 use crate::config::ClusterSize;
 use crate::ids::TaskId;
@@ -46,8 +47,7 @@ pub fn run_certs(config: &CertsConfig, process: &Process) -> anyhow::Result<Exit
             file.path.display()
         );
     }
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    make_folder(folder)?;
     for file in &files {
         file.write().with_context(|| format!("cannot write {}", file.path.display()))?;
     }

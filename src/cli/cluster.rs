@@ -140,8 +140,8 @@ impl Asked {
             ps_hosts: said(Job::Ps, &self.hosts.ps_hosts)?,
             worker_hosts: said(Job::Worker, &self.hosts.worker_hosts)?,
         };
-        let said = Said { engine: "TF_CONFIG", hosts: said, role: config.role()? };
-        self.placed(said, config.n_chiefs())
+        let (role, n_chiefs) = (config.role()?, config.n_chiefs());
+        self.placed(Said { engine: "TF_CONFIG", hosts: said, role, n_chiefs })
     }
 
     fn of_slurm(self, environment: &Environment) -> anyhow::Result<Found> {
@@ -154,13 +154,12 @@ impl Asked {
         let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
         let said = HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) };
         let role = Some(Role::Task(step.task(n_ps.get())));
-        self.placed(Said { engine: "Slurm", hosts: said, role }, 0)
+        self.placed(Said { engine: "Slurm", hosts: said, role, n_chiefs: 0 })
     }
 
-    /// The place that an engine says: flags beat it, and it beats the file. So many of the first
-    /// workers are chiefs, which the engine numbers apart.
-    fn placed(self, said: Said<'_>, n_chiefs: u32) -> anyhow::Result<Found> {
-        let Said { engine, hosts: said, role } = said;
+    /// The place that an engine says: flags beat it, and it beats the file.
+    fn placed(self, said: Said<'_>) -> anyhow::Result<Found> {
+        let Said { engine, hosts: said, role, n_chiefs } = said;
         let mut notes = Vec::new();
         let (flags, (file, size)) = (&self.hosts, &self.file);
         for (job, flag, said, of_file) in [
@@ -257,6 +256,8 @@ struct Said<'a> {
     engine: &'a str,
     hosts: HostKeys,
     role: Option<Role>,
+    /// So many of the first workers are chiefs, which the engine numbers apart.
+    n_chiefs: u32,
 }
 
 /// How a task's number is given.

@@ -84,10 +84,12 @@ impl Console {
             Report::Adopted { restored: None, .. } => {
                 self.screen.err("Took up the state that the ps hold: no step is lost.");
             }
-            Report::Adopted { generation, restored, .. } => {
-                let how = if restored.is_some() { "initial values" } else { "the live shards" };
+            Report::Adopted { generation, restored: Some(None), .. } => {
                 let number = generation.number;
-                tracing::info!(generation = number, "generation {generation} begins with {how}");
+                tracing::info!(
+                    generation = number,
+                    "generation {generation} begins with initial values"
+                );
             }
             Report::PeerUp { peer } => tracing::info!(%peer, "{peer} is there"),
             Report::PeerDown { peer, why } => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
-use crate::checkpoint::lines;
+use crate::checkpoint::lines::{self, FolderError};
 
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;
@@ -42,9 +42,9 @@ pub enum LedgerError {
          with --ledger", .0.display()
     )]
     None(PathBuf),
-    /// There is not even a folder.
-    #[error("there is no folder {}: give the logdir of a run", .0.display())]
-    NoFolder(PathBuf),
+    /// There is nowhere to look.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The operating system refused.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
@@ -121,11 +121,7 @@ fn ps_of(name: &str) -> Option<u32> {
 /// # Errors
 /// If there is none, or one cannot be read.
 pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
-    if !logdir.is_dir() {
-        return Err(LedgerError::NoFolder(logdir.to_owned()));
-    }
-    let unreadable = |source| LedgerError::Unreadable { path: logdir.to_owned(), source };
-    let found = lines::find(logdir, ps_of).map_err(unreadable)?;
+    let found = lines::find(logdir, ps_of)?;
     if found.is_empty() {
         return Err(LedgerError::None(logdir.to_owned()));
     }

@@ -54,7 +54,7 @@ pub(super) struct Links {
     /// When to look for silence, and for calls to make.
     next_check: Moment,
     /// Why there is no session with those that are called in vain.
-    failures: BTreeMap<TaskId, String>,
+    reasons: BTreeMap<TaskId, String>,
 }
 
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Links {
             data: None,
             digests: BTreeMap::new(),
             next_check: now,
-            failures: BTreeMap::new(),
+            reasons: BTreeMap::new(),
         }
     }
 
@@ -146,7 +146,7 @@ impl Links {
             Some(at) => format!("{peer}, gone, last {}", ago(*at)),
             None => format!("{peer}, never heard of"),
         };
-        match self.failures.get(&peer) {
+        match self.reasons.get(&peer) {
             Some(why) => format!("{known}: {why}"),
             None => known,
         }
@@ -300,7 +300,7 @@ impl Links {
 
     /// Calls again after a pause that doubles with each failure.
     fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
-        self.failures.insert(to, why);
+        self.reasons.insert(to, why);
         let limits = self.config.limits;
         let doubled =
             limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
@@ -497,7 +497,7 @@ impl Links {
         }
         self.lives.insert(peer, incarnation);
         self.calls.insert(peer, Call::Linked { failures: 0 });
-        self.failures.remove(&peer);
+        self.reasons.remove(&peer);
         self.open(link, peer, out);
         vec![PeerEvent::Up { peer, incarnation, state }]
     }

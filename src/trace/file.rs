@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::{FORMAT, Line};
 use super::run::TracedLife;
-use crate::checkpoint::lines;
+use crate::checkpoint::lines::{self, FolderError};
 use crate::config::ClusterSize;
 use crate::ids::{Job, TaskId};
 
@@ -20,9 +20,9 @@ pub enum TraceError {
          with --trace", .0.display()
     )]
     None(PathBuf),
-    /// There is not even a folder.
-    #[error("there is no folder {}: give the logdir of a run", .0.display())]
-    NoFolder(PathBuf),
+    /// There is nowhere to look.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The operating system refused.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
@@ -70,11 +70,7 @@ fn task_of(name: &str) -> Option<TaskId> {
 /// # Errors
 /// If there is none, or the folder cannot be read.
 pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
-    if !logdir.is_dir() {
-        return Err(TraceError::NoFolder(logdir.to_owned()));
-    }
-    let unreadable = |source| TraceError::Unreadable { path: logdir.to_owned(), source };
-    let found = lines::find(logdir, task_of).map_err(unreadable)?;
+    let found = lines::find(logdir, task_of)?;
     if found.is_empty() {
         return Err(TraceError::None(logdir.to_owned()));
     }

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::Tensor;
     use crate::config::{Optimizer, Placement, RunConfig, Sync};
-    use crate::data::Dataset;
+    use crate::data::{Dataset, Source};
     use crate::model::SimdLevel;
 
     fn run() -> RunConfig {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn plan(run: &RunConfig) -> Plan {
-        let data = Dataset::open(&crate::data::Source::Embedded, run.validation_size);
+        let data = Dataset::open(&Source::Embedded, run.validation_size);
         Plan::new(run, data.expect("the built-in digits"), SimdLevel::detect()).expect("a plan")
     }
 

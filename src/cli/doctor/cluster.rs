@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::Patient;
 use super::finding::Finding;
 use crate::config::{ClusterSpec, HostPort, SecurityConfig};
@@ -106,14 +108,13 @@ fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
 
 /// Whether who listens is the task, as far as it can prove that, and takes this one for what it is.
 fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security) -> Finding {
-    let proves = || -> Result<(), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(async {
-            stream.set_nonblocking(true).map_err(|error| error.to_string())?;
-            let stream = tokio::net::TcpStream::from_std(stream);
-            let stream = stream.map_err(|error| error.to_string())?;
+    let proves = || -> anyhow::Result<()> {
+        stream.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream)?;
             let proof = tokio::time::timeout(PATIENCE, security.try_out(stream, task));
-            proof.await.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+            proof.await.context("it does not answer")?.map_err(anyhow::Error::msg)
         })
     };
     match proves() {
