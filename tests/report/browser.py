@@ -1,8 +1,10 @@
 """Headless Chromium over its debugging pipe: nothing but Python's own library is needed."""
 
 import base64
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 
@@ -11,7 +13,8 @@ class Browser:
     """A browser with one page. What the page's console says, and what it throws, is kept."""
 
     def __init__(self, program, width=1280, height=900):
-        self.profile = tempfile.TemporaryDirectory()
+        # A helper of the browser may outlive it by a moment, and write: that is no fault of the page.
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (to_read, self.to), (self.back, back_write) = os.pipe(), os.pipe()
         # Chromium reads commands at 3 and writes answers at 4; what is at 3 may have to move first.
         to_read, back_write = os.dup(to_read), os.dup(back_write)
@@ -27,7 +30,7 @@ class Browser:
                 "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
                 f"--user-data-dir={self.profile.name}", f"--window-size={width},{height}",
             ],
-            preexec_fn=hand_over, close_fds=False,
+            preexec_fn=hand_over, close_fds=False, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         os.close(to_read)
@@ -117,6 +120,11 @@ class Browser:
             file.write(base64.b64decode(data))
 
     def close(self):
-        self.process.kill()
+        """Ends the browser with all its processes, then removes its profile."""
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+            os.write(self.to, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
+            self.process.wait(timeout=10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.profile.cleanup()
