@@ -40,7 +40,7 @@ pub struct Audit<'a> {
     notes: Vec<String>,
     seen: Seen,
     /// One of the headers for each way to compute: others refer to it by its place.
-    arithmetics: Vec<&'a Header>,
+    arithmetics: Vec<(&'a Header, Option<&'a str>)>,
 }
 
 /// What an audit comes to.
@@ -177,11 +177,13 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// The number of its arithmetic.
-    fn number_of(&mut self, header: &'a Header) -> usize {
-        let number = self.arithmetics.iter().position(|known| known.difference(header).is_none());
-        number.unwrap_or_else(|| {
-            self.arithmetics.push(header);
+    /// The number of the arithmetic of a life that trains on data of this digest.
+    fn number_of(&mut self, header: &'a Header, data: Option<&'a str>) -> usize {
+        let is_it = |(known, of): &(&Header, Option<&str>)| {
+            *of == data && known.difference(header).is_none()
+        };
+        self.arithmetics.iter().position(is_it).unwrap_or_else(|| {
+            self.arithmetics.push((header, data));
             self.arithmetics.len() - 1
         })
     }

@@ -92,7 +92,7 @@ impl<'a> Pass<'a, '_> {
         self.shard.n_lives += 1;
         self.life = Some(Life {
             header,
-            arithmetic: self.audit.number_of(header),
+            arithmetic: self.audit.number_of(header, None),
             generation: None,
             at: None,
             chief: None,
@@ -126,6 +126,17 @@ impl<'a> Pass<'a, '_> {
         life.at = Some((step, after));
         life.surplus.clear();
         let header = life.header;
+        let data = restored.data.as_deref();
+        life.arithmetic = self.audit.number_of(header, data);
+        let before = self.shard.restored.last().map(|last| last.line.data.as_deref());
+        if let (Some(Some(was)), Some(is)) = (before, data)
+            && was != is
+        {
+            let place = self.place();
+            self.audit.notes.push(format!(
+                "{place}: from here on the digest of the training data is {is}; it was {was}"
+            ));
+        }
         self.shard.restored.push(Restored { line: restored, header, number: self.line });
     }
 

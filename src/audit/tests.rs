@@ -463,6 +463,25 @@ fn what_is_made_again_and_is_another_is_seen() {
     ");
 }
 
+/// Its gradients are of other examples.
+#[test]
+fn what_is_made_again_on_other_data_may_be_another() {
+    let mut lines = story();
+    for of_ps in &mut lines {
+        restored(&mut of_ps[9]).data = Some("d1".to_owned());
+    }
+    update(&mut lines[1][11]).slots[0].checksum = Checksum(1);
+    let ledgers = ledgers(lines);
+    let audit = Audit::of(&ledgers);
+    assert_eq!(audit.verdict(), Verdict::Clean, "{:?}", audit.violations());
+    let note = |ps| {
+        format!(
+            "ledger-ps{ps}.jsonl:10: from here on the digest of the training data is d1; it was d0"
+        )
+    };
+    assert_eq!(audit.notes(), [note(0), note(1)]);
+}
+
 #[test]
 fn ledgers_of_two_configurations_are_told_apart() {
     let rule = Rule::SameBits;

@@ -413,7 +413,9 @@ pub(crate) mod tests {
         files.restore().unwrap();
         let error = files.losses().record(&other(1)).unwrap_err();
         let said = "update 1 was made a second time, and the loss of slot 1 is 0.125, where it was \
-                    0.25: faulty hardware, another build, or other data on one of the tasks";
+                    0.25: faulty hardware, another build, or other data on one of the tasks; or the \
+                    first was left by a run with other settings that was killed before it saved, \
+                    and then the same command goes on";
         assert_eq!(error.to_string(), said);
 
         // With R < N it may be another.

@@ -79,13 +79,11 @@ fn preflight(LocalConfig { run, max_restarts }: &LocalConfig) -> anyhow::Result<
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
         Security::load(&run.security, task)?;
     }
-    if max_restarts.is_none() {
-        files.look(&RealDisk)?;
-    } else {
-        let (files, warnings) = RunFiles::open_alone(files)?;
+    files.look(&RealDisk)?;
+    if max_restarts.is_some() {
+        let (_, warnings) = RunFiles::open_alone(files)?;
         // What was mended there, the chief will not find any more.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        files.restore()?;
     }
     Ok(())
 }

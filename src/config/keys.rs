@@ -147,8 +147,8 @@ section! {
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         trace: bool,
-        /// Go on from a checkpoint that was trained with other settings or on other data, as after a
-        /// lower --learning-rate; without, that is refused [default: false]
+        /// Go on from a checkpoint that was trained with other settings or on other data, as with a
+        /// lower --learning-rate; without, that is refused. The chief's counts [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         allow_changed_settings: bool,

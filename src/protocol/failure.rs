@@ -71,7 +71,8 @@ pub struct GaveUp {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "update {step} was made a second time, and the loss of slot {slot} is {again}, where it was \
-     {first}: faulty hardware, another build, or other data on one of the tasks"
+     {first}: faulty hardware, another build, or other data on one of the tasks; or the first was left \
+     by a run with other settings that was killed before it saved, and then the same command goes on"
 )]
 pub struct NotRepeated {
     /// The update's step.

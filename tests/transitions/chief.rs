@@ -416,11 +416,44 @@ fn a_chief_that_is_asked_to_stop_saves_first() {
 /// With plain gradient descent what the worker holds is the whole state.
 #[test]
 fn a_chief_that_is_asked_to_stop_while_a_ps_is_away_saves_what_it_holds() {
-    let mut chief = computing_at(1, 1);
+    let live = || persist(1, 1, &[0.5, 0.5]);
+    for is_away_first in [true, false] {
+        let mut chief = computing_at(1, 1);
+        if is_away_first {
+            chief.loses(1);
+            assert_eq!(chief.feed(Input::Stop), [live()]);
+        } else {
+            assert_eq!(chief.feed(Input::Stop), []);
+            assert_eq!(acts(chief.loses(1)), [live()]);
+        }
+        assert_eq!(acts(chief.loses(0)), [], "once");
+        let out = acts(chief.feed(persisted(1, Ok("a"))));
+        assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(1)) })]);
+    }
+}
+
+#[test]
+fn a_chief_that_is_asked_to_stop_with_all_done_ends_the_run_though_a_ps_is_away() {
+    let mut chief = at_the_end();
     chief.loses(1);
-    assert_eq!(chief.feed(Input::Stop), [persist(1, 1, &[0.5, 0.5])]);
-    let out = acts(chief.feed(persisted(1, Ok("a"))));
-    assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(1)) })]);
+    assert_eq!(chief.feed(Input::Stop), [persist(1, 3, &[0.5, 0.5])]);
+    let finished = Message::Finished { generation: generation(1) };
+    assert_eq!(acts(chief.feed(persisted(3, Ok("a")))), [send(0, finished)]);
+}
+
+#[test]
+fn a_save_that_is_refused_while_a_stop_waits_for_a_newer_one_is_not_its_last() {
+    let mut chief = computing_at(1, 1);
+    chief.hears(0, captured(1, 1, 0.5));
+    chief.hears(1, captured(1, 1, 0.5));
+    chief.hears(1, version(1, 2, &[], 0.5));
+    chief.hears(0, with_updates(version(1, 2, &[0], 0.5), vec![update(1, &[(0, 2.0)])]));
+    chief.feed(Input::Stop);
+    assert_eq!(acts(chief.loses(1)), [], "the storage is writing");
+    let live = persist(1, 2, &[0.5, 0.5]);
+    assert_eq!(acts(chief.feed(persisted(1, Err("full")))), [live]);
+    let out = acts(chief.feed(persisted(2, Ok("b"))));
+    assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(2)) })]);
 }
 
 #[test]

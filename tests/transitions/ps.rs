@@ -371,6 +371,33 @@ fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
 }
 
 #[test]
+fn a_worker_that_comes_back_after_its_goodbye_is_waited_for() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    for worker in [0, 1] {
+        ps.lets_in(worker, 1);
+    }
+    ps.hears(1, Message::Goodbye);
+    ps.loses(1);
+    ps.is_called_on(7, TaskId::worker(1), 2);
+    let finished = Message::Finished { generation: generation(1) };
+    assert_eq!(ps.hears(0, finished.clone()), [send(7, finished)], "and no word to the chief");
+}
+
+#[test]
+fn a_ps_that_is_asked_to_stop_when_all_is_done_has_finished() {
+    for input in [None, Some(Message::Abort(Failure::Storage("full".to_owned())))] {
+        let mut ps = Script::restored(cluster(1, 2, 2), 3);
+        let finished = Message::Finished { generation: generation(1) };
+        ps.hears(0, finished.clone());
+        let out = match input {
+            None => ps.feed(Input::Stop),
+            Some(abort) => ps.hears(1, abort),
+        };
+        assert_eq!(out, [send(0, finished), Effect::Halt(Outcome::Finished)]);
+    }
+}
+
+#[test]
 fn a_ps_that_gives_up_when_all_is_done_has_not_failed() {
     let mut config = cluster(1, 2, 2);
     config.limits.give_up_after = Duration::from_secs(3);

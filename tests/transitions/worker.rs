@@ -217,6 +217,21 @@ fn a_worker_that_leaves_tells_a_ps_that_comes_later_too() {
 }
 
 #[test]
+fn whatever_comes_to_a_worker_that_leaves_it_has_not_failed() {
+    let leaving = || {
+        let mut worker = Script::worker(1, cluster(2, 2, 2));
+        worker.meets(0, 1, None);
+        worker.hears(0, Message::Finished { generation: generation(1) });
+        worker
+    };
+    let left = [send(0, Message::Goodbye), Effect::Halt(Outcome::Finished)];
+    assert_eq!(leaving().feed(Input::Stop), left);
+    let failure = Failure::Storage("full".to_owned());
+    assert_eq!(leaving().hears(0, Message::Abort(failure)), left);
+    assert_eq!(leaving().feed(computed(0, 1, f32::NAN, 2)), []);
+}
+
+#[test]
 fn a_worker_that_leaves_does_not_wait_for_ever_and_has_not_failed() {
     for (give_up_after, left_at) in [(Limits::NEVER, 15), (Duration::from_secs(5), 5)] {
         let mut config = cluster(2, 2, 2);

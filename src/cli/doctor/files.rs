@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
-use crate::checkpoint::{RealDisk, Restored, Saver};
+use crate::checkpoint::{RealDisk, Restored, Saver, Warning};
 use crate::cli::{data, task};
 use crate::config::RunConfig;
 use crate::host::Clock as _;
@@ -46,24 +46,31 @@ pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding)
 }
 
 /// Whether training can go on from what is in the logdir, if anything is.
-pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Finding {
+pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
     let restored = task::files(plan, run)
         .map_err(anyhow::Error::from)
         .and_then(|files| Ok(files.look(&RealDisk)?));
     match restored {
-        Err(error) => Finding::error("checkpoint", &error),
+        Err(error) => vec![Finding::error("checkpoint", &error)],
         Ok(Restored { path: None, .. }) => {
             let from = if run.init_from.is_some() { "the given" } else { "random" };
-            Finding::ok("checkpoint", format!("there is none: a run begins at {from} values"))
+            vec![Finding::ok("checkpoint", format!("there is none: a run begins at {from} values"))]
         }
-        Ok(Restored { path: Some(path), warnings, .. }) => match warnings.first() {
-            Some(warning) => Finding::warn(
-                "checkpoint",
-                warning.to_string(),
-                "if that is not meant, give another --logdir",
-            ),
-            None => Finding::ok("checkpoint", format!("a run goes on from {}", path.display())),
-        },
+        Ok(Restored { path: Some(path), warnings, .. }) => {
+            let warning = |warning: &Warning| {
+                let remedy = match warning {
+                    Warning::Changed { .. } => "if that is not meant, give another --logdir",
+                    _ => "put a good copy back, if there is one; the run goes on without",
+                };
+                Finding::warn("checkpoint", warning.to_string(), remedy)
+            };
+            let mut findings: Vec<_> = warnings.iter().map(warning).collect();
+            if findings.is_empty() {
+                let what = format!("a run goes on from {}", path.display());
+                findings.push(Finding::ok("checkpoint", what));
+            }
+            findings
+        }
     }
 }
 

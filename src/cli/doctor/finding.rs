@@ -48,6 +48,11 @@ impl Finding {
         Self { outcome: Outcome::Fail, ..Self::warn(name, what, remedy) }
     }
 
+    /// Whether a run would fail.
+    pub(super) fn is_failure(&self) -> bool {
+        self.outcome == Outcome::Fail
+    }
+
     /// Of an error that says itself what to do.
     pub(super) fn error(name: &'static str, error: &anyhow::Error) -> Self {
         let what = super::super::in_one_line(error);
@@ -64,7 +69,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(checks: Vec<Finding>) -> Self {
-        let ok = checks.iter().all(|check| check.outcome != Outcome::Fail);
+        let ok = checks.iter().all(|check| !check.is_failure());
         Self { ok, checks }
     }
 

@@ -112,10 +112,13 @@ fn findings(patient: &Patient) -> Vec<Finding> {
         findings.push(finding);
     }
     if patient.has(|task| *task == TaskId::CHIEF || (run.ledger && task.job == Job::Ps)) {
-        findings.push(files::logdir(run));
+        let logdir = files::logdir(run);
+        let is_usable = !logdir.is_failure();
+        findings.push(logdir);
         findings.push(files::space(run, plan.as_ref()));
-        if let Some(plan) = plan.filter(|_| patient.has(|task| *task == TaskId::CHIEF)) {
-            findings.push(files::checkpoint(run, &plan));
+        if let Some(plan) = plan.filter(|_| is_usable && patient.has(|task| *task == TaskId::CHIEF))
+        {
+            findings.extend(files::checkpoint(run, &plan));
         }
     }
     findings

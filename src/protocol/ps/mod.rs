@@ -115,6 +115,7 @@ impl Node for Ps {
                 self.on_updated(now, Cut { generation, step }, state, out);
             }
             Input::Wake => self.on_wake(now, out),
+            Input::Stop if self.ending.is_some() => self.leave(now, out),
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
             Input::Computed(Done::Gradient { .. }) | Input::Stored(_) => {}
         }
@@ -168,6 +169,8 @@ impl Ps {
     /// A worker that comes late to the end is told of it at once. The chief finds the final
     /// checkpoint; what it hears of a ps is an acknowledgement.
     fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+        // It is another life, or will say it again.
+        self.goodbyes.remove(&peer);
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending)
             && !is_planted(Bug::LateWorkerNotTold)
@@ -209,6 +212,7 @@ impl Ps {
                 self.on_finished(now, generation, out);
             }
             (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
+            (_, Message::Abort(_)) if self.ending.is_some() => self.leave(now, out),
             (_, Message::Abort(failure)) => {
                 self.links.abort(now, failure, out);
             }
@@ -578,12 +582,22 @@ impl Ps {
         }
     }
 
+    /// Whoever has not said goodbye is not waited for any more.
+    fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if let Some(ending) = &mut self.ending {
+            ending.until = now;
+        }
+        self.acknowledge(now, out);
+        out.push(Effect::Halt(Outcome::Finished));
+    }
+
     /// A worker that leaves knows that all is done, and so does this ps now.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         self.goodbyes.insert(peer);
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
+            return;
         }
         if self.ending.is_none() {
             return;
@@ -602,12 +616,8 @@ impl Ps {
         let mut patience = self.patience;
         let spent = patience.spend(now, self.me, || self.awaited(now), out);
         self.patience = patience;
-        match (&mut self.ending, spent) {
-            (Some(ending), spent) if spent.is_err() || ending.until <= now => {
-                ending.until = now;
-                self.acknowledge(now, out);
-                out.push(Effect::Halt(Outcome::Finished));
-            }
+        match (&self.ending, spent) {
+            (Some(ending), spent) if spent.is_err() || ending.until <= now => self.leave(now, out),
             (None, Err(why)) => self.links.abort(now, why, out),
             _ => {}
         }

@@ -222,8 +222,31 @@ impl Chief {
         Ok(Arc::new(Snapshot { generation, step: at.step, shards }))
     }
 
-    pub(super) fn on_ps_down(&mut self, ps: TaskId) {
+    pub(super) fn on_ps_down(
+        &mut self,
+        now: Moment,
+        ps: TaskId,
+        links: &mut Links,
+        out: &mut Vec<Effect>,
+    ) {
         self.shards[ps.index as usize] = None;
+        if self.stop_by.is_some() {
+            self.proceed(now, links, out);
+        }
+    }
+
+    /// A chief that is to stop cannot ask a ps that is away for its shard: it saves what its worker
+    /// holds, if that is the whole state.
+    fn save_live(&mut self, out: &mut Vec<Effect>) {
+        let Phase::Running { generation } = self.phase else { return };
+        let is_away = self.shards.iter().any(Option::is_none);
+        if self.stop_by.is_none() || !is_away || self.saver.is_writing() {
+            return;
+        }
+        if let Ok(live) = self.live_version(generation) {
+            self.saver.writes(live.step);
+            out.push(Effect::Persist(live));
+        }
     }
 
     fn note_number(&mut self, generation: Option<Generation>) {
@@ -425,6 +448,7 @@ impl Chief {
 
     /// Saves if it is time, writes if all is there, ends if all is done.
     fn proceed(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
+        self.save_live(out);
         if let Some(at) = self.saveable() {
             if self.config.is_last(at.step) && self.saver.is_idle() {
                 if self.saver.saved() == Some(at.step) {
@@ -504,8 +528,8 @@ impl Chief {
         if why.is_none() && self.config.is_last(step) && at_last {
             self.stop_by = None;
         }
-        if self.stop_by.is_some() && why.is_none() && step < self.stop_at {
-            // It was under way when the request came.
+        if self.stop_by.is_some() && step < self.stop_at {
+            // It was under way when the request came, written or refused.
             self.saver.hurry(now);
             self.proceed(now, links, out);
             return;
@@ -561,7 +585,7 @@ impl Chief {
             return;
         }
         let stopped = |saved| Effect::Halt(Outcome::Stopped { saved });
-        let (&Phase::Running { generation }, Some(at)) = (&self.phase, self.at) else {
+        let (Phase::Running { .. }, Some(at)) = (&self.phase, self.at) else {
             out.push(stopped(None));
             return;
         };
@@ -572,15 +596,6 @@ impl Chief {
         }
         self.stop_by = Some(now + self.config.limits.stop_timeout);
         self.stop_at = at.step;
-        // A ps that is away cannot be asked for its shard. The final checkpoint ends the run, and so
-        // all of them are needed.
-        if self.shards.iter().any(Option::is_none)
-            && !self.config.is_last(at.step)
-            && let Ok(live) = self.live_version(generation)
-        {
-            out.push(Effect::Persist(live));
-            return;
-        }
         self.saver.hurry(now);
         self.proceed(now, links, out);
     }

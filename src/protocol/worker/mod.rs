@@ -89,6 +89,7 @@ impl Node for Worker {
                 }
             }
             Input::Wake => self.on_wake(now, out),
+            Input::Stop if self.leaving.is_some() => self.links.leave(now, out),
             Input::Stop => match &mut self.chief {
                 Some(chief) => chief.stop(now, &mut self.links, out),
                 None => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
@@ -130,10 +131,12 @@ impl Worker {
             PeerEvent::Down { peer } => {
                 self.versions.link_lost(peer.index);
                 if let Some(chief) = &mut self.chief {
-                    chief.on_ps_down(peer);
+                    chief.on_ps_down(now, peer, &mut self.links, out);
                 }
             }
             PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
+            // It may be of the next run already.
+            PeerEvent::Refused { .. } if self.is_done() => self.links.leave(now, out),
             PeerEvent::Refused { reason } => {
                 out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
             }
@@ -214,13 +217,20 @@ impl Worker {
                 chief.on_finished(now, ps, &mut self.links, out);
             }
             (Message::Finished { .. }, None) => self.leave(now, out),
-            (Message::Abort(failure), _) => {
-                self.links.abort(now, failure, out);
-            }
+            (Message::Abort(failure), _) => self.on_abort(now, failure, out),
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
                 self.end_session(now, ps, why, out);
             }
+        }
+    }
+
+    /// The run cannot go on; or it is over, and has not failed.
+    fn on_abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
+        if self.is_done() {
+            self.links.leave(now, out);
+        } else {
+            self.links.abort(now, failure, out);
         }
     }
 
@@ -344,7 +354,7 @@ impl Worker {
     fn on_gradient(&mut self, now: Moment, cut: Cut, gradient: Gradient, out: &mut Vec<Effect>) {
         assert_eq!(gradient.shards.len(), self.config.n_ps as usize, "one buffer a shard");
         let (step, slot, loss) = (cut.step, gradient.slot, gradient.loss);
-        let Some(work) = &mut self.work else { return };
+        let Some(work) = self.work.as_mut().filter(|_| self.leaving.is_none()) else { return };
         // A result of a version that was left meanwhile is of no use.
         if !work.finish(cut, gradient) {
             return;
@@ -401,8 +411,7 @@ impl Worker {
             self.patience = patience;
             match spent {
                 Ok(()) => {}
-                Err(_) if self.is_done() => self.links.leave(now, out),
-                Err(why) => self.links.abort(now, why, out),
+                Err(why) => self.on_abort(now, why, out),
             }
         }
     }

@@ -90,6 +90,16 @@ impl Saver {
         matches!(self.phase, Phase::Idle)
     }
 
+    /// Whether the storage is writing.
+    pub(super) const fn is_writing(&self) -> bool {
+        matches!(self.phase, Phase::Writing { .. })
+    }
+
+    /// The storage was given a version of this step that no ps was asked for.
+    pub(super) fn writes(&mut self, step: Step) {
+        self.phase = Phase::Writing { step, of_this_history: true };
+    }
+
     /// When the next save is due, if none is under way.
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.is_idle().then_some(self.due)
