@@ -122,14 +122,21 @@ impl<'a> Pass<'a, '_> {
             self.shard.rollbacks.push(Rollback { generation, from, to: step });
         }
         self.go_back(life.header, step, after);
+        if life.generation.is_none() {
+            self.on_data(life, restored.data.as_deref());
+        }
         life.generation = Some(generation);
         life.at = Some((step, after));
         life.surplus.clear();
         let header = life.header;
-        let data = restored.data.as_deref();
-        life.arithmetic = self.audit.number_of(header, data);
-        let before = self.shard.restored.last().map(|last| last.line.data.as_deref());
-        if let (Some(Some(was)), Some(is)) = (before, data)
+        self.shard.restored.push(Restored { line: restored, header, number: self.line });
+    }
+
+    /// A life of a ps lets in those of one digest.
+    fn on_data(&mut self, life: &mut Life<'a>, data: Option<&'a str>) {
+        life.arithmetic = self.audit.number_of(life.header, data);
+        let before = self.shard.restored.last().and_then(|last| last.line.data.as_deref());
+        if let (Some(was), Some(is)) = (before, data)
             && was != is
         {
             let place = self.place();
@@ -137,7 +144,6 @@ impl<'a> Pass<'a, '_> {
                 "{place}: from here on the digest of the training data is {is}; it was {was}"
             ));
         }
-        self.shard.restored.push(Restored { line: restored, header, number: self.line });
     }
 
     /// Rule 7: what is restored is a version that was made.

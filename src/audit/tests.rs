@@ -456,27 +456,56 @@ fn what_is_made_again_and_is_another_is_seen() {
         found("another gradient", rule, |run| {
             update(&mut run[1][11]).slots[0].checksum = Checksum(1)
         }),
+        found("another gradient, in another life", rule, |run| {
+            *run = of_two_lives();
+            update(&mut run[1][12]).slots[0].checksum = Checksum(1)
+        }),
+        // A life of a ps lets in the data of one digest.
+        found("another gradient, and other data in one life", rule, |run| {
+            for of_ps in &mut *run {
+                restored(&mut of_ps[9]).data = Some("d1".to_owned());
+            }
+            update(&mut run[1][11]).slots[0].checksum = Checksum(1)
+        }),
     ];
     insta::assert_snapshot!(all.concat(), @"
     another version: the promise, same bits, is broken at step 2, ledger-ps0.jsonl:12: wanted 00001116, as in ledger-ps0.jsonl:7; found 00000001 of the same gradients
     another gradient: the promise, same bits, is broken at step 2, ledger-ps1.jsonl:12: wanted slot 1 with gradient 000003fd and loss 2.25, as in ledger-ps1.jsonl:7; found slot 1 with gradient 00000001 and loss 2.25
+    another gradient, in another life: the promise, same bits, is broken at step 2, ledger-ps1.jsonl:13: wanted slot 1 with gradient 000003fd and loss 2.25, as in ledger-ps1.jsonl:7; found slot 1 with gradient 00000001 and loss 2.25
+    another gradient, and other data in one life: the promise, same bits, is broken at step 2, ledger-ps1.jsonl:12: wanted slot 1 with gradient 000003fd and loss 2.25, as in ledger-ps1.jsonl:7; found slot 1 with gradient 00000001 and loss 2.25
     ");
+}
+
+/// Another life of each ps begins before its second state is restored.
+fn of_two_lives() -> Lines {
+    story().map(|mut lines| {
+        let (first, second) = (lines[0].incarnation(), Incarnation(500));
+        lines.insert(9, lines[0].clone());
+        let text = |line: &Line| {
+            let key = "\"incarnation\":";
+            line.to_text().replacen(&format!("{key}{first}"), &format!("{key}{second}"), 1)
+        };
+        for line in &mut lines[9..] {
+            *line = serde_json::from_str(&text(line)).expect("a line of a ledger");
+        }
+        lines
+    })
 }
 
 /// Its gradients are of other examples.
 #[test]
 fn what_is_made_again_on_other_data_may_be_another() {
-    let mut lines = story();
+    let mut lines = of_two_lives();
     for of_ps in &mut lines {
-        restored(&mut of_ps[9]).data = Some("d1".to_owned());
+        restored(&mut of_ps[10]).data = Some("d1".to_owned());
     }
-    update(&mut lines[1][11]).slots[0].checksum = Checksum(1);
+    update(&mut lines[1][12]).slots[0].checksum = Checksum(1);
     let ledgers = ledgers(lines);
     let audit = Audit::of(&ledgers);
     assert_eq!(audit.verdict(), Verdict::Clean, "{:?}", audit.violations());
     let note = |ps| {
         format!(
-            "ledger-ps{ps}.jsonl:10: from here on the digest of the training data is d1; it was d0"
+            "ledger-ps{ps}.jsonl:11: from here on the digest of the training data is d1; it was d0"
         )
     };
     assert_eq!(audit.notes(), [note(0), note(1)]);

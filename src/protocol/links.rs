@@ -28,7 +28,7 @@ pub(super) enum PeerEvent {
     /// The peer said something.
     Said { peer: TaskId, message: Message },
     /// The peer will never have us.
-    Refused { reason: String },
+    Refused { peer: TaskId, reason: String },
 }
 
 /// All sessions of one task.
@@ -181,6 +181,11 @@ impl Links {
     pub(super) fn abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Abort(failure.clone()), out);
         out.push(Effect::Halt(Outcome::Failed(failure)));
+    }
+
+    /// The latest known life of a task.
+    pub(super) fn life_of(&self, peer: TaskId) -> Option<Incarnation> {
+        self.lives.get(&peer).copied()
     }
 
     /// Ends the session with a peer that broke the protocol. A task that calls it calls again.
@@ -347,7 +352,7 @@ impl Links {
                 out.push(Effect::Close { link });
                 let reason = format!("{peer} turned this task away: {reason}");
                 self.forget(now, link, reason.clone(), out);
-                if retry { Vec::new() } else { vec![PeerEvent::Refused { reason }] }
+                if retry { Vec::new() } else { vec![PeerEvent::Refused { peer, reason }] }
             }
             (message, _, false) => {
                 let why = format!("a caller said {} before it said hello", message.kind());

@@ -47,27 +47,22 @@ impl Plan {
     /// long the run is, and how it is laid over tasks, moves no bit.
     #[must_use]
     pub fn changes_since(&self, checkpoint: &Checkpoint) -> Option<String> {
-        let mut changes = self.changed_settings(&checkpoint.settings);
-        let ours = self.data.digest();
-        match checkpoint.data.as_deref() {
-            // The examples are the same, however one says where they begin.
-            Some(theirs) if theirs == ours => {
-                changes.retain(|change| !change.starts_with("with validation_size = "));
-            }
-            Some(theirs) => {
-                changes.push(format!("on data with the digest {theirs}, and not {ours}"));
-            }
-            None => {}
+        let (ours, theirs) = (self.data.digest(), checkpoint.data.as_deref());
+        let mut changes = self.changed_settings(&checkpoint.settings, theirs == Some(ours));
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
+            changes.push(format!("on data with the digest {theirs}, and not {ours}"));
         }
         (!changes.is_empty()).then(|| format!("it was trained {}", changes.join("; ")))
     }
 
-    fn changed_settings(&self, theirs: &Settings) -> Vec<String> {
+    fn changed_settings(&self, theirs: &Settings, is_same_data: bool) -> Vec<String> {
         let all: Vec<_> = self.settings.differences(theirs).collect();
         let is_same = |key| all.iter().all(|difference| difference.key != key);
         let replicas = self.sync.replicas_to_aggregate;
         let moves_bits = |difference: &&Difference<'_>| match difference.key {
             "training_steps" | "ps" | "placement" => false,
+            // The examples are the same, however one says where they begin.
+            "validation_size" => !is_same_data,
             // With R >= N who computes a slot has no say in what it holds.
             "workers" => {
                 let was_determined = difference.theirs.parse().is_ok_and(|n: u32| n <= replicas);

@@ -227,6 +227,14 @@ fn a_checkpoint_that_cannot_be_gone_on_from_is_a_failure() {
     told("--seed 7").expect("checkpoint", "fail", "seed = 1, and not 7");
     told("--seed 7 --allow-changed-settings").expect("checkpoint", "warn", "seed = 1, and not 7");
     before.assert_unchanged(folder.path());
+
+    fs::write(folder.logdir().join("checkpoint"), "?").expect("it can be written");
+    fs::write(folder.logdir().join("model.ckpt-9.safetensors"), "?").expect("it can be written");
+    let told = told("");
+    told.expect("checkpoint", "warn", "used by their steps instead; nothing");
+    told.expect("checkpoint", "warn", "model.ckpt-9.safetensors is skipped");
+    told.expect("checkpoint", "warn", "put a good copy back");
+    told.expect("checkpoint", "ok", "model.ckpt-5.safetensors");
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use unisono::protocol::{
-    Done, Effect, Failure, Input, Message, Node, NotRepeated, Outcome, Recorded, Report, Restored,
-    Snapshot, StorageEvent, Want, Worker,
+    Done, Effect, Failure, Input, Message, NetworkEvent, Node, NotRepeated, Outcome, Recorded,
+    Report, Restored, Snapshot, StorageEvent, Want, Worker,
 };
 use unisono::{Cut, Generation, Slot, Step, TaskId};
 
 use crate::script::{
-    Script, cluster, floats, generation, pull, send, state, update, version, with_updates,
+    Script, cluster, floats, generation, link, pull, send, state, update, version, with_updates,
 };
 
 fn cut(of: u64, step: u64) -> Cut {
@@ -454,6 +454,47 @@ fn a_save_that_is_refused_while_a_stop_waits_for_a_newer_one_is_not_its_last() {
     assert_eq!(acts(chief.feed(persisted(1, Err("full")))), [live]);
     let out = acts(chief.feed(persisted(2, Ok("b"))));
     assert_eq!(out, [Effect::Halt(Outcome::Stopped { saved: Some(Step(2)) })]);
+}
+
+/// There is no time to restore it, and it may be in vain.
+#[test]
+fn a_shard_that_is_lost_while_a_stop_is_under_way_is_not_restored() {
+    let stopped = |saved| [Effect::Halt(Outcome::Stopped { saved })];
+    let mut chief = computing_at(1, 1);
+    chief.feed(Input::Stop);
+    assert_eq!(acts(chief.loses(1)), [persist(1, 1, &[0.5, 0.5])]);
+    let out = acts(chief.meets(1, 2, None));
+    assert!(matches!(out[..], [Effect::Send { .. }]), "it is being written: {out:?}");
+    assert_eq!(acts(chief.feed(persisted(1, Ok("a")))), stopped(Some(Step(1))));
+
+    let mut chief = at_the_end();
+    chief.loses(1);
+    chief.feed(Input::Stop);
+    chief.meets(1, 2, None);
+    let finished = |ps| send(ps, Message::Finished { generation: generation(1) });
+    assert_eq!(acts(chief.feed(persisted(3, Ok("a")))), [finished(0), finished(1)]);
+
+    // The losses of what the worker holds have not come: update 0 is all that ps 0 had room for.
+    let mut chief = adopted_at(2, 1);
+    let records = vec![update(0, &[(0, 2.0)])];
+    chief.hears(0, with_updates(version(1, 2, &[0], 0.5), records));
+    chief.hears(1, version(1, 2, &[], 0.5));
+    chief.feed(Input::Stop);
+    assert_eq!(acts(chief.loses(1)), []);
+    assert_eq!(acts(chief.meets(1, 2, None))[..1], stopped(None));
+}
+
+#[test]
+fn a_chief_whose_end_a_ps_refuses_to_hear_leaves_when_the_others_know() {
+    let mut chief = Script::worker(0, cluster(2, 1, 1));
+    chief.feed(found(3, 2));
+    chief.network(NetworkEvent::Connected { link: link(1), to: TaskId::ps(1) });
+    let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+    assert_eq!(chief.hears(1, refused), [Effect::Close { link: link(1) }]);
+    chief.meets(0, 1, Some(cut(1, 3)));
+    let left = [send(0, Message::Goodbye), Effect::Halt(Outcome::Finished)];
+    let finished = Message::Finished { generation: Generation::default() };
+    assert_eq!(chief.hears(0, finished), left);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    Done, Effect, Failure, GaveUp, Input, Job, Message, Node, Outcome, Ps, Recorded, Report,
-    ShardState, Verdict, Want,
+    Done, Effect, Failure, GaveUp, Input, Job, Message, NetworkEvent, Node, Outcome, Ps, Recorded,
+    Report, ShardState, Verdict, Want,
 };
 use unisono::{Cut, Slot, Step, TaskId};
 
@@ -384,17 +384,59 @@ fn a_worker_that_comes_back_after_its_goodbye_is_waited_for() {
 }
 
 #[test]
-fn a_ps_that_is_asked_to_stop_when_all_is_done_has_finished() {
-    for input in [None, Some(Message::Abort(Failure::Storage("full".to_owned())))] {
-        let mut ps = Script::restored(cluster(1, 2, 2), 3);
-        let finished = Message::Finished { generation: generation(1) };
-        ps.hears(0, finished.clone());
-        let out = match input {
-            None => ps.feed(Input::Stop),
-            Some(abort) => ps.hears(1, abort),
-        };
-        assert_eq!(out, [send(0, finished), Effect::Halt(Outcome::Finished)]);
+fn a_worker_whose_link_is_lost_after_its_goodbye_is_not_waited_for() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    for worker in [0, 1] {
+        ps.lets_in(worker, 1);
     }
+    ps.hears(1, Message::Goodbye);
+    ps.loses(1);
+    ps.is_called_on(7, TaskId::worker(1), 1);
+    let finished = Message::Finished { generation: generation(1) };
+    let told = [send(7, finished.clone()), send(0, finished.clone())];
+    assert_eq!(ps.hears(0, finished), told);
+}
+
+/// Its next life is told by the chief, and tells those who have not heard of it.
+#[test]
+fn a_ps_that_is_asked_to_stop_before_all_have_left_has_not_finished() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 3);
+    ps.hears(0, Message::Finished { generation: generation(1) });
+    assert_eq!(ps.feed(Input::Stop), [Effect::Halt(Outcome::Stopped { saved: None })]);
+}
+
+#[test]
+fn a_ps_that_hears_of_a_failure_passes_it_on() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 2);
+    let failure = Failure::Storage("full".to_owned());
+    let abort = || Message::Abort(failure.clone());
+    let halt = Effect::Halt(Outcome::Failed(failure.clone()));
+    assert_eq!(ps.hears(1, abort()), [send(0, abort()), send(1, abort()), halt]);
+}
+
+#[test]
+fn a_ps_that_ps_0_refuses_halts_unless_all_is_done() {
+    for is_done in [true, false] {
+        let mut ps = Script::ps(1, cluster(2, 1, 2));
+        ps.lets_in(0, 1);
+        if is_done {
+            ps.hears(0, Message::Finished { generation: generation(1) });
+        }
+        ps.network(NetworkEvent::Connected { link: link(9), to: TaskId::PS_ZERO });
+        let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+        let halts = ps.hears(9, refused).iter().any(|effect| matches!(effect, Effect::Halt(_)));
+        assert_eq!(halts, !is_done);
+    }
+}
+
+#[test]
+fn a_worker_that_ends_when_all_is_done_has_left() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 3);
+    let finished = Message::Finished { generation: generation(1) };
+    ps.hears(0, finished.clone());
+    let failure = Failure::Storage("full".to_owned());
+    assert_eq!(ps.hears(1, Message::Abort(failure)), [send(0, finished)]);
+    assert_eq!(ps.hears(0, Message::Goodbye), [Effect::Halt(Outcome::Finished)]);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, Node, Outcome, Report, Want,
-    Worker,
+    ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
+    Report, Want, Worker,
 };
-use unisono::{Cut, Slot, Step};
+use unisono::{Cut, Slot, Step, TaskId};
 
 use crate::script::{
     Script, cluster, floats, generation, link, pull, push, send, version, with_received,
@@ -41,7 +41,7 @@ fn report(step: u64, slot: u32, loss: f32) -> Effect {
 }
 
 fn up(ps: u32) -> Effect {
-    Effect::Report(Report::PeerUp { peer: unisono::TaskId::ps(ps) })
+    Effect::Report(Report::PeerUp { peer: TaskId::ps(ps) })
 }
 
 /// Worker 1, which has met the first life of every ps.
@@ -227,8 +227,14 @@ fn whatever_comes_to_a_worker_that_leaves_it_has_not_failed() {
     let left = [send(0, Message::Goodbye), Effect::Halt(Outcome::Finished)];
     assert_eq!(leaving().feed(Input::Stop), left);
     let failure = Failure::Storage("full".to_owned());
-    assert_eq!(leaving().hears(0, Message::Abort(failure)), left);
+    assert_eq!(leaving().hears(0, Message::Abort(failure)), [], "ps 0 knows already");
     assert_eq!(leaving().feed(computed(0, 1, f32::NAN, 2)), []);
+    // There is a ps of another run in its place.
+    let mut last = leaving();
+    last.network(NetworkEvent::Connected { link: link(1), to: TaskId::ps(1) });
+    let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+    let left = [Effect::Close { link: link(1) }, Effect::Halt(Outcome::Finished)];
+    assert_eq!(last.hears(1, refused), left);
 }
 
 #[test]

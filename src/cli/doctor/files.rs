@@ -60,16 +60,14 @@ pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
             let warning = |warning: &Warning| {
                 let remedy = match warning {
                     Warning::Changed { .. } => "if that is not meant, give another --logdir",
+                    Warning::State { .. } => "nothing: the files themselves are looked at",
                     _ => "put a good copy back, if there is one; the run goes on without",
                 };
                 Finding::warn("checkpoint", warning.to_string(), remedy)
             };
-            let mut findings: Vec<_> = warnings.iter().map(warning).collect();
-            if findings.is_empty() {
-                let what = format!("a run goes on from {}", path.display());
-                findings.push(Finding::ok("checkpoint", what));
-            }
-            findings
+            let what = format!("a run goes on from {}", path.display());
+            let warnings = warnings.iter().map(warning);
+            warnings.chain([Finding::ok("checkpoint", what)]).collect()
         }
     }
 }

@@ -8,7 +8,7 @@ mod shard;
 mod unrecorded;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use self::choice::Choice;
@@ -47,8 +47,8 @@ pub struct Ps {
     unrecorded: Unrecorded,
     /// Only a planted bug asks.
     issued: planted::Issued,
-    /// Workers that know that all is done. One may say so before the chief does.
-    goodbyes: BTreeSet<TaskId>,
+    /// Lives of workers that know that all is done. One may say so before the chief does.
+    goodbyes: BTreeMap<TaskId, Incarnation>,
     ending: Option<Ending>,
     patience: Patience,
 }
@@ -79,7 +79,7 @@ impl Ps {
             choice: None,
             unrecorded: Unrecorded::default(),
             issued: planted::Issued::default(),
-            goodbyes: BTreeSet::new(),
+            goodbyes: BTreeMap::new(),
             ending: None,
             patience: Patience::new(&config.limits),
             config,
@@ -115,7 +115,6 @@ impl Node for Ps {
                 self.on_updated(now, Cut { generation, step }, state, out);
             }
             Input::Wake => self.on_wake(now, out),
-            Input::Stop if self.ending.is_some() => self.leave(now, out),
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
             Input::Computed(Done::Gradient { .. }) | Input::Stored(_) => {}
         }
@@ -160,7 +159,9 @@ impl Ps {
                 }
             }
             PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
-            PeerEvent::Refused { reason } => {
+            // It may be of the next run already, and nothing is asked of it any more.
+            PeerEvent::Refused { .. } if self.ending.is_some() => {}
+            PeerEvent::Refused { reason, .. } => {
                 out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
             }
         }
@@ -169,8 +170,6 @@ impl Ps {
     /// A worker that comes late to the end is told of it at once. The chief finds the final
     /// checkpoint; what it hears of a ps is an acknowledgement.
     fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        // It is another life, or will say it again.
-        self.goodbyes.remove(&peer);
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending)
             && !is_planted(Bug::LateWorkerNotTold)
@@ -212,7 +211,11 @@ impl Ps {
                 self.on_finished(now, generation, out);
             }
             (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
-            (_, Message::Abort(_)) if self.ending.is_some() => self.leave(now, out),
+            // Whoever ends needs no word of the end any more.
+            (Job::Worker, Message::Abort(_)) if self.ending.is_some() => {
+                self.on_goodbye(now, peer, out);
+            }
+            (Job::Ps, Message::Abort(_)) if self.ending.is_some() => {}
             (_, Message::Abort(failure)) => {
                 self.links.abort(now, failure, out);
             }
@@ -577,7 +580,7 @@ impl Ps {
     fn acknowledge(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
-        if until <= now || others.all(|worker| self.goodbyes.contains(&worker)) {
+        if until <= now || others.all(|worker| self.has_left(worker)) {
             self.links.send(now, TaskId::CHIEF, Message::Finished { generation }, out);
         }
     }
@@ -591,9 +594,15 @@ impl Ps {
         out.push(Effect::Halt(Outcome::Finished));
     }
 
+    /// Another life of a worker that said goodbye has to be told again.
+    fn has_left(&self, worker: TaskId) -> bool {
+        let said = self.goodbyes.get(&worker);
+        said.is_some_and(|life| self.links.life_of(worker) == Some(*life))
+    }
+
     /// A worker that leaves knows that all is done, and so does this ps now.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        self.goodbyes.insert(peer);
+        self.goodbyes.extend(self.links.life_of(peer).map(|life| (peer, life)));
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
@@ -602,7 +611,8 @@ impl Ps {
         if self.ending.is_none() {
             return;
         }
-        if self.goodbyes.len() == self.config.sync.total_num_replicas as usize {
+        let mut workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
+        if workers.all(|worker| self.has_left(worker)) {
             out.push(Effect::Halt(Outcome::Finished));
         } else if peer != TaskId::CHIEF {
             self.acknowledge(now, out);

@@ -33,7 +33,7 @@ impl Ps {
     pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let mut workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
         if self.ending.is_some() {
-            workers.filter(|worker| !self.goodbyes.contains(worker)).for_each(of);
+            workers.filter(|worker| !self.has_left(*worker)).for_each(of);
             return Some(WaitFor::Goodbye);
         }
         let Some(shard) = &self.shard else {

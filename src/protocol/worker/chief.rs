@@ -183,6 +183,7 @@ impl Chief {
                 }
             }
             Phase::Running { .. } if is_planted(Bug::LostShardIgnored) => {}
+            Phase::Running { .. } if self.stop_by.is_some() => self.stop_without(ps, out),
             // The ps has lost its shard, or its state is of an older generation.
             Phase::Running { generation } => {
                 let live = self.live_version(*generation);
@@ -246,6 +247,18 @@ impl Chief {
         if let Ok(live) = self.live_version(generation) {
             self.saver.writes(live.step);
             out.push(Effect::Persist(live));
+        }
+    }
+
+    /// A shard that is lost while a stop is under way is not restored any more: what can be saved
+    /// without it, or is being saved, is the last.
+    fn stop_without(&mut self, ps: TaskId, out: &mut Vec<Effect>) {
+        self.shards[ps.index as usize] = None;
+        self.save_live(out);
+        if self.saver.is_writing() {
+            self.stop_at = Step(0);
+        } else {
+            out.push(Effect::Halt(Outcome::Stopped { saved: None }));
         }
     }
 

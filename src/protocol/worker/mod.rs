@@ -136,8 +136,8 @@ impl Worker {
             }
             PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
             // It may be of the next run already.
-            PeerEvent::Refused { .. } if self.is_done() => self.links.leave(now, out),
-            PeerEvent::Refused { reason } => {
+            PeerEvent::Refused { peer, .. } if self.is_done() => self.needs_no_word(now, peer, out),
+            PeerEvent::Refused { reason, .. } => {
                 out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
             }
         }
@@ -182,6 +182,7 @@ impl Worker {
     }
 
     fn on_message(&mut self, now: Moment, ps: TaskId, message: Message, out: &mut Vec<Effect>) {
+        let is_done = self.is_done();
         match (message, &mut self.chief) {
             (
                 Message::Version { generation, step, tokens, received, updates, parameters },
@@ -213,24 +214,14 @@ impl Worker {
                 let at = Cut { generation, step: at };
                 chief.on_missed(now, at, current, &mut self.links, out);
             }
-            (Message::Finished { .. }, Some(chief)) => {
-                chief.on_finished(now, ps, &mut self.links, out);
-            }
+            (Message::Finished { .. }, Some(_)) => self.needs_no_word(now, ps, out),
             (Message::Finished { .. }, None) => self.leave(now, out),
-            (Message::Abort(failure), _) => self.on_abort(now, failure, out),
+            (Message::Abort(_), _) if is_done => self.needs_no_word(now, ps, out),
+            (Message::Abort(failure), _) => self.links.abort(now, failure, out),
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
                 self.end_session(now, ps, why, out);
             }
-        }
-    }
-
-    /// The run cannot go on; or it is over, and has not failed.
-    fn on_abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
-        if self.is_done() {
-            self.links.leave(now, out);
-        } else {
-            self.links.abort(now, failure, out);
         }
     }
 
@@ -246,11 +237,19 @@ impl Worker {
     }
 
     fn say_goodbye(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
-        let Some(leaving) = &mut self.leaving else { return };
         self.links.send(now, ps, Message::Goodbye, out);
-        leaving.told(ps);
-        if leaving.is_complete() {
-            out.push(Effect::Halt(Outcome::Finished));
+        self.needs_no_word(now, ps, out);
+    }
+
+    /// All is done, and the ps knows it, or has itself ended.
+    fn needs_no_word(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
+        if let Some(leaving) = &mut self.leaving {
+            leaving.told(ps);
+            if leaving.is_complete() {
+                out.push(Effect::Halt(Outcome::Finished));
+            }
+        } else if let Some(chief) = &mut self.chief {
+            chief.on_finished(now, ps, &mut self.links, out);
         }
     }
 
@@ -411,7 +410,8 @@ impl Worker {
             self.patience = patience;
             match spent {
                 Ok(()) => {}
-                Err(why) => self.on_abort(now, why, out),
+                Err(_) if self.is_done() => self.links.leave(now, out),
+                Err(why) => self.links.abort(now, why, out),
             }
         }
     }
