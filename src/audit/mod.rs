@@ -39,7 +39,8 @@ pub struct Audit<'a> {
     /// What could not be seen, or is worth a word, in order.
     notes: Vec<String>,
     seen: Seen,
-    /// One of the headers for each way to compute: others refer to it by its place.
+    /// One of the headers and the digest of the data, for each way to compute: others refer to it by
+    /// its place.
     arithmetics: Vec<(&'a Header, Option<&'a str>)>,
 }
 

@@ -76,9 +76,7 @@ impl<'a> Pass<'a, '_> {
     fn on_header(&mut self, header: &'a Header) {
         if let Some(before) = self.shard.header() {
             if let Some(difference) = before.difference(header) {
-                let place = self.place();
-                let (key, was, is) = (difference.key, difference.ours, difference.theirs);
-                self.audit.notes.push(format!("{place}: from here on {key} is {is}; it was {was}"));
+                self.note_change(difference.key, difference.ours, difference.theirs);
             }
             if header.incarnation <= before.incarnation {
                 let place = self.place();
@@ -139,11 +137,13 @@ impl<'a> Pass<'a, '_> {
         if let (Some(was), Some(is)) = (before, data)
             && was != is
         {
-            let place = self.place();
-            self.audit.notes.push(format!(
-                "{place}: from here on the digest of the training data is {is}; it was {was}"
-            ));
+            self.note_change("the digest of the training data", was, is);
         }
+    }
+
+    fn note_change(&mut self, what: &str, was: &str, is: &str) {
+        let place = self.place();
+        self.audit.notes.push(format!("{place}: from here on {what} is {is}; it was {was}"));
     }
 
     /// Rule 7: what is restored is a version that was made.

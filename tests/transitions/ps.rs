@@ -358,12 +358,18 @@ fn a_goodbye_before_the_last_version_ends_nothing() {
     assert_eq!(ps.hears(1, Message::Goodbye), []);
 }
 
-#[test]
-fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
+/// Ps 0, and the first lives of both workers.
+fn met_by_both() -> Script<Ps> {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     for worker in [0, 1] {
         ps.lets_in(worker, 1);
     }
+    ps
+}
+
+#[test]
+fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
+    let mut ps = met_by_both();
     assert_eq!(ps.hears(1, Message::Goodbye), []);
     let finished = || Message::Finished { generation: generation(1) };
     assert_eq!(ps.hears(0, finished()), [send(1, finished()), send(0, finished())]);
@@ -371,30 +377,17 @@ fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
 }
 
 #[test]
-fn a_worker_that_comes_back_after_its_goodbye_is_waited_for() {
-    let mut ps = Script::ps(0, cluster(1, 2, 2));
-    for worker in [0, 1] {
-        ps.lets_in(worker, 1);
+fn a_worker_that_comes_back_after_its_goodbye_is_waited_for_if_it_is_another_life() {
+    let finished = || Message::Finished { generation: generation(1) };
+    // The second time it is the same one, whose link was lost.
+    for (life, to_chief) in [(2, vec![]), (1, vec![send(0, finished())])] {
+        let mut ps = met_by_both();
+        ps.hears(1, Message::Goodbye);
+        ps.loses(1);
+        ps.is_called_on(7, TaskId::worker(1), life);
+        let told = [vec![send(7, finished())], to_chief].concat();
+        assert_eq!(ps.hears(0, finished()), told, "life {life}");
     }
-    ps.hears(1, Message::Goodbye);
-    ps.loses(1);
-    ps.is_called_on(7, TaskId::worker(1), 2);
-    let finished = Message::Finished { generation: generation(1) };
-    assert_eq!(ps.hears(0, finished.clone()), [send(7, finished)], "and no word to the chief");
-}
-
-#[test]
-fn a_worker_whose_link_is_lost_after_its_goodbye_is_not_waited_for() {
-    let mut ps = Script::ps(0, cluster(1, 2, 2));
-    for worker in [0, 1] {
-        ps.lets_in(worker, 1);
-    }
-    ps.hears(1, Message::Goodbye);
-    ps.loses(1);
-    ps.is_called_on(7, TaskId::worker(1), 1);
-    let finished = Message::Finished { generation: generation(1) };
-    let told = [send(7, finished.clone()), send(0, finished.clone())];
-    assert_eq!(ps.hears(0, finished), told);
 }
 
 /// Its next life is told by the chief, and tells those who have not heard of it.
