@@ -157,6 +157,7 @@ fn version(step: usize, parameters: Floats) -> Message {
         tokens: vec![Slot(0)],
         received: Vec::new(),
         updates: Vec::new(),
+        acknowledged: 0,
         parameters,
     }
 }

@@ -192,7 +192,7 @@ mod tests {
                 kebab.extend(c.to_lowercase());
             }
             assert_eq!(bug.name(), kebab);
-            assert!(bug.rule() <= 10, "{kebab}");
+            assert!(bug.rule() <= 11, "{kebab}");
             assert!(!bug.description().is_empty() && !bug.needs().is_empty(), "{kebab}");
         }
     }

@@ -83,6 +83,9 @@ catalogue! {
     PushNotRepeated, "push-not-repeated", rule 0,
         "on a new link a worker neither pushes nor asks again",
         needs "a link lost before the answer to a push";
+    WindowIgnored, "window-ignored", rule 11,
+        "a worker computes and pushes on, however much is not acknowledged",
+        needs "five slots a worker; for the link to be cut off, nine";
     RetryWithoutIdentity, "retry-without-identity", rule 4,
         "what is pushed again on a new link is labelled with the step where the ps stands",
         needs "a link lost, and an update made before the worker calls again";

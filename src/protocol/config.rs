@@ -35,7 +35,10 @@ impl ClusterConfig {
     }
 
     /// The slots that a worker normally computes: those congruent to its number modulo N.
-    pub fn slots_of(&self, worker: TaskId) -> impl Iterator<Item = Slot> + Clone + use<> {
+    pub fn slots_of(
+        &self,
+        worker: TaskId,
+    ) -> impl DoubleEndedIterator<Item = Slot> + Clone + use<> {
         (worker.index..self.sync.slots_per_step())
             .step_by(self.sync.total_num_replicas as usize)
             .map(Slot)

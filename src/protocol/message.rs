@@ -12,7 +12,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::settings::Settings;
 
 /// The version of the messages and their encoding. Tasks of different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// One shard's state at one version: everything that an update reads and writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +164,9 @@ pub enum Message {
         received: Vec<Slot>,
         /// From ps 0 to the chief: the updates that the chief has yet to record, ascending.
         updates: Vec<UpdateRecord>,
+        /// The worker's pushes on this link that the ps has judged; as in
+        /// [`Message::Acknowledged`].
+        acknowledged: u64,
         /// The shard's parameters, flat, in the order of its layout.
         #[serde(skip)]
         parameters: Floats,
@@ -237,6 +240,13 @@ pub enum Message {
     Goodbye,
     /// To everyone: the run cannot go on.
     Abort(Failure),
+
+    /// Ps to worker: the first pushes of this link are judged, and need not be kept. Sent only
+    /// when no version is due that would acknowledge them.
+    Acknowledged {
+        /// How many pushes of this link are judged.
+        pushes: u64,
+    },
 }
 
 impl Message {
@@ -262,6 +272,7 @@ impl Message {
             Self::Finished { .. } => "finished",
             Self::Goodbye => "goodbye",
             Self::Abort(_) => "abort",
+            Self::Acknowledged { .. } => "acknowledged",
         }
     }
 

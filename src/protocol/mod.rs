@@ -12,6 +12,7 @@ mod patience;
 pub mod ps;
 pub mod settings;
 mod standing;
+mod window;
 pub mod worker;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use message::{
 pub use ps::Ps;
 pub use settings::{Difference, Settings};
 pub use standing::{Standing, Wait, WaitFor};
+pub use window::PUSH_WINDOW;
 pub use worker::Worker;
 
 use crate::floats::Floats;

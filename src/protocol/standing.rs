@@ -36,12 +36,21 @@ pub enum WaitFor {
     Checkpoint,
     /// Word from others that they know that all is done.
     Goodbye,
+    /// A window of pushed gradients to be acknowledged: a link or its ps is slow.
+    Link,
 }
 
 impl WaitFor {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::State, Self::Version, Self::Gradient, Self::Choice, Self::Checkpoint, Self::Goodbye];
+    pub const ALL: [Self; 7] = [
+        Self::State,
+        Self::Version,
+        Self::Gradient,
+        Self::Choice,
+        Self::Checkpoint,
+        Self::Goodbye,
+        Self::Link,
+    ];
 
     /// Its name in metrics.
     #[must_use]
@@ -53,6 +62,7 @@ impl WaitFor {
             Self::Choice => "choice",
             Self::Checkpoint => "checkpoint",
             Self::Goodbye => "goodbye",
+            Self::Link => "link",
         }
     }
 }

@@ -79,6 +79,10 @@ event_kinds! {
     SendsPushReply = "sends-push-reply",
     /// A worker hears that a gradient is not used.
     ReceivesPushReply = "receives-push-reply",
+    /// A ps says that it has judged pushes.
+    SendsAcknowledged = "sends-acknowledged",
+    /// A worker hears that its pushes are judged.
+    ReceivesAcknowledged = "receives-acknowledged",
     /// A ps sends a version.
     SendsVersion = "sends-version",
     /// A worker gets one shard's version.
@@ -264,6 +268,7 @@ impl Happening {
                 | E::ReceivesPull
                 | E::ReceivesPush
                 | E::ReceivesPushReply
+                | E::ReceivesAcknowledged
                 | E::ReceivesVersion
                 | E::ReceivesReceived
                 | E::ReceivesChosen
@@ -423,6 +428,9 @@ impl Happening {
             }
             Message::Finished { .. } => {
                 Self::new(pick(sends, E::SendsFinished, E::ReceivesFinished))
+            }
+            Message::Acknowledged { .. } => {
+                Self::new(pick(sends, E::SendsAcknowledged, E::ReceivesAcknowledged))
             }
             Message::Goodbye => Self::new(pick(sends, E::SendsGoodbye, E::ReceivesGoodbye)),
             Message::Abort(_) => Self::new(pick(sends, E::SendsAbort, E::ReceivesAbort)),

@@ -114,6 +114,7 @@ mod tests {
             tokens: Vec::new(),
             received: Vec::new(),
             updates: Vec::new(),
+            acknowledged: 0,
             parameters: floats(n_values),
         }
     }

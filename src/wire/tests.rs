@@ -60,6 +60,7 @@ fn one_of_each_kind() -> Vec<Message> {
                 step: Step(4),
                 losses: vec![(Slot(0), 0.5), (Slot(1), 0.75)],
             }],
+            acknowledged: 2,
             parameters: vec![1.5; 5].into(),
         },
         Message::Received { generation, step: Step(6), slots: vec![Slot(3), Slot(0)] },
@@ -76,6 +77,7 @@ fn one_of_each_kind() -> Vec<Message> {
             slot: Slot(1),
             loss: f32::NEG_INFINITY,
         }),
+        Message::Acknowledged { pushes: 300 },
     ]
 }
 
@@ -115,9 +117,10 @@ fn the_samples_have_every_kind() {
         Message::Finished { .. } => 15,
         Message::Goodbye => 16,
         Message::Abort(_) => 17,
+        Message::Acknowledged { .. } => 18,
     };
     let numbers: Vec<_> = one_of_each_kind().iter().map(number).collect();
-    assert_eq!(numbers, (0..18).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..19).collect::<Vec<_>>());
 }
 
 /// The bytes of every kind, as `fixtures/wire/check.py` reads them without this code.
@@ -367,6 +370,7 @@ fn the_longest_control_part_fits_the_limit_of_its_decoder() {
         tokens: Vec::new(),
         received: Vec::new(),
         updates: vec![updates; 8_000],
+        acknowledged: 0,
         parameters: Floats::default(),
     };
     let bytes = encode_to_vec(&version);

@@ -108,6 +108,7 @@ fn a_ps_that_lies_about_its_parameters_does_not_end_its_worker() {
             tokens: vec![unisono::Slot(1)],
             received: Vec::new(),
             updates: Vec::new(),
+            acknowledged: 0,
             parameters: vec![0.5; n_values].into(),
         });
         lying.wait_for_the_end();

@@ -51,6 +51,7 @@ fn a_run_that_nothing_happens_to_makes_each_update_once() {
         (3, 2, 2),
         (2, 1, 4),
         (2, 3, 4),
+        (2, 2, 48),
         (1, 4, 4),
         (1, 3, 2),
         (3, 5, 2),
@@ -74,7 +75,9 @@ pub(crate) fn check_gradients(world: &World) {
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
-    (1u32..=3, 1u32..=4, 1u32..=6, 1u64..=8).prop_map(
+    // Many slots a worker fill the window of pushes.
+    let r = prop_oneof![4 => 1u32..=6, 1 => 7u32..=40];
+    (1u32..=3, 1u32..=4, r, 1u64..=8).prop_map(
         |(n_ps, n_workers, replicas_to_aggregate, training_steps)| Shape {
             n_ps,
             n_workers,

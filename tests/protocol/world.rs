@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use unisono::config::Sync;
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Input, Job, Limits, Message, NetworkEvent, Node, Outcome, Ps,
-    Report, Restored, Settings, ShardState, Snapshot, StorageEvent, Worker,
+    ClusterConfig, Done, Effect, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
+    PUSH_WINDOW, Ps, Report, Restored, Settings, ShardState, Snapshot, StorageEvent, Worker,
 };
 use unisono::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
@@ -112,14 +112,14 @@ enum Flight {
 
 impl Life {
     /// Notes whether it gets on, and whether it says that it waits.
-    fn watch(&mut self, now: Moment, is_start: bool, is_done: bool, out: &[Effect]) {
+    fn watch(&mut self, now: Moment, gets_on: bool, is_done: bool, out: &[Effect]) {
         let waits = &mut self.waits;
         let n_new = out.iter().filter(|effect| matches!(effect, Effect::Compute(_))).count();
         // A ps computes at once; a worker that computes is not waiting.
         if matches!(self.node, AnyNode::Worker(_)) {
             waits.n_jobs = waits.n_jobs - usize::from(is_done) + n_new;
         }
-        if is_start || is_done || waits.cut != self.node.cut() {
+        if gets_on || is_done || waits.cut != self.node.cut() {
             *waits = Waits { n_jobs: waits.n_jobs, cut: self.node.cut(), since: now, said: None };
         }
         if out.iter().any(|effect| matches!(effect, Effect::Report(Report::Waiting { .. }))) {
@@ -392,13 +392,17 @@ impl World {
         let now = self.now;
         let Some(life) = self.lives.get_mut(&task) else { return out };
         let is_done = matches!(input, Input::Computed(_));
-        let is_start = input == Input::Start;
+        let gets_on = input == Input::Start || acknowledges(&input);
         life.node.as_node().handle(now, input, &mut out);
-        life.watch(now, is_start, is_done, &out);
+        life.watch(now, gets_on, is_done, &out);
         self.check_answers(task, &out);
         for effect in &out {
             self.check_effect(task, effect);
             self.carry_out(task, effect.clone());
+            // The loop of a host carries out nothing behind a halt.
+            if matches!(effect, Effect::Halt(_)) {
+                break;
+            }
         }
         self.check_ps(task);
         // It makes sentences, which takes longer than all else here.
@@ -491,7 +495,12 @@ impl World {
         let Some(ends) = self.links.get_mut(&link) else { return };
         let me = usize::from(ends[0].task != from);
         if ends[me].open && ends[1 - me].open {
-            ends[1 - me].inbox.push_back(flight);
+            let inbox = &mut ends[1 - me].inbox;
+            inbox.push_back(flight);
+            let is_push =
+                |flight: &&Flight| matches!(flight, Flight::Message(Message::Push { .. }));
+            let n_pushes = inbox.iter().filter(is_push).count();
+            assert!(n_pushes <= PUSH_WINDOW, "rule 11: {from} has {n_pushes} pushes on its way");
         }
     }
 
@@ -521,6 +530,14 @@ enum Next {
     /// By its network, its compute thread or its disk.
     Owed(TaskId, usize),
     Deliver(LinkId, usize),
+}
+
+/// Whether it says that a link carries what it was given.
+const fn acknowledges(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Network(NetworkEvent::Received { message: Message::Acknowledged { .. }, .. })
+    )
 }
 
 fn compute(job: Job) -> Done {

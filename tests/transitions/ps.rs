@@ -9,8 +9,8 @@ use unisono::protocol::{
 use unisono::{Cut, Slot, Step, TaskId};
 
 use crate::script::{
-    Script, cluster, dropped, floats, generation, link, pull, push, send, slots, state, told,
-    update, version, with_received, with_updates,
+    Script, acknowledging, cluster, dropped, floats, generation, link, pull, push, send, slots,
+    state, told, update, version, with_received, with_updates,
 };
 
 fn cut(step: u64) -> Cut {
@@ -41,8 +41,8 @@ fn an_update_uses_the_slots_in_order_and_answers_all_who_pushed() {
     let records = vec![update(0, &[(0, 20.0), (1, 10.0)])];
     let expected = [
         report_updated(0, &[0, 1]),
-        send(0, with_updates(version(1, 1, &[0], 7.0), records)),
-        send(1, version(1, 1, &[1], 7.0)),
+        send(0, acknowledging(with_updates(version(1, 1, &[0], 7.0), records), 1)),
+        send(1, acknowledging(version(1, 1, &[1], 7.0), 1)),
     ];
     assert_eq!(ps.feed(updated(0, 7.0)), expected);
 }
@@ -53,7 +53,7 @@ fn stale_gradient_is_answered_with_the_current_version() {
     let expected = [
         send(1, told(0, 1, Verdict::Stale)),
         dropped(0, 1, 1, Some(Verdict::Stale)),
-        send(1, version(1, 1, &[1], 0.0)),
+        send(1, acknowledging(version(1, 1, &[1], 0.0), 1)),
     ];
     assert_eq!(ps.hears(1, push(0, 1, 10.0)), expected);
 }
@@ -62,8 +62,11 @@ fn stale_gradient_is_answered_with_the_current_version() {
 fn second_copy_is_acknowledged_and_ignored() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
-    let duplicate =
-        [send(1, told(0, 1, Verdict::Duplicate)), dropped(0, 1, 1, Some(Verdict::Duplicate))];
+    let duplicate = [
+        send(1, told(0, 1, Verdict::Duplicate)),
+        dropped(0, 1, 1, Some(Verdict::Duplicate)),
+        send(1, Message::Acknowledged { pushes: 2 }),
+    ];
     assert_eq!(ps.hears(1, push(0, 1, 10.0)), duplicate);
 }
 
@@ -75,7 +78,7 @@ fn gradient_of_an_older_generation_changes_nothing() {
     let expected = [
         send(0, told(0, 0, Verdict::Fenced)),
         dropped(0, 0, 0, Some(Verdict::Fenced)),
-        send(0, version(2, 0, &[0], 5.0)),
+        send(0, acknowledging(version(2, 0, &[0], 5.0), 1)),
     ];
     assert_eq!(ps.hears(0, push(0, 0, 10.0)), expected);
     assert_eq!(ps.node.cut(), Some(Cut { generation, step }));
@@ -113,8 +116,11 @@ fn an_order_that_comes_again_is_confirmed_again_and_changes_nothing() {
     let (generation, step) = (generation(1), Step(2));
     let again = ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
     assert_eq!(again, [send(0, Message::Restored { generation })]);
-    let duplicate =
-        [send(0, told(2, 0, Verdict::Duplicate)), dropped(2, 0, 0, Some(Verdict::Duplicate))];
+    let duplicate = [
+        send(0, told(2, 0, Verdict::Duplicate)),
+        dropped(2, 0, 0, Some(Verdict::Duplicate)),
+        send(0, Message::Acknowledged { pushes: 2 }),
+    ];
     assert_eq!(ps.hears(0, push(2, 0, 10.0)), duplicate, "what it held it still holds");
 }
 
@@ -195,11 +201,16 @@ fn tokens_come_from_ps_zero_alone() {
 fn a_gradient_that_comes_before_any_state_is_fenced_and_its_worker_told_once_there_is() {
     let mut ps = Script::ps(0, cluster(1, 1, 1));
     ps.lets_in(0, 1);
-    let expected = [send(0, told(4, 0, Verdict::Fenced)), dropped(4, 0, 0, Some(Verdict::Fenced))];
+    let expected = [
+        send(0, told(4, 0, Verdict::Fenced)),
+        dropped(4, 0, 0, Some(Verdict::Fenced)),
+        send(0, Message::Acknowledged { pushes: 1 }),
+    ];
     assert_eq!(ps.hears(0, push(4, 0, 10.0)), expected);
     let generation = generation(1);
     let restore = Message::Restore { generation, step: Step(0), state: state(5.0) };
-    let expected = [send(0, Message::Restored { generation }), send(0, version(1, 0, &[0], 5.0))];
+    let first = acknowledging(version(1, 0, &[0], 5.0), 1);
+    let expected = [send(0, Message::Restored { generation }), send(0, first)];
     assert_eq!(ps.hears(0, restore), expected);
 }
 
@@ -270,12 +281,13 @@ fn the_version_before_is_there_for_a_worker_that_died_while_it_pushed() {
     ps.feed(updated(0, 7.0));
     let records = vec![update(0, &[(0, 10.0)])];
     let older = with_received(with_updates(version(1, 0, &[0], 0.0), records), &[0]);
+    let older = acknowledging(older, 1);
     assert_eq!(ps.hears(0, pull(Want::Exactly(cut(0)))), [send(0, older)]);
 
     ps.hears(0, push(1, 0, 10.0));
     ps.feed(updated(1, 8.0));
     let records = vec![update(0, &[(0, 10.0)]), update(1, &[(0, 10.0)])];
-    let newest = with_updates(version(1, 2, &[0], 8.0), records);
+    let newest = acknowledging(with_updates(version(1, 2, &[0], 8.0), records), 2);
     assert_eq!(ps.hears(0, pull(Want::Exactly(cut(0)))), [send(0, newest)], "it is there no more");
 }
 
@@ -286,13 +298,13 @@ fn what_the_chief_has_recorded_is_not_sent_again() {
     ps.feed(updated(0, 7.0));
     let want = Want::AtLeast(cut(0));
     let records = vec![update(0, &[(0, 10.0)])];
-    let again = with_updates(version(1, 1, &[0], 7.0), records);
+    let again = acknowledging(with_updates(version(1, 1, &[0], 7.0), records), 1);
     let pull = |written, durable| {
         let recorded = Recorded { written: Step(written), durable: Step(durable) };
         Message::Pull { want, recorded }
     };
     assert_eq!(ps.hears(0, pull(0, 0)), [send(0, again.clone())]);
-    let without = version(1, 1, &[0], 7.0);
+    let without = acknowledging(version(1, 1, &[0], 7.0), 1);
     assert_eq!(ps.hears(0, pull(1, 0)), [send(0, without.clone())]);
     // A chief whose machine has lost what was written is told again, until it is durable.
     assert_eq!(ps.hears(0, pull(0, 0)), [send(0, again)]);
@@ -320,7 +332,7 @@ fn a_capture_is_answered_at_exactly_its_version_or_missed() {
 fn no_update_is_made_after_the_last() {
     let mut ps = Script::restored(cluster(1, 1, 1), 3);
     assert_eq!(ps.hears(0, push(3, 0, 10.0)), []);
-    let tokens = version(1, 3, &[], 0.0);
+    let tokens = acknowledging(version(1, 3, &[], 0.0), 1);
     let last = ps.hears(0, pull(Want::AtLeast(cut(3))));
     assert_eq!(last, [send(0, with_received(tokens, &[0]))], "no tokens");
 }
@@ -525,4 +537,24 @@ fn who_has_waited_as_long_as_it_may_ends_the_run_for_all() {
     let told = [send(0, Message::Abort(failure.clone())), Effect::Halt(Outcome::Failed(failure))];
     let out = ps.sleeps_until(3);
     assert_eq!(out[out.len() - 2..], told);
+}
+
+#[test]
+fn accepted_push_is_acknowledged_at_once_while_its_worker_has_more_to_push() {
+    let mut ps = Script::restored(cluster(1, 6, 2), 0);
+    for (slot, pushes) in [(1, 1), (3, 2)] {
+        let expected = [send(1, Message::Acknowledged { pushes })];
+        assert_eq!(ps.hears(1, push(0, slot, 10.0)), expected);
+    }
+    assert_eq!(ps.hears(1, push(0, 5, 10.0)), [], "the next version acknowledges the last push");
+}
+
+#[test]
+fn pushes_are_counted_anew_on_a_new_link() {
+    let mut ps = Script::restored(cluster(1, 6, 2), 0);
+    ps.hears(1, push(0, 1, 10.0));
+    ps.loses(1);
+    ps.lets_in(1, 1);
+    let expected = [send(1, Message::Acknowledged { pushes: 1 })];
+    assert_eq!(ps.hears(1, push(0, 3, 10.0)), expected);
 }

@@ -92,6 +92,7 @@ pub(crate) fn version(of: u64, step: u64, tokens: &[u32], value: f32) -> Message
         tokens: slots(tokens),
         received: Vec::new(),
         updates: Vec::new(),
+        acknowledged: 0,
         parameters: floats(value),
     }
 }
@@ -105,6 +106,14 @@ pub(crate) fn update(step: u64, losses: &[(u32, f32)]) -> UpdateRecord {
 pub(crate) fn with_updates(mut message: Message, records: Vec<UpdateRecord>) -> Message {
     if let Message::Version { updates, .. } = &mut message {
         *updates = records;
+    }
+    message
+}
+
+/// `message`, a version, which acknowledges so many pushes.
+pub(crate) fn acknowledging(mut message: Message, pushes: u64) -> Message {
+    if let Message::Version { acknowledged, .. } = &mut message {
+        *acknowledged = pushes;
     }
     message
 }

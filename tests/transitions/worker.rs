@@ -300,3 +300,67 @@ fn a_worker_that_computes_does_not_give_up_and_one_that_waits_does() {
     worker.loses(0);
     assert!(ends(&worker.sleeps_until(12)));
 }
+
+/// Worker 0 of 1, with `n` slots to compute at version 0, of which the first is under way.
+fn computes_all(n_ps: u32, n: u32) -> Script<Worker> {
+    let mut worker = Script::worker(1, cluster(n_ps, 2 * n, 2));
+    for ps in 0..n_ps {
+        worker.meets(ps, 1, None);
+    }
+    let tokens: Vec<_> = (0..n).map(|slot| 2 * slot + 1).collect();
+    for ps in 0..n_ps {
+        worker.hears(ps, version(1, 0, if ps == 0 { &tokens } else { &[] }, 0.5));
+    }
+    worker
+}
+
+fn starts(out: &[Effect]) -> bool {
+    out.iter().any(|effect| matches!(effect, Effect::Compute(_)))
+}
+
+fn acknowledged(pushes: u64) -> Message {
+    Message::Acknowledged { pushes }
+}
+
+#[test]
+fn worker_starts_no_slot_beyond_the_window_until_every_ps_has_acknowledged() {
+    let mut worker = computes_all(2, 6);
+    for slot in [1, 3, 5] {
+        assert!(starts(&worker.feed(computed(0, slot, 2.0, 2))), "slot {slot}");
+    }
+    assert!(!starts(&worker.feed(computed(0, 7, 2.0, 2))), "four pushes are on each link");
+    let does = worker.node.status(worker.now()).does;
+    insta::assert_snapshot!(does, @"waits for its last 4 gradients to reach ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
+    assert_eq!(worker.hears(0, acknowledged(2)), [], "the link to ps 1 is full");
+    let does = worker.node.status(worker.now()).does;
+    insta::assert_snapshot!(does, @"waits for its last 4 gradients to reach ps 1, heard of 0.0 s ago");
+    assert_eq!(worker.hears(1, acknowledged(1)), [compute(1, 0, 9, &[0.5, 0.5])]);
+}
+
+#[test]
+fn new_link_repeats_only_pushes_without_an_acknowledgement() {
+    let mut worker = computes_all(1, 6);
+    for slot in [1, 3, 5, 7] {
+        worker.feed(computed(0, slot, 2.0, 1));
+    }
+    worker.hears(0, acknowledged(2));
+    worker.loses(0);
+    let expected = [up(0), send(0, push(0, 5, 2.0)), send(0, push(0, 7, 2.0))];
+    assert_eq!(worker.meets(0, 1, Some(cut(1, 0))), expected);
+}
+
+#[test]
+fn worker_whose_pushes_are_all_acknowledged_asks_for_the_next_version_on_a_new_link() {
+    let mut worker = computes_all(1, 1);
+    worker.feed(computed(0, 1, 2.0, 1));
+    worker.hears(0, acknowledged(1));
+    worker.loses(0);
+    assert_eq!(worker.meets(0, 1, Some(cut(1, 0))), [up(0), send(0, at_least(1, 1))]);
+}
+
+#[test]
+fn acknowledgement_of_what_was_never_pushed_ends_the_session() {
+    let mut worker = computes_all(1, 6);
+    worker.feed(computed(0, 1, 2.0, 1));
+    assert_eq!(worker.hears(0, acknowledged(2))[0], Effect::Close { link: link(0) });
+}

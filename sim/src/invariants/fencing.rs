@@ -175,7 +175,10 @@ fn is_harmless(old: Old, effect: &Effect) -> bool {
         (Old::Generation | Old::Life, Effect::Close { .. }) => true,
         (Old::Generation, Effect::Send { message, .. }) => matches!(
             message,
-            Message::PushReply { .. } | Message::Version { .. } | Message::Missed { .. }
+            Message::PushReply { .. }
+                | Message::Acknowledged { .. }
+                | Message::Version { .. }
+                | Message::Missed { .. }
         ),
         _ => false,
     }

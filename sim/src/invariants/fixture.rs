@@ -391,7 +391,15 @@ pub(super) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
     let Cut { generation, step } = at;
     let received = received.iter().copied().map(Slot).collect();
     let (tokens, updates) = (Vec::new(), Vec::new());
-    Message::Version { generation, step, tokens, received, updates, parameters: vec![value].into() }
+    Message::Version {
+        generation,
+        step,
+        tokens,
+        received,
+        updates,
+        acknowledged: 0,
+        parameters: vec![value].into(),
+    }
 }
 
 pub(super) fn received(at: Cut, slots: Vec<Slot>) -> Message {

@@ -63,7 +63,10 @@ const fn gets_on(input: &Input) -> bool {
     match input {
         Input::Start | Input::Computed(_) => true,
         Input::Network(NetworkEvent::Received { message, .. }) => {
-            matches!(message, Message::Version { .. } | Message::Restore { .. })
+            matches!(
+                message,
+                Message::Version { .. } | Message::Restore { .. } | Message::Acknowledged { .. }
+            )
         }
         _ => false,
     }

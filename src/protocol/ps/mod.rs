@@ -22,6 +22,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
 use crate::protocol::patience::Patience;
+use crate::protocol::window::Judged;
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
 
@@ -39,6 +40,8 @@ pub struct Ps {
     previous: Option<(Cut, Floats)>,
     /// Workers that wait for a version, and the oldest that is of use to them.
     waiting: BTreeMap<TaskId, Cut>,
+    /// What was made of each worker's pushes on its present link.
+    judged: BTreeMap<TaskId, Judged>,
     /// The version that the chief wants the whole state of.
     capture: Option<Cut>,
     /// Ps 0, R < N.
@@ -75,6 +78,7 @@ impl Ps {
             shard: None,
             previous: None,
             waiting: BTreeMap::new(),
+            judged: BTreeMap::new(),
             capture: None,
             choice: None,
             unrecorded: Unrecorded::default(),
@@ -151,9 +155,13 @@ impl Ps {
                 }
                 self.tell_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
-            PeerEvent::Up { peer, .. } => self.on_caller(now, peer, out),
+            PeerEvent::Up { peer, .. } => {
+                self.judged.insert(peer, Judged::default());
+                self.on_caller(now, peer, out);
+            }
             PeerEvent::Down { peer } => {
                 self.waiting.remove(&peer);
+                self.judged.remove(&peer);
                 if peer == TaskId::CHIEF {
                     self.capture = None;
                 }
@@ -258,9 +266,11 @@ impl Ps {
         let worker = held.worker;
         // A push asks for the next version, whatever becomes of it (rule 5: nobody waits for
         // nothing). Of another generation, any version will tell the worker where it stands.
+        self.judged.entry(worker).or_default().count();
         let Some(shard) = &mut self.shard else {
             self.waiting.insert(worker, Cut::default());
             self.decline(now, worker, cut, slot, Verdict::Fenced, out);
+            self.acknowledge_push(now, worker, out);
             return;
         };
         let cut = planted::believed_cut(cut, shard.cut());
@@ -270,6 +280,9 @@ impl Ps {
             Judgement::Accepted => {
                 self.waiting.insert(worker, at_least);
                 self.on_accepted(now, cut, slot, out);
+                if self.lacks_slots_of(worker) {
+                    self.acknowledge_push(now, worker, out);
+                }
             }
             Judgement::Declined(verdict @ Verdict::Stale) if is_planted(Bug::StaleNotTold) => {
                 let (step, verdict) = (cut.step, Some(verdict));
@@ -279,18 +292,39 @@ impl Ps {
                 self.waiting.insert(worker, at_least);
                 self.decline(now, worker, cut, slot, verdict, out);
                 self.answer(now, worker, out);
+                self.acknowledge_push(now, worker, out);
             }
             Judgement::Surplus => {
                 if !is_planted(Bug::SurplusWorkerForgotten) {
                     self.waiting.insert(worker, at_least);
                 }
                 count_surplus(cut.step, slot, worker, out);
+                if self.lacks_slots_of(worker) {
+                    self.acknowledge_push(now, worker, out);
+                }
             }
             Judgement::Diverged => {
                 let failure = Failure::Diverged { step: cut.step, slot, worker };
                 self.links.abort(now, failure, out);
             }
             Judgement::Violation(why) => self.end_session(now, worker, why, out),
+        }
+    }
+
+    /// Whether the worker has more to push before the next version. Its last push is acknowledged
+    /// by that version, so that one slot a worker costs no message more.
+    fn lacks_slots_of(&self, worker: TaskId) -> bool {
+        let lacks = |slot| self.shard.as_ref().is_some_and(|shard| shard.lacks(slot));
+        // The last slot comes last: looking at it first makes this one look a push.
+        self.config.slots_of(worker).rev().any(lacks)
+    }
+
+    /// Tells the worker that its pushes are judged, unless a version has just said so.
+    fn acknowledge_push(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
+        let judged = self.judged.entry(worker).or_default();
+        if !judged.is_acknowledged() {
+            let pushes = judged.acknowledge();
+            self.links.send(now, worker, Message::Acknowledged { pushes }, out);
         }
     }
 
@@ -500,7 +534,16 @@ impl Ps {
             self.unrecorded.note(Recorded { written: sent, durable: sent });
         }
         let Cut { generation, step } = cut;
-        let version = Message::Version { generation, step, tokens, received, updates, parameters };
+        let acknowledged = self.judged.entry(worker).or_default().acknowledge();
+        let version = Message::Version {
+            generation,
+            step,
+            tokens,
+            received,
+            updates,
+            acknowledged,
+            parameters,
+        };
         self.links.send(now, worker, version, out);
     }
 

@@ -209,7 +209,7 @@ impl Shard {
     pub(super) fn lacks(&self, slot: Slot) -> bool {
         let is_of_use = match &self.phase {
             Phase::Updating { .. } => false,
-            Phase::Collecting { chosen: Some(chosen) } => chosen.contains(&slot),
+            Phase::Collecting { chosen: Some(chosen) } => chosen.binary_search(&slot).is_ok(),
             Phase::Collecting { chosen: None } => slot.0 < self.n_slots,
         };
         is_of_use && !self.held.contains_key(&slot)

@@ -18,7 +18,7 @@ impl Ps {
             Some(WaitFor::Choice) => {
                 format!("in step {step} for which slots it uses, to be settled with")
             }
-            Some(WaitFor::Gradient | WaitFor::Version) => {
+            Some(WaitFor::Gradient | WaitFor::Version | WaitFor::Link) => {
                 format!("in step {step} for a gradient of")
             }
             None => {

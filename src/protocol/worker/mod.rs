@@ -18,6 +18,7 @@ use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
 use crate::protocol::patience::Patience;
+use crate::protocol::window::{Pending, PushWindow};
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
 
@@ -30,6 +31,8 @@ pub struct Worker {
     /// The life of each ps whose versions are kept.
     lives: Vec<Option<Incarnation>>,
     versions: Versions,
+    /// For each ps, the pushes that it has not acknowledged.
+    windows: Vec<PushWindow>,
     work: Option<Work>,
     chief: Option<Chief>,
     /// Of a worker that is not the chief: each ps waits for its goodbye.
@@ -47,6 +50,7 @@ impl Worker {
             links: Links::new(me, incarnation, config.clone(), config.all_ps()),
             lives: vec![None; config.n_ps as usize],
             versions: Versions::new(config.n_ps),
+            windows: config.all_ps().map(|_| PushWindow::default()).collect(),
             work: None,
             chief: (me == TaskId::CHIEF).then(|| Chief::new(incarnation, config.clone())),
             leaving: None,
@@ -163,20 +167,7 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
         }
-        if let Some(work) = &self.work
-            && self.versions.cut_of(ps.index) == Some(work.cut())
-            && !is_planted(Bug::PushNotRepeated)
-        {
-            let before = out.len();
-            // The same life of the ps, and it may lack what was pushed.
-            for done in 0..work.done().len() {
-                self.push(now, done, ps, out);
-            }
-            if is_planted(Bug::RetryWithoutIdentity) {
-                planted::restamp_pushes(&mut out[before..], state);
-            }
-            self.ask_for_next(now, out);
-        }
+        self.push_again(now, ps, state, out);
         // Another shard may be at a newer generation, of which this one was asked in vain.
         self.advance(now, out);
     }
@@ -185,7 +176,15 @@ impl Worker {
         let is_done = self.is_done();
         match (message, &mut self.chief) {
             (
-                Message::Version { generation, step, tokens, received, updates, parameters },
+                Message::Version {
+                    generation,
+                    step,
+                    tokens,
+                    received,
+                    updates,
+                    acknowledged,
+                    parameters,
+                },
                 chief,
             ) => {
                 let cut = Cut { generation, step };
@@ -199,7 +198,13 @@ impl Worker {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
                 self.versions.put(ps.index, ShardVersion { cut, tokens, received, parameters });
+                self.on_acknowledged(now, ps, acknowledged, out);
                 self.advance(now, out);
+            }
+            (Message::Acknowledged { pushes }, _) => {
+                // The link carries what it was given, however slowly: this is no wait for nothing.
+                self.patience.restart(now);
+                self.on_acknowledged(now, ps, pushes, out);
             }
             // What follows is a version; there is nothing to do but to have been told (rule 5).
             (Message::PushReply { .. }, _) => {}
@@ -304,8 +309,13 @@ impl Worker {
         let slots: Vec<_> =
             shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
-        let work = Work::new(cut, parameters.clone(), slots);
-        self.work = Some(work);
+        self.work = Some(Work::new(cut, parameters.clone(), slots));
+        // Without a link nothing acknowledges what was computed for the version before.
+        for (ps, window) in self.config.all_ps().zip(&mut self.windows) {
+            if !self.links.is_up(ps) {
+                window.restart(None).for_each(drop);
+            }
+        }
         self.compute(out);
         self.patience.restart(now);
         if let Some(chief) = &mut self.chief {
@@ -314,16 +324,19 @@ impl Worker {
         self.ask_for_next(now, out);
     }
 
-    /// Gives the next slot's job.
-    fn compute(&self, out: &mut Vec<Effect>) {
-        let job = self.work.as_ref().and_then(Work::job);
-        out.extend(job.map(|job| planted::job_given(job, self.me)).map(Effect::Compute));
+    /// Gives the next slot's job, if every ps may be pushed one more gradient.
+    fn compute(&mut self, out: &mut Vec<Effect>) {
+        if self.windows.iter().all(PushWindow::has_room) {
+            let job = self.work.as_mut().and_then(Work::start);
+            out.extend(job.map(|job| planted::job_given(job, self.me)).map(Effect::Compute));
+        }
     }
 
-    /// When every slot was pushed in an earlier life, nothing that is pushed will ask.
+    /// When nothing is left to push, nothing that is pushed will ask for the next version: an
+    /// earlier life pushed it all, or the link on which it was acknowledged is lost.
     fn ask_for_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(work) = &self.work else { return };
-        if work.is_complete() && work.done().is_empty() && !self.config.is_last(work.cut().step) {
+        if work.is_complete() && !self.config.is_last(work.cut().step) {
             let next = work.cut().next();
             for (ps, cut) in self.versions.to_ask(next) {
                 self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
@@ -352,10 +365,11 @@ impl Worker {
 
     fn on_gradient(&mut self, now: Moment, cut: Cut, gradient: Gradient, out: &mut Vec<Effect>) {
         assert_eq!(gradient.shards.len(), self.config.n_ps as usize, "one buffer a shard");
-        let (step, slot, loss) = (cut.step, gradient.slot, gradient.loss);
+        let Gradient { slot, loss, shards } = gradient;
+        let step = cut.step;
         let Some(work) = self.work.as_mut().filter(|_| self.leaving.is_none()) else { return };
         // A result of a version that was left meanwhile is of no use.
-        if !work.finish(cut, gradient) {
+        if !work.finish(cut, slot) {
             return;
         }
         if !loss.is_finite() {
@@ -363,26 +377,54 @@ impl Worker {
             self.links.abort(now, failure, out);
             return;
         }
-        let newest = work.done().len() - 1;
+        let pushes = shards.into_iter().map(|gradient| Pending { cut, slot, loss, gradient });
+        let pushes: Vec<_> = pushes.collect();
+        for (window, push) in self.windows.iter_mut().zip(&pushes) {
+            window.add(push.clone());
+        }
         self.compute(out);
-        for ps in self.config.all_ps() {
-            self.push(now, newest, ps, out);
+        for (ps, push) in self.config.all_ps().zip(pushes) {
+            self.push(now, ps, push, out);
         }
         self.patience.restart(now);
         out.push(Effect::Report(Report::Computed { step, slot, loss }));
     }
 
     /// Pushes one shard's part of a gradient that was computed. It asks for the next version.
-    fn push(&mut self, now: Moment, done: usize, ps: TaskId, out: &mut Vec<Effect>) {
+    fn push(&mut self, now: Moment, ps: TaskId, push: Pending, out: &mut Vec<Effect>) {
         let recorded = self.recorded();
-        let Some(work) = &self.work else { return };
-        let Cut { generation, step } = work.cut();
-        let Gradient { slot, loss, shards } = &work.done()[done];
-        let (slot, loss, gradient) = (*slot, *loss, shards[ps.index as usize].clone());
-        let next = work.cut().next();
+        let Pending { cut, slot, loss, gradient } = push;
+        let Cut { generation, step } = cut;
         let push = Message::Push { generation, step, slot, loss, recorded, gradient };
         if self.links.send(now, ps, push, out) {
-            self.versions.asked(ps.index, next);
+            self.versions.asked(ps.index, cut.next());
+        }
+    }
+
+    /// A new link to a ps, whose shard stands at `state`: pushes again what was not acknowledged.
+    fn push_again(&mut self, now: Moment, ps: TaskId, state: Option<Cut>, out: &mut Vec<Effect>) {
+        // Only the same life of the ps, which has not moved on, may lack what was pushed.
+        let cut = self.work.as_ref().map(Work::cut);
+        let cut = cut.filter(|cut| self.versions.cut_of(ps.index) == Some(*cut));
+        let pushes: Vec<_> = self.windows[ps.index as usize].restart(cut).cloned().collect();
+        if cut.is_some() && !is_planted(Bug::PushNotRepeated) {
+            let before = out.len();
+            for push in pushes {
+                self.push(now, ps, push, out);
+            }
+            if is_planted(Bug::RetryWithoutIdentity) {
+                planted::restamp_pushes(&mut out[before..], state);
+            }
+            self.ask_for_next(now, out);
+        }
+        self.compute(out);
+    }
+
+    /// The ps has judged the first `pushes` of its link: they need not be kept.
+    fn on_acknowledged(&mut self, now: Moment, ps: TaskId, pushes: u64, out: &mut Vec<Effect>) {
+        match self.windows[ps.index as usize].acknowledge(pushes) {
+            Ok(()) => self.compute(out),
+            Err(why) => self.end_session(now, ps, why.to_string(), out),
         }
     }
 
@@ -392,7 +434,7 @@ impl Worker {
     }
 
     fn is_waiting(&self) -> bool {
-        self.leaving.is_some() || self.work.as_ref().is_none_or(Work::is_complete)
+        self.leaving.is_some() || !self.work.as_ref().is_some_and(Work::is_computing)
     }
 
     fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) {

@@ -2,8 +2,8 @@
 
 use super::Worker;
 use crate::ids::{Cut, TaskId};
-use crate::protocol::WaitFor;
 use crate::protocol::patience::Awaited;
+use crate::protocol::{PUSH_WINDOW, WaitFor};
 use crate::time::Moment;
 
 impl Worker {
@@ -22,6 +22,10 @@ impl Worker {
                 self.links.awaited(now, format_args!("for version {} of", next.step), missing)
             }
             (WaitFor::Version, None) => self.links.awaited(now, "for a first version of", missing),
+            (WaitFor::Link, _) => {
+                let what = format_args!("for its last {PUSH_WINDOW} gradients to reach");
+                self.links.awaited(now, what, missing)
+            }
             // It is the chief's, and the ps tell of it.
             _ => {
                 let all = self.config.all_ps();
@@ -38,6 +42,11 @@ impl Worker {
         if let Some(leaving) = &self.leaving {
             leaving.missing().for_each(of);
             return WaitFor::Goodbye;
+        }
+        if self.work.as_ref().is_some_and(|work| !work.is_complete()) {
+            let all = self.config.all_ps().zip(&self.windows);
+            all.filter(|(_, window)| !window.has_room()).for_each(|(ps, _)| of(ps));
+            return WaitFor::Link;
         }
         let next = self.next_cut();
         let mut missing = self.versions.missing(next.unwrap_or_default()).map(TaskId::ps);

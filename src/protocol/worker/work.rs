@@ -20,9 +20,9 @@ pub(super) struct Gradient {
 pub(super) struct Work {
     cut: Cut,
     parameters: Vec<Floats>,
-    /// The first one is being computed.
+    /// What is left to compute, ascending. The first one may be under way.
     slots: VecDeque<Slot>,
-    done: Vec<Gradient>,
+    is_computing: bool,
 }
 
 impl Work {
@@ -31,21 +31,28 @@ impl Work {
         parameters: Vec<Floats>,
         slots: impl IntoIterator<Item = Slot>,
     ) -> Self {
-        Self { cut, parameters, slots: slots.into_iter().collect(), done: Vec::new() }
+        Self { cut, parameters, slots: slots.into_iter().collect(), is_computing: false }
     }
 
     pub(super) const fn cut(&self) -> Cut {
         self.cut
     }
 
-    /// What was computed so far, to be pushed again where it may not have arrived.
-    pub(super) fn done(&self) -> &[Gradient] {
-        &self.done
+    /// Whether a slot is being computed.
+    pub(super) const fn is_computing(&self) -> bool {
+        self.is_computing
     }
 
     /// Whether nothing is left to compute.
     pub(super) fn is_complete(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Starts the next slot, unless one is under way or none is left.
+    pub(super) fn start(&mut self) -> Option<Job> {
+        let job = if self.is_computing { None } else { self.job() };
+        self.is_computing |= job.is_some();
+        job
     }
 
     /// The job of the first slot that is left.
@@ -56,13 +63,13 @@ impl Work {
     }
 
     /// Takes a result. `false` if it is not of the slot that is being computed.
-    pub(super) fn finish(&mut self, cut: Cut, gradient: Gradient) -> bool {
-        let expected = cut == self.cut && self.slots.front() == Some(&gradient.slot);
-        if expected {
+    pub(super) fn finish(&mut self, cut: Cut, slot: Slot) -> bool {
+        let is_due = cut == self.cut && self.is_computing && self.slots.front() == Some(&slot);
+        if is_due {
             self.slots.pop_front();
-            self.done.push(gradient);
+            self.is_computing = false;
         }
-        expected
+        is_due
     }
 }
 
@@ -74,14 +81,15 @@ mod tests {
     #[test]
     fn slots_are_computed_in_order_and_other_results_ignored() {
         let cut = Cut { generation: Generation::default(), step: Step(3) };
-        let gradient = |slot| Gradient { slot: Slot(slot), loss: 0.5, shards: Vec::new() };
         let mut work = Work::new(cut, Vec::new(), [Slot(1), Slot(3)]);
-        assert!(!work.finish(cut, gradient(3)), "slot 1 comes first");
-        assert!(!work.finish(cut.next(), gradient(1)), "another version");
-        assert!(work.finish(cut, gradient(1)));
-        assert!(matches!(work.job(), Some(Job::Gradient { slot: Slot(3), .. })));
-        assert!(work.finish(cut, gradient(3)));
-        assert!(work.is_complete() && work.job().is_none());
-        assert_eq!(work.done().len(), 2);
+        assert!(!work.finish(cut, Slot(1)), "nothing is being computed");
+        assert!(matches!(work.start(), Some(Job::Gradient { slot: Slot(1), .. })));
+        assert_eq!(work.start(), None, "one at a time");
+        assert!(!work.finish(cut, Slot(3)), "slot 1 comes first");
+        assert!(!work.finish(cut.next(), Slot(1)), "another version");
+        assert!(work.finish(cut, Slot(1)) && !work.is_computing());
+        assert!(matches!(work.start(), Some(Job::Gradient { slot: Slot(3), .. })));
+        assert!(work.finish(cut, Slot(3)));
+        assert!(work.is_complete() && work.start().is_none());
     }
 }

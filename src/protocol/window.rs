@@ -1,0 +1,156 @@
+//! Flow control of pushes. It bounds the gradients that a worker keeps and that a link carries.
+//!
+//! A push is acknowledged once the ps has judged it: held it, or declined it. Both ends count
+//! the pushes of a link, so that one number acknowledges all pushes before it. A new link starts
+//! both counts anew.
+
+use std::collections::VecDeque;
+
+use crate::floats::Floats;
+use crate::ids::{Cut, Slot};
+use crate::planted::{Bug, is_planted};
+
+/// Pushes that a worker may have on one link without an acknowledgement.
+///
+/// One is computed while the one before travels; two more cover the time of an acknowledgement.
+/// A worker starts no further slot beyond the window, so it keeps at most this many gradients.
+pub const PUSH_WINDOW: usize = 4;
+
+/// One shard's part of a computed gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pending {
+    /// The version that the gradient was computed from.
+    pub(super) cut: Cut,
+    pub(super) slot: Slot,
+    pub(super) loss: f32,
+    pub(super) gradient: Floats,
+}
+
+/// A ps acknowledged more pushes than this worker sent on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it acknowledged {acknowledged} pushes of this link, on which {sent} were sent")]
+pub(super) struct NeverSent {
+    acknowledged: u64,
+    sent: u64,
+}
+
+/// What a worker has for one ps and the ps has not acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct PushWindow {
+    /// Oldest first. All of them are on the link, if there is one.
+    unacknowledged: VecDeque<Pending>,
+    /// Pushes of the present link that the ps has acknowledged.
+    acknowledged: u64,
+}
+
+impl PushWindow {
+    /// Whether another gradient may be computed for this ps.
+    pub(super) fn has_room(&self) -> bool {
+        self.unacknowledged.len() < PUSH_WINDOW || is_planted(Bug::WindowIgnored)
+    }
+
+    pub(super) fn add(&mut self, push: Pending) {
+        self.unacknowledged.push_back(push);
+    }
+
+    /// Frees what the ps acknowledged: the first `pushes` of this link.
+    ///
+    /// # Errors
+    /// If the ps acknowledged what was never sent.
+    pub(super) fn acknowledge(&mut self, pushes: u64) -> Result<(), NeverSent> {
+        let sent = self.acknowledged + self.unacknowledged.len() as u64;
+        if pushes > sent {
+            return Err(NeverSent { acknowledged: pushes, sent });
+        }
+        for _ in self.acknowledged..pushes {
+            self.unacknowledged.pop_front();
+        }
+        self.acknowledged = self.acknowledged.max(pushes);
+        Ok(())
+    }
+
+    /// A new link: returns what has to be pushed on it again, oldest first. That is what was
+    /// computed at `cut` and not acknowledged; anything else is of no use any more.
+    pub(super) fn restart(&mut self, cut: Option<Cut>) -> impl Iterator<Item = &Pending> {
+        self.acknowledged = 0;
+        self.unacknowledged.retain(|push| Some(push.cut) == cut);
+        self.unacknowledged.iter()
+    }
+}
+
+/// What a ps has made of one worker's pushes on the present link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Judged {
+    judged: u64,
+    acknowledged: u64,
+}
+
+impl Judged {
+    pub(super) const fn count(&mut self) {
+        self.judged += 1;
+    }
+
+    /// The number for a message that acknowledges all that was judged.
+    pub(super) const fn acknowledge(&mut self) -> u64 {
+        self.acknowledged = self.judged;
+        self.judged
+    }
+
+    pub(super) const fn is_acknowledged(self) -> bool {
+        self.acknowledged == self.judged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Generation, Step};
+
+    fn cut(step: u64) -> Cut {
+        Cut { generation: Generation::default(), step: Step(step) }
+    }
+
+    fn window(pushes: &[(u64, u32)]) -> PushWindow {
+        let mut window = PushWindow::default();
+        for &(step, slot) in pushes {
+            let (cut, slot) = (cut(step), Slot(slot));
+            window.add(Pending { cut, slot, loss: 0.5, gradient: Floats::default() });
+        }
+        window
+    }
+
+    fn slots<'a>(pushes: impl Iterator<Item = &'a Pending>) -> Vec<u32> {
+        pushes.map(|push| push.slot.0).collect()
+    }
+
+    #[test]
+    fn window_of_four_pushes_is_full_until_one_is_acknowledged() {
+        let mut window = window(&[(7, 0), (7, 2), (7, 4)]);
+        assert!(window.has_room());
+        window.add(Pending { cut: cut(7), slot: Slot(6), loss: 0.5, gradient: Floats::default() });
+        assert!(!window.has_room());
+        assert_eq!(window.acknowledge(1), Ok(()));
+        assert!(window.has_room());
+        assert_eq!(slots(window.unacknowledged.iter()), [2, 4, 6]);
+    }
+
+    #[test]
+    fn acknowledgement_covers_every_push_before_it_and_an_older_one_changes_nothing() {
+        let mut window = window(&[(7, 0), (7, 2), (7, 4)]);
+        assert_eq!(window.acknowledge(2), Ok(()));
+        assert_eq!(window.acknowledge(1), Ok(()));
+        assert_eq!(slots(window.unacknowledged.iter()), [4]);
+        assert_eq!(window.acknowledge(4), Err(NeverSent { acknowledged: 4, sent: 3 }));
+        assert_eq!(window.acknowledge(3), Ok(()));
+        assert_eq!(slots(window.unacknowledged.iter()), [0; 0]);
+    }
+
+    #[test]
+    fn new_link_repeats_only_unacknowledged_pushes_of_the_present_version() {
+        let mut window = window(&[(6, 0), (7, 0), (7, 2)]);
+        assert_eq!(window.acknowledge(1), Ok(()));
+        assert_eq!(slots(window.restart(Some(cut(7)))), [0, 2]);
+        assert_eq!(window.acknowledge(1), Ok(()), "the count starts anew");
+        assert_eq!(slots(window.restart(Some(cut(8)))), [0; 0]);
+    }
+}
