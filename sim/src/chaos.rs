@@ -57,7 +57,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     let mut drawn = scenario.clone();
     let Some(chaos) = drawn.chaos.take() else { return drawn };
     let mut stream = Stream::new(seed, Purpose::Shape, 0, 0);
-    draw_shape(&mut drawn, &chaos, &mut stream);
+    draw_shape(&mut drawn, &chaos, seed, &mut stream);
     let families = draw_families(&chaos, &mut stream);
     let n_faults = within(chaos.faults, &mut stream);
     let faults: Vec<_> =
@@ -84,7 +84,7 @@ fn within(range: Range<u32>, stream: &mut Stream) -> u32 {
     range.min + u32::try_from(stream.below(span)).expect("no more than the range")
 }
 
-fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, stream: &mut Stream) {
+fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, seed: u64, stream: &mut Stream) {
     let Sync { replicas_to_aggregate, total_num_replicas } = scenario.run.sync;
     let draw = |range: Option<Range<u32>>, given, stream: &mut Stream| {
         range.map_or(given, |range| within(range, stream))
@@ -105,11 +105,25 @@ fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, stream: &mut Stream) {
         ];
         scenario.run.train.optimizer = *pick(&optimizers, stream);
     }
+    draw_load(scenario, chaos, seed);
     let Sync { replicas_to_aggregate, total_num_replicas } = scenario.run.sync;
     if scenario.expect.oracle.is_some() {
         let timing_chooses = replicas_to_aggregate < total_num_replicas;
         let oracle = if timing_chooses { Oracle::Provenance } else { Oracle::Serial };
         scenario.expect.oracle = Some(oracle);
+    }
+}
+
+/// Some seeds put much on the links. Their stream is their own, so that it moves no other.
+fn draw_load(scenario: &mut Scenario, chaos: &Chaos, seed: u64) {
+    let mut stream = Stream::new(seed, Purpose::Shape, 1, 0);
+    let (has_many_slots, has_large_model) = (stream.below(16) == 0, stream.below(4) == 0);
+    if let Some(slots) = chaos.slots_per_worker.filter(|_| has_many_slots) {
+        let sync = &mut scenario.run.sync;
+        sync.replicas_to_aggregate = sync.total_num_replicas * within(slots, &mut stream);
+    }
+    if let Some(factor) = chaos.tensor_factor.filter(|_| has_large_model) {
+        scenario.network.tensor_factor = within(factor, &mut stream);
     }
 }
 
@@ -250,9 +264,13 @@ impl Draw<'_> {
                 mode: self.pick(&[ConnectMode::Refuse, ConnectMode::Hang]),
             },
             Family::Corrupt => FaultKind::Corrupt { from, to },
-            Family::Bandwidth => {
+            Family::NarrowLink => {
                 let rate = NonZeroU64::MIN.saturating_add(10_000 << self.below(10));
-                FaultKind::Bandwidth { from, to, rate }
+                FaultKind::NarrowLink { from, to, rate }
+            }
+            Family::SlowReader => {
+                let rate = NonZeroU64::MIN.saturating_add(10_000 << self.below(10));
+                FaultKind::SlowReader { node, rate }
             }
             // Neither a lying disk nor flipped bits can be survived by anybody.
             Family::Disk => {

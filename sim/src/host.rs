@@ -42,7 +42,7 @@ impl Network for Place {
     }
 
     async fn next(&mut self) -> NetworkEvent {
-        poll_fn(|context| self.universe.poll(self.id, context, |life| &mut life.network)).await
+        poll_fn(|context| self.universe.poll_network(self.id, context)).await
     }
 
     async fn flush(&mut self) {
@@ -146,6 +146,7 @@ mod tests {
 
     contract_tests!(
         network_keeps_order_and_content,
+        bursts_are_delivered_or_their_loss_is_reported,
         links_are_told_apart,
         close_delivers_what_was_sent_before,
         closed_is_told_once_to_the_other_end,

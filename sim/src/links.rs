@@ -1,10 +1,11 @@
 //! Links between simulated tasks: in order while they last, slow as the network's model and the
 //! active faults say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use unisono::host::limits::{QueueFull, QueueLimit};
 use unisono::random::Stream;
 use unisono::{Job, LinkId, TaskId};
 
@@ -24,7 +25,7 @@ pub(crate) struct Link {
 }
 
 /// What goes towards one end of a link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Direction {
     /// Whether the end takes what arrives, and may send.
     pub(crate) is_open: bool,
@@ -34,6 +35,32 @@ pub(crate) struct Direction {
     pub(crate) last_arrival: Duration,
     /// When the last parcel comes that has had its delay: no other comes before this time.
     pub(crate) not_before: Duration,
+    /// What the end has not taken yet.
+    pub(crate) queue: Queue,
+}
+
+/// The frames on their way to one end of a link, until its node takes them. A host counts what it
+/// has not written; here what travels, or has arrived and waits, counts as well, which is more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    limit: QueueLimit,
+    waiting: usize,
+    /// The bytes of each frame, in order.
+    frames: VecDeque<usize>,
+}
+
+impl Queue {
+    /// A frame is sent.
+    pub(crate) fn add(&mut self, n_bytes: usize) -> Result<(), QueueFull> {
+        self.waiting += n_bytes;
+        self.frames.push_back(n_bytes);
+        self.limit.check(n_bytes, self.waiting)
+    }
+
+    /// The receiver's node takes a frame.
+    pub(crate) fn take(&mut self) {
+        self.waiting -= self.frames.pop_front().unwrap_or_default();
+    }
 }
 
 /// All links that are, by number.
@@ -49,10 +76,16 @@ impl Links {
     pub(crate) fn open(&mut self, caller: LifeId, called: LifeId, now: Duration) -> LinkId {
         let id = LinkId(self.n_links);
         self.n_links += 1;
-        let direction =
-            Direction { is_open: true, is_lost: false, last_arrival: now, not_before: now };
+        let direction = || Direction {
+            is_open: true,
+            is_lost: false,
+            last_arrival: now,
+            not_before: now,
+            queue: Queue::default(),
+        };
         let ends = [caller, called];
-        self.links.insert(id, Link { ends, directions: [direction; 2], is_mute: false });
+        let directions = [direction(), direction()];
+        self.links.insert(id, Link { ends, directions, is_mute: false });
         for end in ends {
             self.by_life.entry(end).or_default().push(id);
         }
@@ -66,6 +99,14 @@ impl Links {
     /// The life at the other end.
     pub(crate) fn peer(&self, id: LinkId, of: LifeId) -> Option<LifeId> {
         self.links.get(&id)?.ends.into_iter().find(|end| *end != of)
+    }
+
+    /// The node at an end takes the oldest message that is on its way to it.
+    pub(crate) fn take(&mut self, id: LinkId, end: LifeId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(place) = link.end(end) {
+            link.directions[place].queue.take();
+        }
     }
 
     /// Whether an end still takes what arrives.
@@ -129,6 +170,17 @@ pub(crate) struct Network {
     model: NetworkModel,
     pairs: BTreeMap<(TaskId, TaskId), Pair>,
     nics: BTreeMap<TaskId, Nic>,
+    /// Until when each slow reader reads what was sent to it.
+    reads_until: BTreeMap<TaskId, Duration>,
+}
+
+/// What faults allow a message, on top of the model.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slowness {
+    /// Bytes a second between the two tasks.
+    pub(crate) line: Option<NonZeroU64>,
+    /// Bytes a second that the receiver reads.
+    pub(crate) reader: Option<NonZeroU64>,
 }
 
 #[derive(Debug)]
@@ -151,6 +203,8 @@ struct Nic {
 /// When a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Travel {
+    /// From end to end, for a message without a size.
+    pub(crate) latency: Duration,
     /// Its first byte arrives.
     pub(crate) first_byte: Duration,
     /// Its last byte arrives.
@@ -159,19 +213,20 @@ pub(crate) struct Travel {
 
 impl Network {
     pub(crate) const fn new(seed: u64, model: NetworkModel) -> Self {
-        Self { seed, model, pairs: BTreeMap::new(), nics: BTreeMap::new() }
+        Self {
+            seed,
+            model,
+            pairs: BTreeMap::new(),
+            nics: BTreeMap::new(),
+            reads_until: BTreeMap::new(),
+        }
     }
 
     pub(crate) const fn model(&self) -> &NetworkModel {
         &self.model
     }
 
-    /// Whether the size of a message between the two matters.
-    pub(crate) fn is_limited(&mut self, from: TaskId, to: TaskId) -> bool {
-        self.model.nic.is_some() || self.pair(from, to).bandwidth.is_some()
-    }
-
-    /// Sends `n_bytes` now. `limit` is a bandwidth on top of the model's.
+    /// Sends `n_bytes` now.
     ///
     /// The bytes leave through the sender's card and the pair's own line, whichever is slower,
     /// behind what was sent before; they arrive a latency later, and not before the receiver's card
@@ -181,15 +236,15 @@ impl Network {
         (from, to): (TaskId, TaskId),
         now: Duration,
         n_bytes: u64,
-        limit: Option<NonZeroU64>,
+        slowness: Slowness,
     ) -> Travel {
         let nic = self.model.nic;
         let pair = self.pair(from, to);
         let latency = pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream);
-        let line = [pair.bandwidth, limit].into_iter().flatten().min();
-        if line.is_none() && nic.is_none() {
+        let line = [pair.bandwidth, slowness.line].into_iter().flatten().min();
+        if line.is_none() && nic.is_none() && slowness.reader.is_none() {
             let arrival = now + latency;
-            return Travel { first_byte: arrival, arrival };
+            return Travel { latency, first_byte: arrival, arrival };
         }
         let takes =
             |rate: Option<NonZeroU64>| rate.map_or(Duration::ZERO, |r| transfer(n_bytes, r));
@@ -210,7 +265,13 @@ impl Network {
             receiver.receives_until = received;
             arrival = arrival.max(received);
         }
-        Travel { first_byte, arrival }
+        if slowness.reader.is_some() {
+            let until = self.reads_until.entry(to).or_default();
+            let read = first_byte.max(*until) + takes(slowness.reader);
+            *until = read;
+            arrival = arrival.max(read);
+        }
+        Travel { latency, first_byte, arrival }
     }
 
     /// How long the empty packets of a handshake take.
@@ -291,6 +352,7 @@ mod tests {
             jitter: Distribution::ZERO,
             bandwidth: bandwidth.and_then(NonZeroU64::new),
             nic: nic.and_then(NonZeroU64::new),
+            tensor_factor: 1,
             connect_timeout: us(1),
             links: Vec::new(),
         };
@@ -299,7 +361,7 @@ mod tests {
 
     fn arrival(network: &mut Network, from: u32, to: u32, n_bytes: u64) -> Duration {
         let pair = (TaskId::worker(from), TaskId::ps(to));
-        network.send(pair, us(0), n_bytes, None).arrival
+        network.send(pair, us(0), n_bytes, Slowness::default()).arrival
     }
 
     #[test]
@@ -327,6 +389,17 @@ mod tests {
     }
 
     #[test]
+    fn slow_reader_takes_what_all_send_to_it_one_after_the_other() {
+        let mut network = network(None, None);
+        let slowness = Slowness { line: None, reader: NonZeroU64::new(1_000_000) };
+        let mut arrival = |from, to| {
+            let pair = (TaskId::worker(from), TaskId::ps(to));
+            network.send(pair, us(0), 50, slowness).arrival
+        };
+        assert_eq!([arrival(0, 0), arrival(1, 0), arrival(0, 1)], [us(150), us(200), us(150)]);
+    }
+
+    #[test]
     fn the_last_override_that_fits_a_pair_counts() {
         let mut network = network(None, None);
         let link = |from, latency| LinkOverride {
@@ -345,8 +418,9 @@ mod tests {
     #[test]
     fn a_long_message_is_heard_of_every_second_until_it_arrives() {
         let s = Duration::from_secs;
-        let progress =
-            |first_byte, arrival| Travel { first_byte, arrival }.progress().collect::<Vec<_>>();
+        let progress = |first_byte, arrival| {
+            Travel { latency: s(0), first_byte, arrival }.progress().collect::<Vec<_>>()
+        };
         assert_eq!(progress(s(1), s(4)), [s(2), s(3)]);
         assert_eq!(progress(s(1), s(2)), [Duration::ZERO; 0]);
     }

@@ -81,6 +81,8 @@ fn every_kind() -> Chaos {
         ps: None,
         workers: None,
         replicas_to_aggregate: None,
+        slots_per_worker: None,
+        tensor_factor: None,
         optimizer: false,
     }
 }

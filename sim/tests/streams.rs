@@ -71,7 +71,7 @@ for = "5ms"
 
 [[fault]]
 id = "narrow"
-kind = "bandwidth"
+kind = "narrow-link"
 from = "worker 2"
 to = "ps 0"
 rate = "50MB"

@@ -8,11 +8,12 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::limits::MAX_QUEUED_FRAMES;
 use super::{Clock, Compute, Network};
 use crate::floats::Floats;
 use crate::ids::{Generation, Incarnation, LinkId, Slot, Step, TaskId};
 use crate::protocol::{
-    Done, Hello, Job, Message, NetworkEvent, PROTOCOL_VERSION, Recorded, Settings,
+    Done, Hello, Job, Message, NetworkEvent, PROTOCOL_VERSION, PUSH_WINDOW, Recorded, Settings,
 };
 use crate::time::Moment;
 
@@ -43,6 +44,37 @@ pub async fn network_keeps_order_and_content(
             }
         }
     );
+}
+
+/// A legal burst of any size is delivered in order, or the loss of its link is reported at both
+/// ends. Nothing is dropped silently, although nobody reads while the burst is sent.
+pub async fn bursts_are_delivered_or_their_loss_is_reported(
+    caller: &mut impl Network,
+    called: &mut impl Network,
+    called_is: TaskId,
+) {
+    for n_messages in [PUSH_WINDOW, MAX_QUEUED_FRAMES, 20 * MAX_QUEUED_FRAMES] {
+        let (there, here) = link(caller, called, called_is).await;
+        for number in 0..n_messages {
+            caller.send(there, large(number));
+        }
+        let mut n_came = 0;
+        while n_came < n_messages {
+            match called.next().await {
+                NetworkEvent::Received { link, message } if link == here => {
+                    assert_eq!(message, large(n_came));
+                    n_came += 1;
+                }
+                NetworkEvent::Progress { link } if link == here => {}
+                NetworkEvent::Closed { link, why } if link == here => {
+                    assert!(n_messages > MAX_QUEUED_FRAMES, "a burst within the limit: {why}");
+                    assert_ne!(closed(caller, there).await, "");
+                    break;
+                }
+                other => panic!("a message or an end was due, not {other:?}"),
+            }
+        }
+    }
 }
 
 /// Several links work at once, each with its own order, and have different numbers.
@@ -351,6 +383,18 @@ fn numbered(number: u32, to: TaskId) -> Message {
         loss: 0.5,
         recorded: Recorded::default(),
         gradient,
+    }
+}
+
+/// A push of the largest size.
+fn large(number: usize) -> Message {
+    Message::Push {
+        generation: Generation::default(),
+        step: Step(number as u64),
+        slot: Slot(0),
+        loss: 0.5,
+        recorded: Recorded::default(),
+        gradient: vec![number as f32; MAX_VALUES].into(),
     }
 }
 

@@ -5,6 +5,7 @@
 #[doc(hidden)]
 pub mod contract;
 mod drive;
+pub mod limits;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The most accepted links at a time: ten times the largest cluster that anybody runs, and below
-/// the 1,024 files that a process may have open where nobody raised the limit.
-const MAX_LINKS: usize = 960;
+use crate::host::limits::MAX_LINKS;
 
 /// The most accepted links of one address, so that no address can take them all. A whole cluster
 /// may be at one address.

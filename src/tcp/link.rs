@@ -18,19 +18,13 @@ use super::reader::Reader;
 use super::room::Room;
 use super::traffic::{self, Traffic};
 use super::writer;
+use crate::host::limits::{CLOSE_TIMEOUT, QueueFull, QueueLimit};
 use crate::ids::TaskId;
-use crate::wire::{Frame, MAX_CONTROL_BYTES};
-
-/// How long a closed link may take for what was queued before.
-pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::wire::Frame;
 
 /// How long to wait, after all is written, for the other end to close, too. To drop a socket into
 /// which bytes still come would reset it, and the other end could lose what it has not yet read.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
-
-/// How many of the largest frames may wait on one link. A peer that reads has at most a version
-/// and a state under way; one for which more piles up does not read.
-const MAX_QUEUED_FRAMES: usize = 4;
 
 /// What a link is made of.
 pub(super) struct Parts {
@@ -55,17 +49,9 @@ pub(super) struct Link {
     frames: mpsc::UnboundedSender<Frame>,
     /// The bytes of the frames that are not yet written.
     queued: Arc<AtomicUsize>,
-    /// The bytes of the largest frame so far.
-    largest: usize,
+    limit: QueueLimit,
     writer: Task,
     reader: Task,
-}
-
-/// More waits for a peer than one that reads would leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the other end does not read: {waiting} bytes wait for it")]
-pub(super) struct TooMuch {
-    waiting: usize,
 }
 
 impl Link {
@@ -86,7 +72,7 @@ impl Link {
             writer: Task(tokio::spawn(write_all(outlet, queue, Arc::clone(&queued)))),
             reader: Task(tokio::spawn(read_all(reader, room, permit, teller))),
             queued,
-            largest: 0,
+            limit: QueueLimit::default(),
         }
     }
 
@@ -94,16 +80,13 @@ impl Link {
     ///
     /// # Errors
     /// If so much waits to be written that the other end cannot be reading.
-    pub(super) fn send(&mut self, frame: Frame) -> Result<(), TooMuch> {
+    pub(super) fn send(&mut self, frame: Frame) -> Result<(), QueueFull> {
         let n_bytes = frame.n_bytes();
-        self.largest = self.largest.max(n_bytes);
         self.queued.fetch_add(n_bytes, Ordering::Relaxed);
         if self.frames.send(frame).is_err() {
             self.queued.fetch_sub(n_bytes, Ordering::Relaxed);
         }
-        let waiting = self.queued.load(Ordering::Relaxed);
-        let limit = MAX_QUEUED_FRAMES * self.largest + MAX_CONTROL_BYTES;
-        if waiting > limit { Err(TooMuch { waiting }) } else { Ok(()) }
+        self.limit.check(n_bytes, self.queued.load(Ordering::Relaxed))
     }
 
     /// Writes what is queued, says that no more will come, and waits for the other end to say so.

@@ -291,8 +291,8 @@ impl Network for TcpNetwork {
     fn send(&mut self, link: LinkId, message: Message) {
         let Some(known) = self.links.get_mut(&link) else { return };
         self.largest_sent.note(message.tensors().into_iter().map(|tensor| 4 * tensor.len()).sum());
-        if let Err(too_much) = known.send(Frame::new(&message)) {
-            let why = too_much.to_string();
+        if let Err(full) = known.send(Frame::new(&message)) {
+            let why = full.to_string();
             self.say_cut_off(link, &why);
             // Dropped at once: to flush is what the other end does not allow.
             self.links.remove(&link);

@@ -10,6 +10,7 @@ mod engines;
 mod eval;
 mod kills;
 mod ledger;
+mod many_slots;
 mod memory;
 mod metrics;
 mod original;

@@ -10,6 +10,7 @@ mod files;
 mod hand_started;
 mod process;
 mod program;
+mod shaped_link;
 
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use data::{DataDir, Labels};
@@ -21,6 +22,8 @@ pub(crate) use hand_started::{HandStarted, Role, hand_over};
 pub(crate) use process::{Ended, Process, send, task_of_local, tasks_in, wait_until};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use program::program;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use shaped_link::{Shape, shaped_link};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

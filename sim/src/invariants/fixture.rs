@@ -80,7 +80,7 @@ impl Fixture {
         rule.after(&self.at(life), &input, &effects)
     }
 
-    fn at(&self, life: LifeId) -> At<'_> {
+    pub(super) fn at(&self, life: LifeId) -> At<'_> {
         At {
             now: Duration::ZERO,
             moment: self.moment,

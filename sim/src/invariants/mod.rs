@@ -13,6 +13,7 @@
 //! | 8 | `fencing` | older lives, closed links and older generations change nothing |
 //! | 9 | `nobody_waits_unseen` | who waits says so in time; who is silent is parted from in time |
 //! | 10 | `clean_end` | exactly so many updates; nobody speaks of the end before it is durable; the files are whole |
+//! | 11 | `bounded` | a window of pushes a link; no honest task is cut off for not reading |
 //!
 //! A rule is about what a node does, not about what it is: all that it knows of one follows from its
 //! inputs and effects (`lives`), all that it compares with from what was made before (`history`).
@@ -26,6 +27,7 @@ mod lives;
 mod suspicions;
 mod violation;
 
+mod bounded;
 mod checkpoints_are_cuts;
 mod clean_end;
 mod exactly_r;
@@ -49,6 +51,7 @@ pub use kept::{Kept, KeptState};
 pub use lives::{Held, Life, Lives, Session, Shard, Work};
 pub use violation::{Difference, Violation};
 
+use bounded::Bounded;
 use checkpoints_are_cuts::CheckpointsAreCuts;
 use clean_end::CleanEnd;
 use exactly_r::ExactlyR;
@@ -183,6 +186,7 @@ impl Invariants {
                 Box::<Fencing>::default(),
                 Box::<NobodyWaitsUnseen>::default(),
                 Box::<CleanEnd>::default(),
+                Box::<Bounded>::default(),
             ],
         }
     }

@@ -26,6 +26,10 @@ pub struct Chaos {
     pub workers: Option<Range<u32>>,
     /// Gradients an update; `None` is what `[sync]` says.
     pub replicas_to_aggregate: Option<Range<u32>>,
+    /// Slots a worker, in one seed of sixteen instead of `replicas_to_aggregate`.
+    pub slots_per_worker: Option<Range<u32>>,
+    /// How much larger the model counts on links, in one seed of four.
+    pub tensor_factor: Option<Range<u32>>,
     /// The optimizer, too, with its default parameters.
     pub optimizer: bool,
 }

@@ -61,6 +61,7 @@ impl Default for NetworkModel {
             jitter: Distribution::ZERO,
             bandwidth: None,
             nic: None,
+            tensor_factor: 1,
             connect_timeout: Duration::from_secs(3),
             links: Vec::new(),
         }
@@ -114,6 +115,8 @@ impl Default for Chaos {
             ps: None,
             workers: None,
             replicas_to_aggregate: None,
+            slots_per_worker: None,
+            tensor_factor: None,
             optimizer: false,
         }
     }

@@ -180,13 +180,20 @@ pub enum FaultKind {
         /// Who receives.
         to: TaskSet,
     },
-    /// Links are slower.
-    Bandwidth {
+    /// Links carry fewer bytes a second.
+    NarrowLink {
         /// Who sends.
         from: TaskSet,
         /// Who receives.
         to: TaskSet,
         /// Bytes a second of each ordered pair.
+        rate: NonZeroU64,
+    },
+    /// Tasks take what comes to them slowly: what they do not take waits at its senders.
+    SlowReader {
+        /// The tasks that read slowly.
+        node: TaskSet,
+        /// Bytes a second that each of them reads, of all its links together.
         rate: NonZeroU64,
     },
     /// The chief's disk misbehaves.
@@ -296,8 +303,10 @@ pub enum Family {
     Connect,
     /// [`FaultKind::Corrupt`].
     Corrupt,
-    /// [`FaultKind::Bandwidth`].
-    Bandwidth,
+    /// [`FaultKind::NarrowLink`].
+    NarrowLink,
+    /// [`FaultKind::SlowReader`].
+    SlowReader,
     /// [`FaultKind::Disk`].
     Disk,
     /// [`FaultKind::Clock`].
@@ -308,7 +317,7 @@ pub enum Family {
 
 impl Family {
     /// All of them, in order, each with its name in scenario files.
-    pub const NAMED: [(Self, &'static str); 15] = [
+    pub const NAMED: [(Self, &'static str); 16] = [
         (Self::Crash, "crash"),
         (Self::Pause, "pause"),
         (Self::Stop, "stop"),
@@ -320,7 +329,8 @@ impl Family {
         (Self::Duplicate, "duplicate"),
         (Self::Connect, "connect"),
         (Self::Corrupt, "corrupt"),
-        (Self::Bandwidth, "bandwidth"),
+        (Self::NarrowLink, "narrow-link"),
+        (Self::SlowReader, "slow-reader"),
         (Self::Disk, "disk"),
         (Self::Clock, "clock"),
         (Self::Gradient, "gradient"),
@@ -363,7 +373,8 @@ impl FaultKind {
             Self::Duplicate { .. } => Family::Duplicate,
             Self::Connect { .. } => Family::Connect,
             Self::Corrupt { .. } => Family::Corrupt,
-            Self::Bandwidth { .. } => Family::Bandwidth,
+            Self::NarrowLink { .. } => Family::NarrowLink,
+            Self::SlowReader { .. } => Family::SlowReader,
             Self::Disk { .. } => Family::Disk,
             Self::Clock { .. } => Family::Clock,
             Self::Gradient { .. } => Family::Gradient,

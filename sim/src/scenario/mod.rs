@@ -95,6 +95,8 @@ pub struct NetworkModel {
     /// Bytes a second of each task's network card, shared by all its links, each way; `None` is no
     /// limit. Many workers that push to one ps wait for its card.
     pub nic: Option<NonZeroU64>,
+    /// As how many bytes each byte of a tensor counts, as if the model were so much larger.
+    pub tensor_factor: u32,
     /// After this time a call that nobody answers has failed.
     pub connect_timeout: Duration,
     /// `[[network.link]]`: pairs that are different. A later one wins.

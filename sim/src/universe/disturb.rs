@@ -138,9 +138,8 @@ impl State {
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
                     let last =
-                        |direction: Direction| direction.last_arrival.max(direction.not_before);
-                    let arrivals = link.directions.map(last);
-                    let last = arrivals.into_iter().max().unwrap_or(now);
+                        |direction: &Direction| direction.last_arrival.max(direction.not_before);
+                    let last = link.directions.iter().map(last).max().unwrap_or(now);
                     link.is_mute = true;
                     if last > now {
                         self.faults.bite(fault);
@@ -161,7 +160,8 @@ impl State {
             | FaultKind::Partition { .. }
             | FaultKind::Connect { .. }
             | FaultKind::Corrupt { .. }
-            | FaultKind::Bandwidth { .. }
+            | FaultKind::NarrowLink { .. }
+            | FaultKind::SlowReader { .. }
             | FaultKind::Gradient { .. } => {}
         }
     }

@@ -265,9 +265,18 @@ impl Faults {
 
     pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {
         let limit = |kind: &FaultKind, _| match kind {
-            FaultKind::Bandwidth { from: senders, to: receivers, rate } => {
+            FaultKind::NarrowLink { from: senders, to: receivers, rate } => {
                 leads((from, to), senders, receivers).then_some(*rate)
             }
+            _ => None,
+        };
+        self.biting(limit).into_iter().min()
+    }
+
+    /// Bytes a second that a task reads, if a fault makes it slow.
+    pub(super) fn reading_rate(&mut self, task: TaskId) -> Option<NonZeroU64> {
+        let limit = |kind: &FaultKind, _| match kind {
+            FaultKind::SlowReader { node, rate } if node.contains(task) => Some(*rate),
             _ => None,
         };
         self.biting(limit).into_iter().min()

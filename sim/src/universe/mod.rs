@@ -15,7 +15,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use unisono::checkpoint::RunFiles;
-use unisono::protocol::{Done, Effect, Job, Message, Outcome, Snapshot, UpdateRecord};
+use unisono::protocol::{
+    Done, Effect, Job, Message, NetworkEvent, Outcome, Snapshot, UpdateRecord,
+};
 use unisono::{LinkId, Moment, TaskId};
 
 use self::disturb::is_act;
@@ -125,6 +127,17 @@ impl Universe {
             Some(life) => life.poll(context, queue),
             None => Poll::Pending,
         }
+    }
+
+    /// Waits for the next event of a life's network. A message that it takes waits no more.
+    pub(crate) fn poll_network(&self, id: LifeId, context: &Context<'_>) -> Poll<NetworkEvent> {
+        let mut state = self.state();
+        let Some(life) = state.life(id) else { return Poll::Pending };
+        let poll = life.poll(context, |life| &mut life.network);
+        if let Poll::Ready(NetworkEvent::Received { link, .. }) = &poll {
+            state.links.take(*link, id);
+        }
+        poll
     }
 
     pub(crate) fn call(&self, caller: LifeId, to: TaskId) {

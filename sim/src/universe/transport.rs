@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use unisono::host::limits::{CLOSE_TIMEOUT, MAX_LINKS, QueueFull};
 use unisono::protocol::{Message, NetworkEvent};
 use unisono::random::Stream;
 use unisono::wire;
@@ -9,7 +10,7 @@ use unisono::{LinkId, TaskId};
 
 use super::state::{Plan, State};
 use crate::life::{Cause, LifeId};
-use crate::links::{Direction, pair_number};
+use crate::links::{Direction, Slowness, pair_number};
 use crate::scenario::Wire;
 use crate::streams::Purpose;
 
@@ -83,6 +84,10 @@ impl State {
         let called = self.lives.get(&to).map(|life| life.id);
         let called = called.filter(|_| !self.faults.refuses(caller.task, to));
         let answer = match called {
+            Some(called) if self.links.of(called).len() >= MAX_LINKS => {
+                let why = format!("{to} has {MAX_LINKS} links open");
+                NetworkEvent::ConnectFailed { to, why }
+            }
             Some(called) => {
                 let link = self.links.open(caller, called, answer_at);
                 self.tell(called, cause, NetworkEvent::Accepted { link });
@@ -120,21 +125,26 @@ impl State {
         }
         let to = link.ends[1 - place];
         let pair = (from.task, to.task);
-        let (mut limit, mut n_bytes) = (None, 0);
+        let (mut slowness, mut n_bytes) = (Slowness::default(), 0);
         if let Parcel::Message(message) = &parcel {
-            limit = self.faults.bandwidth(from.task, to.task);
-            if limit.is_some() || self.network.is_limited(from.task, to.task) {
-                n_bytes = wire::frame_bytes(message) as u64;
-            }
+            slowness.line = self.faults.bandwidth(from.task, to.task);
+            slowness.reader = self.faults.reading_rate(to.task);
+            n_bytes = frame_bytes(message, self.network.model().tensor_factor);
         }
         let parcel = match (self.network.model().wire, parcel) {
             (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
             (_, parcel) => parcel,
         };
-        let travel = self.network.send(pair, self.now, n_bytes, limit);
+        let is_close = matches!(parcel, Parcel::Close(_));
+        let travel = self.network.send(pair, self.now, n_bytes as u64, slowness);
         let Some(link) = self.links.get_mut(id) else { return };
         let direction = &mut link.directions[1 - place];
-        let arrival = travel.arrival.max(direction.last_arrival);
+        let queued = if is_close { Ok(()) } else { direction.queue.add(n_bytes) };
+        let mut arrival = travel.arrival.max(direction.last_arrival);
+        if is_close {
+            // A host gives up what it has not written by then.
+            arrival = arrival.min(self.now + CLOSE_TIMEOUT + travel.latency);
+        }
         direction.last_arrival = arrival;
         if direction.is_lost {
             return;
@@ -145,6 +155,16 @@ impl State {
         }
         let flight = Flight { link: id, from, to, parcel, cause, due: None };
         self.agenda.plan(arrival, Plan::Arrive(flight));
+        if let Err(full) = queued {
+            self.cut_off(id, from, full);
+        }
+    }
+
+    /// As the production host: the end on which too much waits is closed at once.
+    fn cut_off(&mut self, id: LinkId, end: LifeId, full: QueueFull) {
+        self.close(id, end, "reset by the other end");
+        let cause = self.cause(end);
+        self.tell(end, cause, NetworkEvent::Closed { link: id, why: full.to_string() });
     }
 
     pub(super) fn on_arrival(&mut self, mut flight: Flight) {
@@ -254,7 +274,13 @@ impl State {
         let is_dead = self.life(to).is_none();
         if is_dead && !self.absent.contains(&to.task) && !matches!(flight.parcel, Parcel::Close(_))
         {
-            let at = self.now + self.network.latency(to.task, from.task);
+            let mut at = self.now + self.network.latency(to.task, from.task);
+            // The reset takes the same way as what the dead process had sent before it.
+            if let Some(known) = self.links.get_mut(link)
+                && let Some(place) = known.end(from)
+            {
+                at = at.max(known.directions[place].last_arrival);
+            }
             let parcel = Parcel::Close("reset by the other end");
             let flight = Flight { link, from: to, to: from, parcel, cause, due: None };
             self.agenda.plan(at, Plan::Arrive(flight));
@@ -275,4 +301,10 @@ impl State {
             }
         }
     }
+}
+
+/// The bytes of a frame, with each byte of its tensors counted `tensor_factor` times.
+fn frame_bytes(message: &Message, tensor_factor: u32) -> usize {
+    let n_values: usize = message.tensors().into_iter().map(|tensor| tensor.len()).sum();
+    wire::frame_bytes(message) + 4 * n_values * (tensor_factor as usize - 1)
 }

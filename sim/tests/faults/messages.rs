@@ -1,4 +1,4 @@
-//! What happens to messages on their way: delay, partition, corrupt, bandwidth, and the network
+//! What happens to messages on their way: delay, partition, corrupt, narrow-link, and the network
 //! card, which is no fault and can do as much.
 
 use std::collections::BTreeSet;
@@ -168,7 +168,7 @@ fn a_damaged_message_closes_its_link_and_is_never_taken_for_another() {
 
 /// How long a push of worker 1 to ps 0 takes beyond the latency, at so many bytes a second.
 fn transfer(rate: u64) -> Duration {
-    let played = disturbed(&format!("kind = \"bandwidth\"\nrate = \"{rate}B\""));
+    let played = disturbed(&format!("kind = \"narrow-link\"\nrate = \"{rate}B\""));
     let pushes = played.heard(WORKER_1, PS_0);
     let is_it = |(event, _): &&(&TracedEvent, &TracedEvent)| {
         (event.what.kind, event.what.step) == (E::ReceivesPush, Some(Step(7)))

@@ -48,7 +48,7 @@ fn on_an_event_is_when_the_nth_that_fits_happens() {
 fn before_and_after_what_a_node_does_are_two_sides_of_it() {
     let transfer = |when: &str| {
         let played = run(&format!(
-            "[[fault]]\nid = \"narrow\"\nkind = \"bandwidth\"\nfrom = \"worker 1\"\nto = \"ps 0\"\n\
+            "[[fault]]\nid = \"narrow\"\nkind = \"narrow-link\"\nfrom = \"worker 1\"\nto = \"ps 0\"\n\
              rate = \"1MB\"\nuntil_step = 10\non = {{ event = \"sends-push\", node = \"worker 1\", \
              step = 5, nth = 1, when = \"{when}\" }}"
         ));

@@ -27,6 +27,9 @@ pub(super) struct Chief {
     config: ClusterConfig,
     /// For each ps whose session is up, the generation of its shard.
     shards: Vec<Option<Option<Generation>>>,
+    /// For each ps, whether it has a `Restore` on its link that it has not answered. A state is
+    /// large, so the next one waits for the answer: a slow link carries one at a time.
+    is_restoring: Vec<bool>,
     /// The highest number of a generation that was heard of.
     highest_number: u64,
     phase: Phase,
@@ -66,6 +69,7 @@ impl Chief {
         Self {
             incarnation,
             shards: vec![None; config.n_ps as usize],
+            is_restoring: vec![false; config.n_ps as usize],
             highest_number: 0,
             phase: Phase::Reading,
             at: None,
@@ -154,6 +158,7 @@ impl Chief {
         let of_shard = state.map(|cut| cut.generation);
         self.note_number(of_shard);
         self.shards[ps.index as usize] = Some(of_shard);
+        self.is_restoring[ps.index as usize] = false;
         if self.ending.is_some() {
             if !is_planted(Bug::FinishedNotRepeated) {
                 self.tell_finished(now, ps, links, out);
@@ -346,12 +351,14 @@ impl Chief {
         }
     }
 
-    fn send_restore(&self, now: Moment, ps: TaskId, links: &mut Links, out: &mut Vec<Effect>) {
-        if let Phase::Opening { generation, restored } = &self.phase {
+    fn send_restore(&mut self, now: Moment, ps: TaskId, links: &mut Links, out: &mut Vec<Effect>) {
+        let Phase::Opening { generation, restored } = &self.phase else { return };
+        let is_restoring = &mut self.is_restoring[ps.index as usize];
+        if !*is_restoring {
             let snapshot = &restored.snapshot;
             let state: ShardState = snapshot.shards[ps.index as usize].clone();
             let (generation, step) = (*generation, snapshot.step);
-            links.send(now, ps, Message::Restore { generation, step, state }, out);
+            *is_restoring = links.send(now, ps, Message::Restore { generation, step, state }, out);
         }
     }
 
@@ -363,8 +370,11 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
+        self.is_restoring[ps.index as usize] = false;
         let Phase::Opening { generation: opening, restored } = &self.phase else { return };
         if generation != *opening {
+            // The state of a generation that is given up had to be taken first.
+            self.send_restore(now, ps, links, out);
             return;
         }
         self.shards[ps.index as usize] = Some(Some(generation));

@@ -4,7 +4,7 @@ use unisono::config::file::Wrong;
 
 use super::ranges;
 use super::section::{Section, Value};
-use super::sections::{MOST_PS, MOST_REPLICAS, MOST_WORKERS};
+use super::sections::{MOST_PS, MOST_REPLICAS, MOST_SLOTS, MOST_TIMES_AS_LARGE, MOST_WORKERS};
 use crate::scenario::{Chaos, Family, Range, SimLimits};
 
 /// The most faults of a run.
@@ -29,6 +29,8 @@ pub(super) fn read(section: Section<'_>, sim: &SimLimits) -> Result<Chaos, Wrong
         ps: counts("ps", 1, MOST_PS)?,
         workers: counts("workers", 1, MOST_WORKERS)?,
         replicas_to_aggregate: counts("replicas_to_aggregate", 1, MOST_REPLICAS)?,
+        slots_per_worker: counts("slots_per_worker", 1, MOST_SLOTS)?,
+        tensor_factor: counts("tensor_factor", 1, MOST_TIMES_AS_LARGE)?,
         optimizer: flag("optimizer", default.optimizer)?,
     })
 }

@@ -225,9 +225,13 @@ fn kind(family: Family, section: Section<'_>, shape: &Shape) -> Result<FaultKind
             let Ends { from, to } = ends(section, shape)?;
             FaultKind::Corrupt { from, to }
         }
-        Family::Bandwidth => {
+        Family::NarrowLink => {
             let Ends { from, to } = ends(section, shape)?;
-            FaultKind::Bandwidth { from, to, rate: section.need("rate")?.rate()? }
+            FaultKind::NarrowLink { from, to, rate: section.need("rate")?.rate()? }
+        }
+        Family::SlowReader => {
+            let node = task_set(section.need("node")?, shape)?;
+            FaultKind::SlowReader { node, rate: section.need("rate")?.rate()? }
         }
         Family::Disk => FaultKind::Disk { mode: disk(section)? },
         Family::Clock => clock(section, shape)?,

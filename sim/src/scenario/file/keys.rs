@@ -268,6 +268,12 @@ pub(super) static NETWORK: Known = section(
              to one ps wait for its card.",
         ),
         key(
+            "tensor_factor",
+            "1 to 1000000",
+            "1",
+            "As how many bytes each byte of a tensor counts, as if the model were so much larger.",
+        ),
+        key(
             "connect_timeout",
             "duration",
             "\"3s\"",
@@ -349,6 +355,18 @@ pub(super) static CHAOS: Known = section(
         key("ps", "range", "what `[cluster]` says", "Parameter servers."),
         key("workers", "range", "what `[cluster]` says", "Workers."),
         key("replicas_to_aggregate", "range", "what `[sync]` says", "R: gradients an update."),
+        key(
+            "slots_per_worker",
+            "range",
+            "none",
+            "Slots a worker, in one seed of sixteen instead of `replicas_to_aggregate`.",
+        ),
+        key(
+            "tensor_factor",
+            "range",
+            "none",
+            "How much larger the model counts on links, in one seed of four.",
+        ),
         key("optimizer", "bool", "false", "The optimizer, too, with its default parameters."),
     ]],
 );

@@ -22,6 +22,10 @@ pub(super) const MOST_PS: u32 = 64;
 pub(super) const MOST_WORKERS: u32 = 4096;
 /// As in a production file.
 pub(super) const MOST_REPLICAS: u32 = 4096;
+/// Slots a worker that a seed may draw.
+pub(super) const MOST_SLOTS: u32 = 64;
+/// The simulator's model of 31 KB then counts as one of 31 GB.
+pub(super) const MOST_TIMES_AS_LARGE: u32 = 1_000_000;
 
 pub(super) const PLACEMENTS: [(Placement, &str); 2] =
     [(Placement::RoundRobin, "round-robin"), (Placement::Even, "even")];
@@ -167,6 +171,9 @@ pub(super) fn network(section: Section<'_>, shape: &Shape) -> Result<NetworkMode
         jitter: section.get("jitter").map_or(Ok(default.jitter), distributions::read)?,
         bandwidth: rate("bandwidth")?,
         nic: rate("nic")?,
+        tensor_factor: section
+            .get("tensor_factor")
+            .map_or(Ok(default.tensor_factor), |value| value.whole(1..=MOST_TIMES_AS_LARGE))?,
         connect_timeout: section
             .get("connect_timeout")
             .map_or(Ok(default.connect_timeout), Value::positive_duration)?,

@@ -11,7 +11,9 @@ use unisono::config::{RunConfig, file::KnownSection};
 
 use super::expect::{COUNTS, ONCE, ORACLES, TIMES, default_oracle};
 use super::faults::{CONNECTS, DISKS, GRADIENTS, PARTITIONS, PEERS, WHENS};
-use super::sections::{MOST_PS, MOST_REPLICAS, MOST_WORKERS, WIRES, limit_fields};
+use super::sections::{
+    MOST_PS, MOST_REPLICAS, MOST_SLOTS, MOST_TIMES_AS_LARGE, MOST_WORKERS, WIRES, limit_fields,
+};
 use super::tasks::{Shape, set_text};
 use super::units::{duration_text, rate_text};
 use super::{chaos, distributions, keys, ranges, train};
@@ -223,6 +225,8 @@ fn network(file: &mut File, given: &NetworkModel, default: &NetworkModel) {
         keys.differing("jitter", &given.jitter, &default.jitter, distributions::text);
         keys.differing("bandwidth", &given.bandwidth, &default.bandwidth, rate);
         keys.differing("nic", &given.nic, &default.nic, rate);
+        let (factor, default_factor) = (&given.tensor_factor, &default.tensor_factor);
+        keys.differing("tensor_factor", factor, default_factor, u32::to_string);
         let (timeout, default_timeout) = (&given.connect_timeout, &default.connect_timeout);
         keys.differing("connect_timeout", timeout, default_timeout, duration);
     });
@@ -292,7 +296,11 @@ fn kind(keys: &mut Keys, kind: &FaultKind) {
         FaultKind::Connect { mode, .. } => {
             keys.differing("mode", mode, &ConnectMode::Refuse, |mode| name(mode, &CONNECTS));
         }
-        FaultKind::Bandwidth { rate: bytes, .. } => keys.put("rate", rate(&Some(*bytes))),
+        FaultKind::NarrowLink { rate: bytes, .. } => keys.put("rate", rate(&Some(*bytes))),
+        FaultKind::SlowReader { node, rate: bytes } => {
+            keys.put("node", tasks(node));
+            keys.put("rate", rate(&Some(*bytes)));
+        }
         FaultKind::Disk { mode: DiskMode::Slow(factor) } => {
             keys.put("mode", quoted("slow"));
             keys.put("factor", factor);
@@ -323,7 +331,7 @@ const fn ends(kind: &FaultKind) -> Option<(&TaskSet, &TaskSet)> {
         | FaultKind::Duplicate { from, to }
         | FaultKind::Connect { from, to, .. }
         | FaultKind::Corrupt { from, to }
-        | FaultKind::Bandwidth { from, to, .. } => Some((from, to)),
+        | FaultKind::NarrowLink { from, to, .. } => Some((from, to)),
         _ => None,
     }
 }
@@ -347,6 +355,9 @@ fn chaos(keys: &mut Keys, given: &Chaos) {
     keys.given("workers", given.workers.as_ref(), counts(1, MOST_WORKERS));
     let replicas = given.replicas_to_aggregate.as_ref();
     keys.given("replicas_to_aggregate", replicas, counts(1, MOST_REPLICAS));
+    keys.given("slots_per_worker", given.slots_per_worker.as_ref(), counts(1, MOST_SLOTS));
+    let factor = given.tensor_factor.as_ref();
+    keys.given("tensor_factor", factor, counts(1, MOST_TIMES_AS_LARGE));
     keys.differing("optimizer", &given.optimizer, &default.optimizer, bool::to_string);
 }
 

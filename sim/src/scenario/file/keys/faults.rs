@@ -33,7 +33,7 @@ const ONE_END: Key = key("from", "tasks", REQUIRED, "One end.");
 const OTHER_END: Key = key("to", "tasks", REQUIRED, "The other end.");
 
 /// Every kind of fault, with what it has beside [`FAULT`]'s keys, in the order of [`Family`].
-pub(in crate::scenario::file) static FAULTS: [(Family, Known); 15] = [
+pub(in crate::scenario::file) static FAULTS: [(Family, Known); 16] = [
     (
         Family::Crash,
         tables(
@@ -181,11 +181,25 @@ pub(in crate::scenario::file) static FAULTS: [(Family, Known); 15] = [
         ),
     ),
     (
-        Family::Bandwidth,
+        Family::NarrowLink,
         tables(
             "fault",
-            "Links are slower.",
+            "Links carry fewer bytes a second.",
             &[COMMON, &[FROM, TO, key("rate", "rate", REQUIRED, "Of each ordered pair.")]],
+        ),
+    ),
+    (
+        Family::SlowReader,
+        tables(
+            "fault",
+            "Tasks take what comes to them slowly. What they do not take waits at its senders.",
+            &[
+                COMMON,
+                &[
+                    key("node", "tasks", REQUIRED, "The tasks that read slowly."),
+                    key("rate", "rate", REQUIRED, "Of all links of each task together."),
+                ],
+            ],
         ),
     ),
     (

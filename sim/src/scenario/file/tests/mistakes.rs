@@ -62,7 +62,7 @@ fn unknown_sections_and_keys() {
         fault = 1
     a.toml:2: unknown key latencyy in [network]; did you mean latency?
         latencyy = "1ms"
-    a.toml:2: unknown key zzz in [network]; it has wire, latency, jitter, bandwidth, nic, connect_timeout, link
+    a.toml:2: unknown key zzz in [network]; it has wire, latency, jitter, bandwidth, nic, tensor_factor, connect_timeout, link
         zzz = 1
     a.toml:2: unknown key workers in [network]; it belongs in [cluster]
         workers = 1
@@ -230,14 +230,14 @@ fn faults_with_wrong_kinds_and_keys() {
         "kind = \"disk\"\nmode = \"eio\"\nfactor = 3\nat = \"1ms\"",
         "kind = \"disk\"\nmode = \"full\"\nat = \"1ms\"",
         "kind = \"slow\"\nnode = \"workers\"\nfactor = 0\nat = \"1ms\"",
-        "kind = \"bandwidth\"\nfrom = \"workers\"\nto = \"ps\"\nrate = \"0B\"\nat = \"1ms\"",
+        "kind = \"narrow-link\"\nfrom = \"workers\"\nto = \"ps\"\nrate = \"0B\"\nat = \"1ms\"",
         "kind = \"clock\"\nnode = \"ps 0\"\nat = \"1ms\"",
         "kind = \"clock\"\nnode = \"ps 0\"\njump = \"-1s\"\nat = \"1ms\"",
     ]);
     insta::assert_snapshot!(all, @r#"
     a.toml:3: kind: there is no kind of fault "crahs"; did you mean "crash"?
         kind = "crahs"
-    a.toml:1: kind is missing in [[fault]]; there are crash, pause, stop, slow, delay, partition, reset, half-open, duplicate, connect, corrupt, bandwidth, disk, clock, gradient
+    a.toml:1: kind is missing in [[fault]]; there are crash, pause, stop, slow, delay, partition, reset, half-open, duplicate, connect, corrupt, narrow-link, slow-reader, disk, clock, gradient
         [[fault]]
     a.toml:1: node is missing in [[fault]]; it takes: tasks
         [[fault]]

@@ -1,0 +1,66 @@
+//! A relay that makes loopback a narrow and long link: so many bytes a second, and a latency.
+
+#![expect(clippy::disallowed_methods, reason = "a test's network has the wall clock's time")]
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes that travel together.
+const CHUNK: usize = 16 << 10;
+/// Chunks on their way; what comes then waits in the sender's socket, as behind a full router.
+const MOST_CHUNKS: usize = 32;
+
+/// What a link carries, each way on its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) bytes_per_second: u64,
+    pub(crate) latency: Duration,
+}
+
+/// Relays calls to `target` until the test program ends, each over a link of this shape. Returns
+/// the address to call.
+pub(crate) fn shaped_link(target: &str, shape: Shape) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let target = target.to_owned();
+    thread::spawn(move || {
+        for caller in listener.incoming().flatten() {
+            let Ok(called) = TcpStream::connect(&target) else { continue };
+            relay(caller, called, shape).expect("sockets can be copied");
+        }
+    });
+    address
+}
+
+fn relay(caller: TcpStream, called: TcpStream, shape: Shape) -> io::Result<()> {
+    for (from, to) in [(caller.try_clone()?, called.try_clone()?), (called, caller)] {
+        let (chunks, arrivals) = sync_channel(MOST_CHUNKS);
+        thread::spawn(move || {
+            let mut from = from;
+            let mut free_at = Instant::now();
+            let mut buffer = vec![0; CHUNK];
+            while let Ok(n @ 1..) = from.read(&mut buffer) {
+                let takes = Duration::from_secs_f64(n as f64 / shape.bytes_per_second as f64);
+                free_at = free_at.max(Instant::now()) + takes;
+                if chunks.send((free_at + shape.latency, buffer[..n].to_vec())).is_err() {
+                    return;
+                }
+            }
+        });
+        thread::spawn(move || deliver(&arrivals, to));
+    }
+    Ok(())
+}
+
+fn deliver(arrivals: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
+    for (at, bytes) in arrivals {
+        thread::sleep(at.saturating_duration_since(Instant::now()));
+        if to.write_all(&bytes).is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
