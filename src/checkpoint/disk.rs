@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::planted::{Bug, is_planted};
 
 /// A file system, as far as it is needed. All calls wait until they are done.
@@ -78,9 +80,12 @@ impl Disk for RealDisk {
             .ancestors()
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
             .collect();
+        if let Some(link) = DanglingLink::above(dir) {
+            return Err(link.into());
+        }
         fs::create_dir_all(dir)?;
         // A checkpoint is no more durable than the name of the directory that it is in.
-        missing.iter().filter_map(|made| made.parent()).try_for_each(|parent| self.sync_dir(parent))
+        missing.into_iter().try_for_each(|made| self.sync_name(made))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -132,12 +137,74 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        // Elsewhere a directory cannot be opened, and renaming is durable by itself.
-        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+        if !cfg!(unix) {
+            // Elsewhere a directory cannot be opened, and renaming is durable by itself.
+            return Ok(());
+        }
+        match File::open(dir)?.sync_all() {
+            // The file system has no such operation, so a retry cannot help. The chief warns of
+            // it once, when it opens the logdir (`unsupported_sync`).
+            Err(error) if is_unsupported(&error) => Ok(()),
+            synced => synced,
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+}
+
+impl RealDisk {
+    /// Makes the name of a directory that was just made durable.
+    fn sync_name(&self, made: &Path) -> io::Result<()> {
+        match made.parent().map(|parent| self.sync_dir(parent)) {
+            // A parent that may be written but not listed (mode 1733, the scratch folders of some
+            // clusters) cannot be opened, hence not synced. The sync of a new directory writes its
+            // name as well on ext4, XFS and Btrfs, and elsewhere nothing better is at hand.
+            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => self.sync_dir(made),
+            Some(synced) => synced,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether the file system lacks the operation, as old CIFS, DrvFs and vboxsf lack the sync of a
+/// directory.
+fn is_unsupported(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
+/// The error of the sync of a directory, if its file system lacks the operation; then names in the
+/// directory need not be durable when [`Disk::sync_dir`] returns.
+#[must_use]
+pub fn unsupported_sync(dir: &Path) -> Option<io::Error> {
+    File::open(dir).ok()?.sync_all().err().filter(is_unsupported)
+}
+
+/// A symbolic link on the way to a directory, whose target does not exist.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} is a symbolic link to {}, which does not exist", link.display(), target.display())]
+pub struct DanglingLink {
+    link: PathBuf,
+    target: PathBuf,
+}
+
+impl DanglingLink {
+    /// The link that keeps a directory from being made, if there is one: the directory itself or
+    /// one of its parents.
+    #[must_use]
+    pub fn above(dir: &Path) -> Option<Self> {
+        let link = dir.ancestors().find(|above| above.symlink_metadata().is_ok())?;
+        let is_dangling = link.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let target = link.read_link().ok().filter(|_| is_dangling)?;
+        Some(Self { link: link.to_owned(), target })
+    }
+}
+
+impl From<DanglingLink> for io::Error {
+    fn from(link: DanglingLink) -> Self {
+        Self::new(ErrorKind::NotFound, link)
     }
 }
 
@@ -171,6 +238,7 @@ fn remedy(error: &io::Error) -> &'static str {
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
             "something else is in its place: choose another --logdir"
         }
+        ErrorKind::NotFound => "make the missing folder, or choose another --logdir",
         _ => "look after the disk, or choose another --logdir",
     }
 }
@@ -278,6 +346,7 @@ mod tests {
         assert!(remedy(ErrorKind::PermissionDenied).starts_with("make it accessible"));
         assert!(remedy(ErrorKind::ReadOnlyFilesystem).starts_with("make it accessible"));
         assert!(remedy(ErrorKind::IsADirectory).starts_with("something else"));
+        assert!(remedy(ErrorKind::NotFound).starts_with("make the missing folder"));
         assert!(remedy(ErrorKind::Other).starts_with("look after the disk"));
     }
 
@@ -296,6 +365,43 @@ mod tests {
                 logdir.display()
             )
         );
+    }
+
+    #[test]
+    fn dangling_link_on_the_way_to_a_logdir_is_named_with_its_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, target) = (dir.path().join("link"), dir.path().join("nowhere"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for logdir in [link.clone(), link.join("run")] {
+            assert_eq!(
+                check_writable(&RealDisk, &logdir).unwrap_err().to_string(),
+                format!(
+                    "cannot make the logdir {}: {} is a symbolic link to {}, which does not exist; \
+                     make the missing folder, or choose another --logdir",
+                    logdir.display(),
+                    link.display(),
+                    target.display()
+                )
+            );
+        }
+        fs::create_dir(&target).unwrap();
+        check_writable(&RealDisk, &link.join("run")).unwrap();
+        assert!(target.join("run").is_dir());
+    }
+
+    #[test]
+    fn only_a_missing_operation_counts_as_a_folder_that_cannot_be_synced() {
+        let errors = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::IO, Errno::ACCESS];
+        let counts = errors.map(|errno| is_unsupported(&errno.into()));
+        assert_eq!(counts, [true, true, true, false, false]);
+        let dir = tempfile::tempdir().unwrap();
+        assert!(unsupported_sync(dir.path()).is_none());
+        if cfg!(target_os = "linux") {
+            // A file system without this operation that every Linux has.
+            let procfs = Path::new("/proc");
+            RealDisk.sync_dir(procfs).unwrap();
+            assert!(unsupported_sync(procfs).is_some());
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) mod test_disk;
 use std::collections::BTreeMap;
 
 pub use directory::{DirectoryError, Newest, Warning, newest_valid};
-pub use disk::{Disk, DiskError, RealDisk, check_writable};
+pub use disk::{DanglingLink, Disk, DiskError, RealDisk, check_writable, unsupported_sync};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
 pub use run_files::{
     FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, Taken, ToCheckpoint,

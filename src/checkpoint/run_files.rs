@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Checkpoint;
 use super::directory::{DirectoryError, Warning, newest_valid};
-use super::disk::{Disk, DiskError, RealDisk, check_writable};
+use super::disk::{Disk, DiskError, RealDisk, check_writable, unsupported_sync};
 use super::lock::Lock;
 use super::saver::{Saved, Saver};
 use crate::ids::Generation;
@@ -179,8 +179,14 @@ impl RunFiles {
             .create_dir(&config.logdir)
             .map_err(DiskError::at("make the logdir", &config.logdir))?;
         let (lock, warning) = Lock::take(&config.logdir)?;
+        let sync_warning = unsupported_sync(&config.logdir).map(|error| {
+            format!(
+                "cannot sync the folder {}: {error}; a loss of power may undo the newest checkpoints",
+                config.logdir.display()
+            )
+        });
         let (files, mut warnings) = Self::open(Arc::new(RealDisk), config)?;
-        warnings.extend(warning);
+        warnings.extend(warning.into_iter().chain(sync_warning));
         Ok((Self { _lock: lock, ..files }, warnings))
     }
 

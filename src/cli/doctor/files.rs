@@ -1,14 +1,16 @@
 //! The files: data, logdir, and room on the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
-use crate::checkpoint::{RealDisk, Restored, Saver, Warning};
+use crate::checkpoint::{
+    DanglingLink, Disk as _, RealDisk, Restored, Saver, Warning, unsupported_sync,
+};
 use crate::cli::{data, task};
 use crate::config::RunConfig;
 use crate::host::Clock as _;
@@ -72,38 +74,67 @@ pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
     }
 }
 
-/// Whether files can be made in the logdir, and how long the disk takes to keep one.
+/// Whether a start can make the logdir and keep files in it, and how long the disk takes.
+///
+/// Does what a start does, in a folder of its own if the logdir is yet to be made, so that the
+/// prediction does not depend on a second description of it.
 pub(super) fn logdir(run: &RunConfig) -> Finding {
     if let Some(file) = run.logdir.ancestors().find(|above| above.is_file()) {
-        return Finding::fail(
-            "logdir",
-            format!("{} is a file", file.display()),
-            "give a folder with --logdir",
-        );
+        let what = format!("{} is a file", file.display());
+        return Finding::fail("logdir", what, "give a folder with --logdir");
+    }
+    if let Some(link) = DanglingLink::above(&run.logdir) {
+        let remedy = "make the missing folder, or give another --logdir";
+        return Finding::fail("logdir", link.to_string(), remedy);
     }
     let (logdir, folder) = (&run.logdir, existing(&run.logdir));
-    let named = if folder == *logdir {
-        logdir.display().to_string()
+    let (named, tried) = if folder == *logdir {
+        (logdir.display().to_string(), try_out(&folder))
     } else {
-        format!("{}, where {} will be made", folder.display(), logdir.display())
+        let named = format!("{}, where {} will be made", folder.display(), logdir.display());
+        (named, try_out_below(&folder))
     };
-    let took = match try_out(&folder) {
-        Ok(took) => took,
-        Err(error) => {
-            return Finding::fail(
-                "logdir",
-                format!("no file can be kept in {named}: {error}"),
-                "make it writable for this user, or give another --logdir",
-            );
-        }
-    };
-    if folder == *logdir && is_locked(logdir) {
-        return Finding::warn(
-            "logdir",
-            format!("a run is writing to {}", logdir.display()),
-            "let it end, or give another --logdir; a second chief would be refused",
-        );
+    match tried {
+        Ok(tried) => judge_folder(logdir, &named, tried),
+        Err(error) => refuse_folder(&named, &error),
     }
+}
+
+fn refuse_folder(named: &str, error: &io::Error) -> Finding {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "make it writable for this user, or give another --logdir"
+        }
+        _ => "give a --logdir on another disk",
+    };
+    Finding::fail("logdir", format!("no file can be kept in {named}: {error}"), remedy)
+}
+
+fn judge_folder(logdir: &Path, named: &str, tried: Tried) -> Finding {
+    let Tried { took, lock, unsupported_sync } = tried;
+    let logdir = logdir.display();
+    match (lock, unsupported_sync) {
+        (Err(TryLockError::WouldBlock), _) => Finding::warn(
+            "logdir",
+            format!("a run is writing to {logdir}"),
+            "let it end, or give another --logdir; a second chief would be refused",
+        ),
+        (Err(TryLockError::Error(error)), _) => Finding::warn(
+            "logdir",
+            format!("{logdir} cannot be locked: {error}"),
+            "start one chief only: nothing keeps a second one from writing there",
+        ),
+        (Ok(()), Some(error)) => Finding::warn(
+            "logdir",
+            format!("{logdir} cannot be synced: {error}"),
+            "a loss of power may undo the newest checkpoints: give a --logdir on another file system \
+             if that matters",
+        ),
+        (Ok(()), None) => judge_time(named, took),
+    }
+}
+
+fn judge_time(named: &str, took: Duration) -> Finding {
     let took_ms = took.as_secs_f64() * 1e3;
     let what = format!("files can be kept in {named}; one is on the disk in {took_ms:.1} ms");
     if took > SLOW {
@@ -123,23 +154,52 @@ fn existing(path: &Path) -> PathBuf {
     above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(here).to_owned()
 }
 
-/// Makes a file, has it on the disk, and takes it away again.
-fn try_out(folder: &Path) -> io::Result<Duration> {
-    let path = folder.join(format!(".unisono-doctor-{}", std::process::id()));
-    let clock = RealClock::start();
-    let mut options = OpenOptions::new();
-    let tried = options.write(true).create_new(true).open(&path).and_then(|mut file| {
-        let start = clock.now();
-        file.write_all(&[0; 4096])?;
-        file.sync_all()?;
-        Ok(clock.now() - start)
-    });
-    let removed = fs::remove_file(&path);
-    tried.and_then(|took| removed.map(|()| took))
+/// What a folder did with a file that was tried out in it.
+struct Tried {
+    /// Time to write, sync and publish a small file.
+    took: Duration,
+    /// Whether a chief could lock the folder.
+    lock: Result<(), TryLockError>,
+    /// The error of the folder's sync, if its file system cannot sync folders.
+    unsupported_sync: Option<io::Error>,
 }
 
-fn is_locked(logdir: &Path) -> bool {
-    File::open(logdir).is_ok_and(|dir| matches!(dir.try_lock(), Err(TryLockError::WouldBlock)))
+/// Makes a folder in another one as a start makes the logdir, tries it out, and removes it.
+fn try_out_below(folder: &Path) -> io::Result<Tried> {
+    let probe = probe_path(folder, "logdir");
+    let tried = RealDisk.create_dir(&probe).and_then(|()| try_out(&probe));
+    let removed = fs::remove_dir(&probe);
+    tried.and_then(|tried| removed.map(|()| tried))
+}
+
+/// Publishes a file over another one, as a checkpoint's state file is published, and removes it.
+fn try_out(folder: &Path) -> io::Result<Tried> {
+    let [old, new] = ["old", "new"].map(|name| probe_path(folder, name));
+    let clock = RealClock::start();
+    let tried = write(&old).and_then(|()| {
+        let start = clock.now();
+        write(&new)?;
+        fs::rename(&new, &old)?;
+        RealDisk.sync_dir(folder)?;
+        Ok(clock.now() - start)
+    });
+    // It is still there if the rename failed.
+    let _ = fs::remove_file(&new);
+    let removed = fs::remove_file(&old);
+    let took = tried.and_then(|took| removed.map(|()| took))?;
+    let lock = File::open(folder)?.try_lock();
+    Ok(Tried { took, lock, unsupported_sync: unsupported_sync(folder) })
+}
+
+fn probe_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!(".unisono-doctor-{}-{name}", std::process::id()))
+}
+
+/// Writes a new file that is on the disk when this returns.
+fn write(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(&[0; 4096])?;
+    file.sync_all()
 }
 
 /// Whether there is room for what a run leaves.
