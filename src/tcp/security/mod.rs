@@ -2,7 +2,9 @@
 //!
 //! All of it happens before the first frame. `docs/security.md` says what each way is good for.
 
+mod certificate;
 mod files;
+mod pem;
 mod secret;
 #[cfg(test)]
 pub(super) mod tests;
@@ -23,8 +25,9 @@ use crate::ids::TaskId;
 use crate::protocol::Message;
 use crate::wire::MAGIC;
 
+pub use certificate::name_of_task;
 pub use files::SecurityError;
-pub use tls::{is_valid_for, name_of_task};
+pub use tls::is_valid_for;
 
 /// The first byte of a TLS handshake: the type of its records.
 const TLS_RECORD: u8 = 0x16;

@@ -1,9 +1,10 @@
 //! Who is refused; and networks with security for the host contract in `tcp::tests`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use super::*;
@@ -80,7 +81,7 @@ fn secret(text: &str, me: TaskId) -> Security {
 /// A network that calls, as the chief, and one that is called, as ps 0.
 fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     let listener = bind("127.0.0.1:0").unwrap();
-    let addresses = BTreeMap::from([(PS, listener.local_addr().unwrap().to_string())]);
+    let addresses = BTreeMap::from([(PS, listener.addresses().unwrap()[0].to_string())]);
     let config =
         |addresses, security| NetworkConfig { security, ..NetworkConfig::open(addresses, LIMITS) };
     let caller = TcpNetwork::new(None, config(addresses, caller)).unwrap();
@@ -219,14 +220,134 @@ fn whatever_is_wrong_with_the_files_is_told_at_the_start() {
     told.push(Files::new(&mayfly, &ca.pair().cert).error(PS));
     insta::assert_snapshot!(told.join("\n"), @"
     --tls-cert cert: it names ps-1.unisono, and this is ps 0: give it a certificate for ps-0.unisono
-    --tls-cert cert: there is no certificate in it; it has to be PEM, as `unisono certs` makes it
+    --tls-cert cert: there is no certificate in it: it has to be PEM, as `unisono certs` makes it
     --tls-cert cert: it is not an X.509 certificate
-    --tls-cert cert: the certificate in it is cut off
+    --tls-cert cert: the certificate in it is cut off: copy the file again, to its last line
     --tls-key key: it is not the key of the certificate in cert: give the two that were made together
-    --tls-key key: there is no private key in it; it has to be PEM, as `unisono certs` makes it
+    --tls-key key: there is no private key in it, but a certificate: give the file with the key of that certificate
     --tls-cert cert: it was not signed by the CA in ca: all tasks need certificates of one CA
-    --tls-ca ca: there is no certificate in it; it has to be PEM, as `unisono certs` makes it
+    --tls-ca ca: there is no certificate in it: it has to be PEM, as `unisono certs` makes it
     cannot read --tls-key key: No such file or directory (os error 2); give the path of a file that this user may read
     --tls-cert cert: it expired 120 minutes ago: make a new one
     ");
+}
+
+/// What OpenSSL made; `fixtures/tls/make` says how.
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)).unwrap()
+}
+
+/// What ps 0 reports of these files: its certificates, its key, its CA.
+fn refusal(cert: &[u8], key: &[u8], ca: &[u8]) -> String {
+    let files = Files(TempDir::new().unwrap());
+    for (name, bytes) in [("cert", cert), ("key", key), ("ca", ca)] {
+        std::fs::write(files.path(name), bytes).unwrap();
+    }
+    match Security::load(&files.config(), PS) {
+        Ok(_) => "fine".to_owned(),
+        Err(error) => error.to_string().replace(&format!("{}/", files.0.path().display()), ""),
+    }
+}
+
+#[test]
+fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
+    let [ca, good, key] = ["ca.pem", "good.pem", "key.pem"].map(fixture);
+    let refused = |cert: &str, key: &str| refusal(&fixture(cert), &fixture(key), &ca);
+    let of_p521 = |cert: &str| refusal(&fixture(cert), &key, &fixture("p521-ca.pem"));
+    let marked = [&b"\xef\xbb\xbf"[..], &good].concat();
+    let marked_inside = [&good[..], b"\xef\xbb\xbf", &ca].concat();
+    let text = String::from_utf8(good.clone()).unwrap();
+    let utf_16: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let told = [
+        refused("good.pem", "key.pem"),
+        refused("v1.pem", "key.pem"),
+        refused("sha1.pem", "key.pem"),
+        refused("p521.pem", "p521-key.pem"),
+        refused("secp256k1.pem", "secp256k1-key.pem"),
+        of_p521("of-p521-sha256.pem"),
+        of_p521("of-p521-sha512.pem"),
+        refused("good.pem", "encrypted-key.pem"),
+        refused("good.pem", "encrypted-ec-key.pem"),
+        refused("key.pem", "key.pem"),
+        refused("request.pem", "key.pem"),
+        refused("good.der", "key.pem"),
+        refusal(&marked, &key, &ca),
+        refusal(&marked_inside, &key, &ca),
+        refusal(&utf_16, &key, &ca),
+    ];
+    insta::assert_snapshot!(told.join("\n"), @"");
+}
+
+#[test]
+fn certificate_that_is_its_own_ca_is_refused_with_its_remedy() {
+    let ca = authority().pair();
+    let told = refusal(ca.cert.as_bytes(), ca.key.as_bytes(), ca.cert.as_bytes());
+    assert_eq!(
+        told,
+        "--tls-cert cert: it is the certificate of a CA (CA:TRUE), which no task can show: have that \
+         CA sign one for the task, as `unisono certs` does"
+    );
+}
+
+#[test]
+fn chain_is_taken_in_its_order_and_refused_in_another_one() {
+    let ca = authority();
+    let Pair { cert, key } = ca.issue(&[PS], valid()).unwrap();
+    let ca = ca.pair().cert;
+    let refused = |chain: String| refusal(chain.as_bytes(), key.as_bytes(), ca.as_bytes());
+    assert_eq!(refused(format!("{cert}{ca}")), "fine");
+    assert_eq!(
+        refused(format!("{ca}{cert}")),
+        "--tls-cert cert: the certificates in it are in the wrong order: put the one for \
+         ps-0.unisono first, and behind it the CA that signed it, then the CA of that one"
+    );
+}
+
+/// A CA that signs for names of any form, which [`Authority`] does not.
+fn liberal_ca() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// The files of a task whose certificate is for these DNS names.
+fn files_for(ca: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) -> Files {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let cert = CertificateParams::new(names).unwrap().signed_by(&key, ca).unwrap();
+    Files::new(&Pair { cert: cert.pem(), key: key.serialize_pem() }, &ca.pem())
+}
+
+#[tokio::test]
+async fn wildcard_certificate_speaks_for_every_task() {
+    let ca = liberal_ca();
+    let load = |names: &[&str], me| files_for(&ca, names).load(me);
+    for names in [&["*.unisono"][..], &["other.example", "*.Unisono"]] {
+        // At both ends: rustls checks the called one, and this project the calling one.
+        let (mut caller, mut called) = networks(load(names, TaskId::CHIEF), load(names, PS));
+        caller.connect(PS);
+        let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("connects") };
+        caller.send(link, contract::hello(PS));
+        let accepted = tokio::select! {
+            event = called.next() => event,
+            event = caller.next() => panic!("a call was due to come in, not {event:?}"),
+        };
+        assert!(matches!(accepted, NetworkEvent::Accepted { .. }), "{accepted:?}");
+    }
+}
+
+#[test]
+fn no_other_wildcard_speaks_for_a_task() {
+    let ca = liberal_ca();
+    for name in ["*.unisono.example", "*.ps-0.unisono", "unisono", "*.example"] {
+        let told = files_for(&ca, &[name]).error(PS);
+        assert_eq!(
+            told,
+            format!(
+                "--tls-cert cert: it names {name}, and this is ps 0: give it a certificate for \
+                 ps-0.unisono"
+            )
+        );
+    }
 }

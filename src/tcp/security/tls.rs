@@ -6,21 +6,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::{Resumption, verify_server_name};
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, InconsistentKeys, RootCertStore, ServerConfig,
-};
+use rustls::{AlertDescription, ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::certificate::{
+    CalledTask, check_names, is_of_a_ca, name_of_task, names_presented, server_name, what_is_wrong,
+    wrong_key,
+};
 use super::files::{Named, SecurityError};
+use super::pem::{certificates, private_key};
 use crate::config::TlsFiles;
 use crate::ids::TaskId;
 use crate::tcp::connector::{describe, has_ended};
@@ -31,15 +33,6 @@ const ADMITTED: u8 = b'A';
 
 /// Which CA a certificate has to be of.
 const OUR_CA: &str = "the CA of our --tls-ca";
-
-/// The names of all tasks are below this one.
-const DOMAIN: &str = "unisono";
-
-/// The DNS name that the certificate of a task carries, such as `ps-0.unisono`.
-#[must_use]
-pub fn name_of_task(task: TaskId) -> String {
-    format!("{}-{}.{DOMAIN}", task.job, task.index)
-}
 
 /// This task's part in handshakes.
 pub(super) struct Tls {
@@ -60,7 +53,7 @@ pub(in crate::tcp) struct Certificate(CertificateDer<'static>);
 impl Certificate {
     /// Whether it names this task.
     pub(super) fn check_names(&self, task: TaskId) -> Result<(), String> {
-        names(&self.0, task).map_err(|error| match names_presented(&error) {
+        check_names(&self.0, &server_name(task)).map_err(|error| match names_presented(&error) {
             Some(presented) => format!(
                 "it says that it is {task}, but its certificate names {presented}: give it one for \
                  {}",
@@ -77,35 +70,13 @@ impl Tls {
         let key_file = Named { flag: "--tls-key", path: &files.key };
         let ca_file = Named { flag: "--tls-ca", path: &files.ca };
         let chain = certificates(cert_file)?;
-        let key = PrivateKeyDer::from_pem_slice(&key_file.read()?)
-            .map_err(|error| key_file.unusable(no_pem(&error, "private key")))?;
+        let key = private_key(key_file)?;
         let roots = roots(ca_file)?;
         let provider = Arc::new(ring::default_provider());
         let verifier = verifier(&roots, &provider, ca_file)?;
-        let (own, between) = chain.split_first().expect("a file without certificates is refused");
-        // What the others would say of us, said here, where it can be mended.
-        verifier.verify_client_cert(own, between, UnixTime::now()).map_err(|error| {
-            let ca = format!("the CA in {}", files.ca.display());
-            cert_file.unusable(format!("it {}", what_is_wrong(&error, &ca)))
-        })?;
-        names(own, me).map_err(|error| {
-            let presented = names_presented(&error).unwrap_or_else(|| error.to_string());
-            cert_file.unusable(format!(
-                "it names {presented}, and this is {me}: give it a certificate for {}",
-                name_of_task(me)
-            ))
-        })?;
-
-        let wrong_key = |error| {
-            key_file.unusable(match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-                    "it is not the key of the certificate in {}: give the two that were made \
-                     together",
-                    files.cert.display()
-                ),
-                other => other.to_string(),
-            })
-        };
+        check_own(&chain, me, &*verifier, cert_file, ca_file)?;
+        let (refused, cert) = (key.clone_key(), files.cert.display());
+        let wrong_key = |error| key_file.unusable(wrong_key(&error, &refused, &cert));
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has TLS 1.3")
@@ -156,6 +127,37 @@ impl Tls {
     }
 }
 
+/// Checks this task's own certificates as its peers do, so that what they would refuse is reported
+/// here, where it can be mended.
+fn check_own(
+    chain: &[CertificateDer<'_>],
+    me: TaskId,
+    verifier: &dyn ClientCertVerifier,
+    cert_file: Named<'_>,
+    ca_file: Named<'_>,
+) -> Result<(), SecurityError> {
+    let (own, between) = chain.split_first().expect("a file without certificates is refused");
+    let names_me = |certificate| check_names(certificate, &server_name(me));
+    verifier.verify_client_cert(own, between, UnixTime::now()).map_err(|error| {
+        if is_of_a_ca(&error) && between.iter().any(|behind| names_me(behind).is_ok()) {
+            return cert_file.unusable(format!(
+                "the certificates in it are in the wrong order: put the one for {} first, and behind \
+                 it the CA that signed it, then the CA of that one",
+                name_of_task(me)
+            ));
+        }
+        let ca = format!("the CA in {}", ca_file.path.display());
+        cert_file.unusable(format!("it {}", what_is_wrong(&error, &ca)))
+    })?;
+    names_me(own).map_err(|error| {
+        let presented = names_presented(&error).unwrap_or_else(|| error.to_string());
+        cert_file.unusable(format!(
+            "it names {presented}, and this is {me}: give it a certificate for {}",
+            name_of_task(me)
+        ))
+    })
+}
+
 /// Whether the certificate is valid now, and will be for so long.
 ///
 /// # Errors
@@ -181,7 +183,7 @@ fn roots(ca_file: Named<'_>) -> Result<Arc<RootCertStore>, SecurityError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca_file)? {
         roots.add(certificate).map_err(|error| {
-            ca_file.unusable(format!("a certificate there is not one of a CA: {error}"))
+            ca_file.unusable(format!("a certificate in it {}", what_is_wrong(&error, "its CA")))
         })?;
     }
     Ok(Arc::new(roots))
@@ -204,99 +206,16 @@ fn client(
     key: PrivateKeyDer<'static>,
     wrong_key: impl Fn(rustls::Error) -> SecurityError,
 ) -> Result<ClientConfig, SecurityError> {
+    let verifier = CalledTask::new(roots, &provider);
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
-        .with_root_certificates(roots)
+        .dangerous() // The verifier differs from the default one in the names alone.
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(chain, key)
         .map_err(wrong_key)?;
     client.resumption = Resumption::disabled();
     Ok(client)
-}
-
-/// The certificates of a file, at least one.
-fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
-    let bytes = file.read()?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match all {
-        Ok(all) if all.is_empty() => {
-            Err(file.unusable(no_pem(&pem::Error::NoItemsFound, "certificate")))
-        }
-        Ok(all) => Ok(all),
-        Err(error) => Err(file.unusable(no_pem(&error, "certificate"))),
-    }
-}
-
-fn no_pem(error: &pem::Error, what: &str) -> String {
-    match error {
-        pem::Error::NoItemsFound => {
-            format!("there is no {what} in it; it has to be PEM, as `unisono certs` makes it")
-        }
-        pem::Error::MissingSectionEnd { .. } => format!("the {what} in it is cut off"),
-        other => format!("the {what} in it cannot be read: {other}"),
-    }
-}
-
-fn server_name(task: TaskId) -> ServerName<'static> {
-    ServerName::try_from(name_of_task(task)).expect("letters, digits, a dash and a dot")
-}
-
-fn names(certificate: &CertificateDer<'_>, task: TaskId) -> Result<(), rustls::Error> {
-    verify_server_name(&ParsedCertificate::try_from(certificate)?, &server_name(task))
-}
-
-/// The names in a certificate, if that it has not the right one is what is wrong with it.
-fn names_presented(error: &rustls::Error) -> Option<String> {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
-            presented,
-            ..
-        }) => {
-            let name = |text: &String| {
-                text.strip_prefix("DnsName(\"")
-                    .and_then(|rest| rest.strip_suffix("\")"))
-                    .map_or_else(|| text.clone(), str::to_owned)
-            };
-            let all: Vec<_> = presented.iter().map(name).collect();
-            Some(if all.is_empty() { "no task".to_owned() } else { all.join(", ") })
-        }
-        _ => None,
-    }
-}
-
-/// What makes a certificate unacceptable; goes on from "it", or "its certificate".
-fn what_is_wrong(error: &rustls::Error, ca: &str) -> String {
-    use CertificateError as E;
-    let rustls::Error::InvalidCertificate(error) = error else {
-        return format!("cannot be used: {error}");
-    };
-    match error {
-        E::ExpiredContext { time, not_after } => {
-            let ago = days(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!("expired {ago} ago: make a new one")
-        }
-        E::NotValidYetContext { time, not_before } => {
-            let ahead = days(not_before.as_secs().saturating_sub(time.as_secs()));
-            format!("is not valid for another {ahead}: compare the clocks")
-        }
-        E::UnknownIssuer | E::BadSignature => {
-            format!("was not signed by {ca}: all tasks need certificates of one CA")
-        }
-        E::BadEncoding => "is not an X.509 certificate".to_owned(),
-        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "is not for authenticating both servers and clients: make it for both".to_owned()
-        }
-        other => format!("cannot be used: {other}"),
-    }
-}
-
-fn days(secs: u64) -> String {
-    let duration = Duration::from_secs(secs);
-    match duration.as_secs() / 86_400 {
-        0 => format!("{} minutes", duration.as_secs() / 60),
-        1 => "1 day".to_owned(),
-        days => format!("{days} days"),
-    }
 }
 
 /// Why a handshake failed, for a person at this end.

@@ -1,0 +1,138 @@
+//! Certificates and keys out of PEM files, with one sentence for each file that holds none.
+
+use std::fmt::Write as _;
+
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::files::{Named, SecurityError};
+
+const BEGIN: &str = "-----BEGIN ";
+const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+/// The first byte of DER, which is PEM's content without its text form.
+const DER_SEQUENCE: u8 = 0x30;
+
+/// What a flag's file has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Certificate,
+    PrivateKey,
+}
+
+impl Wanted {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::PrivateKey => "private key",
+        }
+    }
+}
+
+/// The certificates of a file, at least one.
+///
+/// # Errors
+/// If the file cannot be read or holds no certificate.
+pub(super) fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
+    let bytes = read(file)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match all {
+        Ok(all) if all.is_empty() => {
+            let why = explain(&pem::Error::NoItemsFound, &bytes, Wanted::Certificate);
+            Err(file.unusable(why))
+        }
+        Ok(all) => Ok(all),
+        Err(error) => Err(file.unusable(explain(&error, &bytes, Wanted::Certificate))),
+    }
+}
+
+/// The first private key of a file.
+///
+/// # Errors
+/// If the file cannot be read or holds no private key in the clear.
+pub(super) fn private_key(file: Named<'_>) -> Result<PrivateKeyDer<'static>, SecurityError> {
+    let bytes = read(file)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // OpenSSL's older form keeps the label of a plain key.
+    if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(file.unusable(format!(
+            "the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt \
+             it, as with `openssl pkey -in {} -out key.pem`, and keep the result from other users \
+             (chmod 600)",
+            file.path.display()
+        )));
+    }
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|error| file.unusable(explain(&error, &bytes, Wanted::PrivateKey)))
+}
+
+/// A file's bytes, if no byte-order mark hides a line from the reader of PEM.
+fn read(file: Named<'_>) -> Result<Vec<u8>, SecurityError> {
+    let bytes = file.read()?;
+    let path = file.path.display();
+    if UTF_16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
+        return Err(file.unusable(format!(
+            "it is UTF-16 text with a byte-order mark, and PEM is ASCII: convert it, as with `iconv \
+             -f UTF-16 -t ASCII {path}`"
+        )));
+    }
+    // Not at the beginning alone: a file put together from two may have one in the middle, and the
+    // certificate behind it would be left out without a word.
+    if bytes.windows(UTF_8_MARK.len()).any(|part| part == UTF_8_MARK) {
+        return Err(file.unusable(format!(
+            "it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i \
+             's/\\xef\\xbb\\xbf//' {path}`"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Why the wanted item could not be read from these bytes, and the remedy.
+fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
+    let what = wanted.name();
+    match error {
+        pem::Error::NoItemsFound => {
+            let mut why = format!("there is no {what} in it");
+            let (found, remedy) = found_instead(bytes, wanted);
+            if let Some(found) = found {
+                let _ = write!(why, ", but {found}");
+            }
+            why + ": " + remedy
+        }
+        pem::Error::MissingSectionEnd { .. } => {
+            format!("the {what} in it is cut off: copy the file again, to its last line")
+        }
+        other => format!("the {what} in it cannot be read ({other}): copy the file again"),
+    }
+}
+
+/// What a file holds in place of the wanted item, if that is known, and what to do.
+fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str) {
+    if bytes.first() == Some(&DER_SEQUENCE) {
+        return (
+            Some("binary data".to_owned()),
+            "convert it to PEM, as with `openssl x509` or `openssl pkey` and `-inform der`, or with \
+             `openssl pkcs12 -nodes` if it is PKCS #12",
+        );
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let label =
+        text.lines().find_map(|line| line.strip_prefix(BEGIN)?.trim_end().strip_suffix("-----"));
+    let Some(label) = label else {
+        return (None, "it has to be PEM, as `unisono certs` makes it");
+    };
+    let remedy = match (wanted, label) {
+        (Wanted::PrivateKey, "CERTIFICATE") => "give the file with the key of that certificate",
+        (Wanted::Certificate, label) if label.ends_with("PRIVATE KEY") => {
+            "give the file with the certificate that was made for that key"
+        }
+        (_, "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") => {
+            "have the CA sign that request, and give the certificate that it makes"
+        }
+        (_, "TRUSTED CERTIFICATE") => "convert it, as with `openssl x509 -in FILE -out NEW`",
+        (_, "PKCS7") => "convert it, as with `openssl pkcs7 -print_certs -in FILE -out NEW`",
+        _ => "it has to be PEM, as `unisono certs` makes it",
+    };
+    let n_shown = label.char_indices().nth(40).map_or(label.len(), |(end, _)| end);
+    (Some(format!("a {}", &label[..n_shown].to_lowercase())), remedy)
+}
