@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::config::hosts::HostList;
 use crate::config::keys::{HostKeys, SizeKeys};
-use crate::config::slurm::SlurmStep;
+use crate::config::slurm::{SlurmError, SlurmStep};
 use crate::config::tf_config::{Role, TfConfig};
 use crate::config::values::Tasks;
 use crate::config::{ClusterSize, ClusterSpec, Environment};
@@ -46,7 +46,8 @@ pub(super) struct ClusterArgs {
     /// TF_CONFIG's sparseCluster: so many ps there are
     #[arg(long, value_name = "N")]
     ps: Option<Tasks>,
-    /// With TF_CONFIG's sparseCluster: so many workers there are
+    /// With TF_CONFIG's sparseCluster, or a map in its cluster.worker that has not all of them: so
+    /// many workers there are
     #[arg(long, value_name = "N")]
     workers: Option<Tasks>,
     /// With cluster=slurm: port of the first task on each node; the next ones follow
@@ -128,13 +129,11 @@ impl Asked {
     fn of_tf_config(self, config: &TfConfig) -> anyhow::Result<Found> {
         self.port_base_is_slurms()?;
         let SizeKeys { ps, workers } = self.size();
-        let size = ps.zip(workers);
-        let size =
-            size.map(|(ps, workers)| ClusterSize { n_ps: ps.get(), n_workers: workers.get() });
-        let said = |job, flag: &Option<HostList>| match flag {
-            // What does not count need not be complete.
-            Some(_) => Ok(config.hosts(job, size).unwrap_or_default()),
-            None => config.hosts(job, size),
+        let said = |job, flag: &Option<HostList>| {
+            let n_tasks = if job == Job::Ps { &ps } else { &workers };
+            let said = config.hosts(job, n_tasks.as_ref().map(|n| n.get()));
+            // A list that a flag overrides need not be complete.
+            if flag.is_some() { Ok(said.unwrap_or_default()) } else { said }
         };
         let said = HostKeys {
             ps_hosts: said(Job::Ps, &self.hosts.ps_hosts)?,
@@ -150,11 +149,21 @@ impl Asked {
             "--cluster slurm takes --ps N (or ps in [cluster] of the file): the first N tasks of the \
              step are ps, and the others workers",
         )?;
-        let cluster = step.cluster(n_ps.get(), self.cluster.port_base.unwrap_or(PORT_BASE))?;
-        let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
-        let said = HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) };
+        let said = match step.cluster(n_ps.get(), self.cluster.port_base.unwrap_or(PORT_BASE)) {
+            Ok(cluster) => {
+                let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
+                HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) }
+            }
+            // Names that no resolver takes do not matter if the flags have others.
+            Err(SlurmError::Host { .. }) if self.flags_name_all_hosts() => HostKeys::default(),
+            Err(error) => return Err(error.into()),
+        };
         let role = Some(Role::Task(step.task(n_ps.get())));
         self.placed(Said { engine: "Slurm", hosts: said, role, n_chiefs: 0 })
+    }
+
+    const fn flags_name_all_hosts(&self) -> bool {
+        self.hosts.ps_hosts.is_some() && self.hosts.worker_hosts.is_some()
     }
 
     /// The place that an engine says: flags beat it, and it beats the file.

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
+pub use super::host::Host;
+use super::host::{parse_host, parse_ipv6};
 use crate::ids::{Job, TaskId};
 
 /// One task's address: a host name, an IPv4 address or a bracketed IPv6 address, and a port.
@@ -16,17 +17,6 @@ use crate::ids::{Job, TaskId};
 pub struct HostPort {
     host: Host,
     port: u16,
-}
-
-/// The part of a [`HostPort`] before the port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Host {
-    /// A name, in lower case; it is looked up when it is connected to.
-    Name(String),
-    /// An IPv4 address.
-    V4(Ipv4Addr),
-    /// An IPv6 address; written in brackets before a port.
-    V6(Ipv6Addr),
 }
 
 impl HostPort {
@@ -55,22 +45,16 @@ impl HostPort {
     /// Host, without brackets, and port, as resolvers take them.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
-        let host = match &self.host {
-            Host::Name(name) => name.clone(),
-            Host::V4(address) => address.to_string(),
-            Host::V6(address) => address.to_string(),
-        };
-        (host, self.port)
+        (self.host.to_string(), self.port)
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let port = self.port;
-        match &self.host {
-            Host::Name(name) => write!(f, "{name}:{port}"),
-            Host::V4(address) => write!(f, "{address}:{port}"),
-            Host::V6(address) => write!(f, "[{address}]:{port}"),
+        let Self { host, port } = self;
+        match host {
+            Host::Name(_) | Host::V4(_) => write!(f, "{host}:{port}"),
+            Host::V6(_) | Host::LinkLocal(..) => write!(f, "[{host}]:{port}"),
         }
     }
 }
@@ -90,15 +74,13 @@ impl FromStr for HostPort {
                 let (address, port) = rest
                     .split_once(']')
                     .ok_or_else(|| wrong("the bracket is not closed; write it like [::1]:20000"))?;
-                let address = address
-                    .parse()
-                    .map_err(|_| wrong("there is no IPv6 address between the brackets"))?;
+                let host = parse_ipv6(address).map_err(wrong)?;
                 let port = match port.strip_prefix(':') {
                     Some(port) => port,
                     None if port.is_empty() => "",
                     None => return Err(wrong("after ] comes : and the port")),
                 };
-                (Host::V6(address), port)
+                (host, port)
             }
             None if text.bytes().all(in_ipv6) && text.matches(':').count() > 1 => {
                 return Err(wrong("an IPv6 address goes in brackets, like [::1]:20000"));
@@ -120,32 +102,6 @@ fn parse_port(text: &str) -> Option<u16> {
     // `u16::from_str` takes a plus sign, too.
     let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|port| all_digits && *port > 0)
-}
-
-impl FromStr for Host {
-    type Err = HostsError;
-
-    /// A name or an IPv4 address.
-    fn from_str(text: &str) -> Result<Self, HostsError> {
-        let wrong =
-            |why: &str| HostsError::Malformed { value: text.to_owned(), why: why.to_owned() };
-        parse_host(text).map_err(wrong)
-    }
-}
-
-fn parse_host(text: &str) -> Result<Host, &'static str> {
-    const LONGEST_NAME: usize = 253; // RFC 1035
-    if text.is_empty() {
-        return Err("the host is missing; write host:port, like localhost:20000");
-    }
-    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return text.parse().map(Host::V4).map_err(|_| "this is not an IPv4 address");
-    }
-    let in_names = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if !text.bytes().all(in_names) || text.len() > LONGEST_NAME {
-        return Err("a host name is made of letters, digits, dots and dashes");
-    }
-    Ok(Host::Name(text.to_ascii_lowercase()))
 }
 
 /// The addresses of one job, in the order of its task ids; at least one.
@@ -322,11 +278,20 @@ mod tests {
 
     #[test]
     fn names_ipv4_and_ipv6_are_printed_as_they_were_read() {
-        for text in ["localhost:20000", "ps-0.ns.svc:2222", "10.0.0.1:1", "[::1]:65535", "a_b:8"] {
+        for text in [
+            "localhost:20000",
+            "ps-0.ns.svc:2222",
+            "10.0.0.1:1",
+            "[::1]:65535",
+            "a_b:8",
+            "[fe80::1%eth0]:80",
+            "[fe80::1%2]:80",
+        ] {
             assert_eq!(text.parse::<HostPort>().expect(text).to_string(), text);
         }
-        let v6: HostPort = "[fe80::1]:80".parse().unwrap();
-        assert_eq!(v6.to_lookup(), ("fe80::1".to_owned(), 80));
+        let lookup = |text: &str| text.parse::<HostPort>().expect(text).to_lookup();
+        assert_eq!(lookup("[fd00::1]:80"), ("fd00::1".to_owned(), 80));
+        assert_eq!(lookup("[fe80::1%eth0]:80"), ("fe80::1%eth0".to_owned(), 80));
     }
 
     #[test]
@@ -351,6 +316,10 @@ mod tests {
             "[::1",
             "[::1]20000",
             "[x]:1",
+            "[fe80::1]:1",
+            "[fe80::1%]:1",
+            "[fd00::1%eth0]:1",
+            "1001:4",
             "1.2.3:4",
             "300.1.1.1:4",
             "a b:1",
@@ -373,6 +342,10 @@ mod tests {
         "[::1": the bracket is not closed; write it like [::1]:20000
         "[::1]20000": after ] comes : and the port
         "[x]:1": there is no IPv6 address between the brackets
+        "[fe80::1]:1": a link-local address needs the interface that leads to it, like [fe80::1%eth0]:20000; `ip -6 address` lists the interfaces
+        "[fe80::1%]:1": after % comes an interface of this machine, like [fe80::1%eth0]:20000
+        "[fd00::1%eth0]:1": an interface goes with link-local addresses (fe80::…) alone: leave % and what follows it out
+        "1001:4": the system takes this number for an IPv4 address and looks no name up: give the full name, like 1001.example.org, or the address of the host
         "1.2.3:4": this is not an IPv4 address
         "300.1.1.1:4": this is not an IPv4 address
         "a b:1": a host name is made of letters, digits, dots and dashes

@@ -6,6 +6,7 @@
 
 pub mod environment;
 pub mod file;
+mod host;
 pub mod hosts;
 pub mod keys;
 pub mod metrics;

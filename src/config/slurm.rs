@@ -115,7 +115,10 @@ pub enum SlurmError {
         n_tasks: usize,
     },
     /// A node whose name is no host.
-    #[error("the node {node} of SLURM_STEP_NODELIST: {source}")]
+    #[error(
+        "the node {node} of SLURM_STEP_NODELIST: {source}; or give addresses that all tasks reach, \
+         with --ps-hosts and --worker-hosts"
+    )]
     Host {
         /// Its name.
         node: String,

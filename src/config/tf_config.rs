@@ -23,6 +23,8 @@ pub struct TfConfig {
     /// `chief`, or `master`, as it was called before.
     chief: Option<HostPort>,
     workers: Addresses,
+    /// Whether the workers are a map, which need not have them all.
+    has_worker_map: bool,
     /// Whether it is a `sparseCluster`, which names none but those whom this task calls.
     is_sparse: bool,
     task: Option<TfTask>,
@@ -98,7 +100,21 @@ pub enum TfConfigError {
     #[error("TF_CONFIG: task.index is missing: it is the number of this {0}, from 0")]
     NoIndex(String),
     /// Indices must follow each other.
-    #[error("TF_CONFIG: cluster.{key} has no {missing}, but a later task: number them from 0")]
+    #[error(
+        "TF_CONFIG: cluster.{key} has no {missing}, but a later task, and every task has to know how \
+         many there are: name them all, give --{key}s N, or give all addresses with --{key}-hosts"
+    )]
+    WorkerGap {
+        /// The job.
+        key: &'static str,
+        /// The first index that is missing.
+        missing: u32,
+    },
+    /// Every ps is called, so every ps needs an address.
+    #[error(
+        "TF_CONFIG: cluster.{key} has no {missing}, but a later task: number them from 0, or give \
+         all addresses with --{key}-hosts"
+    )]
     Gap {
         /// The job.
         key: &'static str,
@@ -114,9 +130,8 @@ pub enum TfConfigError {
     Sizeless,
     /// Names of tasks that cannot be derived.
     #[error(
-        "TF_CONFIG: sparseCluster does not have this task's own address in the form \
-         NAME-{task_type}-{index}.…, from which those of the others would follow: give --ps-hosts and \
-         --worker-hosts"
+        "TF_CONFIG does not have this task's own address in the form NAME-{task_type}-{index}.…, from \
+         which those of the others would follow: give --ps-hosts and --worker-hosts"
     )]
     Underivable {
         /// The job's name.
@@ -168,7 +183,10 @@ impl TfConfig {
             // A ps is told of itself alone, in a list.
             ps = ps.into_values().map(|own| (index, own)).collect();
         }
-        Ok(Self { ps, chief, workers, ..self })
+        let has_worker_map = jobs
+            .iter()
+            .any(|(name, value)| name.eq_ignore_ascii_case("worker") && value.is_object());
+        Ok(Self { ps, chief, workers, has_worker_map, ..self })
     }
 
     /// Whether none but the callees of this task are named.
@@ -201,50 +219,69 @@ impl TfConfig {
         }))
     }
 
-    /// A job's addresses, if it says any: of the workers, the chief's comes first. A sparse one
-    /// needs to be told how many there are.
+    /// A job's addresses, if it says any: of the workers, the chief's comes first.
+    ///
+    /// `n_tasks` is their number, the chief's included, if something else than `TF_CONFIG` says it. A
+    /// `sparseCluster` needs it, and so does a map of the workers that has not all of them, as
+    /// TensorFlow's own sparse form has only the worker that it is for.
     ///
     /// # Errors
     /// If a number is missing among them, or they do not follow from what there is.
-    pub fn hosts(
-        &self,
-        job: Job,
-        size: Option<ClusterSize>,
-    ) -> Result<Option<HostList>, TfConfigError> {
+    pub fn hosts(&self, job: Job, n_tasks: Option<u32>) -> Result<Option<HostList>, TfConfigError> {
         if self.is_sparse {
-            return self.derived(job, size).map(Some);
+            return self.derived(job, n_tasks.ok_or(TfConfigError::Sizeless)?).map(Some);
         }
         let (key, known) = match job {
             Job::Ps => ("ps", &self.ps),
             Job::Worker => ("worker", &self.workers),
         };
-        if let Some((missing, _)) = (0..).zip(known.keys()).find(|(expected, is)| expected != *is) {
-            return Err(TfConfigError::Gap { key, missing });
+        let gap = (0..).zip(known.keys()).find(|(expected, is)| expected != *is);
+        let n_known = u32::try_from(known.len()).expect("an index has 32 bits") + self.n_chiefs();
+        match (job, gap, n_tasks) {
+            (Job::Worker, _, Some(n)) if self.has_worker_map && (gap.is_some() || n > n_known) => {
+                return self.derived(job, n).map(Some);
+            }
+            (Job::Worker, Some((missing, _)), None) if self.has_worker_map => {
+                return Err(TfConfigError::WorkerGap { key, missing });
+            }
+            (_, Some((missing, _)), _) => return Err(TfConfigError::Gap { key, missing }),
+            (_, None, _) => {}
         }
         let chief = self.chief.iter().filter(|_| job == Job::Worker);
         Ok(HostList::new(chief.chain(known.values()).cloned().collect()).ok())
     }
 
-    fn derived(&self, job: Job, size: Option<ClusterSize>) -> Result<HostList, TfConfigError> {
-        let size = size.ok_or(TfConfigError::Sizeless)?;
-        let (known, n) = match job {
-            Job::Ps => (&self.ps, size.n_ps),
-            Job::Worker => (&self.workers, size.n_workers),
+    /// All addresses of a job, those that are not known after the form of this task's own.
+    fn derived(&self, job: Job, n: u32) -> Result<HostList, TfConfigError> {
+        let (known, chief) = match job {
+            Job::Ps => (&self.ps, None),
+            Job::Worker => (&self.workers, self.chief.as_ref()),
         };
-        let template = self.template()?;
-        let address =
-            |index| known.get(&index).cloned().unwrap_or_else(|| template.address(job, index));
-        Ok(HostList::new((0..n).map(address).collect()).expect("a size is at least 1"))
+        let derived =
+            |index| self.template()?.address(job, index).ok_or_else(|| self.underivable());
+        let address = |index| known.get(&index).cloned().map_or_else(|| derived(index), Ok);
+        let n_numbered = n - u32::from(chief.is_some());
+        let all: Result<Vec<_>, _> =
+            chief.cloned().map(Ok).into_iter().chain((0..n_numbered).map(address)).collect();
+        Ok(HostList::new(all?).expect("a number of tasks is at least 1"))
     }
 
     fn template(&self) -> Result<Template, TfConfigError> {
-        let (own, task_type, index) = match self.task {
-            Some(TfTask::Ps(index)) => (self.ps.get(&index), "ps", index),
-            Some(TfTask::Worker(index)) => (self.workers.get(&index), "worker", index),
-            _ => (None, "worker", 0),
+        let (own, job, index) = match self.task {
+            Some(TfTask::Ps(index)) => (self.ps.get(&index), Job::Ps, index),
+            Some(TfTask::Worker(index)) => (self.workers.get(&index), Job::Worker, index),
+            _ => (None, Job::Worker, 0),
         };
-        let template = own.and_then(|own| Template::of(own, task_type, index));
-        template.ok_or(TfConfigError::Underivable { task_type, index })
+        own.and_then(|own| Template::of(own, job, index)).ok_or_else(|| self.underivable())
+    }
+
+    fn underivable(&self) -> TfConfigError {
+        let (task_type, index) = match self.task {
+            Some(TfTask::Ps(index)) => ("ps", index),
+            Some(TfTask::Worker(index)) => ("worker", index),
+            _ => ("worker", 0),
+        };
+        TfConfigError::Underivable { task_type, index }
     }
 }
 

@@ -21,6 +21,8 @@ fn hosts_that_are_no_cluster_are_refused() {
         ),
         ("ps --ps-hosts localhost:0".to_owned(), ["localhost:0", "a port is", "1 to 65535"]),
         ("worker --ps-hosts localhost".to_owned(), ["localhost", "port is missing", "host:port"]),
+        ("worker --ps-hosts 1001:2222".to_owned(), ["1001", "for an IPv4 address", "full name"]),
+        ("ps --ps-hosts [fe80::1]:1".to_owned(), ["[fe80::1]", "the interface", "[fe80::1%eth0]"]),
     ] {
         folder.run(&words).expect_error(2, &told);
     }
@@ -62,4 +64,14 @@ fn an_address_of_another_machine_points_to_the_bind_flag() {
     let folder = Folder::new();
     let words = "ps --ps-hosts 192.0.2.1:2222 --worker-hosts localhost:1";
     folder.run(words).expect_error(1, &["192.0.2.1 is not an address of this machine", "--bind"]);
+}
+
+#[test]
+fn names_of_digits_and_addresses_with_an_interface_get_as_far_as_the_resolver() {
+    let folder = Folder::new();
+    for host in ["123456789012", "[fe80::1%no-such-if]"] {
+        let words = format!("worker --ps-hosts {host}:2222 --worker-hosts localhost:1");
+        let name = host.trim_matches(['[', ']']);
+        folder.run(&words).expect_error(1, &[name, "cannot be resolved"]);
+    }
 }

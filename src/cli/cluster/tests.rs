@@ -168,3 +168,54 @@ fn what_is_incomplete_or_contradicts_itself_is_told_with_its_remedy() {
     ];
     insta::assert_snapshot!(all.join("\n"));
 }
+
+#[test]
+fn nodes_named_by_numbers_are_given_other_addresses_by_flags() {
+    let environment = |nodes: &str| -> Environment {
+        [
+            ("SLURM_PROCID", "1"),
+            ("SLURM_STEP_NODELIST", nodes),
+            ("SLURM_STEP_TASKS_PER_NODE", "1(x2)"),
+            ("SLURM_STEP_NUM_TASKS", "2"),
+        ]
+        .into_iter()
+        .collect()
+    };
+    let asked = |hosts| {
+        let cluster = ClusterArgs { ps: size(1, 1).ps, ..source(ClusterSource::Slurm) };
+        Asked { cluster, hosts, ..Asked::default() }
+    };
+    let number = environment("[1001-1002]");
+    let remedy = error(asked(hosts("", "")), &number);
+    assert!(remedy.contains("the node 1001") && remedy.contains("--worker-hosts"), "{remedy}");
+    assert_eq!(
+        told(asked(hosts("1001.site:8888", "10.0.0.2:8888")), &number),
+        "worker 0, placed: ps 0 1001.site:8888, worker 0 10.0.0.2:8888"
+    );
+    // Too long for an address, so that resolvers look the name up.
+    assert_eq!(
+        told(asked(hosts("", "")), &environment("12345678901[1-2]")),
+        "worker 0, placed: ps 0 123456789011:8888, worker 0 123456789012:8888"
+    );
+}
+
+#[test]
+fn map_with_one_worker_is_filled_up_with_the_number_of_workers() {
+    let text = r#"{"cluster": {"ps": ["ps0:2222", "localhost:2801"],
+        "worker": {"1": "worker1:2222"}}, "task": {"type": "worker", "index": 1}}"#;
+    let cluster = |n_workers| {
+        let SizeKeys { ps, workers } = size(2, n_workers);
+        Asked { cluster: ClusterArgs { ps, workers, ..ClusterArgs::default() }, ..Asked::default() }
+    };
+    assert_eq!(
+        told(cluster(2), &tf_config(text)),
+        "worker 1, placed: ps 0 ps0:2222, ps 1 localhost:2801, worker 0 worker0:2222, worker 1 \
+         worker1:2222"
+    );
+    let out_of_range = error(cluster(1), &tf_config(text));
+    assert!(out_of_range.contains("out of range"), "{out_of_range}");
+    let without = error(Asked::default(), &tf_config(text));
+    assert!(without.contains("--workers N") && without.contains("--worker-hosts"), "{without}");
+    let flags = Asked { hosts: hosts("", "v:1,w:1"), ..Asked::default() };
+    assert!(told(flags, &tf_config(text)).starts_with("worker 1, placed: "));
+}

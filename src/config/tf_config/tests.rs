@@ -90,10 +90,10 @@ fn parts_may_be_missing() {
 
 #[test]
 fn what_a_sparse_cluster_leaves_out_follows_from_its_own_address() {
-    let size = Some(ClusterSize { n_ps: 2, n_workers: 3 });
+    let n_tasks = |job| Some(if job == Job::Ps { 2 } else { 3 });
     let list = |text: &str, job| {
         let config = TfConfig::parse(text).expect(text);
-        config.hosts(job, size).expect("it follows").expect("there are some").to_string()
+        config.hosts(job, n_tasks(job)).expect("it follows").expect("there are some").to_string()
     };
     let worker = r#"{"sparseCluster": {"worker": {"1": "m-worker-1.n.svc:2222"},
         "ps": ["m-ps-0.n.svc:2222", "m-ps-1.n.svc:2222"]}, "task": {"type": "worker", "index": 1}}"#;
@@ -108,8 +108,39 @@ fn what_a_sparse_cluster_leaves_out_follows_from_its_own_address() {
     }
     assert!(error(worker).contains("--workers N"), "without the size: {}", error(worker));
     let elsewhere = TfConfig::parse(&ps.replace("m-ps-1.n.svc", "10.0.0.1")).unwrap();
-    let error = elsewhere.hosts(Job::Worker, size).expect_err("nothing follows").to_string();
+    let error = elsewhere.hosts(Job::Worker, Some(3)).expect_err("nothing follows").to_string();
     assert!(error.contains("NAME-ps-1") && error.contains("--worker-hosts"), "{error}");
+}
+
+#[test]
+fn map_with_this_worker_alone_is_filled_up_to_the_number_of_workers() {
+    // TensorFlow's pull request 48065, and the same worker as the Training Operator names it.
+    let text = r#"{"cluster":{"ps":["ps0:2222","localhost:2801"],"worker":{"1":"worker1:2222"}},
+        "task":{"type":"worker","index":1}}"#;
+    let operators = text.replace("worker1", "mnist-worker-1.ml.svc");
+    let workers = |text: &str, n| {
+        let config = TfConfig::parse(text).expect(text);
+        config.hosts(Job::Worker, n).map(|hosts| hosts.expect("there are some").to_string())
+    };
+    assert_eq!(workers(text, Some(3)).unwrap(), "worker0:2222,worker1:2222,worker2:2222");
+    assert_eq!(
+        workers(&operators, Some(2)).unwrap(),
+        "mnist-worker-0.ml.svc:2222,mnist-worker-1.ml.svc:2222"
+    );
+    let first = text.replace("1\":\"worker1", "0\":\"worker0").replace(":1}", ":0}");
+    assert_eq!(workers(&first, Some(2)).unwrap(), "worker0:2222,worker1:2222");
+    assert_eq!(workers(&first, None).unwrap(), "worker0:2222");
+    let chief = text.replace("\"ps\":", "\"chief\":[\"c:1\"],\"ps\":");
+    assert_eq!(workers(&chief, Some(3)).unwrap(), "c:1,worker0:2222,worker1:2222");
+    let ps = TfConfig::parse(text).unwrap().hosts(Job::Ps, Some(2)).unwrap().unwrap();
+    assert_eq!(ps.to_string(), "ps0:2222,localhost:2801");
+
+    let told = workers(text, None).unwrap_err().to_string();
+    assert!(told.contains("--workers N") && told.contains("--worker-hosts"), "{told}");
+    for own in ["10.0.0.1", "node11", "elsewhere"] {
+        let told = workers(&text.replace("worker1", own), Some(2)).unwrap_err().to_string();
+        assert!(told.contains("give --ps-hosts and --worker-hosts"), "{own}: {told}");
+    }
 }
 
 #[test]
@@ -130,6 +161,7 @@ fn every_other_shape_is_told_with_key_value_and_remedy() {
         cluster(r#"{"ps": ["p:1", "grpc://q:1"]}"#),
         cluster(r#"{"ps": {"zero": "p:1"}}"#),
         cluster(r#"{"ps": {"1": "p:1"}, "chief": ["c:1"]}"#),
+        cluster(r#"{"ps": ["p:1"], "worker": {"1": "w:1"}, "chief": ["c:1"]}"#),
         cluster(r#"{"chief": ["c:1"], "master": ["c:1"]}"#),
         cluster(r#"{"chief": ["c:1", "d:1"]}"#),
         cluster(r#"{"ps": ["p:1"], "worker": ["w:1"]}"#),
@@ -193,8 +225,8 @@ proptest! {
         let end = text.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(text.len());
         for text in [&text, &text[..end]] {
             if let Ok(config) = TfConfig::parse(text) {
-                let size = Some(ClusterSize { n_ps: n, n_workers: n });
-                let _ = (config.role(), config.hosts(Job::Ps, size), config.hosts(Job::Worker, None));
+                let _ = (config.role(), config.hosts(Job::Ps, Some(n)));
+                let _ = (config.hosts(Job::Worker, Some(n)), config.hosts(Job::Worker, None));
             }
         }
     }
