@@ -65,7 +65,7 @@ fn launch(n_steps: usize, n_values: usize) -> anyhow::Result<()> {
 async fn ps(n_steps: usize, n_values: usize) -> anyhow::Result<()> {
     let limits = Limits::with_tensor_bytes(4 * n_values);
     let listener = bind("127.0.0.1:0")?;
-    println!("{}", listener.local_addr()?);
+    println!("{}", listener.addresses()?[0]);
     let mut network =
         TcpNetwork::new(Some(listener), NetworkConfig::open(BTreeMap::new(), limits))?;
     let mut links: Vec<LinkId> = Vec::new();

@@ -241,7 +241,7 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
     let listeners = [bind("127.0.0.1:0")?, bind("127.0.0.1:0")?];
     let mut addresses = BTreeMap::new();
     for (index, listener) in (0..).zip(&listeners) {
-        addresses.insert(TaskId::ps(index), listener.local_addr()?.to_string());
+        addresses.insert(TaskId::ps(index), listener.addresses()?[0].to_string());
     }
     let shapes = Shapes::of_plan(plan);
     let network = |listener| {

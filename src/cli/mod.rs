@@ -17,6 +17,7 @@ mod evaluation;
 mod events;
 pub mod inspect;
 mod ledger;
+mod listen;
 pub mod local;
 pub mod manual;
 mod metrics;

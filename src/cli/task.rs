@@ -1,7 +1,7 @@
 //! One task of a cluster in this process: a node on the production host, until it halts.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, ToSocketAddrs as _};
+use std::net::ToSocketAddrs as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -19,7 +19,7 @@ use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome};
-use crate::tcp::{NetworkConfig, RealClock, Security, TcpNetwork, wall_clock};
+use crate::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork, wall_clock};
 use crate::training::files::InitError;
 use crate::training::{Plan, Shapes};
 
@@ -83,8 +83,8 @@ pub(super) fn incarnation() -> Incarnation {
 /// How the others of a cluster are reached, and what is asked of them.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// The socket on which others call, if any do.
-    pub(super) listener: Option<TcpListener>,
+    /// The sockets on which others call, if any do.
+    pub(super) listeners: Option<Listeners>,
     /// How they prove who they are.
     pub(super) security: Security,
     /// Whether memory is shared with those on this machine.
@@ -95,7 +95,7 @@ pub(super) struct Reach {
 
 impl Reach {
     fn network(self, cluster: &ClusterSpec) -> anyhow::Result<TcpNetwork> {
-        let Self { listener, security, shared_memory, shapes } = self;
+        let Self { listeners, security, shared_memory, shapes } = self;
         let config = NetworkConfig {
             addresses: addresses(cluster),
             limits: shapes.limits(),
@@ -103,7 +103,7 @@ impl Reach {
             shared_memory,
             check: Box::new(move |from, message| shapes.check(from, message)),
         };
-        TcpNetwork::new(listener, config).context("cannot use the network")
+        TcpNetwork::new(listeners, config).context("cannot use the network")
     }
 }
 

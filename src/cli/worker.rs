@@ -31,7 +31,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     let node = Worker::new(config.task.index, incarnation, cluster);
     let mut watch = Watch { ledger: None, events: None, identity };
     let shapes = Shapes::of_plan(&plan);
-    let reach = Reach { listener: None, security, shared_memory: run.shared_memory, shapes };
+    let reach = Reach { listeners: None, security, shared_memory: run.shared_memory, shapes };
     let mut gradients = Gradients::new(&plan);
     if run.shared_memory {
         gradients.make_buffers(tcp::shareable);

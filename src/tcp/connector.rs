@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::ends::Ends;
 use super::entrance::GREETING_TIMEOUT;
+use super::listener::host_and_port;
 use super::security::Security;
 use crate::ids::TaskId;
 
@@ -51,7 +52,12 @@ pub(super) async fn call(
 
 /// Connects to `host:port`, or says why not, for a person.
 async fn connect(address: &str) -> Result<TcpStream, String> {
-    let addresses = match timeout(ATTEMPT_TIMEOUT, lookup_host(address)).await {
+    let Some(host_and_port) = host_and_port(address) else {
+        return Err("its address is not of the form host:port".to_owned());
+    };
+    // As a pair: only the system's resolver knows the interface in `[fe80::1%eth0]:2222`, and it
+    // takes no brackets.
+    let addresses = match timeout(ATTEMPT_TIMEOUT, lookup_host(host_and_port)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(format!("its name cannot be resolved: {error}")),
         Err(_) => return Err(no_answer("from the name service")),
@@ -114,6 +120,15 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let stream = socket.connect(address).await.unwrap();
         assert!(is_connected_to_itself(&stream));
+    }
+
+    #[tokio::test]
+    async fn address_with_an_interface_is_called() {
+        // `lo` has no link-local address, so the call gets as far as the system's refusal.
+        let why = connect("[fe80::1%lo]:2222").await.unwrap_err();
+        assert!(!why.contains("resolved") && !why.contains("form"), "{why}");
+        let why = connect("[fe80::1%no-such-if]:2222").await.unwrap_err();
+        assert!(why.starts_with("its name cannot be resolved: "), "{why}");
     }
 
     #[tokio::test]

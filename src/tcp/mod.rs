@@ -25,7 +25,7 @@ mod writer;
 
 pub use clock::{RealClock, wall_clock};
 pub use compute::{ComputeThread, InlineCompute};
-pub use listener::{BindError, bind, bind_everywhere};
+pub use listener::{BindError, Listeners, bind, bind_everywhere};
 pub use memory::{can_share, shareable};
 pub use network::{NetworkConfig, TcpNetwork};
 pub use security::Security;

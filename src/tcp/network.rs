@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::mem::take;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use super::ends::Ends;
 use super::entrance::{Entrance, Greeted};
 use super::happening::{Happening, LinkEvent, LinkTeller};
 use super::link::{Link, Parts};
+use super::listener::{Acceptor, Listeners};
 use super::memory::Shared;
 use super::reader::{ReadError, Reader};
 use super::room::{LargestSent, Room};
@@ -119,24 +119,24 @@ impl fmt::Debug for TcpNetwork {
 }
 
 impl TcpNetwork {
-    /// A network that accepts from `listener`, if there is one.
+    /// A network that accepts from `listeners`, if there are any: through one entrance, so that its
+    /// limits hold for all of them together.
     ///
     /// # Errors
-    /// If the listener cannot be used from a runtime.
+    /// If a listener cannot be used from a runtime.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(listener: Option<TcpListener>, config: NetworkConfig) -> io::Result<Self> {
+    pub fn new(listeners: Option<Listeners>, config: NetworkConfig) -> io::Result<Self> {
         let NetworkConfig { addresses, limits, security, shared_memory, check } = config;
         let security = Arc::new(security);
         let (teller, happenings) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
-        if let Some(listener) = listener {
-            listener.set_nonblocking(true)?;
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+        if let Some(listeners) = listeners {
+            let acceptor = Acceptor::new(listeners)?;
             let entrance = Entrance::new(Arc::clone(&security));
             let teller = teller.clone();
-            opening.spawn(async move { entrance.run(|| listener.accept(), teller).await });
+            opening.spawn(async move { entrance.run(|| acceptor.accept(), teller).await });
         }
         Ok(Self {
             addresses,

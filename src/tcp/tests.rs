@@ -39,7 +39,7 @@ fn listening() -> (TcpNetwork, SocketAddr) {
 
 fn listening_as(config: NetworkConfig) -> (TcpNetwork, SocketAddr) {
     let listener = bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = listener.addresses().unwrap()[0];
     (TcpNetwork::new(Some(listener), config).unwrap(), address)
 }
 
@@ -210,7 +210,7 @@ async fn names_are_resolved_and_all_their_addresses_tried() {
 #[tokio::test]
 async fn an_ipv6_literal_can_be_called() {
     let Ok(listener) = bind("[::1]:0") else { return };
-    let port = listener.local_addr().unwrap().port();
+    let port = listener.addresses().unwrap()[0].port();
     let mut called =
         TcpNetwork::new(Some(listener), NetworkConfig::open(BTreeMap::new(), LIMITS)).unwrap();
     let mut caller = calling(format!("[::1]:{port}"));

@@ -7,7 +7,9 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use serde_json::Value;
 use support::{DataDir, Folder, Labels, Listing, Process, unisono};
@@ -138,6 +140,29 @@ fn whoever_can_be_called_from_elsewhere_is_told_about_security() {
     told.expect("security", "warn", "--secret-file");
     let told = Told::by(&format!("ps --ps-hosts {}", free_address()));
     told.expect("security", "ok", "only this machine can call");
+    // It listens at all addresses, whatever its name leads to.
+    let port = free_address().replace("127.0.0.1:", "");
+    let words = format!("ps --ps-hosts localhost:{port} --bind 0.0.0.0:{port}");
+    Told::by(&words).expect("security", "warn", "--secret-file");
+}
+
+#[test]
+fn ps_that_other_machines_cannot_reach_is_a_warning_of_doctor_and_of_ps() {
+    let address = free_address();
+    let hosts = format!("--ps-hosts {address} --worker-hosts nodeb.invalid:2222");
+    let told = Told::by(&format!("ps {hosts}"));
+    told.expect(
+        "ports",
+        "warn",
+        "such as worker 0 at nodeb.invalid:2222, cannot reach it; give ps 0",
+    );
+    let folder = Folder::new();
+    let ended = folder.run(&format!("ps {hosts} --give-up-after 1"));
+    ended.expect_code(138);
+    let warned = format!("ps 0 listens at {address}, where tasks of other machines");
+    assert!(ended.stderr.contains(&warned), "{}", ended.stderr);
+    let told = Told::by(&format!("ps {hosts} --bind {address}"));
+    told.expect("ports", "ok", &format!("free to listen at: {address}"));
 }
 
 #[test]
@@ -279,4 +304,48 @@ fn a_wrong_command_line_is_one_as_ever() {
         let output = unisono(words).output().expect("it runs");
         assert_eq!(output.status.code(), Some(2), "{words}");
     }
+}
+
+#[test]
+fn dangling_link_in_place_of_the_logdir_is_a_failure_in_doctor_and_at_the_start() {
+    let folder = Folder::new();
+    std::os::unix::fs::symlink(folder.join("nowhere"), folder.logdir()).expect("it is free");
+    let local = format!("local --training-steps 5 --logdir {}", folder.logdir().display());
+    Told::by(&local).expect("logdir", "fail", "nowhere, which does not exist; make the missing");
+    let run = folder.run("local --training-steps 5");
+    run.expect_code(1);
+    assert!(run.stderr.contains("nowhere, which does not exist; make the"), "{}", run.stderr);
+    fs::create_dir(folder.join("nowhere")).expect("it is free");
+    Told::by(&local).expect("logdir", "ok", "files can be kept");
+    folder.run("local --training-steps 5").expect_code(0);
+}
+
+#[test]
+fn parent_folder_that_may_not_be_listed_keeps_no_run_from_starting() {
+    let folder = Folder::new();
+    // Root may list every folder, so the program runs as nobody, who has to reach the program, too.
+    let scratch = folder.join("scratch");
+    let program = folder.join("program");
+    fs::copy(support::program(), &program).expect("there is room");
+    fs::create_dir(&scratch).expect("it is free");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    let mode = |mode| {
+        fs::set_permissions(&scratch, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    mode(if is_root { 0o1733 } else { 0o333 });
+    let nobody = |words: &str| {
+        let mut command = Command::new(&program);
+        command.current_dir(folder.path()).args(words.split_whitespace());
+        if is_root {
+            command.uid(65534).gid(65534);
+        }
+        command.output().expect("it runs")
+    };
+    let local = format!("local --training-steps 5 --logdir {}", scratch.join("run").display());
+    Told::read(&nobody(&format!("doctor --json {local}"))).expect("logdir", "ok", "can be kept");
+    assert!(!scratch.join("run").exists(), "nothing is made");
+    let run = nobody(&local);
+    mode(0o755);
+    assert_eq!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stderr));
 }

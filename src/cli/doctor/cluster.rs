@@ -11,8 +11,9 @@ use anyhow::Context as _;
 
 use super::Patient;
 use super::finding::Finding;
+use crate::cli::listen::{self, Unreachable};
 use crate::config::{ClusterSpec, HostPort, SecurityConfig};
-use crate::ids::TaskId;
+use crate::ids::{Job, TaskId};
 use crate::tcp::{self, Security};
 
 /// A machine that is there answers sooner.
@@ -33,10 +34,17 @@ pub(super) fn ports(patient: &Patient) -> Option<Finding> {
             ),
         });
     }
-    let address = patient.listens_at()?;
-    Some(match tcp::bind(&address.to_string()) {
-        Ok(_) => Finding::ok("ports", format!("{address} is free to listen at")),
-        Err(error) => Finding::error("ports", &error.into()),
+    let Patient::Task(config) = patient else { return None };
+    if config.task.job != Job::Ps {
+        return None;
+    }
+    let addresses = match listen::listen(config) {
+        Ok(listeners) => listeners.addresses().unwrap_or_default(),
+        Err(error) => return Some(Finding::error("ports", &error.into())),
+    };
+    Some(match listen::unreachable(config, &addresses) {
+        Some(Unreachable { what, remedy }) => Finding::warn("ports", what, remedy),
+        None => Finding::ok("ports", format!("free to listen at: {}", listen::shown(&addresses))),
     })
 }
 
@@ -52,7 +60,7 @@ pub(super) fn names(cluster: &ClusterSpec) -> Finding {
     let all: Vec<_> = unresolved.iter().map(told).collect();
     let what = format!("no address for {}", all.join("; "));
     let remedy = "correct --ps-hosts and --worker-hosts, or DNS";
-    if unresolved.iter().any(|(task, ..)| task.job == crate::ids::Job::Ps) {
+    if unresolved.iter().any(|(task, ..)| task.job == Job::Ps) {
         return Finding::fail("names", what, remedy);
     }
     if !unresolved.is_empty() {
@@ -157,7 +165,7 @@ pub(super) fn security(patient: &Patient) -> Finding {
         return Finding::error("security", &error.into());
     }
     match config {
-        SecurityConfig::Open if patient.cluster().is_none_or(is_on_loopback) => {
+        SecurityConfig::Open if is_on_loopback(patient) => {
             Finding::ok("security", "none, and only this machine can call")
         }
         SecurityConfig::Open => Finding::warn(
@@ -193,10 +201,13 @@ fn is_open_to_others(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
-/// Whether nobody but this machine can call its tasks.
-fn is_on_loopback(cluster: &ClusterSpec) -> bool {
+/// Whether nobody but this machine can call the ps of the cluster.
+fn is_on_loopback(patient: &Patient) -> bool {
+    let Patient::Task(config) = patient else { return true };
     let is_here = |address: &HostPort| {
         resolve(address).is_ok_and(|all| all.iter().all(|one| one.ip().is_loopback()))
     };
-    cluster.ps().iter().all(is_here)
+    // A ps that an engine placed listens at all addresses of its machine.
+    let is_beyond = config.bind.as_ref().map_or(config.is_placed, |bind| !is_here(bind));
+    !is_beyond && config.cluster.ps().iter().all(is_here)
 }

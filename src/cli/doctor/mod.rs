@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use self::finding::{Finding, Report};
 use super::local::LocalConfig;
 use super::{Process, TaskConfig};
-use crate::config::{ClusterSpec, HostPort, RunConfig};
+use crate::config::{ClusterSpec, RunConfig};
 use crate::ids::{Job, TaskId};
 use crate::model::SimdLevel;
 
@@ -59,16 +59,6 @@ impl Patient {
         match self {
             Self::Task(config) => Some(&config.cluster),
             Self::Local(_) => None,
-        }
-    }
-
-    /// Where a ps will listen.
-    fn listens_at(&self) -> Option<&HostPort> {
-        match self {
-            Self::Task(config) if config.task.job == Job::Ps => {
-                config.bind.as_ref().or_else(|| config.cluster.address(config.task))
-            }
-            Self::Task(_) | Self::Local(_) => None,
         }
     }
 
