@@ -46,8 +46,8 @@ pub(super) struct ClusterArgs {
     /// TF_CONFIG's sparseCluster: so many ps there are
     #[arg(long, value_name = "N")]
     ps: Option<Tasks>,
-    /// With TF_CONFIG's sparseCluster, or a map in its cluster.worker that has not all of them: so
-    /// many workers there are
+    /// Number of workers, the chief included, if TF_CONFIG does not name them all: with its
+    /// sparseCluster, or with a map in its cluster.worker
     #[arg(long, value_name = "N")]
     workers: Option<Tasks>,
     /// With cluster=slurm: port of the first task on each node; the next ones follow

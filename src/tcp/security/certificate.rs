@@ -220,11 +220,12 @@ fn wrong_signature(algorithm: &[u8]) -> String {
 }
 
 fn wrong_key_of_ca(algorithm: &[u8]) -> String {
-    let curve = if contains(algorithm, oid::P_521) { " on the curve P-521" } else { "" };
-    format!(
-        "is signed with a key{curve} of a kind that is not supported: make a CA with a key of \
-         another kind ({KEYS})"
-    )
+    let kind = if contains(algorithm, oid::P_521) {
+        "on the curve P-521, which is not supported"
+    } else {
+        "of a kind that is not supported"
+    };
+    format!("is signed with a key {kind}: make a CA with a key of another kind ({KEYS})")
 }
 
 fn wrong_structure(error: &webpki::Error) -> String {

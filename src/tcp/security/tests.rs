@@ -276,7 +276,23 @@ fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
         refusal(&marked_inside, &key, &ca),
         refusal(&utf_16, &key, &ca),
     ];
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r"
+    fine
+    --tls-cert cert: it is of X.509 version 1, which cannot name a task: have it made with the extension subjectAltName, as with `openssl x509 -extfile`, which makes it version 3
+    --tls-cert cert: it is signed with SHA-1, which can be forged: have it signed again with SHA-256, as with `openssl x509 -sha256`
+    --tls-key key: it is a key on the curve P-521, which is not supported: make a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for it
+    --tls-key key: it is damaged, or of a kind that is not supported: make a key of a supported kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for it
+    --tls-cert cert: it is signed with a key on the curve P-521, which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more)
+    --tls-cert cert: it is signed with ECDSA and SHA-512, as a CA on the curve P-521 does, which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more), and sign with SHA-256
+    --tls-key key: the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
+    --tls-key key: the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
+    --tls-cert cert: there is no certificate in it, but a private key: give the file with the certificate that was made for that key
+    --tls-cert cert: there is no certificate in it, but a certificate request: have the CA sign that request, and give the certificate that it makes
+    --tls-cert cert: there is no certificate in it, but binary data: convert it to PEM, as with `openssl x509` or `openssl pkey` and `-inform der`, or with `openssl pkcs12 -nodes` if it is PKCS #12
+    --tls-cert cert: it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i 's/\xef\xbb\xbf//' cert`
+    --tls-cert cert: it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i 's/\xef\xbb\xbf//' cert`
+    --tls-cert cert: it is UTF-16 text with a byte-order mark, and PEM is ASCII: convert it, as with `iconv -f UTF-16 -t ASCII cert`
+    ");
 }
 
 #[test]
