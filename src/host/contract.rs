@@ -362,7 +362,7 @@ pub fn hello(to: TaskId) -> Message {
 }
 
 fn refusal(number: u32) -> Message {
-    Message::Refused { reason: format!("number {number}"), retry: true }
+    Message::Refused { reason: format!("number {number}"), older_than: None }
 }
 
 /// Messages of all sizes, in turn: none, small and large tensors.

@@ -348,11 +348,11 @@ impl Links {
             (Message::Welcome { incarnation, state }, Some(peer), false) => {
                 self.on_welcome(now, link, peer, incarnation, state, out)
             }
-            (Message::Refused { reason, retry }, Some(peer), false) => {
+            (Message::Refused { reason, older_than: _ }, Some(peer), false) => {
                 out.push(Effect::Close { link });
                 let reason = format!("{peer} turned this task away: {reason}");
                 self.forget(now, link, reason.clone(), out);
-                if retry { Vec::new() } else { vec![PeerEvent::Refused { peer, reason }] }
+                vec![PeerEvent::Refused { peer, reason }]
             }
             (message, _, false) => {
                 let why = format!("a caller said {} before it said hello", message.kind());
@@ -524,7 +524,7 @@ impl Links {
         out: &mut Vec<Effect>,
     ) {
         if let Some(reason) = reason {
-            self.send_on(now, link, Message::Refused { reason, retry: false }, out);
+            self.send_on(now, link, Message::Refused { reason, older_than: None }, out);
         }
         out.push(Effect::Close { link });
         self.forget(now, link, why.clone(), out);

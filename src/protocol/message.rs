@@ -66,6 +66,15 @@ pub struct Hello {
     pub data: Option<String>,
 }
 
+/// The newest life of a task that a peer knows, to a process of the task that is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewerLife {
+    /// The incarnation to exceed.
+    pub incarnation: Incarnation,
+    /// Whether the peer has a session with it, so that it may be alive.
+    pub is_connected: bool,
+}
+
 /// What became of a gradient that was not accepted as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
@@ -108,12 +117,13 @@ pub enum Message {
         /// Where its shard stands; `None` while it holds no state.
         state: Option<Cut>,
     },
-    /// Declines a session; the sender closes the link after it.
+    /// Declines a session: from the called end instead of `Welcome`, or from the caller after a
+    /// `Welcome` of an older incarnation. The sender closes the link after it.
     Refused {
         /// One line for the person who started the caller: what was wrong, and what to do.
         reason: String,
-        /// Whether calling again later may help.
-        retry: bool,
+        /// The life that the receiver is older than, if it is refused for that (rule 8).
+        older_than: Option<NewerLife>,
     },
     /// Says that the sender lives, when it has had nothing else to say.
     Heartbeat,

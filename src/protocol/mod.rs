@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use config::{ClusterConfig, Limits};
 pub use failure::{Failure, GaveUp, NotRepeated};
 pub use message::{
-    Hello, Message, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
+    Hello, Message, NewerLife, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
 };
 pub use ps::Ps;
 pub use settings::{Difference, Settings};

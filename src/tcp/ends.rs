@@ -58,7 +58,7 @@ pub(super) async fn refuse(
     mut read: impl AsyncRead + Unpin,
     reason: &str,
 ) {
-    let frame = Frame::new(&Message::Refused { reason: reason.to_owned(), retry: false });
+    let frame = Frame::new(&Message::Refused { reason: reason.to_owned(), older_than: None });
     let tell = async {
         writer::write(&mut write, &frame).await?;
         write.shutdown().await?;

@@ -431,7 +431,7 @@ async fn messages_that_come_byte_by_byte_are_put_together() {
 async fn messages_that_come_all_at_once_are_taken_apart() {
     let (mut called, address) = listening();
     let mut caller = TcpStream::connect(address).await.unwrap();
-    let long = Message::Refused { reason: "x".repeat(100_000), retry: true };
+    let long = Message::Refused { reason: "x".repeat(100_000), older_than: None };
     let messages =
         [contract::hello(PS), long.clone(), push(5000), Message::Heartbeat, push(1), long, push(0)];
     let bytes = messages.iter().flat_map(wire::encode_to_vec).collect::<Vec<_>>();

@@ -9,7 +9,8 @@ use proptest::test_runner::RngSeed;
 use super::*;
 use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::{
-    Failure, Hello, PROTOCOL_VERSION, Recorded, Settings, ShardState, UpdateRecord, Verdict, Want,
+    Failure, Hello, NewerLife, PROTOCOL_VERSION, Recorded, Settings, ShardState, UpdateRecord,
+    Verdict, Want,
 };
 
 const LIMITS: Limits = Limits::with_tensor_bytes(1 << 20);
@@ -35,7 +36,10 @@ fn one_of_each_kind() -> Vec<Message> {
             incarnation: Incarnation(9),
             state: Some(Cut { generation, step: Step(70_000) }),
         },
-        Message::Refused { reason: "seed is 1 here and 2 there".to_owned(), retry: false },
+        Message::Refused {
+            reason: "incarnation 7 is older than incarnation 300".to_owned(),
+            older_than: Some(NewerLife { incarnation: Incarnation(300), is_connected: true }),
+        },
         Message::Heartbeat,
         Message::Pull {
             want: Want::AtLeast(Cut { generation, step: Step(251) }),
@@ -285,7 +289,7 @@ fn a_greeting_has_no_tensors_and_is_short() {
     let too_many = Err(WireError::TooLarge { what: "tensors", found: 1, limit: 0 });
     assert_eq!(decode(&encode_to_vec(push), &Limits::GREETING), too_many);
 
-    let refused = |length| Message::Refused { reason: "x".repeat(length), retry: true };
+    let refused = |length| Message::Refused { reason: "x".repeat(length), older_than: None };
     let overhead = encode_to_vec(&refused(60_000)).len() - 60_000;
     let longest = encode_to_vec(&refused(MAX_GREETING_BYTES - overhead));
     assert_eq!(longest.len(), MAX_GREETING_BYTES);

@@ -44,7 +44,7 @@ fn a_wrong_secret_and_a_replayed_handshake_are_refused() {
 
     let mut open = Peer::call(&address);
     open.send(&Message::Hello(hello(WORKER, TaskId::PS_ZERO, FLAGS)));
-    let Message::Refused { reason, retry: false } = open.receive() else { panic!("a refusal") };
+    let Message::Refused { reason, older_than: None } = open.receive() else { panic!("a refusal") };
     assert_eq!(reason, "this cluster has a shared secret: give --secret-file");
     waiting.ps.wait_for_stderr("it has no --secret-file");
 
@@ -173,7 +173,7 @@ fn who_has_not_its_own_certificate_of_the_right_ca_is_refused() {
     let why = "it says that it is worker 1, but its certificate names worker-2.unisono: give it \
                one for worker-1.unisono";
     let refused = say_hello(&address, &other, &ca, WORKER);
-    assert_eq!(refused, Ok(Message::Refused { reason: why.to_owned(), retry: false }));
+    assert_eq!(refused, Ok(Message::Refused { reason: why.to_owned(), older_than: None }));
     ps.wait_for_stderr(why);
 
     // The right ones train.

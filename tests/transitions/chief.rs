@@ -489,7 +489,7 @@ fn a_chief_whose_end_a_ps_refuses_to_hear_leaves_when_the_others_know() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     chief.feed(found(3, 2));
     chief.network(NetworkEvent::Connected { link: link(1), to: TaskId::ps(1) });
-    let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+    let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
     assert_eq!(chief.hears(1, refused), [Effect::Close { link: link(1) }]);
     chief.meets(0, 1, Some(cut(1, 3)));
     let left = [send(0, Message::Goodbye), Effect::Halt(Outcome::Finished)];

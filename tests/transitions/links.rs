@@ -14,7 +14,7 @@ use crate::script::{Script, cluster, hello, link, send};
 fn refusal(from: TaskId, reason: &str) -> Vec<Effect> {
     let why = format!("{from} called, and was turned away: {reason}");
     vec![
-        send(9, Message::Refused { reason: reason.to_owned(), retry: false }),
+        send(9, Message::Refused { reason: reason.to_owned(), older_than: None }),
         Effect::Close { link: link(9) },
         Effect::Report(Report::TurnedAway { why }),
     ]
@@ -176,7 +176,7 @@ fn strangers_are_counted_apart_from_members() {
 fn a_task_that_is_refused_halts_with_the_reason() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
-    let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+    let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
     let why = "ps 0 turned this task away: seed is 2 and 1".to_owned();
     let halt = Effect::Halt(Outcome::Failed(Failure::Refused(why)));
     assert_eq!(worker.hears(0, refused), [Effect::Close { link: link(0) }, halt]);

@@ -428,7 +428,7 @@ fn a_ps_that_ps_0_refuses_halts_unless_all_is_done() {
             ps.hears(0, Message::Finished { generation: generation(1) });
         }
         ps.network(NetworkEvent::Connected { link: link(9), to: TaskId::PS_ZERO });
-        let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+        let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
         let halts = ps.hears(9, refused).iter().any(|effect| matches!(effect, Effect::Halt(_)));
         assert_eq!(halts, !is_done);
     }

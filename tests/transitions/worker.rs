@@ -232,7 +232,7 @@ fn whatever_comes_to_a_worker_that_leaves_it_has_not_failed() {
     // There is a ps of another run in its place.
     let mut last = leaving();
     last.network(NetworkEvent::Connected { link: link(1), to: TaskId::ps(1) });
-    let refused = Message::Refused { reason: "seed is 2 and 1".into(), retry: false };
+    let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
     let left = [Effect::Close { link: link(1) }, Effect::Halt(Outcome::Finished)];
     assert_eq!(last.hears(1, refused), left);
 }

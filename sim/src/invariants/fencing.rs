@@ -199,7 +199,7 @@ fn kind(effect: &Effect) -> &'static str {
 #[cfg(test)]
 mod tests {
     use unisono::Incarnation;
-    use unisono::protocol::{Hello, Settings};
+    use unisono::protocol::{Hello, PROTOCOL_VERSION, Settings};
 
     use super::super::fixture::{
         Fixture, cut, dropped, gradients, job, later, ps, push, reply, send, state, update,
@@ -209,7 +209,7 @@ mod tests {
 
     fn hello(incarnation: u64) -> Message {
         Message::Hello(Hello {
-            version: 1,
+            version: PROTOCOL_VERSION,
             from: worker(0).task,
             incarnation: Incarnation(incarnation),
             to: ps(0).task,
@@ -286,7 +286,7 @@ mod tests {
         }
         let (link, message) = greets(50, 2);
         run.is_told(&mut rule, ps(0), link, message, welcome(50)).unwrap();
-        let refused = Message::Refused { reason: String::new(), retry: false };
+        let refused = Message::Refused { reason: String::new(), older_than: None };
         let refused = vec![send(51, refused), Effect::Close { link: LinkId(51) }];
         let (link, message) = greets(51, 1);
         run.is_told(&mut rule, ps(0), link, message, refused).unwrap();

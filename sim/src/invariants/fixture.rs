@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use unisono::config::Sync;
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Hello, Input, Job, Limits, Message, NetworkEvent, Outcome, Report,
-    Restored, Settings, ShardState, Snapshot, StorageEvent, UpdateRecord, Verdict,
+    ClusterConfig, Done, Effect, Hello, Input, Job, Limits, Message, NetworkEvent, Outcome,
+    PROTOCOL_VERSION, Report, Restored, Settings, ShardState, Snapshot, StorageEvent, UpdateRecord, Verdict,
 };
 use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
@@ -414,7 +414,7 @@ pub(super) fn finished() -> BTreeMap<TaskId, Outcome> {
 
 fn hello(from: TaskId, to: TaskId) -> Message {
     Message::Hello(Hello {
-        version: 1,
+        version: PROTOCOL_VERSION,
         from,
         incarnation: Incarnation(1),
         to,

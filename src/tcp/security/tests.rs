@@ -124,7 +124,7 @@ async fn refused(caller: Security, called: Security) -> String {
     tokio::select! {
         event = called.next() => panic!("nobody is to come in: {event:?}"),
         event = caller.next() => match event {
-            NetworkEvent::Received { message: Message::Refused { reason, retry: false }, .. } => {
+            NetworkEvent::Received { message: Message::Refused { reason, older_than: None }, .. } => {
                 reason
             }
             other => panic!("a refusal was due, not {other:?}"),
