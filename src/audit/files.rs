@@ -66,7 +66,7 @@ impl Audit<'_> {
             }
             ever
         });
-        let last_opened = self.generations().pop_last().map(|(_, step)| step);
+        let last_opened = self.generations().last().map(|(_, step)| step);
         let mut found = Vec::new();
         let mut expected = standing.keys().copied().take_while(|step| Some(*step) < newest);
         let mut next = expected.next();

@@ -7,6 +7,7 @@
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod generations;
 mod pass;
 mod repeats;
 mod report;
@@ -20,13 +21,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::generations::Generations;
 pub use files::{FilesError, LossRow, by_step};
 pub use report::Report;
 pub use rule::Rule;
 pub use shard::{Made, Rollback, Shard};
 pub use violation::{Place, Violation};
 
-use crate::ids::{Generation, Step};
+use crate::ids::Step;
 use crate::ledger::{Header, Ledger};
 
 /// What the ledgers of a run say together.
@@ -161,18 +163,17 @@ impl<'a> Audit<'a> {
         standing
     }
 
-    /// The generations that were opened, each with the version that it began with.
-    fn generations(&self) -> BTreeMap<Generation, Step> {
-        let all = self.shards.iter().flat_map(|shard| &shard.restored);
-        all.map(|restored| (restored.line.generation, restored.line.step)).collect()
+    /// The generations that were opened, in order.
+    fn generations(&self) -> Generations {
+        Generations::of(&self.shards)
     }
 
     /// A shard that was killed before it heard of the newest generation, and never came back, does
     /// not know that what it made last is void.
     fn forget_what_was_rolled_back_elsewhere(&mut self) {
-        let Some((newest, from)) = self.generations().pop_last() else { return };
+        let Some((newest, from)) = self.generations().last() else { return };
         for shard in &mut self.shards {
-            if shard.restored.last().is_some_and(|last| last.line.generation < newest) {
+            if shard.restored.last().is_some_and(|last| last.line.generation != newest) {
                 shard.forget_from(from);
             }
         }
@@ -191,7 +192,11 @@ impl<'a> Audit<'a> {
 
     /// The parameter servers of the cluster, as it was last.
     fn n_ps(&self) -> u32 {
-        let opened = |shard: &&Shard<'_>| shard.restored.last().map(|last| last.line.generation);
+        let generations = self.generations();
+        let opened = |shard: &&Shard<'_>| {
+            let last = shard.restored.last()?;
+            generations.place_of(last.line.generation)
+        };
         let last = self.shards.iter().max_by_key(opened);
         last.and_then(Shard::header).map_or(0, |header| header.n_ps)
     }

@@ -81,7 +81,7 @@ impl<'a> Pass<'a, '_> {
             if header.incarnation <= before.incarnation {
                 let place = self.place();
                 self.audit.notes.push(format!(
-                    "{place}: the life {} follows the life {}: the machine's clock was set back",
+                    "{place}: incarnation {} follows incarnation {}: a clock was set back",
                     header.incarnation, before.incarnation
                 ));
             }

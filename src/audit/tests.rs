@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{Incarnation, Slot};
+use crate::ids::{Generation, Incarnation, Slot};
 use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
 use crate::ledger::{Checksum, Header, Line, Loss, Push, StateHash, UsedSlot, Why, file};
 use crate::protocol::{Settings, ShardState, Snapshot};
@@ -594,6 +594,63 @@ fn a_shard_that_never_heard_of_the_newest_generation_does_not_contradict_it() {
     assert_eq!(audit.first_violation(), None);
     let standing = audit.standing();
     assert_eq!(standing.values().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
+}
+
+/// All tasks were restarted before the second generation, after their clocks were set back: every
+/// number of an incarnation is smaller than in the first life.
+fn of_two_lives_after_a_clock_was_set_back() -> Lines {
+    of_two_lives().map(|mut lines| {
+        for line in &mut lines[9..] {
+            let text = line.to_text();
+            let text = text.replace("\"incarnation\":500", "\"incarnation\":50");
+            let text = text.replace("\"chief\":7", "\"chief\":3");
+            let text = text.replace("\"opener\":7,\"number\":2", "\"opener\":3,\"number\":2");
+            *line = serde_json::from_str(&text).expect("a line of a ledger");
+        }
+        lines
+    })
+}
+
+#[test]
+fn the_order_of_lines_counts_and_not_the_numbers_of_incarnations() {
+    let ledgers = ledgers(of_two_lives_after_a_clock_was_set_back());
+    let mut audit = Audit::of(&ledgers);
+    audit.check_losses(Path::new("losses.csv"), &losses(), Some(Step(4)));
+    assert_eq!(audit.verdict(), Verdict::Clean, "{}", Report(&audit));
+    // Updates 2 and 3 were made again after the rollback.
+    let stands: Vec<_> = audit.standing().values().flatten().map(|made| made.line).collect();
+    assert_eq!(stands, [4, 4, 6, 6, 13, 13, 14, 14]);
+    let note = |ps: u32| {
+        let before = 100 + ps;
+        format!(
+            "ledger-ps{ps}.jsonl:10: incarnation 50 follows incarnation {before}: a clock was set \
+             back"
+        )
+    };
+    assert_eq!(audit.notes(), [note(0), note(1)]);
+}
+
+#[test]
+fn the_order_of_lines_of_another_shard_tells_which_generation_is_the_newest() {
+    let [first, mut second] = of_two_lives_after_a_clock_was_set_back();
+    // Ps 1 was killed before all were restarted.
+    second.truncate(9);
+    let ledgers = ledgers([first, second]);
+    let audit = Audit::of(&ledgers);
+    assert_eq!(audit.first_violation(), None);
+    let standing = audit.standing();
+    assert_eq!(standing.values().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
+}
+
+#[test]
+fn incarnations_still_ascend_within_the_life_of_a_ps() {
+    let chief = found("an older chief, after a clock was set back", Rule::Fencing, |run| {
+        *run = of_two_lives_after_a_clock_was_set_back();
+        let came =
+            |chief| Line::Chief(ChiefCame { incarnation: Incarnation(50), chief, finds: None });
+        run[0].splice(10..10, [came(Incarnation(3)), came(Incarnation(2))]);
+    });
+    insta::assert_snapshot!(chief, @"an older chief, after a clock was set back: rule 8, fencing, is broken at step 0, ledger-ps0.jsonl:12: wanted no life of the chief but those after 3; found its life 2");
 }
 
 /// Reads whatever it is, and if it can be read, audits and prints it.

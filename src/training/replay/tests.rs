@@ -186,6 +186,20 @@ fn a_run_that_went_on_with_another_cluster_is_followed() {
 }
 
 #[test]
+fn a_run_that_went_on_after_a_clock_was_set_back_is_replayed_whole() {
+    let mut story = Story::new(config());
+    // The tasks of the first life that trains have larger incarnations than those of the second.
+    story.life = 9;
+    story.go_on_with(config());
+    story.train_to(5);
+    story.life = 3;
+    story.go_on_with(config());
+    story.train_to(8);
+    let expected = replay_of(0..8, 8 * 2 * 2);
+    assert_eq!(replayed(&story.ledgers()), Ok(expected));
+}
+
+#[test]
 fn ledgers_that_begin_later_are_replayed_from_a_checkpoint() {
     let mut story = Story::new(config());
     story.train_to(3);
