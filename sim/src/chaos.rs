@@ -18,6 +18,8 @@ use unisono::trace::EventKind;
 
 /// The shortest fault: less than a message takes.
 const SHORTEST: Duration = Duration::from_micros(50);
+/// How far back a wall clock is set.
+const AN_HOUR: Duration = Duration::from_secs(3600);
 /// Events of one node that a fault may wait for: a small run has some hundred.
 const MAX_NTH: u64 = 300;
 /// The final checkpoint is tried for 20 s; a disk that refuses for longer rightly ends the run.
@@ -283,6 +285,9 @@ impl Draw<'_> {
                 node,
                 skew_ppm: i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000,
                 jump: if self.coin() { self.duration(self.chaos.longest) } else { Duration::ZERO },
+                // Further back than any run lasts: the next life of the task has a smaller
+                // incarnation than every life before.
+                set_back: if self.coin() { AN_HOUR } else { Duration::ZERO },
             },
             Family::Gradient => FaultKind::Gradient { node, mode: GradientMode::FlippedBit },
         }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn place(universe: &Universe, task: TaskId) -> Place {
-        let id = LifeId { task, incarnation: Incarnation(1) };
+        let id = LifeId { task, number: 1, incarnation: Incarnation(1) };
         universe.begin(id);
         Place { universe: universe.clone(), id }
     }

@@ -7,18 +7,21 @@ use std::time::Duration;
 use unisono::protocol::{Done, NetworkEvent, StorageEvent};
 use unisono::{Incarnation, TaskId};
 
-/// A life of a task.
+/// A life of a task: one node, from its start until it halts or is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LifeId {
     /// The task.
     pub task: TaskId,
-    /// Which life of it.
+    /// The number of the life among those of the task, from 1.
+    pub number: u64,
+    /// The incarnation that the node has. A clock that is set back makes it smaller than that of
+    /// an earlier life, so that it does not identify a life.
     pub incarnation: Incarnation,
 }
 
 impl std::fmt::Display for LifeId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.incarnation.0 {
+        match self.number {
             1 => write!(f, "{}", self.task),
             life => write!(f, "{} (life {life})", self.task),
         }

@@ -18,7 +18,8 @@ use unisono::checkpoint::RunFiles;
 use unisono::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
 use unisono::ledger::{Ledger, Recorder};
 use unisono::protocol::{
-    ClusterConfig, Failure as NodeFailure, Input, Node, Outcome, Ps, Settings, Snapshot, Worker,
+    ClusterConfig, Failure as NodeFailure, Input, Node, Outcome, Ps, Raises, Settings, Snapshot,
+    Worker,
 };
 use unisono::random::Stream;
 use unisono::{Incarnation, Job, Slot, Step, TaskId, losses};
@@ -285,7 +286,8 @@ struct Set {
     config: Arc<ClusterConfig>,
     wrong: Vec<crate::scenario::WrongSetting>,
     record: Arc<Mutex<Record>>,
-    incarnations: Mutex<BTreeMap<TaskId, u64>>,
+    /// How many lives of each task have begun.
+    n_lives: Mutex<BTreeMap<TaskId, u64>>,
     lab: Arc<Lab>,
     seed: u64,
     change: Option<Change>,
@@ -307,7 +309,7 @@ impl<'a> Stage<'a> {
             config: Arc::new(config),
             wrong: scenario.wrong.clone(),
             record: Arc::new(Mutex::new(Record::new(&scenario.expect.events, options.trace))),
-            incarnations: Mutex::default(),
+            n_lives: Mutex::default(),
             lab: Arc::clone(lab),
             seed,
             change: options.change,
@@ -517,22 +519,34 @@ fn raise(set: &Arc<Set>, task: TaskId) -> NodeHandle {
     Handle::current().create_node().name(task.to_string()).init(life).build()
 }
 
-/// One life of a task, from its start until it halts.
+/// One process of a task: a node, and another one as often as the process raises its incarnation.
 fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
-    let incarnation = {
-        let mut incarnations = lock(&set.incarnations);
-        let incarnation = incarnations.entry(task).or_default();
-        *incarnation += 1;
-        Incarnation(*incarnation)
-    };
-    let id = LifeId { task, incarnation };
+    let number = set.next_number(task);
+    // A process takes a microsecond or more to start, so that without a fault each life has a
+    // larger incarnation. No task records its own: that is harder than what a real one does.
+    let clock = set.universe.wall_clock(task) + number;
+    let mut id = LifeId { task, number, incarnation: Incarnation::first(clock, None) };
     set.universe.begin(id);
     async move {
-        let place = Place { universe: set.universe.clone(), id };
-        // On the heap from the start: madsim moves a task several times before it runs.
-        match caught(Box::pin(run_node(&set, place))).await {
-            Ok(outcome) => set.universe.end(id, outcome),
-            Err(panic) => lock(&set.record).panic = Some(format!("{id}: {panic}")),
+        let mut raises = Raises::default();
+        loop {
+            let place = Place { universe: set.universe.clone(), id };
+            // On the heap from the start: madsim moves a task several times before it runs.
+            let outcome = match caught(Box::pin(run_node(&set, place))).await {
+                Ok(outcome) => outcome,
+                Err(panic) => {
+                    lock(&set.record).panic = Some(format!("{id}: {panic}"));
+                    return;
+                }
+            };
+            match raises.after(outcome) {
+                Ok(_) if !set.universe.end_outdated(id) => return,
+                Ok(incarnation) => {
+                    id = LifeId { task, number: set.next_number(task), incarnation };
+                    set.universe.begin(id);
+                }
+                Err(outcome) => return set.universe.end(id, outcome),
+            }
         }
     }
 }
@@ -549,7 +563,7 @@ async fn caught<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Result<T, S
 }
 
 async fn run_node(set: &Set, place: Place) -> Outcome {
-    let LifeId { task, incarnation } = place.id;
+    let LifeId { task, incarnation, .. } = place.id;
     let mut worker = set.lab.worker(set.seed);
     let compute = SimCompute { place: place.clone(), work: move |job| worker.work(job) };
     let (clock, network, stop) = (place.clone(), place.clone(), place.clone());
@@ -595,6 +609,14 @@ async fn drive_changed<C: Clock, N: Network, K: Compute, S: Storage, T: Stop>(
 }
 
 impl Set {
+    /// The number of a life that begins.
+    fn next_number(&self, task: TaskId) -> u64 {
+        let mut n_lives = lock(&self.n_lives);
+        let number = n_lives.entry(task).or_default();
+        *number += 1;
+        *number
+    }
+
     fn config_of(&self, task: TaskId) -> ClusterConfig {
         let mut config = (*self.config).clone();
         if task.job == Job::Worker {

@@ -304,6 +304,7 @@ fn outcome_text(outcome: &Outcome) -> String {
         Outcome::Stopped { saved: None } => "stopped".to_owned(),
         Outcome::Stopped { saved: Some(step) } => format!("stopped, with step {step} saved"),
         Outcome::Failed(failure) => format!("failed: {failure}"),
+        Outcome::Outdated { exceed, .. } => format!("refused as older than incarnation {exceed}"),
     }
 }
 

@@ -46,7 +46,8 @@ pub(crate) fn judge(
 fn outcome(expect: &Expect, played: &Played) -> Result<(), Violation> {
     let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
         Outcome::Failed(failure) => Some((*task, failure.to_string())),
-        Outcome::Finished | Outcome::Stopped { .. } => None,
+        // The host turned it into a larger incarnation or a failure.
+        Outcome::Finished | Outcome::Stopped { .. } | Outcome::Outdated { .. } => None,
     };
     let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
     let what = match (&expect.outcome, failures.first()) {

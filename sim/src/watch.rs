@@ -182,7 +182,7 @@ impl Observer for Watcher {
             record.history.files.damaged();
         }
         record.audit.add(nanos(now));
-        record.audit.add(task_number(self.life.task) << 16 | self.life.incarnation.0);
+        record.audit.add(task_number(self.life.task) << 16 | self.life.number);
         record.count(self.life, what);
         if what.kind == EventKind::Saved && what.step == Some(self.config.training_steps) {
             record.final_save = record.final_save.or(Some(now));

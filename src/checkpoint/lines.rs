@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{Disk, DiskError};
+use super::disk::{Disk, DiskError, RealDisk};
 
 /// How much of a file's end is read to find that of its last whole line. Of a ledger, an update of
 /// 4,096 slots, the most there are, takes less than 600 KiB.
@@ -50,6 +50,19 @@ pub(crate) fn find<T: Ord>(
     }
     found.sort();
     Ok(found)
+}
+
+/// The whole lines at the end of a file, the last one first, without their ends. None if the file
+/// cannot be read or is no regular file: a pipe would block whoever opens it.
+pub(crate) fn last_lines(path: &Path) -> Vec<Vec<u8>> {
+    let is_regular = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    let end = is_regular.then(|| RealDisk.read_end(path, MAX_LINE_BYTES).ok()).flatten();
+    let Some((len, end)) = end else { return Vec::new() };
+    // The first part of what was read may be the end of a line, the last part may be torn.
+    let n_cut = usize::from(len > end.len() as u64);
+    let mut lines: Vec<_> = end.split(|byte| *byte == b'\n').skip(n_cut).collect();
+    lines.pop();
+    lines.into_iter().rev().map(<[u8]>::to_vec).collect()
 }
 
 /// A file that grows.

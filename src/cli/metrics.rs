@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::TaskConfig;
 use super::output::Screen;
@@ -21,15 +22,15 @@ pub(super) struct Identity {
     pub(super) cluster: ClusterConfig,
 }
 
-/// Serves the metrics of a task, if that was asked for, and gives who counts them. If their port
-/// cannot be had that is said, and training goes on without.
+/// Serves the metrics of a task, if that was asked for. Returns what counts them and the server. If
+/// their port cannot be had that is said, and training goes on without.
 pub(super) async fn start(
     config: &TaskConfig,
     identity: &Identity,
     traffic: Traffic,
     clock: RealClock,
     screen: &Screen,
-) -> Option<MetricsObserver> {
+) -> Option<(MetricsObserver, JoinHandle<()>)> {
     let address = config.run.metrics.as_ref()?;
     let (listener, url) = match listen(address).await {
         Ok(listening) => listening,
@@ -43,8 +44,8 @@ pub(super) async fn start(
     };
     screen.err(&format!("Metrics are at {url}"));
     let metrics = Metrics::new(config.task, identity.incarnation, &identity.cluster, traffic);
-    tokio::spawn(serve(listener, Arc::clone(&metrics), clock));
-    Some(MetricsObserver::new(metrics))
+    let server = tokio::spawn(serve(listener, Arc::clone(&metrics), clock));
+    Some((MetricsObserver::new(metrics), server))
 }
 
 async fn listen(address: &MetricsAddress) -> std::io::Result<(TcpListener, String)> {

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod eval;
 mod evaluation;
 mod events;
+mod incarnation;
 pub mod inspect;
 mod ledger;
 mod listen;
@@ -61,8 +62,8 @@ const EXIT_GAVE_UP: u8 = 138;
 /// What a command gets from the process that it runs in.
 #[derive(Debug)]
 pub struct Process {
-    /// Which life of its task this is: a later start has a larger number, however long either
-    /// takes to begin.
+    /// The incarnation that the supervisor gave this process, or the clock at its start. A process
+    /// that starts later has a larger one, however long either takes to begin.
     pub incarnation: Incarnation,
     /// The listening socket that the parent bound for this task, if it did.
     pub listener: Option<TcpListener>,
@@ -78,7 +79,7 @@ pub struct UsageError(pub anyhow::Error);
 /// The program `unisono`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let incarnation = task::incarnation();
+    let clock = incarnation::clock();
     // Before anything else, while there is one thread: it takes its variables out of the environment.
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
@@ -86,6 +87,10 @@ pub fn main() -> ExitCode {
     let listener = match inherited.take_tcp_listener(0).context("the inherited socket") {
         Ok(listener) => listener,
         Err(error) => return report(&screen, &error),
+    };
+    let incarnation = match incarnation::counted() {
+        Ok(counted) => Incarnation::first(counted.unwrap_or(clock), None),
+        Err(error) => return report(&screen, &UsageError(error).into()),
     };
     let environment = Environment::of_process();
     let action = match args::parse(&line, &environment) {

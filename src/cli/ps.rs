@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use super::ledger::LedgerKeeper;
 use super::listen::{self, Unreachable};
 use super::metrics::Identity;
-use super::task::{self, Reach, Watch};
+use super::task::{self, Life, Reach, Watch};
 use super::{Process, TaskConfig};
 use crate::host::NoStorage;
 use crate::model::UpdateRule;
@@ -28,20 +30,24 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     if security.is_open() {
         warn_of_strangers(&listeners);
     }
-    let shapes = Shapes::of_rule(&rule);
-    let listeners = Some(listeners);
-    let reach = Reach { listeners, security, shared_memory: run.shared_memory, shapes };
-    let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, None));
-    let ledger = LedgerKeeper::open(&config, incarnation, &cluster);
-    let identity = Identity { incarnation, cluster: cluster.clone() };
-    let node = Ps::new(config.task.index, incarnation, cluster);
-    let mut updates = Updates::new(rule, 1);
-    if run.shared_memory {
-        updates.make_buffers(tcp::shareable);
-    }
-    let parts = || Ok((InlineCompute::new(Box::new(updates)), NoStorage));
-    let (outcome, reason) =
-        task::run(&config, &process, reach, node, parts, Watch { ledger, events: None, identity })?;
+    let cluster = task::cluster_config(run, None);
+    let (outcome, reason) = task::run(&config, &process, |incarnation| {
+        // Each life listens on copies of the sockets: callers between two lives wait.
+        let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
+        let listeners = Some(listeners);
+        let security = Security::load(&run.security, config.task)?;
+        let shapes = Shapes::of_rule(&rule);
+        let reach = Reach { listeners, security, shared_memory: run.shared_memory, shapes };
+        let ledger = LedgerKeeper::open(&config, incarnation, &cluster);
+        let identity = Identity { incarnation, cluster: cluster.clone() };
+        let node = Ps::new(config.task.index, incarnation, cluster.clone());
+        let mut updates = Updates::new(rule.clone(), 1);
+        if run.shared_memory {
+            updates.make_buffers(tcp::shareable);
+        }
+        let (compute, storage) = (InlineCompute::new(Box::new(updates)), NoStorage);
+        Ok(Life { node, reach, compute, storage, watch: Watch { ledger, events: None, identity } })
+    })?;
     task::exit_code(config.task, outcome, reason)
 }
 

@@ -12,14 +12,14 @@ use super::ledger::LedgerKeeper;
 use super::metrics::{self, Identity};
 use super::stop::{StopReason, StopRequests};
 use super::trace::TraceKeeper;
-use super::{Process, TaskConfig};
+use super::{Process, TaskConfig, incarnation};
 use crate::checkpoint::RunFilesConfig;
 use crate::config::{ClusterSpec, RunConfig};
 use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
-use crate::protocol::{ClusterConfig, Node, Outcome};
-use crate::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork, wall_clock};
+use crate::protocol::{ClusterConfig, Node, Outcome, Raises};
+use crate::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork};
 use crate::training::files::InitError;
 use crate::training::{Plan, Shapes};
 
@@ -75,11 +75,6 @@ pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, Init
     Ok(RunFilesConfig { allows_changes: run.allow_changed_settings, ..files })
 }
 
-/// A larger number for each life of a task: microseconds of the machine's clock.
-pub(super) fn incarnation() -> Incarnation {
-    Incarnation(u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX))
-}
-
 /// How the others of a cluster are reached, and what is asked of them.
 #[derive(Debug)]
 pub(super) struct Reach {
@@ -118,39 +113,84 @@ pub(super) struct Watch {
     pub(super) identity: Identity,
 }
 
-/// Runs a node until it halts.
+/// What one life of a task is made of.
+#[derive(Debug)]
+pub(super) struct Life<N, K, S> {
+    /// What decides.
+    pub(super) node: N,
+    /// How it reaches the others.
+    pub(super) reach: Reach,
+    /// What computes.
+    pub(super) compute: K,
+    /// Where its files are.
+    pub(super) storage: S,
+    /// What is watched of it.
+    pub(super) watch: Watch,
+}
+
+/// Runs a node until it halts, and another one with a larger incarnation as often as the node before
+/// was refused as older and may be followed ([`Raises`]). `live` makes each of them.
 pub(super) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &Process,
-    reach: Reach,
-    mut node: N,
-    parts: impl FnOnce() -> anyhow::Result<(K, S)>,
-    watch: Watch,
+    mut live: impl FnMut(Incarnation) -> anyhow::Result<Life<N, K, S>>,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
+        // One listener for all lives: a request between two of them must not be lost.
         let mut stop =
             TaskStop { requests: StopRequests::listen(config.exit_with_parent)?, reason: None };
-        let network = reach.network(&config.cluster)?;
-        let (compute, storage) = parts()?;
-        let clock = RealClock::start();
-        let Watch { ledger, events, identity } = watch;
-        let traffic = network.traffic();
-        let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
-        let trace = TraceKeeper::open(config, &identity, clock.now());
-        let console = Console::new(config, process.screen.clone());
-        // The ledger comes first: what it is about to say was so before anybody heard of it.
-        let mut observer = ((ledger, trace), ((events, metrics), console));
-        let host = Host { clock, network, compute, storage, stop: &mut stop };
-        let outcome = drive(&mut node, host, &mut observer).await;
-        let ((_, trace), (_, console)) = &mut observer;
-        trace.iter_mut().for_each(TraceKeeper::finish);
-        console.finish();
-        Ok((outcome, stop.reason))
+        let mut raises = Raises::default();
+        let mut incarnation = incarnation::first(config, process.incarnation);
+        loop {
+            let outcome = run_life(config, process, &mut stop, live(incarnation)?).await?;
+            match raises.after(outcome) {
+                Ok(larger) => {
+                    tracing::warn!(
+                        "{} is known with a larger incarnation than {incarnation}, from before a \
+                         clock was set back: it goes on as {larger}",
+                        config.task
+                    );
+                    incarnation = larger;
+                }
+                Err(outcome) => return Ok((outcome, stop.reason)),
+            }
+        }
     });
     // A name that is being looked up would hold the process for as long as the resolver likes.
     runtime.shutdown_background();
     outcome
+}
+
+/// Runs one node until it halts.
+async fn run_life<N: Node, K: Compute, S: Storage>(
+    config: &TaskConfig,
+    process: &Process,
+    stop: &mut TaskStop,
+    life: Life<N, K, S>,
+) -> anyhow::Result<Outcome> {
+    let Life { mut node, reach, compute, storage, watch } = life;
+    let network = reach.network(&config.cluster)?;
+    let clock = RealClock::start();
+    let Watch { ledger, events, identity } = watch;
+    let traffic = network.traffic();
+    let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
+    let (metrics, server) = metrics.unzip();
+    let trace = TraceKeeper::open(config, &identity, clock.now());
+    let console = Console::new(config, process.screen.clone());
+    // The ledger comes first: what it is about to say was so before anybody heard of it.
+    let mut observer = ((ledger, trace), ((events, metrics), console));
+    let host = Host { clock, network, compute, storage, stop };
+    let outcome = drive(&mut node, host, &mut observer).await;
+    let ((_, trace), (_, console)) = &mut observer;
+    trace.iter_mut().for_each(TraceKeeper::finish);
+    console.finish();
+    // The next life serves its metrics at the same port.
+    if let Some(server) = server {
+        server.abort();
+        let _ = server.await;
+    }
+    Ok(outcome)
 }
 
 /// What the process exits with.
@@ -165,6 +205,8 @@ pub(super) fn exit_code(
         Outcome::Failed(failure) => {
             Err(anyhow::Error::new(failure).context(format!("{task} cannot go on")))
         }
+        // `run` starts another node instead, or makes it a failure.
+        Outcome::Outdated { reason, .. } => bail!("{task} cannot go on: {reason}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::evaluation::{self, Evaluation};
 use super::events::EventKeeper;
 use super::metrics::Identity;
-use super::task::{self, Reach, Watch};
+use super::task::{self, Life, Reach, Watch};
 use super::{Process, TaskConfig, data};
 use crate::host::NoStorage;
 use crate::ids::TaskId;
@@ -22,31 +22,39 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
         task::check_ps_hosts(&config.cluster)?;
     }
     let run = &config.run;
-    let security = Security::load(&run.security, config.task)?;
+    // Before the data is read, which takes longer.
+    Security::load(&run.security, config.task)?;
     let level = task::simd_level()?;
     let plan = Plan::new(run, data::open(run)?, level)?;
     let digest = Some(plan.data.digest().to_owned());
-    let (incarnation, cluster) = (process.incarnation, task::cluster_config(run, digest));
-    let identity = Identity { incarnation, cluster: cluster.clone() };
-    let node = Worker::new(config.task.index, incarnation, cluster);
-    let mut watch = Watch { ledger: None, events: None, identity };
-    let shapes = Shapes::of_plan(&plan);
-    let reach = Reach { listeners: None, security, shared_memory: run.shared_memory, shapes };
-    let mut gradients = Gradients::new(&plan);
-    if run.shared_memory {
-        gradients.make_buffers(tcp::shareable);
-    }
-    let compute = move || ComputeThread::start(Box::new(gradients));
+    let cluster = task::cluster_config(run, digest);
+    let life = |incarnation, security| {
+        let identity = Identity { incarnation, cluster: cluster.clone() };
+        let shapes = Shapes::of_plan(&plan);
+        let mut gradients = Gradients::new(&plan);
+        if run.shared_memory {
+            gradients.make_buffers(tcp::shareable);
+        }
+        anyhow::Ok(Life {
+            node: Worker::new(config.task.index, incarnation, cluster.clone()),
+            reach: Reach { listeners: None, security, shared_memory: run.shared_memory, shapes },
+            compute: ComputeThread::start(Box::new(gradients))?,
+            storage: NoStorage,
+            watch: Watch { ledger: None, events: None, identity },
+        })
+    };
+    let security = || Security::load(&run.security, config.task);
     if config.task != TaskId::CHIEF {
-        let parts = || Ok((compute()?, NoStorage));
-        let (outcome, reason) = task::run(&config, &process, reach, node, parts, watch)?;
+        let (outcome, reason) =
+            task::run(&config, &process, |incarnation| life(incarnation, security()?))?;
         return task::exit_code(config.task, outcome, reason);
     }
-    let files = task::files(&plan, run)?;
-    let storage = FileStorage::open(files)?;
-    let parts = || Ok((compute()?, storage));
-    watch.events = EventKeeper::start(run, process.incarnation, &plan);
-    let (outcome, reason) = task::run(&config, &process, reach, node, parts, watch)?;
+    let (outcome, reason) = task::run(&config, &process, |incarnation| {
+        let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
+        let storage = FileStorage::open(task::files(&plan, run)?)?;
+        let events = EventKeeper::start(run, incarnation, &plan);
+        Ok(Life { node, reach, compute, storage, watch: Watch { events, ..watch } })
+    })?;
     match &outcome {
         Outcome::Finished => {
             let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;
@@ -62,7 +70,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
         Outcome::Stopped { saved: None } => {
             process.screen.err("Stopped; no checkpoint was written on leaving.");
         }
-        Outcome::Failed(_) => {}
+        Outcome::Failed(_) | Outcome::Outdated { .. } => {}
     }
     task::exit_code(config.task, outcome, reason)
 }

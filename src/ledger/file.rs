@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use crate::checkpoint::lines::{self, FolderError};
+use crate::ids::Incarnation;
 
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;
@@ -138,6 +139,14 @@ pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
     parse(path, ps, &bytes)
 }
 
+/// The last incarnation of a ps that its ledger in a logdir tells of, if there is one.
+#[must_use]
+pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
+    let lines = lines::last_lines(&logdir.join(file_name(ps)));
+    let of_line = |text: &Vec<u8>| parse_line(text).ok().map(|line| line.incarnation());
+    lines.iter().find_map(of_line)
+}
+
 /// The ledger in these bytes, which are those of `path`.
 ///
 /// # Errors
@@ -230,6 +239,24 @@ mod tests {
 
     fn error(text: &str) -> String {
         parse(Path::new("L"), 0, text.as_bytes()).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn the_last_whole_line_tells_the_last_incarnation() {
+        let folder = tempfile::tempdir().unwrap();
+        let last = || last_incarnation(folder.path(), 0);
+        assert_eq!(last(), None);
+        let header =
+            |life: u64| HEADER.replace("\"incarnation\":3", &format!("\"incarnation\":{life}"));
+        let path = folder.path().join("ledger-ps0.jsonl");
+        let text = format!("{}\n{}\n{}", header(9), header(7), header(8));
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(last(), Some(Incarnation(7)), "the last line is torn");
+        std::fs::write(&path, text + "\n").unwrap();
+        assert_eq!(last(), Some(Incarnation(8)));
+        std::fs::remove_file(&path).unwrap();
+        std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert_eq!(last(), None, "a pipe is not opened");
     }
 
     #[test]

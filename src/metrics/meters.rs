@@ -204,7 +204,7 @@ impl Constants {
     #[rustfmt::skip]
     fn register_with(to: &mut Registrar) -> Self {
         Self {
-            incarnation: to.add("unisono_incarnation", "", Who::All, "Number of this life of the task: microseconds of its machine's clock when it began", Level::default()),
+            incarnation: to.add("unisono_incarnation", "", Who::All, "Number of this life of the task, larger for each: usually the microseconds of its machine's clock when it began", Level::default()),
             training_steps: to.add("unisono_training_steps", "", Who::All, "Updates to make", Level::default()),
             replicas_to_aggregate: to.add("unisono_replicas_to_aggregate", "", Who::All, "Gradients an update", Level::default()),
             build: to.add("unisono_build_info", "version", Who::All, "Always 1; the version of the program", Family::default()),

@@ -117,6 +117,12 @@ catalogue! {
     OldIncarnationAccepted, "old-incarnation-accepted", rule 8,
         "an older life of a task is let in, and replaces the newer",
         needs "a greeting of an older life that comes after that of the newer";
+    IncarnationNotRaised, "incarnation-not-raised", rule 0,
+        "a task that is refused as older ends, and its next process is refused again",
+        needs "a clock that was set back, and a crash";
+    OlderWelcomeNotRefused, "older-welcome-not-refused", rule 0,
+        "a worker closes the link with an older life of a ps without a word",
+        needs "the clock of a ps that was set back, and a crash of that ps";
     OldLinkKept, "old-link-kept", rule 8,
         "a peer's older link stays in use when it calls again, and takes the newer with it",
         needs "a half-open link: the peer calls again before the loss is noticed here";

@@ -48,6 +48,9 @@ pub enum Failure {
     /// A task has waited as long as it may.
     #[error(transparent)]
     GaveUp(#[from] GaveUp),
+    /// Rule 8: a newer life of the task is known, and this one may not take its place.
+    #[error("{0}")]
+    Fenced(String),
 }
 
 /// A wait became as long as `give_up_after`.

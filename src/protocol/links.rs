@@ -1,10 +1,14 @@
 //! Sessions with other tasks: calling, greeting, fencing old lives, hearing that a peer lives.
+//! [`refusal`] says which life is an old one, and what becomes of it.
 //!
 //! Turns events of links into events of peers. Knows nothing of steps, gradients or versions.
 
-use std::collections::BTreeMap;
+mod refusal;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
+use self::refusal::Refusal;
 use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
@@ -27,8 +31,8 @@ pub(super) enum PeerEvent {
     Down { peer: TaskId },
     /// The peer said something.
     Said { peer: TaskId, message: Message },
-    /// The peer will never have us.
-    Refused { peer: TaskId, reason: String },
+    /// The peer refuses this task.
+    Refused { peer: TaskId, refusal: Refusal },
 }
 
 /// All sessions of one task.
@@ -44,6 +48,10 @@ pub(super) struct Links {
     up: BTreeMap<TaskId, LinkId>,
     /// The latest known life of each task; an older one is fenced (rule 8).
     lives: BTreeMap<TaskId, Incarnation>,
+    /// Since when peers have refused this life as older than one that is connected.
+    contested_since: Option<Moment>,
+    /// The called tasks that have ever welcomed this life.
+    welcomed_by: BTreeSet<TaskId>,
     /// When each peer was last heard of, for rule 9; outlives the session.
     last_heard: BTreeMap<TaskId, Moment>,
     /// Digest of the training data that counts, and whose it is: the chief's, or until it has come
@@ -97,6 +105,8 @@ impl Links {
             sessions: BTreeMap::new(),
             up: BTreeMap::new(),
             lives: BTreeMap::new(),
+            contested_since: None,
+            welcomed_by: BTreeSet::new(),
             last_heard: BTreeMap::new(),
             data: None,
             digests: BTreeMap::new(),
@@ -181,6 +191,11 @@ impl Links {
     pub(super) fn abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Abort(failure.clone()), out);
         out.push(Effect::Halt(Outcome::Failed(failure)));
+    }
+
+    /// Whether every task that this one calls has welcomed this life at some time.
+    pub(super) fn were_all_welcoming(&self) -> bool {
+        self.calls.keys().all(|called| self.welcomed_by.contains(called))
     }
 
     /// The latest known life of a task.
@@ -343,16 +358,21 @@ impl Links {
                 let why = "greeted twice".to_owned();
                 self.drop_peer(now, peer, why, out).into_iter().collect()
             }
+            (Message::Refused { reason, older_than: Some(newer) }, Some(peer), true)
+                if self.may_refuse_after_welcome(peer, newer) =>
+            {
+                let refusal = Refusal { reason, older_than: Some(newer) };
+                self.on_refused(now, link, peer, refusal, out)
+            }
             (message, Some(peer), true) => vec![PeerEvent::Said { peer, message }],
             (Message::Hello(hello), None, false) => self.on_hello(now, link, &hello, state, out),
             (Message::Welcome { incarnation, state }, Some(peer), false) => {
                 self.on_welcome(now, link, peer, incarnation, state, out)
             }
-            (Message::Refused { reason, older_than: _ }, Some(peer), false) => {
-                out.push(Effect::Close { link });
-                let reason = format!("{peer} turned this task away: {reason}");
-                self.forget(now, link, reason.clone(), out);
-                vec![PeerEvent::Refused { peer, reason }]
+            (Message::Refused { reason, older_than }, Some(peer), false) => {
+                let older_than =
+                    older_than.filter(|newer| newer.incarnation.fences(self.incarnation));
+                self.on_refused(now, link, peer, Refusal { reason, older_than }, out)
             }
             (message, _, false) => {
                 let why = format!("a caller said {} before it said hello", message.kind());
@@ -363,6 +383,21 @@ impl Links {
         }
     }
 
+    fn on_refused(
+        &mut self,
+        now: Moment,
+        link: LinkId,
+        peer: TaskId,
+        refusal: Refusal,
+        out: &mut Vec<Effect>,
+    ) -> Vec<PeerEvent> {
+        out.push(Effect::Close { link });
+        let reason = format!("{peer} turned this task away: {}", refusal.reason);
+        let down = self.forget(now, link, reason.clone(), out);
+        let refused = PeerEvent::Refused { peer, refusal: Refusal { reason, ..refusal } };
+        down.into_iter().chain([refused]).collect()
+    }
+
     fn on_hello(
         &mut self,
         now: Moment,
@@ -371,9 +406,9 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if let Err(reason) = self.judge(hello, state) {
-            let why = format!("{} called, and was turned away: {reason}", hello.from);
-            self.turn_away(now, link, why, Some(reason), out);
+        if let Err(refusal) = self.judge(hello, state) {
+            let why = format!("{} called, and was turned away: {}", hello.from, refusal.reason);
+            self.turn_away(now, link, why, Some(refusal), out);
             return Vec::new();
         }
         let peer = hello.from;
@@ -419,8 +454,14 @@ impl Links {
         others.into_iter().filter_map(|peer| self.drop_peer(now, peer, why.clone(), out)).collect()
     }
 
-    /// Whether a caller may come in; if not, why, for the person who started it.
-    fn judge(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
+    /// Whether a caller may come in; if not, why.
+    fn judge(&self, hello: &Hello, state: Option<Cut>) -> Result<(), Refusal> {
+        self.judge_start(hello, state).map_err(|reason| Refusal { reason, older_than: None })?;
+        self.judge_life(hello.from, hello.incarnation)
+    }
+
+    /// Whether a caller was started as a task of this cluster.
+    fn judge_start(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
         let from = hello.from;
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
@@ -464,17 +505,7 @@ impl Links {
                  both the same --data-dir"
             ));
         }
-        match self.lives.get(&from) {
-            Some(&newest)
-                if hello.incarnation < newest && !is_planted(Bug::OldIncarnationAccepted) =>
-            {
-                Err(format!(
-                    "{from} was started again since; this process is an older life of it, and \
-                     fenced"
-                ))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Workers call every ps; and, when arrival chooses the slots, the other ps call ps 0.
@@ -495,12 +526,11 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if self.lives.get(&peer).is_some_and(|&newest| incarnation < newest) {
-            out.push(Effect::Close { link });
-            let why = "an older life of it answered".to_owned();
-            return self.forget(now, link, why, out).into_iter().collect();
+        if let Err(refusal) = self.judge_life(peer, incarnation) {
+            return self.refuse_called(now, link, peer, refusal, out).into_iter().collect();
         }
         self.lives.insert(peer, incarnation);
+        self.welcomed_by.insert(peer);
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.reasons.remove(&peer);
         self.open(link, peer, out);
@@ -520,11 +550,11 @@ impl Links {
         now: Moment,
         link: LinkId,
         why: String,
-        reason: Option<String>,
+        refusal: Option<Refusal>,
         out: &mut Vec<Effect>,
     ) {
-        if let Some(reason) = reason {
-            self.send_on(now, link, Message::Refused { reason, older_than: None }, out);
+        if let Some(Refusal { reason, older_than }) = refusal {
+            self.send_on(now, link, Message::Refused { reason, older_than }, out);
         }
         out.push(Effect::Close { link });
         self.forget(now, link, why.clone(), out);

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod failure;
+mod incarnation;
 mod links;
 pub mod message;
 mod patience;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use config::{ClusterConfig, Limits};
 pub use failure::{Failure, GaveUp, NotRepeated};
+pub use incarnation::Raises;
 pub use message::{
     Hello, Message, NewerLife, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
 };
@@ -30,7 +32,7 @@ pub use window::PUSH_WINDOW;
 pub use worker::Worker;
 
 use crate::floats::Floats;
-use crate::ids::{Generation, LinkId, Slot, Step, TaskId};
+use crate::ids::{Generation, Incarnation, LinkId, Slot, Step, TaskId};
 use crate::time::Moment;
 
 /// A participant of the protocol.
@@ -273,6 +275,14 @@ pub enum Outcome {
     },
     /// It could not go on.
     Failed(Failure),
+    /// Rule 8: it was refused as older than another life of its task, before it had joined the run.
+    /// Its host may start another node with a larger incarnation ([`Raises::after`]).
+    Outdated {
+        /// The newest incarnation of the task that the refusing peer knows.
+        exceed: Incarnation,
+        /// The refusal, for a person.
+        reason: String,
+    },
 }
 
 /// What a node tells whoever looks. Nothing depends on it.

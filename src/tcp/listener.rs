@@ -82,6 +82,14 @@ impl Listeners {
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.0.iter().map(TcpListener::local_addr).collect()
     }
+
+    /// Copies of the sockets: a connection waits until either set accepts it.
+    ///
+    /// # Errors
+    /// If the system cannot copy a socket.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.iter().map(TcpListener::try_clone).collect::<io::Result<_>>().map(Self)
+    }
 }
 
 impl From<TcpListener> for Listeners {

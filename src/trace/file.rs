@@ -1,13 +1,17 @@
 //! Reads traces back. Any bytes are safe to try; what is wrong with them is told with its line.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::line::{FORMAT, Line};
 use super::run::TracedLife;
 use crate::checkpoint::lines::{self, FolderError};
 use crate::config::ClusterSize;
-use crate::ids::{Job, TaskId};
+use crate::ids::{Incarnation, Job, TaskId};
 
+/// How the line of a life begins.
+const HEADER_START: &str = "{\"life\":";
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;
 
@@ -85,6 +89,22 @@ pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
     let bytes = std::fs::read(path)
         .map_err(|source| TraceError::Unreadable { path: path.to_owned(), source })?;
     parse(path, task, &bytes)
+}
+
+/// The last incarnation of a task that its trace in a logdir tells of, if there is one.
+#[must_use]
+pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
+    let path = logdir.join(file_name(task));
+    // A pipe would block whoever opens it.
+    std::fs::symlink_metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+    // A life can have any number of lines, so that its header is searched from the start.
+    let lines = BufReader::new(File::open(&path).ok()?).split(b'\n').map_while(Result::ok);
+    let headers = lines.filter(|line| line.starts_with(HEADER_START.as_bytes()));
+    let of_line = |line: &[u8]| match serde_json::from_slice(line) {
+        Ok(Line::Life(header)) => Some(header.incarnation),
+        _ => None,
+    };
+    headers.filter_map(|line| of_line(&line)).last()
 }
 
 /// The lives in these bytes, which are those of `path`. A last line that was torn is left out.
@@ -185,6 +205,21 @@ mod tests {
 
     fn parsed(text: &str) -> Result<Vec<TracedLife>, TraceError> {
         parse(Path::new("T"), TaskId::CHIEF, text.as_bytes())
+    }
+
+    #[test]
+    fn the_last_line_of_a_life_tells_the_last_incarnation() {
+        let folder = tempfile::tempdir().unwrap();
+        let last = || last_incarnation(folder.path(), TaskId::CHIEF);
+        assert_eq!(last(), None);
+        let life = |incarnation: u64| {
+            let header = LifeHeader { incarnation: Incarnation(incarnation), ..header() };
+            serde_json::to_string(&Line::Life(header)).unwrap() + "\n"
+        };
+        let path = folder.path().join("trace-worker0.jsonl");
+        let text = life(9) + &life(7) + "{\"cut\":\"full\"}\n";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(last(), Some(Incarnation(7)));
     }
 
     #[test]

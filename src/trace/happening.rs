@@ -186,6 +186,8 @@ event_kinds! {
     Stops = "stops",
     /// It halts: it cannot go on.
     Fails = "fails",
+    /// It halts: it is older than a life that a peer knows, and its process raises its incarnation.
+    Outdated = "outdated",
 }
 
 impl EventKind {
@@ -348,6 +350,9 @@ impl Happening {
             Effect::Halt(crate::protocol::Outcome::Finished) => Self::new(EventKind::Finishes),
             Effect::Halt(crate::protocol::Outcome::Stopped { .. }) => Self::new(EventKind::Stops),
             Effect::Halt(crate::protocol::Outcome::Failed(_)) => Self::new(EventKind::Fails),
+            Effect::Halt(crate::protocol::Outcome::Outdated { .. }) => {
+                Self::new(EventKind::Outdated)
+            }
         })
     }
 

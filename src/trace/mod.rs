@@ -27,6 +27,7 @@ pub mod tracer;
 pub mod updates;
 
 pub use entry::{Details, Entry};
+pub use file::last_incarnation;
 pub use happening::{EventKind, Happening};
 pub use history::History;
 pub use line::{Event, LifeHeader, Line};

@@ -82,6 +82,9 @@ impl Tracer {
             Effect::Halt(Outcome::Failed(failure)) => {
                 Details { note: Some(failure.to_string()), ..Details::default() }
             }
+            Effect::Halt(Outcome::Outdated { reason, .. }) => {
+                Details { note: Some(reason.clone()), ..Details::default() }
+            }
             Effect::Restore | Effect::Persist(_) | Effect::Record(_) | Effect::Halt(_) => {
                 Details::default()
             }

@@ -68,7 +68,8 @@ fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_on
     let mut pipe = pipe.expect("a pipe can be opened");
 
     let flags = format!(
-        "--hidden 16 --batch-size 20 --training-steps 25 --progress none {}",
+        "--hidden 16 --batch-size 20 --training-steps 25 --progress none \
+         --heartbeat-interval 0.5 --heartbeat-timeout 2 {}",
         DataDir::VALIDATION
     );
     let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
@@ -88,7 +89,8 @@ fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_on
     newer.wait_for_stderr("ps 0 is there");
     pipe.write_all(&data.train_images).expect("it reads");
     drop(pipe);
-    older.wait().expect_error(1, &["this process is an older life of it, and fenced"]);
+    let told = ["this process of worker 1 has incarnation ", "worker 1 was restarted since"];
+    older.wait().expect_error(1, &told);
 
     with_data(Role::Worker(0), "data").wait().expect_code(0);
     newer.wait().expect_code(0);

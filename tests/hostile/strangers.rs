@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use unisono::protocol::Message;
+use unisono::data::{Dataset, Source};
+use unisono::protocol::{Hello, Message};
 use unisono::random::Stream;
 use unisono::wire::{HEADER_BYTES, MAGIC, encode_to_vec};
-use unisono::{Generation, Step, TaskId};
+use unisono::{Generation, Incarnation, Step, TaskId};
 
 use crate::peer::{PATIENCE, Peer, hello, pull, push};
 use crate::support::Folder;
@@ -114,4 +115,34 @@ fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been
     });
     let n_lines = lines_with(&log, "refused a caller");
     assert!((5..=10).contains(&n_lines), "{n_lines} lines for more than 1000 callers:\n{log}");
+}
+
+/// A stranger calls as worker 1 with an incarnation. Returns what it is told.
+fn greets_as(address: &str, incarnation: u64) -> Message {
+    let mut stranger = Peer::call(address);
+    let hello = hello(WORKER, PS, FLAGS);
+    let data = Some(digest_of_embedded_data());
+    let incarnation = Incarnation(incarnation);
+    stranger.send(&Message::Hello(Hello { incarnation, data, ..hello }));
+    stranger.receive()
+}
+
+fn digest_of_embedded_data() -> String {
+    let data = Dataset::open(&Source::Embedded, None).expect("it is built in");
+    data.digest().to_owned()
+}
+
+#[test]
+fn a_stranger_with_the_largest_incarnation_does_not_block_a_task() {
+    const LARGEST: u64 = 9_007_199_254_740_992;
+    for (incarnation, is_let_in) in
+        [(u64::MAX, false), (LARGEST + 1, false), (LARGEST, true), (LARGEST - 1, true)]
+    {
+        let folder = Folder::new();
+        let waiting = Waiting::start(&folder, "");
+        let told = greets_as(waiting.ps_address(), incarnation);
+        assert_eq!(matches!(told, Message::Welcome { .. }), is_let_in, "{told:?}");
+        // The real worker 1 has the incarnation of this machine's clock.
+        waiting.finish(&folder);
+    }
 }

@@ -57,7 +57,13 @@ fn a_run_that_nothing_happens_to_makes_each_update_once() {
         (3, 5, 2),
         (16, 3, 3),
     ] {
-        let shape = Shape { n_ps, n_workers, replicas_to_aggregate, training_steps: 25 };
+        let shape = Shape {
+            n_ps,
+            n_workers,
+            replicas_to_aggregate,
+            training_steps: 25,
+            clocks_go_back: false,
+        };
         let world = run(shape, &[]);
         assert_eq!(world.n_updates, 25 * u64::from(n_ps), "{shape:?}");
         assert_eq!(world.n_generations.len(), 1);
@@ -77,12 +83,13 @@ pub(crate) fn check_gradients(world: &World) {
 fn shapes() -> impl Strategy<Value = Shape> {
     // Many slots a worker fill the window of pushes.
     let r = prop_oneof![4 => 1u32..=6, 1 => 7u32..=40];
-    (1u32..=3, 1u32..=4, r, 1u64..=8).prop_map(
-        |(n_ps, n_workers, replicas_to_aggregate, training_steps)| Shape {
+    (1u32..=3, 1u32..=4, r, 1u64..=8, any::<bool>()).prop_map(
+        |(n_ps, n_workers, replicas_to_aggregate, training_steps, clocks_go_back)| Shape {
             n_ps,
             n_workers,
             replicas_to_aggregate,
             training_steps,
+            clocks_go_back,
         },
     )
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use unisono::config::Sync;
 use unisono::protocol::{
-    ClusterConfig, Done, Effect, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
-    PUSH_WINDOW, Ps, Report, Restored, Settings, ShardState, Snapshot, StorageEvent, Worker,
+    ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
+    PUSH_WINDOW, Ps, Raises, Report, Restored, Settings, ShardState, Snapshot, StorageEvent,
+    Worker,
 };
 use unisono::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
@@ -24,7 +25,12 @@ pub(crate) struct Shape {
     pub(crate) n_workers: u32,
     pub(crate) replicas_to_aggregate: u32,
     pub(crate) training_steps: u64,
+    /// Every process takes a smaller incarnation than the one before.
+    pub(crate) clocks_go_back: bool,
 }
+
+/// The incarnation of the first life of each task, if clocks go back.
+const FIRST_CLOCK: u64 = 1_000_000;
 
 impl Shape {
     fn sync(self) -> Sync {
@@ -87,6 +93,10 @@ impl AnyNode {
 /// One life of a task.
 struct Life {
     node: AnyNode,
+    /// The number of the life among those of its task.
+    number: u64,
+    /// The raises of its process.
+    raises: Raises,
     /// What its network, its compute thread and its disk owe it, each in order.
     owed: [VecDeque<Input>; 3],
     waits: Waits,
@@ -131,6 +141,7 @@ impl Life {
 /// One end's view of a link.
 struct End {
     task: TaskId,
+    number: u64,
     incarnation: Incarnation,
     /// Whether this end still takes part.
     open: bool,
@@ -154,7 +165,8 @@ pub(crate) struct World {
     config: ClusterConfig,
     now: Moment,
     lives: BTreeMap<TaskId, Life>,
-    incarnations: BTreeMap<TaskId, u64>,
+    /// The number and the incarnation of the newest life of each task.
+    newest: BTreeMap<TaskId, (u64, Incarnation)>,
     ended: BTreeMap<TaskId, Outcome>,
     /// Tasks whose life began after the final checkpoint was durable: the others may have left
     /// before they could be told.
@@ -207,7 +219,7 @@ impl World {
             config,
             now: Moment::default(),
             lives: BTreeMap::new(),
-            incarnations: BTreeMap::new(),
+            newest: BTreeMap::new(),
             ended: BTreeMap::new(),
             late: BTreeSet::new(),
             links: BTreeMap::new(),
@@ -240,9 +252,16 @@ impl World {
         if self.checkpoints.contains_key(&self.config.training_steps) {
             self.late.insert(task);
         }
-        let life = self.incarnations.entry(task).or_default();
-        *life += 1;
-        let (incarnation, config) = (Incarnation(*life), self.config.clone());
+        let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
+        let clock = if self.shape.clocks_go_back { FIRST_CLOCK - number } else { number };
+        self.start_as(task, Incarnation::first(clock, None), Raises::default());
+    }
+
+    /// A life with this incarnation, of a new process or of one that raises its own.
+    fn start_as(&mut self, task: TaskId, incarnation: Incarnation, raises: Raises) {
+        let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
+        self.newest.insert(task, (number, incarnation));
+        let config = self.config.clone();
         let node = match task.job {
             unisono::Job::Ps => AnyNode::Ps(Box::new(Ps::new(task.index, incarnation, config))),
             unisono::Job::Worker => {
@@ -252,7 +271,7 @@ impl World {
         let owed = [VecDeque::from([Input::Start]), VecDeque::new(), VecDeque::new()];
         let waits = Waits { n_jobs: 0, cut: None, since: self.now, said: None };
         self.paused.remove(&task);
-        self.lives.insert(task, Life { node, owed, waits });
+        self.lives.insert(task, Life { node, number, raises, owed, waits });
     }
 
     fn is_paused(&self, task: TaskId) -> bool {
@@ -335,16 +354,13 @@ impl World {
     fn deliver(&mut self, link: LinkId, end: usize) {
         let ends = self.links.get_mut(&link).expect("it has something to deliver");
         let flight = ends[end].inbox.pop_front().expect("it has something to deliver");
-        let End { task, incarnation, open, closed_here, .. } = ends[end];
+        let End { task, number, open, closed_here, .. } = ends[end];
         let from = (ends[1 - end].task, ends[1 - end].incarnation);
         if matches!(flight, Flight::Close) {
             ends[end].open = false;
         }
         let is_late = closed_here && matches!(flight, Flight::Message(_));
-        if !(open || is_late)
-            || self.incarnations[&task] != incarnation.0
-            || !self.lives.contains_key(&task)
-        {
+        if !(open || is_late) || self.lives.get(&task).is_none_or(|life| life.number != number) {
             return;
         }
         let fence = match &flight {
@@ -446,16 +462,22 @@ impl World {
                 self.losses.insert(update.step, update.losses);
             }
             Effect::Report(_) => {}
-            Effect::Halt(outcome) => {
-                self.lives.remove(&task);
-                self.close_all_of(task);
-                if matches!(outcome, Outcome::Stopped { .. }) {
-                    self.asked_to_stop = false;
-                    self.start(task);
-                } else {
-                    self.ended.insert(task, outcome);
-                }
+            Effect::Halt(outcome) => self.on_halt(task, outcome),
+        }
+    }
+
+    fn on_halt(&mut self, task: TaskId, outcome: Outcome) {
+        let Some(Life { mut raises, .. }) = self.lives.remove(&task) else { return };
+        self.close_all_of(task);
+        match raises.after(outcome) {
+            Ok(larger) => self.start_as(task, larger, raises),
+            Err(Outcome::Stopped { .. }) => {
+                self.asked_to_stop = false;
+                self.start(task);
             }
+            // A supervisor starts another process.
+            Err(Outcome::Failed(Failure::Fenced(_))) => self.start(task),
+            Err(outcome) => drop(self.ended.insert(task, outcome)),
         }
     }
 
@@ -482,7 +504,8 @@ impl World {
         self.next_link += 1;
         let end = |task: TaskId| End {
             task,
-            incarnation: Incarnation(self.incarnations[&task]),
+            number: self.newest[&task].0,
+            incarnation: self.newest[&task].1,
             open: true,
             closed_here: false,
             inbox: VecDeque::from([Flight::Up]),

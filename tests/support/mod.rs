@@ -92,6 +92,7 @@ pub(crate) fn unisono(words: &str) -> Command {
     let mut command = Command::new(program());
     let words = words.split_whitespace().map(|word| word.trim_matches('"'));
     command.args(words).env_remove("UNISONO_LOG").env_remove("UNISONO_SIMD");
+    command.env_remove("UNISONO_INCARNATION");
     command
 }
 

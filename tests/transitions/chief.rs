@@ -16,7 +16,7 @@ fn cut(of: u64, step: u64) -> Cut {
     Cut { generation: generation(of), step: Step(step) }
 }
 
-fn found(step: u64, n_ps: usize) -> Input {
+pub(crate) fn found(step: u64, n_ps: usize) -> Input {
     let (generation, step) = (generation(0), Step(step));
     let snapshot = Arc::new(Snapshot { generation, step, shards: vec![state(0.0); n_ps] });
     let from = (step.0 > 0).then(|| format!("model.ckpt-{step}"));

@@ -79,16 +79,6 @@ fn nobody_calls_a_worker() {
 }
 
 #[test]
-fn older_life_is_fenced() {
-    let mut ps = Script::ps(0, cluster(1, 2, 2));
-    ps.lets_in(1, 5);
-    let reason =
-        "worker 1 was started again since; this process is an older life of it, and fenced";
-    let from = TaskId::worker(1);
-    assert_eq!(ps.is_called_on(9, from, 4), refusal(from, reason));
-}
-
-#[test]
 fn a_new_life_replaces_the_older_one_and_its_link() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, 5);

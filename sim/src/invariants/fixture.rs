@@ -8,7 +8,8 @@ use std::time::Duration;
 use unisono::config::Sync;
 use unisono::protocol::{
     ClusterConfig, Done, Effect, Hello, Input, Job, Limits, Message, NetworkEvent, Outcome,
-    PROTOCOL_VERSION, Report, Restored, Settings, ShardState, Snapshot, StorageEvent, UpdateRecord, Verdict,
+    PROTOCOL_VERSION, Report, Restored, Settings, ShardState, Snapshot, StorageEvent, UpdateRecord,
+    Verdict,
 };
 use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
@@ -279,11 +280,11 @@ impl Fixture {
 }
 
 pub(super) fn ps(index: u32) -> LifeId {
-    LifeId { task: TaskId::ps(index), incarnation: Incarnation(1) }
+    LifeId { task: TaskId::ps(index), number: 1, incarnation: Incarnation(1) }
 }
 
 pub(super) fn worker(index: u32) -> LifeId {
-    LifeId { task: TaskId::worker(index), incarnation: Incarnation(1) }
+    LifeId { task: TaskId::worker(index), number: 1, incarnation: Incarnation(1) }
 }
 
 /// A version of the first generation.

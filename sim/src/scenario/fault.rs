@@ -209,6 +209,9 @@ pub enum FaultKind {
         skew_ppm: i32,
         /// How far they jump ahead when the fault begins.
         jump: Duration,
+        /// How far the clocks on the wall are behind while the fault lasts. A task that starts then
+        /// takes a smaller incarnation.
+        set_back: Duration,
     },
     /// Gradients that tasks compute are wrong.
     Gradient {

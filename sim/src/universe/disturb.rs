@@ -154,6 +154,8 @@ impl State {
                     self.files.disk().set_fault(disk_id(fault), how);
                 }
             }
+            // A wall clock that was set back shows only in the lives that start later.
+            FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),
             FaultKind::Slow { .. }
             | FaultKind::Delay { .. }
@@ -191,6 +193,7 @@ impl State {
                 self.files.disk().clear_fault(disk_id(fault));
                 self.note_disk_bites(fault);
             }
+            FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, .. } => self.change_clocks(fault, node, Duration::ZERO),
             _ => {}
         }

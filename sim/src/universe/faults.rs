@@ -223,6 +223,19 @@ impl Faults {
         self.active().filter_map(skew).sum()
     }
 
+    /// How far the wall clock of a task is behind at the start of one of its lives.
+    pub(super) fn set_back(&mut self, task: TaskId) -> Duration {
+        let behind = |kind: &FaultKind, _| match kind {
+            FaultKind::Clock { node, set_back, .. }
+                if node.contains(task) && !set_back.is_zero() =>
+            {
+                Some(*set_back)
+            }
+            _ => None,
+        };
+        self.biting(behind).into_iter().sum()
+    }
+
     pub(super) fn bite(&mut self, fault: usize) {
         self.all[fault].n_bites += 1;
     }

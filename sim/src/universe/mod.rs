@@ -74,6 +74,17 @@ impl Universe {
         state.lives.insert(id.task, Life::new(id));
     }
 
+    /// What the wall clock of a task's machine shows, in microseconds since 1970.
+    pub(crate) fn wall_clock(&self, task: TaskId) -> u64 {
+        self.state().wall_clock(task)
+    }
+
+    /// The node of a life has halted because its incarnation was refused as older. Returns whether
+    /// its process is alive, to start another node.
+    pub(crate) fn end_outdated(&self, id: LifeId) -> bool {
+        self.state().on_outdated(id)
+    }
+
     /// A life has halted: its links close behind it.
     pub(crate) fn end(&self, id: LifeId, outcome: Outcome) {
         self.state().on_halt(id, outcome);

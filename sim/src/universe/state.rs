@@ -19,7 +19,11 @@ use crate::links::{Links, Network, task_number};
 use crate::scenario::{ComputeModel, Distribution, Scenario, scale};
 use crate::streams::Purpose;
 
-/// A task whose storage failed it is started again after this time, as by any supervisor.
+/// The wall clocks at the start of a run, after 1970.
+const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);
+
+/// A task whose storage failed, or that was fenced, is restarted after this time, as by any
+/// supervisor.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -168,16 +172,31 @@ impl State {
         }
     }
 
-    pub(super) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
-        if self.life(id).is_none() {
-            return;
+    /// A node has halted, and its process starts another, unless a fault has killed the process.
+    pub(super) fn on_outdated(&mut self, id: LifeId) -> bool {
+        let is_alive = self.life(id).is_some();
+        if is_alive {
+            self.part(id);
         }
+        is_alive
+    }
+
+    /// A life ends by itself: its links close behind what was sent on them.
+    fn part(&mut self, id: LifeId) {
         for link in self.links.of(id) {
             self.close(link, id, "the other end has ended");
         }
         self.forget(id);
-        let storage_failed = matches!(outcome, Outcome::Failed(Failure::Storage(_)));
-        if storage_failed && self.supervised {
+    }
+
+    pub(super) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
+        if self.life(id).is_none() {
+            return;
+        }
+        self.part(id);
+        let may_do_better =
+            matches!(outcome, Outcome::Failed(Failure::Storage(_) | Failure::Fenced(_)));
+        if may_do_better && self.supervised {
             self.agenda.plan(self.now + RESTART_PAUSE, Plan::Raise(id.task));
         } else if matches!(outcome, Outcome::Stopped { .. })
             && self.faults.restarts_stopped(id.task)
@@ -219,6 +238,13 @@ impl State {
                 self.die(id);
             }
         }
+    }
+
+    /// What the wall clock of a task's machine shows, in microseconds since 1970.
+    pub(super) fn wall_clock(&mut self, task: TaskId) -> u64 {
+        let right = WALL_CLOCK_ORIGIN + self.now;
+        let shown = right.saturating_sub(self.faults.set_back(task));
+        u64::try_from(shown.as_micros()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn clock(&self, task: TaskId) -> SkewedClock {

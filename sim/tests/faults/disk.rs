@@ -58,7 +58,7 @@ fn blackout(disk: &str, seed: u64) -> (Vec<u64>, u64, Played) {
     let played = passed(watch(&scenario(&text), seed));
     let steps = |kind, is_first_life| {
         let events = played.at(CHIEF, kind).into_iter();
-        let of_life = events.filter(move |event| (event.life.incarnation.0 == 1) == is_first_life);
+        let of_life = events.filter(move |event| (event.life.number == 1) == is_first_life);
         of_life.filter_map(|event| Some(event.what.step?.0)).collect::<Vec<_>>()
     };
     let (saved, read) = (steps(E::Saved, true), steps(E::Read, false)[0]);

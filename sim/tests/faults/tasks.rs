@@ -51,7 +51,7 @@ fn reached(played: &Played) -> Vec<TaskId> {
     let reached = |ps: &TaskId| {
         let heard = played.heard(WORKER_1, *ps);
         heard.into_iter().any(|(event, sender)| {
-            let what = (event.what.kind, event.what.step, sender.life.incarnation.0);
+            let what = (event.what.kind, event.what.step, sender.life.number);
             what == (E::ReceivesPush, Some(Step(5)), 1)
         })
     };
@@ -75,8 +75,8 @@ fn what_a_task_does_before_it_dies_is_done_and_nothing_else() {
         );
         let played = crash(&format!("node = \"worker 1\"\nfor = \"50ms\"\n{on}"));
         assert_eq!(reached(&played), expected, "{when} {event} {nth}");
-        let first = LifeId { task: WORKER_1, incarnation: unisono::Incarnation(1) };
-        let last = played.events().iter().rev().find(|event| event.life == first).unwrap();
+        let is_first = |life: LifeId| life.task == WORKER_1 && life.number == 1;
+        let last = played.events().iter().rev().find(|event| is_first(event.life)).unwrap();
         let handles = (event, when) != ("computed", "before");
         assert_eq!(last.what.kind == E::Computed, handles, "{when} {event} {nth}");
     }

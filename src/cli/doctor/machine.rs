@@ -57,8 +57,8 @@ fn judge_wall_clock(since_1970: Duration) -> Finding {
         return Finding::fail(
             "clock",
             "the clock on the wall is before the day on which this program was made",
-            "set it, with NTP: a later life of a task is told from an earlier one by it, and \
-             certificates are valid by it",
+            "set it, with NTP: certificates are valid by it, and a task that restarts with an earlier \
+             clock has to be told by its peers that it is not an older one",
         );
     }
     Finding::ok(

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
+use crate::cli::incarnation::{self, Counter};
 use crate::cli::stop::STOP_LINE;
 use crate::ids::TaskId;
 
@@ -24,6 +25,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct ChildCommand {
     pub(super) task: TaskId,
     pub(super) command: Command,
+    /// Counts the task's processes, so that each has a larger incarnation than the one before.
+    counter: Counter,
 }
 
 /// What children do.
@@ -63,7 +66,7 @@ impl ChildCommand {
         let mut command = Command::from(command);
         command.process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { task, command }
+        Self { task, command, counter: Counter::default() }
     }
 }
 
@@ -74,6 +77,8 @@ pub(super) fn start(
     kill: watch::Receiver<bool>,
 ) -> anyhow::Result<Lifeline> {
     let task = child.task;
+    let incarnation = child.counter.count(incarnation::clock());
+    incarnation::hand_on(child.command.as_std_mut(), incarnation);
     let mut process = child.command.spawn().with_context(|| format!("cannot start {task}"))?;
     let lifeline = Lifeline(process.stdin.take());
     tokio::spawn(follow(task, process, events, kill));

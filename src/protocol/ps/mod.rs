@@ -167,12 +167,21 @@ impl Ps {
                 }
             }
             PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
-            // It may be of the next run already, and nothing is asked of it any more.
-            PeerEvent::Refused { .. } if self.ending.is_some() => {}
-            PeerEvent::Refused { reason, .. } => {
-                out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
+            // The peer may be of the next run already, and nothing is asked of it any more. But one
+            // that knows a newer life cannot be told of the end until this ps exceeds that life.
+            PeerEvent::Refused { refusal, .. }
+                if self.ending.is_some() && (self.has_joined() || !refusal.is_as_older()) => {}
+            PeerEvent::Refused { refusal, .. } => {
+                let has_joined = self.has_joined();
+                let outcome = self.links.outcome_of(now, refusal, has_joined);
+                out.extend(outcome.map(Effect::Halt));
             }
         }
+    }
+
+    /// Rule 8: whether this life may have taken part in the run. A ps does so only with a state.
+    const fn has_joined(&self) -> bool {
+        self.shard.is_some()
     }
 
     /// A worker that comes late to the end is told of it at once. The chief finds the final

@@ -139,12 +139,25 @@ impl Worker {
                 }
             }
             PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
-            // It may be of the next run already.
-            PeerEvent::Refused { peer, .. } if self.is_done() => self.needs_no_word(now, peer, out),
-            PeerEvent::Refused { reason, .. } => {
-                out.push(Effect::Halt(Outcome::Failed(Failure::Refused(reason))));
+            // The peer may be of the next run already. But one that knows a newer life still waits
+            // for this task, which comes again with a larger incarnation if it may.
+            PeerEvent::Refused { peer, refusal }
+                if self.is_done() && (self.has_joined() || !refusal.is_as_older()) =>
+            {
+                self.needs_no_word(now, peer, out);
+            }
+            PeerEvent::Refused { refusal, .. } => {
+                let has_joined = self.has_joined();
+                let outcome = self.links.outcome_of(now, refusal, has_joined);
+                out.extend(outcome.map(Effect::Halt));
             }
         }
+    }
+
+    /// Rule 8: whether this life may have taken part in the run. A worker computes only when it
+    /// holds a version of every shard, for which every ps has to welcome it.
+    fn has_joined(&self) -> bool {
+        self.links.were_all_welcoming()
     }
 
     /// A session with a ps is up: what was said on the one before may be lost, so it is said again.

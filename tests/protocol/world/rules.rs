@@ -1,8 +1,8 @@
 //! What must hold after every event, and at the end. Rule numbers are those of `docs/protocol.md`.
 
 use unisono::protocol::{
-    Effect, Input, Job, Message, NetworkEvent, Outcome, Report, ShardState, Standing, Verdict,
-    WaitFor,
+    Effect, Failure, Input, Job, Message, NetworkEvent, Outcome, Report, ShardState, Standing,
+    Verdict, WaitFor,
 };
 use unisono::{Cut, Floats, Incarnation, Slot, TaskId};
 
@@ -158,6 +158,9 @@ impl World {
                 assert!(task == TaskId::CHIEF && self.asked_to_stop, "{task} stopped");
                 let is_saved = saved.is_none_or(|step| self.checkpoints.contains_key(&step));
                 assert!(is_saved, "{saved:?} is said to be saved");
+            }
+            Effect::Halt(Outcome::Outdated { .. } | Outcome::Failed(Failure::Fenced(_))) => {
+                assert!(self.shape.clocks_go_back, "rule 8: {task} is the newest life");
             }
             Effect::Halt(outcome) => {
                 assert_eq!(*outcome, Outcome::Finished, "{task} halted");

@@ -1,6 +1,7 @@
 //! `[[fault]]`: flat tables, whose kind says which keys they have.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -283,12 +284,13 @@ fn clock(section: Section<'_>, shape: &Shape) -> Result<FaultKind, Wrong> {
     const SLOWEST_PPM: i32 = -500_000;
     const FASTEST_PPM: i32 = 1_000_000;
     let skew = section.get("skew_ppm").map(|value| value.whole(SLOWEST_PPM..=FASTEST_PPM));
-    let jump = section.get("jump").map(Value::duration);
-    let (skew_ppm, jump) = (skew.unwrap_or(Ok(0))?, jump.unwrap_or(Ok(std::time::Duration::ZERO))?);
-    if !shape.may_be_inert && skew_ppm == 0 && jump.is_zero() {
-        return Err(section.wrong("the clock is right; give skew_ppm or jump".to_owned()));
+    let duration = |key| section.get(key).map_or(Ok(Duration::ZERO), Value::duration);
+    let skew_ppm = skew.unwrap_or(Ok(0))?;
+    let (jump, set_back) = (duration("jump")?, duration("set_back")?);
+    if !shape.may_be_inert && skew_ppm == 0 && jump.is_zero() && set_back.is_zero() {
+        return Err(section.wrong("the clock is right; give skew_ppm, jump or set_back".to_owned()));
     }
-    Ok(FaultKind::Clock { node: task_set(section.need("node")?, shape)?, skew_ppm, jump })
+    Ok(FaultKind::Clock { node: task_set(section.need("node")?, shape)?, skew_ppm, jump, set_back })
 }
 
 fn gradient(section: Section<'_>, shape: &Shape) -> Result<FaultKind, Wrong> {

@@ -306,10 +306,11 @@ fn kind(keys: &mut Keys, kind: &FaultKind) {
             keys.put("factor", factor);
         }
         FaultKind::Disk { mode } => keys.put("mode", name(mode, &DISKS)),
-        FaultKind::Clock { node, skew_ppm, jump } => {
+        FaultKind::Clock { node, skew_ppm, jump, set_back } => {
             keys.put("node", tasks(node));
             keys.differing("skew_ppm", skew_ppm, &0, i32::to_string);
             keys.differing("jump", jump, &Duration::ZERO, duration);
+            keys.differing("set_back", set_back, &Duration::ZERO, duration);
         }
         FaultKind::Gradient { node, mode } => {
             keys.put("node", tasks(node));

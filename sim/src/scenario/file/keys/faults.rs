@@ -249,6 +249,13 @@ pub(in crate::scenario::file) static FAULTS: [(Family, Known); 16] = [
                         "\"0s\"",
                         "How far they jump ahead when the fault begins.",
                     ),
+                    key(
+                        "set_back",
+                        "duration",
+                        "\"0s\"",
+                        "How far the clocks on the wall are behind while the fault lasts. A task that \
+                         starts then takes a smaller incarnation.",
+                    ),
                 ],
             ],
         ),

@@ -255,7 +255,7 @@ fn faults_with_wrong_kinds_and_keys() {
         factor = 0
     a.toml:6: rate: "0B": nothing would ever arrive; a rate is above 0, and a partition is a fault
         rate = "0B"
-    a.toml:1: the clock is right; give skew_ppm or jump
+    a.toml:1: the clock is right; give skew_ppm, jump or set_back
         [[fault]]
     a.toml:5: jump: "-1s" is negative; a duration is 0 or above
         jump = "-1s"

@@ -1,0 +1,238 @@
+//! Rule 8: which life of a task is refused as older, and whether its process may go on with a larger
+//! incarnation.
+
+use unisono::protocol::{
+    Effect, Failure, Message, NetworkEvent, NewerLife, Outcome, Report, Worker,
+};
+use unisono::{Incarnation, Step, TaskId};
+
+use crate::chief::found;
+use crate::script::{Script, cluster, generation, link, send, state};
+
+/// The incarnation of every node under test.
+const OWN: Incarnation = Incarnation(1);
+const LARGEST: u64 = 9_007_199_254_740_992;
+
+/// A life that is gone.
+fn life(incarnation: u64) -> NewerLife {
+    NewerLife { incarnation: Incarnation(incarnation), is_connected: false }
+}
+
+fn refused(older_than: Option<NewerLife>) -> Message {
+    Message::Refused { reason: "older".to_owned(), older_than }
+}
+
+/// The end of a node that peer `by` refused, if its process may go on with a larger incarnation.
+fn outdated(by: TaskId, exceed: u64) -> Effect {
+    let reason = format!("{by} turned this task away: older");
+    Effect::Halt(Outcome::Outdated { exceed: Incarnation(exceed), reason })
+}
+
+fn failed(by: TaskId, failure: fn(String) -> Failure) -> Effect {
+    Effect::Halt(Outcome::Failed(failure(format!("{by} turned this task away: older"))))
+}
+
+/// A call of the worker is taken by a ps, whose first word is a refusal.
+fn calls_and_is_refused(
+    worker: &mut Script<Worker>,
+    ps: u32,
+    older_than: Option<NewerLife>,
+) -> Option<Effect> {
+    worker.network(NetworkEvent::Connected { link: link(ps), to: TaskId::ps(ps) });
+    let mut out = worker.hears(ps, refused(older_than));
+    assert_eq!(out.remove(0), Effect::Close { link: link(ps) });
+    assert!(out.len() <= 1, "{out:?}");
+    out.pop()
+}
+
+#[test]
+fn an_older_caller_is_refused_with_the_incarnation_to_exceed() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, 5);
+    ps.loses(1);
+    let reason = "this process of worker 1 has incarnation 4, and ps 0 knows incarnation 5: \
+                  worker 1 was restarted since, or a clock was set back";
+    let why = format!("worker 1 called, and was turned away: {reason}");
+    let expected = [
+        send(9, Message::Refused { reason: reason.to_owned(), older_than: Some(life(5)) }),
+        Effect::Close { link: link(9) },
+        Effect::Report(Report::TurnedAway { why }),
+    ];
+    assert_eq!(ps.is_called_on(9, TaskId::worker(1), 4), expected);
+}
+
+#[test]
+fn an_older_ps_is_refused_by_the_worker_that_called_it() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 5, None);
+    worker.loses(0);
+    let reason = "this process of ps 0 has incarnation 4, and worker 1 knows incarnation 5: ps 0 \
+                  was restarted since, or a clock was set back";
+    let why = format!("ps 0 was turned away: {reason}");
+    let expected = [
+        Effect::Report(Report::TurnedAway { why }),
+        send(0, Message::Refused { reason: reason.to_owned(), older_than: Some(life(5)) }),
+        Effect::Close { link: link(0) },
+    ];
+    assert_eq!(worker.meets(0, 4, None), expected);
+    let again = worker.deadline();
+    assert_eq!(again - worker.now(), worker.config.limits.reconnect_min, "it calls soon");
+}
+
+#[test]
+fn an_older_caller_hears_whether_the_newer_life_is_connected() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, 5);
+    let out = ps.is_called_on(9, TaskId::worker(1), 4);
+    let Effect::Send { message: Message::Refused { older_than, .. }, .. } = &out[0] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(*older_than, Some(NewerLife { is_connected: true, ..life(5) }));
+}
+
+#[test]
+fn a_worker_calls_again_until_it_is_clear_that_the_newer_life_is_alive() {
+    let connected = Some(NewerLife { is_connected: true, ..life(5) });
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    let limits = worker.config.limits;
+    let clear = worker.now() + limits.heartbeat_timeout + limits.heartbeat_interval;
+    while worker.now() <= clear {
+        assert_eq!(calls_and_is_refused(&mut worker, 0, connected), None);
+        let at = worker.deadline();
+        worker.wakes_at(at);
+    }
+    let fenced = failed(TaskId::ps(0), Failure::Fenced);
+    assert_eq!(calls_and_is_refused(&mut worker, 0, connected), Some(fenced));
+}
+
+#[test]
+fn a_worker_is_outdated_once_the_connection_of_the_newer_life_is_lost() {
+    let connected = Some(NewerLife { is_connected: true, ..life(5) });
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    assert_eq!(calls_and_is_refused(&mut worker, 0, connected), None);
+    let outdated = outdated(TaskId::ps(0), 5);
+    assert_eq!(calls_and_is_refused(&mut worker, 0, Some(life(5))), Some(outdated));
+}
+
+#[test]
+fn a_worker_that_never_joined_is_outdated_and_names_the_incarnation_to_exceed() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    assert_eq!(
+        calls_and_is_refused(&mut worker, 0, Some(life(5))),
+        Some(outdated(TaskId::ps(0), 5))
+    );
+}
+
+#[test]
+fn a_worker_that_not_every_ps_has_welcomed_has_not_joined() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    assert_eq!(
+        calls_and_is_refused(&mut worker, 1, Some(life(5))),
+        Some(outdated(TaskId::ps(1), 5))
+    );
+}
+
+#[test]
+fn a_worker_that_has_joined_is_fenced_though_its_links_were_lost() {
+    let mut worker = Script::worker(1, cluster(2, 2, 2));
+    worker.meets(0, 1, None);
+    worker.loses(0);
+    worker.meets(1, 1, None);
+    worker.loses(1);
+    let fenced = failed(TaskId::ps(0), Failure::Fenced);
+    assert_eq!(calls_and_is_refused(&mut worker, 0, Some(life(5))), Some(fenced));
+}
+
+#[test]
+fn a_chief_that_never_joined_is_outdated_though_it_finds_the_final_checkpoint() {
+    // Who was refused for another reason would count the ps as told, and leave.
+    let mut chief = Script::worker(0, cluster(1, 2, 2));
+    chief.feed(found(3, 1));
+    assert_eq!(
+        calls_and_is_refused(&mut chief, 0, Some(life(5))),
+        Some(outdated(TaskId::ps(0), 5))
+    );
+}
+
+#[test]
+fn a_ps_without_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(0, 1);
+    ps.lets_in(1, 1);
+    let (peer, why) = (TaskId::worker(1), "worker 1 turned this task away: older".to_owned());
+    let expected = [
+        Effect::Close { link: link(1) },
+        Effect::Report(Report::PeerDown { peer, why }),
+        outdated(peer, 5),
+    ];
+    assert_eq!(ps.hears(1, refused(Some(life(5)))), expected);
+}
+
+#[test]
+fn a_ps_that_held_a_state_is_fenced_when_a_worker_knows_a_newer_life() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(0, 1);
+    ps.lets_in(1, 1);
+    let (generation, step) = (generation(1), Step(0));
+    ps.hears(0, Message::Restore { generation, step, state: state(0.0) });
+    let last = ps.hears(1, refused(Some(life(5)))).pop();
+    assert_eq!(last, Some(failed(TaskId::worker(1), Failure::Fenced)));
+}
+
+#[test]
+fn an_incarnation_that_is_not_larger_ends_no_session_with_a_caller_as_outdated() {
+    for exceed in [None, Some(0), Some(OWN.0), Some(LARGEST), Some(u64::MAX)] {
+        let older_than = exceed.map(life);
+        let mut ps = Script::ps(0, cluster(1, 2, 2));
+        ps.lets_in(1, 1);
+        let (peer, why) = (TaskId::worker(1), "it said refused, which is not for it to say");
+        let parted = [
+            Effect::Close { link: link(1) },
+            Effect::Report(Report::PeerDown { peer, why: why.to_owned() }),
+        ];
+        assert_eq!(ps.hears(1, refused(older_than)), parted, "{exceed:?}");
+    }
+}
+
+#[test]
+fn a_called_ps_may_not_refuse_after_its_welcome() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 1, None);
+    let out = worker.hears(0, refused(Some(life(5))));
+    assert!(!out.iter().any(|effect| matches!(effect, Effect::Halt(_))), "{out:?}");
+}
+
+#[test]
+fn a_refusal_that_names_no_larger_incarnation_is_final() {
+    for exceed in [None, Some(0), Some(OWN.0), Some(LARGEST), Some(u64::MAX)] {
+        let older_than = exceed.map(life);
+        let mut worker = Script::worker(1, cluster(1, 2, 2));
+        let refused = Some(failed(TaskId::ps(0), Failure::Refused));
+        assert_eq!(calls_and_is_refused(&mut worker, 0, older_than), refused, "{exceed:?}");
+    }
+}
+
+#[test]
+fn nobody_has_a_larger_incarnation_than_the_largest() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    for incarnation in [LARGEST + 1, u64::MAX] {
+        let reason =
+            format!("worker 1 has incarnation {incarnation}; the largest is 9007199254740992");
+        let out = ps.is_called_on(9, TaskId::worker(1), incarnation);
+        assert_eq!(out[0], send(9, Message::Refused { reason, older_than: None }));
+    }
+    // A stranger that was turned away leaves nothing behind.
+    assert_eq!(ps.lets_in(1, 1).len(), 2);
+}
+
+#[test]
+fn the_largest_incarnation_keeps_nobody_out() {
+    let mut ps = Script::ps(0, cluster(1, 2, 2));
+    ps.lets_in(1, LARGEST);
+    let out = ps.is_called_on(9, TaskId::worker(1), 7);
+    assert!(out.contains(&Effect::Report(Report::PeerUp { peer: TaskId::worker(1) })), "{out:?}");
+    // The task itself is fenced again from then on.
+    let out = ps.is_called_on(8, TaskId::worker(1), 6);
+    assert!(matches!(&out[0], Effect::Send { message: Message::Refused { .. }, .. }), "{out:?}");
+}
