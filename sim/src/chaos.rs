@@ -18,7 +18,8 @@ use unisono::trace::EventKind;
 
 /// The shortest fault: less than a message takes.
 const SHORTEST: Duration = Duration::from_micros(50);
-/// How far back a wall clock is set.
+/// How far back a wall clock is set: further than any run lasts, so that the next life of a task has a
+/// smaller incarnation than every life before.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 /// Events of one node that a fault may wait for: a small run has some hundred.
 const MAX_NTH: u64 = 300;
@@ -156,7 +157,10 @@ impl Draw<'_> {
             Family::Disk => self.chaos.longest.min(LONGEST_DISK_FAULT),
             _ => self.chaos.longest,
         };
-        let end = (!kind.is_instant()).then(|| End::For(self.duration(longest)));
+        // Nobody sets a wall clock right while a run lasts.
+        let stays = matches!(kind, FaultKind::Clock { set_back, .. } if set_back > Duration::ZERO);
+        let has_end = !kind.is_instant() && !stays;
+        let end = has_end.then(|| End::For(self.duration(longest)));
         let trigger = self.trigger();
         let id = format!("chaos-{number}-{}", family.name());
         Fault { id, trigger, end, kind, may_be_inert: true }
@@ -281,15 +285,22 @@ impl Draw<'_> {
                     [DiskMode::NoSpace, DiskMode::Io, DiskMode::Torn, DiskMode::Slow(factor)];
                 FaultKind::Disk { mode: self.pick(&modes) }
             }
-            Family::Clock => FaultKind::Clock {
-                node,
-                skew_ppm: i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000,
-                jump: if self.coin() { self.duration(self.chaos.longest) } else { Duration::ZERO },
-                // Further back than any run lasts: the next life of the task has a smaller
-                // incarnation than every life before.
-                set_back: if self.coin() { AN_HOUR } else { Duration::ZERO },
-            },
+            Family::Clock => self.clock(node),
             Family::Gradient => FaultKind::Gradient { node, mode: GradientMode::FlippedBit },
+        }
+    }
+
+    /// Half of the time a wall clock that is set back. It shows only if the task restarts later.
+    fn clock(&mut self, node: TaskSet) -> FaultKind {
+        if self.coin() {
+            let (skew_ppm, jump) = (0, Duration::ZERO);
+            return FaultKind::Clock { node, skew_ppm, jump, set_back: AN_HOUR };
+        }
+        FaultKind::Clock {
+            node,
+            skew_ppm: i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000,
+            jump: if self.coin() { self.duration(self.chaos.longest) } else { Duration::ZERO },
+            set_back: Duration::ZERO,
         }
     }
 }

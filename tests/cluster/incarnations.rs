@@ -10,7 +10,7 @@ use crate::support::{
     Bits, Folder, HandStarted, Process, Role, bits_of, last_step, unisono, wait_until,
 };
 
-const FLAGS: &str = "--hidden 32 --batch-size 20 --progress none --training-steps 2500";
+const FLAGS: &str = "--hidden 32 --batch-size 20 --progress none --training-steps 1500";
 const VARIABLE: &str = "UNISONO_INCARNATION";
 /// Microseconds since 1970, in the year 2223.
 const FUTURE: u64 = 8_000_000_000_000_000;
@@ -109,7 +109,7 @@ fn a_ps_takes_its_last_incarnation_from_its_ledger_when_the_whole_cluster_restar
 #[test]
 fn local_gives_each_process_of_a_task_a_larger_incarnation() {
     let folder = Folder::new();
-    let flags = format!("{FLAGS} --ledger --save-model-secs 0.2");
+    let flags = "--hidden 32 --batch-size 20 --progress none --training-steps 600 --ledger";
     // What an outer supervisor has counted is not about the tasks of this one.
     let mut command = folder.command(&format!("local --ps 1 --workers 1 --supervise {flags}"));
     command.env(VARIABLE, "5");
