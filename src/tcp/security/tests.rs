@@ -256,7 +256,7 @@ fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
     let of_p521 = |cert: &str| refusal(&fixture(cert), &key, &fixture("p521-ca.pem"));
     let marked = [&b"\xef\xbb\xbf"[..], &good].concat();
     let marked_inside = [&good[..], b"\xef\xbb\xbf", &ca].concat();
-    let text = String::from_utf8(good.clone()).unwrap();
+    let text = String::from_utf8(good).unwrap();
     let utf_16: Vec<u8> =
         "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     let told = [
