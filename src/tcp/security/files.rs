@@ -1,12 +1,20 @@
 //! Reading what the security of a task is made of, with errors that say which file, and what to do.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
 /// The longest file that is read: a certificate takes 1 KiB, a chain of them a few.
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
+
+/// How long reading a file may take. A regular file takes no time; a pipe whose writer has begun
+/// takes little.
+const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// Why the security of a task cannot be set up.
 #[derive(Debug, Error)]
@@ -43,15 +51,7 @@ pub(super) struct Named<'a> {
 impl Named<'_> {
     /// All that is in it.
     pub(super) fn read(self) -> Result<Vec<u8>, SecurityError> {
-        let read = || {
-            let length = std::fs::metadata(self.path)?.len();
-            if length > MAX_BYTES {
-                let why = format!("it has {length} bytes, and may have {MAX_BYTES}");
-                return Err(io::Error::other(why));
-            }
-            std::fs::read(self.path)
-        };
-        read().map_err(|source| SecurityError::Unreadable {
+        read(self.path, MAX_TIME).map_err(|source| SecurityError::Unreadable {
             flag: self.flag,
             path: self.path.to_owned(),
             source,
@@ -61,5 +61,62 @@ impl Named<'_> {
     pub(super) fn unusable(self, what: impl Into<String>) -> SecurityError {
         let (flag, path) = (self.flag, self.path.to_owned());
         SecurityError::Unusable { flag, path, what: what.into() }
+    }
+}
+
+/// Reads a file of any kind, within limits: a device may have no end, and a FIFO no writer.
+fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
+    // Else opening a FIFO waits for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = File::from(open(path, flags, Mode::empty())?);
+    let deadline = now() + time;
+    let mut bytes = Vec::new();
+    let mut part = [0; 4 << 10];
+    while bytes.len() <= MAX_BYTES {
+        wait_until_readable(&file, deadline)?;
+        match file.read(&mut part) {
+            Ok(0) => return Ok(bytes),
+            Ok(n_read) => bytes.extend(&part[..n_read]),
+            Err(error) if is_temporary(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("it has more than {MAX_BYTES} bytes")))
+}
+
+fn wait_until_readable(file: &File, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(now());
+    let left = Timespec::try_from(left).expect("it is a few seconds");
+    match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)).map_err(io::Error::from) {
+        Ok(0) => Err(io::Error::other("it did not end in time")),
+        Ok(_) => Ok(()),
+        // The read that follows does not wait, and the deadline is the same at the next turn.
+        Err(error) if is_temporary(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file without an end is given up by the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_fifo_without_a_writer_is_given_up() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("fifo");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = read(&path, Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "it did not end in time");
     }
 }
