@@ -216,8 +216,8 @@ section! {
         /// CA that signed the certificates of all tasks (PEM) [default: none]
         #[arg(long, value_name = "FILE")]
         tls_ca: PathBuf,
-        /// File with a secret that all tasks share, instead of TLS: it proves who calls, but hides
-        /// and protects no byte that follows [default: none]
+        /// File with a secret that all tasks share, instead of TLS: links are encrypted and
+        /// authenticated, and whoever has the secret can speak as any task [default: none]
         #[arg(long, value_name = "FILE")]
         secret_file: PathBuf,
     }

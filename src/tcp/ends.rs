@@ -1,6 +1,7 @@
 //! The two halves of a connection, whatever is between them and the socket.
 
 use std::fmt;
+use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -8,6 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
 use super::link::LINGER;
+use super::security::Keys;
 use super::writer;
 use crate::protocol::Message;
 use crate::wire::Frame;
@@ -36,6 +38,14 @@ impl Ends {
         let (read, write) = tokio::io::split(stream);
         Self { read: Box::new(read), write: Box::new(write), is_local }
     }
+
+    /// A socket whose bytes are sealed in records. Its halves need no lock.
+    pub(super) fn sealed(stream: TcpStream, keys: Keys) -> Self {
+        let is_local = is_local(&stream);
+        let (read, write) = stream.into_split();
+        let (read, write) = keys.protect(read, write);
+        Self { read: Box::new(read), write: Box::new(write), is_local }
+    }
 }
 
 fn is_local(stream: &TcpStream) -> bool {
@@ -55,17 +65,25 @@ impl fmt::Debug for Ends {
 /// nobody of ours, so nothing depends on what becomes of it.
 pub(super) async fn refuse(
     mut write: impl AsyncWrite + Unpin,
-    mut read: impl AsyncRead + Unpin,
+    read: impl AsyncRead + Unpin,
     reason: &str,
 ) {
     let frame = Frame::new(&Message::Refused { reason: reason.to_owned(), older_than: None });
     let tell = async {
         writer::write(&mut write, &frame).await?;
-        write.shutdown().await?;
-        // To drop a socket into which bytes still come would reset it, and what was told is lost.
-        let mut unread = [0; 1024];
-        while read.read(&mut unread).await? > 0 {}
-        std::io::Result::Ok(())
+        close(write, read).await
     };
     let _ = timeout(LINGER, tell).await;
+}
+
+/// Ends a connection so that the other end can read what was written last. A socket that is dropped
+/// while bytes still arrive is reset, and the other end may then lose what it has not read.
+pub(super) async fn close(
+    mut write: impl AsyncWrite + Unpin,
+    mut read: impl AsyncRead + Unpin,
+) -> io::Result<()> {
+    write.shutdown().await?;
+    let mut unread = [0; 1024];
+    while read.read(&mut unread).await? > 0 {}
+    Ok(())
 }

@@ -19,7 +19,7 @@ use super::ends::{Ends, ReadEnd, WriteEnd, refuse};
 use super::happening::Happening;
 use super::reader::{ReadError, Reader};
 use super::room::Room;
-use super::security::{Identity, Refusal, SECRET_MAGIC, Security};
+use super::security::{Identity, Refusal, Security, is_secret_magic};
 use crate::host::Clock as _;
 use crate::ids::TaskId;
 use crate::protocol::Message;
@@ -195,8 +195,9 @@ pub(super) async fn introduce(ends: Ends, identity: &Identity) -> Result<Introdu
     let first =
         reader.message(&Room::whole(Limits::GREETING), || ()).await.map_err(
             |error| match error {
-                ReadError::Ended => Refusal::Left,
-                ReadError::Wire(WireError::NotAFrame(SECRET_MAGIC)) => {
+                // A caller that only tries its security out ends without a record.
+                ReadError::Ended | ReadError::CutOff => Refusal::Left,
+                ReadError::Wire(WireError::NotAFrame(magic)) if is_secret_magic(&magic) => {
                     Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
                 }
                 other => Refusal::Refused(other.to_string()),

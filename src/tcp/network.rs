@@ -22,7 +22,7 @@ use super::happening::{Happening, LinkEvent, LinkTeller};
 use super::link::{Link, Parts};
 use super::listener::{Acceptor, Listeners};
 use super::memory::Shared;
-use super::reader::{ReadError, Reader};
+use super::reader::Reader;
 use super::room::{LargestSent, Room};
 use super::security::Security;
 use super::traffic::Traffic;
@@ -194,7 +194,7 @@ impl TcpNetwork {
             }
             Happening::OnLink(link, LinkEvent::Progress) => Some(NetworkEvent::Progress { link }),
             Happening::OnLink(link, LinkEvent::Ended(why)) => {
-                let is_damage = matches!(why, ReadError::Wire(_) | ReadError::Memory(_));
+                let is_damage = why.is_damage();
                 let why = why.to_string();
                 if is_damage {
                     self.say_cut_off(link, &why);

@@ -32,12 +32,37 @@ pub(super) enum ReadError {
     Ended,
     #[error("closed by the other end in the middle of a message")]
     EndedWithin,
+    /// Encrypted bytes ended without the end that the other end's shutdown adds: the other end died,
+    /// or somebody ended the connection on the way.
+    #[error("cut off: the connection ended, and the other end had not closed it")]
+    CutOff,
     #[error("{}", describe(.0))]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
     #[error("{0}")]
     Wire(#[from] WireError),
     #[error("{0}")]
     Memory(#[from] InboxError),
+}
+
+impl ReadError {
+    /// Whether bytes came that no task of this cluster sends.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Ended | Self::EndedWithin | Self::CutOff => false,
+            // Encryption reports bytes that fail authentication so.
+            Self::Socket(error) => error.kind() == io::ErrorKind::InvalidData,
+            Self::Wire(_) | Self::Memory(_) => true,
+        }
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::CutOff,
+            _ => Self::Socket(error),
+        }
+    }
 }
 
 /// The incoming half of a link.
@@ -175,7 +200,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.buffer.resize(wanted.max(self.end), 0);
             self.buffer.shrink_to(BUFFER_BYTES);
         }
-        let n_read = read(&mut self.source, &mut self.buffer[self.end..]).await?;
+        let n_read = self.source.read(&mut self.buffer[self.end..]).await?;
         self.end += n_read;
         traffic::add(&self.traffic.received, n_read);
         if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
@@ -193,7 +218,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.start += filled;
         let mut crc = crc32c::crc32c(&bytes[..filled]);
         while filled < bytes.len() {
-            let n_read = read(&mut self.source, &mut bytes[filled..]).await?;
+            let n_read = self.source.read(&mut bytes[filled..]).await?;
             if n_read == 0 {
                 return Err(ReadError::EndedWithin);
             }
@@ -211,14 +236,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.last_progress = now;
             progress();
         }
-    }
-}
-
-/// As ever; but that TLS was cut off is an end like any other: no frame ends with the connection.
-async fn read(source: &mut (impl AsyncRead + Unpin), bytes: &mut [u8]) -> io::Result<usize> {
-    match source.read(bytes).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
-        read => read,
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Traffic(Arc<Counts>);
 /// Bytes, by the way they took.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Through sockets, in; what TLS adds is not counted.
+    /// Through sockets, in; what encryption adds is not counted.
     pub received: AtomicU64,
     /// Through sockets, out.
     pub sent: AtomicU64,

@@ -8,5 +8,6 @@ mod command_line;
 mod data;
 mod hosts;
 mod losses;
+mod secrets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -207,10 +207,10 @@ fn a_ps_that_has_another_secret_is_a_failure() {
     let folder = Folder::new();
     let secret = |name: &str| {
         let path = folder.join(name);
-        fs::write(&path, name.repeat(32)).expect("it can be written");
+        fs::write(&path, name.repeat(16)).expect("it can be written");
         path.display().to_string()
     };
-    let (right, wrong) = (secret("a"), secret("b"));
+    let (right, wrong) = (secret("ab"), secret("cd"));
     let address = free_address();
     let flags = |secret: &str| format!("--ps-hosts {address} --secret-file {secret}");
     let ps = Process::start(unisono(&format!("ps {}", flags(&right))));
@@ -225,7 +225,7 @@ fn a_ps_that_has_another_secret_is_a_failure() {
         told = worker(&right);
     }
     told.expect("peers", "ok", proved);
-    worker(&wrong).expect("peers", "fail", "has not the secret of ps 0");
+    worker(&wrong).expect("peers", "fail", "the secret of worker 0 differs from that of ps 0");
     drop(ps);
 }
 

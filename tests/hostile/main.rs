@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "a test program")]
 
+mod between;
 mod identities;
 mod insiders;
 mod peer;

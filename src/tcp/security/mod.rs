@@ -14,10 +14,11 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-pub(super) use self::secret::MAGIC as SECRET_MAGIC;
+pub(super) use self::secret::Keys;
 use self::secret::Secret;
 #[cfg(any(test, fuzzing))]
 pub(super) use self::secret::fuzzing;
+pub(super) use self::secret::is_magic as is_secret_magic;
 use self::tls::{Certificate, Tls};
 use super::ends::{Ends, refuse};
 use crate::config::SecurityConfig;
@@ -51,7 +52,7 @@ pub(super) enum Identity {
     Unproved,
     /// Whoever its certificate names.
     Certified(Certificate),
-    /// A holder of the secret, which speaks as this task.
+    /// A holder of the secret, which speaks as this task: proved by the first record that it sends.
     Member(TaskId),
 }
 
@@ -89,8 +90,8 @@ impl Security {
             Way::Open => Ok(Ends::plain(stream)),
             Way::Tls(tls) => tls.call(stream, to).await.map(Ends::tls),
             Way::Secret(secret) => {
-                secret.call(&mut stream, to).await?;
-                Ok(Ends::plain(stream))
+                let keys = secret.call(&mut stream, to).await?;
+                Ok(Ends::sealed(stream, keys))
             }
         }
     }
@@ -138,8 +139,9 @@ impl Security {
                 Err(Refusal::Refused(format!("it speaks TLS, and this task has {has}")))
             }
             (Way::Secret(secret), _) => {
-                let member = secret.accept(&mut stream).await.map_err(Refusal::Refused)?;
-                Ok((Ends::plain(stream), Identity::Member(member)))
+                let accepted = secret.accept(&mut stream).await;
+                let (member, keys) = accepted.map_err(Refusal::Refused)?;
+                Ok((Ends::sealed(stream, keys), Identity::Member(member)))
             }
             (Way::Open, _) => Ok((Ends::plain(stream), Identity::Unproved)),
         }

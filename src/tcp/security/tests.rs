@@ -186,13 +186,44 @@ async fn ends_that_are_secured_in_different_ways_say_what_is_missing() {
     let why = why_not(tls(TaskId::CHIEF), secret(PS)).await;
     assert!(why.contains("give it --tls-cert, --tls-key and --tls-ca, too"), "{why}");
     let why = why_not(secret(TaskId::CHIEF), open()).await;
-    assert!(why.contains("within the handshake of the shared secret"), "{why}");
+    assert!(why.ends_with("give it --secret-file and this release, too"), "{why}");
     let why = why_not(secret(TaskId::CHIEF), tls(PS)).await;
     assert_eq!(why, "it does not answer as one that has a --secret-file");
     let why = refused(open(), tls(PS)).await;
     assert_eq!(why, "this cluster uses TLS: give --tls-cert, --tls-key and --tls-ca");
     let why = refused(open(), secret(PS)).await;
     assert_eq!(why, "this cluster has a shared secret: give --secret-file");
+}
+
+/// Why a link ends, for the called end of it.
+async fn why_closed(
+    (mut caller, mut called): (TcpNetwork, TcpNetwork),
+    is_flushed: bool,
+) -> String {
+    caller.connect(PS);
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it connects") };
+    caller.send(link, contract::hello(PS));
+    assert!(matches!(called.next().await, NetworkEvent::Accepted { .. }));
+    assert!(matches!(called.next().await, NetworkEvent::Received { .. }));
+    if is_flushed {
+        caller.flush().await;
+    }
+    drop(caller);
+    match called.next().await {
+        NetworkEvent::Closed { why, .. } => why,
+        other => panic!("an end was due, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_somebody_could_have_made_on_the_way_is_told_from_a_close() {
+    for networks in [with_tls, with_secret] {
+        assert_eq!(why_closed(networks(), true).await, "closed by the other end");
+        assert_eq!(
+            why_closed(networks(), false).await,
+            "cut off: the connection ended, and the other end had not closed it"
+        );
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! Fuzz target: whoever calls, or is called, may say anything.
+//! Fuzz target: whoever calls, or is called, may send anything.
 //!
-//! The first byte of an input chooses who is at the other end, and how much it says at a time.
+//! The first byte of an input chooses who is at the other end, and how much passes at a time.
 
-use std::io;
+use std::future::Future;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
 
 use super::*;
+use crate::protocol::Message;
 use crate::tcp::ends::Ends;
 use crate::tcp::entrance::introduce;
 use crate::tcp::fuzzing::{block_on, say};
@@ -22,25 +23,34 @@ const LONGEST_LINE: usize = 4 * u8::MAX as usize + 100;
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
 enum Other {
-    /// A caller, of a cluster without a secret.
+    /// A caller of a cluster without a secret; it sends the bytes.
     CallerOfAnybody,
-    /// A caller that says just the bytes.
+    /// A caller without the secret; it sends the bytes.
     Caller,
-    /// A caller that has the secret; the bytes disturb what it says, by exclusive or.
+    /// A caller that has the secret, and sends the bytes in records.
     Member,
-    /// One that is called, and answers just the bytes.
+    /// A caller that has the secret, and says hello; on the way, the bytes disturb what it sends,
+    /// by exclusive or.
+    DisturbedMember,
+    /// A called end without the secret; it answers the bytes.
     Called,
-    /// One that is called and has the secret; the bytes disturb what it answers.
-    CalledMember,
+    /// A called end that has the secret, and says hello; on the way, the bytes disturb what it sends.
+    DisturbedCalled,
 }
 
-const OTHERS: [Other; 5] =
-    [Other::CallerOfAnybody, Other::Caller, Other::Member, Other::Called, Other::CalledMember];
+const OTHERS: [Other; 6] = [
+    Other::CallerOfAnybody,
+    Other::Caller,
+    Other::Member,
+    Other::DisturbedMember,
+    Other::Called,
+    Other::DisturbedCalled,
+];
 
-/// How much gets through at a time.
+/// How much passes at a time.
 const PIECES: [usize; 4] = [4096, 1, 7, 64];
 
-/// A handshake and, if it succeeds or there is none, the greeting. Whether the other is let in.
+/// A handshake, if there is one, and the greeting behind it. Whether the greeting is believed.
 pub fn handshake(bytes: &[u8]) -> bool {
     let Some((&choice, said)) = bytes.split_first() else { return false };
     let choice = usize::from(choice);
@@ -48,20 +58,38 @@ pub fn handshake(bytes: &[u8]) -> bool {
     let met = block_on(async {
         match OTHERS[choice % OTHERS.len()] {
             Other::CallerOfAnybody => {
-                tokio::join!(say(there, said), greet(here, Identity::Unproved)).1
+                let (read, write) = split(here);
+                let ends = Ends { read: Box::new(read), write: Box::new(write), is_local: false };
+                tokio::join!(say(there, said), greet(ends, Identity::Unproved)).1
             }
             Other::Caller => {
-                let (_, accepted) = tokio::join!(say(there, said), accept(here));
-                assert!(accepted.is_err(), "it has no secret: {accepted:?}");
-                accepted.map(drop)
+                let met = tokio::join!(say(there, said), be_called(here)).1;
+                assert!(met.is_err(), "a caller without the secret is let in");
+                met
             }
-            Other::Member => meet_a_member(there, here, said).await,
+            Other::Member => {
+                let calling = async { call(there, said).await.map(drop) };
+                tokio::join!(calling, be_called(here)).1
+            }
+            Other::DisturbedMember => {
+                let (near, far) = duplex(4096);
+                let hello = hello();
+                let calling = async { call(near, &hello).await.map(drop) };
+                meet(calling, disturb(far, there, said), be_called(here)).await
+            }
             Other::Called => {
-                let (_, called) = tokio::join!(say(there, said), call(here));
-                assert!(called.is_err(), "it has no secret");
-                called
+                let met = tokio::join!(say(there, said), call(here, &[])).1;
+                assert!(met.is_err(), "a called end without the secret is believed");
+                met.map(drop)
             }
-            Other::CalledMember => meet_a_called_member(there, here, said).await,
+            Other::DisturbedCalled => {
+                let (near, far) = duplex(4096);
+                let calling = async {
+                    let ends = call(here, &[]).await?;
+                    greet(ends, Identity::Member(PS)).await
+                };
+                meet(answer_hello(near), disturb(far, there, said), calling).await
+            }
         }
     });
     let Err(why) = met else { return true };
@@ -71,18 +99,49 @@ pub fn handshake(bytes: &[u8]) -> bool {
     false
 }
 
-async fn call(mut stream: DuplexStream) -> Result<(), String> {
-    Secret::new(SECRET, WORKER).call(&mut stream, PS).await
+fn hello_of(from: TaskId) -> Vec<u8> {
+    let Message::Hello(hello) = crate::host::contract::hello(PS) else {
+        unreachable!("it is a hello")
+    };
+    wire::encode_to_vec(&Message::Hello(crate::protocol::Hello { from, ..hello }))
 }
 
-async fn accept(mut stream: DuplexStream) -> Result<(TaskId, DuplexStream), String> {
-    let from = Secret::new(SECRET, PS).accept(&mut stream).await?;
-    Ok((from, stream))
+fn hello() -> Vec<u8> {
+    hello_of(WORKER)
 }
 
-async fn greet(stream: DuplexStream, identity: Identity) -> Result<(), String> {
+fn sealed(stream: DuplexStream, keys: Keys) -> Ends {
     let (read, write) = split(stream);
-    let ends = Ends { read: Box::new(read), write: Box::new(write), is_local: false };
+    let (read, write) = keys.protect(read, write);
+    Ends { read: Box::new(read), write: Box::new(write), is_local: false }
+}
+
+/// A caller with the secret, which then sends bytes in records.
+async fn call(mut stream: DuplexStream, said: &[u8]) -> Result<Ends, String> {
+    let keys = Secret::new(SECRET, WORKER).call(&mut stream, PS).await?;
+    let mut ends = sealed(stream, keys);
+    // The called end need not listen to all of it.
+    let _ = ends.write.write_all(said).await;
+    let _ = ends.write.flush().await;
+    Ok(ends)
+}
+
+/// A called end with the secret, which hears a greeting.
+async fn be_called(mut stream: DuplexStream) -> Result<(), String> {
+    let (from, keys) = Secret::new(SECRET, PS).accept(&mut stream).await?;
+    greet(sealed(stream, keys), Identity::Member(from)).await
+}
+
+/// A called end with the secret, which says hello itself.
+async fn answer_hello(mut stream: DuplexStream) -> Result<(), String> {
+    let (_, keys) = Secret::new(SECRET, PS).accept(&mut stream).await?;
+    let mut ends = sealed(stream, keys);
+    let _ = ends.write.write_all(&hello_of(PS)).await;
+    let _ = ends.write.flush().await;
+    Ok(())
+}
+
+async fn greet(ends: Ends, identity: Identity) -> Result<(), String> {
     match introduce(ends, &identity).await {
         Ok(introduced) => {
             identity.check(&introduced.first).expect("it was checked");
@@ -93,142 +152,82 @@ async fn greet(stream: DuplexStream, identity: Identity) -> Result<(), String> {
     }
 }
 
-/// It is let in if nothing of what matters was disturbed, and then it is who it said it was.
-async fn meet_a_member(
-    mut there: DuplexStream,
-    here: DuplexStream,
-    disturbance: &[u8],
+/// The listener believes the speaker if and only if nothing was disturbed between the two.
+async fn meet<T>(
+    speaker: impl Future<Output = T>,
+    between: impl Future<Output = bool>,
+    listener: impl Future<Output = Result<(), String>>,
 ) -> Result<(), String> {
-    let mut disturbance = Disturbance(disturbance);
-    let member = async {
-        let said = disturbance.of([&MAGIC[..], &task_bytes(WORKER), &task_bytes(PS), &[7; 32]]);
-        let (magic, rest) = said.split_at(MAGIC.len());
-        let (from, rest) = rest.split_at(TASK_BYTES);
-        let (to, nonce) = rest.split_at(TASK_BYTES);
-        let from = task(from);
-        let met = async {
-            there.write_all(&said).await?;
-            let mut answer = [0; 1 + NONCE_BYTES];
-            there.read_exact(&mut answer).await?;
-            if answer[0] != NONCE {
-                return Ok(None);
+    let (_, is_disturbed, met) = tokio::join!(speaker, between, listener);
+    assert_eq!(met.is_err(), is_disturbed, "{met:?}");
+    met
+}
+
+/// Passes on what comes from one end, disturbed, and what comes from the other end as it is. Whether
+/// anything was disturbed.
+async fn disturb(one: DuplexStream, other: DuplexStream, mut disturbance: &[u8]) -> bool {
+    let (mut from_one, mut to_one) = split(one);
+    let (mut from_other, mut to_other) = split(other);
+    let mut is_disturbed = false;
+    let disturbed = async {
+        let mut bytes = [0; 64];
+        while let Ok(n_bytes @ 1..) = from_one.read(&mut bytes).await {
+            let n_disturbed = n_bytes.min(disturbance.len());
+            let (here, rest) = disturbance.split_at(n_disturbed);
+            disturbance = rest;
+            bytes.iter_mut().zip(here).for_each(|(byte, by)| *byte ^= by);
+            is_disturbed |= here.iter().any(|by| *by != 0);
+            if to_other.write_all(&bytes[..n_bytes]).await.is_err() {
+                break;
             }
-            let opening = Opening {
-                from: from.unwrap_or(WORKER),
-                to: PS,
-                caller_nonce: nonce.try_into().expect("it has that length"),
-                called_nonce: answer[1..].try_into().expect("it has that length"),
-            };
-            let right = Secret::new(SECRET, WORKER).prove(Role::Caller, &opening);
-            let proof = disturbance.of([right.as_ref()]);
-            there.write_all(&proof).await?;
-            there.read_exact(&mut answer).await?;
-            let well = magic == MAGIC && task(to) == Some(PS) && proof == right.as_ref();
-            io::Result::Ok(from.filter(|_| well))
-        };
-        let expected = met.await.unwrap_or_default();
-        say(there, disturbance.0).await;
-        expected
-    };
-    let called = async {
-        match accept(here).await {
-            Ok((from, stream)) => (Some(from), greet(stream, Identity::Member(from)).await),
-            Err(why) => (None, Err(why)),
         }
+        let _ = to_other.shutdown().await;
     };
-    let (expected, (found, greeted)) = tokio::join!(member, called);
-    assert_eq!(found, expected);
-    greeted
-}
-
-/// It is believed if nothing of what matters was disturbed.
-async fn meet_a_called_member(
-    mut there: DuplexStream,
-    here: DuplexStream,
-    disturbance: &[u8],
-) -> Result<(), String> {
-    let mut disturbance = Disturbance(disturbance);
-    let member = async {
-        let mut first = [0; MAGIC.len() + 2 * TASK_BYTES + NONCE_BYTES];
-        there.read_exact(&mut first).await.expect("the caller begins");
-        let said = disturbance.of([&[NONCE][..], &[9; NONCE_BYTES]]);
-        let opening = Opening {
-            from: WORKER,
-            to: PS,
-            caller_nonce: *first.last_chunk().expect("a nonce is its end"),
-            called_nonce: *said.last_chunk().expect("a nonce is its end"),
-        };
-        let secret = Secret::new(SECRET, PS);
-        let mut proof = [0; PROOF_BYTES];
-        let met = async {
-            there.write_all(&said).await?;
-            if said[0] != NONCE {
-                return Ok(false);
-            }
-            there.read_exact(&mut proof).await?;
-            assert!(secret.is_proof(&proof, Role::Caller, &opening), "the caller has the secret");
-            let right = [&[PROOF][..], secret.prove(Role::Called, &opening).as_ref()].concat();
-            let told = disturbance.of([&right]);
-            there.write_all(&told).await?;
-            io::Result::Ok(told == right)
-        };
-        let expected = met.await.unwrap_or_default();
-        say(there, disturbance.0).await;
-        expected
+    let undisturbed = async {
+        let _ = tokio::io::copy(&mut from_other, &mut to_one).await;
+        let _ = to_one.shutdown().await;
     };
-    let (expected, called) = tokio::join!(member, call(here));
-    assert_eq!(called.is_ok(), expected, "{called:?}");
-    called
-}
-
-/// Bytes of an input, to be taken one after the other.
-struct Disturbance<'a>(&'a [u8]);
-
-impl Disturbance<'_> {
-    /// The parts as one, disturbed; where no disturbance is left, as they are.
-    fn of<const N: usize>(&mut self, parts: [&[u8]; N]) -> Vec<u8> {
-        let mut bytes = parts.concat();
-        let n_bytes = self.0.len().min(bytes.len());
-        let (disturbance, rest) = self.0.split_at(n_bytes);
-        self.0 = rest;
-        bytes.iter_mut().zip(disturbance).for_each(|(byte, by)| *byte ^= by);
-        bytes
-    }
+    tokio::join!(disturbed, undisturbed);
+    is_disturbed
 }
 
 #[cfg(test)]
 pub(crate) fn handshake_seeds() -> Vec<crate::fuzzing::corpus::Seed> {
     use crate::fuzzing::corpus::Seed;
-    use crate::protocol::Message;
 
-    let Message::Hello(hello) = crate::host::contract::hello(PS) else {
-        unreachable!("it is a hello")
-    };
-    let hello = Message::Hello(crate::protocol::Hello { from: WORKER, ..hello });
-    let hello = wire::encode_to_vec(&hello);
+    let hello = hello();
     let heartbeat = wire::encode_to_vec(&Message::Heartbeat);
-    let opening = [&MAGIC[..], &task_bytes(WORKER), &task_bytes(PS), &[7; NONCE_BYTES]].concat();
-    let undisturbed = vec![0; opening.len() + PROOF_BYTES];
-    let answers = [[NONCE; 1 + NONCE_BYTES], [PROOF; 1 + PROOF_BYTES]].concat();
+    let opening = [&Opening { from: WORKER, to: PS }.bytes()[..], &[7; NOISE_BYTES]].concat();
+    let old_opening = [&b"USH1"[..], &[7; 42]].concat();
+    let answer = [&[NOISE][..], &[9; NOISE_BYTES]].concat();
     let turned_away = [&[REFUSED, 9], &b"elsewhere"[..]].concat();
-    let of_called = vec![0; answers.len()];
-    let seed = |name, other, piece: usize, said: &[&[u8]]| {
+    let in_handshake = [&[0; 20][..], &[1]].concat();
+    let in_record = [&[0; OPENING_BYTES + NOISE_BYTES + 30][..], &[1]].concat();
+    let in_answer = [0, 0, 0, 128];
+    let in_answered_record = [&[0; 1 + NOISE_BYTES][..], &[1]].concat();
+    let seed = |name, other, piece: usize, said: &[u8]| {
         let choice = (other as usize + OTHERS.len() * piece) as u8;
-        Seed::new(name, [&[choice][..], &said.concat()].concat())
+        Seed::new(name, [&[choice][..], said].concat())
     };
     vec![
-        seed("open-hello", Other::CallerOfAnybody, 0, &[&hello]),
-        seed("open-heartbeat", Other::CallerOfAnybody, 2, &[&heartbeat]),
-        seed("refused-open-http", Other::CallerOfAnybody, 0, &[b"GET / HTTP/1.1\r\n\r\n"]),
-        seed("refused-open-opening", Other::CallerOfAnybody, 0, &[&opening]),
-        seed("refused-opening", Other::Caller, 1, &[&opening, &[8; PROOF_BYTES]]),
-        seed("refused-frame", Other::Caller, 0, &[&hello]),
-        seed("member-hello", Other::Member, 0, &[&undisturbed, &hello]),
-        seed("member-slow-hello", Other::Member, 1, &[&undisturbed, &hello]),
-        seed("refused-member-heartbeat", Other::Member, 0, &[&undisturbed, &heartbeat]),
-        seed("refused-answers", Other::Called, 0, &[&answers]),
-        seed("refused-turned-away", Other::Called, 3, &[&turned_away]),
-        seed("called", Other::CalledMember, 0, &[&of_called]),
-        seed("called-slow", Other::CalledMember, 2, &[&of_called]),
+        seed("open-hello", Other::CallerOfAnybody, 0, &hello),
+        seed("open-heartbeat", Other::CallerOfAnybody, 2, &heartbeat),
+        seed("refused-open-http", Other::CallerOfAnybody, 0, b"GET / HTTP/1.1\r\n\r\n"),
+        seed("refused-open-opening", Other::CallerOfAnybody, 0, &opening),
+        seed("refused-opening", Other::Caller, 1, &opening),
+        seed("refused-old-opening", Other::Caller, 0, &old_opening),
+        seed("refused-frame", Other::Caller, 0, &hello),
+        seed("member-hello", Other::Member, 0, &hello),
+        seed("member-slow-hello", Other::Member, 1, &hello),
+        seed("refused-member-heartbeat", Other::Member, 0, &heartbeat),
+        seed("undisturbed", Other::DisturbedMember, 2, &[]),
+        seed("refused-disturbed-handshake", Other::DisturbedMember, 0, &in_handshake),
+        seed("refused-disturbed-record", Other::DisturbedMember, 1, &in_record),
+        seed("refused-answer", Other::Called, 0, &answer),
+        seed("refused-turned-away", Other::Called, 3, &turned_away),
+        seed("called", Other::DisturbedCalled, 0, &[]),
+        seed("called-slow", Other::DisturbedCalled, 2, &[]),
+        seed("refused-disturbed-answer", Other::DisturbedCalled, 0, &in_answer),
+        seed("refused-disturbed-answered-record", Other::DisturbedCalled, 0, &in_answered_record),
     ]
 }

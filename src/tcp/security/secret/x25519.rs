@@ -1,0 +1,93 @@
+//! X25519 of `ring` for `snow`, so that `ring` does all cryptography here. The resolver for `ring`
+//! that comes with `snow` has no Diffie-Hellman, because a key of `ring` can be used only once.
+
+use std::sync::Mutex;
+
+use ring::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+use ring::rand::SystemRandom;
+use snow::Error;
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{BoxedCryptoResolver, CryptoResolver, FallbackResolver, RingResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+
+const KEY_BYTES: usize = 32;
+
+/// What a handshake needs, all of `ring`.
+pub(super) fn resolver() -> BoxedCryptoResolver {
+    Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DiffieHellman)))
+}
+
+struct DiffieHellman;
+
+impl CryptoResolver for DiffieHellman {
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        match choice {
+            DHChoice::Curve25519 => Some(Box::<X25519>::default()),
+            _ => None,
+        }
+    }
+
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        None
+    }
+
+    fn resolve_hash(&self, _: &HashChoice) -> Option<Box<dyn Hash>> {
+        None
+    }
+
+    fn resolve_cipher(&self, _: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        None
+    }
+}
+
+/// A key pair for one handshake.
+#[derive(Default)]
+struct X25519 {
+    /// Taken by the one agreement that a handshake without static keys makes.
+    private: Mutex<Option<EphemeralPrivateKey>>,
+    public: [u8; KEY_BYTES],
+}
+
+impl Dh for X25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        KEY_BYTES
+    }
+
+    fn priv_len(&self) -> usize {
+        KEY_BYTES
+    }
+
+    fn set(&mut self, _: &[u8]) {
+        unreachable!("the pattern has no key that lasts")
+    }
+
+    fn generate(&mut self, _: &mut dyn Random) -> Result<(), Error> {
+        let private = EphemeralPrivateKey::generate(&agreement::X25519, &SystemRandom::new());
+        let private = private.map_err(|_| Error::Rng)?;
+        let public = private.compute_public_key().map_err(|_| Error::Dh)?;
+        self.public.copy_from_slice(public.as_ref());
+        self.private = Mutex::new(Some(private));
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        unreachable!("ring shows no private key")
+    }
+
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let private = self.private.lock().map_err(|_| Error::Dh)?.take().ok_or(Error::Dh)?;
+        let public = UnparsedPublicKey::new(&agreement::X25519, &public[..KEY_BYTES]);
+        let agreed = agree_ephemeral(private, &public, |shared| {
+            out[..KEY_BYTES].copy_from_slice(shared);
+        });
+        agreed.map_err(|_| Error::Dh)
+    }
+}
