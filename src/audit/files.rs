@@ -6,12 +6,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::violation::{any_of, listed};
-use super::{Audit, Made, Place, Rule, Shard, Violation};
+use super::{Audit, Made, Place, Rule, Shard, Violation, pass};
 use crate::checkpoint::disk::{Disk as _, DiskError};
 use crate::checkpoint::{self, Checkpoint, RealDisk};
 use crate::config::RunConfig;
 use crate::ids::{Slot, Step};
-use crate::ledger::{Loss, StateHash};
+use crate::ledger::{Header, Loss, StateHash};
 use crate::losses::{self, LOSSES_FILE, LossesError};
 use crate::protocol::Snapshot;
 use crate::training::files::snapshot_of;
@@ -35,7 +35,7 @@ pub enum FilesError {
     Losses(#[from] LossesError),
 }
 
-impl Audit<'_> {
+impl<'a> Audit<'a> {
     /// Holds the losses and the checkpoints of a logdir against the ledgers, if there are any.
     ///
     /// # Errors
@@ -119,34 +119,69 @@ impl Audit<'_> {
     }
 
     /// Rule 7: a checkpoint is one version of every shard, and one that was made.
+    ///
+    /// A checkpoint does not say how it was laid over the ps, but the ledgers do. A run whose number
+    /// of ps changed has several layouts; the checkpoint has to be right under one of them.
     pub fn check_checkpoint(&mut self, path: &Path, checkpoint: &Checkpoint) {
-        let step = checkpoint.step;
-        let note = match hashes_of(checkpoint) {
-            Err(why) => Some(format!("{} was not compared: {why}", path.display())),
-            Ok(hashes) => {
-                self.seen.n_checkpoints += 1;
-                self.compare_checkpoint(path, step, &hashes)
+        let mut found = None;
+        for layout in self.layouts() {
+            let compared = match hashes_of(checkpoint, layout) {
+                Ok(hashes) => Ok(self.compare_checkpoint(path, checkpoint.step, &hashes)),
+                Err(why) => Err(format!("{} was not compared: {why}", path.display())),
+            };
+            let is_right = matches!(&compared, Ok((violations, None)) if violations.is_empty());
+            // The newest layout is the last one, and its findings are reported if none is right.
+            found = Some(compared);
+            if is_right {
+                break;
             }
-        };
+        }
+        match found {
+            Some(Ok(compared)) => self.take_compared(compared),
+            Some(Err(note)) => self.notes.push(note),
+            None => self.notes.push(format!("{}: no ledger has its layout", path.display())),
+        }
+    }
+
+    /// One header for each layout over the ps that the ledgers have, in the order of the files.
+    fn layouts(&self) -> Vec<&'a Header> {
+        let mut layouts: Vec<&Header> = Vec::new();
+        for shard in &self.shards {
+            let made = shard.made.iter().map(|made| made.header);
+            let mut headers: Vec<_> =
+                shard.restored.iter().map(|restored| restored.header).chain(made).collect();
+            // A life has one header and thousands of updates; comparing settings for each is slow.
+            headers.dedup_by(|one, other| std::ptr::eq(*one, *other));
+            for header in headers {
+                if !layouts.iter().any(|known| pass::has_layout_of(known, header)) {
+                    layouts.push(header);
+                }
+            }
+        }
+        layouts
+    }
+
+    fn take_compared(&mut self, (violations, note): (Vec<Violation>, Option<String>)) {
+        self.seen.n_checkpoints += 1;
+        self.violations.extend(violations);
         self.notes.extend(note);
     }
 
     /// As [`Self::check_checkpoint`], of a state that is laid over the ps as it was when it was
     /// captured.
     pub fn check_snapshot(&mut self, path: &Path, snapshot: &Snapshot) {
-        self.seen.n_checkpoints += 1;
         let hashes: Vec<_> = snapshot.shards.iter().map(StateHash::of).collect();
-        let note = self.compare_checkpoint(path, snapshot.step, &hashes);
-        self.notes.extend(note);
+        let compared = self.compare_checkpoint(path, snapshot.step, &hashes);
+        self.take_compared(compared);
     }
 
     fn compare_checkpoint(
-        &mut self,
+        &self,
         path: &Path,
         step: Step,
         hashes: &[StateHash],
-    ) -> Option<String> {
-        let mut note = None;
+    ) -> (Vec<Violation>, Option<String>) {
+        let (mut violations, mut note) = (Vec::new(), None);
         for (ps, found) in (0..).zip(hashes) {
             let Some(shard) = self.shards.iter().find(|shard| shard.ps() == ps) else { continue };
             if shard.hash_of(step) == Some(*found) {
@@ -164,16 +199,24 @@ impl Audit<'_> {
                 let wanted = format!("version {step} of ps {ps}, {}", any_of(&made));
                 let (rule, place) = (Rule::CheckpointsAreCuts, Place::file(path));
                 let found = what_is(shard, *found);
-                self.violations.push(Violation { rule, step, place, wanted, found });
+                violations.push(Violation { rule, step, place, wanted, found });
             }
         }
-        note
+        (violations, note)
     }
 }
 
-/// The hash of each shard of a checkpoint, as it was laid over the ps of its run.
-fn hashes_of(checkpoint: &Checkpoint) -> Result<Vec<StateHash>, String> {
-    let run = RunConfig::from_settings(&checkpoint.settings).map_err(|error| error.to_string())?;
+/// Returns the hash of each shard of a checkpoint that is laid over the ps as a ledger's header says.
+fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>, String> {
+    // Files of earlier versions name their own layout, which then counts.
+    let of_layout = ["ps", "placement", "workers"];
+    let settings = of_layout.iter().fold(checkpoint.settings.clone(), |settings, key| {
+        match (settings.value(key), layout.settings.value(key)) {
+            (None, Some(value)) => settings.with(key, value),
+            _ => settings,
+        }
+    });
+    let run = RunConfig::from_settings(&settings).map_err(|error| error.to_string())?;
     let snapshot = snapshot_of(&run, checkpoint)?;
     Ok(snapshot.shards.iter().map(StateHash::of).collect())
 }

@@ -301,7 +301,7 @@ impl<'a> Pass<'a, '_> {
 }
 
 /// Whether a ps holds the same elements of the variables in both lives.
-fn has_layout_of(one: &Header, other: &Header) -> bool {
+pub(super) fn has_layout_of(one: &Header, other: &Header) -> bool {
     let layout = |header: &Header| {
         let keys = header.settings.iter().filter(|(key, _)| ["ps", "placement"].contains(key));
         keys.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()

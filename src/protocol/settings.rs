@@ -19,6 +19,27 @@ impl Settings {
         self
     }
 
+    /// Returns the settings without these keys, in the same order.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Self {
+        let kept = self.0.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
+        Self(Arc::new(kept.cloned().collect()))
+    }
+
+    /// Returns the settings, followed by those of `weaker` whose keys are absent here.
+    #[must_use]
+    pub fn or(&self, weaker: &Self) -> Self {
+        let is_absent = |(key, _): &&(String, String)| self.value(key).is_none();
+        let absent = weaker.0.iter().filter(is_absent);
+        Self(Arc::new(self.0.iter().chain(absent).cloned().collect()))
+    }
+
+    /// Returns the value of a key.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
     /// Keys and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
@@ -27,9 +48,7 @@ impl Settings {
     /// The settings in which `self` and `other` differ; first those that `self` has.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a>> {
         const ABSENT: &str = "(absent)";
-        let value = |settings: &'a Self, key: &str| {
-            settings.iter().find(|(k, _)| *k == key).map_or(ABSENT, |(_, value)| value)
-        };
+        let value = |settings: &'a Self, key: &str| settings.value(key).unwrap_or(ABSENT);
         let is_theirs_alone = |(key, _): &(&str, &str)| self.iter().all(|(ours, _)| ours != *key);
         self.iter()
             .chain(other.iter().filter(is_theirs_alone))
@@ -66,6 +85,19 @@ mod tests {
             Some(Difference { key: "batch_size", ours: "100", theirs: "64" })
         );
         assert_eq!(ours.differences(&ours.clone()).next(), None);
+    }
+
+    #[test]
+    fn settings_lose_keys_and_take_absent_ones_from_weaker_settings() {
+        let text = |settings: &Settings| {
+            settings.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+        };
+        let all = Settings::default().with("seed", 1).with("ps", 2).with("order", "shuffled");
+        let few = all.without(&["ps"]);
+        assert_eq!(text(&few), ["seed=1", "order=shuffled"]);
+        let weaker = Settings::default().with("seed", 7).with("ps", 3);
+        assert_eq!(text(&few.or(&weaker)), ["seed=1", "order=shuffled", "ps=3"]);
+        assert_eq!((few.value("seed"), few.value("ps")), (Some("1"), None));
     }
 
     #[test]

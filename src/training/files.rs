@@ -83,7 +83,7 @@ impl Plan {
     pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
         let names = Names::new(&self.layout, &self.rule);
         let (to, from, plan) = (names.clone(), names, self.clone());
-        let (settings, data) = (self.settings.clone(), self.data.digest().to_owned());
+        let (settings, data) = (self.checkpoint_settings(), self.data.digest().to_owned());
         RunFilesConfig {
             logdir: logdir.to_owned(),
             max_to_keep: Saver::MAX_TO_KEEP,
@@ -103,10 +103,10 @@ impl Plan {
     }
 }
 
-/// The state that a checkpoint holds, laid over the ps of a run. No data are needed.
+/// Returns the state that a checkpoint holds, laid over the ps of a run. Needs no data.
 ///
 /// # Errors
-/// If it is no checkpoint of this run's model, for a person.
+/// If the checkpoint is not one of this run's model, for a person.
 pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot, String> {
     let shapes = checkpoint.shapes();
     let variables = mlp::variables(&mlp::layer_sizes(&shapes)?);

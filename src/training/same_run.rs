@@ -9,13 +9,16 @@ use crate::checkpoint::{Checkpoint, Shapes};
 use crate::ids::Step;
 use crate::protocol::{Difference, Settings};
 
+/// The setting of the number of validation examples.
+const VALIDATION_SIZE: &str = "validation_size";
+
 /// Why a run cannot go on from a checkpoint at all.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// The run ends before it.
     #[error(
         "it is of step {step}, and --training-steps is {training_steps}: give {step} or more, or \
-         choose another --logdir"
+         --fresh or another --logdir to begin a new run"
     )]
     Behind {
         /// Step of the checkpoint.
@@ -24,11 +27,26 @@ pub enum Misfit {
         training_steps: u64,
     },
     /// The tensors are those of another model.
-    #[error("{0}: train the model it was made with, or choose another --logdir")]
+    #[error("{0}: train the model it was made with, or give --fresh or another --logdir")]
     Tensors(String),
 }
 
 impl Plan {
+    /// The settings that a checkpoint of this run names: those that its tensors are a function of.
+    ///
+    /// The layout over the ps moves no bit, and neither does the number of workers with R >= N, so
+    /// that a checkpoint which named them would differ in its bytes alone. The validation size is a
+    /// number even if it is the data's own: `default` and that number are the same examples.
+    #[must_use]
+    pub fn checkpoint_settings(&self) -> Settings {
+        let mut left_out = vec!["ps", "placement", VALIDATION_SIZE];
+        if self.sync.is_determined() {
+            left_out.push("workers");
+        }
+        let settings = self.settings.without(&left_out);
+        settings.with(VALIDATION_SIZE, self.data.validation.len())
+    }
+
     /// Whether a run can go on from a checkpoint.
     ///
     /// # Errors
@@ -56,25 +74,32 @@ impl Plan {
     }
 
     fn changed_settings(&self, theirs: &Settings, is_same_data: bool) -> Vec<String> {
-        let all: Vec<_> = self.settings.differences(theirs).collect();
-        let is_same = |key| all.iter().all(|difference| difference.key != key);
-        let replicas = self.sync.replicas_to_aggregate;
-        let moves_bits = |difference: &&Difference<'_>| match difference.key {
+        // Files of earlier versions also name what `checkpoint_settings` leaves out.
+        let ours = self.checkpoint_settings().or(&self.settings);
+        let replicas = theirs.value("replicas_to_aggregate").unwrap_or_default();
+        let were_workers = theirs.value("workers").map(str::to_owned);
+        let was_determined = were_workers.as_ref().is_none_or(|workers| {
+            let numbers = workers.parse::<u32>().ok().zip(replicas.parse().ok());
+            numbers.is_some_and(|(workers, replicas)| workers <= replicas)
+        });
+        let is_determined = self.sync.is_determined();
+        let moves_bits = |difference: &Difference<'_>| match difference.key {
             "training_steps" | "ps" | "placement" => false,
-            // The examples are the same, however one says where they begin.
-            "validation_size" => !is_same_data,
-            // With R >= N who computes a slot has no say in what it holds.
-            "workers" => {
-                let was_determined = difference.theirs.parse().is_ok_and(|n: u32| n <= replicas);
-                let is_determined = self.sync.is_determined() && was_determined;
-                !(is_same("replicas_to_aggregate") && is_determined)
+            // With the same examples it does not matter how one says where they begin.
+            VALIDATION_SIZE => {
+                !is_same_data && self.settings.value(VALIDATION_SIZE) != Some(difference.theirs)
             }
+            // With R >= N the worker that computes a slot has no influence on the slot's gradient.
+            "workers" => !(is_determined && was_determined),
             _ => true,
         };
-        let told = |Difference { key, ours, theirs }: &Difference<'_>| {
-            format!("with {key} = {theirs}, and not {ours}")
+        let described = |Difference { key, ours, theirs }: Difference<'_>| match key {
+            "workers" if were_workers.is_none() => {
+                format!("with at most {replicas} workers, and not {ours}")
+            }
+            _ => format!("with {key} = {theirs}, and not {ours}"),
         };
-        all.iter().filter(moves_bits).map(told).collect()
+        ours.differences(theirs).filter(moves_bits).map(described).collect()
     }
 }
 
@@ -122,6 +147,11 @@ mod tests {
         (files.to_checkpoint)(&files.initial)
     }
 
+    /// A checkpoint as version 0.1.0 wrote it, with all settings that tasks compare.
+    fn checkpoint_of_0_1(run: &RunConfig) -> Checkpoint {
+        Checkpoint { settings: run.settings(), ..checkpoint(run) }
+    }
+
     /// What the run that `change` makes has another than the one of `checkpoint`.
     fn changes(checkpoint: &Checkpoint, change: impl Fn(&mut RunConfig)) -> Option<String> {
         let mut now = run();
@@ -138,8 +168,35 @@ mod tests {
         assert_eq!(changes(&was, |run| run.placement = Placement::RoundRobin), None);
         assert_eq!(changes(&was, |run| run.sync.total_num_replicas = 1), None);
         assert_eq!(changes(&was, |run| run.validation_size = Some(1000)), None, "its own split");
-        let old = Checkpoint { data: None, ..was };
-        assert_eq!(changes(&old, |_| ()), None, "a file of a program that did not tell its data");
+        let without_data = Checkpoint { data: None, ..was };
+        assert_eq!(changes(&without_data, |_| ()), None, "a file of a program without the digest");
+        for old in
+            [checkpoint_of_0_1(&run()), Checkpoint { data: None, ..checkpoint_of_0_1(&run()) }]
+        {
+            assert_eq!(changes(&old, |_| ()), None, "a file that names the layout");
+            assert_eq!(changes(&old, |run| run.n_ps = 1), None);
+            assert_eq!(changes(&old, |run| run.sync.total_num_replicas = 1), None);
+        }
+    }
+
+    /// The bytes of a checkpoint are those of a checkpoint of the reference, whatever the layout.
+    #[test]
+    fn checkpoint_of_a_determined_run_names_neither_its_layout_nor_its_workers() {
+        let was = checkpoint(&run());
+        let mut other = run();
+        other.n_ps = 3;
+        other.placement = Placement::RoundRobin;
+        other.sync.total_num_replicas = 2;
+        other.validation_size = Some(1000);
+        assert_eq!(checkpoint(&other).settings, was.settings);
+        assert_eq!(was.settings.value("validation_size"), Some("1000"));
+
+        other.sync.total_num_replicas = 5;
+        assert_eq!(
+            checkpoint(&other).settings.value("workers"),
+            Some("5"),
+            "with R < N they count"
+        );
     }
 
     #[test]
@@ -179,11 +236,10 @@ mod tests {
             let sync = Sync { replicas_to_aggregate, total_num_replicas };
             changes(checkpoint, |run| run.sync = sync).expect("it is another run")
         };
-        assert_eq!(told(&was, 4, 5), "it was trained with workers = 4, and not 5");
-        assert_eq!(
-            told(&was, 5, 5),
-            "it was trained with replicas_to_aggregate = 4, and not 5; with workers = 4, and not 5"
-        );
+        assert_eq!(told(&was, 4, 5), "it was trained with at most 4 workers, and not 5");
+        let old = checkpoint_of_0_1(&run());
+        assert_eq!(told(&old, 4, 5), "it was trained with workers = 4, and not 5");
+        assert_eq!(told(&was, 5, 5), "it was trained with replicas_to_aggregate = 4, and not 5");
         let mut with_backup = run();
         with_backup.sync.total_num_replicas = 5;
         let was = checkpoint(&with_backup);
@@ -200,7 +256,7 @@ mod tests {
             plan(&now).check_fits(checkpoint).err().map(|why| why.to_string())
         };
         assert_eq!(why(&was, 300), None);
-        insta::assert_snapshot!(why(&was, 299).unwrap(), @"it is of step 300, and --training-steps is 299: give 300 or more, or choose another --logdir");
+        insta::assert_snapshot!(why(&was, 299).unwrap(), @"it is of step 300, and --training-steps is 299: give 300 or more, or --fresh or another --logdir to begin a new run");
 
         let with = |change: &dyn Fn(&mut Checkpoint)| {
             let mut other = was.clone();
@@ -208,8 +264,8 @@ mod tests {
             why(&other, 300).expect("another model")
         };
         let tensor = |n| Tensor::new(vec![n], vec![0.0; n].into());
-        insta::assert_snapshot!(with(&|other| { other.tensors.insert("layer1/biases".to_owned(), tensor(3)); }), @"tensor layer1/biases has shape [3] in it, and [4] in this model: train the model it was made with, or choose another --logdir");
-        insta::assert_snapshot!(with(&|other| { other.tensors.insert("a".to_owned(), tensor(3)); }), @"tensor a of shape [3] is in it, and not in this model: train the model it was made with, or choose another --logdir");
-        insta::assert_snapshot!(with(&|other| { other.tensors.remove("layer1/biases"); }), @"tensor layer1/biases of shape [4] is in this model, and not in it: train the model it was made with, or choose another --logdir");
+        insta::assert_snapshot!(with(&|other| { other.tensors.insert("layer1/biases".to_owned(), tensor(3)); }), @"tensor layer1/biases has shape [3] in it, and [4] in this model: train the model it was made with, or give --fresh or another --logdir");
+        insta::assert_snapshot!(with(&|other| { other.tensors.insert("a".to_owned(), tensor(3)); }), @"tensor a of shape [3] is in it, and not in this model: train the model it was made with, or give --fresh or another --logdir");
+        insta::assert_snapshot!(with(&|other| { other.tensors.remove("layer1/biases"); }), @"tensor layer1/biases of shape [4] is in this model, and not in it: train the model it was made with, or give --fresh or another --logdir");
     }
 }

@@ -31,6 +31,24 @@ fn the_number_of_ps_and_the_placement_change_no_bit() {
     }
 }
 
+/// The metadata, too: a checkpoint does not tell how its run was laid over tasks.
+#[test]
+fn final_checkpoint_has_the_same_bytes_for_any_ps_placement_and_number_of_workers() {
+    let run = |words: &str| {
+        let folder = Folder::new();
+        folder.run(&format!("{words} {SMALL} --replicas-to-aggregate 4")).expect_code(0);
+        fs::read(folder.logdir().join("model.ckpt-25.safetensors")).expect("the checkpoint")
+    };
+    let expected = run("reference --workers 4");
+    for words in [
+        "reference --workers 1 --ps 3 --placement round-robin --validation-size 1000",
+        "local --workers 4 --ps 1",
+        "local --workers 2 --ps 3 --placement round-robin",
+    ] {
+        assert!(run(words) == expected, "{words}");
+    }
+}
+
 #[test]
 fn the_way_tensors_take_changes_no_bit() {
     // Of 40 KB and more for each shard: the smaller ones take the sockets anyway.
