@@ -116,8 +116,8 @@ section! {
         /// [default: a small part of MNIST that is built in]
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
-        /// The first so many training images are for validation [default: 5000, or the built-in
-        /// part's own]
+        /// Number of training images, from the first one on, that are for validation [default: a
+        /// tenth of them, at most 5000; 1000 of the built-in digits]
         #[arg(long, value_name = "N")]
         validation_size: Examples,
     }

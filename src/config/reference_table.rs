@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn every_documented_default_is_the_real_one() {
         // Words that say how the default is found, and mean: give nothing.
-        let words = ["the number of workers", "a small part", "5000, or", "none", "off"];
+        let words = ["the number of workers", "a small part", "a tenth", "none", "off"];
         let mut flags = Vec::new();
         let mut hosts = Vec::new();
         for section in sections() {

@@ -24,11 +24,15 @@ pub const FILE_NAMES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// Images taken off a directory's training set for validation, unless told otherwise; as
+/// The most images taken off a directory's training set for validation, unless told otherwise; as
 /// TensorFlow's `read_data_sets`.
 pub const VALIDATION_SIZE: usize = 5000;
 
-/// Images taken off the embedded training set for validation, unless told otherwise.
+/// A smaller set gives the same share as a set of 50,000 images: a tenth.
+const VALIDATION_SHARE: usize = 10;
+
+/// Images taken off the embedded training set for validation, unless told otherwise. The embedded
+/// subset is one fixed set with one fixed split, so the rule for directories does not apply to it.
 pub const EMBEDDED_VALIDATION_SIZE: usize = 1000;
 
 /// Training, validation and test examples, of one number of features and of classes.
@@ -128,7 +132,8 @@ pub enum DatasetError {
 }
 
 impl Dataset {
-    /// The data set of a directory; `validation_size` is [`VALIDATION_SIZE`] unless given.
+    /// The data set of a directory; unless given, `validation_size` is a tenth of the training
+    /// images, and at most [`VALIDATION_SIZE`].
     ///
     /// Reads the files of [`FILE_NAMES`], each plain or as `….gz`. Images may have any shape.
     ///
@@ -147,7 +152,7 @@ impl Dataset {
             test_labels: IdxFile::read(dir, test_labels)?,
         };
         let source = Source::Directory(dir.to_owned());
-        Self::from_files(files, source, validation_size.unwrap_or(VALIDATION_SIZE))
+        Self::from_files(files, source, validation_size, default_validation_size)
     }
 
     /// The embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test examples.
@@ -165,8 +170,8 @@ impl Dataset {
         match source {
             Source::Directory(dir) => Self::load(dir, validation_size),
             Source::Embedded => {
-                let validation_size = validation_size.unwrap_or(EMBEDDED_VALIDATION_SIZE);
-                Self::from_files(Files::embedded(), Source::Embedded, validation_size)
+                let default = |_| EMBEDDED_VALIDATION_SIZE;
+                Self::from_files(Files::embedded(), Source::Embedded, validation_size, default)
             }
         }
     }
@@ -174,7 +179,8 @@ impl Dataset {
     fn from_files(
         files: Files,
         source: Source,
-        validation_size: usize,
+        validation_size: Option<usize>,
+        default_validation_size: impl Fn(usize) -> usize,
     ) -> Result<Self, DatasetError> {
         let train = Part::parse(&files.train_images, &files.train_labels)?;
         let test = Part::parse(&files.test_images, &files.test_labels)?;
@@ -189,6 +195,7 @@ impl Dataset {
             });
         }
         let n_images = train.labels.len();
+        let validation_size = validation_size.unwrap_or_else(|| default_validation_size(n_images));
         if validation_size >= n_images {
             let data = source.to_string();
             return Err(DatasetError::ValidationSize { data, validation_size, n_images });
@@ -259,6 +266,10 @@ impl Dataset {
         }
         Err(DatasetError::BatchSize { data: self.name.clone(), batch_size, n_train })
     }
+}
+
+fn default_validation_size(n_images: usize) -> usize {
+    (n_images / VALIDATION_SHARE).min(VALIDATION_SIZE)
 }
 
 fn digest_of_examples(train: &Examples) -> String {
@@ -536,14 +547,35 @@ mod tests {
     #[test]
     fn a_validation_size_that_leaves_nothing_to_train_on_is_refused() {
         assert_eq!(load(&small_set(1), 4).train.len(), 1);
-        for (given, size) in [(Some(5), 5), (Some(usize::MAX), usize::MAX), (None, 5000)] {
+        for size in [5, usize::MAX] {
             let wanted = format!(
                 "a validation size of {size} leaves nothing to train on of the 5 training \
                  images of DIR; choose one below 5"
             );
-            assert_eq!(load_error(&small_set(1), given), wanted);
+            assert_eq!(load_error(&small_set(1), Some(size)), wanted);
         }
         assert!(Dataset::open(&Source::Embedded, Some(9000)).is_err());
+    }
+
+    /// n images of one pixel, without any flag.
+    fn default_split_of(n: u32) -> (usize, usize) {
+        let dir = small_set(1);
+        let size = n as usize;
+        write(&dir, "train-images-idx3-ubyte", &idx(&[n, 1, 1], &vec![7; size]));
+        write(&dir, "train-labels-idx1-ubyte", &idx(&[n], &vec![1; size]));
+        write(&dir, "t10k-images-idx3-ubyte", &idx(&[2, 1, 1], &[7, 7]));
+        let data = Dataset::load(dir.path(), None).expect("a good data set");
+        (data.train.len(), data.validation.len())
+    }
+
+    #[test]
+    fn a_tenth_of_a_set_below_50_000_images_is_validation_and_5_000_of_a_larger_one() {
+        for (n_images, validation) in
+            [(1, 0), (9, 0), (10, 1), (300, 30), (49_999, 4999), (50_000, 5000), (60_000, 5000)]
+        {
+            let split = (n_images as usize - validation, validation);
+            assert_eq!(default_split_of(n_images), split, "{n_images} images");
+        }
     }
 
     #[test]

@@ -136,6 +136,5 @@ fn a_batch_or_a_validation_larger_than_the_data_is_told() {
         folder.run(&words).expect_error(1, &["batch size of 451", "450", "from 1 to 450"]);
     }
     assert!(!folder.logdir().exists());
-    // 5,000 for validation, unless told otherwise.
-    assert_refused(&small, "", &["validation size of 5000", "500", "below 500"]);
+    assert_refused(&small, "--validation-size 500", &["validation size of 500", "below 500"]);
 }

@@ -102,12 +102,14 @@ fn info_tells_everything_that_is_wrong() {
       neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; --data-dir is the folder of a data set's four IDX files, and without it the built-in digits are used: `unisono data fetch --data-dir DIR` gets MNIST
       DIR/t10k-labels-idx1-ubyte: starts with the bytes 89 50, but an IDX file starts with 00 00; give the IDX file itself, plain or as gzip
     ");
-    // A set that is right but small lacks a flag only.
+    // A small set that is right needs no flag.
     DataDir::new(Labels::Right).write(&data);
     let (code, text) = info(&data.display().to_string());
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("450 examples to train on, 50 for validation"), "{text}");
+    let (code, text) = info(&format!("{} --validation-size 500", data.display()));
     assert_eq!(code, 1);
-    assert!(text.contains("a validation size of 5000 leaves nothing"), "{text}");
-    assert_eq!(info(&format!("{} --validation-size 50", data.display())).0, 0);
+    assert!(text.contains("a validation size of 500 leaves nothing"), "{text}");
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub struct InfoArgs {
     /// Folder of the four IDX files [default: the digits that are built in]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// The first so many training images are for validation [default: 5000, or the built-in
-    /// part's own]
+    /// Number of training images, from the first one on, that are for validation [default: a
+    /// tenth of them, at most 5000; 1000 of the built-in digits]
     #[arg(long, value_name = "N", help_heading = "Data")]
     validation_size: Option<Examples>,
 }
