@@ -5,9 +5,11 @@
 use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::ids::TaskId;
@@ -39,13 +41,28 @@ impl std::fmt::Debug for Pair {
 
 /// Why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a certificate: {0}")]
-pub struct CertsError(#[from] rcgen::Error);
+pub enum CertsError {
+    /// The library refuses.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// The files of an existing CA cannot be read as such.
+    #[error("the files are not a CA and its private key: {0}")]
+    NoAuthority(rcgen::Error),
+    /// The two files of an existing CA do not belong together.
+    #[error("the private key is not that of the CA's certificate")]
+    OtherKey,
+}
 
 /// A CA that signs for the tasks of one cluster.
-#[derive(Debug)]
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    pair: Pair,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("pair", &self.pair).finish_non_exhaustive()
+    }
 }
 
 impl Authority {
@@ -62,13 +79,31 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, format!("unisono CA {name}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self { issuer: CertifiedIssuer::self_signed(params, key)? })
+        let pair = Pair { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
+        Ok(Self { issuer: Issuer::new(params, key), pair })
     }
 
-    /// The CA's own.
+    /// Reads a CA that was made before.
+    ///
+    /// # Errors
+    /// If the texts are not a CA's certificate and its private key.
+    pub fn from_pair(pair: Pair) -> Result<Self, CertsError> {
+        let key = KeyPair::from_pem(&pair.key).map_err(CertsError::NoAuthority)?;
+        let public = key.public_key_raw().to_vec();
+        let der = CertificateDer::from_pem_slice(pair.cert.as_bytes());
+        let issuer = Issuer::from_ca_cert_pem(&pair.cert, key).map_err(CertsError::NoAuthority)?;
+        // The library does not compare the two, and what another key signed is valid for nobody.
+        let has_key = |der: &[u8]| der.windows(public.len()).any(|bytes| bytes == public);
+        if !der.is_ok_and(|der| has_key(&der)) {
+            return Err(CertsError::OtherKey);
+        }
+        Ok(Self { issuer, pair })
+    }
+
+    /// The CA's own certificate and key.
     #[must_use]
     pub fn pair(&self) -> Pair {
-        Pair { cert: self.issuer.pem(), key: self.issuer.key().serialize_pem() }
+        self.pair.clone()
     }
 
     /// A certificate that names these tasks.

@@ -212,6 +212,42 @@ fn local_trains_with_what_certs_makes_and_certs_overwrites_nothing() {
 }
 
 #[test]
+fn certs_adds_tasks_to_the_ca_that_a_folder_has() {
+    let folder = Folder::new();
+    let certs = folder.join("certs");
+    let make =
+        |size: &str| Process::start(unisono(&format!("certs {} {size}", certs.display()))).wait();
+    let read = |name: &str| std::fs::read(certs.join(name)).expect("it was made");
+    make("--ps 1 --workers 1").expect_code(0);
+    let kept = ["ca.pem", "ca-key.pem", "ps-0.pem", "worker-0.pem", "local.pem"].map(read);
+
+    let added = make("--ps 1 --workers 3");
+    let told = &added.expect_code(0).stdout;
+    assert!(told.contains("for each of worker-1, worker-2, valid"), "{told}");
+    assert!(told.contains("local.pem still names the tasks of before only"), "{told}");
+    assert_eq!(["ca.pem", "ca-key.pem", "ps-0.pem", "worker-0.pem", "local.pem"].map(read), kept);
+
+    // The same command makes the certificate of `unisono local` anew, with all of the tasks.
+    for name in ["local.pem", "local-key.pem"] {
+        std::fs::remove_file(certs.join(name)).unwrap();
+    }
+    make("--ps 1 --workers 3").expect_code(0);
+    let flags = "--hidden 8 --training-steps 5 --progress none --workers 3";
+    let calm = crate::support::bits_of(&format!("reference {flags}"));
+    let local = format!("local --ps 1 {flags} {}", tls_flags(&certs, "local"));
+    folder.bits_of(&local).assert_same(&calm, "over TLS");
+
+    let other = folder.join("other");
+    Process::start(unisono(&format!("certs {}", other.display()))).wait().expect_code(0);
+    std::fs::copy(other.join("ca-key.pem"), certs.join("ca-key.pem")).unwrap();
+    make("--ps 2 --workers 3").expect_error(1, &["the private key is not that of the CA's"]);
+    std::fs::remove_file(certs.join("ca-key.pem")).unwrap();
+    make("--ps 2 --workers 3")
+        .expect_error(1, &["ca.pem is there already, and ", "ca-key.pem is not"]);
+    assert!(!certs.join("ps-1.pem").exists());
+}
+
+#[test]
 fn listening_for_everybody_without_security_is_warned_of_once() {
     let folder = Folder::new();
     let secret = format!("--secret-file {}", write(&folder, "secret", "what only we know\n"));
