@@ -2,27 +2,37 @@
 //!
 //! Whatever goes wrong here is told, and training goes on.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use crate::checkpoint::disk::DiskError;
 use crate::checkpoint::{Disk as _, RealDisk};
 use crate::config::RunConfig;
-use crate::events::{EventFile, Observation, Recorder, Summarizer, file};
+use crate::events::{
+    Content, Event, EventFile, Observation, Recorder, Summarizer, VALIDATION_ACCURACY, What, file,
+};
 use crate::host::Observer;
 use crate::ids::{Incarnation, Step};
+use crate::metrics::ValidationAccuracy;
 use crate::protocol::{Effect, Input, Node};
 use crate::tcp::wall_clock;
 use crate::time::Moment;
 use crate::training::Plan;
 
-/// Summaries and checkpoints that may wait for the thread, each of which keeps a version in memory.
-/// One that finds no room is left out: a curve lacks a point. What is told once a generation or a run
-/// always finds room.
-const MAX_WAITING: usize = 4;
+/// Summaries and checkpoints that may wait for the thread, each of which keeps a version and a
+/// gradient in memory. One that finds no room is left out: a curve lacks a point. What is told once a
+/// generation or a run always finds room.
+///
+/// The first summaries follow each other within a few steps, and each has an evaluation: a small
+/// model may have as many of them waiting as a large one must not.
+const WAITING: RangeInclusive<usize> = 4..=16;
+
+/// Memory for what waits, unless even the fewest take more.
+const MAX_WAITING_BYTES: usize = 256 << 20;
 
 /// How long the end of a run waits for its last events to be written.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
@@ -35,8 +45,12 @@ const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 pub(super) struct EventKeeper {
     recorder: Recorder,
     queue: Option<Sender<Waiting>>,
-    /// Shared with each of [`MAX_WAITING`] that waits.
+    /// Shared with each of those that wait.
     places: Arc<()>,
+    /// How many may wait; see [`WAITING`].
+    n_places: usize,
+    /// Where the thread puts the validation accuracy, if metrics are served.
+    accuracy: Arc<OnceLock<ValidationAccuracy>>,
     /// Closed by the thread when it ends.
     end: Receiver<()>,
     /// Something was, and that was told.
@@ -49,7 +63,9 @@ impl EventKeeper {
         let interval = run.save_summaries_secs?;
         let (logdir, name) = (run.logdir.clone(), file::file_name(life, &host_name()));
         let (summarizer, file) = (Summarizer::new(plan), None);
-        let mut writer = Writer { logdir, name, summarizer, file, is_refused: false };
+        let accuracy = Arc::new(OnceLock::new());
+        let gauge = Arc::clone(&accuracy);
+        let mut writer = Writer { logdir, name, summarizer, file, is_refused: false, gauge };
         let (queue, waiting) = channel();
         let (ended, end) = channel::<()>();
         let work = move || {
@@ -63,8 +79,15 @@ impl EventKeeper {
             return None;
         }
         let recorder = Recorder::new(interval, Step(run.train.training_steps));
-        let places = Arc::new(());
-        Some(Self { recorder, queue: Some(queue), places, end, is_left_out: false })
+        let (places, n_places) = (Arc::new(()), n_places(plan));
+        let queue = Some(queue);
+        Some(Self { recorder, queue, places, n_places, accuracy, end, is_left_out: false })
+    }
+
+    /// From now on, each validation accuracy is also set in the metrics of the task.
+    pub(super) fn share_accuracy(&self, metrics: ValidationAccuracy) {
+        // A second call would be of the same task and the same metrics.
+        let _ = self.accuracy.set(metrics);
     }
 
     /// A chief's node is about to take an input.
@@ -87,7 +110,7 @@ impl EventKeeper {
             Observation::Began { .. } | Observation::LastUpdate { .. } => false,
         };
         // One is the keeper's own.
-        if needs_place && Arc::strong_count(&self.places) > MAX_WAITING {
+        if needs_place && Arc::strong_count(&self.places) > self.n_places {
             if !self.is_left_out {
                 tracing::warn!(
                     "events are written too slowly: some are left out, and training goes on; a \
@@ -143,6 +166,7 @@ struct Writer {
     summarizer: Summarizer,
     file: Option<EventFile>,
     is_refused: bool,
+    gauge: Arc<OnceLock<ValidationAccuracy>>,
 }
 
 impl Writer {
@@ -161,6 +185,10 @@ impl Writer {
     }
 
     fn try_write(&mut self, wall_time: f64, observation: Observation) -> Result<(), DiskError> {
+        let events = self.summarizer.events(wall_time, observation);
+        if let (Some(gauge), Some(accuracy)) = (self.gauge.get(), accuracy_in(&events)) {
+            gauge.set(accuracy.into());
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -170,8 +198,29 @@ impl Writer {
                 self.file.insert(EventFile::create(disk, &self.logdir, &self.name, wall_time)?)
             }
         };
-        file.append(&self.summarizer.events(wall_time, observation))
+        file.append(&events)
     }
+}
+
+/// How many summaries of a run may wait.
+fn n_places(plan: &Plan) -> usize {
+    let variables = plan.layout.variables();
+    let n_elements: usize = variables.iter().map(|it| it.shape.iter().product::<usize>()).sum();
+    // The parameters and the gradient.
+    let bytes_each = (2 * n_elements * size_of::<f32>()).max(1);
+    (MAX_WAITING_BYTES / bytes_each).clamp(*WAITING.start(), *WAITING.end())
+}
+
+/// The last validation accuracy among events.
+fn accuracy_in(events: &[Event]) -> Option<f32> {
+    let values = events.iter().rev().filter_map(|event| match &event.what {
+        What::Summary(values) => Some(values),
+        What::FileVersion | What::SessionStart => None,
+    });
+    values.flatten().find_map(|value| match value.content {
+        Content::Scalar(accuracy) if value.tag == VALIDATION_ACCURACY => Some(accuracy),
+        _ => None,
+    })
 }
 
 fn host_name() -> String {
@@ -186,6 +235,18 @@ mod tests {
     use crate::model::SimdLevel;
 
     #[test]
+    fn small_model_has_room_for_many_summaries_and_a_large_one_for_few() {
+        let places = |hidden: usize| {
+            let mut run = RunConfig::default();
+            run.train.hidden = vec![hidden];
+            n_places(&Plan::new(&run, Dataset::embedded(), SimdLevel::detect()).unwrap())
+        };
+        assert_eq!((places(8), places(500)), (16, 16));
+        // 4096 × 795 elements of 8 bytes are 26 MB.
+        assert_eq!((places(4096), places(65_536)), (10, 4));
+    }
+
+    #[test]
     fn a_disk_that_refuses_is_told_once_and_events_go_on_when_it_is_mended() {
         let plan = Plan::new(&RunConfig::default(), Dataset::embedded(), SimdLevel::detect());
         let folder = tempfile::tempdir().unwrap();
@@ -196,6 +257,7 @@ mod tests {
             summarizer: Summarizer::new(&plan.unwrap()),
             file: None,
             is_refused: false,
+            gauge: Arc::default(),
         };
         let began = || Observation::Began { step: Step(0), restored: None };
         std::fs::write(&logdir, "in its place").unwrap();

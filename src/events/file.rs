@@ -16,6 +16,9 @@ use crate::ids::{Incarnation, Step};
 /// Microseconds of a second.
 const MICROS: u64 = 1_000_000;
 
+/// What the name of every event file begins with; TensorBoard looks for it.
+pub const FILE_PREFIX: &str = "events.out.tfevents.";
+
 /// An event file that grows.
 pub struct EventFile {
     disk: Arc<dyn Disk>,
@@ -43,7 +46,7 @@ pub fn file_name(life: Incarnation, host: &str) -> String {
     let (secs, micros) = (life.0 / MICROS, life.0 % MICROS);
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let host: String = host.trim().chars().map(plain).collect();
-    format!("events.out.tfevents.{secs:010}.{host}.{micros:06}")
+    format!("{FILE_PREFIX}{secs:010}.{host}.{micros:06}")
 }
 
 /// The last incarnation of a chief that the names of the event files in a logdir tell of.
@@ -55,7 +58,7 @@ pub fn last_incarnation(logdir: &Path) -> Option<Incarnation> {
 
 /// The life whose event file has this name, which [`file_name`] gave it.
 fn life_of(name: &str) -> Option<Incarnation> {
-    let (secs, rest) = name.strip_prefix("events.out.tfevents.")?.split_once('.')?;
+    let (secs, rest) = name.strip_prefix(FILE_PREFIX)?.split_once('.')?;
     let (_, micros) = rest.rsplit_once('.')?;
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     // TensorFlow's own files have no microseconds.

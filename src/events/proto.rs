@@ -1,4 +1,4 @@
-//! As much of protobuf's wire format as an event takes, for writing only.
+//! As much of protobuf's wire format as an event takes.
 //!
 //! Fields are to be added in the order of their numbers: then the bytes are those of protobuf's own
 //! writers.
@@ -88,6 +88,64 @@ impl Message {
     }
 }
 
+/// A field that was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Field<'a> {
+    /// An integer.
+    Integer(u64),
+    /// A double.
+    Double(f64),
+    /// Bytes, a string or an encoded message.
+    Bytes(&'a [u8]),
+    /// A float.
+    Float(f32),
+}
+
+/// The fields of an encoded message with their numbers, up to the first that makes no sense.
+pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
+    let mut rest = message;
+    std::iter::from_fn(move || next_field(&mut rest))
+}
+
+fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
+    let key = next_varint(rest)?;
+    let wire_type = key & 7;
+    let field = if wire_type == WireType::Varint as u64 {
+        Field::Integer(next_varint(rest)?)
+    } else if wire_type == WireType::Fixed64 as u64 {
+        Field::Double(f64::from_le_bytes(*next_chunk(rest)?))
+    } else if wire_type == WireType::Bytes as u64 {
+        let length = next_varint(rest)?.try_into().ok()?;
+        let (bytes, behind) = rest.split_at_checked(length)?;
+        *rest = behind;
+        Field::Bytes(bytes)
+    } else if wire_type == WireType::Fixed32 as u64 {
+        Field::Float(f32::from_le_bytes(*next_chunk(rest)?))
+    } else {
+        return None;
+    };
+    Some((key >> 3, field))
+}
+
+fn next_chunk<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (chunk, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(chunk)
+}
+
+fn next_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (byte, behind) = rest.split_first()?;
+        *rest = behind;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +158,26 @@ mod tests {
         assert_eq!(bytes(128), [128, 1]);
         assert_eq!(bytes(300), [0xac, 2], "the example of protobuf's documentation");
         assert_eq!(bytes(u64::MAX), [[0xff; 9].as_slice(), &[1]].concat());
+    }
+
+    #[test]
+    fn fields_come_back_as_they_were_written() {
+        let message = Message::default()
+            .integer(1, 300)
+            .double(2, 2.5)
+            .present_bytes(3, b"text")
+            .present_float(15, -0.25)
+            .integer(16, u64::MAX);
+        let expected = [
+            (1, Field::Integer(300)),
+            (2, Field::Double(2.5)),
+            (3, Field::Bytes(b"text")),
+            (15, Field::Float(-0.25)),
+            (16, Field::Integer(u64::MAX)),
+        ];
+        assert_eq!(fields(message.as_bytes()).collect::<Vec<_>>(), expected);
+        let torn = &message.as_bytes()[..message.as_bytes().len() - 1];
+        assert_eq!(fields(torn).collect::<Vec<_>>(), expected[..4]);
     }
 
     #[test]

@@ -19,6 +19,18 @@ pub(super) fn push_record(data: &[u8], file: &mut Vec<u8>) {
     file.extend(masked_crc(data).to_le_bytes());
 }
 
+/// Splits the first record off: its data, and what is behind it. `None` if it is torn or damaged.
+pub(super) fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = file.split_first_chunk::<8>()?;
+    let (crc, rest) = rest.split_first_chunk()?;
+    if u32::from_le_bytes(*crc) != masked_crc(length) {
+        return None;
+    }
+    let (data, rest) = rest.split_at_checked(u64::from_le_bytes(*length).try_into().ok()?)?;
+    let (crc, rest) = rest.split_first_chunk()?;
+    (u32::from_le_bytes(*crc) == masked_crc(data)).then_some((data, rest))
+}
+
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(MASK_DELTA)
 }

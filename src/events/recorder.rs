@@ -1,7 +1,7 @@
 //! Picks what is worth telling out of what the chief's node takes and does.
 //!
 //! It copies no tensor and computes nothing: what it hands on is shared with the node, and made into
-//! events elsewhere. Between summaries it compares a moment for each gradient, and no more.
+//! events elsewhere. Between summaries it compares a moment and a step for each gradient.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +63,11 @@ pub struct StepSummary {
 pub struct Recorder {
     interval: Duration,
     training_steps: Step,
-    /// When the next summary is to be begun.
+    /// When the next summary is due, at the latest.
     due: Moment,
+    /// The step whose summary is due whenever it comes, one of 1, 2, 5, 10, 20, 50, …: a run of a few
+    /// seconds has a curve, too.
+    milestone: Step,
     generation: Option<Generation>,
     /// What was read from a checkpoint, until a generation begins with it.
     restored: Option<Arc<Snapshot>>,
@@ -85,13 +88,15 @@ struct Draft {
 }
 
 impl Recorder {
-    /// Of a run of `training_steps` updates, with a summary at once and then every `interval`.
+    /// Of a run of `training_steps` updates, with a summary at once, at steps 1, 2, 5, 10, 20, 50, …
+    /// and whenever `interval` has passed since the last one.
     #[must_use]
     pub const fn new(interval: Duration, training_steps: Step) -> Self {
         Self {
             interval,
             training_steps,
             due: Moment::from_origin(Duration::ZERO),
+            milestone: Step(1),
             generation: None,
             restored: None,
             draft: None,
@@ -129,6 +134,9 @@ impl Recorder {
                 }
                 Effect::Compute(Job::Gradient { generation, step, slot, parameters }) => {
                     seen.extend(self.begin(*generation, *step, None));
+                    // The update of the step before may be among these effects: its summary is
+                    // complete then, and must not keep that of a milestone from being begun.
+                    seen.extend(self.complete().map(Observation::Summary));
                     let cut = Cut { generation: *generation, step: *step };
                     self.on_compute(now, cut, *slot, parameters);
                 }
@@ -160,11 +168,14 @@ impl Recorder {
         self.generation = Some(generation);
         self.draft = None;
         self.last = None;
+        // Summaries of later steps are void now, and are made again.
+        self.milestone = milestone_from(step);
         Some(Observation::Began { step, restored })
     }
 
     fn on_compute(&mut self, now: Moment, cut: Cut, slot: Slot, parameters: &[Floats]) {
-        if self.draft.is_none() && now >= self.due {
+        let is_due = now >= self.due || cut.step >= self.milestone;
+        if self.draft.is_none() && is_due {
             let parameters = parameters.to_vec();
             let (gradient, losses) = (None, None);
             self.draft = Some(Draft { since: now, cut, slot, parameters, gradient, losses });
@@ -195,6 +206,7 @@ impl Recorder {
         let Draft { since, cut: Cut { step, .. }, parameters, gradient, losses, .. } = draft;
         let steps_per_sec = self.pace(since, step);
         self.due = since + self.interval;
+        self.milestone = milestone_from(step.next());
         self.last = Some((since, step));
         let (losses, gradient) = losses.zip(gradient)?;
         Some(StepSummary { step, losses, gradient, parameters, steps_per_sec })
@@ -205,6 +217,24 @@ impl Recorder {
         let (since, from) = self.last?;
         let (n_steps, elapsed) = (step.0.checked_sub(from.0)?, now.since(since));
         (n_steps > 0 && !elapsed.is_zero()).then(|| n_steps as f64 / elapsed.as_secs_f64())
+    }
+}
+
+/// The first of the steps 1, 2, 5, 10, 20, 50, … that is not below `step`.
+fn milestone_from(step: Step) -> Step {
+    let mut decade: u64 = 1;
+    loop {
+        for factor in [1, 2, 5] {
+            match decade.checked_mul(factor) {
+                Some(milestone) if milestone >= step.0 => return Step(milestone),
+                Some(_) => {}
+                None => return Step(u64::MAX),
+            }
+        }
+        match decade.checked_mul(10) {
+            Some(next) => decade = next,
+            None => return Step(u64::MAX),
+        }
     }
 }
 
@@ -278,13 +308,65 @@ mod tests {
     }
 
     #[test]
-    fn the_first_summary_is_of_the_first_step_and_the_next_an_interval_later() {
+    fn milestones_are_one_two_and_five_of_each_power_of_ten() {
+        let milestone = |step| milestone_from(Step(step)).0;
+        let steps = [0, 1, 2, 3, 5, 6, 10, 11, 20, 21, 50, 51, 100, 9999];
+        let expected = [1, 1, 2, 5, 5, 10, 10, 20, 20, 50, 50, 100, 100, 10_000];
+        assert_eq!(steps.map(milestone), expected);
+        assert_eq!(milestone(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn summaries_are_of_the_first_step_the_milestones_and_then_one_an_interval() {
         let mut recorder = recorder();
-        assert_eq!(step(&mut recorder, at(3), A, 5), [began(5), summary(5, None)]);
-        for now in 4..13 {
-            assert_eq!(step(&mut recorder, at(now), A, 6 + now), []);
-        }
-        assert_eq!(step(&mut recorder, at(13), A, 25), [summary(25, Some(2.0))]);
+        let of = |seen: Vec<Observation>| {
+            let of = |it: Observation| match it {
+                Observation::Summary(summary) => Some(summary.step.0),
+                _ => None,
+            };
+            seen.into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        // A thousand steps within an interval.
+        let at_step = |k: u64| Moment::from_origin(Duration::from_millis(3000 + k));
+        let all = (0..1000).map(|k| of(step(&mut recorder, at_step(k), A, k)));
+        assert_eq!(all.flatten().collect::<Vec<_>>(), [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]);
+
+        let mut slow = Recorder::new(Duration::from_secs(10), Step(2000));
+        step(&mut slow, at(3), A, 1001);
+        let later = (4..34).map(|secs| of(step(&mut slow, at(secs), A, 998 + secs)));
+        assert_eq!(later.flatten().collect::<Vec<_>>(), [1011, 1021, 1031]);
+    }
+
+    #[test]
+    fn pace_is_that_since_the_last_summary() {
+        let mut recorder = recorder();
+        assert_eq!(step(&mut recorder, at(3), A, 501), [began(501), summary(501, None)]);
+        assert_eq!(step(&mut recorder, at(13), A, 521), [summary(521, Some(2.0))]);
+    }
+
+    /// The chief hears of an update together with the version that it made.
+    #[test]
+    fn two_milestones_in_a_row_are_both_told() {
+        let mut recorder = recorder();
+        recorder.after(at(0), &[compute(A, 1)]);
+        recorder.before(&computed(A, 1));
+        recorder.after(at(0), &[]);
+        let seen = recorder.after(at(1), &[record(A, 1), compute(A, 2)]);
+        assert_eq!(seen, [summary(1, None)]);
+        recorder.before(&computed(A, 2));
+        assert_eq!(recorder.after(at(1), &[record(A, 2)]), [summary(2, Some(1.0))]);
+    }
+
+    #[test]
+    fn rollback_voids_the_milestones_behind_it_which_are_told_again() {
+        let mut recorder = recorder();
+        step(&mut recorder, at(0), A, 1);
+        step(&mut recorder, at(0), A, 2);
+        step(&mut recorder, at(0), A, 5);
+        recorder.after(at(1), &[adopted(B, 2, NO_CHECKPOINT)]);
+        assert_eq!(step(&mut recorder, at(1), B, 2), [summary(2, None)]);
+        assert_eq!(step(&mut recorder, at(1), B, 3), []);
+        assert_eq!(step(&mut recorder, at(2), B, 5), [summary(5, Some(3.0))]);
     }
 
     #[test]
@@ -350,9 +432,9 @@ mod tests {
     #[test]
     fn the_last_update_and_every_checkpoint_are_told_whether_or_not_a_summary_is_due() {
         let mut recorder = recorder();
-        step(&mut recorder, at(0), A, 0);
+        step(&mut recorder, at(0), A, 600);
         let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
-        let last = Observation::LastUpdate { step: Step(999), losses, steps_per_sec: Some(333.0) };
+        let last = Observation::LastUpdate { step: Step(999), losses, steps_per_sec: Some(133.0) };
         assert_eq!(step(&mut recorder, at(3), A, 999), [last]);
         for (step, is_last) in [(999, false), (1000, true)] {
             let snapshot =

@@ -3,6 +3,7 @@
 //! This is where the time goes, so it is for a thread of its own. Tensors are read where they are, a
 //! chunk at a time.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ use crate::model::{Layout, Model, Parameters, UpdateRule, accuracy};
 use crate::protocol::{ShardState, Snapshot};
 use crate::training::Plan;
 
+/// The tag of the validation accuracy.
+pub const VALIDATION_ACCURACY: &str = "accuracy/validation";
+
 /// Floats that are looked at together: they fit into the L1 cache.
 const CHUNK: usize = 4096;
 
@@ -26,6 +30,9 @@ pub struct Summarizer {
     rule: UpdateRule,
     has_averages: bool,
     model: Box<dyn Model>,
+    /// The steps whose accuracy was told since the session began at an earlier one: a summary and a
+    /// checkpoint may be of the same version, and a curve has one point for each step.
+    evaluated: BTreeSet<Step>,
     configuration: String,
 }
 
@@ -45,6 +52,7 @@ impl Summarizer {
             rule: plan.rule.clone(),
             has_averages: plan.train.moving_average_decay.is_some(),
             model: plan.model(),
+            evaluated: BTreeSet::new(),
             configuration: configuration(plan),
         }
     }
@@ -55,6 +63,7 @@ impl Summarizer {
         let summary = |step, values| event(step, What::Summary(values));
         match observation {
             Observation::Began { step, restored } => {
+                drop(self.evaluated.split_off(&step));
                 let mut values = vec![self.configuration()];
                 values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
                 vec![event(step, What::SessionStart), summary(step, values)]
@@ -80,10 +89,15 @@ impl Summarizer {
         }
     }
 
-    fn step_values(&self, of: &StepSummary) -> Vec<Value> {
+    fn step_values(&mut self, of: &StepSummary) -> Vec<Value> {
         let mut values = self.update_values(of.step, &of.losses, of.steps_per_sec);
         values.push(scalar("gradient_norm", norm(&of.gradient)));
         values.extend(self.histograms(&of.parameters));
+        // With moving averages a model is evaluated with these, and only a checkpoint has them: one
+        // curve must not be of two models.
+        if !self.has_averages {
+            values.extend(self.accuracy(of.step, &of.parameters));
+        }
         values
     }
 
@@ -128,16 +142,19 @@ impl Summarizer {
     /// With the moving averages where they are kept, as a checkpoint is evaluated. None without
     /// examples for validation.
     fn validation_accuracy(&mut self, snapshot: &Snapshot) -> Option<Value> {
-        let examples = &self.data.validation;
-        if examples.is_empty() {
-            return None;
-        }
         let average = |shard: &ShardState| shard.auxiliary.last().cloned();
         let averages: Option<Vec<_>> = snapshot.shards.iter().map(average).collect();
         let averages = averages.filter(|_| self.has_averages);
-        let shards = averages.unwrap_or_else(|| parameters(snapshot));
-        let parameters = Parameters::new(&self.layout, &shards);
-        Some(scalar("accuracy/validation", accuracy(&mut *self.model, parameters, examples)))
+        self.accuracy(snapshot.step, &averages.unwrap_or_else(|| parameters(snapshot)))
+    }
+
+    fn accuracy(&mut self, step: Step, shards: &[Floats]) -> Option<Value> {
+        let examples = &self.data.validation;
+        if examples.is_empty() || !self.evaluated.insert(step) {
+            return None;
+        }
+        let parameters = Parameters::new(&self.layout, shards);
+        Some(scalar(VALIDATION_ACCURACY, accuracy(&mut *self.model, parameters, examples)))
     }
 }
 
@@ -176,4 +193,67 @@ fn configuration(plan: &Plan) -> String {
         let _infallible = writeln!(text, "| {key} | {value} |");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::data::Dataset;
+    use crate::model::SimdLevel;
+
+    fn plan(moving_average_decay: Option<f64>) -> Plan {
+        let mut run = RunConfig::default();
+        run.train.hidden = vec![4];
+        run.train.moving_average_decay = moving_average_decay;
+        Plan::new(&run, Dataset::embedded(), SimdLevel::detect()).expect("a plan")
+    }
+
+    fn summary_of(snapshot: &Snapshot) -> Observation {
+        let parameters = parameters(snapshot);
+        let (step, losses) = (snapshot.step, vec![(Slot(0), 2.5)]);
+        let gradient = parameters.clone();
+        let steps_per_sec = None;
+        Observation::Summary(StepSummary { step, losses, gradient, parameters, steps_per_sec })
+    }
+
+    fn accuracies(events: &[Event]) -> Vec<(u64, f32)> {
+        let mut found = Vec::new();
+        for event in events {
+            let What::Summary(values) = &event.what else { continue };
+            for value in values.iter().filter(|value| value.tag == VALIDATION_ACCURACY) {
+                let Content::Scalar(accuracy) = value.content else { panic!("{value:?}") };
+                found.push((event.step.0, accuracy));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn each_version_is_evaluated_once_in_a_session() {
+        let plan = plan(None);
+        let snapshot = Arc::new(plan.initial(None).expect("initial values"));
+        // Of a model that knows nothing: near a tenth of the ten digits.
+        let mut summarizer = Summarizer::new(&plan);
+        let told = accuracies(&summarizer.events(1.0, summary_of(&snapshot)));
+        let [(0, accuracy)] = told[..] else { panic!("{told:?}") };
+        assert!((0.02..0.3).contains(&accuracy), "{accuracy}");
+        let checkpoint = || Observation::Checkpoint { snapshot: snapshot.clone(), is_last: false };
+        assert_eq!(accuracies(&summarizer.events(2.0, checkpoint())), [], "it was told");
+
+        let restored = Some(snapshot.clone());
+        let began = Observation::Began { step: Step(0), restored };
+        assert_eq!(accuracies(&summarizer.events(3.0, began)), [(0, accuracy)]);
+        assert_eq!(accuracies(&summarizer.events(4.0, summary_of(&snapshot))), []);
+    }
+
+    #[test]
+    fn with_moving_averages_only_checkpoints_are_evaluated() {
+        let plan = plan(Some(0.99));
+        let snapshot = Arc::new(plan.initial(None).expect("initial values"));
+        let mut summarizer = Summarizer::new(&plan);
+        assert_eq!(accuracies(&summarizer.events(1.0, summary_of(&snapshot))), []);
+        let checkpoint = Observation::Checkpoint { snapshot, is_last: false };
+        assert_eq!(accuracies(&summarizer.events(2.0, checkpoint)).len(), 1);
+    }
 }

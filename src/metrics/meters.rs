@@ -21,6 +21,9 @@ type Level = Gauge<u64, AtomicU64>;
 /// Seconds, or a loss.
 type Real = Gauge<f64, AtomicU64>;
 
+/// The gauge of the validation accuracy, which the thread that evaluates sets.
+pub type ValidationAccuracy = Real;
+
 /// Of a step: from what a small model takes on one machine to where nobody would wait any more.
 const STEP_BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
@@ -40,6 +43,7 @@ pub struct Meters {
     pub(super) gradients_dropped: Family<Why, Counter>,
     pub step_seconds: Histogram,
     pub loss: Real,
+    pub validation_accuracy: Real,
     pub recorded_step: Level,
     pub checkpoint_step: Level,
     pub checkpoint_age_seconds: Real,
@@ -173,6 +177,7 @@ impl Meters {
             gradients_computed: to.add("unisono_gradients_computed_total", "", Workers, "Gradients that this worker has computed", Counter::default()),
             step_seconds: to.add("unisono_step_seconds", "", All, "Seconds from one version to the next, as this task sees them", step_seconds),
             loss: to.add("unisono_loss", "", Chief, "Mean loss of the slots of the last update that is recorded", Real::default()),
+            validation_accuracy: to.add("unisono_validation_accuracy", "", Chief, "Share of the validation examples that the newest summarized version classifies rightly; NaN before the first and with --save-summaries-secs 0", not_known_yet()),
             recorded_step: to.add("unisono_recorded_step", "", Chief, "Every update below this step is in losses.csv", Level::default()),
             checkpoint_step: to.add("unisono_checkpoint_step", "", Chief, "Step of the newest checkpoint of this life; 0 while there is none", Level::default()),
             checkpoint_age_seconds: to.add("unisono_checkpoint_age_seconds", "", Chief, "Seconds since that checkpoint was durable, or since this life began", Real::default()),
@@ -190,6 +195,13 @@ impl Meters {
         to.add_traffic(&traffic);
         meters
     }
+}
+
+/// A gauge without a value: 0 would be a value.
+fn not_known_yet() -> Real {
+    let gauge = Real::default();
+    gauge.set(f64::NAN);
+    gauge
 }
 
 /// What never changes in a life.

@@ -13,7 +13,7 @@ mod server;
 pub mod text;
 
 pub use live::Answer;
-pub use meters::{Entry, Meters};
+pub use meters::{Entry, Meters, ValidationAccuracy};
 pub use observer::MetricsObserver;
 pub use server::serve;
 

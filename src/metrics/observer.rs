@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Metrics;
 use super::labels::{Kind, Peer, Whose};
-use super::meters::why_dropped;
+use super::meters::{ValidationAccuracy, why_dropped};
 use crate::host::Observer;
 use crate::ids::TaskId;
 use crate::protocol::{Effect, Input, NetworkEvent, Node, Report, UpdateRecord};
@@ -23,6 +23,12 @@ impl MetricsObserver {
     #[must_use]
     pub const fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, known: Vec::new() }
+    }
+
+    /// The gauge that whoever evaluates the model sets.
+    #[must_use]
+    pub fn validation_accuracy(&self) -> ValidationAccuracy {
+        self.metrics.meters.validation_accuracy.clone()
     }
 
     fn on_report(&mut self, now: Moment, report: &Report) {

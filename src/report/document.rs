@@ -48,6 +48,8 @@ pub struct Document {
     pub dropped: Vec<DroppedRow>,
     /// The losses, by step.
     pub losses: LossColumns,
+    /// The validation accuracies of the summaries, by step.
+    pub accuracies: AccuracyColumns,
     /// What is marked.
     pub marks: Vec<MarkRow>,
 }
@@ -174,6 +176,15 @@ pub struct LossColumns {
     pub loss: Vec<Option<f32>>,
 }
 
+/// The validation accuracies of the summaries and the checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccuracyColumns {
+    /// Version of the parameters.
+    pub step: Vec<u64>,
+    /// Share of the validation examples that this version classifies rightly, from 0 to 1.
+    pub accuracy: Vec<f32>,
+}
+
 /// A mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkRow {
@@ -277,6 +288,16 @@ impl Document {
         let rows: Vec<_> = marks.iter().map(row).collect();
         self.marks.extend(rows);
         self.marks.sort_by_key(|mark| mark.at);
+        self
+    }
+
+    /// With these validation accuracies, ascending by step.
+    #[must_use]
+    pub fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
+        for (step, accuracy) in accuracies {
+            self.accuracies.step.push(step.0);
+            self.accuracies.accuracy.push(accuracy);
+        }
         self
     }
 

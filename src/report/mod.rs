@@ -7,6 +7,9 @@ pub mod document;
 mod page;
 mod sources;
 
+/// The name of the page in a logdir, unless another file is asked for.
+pub const REPORT_FILE: &str = "report.html";
+
 pub use document::{Document, Fact};
 pub use page::page;
 pub use sources::{ReportError, of_history, of_logdir};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::{Document, facts};
+use crate::events::{Series, VALIDATION_ACCURACY};
 use crate::ids::{Slot, Step, TaskId};
 use crate::ledger::{self, Ledger, LedgerError, Line, Push, Why};
 use crate::losses::{self, LOSSES_FILE, LossesError};
@@ -55,7 +56,13 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     if run.is_none() && losses.is_none() && ledgers.is_empty() {
         return Err(ReportError::Nothing(logdir.to_owned()));
     }
+    let mut accuracies = Series::new(logdir, VALIDATION_ACCURACY);
     let document = Document::named(logdir.display().to_string(), false);
+    // Event files are written for another program: without them, the report lacks one curve.
+    let document = match accuracies.read() {
+        Ok(()) => document.with_accuracies(accuracies.points()),
+        Err(_) => document,
+    };
     Ok(match run {
         Some(run) => {
             let history = History::of(run);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::model::{State, TaskRow};
 use crate::checkpoint::state::{self, STATE_FILE};
 use crate::checkpoint::step_of;
+use crate::events::{Series, VALIDATION_ACCURACY};
 use crate::ledger;
 use crate::losses::LOSSES_FILE;
 
@@ -23,6 +24,7 @@ pub(super) struct Logdir {
     losses: Curve,
     tail: Tail,
     ledgers: Vec<Ledger>,
+    accuracies: Series,
     /// The chief's step at the look before.
     before: Option<(Duration, u64)>,
 }
@@ -34,6 +36,7 @@ impl Logdir {
             losses: Curve::default(),
             tail: Tail::new(folder.join(LOSSES_FILE)),
             ledgers: Vec::new(),
+            accuracies: Series::new(folder, VALIDATION_ACCURACY),
             before: None,
         }
     }
@@ -63,11 +66,18 @@ impl Logdir {
                 state: State::File,
                 step: Some(step),
                 rate,
+                accuracy: self.accuracy(),
                 checkpoint: newest_checkpoint(&self.folder),
                 ..TaskRow::default()
             });
         }
         rows
+    }
+
+    fn accuracy(&mut self) -> Option<f64> {
+        // A folder without event files, or with one that cannot be read, shows the rest.
+        let _ = self.accuracies.read();
+        self.accuracies.points().next_back().map(|(_, share)| share.into())
     }
 
     fn find_ledgers(&mut self) {

@@ -31,6 +31,8 @@ pub(super) struct TaskRow {
     pub(super) bytes: Option<(f64, f64)>,
     /// What it waits for, and of whom.
     pub(super) waits: Option<String>,
+    /// The newest validation accuracy, if this task evaluates.
+    pub(super) accuracy: Option<f64>,
     /// The step of the newest checkpoint, if this task saves them.
     pub(super) checkpoint: Option<u64>,
     /// What has gone wrong since it is looked at, and before.
@@ -77,6 +79,11 @@ impl Model {
 
     pub(super) fn loss(&self) -> Option<f64> {
         self.losses.last().map(|(_, loss)| *loss)
+    }
+
+    /// The newest validation accuracy.
+    pub(super) fn accuracy(&self) -> Option<f64> {
+        self.tasks.iter().find_map(|task| task.accuracy)
     }
 
     /// The step of the newest checkpoint.
@@ -149,6 +156,7 @@ pub(super) fn row(now: &Told, before: Option<&Told>, restarts: u32) -> TaskRow {
         rate: rate(&["unisono_global_step"]),
         bytes: bytes_in.zip(bytes_out),
         waits: waits.filter(|_| longest >= WAITS_FROM),
+        accuracy: metrics.value("unisono_validation_accuracy").filter(|share| !share.is_nan()),
         checkpoint: checkpoint.map(|step| step as u64),
         faults: faults(metrics, restarts),
         state,
@@ -248,6 +256,14 @@ mod tests {
         let second = row_of(&look(12, 25, 5000), Some(&first));
         assert_eq!((second.rate, second.bytes), (Some(10.0), Some((2000.0, 0.0))));
         assert_eq!(row_of(&look(12, 0, 0), Some(&first)).rate, Some(0.0), "a rollback is no speed");
+    }
+
+    #[test]
+    fn validation_accuracy_is_that_of_the_chief_and_nothing_before_the_first() {
+        let of = |value| row(&told(0, &format!("unisono_validation_accuracy {value}\n")), None, 0);
+        let model = |value| Model { tasks: vec![of("NaN"), of(value)], ..Model::default() };
+        assert_eq!(model("0.875").accuracy(), Some(0.875));
+        assert_eq!(model("NaN").accuracy(), None);
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub(super) fn summary(model: &Model) -> String {
     parts.extend(model.rate().map(|rate| format!("{rate:.1} steps/s")));
     parts
         .extend(model.loss().map(|loss| format!("loss {}", PercentG::new(loss).with_precision(4))));
+    parts.extend(
+        model.accuracy().map(|share| format!("validation accuracy {}", PercentG::new(share))),
+    );
     parts.extend(model.checkpoint().map(|step| format!("checkpoint at {step}")));
     parts.join(", ")
 }

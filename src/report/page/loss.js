@@ -47,6 +47,7 @@ function drawLoss(hover = null) {
   context.save();
   context.beginPath(); context.rect(LOSS_LEFT, 0, width - LOSS_LEFT, height); context.clip();
   drawLossLine(context, { begin, end, x, y, width });
+  drawAccuracy(context, { x, top, bottom });
   context.restore();
   if (hover !== null && hover >= begin && hover < end && losses[hover] !== null) {
     context.fillStyle = palette.loss; context.strokeStyle = palette.panel; context.lineWidth = 2;
@@ -78,6 +79,27 @@ function drawLossLine(context, { begin, end, x, y, width }) {
   context.stroke();
 }
 
+/** The validation accuracies, on a scale of their own: 0 is the bottom and 1 the top of the plot. */
+function drawAccuracy(context, { x, top, bottom }) {
+  const { step: steps, accuracy: accuracies } = data.accuracies;
+  const y = (accuracy) => bottom - accuracy * (bottom - top);
+  context.strokeStyle = palette.text; context.fillStyle = palette.text;
+  context.lineWidth = 1.2;
+  context.setLineDash([5, 4]);
+  context.beginPath();
+  steps.forEach((step, at) => context.lineTo(x(step), y(accuracies[at])));
+  context.stroke();
+  context.setLineDash([]);
+  steps.forEach((step, at) => { context.beginPath(); context.arc(x(step), y(accuracies[at]), 2, 0, 7); context.fill(); });
+}
+
+/** The newest validation accuracy of a version up to `step`, as a line of the tip; nothing before the first. */
+function accuracyAt(step) {
+  const { step: steps, accuracy: accuracies } = data.accuracies;
+  const at = above(steps, step) - 1;
+  return at < 0 ? [] : [`validation accuracy ${Number(accuracies[at].toPrecision(4))} at step ${steps[at].toLocaleString("en")}`];
+}
+
 function drawMarksOnLoss(context, x, top, bottom, low, high) {
   for (const mark of visibleMarks()) {
     if (mark.step < low || mark.step > high) continue;
@@ -105,7 +127,7 @@ $("loss").addEventListener("pointermove", (event) => {
   const near = visibleMarks().filter((mark) => mark.step >= 0 && Math.abs(lossPlot.x(mark.step) - event.offsetX) < 6);
   drawLoss(at);
   const loss = losses[at] === null ? "not finite" : losses[at].toPrecision(7);
-  tip(event, [`Step ${steps[at].toLocaleString("en")}`, `loss ${loss}`, ...near.slice(0, 4).map((mark) => `◆ ${mark.text}`)]);
+  tip(event, [`Step ${steps[at].toLocaleString("en")}`, `loss ${loss}`, ...accuracyAt(steps[at]), ...near.slice(0, 4).map((mark) => `◆ ${mark.text}`)]);
 });
 $("loss").addEventListener("pointerleave", (event) => { tip(event, null); drawLoss(); });
 $("loss").addEventListener("click", (event) => showStep(Math.round(lossPlot.step(event.offsetX))));

@@ -42,11 +42,13 @@ function begin() {
   const facts = [...(hasTime && !data.is_simulated ? [{ name: "took", value: time(data.length) }] : []), ...data.facts];
   const losses = data.losses.loss;
   if (losses.length) facts.push({ name: "last loss", value: losses[losses.length - 1] === null ? "not finite" : losses[losses.length - 1].toPrecision(6) });
+  const { step: evaluated, accuracy: accuracies } = data.accuracies;
+  if (accuracies.length) facts.push({ name: "validation accuracy", value: `${Number(accuracies[accuracies.length - 1].toPrecision(4))} at step ${evaluated[evaluated.length - 1].toLocaleString("en")}` });
   $("facts").replaceChildren(...facts.map(({ name, value }) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
   $("notes").hidden = data.notes.length === 0;
   $("notes").replaceChildren(...data.notes.map((note) => make("p", {}, note)));
   $("loss-section").hidden = losses.length === 0;
-  $("loss-about").textContent = "mean of the slots of each update";
+  $("loss-about").textContent = "mean of the slots of each update" + (accuracies.length ? "; dashed: validation accuracy, from 0 at the bottom to 1 at the top" : "");
   for (const id of ["timeline-section", "path-section", "marks-section"]) $(id).hidden = !hasTime;
   $("updates-section").hidden = updates.step.length === 0;
   chips($("filter-tasks"), tasks, shownTasks, false);
