@@ -17,18 +17,18 @@ const AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// For a writer that was killed, or whose parent was, to be gone: 5 s.
 const MAX_ATTEMPTS: u32 = 250;
 
-/// Held as long as this lives.
+/// The lock on a logdir, held as long as the value lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct LogdirLock {
     _dir: File,
 }
 
-impl Lock {
+impl LogdirLock {
     /// Takes the lock on a folder that is there, or says why this system has none to give.
     ///
     /// # Errors
     /// If another writer has it and keeps it.
-    pub(super) fn take(logdir: &Path) -> Result<(Option<Self>, Option<String>), RunFilesError> {
+    pub fn take(logdir: &Path) -> Result<(Option<Self>, Option<String>), RunFilesError> {
         if !cfg!(unix) {
             return Ok((None, None)); // Elsewhere a folder cannot be opened.
         }

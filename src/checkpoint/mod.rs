@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 pub use directory::{DirectoryError, Newest, Warning, newest_valid};
 pub use disk::{DanglingLink, Disk, DiskError, RealDisk, check_writable, unsupported_sync};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
+pub use lock::LogdirLock;
 pub use run_files::{
     FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, Taken, ToCheckpoint,
 };
@@ -37,6 +38,9 @@ use crate::protocol::Settings;
 
 /// The scalar tensor that holds the step, under TensorFlow's name.
 pub const GLOBAL_STEP: &str = "global_step";
+
+/// The file in a logdir that holds the absolute path of the run's data; empty for the built-in ones.
+pub const DATA_DIR_FILE: &str = "data_dir";
 
 /// The tensors that a model expects: name to shape.
 pub type Shapes = BTreeMap<String, Vec<usize>>;

@@ -5,13 +5,13 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Checkpoint;
 use super::directory::{DirectoryError, Warning, newest_valid};
 use super::disk::{Disk, DiskError, RealDisk, check_writable, unsupported_sync};
-use super::lock::Lock;
+use super::lock::LogdirLock;
 use super::saver::{Saved, Saver};
 use crate::ids::Generation;
 use crate::losses::{LOSSES_FILE, LossLog, LossesError};
@@ -71,8 +71,9 @@ pub enum RunFilesError {
     Losses(#[from] LossesError),
     /// The newest checkpoint is of another run.
     #[error(
-        "checkpoint {} is of another run: {changes}; give what it was trained with, or choose \
-         another --logdir, or go on all the same with --allow-changed-settings", path.display()
+        "checkpoint {} is of another run: {changes}; to begin a new run, give --fresh, which moves \
+         the old one aside, or another --logdir; to go on with this one, give what it was trained \
+         with, or --allow-changed-settings", path.display()
     )]
     Changed {
         /// The checkpoint.
@@ -106,7 +107,7 @@ pub struct RunFiles {
     config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
-    _lock: Option<Lock>,
+    _lock: Option<LogdirLock>,
 }
 
 /// The losses, shared by who records and who makes them durable. Nobody holds the lock while the
@@ -175,10 +176,7 @@ impl RunFiles {
     /// # Errors
     /// As [`Self::open`]; and if another process has the logdir, and keeps it for five seconds.
     pub fn open_alone(config: RunFilesConfig) -> Result<(Self, Vec<String>), RunFilesError> {
-        RealDisk
-            .create_dir(&config.logdir)
-            .map_err(DiskError::at("make the logdir", &config.logdir))?;
-        let (lock, warning) = Lock::take(&config.logdir)?;
+        let (lock, warning) = lock(&config.logdir)?;
         let sync_warning = unsupported_sync(&config.logdir).map(|error| {
             format!(
                 "cannot sync the folder {}: {error}; a loss of power may undo the newest checkpoints",
@@ -252,6 +250,15 @@ impl RunFiles {
         let writer = format!("g{number}-{opener}");
         Ok(self.saver.save(&(self.config.to_checkpoint)(snapshot), &writer)?)
     }
+}
+
+/// Makes a logdir if need be, and locks it. Tells why there is no lock, if the system has none.
+///
+/// # Errors
+/// If the logdir cannot be made, or another process has it, and keeps it for five seconds.
+pub fn lock(logdir: &Path) -> Result<(Option<LogdirLock>, Option<String>), RunFilesError> {
+    RealDisk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
+    LogdirLock::take(logdir)
 }
 
 #[cfg(test)]
@@ -452,7 +459,7 @@ pub(crate) mod tests {
             RunFiles::open(Arc::new(disk.clone()), config).unwrap().0
         };
         let refused = changed(false).restore().unwrap_err().to_string();
-        insta::assert_snapshot!(refused, @"checkpoint /logdir/model.ckpt-1.safetensors is of another run: it was trained with a = 1, and not 2; give what it was trained with, or choose another --logdir, or go on all the same with --allow-changed-settings");
+        insta::assert_snapshot!(refused, @"checkpoint /logdir/model.ckpt-1.safetensors is of another run: it was trained with a = 1, and not 2; to begin a new run, give --fresh, which moves the old one aside, or another --logdir; to go on with this one, give what it was trained with, or --allow-changed-settings");
 
         let files = changed(true);
         let restored = files.restore().unwrap();

@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Checkpoint;
 use super::directory::{Survey, Warning};
 use super::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
 use super::file::{encode, file_name};
 use super::state::{self, STATE_FILE};
+use super::{Checkpoint, DATA_DIR_FILE};
 use crate::ids::Step;
 use crate::losses::LOSSES_FILE;
 
@@ -102,7 +102,7 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
-    let prefixes = ["model.ckpt-", STATE_FILE, LOSSES_FILE, WRITE_CHECK];
+    let prefixes = ["model.ckpt-", STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, WRITE_CHECK];
     let is_ours = |name: &&String| {
         name.ends_with(TEMPORARY) && prefixes.iter().any(|prefix| name.starts_with(prefix))
     };

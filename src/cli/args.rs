@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use self::grammar::{
     CertsArgs, Cli, Command, ConfigArg, ConvertArgs, DoctorArgs, DoctorCommand, EvalArgs,
-    LocalArgs, TaskArgs, TopArgs, WholeRunArgs,
+    EvalDataArgs, LocalArgs, TaskArgs, TopArgs, WholeRunArgs,
 };
 use super::action::{Action, TaskConfig};
 use super::argv::CommandLine;
@@ -24,7 +24,7 @@ use super::local::LocalConfig;
 use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
 use super::trace::TraceConfig;
-use crate::config::keys::RunKeys;
+use crate::config::keys::{DataKeys, RunKeys};
 use crate::config::tf_config::Role;
 use crate::config::{ClusterSize, Environment, FileKeys, RunConfig};
 use crate::ids::{Job, Step, TaskId};
@@ -56,7 +56,15 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
     if let Some(arguments) = line.for_the_simulator() {
         return Ok(Action::Sim(arguments.to_vec()));
     }
-    match Cli::try_parse_from(line.arguments())?.command {
+    // A bare command line is a task only where an engine names the task. A person who types the
+    // program's name gets the help: worker 0 of a cluster that nobody started would wait for ever.
+    let is_placed = environment.value(Environment::TF_CONFIG).is_some();
+    let parsed = if line.is_bare() && is_placed {
+        Cli::try_parse_from(line.as_task())
+    } else {
+        Cli::try_parse_from(line.arguments())
+    };
+    match parsed?.command {
         Command::Ps(args) => args.resolve(Some(Job::Ps), environment),
         Command::Worker(args) => args.resolve(Some(Job::Worker), environment),
         Command::Task(args) => args.task.resolve(args.job_name.map(Job::from), environment),
@@ -104,7 +112,14 @@ impl TaskArgs {
             file: (file.hosts, file.size),
         };
         let Found { role, cluster, is_placed, notes } = asked.find(environment)?;
-        let run = RunConfig::resolve(self.run.or(file.run), ClusterSize::of(&cluster))?;
+        let mut run = RunConfig::resolve(self.run.or(file.run), ClusterSize::of(&cluster))?;
+        run.fresh = self.fresh.fresh;
+        if run.fresh && is_placed {
+            return Err(ParseError::Config(anyhow::anyhow!(
+                "--fresh is for a task that a person starts: an engine starts a task again with the \
+                 same flags, and each start would move the run aside; give another --logdir"
+            )));
+        }
         let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
         Ok(match role {
             Role::Task(task) => Action::Task(TaskConfig {
@@ -156,7 +171,8 @@ impl DoctorArgs {
 impl WholeRunArgs {
     fn resolve(self, file: FileKeys) -> Result<RunConfig, ParseError> {
         let size = ClusterSize::resolve(&self.size.or(file.size), &file.hosts);
-        Ok(RunConfig::resolve(self.run.or(file.run), size)?)
+        let run = RunConfig::resolve(self.run.or(file.run), size)?;
+        Ok(RunConfig { fresh: self.fresh.fresh, ..run })
     }
 }
 
@@ -192,7 +208,9 @@ impl EvalArgs {
     fn resolve(self) -> Result<EvalConfig, ParseError> {
         let file = self.config.read()?;
         // The rest of the file is a run's; whatever of it is here is checked as a run's.
-        let mut keys = RunKeys { data: self.data, ..RunKeys::default() };
+        let EvalDataArgs { data_dir, validation_size } = self.data;
+        let data = DataKeys { data_dir, validation_size };
+        let mut keys = RunKeys { data, ..RunKeys::default() };
         keys.checkpoint.logdir = self.logdir;
         let size = ClusterSize::resolve(&file.size, &file.hosts);
         let run = RunConfig::resolve(keys.or(file.run), size)?;

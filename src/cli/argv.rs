@@ -14,7 +14,6 @@ pub(super) const SIM: &str = "sim";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
     arguments: Vec<OsString>,
-    is_bare: bool,
 }
 
 impl CommandLine {
@@ -24,15 +23,14 @@ impl CommandLine {
         let mut given = arguments.into_iter().map(Into::into);
         let mut arguments = vec![given.next().unwrap_or_else(|| "unisono".into())];
         let mut rest: Vec<_> = given.collect();
-        let is_bare = rest.is_empty();
         if rest.first().is_none_or(|first| first != SIM) {
             normalise(&mut rest);
-            if rest.first().is_none_or(|first| is_flag_of_a_task(first)) {
+            if rest.first().is_some_and(|first| is_flag_of_a_task(first)) {
                 arguments.push(NO_COMMAND.into());
             }
         }
         arguments.append(&mut rest);
-        Self { arguments, is_bare }
+        Self { arguments }
     }
 
     /// The program's name and all that follows.
@@ -49,10 +47,16 @@ impl CommandLine {
         }
     }
 
-    /// Whether there were no arguments at all.
+    /// Whether the program was started without any argument.
     #[must_use]
     pub const fn is_bare(&self) -> bool {
-        self.is_bare
+        self.arguments.len() == 1
+    }
+
+    /// The command line with the hidden command of a task, for a bare one that an engine started.
+    pub(super) fn as_task(&self) -> Vec<OsString> {
+        let task = std::iter::once(OsString::from(NO_COMMAND));
+        self.arguments.iter().cloned().chain(task).collect()
     }
 }
 
@@ -103,8 +107,9 @@ mod tests {
             assert_eq!(read(line), "unisono task --job-name=ps --task-id=0 --ps-hosts=a_b:1");
         }
         assert_eq!(read("unisono --job_name ps"), "unisono task --job-name ps");
-        assert_eq!(read("unisono"), "unisono task");
+        assert_eq!(read("unisono"), "unisono");
         assert!(CommandLine::read(["unisono"]).is_bare());
+        assert!(!CommandLine::read(["unisono", "--task_id=0"]).is_bare());
     }
 
     #[test]

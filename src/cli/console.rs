@@ -3,9 +3,11 @@
 use super::TaskConfig;
 use super::output::{ProgressView, Screen, TrainingLine};
 use super::pace::{Pace, Paced};
+use super::task;
+use crate::config::RunConfig;
 use crate::host::Observer;
 use crate::ids::{Slot, Step, TaskId};
-use crate::protocol::{Effect, Input, Node, Report};
+use crate::protocol::{Effect, Input, Node, Report, Restored, StorageEvent};
 use crate::time::Moment;
 use crate::warnings::Warnings;
 
@@ -13,6 +15,7 @@ use crate::warnings::Warnings;
 #[derive(Debug)]
 pub(super) struct Console {
     task: TaskId,
+    run: RunConfig,
     screen: Screen,
     progress: ProgressView,
     pace: Pace,
@@ -25,6 +28,7 @@ impl Console {
         let steps = config.run.train.training_steps;
         Self {
             task: config.task,
+            run: config.run.clone(),
             progress: ProgressView::new(screen.clone(), config.run.progress, steps),
             screen,
             pace: Pace::default(),
@@ -110,7 +114,14 @@ impl Console {
 }
 
 impl Observer for Console {
-    fn before(&mut self, _now: Moment, _input: &Input) {}
+    fn before(&mut self, _now: Moment, input: &Input) {
+        if let Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) =
+            input
+            && snapshot.step.0 >= self.run.train.training_steps
+        {
+            self.screen.err(&task::already_finished(snapshot.step, &self.run));
+        }
+    }
 
     fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
         self.warnings.settle(now);

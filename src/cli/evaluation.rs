@@ -29,39 +29,49 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
-    /// Of the latest checkpoint of a run.
+    /// Evaluates the latest checkpoint of a run.
     ///
     /// # Errors
     /// If there is none, or it is not one of this run's model.
     pub(super) fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
-        let found = Self::latest(logdir, &plan.data, plan.level())?;
-        found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))
+        let found = latest_checkpoint(logdir)?;
+        let found =
+            found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))?;
+        Self::of_checkpoint(found, &plan.data, plan.level())
     }
 
-    /// Of the latest checkpoint of a folder, if it has any, with the moving averages where they
-    /// were kept, as the book's `mnist_eval` does.
+    /// Evaluates a checkpoint, with the moving averages where they were kept, as the book's
+    /// `mnist_eval` does.
     ///
     /// # Errors
-    /// If there are checkpoints, but none is valid, or its model does not fit the data.
-    pub(super) fn latest(
-        logdir: &Path,
+    /// If its model does not fit the data.
+    pub(super) fn of_checkpoint(
+        (path, checkpoint): (PathBuf, Checkpoint),
         data: &Dataset,
         level: SimdLevel,
-    ) -> anyhow::Result<Option<Self>> {
-        let newest = newest_valid(&RealDisk, logdir)?;
-        newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let Some((path, checkpoint)) = newest.found else { return Ok(None) };
+    ) -> anyhow::Result<Self> {
         let mut network = Network::new(&checkpoint, data, level)
             .with_context(|| format!("checkpoint {}", path.display()))?;
-        Ok(Some(Self {
+        Ok(Self {
             step: checkpoint.step,
             path,
             averaged: network.averaged,
             other_data: checkpoint.data.filter(|digest| digest != data.digest()),
             validation: network.accuracy(&data.validation),
             test: network.accuracy(&data.test),
-        }))
+        })
     }
+}
+
+/// Returns the latest valid checkpoint of a folder, if the folder has any, and logs what is wrong
+/// with the others.
+///
+/// # Errors
+/// If there are checkpoints, but none is valid.
+pub(super) fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Checkpoint)>> {
+    let newest = newest_valid(&RealDisk, logdir)?;
+    newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(newest.found)
 }
 
 /// Prints what a run ends with.

@@ -19,6 +19,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use self::child::ChildCommand;
 use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
+use super::fresh::Scope;
 use super::output::{ProgressLine, ProgressView, Screen, logging};
 use super::{Process, StopRequests, data, task};
 use crate::checkpoint::{RealDisk, RunFiles};
@@ -46,7 +47,7 @@ pub struct LocalConfig {
 /// If the data, the initial values or the checkpoint are not usable, or a task cannot be started; if
 /// tasks are to be started again, also if another process has the logdir.
 pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
-    preflight(config)?;
+    preflight(config, process)?;
     let LocalConfig { run, max_restarts } = config;
     let limits = Limits { restarts: max_restarts.map(RestartLimits::new), ..Limits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -72,13 +73,16 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
 
 /// Finds here, once, what several tasks would fail of, each with the same words, and what the chief
 /// would fail of before its first step.
-fn preflight(LocalConfig { run, max_restarts }: &LocalConfig) -> anyhow::Result<()> {
+fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<()> {
+    let LocalConfig { run, max_restarts } = config;
     let plan = Plan::new(run, data::open(run)?, task::simd_level()?)?;
     let files = task::files(&plan, run)?;
     let ps = (0..run.n_ps).map(TaskId::ps);
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
         Security::load(&run.security, task)?;
     }
+    // Behind all that may fail, and before the first look at the files of a run.
+    task::make_room(run, Scope::WholeRun, process)?;
     files.look(&RealDisk)?;
     if max_restarts.is_some() {
         let (_, warnings) = RunFiles::open_alone(files)?;

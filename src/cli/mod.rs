@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod eval;
 mod evaluation;
 mod events;
+mod fresh;
 mod incarnation;
 pub mod inspect;
 mod ledger;
@@ -104,12 +105,6 @@ pub fn main() -> ExitCode {
     screen.set_form(log_format, task);
     logging::init(&screen);
     action.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    if line.is_bare() && environment.value(Environment::TF_CONFIG).is_none() {
-        screen.err(
-            "This is worker 0 of the default cluster. `unisono local` runs a whole cluster on this \
-             machine; `unisono --help` explains.",
-        );
-    }
     match run(action, Process { incarnation, listener, screen: screen.clone() }) {
         Ok(code) => code,
         Err(error) => report(&screen, &error),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::fresh::Scope;
 use super::ledger::LedgerKeeper;
 use super::listen::{self, Unreachable};
 use super::metrics::Identity;
@@ -30,6 +31,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     if security.is_open() {
         warn_of_strangers(&listeners);
     }
+    task::make_room(run, Scope::Task(config.task), &process)?;
     let cluster = task::cluster_config(run, None);
     let (outcome, reason) = task::run(&config, &process, |incarnation| {
         // Each life listens on copies of the sockets: callers between two lives wait.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::evaluation::{self, Evaluation};
 use super::events::EventKeeper;
+use super::fresh::Scope;
 use super::output::{ProgressView, TrainingLine};
 use super::{Process, data, task};
 use crate::checkpoint::{Restored, RunFiles};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Sync};
 use crate::floats::Floats;
 use crate::host::Clock as _;
 use crate::ids::Slot;
@@ -28,12 +29,25 @@ use crate::training::reference::Reference;
 pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&config, data::open(&config)?, task::simd_level()?)?;
     let files = task::files(&plan, &config)?;
+    task::make_room(&config, Scope::WholeRun, &process)?;
     let (mut files, warnings) = RunFiles::open_alone(files)?;
     let restored = files.restore()?;
+    data::note::write(&config, process.incarnation);
     let restored_warnings = restored.warnings.iter().map(ToString::to_string);
     warnings.into_iter().chain(restored_warnings).for_each(|warning| tracing::warn!("{warning}"));
     if let Some(path) = &restored.path {
         process.screen.err(&format!("Restored from {}.", path.display()));
+        if restored.snapshot.step.0 >= config.train.training_steps {
+            process.screen.err(&task::already_finished(restored.snapshot.step, &config));
+        }
+    }
+
+    if !config.sync.is_determined() {
+        let Sync { replicas_to_aggregate: r, total_num_replicas: n } = config.sync;
+        process.screen.err(&format!(
+            "This is one of the runs that {r} gradients an update of {n} workers may give: that of \
+             the first {r} slots of each step. In a cluster timing chooses the slots."
+        ));
     }
 
     let clock = RealClock::start();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::output::write_file;
 use super::{Process, usage};
-use crate::report;
+use crate::report::{self, REPORT_FILE};
 
 /// What `unisono report` takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct ReportConfig {
 /// If there is nothing of a run in the folder, a file cannot be read, or the page cannot be written.
 pub fn run_report(config: &ReportConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let document = report::of_logdir(&config.logdir).map_err(|error| usage(error.into()))?;
-    let path = config.output.clone().unwrap_or_else(|| config.logdir.join("report.html"));
+    let path = config.output.clone().unwrap_or_else(|| config.logdir.join(REPORT_FILE));
     write_file(&path, report::page(&document))?;
     for note in &document.notes {
         process.screen.err(note);

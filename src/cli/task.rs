@@ -8,13 +8,14 @@ use anyhow::{Context as _, bail};
 
 use super::console::Console;
 use super::events::EventKeeper;
+use super::fresh::{self, Scope};
 use super::ledger::LedgerKeeper;
 use super::metrics::{self, Identity};
 use super::stop::{StopReason, StopRequests};
 use super::trace::TraceKeeper;
 use super::{Process, TaskConfig, incarnation};
-use crate::checkpoint::RunFilesConfig;
-use crate::config::{ClusterSpec, RunConfig};
+use crate::checkpoint::{RunFilesConfig, run_files};
+use crate::config::{ClusterSpec, RunConfig, Sync};
 use crate::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use crate::ids::{Incarnation, Step, TaskId};
 use crate::model::SimdLevel;
@@ -73,6 +74,52 @@ pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterCo
 pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     Ok(RunFilesConfig { allows_changes: run.allow_changed_settings, ..files })
+}
+
+/// Moves the old run of the logdir aside with `--fresh`, and says where it is.
+///
+/// # Errors
+/// If another process has the logdir, or the files cannot be moved.
+pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Result<()> {
+    if !run.fresh || !run.logdir.is_dir() {
+        return Ok(());
+    }
+    // Another task than the chief does not write the files that this lock is for.
+    let has_chief = matches!(scope, Scope::WholeRun | Scope::Task(TaskId::CHIEF));
+    let _lock = has_chief.then(|| run_files::lock(&run.logdir)).transpose()?;
+    if let Some(folder) = fresh::move_aside(run, scope)? {
+        let (logdir, folder) = (run.logdir.display(), folder.display());
+        process.screen.err(&format!("The run that was in {logdir} is in {folder} now."));
+    }
+    Ok(())
+}
+
+/// What a user has to know who starts a run that is over.
+pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
+    let logdir = run.logdir.display();
+    format!(
+        "The run in {logdir} is already finished at step {step}; use --fresh or another --logdir."
+    )
+}
+
+/// What a user has to know of a run in which timing chooses the gradients; `None` with R >= N.
+pub(super) fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
+    let Sync { replicas_to_aggregate: r, total_num_replicas: n } = run.sync;
+    let logdir = run.logdir.display();
+    let replay = match run.ledger {
+        true => {
+            format!("the ledgers in {logdir} record the choice, and `unisono-sim replay --ledger")
+        }
+        false => {
+            "with --ledger the choice is recorded, and `unisono-sim replay --ledger".to_owned()
+        }
+    };
+    (!run.sync.is_determined()).then(|| {
+        format!(
+            "With {r} gradients an update of {n} workers, timing chooses the gradients: each run has \
+             losses of its own. What holds: {replay} {logdir}` computes this run again to the bit."
+        )
+    })
 }
 
 /// How the others of a cluster are reached, and what is asked of them.
@@ -176,6 +223,9 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
     let traffic = network.traffic();
     let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
     let (metrics, server) = metrics.unzip();
+    if let (Some(events), Some(metrics)) = (&events, &metrics) {
+        events.share_accuracy(metrics.validation_accuracy());
+    }
     let trace = TraceKeeper::open(config, &identity, clock.now());
     let console = Console::new(config, process.screen.clone());
     // The ledger comes first: what it is about to say was so before anybody heard of it.

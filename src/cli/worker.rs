@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::evaluation::{self, Evaluation};
 use super::events::EventKeeper;
+use super::fresh::Scope;
 use super::metrics::Identity;
 use super::task::{self, Life, Reach, Watch};
 use super::{Process, TaskConfig, data};
@@ -45,13 +46,23 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     };
     let security = || Security::load(&run.security, config.task);
     if config.task != TaskId::CHIEF {
+        task::make_room(run, Scope::Task(config.task), &process)?;
         let (outcome, reason) =
             task::run(&config, &process, |incarnation| life(incarnation, security()?))?;
         return task::exit_code(config.task, outcome, reason);
     }
+    if run.fresh {
+        // What the start would fail of is found before anything is moved.
+        task::files(&plan, run)?;
+        task::make_room(run, Scope::Task(config.task), &process)?;
+    }
+    if let Some(note) = task::note_on_backup_workers(run) {
+        process.screen.err(&note);
+    }
     let (outcome, reason) = task::run(&config, &process, |incarnation| {
         let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
         let storage = FileStorage::open(task::files(&plan, run)?)?;
+        data::note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);
         Ok(Life { node, reach, compute, storage, watch: Watch { events, ..watch } })
     })?;

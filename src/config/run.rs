@@ -39,6 +39,9 @@ pub struct RunConfig {
     pub trace: bool,
     /// Whether it may go on from a checkpoint that was trained with other settings.
     pub allow_changed_settings: bool,
+    /// Whether the run that is in the logdir is moved aside first. A flag of one start only: it is in
+    /// no configuration file, and a supervisor does not hand it on.
+    pub fresh: bool,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
@@ -243,6 +246,7 @@ impl RunConfig {
             ledger: keys.checkpoint.ledger.unwrap_or(false),
             trace: keys.checkpoint.trace.unwrap_or(false),
             allow_changed_settings: keys.checkpoint.allow_changed_settings.unwrap_or(false),
+            fresh: false,
             init_from: path("--init-from", keys.checkpoint.init_from)?,
             security: SecurityConfig::resolve(keys.security)?,
             limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,

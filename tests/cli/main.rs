@@ -26,6 +26,20 @@ fn help_goes_to_standard_output_and_is_a_success() {
 }
 
 #[test]
+fn program_without_arguments_prints_the_help_and_exits_with_2() {
+    for tf_config in [None, Some(" ")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+        command.env_remove("TF_CONFIG").envs(tf_config.map(|value| ("TF_CONFIG", value)));
+        let output = command.output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty());
+        let help = stderr(&output);
+        assert!(help.contains("Usage: unisono <COMMAND>"), "{help}");
+        assert!(help.contains("A cluster of 2 ps and 2 workers, here"), "{help}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_one_error_and_exit_code_2() {
     for arguments in [
         &["--job_name=ps", "--task_id=2"][..],

@@ -1,6 +1,6 @@
 //! `unisono eval` prints the book's line for the latest checkpoint, and with `--watch` for each.
 
-use crate::support::{Ended, Folder, Process, unisono};
+use crate::support::{DataDir, Ended, Folder, Labels, Process, unisono};
 
 const SMALL: &str = "--hidden 32 --batch-size 20 --progress none";
 
@@ -78,7 +78,7 @@ fn a_checkpoint_that_does_not_fit_the_data_is_told() {
     let folder = Folder::new();
     folder.run(&format!("reference {SMALL} --training-steps 2")).expect_code(0);
 
-    let data = crate::support::DataDir {
+    let data = DataDir {
         train_images: idx_images(300),
         train_labels: idx_labels(300),
         test_images: idx_images(20),
@@ -95,8 +95,47 @@ fn data_that_were_not_trained_on_are_told() {
     let folder = Folder::new();
     folder.run(&format!("reference {SMALL} --training-steps 2")).expect_code(0);
     assert_eq!(eval(&folder, "").wait().expect_code(0).stderr, "");
-    let told = ["trained on data with the digest ", "give its --data-dir and --validation-size"];
+    let told = ["trained on data with the digest ", "leave --data-dir and --validation-size out"];
     eval(&folder, "--validation-size 7").wait().expect_code(0).expect_stderr(&told);
+}
+
+#[test]
+fn run_on_other_data_is_evaluated_on_those_data_without_any_flag() {
+    for words in ["", "--validation-size 120"] {
+        let folder = Folder::new();
+        DataDir::new(Labels::Right).write(&folder.join("digits"));
+        // A path that is relative to the folder of the training, and not to that of the evaluation.
+        let mut command = folder.command(&format!("reference {SMALL} --training-steps 40 {words}"));
+        command.arg("--data-dir=digits").current_dir(folder.path());
+        let (validation, test, _) = closing(Process::start(command).wait().expect_code(0));
+        let evaluated = eval(&folder, "").wait();
+        evaluated.expect_code(0);
+        assert_eq!(evaluated.stderr, "");
+        assert_eq!(
+            evaluated.stdout,
+            format!(
+                "After 40 training step(s), validation accuracy = {validation}, test accuracy = \
+                 {test}\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn run_whose_data_are_gone_or_changed_is_not_evaluated_on_the_built_in_digits() {
+    let folder = Folder::new();
+    let data = folder.join("digits");
+    DataDir::new(Labels::Right).write(&data);
+    let words = format!("reference {SMALL} --training-steps 2 --data-dir {}", data.display());
+    folder.run(&words).expect_code(0);
+
+    DataDir::new(Labels::TwoExchanged).write(&data);
+    let told = ["was trained on data with the digest ", "give --data-dir", "has the digest "];
+    eval(&folder, "").wait().expect_error(1, &told);
+    std::fs::remove_dir_all(&data).expect("the data can be removed");
+    eval(&folder, "").wait().expect_error(1, &["give --data-dir", "there is no folder "]);
+    std::fs::remove_file(folder.logdir().join("data_dir")).expect("the run left it");
+    eval(&folder, "").wait().expect_error(1, &["which are not the built-in digits"]);
 }
 
 /// Images of 2 by 2 pixels.

@@ -8,6 +8,7 @@ mod bits;
 mod ends;
 mod engines;
 mod eval;
+mod fresh;
 mod incarnations;
 mod kills;
 mod ledger;

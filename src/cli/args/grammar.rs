@@ -10,8 +10,8 @@ use crate::cli::data::DataCommand;
 use crate::cli::inspect::InspectConfig;
 use crate::cli::manual::{CompletionsArgs, ManArgs};
 use crate::config::HostPort;
-use crate::config::keys::{DataKeys, HostKeys, LocalKeys, RunKeys, SizeKeys};
-use crate::config::values::{Seconds, Steps};
+use crate::config::keys::{HostKeys, LocalKeys, RunKeys, SizeKeys};
+use crate::config::values::{Examples, Seconds, Steps};
 use crate::ids::Job;
 
 /// Trains neural networks with parameter servers, so that the loss curve is the same to the bit
@@ -22,18 +22,20 @@ use crate::ids::Job;
     version,
     disable_help_flag = true,
     disable_help_subcommand = true,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
 Examples:
   unisono local                         A cluster of 2 ps and 2 workers, here
-  unisono local --workers 4 --training-steps 1000
+  unisono local --workers 4 --training-steps 1000 --logdir four
   unisono ps --task-id 0 --ps-hosts a:2222 --worker-hosts b:2222,c:2222
   unisono worker --task-id 1 --ps-hosts a:2222 --worker-hosts b:2222,c:2222
 
 The command lines of the original script work as they are:
   unisono --job_name=ps --task_id=0 --ps_hosts=… --worker_hosts=…
 
-Where an engine sets TF_CONFIG, `unisono` alone is the task that it names.
+Where an engine sets TF_CONFIG, `unisono` alone is the task that it names;
+elsewhere it prints this help.
 In a Slurm step:
   srun --ntasks 4 unisono task --cluster slurm --ps 2
 
@@ -42,7 +44,7 @@ their names are the same. UNISONO_LOG=debug says more on standard error.
 
 Exit codes: 0 all is done; 1 it could not go on; 2 a wrong command line or
 configuration; 3 a loss that is no number; 130 and 143 stopped by a signal;
-138 given up waiting."
+138 given up waiting. docs/exit-codes.md has those of all commands."
 )]
 pub(super) struct Cli {
     /// Print this help
@@ -61,11 +63,13 @@ pub(super) enum Command {
         after_help = "\
 Examples:
   unisono local
-  unisono local --ps 1 --workers 4 --replicas-to-aggregate 3
-  unisono local --config run.toml --optimizer adam --learning-rate 0.001
+  unisono local --ps 1 --workers 4 --replicas-to-aggregate 3 --logdir three
+  unisono local --config run.toml --optimizer adam --learning-rate 0.001 --fresh
   unisono local --supervise --max-restarts 3
 
-Ctrl-C saves a checkpoint and ends; the same command goes on from there."
+Ctrl-C saves a checkpoint and ends; the same command goes on from there. A
+logdir holds one run: for another one give --fresh, which moves the old run into
+a folder previous-1 in the logdir, or another --logdir."
     )]
     Local(LocalArgs),
     /// Run one parameter server
@@ -105,7 +109,10 @@ Example: these two write the same bytes to losses.csv
         after_help = "\
 Examples:
   unisono eval --logdir ./mnist_model/
-  unisono eval --logdir ./mnist_model/ --watch"
+  unisono eval --logdir ./mnist_model/ --watch
+
+The model, the data and the validation size are those of the checkpoint. Give
+--data-dir if the data have moved, or to evaluate the model on other data."
     )]
     Eval(EvalArgs),
     /// Check what a run needs before it starts: ports, names, files, clock, bits
@@ -157,14 +164,15 @@ Examples:
     --tls-key certs/local-key.pem --tls-ca certs/ca.pem
 
 Each task needs its own two files and ca.pem. Whoever has ca-key.pem can be any
-task: keep it off the cluster. No file that exists is touched."
+task: keep it off the cluster. No file that exists is touched: with more --ps or
+--workers, the CA in DIR signs for the new tasks only."
     )]
     Certs(CertsArgs),
     /// Check the ledgers of a run against the rules of the protocol
     #[command(after_help = "\
 Example:
-  unisono local --ledger --logdir /tmp/run
-  unisono audit /tmp/run
+  unisono local --ledger --logdir /tmp/ledger-run
+  unisono audit /tmp/ledger-run
 
 It holds what every shard made of every update against the rules, against the
 losses and against the checkpoints, and names the first thing that is wrong.
@@ -180,9 +188,9 @@ and 3 if nothing is broken but not every update was seen on every shard.")]
     /// Watch a running cluster, or the folder of a run
     #[command(after_help = "\
 Examples:
-  unisono local --metrics 127.0.0.1:9100
+  unisono local --metrics 127.0.0.1:9100 --logdir /tmp/watched-run
   unisono top 127.0.0.1:9100-9103
-  unisono top /tmp/run
+  unisono top /tmp/watched-run
 
 Of tasks it shows step and speed, who waits for whom, bytes, the loss, and what
 has gone wrong; of a logdir, what its losses, checkpoints and ledgers tell.
@@ -204,9 +212,9 @@ Examples:
     /// Write one page that shows a run: losses, timeline, critical path, updates
     #[command(after_help = "\
 Examples:
-  unisono local --trace --logdir /tmp/run
-  unisono report /tmp/run
-  unisono report /tmp/run -o run.html
+  unisono local --trace --logdir /tmp/report-run
+  unisono report /tmp/report-run
+  unisono report /tmp/report-run -o run.html
 
 The page needs nothing but itself: no network, no other file. Without --trace it
 shows what the losses and the ledgers tell. docs/report.md explains it.")]
@@ -221,8 +229,8 @@ shows what the losses and the ledgers tell. docs/report.md explains it.")]
     /// Write everything that happened in a run, for ui.perfetto.dev
     #[command(after_help = "\
 Example:
-  unisono local --trace --logdir /tmp/run
-  unisono trace /tmp/run -o run.json
+  unisono local --trace --logdir /tmp/trace-run
+  unisono trace /tmp/trace-run -o run.json
 
 Each task is a process there; arrows are messages.")]
     Trace {
@@ -295,6 +303,8 @@ pub(super) struct TaskArgs {
     #[command(flatten)]
     pub(super) run: RunKeys,
     #[command(flatten)]
+    pub(super) fresh: FreshArg,
+    #[command(flatten)]
     pub(super) config: ConfigArg,
     /// End when standard input does; a line `stop` there asks for a clean end
     #[arg(long, hide = true)]
@@ -339,7 +349,18 @@ pub(super) struct WholeRunArgs {
     #[command(flatten)]
     pub(super) run: RunKeys,
     #[command(flatten)]
+    pub(super) fresh: FreshArg,
+    #[command(flatten)]
     pub(super) config: ConfigArg,
+}
+
+/// Not among the keys of a file: a setting that stays there would move every run aside.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct FreshArg {
+    /// Begin a new run: first move the files of the run in the logdir into a folder previous-1,
+    /// previous-2, … there. Deletes nothing
+    #[arg(long, help_heading = "Files")]
+    pub(super) fresh: bool,
 }
 
 #[derive(Args, Debug)]
@@ -348,7 +369,7 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub(super) logdir: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) data: DataKeys,
+    pub(super) data: EvalDataArgs,
     /// Go on, and print the accuracy of every new checkpoint
     #[arg(long, help_heading = "Output")]
     pub(super) watch: bool,
@@ -360,6 +381,20 @@ pub(super) struct EvalArgs {
     pub(super) eval_interval_secs: Seconds,
     #[command(flatten)]
     pub(super) config: ConfigArg,
+}
+
+/// The examples of an evaluation: the flags of a run, with other defaults.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Data")]
+pub(super) struct EvalDataArgs {
+    /// Folder of the four IDX files, plain or gzip [default: the data that the checkpoint was
+    /// trained on]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Number of training images, from the first one on, that are for validation [default: as in
+    /// the training]
+    #[arg(long, value_name = "N")]
+    pub(super) validation_size: Option<Examples>,
 }
 
 #[derive(Args, Debug)]

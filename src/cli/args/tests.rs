@@ -61,9 +61,28 @@ fn the_originals_command_lines_are_ours() {
     assert_eq!(original.task, TaskId::ps(1));
     assert_eq!(original, task("unisono ps --task-id 1"));
     assert_eq!(original, task("unisono -job_name ps -task_index 1"));
-    assert_eq!(task("unisono"), task("unisono worker"));
-    assert_eq!(task("unisono").task, TaskId::CHIEF);
+    assert_eq!(task("unisono --job_name=worker"), task("unisono worker"));
+    assert_eq!(task("unisono task"), task("unisono worker"));
+    assert_eq!(task("unisono task").task, TaskId::CHIEF);
     assert_eq!(task("unisono --task_id=1").task, TaskId::worker(1));
+}
+
+#[test]
+fn bare_program_prints_help_and_is_a_usage_error_unless_an_engine_names_the_task() {
+    let bare = CommandLine::read(["unisono"]);
+    let Err(ParseError::Clap(help)) = parse(&bare, &Environment::default()) else {
+        panic!("a bare command line starts nothing")
+    };
+    assert_eq!((help.exit_code(), help.use_stderr()), (2, true));
+    assert!(help.to_string().contains("unisono local"), "{help}");
+    let blank = Environment::from_iter([("TF_CONFIG", " ")]);
+    assert!(matches!(parse(&bare, &blank), Err(ParseError::Clap(_))));
+
+    let cluster = r#"{"ps": ["a:1"], "worker": ["b:1"]}"#;
+    let text = format!(r#"{{"cluster": {cluster}, "task": {{"type": "ps", "index": 0}}}}"#);
+    let engine = Environment::from_iter([("TF_CONFIG", text)]);
+    let Ok(Action::Task(config)) = parse(&bare, &engine) else { panic!("the engine's task") };
+    assert_eq!(config.task, TaskId::ps(0));
 }
 
 #[test]

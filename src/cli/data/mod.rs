@@ -2,6 +2,7 @@
 
 pub mod fetch;
 pub mod info;
+pub(super) mod note;
 
 use std::path::Path;
 use std::process::ExitCode;

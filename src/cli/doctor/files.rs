@@ -49,6 +49,10 @@ pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding)
 
 /// Whether training can go on from what is in the logdir, if anything is.
 pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
+    if run.fresh {
+        let what = "the run that is there is moved aside first, as --fresh says";
+        return vec![Finding::ok("checkpoint", what)];
+    }
     let restored = task::files(plan, run)
         .map_err(anyhow::Error::from)
         .and_then(|files| Ok(files.look(&RealDisk)?));
