@@ -14,8 +14,8 @@ use crate::config::keys::{HostKeys, LocalKeys, RunKeys, SizeKeys};
 use crate::config::values::{Examples, Seconds, Steps};
 use crate::ids::Job;
 
-/// Trains neural networks with parameter servers, so that the loss curve is the same to the bit
-/// whatever the timing, the failures and the cluster.
+/// Trains neural networks with parameter servers, so that without backup workers the loss curve is
+/// the same to the bit whatever the timing, the failures and the cluster.
 #[derive(Debug, Parser)]
 #[command(
     name = "unisono",
