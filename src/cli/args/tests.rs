@@ -86,6 +86,23 @@ fn bare_program_prints_help_and_is_a_usage_error_unless_an_engine_names_the_task
 }
 
 #[test]
+fn fresh_is_for_a_start_by_a_person_and_is_not_handed_on() {
+    assert!(task("unisono worker --fresh").run.fresh);
+    assert!(!task("unisono worker").run.fresh);
+    let Ok(Action::Local(local)) = parse_words("unisono local --fresh") else { panic!("local") };
+    assert!(local.run.fresh);
+    let flags = local.run.to_flags();
+    assert!(flags.iter().all(|flag| !flag.to_string_lossy().contains("fresh")), "{flags:?}");
+
+    let cluster = r#"{"ps": ["a:1"], "worker": ["b:1"]}"#;
+    let text = format!(r#"{{"cluster": {cluster}, "task": {{"type": "worker", "index": 0}}}}"#);
+    let engine = Environment::from_iter([("TF_CONFIG", text)]);
+    let line = CommandLine::read(["unisono", "task", "--fresh"]);
+    let Err(ParseError::Config(error)) = parse(&line, &engine) else { panic!("it is refused") };
+    assert!(error.to_string().contains("an engine starts a task again"), "{error}");
+}
+
+#[test]
 fn the_workers_are_the_hosts_and_all_of_them_are_aggregated_unless_said() {
     let three = task("unisono worker --worker-hosts a:1,b:1,c:1");
     assert_eq!(three.run.sync.total_num_replicas, 3);
