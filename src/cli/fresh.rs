@@ -137,9 +137,11 @@ fn folder_for(logdir: &Path, names: &[String], files: &[&String]) -> Result<Path
 }
 
 fn is_among(path: &Path, logdir: &Path, files: &[&String]) -> bool {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     let same_folder = parent
-        .unwrap_or(Path::new("."))
         .canonicalize()
         .is_ok_and(|parent| logdir.canonicalize().is_ok_and(|logdir| logdir == parent));
     let name = path.file_name().and_then(|name| name.to_str());
