@@ -42,7 +42,8 @@ pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<
     let of = Report { path: path.display().to_string(), seen: inspect(&path, format, &bytes) };
     let text = if config.json { serde_json::to_string_pretty(&of)? } else { of.to_string() };
     process.screen.out(text.trim_end());
-    Ok(if of.seen.damage.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_read = of.seen.damage.is_none() && of.seen.unsupported.is_none();
+    Ok(if is_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The checkpoint of a logdir that training would go on from.
@@ -63,9 +64,10 @@ struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, seen } = self;
-        match &seen.damage {
-            Some(damage) => writeln!(f, "{path} is DAMAGED: {damage}")?,
-            None => writeln!(f, "{path} is whole: {}", what(seen))?,
+        match (&seen.damage, &seen.unsupported) {
+            (Some(damage), _) => writeln!(f, "{path} is DAMAGED: {damage}")?,
+            (None, Some(why)) => writeln!(f, "{path} cannot be read: {why}")?,
+            (None, None) => writeln!(f, "{path} is whole: {}", what(seen))?,
         }
         writeln!(f, "\nsize    {} bytes", thousands(seen.bytes as u64))?;
         writeln!(f, "sha256  {}", seen.sha256)?;

@@ -385,7 +385,7 @@ mod tests {
         run.toml:2: nesterov: "yes" is none of true, false, without quotes
         run.toml:3: duplicate key
         run.toml:2: string values must be quoted, expected literal string
-        run.toml:2: seed: invalid type: integer `99999999999999999999`, expected a whole number from 0 to 18446744073709551615
+        run.toml:2: seed: 99999999999999999999 must be a whole number from 0 to 18446744073709551615
         run.toml:1: unknown key deeper in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
         run.toml:2: replicas_to_aggregate: 0 must be a whole number from 1 to 4096
         run.toml:2: save_model_secs: -1 must be a number of seconds, 0 (for never) to 1000000000
@@ -404,6 +404,19 @@ mod tests {
         assert_eq!(
             format!("{error:#}"),
             "cannot read the configuration file no/such.toml: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn a_seed_in_a_file_may_have_all_64_bits() {
+        for seed in [0, (1 << 63) - 1, 1 << 63, u64::MAX] {
+            let keys = FileKeys::parse(&format!("[train]\nseed = {seed}")).unwrap();
+            assert_eq!(keys.run.train.seed.map(|seed| seed.get()), Some(seed));
+        }
+        assert_eq!(
+            error("[train]\nseed = 18446744073709551616"),
+            "run.toml:2: seed: 18446744073709551616 must be a whole number from 0 to \
+             18446744073709551615"
         );
     }
 

@@ -113,7 +113,7 @@ macro_rules! whole {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = deserializer.deserialize_i64(Whole($what))?;
+                let value = deserializer.deserialize_any(Whole($what))?;
                 u64::try_from(value)
                     .map_err(|_| OutOfRange($what))
                     .and_then(Self::try_from)
@@ -222,8 +222,8 @@ impl<'de> Deserialize<'de> for Hidden {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Hidden, A::Error> {
                 let mut all = Vec::new();
-                while let Some(size) = sizes.next_element::<i64>()? {
-                    all.push(usize::try_from(size).unwrap_or(0));
+                while let Some(size) = sizes.next_element::<WholeNumber>()? {
+                    all.push(usize::try_from(size.0).unwrap_or(0));
                 }
                 Hidden::new(all).ok_or_else(|| A::Error::custom(OutOfRange(Hidden::WHAT_IN_A_FILE)))
             }
@@ -348,20 +348,44 @@ impl Visitor<'_> for Number {
     fn visit_i64<E>(self, value: i64) -> Result<f64, E> {
         Ok(value as f64)
     }
+
+    #[expect(clippy::cast_precision_loss, reason = "a decimal number is as near as f64 comes")]
+    fn visit_u64<E>(self, value: u64) -> Result<f64, E> {
+        Ok(value as f64)
+    }
 }
 
-/// Takes a TOML integer.
+/// Visits a TOML integer. The parser offers the narrowest type that holds the integer: `i64` below
+/// 2^63, `u64` below 2^64, and `i128` beyond. All three are taken, so that a seed may have all 64
+/// bits, and so that the range check answers a number that is too large with the range.
 struct Whole(&'static str);
 
 impl Visitor<'_> for Whole {
-    type Value = i64;
+    type Value = i128;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<i64, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<i128, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<i128, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<i128, E> {
         Ok(value)
+    }
+}
+
+/// An integer whose range the caller checks.
+struct WholeNumber(i128);
+
+impl<'de> Deserialize<'de> for WholeNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Whole("a whole number")).map(Self)
     }
 }
 

@@ -16,6 +16,9 @@ pub const MAX_HEADER_LEN: u64 = 4 + 255 * 4;
 /// The type code of unsigned bytes, the only elements that are read.
 const UNSIGNED_BYTE: u8 = 0x08;
 
+/// The type code of 32-bit integers.
+const INT: u8 = 0x0c;
+
 /// Why bytes are not the IDX file that was wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IdxError {
@@ -55,6 +58,16 @@ pub enum IdxError {
     ElementType {
         /// The third byte.
         code: u8,
+    },
+    /// It holds the labels of QMNIST, or others of that form.
+    #[error(
+        "holds {n_labels} rows of 8 32-bit integers, as QMNIST's labels do, but only labels of one \
+         unsigned byte each are read; write the first integer of every row as a byte, in an IDX \
+         file of the shape {n_labels}"
+    )]
+    QmnistLabels {
+        /// How many rows.
+        n_labels: u32,
     },
     /// It announces more than is ever read.
     #[error("announces {shape} elements, but at most {MAX_FILE_LEN} bytes are read; use fewer")]
@@ -122,10 +135,15 @@ impl Shape {
         if (zero, zero_too) != (0, 0) {
             return Err(IdxError::Magic { found: [zero, zero_too] });
         }
-        if code != UNSIGNED_BYTE {
-            return Err(IdxError::ElementType { code });
-        }
         let (dims, _) = rest.as_chunks();
+        if code != UNSIGNED_BYTE {
+            return Err(match (code, rank, dims) {
+                (INT, 2, &[n_labels, [0, 0, 0, 8], ..]) => {
+                    IdxError::QmnistLabels { n_labels: u32::from_be_bytes(n_labels) }
+                }
+                _ => IdxError::ElementType { code },
+            });
+        }
         let rank = usize::from(rank);
         let dims = dims.get(..rank).ok_or_else(|| truncated(header_len(rank)))?;
         let shape = Self(dims.iter().map(|&dim| u32::from_be_bytes(dim)).collect());
@@ -252,7 +270,7 @@ const fn type_name(code: u8) -> &'static str {
     match code {
         0x09 => "signed bytes",
         0x0b => "16-bit integers",
-        0x0c => "32-bit integers",
+        INT => "32-bit integers",
         0x0d => "32-bit floats",
         0x0e => "64-bit floats",
         _ => "unknown",
@@ -320,6 +338,17 @@ pub(crate) mod tests {
             (
                 images(&[0, 0, 0x0d, 1, 0, 0, 0, 0]),
                 "has elements of type 0x0d (32-bit floats), but only unsigned bytes (0x08) are \
+                 read; convert it",
+            ),
+            (
+                images(&[0, 0, 0x0c, 2, 0, 0, 0xea, 0x60, 0, 0, 0, 8]),
+                "holds 60000 rows of 8 32-bit integers, as QMNIST's labels do, but only labels of \
+                 one unsigned byte each are read; write the first integer of every row as a byte, \
+                 in an IDX file of the shape 60000",
+            ),
+            (
+                images(&[0, 0, 0x0c, 2, 0, 0, 0, 1, 0, 0, 0, 9]),
+                "has elements of type 0x0c (32-bit integers), but only unsigned bytes (0x08) are \
                  read; convert it",
             ),
             (

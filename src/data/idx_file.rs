@@ -2,12 +2,13 @@
 //! than its header announces. It does not look at the elements.
 
 use std::fs::File;
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::io::{self, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use thiserror::Error;
 
+use super::file_names;
+use super::gzip_file::GzipFile;
 use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 
 /// Why a file of a data set cannot be used.
@@ -23,7 +24,7 @@ pub enum FileError {
         /// Where it should be.
         folder: PathBuf,
     },
-    /// Neither the plain file nor the compressed one is there.
+    /// There is no file of this name, in no spelling that is read.
     #[error(
         "neither {} nor {} exists; --data-dir is the folder of a data set's four IDX files, and \
          without it the built-in digits are used: `unisono data fetch --data-dir {}` gets MNIST",
@@ -34,6 +35,19 @@ pub enum FileError {
         plain: PathBuf,
         /// The second.
         gzip: PathBuf,
+    },
+    /// There is no file of this name, but one that may be meant.
+    #[error(
+        "neither {} nor {} exists; {} may be that file: rename or link it", plain.display(),
+        gzip.display(), similar.display()
+    )]
+    OtherName {
+        /// The first path that was tried.
+        plain: PathBuf,
+        /// The second.
+        gzip: PathBuf,
+        /// The file that may be meant.
+        similar: PathBuf,
     },
     /// The operating system refused.
     #[error("{}: cannot be read: {source}; check that it is a readable file", path.display())]
@@ -79,7 +93,7 @@ pub(crate) struct IdxFile {
 }
 
 impl IdxFile {
-    /// Reads `name` in `dir`; if there is none, `name.gz`. Either may be gzip.
+    /// Reads the file `name` of `dir`, in any spelling of `file_names`. Each may be gzip.
     ///
     /// Memory follows the bytes that are really there, and ends one byte after those that the
     /// header announces: enough for [`parse`](Self::parse) to see that there are more.
@@ -132,20 +146,42 @@ impl IdxFile {
     }
 }
 
+/// Opens the first of the candidates that is not a folder. An archive may unpack to a folder of the
+/// file's name beside the file itself.
 fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
-    let plain = dir.join(name);
-    let gzip = dir.join(format!("{name}.gz"));
-    for path in [&plain, &gzip] {
-        match File::open(path) {
-            Ok(file) => return Ok((path.clone(), file)),
+    for path in file_names::candidates(dir, name) {
+        let opened = File::open(&path).and_then(|file| {
+            let is_folder = file.metadata()?.is_dir();
+            Ok((file, is_folder))
+        });
+        match opened {
+            Ok((_, true)) => {}
+            Ok((file, false)) => return Ok((path, file)),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(source) => return Err(FileError::Io { path: path.clone(), source }),
+            Err(source) => return Err(FileError::Io { path, source }),
         }
     }
     if !dir.is_dir() {
         return Err(FileError::NoFolder { folder: dir.to_owned() });
     }
-    Err(FileError::Missing { plain, gzip })
+    let (plain, gzip) = (dir.join(name), dir.join(format!("{name}.gz")));
+    Err(match file_names::similar(dir, name) {
+        Some(similar) => match qmnist_labels(&similar) {
+            Some(source) => FileError::Idx { path: similar, source },
+            None => FileError::OtherName { plain, gzip, similar },
+        },
+        None => FileError::Missing { plain, gzip },
+    })
+}
+
+/// The error that a file of QMNIST's labels is; such a file does not help under another name.
+fn qmnist_labels(path: &Path) -> Option<IdxError> {
+    // Enough for the header of any IDX file, compressed or not.
+    const N_BYTES: u64 = 4096;
+    match read_content(File::open(path).ok()?.take(N_BYTES)) {
+        Err(ContentError::Idx(error @ IdxError::QmnistLabels { .. })) => Some(error),
+        _ => None,
+    }
 }
 
 #[derive(Debug)]
@@ -162,8 +198,7 @@ pub(super) fn read_content(mut file: impl Read) -> Result<(Compression, Vec<u8>)
     let is_gzip = magic == GZIP_MAGIC;
     let file = Cursor::new(magic).chain(file);
     if is_gzip {
-        // Several members, one after the other, are one file (RFC 1952, 2.2).
-        let content = read_announced(MultiGzDecoder::new(file), ContentError::Gzip)?;
+        let content = read_announced(GzipFile::new(BufReader::new(file)), ContentError::Gzip)?;
         Ok((Compression::Gzip, content))
     } else {
         Ok((Compression::Plain, read_announced(file, ContentError::Io)?))
@@ -292,6 +327,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn zeros_after_the_end_of_a_gzip_file_are_padding() {
+        for n_zeros in [1, 511, 100_000] {
+            let padded = [gzip(&idx(&[2], &[1, 2])), vec![0; n_zeros]].concat();
+            assert_eq!(labels_of(&[("labels.gz", &padded)]), Ok(vec![1, 2]));
+        }
+        let plain = [idx(&[2], &[1, 2]), vec![0]].concat();
+        labels_of(&[("labels", &plain)]).expect_err("a plain file has no padding");
+    }
+
+    #[test]
     fn no_more_is_decompressed_than_the_header_announces() {
         let bomb = gzip(&idx(&[3], &vec![0; 10_000_000]));
         let (_, content) = read_content(&bomb[..]).expect("readable");
@@ -308,11 +353,35 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_directory_in_place_of_a_file_is_an_error() {
+    fn a_folder_in_place_of_a_file_is_read_if_it_has_that_file_and_skipped_otherwise() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        fs::create_dir(dir.path().join("labels")).expect("a writable directory");
-        let error = IdxFile::read(dir.path(), "labels").expect_err("not a file");
-        assert!(matches!(error, FileError::Io { .. }), "{error}");
+        let name = "train-labels-idx1-ubyte";
+        let folder = dir.path().join(name);
+        fs::create_dir(&folder).expect("a writable directory");
+        let error = IdxFile::read(dir.path(), name).expect_err("the folder is empty");
+        assert!(matches!(error, FileError::Missing { .. }), "{error}");
+        fs::write(folder.join(name), idx(&[1], &[4])).expect("a writable directory");
+        let file = IdxFile::read(dir.path(), name).expect("a file in a folder of its name");
+        assert_eq!(file.parse(parse_labels).map(<[u8]>::to_vec).expect("labels"), [4]);
+        fs::write(dir.path().join("train-labels.idx1-ubyte"), idx(&[1], &[5])).unwrap();
+        let file = IdxFile::read(dir.path(), name).expect("a file beside the folder");
+        assert_eq!(file.parse(parse_labels).map(<[u8]>::to_vec).expect("labels"), [5]);
+    }
+
+    #[test]
+    fn a_file_under_another_name_is_pointed_out() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("qmnist-train-labels-idx2-int.gz");
+        let told = || {
+            let error = IdxFile::read(dir.path(), "train-labels-idx1-ubyte");
+            error.expect_err("it has another name").to_string()
+        };
+        fs::write(&path, gzip(&idx(&[1], &[3]))).expect("a writable directory");
+        let wanted = "/qmnist-train-labels-idx2-int.gz may be that file: rename or link it";
+        assert!(told().ends_with(wanted), "{}", told());
+        fs::write(&path, gzip(&[0, 0, 12, 2, 0, 0, 0, 5, 0, 0, 0, 8])).expect("writable");
+        let wanted = "/qmnist-train-labels-idx2-int.gz: holds 5 rows of 8 32-bit integers, as";
+        assert!(told().contains(wanted), "{}", told());
     }
 
     proptest! {

@@ -2,8 +2,10 @@
 
 mod dataset;
 mod examples;
+mod file_names;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod gzip_file;
 pub mod idx;
 mod idx_file;
 mod order;

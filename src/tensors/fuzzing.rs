@@ -16,7 +16,8 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
         Ok(contents) => contents,
         Err(error) => {
             // Of several things that are wrong, the crate names any.
-            assert!(seen.damage.is_some(), "it is damaged: {error}");
+            let told = seen.damage.or(seen.unsupported);
+            assert!(told.is_some(), "it cannot be read: {error}");
             return false;
         }
     };

@@ -31,6 +31,9 @@ pub struct Inspection {
     pub kind: Kind,
     /// What is wrong with it, if anything is.
     pub damage: Option<String>,
+    /// Why it cannot be read, although it may be whole: it is of a kind that is not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsupported: Option<String>,
     /// Its size.
     pub bytes: usize,
     /// Its SHA-256.
@@ -78,7 +81,7 @@ pub struct TensorReport {
 pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let contents = Contents::decode(format, bytes);
     let damage = match (&contents, format) {
-        (Err(error), _) => Some(error.to_string()),
+        (Err(error), _) => Some(error.to_string()).filter(|_| !error.is_unsupported()),
         (Ok(_), Format::Safetensors) => {
             let named = name.file_name().and_then(|name| step_of(name.to_str()?));
             safetensors::judge(named, bytes).err().map(|error| error.to_string())
@@ -88,6 +91,8 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
             error.map(|error| format!("it says that it is a checkpoint, and is not: {error}"))
         }
     };
+    let unsupported =
+        contents.as_ref().err().filter(|error| error.is_unsupported()).map(ToString::to_string);
     let mut contents = contents.unwrap_or_default();
     let description = contents.description();
     let is_checkpoint = description.is_some();
@@ -107,6 +112,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     Inspection {
         kind,
         damage,
+        unsupported,
         bytes: bytes.len(),
         sha256: sha256::of_bytes(bytes),
         step: description.as_ref().map(|found| found.step),

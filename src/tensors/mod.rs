@@ -93,6 +93,13 @@ pub enum ReadError {
     Npz(#[from] NpzError),
 }
 
+impl ReadError {
+    /// Whether the file may be whole, and is only of a kind that is not read.
+    fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Npz(error) if error.is_unsupported())
+    }
+}
+
 impl Contents {
     /// Reads a file. A checkpoint's digest is not looked at.
     fn decode(format: Format, bytes: &[u8]) -> Result<Self, ReadError> {

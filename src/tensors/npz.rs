@@ -33,6 +33,20 @@ pub enum NpzError {
         /// What the zip has to say.
         why: std::io::Error,
     },
+    /// An array is stored in a way that is not read.
+    #[error(
+        "{name} is compressed by {method}, and only stored and deflated arrays are read: write the \
+         file with numpy.savez or numpy.savez_compressed"
+    )]
+    Compression {
+        /// The array.
+        name: String,
+        /// The method.
+        method: CompressionMethod,
+    },
+    /// An array is encrypted.
+    #[error("{0} is encrypted: write the file without a password")]
+    Encrypted(String),
     /// Something else is in the zip.
     #[error("{0} is no array: a name in an npz file ends in {ENDING}")]
     Foreign(String),
@@ -52,6 +66,13 @@ pub enum NpzError {
         /// Its type.
         dtype: Dtype,
     },
+}
+
+impl NpzError {
+    /// Whether the file may be whole, and is only of a kind that is not read.
+    pub(super) const fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Compression { .. } | Self::Encrypted(_) | Self::Foreign(_))
+    }
 }
 
 /// What a file holds.
@@ -76,6 +97,7 @@ fn read_entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     index: usize,
 ) -> Result<(String, Vec<u8>), NpzError> {
+    check_readable(archive, index)?;
     let mut entry = archive.by_index(index)?;
     let name = entry.name()?.into_owned();
     let mut bytes = Vec::new();
@@ -88,6 +110,19 @@ fn read_entry(
             Err(NpzError::Damaged { name, why })
         }
         Err(why) => Err(NpzError::Damaged { name, why }),
+    }
+}
+
+/// Names what the zip crate would call an unsupported archive, without saying which entry or why.
+fn check_readable(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Result<(), NpzError> {
+    let entry = archive.by_index_raw(index)?;
+    let name = || entry.name().map(std::borrow::Cow::into_owned);
+    if entry.encrypted() {
+        return Err(NpzError::Encrypted(name()?));
+    }
+    match entry.compression() {
+        CompressionMethod::Stored | CompressionMethod::Deflated => Ok(()),
+        method => Err(NpzError::Compression { name: name()?, method }),
     }
 }
 
@@ -163,6 +198,39 @@ mod tests {
             let error = decode(&flipped).unwrap_err().to_string();
             assert!(error.contains("layer1/weights.npy is damaged"), "{error}");
         }
+    }
+
+    /// The file with other numbers in the two headers of its first array: those in the local header
+    /// (APPNOTE 4.3.7) and in the central directory (4.3.12).
+    fn patched(local: usize, central: usize, value: u8) -> Vec<u8> {
+        let mut bytes = encode(&contents()).unwrap();
+        let at = bytes.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
+        bytes[local] = value;
+        bytes[at + central] = value;
+        bytes
+    }
+
+    #[test]
+    fn an_array_that_is_stored_in_a_way_that_is_not_read_is_named_and_not_called_damaged() {
+        let told = |bytes: &[u8]| {
+            let error = decode(bytes).unwrap_err();
+            assert!(error.is_unsupported());
+            error.to_string()
+        };
+        for (number, method) in [(12, "Bzip2"), (14, "LZMA"), (93, "Zstd"), (9, "Deflate64")] {
+            assert_eq!(
+                told(&patched(8, 10, number)).to_lowercase(),
+                format!(
+                    "global_step.npy is compressed by {method}, and only stored and deflated \
+                     arrays are read: write the file with numpy.savez or numpy.savez_compressed"
+                )
+                .to_lowercase()
+            );
+        }
+        assert_eq!(
+            told(&patched(6, 8, 1)),
+            "global_step.npy is encrypted: write the file without a password"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use support::{DataDir, Folder, Labels, unisono};
 
@@ -130,4 +131,38 @@ fn a_run_without_its_data_points_to_fetch() {
     let ended = folder.run(&format!("local --data-dir {}", data.display()));
     let fetch = format!("`unisono data fetch --data-dir {}` gets MNIST", data.display());
     ended.expect_error(1, &["there is no folder ", &fetch]);
+}
+
+#[test]
+fn the_spellings_of_archives_and_padded_gzip_files_are_the_same_data_set() {
+    let folder = Folder::new();
+    let plain = folder.join("plain");
+    write(&plain, &[4, 4], 3);
+    let digest = |dir: &Path| {
+        let (code, told) = info(&format!("{} --validation-size 50", dir.display()));
+        assert_eq!(code, 0, "{told}");
+        told.lines().find(|line| line.starts_with("digest ")).expect("a digest").to_owned()
+    };
+    let expected = digest(&plain);
+    let (dotted, nested, padded) =
+        (folder.join("dotted"), folder.join("nested"), folder.join("gz"));
+    for dir in [&dotted, &nested, &padded] {
+        fs::create_dir(dir).expect("a folder can be made");
+    }
+    for entry in fs::read_dir(&plain).expect("it is there") {
+        let path = entry.expect("it can be read").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        fs::copy(&path, dotted.join(name.replacen("-idx", ".idx", 1))).expect("a copy");
+        fs::create_dir(nested.join(name)).expect("a folder can be made");
+        fs::copy(&path, nested.join(name).join(name)).expect("a copy");
+        let mut gzip = Command::new("gzip");
+        let gzip = gzip.arg("-c").arg(&path).output().expect("there is a gzip").stdout;
+        let bytes = [gzip, vec![0; 512]].concat();
+        fs::write(padded.join(format!("{name}.gz")), bytes).expect("it is written");
+        let tested = Command::new("gzip").arg("-t").arg(padded.join(format!("{name}.gz"))).status();
+        assert!(tested.expect("there is a gzip").success(), "gzip accepts the padding");
+    }
+    for dir in [dotted, nested, padded] {
+        assert_eq!(digest(&dir), expected, "{}", dir.display());
+    }
 }

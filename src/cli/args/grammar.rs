@@ -141,7 +141,8 @@ Examples:
   unisono inspect model.npz --json
 
 Exits with 0 if the file is whole, and with 1 if it is damaged: then it says
-how, and shows what can still be read.")]
+how, and shows what can still be read. Exits with 1 for a file of a kind that it
+does not read, too, and names the kind.")]
     Inspect(InspectConfig),
     /// Convert a checkpoint to numpy's npz, or back
     #[command(after_help = "\

@@ -99,7 +99,12 @@ fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
             return Err(NodeListError::TooMany);
         }
         let width = first.len();
-        numbers.extend((from..=to).map(|number| format!("{number:0width$}")));
+        // A width of the format string may not exceed 65,535, and this text may be any length.
+        let padded = |number: u64| {
+            let digits = number.to_string();
+            format!("{}{digits}", "0".repeat(width.saturating_sub(digits.len())))
+        };
+        numbers.extend((from..=to).map(padded));
         if numbers.len() > MOST_NODES {
             return Err(NodeListError::TooMany);
         }
@@ -125,6 +130,8 @@ mod tests {
         );
         assert_eq!(all("b,a"), "b a");
         assert_eq!(all("n[098-101]"), "n098 n099 n100 n101");
+        let zeros = "0".repeat(70_000);
+        assert_eq!(all(&format!("n[{zeros}1-2]")), format!("n{zeros}1 n{zeros}2"));
         assert_eq!(
             all("rack[0-1]n[2,7].site"),
             "rack0n2.site rack0n7.site rack1n2.site rack1n7.site"

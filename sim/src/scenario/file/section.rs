@@ -153,7 +153,7 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number in a range.
-    pub(super) fn whole<T: TryFrom<i64> + PartialOrd + std::fmt::Display + Copy>(
+    pub(super) fn whole<T: TryFrom<i128> + PartialOrd + std::fmt::Display + Copy>(
         self,
         range: std::ops::RangeInclusive<T>,
     ) -> Result<T, Wrong> {
@@ -165,16 +165,18 @@ impl<'a> Value<'a> {
             .ok_or_else(|| self.is_not(&expected))
     }
 
-    /// A whole number of 0 or above: TOML's reach to 2^63 − 1.
+    /// A whole number of 0 or above, below 2^64.
     pub(super) fn count(self) -> Result<u64, Wrong> {
         let expected = "a whole number of 0 or above";
         let number = self.integer().and_then(|number| u64::try_from(number).ok());
         number.ok_or_else(|| self.is_not(expected))
     }
 
-    fn integer(self) -> Option<i64> {
+    /// An integer of the file. `i128` holds every number from 2^63 to 2^64, which TOML does not
+    /// promise and the parser passes on.
+    fn integer(self) -> Option<i128> {
         let number = self.raw.as_integer()?;
-        i64::from_str_radix(number.as_str(), number.radix()).ok()
+        i128::from_str_radix(number.as_str(), number.radix()).ok()
     }
 
     /// A number, whole or not, for which `holds`.

@@ -1,0 +1,81 @@
+//! The names under which the files of a data set are found. Mirrors and archives spell them in
+//! several ways; the content is the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Entries of a folder that are looked at for a file under another name. A data set has a few.
+const MOST_ENTRIES: usize = 10_000;
+
+/// The paths at which the file `name` of a data set may be, in the order in which they are tried:
+/// under its name, or with a dot in place of the hyphen before `idx`, plain or with `.gz`; then the
+/// same in a folder of such a name, as some archives unpack.
+pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let spellings = [name.to_owned(), name.replacen("-idx", ".idx", 1)];
+    let files: Vec<_> =
+        spellings.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]).collect();
+    let in_dir = files.iter().map(|file| dir.join(file));
+    let in_folders = spellings.iter().flat_map(|folder| {
+        let folder = dir.join(folder);
+        files.iter().map(move |file| folder.join(file))
+    });
+    in_dir.chain(in_folders).collect()
+}
+
+/// A file of the folder that may be the file `name` under a name which is not tried: one that says
+/// the same part (training or test) and the same content (images or labels).
+pub(super) fn similar(dir: &Path, name: &str) -> Option<PathBuf> {
+    let parts = if name.starts_with("train") { &["train"][..] } else { &["t10k", "test"] };
+    let content = if name.contains("labels") { "label" } else { "image" };
+    let is_similar = |found: &str| {
+        let found = found.to_ascii_lowercase();
+        found.contains(content) && parts.iter().any(|part| found.contains(part))
+    };
+    let entries = fs::read_dir(dir).ok()?.take(MOST_ENTRIES).filter_map(Result::ok);
+    let is_one = |entry: &fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(is_similar)
+            && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file())
+    };
+    // The order of a listing is the file system's; the message must not depend on it.
+    entries.filter(is_one).map(|entry| entry.path()).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_tried_in_every_spelling_and_plain_before_gzip() {
+        let all = candidates(Path::new("d"), "train-labels-idx1-ubyte");
+        let all: Vec<_> = all.iter().map(|path| path.to_str().expect("UTF-8")).collect();
+        assert_eq!(
+            all[..6],
+            [
+                "d/train-labels-idx1-ubyte",
+                "d/train-labels-idx1-ubyte.gz",
+                "d/train-labels.idx1-ubyte",
+                "d/train-labels.idx1-ubyte.gz",
+                "d/train-labels-idx1-ubyte/train-labels-idx1-ubyte",
+                "d/train-labels-idx1-ubyte/train-labels-idx1-ubyte.gz",
+            ]
+        );
+        assert_eq!(all.len(), 12);
+    }
+
+    #[test]
+    fn a_similar_file_is_of_the_same_part_and_content() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let found = |name: &str| {
+            let path = similar(dir.path(), name)?;
+            Some(path.file_name()?.to_str()?.to_owned())
+        };
+        for name in ["qmnist-train-labels-idx2-int.gz", "Test_Images.idx", "notes.txt"] {
+            fs::write(dir.path().join(name), "").expect("a writable directory");
+        }
+        fs::create_dir(dir.path().join("train-images")).expect("a writable directory");
+        assert_eq!(found("train-labels-idx1-ubyte").unwrap(), "qmnist-train-labels-idx2-int.gz");
+        assert_eq!(found("t10k-images-idx3-ubyte").unwrap(), "Test_Images.idx");
+        assert_eq!(found("train-images-idx3-ubyte"), None, "a folder is no file");
+        assert_eq!(found("t10k-labels-idx1-ubyte"), None);
+    }
+}
