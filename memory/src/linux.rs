@@ -13,7 +13,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals,
     fcntl_get_seals, memfd_create, open,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 
 use crate::Offer;
@@ -45,9 +45,10 @@ impl Buffer {
         let file = File::from(anonymous(&name(token))?);
         file.set_len(n_bytes as u64)?;
         // To write where the system cannot give a page would end the process.
-        fallocate(&file, FallocateFlags::empty(), 0, n_bytes as u64)?;
+        // Anonymous memory is given page by page, and a signal in the midst of it is an error.
+        retry_on_intr(|| fallocate(&file, FallocateFlags::empty(), 0, n_bytes as u64))?;
         let mapping = MmapOptions::new().len(n_bytes).map_raw(&file)?;
-        fcntl_add_seals(&file, SEALS)?;
+        retry_on_intr(|| fcntl_add_seals(&file, SEALS))?;
         Ok(Self { mapping, file, token, life: Arc::new(()) })
     }
 
@@ -99,7 +100,7 @@ impl View {
             return Err(other());
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(open(&path, flags, Mode::empty())?);
+        let file = File::from(retry_on_intr(|| open(&path, flags, Mode::empty()))?);
         let metadata = file.metadata()?;
         let len = usize::try_from(metadata.len()).map_err(|_| other())?;
         let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);

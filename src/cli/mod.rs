@@ -28,6 +28,7 @@ mod pace;
 pub mod ps;
 pub mod reference;
 pub mod report;
+pub mod signals;
 pub mod sim;
 pub mod stop;
 mod task;
@@ -85,6 +86,9 @@ pub fn main() -> ExitCode {
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();
+    if let Err(error) = signals::take_file_size_errors().context("cannot take signals") {
+        return report(&screen, &error);
+    }
     let listener = match inherited.take_tcp_listener(0).context("the inherited socket") {
         Ok(listener) => listener,
         Err(error) => return report(&screen, &error),
@@ -96,7 +100,7 @@ pub fn main() -> ExitCode {
     let environment = Environment::of_process();
     let action = match args::parse(&line, &environment) {
         Ok(action) => action,
-        Err(ParseError::Clap(error)) => error.exit(),
+        Err(ParseError::Clap(error)) => return screen.usage(&error),
         Err(ParseError::Config(error)) => {
             return report(&screen, &UsageError(error).into());
         }
@@ -106,7 +110,7 @@ pub fn main() -> ExitCode {
     logging::init(&screen);
     action.notes().iter().for_each(|note| tracing::warn!("{note}"));
     match run(action, Process { incarnation, listener, screen: screen.clone() }) {
-        Ok(code) => code,
+        Ok(code) => screen.conclude(code),
         Err(error) => report(&screen, &error),
     }
 }

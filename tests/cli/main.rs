@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "a test program")]
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -247,4 +247,75 @@ fn a_file_that_is_not_there_is_named() {
         assert_eq!(output.status.code(), Some(1));
         assert!(stderr(&output).contains("cannot read no/such.npz"), "{}", stderr(&output));
     }
+}
+
+/// `unisono` with its standard output in the hands of the test.
+fn unisono_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
+    let command = command.args(arguments).env_remove("UNISONO_LOG").stdout(stdout);
+    let child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+    child.wait_with_output().expect("the program runs")
+}
+
+#[test]
+fn output_on_a_full_disk_is_an_error_of_every_command_and_a_closed_pipe_is_none() {
+    let (folder, checkpoint) = trained();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (run, checkpoint) = (path("run"), checkpoint.display().to_string());
+    let small = ["--hidden=", "--training-steps=3", "--progress=none", "--logdir"];
+    let (serial_run, local_run) = (path("reference"), path("local"));
+    let (certs, npz) = (path("certs"), path("model.npz"));
+    let reference = [&["reference"][..], &small, &[&*serial_run]].concat();
+    let local = [&["local", "--ledger", "--trace"][..], &small, &[&*local_run]].concat();
+    assert!(unisono(&local).status.success());
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["local", "--help"],
+        &["data", "info"],
+        &["doctor", "local", "--json"],
+        &["inspect", &checkpoint],
+        &["inspect", &checkpoint, "--json"],
+        &["eval", "--logdir", &run],
+        &["audit", &local_run],
+        &["report", &local_run],
+        &["trace", &local_run],
+        &["top", "--once", &local_run],
+        &["completions", "bash"],
+        &["man"],
+        &local,
+        &reference,
+        &["convert", &checkpoint, &npz, "--force"],
+        &["certs", &certs],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let output = unisono_into(full, arguments);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let error = "error: cannot write standard output: No space left on device (os error 28)";
+        assert_eq!(told.matches(error).count(), 1, "{arguments:?}: {told}");
+
+        // The files of certificates are not written over.
+        let _ = std::fs::remove_dir_all(&certs);
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = unisono_into(writer, arguments);
+        let (code, told) = (output.status.code(), stderr(&output));
+        let is_doctor = arguments[0] == "doctor";
+        assert!(code == Some(0) || (is_doctor && code == Some(1)), "{arguments:?}: {told}");
+        assert!(!told.contains("standard output"), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn inspect_shows_a_cell_of_any_length() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("long.safetensors");
+    let value = "x".repeat(1 << 16);
+    let header = format!(r#"{{"__metadata__":{{"key":"{value}"}}}}"#);
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::fs::write(&path, bytes).expect("a file can be written");
+    let output = unisono(&["inspect", path.to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains(&format!("key  {value}\n")));
 }

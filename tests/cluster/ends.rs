@@ -71,6 +71,49 @@ fn ctrl_c_saves_a_checkpoint_and_leaves_no_process() {
     assert!(n_rows >= bits.step * 2, "{n_rows} rows for a checkpoint of step {}", bits.step);
 }
 
+/// As GNU `timeout` does, which signals its child and then the child's process group. Both signals
+/// wait while the process is stopped, so that it takes them at one moment.
+#[test]
+fn two_signals_of_one_moment_are_one_request_to_stop() {
+    let folder = Folder::new();
+    let run = start_and_wait_for_losses(&folder);
+    for signal in ["STOP", "INT", "TERM", "CONT"] {
+        run.signal(signal);
+    }
+    let ended = run.wait();
+    ended.expect_code(130);
+    let told = format!("the checkpoint of step {} is in ", Bits::read(&folder.logdir()).step);
+    ended.expect_stderr(&["stopping: the chief is saving a checkpoint", &told]);
+    assert!(!ended.stderr.contains("killed"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_closed_terminal_saves_a_checkpoint() {
+    let folder = Folder::new();
+    let run = start_and_wait_for_losses(&folder);
+    run.signal("HUP");
+    let ended = run.wait();
+    let told = format!("the checkpoint of step {} is in ", Bits::read(&folder.logdir()).step);
+    ended.expect_code(129).expect_stderr(&[&told]);
+    assert_eq!(tasks_in(folder.path()), [0; 0]);
+}
+
+/// Of two signals that wait, the one with the smaller number is taken first: SIGHUP, if it is taken.
+#[test]
+fn a_run_under_nohup_goes_on_when_its_terminal_is_closed() {
+    let folder = Folder::new();
+    let local = folder.command(&format!("local {ENDLESS}"));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    command.arg(local.get_program()).args(local.get_args()).env("UNISONO_LOG", "info");
+    let mut run = Process::start(command);
+    wait_for_losses(&mut run, &folder);
+    for signal in ["STOP", "HUP", "TERM", "CONT"] {
+        run.signal(signal);
+    }
+    run.wait().expect_code(143);
+}
+
 #[test]
 fn when_local_itself_is_killed_its_tasks_end() {
     let folder = Folder::new();

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::support::{Folder, task_of_local, wait_until};
+use crate::support::{Bits, Folder, HandStarted, Role, bits_of, task_of_local, wait_until};
 
 /// A run that ends when it is told to.
 const ENDLESS: &str =
@@ -43,6 +43,24 @@ fn who_is_told_to_keeps_to_its_sockets() {
         assert_eq!(n_shared(task_of_local(folder.path(), job, 0)), [0, 0]);
     }
     local.kill();
+}
+
+/// Anonymous memory counts as a file, and to exceed the limit is a signal that kills by default.
+#[test]
+fn a_limit_of_file_sizes_keeps_a_task_to_its_sockets_and_kills_none() {
+    const FLAGS: &str = "--hidden 30 --batch-size 20 --training-steps 40 --progress none";
+    let folder = Folder::new();
+    let cluster = HandStarted::new(1, 2, FLAGS, folder.logdir());
+    let tasks = [
+        cluster.start_limited(Role::Ps(0), 16),
+        cluster.start(Role::Worker(0)),
+        cluster.start_limited(Role::Worker(1), 16),
+    ];
+    for task in tasks {
+        task.wait().expect_code(0);
+    }
+    let expected = bits_of(&format!("reference {FLAGS}"));
+    Bits::read(&folder.logdir()).assert_same(&expected, "with a limit of file sizes");
 }
 
 /// Waits until some updates are recorded: many more have been made.

@@ -76,7 +76,7 @@ impl HandStarted {
     pub(crate) fn start_limited(&self, role: Role, max_blocks: u32) -> Process {
         let program = self.without_socket(role, &self.ps_hosts, "");
         let mut command = Command::new("sh");
-        let script = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+        let script = "ulimit -f \"$0\"; exec \"$@\"";
         command.args(["-c", script, &max_blocks.to_string()]);
         command.arg(program.get_program()).args(program.get_args());
         command.env_remove("UNISONO_LOG").env_remove("UNISONO_SIMD");

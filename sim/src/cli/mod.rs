@@ -22,9 +22,10 @@ mod verify;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use unisono::cli::output::Screen;
-use unisono::cli::{UsageError, manual};
+use unisono::cli::{UsageError, manual, signals};
 
 use self::args::{Cli, Command, CommonArgs};
 use self::stage::Stage;
@@ -38,10 +39,14 @@ const EXIT_USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     panics::keep_quiet();
-    let cli = Cli::parse();
     let screen = Screen::new();
-    match run(cli.command, &screen) {
-        Ok(code) => ExitCode::from(code),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return screen.usage(&error),
+    };
+    let taken = signals::take_file_size_errors().context("cannot take signals");
+    match taken.and_then(|()| run(cli.command, &screen)) {
+        Ok(code) => screen.conclude(ExitCode::from(code)),
         Err(error) => {
             screen.bar().finish_and_clear();
             screen.err(&format!("error: {error:#}"));

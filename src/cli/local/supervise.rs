@@ -201,7 +201,7 @@ where
         match self.tasks.get_mut(&TaskId::CHIEF).map(|chief| &mut chief.life) {
             Some(Life::Living { lifeline, .. }) => {
                 self.view
-                    .own("stopping: the chief saves a checkpoint; once more, and all end at once");
+                    .own("stopping: the chief is saving a checkpoint (press Ctrl-C again to quit immediately)");
                 lifeline.ask_to_stop().await;
                 self.enter(Phase::StoppingChief(ending), self.limits.chief);
             }

@@ -177,7 +177,7 @@ fn ctrl_c_stops_the_chief_first_and_then_the_rest() {
         lines,
         [
             "= up",
-            "stopping: the chief saves a checkpoint; once more, and all end at once",
+            "stopping: the chief is saving a checkpoint (press Ctrl-C again to quit immediately)",
             "= saved"
         ]
     );
@@ -280,7 +280,7 @@ fn at_the_limit_the_chief_saves_and_all_end() {
             "The last that it printed:",
             "  no memory",
             "worker 1 has had all its restarts, 2 within 2 minutes: the run is given up",
-            "stopping: the chief saves a checkpoint; once more, and all end at once",
+            "stopping: the chief is saving a checkpoint (press Ctrl-C again to quit immediately)",
         ]
     );
     assert_eq!(lines.last().map(String::as_str), Some("= saved"));

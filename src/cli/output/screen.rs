@@ -1,6 +1,7 @@
 //! Standard output and standard error, which a progress bar shares with whole lines.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -18,6 +19,8 @@ const TARGET: &str = "unisono";
 pub struct Screen {
     bar: ProgressBar,
     form: Arc<OnceLock<Form>>,
+    /// Why standard output lost a line, the first time that it did.
+    lost_output: Arc<OnceLock<io::Error>>,
 }
 
 /// What lines on standard error look like.
@@ -32,7 +35,7 @@ impl Screen {
     #[must_use]
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self { bar, form: Arc::default() }
+        Self { bar, form: Arc::default(), lost_output: Arc::default() }
     }
 
     /// From now on, lines on standard error have this form and are of this task. Only the first
@@ -57,11 +60,46 @@ impl Screen {
         self.form.get().copied().unwrap_or_default()
     }
 
-    /// Prints a line on standard output. A reader who is gone is no reason to stop training.
+    /// Prints a line on standard output. A line that cannot be written does not stop the command,
+    /// which may be training; [`Self::conclude`] reports it at the end.
     pub fn out(&self, line: &str) {
         self.bar.suspend(|| {
-            let _ = writeln!(io::stdout().lock(), "{line}");
+            let mut stdout = io::stdout().lock();
+            self.note(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
         });
+    }
+
+    /// Prints what the parser of a command line has to say: help and the version on standard output,
+    /// an error on standard error. Returns the exit code.
+    pub fn usage(&self, said: &clap::Error) -> ExitCode {
+        let printed = said.print().and_then(|()| io::stdout().flush());
+        if said.use_stderr() {
+            return ExitCode::from(2);
+        }
+        self.note(printed);
+        self.conclude(ExitCode::SUCCESS)
+    }
+
+    /// The exit code of a command that ends with `code`: a success is a failure if standard output
+    /// could not be written, and the error is printed. A closed pipe is no error, because its reader
+    /// has seen enough, as `head` has.
+    #[must_use]
+    pub fn conclude(&self, code: ExitCode) -> ExitCode {
+        let Some(error) = self.lost_output.get() else { return code };
+        self.error(&format!(
+            "cannot write standard output: {error}; make room there or redirect it, and run the command \
+             again"
+        ));
+        if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code }
+    }
+
+    fn note(&self, written: io::Result<()>) {
+        match written {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                let _ = self.lost_output.set(error);
+            }
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Prints a line on standard error.
