@@ -414,3 +414,81 @@ fn a_planted_bug_is_caught_and_its_capsule_plants_it_again() {
     let (document, _) = folder.json(&["replay", capsule.to_str().unwrap()]);
     assert_eq!(document["outcome"], "same", "{document}");
 }
+
+const LAST_SEED: &str = "18446744073709551615";
+const THIRD_LAST_SEED: &str = "18446744073709551613";
+
+#[test]
+fn every_seed_of_the_range_can_be_played() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    let (run, code) = folder.json(&["run", "clean.toml", "--seed", LAST_SEED]);
+    assert_eq!((&run["scenarios"][0]["seeds"], code), (&1.into(), Some(0)));
+    for seeds in [&["--seeds", "3"][..], &[]] {
+        let arguments = [&["hunt", "clean.toml", "--from", THIRD_LAST_SEED][..], seeds].concat();
+        let (hunt, code) = folder.json(&arguments);
+        assert_eq!((&hunt["seeds"], code), (&3.into(), Some(0)), "{seeds:?}");
+        assert_eq!(hunt["last_seed"], u64::MAX);
+    }
+}
+
+#[test]
+fn the_shards_of_the_last_seeds_make_a_whole_hunt() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    for (shard, out) in [("0/2", "0.json"), ("1/2", "1.json")] {
+        let seeds = ["--from", THIRD_LAST_SEED, "--seeds", "3", "--shard", shard, "--out", out];
+        let output = folder.run(&[&["hunt", "clean.toml"][..], &seeds].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let merged = folder.run(&["merge", "0.json", "1.json"]);
+    let text = stdout(&merged);
+    assert!(text.contains("\n3 seeds in ") && !text.contains("ended early"), "{text}");
+}
+
+#[test]
+fn a_command_that_would_play_nothing_is_bad_usage() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    for arguments in [
+        &["run", "clean.toml", "--seeds", "0"][..],
+        &["hunt", "clean.toml", "--seeds", "0"],
+        &["hunt", "clean.toml", "--for", "0s"],
+        &["hunt", "clean.toml", "--from", THIRD_LAST_SEED, "--seeds", "4"],
+        &["hunt", "clean.toml", "--seeds", "2", "--shard", "2/3"],
+        &["enumerate", "clean.toml", "--pairs", "0"],
+        &["bugs", "clean.toml", "--seeds", "0"],
+    ] {
+        let output = folder.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stdout(&output));
+        assert!(stderr(&output).starts_with("error: "), "{arguments:?}: {}", stderr(&output));
+        assert!(stdout(&output).is_empty(), "{arguments:?}: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn output_on_a_full_disk_is_an_error_of_every_command() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "clean.toml"],
+        &["run", "clean.toml", "--json"],
+        &["hunt", "clean.toml", "--seeds", "2", "--json"],
+        &["verify", "clean.toml"],
+        &["fingerprint", "clean.toml"],
+        &["replay", "clean.toml", "--seed", "1"],
+        &["trace", "clean.toml", "--text"],
+        &["report", "clean.toml"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_unisono-sim"));
+        command.args(arguments).current_dir(folder.path()).stdout(full);
+        let child = command.stderr(std::process::Stdio::piped()).spawn();
+        let output = child.and_then(std::process::Child::wait_with_output);
+        let output = output.expect("the program runs");
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let error = "error: cannot write standard output: No space left on device (os error 28)";
+        assert_eq!(told.matches(error).count(), 1, "{arguments:?}: {told}");
+    }
+}

@@ -1,5 +1,6 @@
 //! `bugs`: whether each bug of the catalogue is caught.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,8 +14,8 @@ pub(super) struct BugsArgs {
     #[arg(value_name = "PATH", default_value = "scenarios")]
     pub(super) paths: Vec<PathBuf>,
     /// Runs within which a bug has to be caught
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
-    pub(super) seeds: u64,
+    #[arg(long, value_name = "N", default_value = "2000")]
+    pub(super) seeds: NonZeroU64,
     /// Only this bug, or these
     #[arg(long, value_name = "BUG")]
     pub(super) bug: Vec<String>,
@@ -78,7 +79,7 @@ mod planted {
             stage.say(&format!("{n_caught} of {n_bugs} bugs caught in {}", short(elapsed)));
         }
         let exit_code = u8::from(n_caught < rows.len());
-        let (seeds, elapsed_secs) = (args.seeds, elapsed.as_secs_f64());
+        let (seeds, elapsed_secs) = (args.seeds.get(), elapsed.as_secs_f64());
         let command = "bugs";
         stage.print_json(&Document {
             schema: SCHEMA,
@@ -151,7 +152,7 @@ mod planted {
             let played = case.play(&stage.labs, PlayOptions { bug, ..stage.options });
             played.failure.filter(is_catch)
         };
-        let found = pool::first(stage.jobs, 0..args.seeds, |number| {
+        let found = pool::first(stage.jobs, 0..args.seeds.get(), |number| {
             let (source, seed) = plan.at(number);
             let case = source.case(seed);
             // A run that fails without the bug, too, shows nothing.
@@ -166,7 +167,7 @@ mod planted {
             caught_by: found.as_ref().map(|(_, failure)| failure.signature()),
             scenario: place.map(|(source, _)| source.name()),
             seed: place.map(|(_, seed)| seed),
-            runs: found.map_or(args.seeds, |(number, _)| number + 1),
+            runs: found.map_or_else(|| args.seeds.get(), |(number, _)| number + 1),
         }
     }
 

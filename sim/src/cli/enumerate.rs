@@ -1,5 +1,6 @@
 //! `enumerate`: a crash at every event of every node.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) struct EnumerateArgs {
     seed: u64,
     /// Play so many pairs of crashes of each, drawn with the seed, instead of every single one
     #[arg(long, value_name = "N")]
-    pairs: Option<u64>,
+    pairs: Option<NonZeroU64>,
     /// How long a crashed node is away
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration)]
     restart_after: Duration,
@@ -67,7 +68,7 @@ fn enumerate_one(
     let points = points_of(&base, stage).with_context(|| source.name())?;
     let plans: Vec<Vec<CrashPoint>> = match args.pairs {
         Some(n_pairs) => {
-            pairs(&points, n_pairs, args.seed).into_iter().map(|pair| pair.to_vec()).collect()
+            pairs(&points, n_pairs.get(), args.seed).into_iter().map(|pair| pair.to_vec()).collect()
         }
         None => points.iter().map(|point| vec![*point]).collect(),
     };

@@ -9,14 +9,15 @@ use clap::Args;
 use super::args::{CapsuleArgs, CommonArgs};
 use super::gather::{Gathered, gather};
 use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult};
+use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
-use super::sources;
+use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
 use crate::capsule::Build;
 use crate::scenario::file::parse_duration;
 
 /// Seeds of a hunt that is given no bound.
-const DEFAULT_SEEDS: u64 = 1_000;
+const DEFAULT_SEEDS: NonZeroU64 = NonZeroU64::new(1_000).unwrap();
 
 #[derive(Args, Debug)]
 pub(super) struct HuntArgs {
@@ -25,12 +26,12 @@ pub(super) struct HuntArgs {
     path: PathBuf,
     /// Seeds to play [default: 1000, or as many as --for allows]
     #[arg(long, value_name = "N")]
-    seeds: Option<u64>,
+    seeds: Option<NonZeroU64>,
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 0)]
     from: u64,
     /// End after this time by the wall clock, such as 60s or 5min
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// End when so many seeds have failed
     #[arg(long, value_name = "N")]
@@ -49,46 +50,67 @@ pub(super) struct HuntArgs {
 }
 
 impl HuntArgs {
-    /// How many seeds there are, if that is known beforehand.
-    fn n_seeds(&self) -> Option<u64> {
+    /// The seeds of all shards.
+    fn all_seeds(&self) -> anyhow::Result<Seeds> {
         match (self.seeds, self.time) {
-            (None, Some(_)) => None,
-            (seeds, _) => Some(seeds.unwrap_or(DEFAULT_SEEDS)),
+            (Some(n), _) => Seeds::exactly(self.from, n),
+            (None, Some(_)) => Ok(Seeds::all_from(self.from)),
+            (None, None) => Ok(Seeds::at_most(self.from, DEFAULT_SEEDS)),
         }
     }
+
+    /// Whether time alone ends the hunt.
+    const fn is_endless(&self) -> bool {
+        self.seeds.is_none() && self.time.is_some()
+    }
+
+    fn shard(&self) -> anyhow::Result<Shard> {
+        let variable = |name: &str| std::env::var(name).ok();
+        self.shard.map_or(Ok(Shard::WHOLE), |shard| shard.resolve(variable))
+    }
+}
+
+/// A time above 0: a hunt without any plays nothing, and must not pass.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time.is_zero() { Err("it must be above 0".to_owned()) } else { Ok(time) }
 }
 
 /// Plays them, and says what was found, and what was reached.
 pub(super) fn hunt(args: &HuntArgs, stage: &Stage) -> anyhow::Result<u8> {
     let source = sources::load(&args.path)?;
-    let shard = args
-        .shard
-        .map_or(Ok(Shard::WHOLE), |shard| shard.resolve(|variable| std::env::var(variable).ok()))?;
-    let n_seeds = args.n_seeds();
-    let end = n_seeds.map_or(u64::MAX, |n| args.from.saturating_add(n));
-    let to = n_seeds.map_or_else(String::new, |_| format!(" to {}", end.saturating_sub(1)));
+    let (shard, seeds) = (args.shard()?, args.all_seeds()?);
+    let n_runs = shard.n_seeds(seeds.count());
+    if n_runs == 0 {
+        let n_seeds = seeds.count();
+        return Err(usage(format!(
+            "shard {shard} has none of {n_seeds} seeds: give at least {} --seeds, or fewer shards",
+            shard.of
+        )));
+    }
+    let last_seed = Some(seeds.last()).filter(|_| !args.is_endless());
+    let to = last_seed.map_or_else(String::new, |last| format!(" to {last}"));
     let share = if shard == Shard::WHOLE { String::new() } else { format!(", shard {shard}") };
-    stage.say(&format!("hunting {}: seeds {}{to}{share}", args.path.display(), args.from));
+    let first = seeds.first();
+    stage.say(&format!("hunting {}: seeds {first}{to}{share}", args.path.display()));
 
-    let n_runs = shard.n_seeds(end - args.from);
     let gathered = gather(
         stage,
         (&source, &args.capsules.capsules),
-        (0..n_runs, n_seeds.map(|_| n_runs)),
-        |nth| source.case(shard.seed(args.from, nth)),
+        (0..n_runs, last_seed.map(|_| n_runs)),
+        |nth| source.case(shard.seed(first, nth)),
         |tally, elapsed| {
             args.stop_after.is_some_and(|most| tally.n_failed >= most.get())
                 || args.time.is_some_and(|time| elapsed >= time)
         },
     )?;
-    let last_seed = n_seeds.map(|_| end.saturating_sub(1));
     let hunt = Hunt {
         schema: SCHEMA,
         command: Hunt::command(),
         scenario: source.name(),
         path: args.path.display().to_string(),
         scenario_text: source.scenario.to_toml(),
-        first_seed: args.from,
+        first_seed: first,
         last_seed,
         build: Build::this(),
         bug: stage.bug_name(),

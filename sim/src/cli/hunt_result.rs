@@ -161,8 +161,10 @@ impl HuntResult {
 
     /// How many seeds its shard has.
     pub(super) fn n_seeds(&self) -> Option<u64> {
-        let last = self.hunt.last_seed?;
-        Some(self.shard.n_seeds(last.saturating_add(1).saturating_sub(self.hunt.first_seed)))
+        let behind_first = self.hunt.last_seed?.checked_sub(self.hunt.first_seed);
+        // The last seed of all has none behind it, so that an end behind it cannot be counted from.
+        let n_seeds = behind_first.map_or(0, |behind_first| behind_first.saturating_add(1));
+        Some(self.shard.n_seeds(n_seeds))
     }
 
     /// For a person.

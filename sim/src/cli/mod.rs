@@ -13,6 +13,7 @@ mod replay;
 mod replay_ledgers;
 mod report;
 mod run;
+mod seeds;
 mod shard;
 mod shrink;
 mod sources;

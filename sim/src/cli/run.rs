@@ -1,7 +1,8 @@
 //! `run`: scenarios, each with its seeds.
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::num::NonZeroU64;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use super::args::{CapsuleArgs, CommonArgs};
 use super::progress::Progress;
+use super::seeds::Seeds;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::case::Source;
@@ -24,7 +26,7 @@ pub(super) struct RunArgs {
     paths: Vec<PathBuf>,
     /// Seeds of each scenario, from 0 [default: the scenario's]
     #[arg(long, value_name = "N", conflicts_with = "seed")]
-    seeds: Option<u64>,
+    seeds: Option<NonZeroU64>,
     /// The only seed
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -35,10 +37,12 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    fn seeds_of(&self, source: &Source) -> Range<u64> {
-        match self.seed {
-            Some(seed) => seed..seed.saturating_add(1),
-            None => 0..self.seeds.unwrap_or_else(|| source.scenario.sim.seeds.into()),
+    fn seeds_of(&self, source: &Source) -> Seeds {
+        // A scenario file that says 0 is refused when it is read.
+        let of_file = || NonZeroU64::new(source.scenario.sim.seeds.into());
+        match (self.seed, self.seeds.or_else(of_file)) {
+            (Some(seed), _) => Seeds::one(seed),
+            (None, n) => Seeds::at_most(0, n.unwrap_or(NonZeroU64::MIN)),
         }
     }
 }
@@ -93,15 +97,16 @@ pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
 
 /// All runs of all scenarios, as one list.
 struct Plan {
-    seeds: Vec<Range<u64>>,
-    /// How many runs there are up to the end of each scenario.
+    seeds: Vec<Seeds>,
+    /// How many runs there are up to the end of each scenario. The sum saturates: runs beyond 2^64
+    /// are never reached.
     ends: Vec<u64>,
 }
 
 impl Plan {
-    fn new(seeds: Vec<Range<u64>>) -> Self {
-        let add = |sum: &mut u64, seeds: &Range<u64>| {
-            *sum += seeds.end - seeds.start;
+    fn new(seeds: Vec<Seeds>) -> Self {
+        let add = |sum: &mut u64, seeds: &Seeds| {
+            *sum = sum.saturating_add(seeds.count());
             Some(*sum)
         };
         let ends = seeds.iter().scan(0, add).collect();
@@ -115,8 +120,8 @@ impl Plan {
     /// The scenario and the seed of a run.
     fn at(&self, number: u64) -> (usize, u64) {
         let scenario = self.ends.partition_point(|end| *end <= number);
-        let Range { start, end } = self.seeds[scenario];
-        (scenario, number - (self.ends[scenario] - (end - start)) + start)
+        let begin = scenario.checked_sub(1).map_or(0, |before| self.ends[before]);
+        (scenario, self.seeds[scenario].nth(number - begin))
     }
 
     fn is_last_of_its_scenario(&self, number: u64) -> bool {
@@ -239,9 +244,10 @@ mod tests {
 
     #[test]
     fn every_run_has_its_scenario_and_seed() {
-        let plan = Plan::new(vec![0..2, 7..8, 3..3, 0..1]);
+        let two = Seeds::at_most(0, NonZeroU64::new(2).expect("not 0"));
+        let plan = Plan::new(vec![two, Seeds::one(7), Seeds::one(u64::MAX)]);
         let all: Vec<_> = (0..plan.n_runs()).map(|number| plan.at(number)).collect();
-        assert_eq!(all, [(0, 0), (0, 1), (1, 7), (3, 0)]);
+        assert_eq!(all, [(0, 0), (0, 1), (1, 7), (2, u64::MAX)]);
         let last: Vec<_> = (0..4).map(|number| plan.is_last_of_its_scenario(number)).collect();
         assert_eq!(last, [false, true, true, true]);
     }
