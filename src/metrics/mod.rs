@@ -3,6 +3,7 @@
 //!
 //! All of it hangs on the observer of the loop, and nothing depends on it: see `docs/monitoring.md`.
 
+mod callers;
 #[cfg(test)]
 mod documentation;
 mod labels;

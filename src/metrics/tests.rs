@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::text::Exposition;
 use super::*;
 use crate::config::{RunConfig, Sync};
-use crate::host::Observer as _;
+use crate::host::{Clock as _, Observer as _};
 use crate::ids::{Cut, Generation, LinkId, Slot, Step};
 use crate::protocol::{
     Effect, Input, Message, NetworkEvent, Node, Report, Standing, Status, UpdateRecord, Verdict,
@@ -261,9 +263,44 @@ fn callers_get_one_answer_each_whatever_they_say() {
     let head_only = call(address, b"HEAD /metrics HTTP/1.0\r\n\r\n");
     assert!(head_only.ends_with("\r\n\r\n") && head_only.starts_with("HTTP/1.1 200 OK"));
     assert_eq!(status(b"GET /readyz HTTP/1.1\r\n\r\n"), "HTTP/1.1 503 Service Unavailable");
+    let absolute = b"GET http://ps0.example:9100/readyz HTTP/1.1\r\nHost: ps0.example\r\n\r\n";
+    assert_eq!(status(absolute), "HTTP/1.1 503 Service Unavailable");
     assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 404 Not Found");
     assert_eq!(status(b"POST /metrics HTTP/1.1\r\n\r\n"), "HTTP/1.1 405 Method Not Allowed");
     assert_eq!(status(b"\x16\x03\x01\r\n\r\n"), "HTTP/1.1 400 Bad Request");
     let long = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'a'; 9000]].concat();
     assert_eq!(status(&long), "HTTP/1.1 431 Request Header Fields Too Large");
+}
+
+/// The virtual time until a probe is answered.
+async fn probe(address: SocketAddr, clock: RealClock) -> Duration {
+    let start = clock.now();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "no loop turns here: {answer}");
+    clock.now() - start
+}
+
+/// The clock is the runtime's, which stands while there is something to do.
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_answered_whatever_other_connections_do() {
+    const SOON: Duration = Duration::from_millis(500);
+    let clock = RealClock::start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, metrics_of(TaskId::ps(0)), clock));
+
+    let mut others = Vec::new();
+    for said in [&b""[..], b"GET /healthz HT", b"GET /metrics HTTP/1.1\r\n\r\n"] {
+        for _ in 0..300 {
+            let mut other = tokio::net::TcpStream::connect(address).await.unwrap();
+            // One that had to make room already is closed.
+            let _ = other.write_all(said).await;
+            others.push(other);
+        }
+        let took = probe(address, clock).await;
+        assert!(took < SOON, "{took:?} with {} other connections", others.len());
+    }
 }

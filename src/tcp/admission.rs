@@ -18,16 +18,51 @@ const MAX_HALF_OPEN: usize = 512;
 /// Of one address; a cluster of the largest size may start at one address at once.
 const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
 
+/// Files that a task has open beside its links: its logs, its checkpoints, its listener, 32
+/// connections to its metrics, and memory that it shares. Strangers must not take these, since a
+/// task without them can neither save nor answer a probe. With the usual limit of 1,024 files this
+/// leaves [`MAX_LINKS`].
+const OTHER_FILES: usize = 64;
+
+/// The fewest links that are admitted, however few files may be open: fewer are no cluster.
+const MIN_LINKS: usize = 16;
+
+/// How many callers there may be in a process: the limits above, or as many parts of them as links
+/// fit into the files that it may have open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AdmissionLimits {
+    links: usize,
+    links_of_address: usize,
+    half_open: usize,
+    half_open_of_address: usize,
+}
+
+impl AdmissionLimits {
+    /// The limits of a process that may have so many files open.
+    pub(super) fn within(max_open_files: u64) -> Self {
+        let max_open_files = usize::try_from(max_open_files).unwrap_or(usize::MAX);
+        let links = max_open_files.saturating_sub(OTHER_FILES).clamp(MIN_LINKS, MAX_LINKS);
+        let in_proportion = |most: usize| most * links / MAX_LINKS;
+        Self {
+            links,
+            links_of_address: in_proportion(MAX_LINKS_OF_ADDRESS),
+            half_open: in_proportion(MAX_HALF_OPEN),
+            half_open_of_address: in_proportion(MAX_HALF_OPEN_OF_ADDRESS),
+        }
+    }
+}
+
 /// A caller that has yet to say who it is; later ones have larger numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CallerId(u64);
 
 /// The books about all callers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Admission(Arc<Mutex<Counts>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    limits: AdmissionLimits,
     links_of_address: BTreeMap<IpAddr, usize>,
     n_links: usize,
     half_open: BTreeMap<CallerId, IpAddr>,
@@ -51,15 +86,23 @@ pub(super) struct Permit {
 }
 
 impl Admission {
+    /// Nobody is there yet.
+    pub(super) fn new(limits: AdmissionLimits) -> Self {
+        let (links_of_address, half_open) = Default::default();
+        let counts = Counts { limits, links_of_address, n_links: 0, half_open, next_caller: 0 };
+        Self(Arc::new(Mutex::new(counts)))
+    }
+
     /// Lets a caller come in, or says why not.
     pub(super) fn admit(&self, address: IpAddr) -> Result<Admitted, String> {
         let mut counts = self.counts();
+        let limits = counts.limits;
         let evicted = counts.to_evict(address);
         let of_address = counts.links_of_address.get(&address).copied().unwrap_or(0);
-        if evicted.is_none() && of_address >= MAX_LINKS_OF_ADDRESS {
+        if evicted.is_none() && of_address >= limits.links_of_address {
             return Err(format!("{of_address} links to its address are open"));
         }
-        if evicted.is_none() && counts.n_links >= MAX_LINKS {
+        if evicted.is_none() && counts.n_links >= limits.links {
             return Err(format!("{} links are open", counts.n_links));
         }
         if let Some(evicted) = evicted {
@@ -87,11 +130,11 @@ impl Counts {
     /// The oldest of those that have not said who they are, if one more would be too many.
     fn to_evict(&self, address: IpAddr) -> Option<CallerId> {
         let mut of_address = self.half_open.iter().filter(|(_, of)| **of == address);
-        if of_address.clone().count() >= MAX_HALF_OPEN_OF_ADDRESS {
+        if of_address.clone().count() >= self.limits.half_open_of_address {
             return of_address.next().map(|(caller, _)| *caller);
         }
         let oldest = self.half_open.keys().next();
-        oldest.copied().filter(|_| self.half_open.len() >= MAX_HALF_OPEN)
+        oldest.copied().filter(|_| self.half_open.len() >= self.limits.half_open)
     }
 }
 
@@ -114,6 +157,25 @@ mod tests {
 
     use super::*;
 
+    /// Those of a process that may have 1,024 files open, as most may.
+    fn usual() -> Admission {
+        Admission::new(AdmissionLimits::within(1024))
+    }
+
+    #[test]
+    fn links_leave_a_task_the_files_that_it_needs() {
+        let limits = |links, links_of_address, half_open, half_open_of_address| AdmissionLimits {
+            links,
+            links_of_address,
+            half_open,
+            half_open_of_address,
+        };
+        assert_eq!(AdmissionLimits::within(1024), limits(960, 480, 512, 128));
+        assert_eq!(AdmissionLimits::within(u64::MAX), AdmissionLimits::within(1024));
+        assert_eq!(AdmissionLimits::within(256), limits(192, 96, 102, 25));
+        assert_eq!(AdmissionLimits::within(20), limits(16, 8, 8, 2));
+    }
+
     fn address(number: usize) -> IpAddr {
         Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()
     }
@@ -128,7 +190,7 @@ mod tests {
 
     #[test]
     fn no_address_can_take_all_links_and_all_addresses_together_only_so_many() {
-        let admission = Admission::default();
+        let admission = usual();
         let mut held: Vec<_> =
             (0..MAX_LINKS_OF_ADDRESS).map(|_| greeted(&admission, 1).unwrap()).collect();
         let refused = greeted(&admission, 1).unwrap_err();
@@ -146,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_oldest_stranger_of_an_address_makes_room_for_one_more_of_it() {
-        let admission = Admission::default();
+        let admission = usual();
         let other = admission.admit(address(2)).unwrap();
         let all: Vec<_> = (0..MAX_HALF_OPEN_OF_ADDRESS + 3)
             .map(|_| admission.admit(address(1)).unwrap())
@@ -159,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_oldest_stranger_of_all_makes_room_when_there_are_too_many() {
-        let admission = Admission::default();
+        let admission = usual();
         let all: Vec<_> =
             (0..=MAX_HALF_OPEN).map(|number| admission.admit(address(number)).unwrap()).collect();
         let evicted: Vec<_> = all.iter().filter_map(|admitted| admitted.evicted).collect();

@@ -8,12 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::admission::{Admission, Admitted, CallerId, Permit};
+use super::admission::{Admission, AdmissionLimits, Admitted, CallerId, Permit};
 use super::clock::RealClock;
 use super::ends::{Ends, ReadEnd, WriteEnd, refuse};
 use super::happening::Happening;
@@ -68,7 +69,11 @@ pub(super) struct Entrance {
     greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
     callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
     clock: RealClock,
+    /// Of callers that were refused.
     warnings: Warnings,
+    /// Of failures to accept a caller. Strangers can cause as many, by taking all descriptors and
+    /// giving some back; a flood of refusals must not hide them.
+    accept_warnings: Warnings,
     /// When to accept again, after an error.
     retry_at: Option<Moment>,
 }
@@ -77,11 +82,12 @@ impl Entrance {
     pub(super) fn new(security: Arc<Security>) -> Self {
         Self {
             security,
-            admission: Admission::default(),
+            admission: Admission::new(AdmissionLimits::within(max_open_files())),
             greeting: JoinSet::new(),
             callers: BTreeMap::new(),
             clock: RealClock::start(),
             warnings: Warnings::default(),
+            accept_warnings: Warnings::default(),
             retry_at: None,
         }
     }
@@ -102,7 +108,8 @@ impl Entrance {
                 }
                 accept().await
             };
-            let settle_at = self.warnings.deadline();
+            let deadlines = [self.warnings.deadline(), self.accept_warnings.deadline()];
+            let settle_at = deadlines.into_iter().flatten().min();
             let settle = async {
                 match settle_at {
                     Some(at) => clock.sleep_until(at).await,
@@ -125,7 +132,11 @@ impl Entrance {
                     }
                 }
                 accepted = accepted => self.on_accepted(accepted),
-                () = settle => self.warnings.settle(self.clock.now()),
+                () = settle => {
+                    let now = self.clock.now();
+                    self.warnings.settle(now);
+                    self.accept_warnings.settle(now);
+                }
             }
         }
     }
@@ -137,10 +148,13 @@ impl Entrance {
                 self.admit(stream, peer.ip());
             }
             Err(error) => {
+                let now = self.clock.now();
+                // An error that lasts is one line, and not one for each attempt.
                 if self.retry_at.is_none() {
-                    tracing::warn!(%error, "cannot accept connections; trying on");
+                    let line = format_args!("cannot accept connections; retrying: {error}");
+                    self.accept_warnings.warn(now, line);
                 }
-                self.retry_at = Some(self.clock.now() + BACK_OFF);
+                self.retry_at = Some(now + BACK_OFF);
             }
         }
     }
@@ -170,6 +184,11 @@ impl Entrance {
     fn refused(&mut self, address: IpAddr, why: &str) {
         self.warnings.warn(self.clock.now(), format_args!("refused a caller at {address}: {why}"));
     }
+}
+
+/// How many files this process may have open, links among them.
+fn max_open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
@@ -227,7 +246,7 @@ mod tests {
         caller.write_all(said).await.unwrap();
         caller.shutdown().await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let permit = Admission::default().admit(peer.ip()).unwrap().permit;
+        let permit = Admission::new(AdmissionLimits::within(1024)).admit(peer.ip()).unwrap().permit;
         greet(stream, &Security::default(), permit).await.expect_err("it is refused")
     }
 
@@ -255,6 +274,55 @@ mod tests {
             assert_eq!(refusal(said).await, Refusal::Refused(why.to_owned()));
         }
         assert_eq!(refusal(b"").await, Refusal::Left);
+    }
+
+    /// Takes the lines of a log.
+    #[derive(Clone, Debug, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_to_accept_are_ten_lines_a_minute_and_a_count() {
+        const N_FAILURES: usize = 100; // each after a success, and each followed by a pause of 0.1 s
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_calls = AtomicUsize::new(0);
+        let accept = || async {
+            match n_calls.fetch_add(1, Ordering::Relaxed) {
+                call if call >= 2 * N_FAILURES => pending().await,
+                call if call.is_multiple_of(2) => Err(io::Error::other("no more files")),
+                _ => {
+                    let _caller = TcpStream::connect(address).await.unwrap();
+                    listener.accept().await
+                }
+            }
+        };
+        let (network, _happenings) = mpsc::channel(1);
+        let clock = RealClock::start();
+        tokio::select! {
+            () = Entrance::new(Arc::default()).run(accept, network) => {
+                unreachable!("it accepts for ever")
+            }
+            () = clock.sleep_until(clock.now() + Duration::from_secs(70)) => {}
+        }
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let n_lines = log.matches("cannot accept connections; retrying: no more files").count();
+        assert_eq!(n_lines, 10, "{log}");
+        assert_eq!(log.matches("90 more warnings of this kind were left out in 60 s").count(), 1);
     }
 
     #[tokio::test(start_paused = true)]
