@@ -2,12 +2,12 @@
 //! incarnation.
 
 use unisono::protocol::{
-    Effect, Failure, Message, NetworkEvent, NewerLife, Outcome, Report, Worker,
+    Effect, Failure, Message, NetworkEvent, NewerLife, Outcome, Report, Want, Worker,
 };
-use unisono::{Incarnation, Step, TaskId};
+use unisono::{Cut, Generation, Incarnation, Step, TaskId};
 
 use crate::chief::found;
-use crate::script::{Script, cluster, generation, link, send, state};
+use crate::script::{Script, cluster, floats, generation, link, pull, send, state};
 
 /// The incarnation of every node under test.
 const OWN: Incarnation = Incarnation(1);
@@ -235,4 +235,64 @@ fn the_largest_incarnation_keeps_nobody_out() {
     // The task itself is fenced again from then on.
     let out = ps.is_called_on(8, TaskId::worker(1), 6);
     assert!(matches!(&out[0], Effect::Send { message: Message::Refused { .. }, .. }), "{out:?}");
+}
+
+/// A version of the generation that another chief opened.
+fn version_of(opener: u64) -> Message {
+    Message::Version {
+        generation: Generation { opener: Incarnation(opener), number: 1 },
+        step: Step(0),
+        tokens: Vec::new(),
+        received: Vec::new(),
+        updates: Vec::new(),
+        parameters: floats(0.5),
+    }
+}
+
+#[test]
+fn a_worker_does_not_go_back_to_an_older_generation_and_tells_the_ps_of_the_newer() {
+    let mut worker = Script::worker(1, cluster(1, 2, 2));
+    worker.meets(0, 1, None);
+    worker.hears(0, version_of(7));
+    worker.loses(0);
+    worker.meets(0, 2, None);
+    let generation = Generation { opener: Incarnation(7), number: 1 };
+    let start = Cut { generation, step: Step(0) };
+    assert_eq!(worker.hears(0, version_of(6)), [send(0, pull(Want::AtLeast(start)))]);
+    assert_eq!(worker.node.cut(), Some(start));
+}
+
+#[test]
+fn a_ps_that_hears_of_a_newer_chief_lets_the_older_one_go_and_refuses_it() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    let generation = Generation { opener: Incarnation(7), number: 1 };
+    let out = ps.hears(1, pull(Want::AtLeast(Cut { generation, step: Step(0) })));
+    let (peer, why) = (TaskId::CHIEF, "worker 0 is known with incarnation 7, and has 1");
+    let parted = [
+        Effect::Close { link: link(0) },
+        Effect::Report(Report::PeerDown { peer, why: why.to_owned() }),
+    ];
+    assert_eq!(out, parted);
+    let out = ps.is_called_on(9, TaskId::CHIEF, 1);
+    let Effect::Send { message: Message::Refused { older_than, .. }, .. } = &out[0] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(*older_than, Some(life(7)));
+}
+
+#[test]
+fn a_state_of_an_older_generation_than_a_workers_is_none_to_a_newer_chief() {
+    let mut ps = Script::restored(cluster(1, 2, 2), 0);
+    let has_state = |out: &[Effect]| {
+        out.iter().any(|effect| {
+            matches!(effect, Effect::Send { message: Message::Welcome { state: Some(_), .. }, .. })
+        })
+    };
+    assert!(has_state(&ps.is_called_on(9, TaskId::CHIEF, 9)), "the chief takes it up");
+    let generation = Generation { opener: Incarnation(7), number: 1 };
+    let out = ps.hears(1, pull(Want::AtLeast(Cut { generation, step: Step(0) })));
+    assert_eq!(out[0], Effect::Close { link: link(9) });
+    let out = ps.is_called_on(8, TaskId::CHIEF, 9);
+    assert!(out.contains(&Effect::Report(Report::PeerUp { peer: TaskId::CHIEF })), "{out:?}");
+    assert!(!has_state(&out), "{out:?}");
 }

@@ -72,6 +72,24 @@ impl Links {
         self.forget(now, link, reason, out)
     }
 
+    /// A peer tells of a life of a task. If it is newer than the known one, the session with the older
+    /// life ends, and that life is refused when it calls again.
+    pub(in crate::protocol) fn note_life(
+        &mut self,
+        now: Moment,
+        task: TaskId,
+        incarnation: Incarnation,
+        out: &mut Vec<Effect>,
+    ) -> Option<PeerEvent> {
+        let known = self.lives.get(&task).copied().unwrap_or_default();
+        if !incarnation.fences(known) {
+            return None;
+        }
+        self.lives.insert(task, incarnation);
+        let why = format!("{task} is known with incarnation {incarnation}, and has {known}");
+        self.drop_peer(now, task, why, out)
+    }
+
     /// Whether a peer may refuse this task although it was welcomed: a caller may, that knows a newer
     /// life.
     pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerLife) -> bool {

@@ -32,6 +32,8 @@ pub struct Ps {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
+    /// The newest life of a chief in whose generation a worker has worked (rule 8).
+    newest_opener: Incarnation,
     /// Empty until a chief restores it.
     shard: Option<Shard>,
     /// The parameters of the version before. Another shard may be at it still, for want of a
@@ -75,6 +77,7 @@ impl Ps {
         Self {
             me,
             links: Links::new(me, incarnation, config.clone(), calls),
+            newest_opener: Incarnation::default(),
             shard: None,
             previous: None,
             waiting: BTreeMap::new(),
@@ -111,7 +114,7 @@ impl Node for Ps {
                 self.links.start(now, out);
             }
             Input::Network(event) => {
-                for event in self.links.on_network(now, event, self.cut(), out) {
+                for event in self.links.on_network(now, event, self.reported_cut(), out) {
                     self.on_peer(now, event, out);
                 }
             }
@@ -199,6 +202,7 @@ impl Ps {
     fn on_message(&mut self, now: Moment, peer: TaskId, message: Message, out: &mut Vec<Effect>) {
         match (peer.job, message) {
             (Job::Worker, Message::Pull { want, recorded }) => {
+                self.note_opener(now, want.cut().generation.opener, out);
                 self.note_recorded(peer, recorded);
                 self.on_pull(now, peer, want, out);
             }
@@ -263,6 +267,33 @@ impl Ps {
                 self.answer(now, worker, out);
             }
         }
+    }
+
+    /// Rule 8: a worker that has worked in a generation knows the life of the chief that opened it.
+    /// This ps may have forgotten that life with its own earlier life, and let in an older chief.
+    fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
+        if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
+            return;
+        }
+        self.newest_opener = opener;
+        if let Some(event) = self.links.note_life(now, TaskId::CHIEF, opener, out) {
+            self.on_peer(now, event, out);
+        } else if self.cut().is_some() && self.reported_cut().is_none() {
+            // A chief that is newer than all took up a state that is older. It finds none when it
+            // calls again, and opens a generation that is newer than all, too.
+            let why = "the state of this ps is of an older generation than a worker's".to_owned();
+            self.end_session(now, TaskId::CHIEF, why, out);
+        }
+    }
+
+    /// Where the shard stands, for callers: a state that a newer generation has fenced is none. The
+    /// state of a chief that is still opening that generation is to be expected.
+    fn reported_cut(&self) -> Option<Cut> {
+        let chief = self.links.life_of(TaskId::CHIEF);
+        let is_current = |cut: &Cut| {
+            cut.generation.opener >= self.newest_opener || chief == Some(self.newest_opener)
+        };
+        self.cut().filter(is_current)
     }
 
     fn note_recorded(&mut self, peer: TaskId, recorded: Recorded) {

@@ -11,7 +11,7 @@ use self::chief::Chief;
 use self::ending::Ending;
 use self::version::{ShardVersion, Versions};
 use self::work::{Gradient, Work};
-use crate::ids::{Cut, Incarnation, Slot, TaskId};
+use crate::ids::{Cut, Incarnation, Slot, Step, TaskId};
 use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
@@ -198,7 +198,7 @@ impl Worker {
                     acknowledged,
                     parameters,
                 },
-                chief,
+                _,
             ) => {
                 let cut = Cut { generation, step };
                 let n_slots = self.config.sync.slots_per_step();
@@ -207,7 +207,11 @@ impl Worker {
                     self.end_session(now, ps, why, out);
                     return;
                 }
-                if let (Some(chief), TaskId::PS_ZERO) = (chief, ps) {
+                if let Some(newest) = self.newer_than(cut) {
+                    self.pull(now, ps, Want::AtLeast(newest), out);
+                    return;
+                }
+                if let (Some(chief), TaskId::PS_ZERO) = (&mut self.chief, ps) {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
                 self.versions.put(ps.index, ShardVersion { cut, tokens, received, parameters });
@@ -241,6 +245,14 @@ impl Worker {
                 self.end_session(now, ps, why, out);
             }
         }
+    }
+
+    /// Rule 8: the start of the generation that this worker works in, if a version is of an older one.
+    /// The version may be late. Or its chief and all ps have forgotten the newer generation: the pull
+    /// tells them of the chief that opened it.
+    fn newer_than(&self, version: Cut) -> Option<Cut> {
+        let generation = self.cut()?.generation;
+        (version.generation < generation).then_some(Cut { generation, step: Step(0) })
     }
 
     /// Rule 10: all is done. A ps that is not there yet is called until it has been told.
