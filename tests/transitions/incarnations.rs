@@ -245,6 +245,7 @@ fn version_of(opener: u64) -> Message {
         tokens: Vec::new(),
         received: Vec::new(),
         updates: Vec::new(),
+        acknowledged: 0,
         parameters: floats(0.5),
     }
 }

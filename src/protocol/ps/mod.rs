@@ -286,10 +286,10 @@ impl Ps {
         }
     }
 
-    /// Where the shard stands, for callers: a state that a newer generation has fenced is none. The
-    /// state of a chief that is still opening that generation is to be expected.
+    /// Where the shard stands, for callers: a state that a newer generation has fenced is none. While
+    /// the chief that opens that generation is connected, its state is on the way.
     fn reported_cut(&self) -> Option<Cut> {
-        let chief = self.links.life_of(TaskId::CHIEF);
+        let chief = self.links.life_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
         let is_current = |cut: &Cut| {
             cut.generation.opener >= self.newest_opener || chief == Some(self.newest_opener)
         };
