@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Places, Scenario, ScenarioError};
 use crate::{Failure, Played};
 
 /// The version of the capsule's format.
 const SCHEMA: u32 = 1;
 /// What its file's name ends with.
 pub const EXTENSION: &str = ".capsule.json";
+/// The longest part of a file's name that is taken from a scenario's name or from a signature.
+const MAX_NAME: usize = 40;
 
 /// A run that failed, with all that it takes to play it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Capsule {
     /// The concrete scenario: a scenario file, with all that it extended, and with the faults that
     /// the seed drew.
     pub scenario: String,
+    /// Where the file of the scenario states its expectations.
+    #[serde(default)]
+    pub places: Places,
     /// The losses file that the scenario's `golden` names.
     pub golden: Option<String>,
     /// The seed.
@@ -151,6 +156,7 @@ impl Capsule {
             schema: SCHEMA,
             path: path.display().to_string(),
             scenario: case.scenario.to_toml(),
+            places: case.scenario.expect.places.clone(),
             golden: golden.and_then(|path| fs::read_to_string(path).ok()),
             seed: case.seed,
             bug: None,
@@ -161,15 +167,13 @@ impl Capsule {
         }
     }
 
-    /// The name of its file, which tells what failed, and how.
+    /// The name of its file, which tells what failed, and how. Two bugs often fail in the same way,
+    /// so that a planted bug stands in the place of the signature.
     #[must_use]
     pub fn file_name(&self) -> String {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
-        let what = format!("{stem}-{}", self.failure.signature);
-        let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-        let words: String = what.chars().map(keep).collect();
-        let words: Vec<_> = words.split('-').filter(|word| !word.is_empty()).collect();
-        format!("unisono-sim-{}-{}{EXTENSION}", words.join("-"), self.seed)
+        let what = self.bug.as_ref().unwrap_or(&self.failure.signature);
+        format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed)
     }
 
     /// Writes it into a folder, which is made if need be.
@@ -177,7 +181,15 @@ impl Capsule {
     /// # Errors
     /// If that cannot be done.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, CapsuleError> {
-        let path = folder.join(self.file_name());
+        self.save_as(folder.join(self.file_name()))
+    }
+
+    /// Writes it into a file, with the folders above it.
+    ///
+    /// # Errors
+    /// If that cannot be done.
+    pub fn save_as(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut text = serde_json::to_string_pretty(self).expect("texts and numbers are JSON");
         text.push('\n');
         fs::create_dir_all(folder)
@@ -218,9 +230,24 @@ impl Capsule {
         if let Some(Golden(path)) = &golden {
             scenario.expect.golden = Some(path.clone());
         }
+        // Lines of the text above are known to nobody; those of the file are.
+        scenario.expect.places = self.places.clone();
         let case = Case { scenario: Arc::new(scenario), seed: self.seed };
         Ok(Opened { case, _golden: golden })
     }
+}
+
+/// The name of a capsule's file without its extension; `None` if the file is no capsule's.
+#[must_use]
+pub fn stem(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())
+}
+
+/// Letters, digits and single dashes, at most [`MAX_NAME`].
+fn words(text: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let kept: String = text.chars().take(MAX_NAME).map(keep).collect();
+    kept.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// What a capsule plays, as long as this lives.

@@ -310,12 +310,12 @@ fn transfer(n_bytes: u64, bytes_per_second: NonZeroU64) -> Duration {
 }
 
 /// A task as a number, for streams: no two have the same.
-pub(crate) fn task_number(task: TaskId) -> u64 {
+pub(crate) const fn task_number(task: TaskId) -> u64 {
     let job = match task.job {
         Job::Ps => 0,
         Job::Worker => 1 << 31,
     };
-    job | u64::from(task.index)
+    job | task.index as u64
 }
 
 /// An ordered pair of tasks as a number.

@@ -29,12 +29,13 @@ use crate::invariants::{End, Violation};
 use crate::lab::{Lab, Labs};
 use crate::life::LifeId;
 use crate::lock::lock;
+use crate::orders::{EventOrder, LifeOrder};
 use crate::panics;
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
 use crate::trace::Trace;
 use crate::universe::{Bites, ChiefFiles, Order, Universe, restore};
-use crate::verdict;
+use crate::verdict::{self, Verdict};
 use crate::watch::{Audit, Counts, Record, Watcher};
 use unisono::trace::{EventKind, Tracer};
 
@@ -74,6 +75,9 @@ pub struct Played {
     pub seed: u64,
     /// What is wrong with it, if anything.
     pub failure: Option<Failure>,
+    /// Every expectation of the scenario that the run did not meet. None is known if a rule is
+    /// broken or the run does not end.
+    pub unmet: Vec<Violation>,
     /// How each task ended, of those that did.
     pub outcomes: BTreeMap<TaskId, Outcome>,
     /// Tasks that came, or came back, when the others had left: they wait, and say so.
@@ -84,6 +88,8 @@ pub struct Played {
     pub n_events: u64,
     /// A hash of everything that happened.
     pub audit: Audit,
+    /// A hash of the order of events at each task, whenever they happened.
+    pub order: EventOrder,
     /// What each fault did.
     pub faults: Vec<Bites>,
     /// How often each kind of event happened; none that did not.
@@ -234,11 +240,13 @@ impl Played {
         Self {
             seed,
             failure: Some(failure),
+            unmet: Vec::new(),
             outcomes: BTreeMap::new(),
             left_behind: Vec::new(),
             took: Duration::ZERO,
             n_events: 0,
             audit: Audit::new(),
+            order: EventOrder::default(),
             faults: Vec::new(),
             counts: Vec::new(),
             n_generations: 0,
@@ -447,11 +455,13 @@ impl<'a> Stage<'a> {
         let mut played = Played {
             seed: self.seed,
             failure: None,
+            unmet: Vec::new(),
             outcomes: state.outcomes.clone(),
             left_behind: self.left_behind.clone(),
             took: self.last_end,
             n_events: state.n_events,
             audit: record.audit,
+            order: record.order,
             faults: state.faults.bites(),
             counts: counts.iter().filter(|(_, n)| *n > 0).collect(),
             n_generations,
@@ -467,27 +477,31 @@ impl<'a> Stage<'a> {
         drop(state);
         let broken = record.violation.take().map(Failure::Violation);
         let broken = broken.or_else(|| record.panic.take().map(Failure::Panic));
-        played.failure = broken.or_else(|| hang.map(Failure::Hang)).or_else(|| {
-            let end = End {
-                config: &self.set.config,
-                history: &std::mem::take(&mut record.history),
-                outcomes: &played.outcomes,
-                losses: &played.losses,
-                checkpoint: played.checkpoint.as_deref(),
-            };
-            let expected = std::mem::take(&mut record.expected);
-            // A disk that lied or failed may have damaged what was durable.
-            let invalid = found_invalid.or(unreadable).filter(|_| !is_damaged);
-            let checked =
-                invalid.map_or(Ok(()), |why| Err(Violation::new(7, "visible-and-invalid", why)));
-            let checked = checked.and_then(|()| record.invariants.end(&end));
-            checked
-                .map_err(Failure::Violation)
-                .and_then(|()| {
-                    verdict::judge(self.scenario, &self.set.lab, &played, &counts, &expected)
-                })
-                .err()
-        });
+        played.failure = broken.or_else(|| hang.map(Failure::Hang));
+        if played.failure.is_some() {
+            return played;
+        }
+        let end = End {
+            config: &self.set.config,
+            history: &std::mem::take(&mut record.history),
+            outcomes: &played.outcomes,
+            losses: &played.losses,
+            checkpoint: played.checkpoint.as_deref(),
+        };
+        // A disk that lied or failed may have damaged what was durable.
+        let invalid = found_invalid.or(unreadable).filter(|_| !is_damaged);
+        let checked =
+            invalid.map_or(Ok(()), |why| Err(Violation::new(7, "visible-and-invalid", why)));
+        let Verdict { failure, unmet } = match checked.and_then(|()| record.invariants.end(&end)) {
+            Err(broken) => {
+                Verdict { failure: Some(Failure::Violation(broken)), ..Verdict::default() }
+            }
+            Ok(()) => {
+                let (lab, expected) = (&self.set.lab, std::mem::take(&mut record.expected));
+                verdict::judge(self.scenario, lab, &played, &counts, &expected)
+            }
+        };
+        (played.failure, played.unmet) = (failure, unmet);
         played
     }
 
@@ -574,6 +588,7 @@ async fn run_node(set: &Set, place: Place) -> Outcome {
         config: Arc::clone(&set.config),
         record: Arc::clone(&set.record),
         input: Input::Start,
+        order: LifeOrder::new(place.id),
         tracer: Tracer::default(),
         recorder: (task.job == Job::Ps).then(|| set.open_ledger(place.id, &config)),
     };

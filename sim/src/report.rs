@@ -12,9 +12,10 @@ use unisono::protocol::{Outcome, Status};
 use crate::case::Case;
 use crate::invariants::Violation;
 use crate::life::LifeId;
-use crate::scenario::{Scenario, nanos};
+use crate::scenario::{Place, Scenario, nanos};
 use crate::tally::Brief;
 use crate::trace::{Trace, TracedEvent};
+use crate::unmet::Unmet;
 use crate::{Failure, Labs, PlayOptions, Played};
 use unisono::trace::EventKind;
 
@@ -53,6 +54,8 @@ pub struct Report {
     pub rule: u8,
     /// What is wrong, for a person.
     pub text: String,
+    /// Every expectation of the scenario that is not met.
+    pub expectations: Vec<ExpectationNote>,
     /// At which step, if it is about one.
     pub step: Option<u64>,
     /// Which variable, shard or file, if it is about one.
@@ -61,6 +64,8 @@ pub struct Report {
     pub difference: Option<DifferenceNote>,
     /// The exit code that tells its kind.
     pub exit_code: u8,
+    /// The event at which the chain ends.
+    pub chain_ends_at: ChainEnd,
     /// What led there, oldest first.
     pub chain: Vec<ChainLink>,
     /// Events of the chain that are older, and left out.
@@ -77,12 +82,37 @@ pub struct Report {
     pub events: u64,
     /// The hash of everything that happened.
     pub audit: String,
+    /// The hash of the order of events, without their times.
+    pub order: String,
     /// What the second run of the same did, if that was something else: runs are not reproducible.
     pub not_reproducible: Option<String>,
     /// The file that keeps the run.
     pub capsule: Option<String>,
     /// The command that plays it again.
     pub replay: Option<String>,
+}
+
+/// An expectation of the scenario that is not met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExpectationNote {
+    /// Its name, as in a signature.
+    pub name: &'static str,
+    /// What happened, and what was expected.
+    pub text: String,
+    /// The line of the scenario file; `None` for a default.
+    pub place: Option<Place>,
+}
+
+/// The event at which the chain of events ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChainEnd {
+    /// The event that failed.
+    Failure,
+    /// The event after which the first expectation could not be met any more.
+    BrokenExpectation,
+    /// The last event: something that was expected never happened.
+    EndOfRun,
 }
 
 /// The first place at which two tensors differ. Numbers that are none are texts in JSON.
@@ -189,7 +219,9 @@ impl Report {
         let trace = played.trace.as_ref();
         // A run that was broken off has no end of its own.
         let end = trace.and_then(|trace| trace.events.last()).map(|event| event.at);
-        let mut chain = trace.map_or_else(Vec::new, |trace| chain(trace, violation));
+        let last = trace.and_then(|trace| last_of_chain(trace, failure));
+        let links = trace.zip(last).map_or_else(Vec::new, |(trace, last)| trace.chain(last));
+        let mut chain: Vec<_> = links.into_iter().map(|(_, event)| ChainLink::of(event)).collect();
         let chain_left_out = chain.len().saturating_sub(LONGEST_CHAIN);
         chain.drain(..chain_left_out);
         Self {
@@ -198,10 +230,12 @@ impl Report {
             signature: failure.signature(),
             rule: violation.map_or(0, |violation| violation.rule),
             text: failure.to_string(),
+            expectations: played.unmet.iter().map(ExpectationNote::of).collect(),
             step: violation.and_then(|violation| violation.step).map(|step| step.0),
             subject: violation.and_then(|violation| violation.subject.clone()),
             difference: violation.and_then(DifferenceNote::of),
             exit_code: failure.exit_code(),
+            chain_ends_at: ChainEnd::of(failure),
             chain,
             chain_left_out,
             nodes: trace.map_or_else(Vec::new, |trace| nodes(trace, played)),
@@ -210,6 +244,7 @@ impl Report {
             virtual_time_ns: nanos(end.unwrap_or_default().max(played.took)),
             events: played.n_events,
             audit: played.audit.to_string(),
+            order: played.order.to_string(),
             not_reproducible: None,
             capsule: None,
             replay: None,
@@ -243,18 +278,66 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// What led to a failure. One of a step that was found at the end began with that step's update.
-fn chain(trace: &Trace, violation: Option<&Violation>) -> Vec<ChainLink> {
-    let of_step = |event: &TracedEvent| {
-        event.what.kind == EventKind::Updated
-            && event.what.step == violation.and_then(|violation| violation.step)
+/// The event that a failure is about: the one that broke an expectation; the update of a step whose
+/// result was found to be wrong at the end; otherwise the last event. A fault without effect is
+/// about no event.
+fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
+    let of_step = |step| {
+        move |event: &TracedEvent| {
+            event.what.kind == EventKind::Updated && event.what.step == Some(step)
+        }
     };
-    let is_of_the_end = violation.is_some_and(|it| it.rule == 0 && it.step.is_some());
-    let updated = trace.events.iter().rposition(of_step).filter(|_| is_of_the_end);
-    let Some(last) = updated.or_else(|| trace.events.len().checked_sub(1)) else {
-        return Vec::new();
+    let found = match failure {
+        Failure::Inert { .. } => return None,
+        Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
+            unmet.broken_by.as_ref().and_then(|breaker| breaker.find(trace))
+        }
+        Failure::Violation(Violation { rule: 0, step: Some(step), .. }) => {
+            trace.events.iter().rposition(of_step(*step))
+        }
+        _ => None,
     };
-    trace.chain(last).into_iter().map(|(_, event)| ChainLink::of(event)).collect()
+    found.or_else(|| trace.events.len().checked_sub(1))
+}
+
+impl ChainEnd {
+    const fn of(failure: &Failure) -> Self {
+        match failure {
+            Failure::Violation(Violation { unmet: Some(Unmet { broken_by, .. }), .. }) => {
+                if broken_by.is_some() {
+                    Self::BrokenExpectation
+                } else {
+                    Self::EndOfRun
+                }
+            }
+            _ => Self::Failure,
+        }
+    }
+
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Failure => "what led there",
+            Self::BrokenExpectation => "what led to the event that broke the expectation",
+            Self::EndOfRun => "what led to the end of the run",
+        }
+    }
+}
+
+impl ExpectationNote {
+    fn of(violation: &Violation) -> Self {
+        let place = violation.unmet.as_ref().and_then(|unmet| unmet.place.clone());
+        Self { name: violation.name, text: violation.what.clone(), place }
+    }
+}
+
+impl fmt::Display for ExpectationNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {}", self.text)?;
+        match &self.place {
+            Some(place) => writeln!(f, "    {place}"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl ChainLink {
@@ -326,7 +409,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {difference}")?;
         }
         writeln!(f, "✗ {}, seed {}: {}", self.scenario, self.seed, self.signature)?;
-        writeln!(f, "  {}", self.text)?;
+        self.write_text(f)?;
         self.write_chain(f)?;
         if !self.nodes.is_empty() {
             writeln!(f, "\n  where each node stood")?;
@@ -355,8 +438,11 @@ impl fmt::Display for Report {
             writeln!(f, "\n  counts: {}", counts.join(", "))?;
         }
         let took = Duration::from_nanos(self.virtual_time_ns);
-        let (events, audit) = (self.events, &self.audit);
-        writeln!(f, "  run: {took:?} of virtual time, {events} events, audit {audit}")?;
+        let (events, audit, order) = (self.events, &self.audit, &self.order);
+        writeln!(
+            f,
+            "  run: {took:?} of virtual time, {events} events, audit {audit}, order {order}"
+        )?;
         match &self.replay {
             Some(command) => writeln!(f, "  replay: {command}"),
             None => Ok(()),
@@ -365,11 +451,22 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// All that is wrong. An expectation has its line below it.
+    fn write_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.chain_ends_at == ChainEnd::Failure {
+            writeln!(f, "  {}", self.text)?;
+            if !self.expectations.is_empty() {
+                writeln!(f, "  and not as the scenario expects:")?;
+            }
+        }
+        self.expectations.iter().try_for_each(|note| write!(f, "{note}"))
+    }
+
     fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.chain.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\n  what led there")?;
+        writeln!(f, "\n  {}", self.chain_ends_at.heading())?;
         if self.chain_left_out > 0 {
             writeln!(f, "    … {} earlier", self.chain_left_out)?;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::orders::{EventOrder, Orders};
 use crate::scenario::Family;
 use crate::{Audit, Failure, Played};
 use unisono::trace::EventKind;
@@ -19,6 +20,8 @@ pub struct Brief {
     pub failure: Option<Failure>,
     /// The hash of everything that happened.
     pub audit: Audit,
+    /// The hash of the order of events.
+    pub order: EventOrder,
     /// Virtual time.
     pub took: Duration,
     /// Events of the universe.
@@ -38,6 +41,7 @@ impl Brief {
             seed: played.seed,
             failure: played.failure.clone(),
             audit: played.audit,
+            order: played.order,
             took: played.took,
             n_events: played.n_events,
             bites: bites.map(|(family, fault)| (*family, fault.n_bites)).collect(),
@@ -55,6 +59,8 @@ pub struct Tally {
     pub n_failed: u64,
     /// Events of all of them.
     pub n_events: u64,
+    /// Different orders of events.
+    pub orders: Orders,
     /// The shortest and the longest virtual time of those that did not fail.
     pub took: Option<(Duration, Duration)>,
     /// Failures by signature, in the order in which they came.
@@ -101,6 +107,7 @@ impl Tally {
     pub fn add(&mut self, run: Brief) -> Option<&Finding> {
         self.n_runs += 1;
         self.n_events += run.n_events;
+        self.orders.add(run.order);
         self.coverage.add(&run);
         let Some(failure) = &run.failure else {
             let (min, max) = self.took.unwrap_or((run.took, run.took));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use unisono::audit::{Audit, LossRow, Made, by_step};
 use unisono::ledger::StateHash;
@@ -13,10 +14,24 @@ use unisono::{Floats, Slot, Step, TaskId};
 use crate::invariants::Violation;
 use crate::lab::Lab;
 use crate::play::{Failure, Played};
-use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Range, Scenario};
+use crate::report::counted;
+use crate::scenario::{
+    Expect, ExpectedEvent, ExpectedOutcome, Oracle, Place, Places, Range, Scenario,
+};
 use crate::universe::Bites;
+use crate::unmet::{Breaker, Unmet};
 use crate::watch::Counts;
 use unisono::trace::EventKind;
+
+/// What is wrong with a run that has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// The first thing that is wrong: the outcome, then the result, then the other expectations, then
+    /// faults without effect.
+    pub(crate) failure: Option<Failure>,
+    /// Every expectation that is not met, in the order of the documentation.
+    pub(crate) unmet: Vec<Violation>,
+}
 
 /// Judges a run.
 pub(crate) fn judge(
@@ -25,46 +40,76 @@ pub(crate) fn judge(
     played: &Played,
     counts: &Counts,
     expected: &[(ExpectedEvent, u64)],
-) -> Result<(), Failure> {
+) -> Verdict {
     let expect = &scenario.expect;
-    outcome(expect, played).map_err(Failure::Violation)?;
-    let checked = match expect.oracle {
-        Some(Oracle::Serial) => audited(played, |audit| serial(scenario, lab, played, audit)),
-        Some(Oracle::Provenance) => {
-            audited(played, |audit| provenance(scenario, lab, played, audit))
-        }
-        None => Ok(()),
+    let outcome = outcome(expect, played);
+    // A run that did not end as expected has no whole result to compare.
+    let wrong_result = match &outcome {
+        None => result(scenario, lab, played).err(),
+        Some(_) => None,
     };
-    checked
-        .and_then(|()| golden(expect, played))
-        .and_then(|()| numbers(scenario, played, counts))
-        .and_then(|()| expected.iter().try_for_each(|(event, n)| happened(event, *n)))
-        .map_err(Failure::Violation)?;
-    played.faults.iter().try_for_each(bit)
+    let numbers = numbers(scenario, played, counts, outcome.is_none());
+    let events = (0..).zip(expected).filter_map(|(number, (event, n))| {
+        happened(event, *n, expect.places.of(&Places::event_key(number)))
+    });
+    let others: Vec<_> = numbers.into_iter().chain(events).collect();
+    let first = outcome.clone().or(wrong_result).or_else(|| others.first().cloned());
+    let failure = first.map(Failure::Violation);
+    let failure = failure.or_else(|| played.faults.iter().find_map(without_effect));
+    Verdict { failure, unmet: outcome.into_iter().chain(others).collect() }
 }
 
-fn outcome(expect: &Expect, played: &Played) -> Result<(), Violation> {
+/// An expectation that is not met.
+fn unmet(
+    expect: &Expect,
+    (name, key): (&'static str, &str),
+    what: String,
+    broken_by: Option<Breaker>,
+) -> Violation {
+    let place = expect.places.of(key).cloned();
+    Violation::of_expectation(name, what, Unmet { place, broken_by })
+}
+
+fn outcome(expect: &Expect, played: &Played) -> Option<Violation> {
     let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
         Outcome::Failed(failure) => Some((*task, failure.to_string())),
         // The host turned it into a larger incarnation or a failure.
         Outcome::Finished | Outcome::Stopped { .. } | Outcome::Outdated { .. } => None,
     };
     let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
-    let what = match (&expect.outcome, failures.first()) {
+    let fails = |task| {
+        let event = EventKind::Fails;
+        Some(Breaker::Event { event, node: Some(task), step: None, nth: 1 })
+    };
+    match (&expect.outcome, failures.first()) {
         (ExpectedOutcome::Finished, Some((task, why))) => {
-            format!("{task} should have finished: {why}")
+            let what = format!("{task} failed: {why}; expected every task to finish");
+            Some(unmet(expect, ("outcome", "outcome"), what, fails(*task)))
         }
         (ExpectedOutcome::Failed { because }, None) => {
-            format!("a task should have failed because of {because:?}, and none has")
+            let what = format!("no task failed; expected a failure because of {because:?}");
+            Some(unmet(expect, ("outcome", "because"), what, None))
         }
-        (ExpectedOutcome::Failed { because }, Some((_, first)))
+        (ExpectedOutcome::Failed { because }, Some((task, first)))
             if failures.iter().all(|(_, why)| !why.contains(because.as_str())) =>
         {
-            format!("a task should have failed because of {because:?}, not: {first}")
+            let what = format!("{task} failed: {first}; expected a failure because of {because:?}");
+            Some(unmet(expect, ("outcome", "because"), what, fails(*task)))
         }
-        _ => return Ok(()),
-    };
-    Err(Violation::new(0, "outcome", what))
+        _ => None,
+    }
+}
+
+/// Compares the losses and the last checkpoint with what the scenario names.
+fn result(scenario: &Scenario, lab: &Arc<Lab>, played: &Played) -> Result<(), Violation> {
+    match scenario.expect.oracle {
+        Some(Oracle::Serial) => audited(played, |audit| serial(scenario, lab, played, audit)),
+        Some(Oracle::Provenance) => {
+            audited(played, |audit| provenance(scenario, lab, played, audit))
+        }
+        None => Ok(()),
+    }
+    .and_then(|()| golden(&scenario.expect, played))
 }
 
 /// The ledgers by themselves and with the losses: what `unisono audit` says of them. Then what an
@@ -254,75 +299,142 @@ fn golden(expect: &Expect, played: &Played) -> Result<(), Violation> {
     Ok(())
 }
 
-fn numbers(scenario: &Scenario, played: &Played, counts: &Counts) -> Result<(), Violation> {
+/// The expectations of `[expect]` beside the outcome and the result.
+fn numbers(
+    scenario: &Scenario,
+    played: &Played,
+    counts: &Counts,
+    is_outcome_met: bool,
+) -> Vec<Violation> {
     let expect = &scenario.expect;
-    let replies = |kind| counts.of(kind);
-    within("duplicates", expect.duplicates, replies(EventKind::DropsDuplicate))?;
-    within("stale", expect.stale, replies(EventKind::DropsStale))?;
-    within("fenced", expect.fenced, replies(EventKind::DropsFenced))?;
-    within("rollbacks", expect.rollbacks, played.n_generations.saturating_sub(1))?;
-    within("left-behind", expect.left_behind, played.left_behind.len() as u64)?;
-    if let Some(range) = expect.virtual_time
-        && !range.contains(&played.took)
-    {
-        let Range { min, max } = range;
-        let what = format!("the run took {:?}, not {min:?} to {max:?}", played.took);
-        return Err(Violation::new(0, "virtual-time", what));
-    }
+    let n_rollbacks = played.n_generations.saturating_sub(1);
+    let n_left_behind = played.left_behind.len() as u64;
+    let gradients = |kind: EventKind, name, range, what| {
+        let broken_by = |nth| Breaker::Event { event: kind, node: None, step: None, nth };
+        within(expect, (name, name), range, (counts.of(kind), what), |nth| Some(broken_by(nth)))
+    };
+    [
+        gradients(EventKind::DropsDuplicate, "duplicates", expect.duplicates, "duplicate gradient"),
+        gradients(EventKind::DropsStale, "stale", expect.stale, "stale gradient"),
+        gradients(EventKind::DropsFenced, "fenced", expect.fenced, "fenced gradient"),
+        // The first generation of a run is no rollback.
+        within(
+            expect,
+            ("rollbacks", "rollbacks"),
+            expect.rollbacks,
+            (n_rollbacks, "rollback"),
+            |nth| Some(Breaker::Generation { nth: nth + 1 }),
+        ),
+        within(
+            expect,
+            ("left-behind", "left_behind"),
+            expect.left_behind,
+            (n_left_behind, "left-behind task"),
+            |_| None,
+        ),
+        virtual_time(expect, played),
+        final_step(scenario, played).filter(|_| is_outcome_met || expect.final_step.is_some()),
+        gradients_per_update(expect, played),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A count that is not in its range. `breaker` is the event that made the count so large.
+fn within(
+    expect: &Expect,
+    names: (&'static str, &str),
+    range: Option<Range<u64>>,
+    (n, what): (u64, &str),
+    breaker: impl FnOnce(u64) -> Option<Breaker>,
+) -> Option<Violation> {
+    let range = range.filter(|range| !range.contains(&n))?;
+    let what = format!("{}; expected {}", counted(n, what), times_text(range));
+    let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
+    Some(unmet(expect, names, what, broken_by))
+}
+
+fn virtual_time(expect: &Expect, played: &Played) -> Option<Violation> {
+    let took = played.took;
+    let range = expect.virtual_time.filter(|range| !range.contains(&took))?;
+    let bounds = range_text(range, (Duration::ZERO, Duration::MAX), |time| format!("{time:?}"));
+    let what = format!("the run took {took:?}; expected {bounds}");
+    let broken_by = (took > range.max).then_some(Breaker::After(range.max));
+    Some(unmet(expect, ("virtual-time", "virtual_time"), what, broken_by))
+}
+
+fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
+    let expect = &scenario.expect;
     let finished = expect.outcome == ExpectedOutcome::Finished;
     let default = finished.then_some(Step(scenario.run.train.training_steps));
-    if let Some(want) = expect.final_step.or(default) {
-        let got = played.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
-        if got != Some(want) {
-            let got = got.map_or_else(|| "none".to_owned(), |step| format!("of step {step}"));
-            let what = format!("the last checkpoint is {got}, not of step {want}");
-            return Err(Violation::new(0, "final-step", what));
-        }
+    let want = expect.final_step.or(default)?;
+    let got = played.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
+    if got == Some(want) {
+        return None;
     }
-    if let Some(want) = expect.gradients_per_update {
-        let wrong = by_step(&played.losses).find(|(_, of)| of.len() != want as usize);
-        if let Some((step, of)) = wrong {
-            let what = format!("an update of {} gradients, not {want}", of.len());
-            return Err(Violation::new(1, "gradients-per-update", what).at(step));
-        }
-    }
-    Ok(())
+    let got = got.map_or_else(
+        || "there is no checkpoint".to_owned(),
+        |step| format!("the last checkpoint is of step {step}"),
+    );
+    let what = format!("{got}; expected one of step {want}");
+    Some(unmet(expect, ("final-step", "final_step"), what, None))
 }
 
-fn within(name: &'static str, range: Option<Range<u64>>, n: u64) -> Result<(), Violation> {
-    match range {
-        Some(range) if !range.contains(&n) => {
-            let what = format!("{n} {name}, not {} to {}", range.min, range.max);
-            Err(Violation::new(0, name, what))
-        }
-        _ => Ok(()),
-    }
+fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Violation> {
+    let want = expect.gradients_per_update?;
+    let (step, of) = by_step(&played.losses).find(|(_, of)| of.len() != want as usize)?;
+    let what =
+        format!("{} in update {step}; expected {want}", counted(of.len() as u64, "gradient"));
+    let names = ("gradients-per-update", "gradients_per_update");
+    let violation = unmet(expect, names, what, None);
+    Some(Violation { rule: 1, step: Some(step), ..violation })
 }
 
-fn happened(expected: &ExpectedEvent, n: u64) -> Result<(), Violation> {
-    let ExpectedEvent { event, node, step, times } = expected;
+fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<Violation> {
+    let ExpectedEvent { event, node, step, times } = *expected;
     if times.contains(&n) {
-        return Ok(());
+        return None;
     }
-    let at = node.map_or_else(String::new, |node| format!(" at {node}"));
+    let at = node.map_or_else(String::new, |node| format!(" of {node}"));
     let of = step.map_or_else(String::new, |step| format!(", step {step}"));
-    let times = match (times.min, times.max) {
-        (min, u64::MAX) => format!("at least {min}"),
-        (min, max) if min == max => format!("{min}"),
-        (min, max) => format!("{min} to {max}"),
-    };
-    let what = format!("{event}{at}{of} happened {n} times, not {times}");
-    Err(Violation::new(0, "must-happen", what))
+    let (n_times, range) = (counted(n, "time"), times_text(times));
+    let what = format!("{event}{at}{of}: {n_times}; expected {range}");
+    let nth = times.max.saturating_add(1);
+    let broken_by = (n > times.max).then_some(Breaker::Event { event, node, step, nth });
+    let unmet = Unmet { place: place.cloned(), broken_by };
+    Some(Violation::of_expectation("must-happen", what, unmet))
 }
 
-fn bit(fault: &Bites) -> Result<(), Failure> {
+fn times_text(range: Range<u64>) -> String {
+    range_text(range, (0, u64::MAX), |n| n.to_string())
+}
+
+/// `2`, `at least 1`, `at most 3` or `1 to 3`.
+fn range_text<T: PartialEq + Copy>(
+    Range { min, max }: Range<T>,
+    (least, most): (T, T),
+    text: impl Fn(T) -> String,
+) -> String {
+    if min == max {
+        text(min)
+    } else if max == most {
+        format!("at least {}", text(min))
+    } else if min == least {
+        format!("at most {}", text(max))
+    } else {
+        format!("{} to {}", text(min), text(max))
+    }
+}
+
+fn without_effect(fault: &Bites) -> Option<Failure> {
     if fault.n_bites > 0 || fault.may_be_inert {
-        return Ok(());
+        return None;
     }
     let why = if fault.has_begun {
         "it began, and there was nothing that it changed".to_owned()
     } else {
         "it never began".to_owned()
     };
-    Err(Failure::Inert { fault: fault.id.clone(), why })
+    Some(Failure::Inert { fault: fault.id.clone(), why })
 }

@@ -6,15 +6,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use unisono::Moment;
 use unisono::host::Observer;
 use unisono::ledger::{Line, Recorder};
-use unisono::protocol::{ClusterConfig, Effect, Input, Node};
+use unisono::protocol::{ClusterConfig, Effect, Input, NetworkEvent, Node};
+use unisono::{Incarnation, Moment};
 
 use crate::invariants::{At, History, Invariants, Stamp, Violation};
 use crate::life::LifeId;
 use crate::links::task_number;
 use crate::lock::lock;
+use crate::orders::{EventOrder, LifeOrder};
 use crate::scenario::{ExpectedEvent, nanos};
 use crate::trace::Trace;
 use crate::universe::Universe;
@@ -30,6 +31,7 @@ pub(crate) struct Record {
     /// What a node said that panicked.
     pub(crate) panic: Option<String>,
     pub(crate) audit: Audit,
+    pub(crate) order: EventOrder,
     pub(crate) counts: Counts,
     pub(crate) trace: Option<Trace>,
     /// Inputs so far.
@@ -92,6 +94,7 @@ impl Record {
             violation: None,
             panic: None,
             audit: Audit::new(),
+            order: EventOrder::default(),
             counts: Counts(vec![0; EventKind::ALL.len()]),
             trace: is_traced.then(Trace::default),
             n_inputs: 0,
@@ -127,6 +130,8 @@ pub(crate) struct Watcher {
     pub(crate) record: Arc<Mutex<Record>>,
     /// The input that the node is taking.
     pub(crate) input: Input,
+    /// The inputs that the node has taken.
+    pub(crate) order: LifeOrder,
     /// Of a ps.
     pub(crate) recorder: Option<Recorder>,
     /// Of a run that is traced.
@@ -134,6 +139,23 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
+    /// The life that an input comes from. A call that failed reached no life of its task.
+    fn peer_of(&self, input: &Input) -> Option<LifeId> {
+        match input {
+            Input::Network(NetworkEvent::ConnectFailed { to, .. }) => {
+                Some(LifeId { task: *to, number: 0, incarnation: Incarnation(0) })
+            }
+            Input::Network(
+                NetworkEvent::Connected { link, .. }
+                | NetworkEvent::Accepted { link, .. }
+                | NetworkEvent::Received { link, .. }
+                | NetworkEvent::Progress { link, .. }
+                | NetworkEvent::Closed { link, .. },
+            ) => self.universe.peer(*link, self.life),
+            _ => None,
+        }
+    }
+
     /// Notes what happens and asks the rules about it, unless one is broken already.
     fn check(
         &self,
@@ -183,6 +205,8 @@ impl Observer for Watcher {
         }
         record.audit.add(nanos(now));
         record.audit.add(task_number(self.life.task) << 16 | self.life.number);
+        self.order.append(what, self.peer_of(input));
+        record.order.add(self.order);
         record.count(self.life, what);
         if what.kind == EventKind::Saved && what.step == Some(self.config.training_steps) {
             record.final_save = record.final_save.or(Some(now));

@@ -22,6 +22,13 @@ fn scenario(n_ps: u32, n_workers: u32, replicas_to_aggregate: u32) -> Scenario {
     scenario
 }
 
+fn constant(mut scenario: Scenario) -> Scenario {
+    scenario.compute.gradient = Distribution::Const(GRADIENT);
+    scenario.compute.update = Distribution::Const(UPDATE);
+    scenario.network.jitter = Distribution::ZERO;
+    scenario
+}
+
 fn run(scenario: &Scenario, seed: u64) -> Played {
     let played = play(&Arc::new(scenario.clone()), seed, &Labs::default(), PlayOptions::default());
     assert_eq!(played.failure, None, "{}", played.failure.as_ref().expect("there is one"));
@@ -43,7 +50,7 @@ fn a_simulated_run_is_the_serial_run_to_the_bit() {
 /// pull and the first version. Then each step is a gradient, a push, an update and a version.
 #[test]
 fn with_constant_delays_the_virtual_time_is_a_closed_form() {
-    let mut scenario = scenario(1, 1, 1);
+    let mut scenario = constant(scenario(1, 1, 1));
     let zero = Duration::ZERO;
     scenario.storage = StorageModel { write: zero, sync: zero, read: zero, bandwidth: None };
     let played = run(&scenario, 7);
@@ -59,11 +66,22 @@ fn with_constant_delays_the_virtual_time_is_a_closed_form() {
 
 #[test]
 fn with_constant_delays_the_seed_changes_nothing() {
-    let scenario = scenario(2, 3, 4);
+    let scenario = constant(scenario(2, 3, 4));
     let first = run(&scenario, 0);
     for seed in 1..5 {
         let other = run(&scenario, seed);
         assert_eq!((first.audit, first.took), (other.audit, other.took));
+    }
+}
+
+/// A ps that greets a worker which has just left gets a reset, but only behind the goodbye that the
+/// worker sent before: otherwise the ps would wait for the goodbye for as long as `linger`.
+#[test]
+fn no_goodbye_is_lost_to_a_reset_that_was_sent_after_it() {
+    let scenario = scenario(2, 2, 2);
+    for seed in 0..16 {
+        let took = run(&scenario, seed).took;
+        assert!(took < Duration::from_secs(1), "seed {seed}: {took:?}");
     }
 }
 

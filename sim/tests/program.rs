@@ -151,6 +151,186 @@ fn a_failure_is_told_whole_and_its_capsule_replays_it_anywhere() {
     assert!(by_seed.contains("replay: unisono-sim replay impossible.toml --seed 7"), "{by_seed}");
 }
 
+/// Constant times, so that all seeds play one order of events.
+const CONSTANT: &str = "\
+[compute]
+gradient = \"700us\"
+update = \"50us\"
+
+[network]
+jitter = \"0s\"
+
+[sim]
+seeds = 9
+";
+
+#[test]
+fn many_seeds_of_one_order_fail_a_scenario_that_does_not_say_so() {
+    let allowed = format!("{CONSTANT}one_order = true\n");
+    let folder = Folder::new(&[("constant.toml", CONSTANT), ("allowed.toml", &allowed)]);
+    let output = folder.run(&["run", "constant.toml"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("✗ constant    9 seeds, 1 order "), "{text}");
+    assert!(text.contains("9 seeds played 1 order of events"), "{text}");
+    assert!(text.contains("write `one_order = true` or `seeds = 1`"), "{text}");
+    assert!(text.contains("1 of 1 scenario failed"), "{text}");
+    let (document, _) = folder.json(&["run", "constant.toml"]);
+    let scenario = &document["scenarios"][0];
+    let repeats = (&scenario["orders"], &scenario["repeats_one_order"]);
+    assert_eq!(repeats, (&1.into(), &true.into()), "{document}");
+    for arguments in [["run", "allowed.toml", "--jobs=1"], ["run", "constant.toml", "--seeds=3"]] {
+        let output = folder.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn orders_of_events_are_counted_in_every_output() {
+    let folder = Folder::new(&[("clean.toml", CLEAN), ("constant.toml", CONSTANT)]);
+    let text = stdout(&folder.run(&["run", "clean.toml", "constant.toml", "--seeds", "6"]));
+    assert!(text.contains("✓ clean       6 seeds, 6 orders "), "{text}");
+    assert!(text.contains("✓ constant    6 seeds, 1 order "), "{text}");
+    let (document, _) = folder.json(&["hunt", "clean.toml", "--seeds", "20"]);
+    let orders = &document["orders"];
+    assert_eq!(orders["is_exact"], true);
+    assert_eq!(orders["kept"].as_array().unwrap().len() as u64, orders["different"]);
+    assert!(orders["different"].as_u64().unwrap() > 10, "{document}");
+    let text = stdout(&folder.run(&["hunt", "constant.toml", "--seeds", "20"]));
+    assert!(text.contains("; 1 order of events\n0 of 20 seeds failed\n"), "{text}");
+    let (document, _) = folder.json(&["verify", "."]);
+    assert_eq!(document["orders"], 2, "{document}");
+    let [first, second] = ["first", "second"].map(|it| &document["scenarios"][0][it]["order"]);
+    assert!(first.is_string() && first == second, "{document}");
+}
+
+/// Three expectations that a lost ps breaks.
+const LOST_PS: &str = "\
+[[fault]]
+id = \"ps 1 dies\"
+kind = \"crash\"
+node = \"ps 1\"
+peers = \"reset\"
+at_step = 5
+for = \"10ms\"
+
+[expect]
+rollbacks = 0
+stale = { min = 1000 }
+
+[[expect.event]]
+event = \"starts\"
+node = \"ps 1\"
+times = 1
+";
+
+#[test]
+fn every_broken_expectation_is_printed_with_its_line() {
+    let folder = Folder::new(&[("lost.toml", LOST_PS)]);
+    let output = folder.run(&["run", "lost.toml", "--seeds", "4"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} in {text}"));
+    assert!(at("  4 of 4 seeds failed: stale 4\n") < at("✗ lost, seed 0: stale\n"));
+    at(" stale gradients; expected at least 1000\n    lost.toml:11: stale = { min = 1000 }\n");
+    at("\n  1 rollback; expected 0\n    lost.toml:10: rollbacks = 0\n");
+    at("\n  starts of ps 1: 2 times; expected 1\n    lost.toml:16: times = 1\n");
+    let [capsule] = &*folder.capsules() else { panic!("one capsule") };
+    // The capsule has another text, in which the lines would be others.
+    let replayed = stdout(&folder.run(&["replay", capsule.to_str().unwrap()]));
+    assert!(replayed.contains("    lost.toml:10: rollbacks = 0\n"), "{replayed}");
+}
+
+#[test]
+fn the_chain_ends_at_the_event_that_broke_the_expectation() {
+    let without = |line: &str| LOST_PS.replace("stale = { min = 1000 }\n", "").replace(line, "");
+    let rollbacks = without("\n[[expect.event]]\nevent = \"starts\"\nnode = \"ps 1\"\ntimes = 1\n");
+    let starts = without("rollbacks = 0\n");
+    let never = "[[expect.event]]\nevent = \"save-failed\"\n";
+    let folder = Folder::new(&[
+        ("rollbacks.toml", &rollbacks),
+        ("starts.toml", &starts),
+        ("never.toml", never),
+    ]);
+    let failure = |name: &str| {
+        let (document, _) = folder.json(&["run", name, "--seed", "3"]);
+        document["scenarios"][0]["failures"][0].clone()
+    };
+    let last = |failure: &Value| failure["chain"].as_array().unwrap().last().unwrap().clone();
+    let (rollback, start, end) =
+        (failure("rollbacks.toml"), failure("starts.toml"), failure("never.toml"));
+
+    assert_eq!(rollback["chain_ends_at"], "broken-expectation");
+    let effects = last(&rollback)["effects"].to_string();
+    assert!(effects.contains("sends-restore, step "), "{rollback}");
+    assert!(last(&rollback)["at_ns"].as_u64() < rollback["virtual_time_ns"].as_u64());
+
+    let started = last(&start);
+    assert_eq!((&started["node"], &started["text"]), (&"ps 1 (life 2)".into(), &"starts".into()));
+
+    assert_eq!(end["chain_ends_at"], "end-of-run");
+    assert_eq!(last(&end)["at_ns"], end["virtual_time_ns"]);
+}
+
+#[test]
+fn files_of_a_failure_have_short_names_in_the_folder_of_their_source() {
+    let elsewhere = Folder::new(&[]);
+    fs::create_dir_all(elsewhere.path().join("a/stories")).unwrap();
+    fs::write(elsewhere.path().join("a/stories/impossible.toml"), IMPOSSIBLE).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = elsewhere.run(arguments);
+        assert!(stderr(&output).is_empty() || arguments[0] == "report", "{}", stderr(&output));
+        stdout(&output)
+    };
+    run(&["run", "a/stories/impossible.toml", "--seed", "7"]);
+    let capsule = "a/stories/capsules/impossible-virtual-time-7.capsule.json";
+    assert!(elsewhere.path().join(capsule).is_file());
+    run(&["shrink", capsule]);
+    let small = "a/stories/capsules/impossible-virtual-time-7-small";
+    let small_capsule = format!("{small}.capsule.json");
+    run(&["shrink", &small_capsule]);
+    run(&["report", capsule]);
+    run(&["report", "a/stories/impossible.toml", "--seed", "7"]);
+    run(&["shrink", capsule, "-o", "mine.toml"]);
+    let mut files = Vec::new();
+    let mut folders = vec![elsewhere.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let below = path.strip_prefix(elsewhere.path()).unwrap();
+                files.push(below.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    files.sort();
+    let expected = [
+        "a/stories/capsules/impossible-virtual-time-7-small.capsule.json",
+        "a/stories/capsules/impossible-virtual-time-7-small.toml",
+        "a/stories/capsules/impossible-virtual-time-7.capsule.json",
+        "a/stories/capsules/impossible-virtual-time-7.html",
+        "a/stories/impossible-7.html",
+        "a/stories/impossible.toml",
+        "mine-small.capsule.json",
+        "mine.toml",
+    ];
+    assert_eq!(files, expected);
+    // What failed is no story of the folder.
+    let (document, _) = elsewhere.json(&["verify", "a"]);
+    assert_eq!(document["scenarios"].as_array().unwrap().len(), 1);
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+#[test]
+fn plant_without_bugs_says_how_to_build_them_in() {
+    let folder = Folder::new(&[("clean.toml", CLEAN)]);
+    let output = folder.run(&["run", "clean.toml", "--plant", "stale-applied"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--features planted-bugs"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_capsule_of_something_else_is_refused() {
     let folder = Folder::new(&[("a.json", "{}"), ("clean.toml", CLEAN)]);
@@ -395,6 +575,10 @@ fn a_planted_bug_is_caught_and_its_capsule_plants_it_again() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let (document, code) = folder.json(&["bugs", "clean.toml", "--bug", "one-step-too-many"]);
     assert_eq!((code, &document["bugs"][0]["runs"]), (Some(0), &1.into()), "{document}");
+    let capsule = "capsules/clean-one-step-too-many-0.capsule.json";
+    assert_eq!(document["bugs"][0]["capsule"], capsule);
+    let (document, _) = folder.json(&["replay", capsule]);
+    assert_eq!(document["outcome"], "same", "{document}");
     let hunt = ["hunt", "clean.toml", "--plant", "one-step-too-many", "--stop-after", "1"];
     assert_eq!(folder.run(&hunt).status.code(), Some(1));
     let shard = |index: u64| {

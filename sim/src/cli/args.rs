@@ -1,13 +1,16 @@
 //! The flags of every command.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use unisono::cli::manual::{CompletionsArgs, ManArgs};
 
 use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, trace, verify};
+
+/// The folder beside a scenario file for the capsules of its failures.
+pub(super) const CAPSULES: &str = "capsules";
 
 /// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
 /// wrong that can, and checks that not one bit of the result moves.
@@ -22,7 +25,7 @@ use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, tra
 Examples:
   unisono-sim run scenarios/                     Every scenario, with its seeds
   unisono-sim hunt scenarios/swarm.toml --for 60s
-  unisono-sim replay capsules/unisono-sim-….capsule.json
+  unisono-sim replay scenarios/capsules/….capsule.json
 
 Exit codes:
   0  all is well
@@ -30,7 +33,8 @@ Exit codes:
   2  bad usage, or a bad scenario file or capsule
   3  a hang
   4  a panic of a node
-  5  a fault that never bit
+  5  a scenario that tries nothing: a fault without effect, or many seeds that
+     all play one order of events
 Of several failures the worst one counts: 1, then 4, 3, 5.
 
 `unisono-sim COMMAND --help` has the flags of a command."
@@ -52,8 +56,9 @@ Examples:
   unisono-sim run scenarios/ps-crash.toml --seed 7
   unisono-sim run scenarios/ --seeds 1000 --json
 
-A folder stands for all *.toml files in it and below, sorted. Each plays the
-seeds from 0 up to its `[sim] seeds`.")]
+A folder stands for all *.toml files in it and below, sorted, but for those in
+folders named `capsules`. Each plays the seeds from 0 up to its `[sim] seeds`.
+`64 seeds, 60 orders` means that 64 seeds played 60 different orders of events.")]
     Run(run::RunArgs),
     /// Play one scenario with many seeds, and keep one capsule of each kind of failure
     #[command(after_help = "\
@@ -78,7 +83,7 @@ The result is that of the same hunt on one machine. The exit code is, too.")]
     /// Play a failure again; or compute the run of a real cluster again, from its ledgers
     #[command(after_help = "\
 Examples:
-  unisono-sim replay capsules/unisono-sim-swarm-rule-5-stale-is-told-42.capsule.json
+  unisono-sim replay scenarios/capsules/swarm-rule-5-not-told-42.capsule.json
   unisono-sim replay scenarios/ps-crash.toml --seed 7
   unisono-sim replay --ledger ./mnist_model/
 
@@ -92,11 +97,11 @@ and every version of every shard compared with the hash in the ledger. Exits wit
     /// Make a failure small: a scenario with the few faults and steps that matter
     #[command(after_help = "\
 Examples:
-  unisono-sim shrink capsules/unisono-sim-swarm-rule-5-stale-is-told-42.capsule.json
+  unisono-sim shrink scenarios/capsules/swarm-rule-5-not-told-42.capsule.json
   unisono-sim shrink 42.capsule.json -o scenarios/stale-is-told.toml
 
-It leaves a scenario file that fails the same way, and a capsule of that. What
-comes out does not depend on --jobs.")]
+The first writes swarm-rule-5-not-told-42-small.toml, which fails the same way,
+and its capsule, both beside the capsule. The result does not depend on --jobs.")]
     Shrink(shrink::ShrinkArgs),
     /// Crash every node before and after everything that happens to it, and between any two things
     /// that it does
@@ -139,8 +144,11 @@ Times are virtual. Each task is a process there; arrows are messages.")]
     /// Write one page that shows a run: losses, timeline, critical path, updates
     #[command(after_help = "\
 Examples:
-  unisono-sim report scenarios/ps-crash.toml --seed 7 -o ps-crash.html
+  unisono-sim report scenarios/ps-crash.toml --seed 7
   unisono-sim report 42.capsule.json
+  unisono-sim report 42.capsule.json -o /tmp/run.html
+
+The first writes scenarios/ps-crash-7.html, the second 42.html.
 
 The page needs nothing but itself. docs/report.md explains it; `unisono report`
 shows a real run.")]
@@ -153,7 +161,8 @@ Examples, with a build that has the bugs in it:
   … bugs --markdown
 
 Scenarios with chaos and the others take turns, seed by seed. A run counts only
-if it passes without the bug. Exits with 1 if a bug is not caught.")]
+if it passes without the bug; its capsule is kept. Exits with 1 if a bug is not
+caught.")]
     Bugs(bugs::BugsArgs),
     /// Print a script that completes commands and flags in a shell
     #[command(after_help = "\
@@ -178,18 +187,25 @@ pub(super) struct CommonArgs {
     /// Print one JSON document instead of text
     #[arg(long, help_heading = "Common")]
     pub(super) json: bool,
-    /// Plant this bug in all nodes
-    #[cfg(feature = "planted-bugs")]
-    #[arg(long, value_name = "BUG", hide = true)]
+    /// Plant this bug in all nodes; `unisono-sim bugs` lists them. Only in a build with
+    /// `--features planted-bugs`
+    #[arg(long, value_name = "BUG", help_heading = "Common")]
     pub(super) plant: Option<String>,
 }
 
 /// Where failures are kept.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CapsuleArgs {
-    /// Folder in which failing runs are kept
-    #[arg(long, value_name = "DIR", default_value = "capsules")]
-    pub(super) capsules: PathBuf,
+    /// Folder in which failing runs are kept [default: `capsules`, beside the scenario file]
+    #[arg(long, value_name = "DIR")]
+    pub(super) capsules: Option<PathBuf>,
+}
+
+impl CapsuleArgs {
+    /// The folder for the capsules of a scenario file.
+    pub(super) fn folder(&self, scenario: &Path) -> PathBuf {
+        self.capsules.clone().unwrap_or_else(|| scenario.with_file_name(CAPSULES))
+    }
 }
 
 #[cfg(test)]

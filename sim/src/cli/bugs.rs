@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::CommonArgs;
+use super::args::{CapsuleArgs, CommonArgs};
 use super::stage::Stage;
 
 #[derive(Args, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct BugsArgs {
     /// Print the table as Markdown
     #[arg(long, conflicts_with = "json")]
     pub(super) markdown: bool,
+    #[command(flatten)]
+    pub(super) capsules: CapsuleArgs,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
@@ -48,6 +50,7 @@ mod planted {
     use super::{BugsArgs, Stage};
     use crate::case::{Case, Source};
     use crate::report::short;
+    use crate::tally::Brief;
     use crate::{Failure, PlayOptions, pool};
 
     /// Plants one after the other.
@@ -66,7 +69,7 @@ mod planted {
         }
         for &bug in bugs {
             progress.note(bug.name());
-            let row = hunt(bug, args, &plan, stage);
+            let row = hunt(bug, args, &plan, stage)?;
             progress.step();
             stage.say(&if args.markdown { row.markdown() } else { row.text(width) });
             rows.push(row);
@@ -140,6 +143,8 @@ mod planted {
         seed: Option<u64>,
         /// Runs that it took.
         runs: u64,
+        /// The file that keeps the run.
+        capsule: Option<String>,
     }
 
     /// A fault that does not bite, because the bug keeps the run from getting there, shows nothing.
@@ -147,10 +152,12 @@ mod planted {
         !matches!(failure, Failure::Inert { .. })
     }
 
-    fn hunt(bug: Bug, args: &BugsArgs, plan: &Plan, stage: &Stage) -> Row {
+    fn hunt(bug: Bug, args: &BugsArgs, plan: &Plan, stage: &Stage) -> anyhow::Result<Row> {
+        let options = |bug| PlayOptions { bug, ..stage.options };
         let play = |case: &Case, bug| {
-            let played = case.play(&stage.labs, PlayOptions { bug, ..stage.options });
-            played.failure.filter(is_catch)
+            let run = case.brief(&stage.labs, options(bug));
+            let is_caught = run.failure.as_ref().is_some_and(is_catch);
+            is_caught.then_some(run)
         };
         let found = pool::first(stage.jobs, 0..args.seeds.get(), |number| {
             let (source, seed) = plan.at(number);
@@ -159,16 +166,24 @@ mod planted {
             play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
         });
         let place = found.as_ref().map(|(number, _)| plan.at(*number));
-        Row {
+        let keep = |((source, seed), run): ((&Source, u64), &Brief)| {
+            let folder = args.capsules.folder(&source.path);
+            let how = (&*folder, options(Some(bug)));
+            stage.keep_played(source, &source.case(seed), run, how)
+        };
+        let run = found.as_ref().map(|(_, run)| run);
+        let report = place.zip(run).map(keep).transpose()?;
+        Ok(Row {
             bug: bug.name(),
             rule: bug.rule(),
             description: bug.description(),
             needs: bug.needs(),
-            caught_by: found.as_ref().map(|(_, failure)| failure.signature()),
+            caught_by: report.as_ref().map(|report| report.signature.clone()),
             scenario: place.map(|(source, _)| source.name()),
             seed: place.map(|(_, seed)| seed),
             runs: found.map_or_else(|| args.seeds.get(), |(number, _)| number + 1),
-        }
+            capsule: report.and_then(|report| report.capsule),
+        })
     }
 
     impl Row {
@@ -192,7 +207,8 @@ mod planted {
             let Self { bug, rule, runs, .. } = self;
             let (verdict, place) = (self.verdict(), self.place());
             let line = format!(
-                "{mark} {bug:width$}  rule {rule:<2}  {verdict:<36} {runs:>5} runs  {place}"
+                "{mark} {bug:width$}  rule {rule:<2}  {verdict:<36} {runs:>5} runs  {place:<44} {}",
+                self.capsule.as_deref().unwrap_or_default()
             );
             line.trim_end().to_owned()
         }

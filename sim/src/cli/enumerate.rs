@@ -75,7 +75,7 @@ fn enumerate_one(
     let (name, n_points, n_runs) = (source.name(), points.len(), plans.len() as u64);
     let gathered = gather(
         stage,
-        (source, &args.capsules.capsules),
+        (source, &args.capsules.folder(&source.path)),
         (0..n_runs, Some(n_runs)),
         |number| with_crashes(&base, &plans[number as usize], args.restart_after),
         |_, _| false,
@@ -84,7 +84,8 @@ fn enumerate_one(
     let Gathered { tally, elapsed, .. } = &gathered;
     let (failed, elapsed) = (tally.n_failed, *elapsed);
     let line = ending(args.what(), n_runs, failed, elapsed);
-    stage.say(&format!("{name}, seed {}: {n_points} moments; {line}", args.seed));
+    let orders = &tally.orders;
+    stage.say(&format!("{name}, seed {}: {n_points} moments; {line}; {orders}", args.seed));
     for Finding { signature, n_seeds, .. } in &tally.findings {
         stage.say(&format!("  {signature}: {n_seeds}"));
     }
@@ -94,6 +95,7 @@ fn enumerate_one(
         crash_points: n_points,
         runs: n_runs,
         failed,
+        orders: tally.orders.count(),
         elapsed,
         elapsed_secs: elapsed.as_secs_f64(),
         failures: gathered.into_failures(),
@@ -134,6 +136,8 @@ struct ScenarioResult {
     crash_points: usize,
     runs: u64,
     failed: u64,
+    /// Different orders of events; an estimate from 1,024 on.
+    orders: u64,
     #[serde(skip)]
     elapsed: Duration,
     elapsed_secs: f64,

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::args::{CapsuleArgs, CommonArgs};
 use super::gather::{Gathered, gather};
-use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult};
+use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult, OrdersNote};
 use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
@@ -96,7 +96,7 @@ pub(super) fn hunt(args: &HuntArgs, stage: &Stage) -> anyhow::Result<u8> {
 
     let gathered = gather(
         stage,
-        (&source, &args.capsules.capsules),
+        (&source, &args.capsules.folder(&source.path)),
         (0..n_runs, last_seed.map(|_| n_runs)),
         |nth| source.case(shard.seed(first, nth)),
         |tally, elapsed| {
@@ -133,6 +133,7 @@ fn result(hunt: Hunt, shard: Shard, gathered: &Gathered) -> anyhow::Result<HuntR
         seeds: tally.n_runs,
         failed: tally.n_failed,
         events: tally.n_events,
+        orders: OrdersNote::of(&tally.orders),
         elapsed_secs: elapsed.as_secs_f64(),
         coverage: CoverageNote::of(&tally.coverage),
         failures: failures

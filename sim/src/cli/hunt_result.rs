@@ -15,6 +15,7 @@ use unisono::trace::EventKind;
 use super::shard::Shard;
 use super::worst_exit_code;
 use crate::capsule::Build;
+use crate::orders::Orders;
 use crate::report::{Report, counted, short};
 use crate::scenario::Family;
 use crate::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
@@ -33,6 +34,7 @@ pub(super) struct HuntResult {
     pub(super) seeds: u64,
     pub(super) failed: u64,
     pub(super) events: u64,
+    pub(super) orders: OrdersNote,
     pub(super) elapsed_secs: f64,
     pub(super) coverage: CoverageNote,
     /// In the order of their first seeds.
@@ -128,6 +130,7 @@ impl HuntResult {
             && result.failures.iter().all(|failure| !failure.first_seeds.is_empty());
         ensure!(is_fit, is_none());
         result.coverage.read().with_context(is_none)?;
+        result.orders.read().with_context(is_none)?;
         Ok(result)
     }
 
@@ -152,6 +155,9 @@ impl HuntResult {
             }
         }
         self.failures.sort_by_key(|failure| failure.first_seeds[0]);
+        let mut orders = self.orders.read()?;
+        orders.merge(&other.orders.read()?);
+        self.orders = OrdersNote::of(&orders);
         let mut coverage = self.coverage.read()?;
         coverage.merge(&other.coverage.read()?);
         self.coverage = CoverageNote::of(&coverage);
@@ -171,11 +177,12 @@ impl HuntResult {
     pub(super) fn text(&self) -> anyhow::Result<String> {
         let elapsed = Duration::try_from_secs_f64(self.elapsed_secs).unwrap_or_default();
         let rate = self.seeds as f64 / self.elapsed_secs.max(1e-9);
+        let orders = self.orders.read()?;
         let mut text = format!(
-            "\n{} in {}, {rate:.0} a second; {} failed\n",
+            "\n{} in {}, {rate:.0} a second; {orders} of events\n{}\n",
             counted(self.seeds, "seed"),
             short(elapsed),
-            self.failed
+            failed_text(self.failed, self.seeds)
         );
         for failure in &self.failures {
             let FailureNote { signature, n_seeds, first_seeds, .. } = failure;
@@ -187,6 +194,40 @@ impl HuntResult {
         }
         text.push_str(&coverage_text(&self.coverage.read()?));
         Ok(text)
+    }
+}
+
+/// `58 of 64 seeds failed`.
+pub(super) fn failed_text(failed: u64, seeds: u64) -> String {
+    format!("{failed} of {} failed", counted(seeds, "seed"))
+}
+
+/// How many different orders of events there were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OrdersNote {
+    different: u64,
+    /// Otherwise the number is an estimate.
+    is_exact: bool,
+    /// The smallest hashes of orders, from which `merge` computes the number of the whole hunt.
+    kept: Vec<String>,
+}
+
+impl OrdersNote {
+    pub(super) fn of(orders: &Orders) -> Self {
+        Self {
+            different: orders.count(),
+            is_exact: orders.is_exact(),
+            kept: orders.kept().map(|hash| format!("{hash:016x}")).collect(),
+        }
+    }
+
+    fn read(&self) -> anyhow::Result<Orders> {
+        let hash = |text: &String| {
+            u64::from_str_radix(text, 16)
+                .with_context(|| format!("{text:?} is no hash of an order"))
+        };
+        let kept: Vec<_> = self.kept.iter().map(hash).collect::<anyhow::Result<_>>()?;
+        Ok(Orders::of_kept(kept))
     }
 }
 

@@ -111,6 +111,7 @@ struct Document<'a> {
     build: Build,
     seed: u64,
     audit: String,
+    order: String,
     failure: Option<&'a Report>,
     exit_code: u8,
 }
@@ -137,6 +138,7 @@ fn finish(
         build: Build::this(),
         seed: run.seed,
         audit: run.audit.to_string(),
+        order: run.order.to_string(),
         failure: report.as_ref(),
         exit_code,
     })?;
@@ -148,7 +150,10 @@ fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Brief) -> String {
     let Some(capsule) = capsule else {
         let how = if outcome == Outcome::Passes { "It does not fail" } else { "It fails" };
         let (took, n_events) = (short(run.took), run.n_events);
-        return format!("{how}: {took} of virtual time, {n_events} events, audit {audit}");
+        let order = run.order;
+        return format!(
+            "{how}: {took} of virtual time, {n_events} events, audit {audit}, order {order}"
+        );
     };
     let Capsule { failure, audit: before, build, .. } = capsule;
     let signature = &failure.signature;

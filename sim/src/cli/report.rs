@@ -12,6 +12,7 @@ use unisono::trace::marks::{Mark, Steps};
 use super::args::CommonArgs;
 use super::diff::{Traced, played};
 use super::stage::{SCHEMA, Stage};
+use crate::capsule;
 use crate::report::short;
 
 #[derive(Args, Debug)]
@@ -22,18 +23,30 @@ pub(super) struct ReportArgs {
     /// The seed, with a scenario file
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// File to write
-    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
-    output: PathBuf,
+    /// File to write [default: beside the source: its name and the seed, with .html]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: CommonArgs,
+}
+
+impl ReportArgs {
+    fn output(&self) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| match capsule::stem(&self.path) {
+            Some(stem) => self.path.with_file_name(format!("{stem}.html")),
+            None => {
+                let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+                self.path.with_file_name(format!("{stem}-{}.html", self.seed))
+            }
+        })
+    }
 }
 
 /// Plays it, and writes the page.
 pub(super) fn report(args: &ReportArgs, stage: &Stage) -> anyhow::Result<u8> {
     let traced = played(&args.path, args.seed, stage)?;
     let document = document(&args.path.display().to_string(), &traced);
-    let path = &args.output;
+    let path = &args.output();
     write_file(path, page(&document))?;
     stage.say(&format!("The report is in {}", path.display()));
     let report = path.display().to_string();

@@ -9,15 +9,22 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{CapsuleArgs, CommonArgs};
+use super::hunt_result::failed_text;
 use super::progress::Progress;
 use super::seeds::Seeds;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
+use crate::Failure;
 use crate::case::Source;
 use crate::pool;
 use crate::report::{Report, counted, short};
 use crate::scenario::{Range as Bounds, nanos};
 use crate::tally::{Finding, Tally};
+
+/// From so many seeds on a scenario claims to vary. Of fewer, all may play one order by chance.
+const MANY_SEEDS: u64 = 8;
+/// The exit code of a scenario that tries nothing, as that of a fault without effect.
+const EXIT_TRIES_NOTHING: u8 = 5;
 
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
@@ -70,6 +77,7 @@ pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
         match result(args, stage, source, std::mem::take(&mut tally)) {
             Ok(result) => {
                 stage.say(&result.line(widest));
+                result.notes().iter().for_each(|note| stage.say(&format!("  {note}")));
                 result.failures.iter().for_each(|it| stage.say(&format!("\n{}", it.report)));
                 results.push(result);
                 ControlFlow::Continue(())
@@ -86,7 +94,10 @@ pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
     }
     let elapsed = progress.elapsed();
     let failures = results.iter().flat_map(|result| &result.tally.findings).map(Finding::failure);
-    let exit_code = super::exit_code(failures);
+    let repeating = results.iter().filter(|result| result.repeats_one_order);
+    let exit_code = super::worst_exit_code(
+        failures.map(Failure::exit_code).chain(repeating.map(|_| EXIT_TRIES_NOTHING)),
+    );
     stage.say(&summary(&results, elapsed));
     let elapsed_secs = elapsed.as_secs_f64();
     let document =
@@ -145,6 +156,10 @@ struct ScenarioResult {
     path: String,
     seeds: u64,
     failed: u64,
+    /// Different orders of events; an estimate from 1,024 on.
+    orders: u64,
+    /// The seeds repeat one order of events, and the scenario does not say that they may.
+    repeats_one_order: bool,
     /// Of the runs that did not fail.
     virtual_time_ns: Option<Bounds<u64>>,
     events: u64,
@@ -182,8 +197,8 @@ fn result(
 ) -> anyhow::Result<ScenarioResult> {
     let mut failures = Vec::new();
     for finding in &tally.findings {
-        let (first, capsules) = (&finding.first, &args.capsules.capsules);
-        let report = stage.keep(source, &source.case(first.seed), first, capsules)?;
+        let (first, capsules) = (&finding.first, args.capsules.folder(&source.path));
+        let report = stage.keep(source, &source.case(first.seed), first, &capsules)?;
         failures.push(FailureResult::of(finding, report));
     }
     let bit = tally.coverage.faults.iter().filter(|(_, count)| count.n_bit > 0);
@@ -195,6 +210,8 @@ fn result(
         path: source.path.display().to_string(),
         seeds: tally.n_runs,
         failed: tally.n_failed,
+        orders: tally.orders.count(),
+        repeats_one_order: repeats_one_order(source, &tally),
         virtual_time_ns: tally.took.map(|(min, max)| Bounds { min: nanos(min), max: nanos(max) }),
         events: tally.n_events,
         faults: bit.map(|(family, count)| (family.name(), count.n_bit)).collect(),
@@ -204,9 +221,42 @@ fn result(
     })
 }
 
+/// Whether a scenario plays many seeds, and all of them are the same run but for times.
+fn repeats_one_order(source: &Source, tally: &Tally) -> bool {
+    let is_repeated = tally.n_runs >= MANY_SEEDS && tally.orders.count() == 1;
+    is_repeated && tally.n_failed == 0 && !source.scenario.sim.one_order
+}
+
 impl ScenarioResult {
+    /// What is to be said of the scenario beside its line.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.failed > 0 {
+            let signatures = self.tally.findings.iter();
+            let signatures: Vec<_> =
+                signatures.map(|it| format!("{} {}", it.signature, it.n_seeds)).collect();
+            notes.push(format!(
+                "{}: {}",
+                failed_text(self.failed, self.seeds),
+                signatures.join(", ")
+            ));
+        }
+        if self.repeats_one_order {
+            notes.push(format!(
+                "{} seeds played 1 order of events: more than one seed tests nothing. Give times a \
+                 distribution, or write `one_order = true` or `seeds = 1` in [sim] of {}",
+                self.seeds, self.path
+            ));
+        }
+        notes
+    }
+
+    const fn is_failed(&self) -> bool {
+        self.failed > 0 || self.repeats_one_order
+    }
+
     fn line(&self, width: usize) -> String {
-        let mark = if self.failed == 0 { '✓' } else { '✗' };
+        let mark = if self.is_failed() { '✗' } else { '✓' };
         let took = self.tally.took.map_or_else(String::new, |(min, max)| {
             let (min, max) = (short(min), short(max));
             if min == max { min } else { format!("{min} to {max}") }
@@ -214,9 +264,10 @@ impl ScenarioResult {
         let events = self.events / self.seeds.max(1);
         let counts = self.faults.iter().chain(&self.expected);
         let counts: Vec<_> = counts.map(|(what, n)| format!("{what} {n}")).collect();
-        let Self { scenario, seeds, .. } = self;
+        let Self { scenario, seeds, tally, .. } = self;
+        let (n_seeds, orders) = (counted(*seeds, "seed"), tally.orders.to_string());
         let line = format!(
-            "{mark} {scenario:width$} {seeds:>6} seeds  {took:<20} {events:>7} events  {}",
+            "{mark} {scenario:width$} {n_seeds:>10}, {orders:<11} {took:<20} {events:>7} events  {}",
             counts.join(", ")
         );
         line.trim_end().to_owned()
@@ -225,13 +276,13 @@ impl ScenarioResult {
 
 fn summary(results: &[ScenarioResult], elapsed: std::time::Duration) -> String {
     let n_runs: u64 = results.iter().map(|result| result.seeds).sum();
-    let n_failed = results.iter().filter(|result| result.failed > 0).count();
+    let n_failed = results.iter().filter(|result| result.is_failed()).count();
     let n_failed_runs: u64 = results.iter().map(|result| result.failed).sum();
     let what = match (n_failed, results.len()) {
         (0, n) => format!("{} passed", counted(n as u64, "scenario")),
         (failed, n) => {
             let of = counted(n as u64, "scenario");
-            format!("{failed} of {of} failed, in {}", counted(n_failed_runs, "run"))
+            format!("{failed} of {of} failed, {}", failed_text(n_failed_runs, n_runs))
         }
     };
     let rate = n_runs as f64 / elapsed.as_secs_f64().max(1e-9);

@@ -1,16 +1,17 @@
 //! `shrink`: a capsule to a small scenario file that fails the same way.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 use unisono::cli::output::write_file;
 
-use super::args::{CapsuleArgs, CommonArgs};
+use super::args::CommonArgs;
 use super::progress::Progress;
 use super::stage::{SCHEMA, Stage};
-use crate::capsule::Capsule;
+use crate::capsule::{self, Capsule};
 use crate::case::Case;
 use crate::report::{Report, counted, explain, short};
 use crate::scenario::Scenario;
@@ -21,11 +22,12 @@ pub(super) struct ShrinkArgs {
     /// Capsule
     #[arg(value_name = "CAPSULE")]
     path: PathBuf,
-    /// Scenario file to write [default: the capsule's name, with .toml]
+    /// Scenario file to write [default: beside the capsule: its name, with -small.toml]
     #[arg(short, long, value_name = "FILE.toml")]
     output: Option<PathBuf>,
-    #[command(flatten)]
-    capsules: CapsuleArgs,
+    /// Folder for the capsule of the small scenario [default: the scenario's]
+    #[arg(long, value_name = "DIR")]
+    capsules: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
@@ -33,11 +35,28 @@ pub(super) struct ShrinkArgs {
 impl ShrinkArgs {
     fn output(&self) -> PathBuf {
         self.output.clone().unwrap_or_else(|| {
-            let name = self.path.to_string_lossy();
-            let stem = name.strip_suffix(crate::capsule::EXTENSION).unwrap_or(&name);
-            format!("{stem}.toml").into()
+            let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+            let stem = capsule::stem(&self.path).unwrap_or_else(|| name.into_owned());
+            self.path.with_file_name(format!("{}.toml", small_name(&stem)))
         })
     }
+
+    /// The capsule of the small scenario. It never takes the place of the capsule that was shrunk,
+    /// unless that one is small already.
+    fn small_capsule(&self, output: &Path) -> PathBuf {
+        let stem = output.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{}{}", small_name(&stem), capsule::EXTENSION);
+        match &self.capsules {
+            Some(folder) => folder.join(name),
+            None => output.with_file_name(name),
+        }
+    }
+}
+
+/// The name of what is made small. What is small already keeps its name, so that names do not grow.
+fn small_name(stem: &str) -> String {
+    const SMALL: &str = "small";
+    if stem.ends_with(SMALL) { stem.to_owned() } else { format!("{stem}-{SMALL}") }
 }
 
 /// Makes it small, and writes it.
@@ -65,7 +84,9 @@ pub(super) fn shrink(args: &ShrinkArgs, stage: &Stage) -> anyhow::Result<u8> {
     let (before, after) = (size(&opened.case.scenario), size(&case.scenario));
     let output = args.output();
     write(&output, &capsule, &case)?;
-    let report = keep(&output, &capsule, &case, stage, &args.capsules.capsules)?;
+    let case = with_places(case, &output)?;
+    let small = args.small_capsule(&output);
+    let report = keep(&output, &capsule, &case, stage, small)?;
     stage.say(&report.to_string());
     stage.say(&format!("{before}\n→ {after}, in {}: {}", short(elapsed), output.display()));
     stage.print_json(&Document {
@@ -135,12 +156,19 @@ fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
     write_file(output, text)
 }
 
+/// The case with the lines of its own file.
+fn with_places(case: Case, output: &Path) -> anyhow::Result<Case> {
+    let mut scenario = (*case.scenario).clone();
+    scenario.expect.places = Scenario::load(output)?.expect.places;
+    Ok(Case { scenario: Arc::new(scenario), ..case })
+}
+
 fn keep(
     output: &Path,
     capsule: &Capsule,
     case: &Case,
     stage: &Stage,
-    capsules: &Path,
+    path: PathBuf,
 ) -> anyhow::Result<Report> {
     let options = stage.options_for(capsule)?;
     let run = case.brief(&stage.labs, options);
@@ -149,6 +177,6 @@ fn keep(
     let failure = run.failure.as_ref().expect("the smallest run fails");
     let small = Capsule::of(output, case, failure, &explained.played);
     let small = Capsule { bug: capsule.bug.clone(), ..small };
-    let path = small.save(capsules)?;
+    let path = small.save_as(path)?;
     Ok(explained.report.kept_in(&path.display().to_string()))
 }

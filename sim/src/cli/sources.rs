@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use unisono::cli::UsageError;
 
+use super::args::CAPSULES;
 use crate::case::Source;
 
 /// Folders within folders: no more than this, so that a link to a folder above ends, too.
@@ -56,6 +57,10 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         if path.is_dir() {
+            // Shrunk scenarios are beside their capsules. Each fails, and none tells a story.
+            if path.file_name().is_some_and(|name| name == CAPSULES) {
+                continue;
+            }
             collect(&path, depth - 1, found)?;
         } else if path.extension().is_some_and(|extension| extension == "toml") {
             found.insert(path);

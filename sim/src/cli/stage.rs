@@ -60,35 +60,29 @@ impl Stage {
         first: &Brief,
         capsules: &Path,
     ) -> anyhow::Result<Report> {
+        self.keep_played(source, case, first, (capsules, self.options))
+    }
+
+    /// As above, played in another way than all other runs.
+    pub(super) fn keep_played(
+        &self,
+        source: &Source,
+        case: &Case,
+        first: &Brief,
+        (capsules, options): (&Path, PlayOptions),
+    ) -> anyhow::Result<Report> {
         let Explained { report, played } =
-            explain(&source.name(), case, first, &self.labs, self.options);
+            explain(&source.name(), case, first, &self.labs, options);
         let failure = first.failure.as_ref().expect("only failures are kept");
-        let capsule = self.marked(Capsule::of(&source.path, case, failure, &played));
+        let capsule = Capsule::of(&source.path, case, failure, &played);
+        let capsule = Capsule { bug: bug_of(&options), ..capsule };
         let path = capsule.save(capsules)?;
         Ok(report.kept_in(&path.display().to_string()))
     }
 
     /// The bug that is planted.
-    #[cfg(feature = "planted-bugs")]
     pub(super) fn bug_name(&self) -> Option<String> {
-        self.options.bug.map(|bug| bug.name().to_owned())
-    }
-
-    #[cfg(not(feature = "planted-bugs"))]
-    #[expect(clippy::unused_self, reason = "with planted bugs it says which")]
-    pub(super) const fn bug_name(&self) -> Option<String> {
-        None
-    }
-
-    /// With the bug that is planted.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn marked(&self, capsule: Capsule) -> Capsule {
-        Capsule { bug: self.bug_name(), ..capsule }
-    }
-
-    #[cfg(not(feature = "planted-bugs"))]
-    pub(super) const fn marked(&self, capsule: Capsule) -> Capsule {
-        capsule
+        bug_of(&self.options)
     }
 
     /// How to play a capsule: with the bug that it says.
@@ -110,9 +104,26 @@ impl Stage {
     }
 }
 
+/// The name of the bug with which runs are played.
+#[cfg(feature = "planted-bugs")]
+fn bug_of(options: &PlayOptions) -> Option<String> {
+    options.bug.map(|bug| bug.name().to_owned())
+}
+
 #[cfg(not(feature = "planted-bugs"))]
-fn options(_: &CommonArgs) -> anyhow::Result<PlayOptions> {
-    Ok(PlayOptions::default())
+const fn bug_of(_: &PlayOptions) -> Option<String> {
+    None
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
+    match &args.plant {
+        None => Ok(PlayOptions::default()),
+        Some(bug) => Err(super::sources::usage(format!(
+            "--plant {bug}: this program has no bugs in it; build unisono-sim with `--features \
+             planted-bugs`"
+        ))),
+    }
 }
 
 #[cfg(feature = "planted-bugs")]

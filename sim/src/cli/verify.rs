@@ -1,5 +1,6 @@
 //! `verify`: two processes, one history.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use super::args::CommonArgs;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::pool;
+use crate::report::counted;
 use crate::scenario::nanos;
 
 #[derive(Args, Debug)]
@@ -32,6 +34,8 @@ pub(super) struct VerifyArgs {
 struct Fingerprint {
     scenario: String,
     audit: String,
+    /// A hash of the order of events, without their times.
+    order: String,
     /// A hash of the losses.
     losses: String,
     virtual_time_ns: u64,
@@ -54,6 +58,7 @@ pub(super) fn fingerprint(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8
         Fingerprint {
             scenario: source.path.display().to_string(),
             audit: played.audit.to_string(),
+            order: played.order.to_string(),
             losses: format!("{losses:016x}"),
             virtual_time_ns: nanos(played.took),
             events: played.n_events,
@@ -98,6 +103,9 @@ pub(super) fn verify(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8> {
     for pair in &pairs {
         stage.say(&pair.text());
     }
+    let orders: BTreeSet<_> = pairs.iter().map(|pair| &*pair.first.order).collect();
+    let n_orders = orders.len() as u64;
+    stage.say(&format!("{} of events in {n_sources} scenarios", counted(n_orders, "order")));
     let n_same = pairs.iter().filter(|pair| pair.same).count();
     stage.say(&format!(
         "{n_same} of {n_sources} scenarios had one history in two processes, seed {}",
@@ -105,7 +113,14 @@ pub(super) fn verify(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8> {
     ));
     let exit_code = u8::from(n_same < n_sources);
     let seed = args.seed;
-    stage.print_json(&Document { schema: SCHEMA, command: "verify", seed, pairs, exit_code })?;
+    stage.print_json(&Document {
+        schema: SCHEMA,
+        command: "verify",
+        seed,
+        orders: n_orders,
+        pairs,
+        exit_code,
+    })?;
     Ok(exit_code)
 }
 
@@ -114,6 +129,8 @@ struct Document {
     schema: u32,
     command: &'static str,
     seed: u64,
+    /// Different orders of events, of all scenarios.
+    orders: u64,
     #[serde(rename = "scenarios")]
     pairs: Vec<Pair>,
     exit_code: u8,
@@ -131,13 +148,15 @@ impl Pair {
         let Self { same, first, second } = self;
         if *same {
             let failed = if first.failure.is_some() { ", and both fail" } else { "" };
-            return format!("✓ {}: audit {}{failed}", first.scenario, first.audit);
+            let Fingerprint { scenario, audit, order, .. } = first;
+            return format!("✓ {scenario}: audit {audit}, order {order}{failed}");
         }
         let show = |it: &Fingerprint| {
-            let Fingerprint { audit, losses, virtual_time_ns, events, .. } = it;
+            let Fingerprint { audit, order, losses, virtual_time_ns, events, .. } = it;
             let failure = it.failure.as_deref().unwrap_or("no failure");
             format!(
-                "audit {audit}, losses {losses}, {virtual_time_ns} ns, {events} events, {failure}"
+                "audit {audit}, order {order}, losses {losses}, {virtual_time_ns} ns, {events} \
+                 events, {failure}"
             )
         };
         format!("✗ {}\n  {}\n  {}", first.scenario, show(first), show(second))
@@ -149,7 +168,6 @@ fn start(args: &VerifyArgs, n_jobs: NonZeroUsize) -> anyhow::Result<Child> {
     let mut command = Command::new(program);
     command.arg("fingerprint").arg("--seed").arg(args.seed.to_string());
     command.arg("--jobs").arg(n_jobs.to_string());
-    #[cfg(feature = "planted-bugs")]
     command.args(args.common.plant.iter().flat_map(|bug| ["--plant", bug]));
     command.arg("--").args(&args.paths);
     command.stdout(Stdio::piped()).spawn().context("cannot start a second process")

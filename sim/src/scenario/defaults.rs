@@ -1,4 +1,7 @@
 //! What a scenario file that says nothing means: a small clean run, of some 20 ms of virtual time.
+//!
+//! Times vary a little by default. With constant times all seeds would play one order of events, since
+//! the same message would always be the first.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +11,12 @@ use unisono::protocol::Limits;
 
 use super::{
     Chaos, ComputeModel, Distribution, Expect, ExpectedOutcome, Family, NetworkModel, Oracle,
-    Range, Scenario, SimLimits, StorageModel, Wire,
+    Places, Range, Scenario, SimLimits, StorageModel, Wire,
 };
+
+const fn uniform(min: u64, max: u64) -> Distribution {
+    Distribution::Uniform { min: micros(min), max: micros(max) }
+}
 
 const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
@@ -45,11 +52,7 @@ fn small_run() -> RunConfig {
 
 impl Default for ComputeModel {
     fn default() -> Self {
-        Self {
-            gradient: Distribution::Const(micros(700)),
-            update: Distribution::Const(micros(50)),
-            tasks: BTreeMap::new(),
-        }
+        Self { gradient: uniform(600, 800), update: uniform(40, 60), tasks: BTreeMap::new() }
     }
 }
 
@@ -58,7 +61,7 @@ impl Default for NetworkModel {
         Self {
             wire: Wire::Shared,
             latency: Distribution::Const(micros(100)),
-            jitter: Distribution::ZERO,
+            jitter: uniform(0, 20),
             bandwidth: None,
             nic: None,
             tensor_factor: 1,
@@ -76,7 +79,12 @@ impl Default for StorageModel {
 
 impl Default for SimLimits {
     fn default() -> Self {
-        Self { seeds: 64, max_virtual_time: Duration::from_secs(600), max_events: 1_000_000 }
+        Self {
+            seeds: 64,
+            max_virtual_time: Duration::from_secs(600),
+            max_events: 1_000_000,
+            one_order: false,
+        }
     }
 }
 
@@ -95,6 +103,7 @@ impl Default for Expect {
             left_behind: None,
             virtual_time: None,
             events: Vec::new(),
+            places: Places::default(),
         }
     }
 }

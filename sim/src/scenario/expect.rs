@@ -1,8 +1,11 @@
 //! What must come of a run.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use unisono::{Step, TaskId};
 
 use super::Range;
@@ -37,6 +40,58 @@ pub struct Expect {
     pub virtual_time: Option<Range<Duration>>,
     /// `[[expect.event]]`.
     pub events: Vec<ExpectedEvent>,
+    /// Where the file states each of these.
+    pub places: Places,
+}
+
+/// A line of a scenario file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The file.
+    pub path: String,
+    /// The line's number, from 1.
+    pub line: usize,
+    /// The line, without the space around it.
+    pub text: String,
+}
+
+/// Where a file states its expectations, by the key of `[expect]`, or by `event N` for the N-th
+/// `[[expect.event]]`, counted from 0. What a default expects stands nowhere.
+///
+/// A place is only for a person: scenarios that differ in nothing else are equal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Places(BTreeMap<String, Place>);
+
+impl Places {
+    /// Notes where an expectation stands.
+    pub(super) fn note(&mut self, key: impl Into<String>, place: Place) {
+        self.0.insert(key.into(), place);
+    }
+
+    /// Where an expectation stands.
+    #[must_use]
+    pub fn of(&self, key: &str) -> Option<&Place> {
+        self.0.get(key)
+    }
+
+    /// The key of the `number`-th `[[expect.event]]`.
+    #[must_use]
+    pub fn event_key(number: usize) -> String {
+        format!("event {number}")
+    }
+}
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, line, text } = self;
+        write!(f, "{path}:{line}: {text}")
+    }
 }
 
 /// How a run ends.

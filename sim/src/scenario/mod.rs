@@ -21,7 +21,7 @@ use unisono::protocol::Limits;
 pub use chaos::{Chaos, Range};
 pub use distribution::Distribution;
 pub(crate) use distribution::{nanos, scale};
-pub use expect::{Expect, ExpectedEvent, ExpectedOutcome, Oracle};
+pub use expect::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Place, Places};
 pub use fault::{
     ConnectMode, DiskMode, End, EventPattern, Family, Fault, FaultKind, GradientMode,
     PartitionMode, PeersSee, TaskSet, Trigger, When,
@@ -150,4 +150,7 @@ pub struct SimLimits {
     pub max_virtual_time: Duration,
     /// The most events.
     pub max_events: u64,
+    /// All seeds may play one order of events: nothing in the scenario varies, and more seeds would
+    /// only repeat the first.
+    pub one_order: bool,
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use unisono::config::file::{Wrong, line_of};
 
+use crate::scenario::Place;
+
 /// Why a scenario cannot be had from a file.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
@@ -67,11 +69,26 @@ impl Sources {
     }
 
     pub(super) fn error(&self, wrong: Wrong) -> ScenarioError {
-        let Source { path, begin, padded } = self.of(wrong.at);
-        let (text, at) = (&padded[*begin..], wrong.at.saturating_sub(*begin));
+        let (path, line, text) = self.line(wrong.at);
+        ScenarioError::Wrong {
+            path: path.to_owned(),
+            line,
+            text: text.to_owned(),
+            what: wrong.what,
+        }
+    }
+
+    /// The line that has this byte.
+    pub(super) fn place(&self, at: usize) -> Place {
+        let (path, line, text) = self.line(at);
+        Place { path: path.display().to_string(), line, text: text.to_owned() }
+    }
+
+    fn line(&self, at: usize) -> (&Path, usize, &str) {
+        let Source { path, begin, padded } = self.of(at);
+        let (text, at) = (&padded[*begin..], at.saturating_sub(*begin));
         let line = line_of(text, at);
-        let text = text.lines().nth(line - 1).unwrap_or_default().trim().to_owned();
-        ScenarioError::Wrong { path: path.clone(), line, text, what: wrong.what }
+        (path, line, text.lines().nth(line - 1).unwrap_or_default().trim())
     }
 
     fn of(&self, at: usize) -> &Source {

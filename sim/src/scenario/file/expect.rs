@@ -10,7 +10,7 @@ use super::error::Sources;
 use super::section::{Section, Value};
 use super::tasks::{Shape, task};
 use super::{events, keys, ranges};
-use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Range};
+use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Places, Range};
 
 /// `None` is compared with nothing.
 pub(super) const ORACLES: [(Option<Oracle>, &str); 3] = [
@@ -56,7 +56,23 @@ pub(super) fn read(
             .map(|table| event(table, shape))
             .collect::<Result<_, _>>()?,
         outcome,
+        places: places(section, sources)?,
     })
+}
+
+/// Where each expectation stands, for what is said of one that is not met.
+fn places(section: Section<'_>, sources: &Sources) -> Result<Places, Wrong> {
+    let mut places = Places::default();
+    for key in section.known.names() {
+        if let Some(value) = section.get(key) {
+            places.note(key, sources.place(value.at));
+        }
+    }
+    for (number, event) in section.all("event", &keys::EXPECT_EVENT)?.into_iter().enumerate() {
+        let value = event.get("times").map_or_else(|| event.need("event"), Ok)?;
+        places.note(Places::event_key(number), sources.place(value.at));
+    }
+    Ok(places)
 }
 
 /// As often as can be.

@@ -216,8 +216,18 @@ pub(super) static COMPUTE: Known = section(
     "compute",
     "How long computations take.",
     &[&[
-        key("gradient", "distribution", "\"700us\"", "A gradient, on any worker."),
-        key("update", "distribution", "\"50us\"", "An update of one shard, on any ps."),
+        key(
+            "gradient",
+            "distribution",
+            "{ uniform = [\"600us\", \"800us\"] }",
+            "A gradient, on any worker.",
+        ),
+        key(
+            "update",
+            "distribution",
+            "{ uniform = [\"40us\", \"60us\"] }",
+            "An update of one shard, on any ps.",
+        ),
         key("task", "tables", "[]", "See `[[compute.task]]`."),
     ]],
 );
@@ -256,7 +266,7 @@ pub(super) static NETWORK: Known = section(
         key(
             "jitter",
             "distribution",
-            "\"0s\"",
+            "{ uniform = [\"0s\", \"20us\"] }",
             "Added to it, for each message. Order is kept while a link is up.",
         ),
         key("bandwidth", "rate", "\"unlimited\"", "Of each ordered pair."),
@@ -313,6 +323,13 @@ pub(super) static SIM: Known = section(
         key("seeds", "1 to 1000000", "64", "Seeds that `run` plays when it is not told how many."),
         key("max_virtual_time", "duration", "\"600s\"", "The longest virtual time."),
         key("max_events", "1 to 10^12", "1000000", "The most events."),
+        key(
+            "one_order",
+            "bool",
+            "false",
+            "All seeds may play one order of events. Otherwise `run` fails a scenario whose eight or \
+             more seeds all play the same order.",
+        ),
     ]],
 );
 

@@ -223,6 +223,7 @@ pub(super) fn sim(section: Section<'_>) -> Result<SimLimits, Wrong> {
             .get("max_virtual_time")
             .map_or(Ok(default.max_virtual_time), Value::positive_duration)?,
         max_events: events.map_or(default.max_events, i64::unsigned_abs),
+        one_order: section.get("one_order").map_or(Ok(default.one_order), Value::flag)?,
     })
 }
 

@@ -55,6 +55,7 @@ pub(super) fn text(scenario: &Scenario) -> String {
         let (time, default_time) = (&given.max_virtual_time, &default.max_virtual_time);
         keys.differing("max_virtual_time", time, default_time, duration);
         keys.differing("max_events", &given.max_events, &default.max_events, u64::to_string);
+        keys.differing("one_order", &given.one_order, &default.one_order, bool::to_string);
     });
     for given in &scenario.faults {
         file.table("[[fault]]", |keys| fault(keys, given));

@@ -1,0 +1,208 @@
+//! Orders of events without their times: how many different runs a number of seeds really are.
+//!
+//! Two runs have the same order if every task took the same inputs in the same sequence. Which of two
+//! tasks was earlier does not count, since neither task can know. A seed that changes only times
+//! repeats a run, and tests nothing that the first seed did not test.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use unisono::trace::Happening;
+
+use crate::life::LifeId;
+use crate::links::task_number;
+
+/// Orders that a counter keeps. Up to this number the count is exact.
+pub(crate) const MAX_KEPT: usize = 1024;
+
+/// A hash of the sequence of inputs of every life of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventOrder(u64);
+
+/// The inputs of one life so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LifeOrder(u64);
+
+impl LifeOrder {
+    /// A life that has taken no input.
+    pub(crate) const fn new(life: LifeId) -> Self {
+        Self(mixed(life_word(life)))
+    }
+
+    /// Appends an input; `peer` is the life at the other end of the input's link.
+    pub(crate) fn append(&mut self, what: Happening, peer: Option<LifeId>) {
+        let words = [
+            what.kind as u64,
+            what.step.map_or(u64::MAX, |step| step.0),
+            what.slot.map_or(u64::MAX, |slot| u64::from(slot.0)),
+            peer.map_or(u64::MAX, life_word),
+        ];
+        self.0 = words.into_iter().fold(self.0, |hash, word| mixed(hash ^ word));
+    }
+}
+
+impl EventOrder {
+    /// Takes a life's inputs up to the newest one in. A sum of all prefixes does not depend on the
+    /// order in which the lives of a run come here.
+    pub(crate) const fn add(&mut self, life: LifeOrder) {
+        self.0 = self.0.wrapping_add(mixed(life.0));
+    }
+}
+
+impl fmt::Display for EventOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+const fn life_word(life: LifeId) -> u64 {
+    // The incarnation depends on the clock, and so on times.
+    let LifeId { task, number, .. } = life;
+    task_number(task) << 32 ^ number
+}
+
+/// Every bit of the word moves every bit of the result: the last steps of `SplitMix64`.
+const fn mixed(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+/// Counts different orders in bounded memory: only the [`MAX_KEPT`] smallest hashes are kept.
+/// Counters of parts of a hunt merge to the counter of the whole hunt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    smallest: BTreeSet<u64>,
+}
+
+impl Orders {
+    /// Counts an order, if it is new.
+    pub fn add(&mut self, order: EventOrder) {
+        // Mixed again, so that hashes of other values could be estimated, too.
+        self.keep(mixed(order.0));
+    }
+
+    /// Takes the orders of other runs in.
+    pub fn merge(&mut self, other: &Self) {
+        other.smallest.iter().for_each(|hash| self.keep(*hash));
+    }
+
+    fn keep(&mut self, hash: u64) {
+        self.smallest.insert(hash);
+        if self.smallest.len() > MAX_KEPT {
+            self.smallest.pop_last();
+        }
+    }
+
+    /// Whether [`Orders::count`] is exact.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.smallest.len() < MAX_KEPT
+    }
+
+    /// How many different orders there were. Beyond the exact range the count is an estimate with a
+    /// standard error of 3 %: of `n` evenly spread hashes the k-th smallest is near k / n of the range
+    /// (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let n_kept = self.smallest.len() as u64;
+        match self.smallest.last() {
+            Some(largest) if !self.is_exact() => {
+                let share = (*largest as f64 + 1.0) / (u64::MAX as f64 + 1.0);
+                ((n_kept - 1) as f64 / share) as u64
+            }
+            _ => n_kept,
+        }
+    }
+
+    /// The kept hashes, ascending.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = u64> {
+        self.smallest.iter().copied()
+    }
+
+    /// The counter that kept these hashes.
+    pub(crate) fn of_kept(kept: impl IntoIterator<Item = u64>) -> Self {
+        let mut orders = Self::default();
+        kept.into_iter().for_each(|hash| orders.keep(hash));
+        orders
+    }
+}
+
+/// `1 order`, `64 orders`, `about 98000 orders`.
+impl fmt::Display for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let about = if self.is_exact() { "" } else { "about " };
+        write!(f, "{about}{}", crate::report::counted(self.count(), "order"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unisono::trace::EventKind;
+    use unisono::{Incarnation, Slot, Step, TaskId};
+
+    use super::*;
+
+    fn life(task: TaskId) -> LifeId {
+        LifeId { task, number: 1, incarnation: Incarnation(1) }
+    }
+
+    fn push(step: u64, slot: u32) -> Happening {
+        Happening { kind: EventKind::ReceivesPush, step: Some(Step(step)), slot: Some(Slot(slot)) }
+    }
+
+    /// The order of a run in which these inputs come in this sequence.
+    fn order(inputs: &[(TaskId, Happening)]) -> EventOrder {
+        let mut lives = std::collections::BTreeMap::new();
+        let mut order = EventOrder::default();
+        for (task, what) in inputs {
+            let inputs = lives.entry(*task).or_insert_with(|| LifeOrder::new(life(*task)));
+            inputs.append(*what, Some(life(TaskId::CHIEF)));
+            order.add(*inputs);
+        }
+        order
+    }
+
+    #[test]
+    fn order_depends_on_the_sequence_within_a_task_and_not_between_tasks() {
+        let (a, b) = (TaskId::ps(0), TaskId::ps(1));
+        let first = order(&[(a, push(1, 0)), (a, push(1, 1)), (b, push(1, 0))]);
+        let interleaved = order(&[(a, push(1, 0)), (b, push(1, 0)), (a, push(1, 1))]);
+        let swapped = order(&[(a, push(1, 1)), (a, push(1, 0)), (b, push(1, 0))]);
+        let other_task = order(&[(b, push(1, 0)), (b, push(1, 1)), (a, push(1, 0))]);
+        assert_eq!(first, interleaved);
+        assert_ne!(first, swapped);
+        assert_ne!(first, other_task);
+    }
+
+    #[test]
+    fn count_is_exact_while_all_hashes_are_kept_and_near_beyond() {
+        let counted = |n: u64| {
+            let mut orders = Orders::default();
+            for _ in 0..2 {
+                (0..n).for_each(|number| orders.add(EventOrder(number)));
+            }
+            orders
+        };
+        assert_eq!((counted(0).count(), counted(1).count(), counted(1000).count()), (0, 1, 1000));
+        assert_eq!(counted(1).to_string(), "1 order");
+        let many = counted(100_000);
+        assert!(!many.is_exact());
+        // Four standard errors.
+        assert!(many.count().abs_diff(100_000) < 12_500, "{}", many.count());
+    }
+
+    #[test]
+    fn merged_parts_count_as_the_whole() {
+        let part = |numbers: std::ops::Range<u64>| {
+            let mut orders = Orders::default();
+            numbers.for_each(|number| orders.add(EventOrder(number)));
+            orders
+        };
+        let mut merged = part(0..1_500);
+        merged.merge(&part(1_000..3_000));
+        assert_eq!(merged, part(0..3_000));
+        assert_eq!(Orders::of_kept(merged.kept()), merged);
+    }
+}

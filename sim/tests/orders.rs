@@ -1,0 +1,51 @@
+//! A seed is worth playing if it changes the order of events, and not only their times.
+
+#![allow(missing_docs, reason = "a test program")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use unisono_sim::{EventOrder, PlayOptions, Scenario};
+
+use crate::support::{labs, scenario, sources, steady, watch};
+
+/// Seeds within which two orders must be found.
+const SEEDS: u64 = 8;
+
+fn orders(scenario: &Scenario, seeds: u64) -> BTreeSet<EventOrder> {
+    (0..seeds).map(|seed| watch(scenario, seed).order).collect()
+}
+
+/// What `unisono-sim run` asks of a scenario in the gate, within fewer seeds.
+#[test]
+fn seeds_of_every_story_play_more_than_one_order() {
+    for source in sources() {
+        if source.scenario.sim.one_order || u64::from(source.scenario.sim.seeds) < SEEDS {
+            continue;
+        }
+        let play = |seed| source.case(seed).play(labs(), PlayOptions::default()).order;
+        let first = play(0);
+        let is_other = |seed| play(seed) != first;
+        assert!((1..SEEDS).any(is_other), "{}: {SEEDS} seeds, 1 order", source.name());
+    }
+}
+
+#[test]
+fn default_times_vary_the_order_and_constant_times_do_not() {
+    let varying = scenario("");
+    assert!(orders(&varying, SEEDS).len() > 4, "default times change who is first");
+    assert_eq!(orders(&steady(varying), SEEDS).len(), 1);
+}
+
+/// A jitter that never makes one message overtake another changes times alone: the audit tells such
+/// seeds apart, and the order does not.
+#[test]
+fn seeds_that_change_times_alone_have_one_order() {
+    let text = "[cluster]\nps = 1\nworkers = 1\n[train]\ntraining_steps = 3\n";
+    let scenario = scenario(text);
+    let audits: BTreeSet<_> =
+        (0..SEEDS).map(|seed| watch(&scenario, seed).audit.to_string()).collect();
+    assert_eq!(audits.len() as u64, SEEDS);
+    assert_eq!(orders(&scenario, SEEDS).len(), 1);
+}
