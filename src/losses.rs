@@ -6,7 +6,10 @@
 mod first;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod kept;
+mod rebuild;
 mod rows;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use first::First;
+use kept::Kept;
+pub use rebuild::{FindLosses, LossesState, Rebuilt};
 pub use rows::format_loss;
+use survey::Survey;
 
-use crate::checkpoint::disk::{Disk, DiskError, Publication, RealDisk};
+use crate::checkpoint::RealDisk;
+use crate::checkpoint::disk::{Disk, DiskError, Publication, Stamp};
 use crate::ids::{Slot, Step};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{NotRepeated, UpdateRecord};
@@ -68,18 +75,78 @@ pub enum LossesError {
         /// The first update that is missing.
         from: Step,
     },
+    /// The file was lost while the run wrote it, and is too long to be in memory.
+    #[error(
+        "{} {harm} while this run was writing it, and the rows are too many to be in memory: put \
+         the file back, or end this run", path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// What somebody did to it.
+        harm: Harm,
+    },
 }
 
-/// Lines of a losses file that are not rows and were cut off, with all that came after them.
+/// Lines of a losses file that are not rows and are not used, with all that comes after them. The
+/// next write cuts them off.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is damaged from line {line} on: {n_bytes} bytes were cut off there", path.display())]
+#[error("{} is damaged from line {line} on: its last {n_bytes} bytes are not used", path.display())]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
-    /// The first line that was cut off, from 1.
+    /// The first line that is not used, from 1.
     pub line: usize,
-    /// How much was cut off.
+    /// How much is not used.
     pub n_bytes: usize,
+}
+
+/// What somebody else did to a losses file while a run was writing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Harm {
+    /// There is no file of that name.
+    #[error("was removed")]
+    Removed,
+    /// Another file has the name.
+    #[error("was replaced")]
+    Replaced,
+    /// The file is shorter than what was written.
+    #[error("was cut from {from} to {to} bytes")]
+    Cut {
+        /// The bytes that were written.
+        from: u64,
+        /// The bytes that are left.
+        to: u64,
+    },
+    /// The file has something that this run did not write.
+    #[error("was written to by somebody else")]
+    Changed,
+}
+
+/// Something that a person should hear about the losses, though the run goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LossesNotice {
+    /// The file was lost, and is whole again.
+    #[error("{} {harm} while this run was writing it; all rows were written again", path.display())]
+    WrittenAgain {
+        /// The file.
+        path: PathBuf,
+        /// What somebody did to it.
+        harm: Harm,
+    },
+    /// An update came of which those before never did.
+    #[error(
+        "{} lacks the losses of steps {from} to {to}: put them back, or the next start has to be \
+         told --allow-missing-losses", path.display()
+    )]
+    Gap {
+        /// The file.
+        path: PathBuf,
+        /// The first step without losses.
+        from: Step,
+        /// The last step without losses.
+        to: Step,
+    },
 }
 
 /// A losses file that grows. Its rows ascend by step.
@@ -87,9 +154,19 @@ pub struct Damage {
 pub struct LossLog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    /// The number of the file on its disk; `None` until the first write makes a file.
+    file: Option<u64>,
     /// The bytes that are whole rows; behind them may be what a failed write left.
     len: u64,
     is_torn: bool,
+    /// What these bytes are.
+    kept: Kept,
+    /// A sync of the file has failed, and what it should have made durable may be lost, although
+    /// the next sync reports success and readers still find it. It takes another file.
+    is_unsound: bool,
+    /// Every update below has its rows in the file or in `pending`.
+    complete_below: Step,
+    notice: Option<LossesNotice>,
     /// All rows in the file are of steps below.
     file_next: Step,
     /// Rows of this step or later are to be cut off the file first.
@@ -102,39 +179,45 @@ pub struct LossLog {
 }
 
 impl LossLog {
-    /// Opens the file or makes it. A last line that a crash tore is cut off; so is everything
-    /// from a damaged line on, which is told.
+    /// Reads the file, in which an update of this run has `n_losses` rows. Nothing is changed: the
+    /// first write makes the file, and cuts off a last line that a crash tore, and everything from
+    /// a damaged line on, which is told.
     ///
     /// # Errors
     /// If the operating system refuses, or the file is something else.
-    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<(Self, Option<Damage>), LossesError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        n_losses: usize,
+    ) -> Result<(Self, Option<Damage>), LossesError> {
         let mut log = Self {
             disk,
             path: path.to_owned(),
+            file: None,
             len: 0,
             is_torn: false,
+            kept: Kept::of(b""),
+            is_unsound: false,
+            complete_below: Step(0),
+            notice: None,
             file_next: Step(0),
             rewind_to: None,
             pending: Vec::new(),
             dropped_from: None,
             first: None,
         };
-        let bytes = match log.disk.read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            bytes => bytes.map_err(DiskError::at("read", path))?,
-        };
-        if rows::HEADER.as_bytes().starts_with(&bytes) {
-            log.start_file()?;
-            return Ok((log, None));
-        }
-        if !bytes.starts_with(rows::HEADER.as_bytes()) {
-            return Err(LossesError::Foreign { path: path.to_owned() });
-        }
-        let damage = log.take_rows(&bytes);
-        if (log.len as usize) < bytes.len() {
-            log.is_torn = true;
-            log.cut_torn()?;
-        }
+        let Some(bytes) = rebuild::read(&*log.disk, path)? else { return Ok((log, None)) };
+        let survey = Survey::of(&bytes, n_losses);
+        let whole = usize::try_from(survey.len).unwrap_or(usize::MAX).min(bytes.len());
+        log.file = Some(log.stamp()?.file);
+        log.len = survey.len;
+        log.is_torn = whole < bytes.len();
+        log.kept = Kept::of(&bytes[..whole]);
+        log.file_next = survey.next;
+        log.complete_below = survey.complete_below;
+        let n_bytes = bytes.len() - whole;
+        let damage =
+            survey.damaged_line.map(|line| Damage { path: path.to_owned(), line, n_bytes });
         Ok((log, damage))
     }
 
@@ -150,8 +233,19 @@ impl LossLog {
         self.file_next == Step(0) && self.pending.is_empty()
     }
 
+    /// Every update below has all of its rows, as far as this process knows.
+    #[must_use]
+    pub const fn complete_below(&self) -> Step {
+        self.complete_below
+    }
+
+    /// What a person should hear, once.
+    pub const fn take_notice(&mut self) -> Option<LossesNotice> {
+        self.notice.take()
+    }
+
     /// Appends the rows of an update with one write. Rows of its step or later, from a life
-    /// before, go first.
+    /// before, go first. If somebody harmed the file meanwhile, it is written again first.
     ///
     /// # Errors
     /// [`LossesError::NotRepeated`]: the run must not go on. Otherwise what kept the rows from being
@@ -171,6 +265,7 @@ impl LossLog {
             self.dropped_from = Some(update.step);
         }
         if self.dropped_from.is_none() {
+            self.note_step(update.step);
             self.pending.push((update.step, rows));
         }
         cut.and_then(|()| self.flush())
@@ -185,11 +280,41 @@ impl LossLog {
         self.flush()
     }
 
-    /// Writes what was held back, if anything.
+    /// Writes what was held back, if anything, and the whole file again if somebody harmed it.
     ///
     /// # Errors
     /// If the operating system still refuses, or rows had to be dropped.
     pub fn flush(&mut self) -> Result<(), LossesError> {
+        let harm = self.harm()?;
+        self.flush_after(harm)
+    }
+
+    /// As [`Self::flush`], and the first and the last row in the file are compared, too.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn flush_closely(&mut self) -> Result<(), LossesError> {
+        let harm = match self.harm()? {
+            None => self.harm_of_rows()?,
+            harm => harm,
+        };
+        self.flush_after(harm)
+    }
+
+    /// Writes the whole file again if somebody harmed it.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn make_whole_again(&mut self) -> Result<(), LossesError> {
+        if self.file.is_none() {
+            return Ok(()); // The first row makes it.
+        }
+        let harm = self.harm()?;
+        self.make_whole(harm)
+    }
+
+    fn flush_after(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
+        self.make_whole(harm)?;
         if let Some(step) = self.rewind_to {
             self.cut_from(step)?;
         }
@@ -209,14 +334,40 @@ impl LossLog {
     /// # Errors
     /// As [`Self::flush`].
     pub fn sync(&mut self) -> Result<(), LossesError> {
-        self.flush()?;
-        Ok(self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path))?)
+        self.flush_closely()?;
+        let synced = self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path));
+        if synced.is_err() {
+            self.sync_failed();
+        }
+        Ok(synced?)
+    }
+
+    /// Notes that a sync of the file failed: the operating system may have dropped what it could
+    /// not write, and would report success the next time. The next flush writes all rows again,
+    /// into another file.
+    pub fn sync_failed(&mut self) {
+        if !is_planted(Bug::FailedSyncForgotten) {
+            self.is_unsound = true;
+        }
     }
 
     /// The file. Who syncs it makes all durable that was flushed before.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Notes that an update is about to be written, behind those before.
+    fn note_step(&mut self, step: Step) {
+        let next = self.pending.last().map_or(self.file_next, |(last, _)| last.next());
+        if step > next {
+            let (from, to) = (next, Step(step.0 - 1));
+            let path = &self.path;
+            self.notice.get_or_insert_with(|| LossesNotice::Gap { path: path.clone(), from, to });
+        }
+        if step == self.complete_below {
+            self.complete_below = step.next();
+        }
     }
 
     fn forget_from(&mut self, step: Step) {
@@ -229,25 +380,116 @@ impl LossLog {
             self.rewind_to = Some(self.rewind_to.map_or(step, |earlier| earlier.min(step)));
         }
         self.dropped_from = self.dropped_from.filter(|dropped| *dropped < step);
+        self.complete_below = self.complete_below.min(step);
     }
 
-    fn cut_from(&mut self, step: Step) -> Result<(), LossesError> {
-        let bytes = match self.disk.read(&self.path) {
-            // Somebody took it away: there is nothing to cut.
-            Err(error) if error.kind() == ErrorKind::NotFound => return self.start_file(),
-            bytes => bytes.map_err(DiskError::at("read", &self.path))?,
+    fn stamp(&self) -> Result<Stamp, DiskError> {
+        self.disk.stamp(&self.path).map_err(DiskError::at("find", &self.path))
+    }
+
+    /// What somebody did to the file, as far as its name and its length show it.
+    fn harm(&self) -> Result<Option<Harm>, DiskError> {
+        // A file that is to be written again anyway needs no look.
+        let Some(file) = self.file.filter(|_| !self.is_unsound) else { return Ok(None) };
+        let stamp = match self.stamp() {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {
+                return Ok(Some(Harm::Removed));
+            }
+            stamp => stamp?,
         };
-        let whole = usize::try_from(self.len).unwrap_or(usize::MAX).min(bytes.len());
-        let line = rows::lines(&bytes[..whole])
+        Ok(if stamp.file != file {
+            Some(Harm::Replaced)
+        } else if stamp.len < self.len {
+            Some(Harm::Cut { from: self.len, to: stamp.len })
+        } else {
+            // Behind the rows may be what a failed write left, until it is cut off.
+            (stamp.len > self.len && !self.is_torn).then_some(Harm::Changed)
+        })
+    }
+
+    /// The same, by the first and the last row.
+    fn harm_of_rows(&self) -> Result<Option<Harm>, DiskError> {
+        if self.file.is_none() || self.is_torn || self.is_unsound {
+            return Ok(None);
+        }
+        let (start, end) = (self.kept.start(), self.kept.end());
+        let unreadable = || DiskError::at("read", &self.path);
+        let found = self.disk.read_start(&self.path, start.len() as u64).map_err(unreadable())?;
+        let (_, last) = self.disk.read_end(&self.path, end.len() as u64).map_err(unreadable())?;
+        Ok((found != start || last != end).then_some(Harm::Changed))
+    }
+
+    /// Makes the file if there is none, and writes it again if it cannot be relied upon.
+    fn make_whole(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
+        if self.file.is_none() {
+            return Ok(self.publish(rows::HEADER.as_bytes().to_vec())?);
+        }
+        if harm.is_none() && !self.is_unsound {
+            return Ok(());
+        }
+        let text = match (self.kept.whole(), harm) {
+            (Some(whole), _) => whole.to_vec(),
+            (None, Some(harm)) => {
+                return Err(LossesError::Lost { path: self.path.clone(), harm });
+            }
+            // Only what is on the disk may be lost: readers still find what was written.
+            (None, None) => self.read_whole()?,
+        };
+        self.publish(text)?;
+        if let Some(harm) = harm {
+            self.notice = Some(LossesNotice::WrittenAgain { path: self.path.clone(), harm });
+        }
+        Ok(())
+    }
+
+    /// The bytes of the file that are whole rows.
+    fn read_whole(&self) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = self.disk.read(&self.path).map_err(DiskError::at("read", &self.path))?;
+        bytes.truncate(usize::try_from(self.len).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    /// Publishes a file of this text, so that there is never one without its header, or with less
+    /// than was there before.
+    fn publish(&mut self, text: Vec<u8>) -> Result<(), DiskError> {
+        // If this fails half-way, the name may be that of the new file already.
+        self.is_unsound = self.file.is_some();
+        let dir = self.path.parent().unwrap_or_else(|| Path::new(""));
+        let of = Publication { dir, name: LOSSES_FILE, writer: "new", bytes: &text };
+        of.publish(&*self.disk)?;
+        self.file = Some(self.stamp()?.file);
+        self.len = text.len() as u64;
+        self.is_torn = false;
+        self.is_unsound = false;
+        self.kept.cut_to(&text);
+        Ok(())
+    }
+
+    /// Forgets the rows of `step` or later that are in the file; the next flush cuts them off.
+    fn cut_from(&mut self, step: Step) -> Result<(), LossesError> {
+        if let (None, Some(harm)) = (self.kept.whole(), self.harm()?) {
+            return Err(LossesError::Lost { path: self.path.clone(), harm });
+        }
+        let read;
+        let bytes = match self.kept.whole() {
+            Some(whole) => whole,
+            None => {
+                read = self.read_whole()?;
+                &read
+            }
+        };
+        let line = rows::lines(bytes)
             .find(|line| rows::decode(&bytes[line.range.clone()]).is_some_and(|row| row.0 >= step));
         if let Some(line) = line {
+            let at = line.range.start;
             if let Some(first) = &mut self.first {
-                first.cut(rows::all(&bytes[line.range.start..whole]));
+                first.cut(rows::all(&bytes[at..]));
             }
             // Whatever happens on the way, the file is to end there.
-            self.len = line.range.start as u64;
+            let left = bytes[..at].to_vec();
+            self.kept.cut_to(&left);
+            self.len = at as u64;
             self.is_torn = true;
-            self.cut_torn()?;
         }
         self.rewind_to = None;
         self.file_next = self.file_next.min(step);
@@ -256,10 +498,9 @@ impl LossLog {
 
     fn cut_torn(&mut self) -> Result<(), LossesError> {
         if self.is_torn {
-            match self.disk.truncate(&self.path, self.len) {
-                Err(error) if error.kind() == ErrorKind::NotFound => self.start_file()?,
-                result => result.map_err(DiskError::at("truncate", &self.path))?,
-            }
+            self.disk
+                .truncate(&self.path, self.len)
+                .map_err(DiskError::at("truncate", &self.path))?;
             self.is_torn = false;
         }
         Ok(())
@@ -267,48 +508,13 @@ impl LossLog {
 
     fn write_pending(&mut self) -> Result<(), LossesError> {
         let rows: String = self.pending.iter().map(|(_, rows)| rows.as_str()).collect();
-        let mut result = self.disk.append(&self.path, rows.as_bytes());
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            self.start_file()?;
-            result = self.disk.append(&self.path, rows.as_bytes());
-        }
+        let result = self.disk.append(&self.path, rows.as_bytes());
         self.is_torn = result.is_err();
         result.map_err(DiskError::at("append to", &self.path))?;
         self.len += rows.len() as u64;
+        self.kept.append(rows.as_bytes());
         self.pending.clear();
         Ok(())
-    }
-
-    /// Publishes a file without rows, so that there is never one without its header.
-    fn start_file(&mut self) -> Result<(), LossesError> {
-        let dir = self.path.parent().unwrap_or_else(|| Path::new(""));
-        let bytes = rows::HEADER.as_bytes();
-        Publication { dir, name: LOSSES_FILE, writer: "new", bytes }.publish(&*self.disk)?;
-        self.len = bytes.len() as u64;
-        self.is_torn = false;
-        self.rewind_to = None;
-        self.file_next = Step(0);
-        Ok(())
-    }
-
-    /// Finds the end of the whole rows in a file that has the header.
-    fn take_rows(&mut self, bytes: &[u8]) -> Option<Damage> {
-        self.len = rows::HEADER.len() as u64;
-        for line in rows::lines(bytes).skip(1) {
-            match rows::decode(&bytes[line.range.clone()]).filter(|_| line.is_whole) {
-                Some((step, _, _)) => {
-                    self.len = line.range.end as u64 + 1;
-                    self.file_next = self.file_next.max(step.next());
-                }
-                // A crash can do that to the last line, and what it was is recorded again.
-                None if !line.is_whole => return None,
-                None => {
-                    let n_bytes = bytes.len() - line.range.start;
-                    return Some(Damage { path: self.path.clone(), line: line.number, n_bytes });
-                }
-            }
-        }
-        None
     }
 }
 

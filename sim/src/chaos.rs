@@ -281,8 +281,13 @@ impl Draw<'_> {
             // Neither a lying disk nor flipped bits can be survived by anybody.
             Family::Disk => {
                 let factor = 2 + u32::try_from(self.below(100)).expect("below 100");
-                let modes =
-                    [DiskMode::NoSpace, DiskMode::Io, DiskMode::Torn, DiskMode::Slow(factor)];
+                let modes = [
+                    DiskMode::NoSpace,
+                    DiskMode::Io,
+                    DiskMode::Torn,
+                    DiskMode::FailedSync,
+                    DiskMode::Slow(factor),
+                ];
                 FaultKind::Disk { mode: self.pick(&modes) }
             }
             Family::Clock => self.clock(node),

@@ -11,6 +11,7 @@ use super::disk::{Disk, DiskError};
 use super::file::{self, FileError};
 use super::state::{self, STATE_FILE, StateError};
 use crate::ids::Step;
+use crate::losses::{LOSSES_FILE, LossesNotice};
 
 /// What a person should hear about a logdir, though it is no reason to stop.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum Warning {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: FileError,
+        why: Unusable,
         /// The name of the file that is used.
         instead: String,
     },
@@ -47,6 +48,47 @@ pub enum Warning {
     /// A file that is no longer needed is still there.
     #[error("{0}; it is not needed any more")]
     NotRemoved(DiskError),
+    /// The losses were harmed while the run wrote them.
+    #[error(transparent)]
+    Losses(LossesNotice),
+    /// The losses before the checkpoint are incomplete, and the user accepts that.
+    #[error(
+        "{}: {missing}; training goes on from the checkpoint, as --allow-missing-losses says",
+        path.display()
+    )]
+    LossesMissing {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is missing.
+        missing: MissingLosses,
+    },
+}
+
+/// Why a checkpoint is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The file is damaged.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Rule 7: the losses of every update before it are to be there, and are not.
+    #[error(transparent)]
+    Losses(#[from] MissingLosses),
+}
+
+/// A losses file that lacks rows before a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{LOSSES_FILE} lacks losses of steps {from} to {to}, before this checkpoint{}", in_brackets(.why))]
+pub struct MissingLosses {
+    /// The first step of which there are no losses.
+    pub from: Step,
+    /// The last step before the checkpoint.
+    pub to: Step,
+    /// Why they could not be found elsewhere, if they were looked for.
+    pub why: Option<String>,
+}
+
+fn in_brackets(why: &Option<String>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!(" ({why})"))
 }
 
 /// No checkpoint can be used, though it would be wrong to start anew.
@@ -61,6 +103,20 @@ pub enum DirectoryError {
          choose another --logdir to start anew", logdir.display(), skipped.join("; ")
     )]
     NoneValid {
+        /// The directory.
+        logdir: PathBuf,
+        /// Each file, and what is wrong with it.
+        skipped: Vec<String>,
+    },
+    /// There are whole checkpoints, and the losses before each of them are incomplete.
+    #[error(
+        "no checkpoint in {} has the losses of every step before it: {}; nothing was changed there: \
+         put {LOSSES_FILE} back (`unisono reference` with the same settings and another --logdir \
+         writes the same one if replicas_to_aggregate is at least the number of workers), or go on \
+         without these losses with --allow-missing-losses, or choose another --logdir",
+        logdir.display(), skipped.join("; ")
+    )]
+    NoLosses {
         /// The directory.
         logdir: PathBuf,
         /// Each file, and what is wrong with it.
@@ -83,13 +139,26 @@ pub struct Newest {
 /// # Errors
 /// If there are checkpoints and none is valid.
 pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryError> {
+    newest_with_losses(disk, logdir, |_| None)
+}
+
+/// As [`newest_valid`], of those checkpoints before which no losses are `missing`.
+pub(super) fn newest_with_losses(
+    disk: &dyn Disk,
+    logdir: &Path,
+    missing: impl Fn(Step) -> Option<MissingLosses>,
+) -> Result<Newest, DirectoryError> {
     let mut survey = Survey::new(disk, logdir)?;
     let mut skipped = Vec::new();
     for step in survey.candidates() {
         let name = file::file_name(step);
         let path = logdir.join(&name);
-        let bytes = disk.read(&path).map_err(FileError::from);
-        match bytes.and_then(|bytes| file::decode(step, &bytes)) {
+        let read = || {
+            let bytes = disk.read(&path).map_err(FileError::from)?;
+            let checkpoint = file::decode(step, &bytes)?;
+            missing(step).map_or(Ok(checkpoint), |missing| Err(Unusable::Losses(missing)))
+        };
+        match read() {
             Err(why) => skipped.push((path, why)),
             Ok(checkpoint) => {
                 let warning = |(path, why)| Warning::Skipped { path, why, instead: name.clone() };
@@ -99,6 +168,7 @@ pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryE
             }
         }
     }
+    let lacks_losses = skipped.iter().any(|(_, why)| matches!(why, Unusable::Losses(_)));
     let skipped = skipped.into_iter().map(|(path, why)| (path, why.to_string()));
     let state = survey.state_error.take().filter(|_| survey.state_exists);
     let state = state.map(|why| (logdir.join(STATE_FILE), why.to_string()));
@@ -107,7 +177,17 @@ pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryE
     if skipped.is_empty() {
         return Ok(Newest { found: None, warnings: Vec::new() });
     }
-    Err(DirectoryError::NoneValid { logdir: logdir.to_owned(), skipped })
+    let logdir = logdir.to_owned();
+    Err(if lacks_losses {
+        DirectoryError::NoLosses { logdir, skipped }
+    } else {
+        DirectoryError::NoneValid { logdir, skipped }
+    })
+}
+
+/// The step of the checkpoint that is tried first, unread.
+pub(super) fn newest_step(disk: &dyn Disk, logdir: &Path) -> Result<Option<Step>, DiskError> {
+    Ok(Survey::new(disk, logdir)?.candidates().first().copied())
 }
 
 fn describe(path: &Path, why: &str) -> String {

@@ -2,11 +2,11 @@
 //! simulator can own every one of them, and the way in which a file is published whole.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
+use super::logdir_disk::Displaced;
+use super::regular::NotRegular;
 
 use crate::planted::{Bug, is_planted};
 
@@ -28,12 +28,21 @@ pub trait Disk: fmt::Debug + Send + Sync {
         let from = usize::try_from(len.saturating_sub(n)).expect("it is within the bytes");
         Ok((len, bytes.split_off(from)))
     }
+    /// The first bytes of a file: `n` of them, or all that there are.
+    fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read(path)?;
+        bytes.truncate(usize::try_from(n).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+    /// Which file has this name now, and how long the file is.
+    fn stamp(&self, path: &Path) -> io::Result<Stamp>;
     /// Makes a file, or empties the one that is there, and writes it.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Writes behind the end of a file that is there.
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Opens a file that is there, to write behind its end many times.
-    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>>;
+    /// Opens a file to append to it many times, and makes an empty file if there is none. The
+    /// operating system's files are locked: a file has one appender at a time.
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>>;
     /// Cuts a file down to its first `len` bytes.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Makes a file's content durable.
@@ -46,7 +55,31 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The end of a file on a disk that knows files by their names alone.
+/// Tells a file from another file that has taken over its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The number of the file on its disk: an inode number. A file that was removed may pass its
+    /// number on to a later file.
+    pub file: u64,
+    /// The length of the file in bytes.
+    pub len: u64,
+}
+
+/// A file that is open for appending.
+pub trait Appender: Write + Send {
+    /// Which file it is, and how long the file is.
+    ///
+    /// # Errors
+    /// If the file no longer has the name under which it was opened, and then readers would not
+    /// find what is appended.
+    fn stamp(&self) -> io::Result<Stamp>;
+    /// Cuts the file down to its first `len` bytes.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Makes the content durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// An appender on a disk that knows files by their names alone.
 #[derive(Debug)]
 pub struct NamedEnd<D> {
     disk: D,
@@ -54,9 +87,16 @@ pub struct NamedEnd<D> {
 }
 
 impl<D: Disk> NamedEnd<D> {
-    /// That of a file which is there.
-    pub fn new(disk: D, path: &Path) -> Self {
-        Self { disk, path: path.to_owned() }
+    /// The appender of the file at `path`, which is made if there is none.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn open(disk: D, path: &Path) -> io::Result<Self> {
+        match disk.stamp(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => disk.write(path, b"")?,
+            stamp => stamp.map(|_| ())?,
+        }
+        Ok(Self { disk, path: path.to_owned() })
     }
 }
 
@@ -70,141 +110,17 @@ impl<D: Disk> Write for NamedEnd<D> {
     }
 }
 
-/// The operating system's files.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealDisk;
-
-impl Disk for RealDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let missing: Vec<&Path> = dir
-            .ancestors()
-            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
-            .collect();
-        if let Some(link) = DanglingLink::above(dir) {
-            return Err(link.into());
-        }
-        fs::create_dir_all(dir)?;
-        // A checkpoint is no more durable than the name of the directory that it is in.
-        missing.into_iter().try_for_each(|made| self.sync_name(made))
+impl<D: Disk> Appender for NamedEnd<D> {
+    fn stamp(&self) -> io::Result<Stamp> {
+        self.disk.stamp(&self.path)
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            // A name that is not UTF-8 is none of ours.
-            names.extend(entry?.file_name().into_string());
-        }
-        names.sort();
-        Ok(names)
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.disk.truncate(&self.path, len)
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
-    }
-
-    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
-        let mut file = File::open(path)?;
-        let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(n)))?;
-        let mut end = Vec::new();
-        file.take(n).read_to_end(&mut end)?;
-        Ok((len, end))
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        File::create(path)?.write_all(bytes)
-    }
-
-    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new().append(true).open(path)?.write_all(bytes)
-    }
-
-    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
-        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
-    }
-
-    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.set_len(len)
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.sync_all()
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        if !cfg!(unix) {
-            // Elsewhere a directory cannot be opened, and renaming is durable by itself.
-            return Ok(());
-        }
-        match File::open(dir)?.sync_all() {
-            // The file system has no such operation, so a retry cannot help. The chief warns of
-            // it once, when it opens the logdir (`unsupported_sync`).
-            Err(error) if is_unsupported(&error) => Ok(()),
-            synced => synced,
-        }
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-}
-
-impl RealDisk {
-    /// Makes the name of a directory that was just made durable.
-    fn sync_name(&self, made: &Path) -> io::Result<()> {
-        match made.parent().map(|parent| self.sync_dir(parent)) {
-            // A parent that may be written but not listed (mode 1733, the scratch folders of some
-            // clusters) cannot be opened, hence not synced. The sync of a new directory writes its
-            // name as well on ext4, XFS and Btrfs, and elsewhere nothing better is at hand.
-            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => self.sync_dir(made),
-            Some(synced) => synced,
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether the file system lacks the operation, as old CIFS, DrvFs and vboxsf lack the sync of a
-/// directory.
-fn is_unsupported(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
-}
-
-/// The error of the sync of a directory, if its file system lacks the operation; then names in the
-/// directory need not be durable when [`Disk::sync_dir`] returns.
-#[must_use]
-pub fn unsupported_sync(dir: &Path) -> Option<io::Error> {
-    File::open(dir).ok()?.sync_all().err().filter(is_unsupported)
-}
-
-/// A symbolic link on the way to a directory, whose target does not exist.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is a symbolic link to {}, which does not exist", link.display(), target.display())]
-pub struct DanglingLink {
-    link: PathBuf,
-    target: PathBuf,
-}
-
-impl DanglingLink {
-    /// The link that keeps a directory from being made, if there is one: the directory itself or
-    /// one of its parents.
-    #[must_use]
-    pub fn above(dir: &Path) -> Option<Self> {
-        let link = dir.ancestors().find(|above| above.symlink_metadata().is_ok())?;
-        let is_dangling = link.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
-        let target = link.read_link().ok().filter(|_| is_dangling)?;
-        Some(Self { link: link.to_owned(), target })
-    }
-}
-
-impl From<DanglingLink> for io::Error {
-    fn from(link: DanglingLink) -> Self {
-        Self::new(ErrorKind::NotFound, link)
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync(&self.path)
     }
 }
 
@@ -228,12 +144,22 @@ impl DiskError {
 }
 
 fn remedy(error: &io::Error) -> &'static str {
+    let cause = error.get_ref();
+    if cause.is_some_and(|cause| cause.is::<Displaced>()) {
+        return "put it back in its place, or end this run";
+    }
+    if cause.is_some_and(|cause| cause.is::<NotRegular>()) {
+        return "move it away, or choose another --logdir";
+    }
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             "free some space there, or choose another --logdir"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "make it accessible to this user, or choose another --logdir"
+        }
+        ErrorKind::ResourceBusy => {
+            "end that process first, even if it is paused, or choose another --logdir"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
             "something else is in its place: choose another --logdir"
@@ -305,7 +231,10 @@ impl Publication<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::checkpoint::RealDisk;
     use crate::checkpoint::test_disk::{self, TestDisk};
 
     /// What its callers rely on, of a disk on which nothing fails.
@@ -317,8 +246,31 @@ mod tests {
         assert_eq!(disk.read(&path).unwrap(), b"some bytes!");
         assert_eq!(disk.read_end(&path, 6).unwrap(), (11, b"bytes!".to_vec()));
         assert_eq!(disk.read_end(&path, 99).unwrap(), (11, b"some bytes!".to_vec()));
+        assert_eq!(disk.read_start(&path, 6).unwrap(), b"some b");
+        assert_eq!(disk.read_start(&path, 99).unwrap(), b"some bytes!");
         disk.truncate(&path, 4).unwrap();
         assert_eq!(disk.read(&path).unwrap(), b"some");
+
+        let stamp = disk.stamp(&path).unwrap();
+        assert_eq!(stamp.len, 4);
+        disk.append(&path, b"!").unwrap();
+        assert_eq!(disk.stamp(&path).unwrap(), Stamp { len: 5, ..stamp });
+        let other = dir.join("other");
+        disk.write(&other, b"other").unwrap();
+        disk.rename(&other, &path).unwrap();
+        assert_ne!(disk.stamp(&path).unwrap().file, stamp.file);
+        assert_eq!(disk.stamp(&other).unwrap_err().kind(), ErrorKind::NotFound);
+
+        let appended = dir.join("appended");
+        let mut end = disk.open_end(&appended).unwrap();
+        end.write_all(b"abc").unwrap();
+        end.truncate(1).unwrap();
+        end.write_all(b"d").unwrap();
+        end.sync().unwrap();
+        assert_eq!(disk.read(&appended).unwrap(), b"ad");
+        assert_eq!(end.stamp().unwrap(), disk.stamp(&appended).unwrap());
+        disk.remove(&appended).unwrap();
+        end.stamp().unwrap_err();
     }
 
     #[test]
@@ -365,43 +317,6 @@ mod tests {
                 logdir.display()
             )
         );
-    }
-
-    #[test]
-    fn dangling_link_on_the_way_to_a_logdir_is_named_with_its_target() {
-        let dir = tempfile::tempdir().unwrap();
-        let (link, target) = (dir.path().join("link"), dir.path().join("nowhere"));
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        for logdir in [link.clone(), link.join("run")] {
-            assert_eq!(
-                check_writable(&RealDisk, &logdir).unwrap_err().to_string(),
-                format!(
-                    "cannot make the logdir {}: {} is a symbolic link to {}, which does not exist; \
-                     make the missing folder, or choose another --logdir",
-                    logdir.display(),
-                    link.display(),
-                    target.display()
-                )
-            );
-        }
-        fs::create_dir(&target).unwrap();
-        check_writable(&RealDisk, &link.join("run")).unwrap();
-        assert!(target.join("run").is_dir());
-    }
-
-    #[test]
-    fn only_a_missing_operation_counts_as_a_folder_that_cannot_be_synced() {
-        let errors = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::IO, Errno::ACCESS];
-        let counts = errors.map(|errno| is_unsupported(&errno.into()));
-        assert_eq!(counts, [true, true, true, false, false]);
-        let dir = tempfile::tempdir().unwrap();
-        assert!(unsupported_sync(dir.path()).is_none());
-        if cfg!(target_os = "linux") {
-            // A file system without this operation that every Linux has.
-            let procfs = Path::new("/proc");
-            RealDisk.sync_dir(procfs).unwrap();
-            assert!(unsupported_sync(procfs).is_some());
-        }
     }
 
     #[test]

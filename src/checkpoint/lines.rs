@@ -4,11 +4,11 @@
 //! process loses none. [`Lines::sync`] makes it outlive the machine's power, too.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::disk::{Disk, DiskError, RealDisk};
+use super::disk::{Appender, Disk, DiskError, Stamp};
+use super::real_disk::RealDisk;
 
 /// How much of a file's end is read to find that of its last whole line. Of a ledger, an update of
 /// 4,096 slots, the most there are, takes less than 600 KiB.
@@ -67,9 +67,8 @@ pub(crate) fn last_lines(path: &Path) -> Vec<Vec<u8>> {
 
 /// A file that grows.
 pub struct Lines {
-    disk: Arc<dyn Disk>,
     path: PathBuf,
-    end: Box<dyn Write + Send>,
+    end: Box<dyn Appender>,
     /// The bytes that are whole lines.
     len: u64,
 }
@@ -85,27 +84,27 @@ impl Lines {
     /// Opens a file of a logdir, or makes it. A last line that a crash tore is cut off.
     ///
     /// # Errors
-    /// If the operating system refuses.
-    pub fn open(disk: Arc<dyn Disk>, logdir: &Path, name: &str) -> Result<Self, DiskError> {
+    /// If the operating system refuses, or another process writes the file; then not a byte of the
+    /// file is changed.
+    pub fn open(disk: &dyn Disk, logdir: &Path, name: &str) -> Result<Self, DiskError> {
         let path = logdir.join(name);
         disk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
-        let (len, end) = match disk.read_end(&path, MAX_LINE_BYTES) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                disk.write(&path, b"").map_err(DiskError::at("write", &path))?;
-                disk.sync_dir(logdir).map_err(DiskError::at("sync the directory", logdir))?;
-                (0, Vec::new())
-            }
-            end => end.map_err(DiskError::at("read", &path))?,
-        };
+        // First the lock that comes with it: the last line of another writer is not torn, but
+        // being written.
+        let end = disk.open_end(&path).map_err(DiskError::at("open", &path))?;
+        let (len, last) =
+            disk.read_end(&path, MAX_LINE_BYTES).map_err(DiskError::at("read", &path))?;
+        if len == 0 {
+            disk.sync_dir(logdir).map_err(DiskError::at("sync the directory", logdir))?;
+        }
         // Damage can be of any length.
-        let end = if end.contains(&b'\n') || len <= MAX_LINE_BYTES {
-            end
+        let last = if last.contains(&b'\n') || len <= MAX_LINE_BYTES {
+            last
         } else {
             disk.read(&path).map_err(DiskError::at("read", &path))?
         };
-        let n_torn = end.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-        let end = disk.open_end(&path).map_err(DiskError::at("open", &path))?;
-        let lines = Self { disk, path, end, len: len.saturating_sub(n_torn) };
+        let n_torn = last.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
+        let lines = Self { path, end, len: len.saturating_sub(n_torn) };
         if n_torn > 0 {
             lines.cut()?;
         }
@@ -136,12 +135,21 @@ impl Lines {
     /// Makes all that was appended durable.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// If the operating system refuses; or if the file was moved, removed, replaced or changed by
+    /// somebody else, so that a reader would not find what was appended. After a failed sync
+    /// nothing may be appended: a second sync could report success though the lines are lost.
     pub fn sync(&self) -> Result<(), DiskError> {
-        self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path))
+        self.end.sync().map_err(DiskError::at("sync", &self.path))?;
+        let stamp = self.end.stamp().map_err(DiskError::at("find", &self.path))?;
+        if stamp.len == self.len {
+            return Ok(());
+        }
+        let Stamp { len, .. } = stamp;
+        let why = format!("it has {len} bytes, and {} were written", self.len);
+        Err(DiskError::at("go on with", &self.path)(io::Error::other(why)))
     }
 
     fn cut(&self) -> Result<(), DiskError> {
-        self.disk.truncate(&self.path, self.len).map_err(DiskError::at("truncate", &self.path))
+        self.end.truncate(self.len).map_err(DiskError::at("truncate", &self.path))
     }
 }

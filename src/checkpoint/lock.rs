@@ -1,10 +1,12 @@
-//! One writer a logdir: a lock on the folder itself, which leaves no file behind and goes with the
-//! process that holds it.
+//! One writer at a time: locks on the logdir itself and on files that a task appends to. They leave
+//! no file behind, and go with the process that holds them.
 //!
-//! The cluster fences an older life of its chief, but no message can keep that life, when it wakes
-//! from a pause, from what it was about to write.
+//! The cluster fences an older incarnation of a task, but no message can keep that incarnation,
+//! when it wakes from a pause, from what it was about to write.
 
 use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -12,45 +14,98 @@ use std::time::Duration;
 use super::disk::DiskError;
 use super::run_files::RunFilesError;
 
-/// Between two attempts.
+/// Time between two attempts.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// For a writer that was killed, or whose parent was, to be gone: 5 s.
+/// Attempts before giving up (250 × 20 ms = 5 s), so that a writer that was just killed can release
+/// its lock.
 const MAX_ATTEMPTS: u32 = 250;
 
-/// The lock on a logdir, held as long as the value lives.
-#[derive(Debug)]
-pub struct LogdirLock {
-    _dir: File,
+/// Who has locked the logdir for a process that writes there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LockedBy {
+    /// Nobody yet: the process takes the lock itself.
+    #[default]
+    Nobody,
+    /// The parent process, which shares its lock with this process.
+    Parent,
 }
 
+/// The lock on a logdir, held as long as the value or a copy of its descriptor lives.
+#[derive(Debug)]
+pub struct LogdirLock(File);
+
 impl LogdirLock {
-    /// Takes the lock on a folder that is there, or says why this system has none to give.
+    /// Takes the lock on a folder that exists, or says why the system has none to give.
     ///
     /// # Errors
-    /// If another writer has it and keeps it.
+    /// If another process holds the lock and keeps it.
     pub fn take(logdir: &Path) -> Result<(Option<Self>, Option<String>), RunFilesError> {
-        if !cfg!(unix) {
-            return Ok((None, None)); // Elsewhere a folder cannot be opened.
-        }
-        let dir = File::open(logdir).map_err(DiskError::at("open the logdir", logdir))?;
-        for attempt in 0..MAX_ATTEMPTS {
-            if attempt > 0 {
-                pause();
+        let dir = open(logdir)?;
+        match attempt(&dir) {
+            Ok(()) => Ok((Some(Self(dir)), None)),
+            Err(TryLockError::WouldBlock) => {
+                Err(RunFilesError::InUse { logdir: logdir.to_owned() })
             }
-            match dir.try_lock() {
-                Ok(()) => return Ok((Some(Self { _dir: dir }), None)),
-                Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(why)) => {
-                    let warning = format!(
-                        "cannot lock {}: {why}; nothing keeps a second chief from writing there",
-                        logdir.display()
-                    );
-                    return Ok((None, Some(warning)));
-                }
+            Err(TryLockError::Error(why)) => {
+                let warning = format!(
+                    "cannot lock {}: {why}; nothing keeps a second chief from writing there",
+                    logdir.display()
+                );
+                Ok((None, Some(warning)))
             }
         }
-        Err(RunFilesError::InUse { logdir: logdir.to_owned() })
     }
+
+    /// The lock of a folder that the parent process has locked, and shares with this process.
+    ///
+    /// # Errors
+    /// If the folder cannot be opened.
+    pub(super) fn of_parent(logdir: &Path) -> Result<Self, RunFilesError> {
+        let dir = open(logdir)?;
+        // It fails if the parent has the lock. If the parent has none, this process takes it.
+        let _ = dir.try_lock();
+        Ok(Self(dir))
+    }
+
+    /// The folder that is locked.
+    pub(super) const fn folder(&self) -> &File {
+        &self.0
+    }
+
+    /// A descriptor for a child process, which then shares the lock.
+    ///
+    /// # Errors
+    /// If the process has too many open files.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+}
+
+fn open(logdir: &Path) -> Result<File, DiskError> {
+    File::open(logdir).map_err(DiskError::at("open the logdir", logdir))
+}
+
+/// Takes the lock on an open file. Where the file system has no locks there is none to take.
+pub(super) fn take_file(file: &File) -> io::Result<()> {
+    match attempt(file) {
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(ErrorKind::ResourceBusy, "another process writes it"))
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+fn attempt(file: &File) -> Result<(), TryLockError> {
+    for attempt in 0..MAX_ATTEMPTS {
+        if attempt > 0 {
+            pause();
+        }
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            result => return result,
+        }
+    }
+    Err(TryLockError::WouldBlock)
 }
 
 #[expect(clippy::disallowed_methods, reason = "another process takes real time to end")]

@@ -2,17 +2,23 @@
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`lines`] is a file that only grows, [`disk`] is all that touches files but for `lock`.
+//! losses, [`lines`] is a file that only grows. [`disk`] is all that these know of files; `real_disk`
+//! are the operating system's, `logdir_disk` those of one locked folder, `regular` opens them, `folders` makes and syncs folders, and
+//! `lock` keeps other processes out.
 //! Nothing here knows a model's layout or a thread, and nothing logs: what a person should hear is
 //! returned.
 
 pub mod directory;
 pub mod disk;
 pub mod file;
+mod folders;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod lines;
 mod lock;
+mod logdir_disk;
+mod real_disk;
+mod regular;
 pub mod run_files;
 pub mod saver;
 pub mod state;
@@ -22,10 +28,12 @@ pub(crate) mod test_disk;
 
 use std::collections::BTreeMap;
 
-pub use directory::{DirectoryError, Newest, Warning, newest_valid};
-pub use disk::{DanglingLink, Disk, DiskError, RealDisk, check_writable, unsupported_sync};
+pub use directory::{DirectoryError, MissingLosses, Newest, Unusable, Warning, newest_valid};
+pub use disk::{Disk, DiskError, check_writable};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
-pub use lock::LogdirLock;
+pub use folders::{DanglingLink, unsupported_sync};
+pub use lock::{LockedBy, LogdirLock};
+pub use real_disk::RealDisk;
 pub use run_files::{
     FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, Taken, ToCheckpoint,
 };

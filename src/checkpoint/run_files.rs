@@ -9,12 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Checkpoint;
-use super::directory::{DirectoryError, Warning, newest_valid};
-use super::disk::{Disk, DiskError, RealDisk, check_writable, unsupported_sync};
-use super::lock::LogdirLock;
+use super::directory::{DirectoryError, MissingLosses, Warning, newest_step, newest_with_losses};
+use super::disk::{Disk, DiskError, check_writable};
+use super::folders::unsupported_sync;
+use super::lock::{LockedBy, LogdirLock};
+use super::logdir_disk::LogdirDisk;
+use super::real_disk::RealDisk;
 use super::saver::{Saved, Saver};
-use crate::ids::Generation;
-use crate::losses::{LOSSES_FILE, LossLog, LossesError};
+use crate::ids::{Generation, Step};
+use crate::losses::{
+    FindLosses, LOSSES_FILE, LossLog, LossesError, LossesNotice, LossesState, Rebuilt,
+};
 use crate::planted::{Bug, is_planted};
 use crate::protocol::{Snapshot, UpdateRecord};
 
@@ -45,6 +50,12 @@ pub struct RunFilesConfig {
     pub is_determined: bool,
     /// Whether it may go on from the checkpoint of a run in which something was another.
     pub allows_changes: bool,
+    /// Whether it may go on from a checkpoint before which losses are missing.
+    pub allows_missing_losses: bool,
+    /// How many losses an update has.
+    pub n_losses: usize,
+    /// Finds losses that the losses file lacks.
+    pub find_losses: Box<FindLosses>,
     /// From the cluster to files.
     pub to_checkpoint: ToCheckpoint,
     /// From files to the cluster.
@@ -107,7 +118,8 @@ pub struct RunFiles {
     config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
-    _lock: Option<LogdirLock>,
+    /// Whether this process has written a checkpoint, and so knows the losses before it.
+    has_saved: bool,
 }
 
 /// The losses, shared by who records and who makes them durable. Nobody holds the lock while the
@@ -116,12 +128,14 @@ pub struct RunFiles {
 pub struct Losses(Arc<Mutex<LossLog>>);
 
 impl Losses {
-    /// Appends an update's rows with one write.
+    /// Appends an update's rows with one write. Returns what a person should hear.
     ///
     /// # Errors
     /// As [`LossLog::append`]: the rows are held back, and the next persist fails if they still are.
-    pub fn record(&self, update: &UpdateRecord) -> Result<(), LossesError> {
-        self.log().append(update)
+    pub fn record(&self, update: &UpdateRecord) -> Result<Option<LossesNotice>, LossesError> {
+        let mut log = self.log();
+        log.append(update)?;
+        Ok(log.take_notice())
     }
 
     fn log(&self) -> MutexGuard<'_, LossLog> {
@@ -147,14 +161,40 @@ impl RunFilesConfig {
     /// What a run would start from, with nothing opened or changed: as [`RunFiles::restore`].
     ///
     /// # Errors
-    /// If there are checkpoints that cannot be used.
+    /// If there are checkpoints that cannot be used, or before each of which losses are missing.
     pub fn look(&self, disk: &dyn Disk) -> Result<Restored, RunFilesError> {
-        let newest = newest_valid(disk, &self.logdir)?;
+        let losses = self.look_at_losses(disk)?;
+        self.restore(disk, losses.complete_below, losses.why_missing.as_deref())
+    }
+
+    /// How complete the losses are, as far as the newest checkpoint needs them.
+    fn look_at_losses(&self, disk: &dyn Disk) -> Result<LossesState, RunFilesError> {
+        let needed = newest_step(disk, &self.logdir)?.unwrap_or_default();
+        let (n_losses, find) = (self.n_losses, &*self.find_losses);
+        Ok(LossesState::look(disk, &self.logdir, needed, n_losses, find)?)
+    }
+
+    fn restore(
+        &self,
+        disk: &dyn Disk,
+        complete_below: Step,
+        why_missing: Option<&str>,
+    ) -> Result<Restored, RunFilesError> {
+        let missing = |step: Step| {
+            let to = Step(step.0.checked_sub(1)?);
+            let why = why_missing.map(str::to_owned);
+            (complete_below < step).then_some(MissingLosses { from: complete_below, to, why })
+        };
+        let allowed = |step| if self.allows_missing_losses { None } else { missing(step) };
+        let newest = newest_with_losses(disk, &self.logdir, allowed)?;
         let mut warnings = newest.warnings;
         let Some((path, checkpoint)) = newest.found else {
             let snapshot = self.initial.clone();
             return Ok(Restored { snapshot, path: None, is_same_run: false, warnings });
         };
+        let missing = missing(checkpoint.step);
+        let missing = missing.map(|missing| Warning::LossesMissing { path: path.clone(), missing });
+        warnings.extend(missing);
         let Taken { snapshot, changes } = match (self.from_checkpoint)(checkpoint) {
             Ok(taken) => taken,
             Err(why) => return Err(RunFilesError::Refused { path, why }),
@@ -172,23 +212,34 @@ impl RunFilesConfig {
 
 impl RunFiles {
     /// As [`Self::open`], on the operating system's files, and with nobody else who writes there.
+    /// What cannot be restored from is refused before anything in the logdir is changed.
     ///
     /// # Errors
-    /// As [`Self::open`]; and if another process has the logdir, and keeps it for five seconds.
-    pub fn open_alone(config: RunFilesConfig) -> Result<(Self, Vec<String>), RunFilesError> {
-        let (lock, warning) = lock(&config.logdir)?;
+    /// As [`Self::open`] and [`Self::restore`]; and if another process has the logdir, and keeps it
+    /// for five seconds.
+    pub fn open_alone(
+        config: RunFilesConfig,
+        locked_by: LockedBy,
+    ) -> Result<(Self, Vec<String>), RunFilesError> {
+        let (lock, warning) = match locked_by {
+            LockedBy::Nobody => lock(&config.logdir)?,
+            LockedBy::Parent => (Some(LogdirLock::of_parent(&config.logdir)?), None),
+        };
         let sync_warning = unsupported_sync(&config.logdir).map(|error| {
             format!(
                 "cannot sync the folder {}: {error}; a loss of power may undo the newest checkpoints",
                 config.logdir.display()
             )
         });
-        let (files, mut warnings) = Self::open(Arc::new(RealDisk), config)?;
+        let disk = LogdirDisk::open(&config.logdir, lock)?;
+        config.look(&disk)?;
+        let (files, mut warnings) = Self::open(Arc::new(disk), config)?;
         warnings.extend(warning.into_iter().chain(sync_warning));
-        Ok((Self { _lock: lock, ..files }, warnings))
+        Ok((files, warnings))
     }
 
-    /// Opens the files of a run, making what is missing; nothing is restored yet.
+    /// Opens the files of a run, making what is missing; nothing is restored yet. Losses that the
+    /// newest checkpoint needs and the losses file lacks are put back if they are found elsewhere.
     /// Tells what a person should hear, too.
     ///
     /// # Errors
@@ -199,16 +250,23 @@ impl RunFiles {
     ) -> Result<(Self, Vec<String>), RunFilesError> {
         check_writable(&*disk, &config.logdir)?;
         let (saver, warnings) = Saver::open(disk.clone(), &config.logdir, config.max_to_keep)?;
-        let (mut log, damage) = LossLog::open(disk.clone(), &config.logdir.join(LOSSES_FILE))?;
+        let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        if let Some(rebuilt) = config.look_at_losses(&*disk)?.rebuilt {
+            rebuilt.publish(&*disk, &config.logdir)?;
+            let Rebuilt { from, to, .. } = rebuilt;
+            warnings.push(format!(
+                "{} lacked losses of steps {from} to {to}: they were put back from the ledgers",
+                config.logdir.join(LOSSES_FILE).display()
+            ));
+        }
+        let path = config.logdir.join(LOSSES_FILE);
+        let (mut log, damage) = LossLog::open(disk.clone(), &path, config.n_losses)?;
         if config.is_determined && log.is_empty() {
             log.expect_the_same();
         }
-        let warnings = warnings.iter().map(ToString::to_string);
-        let warnings = warnings.chain(damage.map(|damage| damage.to_string())).collect();
-        Ok((
-            Self { disk, config, saver, losses: Losses(Arc::new(Mutex::new(log))), _lock: None },
-            warnings,
-        ))
+        warnings.extend(damage.map(|damage| damage.to_string()));
+        let losses = Losses(Arc::new(Mutex::new(log)));
+        Ok((Self { disk, config, saver, losses, has_saved: false }, warnings))
     }
 
     /// A handle with which to record, on any thread.
@@ -219,17 +277,27 @@ impl RunFiles {
 
     /// The newest valid checkpoint, or the initial values if there is none at all.
     ///
-    /// It changes no file, the losses included: who asks may find the cluster alive and further
-    /// on. What must go from the losses goes when an update of such a step is recorded.
+    /// It takes no row from the losses: who asks may find the cluster alive and further on. What
+    /// must go from the losses goes when an update of such a step is recorded.
     ///
     /// # Errors
-    /// If there are checkpoints that cannot be used.
+    /// If there are checkpoints that cannot be used, or before each of which losses are missing.
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
-        let restored = self.config.look(&*self.disk)?;
+        let complete_below = {
+            let mut log = self.losses.log();
+            // What is known of the losses counts, and not what somebody made of the file meanwhile.
+            // If the file cannot be made whole now, no checkpoint is written before it is.
+            let _ = log.make_whole_again();
+            // A gap from before this process was reported when the process met it.
+            if self.has_saved { Step(u64::MAX) } else { log.complete_below() }
+        };
+        let mut restored = self.config.restore(&*self.disk, complete_below, None)?;
+        let mut log = self.losses.log();
         // The rows of a life before count: the checkpoint beside them is of this run.
         if restored.is_same_run && self.config.is_determined {
-            self.losses.log().expect_the_same();
+            log.expect_the_same();
         }
+        restored.warnings.extend(log.take_notice().map(Warning::Losses));
         Ok(restored)
     }
 
@@ -240,15 +308,21 @@ impl RunFiles {
     pub fn persist(&mut self, snapshot: &Snapshot) -> Result<Saved, RunFilesError> {
         let path = {
             let mut log = self.losses.log();
-            log.flush()?;
+            log.flush_closely()?;
             log.path().to_owned()
         };
-        if !is_planted(Bug::LossesNotSynced) {
-            self.disk.sync(&path).map_err(DiskError::at("sync", &path))?;
+        if !is_planted(Bug::LossesNotSynced)
+            && let Err(error) = self.disk.sync(&path)
+        {
+            self.losses.log().sync_failed();
+            return Err(DiskError::at("sync", &path)(error).into());
         }
         let Generation { number, opener } = snapshot.generation;
         let writer = format!("g{number}-{opener}");
-        Ok(self.saver.save(&(self.config.to_checkpoint)(snapshot), &writer)?)
+        let mut saved = self.saver.save(&(self.config.to_checkpoint)(snapshot), &writer)?;
+        self.has_saved = true;
+        saved.warnings.extend(self.losses.log().take_notice().map(Warning::Losses));
+        Ok(saved)
     }
 }
 
@@ -266,7 +340,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::checkpoint::Tensor;
     use crate::checkpoint::test_disk::{Bug, Fault, TestDisk};
-    use crate::ids::{Generation, Slot, Step};
+    use crate::ids::{Generation, Slot};
     use crate::protocol::{Settings, ShardState};
 
     /// A snapshot of one shard of two parameters.
@@ -283,6 +357,9 @@ pub(crate) mod tests {
             initial: Arc::new(snapshot(0)),
             is_determined: true,
             allows_changes: false,
+            allows_missing_losses: false,
+            n_losses: 2,
+            find_losses: Box::new(|_| Err("there is no ledger".to_owned())),
             to_checkpoint: Box::new(|snapshot| Checkpoint {
                 step: snapshot.step,
                 settings: Settings::default(),
@@ -387,7 +464,7 @@ pub(crate) mod tests {
         disk.plan(Some((0, Fault::Stop)));
         files.losses().record(&update(0)).unwrap_err();
         let error = files.persist(&snapshot(1)).unwrap_err().to_string();
-        assert!(error.contains("losses.csv: killed"), "{error}");
+        assert!(error.contains("losses.csv.new.tmp: killed"), "{error}");
         assert_eq!(files.restore().unwrap().path, None, "no checkpoint is visible");
         disk.plan(None);
         files.losses().record(&update(1)).unwrap();
@@ -472,11 +549,13 @@ pub(crate) mod tests {
     #[test]
     fn a_logdir_has_one_writer_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let first = RunFiles::open_alone(config(dir.path().to_owned())).unwrap().0;
-        let error = RunFiles::open_alone(config(dir.path().to_owned())).unwrap_err();
+        let first =
+            RunFiles::open_alone(config(dir.path().to_owned()), LockedBy::Nobody).unwrap().0;
+        let error =
+            RunFiles::open_alone(config(dir.path().to_owned()), LockedBy::Nobody).unwrap_err();
         assert!(matches!(error, RunFilesError::InUse { .. }), "{error}");
         drop(first);
-        RunFiles::open_alone(config(dir.path().to_owned())).unwrap();
+        RunFiles::open_alone(config(dir.path().to_owned()), LockedBy::Nobody).unwrap();
     }
 
     #[test]
@@ -485,6 +564,7 @@ pub(crate) mod tests {
         let mut config = config("/logdir".into());
         config.from_checkpoint = Box::new(|_| Err("the batch size changed".to_owned()));
         let mut files = RunFiles::open(Arc::new(disk), config).unwrap().0;
+        files.losses().record(&update(0)).unwrap();
         files.persist(&snapshot(1)).unwrap();
         assert_eq!(
             files.restore().unwrap_err().to_string(),

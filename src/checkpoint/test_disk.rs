@@ -2,11 +2,11 @@
 //! crash could leave it: what was not synced is kept, lost or torn, name by name, file by file.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Disk, NamedEnd};
+use super::disk::{Appender, Disk, NamedEnd, Stamp};
 use super::{Checkpoint, Tensor};
 use crate::ids::Step;
 use crate::protocol::Settings;
@@ -65,6 +65,21 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
+    /// How many of the first bytes the operating system takes for durable: after a failed sync,
+    /// too many.
+    n_clean: usize,
+}
+
+impl Content {
+    fn durable(bytes: &[u8]) -> Self {
+        Self { now: bytes.to_vec(), durable: bytes.to_vec(), n_clean: bytes.len() }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.now.len(), 0);
+        self.durable[self.n_clean..].copy_from_slice(&self.now[self.n_clean..]);
+        self.n_clean = self.now.len();
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -139,13 +154,10 @@ impl State {
                 change.apply(&mut after);
             }
         }
-        let mut files: Vec<Content> = self
-            .files
-            .iter()
-            .map(|file| Content { now: file.durable.clone(), durable: file.durable.clone() })
-            .collect();
+        let mut files: Vec<Content> =
+            self.files.iter().map(|file| Content::durable(&file.durable)).collect();
         for &file in torn {
-            let Content { now, durable } = &self.files[file];
+            let Content { now, durable, .. } = &self.files[file];
             let found = match contents % 3 {
                 0 => durable.clone(),
                 1 => now.clone(),
@@ -154,7 +166,7 @@ impl State {
                 }
                 _ => now[..now.len() / 2].to_vec(),
             };
-            files[file] = Content { now: found.clone(), durable: found };
+            files[file] = Content::durable(&found);
             contents /= 3;
         }
         Arc::new(TestDisk(Mutex::new(Self {
@@ -193,6 +205,12 @@ impl Disk for Arc<TestDisk> {
         Ok(self.state().file(path)?.now.clone())
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let state = self.state();
+        let file = *state.names.get(path).ok_or(ErrorKind::NotFound)?;
+        Ok(Stamp { file: file as u64, len: state.files[file].now.len() as u64 })
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (mut state, result) = self.begin("write", path);
         let stopped = matches!(state.fault, Some((_, Fault::Stop)));
@@ -203,7 +221,8 @@ impl Disk for Arc<TestDisk> {
                 state.rename(None, Some((path.to_owned(), file)));
             }
             let n_bytes = if result.is_ok() { bytes.len() } else { bytes.len() / 2 };
-            state.file(path)?.now = bytes[..n_bytes].to_vec();
+            let file = state.file(path)?;
+            (file.now, file.n_clean) = (bytes[..n_bytes].to_vec(), 0);
         }
         result
     }
@@ -220,27 +239,31 @@ impl Disk for Arc<TestDisk> {
         result
     }
 
-    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
-        Ok(Box::new(NamedEnd::new(self.clone(), path)))
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
+        Ok(Box::new(NamedEnd::open(self.clone(), path)?))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         let (mut state, result) = self.begin("truncate", path);
         result?;
         let len = usize::try_from(len).expect("a length in memory");
-        state.file(path)?.now.resize(len, 0);
+        let file = state.file(path)?;
+        file.now.resize(len, 0);
+        file.n_clean = file.n_clean.min(len);
         Ok(())
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         let (mut state, result) = self.begin("sync", path);
-        result?;
-        let bug = state.bug;
+        let (bug, stopped) = (state.bug, matches!(state.fault, Some((_, Fault::Stop))));
         let file = state.file(path)?;
-        if bug != Bug::NoSync {
-            file.durable = file.now.clone();
+        match &result {
+            Ok(()) if bug != Bug::NoSync => file.sync(),
+            // What was to be written is dropped, and the next sync has nothing to do.
+            Err(_) if !stopped => file.n_clean = file.now.len(),
+            _ => {}
         }
-        Ok(())
+        result
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

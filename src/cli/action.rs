@@ -14,6 +14,7 @@ use super::manual::{CompletionsArgs, ManArgs};
 use super::report::ReportConfig;
 use super::top::TopConfig;
 use super::trace::TraceConfig;
+use crate::checkpoint::LockedBy;
 use crate::config::{ClusterSpec, HostPort, LogFormat, RunConfig};
 use crate::ids::TaskId;
 
@@ -93,6 +94,8 @@ pub struct TaskConfig {
     pub is_placed: bool,
     /// What was said of the cluster, and does not count.
     pub notes: Vec<String>,
-    /// Whether to end when standard input does; see [`super::StopRequests`].
+    /// Whether to end when standard input does; see [`super::ParentWatch`].
     pub exit_with_parent: bool,
+    /// Who has locked the logdir for the chief.
+    pub logdir_locked_by: LockedBy,
 }

@@ -24,6 +24,7 @@ use super::local::LocalConfig;
 use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
 use super::trace::TraceConfig;
+use crate::checkpoint::LockedBy;
 use crate::config::keys::{DataKeys, RunKeys};
 use crate::config::tf_config::Role;
 use crate::config::{ClusterSize, Environment, FileKeys, RunConfig};
@@ -121,6 +122,8 @@ impl TaskArgs {
             )));
         }
         let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
+        let logdir_locked_by =
+            if self.logdir_locked_by_parent { LockedBy::Parent } else { LockedBy::Nobody };
         Ok(match role {
             Role::Task(task) => Action::Task(TaskConfig {
                 task,
@@ -130,6 +133,7 @@ impl TaskArgs {
                 is_placed,
                 notes,
                 exit_with_parent,
+                logdir_locked_by,
             }),
             Role::Evaluator => Action::Eval(EvalConfig { notes, ..EvalConfig::of_run(run) }),
         })

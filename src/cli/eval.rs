@@ -121,7 +121,7 @@ impl Evaluator {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let clock = RealClock::start();
-            let mut stop = StopRequests::listen(false)?;
+            let mut stop = StopRequests::listen(None)?;
             loop {
                 let seen = self.print_latest(process)?.or(self.seen);
                 if self.config.until.is_some_and(|until| seen >= Some(until)) {

@@ -4,7 +4,7 @@
 //! the next start with `--fresh`, in the same folder.
 
 use std::collections::BTreeSet;
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -150,7 +150,8 @@ fn is_among(path: &Path, logdir: &Path, files: &[&String]) -> bool {
 
 /// A task holds a lock on the file that it appends to.
 fn check_unused(path: &Path) -> anyhow::Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        RealDisk::open_to_read(path).with_context(|| format!("cannot open {}", path.display()))?;
     if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
         bail!(
             "another process writes {}: end it before --fresh, or choose another --logdir",
@@ -250,7 +251,7 @@ mod tests {
     fn run_is_not_moved_under_a_task_that_still_writes_or_from_which_the_new_one_begins() {
         let folder = logdir_with(&OLD_RUN);
         let logdir = folder.path();
-        let ledger = File::open(logdir.join("ledger-ps0.jsonl")).unwrap();
+        let ledger = std::fs::File::open(logdir.join("ledger-ps0.jsonl")).unwrap();
         ledger.lock().unwrap();
         let error = move_aside(&fresh(logdir), Scope::WholeRun).unwrap_err().to_string();
         assert!(error.contains("another process writes"), "{error}");

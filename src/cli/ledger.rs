@@ -1,6 +1,6 @@
 //! The ledger of a ps in this process: a line before anybody hears of what it says.
 
-use std::sync::Arc;
+use std::io::ErrorKind;
 
 use super::TaskConfig;
 use crate::checkpoint::RealDisk;
@@ -23,25 +23,30 @@ pub(super) struct LedgerKeeper {
 impl LedgerKeeper {
     /// The ledger of this task, if it was asked for one. If its file cannot be opened that is said,
     /// and training goes on without: a ps that comes back to a full disk is needed all the same.
+    ///
+    /// # Errors
+    /// If another process keeps the same ledger: then this start is a mistake, or the process of an
+    /// older incarnation is only paused.
     pub(super) fn open(
         config: &TaskConfig,
         incarnation: Incarnation,
         cluster: &ClusterConfig,
-    ) -> Option<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         if !config.run.ledger {
-            return None;
+            return Ok(None);
         }
         let ps = config.task.index;
         let (recorder, header) = Recorder::new(ps, incarnation, cluster);
-        let log = Log::open(Arc::new(RealDisk), &config.run.logdir, ps);
+        let log = Log::open(&RealDisk, &config.run.logdir, ps);
         match log.and_then(|mut log| log.append(&[header]).map(|()| log)) {
-            Ok(log) => Some(Self { recorder, log, is_stopped: false }),
+            Ok(log) => Ok(Some(Self { recorder, log, is_stopped: false })),
+            Err(error) if error.source.kind() == ErrorKind::ResourceBusy => Err(error.into()),
             Err(error) => {
                 tracing::warn!(
                     "no ledger is kept, and training goes on without it: {error}; the next start \
                      of this ps tries again"
                 );
-                None
+                Ok(None)
             }
         }
     }

@@ -9,6 +9,7 @@ mod supervise;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use self::supervise::{Limits, View, supervise};
 use super::fresh::Scope;
 use super::output::{ProgressLine, ProgressView, Screen, logging};
 use super::{Process, StopRequests, data, task};
-use crate::checkpoint::{RealDisk, RunFiles};
+use crate::checkpoint::{LockedBy, LogdirLock, RealDisk, RunFiles, run_files};
 use crate::config::hosts::HostList;
 use crate::config::{ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig};
 use crate::ids::{Job, TaskId};
@@ -47,7 +48,7 @@ pub struct LocalConfig {
 /// If the data, the initial values or the checkpoint are not usable, or a task cannot be started; if
 /// tasks are to be started again, also if another process has the logdir.
 pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
-    preflight(config, process)?;
+    let lock = preflight(config, process)?;
     let LocalConfig { run, max_restarts } = config;
     let limits = Limits { restarts: max_restarts.map(RestartLimits::new), ..Limits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,9 +57,9 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         // First, so that no Ctrl-C finds the children without anybody to mind them.
-        let stops = StopRequests::listen(false).context("cannot take signals")?;
+        let stops = StopRequests::listen(None).context("cannot take signals")?;
         let executable = std::env::current_exe().context("cannot find this program's file")?;
-        let children = children(&executable, run)?;
+        let children = children(&executable, run, lock.as_ref())?;
         let mut view = LocalView::new(&process.screen, run);
         let row =
             run.metrics.as_ref().and_then(|first| first.row(u16::try_from(children.len()).ok()?));
@@ -72,8 +73,10 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
 }
 
 /// Finds here, once, what several tasks would fail of, each with the same words, and what the chief
-/// would fail of before its first step.
-fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<()> {
+/// would fail of before its first step. Returns the lock on the logdir, which this process holds for
+/// the whole run: another run is refused before any of its tasks has touched a file, and also while
+/// the chief of this run is between two lives.
+fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<LogdirLock>> {
     let LocalConfig { run, max_restarts } = config;
     let plan = Plan::new(run, data::open(run)?, task::simd_level()?)?;
     let files = task::files(&plan, run)?;
@@ -83,18 +86,24 @@ fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<()> {
     }
     // Behind all that may fail, and before the first look at the files of a run.
     task::make_room(run, Scope::WholeRun, process)?;
+    let (lock, warning) = run_files::lock(&run.logdir)?;
+    warning.iter().for_each(|warning| tracing::warn!("{warning}"));
     files.look(&RealDisk)?;
     if max_restarts.is_some() {
-        let (_, warnings) = RunFiles::open_alone(files)?;
+        let (_, warnings) = RunFiles::open_alone(files, LockedBy::Parent)?;
         // What was mended there, the chief will not find any more.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
-    Ok(())
+    Ok(lock)
 }
 
 /// The processes of the cluster, each with a socket of its own that listens already: nobody else
 /// can take its port, and whoever connects early waits instead of failing.
-fn children(executable: &Path, run: &RunConfig) -> anyhow::Result<Vec<ChildCommand>> {
+fn children(
+    executable: &Path,
+    run: &RunConfig,
+    lock: Option<&LogdirLock>,
+) -> anyhow::Result<Vec<ChildCommand>> {
     let ps = listeners(run.n_ps)?;
     let workers = listeners(run.sync.total_num_replicas)?;
     let cluster = ClusterSpec::new(addresses(&ps)?, addresses(&workers)?)?;
@@ -105,7 +114,12 @@ fn children(executable: &Path, run: &RunConfig) -> anyhow::Result<Vec<ChildComma
         .map(|(task, listener)| {
             let mut command = Command::new(executable);
             command.args(task_arguments(task, &cluster, run)?);
-            hand_over(&mut command, listener);
+            let lock = lock.filter(|_| task == TaskId::CHIEF).map(LogdirLock::share).transpose();
+            let lock = lock.context("cannot share the lock on the logdir")?;
+            if lock.is_some() {
+                command.arg("--logdir-locked-by-parent");
+            }
+            hand_over(&mut command, listener, lock);
             logging::hand_on(&mut command);
             Ok(ChildCommand::new(task, command))
         })
@@ -157,9 +171,14 @@ fn task_arguments(
 
 /// Passes a socket on as systemd does. The child's id cannot be known before it starts, so
 /// `LISTEN_PID` stays out: the `listenfd` crate takes that for "whoever reads this".
-fn hand_over(command: &mut Command, listener: TcpListener) {
-    let mapping = FdMapping { parent_fd: listener.into(), child_fd: FIRST_LISTEN_FD };
-    command.fd_mappings(vec![mapping]).expect("one mapping cannot collide");
+///
+/// The lock is held as long as any process has its descriptor open: the chief has nothing to do with
+/// it but to live.
+fn hand_over(command: &mut Command, listener: TcpListener, lock: Option<OwnedFd>) {
+    let listener = FdMapping { parent_fd: listener.into(), child_fd: FIRST_LISTEN_FD };
+    let lock = lock.map(|lock| FdMapping { parent_fd: lock, child_fd: FIRST_LISTEN_FD + 1 });
+    let mappings = [listener].into_iter().chain(lock).collect();
+    command.fd_mappings(mappings).expect("the numbers in the child differ");
     command.env("LISTEN_FDS", "1");
     for other in ["LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"] {
         command.env_remove(other);

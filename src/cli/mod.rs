@@ -50,7 +50,7 @@ use crate::protocol::Failure;
 
 pub use action::{Action, TaskConfig};
 pub use args::ParseError;
-pub use stop::{StopReason, StopRequests};
+pub use stop::{ParentWatch, StopReason, StopRequests};
 
 /// It could not go on.
 const EXIT_FAILURE: u8 = 1;
@@ -71,6 +71,8 @@ pub struct Process {
     pub listener: Option<TcpListener>,
     /// Standard output and error.
     pub screen: Screen,
+    /// The parent process, if this process is to end with it.
+    pub parent: Option<ParentWatch>,
 }
 
 /// Marks an error as the user's, not the run's: the program exits with 2.
@@ -109,18 +111,23 @@ pub fn main() -> ExitCode {
     screen.set_form(log_format, task);
     logging::init(&screen);
     action.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    match run(action, Process { incarnation, listener, screen: screen.clone() }) {
+    match run(action, Process { incarnation, listener, screen: screen.clone(), parent: None }) {
         Ok(code) => screen.conclude(code),
         Err(error) => report(&screen, &error),
     }
 }
 
-fn run(action: Action, process: Process) -> anyhow::Result<ExitCode> {
+fn run(action: Action, mut process: Process) -> anyhow::Result<ExitCode> {
     match action {
-        Action::Task(config) => match config.task.job {
-            Job::Ps => ps::run_ps(config, process),
-            Job::Worker => worker::run_worker(config, process),
-        },
+        Action::Task(config) => {
+            if config.exit_with_parent {
+                process.parent = Some(ParentWatch::start().context("cannot watch the parent")?);
+            }
+            match config.task.job {
+                Job::Ps => ps::run_ps(config, process),
+                Job::Worker => worker::run_worker(config, process),
+            }
+        }
         Action::Local(config) => local::run_local(&config, &process),
         Action::Reference(config) => reference::run_reference(config, process),
         Action::Eval(config) => eval::run_eval(config, process),

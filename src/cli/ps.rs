@@ -33,14 +33,14 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     }
     task::make_room(run, Scope::Task(config.task), &process)?;
     let cluster = task::cluster_config(run, None);
-    let (outcome, reason) = task::run(&config, &process, |incarnation| {
+    let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
         // Each life listens on copies of the sockets: callers between two lives wait.
         let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
         let listeners = Some(listeners);
         let security = Security::load(&run.security, config.task)?;
         let shapes = Shapes::of_rule(&rule);
         let reach = Reach { listeners, security, shared_memory: run.shared_memory, shapes };
-        let ledger = LedgerKeeper::open(&config, incarnation, &cluster);
+        let ledger = LedgerKeeper::open(&config, incarnation, &cluster)?;
         let identity = Identity { incarnation, cluster: cluster.clone() };
         let node = Ps::new(config.task.index, incarnation, cluster.clone());
         let mut updates = Updates::new(rule.clone(), 1);

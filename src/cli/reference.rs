@@ -8,7 +8,7 @@ use super::events::EventKeeper;
 use super::fresh::Scope;
 use super::output::{ProgressView, TrainingLine};
 use super::{Process, data, task};
-use crate::checkpoint::{Restored, RunFiles};
+use crate::checkpoint::{LockedBy, Restored, RunFiles};
 use crate::config::{RunConfig, Sync};
 use crate::floats::Floats;
 use crate::host::Clock as _;
@@ -30,7 +30,7 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     let plan = Plan::new(&config, data::open(&config)?, task::simd_level()?)?;
     let files = task::files(&plan, &config)?;
     task::make_room(&config, Scope::WholeRun, &process)?;
-    let (mut files, warnings) = RunFiles::open_alone(files)?;
+    let (mut files, warnings) = RunFiles::open_alone(files, LockedBy::Nobody)?;
     let restored = files.restore()?;
     data::note::write(&config, process.incarnation);
     let restored_warnings = restored.warnings.iter().map(ToString::to_string);
@@ -61,7 +61,9 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
         let slots = reference.default_slots();
         events.compute(clock.now(), reference.snapshot());
         let update = reference.update(slots)?;
-        files.losses().record(&update)?;
+        if let Some(notice) = files.losses().record(&update)? {
+            tracing::warn!("{notice}");
+        }
         let now = clock.now();
         events.updated(now, &update, reference.last_gradients());
         let (elapsed, global_step) = (now - start, reference.step().0);

@@ -73,18 +73,13 @@ impl StopRequests {
     const MOST_WAITING: usize = 4;
 
     /// Takes SIGINT, SIGTERM, SIGHUP (unless the process was started to ignore it, as by `nohup`)
-    /// and SIGXCPU from now on; and with `exit_with_parent`, standard input, at whose end the
-    /// process exits at once.
+    /// and SIGXCPU from now on, beside what the parent process asks for, if it is watched.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn listen(exit_with_parent: bool) -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel(Self::MOST_WAITING);
-        let requests = Requests::new(sender);
-        follow_signals(requests.clone())?;
-        if exit_with_parent {
-            follow_parent(requests)?;
-        }
+    pub fn listen(parent: Option<ParentWatch>) -> io::Result<Self> {
+        let ParentWatch { requests, receiver } = parent.unwrap_or_else(ParentWatch::of_nobody);
+        follow_signals(requests)?;
         Ok(Self(receiver))
     }
 
@@ -100,6 +95,34 @@ impl StopRequests {
             Some(reason) => reason,
             None => std::future::pending().await,
         }
+    }
+}
+
+/// The parent process, watched through standard input: when that ends, the process exits at once.
+///
+/// The watch starts before anything that may block: a process that hangs in a file of its logdir or
+/// its data must not outlive its parent. Signals are not taken so early, since such a process can end
+/// in no other way than by their default actions.
+#[derive(Debug)]
+pub struct ParentWatch {
+    requests: Requests,
+    receiver: mpsc::Receiver<StopReason>,
+}
+
+impl ParentWatch {
+    /// Watches the parent process from now on.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn start() -> io::Result<Self> {
+        let watch = Self::of_nobody();
+        follow_parent(watch.requests.clone())?;
+        Ok(watch)
+    }
+
+    fn of_nobody() -> Self {
+        let (sender, receiver) = mpsc::channel(StopRequests::MOST_WAITING);
+        Self { requests: Requests::new(sender), receiver }
     }
 }
 

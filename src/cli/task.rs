@@ -22,6 +22,7 @@ use crate::model::SimdLevel;
 use crate::protocol::{ClusterConfig, Node, Outcome, Raises};
 use crate::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork};
 use crate::training::files::InitError;
+use crate::training::ledger_losses::find_losses;
 use crate::training::{Plan, Shapes};
 
 /// The variable that forces a SIMD level.
@@ -73,7 +74,12 @@ pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterCo
 /// If a file of initial values is of no use.
 pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
-    Ok(RunFilesConfig { allows_changes: run.allow_changed_settings, ..files })
+    Ok(RunFilesConfig {
+        allows_changes: run.allow_changed_settings,
+        allows_missing_losses: run.allow_missing_losses,
+        find_losses: find_losses(run.logdir.clone()),
+        ..files
+    })
 }
 
 /// Moves the old run of the logdir aside with `--fresh`, and says where it is.
@@ -179,14 +185,14 @@ pub(super) struct Life<N, K, S> {
 /// was refused as older and may be followed ([`Raises`]). `live` makes each of them.
 pub(super) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
-    process: &Process,
+    process: &mut Process,
     mut live: impl FnMut(Incarnation) -> anyhow::Result<Life<N, K, S>>,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         // One listener for all lives: a request between two of them must not be lost.
         let mut stop =
-            TaskStop { requests: StopRequests::listen(config.exit_with_parent)?, reason: None };
+            TaskStop { requests: StopRequests::listen(process.parent.take())?, reason: None };
         let mut raises = Raises::default();
         let mut incarnation = incarnation::first(config, process.incarnation);
         loop {

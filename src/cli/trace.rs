@@ -3,7 +3,6 @@
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 
@@ -78,7 +77,7 @@ impl TraceKeeper {
         let Identity { incarnation, cluster } = identity;
         let origin = wall_clock().saturating_sub(now.since_origin());
         let header = LifeHeader::new(config.task, *incarnation, origin, cluster);
-        match TraceLog::open(Arc::new(RealDisk), &config.run.logdir, &header) {
+        match TraceLog::open(&RealDisk, &config.run.logdir, &header) {
             Ok(log) => {
                 Some(Self { tracer: Tracer::default(), log, input: None, is_stopped: false })
             }

@@ -18,7 +18,7 @@ use crate::training::{Gradients, Plan, Shapes};
 ///
 /// # Errors
 /// If it cannot start, or cannot go on.
-pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCode> {
+pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
     if !config.is_placed {
         task::check_ps_hosts(&config.cluster)?;
     }
@@ -48,7 +48,7 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     if config.task != TaskId::CHIEF {
         task::make_room(run, Scope::Task(config.task), &process)?;
         let (outcome, reason) =
-            task::run(&config, &process, |incarnation| life(incarnation, security()?))?;
+            task::run(&config, &mut process, |incarnation| life(incarnation, security()?))?;
         return task::exit_code(config.task, outcome, reason);
     }
     if run.fresh {
@@ -59,9 +59,9 @@ pub fn run_worker(config: TaskConfig, process: Process) -> anyhow::Result<ExitCo
     if let Some(note) = task::note_on_backup_workers(run) {
         process.screen.err(&note);
     }
-    let (outcome, reason) = task::run(&config, &process, |incarnation| {
+    let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
         let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
-        let storage = FileStorage::open(task::files(&plan, run)?)?;
+        let storage = FileStorage::open_locked(task::files(&plan, run)?, config.logdir_locked_by)?;
         data::note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);
         Ok(Life { node, reach, compute, storage, watch: Watch { events, ..watch } })

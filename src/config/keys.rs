@@ -152,6 +152,11 @@ section! {
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         allow_changed_settings: bool,
+        /// Go on from a checkpoint although losses.csv lacks losses of steps before it; without, an
+        /// older checkpoint is used, or the start refused. The chief's counts [default: false]
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+        #[arg(default_missing_value = "true", hide_possible_values = true)]
+        allow_missing_losses: bool,
         /// Initial values of the variables, instead of random ones [default: none]
         #[arg(long, value_name = "FILE.safetensors")]
         init_from: PathBuf,

@@ -42,6 +42,8 @@ pub struct RunConfig {
     /// Whether the run that is in the logdir is moved aside first. A flag of one start only: it is in
     /// no configuration file, and a supervisor does not hand it on.
     pub fresh: bool,
+    /// Whether it may go on from a checkpoint before which losses are missing.
+    pub allow_missing_losses: bool,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
@@ -247,6 +249,7 @@ impl RunConfig {
             trace: keys.checkpoint.trace.unwrap_or(false),
             allow_changed_settings: keys.checkpoint.allow_changed_settings.unwrap_or(false),
             fresh: false,
+            allow_missing_losses: keys.checkpoint.allow_missing_losses.unwrap_or(false),
             init_from: path("--init-from", keys.checkpoint.init_from)?,
             security: SecurityConfig::resolve(keys.security)?,
             limits: limits(keys.limits, keys.checkpoint.save_model_secs)?,
@@ -304,6 +307,7 @@ impl RunConfig {
         flags.push(("ledger", self.ledger.to_string()));
         flags.push(("trace", self.trace.to_string()));
         flags.push(("allow-changed-settings", self.allow_changed_settings.to_string()));
+        flags.push(("allow-missing-losses", self.allow_missing_losses.to_string()));
         flags.push(("progress", name_of(&self.progress)));
         flags.push(("log-format", name_of(&self.log_format)));
         flags.extend(self.metrics.as_ref().map(|address| ("metrics", address.to_string())));
@@ -595,6 +599,7 @@ mod tests {
             secs in 0.0..1e3,
             shared_memory: bool,
             allow_changed_settings: bool,
+            allow_missing_losses: bool,
         ) {
             let hidden: Vec<_> = hidden.iter().map(ToString::to_string).collect();
             let average = average
@@ -602,7 +607,8 @@ mod tests {
             let text = format!(
                 "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
                  --save-model-secs={secs} --log-format=json --metrics=[::1]:0 --init-from=x=y --validation-size=7 --order=partitioned \
-                 --shared-memory={shared_memory} --allow-changed-settings={allow_changed_settings}",
+                 --shared-memory={shared_memory} --allow-changed-settings={allow_changed_settings} \
+                 --allow-missing-losses={allow_missing_losses}",
                 hidden.join(",")
             );
             let run = from_flags(&text).unwrap();

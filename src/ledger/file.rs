@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use crate::checkpoint::lines::{self, FolderError};
+use crate::checkpoint::{Disk as _, RealDisk};
 use crate::ids::Incarnation;
 
 /// How much of a line is shown when it is none.
@@ -134,7 +135,8 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 /// # Errors
 /// If it cannot be read, or a line is none.
 pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
-    let bytes = std::fs::read(path)
+    let bytes = RealDisk
+        .read(path)
         .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
     parse(path, ps, &bytes)
 }

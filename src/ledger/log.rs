@@ -4,7 +4,6 @@
 //! loses none. [`Log::sync`] makes them outlive the machine's power, too.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::line::Line;
 use crate::checkpoint::disk::{Disk, DiskError};
@@ -23,7 +22,7 @@ impl Log {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn open(disk: Arc<dyn Disk>, logdir: &Path, ps: u32) -> Result<Self, DiskError> {
+    pub fn open(disk: &dyn Disk, logdir: &Path, ps: u32) -> Result<Self, DiskError> {
         let file = Lines::open(disk, logdir, &super::file_name(ps))?;
         Ok(Self { file, text: Vec::new() })
     }
@@ -52,6 +51,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::line::tests::update;
     use super::*;
     use crate::checkpoint::test_disk::{Bug, Fault, TestDisk};
@@ -61,7 +62,7 @@ mod tests {
     }
 
     fn open(disk: &Arc<TestDisk>) -> Log {
-        Log::open(Arc::new(disk.clone()), Path::new("/logdir"), 1).unwrap()
+        Log::open(disk, Path::new("/logdir"), 1).unwrap()
     }
 
     fn text(disk: &Arc<TestDisk>) -> String {

@@ -16,7 +16,7 @@ pub fn losses(bytes: &[u8]) -> bool {
     let path = Path::new(LOSSES_FILE);
     disk.write(path, bytes).expect("there is space");
     let whole = read_from(&disk, path);
-    let (mut log, damage) = match LossLog::open(Arc::new(Arc::clone(&disk)), path) {
+    let (mut log, damage) = match LossLog::open(Arc::new(Arc::clone(&disk)), path, 2) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = error.to_string();
@@ -25,6 +25,8 @@ pub fn losses(bytes: &[u8]) -> bool {
             return false;
         }
     };
+    assert_eq!(disk.read(path).expect("it is there"), bytes, "an open changes nothing");
+    log.flush().expect("there is space");
     let kept = disk.read(path).expect("it is there");
     let rows = read_from(&disk, path).expect("what is kept is whole");
     if let Ok(whole) = &whole {

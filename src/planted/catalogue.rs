@@ -158,6 +158,9 @@ catalogue! {
     LossesNotSynced, "losses-not-synced", rule 7,
         "a checkpoint is published before the losses behind it are durable",
         needs "a power failure after a checkpoint";
+    FailedSyncForgotten, "failed-sync-forgotten", rule 7,
+        "losses whose sync has failed are synced again, which reports success, and not written again",
+        needs "a disk that fails while the losses are synced, a checkpoint after it, and a power failure";
     LossesBehindCheckpoint, "losses-behind-checkpoint", rule 7,
         "a checkpoint is written before the updates below it are recorded",
         needs "R < N, an adoption, or a link of the chief lost in a save: a miss";

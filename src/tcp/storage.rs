@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use crate::checkpoint::{Losses, RunFiles, RunFilesConfig, RunFilesError};
+use crate::checkpoint::{LockedBy, Losses, RunFiles, RunFilesConfig, RunFilesError};
 use crate::host::Storage;
 use crate::ids::Step;
 use crate::losses::LossesError;
@@ -74,7 +74,15 @@ impl FileStorage {
     /// # Errors
     /// If the logdir cannot be used, in one line that says what to do.
     pub fn open(config: RunFilesConfig) -> Result<Self, StorageError> {
-        let (files, warnings) = RunFiles::open_alone(config)?;
+        Self::open_locked(config, LockedBy::Nobody)
+    }
+
+    /// As [`Self::open`], in a logdir that the parent process may have locked for this process.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_locked(config: RunFilesConfig, locked_by: LockedBy) -> Result<Self, StorageError> {
+        let (files, warnings) = RunFiles::open_alone(config, locked_by)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let losses = files.losses();
         let (jobs, queue) = std_mpsc::channel();
@@ -113,7 +121,11 @@ impl Storage for FileStorage {
 
     fn record(&mut self, update: UpdateRecord) {
         // A refusal is held back in the log and fails the next persist: a word is enough here.
-        match self.losses.record(&update) {
+        let recorded = self.losses.record(&update);
+        if let Ok(Some(notice)) = &recorded {
+            tracing::warn!("{notice}");
+        }
+        match recorded {
             Err(LossesError::NotRepeated(why)) => {
                 self.known.push_back(StorageEvent::NotRepeated(why));
             }
@@ -121,7 +133,7 @@ impl Storage for FileStorage {
                 tracing::warn!("{error}; the losses are held in memory, and no checkpoint is made");
                 self.losses_refused = true;
             }
-            Ok(()) if self.losses_refused => {
+            Ok(_) if self.losses_refused => {
                 tracing::info!("the losses that were held in memory are written");
                 self.losses_refused = false;
             }

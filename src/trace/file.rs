@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::line::{FORMAT, Line};
 use super::run::TracedLife;
 use crate::checkpoint::lines::{self, FolderError};
+use crate::checkpoint::{Disk as _, RealDisk};
 use crate::config::ClusterSize;
 use crate::ids::{Incarnation, Job, TaskId};
 
@@ -86,7 +87,8 @@ pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
 /// # Errors
 /// If it cannot be read, or a line is none.
 pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
-    let bytes = std::fs::read(path)
+    let bytes = RealDisk
+        .read(path)
         .map_err(|source| TraceError::Unreadable { path: path.to_owned(), source })?;
     parse(path, task, &bytes)
 }

@@ -4,7 +4,6 @@
 //! so that they cost the loop next to nothing.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::file::file_name;
@@ -44,16 +43,12 @@ impl TraceLog {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        logdir: &Path,
-        header: &LifeHeader,
-    ) -> Result<Self, DiskError> {
+    pub fn open(disk: &dyn Disk, logdir: &Path, header: &LifeHeader) -> Result<Self, DiskError> {
         Self::with_limit(disk, logdir, header, LARGEST_TRACE)
     }
 
     fn with_limit(
-        disk: Arc<dyn Disk>,
+        disk: &dyn Disk,
         logdir: &Path,
         header: &LifeHeader,
         largest: u64,
@@ -102,6 +97,8 @@ impl TraceLog {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::checkpoint::test_disk::{Bug, Fault, TestDisk};
     use crate::ids::{Incarnation, Step, TaskId};
@@ -127,7 +124,6 @@ mod tests {
     }
 
     fn open(disk: &Arc<TestDisk>, largest: u64) -> TraceLog {
-        let disk = Arc::new(disk.clone());
         TraceLog::with_limit(disk, Path::new("/logdir"), &header(), largest).unwrap()
     }
 

@@ -90,6 +90,9 @@ impl Plan {
             initial,
             is_determined: self.sync.is_determined(),
             allows_changes: false,
+            allows_missing_losses: false,
+            n_losses: self.sync.replicas_to_aggregate as usize,
+            find_losses: Box::new(|_| Err("there is no ledger".to_owned())),
             to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings, &data)),
             from_checkpoint: Box::new(move |checkpoint| {
                 let changes = plan.changes_since(&checkpoint);

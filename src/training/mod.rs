@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod gradients;
+pub mod ledger_losses;
 pub mod plan;
 pub mod reference;
 pub mod replay;

@@ -12,6 +12,7 @@ mod fresh;
 mod incarnations;
 mod kills;
 mod ledger;
+mod logdir;
 mod many_slots;
 mod memory;
 mod metrics;

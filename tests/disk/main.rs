@@ -5,6 +5,7 @@
 #![allow(missing_docs, reason = "a test program")]
 
 mod full;
+mod missing;
 mod rotten;
 #[path = "../support/mod.rs"]
 mod support;

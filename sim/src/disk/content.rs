@@ -14,6 +14,9 @@ pub(super) struct Content {
     durable: Arc<Vec<u8>>,
     /// How many of the first bytes nothing was done to since the last sync: no crash harms them.
     n_untouched: usize,
+    /// How many of the first bytes the operating system takes for written. After a failed sync
+    /// that is all of them, although not all are durable.
+    n_clean: usize,
 }
 
 impl fmt::Debug for Content {
@@ -39,6 +42,7 @@ impl Content {
     pub(super) fn replace(&mut self, bytes: &[u8]) {
         self.pending = Arc::new(bytes.to_vec());
         self.n_untouched = 0;
+        self.n_clean = 0;
     }
 
     /// Copies the old bytes, if this is the first change after a sync.
@@ -49,16 +53,38 @@ impl Content {
     pub(super) fn resize(&mut self, n_bytes: usize) {
         Arc::make_mut(&mut self.pending).resize(n_bytes, 0);
         self.n_untouched = self.n_untouched.min(n_bytes);
+        self.n_clean = self.n_clean.min(n_bytes);
     }
 
+    /// Writes all that the operating system knows to be dirty. What a failed sync has dropped stays
+    /// lost, and nothing tells: where nothing else was durable before, there are zeros.
     pub(super) fn sync(&mut self) {
-        self.durable = Arc::clone(&self.pending);
-        self.n_untouched = self.pending.len();
+        if self.n_clean <= self.n_untouched {
+            self.settle();
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
+        durable.resize(self.pending.len(), 0);
+        durable[self.n_clean..].copy_from_slice(&self.pending[self.n_clean..]);
+        self.n_clean = self.pending.len();
+    }
+
+    /// A sync fails, and the operating system forgets that there was something to write: readers
+    /// still find it, and the next sync has nothing to do.
+    pub(super) fn fail_sync(&mut self) {
+        self.n_clean = self.pending.len();
     }
 
     pub(super) fn lose_unsynced(&mut self) {
         self.pending = Arc::clone(&self.durable);
-        self.sync();
+        self.settle();
+    }
+
+    /// What there is is durable.
+    fn settle(&mut self) {
+        self.durable = Arc::clone(&self.pending);
+        self.n_untouched = self.pending.len();
+        self.n_clean = self.pending.len();
     }
 
     /// Keeps what was not synced, loses it, or keeps what a writeback came to.
@@ -77,7 +103,7 @@ impl Content {
                 self.resize(n_bytes);
             }
         }
-        self.sync();
+        self.settle();
     }
 
     /// How many bytes were written back when the power went.
@@ -121,6 +147,30 @@ mod tests {
         content.sync();
         content.lose_unsynced();
         assert_eq!(content.bytes().as_ptr(), written);
+    }
+
+    #[test]
+    fn what_a_failed_sync_dropped_is_found_until_the_power_goes_whatever_is_synced_after_it() {
+        let mut content = synced(b"old");
+        content.append(b"er");
+        content.fail_sync();
+        content.sync();
+        assert_eq!(content.bytes(), b"older");
+        let mut after = content.clone();
+        after.lose_unsynced();
+        assert_eq!(after.bytes(), b"old");
+
+        content.append(b"!");
+        content.sync();
+        let mut after = content.clone();
+        after.lose_unsynced();
+        assert_eq!(after.bytes(), b"old\0\0!", "the bytes after it are durable");
+
+        content.resize(3);
+        content.append(b"er!");
+        content.sync();
+        content.lose_unsynced();
+        assert_eq!(content.bytes(), b"older!", "what is written again is durable");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 
+use unisono::checkpoint::disk::Stamp;
 use unisono::random::Stream;
 
 use super::content::Content;
@@ -63,6 +64,11 @@ impl Directory {
     pub(super) fn file(&mut self, name: &OsStr) -> io::Result<&mut Content> {
         let id = self.id(name)?;
         Ok(self.contents.get_mut(&id).expect("a file with a name has content"))
+    }
+
+    pub(super) fn stamp(&mut self, name: &OsStr) -> io::Result<Stamp> {
+        let FileId(file) = self.id(name)?;
+        Ok(Stamp { file, len: self.file(name)?.bytes().len() as u64 })
     }
 
     /// The file of this name, which is made if need be.

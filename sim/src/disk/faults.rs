@@ -13,8 +13,10 @@ pub enum DiskFault {
     /// A write or an append keeps a prefix, and fails for want of space; so does making a
     /// directory. A cut, a rename or a removal needs none.
     NoSpace,
-    /// Every operation but a list fails, and does nothing.
+    /// Every operation but a list fails, and does nothing. A sync fails as with [`Self::FailedSync`].
     Io,
+    /// A sync of a file fails, and what it was to write is forgotten: the next sync reports success.
+    FailedSync,
     /// A write or an append keeps a prefix, and fails.
     Torn,
     /// A sync of a file or a directory says that it is done, and does nothing. The next power

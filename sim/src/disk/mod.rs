@@ -13,13 +13,13 @@ mod meter;
 mod tests;
 mod tree;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use faults::{DiskFault, FaultId};
 use unisono::checkpoint::Disk;
-use unisono::checkpoint::disk::NamedEnd;
+use unisono::checkpoint::disk::{Appender, NamedEnd, Stamp};
 use unisono::random::Stream;
 
 use content::Content;
@@ -120,6 +120,20 @@ impl State {
         directory.file(name)
     }
 
+    /// Whether a sync of a file is carried out. If not, there is nothing to sync after it.
+    fn check_sync(&mut self, path: &Path) -> io::Result<()> {
+        let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
+        let fails = !is_synced && self.faults.bite(DiskFault::FailedSync) > 0;
+        let failed = || Err(io::Error::other("the sync failed"));
+        let result = self.faults.check_io().and_then(|()| if fails { failed() } else { Ok(()) });
+        if result.is_err()
+            && let Ok(file) = self.file(path)
+        {
+            file.fail_sync();
+        }
+        result
+    }
+
     /// How much of a write comes to the disk, and what its caller hears.
     fn admit<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], io::Result<()>) {
         let result = self.faults.check_write();
@@ -161,6 +175,12 @@ impl Disk for SimDisk {
         Ok(bytes)
     }
 
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let mut state = self.begin()?;
+        let (directory, name) = state.tree.place(path)?;
+        directory.stamp(name)
+    }
+
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.begin()?;
         state.tree.place(path)?;
@@ -178,8 +198,8 @@ impl Disk for SimDisk {
         result
     }
 
-    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Write + Send>> {
-        Ok(Box::new(NamedEnd::new(self.clone(), path)))
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
+        Ok(Box::new(NamedEnd::open(self.clone(), path)?))
     }
 
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
@@ -190,7 +210,9 @@ impl Disk for SimDisk {
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.begin()?;
+        let mut state = self.state();
+        state.meter.count()?;
+        state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();
         if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
             state.file(path)?.sync();

@@ -264,6 +264,8 @@ pub enum DiskMode {
     Io,
     /// Writes are done by half, and fail.
     Torn,
+    /// A sync of a file fails, and what it was to write is forgotten.
+    FailedSync,
     /// A sync does nothing, and says that it did.
     LostUnsynced,
     /// A bit of whatever is read is flipped.

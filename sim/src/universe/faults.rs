@@ -428,6 +428,7 @@ pub(super) const fn disk_fault(mode: DiskMode) -> Option<DiskFault> {
         DiskMode::NoSpace => DiskFault::NoSpace,
         DiskMode::Io => DiskFault::Io,
         DiskMode::Torn => DiskFault::Torn,
+        DiskMode::FailedSync => DiskFault::FailedSync,
         DiskMode::LostUnsynced => DiskFault::LostUnsynced,
         DiskMode::BitFlip => DiskFault::BitFlip,
         DiskMode::Slow(_) => return None,

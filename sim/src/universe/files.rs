@@ -24,7 +24,9 @@ const LOGDIR: &str = "/logdir";
 /// written and renamed, and the directory is synced after each.
 const WRITES_A_SAVE: u32 = 4;
 const SYNCS_A_SAVE: u32 = 5;
-const OPERATIONS_A_SAVE: u64 = (WRITES_A_SAVE + SYNCS_A_SAVE) as u64;
+/// Before them the losses file is looked at: its stamp, its start and its end.
+const LOOKS_A_SAVE: u32 = 3;
+const OPERATIONS_A_SAVE: u64 = (LOOKS_A_SAVE + WRITES_A_SAVE + SYNCS_A_SAVE) as u64;
 /// The list and the newest checkpoint.
 const READS_A_RESTORE: u32 = 2;
 
@@ -94,7 +96,7 @@ impl ChiefFiles {
         match files.losses().record(update) {
             Err(LossesError::NotRepeated(why)) => Some(StorageEvent::NotRepeated(why)),
             // As a host does: a refusal is held back in the log, and fails the next persist.
-            Err(_) | Ok(()) => None,
+            Err(_) | Ok(_) => None,
         }
     }
 
@@ -203,8 +205,12 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
         Ok(restored) => restored,
         Err(error) => {
             let text = error.to_string();
-            let is_invalid =
-                matches!(error, RunFilesError::Directory(DirectoryError::NoneValid { .. }));
+            let is_invalid = matches!(
+                error,
+                RunFilesError::Directory(
+                    DirectoryError::NoneValid { .. } | DirectoryError::NoLosses { .. }
+                )
+            );
             return (Err(text.clone()), is_invalid.then_some(text));
         }
     };
@@ -212,7 +218,8 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
     let is_invalid = |warning: &&Warning| match warning {
         Warning::State { why, .. } => !matches!(why, StateError::Unreadable(_)),
         Warning::Skipped { .. } => true,
-        Warning::Changed { .. } | Warning::NotRemoved(_) => false,
+        Warning::LossesMissing { .. } => true,
+        Warning::Changed { .. } | Warning::NotRemoved(_) | Warning::Losses(_) => false,
     };
     let skipped = restored.warnings.iter().find(is_invalid);
     let invalid = skipped.map(ToString::to_string);

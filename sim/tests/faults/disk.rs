@@ -15,7 +15,7 @@ fn saves_often(fault: &str) -> String {
 
 #[test]
 fn a_disk_that_refuses_fails_every_save_until_it_is_mended() {
-    for mode in ["enospc", "eio", "torn"] {
+    for mode in ["enospc", "eio", "torn", "failed-sync"] {
         let fault = format!("mode = \"{mode}\"\nat_step = 5\nfor = \"5s\"");
         let played = run(&saves_often(&fault));
         let updated = played.at(crate::PS_0, E::Updated);

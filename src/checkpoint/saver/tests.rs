@@ -4,9 +4,9 @@
 use std::fs;
 
 use super::super::directory::{Newest, newest_valid};
-use super::super::disk::RealDisk;
 use super::super::test_disk::{Bug, Fault, TestDisk, checkpoint_of};
 use super::*;
+use crate::checkpoint::RealDisk;
 
 const LOGDIR: &str = "/logdir";
 const WRITER: &str = "g1-17";

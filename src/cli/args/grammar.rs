@@ -310,6 +310,9 @@ pub(super) struct TaskArgs {
     /// End when standard input does; a line `stop` there asks for a clean end
     #[arg(long, hide = true)]
     pub(super) exit_with_parent: bool,
+    /// The parent process has locked the logdir, and shares the lock with this process
+    #[arg(long, hide = true)]
+    pub(super) logdir_locked_by_parent: bool,
 }
 
 #[derive(Args, Debug)]

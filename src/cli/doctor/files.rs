@@ -67,6 +67,7 @@ pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
                 let remedy = match warning {
                     Warning::Changed { .. } => "if that is not meant, give another --logdir",
                     Warning::State { .. } => "nothing: the files themselves are looked at",
+                    Warning::LossesMissing { .. } => "put losses.csv back, if there is a copy",
                     _ => "put a good copy back, if there is one; the run goes on without",
                 };
                 Finding::warn("checkpoint", warning.to_string(), remedy)

@@ -13,7 +13,7 @@ use super::child::ChildCommand;
 use super::supervise::{Ending, Limits, View, supervise};
 use super::*;
 use crate::cli::argv::CommandLine;
-use crate::cli::{Action, StopReason, TaskConfig, args};
+use crate::cli::{Action, ParentWatch, StopReason, TaskConfig, args};
 use crate::config::{ClusterSize, Environment, Placement};
 
 /// Ample; nothing waits for it unless something is broken.
@@ -371,19 +371,31 @@ fn every_task_is_told_the_whole_configuration() {
     let run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
     let mut tasks = Vec::new();
     let mut clusters = Vec::new();
+    let folder = tempfile::tempdir().unwrap();
+    let lock = run_files::lock(folder.path()).unwrap().0.unwrap();
     // That is about the launcher, if anybody.
     let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
-    for child in children(Path::new("unisono"), &run).unwrap() {
+    for child in children(Path::new("unisono"), &run, Some(&lock)).unwrap() {
         let command = child.command.as_std();
         let words = [command.get_program()].into_iter().chain(command.get_args());
         let line = CommandLine::read(words);
         let Ok(Action::Task(config)) = args::parse(&line, &environment) else { panic!("{line:?}") };
-        let TaskConfig { task, cluster, run: told, bind, is_placed, notes, exit_with_parent } =
-            config;
+        let TaskConfig {
+            task,
+            cluster,
+            run: told,
+            bind,
+            is_placed,
+            notes,
+            exit_with_parent,
+            logdir_locked_by,
+        } = config;
         assert!(!is_placed && notes.is_empty());
         let json_for_the_chief =
             if task == TaskId::CHIEF { ProgressMode::Json } else { ProgressMode::None };
         assert_eq!((child.task, bind, exit_with_parent), (task, None, true));
+        let of_chief = if task == TaskId::CHIEF { LockedBy::Parent } else { LockedBy::Nobody };
+        assert_eq!(logdir_locked_by, of_chief);
         assert_eq!(told, RunConfig { progress: json_for_the_chief, ..run.clone() });
         tasks.push(task.to_string());
         clusters.push(cluster);
@@ -424,7 +436,9 @@ fn plays_its_role_if_it_has_one() {
             let mut witness = File::options().write(true).open(std::env::var(WITNESS).unwrap());
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let _stops = runtime.block_on(async { StopRequests::listen(true) }).unwrap();
+            let _stops = runtime
+                .block_on(async { StopRequests::listen(Some(ParentWatch::start().unwrap())) })
+                .unwrap();
             writeln!(witness.as_mut().unwrap(), "up").unwrap();
             loop {
                 std::thread::park(); // a runtime that is stuck
@@ -434,7 +448,7 @@ fn plays_its_role_if_it_has_one() {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let reason = runtime.block_on(async {
-                let mut stops = StopRequests::listen(true).unwrap();
+                let mut stops = StopRequests::listen(Some(ParentWatch::start().unwrap())).unwrap();
                 println!("up");
                 stops.next().await
             });
@@ -510,7 +524,7 @@ fn a_child_listens_on_the_socket_that_was_bound_for_it_and_its_parent_does_not()
     let address = listener.local_addr().unwrap();
     let socket = std::fs::read_link(own_file(listener.as_raw_fd())).unwrap();
     let mut command = in_role("listener");
-    hand_over(&mut command, listener);
+    hand_over(&mut command, listener, None);
     command.stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);

@@ -2,14 +2,13 @@
 //!
 //! Files are read on from where they ended at the look before.
 
-use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::model::{State, TaskRow};
 use crate::checkpoint::state::{self, STATE_FILE};
-use crate::checkpoint::step_of;
+use crate::checkpoint::{Disk as _, RealDisk, step_of};
 use crate::events::{Series, VALIDATION_ACCURACY};
 use crate::ledger;
 use crate::losses::LOSSES_FILE;
@@ -98,7 +97,7 @@ impl Logdir {
 
 /// The step of the newest checkpoint, as the list of them says.
 fn newest_checkpoint(folder: &Path) -> Option<u64> {
-    let paths = state::decode(&fs::read(folder.join(STATE_FILE)).ok()?).ok()?;
+    let paths = state::decode(&RealDisk.read(&folder.join(STATE_FILE)).ok()?).ok()?;
     let step = step_of(Path::new(paths.last()?).file_name()?.to_str()?)?;
     Some(step.0)
 }
@@ -161,7 +160,7 @@ impl Tail {
 
     /// Takes the whole lines that are new.
     fn lines(&mut self, mut take: impl FnMut(&str)) -> io::Result<()> {
-        let mut file = File::open(&self.path)?;
+        let mut file = RealDisk::open_to_read(&self.path)?;
         if file.metadata()?.len() < self.read {
             // Rows of an older life went.
             self.read = 0;
@@ -248,6 +247,7 @@ mod tests {
     use super::*;
 
     fn append(path: &Path, text: &str) {
+        use std::fs::File;
         use std::io::Write as _;
         let mut file = File::options().create(true).append(true).open(path).unwrap();
         file.write_all(text.as_bytes()).unwrap();

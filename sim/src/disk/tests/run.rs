@@ -31,6 +31,9 @@ fn config() -> RunFilesConfig {
         max_to_keep: Saver::MAX_TO_KEEP,
         is_determined: false,
         allows_changes: false,
+        allows_missing_losses: false,
+        n_losses: 2,
+        find_losses: Box::new(|_| Err("there is no ledger".to_owned())),
         initial: Arc::new(snapshot(0)),
         to_checkpoint: Box::new(|snapshot| {
             let values = snapshot.shards[0].parameters.clone();
@@ -171,10 +174,22 @@ fn a_run_survives_a_power_loss_at_any_operation() {
 
 #[test]
 fn a_run_survives_a_disk_that_fails_and_then_the_power() {
-    for fault in [DiskFault::NoSpace, DiskFault::Torn, DiskFault::Io] {
+    for fault in [DiskFault::NoSpace, DiskFault::Torn, DiskFault::Io, DiskFault::FailedSync] {
         let n_bites = crash_everywhere(Some(fault), power_loss).unwrap();
         assert!(n_bites > 0, "{fault:?}");
     }
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn losses_that_are_not_written_again_after_a_failed_sync_are_missed_when_the_power_was_gone() {
+    use unisono::planted::{Bug, plant};
+
+    plant(Some(Bug::FailedSyncForgotten));
+    let caught = crash_everywhere(Some(DiskFault::FailedSync), lose_unsynced);
+    plant(None);
+    assert!(caught.unwrap_err().contains("lacks losses"));
+    crash_everywhere(Some(DiskFault::FailedSync), lose_unsynced).unwrap();
 }
 
 #[test]
@@ -193,6 +208,7 @@ fn what_was_written_outlives_its_process_synced_or_not() {
 fn a_checkpoint_with_a_flipped_bit_is_refused() {
     let disk = disk();
     let mut files = open(&disk).unwrap();
+    (0..2).for_each(|step| assert!(files.losses().record(&update(step)).is_ok()));
     files.persist(&snapshot(2)).unwrap();
     disk.set_fault(FaultId(0), DiskFault::BitFlip);
     for _ in 0..1_000 {

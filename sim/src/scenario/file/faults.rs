@@ -25,10 +25,11 @@ pub(super) const CONNECTS: [(ConnectMode, &str); 2] =
 pub(super) const GRADIENTS: [(GradientMode, &str); 2] =
     [(GradientMode::Nan, "nan"), (GradientMode::FlippedBit, "flipped-bit")];
 /// The factor of a slow disk is a key of its own.
-pub(super) const DISKS: [(DiskMode, &str); 6] = [
+pub(super) const DISKS: [(DiskMode, &str); 7] = [
     (DiskMode::NoSpace, "enospc"),
     (DiskMode::Io, "eio"),
     (DiskMode::Torn, "torn"),
+    (DiskMode::FailedSync, "failed-sync"),
     (DiskMode::LostUnsynced, "lost-unsynced"),
     (DiskMode::BitFlip, "bit-flip"),
     (DiskMode::Slow(0), "slow"),

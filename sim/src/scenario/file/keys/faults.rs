@@ -212,10 +212,11 @@ pub(in crate::scenario::file) static FAULTS: [(Family, Known); 16] = [
                 &[
                     key(
                         "mode",
-                        "`\"enospc\"`, `\"eio\"`, `\"torn\"`, `\"lost-unsynced\"`, `\"bit-flip\"`, `\"slow\"`",
+                        "`\"enospc\"`, `\"eio\"`, `\"torn\"`, `\"failed-sync\"`, `\"lost-unsynced\"`, `\"bit-flip\"`, `\"slow\"`",
                         REQUIRED,
                         "It is full; every operation fails; writes are done by half, and fail; a \
-                         sync does nothing, and says that it did; a bit of whatever is read is \
+                         sync of a file fails, and the next one reports success though what it was \
+                         to write is lost; a sync does nothing, and says that it did; a bit of whatever is read is \
                          flipped; everything takes longer.",
                     ),
                     key(

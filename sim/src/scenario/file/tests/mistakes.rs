@@ -249,7 +249,7 @@ fn faults_with_wrong_kinds_and_keys() {
         [[fault]]
     a.toml:5: factor: only a disk whose mode is "slow" has it
         factor = 3
-    a.toml:4: mode: there is no mode of disks "full"; there are "enospc", "eio", "torn", "lost-unsynced", "bit-flip", "slow"
+    a.toml:4: mode: there is no mode of disks "full"; there are "enospc", "eio", "torn", "failed-sync", "lost-unsynced", "bit-flip", "slow"
         mode = "full"
     a.toml:5: factor: it must be a number above 0, not 0
         factor = 0

@@ -1,0 +1,117 @@
+//! Opens regular files and nothing else.
+//!
+//! A symbolic link could lead out of the logdir, to a file of somebody else. The open of a FIFO
+//! waits for a second process, and the open of a device can do anything. So no link is followed,
+//! no open waits, and what turns out to be no regular file is closed again, unread.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
+use rustix::io::{Errno, retry_on_intr};
+
+/// Something that is in the place of a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotRegular {
+    #[error("it is a symbolic link, and none is followed there")]
+    SymbolicLink,
+    #[error("it is a named pipe, and not a regular file")]
+    Fifo,
+    #[error("it is a socket, and not a regular file")]
+    Socket,
+    #[error("it is a device, and not a regular file")]
+    Device,
+    #[error("it is not a regular file")]
+    Other,
+}
+
+impl From<NotRegular> for io::Error {
+    fn from(what: NotRegular) -> Self {
+        Self::new(ErrorKind::InvalidInput, what)
+    }
+}
+
+/// Opens the regular file at `path`, which is relative to `dir`.
+pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<File> {
+    let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // What the umask leaves of it, as with `File::create`.
+    let mode = Mode::from_raw_mode(0o666);
+    match retry_on_intr(|| openat(dir, path, flags | safe, mode)) {
+        Ok(file) => checked(File::from(file)),
+        // An open for writing fails by itself for links, FIFOs without a reader and sockets.
+        Err(errno @ (Errno::LOOP | Errno::NXIO)) => Err(why_not(dir, path, errno)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn checked(file: File) -> io::Result<File> {
+    let of = file.metadata()?.file_type();
+    if of.is_file() {
+        return Ok(file);
+    }
+    if of.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    Err(if of.is_fifo() {
+        NotRegular::Fifo.into()
+    } else if of.is_char_device() || of.is_block_device() {
+        NotRegular::Device.into()
+    } else {
+        NotRegular::Other.into()
+    })
+}
+
+/// Names what could not be opened, if that is what the error was about.
+fn why_not(dir: BorrowedFd<'_>, path: &Path, errno: Errno) -> io::Error {
+    let Ok(stat) = statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) else { return errno.into() };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => NotRegular::SymbolicLink.into(),
+        FileType::Fifo => NotRegular::Fifo.into(),
+        FileType::Socket => NotRegular::Socket.into(),
+        FileType::CharacterDevice | FileType::BlockDevice => NotRegular::Device.into(),
+        _ => errno.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, mknodat};
+
+    use super::*;
+
+    fn why(path: &Path, flags: OFlags) -> Option<NotRegular> {
+        let error = open(CWD, path, flags).unwrap_err();
+        error.get_ref().and_then(|cause| cause.downcast_ref()).copied()
+    }
+
+    #[test]
+    fn only_a_regular_file_is_opened_and_the_open_of_a_fifo_does_not_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file"), "content").unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        symlink(path("nowhere"), path("dangling")).unwrap();
+        mknodat(CWD, path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+
+        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        for flags in [OFlags::RDONLY, OFlags::WRONLY, OFlags::WRONLY | OFlags::APPEND, create] {
+            assert_eq!(why(&path("link"), flags), Some(NotRegular::SymbolicLink));
+            assert_eq!(why(&path("dangling"), flags), Some(NotRegular::SymbolicLink));
+            assert_eq!(why(&path("fifo"), flags), Some(NotRegular::Fifo));
+            assert_eq!(why(&path("socket"), flags), Some(NotRegular::Socket));
+            assert_eq!(why(Path::new("/dev/null"), flags), Some(NotRegular::Device));
+            let error = open(CWD, dir.path(), flags).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::IsADirectory);
+        }
+        assert!(!path("nowhere").exists());
+        assert_eq!(std::fs::read(path("file")).unwrap(), b"content");
+        open(CWD, &path("file"), OFlags::RDONLY).unwrap();
+    }
+}

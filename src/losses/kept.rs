@@ -1,0 +1,101 @@
+//! What was written to a losses file, in memory: the file can be lost while the run goes on.
+
+/// The longest file that is kept whole, some three million rows. Of a longer one only the first and
+/// the last row are known, which is enough to notice a loss, and not to make up for it.
+pub(super) const MAX_KEPT_BYTES: usize = 64 << 20;
+
+/// The text of a losses file.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// All of it, unless it is too long.
+    whole: Option<Vec<u8>>,
+    /// The header and the first row.
+    start: Vec<u8>,
+    /// The last line.
+    end: Vec<u8>,
+}
+
+impl Kept {
+    /// That of a file with this text, which consists of whole lines.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut kept = Self { whole: Some(Vec::new()), start: Vec::new(), end: Vec::new() };
+        kept.append(text);
+        kept
+    }
+
+    /// All of the text, if it is known.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        self.whole.as_deref()
+    }
+
+    /// The header and the first row, or as much as there is of them.
+    pub(super) fn start(&self) -> &[u8] {
+        &self.start
+    }
+
+    /// The last line.
+    pub(super) fn end(&self) -> &[u8] {
+        &self.end
+    }
+
+    /// Notes whole lines that were appended.
+    pub(super) fn append(&mut self, lines: &[u8]) {
+        const IN_START: usize = 2; // lines: the header and the first row
+        let n_lines = self.start.iter().filter(|byte| **byte == b'\n').count();
+        let missing = lines.split_inclusive(|byte| *byte == b'\n').take(IN_START - n_lines);
+        missing.for_each(|line| self.start.extend_from_slice(line));
+        if let Some(last) = last_line(lines) {
+            self.end.clear();
+            self.end.extend_from_slice(last);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.extend_from_slice(lines);
+            if whole.len() > MAX_KEPT_BYTES {
+                self.whole = None;
+            }
+        }
+    }
+
+    /// Notes that the file was cut down to `text`.
+    pub(super) fn cut_to(&mut self, text: &[u8]) {
+        let is_whole = self.whole.is_some();
+        *self = Self::of(text);
+        if !is_whole {
+            self.whole = None;
+        }
+    }
+}
+
+/// The last one of whole lines, with its end.
+fn last_line(lines: &[u8]) -> Option<&[u8]> {
+    lines.split_inclusive(|byte| *byte == b'\n').next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_two_lines_and_the_last_are_known_however_they_came() {
+        let text = b"a\nb\nc\nd\n";
+        for n_first in [0, 2, 4, 6, 8] {
+            let mut kept = Kept::of(&text[..n_first]);
+            kept.append(&text[n_first..]);
+            assert_eq!((kept.start(), kept.end()), (&b"a\nb\n"[..], &b"d\n"[..]), "{n_first}");
+            assert_eq!(kept.whole(), Some(&text[..]));
+            kept.cut_to(b"a\n");
+            assert_eq!((kept.start(), kept.end()), (&b"a\n"[..], &b"a\n"[..]));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_known_by_its_ends() {
+        let mut kept = Kept::of(b"first\n");
+        let line = [&vec![b'x'; MAX_KEPT_BYTES][..], b"\n"].concat();
+        kept.append(&line);
+        kept.append(b"last\n");
+        assert_eq!((kept.whole(), kept.end()), (None, &b"last\n"[..]));
+        kept.cut_to(b"first\nother\n");
+        assert_eq!((kept.whole(), kept.end()), (None, &b"other\n"[..]));
+    }
+}
