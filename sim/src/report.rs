@@ -15,7 +15,6 @@ use crate::life::LifeId;
 use crate::scenario::{Place, Scenario, nanos};
 use crate::tally::Brief;
 use crate::trace::{Trace, TracedEvent};
-use crate::unmet::Unmet;
 use crate::{Failure, Labs, PlayOptions, Played};
 use unisono::trace::EventKind;
 
@@ -301,14 +300,10 @@ fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
 }
 
 impl ChainEnd {
-    const fn of(failure: &Failure) -> Self {
+    fn of(failure: &Failure) -> Self {
         match failure {
-            Failure::Violation(Violation { unmet: Some(Unmet { broken_by, .. }), .. }) => {
-                if broken_by.is_some() {
-                    Self::BrokenExpectation
-                } else {
-                    Self::EndOfRun
-                }
+            Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
+                if unmet.broken_by.is_some() { Self::BrokenExpectation } else { Self::EndOfRun }
             }
             _ => Self::Failure,
         }

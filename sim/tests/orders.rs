@@ -42,7 +42,9 @@ fn default_times_vary_the_order_and_constant_times_do_not() {
 /// seeds apart, and the order does not.
 #[test]
 fn seeds_that_change_times_alone_have_one_order() {
-    let text = "[cluster]\nps = 1\nworkers = 1\n[train]\ntraining_steps = 3\n";
+    let text = "[cluster]\nps = 1\nworkers = 1\n[train]\ntraining_steps = 3\n[compute]\n\
+                gradient = \"700us\"\nupdate = \"50us\"\n[network]\n\
+                jitter = { uniform = [\"0ns\", \"1us\"] }\n";
     let scenario = scenario(text);
     let audits: BTreeSet<_> =
         (0..SEEDS).map(|seed| watch(&scenario, seed).audit.to_string()).collect();

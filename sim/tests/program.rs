@@ -436,7 +436,7 @@ fn shards_that_are_not_one_hunt_are_not_merged() {
     play("longer", "clean.toml --seeds 9 --shard 2/3");
     play("later", "clean.toml --seeds 8 --shard 2/3 --from 1");
     play("fewer", "clean.toml --seeds 8 --shard 1/2");
-    play("early", "clean.toml --seeds 8 --shard 2/3 --for 0s");
+    play("early", "clean.toml --seeds 8 --shard 2/3 --for 1ms");
     play("else", "other.toml --seeds 8 --shard 2/3");
     fs::write(folder.path().join("clean.toml"), "[sim]\nseeds = 4\n").unwrap();
     play("changed", "clean.toml --seeds 8 --shard 2/3");

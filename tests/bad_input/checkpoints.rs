@@ -103,16 +103,19 @@ fn a_checkpoint_of_other_settings_is_refused_with_both_values() {
     let before = Listing::of(folder.path());
     let of_another_run = "model.ckpt-15.safetensors is of another run: it was trained with ";
     for (flags, told) in [
-        ("--batch-size 10 --seed 7", "batch_size = 20, and not 10; with seed = 1, and not 7; give"),
+        (
+            "--batch-size 10 --seed 7",
+            "batch_size = 20, and not 10; with seed = 1, and not 7; to begin",
+        ),
         (
             "--batch-size 20 --learning-rate 0.5",
-            "learning_rate = 0.01, and not 0.5; give what it was trained with",
+            "learning_rate = 0.01, and not 0.5; to begin a new run, give --fresh",
         ),
+        ("--batch-size 20 --workers 3", "replicas_to_aggregate = 2, and not 3; to begin"),
         (
-            "--batch-size 20 --workers 3",
-            "replicas_to_aggregate = 2, and not 3; with workers = 2, and not 3; give",
+            "--batch-size 20 --workers 3 --replicas-to-aggregate 2",
+            "workers = 2, and not 3; to begin",
         ),
-        ("--batch-size 20 --workers 3 --replicas-to-aggregate 2", "workers = 2, and not 3; give"),
     ] {
         for command in ["reference", "local", "local --supervise"] {
             let small = "--hidden 16 --progress none --training-steps 20";

@@ -53,7 +53,7 @@ fn twelve_slots_a_worker_on_links_of_100_mbit_and_20_ms_give_the_bits_of_the_ref
     let links: Vec<_> = cluster.ps_hosts().iter().map(|ps| shaped_link(ps, shape)).collect();
     let start_ps = |index| Process::start(cluster.command(Role::Ps(index), &links, ""));
     let start_worker = |index| {
-        Process::start(cluster.command(Role::Worker(index), &links, "--shared-memory false"))
+        Process::start(cluster.command(Role::Worker(index), &links, "--shared-memory=false"))
     };
     let tasks = [start_ps(0), start_ps(1), start_worker(0), start_worker(1)];
     for task in tasks {

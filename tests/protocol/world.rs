@@ -249,9 +249,6 @@ impl World {
     }
 
     fn start(&mut self, task: TaskId) {
-        if self.checkpoints.contains_key(&self.config.training_steps) {
-            self.late.insert(task);
-        }
         let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
         let clock = if self.shape.clocks_go_back { FIRST_CLOCK - number } else { number };
         self.start_as(task, Incarnation::first(clock, None), Raises::default());
@@ -259,8 +256,15 @@ impl World {
 
     /// A life with this incarnation, of a new process or of one that raises its own.
     fn start_as(&mut self, task: TaskId, incarnation: Incarnation, raises: Raises) {
+        if self.checkpoints.contains_key(&self.config.training_steps) {
+            self.late.insert(task);
+        }
         let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
         self.newest.insert(task, (number, incarnation));
+        if self.shape.clocks_go_back {
+            // A new life does not remember whom an earlier one let in, and a caller may be older.
+            self.let_in.retain(|(of, _), _| *of != task);
+        }
         let config = self.config.clone();
         let node = match task.job {
             unisono::Job::Ps => AnyNode::Ps(Box::new(Ps::new(task.index, incarnation, config))),

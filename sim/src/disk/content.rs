@@ -63,6 +63,10 @@ impl Content {
             self.settle();
             return;
         }
+        // Nothing is left to write, as far as the operating system knows.
+        if self.n_clean == self.pending.len() {
+            return;
+        }
         let durable = Arc::make_mut(&mut self.durable);
         durable.resize(self.pending.len(), 0);
         durable[self.n_clean..].copy_from_slice(&self.pending[self.n_clean..]);

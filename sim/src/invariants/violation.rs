@@ -25,7 +25,7 @@ pub struct Violation {
     /// Where two tensors differ first, if it is about that.
     pub difference: Option<Difference>,
     /// The expectation of the scenario that is not met, if the violation is no rule's.
-    pub unmet: Option<Unmet>,
+    pub unmet: Option<Box<Unmet>>,
 }
 
 /// The first place at which two tensors differ.
@@ -59,7 +59,7 @@ impl Violation {
     /// An expectation of the scenario that is not met.
     #[must_use]
     pub fn of_expectation(name: &'static str, what: impl Into<String>, unmet: Unmet) -> Self {
-        Self { unmet: Some(unmet), ..Self::new(0, name, what) }
+        Self { unmet: Some(Box::new(unmet)), ..Self::new(0, name, what) }
     }
 
     /// At this step.
@@ -117,7 +117,7 @@ fn ulps(a: f32, b: f32) -> Option<u32> {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Unmet { place, .. }) = &self.unmet {
+        if let Some(Unmet { place, .. }) = self.unmet.as_deref() {
             // The text says what was counted and what was expected; a name would repeat it.
             f.write_str(&self.what)?;
             return place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"));
