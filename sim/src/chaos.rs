@@ -271,11 +271,13 @@ impl Draw<'_> {
             },
             Family::Corrupt => FaultKind::Corrupt { from, to },
             Family::NarrowLink => {
-                let rate = NonZeroU64::MIN.saturating_add(10_000 << self.below(10));
+                let bytes = 10_000 << self.below(10);
+                let rate = self.rate(bytes);
                 FaultKind::NarrowLink { from, to, rate }
             }
             Family::SlowReader => {
-                let rate = NonZeroU64::MIN.saturating_add(10_000 << self.below(10));
+                let bytes = 100_000 << self.below(7);
+                let rate = self.rate(bytes);
                 FaultKind::SlowReader { node, rate }
             }
             // Neither a lying disk nor flipped bits can be survived by anybody.
@@ -307,6 +309,13 @@ impl Draw<'_> {
             jump: if self.coin() { self.duration(self.chaos.longest) } else { Duration::ZERO },
             set_back: Duration::ZERO,
         }
+    }
+
+    /// Bytes a second, for a model of the size that counts. What is on its way when a fault ends
+    /// keeps its time, so that a model a thousand times as large would take hours.
+    fn rate(&self, of_the_small_model: u64) -> NonZeroU64 {
+        let factor = u64::from(self.scenario.network.tensor_factor);
+        NonZeroU64::MIN.saturating_add(of_the_small_model * factor)
     }
 }
 
