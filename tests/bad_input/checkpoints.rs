@@ -114,7 +114,7 @@ fn a_checkpoint_of_other_settings_is_refused_with_both_values() {
         ("--batch-size 20 --workers 3", "replicas_to_aggregate = 2, and not 3; to begin"),
         (
             "--batch-size 20 --workers 3 --replicas-to-aggregate 2",
-            "workers = 2, and not 3; to begin",
+            "at most 2 workers, and not 3; to begin",
         ),
     ] {
         for command in ["reference", "local", "local --supervise"] {
