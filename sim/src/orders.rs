@@ -69,7 +69,7 @@ const fn mixed(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Counts different orders in bounded memory: only the [`MAX_KEPT`] smallest hashes are kept.
+/// Counts different orders in bounded memory: only the 1,024 smallest hashes are kept.
 /// Counters of parts of a hunt merge to the counter of the whole hunt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {

@@ -23,7 +23,7 @@ pub(super) fn sync(dir: &File) -> io::Result<()> {
 }
 
 /// The error of the sync of a directory, if its file system lacks the operation; then names in the
-/// directory need not be durable when [`Disk::sync_dir`] returns.
+/// directory need not be durable when [`super::Disk::sync_dir`] returns.
 #[must_use]
 pub fn unsupported_sync(dir: &Path) -> Option<io::Error> {
     File::open(dir).ok()?.sync_all().err().filter(is_unsupported)
