@@ -101,7 +101,7 @@ impl Orders {
         self.smallest.len() < MAX_KEPT
     }
 
-    /// How many different orders there were. Beyond the exact range the count is an estimate with a
+    /// Number of different orders. Beyond the exact range the count is an estimate with a
     /// standard error of 3 %: of `n` evenly spread hashes the k-th smallest is near k / n of the range
     /// (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
     #[must_use]

@@ -17,7 +17,7 @@ fn orders(scenario: &Scenario, seeds: u64) -> BTreeSet<EventOrder> {
     (0..seeds).map(|seed| watch(scenario, seed).order).collect()
 }
 
-/// What `unisono-sim run` asks of a scenario in the gate, within fewer seeds.
+/// The check of `unisono-sim run` in the gate, with fewer seeds.
 #[test]
 fn seeds_of_every_story_play_more_than_one_order() {
     for source in sources() {

@@ -317,7 +317,7 @@ fn files_of_a_failure_have_short_names_in_the_folder_of_their_source() {
         "mine.toml",
     ];
     assert_eq!(files, expected);
-    // What failed is no story of the folder.
+    // The capsule of a failure is not a scenario of the folder.
     let (document, _) = elsewhere.json(&["verify", "a"]);
     assert_eq!(document["scenarios"].as_array().unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! The files of one logdir, in the very folder that was locked, whatever becomes of its path.
+//! Access to a logdir through the folder that was locked, even after its path was moved or replaced.
 //!
 //! A run whose logdir is moved away while another run begins in its place would otherwise write
 //! into the files of that run. Here every name is looked up in the folder itself, and every

@@ -50,7 +50,7 @@ pub struct RunFilesConfig {
     pub is_determined: bool,
     /// Whether it may go on from the checkpoint of a run in which something was another.
     pub allows_changes: bool,
-    /// Whether it may go on from a checkpoint before which losses are missing.
+    /// Whether a run may resume from a checkpoint although losses before it are missing.
     pub allows_missing_losses: bool,
     /// How many losses an update has.
     pub n_losses: usize,

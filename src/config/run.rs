@@ -42,7 +42,7 @@ pub struct RunConfig {
     /// Whether the run that is in the logdir is moved aside first. A flag of one start only: it is in
     /// no configuration file, and a supervisor does not hand it on.
     pub fresh: bool,
-    /// Whether it may go on from a checkpoint before which losses are missing.
+    /// Whether a run may resume from a checkpoint although losses before it are missing.
     pub allow_missing_losses: bool,
     /// Initial values of the variables; without, random ones.
     pub init_from: Option<PathBuf>,

@@ -219,7 +219,8 @@ impl TfConfig {
         }))
     }
 
-    /// A job's addresses, if it says any: of the workers, the chief's comes first.
+    /// The addresses of a job, or `None` if the cluster lists none. The chief comes first among the
+    /// workers.
     ///
     /// `n_tasks` is their number, the chief's included, if something else than `TF_CONFIG` says it. A
     /// `sparseCluster` needs it, and so does a map of the workers that has not all of them, as

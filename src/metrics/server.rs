@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: RealCloc
     }
 }
 
-/// What all callers share.
+/// State that all connections share.
 #[derive(Debug)]
 struct Desk {
     metrics: Arc<Metrics>,

@@ -11,7 +11,7 @@ use crate::checkpoint::{Disk as _, RealDisk};
 use crate::config::ClusterSize;
 use crate::ids::{Incarnation, Job, TaskId};
 
-/// How the line of a life begins.
+/// The start of the line that opens a life; every other line starts differently.
 const HEADER_START: &str = "{\"life\":";
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;

@@ -104,7 +104,7 @@ impl Stage {
     }
 }
 
-/// The name of the bug with which runs are played.
+/// Name of the bug that is planted in the runs.
 #[cfg(feature = "planted-bugs")]
 fn bug_of(options: &PlayOptions) -> Option<String> {
     options.bug.map(|bug| bug.name().to_owned())

@@ -14,8 +14,8 @@ pub(super) struct Content {
     durable: Arc<Vec<u8>>,
     /// How many of the first bytes nothing was done to since the last sync: no crash harms them.
     n_untouched: usize,
-    /// How many of the first bytes the operating system takes for written. After a failed sync
-    /// that is all of them, although not all are durable.
+    /// Length of the prefix that the operating system believes to be on disk. After a failed sync
+    /// this is the whole content, although a part of it is not durable.
     n_clean: usize,
 }
 

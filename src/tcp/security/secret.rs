@@ -54,7 +54,7 @@ const MIN_SECRET_BYTES: usize = 16;
 
 const TASK_BYTES: usize = 5;
 
-/// What precedes the first Noise message.
+/// Length of the opening before the first Noise message: the magic, and the two tasks.
 const OPENING_BYTES: usize = MAGIC.len() + 2 * TASK_BYTES;
 
 /// Each of the two Noise messages: a public key and a tag.
