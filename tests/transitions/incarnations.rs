@@ -181,6 +181,32 @@ fn a_ps_that_held_a_state_is_fenced_when_a_worker_knows_a_newer_life() {
 }
 
 #[test]
+fn a_leaving_worker_that_refuses_an_older_ps_with_a_state_waits_for_it_no_longer() {
+    let finished = || Message::Finished { generation: generation(1) };
+    let older_ps = |state| {
+        let mut worker = Script::worker(1, cluster(2, 2, 2));
+        worker.meets(0, 1, None);
+        worker.meets(1, 5, None);
+        worker.loses(1);
+        worker.hears(0, finished());
+        worker.meets(1, 4, state).last().cloned()
+    };
+    let state = Some(Cut { generation: generation(1), step: Step(3) });
+    assert_eq!(older_ps(state), Some(Effect::Halt(Outcome::Finished)));
+    // One without a state comes again with a larger incarnation, and has to be told then.
+    assert_ne!(older_ps(None), Some(Effect::Halt(Outcome::Finished)));
+}
+
+#[test]
+fn a_worker_that_refuses_an_ending_ps_is_not_waited_for() {
+    let finished = || Message::Finished { generation: generation(1) };
+    let mut ps = Script::restored(cluster(1, 2, 2), 3);
+    ps.hears(0, finished());
+    let out = ps.hears(1, refused(Some(life(2))));
+    assert_eq!(out.last(), Some(&send(0, finished())), "all others have left: {out:?}");
+}
+
+#[test]
 fn an_incarnation_that_is_not_larger_ends_no_session_with_a_caller_as_outdated() {
     for exceed in [None, Some(0), Some(OWN.0), Some(LARGEST), Some(u64::MAX)] {
         let older_than = exceed.map(life);

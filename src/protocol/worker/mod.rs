@@ -151,6 +151,12 @@ impl Worker {
                 let outcome = self.links.outcome_of(now, refusal, has_joined);
                 out.extend(outcome.map(Effect::Halt));
             }
+            // Rule 10: a life of the ps that has joined the run takes the refusal for a goodbye, or
+            // ends. One that has not joined comes again with a larger incarnation, to be told.
+            PeerEvent::TurnedAway { peer, has_state: true } if self.is_done() => {
+                self.needs_no_word(now, peer, out);
+            }
+            PeerEvent::TurnedAway { .. } => {}
         }
     }
 
