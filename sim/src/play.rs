@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use madsim::runtime::{Handle, NodeHandle, Runtime};
-use unisono::checkpoint::RunFiles;
+use unisono::checkpoint::{RunFiles, last_incarnation, record_incarnation};
 use unisono::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
 use unisono::ledger::{Ledger, Recorder};
 use unisono::protocol::{
@@ -537,9 +537,10 @@ fn raise(set: &Arc<Set>, task: TaskId) -> NodeHandle {
 fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
     let number = set.next_number(task);
     // A process takes a microsecond or more to start, so that without a fault each life has a
-    // larger incarnation. No task records its own: that is harder than what a real one does.
+    // larger incarnation. Only the chief records its own, as without ledgers and traces.
     let clock = set.universe.wall_clock(task) + number;
-    let mut id = LifeId { task, number, incarnation: Incarnation::first(clock, None) };
+    let recorded = (task == TaskId::CHIEF).then(|| set.last_incarnation()).flatten();
+    let mut id = LifeId { task, number, incarnation: Incarnation::first(clock, recorded) };
     set.universe.begin(id);
     async move {
         let mut raises = Raises::default();
@@ -664,11 +665,18 @@ impl Set {
         recorder
     }
 
+    fn last_incarnation(&self) -> Option<Incarnation> {
+        let disk = self.universe.state().files.disk().clone();
+        last_incarnation(&disk, &ChiefFiles::logdir())
+    }
+
     fn open_files(&self, life: LifeId) -> Result<(), String> {
         let logdir = ChiefFiles::logdir();
         let config = self.lab.plan().files_from(&logdir, Arc::clone(self.lab.initial()));
         let disk = self.universe.state().files.disk().clone();
-        let (files, _) = RunFiles::open(Arc::new(disk), config).map_err(|e| e.to_string())?;
+        let (files, _) =
+            RunFiles::open(Arc::new(disk.clone()), config).map_err(|e| e.to_string())?;
+        record_incarnation(&disk, &logdir, life.incarnation).map_err(|e| e.to_string())?;
         self.universe.open_files(life, files);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`lines`] is a file that only grows. [`disk`] is all that these know of files; `real_disk`
+//! losses, [`lines`] is a file that only grows, [`incarnation`] records the chief's life. [`disk`] is all that these know of files; `real_disk`
 //! are the operating system's, `logdir_disk` those of one locked folder, `regular` opens them, `folders` makes and syncs folders, and
 //! `lock` keeps other processes out.
 //! Nothing here knows a model's layout or a thread, and nothing logs: what a person should hear is
@@ -14,6 +14,7 @@ pub mod file;
 mod folders;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+pub mod incarnation;
 pub mod lines;
 mod lock;
 mod logdir_disk;
@@ -32,6 +33,7 @@ pub use directory::{DirectoryError, MissingLosses, Newest, Unusable, Warning, ne
 pub use disk::{Disk, DiskError, check_writable};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
 pub use folders::{DanglingLink, unsupported_sync};
+pub use incarnation::{INCARNATION_FILE, last_incarnation, record_incarnation};
 pub use lock::{LockedBy, LogdirLock};
 pub use real_disk::RealDisk;
 pub use run_files::{

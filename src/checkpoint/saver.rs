@@ -12,7 +12,7 @@ use super::directory::{Survey, Warning};
 use super::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
 use super::file::{encode, file_name};
 use super::state::{self, STATE_FILE};
-use super::{Checkpoint, DATA_DIR_FILE};
+use super::{Checkpoint, DATA_DIR_FILE, INCARNATION_FILE};
 use crate::ids::Step;
 use crate::losses::LOSSES_FILE;
 
@@ -102,9 +102,10 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
-    let prefixes = ["model.ckpt-", STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, WRITE_CHECK];
+    let files = [STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, INCARNATION_FILE, WRITE_CHECK];
+    let prefixes = files.into_iter().chain(["model.ckpt-"]);
     let is_ours = |name: &&String| {
-        name.ends_with(TEMPORARY) && prefixes.iter().any(|prefix| name.starts_with(prefix))
+        name.ends_with(TEMPORARY) && prefixes.clone().any(|prefix| name.starts_with(prefix))
     };
     let errors =
         names.iter().filter(is_ours).filter_map(|name| remove(disk, &logdir.join(name)).err());

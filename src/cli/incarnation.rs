@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use super::TaskConfig;
+use crate::checkpoint::RealDisk;
 use crate::ids::{Incarnation, Job, TaskId};
 use crate::tcp::wall_clock;
-use crate::{events, ledger, trace};
+use crate::{checkpoint, ledger, trace};
 
 /// The variable with which a supervisor gives a task a larger incarnation at each start.
 pub(super) const VARIABLE: &str = "UNISONO_INCARNATION";
@@ -41,11 +42,11 @@ pub(super) fn first(config: &TaskConfig, given: Incarnation) -> Incarnation {
 fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     let (logdir, task) = (&config.run.logdir, config.task);
     let of_ledger = || ledger::last_incarnation(logdir, task.index);
-    let of_events = || events::file::last_incarnation(logdir);
+    let of_chief = || checkpoint::last_incarnation(&RealDisk, logdir);
     let of_trace = trace::last_incarnation(logdir, task);
     let of_ledger = (task.job == Job::Ps).then(of_ledger).flatten();
-    let of_events = (task == TaskId::CHIEF).then(of_events).flatten();
-    [of_trace, of_ledger, of_events].into_iter().flatten().max()
+    let of_chief = (task == TaskId::CHIEF).then(of_chief).flatten();
+    [of_trace, of_ledger, of_chief].into_iter().flatten().max()
 }
 
 /// Counts the lives of a task for its supervisor. A count cannot go back, as a clock can.

@@ -8,6 +8,7 @@ use super::fresh::Scope;
 use super::metrics::Identity;
 use super::task::{self, Life, Reach, Watch};
 use super::{Process, TaskConfig, data};
+use crate::checkpoint::{RealDisk, record_incarnation};
 use crate::host::NoStorage;
 use crate::ids::TaskId;
 use crate::protocol::{Outcome, Worker};
@@ -62,6 +63,8 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
         let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
         let storage = FileStorage::open_locked(task::files(&plan, run)?, config.logdir_locked_by)?;
+        // Behind the lock, and before anybody hears of this life.
+        record_incarnation(&RealDisk, &run.logdir, incarnation)?;
         data::note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);
         Ok(Life { node, reach, compute, storage, watch: Watch { events, ..watch } })

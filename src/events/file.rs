@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::event::{Event, What};
 use super::record::push_record;
-use crate::checkpoint::RealDisk;
 use crate::checkpoint::disk::{Disk, DiskError};
 use crate::ids::{Incarnation, Step};
 
@@ -47,26 +46,6 @@ pub fn file_name(life: Incarnation, host: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let host: String = host.trim().chars().map(plain).collect();
     format!("{FILE_PREFIX}{secs:010}.{host}.{micros:06}")
-}
-
-/// The last incarnation of a chief that the names of the event files in a logdir tell of.
-#[must_use]
-pub fn last_incarnation(logdir: &Path) -> Option<Incarnation> {
-    let names = RealDisk.list(logdir).ok()?;
-    names.iter().filter_map(|name| life_of(name)).max()
-}
-
-/// The life whose event file has this name, which [`file_name`] gave it.
-fn life_of(name: &str) -> Option<Incarnation> {
-    let (secs, rest) = name.strip_prefix(FILE_PREFIX)?.split_once('.')?;
-    let (_, micros) = rest.rsplit_once('.')?;
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    // TensorFlow's own files have no microseconds.
-    if micros.len() != 6 || !is_number(micros) || !is_number(secs) {
-        return None;
-    }
-    let (secs, micros): (u64, u64) = (secs.parse().ok()?, micros.parse().ok()?);
-    secs.checked_mul(MICROS)?.checked_add(micros).map(Incarnation)
 }
 
 impl EventFile {
@@ -172,19 +151,5 @@ mod tests {
         let names = names.map(name);
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!(names[3], "events.out.tfevents.1700000000.a.host-with-all.000099");
-    }
-
-    #[test]
-    fn names_tell_the_last_incarnation_unless_they_are_tensorflows() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(last_incarnation(folder.path()), None);
-        let ours = [1_700_000_000_000_100, 1_700_000_000_000_099];
-        let ours = ours.map(|micros| file_name(Incarnation(micros), "a.host"));
-        let theirs = ["events.out.tfevents.1800000000.a.host", "events.out.tfevents.9.x.12345v"];
-        for name in ours.iter().map(String::as_str).chain(theirs) {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        let last = last_incarnation(folder.path());
-        assert_eq!(last, Some(Incarnation(1_700_000_000_000_100)));
     }
 }

@@ -33,9 +33,6 @@ pub(super) enum PeerEvent {
     Said { peer: TaskId, message: Message },
     /// The peer refuses this task.
     Refused { peer: TaskId, refusal: Refusal },
-    /// This task refuses a peer that it called, as an older life. `has_state`: whether the shard of
-    /// that life holds one, so that the life has joined the run.
-    TurnedAway { peer: TaskId, has_state: bool },
 }
 
 /// All sessions of one task.
@@ -124,6 +121,11 @@ impl Links {
 
     pub(super) const fn deadline(&self) -> Moment {
         self.next_check
+    }
+
+    /// From the next greeting on, any life of a peer is let in, until one is known again.
+    pub(super) fn forget_lives(&mut self) {
+        self.lives.clear();
     }
 
     pub(super) fn is_up(&self, peer: TaskId) -> bool {
@@ -530,9 +532,7 @@ impl Links {
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
         if let Err(refusal) = self.judge_life(peer, incarnation) {
-            let down = self.refuse_called(now, link, peer, refusal, out);
-            let turned_away = PeerEvent::TurnedAway { peer, has_state: state.is_some() };
-            return down.into_iter().chain([turned_away]).collect();
+            return self.refuse_called(now, link, peer, refusal, out).into_iter().collect();
         }
         self.lives.insert(peer, incarnation);
         self.welcomed_by.insert(peer);

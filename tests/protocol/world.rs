@@ -251,7 +251,10 @@ impl World {
     fn start(&mut self, task: TaskId) {
         let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
         let clock = if self.shape.clocks_go_back { FIRST_CLOCK - number } else { number };
-        self.start_as(task, Incarnation::first(clock, None), Raises::default());
+        // The chief records its incarnation in the logdir.
+        let newest = self.newest.get(&task).map(|(_, incarnation)| *incarnation);
+        let recorded = newest.filter(|_| task == TaskId::CHIEF);
+        self.start_as(task, Incarnation::first(clock, recorded), Raises::default());
     }
 
     /// A life with this incarnation, of a new process or of one that raises its own.

@@ -181,29 +181,33 @@ fn a_ps_that_held_a_state_is_fenced_when_a_worker_knows_a_newer_life() {
 }
 
 #[test]
-fn a_leaving_worker_that_refuses_an_older_ps_with_a_state_waits_for_it_no_longer() {
-    let finished = || Message::Finished { generation: generation(1) };
-    let older_ps = |state| {
+fn a_leaving_worker_says_goodbye_to_an_older_life_of_a_ps() {
+    for state in [None, Some(Cut { generation: generation(1), step: Step(3) })] {
         let mut worker = Script::worker(1, cluster(2, 2, 2));
         worker.meets(0, 1, None);
         worker.meets(1, 5, None);
         worker.loses(1);
-        worker.hears(0, finished());
-        worker.meets(1, 4, state).last().cloned()
-    };
-    let state = Some(Cut { generation: generation(1), step: Step(3) });
-    assert_eq!(older_ps(state), Some(Effect::Halt(Outcome::Finished)));
-    // One without a state comes again with a larger incarnation, and has to be told then.
-    assert_ne!(older_ps(None), Some(Effect::Halt(Outcome::Finished)));
+        worker.hears(0, Message::Finished { generation: generation(1) });
+        let out = worker.meets(1, 4, state);
+        let says_goodbye = |effect: &Effect| {
+            matches!(effect, Effect::Send { message: Message::Goodbye, .. })
+        };
+        assert!(out.iter().any(says_goodbye), "{out:?}");
+        assert_eq!(out.last(), Some(&Effect::Halt(Outcome::Finished)));
+    }
 }
 
 #[test]
-fn a_worker_that_refuses_an_ending_ps_is_not_waited_for() {
-    let finished = || Message::Finished { generation: generation(1) };
+fn an_ending_ps_with_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
-    ps.hears(0, finished());
-    let out = ps.hears(1, refused(Some(life(2))));
-    assert_eq!(out.last(), Some(&send(0, finished())), "all others have left: {out:?}");
+    ps.hears(0, Message::Finished { generation: generation(1) });
+    let connected = Some(NewerLife { is_connected: true, ..life(5) });
+    // The newer life tells the worker of the end.
+    let halts = |effect: &Effect| matches!(effect, Effect::Halt(_));
+    assert!(!ps.hears(1, refused(connected)).iter().any(halts));
+    ps.lets_in(1, 1);
+    let last = ps.hears(1, refused(Some(life(5)))).pop();
+    assert_eq!(last, Some(outdated(TaskId::worker(1), 5)));
 }
 
 #[test]

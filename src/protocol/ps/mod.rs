@@ -170,14 +170,14 @@ impl Ps {
                 }
             }
             PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
-            // The peer may be of the next run already, and nothing is asked of it any more. But one
-            // that knows a newer life cannot be told of the end until this ps exceeds that life.
-            PeerEvent::Refused { peer, refusal }
-                if self.ending.is_some() && (self.has_joined() || !refusal.is_as_older()) =>
-            {
-                // Rule 10: a worker that refuses this ps needs no word, and says no goodbye.
-                if peer.job == Job::Worker {
-                    self.on_goodbye(now, peer, out);
+            // The peer may be of the next run already, and nothing is asked of it any more. But a
+            // worker that knows a newer life cannot be told of the end until this ps exceeds that
+            // life. The state is durable (rule 10), so that even a ps that holds one may do so.
+            PeerEvent::Refused { refusal, .. } if self.ending.is_some() => {
+                if let Some(outcome @ Outcome::Outdated { .. }) =
+                    self.links.outcome_of(now, refusal, false)
+                {
+                    out.push(Effect::Halt(outcome));
                 }
             }
             PeerEvent::Refused { refusal, .. } => {
@@ -185,7 +185,6 @@ impl Ps {
                 let outcome = self.links.outcome_of(now, refusal, has_joined);
                 out.extend(outcome.map(Effect::Halt));
             }
-            PeerEvent::TurnedAway { .. } => {}
         }
     }
 

@@ -77,6 +77,11 @@ impl Node for Worker {
                 self.links.start(now, out);
             }
             Input::Network(event) => {
+                if self.is_done() {
+                    // Rule 10: the ps waits for a goodbye, or has to be told of the end. Nothing
+                    // else is said to it, so that an older life of it can change nothing.
+                    self.links.forget_lives();
+                }
                 for event in self.links.on_network(now, event, None, out) {
                     self.on_peer(now, event, out);
                 }
@@ -151,12 +156,6 @@ impl Worker {
                 let outcome = self.links.outcome_of(now, refusal, has_joined);
                 out.extend(outcome.map(Effect::Halt));
             }
-            // Rule 10: a life of the ps that has joined the run takes the refusal for a goodbye, or
-            // ends. One that has not joined comes again with a larger incarnation, to be told.
-            PeerEvent::TurnedAway { peer, has_state: true } if self.is_done() => {
-                self.needs_no_word(now, peer, out);
-            }
-            PeerEvent::TurnedAway { .. } => {}
         }
     }
 
