@@ -543,7 +543,7 @@ fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
     let mut id = LifeId { task, number, incarnation: Incarnation::first(clock, recorded) };
     set.universe.begin(id);
     async move {
-        let mut raises = Raises::default();
+        let mut raises = Raises::of_process(id.incarnation);
         loop {
             let place = Place { universe: set.universe.clone(), id };
             // On the heap from the start: madsim moves a task several times before it runs.

@@ -193,8 +193,8 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
         // One listener for all lives: a request between two of them must not be lost.
         let mut stop =
             TaskStop { requests: StopRequests::listen(process.parent.take())?, reason: None };
-        let mut raises = Raises::default();
         let mut incarnation = incarnation::first(config, process.incarnation);
+        let mut raises = Raises::of_process(incarnation);
         loop {
             let outcome = run_life(config, process, &mut stop, live(incarnation)?).await?;
             match raises.after(outcome) {

@@ -43,8 +43,10 @@ impl Incarnation {
 
 /// The raises of one process: each ends a node that was refused as older, and starts another with
 /// a larger incarnation.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Raises {
+    /// What distinguishes the raises of this process from those of another one.
+    offset: u64,
     n_raises: u32,
 }
 
@@ -54,6 +56,22 @@ impl Raises {
     /// for more is lying, and must not keep the process busy for ever.
     pub const MOST: u32 = 16;
 
+    /// A raise exceeds the named incarnation by at least one and at most this number: a second, if
+    /// incarnations are microseconds.
+    ///
+    /// Two processes of one task may be told to exceed the same incarnation, by peers that have not
+    /// heard of each other's lives. If both took the next number, peers that know the earlier
+    /// process would believe that the later one holds what the earlier one had received, and would
+    /// not repeat it. The first incarnations of two processes are different readings of a clock or
+    /// different counts, so their remainders are equal by chance only, once in a million.
+    pub const SPREAD: u64 = 1 << 20;
+
+    /// The raises of a process whose first node has the incarnation `first`.
+    #[must_use]
+    pub const fn of_process(first: Incarnation) -> Self {
+        Self { offset: first.0 % Self::SPREAD, n_raises: 0 }
+    }
+
     /// The incarnation of the next node of a process whose node ended with `outcome`; or how the
     /// process ends, if it is not to start another node.
     ///
@@ -61,12 +79,13 @@ impl Raises {
     /// The outcome of the process.
     pub fn after(&mut self, outcome: Outcome) -> Result<Incarnation, Outcome> {
         let Outcome::Outdated { exceed, reason } = outcome else { return Err(outcome) };
-        let larger = exceed.next();
-        if larger > Incarnation::LARGEST || self.n_raises == Self::MOST {
+        let next = exceed.next();
+        if next > Incarnation::LARGEST || self.n_raises == Self::MOST {
             return Err(Outcome::Failed(Failure::Refused(reason)));
         }
         self.n_raises += 1;
-        Ok(larger)
+        let spread = Incarnation(next.0 + self.offset);
+        Ok(if spread < Incarnation::LARGEST { spread } else { next })
     }
 }
 
@@ -115,9 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn a_raise_exceeds_the_named_incarnation_by_one_and_never_the_largest() {
-        let mut raises = Raises::default();
-        assert_eq!(raises.after(outdated(70)), Ok(Incarnation(71)));
+    fn processes_that_are_told_the_same_choose_different_incarnations() {
+        let raised = |first| Raises::of_process(Incarnation(first)).after(outdated(70)).unwrap();
+        assert_eq!(raised(0), Incarnation(71));
+        assert_eq!(
+            raised(1_800_000_000_000_000),
+            Incarnation(71 + 1_800_000_000_000_000 % (1 << 20))
+        );
+        assert_ne!(raised(1_800_000_000_000_000), raised(1_800_000_000_000_001));
+    }
+
+    #[test]
+    fn a_raise_is_never_more_than_the_largest() {
+        let mut raises = Raises::of_process(Incarnation(5));
         assert_eq!(raises.after(outdated(LARGEST - 1)), Ok(Incarnation(LARGEST)));
         for absurd in [LARGEST, u64::MAX] {
             assert_eq!(raises.after(outdated(absurd)), Err(refused()));
@@ -126,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_process_raises_itself_sixteen_times_and_then_fails() {
-        let mut raises = Raises::default();
+        let mut raises = Raises::of_process(Incarnation(0));
         for exceed in 0..16 {
             assert_eq!(raises.after(outdated(exceed)), Ok(Incarnation(exceed + 1)));
         }
@@ -136,7 +165,8 @@ mod tests {
     #[test]
     fn any_other_outcome_ends_the_process() {
         for outcome in [Outcome::Finished, Outcome::Stopped { saved: None }, refused()] {
-            assert_eq!(Raises::default().after(outcome.clone()), Err(outcome));
+            let mut raises = Raises::of_process(Incarnation(7));
+            assert_eq!(raises.after(outcome.clone()), Err(outcome));
         }
     }
 }

@@ -254,7 +254,8 @@ impl World {
         // The chief records its incarnation in the logdir.
         let newest = self.newest.get(&task).map(|(_, incarnation)| *incarnation);
         let recorded = newest.filter(|_| task == TaskId::CHIEF);
-        self.start_as(task, Incarnation::first(clock, recorded), Raises::default());
+        let first = Incarnation::first(clock, recorded);
+        self.start_as(task, first, Raises::of_process(first));
     }
 
     /// A life with this incarnation, of a new process or of one that raises its own.

@@ -189,9 +189,8 @@ fn a_leaving_worker_says_goodbye_to_an_older_life_of_a_ps() {
         worker.loses(1);
         worker.hears(0, Message::Finished { generation: generation(1) });
         let out = worker.meets(1, 4, state);
-        let says_goodbye = |effect: &Effect| {
-            matches!(effect, Effect::Send { message: Message::Goodbye, .. })
-        };
+        let says_goodbye =
+            |effect: &Effect| matches!(effect, Effect::Send { message: Message::Goodbye, .. });
         assert!(out.iter().any(says_goodbye), "{out:?}");
         assert_eq!(out.last(), Some(&Effect::Halt(Outcome::Finished)));
     }
