@@ -277,10 +277,10 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// The event that a failure is about: the one that broke an expectation; the update of a step whose
-/// result was found to be wrong at the end; otherwise the last event. A fault without effect is
-/// about no event.
-fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
+/// Returns the number of the event that a failure is about: the event that broke an expectation, the
+/// update of a step whose result was found to be wrong at the end, or else the last event. A fault
+/// without effect is about no event.
+pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
     let of_step = |step| {
         move |event: &TracedEvent| {
             event.what.kind == EventKind::Updated && event.what.step == Some(step)

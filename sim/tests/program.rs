@@ -151,6 +151,67 @@ fn a_failure_is_told_whole_and_its_capsule_replays_it_anywhere() {
     assert!(by_seed.contains("replay: unisono-sim replay impossible.toml --seed 7"), "{by_seed}");
 }
 
+/// Returns the page of seed 7 of a scenario, and the data in it.
+fn report_of(folder: &Folder, scenario: &str) -> (String, Value) {
+    let output = folder.run(&["report", scenario, "--seed", "7", "-o", "page.html"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = fs::read_to_string(folder.path().join("page.html")).expect("the page");
+    let (_, data) = page.split_once("type=\"application/json\">").expect("it has data");
+    let data = data.split_once("</script>").expect("the data end").0;
+    let data = serde_json::from_str(data).expect("it is JSON");
+    (page, data)
+}
+
+#[test]
+fn report_of_a_seed_has_the_same_bytes_each_time_and_no_date() {
+    let folder = Folder::new(&[("impossible.toml", IMPOSSIBLE)]);
+    let (page, data) = report_of(&folder, "impossible.toml");
+    assert_eq!(data["started_ms"], Value::Null);
+    assert_eq!(data["version"], env!("CARGO_PKG_VERSION"));
+    let elsewhere = Folder::new(&[("impossible.toml", IMPOSSIBLE)]);
+    assert!(report_of(&elsewhere, "impossible.toml").0 == page, "the pages differ");
+}
+
+#[test]
+fn report_of_a_failed_run_has_its_settings_and_a_mark_for_each_failure() {
+    let scenarios = [
+        ("impossible.toml", IMPOSSIBLE),
+        ("hang.toml", HANG),
+        ("inert.toml", INERT),
+        ("clean.toml", CLEAN),
+    ];
+    let folder = Folder::new(&scenarios);
+    let (_, data) = report_of(&folder, "impossible.toml");
+    let [failure] = &**data["failures"].as_array().expect("failures") else { panic!("{data}") };
+    assert!(failure["text"].as_str().is_some_and(|text| text.contains("virtual")), "{failure}");
+    // The first event after the limit broke the expectation.
+    let at = failure["at"].as_i64().expect("a time");
+    assert!(at > 1_000_000 && at < 2_000_000, "{failure}");
+    let marks = |data: &Value, kind: &str| {
+        let marks = data["marks"].as_array().expect("marks").iter();
+        marks
+            .filter(|mark| mark["kind"] == kind)
+            .map(|mark| mark["at"].as_i64())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&data, "failure"), [Some(at)]);
+    assert_eq!(marks(&data, "injected crash").len(), 1);
+    let settings = data["settings"].as_array().expect("settings");
+    let has = |name: &str, value: &str| {
+        settings.iter().any(|row| row["name"] == name && row["value"] == value)
+    };
+    assert!(has("seed of the simulator", "7") && has("optimizer", "sgd"), "{settings:?}");
+
+    let (_, data) = report_of(&folder, "hang.toml");
+    assert_eq!(marks(&data, "failure").len(), 1, "{}", data["failures"]);
+    // A fault without effect is about no event.
+    let (_, data) = report_of(&folder, "inert.toml");
+    assert_eq!(data["failures"][0]["at"], -1);
+    assert_eq!(marks(&data, "failure").len(), 0);
+    let (_, data) = report_of(&folder, "clean.toml");
+    assert_eq!(data["failures"], Value::Array(Vec::new()));
+}
+
 /// Constant times, so that all seeds play one order of events.
 const CONSTANT: &str = "\
 [compute]

@@ -7,19 +7,19 @@ use super::output::write_file;
 use super::{Process, usage};
 use crate::report::{self, REPORT_FILE};
 
-/// What `unisono report` takes.
+/// The arguments of `unisono report`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportConfig {
-    /// Where the files of the run are.
+    /// Folder with the files of the run.
     pub logdir: PathBuf,
-    /// The file to write, if not `report.html` in the logdir.
+    /// File to write; `None` is `report.html` in the logdir.
     pub output: Option<PathBuf>,
 }
 
 /// Writes the page.
 ///
 /// # Errors
-/// If there is nothing of a run in the folder, a file cannot be read, or the page cannot be written.
+/// If the folder has no files of a run, a file cannot be read, or the page cannot be written.
 pub fn run_report(config: &ReportConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let document = report::of_logdir(&config.logdir).map_err(|error| usage(error.into()))?;
     let path = config.output.clone().unwrap_or_else(|| config.logdir.join(REPORT_FILE));

@@ -1,8 +1,9 @@
 //! Event files: what a run tells TensorBoard of itself while it trains.
 //!
 //! `recorder` picks what is worth telling out of what the chief's node takes and does,
-//! `summarizer` makes `event`s of it, `file` appends them, `series` reads a curve back. Nothing here reads a clock: the
-//! wall time comes in. What each tag means is in `docs/tensorboard.md`.
+//! `summarizer` makes `event`s of it, and `file` appends them. `series` reads a curve back, and
+//! `run_info` the start and the settings of the run. Nothing here reads a clock: the wall time comes
+//! in. `docs/tensorboard.md` explains each tag.
 
 pub mod event;
 pub mod file;
@@ -10,6 +11,7 @@ pub mod histogram;
 mod proto;
 mod record;
 pub mod recorder;
+pub mod run_info;
 pub mod series;
 pub mod summarizer;
 
@@ -17,8 +19,9 @@ pub use event::{Content, Event, Value, What};
 pub use file::EventFile;
 pub use histogram::Histogram;
 pub use recorder::{Observation, Recorder, StepSummary};
+pub use run_info::RunInfo;
 pub use series::Series;
-pub use summarizer::{Summarizer, VALIDATION_ACCURACY};
+pub use summarizer::{STEPS_PER_SEC, Summarizer, VALIDATION_ACCURACY};
 
 #[cfg(test)]
 mod tests;

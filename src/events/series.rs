@@ -3,7 +3,7 @@
 //! Files are read on from where they ended at the look before. A record that is torn or damaged ends
 //! its file for now, as it does for every reader of event files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -39,13 +39,8 @@ impl Series {
     /// # Errors
     /// If the folder or a file cannot be read.
     pub fn read(&mut self) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.logdir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // A FIFO of that name would block the reader for ever.
-            if name.starts_with(FILE_PREFIX) && entry.file_type()?.is_file() {
-                self.read.entry(name).or_default();
-            }
+        for name in event_files(&self.logdir)? {
+            self.read.entry(name).or_default();
         }
         let Self { logdir, tag, read, points } = self;
         for (name, offset) in read {
@@ -62,6 +57,24 @@ impl Series {
     pub fn points(&self) -> impl DoubleEndedIterator<Item = (Step, f32)> {
         self.points.iter().map(|(step, value)| (*step, *value))
     }
+}
+
+/// Returns the names of the event files in a folder, ascending: in the order of the lives of the chief
+/// that wrote them.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(logdir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // A FIFO of that name would block the reader for ever.
+        if name.starts_with(FILE_PREFIX) && entry.file_type()?.is_file() {
+            names.insert(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Takes the points of all whole records. Returns how many bytes these have.

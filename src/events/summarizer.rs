@@ -19,6 +19,10 @@ use crate::training::Plan;
 
 /// The tag of the validation accuracy.
 pub const VALIDATION_ACCURACY: &str = "accuracy/validation";
+/// The tag of the steps per second since the summary before.
+pub const STEPS_PER_SEC: &str = "global_step/sec";
+/// The tag of the text with all settings.
+pub(super) const CONFIGURATION: &str = "configuration";
 
 /// Floats that are looked at together: they fit into the L1 cache.
 const CHUNK: usize = 4096;
@@ -83,10 +87,7 @@ impl Summarizer {
     }
 
     fn configuration(&self) -> Value {
-        Value {
-            tag: "configuration".to_owned(),
-            content: Content::Text(self.configuration.clone()),
-        }
+        Value { tag: CONFIGURATION.to_owned(), content: Content::Text(self.configuration.clone()) }
     }
 
     fn step_values(&mut self, of: &StepSummary) -> Vec<Value> {
@@ -115,7 +116,7 @@ impl Summarizer {
             scalar("loss/max", losses().fold(f64::NEG_INFINITY, f64::max)),
             scalar("learning_rate", self.rule.learning_rate(step).into()),
         ];
-        values.extend(steps_per_sec.map(|rate| scalar("global_step/sec", rate)));
+        values.extend(steps_per_sec.map(|rate| scalar(STEPS_PER_SEC, rate)));
         values
     }
 

@@ -1,216 +1,87 @@
-//! All that a report shows, as the script of the page reads it: lists of numbers side by side.
-//!
-//! Times are whole nanoseconds, since the run began; −1 stands for nothing.
+//! The content of a report. `columns` has the types of its parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::columns::{
+    AccuracyColumns, DroppedRow, Fact, FailureRow, Gate, LaneColumns, LossColumns, MarkRow,
+    MessageColumns, PathColumns, RateColumns, UpdateColumns,
+};
+use super::failure::Failure;
+use super::rates;
+use crate::counted::thousands;
 use crate::ids::{Slot, Step, TaskId};
-use crate::trace::History;
 use crate::trace::marks::{Mark, Steps, marks};
 use crate::trace::path::{critical_path, gated};
 use crate::trace::timeline::{Lane, Span, State, lanes};
 use crate::trace::updates::{Dropped, UpdateMade, dropped, updates};
+use crate::trace::{EventKind, History};
 
-/// The most messages that a page draws as arrows; beyond, it would be too large to be opened.
+/// Maximum number of messages that a page draws as arrows. A browser does not open much larger pages.
 const MAX_MESSAGES: usize = 400_000;
 
-/// A report.
+/// The content of a report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// What run it is of.
+    /// Name of the run: its logdir, or its scenario and seed.
     pub title: String,
-    /// Whether its time is virtual.
+    /// Version of the program that made the report.
+    pub version: String,
+    /// Start of the run, in ms since 1970 (UTC); `None` if it is not known, and in simulated runs.
+    pub started_ms: Option<u64>,
+    /// Whether the times are virtual.
     pub is_simulated: bool,
-    /// What there is to be said first.
+    /// Reasons why the run failed; empty if no failure is known.
+    pub failures: Vec<FailureRow>,
+    /// Facts at the top of the page.
     pub facts: Vec<Fact>,
-    /// What is missing, and how to get it; what was assumed.
+    /// Settings of the run, as far as they are known.
+    pub settings: Vec<Fact>,
+    /// What is missing and how to get it, and what was assumed.
     pub notes: Vec<String>,
-    /// The names of all tasks: they are numbers in what follows.
+    /// Names of all tasks. Other fields refer to tasks by their indices here.
     pub tasks: Vec<String>,
-    /// The names of what a task can be at: they are numbers in what follows.
+    /// Names of all states of a task. Other fields refer to states by their indices here.
     pub states: Vec<String>,
-    /// How long the run took.
+    /// Length of the run, in ns; 0 without a trace.
     pub length: i64,
-    /// What each task was at.
+    /// What each task did, and when.
     pub lanes: Vec<LaneColumns>,
     /// Messages with tensors.
     pub messages: MessageColumns,
-    /// The critical path, with no gap.
+    /// The critical path.
     pub path: PathColumns,
-    /// How long the run waited for each task that it waited for.
+    /// The time that the run waited for each task.
     pub gates: Vec<Gate>,
-    /// The updates, by step.
+    /// Updates.
     pub updates: UpdateColumns,
-    /// Gradients that came and were not used.
+    /// Gradients that arrived and were not used.
     pub dropped: Vec<DroppedRow>,
-    /// The losses, by step.
+    /// The loss curve.
     pub losses: LossColumns,
-    /// The validation accuracies of the summaries, by step.
+    /// The validation accuracies.
     pub accuracies: AccuracyColumns,
-    /// What is marked.
+    /// The steps per second.
+    pub rates: RateColumns,
+    /// Steps of the checkpoints, ascending: those whose writing the trace shows, and those whose
+    /// files are in the logdir.
+    pub checkpoints: Vec<u64>,
+    /// Marks, ascending by time.
     pub marks: Vec<MarkRow>,
 }
 
-/// Something to be said in a word or two.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fact {
-    /// What.
-    pub name: String,
-    /// How much of it.
-    pub value: String,
-}
-
-/// A lane: its spans follow each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneColumns {
-    /// Whose.
-    pub task: usize,
-    /// When its first span begins.
-    pub begin: i64,
-    /// How long each is, and what, of which step and slot, and with whom.
-    pub length: Vec<i64>,
-    /// As said.
-    pub state: Vec<u8>,
-    /// As said.
-    pub step: Vec<i64>,
-    /// As said.
-    pub slot: Vec<i64>,
-    /// As said.
-    pub peer: Vec<i64>,
-    /// Checkpoints: begin, length and step of each.
-    pub files: Vec<(i64, i64, i64)>,
-}
-
-/// Messages, by when they were sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageColumns {
-    /// From whom,
-    pub from: Vec<usize>,
-    /// to whom,
-    pub to: Vec<usize>,
-    /// sent when,
-    pub sent: Vec<i64>,
-    /// on its way for how long.
-    pub took: Vec<i64>,
-    /// Its kind, as a number in `kinds`.
-    pub kind: Vec<usize>,
-    /// Of which step,
-    pub step: Vec<i64>,
-    /// and slot.
-    pub slot: Vec<i64>,
-    /// The kinds of messages.
-    pub kinds: Vec<String>,
-}
-
-/// The critical path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PathColumns {
-    /// For whom the run waited,
-    pub task: Vec<usize>,
-    /// what that was at,
-    pub state: Vec<u8>,
-    /// for how long,
-    pub length: Vec<i64>,
-    /// of which step.
-    pub step: Vec<i64>,
-}
-
-/// How long the run waited for a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gate {
-    /// Which.
-    pub task: usize,
-    /// By what it was at.
-    pub by_state: Vec<i64>,
-    /// Updates for which its gradient came last.
-    pub n_last: u64,
-    /// By how much those came later than the ones before them, together.
-    pub margin: i64,
-}
-
-/// Updates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpdateColumns {
-    /// Which.
-    pub step: Vec<u64>,
-    /// When it was made.
-    pub at: Vec<i64>,
-    /// Whose gradient came last,
-    pub last: Vec<i64>,
-    /// and by how much.
-    pub margin: Vec<i64>,
-    /// How often it was made.
-    pub times: Vec<u32>,
-    /// The slots that it used,
-    pub slots: Vec<Vec<u32>>,
-    /// and who computed each.
-    pub workers: Vec<Vec<i64>>,
-}
-
-/// A gradient that was not used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DroppedRow {
-    /// Its step,
-    pub step: u64,
-    /// its slot,
-    pub slot: u32,
-    /// its worker,
-    pub worker: i64,
-    /// the ps that did not use it,
-    pub ps: i64,
-    /// when that was, and why.
-    pub at: i64,
-    /// As said.
-    pub why: String,
-}
-
-/// The mean loss of the slots of each update.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LossColumns {
-    /// Which update.
-    pub step: Vec<u64>,
-    /// Its loss; nothing if it is no number.
-    pub loss: Vec<Option<f32>>,
-}
-
-/// The validation accuracies of the summaries and the checkpoints.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AccuracyColumns {
-    /// Version of the parameters.
-    pub step: Vec<u64>,
-    /// Share of the validation examples that this version classifies rightly, from 0 to 1.
-    pub accuracy: Vec<f32>,
-}
-
-/// A mark.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MarkRow {
-    /// When,
-    pub at: i64,
-    /// until when,
-    pub until: i64,
-    /// at which step,
-    pub step: i64,
-    /// of which task.
-    pub task: i64,
-    /// In a word.
-    pub kind: String,
-    /// In a sentence.
-    pub text: String,
-}
-
 impl Document {
-    /// With nothing in it but a name.
+    /// Returns a document that has only a title.
     #[must_use]
     pub fn named(title: String, is_simulated: bool) -> Self {
         let states = State::ALL.map(|state| state.name().to_owned()).to_vec();
-        Self { title, is_simulated, states, ..Self::default() }
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { title, version, is_simulated, states, ..Self::default() }
     }
 
-    /// With all that a trace tells.
+    /// Adds everything that a trace contains.
     #[must_use]
     pub fn with_history(mut self, history: &History) -> Self {
         self.name_tasks(history.tasks.clone());
@@ -239,15 +110,48 @@ impl Document {
             }
         };
         self.gates = history.tasks.iter().map(gate).collect();
-        self.with_updates(&made, &unused).with_marks(&marks(history))
+        let rates = rates::of_updates(&made);
+        if !rates.step.is_empty() {
+            self.rates = rates;
+        }
+        let saved = history.events.iter().filter(|it| it.input.what.kind == EventKind::Saved);
+        let saved: Vec<_> = saved.filter_map(|event| event.input.what.step).collect();
+        self.with_updates(&made, &unused).with_marks(&marks(history)).with_checkpoints(saved)
     }
 
-    /// With these tasks.
+    /// Adds the steps of checkpoints, in any order, to those that are already there.
+    #[must_use]
+    pub fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        let known = self.checkpoints.into_iter();
+        let all: BTreeSet<_> = known.chain(steps.into_iter().map(|step| step.0)).collect();
+        self.checkpoints = all.into_iter().collect();
+        self
+    }
+
+    /// Adds the reasons why the run failed. A failure with a time gets a mark, unless there is a mark
+    /// of that kind at that time already.
+    #[must_use]
+    pub fn with_failures(mut self, failures: &[Failure], steps: &Steps) -> Self {
+        let mut new_marks = Vec::new();
+        for Failure { text, at, task } in failures {
+            self.failures.push(FailureRow { text: text.clone(), at: at.map_or(-1, ns) });
+            let Some(at) = *at else { continue };
+            let is_marked = |mark: &MarkRow| mark.kind == Failure::KIND && mark.at == ns(at);
+            if !self.marks.iter().any(is_marked) {
+                let (kind, text) = (Failure::KIND.to_owned(), text.clone());
+                let step = steps.at(at);
+                new_marks.push(Mark { at, until: None, step, task: *task, kind, text });
+            }
+        }
+        self.with_marks(&new_marks)
+    }
+
+    /// Sets the tasks.
     pub fn name_tasks(&mut self, tasks: Vec<TaskId>) {
         self.tasks = tasks.iter().map(ToString::to_string).collect();
     }
 
-    /// With these updates, and gradients that were not used.
+    /// Adds updates, and the gradients that were not used.
     #[must_use]
     pub fn with_updates(mut self, made: &[UpdateMade], unused: &[Dropped]) -> Self {
         for update in made {
@@ -274,7 +178,7 @@ impl Document {
         self
     }
 
-    /// With these marks beside those that are there.
+    /// Adds marks to those that are already there.
     #[must_use]
     pub fn with_marks(mut self, marks: &[Mark]) -> Self {
         let row = |mark: &Mark| MarkRow {
@@ -291,7 +195,7 @@ impl Document {
         self
     }
 
-    /// With these validation accuracies, ascending by step.
+    /// Adds validation accuracies, which must ascend by step.
     #[must_use]
     pub fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
         for (step, accuracy) in accuracies {
@@ -301,7 +205,8 @@ impl Document {
         self
     }
 
-    /// With these losses, of slots of steps, in any order; of a slot that is there twice, the last.
+    /// Adds the losses of the slots of steps, in any order. If a slot is there twice, its last loss
+    /// counts.
     #[must_use]
     pub fn with_losses(mut self, losses: &[(Step, Slot, f32)]) -> Self {
         let mut steps: BTreeMap<Step, BTreeMap<Slot, f32>> = BTreeMap::new();
@@ -373,7 +278,7 @@ impl Document {
     }
 }
 
-/// The first facts of a run that was traced.
+/// Returns the facts that a trace contains.
 #[must_use]
 pub fn facts(history: &History, steps: &Steps) -> Vec<Fact> {
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
@@ -381,9 +286,9 @@ pub fn facts(history: &History, steps: &Steps) -> Vec<Fact> {
     let n_ps = history.tasks.len() - n_workers;
     let made = steps.at(Duration::MAX).unwrap_or_default();
     vec![
-        fact("steps", format!("{made} of {}", history.training_steps)),
+        fact("steps", format!("{} of {}", thousands(made.0), thousands(history.training_steps.0))),
         fact("cluster", format!("{n_ps} ps, {n_workers} workers")),
-        fact("gradients an update", format!("{}", history.replicas_to_aggregate)),
+        fact("gradients per update", format!("{}", history.replicas_to_aggregate)),
     ]
 }
 

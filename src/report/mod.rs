@@ -1,16 +1,23 @@
 //! One self-contained page that shows a run: losses, timeline, critical path, updates.
 //!
-//! `document` is all that the page shows, `sources` makes it of what a logdir has, and `page`
-//! puts it into HTML. Nothing here computes with time: that is done in `crate::trace`.
+//! `document` is the content of the page, with its parts in `columns`. `sources` makes a document of
+//! the files in a logdir, with the help of `settings`, `rates` and `failure`, and `page` puts it into
+//! HTML. Times are computed in `crate::trace`.
 
+pub mod columns;
 pub mod document;
+mod failure;
 mod page;
+mod rates;
+pub mod settings;
 mod sources;
 
-/// The name of the page in a logdir, unless another file is asked for.
+/// Default name of the page in a logdir.
 pub const REPORT_FILE: &str = "report.html";
 
-pub use document::{Document, Fact};
+pub use columns::Fact;
+pub use document::Document;
+pub use failure::Failure;
 pub use page::page;
 pub use sources::{ReportError, of_history, of_logdir};
 

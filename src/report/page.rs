@@ -1,20 +1,24 @@
-//! A report as one HTML page: the data as JSON, and scripts that show it. Nothing else is loaded.
+//! Puts a report into one HTML page: its data as JSON, and the scripts that show them. The page loads
+//! nothing else.
 
 use super::document::Document;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-/// One scope, in this order.
-const SCRIPTS: [&str; 6] = [
+/// The scripts share one scope, and each uses those before it.
+const SCRIPTS: [&str; 9] = [
     include_str!("page/helpers.js"),
+    include_str!("page/numbers.js"),
+    include_str!("page/scale.js"),
     include_str!("page/view.js"),
     include_str!("page/loss.js"),
+    include_str!("page/speed.js"),
     include_str!("page/timeline.js"),
     include_str!("page/tables.js"),
     include_str!("page/page.js"),
 ];
 
-/// The page.
+/// Returns the page.
 #[must_use]
 pub fn page(document: &Document) -> String {
     let parts = [
@@ -23,7 +27,7 @@ pub fn page(document: &Document) -> String {
         ("/* data */", in_script(document)),
         ("/* script */", SCRIPTS.join("\n")),
     ];
-    // One after the other, each looked for behind the one before: data cannot be taken for a place.
+    // Each place is searched behind the one before, so that text in the data is not taken for a place.
     let mut page = String::new();
     let mut rest = TEMPLATE;
     for (place, text) in parts {
@@ -51,10 +55,10 @@ fn in_html(text: &str) -> String {
     escaped
 }
 
-/// JSON in which nothing ends the script that it is in, nor begins a comment there. Only texts have
-/// a `<`, and in a text it has another spelling.
+/// JSON that can neither end the script around it nor begin a comment there. In JSON a `<` occurs only
+/// within strings, where it can be escaped.
 fn in_script(document: &Document) -> String {
-    let json = serde_json::to_string(document).expect("a document has only texts for keys");
+    let json = serde_json::to_string(document).expect("all keys of a document are strings");
     json.replace('<', "\\u003c")
 }
 

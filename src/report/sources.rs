@@ -1,10 +1,14 @@
-//! What a logdir has of a run: traces, losses, ledgers. Whatever is there is shown.
+//! Makes a document of the files in a logdir: traces, losses, ledgers, event files, checkpoints. Each
+//! of them may be missing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::{Document, facts};
-use crate::events::{Series, VALIDATION_ACCURACY};
+use super::failure::Failure;
+use super::{rates, settings};
+use crate::checkpoint::{Disk as _, RealDisk, steps_among};
+use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
 use crate::ids::{Slot, Step, TaskId};
 use crate::ledger::{self, Ledger, LedgerError, Line, Push, Why};
 use crate::losses::{self, LOSSES_FILE, LossesError};
@@ -13,13 +17,13 @@ use crate::trace::marks::Steps;
 use crate::trace::updates::{Dropped, UpdateMade};
 use crate::trace::{EventKind, History, Run};
 
-/// Clocks that are off by less are not worth a word.
-const NOTABLE_CORRECTION: i64 = 100_000; // a tenth of a millisecond
+/// Minimum correction of a clock that a note reports, in nanoseconds: a tenth of a millisecond.
+const NOTABLE_CORRECTION: i64 = 100_000;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// Nothing of a run is there.
+    /// The folder has no file of a run.
     #[error(
         "there are neither traces nor losses nor ledgers in {}: give the folder of a run (--logdir); \
          tasks leave traces there with --trace", .0.display()
@@ -36,10 +40,10 @@ pub enum ReportError {
     Ledger(#[from] LedgerError),
 }
 
-/// The report of a run, of all that its logdir has.
+/// Returns the report of the run in a logdir.
 ///
 /// # Errors
-/// If nothing is there, or something is there and cannot be read.
+/// If the logdir has neither traces nor losses nor ledgers, or if one of these cannot be read.
 pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     let run = match Run::read(logdir) {
         Ok(run) => Some(run),
@@ -56,31 +60,59 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     if run.is_none() && losses.is_none() && ledgers.is_empty() {
         return Err(ReportError::Nothing(logdir.to_owned()));
     }
-    let mut accuracies = Series::new(logdir, VALIDATION_ACCURACY);
-    let document = Document::named(logdir.display().to_string(), false);
-    // Event files are written for another program: without them, the report lacks one curve.
-    let document = match accuracies.read() {
-        Ok(()) => document.with_accuracies(accuracies.points()),
-        Err(_) => document,
+    // Event files are written for another program, so a report does without those that are damaged.
+    let info = RunInfo::read(logdir).unwrap_or_default();
+    let settings = settings::of_logdir(logdir, &info, &ledgers, run.as_ref());
+    let document = Document {
+        settings: settings::rows(&settings),
+        started_ms: info.began.map(millis),
+        ..Document::named(logdir.display().to_string(), false)
     };
+    let document = with_events(document, logdir);
+    let files = RealDisk.list(logdir).unwrap_or_default();
+    let document = document.with_checkpoints(steps_among(&files));
     Ok(match run {
         Some(run) => {
             let history = History::of(run);
             let losses = losses.unwrap_or_else(|| traced_losses(&history));
-            with_notes(of_history(document, &history), &history).with_losses(&losses)
+            let failure = Failure::that_ended(&history);
+            let mut document = with_notes(of_history(document, &history), &history)
+                .with_failures(failure.as_slice(), &Steps::of(&history))
+                .with_losses(&losses);
+            // The first task starts before the chief writes its first event.
+            document.started_ms = Some(millis(history.began));
+            document
         }
         None => without_trace(document, &ledgers).with_losses(&losses.unwrap_or_default()),
     })
 }
 
-/// With all that a history tells, and the facts to be said first.
+/// Adds the curves of the event files.
+fn with_events(document: Document, logdir: &Path) -> Document {
+    let mut accuracies = Series::new(logdir, VALIDATION_ACCURACY);
+    let document = match accuracies.read() {
+        Ok(()) => document.with_accuracies(accuracies.points()),
+        Err(_) => document,
+    };
+    let mut speeds = Series::new(logdir, STEPS_PER_SEC);
+    match speeds.read() {
+        Ok(()) => Document { rates: rates::of_summaries(speeds.points()), ..document },
+        Err(_) => document,
+    }
+}
+
+fn millis(since_1970: Duration) -> u64 {
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Adds everything that a history contains, with its facts.
 #[must_use]
 pub fn of_history(document: Document, history: &History) -> Document {
     let document = document.with_history(history);
     Document { facts: facts(history, &Steps::of(history)), ..document }
 }
 
-/// Losses of updates that were made, as their workers computed them.
+/// The losses of all gradients, as their workers computed them.
 fn traced_losses(history: &History) -> Vec<(Step, Slot, f32)> {
     let computed = history.events.iter().filter(|it| it.input.what.kind == EventKind::Computed);
     let loss = |event: &crate::trace::history::Happened| {
@@ -97,20 +129,20 @@ fn with_notes(mut document: Document, history: &History) -> Document {
     if !untraced.is_empty() {
         document.notes.push(format!(
             "There is no trace of {}: give --trace to every task, and bring all trace-*.jsonl \
-             together in one folder. What the run waited for may be theirs.",
+             together in one folder. The critical path may lack their part.",
             names(&untraced)
         ));
     }
     for life in &history.lives {
         if let Some(why) = &life.cut {
-            document.notes.push(format!("The trace of {} is not whole: {why}.", life.task));
+            document.notes.push(format!("The trace of {} is incomplete: {why}.", life.task));
         }
         if life.correction.abs() >= NOTABLE_CORRECTION {
             let by = Duration::from_nanos(life.correction.unsigned_abs());
             let way = if life.correction > 0 { "behind" } else { "ahead" };
             document.notes.push(format!(
-                "The clock of {} was {by:?} {way}, to judge by its messages; what it did is shown \
-                 where it must have been.",
+                "The clock of {} was {by:?} {way}, judging by its messages. The page shows its \
+                 events at the corrected times.",
                 life.task
             ));
         }
@@ -118,16 +150,16 @@ fn with_notes(mut document: Document, history: &History) -> Document {
     document
 }
 
-/// What ledgers tell: which gradients made each update, but not when.
+/// Adds the content of ledgers: which gradients made each update, but not when.
 fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
     document.notes.push(
-        "There is no trace of this run, so that nothing is known of time: run it with --trace \
-         (or trace = true under [checkpoint]) to see the timeline and the critical path."
+        "There is no trace of this run: run it with --trace (or trace = true under [checkpoint]) \
+         to see the timeline and the critical path."
             .to_owned(),
     );
     if ledgers.is_empty() {
         document.notes.push(
-            "There is no ledger either: with --ledger it would be known who computed what."
+            "There is no ledger of this run: run it with --ledger to see who computed each gradient."
                 .to_owned(),
         );
     }

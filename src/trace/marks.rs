@@ -1,4 +1,4 @@
-//! What a person wants marked on the way: restarts, lost links, states that were restored.
+//! Events of a run that are worth a mark: restarts, lost links, restored states, failures.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use super::happening::EventKind;
 use super::history::History;
 use crate::ids::{Step, TaskId};
 
-/// Something to be marked.
+/// An event that is worth a mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// When it happened, or began.
+    /// Begin, since the start of the run.
     pub at: Duration,
-    /// When it was over, if it took time.
+    /// End, since the start of the run; `None` for an event without length.
     pub until: Option<Duration>,
-    /// The step at which the run was, if it had any.
+    /// Step at which the run was; `None` before the first version.
     pub step: Option<Step>,
-    /// Whose it is, if it is one task's.
+    /// Task; `None` if the mark belongs to no single task.
     pub task: Option<TaskId>,
-    /// In a word: `restart`, `lost-link`, or the fault's kind.
+    /// Kind, such as `restart`, `lost-link` or `failure`, or the kind of an injected fault.
     pub kind: String,
-    /// In a sentence.
+    /// What happened, in a sentence.
     pub text: String,
 }
 
-/// The marks of a run, by time.
+/// Returns the marks of a run, ascending by time.
 #[must_use]
 pub fn marks(history: &History) -> Vec<Mark> {
     let mut marks = Vec::new();
@@ -35,7 +35,7 @@ pub fn marks(history: &History) -> Vec<Mark> {
     };
     for life in history.lives.iter().filter(|life| life.number > 1) {
         let at = life.begin;
-        let text = format!("{} is started again: its life {}", life.task, life.number);
+        let text = format!("{} restarted (life {})", life.task, life.number);
         marks.push(mark(at, life.task, "restart", text));
     }
     for (number, event) in history.events.iter().enumerate() {
@@ -47,23 +47,23 @@ pub fn marks(history: &History) -> Vec<Mark> {
             use EventKind as E;
             let (kind, text) = match done.what.kind {
                 E::PeerDown if has_left(history, peer, event.at) => continue,
-                E::PeerDown => ("lost-link", format!("{task} has lost {}{why}", of(peer))),
-                E::ShardLost => ("shard-lost", format!("{} has lost its shard{why}", of(peer))),
+                E::PeerDown => ("lost-link", format!("{task} lost its link to {}{why}", of(peer))),
+                E::ShardLost => ("shard-lost", format!("{} lost its shard{why}", of(peer))),
                 E::Restores if done.details.generation.is_some_and(|number| number > 1) => {
                     let step = done.what.step.map_or_else(String::new, |step| step.to_string());
-                    ("restore", format!("all go on from version {step}{why}"))
+                    ("restore", format!("all tasks continue from version {step}{why}"))
                 }
-                E::TurnedAway => ("turned-away", format!("{task} turned a caller away{why}")),
-                E::Waits => ("waits", format!("{task} says that it waits{why}")),
+                E::TurnedAway => ("turned-away", format!("{task} refused a caller{why}")),
+                E::Waits => ("waits", format!("{task} is still waiting{why}")),
                 E::Stops => ("stop", format!("{task} was asked to stop")),
-                E::Fails => ("failure", format!("{task} cannot go on{why}")),
+                E::Fails => ("failure", format!("{task} failed{why}")),
                 _ => continue,
             };
             marks.push(mark(event.at, task, kind, text));
         }
         if event.input.what.kind == EventKind::SaveFailed {
             let why = event.input.details.note.as_deref().unwrap_or_default();
-            let text = format!("a checkpoint failed: {why}");
+            let text = format!("a checkpoint could not be written: {why}");
             marks.push(mark(event.at, task, "save-failed", text));
         }
     }
@@ -71,7 +71,7 @@ pub fn marks(history: &History) -> Vec<Mark> {
     marks
 }
 
-/// Whether a peer had ended as it should, so that its link is not lost.
+/// Whether a peer had ended normally, so that its closed link is no fault.
 fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
     let Some(peer) = peer else { return false };
     let life = history.lives_of(peer).filter(|life| life.begin <= at).last();
@@ -84,12 +84,12 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
     life.is_some_and(|life| history.events[life.events.clone()].iter().rev().take(8).any(ends))
 }
 
-/// Which step the run was at.
+/// The step of the run at each time.
 #[derive(Debug)]
 pub struct Steps(BTreeMap<Duration, Step>);
 
 impl Steps {
-    /// As ps 0 has it; or another ps, if that was not traced.
+    /// Returns the steps of ps 0, or of another task if ps 0 was not traced.
     #[must_use]
     pub fn of(history: &History) -> Self {
         let ps = history.lives.first().map(|life| life.task);
@@ -105,7 +105,7 @@ impl Steps {
         Self(history.events.iter().enumerate().filter_map(made).collect())
     }
 
-    /// The version at a time; none before the first.
+    /// Returns the version at a time; `None` before the first one.
     #[must_use]
     pub fn at(&self, at: Duration) -> Option<Step> {
         self.0.range(..=at).next_back().map(|(_, step)| *step)
@@ -118,15 +118,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restart_is_marked_with_the_step_at_which_the_run_was() {
+    fn restart_has_a_mark_with_the_step_of_the_run() {
         let marks = marks(&Script::with_a_restart().history());
         let [mark] = &*marks else { panic!("{marks:?}") };
         assert_eq!((mark.at, mark.step, &*mark.kind), (ms(80), Some(Step(1)), "restart"));
-        assert_eq!(mark.text, "worker 1 is started again: its life 2");
+        assert_eq!(mark.text, "worker 1 restarted (life 2)");
     }
 
     #[test]
-    fn a_run_without_faults_has_no_marks() {
+    fn run_without_faults_has_no_marks() {
         assert_eq!(marks(&Script::two_steps().history()), []);
     }
 }

@@ -61,6 +61,61 @@ fn a_traced_run_is_shown_whole_and_written_for_perfetto() {
     let path: i64 = lengths.iter().filter_map(Value::as_i64).sum();
     let length = data["length"].as_i64().expect("a length");
     assert!(path <= length && path > length / 2, "{path} of {length}");
+    // 29 intervals between 30 updates, at least five in each stretch.
+    assert_eq!(data["rates"]["step"], Value::from(vec![5, 10, 15, 20, 25, 29]));
+    assert_eq!(data["failures"], Value::Array(Vec::new()));
+    assert_eq!(data["checkpoints"].as_array().and_then(|all| all.last()), Some(&Value::from(30)));
+    let accuracies = data["accuracies"]["accuracy"].as_array().expect("accuracies");
+    assert!(accuracies.iter().all(|it| it.as_f64().is_some_and(|it| (0.0..=1.0).contains(&it))));
+    check_about(&folder, &data);
+}
+
+/// Checks the settings, the version and the start of the report of a run with `SMALL` and `STEPS`.
+fn check_about(folder: &Folder, data: &Value) {
+    let settings: std::collections::BTreeMap<_, _> = data["settings"]
+        .as_array()
+        .expect("settings")
+        .iter()
+        .map(|row| (row["name"].as_str().expect("a name"), row["value"].as_str().expect("a value")))
+        .collect();
+    let expected = [
+        ("hidden layers", "32"),
+        ("batch size", "20"),
+        ("training steps", "30"),
+        ("optimizer", "sgd"),
+        ("parameter servers", "2"),
+        ("workers", "2"),
+        ("replicas to aggregate", "2"),
+        ("data", "built-in digits"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(settings.get(name), Some(&value), "{name} in {settings:?}");
+    }
+    assert_eq!(data["version"], env!("CARGO_PKG_VERSION"));
+    let started = data["started_ms"].as_u64().expect("a start");
+    let losses = fs::metadata(folder.logdir().join("losses.csv")).expect("losses").modified();
+    let since_1970 = losses.expect("a time").duration_since(std::time::UNIX_EPOCH).expect("later");
+    let until = u64::try_from(since_1970.as_millis()).expect("this age");
+    assert!(started <= until && until - started < 600_000, "{started} and {until}");
+}
+
+#[test]
+fn run_that_failed_for_good_has_its_failure_in_the_report() {
+    let folder = Folder::new();
+    let flags = format!("{SMALL} {STEPS} --trace --give-up-after 0.3");
+    let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
+    // Worker 1 never starts.
+    let tasks = [Role::Ps(0), Role::Worker(0)].map(|role| cluster.start(role));
+    for task in tasks {
+        task.wait().expect_code(138);
+    }
+    let data = report(&folder);
+    let failure = &data["failures"][0];
+    assert!(failure["text"].as_str().is_some_and(|text| text.contains(" failed: ")), "{failure}");
+    let at = failure["at"].as_i64().expect("a time");
+    let marks = data["marks"].as_array().expect("marks");
+    let is_its_mark = |mark: &&Value| mark["kind"] == "failure" && mark["at"] == at;
+    assert_eq!(marks.iter().filter(is_its_mark).count(), 1, "{marks:?}");
 }
 
 #[test]
@@ -109,6 +164,10 @@ fn a_folder_without_traces_shows_what_it_has_and_says_what_to_switch_on() {
     assert!(data["notes"][0].as_str().is_some_and(|note| note.contains("--trace")), "{data}");
     assert_eq!(data["losses"]["step"].as_array().map(Vec::len), Some(30));
     assert_eq!(data["updates"]["workers"][3], Value::from(vec![2, 3]));
+    check_about(&folder, &data);
+    // The summaries of the event files.
+    assert!(data["rates"]["step"].as_array().is_some_and(|steps| !steps.is_empty()), "{data}");
+    assert_eq!(data["checkpoints"], Value::from(vec![0, 30]));
     run(&folder, "trace", &[]).expect_error(2, &["there is no trace-TASK.jsonl", "--trace"]);
     let nothing = Folder::new();
     fs::create_dir_all(nothing.logdir()).expect("it can be made");

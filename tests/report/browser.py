@@ -1,4 +1,4 @@
-"""Headless Chromium over its debugging pipe: nothing but Python's own library is needed."""
+"""Headless Chromium over its debugging pipe. It needs only the standard library of Python."""
 
 import base64
 import contextlib
@@ -9,14 +9,29 @@ import subprocess
 import tempfile
 
 
+# Keeps the texts that each canvas shows, as window.drawnTexts. Each drawing begins with clearRect.
+KEEP_TEXTS = """
+window.drawnTexts = {};
+const { fillText, clearRect } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...more) {
+  (window.drawnTexts[this.canvas.id] ??= []).push(text);
+  fillText.call(this, text, ...more);
+};
+CanvasRenderingContext2D.prototype.clearRect = function (...area) {
+  window.drawnTexts[this.canvas.id] = [];
+  clearRect.apply(this, area);
+};
+"""
+
+
 class Browser:
-    """A browser with one page. What the page's console says, and what it throws, is kept."""
+    """A browser with one page. It keeps the page's console messages, exceptions and requests."""
 
     def __init__(self, program, width=1280, height=900):
-        # A helper of the browser may outlive it by a moment, and write: that is no fault of the page.
+        # A helper process may write to the profile for a moment after the browser has ended.
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (to_read, self.to), (self.back, back_write) = os.pipe(), os.pipe()
-        # Chromium reads commands at 3 and writes answers at 4; what is at 3 may have to move first.
+        # Chromium reads commands at 3 and writes answers at 4, so both ends move away from there first.
         to_read, back_write = os.dup(to_read), os.dup(back_write)
 
         def hand_over():
@@ -42,6 +57,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.call(f"{domain}.enable")
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=KEEP_TEXTS)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=False)
 
@@ -88,14 +104,14 @@ class Browser:
         self.settle()
 
     def run(self, script):
-        """The value of an expression of the page; a promise is waited for."""
+        """Returns the value of an expression of the page, or of its promise."""
         result = self.call("Runtime.evaluate", expression=script, awaitPromise=True,
                            returnByValue=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
     def settle(self):
-        """Waits until what was to be drawn is drawn."""
+        """Waits until pending drawings are done."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def mouse(self, kind, x, y, **more):

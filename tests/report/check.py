@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Opens reports in headless Chromium and uses them: usage: check.py CHROMIUM SIMULATED.html REAL.html BARE.html
+"""Opens reports in headless Chromium and uses them.
 
-The first is of a simulated run with faults, the second of a real run, the third of a run without
-traces. With SHOTS=DIR it leaves screenshots there, light and dark.
+usage: check.py CHROMIUM SIMULATED.html REAL.html BARE.html FAILED.html SLOW.html
+
+The pages are those of a simulated run with faults, a real run, a run without traces, a simulated run
+that fails after a long idle stretch, and a simulated run with slow checkpoints. With SHOTS=DIR the check
+leaves screenshots there, light and dark.
 """
 
 import os
+import re
 import sys
 import time
 
@@ -21,7 +25,7 @@ def shot(browser, name):
 
 
 def place(browser, selector):
-    """Where an element is in the window, once it is scrolled there."""
+    """Scrolls to an element, and returns its place in the window."""
     browser.run(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
     browser.settle()
     return browser.run(
@@ -34,7 +38,7 @@ def tip(browser):
 
 
 def pixel(browser, x, y):
-    """What the timeline shows at a place of its own."""
+    """Returns the colour of the timeline at a place in it."""
     return browser.run(
         "(() => { const c = document.getElementById('timeline'); const r = c.width / c.clientWidth;"
         f" return [...c.getContext('2d').getImageData({x} * r, {y} * r, 1, 1).data]; }})()")
@@ -129,15 +133,213 @@ def check_theme(browser):
     browser.media(prefers_color_scheme="light")
 
 
+# The two colours of lanes that are hardest to tell apart, by their distance in OKLab: states, lines, and
+# the panel behind them. A distance of 0.02 is just noticeable.
+NEAREST_COLOURS = """(() => {
+  const part = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const lab = (name) => { const d = document.createElement("div"); d.style.color = `var(--${name})`;
+    document.body.append(d); const [r, g, b] = getComputedStyle(d).color.match(/[0-9.]+/g).map(Number).map(part);
+    d.remove();
+    const l = Math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b);
+    const m = Math.cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b);
+    const s = Math.cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b);
+    return [0.2104542553 * l + 0.793617785 * m - 0.0040720468 * s,
+      1.9779984951 * l - 2.428592205 * m + 0.4505937099 * s,
+      0.0259040371 * l + 0.7827717662 * m - 0.808675766 * s]; };
+  const names = ["panel", "line", "wait", "join", "down", "compute", "apply", "send", "save"];
+  const pairs = names.flatMap((a, at) => names.slice(at + 1).map((b) => [Math.hypot(...lab(a).map((it, i) => it - lab(b)[i])), a, b]));
+  return pairs.sort((a, b) => a[0] - b[0])[0];
+})()"""
+
+
+def texts(browser, canvas):
+    """Returns the texts that a canvas shows."""
+    return browser.run(f"drawnTexts[{canvas!r}] || []")
+
+
+def pairs(browser, selector):
+    """Returns the names and values of a list of facts."""
+    return dict(browser.run(
+        f"[...document.querySelectorAll('{selector} > div')].map(div =>"
+        " [div.children[0].textContent, div.children[1].textContent])"))
+
+
+def check_facts(browser, is_simulated, has_accuracy):
+    settings, facts = pairs(browser, "#settings"), pairs(browser, "#facts")
+    for name in ["hidden layers", "batch size", "learning rate", "optimizer", "seed", "parameter servers",
+                 "workers", "replicas to aggregate", "training steps"]:
+        assert settings.get(name), (name, settings)
+    assert ("seed of the simulator" in settings) == is_simulated, settings
+    date = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert is_simulated == ("started" not in facts), facts
+    assert is_simulated or re.fullmatch(date, facts["started"]), facts
+    if has_accuracy:
+        assert re.fullmatch(r"\d+\.\d\d % at step [\d,]+", facts["validation accuracy"]), facts
+    foot = browser.run("document.querySelector('footer').textContent")
+    assert re.search(r"Made by unisono \d+\.\d+\.\d+", foot), foot
+
+
+# Whether the loss plot shows the colour of checkpoints just above its step axis.
+HAS_CHECKPOINTS = """(() => {
+  const canvas = document.getElementById("loss");
+  const d = document.createElement("div"); d.style.color = "var(--save)"; document.body.append(d);
+  const wanted = getComputedStyle(d).color.match(/[0-9]+/g).map(Number); d.remove();
+  const y = canvas.height * (1 - 41 / 250);
+  const { data } = canvas.getContext("2d").getImageData(0, y, canvas.width, 1);
+  for (let at = 0; at < data.length; at += 4) if (wanted.every((c, i) => data[at + i] === c)) return true;
+  return false;
+})()"""
+
+
+def check_axes(browser, is_simulated, has_accuracy, has_time=True):
+    loss = texts(browser, "loss")
+    assert "loss" in loss and "step" in loss, loss
+    assert ("validation accuracy" in loss and "100 %" in loss) == has_accuracy, loss
+    speed = texts(browser, "speed")
+    assert ("steps/s of virtual time" if is_simulated else "steps/s") in speed and "step" in speed, speed
+    legend = browser.run("document.getElementById('loss-legend').textContent")
+    assert "checkpoint" in legend and "loss" in legend, legend
+    assert ("validation accuracy" in legend) == has_accuracy, legend
+    assert browser.run(HAS_CHECKPOINTS), "no checkpoint is drawn"
+    if has_time:
+        timeline = texts(browser, "timeline")
+        assert ("virtual time" if is_simulated else "time") in timeline, timeline
+        ticks = [text for text in timeline if re.fullmatch(r"[\d.]+ (s|ms|µs|ns)", text)]
+        assert len(ticks) >= 2, timeline
+
+
+def check_columns(browser):
+    """Each numeric column of a table has one unit, in its heading, and one number of decimals."""
+    for table in ["gates", "marks", "updates"]:
+        heads, rows, aligned = browser.run(
+            f"(() => {{ const t = document.getElementById({table!r});"
+            " const rows = [...t.tBodies[0].rows].filter(r => r.cells.length > 1);"
+            " return [[...t.tHead.rows[0].cells].map(c => [c.textContent, c.className]),"
+            "  rows.map(r => [...r.cells].map(c => c.textContent)),"
+            "  [...t.tHead.rows, ...rows].every(r => [...r.cells].every(c =>"
+            "   !c.className.includes('number') || getComputedStyle(c).textAlign === 'right'))]; })()")
+        assert aligned, table
+        for at, (name, kind) in enumerate(heads):
+            if kind != "number":
+                continue
+            values = [row[at] for row in rows if row[at] != "—"]
+            decimals = {len(value.removesuffix(" %").partition(".")[2]) for value in values}
+            assert len(decimals) <= 1, (table, name, values)
+            if name not in ("Step", "Came last", "Share"):
+                assert re.search(r" \((s|ms|µs|ns)\)$", name), (table, name)
+                assert all(re.fullmatch(r"[\d.]+", value) for value in values), (table, name, values)
+
+
+def check_shares(browser):
+    """With many spans in view, each column of a lane has one height for each state."""
+    browser.run("timeline.focus()")
+    browser.key("0")
+    words = browser.run("document.getElementById('view').textContent")
+    assert re.search(r"Each column shows shares over [\d.]+ (s|ms|µs)", words), words
+    calm, n = browser.run("""(() => {
+      const { lanes } = unisonoReport.plot;
+      const canvas = document.getElementById("timeline");
+      const [context, ratio] = [canvas.getContext("2d"), canvas.width / canvas.clientWidth];
+      const column = (px) => context.getImageData(px * ratio, (lanes[0].y + 1) * ratio, 1, 28).data.join();
+      let [calm, n] = [0, 0];
+      for (let left = 84; left + 8 < canvas.clientWidth - 8; left += 8, n++) {
+        if (column(left + 2) === column(left + 4) && column(left + 2) === column(left + 6)) calm++;
+      }
+      return [calm, n];
+    })()""")
+    # Grid lines and marks cross a few columns.
+    assert calm >= 0.8 * n, (calm, n)
+
+
+def check_scale(browser):
+    """The time axis is linear outside of breaks, and its inverse returns the time."""
+    length, breaks = 90_200, [[100, 30_100], [30_150, 60_150], [60_200, 90_200]]
+    whole, at, errors = browser.run(f"""(() => {{
+      const scale = unisonoReport.makeScale({length}, {breaks}.map(([from, to]) => ({{ from, to }})));
+      const times = [-5, 0, 50, 100, 15100, 30100, 30125, 30150, 60150, 60180, 60200, 75000, 90200, 90300];
+      return [scale.length, times.map(scale.position), times.map((t) => scale.time(scale.position(t)) - t)];
+    }})()""")
+    outside = length - 3 * 30_000
+    width = 0.03 * outside
+    assert abs(whole - (outside + 3 * width)) < 1e-9, whole
+    assert max(map(abs, errors)) < 1e-6, errors
+    assert all(a < b for a, b in zip(at, at[1:])), at
+    expected = [-5, 0, 50, 100, 100 + width / 2, 100 + width, 125 + width, 150 + width, 150 + 2 * width,
+                180 + 2 * width, 200 + 2 * width, None, whole, whole + 100]
+    assert all(b is None or abs(a - b) < 1e-6 for a, b in zip(at, expected)), (at, expected)
+    plain = browser.run("(() => { const s = unisonoReport.makeScale(1000, []);"
+                        " return [s.length, s.position(123.5), s.time(123.5)]; })()")
+    assert plain == [1000, 123.5, 123.5], plain
+
+
+def check_idle(browser, breaks):
+    """Nothing happens in a break: no task works, and no mark is in it."""
+    data = browser.run("JSON.parse(document.getElementById('data').textContent)")
+    working = [data["states"].index(state) for state in ["compute", "apply", "send", "save"]]
+    busy = [(mark["at"], mark["at"]) for mark in data["marks"]]
+    busy += [(mark["until"], mark["until"]) for mark in data["marks"]]
+    for lane in data["lanes"]:
+        begin = lane["begin"]
+        for length, state in zip(lane["length"], lane["state"]):
+            if state in working:
+                busy.append((begin, begin + length))
+            begin += length
+        busy += [(begin, begin + length) for begin, length, _ in lane["files"]]
+    for it in breaks:
+        within = [(begin, end) for begin, end in busy if begin < it["to"] and end > it["from"]]
+        assert within == [], (it, within)
+
+
+def check_breaks(browser):
+    """Long idle stretches are short, with their lengths, until the switch turns that off."""
+    browser.run("timeline.focus()")
+    browser.key("0")
+    breaks, length, real = browser.run(
+        "(() => { const { breaks, scale } = unisonoReport; return [breaks, scale.length, scale.time(scale.length)]; })()")
+    assert breaks and length < real / 3, (breaks, length, real)
+    check_idle(browser, breaks)
+    longest = max(it["to"] - it["from"] for it in breaks)
+    label = f"{longest / 1e9:.3g} s"
+    assert label in texts(browser, "timeline"), (label, texts(browser, "timeline"))
+    assert "shortened" in browser.run("document.getElementById('view').textContent")
+    assert browser.run("document.getElementById('shorten').checked")
+    click(browser, "#shorten")
+    assert browser.run(VIEW) == [0, real]
+    assert "shortened" not in browser.run("document.getElementById('view').textContent")
+    click(browser, "#shorten")
+    begin, end = browser.run(VIEW)
+    assert begin == 0 and abs(end - length) < 1, (begin, end, length)
+
+
+def check_failure(browser):
+    """A click on a failure scrolls and zooms to its mark."""
+    browser.run("scrollTo(0, 0)")
+    links = "document.querySelectorAll('#failures a')"
+    assert browser.run(f"{links}.length") > 0, browser.run("document.getElementById('failures').outerHTML")
+    browser.run(f"{links}[0].click()")
+    browser.settle()
+    from_, to, whole, has_mark = browser.run(
+        "(() => { const { view, scale } = unisonoReport;"
+        " const tags = [...document.querySelectorAll('#marks .tag')];"
+        " return [view.from, view.to, scale.length, tags.some(t => t.textContent === 'failure')]; })()")
+    assert has_mark and to - from_ < 0.2 * whole, (from_, to, whole, has_mark)
+    at = browser.run("JSON.parse(document.getElementById('data').textContent).failures[0].at")
+    shown = browser.run(f"unisonoReport.plot.x({at})")
+    assert 84 <= shown <= 1280, shown
+    top, covered = browser.run("['timeline-title', 'filters'].map(id => document.getElementById(id).getBoundingClientRect())"
+                               ".map((box, at) => at === 0 ? box.top : box.bottom)")
+    assert covered <= top < 900, (covered, top)
+
+
 def check_names(browser):
-    """Whatever can be used says what it is, and nothing can be read only by its colour."""
+    """Each control has a name, each text has contrast, and the colours of lanes differ."""
     unnamed = browser.run(
         "[...document.querySelectorAll('button, input, canvas, [tabindex]')].filter(e =>"
         " !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.closest('label')"
         " || e.textContent.trim())).map(e => e.outerHTML)")
     assert unnamed == [], unnamed
     assert browser.run("document.documentElement.lang") == "en"
-    # Contrast of text and of what is quieter, after WCAG 2: at least 4.5 to 1.
+    # WCAG 2 asks for a contrast of 4.5 to 1 or more, also for dim text.
     for theme in ["light", "dark"]:
         browser.media(prefers_color_scheme=theme)
         worst = browser.run("""(() => {
@@ -146,18 +348,27 @@ def check_names(browser):
             document.body.append(d); const [r, g, b] = getComputedStyle(d).color.match(/[0-9.]+/g).map(Number);
             d.remove(); return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b); };
           const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
-          const pairs = [["text", "back"], ["text", "panel"], ["dim", "back"], ["dim", "panel"], ["fault", "panel"]];
+          const pairs = [["text", "back"], ["text", "panel"], ["dim", "back"], ["dim", "panel"], ["fault", "panel"],
+            ["loss", "panel"], ["accuracy", "panel"], ["speed", "panel"]];
           return Math.min(...pairs.map(([a, b]) => ratio(`var(--${a})`, `var(--${b})`)));
         })()""")
         assert worst >= 4.5, (theme, worst)
+        nearest = browser.run(NEAREST_COLOURS)
+        assert nearest[0] >= 0.06, (theme, nearest)
     browser.media(prefers_color_scheme="light")
 
 
-def check_whole(browser, path, name):
+def check_whole(browser, path, name, is_simulated):
     browser.media(prefers_color_scheme="light")
     browser.open(path)
     check_quiet(browser)
     shot(browser, f"{name}-light")
+    check_facts(browser, is_simulated, has_accuracy=not is_simulated)
+    check_axes(browser, is_simulated, has_accuracy=not is_simulated)
+    check_columns(browser)
+    check_scale(browser)
+    check_idle(browser, browser.run("unisonoReport.breaks"))
+    assert browser.run("document.getElementById('failures').hidden")
     for check in [check_hover, check_zoom, check_filters, check_theme, check_names]:
         check(browser)
     browser.media(prefers_color_scheme="dark")
@@ -173,21 +384,45 @@ def check_bare(browser, path):
     assert "--trace" in browser.run("document.getElementById('notes').textContent")
     assert browser.run("document.getElementById('timeline-section').hidden")
     assert not browser.run("document.getElementById('loss-section').hidden")
+    check_facts(browser, is_simulated=False, has_accuracy=True)
+    check_axes(browser, is_simulated=False, has_accuracy=True, has_time=False)
     shot(browser, "bare-light")
 
 
+def check_failed(browser, path):
+    browser.media(prefers_color_scheme="light")
+    browser.open(path)
+    check_quiet(browser)
+    shot(browser, "failed-light")
+    check_breaks(browser)
+    check_failure(browser)
+    check_columns(browser)
+    browser.media(prefers_color_scheme="dark")
+    browser.run("timeline.focus()")
+    browser.key("0")
+    browser.run("scrollTo(0, 0)")
+    shot(browser, "failed-dark")
+    browser.media(prefers_color_scheme="light")
+    check_quiet(browser)
+
+
 def main():
-    chromium, simulated, real, bare = sys.argv[1:]
+    chromium, simulated, real, bare, failed, slow = sys.argv[1:]
     began = time.monotonic()
     browser = Browser(chromium)
     try:
-        check_whole(browser, simulated, "simulated")
+        check_whole(browser, simulated, "simulated", is_simulated=True)
         assert browser.run("document.querySelectorAll('#marks tbody tr').length") > 0, "faults are marked"
-        check_whole(browser, real, "real")
+        check_whole(browser, real, "real", is_simulated=False)
+        check_shares(browser)
         check_bare(browser, bare)
+        check_failed(browser, failed)
+        browser.open(slow)
+        check_idle(browser, browser.run("unisonoReport.breaks"))
+        check_quiet(browser)
     finally:
         browser.close()
-    print(f"reports: three pages loaded and used in {time.monotonic() - began:.1f} s")
+    print(f"reports: five pages loaded and used in {time.monotonic() - began:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-//! `report`: one page that shows a run.
+//! `report`: writes one page that shows a run.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 use unisono::cli::output::write_file;
-use unisono::report::{Document, Fact, of_history, page};
+use unisono::report::{Document, Fact, Failure, of_history, page, settings};
 use unisono::trace::History;
 use unisono::trace::marks::{Mark, Steps};
 
@@ -13,7 +13,7 @@ use super::args::CommonArgs;
 use super::diff::{Traced, played};
 use super::stage::{SCHEMA, Stage};
 use crate::capsule;
-use crate::report::short;
+use crate::report::{last_of_chain, short};
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
@@ -42,7 +42,7 @@ impl ReportArgs {
     }
 }
 
-/// Plays it, and writes the page.
+/// Plays the run, and writes the page.
 pub(super) fn report(args: &ReportArgs, stage: &Stage) -> anyhow::Result<u8> {
     let traced = played(&args.path, args.seed, stage)?;
     let document = document(&args.path.display().to_string(), &traced);
@@ -58,24 +58,46 @@ pub(super) fn report(args: &ReportArgs, stage: &Stage) -> anyhow::Result<u8> {
 struct Answer {
     schema: u32,
     command: &'static str,
-    /// The file.
+    /// Path of the page.
     report: String,
     exit_code: u8,
 }
 
+/// The content of the page. It is a function of the run: nothing in it comes from the machine that
+/// plays the run, so that the page has the same bytes everywhere.
 fn document(path: &str, traced: &Traced) -> Document {
     let Traced { case, played, trace } = traced;
     let history = History::of(trace.to_run(&case.scenario.run));
     let name = format!("{path}, seed {}", case.seed);
     let mut document = of_history(Document::named(name, true), &history);
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
-    document.facts.push(fact("virtual time", short(played.took)));
+    // A run that does not end has no time at which its last task ended.
+    document.facts.push(fact("virtual time", short(played.took.max(history.length))));
     document.facts.push(fact("audit", played.audit.to_string()));
-    if let Some(failure) = &played.failure {
-        document.notes.push(format!("This run fails: {failure}"));
+    document.settings = settings::rows(&case.scenario.run.settings());
+    document.settings.push(fact("seed of the simulator", case.seed.to_string()));
+    let steps = Steps::of(&history);
+    document
+        .with_losses(&played.losses)
+        .with_marks(&faults(traced, &steps))
+        .with_failures(&failures(traced), &steps)
+}
+
+/// What failed: each expectation that is not met, or else the failure itself.
+fn failures(traced: &Traced) -> Vec<Failure> {
+    let Traced { played, trace, .. } = traced;
+    let Some(first) = &played.failure else { return Vec::new() };
+    let unmet = played.unmet.iter().cloned().map(crate::Failure::Violation);
+    let mut all: Vec<crate::Failure> = unmet.collect();
+    if !all.contains(first) {
+        all.insert(0, first.clone());
     }
-    let marks = faults(traced, &Steps::of(&history));
-    document.with_losses(&played.losses).with_marks(&marks)
+    let explained = |failure: &crate::Failure| {
+        let event = last_of_chain(trace, failure).and_then(|number| trace.events.get(number));
+        let (at, task) = (event.map(|event| event.at), event.map(|event| event.life.task));
+        Failure { text: failure.to_string(), at, task }
+    };
+    all.iter().map(explained).collect()
 }
 
 /// The faults that were injected.
@@ -84,10 +106,10 @@ fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
     let mark = |(fault, bites): (&crate::scenario::Fault, &crate::Bites)| {
         let at = bites.began?;
         let kind = fault.kind.family().name();
-        let bit = match bites.n_bites {
-            0 => "and never bit".to_owned(),
-            1 => "which bit once".to_owned(),
-            n => format!("which bit {n} times"),
+        let effects = match bites.n_bites {
+            0 => "had no effect".to_owned(),
+            1 => "had one effect".to_owned(),
+            n => format!("had {n} effects"),
         };
         Some(Mark {
             at,
@@ -95,7 +117,7 @@ fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
             step: steps.at(at),
             task: None,
             kind: format!("injected {kind}"),
-            text: format!("the fault {} ({kind}) begins, {bit}", bites.id),
+            text: format!("the fault {} ({kind}) began and {effects}", bites.id),
         })
     };
     faults.filter_map(mark).collect()

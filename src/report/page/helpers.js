@@ -1,12 +1,12 @@
-// The data of the page, and what all of its parts use. Times are nanoseconds since the run began;
-// -1 is nothing.
+// The data of the page, and helpers for all of its parts. Times are nanoseconds since the run began;
+// an absent number is -1.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const { tasks, states } = data;
 const [COMPUTE, APPLY, SEND, WAIT, SAVE, JOIN, DOWN] = states.keys();
 
-/** An element with text or children. Text is never taken for HTML. */
+/** Makes an element with text or children. Text is never parsed as HTML. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -25,12 +25,12 @@ function time(ns, digits = 3) {
   return `${shown} ${unit}`;
 }
 
-const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
+const count = (n, what, plural = "s") => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : plural}`;
 const taskName = (task) => (task >= 0 ? tasks[task] : "");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** The first place in ascending numbers at which there is one above `value`. */
+/** The index of the first of ascending numbers that is above `value`. */
 function above(numbers, value) {
   let [low, high] = [0, numbers.length];
   while (low < high) {
@@ -40,7 +40,7 @@ function above(numbers, value) {
   return low;
 }
 
-/** Where each of several lengths begins, and where the last one ends. */
+/** The begins of spans without gaps, and the end of the last one. */
 function beginnings(first, lengths) {
   const begins = new Float64Array(lengths.length + 1);
   begins[0] = first;
@@ -48,12 +48,18 @@ function beginnings(first, lengths) {
   return begins;
 }
 
-/** Round numbers to label an axis with, about so many. */
-function ticks(low, high, wanted) {
-  const rough = (high - low) / Math.max(1, wanted);
+/** A round distance between ticks, for about so many of them. */
+function tickDistance(span, wanted) {
+  const rough = span / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((by) => by * power).find((by) => by >= rough) || power * 10;
+  return [1, 2, 5, 10].map((by) => by * power).find((by) => by >= rough) || power * 10;
+}
+
+/** The multiples of a distance in a range; at most 100. */
+function ticksIn(low, high, distance) {
   const list = [];
-  for (let at = Math.ceil(low / step) * step; at <= high && list.length < 100; at += step) list.push(at);
+  for (let at = Math.ceil(low / distance); at * distance <= high && list.length < 100; at++) list.push(at * distance);
   return list;
 }
+
+const ticks = (low, high, wanted) => ticksIn(low, high, tickDistance(high - low, wanted));

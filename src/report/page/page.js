@@ -1,4 +1,4 @@
-// Filters, theme, and the beginning. It is the last of the scripts.
+// Filters, theme, and the start of the page. It is the last of the scripts.
 
 function chips(box, names, shown, swatch) {
   names.forEach((name, at) => {
@@ -18,8 +18,8 @@ function readSteps() {
   if (hasTime && updates.step.length) {
     const first = view.fromStep === null ? 0 : above(updates.step, view.fromStep - 1);
     const last = view.toStep === null ? updates.step.length - 1 : above(updates.step, view.toStep) - 1;
-    if (view.fromStep === null && view.toStep === null) show(0, data.length);
-    else if (first <= last && first < updates.step.length) show(first > 0 ? updates.at[first - 1] : 0, updates.at[last]);
+    if (view.fromStep === null && view.toStep === null) showAll();
+    else if (first <= last && first < updates.step.length) showTimes(first > 0 ? updates.at[first - 1] : 0, updates.at[last]);
   }
   $("updates-scroll").scrollTop = 0;
   refresh();
@@ -31,6 +31,25 @@ function setTheme(theme) {
   redraw();
 }
 
+/** The facts of the document, and those that its curves end with. */
+function allFacts() {
+  const facts = [];
+  if (data.started_ms !== null) facts.push({ name: "started", value: `${new Date(data.started_ms).toISOString().slice(0, 19).replace("T", " ")} UTC` });
+  if (hasTime && !data.is_simulated) facts.push({ name: "took", value: time(data.length) });
+  facts.push(...data.facts);
+  const losses = data.losses.loss;
+  if (losses.length) facts.push({ name: "last loss", value: losses[losses.length - 1] === null ? "not finite" : losses[losses.length - 1].toPrecision(6) });
+  const { step, accuracy } = data.accuracies;
+  if (step.length) facts.push({ name: "validation accuracy", value: `${percent(accuracy[step.length - 1], 2)} at step ${step[step.length - 1].toLocaleString("en")}` });
+  return facts;
+}
+
+/** Links scroll to below the filters, which stay at the top of the window. */
+function keepClearOfFilters() {
+  const isSticky = getComputedStyle($("filters")).position === "sticky";
+  document.documentElement.style.scrollPaddingTop = isSticky ? `${$("filters").offsetHeight + 8}px` : "0";
+}
+
 function begin() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   setTheme(dark.matches ? "dark" : "light");
@@ -38,24 +57,28 @@ function begin() {
   $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   $("kind").textContent = data.is_simulated ? "· simulated run" : "· run";
   $("title").textContent = data.title;
-  if (hasTime) $("clock").textContent = data.is_simulated ? "Times are virtual. " : "Times are of the tasks' own clocks, laid side by side by their messages. ";
-  const facts = [...(hasTime && !data.is_simulated ? [{ name: "took", value: time(data.length) }] : []), ...data.facts];
-  const losses = data.losses.loss;
-  if (losses.length) facts.push({ name: "last loss", value: losses[losses.length - 1] === null ? "not finite" : losses[losses.length - 1].toPrecision(6) });
-  const { step: evaluated, accuracy: accuracies } = data.accuracies;
-  if (accuracies.length) facts.push({ name: "validation accuracy", value: `${Number(accuracies[accuracies.length - 1].toPrecision(4))} at step ${evaluated[evaluated.length - 1].toLocaleString("en")}` });
-  $("facts").replaceChildren(...facts.map(({ name, value }) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+  $("version").textContent = `Made by unisono ${data.version}. `;
+  if (hasTime) $("clock").textContent = data.is_simulated ? "Times are virtual. " : "Times are those of the tasks' own clocks, aligned by their messages. ";
+  $("facts").replaceChildren(...allFacts().map(pair));
   $("notes").hidden = data.notes.length === 0;
   $("notes").replaceChildren(...data.notes.map((note) => make("p", {}, note)));
-  $("loss-section").hidden = losses.length === 0;
-  $("loss-about").textContent = "mean of the slots of each update" + (accuracies.length ? "; dashed: validation accuracy, from 0 at the bottom to 1 at the top" : "");
+  fillFailures();
+  fillSettings();
+  fillLossLegend();
+  $("loss-chart").hidden = data.losses.step.length === 0;
+  $("speed-chart").hidden = data.rates.step.length === 0;
+  $("loss-section").hidden = $("loss-chart").hidden && $("speed-chart").hidden;
   for (const id of ["timeline-section", "path-section", "marks-section"]) $(id).hidden = !hasTime;
   $("updates-section").hidden = updates.step.length === 0;
   chips($("filter-tasks"), tasks, shownTasks, false);
   chips($("filter-states"), states, shownStates, true);
   $("filter-states").closest("fieldset").hidden = !hasTime;
-  $("updates").tHead.append(make("tr", {}, ...[["Step", "number"], ["Made at", "number"], [nSlots === 1 ? "Slot: computed by" : "Slots: computed by", ""], ["Came last", ""], ["by", "number"], ["Not used", ""]]
-    .map(([name, kind]) => make("th", { scope: "col", class: kind }, name))));
+  headUpdates();
+  $("shorten-label").hidden = breaks.length === 0;
+  // Virtual time passes at no cost, so that simulated runs have long timers.
+  $("shorten").checked = data.is_simulated;
+  scale = makeScale(Math.max(1, data.length), data.is_simulated ? breaks : []);
+  showAll();
   for (const id of ["from-step", "to-step"]) $(id).addEventListener("input", readSteps);
   $("only-dropped").addEventListener("change", listUpdates);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -65,11 +88,11 @@ function begin() {
     readSteps();
   }));
   $("updates-scroll").addEventListener("scroll", drawRows, { passive: true });
-  new ResizeObserver(redraw).observe(document.querySelector("main"));
+  new ResizeObserver(() => { keepClearOfFilters(); redraw(); }).observe(document.querySelector("main"));
   listenToTimeline();
   refresh();
 }
 
 begin();
-// For whoever looks at the page with a program: what is shown.
-window.unisonoReport = { view, plot, get listed() { return listed.length; } };
+// The state of the page, for tests.
+window.unisonoReport = { view, plot, makeScale, breaks, get scale() { return scale; }, get listed() { return listed.length; } };

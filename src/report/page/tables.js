@@ -1,10 +1,34 @@
-// For whom the run waited, what is marked, and the updates.
+// The tables: settings, the critical path by task, marks, and updates.
+
+const pair = ({ name, value }) => make("div", {}, make("dt", {}, name), make("dd", {}, value));
+
+function fillSettings() {
+  $("settings-section").hidden = data.settings.length === 0;
+  $("settings").replaceChildren(...data.settings.map(pair));
+}
+
+/** Lists the reasons why the run failed. Each has a link to its mark, if it has a time. */
+function fillFailures() {
+  $("failures").hidden = data.failures.length === 0;
+  $("failures").replaceChildren(...data.failures.map(({ text, at }) => {
+    if (at < 0 || !hasTime) return make("p", {}, text);
+    const link = make("a", { href: "#timeline-section" }, text);
+    link.addEventListener("click", () => showMark(at, at));
+    return make("p", {}, link, make("span", { class: "when" }, ` at ${tidy(at, 6)} ◆`));
+  }));
+}
+
+const sumOf = (list) => list.reduce((a, b) => a + b, 0);
 
 function fillGates() {
-  const body = $("gates").tBodies[0];
-  const most = Math.max(...data.gates.map((gate) => gate.by_state.reduce((a, b) => a + b, 0)), 1);
-  body.replaceChildren(...data.gates.filter((gate) => shownTasks.has(gate.task)).map((gate) => {
-    const sum = gate.by_state.reduce((a, b) => a + b, 0);
+  const gates = data.gates.filter((gate) => shownTasks.has(gate.task));
+  const most = Math.max(...data.gates.map((gate) => sumOf(gate.by_state)), 1);
+  const waited = timeColumn(data.gates.map((gate) => sumOf(gate.by_state)), 5);
+  const margin = timeColumn(data.gates.map((gate) => gate.margin), 5);
+  setHeading($("gates"), [["Task"], ["On the path, by state"], [`On the path (${waited.unit})`, "number"], ["Share", "number"],
+    ["Came last", "number"], [`Sum of delays (${margin.unit})`, "number"]]);
+  $("gates").tBodies[0].replaceChildren(...gates.map((gate) => {
+    const sum = sumOf(gate.by_state);
     const bar = make("div", { class: "bar", role: "img" });
     const parts = [];
     gate.by_state.forEach((length, state) => {
@@ -15,26 +39,26 @@ function fillGates() {
       parts.push(`${states[state]} ${time(length)}`);
     });
     bar.setAttribute("aria-label", parts.join(", "));
-    const share = data.length > 0 ? `${((sum / data.length) * 100).toFixed(1)} %` : "";
     return make("tr", {}, make("th", { scope: "row" }, tasks[gate.task]), make("td", {}, bar),
-      make("td", { class: "number" }, (sum / 1e9).toFixed(sum < 1e9 ? 4 : 2)), make("td", { class: "number" }, share),
-      make("td", { class: "number" }, gate.n_last ? gate.n_last.toLocaleString("en") : "—"),
-      make("td", { class: "number" }, gate.n_last ? time(gate.margin) : "—"));
+      numberCell(waited.show(sum)), numberCell(data.length > 0 ? percent(sum / data.length) : NONE),
+      numberCell(gate.n_last ? gate.n_last.toLocaleString("en") : NONE),
+      numberCell(gate.n_last ? margin.show(gate.margin) : NONE));
   }));
 }
 
 function fillMarks() {
   const marks = visibleMarks().filter((mark) => inSteps(mark.step));
-  $("marks-about").textContent = marks.length ? count(marks.length, "mark") : "none: nothing broke";
+  const begins = timeColumn(data.marks.map((mark) => mark.at), 7);
+  const lengths = timeColumn(data.marks.map((mark) => Math.max(0, mark.until - mark.at)), 4);
+  setHeading($("marks"), [[`Time (${begins.unit})`, "number"], [`Length (${lengths.unit})`, "number"], ["Step", "number"],
+    ["Kind"], ["Task"], ["What happened"]]);
+  $("marks-about").textContent = marks.length ? count(marks.length, "mark") : "none";
   document.querySelector("#marks-section .scroll").hidden = marks.length === 0;
   $("marks").tBodies[0].replaceChildren(...marks.slice(0, 1000).map((mark) => {
-    const when = time(mark.at, 6) + (mark.until > mark.at ? ` for ${time(mark.until - mark.at)}` : "");
-    const row = make("tr", {}, make("td", { class: "number" }, when), make("td", { class: "number" }, mark.step < 0 ? "—" : mark.step.toLocaleString("en")),
+    const row = make("tr", {}, numberCell(begins.show(mark.at)),
+      numberCell(mark.until > mark.at ? lengths.show(mark.until - mark.at) : NONE), wholeCell(mark.step),
       make("td", {}, make("span", { class: "tag fault" }, mark.kind)), make("td", {}, taskName(mark.task)), make("td", { class: "text" }, mark.text));
-    row.addEventListener("click", () => {
-      const span = Math.max(data.length / 40, mark.until - mark.at);
-      show(mark.at - span, Math.max(mark.at, mark.until) + span);
-    });
+    row.addEventListener("click", () => showMark(mark.at, mark.until));
     return row;
   }));
 }
@@ -46,8 +70,17 @@ for (const row of data.dropped) {
   droppedBy.get(row.step).push(row);
 }
 let listed = [];
-const nSlots = Math.max(0, ...updates.slots.map((slots) => slots.length));
+const madeAt = timeColumn(updates.at, 7);
+const delay = timeColumn(updates.margin, 5);
+const nSlots = updates.slots.reduce((most, slots) => Math.max(most, slots.length), 0);
 const inSteps = (step) => (view.fromStep === null || step >= view.fromStep) && (view.toStep === null || step <= view.toStep);
+
+function headUpdates() {
+  // Only a trace has times.
+  setHeading($("updates"), [["Step", "number"], ...(hasTime ? [[`Made at (${madeAt.unit})`, "number"]] : []),
+    [nSlots === 1 ? "Slot: computed by" : "Slots: computed by"],
+    ...(hasTime ? [["Came last"], [`Delay (${delay.unit})`, "number"]] : []), ["Not used"]]);
+}
 
 function listUpdates() {
   const only = $("only-dropped").checked;
@@ -60,7 +93,7 @@ function listUpdates() {
   drawRows();
 }
 
-/** Only the rows that can be seen are there; two empty ones stand for the others. */
+/** Makes only the rows that are in view. Two empty rows take the place of the others. */
 function drawRows() {
   const box = $("updates-scroll");
   const first = clamp(Math.floor(box.scrollTop / ROW) - 8, 0, listed.length);
@@ -84,11 +117,12 @@ function updateRow(at) {
   for (const row of droppedBy.get(step) || []) {
     dropped.append(make("span", { class: `tag ${row.why}` }, `${row.why} ${row.slot}: ${taskName(row.worker)} at ${taskName(row.ps)}`), " ");
   }
-  const row = make("tr", { class: "row" }, make("td", { class: "number" }, step.toLocaleString("en")),
-    make("td", { class: "number" }, hasTime ? time(updates.at[at], 6) : "—"), who,
-    make("td", {}, updates.last[at] < 0 ? "—" : tasks[updates.last[at]]),
-    make("td", { class: "number" }, updates.last[at] < 0 ? "—" : time(updates.margin[at])), dropped);
-  if (updates.times[at] > 1) row.cells[0].append(make("span", { class: "quiet", title: "it was made again after a rollback" }, ` ×${updates.times[at]}`));
+  const hasLast = updates.last[at] >= 0;
+  const row = make("tr", { class: "row" }, wholeCell(step),
+    ...(hasTime ? [numberCell(madeAt.show(updates.at[at]))] : []), who,
+    ...(hasTime ? [make("td", {}, hasLast ? tasks[updates.last[at]] : NONE), numberCell(hasLast ? delay.show(updates.margin[at]) : NONE)] : []),
+    dropped);
+  if (updates.times[at] > 1) who.append(make("span", { class: "tag", title: "made again after a rollback" }, `made ${updates.times[at]} times`));
   row.addEventListener("click", () => showStep(step));
   return row;
 }

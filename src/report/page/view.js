@@ -1,4 +1,4 @@
-// What of the run is in view, the same for all parts; and the tip beside the pointer.
+// The part of the run that is in view, shared by all plots and tables; and the tip at the pointer.
 
 const lanes = data.lanes.map((lane) => ({ ...lane, begins: beginnings(lane.begin, lane.length) }));
 const path = { ...data.path, begins: beginnings(0, data.path.length) };
@@ -6,21 +6,25 @@ const updates = data.updates;
 const hasTime = data.length > 0;
 const shownTasks = new Set(tasks.keys());
 const shownStates = new Set(states.keys());
-const view = { from: 0, to: Math.max(1, data.length), fromStep: null, toStep: null };
+const breaks = hasTime ? findBreaks(idleStretches(), data.length) : [];
+/** Begin and end of the view: positions on the time axis, and steps (null is the first or the last). */
+const view = { from: 0, to: 1, fromStep: null, toStep: null };
 const palette = {};
+let scale = makeScale(Math.max(1, data.length), []);
 let pending = false;
 
 function redraw() {
   if (pending) return;
   pending = true;
-  requestAnimationFrame(() => { pending = false; drawLoss(); drawTimeline(); });
+  requestAnimationFrame(() => { pending = false; drawLoss(); drawSpeed(); drawTimeline(); });
 }
 
 function readColors() {
-  for (const name of ["back", "panel", "line", "text", "dim", "fault", "path", "loss", ...states]) palette[name] = color(name);
+  const names = ["back", "panel", "line", "text", "dim", "fault", "path", "loss", "accuracy", "speed", ...states];
+  for (const name of names) palette[name] = color(name);
 }
 
-/** A canvas made sharp for its screen: its context, width and height in CSS pixels. */
+/** Sizes a canvas for the pixels of its screen. Returns its context, width and height in CSS pixels. */
 function prepare(canvas, height) {
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.parentElement.clientWidth;
@@ -36,21 +40,41 @@ function prepare(canvas, height) {
   return { context, width, height };
 }
 
-/** Zooms the timeline, keeping what is at `around` where it is. */
+/** Switches breaks on or off. The view keeps its times. */
+function setBreaks(areShort) {
+  const [from, to] = [scale.time(view.from), scale.time(view.to)];
+  scale = makeScale(Math.max(1, data.length), areShort ? breaks : []);
+  showTimes(from, to);
+}
+
+/** Zooms the timeline around a position, which stays where it is on the screen. */
 function zoom(factor, around = (view.from + view.to) / 2) {
-  const span = clamp((view.to - view.from) * factor, 50, Math.max(50, data.length));
+  const span = clamp((view.to - view.from) * factor, 50, Math.max(50, scale.length));
   const share = (around - view.from) / (view.to - view.from);
   show(around - share * span, around + (1 - share) * span);
 }
 
+/** Shows a range of positions. */
 function show(from, to) {
-  const span = Math.min(to - from, Math.max(1, data.length));
-  view.from = clamp(from, 0, Math.max(0, data.length - span));
+  const span = Math.min(to - from, scale.length);
+  view.from = clamp(from, 0, Math.max(0, scale.length - span));
   view.to = view.from + span;
   redraw();
 }
 
-/** The time in which an update was made, from the one before it on. */
+/** Shows a range of times. */
+function showTimes(from, to) { show(scale.position(from), scale.position(to)); }
+
+function showAll() { show(0, scale.length); }
+
+/** Zooms to a mark: the mark is in the middle of a tenth of the axis, or of its own length. */
+function showMark(at, until) {
+  const [from, to] = [scale.position(at), scale.position(Math.max(at, until))];
+  const margin = Math.max(scale.length / 20, (to - from) / 2);
+  show(from - margin, to + margin);
+}
+
+/** The times between which an update was made, the first of which is that of the update before. */
 function timeOfStep(step) {
   const at = above(updates.step, step) - 1;
   if (at < 0 || updates.step[at] !== step) return null;
@@ -61,7 +85,7 @@ function showStep(step) {
   const when = timeOfStep(step);
   if (!when || !hasTime) return;
   const margin = Math.max(1000, (when.to - when.from) * 0.5);
-  show(when.from - margin, when.to + margin);
+  showTimes(when.from - margin, when.to + margin);
   $("timeline-section").scrollIntoView({ block: "nearest" });
 }
 

@@ -1,0 +1,176 @@
+//! The parts of a [`Document`](super::Document): lists of numbers side by side, as the page reads
+//! them.
+//!
+//! Times are whole nanoseconds since the run began. An absent time, step, slot or task is −1.
+//! Tasks, states and kinds of messages are indices into the lists of their names.
+
+use serde::{Deserialize, Serialize};
+
+/// A name and its value, such as a setting of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Name, as the page shows it.
+    pub name: String,
+    /// Value with its unit, as the page shows it.
+    pub value: String,
+}
+
+/// The lane of one task: spans without gaps. The lists but `files` have one entry for each span.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneColumns {
+    /// Task, as an index into `tasks`.
+    pub task: usize,
+    /// Begin of the first span, in ns since the start.
+    pub begin: i64,
+    /// Length of each span, in ns.
+    pub length: Vec<i64>,
+    /// State of the task in each span, as an index into `states`.
+    pub state: Vec<u8>,
+    /// Step that each span belongs to; −1 if it belongs to none.
+    pub step: Vec<i64>,
+    /// Slot that each span belongs to; −1 if it belongs to none.
+    pub slot: Vec<i64>,
+    /// Peer of each span, as an index into `tasks`: the receiver of what is sent, or the task that
+    /// ended a wait; −1 if there is none.
+    pub peer: Vec<i64>,
+    /// Checkpoints that the task read or wrote: begin in ns since the start, length in ns, and step
+    /// (−1 if it is not known).
+    pub files: Vec<(i64, i64, i64)>,
+}
+
+/// Messages with tensors, ascending by send time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageColumns {
+    /// Sender, as an index into `tasks`.
+    pub from: Vec<usize>,
+    /// Receiver, as an index into `tasks`.
+    pub to: Vec<usize>,
+    /// Send time, in ns since the start.
+    pub sent: Vec<i64>,
+    /// Time from sending to receiving, in ns.
+    pub took: Vec<i64>,
+    /// Kind, as an index into `kinds`.
+    pub kind: Vec<usize>,
+    /// Step of the tensor; −1 if it has none.
+    pub step: Vec<i64>,
+    /// Slot of the tensor; −1 if it has none.
+    pub slot: Vec<i64>,
+    /// Names of the kinds, such as `push`.
+    pub kinds: Vec<String>,
+}
+
+/// The critical path, as segments without gaps from time 0 on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathColumns {
+    /// Task that the run waited for, as an index into `tasks`.
+    pub task: Vec<usize>,
+    /// State of that task, as an index into `states`.
+    pub state: Vec<u8>,
+    /// Length of the segment, in ns.
+    pub length: Vec<i64>,
+    /// Step that the segment belongs to; −1 if it belongs to none.
+    pub step: Vec<i64>,
+}
+
+/// The time that the run waited for one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Task, as an index into `tasks`.
+    pub task: usize,
+    /// Time on the critical path in ns, one entry for each of `states`.
+    pub by_state: Vec<i64>,
+    /// Number of updates for which the gradient of this task came last.
+    pub n_last: u64,
+    /// Sum over those updates of the time between the last gradient and the one before it, in ns.
+    pub margin: i64,
+}
+
+/// Updates, ascending by step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateColumns {
+    /// Step of the update.
+    pub step: Vec<u64>,
+    /// Time at which the last shard had made the update, in ns since the start; 0 without a trace.
+    pub at: Vec<i64>,
+    /// Worker whose gradient came last, as an index into `tasks`; −1 if it is not known.
+    pub last: Vec<i64>,
+    /// Time between the last gradient and the one before it, in ns.
+    pub margin: Vec<i64>,
+    /// Number of times that the update was made; above 1 after a rollback.
+    pub times: Vec<u32>,
+    /// Slots that the update used, ascending.
+    pub slots: Vec<Vec<u32>>,
+    /// Worker that computed each of these slots, as an index into `tasks`; −1 if it is not known.
+    pub workers: Vec<Vec<i64>>,
+}
+
+/// A gradient that arrived and was not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedRow {
+    /// Step of the gradient.
+    pub step: u64,
+    /// Slot of the gradient.
+    pub slot: u32,
+    /// Worker that computed the gradient, as an index into `tasks`; −1 if it is not known.
+    pub worker: i64,
+    /// Parameter server that dropped the gradient, as an index into `tasks`.
+    pub ps: i64,
+    /// Time of the drop, in ns since the start; −1 if only a ledger tells of it.
+    pub at: i64,
+    /// Reason: `duplicate`, `fenced`, `stale`, `surplus` or `uncounted`.
+    pub why: String,
+}
+
+/// The loss curve, ascending by step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossColumns {
+    /// Step of the update.
+    pub step: Vec<u64>,
+    /// Mean loss over the slots of the update; `None` if it is not finite.
+    pub loss: Vec<Option<f32>>,
+}
+
+/// The validation accuracies of the summaries and the checkpoints, ascending by step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccuracyColumns {
+    /// Version of the parameters.
+    pub step: Vec<u64>,
+    /// Share of the validation examples that this version classifies correctly, from 0 to 1.
+    pub accuracy: Vec<f32>,
+}
+
+/// The speed of the run, ascending by step. Each entry is the mean over the steps since the entry
+/// before it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateColumns {
+    /// Last step of the stretch.
+    pub step: Vec<u64>,
+    /// Updates per second in the stretch.
+    pub rate: Vec<f32>,
+}
+
+/// An event that is worth a mark, such as a restart or an injected fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRow {
+    /// Begin, in ns since the start.
+    pub at: i64,
+    /// End, in ns since the start; −1 for an event without length.
+    pub until: i64,
+    /// Step at which the run was; −1 before the first version.
+    pub step: i64,
+    /// Task, as an index into `tasks`; −1 if the mark belongs to no single task.
+    pub task: i64,
+    /// Kind, such as `restart`, `lost-link` or `failure`.
+    pub kind: String,
+    /// What happened, in a sentence.
+    pub text: String,
+}
+
+/// A reason why the run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRow {
+    /// What failed, in a sentence.
+    pub text: String,
+    /// Time of the failure's mark, in ns since the start; −1 if no event caused the failure.
+    pub at: i64,
+}
