@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use unisono::protocol::{Done, Effect, Input, Job, Message, NetworkEvent, Report, Verdict};
+use unisono::protocol::{
+    Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, Verdict,
+};
 use unisono::{Cut, Generation, LinkId};
 
 use super::lives::Fate;
@@ -149,6 +151,22 @@ fn check(
     if stands != stood {
         return broken(format!("it stood at {stood:?}, and stands at {stands:?}"));
     }
+    // Rule 10: a worker that knows of the end lets in any life of a ps, to tell it or to leave it.
+    if let Old::Greeting(on) = old
+        && effects.iter().any(|effect| tells_the_end(on, effect))
+    {
+        let is_end = |effect: &&Effect| {
+            tells_the_end(on, effect)
+                || matches!(
+                    effect,
+                    Effect::Report(Report::PeerUp { .. }) | Effect::Halt(Outcome::Finished)
+                )
+        };
+        return match effects.iter().find(|effect| !is_end(effect)) {
+            Some(effect) => broken(format!("beside the end it leads to {}", kind(effect))),
+            None => Ok(()),
+        };
+    }
     match effects.iter().find(|effect| !is_harmless(old, effect)) {
         Some(effect) => {
             let what = match input {
@@ -159,6 +177,13 @@ fn check(
         }
         None => Ok(()),
     }
+}
+
+fn tells_the_end(on: LinkId, effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Send { link, message: Message::Finished { .. } | Message::Goodbye } if *link == on
+    )
 }
 
 /// What may be done about something old.
@@ -293,6 +318,30 @@ mod tests {
         let (link, message) = greets(52, 1);
         let result = run.is_told(&mut rule, ps(0), link, message, welcome(52));
         assert_eq!(name(result), Some("older-life-let-in"));
+    }
+
+    #[test]
+    fn a_worker_that_knows_of_the_end_lets_an_older_life_in_and_tells_it_nothing_else() {
+        let let_in = |also: Option<Effect>| {
+            let mut run = Fixture::new(2, 2);
+            run.ready(0).unwrap();
+            let mut rule = Fencing::default();
+            let greeted = |link, then| {
+                vec![Effect::Report(Report::PeerUp { peer: ps(0).task }), send(link, then)]
+            };
+            let welcome = |incarnation| Message::Welcome {
+                incarnation: Incarnation(incarnation),
+                state: None,
+            };
+            let goodbye = |link| greeted(link, Message::Goodbye);
+            run.is_connected(worker(1), 50, ps(0).task);
+            run.is_told(&mut rule, worker(1), 50, welcome(9), goodbye(50)).unwrap();
+            run.is_connected(worker(1), 51, ps(0).task);
+            let effects = goodbye(51).into_iter().chain(also).collect();
+            run.is_told(&mut rule, worker(1), 51, welcome(8), effects)
+        };
+        let_in(None).unwrap();
+        assert_eq!(name(let_in(Some(job(cut(0), &[0.0])))), Some("older-life-let-in"));
     }
 
     #[test]

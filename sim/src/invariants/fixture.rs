@@ -261,6 +261,11 @@ impl Fixture {
         self.quietly(life, Input::Network(accepted), vec![]);
     }
 
+    pub(super) fn is_connected(&mut self, life: LifeId, link: u64, to: TaskId) {
+        let connected = NetworkEvent::Connected { link: LinkId(link), to };
+        self.quietly(life, Input::Network(connected), vec![]);
+    }
+
     fn accept(&mut self, life: LifeId, link: u64, hello: Message, peer: TaskId) {
         self.is_accepted(life, link);
         let greeted = NetworkEvent::Received { link: LinkId(link), message: hello };

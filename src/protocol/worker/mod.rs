@@ -184,6 +184,9 @@ impl Worker {
         }
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
+            if chief.is_ending() {
+                return; // It needs no version any more.
+            }
         }
         self.push_again(now, ps, state, out);
         // Another shard may be at a newer generation, of which this one was asked in vain.
