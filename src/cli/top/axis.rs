@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn alternating_losses_do_not_make_the_axis_alternate() {
-        let wide: Vec<_> = (0..100).map(|k| 1.0 - f64::from(k) * 0.0026).collect();
+        let wide: Vec<_> = (0..100).map(|k| 1.0 - f64::from(k) * 0.0028).collect();
         let less_wide: Vec<_> = (0..100).map(|k| 1.0 - f64::from(k) * 0.0024).collect();
         let mut axis = fitted(&wide);
         let expected = bounds(&axis);

@@ -355,7 +355,8 @@ mod tests {
                      unisono_gradients_dropped_total{why=\"stale\"} 3\n\
                      unisono_gradients_dropped_total{why=\"fenced\"} 0\n\
                      unisono_shards_lost_total 1\n";
-        let faults = row(&scrape(0, lines), None, 1).faults;
+        let TaskRow { faults, disconnected, .. } = row(&scrape(0, lines), None, 1);
+        assert_eq!(disconnected, [TaskId::ps(0)]);
         assert_eq!(
             faults,
             [
@@ -432,7 +433,11 @@ mod tests {
 
     #[test]
     fn bottleneck_is_named_with_the_longest_direct_wait() {
-        let straggler = held_up(worker_1(State::Runs));
+        let mut straggler = held_up(worker_1(State::Runs));
+        let mut ps_1 = straggler.tasks[0].clone();
+        "ps 1".clone_into(&mut ps_1.name);
+        ps_1.wait.as_mut().unwrap().seconds = 0.5;
+        straggler.tasks.push(ps_1);
         let expected = "all wait for worker 1: gradient of step 1234, 12.2 s";
         assert_eq!(straggler.bottleneck().as_deref(), Some(expected));
     }

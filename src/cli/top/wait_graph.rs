@@ -19,13 +19,13 @@ impl WaitGraph {
     /// There is none if two tasks hold the cluster up, if a task does not wait, or if tasks wait for
     /// each other in a circle.
     pub(super) fn root(&self) -> Option<TaskId> {
-        let named = self.0.iter().flat_map(|(task, waits_for)| waits_for.iter().chain([task]));
-        let mut ends = named.copied().filter(|task| self.waits_for(*task).is_empty());
+        let awaited = self.0.values().flatten().copied();
+        let mut ends = awaited.filter(|task| self.waits_for(*task).is_empty());
         let root = ends.next()?;
         if ends.any(|end| end != root) {
             return None;
         }
-        // With a circle there may be one end that the tasks of the circle do not reach.
+        // A task that does not wait, or waits in a circle, does not reach the end.
         let mut reaching = BTreeSet::from([root]);
         loop {
             let reaches = |task: &&TaskId| {
@@ -35,8 +35,7 @@ impl WaitGraph {
             let Some(next) = self.0.keys().find(reaches) else { break };
             reaching.insert(*next);
         }
-        let all_reach = self.0.keys().all(|task| reaching.contains(task));
-        (all_reach && self.0.keys().any(|task| *task != root)).then_some(root)
+        self.0.keys().all(|task| reaching.contains(task)).then_some(root)
     }
 
     fn waits_for(&self, task: TaskId) -> &[TaskId] {
