@@ -7,7 +7,22 @@ use super::model::{Model, TaskRow, bytes_per_second};
 use crate::cli::output::{self, PercentG};
 
 /// The whole run in one line.
-pub(super) fn summary(model: &Model) -> String {
+fn summary(model: &Model) -> String {
+    summary_parts(model).join(", ")
+}
+
+/// The whole run in one line of at most so many characters: parts that do not fit are left out, the
+/// least important first.
+pub(super) fn summary_within(model: &Model, width: usize) -> String {
+    let mut parts = summary_parts(model);
+    while parts.len() > 1 && parts.join(", ").chars().count() > width {
+        parts.pop();
+    }
+    parts.join(", ")
+}
+
+/// The most important part first.
+fn summary_parts(model: &Model) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(step) = model.step() {
         let of = model.training_steps.map_or_else(String::new, |steps| format!(" of {steps}"));
@@ -26,7 +41,7 @@ pub(super) fn summary(model: &Model) -> String {
     let is_final = |step: &u64| model.is_done() && Some(*step) == model.step();
     let checkpoint = model.checkpoint().filter(|step| !is_final(step));
     parts.extend(checkpoint.map(|step| format!("checkpoint at {step}")));
-    parts.join(", ")
+    parts
 }
 
 /// The cells of a task, without its wait.

@@ -55,15 +55,24 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, has_colours: bool) {
 }
 
 fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
-    let title = format!("unisono top {}", model.source);
-    let summary = plain::summary(model);
+    let summary = plain::summary_within(model, area.width.into());
     let room = usize::from(area.width).saturating_sub(summary.chars().count() + 2);
-    let title: String = title.chars().take(room).collect();
+    let title = cut(&format!("unisono top {}", model.source), room);
     let summary = Line::styled(summary, paint.bold());
     // A summary that does not fit loses its end.
-    let summary = if room == 0 { summary } else { summary.right_aligned() };
+    let summary = if title.is_empty() { summary } else { summary.right_aligned() };
     frame.render_widget(Line::styled(title, paint.bold()), area);
     frame.render_widget(summary, area);
+}
+
+/// Cuts the end off a title. Too short a rest tells nothing and is left out.
+fn cut(title: &str, room: usize) -> String {
+    const LEAST: usize = 16;
+    match title.chars().count() {
+        length if length <= room => title.to_owned(),
+        _ if room < LEAST => String::new(),
+        _ => title.chars().take(room - 1).chain(['…']).collect(),
+    }
 }
 
 fn draw_tasks(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {

@@ -119,6 +119,20 @@ fn finished_folder_is_done_on_the_screen_and_in_the_table() {
 }
 
 #[test]
+fn first_line_drops_whole_parts_that_do_not_fit() {
+    let first_line = |width| drawn(width, 24, &finished()).lines().next().unwrap().to_owned();
+    let full = "done at step 600, loss 0.07754, validation accuracy 0.9612";
+    assert_eq!(first_line(86), format!("\"unisono top finished-run    {full}\""));
+    assert_eq!(first_line(80), format!("\"unisono top finishe…  {full}\""), "the source is cut");
+    assert_eq!(first_line(70), format!("\"{full:70}\""), "no room for a readable source");
+    assert_eq!(
+        first_line(50),
+        format!("\"{:50}\"", "unisono top finis…  done at step 600, loss 0.07754")
+    );
+    assert_eq!(first_line(20), format!("\"{:20}\"", "done at step 600"));
+}
+
+#[test]
 fn rest_of_the_screen_does_not_move_when_there_is_a_bottleneck() {
     let (mut quiet, held_up) = (model(), model());
     quiet.tasks[1].wait = None;
