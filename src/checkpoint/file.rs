@@ -158,8 +158,11 @@ pub(crate) fn read_description(path: &Path) -> Result<Description, FileError> {
     let mut length = [0; LENGTH_BYTES];
     file.read_exact(&mut length)?;
     let mut header = Vec::new();
-    let length = u64::from_le_bytes(length).min(MAX_HEADER_BYTES);
-    file.take(length).read_to_end(&mut header)?;
+    let length = u64::from_le_bytes(length);
+    file.take(length.min(MAX_HEADER_BYTES)).read_to_end(&mut header)?;
+    if header.len() as u64 != length {
+        return Err(FileError::NoHeader { n_bytes: LENGTH_BYTES + header.len() });
+    }
     let header: Metadata =
         serde_json::from_slice(&header).map_err(|error| FileError::Header(error.to_string()))?;
     let metadata = header.metadata().as_ref();

@@ -1,9 +1,10 @@
 //! `unisono top`: shows the state of a running cluster, or of the folder of a run.
 //!
 //! `sources` asks tasks (`fetch`) and reads files (`logdir`), and builds the `model`; `render` and
-//! `plain` draw it. `axis`, `smoothed`, `wait` and `wait_graph` are leaves that only compute.
+//! `plain` draw it. `axis`, `curve`, `smoothed`, `wait` and `wait_graph` are leaves that only compute.
 
 mod axis;
+mod curve;
 mod fetch;
 mod logdir;
 mod model;

@@ -6,6 +6,7 @@ use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::curve::Curve;
 use super::model::{State, TaskRow};
 use super::smoothed::Smoothed;
 use crate::checkpoint::file::read_description;
@@ -14,9 +15,6 @@ use crate::checkpoint::{Disk as _, RealDisk, step_of};
 use crate::events::{Series, VALIDATION_ACCURACY};
 use crate::ledger;
 use crate::losses::LOSSES_FILE;
-
-/// Points of the curve. A longer curve is thinned: each two points become their mean.
-const MOST_POINTS: usize = 4096;
 
 /// A logdir that is watched.
 #[derive(Debug)]
@@ -96,11 +94,9 @@ impl Logdir {
 
     /// The last step of a finished run: its final checkpoint is durable, and nothing is behind it.
     fn done_at(&self) -> Option<u64> {
-        let newest = self.newest?;
-        let is_final = newest.training_steps == Some(newest.step);
-        // A longer training may have gone on from it.
-        let is_last = self.training_steps() == Some(newest.step);
-        (is_final && is_last && self.losses.next_step() == Some(newest.step)).then_some(newest.step)
+        let step = self.newest?.step;
+        let is_final = self.training_steps() == Some(step);
+        (is_final && self.losses.next_step() == Some(step)).then_some(step)
     }
 
     fn rate(&mut self, now: Duration, step: u64) -> Option<f64> {
@@ -242,69 +238,6 @@ impl Tail {
     }
 }
 
-/// Losses by step. The longer the curve, the farther apart its points.
-#[derive(Debug, Default)]
-pub(super) struct Curve {
-    points: Vec<(f64, f64)>,
-    /// The step of the last row, with the sum and the number of its losses so far.
-    open: Option<(u64, f64, f64)>,
-}
-
-impl Curve {
-    /// Adds a row of `losses.csv`. A line that is no row is passed over.
-    fn add(&mut self, line: &str) {
-        let mut cells = line.split(',');
-        let mut cell = || cells.next();
-        if let (Some(Ok(step)), Some(_), Some(Ok(loss))) =
-            (cell().map(str::parse::<u64>), cell(), cell().map(str::parse::<f64>))
-        {
-            match &mut self.open {
-                Some((open, sum, n)) if *open == step => {
-                    *sum += loss;
-                    *n += 1.0;
-                }
-                _ => {
-                    self.close();
-                    self.open = Some((step, loss, 1.0));
-                }
-            }
-        }
-    }
-
-    /// Adds the mean loss of a step.
-    pub(super) fn put(&mut self, step: f64, loss: f64) {
-        // After a rollback, steps are made again and replace the ones of before.
-        while self.points.last().is_some_and(|(known, _)| *known >= step) {
-            self.points.pop();
-        }
-        self.points.push((step, loss));
-        if self.points.len() > MOST_POINTS {
-            let mean = |pair: &[(f64, f64)]| {
-                let n = pair.len() as f64;
-                let sum =
-                    pair.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-                (sum.0 / n, sum.1 / n)
-            };
-            self.points = self.points.chunks(2).map(mean).collect();
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some((step, sum, n)) = self.open.take() {
-            self.put(step as f64, sum / n);
-        }
-    }
-
-    fn next_step(&self) -> Option<u64> {
-        self.open.map(|(step, ..)| step + 1)
-    }
-
-    pub(super) fn points(&self) -> Vec<(f64, f64)> {
-        let open = self.open.map(|(step, sum, n)| (step as f64, sum / n));
-        self.points.iter().copied().chain(open).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,23 +280,6 @@ mod tests {
         assert_eq!(rows[1].checkpoint, Some(2));
     }
 
-    #[test]
-    fn step_that_is_made_again_replaces_those_from_it_on() {
-        let mut curve = Curve::default();
-        ["5,0,1", "6,0,2", "7,0,3", "6,0,9", "7,0,8"].iter().for_each(|row| curve.add(row));
-        assert_eq!(curve.points(), [(5.0, 1.0), (6.0, 9.0), (7.0, 8.0)]);
-    }
-
-    #[test]
-    fn curve_of_a_long_run_is_thinned() {
-        let mut curve = Curve::default();
-        (0..20_000).for_each(|step| curve.put(f64::from(step), f64::from(step)));
-        let points = curve.points();
-        assert!(points.len() > MOST_POINTS / 4 && points.len() <= MOST_POINTS, "{}", points.len());
-        assert!(points.iter().all(|(step, loss)| step == loss));
-        assert!(points.is_sorted_by(|a, b| a.0 < b.0));
-    }
-
     /// Steps of a run, as its files have them.
     struct Files {
         losses_until: u64,
@@ -391,9 +307,10 @@ mod tests {
             std::fs::write(folder.join(&name), file::encode(&checkpoint)).unwrap();
             std::fs::write(folder.join(STATE_FILE), format!("model_checkpoint_path: \"{name}\"\n"))
                 .unwrap();
+            let last = self.losses_until.max(self.checkpoint) - 1;
             for steps in self.ledger {
                 let header = format!("{{\"header\":{{\"training_steps\":{steps}}}}}\n");
-                let update = format!("{{\"update\":{{\"step\":{}}}}}\n", self.losses_until - 1);
+                let update = format!("{{\"update\":{{\"step\":{}}}}}\n", last);
                 append(&folder.join("ledger-ps0.jsonl"), &(header + &update));
             }
         }
@@ -425,8 +342,24 @@ mod tests {
         assert_eq!(Files { ledger: &[3, 9], ..FINISHED }.seen(), goes_on(3), "{longer}");
         let more = Files { losses_until: 4, ledger: &[], ..FINISHED };
         assert_eq!(more.seen(), [file(4, Some(0.0))], "losses behind the checkpoint");
-        let fewer = Files { losses_until: 2, ledger: &[], ..FINISHED };
-        assert_eq!(fewer.seen(), [file(2, Some(0.0))], "losses are missing");
+        let fewer = Files { losses_until: 2, ..FINISHED };
+        let states = [file(3, None), file(2, Some(0.0))];
+        assert_eq!(fewer.seen(), states, "losses are missing");
+    }
+
+    #[test]
+    fn updates_to_make_are_those_of_the_newest_start() {
+        let updates_to_make = |files: Files| {
+            let folder = tempfile::tempdir().unwrap();
+            files.write(folder.path());
+            let mut logdir = Logdir::new(folder.path());
+            logdir.look(Duration::ZERO);
+            logdir.training_steps()
+        };
+        assert_eq!(updates_to_make(Files { ledger: &[], ..FINISHED }), Some(3));
+        assert_eq!(updates_to_make(Files { ledger: &[9], ..FINISHED }), Some(9));
+        let beyond = Files { losses_until: 4, ledger: &[], ..FINISHED };
+        assert_eq!(updates_to_make(beyond), None, "only an earlier start ended at 3");
     }
 
     #[test]

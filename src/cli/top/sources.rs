@@ -3,8 +3,9 @@
 use tokio::task::JoinSet;
 
 use super::axis::LossAxis;
+use super::curve::Curve;
 use super::fetch::fetch;
-use super::logdir::{Curve, Logdir};
+use super::logdir::Logdir;
 use super::model::{Model, Scrape, SmoothedRates, State, TaskRow, row};
 use super::target::Target;
 use crate::config::HostPort;
