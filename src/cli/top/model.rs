@@ -222,6 +222,11 @@ pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskR
     }
 }
 
+/// Sorts ps before workers, each by their numbers, and addresses that have never answered last.
+pub(super) fn sort(rows: &mut [TaskRow]) {
+    rows.sort_by_cached_key(|row| (row.task().is_none(), row.task(), row.name.clone()));
+}
+
 /// The rates of one incarnation of a task, averaged over the last seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SmoothedRates {

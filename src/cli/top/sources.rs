@@ -6,7 +6,7 @@ use super::axis::LossAxis;
 use super::curve::Curve;
 use super::fetch::fetch;
 use super::logdir::Logdir;
-use super::model::{Model, Scrape, SmoothedRates, State, TaskRow, row};
+use super::model::{Model, Scrape, SmoothedRates, State, TaskRow, row, sort};
 use super::target::Target;
 use crate::config::HostPort;
 use crate::host::Clock as _;
@@ -90,8 +90,7 @@ impl Sources {
                 None => rows.push(of_file),
             }
         }
-        // Worker 10 comes behind worker 2, and addresses without a name behind all tasks.
-        rows.sort_by_cached_key(|row| (row.task().is_none(), row.task(), row.name.clone()));
+        sort(&mut rows);
         self.model.tasks = rows;
         let of_files = self.logdirs.iter().map(Logdir::losses).find(|losses| !losses.is_empty());
         self.model.losses = of_files.unwrap_or_else(|| self.curve.points());

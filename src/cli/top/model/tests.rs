@@ -54,7 +54,7 @@ fn task_counts_as_waiting_after_half_a_second() {
 }
 
 #[test]
-fn faults_are_told_in_words() {
+fn faults_are_listed_in_words() {
     let lines = "unisono_peer_up{peer=\"ps 0\"} 0\nunisono_peer_up{peer=\"ps 1\"} 1\n\
                  unisono_reconnects_total{peer=\"ps 1\"} 2\n\
                  unisono_gradients_dropped_total{why=\"stale\"} 3\n\
@@ -100,6 +100,15 @@ fn task_that_has_made_all_updates_is_done_and_has_no_rate() {
     assert_eq!((running.state, running.rate), (State::Runs, Some(99.0)));
     let done = row(&look(2, 600), Some(&look(1, 500)), 0);
     assert_eq!((done.state, done.rate), (State::Done, None));
+}
+
+#[test]
+fn rows_are_sorted_by_number_and_unknown_addresses_come_last() {
+    let row = |name: &str| TaskRow { name: name.to_owned(), ..TaskRow::default() };
+    let mut rows = ["worker 10", "a:9100", "worker 2", "ps 10", "ps 9"].map(row);
+    sort(&mut rows);
+    let names = rows.map(|row| row.name);
+    assert_eq!(names, ["ps 9", "ps 10", "worker 2", "worker 10", "a:9100"]);
 }
 
 #[test]
@@ -161,7 +170,7 @@ fn bottleneck_that_is_lost_or_disconnected_is_called_so() {
 }
 
 #[test]
-fn bottleneck_that_waits_for_its_disk_is_told_with_it() {
+fn bottleneck_that_waits_for_its_disk_names_its_disk() {
     let storage = vec![Awaited::Other("storage".to_owned())];
     let wait = Some(Wait { seconds: 3.0, what: "checkpoint".to_owned(), of: storage });
     let model = held_up(TaskRow { wait, ..worker_1(State::Waits) });
