@@ -10,13 +10,13 @@
 //! The digest is the CRC32C of the whole file with its own eight digits as zeros.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, GLOBAL_STEP, Tensor};
+use super::{Checkpoint, GLOBAL_STEP, RealDisk, Tensor};
 use crate::floats::Floats;
 use crate::ids::Step;
 use crate::protocol::Settings;
@@ -143,6 +143,31 @@ pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileE
         parsed.verify_digest()?;
     }
     parsed.tensors()
+}
+
+/// The most bytes that a header may have, as for the crate.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Reads what a checkpoint file says of itself, and not its tensors: for one who only watches, they
+/// may be too large to read. So the digest is not verified.
+///
+/// # Errors
+/// If the file cannot be read, or is no checkpoint.
+pub(crate) fn read_description(path: &Path) -> Result<Description, FileError> {
+    let mut file = RealDisk::open_to_read(path)?;
+    let mut length = [0; LENGTH_BYTES];
+    file.read_exact(&mut length)?;
+    let mut header = Vec::new();
+    let length = u64::from_le_bytes(length);
+    file.take(length.min(MAX_HEADER_BYTES)).read_to_end(&mut header)?;
+    if header.len() as u64 != length {
+        return Err(FileError::NoHeader { n_bytes: LENGTH_BYTES + header.len() });
+    }
+    let header: Metadata =
+        serde_json::from_slice(&header).map_err(|error| FileError::Header(error.to_string()))?;
+    let metadata = header.metadata().as_ref();
+    let json = metadata.and_then(|metadata| metadata.get(KEY)).ok_or(FileError::NotACheckpoint)?;
+    Description::parse(json)
 }
 
 /// What the metadata key holds, its fields in the order of their names.
@@ -380,6 +405,28 @@ mod tests {
         checkpoint.tensors.insert("none".into(), Tensor::new(vec![0, 9], Floats::default()));
         checkpoint.tensors.insert("one".into(), Tensor::new(vec![], vec![0.9].into()));
         assert_eq!(decode(Step(200), &encode(&checkpoint)).unwrap(), checkpoint);
+    }
+
+    #[test]
+    fn description_is_read_without_the_tensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint");
+        let checkpoint = checkpoint_of(Step(200), 3);
+        let mut bytes = encode(&checkpoint);
+        std::fs::write(&path, &bytes).unwrap();
+        let read = read_description(&path).unwrap();
+        assert_eq!((read.step, read.settings), (checkpoint.step, checkpoint.settings));
+
+        let header = usize::try_from(u64::from_le_bytes(*bytes.first_chunk().unwrap())).unwrap();
+        bytes.truncate(LENGTH_BYTES + header);
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read_description(&path).unwrap().step, Step(200), "tensors are not looked at");
+        for n_bytes in [0, 7, 8, LENGTH_BYTES + header - 1] {
+            std::fs::write(&path, &bytes[..n_bytes]).unwrap();
+            assert!(read_description(&path).is_err(), "{n_bytes}");
+        }
+        std::fs::write(&path, [0xff; 64]).unwrap();
+        assert!(read_description(&path).is_err(), "no such length is allocated");
     }
 
     #[test]

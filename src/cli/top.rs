@@ -1,14 +1,20 @@
-//! `unisono top`: how a running cluster, or the folder of a run, is doing.
+//! `unisono top`: shows the state of a running cluster, or of the folder of a run.
 //!
-//! `model` is what is known, `render` and `plain` draw it, `sources` finds it out.
+//! `sources` asks tasks (`fetch`) and reads files (`logdir`), and builds the `model`; `render` and
+//! `plain` draw it. `axis`, `curve`, `smoothed`, `wait` and `wait_graph` are leaves that only compute.
 
+mod axis;
+mod curve;
 mod fetch;
 mod logdir;
 mod model;
 mod plain;
 mod render;
+mod smoothed;
 mod sources;
 mod target;
+mod wait;
+mod wait_graph;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -24,24 +30,24 @@ use crate::host::Clock as _;
 
 pub use self::target::Target;
 
-/// Between two looks at the tasks.
+/// Time between two looks at the targets.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Between the two looks of which one table is made: rates need two.
+/// Time between the two looks for one table: a rate needs two.
 const TWICE: Duration = Duration::from_millis(500);
 
-/// What to look at, and how.
+/// The configuration of `unisono top`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopConfig {
-    /// What to look at; at least one.
+    /// At least one.
     pub targets: Vec<Target>,
-    /// Print one table and end.
+    /// Print one table, and end.
     pub once: bool,
 }
 
-/// Shows the tasks until the user has seen enough.
+/// Shows the tasks until the user quits.
 ///
 /// # Errors
-/// If there is nothing at any of the targets, or the terminal cannot be used.
+/// If there is nothing to show at any target, or the terminal cannot be used.
 pub fn run_top(config: &TopConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,13 +88,13 @@ fn show(
         if next <= now {
             runtime.block_on(sources.look());
             next = now + LOOK_EVERY;
-        } else if event::poll(next - now)? && is_enough(&event::read()?) {
+        } else if event::poll(next - now)? && is_quit_event(&event::read()?) {
             return Ok(());
         }
     }
 }
 
-fn is_enough(event: &Event) -> bool {
+fn is_quit_event(event: &Event) -> bool {
     let Event::Key(key) = event else { return false };
     let is_ctrl_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
     let is_quit = matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc);

@@ -1,4 +1,4 @@
-//! Draws what is known on a terminal of any size. It reads nothing but its arguments.
+//! Draws the model on a terminal of any size. It reads nothing but its arguments.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -7,6 +7,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Block, Borders, Chart, Dataset, GraphType, Paragraph, Row, Table};
 
+use super::axis;
 use super::model::{Model, State};
 use super::plain::{self, HEADERS, cells};
 use crate::cli::output::PercentG;
@@ -14,20 +15,28 @@ use crate::cli::output::PercentG;
 /// From this width on, faults stand beside the curve.
 const WIDE: u16 = 110;
 
-/// Draws all of it.
+/// From this height on, the line of the bottleneck is kept free, so that the rest does not move when
+/// there is one.
+const HIGH: u16 = 16;
+
+/// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, has_colours: bool) {
     let paint = Paint { has_colours };
     let n_tasks = u16::try_from(model.tasks.len()).unwrap_or(u16::MAX);
     let area = frame.area();
     let most = (area.height / 2).max(2);
+    let bottleneck = model.bottleneck();
     let rows = [
         Constraint::Length(1),
+        Constraint::Length((bottleneck.is_some() || area.height >= HIGH).into()),
         Constraint::Length(n_tasks.saturating_add(1).min(most)),
         Constraint::Min(0),
         Constraint::Length(1),
     ];
-    let [title, tasks, rest, foot] = Layout::vertical(rows).areas(area);
+    let [title, below_title, tasks, rest, foot] = Layout::vertical(rows).areas(area);
     draw_title(frame, title, model, paint);
+    let bottleneck = bottleneck.unwrap_or_default();
+    frame.render_widget(Line::styled(bottleneck, paint.of(&State::Waits)), below_title);
     draw_tasks(frame, tasks, model, paint);
     let faults = model.faults();
     let (curve, list) = if area.width >= WIDE {
@@ -46,23 +55,32 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, has_colours: bool) {
 }
 
 fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
-    let title = format!("unisono top {}", model.source);
-    let summary = plain::summary(model);
+    let summary = plain::summary_within(model, area.width.into());
     let room = usize::from(area.width).saturating_sub(summary.chars().count() + 2);
-    let title: String = title.chars().take(room).collect();
+    let title = cut(&format!("unisono top {}", model.source), room);
     let summary = Line::styled(summary, paint.bold());
-    // Cut off at its end, if at all.
-    let summary = if room == 0 { summary } else { summary.right_aligned() };
+    // A summary that does not fit loses its end.
+    let summary = if title.is_empty() { summary } else { summary.right_aligned() };
     frame.render_widget(Line::styled(title, paint.bold()), area);
     frame.render_widget(summary, area);
 }
 
+/// Cuts the end off a title. Too short a rest tells nothing and is left out.
+fn cut(title: &str, room: usize) -> String {
+    const LEAST: usize = 16;
+    match title.chars().count() {
+        length if length <= room => title.to_owned(),
+        _ if room < LEAST => String::new(),
+        _ => title.chars().take(room - 1).chain(['…']).collect(),
+    }
+}
+
 fn draw_tasks(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     let rows = model.tasks.iter().map(|task| {
-        let waits = task.waits.clone().unwrap_or_default();
+        let wait = plain::wait(task);
         let [name, state, numbers @ ..] = cells(task).map(Line::from);
         let numbers = numbers.map(Line::right_aligned);
-        let cells = [name, state].into_iter().chain(numbers).chain([Line::from(waits)]);
+        let cells = [name, state].into_iter().chain(numbers).chain([Line::from(wait)]);
         Row::new(cells).style(paint.of(&task.state))
     });
     let longest = model.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0);
@@ -85,29 +103,43 @@ fn draw_tasks(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
 }
 
 fn draw_curve(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
-    let block = Block::new().borders(Borders::TOP).title(" loss ").border_style(paint.dim());
-    let (Some(first), Some(last)) = (model.losses.first(), model.losses.last()) else {
-        frame.render_widget(Paragraph::new("no loss is known yet").block(block), area);
+    let block = Block::new().borders(Borders::TOP).border_style(paint.dim());
+    let (Some(ticks), Some(first), Some(newest)) =
+        (model.loss_axis, model.losses.first(), model.losses.last())
+    else {
+        let text =
+            if model.losses.is_empty() { "no loss is known yet" } else { "no loss is finite" };
+        frame.render_widget(Paragraph::new(text).block(block.title(" loss ")), area);
         return;
     };
-    let losses = model.losses.iter().map(|(_, loss)| *loss);
-    let low = losses.clone().fold(f64::INFINITY, f64::min);
-    let high = losses.fold(f64::NEG_INFINITY, f64::max).max(low + 1e-6);
-    let label = |value: f64| PercentG::new(value).with_precision(3).to_string();
+    let (low, high) = (ticks.low(), ticks.high());
+    let label = |value: f64| PercentG::new(value).to_string();
+    let largest = model.losses.iter().map(|(_, loss)| *loss).fold(f64::NEG_INFINITY, f64::max);
+    let title = match largest > high {
+        true => format!(" loss (largest: {}) ", PercentG::new(largest).with_precision(4)),
+        false => " loss ".to_owned(),
+    };
+    // A loss beyond the axis is drawn at its end; NaN has no place.
+    let points: Vec<_> = model
+        .losses
+        .iter()
+        .filter(|(_, loss)| !loss.is_nan())
+        .map(|(step, loss)| (*step, loss.clamp(low, high)))
+        .collect();
     let dataset = Dataset::default()
         .marker(Marker::Braille)
         .graph_type(GraphType::Line)
-        .style(paint.curve())
-        .data(&model.losses);
-    let steps = [first.0, last.0.max(first.0 + 1.0)];
+        .style(paint.coloured(Color::Cyan))
+        .data(&points);
+    // The block, the x axis and its labels take a row each.
+    let n_rows = usize::from(area.height.saturating_sub(3));
+    let values = ticks.values();
+    let losses = if 2 * n_rows >= 3 * values.len() { values } else { vec![low, high] };
+    let steps = axis::steps(first.0, newest.0, model.training_steps);
     let chart = Chart::new(vec![dataset])
-        .block(block)
+        .block(block.title(title))
         .x_axis(Axis::default().bounds(steps).labels(steps.map(|step| format!("{step:.0}"))))
-        .y_axis(Axis::default().bounds([low, high]).labels([
-            label(low),
-            label(low.midpoint(high)),
-            label(high),
-        ]));
+        .y_axis(Axis::default().bounds([low, high]).labels(losses.into_iter().map(label)));
     frame.render_widget(chart, area);
 }
 
@@ -125,7 +157,7 @@ fn draw_faults(frame: &mut Frame<'_>, area: Rect, faults: &[String], paint: Pain
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// Styles, in colours or without.
+/// Styles, with or without colours.
 #[derive(Clone, Copy)]
 struct Paint {
     has_colours: bool,
@@ -146,10 +178,6 @@ impl Paint {
 
     const fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
-    }
-
-    fn curve(self) -> Style {
-        self.coloured(Color::Cyan)
     }
 
     fn of(self, state: &State) -> Style {

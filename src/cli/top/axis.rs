@@ -1,0 +1,326 @@
+//! The axes of the loss curve: round bounds that stay where they are while the data moves.
+
+/// Losses from this many on may have outliers: one in so many at each end is one.
+const ONE_OUTLIER_IN: usize = 50;
+
+/// The axis has zero on it unless the losses take up less than this share of the way from zero. The
+/// share is smaller for an axis that shrinks, so that a loss near the limit does not make the axis
+/// alternate.
+const NARROW_TO_GROW: f64 = 1.0 / 4.0;
+const NARROW_TO_SHRINK: f64 = 1.0 / 8.0;
+
+/// The axis shrinks if a new one would have less than this share of its span.
+const SHRINK_BELOW: f64 = 0.5;
+
+/// Parts of an axis between ticks, about.
+const PARTS: f64 = 5.0;
+
+/// Losses are `f32`s; larger ones come from a logdir that somebody else wrote.
+const LARGEST: f64 = 1e39;
+
+/// The x axis ends at the last step of the training as soon as this share of the steps is made. An
+/// earlier curve would be too narrow to read; for a long training, a vertical line.
+const SHOW_ALL_STEPS_FROM: f64 = 0.2;
+
+/// The y axis of the curve over all looks.
+///
+/// It covers all finite losses, unless the outliers alone need more than half of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct LossAxis(Option<Ticks>);
+
+impl LossAxis {
+    /// Adapts the axis to the losses: grows at once, and shrinks only to less than half.
+    pub(super) fn fit(&mut self, losses: impl Iterator<Item = f64>) {
+        let mut losses: Vec<_> = losses.filter(|loss| loss.is_finite()).collect();
+        losses.sort_unstable_by(f64::total_cmp);
+        let Some(data) = Data::of_sorted(&losses) else {
+            self.0 = None;
+            return;
+        };
+        let (grown, shrunk) = (data.ticks(NARROW_TO_GROW), data.ticks(NARROW_TO_SHRINK));
+        self.0 = Some(match self.0 {
+            Some(ticks) if !ticks.cover(data.bulk) => grown,
+            Some(ticks) if shrunk.span() >= SHRINK_BELOW * ticks.span() => ticks,
+            // Nothing was shown before, or too little of what is shown is used.
+            _ => shrunk,
+        });
+    }
+
+    /// The ticks, if there is a finite loss.
+    pub(super) const fn ticks(&self) -> Option<Ticks> {
+        self.0
+    }
+}
+
+/// A closed interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Range {
+    low: f64,
+    high: f64,
+}
+
+/// The losses that an axis is made for.
+#[derive(Clone, Copy, Debug)]
+struct Data {
+    all: Range,
+    /// Without outliers.
+    bulk: Range,
+    /// Too few losses tell nothing of how far the next ones will be.
+    are_few: bool,
+}
+
+impl Data {
+    fn of_sorted(losses: &[f64]) -> Option<Self> {
+        let n_outliers = losses.len() / ONE_OUTLIER_IN;
+        let range = |losses: &[f64]| {
+            let bounded = |loss: &f64| loss.clamp(-LARGEST, LARGEST);
+            Some(Range { low: losses.first().map(bounded)?, high: losses.last().map(bounded)? })
+        };
+        let bulk = range(&losses[n_outliers..losses.len() - n_outliers])?;
+        Some(Self { all: range(losses)?, bulk, are_few: n_outliers == 0 })
+    }
+
+    fn ticks(&self, narrow: f64) -> Ticks {
+        let narrow = if self.are_few { 0.0 } else { narrow };
+        let ticks = |range: Range| Ticks::around(range.with_zero_unless(narrow));
+        let (of_all, of_bulk) = (ticks(self.all), ticks(self.bulk));
+        if SHRINK_BELOW * of_all.span() <= of_bulk.span() { of_all } else { of_bulk }
+    }
+}
+
+impl Range {
+    fn span(self) -> f64 {
+        self.high - self.low
+    }
+
+    /// The range with zero in it, unless it is narrower than this share of the way from zero.
+    fn with_zero_unless(self, narrow: f64) -> Self {
+        let way = self.low.abs().max(self.high.abs());
+        if self.span() < narrow * way {
+            return self;
+        }
+        Self { low: self.low.min(0.0), high: self.high.max(0.0) }
+    }
+}
+
+/// Round values at equal distances, of which the first and the last bound an axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ticks {
+    distance: Round,
+    /// The lowest and the highest value, in distances.
+    first: f64,
+    last: f64,
+}
+
+impl Ticks {
+    /// The ticks of the smallest axis that covers a range.
+    fn around(range: Range) -> Self {
+        // A point, too, has a surrounding, which must be wide enough for `f64` to count its parts.
+        let least = (range.low.abs().max(range.high.abs()) * 1e-3).max(1e-9);
+        let distance = Round::at_least(range.span().max(least) / PARTS);
+        let first = (range.low / distance.value(1.0)).floor();
+        let last = (range.high / distance.value(1.0)).ceil().max(first + 1.0);
+        Self { distance, first, last }
+    }
+
+    fn cover(self, range: Range) -> bool {
+        self.low() <= range.low && range.high <= self.high()
+    }
+
+    pub(super) fn low(self) -> f64 {
+        self.distance.value(self.first)
+    }
+
+    pub(super) fn high(self) -> f64 {
+        self.distance.value(self.last)
+    }
+
+    fn span(self) -> f64 {
+        self.distance.value(self.last - self.first)
+    }
+
+    /// All values, ascending.
+    pub(super) fn values(self) -> Vec<f64> {
+        let count = (self.last - self.first) as u32;
+        (0..=count).map(|nth| self.distance.value(self.first + f64::from(nth))).collect()
+    }
+}
+
+/// 1, 2 or 5 times a power of ten.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Round {
+    digit: f64,
+    exponent: i32,
+}
+
+impl Round {
+    /// The smallest such number that is not below a positive one.
+    fn at_least(number: f64) -> Self {
+        let exponent = libm::log10(number).floor() as i32;
+        let digits = [1.0, 2.0, 5.0].map(|digit| Self { digit, exponent });
+        let next = Self { digit: 1.0, exponent: exponent + 1 };
+        digits.into_iter().find(|round| round.value(1.0) >= number).unwrap_or(next)
+    }
+
+    /// So many times this number. A negative power divides, so that 3 times 0.1 is 0.3.
+    fn value(self, times: f64) -> f64 {
+        let power = 10_f64.powi(self.exponent.abs());
+        if self.exponent < 0 { times * self.digit / power } else { times * self.digit * power }
+    }
+}
+
+/// The bounds of the x axis: from the first step on, to the last step of the training if that is
+/// known and not too far away, or else to a round number.
+pub(super) fn steps(first: f64, newest: f64, training_steps: Option<u64>) -> [f64; 2] {
+    let newest = newest.max(first).max(1.0);
+    let round = Round::at_least(newest).value(1.0);
+    let end = match training_steps.map(|steps| steps as f64) {
+        Some(all) if newest > all => round,
+        Some(all) if newest >= SHOW_ALL_STEPS_FROM * all => all,
+        Some(all) => round.min(all),
+        None => round,
+    };
+    // A curve that begins late has the whole width. Its first point moves a little when points are
+    // merged, and a tick is wider than that.
+    let begin = (first / (end / 10.0)).floor() * (end / 10.0);
+    [begin.max(0.0).floor(), end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(axis: &LossAxis) -> [f64; 2] {
+        let ticks = axis.ticks().expect("there are losses");
+        [ticks.low(), ticks.high()]
+    }
+
+    fn fitted(losses: &[f64]) -> LossAxis {
+        let mut axis = LossAxis::default();
+        axis.fit(losses.iter().copied());
+        axis
+    }
+
+    /// Losses of a training that begins with `first` and ends near `last`.
+    fn falling(first: f64, last: f64, n: u32) -> Vec<f64> {
+        (0..n).map(|step| last + (first - last) / (1.0 + f64::from(step) / 10.0)).collect()
+    }
+
+    #[test]
+    fn bounds_and_ticks_are_round() {
+        for (losses, ticks) in [
+            (&[2.437, 0.228][..], &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5][..]),
+            (&[0.29, 0.011], &[0.0, 0.1, 0.2, 0.3]),
+            (&[1e-3, 7.1e-3], &[0.0, 0.002, 0.004, 0.006, 0.008]),
+            (&[-130.0, 60.0], &[-150.0, -100.0, -50.0, 0.0, 50.0, 100.0]),
+            (&[2.3], &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5]),
+            (&[0.0], &[0.0, 2e-10]),
+        ] {
+            assert_eq!(fitted(losses).ticks().unwrap().values(), ticks, "{losses:?}");
+        }
+    }
+
+    #[test]
+    fn axis_does_not_move_with_each_look() {
+        let losses = falling(2.5, 0.05, 2000);
+        let mut axis = LossAxis::default();
+        let mut seen = Vec::new();
+        for n in 1..=losses.len() {
+            axis.fit(losses[..n].iter().copied());
+            seen.push(bounds(&axis));
+        }
+        seen.dedup();
+        assert!(seen.len() <= 4, "{seen:?}");
+    }
+
+    #[test]
+    fn axis_grows_at_once_and_shrinks_only_below_half() {
+        let mut axis = fitted(&[1.9, 0.5]);
+        assert_eq!(bounds(&axis), [0.0, 2.0]);
+        axis.fit([1.1, 0.5].into_iter());
+        assert_eq!(bounds(&axis), [0.0, 2.0], "a new axis to 1.5 is no reason");
+        axis.fit([2.1, 0.5].into_iter());
+        assert_eq!(bounds(&axis), [0.0, 2.5]);
+        axis.fit([0.9, 0.5].into_iter());
+        assert_eq!(bounds(&axis), [0.0, 1.0]);
+    }
+
+    #[test]
+    fn alternating_losses_do_not_make_the_axis_alternate() {
+        let wide: Vec<_> = (0..100).map(|k| 1.0 - f64::from(k) * 0.0028).collect();
+        let less_wide: Vec<_> = (0..100).map(|k| 1.0 - f64::from(k) * 0.0024).collect();
+        let mut axis = fitted(&wide);
+        let expected = bounds(&axis);
+        for _ in 0..5 {
+            axis.fit(less_wide.iter().copied());
+            assert_eq!(bounds(&axis), expected);
+            axis.fit(wide.iter().copied());
+            assert_eq!(bounds(&axis), expected);
+        }
+    }
+
+    #[test]
+    fn outlier_at_the_first_step_does_not_flatten_the_curve() {
+        let mut losses = vec![300.0];
+        losses.extend(falling(2.5, 0.5, 30));
+        let mut axis = fitted(&losses);
+        assert_eq!(bounds(&axis), [0.0, 300.0], "with few losses all are covered");
+        losses.extend(falling(1.0, 0.5, 30));
+        axis.fit(losses.iter().copied());
+        assert_eq!(bounds(&axis), [0.0, 2.5]);
+    }
+
+    #[test]
+    fn plateau_far_from_zero_has_the_whole_axis() {
+        let plateau: Vec<_> = (0..200).map(|k| 3.0 + f64::from(k % 10) * 0.01).collect();
+        assert_eq!(bounds(&fitted(&plateau)), [3.0, 3.1]);
+        assert_eq!(bounds(&fitted(&plateau[..20])), [0.0, 4.0], "too few to zoom in");
+    }
+
+    #[test]
+    fn losses_that_are_not_finite_do_not_count() {
+        let mut axis = fitted(&[f64::NAN, f64::INFINITY, 1.9, f64::NEG_INFINITY, 0.3]);
+        assert_eq!(bounds(&axis), [0.0, 2.0]);
+        axis.fit([f64::NAN].into_iter());
+        assert_eq!(axis.ticks(), None);
+        assert_eq!(fitted(&[]).ticks(), None);
+    }
+
+    #[test]
+    fn axis_is_finite_for_all_finite_losses() {
+        for losses in [
+            &[f64::MAX, f64::MIN][..],
+            &[f64::MAX],
+            &[f64::MIN_POSITIVE, -f64::MIN_POSITIVE],
+            &[-0.0],
+            &[1e30, 1e30 + 1e15],
+        ] {
+            let values = fitted(losses).ticks().unwrap().values();
+            assert!((2..=8).contains(&values.len()), "{losses:?} {values:?}");
+            assert!(values.is_sorted_by(|a, b| a < b && b.is_finite()), "{losses:?} {values:?}");
+        }
+    }
+
+    #[test]
+    fn steps_reach_to_the_end_of_the_training_or_to_a_round_number() {
+        assert_eq!(steps(0.0, 2000.0, Some(10_000)), [0.0, 10_000.0]);
+        assert_eq!(steps(0.0, 9_999.0, Some(10_000)), [0.0, 10_000.0]);
+        assert_eq!(steps(0.5, 1233.0, None), [0.0, 2000.0]);
+        assert_eq!(steps(0.0, 0.0, None), [0.0, 1.0]);
+        assert_eq!(steps(0.0, 600.0, Some(500)), [0.0, 1000.0], "the number was of another start");
+    }
+
+    #[test]
+    fn long_training_that_has_just_begun_is_no_vertical_line() {
+        assert_eq!(steps(0.0, 450.0, Some(1_000_000)), [0.0, 500.0]);
+        assert_eq!(steps(0.0, 150_000.0, Some(1_000_000)), [0.0, 200_000.0]);
+        assert_eq!(steps(0.0, 150_000.0, Some(900_000)), [0.0, 200_000.0]);
+        assert_eq!(steps(0.0, 190.0, Some(1_000)), [0.0, 200.0]);
+        assert_eq!(steps(0.0, 17.0, Some(18)), [0.0, 18.0], "not beyond the last step");
+    }
+
+    #[test]
+    fn curve_that_begins_late_begins_at_the_left() {
+        assert_eq!(steps(7_345.0, 7_400.0, Some(10_000)), [7_000.0, 10_000.0]);
+    }
+}

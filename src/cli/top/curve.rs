@@ -1,0 +1,144 @@
+//! The curve of the losses, with a limited number of points.
+
+/// Points of the curve. A longer curve is thinned: each two points become their mean.
+const MOST_POINTS: usize = 4096;
+
+/// Losses by step. The longer the curve, the more steps make one point. All points but the newest
+/// ones have the same distance, so that a share of the points is that share of the steps.
+#[derive(Debug)]
+pub(super) struct Curve {
+    points: Vec<(f64, f64)>,
+    /// Losses that one point is the mean of.
+    per_point: u32,
+    /// Losses in the last of the points so far.
+    in_last: u32,
+    /// The newest loss, which is not in a point yet: a step that is made again replaces it.
+    newest: Option<(f64, f64)>,
+    /// The step of the last row, with the sum and the number of its losses so far.
+    open: Option<(u64, f64, f64)>,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self { points: Vec::new(), per_point: 1, in_last: 0, newest: None, open: None }
+    }
+}
+
+impl Curve {
+    /// Adds a row of `losses.csv`. A line that is no row is passed over.
+    pub(super) fn add(&mut self, line: &str) {
+        let mut cells = line.split(',');
+        let mut cell = || cells.next();
+        if let (Some(Ok(step)), Some(_), Some(Ok(loss))) =
+            (cell().map(str::parse::<u64>), cell(), cell().map(str::parse::<f64>))
+        {
+            match &mut self.open {
+                Some((open, sum, n)) if *open == step => {
+                    *sum += loss;
+                    *n += 1.0;
+                }
+                _ => {
+                    self.close();
+                    self.open = Some((step, loss, 1.0));
+                }
+            }
+        }
+    }
+
+    /// Adds the mean loss of a step.
+    pub(super) fn put(&mut self, step: f64, loss: f64) {
+        if let Some(newest) = self.newest.replace((step, loss)).filter(|(known, _)| *known < step) {
+            self.merge(newest);
+            return;
+        }
+        // After a rollback, steps are made again and replace the ones of before.
+        while self.points.last().is_some_and(|(known, _)| *known >= step) {
+            self.points.pop();
+            self.in_last = self.per_point;
+        }
+    }
+
+    fn merge(&mut self, (step, loss): (f64, f64)) {
+        if let Some(last) = self.points.last_mut().filter(|_| self.in_last < self.per_point) {
+            let mean = |mean: f64, new| mean + (new - mean) / f64::from(self.in_last + 1);
+            *last = (mean(last.0, step), mean(last.1, loss));
+            self.in_last += 1;
+            return;
+        }
+        self.points.push((step, loss));
+        self.in_last = 1;
+        if self.points.len() > MOST_POINTS {
+            // The number is odd now, so the point that was just begun stays alone.
+            let mean = |pair: &[(f64, f64)]| match pair {
+                [a, b] => (a.0.midpoint(b.0), a.1.midpoint(b.1)),
+                _ => pair[0],
+            };
+            self.points = self.points.chunks(2).map(mean).collect();
+            self.per_point = self.per_point.saturating_mul(2);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some((step, sum, n)) = self.open.take() {
+            self.put(step as f64, sum / n);
+        }
+    }
+
+    /// The step behind the last row of `losses.csv`.
+    pub(super) fn next_step(&self) -> Option<u64> {
+        self.open.map(|(step, ..)| step + 1)
+    }
+
+    /// All points, ascending by step.
+    pub(super) fn points(&self) -> Vec<(f64, f64)> {
+        let open = self.open.map(|(step, sum, n)| (step as f64, sum / n));
+        self.points.iter().copied().chain(self.newest).chain(open).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_that_is_made_again_replaces_those_from_it_on() {
+        let mut curve = Curve::default();
+        ["5,0,1", "6,0,2", "7,0,3", "6,0,9", "7,0,8"].iter().for_each(|row| curve.add(row));
+        assert_eq!(curve.points(), [(5.0, 1.0), (6.0, 9.0), (7.0, 8.0)]);
+    }
+
+    #[test]
+    fn curve_of_a_long_run_is_thinned_to_equal_distances() {
+        let mut curve = Curve::default();
+        (0..20_001).for_each(|step| curve.put(f64::from(step), f64::from(step)));
+        let mut points = curve.points();
+        assert!(points.len() > MOST_POINTS / 4 && points.len() <= MOST_POINTS, "{}", points.len());
+        assert!(points.iter().all(|(step, loss)| step == loss));
+        assert_eq!(points.pop(), Some((20_000.0, 20_000.0)), "the newest loss is no mean");
+        assert_eq!(points[0], (3.5, 3.5), "eight losses are one point");
+        assert!(points.windows(2).all(|pair| pair[1].0 - pair[0].0 == 8.0));
+    }
+
+    #[test]
+    fn loss_that_is_seen_again_does_not_count_again() {
+        let mut curve = Curve::default();
+        for step in 0..10_000 {
+            curve.put(f64::from(step), 1.0);
+        }
+        let points = curve.points();
+        (0..10).for_each(|_| curve.put(9_999.0, 1.0));
+        assert_eq!(curve.points(), points);
+    }
+
+    #[test]
+    fn rollback_of_a_thinned_curve_removes_what_is_made_again() {
+        let mut curve = Curve::default();
+        (0..10_000).for_each(|step| curve.put(f64::from(step), 1.0));
+        curve.put(5_000.0, 9.0);
+        curve.put(5_001.0, 9.0);
+        let points = curve.points();
+        assert_eq!(points[points.len() - 2..], [(5_000.0, 9.0), (5_001.0, 9.0)]);
+        assert!(points.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(points[..points.len() - 2].iter().all(|(_, loss)| *loss == 1.0));
+    }
+}
