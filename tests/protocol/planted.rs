@@ -76,11 +76,12 @@ fn with_nothing_planted_every_run_is_right() {
 
 /// The world's disk loses nothing, and both ends of its links learn of a loss; what is wrong there
 /// shows in the crash tests of `src/checkpoint`, and in the simulator.
-const OUT_OF_SIGHT: [Bug; 6] = [
+const OUT_OF_SIGHT: [Bug; 7] = [
     Bug::CheckpointRenamedBeforeSync,
     Bug::CheckpointNeverSynced,
     Bug::DirectoryNotSynced,
     Bug::LossesNotSynced,
+    Bug::FailedSyncForgotten,
     Bug::LossesNotRewound,
     Bug::SilenceUnnoticed,
 ];
