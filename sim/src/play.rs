@@ -440,8 +440,7 @@ impl<'a> Stage<'a> {
             self.left_behind = excused;
             return None;
         }
-        let hanging: Vec<_> = hanging.iter().map(ToString::to_string).collect();
-        Some(format!("{why}, and there still are {}", hanging.join(", ")))
+        Some(format!("{why}, and there still are {}", in_words(&hanging)))
     }
 
     fn finish(self, hang: Option<String>) -> Played {
@@ -523,6 +522,17 @@ impl<'a> Stage<'a> {
             Ok(restored) => (rows, restored.from.map(|_| restored.snapshot), invalid),
             Err(why) => (rows, None, Some(why)),
         }
+    }
+}
+
+/// The names of the first tasks, and the number of the others.
+fn in_words(tasks: &[TaskId]) -> String {
+    /// A report has to be readable for a cluster of a thousand.
+    const MOST_NAMES: usize = 12;
+    let names: Vec<_> = tasks.iter().take(MOST_NAMES).map(ToString::to_string).collect();
+    match tasks.len().saturating_sub(MOST_NAMES) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }
 

@@ -397,6 +397,9 @@ fn fault_notes(scenario: &Scenario, played: &Played) -> Vec<FaultNote> {
     faults.map(note).collect()
 }
 
+/// Nodes that the text of a report lists: a cluster of a thousand must not hide the rest of it.
+const MOST_NODES: usize = 32;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(difference) = &self.not_reproducible {
@@ -409,9 +412,12 @@ impl fmt::Display for Report {
         if !self.nodes.is_empty() {
             writeln!(f, "\n  where each node stood")?;
         }
-        for NodeNote { node, status, outcome } in &self.nodes {
+        for NodeNote { node, status, outcome } in self.nodes.iter().take(MOST_NODES) {
             let ended = outcome.as_ref().map_or_else(String::new, |how| format!(" ({how})"));
             writeln!(f, "    {node:<19} {status}{ended}")?;
+        }
+        if let Some(more @ 1..) = self.nodes.len().checked_sub(MOST_NODES) {
+            writeln!(f, "    and {more} more nodes; --json lists all")?;
         }
         if !self.faults.is_empty() {
             writeln!(f, "\n  faults")?;

@@ -15,8 +15,12 @@ const N_PS: u32 = 8;
 const STEPS: u64 = 5;
 
 fn run(n_workers: u32, training_steps: u64) -> Played {
+    run_with(N_PS, n_workers, training_steps)
+}
+
+fn run_with(n_ps: u32, n_workers: u32, training_steps: u64) -> Played {
     let mut scenario = Scenario::default();
-    scenario.run.n_ps = N_PS;
+    scenario.run.n_ps = n_ps;
     scenario.run.sync = Sync { replicas_to_aggregate: n_workers, total_num_replicas: n_workers };
     scenario.run.train.training_steps = training_steps;
     scenario.expect.gradients_per_update = Some(n_workers);
@@ -28,6 +32,12 @@ fn two_hundred_workers_and_eight_ps_make_their_updates() {
     let played = run(200, STEPS);
     assert_eq!(played.outcomes.len(), 208);
     assert_eq!(played.losses.len() as u64, 200 * STEPS);
+}
+
+/// The links of a ps are limited, as on the real host.
+#[test]
+fn eleven_hundred_workers_find_room_at_one_ps() {
+    assert_eq!(run_with(1, 1100, 1).outcomes.len(), 1101);
 }
 
 /// Events are those of the ps among themselves, and those of each worker with each ps: nothing

@@ -13,9 +13,9 @@ use crate::wire::MAX_CONTROL_BYTES;
 /// the versions that answer them and a captured state. A peer for which more waits does not read.
 pub const MAX_QUEUED_FRAMES: usize = 2 * PUSH_WINDOW;
 
-/// Accepted links of one task at a time: ten times the largest cluster that anybody runs, and
-/// below the 1,024 files that a process may have open where nobody raised the limit.
-pub const MAX_LINKS: usize = 960;
+/// Accepted links of one task at a time. A task raises its soft limit of open files to the hard one,
+/// which is 4,096 or more on common systems; 64 of these files are for other purposes.
+pub const MAX_LINKS: usize = 4_032;
 
 /// Time for a closed link to write what was queued before. What is left then is lost.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,10 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::host::limits::MAX_LINKS;
 
-/// The most accepted links of one address, so that no address can take them all. A whole cluster
-/// may be at one address.
-const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
-
 /// The most callers that have yet to say who they are. One more, and the oldest has to go: a task
 /// greets at once, so it is through before others can have pushed it out.
 const MAX_HALF_OPEN: usize = 512;
@@ -20,18 +16,18 @@ const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
 
 /// Files that a task has open beside its links: its logs, its checkpoints, its listener, 32
 /// connections to its metrics, and memory that it shares. Strangers must not take these, since a
-/// task without them can neither save nor answer a probe. With the usual limit of 1,024 files this
-/// leaves [`MAX_LINKS`].
+/// task without them can neither save nor answer a probe. A limit of 4,096 files leaves [`MAX_LINKS`].
 const OTHER_FILES: usize = 64;
 
 /// The fewest links that are admitted, however few files may be open: fewer are no cluster.
 const MIN_LINKS: usize = 16;
 
-/// How many callers there may be in a process: the limits above, or as many parts of them as links
-/// fit into the files that it may have open.
+/// How many callers there may be in a process: the limits above, or fewer if the process may not have
+/// so many files open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmissionLimits {
     links: usize,
+    /// Half of all, so that no address can take them all. A whole cluster may be at one address.
     links_of_address: usize,
     half_open: usize,
     half_open_of_address: usize,
@@ -42,13 +38,32 @@ impl AdmissionLimits {
     pub(super) fn within(max_open_files: u64) -> Self {
         let max_open_files = usize::try_from(max_open_files).unwrap_or(usize::MAX);
         let links = max_open_files.saturating_sub(OTHER_FILES).clamp(MIN_LINKS, MAX_LINKS);
-        let in_proportion = |most: usize| most * links / MAX_LINKS;
         Self {
             links,
-            links_of_address: in_proportion(MAX_LINKS_OF_ADDRESS),
-            half_open: in_proportion(MAX_HALF_OPEN),
-            half_open_of_address: in_proportion(MAX_HALF_OPEN_OF_ADDRESS),
+            links_of_address: links / 2,
+            half_open: MAX_HALF_OPEN.min(links / 2),
+            half_open_of_address: MAX_HALF_OPEN_OF_ADDRESS.min(links / 8),
         }
+    }
+
+    /// Checks that every task of the cluster that may call finds room.
+    ///
+    /// # Errors
+    /// If there are more such tasks than links, with the remedy.
+    pub(super) fn check(self, n_callers: usize) -> Result<(), String> {
+        let Self { links, .. } = self;
+        if n_callers <= links {
+            return Ok(());
+        }
+        let remedy = if n_callers > MAX_LINKS {
+            format!("a cluster has at most {MAX_LINKS} tasks that call one ps")
+        } else {
+            let wanted = n_callers + OTHER_FILES;
+            format!(
+                "let it open more files, as with `ulimit -Hn {wanted}` or LimitNOFILE= of systemd"
+            )
+        };
+        Err(format!("{n_callers} tasks call this one, and it can accept {links}: {remedy}"))
     }
 }
 
@@ -157,9 +172,10 @@ mod tests {
 
     use super::*;
 
-    /// Those of a process that may have 1,024 files open, as most may.
+    const USUAL_FILES: u64 = 1024;
+
     fn usual() -> Admission {
-        Admission::new(AdmissionLimits::within(1024))
+        Admission::new(AdmissionLimits::within(USUAL_FILES))
     }
 
     #[test]
@@ -170,10 +186,25 @@ mod tests {
             half_open,
             half_open_of_address,
         };
-        assert_eq!(AdmissionLimits::within(1024), limits(960, 480, 512, 128));
-        assert_eq!(AdmissionLimits::within(u64::MAX), AdmissionLimits::within(1024));
-        assert_eq!(AdmissionLimits::within(256), limits(192, 96, 102, 25));
+        assert_eq!(AdmissionLimits::within(4096), limits(4032, 2016, 512, 128));
+        assert_eq!(AdmissionLimits::within(u64::MAX), AdmissionLimits::within(4096));
+        assert_eq!(AdmissionLimits::within(1024), limits(960, 480, 480, 120));
+        assert_eq!(AdmissionLimits::within(256), limits(192, 96, 96, 24));
         assert_eq!(AdmissionLimits::within(20), limits(16, 8, 8, 2));
+    }
+
+    #[test]
+    fn cluster_that_has_more_callers_than_links_is_refused_with_a_remedy() {
+        let check = |files, n_callers| AdmissionLimits::within(files).check(n_callers);
+        assert_eq!(check(1024, 960), Ok(()));
+        let few_files = check(1024, 1000).unwrap_err();
+        assert_eq!(
+            few_files,
+            "1000 tasks call this one, and it can accept 960: let it open more files, as with \
+             `ulimit -Hn 1064` or LimitNOFILE= of systemd"
+        );
+        let too_large = check(u64::MAX, 5000).unwrap_err();
+        assert!(too_large.ends_with("a cluster has at most 4032 tasks that call one ps"));
     }
 
     fn address(number: usize) -> IpAddr {
@@ -191,13 +222,10 @@ mod tests {
     #[test]
     fn no_address_can_take_all_links_and_all_addresses_together_only_so_many() {
         let admission = usual();
-        let mut held: Vec<_> =
-            (0..MAX_LINKS_OF_ADDRESS).map(|_| greeted(&admission, 1).unwrap()).collect();
+        let mut held: Vec<_> = (0..480).map(|_| greeted(&admission, 1).unwrap()).collect();
         let refused = greeted(&admission, 1).unwrap_err();
         assert_eq!(refused, "480 links to its address are open");
-        held.extend(
-            (0..MAX_LINKS_OF_ADDRESS).map(|number| greeted(&admission, number + 2).unwrap()),
-        );
+        held.extend((0..480).map(|number| greeted(&admission, number + 2).unwrap()));
         assert_eq!(greeted(&admission, 7000).unwrap_err(), "960 links are open");
         held.pop();
         held.push(greeted(&admission, 7000).unwrap());
@@ -210,9 +238,7 @@ mod tests {
     fn the_oldest_stranger_of_an_address_makes_room_for_one_more_of_it() {
         let admission = usual();
         let other = admission.admit(address(2)).unwrap();
-        let all: Vec<_> = (0..MAX_HALF_OPEN_OF_ADDRESS + 3)
-            .map(|_| admission.admit(address(1)).unwrap())
-            .collect();
+        let all: Vec<_> = (0..120 + 3).map(|_| admission.admit(address(1)).unwrap()).collect();
         let evicted: Vec<_> = all.iter().filter_map(|admitted| admitted.evicted).collect();
         let oldest: Vec<_> = all[..3].iter().map(|admitted| admitted.caller).collect();
         assert_eq!(evicted, oldest);
@@ -223,7 +249,7 @@ mod tests {
     fn the_oldest_stranger_of_all_makes_room_when_there_are_too_many() {
         let admission = usual();
         let all: Vec<_> =
-            (0..=MAX_HALF_OPEN).map(|number| admission.admit(address(number)).unwrap()).collect();
+            (0..=480).map(|number| admission.admit(address(number)).unwrap()).collect();
         let evicted: Vec<_> = all.iter().filter_map(|admitted| admitted.evicted).collect();
         assert_eq!(evicted, [all[0].caller]);
         admission.settle(all[1].caller);

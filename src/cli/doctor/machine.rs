@@ -70,7 +70,8 @@ fn judge_wall_clock(since_1970: Duration) -> Finding {
 
 /// Whether enough files can be open.
 pub(super) fn open_files(run: &RunConfig) -> Finding {
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    // A task raises its soft limit to the hard one.
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     judge_open_files(limit, u64::from(run.n_ps) + u64::from(run.sync.total_num_replicas))
 }
 
@@ -80,7 +81,7 @@ fn judge_open_files(limit: u64, n_tasks: u64) -> Finding {
         return Finding::warn(
             "open-files",
             format!("a process may open {limit} files, and may need {wanted} with {n_tasks} tasks"),
-            format!("raise it, as with `ulimit -n {wanted}` or LimitNOFILE= of systemd"),
+            format!("raise it, as with `ulimit -Hn {wanted}` or LimitNOFILE= of systemd"),
         );
     }
     Finding::ok("open-files", format!("a process may open {limit}, and needs up to {wanted}"))
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(
             told,
             "warn  open-files  a process may open 256 files, and may need 304 with 12 tasks; raise \
-             it, as with `ulimit -n 304` or LimitNOFILE= of systemd"
+             it, as with `ulimit -Hn 304` or LimitNOFILE= of systemd"
         );
         assert!(line(judge_open_files(304, 12)).starts_with("ok"));
     }
