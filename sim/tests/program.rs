@@ -704,6 +704,7 @@ fn a_command_that_would_play_nothing_is_bad_usage() {
         let output = folder.run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stdout(&output));
         assert!(stderr(&output).starts_with("error: "), "{arguments:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("non-zero type"), "{}", stderr(&output));
         assert!(stdout(&output).is_empty(), "{arguments:?}: {}", stdout(&output));
     }
 }

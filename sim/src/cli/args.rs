@@ -2,12 +2,18 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use unisono::cli::manual::{CompletionsArgs, ManArgs};
 
 use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, trace, verify};
+
+/// Parses a number that is not zero. The message of the standard library speaks of types.
+pub(super) fn from_one<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number from 1")
+}
 
 /// The folder beside a scenario file for the capsules of its failures.
 pub(super) const CAPSULES: &str = "capsules";
@@ -182,7 +188,7 @@ Examples:
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct CommonArgs {
     /// Runs side by side [default: one a core]
-    #[arg(long, value_name = "N", help_heading = "Common")]
+    #[arg(long, value_name = "N", value_parser = from_one::<NonZeroUsize>, help_heading = "Common")]
     pub(super) jobs: Option<NonZeroUsize>,
     /// Print one JSON document instead of text
     #[arg(long, help_heading = "Common")]

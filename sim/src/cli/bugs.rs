@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{CapsuleArgs, CommonArgs};
+use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::stage::Stage;
 
 #[derive(Args, Debug)]
@@ -14,7 +14,7 @@ pub(super) struct BugsArgs {
     #[arg(value_name = "PATH", default_value = "scenarios")]
     pub(super) paths: Vec<PathBuf>,
     /// Runs within which a bug has to be caught
-    #[arg(long, value_name = "N", default_value = "2000")]
+    #[arg(long, value_name = "N", default_value = "2000", value_parser = from_one::<NonZeroU64>)]
     pub(super) seeds: NonZeroU64,
     /// Only this bug, or these
     #[arg(long, value_name = "BUG")]

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{CapsuleArgs, CommonArgs};
+use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::gather::{Gathered, gather};
 use super::run::FailureResult;
 use super::sources;
@@ -29,7 +29,7 @@ pub(super) struct EnumerateArgs {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Play so many pairs of crashes of each, drawn with the seed, instead of every single one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     pairs: Option<NonZeroU64>,
     /// How long a crashed node is away
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{CapsuleArgs, CommonArgs};
+use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::gather::{Gathered, gather};
 use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult, OrdersNote};
 use super::seeds::Seeds;
@@ -25,7 +25,7 @@ pub(super) struct HuntArgs {
     #[arg(value_name = "PATH")]
     path: PathBuf,
     /// Seeds to play [default: 1000, or as many as --for allows]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     seeds: Option<NonZeroU64>,
     /// The first seed
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -34,7 +34,7 @@ pub(super) struct HuntArgs {
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// End when so many seeds have failed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     stop_after: Option<NonZeroU64>,
     /// Play every N-th seed only, from the I-th on, counted from 0; auto is the number that
     /// JOB_COMPLETION_INDEX names, as in an Indexed Job of Kubernetes

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{CapsuleArgs, CommonArgs};
+use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::hunt_result::failed_text;
 use super::progress::Progress;
 use super::seeds::Seeds;
@@ -32,7 +32,7 @@ pub(super) struct RunArgs {
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
     /// Seeds of each scenario, from 0 [default: the scenario's]
-    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>, conflicts_with = "seed")]
     seeds: Option<NonZeroU64>,
     /// The only seed
     #[arg(long, value_name = "S")]
