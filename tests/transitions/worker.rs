@@ -338,6 +338,20 @@ fn worker_starts_no_slot_beyond_the_window_until_every_ps_has_acknowledged() {
 }
 
 #[test]
+fn version_that_acknowledges_pushes_starts_no_slot_of_the_version_before() {
+    let mut worker = computes_all(1, 6);
+    for slot in [1, 3, 5, 7] {
+        worker.feed(computed(0, slot, 2.0, 1));
+    }
+    // After a rollback, so that slots of the version before are left.
+    let mut restored = version(2, 0, &[1, 3], 0.25);
+    if let Message::Version { acknowledged, .. } = &mut restored {
+        *acknowledged = 4;
+    }
+    assert_eq!(worker.hears(0, restored), [compute(2, 0, 1, &[0.25])]);
+}
+
+#[test]
 fn new_link_repeats_only_pushes_without_an_acknowledgement() {
     let mut worker = computes_all(1, 6);
     for slot in [1, 3, 5, 7] {

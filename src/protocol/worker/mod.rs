@@ -223,13 +223,19 @@ impl Worker {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
                 self.versions.put(ps.index, ShardVersion { cut, tokens, received, parameters });
-                self.on_acknowledged(now, ps, acknowledged, out);
+                if !self.acknowledge(now, ps, acknowledged, out) {
+                    return;
+                }
+                // First the new version: a slot of the old one would be computed for nothing.
                 self.advance(now, out);
+                self.compute(out);
             }
             (Message::Acknowledged { pushes }, _) => {
                 // The link carries what it was given, however slowly: this is no wait for nothing.
                 self.patience.restart(now);
-                self.on_acknowledged(now, ps, pushes, out);
+                if self.acknowledge(now, ps, pushes, out) {
+                    self.compute(out);
+                }
             }
             // What follows is a version; there is nothing to do but to have been told (rule 5).
             (Message::PushReply { .. }, _) => {}
@@ -453,11 +459,15 @@ impl Worker {
         self.compute(out);
     }
 
-    /// The ps has judged the first `pushes` of its link: they need not be kept.
-    fn on_acknowledged(&mut self, now: Moment, ps: TaskId, pushes: u64, out: &mut Vec<Effect>) {
+    /// The ps has judged the first `pushes` of its link: they need not be kept. Returns whether the
+    /// session goes on.
+    fn acknowledge(&mut self, now: Moment, ps: TaskId, pushes: u64, out: &mut Vec<Effect>) -> bool {
         match self.windows[ps.index as usize].acknowledge(pushes) {
-            Ok(()) => self.compute(out),
-            Err(why) => self.end_session(now, ps, why.to_string(), out),
+            Ok(()) => true,
+            Err(why) => {
+                self.end_session(now, ps, why.to_string(), out);
+                false
+            }
         }
     }
 
