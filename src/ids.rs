@@ -3,6 +3,7 @@
 //! Every number that crosses a function has a type of its own, so that a slot is never a step.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,27 @@ impl TaskId {
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.job, self.index)
+    }
+}
+
+/// A text is not the name of a task.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no task, such as \"worker 1\"")]
+pub struct NoTask(String);
+
+impl FromStr for TaskId {
+    type Err = NoTask;
+
+    /// Parses the name that [`fmt::Display`] writes, and no other spelling of it.
+    fn from_str(name: &str) -> Result<Self, NoTask> {
+        let parse = || {
+            let (job, index) = name.split_once(' ')?;
+            let job = [Job::Ps, Job::Worker].into_iter().find(|known| known.to_string() == job)?;
+            let task = Self { job, index: index.parse().ok()? };
+            // `worker +1` and `worker 01` are no names.
+            (task.to_string() == name).then_some(task)
+        };
+        parse().ok_or_else(|| NoTask(name.to_owned()))
     }
 }
 
@@ -156,3 +178,20 @@ impl fmt::Display for Cut {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_a_task_is_read_and_nothing_else() {
+        for task in [TaskId::ps(0), TaskId::CHIEF, TaskId::worker(4_000_000_000)] {
+            assert_eq!(task.to_string().parse(), Ok(task));
+        }
+        for name in ["", "storage", "worker", "worker ", "worker x", "worker +1", "worker 01"] {
+            assert_eq!(name.parse::<TaskId>().ok(), None, "{name:?}");
+        }
+        assert_eq!("worker 4294967296".parse::<TaskId>().ok(), None, "indices are u32");
+        assert_eq!("chief 0".parse::<TaskId>().ok(), None);
+    }
+}

@@ -549,7 +549,9 @@ fn live(set: Arc<Set>, task: TaskId) -> impl Future<Output = ()> {
     // A process takes a microsecond or more to start, so that without a fault each life has a
     // larger incarnation. Only the chief records its own, as without ledgers and traces.
     let clock = set.universe.wall_clock(task) + number;
-    let recorded = (task == TaskId::CHIEF).then(|| set.last_incarnation()).flatten();
+    let recorded = (task == TaskId::CHIEF)
+        .then(|| last_incarnation(&set.disk(), &ChiefFiles::logdir()))
+        .flatten();
     let mut id = LifeId { task, number, incarnation: Incarnation::first(clock, recorded) };
     set.universe.begin(id);
     async move {
@@ -675,15 +677,15 @@ impl Set {
         recorder
     }
 
-    fn last_incarnation(&self) -> Option<Incarnation> {
-        let disk = self.universe.state().files.disk().clone();
-        last_incarnation(&disk, &ChiefFiles::logdir())
+    /// The disk of the chief, which outlives its lives.
+    fn disk(&self) -> crate::disk::SimDisk {
+        self.universe.state().files.disk().clone()
     }
 
     fn open_files(&self, life: LifeId) -> Result<(), String> {
         let logdir = ChiefFiles::logdir();
         let config = self.lab.plan().files_from(&logdir, Arc::clone(self.lab.initial()));
-        let disk = self.universe.state().files.disk().clone();
+        let disk = self.disk();
         let (files, _) =
             RunFiles::open(Arc::new(disk.clone()), config).map_err(|e| e.to_string())?;
         record_incarnation(&disk, &logdir, life.incarnation).map_err(|e| e.to_string())?;

@@ -148,8 +148,8 @@ pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileE
 /// The most bytes that a header may have, as for the crate.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Reads what a checkpoint file says of itself, and not its tensors: for one who only watches, they
-/// may be too large to read. So the digest is not verified.
+/// Reads the description of a checkpoint file without its tensors, which may be too large for a
+/// program that only watches the run. The digest is therefore not verified.
 ///
 /// # Errors
 /// If the file cannot be read, or is no checkpoint.
@@ -163,11 +163,11 @@ pub(crate) fn read_description(path: &Path) -> Result<Description, FileError> {
     if header.len() as u64 != length {
         return Err(FileError::NoHeader { n_bytes: LENGTH_BYTES + header.len() });
     }
-    let header: Metadata =
-        serde_json::from_slice(&header).map_err(|error| FileError::Header(error.to_string()))?;
-    let metadata = header.metadata().as_ref();
-    let json = metadata.and_then(|metadata| metadata.get(KEY)).ok_or(FileError::NotACheckpoint)?;
-    Description::parse(json)
+    Description::of_header(&parse_header(&header)?)
+}
+
+fn parse_header(json: &[u8]) -> Result<Metadata, FileError> {
+    serde_json::from_slice(json).map_err(|error| FileError::Header(error.to_string()))
 }
 
 /// What the metadata key holds, its fields in the order of their names.
@@ -182,6 +182,11 @@ pub(crate) struct Description {
 }
 
 impl Description {
+    fn of_header(header: &Metadata) -> Result<Self, FileError> {
+        let json = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+        Self::parse(json.ok_or(FileError::NotACheckpoint)?)
+    }
+
     /// Reads the text under the key.
     pub(crate) fn parse(json: &str) -> Result<Self, FileError> {
         #[derive(Deserialize)]
@@ -287,8 +292,7 @@ impl<'a> Parsed<'a> {
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>().ok_or_else(no_header)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| no_header())?;
         let (header, data) = rest.split_at_checked(length).ok_or_else(no_header)?;
-        let header: Metadata =
-            serde_json::from_slice(header).map_err(|error| FileError::Header(error.to_string()))?;
+        let header = parse_header(header)?;
         if header.data_len() != data.len() {
             let announced = LENGTH_BYTES as u128 + length as u128 + header.data_len() as u128;
             return Err(FileError::Length { n_bytes: bytes.len(), announced });
@@ -313,8 +317,7 @@ impl<'a> Parsed<'a> {
     }
 
     fn description(&self) -> Result<Description, FileError> {
-        let json = self.metadata().and_then(|metadata| metadata.get(KEY));
-        Description::parse(json.ok_or(FileError::NotACheckpoint)?)
+        Description::of_header(&self.header)
     }
 
     /// What the header says beside the tensors.

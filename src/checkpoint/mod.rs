@@ -2,9 +2,10 @@
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
 //! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`lines`] is a file that only grows, [`incarnation`] records the chief's life. [`disk`] is all that these know of files; `real_disk`
-//! are the operating system's, `logdir_disk` those of one locked folder, `regular` opens them, `folders` makes and syncs folders, and
-//! `lock` keeps other processes out.
+//! losses, [`lines`] is a file that only grows, and [`incarnation`] numbers the starts of the chief.
+//! [`disk`] is all that these know of files: `real_disk` are the operating system's, `logdir_disk`
+//! those of one locked folder. `regular` opens files, `folders` makes and syncs folders, and `lock`
+//! keeps other processes out.
 //! Nothing here knows a model's layout or a thread, and nothing logs: what a person should hear is
 //! returned.
 

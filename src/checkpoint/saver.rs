@@ -102,10 +102,10 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
-    let files = [STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, INCARNATION_FILE, WRITE_CHECK];
-    let prefixes = files.into_iter().chain(["model.ckpt-"]);
+    let prefixes =
+        ["model.ckpt-", STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, INCARNATION_FILE, WRITE_CHECK];
     let is_ours = |name: &&String| {
-        name.ends_with(TEMPORARY) && prefixes.clone().any(|prefix| name.starts_with(prefix))
+        name.ends_with(TEMPORARY) && prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
     let errors =
         names.iter().filter(is_ours).filter_map(|name| remove(disk, &logdir.join(name)).err());

@@ -5,6 +5,7 @@ use std::net::ToSocketAddrs as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::console::Console;
 use super::events::EventKeeper;
@@ -188,6 +189,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     process: &mut Process,
     mut live: impl FnMut(Incarnation) -> anyhow::Result<Life<N, K, S>>,
 ) -> anyhow::Result<(Outcome, Option<StopReason>)> {
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         // One listener for all lives: a request between two of them must not be lost.
@@ -213,6 +215,14 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     // A name that is being looked up would hold the process for as long as the resolver likes.
     runtime.shutdown_background();
     outcome
+}
+
+/// Raises the soft limit of open files to the hard one, as far as the system allows it. The soft limit
+/// is usually 1,024, for programs that use select(2); the links of a thousand workers need more.
+fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // The host reads the limit that holds, and refuses a cluster that is too large for it.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Runs one node until it halts.

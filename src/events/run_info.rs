@@ -1,6 +1,5 @@
 //! Reads the start and the settings of a run back out of the event files of a logdir, for the report.
 
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::proto::{self, Field};
 use super::record::split_record;
 use super::series::event_files;
 use super::summarizer::CONFIGURATION;
+use crate::checkpoint::RealDisk;
 use crate::protocol::Settings;
 
 /// Maximum number of bytes that are read of a file. Each life of the chief writes its settings first,
@@ -35,7 +35,9 @@ impl RunInfo {
         // The names are in the order of the lives that wrote the files.
         for name in event_files(logdir)? {
             let mut bytes = Vec::new();
-            File::open(logdir.join(name))?.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
+            RealDisk::open_to_read(&logdir.join(name))?
+                .take(MAX_READ_BYTES)
+                .read_to_end(&mut bytes)?;
             info.take_records(&bytes);
         }
         Ok(info)
@@ -96,7 +98,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::checkpoint::RealDisk;
     use crate::events::file::file_name;
     use crate::events::{Content, Event, EventFile, Value, What};
     use crate::ids::{Incarnation, Step};

@@ -118,6 +118,17 @@ fn ps_of(name: &str) -> Option<u32> {
     (file_name(ps) == name).then_some(ps)
 }
 
+/// Returns the header of the newest life in the last of some ledgers.
+#[must_use]
+pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
+    let mut headers =
+        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match &line.line {
+            Line::Header(header) => Some(header),
+            _ => None,
+        });
+    headers.next_back()
+}
+
 /// Reads all ledgers of a logdir, ascending by ps.
 ///
 /// # Errors

@@ -9,7 +9,9 @@ pub mod line;
 mod log;
 mod recorder;
 
-pub use file::{Ledger, LedgerError, Numbered, file_name, last_incarnation, read, read_all};
+pub use file::{
+    Ledger, LedgerError, Numbered, file_name, last_header, last_incarnation, read, read_all,
+};
 pub use line::{Checksum, Header, Line, Loss, Push, StateHash, UsedSlot, Why};
 pub use log::Log;
 pub use recorder::Recorder;

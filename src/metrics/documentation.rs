@@ -105,7 +105,7 @@ fn rules() -> Vec<String> {
     rules.map(expression).collect()
 }
 
-/// What follows each place of a word in a text.
+/// Finds a whole word in a text, and returns the rest of the text after each place of it.
 fn behind<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.match_indices(word).filter_map(move |(at, _)| {

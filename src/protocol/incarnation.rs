@@ -45,7 +45,7 @@ impl Incarnation {
 /// a larger incarnation.
 #[derive(Clone, Copy, Debug)]
 pub struct Raises {
-    /// What distinguishes the raises of this process from those of another one.
+    /// Added to each raise. Another process of the task has another offset ([`Self::SPREAD`]).
     offset: u64,
     n_raises: u32,
 }

@@ -162,14 +162,14 @@ pub struct MarkRow {
     pub task: i64,
     /// Kind, such as `restart`, `lost-link` or `failure`.
     pub kind: String,
-    /// What happened, in a sentence.
+    /// Description of the event: one sentence.
     pub text: String,
 }
 
 /// A reason why the run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRow {
-    /// What failed, in a sentence.
+    /// Description of the failure: one sentence.
     pub text: String,
     /// Time of the failure's mark, in ns since the start; −1 if no event caused the failure.
     pub at: i64,

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::rates;
 use crate::counted::thousands;
 use crate::ids::{Slot, Step, TaskId};
-use crate::trace::marks::{Mark, Steps, marks};
+use crate::trace::marks::{FAILURE, Mark, Steps, marks};
 use crate::trace::path::{critical_path, gated};
 use crate::trace::timeline::{Lane, Span, State, lanes};
 use crate::trace::updates::{Dropped, UpdateMade, dropped, updates};
@@ -39,7 +39,7 @@ pub struct Document {
     pub facts: Vec<Fact>,
     /// Settings of the run, as far as they are known.
     pub settings: Vec<Fact>,
-    /// What is missing and how to get it, and what was assumed.
+    /// Notes for the reader: which data are missing, which flags add them, and what was assumed.
     pub notes: Vec<String>,
     /// Names of all tasks. Other fields refer to tasks by their indices here.
     pub tasks: Vec<String>,
@@ -47,7 +47,7 @@ pub struct Document {
     pub states: Vec<String>,
     /// Length of the run, in ns; 0 without a trace.
     pub length: i64,
-    /// What each task did, and when.
+    /// The states of each task over time.
     pub lanes: Vec<LaneColumns>,
     /// Messages with tensors.
     pub messages: MessageColumns,
@@ -136,9 +136,9 @@ impl Document {
         for Failure { text, at, task } in failures {
             self.failures.push(FailureRow { text: text.clone(), at: at.map_or(-1, ns) });
             let Some(at) = *at else { continue };
-            let is_marked = |mark: &MarkRow| mark.kind == Failure::KIND && mark.at == ns(at);
+            let is_marked = |mark: &MarkRow| mark.kind == FAILURE && mark.at == ns(at);
             if !self.marks.iter().any(is_marked) {
-                let (kind, text) = (Failure::KIND.to_owned(), text.clone());
+                let (kind, text) = (FAILURE.to_owned(), text.clone());
                 let step = steps.at(at);
                 new_marks.push(Mark { at, until: None, step, task: *task, kind, text });
             }

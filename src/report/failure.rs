@@ -8,7 +8,7 @@ use crate::trace::{EventKind, History};
 /// A reason why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What failed, in a sentence.
+    /// Description of the failure: one sentence.
     pub text: String,
     /// Time of the failure since the start of the run; `None` if no event caused it.
     pub at: Option<Duration>,
@@ -17,9 +17,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The kind of the mark of a failure.
-    pub const KIND: &'static str = "failure";
-
     /// Returns the failure that ended a run, if its traces show one.
     ///
     /// When one task fails, it tells the others, which then fail with the same reason. The first
@@ -53,7 +50,7 @@ mod tests {
     use super::*;
     use crate::ids::{Incarnation, Step};
     use crate::report::Document;
-    use crate::trace::marks::Steps;
+    use crate::trace::marks::{self, Steps};
     use crate::trace::{Details, Entry, Event, Happening, LifeHeader, Run, TracedLife};
 
     const PS: TaskId = TaskId::ps(0);
@@ -138,6 +135,6 @@ mod tests {
         assert_eq!(times, [31_000_000, 7_000_000, -1]);
         // The trace has a mark for the first failure already.
         let marks: Vec<_> = document.marks.iter().map(|mark| (&*mark.kind, mark.at)).collect();
-        assert_eq!(marks, [(Failure::KIND, 7_000_000), (Failure::KIND, 31_000_000)]);
+        assert_eq!(marks, [(marks::FAILURE, 7_000_000), (marks::FAILURE, 31_000_000)]);
     }
 }

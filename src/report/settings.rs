@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::columns::Fact;
-use crate::checkpoint::{DATA_DIR_FILE, RealDisk, newest_valid};
+use crate::checkpoint::{DATA_DIR_FILE, Disk as _, RealDisk, newest_valid};
 use crate::events::RunInfo;
-use crate::ledger::{Ledger, Line};
+use crate::ledger::{self, Ledger};
 use crate::protocol::Settings;
 use crate::trace::Run;
 
@@ -70,12 +70,8 @@ pub(super) fn of_logdir(
     ledgers: &[Ledger],
     run: Option<&Run>,
 ) -> Settings {
-    let mut headers =
-        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match &line.line {
-            Line::Header(header) => Some(&header.settings),
-            _ => None,
-        });
-    let of_ledgers = headers.next_back().cloned().unwrap_or_default();
+    let header = ledger::last_header(ledgers);
+    let of_ledgers = header.map(|header| header.settings.clone()).unwrap_or_default();
     let mut settings = info.settings.or(&of_ledgers);
     if settings.iter().next().is_none() {
         settings = of_checkpoint(logdir);
@@ -88,7 +84,7 @@ pub(super) fn of_logdir(
             .with("ps", header.n_ps);
         settings = settings.or(&of_trace);
     }
-    match std::fs::read(logdir.join(DATA_DIR_FILE)) {
+    match RealDisk.read(&logdir.join(DATA_DIR_FILE)) {
         Ok(path) if path.is_empty() => settings.with("data", "built-in digits"),
         Ok(path) => settings.with("data", String::from_utf8_lossy(&path)),
         Err(_) => settings,

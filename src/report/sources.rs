@@ -163,12 +163,7 @@ fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
                 .to_owned(),
         );
     }
-    let mut headers =
-        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match &line.line {
-            Line::Header(header) => Some(header),
-            _ => None,
-        });
-    if let Some(header) = headers.next_back() {
+    if let Some(header) = ledger::last_header(ledgers) {
         let ps = (0..header.n_ps).map(TaskId::ps);
         let workers = (0..header.total_num_replicas).map(TaskId::worker);
         document.name_tasks(ps.chain(workers).collect());

@@ -7,6 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::host::limits::MAX_LINKS;
 
+/// The most accepted links of one address, so that no address can take them all. A whole cluster
+/// may be at one address.
+const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
+
 /// The most callers that have yet to say who they are. One more, and the oldest has to go: a task
 /// greets at once, so it is through before others can have pushed it out.
 const MAX_HALF_OPEN: usize = 512;
@@ -22,12 +26,11 @@ const OTHER_FILES: usize = 64;
 /// The fewest links that are admitted, however few files may be open: fewer are no cluster.
 const MIN_LINKS: usize = 16;
 
-/// How many callers there may be in a process: the limits above, or fewer if the process may not have
-/// so many files open.
+/// The numbers of callers that one process admits: the limits above, or fewer if the process may not
+/// have so many files open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmissionLimits {
     links: usize,
-    /// Half of all, so that no address can take them all. A whole cluster may be at one address.
     links_of_address: usize,
     half_open: usize,
     half_open_of_address: usize,
@@ -40,7 +43,7 @@ impl AdmissionLimits {
         let links = max_open_files.saturating_sub(OTHER_FILES).clamp(MIN_LINKS, MAX_LINKS);
         Self {
             links,
-            links_of_address: links / 2,
+            links_of_address: MAX_LINKS_OF_ADDRESS.min(links / 2),
             half_open: MAX_HALF_OPEN.min(links / 2),
             half_open_of_address: MAX_HALF_OPEN_OF_ADDRESS.min(links / 8),
         }
@@ -60,7 +63,7 @@ impl AdmissionLimits {
         } else {
             let wanted = n_callers + OTHER_FILES;
             format!(
-                "let it open more files, as with `ulimit -Hn {wanted}` or LimitNOFILE= of systemd"
+                "let it open more files, as with `ulimit -n {wanted}` or LimitNOFILE= of systemd"
             )
         };
         Err(format!("{n_callers} tasks call this one, and it can accept {links}: {remedy}"))
@@ -172,10 +175,9 @@ mod tests {
 
     use super::*;
 
-    const USUAL_FILES: u64 = 1024;
-
+    /// The limits of a process that may have 1,024 files open.
     fn usual() -> Admission {
-        Admission::new(AdmissionLimits::within(USUAL_FILES))
+        Admission::new(AdmissionLimits::within(1024))
     }
 
     #[test]
@@ -201,7 +203,7 @@ mod tests {
         assert_eq!(
             few_files,
             "1000 tasks call this one, and it can accept 960: let it open more files, as with \
-             `ulimit -Hn 1064` or LimitNOFILE= of systemd"
+             `ulimit -n 1064` or LimitNOFILE= of systemd"
         );
         let too_large = check(u64::MAX, 5000).unwrap_err();
         assert!(too_large.ends_with("a cluster has at most 4032 tasks that call one ps"));

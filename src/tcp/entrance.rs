@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -79,16 +79,12 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// The entrance of a task that may have so many files open, and that `n_callers` tasks call.
+    /// Returns the entrance of a task that `n_callers` other tasks may call.
     ///
     /// # Errors
-    /// If not all of them find room.
-    pub(super) fn new(
-        security: Arc<Security>,
-        max_open_files: u64,
-        n_callers: usize,
-    ) -> io::Result<Self> {
-        let limits = AdmissionLimits::within(max_open_files);
+    /// If this process may not have enough files open for all of them.
+    pub(super) fn new(security: Arc<Security>, n_callers: usize) -> io::Result<Self> {
+        let limits = AdmissionLimits::within(max_open_files());
         limits.check(n_callers).map_err(io::Error::other)?;
         Ok(Self {
             security,
@@ -196,12 +192,8 @@ impl Entrance {
     }
 }
 
-/// Raises the soft limit of open files to the hard one, and returns what holds then. The soft limit
-/// is low for programs that use select(2); a cluster of a thousand workers needs more.
-pub(super) fn raise_open_files() -> u64 {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Best effort: what holds is asked again.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+/// How many files this process may have open, links among them.
+fn max_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -328,7 +320,7 @@ mod tests {
         let (network, _happenings) = mpsc::channel(1);
         let clock = RealClock::start();
         tokio::select! {
-            () = Entrance::new(Arc::default(), 1024, 4).unwrap().run(accept, network) => {
+            () = Entrance::new(Arc::default(), 4).unwrap().run(accept, network) => {
                 unreachable!("it accepts for ever")
             }
             () = clock.sleep_until(clock.now() + Duration::from_secs(70)) => {}
@@ -354,7 +346,7 @@ mod tests {
         let mut caller = TcpStream::connect(address).await.unwrap();
         caller.write_all(&encode_to_vec(&Message::Heartbeat)).await.unwrap();
         tokio::select! {
-            () = Entrance::new(Arc::default(), 1024, 4).unwrap().run(accept, network) => {
+            () = Entrance::new(Arc::default(), 4).unwrap().run(accept, network) => {
                 unreachable!("it accepts for ever")
             }
             happening = happenings.recv() => {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::clock::RealClock;
 use super::connector::{self, CallError};
 use super::ends::Ends;
-use super::entrance::{Entrance, Greeted, raise_open_files};
+use super::entrance::{Entrance, Greeted};
 use super::happening::{Happening, LinkEvent, LinkTeller};
 use super::link::{Link, Parts};
 use super::listener::{Acceptor, Listeners};
@@ -123,7 +123,8 @@ impl TcpNetwork {
     /// limits hold for all of them together.
     ///
     /// # Errors
-    /// If a listener cannot be used from a runtime, or more tasks call than may be connected.
+    /// If a listener cannot be used from a runtime, or this process may not have enough files open for
+    /// the links of all tasks.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -132,11 +133,10 @@ impl TcpNetwork {
         let security = Arc::new(security);
         let (teller, happenings) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
-        let max_open_files = raise_open_files();
         if let Some(listeners) = listeners {
             let acceptor = Acceptor::new(listeners)?;
             let n_callers = addresses.len().saturating_sub(1);
-            let entrance = Entrance::new(Arc::clone(&security), max_open_files, n_callers)?;
+            let entrance = Entrance::new(Arc::clone(&security), n_callers)?;
             let teller = teller.clone();
             opening.spawn(async move { entrance.run(|| acceptor.accept(), teller).await });
         }

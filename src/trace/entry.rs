@@ -91,7 +91,7 @@ impl fmt::Display for Entry {
 pub(super) mod task_name {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 
-    use crate::ids::{Job, TaskId};
+    use crate::ids::TaskId;
 
     pub(in crate::trace) fn serialize<S: Serializer>(
         task: &Option<TaskId>,
@@ -107,18 +107,7 @@ pub(super) mod task_name {
         deserializer: D,
     ) -> Result<Option<TaskId>, D::Error> {
         let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        let task = name.split_once(' ').and_then(|(job, index)| {
-            let job = match job {
-                "ps" => Job::Ps,
-                "worker" => Job::Worker,
-                _ => return None,
-            };
-            Some(TaskId { job, index: index.parse().ok()? })
-        });
-        match task {
-            Some(task) => Ok(Some(task)),
-            None => Err(de::Error::custom(format!("{name:?} is no task, such as \"worker 1\""))),
-        }
+        name.parse().map(Some).map_err(de::Error::custom)
     }
 }
 

@@ -20,9 +20,12 @@ pub struct Mark {
     pub task: Option<TaskId>,
     /// Kind, such as `restart`, `lost-link` or `failure`, or the kind of an injected fault.
     pub kind: String,
-    /// What happened, in a sentence.
+    /// Description of the event: one sentence.
     pub text: String,
 }
+
+/// The kind of the mark of a failure.
+pub const FAILURE: &str = "failure";
 
 /// Returns the marks of a run, ascending by time.
 #[must_use]
@@ -56,7 +59,7 @@ pub fn marks(history: &History) -> Vec<Mark> {
                 E::TurnedAway => ("turned-away", format!("{task} refused a caller{why}")),
                 E::Waits => ("waits", format!("{task} is still waiting{why}")),
                 E::Stops => ("stop", format!("{task} was asked to stop")),
-                E::Fails => ("failure", format!("{task} failed{why}")),
+                E::Fails => (FAILURE, format!("{task} failed{why}")),
                 _ => continue,
             };
             marks.push(mark(event.at, task, kind, text));

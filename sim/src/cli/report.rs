@@ -83,7 +83,7 @@ fn document(path: &str, traced: &Traced) -> Document {
         .with_failures(&failures(traced), &steps)
 }
 
-/// What failed: each expectation that is not met, or else the failure itself.
+/// Returns each expectation that is not met, or else the failure itself.
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };

@@ -81,7 +81,7 @@ fn judge_open_files(limit: u64, n_tasks: u64) -> Finding {
         return Finding::warn(
             "open-files",
             format!("a process may open {limit} files, and may need {wanted} with {n_tasks} tasks"),
-            format!("raise it, as with `ulimit -Hn {wanted}` or LimitNOFILE= of systemd"),
+            format!("raise it, as with `ulimit -n {wanted}` or LimitNOFILE= of systemd"),
         );
     }
     Finding::ok("open-files", format!("a process may open {limit}, and needs up to {wanted}"))
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(
             told,
             "warn  open-files  a process may open 256 files, and may need 304 with 12 tasks; raise \
-             it, as with `ulimit -Hn 304` or LimitNOFILE= of systemd"
+             it, as with `ulimit -n 304` or LimitNOFILE= of systemd"
         );
         assert!(line(judge_open_files(304, 12)).starts_with("ok"));
     }

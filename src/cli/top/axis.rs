@@ -162,7 +162,7 @@ impl Round {
         digits.into_iter().find(|round| round.value(1.0) >= number).unwrap_or(next)
     }
 
-    /// So many times this number. A negative power divides, so that 3 times 0.1 is 0.3.
+    /// Returns `times` this number. A negative power divides, because 3 / 10 is 0.3 and 3 × 0.1 is not.
     fn value(self, times: f64) -> f64 {
         let power = 10_f64.powi(self.exponent.abs());
         if self.exponent < 0 { times * self.digit / power } else { times * self.digit * power }

@@ -1,4 +1,4 @@
-//! What the files of a run say: its losses, its newest checkpoint, its ledgers.
+//! Reads the files of a run: the losses, the newest checkpoint, the ledgers.
 //!
 //! Each look reads files from where the look before ended.
 

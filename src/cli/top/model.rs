@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::axis::Ticks;
 use super::smoothed::Smoothed;
-use super::wait::{Awaited, Wait, parse_task};
+use super::wait::{Awaited, Wait};
 use super::wait_graph::WaitGraph;
 use crate::ids::TaskId;
 use crate::metrics::text::Exposition;
@@ -77,7 +77,7 @@ impl State {
 impl TaskRow {
     /// The task, if its name is known.
     pub(super) fn task(&self) -> Option<TaskId> {
-        parse_task(&self.name)
+        self.name.parse().ok()
     }
 
     const fn is_lost(&self) -> bool {
@@ -213,7 +213,7 @@ pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskR
         rate: rate(&["unisono_global_step"]).filter(|_| state != State::Done),
         bytes: bytes_in.zip(bytes_out),
         wait,
-        disconnected: disconnected(metrics).filter_map(parse_task).collect(),
+        disconnected: disconnected(metrics).filter_map(|peer| peer.parse().ok()).collect(),
         accuracy: metrics.value("unisono_validation_accuracy").filter(|share| !share.is_nan()),
         checkpoint: checkpoint.map(|step| step as u64),
         faults: faults(metrics, restarts),

@@ -1,15 +1,15 @@
-//! What a task waits for, as its metrics have it.
+//! The current wait of a task, read from its metrics.
 
 use std::fmt;
 
-use crate::ids::{Job, TaskId};
+use crate::ids::TaskId;
 use crate::metrics::text::Exposition;
 
 /// The current wait of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wait {
     pub(super) seconds: f64,
-    /// As the metrics call it: `gradient`, `version`, `state`, ….
+    /// The missing thing, by its name in the metrics: `gradient`, `version`, `state`, ….
     pub(super) what: String,
     /// At least one.
     pub(super) of: Vec<Awaited>,
@@ -51,7 +51,8 @@ impl Wait {
         })
     }
 
-    /// What is missing, of the task that waits at a version: `gradient of step 1234`.
+    /// Names the missing thing, such as `gradient of step 1234`. `version` is the version at which the
+    /// waiting task is.
     pub(super) fn reason(&self, version: Option<u64>) -> String {
         let Self { what, .. } = self;
         match (what.as_str(), version) {
@@ -75,7 +76,7 @@ impl fmt::Display for Wait {
 impl Awaited {
     /// Reads the label `of`.
     fn parse(label: &str) -> Self {
-        parse_task(label).map_or_else(|| Self::Other(label.to_owned()), Self::Task)
+        label.parse().map_or_else(|_| Self::Other(label.to_owned()), Self::Task)
     }
 }
 
@@ -88,30 +89,9 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// Reads the name of a task, `worker 1`, as labels have it.
-pub(super) fn parse_task(name: &str) -> Option<TaskId> {
-    let (job, index) = name.split_once(' ')?;
-    let job = [Job::Ps, Job::Worker].into_iter().find(|known| known.to_string() == job)?;
-    let task = TaskId { job, index: index.parse().ok()? };
-    // `worker +1` and `worker 01` are no names.
-    (task.to_string() == name).then_some(task)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_name_of_a_task_is_read_and_nothing_else() {
-        for task in [TaskId::ps(0), TaskId::CHIEF, TaskId::worker(4_000_000_000)] {
-            assert_eq!(parse_task(&task.to_string()), Some(task));
-        }
-        for name in ["", "storage", "worker", "worker ", "worker x", "worker +1", "worker 01"] {
-            assert_eq!(parse_task(name), None, "{name:?}");
-        }
-        assert_eq!(parse_task("worker 4294967296"), None, "indices are u32");
-        assert_eq!(parse_task("chief 0"), None);
-    }
 
     fn read(samples: &str) -> Option<Wait> {
         let text = format!("# TYPE unisono_waiting_seconds gauge\n{samples}");

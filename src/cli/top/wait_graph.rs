@@ -1,4 +1,4 @@
-//! Who waits for whom, and the one task at which all waiting ends. Values only.
+//! The graph of the waits between tasks, and the task that all others wait for. It only computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

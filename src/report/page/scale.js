@@ -63,7 +63,7 @@ function idleStretches() {
   return idle;
 }
 
-/** Those idle stretches that are long in comparison with the rest of the run. */
+/** Returns the idle stretches that are long in comparison with the rest of the run. */
 function findBreaks(idle, length) {
   const longest = [...idle].sort((a, b) => (b.to - b.from) - (a.to - a.from)).slice(0, MAX_BREAKS);
   let outside = length - longest.reduce((sum, { from, to }) => sum + to - from, 0);

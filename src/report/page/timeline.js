@@ -1,4 +1,4 @@
-// What each task did, by time: lanes, the critical path, messages, marks and breaks.
+// The timeline: lanes, the critical path, messages, marks and breaks.
 
 const LANE = 30;
 const GAP = 12;

@@ -137,22 +137,14 @@ pub(super) fn task_of_key(value: Value<'_>, shape: &Shape) -> Result<TaskId, Wro
 }
 
 fn parse(text: &str, shape: &Shape) -> Result<TaskSet, String> {
-    let number = |index: &str| index.parse().ok();
-    let task = match text.split_once(' ') {
-        None => {
-            return match text {
-                "all" => Ok(TaskSet::All),
-                "workers" => Ok(TaskSet::Job(Job::Worker)),
-                "ps" => Ok(TaskSet::Job(Job::Ps)),
-                "chief" => Ok(TaskSet::Task(TaskId::CHIEF)),
-                _ => Err(unknown(text)),
-            };
-        }
-        Some(("worker", index)) => number(index).map(TaskId::worker),
-        Some(("ps", index)) => number(index).map(TaskId::ps),
-        Some(_) => None,
-    };
-    let task = task.ok_or_else(|| unknown(text))?;
+    match text {
+        "all" => return Ok(TaskSet::All),
+        "workers" => return Ok(TaskSet::Job(Job::Worker)),
+        "ps" => return Ok(TaskSet::Job(Job::Ps)),
+        "chief" => return Ok(TaskSet::Task(TaskId::CHIEF)),
+        _ => {}
+    }
+    let task: TaskId = text.parse().map_err(|_| unknown(text))?;
     let (n_tasks, noun) = match task.job {
         Job::Ps => (shape.n_ps, "ps"),
         Job::Worker if shape.n_workers == 1 => (1, "worker"),
