@@ -11,8 +11,11 @@ const COLUMN = 8;
 const MAX_IN_COLUMN = 4;
 const shownLanes = () => lanes.filter((lane) => shownTasks.has(lane.task));
 const visibleMarks = () => data.marks.filter((mark) => mark.task < 0 || shownTasks.has(mark.task));
-/** `x` and `time` map times to pixels and back, `unit` is the length of a pixel on the axis. */
-const plot = { width: 1, right: 1, unit: 1, lanes: [], x: () => 0, time: () => 0, hasShares: false };
+/**
+ * `x` and `time` map times to pixels and back, `unit` is the length of a pixel on the axis, and `shares`
+ * holds the task and the left and right edge of each column that shows shares.
+ */
+const plot = { width: 1, right: 1, unit: 1, lanes: [], x: () => 0, time: () => 0, shares: [] };
 
 function laneHeight(lane) { return LANE + (lane.files.length > 0 ? FILES + 3 : 0); }
 
@@ -25,7 +28,7 @@ function drawTimeline() {
   const unit = (view.to - view.from) / (right - LEFT);
   const x = (time) => LEFT + (scale.position(time) - view.from) / unit;
   const position = (px) => view.from + (px - LEFT) * unit;
-  Object.assign(plot, { width, right, unit, lanes: [], x, position, time: (px) => scale.time(position(px)), hasShares: false });
+  Object.assign(plot, { width, right, unit, lanes: [], x, position, time: (px) => scale.time(position(px)), shares: [] });
   drawAxis(context, height);
   drawBands(context, height);
   let y = TOP;
@@ -138,7 +141,7 @@ function drawLane(context, lane, y) {
     if (isExact) { exactFrom ??= column; continue; }
     if (exactFrom !== null) drawSpans(context, lane, y, scale.time(exactFrom * length), scale.time(column * length));
     exactFrom = null;
-    if (spans) { drawShares(context, lane, y, spans); plot.hasShares = true; }
+    if (spans) plot.shares.push({ task: lane.task, ...drawShares(context, lane, y, spans) });
   }
 }
 
@@ -161,21 +164,22 @@ function drawSpans(context, lane, y, from, to) {
 
 const STACK = [COMPUTE, APPLY, SAVE, SEND, WAIT, JOIN, DOWN];
 
+/** Draws the share of each state in a column, and returns the column's edges. */
 function drawShares(context, { begins, state }, y, { from, to, begin, end }) {
   const shares = new Float64Array(states.length);
   for (let at = begin; at < end; at++) {
     shares[state[at]] += Math.max(0, Math.min(to, begins[at + 1]) - Math.max(from, begins[at]));
   }
   const sum = shares.reduce((a, b) => a + b, 0);
-  if (sum <= 0) return;
   const left = plot.x(Math.max(from, begins[0]));
   const width = plot.x(Math.min(to, begins[begins.length - 1])) - left;
   let bottom = y + LANE;
   for (const it of STACK) {
-    const height = (shares[it] / sum) * LANE;
+    const height = sum > 0 ? (shares[it] / sum) * LANE : 0;
     // Neighbours overlap a little, so that no line shows between them.
     if (height > 0) { bottom -= height; fill(context, it, left, width + 0.3, bottom, height); }
   }
+  return { left, right: left + width };
 }
 
 function fill(context, state, left, width, y, height) {
@@ -306,7 +310,7 @@ function describe() {
   $("view").textContent = [
     `${tidy(from, 7)} to ${tidy(to, 7)}: ${time(to - from)}${range}.`,
     "The line above the lanes is the critical path.",
-    plot.hasShares && `Each column shows shares over ${time(COLUMN * plot.unit)}; zoom in to see single spans.`,
+    plot.shares.length > 0 && `Each column shows shares over ${time(COLUMN * plot.unit)}; zoom in to see single spans.`,
     n > 0 && `${count(n, "idle stretch", "es")} in which nothing happened ${n === 1 ? "is" : "are"} shortened; each shows its length.`,
   ].filter(Boolean).join(" ");
 }
