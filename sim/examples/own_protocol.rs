@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use unisono::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
 use unisono::{Job, Moment, TaskId};
-use unisono_sim::{Change, Failure, Labs, PlayOptions, Scenario, chaos, play};
+use unisono_sim::play;
+use unisono_sim::scenario::draw;
+use unisono_sim::{Change, Failure, Labs, PlayOptions, Scenario};
 
 /// Four workers, three gradients an update: the slowest of each step is dropped, or told that it
 /// comes too late. And whatever else a seed can think of.
@@ -66,7 +68,7 @@ pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failu
     let labs = Labs::default();
     let options = PlayOptions { change: Some(change), ..PlayOptions::default() };
     let fails = |seed| {
-        let drawn = Arc::new(chaos::draw(&scenario, seed));
+        let drawn = Arc::new(draw::draw(&scenario, seed));
         play(&drawn, seed, &labs, options).failure.map(|failure| (seed, failure))
     };
     Ok((0..SEEDS).find_map(fails))

@@ -46,42 +46,24 @@ compile_error!(
      replaces that file's flags, so unset it or add `--cfg madsim` to it"
 );
 
-mod agenda;
-pub mod capsule;
-pub mod case;
-pub mod chaos;
 pub mod cli;
-mod clock;
-pub mod diff;
-pub mod disk;
-pub mod enumerate;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod host;
 pub mod invariants;
-pub mod lab;
-mod life;
-mod links;
 mod lock;
-pub mod orders;
-pub mod panics;
-pub mod play;
-pub mod pool;
-pub mod report;
+pub mod many;
+pub mod record;
+pub mod run;
 pub mod scenario;
-pub mod shrink;
+pub mod show;
 pub mod streams;
-pub mod tally;
-pub mod trace;
-mod universe;
-pub mod unmet;
-mod verdict;
-mod watch;
+pub mod world;
 
-pub use lab::Labs;
-pub use life::LifeId;
-pub use orders::EventOrder;
-pub use play::{Change, Failure, PlayOptions, Played, play};
+pub use record::orders::EventOrder;
+pub use run::Audit;
+pub use run::lab::Labs;
+pub use run::play::{Change, Failure, PlayOptions, Played, play};
 pub use scenario::Scenario;
-pub use universe::{Bites, Universe};
-pub use watch::Audit;
+pub use world::active_faults::Bites;
+pub use world::life::LifeId;
+pub use world::universe::Universe;

@@ -58,7 +58,7 @@ fn audits(forwards: bool) -> String {
     if !forwards {
         cases.reverse();
     }
-    let line = |(name, case): &(String, unisono_sim::case::Case)| {
+    let line = |(name, case): &(String, unisono_sim::many::case::Case)| {
         let played = case.play(labs(), PlayOptions::default());
         let mut line = String::new();
         let (failure, seed) = (played.failure.map(|f| f.signature()), case.seed);

@@ -7,8 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use unisono::config::{Optimizer, Placement, Sync};
+use unisono_sim::play;
+use unisono_sim::scenario::draw;
 use unisono_sim::scenario::{Chaos, Family, Oracle, Range};
-use unisono_sim::{Labs, PlayOptions, Played, Scenario, chaos, play};
+use unisono_sim::{Labs, PlayOptions, Played, Scenario};
 
 /// A cluster, and the faults that happen to it, each by its number.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ impl Case {
             Some(if timing_chooses { Oracle::Provenance } else { Oracle::Serial });
         scenario.expect.gradients_per_update = Some(replicas_to_aggregate);
         let chaos = every_kind();
-        let fault = |&number| chaos::fault(&scenario, &chaos, &chaos.families, self.seed, number);
+        let fault = |&number| draw::fault(&scenario, &chaos, &chaos.families, self.seed, number);
         let mut faults: Vec<_> = self.faults.iter().map(fault).collect();
         faults.sort_by(|a, b| a.id.cmp(&b.id));
         faults.dedup_by(|a, b| a.id == b.id);

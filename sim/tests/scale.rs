@@ -7,7 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use unisono::config::Sync;
-use unisono_sim::{PlayOptions, Played, Scenario, play};
+use unisono_sim::play;
+use unisono_sim::{PlayOptions, Played, Scenario};
 
 use crate::support::{labs, passed};
 

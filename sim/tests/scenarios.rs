@@ -52,7 +52,7 @@ fn what_a_seed_draws_reads_back_from_its_own_text() {
     for path in files() {
         let scenario = Scenario::load(&path).unwrap();
         let n_seeds = if scenario.chaos.is_some() { 1_000 } else { 0 };
-        for drawn in (0..n_seeds).map(|seed| unisono_sim::chaos::draw(&scenario, seed)) {
+        for drawn in (0..n_seeds).map(|seed| unisono_sim::scenario::draw::draw(&scenario, seed)) {
             let text = drawn.to_toml();
             let again = Scenario::parse(&text, "drawn.toml");
             assert_eq!(again.unwrap_or_else(|error| panic!("{error}\n{text}")), drawn, "{text}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use unisono::trace::timeline::{State, lanes};
 use unisono::trace::{EventKind, History, path};
-use unisono_sim::case::Source;
+use unisono_sim::many::case::Source;
 use unisono_sim::{Labs, PlayOptions};
 
 /// Links that break, messages that are lost, said twice or held, lives that end and begin again.

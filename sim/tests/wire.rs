@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use unisono::trace::EventKind;
 use unisono::{Slot, Step};
+use unisono_sim::play;
 use unisono_sim::scenario::{FaultKind, Wire};
-use unisono_sim::{Audit, PlayOptions, Played, Scenario, play};
+use unisono_sim::{Audit, PlayOptions, Played, Scenario};
 
 use crate::support::{Told as _, labs, passed, sources};
 

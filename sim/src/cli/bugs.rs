@@ -48,10 +48,11 @@ mod planted {
     use super::super::sources;
     use super::super::stage::{SCHEMA, named_bug};
     use super::{BugsArgs, Stage};
-    use crate::case::{Case, Source};
-    use crate::report::short;
-    use crate::tally::Brief;
-    use crate::{Failure, PlayOptions, pool};
+    use crate::many::case::{Case, Source};
+    use crate::many::pool;
+    use crate::many::tally::Brief;
+    use crate::show::report::short;
+    use crate::{Failure, PlayOptions};
 
     /// Plants one after the other.
     pub(in super::super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {

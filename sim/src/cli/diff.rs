@@ -9,11 +9,11 @@ use super::args::CommonArgs;
 use super::replay::is_scenario;
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
-use crate::capsule::Capsule;
-use crate::case::Case;
-use crate::diff::{Divergence, first_divergence};
-use crate::report::ChainLink;
-use crate::trace::Trace;
+use crate::many::case::Case;
+use crate::record::trace::Trace;
+use crate::show::capsule::Capsule;
+use crate::show::diff::{Divergence, first_divergence};
+use crate::show::report::ChainLink;
 use crate::{PlayOptions, Played};
 
 #[derive(Args, Debug)]

@@ -14,11 +14,11 @@ use super::run::FailureResult;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::PlayOptions;
-use crate::case::{Case, Source};
-use crate::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
-use crate::report::short;
+use crate::many::case::{Case, Source};
+use crate::many::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
+use crate::many::tally::Finding;
 use crate::scenario::file::parse_duration;
-use crate::tally::Finding;
+use crate::show::report::short;
 
 #[derive(Args, Debug)]
 pub(super) struct EnumerateArgs {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::progress::Progress;
 use super::run::FailureResult;
 use super::stage::Stage;
-use crate::case::{Case, Source};
-use crate::pool;
-use crate::report::Report;
-use crate::tally::{Finding, Tally};
+use crate::many::case::{Case, Source};
+use crate::many::pool;
+use crate::many::tally::{Finding, Tally};
+use crate::show::report::Report;
 
 /// What came of many runs.
 pub(super) struct Gathered {

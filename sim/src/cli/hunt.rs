@@ -13,8 +13,8 @@ use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
-use crate::capsule::Build;
 use crate::scenario::file::parse_duration;
+use crate::show::capsule::Build;
 
 /// Seeds of a hunt that is given no bound.
 const DEFAULT_SEEDS: NonZeroU64 = NonZeroU64::new(1_000).unwrap();

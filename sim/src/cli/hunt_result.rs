@@ -14,11 +14,11 @@ use unisono::trace::EventKind;
 
 use super::shard::Shard;
 use super::worst_exit_code;
-use crate::capsule::Build;
-use crate::orders::Orders;
-use crate::report::{Report, counted, short};
+use crate::many::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
+use crate::record::orders::Orders;
 use crate::scenario::Family;
-use crate::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
+use crate::show::capsule::Build;
+use crate::show::report::{Report, counted, short};
 
 /// The command whose document it is.
 const COMMAND: &str = "hunt";

@@ -30,8 +30,9 @@ use unisono::cli::{UsageError, manual, signals};
 
 use self::args::{Cli, Command, CommonArgs};
 use self::stage::Stage;
-use crate::capsule::CapsuleError;
-use crate::{Failure, panics};
+use crate::Failure;
+use crate::run::panics;
+use crate::show::capsule::CapsuleError;
 
 /// A wrong command line, scenario file or capsule.
 const EXIT_USAGE: u8 = 2;

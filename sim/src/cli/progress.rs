@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 use unisono::cli::output::Screen;
 
-use crate::tally::Tally;
+use crate::many::tally::Tally;
 
 /// A bar, on a terminal only.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use super::replay_ledgers::{LedgerArgs, replay_ledgers};
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
 use crate::PlayOptions;
-use crate::capsule::{Build, Capsule, FailureNote};
-use crate::case::Case;
-use crate::report::{Report, explain, short};
-use crate::tally::Brief;
+use crate::many::case::Case;
+use crate::many::tally::Brief;
+use crate::show::capsule::{Build, Capsule, FailureNote};
+use crate::show::report::{Report, explain, short};
 
 #[derive(Args, Debug)]
 pub(super) struct ReplayArgs {

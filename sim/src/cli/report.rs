@@ -12,8 +12,8 @@ use unisono::trace::marks::{Mark, Steps};
 use super::args::CommonArgs;
 use super::diff::{Traced, played};
 use super::stage::{SCHEMA, Stage};
-use crate::capsule;
-use crate::report::{last_of_chain, short};
+use crate::show::capsule;
+use crate::show::report::{last_of_chain, short};
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {

@@ -15,11 +15,11 @@ use super::seeds::Seeds;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
 use crate::Failure;
-use crate::case::Source;
-use crate::pool;
-use crate::report::{Report, counted, short};
+use crate::many::case::Source;
+use crate::many::pool;
+use crate::many::tally::{Finding, Tally};
 use crate::scenario::{Range as Bounds, nanos};
-use crate::tally::{Finding, Tally};
+use crate::show::report::{Report, counted, short};
 
 /// From so many seeds on a scenario claims to vary. Of fewer, all may play one order by chance.
 const MANY_SEEDS: u64 = 8;

@@ -11,11 +11,12 @@ use unisono::cli::output::write_file;
 use super::args::CommonArgs;
 use super::progress::Progress;
 use super::stage::{SCHEMA, Stage};
-use crate::capsule::{self, Capsule};
-use crate::case::Case;
-use crate::report::{Report, counted, explain, short};
+use crate::many::case::Case;
+use crate::many::shrink::{Shrinker, Shrunk};
 use crate::scenario::Scenario;
-use crate::shrink::{Shrinker, Shrunk};
+use crate::show::capsule;
+use crate::show::capsule::Capsule;
+use crate::show::report::{Report, counted, explain, short};
 
 #[derive(Args, Debug)]
 pub(super) struct ShrinkArgs {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use unisono::cli::UsageError;
 
 use super::args::CAPSULES;
-use crate::case::Source;
+use crate::many::case::Source;
 
 /// Folders within folders: no more than this, so that a link to a folder above ends, too.
 const DEEPEST: usize = 16;

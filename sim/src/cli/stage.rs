@@ -7,11 +7,11 @@ use serde::Serialize;
 use unisono::cli::output::Screen;
 
 use super::args::CommonArgs;
-use crate::capsule::Capsule;
-use crate::case::{Case, Source};
-use crate::play::default_jobs;
-use crate::report::{Explained, Report, explain};
-use crate::tally::Brief;
+use crate::many::case::{Case, Source};
+use crate::many::tally::Brief;
+use crate::run::play::default_jobs;
+use crate::show::capsule::Capsule;
+use crate::show::report::{Explained, Report, explain};
 use crate::{Labs, PlayOptions};
 
 /// The version of the JSON documents.

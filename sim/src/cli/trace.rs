@@ -9,8 +9,8 @@ use unisono::trace::{History, perfetto};
 use super::args::CommonArgs;
 use super::diff::{Traced, played};
 use super::stage::Stage;
-use crate::report::ChainLink;
-use crate::trace::Trace;
+use crate::record::trace::Trace;
+use crate::show::report::ChainLink;
 
 #[derive(Args, Debug)]
 pub(super) struct TraceArgs {

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::args::CommonArgs;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
-use crate::pool;
-use crate::report::counted;
+use crate::many::pool;
 use crate::scenario::nanos;
+use crate::show::report::counted;
 
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {

@@ -8,7 +8,7 @@ use unisono::host::limits::QueueFull;
 use unisono::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
 
 use super::{At, Invariant, Violation};
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Counts the pushes of each link, and what its ps has acknowledged of them.
 #[derive(Debug, Default)]

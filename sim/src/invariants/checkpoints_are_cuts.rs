@@ -13,7 +13,7 @@ use unisono::{Cut, LinkId, Slot, Step};
 
 use super::lives::Shard;
 use super::{At, End, History, Invariant, Violation};
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Looks at every state that is captured, written, read or restored.
 #[derive(Debug, Default)]

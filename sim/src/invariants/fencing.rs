@@ -12,7 +12,7 @@ use unisono::{Cut, Generation, LinkId};
 use super::lives::Fate;
 use super::suspicions::Suspicions;
 use super::{At, End, Invariant, Life, Violation};
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Looks at what becomes of everything that is older than what its node knows.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono::{Cut, Generation, Step};
 
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Checkpoints and losses.
 #[derive(Debug, Default)]

@@ -14,9 +14,9 @@ use unisono::protocol::{
 use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 use super::{At, End, History, Invariant, Stamp, Violation};
-use crate::life::LifeId;
 use crate::scenario::Scenario;
-use crate::universe::Universe;
+use crate::world::life::LifeId;
+use crate::world::universe::Universe;
 
 /// Updates to make.
 pub(super) const LAST: Step = Step(5);

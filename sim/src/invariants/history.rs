@@ -17,7 +17,7 @@ use super::Violation;
 use super::files::Files;
 use super::kept::{Kept, KeptState};
 use super::lives::Lives;
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Values that are kept whole, of 4 bytes: of what is older only checksums are left. The nodes
 /// themselves, and whoever remembers what was computed, share most of them.

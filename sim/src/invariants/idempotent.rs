@@ -8,7 +8,7 @@ use unisono::{Cut, Floats, LinkId, Slot};
 use super::lives::Fate;
 use super::suspicions::Suspicions;
 use super::{At, Invariant, Life, Violation};
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Looks at every push that is sent, and at what becomes of it.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ pub use shard::{Held, Shard};
 pub use work::Work;
 
 use super::history::Stamp;
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// All lives, but those that a later life of the same task has replaced.
 #[derive(Debug, Default)]

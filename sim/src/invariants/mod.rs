@@ -25,6 +25,7 @@ mod history;
 mod kept;
 mod lives;
 mod suspicions;
+pub(crate) mod unmet;
 mod violation;
 
 mod bounded;
@@ -64,8 +65,8 @@ use stale_is_told::StaleIsTold;
 use which_r::WhichR;
 use whole_versions::WholeVersions;
 
-use crate::life::LifeId;
-use crate::universe::Universe;
+use crate::world::life::LifeId;
+use crate::world::universe::Universe;
 
 /// A rule, watched over a whole run. It sees every life's inputs and effects, in the order of
 /// virtual time, and touches nothing.

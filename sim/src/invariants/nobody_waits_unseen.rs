@@ -11,7 +11,7 @@ use unisono::{LinkId, Moment};
 
 use super::suspicions::Suspicions;
 use super::{At, End, Invariant, Session, Violation};
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Looks at every node when it is woken.
 #[derive(Debug, Default)]

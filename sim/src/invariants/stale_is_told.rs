@@ -10,7 +10,7 @@ use unisono::protocol::{Effect, Input, Message, Verdict};
 use super::lives::{Fate, Pushed};
 use super::suspicions::Suspicions;
 use super::{At, End, Invariant, Violation};
-use crate::life::LifeId;
+use crate::world::life::LifeId;
 
 /// Looks at what becomes of every gradient that comes.
 #[derive(Debug, Default)]

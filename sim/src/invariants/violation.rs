@@ -5,7 +5,7 @@ use std::fmt;
 use unisono::{Floats, Step};
 
 use super::kept::Kept;
-use crate::unmet::Unmet;
+use crate::invariants::unmet::Unmet;
 
 /// How a rule is broken.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 mod chaos;
 mod defaults;
 mod distribution;
+pub mod draw;
 mod expect;
 mod fault;
 pub mod file;

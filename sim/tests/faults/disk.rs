@@ -19,7 +19,8 @@ fn a_disk_that_refuses_fails_every_save_until_it_is_mended() {
         let fault = format!("mode = \"{mode}\"\nat_step = 5\nfor = \"5s\"");
         let played = run(&saves_often(&fault));
         let updated = played.at(crate::PS_0, E::Updated);
-        let is_it = |event: &&&unisono_sim::trace::TracedEvent| event.what.step == Some(Step(4));
+        let is_it =
+            |event: &&&unisono_sim::record::trace::TracedEvent| event.what.step == Some(Step(4));
         let begin = updated.iter().find(is_it).expect("version 5 is made").at;
         let is_broken = |at: &Duration| (begin..begin + s(5)).contains(at);
         let (failed, saved) = (played.times(CHIEF, E::SaveFailed), played.times(CHIEF, E::Saved));

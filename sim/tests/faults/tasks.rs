@@ -94,7 +94,7 @@ fn a_paused_task_does_nothing_and_then_all_of_it() {
         for = "3s"
     "#);
     let (begin, end) = (ms(5), s(3) + ms(5));
-    let of_worker = |event: &&unisono_sim::trace::TracedEvent| event.life.task == WORKER_1;
+    let of_worker = |event: &&unisono_sim::record::trace::TracedEvent| event.life.task == WORKER_1;
     let times: Vec<_> = played.events().iter().filter(of_worker).map(|event| event.at).collect();
     assert!(!times.iter().any(|at| (begin..end).contains(at)), "it stands still");
     for ps in [PS_0, PS_1] {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use unisono::TaskId;
 use unisono::trace::EventKind;
-use unisono_sim::case::Source;
+use unisono_sim::many::case::Source;
+use unisono_sim::play;
+use unisono_sim::record::trace::{TracedEffect, TracedEvent};
 use unisono_sim::scenario::Distribution;
-use unisono_sim::trace::{TracedEffect, TracedEvent};
-use unisono_sim::{Labs, PlayOptions, Played, Scenario, play};
+use unisono_sim::{Labs, PlayOptions, Played, Scenario};
 
 /// Shared by all runs of a process, so that a gradient is computed once.
 pub(crate) fn labs() -> &'static Labs {

@@ -8,8 +8,8 @@ use unisono::host::{Clock, Compute, Network, Stop, Storage};
 use unisono::protocol::{Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord};
 use unisono::{LinkId, Moment, TaskId};
 
-use crate::life::LifeId;
-use crate::universe::Universe;
+use crate::world::life::LifeId;
+use crate::world::universe::Universe;
 
 /// One life's part of the universe: its clock, its network, its storage, its requests to end.
 #[derive(Clone, Debug)]

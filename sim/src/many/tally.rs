@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::orders::{EventOrder, Orders};
+use crate::record::orders::{EventOrder, Orders};
 use crate::scenario::Family;
 use crate::{Audit, Failure, Played};
 use unisono::trace::EventKind;
@@ -179,7 +179,7 @@ impl Coverage {
 mod tests {
     use super::*;
     use crate::Scenario;
-    use crate::case::Source;
+    use crate::many::case::Source;
     use crate::{Labs, PlayOptions};
 
     fn run(seed: u64, failure: Option<Failure>) -> Brief {

@@ -9,8 +9,8 @@ use std::fmt;
 
 use unisono::trace::Happening;
 
-use crate::life::LifeId;
-use crate::links::task_number;
+use crate::world::life::LifeId;
+use crate::world::network::task_number;
 
 /// Orders that a counter keeps. Up to this number the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;
@@ -133,7 +133,7 @@ impl Orders {
 impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = if self.is_exact() { "" } else { "about " };
-        write!(f, "{about}{}", crate::report::counted(self.count(), "order"))
+        write!(f, "{about}{}", crate::show::report::counted(self.count(), "order"))
     }
 }
 

@@ -12,10 +12,10 @@ use unisono::losses::LossesError;
 use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono::random::Stream;
 
-use crate::disk::SimDisk;
-use crate::life::{Cause, LifeId};
 use crate::scenario::{StorageModel, nanos};
 use crate::streams::Purpose;
+use crate::world::disk::SimDisk;
+use crate::world::life::{Cause, LifeId};
 
 /// Where the chief's files are.
 const LOGDIR: &str = "/logdir";

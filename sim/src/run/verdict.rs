@@ -12,15 +12,15 @@ use unisono::protocol::{Outcome, ShardState};
 use unisono::{Floats, Slot, Step, TaskId};
 
 use crate::invariants::Violation;
-use crate::lab::Lab;
-use crate::play::{Failure, Played};
-use crate::report::counted;
+use crate::invariants::unmet::{Breaker, Unmet};
+use crate::run::lab::Lab;
+use crate::run::play::{Failure, Played};
+use crate::run::watch::Counts;
 use crate::scenario::{
     Expect, ExpectedEvent, ExpectedOutcome, Oracle, Place, Places, Range, Scenario,
 };
-use crate::universe::Bites;
-use crate::unmet::{Breaker, Unmet};
-use crate::watch::Counts;
+use crate::show::report::counted;
+use crate::world::active_faults::Bites;
 use unisono::trace::EventKind;
 
 /// What is wrong with a run that has ended.

@@ -8,11 +8,12 @@ use unisono::random::Stream;
 use unisono::wire;
 use unisono::{LinkId, TaskId};
 
+use super::flight::{Call, Flight, Parcel, Passage};
 use super::state::{Plan, State};
-use crate::life::{Cause, LifeId};
-use crate::links::{Direction, Slowness, pair_number};
 use crate::scenario::Wire;
 use crate::streams::Purpose;
+use crate::world::life::LifeId;
+use crate::world::network::{Direction, Slowness, pair_number};
 
 /// An unanswered call is repeated after this time, and then after twice as long each time, as TCP
 /// repeats its SYN.
@@ -20,48 +21,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// The largest frame that is decoded here: any.
 const LIMITS: wire::Limits = wire::Limits::with_tensor_bytes(1 << 32);
-
-/// What goes along a link.
-#[derive(Clone, Debug)]
-pub(crate) enum Parcel {
-    Message(Message),
-    /// The same, as it is on the wire.
-    Bytes(Vec<u8>),
-    /// The other end closed, or is no more.
-    Close(&'static str),
-}
-
-/// A parcel on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Flight {
-    pub(crate) link: LinkId,
-    pub(crate) from: LifeId,
-    pub(crate) to: LifeId,
-    pub(crate) parcel: Parcel,
-    pub(crate) cause: Cause,
-    /// When it comes, once faults that delay have had their say.
-    pub(crate) due: Option<Duration>,
-}
-
-/// A call on its way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
-    pub(crate) caller: LifeId,
-    pub(crate) to: TaskId,
-    since: Duration,
-    retry: Duration,
-    cause: Cause,
-}
-
-/// What becomes of what arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passage {
-    Free,
-    /// It waits until a fault has ended.
-    Held,
-    /// It is gone.
-    Lost,
-}
 
 impl State {
     pub(super) fn call(&mut self, caller: LifeId, to: TaskId) {

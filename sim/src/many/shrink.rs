@@ -11,8 +11,8 @@ use std::time::Duration;
 use unisono::TaskId;
 use unisono::config::Sync;
 
-use crate::case::Case;
-use crate::pool;
+use crate::many::case::Case;
+use crate::many::pool;
 use crate::scenario::{
     ComputeModel, End, Expect, Fault, NetworkModel, Scenario, StorageModel, Trigger,
 };

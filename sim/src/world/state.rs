@@ -9,15 +9,15 @@ use unisono::protocol::{Done, Failure, Job, NetworkEvent, Outcome, StorageEvent,
 use unisono::random::Stream;
 use unisono::{LinkId, Moment, Step, TaskId};
 
-use super::faults::Faults;
 use super::files::{ChiefFiles, Request};
-use super::transport::{Call, Flight};
-use crate::agenda::Agenda;
-use crate::clock::SkewedClock;
-use crate::life::{Cause, Life, LifeId};
-use crate::links::{Links, Network, task_number};
 use crate::scenario::{ComputeModel, Distribution, Scenario, scale};
 use crate::streams::Purpose;
+use crate::world::active_faults::Faults;
+use crate::world::agenda::Agenda;
+use crate::world::clock::SkewedClock;
+use crate::world::flight::{Call, Flight};
+use crate::world::life::{Cause, Life, LifeId};
+use crate::world::network::{Links, Network, task_number};
 
 /// The wall clocks at the start of a run, after 1970.
 const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);

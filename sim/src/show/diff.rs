@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::report::ChainLink;
-use crate::trace::Trace;
+use crate::record::trace::Trace;
+use crate::show::report::ChainLink;
 
 /// Events that are shown before the first that differs, and from there on.
 const CONTEXT: usize = 5;

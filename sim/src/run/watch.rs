@@ -12,13 +12,13 @@ use unisono::protocol::{ClusterConfig, Effect, Input, NetworkEvent, Node};
 use unisono::{Incarnation, Moment};
 
 use crate::invariants::{At, History, Invariants, Stamp, Violation};
-use crate::life::LifeId;
-use crate::links::task_number;
 use crate::lock::lock;
-use crate::orders::{EventOrder, LifeOrder};
+use crate::record::orders::{EventOrder, LifeOrder};
+use crate::record::trace::Trace;
 use crate::scenario::{ExpectedEvent, nanos};
-use crate::trace::Trace;
-use crate::universe::Universe;
+use crate::world::life::LifeId;
+use crate::world::network::task_number;
+use crate::world::universe::Universe;
 use unisono::trace::{EventKind, Happening, Tracer};
 
 /// What is known of a run while it goes on; shared by the watchers of all lives.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::disk::directory::MAX_UNSYNCED;
+use crate::world::disk::directory::MAX_UNSYNCED;
 
 /// Names and contents.
 type Files = Vec<(String, Vec<u8>)>;

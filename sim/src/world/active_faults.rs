@@ -1,7 +1,7 @@
 //! Which faults there are, which wait for what, which are active, and which bit.
 //!
 //! Answers what active faults do to a message, a call or a computation. What a fault does when it
-//! begins or ends is in [`super::disturb`].
+//! begins or ends is in [`crate::world::fault_effects`].
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use unisono::protocol::Done;
 use unisono::random::Stream;
 use unisono::{Floats, Step, TaskId};
 
-use super::transport::Passage;
-use crate::disk::DiskFault;
-use crate::life::LifeId;
-use crate::links::pair_number;
 use crate::scenario::{
     ConnectMode, DiskMode, End, EventPattern, Fault, FaultKind, GradientMode, PartitionMode,
     TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
+use crate::world::disk::DiskFault;
+use crate::world::flight::Passage;
+use crate::world::life::LifeId;
+use crate::world::network::pair_number;
 use unisono::trace::Happening;
 
 /// A partition that is `Slow` makes latencies so many times as long.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use unisono::trace::{EventKind, Happening};
 use unisono::{Step, TaskId};
 
+use crate::record::trace::Trace;
 use crate::scenario::Place;
-use crate::trace::Trace;
 
 /// An expectation that a run did not meet.
 #[derive(Clone, Debug, PartialEq)]

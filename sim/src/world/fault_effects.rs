@@ -5,13 +5,13 @@ use std::time::Duration;
 use unisono::protocol::{Effect, Outcome};
 use unisono::{Step, TaskId};
 
-use super::faults::{chooses, disk_fault};
 use super::state::{Order, Plan, State};
-use super::transport::Parcel;
-use crate::disk::FaultId;
-use crate::life::LifeId;
-use crate::links::Direction;
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
+use crate::world::active_faults::{chooses, disk_fault};
+use crate::world::disk::FaultId;
+use crate::world::flight::Parcel;
+use crate::world::life::LifeId;
+use crate::world::network::Direction;
 use unisono::trace::{EventKind, Happening};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.

@@ -9,8 +9,8 @@ use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
 use unisono::trace::line::FORMAT;
 use unisono::trace::{Details, Entry, Event, Happening, LifeHeader, Run, TracedLife, Tracer};
 
-use crate::life::LifeId;
-use crate::universe::Universe;
+use crate::world::life::LifeId;
+use crate::world::universe::Universe;
 
 /// A whole run.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic;
 use std::thread;
 
-use crate::play::RUN_THREAD;
+use crate::run::play::RUN_THREAD;
 
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };

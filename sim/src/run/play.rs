@@ -24,19 +24,23 @@ use unisono::protocol::{
 use unisono::random::Stream;
 use unisono::{Incarnation, Job, Slot, Step, TaskId, losses};
 
-use crate::host::{Place, SimCompute};
 use crate::invariants::{End, Violation};
-use crate::lab::{Lab, Labs};
-use crate::life::LifeId;
 use crate::lock::lock;
-use crate::orders::{EventOrder, LifeOrder};
-use crate::panics;
+use crate::record::orders::{EventOrder, LifeOrder};
+use crate::record::trace::Trace;
+use crate::run::lab::{Lab, Labs};
+use crate::run::panics;
+use crate::run::verdict;
+use crate::run::verdict::Verdict;
+use crate::run::watch::{Audit, Counts, Record, Watcher};
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
-use crate::trace::Trace;
-use crate::universe::{Bites, ChiefFiles, Order, Universe, restore};
-use crate::verdict::{self, Verdict};
-use crate::watch::{Audit, Counts, Record, Watcher};
+use crate::world::active_faults::Bites;
+use crate::world::files::{ChiefFiles, restore};
+use crate::world::host::{Place, SimCompute};
+use crate::world::life::LifeId;
+use crate::world::state::Order;
+use crate::world::universe::Universe;
 use unisono::trace::{EventKind, Tracer};
 
 /// What a task runs instead of its node: that node in a wrapper, or as it is.
@@ -508,7 +512,7 @@ impl<'a> Stage<'a> {
     #[expect(clippy::type_complexity, reason = "three things that are read together")]
     fn read_back(
         &self,
-        disk: &crate::disk::SimDisk,
+        disk: &crate::world::disk::SimDisk,
     ) -> (Vec<(Step, Slot, f32)>, Option<Arc<Snapshot>>, Option<String>) {
         let logdir = ChiefFiles::logdir();
         let rows = losses::read_from(disk, &logdir.join(losses::LOSSES_FILE)).unwrap_or_default();
@@ -678,7 +682,7 @@ impl Set {
     }
 
     /// The disk of the chief, which outlives its lives.
-    fn disk(&self) -> crate::disk::SimDisk {
+    fn disk(&self) -> crate::world::disk::SimDisk {
         self.universe.state().files.disk().clone()
     }
 

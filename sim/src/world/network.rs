@@ -9,9 +9,9 @@ use unisono::host::limits::{QueueFull, QueueLimit};
 use unisono::random::Stream;
 use unisono::{Job, LinkId, TaskId};
 
-use crate::life::LifeId;
 use crate::scenario::{Distribution, NetworkModel, nanos};
 use crate::streams::Purpose;
+use crate::world::life::LifeId;
 
 /// A link, as its two ends and the network between them know it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
+use crate::many::case::Case;
 use crate::scenario::{Places, Scenario, ScenarioError};
 use crate::{Failure, Played};
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use unisono::TaskId;
 use unisono::random::Stream;
 
-use crate::case::Case;
+use crate::many::case::Case;
+use crate::record::trace::Trace;
 use crate::scenario::{
     End, EventPattern, Expect, Fault, FaultKind, PeersSee, Scenario, TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
-use crate::trace::Trace;
 use unisono::trace::EventKind;
 
 /// A moment at which a node crashes.

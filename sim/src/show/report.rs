@@ -9,12 +9,12 @@ use serde::Serialize;
 use unisono::TaskId;
 use unisono::protocol::{Outcome, Status};
 
-use crate::case::Case;
 use crate::invariants::Violation;
-use crate::life::LifeId;
+use crate::many::case::Case;
+use crate::many::tally::Brief;
+use crate::record::trace::{Trace, TracedEvent};
 use crate::scenario::{Place, Scenario, nanos};
-use crate::tally::Brief;
-use crate::trace::{Trace, TracedEvent};
+use crate::world::life::LifeId;
 use crate::{Failure, Labs, PlayOptions, Played};
 use unisono::trace::EventKind;
 

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::chaos::draw;
+use crate::many::tally::Brief;
+use crate::run::play::play;
+use crate::scenario::draw::draw;
 use crate::scenario::{Family, Scenario, ScenarioError};
-use crate::tally::Brief;
-use crate::{Labs, PlayOptions, Played, play};
+use crate::{Labs, PlayOptions, Played};
 
 /// A scenario, and the file that it is from.
 #[derive(Clone, Debug)]

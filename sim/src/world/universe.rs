@@ -3,12 +3,6 @@
 //! A [`Universe`] is shared by the hosts of all tasks of a run. It moves from plan to plan: while
 //! any task is ready to run, no time passes. Faults are plans like any other.
 
-mod disturb;
-mod faults;
-mod files;
-mod state;
-mod transport;
-
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -20,14 +14,13 @@ use unisono::protocol::{
 };
 use unisono::{LinkId, Moment, TaskId};
 
-use self::disturb::is_act;
-pub use self::faults::Bites;
-pub(crate) use self::files::{ChiefFiles, Request, restore};
-pub(crate) use self::state::{Order, State};
-use self::transport::Parcel;
-use crate::life::{Cause, Life, LifeId};
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
+use crate::world::fault_effects::is_act;
+use crate::world::files::Request;
+use crate::world::flight::Parcel;
+use crate::world::life::{Cause, Life, LifeId};
+use crate::world::state::State;
 use unisono::trace::Happening;
 
 /// The shared world of one run.

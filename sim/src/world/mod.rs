@@ -1,0 +1,16 @@
+//! The simulated world that nodes run on: virtual time, network, clocks, disks, lives and the effects
+//! of faults. It does not know what a run must come to; see [`crate::run`] for that.
+
+pub(crate) mod active_faults;
+mod agenda;
+mod clock;
+pub mod disk;
+mod fault_effects;
+pub(crate) mod files;
+mod flight;
+pub(crate) mod host;
+pub(crate) mod life;
+pub(crate) mod network;
+pub(crate) mod state;
+mod transport;
+pub(crate) mod universe;
