@@ -20,8 +20,9 @@ use std::sync::Arc;
 use unisono::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
 use unisono::{Job, Moment, TaskId};
 use unisono_sim::play;
+use unisono_sim::run::played::{Change, Failure, PlayOptions};
 use unisono_sim::scenario::draw;
-use unisono_sim::{Change, Failure, Labs, PlayOptions, Scenario};
+use unisono_sim::{Labs, Scenario};
 
 /// Four workers, three gradients an update: the slowest of each step is dropped, or told that it
 /// comes too late. And whatever else a seed can think of.

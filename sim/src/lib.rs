@@ -47,6 +47,7 @@ compile_error!(
 );
 
 pub mod cli;
+mod counted;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod invariants;
@@ -59,10 +60,11 @@ pub mod show;
 pub mod streams;
 pub mod world;
 
+pub use self::run::play::play;
+pub use crate::run::played::{Change, Failure, PlayOptions, Played};
 pub use record::orders::EventOrder;
 pub use run::Audit;
 pub use run::lab::Labs;
-pub use run::play::{Change, Failure, PlayOptions, Played, play};
 pub use scenario::Scenario;
 pub use world::active_faults::Bites;
 pub use world::life::LifeId;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use unisono::config::Sync;
 use unisono::protocol::Outcome;
 use unisono_sim::play;
+use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{Distribution, Oracle, StorageModel, Wire};
-use unisono_sim::{Labs, PlayOptions, Played, Scenario};
+use unisono_sim::{Labs, Scenario};
 
 const LATENCY: Duration = Duration::from_micros(100);
 const GRADIENT: Duration = Duration::from_micros(700);

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use unisono_sim::PlayOptions;
+use unisono_sim::run::played::PlayOptions;
 
 use crate::support::{labs, sources};
 

@@ -6,7 +6,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use unisono_sim::{EventOrder, PlayOptions, Scenario};
+use unisono_sim::run::played::PlayOptions;
+use unisono_sim::{EventOrder, Scenario};
 
 use crate::support::{labs, scenario, sources, steady, watch};
 

@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
 use unisono::config::{Optimizer, Placement, Sync};
 use unisono_sim::play;
+use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::draw;
 use unisono_sim::scenario::{Chaos, Family, Oracle, Range};
-use unisono_sim::{Labs, PlayOptions, Played, Scenario};
+use unisono_sim::{Labs, Scenario};
 
 /// A cluster, and the faults that happen to it, each by its number.
 #[derive(Clone, Debug)]

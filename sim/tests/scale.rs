@@ -7,8 +7,9 @@ mod support;
 use std::sync::Arc;
 
 use unisono::config::Sync;
+use unisono_sim::Scenario;
 use unisono_sim::play;
-use unisono_sim::{PlayOptions, Played, Scenario};
+use unisono_sim::run::played::{PlayOptions, Played};
 
 use crate::support::{labs, passed};
 

@@ -10,10 +10,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use unisono::random::{self, Stream};
+use unisono_sim::Scenario;
 use unisono_sim::record::trace::TracedEvent;
+use unisono_sim::run::played::Played;
 use unisono_sim::scenario::{Fault, Trigger};
 use unisono_sim::streams::Purpose;
-use unisono_sim::{Played, Scenario};
 
 use crate::support::{Told as _, passed, scenario, watch};
 

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use unisono::trace::timeline::{State, lanes};
 use unisono::trace::{EventKind, History, path};
+use unisono_sim::Labs;
 use unisono_sim::many::case::Source;
-use unisono_sim::{Labs, PlayOptions};
+use unisono_sim::run::played::PlayOptions;
 
 /// Links that break, messages that are lost, said twice or held, lives that end and begin again.
 const SCENARIOS: [&str; 9] = [

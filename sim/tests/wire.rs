@@ -10,8 +10,9 @@ use std::sync::Arc;
 use unisono::trace::EventKind;
 use unisono::{Slot, Step};
 use unisono_sim::play;
+use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{FaultKind, Wire};
-use unisono_sim::{Audit, PlayOptions, Played, Scenario};
+use unisono_sim::{Audit, Scenario};
 
 use crate::support::{Told as _, labs, passed, sources};
 

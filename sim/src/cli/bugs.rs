@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::stage::Stage;
+use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 
 #[derive(Args, Debug)]
 pub(super) struct BugsArgs {
@@ -48,11 +48,11 @@ mod planted {
     use super::super::sources;
     use super::super::stage::{SCHEMA, named_bug};
     use super::{BugsArgs, Stage};
+    use crate::counted::short;
     use crate::many::case::{Case, Source};
     use crate::many::pool;
     use crate::many::tally::Brief;
-    use crate::show::report::short;
-    use crate::{Failure, PlayOptions};
+    use crate::run::played::{Failure, PlayOptions};
 
     /// Plants one after the other.
     pub(in super::super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {

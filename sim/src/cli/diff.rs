@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::CommonArgs;
-use super::replay::is_scenario;
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
+use crate::cli::common::CommonArgs;
+use crate::cli::sources::is_scenario;
 use crate::many::case::Case;
 use crate::record::trace::Trace;
+use crate::run::played::{PlayOptions, Played};
 use crate::show::capsule::Capsule;
 use crate::show::diff::{Divergence, first_divergence};
 use crate::show::report::ChainLink;
-use crate::{PlayOptions, Played};
 
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {

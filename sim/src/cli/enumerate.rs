@@ -8,17 +8,17 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::gather::{Gathered, gather};
-use super::run::FailureResult;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
-use crate::PlayOptions;
+use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
+use crate::cli::gather::FailureResult;
+use crate::counted::short;
 use crate::many::case::{Case, Source};
 use crate::many::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
 use crate::many::tally::Finding;
+use crate::run::played::PlayOptions;
 use crate::scenario::file::parse_duration;
-use crate::show::report::short;
 
 #[derive(Args, Debug)]
 pub(super) struct EnumerateArgs {

@@ -1,11 +1,11 @@
 //! Many runs of one source: they are counted, and what fails is told and kept as it comes.
 
+use serde::Serialize;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Duration;
 
 use super::progress::Progress;
-use super::run::FailureResult;
 use super::stage::Stage;
 use crate::many::case::{Case, Source};
 use crate::many::pool;
@@ -23,7 +23,7 @@ pub(super) struct Gathered {
 
 impl Gathered {
     pub(super) fn exit_code(&self) -> u8 {
-        crate::cli::exit_code(self.tally.findings.iter().map(Finding::failure))
+        crate::cli::exit_codes::exit_code(self.tally.findings.iter().map(Finding::failure))
     }
 
     pub(super) fn into_failures(self) -> Vec<FailureResult> {
@@ -68,5 +68,22 @@ pub(super) fn gather(
     match error {
         Some(error) => Err(error),
         None => Ok(Gathered { tally, reports, elapsed: progress.elapsed() }),
+    }
+}
+
+/// One kind of failure.
+#[derive(Serialize)]
+pub(super) struct FailureResult {
+    /// How many seeds fail so.
+    pub(super) n_seeds: u64,
+    /// The first of them.
+    pub(super) first_seeds: Vec<u64>,
+    #[serde(flatten)]
+    pub(super) report: Report,
+}
+
+impl FailureResult {
+    pub(super) fn of(finding: &Finding, report: Report) -> Self {
+        Self { n_seeds: finding.n_seeds, first_seeds: finding.seeds.clone(), report }
     }
 }

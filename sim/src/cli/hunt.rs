@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::gather::{Gathered, gather};
 use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult, OrdersNote};
 use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
+use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 use crate::scenario::file::parse_duration;
 use crate::show::capsule::Build;
 

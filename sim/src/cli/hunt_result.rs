@@ -13,12 +13,13 @@ use unisono::cli::output::write_file;
 use unisono::trace::EventKind;
 
 use super::shard::Shard;
-use super::worst_exit_code;
+use crate::cli::exit_codes::worst_exit_code;
+use crate::counted::{counted, short};
 use crate::many::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
 use crate::record::orders::Orders;
 use crate::scenario::Family;
 use crate::show::capsule::Build;
-use crate::show::report::{Report, counted, short};
+use crate::show::report::Report;
 
 /// The command whose document it is.
 const COMMAND: &str = "hunt";

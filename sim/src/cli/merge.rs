@@ -7,10 +7,10 @@ use anyhow::ensure;
 use clap::Args;
 use unisono::cli::UsageError;
 
-use super::args::CommonArgs;
 use super::hunt_result::HuntResult;
 use super::shard::Shard;
 use super::stage::Stage;
+use crate::cli::common::CommonArgs;
 
 #[derive(Args, Debug)]
 pub(super) struct MergeArgs {

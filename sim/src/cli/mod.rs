@@ -2,8 +2,10 @@
 
 mod args;
 mod bugs;
+mod common;
 mod diff;
 mod enumerate;
+mod exit_codes;
 mod gather;
 mod hunt;
 mod hunt_result;
@@ -28,14 +30,12 @@ use clap::{CommandFactory as _, Parser as _};
 use unisono::cli::output::Screen;
 use unisono::cli::{UsageError, manual, signals};
 
-use self::args::{Cli, Command, CommonArgs};
+use self::args::{Cli, Command};
 use self::stage::Stage;
-use crate::Failure;
+use crate::cli::common::CommonArgs;
+use crate::cli::exit_codes::EXIT_USAGE;
 use crate::run::panics;
 use crate::show::capsule::CapsuleError;
-
-/// A wrong command line, scenario file or capsule.
-const EXIT_USAGE: u8 = 2;
 
 /// The program `unisono-sim`.
 #[must_use]
@@ -86,16 +86,4 @@ fn is_usage(error: &anyhow::Error) -> bool {
         cause.is::<UsageError>()
             || cause.downcast_ref::<CapsuleError>().is_some_and(|error| !is_unwritable(error))
     })
-}
-
-fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> u8 {
-    worst_exit_code(failures.into_iter().map(Failure::exit_code))
-}
-
-/// The exit code of several runs is that of the worst failure: a wrong result before a panic, a
-/// panic before a hang, a hang before a fault that never bit.
-fn worst_exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
-    const WORST_FIRST: [u8; 4] = [1, 4, 3, 5];
-    let rank = |code: &u8| WORST_FIRST.iter().position(|known| known == code);
-    codes.into_iter().min_by_key(rank).unwrap_or(0)
 }

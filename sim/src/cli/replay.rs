@@ -1,19 +1,21 @@
 //! `replay`: a failure again; or a whole run of a real cluster, from its ledgers.
 
+use crate::cli::sources::is_scenario;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::args::CommonArgs;
 use super::replay_ledgers::{LedgerArgs, replay_ledgers};
 use super::sources::{self, usage};
 use super::stage::{SCHEMA, Stage};
-use crate::PlayOptions;
+use crate::cli::common::CommonArgs;
+use crate::counted::short;
 use crate::many::case::Case;
 use crate::many::tally::Brief;
+use crate::run::played::PlayOptions;
 use crate::show::capsule::{Build, Capsule, FailureNote};
-use crate::show::report::{Report, explain, short};
+use crate::show::report::{Report, explain};
 
 #[derive(Args, Debug)]
 pub(super) struct ReplayArgs {
@@ -38,11 +40,6 @@ pub(super) fn replay(args: &ReplayArgs, stage: &Stage) -> anyhow::Result<u8> {
         (false, None) => replay_capsule(path, stage),
         (false, Some(_)) => Err(usage("a capsule has its seed; leave --seed out")),
     }
-}
-
-/// Whether a path is a scenario file's; otherwise it is a capsule's.
-pub(super) fn is_scenario(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "toml")
 }
 
 fn replay_seed(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<u8> {

@@ -9,11 +9,12 @@ use unisono::report::{Document, Fact, Failure, of_history, page, settings};
 use unisono::trace::History;
 use unisono::trace::marks::{Mark, Steps};
 
-use super::args::CommonArgs;
 use super::diff::{Traced, played};
 use super::stage::{SCHEMA, Stage};
+use crate::cli::common::CommonArgs;
+use crate::counted::short;
 use crate::show::capsule;
-use crate::show::report::{last_of_chain, short};
+use crate::show::report::last_of_chain;
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
@@ -87,12 +88,12 @@ fn document(path: &str, traced: &Traced) -> Document {
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };
-    let unmet = played.unmet.iter().cloned().map(crate::Failure::Violation);
-    let mut all: Vec<crate::Failure> = unmet.collect();
+    let unmet = played.unmet.iter().cloned().map(crate::run::played::Failure::Violation);
+    let mut all: Vec<crate::run::played::Failure> = unmet.collect();
     if !all.contains(first) {
         all.insert(0, first.clone());
     }
-    let explained = |failure: &crate::Failure| {
+    let explained = |failure: &crate::run::played::Failure| {
         let event = last_of_chain(trace, failure).and_then(|number| trace.events.get(number));
         let (at, task) = (event.map(|event| event.at), event.map(|event| event.life.task));
         Failure { text: failure.to_string(), at, task }

@@ -1,5 +1,6 @@
 //! `run`: scenarios, each with its seeds.
 
+use crate::cli::gather::FailureResult;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
@@ -8,18 +9,18 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{CapsuleArgs, CommonArgs, from_one};
 use super::hunt_result::failed_text;
 use super::progress::Progress;
 use super::seeds::Seeds;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
-use crate::Failure;
+use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
+use crate::counted::{counted, short};
 use crate::many::case::Source;
 use crate::many::pool;
 use crate::many::tally::{Finding, Tally};
+use crate::run::played::Failure;
 use crate::scenario::{Range as Bounds, nanos};
-use crate::show::report::{Report, counted, short};
 
 /// From so many seeds on a scenario claims to vary. Of fewer, all may play one order by chance.
 const MANY_SEEDS: u64 = 8;
@@ -95,7 +96,7 @@ pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
     let elapsed = progress.elapsed();
     let failures = results.iter().flat_map(|result| &result.tally.findings).map(Finding::failure);
     let repeating = results.iter().filter(|result| result.repeats_one_order);
-    let exit_code = super::worst_exit_code(
+    let exit_code = crate::cli::exit_codes::worst_exit_code(
         failures.map(Failure::exit_code).chain(repeating.map(|_| EXIT_TRIES_NOTHING)),
     );
     stage.say(&summary(&results, elapsed));
@@ -170,23 +171,6 @@ struct ScenarioResult {
     failures: Vec<FailureResult>,
     #[serde(skip)]
     tally: Tally,
-}
-
-/// One kind of failure.
-#[derive(Serialize)]
-pub(super) struct FailureResult {
-    /// How many seeds fail so.
-    pub(super) n_seeds: u64,
-    /// The first of them.
-    pub(super) first_seeds: Vec<u64>,
-    #[serde(flatten)]
-    pub(super) report: Report,
-}
-
-impl FailureResult {
-    pub(super) fn of(finding: &Finding, report: Report) -> Self {
-        Self { n_seeds: finding.n_seeds, first_seeds: finding.seeds.clone(), report }
-    }
 }
 
 fn result(

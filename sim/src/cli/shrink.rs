@@ -8,15 +8,16 @@ use clap::Args;
 use serde::Serialize;
 use unisono::cli::output::write_file;
 
-use super::args::CommonArgs;
 use super::progress::Progress;
 use super::stage::{SCHEMA, Stage};
+use crate::cli::common::CommonArgs;
+use crate::counted::{counted, short};
 use crate::many::case::Case;
 use crate::many::shrink::{Shrinker, Shrunk};
 use crate::scenario::Scenario;
 use crate::show::capsule;
 use crate::show::capsule::Capsule;
-use crate::show::report::{Report, counted, explain, short};
+use crate::show::report::{Report, explain};
 
 #[derive(Args, Debug)]
 pub(super) struct ShrinkArgs {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use unisono::cli::UsageError;
 
-use super::args::CAPSULES;
+use crate::cli::common::CAPSULES;
 use crate::many::case::Source;
 
 /// Folders within folders: no more than this, so that a link to a folder above ends, too.
@@ -67,4 +67,9 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
         }
     }
     Ok(())
+}
+
+/// Whether a path is a scenario file's; otherwise it is a capsule's.
+pub(super) fn is_scenario(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
 }

@@ -6,13 +6,14 @@ use std::path::Path;
 use serde::Serialize;
 use unisono::cli::output::Screen;
 
-use super::args::CommonArgs;
+use crate::Labs;
+use crate::cli::common::CommonArgs;
 use crate::many::case::{Case, Source};
 use crate::many::tally::Brief;
 use crate::run::play::default_jobs;
+use crate::run::played::PlayOptions;
 use crate::show::capsule::Capsule;
 use crate::show::report::{Explained, Report, explain};
-use crate::{Labs, PlayOptions};
 
 /// The version of the JSON documents.
 pub(super) const SCHEMA: u32 = 1;

@@ -6,9 +6,9 @@ use clap::Args;
 use unisono::cli::output::write_file;
 use unisono::trace::{History, perfetto};
 
-use super::args::CommonArgs;
 use super::diff::{Traced, played};
 use super::stage::Stage;
+use crate::cli::common::CommonArgs;
 use crate::record::trace::Trace;
 use crate::show::report::ChainLink;
 

@@ -10,12 +10,12 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::args::CommonArgs;
 use super::sources;
 use super::stage::{SCHEMA, Stage};
+use crate::cli::common::CommonArgs;
+use crate::counted::counted;
 use crate::many::pool;
 use crate::scenario::nanos;
-use crate::show::report::counted;
 
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {

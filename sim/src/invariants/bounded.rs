@@ -7,7 +7,8 @@ use unisono::LinkId;
 use unisono::host::limits::QueueFull;
 use unisono::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
 
-use super::{At, Invariant, Violation};
+use super::Violation;
+use crate::invariants::invariant::{At, Invariant};
 use crate::world::life::LifeId;
 
 /// Counts the pushes of each link, and what its ps has acknowledged of them.

@@ -12,7 +12,8 @@ use unisono::protocol::{
 use unisono::{Cut, LinkId, Slot, Step};
 
 use super::lives::Shard;
-use super::{At, End, History, Invariant, Violation};
+use super::{History, Violation};
+use crate::invariants::invariant::{At, End, Invariant};
 use crate::world::life::LifeId;
 
 /// Looks at every state that is captured, written, read or restored.

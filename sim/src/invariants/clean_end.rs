@@ -4,7 +4,8 @@
 use unisono::protocol::{Effect, Input, Job, Message, Outcome};
 use unisono::{Slot, Step, TaskId};
 
-use super::{At, End, Invariant, Violation};
+use super::Violation;
+use crate::invariants::invariant::{At, End, Invariant};
 
 /// Looks at whatever is past the last step, says that all is done, or leaves.
 #[derive(Debug, Default)]

@@ -4,7 +4,8 @@
 use unisono::protocol::{Effect, Input, Job, ShardState};
 use unisono::{Cut, Floats, Slot};
 
-use super::{At, Invariant, Violation};
+use super::Violation;
+use crate::invariants::invariant::{At, Invariant};
 
 /// Looks at every update that is begun.
 #[derive(Debug, Default)]

@@ -11,7 +11,8 @@ use unisono::{Cut, Generation, LinkId};
 
 use super::lives::Fate;
 use super::suspicions::Suspicions;
-use super::{At, End, Invariant, Life, Violation};
+use super::{Life, Violation};
+use crate::invariants::invariant::{At, End, Invariant};
 use crate::world::life::LifeId;
 
 /// Looks at what becomes of everything that is older than what its node knows.

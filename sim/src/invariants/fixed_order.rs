@@ -3,7 +3,8 @@
 use unisono::Slot;
 use unisono::protocol::{Effect, Input, Job};
 
-use super::{At, Invariant, Violation};
+use super::Violation;
+use crate::invariants::invariant::{At, Invariant};
 
 /// Looks at every update that is begun.
 #[derive(Debug, Default)]

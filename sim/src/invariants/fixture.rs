@@ -13,7 +13,9 @@ use unisono::protocol::{
 };
 use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
-use super::{At, End, History, Invariant, Stamp, Violation};
+use super::{History, Violation};
+use crate::invariants::invariant::{At, End, Invariant};
+use crate::invariants::stamp::Stamp;
 use crate::scenario::Scenario;
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;

@@ -11,30 +11,19 @@ use unisono::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, ShardState, Snapshot,
     StorageEvent,
 };
-use unisono::{Cut, Floats, Generation, Moment, Slot, Step};
+use unisono::{Cut, Floats, Generation, Slot, Step};
 
 use super::Violation;
 use super::files::Files;
 use super::kept::{Kept, KeptState};
-use super::lives::Lives;
-use crate::world::life::LifeId;
+use crate::invariants::lives::life::Lives;
+use crate::invariants::stamp::Stamp;
 
 /// Values that are kept whole, of 4 bytes: of what is older only checksums are left. The nodes
 /// themselves, and whoever remembers what was computed, share most of them.
 const MAX_KEPT_VALUES: usize = 64 << 20;
 /// The newest versions, which are kept whole in any case.
 const N_KEPT_VERSIONS: usize = 2;
-
-/// Whose inputs and effects, and when.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp<'a> {
-    /// The life that takes the input.
-    pub life: LifeId,
-    /// What its clock says.
-    pub moment: Moment,
-    /// The cluster that it is in.
-    pub config: &'a ClusterConfig,
-}
 
 /// What was made so far.
 #[derive(Debug, Default)]

@@ -7,7 +7,8 @@ use unisono::{Cut, Floats, LinkId, Slot};
 
 use super::lives::Fate;
 use super::suspicions::Suspicions;
-use super::{At, Invariant, Life, Violation};
+use super::{Life, Violation};
+use crate::invariants::invariant::{At, Invariant};
 use crate::world::life::LifeId;
 
 /// Looks at every push that is sent, and at what becomes of it.
@@ -48,7 +49,7 @@ impl Invariant for Idempotent {
         self.suspicions.acquit(life);
     }
 
-    fn end(&mut self, _end: &super::End<'_>) -> Result<(), Violation> {
+    fn end(&mut self, _end: &crate::invariants::invariant::End<'_>) -> Result<(), Violation> {
         self.suspicions.confirm_all()
     }
 }

@@ -10,7 +10,8 @@ use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report};
 use unisono::{LinkId, Moment};
 
 use super::suspicions::Suspicions;
-use super::{At, End, Invariant, Session, Violation};
+use super::{Session, Violation};
+use crate::invariants::invariant::{At, End, Invariant};
 use crate::world::life::LifeId;
 
 /// Looks at every node when it is woken.

@@ -7,9 +7,10 @@
 use unisono::Cut;
 use unisono::protocol::{Effect, Input, Message, Verdict};
 
+use super::Violation;
 use super::lives::{Fate, Pushed};
 use super::suspicions::Suspicions;
-use super::{At, End, Invariant, Violation};
+use crate::invariants::invariant::{At, End, Invariant};
 use crate::world::life::LifeId;
 
 /// Looks at what becomes of every gradient that comes.

@@ -4,7 +4,8 @@
 use unisono::protocol::{Effect, Input, Job, Message};
 use unisono::{Cut, Slot, TaskId};
 
-use super::{At, Invariant, Life, Violation};
+use super::{Life, Violation};
+use crate::invariants::invariant::{At, Invariant};
 
 /// Looks at what a ps says that it holds, at what ps 0 chooses, and at every update.
 #[derive(Debug, Default)]

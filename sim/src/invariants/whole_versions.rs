@@ -4,7 +4,8 @@
 use unisono::protocol::{Effect, Input, Job, Message};
 use unisono::{Cut, Floats};
 
-use super::{At, Invariant, Violation};
+use super::Violation;
+use crate::invariants::invariant::{At, Invariant};
 
 /// Looks at every gradient that is begun, and at every version that is sent.
 #[derive(Debug, Default)]

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Labs;
 use crate::many::tally::Brief;
 use crate::run::play::play;
+use crate::run::played::{PlayOptions, Played};
 use crate::scenario::draw::draw;
 use crate::scenario::{Family, Scenario, ScenarioError};
-use crate::{Labs, PlayOptions, Played};
 
 /// A scenario, and the file that it is from.
 #[derive(Clone, Debug)]

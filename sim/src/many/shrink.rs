@@ -11,12 +11,13 @@ use std::time::Duration;
 use unisono::TaskId;
 use unisono::config::Sync;
 
+use crate::Labs;
 use crate::many::case::Case;
 use crate::many::pool;
+use crate::run::played::PlayOptions;
 use crate::scenario::{
     ComputeModel, End, Expect, Fault, NetworkModel, Scenario, StorageModel, Trigger,
 };
-use crate::{Labs, PlayOptions};
 
 /// One change makes another possible; after so many rounds, it is small enough.
 const MAX_ROUNDS: usize = 8;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::Audit;
 use crate::record::orders::{EventOrder, Orders};
+use crate::run::played::{Failure, Played};
 use crate::scenario::Family;
-use crate::{Audit, Failure, Played};
 use unisono::trace::EventKind;
 
 /// Seeds that are kept of each signature; the others are counted.
@@ -178,9 +179,10 @@ impl Coverage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Labs;
     use crate::Scenario;
     use crate::many::case::Source;
-    use crate::{Labs, PlayOptions};
+    use crate::run::played::PlayOptions;
 
     fn run(seed: u64, failure: Option<Failure>) -> Brief {
         let source = Source { path: "clean.toml".into(), scenario: Scenario::default().into() };

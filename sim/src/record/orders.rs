@@ -133,7 +133,7 @@ impl Orders {
 impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = if self.is_exact() { "" } else { "about " };
-        write!(f, "{about}{}", crate::show::report::counted(self.count(), "order"))
+        write!(f, "{about}{}", crate::counted::counted(self.count(), "order"))
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod lab;
 pub mod panics;
 pub mod play;
+pub mod played;
 mod verdict;
 mod watch;
 

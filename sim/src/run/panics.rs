@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::panic;
 use std::thread;
 
-use crate::run::play::RUN_THREAD;
-
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -28,3 +26,6 @@ pub fn keep_quiet() {
 pub(crate) fn take_place() -> Option<String> {
     PLACE.take()
 }
+
+/// The name of the threads on which runs are played. A panic there is a result, not a disaster.
+pub const RUN_THREAD: &str = "simulated run";

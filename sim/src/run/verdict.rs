@@ -11,15 +11,15 @@ use unisono::losses::LOSSES_FILE;
 use unisono::protocol::{Outcome, ShardState};
 use unisono::{Floats, Slot, Step, TaskId};
 
+use crate::counted::counted;
 use crate::invariants::Violation;
 use crate::invariants::unmet::{Breaker, Unmet};
 use crate::run::lab::Lab;
-use crate::run::play::{Failure, Played};
+use crate::run::played::{Failure, Played};
 use crate::run::watch::Counts;
 use crate::scenario::{
     Expect, ExpectedEvent, ExpectedOutcome, Oracle, Place, Places, Range, Scenario,
 };
-use crate::show::report::counted;
 use crate::world::active_faults::Bites;
 use unisono::trace::EventKind;
 

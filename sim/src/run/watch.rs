@@ -11,7 +11,10 @@ use unisono::ledger::{Line, Recorder};
 use unisono::protocol::{ClusterConfig, Effect, Input, NetworkEvent, Node};
 use unisono::{Incarnation, Moment};
 
-use crate::invariants::{At, History, Invariants, Stamp, Violation};
+use crate::invariants::all::Invariants;
+use crate::invariants::invariant::At;
+use crate::invariants::stamp::Stamp;
+use crate::invariants::{History, Violation};
 use crate::lock::lock;
 use crate::record::orders::{EventOrder, LifeOrder};
 use crate::record::trace::Trace;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::many::case::Case;
+use crate::run::played::{Failure, Played};
 use crate::scenario::{Places, Scenario, ScenarioError};
-use crate::{Failure, Played};
 
 /// The version of the capsule's format.
 const SCHEMA: u32 = 1;

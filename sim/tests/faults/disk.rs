@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use unisono::Step;
 use unisono::trace::EventKind as E;
-use unisono_sim::Played;
+use unisono_sim::run::played::Played;
 
 use crate::support::{Told as _, labs, passed, run, scenario, watch};
 use crate::{CHIEF, s, us};

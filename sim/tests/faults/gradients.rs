@@ -2,11 +2,11 @@
 
 use unisono::Step;
 use unisono::protocol::Outcome;
-use unisono_sim::Failure;
+use unisono_sim::run::played::Failure;
 
 use crate::support::{Told as _, passed, scenario, watch};
 
-fn wrong(mode: &str, more: &str) -> unisono_sim::Played {
+fn wrong(mode: &str, more: &str) -> unisono_sim::run::played::Played {
     let text = format!(
         "{more}\n[[fault]]\nid = \"wrong\"\nkind = \"gradient\"\nnode = \"worker 1\"\n\
          mode = \"{mode}\"\non = {{ event = \"computes\", node = \"worker 1\", step = 5, \

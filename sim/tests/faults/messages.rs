@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use unisono::trace::EventKind as E;
 use unisono::{Step, TaskId};
-use unisono_sim::Played;
 use unisono_sim::record::trace::TracedEvent;
+use unisono_sim::run::played::Played;
 
 use crate::support::{Told as _, run};
 use crate::{LATENCY, PS_0, PS_1, WORKER_1, ms, s, us};

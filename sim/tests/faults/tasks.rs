@@ -2,7 +2,8 @@
 
 use unisono::trace::EventKind as E;
 use unisono::{Step, TaskId};
-use unisono_sim::{LifeId, Played};
+use unisono_sim::LifeId;
+use unisono_sim::run::played::Played;
 
 use crate::support::{Told as _, run};
 use crate::{CHIEF, LATENCY, PS_0, PS_1, WORKER_1, ms, s, us};

@@ -9,7 +9,7 @@ use crate::support::{Told as _, run};
 use crate::{LATENCY, PS_0, WORKER_1};
 
 /// Worker 1 pauses, so that where it stands is where the fault began.
-fn pause(trigger: &str) -> (Duration, unisono_sim::Played) {
+fn pause(trigger: &str) -> (Duration, unisono_sim::run::played::Played) {
     let played = run(&format!(
         "[[fault]]\nid = \"pause\"\nkind = \"pause\"\nnode = \"worker 1\"\nfor = \"1s\"\n{trigger}"
     ));

@@ -12,8 +12,9 @@ use unisono::trace::EventKind;
 use unisono_sim::many::case::Source;
 use unisono_sim::play;
 use unisono_sim::record::trace::{TracedEffect, TracedEvent};
+use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::Distribution;
-use unisono_sim::{Labs, PlayOptions, Played, Scenario};
+use unisono_sim::{Labs, Scenario};
 
 /// Shared by all runs of a process, so that a gradient is computed once.
 pub(crate) fn labs() -> &'static Labs {

@@ -28,10 +28,11 @@ use unisono::protocol::{Snapshot, UpdateRecord};
 use unisono::training::Plan;
 use unisono::training::reference::Reference;
 use unisono::{Generation, Slot, Step};
+use unisono_sim::Scenario;
 use unisono_sim::many::case::Source;
 use unisono_sim::play;
+use unisono_sim::run::played::PlayOptions;
 use unisono_sim::scenario::Expect;
-use unisono_sim::{PlayOptions, Scenario};
 
 use crate::files::Bits;
 use crate::hand_started::{HandStarted, Role};

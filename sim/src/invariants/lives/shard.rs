@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use unisono::protocol::{
-    ClusterConfig, Effect, Input, Job, Message, NetworkEvent, Report, ShardState, Verdict,
-};
+use unisono::protocol::{ClusterConfig, Effect, Job, Message, Report, ShardState, Verdict};
 use unisono::{Cut, Floats, LinkId, Slot, TaskId};
 
-use super::{Life, Stamp};
+use crate::invariants::stamp::Stamp;
 
 /// A shard, as its ps's inputs and effects tell.
 #[derive(Debug, Default)]
@@ -107,47 +105,6 @@ impl Pushed<'_> {
     }
 }
 
-impl Life {
-    /// The gradient that an input brings, on a session that is up.
-    #[must_use]
-    pub(in crate::invariants) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
-        let Input::Network(NetworkEvent::Received { link, message }) = input else { return None };
-        let Message::Push { generation, step, slot, loss, gradient, .. } = message else {
-            return None;
-        };
-        let worker = self.peer(*link).filter(|peer| peer.job == unisono::Job::Worker)?;
-        let cut = Cut { generation: *generation, step: *step };
-        Some(Pushed { link: *link, worker, cut, slot: *slot, loss: *loss, gradient })
-    }
-
-    pub(super) fn note_shard(&mut self, stamp: Stamp<'_>, input: &Input, effects: &[Effect]) {
-        if let Some(pushed) = self.pushed(input) {
-            if self.shard.cut == Some(pushed.cut) && is_taken(&pushed, effects) {
-                self.shard.accept(stamp, &pushed);
-            }
-        } else if let Input::Network(NetworkEvent::Received { link, message }) = input
-            && let Some(peer) = self.peer(*link)
-        {
-            self.shard.note_message(stamp, peer, message, effects);
-        }
-        for effect in effects {
-            self.shard.note_effect(effect);
-        }
-    }
-}
-
-/// Whether a gradient was neither declined nor dropped, and its session not ended for it.
-fn is_taken(pushed: &Pushed<'_>, effects: &[Effect]) -> bool {
-    !effects.iter().any(|effect| match effect {
-        Effect::Send { message: Message::PushReply { .. }, .. } | Effect::Halt(_) => true,
-        Effect::Report(Report::Dropped { slot, worker, .. }) => {
-            (*slot, *worker) == (pushed.slot, pushed.worker)
-        }
-        Effect::Close { link } => *link == pushed.link,
-        _ => false,
-    })
-}
-
 impl Shard {
     /// What must become of a gradient (rules 4, 5 and 8).
     #[must_use]
@@ -180,7 +137,7 @@ impl Shard {
         }
     }
 
-    fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
+    pub(crate) fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
         let held = || Held { loss: pushed.loss, gradient: pushed.gradient.clone() };
         self.held.entry(pushed.slot).or_insert_with(held);
         if stamp.life.task == TaskId::PS_ZERO {
@@ -188,7 +145,7 @@ impl Shard {
         }
     }
 
-    fn note_message(
+    pub(crate) fn note_message(
         &mut self,
         stamp: Stamp<'_>,
         peer: TaskId,
@@ -241,7 +198,7 @@ impl Shard {
         }
     }
 
-    fn note_effect(&mut self, effect: &Effect) {
+    pub(crate) fn note_effect(&mut self, effect: &Effect) {
         let Some(cut) = self.cut else { return };
         match effect {
             Effect::Report(Report::Dropped { step, slot, verdict: None, .. })

@@ -3,109 +3,12 @@
 //! `[train]` is not here: it is the production file's own.
 
 mod faults;
+pub(crate) mod key;
+
+pub(super) use key::{Form, Known, NONE, REQUIRED, UNLIMITED};
+use key::{inline, key, section, tables};
 
 pub(super) use faults::{FAULT, FAULTS, foreign_to_fault, of_fault};
-
-/// A key.
-#[derive(Debug)]
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    /// What it takes.
-    pub(super) takes: &'static str,
-    /// As TOML, or in words.
-    pub(super) default: &'static str,
-    pub(super) meaning: &'static str,
-}
-
-/// How a table is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// `[name]`
-    Section,
-    /// `[[name]]`
-    Tables,
-    /// `{ … }`
-    Inline,
-}
-
-/// A table, and its keys.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) name: &'static str,
-    pub(super) form: Form,
-    pub(super) meaning: &'static str,
-    pub(super) keys: &'static [&'static [Key]],
-}
-
-impl Known {
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Key> {
-        self.keys.iter().copied().flatten()
-    }
-
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.keys().map(|key| key.name)
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.names().any(|known| known == name)
-    }
-
-    /// What to say where a key should be.
-    pub(super) fn missing(&self, name: &str) -> String {
-        let key = self.keys().find(|key| key.name == name).expect("only known keys are looked for");
-        let takes = key.takes.replace('`', "");
-        format!("{name} is missing in {}; it takes: {takes}", self.heading())
-    }
-
-    /// How it is written.
-    pub(super) fn heading(&self) -> String {
-        match self.form {
-            Form::Section => format!("[{}]", self.name),
-            Form::Tables => format!("[[{}]]", self.name),
-            Form::Inline => format!("{} = {{ … }}", self.name),
-        }
-    }
-}
-
-/// For rates without a limit.
-pub(super) const UNLIMITED: &str = "unlimited";
-/// For losses that are compared with nothing.
-pub(super) const NONE: &str = "none";
-/// A key that must be there.
-pub(super) const REQUIRED: &str = "required";
-
-const fn key(
-    name: &'static str,
-    takes: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-) -> Key {
-    Key { name, takes, default, meaning }
-}
-
-const fn section(
-    name: &'static str,
-    meaning: &'static str,
-    keys: &'static [&'static [Key]],
-) -> Known {
-    Known { name, form: Form::Section, meaning, keys }
-}
-
-const fn tables(
-    name: &'static str,
-    meaning: &'static str,
-    keys: &'static [&'static [Key]],
-) -> Known {
-    Known { name, form: Form::Tables, meaning, keys }
-}
-
-const fn inline(
-    name: &'static str,
-    meaning: &'static str,
-    keys: &'static [&'static [Key]],
-) -> Known {
-    Known { name, form: Form::Inline, meaning, keys }
-}
 
 pub(super) const TRAIN: &str = "train";
 

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use unisono::config::file::KnownSection;
 
 use super::distributions::FORMS;
-use super::keys::{self, FAULTS, Form, Known, UNLIMITED};
+use super::keys;
+use super::keys::FAULTS;
 use super::units::{DURATIONS, RATES};
 use crate::scenario::Scenario;
+use crate::scenario::file::keys::key::{Form, Known, UNLIMITED};
 use unisono::trace::EventKind;
 
 /// The reference of scenario files, as Markdown.
@@ -123,7 +125,7 @@ fn units(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::file::keys::{Key, REQUIRED};
+    use crate::scenario::file::keys::key::{Key, REQUIRED};
 
     const BEGIN: &str = "<!-- begin of the generated reference: \
                          UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";

@@ -7,8 +7,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use unisono::config::file::{Wrong, nearest};
 
-use super::keys::{self, Known};
+use super::keys;
 use super::units::{parse_duration, parse_rate};
+use crate::scenario::file::keys::key::Known;
 
 /// Names that a person reads in a message; of more than these there is a page.
 const MOST_LISTED: usize = 20;

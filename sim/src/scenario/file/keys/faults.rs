@@ -1,7 +1,7 @@
 //! The kinds of faults, and the keys of each.
 
-use super::{Key, Known, REQUIRED, key, tables};
 use crate::scenario::Family;
+use crate::scenario::file::keys::key::{Key, Known, REQUIRED, key, tables};
 
 /// What every fault has.
 pub(in crate::scenario::file) static FAULT: Known =

@@ -1,0 +1,16 @@
+//! The life that takes an input, and when.
+
+use crate::world::life::LifeId;
+use unisono::Moment;
+use unisono::protocol::ClusterConfig;
+
+/// Whose inputs and effects, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The life that takes the input.
+    pub life: LifeId,
+    /// What its clock says.
+    pub moment: Moment,
+    /// The cluster that it is in.
+    pub config: &'a ClusterConfig,
+}
