@@ -8,10 +8,10 @@
 
 use std::time::{Duration, Instant};
 
-use unisono::config::Placement;
-use unisono::data::Dataset;
-use unisono::model::benching::{Bench, Part, Peak};
-use unisono::model::{Batch, Layout, Mlp, Model as _, SimdLevel};
+use unisono_core::train_config::Placement;
+use unisono_learn::data::Dataset;
+use unisono_learn::model::benching::{Bench, Part, Peak};
+use unisono_learn::model::{Batch, Layout, Mlp, Model as _, SimdLevel};
 
 const SIZES: [usize; 3] = [784, 500, 10];
 const BATCH: usize = 100;

@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use unisono::config::RunConfig;
-use unisono::data::Dataset;
-use unisono::model::SimdLevel;
-use unisono::protocol::{Message, Recorded};
-use unisono::training::reference::Reference;
-use unisono::training::{Gradients, Plan, Updates};
-use unisono::wire::{Frame, Limits, decode, encode_to_vec};
-use unisono::{Floats, Generation, Slot, Step};
+use unisono_config::RunConfig;
+use unisono_core::protocol::{Message, Recorded};
+use unisono_core::wire::{Frame, Limits, decode, encode_to_vec};
+use unisono_core::{Floats, Generation, Slot, Step};
+use unisono_learn::data::Dataset;
+use unisono_learn::model::SimdLevel;
+use unisono_learn::training::reference::Reference;
+use unisono_learn::training::{Gradients, Plan, Updates};
 
 fn main() {
     divan::main();

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Builder;
-use unisono::host::{Clock, Network};
-use unisono::protocol::{Message, NetworkEvent};
-use unisono::tcp::{NetworkConfig, RealClock, TcpNetwork, bind};
-use unisono::wire::Limits;
-use unisono::{Floats, Generation, LinkId, Slot, Step, TaskId};
+use unisono_core::host::{Clock, Network};
+use unisono_core::protocol::{Message, NetworkEvent};
+use unisono_core::wire::Limits;
+use unisono_core::{Floats, Generation, LinkId, Slot, Step, TaskId};
+use unisono_net::tcp::{NetworkConfig, RealClock, TcpNetwork, bind};
 
 const N_PS: u32 = 2;
 const N_WORKERS: u32 = 2;
@@ -145,7 +145,7 @@ fn push(step: usize, gradient: Floats) -> Message {
         step: Step(step as u64),
         slot: Slot(0),
         loss: 0.5,
-        recorded: unisono::protocol::Recorded::default(),
+        recorded: unisono_core::protocol::Recorded::default(),
         gradient,
     }
 }

@@ -19,19 +19,21 @@ use std::future::pending;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix1, Ix2};
-use unisono::config::{RunConfig, Sync};
-use unisono::data::{Dataset, Examples};
-use unisono::host::{Host, NoStorage, Observer, Stop, drive};
-use unisono::losses::{self, LOSSES_FILE};
-use unisono::model::{Batch, Gradient, Model, Parameters, SimdLevel, Variable, accuracy};
-use unisono::protocol::{ClusterConfig, Effect, Input, Node, Outcome, Ps, Worker};
-use unisono::random::Stream;
-use unisono::tcp::{
+use unisono_config::RunConfig;
+use unisono_core::host::{Host, NoStorage, Observer, Stop, drive};
+use unisono_core::protocol::{ClusterConfig, Effect, Input, Node, Outcome, Ps, Worker};
+use unisono_core::random::Stream;
+use unisono_core::train_config::Sync;
+use unisono_core::{Incarnation, Moment, Slot, Step, TaskId};
+use unisono_files::losses;
+use unisono_files::losses::error::LOSSES_FILE;
+use unisono_learn::data::{Dataset, Examples};
+use unisono_learn::model::{Batch, Gradient, Model, Parameters, SimdLevel, Variable, accuracy};
+use unisono_learn::training::reference::Reference;
+use unisono_learn::training::{Gradients, Plan, Shapes, Updates};
+use unisono_net::tcp::{
     ComputeThread, FileStorage, InlineCompute, NetworkConfig, RealClock, TcpNetwork, bind,
 };
-use unisono::training::reference::Reference;
-use unisono::training::{Gradients, Plan, Shapes, Updates};
-use unisono::{Incarnation, Moment, Slot, Step, TaskId};
 
 /// Rows of a picture, and pixels in each.
 const SIDE: usize = 8;

@@ -34,40 +34,20 @@
 //! `examples/own_model.rs` trains a [`Model`](model::Model) of one's own, on nodes over TCP;
 //! [`host::Observer`] is where a dashboard, metrics or a ledger hang.
 
-pub mod audit;
-pub mod certs;
-pub mod checkpoint;
-pub mod cli;
-pub mod config;
-mod counted;
-pub mod data;
-pub mod events;
 pub mod fetch;
-pub mod floats;
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub mod fuzzing;
-pub mod host;
-pub mod ids;
-pub mod ledger;
-pub mod losses;
-pub mod metrics;
-pub mod model;
-#[cfg(feature = "planted-bugs")]
-pub mod planted;
-#[cfg(not(feature = "planted-bugs"))]
-#[expect(unreachable_pub, reason = "with the feature it is public")]
-mod planted;
-pub mod protocol;
-pub mod random;
-pub mod report;
-pub mod tcp;
-pub mod tensors;
-pub mod time;
-pub mod trace;
-pub mod training;
-mod warnings;
-pub mod wire;
+pub mod program;
 
-pub use floats::Floats;
-pub use ids::{Cut, Generation, Incarnation, Job, LinkId, Slot, Step, TaskId};
-pub use time::Moment;
+pub use unisono_certs as certs;
+pub use unisono_config as config;
+pub use unisono_core::{
+    Cut, Floats, Generation, Incarnation, Job, LinkId, Moment, Slot, Step, TaskId,
+};
+pub use unisono_core::{floats, host, ids, protocol, random, time, train_config, wire};
+pub use unisono_files::{checkpoint, disk, losses, run_files};
+pub use unisono_learn::{data, model, training};
+pub use unisono_metrics as metrics;
+pub use unisono_net::tcp;
+pub use unisono_observe::{audit, events, ledger, report, trace};
+pub use unisono_tensors as tensors;

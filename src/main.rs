@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    unisono::cli::main()
+    unisono::program::main()
 }

@@ -17,8 +17,8 @@
 
 use std::sync::Arc;
 
-use unisono::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
-use unisono::{Job, Moment, TaskId};
+use unisono_core::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
+use unisono_core::{Job, Moment, TaskId};
 use unisono_sim::play;
 use unisono_sim::run::played::{Change, Failure, PlayOptions};
 use unisono_sim::scenario::draw;

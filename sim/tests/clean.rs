@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::config::Sync;
-use unisono::protocol::Outcome;
+use unisono_core::protocol::Outcome;
+use unisono_core::train_config::Sync;
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{Distribution, Oracle, StorageModel, Wire};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError, TestRunner};
-use unisono::config::{Optimizer, Placement, Sync};
+use unisono_core::train_config::{Optimizer, Placement, Sync};
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::draw;

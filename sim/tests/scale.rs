@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use unisono::config::Sync;
+use unisono_core::train_config::Sync;
 use unisono_sim::Scenario;
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};

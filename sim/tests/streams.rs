@@ -9,7 +9,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use unisono::random::{self, Stream};
+use unisono_core::random;
+use unisono_core::random::Stream;
 use unisono_sim::Scenario;
 use unisono_sim::record::trace::TracedEvent;
 use unisono_sim::run::played::Played;

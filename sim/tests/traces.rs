@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use unisono::trace::timeline::{State, lanes};
-use unisono::trace::{EventKind, History, path};
+use unisono_observe::trace::timeline::{State, lanes};
+use unisono_observe::trace::{EventKind, History, path};
 use unisono_sim::Labs;
 use unisono_sim::many::case::Source;
 use unisono_sim::run::played::PlayOptions;
@@ -95,6 +95,6 @@ fn a_run_waits_for_a_ps_that_is_down_and_not_for_those_who_call_it() {
     let history = History::of(trace.to_run(&case.scenario.run));
     let gated = path::gated(&path::critical_path(&history));
     // It is killed at 10 ms, for 50 ms.
-    let down = gated[&unisono::TaskId::ps(1)][&State::Down];
+    let down = gated[&unisono_core::TaskId::ps(1)][&State::Down];
     assert!(down >= std::time::Duration::from_millis(50), "{gated:?}");
 }

@@ -7,8 +7,8 @@ mod support;
 
 use std::sync::Arc;
 
-use unisono::trace::EventKind;
-use unisono::{Slot, Step};
+use unisono_core::{Slot, Step};
+use unisono_observe::trace::EventKind;
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{FaultKind, Wire};

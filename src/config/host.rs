@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::hosts::HostsError;
+use crate::hosts_error::HostsError;
 
 /// The part of a [`HostPort`](super::hosts::HostPort) before the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +134,7 @@ pub(super) fn parse_host(text: &str) -> Result<Host, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::HostPort;
+    use crate::HostPort;
 
     #[test]
     fn number_is_a_name_unless_the_resolver_takes_it_for_an_address() {

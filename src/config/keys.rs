@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Deserialize;
 
+use super::MetricsAddress;
 use super::hosts::HostList;
 use super::values::{
-    BatchSize, DecayRate, Examples, Fraction, Hidden, LogFormat, NotNegative, OpenFraction,
+    BatchSize, DecayRate, Examples, Fraction, Hidden, LogFormat, Named, NotNegative, OpenFraction,
     OptimizerName, Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed, Steps,
     Tasks,
 };
-use super::{MetricsAddress, Order, Placement};
+use unisono_core::train_config::{Order, Placement};
 
 /// Declares a section, and `or`, which fills what is absent from a weaker source.
 macro_rules! section {
@@ -93,7 +94,7 @@ section! {
         /// How a slot draws its examples: its own permutation an epoch, a share of one
         /// permutation, or rows in the order of the file [default: shuffled]
         #[arg(long, value_name = "ORDER")]
-        order: Order,
+        order: Named<Order>,
     }
 }
 
@@ -170,7 +171,7 @@ section! {
         /// Whole variables by turns, as replica_device_setter, or an equal share of all
         /// elements to each ps, which is faster [default: even]
         #[arg(long, value_name = "HOW")]
-        placement: Placement,
+        placement: Named<Placement>,
         /// Tasks of one machine and user pass parameters and gradients through memory that they
         /// share, instead of their sockets [default: true]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]

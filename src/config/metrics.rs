@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
-use super::hosts::{HostPort, HostsError};
+use super::hosts::HostPort;
+use crate::hosts_error::HostsError;
 
 /// `host:port`; port 0 leaves the choice to the system.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -36,12 +36,13 @@ mod tests {
     use clap::FromArgMatches as _;
 
     use super::*;
-    use crate::config::keys::{LocalKeys, RunKeys};
-    use crate::config::{ClusterSize, ClusterSpec, RunConfig};
+    use crate::keys::{LocalKeys, RunKeys};
+    use crate::{ClusterSpec, RunConfig};
+    use unisono_core::train_config::ClusterSize;
 
     #[test]
     fn the_documentation_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, document()).unwrap();
         }

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::hosts::{ClusterSpec, HostsError};
+use super::hosts::ClusterSpec;
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
-    LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds, name_of,
+    LogFormat, Named, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
+    name_of,
 };
-use super::{MetricsAddress, Optimizer, Placement, SecurityConfig, Sync, TrainConfig};
-use crate::ids::{Job, TaskId};
-use crate::protocol::{Limits, Settings};
+use super::{MetricsAddress, SecurityConfig};
+use crate::config_error::ConfigError;
+use unisono_core::ids::{Job, TaskId};
+use unisono_core::protocol::{Limits, Settings};
+use unisono_core::train_config::ClusterSize;
+use unisono_core::train_config::{Optimizer, Placement, Sync, TrainConfig};
 
 /// All that a task of a run needs to know, but who it is and where the others are.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,90 +62,6 @@ pub struct RunConfig {
     pub metrics: Option<MetricsAddress>,
 }
 
-/// Tasks of each job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClusterSize {
-    /// Parameter servers, at least 1.
-    pub n_ps: u32,
-    /// Workers, at least 1.
-    pub n_workers: u32,
-}
-
-/// Why settings, each right by itself, are not a run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The hosts are no cluster.
-    #[error(transparent)]
-    Hosts(#[from] HostsError),
-    /// There is both a number of tasks and a list of them.
-    #[error(
-        "{key} = {count}, but {hosts_key} has {hosts} of them: make them agree, or leave {key} out"
-    )]
-    SizeAgainstHosts {
-        /// The key of the number.
-        key: &'static str,
-        /// The number.
-        count: u32,
-        /// The key of the list.
-        hosts_key: &'static str,
-        /// The length of the list.
-        hosts: usize,
-    },
-    /// A parameter of another optimizer.
-    #[error(
-        "{parameter} is a parameter of the {theirs} optimizer, but the optimizer is {ours}: give \
-         --optimizer {theirs}, or leave {parameter} out"
-    )]
-    ForeignParameter {
-        /// The flag.
-        parameter: &'static str,
-        /// The optimizer that has it.
-        theirs: String,
-        /// The one that was chosen.
-        ours: String,
-    },
-    /// A limit on what is not done at all.
-    #[error("--max-restarts {0} limits nothing without --supervise: give that, or leave it out")]
-    RestartsUnsupervised(u32),
-    /// A cluster on this machine has more tasks than there are ports left.
-    #[error(
-        "--metrics {address} leaves no port for {task}, as each task has the one after that of the \
-         task before: choose a lower port, or 0 for ports of the system's choice"
-    )]
-    NoPortForMetrics {
-        /// The first address.
-        address: MetricsAddress,
-        /// Who gets none.
-        task: TaskId,
-    },
-    /// A path that is empty names nothing.
-    #[error("{0} is empty: give a path, or leave it out")]
-    EmptyPath(&'static str),
-    /// Some of the three files of TLS.
-    #[error(
-        "TLS takes --tls-cert, --tls-key and --tls-ca together: give {0}, too, or none of them"
-    )]
-    PartOfTls(String),
-    /// Two ways to prove who one is.
-    #[error(
-        "--secret-file and TLS (--tls-cert, --tls-key, --tls-ca) exclude each other: leave one out"
-    )]
-    TlsAndSecret,
-    /// Every peer would be taken for lost between two signs of life.
-    #[error(
-        "--heartbeat-timeout is {} s and --heartbeat-interval {} s: a task that is well would be \
-         taken for lost; make the timeout at least twice the interval",
-        timeout.as_secs_f64(),
-        interval.as_secs_f64()
-    )]
-    Heartbeats {
-        /// Between signs of life.
-        interval: Duration,
-        /// Of silence.
-        timeout: Duration,
-    },
-}
-
 impl LocalKeys {
     /// The most restarts of one task within ten minutes, if tasks are started again at all.
     ///
@@ -158,34 +78,30 @@ impl LocalKeys {
     }
 }
 
-impl ClusterSize {
-    /// More tasks of a job than anybody has. Keeps a number in a damaged file from asking for more
-    /// time and memory than there is.
-    pub const LARGEST: u32 = 1 << 16;
-
-    /// The cluster's size where its tasks are on this machine: `size` if given, else the length
-    /// of the lists of hosts, else 2 and 2.
+impl SizeKeys {
+    /// The size of a cluster on this machine: the numbers of tasks if given, else the lengths of
+    /// the lists of hosts, else 2 and 2.
     #[must_use]
-    pub fn resolve(size: &SizeKeys, hosts: &HostKeys) -> Self {
+    pub fn resolve(&self, hosts: &HostKeys) -> ClusterSize {
         const DEFAULT: u32 = 2; // as many as the original's hosts
         let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
         let ps = hosts.ps_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
         let workers = hosts.worker_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
-        Self {
-            n_ps: size.ps.map(|n| n.get()).or(ps).unwrap_or(DEFAULT),
-            n_workers: size.workers.map(|n| n.get()).or(workers).unwrap_or(DEFAULT),
+        ClusterSize {
+            n_ps: self.ps.map(|n| n.get()).or(ps).unwrap_or(DEFAULT),
+            n_workers: self.workers.map(|n| n.get()).or(workers).unwrap_or(DEFAULT),
         }
-    }
-
-    /// The size of a cluster whose hosts are known.
-    #[must_use]
-    pub fn of(cluster: &ClusterSpec) -> Self {
-        let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
-        Self { n_ps: count(cluster.ps()), n_workers: count(cluster.workers()) }
     }
 }
 
 impl ClusterSpec {
+    /// The number of tasks of each job.
+    #[must_use]
+    pub fn size(&self) -> ClusterSize {
+        let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
+        ClusterSize { n_ps: count(self.ps()), n_workers: count(self.workers()) }
+    }
+
     /// The hosts that were given, else the original's.
     ///
     /// # Errors
@@ -211,7 +127,7 @@ impl ClusterSpec {
 impl Default for RunConfig {
     /// What `unisono local` runs without any flag.
     fn default() -> Self {
-        let size = ClusterSize::resolve(&SizeKeys::default(), &HostKeys::default());
+        let size = SizeKeys::default().resolve(&HostKeys::default());
         Self::resolve(RunKeys::default(), size).expect("the defaults do not contradict each other")
     }
 }
@@ -238,7 +154,10 @@ impl RunConfig {
                 total_num_replicas: size.n_workers,
             },
             n_ps: size.n_ps,
-            placement: keys.placement.placement.unwrap_or_default(),
+            placement: keys
+                .placement
+                .placement
+                .map_or_else(Placement::default, |placement| placement.0),
             shared_memory: keys.placement.shared_memory.unwrap_or(true),
             data_dir: path("--data-dir", keys.data.data_dir)?,
             validation_size: keys.data.validation_size.map(|size| size.get()),
@@ -264,7 +183,7 @@ impl RunConfig {
     #[must_use]
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::default();
-        for (flag, value) in self.train.flags() {
+        for (flag, value) in train_flags(&self.train) {
             settings = settings.with(&flag.replace('-', "_"), value);
         }
         let split = self.validation_size.map_or_else(|| "default".to_owned(), |n| n.to_string());
@@ -272,7 +191,7 @@ impl RunConfig {
             .with("replicas_to_aggregate", self.sync.replicas_to_aggregate)
             .with("workers", self.sync.total_num_replicas)
             .with("ps", self.n_ps)
-            .with("placement", name_of(&self.placement))
+            .with("placement", name_of(&Named(self.placement)))
             .with("validation_size", split)
     }
 
@@ -291,12 +210,12 @@ impl RunConfig {
     /// The flags that give this very configuration, whatever the defaults are.
     #[must_use]
     pub fn to_flags(&self) -> Vec<std::ffi::OsString> {
-        let mut flags = self.train.flags();
+        let mut flags = train_flags(&self.train);
         let seconds =
             |interval: Option<Duration>| interval.unwrap_or_default().as_secs_f64().to_string();
         let limit = |limit| seconds(Some(limit).filter(|limit| *limit != Limits::NEVER));
         flags.push(("replicas-to-aggregate", self.sync.replicas_to_aggregate.to_string()));
-        flags.push(("placement", name_of(&self.placement)));
+        flags.push(("placement", name_of(&Named(self.placement))));
         flags.push(("shared-memory", self.shared_memory.to_string()));
         flags.push(("save-model-secs", limit(self.limits.save_interval)));
         flags.push(("save-summaries-secs", seconds(self.save_summaries_secs)));
@@ -328,39 +247,37 @@ impl RunConfig {
     }
 }
 
-impl TrainConfig {
-    /// Flags and values that give this very configuration, in a fixed order. Numbers are printed
-    /// with the fewest digits that read back as the same number.
-    fn flags(&self) -> Vec<(&'static str, String)> {
-        let hidden: Vec<_> = self.hidden.iter().map(ToString::to_string).collect();
-        let mut flags = vec![
-            ("batch-size", self.batch_size.to_string()),
-            ("learning-rate", shortest(self.learning_rate)),
-            ("learning-rate-decay", shortest(self.learning_rate_decay)),
-            ("decay-steps", shortest(self.decay_steps)),
-            ("regularization-rate", shortest(self.regularization_rate)),
-            ("training-steps", self.training_steps.to_string()),
-            ("hidden", hidden.join(",")),
-            ("seed", self.seed.to_string()),
-            ("order", name_of(&self.order)),
-        ];
-        let decay = self.moving_average_decay;
-        flags.extend(decay.map(|decay| ("moving-average-decay", shortest(decay))));
-        flags.push(("optimizer", name_of(&self.optimizer.name())));
-        match self.optimizer {
-            Optimizer::Sgd => {}
-            Optimizer::Momentum { momentum, nesterov } => {
-                flags.push(("momentum", shortest(momentum)));
-                flags.push(("nesterov", nesterov.to_string()));
-            }
-            Optimizer::Adam { beta1, beta2, epsilon } => {
-                flags.push(("beta1", shortest(beta1)));
-                flags.push(("beta2", shortest(beta2)));
-                flags.push(("epsilon", shortest(epsilon)));
-            }
+/// Flags and values that give this very configuration, in a fixed order. Numbers are printed
+/// with the fewest digits that read back as the same number.
+fn train_flags(train: &TrainConfig) -> Vec<(&'static str, String)> {
+    let hidden: Vec<_> = train.hidden.iter().map(ToString::to_string).collect();
+    let mut flags = vec![
+        ("batch-size", train.batch_size.to_string()),
+        ("learning-rate", shortest(train.learning_rate)),
+        ("learning-rate-decay", shortest(train.learning_rate_decay)),
+        ("decay-steps", shortest(train.decay_steps)),
+        ("regularization-rate", shortest(train.regularization_rate)),
+        ("training-steps", train.training_steps.to_string()),
+        ("hidden", hidden.join(",")),
+        ("seed", train.seed.to_string()),
+        ("order", name_of(&Named(train.order))),
+    ];
+    let decay = train.moving_average_decay;
+    flags.extend(decay.map(|decay| ("moving-average-decay", shortest(decay))));
+    flags.push(("optimizer", name_of(&OptimizerName::of(&train.optimizer))));
+    match train.optimizer {
+        Optimizer::Sgd => {}
+        Optimizer::Momentum { momentum, nesterov } => {
+            flags.push(("momentum", shortest(momentum)));
+            flags.push(("nesterov", nesterov.to_string()));
         }
-        flags
+        Optimizer::Adam { beta1, beta2, epsilon } => {
+            flags.push(("beta1", shortest(beta1)));
+            flags.push(("beta2", shortest(beta2)));
+            flags.push(("epsilon", shortest(epsilon)));
+        }
     }
+    flags
 }
 
 /// The fewest digits that read back as the same number.
@@ -372,14 +289,14 @@ fn shortest(value: f64) -> String {
     }
 }
 
-impl Optimizer {
-    /// Its name in flags and files.
+impl OptimizerName {
+    /// The name of an optimizer in flags and files.
     #[must_use]
-    pub const fn name(&self) -> OptimizerName {
-        match self {
-            Self::Sgd => OptimizerName::Sgd,
-            Self::Momentum { .. } => OptimizerName::Momentum,
-            Self::Adam { .. } => OptimizerName::Adam,
+    pub const fn of(optimizer: &Optimizer) -> Self {
+        match optimizer {
+            Optimizer::Sgd => Self::Sgd,
+            Optimizer::Momentum { .. } => Self::Momentum,
+            Optimizer::Adam { .. } => Self::Adam,
         }
     }
 }
@@ -402,7 +319,7 @@ fn train_config(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
         hidden: keys.hidden.map_or(default.hidden, |hidden| hidden.into_sizes()),
         optimizer,
         seed: keys.seed.map_or(default.seed, |seed| seed.get()),
-        order: keys.order.unwrap_or(default.order),
+        order: keys.order.map_or(default.order, |order| order.0),
     })
 }
 
@@ -461,7 +378,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{FileKeys, Order};
+    use crate::FileKeys;
+    use unisono_core::train_config::Order;
 
     const SIZE: ClusterSize = ClusterSize { n_ps: 2, n_workers: 3 };
 
@@ -564,7 +482,7 @@ mod tests {
         let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
         let given = SizeKeys { ps: "3".parse().ok(), workers: None };
         let size = |size: &SizeKeys| {
-            let size = ClusterSize::resolve(size, &hosts);
+            let size = size.resolve(&hosts);
             (size.n_ps, size.n_workers)
         };
         assert_eq!(size(&SizeKeys::default()), (1, 2));

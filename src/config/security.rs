@@ -1,11 +1,11 @@
 //! How tasks prove to each other who they are: certificates, a shared secret, or not at all.
 //!
-//! Only the paths; what is in the files is read in [`crate::tcp::security`].
+//! Only the paths; what is in the files is read in [`unisono_net::tcp::security`].
 
 use std::path::PathBuf;
 
 use super::keys::SecurityKeys;
-use super::run::ConfigError;
+use crate::config_error::ConfigError;
 
 /// How the links of a task are secured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! The way back from settings to a run: what a checkpoint or a ledger says is a configuration.
 
-use clap::{Args, Command, FromArgMatches as _};
+use clap::{Args, Command, FromArgMatches};
 
-use super::keys::RunKeys;
-use super::{ClusterSize, ConfigError, RunConfig};
-use crate::protocol::Settings;
+use super::RunConfig;
+use super::keys::{HostKeys, RunKeys, SizeKeys};
+use crate::config_error::ConfigError;
+use unisono_core::protocol::Settings;
+use unisono_core::train_config::ClusterSize;
 
 /// Why settings are not those of a run.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +22,26 @@ pub enum SettingsError {
     Config(#[from] ConfigError),
 }
 
+/// Flags that give a run on this machine.
+#[derive(Args)]
+struct RunFlags {
+    #[command(flatten)]
+    run: RunKeys,
+    #[command(flatten)]
+    size: SizeKeys,
+}
+
 impl RunConfig {
+    /// Returns the run that flags give, without a configuration file.
+    ///
+    /// # Errors
+    /// If a flag is unknown, has a bad value or contradicts another one.
+    pub fn from_flags(flags: impl IntoIterator<Item = String>) -> Result<Self, SettingsError> {
+        let command = RunFlags::augment_args(Command::new("flags")).no_binary_name(true);
+        let RunFlags { run, size } = parse(command, flags)?;
+        Ok(Self::resolve(run, size.resolve(&HostKeys::default()))?)
+    }
+
     /// The run that has these settings. What is no setting, such as where files are, is as if
     /// nothing had been given.
     ///
@@ -37,12 +58,7 @@ impl RunConfig {
         let flags = settings.iter().filter(is_flag);
         let flags = flags.map(|(key, value)| format!("--{}={value}", key.replace('_', "-")));
         let command = RunKeys::augment_args(Command::new("settings")).no_binary_name(true);
-        let keys = command
-            .disable_help_flag(true)
-            .try_get_matches_from(flags)
-            .and_then(|matches| RunKeys::from_arg_matches(&matches))
-            .map_err(|error| SettingsError::Unknown(first_line(&error)))?;
-        let run = Self::resolve(keys, size)?;
+        let run = Self::resolve(parse(command, flags)?, size)?;
         // A default that was filled in would be a number that the run did not have.
         let all = run.settings();
         let Some(key) = all.differences(settings).next().map(|difference| difference.key) else {
@@ -55,6 +71,17 @@ impl RunConfig {
             SettingsError::Unknown(format!("{key} is no setting"))
         })
     }
+}
+
+fn parse<T: FromArgMatches>(
+    command: Command,
+    flags: impl IntoIterator<Item = String>,
+) -> Result<T, SettingsError> {
+    command
+        .disable_help_flag(true)
+        .try_get_matches_from(flags)
+        .and_then(|matches| T::from_arg_matches(&matches))
+        .map_err(|error| SettingsError::Unknown(first_line(&error)))
 }
 
 fn tasks(settings: &Settings, key: &str) -> Result<u32, SettingsError> {
@@ -76,7 +103,7 @@ fn first_line(error: &clap::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Optimizer, Order, Placement, Sync};
+    use unisono_core::train_config::{Optimizer, Order, Placement, Sync};
 
     #[test]
     fn settings_come_back_as_the_run_that_wrote_them() {

@@ -8,8 +8,9 @@ mod node_list;
 mod tests;
 
 use super::environment::Environment;
-use super::hosts::{ClusterSpec, Host, HostList, HostPort, HostsError};
-use crate::ids::TaskId;
+use super::hosts::{ClusterSpec, Host, HostList, HostPort};
+use crate::hosts_error::HostsError;
+use unisono_core::ids::TaskId;
 
 pub use node_list::{NodeListError, expand};
 

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use self::sparse::Template;
-use super::hosts::{HostList, HostPort, HostsError};
-use super::run::ClusterSize;
-use crate::ids::{Job, TaskId};
+use super::hosts::{HostList, HostPort};
+use crate::hosts_error::HostsError;
+use unisono_core::ids::{Job, TaskId};
+use unisono_core::train_config::ClusterSize;
 
 /// What `TF_CONFIG` says. Any part may be missing: flags can say it, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

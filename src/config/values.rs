@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+use unisono_core::train_config::{Order, Placement};
 
 /// Why a value was refused: what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -322,6 +324,75 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// A type of the core with the names of its values in flags and files: the core knows neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<T>(pub T);
+
+/// The values of a type by name.
+pub trait Names: Copy + Sized + 'static {
+    /// All values.
+    const ALL: &'static [Named<Self>];
+
+    /// The name and the meaning of a value.
+    fn named(self) -> (&'static str, &'static str);
+}
+
+impl<T: Names> ValueEnum for Named<T> {
+    fn value_variants<'a>() -> &'a [Self] {
+        T::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, meaning) = self.0.named();
+        Some(PossibleValue::new(name).help(meaning))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self)
+    }
+}
+
+impl Names for Order {
+    const ALL: &'static [Named<Self>] =
+        &[Named(Self::Shuffled), Named(Self::Partitioned), Named(Self::Sequential)];
+
+    fn named(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Shuffled => (
+                "shuffled",
+                "Each slot has its own permutation of all examples for each epoch, as TensorFlow's \
+                 workers",
+            ),
+            Self::Partitioned => {
+                ("partitioned", "One permutation an epoch, shared out over the slots")
+            }
+            Self::Sequential => (
+                "sequential",
+                "Rows in file order: slot s of step k takes rows ((k·S + s)·B + j) mod n",
+            ),
+        }
+    }
+}
+
+impl Names for Placement {
+    const ALL: &'static [Named<Self>] = &[Named(Self::RoundRobin), Named(Self::Even)];
+
+    fn named(self) -> (&'static str, &'static str) {
+        match self {
+            Self::RoundRobin => {
+                ("round-robin", "Whole variables in creation order, as `replica_device_setter`")
+            }
+            Self::Even => (
+                "even",
+                "Every ps an equal share of the elements, so that none has to move more than the \
+                 others",
+            ),
+        }
+    }
 }
 
 /// What a value is called on the command line and in the file.

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::{Agent, BodyReader, Timeout};
 
-use super::Patience;
+use crate::fetch::error::Patience;
 
 /// Asks mirrors.
 #[derive(Debug)]

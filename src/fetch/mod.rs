@@ -1,22 +1,24 @@
 //! Published files, from whichever mirror has them, into a folder: resumed where a download broke
 //! off, held against their digests, and in their place only whole.
 //!
-//! It prints nothing: who watches is told. What is published is the business of [`crate::data`].
+//! It prints nothing: who watches is told. What is published is the business of [`unisono_learn::data`].
 
 mod client;
+pub mod error;
 mod part;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::client::{Answer, Client, Refusal};
 use self::part::Part;
-use crate::data::PublishedFile;
+use crate::fetch::error::{FetchError, Fetched, Patience, gzip_path};
+use unisono_learn::data::PublishedFile;
 
 /// Tries in a row of one mirror that bring not a byte.
 const MAX_IDLE_TRIES: u32 = 3;
@@ -34,27 +36,6 @@ pub struct Fetcher<'a> {
     pub patience: Patience,
 }
 
-/// How long a mirror may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// To be found and to take the call.
-    pub connect: Duration,
-    /// To send anything at all.
-    pub silence: Duration,
-    /// Before it is asked again.
-    pub pause: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
-            pause: Duration::from_secs(1),
-        }
-    }
-}
-
 /// Whoever wants to know how far a file is.
 pub trait Watcher {
     /// So many of its bytes are here. A number below the last one: it was begun again.
@@ -62,72 +43,6 @@ pub trait Watcher {
 
     /// A mirror was of no use, or is asked again: a sentence for a person.
     fn note(&mut self, what: &str);
-}
-
-/// How a file came to be in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// It was there, and is right.
-    Present(PathBuf),
-    /// It came from here.
-    From(String),
-}
-
-/// Why a file is not in its place.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// Something else has its name.
-    #[error(
-        "{} is there, but it is not the published file: nothing was changed; remove it, or give \
-         another folder with --data-dir", .0.display()
-    )]
-    Occupied(PathBuf),
-    /// Another process writes there.
-    #[error(
-        "{} is being written by another process: wait until it is done, or end it", .0.display()
-    )]
-    InUse(PathBuf),
-    /// The disk refused.
-    #[error("cannot {what} {}: {source}", path.display())]
-    Disk {
-        /// What was tried.
-        what: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No mirror had it.
-    #[error("{name} could not be fetched: {}; {}", told(failures), remedy(*is_offline))]
-    NoMirror {
-        /// The file.
-        name: String,
-        /// The mirrors, and what became of each.
-        failures: Vec<(String, String)>,
-        /// Not one of them could even be called.
-        is_offline: bool,
-    },
-}
-
-impl FetchError {
-    fn disk<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Self + use<'p> {
-        move |source| Self::Disk { what, path: path.to_owned(), source }
-    }
-}
-
-fn told(failures: &[(String, String)]) -> String {
-    let told: Vec<_> = failures.iter().map(|(mirror, why)| format!("{mirror} {why}")).collect();
-    told.join("; ")
-}
-
-const fn remedy(is_offline: bool) -> &'static str {
-    if is_offline {
-        "this machine seems to have no way to them: fetch the files on another machine and copy \
-         the folder, give --mirror URL of a server that can be reached, or set HTTPS_PROXY; the \
-         built-in digits need no network"
-    } else {
-        "try again later, which goes on from what has come, or give --mirror URL of another server"
-    }
 }
 
 impl Fetcher<'_> {
@@ -178,10 +93,6 @@ impl Fetcher<'_> {
         }
         Ok(None)
     }
-}
-
-fn gzip_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.gz"))
 }
 
 fn url(mirror: &str, name: &str) -> String {

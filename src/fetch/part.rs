@@ -6,9 +6,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{FetchError, gzip_path, verify};
-use crate::checkpoint::{Disk as _, RealDisk};
-use crate::data::PublishedFile;
+use super::error::gzip_path;
+use super::verify;
+use crate::fetch::error::FetchError;
+use unisono_files::disk::disk::Disk as _;
+use unisono_files::disk::real_disk::RealDisk;
+use unisono_learn::data::PublishedFile;
 
 /// The beginning of a file.
 #[derive(Debug)]

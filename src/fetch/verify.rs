@@ -5,7 +5,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::data::{PublishedFile, sha256};
+use unisono_files::sha256;
+use unisono_learn::data::PublishedFile;
 
 /// Whether a file is byte for byte as it is published; or holds the same content, compressed by
 /// somebody else or not at all, which is as good.

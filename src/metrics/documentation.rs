@@ -9,7 +9,7 @@ const BEGIN: &str = "<!-- metrics: a test makes this table -->\n";
 const END: &str = "<!-- end of metrics -->\n";
 
 fn path(name: &str) -> String {
-    format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn read(name: &str) -> String {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::labels::{WaitLabels, Whose};
 use super::meters::Meters;
-use crate::ids::{Cut, Job, TaskId};
-use crate::protocol::{ClusterConfig, Standing, Wait};
-use crate::time::Moment;
+use unisono_core::ids::{Cut, Job, TaskId};
+use unisono_core::protocol::{ClusterConfig, Standing, Wait};
+use unisono_core::time::Moment;
 
 /// Yes, or no with the reason in one line.
 pub type Answer = Result<(), String>;

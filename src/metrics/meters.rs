@@ -12,9 +12,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::labels::{Build, Kind, Peer, WaitLabels, Whose, Why};
-use crate::ids::{Incarnation, Job, TaskId};
-use crate::protocol::{ClusterConfig, Verdict};
-use crate::tcp::{Counts, Traffic};
+use unisono_core::ids::{Incarnation, Job, TaskId};
+use unisono_core::protocol::{ClusterConfig, Verdict};
+use unisono_net::tcp::{Counts, Traffic};
 
 /// A number that is set.
 type Level = Gauge<u64, AtomicU64>;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::Metrics;
 use super::labels::{Kind, Peer, Whose};
 use super::meters::{ValidationAccuracy, why_dropped};
-use crate::host::Observer;
-use crate::ids::TaskId;
-use crate::protocol::{Effect, Input, NetworkEvent, Node, Report, UpdateRecord};
-use crate::time::Moment;
+use unisono_core::host::Observer;
+use unisono_core::ids::TaskId;
+use unisono_core::protocol::{Effect, Input, NetworkEvent, Node, Report, UpdateRecord};
+use unisono_core::time::Moment;
 
 /// Counts for [`Metrics`]. Once every series is there, it asks for no memory.
 #[derive(Debug)]

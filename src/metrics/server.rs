@@ -18,9 +18,9 @@ use tokio::time::timeout;
 
 use super::callers::Callers;
 use super::{Answer, Metrics};
-use crate::host::Clock as _;
-use crate::tcp::RealClock;
-use crate::time::Moment;
+use unisono_core::host::Clock as _;
+use unisono_core::time::Moment;
+use unisono_net::tcp::RealClock;
 
 /// A scraper's request has a few hundred bytes.
 const MAX_REQUEST_BYTES: usize = 8 << 10;

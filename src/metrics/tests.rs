@@ -8,14 +8,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::text::Exposition;
 use super::*;
-use crate::config::{RunConfig, Sync};
-use crate::host::{Clock as _, Observer as _};
-use crate::ids::{Cut, Generation, LinkId, Slot, Step};
-use crate::protocol::{
+use unisono_config::RunConfig;
+use unisono_core::host::{Clock as _, Observer as _};
+use unisono_core::ids::{Cut, Generation, LinkId, Slot, Step};
+use unisono_core::protocol::{
     Effect, Input, Message, NetworkEvent, Node, Report, Standing, Status, UpdateRecord, Verdict,
     Wait, WaitFor,
 };
-use crate::tcp::RealClock;
+use unisono_core::train_config::Sync;
+use unisono_net::tcp::RealClock;
 
 fn at(millis: u64) -> Moment {
     Moment::from_origin(Duration::from_millis(millis))

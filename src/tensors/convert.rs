@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::{Contents, Format, NpzError, ReadError, npz, safetensors};
-use crate::checkpoint::{FileError, step_of};
-use crate::ids::Step;
+use super::{NpzError, npz, safetensors};
+use crate::read::ReadError;
+use crate::tensor::{Contents, Format};
+use unisono_core::ids::Step;
+use unisono_files::checkpoint::{FileError, step_of};
 
 /// A file in the other format.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,9 +92,10 @@ fn check_name(to: &Path, step: Option<Step>) -> Result<(), ConvertError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::file::encode;
-    use crate::checkpoint::test_disk::checkpoint_of;
-    use crate::tensors::{AnyTensor, Dtype};
+    use crate::Dtype;
+    use crate::tensor::AnyTensor;
+    use unisono_files::checkpoint::file::encode;
+    use unisono_files::testing::checkpoint_of;
 
     const NAME: &str = "logdir/model.ckpt-200.safetensors";
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Contents, Format, NpzError, inspect, npz, safetensors};
+use super::{NpzError, inspect, npz, safetensors};
+use crate::tensor::{Contents, Format};
 
 /// A file of tensors to be looked into, and to be converted.
 pub fn tensors(bytes: &[u8]) -> bool {
@@ -39,14 +40,15 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-use crate::fuzzing::corpus::Seed;
+use crate::corpus::Seed;
 
 #[cfg(test)]
 pub(crate) fn tensors_seeds() -> Vec<Seed> {
-    use super::{AnyTensor, Dtype};
-    use crate::checkpoint::file::encode;
-    use crate::checkpoint::test_disk::checkpoint_of;
-    use crate::ids::Step;
+    use super::Dtype;
+    use crate::tensor::AnyTensor;
+    use unisono_core::ids::Step;
+    use unisono_files::checkpoint::file::encode;
+    use unisono_files::testing::checkpoint_of;
 
     let checkpoint = encode(&checkpoint_of(Step(200), 3));
     let contents = safetensors::decode(&checkpoint).expect("it was just encoded");
@@ -70,4 +72,15 @@ pub(crate) fn tensors_seeds() -> Vec<Seed> {
         Seed::new("any-as-npz", any_as_npz),
         Seed::new("refused-torn-npz", torn),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::Corpus;
+
+    #[test]
+    fn files_of_tensors() {
+        Corpus::of("tensors", tensors_seeds()).survives(tensors);
+    }
 }

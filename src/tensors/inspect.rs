@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
+use super::safetensors;
 use super::statistics::Statistics;
-use super::{AnyTensor, Contents, Format, safetensors};
-use crate::checkpoint::step_of;
-use crate::data::sha256;
-use crate::ids::Step;
+use crate::tensor::{AnyTensor, Contents, Format};
+use unisono_core::ids::Step;
+use unisono_files::checkpoint::step_of;
+use unisono_files::sha256;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -98,7 +99,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let is_checkpoint = description.is_some();
     let description = description.and_then(Result::ok);
     if description.is_some() {
-        contents.metadata.remove(crate::checkpoint::file::KEY);
+        contents.metadata.remove(unisono_files::checkpoint::file::KEY);
     }
     let kind = match (format, is_checkpoint) {
         (Format::Safetensors, true) => Kind::Checkpoint,
@@ -139,8 +140,8 @@ fn report(name: &str, tensor: &AnyTensor) -> TensorReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::file::encode;
-    use crate::checkpoint::test_disk::checkpoint_of;
+    use unisono_files::checkpoint::file::encode;
+    use unisono_files::testing::checkpoint_of;
 
     fn look(name: &str, bytes: &[u8]) -> Inspection {
         inspect(Path::new(name), Format::of(Path::new(name)).unwrap(), bytes)

@@ -2,7 +2,7 @@
 
 use safetensors::tensor::Dtype;
 
-use super::AnyTensor;
+use crate::tensor::AnyTensor;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 

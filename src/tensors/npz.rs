@@ -10,8 +10,8 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::Contents;
 use super::npy::{self, Npy};
+use crate::tensor::Contents;
 
 /// The name under which the metadata are, as in safetensors.
 const METADATA: &str = "__metadata__";
@@ -158,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tensors::AnyTensor;
+    use crate::tensor::AnyTensor;
 
     fn contents() -> Contents {
         let bytes = [1.5f32, f32::NAN, -0.0, 3.0, 4.0, 5.0].map(f32::to_le_bytes).concat();

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 
 use ::safetensors::tensor::{Dtype, TensorView};
 
-use super::{AnyTensor, Contents};
-use crate::checkpoint::file::{self, KEY, Parsed};
-use crate::checkpoint::{Checkpoint, FileError, GLOBAL_STEP, Tensor};
-use crate::floats::Floats;
-use crate::ids::Step;
+use crate::tensor::{AnyTensor, Contents};
+use unisono_core::floats::Floats;
+use unisono_core::ids::Step;
+use unisono_files::checkpoint::file;
+use unisono_files::checkpoint::file::{KEY, Parsed};
+use unisono_files::checkpoint::{Checkpoint, FileError, GLOBAL_STEP, Tensor};
 
 /// The name under which a header has its metadata.
 const METADATA: &str = "__metadata__";

@@ -3,7 +3,7 @@
 use safetensors::tensor::Dtype;
 use serde::Serialize;
 
-use super::AnyTensor;
+use crate::tensor::AnyTensor;
 
 /// Over the finite values of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -8,21 +8,21 @@
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use unisono::config::RunConfig;
-use unisono::data::Dataset;
-use unisono::events::Recorder;
-use unisono::floats::{Buffer, Pool};
-use unisono::host::Observer as _;
-use unisono::metrics::{Metrics, MetricsObserver};
-use unisono::model::{Batch, Gradient, Parameters, SimdLevel};
-use unisono::protocol::{
+use unisono_config::RunConfig;
+use unisono_core::floats::{Buffer, Pool};
+use unisono_core::host::Observer as _;
+use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, Node, Report, Snapshot,
     Standing, Status, UpdateRecord, Wait, WaitFor,
 };
-use unisono::tcp::Traffic;
-use unisono::training::{Gradients, Plan, Updates};
-use unisono::wire::Frame;
-use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono_core::wire::Frame;
+use unisono_core::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono_learn::data::Dataset;
+use unisono_learn::model::{Batch, Gradient, Parameters, SimdLevel};
+use unisono_learn::training::{Gradients, Plan, Updates};
+use unisono_metrics::{Metrics, MetricsObserver};
+use unisono_net::tcp::Traffic;
+use unisono_observe::events::Recorder;
 
 /// Before this many steps buffers still grow: no two batches have as many dark pixels.
 const WARM_UP: u64 = 30;
@@ -52,7 +52,7 @@ fn the_model_asks_for_no_memory() {
     let mut model = plan.model();
     let mut buffers: Vec<_> =
         parameters.iter().map(|shard| Buffer::from(vec![0.0; shard.len()])).collect();
-    let mut batches = unisono::data::Batches::new(plan.batch_order());
+    let mut batches = unisono_learn::data::Batches::new(plan.batch_order());
     let (mut drawn, mut rows) = (Vec::new(), Vec::new());
     let used = after_warm_up(|step| {
         batches.rows_into(Slot(0), step, &mut drawn);
@@ -125,7 +125,7 @@ fn a_frame_copies_no_tensor() {
         step: Step(1),
         slot: Slot(0),
         loss: 0.5,
-        recorded: unisono::protocol::Recorded::default(),
+        recorded: unisono_core::protocol::Recorded::default(),
         gradient: values.clone(),
     };
     let mut pool = Pool::new(1);

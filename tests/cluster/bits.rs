@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use unisono::model::SimdLevel;
+use unisono_learn::model::SimdLevel;
 
 use crate::support::{Bits, Folder, bits_of, fixture};
 

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use unisono::metrics::text::Exposition;
+use unisono_metrics::text::Exposition;
 
 use crate::support::{Folder, HandStarted, Process, Role, bits_of, wait_until};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use unisono::checkpoint::read_tensors;
+use unisono_files::checkpoint::read_tensors;
 
 use crate::support::{
     Bits, Folder, Process, bits_of, program, send, tasks_in, unisono, wait_until,

@@ -6,9 +6,9 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 
-use unisono::TaskId;
-use unisono::protocol::Message;
-use unisono::wire::encode_to_vec;
+use unisono_core::TaskId;
+use unisono_core::protocol::Message;
+use unisono_core::wire::encode_to_vec;
 
 use crate::peer::{PATIENCE, hello};
 use crate::support::{Folder, Process, Role, wait_until};

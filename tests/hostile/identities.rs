@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use unisono::TaskId;
-use unisono::certs::{Authority, Pair, Validity};
-use unisono::protocol::Message;
-use unisono::wire::{Limits, decode, encode_to_vec};
+use unisono_certs::{Authority, Pair, Validity};
+use unisono_core::TaskId;
+use unisono_core::protocol::Message;
+use unisono_core::wire::{Limits, decode, encode_to_vec};
 
 use crate::peer::{Peer, hello};
 use crate::support::{Bits, Folder, HandStarted, Process, Role, hand_over, unisono};

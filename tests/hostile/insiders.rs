@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
-use unisono::protocol::{Message, Recorded, Want};
-use unisono::{Cut, Generation, Incarnation, Step, TaskId};
+use unisono_core::protocol::{Message, Recorded, Want};
+use unisono_core::{Cut, Generation, Incarnation, Step, TaskId};
 
 use crate::peer::{Peer, hello, pull, push};
 use crate::support::{Folder, Process, unisono};
@@ -41,7 +41,7 @@ fn a_worker_that_lies_about_its_gradient_is_parted_from() {
     // One that says it has 64 MiB is not even listened to.
     let (mut worker, generation, step, _) = let_in(&address, FLAGS);
     let n_bytes = 64 << 20;
-    let huge = unisono::wire::encode_to_vec(&push(generation, step, n_bytes / 4));
+    let huge = unisono_core::wire::encode_to_vec(&push(generation, step, n_bytes / 4));
     assert!(worker.say(&huge).is_err(), "all of it was taken");
     waiting.ps.wait_for_stderr(&format!("too large: {n_bytes} bytes of tensors"));
 
@@ -64,7 +64,8 @@ fn a_worker_that_asks_and_does_not_read_is_cut_off() {
     let (mut deaf, generation, step, n_values) = let_in(waiting.ps_address(), FLAGS);
     let before = peak_memory(&waiting.ps);
     let want = Want::AtLeast(Cut { generation, step });
-    let ask = unisono::wire::encode_to_vec(&Message::Pull { want, recorded: Recorded::default() });
+    let ask =
+        unisono_core::wire::encode_to_vec(&Message::Pull { want, recorded: Recorded::default() });
     // Each is answered with a version; sockets take a few MiB of them.
     let n_asked = (256 << 20) / (4 * n_values);
     let asked = (0..n_asked).try_for_each(|_| deaf.say(&ask));
@@ -105,7 +106,7 @@ fn a_ps_that_lies_about_its_parameters_does_not_end_its_worker() {
         lying.send(&Message::Version {
             generation,
             step,
-            tokens: vec![unisono::Slot(1)],
+            tokens: vec![unisono_core::Slot(1)],
             received: Vec::new(),
             updates: Vec::new(),
             acknowledged: 0,

@@ -4,13 +4,13 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use unisono::cli::Action;
-use unisono::cli::args::parse;
-use unisono::cli::argv::CommandLine;
-use unisono::config::Environment;
-use unisono::protocol::{Hello, Message, PROTOCOL_VERSION, Recorded, Want};
-use unisono::wire::{HEADER_BYTES, Header, Kind, Limits, encode_to_vec};
-use unisono::{Cut, Generation, Incarnation, Slot, Step, TaskId};
+use unisono::program::Action;
+use unisono::program::args::parse;
+use unisono::program::argv::CommandLine;
+use unisono_config::Environment;
+use unisono_core::protocol::{Hello, Message, PROTOCOL_VERSION, Recorded, Want};
+use unisono_core::wire::{HEADER_BYTES, Header, Kind, Limits, encode_to_vec};
+use unisono_core::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 
 /// Longer than anything that a task has to answer takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

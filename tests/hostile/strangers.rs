@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use unisono::data::{Dataset, Source};
-use unisono::protocol::{Hello, Message};
-use unisono::random::Stream;
-use unisono::wire::{HEADER_BYTES, MAGIC, encode_to_vec};
-use unisono::{Generation, Incarnation, Step, TaskId};
+use unisono_core::protocol::{Hello, Message};
+use unisono_core::random::Stream;
+use unisono_core::wire::{HEADER_BYTES, MAGIC, encode_to_vec};
+use unisono_core::{Generation, Incarnation, Step, TaskId};
+use unisono_learn::data::{Dataset, Source};
 
 use crate::peer::{PATIENCE, Peer, hello, pull, push};
 use crate::support::Folder;

@@ -1,8 +1,8 @@
 //! A model small enough to check by eye: its gradients depend on every element of the whole
 //! version, on the step and on the slot, so that whatever is mixed up shows in the bits.
 
-use unisono::protocol::ShardState;
-use unisono::{Floats, Slot, Step};
+use unisono_core::protocol::ShardState;
+use unisono_core::{Floats, Slot, Step};
 
 /// Elements of each shard, by the number of its ps.
 pub(crate) fn shard_len(ps: u32) -> usize {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use unisono::planted::{Bug, plant};
+use unisono_core::planted::{Bug, plant};
 
 use crate::safety::{CRASHES, LINKS, STOPS, STORM, Weather, check_gradients, run};
 use crate::world::{Fault, Shape};

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::config::Sync;
-use unisono::protocol::{
+use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
     PUSH_WINDOW, Ps, Raises, Report, Restored, Settings, ShardState, Snapshot, StorageEvent,
     Worker,
 };
-use unisono::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono_core::train_config::Sync;
+use unisono_core::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 use crate::arithmetic;
 
@@ -271,8 +271,10 @@ impl World {
         }
         let config = self.config.clone();
         let node = match task.job {
-            unisono::Job::Ps => AnyNode::Ps(Box::new(Ps::new(task.index, incarnation, config))),
-            unisono::Job::Worker => {
+            unisono_core::Job::Ps => {
+                AnyNode::Ps(Box::new(Ps::new(task.index, incarnation, config)))
+            }
+            unisono_core::Job::Worker => {
                 AnyNode::Worker(Box::new(Worker::new(task.index, incarnation, config)))
             }
         };

@@ -33,7 +33,7 @@ pub(crate) struct Corpus(pub(crate) Vec<Seed>);
 
 impl Corpus {
     /// The seeds of a target as code makes them, which are those in its folder.
-    /// After a wanted change: `UPDATE_FIXTURES=1 cargo test --lib fuzzing`.
+    /// After a wanted change: `UPDATE_FIXTURES=1 cargo test --workspace --lib fuzzing`.
     pub(crate) fn of(target: &str, made: impl IntoIterator<Item = Seed>) -> Self {
         let made: Vec<Seed> = made.into_iter().collect();
         let folder = root().join("fuzz/corpus").join(target);
@@ -50,6 +50,7 @@ impl Corpus {
     }
 
     /// The files of a folder whose names end so, by name.
+    #[allow(dead_code, reason = "not every crate has seeds in files")]
     pub(crate) fn folder(folder: &str, extension: &str) -> Vec<Seed> {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -128,11 +129,11 @@ fn run(target: fn(&[u8]) -> bool, name: &str, bytes: &[u8]) -> bool {
     })
 }
 
-/// The folder of the whole project: the simulator's crate is one below it.
+/// The folder of the whole project, which holds those of all crates.
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let above = here.parent().filter(|above| above.join("fuzz").is_dir());
-    above.unwrap_or(here).to_owned()
+    let holds_all = |folder: &&Path| folder.join("fuzz").is_dir();
+    here.ancestors().find(holds_all).expect("a crate is in the project's folder").to_owned()
 }
 
 /// A stream of numbers, of a seed (Steele, Lea and Flood, 2014).

@@ -6,7 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use unisono::checkpoint::read_tensors;
+use unisono_files::checkpoint::read_tensors;
 
 /// The losses of a run and its latest checkpoint.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Bits {
         let (step, path) = latest_checkpoint(logdir);
         let checkpoint = fs::read(&path).expect("the checkpoint can be read");
         let tensors = read_tensors(&path).expect("the checkpoint is valid");
-        let bits = |tensor: unisono::checkpoint::Tensor| {
+        let bits = |tensor: unisono_files::checkpoint::Tensor| {
             let bits = tensor.values().iter().map(|value| value.to_bits()).collect();
             (tensor.shape().to_vec(), bits)
         };

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     Done, Effect, Failure, Input, Message, NetworkEvent, Node, NotRepeated, Outcome, Recorded,
     Report, Restored, Snapshot, StorageEvent, Want, Worker,
 };
-use unisono::{Cut, Generation, Slot, Step, TaskId};
+use unisono_core::{Cut, Generation, Slot, Step, TaskId};
 
 use crate::script::{
     Script, cluster, floats, generation, link, pull, send, state, update, version, with_updates,

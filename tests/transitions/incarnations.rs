@@ -1,10 +1,10 @@
 //! Rule 8: which life of a task is refused as older, and whether its process may go on with a larger
 //! incarnation.
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     Effect, Failure, Message, NetworkEvent, NewerLife, Outcome, Report, Want, Worker,
 };
-use unisono::{Cut, Generation, Incarnation, Step, TaskId};
+use unisono_core::{Cut, Generation, Incarnation, Step, TaskId};
 
 use crate::chief::found;
 use crate::script::{Script, cluster, floats, generation, link, pull, send, state};

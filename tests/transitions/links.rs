@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     ClusterConfig, Effect, Failure, Limits, Message, NetworkEvent, Outcome, Ps, Report, Settings,
     ShardState,
 };
-use unisono::{Generation, Incarnation, Moment, Step, TaskId};
+use unisono_core::{Generation, Incarnation, Moment, Step, TaskId};
 
 use crate::script::{Script, cluster, hello, link, send};
 

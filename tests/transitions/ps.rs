@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     Done, Effect, Failure, GaveUp, Input, Job, Message, NetworkEvent, Node, Outcome, Ps, Recorded,
     Report, ShardState, Verdict, Want,
 };
-use unisono::{Cut, Slot, Step, TaskId};
+use unisono_core::{Cut, Slot, Step, TaskId};
 
 use crate::script::{
     Script, acknowledging, cluster, dropped, floats, generation, link, pull, push, send, slots,
@@ -352,7 +352,7 @@ fn a_worker_that_calls_at_the_end_is_told_and_the_chief_is_not() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     let generation = generation(1);
     ps.hears(0, Message::Finished { generation });
-    let (incarnation, state) = (unisono::Incarnation(1), Some(cut(3)));
+    let (incarnation, state) = (unisono_core::Incarnation(1), Some(cut(3)));
     let welcome = |on: u32| send(on, Message::Welcome { incarnation, state });
     ps.loses(1);
     let told = ps.is_called_on(7, TaskId::worker(1), 2);

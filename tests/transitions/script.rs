@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use unisono::config::Sync;
-use unisono::protocol::{
+use unisono_core::protocol::{
     ClusterConfig, Effect, Hello, Input, Limits, Message, NetworkEvent, Node, PROTOCOL_VERSION, Ps,
     Recorded, Report, Settings, ShardState, UpdateRecord, Verdict, Want, Worker,
 };
-use unisono::{Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono_core::train_config::Sync;
+use unisono_core::{Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 /// The link of worker w to a ps, and of a worker to ps w.
 pub(crate) const fn link(index: u32) -> LinkId {
@@ -162,7 +162,7 @@ impl<N: Node> Script<N> {
         on: u32,
         to: TaskId,
         incarnation: u64,
-        state: Option<unisono::Cut>,
+        state: Option<unisono_core::Cut>,
     ) -> Vec<Effect> {
         self.network(NetworkEvent::Connected { link: link(on), to });
         let incarnation = Incarnation(incarnation);
@@ -249,7 +249,7 @@ impl Script<Worker> {
         &mut self,
         ps: u32,
         incarnation: u64,
-        state: Option<unisono::Cut>,
+        state: Option<unisono_core::Cut>,
     ) -> Vec<Effect> {
         self.is_welcome_on(ps, TaskId::ps(ps), incarnation, state)
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
     Report, Want, Worker,
 };
-use unisono::{Cut, Slot, Step, TaskId};
+use unisono_core::{Cut, Slot, Step, TaskId};
 
 use crate::script::{
     Script, cluster, floats, generation, link, pull, push, send, version, with_received,

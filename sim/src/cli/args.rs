@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use unisono::cli::manual::{CompletionsArgs, ManArgs};
+use unisono_terminal::manual::{CompletionsArgs, ManArgs};
 
 use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, trace, verify};
 

@@ -42,7 +42,7 @@ pub(super) use planted::bugs;
 #[cfg(feature = "planted-bugs")]
 mod planted {
     use serde::Serialize;
-    use unisono::planted::Bug;
+    use unisono_core::planted::Bug;
 
     use super::super::progress::Progress;
     use super::super::sources;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use unisono::cli::output::write_file;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
+use unisono_terminal::output::write_file;
 
 use super::shard::Shard;
 use crate::cli::exit_codes::worst_exit_code;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
-use unisono::cli::UsageError;
+use unisono_terminal::UsageError;
 
 use super::hunt_result::HuntResult;
 use super::shard::Shard;

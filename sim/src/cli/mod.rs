@@ -27,8 +27,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
-use unisono::cli::output::Screen;
-use unisono::cli::{UsageError, manual, signals};
+use unisono_terminal::output::Screen;
+use unisono_terminal::{UsageError, manual, signals};
 
 use self::args::{Cli, Command};
 use self::stage::Stage;

@@ -3,20 +3,35 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressDrawTarget, ProgressStyle};
-use unisono::cli::output::Screen;
+use unisono_terminal::output::Screen;
 
 use crate::many::tally::Tally;
+
+/// The wall-clock time since a start, for rates that a person reads.
+#[derive(Debug)]
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "rates are by the wall clock")]
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "rates are by the wall clock")]
+    pub(super) fn elapsed(&self) -> Duration {
+        Instant::now().duration_since(self.0)
+    }
+}
 
 /// A bar, on a terminal only.
 #[derive(Debug)]
 pub(super) struct Progress<'a> {
     screen: &'a Screen,
-    began: Instant,
+    stopwatch: Stopwatch,
 }
 
 impl<'a> Progress<'a> {
     /// Of so many runs, if that is known.
-    #[expect(clippy::disallowed_methods, reason = "seeds a second are by the wall clock")]
     pub(super) fn new(screen: &'a Screen, n_runs: Option<u64>) -> Self {
         let style = match n_runs {
             Some(_) => "{bar:24} {pos}/{len}, {per_sec}, {eta} left{wide_msg}",
@@ -29,7 +44,7 @@ impl<'a> Progress<'a> {
             bar.set_length(n_runs);
         }
         bar.set_draw_target(ProgressDrawTarget::stderr()); // hidden if that is no terminal
-        Self { screen, began: Instant::now() }
+        Self { screen, stopwatch: Stopwatch::start() }
     }
 
     /// One run more.
@@ -52,9 +67,8 @@ impl<'a> Progress<'a> {
     }
 
     /// The time since it began.
-    #[expect(clippy::disallowed_methods, reason = "seeds a second are by the wall clock")]
     pub(super) fn elapsed(&self) -> Duration {
-        Instant::now().duration_since(self.began)
+        self.stopwatch.elapsed()
     }
 
     /// Takes the bar away.

@@ -4,18 +4,17 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use unisono::Step;
-use unisono::audit::Audit;
-use unisono::cli::UsageError;
-use unisono::cli::output::ProgressView;
-use unisono::config::ProgressMode;
-use unisono::data::Source;
-use unisono::host::Clock as _;
-use unisono::ledger;
-use unisono::model::SimdLevel;
-use unisono::tcp::RealClock;
-use unisono::training::replay::{Inputs, ReplayError, Replayed, replay};
+use unisono_config::ProgressMode;
+use unisono_core::Step;
+use unisono_learn::data::Source;
+use unisono_learn::model::SimdLevel;
+use unisono_observe::audit::found::Audit;
+use unisono_observe::audit::replay::{Inputs, ReplayError, Replayed, replay};
+use unisono_observe::ledger;
+use unisono_terminal::UsageError;
+use unisono_terminal::output::ProgressView;
 
+use super::progress::Stopwatch;
 use super::stage::{SCHEMA, Stage};
 
 #[derive(Args, Debug)]
@@ -76,10 +75,9 @@ pub(super) fn replay_ledgers(args: &LedgerArgs, stage: &Stage) -> anyhow::Result
     let end = audit.standing().into_keys().next_back().map_or(Step(0), Step::next);
     let mode = if stage.json { ProgressMode::None } else { ProgressMode::Auto };
     let mut view = ProgressView::new(stage.screen.clone(), mode, end.0);
-    let clock = RealClock::start();
-    let start = clock.now();
+    let stopwatch = Stopwatch::start();
     let replayed = replay(&audit, &inputs, |update| {
-        view.update(update.step.next().0, update.losses[0].1, clock.now() - start);
+        view.update(update.step.next().0, update.losses[0].1, stopwatch.elapsed());
     });
     view.finish();
     judge(replayed, stage)

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use unisono::cli::output::write_file;
-use unisono::report::{Document, Fact, Failure, of_history, page, settings};
-use unisono::trace::History;
-use unisono::trace::marks::{Mark, Steps};
+use unisono_observe::report::{Document, Fact, Failure, of_history, page, settings};
+use unisono_observe::trace::History;
+use unisono_observe::trace::marks::{Mark, Steps};
+use unisono_terminal::output::write_file;
 
 use super::diff::{Traced, played};
 use super::stage::{SCHEMA, Stage};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
-use unisono::cli::output::write_file;
+use unisono_terminal::output::write_file;
 
 use super::progress::Progress;
 use super::stage::{SCHEMA, Stage};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use unisono::cli::UsageError;
+use unisono_terminal::UsageError;
 
 use crate::cli::common::CAPSULES;
 use crate::many::case::Source;

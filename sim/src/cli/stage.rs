@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::Serialize;
-use unisono::cli::output::Screen;
+use unisono_terminal::output::Screen;
 
 use crate::Labs;
 use crate::cli::common::CommonArgs;
@@ -134,8 +134,8 @@ fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub(super) fn named_bug(name: &str) -> anyhow::Result<unisono::planted::Bug> {
-    unisono::planted::Bug::from_name(name).ok_or_else(|| {
+pub(super) fn named_bug(name: &str) -> anyhow::Result<unisono_core::planted::Bug> {
+    unisono_core::planted::Bug::from_name(name).ok_or_else(|| {
         super::sources::usage(format!("there is no bug {name}; `unisono-sim bugs` lists them all"))
     })
 }

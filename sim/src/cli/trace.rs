@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use unisono::cli::output::write_file;
-use unisono::trace::{History, perfetto};
+use unisono_observe::trace::{History, perfetto};
+use unisono_terminal::output::write_file;
 
 use super::diff::{Traced, played};
 use super::stage::Stage;

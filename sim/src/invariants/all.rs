@@ -16,7 +16,7 @@ use crate::invariants::violation::Violation;
 use crate::invariants::which_r::WhichR;
 use crate::invariants::whole_versions::WholeVersions;
 use crate::world::life::LifeId;
-use unisono::protocol::{Effect, Input};
+use unisono_core::protocol::{Effect, Input};
 
 /// All rules, with what they know of a run.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use unisono::LinkId;
-use unisono::host::limits::QueueFull;
-use unisono::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
+use unisono_core::LinkId;
+use unisono_core::host::limits::QueueFull;
+use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
 
 use super::Violation;
 use crate::invariants::invariant::{At, Invariant};
@@ -105,7 +105,8 @@ mod tests {
         };
         let at = fixture.at(ps(0));
         assert!(rule.before(&at, &closed("reset by the network")).is_ok());
-        let full = unisono::host::limits::QueueLimit::default().check(1, usize::MAX).unwrap_err();
+        let full =
+            unisono_core::host::limits::QueueLimit::default().check(1, usize::MAX).unwrap_err();
         assert!(rule.before(&at, &closed(&full.to_string())).is_err());
     }
 }

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     Effect, Input, Message, Report, Restored, ShardState, Snapshot, StorageEvent,
 };
-use unisono::{Cut, LinkId, Slot, Step};
+use unisono_core::{Cut, LinkId, Slot, Step};
 
 use super::lives::Shard;
 use super::{History, Violation};
@@ -62,8 +62,11 @@ impl Invariant for CheckpointsAreCuts {
                     Some((cut, state)) => self.check_restore(at, *link, cut, state)?,
                     None => {}
                 },
-                Effect::Compute(unisono::protocol::Job::Update {
-                    generation, step, state, ..
+                Effect::Compute(unisono_core::protocol::Job::Update {
+                    generation,
+                    step,
+                    state,
+                    ..
                 }) => {
                     check_updated(at, Cut { generation: *generation, step: *step }, state)?;
                 }
@@ -352,7 +355,7 @@ mod tests {
     fn an_update_carries_the_whole_state_on() {
         let mut run = ready();
         let mut job = super::super::fixture::update(cut(1), 2.0, vec![]);
-        if let Effect::Compute(unisono::protocol::Job::Update { state, .. }) = &mut job {
+        if let Effect::Compute(unisono_core::protocol::Job::Update { state, .. }) = &mut job {
             state.auxiliary = vec![vec![0.0].into()];
         }
         let result = run.does(&mut CheckpointsAreCuts::default(), ps(0), vec![job]);

@@ -1,8 +1,8 @@
 //! Rule 10: exactly `training_steps` updates; a durable final checkpoint; only then is anybody told
 //! that all is done. At the end the files hold every step, once.
 
-use unisono::protocol::{Effect, Input, Job, Message, Outcome};
-use unisono::{Slot, Step, TaskId};
+use unisono_core::protocol::{Effect, Input, Job, Message, Outcome};
+use unisono_core::{Slot, Step, TaskId};
 
 use super::Violation;
 use crate::invariants::invariant::{At, End, Invariant};

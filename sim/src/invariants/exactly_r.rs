@@ -1,8 +1,8 @@
 //! Rule 1: an update uses exactly R gradients, of R distinct slots, each computed from the version
 //! that it updates, and the same slots on every shard.
 
-use unisono::protocol::{Effect, Input, Job, ShardState};
-use unisono::{Cut, Floats, Slot};
+use unisono_core::protocol::{Effect, Input, Job, ShardState};
+use unisono_core::{Cut, Floats, Slot};
 
 use super::Violation;
 use crate::invariants::invariant::{At, Invariant};

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, Verdict,
 };
-use unisono::{Cut, Generation, LinkId};
+use unisono_core::{Cut, Generation, LinkId};
 
 use super::lives::Fate;
 use super::suspicions::Suspicions;
@@ -224,8 +224,8 @@ fn kind(effect: &Effect) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use unisono::Incarnation;
-    use unisono::protocol::{Hello, PROTOCOL_VERSION, Settings};
+    use unisono_core::Incarnation;
+    use unisono_core::protocol::{Hello, PROTOCOL_VERSION, Settings};
 
     use super::super::fixture::{
         Fixture, cut, dropped, gradients, job, later, ps, push, reply, send, state, update,

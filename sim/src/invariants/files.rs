@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
-use unisono::{Cut, Generation, Step};
+use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
+use unisono_core::{Cut, Generation, Step};
 
 use crate::world::life::LifeId;
 

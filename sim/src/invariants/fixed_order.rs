@@ -1,7 +1,7 @@
 //! Rule 3: an update is given its gradients ascending by slot, whatever the order of arrival.
 
-use unisono::Slot;
-use unisono::protocol::{Effect, Input, Job};
+use unisono_core::Slot;
+use unisono_core::protocol::{Effect, Input, Job};
 
 use super::Violation;
 use crate::invariants::invariant::{At, Invariant};

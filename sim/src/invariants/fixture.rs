@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::config::Sync;
-use unisono::protocol::{
+use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Hello, Input, Job, Limits, Message, NetworkEvent, Outcome,
     PROTOCOL_VERSION, Report, Restored, Settings, ShardState, Snapshot, StorageEvent, UpdateRecord,
     Verdict,
 };
-use unisono::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono_core::train_config::Sync;
+use unisono_core::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
 use super::{History, Violation};
 use crate::invariants::invariant::{At, End, Invariant};
@@ -231,14 +231,14 @@ impl Fixture {
     /// A life's sessions with all that it talks to are up.
     pub(super) fn connect(&mut self, life: LifeId) {
         match life.task.job {
-            unisono::Job::Ps => {
+            unisono_core::Job::Ps => {
                 for worker in 0..self.config.sync.total_num_replicas {
                     self.connect_only(life, worker);
                 }
                 let hello = hello(ps(1).task, life.task);
                 self.accept(life, OTHER_PS_LINK, hello, ps(1).task);
             }
-            unisono::Job::Worker => {
+            unisono_core::Job::Worker => {
                 for of in 0..N_PS {
                     let link = LinkId(u64::from(of));
                     let connected = NetworkEvent::Connected { link, to: ps(of).task };
@@ -380,7 +380,7 @@ pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
         step,
         slot,
         loss,
-        recorded: unisono::protocol::Recorded::default(),
+        recorded: unisono_core::protocol::Recorded::default(),
         gradient,
     }
 }

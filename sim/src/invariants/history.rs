@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, ShardState, Snapshot,
     StorageEvent,
 };
-use unisono::{Cut, Floats, Generation, Slot, Step};
+use unisono_core::{Cut, Floats, Generation, Slot, Step};
 
 use super::Violation;
 use super::files::Files;
@@ -104,7 +104,7 @@ impl History {
             Input::Network(NetworkEvent::Received {
                 message: Message::Restore { generation, step, state },
                 ..
-            }) if life.task.job == unisono::Job::Ps => {
+            }) if life.task.job == unisono_core::Job::Ps => {
                 let cut = Cut { generation: *generation, step: *step };
                 self.note_state(config, cut, life.task.index, state)
             }

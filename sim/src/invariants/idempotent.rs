@@ -2,8 +2,8 @@
 //! computed there; a second copy is told to be one and changes nothing; one with other bits stops
 //! the run.
 
-use unisono::protocol::{Effect, Input, Message, Report, Verdict};
-use unisono::{Cut, Floats, LinkId, Slot};
+use unisono_core::protocol::{Effect, Input, Message, Report, Verdict};
+use unisono_core::{Cut, Floats, LinkId, Slot};
 
 use super::lives::Fate;
 use super::suspicions::Suspicions;

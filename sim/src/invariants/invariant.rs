@@ -8,8 +8,8 @@ use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 use std::fmt;
 use std::time::Duration;
-use unisono::protocol::{ClusterConfig, Effect, Input, Node, Outcome};
-use unisono::{LinkId, Moment, TaskId};
+use unisono_core::protocol::{ClusterConfig, Effect, Input, Node, Outcome};
+use unisono_core::{LinkId, Moment, TaskId};
 
 /// A rule, watched over a whole run. It sees every life's inputs and effects, in the order of
 /// virtual time, and touches nothing.
@@ -103,7 +103,7 @@ pub struct End<'a> {
     /// How each task did that has ended for good.
     pub outcomes: &'a std::collections::BTreeMap<TaskId, Outcome>,
     /// The rows of the losses file, as they are on the disk: step, slot, loss.
-    pub losses: &'a [(unisono::Step, unisono::Slot, f32)],
+    pub losses: &'a [(unisono_core::Step, unisono_core::Slot, f32)],
     /// The newest valid checkpoint on the disk, if any.
-    pub checkpoint: Option<&'a unisono::protocol::Snapshot>,
+    pub checkpoint: Option<&'a unisono_core::protocol::Snapshot>,
 }

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use unisono::Floats;
-use unisono::protocol::ShardState;
+use unisono_core::Floats;
+use unisono_core::protocol::ShardState;
 
 /// A buffer, or what is left of it.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report};
-use unisono::{LinkId, Moment};
+use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
+use unisono_core::{LinkId, Moment};
 
 use super::suspicions::Suspicions;
 use super::{Session, Violation};

@@ -4,8 +4,8 @@
 //! What a shard held when another generation was opened is not counted: the whole shard is
 //! forgotten then.
 
-use unisono::Cut;
-use unisono::protocol::{Effect, Input, Message, Verdict};
+use unisono_core::Cut;
+use unisono_core::protocol::{Effect, Input, Message, Verdict};
 
 use super::Violation;
 use super::lives::{Fate, Pushed};
@@ -157,7 +157,7 @@ mod tests {
         let mut run = Fixture::new(1, 3);
         run.ready(2).unwrap();
         run.all_computed(3).unwrap();
-        run.told_by_ps(received(cut(0), vec![unisono::Slot(0)]), vec![]).unwrap();
+        run.told_by_ps(received(cut(0), vec![unisono_core::Slot(0)]), vec![]).unwrap();
         let mut rule = StaleIsTold::default();
         let surplus = || push(cut(0), 2, 0);
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![dropped(cut(0), 2, None)]).unwrap();

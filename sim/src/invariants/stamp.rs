@@ -1,8 +1,8 @@
 //! The life that takes an input, and when.
 
 use crate::world::life::LifeId;
-use unisono::Moment;
-use unisono::protocol::ClusterConfig;
+use unisono_core::Moment;
+use unisono_core::protocol::ClusterConfig;
 
 /// Whose inputs and effects, and when.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use unisono::trace::{EventKind, Happening};
-use unisono::{Step, TaskId};
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::{EventKind, Happening};
 
 use crate::record::trace::Trace;
 use crate::scenario::Place;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use unisono::{Floats, Step};
+use unisono_core::{Floats, Step};
 
 use super::kept::Kept;
 use crate::invariants::unmet::Unmet;

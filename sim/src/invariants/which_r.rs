@@ -1,8 +1,8 @@
 //! Rule 2: the slots of an update are all of them, or with R < N the first R that every shard holds
 //! whole, in the order in which ps 0 learns it. Ps 0 alone chooses.
 
-use unisono::protocol::{Effect, Input, Job, Message};
-use unisono::{Cut, Slot, TaskId};
+use unisono_core::protocol::{Effect, Input, Job, Message};
+use unisono_core::{Cut, Slot, TaskId};
 
 use super::{Life, Violation};
 use crate::invariants::invariant::{At, Invariant};

@@ -1,8 +1,8 @@
 //! Rule 6: a worker computes at a version that it holds of every shard, all of one generation; and
 //! a version that is sent is one that was made.
 
-use unisono::protocol::{Effect, Input, Job, Message};
-use unisono::{Cut, Floats};
+use unisono_core::protocol::{Effect, Input, Job, Message};
+use unisono_core::{Cut, Floats};
 
 use super::Violation;
 use crate::invariants::invariant::{At, Invariant};

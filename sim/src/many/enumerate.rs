@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::TaskId;
-use unisono::random::Stream;
+use unisono_core::TaskId;
+use unisono_core::random::Stream;
 
 use crate::many::case::Case;
 use crate::record::trace::Trace;
@@ -14,7 +14,7 @@ use crate::scenario::{
     End, EventPattern, Expect, Fault, FaultKind, PeersSee, Scenario, TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// A moment at which a node crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::TaskId;
-use unisono::config::Sync;
+use unisono_core::TaskId;
+use unisono_core::train_config::Sync;
 
 use crate::Labs;
 use crate::many::case::Case;
@@ -221,8 +221,8 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
         scenario.run.n_ps = n_ps;
         scenario.run.sync = Sync { replicas_to_aggregate, total_num_replicas };
         let exists = |task: &TaskId| match task.job {
-            unisono::Job::Ps => task.index < n_ps,
-            unisono::Job::Worker => task.index < total_num_replicas,
+            unisono_core::Job::Ps => task.index < n_ps,
+            unisono_core::Job::Worker => task.index < total_num_replicas,
         };
         scenario.start.retain(|task, _| exists(task));
         scenario.compute.tasks.retain(|task, _| exists(task));

@@ -7,7 +7,7 @@ use crate::Audit;
 use crate::record::orders::{EventOrder, Orders};
 use crate::run::played::{Failure, Played};
 use crate::scenario::Family;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// Seeds that are kept of each signature; the others are counted.
 pub(crate) const MAX_SEEDS_KEPT: usize = 5;

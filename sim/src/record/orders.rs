@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use unisono::trace::Happening;
+use unisono_observe::trace::Happening;
 
 use crate::world::life::LifeId;
 use crate::world::network::task_number;
@@ -139,8 +139,8 @@ impl fmt::Display for Orders {
 
 #[cfg(test)]
 mod tests {
-    use unisono::trace::EventKind;
-    use unisono::{Incarnation, Slot, Step, TaskId};
+    use unisono_core::{Incarnation, Slot, Step, TaskId};
+    use unisono_observe::trace::EventKind;
 
     use super::*;
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use unisono::Step;
-use unisono::config::RunConfig;
-use unisono::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
-use unisono::trace::line::FORMAT;
-use unisono::trace::{Details, Entry, Event, Happening, LifeHeader, Run, TracedLife, Tracer};
+use unisono_config::RunConfig;
+use unisono_core::Step;
+use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
+use unisono_observe::trace::line::FORMAT;
+use unisono_observe::trace::{
+    Details, Entry, Event, Happening, LifeHeader, Run, TracedLife, Tracer,
+};
 
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;

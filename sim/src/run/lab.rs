@@ -10,16 +10,16 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use unisono::config::RunConfig;
-use unisono::data::Dataset;
-use unisono::host::Work as _;
-use unisono::ledger::StateHash;
-use unisono::model::SimdLevel;
-use unisono::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
-use unisono::random::Stream;
-use unisono::training::reference::Reference;
-use unisono::training::{Gradients, Plan, Updates};
-use unisono::{Floats, Slot, Step};
+use unisono_config::RunConfig;
+use unisono_core::host::Work as _;
+use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
+use unisono_core::random::Stream;
+use unisono_core::{Floats, Slot, Step};
+use unisono_learn::data::Dataset;
+use unisono_learn::model::SimdLevel;
+use unisono_learn::training::reference::Reference;
+use unisono_learn::training::{Gradients, Plan, Updates};
+use unisono_observe::ledger::StateHash;
 
 use crate::lock::lock;
 use crate::streams::Purpose;
@@ -214,7 +214,7 @@ impl LabWorker {
         shards: &[ShardState],
     ) -> (f32, Vec<Floats>) {
         let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
-        let generation = unisono::Generation::default();
+        let generation = unisono_core::Generation::default();
         match self.work(Job::Gradient { generation, step, slot, parameters }) {
             Done::Gradient { loss, gradient, .. } => (loss, gradient),
             Done::Update { .. } => unreachable!("a gradient was asked for"),
@@ -228,7 +228,7 @@ impl LabWorker {
         state: &ShardState,
         gradients: Vec<(Slot, Floats)>,
     ) -> ShardState {
-        let (generation, state) = (unisono::Generation::default(), state.clone());
+        let (generation, state) = (unisono_core::Generation::default(), state.clone());
         match self.work(Job::Update { generation, step, state, gradients }) {
             Done::Update { state, .. } => state,
             Done::Gradient { .. } => unreachable!("an update was asked for"),

@@ -14,15 +14,16 @@ use std::thread;
 use std::time::Duration;
 
 use madsim::runtime::{Handle, NodeHandle, Runtime};
-use unisono::checkpoint::{RunFiles, last_incarnation, record_incarnation};
-use unisono::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
-use unisono::ledger::{Ledger, Recorder};
-use unisono::protocol::{
+use unisono_core::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
+use unisono_core::protocol::{
     ClusterConfig, Failure as NodeFailure, Input, Node, Outcome, Ps, Raises, Settings, Snapshot,
     Worker,
 };
-use unisono::random::Stream;
-use unisono::{Incarnation, Job, Slot, Step, TaskId, losses};
+use unisono_core::random::Stream;
+use unisono_core::{Incarnation, Job, Slot, Step, TaskId};
+use unisono_files::checkpoint::{RunFiles, last_incarnation, record_incarnation};
+use unisono_files::losses;
+use unisono_observe::ledger::{Ledger, Recorder};
 
 use crate::invariants::Violation;
 use crate::invariants::invariant::End;
@@ -41,7 +42,7 @@ use crate::world::host::{Place, SimCompute};
 use crate::world::life::LifeId;
 use crate::world::state::Order;
 use crate::world::universe::Universe;
-use unisono::trace::Tracer;
+use unisono_observe::trace::Tracer;
 
 /// Plays a scenario with a seed, on a thread of its own: what madsim and the standard library keep
 /// for a thread is fresh in each run. Its chaos, if it has any, is drawn already.
@@ -110,7 +111,7 @@ fn play_here(
     is_abandoned: &AtomicBool,
 ) -> Played {
     #[cfg(feature = "planted-bugs")]
-    unisono::planted::plant(options.bug);
+    unisono_core::planted::plant(options.bug);
     let schedule = Stream::new(seed, Purpose::Schedule, 0, 0).bits();
     let runtime = Runtime::with_seed_and_config(schedule, madsim::Config::default());
     let mut stage = Stage::new(scenario, seed, lab, options);
@@ -355,7 +356,8 @@ impl<'a> Stage<'a> {
         disk: &crate::world::disk::SimDisk,
     ) -> (Vec<(Step, Slot, f32)>, Option<Arc<Snapshot>>, Option<String>) {
         let logdir = ChiefFiles::logdir();
-        let rows = losses::read_from(disk, &logdir.join(losses::LOSSES_FILE)).unwrap_or_default();
+        let rows =
+            losses::read_from(disk, &logdir.join(losses::error::LOSSES_FILE)).unwrap_or_default();
         let config = self.set.lab.plan().files_from(&logdir, Arc::clone(self.set.lab.initial()));
         let files = match RunFiles::open(Arc::new(disk.clone()), config) {
             Ok((files, _)) => files,

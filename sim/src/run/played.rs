@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use unisono::host::{Compute, Network, Stop, Storage};
-use unisono::ledger::Ledger;
-use unisono::protocol::{Node, Outcome, Snapshot};
-use unisono::trace::EventKind;
-use unisono::{Slot, Step, TaskId};
+use unisono_core::host::{Compute, Network, Stop, Storage};
+use unisono_core::protocol::{Node, Outcome, Snapshot};
+use unisono_core::{Slot, Step, TaskId};
+use unisono_observe::ledger::Ledger;
+use unisono_observe::trace::EventKind;
 
 /// What a task runs instead of its node: that node in a wrapper, or as it is.
 pub type Change = fn(TaskId, Box<dyn Node>) -> Box<dyn Node>;
@@ -29,7 +29,7 @@ pub struct PlayOptions {
     pub change: Option<Change>,
     /// The bug to plant.
     #[cfg(feature = "planted-bugs")]
-    pub bug: Option<unisono::planted::Bug>,
+    pub bug: Option<unisono_core::planted::Bug>,
 }
 
 impl Default for PlayOptions {

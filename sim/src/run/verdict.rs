@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::audit::{Audit, LossRow, Made, by_step};
-use unisono::ledger::StateHash;
-use unisono::losses::LOSSES_FILE;
-use unisono::protocol::{Outcome, ShardState};
-use unisono::{Floats, Slot, Step, TaskId};
+use unisono_core::protocol::{Outcome, ShardState};
+use unisono_core::{Floats, Slot, Step, TaskId};
+use unisono_files::losses::error::LOSSES_FILE;
+use unisono_observe::audit::found::Audit;
+use unisono_observe::audit::shard::Made;
+use unisono_observe::audit::{LossRow, by_step};
+use unisono_observe::ledger::StateHash;
 
 use crate::counted::counted;
 use crate::invariants::Violation;
@@ -21,7 +23,7 @@ use crate::scenario::{
     Expect, ExpectedEvent, ExpectedOutcome, Oracle, Place, Places, Range, Scenario,
 };
 use crate::world::active_faults::Bites;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// What is wrong with a run that has ended.
 #[derive(Debug, Default)]
@@ -281,7 +283,7 @@ fn compare_states(
 
 fn golden(expect: &Expect, played: &Played) -> Result<(), Violation> {
     let Some(path) = &expect.golden else { return Ok(()) };
-    let rows = unisono::losses::read(path)
+    let rows = unisono_files::losses::read(path)
         .map_err(|error| Violation::new(0, "golden", error.to_string()))?;
     let is_same = |(got, want): (&LossRow, &LossRow)| {
         (got.0, got.1, got.2.to_bits()) == (want.0, want.1, want.2.to_bits())

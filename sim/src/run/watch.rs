@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use unisono::host::Observer;
-use unisono::ledger::{Line, Recorder};
-use unisono::protocol::{ClusterConfig, Effect, Input, NetworkEvent, Node};
-use unisono::{Incarnation, Moment};
+use unisono_core::host::Observer;
+use unisono_core::protocol::{ClusterConfig, Effect, Input, NetworkEvent, Node};
+use unisono_core::{Incarnation, Moment};
+use unisono_observe::ledger::{Line, Recorder};
 
 use crate::invariants::all::Invariants;
 use crate::invariants::invariant::At;
@@ -22,7 +22,7 @@ use crate::scenario::{ExpectedEvent, nanos};
 use crate::world::life::LifeId;
 use crate::world::network::task_number;
 use crate::world::universe::Universe;
-use unisono::trace::{EventKind, Happening, Tracer};
+use unisono_observe::trace::{EventKind, Happening, Tracer};
 
 /// What is known of a run while it goes on; shared by the watchers of all lives.
 #[derive(Debug)]

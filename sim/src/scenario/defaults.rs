@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use unisono::config::RunConfig;
-use unisono::protocol::Limits;
+use unisono_config::RunConfig;
+use unisono_core::protocol::Limits;
 
 use super::{
     Chaos, ComputeModel, Distribution, Expect, ExpectedOutcome, Family, NetworkModel, Oracle,

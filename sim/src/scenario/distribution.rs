@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use unisono::random::Stream;
+use unisono_core::random::Stream;
 
 /// How long something takes, each time anew.
 #[derive(Clone, Debug, PartialEq)]

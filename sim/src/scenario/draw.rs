@@ -5,16 +5,16 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::config::{Optimizer, Placement, Sync};
-use unisono::random::Stream;
-use unisono::{Job, TaskId};
+use unisono_core::random::Stream;
+use unisono_core::train_config::{Optimizer, Placement, Sync};
+use unisono_core::{Job, TaskId};
 
 use crate::scenario::{
     Chaos, ConnectMode, DiskMode, Distribution, End, EventPattern, Family, Fault, FaultKind,
     GradientMode, Oracle, PartitionMode, PeersSee, Range, Scenario, TaskSet, Trigger, When, nanos,
 };
 use crate::streams::Purpose;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// The shortest fault: less than a message takes.
 const SHORTEST: Duration = Duration::from_micros(50);

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use unisono::{Step, TaskId};
+use unisono_core::{Step, TaskId};
 
 use super::Range;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// What must come of a run. The rules of the protocol hold whatever is expected.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,10 +3,10 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::{Job, Step, TaskId};
+use unisono_core::{Job, Step, TaskId};
 
 use super::Distribution;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::TaskId;
-use unisono::config::RunConfig;
-use unisono::protocol::Limits;
+use unisono_config::RunConfig;
+use unisono_core::TaskId;
+use unisono_core::protocol::Limits;
 
 pub use chaos::{Chaos, Range};
 pub use distribution::Distribution;

@@ -6,8 +6,8 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use serde::Serialize;
-use unisono::TaskId;
-use unisono::protocol::{Outcome, Status};
+use unisono_core::TaskId;
+use unisono_core::protocol::{Outcome, Status};
 
 use crate::Labs;
 use crate::invariants::Violation;
@@ -17,7 +17,7 @@ use crate::record::trace::{Trace, TracedEvent};
 use crate::run::played::{Failure, PlayOptions, Played};
 use crate::scenario::{Place, Scenario, nanos};
 use crate::world::life::LifeId;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// The last links of the chain that are shown.
 const LONGEST_CHAIN: usize = 15;

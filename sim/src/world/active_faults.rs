@@ -6,9 +6,9 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::protocol::Done;
-use unisono::random::Stream;
-use unisono::{Floats, Step, TaskId};
+use unisono_core::protocol::Done;
+use unisono_core::random::Stream;
+use unisono_core::{Floats, Step, TaskId};
 
 use crate::scenario::{
     ConnectMode, DiskMode, End, EventPattern, Fault, FaultKind, GradientMode, PartitionMode,
@@ -19,7 +19,7 @@ use crate::world::disk::DiskFault;
 use crate::world::flight::Passage;
 use crate::world::life::LifeId;
 use crate::world::network::pair_number;
-use unisono::trace::Happening;
+use unisono_observe::trace::Happening;
 
 /// A partition that is `Slow` makes latencies so many times as long.
 const SLOW_PARTITION: u32 = 100;

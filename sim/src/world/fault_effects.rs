@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use unisono::protocol::{Effect, Outcome};
-use unisono::{Step, TaskId};
+use unisono_core::protocol::{Effect, Outcome};
+use unisono_core::{Step, TaskId};
 
 use super::state::{Order, Plan, State};
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
@@ -12,7 +12,7 @@ use crate::world::disk::FaultId;
 use crate::world::flight::Parcel;
 use crate::world::life::LifeId;
 use crate::world::network::Direction;
-use unisono::trace::{EventKind, Happening};
+use unisono_observe::trace::{EventKind, Happening};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.
 #[derive(Clone, Copy, Debug)]

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono::checkpoint::{
-    DirectoryError, Disk as _, RunFiles, RunFilesError, StateError, Warning, decode, step_of,
+use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
+use unisono_core::random::Stream;
+use unisono_files::checkpoint::{
+    DirectoryError, RunFiles, RunFilesError, StateError, Warning, decode, step_of,
 };
-use unisono::losses::LossesError;
-use unisono::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
-use unisono::random::Stream;
+use unisono_files::disk::disk::Disk as _;
+use unisono_files::losses::error::LossesError;
 
 use crate::scenario::{StorageModel, nanos};
 use crate::streams::Purpose;

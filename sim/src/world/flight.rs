@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use unisono::protocol::Message;
-use unisono::{LinkId, TaskId};
+use unisono_core::protocol::Message;
+use unisono_core::{LinkId, TaskId};
 
 use crate::world::life::{Cause, LifeId};
 

@@ -4,9 +4,11 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use unisono::host::{Clock, Compute, Network, Stop, Storage};
-use unisono::protocol::{Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord};
-use unisono::{LinkId, Moment, TaskId};
+use unisono_core::host::{Clock, Compute, Network, Stop, Storage};
+use unisono_core::protocol::{
+    Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord,
+};
+use unisono_core::{LinkId, Moment, TaskId};
 
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;
@@ -101,8 +103,8 @@ impl<W: FnMut(Job) -> Done> Compute for SimCompute<W> {
 #[cfg(test)]
 mod tests {
     use madsim::runtime::Runtime;
-    use unisono::Incarnation;
-    use unisono::host::contract;
+    use unisono_core::Incarnation;
+    use unisono_core::host::contract;
 
     use super::*;
     use crate::scenario::Scenario;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use unisono::protocol::{Done, NetworkEvent, StorageEvent};
-use unisono::{Incarnation, TaskId};
+use unisono_core::protocol::{Done, NetworkEvent, StorageEvent};
+use unisono_core::{Incarnation, TaskId};
 
 /// A life of a task: one node, from its start until it halts or is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::host::limits::{QueueFull, QueueLimit};
-use unisono::random::Stream;
-use unisono::{Job, LinkId, TaskId};
+use unisono_core::host::limits::{QueueFull, QueueLimit};
+use unisono_core::random::Stream;
+use unisono_core::{Job, LinkId, TaskId};
 
 use crate::scenario::{Distribution, NetworkModel, nanos};
 use crate::streams::Purpose;

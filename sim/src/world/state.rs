@@ -5,9 +5,11 @@ use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use unisono::protocol::{Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord};
-use unisono::random::Stream;
-use unisono::{LinkId, Moment, Step, TaskId};
+use unisono_core::protocol::{
+    Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord,
+};
+use unisono_core::random::Stream;
+use unisono_core::{LinkId, Moment, Step, TaskId};
 
 use super::files::{ChiefFiles, Request};
 use crate::scenario::{ComputeModel, Distribution, Scenario, scale};

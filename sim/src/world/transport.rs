@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use unisono::host::limits::{CLOSE_TIMEOUT, MAX_LINKS, QueueFull};
-use unisono::protocol::{Message, NetworkEvent};
-use unisono::random::Stream;
-use unisono::wire;
-use unisono::{LinkId, TaskId};
+use unisono_core::host::limits::{CLOSE_TIMEOUT, MAX_LINKS, QueueFull};
+use unisono_core::protocol::{Message, NetworkEvent};
+use unisono_core::random::Stream;
+use unisono_core::wire;
+use unisono_core::{LinkId, TaskId};
 
 use super::flight::{Call, Flight, Parcel, Passage};
 use super::state::{Plan, State};

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use unisono::checkpoint::RunFiles;
-use unisono::protocol::{
+use unisono_core::protocol::{
     Done, Effect, Job, Message, NetworkEvent, Outcome, Snapshot, UpdateRecord,
 };
-use unisono::{LinkId, Moment, TaskId};
+use unisono_core::{LinkId, Moment, TaskId};
+use unisono_files::checkpoint::RunFiles;
 
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
@@ -21,7 +21,7 @@ use crate::world::files::Request;
 use crate::world::flight::Parcel;
 use crate::world::life::{Cause, Life, LifeId};
 use crate::world::state::State;
-use unisono::trace::Happening;
+use unisono_observe::trace::Happening;
 
 /// The shared world of one run.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use unisono::Step;
-use unisono::trace::EventKind as E;
+use unisono_core::Step;
+use unisono_observe::trace::EventKind as E;
 use unisono_sim::run::played::Played;
 
 use crate::support::{Told as _, labs, passed, run, scenario, watch};

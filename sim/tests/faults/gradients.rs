@@ -1,7 +1,7 @@
 //! What happens to gradients. A wrong one makes a wrong run: it must be stopped, or be found.
 
-use unisono::Step;
-use unisono::protocol::Outcome;
+use unisono_core::Step;
+use unisono_core::protocol::Outcome;
 use unisono_sim::run::played::Failure;
 
 use crate::support::{Told as _, passed, scenario, watch};
@@ -26,7 +26,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_says_where() {
     }
     assert!(played.losses.iter().all(|(step, ..)| *step < Step(5)));
     let of_five =
-        |checkpoint: &std::sync::Arc<unisono::protocol::Snapshot>| checkpoint.step <= Step(5);
+        |checkpoint: &std::sync::Arc<unisono_core::protocol::Snapshot>| checkpoint.step <= Step(5);
     assert!(played.checkpoint.iter().all(of_five));
 }
 

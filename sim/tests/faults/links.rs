@@ -1,7 +1,7 @@
 //! What happens to links: reset, half-open, duplicate, and calls that fail.
 
-use unisono::trace::EventKind as E;
-use unisono::{Step, TaskId};
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::EventKind as E;
 use unisono_sim::record::trace::TracedEvent;
 use unisono_sim::run::played::Played;
 

@@ -16,7 +16,7 @@ mod triggers;
 
 use std::time::Duration;
 
-use unisono::TaskId;
+use unisono_core::TaskId;
 
 const PS_0: TaskId = TaskId::ps(0);
 const PS_1: TaskId = TaskId::ps(1);

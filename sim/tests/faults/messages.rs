@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use unisono::trace::EventKind as E;
-use unisono::{Step, TaskId};
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::EventKind as E;
 use unisono_sim::record::trace::TracedEvent;
 use unisono_sim::run::played::Played;
 

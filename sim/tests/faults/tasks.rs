@@ -1,7 +1,7 @@
 //! What happens to tasks: crash, pause, stop, slow, clock.
 
-use unisono::trace::EventKind as E;
-use unisono::{Step, TaskId};
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::EventKind as E;
 use unisono_sim::LifeId;
 use unisono_sim::run::played::Played;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use unisono::trace::EventKind as E;
-use unisono::{Step, TaskId};
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::EventKind as E;
 
 use crate::support::{Told as _, run};
 use crate::{LATENCY, PS_0, WORKER_1};

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use unisono::TaskId;
-use unisono::trace::EventKind;
+use unisono_core::TaskId;
+use unisono_observe::trace::EventKind;
 use unisono_sim::many::case::Source;
 use unisono_sim::play;
 use unisono_sim::record::trace::{TracedEffect, TracedEvent};

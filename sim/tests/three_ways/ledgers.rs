@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use unisono::config::RunConfig;
-use unisono::ledger::line::UpdateMade;
-use unisono::ledger::{self, Ledger, Line, StateHash};
-use unisono::{Slot, Step};
+use unisono_config::RunConfig;
+use unisono_core::{Slot, Step};
+use unisono_observe::ledger;
+use unisono_observe::ledger::line::UpdateMade;
+use unisono_observe::ledger::{Ledger, Line, StateHash};
 
 use crate::process::{Ended, Process};
 use crate::program::{Folder, unisono};

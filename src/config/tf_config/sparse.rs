@@ -1,7 +1,7 @@
 //! The names of tasks that `TF_CONFIG` leaves out, which follow from this task's own.
 
-use crate::config::hosts::{Host, HostPort};
-use crate::ids::Job;
+use crate::hosts::{Host, HostPort};
+use unisono_core::ids::Job;
 
 /// A task's address with places for the others' roles and numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,8 +13,10 @@ use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
 use self::server::{Act, Server};
-use super::{FetchError, Fetched, Fetcher, Patience, Watcher};
-use crate::data::{Known, PublishedFile, sha256};
+use super::{Fetcher, Watcher};
+use crate::fetch::error::{FetchError, Fetched, Patience};
+use unisono_files::sha256;
+use unisono_learn::data::{Known, PublishedFile};
 
 const NAME: &str = "train-labels-idx1-ubyte";
 const PLACE: &str = "train-labels-idx1-ubyte.gz";

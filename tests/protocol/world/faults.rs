@@ -1,7 +1,7 @@
 //! What goes wrong, and how it heals.
 
-use unisono::TaskId;
-use unisono::protocol::Input;
+use unisono_core::TaskId;
+use unisono_core::protocol::Input;
 
 use super::{Fault, Flight, Life, World};
 

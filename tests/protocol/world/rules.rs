@@ -1,10 +1,10 @@
 //! What must hold after every event, and at the end. Rule numbers are those of `docs/protocol.md`.
 
-use unisono::protocol::{
+use unisono_core::protocol::{
     Effect, Failure, Input, Job, Message, NetworkEvent, Outcome, Report, ShardState, Standing,
     Verdict, WaitFor,
 };
-use unisono::{Cut, Floats, Incarnation, Slot, TaskId};
+use unisono_core::{Cut, Floats, Incarnation, Slot, TaskId};
 
 use super::{AnyNode, Gradients, Life, Waits, World};
 use crate::arithmetic;

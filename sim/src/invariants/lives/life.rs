@@ -6,8 +6,8 @@ use crate::invariants::lives::work::Work;
 use crate::invariants::stamp::Stamp;
 use crate::world::life::LifeId;
 use std::collections::BTreeMap;
-use unisono::protocol::{ClusterConfig, Effect, Input, Message, NetworkEvent, Report};
-use unisono::{Cut, Incarnation, Job, LinkId, Moment, TaskId};
+use unisono_core::protocol::{ClusterConfig, Effect, Input, Message, NetworkEvent, Report};
+use unisono_core::{Cut, Incarnation, Job, LinkId, Moment, TaskId};
 
 /// All lives, but those that a later life of the same task has replaced.
 #[derive(Debug, Default)]
@@ -115,8 +115,10 @@ impl Life {
                 if let (Some(ps), Message::Version { generation, step, .. }) =
                     (session.peer_if_up(), message)
                 {
-                    self.work
-                        .note_version(ps, unisono::Cut { generation: *generation, step: *step });
+                    self.work.note_version(
+                        ps,
+                        unisono_core::Cut { generation: *generation, step: *step },
+                    );
                 }
             }
             NetworkEvent::Progress { link } => {
@@ -167,7 +169,7 @@ impl Life {
         let Message::Push { generation, step, slot, loss, gradient, .. } = message else {
             return None;
         };
-        let worker = self.peer(*link).filter(|peer| peer.job == unisono::Job::Worker)?;
+        let worker = self.peer(*link).filter(|peer| peer.job == unisono_core::Job::Worker)?;
         let cut = Cut { generation: *generation, step: *step };
         Some(Pushed { link: *link, worker, cut, slot: *slot, loss: *loss, gradient })
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use unisono::protocol::{ClusterConfig, Effect, Job, Message, Report, ShardState, Verdict};
-use unisono::{Cut, Floats, LinkId, Slot, TaskId};
+use unisono_core::protocol::{ClusterConfig, Effect, Job, Message, Report, ShardState, Verdict};
+use unisono_core::{Cut, Floats, LinkId, Slot, TaskId};
 
 use crate::invariants::stamp::Stamp;
 

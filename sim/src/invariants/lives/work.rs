@@ -1,6 +1,6 @@
 //! Where a worker's work stands: which whole version it was given last.
 
-use unisono::{Cut, Incarnation, TaskId};
+use unisono_core::{Cut, Incarnation, TaskId};
 
 /// What a worker was told of each shard.
 #[derive(Debug)]

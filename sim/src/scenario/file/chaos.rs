@@ -1,6 +1,6 @@
 //! `[chaos]`: what a seed may draw.
 
-use unisono::config::file::Wrong;
+use unisono_config::file::Wrong;
 
 use super::ranges;
 use super::section::{Section, Value};

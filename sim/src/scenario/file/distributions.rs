@@ -1,7 +1,7 @@
 //! Distributions: a duration, or a table whose keys say which.
 
 use toml::de::{DeTable, DeValue};
-use unisono::config::file::{Wrong, nearest};
+use unisono_config::file::{Wrong, nearest};
 
 use super::section::Value;
 use super::units::duration_text;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use unisono::config::file::{Wrong, line_of};
+use unisono_config::file::{Wrong, line_of};
 
 use crate::scenario::Place;
 

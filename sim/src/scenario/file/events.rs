@@ -1,11 +1,11 @@
 //! Events by name, and the steps that they can have.
 
-use unisono::Step;
-use unisono::config::file::Wrong;
+use unisono_config::file::Wrong;
+use unisono_core::Step;
 
 use super::section::Value;
 use super::tasks::Shape;
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// Which steps an event can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

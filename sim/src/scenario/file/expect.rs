@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use unisono::Step;
-use unisono::config::RunConfig;
-use unisono::config::file::Wrong;
+use unisono_config::RunConfig;
+use unisono_config::file::Wrong;
+use unisono_core::Step;
 
 use super::error::Sources;
 use super::section::{Section, Value};

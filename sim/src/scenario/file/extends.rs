@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
-use unisono::config::file::Wrong;
+use unisono_config::file::Wrong;
 
 use super::error::{ScenarioError, Sources};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use unisono::TaskId;
-use unisono::config::file::Wrong;
+use unisono_config::file::Wrong;
+use unisono_core::TaskId;
 
 use super::section::{Section, Value};
 use super::tasks::{Shape, task, task_set};

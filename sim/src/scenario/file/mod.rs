@@ -27,8 +27,9 @@ mod write;
 use std::path::Path;
 
 use toml::de::DeTable;
-use unisono::config::file::{Wrong, nearest};
-use unisono::config::{RunConfig, Sync};
+use unisono_config::RunConfig;
+use unisono_config::file::{Wrong, nearest};
+use unisono_core::train_config::Sync;
 
 pub use error::ScenarioError;
 pub use reference::reference;

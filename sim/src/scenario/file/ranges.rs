@@ -1,7 +1,7 @@
 //! Ranges: one value, or `{ min = …, max = … }`, of which either may be left out.
 
 use toml::de::DeValue;
-use unisono::config::file::Wrong;
+use unisono_config::file::Wrong;
 
 use super::section::Value;
 use crate::scenario::Range;

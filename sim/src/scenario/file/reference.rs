@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use unisono::config::file::KnownSection;
+use unisono_config::file::KnownSection;
 
 use super::distributions::FORMS;
 use super::keys;
@@ -10,7 +10,7 @@ use super::keys::FAULTS;
 use super::units::{DURATIONS, RATES};
 use crate::scenario::Scenario;
 use crate::scenario::file::keys::key::{Form, Known, UNLIMITED};
-use unisono::trace::EventKind;
+use unisono_observe::trace::EventKind;
 
 /// The reference of scenario files, as Markdown.
 #[must_use]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use unisono::config::file::{Wrong, nearest};
+use unisono_config::file::{Wrong, nearest};
 
 use super::keys;
 use super::units::{parse_duration, parse_rate};

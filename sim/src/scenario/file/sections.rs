@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use unisono::TaskId;
-use unisono::config::file::Wrong;
-use unisono::config::{Placement, RunConfig};
-use unisono::protocol::Limits;
+use unisono_config::RunConfig;
+use unisono_config::file::Wrong;
+use unisono_core::TaskId;
+use unisono_core::protocol::Limits;
+use unisono_core::train_config::Placement;
 
 use super::section::{Section, Value};
 use super::tasks::{Shape, task, task_of_key, task_set};

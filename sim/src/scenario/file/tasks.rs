@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use unisono::config::RunConfig;
-use unisono::config::file::{Wrong, nearest};
-use unisono::{Job, TaskId};
+use unisono_config::RunConfig;
+use unisono_config::file::{Wrong, nearest};
+use unisono_core::{Job, TaskId};
 
 use super::section::Value;
 use super::units::duration_text;

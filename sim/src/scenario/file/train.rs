@@ -1,9 +1,11 @@
 //! `[train]`, read by the production file's own code; only its defaults are a scenario's.
 
 use toml::de::{DeTable, DeValue};
-use unisono::config::file::{KnownSection, Wrong};
-use unisono::config::keys::{RunKeys, TrainKeys};
-use unisono::config::{ClusterSize, ConfigError, RunConfig, TrainConfig};
+use unisono_config::RunConfig;
+use unisono_config::config_error::ConfigError;
+use unisono_config::file::{KnownSection, Wrong};
+use unisono_config::keys::{RunKeys, TrainKeys};
+use unisono_core::train_config::{ClusterSize, TrainConfig};
 
 use super::keys::TRAIN;
 use crate::scenario::Scenario;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::config::file::nearest;
+use unisono_config::file::nearest;
 
 use crate::scenario::distribution::nanos;
 

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono::TaskId;
-use unisono::config::keys::TrainKeys;
-use unisono::config::values::name_of;
-use unisono::config::{RunConfig, file::KnownSection};
+use unisono_config::RunConfig;
+use unisono_config::file::KnownSection;
+use unisono_config::keys::TrainKeys;
+use unisono_config::values::{Named, OptimizerName, name_of};
+use unisono_core::TaskId;
 
 use super::expect::{COUNTS, ONCE, ORACLES, TIMES, default_oracle};
 use super::faults::{CONNECTS, DISKS, GRADIENTS, PARTITIONS, PEERS, WHENS};
@@ -150,8 +151,10 @@ fn name<T: PartialEq>(value: &T, named: &[(T, &'static str)]) -> String {
 
 fn train(file: &mut File, run: &RunConfig) {
     // The parameters of an optimizer have defaults of their own.
-    let optimizer =
-        TrainKeys { optimizer: Some(run.train.optimizer.name()), ..TrainKeys::default() };
+    let optimizer = TrainKeys {
+        optimizer: Some(OptimizerName::of(&run.train.optimizer)),
+        ..TrainKeys::default()
+    };
     let mut default = Scenario::default().run;
     let settings = default.settings();
     let default_optimizer = settings.iter().find(|(key, _)| *key == "optimizer");
@@ -188,7 +191,7 @@ fn cluster(file: &mut File, scenario: &Scenario, default: &Scenario) {
         keys.differing("ps", &given.n_ps, &default.n_ps, u32::to_string);
         let workers = |run: &RunConfig| run.sync.total_num_replicas;
         keys.differing("workers", &workers(given), &workers(default), u32::to_string);
-        let placement = |placement: &_| quoted(&name_of(placement));
+        let placement = |placement: &_| quoted(&name_of(&Named(*placement)));
         keys.differing("placement", &given.placement, &default.placement, placement);
         if !scenario.start.is_empty() {
             let start = scenario.start.iter();

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use unisono::random::Stream;
+use unisono_core::random::Stream;
 
 /// Both layers share one buffer while they agree, so that a sync copies nothing.
 #[derive(Clone, Default)]
@@ -121,7 +121,7 @@ impl Content {
 mod tests {
     use std::collections::BTreeSet;
 
-    use unisono::random::Purpose;
+    use unisono_core::random::Purpose;
 
     use super::*;
 

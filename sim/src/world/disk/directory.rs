@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 
-use unisono::checkpoint::disk::Stamp;
-use unisono::random::Stream;
+use unisono_core::random::Stream;
+use unisono_files::disk::disk::Stamp;
 
 use super::content::Content;
 

@@ -18,9 +18,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use faults::{DiskFault, FaultId};
-use unisono::checkpoint::Disk;
-use unisono::checkpoint::disk::{Appender, NamedEnd, Stamp};
-use unisono::random::Stream;
+use unisono_core::random::Stream;
+use unisono_files::disk::disk::Disk;
+use unisono_files::disk::disk::{Appender, NamedEnd, Stamp};
 
 use content::Content;
 use directory::Directory;

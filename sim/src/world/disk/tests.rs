@@ -7,7 +7,7 @@ mod run;
 
 use std::path::{Path, PathBuf};
 
-use unisono::random::Purpose;
+use unisono_core::random::Purpose;
 
 use super::*;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use unisono::config::Optimizer;
-use unisono::{Job, Step, TaskId};
+use unisono_core::train_config::Optimizer;
+use unisono_core::{Job, Step, TaskId};
 
 use crate::scenario::{Distribution, End, Fault, FaultKind, Oracle, Scenario, TaskSet, Trigger};
 

@@ -1,11 +1,11 @@
 //! The files of a run survive a crash at any operation, if the disk keeps its word.
 
-use unisono::checkpoint::{
+use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
+use unisono_core::{Generation, Slot, Step};
+use unisono_files::checkpoint::{
     Checkpoint, RunFiles, RunFilesConfig, RunFilesError, Saver, Taken, Tensor,
 };
-use unisono::losses::LOSSES_FILE;
-use unisono::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
-use unisono::{Generation, Slot, Step};
+use unisono_files::losses::error::LOSSES_FILE;
 
 use super::*;
 
@@ -184,7 +184,7 @@ fn a_run_survives_a_disk_that_fails_and_then_the_power() {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn losses_that_are_not_written_again_after_a_failed_sync_are_missed_when_the_power_was_gone() {
-    use unisono::planted::{Bug, plant};
+    use unisono_core::planted::{Bug, plant};
 
     plant(Some(Bug::FailedSyncForgotten));
     let caught = crash_everywhere(Some(DiskFault::FailedSync), lose_unsynced);

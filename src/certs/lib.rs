@@ -1,0 +1,135 @@
+//! Certificates for trying mutual TLS out: a CA of one's own, and what it signs for tasks.
+//!
+//! Whoever has a CA already needs none of this: `docs/security.md` says what a certificate needs.
+
+use std::time::SystemTime;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+
+use unisono_core::ids::TaskId;
+use unisono_net::tcp::security::name_of_task;
+
+/// When certificates are valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: SystemTime,
+    /// Not after.
+    pub until: SystemTime,
+}
+
+/// A certificate and its private key, each as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The certificate.
+    pub cert: String,
+    /// Its private key, PKCS #8.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pair").field("cert", &self.cert).finish_non_exhaustive()
+    }
+}
+
+/// Why a certificate cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CertsError {
+    /// The library refuses.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// The files of an existing CA cannot be read as such.
+    #[error("the files are not a CA and its private key: {0}")]
+    NoAuthority(rcgen::Error),
+    /// The two files of an existing CA do not belong together.
+    #[error("the private key is not that of the CA's certificate")]
+    OtherKey,
+}
+
+/// A CA that signs for the tasks of one cluster.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pair: Pair,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("pair", &self.pair).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// A new CA.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub fn new(validity: Validity) -> Result<Self, CertsError> {
+        let key = KeyPair::generate()?;
+        let mut params = params(Vec::new(), validity)?;
+        // Each has a name of its own, so that two are told apart by it.
+        let hash = Sha256::digest(key.public_key_raw());
+        let name = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
+        params.distinguished_name.push(DnType::CommonName, format!("unisono CA {name}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pair = Pair { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
+        Ok(Self { issuer: Issuer::new(params, key), pair })
+    }
+
+    /// Reads a CA that was made before.
+    ///
+    /// # Errors
+    /// If the texts are not a CA's certificate and its private key.
+    pub fn from_pair(pair: Pair) -> Result<Self, CertsError> {
+        let key = KeyPair::from_pem(&pair.key).map_err(CertsError::NoAuthority)?;
+        let public = key.public_key_raw().to_vec();
+        let der = CertificateDer::from_pem_slice(pair.cert.as_bytes());
+        let issuer = Issuer::from_ca_cert_pem(&pair.cert, key).map_err(CertsError::NoAuthority)?;
+        // The library does not compare the two, and what another key signed is valid for nobody.
+        let has_key = |der: &[u8]| der.windows(public.len()).any(|bytes| bytes == public);
+        if !der.is_ok_and(|der| has_key(&der)) {
+            return Err(CertsError::OtherKey);
+        }
+        Ok(Self { issuer, pair })
+    }
+
+    /// The CA's own certificate and key.
+    #[must_use]
+    pub fn pair(&self) -> Pair {
+        self.pair.clone()
+    }
+
+    /// A certificate that names these tasks.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub fn issue(&self, tasks: &[TaskId], validity: Validity) -> Result<Pair, CertsError> {
+        let key = KeyPair::generate()?;
+        let names: Vec<_> = tasks.iter().copied().map(name_of_task).collect();
+        let mut params = params(names, validity)?;
+        let name = tasks.first().map_or_else(String::new, |task| format!("unisono {task}"));
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // A ps calls ps 0 when R < N, so each may be either end.
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let cert = params.signed_by(&key, &self.issuer)?;
+        Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
+    }
+}
+
+fn params(names: Vec<String>, validity: Validity) -> Result<CertificateParams, CertsError> {
+    let mut params = CertificateParams::new(names)?;
+    params.not_before = validity.from.into();
+    params.not_after = validity.until.into();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    Ok(params)
+}

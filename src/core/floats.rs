@@ -1,0 +1,409 @@
+//! Reference-counted, immutable buffers of `f32`: what gradients and versions travel in.
+//!
+//! Cloning one copies no floats, so a version is broadcast to any number of workers for free. The
+//! floats may still be in the memory of the process that made them; then they are copied by whoever
+//! looks at them, and no earlier.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// A flat, immutable `f32` buffer, shared by reference count.
+#[derive(Clone, Default)]
+pub struct Floats(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    values: Values,
+    checksum: OnceLock<u32>,
+    is_retired: AtomicBool,
+}
+
+/// Where the floats are.
+enum Values {
+    Here(Buffer),
+    /// In another process, from where they are copied when all are wanted at once.
+    There {
+        len: usize,
+        source: Box<dyn Elsewhere>,
+        copy: OnceLock<Vec<f32>>,
+    },
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self::Here(Buffer::default())
+    }
+}
+
+/// Floats of another process, which keeps them as they are until this is dropped.
+pub trait Elsewhere: Send + Sync {
+    /// Copies the floats from number `start` on.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    fn read(&self, start: usize, values: &mut [f32]);
+}
+
+impl Floats {
+    /// `len` floats of another process.
+    #[must_use]
+    pub fn elsewhere(len: usize, source: Box<dyn Elsewhere>) -> Self {
+        let values = Values::There { len, source, copy: OnceLock::new() };
+        Self(Arc::new(Inner { values, ..Inner::default() }))
+    }
+
+    /// The number of floats.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.0.values {
+            Values::Here(buffer) => buffer.len(),
+            Values::There { len, .. } => *len,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some of the floats, each of which is to be looked at once: where they are, or if that is in
+    /// another process, in `room`.
+    ///
+    /// # Panics
+    /// If there are not so many, or the room is too small.
+    #[must_use]
+    pub fn chunk<'a>(&'a self, range: Range<usize>, room: &'a mut [f32]) -> &'a [f32] {
+        match &self.0.values {
+            Values::There { copy, .. } if copy.get().is_none() => {
+                let room = &mut room[..range.len()];
+                self.read(range.start, room);
+                room
+            }
+            _ => &self[range],
+        }
+    }
+
+    /// Copies the floats from number `start` on.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn read(&self, start: usize, values: &mut [f32]) {
+        match &self.0.values {
+            Values::There { source, copy, .. } if copy.get().is_none() => {
+                source.read(start, values)
+            }
+            _ => values.copy_from_slice(&self[start..][..values.len()]),
+        }
+    }
+
+    /// The elements as bytes, little-endian, in place (no copy).
+    #[must_use]
+    #[cfg(target_endian = "little")]
+    pub fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+
+    /// The CRC32C of [`Self::as_bytes`]; computed once for all who share the buffer.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        *self.0.checksum.get_or_init(|| crc32c::crc32c(self.as_bytes()))
+    }
+
+    /// A buffer whose [`Self::checksum`] is known already.
+    #[must_use]
+    pub fn with_checksum(values: impl Into<Buffer>, checksum: u32) -> Self {
+        let values = Values::Here(values.into());
+        Self(Arc::new(Inner { values, checksum: checksum.into(), ..Inner::default() }))
+    }
+
+    /// The host's own memory, if the floats are in such.
+    #[must_use]
+    pub fn memory(&self) -> Option<&dyn Memory> {
+        match &self.0.values {
+            Values::Here(Buffer(Storage::Host(memory))) => Some(&**memory),
+            _ => None,
+        }
+    }
+
+    /// From now on the buffer is never written again: somebody may read it of whom no more will be
+    /// heard.
+    pub fn retire(&self) {
+        self.0.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    fn is_retired(&self) -> bool {
+        self.0.is_retired.load(Ordering::Relaxed)
+    }
+
+    /// Whether both are one and the same buffer in memory.
+    #[must_use]
+    pub fn same_buffer(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether nobody else holds the buffer.
+    #[must_use]
+    pub fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// The buffer itself, to be written again, if it is of this process and nobody else holds it.
+    fn reclaim(self) -> Option<Buffer> {
+        match Arc::try_unwrap(self.0).ok()?.values {
+            Values::Here(buffer) => Some(buffer),
+            Values::There { .. } => None,
+        }
+    }
+}
+
+impl Values {
+    fn all(&self) -> &[f32] {
+        match self {
+            Self::Here(buffer) => buffer,
+            Self::There { len, source, copy } => copy.get_or_init(|| {
+                let mut values = vec![0.0; *len];
+                source.read(0, &mut values);
+                values
+            }),
+        }
+    }
+}
+
+/// Floats that are being written.
+#[derive(Debug, Default)]
+pub struct Buffer(Storage);
+
+#[derive(Debug)]
+enum Storage {
+    Private(Vec<f32>),
+    Host(Box<dyn Memory>),
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::Private(Vec::new())
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &self.0 {
+            Storage::Private(values) => values,
+            Storage::Host(memory) => bytemuck::cast_slice(memory.bytes()),
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match &mut self.0 {
+            Storage::Private(values) => values,
+            Storage::Host(memory) => bytemuck::cast_slice_mut(memory.bytes_mut()),
+        }
+    }
+}
+
+impl From<Vec<f32>> for Buffer {
+    fn from(values: Vec<f32>) -> Self {
+        Self(Storage::Private(values))
+    }
+}
+
+impl Buffer {
+    /// A buffer in memory of the host's own, whose length is a multiple of 4 bytes.
+    #[must_use]
+    pub fn in_memory(memory: impl Memory) -> Self {
+        Self(Storage::Host(Box::new(memory)))
+    }
+}
+
+/// Memory that a host provides for a buffer, such as memory that other processes can read.
+pub trait Memory: Any + fmt::Debug + Send + Sync {
+    /// The content.
+    fn bytes(&self) -> &[u8];
+
+    /// The content, to be written.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+/// Buffers that are written again once nobody holds them any more.
+///
+/// A version or a gradient is megabytes: getting fresh memory for each from the system costs more
+/// than filling it.
+#[derive(Debug)]
+pub struct Pool {
+    lent: Vec<Floats>,
+    max_lent: usize,
+    make: MakeBuffer,
+}
+
+/// Makes a buffer of so many zeros.
+pub type MakeBuffer = fn(usize) -> Buffer;
+
+impl Pool {
+    /// A pool that remembers at most `max_lent` buffers; any more are left to who holds them.
+    #[must_use]
+    pub const fn new(max_lent: usize) -> Self {
+        Self { lent: Vec::new(), max_lent, make: |len| vec![0.0; len].into() }
+    }
+
+    /// From now on makes buffers in another way.
+    pub fn make_buffers(&mut self, make: MakeBuffer) {
+        self.make = make;
+    }
+
+    /// A buffer of `len` values, of which each may be anything.
+    #[must_use]
+    pub fn take(&mut self, len: usize) -> Buffer {
+        self.lent.retain(|floats| !floats.is_retired());
+        let is_free = |floats: &Floats| floats.len() == len && floats.is_unshared();
+        let free = self.lent.iter().position(is_free).map(|free| self.lent.swap_remove(free));
+        free.and_then(Floats::reclaim).unwrap_or_else(|| (self.make)(len))
+    }
+
+    /// Gives a buffer out, to come back when nobody holds it.
+    #[must_use]
+    pub fn lend(&mut self, values: impl Into<Floats>) -> Floats {
+        let floats = values.into();
+        self.lent.push(floats.clone());
+        if self.lent.len() > self.max_lent {
+            // A length that is asked for no more must not keep its place for ever.
+            self.lent.remove(0);
+        }
+        floats
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!(
+    "tensors travel as little-endian bytes in place; a big-endian host is not supported"
+);
+
+impl From<Buffer> for Floats {
+    fn from(values: Buffer) -> Self {
+        let values = Values::Here(values);
+        Self(Arc::new(Inner { values, ..Inner::default() }))
+    }
+}
+
+impl From<Vec<f32>> for Floats {
+    fn from(values: Vec<f32>) -> Self {
+        Buffer::from(values).into()
+    }
+}
+
+impl Deref for Floats {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.0.values.all()
+    }
+}
+
+/// Equal to the bit: `0.0` is not `-0.0`, and a NaN equals itself.
+impl PartialEq for Floats {
+    fn eq(&self, other: &Self) -> bool {
+        self.same_buffer(other) || self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Floats {}
+
+impl fmt::Debug for Floats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Floats({} values, crc {:08x})", self.len(), self.checksum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn equality_is_of_bits() {
+        assert_ne!(Floats::from(vec![0.0]), Floats::from(vec![-0.0]));
+        assert_eq!(Floats::from(vec![f32::NAN]), Floats::from(vec![f32::NAN]));
+    }
+
+    #[test]
+    fn a_pool_writes_a_buffer_again_only_when_nobody_holds_it() {
+        let mut pool = Pool::new(2);
+        let values = pool.take(3);
+        let place = values.as_ptr();
+        let floats = pool.lend(values);
+        let held = floats.clone();
+        drop(floats);
+        let other = pool.take(3);
+        assert_ne!(other.as_ptr(), place);
+        drop(held);
+        assert_eq!(pool.take(2).len(), 2, "only of the same length");
+        let again = pool.take(3);
+        assert_eq!(again.as_ptr(), place);
+    }
+
+    #[test]
+    fn a_pool_remembers_no_more_than_it_may() {
+        let mut pool = Pool::new(2);
+        let lent: Vec<_> = (1..5).map(|len| pool.lend(vec![0.0; len])).collect();
+        assert_eq!((lent.len(), pool.lent.len()), (4, 2));
+    }
+
+    #[test]
+    fn a_clone_shares_the_buffer_and_holds_it() {
+        let a = Floats::from(vec![1.0, 2.0]);
+        let b = a.clone();
+        assert!(a.same_buffer(&b));
+        assert!(a.reclaim().is_none());
+        assert_eq!(b.reclaim().as_deref(), Some(&[1.0, 2.0][..]));
+    }
+
+    /// The numbers from 0 on, and how many of them were read.
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Elsewhere for Counting {
+        fn read(&self, start: usize, values: &mut [f32]) {
+            self.0.fetch_add(values.len(), Ordering::Relaxed);
+            (start..).zip(values).for_each(|(number, value)| *value = number as f32);
+        }
+    }
+
+    #[test]
+    fn floats_that_are_elsewhere_are_copied_by_who_looks_at_them_and_all_of_them_once() {
+        let n_read = Arc::new(AtomicUsize::new(0));
+        let floats = Floats::elsewhere(9, Box::new(Counting(Arc::clone(&n_read))));
+        let read = || n_read.load(Ordering::Relaxed);
+        assert_eq!((floats.len(), read()), (9, 0));
+        assert_eq!(floats.chunk(3..5, &mut [0.0; 4]), [3.0, 4.0]);
+        assert_eq!(read(), 2);
+        assert_eq!(floats[6..], [6.0, 7.0, 8.0]);
+        assert_eq!(floats, (0..9).map(|number| number as f32).collect::<Vec<_>>().into());
+        let mut room = [-1.0; 4];
+        assert_eq!(floats.chunk(3..5, &mut room), [3.0, 4.0]);
+        assert_eq!((room, read()), ([-1.0; 4], 11), "they are here by now");
+        assert!(floats.reclaim().is_none(), "they are not ours to be written");
+    }
+
+    #[test]
+    fn floats_that_are_here_are_looked_at_in_place() {
+        let floats = Floats::from(vec![1.0, 2.0, 3.0]);
+        assert_eq!(floats.chunk(1..3, &mut []).as_ptr(), floats[1..].as_ptr());
+    }
+
+    #[test]
+    fn a_buffer_that_was_retired_is_not_written_again() {
+        let mut pool = Pool::new(2);
+        pool.lend(vec![1.0; 3]).retire();
+        assert_eq!(pool.lend(vec![2.0; 3])[..], [2.0; 3]);
+        assert_eq!(pool.take(3)[..], [2.0; 3]);
+        assert_eq!(pool.lent.len(), 0, "nor remembered");
+        assert_eq!(pool.take(3)[..], [0.0; 3]);
+    }
+}

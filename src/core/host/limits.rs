@@ -1,0 +1,136 @@
+//! Limits of the network that the production host and the simulator share.
+//!
+//! A limit that only one of them had would let the other pass where it fails.
+
+use std::time::Duration;
+
+use crate::protocol::PUSH_WINDOW;
+use crate::wire::MAX_CONTROL_BYTES;
+
+/// Frames of the largest size that may wait on one link.
+///
+/// An honest task stays below: one way go a window of pushes and a restored state, the other way
+/// the versions that answer them and a captured state. A peer for which more waits does not read.
+pub const MAX_QUEUED_FRAMES: usize = 2 * PUSH_WINDOW;
+
+/// Accepted links of one task at a time. A task raises its soft limit of open files to the hard one,
+/// which is 4,096 or more on common systems; 64 of these files are for other purposes.
+pub const MAX_LINKS: usize = 4_032;
+
+/// Time for a closed link to write what was queued before. What is left then is lost.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The bytes that wait on one link, each way on its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueLimit {
+    /// Of the largest frame so far.
+    largest: usize,
+}
+
+/// More waits for a peer than one that reads would leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the other end does not read: {waiting} bytes wait for it, and the limit is {limit}")]
+pub struct QueueFull {
+    waiting: usize,
+    limit: usize,
+}
+
+impl QueueFull {
+    /// Whether a link was closed for this reason, by the reason that was given.
+    #[must_use]
+    pub fn is_reason(why: &str) -> bool {
+        why.starts_with("the other end does not read")
+    }
+}
+
+impl QueueLimit {
+    /// Checks a queue to which a frame of `n_bytes` was added, and in which `waiting` bytes are
+    /// now, that frame included.
+    ///
+    /// # Errors
+    /// If the other end cannot be reading.
+    pub const fn check(&mut self, n_bytes: usize, waiting: usize) -> Result<(), QueueFull> {
+        if n_bytes > self.largest {
+            self.largest = n_bytes;
+        }
+        let limit = MAX_QUEUED_FRAMES * self.largest + MAX_CONTROL_BYTES;
+        if waiting > limit { Err(QueueFull { waiting, limit }) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_takes_eight_frames_of_the_largest_size_and_one_control_part() {
+        let mut limit = QueueLimit::default();
+        let frame = 1 << 20;
+        let most = 8 * frame + MAX_CONTROL_BYTES;
+        assert_eq!(limit.check(frame, most), Ok(()));
+        let full = limit.check(10, most + 1).unwrap_err();
+        assert_eq!(full, QueueFull { waiting: most + 1, limit: most });
+        assert!(QueueFull::is_reason(&full.to_string()));
+        assert_eq!(limit.check(2 * frame, most + 1), Ok(()), "a larger frame needs more room");
+    }
+
+    /// Numbers that bound nothing.
+    const NO_LIMITS: [&str; 3] =
+        ["protocol/message::PROTOCOL_VERSION", "wire::HEADER_BYTES", "wire::ENTRY_BYTES"];
+
+    /// The constants of a source file outside its tests, each as a row begins in the document.
+    fn constants(module: &str, source: &str) -> Vec<String> {
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        let constant = |line: &str| {
+            let (_, rest) = line.trim_start().split_once("const ")?;
+            let (name, rest) = rest.split_once(": ")?;
+            let (kind, value) = rest.strip_suffix(';')?.split_once(" = ")?;
+            let is_number = ["usize", "u32", "u64", "Duration"].contains(&kind);
+            let name = format!("{module}::{name}");
+            (is_number && !NO_LIMITS.contains(&name.as_str()))
+                .then(|| format!("| `{name}` | `{value}` |"))
+        };
+        code.lines().filter_map(constant).collect()
+    }
+
+    fn all_constants(folder: &std::path::Path, module: &str, found: &mut Vec<String>) {
+        let mut entries: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                // Sizes of keys and records are in docs/security.md.
+                if name != "security" {
+                    all_constants(&path, &format!("{module}/{name}"), found);
+                }
+            } else if !["tests", "fuzzing", "contract", "config"].contains(&name.as_str()) {
+                let source = std::fs::read_to_string(&path).unwrap();
+                found.extend(constants(&format!("{module}/{name}"), &source));
+            }
+        }
+    }
+
+    #[test]
+    fn document_lists_every_limit_of_the_host_with_its_value() {
+        let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let mut expected = Vec::new();
+        for (folder, name) in
+            [("core/host", "host"), ("net/tcp", "tcp"), ("core/protocol", "protocol")]
+        {
+            all_constants(&root.join("src").join(folder), name, &mut expected);
+        }
+        let wire = std::fs::read_to_string(root.join("src/core/wire.rs")).unwrap();
+        expected.extend(constants("wire", &wire));
+        let document = std::fs::read_to_string(root.join("docs/simulation.md")).unwrap();
+        let rows: Vec<_> = document.lines().filter(|line| line.contains("::")).collect();
+        for row in &expected {
+            assert!(
+                rows.iter().any(|line| line.starts_with(row)),
+                "docs/simulation.md lacks {row}"
+            );
+        }
+        let listed = rows.iter().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(listed, expected.len(), "a listed limit is not in the code: {expected:#?}");
+    }
+}

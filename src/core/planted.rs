@@ -1,0 +1,210 @@
+//! Bugs that are planted on purpose, to show that something catches them.
+//!
+//! Only the feature `planted-bugs` compiles them. Without it `is_planted` is a constant, and
+//! every branch behind it is gone; what is here besides is the little that the branches need.
+
+mod catalogue;
+
+#[cfg(feature = "planted-bugs")]
+use std::cell::Cell;
+#[cfg(feature = "planted-bugs")]
+use std::collections::BTreeMap;
+
+pub use self::catalogue::Bug;
+use crate::floats::Floats;
+use crate::ids::{Cut, Slot, Step, TaskId};
+use crate::protocol::{Effect, Job, Message, ShardState};
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Plants a bug in all nodes that run on this thread from now on, or with `None` takes it out.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether the code is to have this bug.
+#[cfg(feature = "planted-bugs")]
+pub fn is_planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// No code has a bug that was planted.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn is_planted(_: Bug) -> bool {
+    false
+}
+
+/// The order in which a shard's gradients came. Remembers nothing without the feature.
+#[derive(Debug)]
+pub(crate) struct Arrivals(#[cfg(feature = "planted-bugs")] Vec<Slot>);
+
+impl Arrivals {
+    pub(crate) const fn new() -> Self {
+        Self(
+            #[cfg(feature = "planted-bugs")]
+            Vec::new(),
+        )
+    }
+
+    pub(crate) fn note(&mut self, _slot: Slot) {
+        #[cfg(feature = "planted-bugs")]
+        self.0.push(_slot);
+    }
+
+    /// How many came before a slot did.
+    pub(crate) fn rank(&self, _slot: Slot) -> Option<usize> {
+        #[cfg(feature = "planted-bugs")]
+        {
+            self.0.iter().position(|came| *came == _slot)
+        }
+        #[cfg(not(feature = "planted-bugs"))]
+        {
+            None
+        }
+    }
+}
+
+/// The cut of which each worker has its tokens. Remembers nothing without the feature.
+#[derive(Debug, Default)]
+pub(crate) struct Issued(#[cfg(feature = "planted-bugs")] BTreeMap<TaskId, Cut>);
+
+impl Issued {
+    /// Whether the worker was given the tokens of this cut before.
+    pub(crate) fn note(&mut self, _worker: TaskId, _cut: Cut) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        {
+            self.0.insert(_worker, _cut) == Some(_cut)
+        }
+        #[cfg(not(feature = "planted-bugs"))]
+        {
+            false
+        }
+    }
+}
+
+/// Of which cut a ps believes a gradient to be that was pushed as of `pushed`.
+pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
+    let same_generation = pushed.generation == present.generation;
+    let is_stale = same_generation && pushed.step < present.step;
+    let is_fenced = pushed.generation < present.generation && pushed.step == present.step;
+    if is_planted(Bug::StaleApplied) && is_stale
+        || is_planted(Bug::OldGenerationAccepted) && is_fenced
+    {
+        present
+    } else {
+        pushed
+    }
+}
+
+/// What a worker has computed in place of what it was to compute.
+pub(crate) fn job_given(job: Job, worker: TaskId) -> Job {
+    match job {
+        Job::Gradient { generation, step, slot, parameters } => {
+            let (step, slot) = batch_taken(worker, step, slot);
+            Job::Gradient { generation, step, slot, parameters }
+        }
+        job @ Job::Update { .. } => job,
+    }
+}
+
+fn batch_taken(worker: TaskId, step: Step, slot: Slot) -> (Step, Slot) {
+    if is_planted(Bug::SlotOfAnotherStep) && slot.0 % 2 == 1 {
+        (step.next(), slot)
+    } else if is_planted(Bug::BatchOfWorker) {
+        (step, Slot(worker.index))
+    } else {
+        (step, slot)
+    }
+}
+
+/// As what a worker takes a result of `step` and `slot`: as that of the job it meant to give, if
+/// it is of the job it gave.
+pub(crate) fn result_taken(
+    meant: impl FnOnce() -> Option<Job>,
+    worker: TaskId,
+    (cut, slot): (Cut, Slot),
+) -> (Cut, Slot) {
+    if !is_planted(Bug::SlotOfAnotherStep) && !is_planted(Bug::BatchOfWorker) {
+        return (cut, slot);
+    }
+    match meant() {
+        Some(Job::Gradient { generation, step: meant_step, slot: meant_slot, .. })
+            if generation == cut.generation
+                && batch_taken(worker, meant_step, meant_slot) == (cut.step, slot) =>
+        {
+            (Cut { generation, step: meant_step }, meant_slot)
+        }
+        _ => (cut, slot),
+    }
+}
+
+/// Says of gradients that were just pushed that they are of where their ps stands.
+pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
+    for effect in pushed {
+        if let (Effect::Send { message: Message::Push { generation, step, .. }, .. }, Some(cut)) =
+            (effect, stands)
+        {
+            (*generation, *step) = (cut.generation, cut.step);
+        }
+    }
+}
+
+/// A restored state of which only the parameters are right.
+pub(crate) fn without_auxiliary(state: ShardState) -> ShardState {
+    let zeros = |buffer: &Floats| vec![0.0; buffer.len()].into();
+    ShardState { auxiliary: state.auxiliary.iter().map(zeros).collect(), ..state }
+}
+
+/// Whether the last thing to be done is to write the checkpoint of this step.
+pub(crate) fn ends_with_persist_of(step: Step, out: &[Effect]) -> bool {
+    matches!(out.last(), Some(Effect::Persist(snapshot)) if snapshot.step == step)
+}
+
+#[cfg(all(test, feature = "planted-bugs"))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_complete_and_every_name_leads_to_its_bug() {
+        let names: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        assert_eq!(names.len(), Bug::ALL.len(), "names are unique");
+        for (n, &bug) in Bug::ALL.iter().enumerate() {
+            assert_eq!(bug as usize, n, "none is left out");
+            assert_eq!(Bug::from_name(bug.name()), Some(bug));
+        }
+        assert_eq!(Bug::from_name("none"), None);
+    }
+
+    #[test]
+    fn a_name_is_that_of_the_variant_in_kebab_case_and_every_bug_is_described() {
+        for bug in Bug::ALL {
+            let mut kebab = String::new();
+            for c in format!("{bug:?}").chars() {
+                if c.is_uppercase() && !kebab.is_empty() {
+                    kebab.push('-');
+                }
+                kebab.extend(c.to_lowercase());
+            }
+            assert_eq!(bug.name(), kebab);
+            assert!(bug.rule() <= 11, "{kebab}");
+            assert!(!bug.description().is_empty() && !bug.needs().is_empty(), "{kebab}");
+        }
+    }
+
+    #[test]
+    fn a_bug_is_planted_in_one_thread() {
+        plant(Some(Bug::StaleApplied));
+        assert!(is_planted(Bug::StaleApplied) && !is_planted(Bug::StaleNotTold));
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(!is_planted(Bug::StaleApplied)));
+        });
+        plant(None);
+        assert!(!is_planted(Bug::StaleApplied));
+    }
+}

@@ -1,0 +1,487 @@
+//! Frames: how a message becomes bytes and back. `docs/wire.md` has the layout.
+//!
+//! No length is believed before a checksum covers it, and nothing is allocated beyond [`Limits`].
+//! No sockets here: a reader feeds [`Header`], then [`Head`]; the simulator uses [`decode`].
+
+#[cfg(any(test, fuzzing, feature = "testing"))]
+mod reseal;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub use self::reseal::reseal;
+use crate::floats::Floats;
+use crate::protocol::Message;
+
+/// The first bytes of a frame with a message; the last one counts the layouts.
+pub const MAGIC: [u8; 4] = *b"UNS1";
+
+/// The first bytes of a frame whose tensors are in buffers that its sender shares.
+const PLACED_MAGIC: [u8; 4] = *b"UNP2";
+
+/// The first bytes of a frame with a [`Note`].
+const NOTE_MAGIC: [u8; 4] = *b"UNN2";
+
+/// The longest note.
+const MAX_NOTE_BYTES: usize = 64;
+
+/// The most buffers that one note is about.
+pub const MAX_NOTED: usize = 8;
+
+/// The length of the fixed header.
+pub const HEADER_BYTES: usize = 20;
+
+/// The length of one entry of the table of tensors.
+const ENTRY_BYTES: usize = 8;
+
+/// The longest control part. The longest by far is that of a version which brings the chief the
+/// updates it has yet to record: this is room for 15,000 updates of 50 slots each.
+pub const MAX_CONTROL_BYTES: usize = 4 << 20;
+
+/// The most tensors behind one message: parameters, and what the richest optimizer keeps.
+pub const MAX_TENSORS: usize = 16;
+
+/// The longest frame from a caller that has not introduced itself: a hello with its settings
+/// takes about 1 KiB, and a stranger is not worth more memory.
+pub const MAX_GREETING_BYTES: usize = 64 << 10;
+
+/// The largest frame that a reader takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For the control part, in bytes.
+    pub control_bytes: usize,
+    /// For the number of tensors.
+    pub tensors: usize,
+    /// For all tensors of the frame together, in bytes.
+    pub tensor_bytes: usize,
+}
+
+impl Limits {
+    /// Of the first frame on an accepted link: short, and no tensors.
+    pub const GREETING: Self =
+        Self { control_bytes: MAX_GREETING_BYTES - HEADER_BYTES, tensors: 0, tensor_bytes: 0 };
+
+    /// For a model whose largest shard state (parameters and auxiliary buffers) has this size.
+    #[must_use]
+    pub const fn with_tensor_bytes(tensor_bytes: usize) -> Self {
+        Self { control_bytes: MAX_CONTROL_BYTES, tensors: MAX_TENSORS, tensor_bytes }
+    }
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// Not the magic: another program, or another layout.
+    #[error("not a Unisono frame: it starts with \"{}\"", .0.escape_ascii())]
+    NotAFrame([u8; 4]),
+    /// The header does not fit its checksum.
+    #[error("damaged: the header does not fit its checksum")]
+    DamagedHeader,
+    /// The table or the control part do not fit their checksum.
+    #[error("damaged: the control part does not fit its checksum")]
+    DamagedControl,
+    /// A tensor does not fit its checksum.
+    #[error("damaged: tensor {0} does not fit its checksum")]
+    DamagedTensor(usize),
+    /// More than a limit allows.
+    #[error("too large: {found} {what}, the limit is {limit}")]
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// How much is allowed.
+        limit: usize,
+    },
+    /// The control part is undamaged, but says nothing that this version understands.
+    #[error("not a message of this version: {0}")]
+    NotAMessage(String),
+    /// A message whose tensors are in memory, where none is shared; or a note alone.
+    #[error("it speaks of shared memory, and there is none")]
+    NotShared,
+    /// A kind of message with a number of tensors that it cannot have.
+    #[error("a {kind} message cannot have {n_tensors} tensors")]
+    WrongTensors {
+        /// The kind of message.
+        kind: &'static str,
+        /// How many came with it.
+        n_tensors: usize,
+    },
+    /// The bytes end before the frame, or the frame before the bytes.
+    #[error("{found} bytes where the frame has {wanted}")]
+    WrongLength {
+        /// The length of the bytes.
+        found: usize,
+        /// The length of the frame, as far as it is known.
+        wanted: usize,
+    },
+}
+
+/// What two ends of a link tell each other of buffers that they share, and their nodes never hear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    /// The other end may read a buffer of the sender's.
+    Offer {
+        /// The number of the buffer on this link.
+        buffer: u32,
+        /// The sender's process.
+        process: u32,
+        /// The number that the buffer has among the files of the process.
+        file: u32,
+        /// By which the buffer is known from all else.
+        token: [u8; 16],
+    },
+    /// The sender can read these buffers of the other end's.
+    Taken(Vec<u32>),
+    /// The sender needs no more what was in these buffers of the other end's. A buffer is named once
+    /// for each tensor that was said to be in it. Of one note at most [`MAX_NOTED`].
+    Read(Vec<u32>),
+    /// These buffers of the sender's are no more.
+    Gone(Vec<u32>),
+}
+
+impl Note {
+    /// The whole frame of the note.
+    #[must_use]
+    pub fn to_frame(&self) -> Vec<u8> {
+        let mut frame = vec![0; HEADER_BYTES];
+        encode_control(self, &mut frame);
+        seal(NOTE_MAGIC, 0, frame)
+    }
+}
+
+/// A message, ready to be written: its control part, and its tensors in place.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    control: Vec<u8>,
+    tensors: Vec<Floats>,
+}
+
+impl Frame {
+    /// Encodes a message; copies no tensor.
+    #[must_use]
+    pub fn new(message: &Message) -> Self {
+        let tensors = message.tensors().into_iter().cloned().collect();
+        let mut control = Vec::new();
+        encode_control(message, &mut control);
+        Self { control, tensors }
+    }
+
+    /// What is written before the tensors. Their checksums are computed once for all who share them.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        self.head_with(MAGIC, self.tensors.iter().map(Floats::checksum))
+    }
+
+    /// What is written if each tensor is in one of the sender's buffers, of which the numbers are
+    /// given. Memory is not a wire: checksums are not computed.
+    #[must_use]
+    pub fn placed_head(&self, buffers: &[u32]) -> Vec<u8> {
+        self.head_with(PLACED_MAGIC, buffers.iter().copied())
+    }
+
+    /// With the second number of each tensor's entry.
+    fn head_with(&self, magic: [u8; 4], seconds: impl Iterator<Item = u32>) -> Vec<u8> {
+        let table_bytes = self.tensors.len() * ENTRY_BYTES;
+        let mut head = Vec::with_capacity(HEADER_BYTES + table_bytes + self.control.len());
+        head.resize(HEADER_BYTES, 0);
+        for (tensor, second) in self.tensors.iter().zip(seconds) {
+            head.extend(length_u32(tensor.len()).to_le_bytes());
+            head.extend(second.to_le_bytes());
+        }
+        head.extend(&self.control);
+        seal(magic, self.tensors.len(), head)
+    }
+
+    /// The tensors, in order.
+    #[must_use]
+    pub fn floats(&self) -> &[Floats] {
+        &self.tensors
+    }
+
+    /// The bytes of each tensor.
+    pub fn tensors(&self) -> impl Iterator<Item = &[u8]> {
+        self.tensors.iter().map(Floats::as_bytes)
+    }
+
+    /// The length of all tensors.
+    #[must_use]
+    pub fn tensor_bytes(&self) -> usize {
+        self.tensors.iter().map(|tensor| 4 * tensor.len()).sum()
+    }
+
+    /// The length of the whole frame.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        HEADER_BYTES + self.tensors.len() * ENTRY_BYTES + self.control.len() + self.tensor_bytes()
+    }
+}
+
+/// Writes the header of a head that is complete but for it.
+fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
+    let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES;
+    let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
+    head[0..4].copy_from_slice(&magic);
+    head[4..8].copy_from_slice(&length_u32(control_bytes).to_le_bytes());
+    head[8..12].copy_from_slice(&length_u32(n_tensors).to_le_bytes());
+    head[12..16].copy_from_slice(&body_crc.to_le_bytes());
+    let header_crc = crc32c::crc32c(&head[..16]);
+    head[16..20].copy_from_slice(&header_crc.to_le_bytes());
+    head
+}
+
+/// The length of the whole frame of a message, without making it.
+#[must_use]
+pub fn frame_bytes(message: &Message) -> usize {
+    let tensors: usize =
+        message.tensors().into_iter().map(|tensor| ENTRY_BYTES + 4 * tensor.len()).sum();
+    let mut control = Count(0);
+    encode_control(message, &mut control);
+    HEADER_BYTES + tensors + control.0
+}
+
+/// Takes bytes, and keeps their number.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The whole frame of a message, copied into one buffer.
+#[must_use]
+pub fn encode_to_vec(message: &Message) -> Vec<u8> {
+    let frame = Frame::new(message);
+    frame.tensors().fold(frame.head(), |bytes, tensor| [&bytes, tensor].concat())
+}
+
+/// The message of exactly one whole frame.
+///
+/// # Errors
+/// Whatever is wrong with the bytes; any bytes are safe to try.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
+    let wrong_length = |wanted| WireError::WrongLength { found: bytes.len(), wanted };
+
+    let (header, rest) = bytes.split_first_chunk().ok_or_else(|| wrong_length(HEADER_BYTES))?;
+    let header = Header::parse(header, limits)?;
+    if header.kind != Kind::Whole {
+        return Err(WireError::NotShared);
+    }
+    let body_ends_at = HEADER_BYTES + header.body_bytes();
+    let (body, mut rest) =
+        rest.split_at_checked(header.body_bytes()).ok_or_else(|| wrong_length(body_ends_at))?;
+    let head = header.parse_body(body, limits)?;
+
+    let tensor_bytes: usize = head.tensor_lengths().map(|n_values| n_values * 4).sum();
+    if rest.len() != tensor_bytes {
+        return Err(wrong_length(body_ends_at + tensor_bytes));
+    }
+    let tensors = head
+        .tensor_lengths()
+        .map(|n_values| {
+            let mut values = vec![0.0_f32; n_values];
+            let bytes = rest.split_off(..n_values * 4).expect("the sum of the lengths was checked");
+            bytemuck::cast_slice_mut(&mut values).copy_from_slice(bytes);
+            Floats::from(values)
+        })
+        .collect();
+    head.finish(tensors)
+}
+
+/// Checks the first bytes of a frame: all that can be told of it before its header is whole.
+///
+/// # Errors
+/// If they are there, and no magic of ours.
+pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
+    bytes.first_chunk().map_or(Ok(()), |magic| Kind::of(*magic).map(|_| ()))
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message, with its tensors behind it.
+    Whole,
+    /// A message whose tensors are in buffers that its sender shares.
+    Placed,
+    /// A [`Note`].
+    Note,
+}
+
+impl Kind {
+    const fn of(magic: [u8; 4]) -> Result<Self, WireError> {
+        match magic {
+            MAGIC => Ok(Self::Whole),
+            PLACED_MAGIC => Ok(Self::Placed),
+            NOTE_MAGIC => Ok(Self::Note),
+            _ => Err(WireError::NotAFrame(magic)),
+        }
+    }
+}
+
+/// A frame's header, undamaged and within limits: it says how long the body is.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    kind: Kind,
+    control_bytes: usize,
+    n_tensors: usize,
+    body_crc: u32,
+}
+
+impl Header {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// If it is damaged, or announces more than the limits allow.
+    pub fn parse(bytes: &[u8; HEADER_BYTES], limits: &Limits) -> Result<Self, WireError> {
+        let kind = Kind::of([bytes[0], bytes[1], bytes[2], bytes[3]])?;
+        if crc32c::crc32c(&bytes[..16]) != u32_at(bytes, 16) {
+            return Err(WireError::DamagedHeader);
+        }
+        let header = Self {
+            kind,
+            control_bytes: u32_at(bytes, 4) as usize,
+            n_tensors: u32_at(bytes, 8) as usize,
+            body_crc: u32_at(bytes, 12),
+        };
+        let is_note = kind == Kind::Note;
+        let control_bytes = if is_note { MAX_NOTE_BYTES } else { limits.control_bytes };
+        within("bytes of control", header.control_bytes, control_bytes)?;
+        within("tensors", header.n_tensors, if is_note { 0 } else { limits.tensors })?;
+        Ok(header)
+    }
+
+    /// What the frame is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The length of the body: the table of tensors, and the control part.
+    #[must_use]
+    pub const fn body_bytes(&self) -> usize {
+        self.n_tensors * ENTRY_BYTES + self.control_bytes
+    }
+
+    /// Reads the body of a note, which has [`Self::body_bytes`] bytes.
+    ///
+    /// # Errors
+    /// If it is damaged, or is not a note.
+    pub fn parse_note(&self, body: &[u8]) -> Result<Note, WireError> {
+        self.check_body(body)?;
+        decode_control(body)
+    }
+
+    fn check_body(&self, body: &[u8]) -> Result<(), WireError> {
+        if crc32c::crc32c(body) == self.body_crc { Ok(()) } else { Err(WireError::DamagedControl) }
+    }
+
+    /// Reads the body, which has [`Self::body_bytes`] bytes.
+    ///
+    /// # Errors
+    /// If it is damaged, is not a message, or announces more than the limits allow.
+    pub fn parse_body(&self, body: &[u8], limits: &Limits) -> Result<Head, WireError> {
+        self.check_body(body)?;
+        let (table, control) = body.split_at(self.n_tensors * ENTRY_BYTES);
+        let table: Vec<_> = table
+            .chunks_exact(ENTRY_BYTES)
+            .map(|entry| Entry { n_values: u32_at(entry, 0) as usize, second: u32_at(entry, 4) })
+            .collect();
+        let tensor_bytes =
+            table.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.n_values * 4));
+        within("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
+        Ok(Head { message: decode_control(control)?, table, is_placed: self.kind == Kind::Placed })
+    }
+}
+
+/// What comes before a frame's tensors, undamaged and within limits.
+#[derive(Debug)]
+pub struct Head {
+    message: Message,
+    table: Vec<Entry>,
+    is_placed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    n_values: usize,
+    /// The CRC32C of the bytes; of a placed tensor, the number of its buffer.
+    second: u32,
+}
+
+impl Head {
+    /// How many values each tensor has, in order.
+    pub fn tensor_lengths(&self) -> impl Iterator<Item = usize> {
+        self.table.iter().map(|entry| entry.n_values)
+    }
+
+    /// The number of the sender's buffer in which each tensor is, if they are not behind the head.
+    #[must_use]
+    pub fn buffers(&self) -> Option<impl Iterator<Item = u32>> {
+        self.is_placed.then(|| self.table.iter().map(|entry| entry.second))
+    }
+
+    /// Puts the message together with its tensors, which have [`Self::tensor_lengths`].
+    ///
+    /// # Errors
+    /// If a tensor is damaged, or the message cannot have so many.
+    pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
+        for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
+            if !self.is_placed && tensor.checksum() != entry.second {
+                return Err(WireError::DamagedTensor(index));
+            }
+        }
+        match self.message.attach(tensors) {
+            Ok(()) => Ok(self.message),
+            Err(n_tensors) => Err(WireError::WrongTensors { kind: self.message.kind(), n_tensors }),
+        }
+    }
+}
+
+const fn within(what: &'static str, found: usize, limit: usize) -> Result<(), WireError> {
+    if found <= limit { Ok(()) } else { Err(WireError::TooLarge { what, found, limit }) }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn length_u32(length: usize) -> u32 {
+    u32::try_from(length).expect("no message comes near 4 GiB or 4 G values")
+}
+
+// The two functions that know bincode: its standard configuration, varints and little-endian.
+
+fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
+    bincode::serde::encode_into_std_write(control, out, bincode::config::standard())
+        .expect("a message has only types that bincode can encode, and memory takes any bytes");
+}
+
+fn decode_control<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    // Bincode counts an integer with its size in memory, up to eight times that of its varint. A
+    // length is believed up to the limit, so few bytes get a low one.
+    let config = bincode::config::standard();
+    let decoded = if bytes.len() <= MAX_GREETING_BYTES {
+        let config = config.with_limit::<{ 8 * MAX_GREETING_BYTES }>();
+        bincode::serde::decode_from_slice(bytes, config)
+    } else {
+        let config = config.with_limit::<{ 8 * MAX_CONTROL_BYTES }>();
+        bincode::serde::decode_from_slice(bytes, config)
+    };
+    let (control, n_read) = decoded.map_err(|error| WireError::NotAMessage(error.to_string()))?;
+    if n_read != bytes.len() {
+        let n_left = bytes.len() - n_read;
+        return Err(WireError::NotAMessage(format!("{n_left} bytes are left over")));
+    }
+    Ok(control)
+}
+
+#[cfg(test)]
+mod tests;

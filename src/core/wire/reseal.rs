@@ -1,0 +1,31 @@
+//! For tests and fuzz targets: puts a damaged frame's checksums right, as a malicious peer would.
+
+use super::{ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, u32_at};
+
+/// Makes the magic and every checksum fit what else is in the bytes, as far as they reach.
+pub fn reseal(bytes: &mut [u8]) {
+    let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() else { return };
+    let control_bytes = u32_at(header, 4) as usize;
+    let table_bytes = (u32_at(header, 8) as usize).saturating_mul(ENTRY_BYTES);
+    let kind = Kind::of([header[0], header[1], header[2], header[3]]);
+    if let Some((body, tensors)) =
+        rest.split_at_mut_checked(table_bytes.saturating_add(control_bytes))
+    {
+        let mut tensors = &*tensors;
+        let table_bytes = if kind == Ok(Kind::Placed) { 0 } else { table_bytes };
+        for entry in body[..table_bytes].chunks_exact_mut(ENTRY_BYTES) {
+            let Some(tensor) = tensors.split_off(..u32_at(entry, 0) as usize * 4) else { break };
+            put(entry, 4, crc32c::crc32c(tensor));
+        }
+        put(header, 12, crc32c::crc32c(body));
+    }
+    if kind.is_err() {
+        header[..4].copy_from_slice(&MAGIC);
+    }
+    let header_crc = crc32c::crc32c(&header[..16]);
+    put(header, 16, header_crc);
+}
+
+fn put(bytes: &mut [u8], at: usize, number: u32) {
+    bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}

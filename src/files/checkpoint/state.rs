@@ -1,0 +1,209 @@
+//! TensorFlow's `checkpoint` file: which checkpoint is the latest, and which are kept.
+//!
+//! The text form of its `CheckpointState` message (`tensorflow/python/training/
+//! checkpoint_state.proto`), as much of it as a saver writes. No files here, only text.
+
+use std::fmt::Write as _;
+
+/// The file's name within the logdir.
+pub const STATE_FILE: &str = "checkpoint";
+
+const LATEST: &str = "model_checkpoint_path";
+const ALL: &str = "all_model_checkpoint_paths";
+
+/// Why a state file says nothing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// It is not UTF-8.
+    #[error("it is not text")]
+    NotText,
+    /// A line is not `field: value`, or a string has no end.
+    #[error("line {line} is not a whole `field: value`")]
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Torn, or not a state file at all.
+    #[error("it has no {LATEST}")]
+    NoLatest,
+    /// It names something that is not in the logdir under a checkpoint's name.
+    #[error("it names {path:?}, which is not a checkpoint of this program in this directory")]
+    Foreign {
+        /// The path as given there.
+        path: String,
+    },
+    /// It could not be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// The text that lists these paths, oldest first; the last is the latest.
+pub(crate) fn encode(paths: &[String]) -> String {
+    let latest = paths.last().map(|path| (LATEST, path));
+    let mut text = String::new();
+    for (field, path) in latest.into_iter().chain(paths.iter().map(|path| (ALL, path))) {
+        let _infallible = writeln!(text, "{field}: \"{}\"", escape(path));
+    }
+    text
+}
+
+/// The paths that a text lists, oldest first; the last is the latest.
+pub fn decode(bytes: &[u8]) -> Result<Vec<String>, StateError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| StateError::NotText)?;
+    let (mut latest, mut paths) = (None, Vec::new());
+    for (line, content) in (1..).zip(text.lines().map(str::trim)) {
+        if content.is_empty() || content.starts_with('#') {
+            continue;
+        }
+        let (field, value) = content.split_once(':').ok_or(StateError::Malformed { line })?;
+        let string = || unescape(value.trim()).ok_or(StateError::Malformed { line });
+        match field {
+            LATEST => latest = Some(string()?),
+            ALL => paths.push(string()?),
+            // TensorFlow 2 writes time stamps too.
+            _ => {}
+        }
+    }
+    let latest = latest.ok_or(StateError::NoLatest)?;
+    // As TensorFlow does: the latest counts as the last, wherever the list has it.
+    paths.retain(|path| *path != latest);
+    paths.push(latest);
+    Ok(paths)
+}
+
+/// As protobuf's text format escapes a string: by byte, octal for what is not printable.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => escaped.push_str("\\n"),
+            b'\r' => escaped.push_str("\\r"),
+            b'\t' => escaped.push_str("\\t"),
+            b'"' => escaped.push_str("\\\""),
+            b'\'' => escaped.push_str("\\'"),
+            b'\\' => escaped.push_str("\\\\"),
+            b' '..=b'~' => escaped.push(char::from(byte)),
+            _ => {
+                let _infallible = write!(escaped, "\\{byte:03o}");
+            }
+        }
+    }
+    escaped
+}
+
+/// The text of a quoted string, in either kind of quotes, or `None` if it is not one.
+fn unescape(quoted: &str) -> Option<String> {
+    let quote = quoted.bytes().next().filter(|byte| matches!(byte, b'"' | b'\''))?;
+    let mut rest = &quoted.as_bytes()[1..];
+    let mut bytes = Vec::new();
+    loop {
+        let (&byte, after) = rest.split_first()?;
+        rest = after;
+        match byte {
+            _ if byte == quote => break,
+            b'\\' => bytes.push(unescape_one(&mut rest)?),
+            _ => bytes.push(byte),
+        }
+    }
+    // Behind the end there may only be a comment.
+    let behind = rest.trim_ascii();
+    (behind.is_empty() || behind.starts_with(b"#")).then(|| String::from_utf8(bytes).ok())?
+}
+
+/// The byte that an escape stands for; `rest` starts behind its backslash.
+fn unescape_one(rest: &mut &[u8]) -> Option<u8> {
+    let (&kind, after) = rest.split_first()?;
+    let (value, behind) = match kind {
+        b'n' => (b'\n', after),
+        b'r' => (b'\r', after),
+        b't' => (b'\t', after),
+        b'"' | b'\'' | b'\\' => (kind, after),
+        b'0'..=b'7' => digits(rest, 8, 3)?,
+        b'x' | b'X' => digits(after, 16, 2)?,
+        _ => return None,
+    };
+    *rest = behind;
+    Some(value)
+}
+
+fn digits(bytes: &[u8], radix: u32, at_most: usize) -> Option<(u8, &[u8])> {
+    let is_digit = |byte: &&u8| char::from(**byte).is_digit(radix);
+    let n_digits = bytes.iter().take(at_most).take_while(is_digit).count();
+    let (digits, behind) = bytes.split_at(n_digits);
+    let value = u8::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()?;
+    Some((value, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_text_is_tensorflows_latest_first_then_all_oldest_first() {
+        let paths = ["a-1", "a-2"].map(str::to_owned);
+        insta::assert_snapshot!(encode(&paths), @r#"
+        model_checkpoint_path: "a-2"
+        all_model_checkpoint_paths: "a-1"
+        all_model_checkpoint_paths: "a-2"
+        "#);
+    }
+
+    #[test]
+    fn a_file_that_tensorflow_2_wrote_is_read() {
+        let text = b"model_checkpoint_path: \"model.ckpt-2\"\n\
+            all_model_checkpoint_paths: \"model.ckpt-1\"\n\
+            all_model_checkpoint_paths: 'model.ckpt-2' # single quotes are fine\n\
+            all_model_checkpoint_timestamps: 1700000000.25\n\
+            last_preserved_timestamp: 1700000000.0\n";
+        assert_eq!(decode(text).unwrap(), ["model.ckpt-1", "model.ckpt-2"]);
+    }
+
+    #[test]
+    fn empty_lines_and_comments_say_nothing() {
+        let text = b"\n# by hand\nmodel_checkpoint_path: \"a-1\"\n\n";
+        assert_eq!(decode(text).unwrap(), ["a-1"]);
+    }
+
+    #[test]
+    fn a_latest_that_was_edited_to_an_older_one_is_the_last() {
+        let text = b"model_checkpoint_path: \"a-1\"\n\
+            all_model_checkpoint_paths: \"a-1\"\nall_model_checkpoint_paths: \"a-2\"\n";
+        assert_eq!(decode(text).unwrap(), ["a-2", "a-1"]);
+    }
+
+    #[test]
+    fn a_torn_file_is_an_error_that_says_where() {
+        assert_eq!(decode(b""), Err(StateError::NoLatest));
+        assert_eq!(decode(b"model_checkpoint_pa"), Err(StateError::Malformed { line: 1 }));
+        assert_eq!(
+            decode(b"model_checkpoint_path: \"a\"\nall_model_checkpoint_paths: \"a-"),
+            Err(StateError::Malformed { line: 2 })
+        );
+        assert_eq!(decode(&[0xff, 0xfe]), Err(StateError::NotText));
+    }
+
+    #[test]
+    fn escapes_are_those_of_the_text_format() {
+        assert_eq!(escape("a\"b\\c\n\r\t\u{e9}'"), r#"a\"b\\c\n\r\t\303\251\'"#);
+        assert_eq!(unescape(r#""\x41\102\7""#).as_deref(), Some("AB\u{7}"));
+        assert_eq!(unescape(r#""\777""#), None, "more than a byte");
+        assert_eq!(unescape(r#""\q""#), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_paths_come_back(paths in proptest::collection::btree_set(any::<String>(), 1..5)) {
+            let paths: Vec<String> = paths.into_iter().collect();
+            prop_assert_eq!(decode(encode(&paths).as_bytes()).unwrap(), paths);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), text in "[a-z_:\"'\\\\x0-9\n ]*") {
+            let _ = decode(&bytes);
+            let _ = decode(text.as_bytes());
+            let _ = decode(format!("model_checkpoint_path: {text}").as_bytes());
+        }
+    }
+}

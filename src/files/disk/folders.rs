@@ -1,0 +1,103 @@
+//! Folders that cannot be synced, and links to folders that do not exist.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// Whether the file system lacks the operation, as old CIFS, DrvFs and vboxsf lack the sync of a
+/// directory.
+fn is_unsupported(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
+/// Makes the names in an open directory durable, if its file system has such an operation. The chief
+/// warns once if there is none, when it opens the logdir ([`unsupported_sync`]); a retry cannot help.
+pub(super) fn sync(dir: &File) -> io::Result<()> {
+    match dir.sync_all() {
+        Err(error) if is_unsupported(&error) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The error of the sync of a directory, if its file system lacks the operation; then names in the
+/// directory need not be durable when [`crate::disk::disk::Disk::sync_dir`] returns.
+#[must_use]
+pub fn unsupported_sync(dir: &Path) -> Option<io::Error> {
+    File::open(dir).ok()?.sync_all().err().filter(is_unsupported)
+}
+
+/// A symbolic link on the way to a directory, whose target does not exist.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} is a symbolic link to {}, which does not exist", link.display(), target.display())]
+pub struct DanglingLink {
+    link: PathBuf,
+    target: PathBuf,
+}
+
+impl DanglingLink {
+    /// The link that keeps a directory from being made, if there is one: the directory itself or
+    /// one of its parents.
+    #[must_use]
+    pub fn above(dir: &Path) -> Option<Self> {
+        let link = dir.ancestors().find(|above| above.symlink_metadata().is_ok())?;
+        let is_dangling = link.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let target = link.read_link().ok().filter(|_| is_dangling)?;
+        Some(Self { link: link.to_owned(), target })
+    }
+}
+
+impl From<DanglingLink> for io::Error {
+    fn from(link: DanglingLink) -> Self {
+        Self::new(ErrorKind::NotFound, link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::checkpoint::check_writable;
+    use crate::disk::disk::Disk as _;
+    use crate::disk::real_disk::RealDisk;
+
+    #[test]
+    fn dangling_link_on_the_way_to_a_logdir_is_named_with_its_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, target) = (dir.path().join("link"), dir.path().join("nowhere"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for logdir in [link.clone(), link.join("run")] {
+            assert_eq!(
+                check_writable(&RealDisk, &logdir).unwrap_err().to_string(),
+                format!(
+                    "cannot make the logdir {}: {} is a symbolic link to {}, which does not exist; \
+                     make the missing folder, or choose another --logdir",
+                    logdir.display(),
+                    link.display(),
+                    target.display()
+                )
+            );
+        }
+        fs::create_dir(&target).unwrap();
+        check_writable(&RealDisk, &link.join("run")).unwrap();
+        assert!(target.join("run").is_dir());
+    }
+
+    #[test]
+    fn only_a_missing_operation_counts_as_a_folder_that_cannot_be_synced() {
+        let errors = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::IO, Errno::ACCESS];
+        let counts = errors.map(|errno| is_unsupported(&errno.into()));
+        assert_eq!(counts, [true, true, true, false, false]);
+        let dir = tempfile::tempdir().unwrap();
+        assert!(unsupported_sync(dir.path()).is_none());
+        if cfg!(target_os = "linux") {
+            // A file system without this operation that every Linux has.
+            let procfs = Path::new("/proc");
+            RealDisk.sync_dir(procfs).unwrap();
+            assert!(unsupported_sync(procfs).is_some());
+        }
+    }
+}

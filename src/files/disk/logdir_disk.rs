@@ -1,0 +1,230 @@
+//! Access to a logdir through the folder that was locked, even after its path was moved or replaced.
+//!
+//! A run whose logdir is moved away while another run begins in its place would otherwise write
+//! into the files of that run. Here every name is looked up in the folder itself, and every
+//! operation fails while the folder is not at its path: a reader would not find what was written.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, renameat, unlinkat};
+use rustix::io::retry_on_intr;
+
+use super::disk::{Appender, Disk, DiskError, Stamp};
+use super::folders;
+use super::lock::LogdirLock;
+use super::real_disk::At;
+use crate::disk::disk::Displaced;
+
+impl From<Displaced> for io::Error {
+    fn from(what: Displaced) -> Self {
+        Self::other(what)
+    }
+}
+
+/// The folder of a run.
+#[derive(Debug)]
+pub struct LogdirDisk {
+    dir: File,
+    path: PathBuf,
+    /// Keeps other processes out of the folder.
+    _lock: Option<LogdirLock>,
+}
+
+impl LogdirDisk {
+    /// The folder at `path`, which this process or its parent has locked, if it can be locked.
+    pub fn open(path: &Path, lock: Option<LogdirLock>) -> Result<Self, DiskError> {
+        let opened = match &lock {
+            // The folder that was locked, and not whatever is at its path by now.
+            Some(lock) => lock.folder().try_clone(),
+            None => File::open(path),
+        };
+        let dir = opened.map_err(DiskError::at("open the logdir", path))?;
+        Ok(Self { dir, path: path.to_owned(), _lock: lock })
+    }
+
+    /// The open folder, if it is at its path.
+    fn folder(&self) -> io::Result<At<'_>> {
+        let own = self.dir.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => {
+                Ok(At(self.dir.as_fd()))
+            }
+            Ok(_) => Err(Displaced::Logdir.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Displaced::Logdir.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The name of a file that is directly in the folder.
+    fn name<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
+        let name = path.strip_prefix(&self.path).ok().filter(|name| {
+            let mut components = name.components();
+            matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
+        });
+        name.ok_or_else(|| ErrorKind::InvalidInput.into())
+    }
+
+    fn is_the_folder(&self, dir: &Path) -> io::Result<()> {
+        if dir == self.path { Ok(()) } else { Err(ErrorKind::InvalidInput.into()) }
+    }
+}
+
+impl Disk for LogdirDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.is_the_folder(dir)?;
+        self.folder().map(|_| ())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.is_the_folder(dir)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(self.folder()?.0)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry.file_name().to_str().ok().map(str::to_owned));
+        }
+        names.retain(|name| name != "." && name != "..");
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.folder()?.read(self.name(path)?)
+    }
+
+    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
+        self.folder()?.read_end(self.name(path)?, n)
+    }
+
+    fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
+        self.folder()?.read_start(self.name(path)?, n)
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        self.folder()?.stamp(self.name(path)?)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.folder()?.write(self.name(path)?, bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.folder()?.append(self.name(path)?, bytes)
+    }
+
+    /// The chief opens no file for long: its lock is on the whole folder.
+    fn open_end(&self, _path: &Path) -> io::Result<Box<dyn Appender>> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.folder()?.truncate(self.name(path)?, len)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        self.folder()?.sync(self.name(path)?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (At(dir), from, to) = (self.folder()?, self.name(from)?, self.name(to)?);
+        Ok(retry_on_intr(|| renameat(dir, from, dir, to))?)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.is_the_folder(dir)?;
+        self.folder()?;
+        folders::sync(&self.dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let (At(dir), name) = (self.folder()?, self.name(path)?);
+        Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::empty()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A disk in the folder `run` of a temporary folder.
+    fn disk() -> (tempfile::TempDir, LogdirDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let logdir = dir.path().join("run");
+        fs::create_dir(&logdir).unwrap();
+        let disk = LogdirDisk::open(&logdir, None).unwrap();
+        (dir, disk)
+    }
+
+    #[test]
+    fn files_are_those_that_everyone_sees_at_their_paths() {
+        let (dir, disk) = disk();
+        let path = |name: &str| dir.path().join("run").join(name);
+        disk.write(&path("a"), b"abc").unwrap();
+        disk.append(&path("a"), b"def").unwrap();
+        disk.truncate(&path("a"), 5).unwrap();
+        disk.sync(&path("a")).unwrap();
+        disk.write(&path("b"), b"b").unwrap();
+        disk.rename(&path("a"), &path("c")).unwrap();
+        disk.remove(&path("b")).unwrap();
+        disk.sync_dir(&dir.path().join("run")).unwrap();
+        assert_eq!(disk.list(&dir.path().join("run")).unwrap(), ["c"]);
+        assert_eq!(fs::read(path("c")).unwrap(), b"abcde");
+        assert_eq!(disk.read(&path("c")).unwrap(), b"abcde");
+        assert_eq!(disk.read_end(&path("c"), 2).unwrap(), (5, b"de".to_vec()));
+        assert_eq!(disk.read_start(&path("c"), 2).unwrap(), b"ab");
+        assert_eq!(disk.stamp(&path("c")).unwrap().len, 5);
+    }
+
+    #[test]
+    fn a_path_outside_of_the_folder_is_refused() {
+        let (dir, disk) = disk();
+        for path in ["run/../other", "other", "run", "run/sub/file"] {
+            let error = disk.write(&dir.path().join(path), b"").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_moved_is_not_mistaken_for_the_one_in_its_place() {
+        let (dir, disk) = disk();
+        let (logdir, away) = (dir.path().join("run"), dir.path().join("away"));
+        let file = logdir.join("file");
+        disk.write(&file, b"ours").unwrap();
+        fs::rename(&logdir, &away).unwrap();
+        let displaced = |error: io::Error| {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref()).copied();
+            assert_eq!(cause, Some(Displaced::Logdir), "{error}");
+        };
+        displaced(disk.append(&file, b"!").unwrap_err());
+        fs::create_dir(&logdir).unwrap();
+        fs::write(&file, b"theirs").unwrap();
+        displaced(disk.append(&file, b"!").unwrap_err());
+        displaced(disk.write(&file, b"!").unwrap_err());
+        displaced(disk.remove(&file).unwrap_err());
+        displaced(disk.sync_dir(&logdir).unwrap_err());
+        assert_eq!(fs::read(&file).unwrap(), b"theirs");
+        assert_eq!(fs::read(away.join("file")).unwrap(), b"ours");
+
+        fs::remove_dir_all(&logdir).unwrap();
+        fs::rename(&away, &logdir).unwrap();
+        disk.append(&file, b"!").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"ours!");
+    }
+
+    #[test]
+    fn a_logdir_that_is_a_link_to_a_folder_is_that_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, link) = (dir.path().join("folder"), dir.path().join("link"));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&folder, &link).unwrap();
+        let disk = LogdirDisk::open(&link, None).unwrap();
+        disk.write(&link.join("file"), b"abc").unwrap();
+        assert_eq!(fs::read(folder.join("file")).unwrap(), b"abc");
+    }
+}

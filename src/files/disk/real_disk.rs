@@ -1,0 +1,252 @@
+//! The operating system's files, by their paths.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, CWD, OFlags, statat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::disk::{Appender, Disk, Stamp};
+use super::folders::{self, DanglingLink};
+use super::lock;
+use super::regular;
+use crate::disk::disk::Displaced;
+
+/// The operating system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// Opens a regular file for reading. No symbolic link is followed.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn open_to_read(path: &Path) -> io::Result<File> {
+        At(CWD).open(path, OFlags::RDONLY)
+    }
+
+    /// Makes the name of a directory that was just made durable.
+    fn sync_name(&self, made: &Path) -> io::Result<()> {
+        match made.parent().map(|parent| self.sync_dir(parent)) {
+            // A parent that may be written but not listed (mode 1733, the scratch folders of some
+            // clusters) cannot be opened, hence not synced. The sync of a new directory writes its
+            // name as well on ext4, XFS and Btrfs, and elsewhere nothing better is at hand.
+            Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => self.sync_dir(made),
+            Some(synced) => synced,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = dir
+            .ancestors()
+            .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
+            .collect();
+        if let Some(link) = DanglingLink::above(dir) {
+            return Err(link.into());
+        }
+        fs::create_dir_all(dir)?;
+        // A checkpoint is no more durable than the name of the directory that it is in.
+        missing.into_iter().try_for_each(|made| self.sync_name(made))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        At(CWD).read(path)
+    }
+
+    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
+        At(CWD).read_end(path, n)
+    }
+
+    fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
+        At(CWD).read_start(path, n)
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        At(CWD).stamp(path)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        At(CWD).write(path, bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        At(CWD).append(path, bytes)
+    }
+
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
+        Ok(Box::new(LockedEnd::open(path)?))
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        At(CWD).truncate(path, len)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        At(CWD).sync(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        folders::sync(&File::open(dir)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+/// The files below a folder that is open, by paths relative to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a>(pub(super) BorrowedFd<'a>);
+
+impl At<'_> {
+    fn open(self, path: &Path, flags: OFlags) -> io::Result<File> {
+        regular::open(self.0, path, flags)
+    }
+
+    pub(super) fn read(self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn read_end(self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
+        let mut file = self.open(path, OFlags::RDONLY)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(n)))?;
+        let mut end = Vec::new();
+        file.take(n).read_to_end(&mut end)?;
+        Ok((len, end))
+    }
+
+    pub(super) fn read_start(self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
+        let mut start = Vec::new();
+        self.open(path, OFlags::RDONLY)?.take(n).read_to_end(&mut start)?;
+        Ok(start)
+    }
+
+    pub(super) fn stamp(self, path: &Path) -> io::Result<Stamp> {
+        let stat = retry_on_intr(|| statat(self.0, path, AtFlags::SYMLINK_NOFOLLOW))?;
+        Ok(Stamp { file: stat.st_ino, len: u64::try_from(stat.st_size).unwrap_or(0) })
+    }
+
+    pub(super) fn write(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?.write_all(bytes)
+    }
+
+    pub(super) fn append(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY | OFlags::APPEND)?.write_all(bytes)
+    }
+
+    pub(super) fn truncate(self, path: &Path, len: u64) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY)?.set_len(len)
+    }
+
+    pub(super) fn sync(self, path: &Path) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY)?.sync_all()
+    }
+}
+
+/// A file that this process alone appends to, for as long as the value lives.
+#[derive(Debug)]
+struct LockedEnd {
+    file: File,
+    path: PathBuf,
+}
+
+impl LockedEnd {
+    fn open(path: &Path) -> io::Result<Self> {
+        // Nothing is cut or written before the lock is held: another process may be writing.
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        let file = At(CWD).open(path, flags)?;
+        lock::take_file(&file)?;
+        let end = Self { file, path: path.to_owned() };
+        // Whoever held the lock may have put another file in the place of this one.
+        end.stamp()?;
+        Ok(end)
+    }
+}
+
+impl Write for LockedEnd {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Appender for LockedEnd {
+    fn stamp(&self) -> io::Result<Stamp> {
+        let open = self.file.metadata()?;
+        match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) if (named.st_dev, named.st_ino) == (open.dev(), open.ino()) => {
+                Ok(Stamp { file: open.ino(), len: open.len() })
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Err(Displaced::File.into()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_appender_at_a_time_and_the_second_changes_no_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut first = RealDisk.open_end(&path).unwrap();
+        first.write_all(b"abc").unwrap();
+        let refused = RealDisk.open_end(&path).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
+        assert_eq!(RealDisk.read(&path).unwrap(), b"abc");
+        drop(first);
+        RealDisk.open_end(&path).unwrap().write_all(b"d").unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap(), b"abcd");
+    }
+
+    #[test]
+    fn an_appender_notices_that_its_file_was_moved_away_or_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let end = RealDisk.open_end(&path).unwrap();
+        let moved = dir.path().join("moved");
+        RealDisk.rename(&path, &moved).unwrap();
+        end.stamp().unwrap_err();
+        RealDisk.write(&path, b"").unwrap();
+        end.stamp().unwrap_err();
+        RealDisk.rename(&moved, &path).unwrap();
+        end.stamp().unwrap();
+    }
+}

@@ -1,0 +1,434 @@
+//! `losses.csv`: the loss of every gradient that went into an update, in order.
+//!
+//! A row is with the operating system when [`LossLog::append`] is back, and durable when
+//! [`LossLog::path`] is synced after that. There is no other buffer, unless the disk refuses.
+
+pub mod error;
+mod first;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod kept;
+mod rebuild;
+mod rows;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use first::First;
+use kept::Kept;
+pub use rebuild::{FindLosses, LossesState, Rebuilt};
+pub use rows::format_loss;
+use survey::Survey;
+
+use crate::disk::disk::{Disk, DiskError, Publication, Stamp};
+use crate::disk::real_disk::RealDisk;
+use crate::losses::error::{Damage, Harm, LOSSES_FILE, LossesError, LossesNotice};
+use unisono_core::ids::{Slot, Step};
+use unisono_core::planted::{Bug, is_planted};
+use unisono_core::protocol::UpdateRecord;
+
+/// How much is held back for a disk that refuses: some 400,000 updates of two slots.
+/// A run that has come so far without its disk has to go back to a checkpoint.
+const MAX_PENDING_BYTES: usize = 16 << 20;
+
+/// A losses file that grows. Its rows ascend by step.
+#[derive(Debug)]
+pub struct LossLog {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// The number of the file on its disk; `None` until the first write makes a file.
+    file: Option<u64>,
+    /// The bytes that are whole rows; behind them may be what a failed write left.
+    len: u64,
+    is_torn: bool,
+    /// What these bytes are.
+    kept: Kept,
+    /// A sync of the file has failed, and what it should have made durable may be lost, although
+    /// the next sync reports success and readers still find it. It takes another file.
+    is_unsound: bool,
+    /// Every update below has its rows in the file or in `pending`.
+    complete_below: Step,
+    notice: Option<LossesNotice>,
+    /// All rows in the file are of steps below.
+    file_next: Step,
+    /// Rows of this step or later are to be cut off the file first.
+    rewind_to: Option<Step>,
+    /// What the disk refused so far, ascending.
+    pending: Vec<(Step, String)>,
+    dropped_from: Option<Step>,
+    /// What is made again, if it has to be the same; see [`Self::expect_the_same`].
+    first: Option<First>,
+}
+
+impl LossLog {
+    /// Reads the file, in which an update of this run has `n_losses` rows. Nothing is changed: the
+    /// first write makes the file, and cuts off a last line that a crash tore, and everything from
+    /// a damaged line on, which is told.
+    ///
+    /// # Errors
+    /// If the operating system refuses, or the file is something else.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        n_losses: usize,
+    ) -> Result<(Self, Option<Damage>), LossesError> {
+        let mut log = Self {
+            disk,
+            path: path.to_owned(),
+            file: None,
+            len: 0,
+            is_torn: false,
+            kept: Kept::of(b""),
+            is_unsound: false,
+            complete_below: Step(0),
+            notice: None,
+            file_next: Step(0),
+            rewind_to: None,
+            pending: Vec::new(),
+            dropped_from: None,
+            first: None,
+        };
+        let Some(bytes) = rebuild::read(&*log.disk, path)? else { return Ok((log, None)) };
+        let survey = Survey::of(&bytes, n_losses);
+        let whole = usize::try_from(survey.len).unwrap_or(usize::MAX).min(bytes.len());
+        log.file = Some(log.stamp()?.file);
+        log.len = survey.len;
+        log.is_torn = whole < bytes.len();
+        log.kept = Kept::of(&bytes[..whole]);
+        log.file_next = survey.next;
+        log.complete_below = survey.complete_below;
+        let n_bytes = bytes.len() - whole;
+        let damage =
+            survey.damaged_line.map(|line| Damage { path: path.to_owned(), line, n_bytes });
+        Ok((log, damage))
+    }
+
+    /// The rows in the file are of this very run, in which an update is what its step makes it:
+    /// from now on, whatever is made a second time has to be the same.
+    pub fn expect_the_same(&mut self) {
+        self.first.get_or_insert_default();
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.file_next == Step(0) && self.pending.is_empty()
+    }
+
+    /// Every update below has all of its rows, as far as this process knows.
+    #[must_use]
+    pub const fn complete_below(&self) -> Step {
+        self.complete_below
+    }
+
+    /// What a person should hear, once.
+    pub const fn take_notice(&mut self) -> Option<LossesNotice> {
+        self.notice.take()
+    }
+
+    /// Appends the rows of an update with one write. Rows of its step or later, from a life
+    /// before, go first. If somebody harmed the file meanwhile, it is written again first.
+    ///
+    /// # Errors
+    /// [`LossesError::NotRepeated`]: the run must not go on. Otherwise what kept the rows from being
+    /// written; they are held back in memory and tried again with the next call, so that such an
+    /// error is worth a word and nothing more.
+    pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
+        if !is_planted(Bug::LossesNotRewound) {
+            self.forget_from(update.step);
+        }
+        let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
+        if let Some(first) = &mut self.first {
+            first.compare(update)?;
+        }
+        let rows = rows::encode(update);
+        let n_pending: usize = self.pending.iter().map(|(_, rows)| rows.len()).sum();
+        if self.dropped_from.is_none() && n_pending + rows.len() > MAX_PENDING_BYTES {
+            self.dropped_from = Some(update.step);
+        }
+        if self.dropped_from.is_none() {
+            self.note_step(update.step);
+            self.pending.push((update.step, rows));
+        }
+        cut.and_then(|()| self.flush())
+    }
+
+    /// Drops the rows of `step` or later: a run resumes there.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn rewind(&mut self, step: Step) -> Result<(), LossesError> {
+        self.forget_from(step);
+        self.flush()
+    }
+
+    /// Writes what was held back, if anything, and the whole file again if somebody harmed it.
+    ///
+    /// # Errors
+    /// If the operating system still refuses, or rows had to be dropped.
+    pub fn flush(&mut self) -> Result<(), LossesError> {
+        let harm = self.harm()?;
+        self.flush_after(harm)
+    }
+
+    /// As [`Self::flush`], and the first and the last row in the file are compared, too.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn flush_closely(&mut self) -> Result<(), LossesError> {
+        let harm = match self.harm()? {
+            None => self.harm_of_rows()?,
+            harm => harm,
+        };
+        self.flush_after(harm)
+    }
+
+    /// Writes the whole file again if somebody harmed it.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn make_whole_again(&mut self) -> Result<(), LossesError> {
+        if self.file.is_none() {
+            return Ok(()); // The first row makes it.
+        }
+        let harm = self.harm()?;
+        self.make_whole(harm)
+    }
+
+    fn flush_after(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
+        self.make_whole(harm)?;
+        if let Some(step) = self.rewind_to {
+            self.cut_from(step)?;
+        }
+        self.cut_torn()?;
+        if let Some(last) = self.pending.last().map(|(step, _)| *step) {
+            self.write_pending()?;
+            self.file_next = last.next();
+        }
+        match self.dropped_from {
+            Some(from) => Err(LossesError::Dropped { path: self.path.clone(), from }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what was held back, and makes all that was appended durable.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn sync(&mut self) -> Result<(), LossesError> {
+        self.flush_closely()?;
+        let synced = self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path));
+        if synced.is_err() {
+            self.sync_failed();
+        }
+        Ok(synced?)
+    }
+
+    /// Notes that a sync of the file failed: the operating system may have dropped what it could
+    /// not write, and would report success the next time. The next flush writes all rows again,
+    /// into another file.
+    pub fn sync_failed(&mut self) {
+        if !is_planted(Bug::FailedSyncForgotten) {
+            self.is_unsound = true;
+        }
+    }
+
+    /// The file. Who syncs it makes all durable that was flushed before.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that an update is about to be written, behind those before.
+    fn note_step(&mut self, step: Step) {
+        let next = self.pending.last().map_or(self.file_next, |(last, _)| last.next());
+        if step > next {
+            let (from, to) = (next, Step(step.0 - 1));
+            let path = &self.path;
+            self.notice.get_or_insert_with(|| LossesNotice::Gap { path: path.clone(), from, to });
+        }
+        if step == self.complete_below {
+            self.complete_below = step.next();
+        }
+    }
+
+    fn forget_from(&mut self, step: Step) {
+        let n_kept = self.pending.partition_point(|(pending, _)| *pending < step);
+        let cut = self.pending.split_off(n_kept);
+        if let Some(first) = &mut self.first {
+            first.cut(cut.iter().flat_map(|(_, rows)| rows::all(rows.as_bytes())));
+        }
+        if step < self.file_next {
+            self.rewind_to = Some(self.rewind_to.map_or(step, |earlier| earlier.min(step)));
+        }
+        self.dropped_from = self.dropped_from.filter(|dropped| *dropped < step);
+        self.complete_below = self.complete_below.min(step);
+    }
+
+    fn stamp(&self) -> Result<Stamp, DiskError> {
+        self.disk.stamp(&self.path).map_err(DiskError::at("find", &self.path))
+    }
+
+    /// What somebody did to the file, as far as its name and its length show it.
+    fn harm(&self) -> Result<Option<Harm>, DiskError> {
+        // A file that is to be written again anyway needs no look.
+        let Some(file) = self.file.filter(|_| !self.is_unsound) else { return Ok(None) };
+        let stamp = match self.stamp() {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => {
+                return Ok(Some(Harm::Removed));
+            }
+            stamp => stamp?,
+        };
+        Ok(if stamp.file != file {
+            Some(Harm::Replaced)
+        } else if stamp.len < self.len {
+            Some(Harm::Cut { from: self.len, to: stamp.len })
+        } else {
+            // Behind the rows may be what a failed write left, until it is cut off.
+            (stamp.len > self.len && !self.is_torn).then_some(Harm::Changed)
+        })
+    }
+
+    /// The same, by the first and the last row.
+    fn harm_of_rows(&self) -> Result<Option<Harm>, DiskError> {
+        if self.file.is_none() || self.is_torn || self.is_unsound {
+            return Ok(None);
+        }
+        let (start, end) = (self.kept.start(), self.kept.end());
+        let unreadable = || DiskError::at("read", &self.path);
+        let found = self.disk.read_start(&self.path, start.len() as u64).map_err(unreadable())?;
+        let (_, last) = self.disk.read_end(&self.path, end.len() as u64).map_err(unreadable())?;
+        Ok((found != start || last != end).then_some(Harm::Changed))
+    }
+
+    /// Makes the file if there is none, and writes it again if it cannot be relied upon.
+    fn make_whole(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
+        if self.file.is_none() {
+            return Ok(self.publish(rows::HEADER.as_bytes().to_vec())?);
+        }
+        if harm.is_none() && !self.is_unsound {
+            return Ok(());
+        }
+        let text = match (self.kept.whole(), harm) {
+            (Some(whole), _) => whole.to_vec(),
+            (None, Some(harm)) => {
+                return Err(LossesError::Lost { path: self.path.clone(), harm });
+            }
+            // Only what is on the disk may be lost: readers still find what was written.
+            (None, None) => self.read_whole()?,
+        };
+        self.publish(text)?;
+        if let Some(harm) = harm {
+            self.notice = Some(LossesNotice::WrittenAgain { path: self.path.clone(), harm });
+        }
+        Ok(())
+    }
+
+    /// The bytes of the file that are whole rows.
+    fn read_whole(&self) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = self.disk.read(&self.path).map_err(DiskError::at("read", &self.path))?;
+        bytes.truncate(usize::try_from(self.len).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    /// Publishes a file of this text, so that there is never one without its header, or with less
+    /// than was there before.
+    fn publish(&mut self, text: Vec<u8>) -> Result<(), DiskError> {
+        // If this fails half-way, the name may be that of the new file already.
+        self.is_unsound = self.file.is_some();
+        let dir = self.path.parent().unwrap_or_else(|| Path::new(""));
+        let of = Publication { dir, name: LOSSES_FILE, writer: "new", bytes: &text };
+        of.publish(&*self.disk)?;
+        self.file = Some(self.stamp()?.file);
+        self.len = text.len() as u64;
+        self.is_torn = false;
+        self.is_unsound = false;
+        self.kept.cut_to(&text);
+        Ok(())
+    }
+
+    /// Forgets the rows of `step` or later that are in the file; the next flush cuts them off.
+    fn cut_from(&mut self, step: Step) -> Result<(), LossesError> {
+        if let (None, Some(harm)) = (self.kept.whole(), self.harm()?) {
+            return Err(LossesError::Lost { path: self.path.clone(), harm });
+        }
+        let read;
+        let bytes = match self.kept.whole() {
+            Some(whole) => whole,
+            None => {
+                read = self.read_whole()?;
+                &read
+            }
+        };
+        let line = rows::lines(bytes)
+            .find(|line| rows::decode(&bytes[line.range.clone()]).is_some_and(|row| row.0 >= step));
+        if let Some(line) = line {
+            let at = line.range.start;
+            if let Some(first) = &mut self.first {
+                first.cut(rows::all(&bytes[at..]));
+            }
+            // Whatever happens on the way, the file is to end there.
+            let left = bytes[..at].to_vec();
+            self.kept.cut_to(&left);
+            self.len = at as u64;
+            self.is_torn = true;
+        }
+        self.rewind_to = None;
+        self.file_next = self.file_next.min(step);
+        Ok(())
+    }
+
+    fn cut_torn(&mut self) -> Result<(), LossesError> {
+        if self.is_torn {
+            self.disk
+                .truncate(&self.path, self.len)
+                .map_err(DiskError::at("truncate", &self.path))?;
+            self.is_torn = false;
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self) -> Result<(), LossesError> {
+        let rows: String = self.pending.iter().map(|(_, rows)| rows.as_str()).collect();
+        let result = self.disk.append(&self.path, rows.as_bytes());
+        self.is_torn = result.is_err();
+        result.map_err(DiskError::at("append to", &self.path))?;
+        self.len += rows.len() as u64;
+        self.kept.append(rows.as_bytes());
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// Reads a whole losses file.
+///
+/// # Errors
+/// If it cannot be read, or any line is not a whole row; the error has the line's number.
+pub fn read(path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
+    read_from(&RealDisk, path)
+}
+
+/// As [`read`], from any disk.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_from(disk: &dyn Disk, path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
+    let bytes = disk.read(path).map_err(DiskError::at("read", path))?;
+    if !bytes.starts_with(rows::HEADER.as_bytes()) {
+        return Err(LossesError::Foreign { path: path.to_owned() });
+    }
+    let row = |line: rows::Line| {
+        let content = &bytes[line.range];
+        rows::decode(content).filter(|_| line.is_whole).ok_or_else(|| {
+            const MAX_SHOWN: usize = 60;
+            let shown = &content[..content.len().min(MAX_SHOWN)];
+            let content = String::from_utf8_lossy(shown).into_owned();
+            LossesError::Row { path: path.to_owned(), line: line.number, content }
+        })
+    };
+    rows::lines(&bytes).skip(1).map(row).collect()
+}

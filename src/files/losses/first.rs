@@ -1,0 +1,73 @@
+//! Updates that are made a second time: what they were the first time, to be compared.
+
+use std::collections::VecDeque;
+
+use unisono_core::ids::{Slot, Step};
+use unisono_core::protocol::{NotRepeated, UpdateRecord};
+
+/// The rows that were cut off when a run went back, ascending by step.
+#[derive(Debug, Default)]
+pub(super) struct First(VecDeque<(Step, Slot, f32)>);
+
+impl First {
+    /// The run goes back, and these rows go. Those of later steps, from a time before, stay.
+    pub(super) fn cut(&mut self, rows: impl IntoIterator<Item = (Step, Slot, f32)>) {
+        let mut rows: VecDeque<_> = rows.into_iter().collect();
+        let last = rows.back().map(|row| row.0);
+        rows.extend(self.0.iter().filter(|row| last.is_none_or(|last| row.0 > last)));
+        self.0 = rows;
+    }
+
+    /// Looks at an update that is made again: every slot has to have the loss that it had.
+    pub(super) fn compare(&mut self, update: &UpdateRecord) -> Result<(), NotRepeated> {
+        while let Some((step, slot, first)) = self.0.front().copied()
+            && step <= update.step
+        {
+            self.0.pop_front();
+            let again = update.losses.iter().find(|(of, _)| (step, *of) == (update.step, slot));
+            if let Some(&(_, again)) = again.filter(|(_, loss)| loss.to_bits() != first.to_bits()) {
+                return Err(NotRepeated { step, slot, first, again });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unisono_core::ids::Generation;
+
+    fn update(step: u64, losses: [f32; 2]) -> UpdateRecord {
+        let losses = (0..).map(Slot).zip(losses).collect();
+        UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+    }
+
+    fn rows(steps: impl IntoIterator<Item = u64>, loss: f32) -> Vec<(Step, Slot, f32)> {
+        let rows = |step| [(Step(step), Slot(0), loss), (Step(step), Slot(1), loss)];
+        steps.into_iter().flat_map(rows).collect()
+    }
+
+    #[test]
+    fn what_is_made_again_must_be_the_same_and_what_is_new_may_be_anything() {
+        let mut first = First::default();
+        first.compare(&update(3, [9.0, 9.0])).unwrap();
+        first.cut(rows(3..6, 0.5));
+        first.compare(&update(3, [0.5, 0.5])).unwrap();
+        let other = first.compare(&update(4, [0.5, 0.25])).unwrap_err();
+        let expected = NotRepeated { step: Step(4), slot: Slot(1), first: 0.5, again: 0.25 };
+        assert_eq!(other, expected);
+        first.compare(&update(5, [0.5, 0.5])).unwrap();
+        first.compare(&update(6, [7.0, 8.0])).unwrap();
+    }
+
+    #[test]
+    fn going_back_while_going_on_again_forgets_nothing() {
+        let mut first = First::default();
+        first.cut(rows(3..8, 0.5));
+        first.compare(&update(3, [0.5, 0.5])).unwrap();
+        first.cut(rows(2..4, 0.5));
+        first.compare(&update(2, [0.5, 0.5])).unwrap();
+        first.compare(&update(7, [0.5, 1.5])).unwrap_err();
+    }
+}

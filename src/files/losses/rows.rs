@@ -1,0 +1,179 @@
+//! The text of a losses file: `step,slot,loss`, one line a gradient. No files here.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use unisono_core::ids::{Slot, Step};
+use unisono_core::protocol::UpdateRecord;
+
+/// The first line.
+pub(super) const HEADER: &str = "step,slot,loss\n";
+
+/// The lines of an update.
+pub(super) fn encode(update: &UpdateRecord) -> String {
+    let mut text = String::new();
+    for (slot, loss) in &update.losses {
+        let _infallible = writeln!(text, "{},{slot},{}", update.step, format_loss(*loss));
+    }
+    text
+}
+
+/// Nine significant digits, as C's `printf("%.9g")` prints them: enough to tell any two `f32`
+/// apart. A NaN is `nan`, whatever its sign.
+#[must_use]
+pub fn format_loss(loss: f32) -> String {
+    const DIGITS: usize = 9;
+    /// The exponents of what is printed without one.
+    const FIRST_PLAIN: i32 = -4;
+    const LAST_PLAIN: i32 = DIGITS as i32 - 1;
+    if !loss.is_finite() {
+        return loss.to_string().to_lowercase();
+    }
+    // The exponent is that of the rounded value: 9.999999999 is 10.
+    let scientific = format!("{loss:.*e}", DIGITS - 1);
+    let (mantissa, exponent) = scientific.split_once('e').expect("`e` formats with an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a number");
+    let (whole, decimals) = mantissa.split_once('.').expect("more than one digit is asked for");
+    let decimals = decimals.trim_end_matches('0');
+    let point_before = |decimals: &str| if decimals.is_empty() { "" } else { "." };
+    match exponent {
+        0..=LAST_PLAIN => {
+            // The point moves to the right, past zeros if the digits end before.
+            let n_places = exponent as usize;
+            let (more, decimals) = decimals.split_at(n_places.min(decimals.len()));
+            format!("{whole}{more:0<n_places$}{}{decimals}", point_before(decimals))
+        }
+        FIRST_PLAIN..=-1 => {
+            let (sign, first) = whole.split_at(whole.len() - 1);
+            let n_zeros = (-1 - exponent) as usize;
+            format!("{sign}0.{:0<n_zeros$}{first}{decimals}", "")
+        }
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            let point = point_before(decimals);
+            format!("{whole}{point}{decimals}e{sign}{:02}", exponent.abs())
+        }
+    }
+}
+
+/// The last step that a row can be of: `global_step` is an `i64`.
+const LAST: Step = Step(i64::MAX as u64);
+
+/// One line without its end, or `None` if it is not a row.
+pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
+    let mut fields = std::str::from_utf8(line).ok()?.split(',');
+    let step = Some(Step(fields.next()?.parse().ok()?)).filter(|step| *step <= LAST)?;
+    let slot = Slot(fields.next()?.parse().ok()?);
+    let loss = fields.next()?.parse().ok()?;
+    fields.next().is_none().then_some((step, slot, loss))
+}
+
+/// The rows of a part of a file.
+pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = (Step, Slot, f32)> {
+    lines(bytes).filter_map(|line| decode(&bytes[line.range]))
+}
+
+/// The lines of a file, each with its number, its place without its end, and whether it has one.
+pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
+    let mut from = 0;
+    let ranges = bytes.split_inclusive(|&byte| byte == b'\n').map(move |line| {
+        let is_whole = line.ends_with(b"\n");
+        let range = from..from + line.len() - usize::from(is_whole);
+        from += line.len();
+        (range, is_whole)
+    });
+    (1..).zip(ranges).map(|(number, (range, is_whole))| Line { number, range, is_whole })
+}
+
+/// A line of a file.
+pub(super) struct Line {
+    /// From 1.
+    pub(super) number: usize,
+    /// Where it is, without its end.
+    pub(super) range: Range<usize>,
+    /// Whether it has an end; the last one of a torn file has none.
+    pub(super) is_whole: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by Python's `'%.9g' % x`, which is C's.
+    const REFERENCE: [(u32, &str); 38] = [
+        (0x0000_0000, "0"),
+        (0x8000_0000, "-0"),
+        (0x0000_0001, "1.40129846e-45"),
+        (0x8000_0001, "-1.40129846e-45"),
+        (0x007f_ffff, "1.17549421e-38"),
+        (0x0080_0000, "1.17549435e-38"),
+        (0x7f7f_ffff, "3.40282347e+38"),
+        (0xff7f_ffff, "-3.40282347e+38"),
+        (0x3f80_0000, "1"),
+        (0xbf80_0000, "-1"),
+        (0x3f00_0000, "0.5"),
+        (0x3dcc_cccd, "0.100000001"),
+        (0x4049_0fdb, "3.14159274"),
+        (0x4120_0000, "10"),
+        (0x42c8_0000, "100"),
+        (0x4974_2400, "1000000"),
+        (0x4b80_0000, "16777216"),
+        (0x4b7f_ffff, "16777215"),
+        (0x4cbe_bc20, "100000000"),
+        (0x4e6e_6b28, "1e+09"),
+        (0x4e6e_6b27, "999999936"),
+        (0x5015_02f9, "1e+10"),
+        (0x4980_0001, "1048576.12"),
+        (0x4980_0003, "1048576.38"),
+        (0x4980_0005, "1048576.62"),
+        (0x38d1_b717, "9.99999975e-05"),
+        (0x38d1_b716, "9.99999902e-05"),
+        (0x3727_c5ac, "9.99999975e-06"),
+        (0x3727_c5ad, "1.00000007e-05"),
+        (0x33d6_bf95, "1.00000001e-07"),
+        (0x2edb_e6ff, "1.00000001e-10"),
+        (0x1e3c_e508, "9.99999968e-21"),
+        (0x0da2_4260, "1e-30"),
+        (0x3eaa_aaab, "0.333333343"),
+        (0x3f7f_ffff, "0.99999994"),
+        (0x3f80_0001, "1.00000012"),
+        (0x447a_0000, "1000"),
+        (0x4013_5d8e, "2.30258512"),
+    ];
+
+    #[test]
+    fn losses_print_as_c_prints_them() {
+        for (bits, text) in REFERENCE {
+            assert_eq!(format_loss(f32::from_bits(bits)), text, "{bits:08x}");
+        }
+        let odd = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(format_loss);
+        assert_eq!(odd, ["nan", "nan", "inf", "-inf"]);
+    }
+
+    /// All finite f32 of bits i·2654435761 mod 2^32 for i below 200,000, one a line; the checksum
+    /// is `zlib.crc32` of what Python's `'%.9g'` makes of them.
+    #[test]
+    fn losses_print_as_c_prints_them_all_over_the_range_and_come_back() {
+        let mut crc = flate2::Crc::new();
+        for i in 0..200_000_u32 {
+            let loss = f32::from_bits(i.wrapping_mul(2_654_435_761));
+            if loss.is_finite() {
+                let text = format_loss(loss);
+                assert_eq!(text.parse::<f32>().unwrap().to_bits(), loss.to_bits());
+                crc.update(text.as_bytes());
+                crc.update(b"\n");
+            }
+        }
+        assert_eq!(crc.sum(), 0xd166_ce27);
+    }
+
+    #[test]
+    fn a_row_is_exactly_three_numbers() {
+        assert_eq!(decode(b"12,3,0.5"), Some((Step(12), Slot(3), 0.5)));
+        for line in
+            ["", "12,3", "12,3,0.5,", "-1,0,1", "1,4294967296,1", "a,0,1", "1, 0,1", "1,0,\0"]
+        {
+            assert_eq!(decode(line.as_bytes()), None, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Where examples come from, and in which order a slot draws them.
+
+mod dataset;
+mod examples;
+mod file_names;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod gzip_file;
+pub mod idx;
+mod idx_file;
+mod order;
+mod permutation;
+mod pixels;
+mod published;
+mod survey;
+
+pub use dataset::{
+    Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, Source, VALIDATION_SIZE,
+};
+pub use examples::Examples;
+pub use idx_file::{Compression, FileError};
+pub use order::{BatchOrder, Batches};
+pub use permutation::permutation;
+pub use published::{Known, Published, PublishedFile};
+pub use survey::{FileSurvey, Survey};

@@ -1,0 +1,64 @@
+//! How often a model is right.
+
+use crate::data::Examples;
+use crate::model::model::{Batch, Model, Parameters};
+
+/// Examples a batch of an evaluation. It changes no number.
+const EXAMPLES_A_BATCH: usize = 100;
+
+/// The fraction of examples whose largest logit, the first of equals, is that of their label.
+/// Logits that are NaN lose against all others. Without examples it is NaN.
+pub fn accuracy(model: &mut dyn Model, parameters: Parameters<'_>, examples: &Examples) -> f64 {
+    let rows: Vec<_> = (0..examples.len()).collect();
+    let mut logits = Vec::new();
+    let mut n_right = 0;
+    for rows in rows.chunks(EXAMPLES_A_BATCH) {
+        model.logits(Batch { examples, rows }, parameters, &mut logits);
+        for (&row, logits) in rows.iter().zip(logits.chunks(examples.n_classes())) {
+            n_right += usize::from(first_maximum(logits) == examples.label(row) as usize);
+        }
+    }
+    n_right as f64 / examples.len() as f64
+}
+
+fn first_maximum(logits: &[f32]) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (class, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (class, logit);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::layout::Layout;
+    use crate::model::mlp::Mlp;
+    use crate::model::simd::SimdLevel;
+    use crate::model::testing::split;
+    use unisono_core::train_config::Placement;
+
+    #[test]
+    fn of_equal_logits_the_first_wins_and_nan_loses() {
+        assert_eq!(first_maximum(&[1.0, 3.0, 3.0]), 1);
+        assert_eq!(first_maximum(&[f32::NAN, -1.0, f32::NAN]), 1);
+    }
+
+    #[test]
+    fn accuracy_counts_every_example_once_over_all_batches() {
+        // The logits are the features themselves, so an example is its own prediction.
+        let mut examples = Examples::new(3, 3);
+        for i in 0..250u32 {
+            let mut features = [0.0; 3];
+            features[(i % 3) as usize] = 1.0;
+            examples.push(features, if i < 25 { (i + 1) % 3 } else { i % 3 });
+        }
+        let mut model = Mlp::new(&[3, 3], 0.0, SimdLevel::detect());
+        let layout = Layout::new(model.variables(), 1, Placement::Even);
+        let identity = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
+        let shards = split(&layout, &[identity, vec![0.0; 3]]);
+        assert_eq!(accuracy(&mut model, Parameters::new(&layout, &shards), &examples), 0.9);
+    }
+}

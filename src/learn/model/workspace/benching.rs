@@ -1,0 +1,180 @@
+//! The parts of a gradient one by one, for `benches/kernels.rs`.
+
+use std::hint::black_box;
+
+use super::*;
+use crate::model::lanes::Kernel;
+use crate::model::layout::Layout;
+use crate::model::simd::SimdLevel;
+use unisono_core::floats::{Buffer, Floats};
+
+/// A part of the computation of a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The batch is read out of the data set, and put into two orders.
+    LoadBatch,
+    /// The sparse product of the batch and the first layer's weights, which are read from the shards;
+    /// its bias and its ReLU.
+    ForwardFirst,
+    /// The same, with the sum of the squares of these weights.
+    ForwardFirstWithSquares,
+    /// The second layer's weights are read from the shards, with the sum of their squares.
+    LoadSecond,
+    /// The dense product of the hidden layer and the second layer's weights, and its bias.
+    ForwardSecond,
+    /// The softmax, its loss, and the deltas of the logits.
+    Softmax,
+    /// The hidden layer's deltas: the dense product with the transpose of the second layer's weights,
+    /// and the ReLU's derivative; the gradient of the hidden layer's bias.
+    PassBack,
+    /// The hidden layer's deltas are put into strips.
+    SpreadDeltas,
+    /// The gradient of the second layer's weights: a dense product with a transpose.
+    SecondGradient,
+    /// The gradient of the first layer's weights: the sparse product of the batch's transpose.
+    FirstGradient,
+    /// All of it, with what is between the products.
+    Whole,
+}
+
+/// A network with one hidden layer, a batch, and room for its gradient, on one shard.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    workspace: Workspace,
+    level: SimdLevel,
+    layout: Layout,
+    parameters: Vec<Floats>,
+    gradient: Vec<Buffer>,
+    batch: Batch<'a>,
+    /// Features, hidden, classes.
+    sizes: [usize; 3],
+}
+
+impl<'a> Bench<'a> {
+    /// With these values of the variables, in a layout for one ps.
+    #[must_use]
+    pub fn new(
+        sizes: [usize; 3],
+        layout: Layout,
+        parameters: Vec<Floats>,
+        batch: Batch<'a>,
+        level: SimdLevel,
+    ) -> Self {
+        let gradient = parameters.iter().map(|shard| vec![0.0; shard.len()].into()).collect();
+        let workspace = Workspace::new(&sizes);
+        let mut bench = Self { workspace, level, layout, parameters, gradient, batch, sizes };
+        bench.run(Part::LoadBatch);
+        bench.run(Part::Whole);
+        bench
+    }
+
+    /// Floating-point operations of a part: two for each fused multiply-add that the result needs.
+    /// Those between the products are not counted, nor those that fill up a vector.
+    #[must_use]
+    pub fn flops(&self, part: Part) -> usize {
+        let [n_features, n_hidden, n_classes] = self.sizes;
+        let n_rows = self.batch.rows.len();
+        let non_zeros: usize =
+            self.batch.rows.iter().map(|&row| self.batch.examples.row(row).0.len()).sum();
+        let (sparse, dense) = (2 * non_zeros * n_hidden, 2 * n_rows * n_hidden * n_classes);
+        let squares = 2 * n_features * n_hidden;
+        match part {
+            Part::LoadBatch | Part::LoadSecond | Part::Softmax | Part::SpreadDeltas => 0,
+            Part::ForwardFirst | Part::FirstGradient => sparse,
+            Part::ForwardFirstWithSquares => sparse + squares,
+            Part::ForwardSecond | Part::PassBack | Part::SecondGradient => dense,
+            Part::Whole => 2 * sparse + squares + 3 * dense,
+        }
+    }
+
+    /// Computes it.
+    pub fn run(&mut self, part: Part) {
+        if part == Part::LoadBatch {
+            return self.workspace.load_batch(self.batch);
+        }
+        let Self { workspace, layout, parameters, gradient, .. } = self;
+        let parameters = Parameters::new(layout, parameters);
+        let gradient = Gradient::new(layout, gradient);
+        self.level.run(Run { part, workspace, parameters, gradient });
+    }
+}
+
+struct Run<'a> {
+    part: Part,
+    workspace: &'a mut Workspace,
+    parameters: Parameters<'a>,
+    gradient: Gradient<'a>,
+}
+
+impl Kernel for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { part, workspace, parameters, mut gradient } = self;
+        match part {
+            Part::LoadBatch => {}
+            Part::ForwardFirst => {
+                black_box(workspace.forward_first(lanes, parameters, Squares::NotWanted));
+            }
+            Part::ForwardFirstWithSquares => {
+                black_box(workspace.forward_first(lanes, parameters, Squares::Wanted));
+            }
+            Part::LoadSecond => {
+                black_box(workspace.load_weights(lanes, 1, parameters, Squares::Wanted, 0.0));
+            }
+            Part::ForwardSecond => workspace.forward_next(lanes, 1),
+            Part::Softmax => {
+                let Workspace { layers, labels, exps, .. } = workspace;
+                let Layer { outputs, deltas, .. } = &mut layers[1];
+                for row in 0..labels.len() {
+                    deltas.row_mut(row).copy_from_slice(outputs.row(row));
+                }
+                black_box(softmax_cross_entropy(deltas, labels, exps));
+            }
+            Part::PassBack => workspace.pass_back(lanes, 1),
+            Part::SpreadDeltas => workspace.spread_deltas(lanes),
+            Part::SecondGradient => workspace.weight_gradient(lanes, 1, &mut gradient),
+            Part::FirstGradient => workspace.first_gradient(lanes, &mut gradient),
+            Part::Whole => {
+                black_box(workspace.forward(lanes, parameters, Squares::Wanted));
+                black_box(workspace.backward(lanes, &mut gradient));
+            }
+        }
+    }
+}
+
+/// Chains of fused multiply-adds in registers, as many as keep the units busy: what this core can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// Rounds of one operation a chain.
+    pub rounds: usize,
+}
+
+/// Chains side by side: more than the latency of an operation times those that begin in a cycle.
+const CHAINS: usize = 12;
+
+impl Peak {
+    /// Runs it, and returns how many floating-point operations that were.
+    #[must_use]
+    pub fn run(self, level: SimdLevel) -> usize {
+        level.run(self)
+    }
+}
+
+impl Kernel for Peak {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> usize {
+        let (factor, term) = (lanes.splat(black_box(0.5)), lanes.splat(black_box(0.25)));
+        let mut sums = [lanes.splat(black_box(1.0)); CHAINS];
+        for _ in 0..self.rounds {
+            for sum in &mut sums {
+                *sum = lanes.mul_add(*sum, factor, term);
+            }
+        }
+        black_box(L::floats(&sums));
+        2 * self.rounds * CHAINS * L::LANES
+    }
+}

@@ -1,0 +1,208 @@
+//! A run's state as named tensors, and back: what a checkpoint holds, whatever the placement.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::ArrayD;
+
+use super::plan::Plan;
+use crate::model::{Layout, SimdLevel, UpdateRule, mlp};
+use unisono_config::RunConfig;
+use unisono_core::floats::Floats;
+use unisono_core::ids::{Generation, Step};
+use unisono_core::protocol::{Settings, ShardState, Snapshot};
+use unisono_files::checkpoint::{
+    Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Taken, Tensor, read_tensors,
+};
+
+/// Why a file of initial values is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It cannot be read.
+    #[error("{0}; give --init-from a safetensors file with all variables of the model")]
+    Read(#[from] ReadError),
+    /// It lacks a variable.
+    #[error("{path} has no tensor {name}; give --init-from a file with all variables of the model")]
+    Missing {
+        /// The file.
+        path: String,
+        /// The variable.
+        name: String,
+    },
+    /// A variable has another shape.
+    #[error(
+        "{path} has {name} of shape {found:?}, the model needs {expected:?}: compare --hidden and \
+         the data"
+    )]
+    Shape {
+        /// The file.
+        path: String,
+        /// The variable.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+    },
+}
+
+impl Plan {
+    /// Where a new run begins: the values of a file, or else random ones of the run's seed.
+    ///
+    /// # Errors
+    /// If the file is not one of this model.
+    pub fn initial(&self, init_from: Option<&Path>) -> Result<Snapshot, InitError> {
+        let values = match init_from {
+            Some(path) => read_variables(&self.layout, path)?,
+            None => self.model().initial_values(self.train.seed),
+        };
+        let shard = |(ps, parameters): (usize, Floats)| ShardState {
+            auxiliary: self.rule.initial_auxiliary(&parameters),
+            parameters,
+            regularized: self.layout.regularized(ps),
+        };
+        let shards = self.layout.split(&values).into_iter().enumerate().map(shard).collect();
+        Ok(Snapshot { generation: Generation::default(), step: Step(0), shards })
+    }
+
+    /// What the files of this run are made of.
+    ///
+    /// # Errors
+    /// As [`Self::initial`].
+    pub fn files(
+        &self,
+        logdir: &Path,
+        init_from: Option<&Path>,
+    ) -> Result<RunFilesConfig, InitError> {
+        Ok(self.files_from(logdir, Arc::new(self.initial(init_from)?)))
+    }
+
+    /// As [`Self::files`], for a run that begins at `initial`.
+    #[must_use]
+    pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
+        let names = Names::new(&self.layout, &self.rule);
+        let (to, from, plan) = (names.clone(), names, self.clone());
+        let (settings, data) = (self.checkpoint_settings(), self.data.digest().to_owned());
+        RunFilesConfig {
+            logdir: logdir.to_owned(),
+            max_to_keep: Saver::MAX_TO_KEEP,
+            initial,
+            is_determined: self.sync.is_determined(),
+            allows_changes: false,
+            allows_missing_losses: false,
+            n_losses: self.sync.replicas_to_aggregate as usize,
+            find_losses: Box::new(|_| Err("there is no ledger".to_owned())),
+            to_checkpoint: Box::new(move |snapshot| to.checkpoint(snapshot, &settings, &data)),
+            from_checkpoint: Box::new(move |checkpoint| {
+                let changes = plan.changes_since(&checkpoint);
+                plan.check_fits(&checkpoint).map_err(|why| match &changes {
+                    Some(changes) => format!("{changes}; {why}"),
+                    None => why.to_string(),
+                })?;
+                Ok(Taken { snapshot: from.snapshot(&checkpoint), changes })
+            }),
+        }
+    }
+}
+
+/// Returns the state that a checkpoint holds, laid over the ps of a run. Needs no data.
+///
+/// # Errors
+/// If the checkpoint is not one of this run's model, for a person.
+pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot, String> {
+    let shapes = checkpoint.shapes();
+    let variables = mlp::variables(&mlp::layer_sizes(&shapes)?);
+    let layout = Arc::new(Layout::new(variables, run.n_ps as usize, run.placement));
+    let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, SimdLevel::detect());
+    let names = Names::new(&layout, &rule);
+    if names.shapes() != shapes {
+        return Err("its tensors are not those of the model that its run trained".to_owned());
+    }
+    Ok(names.snapshot(checkpoint))
+}
+
+fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, InitError> {
+    let tensors = read_tensors(path)?;
+    let path = path.display().to_string();
+    let variable = |variable: &crate::model::Variable| {
+        let (path, name) = (path.clone(), variable.name.clone());
+        let Some(tensor) = tensors.get(&name) else {
+            return Err(InitError::Missing { path, name });
+        };
+        if tensor.shape() != variable.shape {
+            let (found, expected) = (tensor.shape().to_vec(), variable.shape.clone());
+            return Err(InitError::Shape { path, name, found, expected });
+        }
+        Ok(variable.array(tensor.values().to_vec()))
+    };
+    layout.variables().iter().map(variable).collect()
+}
+
+/// Which tensors a checkpoint has: each variable, and beside it what is kept for it.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    layout: Arc<Layout>,
+    auxiliary: Vec<&'static str>,
+}
+
+impl Names {
+    pub(super) fn new(layout: &Arc<Layout>, rule: &UpdateRule) -> Self {
+        Self { layout: Arc::clone(layout), auxiliary: rule.auxiliary_names() }
+    }
+
+    pub(super) fn shapes(&self) -> Shapes {
+        let mut shapes = Shapes::new();
+        for variable in self.layout.variables() {
+            shapes.insert(variable.name.clone(), variable.shape.clone());
+            for suffix in &self.auxiliary {
+                shapes.insert(format!("{}/{suffix}", variable.name), variable.shape.clone());
+            }
+        }
+        shapes
+    }
+
+    fn checkpoint(&self, snapshot: &Snapshot, settings: &Settings, data: &str) -> Checkpoint {
+        let mut tensors = BTreeMap::new();
+        let parameters = buffers(snapshot, |shard| shard.parameters.clone());
+        self.add(&mut tensors, "", &parameters);
+        for (i, suffix) in self.auxiliary.iter().enumerate() {
+            let buffers = buffers(snapshot, |shard| shard.auxiliary[i].clone());
+            self.add(&mut tensors, &format!("/{suffix}"), &buffers);
+        }
+        let (settings, data) = (settings.clone(), Some(data.to_owned()));
+        Checkpoint { step: snapshot.step, settings, data, tensors }
+    }
+
+    fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {
+        for (variable, values) in self.layout.variables().iter().zip(self.layout.gather(shards)) {
+            let tensor =
+                Tensor::new(variable.shape.clone(), values.into_raw_vec_and_offset().0.into());
+            tensors.insert(format!("{}{suffix}", variable.name), tensor);
+        }
+    }
+
+    /// The checkpoint has the tensors of [`Self::shapes`].
+    fn snapshot(&self, checkpoint: &Checkpoint) -> Snapshot {
+        let split = |suffix: &str| {
+            let values = |variable: &crate::model::Variable| {
+                let tensor = &checkpoint.tensors[&format!("{}{suffix}", variable.name)];
+                variable.array(tensor.values().to_vec())
+            };
+            self.layout.split(&self.layout.variables().iter().map(values).collect::<Vec<_>>())
+        };
+        let mut auxiliary: Vec<_> =
+            self.auxiliary.iter().map(|suffix| split(&format!("/{suffix}")).into_iter()).collect();
+        let shard = |(ps, parameters)| ShardState {
+            parameters,
+            auxiliary: auxiliary.iter_mut().filter_map(Iterator::next).collect(),
+            regularized: self.layout.regularized(ps),
+        };
+        let shards = split("").into_iter().enumerate().map(shard).collect();
+        Snapshot { generation: Generation::default(), step: checkpoint.step, shards }
+    }
+}
+
+fn buffers(snapshot: &Snapshot, buffer: impl Fn(&ShardState) -> Floats) -> Vec<Floats> {
+    snapshot.shards.iter().map(buffer).collect()
+}

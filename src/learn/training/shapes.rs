@@ -1,0 +1,155 @@
+//! How long the tensors of messages are in a run: what keeps a peer that lies about its shard, or
+//! is of another model, away from the arithmetic, which takes lengths for granted.
+
+use super::plan::Plan;
+use crate::model::UpdateRule;
+use unisono_core::floats::Floats;
+use unisono_core::ids::{Job, TaskId};
+use unisono_core::protocol::{Message, ShardState};
+use unisono_core::wire::Limits;
+
+/// Tensor bytes a frame where nobody knows the model: 4 GiB would do for shards of a billion
+/// parameters.
+const MAX_TENSOR_BYTES: usize = 1 << 32;
+
+/// The lengths that are known to a task.
+#[derive(Clone, Debug)]
+pub struct Shapes {
+    /// The values of each ps's shard. A ps does not know the model, so it has none; a state comes
+    /// from the chief, and its protocol holds gradients against the state.
+    shards: Option<Vec<usize>>,
+    /// Buffers that the optimizer and the moving average keep beside the parameters.
+    n_auxiliary: usize,
+}
+
+impl Shapes {
+    /// As a worker knows them, which has the model.
+    #[must_use]
+    pub fn of_plan(plan: &Plan) -> Self {
+        let shards = (0..plan.layout.n_ps()).map(|ps| plan.layout.shard_len(ps)).collect();
+        Self { shards: Some(shards), ..Self::of_rule(&plan.rule) }
+    }
+
+    /// As a ps knows them, which has the update rule only.
+    #[must_use]
+    pub fn of_rule(rule: &UpdateRule) -> Self {
+        Self { shards: None, n_auxiliary: rule.auxiliary_names().len() }
+    }
+
+    /// The limits of frames: the whole state of the largest shard.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let largest = self.shards.as_ref().map(|shards| shards.iter().max().copied().unwrap_or(0));
+        let of_state = |n_values: usize| 4 * n_values * (1 + self.n_auxiliary);
+        Limits::with_tensor_bytes(largest.map_or(MAX_TENSOR_BYTES, of_state))
+    }
+
+    /// Whether the tensors of a message are as long as they have to be.
+    ///
+    /// # Errors
+    /// What the message has, and what it should have.
+    pub fn check(&self, from: Option<TaskId>, message: &Message) -> Result<(), String> {
+        match message {
+            Message::Version { parameters, .. } => self.check_shard(from, "a version", parameters),
+            Message::Captured { state, .. } => {
+                self.check_state(state)?;
+                self.check_shard(from, "a state", &state.parameters)
+            }
+            Message::Restore { state, .. } => self.check_state(state),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_shard(
+        &self,
+        from: Option<TaskId>,
+        what: &str,
+        parameters: &Floats,
+    ) -> Result<(), String> {
+        let shard = from.filter(|from| from.job == Job::Ps).map(|from| from.index as usize);
+        let Some((shards, shard)) = self.shards.as_ref().zip(shard) else { return Ok(()) };
+        match shards.get(shard) {
+            Some(wanted) if parameters.len() != *wanted => Err(format!(
+                "it sent {what} of {} parameters, and its shard has {wanted}",
+                parameters.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_state(&self, state: &ShardState) -> Result<(), String> {
+        let (found, wanted) = (state.auxiliary.len(), self.n_auxiliary);
+        if found != wanted {
+            return Err(format!(
+                "it sent a state with {found} buffers beside the parameters, and the optimizer \
+                 keeps {wanted}"
+            ));
+        }
+        let len = state.parameters.len();
+        match state.auxiliary.iter().find(|buffer| buffer.len() != len) {
+            Some(buffer) => Err(format!(
+                "it sent a state of {len} parameters with {} values beside them",
+                buffer.len()
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unisono_core::ids::{Generation, Step};
+
+    const PS: Option<TaskId> = Some(TaskId::ps(1));
+
+    fn floats(n_values: usize) -> Floats {
+        vec![0.0; n_values].into()
+    }
+
+    fn version(n_values: usize) -> Message {
+        Message::Version {
+            generation: Generation::default(),
+            step: Step(3),
+            tokens: Vec::new(),
+            received: Vec::new(),
+            updates: Vec::new(),
+            acknowledged: 0,
+            parameters: floats(n_values),
+        }
+    }
+
+    fn captured(lengths: &[usize]) -> Message {
+        let mut buffers = lengths.iter().map(|n_values| floats(*n_values));
+        let parameters = buffers.next().unwrap();
+        let state = ShardState { parameters, auxiliary: buffers.collect(), regularized: vec![] };
+        Message::Captured { generation: Generation::default(), step: Step(3), state }
+    }
+
+    #[test]
+    fn a_worker_takes_versions_and_states_of_the_right_length_only() {
+        let shapes = Shapes { shards: Some(vec![7, 5]), n_auxiliary: 1 };
+        assert_eq!(shapes.check(PS, &version(5)), Ok(()));
+        let told = shapes.check(PS, &version(7)).unwrap_err();
+        assert_eq!(told, "it sent a version of 7 parameters, and its shard has 5");
+        assert!(shapes.check(PS, &version(0)).is_err());
+        assert_eq!(shapes.check(PS, &captured(&[5, 5])), Ok(()));
+        for wrong in [&[5][..], &[5, 5, 5], &[5, 4], &[4, 4]] {
+            assert!(shapes.check(PS, &captured(wrong)).is_err(), "{wrong:?}");
+        }
+        assert_eq!(shapes.limits().tensor_bytes, 4 * 7 * 2);
+    }
+
+    #[test]
+    fn a_ps_takes_states_with_what_its_optimizer_keeps() {
+        let shapes = Shapes { shards: None, n_auxiliary: 2 };
+        let restore = |lengths: &[usize]| match captured(lengths) {
+            Message::Captured { generation, step, state } => {
+                Message::Restore { generation, step, state }
+            }
+            other => other,
+        };
+        assert_eq!(shapes.check(Some(TaskId::CHIEF), &restore(&[9, 9, 9])), Ok(()));
+        assert!(shapes.check(Some(TaskId::CHIEF), &restore(&[9, 9])).is_err());
+    }
+}

@@ -1,0 +1,8 @@
+//! The production host: TCP, TLS, shared memory, and the threads that compute and store.
+
+#[cfg(test)]
+#[path = "../../tests/support/corpus.rs"]
+mod corpus;
+
+pub mod tcp;
+pub mod warnings;

@@ -1,0 +1,332 @@
+//! The way in: accepts callers, has each prove and introduce itself in time, and passes it on with
+//! its first message. Who does not come in costs a line in the log, of which there are few.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use super::admission::{Admission, AdmissionLimits, Admitted, CallerId, Permit};
+use super::clock::RealClock;
+use super::happening::Happening;
+use super::reader::{ReadError, Reader};
+use super::room::Room;
+use super::security::is_secret_magic;
+use crate::tcp::happening::Greeted;
+use crate::tcp::security::ends::{Ends, ReadEnd, WriteEnd, refuse};
+use crate::tcp::security::security::{Identity, Refusal, Security};
+use crate::tcp::timeouts::GREETING_TIMEOUT;
+use crate::warnings::Warnings;
+use unisono_core::host::Clock as _;
+use unisono_core::protocol::Message;
+use unisono_core::time::Moment;
+use unisono_core::wire::{Limits, WireError};
+
+/// How long to leave the listener alone after an error: of the errors of `accept`, those that
+/// last (no file descriptors, no memory) end when something else does.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What the entrance works with.
+pub(super) struct Entrance {
+    security: Arc<Security>,
+    admission: Admission,
+    /// Those who are introducing themselves.
+    greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
+    callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
+    clock: RealClock,
+    /// Of callers that were refused.
+    warnings: Warnings,
+    /// Of failures to accept a caller. Strangers can cause as many, by taking all descriptors and
+    /// giving some back; a flood of refusals must not hide them.
+    accept_warnings: Warnings,
+    /// When to accept again, after an error.
+    retry_at: Option<Moment>,
+}
+
+impl Entrance {
+    /// Returns the entrance of a task that `n_callers` other tasks may call.
+    ///
+    /// # Errors
+    /// If this process may not have enough files open for all of them.
+    pub(super) fn new(security: Arc<Security>, n_callers: usize) -> io::Result<Self> {
+        let limits = AdmissionLimits::within(max_open_files());
+        limits.check(n_callers).map_err(io::Error::other)?;
+        Ok(Self {
+            security,
+            admission: Admission::new(limits),
+            greeting: JoinSet::new(),
+            callers: BTreeMap::new(),
+            clock: RealClock::start(),
+            warnings: Warnings::default(),
+            accept_warnings: Warnings::default(),
+            retry_at: None,
+        })
+    }
+
+    /// Accepts for ever; whatever fails, it goes on.
+    pub(super) async fn run<A>(
+        mut self,
+        mut accept: impl FnMut() -> A,
+        network: mpsc::Sender<Happening>,
+    ) where
+        A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+    {
+        loop {
+            let (clock, retry_at) = (self.clock, self.retry_at);
+            let accepted = async {
+                if let Some(at) = retry_at {
+                    clock.sleep_until(at).await;
+                }
+                accept().await
+            };
+            let deadlines = [self.warnings.deadline(), self.accept_warnings.deadline()];
+            let settle_at = deadlines.into_iter().flatten().min();
+            let settle = async {
+                match settle_at {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Some(greeted) = self.greeting.join_next() => {
+                    // One that had to make room, or the runtime ends.
+                    let Ok((caller, address, greeted)) = greeted else { continue };
+                    self.callers.remove(&caller);
+                    match greeted {
+                        Ok(greeted) => {
+                            if network.send(Happening::Accepted(greeted)).await.is_err() {
+                                return;
+                            }
+                        }
+                        Err(Refusal::Left) => tracing::debug!("{address} called and left"),
+                        Err(Refusal::Refused(why)) => self.refused(address, &why),
+                    }
+                }
+                accepted = accepted => self.on_accepted(accepted),
+                () = settle => {
+                    let now = self.clock.now();
+                    self.warnings.settle(now);
+                    self.accept_warnings.settle(now);
+                }
+            }
+        }
+    }
+
+    fn on_accepted(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, peer)) => {
+                self.retry_at = None;
+                self.admit(stream, peer.ip());
+            }
+            Err(error) => {
+                let now = self.clock.now();
+                // An error that lasts is one line, and not one for each attempt.
+                if self.retry_at.is_none() {
+                    let line = format_args!("cannot accept connections; retrying: {error}");
+                    self.accept_warnings.warn(now, line);
+                }
+                self.retry_at = Some(now + BACK_OFF);
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, address: IpAddr) {
+        let Admitted { caller, permit, evicted } = match self.admission.admit(address) {
+            Ok(admitted) => admitted,
+            Err(why) => return self.refused(address, &why),
+        };
+        if let Some((address, task)) = evicted.and_then(|evicted| self.callers.remove(&evicted)) {
+            task.abort();
+            self.refused(address, "it did not say who it is before many others had called");
+        }
+        let (security, admission) = (Arc::clone(&self.security), self.admission.clone());
+        let task = self.greeting.spawn(async move {
+            let greeted = timeout(GREETING_TIMEOUT, greet(stream, &security, permit));
+            let greeted = greeted.await.unwrap_or_else(|_| {
+                let secs = GREETING_TIMEOUT.as_secs();
+                Err(Refusal::Refused(format!("it did not say who it is within {secs} s")))
+            });
+            admission.settle(caller);
+            (caller, address, greeted)
+        });
+        self.callers.insert(caller, (address, task));
+    }
+
+    fn refused(&mut self, address: IpAddr, why: &str) {
+        self.warnings.warn(self.clock.now(), format_args!("refused a caller at {address}: {why}"));
+    }
+}
+
+/// How many files this process may have open, links among them.
+fn max_open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
+    // Frames are written whole, so waiting for more to fill a packet only delays their ends.
+    // If it cannot be set the socket is dead, which its reader will find.
+    let _ = stream.set_nodelay(true);
+    let (ends, identity) = security.accept(stream).await?;
+    let Introduced { reader, write, is_local, first } = introduce(ends, &identity).await?;
+    Ok(Greeted { reader, write, is_local, first, permit })
+}
+
+/// A caller's connection, behind its first message.
+pub(super) struct Introduced {
+    reader: Reader<ReadEnd>,
+    write: WriteEnd,
+    is_local: bool,
+    pub(super) first: Message,
+}
+
+/// Has a caller say who it is: nobody else than it proved to be.
+pub(super) async fn introduce(ends: Ends, identity: &Identity) -> Result<Introduced, Refusal> {
+    let mut reader = Reader::new(ends.read);
+    let first =
+        reader.message(&Room::whole(Limits::GREETING), || ()).await.map_err(
+            |error| match error {
+                // A caller that only tries its security out ends without a record.
+                ReadError::Ended | ReadError::CutOff => Refusal::Left,
+                ReadError::Wire(WireError::NotAFrame(magic)) if is_secret_magic(&magic) => {
+                    Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
+                }
+                other => Refusal::Refused(other.to_string()),
+            },
+        )?;
+    if let Err(why) = identity.check(&first) {
+        refuse(ends.write, reader.into_inner(), &why).await;
+        return Err(Refusal::Refused(why));
+    }
+    Ok(Introduced { reader, write: ends.write, is_local: ends.is_local, first })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use unisono_core::host::contract;
+    use unisono_core::ids::TaskId;
+    use unisono_core::wire::encode_to_vec;
+
+    /// Why a caller that says this, and no more, does not come in.
+    async fn refusal(said: &[u8]) -> Refusal {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        caller.write_all(said).await.unwrap();
+        caller.shutdown().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let permit = Admission::new(AdmissionLimits::within(1024)).admit(peer.ip()).unwrap().permit;
+        greet(stream, &Security::default(), permit).await.expect_err("it is refused")
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_told_apart_from_damage_and_from_who_only_looks() {
+        let hello = encode_to_vec(&contract::hello(TaskId::ps(0)));
+        let mut damaged = hello.clone();
+        damaged[30] ^= 1;
+        let push = Message::Push {
+            generation: unisono_core::ids::Generation::default(),
+            step: unisono_core::ids::Step(0),
+            slot: unisono_core::ids::Slot(0),
+            loss: 0.5,
+            recorded: unisono_core::protocol::Recorded::default(),
+            gradient: vec![1.5].into(),
+        };
+        for (said, why) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], "not a Unisono frame: it starts with \"GET \""),
+            (b"\x16\x03\x01\x02", "it speaks TLS, and this task has no --tls-cert"),
+            (b"USH1", "it has a --secret-file, and this task has none"),
+            (&hello[..hello.len() - 1], "closed by the other end in the middle of a message"),
+            (&damaged, "damaged: the control part does not fit its checksum"),
+            (&encode_to_vec(&push), "too large: 1 tensors, the limit is 0"),
+        ] {
+            assert_eq!(refusal(said).await, Refusal::Refused(why.to_owned()));
+        }
+        assert_eq!(refusal(b"").await, Refusal::Left);
+    }
+
+    /// Takes the lines of a log.
+    #[derive(Clone, Debug, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_to_accept_are_ten_lines_a_minute_and_a_count() {
+        const N_FAILURES: usize = 100; // each after a success, and each followed by a pause of 0.1 s
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_calls = AtomicUsize::new(0);
+        let accept = || async {
+            match n_calls.fetch_add(1, Ordering::Relaxed) {
+                call if call >= 2 * N_FAILURES => pending().await,
+                call if call.is_multiple_of(2) => Err(io::Error::other("no more files")),
+                _ => {
+                    let _caller = TcpStream::connect(address).await.unwrap();
+                    listener.accept().await
+                }
+            }
+        };
+        let (network, _happenings) = mpsc::channel(1);
+        let clock = RealClock::start();
+        tokio::select! {
+            () = Entrance::new(Arc::default(), 4).unwrap().run(accept, network) => {
+                unreachable!("it accepts for ever")
+            }
+            () = clock.sleep_until(clock.now() + Duration::from_secs(70)) => {}
+        }
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let n_lines = log.matches("cannot accept connections; retrying: no more files").count();
+        assert_eq!(n_lines, 10, "{log}");
+        assert_eq!(log.matches("90 more warnings of this kind were left out in 60 s").count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_after_errors() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let n_calls = AtomicUsize::new(0);
+        let accept = || async {
+            if n_calls.fetch_add(1, Ordering::Relaxed) < 3 {
+                return Err(io::Error::other("too many open files"));
+            }
+            listener.accept().await
+        };
+        let (network, mut happenings) = mpsc::channel(1);
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        caller.write_all(&encode_to_vec(&Message::Heartbeat)).await.unwrap();
+        tokio::select! {
+            () = Entrance::new(Arc::default(), 4).unwrap().run(accept, network) => {
+                unreachable!("it accepts for ever")
+            }
+            happening = happenings.recv() => {
+                let Some(Happening::Accepted(greeted)) = happening else { panic!("{happening:?}") };
+                assert_eq!(greeted.first, Message::Heartbeat);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The losses and the checkpoints of a run against its ledgers.
+
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::violation::{any_of, listed};
+use super::{Place, Rule, Violation, pass};
+use crate::audit::found::Audit;
+use crate::audit::shard::{Made, Shard};
+use crate::ledger::{Header, Loss, StateHash};
+use unisono_config::RunConfig;
+use unisono_core::ids::{Slot, Step};
+use unisono_core::protocol::Snapshot;
+use unisono_files::checkpoint;
+use unisono_files::checkpoint::Checkpoint;
+use unisono_files::disk::disk::{Disk as _, DiskError};
+use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::losses;
+use unisono_files::losses::error::{LOSSES_FILE, LossesError};
+use unisono_learn::training::files::snapshot_of;
+
+/// A row of the losses file.
+pub type LossRow = (Step, Slot, f32);
+
+/// The rows of each update, of rows that ascend by step.
+pub fn by_step(rows: &[LossRow]) -> impl Iterator<Item = (Step, &[LossRow])> {
+    rows.chunk_by(|one, other| one.0 == other.0).map(|of_step| (of_step[0].0, of_step))
+}
+
+/// Why the other files of a run cannot be held against its ledgers.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The operating system refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The losses are none.
+    #[error(transparent)]
+    Losses(#[from] LossesError),
+}
+
+impl<'a> Audit<'a> {
+    /// Holds the losses and the checkpoints of a logdir against the ledgers, if there are any.
+    ///
+    /// # Errors
+    /// If they are there and cannot be read.
+    pub fn check_files(&mut self, logdir: &Path) -> Result<(), FilesError> {
+        let newest = self.check_checkpoints(logdir)?;
+        let path = logdir.join(LOSSES_FILE);
+        match losses::read(&path) {
+            Ok(rows) => self.check_losses(&path, &rows, newest),
+            Err(LossesError::Disk(error)) if error.source.kind() == ErrorKind::NotFound => {
+                self.notes.push(format!("there is no {LOSSES_FILE} in {}", logdir.display()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Rule 7: a row of losses is what a ledger says of that gradient, and those before the newest
+    /// checkpoint are all there.
+    pub fn check_losses(&mut self, path: &Path, rows: &[LossRow], newest: Option<Step>) {
+        self.seen.n_losses += rows.len() as u64;
+        let standing = self.standing();
+        // Only a run that went back has more than what stands.
+        let ever = LazyCell::new(|| {
+            let mut ever: BTreeMap<Step, Vec<&Made<'_>>> = BTreeMap::new();
+            for made in self.shards.iter().flat_map(|shard| &shard.made) {
+                ever.entry(made.update.step).or_default().push(made);
+            }
+            ever
+        });
+        let last_opened = self.generations().last().map(|(_, step)| step);
+        let mut found = Vec::new();
+        let mut expected = standing.keys().copied().take_while(|step| Some(*step) < newest);
+        let mut next = expected.next();
+        let mut line = 2;
+        for (step, of_step) in by_step(rows) {
+            let place = Place::line(path, line);
+            line += of_step.len();
+            if let Some(missing) = next.filter(|next| *next < step) {
+                found.push(missing_losses(place.clone(), missing));
+            }
+            while next.is_some_and(|next| next <= step) {
+                next = expected.next();
+            }
+            let stands = standing.get(&step).and_then(|made| made.first());
+            if stands.is_some_and(|made| is_of(made, of_step)) {
+                continue;
+            }
+            let Some(ever) = ever.get(&step) else { continue };
+            // After a rollback the old rows stay until the chief hears of the new updates.
+            let may_be_old = Some(step) >= last_opened;
+            if !(may_be_old && ever.iter().any(|made| is_of(made, of_step))) {
+                found.push(wrong_losses(place, of_step, stands.copied()));
+            }
+        }
+        if let Some(missing) = next {
+            found.push(missing_losses(Place::file(path), missing));
+        }
+        self.violations.extend(found);
+    }
+
+    /// Holds every checkpoint that is there against the ledgers; returns the newest one's step.
+    fn check_checkpoints(&mut self, logdir: &Path) -> Result<Option<Step>, FilesError> {
+        let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
+        let mut newest = None;
+        for step in checkpoint::steps_among(&names) {
+            let path = logdir.join(checkpoint::file::file_name(step));
+            let bytes = RealDisk.read(&path).map_err(DiskError::at("read", &path))?;
+            match checkpoint::decode(step, &bytes) {
+                Ok(checkpoint) => {
+                    self.check_checkpoint(&path, &checkpoint);
+                    newest = Some(step);
+                }
+                Err(why) => {
+                    let path = path.display();
+                    self.notes.push(format!("{path} was not compared: it is damaged: {why}"));
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Rule 7: a checkpoint is one version of every shard, and one that was made.
+    ///
+    /// A checkpoint does not say how it was laid over the ps, but the ledgers do. A run whose number
+    /// of ps changed has several layouts; the checkpoint has to be right under one of them.
+    pub fn check_checkpoint(&mut self, path: &Path, checkpoint: &Checkpoint) {
+        let mut found = None;
+        for layout in self.layouts() {
+            let compared = match hashes_of(checkpoint, layout) {
+                Ok(hashes) => Ok(self.compare_checkpoint(path, checkpoint.step, &hashes)),
+                Err(why) => Err(format!("{} was not compared: {why}", path.display())),
+            };
+            let is_right = matches!(&compared, Ok((violations, None)) if violations.is_empty());
+            // The newest layout is the last one, and its findings are reported if none is right.
+            found = Some(compared);
+            if is_right {
+                break;
+            }
+        }
+        match found {
+            Some(Ok(compared)) => self.take_compared(compared),
+            Some(Err(note)) => self.notes.push(note),
+            None => self.notes.push(format!("{}: no ledger has its layout", path.display())),
+        }
+    }
+
+    /// One header for each layout over the ps that the ledgers have, in the order of the files.
+    fn layouts(&self) -> Vec<&'a Header> {
+        let mut layouts: Vec<&Header> = Vec::new();
+        for shard in &self.shards {
+            let made = shard.made.iter().map(|made| made.header);
+            let mut headers: Vec<_> =
+                shard.restored.iter().map(|restored| restored.header).chain(made).collect();
+            // A life has one header and thousands of updates; comparing settings for each is slow.
+            headers.dedup_by(|one, other| std::ptr::eq(*one, *other));
+            for header in headers {
+                if !layouts.iter().any(|known| pass::has_layout_of(known, header)) {
+                    layouts.push(header);
+                }
+            }
+        }
+        layouts
+    }
+
+    fn take_compared(&mut self, (violations, note): (Vec<Violation>, Option<String>)) {
+        self.seen.n_checkpoints += 1;
+        self.violations.extend(violations);
+        self.notes.extend(note);
+    }
+
+    /// As [`Self::check_checkpoint`], of a state that is laid over the ps as it was when it was
+    /// captured.
+    pub fn check_snapshot(&mut self, path: &Path, snapshot: &Snapshot) {
+        let hashes: Vec<_> = snapshot.shards.iter().map(StateHash::of).collect();
+        let compared = self.compare_checkpoint(path, snapshot.step, &hashes);
+        self.take_compared(compared);
+    }
+
+    fn compare_checkpoint(
+        &self,
+        path: &Path,
+        step: Step,
+        hashes: &[StateHash],
+    ) -> (Vec<Violation>, Option<String>) {
+        let (mut violations, mut note) = (Vec::new(), None);
+        for (ps, found) in (0..).zip(hashes) {
+            let Some(shard) = self.shards.iter().find(|shard| shard.ps() == ps) else { continue };
+            if shard.hash_of(step) == Some(*found) {
+                continue;
+            }
+            let made = shard.hashes_of(step);
+            let path_text = path.display();
+            if made.is_empty() {
+                note = Some(format!("{path_text} was not compared: no ledger has version {step}"));
+            } else if made.iter().any(|(hash, _)| hash == found) {
+                note = Some(format!(
+                    "{path_text} is version {step} of a history that was rolled back since"
+                ));
+            } else {
+                let wanted = format!("version {step} of ps {ps}, {}", any_of(&made));
+                let (rule, place) = (Rule::CheckpointsAreCuts, Place::file(path));
+                let found = what_is(shard, *found);
+                violations.push(Violation { rule, step, place, wanted, found });
+            }
+        }
+        (violations, note)
+    }
+}
+
+/// Returns the hash of each shard of a checkpoint that is laid over the ps as a ledger's header says.
+fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>, String> {
+    // Files of earlier versions name their own layout, which then counts.
+    let of_layout = ["ps", "placement", "workers"];
+    let settings = of_layout.iter().fold(checkpoint.settings.clone(), |settings, key| {
+        match (settings.value(key), layout.settings.value(key)) {
+            (None, Some(value)) => settings.with(key, value),
+            _ => settings,
+        }
+    });
+    let run = RunConfig::from_settings(&settings).map_err(|error| error.to_string())?;
+    let snapshot = snapshot_of(&run, checkpoint)?;
+    Ok(snapshot.shards.iter().map(StateHash::of).collect())
+}
+
+/// A state by its hash; and if it is another version, which.
+fn what_is(shard: &Shard<'_>, hash: StateHash) -> String {
+    match shard.made.iter().find(|made| made.update.after == hash) {
+        Some(made) => format!("its version {}, {hash}", made.version()),
+        None => hash.to_string(),
+    }
+}
+
+fn missing_losses(place: Place, step: Step) -> Violation {
+    let wanted = format!("the losses of update {step}, which a checkpoint is behind");
+    let (rule, found) = (Rule::CheckpointsAreCuts, "none".to_owned());
+    Violation { rule, step, place, wanted, found }
+}
+
+/// Whether these rows, of one step, are the losses of an update.
+fn is_of(made: &Made<'_>, rows: &[LossRow]) -> bool {
+    let rows = rows.iter().map(|(_, slot, loss)| (*slot, Some(Loss(*loss))));
+    losses_of(made).eq(rows)
+}
+
+fn losses_of<'b>(made: &'b Made<'_>) -> impl Iterator<Item = (Slot, Option<Loss>)> + Clone + 'b {
+    let slots = made.update.slots.iter();
+    slots.map(|used| (used.slot, used.push.as_ref().map(|push| push.loss)))
+}
+
+fn wrong_losses(place: Place, rows: &[LossRow], stands: Option<&Made<'_>>) -> Violation {
+    let wanted = stands.map_or_else(
+        || "losses of an update that was made".to_owned(),
+        |made| format!("{}, as in {}", described(losses_of(made)), made.place()),
+    );
+    let found = described(rows.iter().map(|(_, slot, loss)| (*slot, Some(Loss(*loss)))));
+    Violation { rule: Rule::CheckpointsAreCuts, step: rows[0].0, place, wanted, found }
+}
+
+fn described(slots: impl Iterator<Item = (Slot, Option<Loss>)> + Clone) -> String {
+    let numbers: Vec<_> = slots.clone().map(|(slot, _)| slot).collect();
+    let losses: Vec<_> = slots
+        .map(|(_, loss)| loss.map_or_else(|| "none".to_owned(), |loss| loss.to_string()))
+        .collect();
+    format!("slots {} with losses {}", listed(&numbers), losses.join(", "))
+}

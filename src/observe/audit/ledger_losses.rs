@@ -1,0 +1,35 @@
+//! Losses that a losses file has lost, from the ledgers of the same logdir.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::audit::found::Audit;
+use crate::audit::shard::Made;
+use crate::ledger;
+use unisono_core::ids::Step;
+use unisono_core::protocol::UpdateRecord;
+use unisono_files::losses::FindLosses;
+
+/// Finds losses in the ledgers of a logdir. Each ps notes the loss of every slot, so the ledger of
+/// any one of them is enough.
+#[must_use]
+pub fn find_losses(logdir: PathBuf) -> Box<FindLosses> {
+    Box::new(move |steps: Range<Step>| {
+        let ledgers = ledger::read_all(&logdir).map_err(|error| error.to_string())?;
+        let audit = Audit::of(&ledgers);
+        if let Some(violation) = audit.first_violation() {
+            return Err(format!("the ledgers are not to be relied upon: {violation}"));
+        }
+        // Updates that were rolled back do not stand, and are not part of the losses.
+        let standing = audit.standing();
+        Ok(standing.range(steps).filter_map(|(_, made)| losses_of(made.first()?)).collect())
+    })
+}
+
+/// `None` if a slot has no loss: no message has brought its gradient.
+fn losses_of(made: &Made<'_>) -> Option<UpdateRecord> {
+    let update = made.update;
+    let loss = |used: &ledger::UsedSlot| Some((used.slot, used.push.as_ref()?.loss.0));
+    let losses = update.slots.iter().map(loss).collect::<Option<_>>()?;
+    Some(UpdateRecord { generation: update.generation, step: update.step, losses })
+}

@@ -1,0 +1,387 @@
+//! One ledger by itself: what its lines mean one after the other, and the rules that can be seen in
+//! one shard alone.
+
+use std::collections::BTreeMap;
+
+use super::shard::{Made, Restored, Rollback, Shard};
+use super::violation::{any_of, full, listed};
+use super::{Place, Rule, Violation};
+use crate::audit::found::Audit;
+use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
+use crate::ledger::{Header, Line, StateHash, Why};
+use unisono_core::ids::{Generation, Incarnation, Slot, Step};
+
+/// Goes through the ledger of a shard of which nothing is known yet.
+pub(super) fn go<'a>(shard: Shard<'a>, audit: &mut Audit<'a>) -> Shard<'a> {
+    let ledger = shard.ledger;
+    let mut pass = Pass { shard, life: None, line: 0, audit };
+    for numbered in &ledger.lines {
+        pass.line = numbered.number;
+        pass.take(&numbered.line);
+    }
+    if let Some(line) = ledger.torn {
+        let path = ledger.path.display();
+        pass.audit.notes.push(format!("{path}:{line} has no end and was left out"));
+    }
+    pass.shard
+}
+
+/// A life of the ps, as far as the file was read.
+#[derive(Debug)]
+struct Life<'a> {
+    header: &'a Header,
+    /// The number of its arithmetic.
+    arithmetic: usize,
+    generation: Option<Generation>,
+    /// The version that the shard is at, and its hash.
+    at: Option<(Step, StateHash)>,
+    chief: Option<Incarnation>,
+    /// The newest life of each worker whose gradients were used.
+    workers: BTreeMap<u32, Incarnation>,
+    /// What the next update may not use, by slot and worker: the lines that say so.
+    surplus: BTreeMap<(Slot, u32), usize>,
+}
+
+struct Pass<'a, 'b> {
+    shard: Shard<'a>,
+    life: Option<Life<'a>>,
+    /// The line that is being looked at.
+    line: usize,
+    audit: &'b mut Audit<'a>,
+}
+
+impl<'a> Pass<'a, '_> {
+    fn take(&mut self, line: &'a Line) {
+        if let Line::Header(header) = line {
+            return self.on_header(header);
+        }
+        // The reader lets no file begin with anything but a header.
+        let Some(mut life) = self.life.take() else { return };
+        if line.incarnation() != life.header.incarnation {
+            let step = life.at.map_or(Step(0), |(step, _)| step);
+            let wanted =
+                format!("lines of ps {}'s life {}", self.shard.ps(), life.header.incarnation);
+            let found = format!("one of its life {}", line.incarnation());
+            self.violate(Rule::Fencing, step, wanted, found);
+        }
+        match line {
+            Line::Header(_) => {}
+            Line::Chief(chief) => self.on_chief(&mut life, chief),
+            Line::Restored(restored) => self.on_restored(&mut life, restored),
+            Line::Update(update) => self.on_update(&mut life, update),
+            Line::Dropped(dropped) => self.on_dropped(&mut life, dropped),
+        }
+        self.life = Some(life);
+    }
+
+    fn on_header(&mut self, header: &'a Header) {
+        if let Some(before) = self.shard.header() {
+            if let Some(difference) = before.difference(header) {
+                self.note_change(difference.key, difference.ours, difference.theirs);
+            }
+            if header.incarnation <= before.incarnation {
+                let place = self.place();
+                self.audit.notes.push(format!(
+                    "{place}: incarnation {} follows incarnation {}: a clock was set back",
+                    header.incarnation, before.incarnation
+                ));
+            }
+        }
+        self.shard.header = Some((header, self.line));
+        self.shard.n_lives += 1;
+        self.life = Some(Life {
+            header,
+            arithmetic: self.audit.number_of(header, None),
+            generation: None,
+            at: None,
+            chief: None,
+            workers: BTreeMap::new(),
+            surplus: BTreeMap::new(),
+        });
+    }
+
+    fn on_chief(&mut self, life: &mut Life<'a>, came: &ChiefCame) {
+        if let Some(before) = life.chief.filter(|before| *before >= came.chief) {
+            let step = life.at.map_or(Step(0), |(step, _)| step);
+            let wanted = format!("no life of the chief but those after {before}");
+            self.violate(Rule::Fencing, step, wanted, format!("its life {}", came.chief));
+        }
+        life.chief = Some(came.chief);
+    }
+
+    fn on_restored(&mut self, life: &mut Life<'a>, restored: &'a StateRestored) {
+        let StateRestored { generation, step, after, .. } = restored;
+        let (generation, step, after) = (*generation, *step, *after);
+        if let Some(before) = life.generation.filter(|before| *before >= generation) {
+            let wanted = format!("a generation after {}", full(before));
+            self.violate(Rule::Fencing, step, wanted, full(generation));
+        }
+        let from = self.shard.end();
+        if let Some(from) = from.filter(|from| *from > step) {
+            self.shard.rollbacks.push(Rollback { generation, from, to: step });
+        }
+        self.go_back(life.header, step, after);
+        if life.generation.is_none() {
+            self.on_data(life, restored.data.as_deref());
+        }
+        life.generation = Some(generation);
+        life.at = Some((step, after));
+        life.surplus.clear();
+        let header = life.header;
+        self.shard.restored.push(Restored { line: restored, header, number: self.line });
+    }
+
+    /// A life of a ps lets in those of one digest.
+    fn on_data(&mut self, life: &mut Life<'a>, data: Option<&'a str>) {
+        life.arithmetic = self.audit.number_of(life.header, data);
+        let before = self.shard.restored.last().and_then(|last| last.line.data.as_deref());
+        if let (Some(was), Some(is)) = (before, data)
+            && was != is
+        {
+            self.note_change("the digest of the training data", was, is);
+        }
+    }
+
+    fn note_change(&mut self, what: &str, was: &str, is: &str) {
+        let place = self.place();
+        self.audit.notes.push(format!("{place}: from here on {what} is {is}; it was {was}"));
+    }
+
+    /// Rule 7: what is restored is a version that was made.
+    fn go_back(&mut self, header: &Header, step: Step, hash: StateHash) {
+        if self.shard.hash_of(step) == Some(hash) {
+            return self.shard.forget_from(step);
+        }
+        // With another number of ps, or another placement, this shard is another one.
+        let known = self.shard.hashes_of(step);
+        let is_this = |index: &Option<usize>| {
+            index.is_none_or(|index| has_layout_of(self.shard.made[index].header, header))
+        };
+        let known: Vec<_> = known.into_iter().filter(|(_, index)| is_this(index)).collect();
+        // Of a history that was rolled back since: a chief that was replaced while it wrote a
+        // checkpoint finished it.
+        let other_history = known.iter().rev().find(|(other, _)| *other == hash);
+        if let Some((_, Some(index))) = other_history {
+            return self.shard.go_back_to(*index);
+        }
+        let mut lives = self.shard.restored.iter().map(|restored| restored.header);
+        let is_same_shard = lives.all(|life| has_layout_of(life, header));
+        if known.is_empty() {
+            if let Some(end) = self.shard.end().filter(|end| *end < step) {
+                let (place, last) = (self.place(), step.0 - 1);
+                let note = format!("{place}: updates {end} to {last} are not in the ledger");
+                self.audit.notes.push(note);
+            }
+        } else if other_history.is_none() && is_same_shard {
+            let wanted = format!("version {step} as it was made: {}", any_of(&known));
+            self.violate(Rule::CheckpointsAreCuts, step, wanted, format!("{hash}, restored"));
+        }
+        self.shard.forget_from(step);
+    }
+
+    fn on_update(&mut self, life: &mut Life<'a>, update: &'a UpdateMade) {
+        let before = update.step.0.checked_sub(1);
+        let before = before.and_then(|step| self.shard.stands.get(&Step(step)).copied());
+        let made = Made {
+            update,
+            header: life.header,
+            arithmetic: life.arithmetic,
+            line: self.line,
+            before,
+            ledger: self.shard.ledger,
+        };
+        self.check_place(life, &made);
+        check_slots(&made, &mut self.audit.violations);
+        check_pushes(life, &made, &mut self.audit.violations);
+        check_surplus(life, &made, &mut self.audit.violations);
+        self.audit.seen.n_updates += 1;
+        self.audit.seen.n_slots += update.slots.len() as u64;
+        life.generation = Some(update.generation);
+        life.at = Some((made.version(), update.after));
+        self.shard.forget_from(update.step);
+        self.shard.stands.insert(update.step, self.shard.made.len());
+        self.shard.made.push(made);
+    }
+
+    /// Rule 5, and of rules 2, 4 and 8 what is said of gradients that were not used.
+    fn on_dropped(&mut self, life: &mut Life<'a>, dropped: &GradientDropped) {
+        let GradientDropped { generation, step, slot, worker, why, told, .. } = *dropped;
+        self.audit.seen.n_dropped += 1;
+        let gradient = format!("slot {slot} of step {step} of worker {worker}");
+        if why == Why::Uncounted {
+            let found = format!("{gradient}, neither used nor counted");
+            return self.violate(Rule::StaleIsTold, step, "every gradient used or counted", found);
+        }
+        if why != Why::Surplus && !told {
+            let wanted = format!("worker {worker} told that its slot {slot} is {why}");
+            return self.violate(Rule::StaleIsTold, step, wanted, "nothing said");
+        }
+        let (here, at) = (life.generation, life.at.map(|(step, _)| step));
+        let is_here = here == Some(generation);
+        let header = life.header;
+        let stands = || at.map_or_else(|| "none".to_owned(), |at| at.to_string());
+        let (rule, is_so, wanted) = match why {
+            Why::Stale => {
+                let wanted = format!("a version before the shard's, {}", stands());
+                (Rule::StaleIsTold, is_here && Some(step) < at, wanted)
+            }
+            Why::Fenced => {
+                let here = here.map_or_else(|| "none".to_owned(), full);
+                (Rule::Fencing, !is_here, format!("another generation than the shard's, {here}"))
+            }
+            Why::Duplicate => {
+                let wanted = format!("the shard's version, {}", stands());
+                (Rule::Idempotent, is_here && Some(step) == at, wanted)
+            }
+            Why::Surplus if header.replicas_to_aggregate >= header.total_num_replicas => {
+                let wanted = format!(
+                    "all slots used, with R = {} and N = {}",
+                    header.replicas_to_aggregate, header.total_num_replicas
+                );
+                (Rule::WhichR, false, wanted)
+            }
+            Why::Surplus | Why::Uncounted => {
+                life.surplus.insert((slot, worker), self.line);
+                let wanted = format!("the shard's version, {}", stands());
+                (Rule::WhichR, is_here && Some(step) == at, wanted)
+            }
+        };
+        if !is_so {
+            self.violate(rule, step, wanted, format!("{gradient}, dropped as {why}"));
+        }
+    }
+
+    /// That it is made of the version that is there, in the generation that is open.
+    fn check_place(&mut self, life: &Life<'_>, made: &Made<'_>) {
+        let update = made.update;
+        if life.generation != Some(update.generation) {
+            let open = life.generation.map_or_else(|| "none is open".to_owned(), full);
+            let wanted = format!("an update of the generation that is open: {open}");
+            self.audit.violations.push(made.violation(
+                Rule::Fencing,
+                wanted,
+                full(update.generation),
+            ));
+        }
+        if update.step >= made.header.training_steps {
+            let wanted = format!("{} updates and no more", made.header.training_steps);
+            let found = format!("update {}, of version {}", made.version(), update.step);
+            self.audit.violations.push(made.violation(Rule::CleanEnd, wanted, found));
+        }
+        let Some((version, hash)) = life.at else { return };
+        let wanted = format!("the update of version {version}");
+        let found = format!("that of version {}", update.step);
+        if update.step < version {
+            // Its gradients would be counted twice.
+            self.audit.violations.push(made.violation(Rule::Idempotent, wanted, found));
+        } else if update.step > version {
+            let missing = format!("{found}: the lines between are missing");
+            let violation = made.violation(Rule::ExactlyR, wanted, missing);
+            self.audit.violations.push(Violation { step: version, ..violation });
+        } else if update.before != hash {
+            let wanted = format!("version {version} as it was made before, {hash}");
+            let found = format!("an update of {}", update.before);
+            self.audit.violations.push(made.violation(Rule::ExactlyR, wanted, found));
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place::line(&self.shard.ledger.path, self.line)
+    }
+
+    fn violate(
+        &mut self,
+        rule: Rule,
+        step: Step,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        let (place, wanted, found) = (self.place(), wanted.into(), found.into());
+        self.audit.violations.push(Violation { rule, step, place, wanted, found });
+    }
+}
+
+/// Whether a ps holds the same elements of the variables in both lives.
+pub(super) fn has_layout_of(one: &Header, other: &Header) -> bool {
+    let layout = |header: &Header| {
+        let keys = header.settings.iter().filter(|(key, _)| ["ps", "placement"].contains(key));
+        keys.map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+    };
+    std::ptr::eq(one, other) || layout(one) == layout(other)
+}
+
+/// Rules 1, 2 and 3: R distinct slots of the step, ascending.
+fn check_slots(made: &Made<'_>, violations: &mut Vec<Violation>) {
+    let header = made.header;
+    let slots: Vec<Slot> = made.update.slot_numbers().collect();
+    let mut ascending = slots.clone();
+    ascending.sort_unstable();
+    let mut distinct = ascending.clone();
+    distinct.dedup();
+    let wanted = header.replicas_to_aggregate as usize;
+    let n_slots = header.replicas_to_aggregate.max(header.total_num_replicas);
+    let violation = if slots.len() != wanted {
+        let found = format!("{}: {}", slots.len(), listed(&slots));
+        made.violation(Rule::ExactlyR, format!("the gradients of {wanted} slots"), found)
+    } else if distinct.len() != slots.len() {
+        made.violation(Rule::ExactlyR, "distinct slots", listed(&slots))
+    } else if ascending.last().is_some_and(|last| last.0 >= n_slots) {
+        made.violation(Rule::WhichR, format!("slots below {n_slots}"), listed(&slots))
+    } else if slots != ascending {
+        made.violation(Rule::FixedOrder, format!("slots {}", listed(&ascending)), listed(&slots))
+    } else {
+        return;
+    };
+    violations.push(violation);
+}
+
+/// Rules 1 and 8: each gradient is of the version that is updated, and of no life of its worker
+/// that was fenced before.
+fn check_pushes(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
+    let update = made.update;
+    for used in &update.slots {
+        let slot = used.slot;
+        let Some(push) = &used.push else {
+            let wanted = format!("a push that brought slot {slot}");
+            violations.push(made.violation(Rule::ExactlyR, wanted, "none"));
+            continue;
+        };
+        if let Some(pushed_as) = push.slot {
+            // One gradient counts once, and as what it is.
+            let wanted = format!("a gradient that was pushed as slot {slot}");
+            let found = format!("one that was pushed as slot {pushed_as}");
+            violations.push(made.violation(Rule::Idempotent, wanted, found));
+        }
+        if let Some(generation) = push.generation {
+            let wanted = format!("slot {slot} of generation {}", full(update.generation));
+            violations.push(made.violation(Rule::Fencing, wanted, full(generation)));
+        } else if push.version != update.step {
+            let wanted = format!("slot {slot} computed from version {}", update.step);
+            let found = format!("from version {}", push.version);
+            violations.push(made.violation(Rule::ExactlyR, wanted, found));
+        }
+        let worker = push.worker;
+        if let Some(newer) = life.workers.get(&worker).filter(|known| **known > push.incarnation) {
+            let wanted = format!("slot {slot} of worker {worker}'s life {newer} or later");
+            violations.push(made.violation(Rule::Fencing, wanted, push.incarnation.to_string()));
+        }
+    }
+    // Within one update, what an older life had pushed counts beside what the newer one pushes.
+    for push in update.slots.iter().filter_map(|used| used.push.as_ref()) {
+        let newest = life.workers.entry(push.worker).or_default();
+        *newest = push.incarnation.max(*newest);
+    }
+}
+
+/// Rule 5: what was counted as not used is not used.
+fn check_surplus(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
+    let surplus = std::mem::take(&mut life.surplus);
+    for used in &made.update.slots {
+        let Some(push) = &used.push else { continue };
+        if let Some(line) = surplus.get(&(used.slot, push.worker)) {
+            let wanted = "only slots that were not counted as dropped";
+            let found = format!("slot {}, which line {line} counts as surplus", used.slot);
+            violations.push(made.violation(Rule::StaleIsTold, wanted, found));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The promise: what is computed twice has the same bits. After a rollback steps are made again;
+//! of the same version and the same slots comes the same, whoever computes it.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::shards::by_cut;
+use super::{Rule, Violation};
+use crate::audit::found::Audit;
+use crate::audit::shard::Made;
+use crate::ledger::{Checksum, Loss, StateHash, UsedSlot};
+use unisono_core::ids::{Slot, Step};
+
+/// All that a gradient is a function of: the settings, the step, the slot, the whole version.
+type GradientKey = (usize, Step, Slot, Vec<StateHash>);
+/// All that an update of a shard is a function of.
+type UpdateKey = (usize, u32, Step, StateHash, Vec<(Slot, Checksum)>);
+
+pub(super) fn compare(audit: &mut Audit<'_>) {
+    let again = made_again(audit);
+    if again.is_empty() {
+        return;
+    }
+    let (n_repeated, mut violations) = updates(audit, &again);
+    let (n_gradients_repeated, differing) = gradients(audit, &again);
+    violations.extend(differing);
+    audit.seen.n_repeated = n_repeated;
+    audit.seen.n_gradients_repeated = n_gradients_repeated;
+    audit.violations.extend(violations);
+}
+
+/// The steps that any shard made more than once.
+fn made_again(audit: &Audit<'_>) -> BTreeSet<Step> {
+    let mut again = BTreeSet::new();
+    for shard in &audit.shards {
+        let mut known = BTreeSet::new();
+        let steps = shard.made.iter().map(|made| made.update.step);
+        again.extend(steps.filter(|step| !known.insert(*step)));
+    }
+    again
+}
+
+fn updates(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
+    let mut known: BTreeMap<UpdateKey, &Made<'_>> = BTreeMap::new();
+    let (mut n_repeated, mut violations) = (0, Vec::new());
+    let all = audit.shards.iter().flat_map(|shard| &shard.made);
+    for made in all.filter(|made| again.contains(&made.update.step)) {
+        let update = made.update;
+        let slots = update.slots.iter().map(|used| (used.slot, used.checksum)).collect();
+        match known.entry((made.arithmetic, made.ps(), update.step, update.before, slots)) {
+            Entry::Vacant(place) => {
+                place.insert(made);
+            }
+            Entry::Occupied(first) => {
+                n_repeated += 1;
+                let first = first.get();
+                if first.update.after != update.after {
+                    let wanted = format!("{}, as in {}", first.update.after, first.place());
+                    let found = format!("{} of the same gradients", update.after);
+                    violations.push(made.violation(Rule::SameBits, wanted, found));
+                }
+            }
+        }
+    }
+    (n_repeated, violations)
+}
+
+/// Gradients can be compared only where the version of every shard is known.
+fn gradients(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
+    let mut known: BTreeMap<(u32, GradientKey), (&Made<'_>, &UsedSlot)> = BTreeMap::new();
+    let (mut n_repeated, mut violations) = (0, Vec::new());
+    for (cut, of_cut) in by_cut(&audit.shards) {
+        let is_whole = |made: &&Made<'_>| made.header.n_ps as usize == of_cut.len();
+        if !again.contains(&cut.step) || !of_cut.iter().all(is_whole) {
+            continue;
+        }
+        let version: Vec<_> = of_cut.iter().map(|made| made.update.before).collect();
+        let all = of_cut.iter().flat_map(|made| made.update.slots.iter().map(|used| (*made, used)));
+        for (made, used) in all {
+            let key = (made.arithmetic, made.update.step, used.slot, version.clone());
+            match known.entry((made.ps(), key)) {
+                Entry::Vacant(place) => {
+                    place.insert((made, used));
+                }
+                Entry::Occupied(first) => {
+                    n_repeated += 1;
+                    let (first, as_first) = *first.get();
+                    if (as_first.checksum, loss(as_first)) != (used.checksum, loss(used)) {
+                        let (wanted, found) = (described(as_first), described(used));
+                        let wanted = format!("{wanted}, as in {}", first.place());
+                        violations.push(made.violation(Rule::SameBits, wanted, found));
+                    }
+                }
+            }
+        }
+    }
+    (n_repeated, violations)
+}
+
+fn loss(used: &UsedSlot) -> Option<Loss> {
+    used.push.as_ref().map(|push| push.loss)
+}
+
+fn described(used: &UsedSlot) -> String {
+    let loss = loss(used).map_or_else(|| "no loss".to_owned(), |loss| format!("loss {loss}"));
+    format!("slot {} with gradient {} and {loss}", used.slot, used.checksum)
+}

@@ -1,0 +1,155 @@
+//! Appends events to a file of their own for each life of the chief.
+//!
+//! A file that has lost an event is as good as one that has not, so a disk that refuses may be tried
+//! again; but a torn record would end it for every reader, so what was torn is cut off first.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::event::{Event, What};
+use super::record::push_record;
+use unisono_core::ids::{Incarnation, Step};
+use unisono_files::disk::disk::{Disk, DiskError};
+
+/// Microseconds of a second.
+const MICROS: u64 = 1_000_000;
+
+/// What the name of every event file begins with; TensorBoard looks for it.
+pub const FILE_PREFIX: &str = "events.out.tfevents.";
+
+/// An event file that grows.
+pub struct EventFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// The bytes that are whole records.
+    len: u64,
+    /// Whether there may be more bytes than that.
+    is_torn: bool,
+    /// Room for records, used again and again.
+    records: Vec<u8>,
+}
+
+impl fmt::Debug for EventFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, len, .. } = self;
+        f.debug_struct("EventFile").field("path", path).field("len", len).finish_non_exhaustive()
+    }
+}
+
+/// The name of the event file of a life that began `life` microseconds after 1970, on `host`: as
+/// TensorFlow's, and behind it the microseconds, so that names of one logdir are in the order of the
+/// lives, as readers take them to be.
+#[must_use]
+pub fn file_name(life: Incarnation, host: &str) -> String {
+    let (secs, micros) = (life.0 / MICROS, life.0 % MICROS);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let host: String = host.trim().chars().map(plain).collect();
+    format!("{FILE_PREFIX}{secs:010}.{host}.{micros:06}")
+}
+
+impl EventFile {
+    /// Makes the file of a life, which begins with its version.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        logdir: &Path,
+        name: &str,
+        wall_time: f64,
+    ) -> Result<Self, DiskError> {
+        let path = logdir.join(name);
+        let version = Event { wall_time, step: Step(0), what: What::FileVersion };
+        let mut records = Vec::new();
+        push_record(&version.encode(), &mut records);
+        disk.write(&path, &records).map_err(DiskError::at("write", &path))?;
+        let len = records.len() as u64;
+        Ok(Self { disk, path, len, is_torn: false, records })
+    }
+
+    /// Appends events with one write.
+    ///
+    /// # Errors
+    /// If the operating system refuses; then none of them is in the file, and later ones may be.
+    pub fn append(&mut self, events: &[Event]) -> Result<(), DiskError> {
+        if self.is_torn {
+            self.cut()?;
+        }
+        self.records.clear();
+        events.iter().for_each(|event| push_record(&event.encode(), &mut self.records));
+        if let Err(error) = self.disk.append(&self.path, &self.records) {
+            self.is_torn = true;
+            // If it cannot be done now, then before the next record.
+            let _ = self.cut();
+            return Err(DiskError::at("append to", &self.path)(error));
+        }
+        self.len += self.records.len() as u64;
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Result<(), DiskError> {
+        self.disk.truncate(&self.path, self.len).map_err(DiskError::at("truncate", &self.path))?;
+        self.is_torn = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unisono_files::testing::{Bug, Fault, TestDisk};
+
+    fn event(step: u64) -> Event {
+        Event { wall_time: 2.5, step: Step(step), what: What::SessionStart }
+    }
+
+    fn create(disk: &Arc<TestDisk>) -> EventFile {
+        EventFile::create(Arc::new(disk.clone()), Path::new("/logdir"), "events", 1.5).unwrap()
+    }
+
+    fn bytes(disk: &Arc<TestDisk>) -> Vec<u8> {
+        disk.read(Path::new("/logdir/events")).unwrap()
+    }
+
+    #[test]
+    fn a_refused_event_leaves_a_hole_and_no_torn_record() {
+        let whole = TestDisk::new(Bug::None, None);
+        let mut file = create(&whole);
+        [1, 3].iter().for_each(|step| file.append(&[event(*step)]).unwrap());
+
+        let disk = TestDisk::new(Bug::None, None);
+        let mut file = create(&disk);
+        file.append(&[event(1)]).unwrap();
+        let len = bytes(&disk).len();
+        disk.plan(Some((0, Fault::FailOnce)));
+        let error = file.append(&[event(2)]).unwrap_err().to_string();
+        assert!(error.contains("append to /logdir/events"), "{error}");
+        assert_eq!(bytes(&disk).len(), len, "what was torn is cut off at once");
+        file.append(&[event(3)]).unwrap();
+        assert_eq!(bytes(&disk), bytes(&whole));
+    }
+
+    #[test]
+    fn what_could_not_be_cut_off_is_cut_off_before_the_next_event() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut file = create(&disk);
+        let len = bytes(&disk).len();
+        disk.plan(Some((0, Fault::FailOnce)));
+        file.is_torn = true;
+        let error = file.append(&[event(1)]).unwrap_err().to_string();
+        assert!(error.contains("truncate /logdir/events"), "{error}");
+        assert_eq!(bytes(&disk).len(), len);
+        file.append(&[event(1)]).unwrap();
+        assert!(bytes(&disk).len() > len);
+    }
+
+    #[test]
+    fn files_of_later_lives_have_later_names_and_any_host_makes_a_name() {
+        let name = |micros| file_name(Incarnation(micros), "a.host/with\nall\n");
+        let names = [999_999, 1_000_000, 1_000_001, 1_700_000_000_000_099, 1_700_000_000_000_100];
+        let names = names.map(name);
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names[3], "events.out.tfevents.1700000000.a.host-with-all.000099");
+    }
+}

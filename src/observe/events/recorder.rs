@@ -1,0 +1,456 @@
+//! Picks what is worth telling out of what the chief's node takes and does.
+//!
+//! It copies no tensor and computes nothing: what it hands on is shared with the node, and made into
+//! events elsewhere. Between summaries it compares a moment and a step for each gradient.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use unisono_core::floats::Floats;
+use unisono_core::ids::{Cut, Generation, Slot, Step};
+use unisono_core::protocol::{
+    Done, Effect, Input, Job, Report, Restored, Snapshot, StorageEvent, UpdateRecord,
+};
+use unisono_core::time::Moment;
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observation {
+    /// A generation begins at this step: what was told before of it or of later steps is void.
+    Began {
+        /// Where it begins.
+        step: Step,
+        /// What it begins with, if that comes from a checkpoint.
+        restored: Option<Arc<Snapshot>>,
+    },
+    /// A summary was due.
+    Summary(StepSummary),
+    /// A checkpoint is being written.
+    Checkpoint {
+        /// What it holds.
+        snapshot: Arc<Snapshot>,
+        /// Whether it is that of the end.
+        is_last: bool,
+    },
+    /// The last update of the run was made.
+    LastUpdate {
+        /// Its step.
+        step: Step,
+        /// The loss of each slot that it used.
+        losses: Vec<(Slot, f32)>,
+        /// How fast the run was since the last summary.
+        steps_per_sec: Option<f64>,
+    },
+}
+
+/// One step as the chief saw it: all of one version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSummary {
+    /// The version, and the update that was made of it.
+    pub step: Step,
+    /// The loss of each slot that the update used.
+    pub losses: Vec<(Slot, f32)>,
+    /// The gradient that the chief computed of the version, one buffer a shard.
+    pub gradient: Vec<Floats>,
+    /// The version's parameters, one buffer a shard.
+    pub parameters: Vec<Floats>,
+    /// How fast the run was since the last summary, if there was one of this generation.
+    pub steps_per_sec: Option<f64>,
+}
+
+/// Watches the chief.
+#[derive(Debug)]
+pub struct Recorder {
+    interval: Duration,
+    training_steps: Step,
+    /// When the next summary is due, at the latest.
+    due: Moment,
+    /// The step whose summary is due whenever it comes, one of 1, 2, 5, 10, 20, 50, …: a run of a few
+    /// seconds has a curve, too.
+    milestone: Step,
+    generation: Option<Generation>,
+    /// What was read from a checkpoint, until a generation begins with it.
+    restored: Option<Arc<Snapshot>>,
+    draft: Option<Draft>,
+    /// When and where the last summary was.
+    last: Option<(Moment, Step)>,
+}
+
+/// A summary that is not complete.
+#[derive(Debug)]
+struct Draft {
+    since: Moment,
+    cut: Cut,
+    slot: Slot,
+    parameters: Vec<Floats>,
+    gradient: Option<Vec<Floats>>,
+    losses: Option<Vec<(Slot, f32)>>,
+}
+
+impl Recorder {
+    /// Of a run of `training_steps` updates, with a summary at once, at steps 1, 2, 5, 10, 20, 50, …
+    /// and whenever `interval` has passed since the last one.
+    #[must_use]
+    pub const fn new(interval: Duration, training_steps: Step) -> Self {
+        Self {
+            interval,
+            training_steps,
+            due: Moment::from_origin(Duration::ZERO),
+            milestone: Step(1),
+            generation: None,
+            restored: None,
+            draft: None,
+            last: None,
+        }
+    }
+
+    /// The node is about to take an input.
+    pub fn before(&mut self, input: &Input) {
+        match input {
+            Input::Computed(Done::Gradient { generation, step, slot, gradient, .. }) => {
+                let of = (Cut { generation: *generation, step: *step }, *slot);
+                if let Some(draft) =
+                    self.draft.as_mut().filter(|draft| (draft.cut, draft.slot) == of)
+                {
+                    draft.gradient = Some(gradient.clone());
+                }
+            }
+            Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) => {
+                self.restored = Some(Arc::clone(snapshot));
+            }
+            _ => {}
+        }
+    }
+
+    /// The node has taken it. What is worth telling, in order.
+    pub fn after(&mut self, now: Moment, effects: &[Effect]) -> Vec<Observation> {
+        let mut seen = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Report(Report::Adopted { generation, step: Some(step), restored }) => {
+                    let from_checkpoint = matches!(restored, Some(Some(_)));
+                    let restored = self.restored.take().filter(|_| from_checkpoint);
+                    seen.extend(self.begin(*generation, *step, restored));
+                }
+                Effect::Compute(Job::Gradient { generation, step, slot, parameters }) => {
+                    seen.extend(self.begin(*generation, *step, None));
+                    // The update of the step before may be among these effects: its summary is
+                    // complete then, and must not keep that of a milestone from being begun.
+                    seen.extend(self.complete().map(Observation::Summary));
+                    let cut = Cut { generation: *generation, step: *step };
+                    self.on_compute(now, cut, *slot, parameters);
+                }
+                Effect::Record(update) => seen.extend(self.on_record(now, update)),
+                Effect::Persist(snapshot) => {
+                    let is_last = snapshot.step >= self.training_steps;
+                    let snapshot = Arc::clone(snapshot);
+                    seen.push(Observation::Checkpoint { snapshot, is_last });
+                }
+                _ => {}
+            }
+        }
+        seen.extend(self.complete().map(Observation::Summary));
+        seen
+    }
+
+    /// Where it is known that a generation has begun, which may be more than once.
+    fn begin(
+        &mut self,
+        generation: Generation,
+        step: Step,
+        restored: Option<Arc<Snapshot>>,
+    ) -> Option<Observation> {
+        // A result of a generation that is over may still be asked for again; it voids nothing. Nor
+        // does one that begins where all is done.
+        if self.generation >= Some(generation) || step >= self.training_steps {
+            return None;
+        }
+        self.generation = Some(generation);
+        self.draft = None;
+        self.last = None;
+        // Summaries of later steps are void now, and are made again.
+        self.milestone = milestone_from(step);
+        Some(Observation::Began { step, restored })
+    }
+
+    fn on_compute(&mut self, now: Moment, cut: Cut, slot: Slot, parameters: &[Floats]) {
+        let is_due = now >= self.due || cut.step >= self.milestone;
+        if self.draft.is_none() && is_due {
+            let parameters = parameters.to_vec();
+            let (gradient, losses) = (None, None);
+            self.draft = Some(Draft { since: now, cut, slot, parameters, gradient, losses });
+        }
+    }
+
+    fn on_record(&mut self, now: Moment, update: &UpdateRecord) -> Option<Observation> {
+        let UpdateRecord { generation, step, losses } = update;
+        if let Some(draft) = self.draft.as_mut().filter(|draft| draft.losses.is_none()) {
+            if draft.cut == (Cut { generation: *generation, step: *step }) {
+                draft.losses = Some(losses.clone());
+                return None;
+            }
+            // What the draft waits for was told before, and is not going to be told again.
+            self.draft.take_if(|draft| *step > draft.cut.step);
+        }
+        let is_last = step.next() == self.training_steps;
+        is_last.then(|| {
+            let (step, losses) = (*step, losses.clone());
+            Observation::LastUpdate { step, losses, steps_per_sec: self.pace(now, step) }
+        })
+    }
+
+    /// The summary, once both the gradient and the update are there, in whichever order they came.
+    fn complete(&mut self) -> Option<StepSummary> {
+        let is_complete = |draft: &mut Draft| draft.gradient.is_some() && draft.losses.is_some();
+        let draft = self.draft.take_if(is_complete)?;
+        let Draft { since, cut: Cut { step, .. }, parameters, gradient, losses, .. } = draft;
+        let steps_per_sec = self.pace(since, step);
+        self.due = since + self.interval;
+        self.milestone = milestone_from(step.next());
+        self.last = Some((since, step));
+        let (losses, gradient) = losses.zip(gradient)?;
+        Some(StepSummary { step, losses, gradient, parameters, steps_per_sec })
+    }
+
+    /// Steps a second since the last summary.
+    fn pace(&self, now: Moment, step: Step) -> Option<f64> {
+        let (since, from) = self.last?;
+        let (n_steps, elapsed) = (step.0.checked_sub(from.0)?, now.since(since));
+        (n_steps > 0 && !elapsed.is_zero()).then(|| n_steps as f64 / elapsed.as_secs_f64())
+    }
+}
+
+/// The first of the steps 1, 2, 5, 10, 20, 50, … that is not below `step`.
+fn milestone_from(step: Step) -> Step {
+    let mut decade: u64 = 1;
+    loop {
+        for factor in [1, 2, 5] {
+            match decade.checked_mul(factor) {
+                Some(milestone) if milestone >= step.0 => return Step(milestone),
+                Some(_) => {}
+                None => return Step(u64::MAX),
+            }
+        }
+        match decade.checked_mul(10) {
+            Some(next) => decade = next,
+            None => return Step(u64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unisono_core::ids::Incarnation;
+
+    const A: Generation = Generation { opener: Incarnation(7), number: 1 };
+    const B: Generation = Generation { opener: Incarnation(7), number: 2 };
+    const NO_CHECKPOINT: Option<Option<String>> = Some(None);
+
+    fn at(secs: u64) -> Moment {
+        Moment::from_origin(Duration::from_secs(secs))
+    }
+
+    fn recorder() -> Recorder {
+        Recorder::new(Duration::from_secs(10), Step(1000))
+    }
+
+    fn floats(value: f32) -> Vec<Floats> {
+        vec![vec![value].into()]
+    }
+
+    fn compute(generation: Generation, step: u64) -> Effect {
+        let (step, parameters) = (Step(step), floats(step as f32));
+        Effect::Compute(Job::Gradient { generation, step, slot: Slot(0), parameters })
+    }
+
+    fn computed(generation: Generation, step: u64) -> Input {
+        let (step, slot, gradient) = (Step(step), Slot(0), floats(-(step as f32)));
+        Input::Computed(Done::Gradient { generation, step, slot, loss: 0.5, gradient })
+    }
+
+    fn record(generation: Generation, step: u64) -> Effect {
+        let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
+        Effect::Record(UpdateRecord { generation, step: Step(step), losses })
+    }
+
+    fn adopted(generation: Generation, step: u64, restored: Option<Option<String>>) -> Effect {
+        let step = Some(Step(step));
+        Effect::Report(Report::Adopted { generation, step, restored })
+    }
+
+    fn began(step: u64) -> Observation {
+        Observation::Began { step: Step(step), restored: None }
+    }
+
+    /// A step of a cluster, with what the chief's node does in it.
+    fn step(
+        recorder: &mut Recorder,
+        now: Moment,
+        generation: Generation,
+        step: u64,
+    ) -> Vec<Observation> {
+        let mut seen = recorder.after(now, &[compute(generation, step)]);
+        recorder.before(&computed(generation, step));
+        seen.extend(recorder.after(now, &[]));
+        seen.extend(recorder.after(now, &[record(generation, step)]));
+        seen
+    }
+
+    fn summary(step: u64, steps_per_sec: Option<f64>) -> Observation {
+        Observation::Summary(StepSummary {
+            step: Step(step),
+            losses: vec![(Slot(0), 0.5), (Slot(1), 0.25)],
+            gradient: floats(-(step as f32)),
+            parameters: floats(step as f32),
+            steps_per_sec,
+        })
+    }
+
+    #[test]
+    fn milestones_are_one_two_and_five_of_each_power_of_ten() {
+        let milestone = |step| milestone_from(Step(step)).0;
+        let steps = [0, 1, 2, 3, 5, 6, 10, 11, 20, 21, 50, 51, 100, 9999];
+        let expected = [1, 1, 2, 5, 5, 10, 10, 20, 20, 50, 50, 100, 100, 10_000];
+        assert_eq!(steps.map(milestone), expected);
+        assert_eq!(milestone(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn summaries_are_of_the_first_step_the_milestones_and_then_one_an_interval() {
+        let mut recorder = recorder();
+        let of = |seen: Vec<Observation>| {
+            let of = |it: Observation| match it {
+                Observation::Summary(summary) => Some(summary.step.0),
+                _ => None,
+            };
+            seen.into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        // A thousand steps within an interval.
+        let at_step = |k: u64| Moment::from_origin(Duration::from_millis(3000 + k));
+        let all = (0..1000).map(|k| of(step(&mut recorder, at_step(k), A, k)));
+        assert_eq!(all.flatten().collect::<Vec<_>>(), [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]);
+
+        let mut slow = Recorder::new(Duration::from_secs(10), Step(2000));
+        step(&mut slow, at(3), A, 1001);
+        let later = (4..34).map(|secs| of(step(&mut slow, at(secs), A, 998 + secs)));
+        assert_eq!(later.flatten().collect::<Vec<_>>(), [1011, 1021, 1031]);
+    }
+
+    #[test]
+    fn pace_is_that_since_the_last_summary() {
+        let mut recorder = recorder();
+        assert_eq!(step(&mut recorder, at(3), A, 501), [began(501), summary(501, None)]);
+        assert_eq!(step(&mut recorder, at(13), A, 521), [summary(521, Some(2.0))]);
+    }
+
+    /// The chief hears of an update together with the version that it made.
+    #[test]
+    fn two_milestones_in_a_row_are_both_told() {
+        let mut recorder = recorder();
+        recorder.after(at(0), &[compute(A, 1)]);
+        recorder.before(&computed(A, 1));
+        recorder.after(at(0), &[]);
+        let seen = recorder.after(at(1), &[record(A, 1), compute(A, 2)]);
+        assert_eq!(seen, [summary(1, None)]);
+        recorder.before(&computed(A, 2));
+        assert_eq!(recorder.after(at(1), &[record(A, 2)]), [summary(2, Some(1.0))]);
+    }
+
+    #[test]
+    fn rollback_voids_the_milestones_behind_it_which_are_told_again() {
+        let mut recorder = recorder();
+        step(&mut recorder, at(0), A, 1);
+        step(&mut recorder, at(0), A, 2);
+        step(&mut recorder, at(0), A, 5);
+        recorder.after(at(1), &[adopted(B, 2, NO_CHECKPOINT)]);
+        assert_eq!(step(&mut recorder, at(1), B, 2), [summary(2, None)]);
+        assert_eq!(step(&mut recorder, at(1), B, 3), []);
+        assert_eq!(step(&mut recorder, at(2), B, 5), [summary(5, Some(3.0))]);
+    }
+
+    #[test]
+    fn a_summary_shares_its_tensors_with_the_node() {
+        let mut recorder = recorder();
+        let (compute, computed) = (compute(A, 0), computed(A, 0));
+        recorder.after(at(0), std::slice::from_ref(&compute));
+        recorder.before(&computed);
+        let seen = recorder.after(at(0), &[record(A, 0)]);
+        let [Observation::Summary(summary)] = &seen[..] else { panic!("{seen:?}") };
+        let Effect::Compute(Job::Gradient { parameters, .. }) = &compute else { unreachable!() };
+        let Input::Computed(Done::Gradient { gradient, .. }) = &computed else { unreachable!() };
+        assert!(summary.parameters[0].same_buffer(&parameters[0]));
+        assert!(summary.gradient[0].same_buffer(&gradient[0]));
+    }
+
+    #[test]
+    fn the_chief_may_be_the_slowest_whose_gradient_did_not_count() {
+        let mut recorder = recorder();
+        assert_eq!(recorder.after(at(0), &[compute(A, 0)]), [began(0)]);
+        assert_eq!(recorder.after(at(1), &[record(A, 0), record(A, 1), compute(A, 2)]), []);
+        recorder.before(&computed(A, 0));
+        assert_eq!(recorder.after(at(1), &[]), [summary(0, None)]);
+    }
+
+    #[test]
+    fn a_step_whose_update_was_told_before_is_given_up_for_a_later_one() {
+        let mut recorder = recorder();
+        assert_eq!(recorder.after(at(0), &[record(A, 3), compute(A, 3)]), [began(3)]);
+        recorder.before(&computed(A, 3));
+        assert_eq!(recorder.after(at(0), &[record(A, 4), compute(A, 5)]), []);
+        recorder.before(&computed(A, 5));
+        assert_eq!(recorder.after(at(0), &[record(A, 5)]), [summary(5, None)]);
+    }
+
+    #[test]
+    fn a_rollback_begins_anew_and_voids_what_was_begun() {
+        let mut recorder = recorder();
+        step(&mut recorder, at(0), A, 40);
+        assert_eq!(recorder.after(at(20), &[compute(A, 50)]), []);
+        assert_eq!(recorder.after(at(21), &[adopted(B, 45, NO_CHECKPOINT)]), [began(45)]);
+        recorder.before(&computed(A, 50));
+        assert_eq!(recorder.after(at(21), &[record(A, 50)]), []);
+        assert_eq!(
+            step(&mut recorder, at(22), B, 45),
+            [summary(45, None)],
+            "and no pace over both"
+        );
+    }
+
+    #[test]
+    fn what_was_restored_from_a_checkpoint_is_told_when_its_generation_begins() {
+        let mut recorder = recorder();
+        let snapshot = Arc::new(Snapshot { generation: A, step: Step(30), shards: Vec::new() });
+        let from = Some("model.ckpt-30.safetensors".to_owned());
+        let restored = Restored { snapshot: Arc::clone(&snapshot), from: from.clone() };
+        recorder.before(&Input::Stored(StorageEvent::Restored(Ok(restored))));
+        let seen = recorder.after(at(0), &[adopted(A, 30, Some(from))]);
+        assert_eq!(seen, [Observation::Began { step: Step(30), restored: Some(snapshot) }]);
+        assert_eq!(recorder.after(at(0), &[compute(A, 30)]), [], "once");
+    }
+
+    #[test]
+    fn the_last_update_and_every_checkpoint_are_told_whether_or_not_a_summary_is_due() {
+        let mut recorder = recorder();
+        step(&mut recorder, at(0), A, 600);
+        let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
+        let last = Observation::LastUpdate { step: Step(999), losses, steps_per_sec: Some(133.0) };
+        assert_eq!(step(&mut recorder, at(3), A, 999), [last]);
+        for (step, is_last) in [(999, false), (1000, true)] {
+            let snapshot =
+                Arc::new(Snapshot { generation: A, step: Step(step), shards: Vec::new() });
+            let seen = recorder.after(at(3), &[Effect::Persist(Arc::clone(&snapshot))]);
+            assert_eq!(seen, [Observation::Checkpoint { snapshot, is_last }]);
+        }
+    }
+
+    #[test]
+    fn where_all_is_done_nothing_begins() {
+        assert_eq!(recorder().after(at(0), &[adopted(A, 1000, None)]), []);
+    }
+
+    #[test]
+    fn a_summary_of_the_last_step_is_told_once() {
+        assert_eq!(step(&mut recorder(), at(0), A, 999), [began(999), summary(999, None)]);
+    }
+}

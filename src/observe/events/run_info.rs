@@ -1,0 +1,140 @@
+//! Reads the start and the settings of a run back out of the event files of a logdir, for the report.
+
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use super::proto::{self, Field};
+use super::record::split_record;
+use super::series::event_files;
+use super::summarizer::CONFIGURATION;
+use unisono_core::protocol::Settings;
+use unisono_files::disk::real_disk::RealDisk;
+
+/// Maximum number of bytes that are read of a file. Each life of the chief writes its settings first,
+/// so that they are near the begin of its file.
+const MAX_READ_BYTES: u64 = 1 << 20;
+
+/// The start and the settings of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunInfo {
+    /// Wall time of the first event since 1970; `None` if there is no event.
+    pub began: Option<Duration>,
+    /// Settings of the newest life of the chief, with `unisono` for the version of the program and
+    /// `training_data` for the digest of the data; empty if there are none.
+    pub settings: Settings,
+}
+
+impl RunInfo {
+    /// Reads the event files of a logdir.
+    ///
+    /// # Errors
+    /// If the folder or a file cannot be read.
+    pub fn read(logdir: &Path) -> io::Result<Self> {
+        let mut info = Self::default();
+        // The names are in the order of the lives that wrote the files.
+        for name in event_files(logdir)? {
+            let mut bytes = Vec::new();
+            RealDisk::open_to_read(&logdir.join(name))?
+                .take(MAX_READ_BYTES)
+                .read_to_end(&mut bytes)?;
+            info.take_records(&bytes);
+        }
+        Ok(info)
+    }
+
+    fn take_records(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((data, behind)) = split_record(rest) {
+            self.take_event(data);
+            rest = behind;
+        }
+    }
+
+    /// The numbers of the fields are those of `Event`; see [`super::event`].
+    fn take_event(&mut self, event: &[u8]) {
+        for (number, field) in proto::fields(event) {
+            match (number, field) {
+                (1, Field::Double(secs)) if self.began.is_none() => {
+                    self.began = Duration::try_from_secs_f64(secs).ok();
+                }
+                (5, Field::Bytes(summary)) => {
+                    if let Some(text) = configuration_of(summary) {
+                        self.settings = settings_of(&text);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The text of the value whose tag is that of the configuration.
+fn configuration_of(summary: &[u8]) -> Option<String> {
+    proto::fields(summary).find_map(|(_, field)| {
+        let Field::Bytes(value) = field else { return None };
+        let bytes_of = |message, wanted| {
+            proto::fields(message).find_map(move |(number, field)| match field {
+                Field::Bytes(bytes) if number == wanted => Some(bytes),
+                _ => None,
+            })
+        };
+        let is_configuration = bytes_of(value, 1) == Some(CONFIGURATION.as_bytes());
+        let text = is_configuration.then(|| bytes_of(bytes_of(value, 8)?, 8))??;
+        Some(String::from_utf8_lossy(text).into_owned())
+    })
+}
+
+/// The rows of a table in Markdown, without its two lines of heading.
+fn settings_of(table: &str) -> Settings {
+    let rows = table.lines().skip(2).filter_map(|line| {
+        line.strip_prefix("| ")?.strip_suffix(" |").and_then(|row| row.split_once(" | "))
+    });
+    rows.fold(Settings::default(), |settings, (key, value)| settings.with(key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::events::file::file_name;
+    use crate::events::{Content, Event, EventFile, Value, What};
+    use unisono_core::ids::{Incarnation, Step};
+
+    /// Writes the file of a life that began so many seconds after 1970.
+    fn write(logdir: &Path, secs: u64, table: &str) {
+        let name = file_name(Incarnation(secs * 1_000_000), "host");
+        let mut file =
+            EventFile::create(Arc::new(RealDisk), logdir, &name, secs as f64).expect("a file");
+        let content = Content::Text(table.to_owned());
+        let values = vec![
+            Value { tag: "loss/mean".to_owned(), content: Content::Scalar(2.5) },
+            Value { tag: CONFIGURATION.to_owned(), content },
+        ];
+        let event = |what| Event { wall_time: secs as f64 + 0.5, step: Step(0), what };
+        file.append(&[event(What::SessionStart), event(What::Summary(values))]).expect("events");
+    }
+
+    #[test]
+    fn first_life_has_the_start_and_the_newest_has_the_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(RunInfo::read(folder.path()).unwrap(), RunInfo::default());
+        let heading = "| setting | value |\n|---|---|\n";
+        write(folder.path(), 2000, &format!("{heading}| seed | 2 |\n| hidden |  |\n"));
+        write(folder.path(), 1000, &format!("{heading}| seed | 1 |\n"));
+        let settings = Settings::default().with("seed", 2).with("hidden", "");
+        let began = Some(Duration::from_secs(1000));
+        assert_eq!(RunInfo::read(folder.path()).unwrap(), RunInfo { began, settings });
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let mut info = RunInfo::default();
+            info.take_records(&bytes);
+            info.take_event(&bytes);
+            settings_of(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The content of a report. `columns` has the types of its parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::columns::{
+    AccuracyColumns, DroppedRow, Fact, FailureRow, Gate, LaneColumns, LossColumns, MarkRow,
+    MessageColumns, PathColumns, RateColumns, UpdateColumns,
+};
+use super::failure::Failure;
+use super::rates;
+use crate::counted::thousands;
+use crate::trace::marks::{FAILURE, Mark, Steps, marks};
+use crate::trace::path::{critical_path, gated};
+use crate::trace::timeline::{Lane, Span, State, lanes};
+use crate::trace::updates::{Dropped, UpdateMade, dropped, updates};
+use crate::trace::{EventKind, History};
+use unisono_core::ids::{Slot, Step, TaskId};
+
+/// Maximum number of messages that a page draws as arrows. A browser does not open much larger pages.
+const MAX_MESSAGES: usize = 400_000;
+
+/// The content of a report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// Name of the run: its logdir, or its scenario and seed.
+    pub title: String,
+    /// Version of the program that made the report.
+    pub version: String,
+    /// Start of the run, in ms since 1970 (UTC); `None` if it is not known, and in simulated runs.
+    pub started_ms: Option<u64>,
+    /// Whether the times are virtual.
+    pub is_simulated: bool,
+    /// Reasons why the run failed; empty if no failure is known.
+    pub failures: Vec<FailureRow>,
+    /// Facts at the top of the page.
+    pub facts: Vec<Fact>,
+    /// Settings of the run, as far as they are known.
+    pub settings: Vec<Fact>,
+    /// Notes for the reader: which data are missing, which flags add them, and what was assumed.
+    pub notes: Vec<String>,
+    /// Names of all tasks. Other fields refer to tasks by their indices here.
+    pub tasks: Vec<String>,
+    /// Names of all states of a task. Other fields refer to states by their indices here.
+    pub states: Vec<String>,
+    /// Length of the run, in ns; 0 without a trace.
+    pub length: i64,
+    /// The states of each task over time.
+    pub lanes: Vec<LaneColumns>,
+    /// Messages with tensors.
+    pub messages: MessageColumns,
+    /// The critical path.
+    pub path: PathColumns,
+    /// The time that the run waited for each task.
+    pub gates: Vec<Gate>,
+    /// Updates.
+    pub updates: UpdateColumns,
+    /// Gradients that arrived and were not used.
+    pub dropped: Vec<DroppedRow>,
+    /// The loss curve.
+    pub losses: LossColumns,
+    /// The validation accuracies.
+    pub accuracies: AccuracyColumns,
+    /// The steps per second.
+    pub rates: RateColumns,
+    /// Steps of the checkpoints, ascending: those whose writing the trace shows, and those whose
+    /// files are in the logdir.
+    pub checkpoints: Vec<u64>,
+    /// Marks, ascending by time.
+    pub marks: Vec<MarkRow>,
+}
+
+impl Document {
+    /// Returns a document that has only a title.
+    #[must_use]
+    pub fn named(title: String, is_simulated: bool) -> Self {
+        let states = State::ALL.map(|state| state.name().to_owned()).to_vec();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { title, version, is_simulated, states, ..Self::default() }
+    }
+
+    /// Adds everything that a trace contains.
+    #[must_use]
+    pub fn with_history(mut self, history: &History) -> Self {
+        self.name_tasks(history.tasks.clone());
+        let path = critical_path(history);
+        let (made, unused) = (updates(history), dropped(history));
+        self.length = ns(history.length);
+        self.lanes = lanes(history).iter().map(|lane| self.lane(lane)).collect();
+        self.messages = self.messages(history);
+        for segment in &path {
+            self.path.task.push(self.place(segment.task));
+            self.path.state.push(segment.state as u8);
+            self.path.length.push(ns(segment.end - segment.begin));
+            self.path.step.push(step(segment.step));
+        }
+        let of_task = gated(&path);
+        let gate = |task: &TaskId| {
+            let states = of_task.get(task);
+            let last = made.iter().filter(|update| update.last == Some(*task));
+            Gate {
+                task: self.place(*task),
+                by_state: State::ALL
+                    .map(|state| states.and_then(|it| it.get(&state)).map_or(0, |time| ns(*time)))
+                    .to_vec(),
+                n_last: last.clone().count() as u64,
+                margin: last.map(|update| ns(update.margin)).sum(),
+            }
+        };
+        self.gates = history.tasks.iter().map(gate).collect();
+        let rates = rates::of_updates(&made);
+        if !rates.step.is_empty() {
+            self.rates = rates;
+        }
+        let saved = history.events.iter().filter(|it| it.input.what.kind == EventKind::Saved);
+        let saved: Vec<_> = saved.filter_map(|event| event.input.what.step).collect();
+        self.with_updates(&made, &unused).with_marks(&marks(history)).with_checkpoints(saved)
+    }
+
+    /// Adds the steps of checkpoints, in any order, to those that are already there.
+    #[must_use]
+    pub fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        let known = self.checkpoints.into_iter();
+        let all: BTreeSet<_> = known.chain(steps.into_iter().map(|step| step.0)).collect();
+        self.checkpoints = all.into_iter().collect();
+        self
+    }
+
+    /// Adds the reasons why the run failed. A failure with a time gets a mark, unless there is a mark
+    /// of that kind at that time already.
+    #[must_use]
+    pub fn with_failures(mut self, failures: &[Failure], steps: &Steps) -> Self {
+        let mut new_marks = Vec::new();
+        for Failure { text, at, task } in failures {
+            self.failures.push(FailureRow { text: text.clone(), at: at.map_or(-1, ns) });
+            let Some(at) = *at else { continue };
+            let is_marked = |mark: &MarkRow| mark.kind == FAILURE && mark.at == ns(at);
+            if !self.marks.iter().any(is_marked) {
+                let (kind, text) = (FAILURE.to_owned(), text.clone());
+                let step = steps.at(at);
+                new_marks.push(Mark { at, until: None, step, task: *task, kind, text });
+            }
+        }
+        self.with_marks(&new_marks)
+    }
+
+    /// Sets the tasks.
+    pub fn name_tasks(&mut self, tasks: Vec<TaskId>) {
+        self.tasks = tasks.iter().map(ToString::to_string).collect();
+    }
+
+    /// Adds updates, and the gradients that were not used.
+    #[must_use]
+    pub fn with_updates(mut self, made: &[UpdateMade], unused: &[Dropped]) -> Self {
+        for update in made {
+            let columns = &mut self.updates;
+            columns.step.push(update.step.0);
+            columns.at.push(ns(update.at));
+            columns.margin.push(ns(update.margin));
+            columns.times.push(update.n_times);
+            columns.slots.push(update.slots.iter().map(|(slot, _)| slot.0).collect());
+            let workers = update.slots.iter().map(|(_, worker)| self.place_of(*worker)).collect();
+            let last = self.place_of(update.last);
+            self.updates.workers.push(workers);
+            self.updates.last.push(last);
+        }
+        let row = |it: &Dropped| DroppedRow {
+            step: it.step.0,
+            slot: it.slot.0,
+            worker: self.place_of(it.worker),
+            ps: self.place_of(Some(it.ps)),
+            at: it.at.map_or(-1, ns),
+            why: it.why.to_owned(),
+        };
+        self.dropped = unused.iter().map(row).collect();
+        self
+    }
+
+    /// Adds marks to those that are already there.
+    #[must_use]
+    pub fn with_marks(mut self, marks: &[Mark]) -> Self {
+        let row = |mark: &Mark| MarkRow {
+            at: ns(mark.at),
+            until: mark.until.map_or(-1, ns),
+            step: step(mark.step),
+            task: self.place_of(mark.task),
+            kind: mark.kind.clone(),
+            text: mark.text.clone(),
+        };
+        let rows: Vec<_> = marks.iter().map(row).collect();
+        self.marks.extend(rows);
+        self.marks.sort_by_key(|mark| mark.at);
+        self
+    }
+
+    /// Adds validation accuracies, which must ascend by step.
+    #[must_use]
+    pub fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
+        for (step, accuracy) in accuracies {
+            self.accuracies.step.push(step.0);
+            self.accuracies.accuracy.push(accuracy);
+        }
+        self
+    }
+
+    /// Adds the losses of the slots of steps, in any order. If a slot is there twice, its last loss
+    /// counts.
+    #[must_use]
+    pub fn with_losses(mut self, losses: &[(Step, Slot, f32)]) -> Self {
+        let mut steps: BTreeMap<Step, BTreeMap<Slot, f32>> = BTreeMap::new();
+        for (step, slot, loss) in losses {
+            steps.entry(*step).or_default().insert(*slot, *loss);
+        }
+        for (step, slots) in steps {
+            let mean = slots.values().sum::<f32>() / slots.len() as f32;
+            self.losses.step.push(step.0);
+            self.losses.loss.push(Some(mean).filter(|mean| mean.is_finite()));
+        }
+        self
+    }
+
+    fn lane(&self, lane: &Lane) -> LaneColumns {
+        let mut columns = LaneColumns {
+            task: self.place(lane.task),
+            begin: lane.work.first().map_or(0, |span| ns(span.begin)),
+            ..LaneColumns::default()
+        };
+        for span in &lane.work {
+            columns.length.push(ns(span.end - span.begin));
+            columns.state.push(span.state as u8);
+            columns.step.push(step(span.step));
+            columns.slot.push(span.slot.map_or(-1, |slot| i64::from(slot.0)));
+            columns.peer.push(self.place_of(span.peer));
+        }
+        let file = |span: &Span| (ns(span.begin), ns(span.end - span.begin), step(span.step));
+        columns.files = lane.files.iter().map(file).collect();
+        columns
+    }
+
+    fn messages(&self, history: &History) -> MessageColumns {
+        let mut columns = MessageColumns::default();
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        let has_tensor = |message: &&crate::trace::history::Message| {
+            history.events[message.sent].does[message.does].details.bytes.is_some()
+        };
+        let mut messages: Vec<_> = history.messages.iter().filter(has_tensor).collect();
+        messages.sort_by_key(|message| history.events[message.sent].at);
+        for message in messages.into_iter().take(MAX_MESSAGES) {
+            let (sent, came) = (&history.events[message.sent], &history.events[message.received]);
+            let what = sent.does[message.does].what;
+            let name = what.kind.name().trim_start_matches("sends-");
+            let kind = *kinds.entry(name).or_insert_with(|| {
+                columns.kinds.push(name.to_owned());
+                columns.kinds.len() - 1
+            });
+            columns.from.push(self.place(history.task(message.sent)));
+            columns.to.push(self.place(history.task(message.received)));
+            columns.sent.push(ns(sent.at));
+            columns.took.push(ns(came.at.saturating_sub(sent.at)));
+            columns.kind.push(kind);
+            columns.step.push(step(what.step));
+            columns.slot.push(what.slot.map_or(-1, |slot| i64::from(slot.0)));
+        }
+        columns
+    }
+
+    fn place(&self, task: TaskId) -> usize {
+        let name = task.to_string();
+        self.tasks.iter().position(|known| *known == name).unwrap_or(0)
+    }
+
+    fn place_of(&self, task: Option<TaskId>) -> i64 {
+        let name = task.map(|task| task.to_string());
+        let place = self.tasks.iter().position(|known| Some(known) == name.as_ref());
+        place.and_then(|place| i64::try_from(place).ok()).unwrap_or(-1)
+    }
+}
+
+/// Returns the facts that a trace contains.
+#[must_use]
+pub fn facts(history: &History, steps: &Steps) -> Vec<Fact> {
+    let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
+    let n_workers =
+        history.tasks.iter().filter(|task| task.job == unisono_core::ids::Job::Worker).count();
+    let n_ps = history.tasks.len() - n_workers;
+    let made = steps.at(Duration::MAX).unwrap_or_default();
+    vec![
+        fact("steps", format!("{} of {}", thousands(made.0), thousands(history.training_steps.0))),
+        fact("cluster", format!("{n_ps} ps, {n_workers} workers")),
+        fact("gradients per update", format!("{}", history.replicas_to_aggregate)),
+    ]
+}
+
+fn step(step: Option<Step>) -> i64 {
+    step.and_then(|step| i64::try_from(step.0).ok()).unwrap_or(-1)
+}
+
+fn ns(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,85 @@
+//! Steps per second over a run.
+
+use super::columns::RateColumns;
+use crate::trace::updates::UpdateMade;
+use unisono_core::ids::Step;
+
+/// Maximum number of points of the curve. More would only show the noise of single updates.
+const MAX_POINTS: usize = 200;
+/// Minimum number of updates behind each point, for the same reason.
+const MIN_UPDATES: usize = 5;
+
+/// Returns the speed over a run whose updates are given ascending by step.
+///
+/// The curve begins with the first update: the time before it went into finding the other tasks.
+/// A time in which the run stood still lowers the rate of the stretch that it falls into.
+pub(super) fn of_updates(updates: &[UpdateMade]) -> RateColumns {
+    let mut columns = RateColumns::default();
+    let n_intervals = updates.len().saturating_sub(1);
+    let stretch = n_intervals.div_ceil(MAX_POINTS).max(MIN_UPDATES.min(n_intervals.max(1)));
+    // The last stretch may be shorter than the others.
+    let ends =
+        (stretch..n_intervals).step_by(stretch).chain((n_intervals > 0).then_some(n_intervals));
+    let mut begin = 0;
+    for end in ends {
+        let took = updates[end].at.saturating_sub(updates[begin].at);
+        if !took.is_zero() {
+            let n_steps = updates[end].step.0.saturating_sub(updates[begin].step.0);
+            columns.step.push(updates[end].step.0);
+            columns.rate.push((n_steps as f64 / took.as_secs_f64()) as f32);
+        }
+        begin = end;
+    }
+    columns
+}
+
+/// Returns the speed that the summaries of a run contain, ascending by step.
+pub(super) fn of_summaries(points: impl Iterator<Item = (Step, f32)>) -> RateColumns {
+    let (step, rate) = points.filter(|(_, rate)| rate.is_finite()).map(|(s, r)| (s.0, r)).unzip();
+    RateColumns { step, rate }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn updates(times: &[u64]) -> Vec<UpdateMade> {
+        let update = |(step, at): (u64, &u64)| UpdateMade {
+            step: Step(step),
+            at: Duration::from_millis(*at),
+            slots: Vec::new(),
+            last: None,
+            margin: Duration::ZERO,
+            n_times: 1,
+        };
+        (0..).zip(times).map(update).collect()
+    }
+
+    #[test]
+    fn rate_is_the_number_of_steps_by_the_time_that_they_took() {
+        // Steps 0 to 10 take 10 ms each, then the run stands still for a second.
+        let times: Vec<u64> = (0..=10).map(|step| 100 + 10 * step).chain([1210, 1220]).collect();
+        let RateColumns { step, rate } = of_updates(&updates(&times));
+        assert_eq!(step, [5, 10, 12]);
+        assert_eq!(rate[..2], [100.0, 100.0]);
+        assert!((rate[2] - 2.0 / 1.02).abs() < 1e-5, "{rate:?}");
+    }
+
+    #[test]
+    fn long_run_has_at_most_the_maximum_of_points_and_ends_with_the_last_step() {
+        let times: Vec<u64> = (0..100_000).map(|step| 3 * step).collect();
+        let RateColumns { step, rate } = of_updates(&updates(&times));
+        assert!(step.len() <= MAX_POINTS, "{}", step.len());
+        assert_eq!(step.last(), Some(&99_999));
+        assert!(rate.iter().all(|rate| (rate - 1000.0 / 3.0).abs() < 0.01), "{rate:?}");
+    }
+
+    #[test]
+    fn run_without_two_updates_or_without_times_has_no_rate() {
+        for times in [&[][..], &[7], &[0, 0, 0]] {
+            assert_eq!(of_updates(&updates(times)), RateColumns::default(), "{times:?}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Appends a task's trace to its file: buffered, and no more than a limit.
+//!
+//! A trace explains, and proves nothing: unlike a ledger's, its lines may be lost with the process,
+//! so that they cost the loop next to nothing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::file::file_name;
+use super::line::{LifeHeader, Line};
+use unisono_files::disk::disk::{Disk, DiskError};
+use unisono_files::disk::lines::Lines;
+
+/// What a task's file may take: with three workers, some 300,000 steps of a ps.
+pub const LARGEST_TRACE: u64 = 256 << 20;
+/// A write to the operating system for every so many bytes,
+const WRITTEN_AT_ONCE: usize = 64 << 10;
+/// or after so long, so that a crash loses little and a run can be looked at while it goes on.
+const WRITTEN_AFTER: Duration = Duration::from_secs(1);
+
+/// The trace of a life that grows.
+#[derive(Debug)]
+pub struct TraceLog {
+    file: Lines,
+    /// Whole lines that are not written yet.
+    text: Vec<u8>,
+    /// When lines were written last, on the task's clock.
+    written: Duration,
+    largest: u64,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is in the file, or will be.
+    Yes,
+    /// The file has come to its limit: it is not, and no other will be.
+    Full,
+}
+
+impl TraceLog {
+    /// Opens the file of a task in a logdir, or makes it, for a new life.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn open(disk: &dyn Disk, logdir: &Path, header: &LifeHeader) -> Result<Self, DiskError> {
+        Self::with_limit(disk, logdir, header, LARGEST_TRACE)
+    }
+
+    fn with_limit(
+        disk: &dyn Disk,
+        logdir: &Path,
+        header: &LifeHeader,
+        largest: u64,
+    ) -> Result<Self, DiskError> {
+        let file = Lines::open(disk, logdir, &file_name(header.task))?;
+        let mut log = Self { file, text: Vec::new(), written: Duration::ZERO, largest };
+        log.push(&Line::Life(header.clone()));
+        log.write()?;
+        Ok(log)
+    }
+
+    /// Appends an event, sooner or later.
+    ///
+    /// # Errors
+    /// If the operating system refuses; nothing may be appended after that.
+    pub fn append(&mut self, event: &Line, now: Duration) -> Result<Kept, DiskError> {
+        if self.file.n_bytes() + self.text.len() as u64 > self.largest {
+            let mib = self.largest >> 20;
+            self.push(&Line::Cut(format!("the file has come to its limit of {mib} MiB")));
+            self.write()?;
+            return Ok(Kept::Full);
+        }
+        self.push(event);
+        if self.text.len() >= WRITTEN_AT_ONCE || now.saturating_sub(self.written) >= WRITTEN_AFTER {
+            self.written = now;
+            self.write()?;
+        }
+        Ok(Kept::Yes)
+    }
+
+    /// Writes what is there.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn write(&mut self) -> Result<(), DiskError> {
+        let written = self.file.append(&self.text);
+        self.text.clear();
+        written
+    }
+
+    fn push(&mut self, line: &Line) {
+        serde_json::to_writer(&mut self.text, line).expect("a line has only texts for keys");
+        self.text.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::trace::file::parse;
+    use crate::trace::{Entry, Event, EventKind, Happening, TracedLife};
+    use unisono_core::ids::{Incarnation, Step, TaskId};
+    use unisono_files::testing::{Bug, Fault, TestDisk};
+
+    fn header() -> LifeHeader {
+        LifeHeader {
+            format: 1,
+            task: TaskId::ps(1),
+            incarnation: Incarnation(7),
+            origin: Duration::ZERO,
+            n_ps: 2,
+            replicas_to_aggregate: 1,
+            total_num_replicas: 1,
+            training_steps: Step(9),
+        }
+    }
+
+    fn event(at: Duration) -> Line {
+        let what = Happening { kind: EventKind::Updated, step: Some(Step(1)), slot: None };
+        Line::Event(Event { at, input: Entry::of(what), does: Vec::new() })
+    }
+
+    fn open(disk: &Arc<TestDisk>, largest: u64) -> TraceLog {
+        TraceLog::with_limit(disk, Path::new("/logdir"), &header(), largest).unwrap()
+    }
+
+    fn read(disk: &Arc<TestDisk>) -> Vec<TracedLife> {
+        let path = Path::new("/logdir/trace-ps1.jsonl");
+        parse(path, TaskId::ps(1), &disk.read(path).unwrap()).unwrap()
+    }
+
+    fn n_events(disk: &Arc<TestDisk>) -> Vec<usize> {
+        read(disk).iter().map(|life| life.events.len()).collect()
+    }
+
+    #[test]
+    fn events_wait_until_there_are_many_or_a_second_has_passed() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut log = open(&disk, LARGEST_TRACE);
+        let at = Duration::from_millis(999);
+        assert_eq!(log.append(&event(at), at).unwrap(), Kept::Yes);
+        assert_eq!(n_events(&disk), [0]);
+        let at = Duration::from_millis(1000);
+        log.append(&event(at), at).unwrap();
+        assert_eq!(n_events(&disk), [2]);
+        for _ in 0..WRITTEN_AT_ONCE / 10 {
+            log.append(&event(at), at).unwrap();
+        }
+        assert!(n_events(&disk)[0] > 500, "{:?}", n_events(&disk));
+        log.write().unwrap();
+        assert_eq!(n_events(&disk), [2 + WRITTEN_AT_ONCE / 10]);
+    }
+
+    #[test]
+    fn lives_follow_each_other_in_one_file() {
+        let disk = TestDisk::new(Bug::None, None);
+        for life in 0..3 {
+            let mut log = open(&disk, LARGEST_TRACE);
+            for _ in 0..life {
+                log.append(&event(Duration::ZERO), Duration::ZERO).unwrap();
+            }
+            log.write().unwrap();
+        }
+        assert_eq!(n_events(&disk), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_file_grows_to_its_limit_and_says_so() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut log = open(&disk, 2000);
+        let mut append = || log.append(&event(Duration::ZERO), Duration::ZERO).unwrap();
+        let n_kept = (0..1000).take_while(|_| append() == Kept::Yes).count();
+        let [life] = &*read(&disk) else { panic!("one life") };
+        assert_eq!(life.events.len(), n_kept);
+        assert!((10..60).contains(&n_kept), "{n_kept}");
+        assert_eq!(life.cut.as_deref(), Some("the file has come to its limit of 0 MiB"));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_told() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut log = open(&disk, LARGEST_TRACE);
+        log.append(&event(Duration::ZERO), Duration::ZERO).unwrap();
+        disk.plan(Some((0, Fault::FailOnce)));
+        let error = log.write().unwrap_err().to_string();
+        assert!(error.contains("append to /logdir/trace-ps1.jsonl"), "{error}");
+        assert_eq!(n_events(&disk), [0]);
+    }
+}

@@ -1,0 +1,149 @@
+//! Which message that came is which message that was sent, found out from the traces of both ends.
+//!
+//! Each end numbers its links by itself, and no message has a number. But a link keeps the order, and
+//! loses nothing but its end: what came on it is how what was sent on it began. Two ends that say so
+//! of each other, both ways, are those of one link.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::happening::{EventKind, Happening};
+use super::run::Run;
+use crate::trace::line::TracedLife;
+use unisono_core::ids::{Incarnation, LinkId, TaskId};
+
+/// An event of a run: of which life, and which of its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EventAt {
+    pub(super) life: usize,
+    pub(super) event: usize,
+}
+
+/// A message that was sent and came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    pub(super) sent: EventAt,
+    /// Which of the things that the sender did then.
+    pub(super) does: usize,
+    pub(super) received: EventAt,
+}
+
+/// All messages that came, and of which it is known where they were sent.
+pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
+    let ends: Vec<_> = run.lives.iter().map(Ends::of).collect();
+    let mut taken = BTreeSet::new();
+    let mut deliveries = Vec::new();
+    for (called, theirs) in ends.iter().enumerate() {
+        for there in theirs.0.values().filter(|end| !end.is_caller) {
+            let Some((caller, link)) = other_end(run, &ends, called, there, &taken) else {
+                continue;
+            };
+            taken.insert((caller, link));
+            let here = &ends[caller].0[&link];
+            deliver((caller, here), (called, there), &mut deliveries);
+            deliver((called, there), (caller, here), &mut deliveries);
+        }
+    }
+    deliveries
+}
+
+/// The end of a link at which the other one was called.
+fn other_end(
+    run: &Run,
+    ends: &[Ends],
+    called: usize,
+    there: &End,
+    taken: &BTreeSet<(usize, LinkId)>,
+) -> Option<(usize, LinkId)> {
+    let header = &run.lives[called].header;
+    let calls = |caller: &usize| {
+        let other = &run.lives[*caller].header;
+        Some(other.task) == there.peer && Some(other.incarnation) == there.incarnation
+    };
+    let came = time(&run.lives[called], there.received.first()?.0);
+    let mut found = None;
+    for caller in (0..run.lives.len()).filter(calls) {
+        for (link, here) in &ends[caller].0 {
+            let is_it = here.is_caller
+                && here.peer == Some(header.task)
+                && here.incarnation.is_none_or(|life| life == header.incarnation)
+                && !taken.contains(&(caller, *link))
+                && agree(here, there)
+                && agree(there, here);
+            let Some((sent, ..)) = here.sent.first().filter(|_| is_it) else { continue };
+            // Of several that fit, the last one that had been sent; by clocks that may be wrong.
+            if found.is_none() || time(&run.lives[caller], *sent) <= came {
+                found = Some((caller, *link));
+            }
+        }
+    }
+    found
+}
+
+/// Whether what came at one end can be what was sent at the other: one is how the other begins,
+/// since a trace may end before its link does.
+fn agree(from: &End, to: &End) -> bool {
+    from.sent.iter().zip(&to.received).all(|((.., sent), (_, received))| {
+        received.kind.sent_as() == Some(sent.kind)
+            && (received.step, received.slot) == (sent.step, sent.slot)
+    })
+}
+
+fn deliver(from: (usize, &End), to: (usize, &End), deliveries: &mut Vec<Delivery>) {
+    for ((event, does, _), (received, _)) in from.1.sent.iter().zip(&to.1.received) {
+        deliveries.push(Delivery {
+            sent: EventAt { life: from.0, event: *event },
+            does: *does,
+            received: EventAt { life: to.0, event: *received },
+        });
+    }
+}
+
+fn time(life: &TracedLife, event: usize) -> Duration {
+    life.header.origin + life.events[event].at
+}
+
+/// The ends of links that a life had.
+struct Ends(BTreeMap<LinkId, End>);
+
+#[derive(Default)]
+struct End {
+    is_caller: bool,
+    peer: Option<TaskId>,
+    /// The life of the peer, as it said.
+    incarnation: Option<Incarnation>,
+    /// At which event, as which of its effects, what.
+    sent: Vec<(usize, usize, Happening)>,
+    received: Vec<(usize, Happening)>,
+}
+
+impl Ends {
+    fn of(life: &TracedLife) -> Self {
+        let mut ends: BTreeMap<LinkId, End> = BTreeMap::new();
+        for (number, event) in life.events.iter().enumerate() {
+            if let Some(link) = event.input.details.link.filter(|_| !event.input.is_noise()) {
+                let (what, details) = (event.input.what, &event.input.details);
+                let end = ends.entry(link).or_default();
+                end.peer = end.peer.or(details.peer);
+                match what.kind {
+                    EventKind::Connected => end.is_caller = true,
+                    EventKind::ReceivesHello | EventKind::ReceivesWelcome => {
+                        end.incarnation = details.incarnation;
+                    }
+                    _ => {}
+                }
+                if what.kind.sent_as().is_some() {
+                    end.received.push((number, what));
+                }
+            }
+            for (place, done) in event.does.iter().enumerate().filter(|(_, it)| !it.is_noise()) {
+                if let Some(link) = done.details.link
+                    && done.what.kind.name().starts_with("sends-")
+                {
+                    ends.entry(link).or_default().sent.push((number, place, done.what));
+                }
+            }
+        }
+        Self(ends)
+    }
+}

@@ -1,0 +1,305 @@
+//! A run as JSON in the Trace Event Format, for <https://ui.perfetto.dev>: tasks are processes.
+//!
+//! What is written keeps what the format asks for: complete events (`X`) of a row never overlap, and
+//! come by time; each flow has one start and one finish, within events; metadata comes first.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::history::{Happened, History};
+use super::marks::{Mark, marks};
+use super::timeline::{Lane, Span, State, lanes};
+use unisono_core::ids::{Job, TaskId};
+
+/// How long an event looks at most, in nanoseconds; it takes no time at all.
+const WIDTH: u64 = 1_000;
+/// The rows of each task.
+const ROWS: [(Row, &str); 3] =
+    [(Row::Events, "events"), (Row::Work, "work"), (Row::Files, "files")];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Row {
+    Events = 1,
+    Work = 2,
+    Files = 3,
+}
+
+/// One event of the format. What does not apply is left out.
+#[derive(Debug, Default, Serialize)]
+struct TraceEvent<'a> {
+    name: &'a str,
+    ph: &'static str,
+    pid: u32,
+    tid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cat: Option<&'static str>,
+    /// In microseconds, as the format has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ts: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dur: Option<f64>,
+    /// Of a flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<usize>,
+    /// Of the end of a flow: it ends in the event around it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bp: Option<&'static str>,
+    /// Of an instant: how much of the screen it crosses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<&'static str>,
+    #[serde(skip_serializing_if = "Args::is_empty")]
+    args: Args<'a>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Args<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sort_index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    life: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    does: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
+}
+
+impl Args<'_> {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The whole document, as text.
+#[must_use]
+pub fn text(history: &History) -> String {
+    let mut text = Vec::new();
+    write(history, &mut text).expect("memory takes all");
+    String::from_utf8(text).expect("JSON is UTF-8")
+}
+
+/// Writes the whole document.
+///
+/// # Errors
+/// If `to` refuses.
+pub fn write(history: &History, to: &mut impl Write) -> io::Result<()> {
+    to.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
+    let mut list = List { to, is_empty: true };
+    list.name_rows(history)?;
+    for lane in lanes(history) {
+        list.lane(&lane)?;
+    }
+    list.events(history)?;
+    for mark in marks(history) {
+        list.mark(&mark)?;
+    }
+    list.to.write_all(b"]}\n")
+}
+
+struct List<'a, W> {
+    to: &'a mut W,
+    is_empty: bool,
+}
+
+impl<W: Write> List<'_, W> {
+    fn push(&mut self, event: &TraceEvent<'_>) -> io::Result<()> {
+        let separator: &[u8] = if self.is_empty { b"\n" } else { b",\n" };
+        self.is_empty = false;
+        self.to.write_all(separator)?;
+        Ok(serde_json::to_writer(&mut *self.to, event)?)
+    }
+
+    fn name_rows(&mut self, history: &History) -> io::Result<()> {
+        let mut tasks: Vec<_> = history.lives.iter().map(|life| life.task).collect();
+        tasks.dedup();
+        for task in tasks {
+            let name = task.to_string();
+            let pid = process(task);
+            let meta = TraceEvent { ph: "M", pid, ..TraceEvent::default() };
+            let args = Args { name: Some(&name), ..Args::default() };
+            self.push(&TraceEvent { name: "process_name", args, ..meta })?;
+            let meta = TraceEvent { ph: "M", pid, ..TraceEvent::default() };
+            let args = Args { sort_index: Some(pid), ..Args::default() };
+            self.push(&TraceEvent { name: "process_sort_index", args, ..meta })?;
+            for (row, name) in ROWS {
+                let args = Args { name: Some(name), ..Args::default() };
+                let meta = TraceEvent { ph: "M", pid, tid: row as u32, ..TraceEvent::default() };
+                self.push(&TraceEvent { name: "thread_name", args, ..meta })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lane(&mut self, lane: &Lane) -> io::Result<()> {
+        for (row, spans) in [(Row::Work, &lane.work), (Row::Files, &lane.files)] {
+            for Span { state, begin, end, step, slot, peer } in spans {
+                self.push(&TraceEvent {
+                    name: verb(*state),
+                    ph: "X",
+                    pid: process(lane.task),
+                    tid: row as u32,
+                    cat: Some("work"),
+                    ts: Some(micros(nanos(*begin))),
+                    dur: Some(micros(nanos(*end - *begin))),
+                    args: Args {
+                        step: step.map(|step| step.0),
+                        slot: slot.map(|slot| slot.0),
+                        peer: peer.map(|peer| peer.to_string()),
+                        ..Args::default()
+                    },
+                    ..TraceEvent::default()
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, history: &History) -> io::Result<()> {
+        let widths = widths(history);
+        for (number, event) in history.events.iter().enumerate() {
+            self.event(history, event, widths[number])?;
+        }
+        for (id, message) in history.messages.iter().enumerate() {
+            for (ph, at) in [("s", message.sent), ("f", message.received)] {
+                self.push(&TraceEvent {
+                    name: "message",
+                    ph,
+                    pid: process(history.task(at)),
+                    tid: Row::Events as u32,
+                    cat: Some("message"),
+                    ts: Some(micros(nanos(history.events[at].at))),
+                    id: Some(id),
+                    bp: (ph == "f").then_some("e"),
+                    ..TraceEvent::default()
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, history: &History, event: &Happened, width: u64) -> io::Result<()> {
+        let life = &history.lives[event.life];
+        self.push(&TraceEvent {
+            name: event.input.what.kind.name(),
+            ph: "X",
+            pid: process(life.task),
+            tid: Row::Events as u32,
+            cat: Some("event"),
+            ts: Some(micros(nanos(event.at))),
+            dur: Some(micros(width)),
+            args: Args {
+                what: Some(event.input.to_string()),
+                life: Some(life.number),
+                does: event.does.iter().map(ToString::to_string).collect(),
+                ..Args::default()
+            },
+            ..TraceEvent::default()
+        })
+    }
+
+    fn mark(&mut self, mark: &Mark) -> io::Result<()> {
+        let Some(task) = mark.task else { return Ok(()) };
+        self.push(&TraceEvent {
+            name: &mark.kind,
+            ph: "i",
+            pid: process(task),
+            tid: Row::Events as u32,
+            cat: Some("mark"),
+            ts: Some(micros(nanos(mark.at))),
+            s: Some("p"),
+            args: Args { what: Some(mark.text.clone()), ..Args::default() },
+            ..TraceEvent::default()
+        })
+    }
+}
+
+/// An event looks as long as there is room before the task's next one.
+fn widths(history: &History) -> Vec<u64> {
+    let mut widths = vec![WIDTH; history.events.len()];
+    for pair in (1..history.events.len()).map(|later| [later - 1, later]) {
+        let [(at, task), (next_at, next_task)] =
+            pair.map(|number| (nanos(history.events[number].at), history.task(number)));
+        if task == next_task {
+            widths[pair[0]] = WIDTH.min(next_at.saturating_sub(at));
+        }
+    }
+    widths
+}
+
+const fn verb(state: State) -> &'static str {
+    match state {
+        State::Compute => "computes",
+        State::Apply => "updates",
+        State::Send => "sends",
+        State::Wait => "waits",
+        State::Save => "reads or saves",
+        State::Join => "joins",
+        State::Down => "is down",
+    }
+}
+
+/// A number for a task, ps before workers.
+const fn process(task: TaskId) -> u32 {
+    match task.job {
+        Job::Ps => 1 + task.index,
+        Job::Worker => 1_000_001 + task.index,
+    }
+}
+
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::script::Script;
+    use super::super::trace_events;
+    use super::*;
+
+    fn document(script: Script) -> Value {
+        serde_json::from_str(&text(&script.history())).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_keeps_to_the_format() {
+        for script in [Script::two_steps(), Script::with_a_restart()] {
+            let counts = trace_events::check(&document(script));
+            assert_eq!(counts["s"], counts["f"]);
+            assert!(counts["s"] > 10 && counts["X"] > 40, "{counts:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "overlaps")]
+    fn the_check_sees_events_that_overlap() {
+        let mut document = document(Script::two_steps());
+        let events = document["traceEvents"].as_array_mut().unwrap();
+        let computes = events.iter_mut().find(|event| event["name"] == "computes").unwrap();
+        computes["dur"] = 10_000_000.into();
+        trace_events::check(&document);
+    }
+
+    #[test]
+    #[should_panic(expected = "flow 3")]
+    fn the_check_sees_half_a_flow() {
+        let mut document = document(Script::two_steps());
+        let events = document["traceEvents"].as_array_mut().unwrap();
+        events.retain(|event| (&event["ph"], &event["id"]) != (&"f".into(), &3.into()));
+        trace_events::check(&document);
+    }
+}

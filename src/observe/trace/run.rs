@@ -1,0 +1,40 @@
+//! All lives of a run, each with what happened in it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::file::{self, TraceError};
+use crate::trace::line::TracedLife;
+use unisono_core::ids::TaskId;
+
+/// A run, in so far as it was traced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// Ascending by task, and those of a task in their order.
+    pub lives: Vec<TracedLife>,
+}
+
+impl Run {
+    /// The traces of all tasks that are in a folder.
+    ///
+    /// # Errors
+    /// If there is none, or one cannot be read.
+    pub fn read(logdir: &Path) -> Result<Self, TraceError> {
+        let mut lives = Vec::new();
+        for (task, path) in file::find(logdir)? {
+            lives.extend(file::read(&path, task)?);
+        }
+        Ok(Self { lives })
+    }
+
+    /// The tasks of the cluster, ps before workers, by what all lives say of it.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<TaskId> {
+        let headers = || self.lives.iter().map(|life| &life.header);
+        let ps = (0..headers().map(|header| header.n_ps).max().unwrap_or(0)).map(TaskId::ps);
+        let n_workers = headers().map(|header| header.total_num_replicas).max().unwrap_or(0);
+        let named = headers().map(|header| header.task);
+        let all = ps.chain((0..n_workers).map(TaskId::worker)).chain(named);
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}

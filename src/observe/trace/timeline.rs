@@ -1,0 +1,354 @@
+//! What each task was at, at every moment of its lives: a lane of spans that never overlap.
+
+use std::time::Duration;
+
+use super::happening::EventKind;
+use super::history::{History, Life};
+use unisono_core::ids::{Slot, Step, TaskId};
+
+/// What a task is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    /// A worker computes a gradient.
+    Compute,
+    /// A ps computes an update.
+    Apply,
+    /// It computes nothing, and what it sent last is still on its way.
+    Send,
+    /// It computes nothing, and nothing that it sent is on its way.
+    Wait,
+    /// The chief reads or writes a checkpoint; in the lane of files, beside what else it is at.
+    Save,
+    /// It has not begun to work yet: it finds the others, and gets a first version.
+    Join,
+    /// It is not there: one life has ended, and the next has not begun.
+    Down,
+}
+
+impl State {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Compute, Self::Apply, Self::Send, Self::Wait, Self::Save, Self::Join, Self::Down];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Apply => "apply",
+            Self::Send => "send",
+            Self::Wait => "wait",
+            Self::Save => "save",
+            Self::Join => "join",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// A task was at one thing for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// At what.
+    pub state: State,
+    /// From when on,
+    pub begin: Duration,
+    /// until when; never earlier.
+    pub end: Duration,
+    /// Of which step, if of one.
+    pub step: Option<Step>,
+    /// Of which slot, if of one.
+    pub slot: Option<Slot>,
+    /// To whom it sent last; or who ended its wait.
+    pub peer: Option<TaskId>,
+}
+
+/// What a task was at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Whose.
+    pub task: TaskId,
+    /// From the beginning of its first life to the end of its last, with no gap: each span begins
+    /// where the one before ends.
+    pub work: Vec<Span>,
+    /// Checkpoints that it read and wrote, in order, with gaps.
+    pub files: Vec<Span>,
+}
+
+/// The lanes of all tasks that were traced.
+#[must_use]
+pub fn lanes(history: &History) -> Vec<Lane> {
+    let mut lanes: Vec<Lane> = Vec::new();
+    for (life, sent) in history.lives.iter().zip(flights(history)) {
+        if lanes.last().is_none_or(|lane| lane.task != life.task) {
+            lanes.push(Lane { task: life.task, work: Vec::new(), files: Vec::new() });
+        }
+        let lane = lanes.last_mut().expect("it was pushed");
+        // By clocks that were moved, a life may seem to begin before the one before it ends.
+        let begin = match lane.work.last().map(|last| last.end) {
+            Some(end) => {
+                lane.push(Span::plain(State::Down, end, life.begin.max(end)));
+                life.begin.max(end)
+            }
+            None => life.begin,
+        };
+        lane.push_life(history, life, begin, sent);
+    }
+    lanes
+}
+
+impl Span {
+    const fn plain(state: State, begin: Duration, end: Duration) -> Self {
+        Self { state, begin, end, step: None, slot: None, peer: None }
+    }
+}
+
+impl Lane {
+    /// One after the other; what takes no time is no span.
+    fn push(&mut self, span: Span) {
+        if span.begin < span.end {
+            self.work.push(span);
+        }
+    }
+
+    fn push_life(&mut self, history: &History, life: &Life, begin: Duration, sent: Vec<Flight>) {
+        let mut sent = Sky { flights: sent, next: 0, longest: None };
+        let (mut at, mut quiet) = (begin, State::Join);
+        let unfinished = life.unfinished.map(|begun| unfinished(history, life, begun));
+        for Job { span, begun } in jobs(history, life, is_work).chain(unfinished) {
+            let job = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
+            let ended_by = history.events[begun].input.details.peer;
+            self.push_idle(at, job.begin, (quiet, ended_by), &mut sent);
+            self.push(job);
+            (at, quiet) = (job.end, State::Wait);
+        }
+        self.push_idle(at, life.end.max(at), (quiet, None), &mut sent);
+        let mut at = begin;
+        for Job { span, .. } in jobs(history, life, is_file) {
+            let span = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
+            at = span.end;
+            self.files.push(span);
+        }
+    }
+
+    /// What a task is at between two jobs: its messages are on their way, or it is quiet.
+    fn push_idle(
+        &mut self,
+        mut at: Duration,
+        until: Duration,
+        (quiet, ended_by): (State, Option<TaskId>),
+        sent: &mut Sky,
+    ) {
+        while at < until {
+            let (in_flight, next) = sent.at(at);
+            let span = match in_flight.filter(|_| quiet == State::Wait) {
+                Some(Flight { end, step, slot, to, .. }) => {
+                    let end = end.min(until);
+                    Span { state: State::Send, begin: at, end, step, slot, peer: Some(to) }
+                }
+                None => {
+                    let end = next.map_or(until, |next| next.min(until));
+                    Span { peer: ended_by, ..Span::plain(quiet, at, end) }
+                }
+            };
+            at = span.end;
+            match self.work.last_mut() {
+                // It was interrupted by nothing that shows.
+                Some(last) if last.state == quiet && span.state == quiet => last.end = at,
+                _ => self.push(span),
+            }
+        }
+    }
+}
+
+/// A message with a tensor that is on its way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    begin: Duration,
+    end: Duration,
+    to: TaskId,
+    step: Option<Step>,
+    slot: Option<Slot>,
+}
+
+/// What a life has sent, as time goes on.
+struct Sky {
+    /// By when they begin.
+    flights: Vec<Flight>,
+    next: usize,
+    /// Of those that have begun, the one that takes longest.
+    longest: Option<Flight>,
+}
+
+impl Sky {
+    /// What is on its way at a moment that is never before the last one; and when the next begins.
+    fn at(&mut self, at: Duration) -> (Option<Flight>, Option<Duration>) {
+        while let Some(flight) = self.flights.get(self.next).filter(|flight| flight.begin <= at) {
+            if self.longest.is_none_or(|longest| longest.end < flight.end) {
+                self.longest = Some(*flight);
+            }
+            self.next += 1;
+        }
+        let next = self.flights.get(self.next).map(|flight| flight.begin);
+        (self.longest.filter(|flight| flight.end > at), next)
+    }
+}
+
+/// The messages that each life sent, and that are worth to be called sending: those with tensors.
+fn flights(history: &History) -> Vec<Vec<Flight>> {
+    let mut flights = vec![Vec::new(); history.lives.len()];
+    for message in &history.messages {
+        let (sent, received) = (&history.events[message.sent], &history.events[message.received]);
+        let what = &sent.does[message.does];
+        if what.details.bytes.is_some() {
+            flights[sent.life].push(Flight {
+                begin: sent.at,
+                end: received.at.max(sent.at),
+                to: history.task(message.received),
+                step: what.what.step,
+                slot: what.what.slot,
+            });
+        }
+    }
+    for of_life in &mut flights {
+        of_life.sort_by_key(|flight| flight.begin);
+    }
+    flights
+}
+
+struct Job {
+    span: Span,
+    /// The event at which it was begun.
+    begun: usize,
+}
+
+const fn is_work(kind: EventKind) -> Option<State> {
+    match kind {
+        EventKind::Computed => Some(State::Compute),
+        EventKind::Updated => Some(State::Apply),
+        _ => None,
+    }
+}
+
+const fn is_file(kind: EventKind) -> Option<State> {
+    match kind {
+        EventKind::Saved | EventKind::SaveFailed | EventKind::Read | EventKind::ReadFailed => {
+            Some(State::Save)
+        }
+        _ => None,
+    }
+}
+
+/// The jobs of a life that were done, in order. What it was at when it ended is not among them.
+fn jobs(
+    history: &History,
+    life: &Life,
+    state: impl Fn(EventKind) -> Option<State>,
+) -> impl Iterator<Item = Job> {
+    life.events.clone().filter_map(move |number| {
+        let event = &history.events[number];
+        let (state, begun) = (state(event.input.what.kind)?, event.cause?);
+        let (begin, end) = (history.events[begun].at, event.at);
+        let (step, slot) = (event.input.what.step, event.input.what.slot);
+        Some(Job { span: Span { state, begin, end, step, slot, peer: None }, begun })
+    })
+}
+
+/// What a life was at when it ended.
+fn unfinished(history: &History, life: &Life, begun: usize) -> Job {
+    let event = &history.events[begun];
+    let state = |kind| match kind {
+        EventKind::Computes => Some(State::Compute),
+        EventKind::Updates => Some(State::Apply),
+        _ => None,
+    };
+    let job = event.does.iter().find_map(|done| Some((state(done.what.kind)?, done.what)));
+    let (state, what) = job.expect("a job was begun at this event");
+    let (begin, end) = (event.at, life.end);
+    Job { span: Span { state, begin, end, step: what.step, slot: what.slot, peer: None }, begun }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::Script;
+    use super::*;
+
+    fn text(spans: &[Span]) -> String {
+        let text = |span: &Span| {
+            let step = span.step.map_or_else(String::new, |step| format!(" {step}"));
+            let peer = span.peer.map_or_else(String::new, |peer| format!(", {peer}"));
+            let (begin, end) = (span.begin.as_millis(), span.end.as_millis());
+            format!("{begin}-{end} {}{step}{peer}", span.state.name())
+        };
+        spans.iter().map(text).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_lane_is_what_the_task_was_at_moment_by_moment() {
+        let lanes = lanes(&Script::two_steps().history());
+        let [ps, fast, slow] = &*lanes else { panic!("{lanes:?}") };
+        insta::assert_snapshot!(text(&ps.work), @"
+        0-38 join, worker 1
+        38-43 apply 0
+        43-45 send 1, worker 0
+        45-95 wait, worker 0
+        95-100 apply 1
+        ");
+        insta::assert_snapshot!(text(&fast.work), @"
+        0-6 join, ps 0
+        6-16 compute 0
+        16-18 send 0, ps 0
+        18-45 wait, ps 0
+        45-55 compute 1
+        55-95 send 1, ps 0
+        95-101 wait
+        ");
+        insta::assert_snapshot!(text(&slow.work), @"
+        0-6 join, ps 0
+        6-36 compute 0
+        36-38 send 0, ps 0
+        38-45 wait, ps 0
+        45-75 compute 1
+        ");
+        insta::assert_snapshot!(text(&fast.files), @"0-2 save");
+    }
+
+    #[test]
+    fn a_task_that_comes_back_was_down_in_between() {
+        let lanes = lanes(&Script::with_a_restart().history());
+        let slow = lanes.last().unwrap();
+        insta::assert_snapshot!(text(&slow.work), @"
+        0-6 join, ps 0
+        6-36 compute 0
+        36-38 send 0, ps 0
+        38-45 wait, ps 0
+        45-60 compute 1
+        60-80 down
+        80-85 join, ps 0
+        85-115 compute 1
+        ");
+    }
+
+    #[test]
+    fn spans_of_a_lane_follow_each_other_and_sum_to_the_life_of_the_task() {
+        for script in [Script::two_steps(), Script::with_a_restart()] {
+            let history = script.history();
+            for lane in lanes(&history) {
+                check(&history, &lane);
+            }
+        }
+    }
+
+    /// What holds of every lane.
+    fn check(history: &History, lane: &Lane) {
+        let lives: Vec<_> = history.lives_of(lane.task).collect();
+        let (first, last) = (lives[0], lives[lives.len() - 1]);
+        assert_eq!(lane.work[0].begin, first.begin);
+        assert_eq!(lane.work[lane.work.len() - 1].end, last.end);
+        assert!(lane.work.iter().all(|span| span.begin < span.end));
+        assert!(lane.work.windows(2).all(|two| two[0].end == two[1].begin));
+        assert!(lane.files.windows(2).all(|two| two[0].end <= two[1].begin));
+        let sum: Duration = lane.work.iter().map(|span| span.end - span.begin).sum();
+        assert_eq!(sum, last.end - first.begin);
+    }
+}

@@ -1,0 +1,154 @@
+//! Every update, with who computed the gradients that it used, who came last, and what was not used.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::happening::EventKind;
+use super::history::History;
+use unisono_core::ids::{Slot, Step, TaskId};
+
+/// An update, as it was made last: after a rollback some are made again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateMade {
+    /// Its step.
+    pub step: Step,
+    /// When the last shard had made it.
+    pub at: Duration,
+    /// The slots that it used, ascending, each with its worker, if that is known.
+    pub slots: Vec<(Slot, Option<TaskId>)>,
+    /// Whose gradient came last, at the shard that began last.
+    pub last: Option<TaskId>,
+    /// By how much that was later than the one before it.
+    pub margin: Duration,
+    /// How often it was made.
+    pub n_times: u32,
+}
+
+/// A gradient that came and was not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Of which step.
+    pub step: Step,
+    /// Of which slot.
+    pub slot: Slot,
+    /// Whose.
+    pub worker: Option<TaskId>,
+    /// At which ps.
+    pub ps: TaskId,
+    /// When; not known of one that only a ledger tells of.
+    pub at: Option<Duration>,
+    /// Why: `stale`, `duplicate`, `fenced`, `surplus`.
+    pub why: &'static str,
+}
+
+/// The updates, ascending by step.
+#[must_use]
+pub fn updates(history: &History) -> Vec<UpdateMade> {
+    let mut all: BTreeMap<Step, UpdateMade> = BTreeMap::new();
+    let mut begun: BTreeMap<Step, Duration> = BTreeMap::new();
+    for life in history.lives.iter().filter(|life| life.task.job == unisono_core::ids::Job::Ps) {
+        // Gradients that came since the last update.
+        let mut came: BTreeMap<(Step, Slot), (Duration, Option<TaskId>)> = BTreeMap::new();
+        for number in life.events.clone() {
+            let event = &history.events[number];
+            let what = event.input.what;
+            if what.kind == EventKind::ReceivesRestore {
+                // What came before is of another generation.
+                came.clear();
+            }
+            if let (EventKind::ReceivesPush, Some(step), Some(slot)) =
+                (what.kind, what.step, what.slot)
+            {
+                // A second copy changes nothing.
+                came.entry((step, slot)).or_insert((event.at, event.input.details.peer));
+            }
+            for done in event.does.iter().filter(|done| done.what.kind == EventKind::Updates) {
+                let Some(step) = done.what.step else { continue };
+                let used = |slot: &Slot| (*slot, came.get(&(step, *slot)).copied());
+                let slots: Vec<_> = done.details.slots.iter().map(used).collect();
+                let update = all.entry(step).or_insert_with(|| UpdateMade {
+                    step,
+                    at: Duration::ZERO,
+                    slots: Vec::new(),
+                    last: None,
+                    margin: Duration::ZERO,
+                    n_times: 0,
+                });
+                update.n_times += u32::from(life.task == TaskId::PS_ZERO);
+                let last = begun.entry(step).or_insert(event.at);
+                if *last <= event.at {
+                    *last = event.at;
+                    update.see(&slots);
+                }
+                came.retain(|(of, _), _| *of > step);
+            }
+            if let (EventKind::Updated, Some(step)) = (what.kind, what.step)
+                && let Some(update) = all.get_mut(&step)
+            {
+                update.at = update.at.max(event.at);
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
+type Came = Option<(Duration, Option<TaskId>)>;
+
+impl UpdateMade {
+    /// What the shard used that was the last to begin, so far.
+    fn see(&mut self, slots: &[(Slot, Came)]) {
+        let worker = |came: &Came| came.and_then(|(_, worker)| worker);
+        self.slots = slots.iter().map(|(slot, came)| (*slot, worker(came))).collect();
+        let mut by_time: Vec<_> = slots.iter().filter_map(|(_, came)| *came).collect();
+        by_time.sort_by_key(|(at, _)| *at);
+        self.last = by_time.last().and_then(|(_, worker)| *worker);
+        self.margin = match *by_time {
+            [.., (before, _), (last, _)] => last - before,
+            _ => Duration::ZERO,
+        };
+    }
+}
+
+/// Gradients that came and were not used, in the order in which they came.
+#[must_use]
+pub fn dropped(history: &History) -> Vec<Dropped> {
+    let why = |kind| match kind {
+        EventKind::DropsStale => Some("stale"),
+        EventKind::DropsDuplicate => Some("duplicate"),
+        EventKind::DropsFenced => Some("fenced"),
+        EventKind::DropsSurplus => Some("surplus"),
+        _ => None,
+    };
+    let mut all = Vec::new();
+    for (number, event) in history.events.iter().enumerate() {
+        for done in &event.does {
+            if let (Some(why), Some(step), Some(slot)) =
+                (why(done.what.kind), done.what.step, done.what.slot)
+            {
+                let (worker, ps) = (done.details.peer, history.task(number));
+                all.push(Dropped { step, slot, worker, ps, at: Some(event.at), why });
+            }
+        }
+    }
+    all.sort_by_key(|dropped| dropped.at);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Script, ms};
+    use super::*;
+
+    #[test]
+    fn an_update_says_who_came_last_and_by_how_much() {
+        let updates = updates(&Script::two_steps().history());
+        let gates: Vec<_> =
+            updates.iter().map(|it| (it.step.0, it.at, it.last, it.margin, it.n_times)).collect();
+        let (fast, slow) = (TaskId::worker(0), TaskId::worker(1));
+        assert_eq!(
+            gates,
+            [(0, ms(43), Some(slow), ms(20), 1), (1, ms(100), Some(fast), ms(18), 1)]
+        );
+        assert_eq!(updates[1].slots, [(Slot(0), Some(fast)), (Slot(1), Some(slow))]);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the program is asked to do.
+
+use crate::program::TaskConfig;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::certs::CertsConfig;
+use super::convert::ConvertConfig;
+use super::data::DataCommand;
+use super::doctor::DoctorConfig;
+use super::eval::EvalConfig;
+use super::inspect::InspectConfig;
+use super::local::LocalConfig;
+use super::report::ReportConfig;
+use super::top::TopConfig;
+use super::trace::TraceConfig;
+use unisono_config::{LogFormat, RunConfig};
+use unisono_core::ids::TaskId;
+use unisono_terminal::manual::{CompletionsArgs, ManArgs};
+
+/// A validated command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// `unisono ps`, `unisono worker`, or the original's form.
+    Task(TaskConfig),
+    /// `unisono local`
+    Local(LocalConfig),
+    /// `unisono reference`
+    Reference(RunConfig),
+    /// `unisono eval`
+    Eval(EvalConfig),
+    /// `unisono certs`
+    Certs(CertsConfig),
+    /// `unisono inspect`
+    Inspect(InspectConfig),
+    /// `unisono convert`
+    Convert(ConvertConfig),
+    /// `unisono audit`, of a folder.
+    Audit(PathBuf),
+    /// `unisono top`
+    Top(TopConfig),
+    /// `unisono data`
+    Data(DataCommand),
+    /// `unisono doctor`
+    Doctor(DoctorConfig),
+    /// `unisono completions`
+    Completions(CompletionsArgs),
+    /// `unisono man`
+    Man(ManArgs),
+    /// `unisono report`
+    Report(ReportConfig),
+    /// `unisono trace`
+    Trace(TraceConfig),
+    /// `unisono sim`, with the arguments of the simulator.
+    Sim(Vec<OsString>),
+}
+
+impl Action {
+    /// The form of the log, and the task whose it is.
+    #[must_use]
+    pub const fn log(&self) -> (LogFormat, Option<TaskId>) {
+        match self {
+            Self::Task(config) => (config.run.log_format, Some(config.task)),
+            Self::Local(config) => (config.run.log_format, None),
+            Self::Reference(run) => (run.log_format, None),
+            _ => (LogFormat::Text, None),
+        }
+    }
+
+    /// What was said of the cluster, and does not count.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Task(config) => &config.notes,
+            Self::Eval(config) => &config.notes,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! From a command line to what it asks for.
+
+mod grammar;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use clap::{CommandFactory as _, Parser as _};
+
+use self::grammar::{
+    CertsArgs, Cli, Command, ConfigArg, ConvertArgs, DoctorArgs, DoctorCommand, EvalArgs,
+    EvalDataArgs, LocalArgs, TaskArgs, TopArgs, WholeRunArgs,
+};
+use super::action::Action;
+use super::argv::CommandLine;
+use super::certs::CertsConfig;
+use super::cluster::{Asked, Found};
+use super::convert::ConvertConfig;
+use super::doctor::DoctorConfig;
+use super::eval::EvalConfig;
+use super::local::LocalConfig;
+use super::report::ReportConfig;
+use super::top::{Target, TopConfig};
+use super::trace::TraceConfig;
+use crate::program::doctor::patient::Patient;
+use crate::program::task_config::TaskConfig;
+use unisono_config::keys::{DataKeys, RunKeys};
+use unisono_config::tf_config::Role;
+use unisono_config::{Environment, FileKeys, RunConfig};
+use unisono_core::ids::{Job, Step, TaskId};
+use unisono_files::checkpoint::LockedBy;
+use unisono_tensors::tensor::Format;
+
+/// Why there is no command.
+#[derive(Debug)]
+pub enum ParseError {
+    /// The flags are wrong, or help was asked for: clap prints it, and knows the exit code.
+    Clap(clap::Error),
+    /// What they say is wrong.
+    Config(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for ParseError {
+    fn from(error: E) -> Self {
+        match error.into().downcast() {
+            Ok(error) => Self::Clap(error),
+            Err(error) => Self::Config(error),
+        }
+    }
+}
+
+/// Parses and validates a command line, the file that it names, and what an engine says of a task.
+///
+/// # Errors
+/// If something is wrong with any of them, or help was asked for.
+pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, ParseError> {
+    if let Some(arguments) = line.for_the_simulator() {
+        return Ok(Action::Sim(arguments.to_vec()));
+    }
+    // A bare command line is a task only where an engine names the task. A person who types the
+    // program's name gets the help: worker 0 of a cluster that nobody started would wait for ever.
+    let is_placed = environment.value(Environment::TF_CONFIG).is_some();
+    let parsed = if line.is_bare() && is_placed {
+        Cli::try_parse_from(line.as_task())
+    } else {
+        Cli::try_parse_from(line.arguments())
+    };
+    match parsed?.command {
+        Command::Ps(args) => args.resolve(Some(Job::Ps), environment),
+        Command::Worker(args) => args.resolve(Some(Job::Worker), environment),
+        Command::Task(args) => args.task.resolve(args.job_name.map(Job::from), environment),
+        Command::Local(args) => args.resolve().map(Action::Local),
+        Command::Reference(args) => {
+            let file = args.config.read()?;
+            args.resolve(file).map(Action::Reference)
+        }
+        Command::Eval(args) => args.resolve().map(Action::Eval),
+        Command::Certs(args) => args.resolve().map(Action::Certs),
+        Command::Inspect(config) => Ok(Action::Inspect(config)),
+        Command::Convert(args) => Ok(Action::Convert(args.resolve()?)),
+        Command::Audit { logdir } => Ok(Action::Audit(logdir)),
+        Command::Top(args) => Ok(Action::Top(args.resolve()?)),
+        Command::Data { command } => Ok(Action::Data(command)),
+        Command::Doctor(args) => args.resolve(environment).map(Action::Doctor),
+        Command::Completions(args) => Ok(Action::Completions(args)),
+        Command::Man(args) => Ok(Action::Man(args)),
+        Command::Report { logdir, output } => Ok(Action::Report(ReportConfig { logdir, output })),
+        Command::Trace { logdir, output } => Ok(Action::Trace(TraceConfig { logdir, output })),
+        Command::Sim { arguments } => Ok(Action::Sim(arguments)),
+    }
+}
+
+/// The command line, for who describes it.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
+}
+
+impl ConfigArg {
+    fn read(&self) -> anyhow::Result<FileKeys> {
+        let file = self.config.as_deref().map(FileKeys::read);
+        Ok(file.transpose()?.unwrap_or_default())
+    }
+}
+
+impl TaskArgs {
+    fn resolve(self, job: Option<Job>, environment: &Environment) -> Result<Action, ParseError> {
+        let file = self.config.read()?;
+        let asked = Asked {
+            job,
+            task_id: self.task_id,
+            hosts: self.hosts,
+            cluster: self.cluster,
+            file: (file.hosts, file.size),
+        };
+        let Found { role, cluster, is_placed, notes } = asked.find(environment)?;
+        let mut run = RunConfig::resolve(self.run.or(file.run), cluster.size())?;
+        run.fresh = self.fresh.fresh;
+        if run.fresh && is_placed {
+            return Err(ParseError::Config(anyhow::anyhow!(
+                "--fresh is for a task that a person starts: an engine starts a task again with the \
+                 same flags, and each start would move the run aside; give another --logdir"
+            )));
+        }
+        let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
+        let logdir_locked_by =
+            if self.logdir_locked_by_parent { LockedBy::Parent } else { LockedBy::Nobody };
+        Ok(match role {
+            Role::Task(task) => Action::Task(TaskConfig {
+                task,
+                cluster,
+                run,
+                bind,
+                is_placed,
+                notes,
+                exit_with_parent,
+                logdir_locked_by,
+            }),
+            Role::Evaluator => Action::Eval(EvalConfig { notes, ..EvalConfig::of_run(run) }),
+        })
+    }
+}
+
+impl LocalArgs {
+    fn resolve(self) -> Result<LocalConfig, ParseError> {
+        let file = self.whole.config.read()?;
+        let max_restarts = self.local.or(file.local.clone()).max_restarts()?;
+        let run = self.whole.resolve(file)?;
+        run.metrics_of(TaskId::worker(run.sync.total_num_replicas - 1))?;
+        Ok(LocalConfig { run, max_restarts })
+    }
+}
+
+impl DoctorArgs {
+    fn resolve(self, environment: &Environment) -> Result<DoctorConfig, ParseError> {
+        let task = |args: TaskArgs, job| match args.resolve(Some(job), environment)? {
+            Action::Task(config) => Ok(Patient::Task(Box::new(config))),
+            _ => Err(ParseError::Config(anyhow::anyhow!(
+                "this is the evaluator of its cluster, which needs nothing but its files; run \
+                 `unisono doctor` where a ps or a worker will run"
+            ))),
+        };
+        let patient = match self.command {
+            Some(DoctorCommand::Ps(args)) => task(*args, Job::Ps)?,
+            Some(DoctorCommand::Worker(args)) => task(*args, Job::Worker)?,
+            Some(DoctorCommand::Local(args)) => Patient::Local(Box::new(args.resolve()?)),
+            None => {
+                let run = RunConfig::default();
+                Patient::Local(Box::new(LocalConfig { run, max_restarts: None }))
+            }
+        };
+        Ok(DoctorConfig { patient, json: self.json })
+    }
+}
+
+impl WholeRunArgs {
+    fn resolve(self, file: FileKeys) -> Result<RunConfig, ParseError> {
+        let size = self.size.or(file.size).resolve(&file.hosts);
+        let run = RunConfig::resolve(self.run.or(file.run), size)?;
+        Ok(RunConfig { fresh: self.fresh.fresh, ..run })
+    }
+}
+
+impl TopArgs {
+    fn resolve(self) -> anyhow::Result<TopConfig> {
+        let targets: Result<_, _> = self.targets.iter().map(|word| Target::parse(word)).collect();
+        Ok(TopConfig { targets: targets.map_err(anyhow::Error::msg)?, once: self.once })
+    }
+}
+
+impl CertsArgs {
+    fn resolve(self) -> Result<CertsConfig, ParseError> {
+        let file = self.config.read()?;
+        let size = self.size.or(file.size).resolve(&self.hosts.or(file.hosts));
+        Ok(CertsConfig { folder: self.folder, size, days: self.days })
+    }
+}
+
+impl ConvertArgs {
+    fn resolve(self) -> anyhow::Result<ConvertConfig> {
+        let format = |path: &Path| {
+            Format::of(path).with_context(|| {
+                format!("{}: give a name that ends in .safetensors or .npz", path.display())
+            })
+        };
+        let (from, to) = (format(&self.from)?, format(&self.to)?);
+        ensure!(from != to, "both files are {from}: to have another copy of one, copy it");
+        Ok(ConvertConfig { from: self.from, format: from, to: self.to, overwrites: self.force })
+    }
+}
+
+impl EvalArgs {
+    fn resolve(self) -> Result<EvalConfig, ParseError> {
+        let file = self.config.read()?;
+        // The rest of the file is a run's; whatever of it is here is checked as a run's.
+        let EvalDataArgs { data_dir, validation_size } = self.data;
+        let data = DataKeys { data_dir, validation_size };
+        let mut keys = RunKeys { data, ..RunKeys::default() };
+        keys.checkpoint.logdir = self.logdir;
+        let size = file.size.resolve(&file.hosts);
+        let run = RunConfig::resolve(keys.or(file.run), size)?;
+        let interval =
+            || self.eval_interval_secs.interval().context("--eval-interval-secs must be above 0");
+        Ok(EvalConfig {
+            logdir: run.logdir,
+            data_dir: run.data_dir,
+            validation_size: run.validation_size,
+            watch: self.watch.then(interval).transpose()?,
+            until: self.training_steps.map(|steps| Step(steps.get())),
+            notes: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! The argument list before it is parsed: the habits of `tf.app.flags`, put into our form.
+//!
+//! Only names of flags change here; no value does.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use unisono_terminal::manual::SIM;
+
+/// The hidden command that stands for no command: the original's form.
+pub(super) const NO_COMMAND: &str = "task";
+
+/// A command line whose flags have dashes, and which has a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    arguments: Vec<OsString>,
+}
+
+impl CommandLine {
+    /// Takes the program's name and its arguments.
+    #[must_use]
+    pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        let mut given = arguments.into_iter().map(Into::into);
+        let mut arguments = vec![given.next().unwrap_or_else(|| "unisono".into())];
+        let mut rest: Vec<_> = given.collect();
+        if rest.first().is_none_or(|first| first != SIM) {
+            normalise(&mut rest);
+            if rest.first().is_some_and(|first| is_flag_of_a_task(first)) {
+                arguments.push(NO_COMMAND.into());
+            }
+        }
+        arguments.append(&mut rest);
+        Self { arguments }
+    }
+
+    /// The program's name and all that follows.
+    #[must_use]
+    pub fn arguments(&self) -> &[OsString] {
+        &self.arguments
+    }
+
+    /// What comes after `sim`, if that is the command.
+    pub(super) fn for_the_simulator(&self) -> Option<&[OsString]> {
+        match &self.arguments[1..] {
+            [first, rest @ ..] if first == SIM => Some(rest),
+            _ => None,
+        }
+    }
+
+    /// Whether the program was started without any argument.
+    #[must_use]
+    pub const fn is_bare(&self) -> bool {
+        self.arguments.len() == 1
+    }
+
+    /// The command line with the hidden command of a task, for a bare one that an engine started.
+    pub(super) fn as_task(&self) -> Vec<OsString> {
+        let task = std::iter::once(OsString::from(NO_COMMAND));
+        self.arguments.iter().cloned().chain(task).collect()
+    }
+}
+
+fn normalise(arguments: &mut [OsString]) {
+    for argument in arguments.iter_mut().take_while(|argument| *argument != "--") {
+        if let Some(normal) = normal_flag(argument.as_bytes()) {
+            *argument = OsString::from_vec(normal);
+        }
+    }
+}
+
+/// `--a_b=v_w`, or `-a_b=v_w` as `tf.app.flags` took it, as `--a-b=v_w`; none if it is no flag.
+fn normal_flag(argument: &[u8]) -> Option<Vec<u8>> {
+    let name_and_value = match argument {
+        [b'-', b'-', rest @ ..] => rest,
+        // One letter is a short flag; what is no letter may be a number.
+        [b'-', letter, _, ..] if letter.is_ascii_alphabetic() => &argument[1..],
+        _ => return None,
+    };
+    let end = name_and_value.iter().position(|byte| *byte == b'=');
+    let (name, value) = name_and_value.split_at(end.unwrap_or(name_and_value.len()));
+    let name = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
+    Some(b"--".iter().copied().chain(name).chain(value.iter().copied()).collect())
+}
+
+fn is_flag_of_a_task(first: &OsStr) -> bool {
+    let is_flag = first.as_bytes().starts_with(b"-");
+    is_flag && !["-h", "--help", "-V", "--version"].iter().any(|of_all| first == *of_all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> String {
+        let line = CommandLine::read(line.split(' ').filter(|word| !word.is_empty()));
+        let words: Vec<_> = line.arguments.iter().map(|word| word.to_string_lossy()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn the_originals_form_is_a_task() {
+        for line in [
+            "unisono --job_name=ps --task_id=0 --ps_hosts=a_b:1",
+            "unisono -job_name=ps -task_id=0 -ps_hosts=a_b:1",
+            "unisono --job-name=ps --task-id=0 --ps-hosts=a_b:1",
+        ] {
+            assert_eq!(read(line), "unisono task --job-name=ps --task-id=0 --ps-hosts=a_b:1");
+        }
+        assert_eq!(read("unisono --job_name ps"), "unisono task --job-name ps");
+        assert_eq!(read("unisono"), "unisono");
+        assert!(CommandLine::read(["unisono"]).is_bare());
+        assert!(!CommandLine::read(["unisono", "--task_id=0"]).is_bare());
+    }
+
+    #[test]
+    fn only_names_of_flags_change() {
+        for same in [
+            "unisono local --logdir a_b x_y",
+            "unisono local --logdir=a_b",
+            "unisono local -1_0 -h -",
+            "unisono local -- --a_b",
+            "unisono --help",
+            "unisono -V",
+            "unisono sim run a_b --trace_out x",
+        ] {
+            assert_eq!(read(same), same);
+        }
+        assert_eq!(read("u local --batch_size 1"), "u local --batch-size 1");
+    }
+}

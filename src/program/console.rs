@@ -1,0 +1,141 @@
+//! What a person sees of a task: the original's lines, the progress, and what went wrong.
+
+use super::pace::{Pace, Paced};
+use crate::program::setup;
+use crate::program::task_config::TaskConfig;
+use unisono_config::RunConfig;
+use unisono_core::host::Observer;
+use unisono_core::ids::{Slot, Step, TaskId};
+use unisono_core::protocol::{Effect, Input, Node, Report, Restored, StorageEvent};
+use unisono_core::time::Moment;
+use unisono_net::warnings::Warnings;
+use unisono_terminal::output::{ProgressView, Screen, TrainingLine};
+
+/// Shows a task to a person.
+#[derive(Debug)]
+pub(super) struct Console {
+    task: TaskId,
+    run: RunConfig,
+    screen: Screen,
+    progress: ProgressView,
+    pace: Pace,
+    /// Of what others on the network do, who may do it as often as they like.
+    warnings: Warnings,
+}
+
+impl Console {
+    pub(super) fn new(config: &TaskConfig, screen: Screen) -> Self {
+        let steps = config.run.train.training_steps;
+        Self {
+            task: config.task,
+            run: config.run.clone(),
+            progress: ProgressView::new(screen.clone(), config.run.progress, steps),
+            screen,
+            pace: Pace::default(),
+            warnings: Warnings::default(),
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        self.progress.finish();
+    }
+
+    fn on_computed(&mut self, now: Moment, step: Step, slot: Slot, loss: f32) {
+        let Paced { n_steps, is_new_step, elapsed, sec_per_step } =
+            self.pace.on_computed(now, step);
+        if !is_new_step {
+            tracing::trace!("slot {slot} of step {step}: loss {loss}");
+        }
+        let global_step = step.next().0;
+        self.progress.update(global_step, loss, elapsed);
+        // Several slots a step make one line.
+        if n_steps.is_multiple_of(TrainingLine::INTERVAL) && self.task.index == slot.0 {
+            let line =
+                TrainingLine { step: n_steps, global_step, loss, sec_per_batch: sec_per_step };
+            self.progress.line(&line);
+        }
+    }
+
+    fn on_report(&mut self, now: Moment, report: &Report) {
+        match report {
+            Report::Computed { step, slot, loss } => self.on_computed(now, *step, *slot, *loss),
+            Report::Waiting { what, waited } => {
+                let waited_secs = waited.as_secs_f64();
+                tracing::warn!(
+                    waited_secs,
+                    awaited = what,
+                    "{} has waited {waited_secs:.0} s {what}",
+                    self.task
+                );
+            }
+            Report::TurnedAway { why } => self.warnings.warn(now, why),
+            Report::SaveFailed { step, why } => {
+                tracing::warn!(
+                    step = step.0,
+                    "the checkpoint of step {step} could not be written: {why}"
+                );
+            }
+            Report::ShardLost { ps, live: Ok(step) } => tracing::warn!(
+                "{ps} has lost its shard: all go on from version {step}, which the chief holds, and \
+                 no step is lost"
+            ),
+            Report::ShardLost { ps, live: Err(why) } => tracing::warn!(
+                "{ps} has lost its shard: all go back to the newest checkpoint, since {why}"
+            ),
+            Report::Adopted { restored: Some(Some(from)), .. } => {
+                self.screen.err(&format!("Restored from {from}."));
+            }
+            Report::Adopted { restored: None, .. } => {
+                self.screen.err("Took up the state that the ps hold: no step is lost.");
+            }
+            Report::Adopted { generation, restored: Some(None), .. } => {
+                let number = generation.number;
+                tracing::info!(
+                    generation = number,
+                    "generation {generation} begins with initial values"
+                );
+            }
+            Report::PeerUp { peer } => tracing::info!(%peer, "{peer} is there"),
+            Report::PeerDown { peer, why } => {
+                tracing::info!(%peer, "{peer} is not there: {why}");
+            }
+            Report::Saved { step, path } => {
+                tracing::info!(step = step.0, path, "step {step} is saved in {path}");
+            }
+            Report::Dropped { step, slot, worker, verdict } => {
+                let verdict = verdict.map_or_else(|| "Surplus".to_owned(), |v| format!("{v:?}"));
+                tracing::debug!("slot {slot} of step {step}, by {worker}, is not used: {verdict}");
+            }
+            Report::Updated { step, slots, .. } => {
+                tracing::trace!("update {step} used {} slots", slots.len());
+            }
+        }
+    }
+}
+
+impl Observer for Console {
+    fn before(&mut self, _now: Moment, input: &Input) {
+        if let Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) =
+            input
+            && snapshot.step.0 >= self.run.train.training_steps
+        {
+            self.screen.err(&setup::already_finished(snapshot.step, &self.run));
+        }
+    }
+
+    fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
+        self.warnings.settle(now);
+        let parted = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
+        for effect in effects {
+            match effect {
+                // Not the network, but this task has ended it: the peer was silent for too long,
+                // or said what it may not say.
+                Effect::Report(Report::PeerDown { peer, why }) if parted => {
+                    self.warnings.warn(now, format_args!("parted from {peer}: {why}"));
+                }
+                Effect::Report(report) => self.on_report(now, report),
+                _ => {}
+            }
+        }
+    }
+}

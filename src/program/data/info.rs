@@ -1,0 +1,119 @@
+//! `unisono data info`: what is in a data set, and what is wrong with it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::program::data::open::open_at;
+use crate::program::process::Process;
+use unisono_config::values::Examples;
+use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
+
+/// Which data set, cut how.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct InfoArgs {
+    /// Folder of the four IDX files [default: the digits that are built in]
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Number of training images, from the first one on, that are for validation [default: a
+    /// tenth of them, at most 5000; 1000 of the built-in digits]
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    validation_size: Option<Examples>,
+}
+
+/// Shows it. A failure if nothing can be trained on it.
+#[must_use]
+pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
+    let survey = args.folder.as_deref().map(Survey::of);
+    let size = args.validation_size.map(Examples::get);
+    let opened = open_at(args.folder.as_deref(), size);
+    let mut text = survey.as_ref().map(files).unwrap_or_default();
+    text.push_str(&match &opened {
+        Ok(data) => whole(data, survey.as_ref()),
+        Err(error) => problems(error, survey.as_ref()),
+    });
+    process.screen.out(text.trim_end());
+    if opened.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A line for each file that can be read.
+fn files(survey: &Survey) -> String {
+    let files: Vec<_> = survey.files.iter().filter_map(|file| file.as_ref().ok()).collect();
+    let name = |file: &FileSurvey| {
+        file.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    };
+    let width = |of: &dyn Fn(&FileSurvey) -> usize| files.iter().map(|file| of(file)).max();
+    let names = width(&|file| name(file).len()).unwrap_or(0);
+    let lens = width(&|file| file.stored_len.to_string().len()).unwrap_or(0);
+    let mut text = String::new();
+    for file in files {
+        let stored = match file.compression {
+            Compression::Plain => "plain",
+            Compression::Gzip => "gzip",
+        };
+        let line = format!(
+            "{:names$}  {stored:5}  {:>lens$} bytes  {}",
+            name(file),
+            file.stored_len,
+            file.shape
+        );
+        writeln!(text, "{line}").expect("a String takes all");
+    }
+    text
+}
+
+/// All that is wrong. The first thing is what a run would stop at.
+fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
+    let mut told = vec![first.to_string()];
+    for file in survey.iter().flat_map(|survey| &survey.files) {
+        told.extend(file.as_ref().err().map(ToString::to_string).filter(|why| *why != told[0]));
+    }
+    let mut text = format!(
+        "It cannot be trained on; {} wrong:\n",
+        match told.len() {
+            1 => "this is".to_owned(),
+            n => format!("{n} things are"),
+        }
+    );
+    for why in told {
+        writeln!(text, "  {why}").expect("a String takes all");
+    }
+    text
+}
+
+/// What training sees of it.
+fn whole(data: &Dataset, survey: Option<&Survey>) -> String {
+    let published = match survey.map(Survey::published) {
+        None => "the built-in digits, a part of MNIST".to_owned(),
+        Some(Some(set)) => format!("{}, as it is published", set.title()),
+        Some(None) => "a data set of one's own".to_owned(),
+    };
+    let [train, validation, test] = [&data.train, &data.validation, &data.test];
+    let (n_train, n_validation, n_test) = (train.len(), validation.len(), test.len());
+    let (n_features, n_classes) = (train.n_features(), train.n_classes());
+    let mut text = format!(
+        "It is {published}: {n_train} examples to train on, {n_validation} for validation, \
+         {n_test} to test; {n_features} pixels each, {n_classes} classes.\n\n"
+    );
+    let parts = [train, validation, test].map(|part| {
+        let mut counts = vec![0; n_classes];
+        (0..part.len()).for_each(|row| counts[part.label(row) as usize] += 1);
+        counts
+    });
+    text.push_str("label  training  validation      test\n");
+    for label in 0..n_classes {
+        let [train, validation, test] = parts.each_ref().map(|counts: &Vec<usize>| counts[label]);
+        writeln!(text, "{label:>5}  {train:>8}  {validation:>10}  {test:>8}")
+            .expect("a String takes all");
+    }
+    let empty: Vec<_> = (0..n_classes).filter(|label| parts[0][*label] == 0).collect();
+    if !empty.is_empty() {
+        let labels: Vec<_> = empty.iter().map(ToString::to_string).collect();
+        writeln!(text, "\nNo training example has the label {}.", labels.join(", "))
+            .expect("a String takes all");
+    }
+    write!(text, "\ndigest {}\n", data.digest()).expect("a String takes all");
+    text
+}

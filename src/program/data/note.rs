@@ -1,0 +1,55 @@
+//! The file in a logdir that says where a run's data are, so that `unisono eval` finds them.
+//!
+//! A checkpoint names its data by their digest only: a path in it would make its bytes depend on the
+//! machine. The file is a help and not a part of the run's state; whoever reads it checks the digest.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use unisono_config::RunConfig;
+use unisono_core::ids::Incarnation;
+use unisono_files::checkpoint::DATA_DIR_FILE;
+use unisono_files::disk::disk::{Disk, DiskError, Publication};
+use unisono_files::disk::real_disk::RealDisk;
+
+/// The longest path that is read: Linux has no longer one.
+const MAX_PATH_BYTES: u64 = 4096;
+
+/// Writes the absolute path of the run's data into its logdir, or an empty file for the built-in
+/// digits. Call it as the holder of the logdir's lock. A failure is a warning: the run needs no such
+/// file.
+pub(in crate::program) fn write(run: &RunConfig, life: Incarnation) {
+    if let Err(error) = try_write(&RealDisk, run, life) {
+        tracing::warn!("{error}; `unisono eval` will need --data-dir");
+    }
+}
+
+fn try_write(disk: &dyn Disk, run: &RunConfig, life: Incarnation) -> Result<(), DiskError> {
+    let path = run.logdir.join(DATA_DIR_FILE);
+    let folder = run.data_dir.as_deref().map(std::path::absolute).transpose();
+    let folder = folder.map_err(DiskError::at("find the folder of the data for", &path))?;
+    let bytes = folder.as_ref().map(|folder| folder.as_os_str().as_bytes()).unwrap_or_default();
+    // The file of a run that goes on is left alone.
+    if disk.read(&path).is_ok_and(|known| known == bytes) {
+        return Ok(());
+    }
+    let (dir, writer) = (&*run.logdir, &*life.to_string());
+    Publication { dir, name: DATA_DIR_FILE, writer, bytes }.publish(disk).map(drop)
+}
+
+/// Returns the folder that a run in `logdir` took its data from; `None` for the built-in digits, and
+/// for a logdir without the file.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(in crate::program) fn read(logdir: &Path) -> Result<Option<PathBuf>, DiskError> {
+    let path = logdir.join(DATA_DIR_FILE);
+    match RealDisk.read_end(&path, MAX_PATH_BYTES) {
+        Ok((_, bytes)) if bytes.is_empty() => Ok(None),
+        Ok((_, bytes)) => Ok(Some(PathBuf::from(OsStr::from_bytes(&bytes)))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DiskError::at("read", &path)(error)),
+    }
+}

@@ -1,0 +1,103 @@
+//! A few short runs, computed here, against what a second implementation in another language
+//! computed once: whether this machine and this program keep the promise.
+
+use std::collections::BTreeSet;
+
+use super::finding::Finding;
+use unisono_config::RunConfig;
+use unisono_learn::data::{Dataset, Source};
+use unisono_learn::model::SimdLevel;
+use unisono_learn::training::Plan;
+use unisono_learn::training::reference::Reference;
+
+/// `fixtures/golden/README.md` says what made it.
+const GOLDEN: &str = include_str!("../../../fixtures/golden/independent.txt");
+
+/// Whether the numbers are the right ones, at a SIMD level.
+pub(super) fn check(level: SimdLevel) -> Finding {
+    let cases: Vec<_> = GOLDEN.split("# ").skip(1).collect();
+    match cases.iter().try_for_each(|case| check_case(case, level)) {
+        Ok(()) => Finding::ok(
+            "bits",
+            format!(
+                "{} short runs have the bits of a second implementation ({level})",
+                cases.len()
+            ),
+        ),
+        Err(why) => Finding::fail(
+            "bits",
+            why,
+            "this CPU or this program computes wrong numbers: try UNISONO_SIMD=portable, and the \
+             memory of the machine, and do not train on it",
+        ),
+    }
+}
+
+fn check_case(case: &str, level: SimdLevel) -> Result<(), String> {
+    let (head, body) = case.split_once('\n').expect("a case has lines");
+    let (name, flags) = head.split_once(": ").expect("a name, and flags");
+    let wanted: BTreeSet<_> = body.lines().collect();
+    for line in lines(flags, level) {
+        if !wanted.contains(&*line) {
+            return Err(format!("in the run `{name}`, {line} is not what it should be"));
+        }
+    }
+    Ok(())
+}
+
+/// Losses as `step,slot,loss`, and the variables at the end as `name,length,CRC-32`.
+fn lines(flags: &str, level: SimdLevel) -> Vec<String> {
+    let flags: Vec<String> = serde_json::from_str(flags).expect("flags are a JSON list");
+    let run = RunConfig::from_flags(flags).expect("the flags of a golden run are good");
+    let data = Dataset::open(&Source::Embedded, run.validation_size);
+    let data = data.expect("the built-in digits fit the golden runs");
+    let plan = Plan::new(&run, data, level).expect("their batches, too");
+    let initial = plan.initial(None).expect("no file is read");
+    let mut reference = Reference::new(plan.clone(), initial);
+    let mut lines = Vec::new();
+    while reference.step().0 < run.train.training_steps {
+        let update = match reference.update(reference.default_slots()) {
+            Ok(update) => update,
+            Err(failure) => return vec![failure.to_string()],
+        };
+        let row = |(slot, loss): &(_, f32)| {
+            format!("{},{slot},{}", update.step, unisono_files::losses::format_loss(*loss))
+        };
+        lines.extend(update.losses.iter().map(row));
+    }
+    let shards: Vec<_> =
+        reference.snapshot().shards.iter().map(|shard| shard.parameters.clone()).collect();
+    for (variable, values) in plan.layout.variables().iter().zip(plan.layout.gather(&shards)) {
+        let mut crc = flate2::Crc::new();
+        values.iter().for_each(|value| crc.update(&value.to_le_bytes()));
+        lines.push(format!("{},{},{:08x}", variable.name, values.len(), crc.sum()));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_this_cpu_has_the_right_bits() {
+        for level in SimdLevel::available() {
+            let found = check(level);
+            let what = format!("5 short runs have the bits of a second implementation ({level})");
+            assert_eq!(found, Finding::ok("bits", what));
+        }
+    }
+
+    #[test]
+    fn a_wrong_bit_is_told_with_its_run_and_step() {
+        let case = GOLDEN.split("# ").nth(1).expect("there are cases");
+        let loss = case.lines().nth(1).expect("it has losses");
+        let other = case.replace(loss, "0,0,2.5");
+        let told = check_case(&other, SimdLevel::detect()).expect_err("the loss is another");
+        assert_eq!(told, format!("in the run `sgd`, {loss} is not what it should be"));
+        let crc = case.lines().last().expect("it has variables");
+        let other = case.replace(crc, "");
+        let told = check_case(&other, SimdLevel::detect()).expect_err("the variable is another");
+        assert!(told.contains(crc), "{told}");
+    }
+}

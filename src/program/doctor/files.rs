@@ -1,0 +1,275 @@
+//! The files: data, logdir, and room on the disk.
+
+use crate::program::setup;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::statvfs;
+
+use super::finding::Finding;
+use crate::program::data;
+use unisono_config::RunConfig;
+use unisono_core::host::Clock as _;
+use unisono_files::checkpoint::{DanglingLink, Restored, Saver, Warning, unsupported_sync};
+use unisono_files::disk::disk::Disk as _;
+use unisono_files::disk::real_disk::RealDisk;
+use unisono_learn::model::SimdLevel;
+use unisono_learn::training::Plan;
+use unisono_net::tcp::RealClock;
+
+/// A disk that takes longer makes the end of a run, and nothing else, wait for it.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// As a line of `losses.csv`, about.
+const BYTES_A_LOSS: u64 = 24;
+/// Room for a run of a model that is not known.
+const BYTES_OF_A_RUN: u64 = 64 << 20;
+
+/// The data of a run, and what it computes with.
+pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding) {
+    let plan = data::open(run).and_then(|data| Plan::new(run, data, level));
+    match plan {
+        Ok(plan) => {
+            let data = &plan.data;
+            let what = format!(
+                "{}: {} examples to train on, of {} features and {} classes; digest {}…, the same \
+                 on all workers",
+                data.name(),
+                data.train.len(),
+                data.train.n_features(),
+                data.train.n_classes(),
+                &data.digest()[..16]
+            );
+            (Some(plan), Finding::ok("data", what))
+        }
+        Err(error) => (None, Finding::error("data", &error.into())),
+    }
+}
+
+/// Whether training can go on from what is in the logdir, if anything is.
+pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
+    if run.fresh {
+        let what = "the run that is there is moved aside first, as --fresh says";
+        return vec![Finding::ok("checkpoint", what)];
+    }
+    let restored = setup::files(plan, run)
+        .map_err(anyhow::Error::from)
+        .and_then(|files| Ok(files.look(&RealDisk)?));
+    match restored {
+        Err(error) => vec![Finding::error("checkpoint", &error)],
+        Ok(Restored { path: None, .. }) => {
+            let from = if run.init_from.is_some() { "the given" } else { "random" };
+            vec![Finding::ok("checkpoint", format!("there is none: a run begins at {from} values"))]
+        }
+        Ok(Restored { path: Some(path), warnings, .. }) => {
+            let warning = |warning: &Warning| {
+                let remedy = match warning {
+                    Warning::Changed { .. } => "if that is not meant, give another --logdir",
+                    Warning::State { .. } => "nothing: the files themselves are looked at",
+                    Warning::LossesMissing { .. } => "put losses.csv back, if there is a copy",
+                    _ => "put a good copy back, if there is one; the run goes on without",
+                };
+                Finding::warn("checkpoint", warning.to_string(), remedy)
+            };
+            let what = format!("a run goes on from {}", path.display());
+            let warnings = warnings.iter().map(warning);
+            warnings.chain([Finding::ok("checkpoint", what)]).collect()
+        }
+    }
+}
+
+/// Whether a start can make the logdir and keep files in it, and how long the disk takes.
+///
+/// Does what a start does, in a folder of its own if the logdir is yet to be made, so that the
+/// prediction does not depend on a second description of it.
+pub(super) fn logdir(run: &RunConfig) -> Finding {
+    if let Some(file) = run.logdir.ancestors().find(|above| above.is_file()) {
+        let what = format!("{} is a file", file.display());
+        return Finding::fail("logdir", what, "give a folder with --logdir");
+    }
+    if let Some(link) = DanglingLink::above(&run.logdir) {
+        let remedy = "make the missing folder, or give another --logdir";
+        return Finding::fail("logdir", link.to_string(), remedy);
+    }
+    let (logdir, folder) = (&run.logdir, existing(&run.logdir));
+    let (named, tried) = if folder == *logdir {
+        (logdir.display().to_string(), try_out(&folder))
+    } else {
+        let named = format!("{}, where {} will be made", folder.display(), logdir.display());
+        (named, try_out_below(&folder))
+    };
+    match tried {
+        Ok(tried) => judge_folder(logdir, &named, tried),
+        Err(error) => refuse_folder(&named, &error),
+    }
+}
+
+fn refuse_folder(named: &str, error: &io::Error) -> Finding {
+    let remedy = match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "make it writable for this user, or give another --logdir"
+        }
+        _ => "give a --logdir on another disk",
+    };
+    Finding::fail("logdir", format!("no file can be kept in {named}: {error}"), remedy)
+}
+
+fn judge_folder(logdir: &Path, named: &str, tried: Tried) -> Finding {
+    let Tried { took, lock, unsupported_sync } = tried;
+    let logdir = logdir.display();
+    match (lock, unsupported_sync) {
+        (Err(TryLockError::WouldBlock), _) => Finding::warn(
+            "logdir",
+            format!("a run is writing to {logdir}"),
+            "let it end, or give another --logdir; a second chief would be refused",
+        ),
+        (Err(TryLockError::Error(error)), _) => Finding::warn(
+            "logdir",
+            format!("{logdir} cannot be locked: {error}"),
+            "start one chief only: nothing keeps a second one from writing there",
+        ),
+        (Ok(()), Some(error)) => Finding::warn(
+            "logdir",
+            format!("{logdir} cannot be synced: {error}"),
+            "a loss of power may undo the newest checkpoints: give a --logdir on another file system \
+             if that matters",
+        ),
+        (Ok(()), None) => judge_time(named, took),
+    }
+}
+
+fn judge_time(named: &str, took: Duration) -> Finding {
+    let took_ms = took.as_secs_f64() * 1e3;
+    let what = format!("files can be kept in {named}; one is on the disk in {took_ms:.1} ms");
+    if took > SLOW {
+        return Finding::warn(
+            "logdir",
+            what,
+            "the disk is slow: steps do not wait for it, but the end of the run does",
+        );
+    }
+    Finding::ok("logdir", what)
+}
+
+/// The folder itself, or the nearest one above that is there.
+fn existing(path: &Path) -> PathBuf {
+    let above = path.ancestors().find(|above| above.is_dir());
+    let here = Path::new(".");
+    above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(here).to_owned()
+}
+
+/// What a folder did with a file that was tried out in it.
+struct Tried {
+    /// Time to write, sync and publish a small file.
+    took: Duration,
+    /// Whether a chief could lock the folder.
+    lock: Result<(), TryLockError>,
+    /// The error of the folder's sync, if its file system cannot sync folders.
+    unsupported_sync: Option<io::Error>,
+}
+
+/// Makes a folder in another one as a start makes the logdir, tries it out, and removes it.
+fn try_out_below(folder: &Path) -> io::Result<Tried> {
+    let probe = probe_path(folder, "logdir");
+    let tried = RealDisk.create_dir(&probe).and_then(|()| try_out(&probe));
+    let removed = fs::remove_dir(&probe);
+    tried.and_then(|tried| removed.map(|()| tried))
+}
+
+/// Publishes a file over another one, as a checkpoint's state file is published, and removes it.
+fn try_out(folder: &Path) -> io::Result<Tried> {
+    let [old, new] = ["old", "new"].map(|name| probe_path(folder, name));
+    let clock = RealClock::start();
+    let tried = write(&old).and_then(|()| {
+        let start = clock.now();
+        write(&new)?;
+        fs::rename(&new, &old)?;
+        RealDisk.sync_dir(folder)?;
+        Ok(clock.now() - start)
+    });
+    // It is still there if the rename failed.
+    let _ = fs::remove_file(&new);
+    let removed = fs::remove_file(&old);
+    let took = tried.and_then(|took| removed.map(|()| took))?;
+    let lock = File::open(folder)?.try_lock();
+    Ok(Tried { took, lock, unsupported_sync: unsupported_sync(folder) })
+}
+
+fn probe_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!(".unisono-doctor-{}-{name}", std::process::id()))
+}
+
+/// Writes a new file that is on the disk when this returns.
+fn write(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(&[0; 4096])?;
+    file.sync_all()
+}
+
+/// Whether there is room for what a run leaves.
+pub(super) fn space(run: &RunConfig, plan: Option<&Plan>) -> Finding {
+    let folder = existing(&run.logdir);
+    match statvfs(&folder) {
+        Ok(there) => judge_space(there.f_bavail.saturating_mul(there.f_frsize), needed(run, plan)),
+        Err(error) => Finding::warn(
+            "space",
+            format!("how much room there is in {} cannot be told: {error}", folder.display()),
+            "see that there is enough",
+        ),
+    }
+}
+
+/// Bytes that the files of a run take: the checkpoints that are kept, one more while it is written,
+/// and the losses.
+fn needed(run: &RunConfig, plan: Option<&Plan>) -> u64 {
+    let Some(plan) = plan else { return BYTES_OF_A_RUN };
+    let n_values: usize =
+        plan.layout.variables().iter().map(|v| v.shape.iter().product::<usize>()).sum();
+    let n_tensors = 1 + plan.rule.auxiliary_names().len();
+    let checkpoint = 4 * (n_values * n_tensors) as u64;
+    let losses = run.train.training_steps.saturating_mul(run.sync.slots_per_step().into());
+    (checkpoint * (Saver::MAX_TO_KEEP.get() as u64 + 1))
+        .saturating_add(losses.saturating_mul(BYTES_A_LOSS))
+}
+
+fn judge_space(free: u64, needed: u64) -> Finding {
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let what = format!("{} are free, and a run takes up to {}", megabytes(free), megabytes(needed));
+    if free < needed {
+        return Finding::fail("space", what, "make room, or give a --logdir on another disk");
+    }
+    Finding::ok("space", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::doctor::finding::tests::line;
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_a_failure() {
+        assert_eq!(
+            line(judge_space(9_999_999, 10_000_000)),
+            "fail  space  10.0 MB are free, and a run takes up to 10.0 MB; make room, or give a \
+             --logdir on another disk"
+        );
+        assert!(line(judge_space(10_000_000, 10_000_000)).starts_with("ok"));
+        let run = RunConfig::default();
+        let plan = data(&run, SimdLevel::detect()).0.expect("the built-in digits are good");
+        // 397,510 parameters, six times, and two losses for each of 10,000 steps.
+        assert_eq!(needed(&run, Some(&plan)), 4 * 397_510 * 6 + 24 * 20_000);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_tried_where_it_will_be_made() {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        let logdir = dir.path().join("a/b");
+        assert_eq!(existing(&logdir), dir.path());
+        assert_eq!(existing(Path::new("no-such-folder")), Path::new("."));
+        let run = RunConfig { logdir, ..RunConfig::default() };
+        assert!(!line(super::logdir(&run)).starts_with("fail"));
+        assert_eq!(fs::read_dir(dir.path()).expect("it can be listed").count(), 0);
+    }
+}

@@ -1,0 +1,74 @@
+//! `unisono doctor`: what would keep a run from starting, or spoil it later, told before it starts.
+//!
+//! It takes the flags of the command that it goes before, and changes nothing that is there.
+
+mod bits;
+mod cluster;
+mod files;
+mod finding;
+mod machine;
+pub mod patient;
+
+use crate::program::doctor::patient::Patient;
+use std::process::ExitCode;
+
+use self::finding::{Finding, Report};
+use crate::program::process::Process;
+use unisono_core::ids::{Job, TaskId};
+use unisono_learn::model::SimdLevel;
+
+/// What to check, and how to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoctorConfig {
+    /// The command that is to be run.
+    pub patient: Patient,
+    /// One JSON object instead of lines.
+    pub json: bool,
+}
+
+/// Checks everything, whatever was wrong before. A failure if a run would fail.
+#[must_use]
+pub fn run_doctor(config: &DoctorConfig, process: &Process) -> ExitCode {
+    let report = Report::new(findings(&config.patient));
+    process.screen.out(&if config.json {
+        report.to_json()
+    } else {
+        report.to_text(unisono_terminal::output::Screen::has_colours_on_stdout())
+    });
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn findings(patient: &Patient) -> Vec<Finding> {
+    let run = patient.run();
+    let (level, simd) = machine::simd();
+    let mut findings = vec![simd, bits::check(level.unwrap_or(SimdLevel::Portable))];
+    findings.push(machine::clock());
+    findings.push(machine::open_files(run));
+    if run.shared_memory {
+        findings.push(machine::shared_memory());
+    }
+    findings.extend(cluster::ports(patient));
+    if let Some(cluster) = patient.cluster() {
+        findings.push(cluster::names(cluster));
+        findings.extend(cluster::peers(patient, cluster));
+    }
+    findings.push(cluster::security(patient));
+    findings.extend(cluster::metrics(patient));
+    let mut plan = None;
+    if patient.has(|task| task.job == Job::Worker) {
+        let (found, finding) = files::data(run, level.unwrap_or(SimdLevel::Portable));
+        plan = found;
+        findings.push(finding);
+    }
+    if patient.has(|task| *task == TaskId::CHIEF || (run.ledger && task.job == Job::Ps)) {
+        let logdir = files::logdir(run);
+        let is_usable = !logdir.is_failure();
+        findings.push(logdir);
+        findings.push(files::space(run, plan.as_ref()));
+        if let Some(plan) = plan.filter(|_| is_usable && patient.has(|task| *task == TaskId::CHIEF))
+        {
+            findings.extend(files::checkpoint(run, &plan));
+        }
+    }
+    findings
+}

@@ -1,0 +1,197 @@
+//! `unisono eval`: the accuracy of checkpoints.
+
+use crate::program::setup;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+
+use super::data;
+use super::evaluation::{self, Evaluation};
+use super::stop::StopRequests;
+use crate::program::process::Process;
+use unisono_config::RunConfig;
+use unisono_core::host::Clock as _;
+use unisono_core::ids::Step;
+use unisono_files::checkpoint::Checkpoint;
+use unisono_learn::data::Dataset;
+use unisono_learn::model::SimdLevel;
+use unisono_net::tcp::RealClock;
+use unisono_terminal::output::PercentG;
+
+/// Which checkpoints, on which examples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalConfig {
+    /// Folder of the checkpoints.
+    pub logdir: PathBuf,
+    /// Folder of the IDX files; without, the data that the checkpoint was trained on.
+    pub data_dir: Option<PathBuf>,
+    /// Training images that are validation; without, as many as in the training of the checkpoint.
+    pub validation_size: Option<usize>,
+    /// How often to look for a new checkpoint, if it is to go on.
+    pub watch: Option<Duration>,
+    /// The step whose checkpoint is the last to wait for.
+    pub until: Option<Step>,
+    /// What was said of the cluster, and does not count.
+    pub notes: Vec<String>,
+}
+
+impl EvalConfig {
+    /// Every checkpoint of a run, until it is over.
+    #[must_use]
+    pub fn of_run(run: RunConfig) -> Self {
+        Self {
+            watch: Some(Self::LOOK_EVERY),
+            until: Some(Step(run.train.training_steps)),
+            logdir: run.logdir,
+            data_dir: run.data_dir,
+            validation_size: run.validation_size,
+            notes: Vec::new(),
+        }
+    }
+
+    /// As the book's `mnist_eval`.
+    const LOOK_EVERY: Duration = Duration::from_secs(10);
+}
+
+/// Prints the accuracy of the latest checkpoint; with `watch`, of every new one, too.
+///
+/// # Errors
+/// If there is no usable checkpoint, or no data.
+pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode> {
+    let interval = config.watch;
+    let mut evaluator = Evaluator { config, level: setup::simd_level()?, data: None, seen: None };
+    match interval {
+        None => {
+            let found = evaluator.print_latest(&process)?;
+            Ok(if found.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Some(interval) => evaluator.watch(interval, &process),
+    }
+}
+
+/// Evaluates the checkpoints of a folder, one after the other.
+struct Evaluator {
+    config: EvalConfig,
+    level: SimdLevel,
+    /// The data of the checkpoint before, with the digest of the training data of that checkpoint.
+    data: Option<(Option<String>, Dataset)>,
+    /// The step that was printed last.
+    seen: Option<Step>,
+}
+
+impl Evaluator {
+    /// Prints the latest checkpoint's accuracy, unless it was printed before. Returns its step.
+    fn print_latest(&mut self, process: &Process) -> anyhow::Result<Option<Step>> {
+        let Some((path, checkpoint)) = evaluation::latest_checkpoint(&self.config.logdir)? else {
+            let logdir = self.config.logdir.display();
+            process.screen.out(&format!("No checkpoint file found in {logdir}"));
+            return Ok(None);
+        };
+        let step = checkpoint.step;
+        if self.seen == Some(step) {
+            return Ok(Some(step));
+        }
+        if self.data.as_ref().is_none_or(|(of, _)| *of != checkpoint.data) {
+            let data = EvalData::of(&self.config, &path, &checkpoint)?;
+            self.data = Some((checkpoint.data.clone(), data));
+        }
+        let (_, data) = self.data.as_ref().expect("it was put there just now");
+        let evaluation = Evaluation::of_checkpoint((path, checkpoint), data, self.level)?;
+        self.print(&evaluation, process);
+        self.seen = Some(step);
+        Ok(Some(step))
+    }
+
+    fn print(&self, evaluation: &Evaluation, process: &Process) {
+        let Evaluation { step, validation, test, other_data, .. } = evaluation;
+        let (None, Some(digest), Some((_, data))) = (self.seen, other_data, &self.data) else {
+            return print_accuracies(process, *step, *validation, *test);
+        };
+        tracing::warn!(
+            "the accuracy is that on {}, with the digest {}, and the checkpoint was trained on data \
+             with the digest {digest}: leave --data-dir and --validation-size out to evaluate it on \
+             the data that it was trained on",
+            data.name(),
+            data.digest()
+        );
+        print_accuracies(process, *step, *validation, *test);
+    }
+
+    fn watch(&mut self, interval: Duration, process: &Process) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let clock = RealClock::start();
+            let mut stop = StopRequests::listen(None)?;
+            loop {
+                let seen = self.print_latest(process)?.or(self.seen);
+                if self.config.until.is_some_and(|until| seen >= Some(until)) {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                tokio::select! {
+                    reason = stop.next() => return Ok(reason.exit_code()),
+                    () = clock.sleep_until(clock.now() + interval) => {}
+                }
+            }
+        })
+    }
+}
+
+fn print_accuracies(process: &Process, step: Step, validation: f64, test: f64) {
+    let (validation, test) = (PercentG::new(validation), PercentG::new(test));
+    process.screen.out(&format!(
+        "After {step} training step(s), validation accuracy = {validation}, test accuracy = {test}"
+    ));
+}
+
+/// Finds the data that a checkpoint is to be evaluated on.
+struct EvalData;
+
+impl EvalData {
+    /// Returns the data that the user named; else those that the checkpoint was trained on.
+    fn of(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
+        // Files of version 0.1.0 say `default`, which is no number.
+        let trained = checkpoint.settings.value("validation_size");
+        let trained = trained.and_then(|size| size.parse().ok());
+        let size = config.validation_size.or(trained);
+        if let Some(folder) = &config.data_dir {
+            return Ok(data::open_at(Some(folder), size)?);
+        }
+        let folder = Self::folder(config, path, checkpoint, trained)?;
+        Ok(data::open_at(folder.as_deref(), size)?)
+    }
+
+    /// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in ones.
+    fn folder(
+        config: &EvalConfig,
+        path: &Path,
+        checkpoint: &Checkpoint,
+        trained: Option<usize>,
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let is_trained_on = |data: &Dataset| {
+            // A file of a program that did not write the digest fits anything.
+            checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
+        };
+        let noted = data::note::read(&config.logdir)?;
+        let mut why = String::new();
+        if let Some(folder) = &noted {
+            match data::open_at(Some(folder), trained) {
+                Ok(data) if is_trained_on(&data) => return Ok(noted),
+                Ok(data) => {
+                    why = format!("; {} has the digest {} now", folder.display(), data.digest());
+                }
+                Err(error) => why = format!("; {error}"),
+            }
+        }
+        if data::open_at(None, trained).is_ok_and(|data| is_trained_on(&data)) {
+            return Ok(None);
+        }
+        bail!(
+            "checkpoint {} was trained on data with the digest {}, which are not the built-in \
+             digits: give --data-dir with the folder of those data{why}",
+            path.display(),
+            checkpoint.data.as_deref().unwrap_or("(unknown)")
+        )
+    }
+}

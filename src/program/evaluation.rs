@@ -1,0 +1,130 @@
+//! How good a checkpoint is: the model it holds, on the examples that were not trained on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use unisono_core::floats::Floats;
+use unisono_core::ids::Step;
+use unisono_core::train_config::Placement;
+use unisono_files::checkpoint::{Checkpoint, newest_valid};
+use unisono_files::disk::real_disk::RealDisk;
+use unisono_learn::data::{Dataset, Examples};
+use unisono_learn::model::mlp::layer_sizes;
+use unisono_learn::model::update::MOVING_AVERAGE;
+use unisono_learn::model::{Layout, Mlp, Model as _, Parameters, SimdLevel, accuracy};
+use unisono_learn::training::Plan;
+use unisono_terminal::output::{PercentG, Screen};
+
+/// The accuracies of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Evaluation {
+    pub(super) step: Step,
+    pub(super) path: PathBuf,
+    /// Whether the moving averages were used in place of the variables.
+    pub(super) averaged: bool,
+    /// Digest of the data that it was trained on, if these are others.
+    pub(super) other_data: Option<String>,
+    pub(super) validation: f64,
+    pub(super) test: f64,
+}
+
+impl Evaluation {
+    /// Evaluates the latest checkpoint of a run.
+    ///
+    /// # Errors
+    /// If there is none, or it is not one of this run's model.
+    pub(super) fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
+        let found = latest_checkpoint(logdir)?;
+        let found =
+            found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))?;
+        Self::of_checkpoint(found, &plan.data, plan.level())
+    }
+
+    /// Evaluates a checkpoint, with the moving averages where they were kept, as the book's
+    /// `mnist_eval` does.
+    ///
+    /// # Errors
+    /// If its model does not fit the data.
+    pub(super) fn of_checkpoint(
+        (path, checkpoint): (PathBuf, Checkpoint),
+        data: &Dataset,
+        level: SimdLevel,
+    ) -> anyhow::Result<Self> {
+        let mut network = Network::new(&checkpoint, data, level)
+            .with_context(|| format!("checkpoint {}", path.display()))?;
+        Ok(Self {
+            step: checkpoint.step,
+            path,
+            averaged: network.averaged,
+            other_data: checkpoint.data.filter(|digest| digest != data.digest()),
+            validation: network.accuracy(&data.validation),
+            test: network.accuracy(&data.test),
+        })
+    }
+}
+
+/// Returns the latest valid checkpoint of a folder, if the folder has any, and logs what is wrong
+/// with the others.
+///
+/// # Errors
+/// If there are checkpoints, but none is valid.
+pub(super) fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Checkpoint)>> {
+    let newest = newest_valid(&RealDisk, logdir)?;
+    newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(newest.found)
+}
+
+/// Prints what a run ends with.
+pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
+    let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
+    let with = if *averaged { " with the moving averages" } else { "" };
+    let (validation, test) = (PercentG::new(*validation), PercentG::new(*test));
+    screen.out(&format!(
+        "After {step} training steps, validation accuracy = {validation}, test accuracy = \
+         {test}{with}."
+    ));
+    screen.out(&format!("The checkpoint is {}.", path.display()));
+}
+
+/// The network that a checkpoint holds, as its tensors' shapes tell.
+struct Network {
+    model: Mlp,
+    layout: Layout,
+    shards: Vec<Floats>,
+    averaged: bool,
+}
+
+impl Network {
+    fn new(checkpoint: &Checkpoint, data: &Dataset, level: SimdLevel) -> anyhow::Result<Self> {
+        let sizes = layer_sizes(&checkpoint.shapes()).map_err(anyhow::Error::msg)?;
+        let examples = &data.train;
+        ensure!(
+            sizes.first() == Some(&examples.n_features())
+                && sizes.last() == Some(&examples.n_classes()),
+            "its model has layers of {sizes:?}, but the data has {} features and {} classes: give \
+             the --data-dir that it was trained on",
+            examples.n_features(),
+            examples.n_classes()
+        );
+        let model = Mlp::new(&sizes, 0.0, level);
+        let average = |name: &str| format!("{name}/{MOVING_AVERAGE}");
+        let averaged =
+            model.variables().iter().all(|v| checkpoint.tensors.contains_key(&average(&v.name)));
+        let mut values = Vec::new();
+        for variable in model.variables() {
+            let name = if averaged { average(&variable.name) } else { variable.name.clone() };
+            let tensor = checkpoint.tensors.get(&name);
+            let tensor = tensor.with_context(|| format!("it has no tensor {name}"))?;
+            ensure!(tensor.shape() == variable.shape, "{name} has another shape");
+            values.push(variable.array(tensor.values().to_vec()));
+        }
+        let layout = Layout::new(model.variables(), 1, Placement::Even);
+        let shards = layout.split(&values);
+        Ok(Self { model, layout, shards, averaged })
+    }
+
+    fn accuracy(&mut self, examples: &Examples) -> f64 {
+        accuracy(&mut self.model, Parameters::new(&self.layout, &self.shards), examples)
+    }
+}

@@ -1,0 +1,129 @@
+//! Where a ps listens, and what a person should hear about it; `ps` and `doctor` agree by this.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::program::task_config::TaskConfig;
+use unisono_net::tcp;
+use unisono_net::tcp::{BindError, Listeners};
+
+/// Listens where the task should.
+///
+/// # Errors
+/// If the port is taken, not for this user, or on another machine.
+pub(super) fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
+    match (&config.bind, config.cluster.address(config.task)) {
+        (Some(bind), _) => tcp::bind(&bind.to_string()),
+        (None, Some(own)) if config.is_placed => tcp::bind_everywhere(own.port()),
+        (None, own) => tcp::bind(&own.map(ToString::to_string).unwrap_or_default()),
+    }
+}
+
+/// A start that works, but may not be the one that is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unreachable {
+    pub(super) what: String,
+    pub(super) remedy: String,
+}
+
+/// Why tasks of other machines cannot reach a ps that listens at these addresses, if there may be
+/// other machines.
+///
+/// Who gives --bind has chosen the address, as for a tunnel. No other name of the cluster is looked
+/// up: that could take as long as the resolver likes, and here the names may have other addresses
+/// than there.
+pub(super) fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Option<Unreachable> {
+    let TaskConfig { task, cluster, bind, .. } = config;
+    let own = cluster.address(*task).filter(|_| bind.is_none())?;
+    if !addresses.iter().all(|address| address.ip().is_loopback()) {
+        return None;
+    }
+    let at = shown(addresses);
+    if !own.host().is_loopback_by_name() {
+        return Some(Unreachable {
+            what: format!(
+                "{task} listens at {at}, where tasks of other machines cannot reach it: {} has no \
+                 other address on this machine",
+                own.host()
+            ),
+            remedy: format!("add --bind 0.0.0.0:{}, unless all tasks run here", own.port()),
+        });
+    }
+    let elsewhere = cluster.tasks().find(|(_, other)| !other.host().is_loopback_by_name());
+    elsewhere.map(|(other, other_address)| Unreachable {
+        what: format!(
+            "{task} listens at {at}, where tasks of other machines, such as {other} at \
+             {other_address}, cannot reach it"
+        ),
+        remedy: format!(
+            "give {task} in --ps-hosts, to all tasks, a name or an address of its machine, unless \
+             all tasks run here"
+        ),
+    })
+}
+
+/// Addresses for a line of text.
+pub(super) fn shown(addresses: &[SocketAddr]) -> String {
+    let mut text = String::new();
+    for (idx, address) in addresses.iter().enumerate() {
+        let before = if idx == 0 { "" } else { " and " };
+        let _ = write!(text, "{before}{address}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use unisono_config::{ClusterSpec, RunConfig};
+    use unisono_core::ids::TaskId;
+
+    fn told(ps_hosts: &str, worker_hosts: &str, bind: Option<&str>, at: &[&str]) -> String {
+        let config = TaskConfig {
+            task: TaskId::ps(0),
+            cluster: ClusterSpec::new(ps_hosts.parse().unwrap(), worker_hosts.parse().unwrap())
+                .unwrap(),
+            run: RunConfig::default(),
+            bind: bind.map(|bind| bind.parse().unwrap()),
+            is_placed: false,
+            notes: Vec::new(),
+            exit_with_parent: false,
+            logdir_locked_by: unisono_files::checkpoint::LockedBy::Nobody,
+        };
+        let at: Vec<_> = at.iter().map(|address| address.parse().unwrap()).collect();
+        let told = unreachable(&config, &at);
+        told.map_or_else(String::new, |Unreachable { what, remedy }| format!("{what}; {remedy}"))
+    }
+
+    #[test]
+    fn name_with_a_loopback_address_alone_is_told_with_the_bind_flag() {
+        // As Debian's hosts file has it, with the other tasks here or elsewhere.
+        for workers in ["nodea:2223", "nodeb:2222"] {
+            assert_eq!(
+                told("nodea:2222", workers, None, &["127.0.1.1:2222"]),
+                "ps 0 listens at 127.0.1.1:2222, where tasks of other machines cannot reach it: \
+                 nodea has no other address on this machine; add --bind 0.0.0.0:2222, unless all \
+                 tasks run here"
+            );
+        }
+    }
+
+    #[test]
+    fn localhost_in_a_cluster_of_several_machines_is_told() {
+        assert_eq!(
+            told("localhost:2222", "nodeb:2222", None, &["[::1]:2222", "127.0.0.1:2222"]),
+            "ps 0 listens at [::1]:2222 and 127.0.0.1:2222, where tasks of other machines, such as \
+             worker 0 at nodeb:2222, cannot reach it; give ps 0 in --ps-hosts, to all tasks, a name \
+             or an address of its machine, unless all tasks run here"
+        );
+    }
+
+    #[test]
+    fn reachable_or_chosen_addresses_are_not_worth_a_word() {
+        let at = &["127.0.0.1:2222"];
+        assert_eq!(told("localhost:2222", "127.0.0.1:2223,a.localhost:1", None, at), "");
+        assert_eq!(told("nodea:2222", "nodeb:2222", None, &["127.0.1.1:1", "10.9.0.1:1"]), "");
+        assert_eq!(told("nodea:2222", "nodeb:2222", Some("127.0.0.1:2222"), at), "");
+        assert_eq!(told("nodea:2222", "nodeb:2222", Some("0.0.0.0:2222"), &["0.0.0.0:2222"]), "");
+    }
+}

@@ -1,0 +1,253 @@
+//! `unisono local`: a whole cluster on this machine, one child process a task.
+//!
+//! This file says which processes; `supervise` minds them, `restarts` says when one that died is
+//! started again, if that was asked for.
+
+mod child;
+mod restarts;
+mod supervise;
+
+use crate::program::setup;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use command_fds::{CommandFdExt as _, FdMapping};
+
+use self::child::ChildCommand;
+use self::restarts::RestartLimits;
+use self::supervise::{Limits, View, supervise};
+use super::fresh::Scope;
+use super::{StopRequests, data};
+use crate::program::process::Process;
+use unisono_config::hosts::HostList;
+use unisono_config::{ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig};
+use unisono_core::ids::{Job, TaskId};
+use unisono_files::checkpoint::{LockedBy, LogdirLock, RunFiles};
+use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::run_files;
+use unisono_learn::training::Plan;
+use unisono_net::tcp::Security;
+use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};
+
+/// Where systemd's protocol has the first inherited socket.
+const FIRST_LISTEN_FD: i32 = 3;
+
+/// A cluster on this machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalConfig {
+    /// What its tasks do.
+    pub run: RunConfig,
+    /// The most restarts of one task within ten minutes; without, none is started again.
+    pub max_restarts: Option<u32>,
+}
+
+/// Runs the cluster until the training has ended, or was stopped, or a task has failed for good.
+///
+/// # Errors
+/// If the data, the initial values or the checkpoint are not usable, or a task cannot be started; if
+/// tasks are to be started again, also if another process has the logdir.
+pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
+    let lock = preflight(config, process)?;
+    let LocalConfig { run, max_restarts } = config;
+    let limits = Limits { restarts: max_restarts.map(RestartLimits::new), ..Limits::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        // First, so that no Ctrl-C finds the children without anybody to mind them.
+        let stops = StopRequests::listen(None).context("cannot take signals")?;
+        let executable = std::env::current_exe().context("cannot find this program's file")?;
+        let children = children(&executable, run, lock.as_ref())?;
+        let mut view = LocalView::new(&process.screen, run);
+        let row =
+            run.metrics.as_ref().and_then(|first| first.row(u16::try_from(children.len()).ok()?));
+        if let Some(row) = row {
+            process.screen.err(&format!("`unisono top {row}` shows how the tasks are."));
+        }
+        let ending = supervise(children, stops, limits, &mut view).await;
+        view.progress.finish();
+        Ok(ending?.exit_code())
+    })
+}
+
+/// Finds here, once, what several tasks would fail of, each with the same words, and what the chief
+/// would fail of before its first step. Returns the lock on the logdir, which this process holds for
+/// the whole run: another run is refused before any of its tasks has touched a file, and also while
+/// the chief of this run is between two lives.
+fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<LogdirLock>> {
+    let LocalConfig { run, max_restarts } = config;
+    let plan = Plan::new(run, data::open(run)?, setup::simd_level()?)?;
+    let files = setup::files(&plan, run)?;
+    let ps = (0..run.n_ps).map(TaskId::ps);
+    for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
+        Security::load(&run.security, task)?;
+    }
+    // Behind all that may fail, and before the first look at the files of a run.
+    setup::make_room(run, Scope::WholeRun, process)?;
+    let (lock, warning) = run_files::lock(&run.logdir)?;
+    warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+    files.look(&RealDisk)?;
+    if max_restarts.is_some() {
+        let (_, warnings) = RunFiles::open_alone(files, LockedBy::Parent)?;
+        // What was mended there, the chief will not find any more.
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+    Ok(lock)
+}
+
+/// The processes of the cluster, each with a socket of its own that listens already: nobody else
+/// can take its port, and whoever connects early waits instead of failing.
+fn children(
+    executable: &Path,
+    run: &RunConfig,
+    lock: Option<&LogdirLock>,
+) -> anyhow::Result<Vec<ChildCommand>> {
+    let ps = listeners(run.n_ps)?;
+    let workers = listeners(run.sync.total_num_replicas)?;
+    let cluster = ClusterSpec::new(addresses(&ps)?, addresses(&workers)?)?;
+    let tasks: Vec<_> = cluster.tasks().map(|(task, _)| task).collect();
+    tasks
+        .into_iter()
+        .zip(ps.into_iter().chain(workers))
+        .map(|(task, listener)| {
+            let mut command = Command::new(executable);
+            command.args(task_arguments(task, &cluster, run)?);
+            let lock = lock.filter(|_| task == TaskId::CHIEF).map(LogdirLock::share).transpose();
+            let lock = lock.context("cannot share the lock on the logdir")?;
+            if lock.is_some() {
+                command.arg("--logdir-locked-by-parent");
+            }
+            hand_over(&mut command, listener, lock);
+            logging::hand_on(&mut command);
+            Ok(ChildCommand::new(task, command))
+        })
+        .collect()
+}
+
+fn listeners(n: u32) -> anyhow::Result<Vec<TcpListener>> {
+    let bind =
+        |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on 127.0.0.1");
+    (0..n).map(bind).collect()
+}
+
+fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
+    let address = |listener: &TcpListener| {
+        let port = listener.local_addr().context("cannot tell the port of a socket")?.port();
+        Ok(HostPort::new(Host::V4(Ipv4Addr::LOCALHOST), port))
+    };
+    let addresses: anyhow::Result<_> = listeners.iter().map(address).collect();
+    Ok(HostList::new(addresses?)?)
+}
+
+/// The command line of one task, with nothing left to a default.
+fn task_arguments(
+    task: TaskId,
+    cluster: &ClusterSpec,
+    run: &RunConfig,
+) -> anyhow::Result<Vec<OsString>> {
+    let list = |job| {
+        let hosts: Vec<_> = cluster.job(job).iter().map(ToString::to_string).collect();
+        format!("--{job}-hosts={}", hosts.join(","))
+    };
+    let progress = match run.progress {
+        _ if task != TaskId::CHIEF => ProgressMode::None,
+        ProgressMode::None => ProgressMode::None,
+        ProgressMode::Auto | ProgressMode::Bar | ProgressMode::Json => ProgressMode::Json,
+    };
+    let own = [
+        task.job.to_string(),
+        format!("--task-id={}", task.index),
+        list(Job::Ps),
+        list(Job::Worker),
+        // Whatever an engine has told this process, it is not about its children.
+        "--cluster=hosts".to_owned(),
+        "--exit-with-parent".to_owned(),
+    ];
+    let run = RunConfig { progress, metrics: run.metrics_of(task)?, ..run.clone() };
+    Ok(own.into_iter().map(OsString::from).chain(run.to_flags()).collect())
+}
+
+/// Passes a socket on as systemd does. The child's id cannot be known before it starts, so
+/// `LISTEN_PID` stays out: the `listenfd` crate takes that for "whoever reads this".
+///
+/// The lock is held as long as any process has its descriptor open: the chief has nothing to do with
+/// it but to live.
+fn hand_over(command: &mut Command, listener: TcpListener, lock: Option<OwnedFd>) {
+    let listener = FdMapping { parent_fd: listener.into(), child_fd: FIRST_LISTEN_FD };
+    let lock = lock.map(|lock| FdMapping { parent_fd: lock, child_fd: FIRST_LISTEN_FD + 1 });
+    let mappings = [listener].into_iter().chain(lock).collect();
+    command.fd_mappings(mappings).expect("the numbers in the child differ");
+    command.env("LISTEN_FDS", "1");
+    for other in ["LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"] {
+        command.env_remove(other);
+    }
+}
+
+/// Shows the chief's progress as this process's own, and all else with its task before it.
+struct LocalView {
+    screen: Screen,
+    progress: ProgressView,
+    has_colours: bool,
+    width: usize,
+}
+
+impl LocalView {
+    fn new(screen: &Screen, run: &RunConfig) -> Self {
+        let steps = run.train.training_steps;
+        let last = [TaskId::ps(run.n_ps - 1), TaskId::worker(run.sync.total_num_replicas - 1)];
+        Self {
+            screen: screen.clone(),
+            progress: ProgressView::new(screen.clone(), run.progress, steps),
+            has_colours: Screen::has_colours(),
+            width: last.map(|task| task.to_string().len()).into_iter().max().unwrap_or(0),
+        }
+    }
+}
+
+impl View for LocalView {
+    fn result(&mut self, line: &str) {
+        self.screen.out(line);
+    }
+
+    fn task(&mut self, task: TaskId, line: &str) {
+        let line = match self.screen.log_format() {
+            LogFormat::Text => &prefixed(task, self.width, self.has_colours, line),
+            LogFormat::Json => line,
+        };
+        self.screen.err_of(task, line);
+    }
+
+    fn own(&mut self, line: &str) {
+        match line.strip_prefix("error: ") {
+            Some(message) => self.screen.error(message),
+            None => self.screen.err(line),
+        }
+    }
+
+    fn progress(&mut self, line: ProgressLine) {
+        let elapsed = Duration::try_from_secs_f64(line.elapsed_secs).unwrap_or_default();
+        self.progress.update(line.step, line.loss.unwrap_or(f32::NAN), elapsed);
+    }
+}
+
+/// `worker 1 | line`, the tasks of one width, in the colour of the task.
+fn prefixed(task: TaskId, width: usize, has_colours: bool, line: &str) -> String {
+    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // of a terminal, for text
+    let name = task.to_string();
+    if has_colours {
+        let of_job = task.index as usize * 2 + usize::from(task.job == Job::Worker);
+        let colour = COLOURS[of_job % COLOURS.len()];
+        format!("\x1b[{colour}m{name:width$} |\x1b[0m {line}")
+    } else {
+        format!("{name:width$} | {line}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Whether and when a child that died is started again. Nothing here waits, or starts anything.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::program::exit_codes::{EXIT_NOT_FINITE, EXIT_USAGE};
+use unisono_core::time::Moment;
+
+/// Whether a task that exits so would do it again in every life.
+pub(super) fn is_final(code: Option<u8>) -> bool {
+    matches!(code, Some(EXIT_USAGE | EXIT_NOT_FINITE))
+}
+
+/// How often a child is started again, and how soon.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestartLimits {
+    /// The most restarts of one task within `window`.
+    pub(super) max_restarts: u32,
+    /// How long a restart counts.
+    pub(super) window: Duration,
+    /// The first pause; doubled at each death that follows a short life.
+    pub(super) first_pause: Duration,
+    /// The longest pause.
+    pub(super) longest_pause: Duration,
+    /// A life that lasted so long was no failed start: the pauses begin anew.
+    pub(super) steady_after: Duration,
+}
+
+impl RestartLimits {
+    pub(super) fn new(max_restarts: u32) -> Self {
+        Self {
+            max_restarts,
+            window: Duration::from_secs(600),
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+            steady_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The deaths of one task.
+#[derive(Debug)]
+pub(super) struct Restarts {
+    limits: RestartLimits,
+    /// When it was started again, within the window.
+    recent: VecDeque<Moment>,
+    /// What the next pause is if the next life is a short one.
+    next_pause: Duration,
+}
+
+/// What becomes of a child that died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is started again after the pause, for the `nth` time within the window.
+    Again { pause: Duration, nth: usize },
+    /// It had all its restarts.
+    GivenUp,
+}
+
+impl Restarts {
+    pub(super) const fn new(limits: RestartLimits) -> Self {
+        Self { limits, recent: VecDeque::new(), next_pause: limits.first_pause }
+    }
+
+    pub(super) const fn limits(&self) -> &RestartLimits {
+        &self.limits
+    }
+
+    /// The child died `now`; its life began at `born`.
+    pub(super) fn on_death(&mut self, born: Moment, now: Moment) -> Verdict {
+        let limits = self.limits;
+        self.recent.retain(|at| now - *at < limits.window);
+        if self.recent.len() >= limits.max_restarts as usize {
+            return Verdict::GivenUp;
+        }
+        self.recent.push_back(now);
+        if now - born >= limits.steady_after {
+            self.next_pause = limits.first_pause;
+        }
+        let pause = self.next_pause;
+        self.next_pause = (pause * 2).min(limits.longest_pause);
+        Verdict::Again { pause, nth: self.recent.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: f64) -> Moment {
+        Moment::from_origin(Duration::from_secs_f64(secs))
+    }
+
+    /// The pauses, in seconds, after lives of these lengths, until it is given up.
+    fn pauses(max_restarts: u32, lives: impl IntoIterator<Item = f64>) -> Vec<f64> {
+        let mut restarts = Restarts::new(RestartLimits::new(max_restarts));
+        let mut now = 0.0;
+        let mut pauses = Vec::new();
+        for life in lives {
+            match restarts.on_death(at(now), at(now + life)) {
+                Verdict::GivenUp => return pauses,
+                Verdict::Again { pause, .. } => {
+                    now += life + pause.as_secs_f64();
+                    pauses.push(pause.as_secs_f64());
+                }
+            }
+        }
+        pauses
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_then_it_is_given_up() {
+        let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0];
+        assert_eq!(pauses(8, [0.1; 20]), expected);
+        assert_eq!(pauses(1, [0.1; 20]), [0.5]);
+    }
+
+    #[test]
+    fn after_a_long_life_the_pauses_begin_anew() {
+        assert_eq!(pauses(9, [1.0, 1.0, 59.9, 60.0, 1.0]), [0.5, 1.0, 2.0, 0.5, 1.0]);
+    }
+
+    #[test]
+    fn only_restarts_within_the_window_count() {
+        // With 3 in 10 minutes, one every 4 minutes goes on for ever; one every 3 does not.
+        assert_eq!(pauses(3, [240.0; 50]).len(), 50);
+        assert_eq!(pauses(3, [180.0; 50]).len(), 3);
+        let mut restarts = Restarts::new(RestartLimits::new(2));
+        let nth = |verdict| match verdict {
+            Verdict::Again { nth, .. } => nth,
+            Verdict::GivenUp => 0,
+        };
+        let deaths = [0.0, 599.0, 599.5, 600.0, 601.0, 1199.0];
+        assert_eq!(deaths.map(|s| nth(restarts.on_death(at(s), at(s)))), [1, 2, 0, 2, 0, 2]);
+    }
+}

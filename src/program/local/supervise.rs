@@ -1,0 +1,427 @@
+//! Minds the children of `unisono local` from the start to the end of the last one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::child::{self, ChildCommand, Event, Lifeline, Stream};
+use super::restarts::{RestartLimits, Restarts, Verdict, is_final};
+use crate::program::exit_codes::{EXIT_FAILURE, EXIT_GAVE_UP};
+use crate::program::{StopReason, StopRequests};
+use unisono_core::host::Clock as _;
+use unisono_core::ids::TaskId;
+use unisono_core::time::Moment;
+use unisono_net::tcp::RealClock;
+use unisono_terminal::output::ProgressLine;
+
+/// Lines of a child that has failed which are shown again.
+const LAST_LINES: usize = 10;
+/// Events that wait to be shown; then a child that prints faster waits, too.
+const MOST_EVENTS: usize = 1024;
+
+/// How long others may take, and how often children may die.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// For the chief to save its checkpoint and end; and for the rest once the chief has finished.
+    pub(super) chief: Duration,
+    /// For all to end after a failure, or once the chief has stopped.
+    pub(super) rest: Duration,
+    /// Without, no child is started again.
+    pub(super) restarts: Option<RestartLimits>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { chief: Duration::from_secs(30), rest: Duration::from_secs(5), restarts: None }
+    }
+}
+
+/// Where the lines of a cluster go.
+pub(super) trait View {
+    /// A line of the chief's standard output, which is the run's.
+    fn result(&mut self, line: &str);
+    /// Any other line of a task.
+    fn task(&mut self, task: TaskId, line: &str);
+    /// A line of the launcher itself.
+    fn own(&mut self, line: &str);
+    /// How far the run is.
+    fn progress(&mut self, line: ProgressLine);
+}
+
+/// How the cluster ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// All is done.
+    Finished,
+    /// A task failed for good; with the code to exit with.
+    Failed(u8),
+    /// It was asked to end.
+    Stopped(StopReason),
+}
+
+impl Ending {
+    pub(super) fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Finished => ExitCode::SUCCESS,
+            Self::Failed(code) => ExitCode::from(code),
+            Self::Stopped(reason) => reason.exit_code(),
+        }
+    }
+}
+
+/// What the launcher is doing; it only moves down this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Everything runs, or is about to be started again.
+    Running,
+    /// The chief was asked to save and end.
+    StoppingChief(Ending),
+    /// All were asked to end.
+    EndingAll(Ending),
+    /// All were killed.
+    Killing(Ending),
+}
+
+/// Starts the children and stays until none is left.
+///
+/// # Errors
+/// If a child cannot be started for the first time; those that were are killed.
+pub(super) async fn supervise(
+    children: Vec<ChildCommand>,
+    mut stops: StopRequests,
+    limits: Limits,
+    view: &mut impl View,
+) -> anyhow::Result<Ending> {
+    let (sender, mut events) = mpsc::channel(MOST_EVENTS);
+    let (kill, killed) = watch::channel(false);
+    let clock = RealClock::start();
+    let start = |child: &mut _| child::start(child, sender.clone(), killed.clone());
+    let tasks = BTreeMap::new();
+    let phase = Phase::Running;
+    let mut cluster = Cluster { clock, start, tasks, phase, alarm: None, limits, kill, view };
+    for child in children {
+        cluster.start_first(child)?;
+    }
+    while !cluster.tasks.is_empty() {
+        tokio::select! {
+            biased;
+            reason = stops.next() => cluster.on_stop(reason).await,
+            event = events.recv() => match event.expect("a sender is in scope") {
+                Event::Printed { task, stream, line } => cluster.on_line(task, stream, line),
+                Event::Ended { task, status } => cluster.on_end(task, status).await,
+            },
+            () = sleep_until(clock, cluster.deadline()) => cluster.on_wake().await,
+        }
+    }
+    Ok(match cluster.phase {
+        Phase::Running => Ending::Finished,
+        Phase::StoppingChief(ending) | Phase::EndingAll(ending) | Phase::Killing(ending) => ending,
+    })
+}
+
+struct Cluster<'a, V, S> {
+    clock: RealClock,
+    start: S,
+    /// The tasks that live, or are to be started again.
+    tasks: BTreeMap<TaskId, Task>,
+    phase: Phase,
+    /// When those who are awaited are late.
+    alarm: Option<Moment>,
+    limits: Limits,
+    kill: watch::Sender<bool>,
+    view: &'a mut V,
+}
+
+struct Task {
+    life: Life,
+    supervised: Option<Supervised>,
+}
+
+enum Life {
+    Living {
+        lifeline: Lifeline,
+        born: Moment,
+        last_lines: VecDeque<String>,
+    },
+    /// It is to be started again.
+    Pausing {
+        until: Moment,
+    },
+}
+
+/// What it takes to start a task again.
+struct Supervised {
+    child: ChildCommand,
+    restarts: Restarts,
+}
+
+/// How a life of a task ended, other than well.
+struct Death {
+    how: String,
+    code: Option<u8>,
+    born: Moment,
+    last_lines: VecDeque<String>,
+}
+
+impl<V, S> Cluster<'_, V, S>
+where
+    V: View,
+    S: Fn(&mut ChildCommand) -> anyhow::Result<Lifeline>,
+{
+    fn start_first(&mut self, mut child: ChildCommand) -> anyhow::Result<()> {
+        let id = child.task;
+        let life = self.start(&mut child)?;
+        // Where no other life comes, the copy of the listening socket goes with the command: a
+        // port that outlived its task would take connections for nobody.
+        let supervised = self
+            .limits
+            .restarts
+            .map(|limits| Supervised { child, restarts: Restarts::new(limits) });
+        self.tasks.insert(id, Task { life, supervised });
+        Ok(())
+    }
+
+    fn start(&self, child: &mut ChildCommand) -> anyhow::Result<Life> {
+        let lifeline = (self.start)(child)?;
+        Ok(Life::Living { lifeline, born: self.clock.now(), last_lines: VecDeque::new() })
+    }
+
+    async fn on_stop(&mut self, reason: StopReason) {
+        match self.phase {
+            Phase::Running => self.stop_chief_first(Ending::Stopped(reason)).await,
+            Phase::StoppingChief(ending) | Phase::EndingAll(ending) | Phase::Killing(ending) => {
+                self.kill_all(ending);
+            }
+        }
+    }
+
+    /// Ends the run with a checkpoint, if there is a chief to save it.
+    async fn stop_chief_first(&mut self, ending: Ending) {
+        match self.tasks.get_mut(&TaskId::CHIEF).map(|chief| &mut chief.life) {
+            Some(Life::Living { lifeline, .. }) => {
+                self.view
+                    .own("stopping: the chief is saving a checkpoint (press Ctrl-C again to quit immediately)");
+                lifeline.ask_to_stop().await;
+                self.enter(Phase::StoppingChief(ending), self.limits.chief);
+            }
+            Some(Life::Pausing { .. }) => {
+                self.view.own("stopping: there is no chief now to save a checkpoint");
+                self.end_all(ending).await;
+            }
+            None => self.end_all(ending).await,
+        }
+    }
+
+    fn on_line(&mut self, id: TaskId, stream: Stream, line: String) {
+        if id == TaskId::CHIEF && stream == Stream::Out {
+            match ProgressLine::parse(&line) {
+                Some(progress) => return self.view.progress(progress),
+                None => self.view.result(&line),
+            }
+        } else {
+            self.view.task(id, &line);
+        }
+        let life = self.tasks.get_mut(&id).map(|task| &mut task.life);
+        if let Some(Life::Living { last_lines, .. }) = life {
+            if last_lines.len() == LAST_LINES {
+                last_lines.pop_front();
+            }
+            last_lines.push_back(line);
+        }
+    }
+
+    async fn on_end(&mut self, id: TaskId, status: ExitStatus) {
+        let Task { life, supervised } = self.tasks.remove(&id).expect("a life ends once");
+        match self.phase {
+            Phase::Running if status.success() => {
+                if id == TaskId::CHIEF {
+                    self.on_chief_finished();
+                }
+            }
+            Phase::Running => {
+                let Life::Living { born, last_lines, .. } = life else {
+                    unreachable!("{id} pauses, and has ended")
+                };
+                let code = status.code().and_then(|code| code.try_into().ok());
+                let death = Death { how: child::describe(status), code, born, last_lines };
+                self.on_death(id, death, supervised).await;
+            }
+            Phase::StoppingChief(ending) => {
+                if !status.success() {
+                    self.view.own(&format!("{id} {} while stopping", child::describe(status)));
+                }
+                if id == TaskId::CHIEF {
+                    self.end_all(ending).await;
+                }
+            }
+            Phase::EndingAll(_) | Phase::Killing(_) => {}
+        }
+    }
+
+    /// All updates are made and saved: there is nothing left for the others to do but to hear it.
+    fn on_chief_finished(&mut self) {
+        self.forget_who_pauses();
+        self.alarm = Some(self.clock.now() + self.limits.chief);
+    }
+
+    async fn on_death(&mut self, id: TaskId, death: Death, supervised: Option<Supervised>) {
+        let Death { how, code, born, .. } = &death;
+        let Some(Supervised { child, mut restarts }) = supervised else {
+            self.tell_failure(id, &death);
+            return self.end_all(Ending::Failed(exit_code(*code))).await;
+        };
+        if id != TaskId::CHIEF && !self.tasks.contains_key(&TaskId::CHIEF) {
+            // The others have all they need, or will be late.
+            return self.view.own(&format!("{id} {how}; the chief has finished, so it stays away"));
+        }
+        if is_final(*code) {
+            self.tell_failure(id, &death);
+            self.view.own("Another start would end like this one.");
+            return self.end_all(Ending::Failed(exit_code(*code))).await;
+        }
+        let now = self.clock.now();
+        let RestartLimits { max_restarts, window, .. } = *restarts.limits();
+        match restarts.on_death(*born, now) {
+            Verdict::Again { pause, nth } => {
+                let lived = (now - *born).as_secs_f64();
+                self.view.own(&format!(
+                    "{id} {how} after {lived:.1} s; restart {nth} of {max_restarts} in {pause:?}"
+                ));
+                let life = Life::Pausing { until: now + pause };
+                let supervised = Some(Supervised { child, restarts });
+                self.tasks.insert(id, Task { life, supervised });
+            }
+            Verdict::GivenUp => {
+                self.tell_failure(id, &death);
+                let of = if max_restarts == 1 { "its restart" } else { "all its restarts" };
+                let minutes = window.as_secs() / 60;
+                self.view.own(&format!(
+                    "{id} has had {of}, {max_restarts} within {minutes} minutes: the run is given up"
+                ));
+                self.stop_chief_first(Ending::Failed(exit_code(*code))).await;
+            }
+        }
+    }
+
+    async fn on_wake(&mut self) {
+        let now = self.clock.now();
+        if self.alarm.is_some_and(|alarm| alarm <= now) {
+            self.alarm = None;
+            return self.on_alarm().await;
+        }
+        let is_due = |task: &Task| matches!(task.life, Life::Pausing { until } if until <= now);
+        let due: Vec<_> = self.tasks.extract_if(.., |_, task| is_due(task)).collect();
+        for (id, task) in due {
+            self.start_again(id, task).await;
+        }
+    }
+
+    async fn start_again(&mut self, id: TaskId, task: Task) {
+        let mut supervised = task.supervised.expect("who pauses is to be started again");
+        match self.start(&mut supervised.child) {
+            Ok(life) => {
+                self.tasks.insert(id, Task { life, supervised: Some(supervised) });
+            }
+            Err(error) => {
+                let how = format!("did not start ({})", error.root_cause());
+                let born = self.clock.now();
+                let death = Death { how, code: None, born, last_lines: VecDeque::new() };
+                self.on_death(id, death, Some(supervised)).await;
+            }
+        }
+    }
+
+    async fn on_alarm(&mut self) {
+        let late: Vec<_> = self.tasks.keys().map(ToString::to_string).collect();
+        let late = late.join(", ");
+        match self.phase {
+            Phase::Running if self.limits.restarts.is_some() => {
+                // One that was started again at the very end may have missed it.
+                self.view.own(&format!("the chief has finished; {late} did not hear of it: ended"));
+                self.end_all(Ending::Finished).await;
+            }
+            Phase::Running => {
+                self.view.own(&format!(
+                    "error: the chief has finished, but {late} did not end within {:?}; killed",
+                    self.limits.chief
+                ));
+                self.kill_all(Ending::Failed(EXIT_FAILURE));
+            }
+            Phase::StoppingChief(ending) => {
+                self.view.own(&format!(
+                    "the chief did not stop within {:?}; {late} killed",
+                    self.limits.chief
+                ));
+                self.kill_all(ending);
+            }
+            Phase::EndingAll(ending) => {
+                self.view.own(&format!("{late} did not end within {:?}; killed", self.limits.rest));
+                self.kill_all(ending);
+            }
+            Phase::Killing(_) => {}
+        }
+    }
+
+    /// When there is something to do without anything that happens.
+    fn deadline(&self) -> Option<Moment> {
+        let restarts = self.tasks.values().filter_map(|task| match task.life {
+            Life::Pausing { until } => Some(until),
+            Life::Living { .. } => None,
+        });
+        restarts.chain(self.alarm).min()
+    }
+
+    fn tell_failure(&mut self, id: TaskId, death: &Death) {
+        self.view.own(&format!("error: {id} {}", death.how));
+        if death.last_lines.is_empty() {
+            self.view.own("It printed nothing.");
+        } else {
+            self.view.own("The last that it printed:");
+        }
+        for line in &death.last_lines {
+            self.view.own(&format!("  {line}"));
+        }
+    }
+
+    async fn end_all(&mut self, ending: Ending) {
+        self.forget_who_pauses();
+        for task in self.tasks.values_mut() {
+            if let Life::Living { lifeline, .. } = &mut task.life {
+                lifeline.ask_to_stop().await;
+            }
+        }
+        self.enter(Phase::EndingAll(ending), self.limits.rest);
+    }
+
+    fn kill_all(&mut self, ending: Ending) {
+        self.forget_who_pauses();
+        self.kill.send_replace(true);
+        self.phase = Phase::Killing(ending);
+        self.alarm = None;
+    }
+
+    fn forget_who_pauses(&mut self) {
+        self.tasks.retain(|_, task| matches!(task.life, Life::Living { .. }));
+    }
+
+    fn enter(&mut self, phase: Phase, limit: Duration) {
+        self.phase = phase;
+        self.alarm = Some(self.clock.now() + limit);
+    }
+}
+
+/// What the launcher exits with when a task has exited so, or was killed: a code that says more
+/// than that it could not go on is the run's.
+fn exit_code(code: Option<u8>) -> u8 {
+    let says_more = |code: &u8| is_final(Some(*code)) || *code == EXIT_GAVE_UP;
+    code.filter(says_more).unwrap_or(EXIT_FAILURE)
+}
+
+async fn sleep_until(clock: RealClock, moment: Option<Moment>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

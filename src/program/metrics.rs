@@ -1,0 +1,56 @@
+//! The metrics of a task in this process: where they are served, if that was asked for.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::program::task_config::TaskConfig;
+use unisono_config::MetricsAddress;
+use unisono_core::ids::Incarnation;
+use unisono_core::protocol::ClusterConfig;
+use unisono_metrics::{Metrics, MetricsObserver, serve};
+use unisono_net::tcp::{RealClock, Traffic};
+use unisono_terminal::output::Screen;
+
+/// Who a task is, for its metrics and its trace.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// Which life of the task.
+    pub(super) incarnation: Incarnation,
+    /// The cluster it is in.
+    pub(super) cluster: ClusterConfig,
+}
+
+/// Serves the metrics of a task, if that was asked for. Returns what counts them and the server. If
+/// their port cannot be had that is said, and training goes on without.
+pub(super) async fn start(
+    config: &TaskConfig,
+    identity: &Identity,
+    traffic: Traffic,
+    clock: RealClock,
+    screen: &Screen,
+) -> Option<(MetricsObserver, JoinHandle<()>)> {
+    let address = config.run.metrics.as_ref()?;
+    let (listener, url) = match listen(address).await {
+        Ok(listening) => listening,
+        Err(error) => {
+            tracing::warn!(
+                "no metrics are served, and training goes on without: cannot listen at {address}: \
+                 {error}; choose another --metrics, or port 0"
+            );
+            return None;
+        }
+    };
+    screen.err(&format!("Metrics are at {url}"));
+    let metrics = Metrics::new(config.task, identity.incarnation, &identity.cluster, traffic);
+    let server = tokio::spawn(serve(listener, Arc::clone(&metrics), clock));
+    Some((MetricsObserver::new(metrics), server))
+}
+
+async fn listen(address: &MetricsAddress) -> std::io::Result<(TcpListener, String)> {
+    let (host, port) = address.to_lookup();
+    let listener = TcpListener::bind((host.as_str(), port)).await?;
+    let url = format!("http://{}/metrics", listener.local_addr()?);
+    Ok((listener, url))
+}

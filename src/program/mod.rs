@@ -1,0 +1,151 @@
+//! The command line: argv in, exit code out. Nothing here decides anything about training.
+//!
+//! [`args`] parses and validates; each command has a file, with the type that it takes.
+
+mod action;
+pub mod args;
+pub mod argv;
+pub mod audit;
+pub mod certs;
+mod cluster;
+mod console;
+pub mod convert;
+pub mod data;
+pub mod doctor;
+pub mod eval;
+mod evaluation;
+mod events;
+mod exit_codes;
+mod fresh;
+mod incarnation;
+pub mod inspect;
+mod ledger;
+mod listen;
+pub mod local;
+mod metrics;
+mod pace;
+mod process;
+pub mod ps;
+pub mod reference;
+pub mod report;
+mod setup;
+pub mod sim;
+pub mod stop;
+mod task;
+mod task_config;
+pub mod top;
+pub mod trace;
+pub mod worker;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use listenfd::ListenFd;
+
+use self::argv::CommandLine;
+use self::exit_codes::exit_code;
+pub use self::process::Process;
+use unisono_config::Environment;
+use unisono_core::ids::{Incarnation, Job};
+use unisono_terminal::output::{Screen, logging};
+use unisono_terminal::{UsageError, in_one_line, manual, signals};
+
+pub use self::action::Action;
+pub use crate::program::task_config::TaskConfig;
+pub use args::ParseError;
+pub use stop::{ParentWatch, StopReason, StopRequests};
+
+/// The program `unisono`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let clock = incarnation::clock();
+    // Before anything else, while there is one thread: it takes its variables out of the environment.
+    let mut inherited = ListenFd::from_env();
+    let line = CommandLine::read(std::env::args_os());
+    let screen = Screen::new();
+    if let Err(error) = signals::take_file_size_errors().context("cannot take signals") {
+        return report(&screen, &error);
+    }
+    let listener = match inherited.take_tcp_listener(0).context("the inherited socket") {
+        Ok(listener) => listener,
+        Err(error) => return report(&screen, &error),
+    };
+    let incarnation = match incarnation::counted() {
+        Ok(counted) => Incarnation::first(counted.unwrap_or(clock), None),
+        Err(error) => return report(&screen, &UsageError(error).into()),
+    };
+    let environment = Environment::of_process();
+    let action = match args::parse(&line, &environment) {
+        Ok(action) => action,
+        Err(ParseError::Clap(error)) => return screen.usage(&error),
+        Err(ParseError::Config(error)) => {
+            return report(&screen, &UsageError(error).into());
+        }
+    };
+    let (log_format, task) = action.log();
+    screen.set_form(log_format, task);
+    logging::init(&screen);
+    action.notes().iter().for_each(|note| tracing::warn!("{note}"));
+    match run(action, Process { incarnation, listener, screen: screen.clone(), parent: None }) {
+        Ok(code) => screen.conclude(code),
+        Err(error) => report(&screen, &error),
+    }
+}
+
+fn run(action: Action, mut process: Process) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Task(config) => {
+            if config.exit_with_parent {
+                process.parent = Some(ParentWatch::start().context("cannot watch the parent")?);
+            }
+            match config.task.job {
+                Job::Ps => ps::run_ps(config, process),
+                Job::Worker => worker::run_worker(config, process),
+            }
+        }
+        Action::Local(config) => local::run_local(&config, &process),
+        Action::Reference(config) => reference::run_reference(config, process),
+        Action::Eval(config) => eval::run_eval(config, process),
+        Action::Audit(logdir) => audit::run_audit(&logdir, &process),
+        Action::Data(command) => data::run_data(command, &process),
+        Action::Doctor(config) => Ok(doctor::run_doctor(&config, &process)),
+        Action::Completions(shell) => {
+            Ok(manual::run_completions(shell, "unisono", &args::command(), &process.screen))
+        }
+        Action::Man(args) => manual::run_man(&args, args::command(), &process.screen),
+        Action::Report(config) => report::run_report(&config, &process),
+        Action::Trace(config) => trace::run_trace(&config, &process),
+        Action::Certs(config) => certs::run_certs(&config, &process),
+        Action::Top(config) => top::run_top(&config, &process),
+        Action::Inspect(config) => inspect::run_inspect(&config, &process),
+        Action::Convert(config) => convert::run_convert(&config, &process),
+        Action::Sim(arguments) => sim::run_sim(arguments),
+    }
+}
+
+fn report(screen: &Screen, error: &anyhow::Error) -> ExitCode {
+    screen.error(&in_one_line(error));
+    ExitCode::from(exit_code(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write x: {source}; choose another")]
+        struct Told {
+            source: std::io::Error,
+        }
+        let error = anyhow::Error::new(Told { source: std::io::Error::other("full") });
+        assert_eq!(in_one_line(&error), "cannot write x: full; choose another");
+        let error = error.context("ps 0 cannot go on");
+        assert_eq!(in_one_line(&error), "ps 0 cannot go on: cannot write x: full; choose another");
+        assert_eq!(
+            in_one_line(&UsageError(error).into()),
+            "ps 0 cannot go on: cannot write x: full; choose another"
+        );
+    }
+}

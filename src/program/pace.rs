@@ -1,0 +1,81 @@
+//! How fast a run gets on, as one of its workers sees it.
+
+use std::time::Duration;
+
+use unisono_core::ids::Step;
+use unisono_core::time::Moment;
+
+/// Counts since the first gradient, or since the cluster went back to an earlier step.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    start: Option<Moment>,
+    /// From when and which step the present stretch counts.
+    stretch: Option<(Moment, Step)>,
+    /// The step that was worked on last.
+    last: Option<Step>,
+    n_steps: u64,
+}
+
+/// What is known when a gradient is computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Paced {
+    /// The steps that this worker has worked on, those that were made again counted again.
+    pub(super) n_steps: u64,
+    /// Whether this is the first gradient of its step.
+    pub(super) is_new_step: bool,
+    /// Since the first gradient.
+    pub(super) elapsed: Duration,
+    /// Seconds for each step of the present stretch.
+    pub(super) sec_per_step: f64,
+}
+
+impl Pace {
+    /// A gradient of a step was computed.
+    pub(super) fn on_computed(&mut self, now: Moment, step: Step) -> Paced {
+        let start = *self.start.get_or_insert(now);
+        let is_new_step = self.last != Some(step);
+        let stretch = match self.stretch {
+            Some(stretch) if self.last.is_none_or(|last| last <= step) => stretch,
+            _ => (now, step),
+        };
+        self.stretch = Some(stretch);
+        self.last = Some(step);
+        self.n_steps += u64::from(is_new_step);
+        let (since, first_step) = stretch;
+        let n_steps = (step.next().0 - first_step.0) as f64;
+        Paced {
+            n_steps: self.n_steps,
+            is_new_step,
+            elapsed: now - start,
+            sec_per_step: (now - since).as_secs_f64() / n_steps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paced(pace: &mut Pace, secs: u64, step: u64) -> (u64, u64, f64) {
+        let now = Moment::from_origin(Duration::from_secs(secs));
+        let Paced { n_steps, elapsed, sec_per_step, .. } = pace.on_computed(now, Step(step));
+        (n_steps, elapsed.as_secs(), sec_per_step)
+    }
+
+    #[test]
+    fn several_gradients_of_a_step_are_one_step() {
+        let mut pace = Pace::default();
+        assert_eq!(paced(&mut pace, 10, 7), (1, 0, 0.0));
+        assert_eq!(paced(&mut pace, 12, 7), (1, 2, 2.0));
+        assert_eq!(paced(&mut pace, 14, 8), (2, 4, 2.0));
+    }
+
+    #[test]
+    fn going_back_below_the_first_step_begins_a_stretch_of_its_own() {
+        let mut pace = Pace::default();
+        paced(&mut pace, 0, 100);
+        assert_eq!(paced(&mut pace, 3, 102), (2, 3, 1.0));
+        assert_eq!(paced(&mut pace, 50, 20), (3, 50, 0.0));
+        assert_eq!(paced(&mut pace, 58, 21), (4, 58, 4.0));
+    }
+}

@@ -1,0 +1,78 @@
+//! `unisono ps`: one ps of a cluster.
+
+use crate::program::setup;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::fresh::Scope;
+use super::ledger::LedgerKeeper;
+use super::listen::{self, Unreachable};
+use super::metrics::Identity;
+use super::task::{self, Life, Reach, Watch};
+use crate::program::process::Process;
+use crate::program::task_config::TaskConfig;
+use unisono_core::host::NoStorage;
+use unisono_core::protocol::Ps;
+use unisono_learn::model::UpdateRule;
+use unisono_learn::training::{Shapes, Updates};
+use unisono_net::tcp;
+use unisono_net::tcp::{InlineCompute, Listeners, Security};
+
+/// Runs the task until the training has ended.
+///
+/// # Errors
+/// If it cannot start, or cannot go on.
+pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
+    let run = &config.run;
+    let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, setup::simd_level()?);
+    let security = Security::load(&run.security, config.task)?;
+    let listeners = match process.listener.take() {
+        Some(listener) => listener.into(),
+        None => listen_and_warn(&config)?,
+    };
+    if security.is_open() {
+        warn_of_strangers(&listeners);
+    }
+    setup::make_room(run, Scope::Task(config.task), &process)?;
+    let cluster = setup::cluster_config(run, None);
+    let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
+        // Each life listens on copies of the sockets: callers between two lives wait.
+        let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
+        let listeners = Some(listeners);
+        let security = Security::load(&run.security, config.task)?;
+        let shapes = Shapes::of_rule(&rule);
+        let reach = Reach { listeners, security, shared_memory: run.shared_memory, shapes };
+        let ledger = LedgerKeeper::open(&config, incarnation, &cluster)?;
+        let identity = Identity { incarnation, cluster: cluster.clone() };
+        let node = Ps::new(config.task.index, incarnation, cluster.clone());
+        let mut updates = Updates::new(rule.clone(), 1);
+        if run.shared_memory {
+            updates.make_buffers(tcp::shareable);
+        }
+        let (compute, storage) = (InlineCompute::new(Box::new(updates)), NoStorage);
+        Ok(Life { node, reach, compute, storage, watch: Watch { ledger, events: None, identity } })
+    })?;
+    task::exit_code(config.task, outcome, reason)
+}
+
+fn listen_and_warn(config: &TaskConfig) -> anyhow::Result<Listeners> {
+    let listeners = listen::listen(config)?;
+    let addresses = listeners.addresses().unwrap_or_default();
+    if let Some(Unreachable { what, remedy }) = listen::unreachable(config, &addresses) {
+        tracing::warn!("{what}; {remedy}");
+    }
+    Ok(listeners)
+}
+
+/// Warns that anybody may call, if others than this machine's users can.
+fn warn_of_strangers(listeners: &Listeners) {
+    let addresses = listeners.addresses().unwrap_or_default();
+    if addresses.iter().any(|address| !address.ip().is_loopback()) {
+        tracing::warn!(
+            "this task listens at {}, and whoever reaches it can join the run or end it: give \
+             --secret-file, or --tls-cert, --tls-key and --tls-ca (docs/security.md)",
+            listen::shown(&addresses)
+        );
+    }
+}

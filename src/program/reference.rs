@@ -1,0 +1,135 @@
+//! `unisono reference`: the run in one plain loop.
+
+use crate::program::setup;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::data;
+use super::evaluation::{self, Evaluation};
+use super::events::EventKeeper;
+use super::fresh::Scope;
+use crate::program::process::Process;
+use unisono_config::RunConfig;
+use unisono_core::floats::Floats;
+use unisono_core::host::Clock as _;
+use unisono_core::ids::Slot;
+use unisono_core::protocol;
+use unisono_core::protocol::{
+    Done, Effect, Input, Job, Report, Snapshot, StorageEvent, UpdateRecord,
+};
+use unisono_core::time::Moment;
+use unisono_core::train_config::Sync;
+use unisono_files::checkpoint::{LockedBy, Restored, RunFiles};
+use unisono_learn::training::Plan;
+use unisono_learn::training::reference::Reference;
+use unisono_net::tcp::RealClock;
+use unisono_terminal::output::{ProgressView, TrainingLine};
+
+/// Computes the run, and writes the losses and the checkpoint that a cluster would.
+/// It goes on from the latest checkpoint, if there is one, and writes one at the end.
+///
+/// # Errors
+/// If the data or the files are not usable.
+pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
+    let plan = Plan::new(&config, data::open(&config)?, setup::simd_level()?)?;
+    let files = setup::files(&plan, &config)?;
+    setup::make_room(&config, Scope::WholeRun, &process)?;
+    let (mut files, warnings) = RunFiles::open_alone(files, LockedBy::Nobody)?;
+    let restored = files.restore()?;
+    data::note::write(&config, process.incarnation);
+    let restored_warnings = restored.warnings.iter().map(ToString::to_string);
+    warnings.into_iter().chain(restored_warnings).for_each(|warning| tracing::warn!("{warning}"));
+    if let Some(path) = &restored.path {
+        process.screen.err(&format!("Restored from {}.", path.display()));
+        if restored.snapshot.step.0 >= config.train.training_steps {
+            process.screen.err(&setup::already_finished(restored.snapshot.step, &config));
+        }
+    }
+
+    if !config.sync.is_determined() {
+        let Sync { replicas_to_aggregate: r, total_num_replicas: n } = config.sync;
+        process.screen.err(&format!(
+            "This is one of the runs that {r} gradients an update of {n} workers may give: that of \
+             the first {r} slots of each step. In a cluster timing chooses the slots."
+        ));
+    }
+
+    let clock = RealClock::start();
+    let (start, first) = (clock.now(), restored.snapshot.step);
+    let mut events = Narrator::start(&config, &process, &plan);
+    events.begin(start, &restored);
+    let mut progress =
+        ProgressView::new(process.screen.clone(), config.progress, config.train.training_steps);
+    let mut reference = Reference::new(plan.clone(), Arc::unwrap_or_clone(restored.snapshot));
+    while reference.step().0 < config.train.training_steps {
+        let slots = reference.default_slots();
+        events.compute(clock.now(), reference.snapshot());
+        let update = reference.update(slots)?;
+        if let Some(notice) = files.losses().record(&update)? {
+            tracing::warn!("{notice}");
+        }
+        let now = clock.now();
+        events.updated(now, &update, reference.last_gradients());
+        let (elapsed, global_step) = (now - start, reference.step().0);
+        let loss = update.losses[0].1;
+        progress.update(global_step, loss, elapsed);
+        let step = global_step - first.0;
+        if step.is_multiple_of(TrainingLine::INTERVAL) {
+            let sec_per_batch = elapsed.as_secs_f64() / step as f64;
+            progress.line(&TrainingLine { step, global_step, loss, sec_per_batch });
+        }
+    }
+    progress.finish();
+    if reference.step() > first {
+        events.persist(clock.now(), reference.snapshot());
+        let saved = files.persist(reference.snapshot())?;
+        saved.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
+    let evaluation = Evaluation::of_latest(&plan, &config.logdir)?;
+    evaluation::print_closing_lines(&process.screen, &evaluation);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the keeper of events what it would see of the chief of a cluster, so that both write the
+/// same.
+struct Narrator(Option<EventKeeper>);
+
+impl Narrator {
+    fn start(config: &RunConfig, process: &Process, plan: &Plan) -> Self {
+        Self(EventKeeper::start(config, process.incarnation, plan))
+    }
+
+    fn begin(&mut self, now: Moment, restored: &Restored) {
+        let Some(keeper) = &mut self.0 else { return };
+        let from = restored.path.as_ref().map(|path| path.display().to_string());
+        let snapshot = Arc::clone(&restored.snapshot);
+        let Snapshot { generation, step, .. } = *snapshot;
+        let read = protocol::Restored { snapshot, from: from.clone() };
+        keeper.take(&Input::Stored(StorageEvent::Restored(Ok(read))));
+        let adopted = Report::Adopted { generation, step: Some(step), restored: Some(from) };
+        keeper.see(now, &[Effect::Report(adopted)]);
+    }
+
+    fn compute(&mut self, now: Moment, snapshot: &Snapshot) {
+        let Some(keeper) = &mut self.0 else { return };
+        let Snapshot { generation, step, shards } = snapshot;
+        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
+        let job = Job::Gradient { generation: *generation, step: *step, slot: Slot(0), parameters };
+        keeper.see(now, &[Effect::Compute(job)]);
+    }
+
+    /// The chief's gradient is that of slot 0.
+    fn updated(&mut self, now: Moment, update: &UpdateRecord, gradients: &[(Slot, Vec<Floats>)]) {
+        let Some(keeper) = &mut self.0 else { return };
+        let UpdateRecord { generation, step, ref losses } = *update;
+        let (slot, loss) = losses[0];
+        let gradient = gradients[0].1.clone();
+        keeper.take(&Input::Computed(Done::Gradient { generation, step, slot, loss, gradient }));
+        keeper.see(now, &[Effect::Record(update.clone())]);
+    }
+
+    fn persist(&mut self, now: Moment, snapshot: &Snapshot) {
+        let Some(keeper) = &mut self.0 else { return };
+        keeper.see(now, &[Effect::Persist(Arc::new(snapshot.clone()))]);
+    }
+}

@@ -1,0 +1,34 @@
+//! `unisono report`: one page that shows a run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::program::process::Process;
+use unisono_observe::report;
+use unisono_observe::report::REPORT_FILE;
+use unisono_terminal::output::write_file;
+use unisono_terminal::usage;
+
+/// The arguments of `unisono report`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportConfig {
+    /// Folder with the files of the run.
+    pub logdir: PathBuf,
+    /// File to write; `None` is `report.html` in the logdir.
+    pub output: Option<PathBuf>,
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// If the folder has no files of a run, a file cannot be read, or the page cannot be written.
+pub fn run_report(config: &ReportConfig, process: &Process) -> anyhow::Result<ExitCode> {
+    let document = report::of_logdir(&config.logdir).map_err(usage)?;
+    let path = config.output.clone().unwrap_or_else(|| config.logdir.join(REPORT_FILE));
+    write_file(&path, report::page(&document))?;
+    for note in &document.notes {
+        process.screen.err(note);
+    }
+    process.screen.out(&format!("The report is in {}", path.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! What a task needs before it runs: the SIMD level, its files and its view of the cluster.
+
+use crate::program::fresh::{self, Scope};
+use crate::program::process::Process;
+use anyhow::bail;
+use std::net::ToSocketAddrs as _;
+use unisono_config::{ClusterSpec, RunConfig};
+use unisono_core::ids::{Step, TaskId};
+use unisono_core::protocol::ClusterConfig;
+use unisono_core::train_config::Sync;
+use unisono_files::checkpoint::RunFilesConfig;
+use unisono_files::run_files;
+use unisono_learn::model::SimdLevel;
+use unisono_learn::training::Plan;
+use unisono_learn::training::files::InitError;
+use unisono_observe::audit::ledger_losses::find_losses;
+
+/// The variable that forces a SIMD level.
+const SIMD_VARIABLE: &str = "UNISONO_SIMD";
+
+/// The SIMD level to compute at: the CPU's best, or the one that `UNISONO_SIMD` names.
+///
+/// # Errors
+/// If there is no such level, or this CPU lacks it.
+pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
+    let value = std::env::var(SIMD_VARIABLE).ok();
+    SimdLevel::from_env_value(value.as_deref()).map_err(unisono_terminal::usage)
+}
+
+/// Looks every ps up once, before anything else, so that a name which is misspelt ends the task at
+/// once instead of being called for ever. What becomes of a name later is for the network to see.
+///
+/// # Errors
+/// If a name has no address now.
+pub(super) fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
+    for (index, address) in (0..).zip(cluster.ps()) {
+        let (host, port) = address.to_lookup();
+        if let Err(error) = (host.as_str(), port).to_socket_addrs() {
+            let task = TaskId::ps(index);
+            bail!(
+                "the host name {host} of {task} cannot be resolved: {error}; correct --ps-hosts, \
+                 or start this task again once the name is known"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What a task's node is told of its cluster.
+pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
+    ClusterConfig {
+        n_ps: run.n_ps,
+        sync: run.sync,
+        training_steps: Step(run.train.training_steps),
+        settings: run.settings(),
+        data,
+        limits: run.limits,
+    }
+}
+
+/// What the files of a run are made of.
+///
+/// # Errors
+/// If a file of initial values is of no use.
+pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
+    let files = plan.files(&run.logdir, run.init_from.as_deref())?;
+    Ok(RunFilesConfig {
+        allows_changes: run.allow_changed_settings,
+        allows_missing_losses: run.allow_missing_losses,
+        find_losses: find_losses(run.logdir.clone()),
+        ..files
+    })
+}
+
+/// Moves the old run of the logdir aside with `--fresh`, and says where it is.
+///
+/// # Errors
+/// If another process has the logdir, or the files cannot be moved.
+pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Result<()> {
+    if !run.fresh || !run.logdir.is_dir() {
+        return Ok(());
+    }
+    // Another task than the chief does not write the files that this lock is for.
+    let has_chief = matches!(scope, Scope::WholeRun | Scope::Task(TaskId::CHIEF));
+    let _lock = has_chief.then(|| run_files::lock(&run.logdir)).transpose()?;
+    if let Some(folder) = fresh::move_aside(run, scope)? {
+        let (logdir, folder) = (run.logdir.display(), folder.display());
+        process.screen.err(&format!("The run that was in {logdir} is in {folder} now."));
+    }
+    Ok(())
+}
+
+/// What a user has to know who starts a run that is over.
+pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
+    let logdir = run.logdir.display();
+    format!(
+        "The run in {logdir} is already finished at step {step}; use --fresh or another --logdir."
+    )
+}
+
+/// What a user has to know of a run in which timing chooses the gradients; `None` with R >= N.
+pub(super) fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
+    let Sync { replicas_to_aggregate: r, total_num_replicas: n } = run.sync;
+    let logdir = run.logdir.display();
+    let replay = match run.ledger {
+        true => {
+            format!("the ledgers in {logdir} record the choice, and `unisono-sim replay --ledger")
+        }
+        false => {
+            "with --ledger the choice is recorded, and `unisono-sim replay --ledger".to_owned()
+        }
+    };
+    (!run.sync.is_determined()).then(|| {
+        format!(
+            "With {r} gradients an update of {n} workers, timing chooses the gradients: each run has \
+             losses of its own. What holds: {replay} {logdir}` computes this run again to the bit."
+        )
+    })
+}

@@ -1,0 +1,222 @@
+//! Requests to end, from a person, an engine or the parent process.
+//!
+//! A task reads no signal but these, and ends by itself: what to save first is its own affair.
+
+use std::io::{self, BufRead as _};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
+use signal_hook::iterator::Signals;
+use tokio::sync::mpsc;
+
+use unisono_core::host::Clock as _;
+use unisono_core::time::Moment;
+use unisono_net::tcp::RealClock;
+use unisono_terminal::signals::is_ignored;
+
+/// The line on standard input that asks for a clean end.
+pub(crate) const STOP_LINE: &str = "stop";
+
+/// How long a request may come again without being a second one. GNU `timeout` signals its child and
+/// then the child's process group, a closing terminal signals twice, and systemd signals a launcher
+/// and its tasks at once: each means one stop. A person who wants to quit waits longer for an answer.
+const REPEATED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The source of a request to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// A person, with Ctrl-C (SIGINT).
+    Interrupted,
+    /// An engine, with SIGTERM.
+    Terminated,
+    /// The terminal or the connection to it, which is gone (SIGHUP).
+    HungUp,
+    /// The system: the process has used the processor time that it may use (SIGXCPU).
+    OutOfTime,
+    /// The parent process, with a line on standard input.
+    Asked,
+}
+
+impl StopReason {
+    /// What the process exits with: 128 and the number of the signal, as shells and engines know it.
+    #[must_use]
+    pub fn exit_code(self) -> ExitCode {
+        match self.signal() {
+            Some(signal) => ExitCode::from(128 + signal as u8),
+            None => ExitCode::SUCCESS,
+        }
+    }
+
+    const fn signal(self) -> Option<i32> {
+        match self {
+            Self::Interrupted => Some(SIGINT),
+            Self::Terminated => Some(SIGTERM),
+            Self::HungUp => Some(SIGHUP),
+            Self::OutOfTime => Some(SIGXCPU),
+            Self::Asked => None,
+        }
+    }
+
+    /// The reasons that a signal can have.
+    const OF_SIGNALS: [Self; 4] =
+        [Self::Interrupted, Self::Terminated, Self::HungUp, Self::OutOfTime];
+}
+
+/// Requests to end, as they come.
+#[derive(Debug)]
+pub struct StopRequests(mpsc::Receiver<StopReason>);
+
+impl StopRequests {
+    /// More than this many, and the rest may as well be lost.
+    const MOST_WAITING: usize = 4;
+
+    /// Takes SIGINT, SIGTERM, SIGHUP (unless the process was started to ignore it, as by `nohup`)
+    /// and SIGXCPU from now on, beside what the parent process asks for, if it is watched.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn listen(parent: Option<ParentWatch>) -> io::Result<Self> {
+        let ParentWatch { requests, receiver } = parent.unwrap_or_else(ParentWatch::of_nobody);
+        follow_signals(requests)?;
+        Ok(Self(receiver))
+    }
+
+    /// Requests that come out of a channel.
+    #[must_use]
+    pub const fn from_channel(receiver: mpsc::Receiver<StopReason>) -> Self {
+        Self(receiver)
+    }
+
+    /// The next request. Cancel-safe.
+    pub async fn next(&mut self) -> StopReason {
+        match self.0.recv().await {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The parent process, watched through standard input: when that ends, the process exits at once.
+///
+/// The watch starts before anything that may block: a process that hangs in a file of its logdir or
+/// its data must not outlive its parent. Signals are not taken so early, since such a process can end
+/// in no other way than by their default actions.
+#[derive(Debug)]
+pub struct ParentWatch {
+    requests: Requests,
+    receiver: mpsc::Receiver<StopReason>,
+}
+
+impl ParentWatch {
+    /// Watches the parent process from now on.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn start() -> io::Result<Self> {
+        let watch = Self::of_nobody();
+        follow_parent(watch.requests.clone())?;
+        Ok(watch)
+    }
+
+    fn of_nobody() -> Self {
+        let (sender, receiver) = mpsc::channel(StopRequests::MOST_WAITING);
+        Self { requests: Requests::new(sender), receiver }
+    }
+}
+
+/// Where requests come in, from whichever source.
+#[derive(Clone, Debug)]
+struct Requests {
+    sender: mpsc::Sender<StopReason>,
+    clock: RealClock,
+    repetitions: Arc<Mutex<Repetitions>>,
+}
+
+impl Requests {
+    fn new(sender: mpsc::Sender<StopReason>) -> Self {
+        Self { sender, clock: RealClock::start(), repetitions: Arc::default() }
+    }
+
+    fn take(&self, reason: StopReason) {
+        let mut repetitions = self.repetitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if repetitions.is_request(self.clock.now(), reason) {
+            let _ = self.sender.try_send(reason);
+        }
+    }
+}
+
+/// Tells a second request from the first one that is repeated.
+#[derive(Debug, Default)]
+struct Repetitions {
+    /// When the first request came.
+    first: Option<Moment>,
+}
+
+impl Repetitions {
+    /// Whether this is the first request, or a later one that is meant.
+    fn is_request(&mut self, now: Moment, reason: StopReason) -> bool {
+        let Some(first) = self.first else {
+            self.first = Some(now);
+            return true;
+        };
+        // The system signals every second of processor time from the limit on.
+        reason != StopReason::OutOfTime && now - first >= REPEATED_WITHIN
+    }
+}
+
+/// Takes signals on a thread of its own: on a busy runtime two signals of one moment would seem to
+/// come long after each other.
+fn follow_signals(requests: Requests) -> io::Result<()> {
+    let mut reasons = StopReason::OF_SIGNALS.to_vec();
+    reasons.retain(|reason| *reason != StopReason::HungUp || !is_ignored(SIGHUP));
+    let mut signals = Signals::new(reasons.iter().filter_map(|reason| reason.signal()))?;
+    let follow = move || {
+        for signal in signals.forever() {
+            let reason = reasons.iter().find(|reason| reason.signal() == Some(signal));
+            reason.into_iter().for_each(|reason| requests.take(*reason));
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
+    Ok(())
+}
+
+/// Reads standard input on a thread of its own, so that even a process whose runtime is busy or
+/// stuck does not outlive its parent.
+fn follow_parent(requests: Requests) -> io::Result<()> {
+    let follow = move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if line == STOP_LINE {
+                requests.take(StopReason::Asked);
+            }
+        }
+        // The parent is gone, and with it whoever could read an error. A crash leaves nothing
+        // half-written, and this is one.
+        std::process::exit(1);
+    };
+    std::thread::Builder::new().name("parent".to_owned()).spawn(follow)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_counts_again_only_after_a_second() {
+        let at = |millis| Moment::from_origin(Duration::from_millis(millis));
+        let mut repetitions = Repetitions::default();
+        assert!(repetitions.is_request(at(5_000), StopReason::Terminated));
+        for (millis, reason, counts) in [
+            (5_000, StopReason::Terminated, false),
+            (5_001, StopReason::Interrupted, false),
+            (5_999, StopReason::Asked, false),
+            (6_000, StopReason::OutOfTime, false),
+            (6_000, StopReason::Terminated, true),
+            (6_001, StopReason::HungUp, true),
+        ] {
+            assert_eq!(repetitions.is_request(at(millis), reason), counts, "{millis} {reason:?}");
+        }
+    }
+}

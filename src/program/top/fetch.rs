@@ -1,0 +1,44 @@
+//! Asks one task for its metrics: one request, one answer, within a limit of time and of bytes.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use unisono_config::HostPort;
+use unisono_metrics::text::Exposition;
+
+/// A task that is well answers within milliseconds.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// A cluster of thousands of tasks has so much to tell; who tells more is no task of ours.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// What a task tells, or why it tells nothing.
+pub(super) async fn fetch(address: HostPort) -> Result<Exposition, String> {
+    let answer = match timeout(PATIENCE, ask(&address)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            return Err("nobody listens there".to_owned());
+        }
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {PATIENCE:?}")),
+    };
+    let answer = String::from_utf8(answer).map_err(|_| "the answer is no text".to_owned())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer has no body")?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if status != "200" {
+        return Err(format!("the answer is {status}, so these are no metrics of a task"));
+    }
+    Exposition::parse(body).map_err(|error| error.to_string())
+}
+
+async fn ask(address: &HostPort) -> std::io::Result<Vec<u8>> {
+    let (host, port) = address.to_lookup();
+    let mut stream = TcpStream::connect((host.as_str(), port)).await?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_BYTES).read_to_end(&mut answer).await?;
+    Ok(answer)
+}

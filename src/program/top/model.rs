@@ -1,0 +1,301 @@
+//! The state of a cluster as plain values, for the code that draws it.
+
+use std::time::Duration;
+
+use super::axis::Ticks;
+use super::smoothed::Smoothed;
+use super::wait::{Awaited, Wait};
+use super::wait_graph::WaitGraph;
+use unisono_core::ids::TaskId;
+use unisono_metrics::text::Exposition;
+
+/// A task counts as waiting after so many seconds; shorter waits are part of every step.
+const WAITS_FROM: f64 = 0.5;
+
+/// All that is shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Model {
+    /// The targets, as the user gave them.
+    pub(super) source: String,
+    pub(super) training_steps: Option<u64>,
+    /// Mean loss by step.
+    pub(super) losses: Vec<(f64, f64)>,
+    /// The y axis for these losses; `None` if no loss is finite.
+    pub(super) loss_axis: Option<Ticks>,
+    pub(super) tasks: Vec<TaskRow>,
+}
+
+/// One task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct TaskRow {
+    /// `worker 1`, or the address of a task that has never answered.
+    pub(super) name: String,
+    pub(super) state: State,
+    pub(super) step: Option<u64>,
+    /// Steps a second; `None` if the task is done.
+    pub(super) rate: Option<f64>,
+    /// Bytes a second, in and out, sockets and shared memory.
+    pub(super) bytes: Option<(f64, f64)>,
+    /// The current wait, if it is not a part of every step.
+    pub(super) wait: Option<Wait>,
+    /// The peers with which the task has no session.
+    pub(super) disconnected: Vec<TaskId>,
+    /// The newest validation accuracy, if this task evaluates.
+    pub(super) accuracy: Option<f64>,
+    /// The step of the newest checkpoint, if this task saves them.
+    pub(super) checkpoint: Option<u64>,
+    /// Failures that the task has counted, and restarts since the first look.
+    pub(super) faults: Vec<String>,
+}
+
+/// The state of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum State {
+    #[default]
+    Runs,
+    Waits,
+    /// All updates are made. In a logdir: the final checkpoint is durable.
+    Done,
+    /// The task does not answer, for this reason.
+    Lost(String),
+    /// Only files tell of the task, and they do not tell whether it runs.
+    File,
+}
+
+impl State {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Runs => "runs",
+            Self::Waits => "waits",
+            Self::Done => "done",
+            Self::Lost(_) => "lost",
+            Self::File => "file",
+        }
+    }
+}
+
+impl TaskRow {
+    /// The task, if its name is known.
+    pub(super) fn task(&self) -> Option<TaskId> {
+        self.name.parse().ok()
+    }
+
+    const fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost(_))
+    }
+
+    fn waits_for(&self, task: TaskId) -> Option<&Wait> {
+        self.wait.as_ref().filter(|wait| wait.tasks().any(|awaited| awaited == task))
+    }
+}
+
+impl Model {
+    /// The largest step of any task.
+    pub(super) fn step(&self) -> Option<u64> {
+        self.tasks.iter().filter_map(|task| task.step).max()
+    }
+
+    /// Whether all tasks have made all updates.
+    pub(super) fn is_done(&self) -> bool {
+        !self.tasks.is_empty() && self.tasks.iter().all(|task| task.state == State::Done)
+    }
+
+    /// The steps a second of the fastest task. All tasks have the same speed; the rates differ
+    /// because each task is asked at another moment.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.tasks.iter().filter_map(|task| task.rate).reduce(f64::max)
+    }
+
+    pub(super) fn loss(&self) -> Option<f64> {
+        self.losses.last().map(|(_, loss)| *loss)
+    }
+
+    /// The newest validation accuracy.
+    pub(super) fn accuracy(&self) -> Option<f64> {
+        self.tasks.iter().find_map(|task| task.accuracy)
+    }
+
+    /// The step of the newest checkpoint.
+    pub(super) fn checkpoint(&self) -> Option<u64> {
+        self.tasks.iter().filter_map(|task| task.checkpoint).max()
+    }
+
+    /// `all wait for worker 1: gradient of step 1234, 12.3 s`, if one task holds up all others.
+    pub(super) fn bottleneck(&self) -> Option<String> {
+        let mut graph = WaitGraph::default();
+        // A file does not tell whether its task waits.
+        for row in self.tasks.iter().filter(|row| row.state != State::File) {
+            if let Some(task) = row.task() {
+                graph.add(task, row.wait.iter().flat_map(Wait::tasks));
+            }
+        }
+        let root = graph.root()?;
+        let its_row = self.tasks.iter().find(|row| row.task() == Some(root));
+        let waiting = || self.tasks.iter().filter(|row| row.waits_for(root).is_some());
+        let why = if its_row.is_some_and(TaskRow::is_lost) {
+            ", which does not answer".to_owned()
+        } else if waiting().any(|row| row.disconnected.contains(&root)) {
+            ", which is disconnected".to_owned()
+        } else if let Some(wait) = its_row.and_then(|row| row.wait.as_ref()) {
+            // The graph has only tasks, so the root waits for its own storage.
+            let of = wait.of.iter().map(Awaited::to_string).collect::<Vec<_>>().join(", ");
+            format!(": {} of its {of}, {:.1} s", wait.what, wait.seconds)
+        } else {
+            let waits = waiting().filter_map(|row| Some((row.step, row.waits_for(root)?)));
+            let (step, wait) = waits.max_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds))?;
+            format!(": {}, {:.1} s", wait.reason(step), wait.seconds)
+        };
+        Some(format!("all wait for {root}{why}"))
+    }
+
+    /// The tasks that do not answer, followed by all other faults.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let lost = self.tasks.iter().filter_map(|task| match &task.state {
+            State::Lost(why) => Some(format!("{} does not answer: {why}", task.name)),
+            _ => None,
+        });
+        let of_task = |task: &TaskRow| -> Vec<_> {
+            task.faults.iter().map(|fault| format!("{}: {fault}", task.name)).collect()
+        };
+        lost.chain(self.tasks.iter().flat_map(of_task)).collect()
+    }
+
+    /// The reason for which there is nothing to show; `None` if there is something.
+    pub(super) fn nothing_there(&self) -> Option<String> {
+        let why = self.tasks.iter().map(|task| match &task.state {
+            State::Lost(why) => Some(format!("{}: {why}", task.name)),
+            _ => None,
+        });
+        let why: Vec<_> = why.collect::<Option<_>>()?;
+        Some(match why.is_empty() {
+            true => format!("there is no losses.csv and no ledger in {}", self.source),
+            false => format!(
+                "no task answers ({}); start the run with --metrics ADDRESS, and name the \
+                 addresses that it prints",
+                why.join("; ")
+            ),
+        })
+    }
+}
+
+/// The metrics of a task at one look.
+#[derive(Clone, Debug)]
+pub(super) struct Scrape {
+    pub(super) at: Duration,
+    pub(super) metrics: Exposition,
+}
+
+/// Returns the row of a task that answers. `before` is its answer at the look before.
+pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskRow {
+    let metrics = &now.metrics;
+    let name = metrics.samples.iter().find_map(|sample| sample.label("task"));
+    let step = metrics.value("unisono_global_step").map(|step| step as u64);
+    let last = metrics.value("unisono_training_steps").map(|steps| steps as u64);
+    let wait = Wait::read(metrics).filter(|wait| wait.seconds >= WAITS_FROM);
+    let state = match () {
+        () if last.is_some() && step >= last => State::Done,
+        () if wait.is_some() => State::Waits,
+        () => State::Runs,
+    };
+    let rate = |names: &[&str]| {
+        let before = before.filter(|before| before.at < now.at)?;
+        let sum = |at: &Scrape| names.iter().map(|name| at.metrics.sum(name)).sum::<f64>();
+        // A rollback makes the step smaller.
+        let more = (sum(now) - sum(before)).max(0.0);
+        Some(more / (now.at - before.at).as_secs_f64())
+    };
+    let bytes_in = rate(&["unisono_bytes_received_total", "unisono_shared_bytes_received_total"]);
+    let bytes_out = rate(&["unisono_bytes_sent_total", "unisono_shared_bytes_sent_total"]);
+    // The gauge is 0 before the first checkpoint.
+    let checkpoint = metrics.value("unisono_checkpoint_step").filter(|step| *step > 0.0);
+    TaskRow {
+        name: name.unwrap_or("a task").to_owned(),
+        rate: rate(&["unisono_global_step"]).filter(|_| state != State::Done),
+        bytes: bytes_in.zip(bytes_out),
+        wait,
+        disconnected: disconnected(metrics).filter_map(|peer| peer.parse().ok()).collect(),
+        accuracy: metrics.value("unisono_validation_accuracy").filter(|share| !share.is_nan()),
+        checkpoint: checkpoint.map(|step| step as u64),
+        faults: faults(metrics, restarts),
+        state,
+        step,
+    }
+}
+
+/// Sorts ps before workers, each by their numbers, and addresses that have never answered last.
+pub(super) fn sort(rows: &mut [TaskRow]) {
+    rows.sort_by_cached_key(|row| (row.task().is_none(), row.task(), row.name.clone()));
+}
+
+/// The rates of one incarnation of a task, averaged over the last seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SmoothedRates {
+    steps: Smoothed,
+    bytes_in: Smoothed,
+    bytes_out: Smoothed,
+}
+
+impl SmoothedRates {
+    /// Replaces the rates of a row, which are those of the last `elapsed`, by the averages.
+    pub(super) fn smooth(&mut self, row: &mut TaskRow, elapsed: Duration) {
+        if let Some(rate) = &mut row.rate {
+            *rate = self.steps.add(*rate, elapsed);
+        }
+        if let Some((bytes_in, bytes_out)) = &mut row.bytes {
+            *bytes_in = self.bytes_in.add(*bytes_in, elapsed);
+            *bytes_out = self.bytes_out.add(*bytes_out, elapsed);
+        }
+    }
+}
+
+/// The names of the peers with which a task has no session.
+fn disconnected(metrics: &Exposition) -> impl Iterator<Item = &str> {
+    let down = metrics.all("unisono_peer_up").filter(|sample| sample.value == 0.0);
+    down.map(|sample| sample.label("peer").unwrap_or_default())
+}
+
+fn faults(metrics: &Exposition, restarts: u32) -> Vec<String> {
+    let mut faults = Vec::new();
+    if restarts > 0 {
+        faults.push(format!("restarted {}", times(restarts.into())));
+    }
+    faults.extend(disconnected(metrics).map(|peer| format!("no session with {peer}")));
+    for sample in metrics.all("unisono_reconnects_total").filter(|sample| sample.value > 0.0) {
+        let peer = sample.label("peer").unwrap_or_default();
+        faults.push(format!("{peer} reconnected {}", times(sample.value)));
+    }
+    for sample in metrics.all("unisono_gradients_dropped_total") {
+        if sample.value > 0.0 {
+            let why = sample.label("why").unwrap_or_default();
+            faults.push(format!("gradients dropped: {} {why}", sample.value));
+        }
+    }
+    for (name, what) in [
+        ("unisono_shards_lost_total", "a ps restarted without its shard"),
+        ("unisono_checkpoints_failed_total", "a checkpoint could not be written"),
+        ("unisono_callers_turned_away_total", "a caller was turned away"),
+    ] {
+        if let Some(count) = metrics.value(name).filter(|count| *count > 0.0) {
+            faults.push(format!("{what} {}", times(count)));
+        }
+    }
+    faults.sort();
+    faults
+}
+
+fn times(count: f64) -> String {
+    if count == 1.0 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// Formats a rate for the table, as `1.2 MB`.
+pub(super) fn bytes_per_second(bytes: f64) -> String {
+    match bytes {
+        0.0..1e3 => format!("{bytes:.0} B"),
+        1e3..1e6 => format!("{:.1} kB", bytes / 1e3),
+        1e6..1e9 => format!("{:.1} MB", bytes / 1e6),
+        _ => format!("{:.1} GB", bytes / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The current wait of a task, read from its metrics.
+
+use std::fmt;
+
+use unisono_core::ids::TaskId;
+use unisono_metrics::text::Exposition;
+
+/// The current wait of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wait {
+    pub(super) seconds: f64,
+    /// The missing thing, by its name in the metrics: `gradient`, `version`, `state`, ….
+    pub(super) what: String,
+    /// At least one.
+    pub(super) of: Vec<Awaited>,
+}
+
+/// The end at which something is missing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Awaited {
+    Task(TaskId),
+    /// The disk of the task that waits, or a name that this release does not know.
+    Other(String),
+}
+
+impl Wait {
+    /// Returns the wait of the task that served the metrics; `None` if it does not wait.
+    pub(super) fn read(metrics: &Exposition) -> Option<Self> {
+        let mut waits: Option<Self> = None;
+        for sample in metrics.all("unisono_waiting_seconds") {
+            let what = sample.label("what").unwrap_or_default();
+            let wait = waits.get_or_insert_with(|| Self {
+                seconds: 0.0,
+                what: what.to_owned(),
+                of: Vec::new(),
+            });
+            wait.seconds = wait.seconds.max(sample.value);
+            wait.of.push(Awaited::parse(sample.label("of").unwrap_or_default()));
+        }
+        if let Some(wait) = &mut waits {
+            wait.of.sort_unstable();
+        }
+        waits
+    }
+
+    /// The tasks that it waits for.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.of.iter().filter_map(|awaited| match awaited {
+            Awaited::Task(task) => Some(*task),
+            Awaited::Other(_) => None,
+        })
+    }
+
+    /// Names the missing thing, such as `gradient of step 1234`. `version` is the version at which the
+    /// waiting task is.
+    pub(super) fn reason(&self, version: Option<u64>) -> String {
+        let Self { what, .. } = self;
+        match (what.as_str(), version) {
+            // The update that a ps makes next has the number of the version that it is at.
+            ("gradient" | "choice", Some(step)) => format!("{what} of step {step}"),
+            ("version", Some(step)) => format!("version {}", step + 1),
+            _ => what.clone(),
+        }
+    }
+}
+
+/// `12.3 s gradient of worker 1, worker 2`.
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, what, of } = self;
+        let of: Vec<_> = of.iter().map(ToString::to_string).collect();
+        write!(f, "{seconds:.1} s {what} of {}", of.join(", "))
+    }
+}
+
+impl Awaited {
+    /// Reads the label `of`.
+    fn parse(label: &str) -> Self {
+        label.parse().map_or_else(|_| Self::Other(label.to_owned()), Self::Task)
+    }
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(task) => task.fmt(f),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(samples: &str) -> Option<Wait> {
+        let text = format!("# TYPE unisono_waiting_seconds gauge\n{samples}");
+        Wait::read(&Exposition::parse(&text).unwrap())
+    }
+
+    #[test]
+    fn wait_has_all_awaited_tasks_in_order_and_the_longest_time() {
+        let sample = |of: &str, seconds: &str| {
+            format!("unisono_waiting_seconds{{what=\"gradient\",of=\"{of}\"}} {seconds}\n")
+        };
+        let wait = read(&(sample("worker 10", "2.5") + &sample("worker 2", "2.25"))).unwrap();
+        assert_eq!(wait.tasks().collect::<Vec<_>>(), [TaskId::worker(2), TaskId::worker(10)]);
+        assert_eq!(wait.to_string(), "2.5 s gradient of worker 2, worker 10");
+        let on_disk = read(&sample("storage", "1")).unwrap();
+        assert_eq!(
+            (on_disk.to_string(), on_disk.tasks().count()),
+            ("1.0 s gradient of storage".to_owned(), 0)
+        );
+        assert_eq!(read(""), None);
+    }
+
+    #[test]
+    fn reason_names_the_step_whose_gradient_is_missing() {
+        let wait = |what: &str| Wait { seconds: 1.0, what: what.to_owned(), of: Vec::new() };
+        assert_eq!(wait("gradient").reason(Some(1234)), "gradient of step 1234");
+        assert_eq!(wait("version").reason(Some(1234)), "version 1235");
+        assert_eq!(wait("goodbye").reason(Some(1234)), "goodbye");
+        assert_eq!(wait("gradient").reason(None), "gradient");
+    }
+}

@@ -1,0 +1,95 @@
+//! `unisono worker`: one worker of a cluster.
+
+use crate::program::setup;
+use std::process::ExitCode;
+
+use super::data;
+use super::evaluation::{self, Evaluation};
+use super::events::EventKeeper;
+use super::fresh::Scope;
+use super::metrics::Identity;
+use super::task::{self, Life, Reach, Watch};
+use crate::program::process::Process;
+use crate::program::task_config::TaskConfig;
+use unisono_core::host::NoStorage;
+use unisono_core::ids::TaskId;
+use unisono_core::protocol::{Outcome, Worker};
+use unisono_files::checkpoint::record_incarnation;
+use unisono_files::disk::real_disk::RealDisk;
+use unisono_learn::training::{Gradients, Plan, Shapes};
+use unisono_net::tcp;
+use unisono_net::tcp::{ComputeThread, FileStorage, Security};
+
+/// Runs the task until the training has ended.
+///
+/// # Errors
+/// If it cannot start, or cannot go on.
+pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
+    if !config.is_placed {
+        setup::check_ps_hosts(&config.cluster)?;
+    }
+    let run = &config.run;
+    // Before the data is read, which takes longer.
+    Security::load(&run.security, config.task)?;
+    let level = setup::simd_level()?;
+    let plan = Plan::new(run, data::open(run)?, level)?;
+    let digest = Some(plan.data.digest().to_owned());
+    let cluster = setup::cluster_config(run, digest);
+    let life = |incarnation, security| {
+        let identity = Identity { incarnation, cluster: cluster.clone() };
+        let shapes = Shapes::of_plan(&plan);
+        let mut gradients = Gradients::new(&plan);
+        if run.shared_memory {
+            gradients.make_buffers(tcp::shareable);
+        }
+        anyhow::Ok(Life {
+            node: Worker::new(config.task.index, incarnation, cluster.clone()),
+            reach: Reach { listeners: None, security, shared_memory: run.shared_memory, shapes },
+            compute: ComputeThread::start(Box::new(gradients))?,
+            storage: NoStorage,
+            watch: Watch { ledger: None, events: None, identity },
+        })
+    };
+    let security = || Security::load(&run.security, config.task);
+    if config.task != TaskId::CHIEF {
+        setup::make_room(run, Scope::Task(config.task), &process)?;
+        let (outcome, reason) =
+            task::run(&config, &mut process, |incarnation| life(incarnation, security()?))?;
+        return task::exit_code(config.task, outcome, reason);
+    }
+    if run.fresh {
+        // What the start would fail of is found before anything is moved.
+        setup::files(&plan, run)?;
+        setup::make_room(run, Scope::Task(config.task), &process)?;
+    }
+    if let Some(note) = setup::note_on_backup_workers(run) {
+        process.screen.err(&note);
+    }
+    let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
+        let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
+        let storage = FileStorage::open_locked(setup::files(&plan, run)?, config.logdir_locked_by)?;
+        // Behind the lock, and before anybody hears of this life.
+        record_incarnation(&RealDisk, &run.logdir, incarnation)?;
+        data::note::write(run, incarnation);
+        let events = EventKeeper::start(run, incarnation, &plan);
+        Ok(Life { node, reach, compute, storage, watch: Watch { events, ..watch } })
+    })?;
+    match &outcome {
+        Outcome::Finished => {
+            let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;
+            evaluation::print_closing_lines(&process.screen, &evaluation);
+        }
+        Outcome::Stopped { saved: Some(step) } => {
+            let logdir = run.logdir.display();
+            process.screen.err(&format!(
+                "Stopped; the checkpoint of step {step} is in {logdir}. The same command goes on \
+                 from there."
+            ));
+        }
+        Outcome::Stopped { saved: None } => {
+            process.screen.err("Stopped; no checkpoint was written on leaving.");
+        }
+        Outcome::Failed(_) | Outcome::Outdated { .. } => {}
+    }
+    task::exit_code(config.task, outcome, reason)
+}

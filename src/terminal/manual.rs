@@ -1,0 +1,185 @@
+//! What a shell and `man` want to know of a command line: completions and manual pages, out of the
+//! same texts as `--help`. The program of the simulator has both, too.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::output::{Screen, make_folder, write_file};
+
+/// The command that starts the simulator, whose program has pages of its own.
+pub const SIM: &str = "sim";
+
+/// When this version was made, for the pages.
+const DATE: &str = "2026-11-28";
+const MANUAL: &str = "Unisono Manual";
+
+/// Which shell.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Where manual pages go.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ManArgs {
+    /// Folder for the pages of all commands; without, the page of the program itself goes to
+    /// standard output
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+/// A page of the manual.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its file, such as `unisono-local.1`.
+    pub file: String,
+    /// What `man` reads.
+    pub roff: String,
+}
+
+/// Prints a script that completes the program's commands and flags.
+pub fn run_completions(
+    args: CompletionsArgs,
+    name: &'static str,
+    command: &Command,
+    screen: &Screen,
+) -> ExitCode {
+    screen.out(completions(name, command, args.shell).trim_end());
+    ExitCode::SUCCESS
+}
+
+/// Writes the pages, or prints the first one.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn run_man(args: &ManArgs, command: Command, screen: &Screen) -> anyhow::Result<ExitCode> {
+    let pages = pages(command)?;
+    let Some(folder) = &args.folder else {
+        screen.out(pages[0].roff.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    };
+    make_folder(folder)?;
+    pages.iter().try_for_each(|page| write_file(&folder.join(&page.file), &page.roff))?;
+    screen.out(&format!("{} pages are in {}.", pages.len(), folder.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The script of a shell, for the program of this name.
+#[must_use]
+pub fn completions(name: &'static str, command: &Command, shell: Shell) -> String {
+    let mut shown = without_hidden(name, command);
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut shown, name, &mut script);
+    String::from_utf8(script).expect("a script is text")
+}
+
+/// The generators complete what is hidden, too. There is no way to take a command away, but one to
+/// put the others together again.
+fn without_hidden(name: &'static str, command: &Command) -> Command {
+    Command::new(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .args(command.get_arguments().cloned())
+        .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
+}
+
+/// The pages of a program: its own, then those of its commands and theirs.
+///
+/// # Errors
+/// None, but that of writing to memory.
+pub fn pages(mut command: Command) -> io::Result<Vec<Page>> {
+    command.build();
+    let mut pages = Vec::new();
+    add_pages(&command, &mut pages)?;
+    Ok(pages)
+}
+
+fn add_pages(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    pages.push(Page { file: format!("{name}.1"), roff: page(command, &name)? });
+    // `unisono sim` is another program, which has pages of its own.
+    let is_shown = |command: &&Command| !command.is_hide_set() && command.get_name() != SIM;
+    command.get_subcommands().filter(is_shown).try_for_each(|command| add_pages(command, pages))
+}
+
+fn page(command: &Command, name: &str) -> io::Result<String> {
+    let version = concat!("unisono ", env!("CARGO_PKG_VERSION"));
+    let title = name.to_uppercase();
+    let man = Man::new(command.clone()).title(title).date(DATE).source(version).manual(MANUAL);
+    let mut roff = Vec::new();
+    man.render_title(&mut roff)?;
+    man.render_name_section(&mut roff)?;
+    man.render_synopsis_section(&mut roff)?;
+    man.render_description_section(&mut roff)?;
+    man.render_options_section(&mut roff)?;
+    if command.get_subcommands().any(|command| !command.is_hide_set()) {
+        man.render_subcommands_section(&mut roff)?;
+    }
+    let mut text = String::from_utf8(roff).expect("a page is text");
+    if let Some(notes) = command.get_after_help() {
+        text.push_str(&notes_to_roff(&notes.to_string()));
+    }
+    Ok(text)
+}
+
+/// The text below the flags: a paragraph that is a list or an example keeps its lines.
+fn notes_to_roff(notes: &str) -> String {
+    let mut roff = String::new();
+    let mut section = "";
+    for paragraph in notes.split("\n\n") {
+        let (heading, body) = match paragraph.split_once('\n') {
+            Some((first, rest)) if first.starts_with("Example") => ("EXAMPLES", rest),
+            Some(("Exit codes:", rest)) => ("EXIT STATUS", rest),
+            _ if paragraph.starts_with("Exit") => ("EXIT STATUS", paragraph),
+            _ => ("NOTES", paragraph),
+        };
+        if heading != section {
+            roff.push_str(&format!(".SH \"{heading}\"\n"));
+            section = heading;
+        } else {
+            roff.push_str(".PP\n");
+        }
+        let is_kept = body.lines().any(|line| line.starts_with("  "));
+        if is_kept {
+            roff.push_str(".nf\n");
+        }
+        for line in body.lines() {
+            roff.push_str(&escaped(line));
+            roff.push('\n');
+        }
+        if is_kept {
+            roff.push_str(".fi\n");
+        }
+    }
+    roff
+}
+
+/// A line as text, whatever it begins with.
+fn escaped(line: &str) -> String {
+    let line = line.replace('\\', "\\e").replace('-', "\\-");
+    if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_keep_their_lines_and_sentences_flow() {
+        let notes = "Examples:\n  a --b \\\n    c\n\nA sentence,\nand more.\n\nExits with 1.";
+        assert_eq!(
+            notes_to_roff(notes),
+            ".SH \"EXAMPLES\"\n.nf\n  a \\-\\-b \\e\n    c\n.fi\n.SH \"NOTES\"\nA sentence,\nand \
+             more.\n.SH \"EXIT STATUS\"\nExits with 1.\n"
+        );
+        assert_eq!(escaped(".so it is"), "\\&.so it is");
+    }
+}

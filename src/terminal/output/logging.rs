@@ -1,0 +1,143 @@
+//! Logs: on standard error, quiet unless `UNISONO_LOG` says otherwise, never through the bar.
+//!
+//! Text is for a person, JSON for a program: then every line on standard error is an object.
+
+use std::fmt;
+use std::io;
+use std::process::Command;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::Screen;
+use super::json_line::JsonLine;
+use unisono_config::LogFormat;
+
+/// Names what is to be logged, as `debug` or `unisono::tcp=trace`.
+const VARIABLE: &str = "UNISONO_LOG";
+const DEFAULT: &str = "warn";
+
+/// Fields that repeat for programs what the message says to a person.
+const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
+
+/// Sends the process's logs to `screen`, in its form. Only the first call does anything.
+pub fn init(screen: &Screen) {
+    let filter = asked_for();
+    if let Err(given) = &filter {
+        screen.err(&format!(
+            "{VARIABLE}={given} is ignored: give error, warn, info, debug or trace, or a list like \
+             warn,unisono::tcp=debug"
+        ));
+    }
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT)))
+        .with_writer(ScreenWriter(screen.clone()));
+    let _ = match screen.log_format() {
+        LogFormat::Json => builder.event_format(AsJson(screen.clone())).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(Screen::has_colours())
+            .with_target(false)
+            .fmt_fields(debug_fn(|writer, field, value| match field.name() {
+                "message" => write!(writer, "{value:?}"),
+                name if FOR_PROGRAMS.contains(&name) => Ok(()),
+                name => write!(writer, " {name}={value:?}"),
+            }))
+            .try_init(),
+    };
+}
+
+/// What is to be logged, or a text that does not say it.
+fn asked_for() -> Result<EnvFilter, String> {
+    let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
+    let Some(given) = given else { return Ok(EnvFilter::new(DEFAULT)) };
+    // To the filter any word is the name of a target, and then nothing else is logged.
+    let is_meant = |part: &str| {
+        let part = part.trim();
+        part.contains('=') || part.starts_with("unisono") || part.parse::<LevelFilter>().is_ok()
+    };
+    match EnvFilter::try_new(&given) {
+        Ok(filter) if given.split(',').all(is_meant) => Ok(filter),
+        _ => Err(given),
+    }
+}
+
+/// Keeps a child from saying again that a text is no filter.
+pub fn hand_on(command: &mut Command) {
+    if asked_for().is_err() {
+        command.env_remove(VARIABLE);
+    }
+}
+
+/// Each event as one JSON object.
+struct AsJson(Screen);
+
+impl<S, N> FormatEvent<S, N> for AsJson
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        let mut line = JsonLine::new(metadata.level(), self.0.task(), metadata.target());
+        event.record(&mut line);
+        writeln!(writer, "{line}")
+    }
+}
+
+impl Visit for JsonLine {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record(field.name(), format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.record(field.name(), value.into());
+    }
+}
+
+/// Writes each event at once, so that no two tear each other.
+struct ScreenWriter(Screen);
+
+impl MakeWriter<'_> for ScreenWriter {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl io::Write for ScreenWriter {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.err_bytes(event);
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

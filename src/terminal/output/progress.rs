@@ -1,0 +1,178 @@
+//! How far a run is: a bar for a person, JSON lines for a program.
+
+use std::fmt;
+use std::time::Duration;
+
+use console::Term;
+use indicatif::{ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use super::{PercentG, Screen, TrainingLine};
+use unisono_config::ProgressMode;
+
+/// How far a run is; one line of `--progress json`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgressLine {
+    /// Updates made, of all lives of the run.
+    pub step: u64,
+    /// Updates to make.
+    pub training_steps: u64,
+    /// Loss of the last batch; `null` if it is not finite.
+    pub loss: Option<f32>,
+    /// Seconds since this process started to train.
+    pub elapsed_secs: f64,
+}
+
+impl ProgressLine {
+    /// Reads a line, if it is one.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        if line.starts_with('{') { serde_json::from_str(line).ok() } else { None }
+    }
+}
+
+impl fmt::Display for ProgressLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).expect("numbers are JSON"))
+    }
+}
+
+/// Shows how far a run is, in the way that was chosen.
+#[derive(Debug)]
+pub struct ProgressView {
+    screen: Screen,
+    mode: ProgressMode,
+    training_steps: u64,
+    /// Where this process began, for the rate: (step, elapsed).
+    began: Option<(u64, Duration)>,
+    /// When the last JSON line was printed.
+    printed: Option<Duration>,
+}
+
+impl ProgressView {
+    /// Ten JSON lines a second are enough for any reader.
+    const BETWEEN_LINES: Duration = Duration::from_millis(100);
+
+    /// Shows a run of `training_steps` on `screen`.
+    #[must_use]
+    pub fn new(screen: Screen, mode: ProgressMode, training_steps: u64) -> Self {
+        let target = match mode {
+            ProgressMode::Auto => ProgressDrawTarget::stderr(), // hidden if that is no terminal
+            ProgressMode::Bar => ProgressDrawTarget::term_like(Box::new(Term::stderr())),
+            ProgressMode::Json | ProgressMode::None => ProgressDrawTarget::hidden(),
+        };
+        let style = "{bar:24} {pos}/{len} {wide_msg}";
+        screen.bar().set_style(ProgressStyle::with_template(style).expect("the style is right"));
+        screen.bar().set_length(training_steps);
+        screen.bar().set_draw_target(target);
+        Self { screen, mode, training_steps, began: None, printed: None }
+    }
+
+    /// The run has made `step` updates, `elapsed` after it started here.
+    pub fn update(&mut self, step: u64, loss: f32, elapsed: Duration) {
+        let began = *self.began.get_or_insert((step, elapsed));
+        match self.mode {
+            ProgressMode::Auto | ProgressMode::Bar => {
+                self.screen.bar().set_message(message(
+                    loss,
+                    steps_per_second(began, (step, elapsed)),
+                    self.training_steps.saturating_sub(step),
+                ));
+                self.screen.bar().set_position(step);
+            }
+            ProgressMode::Json if self.is_due(step, elapsed) => {
+                self.printed = Some(elapsed);
+                let (training_steps, elapsed_secs) = (self.training_steps, elapsed.as_secs_f64());
+                let loss = Some(loss).filter(|loss| loss.is_finite());
+                let line = ProgressLine { step, training_steps, loss, elapsed_secs };
+                self.screen.out(&line.to_string());
+            }
+            ProgressMode::Json | ProgressMode::None => {}
+        }
+    }
+
+    fn is_due(&self, step: u64, elapsed: Duration) -> bool {
+        let waited = |printed| elapsed.saturating_sub(printed) >= Self::BETWEEN_LINES;
+        step >= self.training_steps || self.printed.is_none_or(waited)
+    }
+
+    /// Prints the original's line.
+    pub fn line(&self, line: &TrainingLine) {
+        if self.mode != ProgressMode::None {
+            self.screen.out(&line.to_string());
+        }
+    }
+
+    /// Takes the bar away; what is printed later stays below what was.
+    pub fn finish(&self) {
+        self.screen.bar().finish_and_clear();
+    }
+}
+
+fn steps_per_second(began: (u64, Duration), now: (u64, Duration)) -> Option<f64> {
+    let (steps, time) = (now.0.saturating_sub(began.0), now.1.saturating_sub(began.1));
+    (steps > 0 && !time.is_zero()).then(|| steps as f64 / time.as_secs_f64())
+}
+
+/// What stands right of the bar.
+fn message(loss: f32, rate: Option<f64>, steps_left: u64) -> String {
+    let loss = PercentG::new(loss.into()).with_precision(4);
+    let Some(rate) = rate else { return format!("loss {loss}") };
+    let secs_left = (steps_left as f64 / rate).ceil() as u64;
+    let (minutes, secs) = (secs_left / 60, secs_left % 60);
+    let left = match minutes {
+        0 => format!("{secs} s"),
+        1..60 => format!("{minutes} min {secs:02} s"),
+        _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
+    };
+    format!("{rate:.1} steps/s, loss {loss}, {left} left")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_progress_line_is_read_as_it_was_printed() {
+        let line =
+            ProgressLine { step: 3, training_steps: 10, loss: Some(0.1), elapsed_secs: 0.25 };
+        let text = line.to_string();
+        assert_eq!(text, r#"{"step":3,"training_steps":10,"loss":0.1,"elapsed_secs":0.25}"#);
+        assert_eq!(ProgressLine::parse(&text), Some(line));
+        let endless = ProgressLine { loss: None, ..line };
+        assert_eq!(ProgressLine::parse(&endless.to_string()), Some(endless));
+    }
+
+    #[test]
+    fn other_lines_are_no_progress() {
+        for line in ["", "After 100 training steps", "{", "{}", "[1]", "{\"step\":1}"] {
+            assert_eq!(ProgressLine::parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn at_most_ten_lines_a_second_but_always_the_last() {
+        let mut view = ProgressView::new(Screen::new(), ProgressMode::Json, 300);
+        let mut printed = Vec::new();
+        for step in 1..=300 {
+            let elapsed = Duration::from_millis(step * 7);
+            if view.is_due(step, elapsed) {
+                printed.push(step);
+                view.printed = Some(elapsed);
+            }
+        }
+        assert_eq!(printed.first(), Some(&1));
+        assert_eq!(printed.last(), Some(&300));
+        assert!(printed.len() <= 22, "{} lines in 2.1 s", printed.len());
+    }
+
+    #[test]
+    fn the_bar_says_rate_loss_and_time_left() {
+        let rate = steps_per_second((100, Duration::from_secs(1)), (600, Duration::from_secs(3)));
+        assert_eq!(rate, Some(250.0));
+        assert_eq!(message(0.123_456, rate, 9000), "250.0 steps/s, loss 0.1235, 36 s left");
+        assert_eq!(message(2.0, Some(1.5), 100), "1.5 steps/s, loss 2, 1 min 07 s left");
+        assert_eq!(message(2.0, Some(0.5), 4000), "0.5 steps/s, loss 2, 2 h 13 min left");
+        assert_eq!(message(2.0, None, 100), "loss 2");
+    }
+}
