@@ -422,7 +422,7 @@ const WITNESS: &str = "UNISONO_TEST_WITNESS";
 /// This test program, to play `role` in the place of one of its tests.
 fn in_role(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let test = "cli::local::tests::plays_its_role_if_it_has_one";
+    let test = "program::local::tests::plays_its_role_if_it_has_one";
     command.args(["--exact", test, "--nocapture", "--quiet"]).env(ROLE, role);
     command
 }
