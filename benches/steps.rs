@@ -4,6 +4,7 @@
 //! The original's model, two gradients an update, on the built-in examples.
 
 use std::process::{Command, Stdio};
+use unisono_core::ids::Cut;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -28,8 +29,7 @@ fn plan() -> Plan {
 
 fn push() -> Message {
     Message::Push {
-        generation: Generation::default(),
-        step: Step(1),
+        cut: Cut { generation: Generation::default(), step: Step(1) },
         slot: Slot(0),
         loss: 0.5,
         recorded: Recorded::default(),

@@ -10,6 +10,7 @@ use std::env;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use anyhow::Context;
 use tokio::runtime::Builder;
@@ -141,8 +142,7 @@ async fn worker(n_steps: usize, n_values: usize, addresses: &[String]) -> anyhow
 
 fn push(step: usize, gradient: Floats) -> Message {
     Message::Push {
-        generation: Generation::default(),
-        step: Step(step as u64),
+        cut: Cut { generation: Generation::default(), step: Step(step as u64) },
         slot: Slot(0),
         loss: 0.5,
         recorded: unisono_core::protocol::Recorded::default(),
@@ -152,8 +152,7 @@ fn push(step: usize, gradient: Floats) -> Message {
 
 fn version(step: usize, parameters: Floats) -> Message {
     Message::Version {
-        generation: Generation::default(),
-        step: Step(step as u64),
+        cut: Cut { generation: Generation::default(), step: Step(step as u64) },
         tokens: vec![Slot(0)],
         received: Vec::new(),
         updates: Vec::new(),

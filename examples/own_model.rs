@@ -75,7 +75,7 @@ pub(crate) fn run(logdir: &Path) -> anyhow::Result<Found> {
     let mut serial = Vec::new();
     while reference.step().0 < plan.train.training_steps {
         let update = reference.update(reference.default_slots())?;
-        serial.extend(update.losses.iter().map(|(slot, loss)| (update.step, *slot, *loss)));
+        serial.extend(update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, *loss)));
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

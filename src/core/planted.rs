@@ -103,9 +103,9 @@ pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
 /// What a worker has computed in place of what it was to compute.
 pub(crate) fn job_given(job: Job, worker: TaskId) -> Job {
     match job {
-        Job::Gradient { generation, step, slot, parameters } => {
+        Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
             let (step, slot) = batch_taken(worker, step, slot);
-            Job::Gradient { generation, step, slot, parameters }
+            Job::Gradient { cut: Cut { generation, step }, slot, parameters }
         }
         job @ Job::Update { .. } => job,
     }
@@ -132,9 +132,10 @@ pub(crate) fn result_taken(
         return (cut, slot);
     }
     match meant() {
-        Some(Job::Gradient { generation, step: meant_step, slot: meant_slot, .. })
-            if generation == cut.generation
-                && batch_taken(worker, meant_step, meant_slot) == (cut.step, slot) =>
+        Some(Job::Gradient {
+            cut: Cut { generation, step: meant_step }, slot: meant_slot, ..
+        }) if generation == cut.generation
+            && batch_taken(worker, meant_step, meant_slot) == (cut.step, slot) =>
         {
             (Cut { generation, step: meant_step }, meant_slot)
         }
@@ -145,8 +146,10 @@ pub(crate) fn result_taken(
 /// Says of gradients that were just pushed that they are of where their ps stands.
 pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
     for effect in pushed {
-        if let (Effect::Send { message: Message::Push { generation, step, .. }, .. }, Some(cut)) =
-            (effect, stands)
+        if let (
+            Effect::Send { message: Message::Push { cut: Cut { generation, step }, .. }, .. },
+            Some(cut),
+        ) = (effect, stands)
         {
             (*generation, *step) = (cut.generation, cut.step);
         }
@@ -161,7 +164,7 @@ pub(crate) fn without_auxiliary(state: ShardState) -> ShardState {
 
 /// Whether the last thing to be done is to write the checkpoint of this step.
 pub(crate) fn ends_with_persist_of(step: Step, out: &[Effect]) -> bool {
-    matches!(out.last(), Some(Effect::Persist(snapshot)) if snapshot.step == step)
+    matches!(out.last(), Some(Effect::Persist(snapshot)) if snapshot.cut.step == step)
 }
 
 #[cfg(all(test, feature = "planted-bugs"))]

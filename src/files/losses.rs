@@ -139,7 +139,7 @@ impl LossLog {
     /// error is worth a word and nothing more.
     pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
         if !is_planted(Bug::LossesNotRewound) {
-            self.forget_from(update.step);
+            self.forget_from(update.cut.step);
         }
         let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
         if let Some(first) = &mut self.first {
@@ -148,11 +148,11 @@ impl LossLog {
         let rows = rows::encode(update);
         let n_pending: usize = self.pending.iter().map(|(_, rows)| rows.len()).sum();
         if self.dropped_from.is_none() && n_pending + rows.len() > MAX_PENDING_BYTES {
-            self.dropped_from = Some(update.step);
+            self.dropped_from = Some(update.cut.step);
         }
         if self.dropped_from.is_none() {
-            self.note_step(update.step);
-            self.pending.push((update.step, rows));
+            self.note_step(update.cut.step);
+            self.pending.push((update.cut.step, rows));
         }
         cut.and_then(|()| self.flush())
     }

@@ -312,7 +312,7 @@ impl RunFiles {
             self.losses.log().sync_failed();
             return Err(DiskError::at("sync", &path)(error).into());
         }
-        let Generation { number, opener } = snapshot.generation;
+        let Generation { number, opener } = snapshot.cut.generation;
         let writer = format!("g{number}-{opener}");
         let mut saved = self.saver.save(&(self.config.to_checkpoint)(snapshot), &writer)?;
         self.has_saved = true;
@@ -347,7 +347,7 @@ mod tests {
     /// A run from wherever the files say, with a checkpoint every other step.
     fn play(disk: &Arc<TestDisk>) -> Result<(), RunFilesError> {
         let mut files = open(disk)?;
-        for step in files.restore()?.snapshot.step.0..STEPS {
+        for step in files.restore()?.snapshot.cut.step.0..STEPS {
             // As a host does: told to a person, and left for the next persist to judge.
             let _ = files.losses().record(&update(step));
             if step % 2 == 1 {
@@ -375,7 +375,7 @@ mod tests {
             let _ = play(&disk);
             for after in disk.after_a_crash() {
                 let restored = open(&after).and_then(|files| files.restore());
-                let step = restored.map_err(|error| format!("{at}: {error}"))?.snapshot.step.0;
+                let step = restored.map_err(|error| format!("{at}: {error}"))?.snapshot.cut.step.0;
                 if step > 0 && !rows(&after).starts_with(&rows_below(step)) {
                     return Err(format!("{at}: a checkpoint of {step}, and {}", rows(&after)));
                 }
@@ -433,7 +433,7 @@ mod tests {
         files.losses().record(&update(0)).unwrap();
         files.persist(&snapshot(1)).unwrap();
         files.losses().record(&update(1)).unwrap();
-        assert_eq!(files.restore().unwrap().snapshot.step, Step(1));
+        assert_eq!(files.restore().unwrap().snapshot.cut.step, Step(1));
         assert_eq!(rows(&disk), rows_below(2));
         files.losses().record(&update(1)).unwrap();
         assert_eq!(rows(&disk), rows_below(2));

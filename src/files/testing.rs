@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use unisono_core::ids::{Generation, Slot, Step};
+use unisono_core::ids::{Cut, Generation, Slot, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
 
 use crate::checkpoint::{Checkpoint, Saver, Tensor};
@@ -14,7 +14,7 @@ use crate::run_files::{RunFilesConfig, Taken};
 pub fn snapshot(step: u64) -> Snapshot {
     let parameters = vec![step as f32, 0.5].into();
     let shards = vec![ShardState { parameters, ..ShardState::default() }];
-    Snapshot { generation: Generation::default(), step: Step(step), shards }
+    Snapshot { cut: Cut { generation: Generation::default(), step: Step(step) }, shards }
 }
 
 /// Returns the configuration of a run of such snapshots.
@@ -29,7 +29,7 @@ pub fn config(logdir: PathBuf) -> RunFilesConfig {
         n_losses: 2,
         find_losses: Box::new(|_| Err("there is no ledger".to_owned())),
         to_checkpoint: Box::new(|snapshot| Checkpoint {
-            step: snapshot.step,
+            step: snapshot.cut.step,
             settings: Settings::default(),
             data: None,
             tensors: snapshot
@@ -42,7 +42,10 @@ pub fn config(logdir: PathBuf) -> RunFilesConfig {
             let parameters = checkpoint.tensors["w"].values().clone();
             let shards = vec![ShardState { parameters, ..ShardState::default() }];
             let (generation, step) = (Generation::default(), checkpoint.step);
-            Ok(Taken { snapshot: Snapshot { generation, step, shards }, changes: None })
+            Ok(Taken {
+                snapshot: Snapshot { cut: Cut { generation, step }, shards },
+                changes: None,
+            })
         }),
     }
 }
@@ -50,7 +53,7 @@ pub fn config(logdir: PathBuf) -> RunFilesConfig {
 /// Returns the losses of a step of two slots.
 pub fn update(step: u64) -> UpdateRecord {
     let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
-    UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+    UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
 }
 
 /// A small checkpoint that differs with step and life.

@@ -1,6 +1,7 @@
 //! Counts what a node takes and does.
 
 use std::sync::Arc;
+use unisono_core::ids::Cut;
 
 use super::Metrics;
 use super::labels::{Kind, Peer, Whose};
@@ -80,7 +81,7 @@ impl MetricsObserver {
         self.metrics.meters.peer_up.get_or_create(&labels).set(is_up.into());
     }
 
-    fn on_recorded(&self, UpdateRecord { step, losses, .. }: &UpdateRecord) {
+    fn on_recorded(&self, UpdateRecord { cut: Cut { step, .. }, losses, .. }: &UpdateRecord) {
         let sum: f64 = losses.iter().map(|(_, loss)| f64::from(*loss)).sum();
         self.metrics.meters.loss.set(sum / losses.len().max(1) as f64);
         self.metrics.meters.recorded_step.set(step.next().0);

@@ -95,7 +95,10 @@ fn a_ps_tells_updates_drops_messages_and_sessions() {
             Effect::Report(Report::PeerUp { peer: worker }),
             Effect::Report(Report::PeerDown { peer: worker, why: String::new() }),
             Effect::Report(Report::PeerUp { peer: worker }),
-            Effect::Report(Report::Updated { generation, step, slots: vec![Slot(0), Slot(1)] }),
+            Effect::Report(Report::Updated {
+                cut: Cut { generation, step },
+                slots: vec![Slot(0), Slot(1)],
+            }),
             dropped(Some(Verdict::Stale)),
             dropped(Some(Verdict::Stale)),
             dropped(None),
@@ -139,7 +142,8 @@ fn the_chief_tells_losses_and_checkpoints() {
     observer.after(at(1000), &stand, &[]);
     assert_eq!(told(&metrics, at(3000)).value("unisono_checkpoint_age_seconds"), Some(2.0));
     let losses = vec![(Slot(0), 1.0), (Slot(1), 2.0)];
-    let update = UpdateRecord { generation: Generation::default(), step: Step(8), losses };
+    let update =
+        UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(8) }, losses };
     let saved = Report::Saved { step: Step(9), path: String::new() };
     observer.after(at(4000), &stand, &[Effect::Record(update), Effect::Report(saved)]);
     let all = told(&metrics, at(4500));

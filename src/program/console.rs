@@ -5,6 +5,7 @@ use crate::program::setup;
 use crate::program::task_config::TaskConfig;
 use unisono_config::RunConfig;
 use unisono_core::host::Observer;
+use unisono_core::ids::Cut;
 use unisono_core::ids::{Slot, Step, TaskId};
 use unisono_core::protocol::{Effect, Input, Node, Report, Restored, StorageEvent};
 use unisono_core::time::Moment;
@@ -106,7 +107,7 @@ impl Console {
                 let verdict = verdict.map_or_else(|| "Surplus".to_owned(), |v| format!("{v:?}"));
                 tracing::debug!("slot {slot} of step {step}, by {worker}, is not used: {verdict}");
             }
-            Report::Updated { step, slots, .. } => {
+            Report::Updated { cut: Cut { step, .. }, slots, .. } => {
                 tracing::trace!("update {step} used {} slots", slots.len());
             }
         }
@@ -117,9 +118,9 @@ impl Observer for Console {
     fn before(&mut self, _now: Moment, input: &Input) {
         if let Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) =
             input
-            && snapshot.step.0 >= self.run.train.training_steps
+            && snapshot.cut.step.0 >= self.run.train.training_steps
         {
-            self.screen.err(&setup::already_finished(snapshot.step, &self.run));
+            self.screen.err(&setup::already_finished(snapshot.cut.step, &self.run));
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::program::setup;
 use std::process::ExitCode;
 use std::sync::Arc;
+use unisono_core::ids::Cut;
 
 use super::data;
 use super::evaluation::{self, Evaluation};
@@ -41,8 +42,8 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     warnings.into_iter().chain(restored_warnings).for_each(|warning| tracing::warn!("{warning}"));
     if let Some(path) = &restored.path {
         process.screen.err(&format!("Restored from {}.", path.display()));
-        if restored.snapshot.step.0 >= config.train.training_steps {
-            process.screen.err(&setup::already_finished(restored.snapshot.step, &config));
+        if restored.snapshot.cut.step.0 >= config.train.training_steps {
+            process.screen.err(&setup::already_finished(restored.snapshot.cut.step, &config));
         }
     }
 
@@ -55,7 +56,7 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     }
 
     let clock = RealClock::start();
-    let (start, first) = (clock.now(), restored.snapshot.step);
+    let (start, first) = (clock.now(), restored.snapshot.cut.step);
     let mut events = Narrator::start(&config, &process, &plan);
     events.begin(start, &restored);
     let mut progress =
@@ -103,7 +104,7 @@ impl Narrator {
         let Some(keeper) = &mut self.0 else { return };
         let from = restored.path.as_ref().map(|path| path.display().to_string());
         let snapshot = Arc::clone(&restored.snapshot);
-        let Snapshot { generation, step, .. } = *snapshot;
+        let Snapshot { cut: Cut { generation, step }, .. } = *snapshot;
         let read = protocol::Restored { snapshot, from: from.clone() };
         keeper.take(&Input::Stored(StorageEvent::Restored(Ok(read))));
         let adopted = Report::Adopted { generation, step: Some(step), restored: Some(from) };
@@ -112,19 +113,19 @@ impl Narrator {
 
     fn compute(&mut self, now: Moment, snapshot: &Snapshot) {
         let Some(keeper) = &mut self.0 else { return };
-        let Snapshot { generation, step, shards } = snapshot;
+        let Snapshot { cut, shards } = snapshot;
         let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
-        let job = Job::Gradient { generation: *generation, step: *step, slot: Slot(0), parameters };
+        let job = Job::Gradient { cut: *cut, slot: Slot(0), parameters };
         keeper.see(now, &[Effect::Compute(job)]);
     }
 
     /// The chief's gradient is that of slot 0.
     fn updated(&mut self, now: Moment, update: &UpdateRecord, gradients: &[(Slot, Vec<Floats>)]) {
         let Some(keeper) = &mut self.0 else { return };
-        let UpdateRecord { generation, step, ref losses } = *update;
+        let UpdateRecord { cut, ref losses } = *update;
         let (slot, loss) = losses[0];
         let gradient = gradients[0].1.clone();
-        keeper.take(&Input::Computed(Done::Gradient { generation, step, slot, loss, gradient }));
+        keeper.take(&Input::Computed(Done::Gradient { cut, slot, loss, gradient }));
         keeper.see(now, &[Effect::Record(update.clone())]);
     }
 

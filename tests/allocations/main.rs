@@ -97,9 +97,9 @@ fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
     let step = |step| {
         let parameters = vec![Floats::from(vec![0.5; 10])];
         let gradient = parameters.clone();
-        let compute = Job::Gradient { generation, step, slot, parameters };
-        let record = UpdateRecord { generation, step, losses: vec![(slot, 0.5)] };
-        let computed = Done::Gradient { generation, step, slot, loss: 0.5, gradient };
+        let compute = Job::Gradient { cut: Cut { generation, step }, slot, parameters };
+        let record = UpdateRecord { cut: Cut { generation, step }, losses: vec![(slot, 0.5)] };
+        let computed = Done::Gradient { cut: Cut { generation, step }, slot, loss: 0.5, gradient };
         (Input::Computed(computed), [Effect::Compute(compute), Effect::Record(record)])
     };
     let mut recorder = Recorder::new(Duration::from_secs(10), Step(1000));
@@ -121,8 +121,7 @@ fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
 #[test]
 fn a_frame_copies_no_tensor() {
     let push = |values: &Floats| Message::Push {
-        generation: Generation::default(),
-        step: Step(1),
+        cut: Cut { generation: Generation::default(), step: Step(1) },
         slot: Slot(0),
         loss: 0.5,
         recorded: unisono_core::protocol::Recorded::default(),

@@ -19,7 +19,8 @@ fn let_in(address: &str, flags: &str) -> (Peer, Generation, Step, usize) {
     let welcome = worker.receive();
     assert!(matches!(welcome, Message::Welcome { state: Some(_), .. }), "{welcome:?}");
     worker.send(&pull());
-    let Message::Version { generation, step, parameters, .. } = worker.receive() else {
+    let Message::Version { cut: Cut { generation, step }, parameters, .. } = worker.receive()
+    else {
         panic!("a version was asked for")
     };
     (worker, generation, step, parameters.len())
@@ -104,8 +105,7 @@ fn a_ps_that_lies_about_its_parameters_does_not_end_its_worker() {
         lying.send(&Message::Welcome { incarnation: Incarnation(1), state });
         assert!(matches!(lying.receive(), Message::Pull { .. }));
         lying.send(&Message::Version {
-            generation,
-            step,
+            cut: Cut { generation, step },
             tokens: vec![unisono_core::Slot(1)],
             received: Vec::new(),
             updates: Vec::new(),

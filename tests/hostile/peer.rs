@@ -118,8 +118,7 @@ pub(crate) fn pull() -> Message {
 
 pub(crate) fn push(generation: Generation, step: Step, n_values: usize) -> Message {
     Message::Push {
-        generation,
-        step,
+        cut: Cut { generation, step },
         slot: Slot(1),
         loss: 0.5,
         recorded: Recorded::default(),

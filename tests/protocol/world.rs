@@ -458,7 +458,7 @@ impl World {
                 self.owe(task, 2, Input::Stored(StorageEvent::Restored(Ok(restored))));
             }
             Effect::Persist(snapshot) => {
-                let step = snapshot.step;
+                let step = snapshot.cut.step;
                 let result = if std::mem::take(&mut self.disk_is_full) {
                     Err("no space left".to_owned())
                 } else {
@@ -468,8 +468,8 @@ impl World {
                 self.owe(task, 2, Input::Stored(StorageEvent::Persisted { step, result }));
             }
             Effect::Record(update) => {
-                self.losses.split_off(&update.step);
-                self.losses.insert(update.step, update.losses);
+                self.losses.split_off(&update.cut.step);
+                self.losses.insert(update.cut.step, update.losses);
             }
             Effect::Report(_) => {}
             Effect::Halt(outcome) => self.on_halt(task, outcome),
@@ -499,7 +499,10 @@ impl World {
             None => {
                 let shards = arithmetic::initial(self.shape.n_ps);
                 let (generation, step) = (Generation::default(), Step(0));
-                Restored { snapshot: Arc::new(Snapshot { generation, step, shards }), from: None }
+                Restored {
+                    snapshot: Arc::new(Snapshot { cut: Cut { generation, step }, shards }),
+                    from: None,
+                }
             }
         }
     }
@@ -575,12 +578,12 @@ const fn acknowledges(input: &Input) -> bool {
 
 fn compute(job: Job) -> Done {
     match job {
-        Job::Gradient { generation, step, slot, parameters } => {
-            let (loss, gradient) = arithmetic::gradient(&parameters, step, slot);
-            Done::Gradient { generation, step, slot, loss, gradient }
+        Job::Gradient { cut, slot, parameters } => {
+            let (loss, gradient) = arithmetic::gradient(&parameters, cut.step, slot);
+            Done::Gradient { cut, slot, loss, gradient }
         }
-        Job::Update { generation, step, state, gradients } => {
-            Done::Update { generation, step, state: arithmetic::update(&state, &gradients) }
+        Job::Update { cut, state, gradients } => {
+            Done::Update { cut, state: arithmetic::update(&state, &gradients) }
         }
     }
 }

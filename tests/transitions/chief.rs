@@ -18,7 +18,8 @@ fn cut(of: u64, step: u64) -> Cut {
 
 pub(crate) fn found(step: u64, n_ps: usize) -> Input {
     let (generation, step) = (generation(0), Step(step));
-    let snapshot = Arc::new(Snapshot { generation, step, shards: vec![state(0.0); n_ps] });
+    let snapshot =
+        Arc::new(Snapshot { cut: Cut { generation, step }, shards: vec![state(0.0); n_ps] });
     let from = (step.0 > 0).then(|| format!("model.ckpt-{step}"));
     Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from })))
 }
@@ -31,11 +32,14 @@ fn persisted(step: u64, result: Result<&str, &str>) -> Input {
 fn persist(of: u64, step: u64, values: &[f32]) -> Effect {
     let shards = values.iter().map(|value| state(*value)).collect();
     let (generation, step) = (generation(of), Step(step));
-    Effect::Persist(Arc::new(Snapshot { generation, step, shards }))
+    Effect::Persist(Arc::new(Snapshot { cut: Cut { generation, step }, shards }))
 }
 
 fn restore(of: u64, step: u64) -> Message {
-    Message::Restore { generation: generation(of), step: Step(step), state: state(0.0) }
+    Message::Restore {
+        cut: Cut { generation: generation(of), step: Step(step) },
+        state: state(0.0),
+    }
 }
 
 fn restored(of: u64) -> Message {
@@ -43,15 +47,21 @@ fn restored(of: u64) -> Message {
 }
 
 fn capture(of: u64, at: u64) -> Message {
-    Message::Capture { generation: generation(of), at: Step(at) }
+    Message::Capture { cut: Cut { generation: generation(of), step: Step(at) } }
 }
 
 fn captured(of: u64, step: u64, value: f32) -> Message {
-    Message::Captured { generation: generation(of), step: Step(step), state: state(value) }
+    Message::Captured {
+        cut: Cut { generation: generation(of), step: Step(step) },
+        state: state(value),
+    }
 }
 
 fn missed(of: u64, at: u64, current: u64) -> Message {
-    Message::Missed { generation: generation(of), at: Step(at), current: Step(current) }
+    Message::Missed {
+        cut: Cut { generation: generation(of), step: Step(at) },
+        current: Step(current),
+    }
 }
 
 fn up(ps: u32) -> Effect {
@@ -316,7 +326,7 @@ fn updates_are_recorded_once_and_acknowledged_up_to_the_last() {
     assert!(!recorded_again.contains(&Effect::Record(records[0].clone())));
     let (generation, step, slot) = (generation(1), Step(1), Slot(0));
     let gradient = vec![floats(2.0); 2];
-    let done = Done::Gradient { generation, step, slot, loss: 2.0, gradient };
+    let done = Done::Gradient { cut: Cut { generation, step }, slot, loss: 2.0, gradient };
     let out = chief.feed(Input::Computed(done));
     let Effect::Send { message: Message::Push { recorded, .. }, .. } = &out[0] else {
         panic!("{out:?}");

@@ -175,7 +175,7 @@ fn a_ps_that_held_a_state_is_fenced_when_a_worker_knows_a_newer_life() {
     ps.lets_in(0, 1);
     ps.lets_in(1, 1);
     let (generation, step) = (generation(1), Step(0));
-    ps.hears(0, Message::Restore { generation, step, state: state(0.0) });
+    ps.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(0.0) });
     let last = ps.hears(1, refused(Some(life(5)))).pop();
     assert_eq!(last, Some(failed(TaskId::worker(1), Failure::Fenced)));
 }
@@ -269,8 +269,10 @@ fn the_largest_incarnation_keeps_nobody_out() {
 /// A version of the generation that another chief opened.
 fn version_of(opener: u64) -> Message {
     Message::Version {
-        generation: Generation { opener: Incarnation(opener), number: 1 },
-        step: Step(0),
+        cut: Cut {
+            generation: Generation { opener: Incarnation(opener), number: 1 },
+            step: Step(0),
+        },
         tokens: Vec::new(),
         received: Vec::new(),
         updates: Vec::new(),

@@ -1,6 +1,7 @@
 //! Who is let in, who is turned away, and who is taken for lost.
 
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use unisono_core::protocol::{
     ClusterConfig, Effect, Failure, Limits, Message, NetworkEvent, Outcome, Ps, Report, Settings,
@@ -122,7 +123,7 @@ fn not_even_another_chief_brings_other_data_once_there_is_state() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 0, "right");
     let (generation, step, state) = (Generation::default(), Step(0), ShardState::default());
-    ps.hears(1, Message::Restore { generation, step, state });
+    ps.hears(1, Message::Restore { cut: Cut { generation, step }, state });
     let reason = "the training data of worker 0 has digest wrong, that of worker 0 has right: \
                   give both the same --data-dir";
     assert_eq!(calls_with_data(&mut ps, 9, 0, "wrong"), refusal(TaskId::CHIEF, reason));

@@ -19,18 +19,18 @@ fn cut(step: u64) -> Cut {
 
 fn updated(step: u64, value: f32) -> Input {
     let (generation, step) = (generation(1), Step(step));
-    Input::Computed(Done::Update { generation, step, state: state(value) })
+    Input::Computed(Done::Update { cut: Cut { generation, step }, state: state(value) })
 }
 
 fn compute(step: u64, value: f32, gradients: &[(u32, f32)]) -> Effect {
     let gradients = gradients.iter().map(|(slot, value)| (Slot(*slot), floats(*value))).collect();
     let (generation, step) = (generation(1), Step(step));
-    Effect::Compute(Job::Update { generation, step, state: state(value), gradients })
+    Effect::Compute(Job::Update { cut: Cut { generation, step }, state: state(value), gradients })
 }
 
 fn report_updated(step: u64, of: &[u32]) -> Effect {
     let (generation, step) = (generation(1), Step(step));
-    Effect::Report(Report::Updated { generation, step, slots: slots(of) })
+    Effect::Report(Report::Updated { cut: Cut { generation, step }, slots: slots(of) })
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn second_copy_is_acknowledged_and_ignored() {
 fn gradient_of_an_older_generation_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 0);
     let (generation, step) = (generation(2), Step(0));
-    ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
+    ps.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(5.0) });
     let expected = [
         send(0, told(0, 0, Verdict::Fenced)),
         dropped(0, 0, 0, Some(Verdict::Fenced)),
@@ -89,11 +89,11 @@ fn an_update_that_was_fenced_while_it_was_computed_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 0);
     ps.hears(0, push(0, 0, 10.0));
     let (generation, step) = (generation(2), Step(0));
-    ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
+    ps.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(5.0) });
     assert_eq!(ps.feed(updated(0, 7.0)), []);
     // Nor while the same step is computed in the new one.
     let mut again = push(0, 0, 10.0);
-    if let Message::Push { generation: of, .. } = &mut again {
+    if let Message::Push { cut: Cut { generation: of, .. }, .. } = &mut again {
         *of = generation;
     }
     assert!(matches!(ps.hears(0, again)[..], [Effect::Compute(_)]));
@@ -105,7 +105,10 @@ fn an_update_that_was_fenced_while_it_was_computed_changes_nothing() {
 fn an_order_of_an_older_generation_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 2);
     let (generation, step) = (generation(0), Step(0));
-    assert_eq!(ps.hears(0, Message::Restore { generation, step, state: state(5.0) }), []);
+    assert_eq!(
+        ps.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(5.0) }),
+        []
+    );
     assert_eq!(ps.node.cut(), Some(cut(2)));
 }
 
@@ -114,7 +117,7 @@ fn an_order_that_comes_again_is_confirmed_again_and_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 2);
     ps.hears(0, push(2, 0, 10.0));
     let (generation, step) = (generation(1), Step(2));
-    let again = ps.hears(0, Message::Restore { generation, step, state: state(5.0) });
+    let again = ps.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(5.0) });
     assert_eq!(again, [send(0, Message::Restored { generation })]);
     let duplicate = [
         send(0, told(2, 0, Verdict::Duplicate)),
@@ -145,7 +148,7 @@ fn a_state_whose_parts_do_not_fit_each_other_is_not_taken() {
             let mut ps = Script::ps(0, cluster(1, 1, 1));
             ps.lets_in(0, 1);
             let (generation, step) = (generation(1), Step(0));
-            let restore = Message::Restore { generation, step, state: state.clone() };
+            let restore = Message::Restore { cut: Cut { generation, step }, state: state.clone() };
             let out = ps.hears(0, restore);
             let first = if sound {
                 send(0, Message::Restored { generation })
@@ -170,7 +173,7 @@ fn what_a_ps_waits_for_is_what_has_not_come() {
     insta::assert_snapshot!(does(&ps), @"waits in step 2 for which slots it uses, to be settled with ps 1, never heard of");
     ps.is_called_on(9, TaskId::ps(1), 1);
     let (generation, step) = (generation(1), Step(2));
-    ps.hears(9, Message::Received { generation, step, slots: slots(&[1]) });
+    ps.hears(9, Message::Received { cut: Cut { generation, step }, slots: slots(&[1]) });
     insta::assert_snapshot!(does(&ps), @"waits in step 2 for the update to be computed here");
     ps.feed(updated(2, 7.0));
     insta::assert_snapshot!(does(&ps), @"waits for the final checkpoint of worker 0, heard of 0.0 s ago");
@@ -182,7 +185,7 @@ fn what_a_ps_waits_for_is_what_has_not_come() {
     one.lets_in(0, 1);
     one.lets_in(1, 1);
     let (generation, step) = (generation, Step(0));
-    one.hears(0, Message::Restore { generation, step, state: state(0.5) });
+    one.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(0.5) });
     one.hears(0, push(0, 0, 1.0));
     one.hears(1, push(0, 1, 1.0));
     insta::assert_snapshot!(does(&one), @"waits in step 0 for which slots it uses, to be settled with ps 0, never heard of");
@@ -193,7 +196,7 @@ fn tokens_come_from_ps_zero_alone() {
     let mut ps = Script::ps(1, cluster(2, 1, 1));
     ps.lets_in(0, 1);
     let (generation, step) = (generation(1), Step(0));
-    ps.hears(0, Message::Restore { generation, step, state: state(0.5) });
+    ps.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(0.5) });
     assert_eq!(ps.hears(0, pull(Want::AtLeast(cut(0)))), [send(0, version(1, 0, &[], 0.5))]);
 }
 
@@ -208,7 +211,7 @@ fn a_gradient_that_comes_before_any_state_is_fenced_and_its_worker_told_once_the
     ];
     assert_eq!(ps.hears(0, push(4, 0, 10.0)), expected);
     let generation = generation(1);
-    let restore = Message::Restore { generation, step: Step(0), state: state(5.0) };
+    let restore = Message::Restore { cut: Cut { generation, step: Step(0) }, state: state(5.0) };
     let first = acknowledging(version(1, 0, &[0], 5.0), 1);
     let expected = [send(0, Message::Restored { generation }), send(0, first)];
     assert_eq!(ps.hears(0, restore), expected);
@@ -244,8 +247,9 @@ fn with_backup_workers_the_first_slots_that_every_shard_holds_are_chosen() {
     let mut ps = Script::restored(cluster(2, 1, 2), 0);
     ps.is_called_on(9, TaskId::ps(1), 1);
     let (generation, step) = (generation(1), Step(0));
-    let received = |of: &[u32]| Message::Received { generation, step, slots: slots(of) };
-    let chosen = |of: &[u32]| Message::Chosen { generation, step, slots: slots(of) };
+    let received =
+        |of: &[u32]| Message::Received { cut: Cut { generation, step }, slots: slots(of) };
+    let chosen = |of: &[u32]| Message::Chosen { cut: Cut { generation, step }, slots: slots(of) };
     assert_eq!(ps.hears(0, push(0, 0, 20.0)), [], "ps 1 does not hold it");
     assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
     let expected = [send(9, chosen(&[1])), dropped(0, 0, 0, None), compute(0, 0.0, &[(1, 10.0)])];
@@ -262,7 +266,8 @@ fn a_choice_that_no_update_can_use_ends_the_session() {
         let mut ps = Script::ps(1, cluster(2, r, n));
         ps.meets_ps_zero();
         let (generation, step) = (generation(1), Step(0));
-        let out = ps.hears(9, Message::Chosen { generation, step, slots: slots(wrong) });
+        let out =
+            ps.hears(9, Message::Chosen { cut: Cut { generation, step }, slots: slots(wrong) });
         assert_eq!(out[0], Effect::Close { link: link(9) }, "{wrong:?}");
     }
 }
@@ -316,11 +321,14 @@ fn what_the_chief_has_recorded_is_not_sent_again() {
 fn a_capture_is_answered_at_exactly_its_version_or_missed() {
     let mut ps = Script::restored(cluster(1, 1, 1), 1);
     let generation = generation(1);
-    let capture = |at: u64| Message::Capture { generation, at: Step(at) };
+    let capture = |at: u64| Message::Capture { cut: Cut { generation, step: Step(at) } };
     let captured = |step: u64, value: f32| {
-        send(0, Message::Captured { generation, step: Step(step), state: state(value) })
+        send(
+            0,
+            Message::Captured { cut: Cut { generation, step: Step(step) }, state: state(value) },
+        )
     };
-    let missed = Message::Missed { generation, at: Step(0), current: Step(1) };
+    let missed = Message::Missed { cut: Cut { generation, step: Step(0) }, current: Step(1) };
     assert_eq!(ps.hears(0, capture(0)), [send(0, missed)]);
     assert_eq!(ps.hears(0, capture(1)), [captured(1, 0.0)]);
     assert_eq!(ps.hears(0, capture(2)), []);
@@ -497,11 +505,11 @@ fn what_a_ps_may_not_hear_ends_the_session() {
     let generation = generation(9);
     ps.loses(1);
     for message in [
-        Message::Restore { generation, step: Step(0), state: state(1.0) },
-        Message::Capture { generation, at: Step(0) },
+        Message::Restore { cut: Cut { generation, step: Step(0) }, state: state(1.0) },
+        Message::Capture { cut: Cut { generation, step: Step(0) } },
         Message::Finished { generation },
-        Message::Received { generation, step: Step(0), slots: slots(&[0]) },
-        Message::Chosen { generation, step: Step(0), slots: slots(&[0]) },
+        Message::Received { cut: Cut { generation, step: Step(0) }, slots: slots(&[0]) },
+        Message::Chosen { cut: Cut { generation, step: Step(0) }, slots: slots(&[0]) },
         Message::Restored { generation },
     ] {
         ps.lets_in(1, 2);
@@ -512,11 +520,11 @@ fn what_a_ps_may_not_hear_ends_the_session() {
     // Who chooses, and who tells it what came, is ps 0 and the others, and not the other way round.
     let mut zero = Script::ps(0, cluster(3, 1, 2));
     zero.is_called_on(9, TaskId::ps(1), 1);
-    let chosen = Message::Chosen { generation, step: Step(0), slots: slots(&[0]) };
+    let chosen = Message::Chosen { cut: Cut { generation, step: Step(0) }, slots: slots(&[0]) };
     ends(&mut zero, 9, TaskId::ps(1), chosen);
     let mut one = Script::ps(1, cluster(3, 1, 2));
     one.meets_ps_zero();
-    let received = Message::Received { generation, step: Step(0), slots: slots(&[0]) };
+    let received = Message::Received { cut: Cut { generation, step: Step(0) }, slots: slots(&[0]) };
     ends(&mut one, 9, TaskId::PS_ZERO, received);
 }
 

@@ -1,6 +1,7 @@
 //! Feeds one node, and builds what it is fed and what it is expected to answer.
 
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use unisono_core::protocol::{
     ClusterConfig, Effect, Hello, Input, Limits, Message, NetworkEvent, Node, PROTOCOL_VERSION, Ps,
@@ -61,8 +62,7 @@ pub(crate) fn hello(from: TaskId, to: TaskId, incarnation: u64, config: &Cluster
 /// The gradient of slot `slot` at version `step` of generation 1; its loss is its value.
 pub(crate) fn push(step: u64, slot: u32, value: f32) -> Message {
     Message::Push {
-        generation: generation(1),
-        step: Step(step),
+        cut: Cut { generation: generation(1), step: Step(step) },
         slot: Slot(slot),
         loss: value,
         recorded: Recorded::default(),
@@ -76,7 +76,7 @@ pub(crate) fn pull(want: Want) -> Message {
 
 pub(crate) fn told(step: u64, slot: u32, verdict: Verdict) -> Message {
     let (generation, step, slot) = (generation(1), Step(step), Slot(slot));
-    Message::PushReply { generation, step, slot, verdict }
+    Message::PushReply { cut: Cut { generation, step }, slot, verdict }
 }
 
 pub(crate) fn dropped(step: u64, slot: u32, worker: u32, verdict: Option<Verdict>) -> Effect {
@@ -87,8 +87,7 @@ pub(crate) fn dropped(step: u64, slot: u32, worker: u32, verdict: Option<Verdict
 /// A version of generation `of`, with tokens and without updates.
 pub(crate) fn version(of: u64, step: u64, tokens: &[u32], value: f32) -> Message {
     Message::Version {
-        generation: generation(of),
-        step: Step(step),
+        cut: Cut { generation: generation(of), step: Step(step) },
         tokens: slots(tokens),
         received: Vec::new(),
         updates: Vec::new(),
@@ -99,7 +98,7 @@ pub(crate) fn version(of: u64, step: u64, tokens: &[u32], value: f32) -> Message
 
 pub(crate) fn update(step: u64, losses: &[(u32, f32)]) -> UpdateRecord {
     let losses = losses.iter().map(|(slot, loss)| (Slot(*slot), *loss)).collect();
-    UpdateRecord { generation: generation(1), step: Step(step), losses }
+    UpdateRecord { cut: Cut { generation: generation(1), step: Step(step) }, losses }
 }
 
 /// `message`, a version, with what ps 0 has for the chief.
@@ -217,7 +216,7 @@ impl Script<Ps> {
             script.lets_in(worker, 1);
         }
         let (generation, step) = (generation(1), Step(step));
-        script.hears(0, Message::Restore { generation, step, state: state(0.0) });
+        script.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(0.0) });
         script
     }
 

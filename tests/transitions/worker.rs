@@ -27,13 +27,13 @@ fn anything() -> Message {
 fn compute(of: u64, step: u64, slot: u32, parameters: &[f32]) -> Effect {
     let parameters = parameters.iter().map(|value| floats(*value)).collect();
     let (generation, step, slot) = (generation(of), Step(step), Slot(slot));
-    Effect::Compute(Job::Gradient { generation, step, slot, parameters })
+    Effect::Compute(Job::Gradient { cut: Cut { generation, step }, slot, parameters })
 }
 
 fn computed(step: u64, slot: u32, loss: f32, n_ps: usize) -> Input {
     let gradient = vec![floats(loss); n_ps];
     let (generation, step, slot) = (generation(1), Step(step), Slot(slot));
-    Input::Computed(Done::Gradient { generation, step, slot, loss, gradient })
+    Input::Computed(Done::Gradient { cut: Cut { generation, step }, slot, loss, gradient })
 }
 
 fn report(step: u64, slot: u32, loss: f32) -> Effect {

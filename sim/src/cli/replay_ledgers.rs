@@ -77,7 +77,7 @@ pub(super) fn replay_ledgers(args: &LedgerArgs, stage: &Stage) -> anyhow::Result
     let mut view = ProgressView::new(stage.screen.clone(), mode, end.0);
     let stopwatch = Stopwatch::start();
     let replayed = replay(&audit, &inputs, |update| {
-        view.update(update.step.next().0, update.losses[0].1, stopwatch.elapsed());
+        view.update(update.cut.step.next().0, update.losses[0].1, stopwatch.elapsed());
     });
     view.finish();
     judge(replayed, stage)

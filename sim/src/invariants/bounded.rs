@@ -2,6 +2,7 @@
 //! and no honest task is ever taken for one that does not read.
 
 use std::collections::BTreeMap;
+use unisono_core::ids::Cut;
 
 use unisono_core::LinkId;
 use unisono_core::host::limits::QueueFull;
@@ -47,7 +48,9 @@ impl Invariant for Bounded {
 
     fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         for effect in effects {
-            let Effect::Send { link, message: Message::Push { step, .. } } = effect else {
+            let Effect::Send { link, message: Message::Push { cut: Cut { step, .. }, .. } } =
+                effect
+            else {
                 continue;
             };
             let pushes = self.0.entry((at.life, *link)).or_default();

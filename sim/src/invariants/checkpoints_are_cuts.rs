@@ -53,7 +53,8 @@ impl Invariant for CheckpointsAreCuts {
                 Effect::Report(Report::Adopted { .. }) => self.reading = None,
                 Effect::Record(update) => {
                     // What is written again has to be looked at again.
-                    self.verified = self.verified.filter(|verified| verified.step <= update.step);
+                    self.verified =
+                        self.verified.filter(|verified| verified.step <= update.cut.step);
                 }
                 Effect::Send { link, message } => match Shard::carried(message) {
                     Some((cut, state)) if matches!(message, Message::Captured { .. }) => {
@@ -62,13 +63,8 @@ impl Invariant for CheckpointsAreCuts {
                     Some((cut, state)) => self.check_restore(at, *link, cut, state)?,
                     None => {}
                 },
-                Effect::Compute(unisono_core::protocol::Job::Update {
-                    generation,
-                    step,
-                    state,
-                    ..
-                }) => {
-                    check_updated(at, Cut { generation: *generation, step: *step }, state)?;
+                Effect::Compute(unisono_core::protocol::Job::Update { cut, state, .. }) => {
+                    check_updated(at, *cut, state)?;
                 }
                 _ => {}
             }
@@ -87,10 +83,10 @@ impl Invariant for CheckpointsAreCuts {
                 Err(Violation::new(7, "checkpoint-lost", what))
             }
             None => Ok(()),
-            Some(snapshot) if durable.is_some_and(|durable| snapshot.step < durable) => {
+            Some(snapshot) if durable.is_some_and(|durable| snapshot.cut.step < durable) => {
                 let what =
                     format!("the newest on the disk is older than {durable:?}, once durable");
-                Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.step))
+                Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.cut.step))
             }
             Some(snapshot) => check_saved(end.history, snapshot),
         }
@@ -111,8 +107,11 @@ impl CheckpointsAreCuts {
         let Some((_, given)) = self.given.as_ref().filter(|(to, _)| *to == at.life) else {
             return broken(format!("it restores {cut}, and its storage gave it nothing"));
         };
-        if given.step != cut.step {
-            return broken(format!("it restores {cut}, and its storage gave step {}", given.step));
+        if given.cut.step != cut.step {
+            return broken(format!(
+                "it restores {cut}, and its storage gave step {}",
+                given.cut.step
+            ));
         }
         let Some(ps) = at.seen().and_then(|life| life.peer(link)) else { return Ok(()) };
         match given.shards.get(ps.index as usize) {
@@ -123,16 +122,16 @@ impl CheckpointsAreCuts {
 
     fn check_persist(&mut self, at: &At<'_>, snapshot: &Snapshot) -> Result<(), Violation> {
         let broken =
-            |name, what| Err(Violation::new(7, name, what).at(snapshot.step).of(at.life.task));
+            |name, what| Err(Violation::new(7, name, what).at(snapshot.cut.step).of(at.life.task));
         if snapshot.shards.len() != at.config.n_ps as usize {
             let what =
                 format!("a checkpoint of {} shards, of {}", snapshot.shards.len(), at.config.n_ps);
             return broken("not-a-cut", what);
         }
-        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+        let cut = snapshot.cut;
         check_whole(at.history, cut, snapshot).map_err(|violation| violation.of(at.life.task))?;
         let missing = at.history.files.first_missing();
-        if missing < snapshot.step {
+        if missing < snapshot.cut.step {
             let what = format!("its losses are not recorded from step {missing} on");
             return broken("losses-behind-checkpoint", what);
         }
@@ -157,10 +156,10 @@ fn check_read(
     durable: Option<Step>,
 ) -> Result<(), Violation> {
     let files = &at.history.files;
-    let is_older = durable.is_some_and(|durable| from.is_none() || snapshot.step < durable);
+    let is_older = durable.is_some_and(|durable| from.is_none() || snapshot.cut.step < durable);
     if is_older && !files.may_be_damaged() {
         let what = format!("{from:?} is read, and {durable:?} was durable");
-        return Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.step));
+        return Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.cut.step));
     }
     check_saved(at.history, snapshot)
 }
@@ -170,16 +169,18 @@ fn check_saved(history: &History, snapshot: &Snapshot) -> Result<(), Violation> 
     let begins = history
         .files
         .base()
-        .is_some_and(|base| base.step == snapshot.step && base.shards == snapshot.shards);
+        .is_some_and(|base| base.cut.step == snapshot.cut.step && base.shards == snapshot.shards);
     if begins || history.cut_of(snapshot).is_some() {
         return Ok(());
     }
-    match history.files.persisted(snapshot.step).next_back() {
+    match history.files.persisted(snapshot.cut.step).next_back() {
         Some(cut) => check_whole(history, cut, snapshot),
         None => {
-            let what =
-                format!("a checkpoint of step {} is found, and none was written", snapshot.step);
-            Err(Violation::new(7, "checkpoint-of-nothing", what).at(snapshot.step))
+            let what = format!(
+                "a checkpoint of step {} is found, and none was written",
+                snapshot.cut.step
+            );
+            Err(Violation::new(7, "checkpoint-of-nothing", what).at(snapshot.cut.step))
         }
     }
 }
@@ -302,8 +303,7 @@ mod tests {
     fn a_captured_state_is_that_of_its_cut() {
         let mut rule = CheckpointsAreCuts::default();
         let mut captured = |value| {
-            let Cut { generation, step } = cut(1);
-            let message = Message::Captured { generation, step, state: state(value) };
+            let message = Message::Captured { cut: cut(1), state: state(value) };
             name(ready().does(&mut rule, ps(0), vec![send(PS_LINK, message)]))
         };
         assert_eq!(captured(2.0), None);
@@ -319,8 +319,7 @@ mod tests {
         assert_eq!(name(run.takes(&mut rule, worker(0), saved([2.0, 3.0]))), Some("not-a-cut"));
         run.takes(&mut rule, worker(0), saved([2.0, 2.0])).unwrap();
         let restore = |value| {
-            let Cut { generation, step } = later(1);
-            vec![send(WORKER_LINK, Message::Restore { generation, step, state: state(value) })]
+            vec![send(WORKER_LINK, Message::Restore { cut: later(1), state: state(value) })]
         };
         run.does(&mut rule, worker(0), restore(2.0)).unwrap();
         let other = run.does(&mut rule, worker(0), restore(1.0));

@@ -1,6 +1,7 @@
 //! Rule 10: exactly `training_steps` updates; a durable final checkpoint; only then is anybody told
 //! that all is done. At the end the files hold every step, once.
 
+use unisono_core::ids::Cut;
 use unisono_core::protocol::{Effect, Input, Job, Message, Outcome};
 use unisono_core::{Slot, Step, TaskId};
 
@@ -17,16 +18,19 @@ impl Invariant for CleanEnd {
         let broken = |name, what: String| Err(Violation::new(10, name, what).of(at.life.task));
         for effect in effects {
             match effect {
-                Effect::Compute(Job::Update { step, .. } | Job::Gradient { step, .. })
-                    if *step >= last =>
-                {
+                Effect::Compute(
+                    Job::Update { cut: Cut { step, .. }, .. }
+                    | Job::Gradient { cut: Cut { step, .. }, .. },
+                ) if *step >= last => {
                     return broken("one-step-too-many", format!("a job of step {step} of {last}"));
                 }
-                Effect::Record(update) if update.step >= last => {
-                    let what = format!("step {} of {last} is recorded", update.step);
+                Effect::Record(update) if update.cut.step >= last => {
+                    let what = format!("step {} of {last} is recorded", update.cut.step);
                     return broken("one-step-too-many", what);
                 }
-                Effect::Send { message: Message::Version { step, .. }, .. } if *step > last => {
+                Effect::Send {
+                    message: Message::Version { cut: Cut { step, .. }, .. }, ..
+                } if *step > last => {
                     return broken("one-step-too-many", format!("version {step} of {last}"));
                 }
                 Effect::Send { message: Message::Finished { .. } | Message::Goodbye, .. }
@@ -73,10 +77,10 @@ fn check_stop(at: &At<'_>, saved: Option<Step>) -> Result<(), Violation> {
 fn check_checkpoint(end: &End<'_>) -> Result<(), Violation> {
     let last = end.config.training_steps;
     match end.checkpoint {
-        Some(snapshot) if end.config.is_last(snapshot.step) => Ok(()),
+        Some(snapshot) if end.config.is_last(snapshot.cut.step) => Ok(()),
         _ if end.history.files.may_be_damaged() => Ok(()),
         Some(snapshot) => {
-            let what = format!("the newest checkpoint is of step {} of {last}", snapshot.step);
+            let what = format!("the newest checkpoint is of step {} of {last}", snapshot.cut.step);
             Err(Violation::new(10, "no-final-checkpoint", what))
         }
         None => Err(Violation::new(10, "no-final-checkpoint", "there is no checkpoint")),
@@ -88,10 +92,10 @@ fn check_losses(end: &End<'_>) -> Result<(), Violation> {
     if end.history.files.may_be_damaged() {
         return Ok(());
     }
-    let first = end.history.files.base().map_or(Step(0), |base| base.step);
+    let first = end.history.files.base().map_or(Step(0), |base| base.cut.step);
     let updates = end.history.files.losses().values();
     let wanted = updates.flat_map(|update| {
-        update.losses.iter().map(|(slot, loss)| (update.step, *slot, loss.to_bits()))
+        update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, loss.to_bits()))
     });
     let rows = end.losses.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits()));
     let rows = rows.filter(|(step, ..)| *step >= first);
@@ -116,7 +120,7 @@ fn check_losses(end: &End<'_>) -> Result<(), Violation> {
     match end.history.files.losses().values().find(|update| update.losses.len() != wanted) {
         Some(update) => {
             let what = format!("it has {} losses, and R is {wanted}", update.losses.len());
-            Err(Violation::new(10, "losses-missing", what).at(update.step))
+            Err(Violation::new(10, "losses-missing", what).at(update.cut.step))
         }
         None => Ok(()),
     }

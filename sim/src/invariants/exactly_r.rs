@@ -14,7 +14,12 @@ pub(super) struct ExactlyR;
 impl Invariant for ExactlyR {
     fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         for effect in effects {
-            if let Effect::Compute(Job::Update { generation, step, state, gradients }) = effect {
+            if let Effect::Compute(Job::Update {
+                cut: Cut { generation, step },
+                state,
+                gradients,
+            }) = effect
+            {
                 let cut = Cut { generation: *generation, step: *step };
                 check_update(at, cut, state, gradients)
                     .map_err(|violation| violation.at(*step).of(at.life.task))?;

@@ -65,7 +65,7 @@ impl Invariant for Fencing {
             self.suspicions.suspect(at.life, violation.at(pushed.cut.step).of(at.life.task));
         }
         for effect in effects {
-            if let Effect::Compute(Job::Gradient { generation, step, .. }) = effect {
+            if let Effect::Compute(Job::Gradient { cut: Cut { generation, step }, .. }) = effect {
                 let last = self.generations.insert(at.life, *generation);
                 if last.is_some_and(|last| *generation < last) {
                     let what = "it goes back to an older generation";
@@ -108,12 +108,12 @@ fn old(life: &Life, input: &Input) -> Option<Old> {
                 }
             }
         }
-        Input::Computed(Done::Update { generation, step, .. }) => {
-            let cut = Cut { generation: *generation, step: *step };
+        Input::Computed(Done::Update { cut, .. }) => {
+            let cut = *cut;
             let is_awaited = life.shard.cut == Some(cut) && life.shard.n_begun > 0;
             (!is_awaited).then_some(Old::Job)
         }
-        Input::Computed(Done::Gradient { generation, .. }) => {
+        Input::Computed(Done::Gradient { cut: Cut { generation, .. }, .. }) => {
             let is_over = life.work.whole().is_some_and(|whole| *generation < whole.generation);
             is_over.then_some(Old::Job)
         }
@@ -124,11 +124,11 @@ fn old(life: &Life, input: &Input) -> Option<Old> {
 /// The generation that a message to a ps is of. A pull asks for any that is not before its own.
 const fn generation(message: &Message) -> Option<Generation> {
     match message {
-        Message::Push { generation, .. }
-        | Message::Received { generation, .. }
-        | Message::Chosen { generation, .. }
-        | Message::Restore { generation, .. }
-        | Message::Capture { generation, .. } => Some(*generation),
+        Message::Push { cut: Cut { generation, .. }, .. }
+        | Message::Received { cut: Cut { generation, .. }, .. }
+        | Message::Chosen { cut: Cut { generation, .. }, .. }
+        | Message::Restore { cut: Cut { generation, .. }, .. }
+        | Message::Capture { cut: Cut { generation, .. }, .. } => Some(*generation),
         _ => None,
     }
 }
@@ -270,7 +270,7 @@ mod tests {
         let accepted = vec![update(cut(0), 1.0, gradients(0, &[0, 1]))];
         assert_eq!(told(push(cut(0), 0, 0), accepted), Some("older-generation-accepted"));
         let Cut { generation, step } = cut(0);
-        let restore = || Message::Restore { generation, step, state: state(1.0) };
+        let restore = || Message::Restore { cut: Cut { generation, step }, state: state(1.0) };
         assert_eq!(told(restore(), vec![]), None);
         let restored = vec![send(0, Message::Restored { generation })];
         assert_eq!(told(restore(), restored), Some("older-generation-accepted"));

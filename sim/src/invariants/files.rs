@@ -84,7 +84,7 @@ impl Files {
     }
 
     pub(super) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {
-        let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+        let cut = snapshot.cut;
         self.persisted.entry(cut.step).or_default().push(cut.generation);
         // What a dead life asked for is answered to nobody.
         self.writing.retain(|(of, _)| *of == life);
@@ -92,10 +92,10 @@ impl Files {
     }
 
     pub(super) fn note_record(&mut self, update: &UpdateRecord) {
-        self.losses.split_off(&update.step);
-        self.losses.insert(update.step, update.clone());
-        if update.step <= self.first_missing {
-            self.first_missing = update.step.next();
+        self.losses.split_off(&update.cut.step);
+        self.losses.insert(update.cut.step, update.clone());
+        if update.cut.step <= self.first_missing {
+            self.first_missing = update.cut.step.next();
         }
     }
 
@@ -118,11 +118,11 @@ impl Files {
         if self.persisted.is_empty() && self.base.is_none() {
             self.base = Some(Arc::clone(snapshot));
             // The rows below a checkpoint that was there before are there, too.
-            self.first_missing = snapshot.step;
+            self.first_missing = snapshot.cut.step;
         }
         self.last_read = cut;
         if from.is_some() {
-            self.durable.insert(snapshot.step);
+            self.durable.insert(snapshot.cut.step);
         }
     }
 }

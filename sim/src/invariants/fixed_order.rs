@@ -1,6 +1,7 @@
 //! Rule 3: an update is given its gradients ascending by slot, whatever the order of arrival.
 
 use unisono_core::Slot;
+use unisono_core::ids::Cut;
 use unisono_core::protocol::{Effect, Input, Job};
 
 use super::Violation;
@@ -13,7 +14,7 @@ pub(super) struct FixedOrder;
 impl Invariant for FixedOrder {
     fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         for effect in effects {
-            if let Effect::Compute(Job::Update { step, gradients, .. }) = effect
+            if let Effect::Compute(Job::Update { cut: Cut { step, .. }, gradients, .. }) = effect
                 && !gradients.is_sorted_by(|(a, _), (b, _)| a <= b)
             {
                 let slots: Vec<Slot> = gradients.iter().map(|(slot, _)| *slot).collect();

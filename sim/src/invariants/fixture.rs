@@ -144,7 +144,7 @@ impl Fixture {
     /// A ps is restored.
     pub(super) fn restored(&mut self, ps: LifeId, at: Cut, value: f32) -> Answer {
         let Cut { generation, step } = at;
-        let restore = Message::Restore { generation, step, state: state(value) };
+        let restore = Message::Restore { cut: Cut { generation, step }, state: state(value) };
         let sent = vec![send(WORKER_LINK, restore.clone())];
         self.plays(&mut Nothing, worker(0), Input::Wake, sent)?;
         let restored = vec![send(PS_LINK, Message::Restored { generation })];
@@ -317,26 +317,26 @@ pub(super) fn state(value: f32) -> ShardState {
 }
 
 pub(super) fn snapshot(at: Cut, values: [f32; 2]) -> Snapshot {
-    let Cut { generation, step } = at;
-    Snapshot { generation, step, shards: values.map(state).to_vec() }
+    Snapshot { cut: at, shards: values.map(state).to_vec() }
 }
 
 /// As a file has it, which says nothing of generations.
 pub(super) fn restored_event(snapshot: Snapshot, is_checkpoint: bool) -> StorageEvent {
     let from = is_checkpoint.then(String::new);
-    let snapshot = Arc::new(Snapshot { generation: Generation::default(), ..snapshot });
+    let snapshot = Arc::new(Snapshot {
+        cut: Cut { generation: Generation::default(), ..snapshot.cut },
+        ..snapshot
+    });
     StorageEvent::Restored(Ok(Restored { snapshot, from }))
 }
 
 pub(super) fn gradient_done(at: Cut, slot: u32, value: f32) -> Done {
-    let Cut { generation, step } = at;
     let gradient = vec![vec![value].into(), vec![value + 0.5].into()];
-    Done::Gradient { generation, step, slot: Slot(slot), loss: value, gradient }
+    Done::Gradient { cut: at, slot: Slot(slot), loss: value, gradient }
 }
 
 pub(super) fn update_done(at: Cut, value: f32) -> Done {
-    let Cut { generation, step } = at;
-    Done::Update { generation, step, state: state(value) }
+    Done::Update { cut: at, state: state(value) }
 }
 
 /// A shard's parts of the gradients of these slots.
@@ -345,26 +345,22 @@ pub(super) fn gradients(ps: u32, slots: &[u32]) -> Vec<(Slot, Floats)> {
 }
 
 pub(super) fn update(at: Cut, value: f32, gradients: Vec<(Slot, Floats)>) -> Effect {
-    let Cut { generation, step } = at;
-    Effect::Compute(Job::Update { generation, step, state: state(value), gradients })
+    Effect::Compute(Job::Update { cut: at, state: state(value), gradients })
 }
 
 pub(super) fn job(at: Cut, values: &[f32]) -> Effect {
-    let Cut { generation, step } = at;
     let parameters = values.iter().map(|value| vec![*value].into()).collect();
-    Effect::Compute(Job::Gradient { generation, step, slot: Slot(0), parameters })
+    Effect::Compute(Job::Gradient { cut: at, slot: Slot(0), parameters })
 }
 
 pub(super) fn updated(at: Cut, slots: &[u32]) -> Effect {
-    let Cut { generation, step } = at;
     let slots = slots.iter().copied().map(Slot).collect();
-    Effect::Report(Report::Updated { generation, step, slots })
+    Effect::Report(Report::Updated { cut: at, slots })
 }
 
 pub(super) fn record(at: Cut, slots: &[u32]) -> Effect {
-    let Cut { generation, step } = at;
     let losses = slots.iter().map(|slot| (Slot(*slot), value(*slot))).collect();
-    Effect::Record(UpdateRecord { generation, step, losses })
+    Effect::Record(UpdateRecord { cut: at, losses })
 }
 
 pub(super) fn send(link: u64, message: Message) -> Effect {
@@ -373,11 +369,9 @@ pub(super) fn send(link: u64, message: Message) -> Effect {
 
 /// The worker of a slot pushes it.
 pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
-    let Cut { generation, step } = at;
     let (gradient, loss, slot) = (part(slot, ps), value(slot), Slot(slot));
     Message::Push {
-        generation,
-        step,
+        cut: at,
         slot,
         loss,
         recorded: unisono_core::protocol::Recorded::default(),
@@ -386,8 +380,7 @@ pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
 }
 
 pub(super) fn reply(link: u64, at: Cut, slot: u32, verdict: Verdict) -> Effect {
-    let Cut { generation, step } = at;
-    send(link, Message::PushReply { generation, step, slot: Slot(slot), verdict })
+    send(link, Message::PushReply { cut: at, slot: Slot(slot), verdict })
 }
 
 pub(super) fn dropped(at: Cut, slot: u32, verdict: Option<Verdict>) -> Effect {
@@ -396,12 +389,10 @@ pub(super) fn dropped(at: Cut, slot: u32, verdict: Option<Verdict>) -> Effect {
 }
 
 pub(super) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
-    let Cut { generation, step } = at;
     let received = received.iter().copied().map(Slot).collect();
     let (tokens, updates) = (Vec::new(), Vec::new());
     Message::Version {
-        generation,
-        step,
+        cut: at,
         tokens,
         received,
         updates,
@@ -411,8 +402,7 @@ pub(super) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
 }
 
 pub(super) fn received(at: Cut, slots: Vec<Slot>) -> Message {
-    let Cut { generation, step } = at;
-    Message::Received { generation, step, slots }
+    Message::Received { cut: at, slots }
 }
 
 /// All tasks have ended well.

@@ -102,18 +102,18 @@ impl History {
         let (life, config) = (stamp.life, stamp.config);
         match input {
             Input::Network(NetworkEvent::Received {
-                message: Message::Restore { generation, step, state },
+                message: Message::Restore { cut, state },
                 ..
             }) if life.task.job == unisono_core::Job::Ps => {
-                let cut = Cut { generation: *generation, step: *step };
+                let cut = *cut;
                 self.note_state(config, cut, life.task.index, state)
             }
-            Input::Computed(Done::Gradient { generation, step, slot, loss, gradient }) => {
-                let cut = Cut { generation: *generation, step: *step };
+            Input::Computed(Done::Gradient { cut, slot, loss, gradient }) => {
+                let cut = *cut;
                 self.note_gradient(config, (cut, *slot), *loss, gradient)
             }
-            Input::Computed(Done::Update { generation, step, state }) => {
-                let made = Cut { generation: *generation, step: *step }.next();
+            Input::Computed(Done::Update { cut, state }) => {
+                let made = cut.next();
                 self.note_state(config, made, life.task.index, state)
             }
             Input::Stored(event) => {
@@ -141,14 +141,17 @@ impl History {
         self.lives.note_effects(stamp, input, effects);
         for effect in effects {
             match effect {
-                Effect::Compute(Job::Update { generation, step, gradients, .. }) => {
-                    let cut = Cut { generation: *generation, step: *step };
+                Effect::Compute(Job::Update { cut, gradients, .. }) => {
+                    let cut = *cut;
                     let slots = || gradients.iter().map(|(slot, _)| *slot).collect();
                     self.version_mut(cut).update.get_or_insert_with(slots);
                 }
                 Effect::Persist(snapshot) => self.files.note_persist(stamp.life, snapshot),
                 Effect::Record(update) => self.files.note_record(update),
-                Effect::Send { message: Message::Restore { generation, step, .. }, .. } => {
+                Effect::Send {
+                    message: Message::Restore { cut: Cut { generation, step }, .. },
+                    ..
+                } => {
                     let origin = Origin { step: *step, parent: self.files.last_read() };
                     self.generations.entry(*generation).or_insert(origin);
                 }
@@ -179,7 +182,7 @@ impl History {
                 .zip(&saved.shards)
                 .all(|(ps, shard)| self.state(*cut, ps).is_some_and(|made| made.is(shard)))
         };
-        self.files.persisted(saved.step).rev().find(is_whole)
+        self.files.persisted(saved.cut.step).rev().find(is_whole)
     }
 
     /// The gradient of a slot at a cut, if it was computed.

@@ -31,16 +31,13 @@ impl Invariant for Idempotent {
             self.check_fate(at, (life, fate), input, effects)?;
         }
         effects.iter().try_for_each(|effect| match effect {
-            Effect::Send {
-                link,
-                message: Message::Push { generation, step, slot, loss, gradient, .. },
-            } => {
-                let cut = Cut { generation: *generation, step: *step };
+            Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
+                let cut = *cut;
                 check_label(at, *link, (cut, *slot), *loss, gradient)
             }
-            Effect::Send {
-                message: Message::Version { generation, step, received, .. }, ..
-            } => check_received(at, Cut { generation: *generation, step: *step }, received),
+            Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
+                check_received(at, *cut, received)
+            }
             _ => Ok(()),
         })
     }

@@ -4,7 +4,6 @@
 //! What a shard held when another generation was opened is not counted: the whole shard is
 //! forgotten then.
 
-use unisono_core::Cut;
 use unisono_core::protocol::{Effect, Input, Message, Verdict};
 
 use super::Violation;
@@ -102,8 +101,8 @@ fn chosen_without(at: &At<'_>, pushed: &Pushed<'_>) -> bool {
 /// A newer version follows on the same link.
 fn moves_on(effects: &[Effect], pushed: &Pushed<'_>) -> bool {
     effects.iter().any(|effect| match effect {
-        Effect::Send { link, message: Message::Version { generation, step, .. } } => {
-            *link == pushed.link && Cut { generation: *generation, step: *step } > pushed.cut
+        Effect::Send { link, message: Message::Version { cut, .. } } => {
+            *link == pushed.link && *cut > pushed.cut
         }
         _ => false,
     })

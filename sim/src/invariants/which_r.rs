@@ -15,15 +15,15 @@ impl Invariant for WhichR {
     fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         for effect in effects {
             match effect {
-                Effect::Compute(Job::Update { generation, step, gradients, .. }) => {
-                    let cut = Cut { generation: *generation, step: *step };
+                Effect::Compute(Job::Update { cut, gradients, .. }) => {
+                    let cut = *cut;
                     check_used(at, cut, gradients.iter().map(|(slot, _)| *slot))?;
                 }
-                Effect::Send { message: Message::Chosen { generation, step, slots }, .. } => {
-                    check_chosen(at, Cut { generation: *generation, step: *step }, slots)?;
+                Effect::Send { message: Message::Chosen { cut, slots }, .. } => {
+                    check_chosen(at, *cut, slots)?;
                 }
-                Effect::Send { message: Message::Received { generation, step, slots }, .. } => {
-                    check_received(at, Cut { generation: *generation, step: *step }, slots)?;
+                Effect::Send { message: Message::Received { cut, slots }, .. } => {
+                    check_received(at, *cut, slots)?;
                 }
                 _ => {}
             }
@@ -113,8 +113,7 @@ mod tests {
 
     fn chosen(slots: &[u32]) -> Effect {
         let slots = slots.iter().copied().map(Slot).collect();
-        let Cut { generation, step } = cut(0);
-        send(9, Message::Chosen { generation, step, slots })
+        send(9, Message::Chosen { cut: cut(0), slots })
     }
 
     #[test]

@@ -15,15 +15,12 @@ impl Invariant for WholeVersions {
     fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
         for effect in effects {
             match effect {
-                Effect::Compute(Job::Gradient { generation, step, parameters, .. }) => {
-                    let cut = Cut { generation: *generation, step: *step };
+                Effect::Compute(Job::Gradient { cut, parameters, .. }) => {
+                    let cut = *cut;
                     check_work(at, cut, parameters)?;
                 }
-                Effect::Send {
-                    message: Message::Version { generation, step, parameters, .. },
-                    ..
-                } => {
-                    let cut = Cut { generation: *generation, step: *step };
+                Effect::Send { message: Message::Version { cut, parameters, .. }, .. } => {
+                    let cut = *cut;
                     check_version(at, cut, parameters)?;
                 }
                 _ => {}

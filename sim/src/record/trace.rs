@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
 use unisono_core::Step;
@@ -187,7 +188,8 @@ fn describe_effect(what: Happening, to: Option<LifeId>, effect: &Effect) -> Stri
 
 fn details(message: &Message) -> String {
     match message {
-        Message::Push { generation, .. } | Message::Version { generation, .. } => {
+        Message::Push { cut: Cut { generation, .. }, .. }
+        | Message::Version { cut: Cut { generation, .. }, .. } => {
             format!(", generation {generation}")
         }
         Message::Chosen { slots, .. } | Message::Received { slots, .. } => {

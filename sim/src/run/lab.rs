@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
 use unisono_core::host::Work as _;
@@ -215,7 +216,7 @@ impl LabWorker {
     ) -> (f32, Vec<Floats>) {
         let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let generation = unisono_core::Generation::default();
-        match self.work(Job::Gradient { generation, step, slot, parameters }) {
+        match self.work(Job::Gradient { cut: Cut { generation, step }, slot, parameters }) {
             Done::Gradient { loss, gradient, .. } => (loss, gradient),
             Done::Update { .. } => unreachable!("a gradient was asked for"),
         }
@@ -229,7 +230,7 @@ impl LabWorker {
         gradients: Vec<(Slot, Floats)>,
     ) -> ShardState {
         let (generation, state) = (unisono_core::Generation::default(), state.clone());
-        match self.work(Job::Update { generation, step, state, gradients }) {
+        match self.work(Job::Update { cut: Cut { generation, step }, state, gradients }) {
             Done::Update { state, .. } => state,
             Done::Gradient { .. } => unreachable!("an update was asked for"),
         }
@@ -262,23 +263,22 @@ struct KnownUpdate {
 impl Memory {
     fn recall(&self, job: &Job) -> Option<Done> {
         match job {
-            Job::Gradient { generation, step, slot, parameters } => {
+            Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
                 let known = self.gradients.get(&(*step, *slot, checksum(parameters)))?;
                 let known = known.iter().find(|known| known.parameters == *parameters)?;
                 Some(Done::Gradient {
-                    generation: *generation,
-                    step: *step,
+                    cut: Cut { generation: *generation, step: *step },
                     slot: *slot,
                     loss: known.loss,
                     gradient: known.gradient.clone(),
                 })
             }
-            Job::Update { generation, step, state, gradients } => {
+            Job::Update { cut: Cut { generation, step }, state, gradients } => {
                 let known = self.updates.get(&(*step, state.parameters.checksum()))?;
                 let is_it =
                     |known: &&KnownUpdate| known.gradients == *gradients && known.state == *state;
                 let state = known.iter().find(is_it)?.next.clone();
-                Some(Done::Update { generation: *generation, step: *step, state })
+                Some(Done::Update { cut: Cut { generation: *generation, step: *step }, state })
             }
         }
     }
@@ -295,7 +295,7 @@ impl Memory {
     fn keep(&mut self, job: &Job, done: &Done) {
         match (job, done) {
             (
-                Job::Gradient { step, slot, parameters, .. },
+                Job::Gradient { cut: Cut { step, .. }, slot, parameters, .. },
                 Done::Gradient { loss, gradient, .. },
             ) => {
                 self.count(bytes(gradient));
@@ -304,7 +304,10 @@ impl Memory {
                 let key = (*step, *slot, checksum(&known.parameters));
                 self.gradients.entry(key).or_default().push(known);
             }
-            (Job::Update { step, state, gradients, .. }, Done::Update { state: next, .. }) => {
+            (
+                Job::Update { cut: Cut { step, .. }, state, gradients, .. },
+                Done::Update { state: next, .. },
+            ) => {
                 self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
                 let (state, gradients) = (state.clone(), gradients.clone());
                 let key = (*step, state.parameters.checksum());

@@ -121,7 +121,7 @@ fn audited(
     oracle: impl FnOnce(&Audit<'_>) -> Result<(), Violation>,
 ) -> Result<(), Violation> {
     let mut audit = Audit::of(&played.ledgers);
-    let newest = played.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
+    let newest = played.checkpoint.as_ref().map(|checkpoint| checkpoint.cut.step);
     audit.check_losses(Path::new(LOSSES_FILE), &played.losses, newest);
     if let Some(checkpoint) = &played.checkpoint {
         audit.check_snapshot(Path::new("the newest checkpoint"), checkpoint);
@@ -152,7 +152,7 @@ fn serial(
         }
     }
     for ((step, got), want) in by_step(&played.losses).zip(&serial.updates) {
-        compare_losses(step, got, want.step, &want.losses)?;
+        compare_losses(step, got, want.cut.step, &want.losses)?;
     }
     let n_rows = by_step(&played.losses).count();
     if !scenario.expect.outcome.is_failure() && n_rows != serial.updates.len() {
@@ -160,8 +160,8 @@ fn serial(
         return Err(Violation::new(0, "trajectory", what));
     }
     match &played.checkpoint {
-        Some(checkpoint) if checkpoint.step == serial.end.step => {
-            compare_states(lab, checkpoint.step, &checkpoint.shards, &serial.end.shards)
+        Some(checkpoint) if checkpoint.cut.step == serial.end.cut.step => {
+            compare_states(lab, checkpoint.cut.step, &checkpoint.shards, &serial.end.shards)
         }
         _ => Ok(()),
     }
@@ -199,7 +199,7 @@ fn provenance(
             compare_hash(made, shards.get(made.ps() as usize).map(StateHash::of))?;
         }
         next = step.next();
-        if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.step == next) {
+        if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.cut.step == next) {
             compare_states(lab, next, &checkpoint.shards, &shards)?;
         }
     }
@@ -371,7 +371,7 @@ fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
     let finished = expect.outcome == ExpectedOutcome::Finished;
     let default = finished.then_some(Step(scenario.run.train.training_steps));
     let want = expect.final_step.or(default)?;
-    let got = played.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
+    let got = played.checkpoint.as_ref().map(|checkpoint| checkpoint.cut.step);
     if got == Some(want) {
         return None;
     }

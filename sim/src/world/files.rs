@@ -197,7 +197,7 @@ fn first_invalid(disk: &SimDisk) -> Option<String> {
 
 fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> StorageEvent {
     let result = files.persist(snapshot).map(|saved| saved.path.display().to_string());
-    StorageEvent::Persisted { step: snapshot.step, result: result.map_err(|e| e.to_string()) }
+    StorageEvent::Persisted { step: snapshot.cut.step, result: result.map_err(|e| e.to_string()) }
 }
 
 /// What is read; and the first checkpoint that can be seen and is not valid, if there is one.

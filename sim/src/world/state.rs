@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use unisono_core::protocol::{
     Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord,
@@ -284,11 +285,11 @@ impl State {
     pub(super) fn job_of(&mut self, id: LifeId, job: &Job) -> JobTakes {
         let task = id.task;
         let (default, index, gradient) = match job {
-            Job::Gradient { step, slot, .. } => {
+            Job::Gradient { cut: Cut { step, .. }, slot, .. } => {
                 let index = step.0 << 16 | u64::from(slot.0);
                 (&self.compute.gradient, index, Some((*step, *slot)))
             }
-            Job::Update { step, .. } => (&self.compute.update, step.0, None),
+            Job::Update { cut: Cut { step, .. }, .. } => (&self.compute.update, step.0, None),
         };
         let distribution: &Distribution = self.compute.tasks.get(&task).unwrap_or(default);
         let takes = distribution.constant().unwrap_or_else(|| {

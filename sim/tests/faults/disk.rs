@@ -28,7 +28,7 @@ fn a_disk_that_refuses_fails_every_save_until_it_is_mended() {
         assert!(!saved.iter().any(is_broken), "{mode}: {saved:?}");
         assert!(saved.iter().any(|at| *at < begin), "{mode}: it could save before");
         assert!(played.bites()[0] > 0);
-        assert_eq!(played.checkpoint.map(|checkpoint| checkpoint.step), Some(Step(20)));
+        assert_eq!(played.checkpoint.map(|checkpoint| checkpoint.cut.step), Some(Step(20)));
     }
 }
 

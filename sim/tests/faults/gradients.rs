@@ -25,8 +25,9 @@ fn a_loss_that_is_no_number_stops_the_run_and_says_where() {
         assert!(why.contains("step 5") && why.contains("slot 1"), "{task}: {why}");
     }
     assert!(played.losses.iter().all(|(step, ..)| *step < Step(5)));
-    let of_five =
-        |checkpoint: &std::sync::Arc<unisono_core::protocol::Snapshot>| checkpoint.step <= Step(5);
+    let of_five = |checkpoint: &std::sync::Arc<unisono_core::protocol::Snapshot>| {
+        checkpoint.cut.step <= Step(5)
+    };
     assert!(played.checkpoint.iter().all(of_five));
 }
 

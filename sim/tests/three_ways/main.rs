@@ -21,6 +21,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use unisono_core::ids::Cut;
 
 use unisono_config::{ProgressMode, RunConfig};
 use unisono_core::protocol::{Snapshot, UpdateRecord};
@@ -68,7 +69,10 @@ fn keep(plan: &Plan, rows: &[(Step, Slot, f32)], end: &Snapshot) -> Bits {
     let (mut files, _) = RunFiles::open(Arc::new(RealDisk), config).expect("a folder can be made");
     for rows in rows.chunk_by(|a, b| a.0 == b.0) {
         let losses = rows.iter().map(|(_, slot, loss)| (*slot, *loss)).collect();
-        let update = UpdateRecord { generation: Generation::default(), step: rows[0].0, losses };
+        let update = UpdateRecord {
+            cut: Cut { generation: Generation::default(), step: rows[0].0 },
+            losses,
+        };
         files.losses().record(&update).expect("the disk takes it");
     }
     files.persist(end).expect("the disk takes it");
@@ -229,8 +233,8 @@ fn one_loop(run: &RunConfig, bits: &Bits) -> Bits {
         let slots: Vec<_> = of_step.iter().map(|(_, slot, _)| Slot(*slot)).collect();
         assert!(slots.is_sorted() && slots.len() == 3, "{slots:?}");
         let update = reference.update(slots).expect("the losses are finite");
-        assert_eq!(update.step, Step(of_step[0].0));
-        rows.extend(update.losses.iter().map(|(slot, loss)| (update.step, *slot, *loss)));
+        assert_eq!(update.cut.step, Step(of_step[0].0));
+        rows.extend(update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, *loss)));
     }
     keep(lab.plan(), &rows, reference.snapshot())
 }

@@ -3,6 +3,7 @@
 //! They use nothing but the traits: no runtime, no sockets, no time limit of their own.
 //! The production host and the simulator's both pass them, so a node cannot tell one from the other.
 
+use crate::Cut;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
@@ -286,16 +287,20 @@ pub async fn compute_next_is_cancel_safe(compute: &mut impl Compute) {
 #[must_use]
 pub fn echo(job: Job) -> Done {
     match job {
-        Job::Gradient { generation, step, slot, parameters } => {
-            Done::Gradient { generation, step, slot, loss: 0.5, gradient: parameters }
+        Job::Gradient { cut, slot, parameters } => {
+            Done::Gradient { cut, slot, loss: 0.5, gradient: parameters }
         }
-        Job::Update { generation, step, state, .. } => Done::Update { generation, step, state },
+        Job::Update { cut, state, .. } => Done::Update { cut, state },
     }
 }
 
 fn job(step: u64) -> Job {
     let parameters = vec![vec![step as f32; 3].into()];
-    Job::Gradient { generation: Generation::default(), step: Step(step), slot: Slot(1), parameters }
+    Job::Gradient {
+        cut: Cut { generation: Generation::default(), step: Step(step) },
+        slot: Slot(1),
+        parameters,
+    }
 }
 
 /// A link between the two, by its numbers at either end; greeted, as every link is.
@@ -377,8 +382,7 @@ fn numbered(number: u32, to: TaskId) -> Message {
     let gradient: Floats =
         (0..n_values).map(|at| (at as f32) + number as f32).collect::<Vec<_>>().into();
     Message::Push {
-        generation: Generation::default(),
-        step: Step(u64::from(number)),
+        cut: Cut { generation: Generation::default(), step: Step(u64::from(number)) },
         slot: Slot(number),
         loss: 0.5,
         recorded: Recorded::default(),
@@ -389,8 +393,7 @@ fn numbered(number: u32, to: TaskId) -> Message {
 /// A push of the largest size.
 fn large(number: usize) -> Message {
     Message::Push {
-        generation: Generation::default(),
-        step: Step(number as u64),
+        cut: Cut { generation: Generation::default(), step: Step(number as u64) },
         slot: Slot(0),
         loss: 0.5,
         recorded: Recorded::default(),

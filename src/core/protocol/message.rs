@@ -31,10 +31,8 @@ pub struct ShardState {
 /// What one update used: the slots in ascending order, each with the loss of its batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
-    /// The generation in which it was made.
-    pub generation: Generation,
-    /// The update's step k: it made version k + 1 out of version k.
-    pub step: Step,
+    /// The version k from which the update made version k + 1, and its generation.
+    pub cut: Cut,
     /// Exactly `replicas_to_aggregate` slots and losses, ascending by slot.
     pub losses: Vec<(Slot, f32)>,
 }
@@ -137,10 +135,8 @@ pub enum Message {
     },
     /// Worker to ps: this shard's part of a gradient. It asks for the next version, too.
     Push {
-        /// The generation of the version it was computed from.
-        generation: Generation,
-        /// That version.
-        step: Step,
+        /// The version that the gradient was computed from.
+        cut: Cut,
         /// Which unit of work it is.
         slot: Slot,
         /// The loss of the slot's batch.
@@ -154,9 +150,7 @@ pub enum Message {
     /// Ps to worker: what became of a push that was not accepted as new.
     PushReply {
         /// As pushed.
-        generation: Generation,
-        /// As pushed.
-        step: Step,
+        cut: Cut,
         /// As pushed.
         slot: Slot,
         /// What became of it.
@@ -164,10 +158,8 @@ pub enum Message {
     },
     /// Ps to worker: one shard's version.
     Version {
-        /// Its generation.
-        generation: Generation,
-        /// The version.
-        step: Step,
+        /// The version, and its generation.
+        cut: Cut,
         /// From ps 0: the slots of this step that the worker may compute.
         tokens: Vec<Slot>,
         /// Those of the worker's slots that the shard holds already.
@@ -184,29 +176,23 @@ pub enum Message {
 
     /// Ps i to ps 0, when R < N: the slots of this step that shard i holds whole.
     Received {
-        /// Their generation.
-        generation: Generation,
-        /// Their step.
-        step: Step,
+        /// The version that the gradients were computed from.
+        cut: Cut,
         /// In the order in which they came.
         slots: Vec<Slot>,
     },
     /// Ps 0 to ps i, when R < N: the slots that update `step` uses.
     Chosen {
-        /// Their generation.
-        generation: Generation,
-        /// Their step.
-        step: Step,
+        /// The version that the update starts from.
+        cut: Cut,
         /// Exactly `replicas_to_aggregate`, ascending.
         slots: Vec<Slot>,
     },
 
     /// Chief to ps: take this state, and forget any other.
     Restore {
-        /// The generation that it opens.
-        generation: Generation,
-        /// The state's version.
-        step: Step,
+        /// The version of the state, in the generation that the message opens.
+        cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
@@ -217,26 +203,20 @@ pub enum Message {
     },
     /// Chief to ps: send me your state as it is at exactly this version.
     Capture {
-        /// The generation in which `at` counts.
-        generation: Generation,
         /// The version to capture; the same on every shard.
-        at: Step,
+        cut: Cut,
     },
     /// Ps to chief: the state asked for.
     Captured {
-        /// Its generation.
-        generation: Generation,
-        /// Its version.
-        step: Step,
+        /// The version of the state.
+        cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
     /// Ps to chief: that version is past; ask for a later one.
     Missed {
         /// As asked.
-        generation: Generation,
-        /// As asked.
-        at: Step,
+        cut: Cut,
         /// Where the shard stands.
         current: Step,
     },

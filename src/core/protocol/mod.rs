@@ -16,6 +16,7 @@ mod standing;
 mod window;
 pub mod worker;
 
+use crate::Cut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,22 +145,18 @@ pub enum NetworkEvent {
 pub enum Job {
     /// The loss and gradient of batch(seed, slot, step) at a whole version.
     Gradient {
-        /// The version's generation.
-        generation: Generation,
         /// The version.
-        step: Step,
+        cut: Cut,
         /// Which unit of work.
         slot: Slot,
         /// The version's parameters, one buffer a shard.
         parameters: Vec<Floats>,
     },
-    /// Update `step` of one shard.
+    /// The next version of one shard.
     Update {
-        /// The state's generation.
-        generation: Generation,
-        /// The update's step: it makes version step + 1.
-        step: Step,
-        /// The shard's state at version `step`.
+        /// The version of `state`; the update makes the next one.
+        cut: Cut,
+        /// The shard's state at this version.
         state: ShardState,
         /// Exactly `replicas_to_aggregate` gradients, ascending by slot.
         gradients: Vec<(Slot, Floats)>,
@@ -172,9 +169,7 @@ pub enum Done {
     /// Of [`Job::Gradient`].
     Gradient {
         /// As in the job.
-        generation: Generation,
-        /// As in the job.
-        step: Step,
+        cut: Cut,
         /// As in the job.
         slot: Slot,
         /// The loss of the batch.
@@ -184,11 +179,9 @@ pub enum Done {
     },
     /// Of [`Job::Update`].
     Update {
-        /// As in the job.
-        generation: Generation,
         /// As in the job; the new state is of the version after it.
-        step: Step,
-        /// The shard's state at version step + 1.
+        cut: Cut,
+        /// The shard's state at the next version.
         state: ShardState,
     },
 }
@@ -196,10 +189,8 @@ pub enum Done {
 /// The state of the whole cluster at one version (rule 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The generation it was taken in.
-    pub generation: Generation,
-    /// The version.
-    pub step: Step,
+    /// The version, and the generation in which the state was taken.
+    pub cut: Cut,
     /// One state a shard.
     pub shards: Vec<ShardState>,
 }
@@ -323,10 +314,8 @@ pub enum Report {
     },
     /// A ps made a version.
     Updated {
-        /// The generation.
-        generation: Generation,
-        /// The update's step.
-        step: Step,
+        /// The version from which the update made the next one.
+        cut: Cut,
         /// The slots it used, ascending.
         slots: Vec<Slot>,
     },

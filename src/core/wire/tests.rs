@@ -46,34 +46,35 @@ fn one_of_each_kind() -> Vec<Message> {
             recorded: Recorded { written: Step(250), durable: Step(200) },
         },
         Message::Push {
-            generation,
-            step: Step(5_000_000_000),
+            cut: Cut { generation, step: Step(5_000_000_000) },
             slot: Slot(1),
             loss: 2.375,
             recorded: Recorded::default(),
             gradient: vec![0.5, -0.25, f32::NAN, 3.0].into(),
         },
-        Message::PushReply { generation, step: Step(4), slot: Slot(2), verdict: Verdict::Stale },
+        Message::PushReply {
+            cut: Cut { generation, step: Step(4) },
+            slot: Slot(2),
+            verdict: Verdict::Stale,
+        },
         Message::Version {
-            generation,
-            step: Step(5),
+            cut: Cut { generation, step: Step(5) },
             tokens: vec![Slot(0), Slot(2)],
             received: vec![Slot(1)],
             updates: vec![UpdateRecord {
-                generation,
-                step: Step(4),
+                cut: Cut { generation, step: Step(4) },
                 losses: vec![(Slot(0), 0.5), (Slot(1), 0.75)],
             }],
             acknowledged: 2,
             parameters: vec![1.5; 5].into(),
         },
-        Message::Received { generation, step: Step(6), slots: vec![Slot(3), Slot(0)] },
-        Message::Chosen { generation, step: Step(6), slots: vec![Slot(0), Slot(3)] },
-        Message::Restore { generation, step: Step(10), state: state.clone() },
+        Message::Received { cut: Cut { generation, step: Step(6) }, slots: vec![Slot(3), Slot(0)] },
+        Message::Chosen { cut: Cut { generation, step: Step(6) }, slots: vec![Slot(0), Slot(3)] },
+        Message::Restore { cut: Cut { generation, step: Step(10) }, state: state.clone() },
         Message::Restored { generation },
-        Message::Capture { generation, at: Step(600) },
-        Message::Captured { generation, step: Step(600), state },
-        Message::Missed { generation, at: Step(600), current: Step(601) },
+        Message::Capture { cut: Cut { generation, step: Step(600) } },
+        Message::Captured { cut: Cut { generation, step: Step(600) }, state },
+        Message::Missed { cut: Cut { generation, step: Step(600) }, current: Step(601) },
         Message::Finished { generation },
         Message::Goodbye,
         Message::Abort(Failure::NonFinite {
@@ -365,13 +366,11 @@ fn a_control_part_with_bytes_left_over_is_refused() {
 fn the_longest_control_part_fits_the_limit_of_its_decoder() {
     // One-byte varints of eight bytes each are what bincode's own limit counts highest.
     let updates = UpdateRecord {
-        generation: Generation::default(),
-        step: Step(0),
+        cut: Cut { generation: Generation::default(), step: Step(0) },
         losses: vec![(Slot(0), 0.0); 100],
     };
     let mut version = Message::Version {
-        generation: Generation::default(),
-        step: Step(0),
+        cut: Cut { generation: Generation::default(), step: Step(0) },
         tokens: Vec::new(),
         received: Vec::new(),
         updates: vec![updates; 8_000],
@@ -450,8 +449,7 @@ proptest! {
         values in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 0..50),
     ) {
         let push = Message::Push {
-            generation: Generation { number, opener: Incarnation(opener) },
-            step: Step(step), slot: Slot(slot), loss, recorded: Recorded::default(),
+            cut: Cut { generation: Generation { number, opener: Incarnation(opener) }, step: Step(step) }, slot: Slot(slot), loss, recorded: Recorded::default(),
             gradient: values.into(),
         };
         prop_assert!(same(&decode(&encode_to_vec(&push), &LIMITS).unwrap(), &push));

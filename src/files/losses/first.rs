@@ -21,10 +21,10 @@ impl First {
     /// Looks at an update that is made again: every slot has to have the loss that it had.
     pub(super) fn compare(&mut self, update: &UpdateRecord) -> Result<(), NotRepeated> {
         while let Some((step, slot, first)) = self.0.front().copied()
-            && step <= update.step
+            && step <= update.cut.step
         {
             self.0.pop_front();
-            let again = update.losses.iter().find(|(of, _)| (step, *of) == (update.step, slot));
+            let again = update.losses.iter().find(|(of, _)| (step, *of) == (update.cut.step, slot));
             if let Some(&(_, again)) = again.filter(|(_, loss)| loss.to_bits() != first.to_bits()) {
                 return Err(NotRepeated { step, slot, first, again });
             }
@@ -36,11 +36,12 @@ impl First {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unisono_core::ids::Cut;
     use unisono_core::ids::Generation;
 
     fn update(step: u64, losses: [f32; 2]) -> UpdateRecord {
         let losses = (0..).map(Slot).zip(losses).collect();
-        UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+        UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
     }
 
     fn rows(steps: impl IntoIterator<Item = u64>, loss: f32) -> Vec<(Step, Slot, f32)> {

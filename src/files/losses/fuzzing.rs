@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use unisono_core::ids::Cut;
 
 use super::{LossLog, read_from, rows};
 use crate::disk::disk::Disk as _;
@@ -37,7 +38,7 @@ pub fn losses(bytes: &[u8]) -> bool {
     if let Some((step, slot, loss)) = rows.last().copied() {
         // What is made again replaces what was there from its step on.
         let generation = Generation::default();
-        log.append(&UpdateRecord { generation, step, losses: vec![(slot, loss)] })
+        log.append(&UpdateRecord { cut: Cut { generation, step }, losses: vec![(slot, loss)] })
             .expect("there is space");
         let again = read_from(&disk, path).expect("it is whole");
         let n_before = rows.iter().position(|row| row.0 >= step).expect("the last one");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
+use unisono_core::ids::Cut;
 
 use super::rows;
 use super::survey::Survey;
@@ -109,9 +110,9 @@ fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
             of_step.push('\n');
         }
     }
-    for update in found.into_iter().filter(|update| update.step >= from) {
+    for update in found.into_iter().filter(|update| update.cut.step >= from) {
         // An update that the file has in part was torn.
-        updates.insert(update.step, rows::encode(&update));
+        updates.insert(update.cut.step, rows::encode(&update));
     }
     let in_order = (0..).map(Step).zip(updates.keys()).find(|(step, key)| step != *key);
     let next = in_order.map_or(Step(updates.len() as u64), |(step, _)| step);
@@ -131,7 +132,7 @@ mod tests {
 
     fn update(step: u64) -> UpdateRecord {
         let losses = vec![(Slot(0), 0.5), (Slot(1), step as f32)];
-        UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+        UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
     }
 
     fn rows_of(steps: impl IntoIterator<Item = u64>) -> String {

@@ -13,7 +13,7 @@ pub(super) const HEADER: &str = "step,slot,loss\n";
 pub(super) fn encode(update: &UpdateRecord) -> String {
     let mut text = String::new();
     for (slot, loss) in &update.losses {
-        let _infallible = writeln!(text, "{},{slot},{}", update.step, format_loss(*loss));
+        let _infallible = writeln!(text, "{},{slot},{}", update.cut.step, format_loss(*loss));
     }
     text
 }

@@ -1,6 +1,7 @@
 mod harm;
 
 use std::fs;
+use unisono_core::ids::Cut;
 
 use super::*;
 use crate::disk::test_disk::{Bug, Fault, TestDisk};
@@ -8,7 +9,7 @@ use unisono_core::ids::Generation;
 
 fn update(step: u64, losses: &[f32]) -> UpdateRecord {
     let losses = (0..).map(Slot).zip(losses.iter().copied()).collect();
-    UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+    UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
 }
 
 fn open(path: &Path) -> LossLog {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use unisono_core::ids::Cut;
 
 use ndarray::ArrayD;
 
@@ -63,7 +64,7 @@ impl Plan {
             regularized: self.layout.regularized(ps),
         };
         let shards = self.layout.split(&values).into_iter().enumerate().map(shard).collect();
-        Ok(Snapshot { generation: Generation::default(), step: Step(0), shards })
+        Ok(Snapshot { cut: Cut { generation: Generation::default(), step: Step(0) }, shards })
     }
 
     /// What the files of this run are made of.
@@ -171,7 +172,7 @@ impl Names {
             self.add(&mut tensors, &format!("/{suffix}"), &buffers);
         }
         let (settings, data) = (settings.clone(), Some(data.to_owned()));
-        Checkpoint { step: snapshot.step, settings, data, tensors }
+        Checkpoint { step: snapshot.cut.step, settings, data, tensors }
     }
 
     fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {
@@ -199,7 +200,7 @@ impl Names {
             regularized: self.layout.regularized(ps),
         };
         let shards = split("").into_iter().enumerate().map(shard).collect();
-        Snapshot { generation: Generation::default(), step: checkpoint.step, shards }
+        Snapshot { cut: Cut { generation: Generation::default(), step: checkpoint.step }, shards }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use unisono_core::ids::Cut;
 
 use super::plan::Plan;
 use crate::data::{Batches, Dataset};
@@ -96,9 +97,9 @@ impl Work for Gradients {
     /// If the job is a ps's.
     fn work(&mut self, job: Job) -> Done {
         match job {
-            Job::Gradient { generation, step, slot, parameters } => {
+            Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
                 let (loss, gradient) = self.compute(step, slot, &parameters);
-                Done::Gradient { generation, step, slot, loss, gradient }
+                Done::Gradient { cut: Cut { generation, step }, slot, loss, gradient }
             }
             Job::Update { .. } => unreachable!("a worker updates nothing"),
         }

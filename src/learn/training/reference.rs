@@ -2,6 +2,7 @@
 
 use crate::training::{Gradients, Plan, Updates};
 use unisono_core::floats::Floats;
+use unisono_core::ids::Cut;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 
@@ -34,7 +35,7 @@ impl Reference {
     /// The step that comes next.
     #[must_use]
     pub const fn step(&self) -> Step {
-        self.snapshot.step
+        self.snapshot.cut.step
     }
 
     /// The gradients that the last update was made of, one buffer a shard, ascending by slot.
@@ -56,7 +57,7 @@ impl Reference {
         &mut self,
         slots: impl IntoIterator<Item = Slot>,
     ) -> Result<UpdateRecord, Failure> {
-        let Snapshot { generation, step, shards } = &self.snapshot;
+        let Snapshot { cut: Cut { generation, step }, shards } = &self.snapshot;
         let (generation, step) = (*generation, *step);
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let mut losses = Vec::new();
@@ -77,7 +78,7 @@ impl Reference {
             updates.compute(step, state, &of_shard)
         };
         let shards = shards.iter().enumerate().map(shard).collect();
-        self.snapshot = Snapshot { generation, step: step.next(), shards };
-        Ok(UpdateRecord { generation, step, losses })
+        self.snapshot = Snapshot { cut: Cut { generation, step: step.next() }, shards };
+        Ok(UpdateRecord { cut: Cut { generation, step }, losses })
     }
 }

@@ -99,6 +99,7 @@ impl Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unisono_core::ids::Cut;
     use unisono_core::ids::{Generation, Step};
 
     const PS: Option<TaskId> = Some(TaskId::ps(1));
@@ -109,8 +110,7 @@ mod tests {
 
     fn version(n_values: usize) -> Message {
         Message::Version {
-            generation: Generation::default(),
-            step: Step(3),
+            cut: Cut { generation: Generation::default(), step: Step(3) },
             tokens: Vec::new(),
             received: Vec::new(),
             updates: Vec::new(),
@@ -123,7 +123,7 @@ mod tests {
         let mut buffers = lengths.iter().map(|n_values| floats(*n_values));
         let parameters = buffers.next().unwrap();
         let state = ShardState { parameters, auxiliary: buffers.collect(), regularized: vec![] };
-        Message::Captured { generation: Generation::default(), step: Step(3), state }
+        Message::Captured { cut: Cut { generation: Generation::default(), step: Step(3) }, state }
     }
 
     #[test]
@@ -144,9 +144,7 @@ mod tests {
     fn a_ps_takes_states_with_what_its_optimizer_keeps() {
         let shapes = Shapes { shards: None, n_auxiliary: 2 };
         let restore = |lengths: &[usize]| match captured(lengths) {
-            Message::Captured { generation, step, state } => {
-                Message::Restore { generation, step, state }
-            }
+            Message::Captured { cut, state } => Message::Restore { cut, state },
             other => other,
         };
         assert_eq!(shapes.check(Some(TaskId::CHIEF), &restore(&[9, 9, 9])), Ok(()));

@@ -3,6 +3,7 @@
 use crate::model::UpdateRule;
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
 use unisono_core::host::Work;
+use unisono_core::ids::Cut;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Done, Job, ShardState};
 
@@ -46,9 +47,10 @@ impl Work for Updates {
     /// If the job is a worker's.
     fn work(&mut self, job: Job) -> Done {
         match job {
-            Job::Update { generation, step, state, gradients } => {
-                Done::Update { generation, step, state: self.compute(step, &state, &gradients) }
-            }
+            Job::Update { cut: Cut { generation, step }, state, gradients } => Done::Update {
+                cut: Cut { generation, step },
+                state: self.compute(step, &state, &gradients),
+            },
             Job::Gradient { .. } => unreachable!("a ps computes no gradient"),
         }
     }

@@ -8,6 +8,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use unisono_core::ids::Cut;
 
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -228,7 +229,7 @@ mod tests {
 
     fn job(step: u64) -> Job {
         let (generation, parameters) = (Generation::default(), Vec::new());
-        Job::Gradient { generation, step: Step(step), slot: Slot(0), parameters }
+        Job::Gradient { cut: Cut { generation, step: Step(step) }, slot: Slot(0), parameters }
     }
 
     fn run<T>(test: impl Future<Output = T>) -> T {

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpStream;
@@ -236,8 +237,10 @@ mod tests {
         let mut damaged = hello.clone();
         damaged[30] ^= 1;
         let push = Message::Push {
-            generation: unisono_core::ids::Generation::default(),
-            step: unisono_core::ids::Step(0),
+            cut: Cut {
+                generation: unisono_core::ids::Generation::default(),
+                step: unisono_core::ids::Step(0),
+            },
             slot: unisono_core::ids::Slot(0),
             loss: 0.5,
             recorded: unisono_core::protocol::Recorded::default(),

@@ -116,7 +116,7 @@ impl Storage for FileStorage {
     }
 
     fn persist(&mut self, snapshot: Arc<Snapshot>) {
-        self.ask(Asked::Persist(snapshot.step), Job::Persist(snapshot));
+        self.ask(Asked::Persist(snapshot.cut.step), Job::Persist(snapshot));
     }
 
     fn record(&mut self, update: UpdateRecord) {
@@ -167,7 +167,7 @@ fn work(
             Job::Restore => StorageEvent::Restored(restore(&files)),
             Job::Persist(snapshot) => {
                 let result = persist(&mut files, &snapshot);
-                StorageEvent::Persisted { step: snapshot.step, result }
+                StorageEvent::Persisted { step: snapshot.cut.step, result }
             }
         };
         if results.send(event).is_err() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use unisono_core::ids::Cut;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -124,8 +125,7 @@ async fn a_panic_of_the_compute_thread_is_not_a_silent_wait() {
     use unisono_core::host::Compute;
     let mut thread = ComputeThread::start(Box::new(|_| panic!("the batch is empty"))).unwrap();
     thread.start(unisono_core::protocol::Job::Gradient {
-        generation: Generation::default(),
-        step: Step(0),
+        cut: Cut { generation: Generation::default(), step: Step(0) },
         slot: Slot(0),
         parameters: Vec::new(),
     });
@@ -177,8 +177,7 @@ fn with_gradient(mut message: Message, values: impl Into<Floats>) -> Message {
 
 fn push(n_values: usize) -> Message {
     Message::Push {
-        generation: Generation::default(),
-        step: Step(1),
+        cut: Cut { generation: Generation::default(), step: Step(1) },
         slot: Slot(0),
         loss: 0.5,
         recorded: Recorded::default(),

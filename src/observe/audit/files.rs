@@ -176,7 +176,7 @@ impl<'a> Audit<'a> {
     /// captured.
     pub fn check_snapshot(&mut self, path: &Path, snapshot: &Snapshot) {
         let hashes: Vec<_> = snapshot.shards.iter().map(StateHash::of).collect();
-        let compared = self.compare_checkpoint(path, snapshot.step, &hashes);
+        let compared = self.compare_checkpoint(path, snapshot.cut.step, &hashes);
         self.take_compared(compared);
     }
 

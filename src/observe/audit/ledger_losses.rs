@@ -31,5 +31,5 @@ fn losses_of(made: &Made<'_>) -> Option<UpdateRecord> {
     let update = made.update;
     let loss = |used: &ledger::UsedSlot| Some((used.slot, used.push.as_ref()?.loss.0));
     let losses = update.slots.iter().map(loss).collect::<Option<_>>()?;
-    Some(UpdateRecord { generation: update.generation, step: update.step, losses })
+    Some(UpdateRecord { cut: update.cut(), losses })
 }

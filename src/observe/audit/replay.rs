@@ -209,7 +209,7 @@ impl<'b> Run<'b> {
             Step(0) => None,
             _ => Some(from_checkpoint(standing, &inputs.logdir)?),
         };
-        let from = checkpoint.as_ref().map_or(first, |checkpoint| checkpoint.step);
+        let from = checkpoint.as_ref().map_or(first, |checkpoint| checkpoint.cut.step);
         let updates = &standing[&from];
         let config = config_of(updates[0])?;
         let data = Arc::new(Dataset::open(&inputs.data, config.validation_size)?);

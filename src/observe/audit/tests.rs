@@ -3,6 +3,7 @@
 
 use crate::ledger::Ledger;
 use std::path::Path;
+use unisono_core::ids::Cut;
 
 use proptest::prelude::*;
 
@@ -348,7 +349,8 @@ fn rule_7_is_seen_to_be_broken_in_losses_and_checkpoints() {
     short.truncate(6);
     // Not a state that any update made.
     let shards = vec![ShardState { parameters: vec![1.0].into(), ..ShardState::default() }];
-    let snapshot = Snapshot { generation: Generation::default(), step: Step(2), shards };
+    let snapshot =
+        Snapshot { cut: Cut { generation: Generation::default(), step: Step(2) }, shards };
     let mut audit = Audit::of(&all);
     audit.check_snapshot(Path::new("model.ckpt-2"), &snapshot);
     let checkpoint = audit.first_violation().expect("it is found").to_string();

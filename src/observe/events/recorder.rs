@@ -107,8 +107,8 @@ impl Recorder {
     /// The node is about to take an input.
     pub fn before(&mut self, input: &Input) {
         match input {
-            Input::Computed(Done::Gradient { generation, step, slot, gradient, .. }) => {
-                let of = (Cut { generation: *generation, step: *step }, *slot);
+            Input::Computed(Done::Gradient { cut, slot, gradient, .. }) => {
+                let of = (*cut, *slot);
                 if let Some(draft) =
                     self.draft.as_mut().filter(|draft| (draft.cut, draft.slot) == of)
                 {
@@ -132,7 +132,11 @@ impl Recorder {
                     let restored = self.restored.take().filter(|_| from_checkpoint);
                     seen.extend(self.begin(*generation, *step, restored));
                 }
-                Effect::Compute(Job::Gradient { generation, step, slot, parameters }) => {
+                Effect::Compute(Job::Gradient {
+                    cut: Cut { generation, step },
+                    slot,
+                    parameters,
+                }) => {
                     seen.extend(self.begin(*generation, *step, None));
                     // The update of the step before may be among these effects: its summary is
                     // complete then, and must not keep that of a milestone from being begun.
@@ -142,7 +146,7 @@ impl Recorder {
                 }
                 Effect::Record(update) => seen.extend(self.on_record(now, update)),
                 Effect::Persist(snapshot) => {
-                    let is_last = snapshot.step >= self.training_steps;
+                    let is_last = snapshot.cut.step >= self.training_steps;
                     let snapshot = Arc::clone(snapshot);
                     seen.push(Observation::Checkpoint { snapshot, is_last });
                 }
@@ -183,7 +187,7 @@ impl Recorder {
     }
 
     fn on_record(&mut self, now: Moment, update: &UpdateRecord) -> Option<Observation> {
-        let UpdateRecord { generation, step, losses } = update;
+        let UpdateRecord { cut: Cut { generation, step }, losses } = update;
         if let Some(draft) = self.draft.as_mut().filter(|draft| draft.losses.is_none()) {
             if draft.cut == (Cut { generation: *generation, step: *step }) {
                 draft.losses = Some(losses.clone());
@@ -261,17 +265,17 @@ mod tests {
 
     fn compute(generation: Generation, step: u64) -> Effect {
         let (step, parameters) = (Step(step), floats(step as f32));
-        Effect::Compute(Job::Gradient { generation, step, slot: Slot(0), parameters })
+        Effect::Compute(Job::Gradient { cut: Cut { generation, step }, slot: Slot(0), parameters })
     }
 
     fn computed(generation: Generation, step: u64) -> Input {
         let (step, slot, gradient) = (Step(step), Slot(0), floats(-(step as f32)));
-        Input::Computed(Done::Gradient { generation, step, slot, loss: 0.5, gradient })
+        Input::Computed(Done::Gradient { cut: Cut { generation, step }, slot, loss: 0.5, gradient })
     }
 
     fn record(generation: Generation, step: u64) -> Effect {
         let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
-        Effect::Record(UpdateRecord { generation, step: Step(step), losses })
+        Effect::Record(UpdateRecord { cut: Cut { generation, step: Step(step) }, losses })
     }
 
     fn adopted(generation: Generation, step: u64, restored: Option<Option<String>>) -> Effect {
@@ -420,7 +424,8 @@ mod tests {
     #[test]
     fn what_was_restored_from_a_checkpoint_is_told_when_its_generation_begins() {
         let mut recorder = recorder();
-        let snapshot = Arc::new(Snapshot { generation: A, step: Step(30), shards: Vec::new() });
+        let snapshot =
+            Arc::new(Snapshot { cut: Cut { generation: A, step: Step(30) }, shards: Vec::new() });
         let from = Some("model.ckpt-30.safetensors".to_owned());
         let restored = Restored { snapshot: Arc::clone(&snapshot), from: from.clone() };
         recorder.before(&Input::Stored(StorageEvent::Restored(Ok(restored))));
@@ -437,8 +442,10 @@ mod tests {
         let last = Observation::LastUpdate { step: Step(999), losses, steps_per_sec: Some(133.0) };
         assert_eq!(step(&mut recorder, at(3), A, 999), [last]);
         for (step, is_last) in [(999, false), (1000, true)] {
-            let snapshot =
-                Arc::new(Snapshot { generation: A, step: Step(step), shards: Vec::new() });
+            let snapshot = Arc::new(Snapshot {
+                cut: Cut { generation: A, step: Step(step) },
+                shards: Vec::new(),
+            });
             let seen = recorder.after(at(3), &[Effect::Persist(Arc::clone(&snapshot))]);
             assert_eq!(seen, [Observation::Checkpoint { snapshot, is_last }]);
         }

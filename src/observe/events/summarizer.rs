@@ -78,7 +78,7 @@ impl Summarizer {
                 if is_last {
                     values.extend(self.histograms(&parameters(&snapshot)));
                 }
-                vec![summary(snapshot.step, values)]
+                vec![summary(snapshot.cut.step, values)]
             }
             Observation::LastUpdate { step, losses, steps_per_sec } => {
                 vec![summary(step, self.update_values(step, &losses, steps_per_sec))]
@@ -146,7 +146,7 @@ impl Summarizer {
         let average = |shard: &ShardState| shard.auxiliary.last().cloned();
         let averages: Option<Vec<_>> = snapshot.shards.iter().map(average).collect();
         let averages = averages.filter(|_| self.has_averages);
-        self.accuracy(snapshot.step, &averages.unwrap_or_else(|| parameters(snapshot)))
+        self.accuracy(snapshot.cut.step, &averages.unwrap_or_else(|| parameters(snapshot)))
     }
 
     fn accuracy(&mut self, step: Step, shards: &[Floats]) -> Option<Value> {
@@ -212,7 +212,7 @@ mod tests {
 
     fn summary_of(snapshot: &Snapshot) -> Observation {
         let parameters = parameters(snapshot);
-        let (step, losses) = (snapshot.step, vec![(Slot(0), 2.5)]);
+        let (step, losses) = (snapshot.cut.step, vec![(Slot(0), 2.5)]);
         let gradient = parameters.clone();
         let steps_per_sec = None;
         Observation::Summary(StepSummary { step, losses, gradient, parameters, steps_per_sec })

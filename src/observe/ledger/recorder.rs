@@ -99,7 +99,7 @@ impl Recorder {
                 self.callers.insert(link, hello.clone());
                 Taken::Other
             }
-            Message::Push { generation, step, slot, loss, gradient, .. } => {
+            Message::Push { cut: Cut { generation, step }, slot, loss, gradient, .. } => {
                 let Some(caller) = self.callers.get(&link) else { return Taken::Other };
                 let push = Push {
                     worker: caller.from.index,
@@ -113,8 +113,8 @@ impl Recorder {
                 let held = Held { push, cut, gradient: gradient.clone() };
                 Taken::Pushed { link, slot: *slot, held }
             }
-            Message::Restore { generation, step, state } => {
-                let cut = Cut { generation: *generation, step: *step };
+            Message::Restore { cut, state } => {
+                let cut = *cut;
                 Taken::Restore { link, cut, state: state.clone() }
             }
             _ => Taken::Other,
@@ -143,8 +143,8 @@ impl Recorder {
                     let named = (*step, *slot, *worker);
                     lines.extend(self.on_dropped(named, *verdict, effects));
                 }
-                Effect::Compute(Job::Update { generation, step, state, gradients }) => {
-                    let cut = Cut { generation: *generation, step: *step };
+                Effect::Compute(Job::Update { cut, state, gradients }) => {
+                    let cut = *cut;
                     self.begun = Some(self.begin(cut, state, gradients));
                     let held = std::mem::take(&mut self.held);
                     lines.extend(self.uncounted(&held, gradients));
@@ -268,9 +268,7 @@ impl Recorder {
 
     fn on_updated(&mut self, state: &ShardState, effects: &[Effect]) -> Option<Line> {
         let made = effects.iter().find_map(|effect| match effect {
-            Effect::Report(Report::Updated { generation, step, .. }) => {
-                Some(Cut { generation: *generation, step: *step })
-            }
+            Effect::Report(Report::Updated { cut, .. }) => Some(*cut),
             _ => None,
         })?;
         let begun = self.begun.take_if(|begun| begun.cut() == made)?;
@@ -351,8 +349,7 @@ mod tests {
     /// The gradient of a worker's first slot.
     fn push(worker: u32, step: u64, gradient: &Floats) -> Message {
         Message::Push {
-            generation: GENERATION,
-            step: Step(step),
+            cut: Cut { generation: GENERATION, step: Step(step) },
             slot: Slot(worker),
             loss: 0.5,
             recorded: Recorded::default(),
@@ -367,7 +364,7 @@ mod tests {
 
     fn reply(worker: u32, step: u64, verdict: Verdict) -> Effect {
         let (generation, step, slot) = (GENERATION, Step(step), Slot(worker));
-        let message = Message::PushReply { generation, step, slot, verdict };
+        let message = Message::PushReply { cut: Cut { generation, step }, slot, verdict };
         Effect::Send { link: link(worker), message }
     }
 
@@ -378,14 +375,17 @@ mod tests {
     fn compute(step: u64, gradients: &[(u32, &Floats)]) -> Effect {
         let Cut { generation, step } = cut(step);
         let gradients = gradients.iter().map(|(slot, of)| (Slot(*slot), (*of).clone())).collect();
-        Effect::Compute(Job::Update { generation, step, state: state(1.0), gradients })
+        Effect::Compute(Job::Update { cut: Cut { generation, step }, state: state(1.0), gradients })
     }
 
     /// The lines of an update that is made.
     fn updated(recorder: &mut Recorder, step: u64) -> Vec<String> {
         let Cut { generation, step } = cut(step);
-        recorder.before(&Input::Computed(Done::Update { generation, step, state: state(2.0) }));
-        let report = Report::Updated { generation, step, slots: Vec::new() };
+        recorder.before(&Input::Computed(Done::Update {
+            cut: Cut { generation, step },
+            state: state(2.0),
+        }));
+        let report = Report::Updated { cut: Cut { generation, step }, slots: Vec::new() };
         texts(recorder.after(&[Effect::Report(report)]))
     }
 
@@ -459,7 +459,7 @@ mod tests {
         let mut recorder = recorder();
         let restore = |step| {
             let Cut { generation, step } = cut(step);
-            Message::Restore { generation, step, state: state(1.0) }
+            Message::Restore { cut: Cut { generation, step }, state: state(1.0) }
         };
         let taken =
             Effect::Send { link: link(0), message: Message::Restored { generation: GENERATION } };

@@ -2,6 +2,7 @@
 //! wait for, and its scenarios expect.
 
 use std::fmt;
+use unisono_core::ids::Cut;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -310,12 +311,14 @@ impl Happening {
             }
             Input::Network(NetworkEvent::Progress { .. }) => Self::new(EventKind::Progress),
             Input::Network(NetworkEvent::Closed { .. }) => Self::new(EventKind::Closed),
-            Input::Computed(Done::Gradient { step, slot, .. }) => {
+            Input::Computed(Done::Gradient { cut: Cut { step, .. }, slot, .. }) => {
                 Self::of(EventKind::Computed, *step, *slot)
             }
-            Input::Computed(Done::Update { step, .. }) => Self::at(EventKind::Updated, *step),
+            Input::Computed(Done::Update { cut: Cut { step, .. }, .. }) => {
+                Self::at(EventKind::Updated, *step)
+            }
             Input::Stored(StorageEvent::Restored(Ok(restored))) => {
-                Self { kind: EventKind::Read, step: Some(restored.snapshot.step), slot: None }
+                Self { kind: EventKind::Read, step: Some(restored.snapshot.cut.step), slot: None }
             }
             Input::Stored(StorageEvent::Restored(Err(_))) => Self::new(EventKind::ReadFailed),
             Input::Stored(StorageEvent::Persisted { step, result: Ok(_) }) => {
@@ -339,13 +342,15 @@ impl Happening {
             Effect::Connect { .. } => Self::new(EventKind::Connects),
             Effect::Send { message, .. } => Self::of_message(message, true),
             Effect::Close { .. } => Self::new(EventKind::Closes),
-            Effect::Compute(Job::Gradient { step, slot, .. }) => {
+            Effect::Compute(Job::Gradient { cut: Cut { step, .. }, slot, .. }) => {
                 Self::of(EventKind::Computes, *step, *slot)
             }
-            Effect::Compute(Job::Update { step, .. }) => Self::at(EventKind::Updates, *step),
+            Effect::Compute(Job::Update { cut: Cut { step, .. }, .. }) => {
+                Self::at(EventKind::Updates, *step)
+            }
             Effect::Restore => Self::new(EventKind::Reads),
             Effect::Persist(_) => Self::new(EventKind::Saves),
-            Effect::Record(update) => Self::at(EventKind::Records, update.step),
+            Effect::Record(update) => Self::at(EventKind::Records, update.cut.step),
             Effect::Report(report) => return Self::of_report(report),
             Effect::Halt(unisono_core::protocol::Outcome::Finished) => {
                 Self::new(EventKind::Finishes)
@@ -405,34 +410,34 @@ impl Happening {
             Message::Pull { want, .. } => {
                 Self::at(pick(sends, E::SendsPull, E::ReceivesPull), want.cut().step)
             }
-            Message::Push { step, slot, .. } => {
+            Message::Push { cut: Cut { step, .. }, slot, .. } => {
                 Self::of(pick(sends, E::SendsPush, E::ReceivesPush), *step, *slot)
             }
-            Message::PushReply { step, slot, .. } => {
+            Message::PushReply { cut: Cut { step, .. }, slot, .. } => {
                 Self::of(pick(sends, E::SendsPushReply, E::ReceivesPushReply), *step, *slot)
             }
-            Message::Version { step, .. } => {
+            Message::Version { cut: Cut { step, .. }, .. } => {
                 Self::at(pick(sends, E::SendsVersion, E::ReceivesVersion), *step)
             }
-            Message::Received { step, .. } => {
+            Message::Received { cut: Cut { step, .. }, .. } => {
                 Self::at(pick(sends, E::SendsReceived, E::ReceivesReceived), *step)
             }
-            Message::Chosen { step, .. } => {
+            Message::Chosen { cut: Cut { step, .. }, .. } => {
                 Self::at(pick(sends, E::SendsChosen, E::ReceivesChosen), *step)
             }
-            Message::Restore { step, .. } => {
+            Message::Restore { cut: Cut { step, .. }, .. } => {
                 Self::at(pick(sends, E::SendsRestore, E::ReceivesRestore), *step)
             }
             Message::Restored { .. } => {
                 Self::new(pick(sends, E::SendsRestored, E::ReceivesRestored))
             }
-            Message::Capture { at, .. } => {
+            Message::Capture { cut: Cut { step: at, .. }, .. } => {
                 Self::at(pick(sends, E::SendsCapture, E::ReceivesCapture), *at)
             }
-            Message::Captured { step, .. } => {
+            Message::Captured { cut: Cut { step, .. }, .. } => {
                 Self::at(pick(sends, E::SendsCaptured, E::ReceivesCaptured), *step)
             }
-            Message::Missed { at, .. } => {
+            Message::Missed { cut: Cut { step: at, .. }, .. } => {
                 Self::at(pick(sends, E::SendsMissed, E::ReceivesMissed), *at)
             }
             Message::Finished { .. } => {

@@ -1,6 +1,7 @@
 //! Makes entries out of what a node takes and does. No files, no clock; it asks the node nothing.
 
 use std::collections::BTreeMap;
+use unisono_core::ids::Cut;
 
 use super::entry::{Details, Entry};
 use super::happening::{EventKind, Happening};
@@ -21,12 +22,12 @@ impl Tracer {
     pub fn of_input(&mut self, input: &Input) -> Entry {
         let details = match input {
             Input::Network(event) => self.of_network(event),
-            Input::Computed(Done::Gradient { generation, loss, .. }) => Details {
+            Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => Details {
                 loss: Some(*loss),
                 generation: Some(generation.number),
                 ..Details::default()
             },
-            Input::Computed(Done::Update { generation, .. }) => {
+            Input::Computed(Done::Update { cut: Cut { generation, .. }, .. }) => {
                 Details { generation: Some(generation.number), ..Details::default() }
             }
             Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
@@ -70,12 +71,14 @@ impl Tracer {
                 self.peers.remove(link);
                 details
             }
-            Effect::Compute(Job::Update { generation, gradients, .. }) => Details {
-                generation: Some(generation.number),
-                slots: gradients.iter().map(|(slot, _)| *slot).collect(),
-                ..Details::default()
-            },
-            Effect::Compute(Job::Gradient { generation, .. }) => {
+            Effect::Compute(Job::Update { cut: Cut { generation, .. }, gradients, .. }) => {
+                Details {
+                    generation: Some(generation.number),
+                    slots: gradients.iter().map(|(slot, _)| *slot).collect(),
+                    ..Details::default()
+                }
+            }
+            Effect::Compute(Job::Gradient { cut: Cut { generation, .. }, .. }) => {
                 Details { generation: Some(generation.number), ..Details::default() }
             }
             Effect::Report(report) => of_report(report),
@@ -107,9 +110,9 @@ impl Tracer {
             Message::Welcome { incarnation, .. } => {
                 Details { incarnation: Some(*incarnation), ..details }
             }
-            Message::Push { generation, .. }
-            | Message::Version { generation, .. }
-            | Message::Restore { generation, .. }
+            Message::Push { cut: Cut { generation, .. }, .. }
+            | Message::Version { cut: Cut { generation, .. }, .. }
+            | Message::Restore { cut: Cut { generation, .. }, .. }
             | Message::Restored { generation }
             | Message::Pull {
                 want: Want::AtLeast(unisono_core::ids::Cut { generation, .. }),

@@ -61,7 +61,7 @@ fn lines(flags: &str, level: SimdLevel) -> Vec<String> {
             Err(failure) => return vec![failure.to_string()],
         };
         let row = |(slot, loss): &(_, f32)| {
-            format!("{},{slot},{}", update.step, unisono_files::losses::format_loss(*loss))
+            format!("{},{slot},{}", update.cut.step, unisono_files::losses::format_loss(*loss))
         };
         lines.extend(update.losses.iter().map(row));
     }

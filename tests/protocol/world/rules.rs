@@ -15,15 +15,17 @@ impl World {
         for (n, effect) in out.iter().enumerate() {
             if let Effect::Send {
                 link,
-                message: Message::PushReply { generation, step, verdict: Verdict::Stale, .. },
+                message:
+                    Message::PushReply {
+                        cut: Cut { generation, step }, verdict: Verdict::Stale, ..
+                    },
             } = effect
             {
                 let stale = Cut { generation: *generation, step: *step };
                 let answers = |effect: &Effect| match effect {
-                    Effect::Send {
-                        link: on,
-                        message: Message::Version { generation, step, .. },
-                    } => on == link && Cut { generation: *generation, step: *step } > stale,
+                    Effect::Send { link: on, message: Message::Version { cut, .. } } => {
+                        on == link && *cut > stale
+                    }
                     _ => false,
                 };
                 assert!(out[n..].iter().any(answers), "rule 5: {task} told of {stale}: {out:?}");
@@ -70,11 +72,11 @@ impl World {
     ) -> bool {
         let newest = self.let_in.get(&(task, peer));
         let generation = match message {
-            Message::Push { generation, .. }
-            | Message::Received { generation, .. }
-            | Message::Chosen { generation, .. }
-            | Message::Restore { generation, .. }
-            | Message::Capture { generation, .. } => Some(*generation),
+            Message::Push { cut: Cut { generation, .. }, .. }
+            | Message::Received { cut: Cut { generation, .. }, .. }
+            | Message::Chosen { cut: Cut { generation, .. }, .. }
+            | Message::Restore { cut: Cut { generation, .. }, .. }
+            | Message::Capture { cut: Cut { generation, .. }, .. } => Some(*generation),
             _ => None,
         };
         let stands = match &self.lives[&task].node {
@@ -121,13 +123,13 @@ impl World {
 
     pub(super) fn check_effect(&mut self, task: TaskId, effect: &Effect) {
         match effect {
-            Effect::Compute(Job::Update { generation, step, state, gradients }) => {
-                let cut = Cut { generation: *generation, step: *step };
+            Effect::Compute(Job::Update { cut, state, gradients }) => {
+                let cut = *cut;
                 self.check_update(task.index, cut, state, gradients);
             }
-            Effect::Compute(Job::Gradient { generation, step, parameters, .. }) => {
+            Effect::Compute(Job::Gradient { cut, parameters, .. }) => {
                 // Rule 6: a whole version, of every shard.
-                let cut = Cut { generation: *generation, step: *step };
+                let cut = *cut;
                 for (ps, shard) in (0..).zip(parameters) {
                     let made = self.history.get(&(cut, ps)).map(|state| &state.parameters);
                     assert_eq!(made, Some(shard), "rule 6: {task} works on what is not {cut}");
@@ -139,7 +141,7 @@ impl World {
                 // It would be newer than what is being restored, and of another history.
                 assert!(!self.is_restoring, "rule 7: a checkpoint while the state is restored");
                 // Rule 7: all shards of one version.
-                let cut = Cut { generation: snapshot.generation, step: snapshot.step };
+                let cut = snapshot.cut;
                 assert_eq!(snapshot.shards.len(), self.shape.n_ps as usize);
                 for (ps, shard) in (0..).zip(&snapshot.shards) {
                     assert_eq!(self.history.get(&(cut, ps)), Some(shard), "rule 7: {cut}, ps {ps}");
@@ -147,7 +149,10 @@ impl World {
                 let recorded = self.losses.keys().take_while(|step| **step < cut.step).count();
                 assert_eq!(recorded as u64, cut.step.0, "a checkpoint has its losses beside it");
             }
-            Effect::Send { message: Message::Restore { generation, step, state }, link } => {
+            Effect::Send {
+                message: Message::Restore { cut: Cut { generation, step }, state },
+                link,
+            } => {
                 // A generation's first version; whoever sends it twice sends the same.
                 let ends = &self.links[link];
                 let ps = ends.iter().find(|end| end.task != task).expect("two ends").task.index;

@@ -112,7 +112,7 @@ impl Life {
             NetworkEvent::Received { link, message } => {
                 let Some(session) = self.sessions.get_mut(link) else { return };
                 session.heard = heard;
-                if let (Some(ps), Message::Version { generation, step, .. }) =
+                if let (Some(ps), Message::Version { cut: Cut { generation, step }, .. }) =
                     (session.peer_if_up(), message)
                 {
                     self.work.note_version(
@@ -166,11 +166,11 @@ impl Life {
     #[must_use]
     pub(in crate::invariants) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
         let Input::Network(NetworkEvent::Received { link, message }) = input else { return None };
-        let Message::Push { generation, step, slot, loss, gradient, .. } = message else {
+        let Message::Push { cut, slot, loss, gradient, .. } = message else {
             return None;
         };
         let worker = self.peer(*link).filter(|peer| peer.job == unisono_core::Job::Worker)?;
-        let cut = Cut { generation: *generation, step: *step };
+        let cut = *cut;
         Some(Pushed { link: *link, worker, cut, slot: *slot, loss: *loss, gradient })
     }
 

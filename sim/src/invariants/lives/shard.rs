@@ -78,11 +78,8 @@ impl Pushed<'_> {
     /// Whether its worker is told this verdict.
     pub(in crate::invariants) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
         effects.iter().any(|effect| match effect {
-            Effect::Send {
-                link,
-                message: Message::PushReply { generation, step, slot, verdict },
-            } => {
-                let cut = Cut { generation: *generation, step: *step };
+            Effect::Send { link, message: Message::PushReply { cut, slot, verdict } } => {
+                let cut = *cut;
                 (*link, cut, *slot, *verdict) == (self.link, self.cut, self.slot, wanted)
             }
             _ => false,
@@ -153,7 +150,7 @@ impl Shard {
         effects: &[Effect],
     ) {
         match message {
-            Message::Restore { generation, step, .. } => {
+            Message::Restore { cut: Cut { generation, step }, .. } => {
                 let restored = |effect: &Effect| {
                     matches!(effect, Effect::Send { message: Message::Restored { generation: of }, .. }
                         if of == generation)
@@ -164,14 +161,14 @@ impl Shard {
                     *self = Self { cut: Some(cut), ..Self::default() };
                 }
             }
-            Message::Received { generation, step, slots } if stamp.life.task == TaskId::PS_ZERO => {
-                let cut = Cut { generation: *generation, step: *step };
+            Message::Received { cut, slots } if stamp.life.task == TaskId::PS_ZERO => {
+                let cut = *cut;
                 for slot in slots {
                     self.note_whole(stamp.config, cut, peer, *slot);
                 }
             }
-            Message::Chosen { generation, step, slots } if self.n_begun == 0 => {
-                let cut = Cut { generation: *generation, step: *step };
+            Message::Chosen { cut, slots } if self.n_begun == 0 => {
+                let cut = *cut;
                 if self.cut == Some(cut) {
                     self.chosen = Some(slots.clone());
                 }
@@ -206,7 +203,7 @@ impl Shard {
             {
                 self.held.remove(slot);
             }
-            Effect::Report(Report::Updated { generation, step, slots })
+            Effect::Report(Report::Updated { cut: Cut { generation, step }, slots })
                 if (cut.generation, cut.step) == (*generation, *step) =>
             {
                 let unused = self.held.keys().copied().find(|slot| !slots.contains(slot));
@@ -226,9 +223,8 @@ impl Shard {
     /// The state of a message that carries one.
     pub(in crate::invariants) const fn carried(message: &Message) -> Option<(Cut, &ShardState)> {
         match message {
-            Message::Restore { generation, step, state }
-            | Message::Captured { generation, step, state } => {
-                Some((Cut { generation: *generation, step: *step }, state))
+            Message::Restore { cut, state } | Message::Captured { cut, state } => {
+                Some((*cut, state))
             }
             _ => None,
         }

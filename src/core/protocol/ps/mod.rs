@@ -118,8 +118,8 @@ impl Node for Ps {
                     self.on_peer(now, event, out);
                 }
             }
-            Input::Computed(Done::Update { generation, step, state }) => {
-                self.on_updated(now, Cut { generation, step }, state, out);
+            Input::Computed(Done::Update { cut, state }) => {
+                self.on_updated(now, cut, state, out);
             }
             Input::Wake => self.on_wake(now, out),
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
@@ -212,26 +212,21 @@ impl Ps {
                 self.note_recorded(peer, recorded);
                 self.on_pull(now, peer, want, out);
             }
-            (Job::Worker, Message::Push { generation, step, slot, loss, recorded, gradient }) => {
+            (Job::Worker, Message::Push { cut, slot, loss, recorded, gradient }) => {
                 self.note_recorded(peer, recorded);
-                let cut = Cut { generation, step };
                 self.on_push(now, cut, slot, Held { worker: peer, loss, gradient }, out);
             }
-            (Job::Ps, Message::Received { generation, step, slots })
-                if self.me == TaskId::PS_ZERO =>
-            {
-                self.on_received(now, peer, Cut { generation, step }, &slots, out);
+            (Job::Ps, Message::Received { cut, slots }) if self.me == TaskId::PS_ZERO => {
+                self.on_received(now, peer, cut, &slots, out);
             }
-            (Job::Ps, Message::Chosen { generation, step, slots }) if peer == TaskId::PS_ZERO => {
-                self.on_chosen(now, Cut { generation, step }, slots, out);
+            (Job::Ps, Message::Chosen { cut, slots }) if peer == TaskId::PS_ZERO => {
+                self.on_chosen(now, cut, slots, out);
             }
-            (Job::Worker, Message::Restore { generation, step, state })
-                if peer == TaskId::CHIEF =>
-            {
-                self.on_restore(now, Cut { generation, step }, state, out);
+            (Job::Worker, Message::Restore { cut, state }) if peer == TaskId::CHIEF => {
+                self.on_restore(now, cut, state, out);
             }
-            (Job::Worker, Message::Capture { generation, at }) if peer == TaskId::CHIEF => {
-                self.capture = Some(Cut { generation, step: at });
+            (Job::Worker, Message::Capture { cut }) if peer == TaskId::CHIEF => {
+                self.capture = Some(cut);
                 self.answer_capture(now, out);
             }
             (Job::Worker, Message::Finished { generation }) if peer == TaskId::CHIEF => {
@@ -385,7 +380,7 @@ impl Ps {
         out: &mut Vec<Effect>,
     ) {
         let Cut { generation, step } = cut;
-        let verdict_told = Message::PushReply { generation, step, slot, verdict };
+        let verdict_told = Message::PushReply { cut: Cut { generation, step }, slot, verdict };
         self.links.send(now, worker, verdict_told, out);
         let verdict = Some(verdict);
         out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict }));
@@ -407,7 +402,7 @@ impl Ps {
     /// Ps i tells ps 0 which slots it holds (rule 2).
     fn tell_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
         if let (Some(Cut { generation, step }), Some(slots)) = (self.cut(), slots) {
-            let message = Message::Received { generation, step, slots };
+            let message = Message::Received { cut: Cut { generation, step }, slots };
             self.links.send(now, TaskId::PS_ZERO, message, out);
         }
     }
@@ -424,8 +419,7 @@ impl Ps {
         let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
         let decided = decided.filter(|_| !is_planted(Bug::ChoiceNotRepeated));
         if let Some(slots) = decided.map(<[Slot]>::to_vec) {
-            let Cut { generation, step } = cut;
-            self.links.send(now, from, Message::Chosen { generation, step, slots }, out);
+            self.links.send(now, from, Message::Chosen { cut, slots }, out);
             return;
         }
         let n_slots = self.config.sync.slots_per_step();
@@ -438,10 +432,9 @@ impl Ps {
     fn note_whole(&mut self, now: Moment, cut: Cut, ps: TaskId, slot: Slot, out: &mut Vec<Effect>) {
         let Some(choice) = &mut self.choice else { return };
         let Some(slots) = choice.note(cut, ps.index, slot) else { return };
-        let Cut { generation, step } = cut;
         for other in self.config.all_ps().skip(1) {
             let slots = slots.clone();
-            self.links.send(now, other, Message::Chosen { generation, step, slots }, out);
+            self.links.send(now, other, Message::Chosen { cut, slots }, out);
         }
         self.choose(cut, slots, out);
     }
@@ -488,9 +481,8 @@ impl Ps {
             return;
         }
         if let Some(gradients) = shard.begin_update() {
-            let Cut { generation, step } = shard.cut();
             let state = shard.state().clone();
-            let job = crate::protocol::Job::Update { generation, step, state, gradients };
+            let job = crate::protocol::Job::Update { cut: shard.cut(), state, gradients };
             out.push(Effect::Compute(job));
         }
     }
@@ -509,11 +501,10 @@ impl Ps {
         self.previous =
             Some((cut, parameters)).filter(|_| !is_planted(Bug::PreviousVersionNotKept));
         let next = shard.cut();
-        let Cut { generation, step } = cut;
         let slots = losses.iter().map(|(slot, _)| *slot).collect();
-        out.push(Effect::Report(Report::Updated { generation, step, slots }));
+        out.push(Effect::Report(Report::Updated { cut, slots }));
         if self.me == TaskId::PS_ZERO {
-            self.unrecorded.push(UpdateRecord { generation, step, losses });
+            self.unrecorded.push(UpdateRecord { cut, losses });
         }
         if let Some(choice) = &mut self.choice {
             choice.advance(next);
@@ -576,20 +567,11 @@ impl Ps {
         if is_planted(Bug::LossesForgottenWhenSent)
             && let Some(last) = updates.last()
         {
-            let sent = last.step.next();
+            let sent = last.cut.step.next();
             self.unrecorded.note(Recorded { written: sent, durable: sent });
         }
-        let Cut { generation, step } = cut;
         let acknowledged = self.judged.entry(worker).or_default().acknowledge();
-        let version = Message::Version {
-            generation,
-            step,
-            tokens,
-            received,
-            updates,
-            acknowledged,
-            parameters,
-        };
+        let version = Message::Version { cut, tokens, received, updates, acknowledged, parameters };
         self.links.send(now, worker, version, out);
     }
 
@@ -642,9 +624,12 @@ impl Ps {
         let Cut { generation, step: current } = shard.cut();
         let current = if is_planted(Bug::CaptureAtOnce) { wanted.step } else { current };
         let message = if wanted.generation != generation || wanted.step < current {
-            Message::Missed { generation: wanted.generation, at: wanted.step, current }
+            Message::Missed { cut: wanted, current }
         } else if wanted.step == current {
-            Message::Captured { generation, step: current, state: shard.state().clone() }
+            Message::Captured {
+                cut: Cut { generation, step: current },
+                state: shard.state().clone(),
+            }
         } else {
             return;
         };

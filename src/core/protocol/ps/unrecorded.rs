@@ -33,7 +33,7 @@ impl Unrecorded {
     /// What the chief says now counts, and not what one before it has said.
     pub(super) fn note(&mut self, recorded: Recorded) {
         self.written = recorded.written;
-        while self.kept.front().is_some_and(|update| update.step < recorded.durable) {
+        while self.kept.front().is_some_and(|update| update.cut.step < recorded.durable) {
             self.kept.pop_front();
         }
     }
@@ -46,7 +46,7 @@ impl Unrecorded {
             n_losses += update.losses.len();
             first || n_losses <= MAX_LOSSES_A_MESSAGE
         };
-        let first = self.kept.partition_point(|update| update.step < self.written);
+        let first = self.kept.partition_point(|update| update.cut.step < self.written);
         self.kept.range(first..).take_while(fits).cloned().collect()
     }
 }
@@ -54,11 +54,12 @@ impl Unrecorded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Cut;
     use crate::ids::{Generation, Slot};
 
     fn update(step: u64, n_losses: u32) -> UpdateRecord {
         let losses = (0..n_losses).map(|slot| (Slot(slot), 0.5)).collect();
-        UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+        UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
     }
 
     fn recorded(written: u64, durable: u64) -> Recorded {

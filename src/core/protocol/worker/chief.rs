@@ -195,7 +195,7 @@ impl Chief {
                 self.phase = Phase::Reading;
                 out.push(Effect::Report(Report::ShardLost {
                     ps,
-                    live: live.as_ref().map(|snapshot| snapshot.step).map_err(|why| *why),
+                    live: live.as_ref().map(|snapshot| snapshot.cut.step).map_err(|why| *why),
                 }));
                 // What is written first is what is read then.
                 out.extend(live.ok().map(Effect::Persist));
@@ -225,7 +225,7 @@ impl Chief {
             regularized: regularized.clone(),
         };
         let shards = self.parameters.iter().zip(plain).map(shard).collect();
-        Ok(Arc::new(Snapshot { generation, step: at.step, shards }))
+        Ok(Arc::new(Snapshot { cut: Cut { generation, step: at.step }, shards }))
     }
 
     pub(super) fn on_ps_down(
@@ -250,7 +250,7 @@ impl Chief {
             return;
         }
         if let Ok(live) = self.live_version(generation) {
-            self.saver.writes(live.step);
+            self.saver.writes(live.cut.step);
             out.push(Effect::Persist(live));
         }
     }
@@ -308,7 +308,7 @@ impl Chief {
             .iter()
             .all(is_plain)
             .then(|| shards.iter().map(|shard| shard.regularized.clone()).collect());
-        if self.config.is_last(restored.snapshot.step) {
+        if self.config.is_last(restored.snapshot.cut.step) {
             // Rule 10: an earlier life has made all durable, and may not have told everyone.
             self.end(now, links, out);
         } else if matches!(self.phase, Phase::Reading) {
@@ -357,8 +357,9 @@ impl Chief {
         if !*is_restoring {
             let snapshot = &restored.snapshot;
             let state: ShardState = snapshot.shards[ps.index as usize].clone();
-            let (generation, step) = (*generation, snapshot.step);
-            *is_restoring = links.send(now, ps, Message::Restore { generation, step, state }, out);
+            let (generation, step) = (*generation, snapshot.cut.step);
+            *is_restoring =
+                links.send(now, ps, Message::Restore { cut: Cut { generation, step }, state }, out);
         }
     }
 
@@ -380,10 +381,10 @@ impl Chief {
         self.shards[ps.index as usize] = Some(Some(generation));
         if self.shards.iter().all(|of| *of == Some(Some(generation))) {
             let Restored { snapshot, from } = restored.clone();
-            self.recorded = Some(snapshot.step);
-            let saved = from.is_some().then_some(snapshot.step);
+            self.recorded = Some(snapshot.cut.step);
+            let saved = from.is_some().then_some(snapshot.cut.step);
             self.run(now, generation, saved, links, out);
-            let (step, restored) = (Some(snapshot.step), Some(from));
+            let (step, restored) = (Some(snapshot.cut.step), Some(from));
             out.push(Effect::Report(Report::Adopted { generation, step, restored }));
         }
     }
@@ -461,8 +462,8 @@ impl Chief {
             self.recorded = self.recorded.max(Some(version.step));
         }
         for update in updates {
-            if self.recorded.is_none_or(|recorded| update.step >= recorded) {
-                self.recorded = Some(update.step.next());
+            if self.recorded.is_none_or(|recorded| update.cut.step >= recorded) {
+                self.recorded = Some(update.cut.step.next());
                 out.push(Effect::Record(update));
             }
         }
@@ -635,6 +636,5 @@ impl Chief {
 }
 
 fn send_capture(now: Moment, ps: TaskId, cut: Cut, links: &mut Links, out: &mut Vec<Effect>) {
-    let Cut { generation, step: at } = cut;
-    links.send(now, ps, Message::Capture { generation, at }, out);
+    links.send(now, ps, Message::Capture { cut }, out);
 }

@@ -86,8 +86,7 @@ impl Node for Worker {
                     self.on_peer(now, event, out);
                 }
             }
-            Input::Computed(Done::Gradient { generation, step, slot, loss, gradient: shards }) => {
-                let cut = Cut { generation, step };
+            Input::Computed(Done::Gradient { cut, slot, loss, gradient: shards }) => {
                 let meant = || self.work.as_ref().and_then(Work::job);
                 let (cut, slot) = planted::result_taken(meant, self.me, (cut, slot));
                 self.on_gradient(now, cut, Gradient { slot, loss, shards }, out);
@@ -196,19 +195,7 @@ impl Worker {
     fn on_message(&mut self, now: Moment, ps: TaskId, message: Message, out: &mut Vec<Effect>) {
         let is_done = self.is_done();
         match (message, &mut self.chief) {
-            (
-                Message::Version {
-                    generation,
-                    step,
-                    tokens,
-                    received,
-                    updates,
-                    acknowledged,
-                    parameters,
-                },
-                _,
-            ) => {
-                let cut = Cut { generation, step };
+            (Message::Version { cut, tokens, received, updates, acknowledged, parameters }, _) => {
                 let n_slots = self.config.sync.slots_per_step();
                 if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
                     let why = format!("it issued tokens for {tokens:?}, of {n_slots} slots a step");
@@ -242,11 +229,11 @@ impl Worker {
             (Message::Restored { generation }, Some(chief)) => {
                 chief.on_restored(now, ps, generation, &mut self.links, out);
             }
-            (Message::Captured { generation, step, state }, Some(chief)) => {
-                let at = Cut { generation, step };
+            (Message::Captured { cut, state }, Some(chief)) => {
+                let at = cut;
                 chief.on_captured(now, ps, at, state, &mut self.links, out);
             }
-            (Message::Missed { generation, at, current }, Some(chief)) => {
+            (Message::Missed { cut: Cut { generation, step: at }, current }, Some(chief)) => {
                 let at = Cut { generation, step: at };
                 chief.on_missed(now, at, current, &mut self.links, out);
             }
@@ -433,8 +420,7 @@ impl Worker {
     fn push(&mut self, now: Moment, ps: TaskId, push: Pending, out: &mut Vec<Effect>) {
         let recorded = self.recorded();
         let Pending { cut, slot, loss, gradient } = push;
-        let Cut { generation, step } = cut;
-        let push = Message::Push { generation, step, slot, loss, recorded, gradient };
+        let push = Message::Push { cut, slot, loss, recorded, gradient };
         if self.links.send(now, ps, push, out) {
             self.versions.asked(ps.index, cut.next());
         }

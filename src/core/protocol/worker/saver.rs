@@ -150,8 +150,7 @@ impl Saver {
         shards[ps as usize] = Some(state);
         if shards.iter().all(Option::is_some) {
             let shards = shards.iter_mut().filter_map(Option::take).collect();
-            let Cut { generation, step } = *cut;
-            self.phase = Phase::Captured(Arc::new(Snapshot { generation, step, shards }));
+            self.phase = Phase::Captured(Arc::new(Snapshot { cut: *cut, shards }));
         }
     }
 
@@ -171,11 +170,11 @@ impl Saver {
     /// seen has its losses beside it.
     pub(super) fn write(&mut self, recorded: Option<Step>, out: &mut Vec<Effect>) {
         if let Phase::Captured(snapshot) = &self.phase
-            && (recorded.is_some_and(|recorded| recorded >= snapshot.step)
+            && (recorded.is_some_and(|recorded| recorded >= snapshot.cut.step)
                 || is_planted(Bug::LossesBehindCheckpoint))
         {
             out.push(Effect::Persist(Arc::clone(snapshot)));
-            self.phase = Phase::Writing { step: snapshot.step, of_this_history: true };
+            self.phase = Phase::Writing { step: snapshot.cut.step, of_this_history: true };
         }
     }
 

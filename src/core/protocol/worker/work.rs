@@ -58,8 +58,7 @@ impl Work {
     /// The job of the first slot that is left.
     pub(super) fn job(&self) -> Option<Job> {
         let &slot = self.slots.front()?;
-        let Cut { generation, step } = self.cut;
-        Some(Job::Gradient { generation, step, slot, parameters: self.parameters.clone() })
+        Some(Job::Gradient { cut: self.cut, slot, parameters: self.parameters.clone() })
     }
 
     /// Takes a result. `false` if it is not of the slot that is being computed.

@@ -1,4 +1,5 @@
 use super::*;
+use unisono_core::ids::Cut;
 use unisono_core::ids::{Generation, Step};
 use unisono_core::protocol::{Message, ShardState};
 
@@ -18,7 +19,10 @@ fn frame(tensors: &[&Floats]) -> Frame {
     let mut tensors = tensors.iter().copied().cloned();
     let parameters = tensors.next().expect("parameters");
     let state = ShardState { parameters, auxiliary: tensors.collect(), regularized: Vec::new() };
-    Frame::new(&Message::Restore { generation: Generation::default(), step: Step(0), state })
+    Frame::new(&Message::Restore {
+        cut: Cut { generation: Generation::default(), step: Step(0) },
+        state,
+    })
 }
 
 /// Passes on what each end has to tell the other.

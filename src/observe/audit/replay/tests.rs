@@ -73,7 +73,7 @@ impl Story {
             let restored = StateRestored {
                 incarnation: Incarnation(self.life),
                 generation: self.generation(),
-                step: snapshot.step,
+                step: snapshot.cut.step,
                 chief: None,
                 data: Some(self.data.digest().to_owned()),
                 after: StateHash::of(state),
@@ -94,7 +94,7 @@ impl Story {
             let left_out = Slot(self.reference.step().0 as u32 % 3);
             let slots = (0..3).map(Slot).filter(|slot| *slot != left_out);
             let update = self.reference.update(slots).expect("losses are finite");
-            let cut = Cut { generation: self.generation(), step: update.step };
+            let cut = Cut { generation: self.generation(), step: update.cut.step };
             for ((ps, after), before) in (0..).zip(self.hashes()).zip(before) {
                 let line = Line::Update(made(cut, &update, before, after));
                 self.lines.get_mut(&ps).expect("it has begun").push(line);

@@ -1,5 +1,6 @@
 //! The files of a run survive a crash at any operation, if the disk keeps its word.
 
+use unisono_core::ids::Cut;
 use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
 use unisono_core::{Generation, Slot, Step};
 use unisono_files::checkpoint::{
@@ -17,12 +18,12 @@ const SEEDS: u64 = 40;
 fn snapshot(step: u64) -> Snapshot {
     let parameters = vec![step as f32, 0.5].into();
     let shards = vec![ShardState { parameters, ..ShardState::default() }];
-    Snapshot { generation: Generation::default(), step: Step(step), shards }
+    Snapshot { cut: Cut { generation: Generation::default(), step: Step(step) }, shards }
 }
 
 fn update(step: u64) -> UpdateRecord {
     let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
-    UpdateRecord { generation: Generation::default(), step: Step(step), losses }
+    UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
 }
 
 fn config() -> RunFilesConfig {
@@ -38,7 +39,7 @@ fn config() -> RunFilesConfig {
         to_checkpoint: Box::new(|snapshot| {
             let values = snapshot.shards[0].parameters.clone();
             Checkpoint {
-                step: snapshot.step,
+                step: snapshot.cut.step,
                 settings: Settings::default(),
                 data: None,
                 tensors: [("w".to_owned(), Tensor::new(vec![2], values))].into(),
@@ -48,7 +49,10 @@ fn config() -> RunFilesConfig {
             let parameters = checkpoint.tensors["w"].values().clone();
             let shards = vec![ShardState { parameters, ..ShardState::default() }];
             let (generation, step) = (Generation::default(), checkpoint.step);
-            Ok(Taken { snapshot: Snapshot { generation, step, shards }, changes: None })
+            Ok(Taken {
+                snapshot: Snapshot { cut: Cut { generation, step }, shards },
+                changes: None,
+            })
         }),
     }
 }
@@ -66,7 +70,7 @@ fn play(
 ) -> Result<(), RunFilesError> {
     let mut files = open(disk)?;
     let mut result = Ok(());
-    for step in files.restore()?.snapshot.step.0..STEPS {
+    for step in files.restore()?.snapshot.cut.step.0..STEPS {
         before_step(step);
         let _ = files.losses().record(&update(step));
         let next = step + 1;
@@ -96,7 +100,7 @@ fn rows_below(step: u64) -> String {
 /// What there is after a crash, and how it goes on from there.
 fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
     let restored = open(disk).and_then(|files| files.restore()).map_err(|err| err.to_string())?;
-    let step = restored.snapshot.step.0;
+    let step = restored.snapshot.cut.step.0;
     if *restored.snapshot != snapshot(step) {
         return Err(format!("a checkpoint of {step} with {:?}", restored.snapshot));
     }
