@@ -46,6 +46,7 @@ compile_error!(
      replaces that file's flags, so unset it or add `--cfg madsim` to it"
 );
 
+pub mod bugs;
 pub mod cli;
 mod counted;
 #[cfg(any(test, fuzzing))]

@@ -389,7 +389,11 @@ fn plant_without_bugs_says_how_to_build_them_in() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let output = folder.run(&["run", "clean.toml", "--plant", "stale-applied"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--features planted-bugs"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("`unisono-sim bugs --bug stale-applied`"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -624,10 +628,10 @@ fn a_trace_is_what_perfetto_reads() {
 
 #[cfg(not(feature = "planted-bugs"))]
 #[test]
-fn a_program_without_bugs_says_how_to_get_one_that_has() {
+fn bugs_outside_of_a_checkout_says_that_they_are_patches_of_its_sources() {
     let output = Folder::new(&[]).run(&["bugs"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--features planted-bugs -- bugs"));
+    assert!(stderr(&output).contains("run this command in a clone"), "{}", stderr(&output));
 }
 
 #[cfg(feature = "planted-bugs")]

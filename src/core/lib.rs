@@ -6,11 +6,6 @@
 pub mod floats;
 pub mod host;
 pub mod ids;
-#[cfg(feature = "planted-bugs")]
-pub mod planted;
-#[cfg(not(feature = "planted-bugs"))]
-#[doc(hidden)]
-pub mod planted;
 pub mod protocol;
 pub mod random;
 pub mod time;

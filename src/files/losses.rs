@@ -28,7 +28,6 @@ use crate::disk::disk::{Disk, DiskError, Publication, Stamp};
 use crate::disk::real_disk::RealDisk;
 use crate::losses::error::{Damage, Harm, LOSSES_FILE, LossesError, LossesNotice};
 use unisono_core::ids::{Slot, Step};
-use unisono_core::planted::{Bug, is_planted};
 use unisono_core::protocol::UpdateRecord;
 
 /// How much is held back for a disk that refuses: some 400,000 updates of two slots.
@@ -138,9 +137,7 @@ impl LossLog {
     /// written; they are held back in memory and tried again with the next call, so that such an
     /// error is worth a word and nothing more.
     pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
-        if !is_planted(Bug::LossesNotRewound) {
-            self.forget_from(update.cut.step);
-        }
+        self.forget_from(update.cut.step);
         let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
         if let Some(first) = &mut self.first {
             first.compare(update)?;
@@ -232,9 +229,7 @@ impl LossLog {
     /// not write, and would report success the next time. The next flush writes all rows again,
     /// into another file.
     pub fn sync_failed(&mut self) {
-        if !is_planted(Bug::FailedSyncForgotten) {
-            self.is_unsound = true;
-        }
+        self.is_unsound = true;
     }
 
     /// The file. Who syncs it makes all durable that was flushed before.

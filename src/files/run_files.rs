@@ -21,7 +21,6 @@ use crate::disk::real_disk::RealDisk;
 use crate::losses::error::{LOSSES_FILE, LossesError, LossesNotice};
 use crate::losses::{FindLosses, LossLog, LossesState, Rebuilt};
 use unisono_core::ids::{Generation, Step};
-use unisono_core::planted::{Bug, is_planted};
 use unisono_core::protocol::{Snapshot, UpdateRecord};
 
 /// Names the tensors of a snapshot.
@@ -306,9 +305,7 @@ impl RunFiles {
             log.flush_closely()?;
             log.path().to_owned()
         };
-        if !is_planted(Bug::LossesNotSynced)
-            && let Err(error) = self.disk.sync(&path)
-        {
+        if let Err(error) = self.disk.sync(&path) {
             self.losses.log().sync_failed();
             return Err(DiskError::at("sync", &path)(error).into());
         }
@@ -396,19 +393,6 @@ mod tests {
     #[test]
     fn the_enumeration_catches_losses_that_are_not_durable() {
         crash_everywhere(Bug::NoSync).unwrap_err();
-    }
-
-    #[cfg(feature = "planted-bugs")]
-    #[test]
-    fn the_enumeration_catches_every_planted_bug_of_the_losses() {
-        use unisono_core::planted::{Bug as Planted, plant};
-
-        for bug in [Planted::LossesNotSynced, Planted::LossesNotRewound] {
-            plant(Some(bug));
-            let caught = crash_everywhere(Bug::None);
-            plant(None);
-            assert!(caught.is_err(), "{}", bug.name());
-        }
     }
 
     #[test]

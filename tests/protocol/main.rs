@@ -2,7 +2,5 @@
 //! choices can make.
 
 mod arithmetic;
-#[cfg(feature = "planted-bugs")]
-mod planted;
 mod safety;
 mod world;

@@ -149,11 +149,13 @@ shows a real run.")]
     Report(report::ReportArgs),
     /// Plant every bug of the catalogue, and see what catches it
     #[command(after_help = "\
-Examples, with a build that has the bugs in it:
-  cargo run --release -p unisono-sim --features planted-bugs -- bugs
-  … bugs --bug stale-applied --bug no-mending scenarios/swarm.toml
-  … bugs --markdown
+Examples, in a clone of the project:
+  unisono-sim bugs
+  unisono-sim bugs --bug stale-applied --bug no-mending scenarios/swarm.toml
+  unisono-sim bugs --markdown
 
+The bugs are patches in sim/bugs. They are woven into a copy of the tree,
+target/bugs/tree, which is built first.
 Scenarios with chaos and the others take turns, seed by seed. A run counts only
 if it passes without the bug; its capsule is kept. Exits with 1 if a bug is not
 caught.")]

@@ -2,10 +2,16 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+#[cfg(not(feature = "planted-bugs"))]
+use std::process::Command;
 
+#[cfg(not(feature = "planted-bugs"))]
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use super::stage::Stage;
+#[cfg(not(feature = "planted-bugs"))]
+use crate::bugs::weave;
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 
 #[derive(Args, Debug)]
@@ -19,6 +25,10 @@ pub(super) struct BugsArgs {
     /// Only this bug, or these
     #[arg(long, value_name = "BUG")]
     pub(super) bug: Vec<String>,
+    /// Also run the tests that plant bugs themselves: the protocol's World and the crash tests of
+    /// the files
+    #[arg(long)]
+    pub(super) tests: bool,
     /// Print the table as Markdown
     #[arg(long, conflicts_with = "json")]
     pub(super) markdown: bool,
@@ -28,12 +38,32 @@ pub(super) struct BugsArgs {
     pub(super) common: CommonArgs,
 }
 
+/// Weaves the bugs into a copy of the tree, builds the copy, and has its `bugs` do the rest.
 #[cfg(not(feature = "planted-bugs"))]
-pub(super) fn bugs(_: &BugsArgs, _: &Stage) -> anyhow::Result<u8> {
-    Err(super::sources::usage(
-        "this program has no bugs in it; `cargo run --release -p unisono-sim --features \
-         planted-bugs -- bugs` builds one that has",
-    ))
+pub(super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
+    let here = std::env::current_dir().context("cannot find the working folder")?;
+    let root = weave::find_tree(&here).map_err(unisono_terminal::usage)?;
+    let folder = root.join("target/bugs");
+    let tree = folder.join("tree");
+    weave::weave(root, &tree)?;
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        command.args(arguments).current_dir(&tree).env("CARGO_TARGET_DIR", folder.join("build"));
+        stage.say(&format!("target/bugs/tree: cargo {}", arguments.join(" ")));
+        let status = command.status().context("cannot start cargo")?;
+        ensure!(status.success(), "cargo {} failed in {}", arguments.join(" "), tree.display());
+        Ok(())
+    };
+    if args.tests {
+        cargo(&["test", "-p", "unisono-core", "--test", "protocol", "planted"])?;
+        cargo(&["test", "-p", "unisono-files", "--lib", "planted"])?;
+    }
+    cargo(&["build", "-p", "unisono-sim", "--features", "planted-bugs", "--bins"])?;
+    let program = folder.join("build/debug/unisono-sim");
+    let status = Command::new(&program).args(std::env::args_os().skip(1)).status();
+    let status = status.with_context(|| format!("cannot start {}", program.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.with_context(|| format!("{} ended with {status}", program.display()))
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -22,8 +22,8 @@ pub(super) struct CommonArgs {
     /// Print one JSON document instead of text
     #[arg(long, help_heading = "Common")]
     pub(super) json: bool,
-    /// Plant this bug in all nodes; `unisono-sim bugs` lists them. Only in a build with
-    /// `--features planted-bugs`
+    /// Plant this bug in all nodes. Only in the program that `unisono-sim bugs` builds, which
+    /// lists them
     #[arg(long, value_name = "BUG", help_heading = "Common")]
     pub(super) plant: Option<String>,
 }

@@ -98,8 +98,8 @@ impl Stage {
         match &capsule.bug {
             None => Ok(self.options),
             Some(bug) => Err(super::sources::usage(format!(
-                "the capsule is of a run with the bug {bug} planted; build unisono-sim with \
-                 `--features planted-bugs` to play it"
+                "the capsule is of a run with the bug {bug} planted: `unisono-sim bugs --bug {bug}` \
+                 builds a program that has it, target/bugs/build/debug/unisono-sim; use that one"
             ))),
         }
     }
@@ -121,8 +121,8 @@ fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
     match &args.plant {
         None => Ok(PlayOptions::default()),
         Some(bug) => Err(super::sources::usage(format!(
-            "--plant {bug}: this program has no bugs in it; build unisono-sim with `--features \
-             planted-bugs`"
+            "--plant {bug}: this program has no bugs in it; `unisono-sim bugs --bug {bug}` builds \
+             one that has, target/bugs/build/debug/unisono-sim"
         ))),
     }
 }

@@ -7,7 +7,6 @@ use super::config::Limits;
 use super::failure::{Failure, GaveUp};
 use super::{Effect, Report};
 use crate::ids::TaskId;
-use crate::planted::{Bug, is_planted};
 use crate::time::Moment;
 
 /// How long one thing has been waited for, and when to speak of it next.
@@ -86,9 +85,7 @@ impl Patience {
         }
         if waited >= self.next {
             self.next = waited * 2;
-            if !is_planted(Bug::WaitWithoutTelling) {
-                out.push(Effect::Report(Report::Waiting { what, waited }));
-            }
+            out.push(Effect::Report(Report::Waiting { what, waited }));
         }
         Ok(())
     }

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::regular::NotRegular;
 
-use unisono_core::planted::{Bug, is_planted};
-
 /// A file system, as far as it is needed. All calls wait until they are done.
 ///
 /// What was written is durable after [`Self::sync`]; that a name was made, moved or removed is
@@ -213,17 +211,8 @@ impl Publication<'_> {
 
     fn write_and_move(&self, disk: &dyn Disk, temp: &Path, path: &Path) -> Result<(), DiskError> {
         disk.write(temp, self.bytes).map_err(DiskError::at("write", temp))?;
-        let is_late = is_planted(Bug::CheckpointRenamedBeforeSync);
-        if !is_late && !is_planted(Bug::CheckpointNeverSynced) {
-            disk.sync(temp).map_err(DiskError::at("sync", temp))?;
-        }
+        disk.sync(temp).map_err(DiskError::at("sync", temp))?;
         disk.rename(temp, path).map_err(DiskError::at("rename a new file to", path))?;
-        if is_late {
-            disk.sync(path).map_err(DiskError::at("sync", path))?;
-        }
-        if is_planted(Bug::DirectoryNotSynced) {
-            return Ok(());
-        }
         disk.sync_dir(self.dir).map_err(DiskError::at("sync the directory", self.dir))
     }
 }

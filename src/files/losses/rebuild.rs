@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
-use unisono_core::ids::Cut;
 
 use super::rows;
 use super::survey::Survey;
@@ -126,6 +125,7 @@ mod tests {
 
     use super::*;
     use crate::disk::test_disk::{Bug, TestDisk};
+    use unisono_core::ids::Cut;
     use unisono_core::ids::{Generation, Slot};
 
     const LOGDIR: &str = "/logdir";

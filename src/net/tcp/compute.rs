@@ -8,7 +8,6 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
-use unisono_core::ids::Cut;
 
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -191,6 +190,7 @@ mod tests {
 
     use super::*;
     use unisono_core::host::contract;
+    use unisono_core::ids::Cut;
     use unisono_core::ids::{Generation, Slot, Step};
 
     /// Notes on which thread each of its jobs is done, and when it looks ahead.

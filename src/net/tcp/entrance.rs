@@ -7,7 +7,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use unisono_core::ids::Cut;
 
 use rustix::process::{Resource, getrlimit};
 use tokio::net::TcpStream;
@@ -217,6 +216,7 @@ mod tests {
 
     use super::*;
     use unisono_core::host::contract;
+    use unisono_core::ids::Cut;
     use unisono_core::ids::TaskId;
     use unisono_core::wire::encode_to_vec;
 

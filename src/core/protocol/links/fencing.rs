@@ -1,7 +1,6 @@
 //! Rule 8 between two lives of a task: which one is older, and what the older one is told.
 
 use crate::ids::{Incarnation, LinkId, TaskId};
-use crate::planted::{Bug, is_planted};
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Refusal;
 use crate::protocol::links::{Call, Links, PeerEvent};
@@ -19,9 +18,7 @@ impl Links {
             return Err(Refusal { reason, older_than: None });
         }
         match self.lives.get(&peer) {
-            Some(&newest)
-                if newest.fences(incarnation) && !is_planted(Bug::OldIncarnationAccepted) =>
-            {
+            Some(&newest) if newest.fences(incarnation) => {
                 let reason = format!(
                     "this process of {peer} has incarnation {incarnation}, and {} knows \
                      incarnation {newest}: {peer} was restarted since, or a clock was set back",
@@ -47,9 +44,7 @@ impl Links {
         let why = format!("{peer} was turned away: {reason}");
         out.push(Effect::Report(Report::TurnedAway { why }));
         let message = Message::Refused { reason: reason.clone(), older_than };
-        if !is_planted(Bug::OlderWelcomeNotRefused) {
-            self.send_on(now, link, message, out);
-        }
+        self.send_on(now, link, message, out);
         out.push(Effect::Close { link });
         // Its next life is called soon: it must hear of the incarnation to exceed before others,
         // which may have forgotten the life before, give it work that it would lose again.
@@ -97,7 +92,7 @@ impl Links {
         let Some(NewerLife { incarnation, is_connected }) = older_than else {
             return Some(Outcome::Failed(Failure::Refused(reason)));
         };
-        if has_joined || is_planted(Bug::IncarnationNotRaised) {
+        if has_joined {
             return Some(Outcome::Failed(Failure::Fenced(reason)));
         }
         if !is_connected {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Cut, Slot};
-use crate::planted::{Bug, is_planted};
 
 /// Ps 0's view of which slots every shard holds whole.
 #[derive(Debug)]
@@ -40,9 +39,7 @@ impl Choice {
         if holders.insert(ps) && holders.len() == self.n_ps as usize {
             self.whole.push(slot);
         }
-        let is_short =
-            is_planted(Bug::RPlusOneAccepted) && self.whole.len() == self.replicas_to_aggregate;
-        if self.whole.len() < self.replicas_to_aggregate || is_short {
+        if self.whole.len() < self.replicas_to_aggregate {
             return None;
         }
         let mut slots = self.whole.clone();

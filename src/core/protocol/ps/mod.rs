@@ -16,7 +16,6 @@ use self::shard::{Held, Judgement, Offer, Shard};
 use self::unrecorded::Unrecorded;
 use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Job, Slot, Step, TaskId};
-use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
@@ -50,8 +49,6 @@ pub struct Ps {
     choice: Option<Choice>,
     /// Ps 0.
     unrecorded: Unrecorded,
-    /// Only a planted bug asks.
-    issued: planted::Issued,
     /// Lives of workers that know that all is done. One may say so before the chief does.
     goodbyes: BTreeMap<TaskId, Incarnation>,
     ending: Option<Ending>,
@@ -85,7 +82,6 @@ impl Ps {
             capture: None,
             choice: None,
             unrecorded: Unrecorded::default(),
-            issued: planted::Issued::default(),
             goodbyes: BTreeMap::new(),
             ending: None,
             patience: Patience::new(&config.limits),
@@ -153,9 +149,6 @@ impl Ps {
         match event {
             PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
                 // What was said on the link before may be lost.
-                if is_planted(Bug::ReceivedNotRepeated) {
-                    return;
-                }
                 self.tell_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
             PeerEvent::Up { peer, .. } => {
@@ -197,9 +190,7 @@ impl Ps {
     /// checkpoint; what it hears of a ps is an acknowledgement.
     fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
-        if let (true, Some(ending)) = (is_told, &self.ending)
-            && !is_planted(Bug::LateWorkerNotTold)
-        {
+        if let (true, Some(ending)) = (is_told, &self.ending) {
             let generation = ending.generation;
             self.links.send(now, peer, Message::Finished { generation }, out);
         }
@@ -314,7 +305,6 @@ impl Ps {
             self.acknowledge_push(now, worker, out);
             return;
         };
-        let cut = planted::believed_cut(cut, shard.cut());
         let same_generation = cut.generation == shard.cut().generation;
         let at_least = if same_generation { cut.next() } else { Cut::default() };
         match shard.offer(Offer { cut, slot, held }) {
@@ -325,10 +315,6 @@ impl Ps {
                     self.acknowledge_push(now, worker, out);
                 }
             }
-            Judgement::Declined(verdict @ Verdict::Stale) if is_planted(Bug::StaleNotTold) => {
-                let (step, verdict) = (cut.step, Some(verdict));
-                out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict }));
-            }
             Judgement::Declined(verdict) => {
                 self.waiting.insert(worker, at_least);
                 self.decline(now, worker, cut, slot, verdict, out);
@@ -336,9 +322,7 @@ impl Ps {
                 self.acknowledge_push(now, worker, out);
             }
             Judgement::Surplus => {
-                if !is_planted(Bug::SurplusWorkerForgotten) {
-                    self.waiting.insert(worker, at_least);
-                }
+                self.waiting.insert(worker, at_least);
                 count_surplus(cut.step, slot, worker, out);
                 if self.lacks_slots_of(worker) {
                     self.acknowledge_push(now, worker, out);
@@ -388,9 +372,7 @@ impl Ps {
 
     fn on_accepted(&mut self, now: Moment, cut: Cut, slot: Slot, out: &mut Vec<Effect>) {
         if self.config.has_backup_workers() {
-            if is_planted(Bug::ShardsDisagree) {
-                self.choose_alone(cut, out);
-            } else if self.me == TaskId::PS_ZERO {
+            if self.me == TaskId::PS_ZERO {
                 self.note_whole(now, cut, self.me, slot, out);
             } else {
                 self.tell_received(now, Some(vec![slot]), out);
@@ -417,7 +399,6 @@ impl Ps {
     ) {
         // It may not have heard the last choice: ps 0 is never more than one version ahead.
         let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
-        let decided = decided.filter(|_| !is_planted(Bug::ChoiceNotRepeated));
         if let Some(slots) = decided.map(<[Slot]>::to_vec) {
             self.links.send(now, from, Message::Chosen { cut, slots }, out);
             return;
@@ -442,9 +423,8 @@ impl Ps {
     fn on_chosen(&mut self, now: Moment, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
         let shard_is_there = self.cut() == Some(cut);
         let n_slots = self.config.sync.slots_per_step();
-        let n_extra = usize::from(is_planted(Bug::RPlusOneAccepted));
         // Rule 1: R distinct slots.
-        if slots.len().saturating_sub(n_extra) != self.config.sync.replicas_to_aggregate as usize
+        if slots.len() != self.config.sync.replicas_to_aggregate as usize
             || !slots.is_sorted_by(|a, b| a < b)
             || slots.iter().any(|slot| slot.0 >= n_slots)
         {
@@ -464,20 +444,10 @@ impl Ps {
         }
     }
 
-    /// Of a bug: as if no other shard had a say.
-    fn choose_alone(&mut self, cut: Cut, out: &mut Vec<Effect>) {
-        let held = self.shard.as_ref().map(Shard::held_slots).unwrap_or_default();
-        if held.len() == self.config.sync.replicas_to_aggregate as usize {
-            self.choose(cut, held, out);
-        }
-    }
-
     fn try_update(&mut self, out: &mut Vec<Effect>) {
         let Some(shard) = &mut self.shard else { return };
-        let is_extra =
-            is_planted(Bug::OneStepTooMany) && shard.cut().step == self.config.training_steps;
         // Rule 10: exactly `training_steps` updates.
-        if self.config.is_last(shard.cut().step) && !is_extra {
+        if self.config.is_last(shard.cut().step) {
             return;
         }
         if let Some(gradients) = shard.begin_update() {
@@ -493,13 +463,7 @@ impl Ps {
         let parameters = shard.state().parameters.clone();
         // Rule 8: a result of a generation that was fenced meanwhile is nobody's.
         let Some(losses) = shard.finish_update(cut, state, chosen) else { return };
-        let parameters = if is_planted(Bug::MendedFromNewerVersion) {
-            shard.state().parameters.clone()
-        } else {
-            parameters
-        };
-        self.previous =
-            Some((cut, parameters)).filter(|_| !is_planted(Bug::PreviousVersionNotKept));
+        self.previous = Some((cut, parameters));
         let next = shard.cut();
         let slots = losses.iter().map(|(slot, _)| *slot).collect();
         out.push(Effect::Report(Report::Updated { cut, slots }));
@@ -531,16 +495,14 @@ impl Ps {
         let (Some(shard), Some(&at_least)) = (&self.shard, self.waiting.get(&worker)) else {
             return;
         };
-        let is_early = is_planted(Bug::HalfUpdateReadable) && shard.is_updating();
-        let cut = if is_early { shard.cut().next() } else { shard.cut() };
+        let cut = shard.cut();
         if cut < at_least {
             return;
         }
-        let is_extra = is_planted(Bug::OneStepTooMany) && cut.step == self.config.training_steps;
         // Rule 10: nothing is left to compute at the last version.
-        let is_final = self.config.is_last(cut.step) && !is_extra;
+        let is_final = self.config.is_last(cut.step);
         let tokens = if is_final { Vec::new() } else { self.config.slots_of(worker).collect() };
-        let is_held = |slot: &Slot| shard.holds(*slot) && !is_early;
+        let is_held = |slot: &Slot| shard.holds(*slot);
         let received = self.config.slots_of(worker).filter(is_held).collect();
         let parameters = shard.state().parameters.clone();
         self.waiting.remove(&worker);
@@ -556,20 +518,12 @@ impl Ps {
         parameters: Floats,
         out: &mut Vec<Effect>,
     ) {
-        let is_lost = is_planted(Bug::TokenLostWithWorker) && self.issued.note(worker, cut);
-        let issues = self.me == TaskId::PS_ZERO && !is_lost;
-        let tokens = if issues { tokens } else { Vec::new() };
+        let tokens = if self.me == TaskId::PS_ZERO { tokens } else { Vec::new() };
         let updates = if (self.me, worker) == (TaskId::PS_ZERO, TaskId::CHIEF) {
             self.unrecorded.unwritten()
         } else {
             Vec::new()
         };
-        if is_planted(Bug::LossesForgottenWhenSent)
-            && let Some(last) = updates.last()
-        {
-            let sent = last.cut.step.next();
-            self.unrecorded.note(Recorded { written: sent, durable: sent });
-        }
         let acknowledged = self.judged.entry(worker).or_default().acknowledge();
         let version = Message::Version { cut, tokens, received, updates, acknowledged, parameters };
         self.links.send(now, worker, version, out);
@@ -588,19 +542,12 @@ impl Ps {
             return;
         }
         if current != Some(generation) {
-            let is_bare = is_planted(Bug::OptimizerStateNotRestored) && cut.step > Step(0);
-            let state = if is_bare { planted::without_auxiliary(state) } else { state };
-            let old = self.shard.replace(Shard::new(
+            self.shard = Some(Shard::new(
                 cut,
                 state,
                 self.config.sync.slots_per_step(),
                 self.chosen_beforehand(),
             ));
-            if let (Some(old), Some(shard)) = (old, &mut self.shard)
-                && is_planted(Bug::RollbackKeepsGradients)
-            {
-                shard.keep_gradients_of(&old);
-            }
             self.choice =
                 (self.config.has_backup_workers() && self.me == TaskId::PS_ZERO).then(|| {
                     Choice::new(self.config.n_ps, self.config.sync.replicas_to_aggregate, cut)
@@ -622,7 +569,6 @@ impl Ps {
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
         let Cut { generation, step: current } = shard.cut();
-        let current = if is_planted(Bug::CaptureAtOnce) { wanted.step } else { current };
         let message = if wanted.generation != generation || wanted.step < current {
             Message::Missed { cut: wanted, current }
         } else if wanted.step == current {
@@ -710,9 +656,7 @@ impl Ps {
 
 /// Rule 5: a gradient that came in time, but not among the first R.
 fn count_surplus(step: Step, slot: Slot, worker: TaskId, out: &mut Vec<Effect>) {
-    if !is_planted(Bug::SurplusNotCounted) {
-        out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
-    }
+    out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
 }
 
 /// Whether all buffers are of one length, and the regularized ranges ascend within it.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use crate::floats::Floats;
 use crate::ids::{Cut, Slot, TaskId};
-use crate::planted::{Arrivals, Bug, is_planted};
 use crate::protocol::message::{ShardState, Verdict};
 
 /// A gradient that the shard holds.
@@ -47,8 +46,6 @@ pub(super) struct Shard {
     state: ShardState,
     n_slots: u32,
     held: BTreeMap<Slot, Held>,
-    /// Only a planted bug asks.
-    arrivals: Arrivals,
     phase: Phase,
 }
 
@@ -69,14 +66,7 @@ impl Shard {
         n_slots: u32,
         chosen: Option<Vec<Slot>>,
     ) -> Self {
-        Self {
-            cut,
-            state,
-            n_slots,
-            held: BTreeMap::new(),
-            arrivals: Arrivals::new(),
-            phase: Phase::Collecting { chosen },
-        }
+        Self { cut, state, n_slots, held: BTreeMap::new(), phase: Phase::Collecting { chosen } }
     }
 
     pub(super) const fn cut(&self) -> Cut {
@@ -112,7 +102,6 @@ impl Shard {
         if cut.step < self.cut.step {
             return Judgement::Declined(Verdict::Stale);
         }
-        let slot = if is_planted(Bug::DuplicateCounted) { self.missing_for(slot) } else { slot };
         if let Some(first) = self.held.get(&slot) {
             let same =
                 first.gradient == held.gradient && first.loss.to_bits() == held.loss.to_bits();
@@ -128,7 +117,6 @@ impl Shard {
             }
             Phase::Updating { .. } => Judgement::Surplus,
             Phase::Collecting { .. } => {
-                self.arrivals.note(slot);
                 self.held.insert(slot, held);
                 Judgement::Accepted
             }
@@ -163,19 +151,15 @@ impl Shard {
     pub(super) fn begin_update(&mut self) -> Option<Vec<(Slot, Floats)>> {
         let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
         // Nothing is held beside them: with a thousand slots it matters not to look at each.
-        if self.held.len() < chosen.len() && !is_planted(Bug::UpdateShortOfR) {
+        if self.held.len() < chosen.len() {
             return None;
         }
         let gradients: Option<Vec<_>> = chosen
             .iter()
-            .filter(|slot| !self.is_overlooked(**slot))
             .map(|&slot| self.held.get(&slot).map(|held| (slot, held.gradient.clone())))
             .collect();
-        let mut gradients = gradients?;
+        let gradients = gradients?;
         self.phase = Phase::Updating { chosen: gradients.iter().map(|(slot, _)| *slot).collect() };
-        if is_planted(Bug::SumInArrivalOrder) {
-            gradients.sort_by_key(|(slot, _)| self.arrivals.rank(*slot));
-        }
         Some(gradients)
     }
 
@@ -187,10 +171,6 @@ impl Shard {
         state: ShardState,
         next_chosen: Option<Vec<Slot>>,
     ) -> Option<Vec<(Slot, f32)>> {
-        if is_planted(Bug::UpdateOutlivesRollback) && cut.generation < self.cut.generation {
-            *self = Self::new(self.cut.next(), state, self.n_slots, next_chosen);
-            return Some(Vec::new());
-        }
         let Phase::Updating { chosen } = &self.phase else { return None };
         if cut != self.cut {
             return None;
@@ -198,11 +178,6 @@ impl Shard {
         let losses = chosen.iter().map(|slot| (*slot, self.held[slot].loss)).collect();
         *self = Self::new(cut.next(), state, self.n_slots, next_chosen);
         Some(losses)
-    }
-
-    /// The slots that the next update still needs, or may use, ascending.
-    pub(super) fn missing(&self) -> Vec<Slot> {
-        (0..self.n_slots).map(Slot).filter(|slot| self.lacks(*slot)).collect()
     }
 
     /// Whether the next update still needs, or may use, this slot.
@@ -213,22 +188,6 @@ impl Shard {
             Phase::Collecting { chosen: None } => slot.0 < self.n_slots,
         };
         is_of_use && !self.held.contains_key(&slot)
-    }
-
-    /// Of a bug: the slot itself, or if it is held, another that is not.
-    fn missing_for(&self, slot: Slot) -> Slot {
-        let other = self.missing().first().copied();
-        other.filter(|_| self.holds(slot)).unwrap_or(slot)
-    }
-
-    /// Of a bug: whether the update is made without this slot.
-    fn is_overlooked(&self, slot: Slot) -> bool {
-        is_planted(Bug::UpdateShortOfR) && !self.held.is_empty() && self.missing() == [slot]
-    }
-
-    /// Of a bug: takes over what another shard holds.
-    pub(super) fn keep_gradients_of(&mut self, other: &Self) {
-        self.held.clone_from(&other.held);
     }
 }
 
@@ -265,7 +224,7 @@ mod tests {
         let mut shard = shard(2, all(2));
         assert_eq!(shard.offer(offer(5, 1, 10.0)), Judgement::Accepted);
         assert_eq!(shard.begin_update(), None);
-        assert_eq!(shard.missing(), [Slot(0)]);
+        assert!(shard.lacks(Slot(0)) && !shard.lacks(Slot(1)));
         assert_eq!(shard.offer(offer(5, 0, 20.0)), Judgement::Accepted);
         let used = shard.begin_update().expect("both slots are held");
         let slots: Vec<_> = used.iter().map(|(slot, gradient)| (slot.0, gradient[0])).collect();

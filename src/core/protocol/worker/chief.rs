@@ -8,7 +8,6 @@ use super::ending::Ending;
 use super::saver::{Ask, Saver};
 use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Step, TaskId};
-use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
@@ -160,9 +159,7 @@ impl Chief {
         self.shards[ps.index as usize] = Some(of_shard);
         self.is_restoring[ps.index as usize] = false;
         if self.ending.is_some() {
-            if !is_planted(Bug::FinishedNotRepeated) {
-                self.tell_finished(now, ps, links, out);
-            }
+            self.tell_finished(now, ps, links, out);
             return;
         }
         match &self.phase {
@@ -171,9 +168,6 @@ impl Chief {
             Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
                 self.on_restored(now, ps, *generation, links, out);
             }
-            Phase::Opening { .. } if is_planted(Bug::OpeningContinued) => {
-                self.send_restore(now, ps, links, out);
-            }
             // It may have had the state, and workers may have gone on from it, before it was lost:
             // only a new generation fences what is left of that.
             Phase::Opening { restored, .. } => {
@@ -181,13 +175,10 @@ impl Chief {
                 self.open(now, restored, links, out);
             }
             Phase::Running { generation } if of_shard == Some(*generation) => {
-                if let Some(cut) = self.saver.wanted_of(ps.index)
-                    && !is_planted(Bug::CaptureNotRepeated)
-                {
+                if let Some(cut) = self.saver.wanted_of(ps.index) {
                     send_capture(now, ps, cut, links, out);
                 }
             }
-            Phase::Running { .. } if is_planted(Bug::LostShardIgnored) => {}
             Phase::Running { .. } if self.stop_by.is_some() => self.stop_without(ps, out),
             // The ps has lost its shard, or its state is of an older generation.
             Phase::Running { generation } => {
@@ -301,9 +292,7 @@ impl Chief {
         out: &mut Vec<Effect>,
     ) {
         let shards = &restored.snapshot.shards;
-        let is_plain = |shard: &ShardState| {
-            shard.auxiliary.is_empty() || is_planted(Bug::LiveVersionWithoutOptimizer)
-        };
+        let is_plain = |shard: &ShardState| shard.auxiliary.is_empty();
         self.plain = shards
             .iter()
             .all(is_plain)
@@ -322,12 +311,8 @@ impl Chief {
         let Phase::Gathering { restored } = &self.phase else { return };
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
         let Some(all) = all else { return };
-        let is_alike = |of: &Option<Generation>| {
-            *of == all[0] || is_planted(Bug::DifferingGenerationsAdopted) && of.is_some()
-        };
-        if let Some(generation) = all[0].filter(|_| all.iter().all(is_alike))
-            && !is_planted(Bug::LiveStateRolledBack)
-        {
+        let is_alike = |of: &Option<Generation>| *of == all[0];
+        if let Some(generation) = all[0].filter(|_| all.iter().all(is_alike)) {
             self.recorded = None;
             self.run(now, generation, None, links, out);
             let step = self.at.map(|cut| cut.step);
@@ -489,14 +474,8 @@ impl Chief {
         }
         // A checkpoint that is asked for after a restore would be newer than what was restored, and
         // of another history: its losses would not be beside it.
-        if matches!(self.phase, Phase::Running { .. }) || is_planted(Bug::WritesWhileRestoring) {
+        if matches!(self.phase, Phase::Running { .. }) {
             self.saver.write(self.recorded, out);
-        }
-        if is_planted(Bug::FinishedBeforeDurable)
-            && self.ending.is_none()
-            && planted::ends_with_persist_of(self.config.training_steps, out)
-        {
-            self.end(now, links, out);
         }
     }
 
@@ -614,7 +593,7 @@ impl Chief {
             return;
         };
         let is_saved = self.saver.is_idle() && self.saver.saved() == Some(at.step);
-        if is_saved || is_planted(Bug::StoppedBeforeSaved) {
+        if is_saved {
             out.push(stopped(Some(at.step)));
             return;
         }

@@ -12,7 +12,6 @@ use self::ending::Ending;
 use self::version::{ShardVersion, Versions};
 use self::work::{Gradient, Work};
 use crate::ids::{Cut, Incarnation, Slot, Step, TaskId};
-use crate::planted::{self, Bug, is_planted};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
@@ -87,8 +86,6 @@ impl Node for Worker {
                 }
             }
             Input::Computed(Done::Gradient { cut, slot, loss, gradient: shards }) => {
-                let meant = || self.work.as_ref().and_then(Work::job);
-                let (cut, slot) = planted::result_taken(meant, self.me, (cut, slot));
                 self.on_gradient(now, cut, Gradient { slot, loss, shards }, out);
             }
             Input::Stored(event) => {
@@ -187,7 +184,7 @@ impl Worker {
                 return; // It needs no version any more.
             }
         }
-        self.push_again(now, ps, state, out);
+        self.push_again(now, ps, out);
         // Another shard may be at a newer generation, of which this one was asked in vain.
         self.advance(now, out);
     }
@@ -312,7 +309,7 @@ impl Worker {
     ///
     /// While it does, nobody is asked for the newer version: the answer would undo it.
     fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
-        if self.config.has_backup_workers() || is_planted(Bug::NoMending) {
+        if self.config.has_backup_workers() {
             return false;
         }
         let slots = self.config.slots_of(self.me);
@@ -354,7 +351,7 @@ impl Worker {
     fn compute(&mut self, out: &mut Vec<Effect>) {
         if self.windows.iter().all(PushWindow::has_room) {
             let job = self.work.as_mut().and_then(Work::start);
-            out.extend(job.map(|job| planted::job_given(job, self.me)).map(Effect::Compute));
+            out.extend(job.map(Effect::Compute));
         }
     }
 
@@ -426,19 +423,15 @@ impl Worker {
         }
     }
 
-    /// A new link to a ps, whose shard stands at `state`: pushes again what was not acknowledged.
-    fn push_again(&mut self, now: Moment, ps: TaskId, state: Option<Cut>, out: &mut Vec<Effect>) {
+    /// Pushes on a new link again what the ps has not acknowledged.
+    fn push_again(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         // Only the same life of the ps, which has not moved on, may lack what was pushed.
         let cut = self.work.as_ref().map(Work::cut);
         let cut = cut.filter(|cut| self.versions.cut_of(ps.index) == Some(*cut));
         let pushes: Vec<_> = self.windows[ps.index as usize].restart(cut).cloned().collect();
-        if cut.is_some() && !is_planted(Bug::PushNotRepeated) {
-            let before = out.len();
+        if cut.is_some() {
             for push in pushes {
                 self.push(now, ps, push, out);
-            }
-            if is_planted(Bug::RetryWithoutIdentity) {
-                planted::restamp_pushes(&mut out[before..], state);
             }
             self.ask_for_next(now, out);
         }

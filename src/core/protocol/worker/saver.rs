@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{Cut, Step};
-use crate::planted::{Bug, is_planted};
 use crate::protocol::message::ShardState;
 use crate::protocol::{Effect, Report, Snapshot};
 use crate::time::Moment;
@@ -69,7 +68,6 @@ impl Saver {
         self.due = if saved.is_some() { now + self.interval } else { now };
         match &mut self.phase {
             Phase::Writing { of_this_history, .. } => *of_this_history = false,
-            _ if is_planted(Bug::CaptureOutlivesRollback) => {}
             phase => *phase = Phase::Idle,
         }
     }
@@ -123,12 +121,7 @@ impl Saver {
     }
 
     fn capture(&mut self, cut: Cut, margin: u64) -> Ask {
-        let shards = match &mut self.phase {
-            Phase::Capturing { shards, .. } if is_planted(Bug::CheckpointOfMixedSteps) => {
-                std::mem::take(shards)
-            }
-            _ => vec![None; self.n_ps],
-        };
+        let shards = vec![None; self.n_ps];
         self.phase = Phase::Capturing { cut, margin, shards };
         Ask::CaptureAt(cut)
     }
@@ -170,8 +163,7 @@ impl Saver {
     /// seen has its losses beside it.
     pub(super) fn write(&mut self, recorded: Option<Step>, out: &mut Vec<Effect>) {
         if let Phase::Captured(snapshot) = &self.phase
-            && (recorded.is_some_and(|recorded| recorded >= snapshot.cut.step)
-                || is_planted(Bug::LossesBehindCheckpoint))
+            && recorded.is_some_and(|recorded| recorded >= snapshot.cut.step)
         {
             out.push(Effect::Persist(Arc::clone(snapshot)));
             self.phase = Phase::Writing { step: snapshot.cut.step, of_this_history: true };
@@ -197,9 +189,6 @@ impl Saver {
                 out.push(Effect::Report(Report::Saved { step, path }));
             }
             Err(why) => {
-                if is_planted(Bug::RefusedCheckpointBelieved) {
-                    self.saved = Some(step);
-                }
                 out.push(Effect::Report(Report::SaveFailed { step, why }));
             }
         }

@@ -2,7 +2,6 @@
 
 use crate::floats::Floats;
 use crate::ids::{Cut, Slot};
-use crate::planted::{Bug, is_planted};
 
 /// The newest version of one shard that came.
 #[derive(Clone, Debug)]
@@ -65,8 +64,7 @@ impl Versions {
     /// Rule 6: the cut of which every shard's version is, if there is one.
     pub(super) fn whole_cut(&self) -> Option<Cut> {
         let cut = self.0.first()?.version.as_ref()?.cut;
-        let is_of_it =
-            |version: &ShardVersion| version.cut == cut || is_planted(Bug::MixedVersionsComputed);
+        let is_of_it = |version: &ShardVersion| version.cut == cut;
         self.0.iter().all(|known| known.version.as_ref().is_some_and(is_of_it)).then_some(cut)
     }
 

@@ -285,23 +285,6 @@ fn the_enumeration_catches_names_that_are_not_durable() {
     crash_everywhere(Bug::NoSyncDir, keep(2)).unwrap_err();
 }
 
-#[cfg(feature = "planted-bugs")]
-#[test]
-fn the_enumeration_catches_every_planted_bug_of_publishing() {
-    use unisono_core::planted::{Bug as Planted, plant};
-
-    for bug in [
-        Planted::CheckpointRenamedBeforeSync,
-        Planted::CheckpointNeverSynced,
-        Planted::DirectoryNotSynced,
-    ] {
-        plant(Some(bug));
-        let caught = crash_everywhere(Bug::None, keep(2));
-        plant(None);
-        assert!(caught.is_err(), "{}", bug.name());
-    }
-}
-
 #[test]
 fn a_disk_that_fails_at_any_operation_loses_nothing_and_saving_again_works() {
     let whole = TestDisk::new(Bug::None, None);

@@ -123,12 +123,3 @@ fn promises_are_kept() -> bool {
 fn rows_whose_sync_failed_are_written_again_before_they_are_promised() {
     assert!(promises_are_kept());
 }
-
-#[cfg(feature = "planted-bugs")]
-#[test]
-fn rows_that_are_only_synced_again_are_missed() {
-    unisono_core::planted::plant(Some(unisono_core::planted::Bug::FailedSyncForgotten));
-    let are_kept = promises_are_kept();
-    unisono_core::planted::plant(None);
-    assert!(!are_kept);
-}

@@ -1,13 +1,11 @@
 //! Bugs that are planted on purpose, to show that something catches them.
 //!
-//! Only the feature `planted-bugs` compiles them. Without it `is_planted` is a constant, and
-//! every branch behind it is gone; what is here besides is the little that the branches need.
+//! This file is no part of the production tree. `unisono-sim bugs` adds it to a copy of the tree, in
+//! which patches ask [`is_planted`] at the places where a bug changes what the code does.
 
 mod catalogue;
 
-#[cfg(feature = "planted-bugs")]
 use std::cell::Cell;
-#[cfg(feature = "planted-bugs")]
 use std::collections::BTreeMap;
 
 pub use self::catalogue::Bug;
@@ -15,74 +13,50 @@ use crate::floats::Floats;
 use crate::ids::{Cut, Slot, Step, TaskId};
 use crate::protocol::{Effect, Job, Message, ShardState};
 
-#[cfg(feature = "planted-bugs")]
 thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
 }
 
 /// Plants a bug in all nodes that run on this thread from now on, or with `None` takes it out.
-#[cfg(feature = "planted-bugs")]
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }
 
 /// Whether the code is to have this bug.
-#[cfg(feature = "planted-bugs")]
+#[must_use]
 pub fn is_planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-/// No code has a bug that was planted.
-#[cfg(not(feature = "planted-bugs"))]
-pub const fn is_planted(_: Bug) -> bool {
-    false
-}
-
-/// The order in which a shard's gradients came. Remembers nothing without the feature.
+/// The order in which a shard's gradients came.
 #[derive(Debug)]
-pub(crate) struct Arrivals(#[cfg(feature = "planted-bugs")] Vec<Slot>);
+pub(crate) struct Arrivals(Vec<Slot>);
 
 impl Arrivals {
     pub(crate) const fn new() -> Self {
         Self(
-            #[cfg(feature = "planted-bugs")]
-            Vec::new(),
+                        Vec::new(),
         )
     }
 
-    pub(crate) fn note(&mut self, _slot: Slot) {
-        #[cfg(feature = "planted-bugs")]
-        self.0.push(_slot);
+    pub(crate) fn note(&mut self, slot: Slot) {
+                self.0.push(slot);
     }
 
     /// How many came before a slot did.
-    pub(crate) fn rank(&self, _slot: Slot) -> Option<usize> {
-        #[cfg(feature = "planted-bugs")]
-        {
-            self.0.iter().position(|came| *came == _slot)
-        }
-        #[cfg(not(feature = "planted-bugs"))]
-        {
-            None
-        }
+    pub(crate) fn rank(&self, slot: Slot) -> Option<usize> {
+                self.0.iter().position(|came| *came == slot)
     }
 }
 
-/// The cut of which each worker has its tokens. Remembers nothing without the feature.
+/// The cut of which each worker has its tokens.
 #[derive(Debug, Default)]
-pub(crate) struct Issued(#[cfg(feature = "planted-bugs")] BTreeMap<TaskId, Cut>);
+pub(crate) struct Issued(BTreeMap<TaskId, Cut>);
 
 impl Issued {
     /// Whether the worker was given the tokens of this cut before.
-    pub(crate) fn note(&mut self, _worker: TaskId, _cut: Cut) -> bool {
-        #[cfg(feature = "planted-bugs")]
-        {
-            self.0.insert(_worker, _cut) == Some(_cut)
-        }
-        #[cfg(not(feature = "planted-bugs"))]
-        {
-            false
-        }
+    pub(crate) fn note(&mut self, worker: TaskId, cut: Cut) -> bool {
+                self.0.insert(worker, cut) == Some(cut)
     }
 }
 
@@ -133,11 +107,11 @@ pub(crate) fn result_taken(
     }
     match meant() {
         Some(Job::Gradient {
-            cut: Cut { generation, step: meant_step }, slot: meant_slot, ..
+            cut: Cut { generation, step: meant_step }, slot: meantslot, ..
         }) if generation == cut.generation
-            && batch_taken(worker, meant_step, meant_slot) == (cut.step, slot) =>
+            && batch_taken(worker, meant_step, meantslot) == (cut.step, slot) =>
         {
-            (Cut { generation, step: meant_step }, meant_slot)
+            (Cut { generation, step: meant_step }, meantslot)
         }
         _ => (cut, slot),
     }
@@ -167,7 +141,7 @@ pub(crate) fn ends_with_persist_of(step: Step, out: &[Effect]) -> bool {
     matches!(out.last(), Some(Effect::Persist(snapshot)) if snapshot.cut.step == step)
 }
 
-#[cfg(all(test, feature = "planted-bugs"))]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

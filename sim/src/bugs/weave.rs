@@ -1,0 +1,243 @@
+//! Weaves the bugs of `sim/bugs` into a copy of the tree, which is a workspace of its own.
+//!
+//! `sim/bugs/overlay` has whole files that the copy gets in addition, `sim/bugs/patches` the changes of
+//! files that exist. A patch fits only while the lines around its changes are what they were.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use diffy::Patch;
+
+/// Where the bugs are, below the root of the tree.
+const BUGS: &str = "sim/bugs";
+
+/// Folders of a checkout that are no part of its tree.
+const NOT_COPIED: [&str; 2] = ["target", ".git"];
+
+/// Why the bugs cannot be woven in.
+#[derive(Debug, thiserror::Error)]
+pub enum WeaveError {
+    /// The folder is not below the root of a checkout.
+    #[error(
+        "{} is not in a checkout of the project: the bugs are patches of its sources, so run this \
+         command in a clone", .0.display()
+    )]
+    NoTree(PathBuf),
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A patch is not one.
+    #[error("{} is not a patch of one file: {why}", path.display())]
+    NotAPatch {
+        /// The patch.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The code that a patch changes is not what it was.
+    #[error(
+        "{} does not fit {file}: {why}; the code around a planted bug has changed, so mend the \
+         patch", path.display()
+    )]
+    DoesNotFit {
+        /// The patch.
+        path: PathBuf,
+        /// The file that it changes.
+        file: String,
+        /// Which part does not fit.
+        why: String,
+    },
+}
+
+/// Returns the root of the checkout that a folder is in.
+///
+/// # Errors
+/// If the folder is in none.
+pub fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
+    let is_tree = |folder: &&Path| folder.join(BUGS).join("patches").is_dir();
+    folder.ancestors().find(is_tree).ok_or_else(|| WeaveError::NoTree(folder.to_owned()))
+}
+
+/// Copies the tree to a folder below its `target`, and weaves all bugs in. Files that are as they
+/// should be keep their times, so that only what changed is built again.
+///
+/// # Errors
+/// If a patch does not fit, or a file cannot be read or written.
+pub fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
+    let bugs = root.join(BUGS);
+    let mut files = Vec::new();
+    list(root, Path::new(""), &mut files)?;
+    let mut contents = read_all(root, files)?;
+    let mut overlay = Vec::new();
+    list(&bugs.join("overlay"), Path::new(""), &mut overlay)?;
+    contents.extend(read_all(&bugs.join("overlay"), overlay)?);
+    for path in patches(&bugs)? {
+        let (file, patched) = apply(&path, |file| {
+            let found = contents.iter().rev().find(|(known, _)| known == Path::new(file));
+            found.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
+        })?;
+        contents.retain(|(known, _)| *known != Path::new(&file));
+        contents.push((file.into(), patched.into_bytes()));
+    }
+    write_all(copy, &contents)
+}
+
+/// Returns each patch.
+///
+/// # Errors
+/// If the folder cannot be read.
+fn patches(bugs: &Path) -> Result<Vec<PathBuf>, WeaveError> {
+    let mut files = Vec::new();
+    let folder = bugs.join("patches");
+    list(&folder, Path::new(""), &mut files)?;
+    Ok(files.iter().map(|file| folder.join(file)).collect())
+}
+
+/// Returns the file that a patch changes, and its content with the patch.
+fn apply(
+    path: &Path,
+    read: impl FnOnce(&str) -> Option<String>,
+) -> Result<(String, String), WeaveError> {
+    let not_a_patch = |why: String| WeaveError::NotAPatch { path: path.to_owned(), why };
+    let text = fs::read_to_string(path).map_err(at("read", path))?;
+    let patch = Patch::from_str(&text).map_err(|error| not_a_patch(error.to_string()))?;
+    let name = patch.modified().and_then(|name| name.strip_prefix("b/"));
+    let name = name.ok_or_else(|| not_a_patch("its second line names no file b/…".to_owned()))?;
+    let does_not_fit = |why: String| {
+        let (path, file) = (path.to_owned(), name.to_owned());
+        WeaveError::DoesNotFit { path, file, why }
+    };
+    let base = read(name).ok_or_else(|| does_not_fit("there is no such file".to_owned()))?;
+    let patched = diffy::apply(&base, &patch).map_err(|error| does_not_fit(error.to_string()))?;
+    Ok((name.to_owned(), patched))
+}
+
+/// Appends the files in a folder and below it, relative to `root`, in the order of their names.
+fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), WeaveError> {
+    let path = root.join(folder);
+    let entries = fs::read_dir(&path).map_err(at("read", &path))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(at("read", &path))?;
+        let kind = entry.file_type().map_err(at("read", &entry.path()))?;
+        names.push((entry.file_name(), kind.is_dir(), kind.is_file()));
+    }
+    names.sort();
+    for (name, is_dir, is_file) in names {
+        let relative = folder.join(&name);
+        if is_dir {
+            if !NOT_COPIED.iter().any(|other| name == *other) {
+                list(root, &relative, files)?;
+            }
+        } else if is_file {
+            files.push(relative);
+        }
+    }
+    Ok(())
+}
+
+fn read_all(root: &Path, files: Vec<PathBuf>) -> Result<Vec<(PathBuf, Vec<u8>)>, WeaveError> {
+    let read = |file: PathBuf| {
+        let path = root.join(&file);
+        let bytes = fs::read(&path).map_err(at("read", &path))?;
+        Ok((file, bytes))
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn write_all(copy: &Path, contents: &[(PathBuf, Vec<u8>)]) -> Result<(), WeaveError> {
+    fs::create_dir_all(copy).map_err(at("make", copy))?;
+    for (file, bytes) in contents {
+        let path = copy.join(file);
+        if fs::read(&path).is_ok_and(|found| found == *bytes) {
+            continue;
+        }
+        let folder = path.parent().unwrap_or(copy);
+        fs::create_dir_all(folder).map_err(at("make", folder))?;
+        fs::write(&path, bytes).map_err(at("write", &path))?;
+    }
+    // A file that was removed from the tree would still be compiled.
+    let wanted: BTreeSet<&Path> = contents.iter().map(|(file, _)| &**file).collect();
+    let mut found = Vec::new();
+    list(copy, Path::new(""), &mut found)?;
+    for file in found.iter().filter(|file| !wanted.contains(&***file)) {
+        let path = copy.join(file);
+        fs::remove_file(&path).map_err(at("remove", &path))?;
+    }
+    Ok(())
+}
+
+fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WeaveError {
+    move |source| WeaveError::Io { doing, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> &'static Path {
+        find_tree(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    #[test]
+    fn every_patch_fits_the_tree() {
+        for path in patches(&root().join(BUGS)).unwrap() {
+            let read = |file: &str| fs::read_to_string(root().join(file)).ok();
+            let (file, patched) = apply(&path, read).unwrap_or_else(|error| panic!("{error}"));
+            assert!(patched.contains("planted"), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_patch_of_code_that_has_changed_is_refused_with_both_names() {
+        let path = patches(&root().join(BUGS)).unwrap().swap_remove(0);
+        let error = apply(&path, |_| Some("fn other() {}\n".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("does not fit src/") && error.contains("mend the patch"), "{error}");
+    }
+
+    #[test]
+    fn production_code_has_no_word_of_planted_bugs() {
+        let mut files = Vec::new();
+        list(&root().join("src"), Path::new(""), &mut files).unwrap();
+        for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "rs")) {
+            let text = fs::read_to_string(root().join("src").join(file)).unwrap();
+            assert!(!text.contains("is_planted"), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn a_copy_has_patched_files_and_loses_what_the_tree_has_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        let write = |file: &str, text: &str| {
+            let path = tree.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("src/a.rs", "one\ntwo\n");
+        write("src/b.rs", "gone soon\n");
+        write("target/x", "not copied\n");
+        write("sim/bugs/overlay/src/c.rs", "new\n");
+        let patch = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1,2 +1,2 @@\n one\n-two\n+bug\n";
+        write("sim/bugs/patches/a.patch", patch);
+        let copy = tree.join("target/copy");
+        weave(&tree, &copy).unwrap();
+        assert_eq!(fs::read_to_string(copy.join("src/a.rs")).unwrap(), "one\nbug\n");
+        assert_eq!(fs::read_to_string(copy.join("src/c.rs")).unwrap(), "new\n");
+        assert!(copy.join("src/b.rs").exists() && !copy.join("target").exists());
+        fs::remove_file(tree.join("src/b.rs")).unwrap();
+        weave(&tree, &copy).unwrap();
+        assert!(!copy.join("src/b.rs").exists());
+        write("src/a.rs", "one\nthree\n");
+        assert!(matches!(weave(&tree, &copy), Err(WeaveError::DoesNotFit { .. })));
+    }
+}
