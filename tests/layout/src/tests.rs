@@ -95,3 +95,52 @@ fn folders_do_not_import_each_other_in_a_circle() {
     }
     assert!(report.is_empty(), "{report}");
 }
+
+/// The commands in the console blocks of a document, without their comments.
+fn commands(document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("$ "));
+    let command = |line: &str| line.split(" # ").next().unwrap_or_default().trim().to_owned();
+    lines.map(|line| command(&line.split_whitespace().collect::<Vec<_>>().join(" "))).collect()
+}
+
+#[test]
+fn both_readmes_have_the_same_commands() {
+    let english = commands("README.md");
+    assert!(english.len() > 5, "{english:?}");
+    assert_eq!(english, commands("README.zh-CN.md"));
+}
+
+#[test]
+fn no_file_names_a_folder_of_one_machine() {
+    let mut files = Vec::new();
+    let mut open: Vec<PathBuf> =
+        ["src", "sim", "tests", "docs", "scripts", "bench", "benches", "examples", "deploy", ".ci"]
+            .map(|folder| root().join(folder))
+            .to_vec();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            files.push(path);
+        }
+    }
+    files.extend(
+        ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+            .map(|name| root().join(name)),
+    );
+    // In parts, so that this file does not name them.
+    let folders =
+        [["/ro", "ot/"], ["/wo", "rk/"], ["/home/", "runner"]].map(|parts| parts.concat());
+    for path in files {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let is_named = |folder: &&String| {
+                let mut places = line.match_indices(folder.as_str());
+                places.any(|(at, _)| !line[..at].ends_with(char::is_alphanumeric))
+            };
+            let named = folders.iter().find(is_named);
+            assert!(named.is_none(), "{}:{}: {line}", path.display(), number + 1);
+        }
+    }
+}
