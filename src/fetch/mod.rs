@@ -89,8 +89,8 @@ impl Fetcher<'_> {
 
     /// Returns the path of the file if it exists. Fails if a different file is in one of its places.
     fn present(&self, file: &PublishedFile) -> Result<Option<PathBuf>, FetchError> {
-        // The plain file is checked first and even if a gzip file exists: training prefers the plain
-        // file, so a different plain file would hide the right gzip file.
+        // Training prefers the plain file to the gzip file. Therefore the plain file is checked, too: a
+        // different plain file would hide the right gzip file.
         for path in [self.folder.join(file.name), gzip_path(self.folder, file.name)] {
             match File::open(&path).and_then(|mut there| verify::holds(&mut there, file)) {
                 Ok(true) => return Ok(Some(path)),
@@ -149,8 +149,8 @@ impl Download<'_> {
         url: &str,
         timing: Timing,
     ) -> Result<Result<(), MirrorFailure>, FetchError> {
-        // The partial file may come from another mirror or an earlier run. If it turns out wrong,
-        // this mirror is not to blame and gets a second chance.
+        // The partial file may come from another mirror or an earlier run. If its bytes are wrong, this
+        // mirror is asked once more for the whole file.
         let mut is_from_this_mirror = self.part.len() == 0;
         let mut idle_tries = 0;
         for n_tries in 1..=MAX_TRIES {
@@ -195,7 +195,7 @@ impl Download<'_> {
             Ok(Response::Bytes(response)) => response,
             Err(error) => return Ok(Outcome::Interrupted(error)),
         };
-        // The server ignores ranges and sends the whole file.
+        // The response is the whole file: nothing was requested before, or the server ignores ranges.
         if response.from == 0 {
             self.part.clear()?;
         }

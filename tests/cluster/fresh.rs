@@ -80,7 +80,7 @@ fn fresh_moves_nothing_if_the_logdir_is_in_use_or_the_start_fails() {
 }
 
 #[test]
-fn warning_about_backup_workers_names_what_stays_reproducible() {
+fn run_with_backup_workers_warns_that_timing_chooses_the_gradients() {
     let message = ["timing chooses the gradients", "`unisono-sim replay --ledger"];
     let folder = Folder::new();
     let backup = format!("{SMALL} --replicas-to-aggregate 1 --workers 2");

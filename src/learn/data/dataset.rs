@@ -136,7 +136,7 @@ impl Dataset {
     /// Loads the data set of a directory.
     ///
     /// Reads the files of [`FILE_NAMES`], each plain or as `….gz`. Images may have any shape.
-    /// `validation_size` defaults to a tenth of the training images, and to at most
+    /// `validation_size` defaults to a tenth of the training images, but to at most
     /// [`VALIDATION_SIZE`].
     ///
     /// The number of classes is the largest label in either label file plus one: 10 for MNIST.
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pixel_is_its_byte_times_the_32_bit_reciprocal_of_255() {
+    fn pixel_is_its_byte_times_the_f32_reciprocal_of_255() {
         // The bits of np.float32(1.0 / 255.0).
         assert_eq!(PIXEL_SCALE.to_bits(), 0x3b80_8081);
         // For byte 3, division gives a different value than multiplication.
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_training_images_are_validation_and_nothing_is_shuffled() {
+    fn first_training_images_are_validation_and_nothing_is_shuffled() {
         let data = load(&small_set(1), 2);
         let labels = |part: &Examples| (0..part.len()).map(|i| part.label(i)).collect::<Vec<_>>();
         assert_eq!(labels(&data.validation), [0, 1]);
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_subset_is_mnist() {
+    fn embedded_subset_is_mnist() {
         let data = Dataset::embedded();
         let sizes = [&data.train, &data.validation, &data.test].map(|part| {
             assert_eq!((part.n_features(), part.n_classes()), (784, 10));
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn a_validation_size_that_leaves_nothing_to_train_on_is_refused() {
+    fn validation_size_that_leaves_nothing_to_train_on_is_refused() {
         assert_eq!(load(&small_set(1), 4).train.len(), 1);
         for size in [5, usize::MAX] {
             let wanted = format!(

@@ -37,7 +37,7 @@ impl<R: BufRead> Read for GzipFile<R> {
             let mut file = decoder.into_inner();
             let n_zeros = skip_zeros(&mut file)?;
             if file_has_more(&mut file)? {
-                // Padding ends a file. A member after it would mean that a part was overwritten.
+                // Padding ends a file, so anything after the padding is damage.
                 if n_zeros > 0 {
                     let why = format!("data after {n_zeros} bytes of padding");
                     return Err(io::Error::new(ErrorKind::InvalidData, why));

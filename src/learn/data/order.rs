@@ -54,7 +54,7 @@ impl BatchOrder {
                 u128::from(step.0) * u128::from(self.slots_per_step) + u128::from(slot.0)
             }
         };
-        // Cannot overflow: step < 2^64, S < 2^32, and `Batches::new` asserts B < 2^32.
+        // The product is below 2^128: step < 2^64, S < 2^32, and `Batches::new` asserts B < 2^32.
         let position = batch * self.batch_size as u128;
         let n = self.n_train as u128;
         // Epochs are numbered modulo 2^64. No run lasts long enough for that to matter.

@@ -17,7 +17,8 @@ pub(crate) fn exp(x: f64) -> f64 {
     /// 1.5·2^52. Adding this constant rounds to an integer, ties to even, and leaves that integer in
     /// the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    // Clamped, so that n stays in range. A NaN becomes LOWEST, because comparisons with it are false.
+    // The argument is clamped, so that n stays in range. A NaN becomes LOWEST, because comparisons with
+    // a NaN are false.
     let inside = if x > LOWEST { if x < HIGHEST { x } else { HIGHEST } } else { LOWEST };
     let rounded = inside * std::f64::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -27,7 +28,7 @@ pub(crate) fn exp(x: f64) -> f64 {
         polynomial = polynomial * r + coefficient;
     }
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i64;
-    // 2^n as two factors, because one may be beyond the range of normal numbers.
+    // 2^n is applied as two factors, because 2^n itself may be outside the range of normal numbers.
     let first = exponent.clamp(-1022, 1023);
     let value = polynomial * power_of_two(first) * power_of_two(exponent - first);
     let value = if x > HIGHEST { f64::INFINITY } else { value };

@@ -42,7 +42,8 @@ impl Rule {
                 Self::Momentum { learning_rate, momentum: momentum as f32, nesterov }
             }
             Optimizer::Adam { beta1, beta2, epsilon } => {
-                // Adam counts updates from 1. `libm`, because the platform's `pow` differs in bits.
+                // Adam counts updates from 1. `libm` computes the powers, because the bits of the
+                // platform's `pow` depend on the CPU.
                 let t = step.next().0 as f64;
                 let correction = (1.0 - libm::pow(beta2, t)).sqrt() / (1.0 - libm::pow(beta1, t));
                 Self::Adam {

@@ -99,8 +99,8 @@ impl Out<'_> {
                 if v < place.len() {
                     place[v] = vectors[v];
                 } else if v == place.len() {
-                    // Copied first: taking the address of `vectors` would move them from registers
-                    // to memory.
+                    // A copy, because taking the address of `vectors` would move all vectors from
+                    // registers to memory.
                     let copy = [vectors[v]];
                     rest.iter_mut()
                         .zip(L::floats(&copy))
