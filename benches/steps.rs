@@ -1,5 +1,5 @@
-//! Measures the parts of a step above the kernels: frames, the update of a shard, a whole step in one
-//! process, and a cluster. `cargo bench --bench steps`
+//! Measures the parts of a step above the kernels: frames, the update of a shard, a whole step in
+//! one process, and a cluster. `cargo bench --bench steps`
 //!
 //! The model is the original script's, with two gradients per update, on the built-in examples.
 

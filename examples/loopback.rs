@@ -1,5 +1,6 @@
-//! Measures the speed of versions and gradients over loopback, without any arithmetic. Two ps and two
-//! workers run as four processes.
+//! Measures the speed of versions and gradients over loopback, without any arithmetic. Two ps and
+//! two workers run as four processes.
+//!
 //! `cargo run --release --example loopback [STEPS] [VALUES_PER_SHARD]`
 //!
 //! In every step, each worker pushes a gradient to each ps. A ps with both gradients sends the next

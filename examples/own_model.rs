@@ -2,7 +2,8 @@
 //! reference. `cargo run --release --example own_model` takes a second or two.
 //!
 //! The images are 8 by 8 pixels, generated here, each with one bright row. The network has a hidden
-//! layer and two heads. One head predicts the bright row, the other whether the row's number is odd.
+//! layer and two heads. One head predicts the bright row, the other whether the row's number is
+//! odd.
 //!
 //! Both heads have a squared error, so that the arithmetic is `+ - *` only. A run has the same bits
 //! everywhere only if the model does. The result of `exp`, for example, depends on the CPU.

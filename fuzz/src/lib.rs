@@ -1,4 +1,5 @@
-//! The code that all fuzz targets share. The function that a target calls is in the crate that it tests.
+//! The code that all fuzz targets share. The function that a target calls is in the crate that it
+//! tests.
 
 #![forbid(unsafe_code)]
 

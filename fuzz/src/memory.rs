@@ -1,8 +1,8 @@
 //! Limits the memory of a fuzz target. A short input must not get much memory, whatever lengths it
 //! announces.
 
-/// Memory that any input may take, in bytes. Serde allocates up to a megabyte for the announced length of
-/// a list. Lists may be nested, and a growing list exists twice for a moment.
+/// Memory that any input may take, in bytes. Serde allocates up to a megabyte for the announced
+/// length of a list. Lists may be nested, and a growing list exists twice for a moment.
 const LEAST: u64 = 4 << 20;
 
 /// Further memory per byte of input, in bytes. Gzip expands a byte to up to a thousand.

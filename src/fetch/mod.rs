@@ -25,8 +25,8 @@ use unisono_learn::data::PublishedFile;
 
 /// Limit of consecutive requests to one mirror that receive no byte.
 const MAX_IDLE_TRIES: u32 = 3;
-/// Limit of requests to one mirror for one file: enough for MNIST over a connection that breaks after
-/// every half megabyte.
+/// Limit of requests to one mirror for one file: enough for MNIST over a connection that breaks
+/// after every half megabyte.
 const MAX_TRIES: u32 = 50;
 
 /// Downloads files from some mirrors into a folder.
@@ -55,8 +55,8 @@ impl Fetcher<'_> {
     /// there in gzip or plain form.
     ///
     /// # Errors
-    /// If every mirror fails, if a local file cannot be written, or if another file is in the place.
-    /// Received bytes are kept for the next call.
+    /// If every mirror fails, if a local file cannot be written, or if another file is in the
+    /// place. Received bytes are kept for the next call.
     pub fn fetch(
         &self,
         file: &PublishedFile,
@@ -87,10 +87,11 @@ impl Fetcher<'_> {
         Err(FetchError::NoMirror { name: format!("{}.gz", file.name), failures, is_offline })
     }
 
-    /// Returns the path of the file if it exists. Fails if a different file is in one of its places.
+    /// Returns the path of the file if it exists. Fails if a different file is in one of its
+    /// places.
     fn present(&self, file: &PublishedFile) -> Result<Option<PathBuf>, FetchError> {
-        // Training prefers the plain file to the gzip file. Therefore the plain file is checked, too: a
-        // different plain file would hide the right gzip file.
+        // Training prefers the plain file to the gzip file. Therefore the plain file is checked,
+        // too: a different plain file would hide the right gzip file.
         for path in [self.folder.join(file.name), gzip_path(self.folder, file.name)] {
             match File::open(&path).and_then(|mut there| verify::holds(&mut there, file)) {
                 Ok(true) => return Ok(Some(path)),
@@ -149,8 +150,8 @@ impl Download<'_> {
         url: &str,
         timing: Timing,
     ) -> Result<Result<(), MirrorFailure>, FetchError> {
-        // The partial file may come from another mirror or an earlier run. If its bytes are wrong, this
-        // mirror is asked once more for the whole file.
+        // The partial file may come from another mirror or an earlier run. If its bytes are wrong,
+        // this mirror is asked once more for the whole file.
         let mut is_from_this_mirror = self.part.len() == 0;
         let mut idle_tries = 0;
         for n_tries in 1..=MAX_TRIES {
@@ -195,7 +196,8 @@ impl Download<'_> {
             Ok(Response::Bytes(response)) => response,
             Err(error) => return Ok(Outcome::Interrupted(error)),
         };
-        // The response is the whole file: nothing was requested before, or the server ignores ranges.
+        // The response is the whole file: nothing was requested before, or the server ignores
+        // ranges.
         if response.from == 0 {
             self.part.clear()?;
         }

@@ -83,7 +83,8 @@ impl Part {
 
     /// Moves the file to its place, durably.
     pub(super) fn place(self) -> Result<(), FetchError> {
-        // Synced before it is renamed, so that a crash cannot leave an incomplete file in the place.
+        // Synced before it is renamed, so that a crash cannot leave an incomplete file in the
+        // place.
         self.file.sync_all().map_err(FetchError::disk("write", &self.path))?;
         fs::rename(&self.path, &self.place).map_err(FetchError::disk("rename", &self.path))?;
         RealDisk.sync_dir(&self.folder).map_err(FetchError::disk("write", &self.folder))

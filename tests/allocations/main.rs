@@ -1,8 +1,8 @@
 //! Limits the memory allocations of a step after the warm-up. This guards the speed of the code
 //! without measuring time.
 //!
-//! Messages may allocate a fixed number of small blocks per step. Everything of the size of a tensor
-//! must reuse memory.
+//! Messages may allocate a fixed number of small blocks per step. Everything of the size of a
+//! tensor must reuse memory.
 
 #![allow(missing_docs, reason = "a test program")]
 

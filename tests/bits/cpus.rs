@@ -11,8 +11,8 @@ const QEMU: &str = "qemu-x86_64";
 
 const FLAGS: [&str; 6] = ["--training-steps", "3", "--hidden", "16", "--batch-size", "20"];
 
-/// Returns whether the emulator is installed. Panics in CI if it is not, because nobody would notice
-/// that the test is skipped.
+/// Returns whether the emulator is installed. Panics in CI if it is not, because nobody would
+/// notice that the test is skipped.
 fn is_emulator_installed() -> bool {
     let found = Command::new(QEMU).arg("-version").output().is_ok_and(|it| it.status.success());
     if !found {

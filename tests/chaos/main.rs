@@ -1,10 +1,10 @@
 //! Injects faults into clusters of real processes. No fault may change a bit of the result.
 //!
-//! A cluster has 2 ps and 3 workers, which are killed, paused and replaced. Connections are delayed,
-//! cut, half-open and corrupted.
+//! A cluster has 2 ps and 3 workers, which are killed, paused and replaced. Connections are
+//! delayed, cut, half-open and corrupted.
 //!
-//! `bench/chaos/run` plays many seeds with the release program. A seed that fails leaves the logs of
-//! all tasks and the faults with their times in a folder, which the error names.
+//! `bench/chaos/run` plays many seeds with the release program. A seed that fails leaves the logs
+//! of all tasks and the faults with their times in a folder, which the error names.
 
 #![allow(missing_docs, reason = "a test program")]
 

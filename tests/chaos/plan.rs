@@ -17,8 +17,8 @@ const FAULTS: u64 = FLAGS + 1;
 const STEPS_A_FAULT: u64 = 100;
 /// Upper bound of the steps between two faults.
 const MOST_STEPS_BETWEEN: u64 = 40;
-/// Flags that shorten the heartbeat timeout from ten seconds to three, so that a half-open connection
-/// costs less time.
+/// Flags that shorten the heartbeat timeout from ten seconds to three, so that a half-open
+/// connection costs less time.
 const HEARTBEATS: &str = "--heartbeat-interval 0.5 --heartbeat-timeout 3";
 /// One in this many interruptions is longer than the heartbeat timeout.
 const ONE_LONG_IN: u64 = 5;
@@ -176,8 +176,8 @@ impl Draw {
             0..7 => Fault::Kill { task: self.task(), away: self.millis(1, 600) },
             7..11 => Fault::Pause { task: self.task(), for_: self.interruption() },
             11..13 => {
-                // The chief is never replaced, because a second chief is refused while the first one
-                // holds the logdir. `cluster/kills.rs` tests that.
+                // The chief is never replaced, because a second chief is refused while the first
+                // one holds the logdir. `cluster/kills.rs` tests that.
                 let worker = 1 + self.0.below(N_WORKERS as u64 - 1) as usize;
                 Fault::Replace { worker, woken_after: self.millis(50, 2_000) }
             }

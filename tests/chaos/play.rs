@@ -12,7 +12,8 @@ use crate::support::{Role, last_step};
 
 /// Interval between two looks at the run.
 const POLL_INTERVAL: Duration = Duration::from_millis(4);
-/// Longest time for a fault to become possible, to last, and to be recovered from, on a busy machine.
+/// Longest time for a fault to become possible, to last, and to be recovered from, on a busy
+/// machine.
 const A_FAULT_AT_MOST: Duration = Duration::from_secs(20);
 
 /// The statistics of a run.
@@ -89,8 +90,8 @@ pub(crate) fn play(plan: &Plan, folder: PathBuf) -> Result<Played, String> {
 }
 
 impl Play<'_> {
-    /// Injects the next fault and ends others if they are due. Returns the result of the run once it
-    /// has ended.
+    /// Injects the next fault and ends others if they are due. Returns the result of the run once
+    /// it has ended.
     fn look(&mut self) -> Option<Result<(), String>> {
         self.heal();
         let ended = self.cluster.ended();

@@ -1,5 +1,5 @@
-//! A proxy for all connections, with faults on demand. Each pair of a worker and a ps has a listener
-//! of its own.
+//! A proxy for all connections, with faults on demand. Each pair of a worker and a ps has a
+//! listener of its own.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,8 +45,8 @@ struct Conditions {
     is_silent: bool,
     /// Whether new connections are refused.
     is_cut: bool,
-    /// Whether the ps is not running. Its socket stays open for its next process, so the proxy has to
-    /// refuse new connections.
+    /// Whether the ps is not running. Its socket stays open for its next process, so the proxy has
+    /// to refuse new connections.
     is_ps_away: bool,
     /// Delay of each chunk.
     delay: Duration,
@@ -151,8 +151,8 @@ async fn connect(worker: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// Relays bytes until one end closes the connection, or until there is an order. Returns the order and
-/// both ends.
+/// Relays bytes until one end closes the connection, or until there is an order. Returns the order
+/// and both ends.
 async fn relay(
     mut worker: TcpStream,
     mut ps: TcpStream,

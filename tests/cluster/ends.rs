@@ -72,8 +72,8 @@ fn ctrl_c_saves_a_checkpoint_and_leaves_no_process() {
     assert!(n_rows >= bits.step * 2, "{n_rows} rows for a checkpoint of step {}", bits.step);
 }
 
-/// GNU `timeout` signals its child and then the child's process group. In this test, both signals are
-/// pending while the process is stopped, so that it receives them at the same time.
+/// GNU `timeout` signals its child and then the child's process group. In this test, both signals
+/// are pending while the process is stopped, so that it receives them at the same time.
 #[test]
 fn two_simultaneous_signals_are_one_request_to_stop() {
     let folder = Folder::new();

@@ -1,5 +1,5 @@
-//! Tasks that an engine starts: `TF_CONFIG` as Kubeflow sets it, and a Slurm step. Engines may restart
-//! a task after the run is over.
+//! Tasks that an engine starts: `TF_CONFIG` as Kubeflow sets it, and a Slurm step. Engines may
+//! restart a task after the run is over.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -7,11 +7,12 @@ use std::process::Command;
 use crate::support::{Bits, Folder, HandStarted, Process, Role, bits_of, unisono, wait_until};
 
 const FLAGS: &str = "--hidden 32 --batch-size 20 --training-steps 20 --progress none";
-/// Limit of attempts to find free ports. Another process may take a port before the program binds it.
+/// Limit of attempts to find free ports. Another process may take a port before the program binds
+/// it.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// Starts the commands of `make`, which gets free ports. Repeats this if another process took a port
-/// in the meantime.
+/// Starts the commands of `make`, which gets free ports. Repeats this if another process took a
+/// port in the meantime.
 fn run_on_free_ports(hosts: &[&str], make: impl Fn(&Folder, &[u16]) -> Vec<Command>) -> Folder {
     for _ in 0..MAX_ATTEMPTS {
         let folder = Folder::new();
@@ -105,8 +106,8 @@ fn invalid_tf_config_is_a_permanent_error() {
     }
 }
 
-/// Returns the command of task `rank` of a step on three nodes. Sorting the nodes as text would give
-/// another order than that of the list.
+/// Returns the command of task `rank` of a step on three nodes. Sorting the nodes as text would
+/// give another order than that of the list.
 fn slurm_task(folder: &Folder, rank: usize, port: u16) -> Command {
     let (node_id, local_id) = [(0, 0), (1, 0), (2, 0), (2, 1)][rank];
     let node = ["127.0.0.9", "127.0.0.10", "127.0.0.11"][node_id];

@@ -1,8 +1,8 @@
-//! Clocks that are set back between two starts of a task, and a paused process that continues after it
-//! was replaced.
+//! Clocks that are set back between two starts of a task, and a paused process that continues after
+//! it was replaced.
 //!
-//! The first processes get incarnations far in the future from `UNISONO_INCARNATION`, as from a wrong
-//! clock. Later processes take smaller incarnations from the clock of this machine.
+//! The first processes get incarnations far in the future from `UNISONO_INCARNATION`, as from a
+//! wrong clock. Later processes take smaller incarnations from the clock of this machine.
 
 use std::fs;
 

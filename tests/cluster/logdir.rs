@@ -145,8 +145,8 @@ fn logdir_may_be_a_link_to_a_folder() {
     Bits::read(&folder.join("elsewhere")).assert_same_files(&expected, "through a link");
 }
 
-/// The task waits for data that never arrive. Its standard input is closed, as after the death of its
-/// parent, so it must end nevertheless.
+/// The task waits for data that never arrive. Its standard input is closed, as after the death of
+/// its parent, so it must end nevertheless.
 #[test]
 fn task_that_hangs_at_its_start_ends_with_its_parent() {
     let folder = Folder::new();

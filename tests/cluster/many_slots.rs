@@ -1,5 +1,5 @@
-//! Many slots per worker: links and tasks that are slower than the workers delay the run, and have no
-//! other effect.
+//! Many slots per worker: links and tasks that are slower than the workers delay the run, and have
+//! no other effect.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};

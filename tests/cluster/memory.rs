@@ -9,8 +9,8 @@ use crate::support::{Bits, Folder, HandStarted, Role, bits_of, task_of_local, wa
 const ENDLESS: &str =
     "local --hidden 30 --batch-size 20 --training-steps 1000000 --progress none --shared-memory";
 
-/// Returns the numbers of shared buffers that a process has mapped: its own, which are writable, and
-/// those of other tasks.
+/// Returns the numbers of shared buffers that a process has mapped: its own, which are writable,
+/// and those of other tasks.
 fn n_shared(process: u32) -> [usize; 2] {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
     let shared = maps.lines().filter(|line| line.contains("/memfd:unisono-"));

@@ -1,12 +1,13 @@
-//! The unchanged command lines of the original script, started in any order, with host names, IPv4 and
-//! IPv6 addresses. Every ps binds its port itself.
+//! The unchanged command lines of the original script, started in any order, with host names, IPv4
+//! and IPv6 addresses. Every ps binds its port itself.
 
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 
 use crate::support::{Bits, Folder, Process, bits_of, unisono, wait_until};
 
 const FLAGS: &str = "--hidden 32 --batch_size=20 --training_steps=20";
-/// Limit of attempts to find free ports. Another process may take a port before the program binds it.
+/// Limit of attempts to find free ports. Another process may take a port before the program binds
+/// it.
 const MAX_ATTEMPTS: u32 = 10;
 
 /// The start of a task.

@@ -1,4 +1,5 @@
-//! The losses of a cluster agree with those of TensorFlow, up to differences between runs of TensorFlow.
+//! The losses of a cluster agree with those of TensorFlow, up to differences between runs of
+//! TensorFlow.
 
 use std::fs;
 
@@ -6,9 +7,9 @@ use crate::support::{bits_of, fixture, rows};
 
 /// Largest accepted relative difference of a loss (`fixtures/golden/README.md`).
 ///
-/// In these runs, TensorFlow with oneDNN differs from TensorFlow without it by 2.3e-7. It differs from
-/// the same runs in 64-bit floats by 1.8e-7. A wrong constant or a wrong row of data causes 1e-3 or
-/// more.
+/// In these runs, TensorFlow with oneDNN differs from TensorFlow without it by 2.3e-7. It differs
+/// from the same runs in 64-bit floats by 1.8e-7. A wrong constant or a wrong row of data causes
+/// 1e-3 or more.
 const TOLERANCE: f64 = 1e-6;
 
 fn assert_parity(golden: &str, words: &str) {

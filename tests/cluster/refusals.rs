@@ -1,4 +1,5 @@
-//! A task with other settings or data than the cluster is refused, and the cluster is not disturbed.
+//! A task with other settings or data than the cluster is refused, and the cluster is not
+//! disturbed.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -1,7 +1,7 @@
 //! Disks that fail during a run: full or read-only disks, damaged and missing files.
 //!
-//! These tests use real files and the real program. `src/files` tests every sequence of failures, and
-//! `tests/bad_input` tests files that are damaged at the start.
+//! These tests use real files and the real program. `src/files` tests every sequence of failures,
+//! and `tests/bad_input` tests files that are damaged at the start.
 
 #![allow(missing_docs, reason = "a test program")]
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::support::{Bits, Folder, bits_of, send, task_of_local};
 use crate::watched::{FLAGS, Watched, checkpoint};
 
-/// Flags of momentum. Only the ps of a shard holds its momentum buffers, so a lost shard can be restored
-/// only from a checkpoint.
+/// Flags of momentum. Only the ps of a shard holds its momentum buffers, so a lost shard can be
+/// restored only from a checkpoint.
 const MOMENTUM: &str = "--optimizer momentum --momentum 0.9";
 
 /// Returns a folder with a run of 20 steps and its checkpoints of steps 10 and 20.

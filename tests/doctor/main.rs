@@ -348,8 +348,8 @@ fn dangling_link_in_place_of_the_logdir_fails_in_doctor_and_at_the_start() {
 #[test]
 fn unlistable_parent_folder_does_not_prevent_a_run() {
     let folder = Folder::new();
-    // Root may list every folder. As root, this test therefore runs the program as the user nobody, from
-    // a copy that nobody can reach.
+    // Root may list every folder. As root, this test therefore runs the program as the user nobody,
+    // from a copy that nobody can reach.
     let scratch = folder.join("scratch");
     let program = folder.join("program");
     fs::copy(support::program(), &program).expect("there is room");

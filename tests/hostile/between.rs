@@ -1,5 +1,5 @@
-//! A man in the middle between two tasks with a shared secret. The attacker relays the handshake and
-//! then tampers with the records.
+//! A man in the middle between two tasks with a shared secret. The attacker relays the handshake
+//! and then tampers with the records.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
@@ -16,8 +16,8 @@ use crate::{FLAGS, Waiting, lines_with};
 
 const NOTICED: &str = "a record fails authentication";
 
-/// An attack on the records from one end. By docs/wire.md, a record is a length of two bytes and then
-/// as many bytes.
+/// An attack on the records from one end. By docs/wire.md, a record is a length of two bytes and
+/// then as many bytes.
 #[derive(Clone, Copy, Debug)]
 enum Attack {
     Flip,

@@ -1,5 +1,5 @@
-//! Peers that cannot prove their identity: wrong secrets, replayed handshakes, and certificates that
-//! are expired, of another task or of another CA.
+//! Peers that cannot prove their identity: wrong secrets, replayed handshakes, and certificates
+//! that are expired, of another task or of another CA.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -83,8 +83,8 @@ fn pass_on_a_handshake(caller: &TcpStream, address: &str) -> Vec<u8> {
     said
 }
 
-/// Connects with this certificate, trusting this CA, and sends a hello as the task `from`. Returns the
-/// response.
+/// Connects with this certificate, trusting this CA, and sends a hello as the task `from`. Returns
+/// the response.
 fn say_hello(address: &str, pair: &Pair, ca: &str, from: TaskId) -> Result<Message, String> {
     let certificate =
         |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("valid PEM");

@@ -12,8 +12,8 @@ use crate::{FLAGS, Waiting, peak_memory};
 const PS: TaskId = TaskId::PS_ZERO;
 const WORKER: TaskId = TaskId::worker(1);
 
-/// Joins as worker 1 and requests a version. Returns the connection, and the generation, the step and
-/// the number of parameters of that version.
+/// Joins as worker 1 and requests a version. Returns the connection, and the generation, the step
+/// and the number of parameters of that version.
 fn join(address: &str, flags: &str) -> (Peer, Generation, Step, usize) {
     let mut worker = Peer::call(address);
     worker.send(&Message::Hello(hello(WORKER, PS, flags)));

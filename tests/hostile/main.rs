@@ -1,8 +1,8 @@
 //! Hostile peers and strangers. Each is refused with a line in the log, costs little memory, and
 //! changes no bit of the run.
 //!
-//! The tasks are real processes. The hostile ends are sockets of this test, which speak as much of the
-//! protocol as an attack needs.
+//! The tasks are real processes. The hostile ends are sockets of this test, which speak as much of
+//! the protocol as an attack needs.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -54,8 +54,8 @@ impl Waiting {
         &self.cluster.ps_hosts()[0]
     }
 
-    /// Starts worker 1, and asserts that the run succeeds with the bits of an undisturbed run. Returns
-    /// the log of the ps.
+    /// Starts worker 1, and asserts that the run succeeds with the bits of an undisturbed run.
+    /// Returns the log of the ps.
     fn finish(self, folder: &support::Folder) -> String {
         let worker = self.cluster.start(Role::Worker(1));
         worker.wait().expect_code(0);

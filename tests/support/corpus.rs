@@ -1,6 +1,7 @@
 //! The seeds of a fuzz target in `fuzz/corpus`, and mutants of these seeds.
 //!
-//! The mutants are the same in every run. They correspond to a second of fuzzing, without libFuzzer.
+//! The mutants are the same in every run. They correspond to a second of fuzzing, without
+//! libFuzzer.
 
 #[path = "../../fuzz/src/memory.rs"]
 mod memory;
@@ -64,7 +65,8 @@ impl Corpus {
         paths.iter().map(seed).collect()
     }
 
-    /// Asserts that a target accepts or refuses each seed as its name says, and panics on no mutant.
+    /// Asserts that a target accepts or refuses each seed as its name says, and panics on no
+    /// mutant.
     pub(crate) fn survives(&self, target: fn(&[u8]) -> bool) {
         assert!(!self.0.is_empty(), "there are seeds");
         for seed in &self.0 {
@@ -99,8 +101,8 @@ impl Corpus {
     }
 }
 
-/// Makes one random change: flips a bit, replaces a byte or a number, or removes, repeats or inserts a
-/// part.
+/// Makes one random change: flips a bit, replaces a byte or a number, or removes, repeats or
+/// inserts a part.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut SplitMix) {
     const NUMBERS: [u32; 8] = [0, 1, 0x7f, 0xff, 0xffff, 1 << 20, i32::MAX as u32, u32::MAX];
     let at = random.below(bytes.len() + 1);

@@ -42,8 +42,8 @@ impl Bits {
 
     /// Returns the SHA-256 over all tensors in the order of their names.
     ///
-    /// For each tensor, the digest covers its name, a line feed, the number of dimensions, the sizes
-    /// and the values. Numbers have 64 bits and values 32 bits, all little-endian.
+    /// For each tensor, the digest covers its name, a line feed, the number of dimensions, the
+    /// sizes and the values. Numbers have 64 bits and values 32 bits, all little-endian.
     pub(crate) fn tensors_sha256(&self) -> String {
         let mut hash = Sha256::new();
         for (name, (shape, bits)) in &self.tensors {

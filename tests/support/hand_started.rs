@@ -23,8 +23,8 @@ pub(crate) enum Role {
 ///
 /// The sockets of the ps listen from the start and are passed to the processes, so that no other
 /// process can take a port. A restarted ps binds its port itself, unless
-/// [`HandStarted::keep_sockets`] was called. Workers do not listen, and their addresses only have to
-/// differ.
+/// [`HandStarted::keep_sockets`] was called. Workers do not listen, and their addresses only have
+/// to differ.
 #[derive(Debug)]
 pub(crate) struct HandStarted {
     ps_hosts: Vec<String>,
@@ -52,8 +52,8 @@ impl HandStarted {
         }
     }
 
-    /// Passes the same socket to every process of a ps. Connections between two processes wait for the
-    /// second one.
+    /// Passes the same socket to every process of a ps. Connections between two processes wait for
+    /// the second one.
     pub(crate) fn keep_sockets(mut self) -> Self {
         self.keeps_sockets = true;
         self
@@ -73,8 +73,8 @@ impl HandStarted {
         Process::start(self.command(role, &self.ps_hosts, flags))
     }
 
-    /// Starts a task that can write at most `max_blocks` blocks to a file, as on a full disk. The shell
-    /// decides whether a block has 512 or 1,024 bytes.
+    /// Starts a task that can write at most `max_blocks` blocks to a file, as on a full disk. The
+    /// shell decides whether a block has 512 or 1,024 bytes.
     pub(crate) fn start_limited(&self, role: Role, max_blocks: u32) -> Process {
         let program = self.without_socket(role, &self.ps_hosts, "");
         let mut command = Command::new("sh");

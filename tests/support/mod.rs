@@ -1,7 +1,8 @@
-//! Runs the built program as a user does, in a folder of its own, and reads the files in that folder.
+//! Runs the built program as a user does, in a folder of its own, and reads the files in that
+//! folder.
 //!
-//! Every process has the folder's path on its command line. By that path, a test finds its processes
-//! in `/proc` and kills them at its end.
+//! Every process has the folder's path on its command line. By that path, a test finds its
+//! processes in `/proc` and kills them at its end.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
@@ -30,7 +31,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A temporary folder for the logdir and other files. Dropping it kills all processes that run in it.
+/// A temporary folder for the logdir and other files. Dropping it kills all processes that run in
+/// it.
 #[derive(Debug)]
 pub(crate) struct Folder(TempDir);
 

@@ -1,4 +1,5 @@
-//! Starts, signals and awaits a process. A test fails with the process's output if the process hangs.
+//! Starts, signals and awaits a process. A test fails with the process's output if the process
+//! hangs.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
@@ -157,14 +158,14 @@ impl Ended {
     }
 }
 
-/// Returns the processes with this folder on their command line. A process that has ended but was not
-/// waited for has no command line.
+/// Returns the processes with this folder on their command line. A process that has ended but was
+/// not waited for has no command line.
 pub(crate) fn tasks_in(folder: &Path) -> Vec<u32> {
     tasks_with(folder, "")
 }
 
-/// Returns the processes with this folder and this text on their command line. In a command line, NUL
-/// separates the words.
+/// Returns the processes with this folder and this text on their command line. In a command line,
+/// NUL separates the words.
 pub(crate) fn tasks_with(folder: &Path, text: &str) -> Vec<u32> {
     let folder = folder.to_str().expect("a folder's name is text");
     let entries = fs::read_dir("/proc").expect("/proc can be listed");

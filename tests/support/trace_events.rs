@@ -1,7 +1,8 @@
 //! Checks a document against the Trace Event Format, more strictly than readers of that format do.
 //!
-//! By "Trace Event Format" (Google, 2016), each phase has required keys. Complete events of a row are
-//! sorted by time and do not overlap. A flow has one start and one finish, which lie within events.
+//! By "Trace Event Format" (Google, 2016), each phase has required keys. Complete events of a row
+//! are sorted by time and do not overlap. A flow has one start and one finish, which lie within
+//! events.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -126,8 +126,8 @@ impl Shape {
     /// Parses the header at the start of `bytes`, and ignores the bytes after the header.
     ///
     /// # Errors
-    /// If `bytes` do not start with the header of an IDX file of unsigned bytes, or if the announced
-    /// file is longer than [`MAX_FILE_LEN`].
+    /// If `bytes` do not start with the header of an IDX file of unsigned bytes, or if the
+    /// announced file is longer than [`MAX_FILE_LEN`].
     pub fn parse(bytes: &[u8]) -> Result<Self, IdxError> {
         let truncated = |expected| IdxError::Truncated { len: bytes.len() as u64, expected };
         let (&[zero, zero_too, code, rank], rest) =

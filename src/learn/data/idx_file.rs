@@ -1,7 +1,7 @@
 //! The file layer of [`idx`](super::idx).
 //!
-//! This module finds a file, plain or gzip, and reads no more than its header announces. It does not
-//! interpret the elements.
+//! This module finds a file, plain or gzip, and reads no more than its header announces. It does
+//! not interpret the elements.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};

@@ -44,8 +44,8 @@ impl BatchOrder {
     /// Returns the position in the stream at which the batch of (slot, step) starts.
     ///
     /// A stream is an endless sequence of epochs of n rows each. With `shuffled`, every slot has a
-    /// stream of its own and takes B rows of it per step. With the other orders, all slots share one
-    /// stream: in each step, every slot takes B rows, in the order of the slots.
+    /// stream of its own and takes B rows of it per step. With the other orders, all slots share
+    /// one stream: in each step, every slot takes B rows, in the order of the slots.
     fn start(&self, slot: Slot, step: Step) -> Position {
         assert!(slot.0 < self.slots_per_step, "slot {slot} of {}", self.slots_per_step);
         let batch = match self.order {
@@ -118,7 +118,8 @@ impl Batches {
         self.order
     }
 
-    /// Returns the B rows of the batch of (slot, step): indices into the training examples, below n.
+    /// Returns the B rows of the batch of (slot, step): indices into the training examples, below
+    /// n.
     ///
     /// The result does not depend on earlier calls. Row j is at position p of the slot's stream: it
     /// is element p mod n of the permutation of epoch p / n. With a stream for each slot,

@@ -98,7 +98,8 @@ impl PixelRows {
     }
 }
 
-/// Returns the index of each row's first non-zero pair, and the number of all such pairs at the end.
+/// Returns the index of each row's first non-zero pair, and the number of all such pairs at the
+/// end.
 fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
     let mut starts = vec![0];
     let mut end = 0;

@@ -6,7 +6,8 @@ pub(crate) const LINE: usize = 16;
 /// A buffer of f32 values whose first value is at the start of a cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Aligned {
-    /// The values, after `offset` unused ones, because a `Vec<f32>` guarantees 4-byte alignment only.
+    /// The values, after `offset` unused ones, because a `Vec<f32>` guarantees 4-byte alignment
+    /// only.
     buffer: Vec<f32>,
     offset: usize,
     len: usize,

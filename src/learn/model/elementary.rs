@@ -10,15 +10,15 @@ const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
 /// Returns e^x: 0 below -745.2, infinity above 709.8, and NaN for a NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and the Taylor polynomial of degree 13 approximates e^r. There
-/// is no branch, so that a loop over this function vectorises.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and the Taylor polynomial of degree 13 approximates e^r.
+/// There is no branch, so that a loop over this function vectorises.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    /// 1.5·2^52. Adding this constant rounds to an integer, ties to even, and leaves that integer in
-    /// the lowest bits.
+    /// 1.5·2^52. Adding this constant rounds to an integer, ties to even, and leaves that integer
+    /// in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    // The argument is clamped, so that n stays in range. A NaN becomes LOWEST, because comparisons with
-    // a NaN are false.
+    // The argument is clamped, so that n stays in range. A NaN becomes LOWEST, because comparisons
+    // with a NaN are false.
     let inside = if x > LOWEST { if x < HIGHEST { x } else { HIGHEST } } else { LOWEST };
     let rounded = inside * std::f64::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -67,9 +67,9 @@ fn power_of_two(n: i64) -> f64 {
 
 /// Returns the natural logarithm: -∞ for 0, NaN for negative numbers, ∞ for ∞, and NaN for a NaN.
 ///
-/// x = 2^n·(1 + f) with √½ ≤ 1 + f < √2, s = f / (2 + f), and ln(1 + f) = f - (f²/2 - s·(f²/2 + R)),
-/// where R = Σ 2·s^2k / (2k + 1) for k = 1…11. This is the arrangement of FreeBSD's `e_log.c`, with
-/// the series of the inverse hyperbolic tangent instead of its polynomial.
+/// x = 2^n·(1 + f) with √½ ≤ 1 + f < √2, s = f / (2 + f), and ln(1 + f) = f - (f²/2 - s·(f²/2 +
+/// R)), where R = Σ 2·s^2k / (2k + 1) for k = 1…11. This is the arrangement of FreeBSD's `e_log.c`,
+/// with the series of the inverse hyperbolic tangent instead of its polynomial.
 pub(crate) fn ln(x: f64) -> f64 {
     /// The upper 32 bits of √½.
     const ROOT_HALF: u64 = 0x3fe6_a09e_0000_0000;

@@ -1,7 +1,7 @@
 //! The vector operations that the kernels need, implemented with `pulp`.
 //!
-//! All operations are rounded exactly. There is no estimate, and no reduction whose order depends on
-//! the vector width.
+//! All operations are rounded exactly. There is no estimate, and no reduction whose order depends
+//! on the vector width.
 
 /// A token for a vector type of `LANES` f32 values.
 ///

@@ -248,8 +248,8 @@ fn even(variables: &[Variable], n_ps: usize) -> Vec<Vec<Piece>> {
     pieces
 }
 
-/// Cuts the pieces into row blocks, grouped by variable. Visiting the ps in order yields a variable's
-/// blocks in ascending order, because both placements put its pieces on ascending ps.
+/// Cuts the pieces into row blocks, grouped by variable. Visiting the ps in order yields a
+/// variable's blocks in ascending order, because both placements put its pieces on ascending ps.
 fn row_blocks(variables: &[Variable], pieces: &[Vec<Piece>]) -> Vec<Vec<RowBlock>> {
     let mut blocks = vec![Vec::new(); variables.len()];
     for (ps, pieces) in pieces.iter().enumerate() {

@@ -99,8 +99,8 @@ fn add(sum: &mut [f32], other: &[f32]) {
 
 /// Writes the sum of the leaves below a node into `out`.
 ///
-/// The node covers 2^height slots, of which at least one has a leaf. If one half has no leaf, the sum
-/// is that of the other half, unchanged.
+/// The node covers 2^height slots, of which at least one has a leaf. If one half has no leaf, the
+/// sum is that of the other half, unchanged.
 fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
     if let [leaf] = leaves {
         return leaf.read(start, out);

@@ -28,7 +28,8 @@ impl Mlp {
     /// term Σ λ·w²/2 over the weights.
     ///
     /// # Panics
-    /// If there are fewer than two sizes, if a size is 0, or if this CPU does not support the level.
+    /// If there are fewer than two sizes, if a size is 0, or if this CPU does not support the
+    /// level.
     #[must_use]
     pub fn new(sizes: &[usize], regularization_rate: f64, level: SimdLevel) -> Self {
         assert!(sizes.len() >= 2, "a model needs features and classes, not {sizes:?}");

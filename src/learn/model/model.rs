@@ -122,8 +122,8 @@ pub trait Model: Send {
     /// Computes the loss and the gradient of a batch.
     ///
     /// Returns the mean loss over the batch, including the L2 term. Writes the gradient of the loss
-    /// without the L2 term into every element of `gradient`. The ps adds the gradient of the L2 term
-    /// once, to the mean over the slots.
+    /// without the L2 term into every element of `gradient`. The ps adds the gradient of the L2
+    /// term once, to the mean over the slots.
     fn gradient(
         &mut self,
         batch: Batch<'_>,
@@ -131,7 +131,7 @@ pub trait Model: Send {
         gradient: Gradient<'_>,
     ) -> f32;
 
-    /// Replaces the content of `logits` by the logits of a batch: `n_classes` values per example, in
-    /// the order of the batch.
+    /// Replaces the content of `logits` by the logits of a batch: `n_classes` values per example,
+    /// in the order of the batch.
     fn logits(&mut self, batch: Batch<'_>, parameters: Parameters<'_>, logits: &mut Vec<f32>);
 }

@@ -8,8 +8,8 @@ use crate::model::lanes::Lanes;
 
 /// Returns the width of the next strip, in vectors, if `n_left` vectors of columns remain.
 ///
-/// All strips of a matrix have the width `widest`, except for a last strip of at most 4 vectors. The
-/// last strip may end in vectors of padding.
+/// All strips of a matrix have the width `widest`, except for a last strip of at most 4 vectors.
+/// The last strip may end in vectors of padding.
 #[inline(always)]
 pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     match n_left {

@@ -1,4 +1,5 @@
-//! Vectors for CPUs without a fused multiply-add: plain arrays, with the fused operation in software.
+//! Vectors for CPUs without a fused multiply-add: plain arrays, with the fused operation in
+//! software.
 
 use crate::model::lanes::{Kernel, Lanes};
 
@@ -66,8 +67,8 @@ impl Lanes for Portable {
 
 /// Returns `a · b + c`, rounded once, without a fused multiply-add instruction.
 ///
-/// The product of two f32 values is exact in f64. The sum of the product and `c` is rounded to odd in
-/// f64. Rounding that sum to f32 is then harmless, because f64 has 53 bits and 2·24 + 2 suffice
+/// The product of two f32 values is exact in f64. The sum of the product and `c` is rounded to odd
+/// in f64. Rounding that sum to f32 is then harmless, because f64 has 53 bits and 2·24 + 2 suffice
 /// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
 /// rounding to odd", 2008).
 #[inline(always)]
@@ -79,8 +80,8 @@ fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     let rest = sum - product;
     let error = (product - (sum - rest)) + (addend - rest);
     // Rounding to odd: an inexact sum with an even last bit is replaced by its odd neighbour on the
-    // side of the exact sum. An infinite or NaN sum is kept. Integer operations without a branch let
-    // the loop vectorise.
+    // side of the exact sum. An infinite or NaN sum is kept. Integer operations without a branch
+    // let the loop vectorise.
     let (bits, error) = (sum.to_bits(), error.to_bits());
     let magnitude = error << 1;
     let inexact = (magnitude | magnitude.wrapping_neg()) >> 63;
@@ -108,8 +109,8 @@ mod tests {
         );
     }
 
-    /// Returns edge cases of both signs: zero, subnormals, values around 1, ties, the largest value,
-    /// infinity and NaN.
+    /// Returns edge cases of both signs: zero, subnormals, values around 1, ties, the largest
+    /// value, infinity and NaN.
     fn edges() -> Vec<f32> {
         let positive = [
             0.0,

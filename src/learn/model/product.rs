@@ -17,7 +17,8 @@ pub(crate) enum Left<'a> {
     Transposed(&'a Matrix, usize),
 }
 
-/// The destination of a product: rows of `n_columns` values, whose starts are `stride` values apart.
+/// The destination of a product: rows of `n_columns` values, whose starts are `stride` values
+/// apart.
 #[derive(Debug)]
 pub(crate) struct Out<'a> {
     pub(crate) values: &'a mut [f32],
@@ -210,8 +211,8 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
         }
     }
     for i in 0..MR {
-        // Adding +0 turns -0 into +0. The sum then equals the one without the terms whose left factor
-        // is zero, which the sparse product computes.
+        // Adding +0 turns -0 into +0. The sum then equals the one without the terms whose left
+        // factor is zero, which the sparse product computes.
         let mut done = [zero; NV];
         for v in 0..NV {
             done[v] = lanes.add(sums[i][v], zero);
@@ -264,7 +265,8 @@ mod tests {
         }
     }
 
-    /// Computes one element by the definition. `skip` leaves out the terms whose left factor is zero.
+    /// Computes one element by the definition. `skip` leaves out the terms whose left factor is
+    /// zero.
     fn chain(left: &[f32], right: impl Iterator<Item = f32>, skip: bool) -> f32 {
         let terms = left.iter().zip(right).filter(|(x, _)| !skip || **x != 0.0);
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0

@@ -3,12 +3,12 @@
 use crate::model::elementary::{exp, ln};
 use crate::model::matrix::Matrix;
 
-/// Returns the mean cross-entropy of the first `labels.len()` rows of logits, and replaces these rows
-/// by its gradient.
+/// Returns the mean cross-entropy of the first `labels.len()` rows of logits, and replaces these
+/// rows by its gradient.
 ///
-/// All arithmetic is in f64 and in ascending order. Only the gradient is rounded to f32 at the end. A
-/// row with an infinite or NaN logit has the loss NaN, and so has the mean. `exps` is scratch memory
-/// for one value per class.
+/// All arithmetic is in f64 and in ascending order. Only the gradient is rounded to f32 at the end.
+/// A row with an infinite or NaN logit has the loss NaN, and so has the mean. `exps` is scratch
+/// memory for one value per class.
 #[inline(always)]
 pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &mut [f64]) -> f64 {
     let n_rows = labels.len() as f64;

@@ -16,12 +16,12 @@ use crate::model::product::Out;
 pub(crate) const FORWARD_STRIP: usize = 8;
 
 /// Pairs of rows of the gradient that are finished for all strips before the next pairs begin.
-/// Strips do not end at cache lines. With this few rows, a line stays in the L2 cache until the next
-/// strip completes it.
+/// Strips do not end at cache lines. With this few rows, a line stays in the L2 cache until the
+/// next strip completes it.
 const PAIRS_A_BLOCK: usize = 56;
 
-/// Returns the number of vectors per strip of the gradient. Two rows of a strip are in registers at a
-/// time.
+/// Returns the number of vectors per strip of the gradient. Two rows of a strip are in registers at
+/// a time.
 #[inline(always)]
 pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
     if L::REGISTERS >= 32 { WIDE } else { NARROW }
@@ -43,8 +43,8 @@ pub(crate) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Adds the terms of one block of features to the sums of all examples. `weights` holds the rows
-    /// of the block.
+    /// Adds the terms of one block of features to the sums of all examples. `weights` holds the
+    /// rows of the block.
     ///
     /// Blocks must come in ascending order. The first block overwrites the sums, and the last one
     /// writes the outputs.

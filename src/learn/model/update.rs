@@ -46,8 +46,8 @@ impl UpdateRule {
         }
     }
 
-    /// Returns the learning rate of update `step`: base · decay^(step / decay_steps), computed in f64
-    /// and then rounded. This is TensorFlow's `exponential_decay` without `staircase`.
+    /// Returns the learning rate of update `step`: base · decay^(step / decay_steps), computed in
+    /// f64 and then rounded. This is TensorFlow's `exponential_decay` without `staircase`.
     #[must_use]
     pub fn learning_rate(&self, step: Step) -> f32 {
         let exponent = step.0 as f64 / self.decay_steps;
@@ -72,12 +72,12 @@ impl UpdateRule {
         buffer_names(self.optimizer).iter().map(|_| zeros()).chain(average).collect()
     }
 
-    /// Computes update `step` of a shard, and returns the state at version step + 1 in buffers of the
-    /// pool.
+    /// Computes update `step` of a shard, and returns the state at version step + 1 in buffers of
+    /// the pool.
     ///
     /// # Panics
-    /// If there are not `replicas_to_aggregate` gradients, if they are not strictly ascending by slot,
-    /// or if a buffer does not have the length of the shard.
+    /// If there are not `replicas_to_aggregate` gradients, if they are not strictly ascending by
+    /// slot, or if a buffer does not have the length of the shard.
     #[must_use]
     pub fn update(
         &self,
@@ -206,7 +206,8 @@ impl UpdateKernel<'_> {
         // does not vectorise the loop.
         let regularization_rate = self.regularization_rate;
         let regularized = regularized && regularization_rate > 0.0;
-        // SGD without a moving average, the most common case, writes into the next version directly.
+        // SGD without a moving average, the most common case, writes into the next version
+        // directly.
         if let (Rule::Sgd { learning_rate }, [next]) = (self.rule, &mut self.next[..]) {
             let all = next[range].iter_mut().zip(old.iter().zip(&*gradient));
             if regularized {
@@ -224,8 +225,8 @@ impl UpdateKernel<'_> {
         self.chunk_with_buffers(range);
     }
 
-    /// Applies the optimizer and the moving average. The gradient of the chunk, with its L2 term, is
-    /// in the scratch memory.
+    /// Applies the optimizer and the moving average. The gradient of the chunk, with its L2 term,
+    /// is in the scratch memory.
     #[inline(always)]
     fn chunk_with_buffers(&mut self, range: Range<usize>) {
         let len = range.len();

@@ -102,10 +102,11 @@ impl Workspace {
         self.inputs.load(examples, rows);
     }
 
-    /// Computes the outputs of every layer. Returns the sum of all squared weights if wanted, else 0.
+    /// Computes the outputs of every layer. Returns the sum of all squared weights if wanted, else
+    /// 0.
     ///
-    /// The sum is in f64, over the rows of all layers in ascending order. [`sum_of_squares`] defines
-    /// the sum of each row.
+    /// The sum is in f64, over the rows of all layers in ascending order. [`sum_of_squares`]
+    /// defines the sum of each row.
     #[inline(always)]
     pub(crate) fn forward<L: Lanes>(
         &mut self,
@@ -147,8 +148,8 @@ impl Workspace {
 
     /// Computes the outputs of the first layer, and its part of the squared weights if wanted.
     ///
-    /// The weights are read once, block of features by block of features. A row is not copied if its
-    /// pair of features is zero in every example.
+    /// The weights are read once, block of features by block of features. A row is not copied if
+    /// its pair of features is zero in every example.
     #[inline(always)]
     fn forward_first<L: Lanes>(
         &mut self,
@@ -190,8 +191,8 @@ impl Workspace {
         total
     }
 
-    /// Copies the weights of layer `i` and their transpose. Returns `total`, plus the layer's squared
-    /// weights if wanted.
+    /// Copies the weights of layer `i` and their transpose. Returns `total`, plus the layer's
+    /// squared weights if wanted.
     #[inline(always)]
     fn load_weights<L: Lanes>(
         &mut self,
@@ -304,8 +305,8 @@ impl Workspace {
 
     /// Writes the gradient of the first layer's weights directly into the shards.
     ///
-    /// Rows are computed in pairs. A pair whose rows do not lie in one row block is computed in scratch
-    /// memory, and its parts are copied to the shards.
+    /// Rows are computed in pairs. A pair whose rows do not lie in one row block is computed in
+    /// scratch memory, and its parts are copied to the shards.
     #[inline(always)]
     fn first_gradient<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) {
         let Self { inputs, deltas, split_pairs, rows, zeros, .. } = self;
@@ -346,8 +347,8 @@ impl Workspace {
         }
     }
 
-    /// Writes the gradient of the weights of layer `i`, which is not the first one, directly into the
-    /// shards.
+    /// Writes the gradient of the weights of layer `i`, which is not the first one, directly into
+    /// the shards.
     #[inline(always)]
     fn weight_gradient<L: Lanes>(&mut self, lanes: L, i: usize, gradient: &mut Gradient<'_>) {
         let n_rows = self.labels.len();
@@ -355,7 +356,8 @@ impl Workspace {
         let n_columns = deltas.n_columns();
         for block in gradient.layout.row_blocks(2 * i) {
             let shard = &mut gradient.shards[block.ps][block.range.clone()];
-            // A row that two shards share is computed once per shard, and each shard keeps its part.
+            // A row that two shards share is computed once per shard, and each shard keeps its
+            // part.
             let whole = block.columns.len() == n_columns;
             let values = if whole { &mut *shard } else { &mut self.rows[..n_columns] };
             let mut out = Out { values, stride: n_columns, n_columns };

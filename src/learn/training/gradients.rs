@@ -64,7 +64,8 @@ impl Gradients {
         self.pools.iter_mut().for_each(|pool| pool.make_buffers(make));
     }
 
-    /// Computes the loss and the gradient of the slot's batch. The gradient has one buffer per shard.
+    /// Computes the loss and the gradient of the slot's batch. The gradient has one buffer per
+    /// shard.
     ///
     /// `parameters` are all shards of version `step`, in the order of the ps.
     pub fn compute(&mut self, step: Step, slot: Slot, parameters: &[Floats]) -> (f32, Vec<Floats>) {

@@ -33,11 +33,13 @@ pub(crate) enum Misfit {
 }
 
 impl Plan {
-    /// Returns the settings that a checkpoint of this run records: those that determine its tensors.
+    /// Returns the settings that a checkpoint of this run records: those that determine its
+    /// tensors.
     ///
-    /// Settings that change no bit are left out: the number of ps, the placement and, with R >= N, the
-    /// number of workers. Checkpoints of equal tensors are therefore equal files. The validation size
-    /// is recorded as a number even if it is the default, because both select the same examples.
+    /// Settings that change no bit are left out: the number of ps, the placement and, with R >= N,
+    /// the number of workers. Checkpoints of equal tensors are therefore equal files. The
+    /// validation size is recorded as a number even if it is the default, because both select the
+    /// same examples.
     pub(crate) fn checkpoint_settings(&self) -> Settings {
         let mut left_out = vec!["ps", "placement", VALIDATION_SIZE];
         if self.sync.is_determined() {

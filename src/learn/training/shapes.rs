@@ -1,7 +1,7 @@
 //! Checks the lengths of the tensors in messages.
 //!
-//! The arithmetic panics on tensors of a wrong length. This check refuses them first, so that a peer
-//! with a different model or a wrong shard cannot stop a task.
+//! The arithmetic panics on tensors of a wrong length. This check refuses them first, so that a
+//! peer with a different model or a wrong shard cannot stop a task.
 
 use super::plan::Plan;
 use crate::model::UpdateRule;

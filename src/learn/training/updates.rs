@@ -6,8 +6,9 @@ use unisono_core::host::Work;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Done, Job, ShardState};
 
-/// Buffers of a shard that may be in use at a time: four buffers (the parameters, the moving average
-/// and Adam's two) of three versions. The two older versions may still be on their way to workers.
+/// Buffers of a shard that may be in use at a time: four buffers (the parameters, the moving
+/// average and Adam's two) of three versions. The two older versions may still be on their way to
+/// workers.
 const MAX_LENT: usize = 12;
 
 /// Computes the next version of shards.

@@ -31,8 +31,8 @@ pub enum Part {
     SpreadDeltas,
     /// The gradient of the second layer's weights: a dense product with a transposed operand.
     SecondGradient,
-    /// The gradient of the first layer's weights: the sparse product of the transposed batch and the
-    /// deltas.
+    /// The gradient of the first layer's weights: the sparse product of the transposed batch and
+    /// the deltas.
     FirstGradient,
     /// A whole gradient, including the loops between the products, without loading the batch.
     Whole,
