@@ -187,8 +187,8 @@ impl Dataset {
         validation_size: Option<usize>,
         default_validation_size: impl Fn(usize) -> usize,
     ) -> Result<Self, DatasetError> {
-        let train = Part::parse(&files.train_images, &files.train_labels)?;
-        let test = Part::parse(&files.test_images, &files.test_labels)?;
+        let train = LabelledImages::parse(&files.train_images, &files.train_labels)?;
+        let test = LabelledImages::parse(&files.test_images, &files.test_labels)?;
         let (train_pixels, test_pixels) =
             (train.images.n_pixels_each(), test.images.n_pixels_each());
         if train_pixels != test_pixels {
@@ -337,12 +337,12 @@ fn pixel_rows(file: IdxFile) -> Result<PixelRows, FileError> {
 
 /// Images and the same number of labels, as bytes.
 #[derive(Clone, Copy)]
-struct Part<'a> {
+struct LabelledImages<'a> {
     images: Images<'a>,
     labels: &'a [u8],
 }
 
-impl<'a> Part<'a> {
+impl<'a> LabelledImages<'a> {
     fn parse(images_file: &'a IdxFile, labels_file: &'a IdxFile) -> Result<Self, DatasetError> {
         let images = images_file.parse(Images::parse)?;
         let labels = labels_file.parse(parse_labels)?;

@@ -40,7 +40,7 @@ impl Survey {
     /// Reads every file of a folder.
     #[must_use]
     pub fn of(dir: &Path) -> Self {
-        Self { files: FILE_NAMES.map(|name| FileSurvey::of(dir, name)) }
+        Self { files: FILE_NAMES.map(|name| FileSurvey::read(dir, name)) }
     }
 
     /// Returns the published data set that the folder holds, if any.
@@ -56,7 +56,7 @@ impl Survey {
 }
 
 impl FileSurvey {
-    fn of(dir: &Path, name: &str) -> Result<Self, FileError> {
+    fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let file = IdxFile::read(dir, name)?;
         let shape = file.parse(Shape::parse)?;
         let labels = file.parse(|bytes| -> Result<_, IdxError> {

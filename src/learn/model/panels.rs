@@ -24,12 +24,12 @@ pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     buffer: Aligned,
-    shape: Shape,
+    shape: PanelShape,
 }
 
 /// The shape of a matrix and of its strips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Shape {
+struct PanelShape {
     n_rows: usize,
     n_columns: usize,
     n_lanes: usize,
@@ -48,7 +48,7 @@ impl Panels {
         (n_rows, n_columns): (usize, usize),
         widest: usize,
     ) {
-        let shape = Shape { n_rows, n_columns, n_lanes: L::LANES, widest };
+        let shape = PanelShape { n_rows, n_columns, n_lanes: L::LANES, widest };
         if shape != self.shape {
             self.shape = shape;
             let n_vectors = n_columns.div_ceil(L::LANES).next_multiple_of(widest);

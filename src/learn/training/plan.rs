@@ -53,7 +53,7 @@ impl Plan {
         let sizes = layer_sizes(&run.train, &data);
         let rate = run.train.regularization_rate;
         let mlp = move || -> Box<dyn Model> { Box::new(Mlp::new(&sizes, rate, level)) };
-        Self::of(run, data, level, MakeModel(Arc::new(mlp)))
+        Self::with_maker(run, data, level, MakeModel(Arc::new(mlp)))
     }
 
     /// Returns the plan of a run of the caller's own model.
@@ -70,11 +70,11 @@ impl Plan {
         name: &str,
         make: impl Fn() -> Box<dyn Model> + Send + std::marker::Sync + 'static,
     ) -> Result<Self, DatasetError> {
-        let plan = Self::of(run, data.into(), level, MakeModel(Arc::new(make)))?;
+        let plan = Self::with_maker(run, data.into(), level, MakeModel(Arc::new(make)))?;
         Ok(Self { settings: plan.settings.clone().with("model", name), ..plan })
     }
 
-    fn of(
+    fn with_maker(
         run: &RunConfig,
         data: Arc<Dataset>,
         level: SimdLevel,

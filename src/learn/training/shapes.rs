@@ -42,8 +42,8 @@ impl Shapes {
     #[must_use]
     pub fn limits(&self) -> Limits {
         let largest = self.shards.as_ref().map(|shards| shards.iter().max().copied().unwrap_or(0));
-        let of_state = |n_values: usize| 4 * n_values * (1 + self.n_auxiliary);
-        Limits::with_tensor_bytes(largest.map_or(MAX_TENSOR_BYTES, of_state))
+        let state_bytes = |n_values: usize| 4 * n_values * (1 + self.n_auxiliary);
+        Limits::with_tensor_bytes(largest.map_or(MAX_TENSOR_BYTES, state_bytes))
     }
 
     /// Checks that the tensors of a message from the task `from` have the right lengths.
