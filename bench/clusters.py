@@ -1,4 +1,4 @@
-"""Runs whole clusters of this machine with `unisono local`, and measures them."""
+"""Runs whole clusters on this machine with `unisono local`, and measures them."""
 
 import json
 import os
@@ -15,13 +15,13 @@ def build():
 
 
 def run(words, steps):
-    """Steps a second between the first and the last line of progress, seconds of all processors,
-    and the names of the files that the run left."""
+    """Runs a cluster. Returns the steps per second between the first and the last progress line, the
+    processor time in seconds, and the names of the files in the logdir."""
     with tempfile.TemporaryDirectory() as logdir:
         command = [PROGRAM, "local", *words, f"--training-steps={steps}"]
         command += ["--progress=json", f"--logdir={logdir}"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # The tasks are children of `local`, which waits for them: their time counts as its.
+        # `local` waits for its tasks, so RUSAGE_CHILDREN includes their processor time.
         ended = subprocess.run(command, check=True, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         files = os.listdir(logdir)

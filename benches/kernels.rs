@@ -1,8 +1,8 @@
-//! Each part of a gradient by itself: how long it takes, and what share of the core's peak it makes.
+//! Measures the time of each part of a gradient, and its share of the CPU core's peak.
 //! `cargo bench --features benching --bench kernels`
 //!
-//! The original's model on the built-in examples, which are MNIST's. The peak is measured beside it:
-//! fused multiply-adds with all operands in registers.
+//! The model is the original script's, on the built-in MNIST examples. The peak is measured in the
+//! same run, by fused multiply-adds with all operands in registers.
 #![expect(clippy::print_stdout, reason = "it prints its figures")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -19,18 +19,19 @@ const BATCH: usize = 100;
 const PARTS: [(Part, &str); 11] = [
     (Part::LoadBatch, "reading a batch, in two orders"),
     (Part::ForwardFirst, "layer 1 forward, sparse, with bias and ReLU"),
-    (Part::ForwardFirstWithSquares, "the same, with the squares of its weights"),
+    (Part::ForwardFirstWithSquares, "layer 1 forward and the squares of its weights"),
     (Part::LoadSecond, "reading layer 2's weights, with their squares"),
     (Part::ForwardSecond, "layer 2 forward, dense"),
-    (Part::Softmax, "softmax and its loss"),
-    (Part::PassBack, "layer 2 back to the hidden layer, dense, with its bias"),
-    (Part::SpreadDeltas, "the deltas put into strips"),
+    (Part::Softmax, "softmax and loss"),
+    (Part::PassBack, "deltas of the hidden layer, dense"),
+    (Part::SpreadDeltas, "copying these deltas into strips, with layer 1's bias gradient"),
     (Part::SecondGradient, "gradient of layer 2, dense"),
     (Part::FirstGradient, "gradient of layer 1, sparse"),
     (Part::Whole, "a whole gradient"),
 ];
 
-/// Samples of each part, taken in turns: a machine's speed changes from one second to the next.
+/// Number of samples per part. The parts take turns, because a machine's speed changes from one
+/// second to the next.
 const SAMPLES: usize = 40;
 const SAMPLE_TIME: Duration = Duration::from_millis(5);
 
@@ -70,7 +71,7 @@ fn main() {
     }
 }
 
-/// Seconds that one call takes.
+/// Returns the seconds per call of `run`, averaged over a sample.
 fn time(mut run: impl FnMut()) -> f64 {
     let start = Instant::now();
     let mut n_runs = 0;

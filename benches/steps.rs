@@ -1,7 +1,7 @@
-//! What a step is made of beside its kernels: frames, the update of a shard, a whole step in one
-//! process, and a cluster. `cargo bench --bench steps`
+//! Measures the parts of a step above the kernels: frames, the update of a shard, a whole step in
+//! one process, and a cluster. `cargo bench --bench steps`
 //!
-//! The original's model, two gradients an update, on the built-in examples.
+//! The model is the original script's, with two gradients per update, on the built-in examples.
 
 use std::process::{Command, Stdio};
 use unisono_core::ids::Cut;
@@ -21,7 +21,7 @@ fn main() {
     divan::main();
 }
 
-/// The original's model on two ps, of which each holds half of the elements.
+/// Returns the plan of the original script's model on two ps. Each ps holds half of the elements.
 fn plan() -> Plan {
     Plan::new(&RunConfig::default(), Dataset::embedded(), SimdLevel::detect())
         .expect("the built-in examples are enough for a batch")
@@ -37,13 +37,13 @@ fn push() -> Message {
     }
 }
 
-/// The head of a gradient's frame, with the checksum of its tensor.
+/// Encodes the head of a gradient's frame, including the checksum of its tensor.
 #[divan::bench]
 fn encode_a_gradient(bencher: Bencher<'_, '_>) {
     let push = push();
     let n_bytes = Frame::new(&push).tensor_bytes();
     let fresh = || match &push {
-        // Of a tensor that has been sent before, the checksum is known.
+        // A new tensor each time, because a tensor remembers its checksum once it was sent.
         Message::Push { gradient, .. } => Floats::from(gradient.to_vec()),
         _ => unreachable!("it is a push"),
     };
@@ -58,24 +58,24 @@ fn encode_a_gradient(bencher: Bencher<'_, '_>) {
         .bench_local_values(|push| Frame::new(&push).head());
 }
 
-/// The same of a frame whose tensor goes through shared memory.
+/// Encodes the head of a gradient's frame whose tensor goes through shared memory.
 #[divan::bench]
 fn encode_a_placed_gradient(bencher: Bencher<'_, '_>) {
     let push = push();
     bencher.bench_local(|| Frame::new(&push).placed_head(&[3]));
 }
 
-/// A whole frame, with a copy of its tensor, and its checksum.
+/// Decodes a whole frame: copies its tensor and verifies its checksum.
 #[divan::bench]
 fn decode_a_gradient(bencher: Bencher<'_, '_>) {
     let bytes = encode_to_vec(&push());
     let limits = Limits::with_tensor_bytes(bytes.len());
     bencher
         .counter(BytesCount::new(bytes.len()))
-        .bench_local(|| decode(&bytes, &limits).expect("it is whole"));
+        .bench_local(|| decode(&bytes, &limits).expect("the frame is whole"));
 }
 
-/// One shard's update of two gradients.
+/// Updates one shard from two gradients.
 #[divan::bench]
 fn update_a_shard(bencher: Bencher<'_, '_>) {
     let plan = plan();
@@ -90,7 +90,7 @@ fn update_a_shard(bencher: Bencher<'_, '_>) {
         .bench_local(|| updates.compute(Step(0), state, &gradients));
 }
 
-/// One slot's gradient: its batch is read, and the whole model computed.
+/// Computes one slot's gradient, including reading its batch.
 #[divan::bench]
 fn gradient(bencher: Bencher<'_, '_>) {
     let plan = plan();
@@ -104,7 +104,7 @@ fn gradient(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Two gradients and the update of both shards, one behind the other.
+/// Computes two gradients and updates both shards, one after the other.
 #[divan::bench]
 fn step_in_one_process(bencher: Bencher<'_, '_>) {
     let plan = plan();
@@ -112,11 +112,12 @@ fn step_in_one_process(bencher: Bencher<'_, '_>) {
     let mut reference = Reference::new(plan, initial);
     bencher.bench_local(|| {
         let slots: Vec<_> = reference.default_slots().collect();
-        reference.update(slots).expect("its losses are finite")
+        reference.update(slots).expect("the losses are finite")
     });
 }
 
-/// `unisono local` from its start to its end: 2 ps and 2 workers, four processes, so many steps.
+/// Runs `unisono local` for 500 steps with 2 ps and 2 workers, from the start of its four processes
+/// to their end.
 #[divan::bench(args = [true, false], sample_count = 5)]
 fn cluster_of_500_steps(bencher: Bencher<'_, '_>, shared_memory: bool) {
     let folder = tempfile::tempdir().expect("a folder");

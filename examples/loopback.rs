@@ -1,9 +1,11 @@
-//! How fast versions and gradients go over loopback: two ps and two workers, four processes, no
-//! arithmetic. `cargo run --release --example loopback [STEPS] [VALUES_PER_SHARD]`
+//! Measures the speed of versions and gradients over loopback, without any arithmetic. Two ps and
+//! two workers run as four processes.
 //!
-//! A worker pushes a gradient to each ps; a ps with both gradients sends the next version to each
-//! worker: the traffic of one synchronous step.
-#![expect(clippy::print_stdout, reason = "it prints its figures")]
+//! `cargo run --release --example loopback [STEPS] [VALUES_PER_SHARD]`
+//!
+//! In every step, each worker pushes a gradient to each ps. A ps with both gradients sends the next
+//! version to each worker. This is the traffic of one synchronous step.
+#![expect(clippy::print_stdout, reason = "the example prints its measurements")]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -33,7 +35,8 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// `RUNTIME=multi` takes tokio's threads; else each process has one.
+/// Runs a task on tokio. `RUNTIME=multi` selects tokio's multi-threaded runtime; the default is one
+/// thread per process.
 fn on_runtime(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let multi = env::var("RUNTIME").is_ok_and(|which| which == "multi");
     let mut builder =
@@ -49,7 +52,7 @@ fn launch(n_steps: usize, n_values: usize) -> anyhow::Result<()> {
     for _ in 0..N_PS {
         let mut child = Command::new(&me).arg("ps").args(&sizes).stdout(Stdio::piped()).spawn()?;
         let mut address = String::new();
-        let stdout = child.stdout.take().context("its output is piped")?;
+        let stdout = child.stdout.take().context("the child's output is piped")?;
         BufReader::new(stdout).read_line(&mut address)?;
         addresses.push(address.trim().to_owned());
         children.push(child);
@@ -74,7 +77,8 @@ async fn ps(n_steps: usize, n_values: usize) -> anyhow::Result<()> {
     while step <= n_steps {
         match network.next().await {
             NetworkEvent::Accepted { link } => links.push(link),
-            // A heartbeat is a worker's hello, and asks for version 0, as a push does for the next.
+            // A worker's first message is a heartbeat, which requests version 0. Each push requests
+            // the next version.
             NetworkEvent::Received { .. } => n_pushed += 1,
             NetworkEvent::Progress { .. } => {}
             other => anyhow::bail!("{other:?}"),
@@ -118,7 +122,7 @@ async fn worker(n_steps: usize, n_values: usize, addresses: &[String]) -> anyhow
                 match network.next().await {
                     NetworkEvent::Received { .. } => break,
                     NetworkEvent::Progress { .. } => {}
-                    // One ps may be done, and gone, before the other's last version has come.
+                    // After the last step, one ps may exit before the version of the other arrives.
                     NetworkEvent::Closed { .. } if step == n_steps => {}
                     other => anyhow::bail!("{other:?}"),
                 }
@@ -132,7 +136,8 @@ async fn worker(n_steps: usize, n_values: usize, addresses: &[String]) -> anyhow
     }
     let took = clock.now() - start;
     println!(
-        "{n_steps} steps of 2 x {n_values} values up and down: {:.0} us a step, {:.0} steps/s",
+        "{n_steps} steps with 2 x {n_values} values in each direction: {:.0} us per step, {:.0} \
+         steps/s",
         took.as_micros() as f64 / n_steps as f64,
         n_steps as f64 / took.as_secs_f64()
     );

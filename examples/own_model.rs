@@ -1,18 +1,21 @@
-//! A model of one's own, trained by real nodes over TCP, and held against the serial reference to
-//! the bit. `cargo run --release --example own_model`; it takes a second or two.
+//! Trains a model of your own on real nodes over TCP, and compares every bit with the serial
+//! reference. `cargo run --release --example own_model` takes a second or two.
 //!
-//! The pictures are 8 by 8, made here, each with one bright row. The net has a hidden layer and two
-//! heads: one says which row is bright, the other whether its number is odd. Both have a squared
-//! error, so that the arithmetic is `+ - *` only: what `exp` gives depends on the CPU, and the
-//! promise that a run has the same bits everywhere is then the model's to keep.
+//! The images are 8 by 8 pixels, generated here, each with one bright row. The network has a hidden
+//! layer and two heads. One head predicts the bright row, the other whether the row's number is
+//! odd.
 //!
-//! What to look at, if you write another one:
+//! Both heads have a squared error, so that the arithmetic is `+ - *` only. A run has the same bits
+//! everywhere only if the model does. The result of `exp`, for example, depends on the CPU.
 //!
-//! 1. [`TwoHeads`] implements [`Model`]: variables, gradient, logits. All else is the library's:
-//!    initial values, L2 term, optimizers, layout over the ps, checkpoints, the protocol.
-//! 2. [`Plan::of_model`] puts it together with data and settings.
-//! 3. [`Reference`] is the oracle; [`cluster`] runs the same plan on nodes.
-#![expect(clippy::print_stdout, reason = "it prints what it found")]
+//! To write another model, start from these parts:
+//!
+//! 1. [`TwoHeads`] implements [`Model`]: variables, gradient and logits. The library provides
+//!    everything else: initial values, L2 term, optimizers, layout over the ps, checkpoints and the
+//!    protocol.
+//! 2. [`Plan::of_model`] combines the model with data and settings.
+//! 3. [`Reference`] trains serially; [`cluster`] runs the same plan on nodes.
+#![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -35,39 +38,40 @@ use unisono_net::tcp::{
     ComputeThread, FileStorage, InlineCompute, NetworkConfig, RealClock, TcpNetwork, bind,
 };
 
-/// Rows of a picture, and pixels in each.
+/// Rows per image, and pixels per row.
 const SIDE: usize = 8;
 const N_FEATURES: usize = SIDE * SIDE;
 const N_HIDDEN: usize = 24;
-/// What the second head counts for.
+/// Weight of the second head's error in the loss.
 const PARITY_WEIGHT: f32 = 0.5;
 
 fn main() -> anyhow::Result<()> {
     let logdir = tempfile::tempdir()?;
     let found = run(logdir.path())?;
     println!(
-        "{} losses of two ps and two workers, each bit as in the serial run; the last one is {}.",
+        "All {} losses of two ps and two workers equal those of the serial run, bit for bit. The \
+         last loss is {}.",
         found.n_losses, found.last_loss
     );
-    println!("Of the test pictures {:.0} % are told right.", found.accuracy * 100.0);
+    println!("The accuracy on the test images is {:.0} %.", found.accuracy * 100.0);
     Ok(())
 }
 
-/// What came of it.
+/// The results of both runs.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Losses that were compared.
+    /// Number of losses that were compared.
     pub(crate) n_losses: usize,
-    /// The last of them.
+    /// The last loss.
     pub(crate) last_loss: f32,
-    /// Of the test pictures, how many are told right: 0 to 1.
+    /// Fraction of test images whose bright row is predicted correctly, from 0 to 1.
     pub(crate) accuracy: f64,
 }
 
-/// Trains on nodes and serially, and compares.
+/// Trains on nodes and serially, and compares the losses.
 ///
 /// # Errors
-/// If a bit differs, or the machine has no loopback or no disk.
+/// If a bit differs, or if the machine has no loopback interface or no writable disk.
 pub(crate) fn run(logdir: &Path) -> anyhow::Result<Found> {
     let plan = plan(logdir)?;
 
@@ -85,7 +89,10 @@ pub(crate) fn run(logdir: &Path) -> anyhow::Result<Found> {
     let bits = |rows: &[(Step, Slot, f32)]| {
         rows.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits())).collect::<Vec<_>>()
     };
-    anyhow::ensure!(bits(&parallel) == bits(&serial), "the cluster's losses are not the loop's");
+    anyhow::ensure!(
+        bits(&parallel) == bits(&serial),
+        "the losses of the cluster differ from those of the serial run"
+    );
 
     let shards: Vec<_> =
         reference.snapshot().shards.iter().map(|shard| shard.parameters.clone()).collect();
@@ -95,26 +102,26 @@ pub(crate) fn run(logdir: &Path) -> anyhow::Result<Found> {
     Ok(Found { n_losses: serial.len(), last_loss, accuracy })
 }
 
-/// Two ps, two workers, 200 steps of 20 pictures a worker.
+/// Returns the plan of a run with two ps and two workers: 200 steps of 20 images per worker.
 fn plan(logdir: &Path) -> anyhow::Result<Plan> {
     let mut run = RunConfig { logdir: logdir.to_owned(), ..RunConfig::default() };
     run.sync = Sync { replicas_to_aggregate: 2, total_num_replicas: 2 };
     run.train.batch_size = 20;
     run.train.training_steps = 200;
     run.train.learning_rate = 0.1;
-    run.train.regularization_rate = 0.0; // else the model adds Σ λ·w²/2 to its loss
-    let data =
-        Dataset::of_examples("bright rows", pictures(1, 400), pictures(2, 0), pictures(3, 200));
+    // With another rate, the model would have to add Σ λ·w²/2 to its loss.
+    run.train.regularization_rate = 0.0;
+    let data = Dataset::of_examples("bright rows", images(1, 400), images(2, 0), images(3, 200));
     Ok(Plan::of_model(&run, data, SimdLevel::detect(), "two heads", || Box::new(TwoHeads))?)
 }
 
-/// Noise, and one bright row, whose number is the label.
-fn pictures(seed: u64, n: u64) -> Examples {
-    /// A purpose of one's own: those of the library are below 2^32.
-    const PICTURES: u64 = 1 << 32;
+/// Generates images of noise with one bright row. The number of the bright row is the label.
+fn images(seed: u64, n: u64) -> Examples {
+    /// The purpose of the random streams. The library's purposes are below 2^32.
+    const IMAGES: u64 = 1 << 32;
     let mut examples = Examples::new(N_FEATURES, SIDE);
     for index in 0..n {
-        let mut stream = Stream::new(seed, PICTURES, 0, index);
+        let mut stream = Stream::new(seed, IMAGES, 0, index);
         let label = stream.below(SIDE as u64) as usize;
         let pixels = (0..N_FEATURES).map(|pixel| {
             let noise = stream.below(256) as f32 / 256.0;
@@ -125,19 +132,18 @@ fn pictures(seed: u64, n: u64) -> Examples {
     examples
 }
 
-/// h = relu(x·W + b); digit = h·V; parity = h·u. It keeps nothing between calls.
+/// A network with two heads: h = relu(x·W + b), digit = h·V, parity = h·u. It has no state.
 #[derive(Clone, Copy, Debug)]
 struct TwoHeads;
 
-/// The variables' numbers.
+// The numbers of the variables, in the order of `Model::variables`.
 const HIDDEN: usize = 0;
 const HIDDEN_BIASES: usize = 1;
 const DIGIT: usize = 2;
 const PARITY: usize = 3;
 
-/// What a batch gives on the way forward.
+/// The inputs and outputs of all layers for a batch, one row per image.
 struct Forward {
-    /// A row a picture.
     pixels: Array2<f32>,
     hidden: Array2<f32>,
     digit: Array2<f32>,
@@ -186,7 +192,8 @@ impl Model for TwoHeads {
         let Forward { pixels, hidden, mut digit, mut parity } = Self::forward(batch, parameters);
         let scale = 1.0 / batch.rows.len() as f32;
         let mut loss = 0.0;
-        // Of the errors (y − t)²/2, added up in the order of the batch; y becomes y − t, scaled.
+        // Adds the errors (y − t)²/2 in the order of the batch, and replaces y by (y − t) / n, the
+        // derivative of the mean.
         for (row, &example) in batch.rows.iter().enumerate() {
             let label = batch.examples.label(example) as usize;
             for class in 0..SIDE {
@@ -219,7 +226,8 @@ impl Model for TwoHeads {
     }
 }
 
-/// a·b, each element a sum in the order of k: no library decides it, so no CPU does.
+/// Returns a·b. Each element is a sum in the order of k, because a library's product may sum in an
+/// order that depends on the CPU.
 fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Array2<f32> {
     Array2::from_shape_fn((a.nrows(), b.ncols()), |(row, column)| {
         (0..a.ncols()).fold(0.0, |sum, k| sum + a[[row, k]] * b[[k, column]])
@@ -235,10 +243,10 @@ fn vector(parameters: Parameters<'_>, variable: usize) -> Array1<f32> {
 }
 
 fn of_rank<D: ndarray::Dimension>(array: ArrayD<f32>) -> ndarray::Array<f32, D> {
-    array.into_dimensionality().expect("it has the shape of its variable")
+    array.into_dimensionality().expect("the array has the rank of its variable")
 }
 
-/// The nodes of `unisono ps` and `unisono worker`, in one process and on one thread.
+/// Runs the nodes of `unisono ps` and `unisono worker` in one process, on one thread.
 async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
     let listeners = [bind("127.0.0.1:0")?, bind("127.0.0.1:0")?];
     let mut addresses = BTreeMap::new();
@@ -269,7 +277,7 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
             stop: Never,
         };
         let mut node = Ps::new(index, Incarnation(1), config(None));
-        Ok(drive(&mut node, host, &mut Nobody).await)
+        Ok(drive(&mut node, host, &mut NoObserver).await)
     };
     let digest = || Some(plan.data.digest().to_owned());
     let gradients = || ComputeThread::start(Box::new(Gradients::new(plan)));
@@ -282,7 +290,7 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
             stop: Never,
         };
         let mut node = Worker::new(0, Incarnation(1), config(digest()));
-        anyhow::Ok(drive(&mut node, host, &mut Nobody).await)
+        anyhow::Ok(drive(&mut node, host, &mut NoObserver).await)
     };
     let worker = async {
         let host = Host {
@@ -293,13 +301,13 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
             stop: Never,
         };
         let mut node = Worker::new(1, Incarnation(1), config(digest()));
-        anyhow::Ok(drive(&mut node, host, &mut Nobody).await)
+        anyhow::Ok(drive(&mut node, host, &mut NoObserver).await)
     };
     let all = tokio::try_join!(ps(0, first), ps(1, second), chief, worker)?;
     Ok(all.into())
 }
 
-/// Nobody asks these tasks to end early.
+/// A source of stop requests that never requests a stop.
 struct Never;
 
 impl Stop for Never {
@@ -308,10 +316,10 @@ impl Stop for Never {
     }
 }
 
-/// Metrics, a ledger or a dashboard would hang here.
-struct Nobody;
+/// An observer that does nothing. Metrics, a ledger or a dashboard would be observers.
+struct NoObserver;
 
-impl Observer for Nobody {
+impl Observer for NoObserver {
     fn before(&mut self, _now: Moment, _input: &Input) {}
 
     fn after(&mut self, _now: Moment, _node: &dyn Node, _effects: &[Effect]) {}

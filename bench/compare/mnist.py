@@ -1,4 +1,5 @@
-"""The training part of MNIST for the peers: gzip'd IDX files, the first 5000 images left out."""
+"""Reads the training part of MNIST for TensorFlow and PyTorch: gzip'd IDX files without the first 5000
+images."""
 
 import gzip
 import os
@@ -17,14 +18,14 @@ def read_idx(path):
 
 
 def training_part(folder):
-    """Images as rows of 784 floats from 0 to 1, and labels."""
+    """Returns the images as rows of 784 floats from 0 to 1, and the labels."""
     images = read_idx(os.path.join(folder, "train-images-idx3-ubyte.gz"))[VALIDATION_SIZE:]
     labels = read_idx(os.path.join(folder, "train-labels-idx1-ubyte.gz"))[VALIDATION_SIZE:]
     return images.reshape(-1, 784).astype(np.float32) / 255.0, labels.astype(np.int64)
 
 
 class Batches:
-    """Batches of a permutation an epoch, which a seed fixes."""
+    """Batches from one seeded permutation per epoch."""
 
     def __init__(self, n, batch_size, seed):
         self.n, self.batch_size = n, batch_size

@@ -1,5 +1,6 @@
-"""One task of the original script's cluster, on TensorFlow 2's compat.v1: its own
-SyncReplicasOptimizer, replica_device_setter and Supervisor; 784-500-10, batches of 100."""
+"""Runs one task of the original script's cluster on TensorFlow 2's compat.v1, with TensorFlow's
+SyncReplicasOptimizer, replica_device_setter and Supervisor. The model is 784-500-10, with batches of
+100."""
 
 import argparse
 import os
@@ -94,7 +95,7 @@ def main():
                 break
         rate = (step - began[0]) / (time.monotonic() - began[1])
         print(f"RATE {rate} LOSS {value}", flush=True)
-        # Its session would wait for the ps, which never end.
+        # Closing the session would wait for the ps, which never end.
         os._exit(0)
 
 

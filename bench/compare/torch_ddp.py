@@ -1,4 +1,4 @@
-"""One rank of the same training under PyTorch's DistributedDataParallel on gloo, one thread."""
+"""Runs one rank of the same training with PyTorch's DistributedDataParallel on gloo, with one thread."""
 
 import argparse
 import os

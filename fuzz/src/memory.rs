@@ -1,16 +1,17 @@
-//! No few bytes get much memory, whatever lengths they announce.
+//! Limits the memory of a fuzz target. A short input must not get much memory, whatever lengths it
+//! announces.
 
-/// What any input may take: serde believes the length of a list for a megabyte, lists are in lists,
-/// and one that grows counts twice meanwhile.
+/// Memory that any input may take, in bytes. Serde allocates up to a megabyte for the announced
+/// length of a list. Lists may be nested, and a growing list exists twice for a moment.
 const LEAST: u64 = 4 << 20;
 
-/// What each byte of an input may take besides: gzip makes a thousand out of one.
+/// Further memory per byte of input, in bytes. Gzip expands a byte to up to a thousand.
 const PER_BYTE: u64 = 4 << 10;
 
-/// Runs a target; whether it took the bytes.
+/// Runs a target, and returns whether the target accepted the input.
 ///
 /// # Panics
-/// If the target held more memory at a time than the bytes are worth.
+/// If the target allocates more memory at a time than the limit for the length of the input.
 pub(crate) fn bounded(target: fn(&[u8]) -> bool, bytes: &[u8]) -> bool {
     let mut taken = false;
     let used = allocation_counter::measure(|| taken = target(bytes)).bytes_max;

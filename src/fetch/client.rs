@@ -1,99 +1,101 @@
-//! One HTTP request for the rest of a file, and what a server may answer.
+//! An HTTP request for the rest of a file, and the possible responses.
 //!
-//! A server is not believed: what it sends is held against a digest by whoever asked.
+//! This module does not verify the received bytes. The caller compares them with a digest.
 
 use std::io::{self, ErrorKind};
 
 use ureq::http::{HeaderMap, StatusCode};
 use ureq::{Agent, BodyReader, Timeout};
 
-use crate::fetch::error::Patience;
+use crate::fetch::error::Timing;
 
-/// Asks mirrors.
+/// An HTTP client for mirrors.
 #[derive(Debug)]
 pub(super) struct Client {
     agent: Agent,
 }
 
-/// What a server answered that can be used.
-pub(super) enum Answer {
-    /// There is nothing after what is already here.
+/// A successful response.
+pub(super) enum Response {
+    /// The server has no bytes after those that were already received.
     NothingMore,
-    /// Some bytes.
+    /// The server sends bytes of the file.
     Bytes(Bytes),
 }
 
-/// The file from some byte on.
+/// A part of the file that extends to its end.
 pub(super) struct Bytes {
-    /// The first byte's place: what was asked for, or 0.
+    /// Offset of the first byte in the file: the requested offset, or 0.
     pub(super) from: u64,
-    /// How many there should be, if the server says.
+    /// Number of bytes, if the server announces it.
     pub(super) len: Option<u64>,
-    /// They.
+    /// The response body.
     pub(super) body: BodyReader<'static>,
 }
 
-/// Why nothing more came.
+/// The reason why a request failed, or why its response ended early.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    /// Behind the mirror's name: what it did.
+pub(super) struct RequestError {
+    /// A predicate whose subject is the mirror, for the user.
     pub(super) why: String,
-    /// Asking again may help.
+    /// Whether the same request may succeed later.
     pub(super) may_pass: bool,
-    /// It could not even be called.
+    /// Whether no connection was established.
     pub(super) is_unreachable: bool,
 }
 
 impl Client {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(super) fn new(timing: Timing) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_resolve(Some(patience.connect))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.silence))
-            .timeout_per_read(Some(patience.silence))
-            // The file is gzip as it is; a server that unpacked it would send something else.
+            .timeout_resolve(Some(timing.connect_timeout))
+            .timeout_connect(Some(timing.connect_timeout))
+            .timeout_recv_response(Some(timing.idle_timeout))
+            .timeout_per_read(Some(timing.idle_timeout))
+            // The file itself is gzip. With another encoding, the server could decompress it, and
+            // the byte offsets would not match.
             .accept_encoding("identity")
             .user_agent(concat!("unisono/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.new_agent() }
     }
 
-    /// The file from byte `from` on; a server that cannot do that sends all of it.
-    pub(super) fn get(&self, url: &str, from: u64) -> Result<Answer, Refusal> {
+    /// Requests the file from byte `from` on. A server without support for ranges sends the whole
+    /// file.
+    pub(super) fn get(&self, url: &str, from: u64) -> Result<Response, RequestError> {
         let mut request = self.agent.get(url);
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        let response = request.call().map_err(|error| Refusal::of_call(&error))?;
+        let response = request.call().map_err(|error| RequestError::from_call(&error))?;
         let (head, body) = response.into_parts();
         let bytes = |from| {
             let len = body.content_length();
-            Ok(Answer::Bytes(Bytes { from, len, body: body.into_reader() }))
+            Ok(Response::Bytes(Bytes { from, len, body: body.into_reader() }))
         };
         match head.status {
             StatusCode::OK => bytes(0),
             StatusCode::PARTIAL_CONTENT if first_byte(&head.headers) == Some(from) => bytes(from),
-            StatusCode::PARTIAL_CONTENT => Err(Refusal {
-                why: "sends another part than was asked for".to_owned(),
+            StatusCode::PARTIAL_CONTENT => Err(RequestError {
+                why: "sends a different range than the requested one".to_owned(),
                 may_pass: false,
                 is_unreachable: false,
             }),
-            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(Answer::NothingMore),
-            status => Err(Refusal::of_status(status)),
+            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(Response::NothingMore),
+            status => Err(RequestError::from_status(status)),
         }
     }
 }
 
-/// N of `Content-Range: bytes N-M/L`.
+/// Returns N of the header `Content-Range: bytes N-M/L`.
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get("Content-Range")?.to_str().ok()?;
     let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
     first.parse().ok()
 }
 
-impl Refusal {
-    fn of_status(status: StatusCode) -> Self {
+impl RequestError {
+    fn from_status(status: StatusCode) -> Self {
         let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         Self {
             why: format!("answers {status}"),
@@ -102,45 +104,49 @@ impl Refusal {
         }
     }
 
-    fn of_call(error: &ureq::Error) -> Self {
+    fn from_call(error: &ureq::Error) -> Self {
         use ureq::Error;
-        let refusal = |why: &str, may_pass, is_unreachable| Self {
+        let failed = |why: &str, may_pass, is_unreachable| Self {
             why: why.to_owned(),
             may_pass,
             is_unreachable,
         };
         match error {
-            Error::HostNotFound => refusal("has no address", false, true),
-            // What the standard library says of a name; it has no kind of its own.
+            Error::HostNotFound => failed("has no address", false, true),
+            // The standard library has no `ErrorKind` for a failed name lookup, only this text.
             Error::Io(error) if error.to_string().starts_with("failed to lookup address") => {
-                refusal("has no address", false, true)
+                failed("has no address", false, true)
             }
-            Error::ConnectionFailed => refusal("cannot be reached", true, true),
-            Error::Timeout(Timeout::Resolve) => refusal("is looked up for too long", true, true),
-            Error::Timeout(Timeout::Connect) => refusal("does not take the call", true, true),
-            Error::Timeout(_) => refusal("says nothing for too long", true, false),
-            Error::Io(error) if is_of_the_way(error) => {
-                refusal(&format!("cannot be reached: {error}"), true, true)
+            Error::ConnectionFailed => failed("cannot be reached", true, true),
+            Error::Timeout(Timeout::Resolve) => {
+                failed("was not found: the name lookup timed out", true, true)
             }
-            Error::Io(error) => refusal(&format!("broke off: {error}"), true, false),
-            Error::TooManyRedirects => refusal("redirects without end", false, false),
-            error => refusal(&format!("is of no use: {error}"), false, false),
+            Error::Timeout(Timeout::Connect) => {
+                failed("does not accept the connection", true, true)
+            }
+            Error::Timeout(_) => failed("does not answer in time", true, false),
+            Error::Io(error) if is_connection_failure(error) => {
+                failed(&format!("cannot be reached: {error}"), true, true)
+            }
+            Error::Io(error) => failed(&format!("disconnected: {error}"), true, false),
+            Error::TooManyRedirects => failed("redirects too many times", false, false),
+            error => failed(&format!("cannot be used: {error}"), false, false),
         }
     }
 
-    /// The body ended before it should.
-    pub(super) fn of_body(error: &io::Error) -> Self {
-        let told = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-        let why = match told {
-            Some(ureq::Error::Timeout(_)) => "fell silent".to_owned(),
-            _ => format!("broke off: {error}"),
+    /// Describes the failure of a response body.
+    pub(super) fn from_body(error: &io::Error) -> Self {
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+        let why = match cause {
+            Some(ureq::Error::Timeout(_)) => "stopped sending".to_owned(),
+            _ => format!("disconnected: {error}"),
         };
         Self { why, may_pass: true, is_unreachable: false }
     }
 }
 
-/// The server was not even reached.
-fn is_of_the_way(error: &io::Error) -> bool {
+/// Returns whether the error means that no connection was established.
+fn is_connection_failure(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionRefused

@@ -1,76 +1,78 @@
-//! How long a download waits, and what ends it.
+//! The timing of a download, and its results.
 
-use std::io::{self};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a mirror may take.
+/// Timeouts and delays of requests to a mirror.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// To be found and to take the call.
-    pub connect: Duration,
-    /// To send anything at all.
-    pub silence: Duration,
-    /// Before it is asked again.
-    pub pause: Duration,
+pub struct Timing {
+    /// Longest time to look up a mirror's name, and to connect to it. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// Longest time without a byte from the mirror. Default: 30 s.
+    pub idle_timeout: Duration,
+    /// Pause between a failed request and its repetition. Default: 1 s.
+    pub retry_delay: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timing {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
-            pause: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            retry_delay: Duration::from_secs(1),
         }
     }
 }
 
-/// How a file came to be in its place.
+/// The origin of a file that is in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// It was there, and is right.
+    /// The file existed before, at this path, and has the published content.
     Present(PathBuf),
-    /// It came from here.
+    /// The file was downloaded from this mirror.
     From(String),
 }
 
-/// Why a file is not in its place.
+/// The reason why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Something else has its name.
+    /// A file with other content has the name of the published file.
     #[error(
-        "{} is there, but it is not the published file: nothing was changed; remove it, or give \
+        "{} exists, but is not the published file: nothing was changed; remove it, or give \
          another folder with --data-dir", .0.display()
     )]
     Occupied(PathBuf),
-    /// Another process writes there.
+    /// Another process downloads the same file into the same folder.
     #[error(
-        "{} is being written by another process: wait until it is done, or end it", .0.display()
+        "another process is writing {}: wait until it has finished, or end it", .0.display()
     )]
     InUse(PathBuf),
-    /// The disk refused.
+    /// An operation on a local file failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Disk {
-        /// What was tried.
+        /// The failed operation, as an infinitive.
         what: &'static str,
-        /// With which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// No mirror had it.
-    #[error("{name} could not be fetched: {}; {}", told(failures), remedy(*is_offline))]
+    /// Every mirror failed.
+    #[error("{name} could not be fetched: {}; {}", list(failures), remedy(*is_offline))]
     NoMirror {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// The mirrors, and what became of each.
+        /// Each mirror's URL and the reason why it failed.
         failures: Vec<(String, String)>,
-        /// Not one of them could even be called.
+        /// Whether no mirror could be reached at all.
         is_offline: bool,
     },
 }
 
 impl FetchError {
+    /// Returns a function that turns an operating system's error of the operation `what` on `path`
+    /// into a [`FetchError`].
     pub fn disk<'p>(
         what: &'static str,
         path: &'p Path,
@@ -79,21 +81,22 @@ impl FetchError {
     }
 }
 
-fn told(failures: &[(String, String)]) -> String {
-    let told: Vec<_> = failures.iter().map(|(mirror, why)| format!("{mirror} {why}")).collect();
-    told.join("; ")
+fn list(failures: &[(String, String)]) -> String {
+    let lines: Vec<_> = failures.iter().map(|(mirror, why)| format!("{mirror} {why}")).collect();
+    lines.join("; ")
 }
 
 const fn remedy(is_offline: bool) -> &'static str {
     if is_offline {
-        "this machine seems to have no way to them: fetch the files on another machine and copy \
-         the folder, give --mirror URL of a server that can be reached, or set HTTPS_PROXY; the \
-         built-in digits need no network"
+        "this machine seems to be offline: fetch the files on another machine and copy the folder, \
+         give --mirror URL of a server that can be reached, or set HTTPS_PROXY; the built-in digits \
+         need no network"
     } else {
-        "try again later, which goes on from what has come, or give --mirror URL of another server"
+        "run the same command later to resume the download, or give --mirror URL of another server"
     }
 }
 
+/// Returns the path at which a published file is placed.
 pub(super) fn gzip_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.gz"))
 }

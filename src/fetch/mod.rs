@@ -1,7 +1,10 @@
-//! Published files, from whichever mirror has them, into a folder: resumed where a download broke
-//! off, held against their digests, and in their place only whole.
+//! Downloads published files from mirrors into a folder.
 //!
-//! It prints nothing: who watches is told. What is published is the business of [`unisono_learn::data`].
+//! An interrupted download is resumed. A file is verified against its digest and moved to its place
+//! only when it is whole.
+//!
+//! This module prints nothing and reports progress to a [`Watcher`]. The published data sets are
+//! listed in [`unisono_learn::data`].
 
 mod client;
 pub mod error;
@@ -15,41 +18,45 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::client::{Answer, Client, Refusal};
+use self::client::{Client, RequestError, Response};
 use self::part::Part;
-use crate::fetch::error::{FetchError, Fetched, Patience, gzip_path};
+use crate::fetch::error::{FetchError, Fetched, Timing, gzip_path};
 use unisono_learn::data::PublishedFile;
 
-/// Tries in a row of one mirror that bring not a byte.
+/// Limit of consecutive requests to one mirror that receive no byte.
 const MAX_IDLE_TRIES: u32 = 3;
-/// Tries of one mirror for one file: of a line that drops every half megabyte, enough for MNIST.
+/// Limit of requests to one mirror for one file: enough for MNIST over a connection that breaks
+/// after every half megabyte.
 const MAX_TRIES: u32 = 50;
 
-/// Where files are fetched from, and where to.
+/// Downloads files from some mirrors into a folder.
 #[derive(Debug)]
 pub struct Fetcher<'a> {
-    /// The folder of the files; it is there.
+    /// The folder of the files. It must exist.
     pub folder: &'a Path,
-    /// What the names of the files are put behind, the first one first.
+    /// Base URLs of the mirrors, in the order in which they are tried.
     pub mirrors: Vec<String>,
-    /// How long to wait for them.
-    pub patience: Patience,
+    /// Timeouts and delays of the requests.
+    pub timing: Timing,
 }
 
-/// Whoever wants to know how far a file is.
+/// A receiver of progress reports.
 pub trait Watcher {
-    /// So many of its bytes are here. A number below the last one: it was begun again.
+    /// Called with the number of bytes received so far. A smaller number than before means that the
+    /// download began again.
     fn bytes(&mut self, have: u64);
 
-    /// A mirror was of no use, or is asked again: a sentence for a person.
+    /// Called with a sentence for the user when a request failed or is repeated.
     fn note(&mut self, what: &str);
 }
 
 impl Fetcher<'_> {
-    /// Brings one file, gzip, to its place in the folder, unless it is there, gzip or plain.
+    /// Downloads the gzip form of one file to its place in the folder, unless the file is already
+    /// there in gzip or plain form.
     ///
     /// # Errors
-    /// If no mirror has it, or the disk refuses. What has come is kept, for the next try.
+    /// If every mirror fails, if a local file cannot be written, or if another file is in the
+    /// place. Received bytes are kept for the next call.
     pub fn fetch(
         &self,
         file: &PublishedFile,
@@ -58,13 +65,13 @@ impl Fetcher<'_> {
         if let Some(path) = self.present(file)? {
             return Ok(Fetched::Present(path));
         }
-        let client = Client::new(self.patience);
+        let client = Client::new(self.timing);
         let mut part = Part::open(self.folder, file.name)?;
         let mut failures = Vec::new();
         let mut is_offline = true;
         for mirror in &self.mirrors {
             let mut download = Download { client: &client, file, part: &mut part, watcher };
-            match download.ask(&url(mirror, file.name), self.patience)? {
+            match download.from_mirror(&url(mirror, file.name), self.timing)? {
                 Ok(()) => {
                     part.place()?;
                     return Ok(Fetched::From(mirror.clone()));
@@ -80,9 +87,11 @@ impl Fetcher<'_> {
         Err(FetchError::NoMirror { name: format!("{}.gz", file.name), failures, is_offline })
     }
 
-    /// The file, if it is there; an error if something else is in one of its places.
+    /// Returns the path of the file if it exists. Fails if a different file is in one of its
+    /// places.
     fn present(&self, file: &PublishedFile) -> Result<Option<PathBuf>, FetchError> {
-        // A reader takes the plain file first, so a wrong one would be taken for the right one.
+        // Training prefers the plain file to the gzip file. Therefore the plain file is checked,
+        // too: a different plain file would hide the right gzip file.
         for path in [self.folder.join(file.name), gzip_path(self.folder, file.name)] {
             match File::open(&path).and_then(|mut there| verify::holds(&mut there, file)) {
                 Ok(true) => return Ok(Some(path)),
@@ -100,32 +109,33 @@ fn url(mirror: &str, name: &str) -> String {
     format!("{mirror}{slash}{name}.gz")
 }
 
-/// Why one mirror was given up.
+/// The reason why one mirror was given up.
 #[derive(Debug)]
 struct MirrorFailure {
     why: String,
-    /// It could not even be called.
+    /// Whether no connection to the mirror was established.
     is_unreachable: bool,
 }
 
 impl MirrorFailure {
-    const fn answered(why: String) -> Self {
+    /// Returns a failure of a mirror that was reached.
+    const fn reached(why: String) -> Self {
         Self { why, is_unreachable: false }
     }
 }
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Debug)]
-enum Tried {
-    /// The mirror says that this is all.
-    All,
-    /// It ended too early; what came is kept.
-    Broke(Refusal),
-    /// It is of no use.
-    Useless(String),
+enum Outcome {
+    /// The response is complete.
+    Complete,
+    /// The request failed, or the response ended early. Received bytes are kept.
+    Interrupted(RequestError),
+    /// The response cannot be the file.
+    Unusable(String),
 }
 
-/// One file on its way.
+/// The download of one file.
 struct Download<'a> {
     client: &'a Client,
     file: &'a PublishedFile,
@@ -134,88 +144,97 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Has all of the file from one mirror, or the rest of it.
-    fn ask(
+    /// Downloads the file, or the missing rest of it, from one mirror.
+    fn from_mirror(
         &mut self,
         url: &str,
-        patience: Patience,
+        timing: Timing,
     ) -> Result<Result<(), MirrorFailure>, FetchError> {
-        // Another mirror, or an earlier run, may have left something else than this one has.
-        let mut is_all_of_it = self.part.len() == 0;
+        // The partial file may come from another mirror or an earlier run. If its bytes are wrong,
+        // this mirror is asked once more for the whole file.
+        let mut is_from_this_mirror = self.part.len() == 0;
         let mut idle_tries = 0;
         for n_tries in 1..=MAX_TRIES {
             let had = self.part.len();
             match self.try_once(url)? {
-                Tried::All if self.part.is_whole(self.file)? => return Ok(Ok(())),
-                Tried::All => {
+                Outcome::Complete if self.part.is_whole(self.file)? => return Ok(Ok(())),
+                Outcome::Complete => {
                     self.part.clear()?;
-                    if is_all_of_it {
-                        let why = "sent other bytes than the published ones".to_owned();
-                        return Ok(Err(MirrorFailure::answered(why)));
+                    if is_from_this_mirror {
+                        let why = "sent a different file than the published one".to_owned();
+                        return Ok(Err(MirrorFailure::reached(why)));
                     }
-                    is_all_of_it = true;
-                    self.watcher.note("what came earlier was not of this file: it is begun again");
+                    is_from_this_mirror = true;
+                    self.watcher.note(
+                        "the partial download does not match the published file; starting again",
+                    );
                     continue;
                 }
-                Tried::Useless(why) => {
+                Outcome::Unusable(why) => {
                     self.part.clear()?;
-                    return Ok(Err(MirrorFailure::answered(why)));
+                    return Ok(Err(MirrorFailure::reached(why)));
                 }
-                Tried::Broke(refusal) => {
+                Outcome::Interrupted(error) => {
                     idle_tries = if self.part.len() > had { 0 } else { idle_tries + 1 };
-                    if !refusal.may_pass || idle_tries == MAX_IDLE_TRIES || n_tries == MAX_TRIES {
-                        let Refusal { why, is_unreachable, .. } = refusal;
+                    if !error.may_pass || idle_tries == MAX_IDLE_TRIES || n_tries == MAX_TRIES {
+                        let RequestError { why, is_unreachable, .. } = error;
                         return Ok(Err(MirrorFailure { why, is_unreachable }));
                     }
-                    self.watcher.note(&format!("{url} {}: it is asked again", refusal.why));
-                    pause(patience.pause);
+                    self.watcher.note(&format!("{url} {}; retrying", error.why));
+                    pause(timing.retry_delay);
                 }
             }
         }
-        let why = "began again and again".to_owned();
-        Ok(Err(MirrorFailure::answered(why)))
+        let why = format!("did not deliver the file in {MAX_TRIES} requests");
+        Ok(Err(MirrorFailure::reached(why)))
     }
 
-    /// Asks for what is missing, and keeps what comes.
-    fn try_once(&mut self, url: &str) -> Result<Tried, FetchError> {
-        let mut answer = match self.client.get(url, self.part.len()) {
-            Ok(Answer::NothingMore) => return Ok(Tried::All),
-            Ok(Answer::Bytes(answer)) => answer,
-            Err(refusal) => return Ok(Tried::Broke(refusal)),
+    /// Requests the missing bytes once, and appends the received ones to the partial file.
+    fn try_once(&mut self, url: &str) -> Result<Outcome, FetchError> {
+        let mut response = match self.client.get(url, self.part.len()) {
+            Ok(Response::NothingMore) => return Ok(Outcome::Complete),
+            Ok(Response::Bytes(response)) => response,
+            Err(error) => return Ok(Outcome::Interrupted(error)),
         };
-        if answer.from == 0 {
+        // The response is the whole file: nothing was requested before, or the server ignores
+        // ranges.
+        if response.from == 0 {
             self.part.clear()?;
         }
         let longest = longest(self.file);
-        if let Some(len) = answer.len.filter(|len| *len > longest) {
-            return Ok(Tried::Useless(format!(
+        if let Some(len) = response.len.filter(|len| *len > longest) {
+            return Ok(Outcome::Unusable(format!(
                 "announces {len} bytes, far more than the file has"
             )));
         }
         let mut buffer = vec![0; 1 << 16];
         loop {
             self.watcher.bytes(self.part.len());
-            let n = match answer.body.read(&mut buffer) {
-                Ok(0) => return Ok(Tried::All),
+            let n = match response.body.read(&mut buffer) {
+                Ok(0) => return Ok(Outcome::Complete),
                 Ok(n) => n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(Tried::Broke(Refusal::of_body(&error))),
+                Err(error) => return Ok(Outcome::Interrupted(RequestError::from_body(&error))),
             };
+            // Checked while receiving, because a response without a length could fill the disk.
             if self.part.len() + n as u64 > longest {
-                return Ok(Tried::Useless("sends far more bytes than the file has".to_owned()));
+                let why = "sends far more bytes than the file has".to_owned();
+                return Ok(Outcome::Unusable(why));
             }
             self.part.append(&buffer[..n])?;
         }
     }
 }
 
-/// No gzip file of the content is longer: what cannot be compressed grows by 5 bytes in 16 KiB,
-/// and there are a header and a trailer.
+/// Returns an upper bound for the length of any gzip file with the published content.
+///
+/// Incompressible content grows by 5 bytes per 16 KiB, plus a header and a trailer. A mirror may
+/// compress differently than the publisher.
 fn longest(file: &PublishedFile) -> u64 {
     file.gzip.len.max(file.content.len + file.content.len / 1024 + (1 << 16))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a server that fails wants real time")]
+#[expect(clippy::disallowed_methods, reason = "a failing server needs real time to recover")]
 fn pause(how_long: Duration) {
     std::thread::sleep(how_long);
 }

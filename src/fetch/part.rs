@@ -1,6 +1,6 @@
-//! A file that has not all come: `NAME.gz.part`, beside the place where it will be.
+//! A partially downloaded file: `NAME.gz.part`, beside the place of the whole file.
 //!
-//! It is locked while it is written, and renamed when it is whole and on the disk.
+//! The partial file is locked during the download. It is renamed when it is whole and durable.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -13,18 +13,20 @@ use unisono_files::disk::disk::Disk as _;
 use unisono_files::disk::real_disk::RealDisk;
 use unisono_learn::data::PublishedFile;
 
-/// The beginning of a file.
+/// The received beginning of a file.
 #[derive(Debug)]
 pub(super) struct Part {
     file: File,
+    /// Path of the partial file.
     path: PathBuf,
+    /// Path of the whole file.
     place: PathBuf,
     folder: PathBuf,
     len: u64,
 }
 
 impl Part {
-    /// What there is of file `name`.
+    /// Opens and locks the partial file of `name`, and creates it if necessary.
     pub(super) fn open(folder: &Path, name: &str) -> Result<Self, FetchError> {
         let place = gzip_path(folder, name);
         let path = folder.join(format!("{name}.gz.part"));
@@ -40,19 +42,19 @@ impl Part {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FetchError::InUse(path)),
-            // Some network file systems have no locks: then nobody is kept out.
+            // Some network file systems have no locks. The download then continues without one.
             Err(TryLockError::Error(_)) => {}
         }
         let len = file.seek(SeekFrom::End(0)).map_err(disk("read"))?;
         Ok(Self { file, path, place, folder: folder.to_owned(), len })
     }
 
-    /// Bytes that have come.
+    /// Returns the number of bytes received so far.
     pub(super) const fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether what has come is the published file.
+    /// Returns whether the received bytes are the published file.
     pub(super) fn is_whole(&mut self, file: &PublishedFile) -> Result<bool, FetchError> {
         let mut check = || {
             let is_whole = verify::holds(&mut self.file, file)?;
@@ -62,14 +64,14 @@ impl Part {
         check().map_err(FetchError::disk("read", &self.path))
     }
 
-    /// Adds what has come.
+    /// Appends received bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         self.file.write_all(bytes).map_err(FetchError::disk("write", &self.path))?;
         self.len += bytes.len() as u64;
         Ok(())
     }
 
-    /// Forgets what has come.
+    /// Discards all received bytes.
     pub(super) fn clear(&mut self) -> Result<(), FetchError> {
         self.len = 0;
         self.file
@@ -79,14 +81,16 @@ impl Part {
             .map_err(FetchError::disk("write", &self.path))
     }
 
-    /// Puts the file in its place, durably.
+    /// Moves the file to its place, durably.
     pub(super) fn place(self) -> Result<(), FetchError> {
+        // Synced before it is renamed, so that a crash cannot leave an incomplete file in the
+        // place.
         self.file.sync_all().map_err(FetchError::disk("write", &self.path))?;
         fs::rename(&self.path, &self.place).map_err(FetchError::disk("rename", &self.path))?;
         RealDisk.sync_dir(&self.folder).map_err(FetchError::disk("write", &self.folder))
     }
 
-    /// Leaves what has come for the next time, and nothing if that is nothing.
+    /// Keeps the partial file for the next download, or removes it if it is empty.
     pub(super) fn leave(self) -> Result<(), FetchError> {
         if self.len > 0 {
             return Ok(());

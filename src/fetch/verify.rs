@@ -1,4 +1,4 @@
-//! Whether a file is the published one.
+//! Verifies a file against the published digests.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -8,8 +8,8 @@ use flate2::read::MultiGzDecoder;
 use unisono_files::sha256;
 use unisono_learn::data::PublishedFile;
 
-/// Whether a file is byte for byte as it is published; or holds the same content, compressed by
-/// somebody else or not at all, which is as good.
+/// Returns whether a file is the published gzip file, or has the same content in another gzip
+/// compression or in plain form. Reads the file from its start.
 pub(super) fn holds(bytes: &mut File, file: &PublishedFile) -> io::Result<bool> {
     bytes.seek(SeekFrom::Start(0))?;
     let found = sha256::of_reader(&*bytes)?;
@@ -17,8 +17,8 @@ pub(super) fn holds(bytes: &mut File, file: &PublishedFile) -> io::Result<bool> 
         return Ok(true);
     }
     bytes.seek(SeekFrom::Start(0))?;
-    // A byte more than there should be is enough to see that there are too many.
+    // One byte beyond the published length suffices to notice a longer file.
     let content = MultiGzDecoder::new(&*bytes).take(file.content.len + 1);
-    // What is no gzip, or damaged, is not the file.
+    // A decoding error means that the file is not gzip, or is damaged.
     Ok(sha256::of_reader(content).is_ok_and(|found| file.content.is(&found)))
 }

@@ -1,4 +1,6 @@
-//! The numbers of a run: the data, the model, the updates, and the serial reference.
+//! All arithmetic of a run: the data, the model, the updates and the serial reference.
+//!
+//! This crate opens no socket, starts no thread and reads no clock.
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

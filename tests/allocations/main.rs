@@ -1,7 +1,8 @@
-//! How often a step asks for memory once it is warm: a guard against slow code that measures no time.
+//! Limits the memory allocations of a step after the warm-up. This guards the speed of the code
+//! without measuring time.
 //!
-//! A fixed number of small blocks a step is what messages are made of; anything of the size of a
-//! tensor is written into memory that was used before.
+//! Messages may allocate a fixed number of small blocks per step. Everything of the size of a
+//! tensor must reuse memory.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -24,14 +25,15 @@ use unisono_metrics::{Metrics, MetricsObserver};
 use unisono_net::tcp::Traffic;
 use unisono_observe::events::Recorder;
 
-/// Before this many steps buffers still grow: no two batches have as many dark pixels.
+/// Number of steps before the measurement. Buffers grow in these steps, because batches differ in
+/// their number of non-zero pixels.
 const WARM_UP: u64 = 30;
 const STEPS: u64 = 20;
 
 fn plan() -> (Plan, Snapshot) {
     let plan = Plan::new(&RunConfig::default(), Dataset::embedded(), SimdLevel::detect())
         .expect("the built-in examples are enough for a batch");
-    let initial = plan.initial(None).expect("nothing is read");
+    let initial = plan.initial(None).expect("no file is read");
     (plan, initial)
 }
 
@@ -39,14 +41,14 @@ fn parameters(snapshot: &Snapshot) -> Vec<Floats> {
     snapshot.shards.iter().map(|shard| shard.parameters.clone()).collect()
 }
 
-/// What the steps after the first ones ask for, all together.
+/// Returns the allocations of all steps after the warm-up.
 fn after_warm_up(mut step: impl FnMut(Step)) -> AllocationInfo {
     (0..WARM_UP).for_each(|k| step(Step(k)));
     measure(|| (WARM_UP..WARM_UP + STEPS).for_each(|k| step(Step(k))))
 }
 
 #[test]
-fn the_model_asks_for_no_memory() {
+fn gradient_of_the_model_allocates_nothing() {
     let (plan, initial) = plan();
     let parameters = parameters(&initial);
     let mut model = plan.model();
@@ -70,17 +72,17 @@ fn the_model_asks_for_no_memory() {
 }
 
 #[test]
-fn a_gradient_asks_for_a_few_small_blocks() {
+fn gradient_job_allocates_only_a_few_small_blocks() {
     let (plan, initial) = plan();
     let parameters = parameters(&initial);
     let mut gradients = Gradients::new(&plan);
     let used = after_warm_up(|step| drop(gradients.compute(step, Slot(1), &parameters)));
-    // The list of its shards twice, and the count of those who share each of two buffers.
+    // Two lists of shards, and a reference count for each of two buffers.
     assert!(used.count_total <= 4 * STEPS && used.bytes_total <= 320 * STEPS, "{used:?}");
 }
 
 #[test]
-fn an_update_asks_for_a_few_small_blocks() {
+fn update_allocates_only_a_few_small_blocks() {
     let (plan, initial) = plan();
     let mut state = initial.shards[0].clone();
     let gradient = |value| Floats::from(vec![value; state.parameters.len()]);
@@ -91,7 +93,7 @@ fn an_update_asks_for_a_few_small_blocks() {
 }
 
 #[test]
-fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
+fn summary_recorder_allocates_nothing_between_two_summaries() {
     let slot = Slot(0);
     let generation = Generation::default();
     let step = |step| {
@@ -104,7 +106,7 @@ fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
     };
     let mut recorder = Recorder::new(Duration::from_secs(10), Step(1000));
     let mut see = |at| {
-        // The early summaries of a run are behind it.
+        // The first steps of a run, which have summaries more often, are over.
         let (input, [compute, record]) = step(Step(300 + at));
         let now = Moment::from_origin(Duration::from_secs(at));
         measure(|| {
@@ -119,7 +121,7 @@ fn what_watches_for_summaries_asks_for_nothing_between_two_of_them() {
 }
 
 #[test]
-fn a_frame_copies_no_tensor() {
+fn sending_a_frame_copies_no_tensor() {
     let push = |values: &Floats| Message::Push {
         cut: Cut { generation: Generation::default(), step: Step(1) },
         slot: Slot(0),
@@ -138,10 +140,10 @@ fn a_frame_copies_no_tensor() {
     assert!(used.count_total <= 10 * STEPS && used.bytes_total <= 1024 * STEPS, "{used:?}");
 }
 
-/// A node that stands at a version, and waits for two others.
-struct Stands(Step);
+/// A node at a given version that waits for two ps.
+struct WaitingNode(Step);
 
-impl Node for Stands {
+impl Node for WaitingNode {
     fn handle(&mut self, _now: Moment, _input: Input, _out: &mut Vec<Effect>) {}
 
     fn deadline(&self) -> Option<Moment> {
@@ -149,7 +151,7 @@ impl Node for Stands {
     }
 
     fn status(&self, _now: Moment) -> Status {
-        unreachable!("whoever counts asks for no text")
+        unreachable!("metrics do not format a status")
     }
 
     fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
@@ -161,7 +163,7 @@ impl Node for Stands {
 }
 
 #[test]
-fn counting_asks_for_no_memory() {
+fn metrics_allocate_nothing() {
     let run = RunConfig::default();
     let cluster = ClusterConfig {
         n_ps: run.n_ps,
@@ -186,7 +188,7 @@ fn counting_asks_for_no_memory() {
     let used = after_warm_up(|step| {
         let now = Moment::from_origin(Duration::from_millis(step.0));
         observer.before(now, &received);
-        observer.after(now, &Stands(step), &effects);
+        observer.after(now, &WaitingNode(step), &effects);
     });
     assert_eq!(used.count_total, 0, "{used:?}");
 }

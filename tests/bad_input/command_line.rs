@@ -1,4 +1,4 @@
-//! Flags, the configuration file, the environment, and a logdir that cannot be one.
+//! Bad flags, configuration files, environment variables and logdirs.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use crate::support::{Folder, Listing, Process, unisono};
 const SMALL: &str = "--hidden 16 --batch-size 20 --training-steps 5 --progress none";
 
 #[test]
-fn a_value_out_of_range_is_named_with_what_it_must_be() {
+fn error_for_a_value_out_of_range_names_the_value_and_the_range() {
     let folder = Folder::new();
-    for (flags, told) in [
+    for (flags, message) in [
         ("--learning-rate 0", ["'0'", "'--learning-rate <RATE>'", "a number above 0"]),
         ("--learning-rate -0.5", ["'-0.5'", "'--learning-rate <RATE>'", "a number above 0"]),
         ("--learning-rate nan", ["'nan'", "'--learning-rate <RATE>'", "a number above 0"]),
@@ -22,7 +22,7 @@ fn a_value_out_of_range_is_named_with_what_it_must_be() {
     ] {
         for command in ["local", "reference"] {
             let ended = folder.run(&format!("{command} {flags}"));
-            ended.expect_error(2, &told);
+            ended.expect_error(2, &message);
             assert!(ended.stdout.is_empty());
         }
     }
@@ -30,44 +30,44 @@ fn a_value_out_of_range_is_named_with_what_it_must_be() {
 }
 
 #[test]
-fn an_unknown_key_of_the_file_is_named_with_its_line_and_the_one_that_was_meant() {
+fn error_for_an_unknown_key_names_its_line_and_the_closest_key() {
     let folder = Folder::new();
     let file = folder.join("run.toml");
-    for (text, told) in [
+    for (text, message) in [
         ("[train]\nlearning_rat = 0.1\n", ["run.toml:2", "learning_rat", "learning_rate?"]),
         ("[trian]\nseed = 1\n", ["run.toml:1", "[trian]", "[train]?"]),
         ("[sync]\nreplicas_to_aggregate = 0\n", ["run.toml:2", "0", "from 1 to 4096"]),
     ] {
         fs::write(&file, text).expect("a file can be written");
         let ended = folder.run(&format!("local --config {}", file.display()));
-        ended.expect_error(2, &told);
+        ended.expect_error(2, &message);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     }
     assert!(!folder.logdir().exists());
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_as_that() {
+fn missing_folder_is_reported_as_missing() {
     for words in ["audit no/such", "report no/such", "trace no/such", "data info no/such"] {
         let ended = Process::start(unisono(words)).wait();
-        let told = format!("{}{}", ended.stdout, ended.stderr);
-        assert_eq!(told.matches("there is no folder no/such").count(), 1, "{words}: {told}");
-        assert!(!told.contains("os error"), "{words}: {told}");
+        let message = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(message.matches("there is no folder no/such").count(), 1, "{words}: {message}");
+        assert!(!message.contains("os error"), "{words}: {message}");
     }
 }
 
 #[test]
-fn a_log_filter_that_is_none_is_told_once() {
+fn invalid_log_filter_is_reported_once() {
     let folder = Folder::new();
     let mut command = folder.command(&format!("local {SMALL}"));
     command.env("UNISONO_LOG", "lots");
     let ended = Process::start(command).wait();
-    let told = "UNISONO_LOG=lots is ignored: give error, warn, info, debug or trace";
-    assert_eq!(ended.expect_code(0).stderr.matches(told).count(), 1, "{}", ended.stderr);
+    let message = "UNISONO_LOG=lots is ignored: give error, warn, info, debug or trace";
+    assert_eq!(ended.expect_code(0).stderr.matches(message).count(), 1, "{}", ended.stderr);
 }
 
 #[test]
-fn an_unknown_simd_level_is_named_with_those_that_there_are() {
+fn error_for_an_unknown_simd_level_lists_the_available_levels() {
     for words in [
         "local",
         "reference",
@@ -86,7 +86,7 @@ fn an_unknown_simd_level_is_named_with_those_that_there_are() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_logdir_stays() {
+fn file_in_place_of_the_logdir_is_not_overwritten() {
     for command in ["local", "reference", "eval"] {
         let folder = Folder::new();
         fs::write(folder.logdir(), "precious").expect("a file can be written");
@@ -94,14 +94,14 @@ fn a_file_in_the_place_of_the_logdir_stays() {
         let small = if command == "eval" { "" } else { SMALL };
         let ended = folder.run(&format!("{command} {small}"));
         let logdir = folder.logdir();
-        let told = [logdir.to_str().expect("text"), "choose another --logdir"];
-        ended.expect_code(1).expect_stderr(&told);
+        let message = [logdir.to_str().expect("text"), "choose another --logdir"];
+        ended.expect_code(1).expect_stderr(&message);
         before.assert_unchanged(folder.path());
     }
 }
 
 #[test]
-fn a_logdir_below_a_file_cannot_be_made() {
+fn logdir_below_a_file_is_refused() {
     let folder = Folder::new();
     fs::write(folder.join("file"), "precious").expect("a file can be written");
     let before = Listing::of(folder.path());
@@ -112,11 +112,11 @@ fn a_logdir_below_a_file_cannot_be_made() {
 }
 
 #[test]
-fn initial_values_that_are_missing_or_of_another_shape_are_refused() {
+fn initial_values_of_another_model_are_refused() {
     let folder = Folder::new();
     let golden = crate::support::fixture("golden/init.safetensors");
     fs::write(folder.join("text"), "not tensors at all").expect("a file can be written");
-    for (hidden, file, told) in [
+    for (hidden, file, message) in [
         ("32", folder.join("none"), ["none: ", "cannot be read", "give --init-from"]),
         ("32", folder.join("text"), ["text: ", "it is truncated", "give --init-from"]),
         ("16", golden.clone(), ["layer1/weights", "[784, 32]", "[784, 16]"]),
@@ -126,7 +126,7 @@ fn initial_values_that_are_missing_or_of_another_shape_are_refused() {
             let words = format!("{command} {SMALL}").replace("--hidden 16", "");
             let words = format!("{words} --hidden {hidden} --init-from {}", file.display());
             let ended = folder.run(&words);
-            ended.expect_error(1, &told);
+            ended.expect_error(1, &message);
             assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         }
     }

@@ -1,14 +1,14 @@
-//! Addresses that are no cluster, or not ours to listen at.
+//! Host lists that form no cluster, and addresses on which the program cannot listen.
 
 use std::net::TcpListener;
 
 use crate::support::Folder;
 
 #[test]
-fn hosts_that_are_no_cluster_are_refused() {
+fn host_lists_that_form_no_cluster_are_refused() {
     let folder = Folder::new();
     let two = "--ps-hosts localhost:1,localhost:2 --worker-hosts localhost:3,localhost:4";
-    for (words, told) in [
+    for (words, message) in [
         (format!("ps --task-id 2 {two}"), ["task id 2", "2 tasks", "--task-id is 0 to 1"]),
         (format!("worker --task-id 9 {two}"), ["task id 9", "out of range", "--worker-hosts"]),
         (format!("--job_name=ps --task_id=2 {two}"), ["task id 2", "2 tasks", "--ps-hosts"]),
@@ -24,15 +24,15 @@ fn hosts_that_are_no_cluster_are_refused() {
         ("worker --ps-hosts 1001:2222".to_owned(), ["1001", "for an IPv4 address", "full name"]),
         ("ps --ps-hosts [fe80::1]:1".to_owned(), ["[fe80::1]", "the interface", "[fe80::1%eth0]"]),
     ] {
-        folder.run(&words).expect_error(2, &told);
+        folder.run(&words).expect_error(2, &message);
     }
     assert!(!folder.logdir().exists());
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn error_for_a_port_in_use_names_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = taken.local_addr().expect("it is bound");
+    let address = taken.local_addr().expect("the listener is bound");
     let port = format!("port {} of 127.0.0.1 is taken", address.port());
     let folder = Folder::new();
     for words in [
@@ -47,27 +47,27 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_host_without_an_address_is_named() {
+fn error_for_an_unresolvable_host_names_the_host() {
     let folder = Folder::new();
     let hosts = "--ps-hosts localhost:1,no-such-host.invalid:2 --worker-hosts localhost:3";
-    for (task, told) in [
+    for (task, message) in [
         ("ps --task-id 1", ["no-such-host.invalid", "cannot be resolved", "its spelling"]),
         ("worker", ["no-such-host.invalid of ps 1", "cannot be resolved", "--ps-hosts"]),
     ] {
-        folder.run(&format!("{task} {hosts}")).expect_error(1, &told);
+        folder.run(&format!("{task} {hosts}")).expect_error(1, &message);
     }
     assert!(!folder.logdir().exists());
 }
 
 #[test]
-fn an_address_of_another_machine_points_to_the_bind_flag() {
+fn error_for_an_address_of_another_machine_suggests_the_bind_flag() {
     let folder = Folder::new();
     let words = "ps --ps-hosts 192.0.2.1:2222 --worker-hosts localhost:1";
     folder.run(words).expect_error(1, &["192.0.2.1 is not an address of this machine", "--bind"]);
 }
 
 #[test]
-fn names_of_digits_and_addresses_with_an_interface_get_as_far_as_the_resolver() {
+fn names_of_digits_and_addresses_with_an_interface_reach_the_resolver() {
     let folder = Folder::new();
     for host in ["123456789012", "[fe80::1%no-such-if]"] {
         let words = format!("worker --ps-hosts {host}:2222 --worker-hosts localhost:1");

@@ -1,4 +1,4 @@
-//! A loss that is no number stops the run and costs nothing that was good.
+//! A loss that is NaN or infinite stops the run.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use crate::support::{Bits, Folder, bits_of};
 const SMALL: &str = "--hidden 16 --batch-size 20 --progress none";
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint() {
+fn non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint() {
     let expected = bits_of(&format!("reference {SMALL} --training-steps 20"));
     for command in ["local", "reference"] {
         let folder = Folder::new();
         folder.run(&format!("{command} {SMALL} --training-steps 10")).expect_code(0);
         let good = folder.logdir().join("model.ckpt-10.safetensors");
-        let before = fs::read(&good).expect("it is there");
+        let before = fs::read(&good).expect("the file exists");
 
         let words = format!(
             "{command} {SMALL} --training-steps 20 --learning-rate 1e30 \
@@ -26,7 +26,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint() {
             "the last good checkpoint stays",
             "a lower --learning-rate",
         ]);
-        assert_eq!(fs::read(&good).expect("it is there"), before, "{command}");
+        assert_eq!(fs::read(&good).expect("the file exists"), before, "{command}");
         assert_eq!(Bits::read(&folder.logdir()).step, 10, "{command}");
         assert!(!folder.logdir().join("model.ckpt-11.safetensors").exists(), "{command}");
 

@@ -1,5 +1,6 @@
-//! What is wrong with the input is told in one line, with the value and the remedy; the program
-//! exits with 2 for a wrong command line and 1 for the rest; nothing is overwritten.
+//! Bad input is reported in one line with the value and the remedy, and overwrites nothing.
+//!
+//! The program exits with 2 for a wrong command line and with 1 for other bad input.
 
 #![allow(missing_docs, reason = "a test program")]
 

@@ -1,4 +1,4 @@
-//! Secrets that anybody can guess, and files of secrets that have no end.
+//! Secrets that can be guessed, and secret files that never end.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::support::Folder;
 
 #[test]
-fn secret_that_can_be_guessed_or_has_no_end_is_refused_before_anything_is_written() {
+fn short_or_endless_secret_is_refused_before_anything_is_written() {
     let folder = Folder::new();
     let write = |name: &str, text: &[u8]| {
         let path = folder.join(name);
@@ -18,7 +18,7 @@ fn secret_that_can_be_guessed_or_has_no_end_is_refused_before_anything_is_writte
     mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO can be made");
     let remedy = "make one with: openssl rand -hex 32";
     let unreadable = "give the path of a file that this user may read";
-    for (path, told) in [
+    for (path, message) in [
         (write("short", b"0123456789abcde\n"), ["the secret has 15 bytes, fewer than 16", remedy]),
         (write("repeated", &[b'x'; 64]), ["the secret is one byte, repeated", remedy]),
         (write("zeros", &[0; 32]), ["the secret is one byte, repeated", remedy]),
@@ -27,7 +27,7 @@ fn secret_that_can_be_guessed_or_has_no_end_is_refused_before_anything_is_writte
         (fifo.display().to_string(), ["it did not end in time", unreadable]),
     ] {
         let words = format!("worker --secret-file {path}");
-        folder.run(&words).expect_error(1, &[&path, told[0], told[1]]);
+        folder.run(&words).expect_error(1, &[&path, message[0], message[1]]);
     }
     assert!(!folder.logdir().exists());
 }

@@ -1,4 +1,5 @@
-//! The same bits on CPUs with other vector instructions, emulated. `scripts/cross-cpu` does more.
+//! Emulated CPUs with other vector instructions compute the same bits. `scripts/cross-cpu` tests
+//! more CPUs.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use std::io::Write as _;
@@ -10,19 +11,22 @@ const QEMU: &str = "qemu-x86_64";
 
 const FLAGS: [&str; 6] = ["--training-steps", "3", "--hidden", "16", "--batch-size", "20"];
 
-/// Whether the emulator is there. In CI it has to be: nobody would notice a test that skips itself.
-fn emulator_is_there() -> bool {
+/// Returns whether the emulator is installed. Panics in CI if it is not, because nobody would
+/// notice that the test is skipped.
+fn is_emulator_installed() -> bool {
     let found = Command::new(QEMU).arg("-version").output().is_ok_and(|it| it.status.success());
     if !found {
         assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI must install {QEMU}");
-        // Not `eprintln`, which a passing test keeps to itself.
-        let note = format!("note: no {QEMU} (Debian: qemu-user), so no other CPU was tried\n");
-        let _nobody_reads = std::io::stderr().write_all(note.as_bytes());
+        // The test harness would capture the output of `eprintln`.
+        let note = format!(
+            "note: no other CPU was tested, because {QEMU} (Debian: qemu-user) is not installed\n"
+        );
+        let _ignored = std::io::stderr().write_all(note.as_bytes());
     }
     found
 }
 
-/// Fastest first, in the words of the error about a level that does not exist.
+/// Returns the available SIMD levels, fastest first, from the error about an unknown level.
 fn levels(launcher: &[&str]) -> String {
     let output = unisono(launcher).arg("reference").env("UNISONO_SIMD", "?").output();
     let error = String::from_utf8(output.expect("the program starts").stderr).expect("text");
@@ -31,12 +35,12 @@ fn levels(launcher: &[&str]) -> String {
 }
 
 #[test]
-fn every_cpu_computes_the_same_bits() {
-    if !emulator_is_there() {
+fn every_emulated_cpu_computes_the_same_bits() {
+    if !is_emulator_installed() {
         return;
     }
     let native = reference(&[], &FLAGS);
-    // Nehalem: no AVX, no fused multiply-add. Haswell: AVX2 with it.
+    // Nehalem has neither AVX nor a fused multiply-add. Haswell has AVX2 and a fused multiply-add.
     for (cpu, expected_levels) in [("Nehalem", "portable"), ("Haswell", "avx2, portable")] {
         let launcher = [QEMU, "-cpu", cpu];
         assert_eq!(levels(&launcher), expected_levels, "{cpu}");

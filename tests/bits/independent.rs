@@ -1,5 +1,5 @@
-//! Against `fixtures/golden/independent.txt`: what a second implementation of
-//! `docs/arithmetic.md`, in another language, computes.
+//! Compares runs with `fixtures/golden/independent.txt`, the results of a second implementation of
+//! `docs/arithmetic.md` in another language.
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -8,7 +8,7 @@ use crate::reference;
 
 const GOLDEN: &str = include_str!("../../fixtures/golden/independent.txt");
 
-/// The losses and tensors of a run, in the lines of that file.
+/// Runs the reference and returns its losses and tensors in the format of that file.
 fn lines_of(flags: &[String]) -> Vec<String> {
     let run = reference(&[], flags);
     let mut lines: Vec<String> = run.losses.lines().skip(1).map(str::to_owned).collect();
@@ -25,7 +25,7 @@ fn lines_of(flags: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn losses_and_tensors_are_those_of_a_second_implementation() {
+fn losses_and_tensors_equal_those_of_a_second_implementation() {
     let cases: Vec<&str> = GOLDEN.split("# ").skip(1).collect();
     assert_eq!(cases.len(), 5);
     for case in cases {

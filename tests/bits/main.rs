@@ -1,4 +1,4 @@
-//! The bits of a run: those of a second implementation, and the same ones on other CPUs.
+//! Compares the bits of a run with a second implementation, and with runs on other CPUs.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -12,13 +12,13 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// What a run left in its folder.
+/// The files of a finished run.
 struct Run {
     losses: String,
     checkpoint: Vec<u8>,
 }
 
-/// `unisono reference`, started by `launcher` if that is not empty.
+/// Runs `unisono reference`, through the command `launcher` if it is not empty.
 fn reference(launcher: &[&str], flags: &[impl AsRef<OsStr>]) -> Run {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
     let output = unisono(launcher)
@@ -30,16 +30,16 @@ fn reference(launcher: &[&str], flags: &[impl AsRef<OsStr>]) -> Run {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{launcher:?}: {}: {error}", output.status);
     let latest = std::fs::read_dir(folder.path())
-        .expect("the folder is there")
-        .map(|entry| entry.expect("it can be listed").path())
+        .expect("the folder exists")
+        .map(|entry| entry.expect("the folder can be listed").path())
         .find(|path| path.extension() == Some(OsStr::new("safetensors")));
     Run {
         losses: std::fs::read_to_string(folder.path().join("losses.csv")).expect("losses"),
-        checkpoint: std::fs::read(latest.expect("a checkpoint")).expect("it can be read"),
+        checkpoint: std::fs::read(latest.expect("a checkpoint")).expect("the file can be read"),
     }
 }
 
-/// The program under test, with no environment that changes what it does.
+/// Returns a command for the program under test, without environment variables that affect it.
 fn unisono(launcher: &[&str]) -> Command {
     let program = program::program();
     let mut command = match launcher {

@@ -1,4 +1,6 @@
-//! The processes of a cluster, life by life, and the links between them.
+//! The processes of a cluster under test, and the proxied links between them.
+//!
+//! A task may have several processes in a row, one per life.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +12,7 @@ use crate::plan::{Fault, LinkId, N_PS, N_WORKERS};
 use crate::proxy::Link;
 use crate::support::{HandStarted, Process, Role};
 
-/// A task: the process that is its newest life, if there is one now.
+/// A task and its current process, if any.
 struct Task {
     process: Option<Process>,
     n_lives: u32,
@@ -22,21 +24,26 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     tasks: BTreeMap<Role, Task>,
     links: Vec<(LinkId, Link)>,
-    /// Lives that were paused and replaced, and are woken later.
+    /// Processes that were paused and replaced. They continue later.
     replaced: Vec<Process>,
-    /// Which the links run on.
+    /// The runtime of the links.
     _runtime: tokio::runtime::Runtime,
 }
 
-/// What ends, or goes on after, a fault that takes its time.
+/// The end of a fault that lasts for some time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Heal {
+    /// Starts a killed task.
     Start(Role),
+    /// Continues a paused task.
     Continue(Role),
-    /// The life that was replaced as this one, counted from 0.
+    /// Continues a replaced process, given by its index among all replaced processes.
     Wake(usize),
+    /// Lets bytes pass a silent link.
     Speak(LinkId),
+    /// Ends the delay of a link.
     Hurry(LinkId),
+    /// Accepts new connections on a cut link.
     Mend(LinkId),
 }
 
@@ -51,7 +58,7 @@ impl Cluster {
             .expect("a runtime can be started");
         let ids = (0..N_WORKERS).flat_map(|worker| (0..N_PS).map(move |ps| LinkId { worker, ps }));
         let start = |id: LinkId| {
-            let ps = by_hand.ps_hosts()[id.ps].parse().expect("it is an address");
+            let ps = by_hand.ps_hosts()[id.ps].parse().expect("a host is an address");
             (id, runtime.block_on(Link::start(ps)))
         };
         let links = ids.map(start).collect();
@@ -63,7 +70,7 @@ impl Cluster {
         cluster
     }
 
-    /// Whether the fault would bite now.
+    /// Returns whether the fault would have an effect now.
     pub(crate) fn is_ready_for(&self, fault: &Fault) -> bool {
         match *fault {
             Fault::Kill { task, .. } => self.tasks[&task].process.is_some(),
@@ -78,8 +85,8 @@ impl Cluster {
         }
     }
 
-    /// Does it; and says what is to be done when it is over, and in how long.
-    pub(crate) fn suffer(&mut self, fault: &Fault) -> Option<(Duration, Heal)> {
+    /// Starts a fault. Returns how the fault ends and after which time, if it lasts.
+    pub(crate) fn inject(&mut self, fault: &Fault) -> Option<(Duration, Heal)> {
         match *fault {
             Fault::Kill { task, away } => {
                 self.kill(task);
@@ -108,8 +115,8 @@ impl Cluster {
                 self.link(link).reset();
                 None
             }
-            Fault::HalfOpen { link, told } => {
-                self.link(link).half_open(told);
+            Fault::HalfOpen { link, notified } => {
+                self.link(link).half_open(notified);
                 None
             }
             Fault::Flip { link, towards, flip } => {
@@ -122,7 +129,7 @@ impl Cluster {
     pub(crate) fn heal(&mut self, heal: Heal) {
         match heal {
             Heal::Start(role) => self.start_task(role),
-            // It may have been killed meanwhile.
+            // Another fault may have killed the process in the meantime.
             Heal::Continue(role) => {
                 let task = self.task(role);
                 task.is_paused = false;
@@ -135,7 +142,7 @@ impl Cluster {
         }
     }
 
-    /// A task that has ended, though nobody killed it, and how.
+    /// Returns the tasks that ended without a fault, and their exit statuses.
     pub(crate) fn ended(&mut self) -> Vec<(Role, ExitStatus)> {
         let ended =
             |(role, task): (&Role, &mut Task)| Some((*role, task.process.as_mut()?.exit_status()?));
@@ -150,8 +157,8 @@ impl Cluster {
         self.tasks.values().map(|task| task.n_lives).sum()
     }
 
-    /// Those that were replaced, woken, and sent away. One that was woken too late to be told so
-    /// is not among them.
+    /// Returns the number of replaced processes that continued and ended because of a newer
+    /// incarnation. A process that continued too late to learn of it is not counted.
     pub(crate) fn n_fenced(&mut self) -> usize {
         self.replaced.iter_mut().filter_map(Process::exit_status).count()
     }
@@ -160,7 +167,7 @@ impl Cluster {
         self.links.iter().map(|(_, link)| link.n_flipped()).sum()
     }
 
-    /// What all lives of a task have said.
+    /// Returns the logs of all processes of a task.
     pub(crate) fn said_by(&self, role: Role) -> String {
         let lives = 1..=self.tasks[&role].n_lives;
         let read = |life| fs::read_to_string(self.log_of(role, life).join("err"));
@@ -180,18 +187,18 @@ impl Cluster {
         task.process.is_some() && !task.is_paused
     }
 
-    /// Whether it is up and a ps knows of its newest life.
+    /// Returns whether the task is running and a ps knows its newest process.
     fn has_called(&self, role: Role) -> bool {
         let said = || fs::read_to_string(self.log_of(role, self.tasks[&role].n_lives).join("err"));
         self.is_up(role) && said().is_ok_and(|said| said.contains(" is there\n"))
     }
 
     fn task(&mut self, role: Role) -> &mut Task {
-        self.tasks.get_mut(&role).expect("all tasks are there")
+        self.tasks.get_mut(&role).expect("every role has a task")
     }
 
     fn link(&self, id: LinkId) -> &Link {
-        &self.links.iter().find(|(of, _)| *of == id).expect("all links are there").1
+        &self.links.iter().find(|(of, _)| *of == id).expect("every id has a link").1
     }
 
     fn set_ps_away(&self, role: Role, is_away: bool) {
@@ -215,8 +222,9 @@ impl Cluster {
     }
 
     fn kill(&mut self, role: Role) {
+        // The test keeps the ps's socket open, so the links must refuse connections instead.
         self.set_ps_away(role, true);
-        // What it held is closed when this is dropped.
+        // Dropping a `Process` kills it.
         self.task(role).process = None;
     }
 
@@ -226,10 +234,11 @@ impl Cluster {
         task.process.iter().for_each(|process| process.signal("STOP"));
     }
 
-    /// The place among the replaced of the life that was the newest.
+    /// Pauses a task's process and starts another one. Returns the index of the paused process in
+    /// `replaced`.
     fn replace(&mut self, role: Role) -> usize {
         self.pause(role);
-        let old = self.task(role).process.take().expect("it is up");
+        let old = self.task(role).process.take().expect("the task is running");
         self.replaced.push(old);
         self.start_task(role);
         self.replaced.len() - 1

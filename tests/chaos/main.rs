@@ -1,8 +1,10 @@
-//! Real processes under real faults: 2 ps and 3 workers that are killed, paused and replaced, with
-//! connections that are late, cut, half-open and corrupted; and not one bit moves.
+//! Injects faults into clusters of real processes. No fault may change a bit of the result.
 //!
-//! `bench/chaos/run` plays many seeds with the release program. A seed that fails leaves what all
-//! tasks have said, and the faults with their times, in a folder that is named.
+//! A cluster has 2 ps and 3 workers, which are killed, paused and replaced. Connections are
+//! delayed, cut, half-open and corrupted.
+//!
+//! `bench/chaos/run` plays many seeds with the release program. A seed that fails leaves the logs
+//! of all tasks and the faults with their times in a folder, which the error names.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -20,13 +22,13 @@ use std::path::PathBuf;
 use plan::{Fault, Plan};
 use support::{Bits, Process, bits_of, unisono};
 
-/// First and last seed, as `1-20`.
+/// Variable with the first and the last seed, such as `1-20`.
 const SEEDS: &str = "UNISONO_CHAOS_SEEDS";
-/// Faults in a run.
+/// Variable with the number of faults per run.
 const FAULTS: &str = "UNISONO_CHAOS_FAULTS";
 
 #[test]
-fn whatever_happens_to_real_processes_not_one_bit_moves() {
+fn faults_of_real_processes_change_no_bit() {
     let n_faults = number(&variable(FAULTS, "30"));
     println!("{}", heading());
     for seed in seeds(&variable(SEEDS, "1-2")) {
@@ -39,7 +41,7 @@ fn variable(name: &str, default: &str) -> String {
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is no whole number"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a whole number"))
 }
 
 fn seeds(text: &str) -> RangeInclusive<u64> {
@@ -55,13 +57,16 @@ fn heading() -> String {
     )
 }
 
-/// Plays a seed, and says what happened; fails if anything but the expected came out.
+/// Plays a seed and returns its row of the table.
+///
+/// # Panics
+/// If a task fails, or if the result differs from the reference.
 fn row(seed: u64, n_faults: u64) -> String {
     let plan = Plan::new(seed, n_faults);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}"));
     let _ = fs::remove_dir_all(&folder);
     let hint = format!(
-        "seed {seed}: logs in {}; again with {SEEDS}={seed} {FAULTS}={n_faults}",
+        "seed {seed}: logs are in {}; reproduce with {SEEDS}={seed} {FAULTS}={n_faults}",
         folder.display()
     );
     let played = play::play(&plan, folder.clone()).unwrap_or_else(|why| panic!("{hint}\n{why}"));
@@ -69,8 +74,8 @@ fn row(seed: u64, n_faults: u64) -> String {
     Bits::read(&folder.join("logdir")).assert_same_files(&expected, &hint);
     let mut audit = unisono("audit");
     audit.arg(folder.join("logdir"));
-    let told = Process::start(audit).wait();
-    assert!(told.status.success(), "{hint}\n{}{}", told.stdout, told.stderr);
+    let ended = Process::start(audit).wait();
+    assert!(ended.status.success(), "{hint}\n{}{}", ended.stdout, ended.stderr);
     fs::remove_dir_all(&folder).expect("a folder can be removed");
 
     let count = |kind| plan.faults.iter().filter(|planned| planned.fault.kind() == kind).count();
@@ -88,5 +93,5 @@ fn row(seed: u64, n_faults: u64) -> String {
 fn word_after<'a>(plan: &'a Plan, flag: &str) -> &'a str {
     let mut words = plan.flags.split_whitespace();
     words.find(|word| *word == flag);
-    words.next().expect("the flag is there")
+    words.next().expect("the flag has a value")
 }

@@ -1,4 +1,4 @@
-//! What a seed does to a cluster: faults in their order, and how far apart. Nothing here does them.
+//! The faults of a seed, their order and their distances. `cluster` injects them.
 
 use std::time::Duration;
 
@@ -9,33 +9,36 @@ use crate::support::Role;
 pub(crate) const N_PS: usize = 2;
 pub(crate) const N_WORKERS: usize = 3;
 
-/// Streams of our own, beside those of a run.
+/// Purpose of the random stream for flags. The purposes of a run are below 2^32.
 const FLAGS: u64 = 1 << 40;
 const FAULTS: u64 = FLAGS + 1;
 
-/// Steps of the run for each fault: so many more than lie between two that the run outlasts them.
+/// Training steps per fault: more than [`MOST_STEPS_BETWEEN`], so that the run outlasts all faults.
 const STEPS_A_FAULT: u64 = 100;
+/// Upper bound of the steps between two faults.
 const MOST_STEPS_BETWEEN: u64 = 40;
-/// So that a half-open connection costs a run seconds, not the default of ten.
+/// Flags that shorten the heartbeat timeout from ten seconds to three, so that a half-open
+/// connection costs less time.
 const HEARTBEATS: &str = "--heartbeat-interval 0.5 --heartbeat-timeout 3";
-/// One interruption in so many is longer than that.
+/// One in this many interruptions is longer than the heartbeat timeout.
 const ONE_LONG_IN: u64 = 5;
 
-/// A run and what is done to it.
+/// The flags of a run, and its faults.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// What is trained, and how.
+    /// Flags of the program: the model, the optimizer, the seed and so on.
     pub(crate) flags: String,
     pub(crate) faults: Vec<Planned>,
 }
 
-/// A fault, and when it is due.
+/// A fault and its time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
-    /// Steps after the fault before.
+    /// Number of training steps after the fault before.
     pub(crate) steps: u64,
-    /// Or this long after it, if the steps do not come: then two faults meet.
-    pub(crate) patience: Duration,
+    /// Time after the fault before at which this fault occurs if the run does not reach the steps.
+    /// Both faults are then active together.
+    pub(crate) at_the_latest: Duration,
     pub(crate) fault: Fault,
 }
 
@@ -53,33 +56,34 @@ pub(crate) enum Side {
     Ps,
 }
 
-/// A bit of the next bytes that pass, which are some 10 to 60,000.
+/// A bit of the next chunk that passes. Chunks have some 10 to 60,000 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flip {
-    /// The byte, modulo their number.
+    /// Index of the byte, modulo the length of the chunk.
     pub(crate) at: usize,
     pub(crate) bit: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
-    /// SIGKILL, and started again later.
+    /// Kills a task, and starts it again after `away`.
     Kill { task: Role, away: Duration },
-    /// SIGSTOP, and SIGCONT later.
+    /// Pauses a task for some time.
     Pause { task: Role, for_: Duration },
-    /// SIGSTOP, and another life is started at once. SIGCONT later: the first has to go.
+    /// Pauses a worker's process and starts another one at once. The paused process continues after
+    /// `woken_after` and has to end.
     Replace { worker: usize, woken_after: Duration },
-    /// No byte passes, and then all do.
+    /// Holds all bytes of a link for some time, and then lets them pass.
     Silence { link: LinkId, for_: Duration },
-    /// All bytes come later.
+    /// Delays all bytes of a link for some time.
     Delay { link: LinkId, by: Duration, for_: Duration },
-    /// Both ends see a reset.
+    /// Resets the connection. Both ends notice.
     Reset { link: LinkId },
-    /// Both ends see a reset, and new connections are refused.
+    /// Resets the connection, and refuses new connections for some time.
     Cut { link: LinkId, for_: Duration },
-    /// One end sees a reset, and the other nothing, for ever.
-    HalfOpen { link: LinkId, told: Side },
-    /// A bit is flipped on its way.
+    /// Resets the connection for the end `notified` only. The other end never hears of it.
+    HalfOpen { link: LinkId, notified: Side },
+    /// Flips a bit in transit.
     Flip { link: LinkId, towards: Side, flip: Flip },
 }
 
@@ -116,7 +120,7 @@ impl Plan {
         ]);
         let replicas = draw.one_of([N_WORKERS, 2 * N_WORKERS]);
         let steps = n_faults * STEPS_A_FAULT;
-        // Both ways that tensors can take: with memory, there is less for the proxy to damage.
+        // Half of the seeds send all tensors through sockets, where the proxy can damage them.
         let shared_memory = seed.is_multiple_of(2);
         let flags = format!(
             "--hidden 32 --batch-size 20 --progress none --save-model-secs 0.3 --seed {seed} \
@@ -138,7 +142,7 @@ impl Draw {
         Duration::from_millis(from + self.0.below(to - from))
     }
 
-    /// Mostly short.
+    /// Draws the length of an interruption, which is mostly short.
     fn interruption(&mut self) -> Duration {
         match self.0.below(ONE_LONG_IN) {
             0 => self.millis(3_200, 5_000),
@@ -164,7 +168,7 @@ impl Draw {
 
     fn planned(&mut self) -> Planned {
         let steps = self.0.below(MOST_STEPS_BETWEEN);
-        Planned { steps, patience: self.millis(100, 1_500), fault: self.fault() }
+        Planned { steps, at_the_latest: self.millis(100, 1_500), fault: self.fault() }
     }
 
     fn fault(&mut self) -> Fault {
@@ -172,7 +176,8 @@ impl Draw {
             0..7 => Fault::Kill { task: self.task(), away: self.millis(1, 600) },
             7..11 => Fault::Pause { task: self.task(), for_: self.interruption() },
             11..13 => {
-                // A second chief is not let in while the first has the logdir: `cluster/kills.rs`.
+                // The chief is never replaced, because a second chief is refused while the first
+                // one holds the logdir. `cluster/kills.rs` tests that.
                 let worker = 1 + self.0.below(N_WORKERS as u64 - 1) as usize;
                 Fault::Replace { worker, woken_after: self.millis(50, 2_000) }
             }
@@ -183,10 +188,10 @@ impl Draw {
             }
             17..19 => Fault::Reset { link: self.link() },
             19..21 => Fault::Cut { link: self.link(), for_: self.millis(20, 1_500) },
-            21 => Fault::HalfOpen { link: self.link(), told: Side::Ps },
-            22 => Fault::HalfOpen { link: self.link(), told: Side::Worker },
+            21 => Fault::HalfOpen { link: self.link(), notified: Side::Ps },
+            22 => Fault::HalfOpen { link: self.link(), notified: Side::Worker },
             _ => {
-                // Half of them within a frame's header.
+                // Half of the flips hit the header of a frame.
                 let within = self.one_of([20, 1 << 16]);
                 let flip = Flip { at: self.0.below(within) as usize, bit: self.0.below(8) as u8 };
                 Fault::Flip { link: self.link(), towards: self.side(), flip }
@@ -196,7 +201,7 @@ impl Draw {
 }
 
 #[test]
-fn a_seed_always_plans_the_same_and_twenty_seeds_plan_every_kind() {
+fn plan_depends_only_on_the_seed_and_twenty_seeds_cover_every_kind_of_fault() {
     let plan = |seed| format!("{:?}", Plan::new(seed, 30));
     assert_eq!(plan(7), plan(7));
     assert_ne!(plan(7), plan(8));

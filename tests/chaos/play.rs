@@ -1,4 +1,4 @@
-//! One run under one plan, from the start to the last exit code.
+//! Plays one plan, from the start of the cluster to the last exit code.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -10,21 +10,24 @@ use crate::cluster::{Cluster, Heal};
 use crate::plan::{Fault, Plan, Planned};
 use crate::support::{Role, last_step};
 
-/// Between two looks at how far the run is.
-const LOOK_EVERY: Duration = Duration::from_millis(4);
-/// For a fault to become possible, to pass, and to be recovered from, on a busy machine.
+/// Interval between two looks at the run.
+const POLL_INTERVAL: Duration = Duration::from_millis(4);
+/// Longest time for a fault to become possible, to last, and to be recovered from, on a busy
+/// machine.
 const A_FAULT_AT_MOST: Duration = Duration::from_secs(20);
 
-/// What happened.
+/// The statistics of a run.
 #[derive(Debug)]
 pub(crate) struct Played {
+    /// Number of processes of all tasks.
     pub(crate) n_lives: u32,
-    /// Lives that were replaced while they were paused, and sent away when they woke.
+    /// Number of processes that were replaced while paused, and ended after they continued.
     pub(crate) n_fenced: usize,
-    /// Generations that began with a checkpoint.
+    /// Number of generations that began with a checkpoint.
     pub(crate) n_restored: usize,
-    /// Those of them that lost no step: the checkpoint was made of what the chief held.
+    /// Number of those generations that lost no step, because the chief held the latest version.
     pub(crate) n_without_loss: usize,
+    /// Duration of the run.
     pub(crate) took: Duration,
 }
 
@@ -33,18 +36,19 @@ struct Play<'a> {
     cluster: Cluster,
     start: Instant,
     coming: VecDeque<Planned>,
-    /// What was done, line by line.
+    /// One line for each fault and each end of a fault.
     log: String,
+    /// The pending ends of faults, with their times.
     heals: Vec<(Instant, Heal)>,
-    /// When the last fault was done, and how far the run was.
+    /// Time of the last fault, and the step of the run at that time.
     last: (Instant, u64),
     plan: &'a Plan,
 }
 
-/// Plays a plan in a folder, and returns when all tasks have ended well.
+/// Plays a plan in a folder, until all tasks have ended successfully.
 ///
 /// # Errors
-/// In words, if one ends otherwise, or too early, or never.
+/// If a task fails, ends before the last fault, or hangs.
 pub(crate) fn play(plan: &Plan, folder: PathBuf) -> Result<Played, String> {
     let start = now();
     let deadline = start + A_FAULT_AT_MOST * (3 + plan.faults.len() as u32);
@@ -63,7 +67,7 @@ pub(crate) fn play(plan: &Plan, folder: PathBuf) -> Result<Played, String> {
             break ending;
         }
         if now() > deadline {
-            break Err(format!("it hangs: nothing for {:?}", now() - play.last.0));
+            break Err(format!("the run hangs: no fault for {:?}", now() - play.last.0));
         }
         pause();
     };
@@ -73,7 +77,7 @@ pub(crate) fn play(plan: &Plan, folder: PathBuf) -> Result<Played, String> {
         .map_err(|why| format!("{why}\nat step {}, after\n{}", play.step(), play.last_lines()))?;
     let n_flips = plan.faults.iter().filter(|planned| planned.fault.kind() == "flip").count();
     if play.cluster.n_flipped() != n_flips {
-        return Err(format!("of {n_flips} flips {} were made", play.cluster.n_flipped()));
+        return Err(format!("only {} of {n_flips} flips were made", play.cluster.n_flipped()));
     }
     let chief = play.cluster.said_by(Role::Worker(0));
     Ok(Played {
@@ -86,7 +90,8 @@ pub(crate) fn play(plan: &Plan, folder: PathBuf) -> Result<Played, String> {
 }
 
 impl Play<'_> {
-    /// Does what is due; the ending, if it has come.
+    /// Injects the next fault and ends others if they are due. Returns the result of the run once
+    /// it has ended.
     fn look(&mut self) -> Option<Result<(), String>> {
         self.heal();
         let ended = self.cluster.ended();
@@ -99,12 +104,12 @@ impl Play<'_> {
             None if ended.len() == self.cluster.n_tasks() => Some(Ok(())),
             None => None,
             Some(next) if !ended.is_empty() => {
-                Some(Err(format!("it has ended before {:?}", next.fault)))
+                Some(Err(format!("the run has ended before {:?}", next.fault)))
             }
             Some(next) => {
                 if self.is_due(&next) && self.cluster.is_ready_for(&next.fault) {
                     self.coming.pop_front();
-                    self.suffer(&next.fault);
+                    self.inject(&next.fault);
                 }
                 None
             }
@@ -123,15 +128,15 @@ impl Play<'_> {
 
     fn is_due(&mut self, next: &Planned) -> bool {
         let (at, step) = self.last;
-        // It may have gone back.
+        // A restore may have moved the run back.
         self.last.1 = step.min(self.step());
-        self.step() >= self.last.1 + next.steps || now() >= at + next.patience
+        self.step() >= self.last.1 + next.steps || now() >= at + next.at_the_latest
     }
 
-    fn suffer(&mut self, fault: &Fault) {
+    fn inject(&mut self, fault: &Fault) {
         let nth = self.plan.faults.len() - self.coming.len();
         self.note(&format!("fault {nth}: {fault:?}"));
-        let heal = self.cluster.suffer(fault);
+        let heal = self.cluster.inject(fault);
         self.heals.extend(heal.map(|(later, heal)| (now() + later, heal)));
         self.last = (now(), self.step());
     }
@@ -142,7 +147,7 @@ impl Play<'_> {
 
     fn note(&mut self, what: &str) {
         let (at, step) = ((now() - self.start).as_secs_f64(), self.step());
-        writeln!(self.log, "{at:8.3} s, step {step}: {what}").expect("a text takes all");
+        writeln!(self.log, "{at:8.3} s, step {step}: {what}").expect("a String accepts any text");
     }
 
     fn last_lines(&self) -> String {
@@ -158,5 +163,5 @@ fn now() -> Instant {
 
 #[expect(clippy::disallowed_methods, reason = "real processes take real time")]
 fn pause() {
-    std::thread::sleep(LOOK_EVERY);
+    std::thread::sleep(POLL_INTERVAL);
 }

@@ -1,5 +1,5 @@
-//! What all connections go through: one listener for each pair of a worker and a ps, and on each
-//! of them faults on demand.
+//! A proxy for all connections, with faults on demand. Each pair of a worker and a ps has a
+//! listener of its own.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,12 +13,12 @@ use tokio::sync::{broadcast, watch};
 
 use crate::plan::{Flip, Side};
 
-/// Bytes that pass at once; what a fault does, it does to these.
+/// Largest chunk of bytes that passes at once, and to which a fault applies.
 const CHUNK: usize = 1 << 16;
-/// Orders that wait for a connection that is busy.
-const MOST_ORDERS: usize = 64;
+/// Number of orders that may wait for a busy connection.
+const MAX_ORDERS: usize = 64;
 
-/// One listener, and all connections that came through it.
+/// A listener and all its connections.
 #[derive(Debug)]
 pub(crate) struct Link {
     address: String,
@@ -28,46 +28,50 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Shared {
     ps: SocketAddr,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<Conditions>,
     orders: broadcast::Sender<Order>,
-    /// To be flipped, and whither they are on their way.
+    /// Bits to flip, each with the end to which its bytes travel.
     flips: Mutex<Vec<(Side, Flip)>>,
     n_flipped: AtomicUsize,
     n_open: AtomicUsize,
-    /// Of half-open connections, the ends that were not told.
-    untold: Mutex<Vec<TcpStream>>,
+    /// The ends of half-open connections that must not notice. Kept, because dropping closes them.
+    unaware: Mutex<Vec<TcpStream>>,
 }
 
-/// What all bytes and calls have to go through.
+/// The conditions of the network for all bytes and new connections of a link.
 #[derive(Clone, Copy, Debug, Default)]
-struct Weather {
+struct Conditions {
+    /// Whether bytes are held back.
     is_silent: bool,
+    /// Whether new connections are refused.
     is_cut: bool,
-    /// The ps is not there; its socket is kept for its next life, and takes no calls meanwhile.
+    /// Whether the ps is not running. Its socket stays open for its next process, so the proxy has
+    /// to refuse new connections.
     is_ps_away: bool,
+    /// Delay of each chunk.
     delay: Duration,
 }
 
-/// What becomes of the connections that are open.
+/// An order for all open connections.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     Reset,
-    HalfOpen { told: Side },
+    HalfOpen { notified: Side },
 }
 
 impl Link {
-    /// Listens on a port of its own. Needs tokio's runtime, on which everything here runs.
+    /// Listens on a free port, and relays connections to `ps` on tokio's runtime.
     pub(crate) async fn start(ps: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
-        let address = listener.local_addr().expect("it is bound").to_string();
+        let address = listener.local_addr().expect("the listener is bound").to_string();
         let shared = Arc::new(Shared {
             ps,
-            weather: watch::Sender::default(),
-            orders: broadcast::Sender::new(MOST_ORDERS),
+            conditions: watch::Sender::default(),
+            orders: broadcast::Sender::new(MAX_ORDERS),
             flips: Mutex::default(),
             n_flipped: AtomicUsize::new(0),
             n_open: AtomicUsize::new(0),
-            untold: Mutex::default(),
+            unaware: Mutex::default(),
         });
         tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared }
@@ -82,34 +86,34 @@ impl Link {
     }
 
     pub(crate) fn set_silent(&self, is_silent: bool) {
-        self.shared.weather.send_modify(|weather| weather.is_silent = is_silent);
+        self.shared.conditions.send_modify(|conditions| conditions.is_silent = is_silent);
     }
 
     pub(crate) fn set_cut(&self, is_cut: bool) {
-        self.shared.weather.send_modify(|weather| weather.is_cut = is_cut);
+        self.shared.conditions.send_modify(|conditions| conditions.is_cut = is_cut);
         if is_cut {
             self.reset();
         }
     }
 
     pub(crate) fn set_ps_away(&self, is_away: bool) {
-        self.shared.weather.send_modify(|weather| weather.is_ps_away = is_away);
+        self.shared.conditions.send_modify(|conditions| conditions.is_ps_away = is_away);
     }
 
     pub(crate) fn set_delay(&self, delay: Duration) {
-        self.shared.weather.send_modify(|weather| weather.delay = delay);
+        self.shared.conditions.send_modify(|conditions| conditions.delay = delay);
     }
 
     pub(crate) fn reset(&self) {
         let _ = self.shared.orders.send(Order::Reset);
     }
 
-    pub(crate) fn half_open(&self, told: Side) {
-        let _ = self.shared.orders.send(Order::HalfOpen { told });
+    pub(crate) fn half_open(&self, notified: Side) {
+        let _ = self.shared.orders.send(Order::HalfOpen { notified });
     }
 
     pub(crate) fn flip(&self, towards: Side, flip: Flip) {
-        self.shared.flips.lock().expect("nobody panics").push((towards, flip));
+        self.shared.flips.lock().expect("no holder panics").push((towards, flip));
     }
 
     pub(crate) fn n_flipped(&self) -> usize {
@@ -119,9 +123,9 @@ impl Link {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
-        let (worker, _) = listener.accept().await.expect("it listens");
-        let weather = *shared.weather.borrow();
-        if weather.is_cut || weather.is_ps_away {
+        let (worker, _) = listener.accept().await.expect("the listener is open");
+        let conditions = *shared.conditions.borrow();
+        if conditions.is_cut || conditions.is_ps_away {
             let _ = worker.set_zero_linger();
         } else {
             tokio::spawn(connect(worker, Arc::clone(&shared)));
@@ -135,9 +139,9 @@ async fn connect(worker: TcpStream, shared: Arc<Shared>) {
         let _ = worker.set_zero_linger();
         return;
     };
-    // Else each step waits for a delayed acknowledgement.
+    // With Nagle's algorithm, each step would wait for a delayed acknowledgement.
     for end in [&worker, &ps] {
-        end.set_nodelay(true).expect("it is a socket");
+        end.set_nodelay(true).expect("an open socket has this option");
     }
     shared.n_open.fetch_add(1, Ordering::SeqCst);
     let order = relay(worker, ps, &shared, &mut orders).await;
@@ -147,7 +151,8 @@ async fn connect(worker: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// Until one end closes; or until there is an order, for these ends.
+/// Relays bytes until one end closes the connection, or until there is an order. Returns the order
+/// and both ends.
 async fn relay(
     mut worker: TcpStream,
     mut ps: TcpStream,
@@ -165,25 +170,25 @@ async fn relay(
     order.map(|order| (order, worker, ps))
 }
 
-#[expect(clippy::disallowed_methods, reason = "real bytes are late by the wall clock")]
+#[expect(clippy::disallowed_methods, reason = "the delay is in real time")]
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     shared: &Shared,
     towards: Side,
 ) -> io::Result<()> {
-    let mut weather = shared.weather.subscribe();
+    let mut conditions = shared.conditions.subscribe();
     let mut buffer = vec![0; CHUNK];
     loop {
         let read = from.read(&mut buffer).await;
-        // An end, too, is only seen through.
-        let weather = *weather.wait_for(|weather| !weather.is_silent).await.expect("it is kept");
+        // The end of the stream is held back, too.
+        let now = *conditions.wait_for(|now| !now.is_silent).await.expect("the sender is kept");
         let chunk = match read? {
             0 => return Ok(()),
             n => &mut buffer[..n],
         };
-        if !weather.delay.is_zero() {
-            tokio::time::sleep(weather.delay).await;
+        if !now.delay.is_zero() {
+            tokio::time::sleep(now.delay).await;
         }
         shared.flip_one(towards, chunk);
         to.write_all(chunk).await?;
@@ -191,20 +196,21 @@ async fn pump(
 }
 
 fn obey(order: Order, worker: TcpStream, ps: TcpStream, shared: &Shared) {
-    let (told, untold) = match order {
+    let (notified, unaware) = match order {
         Order::Reset => ([Some(worker), Some(ps)], None),
-        Order::HalfOpen { told: Side::Worker } => ([Some(worker), None], Some(ps)),
-        Order::HalfOpen { told: Side::Ps } => ([Some(ps), None], Some(worker)),
+        Order::HalfOpen { notified: Side::Worker } => ([Some(worker), None], Some(ps)),
+        Order::HalfOpen { notified: Side::Ps } => ([Some(ps), None], Some(worker)),
     };
-    // With nothing left to linger for, to close is to reset.
-    told.iter().flatten().for_each(|end| end.set_zero_linger().expect("it is a socket"));
-    shared.untold.lock().expect("nobody panics").extend(untold);
+    // With a linger time of zero, closing the socket sends a reset.
+    let reset = |end: &TcpStream| end.set_zero_linger().expect("an open socket has this option");
+    notified.iter().flatten().for_each(reset);
+    shared.unaware.lock().expect("no holder panics").extend(unaware);
 }
 
 impl Shared {
     fn flip_one(&self, towards: Side, chunk: &mut [u8]) {
-        let mut flips = self.flips.lock().expect("nobody panics");
-        if let Some(index) = flips.iter().position(|(whither, _)| *whither == towards) {
+        let mut flips = self.flips.lock().expect("no holder panics");
+        if let Some(index) = flips.iter().position(|(side, _)| *side == towards) {
             let (_, Flip { at, bit }) = flips.swap_remove(index);
             chunk[at % chunk.len()] ^= 1 << bit;
             self.n_flipped.fetch_add(1, Ordering::SeqCst);

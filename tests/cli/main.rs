@@ -1,4 +1,4 @@
-//! The program as a user's shell runs it: what it prints where, and its exit codes.
+//! The command line of the program: its output on each stream, and its exit codes.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -17,7 +17,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn help_goes_to_standard_output_and_is_a_success() {
+fn help_is_printed_on_standard_output_with_exit_code_0() {
     for arguments in [&["--help"][..], &["local", "-h"], &["--job_name=ps", "--help"]] {
         let output = unisono(arguments);
         assert!(output.status.success(), "{arguments:?}");
@@ -40,7 +40,7 @@ fn program_without_arguments_prints_the_help_and_exits_with_2() {
 }
 
 #[test]
-fn a_wrong_command_line_is_one_error_and_exit_code_2() {
+fn wrong_command_line_prints_one_error_and_exits_with_2() {
     for arguments in [
         &["--job_name=ps", "--task_id=2"][..],
         &["worker", "--ps_hosts=a:1", "--worker_hosts=a:1"],
@@ -59,7 +59,7 @@ fn a_wrong_command_line_is_one_error_and_exit_code_2() {
 }
 
 #[test]
-fn a_wrong_file_is_told_with_its_line() {
+fn error_in_a_configuration_file_names_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
     std::fs::write(&path, "[train]\n\nbatch_sise = 3\n").unwrap();
@@ -74,7 +74,7 @@ fn stdout(output: &Output) -> String {
 }
 
 #[test]
-fn a_shell_takes_the_completions_of_bash() {
+fn bash_completes_commands_and_flags() {
     let program = env!("CARGO_BIN_EXE_unisono");
     let script = format!(
         "source <({program} completions bash) && complete -p unisono && COMP_WORDS=(unisono loc) \
@@ -84,9 +84,9 @@ fn a_shell_takes_the_completions_of_bash() {
     );
     let output = Command::new("bash").args(["-c", &script]).output().expect("there is a bash");
     assert!(output.status.success(), "{}", stderr(&output));
-    let told = stdout(&output);
-    assert!(told.contains("-F _unisono"), "{told}");
-    assert!(told.ends_with("\nlocal\n--learning-rate-decay\n"), "{told}");
+    let message = stdout(&output);
+    assert!(message.contains("-F _unisono"), "{message}");
+    assert!(message.ends_with("\nlocal\n--learning-rate-decay\n"), "{message}");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn every_shell_has_completions() {
 }
 
 #[test]
-fn every_command_has_a_page_of_the_manual() {
+fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();
     let output = unisono(&["man", folder.path().to_str().unwrap()]);
     assert!(output.status.success(), "{}", stderr(&output));
@@ -139,7 +139,7 @@ fn every_command_has_a_page_of_the_manual() {
 }
 
 #[test]
-fn a_fetch_without_a_server_says_what_to_do() {
+fn fetch_without_a_server_explains_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mirror = format!("http://{free}/");
@@ -147,16 +147,20 @@ fn a_fetch_without_a_server_says_what_to_do() {
     let arguments = ["data", "fetch", "--mirror", &mirror, "--data-dir", data.to_str().unwrap()];
     let output = unisono(&arguments);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
-    assert!(told.contains("train-images-idx3-ubyte.gz could not be fetched"), "{told}");
-    assert!(told.contains("fetch the files on another machine and copy the folder"), "{told}");
+    let message = stderr(&output);
+    assert!(message.contains("train-images-idx3-ubyte.gz could not be fetched"), "{message}");
+    assert!(
+        message.contains("fetch the files on another machine and copy the folder"),
+        "{message}"
+    );
     assert_eq!(std::fs::read_dir(data).unwrap().count(), 0, "nothing is left");
     let output = unisono(&["data", "fetch", "--mirror", "files.example.org"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
-/// The program in a folder of its own. A link: a file that was just written may still be busy.
-fn elsewhere() -> (TempDir, PathBuf) {
+/// Links the program into a new folder. A copy could fail to start, because a file that was just
+/// written may still be busy.
+fn program_in_own_folder() -> (TempDir, PathBuf) {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
     let program = folder.path().join("unisono");
     std::fs::hard_link(env!("CARGO_BIN_EXE_unisono"), &program).expect("a file can be linked");
@@ -164,8 +168,8 @@ fn elsewhere() -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn sim_is_the_program_beside_this_one_with_its_arguments_and_exit_code() {
-    let (folder, program) = elsewhere();
+fn sim_runs_the_program_beside_this_one_with_its_arguments_and_exit_code() {
+    let (folder, program) = program_in_own_folder();
     std::os::unix::fs::symlink("/bin/sh", folder.path().join("unisono-sim")).unwrap();
     let script = "echo \"$@\"; exit 7";
     let arguments = ["sim", "-c", script, "sh", "--trace_out=x", "--help", "a_b"];
@@ -175,14 +179,14 @@ fn sim_is_the_program_beside_this_one_with_its_arguments_and_exit_code() {
 }
 
 #[test]
-fn without_the_simulators_program_sim_says_how_to_get_it() {
-    let (folder, program) = elsewhere();
+fn sim_without_the_simulators_program_explains_how_to_get_it() {
+    let (folder, program) = program_in_own_folder();
     let output = Command::new(program).arg("sim").env("PATH", folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot run unisono-sim"), "{}", stderr(&output));
 }
 
-/// A run of a few steps, and its checkpoint.
+/// Trains for a few steps. Returns the folder and the path of the checkpoint.
 fn trained() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let logdir = folder.path().join("run").display().to_string();
@@ -218,7 +222,7 @@ fn inspect_finds_the_newest_checkpoint_and_exits_with_1_for_a_damaged_one() {
 }
 
 #[test]
-fn convert_and_back_is_the_same_file_and_writes_over_another_only_if_told() {
+fn converting_there_and_back_restores_the_file_and_overwrites_only_with_force() {
     let (folder, checkpoint) = trained();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (from, npz) = (checkpoint.display().to_string(), path("model.npz"));
@@ -240,7 +244,7 @@ fn convert_and_back_is_the_same_file_and_writes_over_another_only_if_told() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn error_for_a_missing_file_names_the_file() {
     for arguments in [&["inspect", "no/such.npz"][..], &["convert", "no/such.npz", "x.safetensors"]]
     {
         let output = unisono(arguments);
@@ -249,7 +253,7 @@ fn a_file_that_is_not_there_is_named() {
     }
 }
 
-/// `unisono` with its standard output in the hands of the test.
+/// Runs `unisono` with the given standard output.
 fn unisono_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_unisono"));
     let command = command.args(arguments).env_remove("UNISONO_LOG").stdout(stdout);
@@ -258,7 +262,7 @@ fn unisono_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn output_on_a_full_disk_is_an_error_of_every_command_and_a_closed_pipe_is_none() {
+fn every_command_fails_if_its_output_disk_is_full_but_not_if_its_pipe_is_closed() {
     let (folder, checkpoint) = trained();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (run, checkpoint) = (path("run"), checkpoint.display().to_string());
@@ -290,25 +294,25 @@ fn output_on_a_full_disk_is_an_error_of_every_command_and_a_closed_pipe_is_none(
     ] {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
         let output = unisono_into(full, arguments);
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
         let error = "error: cannot write standard output: No space left on device (os error 28)";
-        assert_eq!(told.matches(error).count(), 1, "{arguments:?}: {told}");
+        assert_eq!(message.matches(error).count(), 1, "{arguments:?}: {message}");
 
-        // The files of certificates are not written over.
+        // `certs` does not overwrite files, so the second run needs an empty folder.
         let _ = std::fs::remove_dir_all(&certs);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let output = unisono_into(writer, arguments);
-        let (code, told) = (output.status.code(), stderr(&output));
+        let (code, message) = (output.status.code(), stderr(&output));
         let is_doctor = arguments[0] == "doctor";
-        assert!(code == Some(0) || (is_doctor && code == Some(1)), "{arguments:?}: {told}");
-        assert!(!told.contains("standard output"), "{arguments:?}: {told}");
+        assert!(code == Some(0) || (is_doctor && code == Some(1)), "{arguments:?}: {message}");
+        assert!(!message.contains("standard output"), "{arguments:?}: {message}");
     }
 }
 
 #[test]
-fn inspect_shows_a_cell_of_any_length() {
+fn inspect_prints_a_cell_of_any_length() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let path = folder.path().join("long.safetensors");
     let value = "x".repeat(1 << 16);

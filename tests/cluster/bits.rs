@@ -1,7 +1,7 @@
 //! The losses and the final tensors do not depend on the cluster, the CPU or the build.
 //!
-//! The one plain loop, `unisono reference`, is what every cluster is compared with; what that
-//! itself computes is compared with bytes that were recorded once, and with TensorFlow (`parity`).
+//! Every cluster is compared with the serial run, `unisono reference`. The serial run is compared
+//! with recorded bytes, and with TensorFlow in `parity`.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn assert_local_is(expected: &Bits, words: &str) {
 }
 
 #[test]
-fn the_number_of_ps_and_the_placement_change_no_bit() {
+fn number_of_ps_and_placement_change_no_bit() {
     let expected = reference(&format!("{SMALL} --workers 2"));
     assert_eq!(expected.rows().len(), 50, "R = 2, the number of workers");
     for n_ps in 1..=3 {
@@ -31,7 +31,7 @@ fn the_number_of_ps_and_the_placement_change_no_bit() {
     }
 }
 
-/// The metadata, too: a checkpoint does not tell how its run was laid over tasks.
+/// This includes the metadata, which does not record the layout of the run.
 #[test]
 fn final_checkpoint_has_the_same_bytes_for_any_ps_placement_and_number_of_workers() {
     let run = |words: &str| {
@@ -50,8 +50,8 @@ fn final_checkpoint_has_the_same_bytes_for_any_ps_placement_and_number_of_worker
 }
 
 #[test]
-fn the_way_tensors_take_changes_no_bit() {
-    // Of 40 KB and more for each shard: the smaller ones take the sockets anyway.
+fn shared_memory_and_sockets_give_the_same_bits() {
+    // Shards of more than 40 KB each, because smaller tensors always go through sockets.
     let words = "--hidden 30 --batch-size 20 --training-steps 30 --progress none";
     let expected = reference(words);
     for shared_memory in [true, false] {
@@ -60,7 +60,7 @@ fn the_way_tensors_take_changes_no_bit() {
 }
 
 #[test]
-fn who_computes_a_slot_changes_no_bit() {
+fn assignment_of_slots_to_workers_changes_no_bit() {
     let four = format!("{SMALL} --replicas-to-aggregate 4");
     let expected = reference(&format!("{four} --workers 4"));
     assert_eq!(expected.rows().len(), 100);
@@ -70,7 +70,7 @@ fn who_computes_a_slot_changes_no_bit() {
 }
 
 #[test]
-fn the_simd_level_changes_no_bit() {
+fn simd_level_changes_no_bit() {
     let few = "--hidden 32 --batch-size 20 --training-steps 8 --progress none";
     let run = |command: &str, level: SimdLevel| {
         let folder = Folder::new();
@@ -87,7 +87,7 @@ fn the_simd_level_changes_no_bit() {
 }
 
 #[test]
-fn every_optimizer_is_the_same_on_a_cluster() {
+fn every_optimizer_gives_the_bits_of_the_reference_on_a_cluster() {
     let average = format!("{SMALL} --moving-average-decay 0.99");
     let all = [
         (format!("{average} --optimizer momentum --nesterov"), "--ps 2"),
@@ -100,12 +100,13 @@ fn every_optimizer_is_the_same_on_a_cluster() {
         kept.push(expected.tensors.len());
         assert_local_is(&expected, &format!("{words} {cluster}"));
     }
-    // Four variables; beside each its average, its velocity, its two moments.
+    // Four variables. For each, there is the variable, its average or not, and one velocity or two
+    // moments.
     assert_eq!(kept, [4 * 3, 4 * 2, 4 * 4]);
 }
 
 #[test]
-fn every_order_of_the_data_is_the_same_on_a_cluster() {
+fn every_data_order_gives_the_bits_of_the_reference_on_a_cluster() {
     let mut losses = Vec::new();
     for order in ["shuffled", "partitioned", "sequential"] {
         let words = format!("{SMALL} --order {order} --seed 5");
@@ -114,11 +115,11 @@ fn every_order_of_the_data_is_the_same_on_a_cluster() {
         losses.push(expected.losses);
     }
     losses.dedup();
-    assert_eq!(losses.len(), 3, "each order is one of its own");
+    assert_eq!(losses.len(), 3, "all orders differ");
 }
 
 #[test]
-fn no_hidden_layer_and_several_are_the_same_on_a_cluster() {
+fn any_number_of_hidden_layers_gives_the_bits_of_the_reference_on_a_cluster() {
     for (hidden, n_tensors) in [("\"\"", 2), ("16,8", 6)] {
         let words =
             format!("--hidden {hidden} --batch-size 20 --training-steps 25 --progress none");
@@ -132,10 +133,9 @@ fn no_hidden_layer_and_several_are_the_same_on_a_cluster() {
     }
 }
 
-/// A debug build and one with all optimisation are compared with the same bytes, and so are all
-/// CPUs that ever run this.
+/// Debug builds and optimized builds on all CPUs are compared with the same recorded bytes.
 #[test]
-fn the_bits_are_those_that_were_recorded() {
+fn runs_keep_their_recorded_bits() {
     for (name, words) in [
         ("sgd", "--hidden 32 --batch-size 50 --training-steps 40 --workers 2"),
         (
@@ -155,7 +155,7 @@ fn the_bits_are_those_that_were_recorded() {
 }
 
 #[test]
-fn another_seed_is_another_run() {
+fn another_seed_changes_the_run() {
     let (one, two) =
         (reference(&format!("{SMALL} --seed 1")), reference(&format!("{SMALL} --seed 2")));
     assert_ne!(one.losses, two.losses);

@@ -1,4 +1,5 @@
-//! How a cluster ends: by itself, when asked, when one of its tasks dies, and when `local` does.
+//! The end of a cluster: after its last step, after a signal, after the death of a task, and after
+//! the death of `local`.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +8,11 @@ use crate::support::{
 };
 
 const SMALL: &str = "--hidden 32 --batch-size 20 --progress none";
-/// Ends only if somebody ends it.
+/// Flags of a run that ends only if the test ends it.
 const ENDLESS: &str = "--hidden 32 --batch-size 20 --progress none --training-steps 100000000";
 
 #[test]
-fn a_run_makes_exactly_its_updates_and_leaves_no_process() {
+fn run_makes_exactly_its_updates_and_leaves_no_process() {
     let folder = Folder::new();
     let bits = folder.bits_of(&format!("local {SMALL} --training-steps 30 --ps 3"));
     assert_eq!(tasks_in(folder.path()), [0; 0]);
@@ -22,7 +23,7 @@ fn a_run_makes_exactly_its_updates_and_leaves_no_process() {
 }
 
 #[test]
-fn with_a_backup_worker_every_update_uses_two_distinct_slots() {
+fn every_update_with_a_backup_worker_uses_two_distinct_slots() {
     for placement in ["round-robin", "even"] {
         let words = format!(
             "local {SMALL} --workers 3 --replicas-to-aggregate 2 --training-steps 60 \
@@ -43,7 +44,7 @@ fn with_a_backup_worker_every_update_uses_two_distinct_slots() {
 }
 
 #[test]
-fn every_task_that_was_started_by_hand_ends_by_itself() {
+fn tasks_started_by_hand_end_by_themselves() {
     let folder = Folder::new();
     let flags = format!("{SMALL} --training-steps 25");
     let cluster = HandStarted::new(2, 2, &flags, folder.logdir());
@@ -65,16 +66,16 @@ fn ctrl_c_saves_a_checkpoint_and_leaves_no_process() {
     assert_eq!(tasks_in(folder.path()), [0; 0]);
     let bits = Bits::read(&folder.logdir());
     assert!(bits.step > 0);
-    let told = format!("the checkpoint of step {} is in ", bits.step);
-    ended.expect_stderr(&[&told]);
+    let message = format!("the checkpoint of step {} is in ", bits.step);
+    ended.expect_stderr(&[&message]);
     let n_rows = bits.rows().len() as u64;
     assert!(n_rows >= bits.step * 2, "{n_rows} rows for a checkpoint of step {}", bits.step);
 }
 
-/// As GNU `timeout` does, which signals its child and then the child's process group. Both signals
-/// wait while the process is stopped, so that it takes them at one moment.
+/// GNU `timeout` signals its child and then the child's process group. In this test, both signals
+/// are pending while the process is stopped, so that it receives them at the same time.
 #[test]
-fn two_signals_of_one_moment_are_one_request_to_stop() {
+fn two_simultaneous_signals_are_one_request_to_stop() {
     let folder = Folder::new();
     let run = start_and_wait_for_losses(&folder);
     for signal in ["STOP", "INT", "TERM", "CONT"] {
@@ -82,25 +83,26 @@ fn two_signals_of_one_moment_are_one_request_to_stop() {
     }
     let ended = run.wait();
     ended.expect_code(130);
-    let told = format!("the checkpoint of step {} is in ", Bits::read(&folder.logdir()).step);
-    ended.expect_stderr(&["stopping: the chief is saving a checkpoint", &told]);
+    let message = format!("the checkpoint of step {} is in ", Bits::read(&folder.logdir()).step);
+    ended.expect_stderr(&["stopping: the chief is saving a checkpoint", &message]);
     assert!(!ended.stderr.contains("killed"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_closed_terminal_saves_a_checkpoint() {
+fn closing_the_terminal_saves_a_checkpoint() {
     let folder = Folder::new();
     let run = start_and_wait_for_losses(&folder);
     run.signal("HUP");
     let ended = run.wait();
-    let told = format!("the checkpoint of step {} is in ", Bits::read(&folder.logdir()).step);
-    ended.expect_code(129).expect_stderr(&[&told]);
+    let message = format!("the checkpoint of step {} is in ", Bits::read(&folder.logdir()).step);
+    ended.expect_code(129).expect_stderr(&[&message]);
     assert_eq!(tasks_in(folder.path()), [0; 0]);
 }
 
-/// Of two signals that wait, the one with the smaller number is taken first: SIGHUP, if it is taken.
+/// The kernel delivers the pending signal with the smallest number first. If the program did not
+/// ignore SIGHUP, it would exit with the code of SIGHUP.
 #[test]
-fn a_run_under_nohup_goes_on_when_its_terminal_is_closed() {
+fn run_under_nohup_continues_after_its_terminal_is_closed() {
     let folder = Folder::new();
     let local = folder.command(&format!("local {ENDLESS}"));
     let mut command = std::process::Command::new("sh");
@@ -115,7 +117,7 @@ fn a_run_under_nohup_goes_on_when_its_terminal_is_closed() {
 }
 
 #[test]
-fn when_local_itself_is_killed_its_tasks_end() {
+fn tasks_end_after_local_is_killed() {
     let folder = Folder::new();
     let run = start_and_wait_for_losses(&folder);
     assert_eq!(tasks_in(folder.path()).len(), 5, "local, two ps, two workers");
@@ -125,7 +127,7 @@ fn when_local_itself_is_killed_its_tasks_end() {
 }
 
 #[test]
-fn a_task_that_is_killed_is_named_and_the_others_end() {
+fn killed_task_is_reported_and_the_others_end() {
     for (job, index) in [("worker", 1), ("ps", 0), ("worker", 0)] {
         let folder = Folder::new();
         let run = start_and_wait_for_losses(&folder);
@@ -138,7 +140,7 @@ fn a_task_that_is_killed_is_named_and_the_others_end() {
 }
 
 #[test]
-fn the_last_lines_of_a_task_that_fails_are_shown_again() {
+fn last_lines_of_a_failed_task_are_repeated() {
     let ended = Folder::new().run(&format!("local {ENDLESS} --learning-rate 1e30"));
     ended.expect_error(3, &[" exited with code 3"]);
     let again: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("  ")).collect();
@@ -147,7 +149,7 @@ fn the_last_lines_of_a_task_that_fails_are_shown_again() {
 }
 
 #[test]
-fn sigterm_ends_a_task_with_143_and_the_chief_saves_first() {
+fn task_exits_with_143_on_sigterm_and_the_chief_saves_first() {
     let folder = Folder::new();
     let cluster = HandStarted::new(1, 2, ENDLESS, folder.logdir());
     let ps = cluster.start(Role::Ps(0));
@@ -158,7 +160,7 @@ fn sigterm_ends_a_task_with_143_and_the_chief_saves_first() {
     wait_for_losses(&mut chief, &folder);
     worker.signal("TERM");
     worker.wait().expect_code(143);
-    // The step cannot go on without slot 1; a whole version is there to be saved all the same.
+    // The step cannot continue without slot 1, but the chief holds a whole version to save.
     chief.signal("TERM");
     chief.wait().expect_code(143);
     assert!(Bits::read(&folder.logdir()).step > 0);
@@ -174,19 +176,20 @@ fn start_and_wait_for_losses(folder: &Folder) -> Process {
     run
 }
 
-/// Waits until some updates are made, and the checkpoint that is made at the start is written: one
-/// that is under way when a stop comes is the one that is left.
+/// Waits until the first checkpoint is written and some updates are made.
+///
+/// A checkpoint that is being written when the run is stopped would be the last one.
 fn wait_for_losses(run: &mut Process, folder: &Folder) {
     run.wait_for_stderr("step 0 is saved");
     let path = folder.logdir().join("losses.csv");
     wait_until("some losses", || {
-        assert!(run.is_running(), "it ended:\n{}", run.stderr());
+        assert!(run.is_running(), "the run ended:\n{}", run.stderr());
         std::fs::read_to_string(&path).is_ok_and(|losses| losses.lines().count() > 10)
     });
 }
 
 #[test]
-fn who_waits_longer_than_it_may_ends_the_run_with_a_code_of_its_own() {
+fn task_that_gives_up_waiting_ends_the_run_with_its_own_exit_code() {
     let folder = Folder::new();
     let flags = format!("{SMALL} --training-steps 25 --give-up-after 1");
     let cluster = HandStarted::new(1, 2, &flags, folder.logdir());

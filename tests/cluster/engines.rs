@@ -1,5 +1,5 @@
-//! Tasks that an engine places: `TF_CONFIG` as Kubeflow sets it, and a step of Slurm; and what
-//! becomes of a task that an engine starts again when the run is over.
+//! Tasks that an engine starts: `TF_CONFIG` as Kubeflow sets it, and a Slurm step. Engines may
+//! restart a task after the run is over.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -7,16 +7,19 @@ use std::process::Command;
 use crate::support::{Bits, Folder, HandStarted, Process, Role, bits_of, unisono, wait_until};
 
 const FLAGS: &str = "--hidden 32 --batch-size 20 --training-steps 20 --progress none";
-/// Ports that somebody else takes between our look and the program's bind are not that many.
+/// Limit of attempts to find free ports. Another process may take a port before the program binds
+/// it.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// Starts commands that `make` makes for ports that were just free, until nobody else took one.
+/// Starts the commands of `make`, which gets free ports. Repeats this if another process took a
+/// port in the meantime.
 fn run_on_free_ports(hosts: &[&str], make: impl Fn(&Folder, &[u16]) -> Vec<Command>) -> Folder {
     for _ in 0..MAX_ATTEMPTS {
         let folder = Folder::new();
         let sockets = hosts.iter().map(|host| TcpListener::bind((*host, 0)).expect("a free port"));
         let sockets: Vec<_> = sockets.collect();
-        let port = |socket: &TcpListener| socket.local_addr().expect("it is bound").port();
+        let port =
+            |socket: &TcpListener| socket.local_addr().expect("the listener is bound").port();
         let ports: Vec<_> = sockets.iter().map(port).collect();
         drop(sockets);
         let mut tasks: Vec<_> = make(&folder, &ports).into_iter().map(Process::start).collect();
@@ -36,7 +39,7 @@ fn run_on_free_ports(hosts: &[&str], make: impl Fn(&Folder, &[u16]) -> Vec<Comma
 }
 
 fn tf_config(task_type: &str, index: u32, ports: &[u16]) -> String {
-    // Nobody calls a worker: its address has a name that no resolver knows.
+    // Nothing connects to a worker, so its address may have a name that no resolver knows.
     format!(
         r#"{{"cluster": {{"chief": ["mnist-chief-0.none.invalid:2222"],
             "ps": ["localhost:{}", "localhost:{}"],
@@ -53,20 +56,20 @@ fn tf_task(folder: &Folder, task_type: &str, index: u32, ports: &[u16]) -> Comma
 }
 
 #[test]
-fn tf_config_starts_the_right_tasks_with_no_flag_of_the_cluster() {
+fn tf_config_starts_the_right_tasks_without_cluster_flags() {
     let tasks = [("worker", 0), ("ps", 1), ("chief", 0), ("ps", 0)];
     let folder = run_on_free_ports(&["localhost"; 2], |folder, ports| {
         tasks.map(|(task_type, index)| tf_task(folder, task_type, index, ports)).into()
     });
     Bits::read(&folder.logdir()).assert_same(&bits_of(&format!("reference {FLAGS}")), "TF_CONFIG");
-    // The evaluator comes last here, finds the last checkpoint, and is done with it.
+    // Started after the run, the evaluator finds the last checkpoint and ends.
     let evaluator = Process::start(tf_task(&folder, "evaluator", 0, &[1, 2])).wait();
-    let told = &evaluator.expect_code(0).stdout;
-    assert!(told.starts_with("After 20 training step(s), validation accuracy = "), "{told}");
+    let message = &evaluator.expect_code(0).stdout;
+    assert!(message.starts_with("After 20 training step(s), validation accuracy = "), "{message}");
 }
 
 #[test]
-fn an_evaluator_ends_when_the_run_is_over() {
+fn evaluator_ends_after_the_run_is_over() {
     let folder = Folder::new();
     let mut watch = folder.start("eval --watch --eval-interval-secs 0.02 --training-steps 20");
     watch.wait_for_stdout("No checkpoint file found in ");
@@ -74,14 +77,14 @@ fn an_evaluator_ends_when_the_run_is_over() {
         assert!(watch.is_running());
         folder.run(&format!("reference {FLAGS}").replace("steps 20", &format!("steps {steps}")));
     }
-    let told = watch.wait().expect_code(0).stdout.clone();
-    assert!(told.contains("After 20 training step(s)"), "{told}");
+    let message = watch.wait().expect_code(0).stdout.clone();
+    assert!(message.contains("After 20 training step(s)"), "{message}");
 }
 
 #[test]
-fn what_flags_and_tf_config_disagree_in_is_told_and_flags_count() {
+fn flags_override_tf_config_and_differences_are_reported() {
     let folder = Folder::new();
-    // A finished run, so that the chief has but to say so; its ps are nowhere.
+    // A finished run, so that the chief needs no ps.
     folder.run(&format!("reference {FLAGS} --workers 2")).expect_code(0);
     let mut command = folder.command(&format!("worker --task-id 0 --ps-hosts 127.0.0.1:1 {FLAGS}"));
     command.env("TF_CONFIG", tf_config("ps", 1, &[3, 4]));
@@ -91,19 +94,20 @@ fn what_flags_and_tf_config_disagree_in_is_told_and_flags_count() {
 }
 
 #[test]
-fn a_tf_config_that_makes_no_sense_is_a_permanent_error() {
-    for (text, told) in [
+fn invalid_tf_config_is_a_permanent_error() {
+    for (text, message) in [
         ("{", "TF_CONFIG is no JSON"),
         ("{}", "TF_CONFIG names no ps"),
         (r#"{"cluster": {"ps": ["a"]}}"#, "cluster.ps[0]: \"a\": the port is missing"),
     ] {
         let mut command = unisono("");
         command.env("TF_CONFIG", text);
-        Process::start(command).wait().expect_error(2, &[told]);
+        Process::start(command).wait().expect_error(2, &[message]);
     }
 }
 
-/// Task `rank` of a step on three nodes, whose order as text is another than that of the list.
+/// Returns the command of task `rank` of a step on three nodes. Sorting the nodes as text would
+/// give another order than that of the list.
 fn slurm_task(folder: &Folder, rank: usize, port: u16) -> Command {
     let (node_id, local_id) = [(0, 0), (1, 0), (2, 0), (2, 1)][rank];
     let node = ["127.0.0.9", "127.0.0.10", "127.0.0.11"][node_id];
@@ -121,7 +125,7 @@ fn slurm_task(folder: &Folder, rank: usize, port: u16) -> Command {
 }
 
 #[test]
-fn the_tasks_of_a_slurm_step_find_each_other_by_its_node_list() {
+fn tasks_of_a_slurm_step_find_each_other_by_its_node_list() {
     let folder = run_on_free_ports(&["127.0.0.9"], |folder, ports| {
         (0..4).map(|rank| slurm_task(folder, rank, ports[0])).collect()
     });
@@ -129,7 +133,7 @@ fn the_tasks_of_a_slurm_step_find_each_other_by_its_node_list() {
 }
 
 #[test]
-fn ranks_that_are_not_dealt_out_in_blocks_are_refused() {
+fn slurm_ranks_that_are_not_distributed_in_blocks_are_refused() {
     let folder = Folder::new();
     let mut command = slurm_task(&folder, 2, 1);
     command.env("SLURM_NODEID", "0").env("SLURM_LOCALID", "1");
@@ -140,7 +144,7 @@ fn ranks_that_are_not_dealt_out_in_blocks_are_refused() {
 }
 
 #[test]
-fn tasks_that_are_started_again_when_the_run_is_over_see_that_and_end() {
+fn tasks_restarted_after_the_run_is_over_notice_and_end() {
     let folder = Folder::new();
     let cluster = HandStarted::new(2, 2, FLAGS, folder.logdir()).keep_sockets();
     let all = [Role::Ps(0), Role::Ps(1), Role::Worker(0), Role::Worker(1)];
@@ -152,18 +156,18 @@ fn tasks_that_are_started_again_when_the_run_is_over_see_that_and_end() {
         Bits::read(&folder.logdir())
     };
     let first = run();
-    // The chief counts its starts in the file `incarnation`.
+    // The chief writes its incarnation to the file `incarnation` at every start.
     let files = || {
-        let entries = std::fs::read_dir(folder.logdir()).expect("it can be listed");
+        let entries = std::fs::read_dir(folder.logdir()).expect("the folder can be listed");
         let is_count = |entry: &std::fs::DirEntry| entry.file_name() == "incarnation";
         let entries = entries.filter(|entry| !entry.as_ref().is_ok_and(is_count));
         let files = entries.map(|entry| {
-            let path = entry.expect("it can be read").path();
-            (path.clone(), std::fs::read(path).expect("it can be read"))
+            let path = entry.expect("the file can be read").path();
+            (path.clone(), std::fs::read(path).expect("the file can be read"))
         });
         files.collect::<std::collections::BTreeMap<_, _>>()
     };
     let left = files();
     first.assert_same(&run(), "again");
-    assert!(left == files(), "nothing is written again");
+    assert!(left == files(), "no file is written again");
 }

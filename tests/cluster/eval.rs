@@ -1,4 +1,4 @@
-//! `unisono eval` prints the book's line for the latest checkpoint, and with `--watch` for each.
+//! `unisono eval` evaluates the latest checkpoint. With `--watch`, it evaluates every new one.
 
 use crate::support::{DataDir, Ended, Folder, Labels, Process, unisono};
 
@@ -8,7 +8,7 @@ fn eval(folder: &Folder, words: &str) -> Process {
     folder.start(&format!("eval {words}"))
 }
 
-/// Validation and test accuracy as the end of a run tells them, and what comes after those.
+/// Returns the validation accuracy, the test accuracy and the rest of the last line of a run.
 fn closing(run: &Ended) -> (String, String, String) {
     let line = run.stdout.lines().find(|line| line.starts_with("After ")).expect("a closing line");
     let (_, rest) = line.split_once("validation accuracy = ").expect("an accuracy");
@@ -18,7 +18,7 @@ fn closing(run: &Ended) -> (String, String, String) {
 }
 
 #[test]
-fn the_latest_checkpoint_is_evaluated_as_the_run_did_at_its_end() {
+fn eval_of_the_latest_checkpoint_prints_the_accuracies_of_the_run() {
     for (words, tail) in [("", "."), ("--moving-average-decay 0.9", " with the moving averages.")] {
         let folder = Folder::new();
         let run = folder.run(&format!("reference {SMALL} --training-steps 30 {words}"));
@@ -37,8 +37,8 @@ fn the_latest_checkpoint_is_evaluated_as_the_run_did_at_its_end() {
 }
 
 #[test]
-fn the_moving_averages_are_not_the_variables() {
-    // So slow an average that it still is where it began, while the variables have moved on.
+fn eval_uses_moving_averages_instead_of_variables() {
+    // The average follows so slowly that its accuracy differs from that of the variables.
     let accuracy = |words: &str| {
         let folder = Folder::new();
         let words = format!("{SMALL} --training-steps 200 --learning-rate 0.1 {words}");
@@ -50,7 +50,7 @@ fn the_moving_averages_are_not_the_variables() {
 }
 
 #[test]
-fn watch_prints_each_new_checkpoint_once_and_ends_with_ctrl_c() {
+fn eval_watch_prints_each_new_checkpoint_once_until_ctrl_c() {
     let folder = Folder::new();
     let mut watch = eval(&folder, "--watch --eval-interval-secs 0.02");
     watch.wait_for_stdout("No checkpoint file found in ");
@@ -65,16 +65,16 @@ fn watch_prints_each_new_checkpoint_once_and_ends_with_ctrl_c() {
 }
 
 #[test]
-fn without_a_checkpoint_it_says_so_and_fails() {
+fn eval_without_a_checkpoint_fails() {
     let folder = Folder::new();
     let ended = eval(&folder, "").wait();
     ended.expect_code(1);
     assert!(ended.stdout.starts_with("No checkpoint file found in "), "{}", ended.stdout);
-    assert!(!folder.logdir().exists(), "looking makes nothing");
+    assert!(!folder.logdir().exists(), "eval creates no folder");
 }
 
 #[test]
-fn a_checkpoint_that_does_not_fit_the_data_is_told() {
+fn eval_refuses_a_checkpoint_that_does_not_fit_the_data() {
     let folder = Folder::new();
     folder.run(&format!("reference {SMALL} --training-steps 2")).expect_code(0);
 
@@ -91,20 +91,21 @@ fn a_checkpoint_that_does_not_fit_the_data_is_told() {
 }
 
 #[test]
-fn data_that_were_not_trained_on_are_told() {
+fn eval_warns_about_data_that_differ_from_the_training_data() {
     let folder = Folder::new();
     folder.run(&format!("reference {SMALL} --training-steps 2")).expect_code(0);
     assert_eq!(eval(&folder, "").wait().expect_code(0).stderr, "");
-    let told = ["trained on data with the digest ", "leave --data-dir and --validation-size out"];
-    eval(&folder, "--validation-size 7").wait().expect_code(0).expect_stderr(&told);
+    let message =
+        ["trained on data with the digest ", "leave --data-dir and --validation-size out"];
+    eval(&folder, "--validation-size 7").wait().expect_code(0).expect_stderr(&message);
 }
 
 #[test]
-fn run_on_other_data_is_evaluated_on_those_data_without_any_flag() {
+fn eval_without_flags_uses_the_data_of_the_run() {
     for words in ["", "--validation-size 120"] {
         let folder = Folder::new();
         DataDir::new(Labels::Right).write(&folder.join("digits"));
-        // A path that is relative to the folder of the training, and not to that of the evaluation.
+        // A path relative to the training's working directory, which differs from the evaluation's.
         let mut command = folder.command(&format!("reference {SMALL} --training-steps 40 {words}"));
         command.arg("--data-dir=digits").current_dir(folder.path());
         let (validation, test, _) = closing(Process::start(command).wait().expect_code(0));
@@ -122,7 +123,7 @@ fn run_on_other_data_is_evaluated_on_those_data_without_any_flag() {
 }
 
 #[test]
-fn run_whose_data_are_gone_or_changed_is_not_evaluated_on_the_built_in_digits() {
+fn eval_refuses_built_in_digits_if_the_data_of_the_run_are_missing_or_changed() {
     let folder = Folder::new();
     let data = folder.join("digits");
     DataDir::new(Labels::Right).write(&data);
@@ -130,15 +131,15 @@ fn run_whose_data_are_gone_or_changed_is_not_evaluated_on_the_built_in_digits() 
     folder.run(&words).expect_code(0);
 
     DataDir::new(Labels::TwoExchanged).write(&data);
-    let told = ["was trained on data with the digest ", "give --data-dir", "has the digest "];
-    eval(&folder, "").wait().expect_error(1, &told);
+    let message = ["was trained on data with the digest ", "give --data-dir", "has the digest "];
+    eval(&folder, "").wait().expect_error(1, &message);
     std::fs::remove_dir_all(&data).expect("the data can be removed");
     eval(&folder, "").wait().expect_error(1, &["give --data-dir", "there is no folder "]);
     std::fs::remove_file(folder.logdir().join("data_dir")).expect("the run left it");
     eval(&folder, "").wait().expect_error(1, &["which are not the built-in digits"]);
 }
 
-/// Images of 2 by 2 pixels.
+/// Returns an IDX file of images of 2 by 2 pixels.
 fn idx_images(n: u32) -> Vec<u8> {
     let header = [0x803_u32, n, 2, 2].map(u32::to_be_bytes).concat();
     [header, vec![7; n as usize * 4]].concat()

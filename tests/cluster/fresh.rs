@@ -1,4 +1,4 @@
-//! The second start in a logdir: a run that is over, a run with other settings, and `--fresh`.
+//! A second start in the same logdir: a finished run, a run with other settings, and `--fresh`.
 
 use std::fs;
 
@@ -11,15 +11,15 @@ fn bytes(folder: &Folder, name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn finished_run_says_so_and_is_a_success() {
+fn restart_of_a_finished_run_reports_that_and_succeeds() {
     for command in ["reference", "local"] {
         let folder = Folder::new();
         let first = folder.run(&format!("{command} {SMALL}"));
         assert!(!first.expect_code(0).stderr.contains("already finished"), "{}", first.stderr);
         let before = ["losses.csv", "model.ckpt-12.safetensors"].map(|name| bytes(&folder, name));
         let again = folder.run(&format!("{command} {SMALL}"));
-        let told = "is already finished at step 12; use --fresh or another --logdir.";
-        again.expect_code(0).expect_stderr(&[told]);
+        let message = "is already finished at step 12; use --fresh or another --logdir.";
+        again.expect_code(0).expect_stderr(&[message]);
         assert!(again.stdout.contains("After 12 training steps, validation"), "{}", again.stdout);
         let after = ["losses.csv", "model.ckpt-12.safetensors"].map(|name| bytes(&folder, name));
         assert_eq!(before, after);
@@ -27,7 +27,7 @@ fn finished_run_says_so_and_is_a_success() {
 }
 
 #[test]
-fn fresh_keeps_the_old_run_and_trains_the_new_one_from_the_beginning() {
+fn fresh_keeps_the_old_run_and_trains_a_new_one_from_step_0() {
     for command in ["reference", "local"] {
         let folder = Folder::new();
         folder.run(&format!("{command} {SMALL} --ledger --trace")).expect_code(0);
@@ -35,17 +35,19 @@ fn fresh_keeps_the_old_run_and_trains_the_new_one_from_the_beginning() {
         let old = names.map(|name| bytes(&folder, name));
 
         let other = format!("{command} {SMALL} --seed 7 --ledger --trace");
-        folder.run(&other).expect_error(1, &["seed = 1, and not 7", "--fresh", "another --logdir"]);
+        folder
+            .run(&other)
+            .expect_error(1, &["seed = 1 (this run: 7)", "--fresh", "another --logdir"]);
         let ended = folder.run(&format!("{other} --fresh"));
-        let told = ["The run that was in ", "logdir/previous-1 now."];
-        ended.expect_code(0).expect_stderr(&told);
+        let message = ["The run that was in ", "logdir/previous-1 now."];
+        ended.expect_code(0).expect_stderr(&message);
 
         let expected = crate::support::bits_of(&format!("reference {SMALL} --seed 7"));
         Bits::read(&folder.logdir()).assert_same(&expected, command);
         let moved = names.map(|name| bytes(&folder, &format!("previous-1/{name}")));
         assert_eq!(moved, old, "{command}");
         if command == "local" {
-            // Ledgers and traces went along: what is there now is of the new run alone.
+            // Ledgers and traces were moved, too. The new ones contain only the new run.
             let mut audit = unisono("audit");
             audit.arg(folder.logdir());
             Process::start(audit).wait().expect_code(0);
@@ -58,8 +60,7 @@ fn fresh_keeps_the_old_run_and_trains_the_new_one_from_the_beginning() {
 }
 
 #[test]
-fn fresh_moves_nothing_while_another_process_has_the_logdir_and_nothing_before_a_start_that_fails()
-{
+fn fresh_moves_nothing_if_the_logdir_is_in_use_or_the_start_fails() {
     let folder = Folder::new();
     folder.run(&format!("reference {SMALL}")).expect_code(0);
     let before = crate::support::Listing::of(&folder.logdir());
@@ -70,7 +71,7 @@ fn fresh_moves_nothing_while_another_process_has_the_logdir_and_nothing_before_a
         folder.run(&format!("{command} {words}")).expect_error(1, &["there is no folder "]);
     }
     let logdir = fs::File::open(folder.logdir()).expect("the logdir");
-    logdir.lock().expect("a lock on it");
+    logdir.lock().expect("the logdir can be locked");
     for command in ["reference", "local"] {
         let ended = folder.run(&format!("{command} {SMALL} --fresh"));
         ended.expect_error(1, &["another process writes in "]);
@@ -79,11 +80,11 @@ fn fresh_moves_nothing_while_another_process_has_the_logdir_and_nothing_before_a
 }
 
 #[test]
-fn backup_workers_are_told_what_holds() {
-    let told = ["timing chooses the gradients", "`unisono-sim replay --ledger"];
+fn run_with_backup_workers_warns_that_timing_chooses_the_gradients() {
+    let message = ["timing chooses the gradients", "`unisono-sim replay --ledger"];
     let folder = Folder::new();
     let backup = format!("{SMALL} --replicas-to-aggregate 1 --workers 2");
-    folder.run(&format!("local {backup}")).expect_code(0).expect_stderr(&told);
+    folder.run(&format!("local {backup}")).expect_code(0).expect_stderr(&message);
     let serial = Folder::new();
     let ended = serial.run(&format!("reference {backup}"));
     ended.expect_code(0).expect_stderr(&["In a cluster timing chooses the slots."]);

@@ -1,8 +1,8 @@
-//! Clocks that are set back between two lives of a task, and a process that comes back after it was
-//! replaced.
+//! Clocks that are set back between two starts of a task, and a paused process that continues after
+//! it was replaced.
 //!
-//! The first lives get a number far in the future from `UNISONO_INCARNATION`, as from a clock that
-//! was wrong. Later lives take theirs from the clock of this machine, which is a smaller one.
+//! The first processes get incarnations far in the future from `UNISONO_INCARNATION`, as from a
+//! wrong clock. Later processes take smaller incarnations from the clock of this machine.
 
 use std::fs;
 
@@ -12,10 +12,10 @@ use crate::support::{
 
 const FLAGS: &str = "--hidden 32 --batch-size 20 --progress none --training-steps 1500";
 const VARIABLE: &str = "UNISONO_INCARNATION";
-/// Microseconds since 1970, in the year 2223.
+/// A time in the year 2223, in microseconds since 1970.
 const FUTURE: u64 = 8_000_000_000_000_000;
 
-/// Starts a task with an incarnation from a supervisor.
+/// Starts a task with a given incarnation, as a supervisor does.
 fn start_as(cluster: &HandStarted, role: Role, incarnation: u64) -> Process {
     let mut command = cluster.command(role, cluster.ps_hosts(), "");
     command.env(VARIABLE, incarnation.to_string());
@@ -25,13 +25,13 @@ fn start_as(cluster: &HandStarted, role: Role, incarnation: u64) -> Process {
 fn wait_for_progress(run: &mut Process, folder: &Folder) {
     let start = last_step(&folder.logdir());
     wait_until("progress", || {
-        assert!(run.is_running(), "it ended:\n{}", run.stderr());
+        assert!(run.is_running(), "the run ended:\n{}", run.stderr());
         last_step(&folder.logdir()) > start.map(|step| step + 30)
     });
 }
 
 #[test]
-fn tasks_that_restart_after_their_clocks_were_set_back_go_on_and_no_bit_moves() {
+fn tasks_restarted_after_their_clocks_were_set_back_continue_with_the_same_bits() {
     let flags = format!("{FLAGS} --save-model-secs 0.2 --save-summaries-secs 0");
     let folder = Folder::new();
     let cluster = HandStarted::new(2, 2, &flags, folder.logdir()).keep_sockets();
@@ -41,7 +41,7 @@ fn tasks_that_restart_after_their_clocks_were_set_back_go_on_and_no_bit_moves() 
         wait_for_progress(&mut tasks[0], &folder);
         tasks[victim].kill();
         tasks[victim] = cluster.start(roles[victim]);
-        // The chief has recorded its incarnation; the others hear of theirs from their peers.
+        // The chief has recorded its incarnation. The other tasks learn theirs from their peers.
         if victim > 0 {
             tasks[victim].wait_for_stderr("it goes on as 800000000");
         }
@@ -49,14 +49,15 @@ fn tasks_that_restart_after_their_clocks_were_set_back_go_on_and_no_bit_moves() 
     for task in tasks {
         task.wait().expect_code(0);
     }
-    let recorded = fs::read_to_string(folder.logdir().join("incarnation")).expect("it is recorded");
+    let recorded = fs::read_to_string(folder.logdir().join("incarnation"))
+        .expect("the incarnation is recorded");
     assert_eq!(recorded, format!("{}\n", FUTURE + 1));
     let expected = bits_of(&format!("reference {flags} --workers 2"));
     Bits::read(&folder.logdir()).assert_same_files(&expected, "with clocks that were set back");
 }
 
 #[test]
-fn a_process_that_was_stopped_and_replaced_stays_fenced_when_it_continues() {
+fn process_that_was_paused_and_replaced_stays_fenced_after_it_continues() {
     let flags = format!("{FLAGS} --save-model-secs 0.2");
     let folder = Folder::new();
     let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
@@ -68,8 +69,8 @@ fn a_process_that_was_stopped_and_replaced_stays_fenced_when_it_continues() {
     let new = cluster.start(Role::Worker(1));
     wait_for_progress(&mut chief, &folder);
     old.signal("CONT");
-    let told = ["worker 1 cannot go on", "ps 0 knows incarnation ", "was restarted since"];
-    old.wait().expect_error(1, &told);
+    let message = ["worker 1 cannot go on", "ps 0 knows incarnation ", "was restarted since"];
+    old.wait().expect_error(1, &message);
     for task in [chief, ps, new] {
         task.wait().expect_code(0);
     }
@@ -77,9 +78,10 @@ fn a_process_that_was_stopped_and_replaced_stays_fenced_when_it_continues() {
     Bits::read(&folder.logdir()).assert_same_files(&expected, "with a worker that was replaced");
 }
 
-/// The incarnations of a ps, in the order of its ledger.
+/// Returns the incarnations of ps 0, in the order of its ledger.
 fn incarnations(folder: &Folder) -> Vec<u64> {
-    let ledger = fs::read_to_string(folder.logdir().join("ledger-ps0.jsonl")).expect("it is kept");
+    let ledger =
+        fs::read_to_string(folder.logdir().join("ledger-ps0.jsonl")).expect("the file is kept");
     let headers = ledger.lines().filter(|line| line.starts_with("{\"header\""));
     let of_header = |line: &str| {
         let (_, rest) = line.split_once("\"incarnation\":")?;
@@ -89,7 +91,7 @@ fn incarnations(folder: &Folder) -> Vec<u64> {
 }
 
 #[test]
-fn a_ps_takes_its_last_incarnation_from_its_ledger_when_the_whole_cluster_restarts() {
+fn restarted_ps_learns_its_last_incarnation_from_its_ledger() {
     let flags = "--hidden 32 --batch-size 20 --progress none --ledger";
     let folder = Folder::new();
     for (steps, is_future) in [(20, true), (40, false)] {
@@ -112,10 +114,10 @@ fn a_ps_takes_its_last_incarnation_from_its_ledger_when_the_whole_cluster_restar
 }
 
 #[test]
-fn local_gives_each_process_of_a_task_a_larger_incarnation() {
+fn local_gives_each_restart_of_a_task_a_larger_incarnation() {
     let folder = Folder::new();
     let flags = "--hidden 32 --batch-size 20 --progress none --training-steps 600 --ledger";
-    // What an outer supervisor has counted is not about the tasks of this one.
+    // An incarnation from an outer supervisor must not apply to the tasks of `local`.
     let mut command = folder.command(&format!("local --ps 1 --workers 1 --supervise {flags}"));
     command.env(VARIABLE, "5");
     let mut run = Process::start(command);
@@ -132,10 +134,10 @@ fn local_gives_each_process_of_a_task_a_larger_incarnation() {
 }
 
 #[test]
-fn an_incarnation_that_is_no_number_is_a_mistake_of_the_command_line() {
+fn incarnation_that_is_not_a_number_exits_with_2() {
     let folder = Folder::new();
     let mut command = folder.command("worker --task-id 0");
     command.env(VARIABLE, "12a");
-    let told = ["UNISONO_INCARNATION is \"12a\"", "no whole number"];
-    Process::start(command).wait().expect_error(2, &told);
+    let message = ["UNISONO_INCARNATION is \"12a\"", "no whole number"];
+    Process::start(command).wait().expect_error(2, &message);
 }

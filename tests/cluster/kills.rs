@@ -1,16 +1,16 @@
-//! Tasks that are killed: one after the other under `local --supervise`, and all at once.
+//! Killed tasks: one after the other under `local --supervise`, and all at once.
 
 use crate::support::{
     Bits, Folder, HandStarted, Process, Role, bits_of, last_step, send, task_of_local, tasks_in,
     wait_until,
 };
 
-/// So many steps that nothing below comes to their end before it wants to.
+/// Flags of a run with enough steps for the faults of each test.
 const FLAGS: &str = "--hidden 32 --batch-size 20 --progress none --training-steps 2500";
 const MANY: &str = "--save-model-secs 0.2 --workers 3";
 
 #[test]
-fn every_task_of_a_supervised_run_may_be_killed_and_no_bit_moves() {
+fn killing_every_task_of_a_supervised_run_changes_no_bit() {
     for optimizer in ["sgd", "momentum --momentum 0.9"] {
         let flags = format!("{FLAGS} {MANY} --optimizer {optimizer}");
         let folder = Folder::new();
@@ -23,8 +23,8 @@ fn every_task_of_a_supervised_run_may_be_killed_and_no_bit_moves() {
         }
         let ended = run.wait();
         ended.expect_code(0);
-        let told = |line: &&str| line.contains("; restart 1 of 10 in 500ms");
-        assert_eq!(ended.stderr.lines().filter(told).count(), victims.len(), "{}", ended.stderr);
+        let message = |line: &&str| line.contains("; restart 1 of 10 in 500ms");
+        assert_eq!(ended.stderr.lines().filter(message).count(), victims.len(), "{}", ended.stderr);
         let expected = bits_of(&format!("reference {flags}"));
         Bits::read(&folder.logdir()).assert_same_files(&expected, optimizer);
         assert_eq!(tasks_in(folder.path()), [0; 0]);
@@ -32,17 +32,18 @@ fn every_task_of_a_supervised_run_may_be_killed_and_no_bit_moves() {
 }
 
 #[test]
-fn a_supervised_run_that_cannot_use_its_logdir_ends_before_any_task_starts() {
+fn supervised_run_with_an_unusable_logdir_ends_before_any_task_starts() {
     let folder = Folder::new();
     std::fs::create_dir(folder.logdir()).expect("a folder can be made");
-    std::fs::write(folder.logdir().join("losses.csv"), "not ours").expect("it can be written");
+    std::fs::write(folder.logdir().join("losses.csv"), "not ours")
+        .expect("the file can be written");
     let ended = folder.run(&format!("local --supervise {FLAGS}"));
     ended.expect_error(1, &["losses.csv", "is not a losses file"]);
     assert!(!ended.stderr.contains("worker 0"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_loss_that_is_no_number_is_not_tried_again() {
+fn supervised_run_is_not_restarted_after_a_non_finite_loss() {
     let folder = Folder::new();
     let ended = folder.run(&format!("local --supervise {FLAGS} --learning-rate 1e30"));
     ended.expect_code(3).expect_stderr(&["Another start would end like this one."]);
@@ -50,7 +51,7 @@ fn a_loss_that_is_no_number_is_not_tried_again() {
 }
 
 #[test]
-fn local_that_was_killed_with_all_its_tasks_goes_on_with_the_same_command() {
+fn local_resumes_with_the_same_command_after_all_processes_were_killed() {
     for optimizer in ["sgd", "momentum --momentum 0.9"] {
         let flags = format!("{FLAGS} {MANY} --optimizer {optimizer}");
         let folder = Folder::new();
@@ -69,7 +70,7 @@ fn local_that_was_killed_with_all_its_tasks_goes_on_with_the_same_command() {
 }
 
 #[test]
-fn tasks_that_were_killed_at_once_go_on_with_the_same_commands() {
+fn tasks_resume_with_the_same_commands_after_all_were_killed_at_once() {
     let flags = format!("{FLAGS} --save-model-secs 0.2");
     let folder = Folder::new();
     let cluster = HandStarted::new(2, 3, &flags, folder.logdir());
@@ -79,7 +80,7 @@ fn tasks_that_were_killed_at_once_go_on_with_the_same_commands() {
     wait_for_a_checkpoint(&folder);
     kill_all(tasks.iter().map(Process::pid).collect());
     for task in tasks {
-        assert_eq!(task.wait().status.code(), None, "it was killed");
+        assert_eq!(task.wait().status.code(), None, "a signal killed the task");
     }
     for (role, task) in roles.map(|role| (role, cluster.start(role))) {
         let ended = task.wait();
@@ -91,7 +92,7 @@ fn tasks_that_were_killed_at_once_go_on_with_the_same_commands() {
 }
 
 #[test]
-fn a_second_chief_is_not_let_in_while_a_paused_one_has_the_logdir() {
+fn second_chief_is_refused_while_a_paused_one_holds_the_logdir() {
     let flags = format!("{FLAGS} --save-model-secs 0.2");
     let folder = Folder::new();
     let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
@@ -116,12 +117,12 @@ fn kill_all(pids: Vec<u32>) {
 fn wait_for_progress(run: &mut Process, folder: &Folder) {
     let start = last_step(&folder.logdir());
     wait_until("progress", || {
-        assert!(run.is_running(), "it ended:\n{}", run.stderr());
+        assert!(run.is_running(), "the run ended:\n{}", run.stderr());
         last_step(&folder.logdir()) > start.map(|step| step + 30)
     });
 }
 
-/// One behind the initial values.
+/// Waits for a checkpoint after that of the initial values.
 fn wait_for_a_checkpoint(folder: &Folder) {
     wait_until("a checkpoint", || {
         let state = std::fs::read_to_string(folder.logdir().join("checkpoint"));

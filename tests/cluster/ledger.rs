@@ -1,4 +1,4 @@
-//! `--ledger` and `unisono audit`: what a cluster of processes writes down, and what is seen in it.
+//! `--ledger` and `unisono audit` with a cluster of real processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ fn ledger(folder: &Folder, ps: usize) -> PathBuf {
     folder.logdir().join(format!("ledger-ps{ps}.jsonl"))
 }
 
-/// Changes one line, the first that has this in it.
-fn spoil(path: &Path, line_with: &str, spoil: impl Fn(&str) -> String) {
+/// Replaces the first line that contains the text `line_with`.
+fn change_line(path: &Path, line_with: &str, change: impl Fn(&str) -> String) {
     let text = fs::read_to_string(path).expect("there is a ledger");
     let line = text.lines().find(|line| line.contains(line_with)).expect("there is such a line");
-    fs::write(path, text.replacen(line, &spoil(line), 1)).expect("it can be written");
+    fs::write(path, text.replacen(line, &change(line), 1)).expect("the file can be written");
 }
 
 #[test]
-fn a_ledger_moves_no_bit_and_is_there_only_if_asked_for() {
+fn ledger_changes_no_bit_and_is_written_only_if_requested() {
     let words = format!("{SMALL} --training-steps 30");
     let expected = bits_of(&format!("reference {words}"));
     for (flag, is_there) in [("", false), ("--ledger", true), ("--ledger=false", false)] {
@@ -39,7 +39,7 @@ fn a_ledger_moves_no_bit_and_is_there_only_if_asked_for() {
 }
 
 #[test]
-fn a_clean_run_is_told_to_be_clean_and_one_wrong_line_is_named() {
+fn audit_accepts_a_clean_run_and_names_a_wrong_line() {
     let folder = Folder::new();
     folder.run(&format!("local --ledger {SMALL} {BACKUP}")).expect_code(0);
     let clean = audit(&folder);
@@ -56,34 +56,34 @@ fn a_clean_run_is_told_to_be_clean_and_one_wrong_line_is_named() {
         format!("{rest}\"after\":\"{other}{}", &after[1..])
     };
     let slot = |line: &str| line.replacen("\"slot\":", "\"slot\":4", 1);
-    let broken_by = |spoiled: &dyn Fn(&str) -> String, told: &str| {
-        spoil(&ledger(&folder, 1), "\"step\":17,\"slots\"", spoiled);
+    let broken_by = |change: &dyn Fn(&str) -> String, message: &str| {
+        change_line(&ledger(&folder, 1), "\"step\":17,\"slots\"", change);
         let broken = audit(&folder);
         broken.expect_code(1);
-        let line = broken.stdout.lines().last().expect("it says something");
-        assert!(line.starts_with(told), "{line}");
+        let line = broken.stdout.lines().last().expect("the audit prints a result");
+        assert!(line.starts_with(message), "{line}");
         assert!(line.contains("ledger-ps1.jsonl:"), "{line}");
-        fs::write(ledger(&folder, 1), &good).expect("it can be written");
+        fs::write(ledger(&folder, 1), &good).expect("the file can be written");
     };
     broken_by(&hash, "BROKEN: rule 1, exactly R, is broken at step 18, ");
     broken_by(&slot, "BROKEN: rule 2, which R, is broken at step 17, ");
 
-    fs::remove_file(ledger(&folder, 0)).expect("it is there");
+    fs::remove_file(ledger(&folder, 0)).expect("the file exists");
     let incomplete = audit(&folder);
     incomplete.expect_code(3);
     assert!(incomplete.stdout.contains("of ps 0 there is no ledger"), "{}", incomplete.stdout);
-    fs::remove_file(ledger(&folder, 1)).expect("it is there");
+    fs::remove_file(ledger(&folder, 1)).expect("the file exists");
     audit(&folder).expect_code(2).expect_stderr(&["there is no ledger-psN.jsonl in ", "--ledger"]);
-    fs::write(ledger(&folder, 1), "nonsense\n").expect("it can be written");
+    fs::write(ledger(&folder, 1), "nonsense\n").expect("the file can be written");
     audit(&folder)
         .expect_code(2)
         .expect_stderr(&["ledger-ps1.jsonl:1: \"nonsense\" is not a line"]);
 }
 
 #[test]
-fn the_ledger_of_a_run_that_was_killed_whole_goes_on_with_it() {
+fn ledger_continues_after_the_whole_run_was_killed() {
     let folder = Folder::new();
-    // The last life alone ends by itself.
+    // The first two runs are killed. The third one ends by itself.
     for (steps, is_last) in [(1_000_000, false), (1_000_000, false), (0, true)] {
         let before = made(&folder);
         let steps = if is_last { before + 20 } else { steps };
@@ -98,7 +98,7 @@ fn the_ledger_of_a_run_that_was_killed_whole_goes_on_with_it() {
             assert!(clean.stdout.contains("3 lives, 3 generations opened"), "{}", clean.stdout);
         } else {
             wait_until("new losses", || {
-                assert!(run.is_running(), "it ended:\n{}", run.stderr());
+                assert!(run.is_running(), "the run ended:\n{}", run.stderr());
                 made(&folder) > before + 20
             });
             tasks_in(folder.path()).into_iter().for_each(|pid| send("KILL", pid));
@@ -107,7 +107,7 @@ fn the_ledger_of_a_run_that_was_killed_whole_goes_on_with_it() {
     }
 }
 
-/// How many updates have been recorded.
+/// Returns the number of updates whose losses are recorded.
 fn made(folder: &Folder) -> u64 {
     let losses = fs::read_to_string(folder.logdir().join("losses.csv")).unwrap_or_default();
     let whole = losses.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -115,9 +115,9 @@ fn made(folder: &Folder) -> u64 {
     last.map_or(0, |step| step + 1)
 }
 
-/// The disk of ps 1 takes some 16 KiB of a file; that of ps 0 takes all.
+/// Ps 1 can write at most some 16 KiB to a file. Ps 0 has no limit.
 #[test]
-fn a_full_disk_ends_the_ledger_and_not_the_training() {
+fn full_disk_ends_the_ledger_but_not_the_training() {
     let folder = Folder::new();
     let words = format!("{SMALL} --ledger --training-steps 60");
     let expected = bits_of(&format!("reference {SMALL} --training-steps 60"));
@@ -131,7 +131,11 @@ fn a_full_disk_ends_the_ledger_and_not_the_training() {
         task.wait().expect_code(0);
     }
     Bits::read(&folder.logdir()).assert_same(&expected, "with a full disk");
-    let told = audit(&folder);
-    told.expect_code(3);
-    assert!(told.stdout.contains("A ps whose disk was full stops its ledger"), "{}", told.stdout);
+    let message = audit(&folder);
+    message.expect_code(3);
+    assert!(
+        message.stdout.contains("A ps whose disk was full stops its ledger"),
+        "{}",
+        message.stdout
+    );
 }

@@ -1,5 +1,5 @@
-//! One logdir, one run: a second one changes no byte there. And what is no regular file is neither
-//! followed nor waited for.
+//! A logdir belongs to one run, and a second run changes no byte there. Pipes and links in a logdir
+//! are neither followed nor waited for.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,16 +15,16 @@ const SMALL: &str = "--hidden 16 --batch-size 20 --progress none --save-model-se
 const ENDLESS: &str = "--training-steps 100000000";
 
 #[test]
-fn a_second_run_in_the_logdir_of_a_running_one_changes_no_byte_of_it() {
+fn second_run_in_a_logdir_in_use_changes_no_byte() {
     let folder = Folder::new();
     let words = format!("--ledger --trace {SMALL} {ENDLESS}");
     let mut run = folder.start(&format!("local {words}"));
     wait_until("checkpoints", || {
-        assert!(run.is_running(), "it ended:\n{}", run.stderr());
+        assert!(run.is_running(), "the run ended:\n{}", run.stderr());
         let state = fs::read_to_string(folder.logdir().join("checkpoint")).unwrap_or_default();
         state.matches("all_model_checkpoint_paths").count() > 1
     });
-    // Nothing that is written from now on is its own.
+    // The first run is paused, so any change would be made by the second one.
     let tasks = tasks_in(folder.path());
     tasks.iter().for_each(|pid| send("STOP", *pid));
     let before = Listing::of(&folder.logdir());
@@ -50,7 +50,7 @@ fn a_second_run_in_the_logdir_of_a_running_one_changes_no_byte_of_it() {
 
     tasks.iter().for_each(|pid| send("CONT", *pid));
     let made = last_step(&folder.logdir());
-    wait_until("it goes on", || last_step(&folder.logdir()) > made);
+    wait_until("the first run continues", || last_step(&folder.logdir()) > made);
     run.signal("INT");
     run.wait().expect_code(130);
     let mut audit = unisono("audit");
@@ -59,12 +59,12 @@ fn a_second_run_in_the_logdir_of_a_running_one_changes_no_byte_of_it() {
 }
 
 #[test]
-fn a_second_run_is_refused_while_the_chief_of_the_first_is_between_two_lives() {
+fn second_run_is_refused_while_the_first_restarts_its_chief() {
     let folder = Folder::new();
     let words = format!("{SMALL} {ENDLESS}");
     let mut run = folder.start(&format!("local --supervise {words}"));
     wait_until("losses", || last_step(&folder.logdir()) > Some(5));
-    // Its launcher cannot start it again.
+    // The paused launcher cannot restart the chief.
     run.signal("STOP");
     send("KILL", crate::support::task_of_local(folder.path(), "worker", 0));
     let refused = folder.run(&format!("local {words}"));
@@ -78,14 +78,14 @@ fn mkfifo(path: &Path) {
 }
 
 #[test]
-fn pipes_and_links_in_the_place_of_a_ledger_or_a_trace_cost_that_file_and_nothing_else() {
+fn pipe_or_link_in_place_of_a_ledger_or_trace_costs_only_that_file() {
     let words = format!("{SMALL} --training-steps 30");
     let expected = bits_of(&format!("reference {words}"));
     let folder = Folder::new();
     let logdir = folder.logdir();
-    fs::create_dir(&logdir).expect("it can be made");
+    fs::create_dir(&logdir).expect("the folder can be made");
     let outside = folder.join("outside");
-    fs::write(&outside, "somebody's\nfile").expect("it can be written");
+    fs::write(&outside, "somebody's\nfile").expect("the file can be written");
     for pipe in ["ledger-ps0.jsonl", "trace-worker1.jsonl"] {
         mkfifo(&logdir.join(pipe));
     }
@@ -96,7 +96,7 @@ fn pipes_and_links_in_the_place_of_a_ledger_or_a_trace_cost_that_file_and_nothin
 
     let ended = folder.run(&format!("local --ps 2 --ledger --trace {words}"));
     ended.expect_code(1).expect_stderr(&["model.ckpt-30.safetensors: ", "symbolic link"]);
-    fs::remove_file(logdir.join("model.ckpt-30.safetensors")).expect("it is there");
+    fs::remove_file(logdir.join("model.ckpt-30.safetensors")).expect("the file exists");
     let ended = folder.run(&format!("local --ps 2 --ledger --trace {words}"));
     ended.expect_code(0).expect_stderr(&[
         "no ledger is kept, and training goes on without it: ",
@@ -107,18 +107,18 @@ fn pipes_and_links_in_the_place_of_a_ledger_or_a_trace_cost_that_file_and_nothin
         "trace-ps1.jsonl: it is a symbolic link",
     ]);
     Bits::read(&logdir).assert_same(&expected, "with pipes and links");
-    assert_eq!(fs::read_to_string(&outside).expect("it is there"), "somebody's\nfile");
+    assert_eq!(fs::read_to_string(&outside).expect("the file exists"), "somebody's\nfile");
     assert!(!folder.join("nowhere").exists());
 }
 
 #[test]
-fn losses_that_are_a_pipe_or_a_link_are_refused() {
+fn pipe_or_link_in_place_of_the_losses_is_refused() {
     for is_pipe in [true, false] {
         let folder = Folder::new();
-        fs::create_dir(folder.logdir()).expect("it can be made");
+        fs::create_dir(folder.logdir()).expect("the folder can be made");
         let losses = folder.logdir().join("losses.csv");
         let outside = folder.join("outside");
-        fs::write(&outside, "step,slot,loss\n").expect("it can be written");
+        fs::write(&outside, "step,slot,loss\n").expect("the file can be written");
         let what = if is_pipe { "it is a named pipe" } else { "it is a symbolic link" };
         if is_pipe {
             mkfifo(&losses);
@@ -129,28 +129,29 @@ fn losses_that_are_a_pipe_or_a_link_are_refused() {
             let refused = folder.run(&format!("{command} {SMALL} --training-steps 10"));
             refused.expect_error(1, &["losses.csv: ", what, "move it away"]);
         }
-        assert_eq!(fs::read(&outside).expect("it is there"), b"step,slot,loss\n");
-        assert!(tasks_in(folder.path()).is_empty(), "nothing is left");
+        assert_eq!(fs::read(&outside).expect("the file exists"), b"step,slot,loss\n");
+        assert!(tasks_in(folder.path()).is_empty(), "no process is left");
     }
 }
 
 #[test]
-fn a_logdir_that_is_a_link_to_a_folder_is_that_folder() {
+fn logdir_may_be_a_link_to_a_folder() {
     let words = format!("{SMALL} --training-steps 20");
     let expected = bits_of(&format!("reference {words}"));
     let folder = Folder::new();
-    fs::create_dir(folder.join("elsewhere")).expect("it can be made");
+    fs::create_dir(folder.join("elsewhere")).expect("the folder can be made");
     symlink(folder.join("elsewhere"), folder.logdir()).expect("a link can be made");
     folder.run(&format!("local --ledger {words}")).expect_code(0);
     Bits::read(&folder.join("elsewhere")).assert_same_files(&expected, "through a link");
 }
 
-/// It waits for data that never come, and its standard input has ended: it must not wait any longer.
+/// The task waits for data that never arrive. Its standard input is closed, as after the death of
+/// its parent, so it must end nevertheless.
 #[test]
-fn a_task_that_hangs_before_it_begins_ends_with_its_parent() {
+fn task_that_hangs_at_its_start_ends_with_its_parent() {
     let folder = Folder::new();
     let data = folder.join("data");
-    fs::create_dir(&data).expect("it can be made");
+    fs::create_dir(&data).expect("the folder can be made");
     for name in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"] {
         mkfifo(&data.join(name));
     }

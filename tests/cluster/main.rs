@@ -1,6 +1,6 @@
-//! Whole clusters of real processes: what they compute, to the bit, and how they start and end.
+//! Whole clusters of real processes: their bits, their start and their end.
 //!
-//! Nothing here looks inside the program: command lines in; files, lines and exit codes out.
+//! These tests use command lines as the only input, and check files, output and exit codes.
 
 #![allow(missing_docs, reason = "a test program")]
 

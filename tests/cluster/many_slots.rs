@@ -1,5 +1,5 @@
-//! Many slots a worker: links and tasks that are slower than the workers compute slow the run, and
-//! have no other effect.
+//! Many slots per worker: links and tasks that are slower than the workers delay the run, and have
+//! no other effect.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,9 @@ use crate::support::{
     task_of_local, wait_until,
 };
 
-/// The processors have as much other work for as long as `run` takes.
+/// Runs `run` while two busy threads per CPU core compete with it.
 fn on_a_loaded_machine<T>(run: impl FnOnce() -> T) -> T {
-    /// Ends the load also when `run` panics.
+    /// Ends the load when it is dropped, even if `run` panics.
     struct Over<'a>(&'a AtomicBool);
     impl Drop for Over<'_> {
         fn drop(&mut self) {
@@ -35,7 +35,7 @@ fn on_a_loaded_machine<T>(run: impl FnOnce() -> T) -> T {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "how long the fault lasts")]
+#[expect(clippy::disallowed_methods, reason = "the fault lasts for some time")]
 fn pause(time: Duration) {
     thread::sleep(time);
 }
@@ -45,7 +45,7 @@ fn assert_no_link_was_cut_off(stderr: &str) {
 }
 
 #[test]
-fn twelve_slots_a_worker_on_links_of_100_mbit_and_20_ms_give_the_bits_of_the_reference() {
+fn twelve_slots_per_worker_on_slow_links_give_the_bits_of_the_reference() {
     let flags = "--replicas-to-aggregate 24 --training-steps 6 --progress none";
     let folder = Folder::new();
     let cluster = HandStarted::new(2, 2, flags, folder.logdir());
@@ -66,18 +66,18 @@ fn twelve_slots_a_worker_on_links_of_100_mbit_and_20_ms_give_the_bits_of_the_ref
 }
 
 #[test]
-fn ps_that_stands_still_on_a_loaded_machine_delays_a_run_of_twenty_slots_a_worker() {
+fn paused_ps_on_a_loaded_machine_only_delays_a_run_of_twenty_slots_per_worker() {
     let flags = "--replicas-to-aggregate 40 --workers 2 --training-steps 12 --progress none";
     let folder = Folder::new();
     let ended = on_a_loaded_machine(|| {
         let mut run = folder.start(&format!("local {flags}"));
         wait_until("two updates", || {
-            assert!(run.is_running(), "it ended:\n{}", run.stderr());
+            assert!(run.is_running(), "the run ended:\n{}", run.stderr());
             last_step(&folder.logdir()) >= Some(1)
         });
         let ps = task_of_local(folder.path(), "ps", 1);
         send("STOP", ps);
-        // As long as the testers stopped it: workers fill what they may, and wait.
+        // Long enough for the workers to fill their window of pushes and wait.
         pause(Duration::from_secs(5));
         send("CONT", ps);
         run.wait()

@@ -1,15 +1,16 @@
-//! Memory that tasks share. That it changes no bit is in `bits.rs`.
+//! Shared memory between tasks. `bits.rs` tests that it changes no bit.
 #![cfg(target_os = "linux")]
 
 use std::fs;
 
 use crate::support::{Bits, Folder, HandStarted, Role, bits_of, task_of_local, wait_until};
 
-/// A run that ends when it is told to.
+/// The command of a run that ends only if the test ends it.
 const ENDLESS: &str =
     "local --hidden 30 --batch-size 20 --training-steps 1000000 --progress none --shared-memory";
 
-/// How many buffers of tasks this one has mapped: its own, which it writes, and those of others.
+/// Returns the numbers of shared buffers that a process has mapped: its own, which are writable,
+/// and those of other tasks.
 fn n_shared(process: u32) -> [usize; 2] {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
     let shared = maps.lines().filter(|line| line.contains("/memfd:unisono-"));
@@ -19,7 +20,7 @@ fn n_shared(process: u32) -> [usize; 2] {
 }
 
 #[test]
-fn processes_of_one_machine_map_each_others_memory() {
+fn processes_of_one_machine_map_each_others_buffers() {
     let folder = Folder::new();
     let mut local = folder.start(&format!("{ENDLESS}=true"));
     wait_for_steps(&folder);
@@ -35,7 +36,7 @@ fn processes_of_one_machine_map_each_others_memory() {
 }
 
 #[test]
-fn who_is_told_to_keeps_to_its_sockets() {
+fn shared_memory_can_be_disabled() {
     let folder = Folder::new();
     let mut local = folder.start(&format!("{ENDLESS}=false"));
     wait_for_steps(&folder);
@@ -45,9 +46,9 @@ fn who_is_told_to_keeps_to_its_sockets() {
     local.kill();
 }
 
-/// Anonymous memory counts as a file, and to exceed the limit is a signal that kills by default.
+/// Shared memory counts as a file. Exceeding the limit raises a signal that kills by default.
 #[test]
-fn a_limit_of_file_sizes_keeps_a_task_to_its_sockets_and_kills_none() {
+fn file_size_limit_disables_shared_memory_and_kills_no_task() {
     const FLAGS: &str = "--hidden 30 --batch-size 20 --training-steps 40 --progress none";
     let folder = Folder::new();
     let cluster = HandStarted::new(1, 2, FLAGS, folder.logdir());
@@ -63,7 +64,7 @@ fn a_limit_of_file_sizes_keeps_a_task_to_its_sockets_and_kills_none() {
     Bits::read(&folder.logdir()).assert_same(&expected, "with a limit of file sizes");
 }
 
-/// Waits until some updates are recorded: many more have been made.
+/// Waits until the losses of some updates are recorded.
 fn wait_for_steps(folder: &Folder) {
     let losses = folder.logdir().join("losses.csv");
     wait_until("losses are recorded", || {

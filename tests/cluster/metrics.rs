@@ -1,4 +1,4 @@
-//! `--metrics`: what real tasks tell while they train, held against the files that they leave.
+//! `--metrics`: compares the metrics of real tasks during training with their files.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::{Folder, HandStarted, Process, Role, bits_of, wait_until};
 const SMALL: &str = "--hidden 32 --batch-size 20 --progress none";
 const ANY_PORT: &str = "--metrics 127.0.0.1:0";
 
-/// What `path` answers: the status, and the text.
+/// Requests `path`, and returns the status and the body.
 fn get(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").ok()?;
@@ -26,7 +26,7 @@ fn scrape(address: &str) -> Option<Exposition> {
     Some(Exposition::parse(&text).unwrap_or_else(|error| panic!("{error}:\n{text}")))
 }
 
-/// Where tasks said that their metrics are, in the order in which they did.
+/// Returns the addresses of metrics in a log, in the order of their lines.
 fn addresses(stderr: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let (_, rest) = line.split_once("Metrics are at http://")?;
@@ -45,20 +45,20 @@ fn value(address: &str, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_cluster_tells_who_is_ready_what_was_made_and_who_waits_for_whom() {
+fn metrics_report_readiness_progress_and_waiting() {
     let folder = Folder::new();
     let words = format!("{SMALL} {ANY_PORT} --ledger --training-steps 1000000");
     let cluster = HandStarted::new(2, 2, &words, folder.logdir());
     let mut ps: Vec<_> = [0, 1].map(|index| cluster.start(Role::Ps(index))).into();
     let of_ps: Vec<_> = ps.iter_mut().map(address).collect();
 
-    wait_until("a ps whose loop turns", || {
+    wait_until("a ps whose loop runs", || {
         get(&of_ps[0], "/healthz").is_some_and(|(code, _)| code == 200)
     });
     let not_ready = "no chief has given this ps its state yet\n".to_owned();
     assert_eq!(get(&of_ps[0], "/readyz"), Some((503, not_ready)));
-    let waits = scrape(&of_ps[0]).expect("it serves");
-    let wait = waits.all("unisono_waiting_seconds").next().expect("it waits");
+    let waits = scrape(&of_ps[0]).expect("the task serves metrics");
+    let wait = waits.all("unisono_waiting_seconds").next().expect("the ps waits");
     assert_eq!((wait.label("what"), wait.label("of")), (Some("state"), Some("worker 0")));
 
     let mut chief = cluster.start(Role::Worker(0));
@@ -72,10 +72,10 @@ fn a_cluster_tells_who_is_ready_what_was_made_and_who_waits_for_whom() {
         assert_eq!(get(task, "/readyz"), Some((200, "ok\n".to_owned())), "{task}");
     }
 
-    // While worker 1 stands still, so does everything else.
+    // While worker 1 is paused, no other task makes progress, so the metrics are consistent.
     other.signal("STOP");
     let waits_for_other = |ps: &String| {
-        let all = scrape(ps).expect("it serves");
+        let all = scrape(ps).expect("the task serves metrics");
         let mut waits = all.all("unisono_waiting_seconds").filter(|wait| wait.value > 0.3);
         let is_it = waits.next().is_some_and(|wait| {
             (wait.label("what"), wait.label("of")) == (Some("gradient"), Some("worker 1"))
@@ -83,18 +83,19 @@ fn a_cluster_tells_who_is_ready_what_was_made_and_who_waits_for_whom() {
         is_it && waits.next().is_none()
     };
     wait_until("both ps wait for worker 1 alone", || of_ps.iter().all(waits_for_other));
-    let told: Vec<_> = [&of_ps[0], &of_ps[1], &of_chief].map(|task| scrape(task).unwrap()).into();
-    let step = told[0].value("unisono_global_step").unwrap();
-    for ps in &told[..2] {
+    let metrics: Vec<_> =
+        [&of_ps[0], &of_ps[1], &of_chief].map(|task| scrape(task).unwrap()).into();
+    let step = metrics[0].value("unisono_global_step").unwrap();
+    for ps in &metrics[..2] {
         assert_eq!(ps.value("unisono_global_step"), Some(step));
         assert_eq!(ps.value("unisono_updates_total"), Some(step));
         assert_eq!(ps.value("unisono_gradients_applied_total"), Some(2.0 * step));
         assert_eq!(ps.sum("unisono_gradients_dropped_total"), 0.0);
         assert!(ps.sum("unisono_bytes_received_total") > 0.0);
     }
-    let recorded = told[2].value("unisono_recorded_step").unwrap();
+    let recorded = metrics[2].value("unisono_recorded_step").unwrap();
     assert_eq!(recorded, step, "the chief has the losses of every update");
-    assert_eq!(told[2].value("unisono_gradients_computed_total"), Some(step + 1.0));
+    assert_eq!(metrics[2].value("unisono_gradients_computed_total"), Some(step + 1.0));
     let losses = std::fs::read_to_string(folder.logdir().join("losses.csv")).unwrap();
     let last = format!("{},", recorded - 1.0);
     let of_last: Vec<f64> = losses
@@ -104,8 +105,8 @@ fn a_cluster_tells_who_is_ready_what_was_made_and_who_waits_for_whom() {
         .collect();
     assert_eq!(of_last.len(), 2);
     let mean = of_last.iter().sum::<f64>() / 2.0;
-    assert!((told[2].value("unisono_loss").unwrap() - mean).abs() < 1e-6 * mean);
-    for (index, ps) in told[..2].iter().enumerate() {
+    assert!((metrics[2].value("unisono_loss").unwrap() - mean).abs() < 1e-6 * mean);
+    for (index, ps) in metrics[..2].iter().enumerate() {
         let path = folder.logdir().join(format!("ledger-ps{index}.jsonl"));
         let ledger = std::fs::read_to_string(path).unwrap();
         let updates = ledger.lines().filter(|line| line.starts_with("{\"update\"")).count();
@@ -115,9 +116,9 @@ fn a_cluster_tells_who_is_ready_what_was_made_and_who_waits_for_whom() {
     other.kill();
     let mut again = cluster.start(Role::Worker(1));
     let of_again = address(&mut again);
-    wait_until("it goes on", || value(&of_ps[0], "unisono_global_step") > Some(step + 5.0));
+    wait_until("training continues", || value(&of_ps[0], "unisono_global_step") > Some(step + 5.0));
     assert!(value(&of_again, "unisono_incarnation") > Some(0.0));
-    let of_ps = scrape(&of_ps[0]).expect("it serves");
+    let of_ps = scrape(&of_ps[0]).expect("the task serves metrics");
     let reconnects: Vec<_> = of_ps.all("unisono_reconnects_total").collect();
     let of_other = reconnects.iter().find(|sample| sample.label("peer") == Some("worker 1"));
     assert_eq!(of_other.map(|sample| sample.value), Some(1.0), "{reconnects:?}");
@@ -125,11 +126,11 @@ fn a_cluster_tells_who_is_ready_what_was_made_and_who_waits_for_whom() {
 }
 
 #[test]
-fn metrics_move_no_bit_and_a_port_that_is_taken_stops_nothing() {
+fn metrics_change_no_bit_and_a_port_in_use_stops_no_task() {
     let words = format!("{SMALL} --training-steps 40");
     let expected = bits_of(&format!("reference {words}"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let port = taken.local_addr().expect("it is bound").port();
+    let port = taken.local_addr().expect("the listener is bound").port();
     let folder = Folder::new();
     let cluster = HandStarted::new(1, 2, &words, folder.logdir());
     let blocked = cluster.start_with(Role::Ps(0), &format!("--metrics 127.0.0.1:{port}"));
@@ -143,7 +144,7 @@ fn metrics_move_no_bit_and_a_port_that_is_taken_stops_nothing() {
 }
 
 #[test]
-fn a_local_cluster_has_a_port_a_task_and_top_sees_them_all() {
+fn local_serves_metrics_on_one_port_per_task_and_top_shows_all() {
     let folder = Folder::new();
     let mut run = folder.start(&format!("local {SMALL} {ANY_PORT} --training-steps 1000000"));
     wait_until("four addresses", || {
@@ -182,7 +183,7 @@ fn a_local_cluster_has_a_port_a_task_and_top_sees_them_all() {
 }
 
 #[test]
-fn every_line_of_a_json_log_is_an_object_that_says_whose_it_is() {
+fn every_line_of_a_json_log_is_an_object_that_names_its_task() {
     let folder = Folder::new();
     let mut command =
         folder.command(&format!("local {SMALL} {ANY_PORT} --training-steps 20 --log-format json"));

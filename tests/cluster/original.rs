@@ -1,20 +1,21 @@
-//! The original script's command lines, unchanged, with the ps listening by themselves, in any
-//! order of starting, at names, IPv4 and IPv6 addresses.
+//! The unchanged command lines of the original script, started in any order, with host names, IPv4
+//! and IPv6 addresses. Every ps binds its port itself.
 
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 
 use crate::support::{Bits, Folder, Process, bits_of, unisono, wait_until};
 
 const FLAGS: &str = "--hidden 32 --batch_size=20 --training_steps=20";
-/// Ports that somebody else takes between our look and the program's bind are not that many.
+/// Limit of attempts to find free ports. Another process may take a port before the program binds
+/// it.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// Tasks as they are started; a worker that waits is known to have called before the next starts.
+/// The start of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     Ps(usize),
     Worker(usize),
-    /// Until it has found that a ps is not there yet.
+    /// Starts a worker. The next task starts only after this worker failed to reach a ps.
     WorkerThatWaits(usize),
 }
 
@@ -27,7 +28,7 @@ fn assert_runs_in_order(host: &str, order: [Start; 4]) {
     bits.assert_same(&expected, &format!("{host}, {order:?}"));
 }
 
-/// Nothing if a port was taken.
+/// Runs the tasks to their end. Returns `None` if another process took a port.
 fn run_in_order(host: &str, order: [Start; 4]) -> Option<Bits> {
     let folder = Folder::new();
     let ports = free_ports(host);
@@ -51,7 +52,7 @@ fn run_in_order(host: &str, order: [Start; 4]) -> Option<Bits> {
         }
         tasks.push(task);
     }
-    // A ps without its port leaves the others waiting for it.
+    // A ps that cannot bind its port exits, and the other tasks would wait for it forever.
     let is_taken = |tasks: &[Process]| tasks.iter().any(|ps| ps.stderr().contains(" is taken: "));
     wait_until("the tasks end", || is_taken(&tasks) || !tasks.iter_mut().any(Process::is_running));
     if is_taken(&tasks) {
@@ -66,27 +67,27 @@ fn run_in_order(host: &str, order: [Start; 4]) -> Option<Bits> {
 fn free_ports(host: &str) -> [u16; 4] {
     let host = host.trim_matches(['[', ']']);
     let sockets = [(); 4].map(|()| TcpListener::bind((host, 0)).expect("a port is free"));
-    sockets.map(|socket| socket.local_addr().expect("it is bound").port())
+    sockets.map(|socket| socket.local_addr().expect("the listener is bound").port())
 }
 
 #[test]
-fn ps_first() {
+fn original_commands_train_if_the_ps_start_first() {
     assert_runs_in_order("localhost", [Ps(0), Ps(1), Worker(0), Worker(1)]);
 }
 
 #[test]
-fn workers_first() {
+fn original_commands_train_if_the_workers_start_first() {
     let order = [WorkerThatWaits(1), WorkerThatWaits(0), Ps(1), Ps(0)];
     assert_runs_in_order("localhost", order);
 }
 
 #[test]
-fn mixed_with_the_chief_last() {
+fn original_commands_train_if_the_chief_starts_last() {
     assert_runs_in_order("127.0.0.1", [Ps(1), WorkerThatWaits(1), Ps(0), Worker(0)]);
 }
 
 #[test]
-fn at_ipv6_addresses() {
+fn original_commands_train_at_ipv6_addresses() {
     if TcpListener::bind((IpAddr::V6(Ipv6Addr::LOCALHOST), 0)).is_err() {
         return; // This machine has no IPv6.
     }

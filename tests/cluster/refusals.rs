@@ -1,4 +1,5 @@
-//! A task whose numbers are not the cluster's is told so and ends; the cluster is not disturbed.
+//! A task with other settings or data than the cluster is refused, and the cluster is not
+//! disturbed.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -9,7 +10,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
+fn worker_of_another_run_is_refused_and_the_right_one_is_accepted() {
     let folder = Folder::new();
     DataDir::new(Labels::Right).write(&folder.join("data"));
     DataDir::new(Labels::TwoExchanged).write(&folder.join("other"));
@@ -24,12 +25,12 @@ fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
     let mut chief = cluster.command(Role::Worker(0), cluster.ps_hosts(), "");
     chief.env("UNISONO_LOG", "info");
     let mut chief = Process::start(chief);
-    // The first worker that comes says which data it is.
+    // The first worker that connects determines the data of the cluster. It must be the chief.
     chief.wait_for_stderr("step 0 is saved");
     let mut undisturbed: Vec<_> = ps.into_iter().chain([chief]).collect();
 
     let other_data = format!("--data-dir {}", folder.join("other").display());
-    for (wrong, told) in [
+    for (wrong, message) in [
         ("--batch-size 25", ["batch_size", "20", "25"]),
         ("--seed 4", ["seed", "3", "4"]),
         ("--learning-rate 0.02", ["learning_rate", "0.01", "0.02"]),
@@ -38,7 +39,7 @@ fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
         (&other_data, ["training data", "digest", "--data-dir"]),
     ] {
         let refused = cluster.start_with(Role::Worker(1), wrong).wait();
-        refused.expect_error(1, &told);
+        refused.expect_error(1, &message);
         assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
     }
     let permuted: Vec<_> = cluster.ps_hosts().iter().rev().cloned().collect();
@@ -55,15 +56,15 @@ fn a_worker_of_another_run_is_refused_and_the_right_one_is_not() {
 }
 
 #[test]
-fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_one() {
+fn process_that_read_its_data_before_another_started_has_the_older_incarnation() {
     let folder = Folder::new();
     let data = DataDir::new(Labels::Right);
     data.write(&folder.join("data"));
     data.write(&folder.join("slow"));
     let slow = folder.join("slow").join(DataDir::TRAIN_IMAGES);
-    fs::remove_file(&slow).expect("it is there");
+    fs::remove_file(&slow).expect("the file exists");
     assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
-    // Open at both ends, so that nothing waits for the other.
+    // Opened for reading and writing, so that opening does not wait for another process.
     let pipe = File::options().read(true).write(true).open(&slow);
     let mut pipe = pipe.expect("a pipe can be opened");
 
@@ -81,16 +82,16 @@ fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_on
     let ps = with_data(Role::Ps(0), "data");
     let older = with_data(Role::Worker(1), "slow");
     let files = format!("/proc/{}/fd", older.pid());
-    wait_until("it reads its data", || {
-        let files = fs::read_dir(&files).expect("it runs").flatten();
+    wait_until("the worker reads its data", || {
+        let files = fs::read_dir(&files).expect("the worker is running").flatten();
         files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|path| path == slow))
     });
     let mut newer = with_data(Role::Worker(1), "data");
     newer.wait_for_stderr("ps 0 is there");
-    pipe.write_all(&data.train_images).expect("it reads");
+    pipe.write_all(&data.train_images).expect("the worker reads the pipe");
     drop(pipe);
-    let told = ["this process of worker 1 has incarnation ", "worker 1 was restarted since"];
-    older.wait().expect_error(1, &told);
+    let message = ["this process of worker 1 has incarnation ", "worker 1 was restarted since"];
+    older.wait().expect_error(1, &message);
 
     with_data(Role::Worker(0), "data").wait().expect_code(0);
     newer.wait().expect_code(0);
@@ -98,7 +99,7 @@ fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_on
 }
 
 #[test]
-fn a_chief_of_another_run_is_refused_before_it_can_start_one() {
+fn chief_of_another_run_is_refused_before_it_can_start_a_run() {
     let folder = Folder::new();
     let flags = "--hidden 16 --batch-size 20 --training-steps 25 --progress none";
     let cluster = HandStarted::new(1, 1, flags, folder.logdir());

@@ -1,4 +1,4 @@
-//! A run that was stopped and went on is the run that was never stopped, to the bit.
+//! A run that was stopped and resumed has the same bits as an uninterrupted one.
 
 use crate::support::{Bits, Folder, Process, bits_of, wait_until};
 
@@ -7,10 +7,10 @@ const ADAM: &str = "--hidden 32 --batch-size 20 --progress none --optimizer adam
                     --learning-rate 0.001 --moving-average-decay 0.99";
 
 #[test]
-fn a_run_that_is_given_more_steps_goes_on_from_its_end() {
+fn run_with_more_steps_resumes_from_its_end() {
     for words in [SGD, ADAM] {
         let expected = bits_of(&format!("reference {words} --training-steps 40"));
-        // Each by itself; and one that goes on where the other left off, on another cluster.
+        // The second command resumes the run of the first one, also with another layout.
         for (first, second) in [
             ("local --ps 3", "local --ps 3"),
             ("reference", "reference"),
@@ -28,7 +28,7 @@ fn a_run_that_is_given_more_steps_goes_on_from_its_end() {
 }
 
 #[test]
-fn a_finished_run_that_is_started_again_ends_at_once_and_changes_no_bit() {
+fn restarted_finished_run_ends_at_once_and_changes_no_bit() {
     let folder = Folder::new();
     let words = format!("{SGD} --training-steps 15");
     let expected = folder.bits_of(&format!("local {words}"));
@@ -38,12 +38,12 @@ fn a_finished_run_that_is_started_again_ends_at_once_and_changes_no_bit() {
 }
 
 #[test]
-fn a_run_that_ctrl_c_stopped_goes_on_with_the_same_command() {
+fn run_stopped_by_ctrl_c_resumes_with_the_same_command() {
     for words in [SGD, ADAM] {
         let folder = Folder::new();
-        // So many steps, and so slow, that the end never comes before the signal does.
+        // Too many steps to reach the end before the signal.
         let endless = format!("local {words} --training-steps 1000000");
-        // The step of the checkpoint, and the last of which there are losses.
+        // The step of the newest checkpoint, and the last step with losses.
         let (mut before, mut made) = (0, 0);
         for life in 0..2 {
             let mut run = start_slowly(&folder, &endless);
@@ -56,7 +56,7 @@ fn a_run_that_ctrl_c_stopped_goes_on_with_the_same_command() {
             let restored = format!("model.ckpt-{before}.safetensors.\n");
             assert_eq!(ended.stderr.contains(&restored), life > 0, "{}", ended.stderr);
             let bits = Bits::read(&folder.logdir());
-            assert!(bits.step > before, "it was at step {before}, and now at {}", bits.step);
+            assert!(bits.step > before, "the checkpoint of step {before} became {}", bits.step);
             (before, made) = (bits.step, bits.rows().last().map_or(0, |(step, ..)| *step));
         }
         let steps = before + 5;
@@ -72,11 +72,11 @@ fn start_slowly(folder: &Folder, words: &str) -> Process {
     Process::start(command)
 }
 
-/// Waits until there are losses of steps that no life before has made.
+/// Waits until there are losses of steps after `made`, the last step of the earlier runs.
 fn wait_for_new_losses(run: &mut Process, folder: &Folder, made: u64) {
     let path = folder.logdir().join("losses.csv");
     wait_until("new losses", || {
-        assert!(run.is_running(), "it ended:\n{}", run.stderr());
+        assert!(run.is_running(), "the run ended:\n{}", run.stderr());
         let losses = std::fs::read_to_string(&path).unwrap_or_default();
         losses.lines().any(|line| line.starts_with(&format!("{},", made + 3)))
     });

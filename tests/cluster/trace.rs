@@ -1,4 +1,4 @@
-//! `--trace`, `unisono trace` and `unisono report`: what a cluster of processes tells of itself.
+//! `--trace`, `unisono trace` and `unisono report` with a cluster of real processes.
 
 use std::fs;
 
@@ -19,16 +19,18 @@ fn run(folder: &Folder, command: &str, flags: &[&str]) -> Ended {
     Process::start(command).wait()
 }
 
-/// The data of the report of a run.
+/// Writes the report of a run, and returns the data embedded in the page.
 fn report(folder: &Folder) -> Value {
     run(folder, "report", &[]).expect_code(0);
-    let page = fs::read_to_string(folder.logdir().join("report.html")).expect("it was written");
-    let (_, data) = page.split_once("type=\"application/json\">").expect("it has data");
-    serde_json::from_str(data.split_once("</script>").expect("it ends").0).expect("it is JSON")
+    let page =
+        fs::read_to_string(folder.logdir().join("report.html")).expect("the file was written");
+    let (_, data) = page.split_once("type=\"application/json\">").expect("the page has data");
+    serde_json::from_str(data.split_once("</script>").expect("the data end").0)
+        .expect("the output is JSON")
 }
 
 #[test]
-fn a_trace_moves_no_bit_and_is_there_only_if_asked_for() {
+fn trace_changes_no_bit_and_is_written_only_if_requested() {
     let expected = bits_of(&format!("reference {SMALL} {STEPS}"));
     for (flag, is_there) in [("", false), ("--trace", true), ("--trace=false", false)] {
         let folder = Folder::new();
@@ -42,13 +44,14 @@ fn a_trace_moves_no_bit_and_is_there_only_if_asked_for() {
 }
 
 #[test]
-fn a_traced_run_is_shown_whole_and_written_for_perfetto() {
+fn trace_of_a_run_is_complete_and_is_written_for_perfetto() {
     let folder = Folder::new();
     folder.run(&format!("local --trace --ps 2 {SMALL} {STEPS}")).expect_code(0);
     let written = run(&folder, "trace", &[]);
     written.expect_code(0);
-    let counts = trace_events::check(&serde_json::from_str(&written.stdout).expect("it is JSON"));
-    // Each step: two pushes to and two versions from each ps.
+    let counts =
+        trace_events::check(&serde_json::from_str(&written.stdout).expect("the output is JSON"));
+    // In each step, each ps receives two pushes and sends two versions.
     assert!(counts["s"] >= 30 * 8, "{counts:?}");
     let data = report(&folder);
     let tasks = ["ps 0", "ps 1", "worker 0", "worker 1"];
@@ -61,7 +64,7 @@ fn a_traced_run_is_shown_whole_and_written_for_perfetto() {
     let path: i64 = lengths.iter().filter_map(Value::as_i64).sum();
     let length = data["length"].as_i64().expect("a length");
     assert!(path <= length && path > length / 2, "{path} of {length}");
-    // 29 intervals between 30 updates, at least five in each stretch.
+    // 29 intervals between 30 updates, grouped into stretches of at least five.
     assert_eq!(data["rates"]["step"], Value::from(vec![5, 10, 15, 20, 25, 29]));
     assert_eq!(data["failures"], Value::Array(Vec::new()));
     assert_eq!(data["checkpoints"].as_array().and_then(|all| all.last()), Some(&Value::from(30)));
@@ -70,7 +73,8 @@ fn a_traced_run_is_shown_whole_and_written_for_perfetto() {
     check_about(&folder, &data);
 }
 
-/// Checks the settings, the version and the start of the report of a run with `SMALL` and `STEPS`.
+/// Asserts the settings, the version and the start time in the report of a run with `SMALL` and
+/// `STEPS`.
 fn check_about(folder: &Folder, data: &Value) {
     let settings: std::collections::BTreeMap<_, _> = data["settings"]
         .as_array()
@@ -100,7 +104,7 @@ fn check_about(folder: &Folder, data: &Value) {
 }
 
 #[test]
-fn run_that_failed_for_good_has_its_failure_in_the_report() {
+fn report_of_a_failed_run_shows_the_failure() {
     let folder = Folder::new();
     let flags = format!("{SMALL} {STEPS} --trace --give-up-after 0.3");
     let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
@@ -119,7 +123,7 @@ fn run_that_failed_for_good_has_its_failure_in_the_report() {
 }
 
 #[test]
-fn a_worker_that_was_killed_is_marked_and_its_lives_follow_each_other() {
+fn trace_marks_a_killed_worker_and_orders_its_incarnations() {
     let folder = Folder::new();
     let flags = format!("{SMALL} --trace --training-steps 3000");
     let cluster = HandStarted::new(1, 2, &flags, folder.logdir());
@@ -141,23 +145,23 @@ fn a_worker_that_was_killed_is_marked_and_its_lives_follow_each_other() {
 }
 
 #[test]
-fn a_trace_that_cannot_be_kept_is_told_once_and_moves_no_bit() {
+fn failed_trace_is_reported_once_and_changes_no_bit() {
     let expected = bits_of(&format!("reference {SMALL} {STEPS}"));
     let folder = Folder::new();
-    // A disk that refuses this one file.
-    fs::create_dir_all(folder.logdir().join("trace-ps0.jsonl")).expect("it can be made");
+    // A folder in place of the trace file makes writing that file fail.
+    fs::create_dir_all(folder.logdir().join("trace-ps0.jsonl")).expect("the folder can be made");
     let ended = folder.run(&format!("local --trace --ps 2 {SMALL} {STEPS}"));
     ended.expect_code(0);
-    let told = "no trace is kept, and training goes on without it";
-    assert_eq!(ended.stderr.matches(told).count(), 1, "{}", ended.stderr);
+    let message = "no trace is kept, and training goes on without it";
+    assert_eq!(ended.stderr.matches(message).count(), 1, "{}", ended.stderr);
     Bits::read(&folder.logdir()).assert_same(&expected, "without one trace");
-    fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("it is empty");
+    fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("the folder is empty");
     let notes = report(&folder)["notes"].to_string();
     assert!(notes.contains("There is no trace of ps 0: give --trace"), "{notes}");
 }
 
 #[test]
-fn a_folder_without_traces_shows_what_it_has_and_says_what_to_switch_on() {
+fn report_of_a_folder_without_traces_names_the_flag_for_traces() {
     let folder = Folder::new();
     folder.run(&format!("local --ledger --ps 2 {SMALL} {STEPS}")).expect_code(0);
     let data = report(&folder);
@@ -165,11 +169,11 @@ fn a_folder_without_traces_shows_what_it_has_and_says_what_to_switch_on() {
     assert_eq!(data["losses"]["step"].as_array().map(Vec::len), Some(30));
     assert_eq!(data["updates"]["workers"][3], Value::from(vec![2, 3]));
     check_about(&folder, &data);
-    // The summaries of the event files.
+    // Without traces, the rates come from the summaries in the event files.
     assert!(data["rates"]["step"].as_array().is_some_and(|steps| !steps.is_empty()), "{data}");
     assert_eq!(data["checkpoints"], Value::from(vec![0, 30]));
     run(&folder, "trace", &[]).expect_error(2, &["there is no trace-TASK.jsonl", "--trace"]);
     let nothing = Folder::new();
-    fs::create_dir_all(nothing.logdir()).expect("it can be made");
+    fs::create_dir_all(nothing.logdir()).expect("the folder can be made");
     run(&nothing, "report", &[]).expect_error(2, &["neither traces nor losses", "--trace"]);
 }

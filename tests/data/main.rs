@@ -1,4 +1,4 @@
-//! Data sets of other shapes and numbers of classes than MNIST's, and `unisono data info`.
+//! Data sets with other shapes and numbers of classes than MNIST, and `unisono data info`.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -11,7 +11,8 @@ use std::process::Command;
 
 use support::{DataDir, Folder, Labels, unisono};
 
-/// Images of `dims`, each with the label `i % n_classes`, and bright where its label says.
+/// Writes a data set of images with the shape `dims`. The label of image i is `i % n_classes`, and
+/// the label determines the bright pixels.
 fn write(folder: &Path, dims: &[u32], n_classes: u32) {
     fs::create_dir_all(folder).expect("a folder can be made");
     let n_pixels: u32 = dims.iter().product();
@@ -20,9 +21,11 @@ fn write(folder: &Path, dims: &[u32], n_classes: u32) {
         let pixel = |label: u32, pixel: u32| (pixel * 7 % n_classes == label) as u8 * 200 + 3;
         let pixels = labels.iter().flat_map(|label| (0..n_pixels).map(move |at| pixel(*label, at)));
         let images = idx(&[&[n][..], dims].concat(), pixels);
-        fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images).expect("it is written");
+        fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images)
+            .expect("the file can be written");
         let labels = idx(&[n], labels.iter().map(|label| *label as u8));
-        fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).expect("it is written");
+        fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels)
+            .expect("the file can be written");
     }
 }
 
@@ -34,11 +37,11 @@ fn idx(dims: &[u32], elements: impl Iterator<Item = u8>) -> Vec<u8> {
 fn info(arguments: &str) -> (i32, String) {
     let output = unisono(&format!("data info {arguments}")).output().expect("the program runs");
     assert!(output.stderr.is_empty());
-    let text = String::from_utf8(output.stdout).expect("it is text");
-    (output.status.code().expect("it exits"), text)
+    let text = String::from_utf8(output.stdout).expect("the output is text");
+    (output.status.code().expect("the program exits"), text)
 }
 
-/// Wide pictures, colour, rows of numbers, a single pixel; two classes, 26, all 256.
+/// Covers wide images, colour images, vectors and single pixels, with 2 to 256 classes.
 #[test]
 fn images_of_any_shape_and_any_number_of_classes_train() {
     for (dims, n_classes) in
@@ -53,11 +56,11 @@ fn images_of_any_shape_and_any_number_of_classes_train() {
             data.display()
         );
         let parallel = cluster.bits_of(&format!("local {flags}"));
-        let of = format!("{dims:?} {n_classes}");
-        parallel.assert_same_files(&serial.bits_of(&format!("reference {flags}")), &of);
+        let case = format!("{dims:?} {n_classes}");
+        parallel.assert_same_files(&serial.bits_of(&format!("reference {flags}")), &case);
         let n_features: u32 = dims.iter().product();
-        assert_eq!(parallel.tensors["layer1/weights"].0, [n_features as usize, 12], "{of}");
-        assert_eq!(parallel.tensors["layer2/weights"].0, [12, n_classes as usize], "{of}");
+        assert_eq!(parallel.tensors["layer1/weights"].0, [n_features as usize, 12], "{case}");
+        assert_eq!(parallel.tensors["layer2/weights"].0, [12, n_classes as usize], "{case}");
         let ended =
             cluster.run(&format!("eval --validation-size 60 --data-dir {}", data.display()));
         ended.expect_code(0);
@@ -65,12 +68,12 @@ fn images_of_any_shape_and_any_number_of_classes_train() {
 }
 
 #[test]
-fn info_tells_shapes_classes_and_labels() {
+fn info_prints_shapes_classes_and_labels() {
     let folder = Folder::new();
     write(&folder.join("data"), &[20, 30], 3);
     let (code, text) = info(&format!("{} --validation-size 60", folder.join("data").display()));
     assert_eq!(code, 0, "{text}");
-    let (text, digest) = text.trim_end().rsplit_once('\n').expect("it has lines");
+    let (text, digest) = text.trim_end().rsplit_once('\n').expect("the output has lines");
     assert!(digest.starts_with("digest ") && digest.len() == 71, "{digest}");
     insta::assert_snapshot!(text, @"
     train-images-idx3-ubyte  plain  198016 bytes  330 x 20 x 30
@@ -87,12 +90,12 @@ fn info_tells_shapes_classes_and_labels() {
 }
 
 #[test]
-fn info_tells_everything_that_is_wrong() {
+fn info_reports_every_defect() {
     let folder = Folder::new();
     let data = folder.join("data");
     DataDir::new(Labels::Right).write(&data);
-    fs::remove_file(data.join("train-labels-idx1-ubyte")).expect("it was there");
-    fs::write(data.join("t10k-labels-idx1-ubyte"), b"\x89PNG").expect("it can be written");
+    fs::remove_file(data.join("train-labels-idx1-ubyte")).expect("the file exists");
+    fs::write(data.join("t10k-labels-idx1-ubyte"), b"\x89PNG").expect("the file can be written");
     let (code, text) = info(&data.display().to_string());
     assert_eq!(code, 1, "{text}");
     let text = text.replace(&data.display().to_string(), "DIR");
@@ -100,10 +103,10 @@ fn info_tells_everything_that_is_wrong() {
     train-images-idx3-ubyte  plain  392016 bytes  500 x 28 x 28
     t10k-images-idx3-ubyte   plain   31376 bytes  40 x 28 x 28
     It cannot be trained on; 2 things are wrong:
-      neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; --data-dir is the folder of a data set's four IDX files, and without it the built-in digits are used: `unisono data fetch --data-dir DIR` gets MNIST
+      neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; give --data-dir a folder with the four IDX files of a data set (`unisono data fetch --data-dir DIR` fetches MNIST), or omit --data-dir to use the built-in digits
       DIR/t10k-labels-idx1-ubyte: starts with the bytes 89 50, but an IDX file starts with 00 00; give the IDX file itself, plain or as gzip
     ");
-    // A small set that is right needs no flag.
+    // An intact small data set needs no flag.
     DataDir::new(Labels::Right).write(&data);
     let (code, text) = info(&data.display().to_string());
     assert_eq!(code, 0, "{text}");
@@ -114,7 +117,7 @@ fn info_tells_everything_that_is_wrong() {
 }
 
 #[test]
-fn info_without_a_folder_shows_the_built_in_digits() {
+fn info_without_a_folder_describes_the_built_in_digits() {
     let (code, text) = info("");
     assert_eq!(code, 0);
     assert!(
@@ -125,23 +128,23 @@ fn info_without_a_folder_shows_the_built_in_digits() {
 }
 
 #[test]
-fn a_run_without_its_data_points_to_fetch() {
+fn error_for_missing_data_suggests_fetch() {
     let folder = Folder::new();
     let data = folder.join("data");
     let ended = folder.run(&format!("local --data-dir {}", data.display()));
-    let fetch = format!("`unisono data fetch --data-dir {}` gets MNIST", data.display());
+    let fetch = format!("`unisono data fetch --data-dir {}` fetches MNIST", data.display());
     ended.expect_error(1, &["there is no folder ", &fetch]);
 }
 
 #[test]
-fn the_spellings_of_archives_and_padded_gzip_files_are_the_same_data_set() {
+fn other_spellings_and_padded_gzip_files_are_the_same_data_set() {
     let folder = Folder::new();
     let plain = folder.join("plain");
     write(&plain, &[4, 4], 3);
     let digest = |dir: &Path| {
-        let (code, told) = info(&format!("{} --validation-size 50", dir.display()));
-        assert_eq!(code, 0, "{told}");
-        told.lines().find(|line| line.starts_with("digest ")).expect("a digest").to_owned()
+        let (code, message) = info(&format!("{} --validation-size 50", dir.display()));
+        assert_eq!(code, 0, "{message}");
+        message.lines().find(|line| line.starts_with("digest ")).expect("a digest").to_owned()
     };
     let expected = digest(&plain);
     let (dotted, nested, padded) =
@@ -149,8 +152,8 @@ fn the_spellings_of_archives_and_padded_gzip_files_are_the_same_data_set() {
     for dir in [&dotted, &nested, &padded] {
         fs::create_dir(dir).expect("a folder can be made");
     }
-    for entry in fs::read_dir(&plain).expect("it is there") {
-        let path = entry.expect("it can be read").path();
+    for entry in fs::read_dir(&plain).expect("the file exists") {
+        let path = entry.expect("the file can be read").path();
         let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
         fs::copy(&path, dotted.join(name.replacen("-idx", ".idx", 1))).expect("a copy");
         fs::create_dir(nested.join(name)).expect("a folder can be made");
@@ -158,7 +161,7 @@ fn the_spellings_of_archives_and_padded_gzip_files_are_the_same_data_set() {
         let mut gzip = Command::new("gzip");
         let gzip = gzip.arg("-c").arg(&path).output().expect("there is a gzip").stdout;
         let bytes = [gzip, vec![0; 512]].concat();
-        fs::write(padded.join(format!("{name}.gz")), bytes).expect("it is written");
+        fs::write(padded.join(format!("{name}.gz")), bytes).expect("the file can be written");
         let tested = Command::new("gzip").arg("-t").arg(padded.join(format!("{name}.gz"))).status();
         assert!(tested.expect("there is a gzip").success(), "gzip accepts the padding");
     }

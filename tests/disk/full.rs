@@ -1,4 +1,4 @@
-//! A disk that is full, or read-only, or has a limit for a file's size.
+//! A disk that becomes full or read-only during a run.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::support::{
 use crate::tmpfs::Tmpfs;
 use crate::watched::{ENDLESS, FLAGS, Watched, checkpoint, latest};
 
-/// What becomes of the file system under a run, and back.
+/// A fault of the file system, which can be ended.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
     Full,
@@ -33,7 +33,8 @@ impl Trouble {
         }
     }
 
-    const fn told(self) -> &'static str {
+    /// Returns the end of the log line about this fault.
+    const fn log_text(self) -> &'static str {
         match self {
             Self::Full => "No space left on device (os error 28); free some space there",
             Self::ReadOnly => "Read-only file system (os error 30); make it accessible",
@@ -42,19 +43,19 @@ impl Trouble {
 }
 
 #[test]
-fn with_a_full_disk_training_goes_on_and_the_last_valid_checkpoint_stays() {
+fn training_continues_on_a_full_disk_and_the_last_checkpoint_stays_valid() {
     survives(Trouble::Full);
 }
 
 #[test]
-fn with_a_read_only_disk_training_goes_on_and_the_last_valid_checkpoint_stays() {
+fn training_continues_on_a_read_only_disk_and_the_last_checkpoint_stays_valid() {
     survives(Trouble::ReadOnly);
 }
 
 fn survives(trouble: Trouble) {
     let folder = Folder::new();
     let Some(tmpfs) = Tmpfs::mount(folder.path(), "4m") else {
-        return; // This system lets nobody mount anything.
+        return; // This system does not allow users to mount a file system.
     };
     let logdir = tmpfs.path().join("logdir");
     let run = |words: &str| {
@@ -65,19 +66,19 @@ fn survives(trouble: Trouble) {
     let mut watched = Watched::start(run(&format!("local {ENDLESS}")), &logdir);
     watched.wait_for_a_checkpoint();
 
-    // It goes on, says why nothing is saved, and catches up as soon as it can.
-    let said = watched.n_said();
+    // Training continues, logs why nothing is saved, and catches up after the fault.
+    let log_len = watched.log_len();
     begin(trouble, &tmpfs, &mut watched);
-    watched.wait_until_it_says(trouble.told(), said);
-    watched.wait_until_it_says("the losses are held in memory, and no checkpoint is made", said);
+    watched.wait_for_log(trouble.log_text(), log_len);
+    watched.wait_for_log("the losses are held in memory, and no checkpoint is made", log_len);
     watched.wait_for_progress();
     let newest = latest(&logdir).expect("there was a checkpoint");
-    read_tensors(&checkpoint(&logdir, newest)).expect("it stays valid");
+    read_tensors(&checkpoint(&logdir, newest)).expect("the checkpoint is still valid");
     trouble.end(&tmpfs);
     watched.wait_for_losses();
     watched.wait_for_a_checkpoint();
 
-    // Killed in the midst of it, it does not start again, and goes on once it can.
+    // After a kill during the fault, the run cannot restart. After the fault, it resumes.
     begin(trouble, &tmpfs, &mut watched);
     watched.wait_for_progress();
     tasks_of_the_program(folder.path()).into_iter().for_each(|pid| send("KILL", pid));
@@ -85,21 +86,21 @@ fn survives(trouble: Trouble) {
     wait_until("no task is left", || tasks_of_the_program(folder.path()).is_empty());
     let newest = latest(&logdir).expect("there was a checkpoint");
     let ended = Process::start(run(&format!("local {ENDLESS}"))).wait();
-    ended.expect_code(1).expect_stderr(&[trouble.told()]);
+    ended.expect_code(1).expect_stderr(&[trouble.log_text()]);
     trouble.end(&tmpfs);
-    assert_goes_on(run, &logdir, newest);
+    assert_resumes(run, &logdir, newest);
 }
 
-/// Begins it, and waits until the run has found out.
+/// Begins a fault, and waits until the run has noticed it.
 fn begin(trouble: Trouble, tmpfs: &Tmpfs, watched: &mut Watched) {
-    let said = watched.n_said();
+    let log_len = watched.log_len();
     trouble.begin(tmpfs);
-    watched.wait_until_it_says(" could not be written: ", said);
-    // A checkpoint that was half written has made some room again.
+    watched.wait_for_log(" could not be written: ", log_len);
+    // Removing an incomplete checkpoint may have freed some space.
     trouble.begin(tmpfs);
 }
 
-/// All but the shell that holds the namespace, which has the folder's name, too.
+/// Returns the processes in the folder, without the shell that holds the namespace.
 fn tasks_of_the_program(folder: &Path) -> Vec<u32> {
     let is_ours = |pid: &u32| {
         let runs = std::fs::read_link(format!("/proc/{pid}/exe"));
@@ -108,12 +109,12 @@ fn tasks_of_the_program(folder: &Path) -> Vec<u32> {
     tasks_in(folder).into_iter().filter(is_ours).collect()
 }
 
-/// The run goes on from this checkpoint, to a few steps behind it, as if nothing had happened.
-fn assert_goes_on(run: impl Fn(&str) -> Command, logdir: &Path, from: u64) {
+/// Asserts that the run resumes from this checkpoint with the bits of an undisturbed run.
+fn assert_resumes(run: impl Fn(&str) -> Command, logdir: &Path, from: u64) {
     let flags = format!("{FLAGS} --training-steps {}", from + 20);
     let ended = Process::start(run(&format!("local {flags}"))).wait();
-    let told = format!("model.ckpt-{from}.safetensors.\n");
-    ended.expect_code(0).expect_stderr(&["Restored from ", &told]);
+    let message = format!("model.ckpt-{from}.safetensors.\n");
+    ended.expect_code(0).expect_stderr(&["Restored from ", &message]);
     Bits::read(logdir)
-        .assert_same_files(&bits_of(&format!("reference {flags}")), "after the trouble");
+        .assert_same_files(&bits_of(&format!("reference {flags}")), "after the fault");
 }

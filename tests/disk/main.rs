@@ -1,6 +1,7 @@
-//! Disks that fail under a run: full, read-only, with a rotten checkpoint or something in the place
-//! of a file. Real files and the real program; the sequence of every failure is tested in
-//! `src/checkpoint/`, and what is found damaged at the start in `tests/bad_input/`.
+//! Disks that fail during a run: full or read-only disks, damaged and missing files.
+//!
+//! These tests use real files and the real program. `src/files` tests every sequence of failures,
+//! and `tests/bad_input` tests files that are damaged at the start.
 
 #![allow(missing_docs, reason = "a test program")]
 

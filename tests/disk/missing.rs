@@ -1,4 +1,4 @@
-//! Losses and logdirs that somebody removes, cuts or moves, during a run and between two starts.
+//! Losses and logdirs that are removed, truncated or moved, during a run or between two starts.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,45 +11,45 @@ fn losses(folder: &Folder) -> std::path::PathBuf {
 }
 
 fn cut(path: &Path) {
-    let file = File::options().write(true).open(path).expect("it is there");
-    let len = file.metadata().expect("it is a file").len();
-    file.set_len(len / 2).expect("it can be cut");
+    let file = File::options().write(true).open(path).expect("the file exists");
+    let len = file.metadata().expect("the file has metadata").len();
+    file.set_len(len / 2).expect("the file can be truncated");
 }
 
 fn replace(path: &Path) {
     let other = path.with_extension("other");
-    fs::write(&other, "step,slot,loss\n0,0,1\n").expect("it can be written");
-    fs::rename(other, path).expect("it can be moved");
+    fs::write(&other, "step,slot,loss\n0,0,1\n").expect("the file can be written");
+    fs::rename(other, path).expect("the file can be moved");
 }
 
 #[test]
-fn losses_that_are_lost_under_a_run_are_told_and_written_again() {
+fn losses_removed_during_a_run_are_reported_and_written_again() {
     let flags = format!("{FLAGS} --save-model-secs 0.2 --training-steps 1500");
     let expected = bits_of(&format!("reference {flags}"));
-    let remove = |path: &Path| fs::remove_file(path).expect("it is there");
-    for harm in [&remove as &dyn Fn(&Path), &cut, &replace] {
+    let remove = |path: &Path| fs::remove_file(path).expect("the file exists");
+    for damage in [&remove as &dyn Fn(&Path), &cut, &replace] {
         let folder = Folder::new();
         let command = folder.command(&format!("local {flags}"));
         let mut watched = Watched::start(command, &folder.logdir());
         watched.wait_for_losses();
-        harm(&losses(&folder));
-        watched.wait_until_it_says("all rows were written again", 0);
+        damage(&losses(&folder));
+        watched.wait_for_log("all rows were written again", 0);
         watched.end().expect_code(0);
         Bits::read(&folder.logdir()).assert_same_files(&expected, "with losses that were lost");
     }
 }
 
 #[test]
-fn a_run_whose_logdir_was_moved_says_so_and_writes_nothing_into_the_one_in_its_place() {
+fn run_whose_logdir_was_moved_reports_that_and_writes_nothing_to_its_replacement() {
     let folder = Folder::new();
     let mut first =
         Watched::start(folder.command(&format!("local --ledger {ENDLESS}")), &folder.logdir());
     first.wait_for_a_checkpoint();
     let away = folder.join("away");
-    fs::rename(folder.logdir(), &away).expect("it can be moved");
-    first.wait_until_it_says("the logdir was moved, removed or replaced", 0);
-    first.wait_until_it_says("put it back in its place, or end this run", 0);
-    first.wait_until_it_says("the ledger ends here", 0);
+    fs::rename(folder.logdir(), &away).expect("the file can be moved");
+    first.wait_for_log("the logdir was moved, removed or replaced", 0);
+    first.wait_for_log("put it back in its place, or end this run", 0);
+    first.wait_for_log("the ledger ends here", 0);
 
     let flags = format!("{FLAGS} --training-steps 30");
     let expected = bits_of(&format!("reference {flags}"));
@@ -58,14 +58,14 @@ fn a_run_whose_logdir_was_moved_says_so_and_writes_nothing_into_the_one_in_its_p
     first.wait_for_progress();
     theirs.assert_unchanged(&folder.logdir());
 
-    // Back in its place, the run catches up.
-    fs::rename(folder.logdir(), folder.join("theirs")).expect("it can be moved");
-    fs::rename(&away, folder.logdir()).expect("it can be moved");
+    // The run catches up after its logdir is moved back.
+    fs::rename(folder.logdir(), folder.join("theirs")).expect("the file can be moved");
+    fs::rename(&away, folder.logdir()).expect("the file can be moved");
     first.wait_for_losses();
     first.wait_for_a_checkpoint();
 }
 
-/// A run of 20 steps whose losses were removed.
+/// Returns a folder with a run of 20 steps whose losses were removed.
 fn folder_without_losses(words: &str) -> Folder {
     let folder = Folder::new();
     folder.run(&format!("{words} {FLAGS} --training-steps 20")).expect_code(0);
@@ -74,7 +74,7 @@ fn folder_without_losses(words: &str) -> Folder {
 }
 
 #[test]
-fn losses_that_are_gone_at_the_start_come_back_from_the_ledgers() {
+fn losses_missing_at_the_start_are_restored_from_the_ledgers() {
     let more = format!("{FLAGS} --training-steps 30");
     let expected = bits_of(&format!("reference {more}"));
     for words in ["local --ledger", "local --ledger --supervise"] {
@@ -89,7 +89,7 @@ fn losses_that_are_gone_at_the_start_come_back_from_the_ledgers() {
 }
 
 #[test]
-fn a_checkpoint_without_its_losses_is_skipped_for_one_that_has_them() {
+fn checkpoint_without_its_losses_is_skipped_for_an_older_one() {
     let folder = folder_without_losses("local");
     let more = format!("{FLAGS} --training-steps 30");
     let ended = folder.run(&format!("local {more}"));
@@ -102,7 +102,7 @@ fn a_checkpoint_without_its_losses_is_skipped_for_one_that_has_them() {
 }
 
 #[test]
-fn a_run_without_its_losses_is_refused_and_changes_nothing_until_they_are_back_or_given_up() {
+fn run_without_its_losses_is_refused_until_they_are_restored_or_given_up() {
     let more = format!("{FLAGS} --training-steps 30");
     for command in ["local", "local --supervise", "reference"] {
         let folder = folder_without_losses("reference");
@@ -114,8 +114,8 @@ fn a_run_without_its_losses_is_refused_and_changes_nothing_until_they_are_back_o
         );
         before.assert_unchanged(&folder.logdir());
 
-        let told = folder.run(&format!("{command} {more} --allow-missing-losses"));
-        told.expect_code(0).expect_stderr(&["as --allow-missing-losses says"]);
+        let message = folder.run(&format!("{command} {more} --allow-missing-losses"));
+        message.expect_code(0).expect_stderr(&["as --allow-missing-losses says"]);
         let reference = bits_of(&format!("reference {more}"));
         let rows = reference.rows();
         let left: Vec<_> = rows.iter().filter(|row| row.0 >= 20).copied().collect();
@@ -124,13 +124,13 @@ fn a_run_without_its_losses_is_refused_and_changes_nothing_until_they_are_back_o
     let folder = folder_without_losses("reference");
     let copy = Folder::new();
     copy.run(&format!("reference {FLAGS} --training-steps 20")).expect_code(0);
-    fs::copy(losses(&copy), losses(&folder)).expect("it can be copied");
+    fs::copy(losses(&copy), losses(&folder)).expect("the file can be copied");
     let expected = bits_of(&format!("reference {more}"));
     folder.bits_of(&format!("local {more}")).assert_same_files(&expected, "put back");
 }
 
 #[test]
-fn losses_that_were_cut_between_two_starts_are_missed() {
+fn losses_truncated_between_two_starts_are_noticed() {
     let folder = Folder::new();
     folder.run(&format!("reference {FLAGS} --training-steps 20")).expect_code(0);
     cut(&losses(&folder));

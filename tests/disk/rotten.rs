@@ -1,4 +1,4 @@
-//! Files that somebody or something spoils while a run goes on.
+//! Files that are damaged during a run or before its start.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,11 @@ use std::path::Path;
 use crate::support::{Bits, Folder, bits_of, send, task_of_local};
 use crate::watched::{FLAGS, Watched, checkpoint};
 
-/// With momentum, no task holds all of a shard's state but the ps that lost it: it takes a file.
+/// Flags of momentum. Only the ps of a shard holds its momentum buffers, so a lost shard can be
+/// restored only from a checkpoint.
 const MOMENTUM: &str = "--optimizer momentum --momentum 0.9";
 
-/// A run of 10, and then of 20 steps, with a checkpoint of each.
+/// Returns a folder with a run of 20 steps and its checkpoints of steps 10 and 20.
 fn folder_with_two(flags: &str) -> Folder {
     let folder = Folder::new();
     for steps in [10, 20] {
@@ -19,27 +20,27 @@ fn folder_with_two(flags: &str) -> Folder {
 }
 
 fn flip_a_bit(path: &Path) {
-    let mut bytes = fs::read(path).expect("it is there");
+    let mut bytes = fs::read(path).expect("the file exists");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(path, bytes).expect("it can be written");
+    fs::write(path, bytes).expect("the file can be written");
 }
 
 fn tear(path: &Path) {
-    let bytes = fs::read(path).expect("it is there");
-    fs::write(path, &bytes[..bytes.len() / 2]).expect("it can be written");
+    let bytes = fs::read(path).expect("the file exists");
+    fs::write(path, &bytes[..bytes.len() / 2]).expect("the file can be written");
 }
 
 #[test]
-fn a_checkpoint_that_rots_under_a_run_is_skipped_when_a_ps_dies() {
-    for spoil in [flip_a_bit, tear] {
+fn checkpoint_damaged_during_a_run_is_skipped_when_a_ps_dies() {
+    for damage in [flip_a_bit, tear] {
         let flags = format!("{FLAGS} {MOMENTUM} --save-model-secs 0");
         let folder = folder_with_two(&flags);
         let flags = format!("{flags} --training-steps 1500");
         let command = folder.command(&format!("local --supervise {flags}"));
         let mut watched = Watched::start(command, &folder.logdir());
         watched.wait_for_progress();
-        spoil(&checkpoint(&folder.logdir(), 20));
+        damage(&checkpoint(&folder.logdir(), 20));
         send("KILL", task_of_local(folder.path(), "ps", 1));
 
         let ended = watched.end();
@@ -56,20 +57,20 @@ fn a_checkpoint_that_rots_under_a_run_is_skipped_when_a_ps_dies() {
 }
 
 #[test]
-fn something_in_the_place_of_the_state_file_is_told_and_costs_no_step() {
+fn folder_in_place_of_the_state_file_is_reported_and_costs_no_step() {
     let folder = folder_with_two(FLAGS);
     let state = folder.logdir().join("checkpoint");
-    fs::remove_file(&state).expect("it is there");
+    fs::remove_file(&state).expect("the file exists");
     fs::create_dir(&state).expect("a folder can be made");
 
     let flags = format!("{FLAGS} --save-model-secs 0.2 --training-steps 1500");
     let mut watched = Watched::start(folder.command(&format!("local {flags}")), &folder.logdir());
-    watched.wait_until_it_says("/checkpoint: ", 0);
-    watched.wait_until_it_says("model.ckpt-20.safetensors.\n", 0);
-    watched.wait_until_it_says(" could not be written: ", 0);
-    watched.wait_until_it_says("something else is in its place", 0);
+    watched.wait_for_log("/checkpoint: ", 0);
+    watched.wait_for_log("model.ckpt-20.safetensors.\n", 0);
+    watched.wait_for_log(" could not be written: ", 0);
+    watched.wait_for_log("something else is in its place", 0);
     watched.wait_for_losses();
-    fs::remove_dir(&state).expect("it is still there, and empty");
+    fs::remove_dir(&state).expect("the folder still exists and is empty");
 
     watched.end().expect_code(0);
     let expected = bits_of(&format!("reference {flags}"));
@@ -78,11 +79,11 @@ fn something_in_the_place_of_the_state_file_is_told_and_costs_no_step() {
 }
 
 #[test]
-fn a_state_file_that_cannot_be_read_is_told_and_replaced() {
+fn unreadable_state_file_is_reported_and_replaced() {
     let folder = folder_with_two(FLAGS);
-    // Even the superuser, whom no mode stops, cannot follow it.
+    // A link to itself: even root, who may read files of any mode, cannot open it.
     let state = folder.logdir().join("checkpoint");
-    fs::remove_file(&state).expect("it is there");
+    fs::remove_file(&state).expect("the file exists");
     std::os::unix::fs::symlink(&state, &state).expect("a link can be made");
 
     let flags = format!("{FLAGS} --training-steps 30");

@@ -1,19 +1,19 @@
-//! A small file system of a test's own, in a mount namespace of its own, which needs no rights.
+//! A small file system for a test, in a mount namespace of its own, which needs no privileges.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Mounted while this lives.
+/// A file system that is mounted until this value is dropped.
 pub(crate) struct Tmpfs {
-    /// The shell that has the namespace.
+    /// The shell that keeps the namespace alive.
     holder: Child,
     mount: PathBuf,
 }
 
 impl Tmpfs {
-    /// `None` where the system lets nobody mount anything.
+    /// Mounts a file system of `size`. Returns `None` if the system does not allow that.
     pub(crate) fn mount(path: &Path, size: &str) -> Option<Self> {
         let script = "mount -t tmpfs -o size=\"$1\" none \"$0\" && echo mounted && read line";
         let mut holder = Command::new("unshare")
@@ -25,13 +25,13 @@ impl Tmpfs {
             .spawn()
             .ok()?;
         let mut line = String::new();
-        let stdout = holder.stdout.take().expect("it is a pipe");
+        let stdout = holder.stdout.take().expect("the output is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a pipe can be read");
         let tmpfs = Self { holder, mount: path.to_owned() };
         (line == "mounted\n").then_some(tmpfs)
     }
 
-    /// The same command, in there.
+    /// Returns a command that runs `command` within the namespace.
     pub(crate) fn within(&self, command: &Command) -> Command {
         let mut within = Command::new("nsenter");
         let holder = self.holder.id().to_string();
@@ -41,13 +41,13 @@ impl Tmpfs {
         within
     }
 
-    /// Where all others find its root.
+    /// Returns the path of the mounted folder for processes outside of the namespace.
     pub(crate) fn path(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.mount.strip_prefix("/").expect("the path is absolute"))
     }
 
-    /// Leaves no byte free.
+    /// Fills the file system to the last byte.
     pub(crate) fn fill(&self) {
         let ballast = File::options().create(true).append(true).open(self.ballast());
         let mut ballast = ballast.expect("there is room for a name");
@@ -56,16 +56,16 @@ impl Tmpfs {
         }
     }
 
-    /// Gives back what [`Self::fill`] took.
+    /// Frees the space that [`Self::fill`] took.
     pub(crate) fn free(&self) {
-        std::fs::remove_file(self.ballast()).expect("it is there");
+        std::fs::remove_file(self.ballast()).expect("the file exists");
     }
 
     fn ballast(&self) -> PathBuf {
         self.path().join("ballast")
     }
 
-    /// Mounts it anew as `ro` or `rw`. It is busy while a file is open to be written.
+    /// Remounts the file system as `ro` or `rw`. Retries while a file is open for writing.
     pub(crate) fn remount(&self, mode: &str) {
         let mut mount = Command::new("mount");
         mount.arg("-o").arg(format!("remount,{mode}")).arg(&self.mount);

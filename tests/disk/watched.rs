@@ -1,13 +1,13 @@
-//! A run whose disk a test spoils: how far it is, what its chief says, what it has saved.
+//! A run whose progress, log and checkpoints a test observes while it damages the disk.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Ended, Process, last_step, wait_until};
 
-/// A small run.
+/// Flags of a small run.
 pub(crate) const FLAGS: &str = "--hidden 32 --batch-size 20 --progress json";
-/// Saves five times a second, until somebody ends it.
+/// Flags of a run that saves five times a second and ends only if the test ends it.
 pub(crate) const ENDLESS: &str = "--hidden 32 --batch-size 20 --progress json \
                                   --save-model-secs 0.2 --training-steps 100000000";
 
@@ -17,43 +17,43 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// `logdir` as this process finds it.
+    /// Starts a run. `logdir` is the path of its logdir for the test's process.
     pub(crate) fn start(command: Command, logdir: &Path) -> Self {
         Self { run: Process::start(command), logdir: logdir.to_owned() }
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the run ends by itself.
     pub(crate) fn end(self) -> Ended {
         self.run.wait()
     }
 
-    /// Waits until it is some steps further than it is now, by what it says of itself.
+    /// Waits until the run has made some more steps, by its progress output.
     pub(crate) fn wait_for_progress(&mut self) {
         const SOME: u64 = 50;
         let start = self.step();
         self.wait_until("progress", |watched| watched.step() > start + SOME);
     }
 
-    /// Waits until there is a newer checkpoint than now, and says which.
+    /// Waits for a newer checkpoint, and returns its step.
     pub(crate) fn wait_for_a_checkpoint(&mut self) -> u64 {
         let start = latest(&self.logdir);
         self.wait_until("a checkpoint", |watched| latest(&watched.logdir) > start.max(Some(0)));
         latest(&self.logdir).expect("there was one")
     }
 
-    /// Waits until the losses file is longer than now.
+    /// Waits until the losses of more steps are written.
     pub(crate) fn wait_for_losses(&mut self) {
         let start = last_step(&self.logdir);
         self.wait_until("losses", |watched| last_step(&watched.logdir) > start);
     }
 
-    /// Waits until it says this, not counting what it has said up to now.
-    pub(crate) fn wait_until_it_says(&mut self, text: &str, said_before: usize) {
-        self.wait_until(text, |watched| watched.run.stderr()[said_before..].contains(text));
+    /// Waits until the log contains `text` after its first `log_len` bytes.
+    pub(crate) fn wait_for_log(&mut self, text: &str, log_len: usize) {
+        self.wait_until(text, |watched| watched.run.stderr()[log_len..].contains(text));
     }
 
-    /// How much it has said.
-    pub(crate) fn n_said(&self) -> usize {
+    /// Returns the length of the log so far, in bytes.
+    pub(crate) fn log_len(&self) -> usize {
         self.run.stderr().len()
     }
 
@@ -66,13 +66,13 @@ impl Watched {
 
     fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         wait_until(what, || {
-            assert!(self.run.is_running(), "{what}: it ended:\n{}", self.run.stderr());
+            assert!(self.run.is_running(), "{what}: the run ended:\n{}", self.run.stderr());
             holds(self)
         });
     }
 }
 
-/// The step of the checkpoint that the state file calls the latest.
+/// Returns the step of the latest checkpoint by the state file.
 pub(crate) fn latest(logdir: &Path) -> Option<u64> {
     let state = std::fs::read_to_string(logdir.join("checkpoint")).ok()?;
     let (_, name) = state.split_once("model.ckpt-")?;

@@ -1,15 +1,15 @@
-//! The examples that take no arguments do what they say.
+//! Runs the examples that take no arguments.
 
 #![allow(missing_docs, reason = "a test program")]
-#![allow(dead_code, reason = "their main functions")]
+#![allow(dead_code, reason = "the main functions of the examples")]
 
 #[path = "../../examples/own_model.rs"]
 mod own_model;
 
 #[test]
-fn a_model_of_ones_own_has_the_same_bits_on_nodes_and_in_the_loop() {
+fn own_model_has_the_same_bits_on_nodes_and_in_the_serial_run() {
     let logdir = tempfile::tempdir().expect("a folder can be made");
-    let found = own_model::run(logdir.path()).expect("it runs");
+    let found = own_model::run(logdir.path()).expect("the example runs");
     assert_eq!(found.n_losses, 400);
     assert!(found.last_loss < 0.2, "{found:?}");
     assert!(found.accuracy > 0.9, "{found:?}");

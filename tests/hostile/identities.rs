@@ -1,4 +1,5 @@
-//! Who is not who it says: wrong secrets, replays, certificates of others, expired or of nobody.
+//! Peers that cannot prove their identity: wrong secrets, replayed handshakes, and certificates
+//! that are expired, of another task or of another CA.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +29,7 @@ fn write(folder: &Folder, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_wrong_secret_and_a_replayed_handshake_are_refused() {
+fn wrong_secret_and_replayed_handshake_are_refused() {
     let folder = Folder::new();
     let ours = write(&folder, "secret", "what only we know\n");
     let theirs = write(&folder, "other", "what others know\n");
@@ -48,7 +49,7 @@ fn a_wrong_secret_and_a_replayed_handshake_are_refused() {
     assert_eq!(reason, "this cluster has a shared secret: give --secret-file");
     waiting.ps.wait_for_stderr("it has no --secret-file");
 
-    // Somebody listens on the way while a true worker calls, and says the same again.
+    // An eavesdropper records the connection of a real worker and replays its bytes.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let through = [listener.local_addr().unwrap().to_string()];
     let caller = Process::start(cluster.command(Role::Worker(1), &through, ""));
@@ -62,17 +63,17 @@ fn a_wrong_secret_and_a_replayed_handshake_are_refused() {
     waiting.finish(&folder);
 }
 
-/// Passes a handshake and the record behind it on, and gives what the caller said.
+/// Relays a handshake and the record after it. Returns the bytes of the caller.
 fn pass_on_a_handshake(caller: &TcpStream, address: &str) -> Vec<u8> {
     let called = TcpStream::connect(address).expect("the ps listens");
     let mut said = Vec::new();
     let pass = |mut from: &TcpStream, mut to: &TcpStream, n_bytes: usize| {
         let mut bytes = vec![0; n_bytes];
-        from.read_exact(&mut bytes).expect("the handshake goes on");
-        to.write_all(&bytes).expect("the handshake goes on");
+        from.read_exact(&mut bytes).expect("the handshake continues");
+        to.write_all(&bytes).expect("the handshake continues");
         bytes
     };
-    // docs/wire.md: a message of each end, and the caller's first record with its length.
+    // By docs/wire.md: one message from each end, and the caller's first record with its length.
     said.extend(pass(caller, &called, 62));
     pass(&called, caller, 49);
     let length = pass(caller, &called, 2);
@@ -82,13 +83,14 @@ fn pass_on_a_handshake(caller: &TcpStream, address: &str) -> Vec<u8> {
     said
 }
 
-/// What a caller with this certificate, which trusts this CA, hears after it said hello as `from`.
+/// Connects with this certificate, trusting this CA, and sends a hello as the task `from`. Returns
+/// the response.
 fn say_hello(address: &str, pair: &Pair, ca: &str, from: TaskId) -> Result<Message, String> {
     let certificate =
-        |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("we have made it");
+        |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("valid PEM");
     let mut roots = RootCertStore::empty();
-    roots.add(certificate(ca)).expect("we have made it");
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("we have made it");
+    roots.add(certificate(ca)).expect("valid PEM");
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("valid PEM");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -96,8 +98,8 @@ fn say_hello(address: &str, pair: &Pair, ca: &str, from: TaskId) -> Result<Messa
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate(&pair.cert)], key)
         .expect("the key is the certificate's");
-    let name = ServerName::try_from("ps-0.unisono").expect("it is a name");
-    let connection = ClientConnection::new(Arc::new(config), name).expect("it is all there");
+    let name = ServerName::try_from("ps-0.unisono").expect("a valid name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a valid configuration");
     let stream = TcpStream::connect(address).expect("the ps listens");
     let mut tls = StreamOwned::new(connection, stream);
     let read_exact = |tls: &mut StreamOwned<_, TcpStream>, bytes: &mut [u8]| {
@@ -107,12 +109,12 @@ fn say_hello(address: &str, pair: &Pair, ca: &str, from: TaskId) -> Result<Messa
     let hello = encode_to_vec(&Message::Hello(hello(from, TaskId::PS_ZERO, FLAGS)));
     tls.write_all(&hello).expect("the ps still reads");
     let mut frame = Vec::new();
-    // It is told one thing, and then the link is closed.
+    // The ps sends one message and then closes the link.
     let _ = tls.read_to_end(&mut frame);
     decode(&frame, &Limits::with_tensor_bytes(0)).map_err(|error| error.to_string())
 }
 
-#[expect(clippy::disallowed_methods, reason = "certificates are valid by the clock on the wall")]
+#[expect(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -124,9 +126,9 @@ fn tls_flags(folder: &Path, name: &str) -> String {
 }
 
 #[test]
-fn who_has_not_its_own_certificate_of_the_right_ca_is_refused() {
+fn peer_without_its_own_certificate_of_the_right_ca_is_refused() {
     let folder = Folder::new();
-    // Ours, so that one can be expired; otherwise as `unisono certs` makes them.
+    // Not made by `unisono certs`, because one of the certificates has to be expired.
     let valid = Validity { from: now() - HOUR, until: now() + HOUR };
     let expired = Validity { from: now() - 4 * HOUR, until: now() - 2 * HOUR };
     let ours = Authority::new(valid).unwrap();
@@ -150,7 +152,7 @@ fn who_has_not_its_own_certificate_of_the_right_ca_is_refused() {
     let mut ps = cluster.start_with(Role::Ps(0), &flags("ps-0"));
     let address = cluster.ps_hosts()[0].clone();
 
-    // A process of theirs: neither end takes the other's.
+    // A process with a certificate of another CA: neither end accepts the other's certificate.
     let flags_of_stranger = flags("stranger").replace("ca.pem", "other-ca.pem");
     let mut stranger = cluster.start_with(Role::Worker(1), &flags_of_stranger);
     stranger.wait_for_stderr(&format!(
@@ -159,7 +161,7 @@ fn who_has_not_its_own_certificate_of_the_right_ca_is_refused() {
     ps.wait_for_stderr("it does not take our certificate: its --tls-ca is not the CA");
     stranger.signal("KILL");
 
-    // Ends of this program, which look at less than a task does.
+    // Clients of this test, which verify less than a task does.
     let stranger = theirs.issue(&[WORKER], valid).unwrap();
     let refused = say_hello(&address, &stranger, &ca, WORKER).unwrap_err();
     assert!(refused.contains("UnknownCA"), "{refused}");
@@ -177,7 +179,7 @@ fn who_has_not_its_own_certificate_of_the_right_ca_is_refused() {
     assert_eq!(refused, Ok(Message::Refused { reason: why.to_owned(), older_than: None }));
     ps.wait_for_stderr(why);
 
-    // The right ones train.
+    // Tasks with the right certificates train.
     let chief = cluster.start_with(Role::Worker(0), &flags("worker-0"));
     let worker = cluster.start_with(Role::Worker(1), &flags("worker-1"));
     for task in [worker, chief, ps] {
@@ -188,7 +190,7 @@ fn who_has_not_its_own_certificate_of_the_right_ca_is_refused() {
 }
 
 #[test]
-fn local_trains_with_what_certs_makes_and_certs_overwrites_nothing() {
+fn local_trains_with_generated_certificates_and_certs_overwrites_nothing() {
     let folder = Folder::new();
     let certs = folder.join("certs");
     let make = || Process::start(unisono(&format!("certs {} --ps 1", certs.display()))).wait();
@@ -212,22 +214,22 @@ fn local_trains_with_what_certs_makes_and_certs_overwrites_nothing() {
 }
 
 #[test]
-fn certs_adds_tasks_to_the_ca_that_a_folder_has() {
+fn certs_adds_tasks_to_the_existing_ca_of_a_folder() {
     let folder = Folder::new();
     let certs = folder.join("certs");
     let make =
         |size: &str| Process::start(unisono(&format!("certs {} {size}", certs.display()))).wait();
-    let read = |name: &str| std::fs::read(certs.join(name)).expect("it was made");
+    let read = |name: &str| std::fs::read(certs.join(name)).expect("the file was made");
     make("--ps 1 --workers 1").expect_code(0);
     let kept = ["ca.pem", "ca-key.pem", "ps-0.pem", "worker-0.pem", "local.pem"].map(read);
 
     let added = make("--ps 1 --workers 3");
-    let told = &added.expect_code(0).stdout;
-    assert!(told.contains("for each of worker-1, worker-2, valid"), "{told}");
-    assert!(told.contains("local.pem still names the tasks of before only"), "{told}");
+    let stdout = &added.expect_code(0).stdout;
+    assert!(stdout.contains("for each of worker-1, worker-2, valid"), "{stdout}");
+    assert!(stdout.contains("local.pem still names the tasks of before only"), "{stdout}");
     assert_eq!(["ca.pem", "ca-key.pem", "ps-0.pem", "worker-0.pem", "local.pem"].map(read), kept);
 
-    // The same command makes the certificate of `unisono local` anew, with all of the tasks.
+    // After its removal, the same command makes `local.pem` again, for all tasks.
     for name in ["local.pem", "local-key.pem"] {
         std::fs::remove_file(certs.join(name)).unwrap();
     }
@@ -248,7 +250,7 @@ fn certs_adds_tasks_to_the_ca_that_a_folder_has() {
 }
 
 #[test]
-fn listening_for_everybody_without_security_is_warned_of_once() {
+fn listening_on_all_addresses_without_security_is_warned_about_once() {
     let folder = Folder::new();
     let secret = format!("--secret-file {}", write(&folder, "secret", "what only we know\n"));
     for (host, flags, n_warnings) in
@@ -260,7 +262,7 @@ fn listening_for_everybody_without_security_is_warned_of_once() {
         command.arg("--logdir").arg(folder.logdir());
         hand_over(&mut command, listener);
         let mut ps = Process::start(command);
-        // It has begun when it refuses somebody.
+        // A refused connection proves that the ps has started.
         let mut stranger = Peer::call(&format!("127.0.0.1:{port}"));
         stranger.say(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         ps.wait_for_stderr("refused a caller");

@@ -1,8 +1,8 @@
-//! Peers that mean harm, or are not of this cluster: each is refused with a line in the log, takes
-//! little memory, and moves no bit of the run.
+//! Hostile peers and strangers. Each is refused with a line in the log, costs little memory, and
+//! changes no bit of the run.
 //!
-//! The tasks are real processes. The hostile ends are sockets of this program, which speak the
-//! protocol as far as it helps them.
+//! The tasks are real processes. The hostile ends are sockets of this test, which speak as much of
+//! the protocol as an attack needs.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -18,19 +18,20 @@ use std::fs;
 
 use self::support::{Bits, HandStarted, Process, Role};
 
-/// What every run here trains, in steps enough to be attacked.
+/// Flags of all runs. The number of steps leaves time for attacks.
 const FLAGS: &str = "--hidden 32 --batch-size 20 --training-steps 60 --seed 5 --progress none";
 
-/// The most resident memory that a process has had, in bytes.
+/// Returns the peak of a process's resident memory, in bytes.
 fn peak_memory(process: &Process) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid()));
     let status = status.expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux says it");
+    let line =
+        status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux reports the peak");
     let kib = line.split_whitespace().nth(1).and_then(|word| word.parse::<usize>().ok());
     kib.expect("a number of KiB") << 10
 }
 
-/// A cluster of 1 ps and 2 workers that waits for its worker 1, at step 0.
+/// A cluster of 1 ps and 2 workers that waits for worker 1 at step 0.
 struct Waiting {
     cluster: HandStarted,
     ps: Process,
@@ -38,7 +39,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// `flags` beside those of every run.
+    /// Starts a cluster with [`FLAGS`] and `flags`.
     fn start(folder: &support::Folder, flags: &str) -> Self {
         let cluster = HandStarted::new(1, 2, &format!("{FLAGS} {flags}"), folder.logdir());
         let ps = cluster.start(Role::Ps(0));
@@ -53,8 +54,8 @@ impl Waiting {
         &self.cluster.ps_hosts()[0]
     }
 
-    /// Starts worker 1; the run must end well, and be the one that nothing happened to.
-    /// Gives what the ps has logged.
+    /// Starts worker 1, and asserts that the run succeeds with the bits of an undisturbed run.
+    /// Returns the log of the ps.
     fn finish(self, folder: &support::Folder) -> String {
         let worker = self.cluster.start(Role::Worker(1));
         worker.wait().expect_code(0);
@@ -67,7 +68,7 @@ impl Waiting {
     }
 }
 
-/// How many lines of a log have this text.
+/// Returns the number of lines of a log that contain `text`.
 fn lines_with(log: &str, text: &str) -> usize {
     log.lines().filter(|line| line.contains(text)).count()
 }

@@ -1,4 +1,4 @@
-//! Who is no task at all: noise, floods, and those that take their time.
+//! Strangers that are no tasks at all: noise, floods and slow senders.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,21 +11,21 @@ use unisono_core::wire::{HEADER_BYTES, MAGIC, encode_to_vec};
 use unisono_core::{Generation, Incarnation, Step, TaskId};
 use unisono_learn::data::{Dataset, Source};
 
-use crate::peer::{PATIENCE, Peer, hello, pull, push};
+use crate::peer::{Peer, TIMEOUT, hello, pull, push};
 use crate::support::Folder;
 use crate::{FLAGS, Waiting, lines_with, peak_memory};
 
 const PS: TaskId = TaskId::PS_ZERO;
 const WORKER: TaskId = TaskId::worker(1);
 
-/// What 128 callers of one address that have said nothing may take, with 4 KiB for the buffer and
-/// the task of each, several times over: 1 MiB was measured.
+/// Limit of memory for the 128 silent connections that one address may have. Each needs about 4 KiB
+/// for its buffer and its task. Measured: 1 MiB.
 const MEMORY: usize = 4 << 20;
 
-/// Between two bytes of one that takes its time: the whole greeting would take a minute.
+/// Interval between two bytes of a slow sender. The whole greeting would take a minute.
 const DRIP: Duration = Duration::from_millis(50);
 
-/// A header that announces a control part of 1 GiB, undamaged.
+/// Returns a valid header that announces a control part of 1 GiB.
 fn oversized() -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend((1_u32 << 30).to_le_bytes());
@@ -39,7 +39,7 @@ fn noise(index: u64) -> Vec<u8> {
     let mut bits = Stream::new(7, 0_u64, 0, index);
     let n_bytes = bits.below(3000);
     let mut bytes: Vec<_> = (0..n_bytes).map(|_| bits.bits() as u8).collect();
-    // Every third begins as a frame, to come further.
+    // Every third input starts with the magic bytes of a frame, to reach later checks.
     if index.is_multiple_of(3) && bytes.len() >= MAGIC.len() {
         bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
     }
@@ -47,14 +47,14 @@ fn noise(index: u64) -> Vec<u8> {
 }
 
 #[test]
-fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been() {
+fn strangers_are_refused_with_one_log_line_each_and_change_no_bit() {
     let folder = Folder::new();
     let mut waiting = Waiting::start(&folder, "");
     let address = waiting.ps_address().to_owned();
     let before = peak_memory(&waiting.ps);
     let is_over = AtomicBool::new(false);
 
-    // A byte now and then: the longest of all, so it goes on beside the others.
+    // The slow sender runs beside the other strangers, because it takes the longest.
     let mut drip = Peer::call(&address);
     let greeting = encode_to_vec(&Message::Hello(hello(WORKER, PS, FLAGS)));
     let log = thread::scope(|scope| {
@@ -69,7 +69,7 @@ fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been
 
         let alien = hello(WORKER, PS, &FLAGS.replace("--batch-size 20", "--batch-size 30"));
         let astray = hello(WORKER, TaskId::ps(1), FLAGS);
-        for (said, told) in [
+        for (said, message) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], "it starts with \"GET \""),
             (&greeting[..greeting.len() - 1], "closed by the other end in the middle of a message"),
             (&oversized(), "too large: 1073741824 bytes of control, the limit is 65516"),
@@ -85,16 +85,16 @@ fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been
             stranger.say(said).unwrap();
             stranger.say_no_more();
             stranger.wait_for_the_end();
-            waiting.ps.wait_for_stderr(told);
+            waiting.ps.wait_for_stderr(message);
         }
         waiting.ps.wait_for_stderr("it did not say who it is within 10 s");
 
         let idle: Vec<_> = (0..1000).map(|_| Peer::call(&address)).collect();
-        // Those that had to make room for the last ones.
-        idle[..800].iter().for_each(|idle| assert!(idle.is_answered_within(PATIENCE)));
+        // The first connections were closed to make room for the last ones.
+        idle[..800].iter().for_each(|idle| assert!(idle.is_answered_within(TIMEOUT)));
         let flood = || {
             for index in 0.. {
-                // Once the ps has ended nobody listens.
+                // Connecting fails after the ps has ended.
                 let Ok(stream) = TcpStream::connect(&address) else { break };
                 let mut stranger = Peer::of(stream);
                 let _ = stranger.say(&noise(index));
@@ -117,8 +117,8 @@ fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been
     assert!((5..=10).contains(&n_lines), "{n_lines} lines for more than 1000 callers:\n{log}");
 }
 
-/// A stranger calls as worker 1 with an incarnation. Returns what it is told.
-fn greets_as(address: &str, incarnation: u64) -> Message {
+/// Connects as worker 1 with this incarnation. Returns the response to its hello.
+fn greet_as(address: &str, incarnation: u64) -> Message {
     let mut stranger = Peer::call(address);
     let hello = hello(WORKER, PS, FLAGS);
     let data = Some(digest_of_embedded_data());
@@ -128,21 +128,21 @@ fn greets_as(address: &str, incarnation: u64) -> Message {
 }
 
 fn digest_of_embedded_data() -> String {
-    let data = Dataset::open(&Source::Embedded, None).expect("it is built in");
+    let data = Dataset::open(&Source::Embedded, None).expect("the data are built in");
     data.digest().to_owned()
 }
 
 #[test]
-fn a_stranger_with_the_largest_incarnation_does_not_block_a_task() {
+fn stranger_with_the_largest_incarnation_does_not_block_a_task() {
     const LARGEST: u64 = 9_007_199_254_740_992;
     for (incarnation, is_let_in) in
         [(u64::MAX, false), (LARGEST + 1, false), (LARGEST, true), (LARGEST - 1, true)]
     {
         let folder = Folder::new();
         let waiting = Waiting::start(&folder, "");
-        let told = greets_as(waiting.ps_address(), incarnation);
-        assert_eq!(matches!(told, Message::Welcome { .. }), is_let_in, "{told:?}");
-        // The real worker 1 has the incarnation of this machine's clock.
+        let response = greet_as(waiting.ps_address(), incarnation);
+        assert_eq!(matches!(response, Message::Welcome { .. }), is_let_in, "{response:?}");
+        // The real worker 1 takes its smaller incarnation from this machine's clock.
         waiting.finish(&folder);
     }
 }

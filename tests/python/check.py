@@ -1,4 +1,4 @@
-"""Started by `run`, with the program as its argument; see there."""
+"""Runs the checks that the docstring of `run` lists. `run` passes the path of the program."""
 
 import contextlib
 import csv
@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 )
 from tensorboard.util.tensor_util import make_ndarray
 
-# It tells of every purge, which is what is tested here.
+# TensorBoard logs every purge as a warning. These tests cause purges on purpose.
 logging.getLogger("tensorboard").setLevel(logging.ERROR)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,14 +33,14 @@ VARIABLES = ["layer1/biases", "layer1/weights", "layer2/biases", "layer2/weights
 
 
 def unisono(*arguments, exit_code=0):
-    """What the program prints on standard output, and on standard error."""
+    """Runs the program. Returns its standard output and its standard error."""
     done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == exit_code, (arguments, done.returncode, done.stderr)
     return done.stdout, done.stderr
 
 
 def train(command, logdir, steps, *more):
-    """The validation and the test accuracy that a run prints."""
+    """Trains. Returns the validation accuracy and the test accuracy that the run prints."""
     flags = ["--training-steps", steps, "--logdir", logdir, "--progress", "none", *more]
     printed, _ = unisono(command, *flags)
     found = re.search(r"validation accuracy = (\S+), test accuracy = ([\d.]+)\.$", printed, re.M)
@@ -48,7 +48,7 @@ def train(command, logdir, steps, *more):
 
 
 def losses_of(logdir):
-    """The losses of each step, by slot, as f32."""
+    """Returns the losses of each step as a list of f32, in the order of the slots."""
     losses = defaultdict(list)
     with open(logdir / "losses.csv") as file:
         for row in csv.DictReader(file):
@@ -57,16 +57,16 @@ def losses_of(logdir):
 
 
 def events_of(logdir):
-    """All that TensorBoard keeps of a logdir, nothing left out."""
+    """Returns all events of a logdir as TensorBoard reads them, without sampling."""
     everything = {kind: 0 for kind in ("scalars", "histograms", "tensors")}
     return EventAccumulator(str(logdir), size_guidance=everything).Reload()
 
 
 def scalars(events, tag):
-    """The values under a tag by step; each step is there once."""
+    """Returns the values of a tag by step. Each step must occur once."""
     found = events.Scalars(tag)
     steps = [event.step for event in found]
-    assert len(set(steps)) == len(steps), f"{tag} is there twice: {steps}"
+    assert len(set(steps)) == len(steps), f"{tag} has a step twice: {steps}"
     return {event.step: event.value for event in found}
 
 
@@ -94,16 +94,16 @@ def check_histograms(events, checkpoint, step):
         weights = model[name].astype(np.float64).ravel()
         assert histogram.num == weights.size, (name, histogram.num)
         assert (histogram.min, histogram.max) == (weights.min(), weights.max()), name
-        # In the order of the elements, as np.cumsum adds them.
+        # np.cumsum adds the elements in order, as the program does.
         assert histogram.sum == np.cumsum(weights)[-1], (name, histogram.sum)
         assert histogram.sum_squares == np.cumsum(weights * weights)[-1], name
-        # The lower end of a bin of numpy's is in it, as with TensorFlow's buckets.
+        # A bin of numpy includes its lower end, as a bucket of TensorFlow does.
         counts, _ = np.histogram(weights, bins=[-np.inf, *histogram.bucket_limit])
         assert list(histogram.bucket) == list(counts), name
 
 
 def check_text(events, logdir):
-    """The text as the server's plugin sees it."""
+    """Checks the text summary as the text plugin of TensorBoard reads it."""
     plugin = PluginEventAccumulator(str(logdir)).Reload()
     assert "configuration" in plugin.PluginTagToContent("text")
     text = make_ndarray(events.Tensors("configuration")[-1].tensor_proto).item().decode()
@@ -129,12 +129,12 @@ def check_run(folder):
     assert set(accuracies) == set(norms) | {0, 300}, accuracies
     assert {0, 1, 2, 5, 10, 20, 50, 100, 200} <= set(norms), norms
     assert np.float32(accuracies[300]) == np.float32(validation), (accuracies, validation)
-    print(f"TensorBoard reads {len(steps)} summaries of 300 steps, all as they should be")
+    print(f"TensorBoard reads {len(steps)} correct summaries of 300 steps")
     return logdir, test
 
 
-def check_later_life(logdir):
-    """It goes on from the checkpoint of step 300; nothing from before is lost or there twice."""
+def check_resumed_run(logdir):
+    """Resumes from the checkpoint of step 300. No earlier event may be lost or duplicated."""
     before = scalars(events_of(logdir), "loss/mean")
     validation, _ = train("local", logdir, 400, "--save-summaries-secs", "0.05")
     files = sorted(logdir.glob("events.out.tfevents.*"))
@@ -147,11 +147,11 @@ def check_later_life(logdir):
     accuracies = scalars(events, "accuracy/validation")
     assert {0, 300, 400} <= set(accuracies), accuracies
     assert np.float32(accuracies[400]) == np.float32(validation), accuracies
-    print("a later life has a file of its own, and the curve goes on")
+    print("a resumed run writes a file of its own, and continues the curve")
 
 
 def check_rollback(logdir):
-    """Steps that are made again take the place of those that were undone."""
+    """Recomputed steps must replace the steps that were undone."""
     (logdir / "model.ckpt-400.safetensors").unlink()
     (logdir / "checkpoint").unlink()
     train("local", logdir, 400, "--save-summaries-secs", "0.05")
@@ -159,11 +159,11 @@ def check_rollback(logdir):
     check_losses(events, losses_of(logdir))
     steps = [event.step for event in events.Scalars("accuracy/validation")]
     assert steps == sorted(set(steps)) and {0, 300, 400} <= set(steps), steps
-    print("what was undone is purged, and what was made again is there once")
+    print("undone steps are purged, and recomputed steps occur once")
 
 
 def check_reference(folder, logdir):
-    """The run in one loop tells the same."""
+    """The serial run must write the same summaries."""
     train("reference", folder / "reference", 300, "--save-summaries-secs", "0.05")
     reference, cluster = events_of(folder / "reference"), events_of(logdir)
     for kind in ("scalars", "histograms", "tensors"):
@@ -174,17 +174,17 @@ def check_reference(folder, logdir):
         own, other = scalars(reference, tag), scalars(cluster, tag)
         for step in own.keys() & other.keys():
             assert own[step] == other[step], (tag, step)
-    print("`unisono reference` tells TensorBoard the same")
+    print("`unisono reference` writes the same summaries")
 
 
 def check_off(folder):
     train("local", folder / "off", 20, "--save-summaries-secs", "0")
     assert not list((folder / "off").glob("*tfevents*"))
-    print("--save-summaries-secs 0 writes none")
+    print("--save-summaries-secs 0 writes no summaries")
 
 
 def check_snippet(folder, test):
-    """Runs just the text of the document."""
+    """Runs the snippet as it stands in the document."""
     document = (ROOT / "docs" / "checkpoints.md").read_text()
     [snippet] = re.findall(r"```python\n(.*?)```", document, re.S)
     here = os.getcwd()
@@ -198,7 +198,7 @@ def check_snippet(folder, test):
         os.chdir(here)
     want = f"After 300 training steps, test accuracy = {test:g}\n"
     assert printed.getvalue() == want, (printed.getvalue(), want)
-    print(f"the snippet of docs/checkpoints.md computes the accuracy that was printed, {test:g}")
+    print(f"the snippet of docs/checkpoints.md computes the printed accuracy, {test:g}")
 
 
 def check_conversion(folder, logdir):
@@ -222,16 +222,16 @@ def check_conversion(folder, logdir):
     _, error = unisono("convert", npz, again / checkpoint.name, exit_code=1)
     assert "exists" in error and "--force" in error, error
 
-    # What was converted goes on to the same end.
+    # The converted checkpoint resumes to the same bytes.
     train("local", again, 400, "--allow-missing-losses")
     assert (again / "model.ckpt-400.safetensors").read_bytes() == (
         logdir / "model.ckpt-400.safetensors"
     ).read_bytes()
-    print("numpy reads what was converted, and what numpy wrote goes on to the same bytes")
+    print("numpy reads converted checkpoints, and runs resume from numpy's files to the same bytes")
 
 
 def check_foreign_arrays(folder):
-    """Arrays of many types and orders, of numpy's making, both ways."""
+    """Converts arrays of many types and memory orders from numpy, and back."""
     arrays = {
         "f16": np.arange(6, dtype=np.float16).reshape(2, 3),
         "columns": np.asfortranarray(np.arange(24, dtype=np.float64).reshape(2, 3, 4)),
@@ -262,7 +262,7 @@ def check_foreign_arrays(folder):
 
 
 def check_initial_values(folder):
-    """Variables that numpy made begin a run."""
+    """Starts a run from initial values of numpy."""
     rng = np.random.default_rng(1)
     shapes = {"layer1/weights": (784, 10), "layer1/biases": (10,)}
     values = {name: rng.normal(0, 0.1, shape).astype("<f4") for name, shape in shapes.items()}
@@ -273,7 +273,7 @@ def check_initial_values(folder):
     events = events_of(folder / "from-numpy")
     [first] = [h for h in events.Histograms("layer1/weights") if h.step == 0]
     assert first.histogram_value.sum == np.cumsum(values["layer1/weights"].astype(np.float64))[-1]
-    print("what numpy made begins a run")
+    print("a run starts from initial values of numpy")
 
 
 def main():
@@ -282,7 +282,7 @@ def main():
         logdir, test = check_run(folder)
         check_snippet(folder, test)
         check_reference(folder, logdir)
-        check_later_life(logdir)
+        check_resumed_run(logdir)
         check_conversion(folder, logdir)
         check_rollback(logdir)
         check_off(folder)

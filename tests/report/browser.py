@@ -1,4 +1,4 @@
-"""Headless Chromium over its debugging pipe. It needs only the standard library of Python."""
+"""Controls headless Chromium over its debugging pipe, with Python's standard library only."""
 
 import base64
 import contextlib
@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 
 
-# Keeps the texts that each canvas shows, as window.drawnTexts. Each drawing begins with clearRect.
+# Records the texts on each canvas in window.drawnTexts. Every drawing begins with clearRect.
 KEEP_TEXTS = """
 window.drawnTexts = {};
 const { fillText, clearRect } = CanvasRenderingContext2D.prototype;
@@ -25,13 +25,14 @@ CanvasRenderingContext2D.prototype.clearRect = function (...area) {
 
 
 class Browser:
-    """A browser with one page. It keeps the page's console messages, exceptions and requests."""
+    """A browser with one page. Records the page's console messages, exceptions and requests."""
 
     def __init__(self, program, width=1280, height=900):
         # A helper process may write to the profile for a moment after the browser has ended.
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (to_read, self.to), (self.back, back_write) = os.pipe(), os.pipe()
-        # Chromium reads commands at 3 and writes answers at 4, so both ends move away from there first.
+        # Chromium reads commands from descriptor 3 and writes responses to descriptor 4. Both pipe ends are
+        # moved first, so that neither overwrites the other.
         to_read, back_write = os.dup(to_read), os.dup(back_write)
 
         def hand_over():
@@ -104,14 +105,14 @@ class Browser:
         self.settle()
 
     def run(self, script):
-        """Returns the value of an expression of the page, or of its promise."""
+        """Evaluates an expression in the page, and returns its value or the value of its promise."""
         result = self.call("Runtime.evaluate", expression=script, awaitPromise=True,
                            returnByValue=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
     def settle(self):
-        """Waits until pending drawings are done."""
+        """Waits until pending drawings are finished."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def mouse(self, kind, x, y, **more):
@@ -136,7 +137,7 @@ class Browser:
             file.write(base64.b64decode(data))
 
     def close(self):
-        """Ends the browser with all its processes, then removes its profile."""
+        """Ends the browser and all its processes, and then removes its profile."""
         with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
             os.write(self.to, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
             self.process.wait(timeout=10)

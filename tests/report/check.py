@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Opens reports in headless Chromium and uses them.
+"""Opens reports in headless Chromium, and tests their controls.
 
 usage: check.py CHROMIUM SIMULATED.html REAL.html BARE.html FAILED.html SLOW.html
 
 The pages are those of a simulated run with faults, a real run, a run without traces, a simulated run
-that fails after a long idle stretch, and a simulated run with slow checkpoints. With SHOTS=DIR the check
-leaves screenshots there, light and dark.
+that fails after a long idle stretch, and a simulated run with slow checkpoints. With SHOTS=DIR, the check
+writes light and dark screenshots to that folder.
 """
 
 import os
@@ -25,7 +25,7 @@ def shot(browser, name):
 
 
 def place(browser, selector):
-    """Scrolls to an element, and returns its place in the window."""
+    """Scrolls to an element, and returns its position and size in the window."""
     browser.run(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
     browser.settle()
     return browser.run(
@@ -38,7 +38,7 @@ def tip(browser):
 
 
 def pixel(browser, x, y):
-    """Returns the colour of the timeline at a place in it."""
+    """Returns the colour of the timeline at a position."""
     return browser.run(
         "(() => { const c = document.getElementById('timeline'); const r = c.width / c.clientWidth;"
         f" return [...c.getContext('2d').getImageData({x} * r, {y} * r, 1, 1).data]; }})()")
@@ -51,8 +51,8 @@ def click(browser, selector):
 
 def check_quiet(browser):
     assert browser.errors == [], browser.errors
-    asked = [url for url in browser.requests if not url.startswith("file://")]
-    assert asked == [], asked
+    requested = [url for url in browser.requests if not url.startswith("file://")]
+    assert requested == [], requested
 
 
 def check_hover(browser):
@@ -104,7 +104,7 @@ def check_filters(browser):
     seen = browser.run("[...document.querySelectorAll('#updates tr.row')].map(r => r.cells[0].firstChild.textContent)")
     assert seen == ["5", "6", "7", "8", "9"], seen
     assert browser.run(VIEW) != before
-    # A state that is not shown loses its colour.
+    # A hidden state is drawn without its colour.
     y = browser.run("unisonoReport.plot.lanes[2].y + 15")
     columns = range(90, 1200, 7)
     shown = [pixel(browser, x, y) for x in columns]
@@ -133,8 +133,8 @@ def check_theme(browser):
     browser.media(prefers_color_scheme="light")
 
 
-# The two colours of lanes that are hardest to tell apart, by their distance in OKLab: states, lines, and
-# the panel behind them. A distance of 0.02 is just noticeable.
+# The two lane colours with the smallest distance in OKLab, among states, lines and the panel behind them. A
+# distance of 0.02 is just noticeable.
 NEAREST_COLOURS = """(() => {
   const part = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
   const lab = (name) => { const d = document.createElement("div"); d.style.color = `var(--${name})`;
@@ -209,7 +209,8 @@ def check_axes(browser, is_simulated, has_accuracy, has_time=True):
 
 
 def check_columns(browser):
-    """Each numeric column of a table has one unit, in its heading, and one number of decimals."""
+    """Checks that each numeric column of a table has one unit, in its heading, and one number of
+    decimals."""
     for table in ["gates", "marks", "updates"]:
         heads, rows, aligned = browser.run(
             f"(() => {{ const t = document.getElementById({table!r});"
@@ -231,7 +232,7 @@ def check_columns(browser):
 
 
 def check_shares(browser):
-    """With many spans in view, each column of a lane has one height for each state."""
+    """Checks that, with many spans in view, each column of a lane has one height for each state."""
     browser.run("timeline.focus()")
     browser.key("0")
     words = browser.run("document.getElementById('view').textContent")
@@ -254,7 +255,7 @@ def check_shares(browser):
 
 
 def check_scale(browser):
-    """The time axis is linear outside of breaks, and its inverse returns the time."""
+    """Checks that the time axis is linear outside of breaks, and that it is inverted correctly."""
     length, breaks = 90_200, [[100, 30_100], [30_150, 60_150], [60_200, 90_200]]
     whole, at, errors = browser.run(f"""(() => {{
       const scale = unisonoReport.makeScale({length}, {breaks}.map(([from, to]) => ({{ from, to }})));
@@ -275,7 +276,7 @@ def check_scale(browser):
 
 
 def check_idle(browser, breaks):
-    """Nothing happens in a break: no task works, and no mark is in it."""
+    """Checks that no task works in a break, and that no mark lies in one."""
     data = browser.run("JSON.parse(document.getElementById('data').textContent)")
     working = [data["states"].index(state) for state in ["compute", "apply", "send", "save"]]
     busy = [(mark["at"], mark["at"]) for mark in data["marks"]]
@@ -293,7 +294,8 @@ def check_idle(browser, breaks):
 
 
 def check_breaks(browser):
-    """Long idle stretches are short, with their lengths, until the switch turns that off."""
+    """Checks that long idle stretches are shortened and labelled with their lengths, and that the switch
+    turns this off."""
     browser.run("timeline.focus()")
     browser.key("0")
     breaks, length, real = browser.run(
@@ -314,7 +316,7 @@ def check_breaks(browser):
 
 
 def check_failure(browser):
-    """A click on a failure scrolls and zooms to its mark."""
+    """Checks that a click on a failure scrolls and zooms to its mark."""
     browser.run("scrollTo(0, 0)")
     links = "document.querySelectorAll('#failures a')"
     assert browser.run(f"{links}.length") > 0, browser.run("document.getElementById('failures').outerHTML")
@@ -334,14 +336,15 @@ def check_failure(browser):
 
 
 def check_names(browser):
-    """Each control has a name, each text has contrast, and the colours of lanes differ."""
+    """Checks that each control has a name, that each text has enough contrast, and that lane colours
+    differ."""
     unnamed = browser.run(
         "[...document.querySelectorAll('button, input, canvas, [tabindex]')].filter(e =>"
         " !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.closest('label')"
         " || e.textContent.trim())).map(e => e.outerHTML)")
     assert unnamed == [], unnamed
     assert browser.run("document.documentElement.lang") == "en"
-    # WCAG 2 asks for a contrast of 4.5 to 1 or more, also for dim text.
+    # WCAG 2 requires a contrast of at least 4.5 to 1, also for dim text.
     for theme in ["light", "dark"]:
         browser.media(prefers_color_scheme=theme)
         worst = browser.run("""(() => {

@@ -1,5 +1,7 @@
-//! The seeds of a fuzz target in `fuzz/corpus`, and what a second's fuzzing makes of them: the
-//! same in every run, without libFuzzer.
+//! The seeds of a fuzz target in `fuzz/corpus`, and mutants of these seeds.
+//!
+//! The mutants are the same in every run. They correspond to a second of fuzzing, without
+//! libFuzzer.
 
 #[path = "../../fuzz/src/memory.rs"]
 mod memory;
@@ -8,16 +10,16 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
-/// Mutants of all seeds together; the slowest target makes some 20,000 a second.
+/// Number of mutants of all seeds together. The slowest target runs some 20,000 inputs per second.
 const N_MUTANTS: usize = 20_000;
 
-/// Shorter seeds are cut at every length, longer ones at some.
+/// Limit of truncations per seed. Seeds of fewer bytes are cut at every length.
 const MAX_CUTS: usize = 256;
 
-/// The longest mutant; as libFuzzer's.
+/// Length of the longest mutant in bytes, as in libFuzzer.
 const MAX_BYTES: usize = 4096;
 
-/// An input that a target takes; or refuses, if its name begins with `refused-`.
+/// An input that a target accepts, or refuses if its name begins with `refused-`.
 pub(crate) struct Seed {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
@@ -32,8 +34,8 @@ impl Seed {
 pub(crate) struct Corpus(pub(crate) Vec<Seed>);
 
 impl Corpus {
-    /// The seeds of a target as code makes them, which are those in its folder.
-    /// After a wanted change: `UPDATE_FIXTURES=1 cargo test --workspace --lib fuzzing`.
+    /// Returns the seeds `made` of a target, and asserts that they equal the files in its folder.
+    /// After an intended change, run `UPDATE_FIXTURES=1 cargo test --workspace --lib fuzzing`.
     pub(crate) fn of(target: &str, made: impl IntoIterator<Item = Seed>) -> Self {
         let made: Vec<Seed> = made.into_iter().collect();
         let folder = root().join("fuzz/corpus").join(target);
@@ -44,12 +46,12 @@ impl Corpus {
                 fs::write(&path, bytes).unwrap();
             }
             let committed = fs::read(&path).unwrap_or_default();
-            assert!(committed == *bytes, "{} is not what it is made of now", path.display());
+            assert!(committed == *bytes, "{} differs from the generated seed", path.display());
         }
         Self(made)
     }
 
-    /// The files of a folder whose names end so, by name.
+    /// Returns the files of a folder with this extension, sorted by name.
     #[allow(dead_code, reason = "not every crate has seeds in files")]
     pub(crate) fn folder(folder: &str, extension: &str) -> Vec<Seed> {
         let entries = fs::read_dir(root().join(folder)).unwrap();
@@ -63,12 +65,13 @@ impl Corpus {
         paths.iter().map(seed).collect()
     }
 
-    /// A target takes each seed, and breaks no promise over it nor over what is made of it.
+    /// Asserts that a target accepts or refuses each seed as its name says, and panics on no
+    /// mutant.
     pub(crate) fn survives(&self, target: fn(&[u8]) -> bool) {
         assert!(!self.0.is_empty(), "there are seeds");
         for seed in &self.0 {
             let taken = run(target, &seed.name, &seed.bytes);
-            assert_eq!(taken, !seed.name.starts_with("refused-"), "{} is taken", seed.name);
+            assert_eq!(taken, !seed.name.starts_with("refused-"), "{} is accepted", seed.name);
         }
         let mut random = SplitMix(20_261_123);
         let (mut n_taken, mut n_refused) = (0, 0);
@@ -77,7 +80,7 @@ impl Corpus {
                 if run(target, &seed.name, &mutant) { n_taken += 1 } else { n_refused += 1 }
             }
         }
-        assert!(n_refused > n_taken / 100, "{n_refused} mutants were refused, {n_taken} taken");
+        assert!(n_refused > n_taken / 100, "{n_refused} mutants refused, {n_taken} accepted");
     }
 
     fn mutants(&self, seed: &Seed, random: &mut SplitMix) -> Vec<Vec<u8>> {
@@ -98,7 +101,8 @@ impl Corpus {
     }
 }
 
-/// One change: a bit, a byte, a number, a part that goes, comes twice, or comes from elsewhere.
+/// Makes one random change: flips a bit, replaces a byte or a number, or removes, repeats or
+/// inserts a part.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut SplitMix) {
     const NUMBERS: [u32; 8] = [0, 1, 0x7f, 0xff, 0xffff, 1 << 20, i32::MAX as u32, u32::MAX];
     let at = random.below(bytes.len() + 1);
@@ -121,22 +125,22 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut SplitMix) {
     }
 }
 
-/// Runs a target; when it panics, says on what.
+/// Runs a target. If it panics, prints the input.
 fn run(target: fn(&[u8]) -> bool, name: &str, bytes: &[u8]) -> bool {
     catch_unwind(AssertUnwindSafe(|| memory::bounded(target, bytes))).unwrap_or_else(|panic| {
-        eprintln!("it was made of {name}: b\"{}\"", bytes.escape_ascii());
+        eprintln!("input made from seed {name}: b\"{}\"", bytes.escape_ascii());
         resume_unwind(panic)
     })
 }
 
-/// The folder of the whole project, which holds those of all crates.
+/// Returns the folder of the whole project, which contains the folders of all crates.
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let holds_all = |folder: &&Path| folder.join("fuzz").is_dir();
     here.ancestors().find(holds_all).expect("a crate is in the project's folder").to_owned()
 }
 
-/// A stream of numbers, of a seed (Steele, Lea and Flood, 2014).
+/// The random number generator SplitMix (Steele, Lea and Flood, 2014).
 struct SplitMix(u64);
 
 impl SplitMix {
@@ -148,7 +152,7 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0, below `end`.
+    /// Returns a number from 0 to `end` - 1.
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }

@@ -1,4 +1,4 @@
-//! Small data sets in the four IDX files, cut out of the embedded one's.
+//! Small data sets in four IDX files, cut out of the embedded data set.
 
 use std::fs;
 use std::io::Read as _;
@@ -16,16 +16,16 @@ const IMAGE_HEADER: usize = 16;
 const LABEL_HEADER: usize = 8;
 const IMAGE: usize = 28 * 28;
 
-/// What the training labels are.
+/// The variant of the training labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Labels {
-    /// As they should be.
+    /// The correct labels.
     Right,
-    /// Those of the first two training examples are exchanged; of 50 for validation, none of them.
+    /// The labels of two training examples are exchanged. Validation examples are not affected.
     TwoExchanged,
 }
 
-/// The four files, as bytes that a test may spoil before it writes them.
+/// The bytes of the four files. A test may change them before it writes them.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
     pub(crate) train_images: Vec<u8>,
@@ -35,9 +35,9 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// The flag without which a set of this size would be all validation.
+    /// The flag that selects the split of this data set.
     pub(crate) const VALIDATION: &str = "--validation-size 50";
-    /// The name of one of the files.
+    /// Name of the file of training images.
     pub(crate) const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
     const N_TRAIN: usize = 450;
     const N_VALIDATION: usize = 50;
@@ -75,9 +75,10 @@ impl DataDir {
     }
 }
 
-/// The first `n` elements of an embedded file, with a header that says so.
+/// Returns the first `n` elements of an embedded file as an IDX file.
 fn cut(name: &str, header: usize, element: usize, n: usize) -> Vec<u8> {
-    let file = fs::File::open(fixture("mnist").join(format!("{name}.gz"))).expect("it is there");
+    let file =
+        fs::File::open(fixture("mnist").join(format!("{name}.gz"))).expect("the file exists");
     let mut bytes = vec![0; header + n * element];
     GzDecoder::new(file).read_exact(&mut bytes).expect("the file is that long");
     let n = u32::try_from(n).expect("a small number");

@@ -1,4 +1,4 @@
-//! What a run leaves in its logdir, to the bit.
+//! The files that a run leaves in its logdir, for comparisons bit by bit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,13 +11,13 @@ use unisono_files::checkpoint::read_tensors;
 /// The losses of a run and its latest checkpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Bits {
-    /// The whole file of the checkpoint.
+    /// The bytes of the checkpoint.
     checkpoint: Vec<u8>,
-    /// `losses.csv`, as it is.
+    /// The text of `losses.csv`.
     pub(crate) losses: String,
-    /// The step of the latest checkpoint.
+    /// The step of the checkpoint.
     pub(crate) step: u64,
-    /// Name to shape and bits.
+    /// The shape and the bits of each tensor, by name.
     pub(crate) tensors: BTreeMap<String, (Vec<usize>, Vec<u32>)>,
 }
 
@@ -35,13 +35,15 @@ impl Bits {
         Self { checkpoint, losses, step, tensors }
     }
 
-    /// Steps, slots and losses.
+    /// Returns the step, the slot and the loss of each row.
     pub(crate) fn rows(&self) -> Vec<(u64, u32, f32)> {
         rows(&self.losses)
     }
 
-    /// SHA-256 over every tensor in the order of the names: name, line feed, number of dimensions,
-    /// sizes, values; numbers as 64 bits, values as 32, little-endian.
+    /// Returns the SHA-256 over all tensors in the order of their names.
+    ///
+    /// For each tensor, the digest covers its name, a line feed, the number of dimensions, the
+    /// sizes and the values. Numbers have 64 bits and values 32 bits, all little-endian.
     pub(crate) fn tensors_sha256(&self) -> String {
         let mut hash = Sha256::new();
         for (name, (shape, bits)) in &self.tensors {
@@ -53,28 +55,28 @@ impl Bits {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// As [`Self::assert_same`], and the checkpoints are the same file, byte for byte: the runs had
-    /// the same settings, too.
-    pub(crate) fn assert_same_files(&self, other: &Self, of: &str) {
-        self.assert_same(other, of);
-        assert!(self.checkpoint == other.checkpoint, "{of}: the metadata of the checkpoint");
+    /// Asserts that losses and checkpoints are equal, byte for byte. Equal checkpoints record equal
+    /// settings, too. `case` names the run in a failure.
+    pub(crate) fn assert_same_files(&self, other: &Self, case: &str) {
+        self.assert_same(other, case);
+        assert!(self.checkpoint == other.checkpoint, "{case}: the metadata of the checkpoint");
     }
 
-    /// Fails at the first row, or else the first tensor, that is not the same.
-    pub(crate) fn assert_same(&self, other: &Self, of: &str) {
+    /// Asserts that losses, steps and tensors are equal. `case` names the run in a failure.
+    pub(crate) fn assert_same(&self, other: &Self, case: &str) {
         let mut rows = self.losses.lines().zip(other.losses.lines());
         if let Some((ours, theirs)) = rows.find(|(ours, theirs)| ours != theirs) {
-            panic!("{of}: the losses differ from {ours} to {theirs}");
+            panic!("{case}: the losses differ: {ours} and {theirs}");
         }
-        assert_eq!(self.losses, other.losses, "{of}: one has more losses");
-        assert_eq!(self.step, other.step, "{of}: the step of the checkpoint");
+        assert_eq!(self.losses, other.losses, "{case}: one run has more losses");
+        assert_eq!(self.step, other.step, "{case}: the step of the checkpoint");
         let names = |bits: &Self| bits.tensors.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(self), names(other), "{of}: the names of the tensors");
+        assert_eq!(names(self), names(other), "{case}: the names of the tensors");
         for (name, (shape, bits)) in &self.tensors {
             let (other_shape, other_bits) = &other.tensors[name];
-            assert_eq!(shape, other_shape, "{of}: the shape of {name}");
+            assert_eq!(shape, other_shape, "{case}: the shape of {name}");
             let n_different = bits.iter().zip(other_bits).filter(|(a, b)| a != b).count();
-            assert_eq!(n_different, 0, "{of}: elements of {name} that differ");
+            assert_eq!(n_different, 0, "{case}: differing elements of {name}");
         }
     }
 }
@@ -91,21 +93,22 @@ pub(crate) fn rows(losses: &str) -> Vec<(u64, u32, f32)> {
     lines.map(row).collect()
 }
 
-/// How far a run is by its losses: the step of the last whole row, if there is any.
+/// Returns the step of the last complete row of the losses, if there is any.
 pub(crate) fn last_step(logdir: &Path) -> Option<u64> {
-    const TAIL: u64 = 200; // bytes; a row has some 20
+    /// Number of bytes to read from the end. A row has some 20 bytes.
+    const TAIL: u64 = 200;
     let mut file = fs::File::open(logdir.join("losses.csv")).ok()?;
     let len = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(len.saturating_sub(TAIL))).ok()?;
     let mut tail = String::new();
     file.read_to_string(&mut tail).ok()?;
     let whole = &tail[..=tail.rfind('\n')?];
-    // The first line may have lost its beginning.
+    // Skips the first line, which is incomplete unless the tail is the whole file.
     let last = whole.lines().skip(usize::from(len > TAIL)).last()?;
     last.split(',').next()?.parse().ok()
 }
 
-/// The checkpoint that the state file calls the latest.
+/// Returns the step and the path of the latest checkpoint by the state file.
 fn latest_checkpoint(logdir: &Path) -> (u64, PathBuf) {
     let state = fs::read_to_string(logdir.join("checkpoint")).expect("there is a state file");
     let first = state.lines().next().unwrap_or_default();
@@ -114,7 +117,7 @@ fn latest_checkpoint(logdir: &Path) -> (u64, PathBuf) {
     (digits.parse().expect("a checkpoint's name has its step"), logdir.join(name))
 }
 
-/// Every file and folder below a path, and what is in it.
+/// Every file below a path with its content, and every folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listing(BTreeMap<PathBuf, Option<Vec<u8>>>);
 
@@ -135,12 +138,12 @@ impl Listing {
         Self(entries)
     }
 
-    /// Fails with the names of what is not as it was.
+    /// Asserts that `path` has the same files and folders, with the same content.
     pub(crate) fn assert_unchanged(&self, path: &Path) {
         let now = Self::of(path);
         let paths: std::collections::BTreeSet<_> = self.0.keys().chain(now.0.keys()).collect();
         let changed: Vec<_> =
             paths.into_iter().filter(|path| self.0.get(*path) != now.0.get(*path)).collect();
-        assert!(changed.is_empty(), "changed, made or removed: {changed:?}");
+        assert!(changed.is_empty(), "changed, created or removed: {changed:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A cluster whose tasks are started one by one, as a user does in as many shells.
+//! A cluster whose tasks are started one by one, as a user does in several shells.
 
 use std::cell::RefCell;
 use std::net::TcpListener;
@@ -9,26 +9,26 @@ use command_fds::{CommandFdExt as _, FdMapping};
 
 use super::{Process, unisono};
 
-/// Where systemd's protocol has the first inherited socket.
+/// File descriptor of the first inherited socket in systemd's protocol.
 const FIRST_LISTEN_FD: i32 = 3;
 
-/// One of its tasks.
+/// A task of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Ps(usize),
     Worker(usize),
 }
 
-/// Where the tasks of a cluster are, and what all of them are told.
+/// The addresses of a cluster's tasks, and the flags that all tasks share.
 ///
-/// The sockets of the ps listen from the start and are handed over, so no port is taken by
-/// somebody else in between. A ps that is started again binds its port by itself, unless
-/// [`HandStarted::keep_sockets`] was called. Workers do not listen; their addresses only have to
-/// differ.
+/// The sockets of the ps listen from the start and are passed to the processes, so that no other
+/// process can take a port. A restarted ps binds its port itself, unless
+/// [`HandStarted::keep_sockets`] was called. Workers do not listen, and their addresses only have
+/// to differ.
 #[derive(Debug)]
 pub(crate) struct HandStarted {
     ps_hosts: Vec<String>,
-    /// Those of the ps that are not yet started, or all if they are kept.
+    /// The listening socket of each ps. `None` after it was passed on, unless sockets are kept.
     sockets: RefCell<Vec<Option<TcpListener>>>,
     keeps_sockets: bool,
     n_workers: usize,
@@ -40,7 +40,8 @@ impl HandStarted {
     pub(crate) fn new(n_ps: usize, n_workers: usize, flags: &str, logdir: PathBuf) -> Self {
         let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let sockets: Vec<_> = (0..n_ps).map(bind).collect();
-        let address = |ps: &TcpListener| ps.local_addr().expect("it is bound").to_string();
+        let address =
+            |ps: &TcpListener| ps.local_addr().expect("the listener is bound").to_string();
         Self {
             ps_hosts: sockets.iter().map(address).collect(),
             sockets: RefCell::new(sockets.into_iter().map(Some).collect()),
@@ -51,13 +52,14 @@ impl HandStarted {
         }
     }
 
-    /// Every life of a ps gets the same socket; who calls between two lives waits for the second.
+    /// Passes the same socket to every process of a ps. Connections between two processes wait for
+    /// the second one.
     pub(crate) fn keep_sockets(mut self) -> Self {
         self.keeps_sockets = true;
         self
     }
 
-    /// The addresses of the ps, by task id.
+    /// Returns the addresses of the ps, by task id.
     pub(crate) fn ps_hosts(&self) -> &[String] {
         &self.ps_hosts
     }
@@ -66,13 +68,13 @@ impl HandStarted {
         Process::start(self.command(role, &self.ps_hosts, ""))
     }
 
-    /// With flags that beat those of all.
+    /// Starts a task with `flags`, which override the flags of all tasks.
     pub(crate) fn start_with(&self, role: Role, flags: &str) -> Process {
         Process::start(self.command(role, &self.ps_hosts, flags))
     }
 
-    /// In a process that may write no file of more than so many blocks of 512 or 1,024 bytes, which
-    /// is the shell's to say; to it the disk is full then.
+    /// Starts a task that can write at most `max_blocks` blocks to a file, as on a full disk. The
+    /// shell decides whether a block has 512 or 1,024 bytes.
     pub(crate) fn start_limited(&self, role: Role, max_blocks: u32) -> Process {
         let program = self.without_socket(role, &self.ps_hosts, "");
         let mut command = Command::new("sh");
@@ -98,7 +100,7 @@ impl HandStarted {
         let workers: Vec<_> =
             (0..self.n_workers).map(|index| format!("127.0.0.1:{}", index + 1)).collect();
         let mut all: Vec<&str> = self.flags.split_whitespace().collect();
-        // A flag may be given once; those of one task replace those of all.
+        // The program accepts a flag only once, so the task's flags replace those of all tasks.
         for flag in flags.split_whitespace().filter(|word| word.starts_with("--")) {
             if let Some(at) = all.iter().position(|of_all| *of_all == flag) {
                 all.drain(at..at + 2);
@@ -125,13 +127,15 @@ impl HandStarted {
     fn socket(&self, index: usize) -> Option<TcpListener> {
         let socket = &mut self.sockets.borrow_mut()[index];
         match self.keeps_sockets {
-            true => socket.as_ref().map(|socket| socket.try_clone().expect("it can be copied")),
+            true => {
+                socket.as_ref().map(|socket| socket.try_clone().expect("the file can be copied"))
+            }
             false => socket.take(),
         }
     }
 }
 
-/// Has a command take its callers from this socket.
+/// Makes a command inherit a listening socket, by systemd's protocol.
 pub(crate) fn hand_over(command: &mut Command, socket: TcpListener) {
     let mapping = FdMapping { parent_fd: socket.into(), child_fd: FIRST_LISTEN_FD };
     command.fd_mappings(vec![mapping]).expect("one mapping cannot collide");

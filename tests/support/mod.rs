@@ -1,7 +1,8 @@
-//! Runs the built program as a user does, in a folder of its own, and reads what it leaves there.
+//! Runs the built program as a user does, in a folder of its own, and reads the files in that
+//! folder.
 //!
-//! Every process gets the folder's path on its command line; that is how those that it started are
-//! found, in `/proc`, and how none of them outlives its test.
+//! Every process has the folder's path on its command line. By that path, a test finds its
+//! processes in `/proc` and kills them at its end.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
@@ -30,7 +31,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A folder for the logdir and whatever else a test needs; nothing that runs in it outlives it.
+/// A temporary folder for the logdir and other files. Dropping it kills all processes that run in
+/// it.
 #[derive(Debug)]
 pub(crate) struct Folder(TempDir);
 
@@ -51,7 +53,7 @@ impl Folder {
         self.join("logdir")
     }
 
-    /// `unisono` with these words, then the logdir; started by the caller.
+    /// Returns the command `unisono` with these words and the logdir.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = unisono(words);
         command.arg("--logdir").arg(self.logdir());
@@ -62,12 +64,12 @@ impl Folder {
         Process::start(self.command(words))
     }
 
-    /// Runs it to its end, whichever that is.
+    /// Runs the program to its end, successful or not.
     pub(crate) fn run(&self, words: &str) -> Ended {
         self.start(words).wait()
     }
 
-    /// The run's losses and final tensors; it must succeed.
+    /// Runs the program, which must succeed, and returns the losses and the final tensors.
     pub(crate) fn bits_of(&self, words: &str) -> Bits {
         self.run(words).expect_code(0);
         Bits::read(&self.logdir())
@@ -82,12 +84,12 @@ impl Drop for Folder {
     }
 }
 
-/// The losses and final tensors of a run in a folder of its own.
+/// Runs the program in a new folder, and returns the losses and the final tensors.
 pub(crate) fn bits_of(words: &str) -> Bits {
     Folder::new().bits_of(words)
 }
 
-/// `unisono` with these words, where `""` is an empty one.
+/// Returns the command `unisono` with these words. The word `""` is an empty argument.
 pub(crate) fn unisono(words: &str) -> Command {
     let mut command = Command::new(program());
     let words = words.split_whitespace().map(|word| word.trim_matches('"'));
@@ -96,7 +98,7 @@ pub(crate) fn unisono(words: &str) -> Command {
     command
 }
 
-/// A file that the repository keeps.
+/// Returns the path of a file in `fixtures`.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }

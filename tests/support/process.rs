@@ -1,5 +1,5 @@
-//! One process: started, signalled, waited for with a limit after which the test fails with all
-//! that it printed.
+//! Starts, signals and awaits a process. A test fails with the process's output if the process
+//! hangs.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Ample even on a machine that is busy with other things; only what hangs takes it.
+/// Time after which a process counts as hanging. Ample even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(100);
-/// Between two looks at something that changes by itself.
-const LOOK_EVERY: Duration = Duration::from_millis(4);
+/// Interval between two looks at a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(4);
 
-/// A running program. What it prints goes to files, so that it can be read at any time.
+/// A running program. Its output goes to files, which can be read at any time.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    /// The folder of the output files.
     output: PathBuf,
-    /// Where that is, if it goes with the process.
+    /// The same folder, if it is temporary and removed with the process.
     folder: Option<TempDir>,
 }
 
@@ -31,7 +32,7 @@ impl Process {
         process
     }
 
-    /// What it prints stays there, in the files `out` and `err`.
+    /// Starts a program whose output stays in the files `out` and `err` of `folder`.
     pub(crate) fn start_into(folder: &Path, mut command: Command) -> Self {
         fs::create_dir_all(folder).expect("a folder can be made");
         let file = |name| File::create(folder.join(name)).expect("a file can be made");
@@ -44,12 +45,12 @@ impl Process {
         self.child.id()
     }
 
-    /// What it has printed so far on standard output.
+    /// Returns the standard output so far.
     pub(crate) fn stdout(&self) -> String {
         self.printed("out")
     }
 
-    /// What it has printed so far on standard error.
+    /// Returns the standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.printed("err")
     }
@@ -63,20 +64,20 @@ impl Process {
         send(name, self.pid());
     }
 
-    /// Waits until it has printed this on standard error. It must not end before.
+    /// Waits until standard error contains `text`. Fails if the process ends before.
     pub(crate) fn wait_for_stderr(&mut self, text: &str) {
         self.wait_for(text, Self::stderr);
     }
 
-    /// Waits until it has printed this on standard output. It must not end before.
+    /// Waits until standard output contains `text`. Fails if the process ends before.
     pub(crate) fn wait_for_stdout(&mut self, text: &str) {
         self.wait_for(text, Self::stdout);
     }
 
     fn wait_for(&mut self, text: &str, printed: impl Fn(&Self) -> String) {
         let has_it = poll(|| printed(self).contains(text) || !self.is_running());
-        let ended = if has_it { "it ended" } else { "it hangs" };
-        assert!(printed(self).contains(text), "{text:?} never came; {ended}:\n{}", self.all());
+        let ended = if has_it { "the process ended" } else { "the process hangs" };
+        assert!(printed(self).contains(text), "{ended} without {text:?}:\n{}", self.all());
     }
 
     pub(crate) fn kill(&mut self) {
@@ -84,7 +85,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// How it ended, if it did.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
@@ -93,10 +94,10 @@ impl Process {
         self.exit_status().is_none()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     pub(crate) fn wait(mut self) -> Ended {
         let ended = poll(|| !self.is_running());
-        assert!(ended, "it did not end within {LIMIT:?}:\n{}", self.all());
+        assert!(ended, "the process did not end within {LIMIT:?}:\n{}", self.all());
         let status = self.child.wait().expect("a child can be waited for");
         Ended { status, stdout: self.stdout(), stderr: self.stderr() }
     }
@@ -112,7 +113,7 @@ impl Drop for Process {
     }
 }
 
-/// How a process ended, and all that it printed.
+/// The exit status and the output of a process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -121,16 +122,17 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Asserts the exit code, and that no thread panicked.
     pub(crate) fn expect_code(&self, code: i32) -> &Self {
         let Self { status, stdout, stderr } = self;
-        let told = format!("{status}\n--- stdout\n{stdout}--- stderr\n{stderr}");
-        assert_eq!(status.signal(), None, "{told}");
-        assert_eq!(status.code(), Some(code), "{told}");
-        assert!(!stderr.contains("panicked"), "{told}");
+        let all = format!("{status}\n--- stdout\n{stdout}--- stderr\n{stderr}");
+        assert_eq!(status.signal(), None, "{all}");
+        assert_eq!(status.code(), Some(code), "{all}");
+        assert!(!stderr.contains("panicked"), "{all}");
         self
     }
 
-    /// It must have printed all of these on standard error, among whatever else.
+    /// Asserts that standard error contains all of `parts`.
     pub(crate) fn expect_stderr(&self, parts: &[&str]) -> &Self {
         for part in parts {
             assert!(self.stderr.contains(part), "{part:?} is not in: {}", self.stderr);
@@ -138,7 +140,7 @@ impl Ended {
         self
     }
 
-    /// Its one line `error: …`, which must be the only one, without those words.
+    /// Returns the text after `error: ` of the only line that begins so.
     pub(crate) fn error(&self) -> &str {
         let mut errors = self.stderr.lines().filter_map(|line| line.strip_prefix("error: "));
         let first = errors.next().unwrap_or_else(|| panic!("no error line:\n{}", self.stderr));
@@ -146,7 +148,7 @@ impl Ended {
         first
     }
 
-    /// Its error, which must have all of these in it.
+    /// Asserts the exit code, and that the error contains all of `parts`.
     pub(crate) fn expect_error(&self, code: i32, parts: &[&str]) -> &Self {
         let error = self.expect_code(code).error();
         for part in parts {
@@ -156,13 +158,14 @@ impl Ended {
     }
 }
 
-/// The processes that have this folder on their command line. One that has ended and was not yet
-/// waited for has none.
+/// Returns the processes with this folder on their command line. A process that has ended but was
+/// not waited for has no command line.
 pub(crate) fn tasks_in(folder: &Path) -> Vec<u32> {
     tasks_with(folder, "")
 }
 
-/// Those of them that have this text on their command line, too; its words are separated by NUL.
+/// Returns the processes with this folder and this text on their command line. In a command line,
+/// NUL separates the words.
 pub(crate) fn tasks_with(folder: &Path, text: &str) -> Vec<u32> {
     let folder = folder.to_str().expect("a folder's name is text");
     let entries = fs::read_dir("/proc").expect("/proc can be listed");
@@ -175,7 +178,7 @@ pub(crate) fn tasks_with(folder: &Path, text: &str) -> Vec<u32> {
     pids.filter(is_one).collect()
 }
 
-/// The process of one task of a `local` that runs in the folder.
+/// Returns the process of a task of `unisono local` that runs in the folder.
 pub(crate) fn task_of_local(folder: &Path, job: &str, index: u32) -> u32 {
     let text = format!("{job}\0--task-id={index}\0");
     let found = tasks_with(folder, &text);
@@ -183,19 +186,19 @@ pub(crate) fn task_of_local(folder: &Path, job: &str, index: u32) -> u32 {
     found[0]
 }
 
-/// Sends a signal by its name. A process that is gone needs none.
+/// Sends a signal by its name. Does nothing if the process has ended.
 pub(crate) fn send(signal: &str, pid: u32) {
     let script = "kill -s \"$0\" \"$1\" 2>/dev/null || true";
     let status = Command::new("sh").args(["-c", script, signal, &pid.to_string()]).status();
     assert!(status.expect("a shell runs").success());
 }
 
-/// Waits until something holds that comes to hold by itself, or fails.
+/// Waits until `holds` returns true. Fails with `what` after [`LIMIT`].
 pub(crate) fn wait_until(what: &str, holds: impl FnMut() -> bool) {
-    assert!(poll(holds), "not within {LIMIT:?}: {what}");
+    assert!(poll(holds), "waited {LIMIT:?} in vain: {what}");
 }
 
-/// Whether it came to hold within the limit.
+/// Waits until `holds` returns true. Returns false after [`LIMIT`].
 #[expect(clippy::disallowed_methods, reason = "real processes take real time")]
 fn poll(mut holds: impl FnMut() -> bool) -> bool {
     let start = std::time::Instant::now();
@@ -203,7 +206,7 @@ fn poll(mut holds: impl FnMut() -> bool) -> bool {
         if start.elapsed() > LIMIT {
             return false;
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
     true
 }

@@ -1,8 +1,8 @@
-//! Which program is tested.
+//! The path of the program under test.
 
 use std::path::PathBuf;
 
-/// Names another program than that of this build: one of the release profile, of another compiler.
+/// Variable with the path of another program to test, such as one of another compiler or profile.
 const PROGRAM: &str = "UNISONO_TEST_PROGRAM";
 
 pub(crate) fn program() -> PathBuf {

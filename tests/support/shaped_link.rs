@@ -1,6 +1,6 @@
-//! A relay that makes loopback a narrow and long link: so many bytes a second, and a latency.
+//! A relay that limits the bandwidth of a loopback link and adds latency.
 
-#![expect(clippy::disallowed_methods, reason = "a test's network has the wall clock's time")]
+#![expect(clippy::disallowed_methods, reason = "a real link takes real time")]
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,23 +8,24 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes that travel together.
+/// Largest number of bytes that travel together.
 const CHUNK: usize = 16 << 10;
-/// Chunks on their way; what comes then waits in the sender's socket, as behind a full router.
-const MOST_CHUNKS: usize = 32;
+/// Largest number of chunks in flight. Further bytes wait in the sender's socket, as behind a full
+/// router.
+const MAX_CHUNKS: usize = 32;
 
-/// What a link carries, each way on its own.
+/// The properties of a link, for each direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) bytes_per_second: u64,
     pub(crate) latency: Duration,
 }
 
-/// Relays calls to `target` until the test program ends, each over a link of this shape. Returns
-/// the address to call.
+/// Relays connections to `target` until the test program ends. Each connection gets a link of this
+/// shape. Returns the address of the relay.
 pub(crate) fn shaped_link(target: &str, shape: Shape) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("it is bound").to_string();
+    let address = listener.local_addr().expect("the listener is bound").to_string();
     let target = target.to_owned();
     thread::spawn(move || {
         for caller in listener.incoming().flatten() {
@@ -37,7 +38,7 @@ pub(crate) fn shaped_link(target: &str, shape: Shape) -> String {
 
 fn relay(caller: TcpStream, called: TcpStream, shape: Shape) -> io::Result<()> {
     for (from, to) in [(caller.try_clone()?, called.try_clone()?), (called, caller)] {
-        let (chunks, arrivals) = sync_channel(MOST_CHUNKS);
+        let (chunks, arrivals) = sync_channel(MAX_CHUNKS);
         thread::spawn(move || {
             let mut from = from;
             let mut free_at = Instant::now();

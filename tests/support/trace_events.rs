@@ -1,19 +1,20 @@
-//! Holds a document to the Trace Event Format, strictly: what its readers forgive is a failure here.
+//! Checks a document against the Trace Event Format, more strictly than readers of that format do.
 //!
-//! After "Trace Event Format" (Google, 2016): required keys by phase, rows whose complete events come
-//! by time and nest or follow, flows with one start and one finish that lie within events.
+//! By "Trace Event Format" (Google, 2016), each phase has required keys. Complete events of a row
+//! are sorted by time and do not overlap. A flow has one start and one finish, which lie within
+//! events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-/// A row: of which process and thread.
+/// The process and the thread of a row.
 type Row = (u64, u64);
 
-/// How many events of each phase there are.
+/// Checks a document, and returns the number of events of each phase.
 ///
 /// # Panics
-/// If the document is none.
+/// If the document violates the format.
 pub(crate) fn check(document: &Value) -> BTreeMap<String, usize> {
     let top: Vec<_> = document.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(top, ["displayTimeUnit", "traceEvents"]);
@@ -50,12 +51,15 @@ pub(crate) fn check(document: &Value) -> BTreeMap<String, usize> {
                 let end = (phase.to_owned(), row, nanos(event, "ts"));
                 flows.entry(number(event, "id")).or_default().push(end);
             }
-            other => panic!("phase {other} is not written: {event:?}"),
+            other => panic!("unexpected phase {other}: {event:?}"),
         }
     }
     for (row, events) in &rows {
         assert!(named.contains(&(*row, "\"thread_name\"".to_owned())), "{row:?} has no name");
-        assert!(named.contains(&((row.0, 0), "\"process_name\"".to_owned())), "{row:?} has none");
+        assert!(
+            named.contains(&((row.0, 0), "\"process_name\"".to_owned())),
+            "{row:?} has no process name"
+        );
         for two in events.windows(2) {
             let [(begin, length), (next, _)] = [two[0], two[1]];
             assert!(begin <= next, "{row:?}: {next} ns comes after {begin} ns");
@@ -65,14 +69,14 @@ pub(crate) fn check(document: &Value) -> BTreeMap<String, usize> {
     for (id, ends) in &flows {
         let [(first, _, sent), (second, _, came)] = &**ends else { panic!("flow {id}: {ends:?}") };
         assert_eq!((&**first, &**second), ("s", "f"), "flow {id}");
-        assert!(sent <= came, "flow {id} comes before it is sent");
+        assert!(sent <= came, "flow {id} finishes before it starts");
         for (_, row, at) in ends {
             let events = &rows[row];
             let before = events.partition_point(|(begin, _)| begin <= at);
             let within = |(begin, length): &(u64, u64)| begin <= at && *at <= begin + length;
             assert!(
                 events[..before].iter().rev().take(64).any(within),
-                "flow {id} is bound to nothing"
+                "flow {id} lies within no event"
             );
         }
     }
@@ -85,7 +89,7 @@ fn keys(event: &Map<String, Value>, expected: &[&str]) {
     let optional = |key: &&str| *key == "args" && !expected.contains(key);
     keys.retain(|key| !optional(key));
     let mut expected = expected.to_vec();
-    // What is said of an event may be nothing.
+    // Arguments are optional for every event.
     expected.retain(|key| *key != "args" || keys.contains(key));
     assert_eq!(keys, expected, "{event:?}");
 }
@@ -94,7 +98,7 @@ fn number(event: &Map<String, Value>, key: &str) -> u64 {
     event[key].as_u64().unwrap_or_else(|| panic!("{key} of {event:?}"))
 }
 
-/// Microseconds with a fraction, as whole nanoseconds.
+/// Returns a field in microseconds as whole nanoseconds.
 fn nanos(event: &Map<String, Value>, key: &str) -> u64 {
     let micros = event[key].as_f64().unwrap_or_else(|| panic!("{key} of {event:?}"));
     assert!(micros >= 0.0 && micros.is_finite(), "{event:?}");

@@ -1,4 +1,4 @@
-//! Against a server on loopback that breaks off, lies, hangs and sends people elsewhere.
+//! Downloads from a loopback server that disconnects, sends wrong bytes, hangs and redirects.
 
 mod server;
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use self::server::{Act, Server};
 use super::{Fetcher, Watcher};
-use crate::fetch::error::{FetchError, Fetched, Patience};
+use crate::fetch::error::{FetchError, Fetched, Timing};
 use unisono_files::sha256;
 use unisono_learn::data::{Known, PublishedFile};
 
@@ -22,17 +22,17 @@ const NAME: &str = "train-labels-idx1-ubyte";
 const PLACE: &str = "train-labels-idx1-ubyte.gz";
 const PART: &str = "train-labels-idx1-ubyte.gz.part";
 
-/// Not so long that a test takes long, and long enough for a loaded machine to answer in.
-const QUICK: Patience = Patience {
-    connect: Duration::from_secs(20),
-    silence: Duration::from_secs(20),
-    pause: Duration::ZERO,
+/// Timeouts that a loaded machine does not reach, without a pause between requests.
+const QUICK: Timing = Timing {
+    connect_timeout: Duration::from_secs(20),
+    idle_timeout: Duration::from_secs(20),
+    retry_delay: Duration::ZERO,
 };
 
-/// For servers of whom silence is expected.
-const IMPATIENT: Patience = Patience { silence: Duration::from_millis(200), ..QUICK };
+/// A short timeout, for servers that are expected to stop sending.
+const IMPATIENT: Timing = Timing { idle_timeout: Duration::from_millis(200), ..QUICK };
 
-/// Bytes of four random bits (Knuth's generator), so that gzip leaves half of them.
+/// Returns bytes with four random bits each (Knuth's generator), which gzip halves.
 fn content() -> Vec<u8> {
     let next = |state: &u64| {
         Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
@@ -74,15 +74,15 @@ impl Watcher for Notes {
 fn fetch(
     folder: &Path,
     mirrors: &[&Server],
-    patience: Patience,
+    timing: Timing,
 ) -> (Result<Fetched, FetchError>, Vec<String>) {
     let mirrors = mirrors.iter().map(|server| server.url()).collect();
     let mut notes = Notes::default();
-    let fetched = Fetcher { folder, mirrors, patience }.fetch(&file(), &mut notes);
+    let fetched = Fetcher { folder, mirrors, timing }.fetch(&file(), &mut notes);
     (fetched, notes.0)
 }
 
-/// From these servers into an empty folder.
+/// Fetches the file from these servers into an empty folder, and asserts that it is in its place.
 fn fetched(mirrors: &[&Server]) -> TempDir {
     let folder = folder();
     let (fetched, notes) = fetch(folder.path(), mirrors, QUICK);
@@ -96,31 +96,33 @@ fn folder() -> TempDir {
 }
 
 fn assert_in_place(folder: &Path, bytes: &[u8]) {
-    assert!(fs::read(folder.join(PLACE)).expect("it is there") == bytes, "other bytes");
-    let entries = fs::read_dir(folder).expect("a folder can be listed").count();
-    assert_eq!(entries, 1, "nothing else is left");
+    let found = fs::read(folder.join(PLACE)).expect("the file is in its place");
+    assert!(found == bytes, "the file has different bytes");
+    let entries = fs::read_dir(folder).expect("the folder can be listed").count();
+    assert_eq!(entries, 1, "no other file is left");
 }
 
-fn told(fetched: Result<Fetched, FetchError>, mirrors: &[&Server]) -> String {
-    let mut told = fetched.expect_err("nothing can be had").to_string();
+/// Returns the error's text, with names instead of the mirrors' URLs.
+fn error_of(fetched: Result<Fetched, FetchError>, mirrors: &[&Server]) -> String {
+    let mut error = fetched.expect_err("no mirror has the file").to_string();
     for (mirror, name) in mirrors.iter().zip(["FIRST", "SECOND"]) {
-        told = told.replace(&mirror.url(), name);
+        error = error.replace(&mirror.url(), name);
     }
-    told
+    error
 }
 
-const LATER: &str = "try again later, which goes on from what has come, or give --mirror URL of \
+const LATER: &str = "run the same command later to resume the download, or give --mirror URL of \
                      another server";
 
 #[test]
-fn a_file_comes_into_its_place_whole() {
+fn file_is_downloaded_to_its_place() {
     let server = Server::start([Act::Serve(published())]);
     fetched(&[&server]);
     assert_eq!(server.seen(), [format!("/set/{PLACE}")]);
 }
 
 #[test]
-fn a_download_that_breaks_off_goes_on_where_it_was() {
+fn interrupted_download_is_resumed_at_the_same_byte() {
     let server = Server::start([
         Act::BreakOff { file: published(), after: 70_000 },
         Act::BreakOff { file: published(), after: 20_000 },
@@ -135,7 +137,7 @@ fn a_download_that_breaks_off_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_an_earlier_run_left_is_not_fetched_again() {
+fn bytes_of_an_earlier_run_are_not_downloaded_again() {
     let folder = folder();
     fs::write(folder.path().join(PART), &published()[..1234]).expect("a file can be written");
     let server = Server::start([Act::Serve(published())]);
@@ -146,7 +148,7 @@ fn what_an_earlier_run_left_is_not_fetched_again() {
 }
 
 #[test]
-fn a_whole_file_that_was_never_put_in_its_place_is() {
+fn whole_partial_file_is_moved_to_its_place() {
     let folder = folder();
     fs::write(folder.path().join(PART), published()).expect("a file can be written");
     let server = Server::start([Act::Serve(published())]);
@@ -156,20 +158,20 @@ fn a_whole_file_that_was_never_put_in_its_place_is() {
 }
 
 #[test]
-fn what_an_earlier_run_left_of_something_else_is_begun_again() {
+fn partial_file_with_wrong_bytes_is_downloaded_again_from_the_start() {
     let folder = folder();
     fs::write(folder.path().join(PART), [9; 1234]).expect("a file can be written");
     let server = Server::start([Act::Serve(published())]);
     let (fetched, notes) = fetch(folder.path(), &[&server], QUICK);
     assert!(fetched.is_ok(), "{fetched:?}");
     assert_in_place(folder.path(), &published());
-    assert_eq!(notes, ["what came earlier was not of this file: it is begun again"]);
+    assert_eq!(notes, ["the partial download does not match the published file; starting again"]);
     let path = format!("/set/{PLACE}");
     assert_eq!(server.seen(), [format!("{path} from 1234"), path]);
 }
 
 #[test]
-fn a_server_that_knows_no_ranges_sends_all_of_it_again() {
+fn server_without_range_support_sends_the_whole_file_again() {
     let server = Server::start([
         Act::BreakOff { file: published(), after: 70_000 },
         Act::IgnoreRange(published()),
@@ -178,28 +180,28 @@ fn a_server_that_knows_no_ranges_sends_all_of_it_again() {
 }
 
 #[test]
-fn a_server_that_sends_another_part_is_left() {
+fn server_that_sends_a_different_range_is_given_up() {
     let first = Server::start([
         Act::BreakOff { file: published(), after: 70_000 },
         Act::OtherPart { file: published(), from: 60_000 },
     ]);
     let second = Server::start([Act::Serve(published())]);
     fetched(&[&first, &second]);
-    assert_eq!(second.seen(), [format!("/set/{PLACE} from 70000")], "what came is kept");
+    assert_eq!(second.seen(), [format!("/set/{PLACE} from 70000")], "received bytes are kept");
 }
 
 #[test]
-fn the_next_mirror_is_asked_when_one_has_not_got_it() {
+fn next_mirror_is_tried_if_one_does_not_have_the_file() {
     for status in [403, 404, 410] {
         let first = Server::start([Act::Status(status)]);
         let second = Server::start([Act::Serve(published())]);
         fetched(&[&first, &second]);
-        assert_eq!(first.seen().len(), 1, "{status}: asking again is no use");
+        assert_eq!(first.seen().len(), 1, "{status} is not retried");
     }
 }
 
 #[test]
-fn a_server_in_trouble_is_asked_again() {
+fn request_is_retried_up_to_three_times_after_a_server_error() {
     for status in [500, 503, 429] {
         let server = Server::start([Act::Status(status), Act::Serve(published())]);
         fetched(&[&server]);
@@ -208,11 +210,11 @@ fn a_server_in_trouble_is_asked_again() {
     let first = Server::start([Act::Status(500)]);
     let second = Server::start([Act::Serve(published())]);
     fetched(&[&first, &second]);
-    assert_eq!(first.seen().len(), 3, "but not for ever");
+    assert_eq!(first.seen().len(), 3, "the number of retries is limited");
 }
 
 #[test]
-fn a_redirect_is_followed_with_what_was_asked_for() {
+fn redirect_is_followed_with_the_requested_range() {
     let target = Server::start([Act::Serve(published())]);
     let url = format!("{}{PLACE}", target.url());
     let server =
@@ -222,17 +224,17 @@ fn a_redirect_is_followed_with_what_was_asked_for() {
 }
 
 #[test]
-fn a_server_that_redirects_to_itself_is_left() {
+fn server_that_redirects_to_itself_is_given_up() {
     let first = Server::start([Act::Redirect(format!("/set/{PLACE}"))]);
     let folder = folder();
     let (fetched, _) = fetch(folder.path(), &[&first], QUICK);
-    let expected = format!("{PLACE} could not be fetched: FIRST redirects without end; {LATER}");
-    assert_eq!(told(fetched, &[&first]), expected);
-    assert_eq!(fs::read_dir(folder.path()).expect("it can be listed").count(), 0);
+    let expected = format!("{PLACE} could not be fetched: FIRST redirects too many times; {LATER}");
+    assert_eq!(error_of(fetched, &[&first]), expected);
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder can be listed").count(), 0);
 }
 
 #[test]
-fn wrong_bytes_never_come_into_the_place() {
+fn file_with_wrong_bytes_is_never_placed() {
     let mut wrong = published();
     let middle = wrong.len() / 2;
     wrong[middle] ^= 1;
@@ -243,13 +245,13 @@ fn wrong_bytes_never_come_into_the_place() {
         let first = Server::start([Act::Serve(bytes.clone())]);
         let folder = folder();
         let (refused, _) = fetch(folder.path(), &[&first], QUICK);
-        let why = "FIRST sent other bytes than the published ones";
+        let why = "FIRST sent a different file than the published one";
         assert_eq!(
-            told(refused, &[&first]),
+            error_of(refused, &[&first]),
             format!("{PLACE} could not be fetched: {why}; {LATER}")
         );
-        assert_eq!(fs::read_dir(folder.path()).expect("it can be listed").count(), 0);
-        // And the next mirror begins anew.
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder can be listed").count(), 0);
+        // The next mirror starts at byte 0.
         let second = Server::start([Act::Serve(published())]);
         fetched(&[&Server::start([Act::Serve(bytes)]), &second]);
         assert_eq!(second.seen(), [format!("/set/{PLACE}")]);
@@ -257,7 +259,7 @@ fn wrong_bytes_never_come_into_the_place() {
 }
 
 #[test]
-fn the_same_content_compressed_in_another_way_or_not_at_all_is_as_good() {
+fn same_content_in_another_compression_or_in_plain_form_is_accepted() {
     assert_ne!(gzip(1), published());
     for bytes in [gzip(1), content()] {
         let folder = folder();
@@ -269,48 +271,48 @@ fn the_same_content_compressed_in_another_way_or_not_at_all_is_as_good() {
 }
 
 #[test]
-fn a_length_that_is_a_lie_is_found_out() {
-    // Too long: the rest never comes, so it is asked for, and there is none.
+fn wrong_announced_length_is_detected() {
+    // Too long: the rest is requested, and the server answers that there is none.
     let file = published();
     let len = file.len() as u64 + 1000;
     let server =
         Server::start([Act::Announce { file: file.clone(), len }, Act::Serve(file.clone())]);
     fetched(&[&server]);
-    // Too short: what came is not the file.
+    // Too short: the received bytes are not the whole file.
     let first = Server::start([Act::Announce { file: file.clone(), len: 1000 }]);
     let second = Server::start([Act::Serve(file.clone())]);
     fetched(&[&first, &second]);
-    // Absurd: not a byte is taken.
+    // Far too long: no byte is read.
     let first = Server::start([Act::Announce { file, len: 1 << 40 }]);
     let folder = folder();
     let (refused, _) = fetch(folder.path(), &[&first], QUICK);
     let why = "FIRST announces 1099511627776 bytes, far more than the file has";
     let expected = format!("{PLACE} could not be fetched: {why}; {LATER}");
-    assert_eq!(told(refused, &[&first]), expected);
+    assert_eq!(error_of(refused, &[&first]), expected);
 }
 
 #[test]
-fn bytes_without_end_are_cut_off() {
+fn endless_response_is_cut_off() {
     let first = Server::start([Act::Flood]);
     let folder = folder();
     let (fetched, _) = fetch(folder.path(), &[&first], QUICK);
     let why = "FIRST sends far more bytes than the file has";
     let expected = format!("{PLACE} could not be fetched: {why}; {LATER}");
-    assert_eq!(told(fetched, &[&first]), expected);
-    assert_eq!(fs::read_dir(folder.path()).expect("it can be listed").count(), 0);
+    assert_eq!(error_of(fetched, &[&first]), expected);
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder can be listed").count(), 0);
 }
 
 #[test]
-fn a_server_that_falls_silent_is_left_and_what_it_sent_is_kept() {
+fn server_that_stops_sending_is_given_up_and_its_bytes_are_kept() {
     let silent = Server::start([
         Act::FallSilent { file: published(), after: 70_000 },
         Act::FallSilent { file: published(), after: 0 },
     ]);
     let folder = folder();
     let (fetched, _) = fetch(folder.path(), &[&silent], IMPATIENT);
-    let expected = format!("{PLACE} could not be fetched: FIRST fell silent; {LATER}");
-    assert_eq!(told(fetched, &[&silent]), expected);
-    let kept = fs::read(folder.path().join(PART)).expect("it is kept");
+    let expected = format!("{PLACE} could not be fetched: FIRST stopped sending; {LATER}");
+    assert_eq!(error_of(fetched, &[&silent]), expected);
+    let kept = fs::read(folder.path().join(PART)).expect("the partial file is kept");
     assert_eq!(kept, published()[..70_000]);
 
     let server = Server::start([Act::Serve(published())]);
@@ -320,38 +322,37 @@ fn a_server_that_falls_silent_is_left_and_what_it_sent_is_kept() {
 }
 
 #[test]
-fn a_server_that_takes_the_call_and_says_nothing_is_left() {
+fn server_that_never_answers_is_given_up_after_three_requests() {
     let hanging = Server::start([Act::Hang]);
     let (fetched, _) = fetch(folder().path(), &[&hanging], IMPATIENT);
-    let expected =
-        format!("{PLACE} could not be fetched: FIRST says nothing for too long; {LATER}");
-    assert_eq!(told(fetched, &[&hanging]), expected);
+    let expected = format!("{PLACE} could not be fetched: FIRST does not answer in time; {LATER}");
+    assert_eq!(error_of(fetched, &[&hanging]), expected);
     assert_eq!(hanging.seen().len(), 3);
 }
 
 #[test]
-fn without_a_network_the_error_says_how_to_do_without() {
+fn offline_error_explains_how_to_work_without_a_network() {
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        listener.local_addr().expect("it is bound")
+        listener.local_addr().expect("the listener is bound")
     };
     let folder = folder();
     let mirrors = vec![format!("http://{closed}/"), "http://no-such-host.invalid/".to_owned()];
-    let fetcher = Fetcher { folder: folder.path(), mirrors, patience: QUICK };
-    let error = fetcher.fetch(&file(), &mut Notes::default()).expect_err("nobody is there");
-    let told = error.to_string();
-    assert!(told.contains("no way to them: fetch the files on another machine"), "{told}");
-    assert!(told.contains("http://no-such-host.invalid/ has no address"), "{told}");
-    assert!(told.contains("cannot be reached"), "{told}");
+    let fetcher = Fetcher { folder: folder.path(), mirrors, timing: QUICK };
+    let error = fetcher.fetch(&file(), &mut Notes::default()).expect_err("no mirror is reachable");
+    let error = error.to_string();
+    assert!(error.contains("seems to be offline: fetch the files on another machine"), "{error}");
+    assert!(error.contains("http://no-such-host.invalid/ has no address"), "{error}");
+    assert!(error.contains("cannot be reached"), "{error}");
 }
 
 #[test]
-fn a_file_that_is_there_is_looked_at_and_left() {
+fn existing_file_is_verified_and_never_replaced() {
     for (name, bytes) in [(PLACE, published()), (PLACE, gzip(1)), (NAME, content())] {
         let folder = folder();
         fs::write(folder.path().join(name), &bytes).expect("a file can be written");
         let (fetched, _) = fetch(folder.path(), &[], QUICK);
-        assert_eq!(fetched.expect("it is there"), Fetched::Present(folder.path().join(name)));
+        assert_eq!(fetched.expect("the file exists"), Fetched::Present(folder.path().join(name)));
     }
     for name in [PLACE, NAME] {
         let folder = folder();
@@ -359,15 +360,15 @@ fn a_file_that_is_there_is_looked_at_and_left() {
         let server = Server::start([Act::Serve(published())]);
         let (fetched, _) = fetch(folder.path(), &[&server], QUICK);
         assert!(matches!(&fetched, Err(FetchError::Occupied(path)) if path.ends_with(name)));
-        assert_eq!(fs::read(folder.path().join(name)).expect("it is there"), b"mine");
+        assert_eq!(fs::read(folder.path().join(name)).expect("the file exists"), b"mine");
         assert!(server.seen().is_empty());
     }
 }
 
 #[test]
-fn two_do_not_write_one_file() {
+fn second_download_of_a_file_into_the_same_folder_is_refused() {
     let folder = folder();
-    let other = super::part::Part::open(folder.path(), NAME).expect("nobody else is here");
+    let other = super::part::Part::open(folder.path(), NAME).expect("the file is not locked yet");
     let server = Server::start([Act::Serve(published())]);
     let (fetched, _) = fetch(folder.path(), &[&server], QUICK);
     assert!(matches!(fetched, Err(FetchError::InUse(_))), "{fetched:?}");
@@ -376,11 +377,11 @@ fn two_do_not_write_one_file() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named() {
+fn error_for_a_missing_folder_names_the_folder() {
     let folder = folder();
     let gone = folder.path().join("gone");
     let server = Server::start([Act::Serve(published())]);
     let (fetched, _) = fetch(&gone, &[&server], QUICK);
-    let told = fetched.expect_err("there is no folder").to_string();
-    assert!(told.starts_with("cannot open ") && told.contains("gone"), "{told}");
+    let error = fetched.expect_err("the folder does not exist").to_string();
+    assert!(error.starts_with("cannot open ") && error.contains("gone"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! An HTTP server that does to each call what its script says.
+//! An HTTP server that answers each connection as its script says.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -7,32 +7,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// What a call is answered with.
+/// The answer to one connection.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
-    /// The file, from the byte that was asked for on.
+    /// Sends the file from the requested byte on.
     Serve(Vec<u8>),
-    /// As [`Self::Serve`], but it hangs up after so many bytes.
+    /// Sends the file from the requested byte on, and disconnects after `after` bytes.
     BreakOff { file: Vec<u8>, after: usize },
-    /// As [`Self::Serve`], but it falls silent after so many bytes.
+    /// Sends the file from the requested byte on, and stops sending after `after` bytes.
     FallSilent { file: Vec<u8>, after: usize },
-    /// All of the file, whatever was asked for.
+    /// Sends the whole file, even if a range was requested.
     IgnoreRange(Vec<u8>),
-    /// The file, with this length in the header.
+    /// Sends the file with the length `len` in the header.
     Announce { file: Vec<u8>, len: u64 },
-    /// Bytes without end and without a length.
+    /// Sends endless bytes without announcing a length.
     Flood,
-    /// Part of the file from this byte on, whatever was asked for.
+    /// Sends the file from byte `from` on, even if another range was requested.
     OtherPart { file: Vec<u8>, from: usize },
-    /// An empty answer of this status.
+    /// Sends an empty response with this status.
     Status(u16),
-    /// See elsewhere.
+    /// Redirects to this URL.
     Redirect(String),
-    /// Nothing at all, not even a header.
+    /// Sends nothing, not even a header.
     Hang,
 }
 
-/// The server; it ends when this is dropped.
+/// The server, which stops when it is dropped.
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
@@ -42,41 +42,41 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Answers each call with the next act, and what comes after the last one as that.
+    /// Starts a server that answers each connection with the next act, and repeats the last act.
     pub(super) fn start(acts: impl Into<VecDeque<Act>>) -> Self {
         let mut acts = acts.into();
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let url = format!("http://{}/set/", listener.local_addr().expect("it is bound"));
+        let url = format!("http://{}/set/", listener.local_addr().expect("the listener is bound"));
         let (seen, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (told, over) = (Arc::clone(&seen), Arc::clone(&is_over));
+        let (log, over) = (Arc::clone(&seen), Arc::clone(&is_over));
         let serve = move || {
-            // Silent ones stay open until all is over.
-            let mut silent = Vec::new();
+            // Kept, because dropping a stream would close the connection.
+            let mut open = Vec::new();
             for stream in listener.incoming() {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(mut stream) = stream else { continue };
                 let head = read_head(&mut stream);
-                told.lock().expect("no thread panics").push(summary(&head));
+                log.lock().expect("no thread panics").push(summary(&head));
                 let act = if acts.len() > 1 { acts.pop_front() } else { acts.front().cloned() };
                 match play(&mut stream, act.expect("there is an act"), range(&head)) {
                     Some(After::HangUp) | None => drop(stream.shutdown(Shutdown::Both)),
-                    Some(After::StaySilent) => silent.push(stream),
+                    Some(After::StaySilent) => open.push(stream),
                 }
             }
         };
-        #[expect(clippy::disallowed_methods, reason = "a server of its own, for a test")]
+        #[expect(clippy::disallowed_methods, reason = "the test's server needs a thread")]
         let thread = Some(std::thread::spawn(serve));
         Self { url, seen, is_over, thread }
     }
 
-    /// The folder of its files.
+    /// Returns the base URL of the files.
     pub(super) fn url(&self) -> String {
         self.url.clone()
     }
 
-    /// What was asked for: path, and range if any.
+    /// Returns the path and the range, if any, of every request.
     pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("no thread panics").clone()
     }
@@ -86,6 +86,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
         let address = self.url.trim_start_matches("http://").trim_end_matches("/set/");
+        // Wakes the thread, which waits for a connection.
         drop(TcpStream::connect(address));
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
@@ -99,7 +100,7 @@ enum After {
     StaySilent,
 }
 
-/// None if the client is gone.
+/// Answers one connection. Returns `None` if the client disconnected.
 fn play(stream: &mut TcpStream, act: Act, from: Option<usize>) -> Option<After> {
     let mut send = |bytes: &[u8]| stream.write_all(bytes).ok();
     let wanted = from.unwrap_or(0);
@@ -130,7 +131,8 @@ fn play(stream: &mut TcpStream, act: Act, from: Option<usize>) -> Option<After> 
     Some(After::HangUp)
 }
 
-/// At most `n` bytes of a part, under a header that announces all of it.
+/// Returns a response with at most `n` bytes of the file from byte `from` on. The header announces
+/// all bytes up to the end of the file.
 fn part(file: &[u8], from: Option<usize>, n: usize) -> Vec<u8> {
     let (status, start) = from.map_or((200, 0), |from| (206, from.min(file.len())));
     let rest = &file[start..];
@@ -143,8 +145,10 @@ fn part(file: &[u8], from: Option<usize>, n: usize) -> Vec<u8> {
 }
 
 fn head(status: u16, more: &str, len: u64) -> Vec<u8> {
-    format!("HTTP/1.1 {status} Told\r\nContent-Length: {len}\r\n{more}Connection: close\r\n\r\n")
-        .into_bytes()
+    format!(
+        "HTTP/1.1 {status} Scripted\r\nContent-Length: {len}\r\n{more}Connection: close\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 fn read_head(stream: &mut TcpStream) -> String {

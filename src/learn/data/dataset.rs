@@ -1,6 +1,6 @@
 //! A data set as training sees it: training, validation and test examples.
 //!
-//! The split is TensorFlow's, and nothing is shuffled here; the order of the batches is `order`'s.
+//! The split is TensorFlow's. This module shuffles nothing; `order` decides the order of batches.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::idx_file::{FileError, IdxFile};
 use super::pixels::PixelRows;
 use unisono_files::sha256;
 
-/// What the four files of a data set are called, MNIST's or any other's; each plain or `….gz`.
+/// Names of the four files of a data set, without `.gz`. All data sets use MNIST's names.
 pub const FILE_NAMES: [&str; 4] = [
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -24,21 +24,22 @@ pub const FILE_NAMES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// The most images taken off a directory's training set for validation, unless told otherwise; as
-/// TensorFlow's `read_data_sets`.
+/// Largest default validation size of a directory's data set, in images. TensorFlow's
+/// `read_data_sets` always takes this many.
 pub const VALIDATION_SIZE: usize = 5000;
 
-/// A smaller set gives the same share as a set of 50,000 images: a tenth.
+/// Sets below 50,000 training images give one image in ten to validation by default: 5,000 images
+/// would leave nothing to train on of a set of 300.
 const VALIDATION_SHARE: usize = 10;
 
-/// Images taken off the embedded training set for validation, unless told otherwise. The embedded
-/// subset is one fixed set with one fixed split, so the rule for directories does not apply to it.
+/// Default validation size of the embedded data set, in images. The rule for directories does not
+/// apply, because the embedded subset has always had this split and recorded results depend on it.
 pub const EMBEDDED_VALIDATION_SIZE: usize = 1000;
 
-/// Training, validation and test examples, of one number of features and of classes.
+/// Training, validation and test examples with the same number of features and of classes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The training images from number `validation_size` on, in file order; at least one.
+    /// The training images that follow the first `validation_size`, in file order; at least one.
     pub train: Examples,
     /// The first `validation_size` training images.
     pub validation: Examples,
@@ -48,13 +49,13 @@ pub struct Dataset {
     digest: String,
 }
 
-/// Where a data set comes from.
+/// The origin of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The subset of MNIST that is compiled in (`fixtures/mnist`): the first 9,000 training and
     /// the first 1,000 test images.
     Embedded,
-    /// A directory with the four IDX files, under MNIST's names, plain or gzip.
+    /// A directory with the four IDX files under MNIST's names, each plain or gzip.
     Directory(PathBuf),
 }
 
@@ -67,13 +68,13 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why there is no data set, or not one to train on.
+/// The reason why a data set cannot be loaded, or cannot be trained on.
 #[derive(Debug, Error)]
 pub enum DatasetError {
-    /// One of the four files.
+    /// One of the four files cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An image file and its label file do not belong together.
+    /// An image file and its label file hold different numbers of examples.
     #[error(
         "{} holds {n_images} images, but {} holds {n_labels} labels; give files that belong \
          together", images.display(), labels.display()
@@ -81,39 +82,39 @@ pub enum DatasetError {
     Lengths {
         /// The image file.
         images: PathBuf,
-        /// Images in it.
+        /// Number of images in the image file.
         n_images: usize,
         /// The label file.
         labels: PathBuf,
-        /// Labels in it.
+        /// Number of labels in the label file.
         n_labels: usize,
     },
-    /// The image files do not belong together.
+    /// Training images and test images have different numbers of pixels.
     #[error(
-        "{} holds images of {train_pixels} pixels, but {} of {test_pixels}; give files of one \
-         data set", train.display(), test.display()
+        "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} pixels; \
+         give files of one data set", train.display(), test.display()
     )]
     ImageSizes {
         /// The training image file.
         train: PathBuf,
-        /// Pixels an image in it.
+        /// Pixels per training image.
         train_pixels: usize,
         /// The test image file.
         test: PathBuf,
-        /// Pixels an image in it.
+        /// Pixels per test image.
         test_pixels: usize,
     },
     /// Validation takes every training image.
     #[error(
-        "a validation size of {validation_size} leaves nothing to train on of the {n_images} \
-         training images of {data}; choose one below {n_images}"
+        "a validation size of {validation_size} leaves nothing to train on: {data} has {n_images} \
+         training images; choose a validation size below {n_images}"
     )]
     ValidationSize {
-        /// The data set.
+        /// Name of the data set.
         data: String,
-        /// Images for validation.
+        /// Requested number of validation images.
         validation_size: usize,
-        /// Images there are.
+        /// Number of images in the training file.
         n_images: usize,
     },
     /// A batch is empty, or larger than an epoch.
@@ -122,27 +123,27 @@ pub enum DatasetError {
          choose one from 1 to {n_train}"
     )]
     BatchSize {
-        /// The data set.
+        /// Name of the data set.
         data: String,
-        /// Examples a batch.
+        /// Requested number of examples per batch.
         batch_size: usize,
-        /// Training examples there are.
+        /// Number of training examples.
         n_train: usize,
     },
 }
 
 impl Dataset {
-    /// The data set of a directory; unless given, `validation_size` is a tenth of the training
-    /// images, and at most [`VALIDATION_SIZE`].
+    /// Loads the data set of a directory.
     ///
     /// Reads the files of [`FILE_NAMES`], each plain or as `….gz`. Images may have any shape.
+    /// `validation_size` defaults to a tenth of the training images, but to at most
+    /// [`VALIDATION_SIZE`].
     ///
-    /// The number of classes is the largest label in either label file plus one: 10 for MNIST,
-    /// and whatever the files hold for other sets.
+    /// The number of classes is the largest label in either label file plus one: 10 for MNIST.
     ///
     /// # Errors
-    /// If a file is missing or damaged, if the files do not fit together, or if no training image
-    /// is left after validation has taken its own.
+    /// If a file is missing or damaged, if the files do not fit together, or if validation takes
+    /// every training image.
     pub fn load(dir: &Path, validation_size: Option<usize>) -> Result<Self, DatasetError> {
         let [train_images, train_labels, test_images, test_labels] = FILE_NAMES;
         let files = Files {
@@ -155,17 +156,21 @@ impl Dataset {
         Self::from_files(files, source, validation_size, default_validation_size)
     }
 
-    /// The embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test examples.
+    /// Returns the embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test
+    /// examples.
     #[must_use]
     pub fn embedded() -> Self {
         Self::open(&Source::Embedded, None).expect("the embedded files fit together")
     }
 
-    /// The data set of `source`, with `validation_size` images for validation or, unless given,
-    /// the source's own number.
+    /// Opens the data set of `source`.
+    ///
+    /// `validation_size` defaults to [`EMBEDDED_VALIDATION_SIZE`] for the embedded subset, and to
+    /// the default of [`load`](Self::load) for a directory.
     ///
     /// # Errors
-    /// As [`load`](Self::load); with the embedded subset, only for the validation size.
+    /// Those of [`load`](Self::load). The embedded subset fails only if validation takes every
+    /// training image.
     pub fn open(source: &Source, validation_size: Option<usize>) -> Result<Self, DatasetError> {
         match source {
             Source::Directory(dir) => Self::load(dir, validation_size),
@@ -182,8 +187,8 @@ impl Dataset {
         validation_size: Option<usize>,
         default_validation_size: impl Fn(usize) -> usize,
     ) -> Result<Self, DatasetError> {
-        let train = Part::parse(&files.train_images, &files.train_labels)?;
-        let test = Part::parse(&files.test_images, &files.test_labels)?;
+        let train = LabelledImages::parse(&files.train_images, &files.train_labels)?;
+        let test = LabelledImages::parse(&files.test_images, &files.test_labels)?;
         let (train_pixels, test_pixels) =
             (train.images.n_pixels_each(), test.images.n_pixels_each());
         if train_pixels != test_pixels {
@@ -201,7 +206,8 @@ impl Dataset {
             return Err(DatasetError::ValidationSize { data, validation_size, n_images });
         }
         let n_classes = train.n_classes().max(test.n_classes());
-        let digest = train.from(validation_size).digest(n_classes);
+        let digest = train.skip(validation_size).digest(n_classes);
+        // Parsed again, because `train` borrows the image files, which `pixel_rows` consumes.
         let train_labels = files.train_labels.parse(parse_labels)?;
         let test_labels = files.test_labels.parse(parse_labels)?;
         let train = Arc::new(pixel_rows(files.train_images)?);
@@ -218,11 +224,10 @@ impl Dataset {
         })
     }
 
-    /// Examples of one's own, under a name that errors can tell it by.
+    /// Returns a data set of the caller's own examples. Errors refer to the data set by `name`.
     ///
     /// # Panics
-    /// If there is nothing to train on, or the parts have not the same numbers of features and
-    /// classes.
+    /// If `train` is empty, or if the parts differ in their number of features or classes.
     #[must_use]
     pub fn of_examples(name: &str, train: Examples, validation: Examples, test: Examples) -> Self {
         assert!(!train.is_empty(), "there are no examples to train on");
@@ -234,22 +239,30 @@ impl Dataset {
         Self { train, validation, test, name: name.to_owned(), digest }
     }
 
-    /// What errors call it: its folder, or what it is.
+    /// Returns the name by which errors refer to this data set: its folder, or a description.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Digest of all that training sees: 64 hexadecimal digits. Two data sets have the same one
-    /// if and only if their training examples are the same, in the same order, of the same
-    /// number of classes. Compression, the shape of an image (as against its number of pixels),
-    /// the validation and the test examples do not change it, as they do not change a loss.
+    /// Returns a digest of everything that training sees: 64 hexadecimal digits.
     ///
-    /// SHA-256 of: `unisono training data 1` and a line feed; the numbers of examples, of
-    /// features and of classes, 64 bits each, little-endian; all pixels, as bytes; all labels. Of
-    /// [`Self::of_examples`]: `unisono examples 1` and a line feed; the same numbers; of each
-    /// example its label, how many features are not zero, and of these the columns and the bits of
-    /// the values, 32 bits each, little-endian.
+    /// Two data sets have the same digest if and only if they have the same training examples, in
+    /// the same order, and the same number of classes. Nothing else changes a loss, so nothing else
+    /// changes the digest: neither compression, nor the height and width of an image of the same
+    /// number of pixels, nor the validation and test examples.
+    ///
+    /// A data set of IDX files has the SHA-256 of these bytes:
+    /// - `unisono training data 1` and a line feed;
+    /// - the numbers of examples, features and classes, each a little-endian `u64`;
+    /// - all pixels, one byte each;
+    /// - all labels, one byte each.
+    ///
+    /// A data set of [`Self::of_examples`] has the SHA-256 of these bytes:
+    /// - `unisono examples 1` and a line feed;
+    /// - the same three numbers;
+    /// - for each example, as little-endian 32-bit words: its label, the number of its non-zero
+    ///   features, their columns, and the bits of their values.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -258,7 +271,7 @@ impl Dataset {
     /// Checks that a batch is neither empty nor larger than an epoch.
     ///
     /// # Errors
-    /// If it is.
+    /// [`DatasetError::BatchSize`] if the batch size is out of range.
     pub fn check_batch_size(&self, batch_size: usize) -> Result<(), DatasetError> {
         let n_train = self.train.len();
         if (1..=n_train).contains(&batch_size) {
@@ -312,23 +325,24 @@ impl Files {
     }
 }
 
-/// The images of a file, to be read again and again.
+/// Converts an image file to the form that training reads from.
 fn pixel_rows(file: IdxFile) -> Result<PixelRows, FileError> {
     let images = file.parse(Images::parse)?;
     let (n_images, n_features) = (images.len(), images.n_pixels_each());
     let content = file.into_content();
+    // The pixels are the file's last bytes. `PixelRows` packs them within the file's own buffer.
     let start = content.len() - n_images * n_features;
     Ok(PixelRows::new(content, start, n_images, n_features))
 }
 
-/// Images and as many labels, as bytes.
+/// Images and the same number of labels, as bytes.
 #[derive(Clone, Copy)]
-struct Part<'a> {
+struct LabelledImages<'a> {
     images: Images<'a>,
     labels: &'a [u8],
 }
 
-impl<'a> Part<'a> {
+impl<'a> LabelledImages<'a> {
     fn parse(images_file: &'a IdxFile, labels_file: &'a IdxFile) -> Result<Self, DatasetError> {
         let images = images_file.parse(Images::parse)?;
         let labels = labels_file.parse(parse_labels)?;
@@ -343,9 +357,9 @@ impl<'a> Part<'a> {
         Ok(Self { images, labels })
     }
 
-    /// Its examples from number `first` on.
-    fn from(self, first: usize) -> Self {
-        Self { images: self.images.split_at(first).1, labels: &self.labels[first..] }
+    /// Returns this part without its first `n` examples.
+    fn skip(self, n: usize) -> Self {
+        Self { images: self.images.split_at(n).1, labels: &self.labels[n..] }
     }
 
     fn n_classes(self) -> usize {
@@ -375,8 +389,8 @@ mod tests {
     use crate::data::idx_file::tests::gzip;
     use crate::data::pixels::PIXEL_SCALE;
 
-    /// A directory with 5 training and 2 test images of 2 x 3 pixels; pixel j of training image
-    /// i is 6i + j, label i is i; the test labels are 1 and `last_label`.
+    /// Writes 5 training and 2 test images of 2 x 3 pixels. Pixel j of training image i is
+    /// 6i + j. Training label i is i. The test labels are 1 and `last_label`.
     fn small_set(last_label: u8) -> TempDir {
         let pixels: Vec<u8> = (0..30).collect();
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -401,9 +415,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pixel_is_its_byte_times_the_32_bit_reciprocal_of_255() {
-        // np.float32(1.0 / 255.0), and a pixel for which division gives another value.
+    fn pixel_is_its_byte_times_the_f32_reciprocal_of_255() {
+        // The bits of np.float32(1.0 / 255.0).
         assert_eq!(PIXEL_SCALE.to_bits(), 0x3b80_8081);
+        // For byte 3, division gives a different value than multiplication.
         assert_ne!(3.0 * PIXEL_SCALE, 3.0 / 255.0);
         let data = load(&small_set(1), 0);
         let (columns, values) = data.train.row(0);
@@ -413,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_training_images_are_validation_and_nothing_is_shuffled() {
+    fn first_training_images_are_validation_and_nothing_is_shuffled() {
         let data = load(&small_set(1), 2);
         let labels = |part: &Examples| (0..part.len()).map(|i| part.label(i)).collect::<Vec<_>>();
         assert_eq!(labels(&data.validation), [0, 1]);
@@ -424,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_label_of_both_files_gives_the_number_of_classes() {
+    fn largest_label_of_both_files_gives_the_number_of_classes() {
         for (last_label, n_classes) in [(1, 5), (6, 7), (255, 256)] {
             let data = load(&small_set(last_label), 2);
             for part in [&data.train, &data.validation, &data.test] {
@@ -434,14 +449,14 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_subset_is_mnist() {
+    fn embedded_subset_is_mnist() {
         let data = Dataset::embedded();
         let sizes = [&data.train, &data.validation, &data.test].map(|part| {
             assert_eq!((part.n_features(), part.n_classes()), (784, 10));
             part.len()
         });
         assert_eq!(sizes, [8000, 1000, 1000]);
-        // The famous first digits: 5 0 4 1 9 to train, 7 2 1 0 4 to test.
+        // MNIST's training set begins with 5 0 4 1 9, its test set with 7 2 1 0 4.
         let first = |part: &Examples| [0, 1, 2, 3, 4].map(|row| part.label(row));
         assert_eq!(first(&data.validation), [5, 0, 4, 1, 9]);
         assert_eq!(first(&data.test), [7, 2, 1, 0, 4]);
@@ -451,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_of_what_its_docstring_says() {
+    fn digest_is_the_sha256_that_its_doc_comment_defines() {
         // Python: sha256(b"unisono training data 1\n" + pack("<3Q", 2, 6, 5)
         //                + bytes(range(18, 30)) + bytes([3, 4])), and likewise for the subset.
         assert_eq!(
@@ -465,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_changes_with_every_byte_that_training_sees() {
+    fn digest_changes_with_every_byte_that_training_sees() {
         let digest = |change: &dyn Fn(&TempDir), validation_size| {
             let dir = small_set(1);
             change(&dir);
@@ -479,17 +494,17 @@ mod tests {
                 write(dir, "train-images-idx3-ubyte", &idx(&[5, 2, 3], &pixels));
             },
             &|dir| write(dir, "train-labels-idx1-ubyte", &idx(&[5], &[0, 1, 4, 3, 4])),
-            // One class more.
+            // A test label of 5 makes a sixth class.
             &|dir| write(dir, "t10k-labels-idx1-ubyte", &idx(&[2], &[1, 5])),
         ];
         for (i, change) in changes.iter().enumerate() {
             assert_ne!(digest(change, 2), base, "change {i}");
         }
-        assert_ne!(digest(&|_| {}, 1), base, "another split is other training data");
+        assert_ne!(digest(&|_| {}, 1), base, "another split has different training data");
     }
 
     #[test]
-    fn the_digest_does_not_change_with_compression_or_the_test_images() {
+    fn digest_does_not_depend_on_compression_or_the_test_images() {
         let base = load(&small_set(1), 2).digest().to_owned();
         let dir = small_set(1);
         for name in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"] {
@@ -514,7 +529,7 @@ mod tests {
         assert_eq!(
             load_error(&dir, Some(1)),
             "DIR/train-images-idx3-ubyte holds images of 6 pixels, but \
-             DIR/t10k-images-idx3-ubyte of 4; give files of one data set"
+             DIR/t10k-images-idx3-ubyte holds images of 4 pixels; give files of one data set"
         );
         let dir = small_set(1);
         write(&dir, "train-labels-idx1-ubyte", &idx(&[5, 1], &[0; 5]));
@@ -526,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_of_ones_own_have_a_digest_of_every_bit() {
+    fn digest_of_own_examples_depends_on_every_bit() {
         let examples = |pixels: [f32; 2], label| {
             let mut examples = Examples::new(2, 3);
             examples.push(pixels, label);
@@ -545,19 +560,19 @@ mod tests {
     }
 
     #[test]
-    fn a_validation_size_that_leaves_nothing_to_train_on_is_refused() {
+    fn validation_size_that_leaves_nothing_to_train_on_is_refused() {
         assert_eq!(load(&small_set(1), 4).train.len(), 1);
         for size in [5, usize::MAX] {
             let wanted = format!(
-                "a validation size of {size} leaves nothing to train on of the 5 training \
-                 images of DIR; choose one below 5"
+                "a validation size of {size} leaves nothing to train on: DIR has 5 training \
+                 images; choose a validation size below 5"
             );
             assert_eq!(load_error(&small_set(1), Some(size)), wanted);
         }
         assert!(Dataset::open(&Source::Embedded, Some(9000)).is_err());
     }
 
-    /// n images of one pixel, without any flag.
+    /// Returns the default numbers of training and validation examples for `n` images.
     fn default_split_of(n: u32) -> (usize, usize) {
         let dir = small_set(1);
         let size = n as usize;
@@ -569,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_of_a_set_below_50_000_images_is_validation_and_5_000_of_a_larger_one() {
+    fn default_validation_size_is_a_tenth_and_at_most_5_000_images() {
         for (n_images, validation) in
             [(1, 0), (9, 0), (10, 1), (300, 30), (49_999, 4999), (50_000, 5000), (60_000, 5000)]
         {
@@ -579,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_fits_into_an_epoch() {
+    fn empty_batch_or_batch_larger_than_an_epoch_is_refused() {
         let data = Dataset::open(&Source::Embedded, Some(8900)).expect("100 are left");
         assert!(data.check_batch_size(1).is_ok());
         assert!(data.check_batch_size(100).is_ok());

@@ -1,4 +1,6 @@
-//! Labelled examples. MNIST is four fifths zeros, and the first layer skips them.
+//! Labelled examples, stored without most of their zeros.
+//!
+//! Four fifths of MNIST's pixels are zero. The first layer's products skip them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,33 +16,35 @@ pub struct Examples {
     rows: Rows,
 }
 
-/// How the features are kept.
+/// Storage of the features.
 #[derive(Clone, Debug)]
 enum Rows {
-    /// The (column, value) pairs of those that are not zero.
+    /// The non-zero features as (column, value) pairs.
     Sparse {
-        /// Where each row's pairs start; one more than there are rows.
+        /// Index of each row's first pair, and the number of all pairs as the last element.
         starts: Vec<usize>,
-        /// Ascending within a row.
+        /// The column of each pair, ascending within a row.
         columns: Vec<u32>,
+        /// The value of each pair.
         values: Vec<f32>,
     },
-    /// As bytes, from row `first` on: of MNIST three tenths of what they would take otherwise.
+    /// The bytes of an image file; example 0 is row `first`. MNIST takes three tenths of the
+    /// memory of [`Self::Sparse`].
     Pixels { rows: Arc<PixelRows>, first: usize },
 }
 
 impl Examples {
-    /// No examples yet, of `n_features` features and `n_classes` classes.
+    /// Returns an empty set of examples with `n_features` features and `n_classes` classes.
     #[must_use]
     pub fn new(n_features: usize, n_classes: usize) -> Self {
         let rows = Rows::Sparse { starts: vec![0], columns: Vec::new(), values: Vec::new() };
         Self { n_features, n_classes, labels: Vec::new(), rows }
     }
 
-    /// A part of a file's images, one for each label.
+    /// Returns the images `images` of a file as examples with these labels.
     ///
     /// # Panics
-    /// If there are fewer or more images than labels, or a label is not below `n_classes`.
+    /// If the numbers of images and labels differ, or a label is not below `n_classes`.
     pub(crate) fn of_pixels(
         rows: Arc<PixelRows>,
         images: Range<usize>,
@@ -60,12 +64,12 @@ impl Examples {
     /// Appends an example. Features that are exactly zero are not stored.
     ///
     /// # Panics
-    /// If there are not `n_features` features, or the label is not below `n_classes`, or these are
-    /// a data set's images.
+    /// If there are not `n_features` features, if the label is not below `n_classes`, or if these
+    /// examples are images of a file.
     pub fn push(&mut self, features: impl IntoIterator<Item = f32>, label: u32) {
         assert!((label as usize) < self.n_classes, "label {label} of {} classes", self.n_classes);
         let Rows::Sparse { starts, columns, values } = &mut self.rows else {
-            panic!("a data set's images are as they are");
+            panic!("no example can be added to the images of a file");
         };
         let mut n_features = 0;
         for value in features {
@@ -80,32 +84,32 @@ impl Examples {
         self.labels.push(label);
     }
 
-    /// The number of examples.
+    /// Returns the number of examples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no examples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Features an example.
+    /// Returns the number of features of each example.
     #[must_use]
     pub const fn n_features(&self) -> usize {
         self.n_features
     }
 
-    /// Classes that a label may name.
+    /// Returns the number of classes. Every label is below it.
     #[must_use]
     pub const fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// Calls `take` with each pair of features 2·p and 2·p + 1 of example `row` that are not both
-    /// zero: p, ascending, and their values.
+    /// Calls `take` with p and both values for each pair of features (2·p, 2·p + 1) of example
+    /// `row` that is not (0, 0), with p ascending.
     #[inline]
     pub fn for_each_pair(&self, row: usize, mut take: impl FnMut(u32, [f32; 2])) {
         match &self.rows {
@@ -126,14 +130,14 @@ impl Examples {
         }
     }
 
-    /// Looks at some examples that will be read next, in any order.
+    /// Brings the examples `rows` into the CPU's caches, because they will be read next.
     pub fn touch(&self, rows: &[usize]) {
         if let Rows::Pixels { rows: images, first } = &self.rows {
             rows.iter().for_each(|row| images.touch(first + row));
         }
     }
 
-    /// The non-zero features of example `row`: columns, ascending, and their values.
+    /// Returns the columns, ascending, and the values of the non-zero features of example `row`.
     #[must_use]
     pub fn row(&self, row: usize) -> (Vec<u32>, Vec<f32>) {
         let mut features = (Vec::new(), Vec::new());
@@ -144,7 +148,7 @@ impl Examples {
         features
     }
 
-    /// The label of example `row`.
+    /// Returns the label of example `row`.
     #[must_use]
     pub fn label(&self, row: usize) -> u32 {
         self.labels[row]
@@ -156,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_are_left_out() {
+    fn zero_features_are_not_stored() {
         let mut examples = Examples::new(4, 3);
         examples.push([0.0, 0.5, 0.0, 1.0], 2);
         examples.push([0.0; 4], 0);

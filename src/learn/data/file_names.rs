@@ -1,15 +1,18 @@
 //! The names under which the files of a data set are found. Mirrors and archives spell them in
-//! several ways; the content is the same.
+//! several ways.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Entries of a folder that are looked at for a file under another name. A data set has a few.
-const MOST_ENTRIES: usize = 10_000;
+/// Number of folder entries that are searched for a file of a similar name. A data set's folder has
+/// a few entries; the limit bounds the time in a folder of something else.
+const MAX_ENTRIES: usize = 10_000;
 
-/// The paths at which the file `name` of a data set may be, in the order in which they are tried:
-/// under its name, or with a dot in place of the hyphen before `idx`, plain or with `.gz`; then the
-/// same in a folder of such a name, as some archives unpack.
+/// Returns the paths that are tried for the file `name` of a data set, in this order.
+///
+/// The first paths are `name` and `name` with a dot instead of the hyphen before `idx`, each plain
+/// and with `.gz`. The others are the same names within a folder of such a name, because some
+/// archives unpack each file into a folder of its name.
 pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
     let spellings = [name.to_owned(), name.replacen("-idx", ".idx", 1)];
     let files: Vec<_> =
@@ -22,8 +25,10 @@ pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
     in_dir.chain(in_folders).collect()
 }
 
-/// A file of the folder that may be the file `name` under a name which is not tried: one that says
-/// the same part (training or test) and the same content (images or labels).
+/// Returns a file of the folder that may be the file `name` under a name that is not tried.
+///
+/// The name of such a file contains the same part (training or test) and the same kind of content
+/// (images or labels).
 pub(super) fn similar(dir: &Path, name: &str) -> Option<PathBuf> {
     let parts = if name.starts_with("train") { &["train"][..] } else { &["t10k", "test"] };
     let content = if name.contains("labels") { "label" } else { "image" };
@@ -31,13 +36,14 @@ pub(super) fn similar(dir: &Path, name: &str) -> Option<PathBuf> {
         let found = found.to_ascii_lowercase();
         found.contains(content) && parts.iter().any(|part| found.contains(part))
     };
-    let entries = fs::read_dir(dir).ok()?.take(MOST_ENTRIES).filter_map(Result::ok);
-    let is_one = |entry: &fs::DirEntry| {
+    let entries = fs::read_dir(dir).ok()?.take(MAX_ENTRIES).filter_map(Result::ok);
+    let is_similar_file = |entry: &fs::DirEntry| {
         entry.file_name().to_str().is_some_and(is_similar)
             && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file())
     };
-    // The order of a listing is the file system's; the message must not depend on it.
-    entries.filter(is_one).map(|entry| entry.path()).min()
+    // The smallest path, because the order of `read_dir` depends on the file system and an error
+    // message must not.
+    entries.filter(is_similar_file).map(|entry| entry.path()).min()
 }
 
 #[cfg(test)]
@@ -45,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_tried_in_every_spelling_and_plain_before_gzip() {
+    fn every_spelling_is_tried_and_plain_before_gzip() {
         let all = candidates(Path::new("d"), "train-labels-idx1-ubyte");
         let all: Vec<_> = all.iter().map(|path| path.to_str().expect("UTF-8")).collect();
         assert_eq!(
@@ -63,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_similar_file_is_of_the_same_part_and_content() {
+    fn similar_file_has_the_same_part_and_content_in_its_name() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let found = |name: &str| {
             let path = similar(dir.path(), name)?;
@@ -75,7 +81,7 @@ mod tests {
         fs::create_dir(dir.path().join("train-images")).expect("a writable directory");
         assert_eq!(found("train-labels-idx1-ubyte").unwrap(), "qmnist-train-labels-idx2-int.gz");
         assert_eq!(found("t10k-images-idx3-ubyte").unwrap(), "Test_Images.idx");
-        assert_eq!(found("train-images-idx3-ubyte"), None, "a folder is no file");
+        assert_eq!(found("train-images-idx3-ubyte"), None, "a folder is not a file");
         assert_eq!(found("t10k-labels-idx1-ubyte"), None);
     }
 }

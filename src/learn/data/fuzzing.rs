@@ -3,7 +3,10 @@
 use super::idx::{Images, MAX_HEADER_LEN, Shape, parse_labels};
 use super::idx_file::read_content;
 
-/// A file of images or of labels.
+/// Reads `bytes` as a file of images and as a file of labels. Returns whether it is one of them.
+///
+/// # Panics
+/// If the reader accepts a file and contradicts the file's header.
 pub fn idx(bytes: &[u8]) -> bool {
     let content = match read_content(bytes) {
         Ok((_, content)) => content,
@@ -13,7 +16,8 @@ pub fn idx(bytes: &[u8]) -> bool {
         }
     };
     let n_bytes = content.len() as u64;
-    let announced = Shape::parse(&content).expect("its reader parsed it").file_len();
+    let announced = Shape::parse(&content).expect("the reader parsed the header").file_len();
+    // One byte more than announced is read, so that a parser notices a file that is too long.
     assert!(n_bytes <= MAX_HEADER_LEN.max(announced + 1), "{n_bytes} bytes of {announced}");
     let (images, labels) = (Images::parse(&content), parse_labels(&content));
     match (&images, &labels) {
@@ -27,7 +31,7 @@ pub fn idx(bytes: &[u8]) -> bool {
             let _ = (no_images.to_string(), no_labels.to_string());
             return false;
         }
-        (Ok(_), Ok(_)) => panic!("it is a file of images and one of labels"),
+        (Ok(_), Ok(_)) => panic!("the file parses both as images and as labels"),
     }
     assert_eq!(n_bytes, announced);
     true
@@ -61,7 +65,7 @@ mod tests {
     use crate::corpus::Corpus;
 
     #[test]
-    fn idx_files() {
+    fn every_seed_file_is_read_or_refused_as_its_name_says() {
         Corpus::of("idx", idx_seeds()).survives(idx);
     }
 }

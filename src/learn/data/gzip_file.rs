@@ -1,17 +1,19 @@
-//! A gzip file as a stream of its content: members one after the other, then zeros or nothing.
+//! A gzip file as a stream of its content: one or more members, then zeros or nothing.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// Decompresses a gzip file. Several members in a row are one file (RFC 1952, 2.2). Zeros behind
-/// the last member are padding to a whole block, as tapes and some file systems leave them; `gzip
-/// -t` accepts them, and so does this. Anything else behind a member is an error.
+/// Decompresses a gzip file.
+///
+/// Consecutive members are one file (RFC 1952, 2.2). Zeros after the last member are accepted, as
+/// `gzip -t` does: tapes and some file systems pad a file to a whole block. Anything else after the
+/// last member is an error.
 #[derive(Debug)]
 pub(super) enum GzipFile<R: BufRead> {
-    /// Within a member.
+    /// The next byte belongs to a member.
     Member(GzDecoder<R>),
-    /// Behind the last member and its padding.
+    /// The last member and its padding were read.
     End,
 }
 
@@ -35,8 +37,9 @@ impl<R: BufRead> Read for GzipFile<R> {
             let mut file = decoder.into_inner();
             let n_zeros = skip_zeros(&mut file)?;
             if file_has_more(&mut file)? {
+                // Padding ends a file, so anything after the padding is damage.
                 if n_zeros > 0 {
-                    let why = format!("it goes on after {n_zeros} bytes of padding");
+                    let why = format!("data after {n_zeros} bytes of padding");
                     return Err(io::Error::new(ErrorKind::InvalidData, why));
                 }
                 *self = Self::new(file);
@@ -46,7 +49,7 @@ impl<R: BufRead> Read for GzipFile<R> {
     }
 }
 
-/// The number of zeros that the file goes on with.
+/// Reads all zeros up to the next other byte or the end, and returns their number.
 fn skip_zeros(file: &mut impl BufRead) -> io::Result<u64> {
     let mut n_zeros = 0;
     while file_has_more(file)? {
@@ -62,7 +65,8 @@ fn skip_zeros(file: &mut impl BufRead) -> io::Result<u64> {
     Ok(n_zeros)
 }
 
-/// Whether there is another byte. Retried when a signal interrupts it, as `read_to_end` does.
+/// Returns whether there is another byte. Retries a read that a signal interrupted, as
+/// `read_to_end` does.
 fn file_has_more(file: &mut impl BufRead) -> io::Result<bool> {
     loop {
         match file.fill_buf() {
@@ -79,20 +83,20 @@ mod tests {
     use super::*;
     use crate::data::idx_file::tests::gzip;
 
-    /// The content of a file that is read through a buffer of so many bytes.
-    fn content(file: &[u8], buffer: usize) -> io::Result<Vec<u8>> {
+    /// Decompresses a file that is read through a buffer of `capacity` bytes.
+    fn content(file: &[u8], capacity: usize) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        let file = BufReader::with_capacity(buffer, file);
+        let file = BufReader::with_capacity(capacity, file);
         GzipFile::new(file).read_to_end(&mut content).map(|_| content)
     }
 
     #[test]
-    fn members_are_one_content_and_only_zeros_may_follow_the_last() {
+    fn members_form_one_file_and_only_zeros_may_follow_the_last() {
         let (a, b) = (gzip(b"unisono"), gzip(b" trains"));
         let all = |parts: &[&[u8]]| content(&parts.concat(), 3).map_err(|error| error.to_string());
         assert_eq!(all(&[&a]), Ok(b"unisono".to_vec()));
         assert_eq!(all(&[&a, &gzip(b""), &b, &[0; 10]]), Ok(b"unisono trains".to_vec()));
-        let wrong = "it goes on after 4 bytes of padding".to_owned();
+        let wrong = "data after 4 bytes of padding".to_owned();
         assert_eq!(all(&[&a, &[0; 4], &b]), Err(wrong.clone()));
         assert_eq!(all(&[&a, &[0; 4], b"x"]), Err(wrong));
         assert!(all(&[&a, b"x"]).is_err() && all(&[&a, &b[..5]]).is_err());

@@ -1,47 +1,47 @@
 //! IDX, the format of MNIST's files: a header with the shape, then the elements, row by row.
 //!
-//! Parses bytes, of whatever origin; it opens no file and decompresses nothing (`idx_file` does).
+//! This module parses bytes. It opens no file and decompresses nothing; `idx_file` does.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// Largest IDX file that is read, uncompressed. The largest in use, EMNIST's 814,255 images, has
-/// 638 MB; a limit is needed because a few bytes of gzip can stand for any amount.
+/// Largest accepted IDX file, in bytes when uncompressed. The limit is needed because a few bytes
+/// of gzip can expand to any size. The largest data set in use, EMNIST, has a file of 638 MB.
 pub const MAX_FILE_LEN: u64 = 1 << 30;
 
-/// The longest header: 4 bytes of magic, then up to 255 dimensions of 4 bytes.
+/// Length in bytes of the longest header: 4 bytes of magic, then 255 dimensions of 4 bytes.
 pub const MAX_HEADER_LEN: u64 = 4 + 255 * 4;
 
-/// The type code of unsigned bytes, the only elements that are read.
+/// The type code of unsigned bytes, the only element type that is read.
 const UNSIGNED_BYTE: u8 = 0x08;
 
 /// The type code of 32-bit integers.
 const INT: u8 = 0x0c;
 
-/// Why bytes are not the IDX file that was wanted.
+/// The reason why bytes are not the expected IDX file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IdxError {
-    /// It ends before its header does, or before its last element.
+    /// The file ends within its header, or before its last element.
     #[error("ends after {len} bytes, but needs {expected}; fetch or copy it again")]
     Truncated {
-        /// Bytes there are.
+        /// Length of the file in bytes.
         len: u64,
-        /// Bytes there should be (of a header that is cut: bytes of the header).
+        /// Expected length in bytes; if the header is incomplete, the length of the header.
         expected: u64,
     },
-    /// It goes on after its last element.
+    /// The file has bytes after its last element.
     #[error(
-        "goes on after the {expected} bytes that its header announces ({shape}); \
+        "has more than the {expected} bytes that its header announces ({shape}); \
          fetch or copy it again"
     )]
     TrailingBytes {
-        /// Bytes there should be.
+        /// Expected length in bytes.
         expected: u64,
-        /// What the header announces.
+        /// The shape in the header.
         shape: Shape,
     },
-    /// It does not start with two zero bytes.
+    /// The file does not start with two zero bytes.
     #[error(
         "starts with the bytes {:02x} {:02x}, but an IDX file starts with 00 00; \
          give the IDX file itself, plain or as gzip", found[0], found[1]
@@ -50,53 +50,53 @@ pub enum IdxError {
         /// The first two bytes.
         found: [u8; 2],
     },
-    /// Its elements are not unsigned bytes.
+    /// The elements are not unsigned bytes.
     #[error(
         "has elements of type 0x{code:02x} ({}), but only unsigned bytes (0x08) are read; \
          convert it", type_name(*code)
     )]
     ElementType {
-        /// The third byte.
+        /// The type code, which is the third byte of the file.
         code: u8,
     },
-    /// It holds the labels of QMNIST, or others of that form.
+    /// The file holds labels in the form of QMNIST's.
     #[error(
         "holds {n_labels} rows of 8 32-bit integers, as QMNIST's labels do, but only labels of one \
          unsigned byte each are read; write the first integer of every row as a byte, in an IDX \
          file of the shape {n_labels}"
     )]
     QmnistLabels {
-        /// How many rows.
+        /// Number of rows, and so of labels.
         n_labels: u32,
     },
-    /// It announces more than is ever read.
+    /// The header announces a file longer than [`MAX_FILE_LEN`].
     #[error("announces {shape} elements, but at most {MAX_FILE_LEN} bytes are read; use fewer")]
     TooLarge {
-        /// What the header announces.
+        /// The shape in the header.
         shape: Shape,
     },
-    /// It has no dimension, images of one dimension, or labels of several.
+    /// The number of dimensions does not fit the content: images have at least 2, labels have 1.
     #[error("has the shape {shape}, but {}; give the file of the {wanted}", wanted.rule())]
     Rank {
-        /// What the header announces.
+        /// The shape in the header.
         shape: Shape,
-        /// What the file should hold.
+        /// The expected content.
         wanted: Content,
     },
-    /// It announces no images, or images without pixels.
+    /// The header announces no images, or images without pixels.
     #[error("has the shape {shape}, which holds no pixel; give a file with examples in it")]
     NoPixels {
-        /// What the header announces.
+        /// The shape in the header.
         shape: Shape,
     },
 }
 
-/// What an IDX file should hold.
+/// The content that an IDX file is expected to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// n examples of any shape.
+    /// Images of any shape; the first dimension counts them.
     Images,
-    /// n numbers.
+    /// Labels, in one dimension.
     Labels,
 }
 
@@ -118,16 +118,16 @@ impl fmt::Display for Content {
     }
 }
 
-/// The dimensions that a header announces.
+/// The dimensions that a header announces. Their file is not longer than [`MAX_FILE_LEN`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape(Vec<u32>);
 
 impl Shape {
-    /// The shape in the header at the start of `bytes`; what follows the header is not looked at.
-    /// Its file is no longer than [`MAX_FILE_LEN`].
+    /// Parses the header at the start of `bytes`, and ignores the bytes after the header.
     ///
     /// # Errors
-    /// If `bytes` do not start with a header of an IDX file of unsigned bytes, not too large.
+    /// If `bytes` do not start with the header of an IDX file of unsigned bytes, or if the
+    /// announced file is longer than [`MAX_FILE_LEN`].
     pub fn parse(bytes: &[u8]) -> Result<Self, IdxError> {
         let truncated = |expected| IdxError::Truncated { len: bytes.len() as u64, expected };
         let (&[zero, zero_too, code, rank], rest) =
@@ -153,7 +153,7 @@ impl Shape {
         }
     }
 
-    /// Bytes in the whole file: header and elements.
+    /// Returns the length of the whole file in bytes: header and elements.
     #[must_use]
     pub fn file_len(&self) -> u64 {
         self.checked_file_len().expect("a longer file was refused when the header was parsed")
@@ -167,7 +167,7 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A lying header can have 255 dimensions; an error stays one readable line.
+        /// A damaged header can have 255 dimensions, and an error should fit one line.
         const MAX_SHOWN: usize = 6;
         if self.0.is_empty() {
             return f.write_str("of a single number");
@@ -182,7 +182,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Images: the bytes of an IDX file of rank 2 or more.
+/// The images of an IDX file of rank 2 or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Images<'a> {
     pixels: &'a [u8],
@@ -190,10 +190,13 @@ pub struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// n images of as many pixels as the product of the other dimensions, both at least 1.
+    /// Parses one whole IDX file of images.
+    ///
+    /// The first dimension is the number of images. The product of the others is the number of
+    /// pixels per image. Both are at least 1.
     ///
     /// # Errors
-    /// If `bytes` are anything but one whole IDX file of images.
+    /// If `bytes` are not exactly one IDX file of images.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, IdxError> {
         let (shape, pixels) = parse(bytes)?;
         if shape.0.len() < 2 {
@@ -205,41 +208,41 @@ impl<'a> Images<'a> {
         Ok(Self { pixels, n_pixels_each: pixels.len() / shape.0[0] as usize })
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.pixels.len() / self.n_pixels_each
     }
 
-    /// Whether there are none. A file has at least one.
+    /// Returns whether there are no images. A file has at least one.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Pixels an image, at least 1.
+    /// Returns the number of pixels per image, at least 1.
     #[must_use]
     pub const fn n_pixels_each(&self) -> usize {
         self.n_pixels_each
     }
 
-    /// The pixels of all images, one image after the other.
+    /// Returns the pixels of all images, one image after the other.
     #[must_use]
     pub const fn pixels(&self) -> &'a [u8] {
         self.pixels
     }
 
-    /// The first `at` images, and the others.
+    /// Splits the images into the first `at` and the rest.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         let (head, tail) = self.pixels.split_at(at * self.n_pixels_each);
         (Self { pixels: head, ..self }, Self { pixels: tail, ..self })
     }
 }
 
-/// The labels of an IDX file of rank 1.
+/// Parses one whole IDX file of labels, which has rank 1.
 ///
 /// # Errors
-/// If `bytes` are anything but one whole IDX file of labels.
+/// If `bytes` are not exactly one IDX file of labels.
 pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
     let (shape, labels) = parse(bytes)?;
     if shape.0.len() != 1 {
@@ -248,7 +251,7 @@ pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
     Ok(labels)
 }
 
-/// The shape and the elements of one whole IDX file.
+/// Splits one whole IDX file into its shape and its elements.
 fn parse(bytes: &[u8]) -> Result<(Shape, &[u8]), IdxError> {
     let shape = Shape::parse(bytes)?;
     let (len, expected) = (bytes.len() as u64, shape.file_len());
@@ -284,7 +287,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The IDX file of `elements` in the shape `dims`, whether they fit or not.
+    /// Builds an IDX file of `elements` with the shape `dims`, even if they do not fit together.
     pub(crate) fn idx(dims: &[u32], elements: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, UNSIGNED_BYTE, dims.len() as u8];
         bytes.extend(dims.iter().flat_map(|dim| dim.to_be_bytes()));
@@ -309,13 +312,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn labels_are_bytes() {
+    fn labels_are_the_bytes_of_a_file_of_one_dimension() {
         assert_eq!(parse_labels(&idx(&[3], &[7, 0, 255])), Ok(&[7, 0, 255][..]));
         assert_eq!(parse_labels(&idx(&[0], &[])), Ok(&[][..]));
     }
 
     #[test]
-    fn an_error_says_what_is_wrong_and_what_to_do() {
+    fn error_names_the_defect_and_the_remedy() {
         let images = |bytes: &[u8]| error(Images::parse(bytes));
         let pixels = [0; 12];
         let cases = [
@@ -327,7 +330,7 @@ pub(crate) mod tests {
             ),
             (
                 images(&idx(&[1, 2, 3], &pixels)),
-                "goes on after the 22 bytes that its header announces (1 x 2 x 3); \
+                "has more than the 22 bytes that its header announces (1 x 2 x 3); \
                  fetch or copy it again",
             ),
             (
@@ -378,8 +381,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_header_that_announces_too_much_is_refused() {
-        // The product of the last is 2^64.
+    fn header_that_announces_too_large_a_file_is_refused() {
+        // The product of the last shape's dimensions is 2^64, which overflows to 0.
         for dims in [&[u32::MAX; 3][..], &[1 << 15, 1 << 15], &[u32::MAX; 255], &[1 << 16; 4]] {
             let found = Shape::parse(&idx(dims, &[]));
             assert!(matches!(found, Err(IdxError::TooLarge { .. })), "{found:?}");
@@ -418,7 +421,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn a_file_is_its_shape_and_elements(
+        fn built_file_parses_to_its_shape_and_elements(
             dims in vec(1u32..5, 2..5),
             seed in any::<u8>(),
         ) {

@@ -1,5 +1,7 @@
-//! The file layer of [`idx`](super::idx): finds a file, plain or gzip, and reads no more of it
-//! than its header announces. It does not look at the elements.
+//! The file layer of [`idx`](super::idx).
+//!
+//! This module finds a file, plain or gzip, and reads no more than its header announces. It does
+//! not interpret the elements.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};
@@ -11,80 +13,81 @@ use super::file_names;
 use super::gzip_file::GzipFile;
 use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 
-/// Why a file of a data set cannot be used.
+/// The reason why a file of a data set cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// There is not even a folder.
+    /// The data set's folder does not exist.
     #[error(
-        "there is no folder {0}; --data-dir is the folder of a data set's four IDX files, and \
-         without it the built-in digits are used: `unisono data fetch --data-dir {0}` gets MNIST",
-        folder.display()
+        "there is no folder {0}; give --data-dir a folder with the four IDX files of a data set \
+         (`unisono data fetch --data-dir {0}` fetches MNIST), or omit --data-dir to use the \
+         built-in digits", folder.display()
     )]
     NoFolder {
-        /// Where it should be.
+        /// The expected folder.
         folder: PathBuf,
     },
-    /// There is no file of this name, in no spelling that is read.
+    /// The file does not exist under any accepted spelling of its name.
     #[error(
-        "neither {} nor {} exists; --data-dir is the folder of a data set's four IDX files, and \
-         without it the built-in digits are used: `unisono data fetch --data-dir {}` gets MNIST",
+        "neither {} nor {} exists; give --data-dir a folder with the four IDX files of a data set \
+         (`unisono data fetch --data-dir {}` fetches MNIST), or omit --data-dir to use the \
+         built-in digits",
         plain.display(), gzip.display(), plain.parent().unwrap_or_else(|| Path::new(".")).display()
     )]
     Missing {
-        /// The first path that was tried.
+        /// Path of the uncompressed file.
         plain: PathBuf,
-        /// The second.
+        /// Path of the gzip file.
         gzip: PathBuf,
     },
-    /// There is no file of this name, but one that may be meant.
+    /// The file does not exist, but the folder has a file of a similar name.
     #[error(
         "neither {} nor {} exists; {} may be that file: rename or link it", plain.display(),
         gzip.display(), similar.display()
     )]
     OtherName {
-        /// The first path that was tried.
+        /// Path of the uncompressed file.
         plain: PathBuf,
-        /// The second.
+        /// Path of the gzip file.
         gzip: PathBuf,
-        /// The file that may be meant.
+        /// The file of a similar name.
         similar: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system could not open or read the file.
     #[error("{}: cannot be read: {source}; check that it is a readable file", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It starts as gzip but is not one, from end to end.
+    /// The file starts with the magic bytes of gzip, but is not valid gzip.
     #[error("{}: is damaged gzip: {source}; fetch or copy it again", path.display())]
     Gzip {
         /// The file.
         path: PathBuf,
-        /// What the decoder said.
+        /// The error of the decoder.
         source: io::Error,
     },
-    /// Its content is not the IDX that was wanted.
+    /// The content is not the expected IDX file.
     #[error("{}: {source}", path.display())]
     Idx {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the parser.
         source: IdxError,
     },
 }
 
-/// How a file is stored.
+/// The compression of a stored file, by its content. The file's name does not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// As it is.
+    /// Not compressed.
     Plain,
-    /// As gzip, whatever its name is.
+    /// Compressed with gzip.
     Gzip,
 }
 
-/// An IDX file, uncompressed and as yet unparsed.
+/// An IDX file, uncompressed and not yet parsed.
 #[derive(Debug)]
 pub(crate) struct IdxFile {
     path: PathBuf,
@@ -93,10 +96,11 @@ pub(crate) struct IdxFile {
 }
 
 impl IdxFile {
-    /// Reads the file `name` of `dir`, in any spelling of `file_names`. Each may be gzip.
+    /// Reads the file `name` of `dir`, under any spelling of `file_names`, plain or gzip.
     ///
-    /// Memory follows the bytes that are really there, and ends one byte after those that the
-    /// header announces: enough for [`parse`](Self::parse) to see that there are more.
+    /// The buffer grows with the bytes that arrive, so a false header cannot make it large. Reading
+    /// stops one byte after the announced end; that byte lets [`parse`](Self::parse) notice a file
+    /// that is too long.
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
         match read_content(file) {
@@ -110,14 +114,14 @@ impl IdxFile {
     /// Decompresses a file that was compiled in.
     ///
     /// # Panics
-    /// If it is damaged.
+    /// If the file is damaged.
     pub(crate) fn embedded(name: &str, file: &[u8]) -> Self {
         let (compression, content) =
             read_content(file).expect("an embedded file is a whole gzip IDX file");
         Self { path: name.into(), compression, content }
     }
 
-    /// What `parser` makes of the whole content; its error names the file.
+    /// Parses the whole content with `parser`. An error names the file.
     pub(crate) fn parse<'a, T>(
         &'a self,
         parser: impl FnOnce(&'a [u8]) -> Result<T, IdxError>,
@@ -125,29 +129,28 @@ impl IdxFile {
         parser(&self.content).map_err(|source| FileError::Idx { path: self.path.clone(), source })
     }
 
-    /// All of its bytes.
+    /// Returns the uncompressed bytes.
     pub(crate) fn into_content(self) -> Vec<u8> {
         self.content
     }
 
-    /// All of its bytes, uncompressed.
+    /// Returns the uncompressed bytes.
     pub(crate) fn content(&self) -> &[u8] {
         &self.content
     }
 
-    /// How it is stored.
     pub(crate) const fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// Where it was found.
+    /// Returns the path under which the file was found.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Opens the first of the candidates that is not a folder. An archive may unpack to a folder of the
-/// file's name beside the file itself.
+/// Opens the first of the candidates that is not a folder. Some archives unpack to a folder of the
+/// file's name, which may lie beside the file itself.
 fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
     for path in file_names::candidates(dir, name) {
         let opened = File::open(&path).and_then(|file| {
@@ -174,9 +177,9 @@ fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
     })
 }
 
-/// The error that a file of QMNIST's labels is; such a file does not help under another name.
+/// Returns an error if the file holds QMNIST's labels: renaming such a file would not help.
 fn qmnist_labels(path: &Path) -> Option<IdxError> {
-    // Enough for the header of any IDX file, compressed or not.
+    // Large enough for the header of any IDX file, plain or gzip.
     const N_BYTES: u64 = 4096;
     match read_content(File::open(path).ok()?.take(N_BYTES)) {
         Err(ContentError::Idx(error @ IdxError::QmnistLabels { .. })) => Some(error),
@@ -205,7 +208,7 @@ pub(super) fn read_content(mut file: impl Read) -> Result<(Compression, Vec<u8>)
     }
 }
 
-/// Reads what the header announces and, if there is more, one byte of that.
+/// Reads as many bytes as the header announces and, if there are more, one further byte.
 fn read_announced(
     mut reader: impl Read,
     io_error: fn(io::Error) -> ContentError,
@@ -214,7 +217,7 @@ fn read_announced(
     reader.by_ref().take(MAX_HEADER_LEN).read_to_end(&mut content).map_err(io_error)?;
     let shape = Shape::parse(&content).map_err(ContentError::Idx)?;
     let missing = (shape.file_len() + 1).saturating_sub(content.len() as u64);
-    // Up to the very end, so that the decoder checks the checksum there.
+    // The extra byte also makes the gzip decoder reach the end and verify its checksum.
     reader.take(missing).read_to_end(&mut content).map_err(io_error)?;
     Ok(content)
 }
@@ -239,7 +242,7 @@ pub(crate) mod tests {
         encoder.finish().expect("a Vec takes everything")
     }
 
-    /// The labels, or the error, of a directory that holds `files`.
+    /// Reads the file `labels` of a directory that holds `files`.
     fn labels_of(files: &[(&str, &[u8])]) -> Result<Vec<u8>, String> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for (name, bytes) in files {
@@ -252,7 +255,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn plain_and_gzip_are_told_apart_by_content_not_by_name() {
+    fn gzip_is_recognised_by_content_not_by_name() {
         let plain = idx(&[3], &[1, 2, 3]);
         let gzip = gzip(&plain);
         for file in [&plain, &gzip] {
@@ -262,7 +265,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_plain_file_is_preferred() {
+    fn plain_file_is_preferred_to_gzip() {
         let files = [("labels.gz", &gzip(&idx(&[1], &[1]))[..]), ("labels", &idx(&[1], &[2]))];
         assert_eq!(labels_of(&files), Ok(vec![2]));
     }
@@ -276,18 +279,18 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_missing_file_names_both_paths() {
+    fn error_for_a_missing_file_names_both_paths() {
         let error = labels_of(&[("other", b"")]).expect_err("there is no such file");
         assert_eq!(
             error,
-            "neither DIR/labels nor DIR/labels.gz exists; --data-dir is the folder of a data set's \
-             four IDX files, and without it the built-in digits are used: `unisono data fetch \
-             --data-dir DIR` gets MNIST"
+            "neither DIR/labels nor DIR/labels.gz exists; give --data-dir a folder with the four \
+             IDX files of a data set (`unisono data fetch --data-dir DIR` fetches MNIST), or omit \
+             --data-dir to use the built-in digits"
         );
     }
 
     #[test]
-    fn an_error_names_the_file() {
+    fn error_of_the_parser_names_the_file() {
         let error = labels_of(&[("labels.gz", &gzip(&idx(&[3], &[1, 2])))]);
         let wanted = "DIR/labels.gz: ends after 10 bytes, but needs 11; fetch or copy it again";
         assert_eq!(error, Err(wanted.to_owned()));
@@ -303,8 +306,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn damage_that_only_the_checksum_shows_is_refused() {
-        // Long enough that the elements are read after the header was.
+    fn damage_that_only_the_checksum_reveals_is_refused() {
+        // Longer than the first read, which covers the longest header.
         let elements: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let mut file = gzip(&idx(&[5000], &elements));
         let checksum = file.len() - 8;
@@ -316,7 +319,7 @@ pub(crate) mod tests {
     #[test]
     fn bytes_after_the_end_are_refused_plain_and_gzip() {
         let long = idx(&[2], &[1, 2, 3]);
-        let wanted = "goes on after the 10 bytes that its header announces (2)";
+        let wanted = "has more than the 10 bytes that its header announces (2)";
         for file in [long.clone(), gzip(&long)] {
             let error = labels_of(&[("labels", &file)]).expect_err("a byte too many");
             assert!(error.contains(wanted), "{error}");
@@ -327,7 +330,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn zeros_after_the_end_of_a_gzip_file_are_padding() {
+    fn zeros_after_the_end_of_a_gzip_file_are_ignored() {
         for n_zeros in [1, 511, 100_000] {
             let padded = [gzip(&idx(&[2], &[1, 2])), vec![0; n_zeros]].concat();
             assert_eq!(labels_of(&[("labels.gz", &padded)]), Ok(vec![1, 2]));
@@ -344,7 +347,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_lying_header_allocates_no_more_than_the_file_holds() {
+    fn header_that_announces_too_much_allocates_no_more_than_the_file_holds() {
         for file in [idx(&[1 << 29], &[7; 100]), gzip(&idx(&[1 << 29], &[7; 100]))] {
             let (_, content) = read_content(&file[..]).expect("readable");
             assert!(content.capacity() < 10_000, "{} bytes", content.capacity());
@@ -353,7 +356,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_folder_in_place_of_a_file_is_read_if_it_has_that_file_and_skipped_otherwise() {
+    fn folder_of_the_files_name_is_searched_for_that_file_and_skipped_otherwise() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let name = "train-labels-idx1-ubyte";
         let folder = dir.path().join(name);
@@ -369,19 +372,19 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_under_another_name_is_pointed_out() {
+    fn error_points_out_a_file_of_a_similar_name() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("qmnist-train-labels-idx2-int.gz");
-        let told = || {
+        let message = || {
             let error = IdxFile::read(dir.path(), "train-labels-idx1-ubyte");
             error.expect_err("it has another name").to_string()
         };
         fs::write(&path, gzip(&idx(&[1], &[3]))).expect("a writable directory");
         let wanted = "/qmnist-train-labels-idx2-int.gz may be that file: rename or link it";
-        assert!(told().ends_with(wanted), "{}", told());
+        assert!(message().ends_with(wanted), "{}", message());
         fs::write(&path, gzip(&[0, 0, 12, 2, 0, 0, 0, 5, 0, 0, 0, 8])).expect("writable");
         let wanted = "/qmnist-train-labels-idx2-int.gz: holds 5 rows of 8 32-bit integers, as";
-        assert!(told().contains(wanted), "{}", told());
+        assert!(message().contains(wanted), "{}", message());
     }
 
     proptest! {

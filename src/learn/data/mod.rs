@@ -1,4 +1,4 @@
-//! Where examples come from, and in which order a slot draws them.
+//! Data sets, and the order in which each slot draws its examples.
 
 mod dataset;
 mod examples;

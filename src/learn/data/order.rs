@@ -1,6 +1,6 @@
-//! batch(seed, slot, step): which rows a slot's batch consists of, as a pure function.
+//! batch(seed, slot, step): the rows of a slot's batch, as a pure function.
 //!
-//! Knows row numbers only, no examples.
+//! This module handles row numbers only. It does not read examples.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,28 @@ use super::permutation::permutation;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::train_config::{Order, Sync, TrainConfig};
 
-/// Largest memory for the permutations of the current epochs: those of 152 slots of 55,000 rows.
-/// Whoever computes more slots in turn shuffles again for each batch: slower, never different.
+/// Memory limit for cached permutations, in bytes: enough for 152 slots of 55,000 rows. A process
+/// that computes more slots in turn shuffles again for each batch, which is slower but yields the
+/// same rows.
 const MAX_CACHED_BYTES: usize = 32 << 20;
 
-/// What the batches of a run are a function of.
+/// All parameters that determine the batches of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchOrder {
-    /// How the streams of rows are made.
+    /// The rule that orders the rows of each slot's stream.
     pub order: Order,
     /// The seed of the permutations.
     pub seed: u64,
-    /// B: rows a batch, at least 1.
+    /// B: rows per batch, at least 1.
     pub batch_size: usize,
-    /// S: slots a step, at least 1.
+    /// S: slots per step, at least 1.
     pub slots_per_step: u32,
-    /// n: training examples, at least 1.
+    /// n: number of training examples, at least 1.
     pub n_train: usize,
 }
 
 impl BatchOrder {
-    /// The batches of a run on `n_train` training examples.
+    /// Returns the order of a run on `n_train` training examples.
     #[must_use]
     pub const fn new(train: &TrainConfig, sync: Sync, n_train: usize) -> Self {
         Self {
@@ -40,12 +41,12 @@ impl BatchOrder {
         }
     }
 
-    /// Where in its stream the batch of (slot, step) starts.
+    /// Returns the position in the stream at which the batch of (slot, step) starts.
     ///
-    /// A stream is an endless line of epochs of n rows each. In `shuffled`, every slot has its
-    /// own, and takes B rows of it a step; in the others all slots share one, and take B rows
-    /// each, in the order of the slots.
-    fn start(&self, slot: Slot, step: Step) -> Place {
+    /// A stream is an endless sequence of epochs of n rows each. With `shuffled`, every slot has a
+    /// stream of its own and takes B rows of it per step. With the other orders, all slots share
+    /// one stream: in each step, every slot takes B rows, in the order of the slots.
+    fn start(&self, slot: Slot, step: Step) -> Position {
         assert!(slot.0 < self.slots_per_step, "slot {slot} of {}", self.slots_per_step);
         let batch = match self.order {
             Order::Shuffled => u128::from(step.0),
@@ -53,14 +54,15 @@ impl BatchOrder {
                 u128::from(step.0) * u128::from(self.slots_per_step) + u128::from(slot.0)
             }
         };
-        // Below 2^128: step < 2^64, S < 2^32, and `Batches::new` has seen to B < 2^32.
+        // The product is below 2^128: step < 2^64, S < 2^32, and `Batches::new` asserts B < 2^32.
         let position = batch * self.batch_size as u128;
         let n = self.n_train as u128;
-        // Epochs are numbered modulo 2^64, which no run ever sees.
-        Place { epoch: (position / n) as u64, index: (position % n) as usize }
+        // Epochs are numbered modulo 2^64. No run lasts long enough for that to matter.
+        Position { epoch: (position / n) as u64, index: (position % n) as usize }
     }
 
-    /// Whose permutations the stream of `slot` is made of; none: the rows stay in file order.
+    /// Returns the entity whose permutations make the stream of `slot`, as [`permutation`] numbers
+    /// it, or `None` if the rows stay in file order.
     const fn entity(&self, slot: Slot) -> Option<u64> {
         match self.order {
             Order::Shuffled => Some(slot.0 as u64),
@@ -70,19 +72,20 @@ impl BatchOrder {
     }
 }
 
-struct Place {
+/// A position in a stream: row `index` of the permutation of `epoch`.
+struct Position {
     epoch: u64,
     index: usize,
 }
 
-/// Draws batches, keeping the permutations that the next ones will want.
+/// Draws batches, and caches the permutations that the next batches will need.
 #[derive(Clone, Debug)]
 pub struct Batches {
     order: BatchOrder,
-    /// Of each entity the permutation used last.
+    /// The most recently used permutation of each entity.
     cache: BTreeMap<u64, Cached>,
     n_cached_max: usize,
-    /// Counts the uses of the cache.
+    /// Number of cache uses so far: the clock of the eviction.
     now: u64,
 }
 
@@ -90,11 +93,12 @@ pub struct Batches {
 struct Cached {
     epoch: u64,
     rows: Vec<u32>,
+    /// The value of [`Batches::now`] at the last use.
     used: u64,
 }
 
 impl Batches {
-    /// The batches of `order`.
+    /// Returns batches in the order `order`, with an empty cache.
     ///
     /// # Panics
     /// If B, S or n is 0, or B or n is not below 2^32.
@@ -108,17 +112,18 @@ impl Batches {
         Self { order, cache: BTreeMap::new(), n_cached_max, now: 0 }
     }
 
-    /// What the batches are a function of.
+    /// Returns the parameters that determine the batches.
     #[must_use]
     pub const fn order(&self) -> BatchOrder {
         self.order
     }
 
-    /// The B rows of the batch of (slot, step): indices into the training examples, below n.
-    /// The same answer whatever was asked before.
+    /// Returns the B rows of the batch of (slot, step): indices into the training examples, below
+    /// n.
     ///
-    /// Row j is at position p = step·B + j of the slot's stream (with one stream for all slots,
-    /// p = (step·S + slot)·B + j): number p mod n of the permutation of epoch p / n.
+    /// The result does not depend on earlier calls. Row j is at position p of the slot's stream: it
+    /// is element p mod n of the permutation of epoch p / n. With a stream for each slot,
+    /// p = step·B + j. With one stream for all slots, p = (step·S + slot)·B + j.
     ///
     /// A batch that crosses the end of an epoch takes the rest of the old permutation and the
     /// head of the new one, as TensorFlow's `DataSet.next_batch` does
@@ -132,15 +137,16 @@ impl Batches {
         rows
     }
 
-    /// [`rows`](Self::rows), in place of what `rows` held.
+    /// Replaces the content of `rows` by the result of [`rows`](Self::rows).
     ///
     /// # Panics
     /// If `slot` is not below S.
     pub fn rows_into(&mut self, slot: Slot, step: Step, rows: &mut Vec<u32>) {
         let BatchOrder { batch_size, n_train, .. } = self.order;
         let entity = self.order.entity(slot);
-        let Place { mut epoch, mut index } = self.order.start(slot, step);
+        let Position { mut epoch, mut index } = self.order.start(slot, step);
         rows.clear();
+        // A batch may be larger than an epoch and then spans several permutations.
         while rows.len() < batch_size {
             let end = n_train.min(index + batch_size - rows.len());
             match entity {
@@ -151,7 +157,7 @@ impl Batches {
         }
     }
 
-    /// The permutation of one epoch.
+    /// Returns the permutation of one epoch, from the cache if possible.
     fn epoch(&mut self, entity: u64, epoch: u64) -> &[u32] {
         self.now += 1;
         let used = self.now;
@@ -160,12 +166,12 @@ impl Batches {
             let rows = permutation(self.order.seed, entity, epoch, self.order.n_train as u32);
             self.cache.insert(entity, Cached { epoch, rows, used });
         }
-        let cached = self.cache.get_mut(&entity).expect("it was there, or was just inserted");
+        let cached = self.cache.get_mut(&entity).expect("cached before, or inserted above");
         cached.used = used;
         &cached.rows
     }
 
-    /// Forgets the entity's old permutation, and with a full cache the one used longest ago.
+    /// Evicts the entity's old permutation and, if the cache is full, the least recently used one.
     fn make_room(&mut self, entity: u64) {
         self.cache.remove(&entity);
         if self.cache.len() >= self.n_cached_max {
@@ -188,7 +194,7 @@ mod tests {
     }
 
     /// `DataSet` of TensorFlow's mnist.py since tensorflow#7071, statement by statement.
-    /// `shuffle` gives the order after each shuffle, in place of numpy's global generator.
+    /// `shuffle` returns the order after each shuffle and replaces numpy's global generator.
     struct TensorFlowDataSet<F> {
         rows: Vec<u32>,
         shuffle: F,
@@ -224,8 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn shuffled_batches_are_those_of_tensorflows_next_batch() {
-        // B divides n; it does not, so that batches cross epochs; B = n; B = 1; B just below n.
+    fn shuffled_batches_equal_those_of_tensorflows_next_batch() {
+        // In order: B divides n; B does not divide n, so batches cross epochs; B = n; B = 1;
+        // B just below n; B above n / 3.
         for (n, batch_size) in [(120, 8), (101, 10), (7, 7), (5, 1), (9, 8), (64, 24)] {
             for slot in [0, 1, 4] {
                 let permute = |epoch| permutation(7, slot, epoch, n as u32);
@@ -245,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn partitioned_slots_share_every_example_once_an_epoch() {
-        // 96 rows in an epoch, 3 slots of 4: 8 steps. 35 rows, 3 slots of 4: epochs end in
-        // the middle of a batch.
+    fn partitioned_slots_together_draw_every_example_once_per_epoch() {
+        // Three slots draw 4 rows each. An epoch of 96 rows takes 8 steps; an epoch of 35 rows ends
+        // in the middle of a batch.
         for n in [96usize, 35] {
             let mut batches = Batches::new(order(Order::Partitioned, 4, 3, n));
             let stream: Vec<u32> = (0..n as u64)
@@ -266,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn sequential_batches_go_through_the_file_slot_by_slot() {
+    fn sequential_batches_read_the_file_in_order_slot_by_slot() {
         let mut batches = Batches::new(order(Order::Sequential, 3, 2, 10));
         assert_eq!(batches.rows(Slot(0), Step(0)), [0, 1, 2]);
         assert_eq!(batches.rows(Slot(1), Step(0)), [3, 4, 5]);
@@ -277,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_steps_neither_overflow_nor_leave_the_data() {
+    fn largest_steps_neither_overflow_nor_exceed_the_data() {
         for kind in [Order::Shuffled, Order::Partitioned, Order::Sequential] {
             for (batch_size, n) in [(100, 55), (1, 1), (64, 1000)] {
                 let mut batches = Batches::new(order(kind, batch_size, u32::MAX, n));
@@ -294,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_keeps_one_permutation_a_slot_and_has_a_limit() {
+    fn cache_keeps_one_permutation_per_slot_up_to_its_limit() {
         let mut batches = Batches::new(order(Order::Shuffled, 5, 100, 1000));
         for step in 0..500 {
             let _ = batches.rows(Slot(3), Step(step));
@@ -310,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_forgets_the_permutation_used_longest_ago() {
+    fn full_cache_evicts_the_least_recently_used_permutation() {
         let mut batches = Batches::new(order(Order::Shuffled, 5, 3, 1000));
         batches.n_cached_max = 2;
         for slot in [0, 1, 0, 2] {
@@ -321,11 +328,11 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "slot 2 of 2")]
-    fn a_slot_that_does_not_exist_is_a_bug() {
+    fn slot_outside_the_step_panics() {
         let _ = Batches::new(order(Order::Shuffled, 5, 2, 10)).rows(Slot(2), Step(0));
     }
 
-    /// The definition, row by row, with no cache.
+    /// Computes each row from the definition, without a cache.
     fn rows_by_definition(order: BatchOrder, slot: Slot, step: Step) -> Vec<u32> {
         let BatchOrder { batch_size, slots_per_step, n_train, seed, .. } = order;
         let (b, n) = (batch_size as u64, n_train as u64);
@@ -347,7 +354,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn batches_are_a_pure_function_whatever_the_order_of_the_calls(
+        fn batches_do_not_depend_on_earlier_calls(
             kind in prop::sample::select(vec![
                 Order::Shuffled, Order::Partitioned, Order::Sequential,
             ]),

@@ -1,10 +1,12 @@
-//! The permutation of the examples for one epoch of one stream: a pure function of its name.
+//! The permutation of the examples for one epoch of one stream, as a pure function.
 
 use unisono_core::random::{Purpose, Stream};
 
-/// A permutation of 0..n: Fisher and Yates's shuffle, from the end (Durstenfeld 1964, CACM
-/// algorithm 235), on the numbers of the stream (seed, permutation, entity, epoch).
-/// `entity` is the slot, or 0 for the permutation that all slots share.
+/// Returns the permutation of 0..n for one epoch.
+///
+/// `entity` is the slot, or 0 for the permutation that all slots share. The shuffle is Fisher and
+/// Yates's, from the end (Durstenfeld 1964, CACM algorithm 235). It draws from the random stream
+/// (seed, [`Purpose::Permutation`], entity, epoch).
 #[must_use]
 pub fn permutation(seed: u64, entity: u64, epoch: u64, n: u32) -> Vec<u32> {
     let mut stream = Stream::new(seed, Purpose::Permutation, entity, epoch);
@@ -21,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_there_once() {
+    fn permutation_contains_every_row_once() {
         for n in [0, 1, 2, 3, 1000] {
             let mut rows = permutation(1, 2, 3, n);
             rows.sort_unstable();
@@ -30,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn seed_entity_and_epoch_each_change_it() {
+    fn seed_entity_and_epoch_each_change_the_permutation() {
         let base = permutation(1, 2, 3, 100);
         assert_eq!(base, permutation(1, 2, 3, 100));
         for other in
@@ -47,14 +49,14 @@ mod tests {
             *counts.entry(permutation(5, 0, epoch, 4)).or_insert(0u32) += 1;
         }
         assert_eq!(counts.len(), 24);
-        // Six standard deviations of a binomial(24000, 1/24) are 186.
+        // Six standard deviations of a binomial(24000, 1/24) distribution are 186.
         assert!(counts.values().all(|&n| n.abs_diff(1000) < 186), "{counts:?}");
     }
 
     #[test]
-    fn its_numbers_are_fixed() {
-        // A change here changes the trajectory of every run. Both were checked against a second
-        // implementation (Python, its own ChaCha8).
+    fn permutations_keep_their_recorded_values() {
+        // A change of these values changes the trajectory of every run. Both permutations were
+        // checked against a second implementation in Python, with a ChaCha8 of its own.
         assert_eq!(permutation(1, 0, 0, 10), [6, 8, 7, 4, 5, 0, 1, 9, 2, 3]);
         let long = permutation(3, 2, 5, 55_000);
         assert_eq!(long[..4], [32_356, 20_890, 10_375, 28_191]);

@@ -1,19 +1,20 @@
-//! The images of a file, as bytes; with the zeros left out where that takes less room.
+//! The images of a file as bytes, without their zeros if that takes less memory.
 //!
-//! It is done in place, so that no more memory is needed than the file took.
+//! Images are packed in place, so packing needs no more memory than the file.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::Range;
 
-/// A pixel's value is its byte times this: TensorFlow multiplies by the reciprocal in 32 bits.
+/// Factor from a pixel's byte to its value. TensorFlow multiplies by the f32 reciprocal, too;
+/// dividing by 255 would give other bits.
 pub(crate) const PIXEL_SCALE: f32 = 1.0 / 255.0;
 
-/// Two neighbours of a row, of which at least one is not zero, when the others are left out: the
-/// number of the pair, little-endian, and both pixels.
+/// A pair of neighbouring pixels that are not both zero: the pair's number as a little-endian
+/// `u16`, then both pixels.
 type Packed = [u8; 4];
 
-/// Bytes of a line of the caches.
+/// Bytes per cache line.
 const LINE_BYTES: usize = 64;
 
 /// Images of equal size, each a row of pixels.
@@ -27,22 +28,22 @@ pub(crate) struct PixelRows {
 
 #[derive(Debug)]
 enum Form {
-    /// One row behind the other, from byte `start` on.
+    /// All pixels, row after row, from byte `start` on.
     Plain { start: usize },
-    /// Of each row the pairs that are not zero, ascending. Where each row starts is counted in
-    /// pairs; there is one end.
+    /// Each row's non-zero pairs, ascending. Row i is the pairs `starts[i]..starts[i + 1]`.
     Packed { starts: Vec<usize> },
 }
 
 impl PixelRows {
-    /// The images that are in a file from byte `start` on, `n_rows` of `n_features` pixels each.
+    /// Takes the `n_rows` images of `n_features` pixels each that start at byte `start` of a file.
     ///
     /// # Panics
-    /// If the file ends before them.
+    /// If the file ends before the last image.
     pub(crate) fn new(file: Vec<u8>, start: usize, n_rows: usize, n_features: usize) -> Self {
         let images = &file[start..start + n_rows * n_features];
         let starts = packed_starts(images, n_features);
         let n_bytes = size_of::<Packed>() * starts[starts.len() - 1];
+        // Dense images would grow, and a pair's number must fit 16 bits.
         if n_bytes >= images.len() || n_features.div_ceil(2) > 1 << u16::BITS {
             return Self { n_rows, n_features, bytes: file, form: Form::Plain { start } };
         }
@@ -50,17 +51,18 @@ impl PixelRows {
         Self { n_rows, n_features, bytes, form: Form::Packed { starts } }
     }
 
-    /// Pixels an image.
+    /// Returns the number of pixels per image.
     pub(crate) const fn n_features(&self) -> usize {
         self.n_features
     }
 
-    /// The number of images.
+    /// Returns the number of images.
     pub(crate) const fn len(&self) -> usize {
         self.n_rows
     }
 
-    /// Looks at a row, so that it is in the caches; many at once take little longer than one.
+    /// Brings a row into the CPU's caches. The cache misses of consecutive calls overlap, so
+    /// touching a whole batch takes little longer than touching one row.
     #[inline]
     pub(crate) fn touch(&self, row: usize) {
         let bytes = match &self.form {
@@ -75,8 +77,8 @@ impl PixelRows {
         black_box(self.bytes[bytes].iter().step_by(LINE_BYTES).fold(0, |all, byte| all | byte));
     }
 
-    /// Calls `take` with each pair of pixels 2·p and 2·p + 1 of a row that are not both zero: p,
-    /// ascending, and their values.
+    /// Calls `take` with p and both values for each pair of pixels (2·p, 2·p + 1) of a row that is
+    /// not (0, 0), with p ascending.
     #[inline]
     pub(crate) fn for_each_pair(&self, row: usize, mut take: impl FnMut(u32, [f32; 2])) {
         let value = |pixel: u8| f32::from(pixel) * PIXEL_SCALE;
@@ -96,7 +98,8 @@ impl PixelRows {
     }
 }
 
-/// Where each row starts if the pairs of zeros are left out.
+/// Returns the index of each row's first non-zero pair, and the number of all such pairs at the
+/// end.
 fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
     let mut starts = vec![0];
     let mut end = 0;
@@ -107,34 +110,36 @@ fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
     starts
 }
 
-/// Packs the images of a file into its own beginning, where they have room.
+/// Packs the images of a file into the file's own buffer, from its beginning on.
 fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
-    // What has no room yet, as the rows that lie there have not been read.
-    let mut late = VecDeque::new();
+    // Packed bytes that would overwrite rows not read yet. A dense row is longer packed than plain.
+    let mut pending = VecDeque::new();
     let mut end = 0;
     for start in images.step_by(n_features) {
         let row = &file[start..start + n_features];
         for (pair, [even, odd]) in pairs(row) {
             let [low, high] = (pair as u16).to_le_bytes();
-            late.extend([low, high, even, odd]);
+            pending.extend([low, high, even, odd]);
         }
-        let n_bytes = late.len().min(start + n_features - end);
-        for (place, byte) in file[end..].iter_mut().zip(late.drain(..n_bytes)) {
+        // Everything up to the end of this row has been read and may be overwritten.
+        let n_bytes = pending.len().min(start + n_features - end);
+        for (place, byte) in file[end..].iter_mut().zip(pending.drain(..n_bytes)) {
             *place = byte;
         }
         end += n_bytes;
     }
-    assert!(late.is_empty(), "packed they are smaller");
+    assert!(pending.is_empty(), "packed images are smaller than plain ones");
     file.truncate(end);
     file.shrink_to_fit();
     file
 }
 
-/// Bytes that are looked at together: most of them are zero in all. An even number.
+/// Bytes that are tested for zero together, because most chunks are all zero. Even, so that no pair
+/// is split.
 const CHUNK: usize = 8;
 
-/// The pairs of a row that are not zero, each with its number. Of an odd number of pixels, the last
-/// one has a zero beside it.
+/// Returns the number and the pixels of each pair of a row that is not (0, 0). If the number of
+/// pixels is odd, the last pair's second pixel is 0.
 fn pairs(row: &[u8]) -> impl Iterator<Item = (usize, [u8; 2])> {
     let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK / 2));
     let chunks = chunks.filter(|(chunk, _)| chunk.iter().fold(0, |all, byte| all | byte) != 0);
@@ -149,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// Images of which the first are dense and the last are not, or the other way round.
+    /// Pixels whose first and second part have different shares of zeros.
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let mostly = |zeros| {
             let byte = prop_oneof![zeros => Just(0), 10 => any::<u8>()];
@@ -162,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_the_pairs_that_are_not_zero_in_either_form(
+        fn both_forms_return_exactly_the_non_zero_pairs(
             n_features in 1_usize..30,
             header in 0_usize..20,
             bytes in bytes(),
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_that_two_bytes_cannot_name_are_kept_plain() {
+    fn images_with_more_than_65536_pairs_are_kept_plain() {
         for (n_features, is_packed) in [(131_072, true), (131_073, false)] {
             let mut file = vec![0; n_features];
             file[n_features - 1] = 255;

@@ -1,14 +1,12 @@
-//! Data sets that others publish, and what their files hold: the digests that a download is held
-//! against, and by which a folder is recognised.
+//! Published data sets: their mirrors, and the digests of their files.
 //!
-//! Nothing here opens a socket or a file. `docs/data.md` says where each digest comes from.
-
-use clap::ValueEnum;
+//! A download is verified against these digests, and a folder is recognised by them.
+//! `docs/data.md` documents the origin of each digest. This module opens no socket and no file.
 
 use super::dataset::FILE_NAMES;
 
-/// A data set of four IDX files under MNIST's names that can be fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// A published data set of four IDX files under MNIST's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// Handwritten digits, by Yann LeCun and Corinna Cortes.
     Mnist,
@@ -16,38 +14,39 @@ pub enum Published {
     FashionMnist,
 }
 
-/// A published file, by what is in it.
+/// The name and the digests of a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedFile {
-    /// Its name, without `.gz`.
+    /// File name, without `.gz`.
     pub name: &'static str,
-    /// Of the gzip file, as it is published.
+    /// The published gzip file.
     pub gzip: Known,
-    /// Of the IDX file in it, however that is compressed.
+    /// The uncompressed IDX file.
     pub content: Known,
 }
 
-/// What is known of some bytes.
+/// The length and the digest of known content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// How many there are.
+    /// Length in bytes.
     pub len: u64,
-    /// Their SHA-256, in hexadecimal digits.
+    /// SHA-256, as 64 hexadecimal digits.
     pub sha256: &'static str,
 }
 
 impl Known {
-    /// Whether bytes of this length and digest are they.
+    /// Returns whether content of this length and SHA-256 is the known one.
+    #[must_use]
     pub fn is(self, (len, sha256): &(u64, String)) -> bool {
         self.len == *len && self.sha256 == sha256
     }
 }
 
 impl Published {
-    /// All of them.
+    /// All published data sets.
     pub const ALL: [Self; 2] = [Self::Mnist, Self::FashionMnist];
 
-    /// What people call it.
+    /// Returns the usual name of the data set.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -56,7 +55,7 @@ impl Published {
         }
     }
 
-    /// Under which terms it is given to all.
+    /// Returns the licence and the licensor.
     #[must_use]
     pub const fn licence(self) -> &'static str {
         match self {
@@ -65,7 +64,8 @@ impl Published {
         }
     }
 
-    /// Where its files are, the first one first. What is at the end of a URL is a file's name.
+    /// Returns the base URLs of the mirrors, in the order in which they are tried. A base URL and
+    /// `NAME.gz` form the URL of a file.
     #[must_use]
     pub const fn mirrors(self) -> &'static [&'static str] {
         match self {
@@ -82,7 +82,7 @@ impl Published {
         }
     }
 
-    /// Its files, in the order of [`FILE_NAMES`].
+    /// Returns the four files, in the order of [`FILE_NAMES`].
     #[must_use]
     pub const fn files(self) -> &'static [PublishedFile; 4] {
         match self {
@@ -91,7 +91,8 @@ impl Published {
         }
     }
 
-    /// The data set whose files have these contents, in the order of [`FILE_NAMES`].
+    /// Returns the data set whose uncompressed files have these SHA-256 digests, in the order of
+    /// [`FILE_NAMES`].
     #[must_use]
     pub fn of_contents(sha256: [&str; 4]) -> Option<Self> {
         Self::ALL.into_iter().find(|set| set.files().map(|file| file.content.sha256) == sha256)
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_set_is_known_by_what_its_files_hold() {
+    fn data_set_is_recognised_by_the_content_of_its_files() {
         for set in Published::ALL {
             let mut contents = set.files().map(|file| file.content.sha256);
             assert_eq!(Published::of_contents(contents), Some(set));
@@ -167,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_no_slip_of_the_pen() {
+    fn published_names_lengths_and_digests_are_consistent() {
         let mut digests = Vec::new();
         for set in Published::ALL {
             for (file, name) in set.files().iter().zip(FILE_NAMES) {
                 assert_eq!(file.name, name);
-                // 60,000 and 10,000 pictures of 28 by 28, or as many labels.
+                // 60,000 training and 10,000 test images of 28 by 28 pixels, and their labels.
                 let n = if name.starts_with("train") { 60_000 } else { 10_000 };
                 let of_images = 16 + 784 * n;
                 let len = if name.contains("images") { of_images } else { 8 + n };

@@ -1,6 +1,7 @@
-//! What is in the folder of a data set, file by file: as much as can be said when not all is right.
+//! A description of a data set's folder, file by file.
 //!
-//! [`Dataset`](super::Dataset) stops at the first thing that is wrong; this does not.
+//! A survey describes the good files even if another is missing or damaged, whereas
+//! [`Dataset`](super::Dataset) stops at the first error.
 
 use std::path::{Path, PathBuf};
 
@@ -11,40 +12,41 @@ use unisono_files::sha256;
 
 use super::Published;
 
-/// What is in a folder.
+/// A description of a data set's folder.
 #[derive(Debug)]
 pub struct Survey {
-    /// Its files, in the order of [`FILE_NAMES`].
+    /// The four files, in the order of [`FILE_NAMES`].
     pub files: [Result<FileSurvey, FileError>; 4],
 }
 
-/// What is in a file.
+/// A description of one IDX file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSurvey {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// How it is stored.
+    /// Compression of the stored file.
     pub compression: Compression,
-    /// Bytes that it takes on the disk.
+    /// Length of the stored file in bytes.
     pub stored_len: u64,
-    /// What it holds.
+    /// Dimensions of the content.
     pub shape: Shape,
-    /// SHA-256 of its content, uncompressed.
+    /// SHA-256 of the uncompressed content, as 64 hexadecimal digits.
     pub sha256: String,
-    /// Of labels: how often each number is there, up to the largest one. Else nothing.
+    /// Number of occurrences of each label, from 0 up to the largest one. Empty for images.
     pub label_counts: Vec<usize>,
 }
 
 impl Survey {
-    /// Looks at every file of a folder.
+    /// Reads every file of a folder.
     #[must_use]
     pub fn of(dir: &Path) -> Self {
-        Self { files: FILE_NAMES.map(|name| FileSurvey::of(dir, name)) }
+        Self { files: FILE_NAMES.map(|name| FileSurvey::read(dir, name)) }
     }
 
-    /// The published data set that this is, if it is one.
+    /// Returns the published data set that the folder holds, if any.
     #[must_use]
     pub fn published(&self) -> Option<Published> {
+        // A file that cannot be read has no digest, and the empty string matches none.
         let digests = self.files.each_ref().map(|file| match file {
             Ok(file) => &*file.sha256,
             Err(_) => "",
@@ -54,7 +56,7 @@ impl Survey {
 }
 
 impl FileSurvey {
-    fn of(dir: &Path, name: &str) -> Result<Self, FileError> {
+    fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let file = IdxFile::read(dir, name)?;
         let shape = file.parse(Shape::parse)?;
         let labels = file.parse(|bytes| -> Result<_, IdxError> {
@@ -94,7 +96,7 @@ mod tests {
     use crate::data::idx_file::tests::gzip;
 
     #[test]
-    fn every_file_is_looked_at_whatever_is_wrong_with_another() {
+    fn good_files_are_described_although_others_are_damaged_or_missing() {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let write = |name: &str, bytes: &[u8]| {
             fs::write(dir.path().join(name), bytes).expect("a file can be written");

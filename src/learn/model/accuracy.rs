@@ -1,13 +1,15 @@
-//! How often a model is right.
+//! The accuracy of a model.
 
 use crate::data::Examples;
 use crate::model::model::{Batch, Model, Parameters};
 
-/// Examples a batch of an evaluation. It changes no number.
+/// Examples per batch of an evaluation. The batch size does not affect the result.
 const EXAMPLES_A_BATCH: usize = 100;
 
-/// The fraction of examples whose largest logit, the first of equals, is that of their label.
-/// Logits that are NaN lose against all others. Without examples it is NaN.
+/// Returns the fraction of examples whose largest logit belongs to their label.
+///
+/// Of equal logits, the first counts as the largest. A NaN is smaller than any number. The accuracy
+/// of no examples is NaN.
 pub fn accuracy(model: &mut dyn Model, parameters: Parameters<'_>, examples: &Examples) -> f64 {
     let rows: Vec<_> = (0..examples.len()).collect();
     let mut logits = Vec::new();
@@ -22,6 +24,7 @@ pub fn accuracy(model: &mut dyn Model, parameters: Parameters<'_>, examples: &Ex
 }
 
 fn first_maximum(logits: &[f32]) -> usize {
+    // A comparison with a NaN is false, so a NaN never becomes the best.
     let mut best = (0, f32::NEG_INFINITY);
     for (class, &logit) in logits.iter().enumerate() {
         if logit > best.1 {
@@ -41,14 +44,14 @@ mod tests {
     use unisono_core::train_config::Placement;
 
     #[test]
-    fn of_equal_logits_the_first_wins_and_nan_loses() {
+    fn first_of_equal_logits_is_predicted_and_nan_never() {
         assert_eq!(first_maximum(&[1.0, 3.0, 3.0]), 1);
         assert_eq!(first_maximum(&[f32::NAN, -1.0, f32::NAN]), 1);
     }
 
     #[test]
-    fn accuracy_counts_every_example_once_over_all_batches() {
-        // The logits are the features themselves, so an example is its own prediction.
+    fn accuracy_counts_every_example_of_all_batches_once() {
+        // With identity weights, the logits are the features, so the non-zero feature is predicted.
         let mut examples = Examples::new(3, 3);
         for i in 0..250u32 {
             let mut features = [0.0; 3];

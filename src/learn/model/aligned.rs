@@ -1,26 +1,27 @@
-//! Room for values that starts on a cache line.
+//! Buffers that start on a cache line.
 
-/// Values a cache line.
+/// Number of f32 values per cache line.
 pub(crate) const LINE: usize = 16;
 
-/// A buffer of f32 values whose first is at the start of a cache line.
+/// A buffer of f32 values whose first value is at the start of a cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Aligned {
-    /// The values, after as many unused ones as put the first on a cache line.
+    /// The values, after `offset` unused ones, because a `Vec<f32>` guarantees 4-byte alignment
+    /// only.
     buffer: Vec<f32>,
     offset: usize,
     len: usize,
 }
 
 impl Aligned {
-    /// Zeros.
+    /// Returns a buffer of `len` zeros.
     pub(crate) fn new(len: usize) -> Self {
         let buffer = vec![0.0f32; len + LINE - 1];
         let misaligned = buffer.as_ptr() as usize / size_of::<f32>() % LINE;
         Self { buffer, offset: (LINE - misaligned) % LINE, len }
     }
 
-    /// Room for at least `len` values; what was in it may be lost.
+    /// Grows the buffer to at least `len` values. Growing replaces all values by zeros.
     pub(crate) fn reserve(&mut self, len: usize) {
         if len > self.len {
             *self = Self::new(len);

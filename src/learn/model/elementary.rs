@@ -1,21 +1,24 @@
-//! `exp` and `ln` in f64 of `+ - * /` alone: the platform's change their bits with the CPU.
+//! `exp` and `ln` in f64, from `+ - * /` alone: the bits of the platform's functions depend on the
+//! CPU.
 //!
-//! Each is within 1 ulp of the true value on the samples of the tests, which allow no more than 2.
+//! Both are within 1 ulp of the true value on the samples of the tests, which allow at most 2.
 
-/// ln 2, its upper 32 bits: a product with an integer below 2^20 is exact.
+/// The upper 32 bits of ln 2. A product with an integer below 2^20 is exact.
 const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 /// ln 2 minus [`LN_2_HIGH`].
 const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
-/// e^x. Below -745.2 it is 0, above 709.8 infinite; of a NaN, NaN.
+/// Returns e^x: 0 below -745.2, infinity above 709.8, and NaN for a NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and e^r is its Taylor polynomial of degree 13. Without a
-/// branch, so that a loop of it vectorises.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and the Taylor polynomial of degree 13 approximates e^r.
+/// There is no branch, so that a loop over this function vectorises.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    /// 1.5·2^52: adding it rounds to an integer, ties to even, which is then in the lowest bits.
+    /// 1.5·2^52. Adding this constant rounds to an integer, ties to even, and leaves that integer
+    /// in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    // Beyond these limits the result is 0 or infinite. Also of a NaN this is an ordinary number.
+    // The argument is clamped, so that n stays in range. A NaN becomes LOWEST, because comparisons
+    // with a NaN are false.
     let inside = if x > LOWEST { if x < HIGHEST { x } else { HIGHEST } } else { LOWEST };
     let rounded = inside * std::f64::consts::LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -25,7 +28,7 @@ pub(crate) fn exp(x: f64) -> f64 {
         polynomial = polynomial * r + coefficient;
     }
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i64;
-    // In two factors, the first no larger than 2^1023 and no less than 2^-1022.
+    // 2^n is applied as two factors, because 2^n itself may be outside the range of normal numbers.
     let first = exponent.clamp(-1022, 1023);
     let value = polynomial * power_of_two(first) * power_of_two(exponent - first);
     let value = if x > HIGHEST { f64::INFINITY } else { value };
@@ -33,9 +36,9 @@ pub(crate) fn exp(x: f64) -> f64 {
     if x.is_nan() { x } else { value }
 }
 
-/// Below it, e^x is less than half of the least subnormal.
+/// Below this bound, e^x is less than half of the smallest subnormal and rounds to 0.
 const LOWEST: f64 = -745.2;
-/// Above it, e^x is more than the largest number.
+/// Above this bound, e^x exceeds the largest finite f64.
 const HIGHEST: f64 = 709.8;
 
 /// 1/13!, 1/12!, …, 1/1!, 1/0!.
@@ -56,19 +59,19 @@ const EXP_COEFFICIENTS: [f64; 14] = [
     1.0,
 ];
 
-/// 2^n of -1022 ≤ n ≤ 1023.
+/// Returns 2^n for -1022 ≤ n ≤ 1023.
 #[inline(always)]
 fn power_of_two(n: i64) -> f64 {
     f64::from_bits(((n + 1023) as u64) << 52)
 }
 
-/// The natural logarithm. Of 0 it is -∞, of less NaN, of ∞ infinite; of a NaN, NaN.
+/// Returns the natural logarithm: -∞ for 0, NaN for negative numbers, ∞ for ∞, and NaN for a NaN.
 ///
-/// x = 2^n·(1 + f) with √½ ≤ 1 + f < √2, s = f / (2 + f), and ln(1 + f) = f - (f²/2 - s·(f²/2 + R))
-/// where R = Σ 2·s^2k / (2k + 1), k = 1…11: the arrangement of FreeBSD's `e_log.c`, with the
-/// series of the inverse hyperbolic tangent for its polynomial.
+/// x = 2^n·(1 + f) with √½ ≤ 1 + f < √2, s = f / (2 + f), and ln(1 + f) = f - (f²/2 - s·(f²/2 +
+/// R)), where R = Σ 2·s^2k / (2k + 1) for k = 1…11. This is the arrangement of FreeBSD's `e_log.c`,
+/// with the series of the inverse hyperbolic tangent instead of its polynomial.
 pub(crate) fn ln(x: f64) -> f64 {
-    /// The bits of √½, rounded down to 32.
+    /// The upper 32 bits of √½.
     const ROOT_HALF: u64 = 0x3fe6_a09e_0000_0000;
     if x.is_nan() || x == f64::INFINITY {
         return x;
@@ -76,6 +79,7 @@ pub(crate) fn ln(x: f64) -> f64 {
     if x <= 0.0 {
         return if x == 0.0 { f64::NEG_INFINITY } else { f64::NAN };
     }
+    // A subnormal is scaled up first, because its exponent bits do not give n.
     let (x, shift) = if x < f64::MIN_POSITIVE { (x * power_of_two(54), 54) } else { (x, 0) };
     let n = (x.to_bits().wrapping_sub(ROOT_HALF) as i64) >> 52;
     let f = f64::from_bits(x.to_bits().wrapping_sub((n << 52) as u64)) - 1.0;
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_their_ranges() {
+    fn exp_and_ln_return_the_limits_outside_their_ranges() {
         assert_eq!((exp(0.0), exp(-0.0), exp(-800.0), exp(800.0)), (1.0, 1.0, 0.0, f64::INFINITY));
         assert_eq!((exp(f64::NEG_INFINITY), exp(f64::INFINITY)), (0.0, f64::INFINITY));
         assert!(exp(f64::NAN).is_nan() && ln(f64::NAN).is_nan() && ln(-1.0).is_nan());
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn their_bits_are_these() {
+    fn exp_and_ln_keep_their_recorded_bits() {
         let exps = [-0.5, -1.0, -10.25, 1.0, 700.5].map(|x| exp(x).to_bits());
         let lns = [0.1, 0.7, 2.0, 10.0, 1e-310].map(|x| ln(x).to_bits());
         insta::assert_snapshot!(format!("{exps:016x?} {lns:016x?}"), @"[3fe368b2fc6f960a, 3fd78b56362cef38, 3f02899a7a835446, 4005bf0a8b14576a, 7f18625c7d4f56c2] [c0026bb1bbb55515, bfd6d3c324e13f50, 3fe62e42fefa39ef, 40026bb1bbb55516, c0864e69394d9508]");

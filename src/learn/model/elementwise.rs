@@ -1,21 +1,21 @@
-//! The loops over single elements between two products.
+//! The elementwise loops between two products.
 //!
-//! Plain f32 operations, each rounded once: the compiler may vectorise them, and changes no bit.
-//! The choices are expressions, not conditional stores, so that they become selects.
+//! All operations are plain f32 operations, each rounded once, so vectorising them changes no bit.
+//! Choices are expressions rather than conditional stores, so that they compile to selects.
 
 use crate::model::lanes::Lanes;
 use crate::model::matrix::Matrix;
 
-/// What becomes of a layer's sums.
+/// The activation function of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
-    /// Nothing more: the last layer's are the logits.
+    /// The identity, for the last layer, whose sums are the logits.
     None,
-    /// `max(z, 0)`, so that a NaN stays one.
+    /// `max(z, 0)`. A NaN stays a NaN.
     Relu,
 }
 
-/// Adds the bias to each of the first `n_rows` rows, and applies the activation.
+/// Adds the bias to each of the first `n_rows` rows, and then applies the activation.
 #[inline(always)]
 pub(crate) fn add_bias(sums: &mut Matrix, n_rows: usize, bias: &[f32], activation: Activation) {
     for row in 0..n_rows {
@@ -30,8 +30,10 @@ pub(crate) fn add_bias(sums: &mut Matrix, n_rows: usize, bias: &[f32], activatio
     }
 }
 
-/// The sum of each column over the first `n_rows` rows: a chain of additions, ascending, from +0.
-/// `sums` are padded as the matrix.
+/// Writes the sum of each column over the first `n_rows` rows into `sums`.
+///
+/// Each sum is a chain of additions over ascending rows, starting at +0. `sums` has the length of a
+/// padded row of the matrix.
 #[inline(always)]
 pub(crate) fn column_sums<L: Lanes>(lanes: L, matrix: &Matrix, n_rows: usize, sums: &mut [f32]) {
     sums.fill(0.0);
@@ -50,7 +52,7 @@ mod tests {
     use crate::model::simd::SimdLevel;
 
     #[test]
-    fn relu_keeps_nan_and_cuts_below_zero() {
+    fn relu_keeps_nan_and_replaces_negative_sums_by_zero() {
         let mut sums = Matrix::new(1, 4);
         sums.row_mut(0).copy_from_slice(&[f32::NAN, -1.0, 0.5, 3.0]);
         add_bias(&mut sums, 1, &[0.0, 0.5, -1.0, 1.0], Activation::Relu);
@@ -59,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn no_activation_leaves_negative_sums() {
+    fn no_activation_keeps_negative_sums() {
         let mut sums = Matrix::new(2, 1);
         add_bias(&mut sums, 1, &[-2.0], Activation::None);
         assert_eq!((sums.row(0)[0], sums.row(1)[0]), (-2.0, 0.0));
@@ -77,8 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn column_sums_go_down_the_rows_in_order() {
+    fn column_sums_add_the_rows_in_ascending_order() {
         let mut matrix = Matrix::new(3, 2);
+        // Half an epsilon is lost when added to 1. Another order would add both halves first.
         for (row, x) in [1.0, f32::EPSILON / 2.0, f32::EPSILON / 2.0].into_iter().enumerate() {
             matrix.row_mut(row).copy_from_slice(&[x, -x]);
         }

@@ -1,4 +1,4 @@
-//! Initial values: a function of the seed and the variable's number alone.
+//! Initial values of the variables, as a function of the seed and the variable's number.
 
 use ndarray::ArrayD;
 
@@ -6,13 +6,15 @@ use crate::model::elementary::ln;
 use crate::model::layout::Variable;
 use unisono_core::random::{Purpose, Stream};
 
-/// The standard deviation before truncation, as in the original script.
+/// Standard deviation before truncation, as in the original script.
 const STANDARD_DEVIATION: f64 = 0.1;
-/// Draws at this many standard deviations or more are rejected, as `tf.truncated_normal` does.
+/// Number of standard deviations from which on draws are rejected, as in `tf.truncated_normal`.
 const TRUNCATION: f64 = 2.0;
 
-/// The initial values of variables, in creation order: those of two dimensions or more are
-/// truncated normal with standard deviation 0.1, the others 0.
+/// Returns the initial values of `variables`, which are in creation order.
+///
+/// Variables of two or more dimensions are drawn from a truncated normal distribution with standard
+/// deviation 0.1. All others are 0.
 #[must_use]
 pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
     let values = |(i, variable): (usize, &Variable)| {
@@ -27,11 +29,11 @@ pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
     variables.iter().enumerate().map(values).collect()
 }
 
-/// Standard normal variates: Marsaglia's polar method ("A convenient method for generating normal
-/// variables", 1964), which needs no sine or cosine.
+/// Generates standard normal variates by Marsaglia's polar method ("A convenient method for
+/// generating normal variables", 1964), which needs no sine or cosine.
 struct Normal {
     stream: Stream,
-    /// The second of a pair.
+    /// The second variate of the last pair, if not used yet: the method generates two at a time.
     spare: Option<f64>,
 }
 
@@ -80,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_normal_and_end_at_two_standard_deviations() {
+    fn weights_are_normal_truncated_at_two_standard_deviations() {
         let weights = &initial_values(&variables(), 3)[0];
         let n = weights.len() as f64;
         let mean = weights.iter().map(|&w| f64::from(w)).sum::<f64>() / n;
         let deviation = (weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / n).sqrt();
-        // A normal cut off at two sigma has 0.87963 of its standard deviation.
+        // Truncation at two sigma reduces the standard deviation of a normal to 0.87963 of it.
         assert!(mean.abs() < 0.001 && (deviation - 0.087_963).abs() < 0.0005, "{mean} {deviation}");
         let largest = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
         assert!((0.1995..=0.2).contains(&largest), "{largest}");
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn biases_are_zero_and_no_two_variables_or_seeds_are_alike() {
+    fn biases_are_zero_and_weights_depend_on_variable_and_seed() {
         let values = initial_values(&variables(), 3);
         assert!(values[1].iter().all(|&b| b == 0.0));
         assert_ne!(values[0], values[2]);
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_values_are_these() {
+    fn initial_values_keep_their_recorded_bits() {
         let values = initial_values(&variables(), 1);
         let first: Vec<_> = values[0].iter().take(6).map(|w| w.to_bits()).collect();
         insta::assert_snapshot!(format!("{first:08x?}"), @"[bd52167c, 3d82f53e, bc36f3aa, bd5f175f, 3d4ed55a, 3d9b020b]");

@@ -1,50 +1,55 @@
-//! A batch as the first layer takes it: its non-zero elements alone, in the orders of two products.
+//! The non-zero elements of a batch, sorted for the first layer's two products.
+//!
+//! The forward product reads the elements by example. The gradient reads them by feature.
 
 use std::ops::Range;
 
 use crate::data::Examples;
 
-/// Features that the forward product takes at a time, an even number. Of fewer, a strip of weights
-/// stays in the L1 cache better, but more loops end, each at an unforeseeable place; measured on AVX2.
+/// Features that the forward product takes at a time, an even number so that no pair is split.
+///
+/// With fewer features, a strip of weights stays in the L1 cache better. But then more inner loops
+/// end, and the CPU mispredicts each end. This number was the fastest on AVX2.
 pub(crate) const FEATURES_A_BLOCK: usize = 160;
 
 /// A non-zero element of an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Entry {
-    /// Its feature, counted in the block.
+    /// The feature's index within its block.
     pub(crate) feature: u32,
     pub(crate) value: f32,
 }
 
-/// Two elements of one example, of which at least one is not zero: of features 2·p and 2·p + 1.
-/// Neighbouring pixels are mostly dark together.
+/// Features 2·p and 2·p + 1 of one example, of which at least one is not zero. Pairing pays off
+/// because neighbouring pixels are mostly zero together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pair {
-    /// The example's place in the batch.
+    /// The example's index in the batch.
     pub(crate) row: u32,
     pub(crate) values: [f32; 2],
 }
 
-/// The elements of a batch.
+/// The non-zero elements of a batch, by example and by feature.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     n_features: usize,
     n_rows: usize,
     n_blocks: usize,
-    /// By example, ascending by feature.
+    /// All entries, by example and then ascending by feature.
     entries: Vec<Entry>,
-    /// Where the entries of (row, block) start, at `row · n_blocks + block`; and one end.
+    /// Index of the first entry of (row, block), at `row · n_blocks + block`. The last element is
+    /// the number of all entries.
     starts: Vec<usize>,
-    /// By pair of features, ascending by example.
+    /// All pairs, by pair number and then ascending by example.
     pairs: Vec<Pair>,
-    /// Where the pairs of each pair of features start; and one end.
+    /// Index of the first pair with each pair number. The last element is the number of all pairs.
     pair_starts: Vec<usize>,
-    /// Room for the entries of one example.
+    /// Scratch memory for the entries of one example.
     row: Vec<Entry>,
 }
 
 impl Inputs {
-    /// Takes the features of these examples.
+    /// Replaces the content by the features of the examples `rows`.
     pub(crate) fn load(&mut self, examples: &Examples, rows: &[usize]) {
         self.n_features = examples.n_features();
         self.n_rows = rows.len();
@@ -54,6 +59,8 @@ impl Inputs {
         self.starts.clear();
         self.pair_starts.clear();
         self.pair_starts.resize(self.n_pairs() + 1, 0);
+        // One more than the features, because `load_row` writes an entry before it knows whether
+        // the entry counts.
         self.row.resize(self.n_features + 1, Entry::default());
         examples.touch(rows);
         for (i, &row) in rows.iter().enumerate() {
@@ -63,13 +70,14 @@ impl Inputs {
         self.fill_pairs(examples, rows);
     }
 
-    /// Appends the entries of one example, and counts its pairs, each one place late.
+    /// Appends the entries of one example. Counts its pairs with number p in `pair_starts[p + 1]`,
+    /// from which [`Self::fill_pairs`] makes the starts.
     fn load_row(&mut self, i: usize, examples: &Examples, row: usize) {
         const PAIRS_A_BLOCK: u32 = FEATURES_A_BLOCK as u32 / 2;
         let Self { n_blocks, entries, starts, pair_starts, row: room, .. } = self;
         let (room, counts) = (&mut room[..], &mut pair_starts[1..]);
         let mut n = 0;
-        // The first pair of the block after the present one.
+        // The first pair of the next block.
         let mut end = 0;
         examples.for_each_pair(row, |pair, values| {
             while pair >= end {
@@ -79,7 +87,7 @@ impl Inputs {
             counts[pair as usize] += 1;
             let features = 2 * (pair + PAIRS_A_BLOCK - end)..;
             for (feature, value) in features.zip(values) {
-                // Written in any case, and kept if it is not zero: a branch could not be foreseen.
+                // Always written, and kept only if not zero: the CPU could not predict a branch.
                 room[n] = Entry { feature, value };
                 n += usize::from(value != 0.0);
             }
@@ -88,7 +96,7 @@ impl Inputs {
         starts.resize((i + 1) * *n_blocks, entries.len());
     }
 
-    /// Puts every pair into its place.
+    /// Sorts the pairs of all examples by pair number, with the counts of [`Self::load_row`].
     fn fill_pairs(&mut self, examples: &Examples, rows: &[usize]) {
         let Self { pairs, pair_starts, .. } = self;
         for pair in 1..pair_starts.len() {
@@ -98,7 +106,8 @@ impl Inputs {
         let (places, nexts) = (&mut pairs[..], &mut pair_starts[..]);
         for (i, &row) in rows.iter().enumerate() {
             examples.for_each_pair(row, |pair, values| {
-                // Filling moves every start to its end, which is the next one's start.
+                // Filling moves every start to the start of the next number, so one rotation
+                // restores all starts.
                 let next = &mut nexts[pair as usize];
                 places[*next] = Pair { row: i as u32, values };
                 *next += 1;
@@ -108,41 +117,42 @@ impl Inputs {
         pair_starts[0] = 0;
     }
 
-    /// Examples.
+    /// Returns the number of examples.
     pub(crate) const fn n_rows(&self) -> usize {
         self.n_rows
     }
 
-    /// Blocks of features, at least 1.
+    /// Returns the number of blocks of features, at least 1.
     pub(crate) const fn n_blocks(&self) -> usize {
         self.n_blocks
     }
 
-    /// Pairs of features; of an odd number of them the last is half empty.
+    /// Returns the number of pairs of features. If the number of features is odd, the second
+    /// feature of the last pair is always 0.
     pub(crate) const fn n_pairs(&self) -> usize {
         self.n_features.div_ceil(2)
     }
 
-    /// The non-zero elements of an example in one block, ascending by feature.
+    /// Returns the non-zero elements of an example in one block, ascending by feature.
     #[inline(always)]
     pub(crate) fn entries(&self, row: usize, block: usize) -> &[Entry] {
         let at = row * self.n_blocks + block;
         &self.entries[self.starts[at]..self.starts[at + 1]]
     }
 
-    /// The elements of two features that are not zero in both, ascending by example.
+    /// Returns the pairs with number `pair` that are not (0, 0), ascending by example.
     #[inline(always)]
     pub(crate) fn pairs(&self, pair: usize) -> &[Pair] {
         &self.pairs[self.pair_starts[pair]..self.pair_starts[pair + 1]]
     }
 
-    /// The features of a block.
+    /// Returns the range of features of a block.
     pub(crate) fn features(&self, block: usize) -> Range<usize> {
         let start = block * FEATURES_A_BLOCK;
         start..self.n_features.min(start + FEATURES_A_BLOCK)
     }
 
-    /// Whether no example has a feature, nor the one that it makes a pair with.
+    /// Returns whether a feature and the other feature of its pair are zero in every example.
     #[inline(always)]
     pub(crate) fn is_unused(&self, feature: usize) -> bool {
         self.pairs(feature / 2).is_empty()
@@ -157,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_orders_have_every_element_once(
+        fn both_orders_contain_every_non_zero_element_once(
             n_features in prop_oneof![1usize..12, 220usize..230],
             densities in prop::collection::vec(0u32..4, 1..6),
             order in prop::collection::vec(0usize..6, 0..6),
@@ -173,7 +183,7 @@ mod tests {
             }
             let rows: Vec<_> = order.into_iter().map(|row| row % n_examples).collect();
             let mut inputs = Inputs::default();
-            // What was there before must not matter.
+            // Leftovers of an earlier batch must not affect the result.
             inputs.load(&examples, &[0; 9]);
             inputs.load(&examples, &rows);
 

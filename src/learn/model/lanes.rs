@@ -1,50 +1,54 @@
-//! The few vector operations that the kernels need, and `pulp`'s instructions behind them.
+//! The vector operations that the kernels need, implemented with `pulp`.
 //!
-//! Only exactly rounded operations: no estimate, no reduction whose order depends on the width.
+//! All operations are rounded exactly. There is no estimate, and no reduction whose order depends
+//! on the vector width.
 
 /// A token for a vector type of `LANES` f32 values.
 ///
-/// Everything generic over it is `#[inline(always)]`, so that it is compiled for its level.
+/// Every function that is generic over this trait is `#[inline(always)]`, so that it is compiled
+/// for the instruction set of its caller.
 pub(crate) trait Lanes: Copy {
     /// A vector.
     type V: Copy;
-    /// Values a vector; a power of two, at most 16.
+    /// Number of values per vector; a power of two, at most 16.
     const LANES: usize;
-    /// Vector registers, which decide the size of a register block.
+    /// Number of vector registers, which determines the size of a register block.
     const REGISTERS: usize;
 
-    /// Runs a kernel as a function of its own. A loop that needs all registers is best off alone:
-    /// the compiler keeps some of its sums in memory where it is one of many in a large function.
+    /// Runs a kernel as a separate function. Within a large function, the compiler would keep some
+    /// sums of a loop that needs all registers in memory.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
-    /// The whole vectors of a slice, in place, and what is left over.
+    /// Reinterprets a slice as whole vectors and the values left over.
     fn split(values: &[f32]) -> (&[Self::V], &[f32]);
-    /// As [`Self::split`], to be written.
+    /// The mutable variant of [`Self::split`].
     fn split_mut(values: &mut [f32]) -> (&mut [Self::V], &mut [f32]);
-    /// The values of vectors, in place.
+    /// Reinterprets vectors as their values.
     fn floats(vectors: &[Self::V]) -> &[f32];
-    /// As [`Self::floats`], to be written.
+    /// The mutable variant of [`Self::floats`].
     fn floats_mut(vectors: &mut [Self::V]) -> &mut [f32];
-    /// All lanes `value`.
+    /// Returns a vector with `value` in every lane.
     fn splat(self, value: f32) -> Self::V;
-    /// `a + b`.
+    /// Returns `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
-    /// `a · b + c`, rounded once.
+    /// Returns `a · b + c`, rounded once.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Where `values` is below zero, +0, else itself: a NaN and -0 stay what they are.
+    /// Returns +0 in the lanes where `values` is below zero, and `values` in the others. A NaN and
+    /// -0 are kept.
     fn relu(self, values: Self::V) -> Self::V;
-    /// Where `gate` is above zero, `values`, else +0.
+    /// Returns `values` in the lanes where `gate` is above zero, and +0 in the others.
     fn pass(self, gate: Self::V, values: Self::V) -> Self::V;
 }
 
-/// What [`SimdLevel::run`](crate::model::SimdLevel::run) runs; `run` must be `#[inline(always)]`.
+/// A computation that [`SimdLevel::run`](crate::model::SimdLevel::run) compiles for each level. Its
+/// `run` must be `#[inline(always)]`.
 pub(crate) trait Kernel {
-    /// What it returns.
+    /// The result.
     type Output;
-    /// Runs it on these vectors.
+    /// Runs the computation with vectors of type `L`.
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
 
-/// The vectors of one of `pulp`'s instruction sets that has a fused multiply-add.
+/// The vectors of a `pulp` instruction set that has a fused multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct Native<S>(S);
 
@@ -53,8 +57,8 @@ impl<S: pulp::Simd> Lanes for Native<S> {
     const LANES: usize = S::F32_LANES;
     const REGISTERS: usize = S::REGISTER_COUNT;
 
-    // Compiled for any CPU, so that what it calls, which is not, cannot be made a part of it; nor it
-    // of what calls it.
+    // `vectorize` calls a function with the level's target features. This function has none and is
+    // never inlined, so the kernel cannot be inlined into the function that calls it.
     #[inline(never)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         pulp::Simd::vectorize(self.0, OnNative(kernel))
@@ -92,7 +96,7 @@ impl<S: pulp::Simd> Lanes for Native<S> {
 
     #[inline(always)]
     fn mul_add(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-        // Not `mul_add_e_f32s`, which may round twice.
+        // `mul_add_e_f32s` may round twice and is therefore not used.
         self.0.mul_add_f32s(a, b, c)
     }
 
@@ -109,7 +113,7 @@ impl<S: pulp::Simd> Lanes for Native<S> {
     }
 }
 
-/// A kernel as `pulp` dispatches it.
+/// Adapts a kernel to `pulp`'s dispatch.
 pub(crate) struct OnNative<K>(pub(crate) K);
 
 impl<K: Kernel> pulp::WithSimd for OnNative<K> {

@@ -1,4 +1,4 @@
-//! Which part of which variable each ps holds. No number depends on it.
+//! The distribution of a model's variables over the parameter servers. No result depends on it.
 
 use std::ops::Range;
 
@@ -10,25 +10,25 @@ use unisono_core::train_config::Placement;
 /// A variable of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// As TensorFlow names it, such as `layer1/weights`; unique in its model.
+    /// TensorFlow's name of the variable, such as `layer1/weights`. Unique in its model.
     pub name: String,
-    /// Its dimensions, row-major; empty for a scalar.
+    /// Dimensions, in row-major order. Empty for a scalar.
     pub shape: Vec<usize>,
-    /// Whether the L2 term covers it.
+    /// Whether the L2 term covers this variable.
     pub regularized: bool,
 }
 
 impl Variable {
-    /// The number of its elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn n_elements(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// An array of its shape.
+    /// Returns an array of the variable's shape with these values, in row-major order.
     ///
     /// # Panics
-    /// If there are not as many values as it has elements.
+    /// If the number of values is not [`Self::n_elements`].
     #[must_use]
     pub fn array(&self, values: Vec<f32>) -> ArrayD<f32> {
         let n_values = values.len();
@@ -37,57 +37,58 @@ impl Variable {
         })
     }
 
-    /// The size of its last dimension: elements a row.
+    /// Returns the number of elements per row: the size of the last dimension.
     #[must_use]
     pub fn n_columns(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 }
 
-/// Consecutive elements of a variable. A shard is a sequence of them.
+/// A range of consecutive elements of a variable. A shard is a sequence of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The variable's number, in creation order.
+    /// Index of the variable, in creation order.
     pub variable: usize,
-    /// The first element, counted in the variable, row-major.
+    /// Index of the first element within the variable, in row-major order.
     pub start: usize,
-    /// The number of elements, at least 1.
+    /// Number of elements, at least 1.
     pub len: usize,
 }
 
-/// A piece cut into whole rows and the parts of rows at its ends.
+/// A part of a piece: either whole rows, or a part of one row. Only the first and the last row of a
+/// piece can be incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RowBlock {
-    /// The shard that holds it.
+    /// The ps whose shard holds the block.
     pub(crate) ps: usize,
-    /// Where it is in the shard.
+    /// The block's elements within the shard.
     pub(crate) range: Range<usize>,
-    /// Its rows; just one, unless they are whole.
+    /// The block's rows; a single row if the block does not hold all its columns.
     pub(crate) rows: Range<usize>,
-    /// Its columns; all of them, if the rows are whole.
+    /// The block's columns; all columns if the rows are whole.
     pub(crate) columns: Range<usize>,
 }
 
-/// How a model's variables are laid over the parameter servers.
+/// The distribution of a model's variables over the parameter servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     variables: Vec<Variable>,
-    /// By ps, in the order in which the shard holds them.
+    /// The pieces of each ps, in the order of its shard.
     pieces: Vec<Vec<Piece>>,
-    /// By variable, ascending by element.
+    /// The row blocks of each variable, ascending by element.
     row_blocks: Vec<Vec<RowBlock>>,
 }
 
 impl Layout {
-    /// Lays variables, in creation order, over `n_ps` parameter servers, some of which may stay
+    /// Distributes variables, in creation order, over `n_ps` parameter servers. Some shards may be
     /// empty.
     ///
-    /// - [`Placement::RoundRobin`]: variable i is on ps i mod P, as `replica_device_setter` has it.
-    /// - [`Placement::Even`]: all variables, one after the other, are cut into P runs whose lengths
-    ///   differ by at most one, longer ones first.
+    /// - [`Placement::RoundRobin`] puts variable i on ps i mod P, as `replica_device_setter` does.
+    /// - [`Placement::Even`] cuts the sequence of all elements into P parts whose lengths differ by
+    ///   at most one, longer parts first.
     ///
     /// # Panics
-    /// If there is no ps.
+    /// If `n_ps` is 0.
     #[must_use]
     pub fn new(variables: Vec<Variable>, n_ps: usize, placement: Placement) -> Self {
         assert!(n_ps > 0, "a layout needs a ps");
@@ -99,31 +100,31 @@ impl Layout {
         Self { variables, pieces, row_blocks }
     }
 
-    /// The variables, in creation order.
+    /// Returns the variables, in creation order.
     #[must_use]
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
-    /// The number of parameter servers, and so of shards.
+    /// Returns the number of parameter servers, which is the number of shards.
     #[must_use]
     pub fn n_ps(&self) -> usize {
         self.pieces.len()
     }
 
-    /// What the shard of a ps holds, in order.
+    /// Returns the pieces of a ps's shard, in order.
     #[must_use]
     pub fn pieces(&self, ps: usize) -> &[Piece] {
         &self.pieces[ps]
     }
 
-    /// The number of elements in the shard of a ps.
+    /// Returns the number of elements of a ps's shard.
     #[must_use]
     pub fn shard_len(&self, ps: usize) -> usize {
         self.pieces[ps].iter().map(|piece| piece.len).sum()
     }
 
-    /// The elements of the shard of a ps that the L2 term covers, ascending.
+    /// Returns the ranges of a ps's shard that the L2 term covers, ascending.
     #[must_use]
     pub fn regularized(&self, ps: usize) -> Vec<Range<usize>> {
         let mut end = 0;
@@ -135,8 +136,8 @@ impl Layout {
         self.pieces[ps].iter().filter_map(range).collect()
     }
 
-    /// The variable that element `at` of a shard is of, and its place there, row-major; `None` if
-    /// the shard is not so long.
+    /// Returns the variable to which element `at` of a ps's shard belongs, and the element's
+    /// row-major index in that variable. Returns `None` if the shard has no such element.
     #[must_use]
     pub fn variable_at(&self, ps: usize, at: usize) -> Option<(&Variable, usize)> {
         let mut left = at;
@@ -152,7 +153,7 @@ impl Layout {
     /// Splits the values of all variables, in creation order, into shards.
     ///
     /// # Panics
-    /// If they are not of the variables' shapes.
+    /// If the values do not have the shapes of the variables.
     #[must_use]
     pub fn split(&self, variables: &[ArrayD<f32>]) -> Vec<Floats> {
         assert_eq!(variables.len(), self.variables.len(), "number of variables");
@@ -167,24 +168,24 @@ impl Layout {
         self.pieces.iter().map(|pieces| shard(pieces).into()).collect()
     }
 
-    /// Puts the values of all variables, in creation order, together again.
+    /// Returns the values of all variables, in creation order, from the shards.
     ///
     /// # Panics
-    /// If the shards are not of this layout.
+    /// If the lengths of the shards are not those of this layout.
     #[must_use]
     pub fn gather(&self, shards: &[Floats]) -> Vec<ArrayD<f32>> {
         self.assert_shards(shards.iter().map(|shard| shard.len()));
         (0..self.variables.len()).map(|variable| self.read(variable, shards)).collect()
     }
 
-    /// The values of one variable.
+    /// Returns the values of one variable from the shards.
     pub(crate) fn read(&self, variable: usize, shards: &[Floats]) -> ArrayD<f32> {
         let blocks = self.row_blocks[variable].iter();
         let parts: Vec<_> = blocks.map(|block| &shards[block.ps][block.range.clone()]).collect();
         self.variables[variable].array(parts.concat())
     }
 
-    /// Puts the values of one variable into their places.
+    /// Writes the values of one variable into the shards.
     pub(crate) fn write(&self, variable: usize, values: &[f32], shards: &mut [Buffer]) {
         assert_eq!(values.len(), self.variables[variable].n_elements(), "elements written");
         let mut values = values;
@@ -195,18 +196,21 @@ impl Layout {
         }
     }
 
-    /// Where the rows of a variable are, ascending. A row's parts follow each other.
+    /// Returns the row blocks of a variable, ascending by element. Blocks of one row are therefore
+    /// consecutive.
     pub(crate) fn row_blocks(&self, variable: usize) -> &[RowBlock] {
         &self.row_blocks[variable]
     }
 
+    /// Asserts that `lens` are the lengths of this layout's shards.
+    ///
     /// # Panics
-    /// If these are not the lengths of the shards.
+    /// If they are not.
     pub(crate) fn assert_shards(&self, lens: impl Iterator<Item = usize> + Clone) {
         let want = (0..self.n_ps()).map(|ps| self.shard_len(ps));
         if !lens.clone().eq(want.clone()) {
             let (lens, want): (Vec<_>, Vec<_>) = (lens.collect(), want.collect());
-            panic!("lengths of the shards: {lens:?}, and should be {want:?}");
+            panic!("the shards have the lengths {lens:?}, but should have {want:?}");
         }
     }
 }
@@ -244,7 +248,8 @@ fn even(variables: &[Variable], n_ps: usize) -> Vec<Vec<Piece>> {
     pieces
 }
 
-/// By variable, ascending: pieces of one variable lie on the ps in ascending order.
+/// Cuts the pieces into row blocks, grouped by variable. Visiting the ps in order yields a
+/// variable's blocks in ascending order, because both placements put its pieces on ascending ps.
 fn row_blocks(variables: &[Variable], pieces: &[Vec<Piece>]) -> Vec<Vec<RowBlock>> {
     let mut blocks = vec![Vec::new(); variables.len()];
     for (ps, pieces) in pieces.iter().enumerate() {
@@ -315,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn more_ps_than_elements_leave_some_empty() {
+    fn with_more_ps_than_elements_some_shards_are_empty() {
         let layout = Layout::new(vec![variable("w", &[3])], 5, Placement::Even);
         let values = layout.variables()[0].array(vec![1.0, 2.0, 3.0]);
         let shards = layout.split(std::slice::from_ref(&values));
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_cut_into_whole_rows_and_the_ends_of_rows() {
+    fn piece_is_cut_into_whole_rows_and_partial_rows_at_its_ends() {
         let layout = Layout::new(vec![variable("w", &[5, 3])], 2, Placement::Even);
         let block = |ps, range, rows, columns| RowBlock { ps, range, rows, columns };
         let want = [
@@ -338,7 +343,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn split_and_gather_are_inverse_and_shards_hold_every_element_once(
+        fn gather_and_write_invert_split_and_shards_hold_every_element_once(
             shapes in prop::collection::vec(prop::collection::vec(0usize..6, 0..3), 0..6),
             n_ps in 1usize..=7,
             placement in prop::sample::select(vec![Placement::RoundRobin, Placement::Even]),

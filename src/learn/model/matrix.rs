@@ -1,8 +1,8 @@
-//! A matrix whose rows start on cache lines, and not on each other's cache sets.
+//! A matrix whose rows start on cache lines and are spread over the cache sets.
 
 use crate::model::aligned::{Aligned, LINE};
 
-/// A row-major f32 matrix, padded. The padding is zero and stays so.
+/// A row-major f32 matrix with padded rows. The padding is always zero.
 #[derive(Debug)]
 pub(crate) struct Matrix {
     buffer: Aligned,
@@ -11,51 +11,51 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// Zeros.
+    /// Returns a matrix of zeros.
     pub(crate) fn new(n_rows: usize, n_columns: usize) -> Self {
         Self { buffer: Aligned::new(n_rows * stride_of(n_columns)), n_rows, n_columns }
     }
 
-    /// Room for at least `n_rows` rows; what was in it may be lost.
+    /// Grows the matrix to at least `n_rows` rows. Growing replaces all values by zeros.
     pub(crate) fn reserve_rows(&mut self, n_rows: usize) {
         if n_rows > self.n_rows {
             *self = Self::new(n_rows, self.n_columns);
         }
     }
 
-    /// Columns, without the padding.
+    /// Returns the number of columns, without the padding.
     pub(crate) const fn n_columns(&self) -> usize {
         self.n_columns
     }
 
-    /// From the start of one row to the start of the next.
+    /// Returns the distance between the starts of consecutive rows, in values.
     pub(crate) const fn stride(&self) -> usize {
         stride_of(self.n_columns)
     }
 
-    /// All rows, with their padding.
+    /// Returns all rows with their padding.
     pub(crate) fn values(&self) -> &[f32] {
         self.buffer.values()
     }
 
-    /// All rows, with their padding, which must stay zero.
+    /// Returns all rows with their padding. The caller must leave the padding zero.
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         self.buffer.values_mut()
     }
 
-    /// A row, without its padding.
+    /// Returns a row without its padding.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.values()[row * self.stride()..][..self.n_columns]
     }
 
-    /// A row, with its padding.
+    /// Returns a row with its padding.
     #[inline(always)]
     pub(crate) fn padded_row(&self, row: usize) -> &[f32] {
         &self.values()[row * self.stride()..][..self.stride()]
     }
 
-    /// A row, without its padding.
+    /// Returns a row without its padding.
     #[inline(always)]
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let (stride, n_columns) = (self.stride(), self.n_columns);
@@ -63,7 +63,8 @@ impl Matrix {
     }
 }
 
-/// An odd number of cache lines: 512 floats, an even one, would put rows on the same cache sets.
+/// Returns the padded length of a row: an odd number of cache lines. With an even number, such as
+/// 512 values, rows would compete for the same few cache sets.
 const fn stride_of(n_columns: usize) -> usize {
     (n_columns.div_ceil(LINE) | 1) * LINE
 }

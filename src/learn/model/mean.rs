@@ -1,18 +1,20 @@
-//! The mean of gradients over slots: a binary tree on the slots' numbers, then one division.
+//! The mean of gradients over slots: a sum by a binary tree over slot numbers, then one division.
 //!
-//! Who computed a gradient, and when it came, is nothing that the tree could see.
+//! The tree depends on slot numbers only, so neither the worker nor the arrival time of a gradient
+//! affects the bits of the mean.
 
 use unisono_core::floats::Floats;
 use unisono_core::ids::Slot;
 
-/// Values at a time: two levels of the tree, its operands and its result, stay in the L1 cache.
+/// Number of values processed at a time. The operands and results of two levels of the tree stay in
+/// the L1 cache.
 pub(crate) const CHUNK: usize = 1024;
 
 /// The mean of R gradients, ascending by slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Mean<'a> {
     gradients: Vec<Leaf<'a>>,
-    /// The smallest j with all slots below 2^j.
+    /// Height of the tree: the smallest j with all slots below 2^j.
     height: u32,
     divisor: Divisor,
 }
@@ -33,7 +35,8 @@ impl Leaf<'_> {
     }
 }
 
-/// Division by R. By a power of two it is a multiplication, of the same bits.
+/// Division by R. For a power of two, multiplying by the reciprocal is faster and yields the same
+/// bits.
 #[derive(Clone, Copy, Debug)]
 enum Divisor {
     Reciprocal(f32),
@@ -41,14 +44,14 @@ enum Divisor {
 }
 
 impl<'a> Mean<'a> {
-    /// Of gradients of one length.
+    /// Returns the mean of gradients of equal length.
     ///
     /// # Panics
-    /// If there is none, or they are not strictly ascending by slot.
+    /// If there is no gradient, or if the gradients are not strictly ascending by slot.
     pub(crate) fn new(gradients: impl Iterator<Item = (Slot, &'a Floats)>) -> Self {
         let gradients: Vec<_> =
             gradients.map(|(Slot(slot), values)| Leaf { slot, values }).collect();
-        assert!(gradients.is_sorted_by(|a, b| a.slot < b.slot), "slots ascend, each once");
+        assert!(gradients.is_sorted_by(|a, b| a.slot < b.slot), "slots ascend strictly");
         let last = gradients.last().expect("a mean needs a gradient");
         let height = u32::BITS - last.slot.leading_zeros();
         let n = gradients.len() as f32;
@@ -60,13 +63,15 @@ impl<'a> Mean<'a> {
         Self { gradients, height, divisor }
     }
 
-    /// Elements `start..start + mean.len()` of the mean; at most [`CHUNK`] of them. A gradient that
-    /// is elsewhere may pass through the room.
+    /// Writes the elements `start..start + mean.len()` of the mean into `mean`, which holds at most
+    /// [`CHUNK`] values.
+    ///
+    /// `room` is scratch memory for a gradient that lies in another process's memory.
     #[inline(always)]
     pub(crate) fn chunk(&self, start: usize, mean: &mut [f32], room: &mut [f32; CHUNK]) {
         match (&self.gradients[..], self.divisor) {
             ([leaf], _) => leaf.read(start, mean),
-            // The commonest of all, in one pass.
+            // The most common case, two slots, takes one pass over the values.
             ([a, b], Divisor::Reciprocal(reciprocal)) => {
                 a.read(start, mean);
                 let b = b.chunk(start, &mut room[..mean.len()]);
@@ -92,8 +97,10 @@ fn add(sum: &mut [f32], other: &[f32]) {
     }
 }
 
-/// The sum of the leaves below a node that covers 2^height slots, at least one of them present.
-/// Where one half has none, the other passes through unchanged.
+/// Writes the sum of the leaves below a node into `out`.
+///
+/// The node covers 2^height slots, of which at least one has a leaf. If one half has no leaf, the
+/// sum is that of the other half, unchanged.
 fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
     if let [leaf] = leaves {
         return leaf.read(start, out);
@@ -119,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// The definition, word for word: a node at `height` covers slots
+    /// Computes a node by the definition: at `height`, node `index` covers the slots
     /// [index · 2^height, (index + 1) · 2^height).
     fn naive(gradients: &[Option<f32>], height: u32, index: usize) -> Option<f32> {
         if height == 0 {
@@ -145,24 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn three_slots_of_four_pair_up_by_number() {
+    fn three_of_four_slots_are_paired_by_number() {
         let (tiny, one) = (f32::EPSILON / 2.0, 1.0);
-        // (1 + tiny) + tiny forgets both; 1 + (tiny + tiny) does not.
+        // (1 + tiny) + tiny rounds to 1, whereas 1 + (tiny + tiny) does not.
         assert_eq!(mean_of(&[Some(one), Some(tiny), Some(tiny)]), 1.0 / 3.0);
         let kept = mean_of(&[Some(one), None, Some(tiny), Some(tiny)]);
         assert_eq!(kept, (1.0 + f32::EPSILON) / 3.0);
     }
 
     #[test]
-    #[should_panic(expected = "each once")]
-    fn a_slot_twice_is_a_bug() {
+    #[should_panic(expected = "slots ascend strictly")]
+    fn repeated_slot_panics() {
         let gradient = vec![1.0].into();
         let _ = Mean::new([(Slot(1), &gradient), (Slot(1), &gradient)].into_iter());
     }
 
     proptest! {
         #[test]
-        fn the_mean_is_the_tree_of_the_definition(
+        fn mean_equals_the_tree_of_the_definition(
             gradients in prop::collection::vec(prop::option::of(-1e3f32..1e3), 1..40)
         ) {
             let n = gradients.iter().flatten().count();
@@ -172,7 +179,7 @@ mod tests {
         }
 
         #[test]
-        fn a_power_of_two_divides_as_its_reciprocal_multiplies(bits: u32, power in 0u32..24) {
+        fn dividing_by_a_power_of_two_equals_multiplying_by_its_reciprocal(bits: u32, power in 0u32..24) {
             let (x, n) = (f32::from_bits(bits), (1u64 << power) as f32);
             prop_assume!(!x.is_nan());
             prop_assert_eq!((x / n).to_bits(), (x * (1.0 / n)).to_bits());

@@ -1,4 +1,5 @@
-//! The multilayer perceptron: ReLU layers over a sparse first one, softmax cross-entropy, L2.
+//! The multilayer perceptron: a sparse first layer, dense layers with ReLU between them, softmax
+//! cross-entropy, and an L2 term.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +12,29 @@ use crate::model::workspace::{Squares, Workspace};
 /// A fully connected network with the variables `layer1/weights`, `layer1/biases`, ….
 #[derive(Debug)]
 pub struct Mlp {
-    /// Features, hidden…, classes.
+    /// Sizes of the layers: features, hidden layers, classes.
     sizes: Vec<usize>,
     regularization_rate: f64,
     level: SimdLevel,
     workspace: Workspace,
-    /// The rows of a batch that is in the workspace already.
+    /// The rows of the batch that [`Model::prepare`] loaded into the workspace. Empty if none.
     prepared: Vec<usize>,
 }
 
 impl Mlp {
-    /// Layers of these sizes: features, hidden layers if any, classes. Without hidden layers it is
-    /// softmax regression. `regularization_rate` is λ of the L2 term Σ λ·w²/2 over the weights.
+    /// Returns a network with layers of these sizes: features, hidden layers, classes.
+    ///
+    /// A network without hidden layers is softmax regression. `regularization_rate` is λ of the L2
+    /// term Σ λ·w²/2 over the weights.
     ///
     /// # Panics
-    /// If there are fewer than two sizes, or one is 0, or this CPU lacks the level.
+    /// If there are fewer than two sizes, if a size is 0, or if this CPU does not support the
+    /// level.
     #[must_use]
     pub fn new(sizes: &[usize], regularization_rate: f64, level: SimdLevel) -> Self {
         assert!(sizes.len() >= 2, "a model needs features and classes, not {sizes:?}");
         assert!(sizes.iter().all(|&size| size > 0), "no layer may be empty: {sizes:?}");
-        assert!(level.is_available(), "this CPU lacks {level}");
+        assert!(level.is_available(), "this CPU does not support {level}");
         let workspace = Workspace::new(sizes);
         let prepared = Vec::new();
         Self { sizes: sizes.to_vec(), regularization_rate, level, workspace, prepared }
@@ -46,7 +50,7 @@ impl Mlp {
     }
 }
 
-/// The variables of a network with layers of these sizes, in creation order.
+/// Returns the variables of a network with layers of these sizes, in creation order.
 #[must_use]
 pub fn variables(sizes: &[usize]) -> Vec<Variable> {
     let layer = |(i, pair): (usize, &[usize])| {
@@ -59,10 +63,10 @@ pub fn variables(sizes: &[usize]) -> Vec<Variable> {
     sizes.windows(2).enumerate().flat_map(layer).collect()
 }
 
-/// The sizes of the layers of the network whose variables have these shapes.
+/// Returns the layer sizes of the network whose variables have these names and shapes.
 ///
 /// # Errors
-/// If they are not those of such a network, for a person.
+/// If the shapes are not those of a multilayer perceptron. The text is for the user.
 pub fn layer_sizes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<usize>, String> {
     let mut sizes = Vec::new();
     for layer in 1.. {
@@ -70,11 +74,15 @@ pub fn layer_sizes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<usize>, 
         match shape[..] {
             [rows, columns] if sizes.is_empty() => sizes.extend([rows, columns]),
             [rows, columns] if sizes.last() == Some(&rows) => sizes.push(columns),
-            _ => return Err(format!("layer{layer}/weights does not fit the layer before it")),
+            _ => {
+                return Err(format!(
+                    "the shape of layer{layer}/weights does not fit the layer before"
+                ));
+            }
         }
     }
     if sizes.is_empty() {
-        return Err("it has no tensor layer1/weights: it is not a network of this kind".to_owned());
+        return Err("it has no tensor layer1/weights: it is not a multilayer perceptron".to_owned());
     }
     Ok(sizes)
 }
@@ -116,7 +124,7 @@ impl Model for Mlp {
     }
 }
 
-/// A whole gradient in one dispatch, so that every kernel is inlined and compiled for the level.
+/// A whole gradient as one kernel, so that all its loops are compiled for the level.
 struct GradientKernel<'a> {
     workspace: &'a mut Workspace,
     parameters: Parameters<'a>,
@@ -168,7 +176,7 @@ mod tests {
 
     const REGULARIZATION_RATE: f64 = 0.01;
 
-    /// Random examples, three quarters of whose features are zero.
+    /// Returns random examples. Three quarters of their features are zero.
     fn examples(n: usize, n_features: usize, n_classes: usize) -> Examples {
         let mut stream = Stream::new(5, Purpose::Permutation, 0, 0);
         let mut examples = Examples::new(n_features, n_classes);
@@ -187,7 +195,7 @@ mod tests {
         batch: Batch<'_>,
     ) -> (f32, Vec<Vec<f32>>) {
         let shards = split(layout, variables);
-        // What a buffer held before must not matter.
+        // The kernel must overwrite every NaN.
         let mut gradient: Vec<Buffer> =
             shards.iter().map(|shard| vec![f32::NAN; shard.len()].into()).collect();
         let parameters = Parameters::new(layout, &shards);
@@ -196,7 +204,7 @@ mod tests {
         (loss, gather(layout, &gradient))
     }
 
-    /// Loss and gradient of the cross-entropy, by the book, in f64.
+    /// Computes the loss, and the gradient of the cross-entropy, by the textbook formulas in f64.
     fn naive(sizes: &[usize], variables: &[Vec<f64>], batch: Batch<'_>) -> (f64, Vec<Vec<f64>>) {
         let mut gradient: Vec<_> = variables.iter().map(|v| vec![0.0; v.len()]).collect();
         let n_layers = sizes.len() - 1;
@@ -252,7 +260,7 @@ mod tests {
 
     const SHAPES: [&[usize]; 5] = [&[9, 3], &[1, 1], &[20, 13, 4], &[12, 7, 5, 3], &[90, 70, 10]];
 
-    /// Initial values whose biases are not all zero.
+    /// Returns initial values with biases that are not all zero.
     fn variables(model: &Mlp) -> Vec<Vec<f32>> {
         let mut variables: Vec<_> = model.initial_values(2).iter().map(flat).collect();
         for (i, bias) in variables.iter_mut().skip(1).step_by(2).flatten().enumerate() {
@@ -262,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_is_the_one_of_the_textbook() {
+    fn gradient_agrees_with_the_textbook_formulas() {
         for sizes in SHAPES {
             let examples = examples(17, sizes[0], sizes[sizes.len() - 1]);
             let batch = Batch { examples: &examples, rows: &[3, 0, 16, 3, 8] };
@@ -279,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_is_the_slope_of_the_loss() {
+    fn gradient_agrees_with_finite_differences_of_the_loss() {
         const H: f64 = 1e-5;
         let sizes = [20, 13, 4];
         let examples = examples(8, 20, 4);
@@ -306,7 +314,7 @@ mod tests {
         }
     }
 
-    /// A checksum over all losses and the last version's parameters.
+    /// Trains for six steps and returns a checksum of all losses and the final parameters.
     fn train(sizes: &[usize], n_ps: usize, placement: Placement, level: SimdLevel) -> u32 {
         let examples = examples(64, sizes[0], sizes[sizes.len() - 1]);
         let mut model = Mlp::new(sizes, REGULARIZATION_RATE, level);
@@ -354,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn training_has_these_bits_at_every_level_and_placement() {
+    fn training_keeps_its_recorded_bits_at_every_level_and_placement() {
         let runs = SHAPES.map(|sizes| {
             let want = train(sizes, 1, Placement::RoundRobin, SimdLevel::Portable);
             for level in SimdLevel::available() {
@@ -371,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_after_a_larger_one_is_as_if_it_were_the_first() {
+    fn gradient_does_not_depend_on_an_earlier_larger_batch() {
         let sizes = [20, 13, 4];
         let examples = examples(40, 20, 4);
         let all: Vec<_> = (0..40).collect();
@@ -390,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_was_prepared_has_the_same_gradient() {
+    fn gradient_of_a_prepared_batch_is_the_same() {
         let sizes = [20, 13, 4];
         let examples = examples(40, 20, 4);
         let batch = |rows| Batch { examples: &examples, rows };
@@ -408,7 +416,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the batch that was prepared")]
-    fn another_batch_than_was_prepared_is_a_mistake() {
+    fn gradient_of_another_batch_than_the_prepared_one_panics() {
         let examples = examples(4, 20, 4);
         let mut model = Mlp::new(&[20, 4], 0.0, SimdLevel::detect());
         let layout = Layout::new(model.variables(), 1, Placement::Even);
@@ -418,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nan_in_the_parameters_makes_the_loss_nan() {
+    fn nan_in_the_parameters_makes_the_loss_nan() {
         let sizes = [20, 13, 4];
         let examples = examples(4, 20, 4);
         let batch = Batch { examples: &examples, rows: &[0, 1, 2, 3] };

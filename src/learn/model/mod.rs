@@ -1,6 +1,7 @@
-//! Every number: the model's gradient, the mean over slots, the update, the initial values.
+//! The arithmetic: initial values, the model's gradient, the mean over slots, the update.
 //!
-//! `docs/arithmetic.md` fixes each bit of it. Nothing here knows of messages, time or threads.
+//! `docs/arithmetic.md` defines the bits of every result. This module uses no messages, time or
+//! threads.
 
 pub mod accuracy;
 mod aligned;
@@ -11,11 +12,11 @@ mod inputs;
 mod lanes;
 pub mod layout;
 mod matrix;
-pub mod mean;
+mod mean;
 pub mod mlp;
 #[expect(clippy::module_inception, reason = "one main type per file, and this one is `Model`")]
 pub mod model;
-pub mod optimizer;
+mod optimizer;
 mod panels;
 mod portable;
 mod product;

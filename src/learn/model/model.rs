@@ -1,5 +1,6 @@
-//! What a model is: its variables, its gradient, its logits. [`Mlp`](crate::model::Mlp) is one;
-//! whoever uses the library may write another.
+//! The trait of models, and the types of its arguments.
+//!
+//! [`Mlp`](crate::model::Mlp) implements [`Model`]. Users of the library can implement others.
 
 use std::fmt;
 
@@ -10,16 +11,16 @@ use crate::model::initial;
 use crate::model::layout::{Layout, Variable};
 use unisono_core::floats::{Buffer, Floats};
 
-/// Some examples, by their row numbers. A row may come more than once.
+/// A selection of examples. An example may occur more than once.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// Where the rows are.
+    /// The examples from which `rows` selects.
     pub examples: &'a Examples,
-    /// Which rows, in the order in which sums take them.
+    /// Indices of the selected examples. Sums over the batch add their terms in this order.
     pub rows: &'a [usize],
 }
 
-/// One version of all variables, as the shards hold it.
+/// One version of all variables, in shards.
 #[derive(Clone, Copy)]
 pub struct Parameters<'a> {
     pub(crate) layout: &'a Layout,
@@ -27,17 +28,17 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// The shards of a version, in the order of the ps.
+    /// Returns the parameters in `shards`, which are in the order of the ps.
     ///
     /// # Panics
-    /// If they are not of this layout.
+    /// If the lengths of the shards are not those of the layout.
     #[must_use]
     pub fn new(layout: &'a Layout, shards: &'a [Floats]) -> Self {
         layout.assert_shards(shards.iter().map(|shard| shard.len()));
         Self { layout, shards }
     }
 
-    /// The values of variable number `variable`.
+    /// Returns the values of variable number `variable`, counted in creation order.
     #[must_use]
     pub fn read(&self, variable: usize) -> ArrayD<f32> {
         self.layout.read(variable, self.shards)
@@ -50,17 +51,18 @@ impl fmt::Debug for Parameters<'_> {
     }
 }
 
-/// Where a gradient is written: a buffer a shard, which held anything before.
+/// The destination of a gradient: one buffer per shard. Buffers hold arbitrary values at first.
 pub struct Gradient<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) shards: &'a mut [Buffer],
 }
 
 impl<'a> Gradient<'a> {
-    /// Makes each buffer as long as its shard. A buffer that is so already is not touched.
+    /// Returns the destination `shards`, in the order of the ps. Replaces each buffer that does not
+    /// have the length of its shard.
     ///
     /// # Panics
-    /// If there are not as many buffers as shards.
+    /// If the number of buffers is not the number of ps.
     #[must_use]
     pub fn new(layout: &'a Layout, shards: &'a mut [Buffer]) -> Self {
         assert_eq!(shards.len(), layout.n_ps(), "number of shards");
@@ -72,10 +74,10 @@ impl<'a> Gradient<'a> {
         Self { layout, shards }
     }
 
-    /// Sets the gradient of variable number `variable`.
+    /// Writes the gradient of variable number `variable`, counted in creation order.
     ///
     /// # Panics
-    /// If it is not of the variable's shape.
+    /// If `values` does not have the variable's shape.
     pub fn write(&mut self, variable: usize, values: ArrayViewD<'_, f32>) {
         let shape = &self.layout.variables()[variable].shape;
         assert_eq!(values.shape(), shape, "shape of a gradient");
@@ -83,7 +85,7 @@ impl<'a> Gradient<'a> {
         self.write_flat(variable, values.as_slice().expect("in standard layout"));
     }
 
-    /// As [`Self::write`], of the elements row-major.
+    /// Writes the gradient of variable number `variable`, given in row-major order.
     pub(crate) fn write_flat(&mut self, variable: usize, values: &[f32]) {
         self.layout.write(variable, values, self.shards);
     }
@@ -97,28 +99,31 @@ impl fmt::Debug for Gradient<'_> {
 
 /// A model that can be trained.
 ///
-/// Its results must be a pure function of the arguments, to the bit: whatever it keeps between
-/// calls is room to work in.
+/// Every result must be a pure function of the arguments, bit for bit. A model may keep scratch
+/// memory between calls, but its content must not affect a result.
 pub trait Model: Send {
-    /// Its variables, in creation order; always the same.
+    /// Returns the variables, in creation order. Every call returns the same variables.
     fn variables(&self) -> Vec<Variable>;
 
-    /// The values to begin with, by variable: a function of the seed alone.
+    /// Returns the initial values of each variable, as a function of the seed.
     ///
-    /// Unless overridden, [`initial::initial_values`]: matrices normal, anything else 0.
+    /// The default is [`initial::initial_values`]: truncated normal values for variables of two or
+    /// more dimensions, and 0 for all others.
     fn initial_values(&self, seed: u64) -> Vec<ArrayD<f32>> {
         initial::initial_values(&self.variables(), seed)
     }
 
-    /// Reads a batch, of which the gradient will be asked for next, while there is nothing else to
-    /// do. It changes no result: a model need not have it.
+    /// Loads a batch in idle time, because its gradient will probably be requested next.
     ///
-    /// Whoever calls it asks for nothing else of the model before that gradient, or prepares
-    /// another batch.
+    /// This call affects no result, and the default does nothing. The caller's next call is
+    /// [`Self::gradient`] of the same batch, or [`Self::prepare`] of another one.
     fn prepare(&mut self, _batch: Batch<'_>) {}
 
-    /// The loss of a batch, with the L2 term, and the gradient of the loss without it: the ps adds
-    /// that of the L2 term, once, to the mean over the slots. Every element must be written.
+    /// Computes the loss and the gradient of a batch.
+    ///
+    /// Returns the mean loss over the batch, including the L2 term. Writes the gradient of the loss
+    /// without the L2 term into every element of `gradient`. The ps adds the gradient of the L2
+    /// term once, to the mean over the slots.
     fn gradient(
         &mut self,
         batch: Batch<'_>,
@@ -126,6 +131,7 @@ pub trait Model: Send {
         gradient: Gradient<'_>,
     ) -> f32;
 
-    /// The logits of a batch: into `logits`, a row of `n_classes` for each of its rows.
+    /// Replaces the content of `logits` by the logits of a batch: `n_classes` values per example,
+    /// in the order of the batch.
     fn logits(&mut self, batch: Batch<'_>, parameters: Parameters<'_>, logits: &mut Vec<f32>);
 }

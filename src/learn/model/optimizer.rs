@@ -1,27 +1,30 @@
-//! The elementwise rules by which a gradient moves a variable, as TensorFlow's `training_ops.cc`
-//! has them. Every operation is rounded to f32 by itself, in the order written.
+//! The elementwise update rules of TensorFlow's `training_ops.cc`.
+//!
+//! Every operation is rounded to f32 separately, in the order in which it is written.
 
 use unisono_core::ids::Step;
 use unisono_core::train_config::Optimizer;
 
-/// A rule with the numbers of one step filled in.
+/// An update rule with the values of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rule {
     /// Plain gradient descent.
     Sgd { learning_rate: f32 },
-    /// Momentum, with one buffer.
+    /// Momentum. Keeps one buffer.
     Momentum { learning_rate: f32, momentum: f32, nesterov: bool },
-    /// Adam, with two buffers. The learning rate holds the bias correction.
+    /// Adam. Keeps two buffers.
     Adam {
+        /// The scheduled learning rate times the bias correction of this step.
         learning_rate: f32,
-        /// 1 - β1 and 1 - β2, subtracted in f32, as TensorFlow does.
+        /// 1 - β1, subtracted in f32 as in TensorFlow.
         one_minus_beta1: f32,
+        /// 1 - β2, subtracted in f32 as in TensorFlow.
         one_minus_beta2: f32,
         epsilon: f32,
     },
 }
 
-/// The suffixes of the names under which TensorFlow saves an optimizer's buffers.
+/// Returns the suffixes of the names under which TensorFlow saves an optimizer's buffers.
 pub(crate) const fn buffer_names(optimizer: Optimizer) -> &'static [&'static str] {
     match optimizer {
         Optimizer::Sgd => &[],
@@ -31,7 +34,7 @@ pub(crate) const fn buffer_names(optimizer: Optimizer) -> &'static [&'static str
 }
 
 impl Rule {
-    /// The rule of update `step`, whose scheduled learning rate is given.
+    /// Returns the rule of update `step`, whose scheduled learning rate is `learning_rate`.
     pub(crate) fn new(optimizer: Optimizer, step: Step, learning_rate: f32) -> Self {
         match optimizer {
             Optimizer::Sgd => Self::Sgd { learning_rate },
@@ -39,6 +42,8 @@ impl Rule {
                 Self::Momentum { learning_rate, momentum: momentum as f32, nesterov }
             }
             Optimizer::Adam { beta1, beta2, epsilon } => {
+                // Adam counts updates from 1. `libm` computes the powers, because the bits of the
+                // platform's `pow` depend on the CPU.
                 let t = step.next().0 as f64;
                 let correction = (1.0 - libm::pow(beta2, t)).sqrt() / (1.0 - libm::pow(beta1, t));
                 Self::Adam {
@@ -91,7 +96,7 @@ impl Rule {
 mod tests {
     use super::*;
 
-    /// Three steps over gradients that differ, and the rule in f64 beside them.
+    /// Asserts that three steps of a rule agree with `reference`, which applies the rule in f64.
     fn compare(optimizer: Optimizer, reference: impl Fn(f64, f64, &mut f64, &mut [f64; 2])) {
         let gradients = [0.5f32, -0.25, 1.0, 0.125, -2.0];
         let (mut var, mut a, mut b) = ([1.0f32; 5], [0.0f32; 5], [0.0f32; 5]);
@@ -110,12 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn gradient_descent_steps_against_the_gradient() {
+    fn sgd_agrees_with_its_formula() {
         compare(Optimizer::Sgd, |_, g, var, _| *var -= 0.1 * g);
     }
 
     #[test]
-    fn momentum_accumulates_gradients() {
+    fn momentum_agrees_with_its_formula() {
         let optimizer = Optimizer::Momentum { momentum: 0.9, nesterov: false };
         compare(optimizer, |_, g, var, [accum, _]| {
             *accum = 0.9 * *accum + g;
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nesterov_momentum_looks_ahead() {
+    fn nesterov_momentum_agrees_with_its_formula() {
         let optimizer = Optimizer::Momentum { momentum: 0.9, nesterov: true };
         compare(optimizer, |_, g, var, [accum, _]| {
             *accum = 0.9 * *accum + g;
@@ -133,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn adam_corrects_the_bias_of_its_moments() {
+    fn adam_agrees_with_its_formula_including_bias_correction() {
         let optimizer = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
         compare(optimizer, |t, g, var, [m, v]| {
             *m = 0.9 * *m + 0.1 * g;
@@ -154,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn a_product_and_its_subtraction_round_separately() {
-        // A fused subtraction would keep the last bits of the product.
+    fn product_and_subtraction_are_rounded_separately() {
+        // A fused multiply-subtract would not round the product and leave a remainder.
         let (lr, g) = (0.1f32, 0.3f32);
         let mut var = [lr * g];
         Rule::new(Optimizer::Sgd, Step(0), lr).apply(&[g], &mut var, &mut []);

@@ -1,15 +1,15 @@
-//! A matrix cut into strips of columns, each with its rows one behind the other.
+//! A matrix cut into strips of columns. The rows of a strip are contiguous in memory.
 //!
-//! A sparse product reads a few rows of one strip again and again. Here they lie on few pages;
-//! rows a whole matrix apart would each need a place of their own among the addresses that a CPU
-//! keeps translated, and there are not enough of these.
+//! A sparse product reads rows of one strip again and again. Contiguous rows lie on few pages. In a
+//! row-major matrix, each row would be on a page of its own, more pages than the CPU's TLB holds.
 
 use crate::model::aligned::Aligned;
 use crate::model::lanes::Lanes;
 
-/// Vectors of the strip that begins where `n_left` are left; its last ones may be padding.
+/// Returns the width of the next strip, in vectors, if `n_left` vectors of columns remain.
 ///
-/// All strips of a matrix are as wide as the widest, but for the last one.
+/// All strips of a matrix have the width `widest`, except for a last strip of at most 4 vectors.
+/// The last strip may end in vectors of padding.
 #[inline(always)]
 pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     match n_left {
@@ -20,26 +20,27 @@ pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     }
 }
 
-/// A matrix in strips, for vectors of one kind. The padding is zero.
+/// A matrix in strips, for vectors of one width. The padding is zero.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     buffer: Aligned,
-    shape: Shape,
+    shape: PanelShape,
 }
 
-/// A matrix's shape, and how it is cut.
+/// The shape of a matrix and of its strips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Shape {
+struct PanelShape {
     n_rows: usize,
     n_columns: usize,
     n_lanes: usize,
-    /// Vectors of a strip.
+    /// Vectors per strip, except for the last strip.
     widest: usize,
 }
 
 impl Panels {
-    /// Makes room for a matrix of this shape, in strips of at most `widest` vectors, at least 4.
-    /// Its elements may be anything.
+    /// Sets the shape of the matrix. The elements are unspecified, and the padding is zero.
+    ///
+    /// `widest` is the number of vectors per strip, at least 4.
     #[inline(always)]
     pub(crate) fn reshape<L: Lanes>(
         &mut self,
@@ -47,7 +48,7 @@ impl Panels {
         (n_rows, n_columns): (usize, usize),
         widest: usize,
     ) {
-        let shape = Shape { n_rows, n_columns, n_lanes: L::LANES, widest };
+        let shape = PanelShape { n_rows, n_columns, n_lanes: L::LANES, widest };
         if shape != self.shape {
             self.shape = shape;
             let n_vectors = n_columns.div_ceil(L::LANES).next_multiple_of(widest);
@@ -56,12 +57,12 @@ impl Panels {
         }
     }
 
-    /// Columns, without the padding.
+    /// Returns the number of columns, without the padding.
     pub(crate) const fn n_columns(&self) -> usize {
         self.shape.n_columns
     }
 
-    /// Sets a row. `WIDEST` is how wide a strip is.
+    /// Writes a row. `WIDEST` is the strip width with which [`Self::reshape`] was called.
     #[inline(always)]
     #[expect(clippy::manual_memcpy, reason = "a call to copy so few bytes takes longer")]
     pub(crate) fn set_row<L: Lanes, const WIDEST: usize>(
@@ -99,7 +100,7 @@ impl Panels {
         }
     }
 
-    /// The rows of the strip of `NV` vectors that begins with vector `first`.
+    /// Returns all rows of the strip of `NV` vectors that begins at vector `first`.
     #[inline(always)]
     pub(crate) fn strip<L: Lanes, const NV: usize>(&self, first: usize) -> &[[L::V; NV]] {
         let n_rows = self.shape.n_rows;
@@ -107,7 +108,7 @@ impl Panels {
         L::split(&values[..n_rows * NV * L::LANES]).0.as_chunks().0
     }
 
-    /// As [`Self::strip`], to be written.
+    /// The mutable variant of [`Self::strip`].
     #[inline(always)]
     pub(crate) fn strip_mut<L: Lanes, const NV: usize>(
         &mut self,
@@ -125,10 +126,10 @@ mod tests {
     use crate::model::lanes::Kernel;
     use crate::model::simd::SimdLevel;
 
-    /// Sets all rows, with element (i, j) = 1000·i + j + 1, and reads them from the strips.
-    struct ThereAndBack(usize, usize);
+    /// Writes a matrix of this shape with element (i, j) = 1000·i + j + 1, and reads the strips.
+    struct RoundTrip(usize, usize);
 
-    impl Kernel for ThereAndBack {
+    impl Kernel for RoundTrip {
         type Output = ();
 
         #[inline(always)]
@@ -163,10 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn every_element_is_in_one_place_and_the_padding_is_zero() {
+    fn strips_hold_every_element_once_and_zero_padding() {
         for level in SimdLevel::available() {
             for n_columns in (1..70).chain([500]) {
-                level.run(ThereAndBack(3, n_columns));
+                level.run(RoundTrip(3, n_columns));
             }
         }
     }

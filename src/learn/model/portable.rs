@@ -1,8 +1,9 @@
-//! The vectors of a CPU without a fused multiply-add: plain arrays, and that operation in software.
+//! Vectors for CPUs without a fused multiply-add: plain arrays, with the fused operation in
+//! software.
 
 use crate::model::lanes::{Kernel, Lanes};
 
-/// Vectors that need nothing of the CPU but IEEE 754 in f32 and f64.
+/// Vectors that require only IEEE 754 arithmetic in f32 and f64.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -64,21 +65,23 @@ impl Lanes for Portable {
     }
 }
 
-/// `a · b + c`, rounded once, without the instruction for it.
+/// Returns `a · b + c`, rounded once, without a fused multiply-add instruction.
 ///
-/// The product of two f32 is exact in f64. Their sum with `c` is rounded to odd there, whose 53
-/// bits are more than the 2·24 + 2 that make the second rounding harmless (Boldo and Melquiond,
-/// "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+/// The product of two f32 values is exact in f64. The sum of the product and `c` is rounded to odd
+/// in f64. Rounding that sum to f32 is then harmless, because f64 has 53 bits and 2·24 + 2 suffice
+/// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
+/// rounding to odd", 2008).
 #[inline(always)]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);
     let addend = f64::from(c);
     let sum = product + addend;
-    // Knuth's TwoSum: what `sum` lacks.
+    // Knuth's TwoSum: the rounding error of `sum`.
     let rest = sum - product;
     let error = (product - (sum - rest)) + (addend - rest);
-    // An inexact sum with an even last bit gives way to its odd neighbour on the side of the exact
-    // one; an infinite or NaN sum stays. In integers, without a branch, so that it vectorises.
+    // Rounding to odd: an inexact sum with an even last bit is replaced by its odd neighbour on the
+    // side of the exact sum. An infinite or NaN sum is kept. Integer operations without a branch
+    // let the loop vectorise.
     let (bits, error) = (sum.to_bits(), error.to_bits());
     let magnitude = error << 1;
     let inexact = (magnitude | magnitude.wrapping_neg()) >> 63;
@@ -106,7 +109,8 @@ mod tests {
         );
     }
 
-    /// Values at every edge: zeros, subnormals, ones, ties, the largest, infinities, NaN.
+    /// Returns edge cases of both signs: zero, subnormals, values around 1, ties, the largest
+    /// value, infinity and NaN.
     fn edges() -> Vec<f32> {
         let positive = [
             0.0,
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_software_fma_is_exact_at_every_edge() {
+    fn software_fma_is_exact_for_edge_cases() {
         for &a in &edges() {
             for &b in &edges() {
                 for &c in &edges() {
@@ -150,7 +154,7 @@ mod tests {
         }
     }
 
-    /// `c` near minus the product, near half an ulp of it, or anything.
+    /// Returns addends near the negated product, near half an ulp of it, and far above it.
     fn addends(a: f32, b: f32, raw: u32) -> [f32; 4] {
         let product = a * b;
         let near = |x: f32| f32::from_bits(x.to_bits().wrapping_add(raw % 7).wrapping_sub(3));
@@ -161,7 +165,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200_000))]
 
         #[test]
-        fn the_software_fma_is_exact_on_any_bits(a: u32, b: u32, c: u32) {
+        fn software_fma_is_exact_for_any_bits(a: u32, b: u32, c: u32) {
             let (a, b) = (f32::from_bits(a), f32::from_bits(b));
             assert_fused(a, b, f32::from_bits(c));
             for addend in addends(a, b, c) {
@@ -170,8 +174,8 @@ mod tests {
         }
 
         #[test]
-        fn the_software_fma_is_exact_near_ties(a in 0u32..1 << 12, b in 0u32..1 << 12, c: u32) {
-            // Short mantissas make exact products and half-way cases.
+        fn software_fma_is_exact_near_ties(a in 0u32..1 << 12, b in 0u32..1 << 12, c: u32) {
+            // Short mantissas produce exact products and sums half-way between two f32 values.
             let (a, b) = (f32::from_bits(0x3f80_0000 | a << 11), f32::from_bits(0x2000_0000 | b << 11));
             for addend in addends(a, b, c) {
                 assert_fused(a, b, addend);
@@ -181,9 +185,9 @@ mod tests {
         }
 
         #[test]
-        fn the_software_fma_is_exact_a_hair_from_a_tie(a in 0u32..1 << 23, c in 0u32..1 << 23) {
-            // a · 1/a misses 1 by little: the sum is half an ulp of `c`, and less than an f64 can
-            // tell, away from it.
+        fn software_fma_is_exact_just_off_a_tie(a in 0u32..1 << 23, c in 0u32..1 << 23) {
+            // a · (1/a) is almost 1, so the product is almost half an ulp of `c`. The sum is off a
+            // tie by less than an f64 can represent.
             let a = f32::from_bits(0x3f80_0000 | a);
             let c = f32::from_bits(0x3f80_0000 | c);
             let b = (1.0 / a) * 2f32.powi(-24);

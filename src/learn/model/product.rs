@@ -1,22 +1,24 @@
-//! The dense matrix product: one chain of fused multiply-adds an element, in a register block.
+//! The dense matrix product. Each element is one chain of fused multiply-adds.
 //!
-//! Blocks only choose which elements are computed together. The sum over k is never split.
+//! A register block determines only which elements are computed together. The sum over k is never
+//! split, because that would change its bits.
 
 use std::ops::Range;
 
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::matrix::Matrix;
 
-/// The left operand, read in place by broadcasts, so that a transposition costs nothing.
+/// The left operand. Its elements are read in place and broadcast, so transposing it is free.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Left<'a> {
     /// A matrix.
     Plain(&'a Matrix),
-    /// The transpose of the first so many rows of a matrix.
+    /// The transpose of the first rows of a matrix; the number is how many.
     Transposed(&'a Matrix, usize),
 }
 
-/// Where a product goes: consecutive rows, `stride` apart, of `n_columns` each.
+/// The destination of a product: rows of `n_columns` values, whose starts are `stride` values
+/// apart.
 #[derive(Debug)]
 pub(crate) struct Out<'a> {
     pub(crate) values: &'a mut [f32],
@@ -24,9 +26,9 @@ pub(crate) struct Out<'a> {
     pub(crate) n_columns: usize,
 }
 
-/// What becomes of the elements of a product before they are stored.
+/// An elementwise function that is applied to a product before it is stored.
 pub(crate) trait Last: Copy {
-    /// Takes a row's elements, of the strip that begins at vector `first`.
+    /// Applies the function to elements of row `at.0`, from vector `at.1` of the row on.
     fn apply<L: Lanes, const NV: usize>(
         self,
         lanes: L,
@@ -35,11 +37,11 @@ pub(crate) trait Last: Copy {
     ) -> [L::V; NV];
 }
 
-/// Nothing.
+/// The identity.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Nothing;
+pub(crate) struct Identity;
 
-impl Last for Nothing {
+impl Last for Identity {
     #[inline(always)]
     fn apply<L: Lanes, const NV: usize>(
         self,
@@ -51,7 +53,8 @@ impl Last for Nothing {
     }
 }
 
-/// ReLU's derivative: an element stays where that of this matrix is above zero, and else is +0.
+/// Multiplication by ReLU's derivative: keeps an element where this matrix is above zero, and
+/// replaces it by +0 elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WhereAboveZero<'a>(pub(crate) &'a Matrix);
 
@@ -77,7 +80,7 @@ impl Out<'_> {
         &mut self.values[row * self.stride + column..][..self.n_columns - column]
     }
 
-    /// Stores vectors at a row and column; what reaches beyond the last column is dropped.
+    /// Stores vectors from a row and column on. Drops the values beyond the last column.
     #[inline(always)]
     #[expect(clippy::manual_memcpy, reason = "the vectors are in registers")]
     pub(crate) fn store<L: Lanes, const NV: usize>(
@@ -97,7 +100,8 @@ impl Out<'_> {
                 if v < place.len() {
                     place[v] = vectors[v];
                 } else if v == place.len() {
-                    // A copy, so that the vectors themselves never need an address.
+                    // A copy, because taking the address of `vectors` would move all vectors from
+                    // registers to memory.
                     let copy = [vectors[v]];
                     rest.iter_mut()
                         .zip(L::floats(&copy))
@@ -108,10 +112,11 @@ impl Out<'_> {
     }
 }
 
-/// The widest strip of columns that any kernel keeps in registers.
+/// Upper bound of the columns that any kernel takes as one strip. A bias is followed by this many
+/// zeros, so that the last strip can read whole vectors.
 pub(crate) const MAX_STRIP: usize = 256;
 
-/// Rows `rows` of `left · right` into `out`, whose first row is the first of them.
+/// Writes the rows `rows` of `left · right` into `out`, beginning at the first row of `out`.
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
     lanes: L,
@@ -124,8 +129,8 @@ pub(crate) fn product<L: Lanes>(
     let n_vectors = out.n_columns.div_ceil(L::LANES);
     let mut first = 0;
     while first < n_vectors {
-        // AVX-512 and NEON have 32 registers, 24 of them for sums; AVX2 has 16, 12 for sums.
-        // The padding is good enough to fill a block: what comes of it is not stored.
+        // AVX-512 and NEON have 32 registers, of which 24 hold sums. AVX2 has 16, of which 12 hold
+        // sums. A block may include vectors of padding, whose products `store` drops.
         let of = Operands { left, right, rows: rows.clone() };
         first += match (L::REGISTERS >= 32, right.stride() / L::LANES - first) {
             (true, 3..) => lanes.call(Strip::<_, 8, 3> { of, last, first, out }),
@@ -137,14 +142,14 @@ pub(crate) fn product<L: Lanes>(
     }
 }
 
-/// What a product is of.
+/// The operands of a product, and the rows to compute.
 struct Operands<'a> {
     left: Left<'a>,
     right: &'a Matrix,
     rows: Range<usize>,
 }
 
-/// All rows of `NV` vectors of columns, from vector `first` on.
+/// The product of all rows with the strip of `NV` vectors of columns that begins at vector `first`.
 struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
     of: Operands<'a>,
     last: T,
@@ -153,7 +158,7 @@ struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
 }
 
 impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, NV> {
-    /// `NV`.
+    /// The width of the strip, `NV`.
     type Output = usize;
 
     #[inline(always)]
@@ -172,7 +177,7 @@ impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, 
     }
 }
 
-/// A block of `MR` rows and `NV` vectors, its sums in registers; returns `MR`.
+/// Computes a block of `MR` rows and `NV` vectors with its sums in registers. Returns `MR`.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
 fn tile<L: Lanes, const MR: usize, const NV: usize>(
@@ -188,7 +193,7 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
     let right_row = |k: usize| &right[k * stride + first..][..NV];
     match of.left {
         Left::Plain(left) => {
-            // Not `from_fn` or `map`, which are not always inlined.
+            // A loop, because the closures of `from_fn` and `map` are not always inlined.
             let mut left_rows: [&[f32]; MR] = [&[]; MR];
             for i in 0..MR {
                 left_rows[i] = &left.row(row + i)[..left.n_columns()];
@@ -206,7 +211,8 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
         }
     }
     for i in 0..MR {
-        // Adding +0 makes a zero positive, as it is when the terms with a zero factor are left out.
+        // Adding +0 turns -0 into +0. The sum then equals the one without the terms whose left
+        // factor is zero, which the sparse product computes.
         let mut done = [zero; NV];
         for v in 0..NV {
             done[v] = lanes.add(sums[i][v], zero);
@@ -259,7 +265,8 @@ mod tests {
         }
     }
 
-    /// One element by the definition; `skip` leaves out the terms whose left factor is zero.
+    /// Computes one element by the definition. `skip` leaves out the terms whose left factor is
+    /// zero.
     fn chain(left: &[f32], right: impl Iterator<Item = f32>, skip: bool) -> f32 {
         let terms = left.iter().zip(right).filter(|(x, _)| !skip || **x != 0.0);
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0
@@ -269,7 +276,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn a_product_is_its_chains_at_every_level_with_zeros_or_without(
+        fn product_equals_its_definition_at_every_level_with_or_without_zero_terms(
             (m, depth, n) in (0usize..20, 0usize..9, 1usize..70),
             from in 0usize..20,
             values in prop::collection::vec(value(), 1..300),
@@ -293,7 +300,7 @@ mod tests {
                     let mut out = vec![f32::NAN; want.len()];
                     let out_slice = &mut out[..];
                     let (rows, right) = (rows.clone(), &right);
-                    level.run(Product { left, rows, right, last: Nothing, out: out_slice });
+                    level.run(Product { left, rows, right, last: Identity, out: out_slice });
                     assert_same_bits(&out, &want, &format!("{level}, {m}×{depth}×{n}"));
                 }
             }

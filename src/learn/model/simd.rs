@@ -1,13 +1,13 @@
-//! Which vector instructions the kernels use. The level changes the speed and never a bit.
+//! The level of vector instructions that the kernels use. The level affects the speed and no bit.
 //!
-//! It does not read the environment: whoever starts a process passes the value in.
+//! This module does not read the environment. The program passes the value of `UNISONO_SIMD` in.
 
 use std::fmt;
 
 use crate::model::lanes::{Kernel, OnNative};
 use crate::model::portable::Portable;
 
-/// A set of vector instructions that the kernels are written for.
+/// A set of vector instructions that the kernels support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimdLevel {
     /// x86-64 with AVX-512 (x86-64-v4): 16 lanes.
@@ -16,47 +16,49 @@ pub enum SimdLevel {
     Avx2,
     /// aarch64: 4 lanes.
     Neon,
-    /// Any CPU: no vector instructions asked for, the fused multiply-add in software.
+    /// Any CPU: no explicit vector instructions, and the fused multiply-add in software.
     Portable,
 }
 
-/// Why a level cannot be used.
+/// The reason why a level cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SimdError {
-    /// No such level.
+    /// The value names no level.
     #[error("UNISONO_SIMD is {value:?}, which is no level; unset it, or set one of: {available}")]
     Unknown {
-        /// The value given.
+        /// The value of the variable.
         value: String,
-        /// The levels that this CPU has.
+        /// Names of the levels that this CPU supports, separated by commas.
         available: String,
     },
-    /// A level that this CPU lacks.
+    /// The value names a level that this CPU does not support.
     #[error(
-        "UNISONO_SIMD is {value:?}, which this CPU lacks; unset it, or set one of: {available}"
+        "UNISONO_SIMD is {value:?}, which this CPU does not support; unset it, or set one of: \
+         {available}"
     )]
     Lacking {
-        /// The value given.
+        /// The value of the variable.
         value: String,
-        /// The levels that this CPU has.
+        /// Names of the levels that this CPU supports, separated by commas.
         available: String,
     },
 }
 
 impl SimdLevel {
-    /// Fastest first.
+    /// All levels, fastest first.
     const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
 
-    /// The fastest level that this CPU has.
+    /// Returns the fastest level that this CPU supports.
     #[must_use]
     pub fn detect() -> Self {
         Self::ALL.into_iter().find(|level| level.is_available()).unwrap_or(Self::Portable)
     }
 
-    /// The level that `value`, the variable `UNISONO_SIMD`, asks for; without one, the fastest.
+    /// Returns the level that `value`, the value of the variable `UNISONO_SIMD`, names. Returns the
+    /// fastest level if the variable is not set.
     ///
     /// # Errors
-    /// If the value names no level, or one that this CPU lacks.
+    /// If the value names no level, or one that this CPU does not support.
     pub fn from_env_value(value: Option<&str>) -> Result<Self, SimdError> {
         let Some(value) = value else { return Ok(Self::detect()) };
         let names = || Self::available().iter().map(Self::to_string).collect::<Vec<_>>().join(", ");
@@ -67,13 +69,14 @@ impl SimdLevel {
         }
     }
 
-    /// All levels that this CPU has, fastest first; the portable one is always among them.
+    /// Returns all levels that this CPU supports, fastest first. [`Self::Portable`] is always the
+    /// last one.
     #[must_use]
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|level| level.is_available()).collect()
     }
 
-    /// Whether this CPU has it.
+    /// Returns whether this CPU supports the level.
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -88,10 +91,10 @@ impl SimdLevel {
         }
     }
 
-    /// Runs a kernel, all of it compiled for this level.
+    /// Runs a kernel that is compiled for this level.
     ///
     /// # Panics
-    /// If this CPU lacks the level.
+    /// If this CPU does not support the level.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         use pulp::Simd;
@@ -112,7 +115,7 @@ impl SimdLevel {
                 Simd::vectorize(neon, OnNative(kernel))
             }
             Self::Portable => kernel.run(Portable),
-            _ => panic!("this CPU lacks {self}"),
+            _ => panic!("this CPU does not support {self}"),
         }
     }
 }
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_available_level_is_found_by_its_name() {
+    fn every_available_level_is_selected_by_its_name() {
         assert_eq!(SimdLevel::from_env_value(None), Ok(SimdLevel::available()[0]));
         assert_eq!(SimdLevel::available().last(), Some(&SimdLevel::Portable));
         for level in SimdLevel::available() {
@@ -142,16 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_level_is_an_error_that_names_the_value_and_the_levels() {
+    fn error_for_an_unknown_level_names_the_value_and_the_available_levels() {
         let error = SimdLevel::from_env_value(Some("sse9")).unwrap_err().to_string();
         assert!(error.contains("\"sse9\"") && error.contains("portable"), "{error}");
     }
 
     #[test]
-    fn a_level_that_this_cpu_lacks_is_an_error_that_says_so() {
+    fn error_for_an_unsupported_level_names_the_level() {
         let lacking = SimdLevel::ALL.into_iter().find(|level| !level.is_available());
         let value = lacking.expect("no CPU has both NEON and AVX2").to_string();
         let error = SimdLevel::from_env_value(Some(&value)).unwrap_err().to_string();
-        assert!(error.contains("this CPU lacks") && error.contains(&value), "{error}");
+        assert!(error.contains("does not support") && error.contains(&value), "{error}");
     }
 }

@@ -1,13 +1,14 @@
-//! Mean sparse softmax cross-entropy, and its gradient with respect to the logits.
+//! The mean sparse softmax cross-entropy and its gradient with respect to the logits.
 
 use crate::model::elementary::{exp, ln};
 use crate::model::matrix::Matrix;
 
-/// Turns the first `labels.len()` rows of logits into the gradient of their mean cross-entropy,
-/// which it returns. All of it in f64, in ascending order, but for the gradient's last rounding.
+/// Returns the mean cross-entropy of the first `labels.len()` rows of logits, and replaces these
+/// rows by its gradient.
 ///
-/// A row with a logit that is infinite or NaN has the loss NaN, and makes the mean one.
-/// `exps` is room for one value a class.
+/// All arithmetic is in f64 and in ascending order. Only the gradient is rounded to f32 at the end.
+/// A row with an infinite or NaN logit has the loss NaN, and so has the mean. `exps` is scratch
+/// memory for one value per class.
 #[inline(always)]
 pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &mut [f64]) -> f64 {
     let n_rows = labels.len() as f64;
@@ -18,7 +19,7 @@ pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &
     total / n_rows
 }
 
-/// The cross-entropy of one row, which it turns into its part of the gradient of the mean.
+/// Returns the cross-entropy of one row, and replaces the row by its part of the mean's gradient.
 #[inline(always)]
 fn cross_entropy(row: &mut [f32], label: usize, n_rows: f64, exps: &mut [f64]) -> f64 {
     if !row.iter().all(|z| z.is_finite()) {
@@ -27,17 +28,17 @@ fn cross_entropy(row: &mut [f32], label: usize, n_rows: f64, exps: &mut [f64]) -
     }
     let max = row.iter().fold(row[0], |max, &z| if z > max { z } else { max });
     let shifted = |z: f32| f64::from(z) - f64::from(max);
-    // Loops of their own, so that they vectorise.
+    // The loops are separate, so that the loop over `exp` vectorises.
     for (e, &z) in exps.iter_mut().zip(&*row) {
         *e = exp(shifted(z));
     }
     let sum = exps.iter().fold(0.0, |sum, e| sum + e);
     let loss = ln(sum) - shifted(row[label]);
-    let of_label = ((exps[label] / sum - 1.0) / n_rows) as f32;
+    let label_gradient = ((exps[label] / sum - 1.0) / n_rows) as f32;
     for (z, e) in row.iter_mut().zip(&*exps) {
         *z = (e / sum / n_rows) as f32;
     }
-    row[label] = of_label;
+    row[label] = label_gradient;
     loss
 }
 
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_logits_cost_the_logarithm_of_the_number_of_classes() {
+    fn loss_of_equal_logits_is_the_logarithm_of_the_number_of_classes() {
         let mut logits = logits(&[&[3.0; 4], &[-7.0; 4]]);
         let loss = softmax_cross_entropy(&mut logits, &[1, 2], &mut [0.0; 4]);
         assert_eq!(loss, 2.0 * std::f64::consts::LN_2);
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_non_finite_logit_anywhere_makes_the_loss_non_finite() {
+    fn any_non_finite_logit_makes_the_loss_non_finite() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for place in 0..3 {
                 let mut row = [0.5, 1.0, -1.0];
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_logits_are_no_overflow() {
+    fn huge_logits_do_not_overflow() {
         let mut logits = logits(&[&[f32::MAX, f32::MIN, 0.0]]);
         assert_eq!(softmax_cross_entropy(&mut logits, &[0], &mut [0.0; 3]), 0.0);
         assert_eq!(logits.row(0), [0.0; 3]);

@@ -1,7 +1,7 @@
-//! The first layer's two products, of its inputs' non-zero elements alone.
+//! The first layer's two products, which skip the zeros of the inputs.
 //!
-//! The columns of a result go through the registers strip by strip, so that the chains of a row in a
-//! strip stay there. The right operands are [`Panels`].
+//! A result is computed strip of columns by strip of columns, so that a row's sums within a strip
+//! stay in registers. The right operands are [`Panels`].
 
 use std::ops::Range;
 
@@ -12,14 +12,16 @@ use crate::model::matrix::Matrix;
 use crate::model::panels::{Panels, strip_width};
 use crate::model::product::Out;
 
-/// Vectors of a strip of the forward product: as many sums as stay in registers beside the operands.
+/// Vectors per strip of the forward product: as many sums as fit in registers beside the operands.
 pub(crate) const FORWARD_STRIP: usize = 8;
 
-/// Pairs of rows of a gradient that are done strip by strip before the next ones: of so many, what is
-/// written stays in the L2 cache until its lines are whole.
+/// Pairs of rows of the gradient that are finished for all strips before the next pairs begin.
+/// Strips do not end at cache lines. With this few rows, a line stays in the L2 cache until the
+/// next strip completes it.
 const PAIRS_A_BLOCK: usize = 56;
 
-/// Vectors of a strip of the gradient, of which two rows at a time are in registers.
+/// Returns the number of vectors per strip of the gradient. Two rows of a strip are in registers at
+/// a time.
 #[inline(always)]
 pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
     if L::REGISTERS >= 32 { WIDE } else { NARROW }
@@ -28,22 +30,24 @@ pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
 const WIDE: usize = 8;
 const NARROW: usize = 6;
 
-/// The forward product, and what follows its last term.
+/// The forward product with bias and activation, computed block of features by block of features.
 #[derive(Debug)]
 pub(crate) struct Forward<'a> {
     pub(crate) inputs: &'a Inputs,
-    /// The sums as far as they have come.
+    /// Partial sums over the blocks so far.
     pub(crate) sums: &'a mut Panels,
-    /// With as many zeros behind it as a strip may take.
+    /// The bias, followed by enough zeros for the last strip.
     pub(crate) bias: &'a [f32],
     pub(crate) activation: Activation,
     pub(crate) outputs: &'a mut Matrix,
 }
 
 impl Forward<'_> {
-    /// Adds the terms of one block of features to the sums of all examples; `weights` has the block's
-    /// rows. What was in the sums before the first block does not matter; with the last one, the
-    /// outputs are complete.
+    /// Adds the terms of one block of features to the sums of all examples. `weights` holds the
+    /// rows of the block.
+    ///
+    /// Blocks must come in ascending order. The first block overwrites the sums, and the last one
+    /// writes the outputs.
     #[inline(always)]
     pub(crate) fn add_products<L: Lanes>(&mut self, lanes: L, block: usize, weights: &Panels) {
         let n_vectors = weights.n_columns().div_ceil(L::LANES);
@@ -68,10 +72,11 @@ impl Forward<'_> {
         weights: &Panels,
         first: usize,
     ) {
-        lanes.call(ForwardStrip::<NV> { of: self, block, weights, first });
+        lanes.call(ForwardStrip::<NV> { forward: self, block, weights, first });
     }
 
-    /// Takes sums of a row that are complete, of the strip that begins at vector `first`.
+    /// Adds the bias to the complete sums of a row in the strip that begins at vector `first`,
+    /// applies the activation, and stores the outputs.
     #[inline(always)]
     fn finish<L: Lanes, const NV: usize>(
         &mut self,
@@ -81,6 +86,7 @@ impl Forward<'_> {
     ) {
         let bias = &L::split(self.bias).0[first..][..NV];
         for v in 0..NV {
+            // Adding +0 turns -0 into +0, as in the dense product.
             let sum = lanes.add(lanes.add(sums[v], lanes.splat(0.0)), bias[v]);
             sums[v] = if self.activation == Activation::Relu { lanes.relu(sum) } else { sum };
         }
@@ -90,9 +96,9 @@ impl Forward<'_> {
     }
 }
 
-/// One block of features, and the strip of columns that begins at vector `first`.
+/// The forward product of one block of features with the strip that begins at vector `first`.
 struct ForwardStrip<'a, 'b, const NV: usize> {
-    of: &'a mut Forward<'b>,
+    forward: &'a mut Forward<'b>,
     block: usize,
     weights: &'a Panels,
     first: usize,
@@ -103,25 +109,25 @@ impl<const NV: usize> Kernel for ForwardStrip<'_, '_, NV> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { of, block, weights, first } = self;
+        let Self { forward, block, weights, first } = self;
         let weights = weights.strip::<L, NV>(first);
-        let is_last = block + 1 == of.inputs.n_blocks();
-        for row in 0..of.inputs.n_rows() {
+        let is_last = block + 1 == forward.inputs.n_blocks();
+        for row in 0..forward.inputs.n_rows() {
             let mut sums = [lanes.splat(0.0); NV];
             if block > 0 {
-                sums = of.sums.strip::<L, NV>(first)[row];
+                sums = forward.sums.strip::<L, NV>(first)[row];
             }
-            let sums = chains(lanes, of.inputs.entries(row, block), weights, sums);
+            let sums = chains(lanes, forward.inputs.entries(row, block), weights, sums);
             if is_last {
-                of.finish(lanes, (row, first), sums);
+                forward.finish(lanes, (row, first), sums);
             } else {
-                of.sums.strip_mut::<L, NV>(first)[row] = sums;
+                forward.sums.strip_mut::<L, NV>(first)[row] = sums;
             }
         }
     }
 }
 
-/// Goes on with the chains of one row in one strip.
+/// Continues the chains of fused multiply-adds of one row in one strip, starting at `sums`.
 #[inline(always)]
 fn chains<L: Lanes, const NV: usize>(
     lanes: L,
@@ -139,21 +145,21 @@ fn chains<L: Lanes, const NV: usize>(
     sums
 }
 
-/// Whether the terms of zeros are left out of a gradient.
+/// Treatment of the gradient's terms whose input is zero. A pair of inputs may have one zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zeros {
-    /// They may be added: all deltas are finite, so that they change nothing. That is faster.
+    /// The terms are added, which is faster. All deltas are finite, so these terms change no bit.
     Added,
-    /// They must not be.
+    /// The terms are skipped, because 0 times an infinite or NaN delta would be NaN.
     LeftOut,
 }
 
-/// The gradient of the first layer's weights: rows 2·p and 2·p + 1 of `inputsᵀ · deltas` for each of
-/// these pairs, into `out`, whose first row is the first of them.
+/// Computes rows 2·p and 2·p + 1 of `inputsᵀ · deltas` for each p in `pairs`, the gradient of the
+/// first layer's weights. The rows go to `out`, beginning at its first row.
 #[inline(always)]
 pub(crate) fn pair_products<L: Lanes>(
     lanes: L,
-    of: &Gradient<'_>,
+    operands: &Operands<'_>,
     pairs: Range<usize>,
     out: &mut Out<'_>,
 ) {
@@ -167,11 +173,11 @@ pub(crate) fn pair_products<L: Lanes>(
             let width = strip_width(n_vectors - first, gradient_strip::<L>());
             let pairs = block.clone();
             match width {
-                WIDE => lanes.call(PairStrip::<WIDE> { of, pairs, first, out, place }),
-                NARROW => lanes.call(PairStrip::<NARROW> { of, pairs, first, out, place }),
-                4 => lanes.call(PairStrip::<4> { of, pairs, first, out, place }),
-                2 => lanes.call(PairStrip::<2> { of, pairs, first, out, place }),
-                _ => lanes.call(PairStrip::<1> { of, pairs, first, out, place }),
+                WIDE => lanes.call(PairStrip::<WIDE> { operands, pairs, first, out, place }),
+                NARROW => lanes.call(PairStrip::<NARROW> { operands, pairs, first, out, place }),
+                4 => lanes.call(PairStrip::<4> { operands, pairs, first, out, place }),
+                2 => lanes.call(PairStrip::<2> { operands, pairs, first, out, place }),
+                _ => lanes.call(PairStrip::<1> { operands, pairs, first, out, place }),
             }
             first += width;
         }
@@ -179,17 +185,18 @@ pub(crate) fn pair_products<L: Lanes>(
     }
 }
 
-/// What the gradient of the first layer's weights is made of.
+/// The operands of the gradient of the first layer's weights.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gradient<'a> {
+pub(crate) struct Operands<'a> {
     pub(crate) inputs: &'a Inputs,
     pub(crate) deltas: &'a Panels,
     pub(crate) zeros: Zeros,
 }
 
-/// Some pairs of rows of the strip that begins at vector `first`, to be stored from row `place` on.
+/// The rows of some pairs in the strip that begins at vector `first`. They are stored from row
+/// `place` of `out` on.
 struct PairStrip<'a, 'b, const NV: usize> {
-    of: &'a Gradient<'a>,
+    operands: &'a Operands<'a>,
     pairs: Range<usize>,
     first: usize,
     out: &'a mut Out<'b>,
@@ -201,15 +208,16 @@ impl<const NV: usize> Kernel for PairStrip<'_, '_, NV> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Self { of, pairs, first, out, place } = self;
-        let deltas = of.deltas.strip::<L, NV>(first);
+        let Self { operands, pairs, first, out, place } = self;
+        let deltas = operands.deltas.strip::<L, NV>(first);
         let zero = lanes.splat(0.0);
         for (i, pair) in pairs.enumerate() {
-            let pairs = of.inputs.pairs(pair);
-            let (mut even, mut odd) = match of.zeros {
+            let pairs = operands.inputs.pairs(pair);
+            let (mut even, mut odd) = match operands.zeros {
                 Zeros::Added => pair_chains(lanes, pairs, deltas),
                 Zeros::LeftOut => pair_chains_without_zeros(lanes, pairs, deltas),
             };
+            // Adding +0 turns -0 into +0, so that zero terms cannot affect the sign of a zero.
             for v in 0..NV {
                 (even[v], odd[v]) = (lanes.add(even[v], zero), lanes.add(odd[v], zero));
             }
@@ -220,27 +228,29 @@ impl<const NV: usize> Kernel for PairStrip<'_, '_, NV> {
     }
 }
 
-/// The chains of two rows in one strip, with their zeros.
+/// Computes the chains of two rows in one strip, including the terms of zeros. Both rows share the
+/// loads of the deltas.
 #[inline(always)]
 fn pair_chains<L: Lanes, const NV: usize>(
     lanes: L,
     pairs: &[Pair],
     deltas: &[[L::V; NV]],
 ) -> ([L::V; NV], [L::V; NV]) {
-    // Two arrays, not an array of arrays, of which the compiler would keep a part in memory.
+    // Two arrays, because the compiler would keep a part of an array of arrays in memory.
     let (mut even, mut odd) = ([lanes.splat(0.0); NV], [lanes.splat(0.0); NV]);
     for pair in pairs {
         let deltas = &deltas[pair.row as usize];
-        let (of_even, of_odd) = (lanes.splat(pair.values[0]), lanes.splat(pair.values[1]));
+        let [even_factor, odd_factor] = pair.values;
+        let (even_factor, odd_factor) = (lanes.splat(even_factor), lanes.splat(odd_factor));
         for v in 0..NV {
-            even[v] = lanes.mul_add(of_even, deltas[v], even[v]);
-            odd[v] = lanes.mul_add(of_odd, deltas[v], odd[v]);
+            even[v] = lanes.mul_add(even_factor, deltas[v], even[v]);
+            odd[v] = lanes.mul_add(odd_factor, deltas[v], odd[v]);
         }
     }
     (even, odd)
 }
 
-/// The chains of two rows in one strip, without their zeros.
+/// Computes the chains of two rows in one strip, without the terms of zeros.
 #[inline(always)]
 fn pair_chains_without_zeros<L: Lanes, const NV: usize>(
     lanes: L,
@@ -325,8 +335,8 @@ mod tests {
                 }
             }
             let mut out = Out { values: out, stride: n_columns, n_columns };
-            let of = Gradient { inputs, deltas: &panels, zeros };
-            pair_products(lanes, &of, pairs, &mut out);
+            let operands = Operands { inputs, deltas: &panels, zeros };
+            pair_products(lanes, &operands, pairs, &mut out);
         }
     }
 
@@ -338,13 +348,13 @@ mod tests {
         inputs
     }
 
-    /// The definition.
+    /// Computes one element by the definition: a chain of fused multiply-adds over non-zero inputs.
     fn chain(terms: impl Iterator<Item = (f32, f32)>) -> f32 {
         let terms = terms.filter(|(x, _)| *x != 0.0);
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0
     }
 
-    /// One value of many is not finite.
+    /// Values of which one in 31 is infinite or NaN.
     fn any_value() -> impl Strategy<Value = f32> {
         prop_oneof![
             30 => value(),
@@ -352,7 +362,7 @@ mod tests {
         ]
     }
 
-    /// Bits, but that a NaN is a NaN.
+    /// Asserts equal bits, except that all NaNs are equal.
     fn assert_same(got: &[f32], want: &[f32], what: &str) {
         let plain = |values: &[f32]| -> Vec<f32> {
             values.iter().map(|x| if x.is_nan() { f32::NAN } else { *x }).collect()
@@ -364,7 +374,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn the_forward_product_is_its_chains_at_every_level(
+        fn forward_product_equals_its_definition_at_every_level(
             (m, n) in (0usize..6, 1usize..150),
             depth in prop_oneof![1usize..20, 220usize..230],
             values in prop::collection::vec(value(), 1..300),
@@ -385,7 +395,7 @@ mod tests {
         }
 
         #[test]
-        fn the_gradient_is_its_chains_at_every_level(
+        fn gradient_equals_its_definition_at_every_level(
             (m, depth, n) in (0usize..6, 1usize..20, 1usize..150),
             from in 0usize..10,
             values in prop::collection::vec(value(), 1..300),
@@ -397,7 +407,7 @@ mod tests {
             let pairs = from.min(inputs.n_pairs())..inputs.n_pairs();
             for (deltas, zeros) in [(finite, Zeros::Added), (any, Zeros::LeftOut)] {
                 let deltas = matrix(m, n, &deltas, 2);
-                // Of an odd number of features, the last pair's second row is zeros.
+                // If the number of features is odd, the second row of the last pair is zero.
                 let input = |i: usize, k: usize| dense.row(i).get(k).copied().unwrap_or(0.0);
                 let term = |i: usize, k: usize, j: usize| (input(i, k), deltas.row(i)[j]);
                 let rows = 2 * pairs.start..2 * pairs.end;

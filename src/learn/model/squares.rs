@@ -1,14 +1,14 @@
-//! The sum of the squares of a row: 64 interleaved lanes, then a fixed tree, at any vector width.
+//! The sum of the squares of a row: 64 interleaved lanes, then a fixed tree, for any vector width.
 
 use crate::model::lanes::Lanes;
 
-/// Lanes of the definition, whatever the width of the vectors.
+/// Number of lanes in the definition. It does not depend on the width of the vectors.
 const N_LANES: usize = 64;
 
-/// Σ x² over a row.
+/// Returns Σ x² over a row.
 ///
 /// Lane l is a chain of fused multiply-adds over the columns ≡ l (mod 64), ascending, from +0.
-/// Then the upper half of the lanes is added to the lower half until one is left.
+/// Then the upper half of the lanes is added to the lower half until one lane is left.
 #[inline(always)]
 pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
     match L::LANES {
@@ -19,7 +19,7 @@ pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
     }
 }
 
-/// With the lanes in `NV` vectors.
+/// Computes [`sum_of_squares`] with the 64 lanes in `NV` vectors.
 #[inline(always)]
 fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
     assert_eq!(NV * L::LANES, N_LANES, "lanes of the definition");
@@ -31,7 +31,7 @@ fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
             sums[v] = lanes.mul_add(chunk[v], chunk[v], sums[v]);
         }
     }
-    // Padding zeros change nothing.
+    // The rest of the row, padded with zeros, whose squares change no sum.
     let mut padded = [lanes.splat(0.0); NV];
     padded[..last.len()].copy_from_slice(last);
     if !rest.is_empty() {
@@ -40,6 +40,7 @@ fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
     for v in 0..NV {
         sums[v] = lanes.mul_add(padded[v], padded[v], sums[v]);
     }
+    // Halving the vectors halves the lanes. Within the last vector, a scalar tree continues.
     let mut half = NV / 2;
     while half > 0 {
         for v in 0..half {
@@ -79,7 +80,7 @@ mod tests {
         }
     }
 
-    /// The definition, over the row without its padding.
+    /// Computes the sum by the definition.
     fn naive(row: &[f32]) -> f32 {
         let lane =
             |l: usize| row.iter().skip(l).step_by(64).fold(0.0f32, |sum, x| x.mul_add(*x, sum));
@@ -93,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_sum_of_squares_is_its_definition_at_every_level(
+        fn sum_of_squares_equals_its_definition_at_every_level(
             row in prop::collection::vec(value(), 0..300)
         ) {
             for level in SimdLevel::available() {

@@ -1,4 +1,4 @@
-//! What the kernels' tests share.
+//! Helpers for the tests of the kernels.
 
 use ndarray::ArrayD;
 
@@ -8,7 +8,8 @@ use unisono_core::floats::Floats;
 
 use crate::model::matrix::Matrix;
 
-/// Finite values: ordinary ones, zeros of both signs, subnormals, and ones whose products are so.
+/// Finite values: ordinary values, zeros of both signs, subnormals, and values with subnormal
+/// products.
 pub(crate) fn value() -> impl Strategy<Value = f32> {
     prop_oneof![
         4 => -2.0f32..2.0,
@@ -21,7 +22,8 @@ pub(crate) fn value() -> impl Strategy<Value = f32> {
     ]
 }
 
-/// A matrix of `values`, taken round and round with a stride, from `offset` on.
+/// Returns a matrix filled with `values`, which are repeated with a stride. `offset` selects where
+/// they begin, so that one list makes different matrices.
 pub(crate) fn matrix(n_rows: usize, n_columns: usize, values: &[f32], offset: usize) -> Matrix {
     let mut matrix = Matrix::new(n_rows, n_columns);
     for i in 0..n_rows {
@@ -33,8 +35,10 @@ pub(crate) fn matrix(n_rows: usize, n_columns: usize, values: &[f32], offset: us
     matrix
 }
 
+/// Asserts that both slices have the same bits.
+///
 /// # Panics
-/// At the first element that differs in a bit.
+/// At the first element whose bits differ.
 pub(crate) fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
@@ -43,19 +47,19 @@ pub(crate) fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
     }
 }
 
-/// Splits variables that are given as plain values, row-major.
+/// Splits variables into shards. The values of each variable are in row-major order.
 pub(crate) fn split(layout: &Layout, values: &[Vec<f32>]) -> Vec<Floats> {
     let arrays = layout.variables().iter().zip(values);
     layout
         .split(&arrays.map(|(variable, values)| variable.array(values.clone())).collect::<Vec<_>>())
 }
 
-/// The plain values of all variables, row-major.
+/// Returns the values of all variables, each in row-major order.
 pub(crate) fn gather(layout: &Layout, shards: &[Floats]) -> Vec<Vec<f32>> {
     layout.gather(shards).iter().map(flat).collect()
 }
 
-/// The plain values of an array, row-major.
+/// Returns the values of an array in row-major order.
 pub(crate) fn flat(array: &ArrayD<f32>) -> Vec<f32> {
     array.iter().copied().collect()
 }

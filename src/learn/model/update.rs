@@ -1,4 +1,5 @@
-//! The update of a shard: mean over slots, L2 term, optimizer, moving average, in one pass.
+//! The update of a shard: mean over slots, L2 term, optimizer and moving average, in one pass over
+//! memory.
 
 use std::ops::Range;
 
@@ -13,10 +14,10 @@ use unisono_core::train_config::{Optimizer, TrainConfig};
 
 /// The suffix of the name under which TensorFlow saves a moving average.
 pub const MOVING_AVERAGE: &str = "ExponentialMovingAverage";
-/// A chunk of each buffer: Adam's two and the moving average at most.
+/// Largest number of auxiliary buffers of a shard: Adam's two and the moving average.
 const MAX_BUFFERS: usize = 3;
 
-/// What makes version k + 1 of a shard out of version k and R gradients.
+/// The rule that computes version k + 1 of a shard from version k and R gradients.
 #[derive(Clone, Debug)]
 pub struct UpdateRule {
     learning_rate: f64,
@@ -30,7 +31,7 @@ pub struct UpdateRule {
 }
 
 impl UpdateRule {
-    /// The rule of a configuration, for `replicas_to_aggregate` gradients an update.
+    /// Returns the rule of a configuration. R is `replicas_to_aggregate`, the gradients per update.
     #[must_use]
     pub const fn new(config: &TrainConfig, replicas_to_aggregate: u32, level: SimdLevel) -> Self {
         Self {
@@ -45,24 +46,25 @@ impl UpdateRule {
         }
     }
 
-    /// The learning rate of update `step`: base · decay^(step / decay_steps) in f64, then rounded;
-    /// TensorFlow's `exponential_decay` without its staircase.
+    /// Returns the learning rate of update `step`: base · decay^(step / decay_steps), computed in
+    /// f64 and then rounded. This is TensorFlow's `exponential_decay` without `staircase`.
     #[must_use]
     pub fn learning_rate(&self, step: Step) -> f32 {
         let exponent = step.0 as f64 / self.decay_steps;
         (self.learning_rate * libm::pow(self.learning_rate_decay, exponent)) as f32
     }
 
-    /// The suffixes of TensorFlow's names for the auxiliary buffers, in the order of
-    /// [`ShardState::auxiliary`]: first the optimizer's, then the moving average.
+    /// Returns the suffixes of TensorFlow's names for the auxiliary buffers, in the order of
+    /// [`ShardState::auxiliary`]: the optimizer's buffers, then the moving average.
     #[must_use]
     pub fn auxiliary_names(&self) -> Vec<&'static str> {
         let average = self.moving_average_decay.map(|_| MOVING_AVERAGE);
         buffer_names(self.optimizer).iter().copied().chain(average).collect()
     }
 
-    /// The auxiliary buffers that a shard of these parameters begins with: zeros; but the moving
-    /// average begins as the parameters.
+    /// Returns the initial auxiliary buffers of a shard with these parameters.
+    ///
+    /// The optimizer's buffers are zero. The moving average equals the parameters.
     #[must_use]
     pub fn initial_auxiliary(&self, parameters: &Floats) -> Vec<Floats> {
         let zeros = || Floats::from(vec![0.0; parameters.len()]);
@@ -70,11 +72,12 @@ impl UpdateRule {
         buffer_names(self.optimizer).iter().map(|_| zeros()).chain(average).collect()
     }
 
-    /// Update `step` of a shard: its state at version step + 1, in buffers of the pool.
+    /// Computes update `step` of a shard, and returns the state at version step + 1 in buffers of
+    /// the pool.
     ///
     /// # Panics
-    /// If there are not `replicas_to_aggregate` gradients, strictly ascending by slot, or a buffer
-    /// is not as long as the shard.
+    /// If there are not `replicas_to_aggregate` gradients, if they are not strictly ascending by
+    /// slot, or if a buffer does not have the length of the shard.
     #[must_use]
     pub fn update(
         &self,
@@ -113,14 +116,14 @@ impl UpdateRule {
     }
 }
 
-/// 1 - min(decay, (1 + n) / (10 + n)) with n = step + 1 updates made: TensorFlow's
-/// `ExponentialMovingAverage` with `num_updates`.
+/// Returns 1 - min(decay, (1 + n) / (10 + n)), where n = step + 1 is the number of updates made, as
+/// TensorFlow's `ExponentialMovingAverage` with `num_updates`.
 fn one_minus_decay(decay: f64, step: Step) -> f32 {
     let n = step.next().0 as f64;
     (1.0 - decay.min((1.0 + n) / (10.0 + n))) as f32
 }
 
-/// Consecutive elements of a shard of which all or none are regularized.
+/// Consecutive elements of a shard, either all regularized or none.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     start: usize,
@@ -128,7 +131,7 @@ struct Run {
     regularized: bool,
 }
 
-/// The runs that a shard consists of, in order.
+/// Cuts a shard into runs, in order.
 fn runs(state: &ShardState) -> Vec<Run> {
     let (mut runs, mut end) = (Vec::new(), 0);
     let mut push = |start: usize, end: usize, regularized| {
@@ -153,15 +156,16 @@ struct UpdateKernel<'a> {
     runs: Vec<Run>,
     state: &'a ShardState,
     scratch: Scratch,
-    /// The auxiliary buffers and the parameters of the next version.
+    /// The auxiliary buffers and then the parameters of the next version.
     next: Vec<Buffer>,
 }
 
-/// A chunk of everything that an update reads or writes, in the L1 cache.
+/// One chunk of everything that an update reads or writes. It stays in the L1 cache.
 struct Scratch {
     var: [f32; CHUNK],
     gradient: [f32; CHUNK],
     buffers: [[f32; CHUNK]; MAX_BUFFERS],
+    /// Scratch memory of [`Mean::chunk`].
     room: [f32; CHUNK],
 }
 
@@ -198,10 +202,12 @@ impl UpdateKernel<'_> {
         let gradient = &mut self.scratch.gradient[..len];
         self.mean.chunk(start, gradient, &mut self.scratch.room);
         let old = &self.state.parameters[range.clone()];
-        // A copy: read through `self`, which the gradient is part of, it keeps the loop scalar.
+        // Copied to a local first: read through `self`, which also holds the output buffer, LLVM
+        // does not vectorise the loop.
         let regularization_rate = self.regularization_rate;
         let regularized = regularized && regularization_rate > 0.0;
-        // The commonest of all, straight into its place.
+        // SGD without a moving average, the most common case, writes into the next version
+        // directly.
         if let (Rule::Sgd { learning_rate }, [next]) = (self.rule, &mut self.next[..]) {
             let all = next[range].iter_mut().zip(old.iter().zip(&*gradient));
             if regularized {
@@ -219,7 +225,8 @@ impl UpdateKernel<'_> {
         self.chunk_with_buffers(range);
     }
 
-    /// After the gradient is in its place in the scratch.
+    /// Applies the optimizer and the moving average. The gradient of the chunk, with its L2 term,
+    /// is in the scratch memory.
     #[inline(always)]
     fn chunk_with_buffers(&mut self, range: Range<usize>) {
         let len = range.len();
@@ -286,7 +293,7 @@ mod tests {
         optimizers.map(|o| [config(o, None), config(o, Some(0.99))]).concat()
     }
 
-    /// Three updates of R = 3 out of 5 slots; the parameters and buffers, each gathered.
+    /// Makes three updates from 3 of 5 slots, and returns the gathered parameters and buffers.
     fn run(config: &TrainConfig, layout: &Layout, level: SimdLevel) -> Vec<Vec<Vec<f32>>> {
         let rule = UpdateRule::new(config, 3, level);
         let mut states: Vec<_> = split(layout, &variables(1))
@@ -315,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn no_placement_and_no_level_changes_a_bit() {
+    fn update_has_the_same_bits_at_every_placement_and_level() {
         for config in configs() {
             let want = run(&config, &layout(1, Placement::RoundRobin), SimdLevel::Portable);
             for level in SimdLevel::available() {
@@ -329,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn gradient_descent_is_its_formula_to_the_bit() {
+    fn sgd_with_l2_term_equals_its_formula_bit_for_bit() {
         let config = TrainConfig { regularization_rate: 0.01, ..TrainConfig::default() };
         let got = run(&config, &layout(1, Placement::Even), SimdLevel::detect());
         let rates = [0.01f64, 0.01 * 0.99f64.powi(1).powf_600(), 0.01 * 0.99f64.powi(2).powf_600()];
@@ -358,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_learning_rate_decays_smoothly() {
+    fn learning_rate_decays_without_steps() {
         let rule = UpdateRule::new(&TrainConfig::default(), 1, SimdLevel::Portable);
         assert_eq!(rule.learning_rate(Step(0)), 0.01);
         assert_eq!(rule.learning_rate(Step(600)), 0.0099);
@@ -367,19 +374,19 @@ mod tests {
     }
 
     #[test]
-    fn the_moving_average_starts_as_the_variable_and_follows_fast_at_first() {
+    fn moving_average_starts_at_the_variable_with_a_small_decay() {
         let config = TrainConfig { moving_average_decay: Some(0.99), ..TrainConfig::default() };
         let rule = UpdateRule::new(&config, 1, SimdLevel::Portable);
         assert_eq!(rule.auxiliary_names(), ["ExponentialMovingAverage"]);
         let parameters = Floats::from(vec![1.0, 2.0]);
         assert!(rule.initial_auxiliary(&parameters)[0].same_buffer(&parameters));
-        // After the first update n = 1, and the decay is 2/11.
+        // At the first update, n = 1 and the decay is (1 + 1) / (10 + 1) = 2/11.
         assert_eq!(one_minus_decay(0.99, Step(0)), (9.0f64 / 11.0) as f32);
         assert_eq!(one_minus_decay(0.99, Step(10_000)), 0.01);
     }
 
     #[test]
-    fn the_buffers_have_tensorflows_names() {
+    fn auxiliary_buffers_have_tensorflows_names() {
         let names = |optimizer| {
             let config = TrainConfig { optimizer, ..TrainConfig::default() };
             UpdateRule::new(&config, 1, SimdLevel::Portable).auxiliary_names()
@@ -391,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_shard_stays_empty() {
+    fn update_of_an_empty_shard_is_empty() {
         let rule = UpdateRule::new(&TrainConfig::default(), 1, SimdLevel::detect());
         let gradients = [(Slot(0), Floats::default())];
         let next = rule.update(&mut Pool::new(0), Step(0), &ShardState::default(), &gradients);

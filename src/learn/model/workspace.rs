@@ -1,4 +1,6 @@
-//! What a multilayer perceptron works in, allocated once: padded weights, activations, deltas.
+//! The scratch memory of a multilayer perceptron: padded weights, activations and deltas.
+//!
+//! It is allocated once and reused for every batch.
 
 #[cfg(feature = "benching")]
 pub mod benching;
@@ -11,47 +13,51 @@ use crate::model::layout::RowBlock;
 use crate::model::matrix::Matrix;
 use crate::model::model::{Batch, Gradient, Parameters};
 use crate::model::panels::Panels;
-use crate::model::product::{Left, MAX_STRIP, Nothing, Out, WhereAboveZero, product};
+use crate::model::product::{Identity, Left, MAX_STRIP, Out, WhereAboveZero, product};
 use crate::model::softmax::softmax_cross_entropy;
 use crate::model::sparse::{self, FORWARD_STRIP, Forward, Zeros, gradient_strip, pair_products};
 use crate::model::squares::sum_of_squares;
 
-/// One layer: its parameters, its outputs, and the loss's derivatives with respect to its sums.
+/// The parameters, outputs and deltas of one layer.
 #[derive(Debug)]
 struct Layer {
-    /// Of the first layer empty: its weights are multiplied as they are read.
+    /// The weights. Empty for the first layer, whose weights are multiplied as they are read.
     weights: Matrix,
-    /// The weights' transpose; of the first layer, which passes nothing on, empty.
+    /// The transpose of the weights. Empty for the first layer, which passes no deltas back.
     transposed: Matrix,
-    /// With as many zeros behind it as the widest strip of columns may take.
+    /// The bias, followed by enough zeros for the widest strip of columns.
     bias: Aligned,
+    /// The outputs after the activation. The outputs of the last layer are the logits.
     outputs: Matrix,
+    /// The derivatives of the loss with respect to the sums before the activation.
     deltas: Matrix,
-    /// The sums of the deltas' columns.
+    /// The column sums of the deltas.
     bias_gradient: Aligned,
 }
 
-/// The room to work in, for batches of up to `n_rows` examples.
+/// The scratch memory of a network. It grows with the largest batch.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     layers: Vec<Layer>,
     inputs: Inputs,
     labels: Vec<u32>,
-    /// Some rows of the first layer's weights, and its sums as far as they have come.
-    some_weights: Panels,
+    /// The rows of the first layer's weights for one block of features.
+    block_weights: Panels,
+    /// The partial sums of the first layer's forward product.
     sums: Panels,
-    /// The first layer's deltas once more, and whether they allow zeros to be added.
+    /// A copy of the first layer's deltas in strips.
     deltas: Panels,
+    /// The treatment of zeros that the first layer's deltas allow.
     zeros: Zeros,
-    /// Pairs of rows of the first layer's gradient that do not lie in one shard as a whole.
+    /// Pairs of rows of the first layer's gradient that do not lie in one row block.
     split_pairs: Vec<usize>,
-    /// Two rows of the widest gradient.
+    /// Scratch memory for two rows of the widest layer.
     rows: Vec<f32>,
-    /// A number a class.
+    /// Scratch memory of the softmax, one value per class.
     exps: Vec<f64>,
 }
 
-/// Whether the sum of the squares of the weights is wanted.
+/// Whether the forward pass also computes the sum of the squared weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Squares {
     Wanted,
@@ -59,7 +65,7 @@ pub(crate) enum Squares {
 }
 
 impl Workspace {
-    /// For layers of these sizes: features, hidden…, classes.
+    /// Allocates scratch memory for layers of these sizes: features, hidden layers, classes.
     pub(crate) fn new(sizes: &[usize]) -> Self {
         let layer = |(i, pair): (usize, &[usize])| Layer {
             weights: if i == 0 { Matrix::new(0, 0) } else { Matrix::new(pair[0], pair[1]) },
@@ -74,7 +80,7 @@ impl Workspace {
             layers: sizes.windows(2).enumerate().map(layer).collect(),
             inputs: Inputs::default(),
             labels: Vec::new(),
-            some_weights: Panels::default(),
+            block_weights: Panels::default(),
             sums: Panels::default(),
             deltas: Panels::default(),
             zeros: Zeros::LeftOut,
@@ -84,7 +90,7 @@ impl Workspace {
         }
     }
 
-    /// Copies a batch in.
+    /// Copies the features and labels of a batch.
     pub(crate) fn load_batch(&mut self, batch: Batch<'_>) {
         let Batch { examples, rows } = batch;
         for layer in &mut self.layers {
@@ -96,9 +102,11 @@ impl Workspace {
         self.inputs.load(examples, rows);
     }
 
-    /// The outputs of every layer; the last one's are the logits. If wanted, returns the sum of the
-    /// squares of all weights: in f64 over the rows of all layers, ascending, each row's as
-    /// [`sum_of_squares`] defines it.
+    /// Computes the outputs of every layer. Returns the sum of all squared weights if wanted, else
+    /// 0.
+    ///
+    /// The sum is in f64, over the rows of all layers in ascending order. [`sum_of_squares`]
+    /// defines the sum of each row.
     #[inline(always)]
     pub(crate) fn forward<L: Lanes>(
         &mut self,
@@ -120,12 +128,12 @@ impl Workspace {
         total
     }
 
-    /// What becomes of the sums of layer `i`.
+    /// Returns the activation function of layer `i`.
     const fn activation(&self, i: usize) -> Activation {
         if i + 1 == self.layers.len() { Activation::None } else { Activation::Relu }
     }
 
-    /// The outputs of layer `i`, which is not the first.
+    /// Computes the outputs of layer `i`, which is not the first one.
     #[inline(always)]
     fn forward_next<L: Lanes>(&mut self, lanes: L, i: usize) {
         let (n_rows, activation) = (self.labels.len(), self.activation(i));
@@ -134,12 +142,14 @@ impl Workspace {
         let (stride, n_columns) = (outputs.stride(), outputs.n_columns());
         let mut out = Out { values: outputs.values_mut(), stride, n_columns };
         let left = Left::Plain(&before[i - 1].outputs);
-        product(lanes, left, 0..n_rows, weights, Nothing, &mut out);
+        product(lanes, left, 0..n_rows, weights, Identity, &mut out);
         add_bias(outputs, n_rows, bias.values(), activation);
     }
 
-    /// The first layer's outputs, and its part of the squares. Its weights go past once, block by
-    /// block; a row that only zeros would be multiplied by is left out.
+    /// Computes the outputs of the first layer, and its part of the squared weights if wanted.
+    ///
+    /// The weights are read once, block of features by block of features. A row is not copied if
+    /// its pair of features is zero in every example.
     #[inline(always)]
     fn forward_first<L: Lanes>(
         &mut self,
@@ -148,37 +158,41 @@ impl Workspace {
         squares: Squares,
     ) -> f64 {
         let activation = self.activation(0);
-        let Self { layers, inputs, some_weights, sums, rows: room, .. } = self;
+        let Self { layers, inputs, block_weights, sums, rows: room, .. } = self;
         let Layer { outputs, bias, .. } = &mut layers[0];
         let n_columns = outputs.n_columns();
         let room = &mut room[..n_columns];
-        some_weights.reshape(lanes, (FEATURES_A_BLOCK, n_columns), FORWARD_STRIP);
+        block_weights.reshape(lanes, (FEATURES_A_BLOCK, n_columns), FORWARD_STRIP);
         sums.reshape(lanes, (inputs.n_rows(), n_columns), FORWARD_STRIP);
         let mut forward = Forward { inputs, sums, bias: bias.values(), activation, outputs };
         let mut total = 0.0;
         for part in parameters.layout.row_blocks(0) {
             for row in part.rows.clone() {
+                // The squares include the rows that the product does not need.
                 let is_used = !inputs.is_unused(row);
                 let is_wanted = is_used || squares == Squares::Wanted;
                 let values =
                     if is_wanted { whole_row(parameters, part, row, room) } else { Some(&[][..]) };
+                // The row continues in the next block of the layout.
                 let Some(values) = values else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));
                 }
                 let (block, place) = (row / FEATURES_A_BLOCK, row % FEATURES_A_BLOCK);
                 if is_used {
-                    some_weights.set_row::<L, FORWARD_STRIP>(lanes, place, values);
+                    block_weights.set_row::<L, FORWARD_STRIP>(lanes, place, values);
                 }
+                // Rows of unused features hold old values, which no example's entry refers to.
                 if row + 1 == inputs.features(block).end {
-                    forward.add_products(lanes, block, some_weights);
+                    forward.add_products(lanes, block, block_weights);
                 }
             }
         }
         total
     }
 
-    /// Copies the weights of layer `i` in, and goes on with the sum of the squares.
+    /// Copies the weights of layer `i` and their transpose. Returns `total`, plus the layer's
+    /// squared weights if wanted.
     #[inline(always)]
     fn load_weights<L: Lanes>(
         &mut self,
@@ -207,7 +221,8 @@ impl Workspace {
         total
     }
 
-    /// The mean cross-entropy of the batch, and its gradient, after [`Self::forward`].
+    /// Returns the mean cross-entropy of the batch and writes its gradient. Call [`Self::forward`]
+    /// first.
     #[inline(always)]
     pub(crate) fn backward<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) -> f64 {
         let last = self.layers.len() - 1;
@@ -228,27 +243,27 @@ impl Workspace {
         loss
     }
 
-    /// The mean cross-entropy, and the last layer's deltas.
+    /// Returns the mean cross-entropy and computes the deltas of the last layer.
     #[inline(always)]
     fn start_back(&mut self) -> f64 {
         let layer = self.layers.last_mut().expect("there is a layer");
-        // The logits are not needed again.
+        // The softmax overwrites the logits, which are not needed again.
         std::mem::swap(&mut layer.outputs, &mut layer.deltas);
         softmax_cross_entropy(&mut layer.deltas, &self.labels, &mut self.exps)
     }
 
-    /// The deltas of layer `i - 1`, from those of layer `i`.
+    /// Computes the deltas of layer `i - 1` from those of layer `i`.
     #[inline(always)]
     fn pass_back<L: Lanes>(&mut self, lanes: L, i: usize) {
         let n_rows = self.labels.len();
         let (before, rest) = self.layers.split_at_mut(i);
-        let Layer { deltas: of_layer, transposed, .. } = &rest[0];
+        let Layer { deltas: next_deltas, transposed, .. } = &rest[0];
         let Layer { outputs, deltas, .. } = &mut before[i - 1];
         let (stride, n_columns) = (deltas.stride(), deltas.n_columns());
         let mut out = Out { values: deltas.values_mut(), stride, n_columns };
         product(
             lanes,
-            Left::Plain(of_layer),
+            Left::Plain(next_deltas),
             0..n_rows,
             transposed,
             WhereAboveZero(outputs),
@@ -256,14 +271,14 @@ impl Workspace {
         );
     }
 
-    /// The gradient of the bias of layer `i`.
+    /// Computes the bias gradient of layer `i`.
     #[inline(always)]
     fn sum_deltas<L: Lanes>(&mut self, lanes: L, i: usize) {
         let Layer { deltas, bias_gradient, .. } = &mut self.layers[i];
         column_sums(lanes, deltas, self.labels.len(), bias_gradient.values_mut());
     }
 
-    /// Copies the first layer's deltas into strips; the gradient of its bias.
+    /// Copies the first layer's deltas into strips, and computes its bias gradient.
     #[inline(always)]
     fn spread_deltas<L: Lanes>(&mut self, lanes: L) {
         self.sum_deltas(lanes, 0);
@@ -271,7 +286,7 @@ impl Workspace {
         let deltas = &self.layers[0].deltas;
         let shape = (n_rows, deltas.n_columns());
         self.deltas.reshape(lanes, shape, gradient_strip::<L>());
-        // NaN, if any delta is infinite or NaN.
+        // 0 times a finite delta is 0. The sum is NaN if any delta is infinite or NaN.
         let mut all_zero = lanes.splat(0.0);
         for row in 0..n_rows {
             let values = deltas.row(row);
@@ -288,11 +303,14 @@ impl Workspace {
         self.zeros = if is_finite { Zeros::Added } else { Zeros::LeftOut };
     }
 
-    /// The gradient of the first layer's weights, straight into the shards.
+    /// Writes the gradient of the first layer's weights directly into the shards.
+    ///
+    /// Rows are computed in pairs. A pair whose rows do not lie in one row block is computed in
+    /// scratch memory, and its parts are copied to the shards.
     #[inline(always)]
     fn first_gradient<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) {
         let Self { inputs, deltas, split_pairs, rows, zeros, .. } = self;
-        let of = sparse::Gradient { inputs, deltas, zeros: *zeros };
+        let operands = sparse::Operands { inputs, deltas, zeros: *zeros };
         let n_columns = deltas.n_columns();
         let blocks = gradient.layout.row_blocks(0);
         split_pairs.clear();
@@ -301,7 +319,7 @@ impl Workspace {
             let is_whole = columns.len() == n_columns;
             let pairs = if is_whole { rows.start.div_ceil(2)..rows.end / 2 } else { 0..0 };
             for pair in [rows.start / 2, (rows.end - 1) / 2] {
-                // Blocks ascend, so it is the last one if it is there at all.
+                // Blocks ascend, so a pair that was already pushed is the last element.
                 if !pairs.contains(&pair) && split_pairs.last() != Some(&pair) {
                     split_pairs.push(pair);
                 }
@@ -310,12 +328,12 @@ impl Workspace {
                 let start = range.start + (2 * pairs.start - rows.start) * n_columns;
                 let values = &mut gradient.shards[*ps][start..range.end];
                 let mut out = Out { values, stride: n_columns, n_columns };
-                pair_products(lanes, &of, pairs, &mut out);
+                pair_products(lanes, &operands, pairs, &mut out);
             }
         }
         for &pair in &*split_pairs {
             let mut out = Out { values: &mut rows[..2 * n_columns], stride: n_columns, n_columns };
-            pair_products(lanes, &of, pair..pair + 1, &mut out);
+            pair_products(lanes, &operands, pair..pair + 1, &mut out);
             for block in blocks {
                 let rows_here = block.rows.start.max(2 * pair)..block.rows.end.min(2 * pair + 2);
                 for row in rows_here {
@@ -329,7 +347,8 @@ impl Workspace {
         }
     }
 
-    /// The gradient of the weights of layer `i`, which is not the first, straight into the shards.
+    /// Writes the gradient of the weights of layer `i`, which is not the first one, directly into
+    /// the shards.
     #[inline(always)]
     fn weight_gradient<L: Lanes>(&mut self, lanes: L, i: usize, gradient: &mut Gradient<'_>) {
         let n_rows = self.labels.len();
@@ -337,26 +356,29 @@ impl Workspace {
         let n_columns = deltas.n_columns();
         for block in gradient.layout.row_blocks(2 * i) {
             let shard = &mut gradient.shards[block.ps][block.range.clone()];
-            // Of a row that two shards share, each computes all and keeps its part.
+            // A row that two shards share is computed once per shard, and each shard keeps its
+            // part.
             let whole = block.columns.len() == n_columns;
             let values = if whole { &mut *shard } else { &mut self.rows[..n_columns] };
             let mut out = Out { values, stride: n_columns, n_columns };
             let left = Left::Transposed(&self.layers[i - 1].outputs, n_rows);
-            product(lanes, left, block.rows.clone(), deltas, Nothing, &mut out);
+            product(lanes, left, block.rows.clone(), deltas, Identity, &mut out);
             if !whole {
                 shard.copy_from_slice(&self.rows[block.columns.clone()]);
             }
         }
     }
 
-    /// Row `row` of the logits, after [`Self::forward`].
+    /// Returns the logits of example `row` of the batch. Call [`Self::forward`] first.
     pub(crate) fn logits(&self, row: usize) -> &[f32] {
         self.layers[self.layers.len() - 1].outputs.row(row)
     }
 }
 
-/// A row of a variable, which is in this part of it, or ends there; `None` if it does not end there.
-/// A row that shards share is put together in `room`, which is as long as a row.
+/// Returns row `row` of a variable if the row ends in the block `part`, else `None`.
+///
+/// A row that shards share is assembled in `room`, which has the length of a row. The caller visits
+/// the blocks in ascending order, so the row is complete when its last part is read.
 #[inline(always)]
 fn whole_row<'a>(
     parameters: Parameters<'a>,

@@ -1,4 +1,5 @@
-//! A run's state as named tensors, and back: what a checkpoint holds, whatever the placement.
+//! Converts a run's state to the named tensors of a checkpoint, and back. The tensors do not depend
+//! on the placement.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,42 +18,43 @@ use unisono_files::checkpoint::{
     Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Taken, Tensor, read_tensors,
 };
 
-/// Why a file of initial values is of no use.
+/// The reason why a file of initial values cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}; give --init-from a safetensors file with all variables of the model")]
     Read(#[from] ReadError),
-    /// It lacks a variable.
+    /// The file lacks a variable of the model.
     #[error("{path} has no tensor {name}; give --init-from a file with all variables of the model")]
     Missing {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// The variable.
+        /// Name of the variable.
         name: String,
     },
-    /// A variable has another shape.
+    /// A variable has a different shape in the file than in the model.
     #[error(
-        "{path} has {name} of shape {found:?}, the model needs {expected:?}: compare --hidden and \
-         the data"
+        "{path} has {name} of shape {found:?}, but the model needs {expected:?}: compare --hidden \
+         and the data"
     )]
     Shape {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// The variable.
+        /// Name of the variable.
         name: String,
-        /// Its shape in the file.
+        /// Shape in the file.
         found: Vec<usize>,
-        /// Its shape in the model.
+        /// Shape in the model.
         expected: Vec<usize>,
     },
 }
 
 impl Plan {
-    /// Where a new run begins: the values of a file, or else random ones of the run's seed.
+    /// Returns the state in which a new run begins: the values of the file `init_from`, or random
+    /// values from the run's seed if there is no file.
     ///
     /// # Errors
-    /// If the file is not one of this model.
+    /// If the file cannot be read, or does not hold all variables of the model in their shapes.
     pub fn initial(&self, init_from: Option<&Path>) -> Result<Snapshot, InitError> {
         let values = match init_from {
             Some(path) => read_variables(&self.layout, path)?,
@@ -67,10 +69,10 @@ impl Plan {
         Ok(Snapshot { cut: Cut { generation: Generation::default(), step: Step(0) }, shards })
     }
 
-    /// What the files of this run are made of.
+    /// Returns the configuration of this run's files in `logdir`.
     ///
     /// # Errors
-    /// As [`Self::initial`].
+    /// Those of [`Self::initial`].
     pub fn files(
         &self,
         logdir: &Path,
@@ -79,7 +81,8 @@ impl Plan {
         Ok(self.files_from(logdir, Arc::new(self.initial(init_from)?)))
     }
 
-    /// As [`Self::files`], for a run that begins at `initial`.
+    /// Returns the configuration of this run's files in `logdir`, for a run that begins at
+    /// `initial`.
     #[must_use]
     pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
         let names = Names::new(&self.layout, &self.rule);
@@ -107,10 +110,10 @@ impl Plan {
     }
 }
 
-/// Returns the state that a checkpoint holds, laid over the ps of a run. Needs no data.
+/// Returns the state in a checkpoint, split into the shards of a run. Does not need the data.
 ///
 /// # Errors
-/// If the checkpoint is not one of this run's model, for a person.
+/// If the tensors of the checkpoint are not those of the run's model. The text is for the user.
 pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot, String> {
     let shapes = checkpoint.shapes();
     let variables = mlp::variables(&mlp::layer_sizes(&shapes)?);
@@ -118,7 +121,7 @@ pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot,
     let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, SimdLevel::detect());
     let names = Names::new(&layout, &rule);
     if names.shapes() != shapes {
-        return Err("its tensors are not those of the model that its run trained".to_owned());
+        return Err("its tensors do not fit the model and the optimizer of its run".to_owned());
     }
     Ok(names.snapshot(checkpoint))
 }
@@ -140,10 +143,12 @@ fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, Init
     layout.variables().iter().map(variable).collect()
 }
 
-/// Which tensors a checkpoint has: each variable, and beside it what is kept for it.
+/// The names of a checkpoint's tensors: each variable, and its buffers of the optimizer and the
+/// moving average.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     layout: Arc<Layout>,
+    /// Suffixes of the buffers' names, in the order of `ShardState::auxiliary`.
     auxiliary: Vec<&'static str>,
 }
 
@@ -152,6 +157,7 @@ impl Names {
         Self { layout: Arc::clone(layout), auxiliary: rule.auxiliary_names() }
     }
 
+    /// Returns the name and the shape of every tensor.
     pub(super) fn shapes(&self) -> Shapes {
         let mut shapes = Shapes::new();
         for variable in self.layout.variables() {
@@ -183,7 +189,10 @@ impl Names {
         }
     }
 
-    /// The checkpoint has the tensors of [`Self::shapes`].
+    /// Splits the tensors of a checkpoint into shards.
+    ///
+    /// # Panics
+    /// If the checkpoint lacks a tensor of [`Self::shapes`].
     fn snapshot(&self, checkpoint: &Checkpoint) -> Snapshot {
         let split = |suffix: &str| {
             let values = |variable: &crate::model::Variable| {
@@ -204,6 +213,7 @@ impl Names {
     }
 }
 
+/// Returns one buffer of every shard.
 fn buffers(snapshot: &Snapshot, buffer: impl Fn(&ShardState) -> Floats) -> Vec<Floats> {
     snapshot.shards.iter().map(buffer).collect()
 }

@@ -1,4 +1,4 @@
-//! Loss and gradient of batch(seed, slot, step): the one place where data and model meet.
+//! Computes the loss and gradient of batch(seed, slot, step), from the data and the model.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,35 +12,38 @@ use unisono_core::host::Work;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Done, Job};
 
-/// Gradients that a worker may have handed out and not got back: those of the step before are
-/// held until the next versions have come.
+/// Gradients per shard that may be lent out at a time. A worker holds the gradients of the step
+/// before until the next versions have arrived.
 const MAX_LENT: usize = 4;
 
-/// Computes gradients of a run.
+/// Computes the gradients of a run.
 pub struct Gradients {
     data: Arc<Dataset>,
     layout: Arc<Layout>,
     batches: Batches,
     model: Box<dyn Model>,
+    /// The rows of the current batch, as [`Batches`] returns them. Kept to reuse its memory.
     drawn: Vec<u32>,
-    /// The rows of the batch that the model is prepared for, and whose they are.
+    /// The rows of the current batch, as [`Batch`] takes them.
     rows: Vec<usize>,
+    /// The batch that the model is prepared for, if any.
     prepared: Option<(Step, Slot)>,
-    /// What was computed last, and whether the one before it was the same slot's, a step before.
+    /// The batch whose gradient was computed last.
     last: Option<(Step, Slot)>,
+    /// Whether the last two gradients were of the same slot, at consecutive steps.
     is_steady: bool,
-    /// One for each shard, so that buffers of one length are not asked for another.
+    /// One pool per shard, so that every buffer in a pool has the shard's length.
     pools: Vec<Pool>,
 }
 
 impl Gradients {
-    /// Of the plan's model.
+    /// Returns the gradients of the plan's model.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         Self::of_model(plan, plan.model())
     }
 
-    /// Of a model of one's own, with the variables of the plan's layout.
+    /// Returns the gradients of `model`, which has the variables of the plan's layout.
     #[must_use]
     pub fn of_model(plan: &Plan, model: Box<dyn Model>) -> Self {
         Self {
@@ -57,12 +60,15 @@ impl Gradients {
         }
     }
 
-    /// From now on writes gradients into buffers that are made in another way.
+    /// Allocates the buffers of later gradients with `make`.
     pub fn make_buffers(&mut self, make: MakeBuffer) {
         self.pools.iter_mut().for_each(|pool| pool.make_buffers(make));
     }
 
-    /// The loss of the slot's batch, and its gradient, one buffer a shard, at a whole version.
+    /// Computes the loss and the gradient of the slot's batch. The gradient has one buffer per
+    /// shard.
+    ///
+    /// `parameters` are all shards of version `step`, in the order of the ps.
     pub fn compute(&mut self, step: Step, slot: Slot, parameters: &[Floats]) -> (f32, Vec<Floats>) {
         if self.prepared != Some((step, slot)) {
             self.prepare(step, slot);
@@ -94,7 +100,7 @@ impl Gradients {
 
 impl Work for Gradients {
     /// # Panics
-    /// If the job is a ps's.
+    /// If the job is an update, which is a job of a ps.
     fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
@@ -105,7 +111,8 @@ impl Work for Gradients {
         }
     }
 
-    /// A worker that has computed one slot at two steps in a row will compute it at the next.
+    /// Prepares the slot's batch of the next step if the last two gradients were of the same slot,
+    /// because the next gradient will probably be of that slot, too.
     fn look_ahead(&mut self) {
         if let (true, Some((step, slot))) = (self.is_steady, self.last) {
             self.prepare(step.next(), slot);

@@ -1,10 +1,9 @@
-//! A run put together: its model, its data, its update rule, its files.
+//! Combines the model, the data, the update rule and the files of a run.
 //!
-//! Here the parts that know nothing of each other meet. The cluster's tasks and the serial
-//! reference are made of the same pieces.
+//! The tasks of a cluster and the serial reference use the same [`Gradients`] and [`Updates`].
 
 pub mod files;
-pub mod gradients;
+mod gradients;
 pub mod plan;
 pub mod reference;
 mod same_run;
@@ -13,6 +12,5 @@ mod updates;
 
 pub use gradients::Gradients;
 pub use plan::Plan;
-pub use same_run::Misfit;
 pub use shapes::Shapes;
 pub use updates::Updates;

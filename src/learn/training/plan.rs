@@ -1,4 +1,4 @@
-//! What a run computes with, derived once from its configuration and its data.
+//! The objects that a run computes with, derived once from its configuration and its data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,26 +9,26 @@ use unisono_config::RunConfig;
 use unisono_core::protocol::Settings;
 use unisono_core::train_config::{Sync, TrainConfig};
 
-/// A run's arithmetic.
+/// The data, the model and the update rule of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The numbers of the run.
+    /// The hyperparameters.
     pub train: TrainConfig,
-    /// How many gradients make an update.
+    /// The number of gradients per update, and of workers.
     pub sync: Sync,
-    /// The examples.
+    /// The data set.
     pub data: Arc<Dataset>,
-    /// Which ps holds what.
+    /// The distribution of the variables over the ps.
     pub layout: Arc<Layout>,
-    /// What makes the next version.
+    /// The rule that computes the next version.
     pub rule: UpdateRule,
-    /// Every setting that touches a number.
+    /// Every setting that affects a number. Tasks compare these settings when they connect.
     pub settings: Settings,
     level: SimdLevel,
     make_model: MakeModel,
 }
 
-/// Makes a run's model, with room of its own to work in.
+/// A constructor of the run's model. Each model has a workspace of its own.
 #[derive(Clone)]
 struct MakeModel(Arc<dyn Fn() -> Box<dyn Model> + Send + std::marker::Sync>);
 
@@ -39,10 +39,11 @@ impl fmt::Debug for MakeModel {
 }
 
 impl Plan {
-    /// The plan of a run on some data, computed at a SIMD level (which changes no bit).
+    /// Returns the plan of a run of the multilayer perceptron on `data`. The SIMD level affects the
+    /// speed only.
     ///
     /// # Errors
-    /// If a batch is larger than the training data.
+    /// If the batch size is 0 or larger than the number of training examples.
     pub fn new(
         run: &RunConfig,
         data: impl Into<Arc<Dataset>>,
@@ -52,14 +53,16 @@ impl Plan {
         let sizes = layer_sizes(&run.train, &data);
         let rate = run.train.regularization_rate;
         let mlp = move || -> Box<dyn Model> { Box::new(Mlp::new(&sizes, rate, level)) };
-        Self::of(run, data, level, MakeModel(Arc::new(mlp)))
+        Self::with_maker(run, data, level, MakeModel(Arc::new(mlp)))
     }
 
-    /// As [`Self::new`], of a model of one's own: `make` makes one, always the same. Tasks train
-    /// together only if theirs has the same `name`.
+    /// Returns the plan of a run of the caller's own model.
+    ///
+    /// `make` must return an equal model on every call. `name` becomes the setting `model`, so
+    /// that tasks with different names refuse to train together.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// Those of [`Self::new`].
     pub fn of_model(
         run: &RunConfig,
         data: impl Into<Arc<Dataset>>,
@@ -67,11 +70,11 @@ impl Plan {
         name: &str,
         make: impl Fn() -> Box<dyn Model> + Send + std::marker::Sync + 'static,
     ) -> Result<Self, DatasetError> {
-        let plan = Self::of(run, data.into(), level, MakeModel(Arc::new(make)))?;
+        let plan = Self::with_maker(run, data.into(), level, MakeModel(Arc::new(make)))?;
         Ok(Self { settings: plan.settings.clone().with("model", name), ..plan })
     }
 
-    fn of(
+    fn with_maker(
         run: &RunConfig,
         data: Arc<Dataset>,
         level: SimdLevel,
@@ -92,25 +95,26 @@ impl Plan {
         })
     }
 
-    /// The SIMD level to compute at.
+    /// Returns the SIMD level of the run.
     #[must_use]
     pub const fn level(&self) -> SimdLevel {
         self.level
     }
 
-    /// The model, with room of its own to work in.
+    /// Returns a new model, with a workspace of its own.
     #[must_use]
     pub fn model(&self) -> Box<dyn Model> {
         (self.make_model.0)()
     }
 
-    /// Which rows a slot's batch consists of.
+    /// Returns the parameters that determine the rows of each slot's batch.
     #[must_use]
     pub fn batch_order(&self) -> BatchOrder {
         BatchOrder::new(&self.train, self.sync, self.data.train.len())
     }
 }
 
+/// Returns the sizes of the perceptron's layers: features, hidden layers, classes.
 fn layer_sizes(train: &TrainConfig, data: &Dataset) -> Vec<usize> {
     let (features, classes) = (data.train.n_features(), data.train.n_classes());
     std::iter::once(features).chain(train.hidden.iter().copied()).chain([classes]).collect()

@@ -1,4 +1,5 @@
-//! The oracle: a run in one plain loop, with no protocol, no shards' agreement, no messages.
+//! The serial reference: a run in one loop, without protocol and messages. A cluster's run must
+//! reach the same bits.
 
 use crate::training::{Gradients, Plan, Updates};
 use unisono_core::floats::Floats;
@@ -6,19 +7,19 @@ use unisono_core::ids::Cut;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 
-/// The serial run.
+/// A serial run.
 #[derive(Debug)]
 pub struct Reference {
     plan: Plan,
     gradients: Gradients,
     updates: Updates,
     snapshot: Snapshot,
-    /// Those of the update that was made last.
+    /// The gradients of the most recent update.
     last_gradients: Vec<(Slot, Vec<Floats>)>,
 }
 
 impl Reference {
-    /// A run that goes on from `snapshot`.
+    /// Returns a run that continues from `snapshot`.
     #[must_use]
     pub fn new(plan: Plan, snapshot: Snapshot) -> Self {
         let gradients = Gradients::new(&plan);
@@ -26,33 +27,33 @@ impl Reference {
         Self { plan, gradients, updates, snapshot, last_gradients: Vec::new() }
     }
 
-    /// Where the run is.
+    /// Returns the current state.
     #[must_use]
     pub const fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    /// The step that comes next.
+    /// Returns the step of the next update.
     #[must_use]
     pub const fn step(&self) -> Step {
         self.snapshot.cut.step
     }
 
-    /// The gradients that the last update was made of, one buffer a shard, ascending by slot.
+    /// Returns the gradients of the last update, ascending by slot, with one buffer per shard.
     #[must_use]
     pub fn last_gradients(&self) -> &[(Slot, Vec<Floats>)] {
         &self.last_gradients
     }
 
-    /// The slots that an update uses when nothing else is known: the first R.
+    /// Returns the slots of an update without backup workers: the first R.
     pub fn default_slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.plan.sync.replicas_to_aggregate).map(Slot)
     }
 
-    /// Makes one update, of the gradients of these slots, ascending.
+    /// Makes one update from the gradients of `slots`, which ascend.
     ///
     /// # Errors
-    /// If a loss is not finite; the run stays where it is then.
+    /// [`Failure::NonFinite`] if a loss is infinite or NaN. The state does not change then.
     pub fn update(
         &mut self,
         slots: impl IntoIterator<Item = Slot>,
@@ -61,7 +62,7 @@ impl Reference {
         let (generation, step) = (*generation, *step);
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let mut losses = Vec::new();
-        // Before any other is computed: their buffers are written again.
+        // Dropped before the next gradients are computed, so that the pools can reuse the buffers.
         self.last_gradients.clear();
         for slot in slots {
             let (loss, gradient) = self.gradients.compute(step, slot, &parameters);

@@ -1,5 +1,6 @@
-//! What a checkpoint is to a run that would go on from it: a logdir holds the trajectory of one
-//! configuration, unless the user wants it otherwise.
+//! Compares a checkpoint with the run that is about to continue from it.
+//!
+//! A logdir holds the trajectory of one configuration, unless the user allows changed settings.
 
 use std::collections::BTreeSet;
 
@@ -9,36 +10,37 @@ use unisono_core::ids::Step;
 use unisono_core::protocol::{Difference, Settings};
 use unisono_files::checkpoint::{Checkpoint, Shapes};
 
-/// The setting of the number of validation examples.
+/// Name of the setting for the number of validation examples.
 const VALIDATION_SIZE: &str = "validation_size";
 
-/// Why a run cannot go on from a checkpoint at all.
+/// The reason why a run cannot continue from a checkpoint, even with changed settings allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
-    /// The run ends before it.
+pub(crate) enum Misfit {
+    /// The checkpoint's step is beyond the last step of the run.
     #[error(
-        "it is of step {step}, and --training-steps is {training_steps}: give {step} or more, or \
+        "it is of step {step}, but --training-steps is {training_steps}: give {step} or more, or \
          --fresh or another --logdir to begin a new run"
     )]
     Behind {
         /// Step of the checkpoint.
         step: Step,
-        /// Updates of the run.
+        /// Number of updates of the run.
         training_steps: u64,
     },
-    /// The tensors are those of another model.
-    #[error("{0}: train the model it was made with, or give --fresh or another --logdir")]
+    /// The checkpoint's tensors do not fit the run's model. The text names the first such tensor.
+    #[error("{0}: train the model of the checkpoint, or give --fresh or another --logdir")]
     Tensors(String),
 }
 
 impl Plan {
-    /// The settings that a checkpoint of this run names: those that its tensors are a function of.
+    /// Returns the settings that a checkpoint of this run records: those that determine its
+    /// tensors.
     ///
-    /// The layout over the ps moves no bit, and neither does the number of workers with R >= N, so
-    /// that a checkpoint which named them would differ in its bytes alone. The validation size is a
-    /// number even if it is the data's own: `default` and that number are the same examples.
-    #[must_use]
-    pub fn checkpoint_settings(&self) -> Settings {
+    /// Settings that change no bit are left out: the number of ps, the placement and, with R >= N,
+    /// the number of workers. Checkpoints of equal tensors are therefore equal files. The
+    /// validation size is recorded as a number even if it is the default, because both select the
+    /// same examples.
+    pub(crate) fn checkpoint_settings(&self) -> Settings {
         let mut left_out = vec!["ps", "placement", VALIDATION_SIZE];
         if self.sync.is_determined() {
             left_out.push("workers");
@@ -47,11 +49,11 @@ impl Plan {
         settings.with(VALIDATION_SIZE, self.data.validation.len())
     }
 
-    /// Whether a run can go on from a checkpoint.
+    /// Checks that a run can continue from a checkpoint at all.
     ///
     /// # Errors
-    /// Why not.
-    pub fn check_fits(&self, checkpoint: &Checkpoint) -> Result<(), Misfit> {
+    /// [`Misfit`] if the run ends before the checkpoint, or if the tensors do not fit the model.
+    pub(crate) fn check_fits(&self, checkpoint: &Checkpoint) -> Result<(), Misfit> {
         let (step, training_steps) = (checkpoint.step, self.train.training_steps);
         if step.0 > training_steps {
             return Err(Misfit::Behind { step, training_steps });
@@ -60,24 +62,26 @@ impl Plan {
         mismatch(&checkpoint.shapes(), &shapes).map_or(Ok(()), |why| Err(Misfit::Tensors(why)))
     }
 
-    /// What is another than in the run that wrote a checkpoint, with both values, so that what
-    /// follows is not what would have followed there; `None` if it is the same, to the bit. How
-    /// long the run is, and how it is laid over tasks, moves no bit.
-    #[must_use]
-    pub fn changes_since(&self, checkpoint: &Checkpoint) -> Option<String> {
+    /// Describes what changed since the checkpoint was written, with both values of each change.
+    ///
+    /// Returns `None` if training continues on the same trajectory, bit for bit. The number of
+    /// training steps and the layout over tasks do not affect the trajectory.
+    pub(crate) fn changes_since(&self, checkpoint: &Checkpoint) -> Option<String> {
         let (ours, theirs) = (self.data.digest(), checkpoint.data.as_deref());
         let mut changes = self.changed_settings(&checkpoint.settings, theirs == Some(ours));
         if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
-            changes.push(format!("on data with the digest {theirs}, and not {ours}"));
+            changes.push(format!("on data with digest {theirs} (this run: {ours})"));
         }
-        (!changes.is_empty()).then(|| format!("it was trained {}", changes.join("; ")))
+        (!changes.is_empty()).then(|| format!("it was trained {}", changes.join(", ")))
     }
 
     fn changed_settings(&self, theirs: &Settings, is_same_data: bool) -> Vec<String> {
-        // Files of earlier versions also name what `checkpoint_settings` leaves out.
+        // Checkpoints of version 0.1.0 also record the settings that `checkpoint_settings` leaves
+        // out. For those, the comparison needs the run's values.
         let ours = self.checkpoint_settings().or(&self.settings);
         let replicas = theirs.value("replicas_to_aggregate").unwrap_or_default();
         let were_workers = theirs.value("workers").map(str::to_owned);
+        // A checkpoint without `workers` is from a run with R >= N, which leaves that setting out.
         let was_determined = were_workers.as_ref().is_none_or(|workers| {
             let numbers = workers.parse::<u32>().ok().zip(replicas.parse().ok());
             numbers.is_some_and(|(workers, replicas)| workers <= replicas)
@@ -85,38 +89,42 @@ impl Plan {
         let is_determined = self.sync.is_determined();
         let moves_bits = |difference: &Difference<'_>| match difference.key {
             "training_steps" | "ps" | "placement" => false,
-            // With the same examples it does not matter how one says where they begin.
+            // `default` and the default's number select the same examples.
             VALIDATION_SIZE => {
                 !is_same_data && self.settings.value(VALIDATION_SIZE) != Some(difference.theirs)
             }
-            // With R >= N the worker that computes a slot has no influence on the slot's gradient.
+            // With R >= N, every slot is used, and a slot's gradient does not depend on the worker
+            // that computes it. With R < N, timing chooses R of N slots.
             "workers" => !(is_determined && was_determined),
             _ => true,
         };
         let described = |Difference { key, ours, theirs }: Difference<'_>| match key {
+            // The exact number was not recorded, but R >= N bounds it.
             "workers" if were_workers.is_none() => {
-                format!("with at most {replicas} workers, and not {ours}")
+                format!("with at most {replicas} workers (this run: {ours})")
             }
-            _ => format!("with {key} = {theirs}, and not {ours}"),
+            _ => format!("with {key} = {theirs} (this run: {ours})"),
         };
         ours.differences(theirs).filter(moves_bits).map(described).collect()
     }
 }
 
-/// The first way in which a checkpoint's tensors are not those that a model expects.
+/// Describes the first tensor, by name, that differs between a checkpoint and the model, if any.
 fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
     let names: BTreeSet<&String> = saved.keys().chain(expected.keys()).collect();
     names.into_iter().find_map(|name| match (saved.get(name), expected.get(name)) {
         (Some(saved), Some(expected)) if saved == expected => None,
-        (Some(saved), Some(expected)) => {
-            Some(format!("tensor {name} has shape {saved:?} in it, and {expected:?} in this model"))
-        }
-        (Some(saved), None) => {
-            Some(format!("tensor {name} of shape {saved:?} is in it, and not in this model"))
-        }
+        (Some(saved), Some(expected)) => Some(format!(
+            "tensor {name} has shape {saved:?} in the checkpoint but {expected:?} in this model"
+        )),
+        (Some(saved), None) => Some(format!(
+            "tensor {name} of shape {saved:?} is in the checkpoint but not in this model"
+        )),
         (None, expected) => {
             let expected = expected.map(Vec::as_slice).unwrap_or_default();
-            Some(format!("tensor {name} of shape {expected:?} is in this model, and not in it"))
+            Some(format!(
+                "tensor {name} of shape {expected:?} is in this model but not in the checkpoint"
+            ))
         }
     })
 }
@@ -148,12 +156,12 @@ mod tests {
         (files.to_checkpoint)(&files.initial)
     }
 
-    /// A checkpoint as version 0.1.0 wrote it, with all settings that tasks compare.
+    /// Returns a checkpoint as version 0.1.0 wrote it, with all settings that tasks compare.
     fn checkpoint_of_0_1(run: &RunConfig) -> Checkpoint {
         Checkpoint { settings: run.settings(), ..checkpoint(run) }
     }
 
-    /// What the run that `change` makes has another than the one of `checkpoint`.
+    /// Returns the changes between `checkpoint` and a run whose configuration `change` modified.
     fn changes(checkpoint: &Checkpoint, change: impl Fn(&mut RunConfig)) -> Option<String> {
         let mut now = run();
         change(&mut now);
@@ -161,28 +169,28 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_no_bit_may_be_another() {
+    fn settings_that_change_no_bit_may_differ() {
         let was = checkpoint(&run());
         assert_eq!(changes(&was, |_| ()), None);
         assert_eq!(changes(&was, |run| run.train.training_steps = 20_000), None);
         assert_eq!(changes(&was, |run| run.n_ps = 1), None);
         assert_eq!(changes(&was, |run| run.placement = Placement::RoundRobin), None);
         assert_eq!(changes(&was, |run| run.sync.total_num_replicas = 1), None);
-        assert_eq!(changes(&was, |run| run.validation_size = Some(1000)), None, "its own split");
+        assert_eq!(changes(&was, |run| run.validation_size = Some(1000)), None, "the default");
         let without_data = Checkpoint { data: None, ..was };
-        assert_eq!(changes(&without_data, |_| ()), None, "a file of a program without the digest");
+        assert_eq!(changes(&without_data, |_| ()), None, "a checkpoint without a digest");
         for old in
             [checkpoint_of_0_1(&run()), Checkpoint { data: None, ..checkpoint_of_0_1(&run()) }]
         {
-            assert_eq!(changes(&old, |_| ()), None, "a file that names the layout");
+            assert_eq!(changes(&old, |_| ()), None, "a checkpoint that records the layout");
             assert_eq!(changes(&old, |run| run.n_ps = 1), None);
             assert_eq!(changes(&old, |run| run.sync.total_num_replicas = 1), None);
         }
     }
 
-    /// The bytes of a checkpoint are those of a checkpoint of the reference, whatever the layout.
+    /// Therefore a cluster of any layout writes the same checkpoint bytes as the reference.
     #[test]
-    fn checkpoint_of_a_determined_run_names_neither_its_layout_nor_its_workers() {
+    fn checkpoint_of_a_determined_run_records_neither_layout_nor_workers() {
         let was = checkpoint(&run());
         let mut other = run();
         other.n_ps = 3;
@@ -196,59 +204,59 @@ mod tests {
         assert_eq!(
             checkpoint(&other).settings.value("workers"),
             Some("5"),
-            "with R < N they count"
+            "with R < N, the number of workers affects the result"
         );
     }
 
     #[test]
-    fn what_moves_a_bit_is_told_with_both_values() {
+    fn settings_that_change_a_bit_are_reported_with_both_values() {
         let was = checkpoint(&run());
-        let told = |change: &dyn Fn(&mut RunConfig)| {
-            let told = changes(&was, change).expect("it is another run");
-            told.strip_prefix("it was trained with ").expect("a setting").to_owned()
+        let reported = |change: &dyn Fn(&mut RunConfig)| {
+            let reported = changes(&was, change).expect("the settings differ");
+            reported.strip_prefix("it was trained with ").expect("a setting").to_owned()
         };
         assert_eq!(
-            told(&|run| {
+            reported(&|run| {
                 run.train.batch_size = 50;
                 run.train.seed = 7;
             }),
-            "batch_size = 100, and not 50; with seed = 1, and not 7"
+            "batch_size = 100 (this run: 50), with seed = 1 (this run: 7)"
         );
-        assert_eq!(told(&|run| run.train.hidden = vec![5]), "hidden = 4, and not 5");
+        assert_eq!(reported(&|run| run.train.hidden = vec![5]), "hidden = 4 (this run: 5)");
         let momentum = Optimizer::Momentum { momentum: 0.9, nesterov: false };
         assert_eq!(
-            told(&|run| run.train.optimizer = momentum),
-            "optimizer = sgd, and not momentum; with momentum = (absent), and not 0.9; with nesterov \
-             = (absent), and not false"
+            reported(&|run| run.train.optimizer = momentum),
+            "optimizer = sgd (this run: momentum), with momentum = (absent) (this run: 0.9), with \
+             nesterov = (absent) (this run: false)"
         );
         let other = changes(&Checkpoint { data: Some("d1".to_owned()), ..was.clone() }, |_| ());
-        let other = other.expect("other data");
-        assert!(
-            other.starts_with("it was trained on data with the digest d1, and not "),
-            "{other}"
-        );
+        let other = other.expect("the data differ");
+        assert!(other.starts_with("it was trained on data with digest d1 (this run: "), "{other}");
     }
 
-    /// With R < N the number of workers is that of the slots, and timing chooses of them.
+    /// With R < N, each worker has one slot, and timing chooses R of these slots.
     #[test]
-    fn the_number_of_workers_counts_where_it_changes_what_an_update_is_made_of() {
+    fn number_of_workers_is_compared_only_where_it_affects_the_updates() {
         let was = checkpoint(&run());
-        let told = |checkpoint: &Checkpoint, replicas_to_aggregate, total_num_replicas| {
+        let reported = |checkpoint: &Checkpoint, replicas_to_aggregate, total_num_replicas| {
             let sync = Sync { replicas_to_aggregate, total_num_replicas };
-            changes(checkpoint, |run| run.sync = sync).expect("it is another run")
+            changes(checkpoint, |run| run.sync = sync).expect("the settings differ")
         };
-        assert_eq!(told(&was, 4, 5), "it was trained with at most 4 workers, and not 5");
+        assert_eq!(reported(&was, 4, 5), "it was trained with at most 4 workers (this run: 5)");
         let old = checkpoint_of_0_1(&run());
-        assert_eq!(told(&old, 4, 5), "it was trained with workers = 4, and not 5");
-        assert_eq!(told(&was, 5, 5), "it was trained with replicas_to_aggregate = 4, and not 5");
+        assert_eq!(reported(&old, 4, 5), "it was trained with workers = 4 (this run: 5)");
+        assert_eq!(
+            reported(&was, 5, 5),
+            "it was trained with replicas_to_aggregate = 4 (this run: 5)"
+        );
         let mut with_backup = run();
         with_backup.sync.total_num_replicas = 5;
         let was = checkpoint(&with_backup);
-        assert_eq!(told(&was, 4, 4), "it was trained with workers = 5, and not 4");
+        assert_eq!(reported(&was, 4, 4), "it was trained with workers = 5 (this run: 4)");
     }
 
     #[test]
-    fn a_checkpoint_behind_the_last_step_or_of_another_model_does_not_fit() {
+    fn checkpoint_beyond_the_last_step_or_with_other_tensors_does_not_fit() {
         let mut was = checkpoint(&run());
         was.step = Step(300);
         let why = |checkpoint: &Checkpoint, training_steps| {
@@ -257,16 +265,16 @@ mod tests {
             plan(&now).check_fits(checkpoint).err().map(|why| why.to_string())
         };
         assert_eq!(why(&was, 300), None);
-        insta::assert_snapshot!(why(&was, 299).unwrap(), @"it is of step 300, and --training-steps is 299: give 300 or more, or --fresh or another --logdir to begin a new run");
+        insta::assert_snapshot!(why(&was, 299).unwrap(), @"it is of step 300, but --training-steps is 299: give 300 or more, or --fresh or another --logdir to begin a new run");
 
         let with = |change: &dyn Fn(&mut Checkpoint)| {
             let mut other = was.clone();
             change(&mut other);
-            why(&other, 300).expect("another model")
+            why(&other, 300).expect("the tensors differ")
         };
         let tensor = |n| Tensor::new(vec![n], vec![0.0; n].into());
-        insta::assert_snapshot!(with(&|other| { other.tensors.insert("layer1/biases".to_owned(), tensor(3)); }), @"tensor layer1/biases has shape [3] in it, and [4] in this model: train the model it was made with, or give --fresh or another --logdir");
-        insta::assert_snapshot!(with(&|other| { other.tensors.insert("a".to_owned(), tensor(3)); }), @"tensor a of shape [3] is in it, and not in this model: train the model it was made with, or give --fresh or another --logdir");
-        insta::assert_snapshot!(with(&|other| { other.tensors.remove("layer1/biases"); }), @"tensor layer1/biases of shape [4] is in this model, and not in it: train the model it was made with, or give --fresh or another --logdir");
+        insta::assert_snapshot!(with(&|other| { other.tensors.insert("layer1/biases".to_owned(), tensor(3)); }), @"tensor layer1/biases has shape [3] in the checkpoint but [4] in this model: train the model of the checkpoint, or give --fresh or another --logdir");
+        insta::assert_snapshot!(with(&|other| { other.tensors.insert("a".to_owned(), tensor(3)); }), @"tensor a of shape [3] is in the checkpoint but not in this model: train the model of the checkpoint, or give --fresh or another --logdir");
+        insta::assert_snapshot!(with(&|other| { other.tensors.remove("layer1/biases"); }), @"tensor layer1/biases of shape [4] is in this model but not in the checkpoint: train the model of the checkpoint, or give --fresh or another --logdir");
     }
 }

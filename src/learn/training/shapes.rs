@@ -1,5 +1,7 @@
-//! How long the tensors of messages are in a run: what keeps a peer that lies about its shard, or
-//! is of another model, away from the arithmetic, which takes lengths for granted.
+//! Checks the lengths of the tensors in messages.
+//!
+//! The arithmetic panics on tensors of a wrong length. This check refuses them first, so that a
+//! peer with a different model or a wrong shard cannot stop a task.
 
 use super::plan::Plan;
 use crate::model::UpdateRule;
@@ -8,46 +10,46 @@ use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::{Message, ShardState};
 use unisono_core::wire::Limits;
 
-/// Tensor bytes a frame where nobody knows the model: 4 GiB would do for shards of a billion
-/// parameters.
+/// Limit of tensor bytes per frame for a task that does not know the model: 4 GiB, enough for a
+/// shard of a billion parameters.
 const MAX_TENSOR_BYTES: usize = 1 << 32;
 
-/// The lengths that are known to a task.
+/// The tensor lengths that a task knows.
 #[derive(Clone, Debug)]
 pub struct Shapes {
-    /// The values of each ps's shard. A ps does not know the model, so it has none; a state comes
-    /// from the chief, and its protocol holds gradients against the state.
+    /// Number of parameters of each shard, by ps. `None` for a ps, which does not know the model:
+    /// its shard comes from the chief, and the protocol compares gradients with the shard.
     shards: Option<Vec<usize>>,
-    /// Buffers that the optimizer and the moving average keep beside the parameters.
+    /// Number of buffers that the optimizer and the moving average keep beside the parameters.
     n_auxiliary: usize,
 }
 
 impl Shapes {
-    /// As a worker knows them, which has the model.
+    /// Returns the lengths that a worker knows, which has the model.
     #[must_use]
     pub fn of_plan(plan: &Plan) -> Self {
         let shards = (0..plan.layout.n_ps()).map(|ps| plan.layout.shard_len(ps)).collect();
         Self { shards: Some(shards), ..Self::of_rule(&plan.rule) }
     }
 
-    /// As a ps knows them, which has the update rule only.
+    /// Returns the lengths that a ps knows, which has only the update rule.
     #[must_use]
     pub fn of_rule(rule: &UpdateRule) -> Self {
         Self { shards: None, n_auxiliary: rule.auxiliary_names().len() }
     }
 
-    /// The limits of frames: the whole state of the largest shard.
+    /// Returns the limits of frames, which admit the whole state of the largest shard.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let largest = self.shards.as_ref().map(|shards| shards.iter().max().copied().unwrap_or(0));
-        let of_state = |n_values: usize| 4 * n_values * (1 + self.n_auxiliary);
-        Limits::with_tensor_bytes(largest.map_or(MAX_TENSOR_BYTES, of_state))
+        let state_bytes = |n_values: usize| 4 * n_values * (1 + self.n_auxiliary);
+        Limits::with_tensor_bytes(largest.map_or(MAX_TENSOR_BYTES, state_bytes))
     }
 
-    /// Whether the tensors of a message are as long as they have to be.
+    /// Checks that the tensors of a message from the task `from` have the right lengths.
     ///
     /// # Errors
-    /// What the message has, and what it should have.
+    /// If a length differs. The text names the actual and the expected length.
     pub fn check(&self, from: Option<TaskId>, message: &Message) -> Result<(), String> {
         match message {
             Message::Version { parameters, .. } => self.check_shard(from, "a version", parameters),
@@ -70,7 +72,7 @@ impl Shapes {
         let Some((shards, shard)) = self.shards.as_ref().zip(shard) else { return Ok(()) };
         match shards.get(shard) {
             Some(wanted) if parameters.len() != *wanted => Err(format!(
-                "it sent {what} of {} parameters, and its shard has {wanted}",
+                "it sent {what} of {} parameters, but its shard has {wanted}",
                 parameters.len()
             )),
             _ => Ok(()),
@@ -81,14 +83,14 @@ impl Shapes {
         let (found, wanted) = (state.auxiliary.len(), self.n_auxiliary);
         if found != wanted {
             return Err(format!(
-                "it sent a state with {found} buffers beside the parameters, and the optimizer \
-                 keeps {wanted}"
+                "it sent a state with {found} buffers beside the parameters, but the optimizer and \
+                 the moving average keep {wanted}"
             ));
         }
         let len = state.parameters.len();
         match state.auxiliary.iter().find(|buffer| buffer.len() != len) {
             Some(buffer) => Err(format!(
-                "it sent a state of {len} parameters with {} values beside them",
+                "it sent a state of {len} parameters with a buffer of {} values",
                 buffer.len()
             )),
             None => Ok(()),
@@ -127,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_takes_versions_and_states_of_the_right_length_only() {
+    fn worker_refuses_versions_and_states_of_a_wrong_length() {
         let shapes = Shapes { shards: Some(vec![7, 5]), n_auxiliary: 1 };
         assert_eq!(shapes.check(PS, &version(5)), Ok(()));
-        let told = shapes.check(PS, &version(7)).unwrap_err();
-        assert_eq!(told, "it sent a version of 7 parameters, and its shard has 5");
+        let error = shapes.check(PS, &version(7)).unwrap_err();
+        assert_eq!(error, "it sent a version of 7 parameters, but its shard has 5");
         assert!(shapes.check(PS, &version(0)).is_err());
         assert_eq!(shapes.check(PS, &captured(&[5, 5])), Ok(()));
         for wrong in [&[5][..], &[5, 5, 5], &[5, 4], &[4, 4]] {
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ps_takes_states_with_what_its_optimizer_keeps() {
+    fn ps_refuses_states_without_all_buffers_of_its_optimizer() {
         let shapes = Shapes { shards: None, n_auxiliary: 2 };
         let restore = |lengths: &[usize]| match captured(lengths) {
             Message::Captured { cut, state } => Message::Restore { cut, state },

@@ -1,4 +1,4 @@
-//! Updates of one shard: what a ps computes.
+//! Computes the updates of a shard, which is the work of a ps.
 
 use crate::model::UpdateRule;
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
@@ -7,11 +7,12 @@ use unisono_core::ids::Cut;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Done, Job, ShardState};
 
-/// Buffers of a shard that are in use at a time: each of Adam's two, the moving average and the
-/// parameters, of this version and the two before it that may still be on their way to workers.
+/// Buffers of a shard that may be in use at a time: four buffers (the parameters, the moving
+/// average and Adam's two) of three versions. The two older versions may still be on their way to
+/// workers.
 const MAX_LENT: usize = 12;
 
-/// Makes the next version of shards.
+/// Computes the next version of shards.
 #[derive(Debug)]
 pub struct Updates {
     rule: UpdateRule,
@@ -19,19 +20,19 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// By this rule, for `n_shards` shards.
+    /// Returns updates by `rule`, with a buffer pool for `n_shards` shards.
     #[must_use]
     pub const fn new(rule: UpdateRule, n_shards: usize) -> Self {
         Self { rule, pool: Pool::new(MAX_LENT * n_shards) }
     }
 
-    /// From now on writes states into buffers that are made in another way.
+    /// Allocates the buffers of later states with `make`.
     pub fn make_buffers(&mut self, make: MakeBuffer) {
         self.pool.make_buffers(make);
     }
 
-    /// A shard's state at version `step` + 1, of its state at version `step` and the gradients of
-    /// exactly `replicas_to_aggregate` slots, ascending.
+    /// Computes a shard's state at version `step` + 1 from its state at version `step` and the
+    /// gradients of exactly `replicas_to_aggregate` slots, ascending.
     pub fn compute(
         &mut self,
         step: Step,
@@ -44,7 +45,7 @@ impl Updates {
 
 impl Work for Updates {
     /// # Panics
-    /// If the job is a worker's.
+    /// If the job is a gradient, which is a job of a worker.
     fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Update { cut: Cut { generation, step }, state, gradients } => Done::Update {

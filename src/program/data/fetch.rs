@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum as _};
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
-use crate::fetch::error::{Fetched, Patience};
+use crate::fetch::error::{Fetched, Timing};
 use crate::fetch::{Fetcher, Watcher};
 use crate::program::process::Process;
 use unisono_learn::data::{Published, PublishedFile};
@@ -18,7 +19,7 @@ use unisono_terminal::output::{Screen, make_folder};
 pub struct FetchArgs {
     /// The data set
     #[arg(value_name = "DATA_SET", default_value = "mnist")]
-    data_set: Published,
+    data_set: DataSet,
     /// Folder for its four files [default: ./mnist/ or ./fashion-mnist/]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     data_dir: Option<PathBuf>,
@@ -26,6 +27,33 @@ pub struct FetchArgs {
     /// in; more than once, each is tried
     #[arg(long, value_name = "URL", help_heading = "Network")]
     mirror: Vec<Mirror>,
+}
+
+/// A published data set with its name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DataSet(Published);
+
+impl DataSet {
+    const fn name(self) -> &'static str {
+        match self.0 {
+            Published::Mnist => "mnist",
+            Published::FashionMnist => "fashion-mnist",
+        }
+    }
+}
+
+impl ValueEnum for DataSet {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self(Published::Mnist), Self(Published::FashionMnist)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self.0 {
+            Published::Mnist => "Handwritten digits, by Yann LeCun and Corinna Cortes",
+            Published::FashionMnist => "Pictures of clothes, by Zalando Research",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
+    }
 }
 
 /// The URL of a folder of files.
@@ -61,15 +89,15 @@ struct NoMirror;
 /// # Errors
 /// If a file cannot be had, or cannot be written.
 pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode> {
-    let set = args.data_set;
-    let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(name_of(set)));
+    let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(args.data_set.name()));
+    let set = args.data_set.0;
     make_folder(&folder)?;
     let mirrors = if args.mirror.is_empty() {
         set.mirrors().iter().map(|mirror| (*mirror).to_owned()).collect()
     } else {
         args.mirror.iter().map(|mirror| mirror.0.clone()).collect()
     };
-    let fetcher = Fetcher { folder: &folder, mirrors, patience: Patience::default() };
+    let fetcher = Fetcher { folder: &folder, mirrors, timing: Timing::default() };
     for file in set.files() {
         let mut bar = Bar::new(&process.screen, file);
         let fetched = fetcher.fetch(file, &mut bar);
@@ -89,10 +117,6 @@ pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode
 fn all_there(set: Published, folder: &Path) -> String {
     let (title, licence, folder) = (set.title(), set.licence(), folder.display());
     format!("{title} ({licence}) is in {folder}: `unisono local --data-dir {folder}` trains on it.")
-}
-
-fn name_of(set: Published) -> String {
-    set.to_possible_value().expect("no value is skipped").get_name().to_owned()
 }
 
 /// How far a file is, on standard error if that is a terminal.

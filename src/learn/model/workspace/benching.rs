@@ -1,4 +1,4 @@
-//! The parts of a gradient one by one, for `benches/kernels.rs`.
+//! Runs the parts of a gradient separately, for `benches/kernels.rs`.
 
 use std::hint::black_box;
 
@@ -11,33 +11,34 @@ use unisono_core::floats::{Buffer, Floats};
 /// A part of the computation of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The batch is read out of the data set, and put into two orders.
+    /// Reading the batch from the data set, and sorting its elements by example and by feature.
     LoadBatch,
-    /// The sparse product of the batch and the first layer's weights, which are read from the shards;
-    /// its bias and its ReLU.
+    /// The sparse product of the batch and the first layer's weights, with bias and ReLU. Includes
+    /// reading the weights from the shards.
     ForwardFirst,
-    /// The same, with the sum of the squares of these weights.
+    /// [`Self::ForwardFirst`], with the sum of the squares of the weights.
     ForwardFirstWithSquares,
-    /// The second layer's weights are read from the shards, with the sum of their squares.
+    /// Reading the second layer's weights from the shards, with the sum of their squares.
     LoadSecond,
-    /// The dense product of the hidden layer and the second layer's weights, and its bias.
+    /// The dense product of the hidden layer and the second layer's weights, with bias.
     ForwardSecond,
-    /// The softmax, its loss, and the deltas of the logits.
+    /// The softmax, the loss, and the deltas of the logits.
     Softmax,
-    /// The hidden layer's deltas: the dense product with the transpose of the second layer's weights,
-    /// and the ReLU's derivative; the gradient of the hidden layer's bias.
+    /// The deltas of the hidden layer: the dense product with the transpose of the second layer's
+    /// weights, and the derivative of the ReLU.
     PassBack,
-    /// The hidden layer's deltas are put into strips.
+    /// Copying the hidden layer's deltas into strips, and the gradient of the hidden layer's bias.
     SpreadDeltas,
-    /// The gradient of the second layer's weights: a dense product with a transpose.
+    /// The gradient of the second layer's weights: a dense product with a transposed operand.
     SecondGradient,
-    /// The gradient of the first layer's weights: the sparse product of the batch's transpose.
+    /// The gradient of the first layer's weights: the sparse product of the transposed batch and
+    /// the deltas.
     FirstGradient,
-    /// All of it, with what is between the products.
+    /// A whole gradient, including the loops between the products, without loading the batch.
     Whole,
 }
 
-/// A network with one hidden layer, a batch, and room for its gradient, on one shard.
+/// A network with one hidden layer, a batch, and buffers for its gradient, on one shard.
 #[derive(Debug)]
 pub struct Bench<'a> {
     workspace: Workspace,
@@ -46,12 +47,14 @@ pub struct Bench<'a> {
     parameters: Vec<Floats>,
     gradient: Vec<Buffer>,
     batch: Batch<'a>,
-    /// Features, hidden, classes.
+    /// Numbers of features, hidden units and classes.
     sizes: [usize; 3],
 }
 
 impl<'a> Bench<'a> {
-    /// With these values of the variables, in a layout for one ps.
+    /// Returns a benchmark with these parameters, in a layout for one ps.
+    ///
+    /// Computes a whole gradient once, so that every part has its inputs.
     #[must_use]
     pub fn new(
         sizes: [usize; 3],
@@ -68,8 +71,10 @@ impl<'a> Bench<'a> {
         bench
     }
 
-    /// Floating-point operations of a part: two for each fused multiply-add that the result needs.
-    /// Those between the products are not counted, nor those that fill up a vector.
+    /// Returns the floating-point operations of a part: two for each fused multiply-add that the
+    /// result needs.
+    ///
+    /// Operations between the products are not counted, and neither are operations on padding.
     #[must_use]
     pub fn flops(&self, part: Part) -> usize {
         let [n_features, n_hidden, n_classes] = self.sizes;
@@ -87,7 +92,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Computes it.
+    /// Computes a part.
     pub fn run(&mut self, part: Part) {
         if part == Part::LoadBatch {
             return self.workspace.load_batch(self.batch);
@@ -144,18 +149,19 @@ impl Kernel for Run<'_> {
     }
 }
 
-/// Chains of fused multiply-adds in registers, as many as keep the units busy: what this core can do.
+/// Independent chains of fused multiply-adds in registers, which measure the peak of a CPU core.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
-    /// Rounds of one operation a chain.
+    /// Number of fused multiply-adds per chain.
     pub rounds: usize,
 }
 
-/// Chains side by side: more than the latency of an operation times those that begin in a cycle.
+/// Number of independent chains: more than the latency of an operation in cycles times the number
+/// of operations that start per cycle, so that all units stay busy.
 const CHAINS: usize = 12;
 
 impl Peak {
-    /// Runs it, and returns how many floating-point operations that were.
+    /// Runs the chains, and returns the number of floating-point operations.
     #[must_use]
     pub fn run(self, level: SimdLevel) -> usize {
         level.run(self)
