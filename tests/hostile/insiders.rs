@@ -113,7 +113,7 @@ fn a_ps_that_lies_about_its_parameters_does_not_end_its_worker() {
             parameters: vec![0.5; n_values].into(),
         });
         lying.wait_for_the_end();
-        worker.wait_for_stderr(&format!("closed the link with ps 0: {told}"));
+        worker.wait_for_stderr(&format!("disconnected ps 0: {told}"));
     }
     assert!(worker.is_running());
     worker.signal("TERM");

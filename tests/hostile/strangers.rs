@@ -87,7 +87,7 @@ fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been
             stranger.wait_for_the_end();
             waiting.ps.wait_for_stderr(told);
         }
-        waiting.ps.wait_for_stderr("it did not say who it is within 10 s");
+        waiting.ps.wait_for_stderr("it did not identify itself within 10 s");
 
         let idle: Vec<_> = (0..1000).map(|_| Peer::call(&address)).collect();
         // Those that had to make room for the last ones.
@@ -104,7 +104,7 @@ fn strangers_are_refused_with_a_line_each_and_the_run_is_what_it_would_have_been
             }
         };
         let flood = scope.spawn(flood);
-        waiting.ps.wait_for_stderr("it did not say who it is before many others had called");
+        waiting.ps.wait_for_stderr("it did not identify itself before many others had called");
         assert!(waiting.ps.is_running() && waiting.chief.is_running());
         let grown = peak_memory(&waiting.ps) - before;
         assert!(grown < MEMORY, "{grown} bytes for 1000 idle callers");

@@ -1,7 +1,7 @@
-//! The way in which tasks prove to each other who they are.
+//! The method by which the tasks of a cluster authenticate each other.
 
-use crate::tcp::security::ends::{Ends, refuse};
 use crate::tcp::security::files::SecurityError;
+use crate::tcp::security::halves::{Halves, refuse};
 use crate::tcp::security::secret::Secret;
 use crate::tcp::security::tls::{Certificate, Tls};
 use std::io;
@@ -14,80 +14,90 @@ use unisono_core::wire::MAGIC;
 /// The first byte of a TLS handshake: the type of its records.
 const TLS_RECORD: u8 = 0x16;
 
-/// How this task proves who it is, and what it asks of others.
+/// The credentials of this task, and its requirements on peers.
 #[derive(Debug, Default)]
-pub struct Security(Way);
+pub struct Security(Method);
 
 #[derive(Debug, Default)]
-enum Way {
+enum Method {
     #[default]
     Open,
     Tls(Tls),
     Secret(Secret),
 }
 
-/// What a caller proved to be.
+/// The proved identity of a caller.
 #[derive(Debug)]
-pub enum Identity {
-    /// Nothing.
+pub(in crate::tcp) enum Identity {
+    /// The cluster is open, and nothing was proved.
     Unproved,
-    /// Whoever its certificate names.
+    /// One of the tasks that the certificate names.
     Certified(Certificate),
-    /// A holder of the secret, which speaks as this task: proved by the first record that it sends.
+    /// The task as which a holder of the secret has made its handshake. The proof is complete once
+    /// the caller's first record is opened.
     Member(TaskId),
 }
 
-/// Why a caller does not come in.
+/// Why a caller is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It left without a word: a port scan, or a look whether anybody listens.
+pub(in crate::tcp) enum Refusal {
+    /// The caller left without a message, as health checks and port scans do.
     Left,
-    /// For a person.
+    /// The caller was refused for this reason, as text for a person.
     Refused(String),
 }
 
 impl Security {
-    /// The security of task `me`, with what is in the files.
+    /// Reads the credentials of task `me`.
     ///
     /// # Errors
-    /// If a file is missing or of no use: which, why, and what to do.
+    /// If a file is missing or cannot be used. The text names the file, the reason and the remedy.
     pub fn load(config: &SecurityConfig, me: TaskId) -> Result<Self, SecurityError> {
         Ok(Self(match config {
-            SecurityConfig::Open => Way::Open,
-            SecurityConfig::Tls(files) => Way::Tls(Tls::load(files, me)?),
-            SecurityConfig::Secret(file) => Way::Secret(Secret::load(file, me)?),
+            SecurityConfig::Open => Method::Open,
+            SecurityConfig::Tls(files) => Method::Tls(Tls::load(files, me)?),
+            SecurityConfig::Secret(file) => Method::Secret(Secret::load(file, me)?),
         }))
     }
 
-    /// Whether anybody may say that it is any task.
+    /// Whether callers are not authenticated, so that any caller may claim to be any task.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.0, Way::Open)
+        matches!(self.0, Method::Open)
     }
 
-    /// Proves to the task that was called who calls, and that it is the one called.
-    pub async fn call(&self, mut stream: TcpStream, to: TaskId) -> Result<Ends, String> {
+    /// The caller's side: authenticates both ends of a connection to task `to`.
+    pub(in crate::tcp) async fn call(
+        &self,
+        mut stream: TcpStream,
+        to: TaskId,
+    ) -> Result<Halves, String> {
         match &self.0 {
-            Way::Open => Ok(Ends::plain(stream)),
-            Way::Tls(tls) => tls.call(stream, to).await.map(Ends::tls),
-            Way::Secret(secret) => {
+            Method::Open => Ok(Halves::plain(stream)),
+            Method::Tls(tls) => tls.call(stream, to).await.map(Halves::tls),
+            Method::Secret(secret) => {
                 let keys = secret.call(&mut stream, to).await?;
-                Ok(Ends::sealed(stream, keys))
+                Ok(Halves::sealed(stream, keys))
             }
         }
     }
 
-    /// As a call, of which nothing comes: whether both ends prove who they are. Without security
-    /// there is nothing to prove.
+    /// Authenticates both ends of a connection to task `to`, and then drops the connection. In an open
+    /// cluster this always succeeds.
     ///
     /// # Errors
-    /// Why not, for a person.
+    /// If either end fails to authenticate. The text is for a person.
     pub async fn try_out(&self, stream: TcpStream, to: TaskId) -> Result<(), String> {
         self.call(stream, to).await.map(|_| ())
     }
 
-    /// Has a caller prove who it is, and proves who this task is.
-    pub async fn accept(&self, mut stream: TcpStream) -> Result<(Ends, Identity), Refusal> {
+    /// The called end's side: authenticates both ends of an accepted connection.
+    pub(in crate::tcp) async fn accept(
+        &self,
+        mut stream: TcpStream,
+    ) -> Result<(Halves, Identity), Refusal> {
+        // The first byte tells the caller's method. A caller with another method than this task
+        // gets a reason instead of a failed handshake.
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(0) => return Err(Refusal::Left),
@@ -98,12 +108,13 @@ impl Security {
             Err(error) => return Err(Refusal::Refused(error.to_string())),
         }
         match (&self.0, first[0]) {
-            (Way::Tls(tls), TLS_RECORD) => {
+            (Method::Tls(tls), TLS_RECORD) => {
                 let (stream, certificate) = tls.accept(stream).await.map_err(Refusal::Refused)?;
-                Ok((Ends::tls(stream), Identity::Certified(certificate)))
+                Ok((Halves::tls(stream), Identity::Certified(certificate)))
             }
-            (Way::Tls(_), byte) => {
+            (Method::Tls(_), byte) => {
                 let why = "it does not speak TLS";
+                // Only a caller that begins with a frame can read the frame with the reason.
                 if byte == MAGIC[0] {
                     let (read, write) = stream.split();
                     refuse(
@@ -116,33 +127,38 @@ impl Security {
                 Err(Refusal::Refused(why.to_owned()))
             }
             (way, TLS_RECORD) => {
-                let has = if matches!(way, Way::Open) { "no --tls-cert" } else { "--secret-file" };
+                let has =
+                    if matches!(way, Method::Open) { "no --tls-cert" } else { "--secret-file" };
                 Err(Refusal::Refused(format!("it speaks TLS, and this task has {has}")))
             }
-            (Way::Secret(secret), _) => {
+            (Method::Secret(secret), _) => {
                 let accepted = secret.accept(&mut stream).await;
                 let (member, keys) = accepted.map_err(Refusal::Refused)?;
-                Ok((Ends::sealed(stream, keys), Identity::Member(member)))
+                Ok((Halves::sealed(stream, keys), Identity::Member(member)))
             }
-            (Way::Open, _) => Ok((Ends::plain(stream), Identity::Unproved)),
+            (Method::Open, _) => Ok((Halves::plain(stream), Identity::Unproved)),
         }
     }
 }
 
 impl Identity {
-    /// Whether the first message is one that this caller may say: a hello of nobody else's.
-    pub fn check(&self, first: &Message) -> Result<(), String> {
+    /// Checks that the first message of a caller is a hello that names the proved task.
+    ///
+    /// # Errors
+    /// If the message is another one, or names another task. The text is for a person.
+    pub(in crate::tcp) fn check(&self, first: &Message) -> Result<(), String> {
         let from = match (self, first) {
+            // The protocol itself refuses a first message that is no hello.
             (Self::Unproved, _) => return Ok(()),
             (_, Message::Hello(hello)) => hello.from,
-            (_, other) => return Err(format!("it said {} before it said hello", other.kind())),
+            (_, other) => return Err(format!("it sent {} before hello", other.kind())),
         };
         match self {
             Self::Unproved => Ok(()),
             Self::Certified(certificate) => certificate.check_names(from),
             Self::Member(member) if *member == from => Ok(()),
             Self::Member(member) => {
-                Err(format!("it says that it is {from}, but proved itself as {member}"))
+                Err(format!("it claims to be {from}, but authenticated as {member}"))
             }
         }
     }

@@ -1,5 +1,7 @@
-//! X25519 of `ring` for `snow`, so that `ring` does all cryptography here. The resolver for `ring`
-//! that comes with `snow` has no Diffie-Hellman, because a key of `ring` can be used only once.
+//! X25519 for `snow`, implemented with `ring`, so that all cryptography here is that of `ring`.
+//!
+//! The `ring` resolver of `snow` has no Diffie-Hellman, because a private key of `ring` can be used
+//! only once.
 
 use std::sync::Mutex;
 
@@ -12,7 +14,7 @@ use snow::types::{Cipher, Dh, Hash, Random};
 
 const KEY_BYTES: usize = 32;
 
-/// What a handshake needs, all of `ring`.
+/// Returns a resolver that takes all cryptography from `ring`.
 pub(super) fn resolver() -> BoxedCryptoResolver {
     Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DiffieHellman)))
 }
@@ -43,7 +45,7 @@ impl CryptoResolver for DiffieHellman {
 /// A key pair for one handshake.
 #[derive(Default)]
 struct X25519 {
-    /// Taken by the one agreement that a handshake without static keys makes.
+    /// Taken by the key agreement. A handshake without static keys makes exactly one.
     private: Mutex<Option<EphemeralPrivateKey>>,
     public: [u8; KEY_BYTES],
 }
@@ -62,7 +64,7 @@ impl Dh for X25519 {
     }
 
     fn set(&mut self, _: &[u8]) {
-        unreachable!("the pattern has no key that lasts")
+        unreachable!("the pattern has no static key")
     }
 
     fn generate(&mut self, _: &mut dyn Random) -> Result<(), Error> {
@@ -79,7 +81,7 @@ impl Dh for X25519 {
     }
 
     fn privkey(&self) -> &[u8] {
-        unreachable!("ring shows no private key")
+        unreachable!("ring does not reveal private keys")
     }
 
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
