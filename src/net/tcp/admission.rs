@@ -12,7 +12,7 @@ use unisono_core::host::limits::MAX_LINKS;
 const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
 
 /// The most callers that have not sent their first message. A further caller evicts the oldest. A
-/// task sends its hello at once, so a flood of callers cannot evict it in time.
+/// task sends its hello at once, before a flood of callers can evict it.
 const MAX_HALF_OPEN: usize = 512;
 
 /// The most callers from one address that have not sent their first message. The limit is not lower,
@@ -127,10 +127,12 @@ impl Admission {
         // A caller that evicts another one is admitted beyond the limits on links, because the
         // evicted caller frees a link. Otherwise silent callers could keep tasks out.
         if evicted.is_none() && of_address >= limits.links_of_address {
-            return Err(format!("{of_address} links from its address are open"));
+            return Err(format!(
+                "{of_address} links from its address are open, which is the limit"
+            ));
         }
         if evicted.is_none() && counts.n_links >= limits.links {
-            return Err(format!("{} links are open", counts.n_links));
+            return Err(format!("{} links are open, which is the limit", counts.n_links));
         }
         if let Some(evicted) = evicted {
             counts.half_open.remove(&evicted);
@@ -239,9 +241,10 @@ mod tests {
         let admission = usual();
         let mut held: Vec<_> = (0..480).map(|_| greeted(&admission, 1).unwrap()).collect();
         let refused = greeted(&admission, 1).unwrap_err();
-        assert_eq!(refused, "480 links from its address are open");
+        assert_eq!(refused, "480 links from its address are open, which is the limit");
         held.extend((0..480).map(|number| greeted(&admission, number + 2).unwrap()));
-        assert_eq!(greeted(&admission, 7000).unwrap_err(), "960 links are open");
+        let refused = greeted(&admission, 7000).unwrap_err();
+        assert_eq!(refused, "960 links are open, which is the limit");
         held.pop();
         held.push(greeted(&admission, 7000).unwrap());
         drop(held);

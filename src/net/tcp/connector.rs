@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use super::listener::host_and_port;
 use crate::tcp::events::CallError;
 use crate::tcp::io_error::describe;
+use crate::tcp::security::authentication::Security;
 use crate::tcp::security::halves::Halves;
-use crate::tcp::security::security::Security;
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use unisono_core::ids::TaskId;
 

@@ -85,6 +85,7 @@ impl GreetedCaller {
 
 impl std::fmt::Debug for GreetedCaller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The halves of a connection have no `Debug`.
         f.debug_struct("GreetedCaller").field("first", &self.first).finish_non_exhaustive()
     }
 }

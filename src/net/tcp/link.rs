@@ -39,7 +39,7 @@ pub(super) struct LinkParts {
     pub(super) traffic: Traffic,
 }
 
-/// A link that is open, or whose end the node has not received yet.
+/// A link that is open, or whose end was not reported to the node yet.
 #[derive(Debug)]
 pub(super) struct Link {
     /// The task at the other end, if it is known.
@@ -79,7 +79,7 @@ impl Link {
     /// end of the link.
     ///
     /// # Errors
-    /// If more bytes are queued than a peer that reads would leave.
+    /// If more bytes are queued than the limit, so the peer does not read.
     pub(super) fn send(&mut self, frame: Frame) -> Result<(), QueueFull> {
         let n_bytes = frame.n_bytes();
         // Counted before the frame is queued: the writer may subtract its bytes at once, and the

@@ -68,7 +68,7 @@ fn shared_memory(n_bytes: usize) -> Option<SharedMemory> {
     // offered to it on a link.
     let mut token = [0; 16];
     let drawn = SystemRandom::new().fill(&mut token);
-    let drawn = drawn.map_err(|_| io::Error::other("the system gives no randomness"));
+    let drawn = drawn.map_err(|_| io::Error::other("the system provides no randomness"));
     match drawn.and_then(|()| SharedMemory::new(n_bytes, token)) {
         Ok(memory) => Some(memory),
         // Not a warning: the task works without shared memory, through sockets.

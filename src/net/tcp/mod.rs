@@ -24,7 +24,7 @@ mod timeouts;
 mod traffic;
 mod writer;
 
-pub use crate::tcp::security::security::Security;
+pub use crate::tcp::security::authentication::Security;
 pub use clock::{RealClock, wall_clock};
 pub use compute::{ComputeThread, InlineCompute};
 pub use listener::{BindError, Listeners, bind, bind_everywhere};

@@ -24,8 +24,8 @@ use super::memory::SharedTensors;
 use super::reader::Reader;
 use super::room::{LargestSent, Room};
 use super::traffic::Traffic;
+use crate::tcp::security::authentication::Security;
 use crate::tcp::security::halves::Halves;
-use crate::tcp::security::security::Security;
 use crate::warnings::Warnings;
 use unisono_core::host::{Clock as _, Network};
 use unisono_core::ids::{LinkId, TaskId};
@@ -40,8 +40,8 @@ const MAX_EVENTS: usize = 16;
 /// How long a task that ends waits until its peers have received its last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Validates the content of a message. The peer is `None` on a link whose first message was no
-/// hello. If the check fails, the network closes the link with the returned reason.
+/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose first
+/// message was no hello. If the check fails, the network closes the link with the returned reason.
 pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
 
 /// Configuration of a [`TcpNetwork`].
@@ -54,7 +54,7 @@ pub struct NetworkConfig {
     pub security: Security,
     /// Whether tensors between two tasks of one machine go through shared memory.
     pub shared_memory: bool,
-    /// Validates every received message but the first one of an accepted link.
+    /// The check of every received message, except the first message of an accepted link.
     pub check: Check,
 }
 
@@ -318,7 +318,7 @@ impl Network for TcpNetwork {
     }
 
     fn close(&mut self, link: LinkId) {
-        self.local_events.retain(|(told, _)| *told != link);
+        self.local_events.retain(|(of_link, _)| *of_link != link);
         self.close_link(link);
     }
 

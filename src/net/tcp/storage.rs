@@ -1,7 +1,7 @@
 //! The production implementation of [`Storage`]: the files of a run, with slow work on a thread.
 //!
-//! The caller itself appends losses, with one small write per update, so that a killed process loses
-//! none. The thread reads, writes and syncs checkpoints.
+//! The caller itself appends losses, with one small write per update, so that recorded losses survive a
+//! kill of the process. The thread reads, writes and syncs checkpoints.
 
 use std::collections::VecDeque;
 use std::future;

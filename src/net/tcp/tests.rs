@@ -490,9 +490,9 @@ async fn progress_is_reported_once_a_second_while_a_long_message_arrives() {
     for (half_seconds, chunk) in chunks.by_ref().take(6).enumerate() {
         caller.write_all(chunk).await.unwrap();
         // Half a second passes on the paused clock, which advances only while all tasks are idle.
-        let told = tokio::time::timeout(Duration::from_millis(500), called.next()).await.ok();
+        let event = tokio::time::timeout(Duration::from_millis(500), called.next()).await.ok();
         let due = half_seconds >= 2 && half_seconds % 2 == 0;
-        assert_eq!(told, due.then_some(NetworkEvent::Progress { link }), "{half_seconds}");
+        assert_eq!(event, due.then_some(NetworkEvent::Progress { link }), "{half_seconds}");
         if due {
             tokio::time::advance(Duration::from_millis(500)).await;
         }
@@ -528,8 +528,8 @@ async fn peer_that_does_not_read_is_disconnected_and_others_are_served() {
             NetworkEvent::Received { message, .. } => assert_eq!(message, version),
             other => panic!("expected a message, not {other:?}"),
         }
-        let told = tokio::time::timeout(Duration::ZERO, called.next()).await;
-        match told {
+        let event = tokio::time::timeout(Duration::ZERO, called.next()).await;
+        match event {
             Ok(NetworkEvent::Closed { link, why }) if link == to_deaf => break why,
             Ok(other) => panic!("expected the end of the deaf link, not {other:?}"),
             Err(_) => {}
@@ -558,8 +558,8 @@ async fn node_gets_no_event_of_a_link_that_it_has_closed() {
         called.send(link, version.clone());
     }
     called.close(link);
-    let told = tokio::time::timeout(Duration::ZERO, called.next()).await;
-    assert!(told.is_err(), "{told:?}");
+    let event = tokio::time::timeout(Duration::ZERO, called.next()).await;
+    assert!(event.is_err(), "{event:?}");
     drop(deaf);
 }
 

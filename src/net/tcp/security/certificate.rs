@@ -122,6 +122,7 @@ impl ServerCertVerifier for CalledTask {
             now,
             self.algorithms.all,
         )?;
+        // rustls's own verifier would refuse the wildcard for all tasks here.
         check_names(end_entity, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -157,6 +158,7 @@ pub(super) fn is_ca_certificate(error: &rustls::Error) -> bool {
 
 fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     match error {
+        // rustls wraps errors of webpki for which it has no variant of its own.
         CertificateError::Other(other) => other.0.downcast_ref(),
         _ => None,
     }
@@ -176,7 +178,7 @@ pub(super) fn rejection_reason(error: &rustls::Error, ca: &str) -> String {
         }
         E::NotValidYetContext { time, not_before } => {
             let ahead = days(not_before.as_secs().saturating_sub(time.as_secs()));
-            format!("is not valid for another {ahead}: compare the clocks")
+            format!("becomes valid only in {ahead}: compare the clocks")
         }
         // A CA that was made again under the same name fails as a bad signature.
         E::UnknownIssuer | E::BadSignature => {
@@ -278,6 +280,7 @@ pub(super) fn wrong_key(
             "it is a key on the curve P-521, which is not supported: make a key of another kind \
              ({KEYS}) and a certificate for that key"
         ),
+        // rustls reports a key that it cannot parse only as a general error.
         rustls::Error::General(_) => format!(
             "it is damaged, or of an unsupported kind: make a key of a supported kind ({KEYS}) and a \
              certificate for that key"

@@ -73,6 +73,7 @@ fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut part = [0; 4 << 10];
     while bytes.len() <= MAX_BYTES {
+        // A regular file is always readable, so this waits only for pipes and devices.
         wait_until_readable(&file, deadline)?;
         match file.read(&mut part) {
             Ok(0) => return Ok(bytes),

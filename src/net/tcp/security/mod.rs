@@ -2,13 +2,13 @@
 //!
 //! Peers authenticate before the first frame. `docs/security.md` compares the methods.
 
+pub(super) mod authentication;
 mod certificate;
 mod files;
 pub(super) mod halves;
 mod pem;
 pub(super) mod records;
 mod secret;
-pub mod security;
 #[cfg(test)]
 pub(super) mod tests;
 mod tls;

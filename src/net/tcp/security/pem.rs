@@ -39,6 +39,7 @@ pub(super) fn certificates(
     let bytes = read(file)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
+        // The parser skips everything that is not PEM, so a wrong file yields an empty list.
         Ok(all) if all.is_empty() => {
             let why = explain(&pem::Error::NoItemsFound, &bytes, Wanted::Certificate);
             Err(file.unusable(why))

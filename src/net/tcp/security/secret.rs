@@ -121,7 +121,9 @@ impl Secret {
         to: TaskId,
     ) -> Result<Keys, String> {
         let opening = Opening { from: self.me, to };
+        // The prologue names both tasks, so a proof for one task is worthless at another.
         let mut noise = self.handshake(&opening, |builder| builder.build_initiator());
+        // One write, so that the opening and the message leave in one packet.
         let first = [&opening.bytes()[..], &next_message(&mut noise)?].concat();
         stream.write_all(&first).await.map_err(|error| handshake_io_error(&error))?;
         let answer = read_answer(stream).await?;
@@ -232,6 +234,7 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
     let mut magic = [0; MAGIC.len()];
     stream.read_exact(&mut magic).await.map_err(|error| handshake_io_error(&error))?;
     match magic {
+        // Recognized, so that the caller gets a frame with the reason, which it can read.
         wire::MAGIC => return Ok(FirstBytes::Frame),
         MAGIC => {}
         other if is_magic(&other) => return Ok(FirstBytes::OtherRelease),
@@ -251,6 +254,7 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
 async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE_BYTES], String> {
     let kind = stream.read_u8().await.map_err(|error| handshake_io_error(&error))?;
     if kind == REFUSED {
+        // The length is one byte, so a stranger at this address cannot make the reason long.
         let mut reason =
             vec![0; stream.read_u8().await.map_err(|error| handshake_io_error(&error))?.into()];
         stream.read_exact(&mut reason).await.map_err(|error| handshake_io_error(&error))?;
@@ -266,6 +270,8 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE
 
 /// Sends the caller the reason of a refusal, and returns the reason.
 async fn send_refusal(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: String) -> String {
+    // The length field has one byte. The caller escapes the reason, so a cut within a UTF-8
+    // character does no harm.
     let reason = &why.as_bytes()[..why.len().min(u8::MAX.into())];
     let length = u8::try_from(reason.len()).expect("the reason was cut to 255 bytes");
     let (read, mut write) = tokio::io::split(stream);

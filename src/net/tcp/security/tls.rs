@@ -72,8 +72,12 @@ impl Tls {
         let chain = certificates(cert_file)?;
         let key = private_key(key_file)?;
         let roots = roots(ca_file)?;
+        // Named here instead of taken from the process: another crate could install a provider
+        // with different algorithms.
         let provider = Arc::new(ring::default_provider());
         let verifier = verifier(&roots, &provider, ca_file)?;
+        // Before certificate and key are compared, so that a wrong certificate file is not reported as
+        // a wrong key.
         check_own(&chain, me, &*verifier, cert_file, ca_file)?;
         let (refused, cert) = (key.clone_key(), files.cert.display());
         let wrong_key = |error| key_file.unusable(wrong_key(&error, &refused, &cert));
@@ -123,6 +127,7 @@ impl Tls {
         let mut stream = shaken.map_err(|error| explain(&error, "a task"))?;
         let admit = async {
             stream.write_u8(ADMITTED).await?;
+            // rustls buffers the byte, and the caller waits for it before its first frame.
             stream.flush().await
         };
         admit.await.map_err(|error| explain(&error, "a task"))?;
@@ -143,6 +148,8 @@ fn check_own(
 ) -> Result<(), SecurityError> {
     let (own, between) = chain.split_first().expect("a file without certificates is refused");
     let names_me = |certificate| check_names(certificate, &server_name(me));
+    // The verifier of callers suffices for both sides: it checks the chain and client use, and the
+    // names are checked below.
     verifier.verify_client_cert(own, between, UnixTime::now()).map_err(|error| {
         // The task's own certificate is in the file, but behind a CA's.
         if is_ca_certificate(&error) && between.iter().any(|behind| names_me(behind).is_ok()) {

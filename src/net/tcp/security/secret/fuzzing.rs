@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, spl
 use super::*;
 use crate::tcp::entrance::introduce;
 use crate::tcp::fuzzing::{block_on, send_all};
+use crate::tcp::security::authentication::{Identity, Refusal};
 use crate::tcp::security::halves::Halves;
-use crate::tcp::security::security::{Identity, Refusal};
 use unisono_core::protocol::Message;
 
 const PS: TaskId = TaskId::ps(1);

@@ -16,6 +16,7 @@ const KEY_BYTES: usize = 32;
 
 /// Returns a resolver that takes all cryptography from `ring`.
 pub(super) fn resolver() -> BoxedCryptoResolver {
+    // The fallback is asked only for what the first resolver lacks, which is Diffie-Hellman.
     Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DiffieHellman)))
 }
 
@@ -68,6 +69,7 @@ impl Dh for X25519 {
     }
 
     fn generate(&mut self, _: &mut dyn Random) -> Result<(), Error> {
+        // ring takes random numbers only from its own generator.
         let private = EphemeralPrivateKey::generate(&agreement::X25519, &SystemRandom::new());
         let private = private.map_err(|_| Error::Rng)?;
         let public = private.compute_public_key().map_err(|_| Error::Dh)?;
@@ -85,11 +87,13 @@ impl Dh for X25519 {
     }
 
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        // ring consumes the key in the agreement. The mutex is needed because `dh` takes `&self`.
         let private = self.private.lock().map_err(|_| Error::Dh)?.take().ok_or(Error::Dh)?;
         let public = UnparsedPublicKey::new(&agreement::X25519, &public[..KEY_BYTES]);
         let agreed = agree_ephemeral(private, &public, |shared| {
             out[..KEY_BYTES].copy_from_slice(shared);
         });
+        // The agreement fails for public keys of low order, which would yield a known shared secret.
         agreed.map_err(|_| Error::Dh)
     }
 }

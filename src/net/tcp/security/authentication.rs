@@ -1,4 +1,4 @@
-//! The method by which the tasks of a cluster authenticate each other.
+//! The authentication method of a cluster, and its use on a connection.
 
 use crate::tcp::security::files::SecurityError;
 use crate::tcp::security::halves::{Halves, refuse};
@@ -102,6 +102,7 @@ impl Security {
         match stream.peek(&mut first).await {
             Ok(0) => return Err(Refusal::Left),
             Ok(_) => {}
+            // Some health checks reset the connection instead of closing it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 return Err(Refusal::Left);
             }
@@ -126,9 +127,10 @@ impl Security {
                 }
                 Err(Refusal::Refused(why.to_owned()))
             }
-            (way, TLS_RECORD) => {
+            // Neither a frame nor a caller with a secret starts with this byte.
+            (method, TLS_RECORD) => {
                 let has =
-                    if matches!(way, Method::Open) { "no --tls-cert" } else { "--secret-file" };
+                    if matches!(method, Method::Open) { "no --tls-cert" } else { "--secret-file" };
                 Err(Refusal::Refused(format!("it speaks TLS, and this task has {has}")))
             }
             (Method::Secret(secret), _) => {
