@@ -1,6 +1,6 @@
-//! Certificates for trying mutual TLS out: a CA of one's own, and what it signs for tasks.
+//! Makes a CA and certificates of tasks, for trying out mutual TLS.
 //!
-//! Whoever has a CA already needs none of this: `docs/security.md` says what a certificate needs.
+//! An existing CA can be used instead; `docs/security.md` lists the requirements on its certificates.
 
 use std::time::SystemTime;
 
@@ -15,26 +15,27 @@ use sha2::{Digest as _, Sha256};
 use unisono_core::ids::TaskId;
 use unisono_net::tcp::security::name_of_task;
 
-/// When certificates are valid.
+/// The period in which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Not before.
+    /// The first moment at which the certificate is valid.
     pub from: SystemTime,
-    /// Not after.
+    /// The last moment at which the certificate is valid.
     pub until: SystemTime,
 }
 
 /// A certificate and its private key, each as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// The certificate.
+    /// The certificate in PEM.
     pub cert: String,
-    /// Its private key, PKCS #8.
+    /// The private key of the certificate, as PKCS #8 in PEM.
     pub key: String,
 }
 
 impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The private key is left out, because it must not appear in a log.
         f.debug_struct("Pair").field("cert", &self.cert).finish_non_exhaustive()
     }
 }
@@ -42,10 +43,10 @@ impl std::fmt::Debug for Pair {
 /// Why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
-    /// The library refuses.
+    /// The library cannot make the certificate.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// The files of an existing CA cannot be read as such.
+    /// The files of an existing CA do not contain a CA.
     #[error("the files are not a CA and its private key: {0}")]
     NoAuthority(rcgen::Error),
     /// The two files of an existing CA do not belong together.
@@ -66,33 +67,35 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// A new CA.
+    /// Makes a new CA.
     ///
     /// # Errors
-    /// If the system has no random numbers.
+    /// If the system provides no random numbers.
     pub fn new(validity: Validity) -> Result<Self, CertsError> {
         let key = KeyPair::generate()?;
         let mut params = params(Vec::new(), validity)?;
-        // Each has a name of its own, so that two are told apart by it.
+        // Each CA has a different name, so that a verifier can tell which CA signed a certificate.
         let hash = Sha256::digest(key.public_key_raw());
         let name = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
         params.distinguished_name.push(DnType::CommonName, format!("unisono CA {name}"));
+        // A path length of 0: the CA may sign certificates of tasks, and no intermediate CAs.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pair = Pair { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
         Ok(Self { issuer: Issuer::new(params, key), pair })
     }
 
-    /// Reads a CA that was made before.
+    /// Reads an existing CA.
     ///
     /// # Errors
-    /// If the texts are not a CA's certificate and its private key.
+    /// If the texts are not a CA's certificate and the private key of that certificate.
     pub fn from_pair(pair: Pair) -> Result<Self, CertsError> {
         let key = KeyPair::from_pem(&pair.key).map_err(CertsError::NoAuthority)?;
         let public = key.public_key_raw().to_vec();
         let der = CertificateDer::from_pem_slice(pair.cert.as_bytes());
         let issuer = Issuer::from_ca_cert_pem(&pair.cert, key).map_err(CertsError::NoAuthority)?;
-        // The library does not compare the two, and what another key signed is valid for nobody.
+        // The library does not compare certificate and key. With a wrong key, every certificate
+        // would be made without an error, and every peer would refuse it.
         let has_key = |der: &[u8]| der.windows(public.len()).any(|bytes| bytes == public);
         if !der.is_ok_and(|der| has_key(&der)) {
             return Err(CertsError::OtherKey);
@@ -100,16 +103,16 @@ impl Authority {
         Ok(Self { issuer, pair })
     }
 
-    /// The CA's own certificate and key.
+    /// Returns the CA's own certificate and key.
     #[must_use]
     pub fn pair(&self) -> Pair {
         self.pair.clone()
     }
 
-    /// A certificate that names these tasks.
+    /// Makes a certificate that names these tasks.
     ///
     /// # Errors
-    /// If the system has no random numbers.
+    /// If the system provides no random numbers.
     pub fn issue(&self, tasks: &[TaskId], validity: Validity) -> Result<Pair, CertsError> {
         let key = KeyPair::generate()?;
         let names: Vec<_> = tasks.iter().copied().map(name_of_task).collect();
@@ -118,7 +121,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // A ps calls ps 0 when R < N, so each may be either end.
+        // With R < N, a ps calls ps 0, so a ps is both a server and a client.
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let cert = params.signed_by(&key, &self.issuer)?;
@@ -130,6 +133,7 @@ fn params(names: Vec<String>, validity: Validity) -> Result<CertificateParams, C
     let mut params = CertificateParams::new(names)?;
     params.not_before = validity.from.into();
     params.not_after = validity.until.into();
+    // The library's default contains its own name.
     params.distinguished_name = rcgen::DistinguishedName::new();
     Ok(params)
 }

@@ -1,4 +1,4 @@
-//! Where there is no such memory.
+//! Systems without shared memory: the same types, which cannot be constructed.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,16 +7,16 @@ use std::sync::Weak;
 
 use crate::Offer;
 
-/// Memory that this process writes, and others can be let read.
+/// Memory that this process writes and other processes can read.
 #[derive(Debug)]
 pub struct Buffer(Infallible);
 
-/// Memory that another process writes.
+/// Memory that another process writes and this process reads.
 #[derive(Debug)]
 pub struct View(Infallible);
 
 impl Buffer {
-    /// None is made.
+    /// Fails, because the system has no shared memory.
     ///
     /// # Errors
     /// Always.
@@ -24,13 +24,13 @@ impl Buffer {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// By which another process finds it.
+    /// Returns the offer with which another process can open the buffer.
     #[must_use]
     pub fn offer(&self) -> Offer {
         match self.0 {}
     }
 
-    /// There as long as the buffer is.
+    /// Returns a weak reference that can be upgraded as long as the buffer exists.
     #[must_use]
     pub fn life(&self) -> Weak<()> {
         match self.0 {}
@@ -52,7 +52,7 @@ impl DerefMut for Buffer {
 }
 
 impl View {
-    /// None is found.
+    /// Fails, because the system has no shared memory.
     ///
     /// # Errors
     /// Always.
@@ -60,13 +60,13 @@ impl View {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The length, in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
         match self.0 {}
     }
 
-    /// Copies the bytes from `at` on.
+    /// Copies bytes of the view, from offset `at`, until `bytes` is full.
     pub fn read(&self, _at: usize, _bytes: &mut [u8]) {
         match self.0 {}
     }

@@ -1,13 +1,13 @@
-//! Memory that two processes of one machine share: one writes, the other one reads.
+//! Memory that two processes of one machine share: one process writes, and the other one reads.
 //!
-//! A [`Buffer`] is made by the process that writes it, and known by an [`Offer`] which any way of
-//! talking can bring to the other process, for [`View::open`]. It is an anonymous file of a fixed
-//! length, so it is gone when both processes are, however they end; and only a process of the same
-//! user opens it.
+//! The writing process makes a [`Buffer`] and sends its [`Offer`] to the reading process, by any
+//! channel. The reading process passes the offer to [`View::open`], which requires that both processes
+//! belong to one user. A buffer is an anonymous file of a fixed length, so the system frees it when both
+//! processes have ended, even after a crash.
 //!
-//! A seal keeps every other process from writing a buffer, so its owner may refer into it. Whoever
-//! has a view may not: the owner goes on writing. So a view only gives copies, and what an owner that
-//! follows no rules does meanwhile can be seen only in the bytes that were copied.
+//! A seal prevents every other process from writing a buffer, so the owner may hold references into it.
+//! The owner may write at any time, so a view holds no references and only copies bytes out. An owner
+//! that breaks the rules can therefore change only the copied bytes.
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
@@ -15,14 +15,14 @@ mod system;
 
 pub use system::{Buffer, View};
 
-/// By which another process finds a buffer.
+/// The description with which another process finds a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The process that made it.
+    /// The id of the process that made the buffer.
     pub process: u32,
-    /// Its number among the files of that process.
+    /// The file descriptor of the buffer in that process.
     pub file: u32,
-    /// What tells it from all other buffers; best drawn at random.
+    /// The token that distinguishes the buffer from all others. It should be random.
     pub token: [u8; 16],
 }
 

@@ -1,4 +1,5 @@
-//! Anonymous files (`memfd_create(2)`), found through `/proc`, and mapped.
+//! Shared memory on Linux: anonymous files (`memfd_create(2)`) that are opened through `/proc` and
+//! mapped.
 
 use std::fs::{File, read_link};
 use std::io;
@@ -18,48 +19,50 @@ use rustix::process::geteuid;
 
 use crate::Offer;
 
-/// The seals of every buffer: its length is what it is, and nobody but its owner, who has mapped it
-/// by then, writes it.
+/// The seals of every buffer. Its length is fixed, and only the mapping that its owner has made before
+/// the seal can write it.
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
-/// Memory that this process writes, and others can be let read.
+/// Memory that this process writes and other processes can read.
 #[derive(Debug)]
 pub struct Buffer {
     mapping: MmapRaw,
     file: File,
     token: [u8; 16],
+    /// Is dropped with the buffer; see [`Buffer::life`].
     life: Arc<()>,
 }
 
-/// Memory that another process writes.
+/// Memory that another process writes and this process reads.
 #[derive(Debug)]
 pub struct View(MmapRaw);
 
 impl Buffer {
-    /// A buffer of zeros, which starts on a page.
+    /// Makes a buffer of zeros, aligned to a page.
     ///
     /// # Errors
-    /// If the system has no memory for all of it, or cannot seal it.
+    /// If the system lacks the memory, or cannot seal the file.
     pub fn new(n_bytes: usize, token: [u8; 16]) -> io::Result<Self> {
         let file = File::from(anonymous(&name(token))?);
         file.set_len(n_bytes as u64)?;
-        // To write where the system cannot give a page would end the process.
-        // Anonymous memory is given page by page, and a signal in the midst of it is an error.
+        // Reserves all pages now: a later write to a page that the system cannot provide would kill
+        // the process with SIGBUS. A signal interrupts the reservation with EINTR.
         retry_on_intr(|| fallocate(&file, FallocateFlags::empty(), 0, n_bytes as u64))?;
+        // Mapped before the seal, which forbids every later writable mapping.
         let mapping = MmapOptions::new().len(n_bytes).map_raw(&file)?;
         retry_on_intr(|| fcntl_add_seals(&file, SEALS))?;
         Ok(Self { mapping, file, token, life: Arc::new(()) })
     }
 
-    /// By which another process finds it.
+    /// Returns the offer with which another process can open the buffer.
     #[must_use]
     pub fn offer(&self) -> Offer {
         let file = self.file.as_raw_fd().unsigned_abs();
         Offer { process: std::process::id(), file, token: self.token }
     }
 
-    /// There as long as the buffer is.
+    /// Returns a weak reference that can be upgraded as long as the buffer exists.
     #[must_use]
     pub fn life(&self) -> Weak<()> {
         Arc::downgrade(&self.life)
@@ -70,32 +73,33 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the mapping is as long as it says, lives as long as `self`, and has a page behind
-        // every address. This process writes it only by `deref_mut`, which takes `self` for itself,
-        // and the seals keep all others from mapping it to be written, and from shortening it.
+        // SAFETY: the mapping has this length, lives as long as `self`, and has a page behind every
+        // address. This process writes the mapping only through `deref_mut`, which borrows `self`
+        // exclusively. The seals prevent all other processes from writing or shortening the file.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.mapping.len()) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; and nobody else in this process refers into it while `self` is
-        // taken. Other processes that read it see some of the bytes before others, which is nothing
-        // to this one.
+        // SAFETY: as in `deref`. In addition, `self` is borrowed exclusively, so this process has no
+        // other reference into the mapping. Other processes only read, which does not affect this
+        // process.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.as_mut_ptr(), self.mapping.len()) }
     }
 }
 
 impl View {
-    /// Opens what another process of the same user has offered, of `max_bytes` at most.
+    /// Opens a buffer of at most `max_bytes` that a process of the same user has offered.
     ///
     /// # Errors
-    /// If it is not there, or is not what [`Buffer`] makes.
+    /// If the buffer does not exist or is too long, or if the file was not made by [`Buffer`].
     pub fn open(offer: &Offer, max_bytes: usize) -> io::Result<Self> {
         let Offer { process, file, token } = *offer;
         let path = format!("/proc/{process}/fd/{file}");
-        let other = || io::Error::other(format!("{path} is not what was offered"));
-        // Looked at first: to open something else could do something.
+        let other = || io::Error::other(format!("{path} is not the offered buffer"));
+        // Checked before the file is opened, because opening some files, such as devices, has an
+        // effect.
         if read_link(&path)? != Path::new(&format!("/memfd:{} (deleted)", name(token))) {
             return Err(other());
         }
@@ -103,8 +107,10 @@ impl View {
         let file = File::from(retry_on_intr(|| open(&path, flags, Mode::empty()))?);
         let metadata = file.metadata()?;
         let len = usize::try_from(metadata.len()).map_err(|_| other())?;
+        // Checked on the open file, because another process may change the path's target at any time.
+        // Without the seals, the owner could shorten the file, and reading it would kill this process.
         let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);
-        // A privileged process can open what is another user's.
+        // The system does not ensure this for a privileged process, which can open any user's files.
         let is_ours = metadata.uid() == geteuid().as_raw();
         if !is_sealed || !is_ours || len > max_bytes {
             return Err(other());
@@ -112,41 +118,42 @@ impl View {
         Ok(Self(MmapOptions::new().len(len).map_raw_read_only(&file)?))
     }
 
-    /// The length, in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// Copies the bytes from `at` on.
+    /// Copies bytes of the view, from offset `at`, until `bytes` is full.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If the range exceeds the end of the view.
     pub fn read(&self, at: usize, bytes: &mut [u8]) {
         let end = at.checked_add(bytes.len());
         assert!(end.is_some_and(|end| end <= self.0.len()), "bytes beyond the end of a view");
-        // SAFETY: the range is within the mapping, which the seal keeps as long as it was, and
-        // outlives this call; `bytes` is this process's own, so the two do not overlap. Another
-        // process may write it meanwhile if it follows no rules. That race is outside of this
-        // program, whose compiler knows of no other writer: what is copied are bytes, and any are
-        // valid.
+        // SAFETY: the range is within the mapping, whose length the seals keep, and the mapping
+        // outlives this call. `bytes` is memory of this process, so the two do not overlap. An owner
+        // that breaks the rules may write during the copy. No code of this program takes part in that
+        // race, and any bytes that the copy yields are valid.
         unsafe {
             std::ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len());
         }
     }
 }
 
-/// An anonymous file. Where the system says so, only one that nobody can execute is to be had.
+/// Makes an anonymous file. It is not executable, because a system may forbid executable ones
+/// (`vm.memfd_noexec`).
 fn anonymous(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        // A system older than the flag.
+        // Linux before 6.3 does not know the flag NOEXEC_SEAL.
         Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
         created => Ok(created?),
     }
 }
 
-/// The name of a buffer with this token. Nobody can be made to open anything else.
+/// Returns the file name of a buffer with this token. [`View::open`] compares the name, so an offer
+/// cannot make a process open any other file.
 fn name(token: [u8; 16]) -> String {
     token.iter().fold("unisono-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }

@@ -14,7 +14,7 @@ fn buffer(n_bytes: usize) -> Buffer {
 }
 
 #[test]
-fn what_the_owner_writes_is_what_a_view_copies() {
+fn view_copies_the_bytes_that_the_owner_wrote() {
     let mut buffer = buffer(300);
     let view = View::open(&buffer.offer(), 300).expect("a view");
     assert_eq!(view.n_bytes(), 300);
@@ -30,7 +30,7 @@ fn what_the_owner_writes_is_what_a_view_copies() {
 }
 
 #[test]
-fn a_view_keeps_what_it_shows_after_the_buffer_has_gone() {
+fn view_keeps_its_bytes_after_the_buffer_is_dropped() {
     let mut buffer = buffer(8);
     buffer.copy_from_slice(b"unisono!");
     let (view, life) = (View::open(&buffer.offer(), 8).expect("a view"), buffer.life());
@@ -44,28 +44,29 @@ fn a_view_keeps_what_it_shows_after_the_buffer_has_gone() {
 
 #[test]
 #[should_panic(expected = "beyond the end of a view")]
-fn nothing_is_read_beyond_the_end() {
+fn read_beyond_the_end_panics() {
     let buffer = buffer(64);
     View::open(&buffer.offer(), 64).expect("a view").read(60, &mut [0; 5]);
 }
 
 #[test]
 #[should_panic(expected = "beyond the end of a view")]
-fn nothing_is_read_before_the_beginning() {
+fn read_with_an_overflowing_offset_panics() {
     let buffer = buffer(64);
     View::open(&buffer.offer(), 64).expect("a view").read(usize::MAX, &mut [0; 5]);
 }
 
 #[test]
-fn a_buffer_that_the_system_has_no_room_for_is_not_made() {
+fn buffer_larger_than_the_available_memory_is_an_error() {
     assert!(Buffer::new(usize::MAX, TOKEN).is_err());
 }
 
 #[test]
-fn nobody_but_the_owner_writes_a_buffer_or_changes_its_length() {
+fn only_the_owners_mapping_can_write_a_sealed_buffer() {
     let buffer = buffer(4096);
     let path = format!("/proc/self/fd/{}", buffer.offer().file);
-    let mut other = OpenOptions::new().read(true).write(true).open(path).expect("it is our own");
+    let mut other =
+        OpenOptions::new().read(true).write(true).open(path).expect("the file is our own");
     assert!(other.write(&[1]).is_err());
     assert!(other.set_len(1).is_err() && other.set_len(8192).is_err());
     assert!(MmapOptions::new().len(4096).map_raw(&other).is_err());
@@ -74,39 +75,40 @@ fn nobody_but_the_owner_writes_a_buffer_or_changes_its_length() {
 }
 
 #[test]
-fn only_what_was_offered_is_opened() {
+fn open_refuses_any_file_but_the_offered_buffer() {
     let buffer = buffer(64);
     let offer = buffer.offer();
-    let elsewhere = File::open("/proc/self/maps").expect("it is there");
-    let file = elsewhere.as_raw_fd().unsigned_abs();
+    let other_file = File::open("/proc/self/maps").expect("the file exists");
+    let file = other_file.as_raw_fd().unsigned_abs();
     for wrong in [
         Offer { token: [8; 16], ..offer },
         Offer { file, ..offer },
         Offer { file: u32::MAX, ..offer },
         Offer { process: u32::MAX, ..offer },
     ] {
-        let error = View::open(&wrong, 64).expect_err("it is something else");
-        let is_known = error.to_string().ends_with("is not what was offered")
+        let error = View::open(&wrong, 64).expect_err("another file");
+        let is_expected = error.to_string().ends_with("is not the offered buffer")
             || error.kind() == std::io::ErrorKind::NotFound;
-        assert!(is_known, "{error}");
+        assert!(is_expected, "{error}");
     }
     assert!(View::open(&offer, 64).is_ok());
-    let error = View::open(&offer, 63).expect_err("it is longer than it may be");
-    assert!(error.to_string().ends_with("is not what was offered"), "{error}");
+    let error = View::open(&offer, 63).expect_err("the buffer is too long");
+    assert!(error.to_string().ends_with("is not the offered buffer"), "{error}");
 }
 
 #[test]
-fn memory_that_could_get_shorter_or_be_written_by_others_is_not_opened() {
+fn memory_without_all_seals_is_not_opened() {
     let name = format!("unisono-{}", "07".repeat(16));
     let file = File::from(memfd_create(name, MemfdFlags::ALLOW_SEALING).expect("memory"));
-    file.set_len(8192).expect("it can still be resized");
+    file.set_len(8192).expect("the file is not sealed yet");
     let offer =
         Offer { process: std::process::id(), file: file.as_raw_fd().unsigned_abs(), token: TOKEN };
     for seals in [SealFlags::empty(), SealFlags::SHRINK | SealFlags::GROW] {
-        fcntl_add_seals(&file, seals).expect("it can be sealed");
-        let error = View::open(&offer, 1 << 16).expect_err("it is not sealed");
-        assert!(error.to_string().ends_with("is not what was offered"), "{error}");
+        fcntl_add_seals(&file, seals).expect("the file allows seals");
+        let error = View::open(&offer, 1 << 16).expect_err("seals are missing");
+        assert!(error.to_string().ends_with("is not the offered buffer"), "{error}");
     }
-    fcntl_add_seals(&file, SealFlags::FUTURE_WRITE | SealFlags::SEAL).expect("it can be sealed");
+    let missing = SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+    fcntl_add_seals(&file, missing).expect("the file allows seals");
     assert!(View::open(&offer, 1 << 16).is_ok());
 }

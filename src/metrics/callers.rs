@@ -1,31 +1,33 @@
-//! The connections of callers: how many there may be, and which one makes room for another.
+//! The limit on connections to the metrics port, and the choice of the connection to close.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use tokio::task::AbortHandle;
 
-/// Connections at a time: a few scrapers, a few probes and a person, several times over. Each takes
-/// a descriptor, of which a process may have 1,024 and its links take up to 960.
+/// The most connections at a time: several times the usual scrapers, probes and people. Each takes one
+/// of the 64 files that a task's links leave to the rest of the process. A task raises its soft limit
+/// of open files, and its links take up to 4,032.
 const MAX_CALLERS: usize = 32;
 
-/// The connections that were taken, oldest first, until more than [`MAX_CALLERS`] came after them.
+/// The open connections, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Callers(VecDeque<(IpAddr, AbortHandle)>);
 
 impl Callers {
-    /// Keeps a new connection. If there are too many then, one is closed.
+    /// Adds a connection, and closes one if there are more than [`MAX_CALLERS`].
     pub(super) fn add(&mut self, address: IpAddr, task: AbortHandle) {
         self.0.push_back((address, task));
+        // Finished connections are removed here, because nothing reports their end.
         self.0.retain(|(_, task)| !task.is_finished());
         if self.0.len() > MAX_CALLERS {
             self.close_one();
         }
     }
 
-    /// Closes the oldest connection of the address that has the most: of a stranger who floods, and
-    /// not of a scraper that takes its time.
+    /// Closes the oldest connection of the address that has the most connections.
     pub(super) fn close_one(&mut self) {
+        // An address that floods loses its own connections, and a slow scraper keeps its one.
         let mut n_of = BTreeMap::<IpAddr, usize>::new();
         self.0.iter().for_each(|(address, _)| *n_of.entry(*address).or_default() += 1);
         let most = n_of.values().max();
@@ -43,7 +45,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_connection_of_the_address_that_has_most_makes_room() {
+    async fn oldest_connection_of_the_address_with_the_most_is_closed() {
         let (one, flood) = (Ipv4Addr::from_bits(1), Ipv4Addr::from_bits(2));
         let mut callers = Callers::default();
         let idle = || tokio::spawn(std::future::pending::<()>());
@@ -52,7 +54,7 @@ mod tests {
         let mut others: Vec<_> = (0..MAX_CALLERS + 2).map(|_| idle()).collect();
         others.iter().for_each(|task| callers.add(flood.into(), task.abort_handle()));
         for evicted in others.drain(..3) {
-            assert!(evicted.await.expect_err("it was closed").is_cancelled());
+            assert!(evicted.await.expect_err("the connection was closed").is_cancelled());
         }
         tokio::task::yield_now().await;
         assert!(!first.is_finished() && others.iter().all(|task| !task.is_finished()));
@@ -60,12 +62,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_that_have_ended_take_no_room() {
+    async fn finished_connections_do_not_count() {
         let mut callers = Callers::default();
         for _ in 0..2 * MAX_CALLERS {
             let task = tokio::spawn(async {});
             let handle = task.abort_handle();
-            task.await.expect("it ends");
+            task.await.expect("the task finishes");
             callers.add(Ipv4Addr::LOCALHOST.into(), handle);
         }
         assert_eq!(callers.0.len(), 0);

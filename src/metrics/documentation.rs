@@ -1,4 +1,4 @@
-//! Holds `docs/monitoring.md`, the dashboard and the rules against the metrics that there are.
+//! Tests that compare `docs/monitoring.md`, the dashboard and the alert rules with the metrics.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -28,7 +28,7 @@ fn table() -> String {
             entry.name,
             entry.kind,
             labels.join(", "),
-            entry.whose,
+            entry.tasks,
             entry.help
         )
         .unwrap();
@@ -37,26 +37,27 @@ fn table() -> String {
 }
 
 #[test]
-fn the_documentation_has_every_metric() {
+fn monitoring_document_lists_every_metric() {
     let document = read("docs/monitoring.md");
-    let (before, rest) = document.split_once(BEGIN).expect("the table has a beginning");
-    let (_, after) = rest.split_once(END).expect("the table has an end");
+    let (before, rest) = document.split_once(BEGIN).expect("the begin marker of the table");
+    let (_, after) = rest.split_once(END).expect("the end marker of the table");
     let wanted = format!("{before}{BEGIN}{}{END}{after}", table());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path("docs/monitoring.md"), &wanted).unwrap();
         return;
     }
-    assert!(document == wanted, "UPDATE_DOCS=1 cargo test --lib the_documentation makes it so");
+    let command = "UPDATE_DOCS=1 cargo test -p unisono-metrics --lib monitoring_document";
+    assert!(document == wanted, "docs/monitoring.md is out of date; update it with {command}");
 }
 
-/// Every word that begins like a metric of this program.
+/// Returns all words with the prefix of this program's metrics.
 fn named_in(text: &str) -> BTreeSet<&str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.split(|c| !is_part(c)).filter(|word| word.starts_with("unisono_")).collect()
 }
 
 #[test]
-fn dashboard_and_rules_name_only_metrics_that_there_are() {
+fn dashboard_and_rules_name_only_existing_metrics() {
     let known: BTreeSet<String> = Meters::catalogue()
         .iter()
         .flat_map(|entry| {
@@ -74,26 +75,26 @@ fn dashboard_and_rules_name_only_metrics_that_there_are() {
         let named = named_in(&text);
         assert!(named.len() > 5, "{file} names {named:?}");
         for name in named {
-            assert!(known.contains(name), "{file} names {name}, which is no metric");
+            assert!(known.contains(name), "{file} names {name}, which is not a metric");
         }
     }
 }
 
-/// The labels that tell runs apart: Prometheus' own one, and one of the scrape configuration.
+/// The labels that distinguish runs: Prometheus sets `job`, and the scrape configuration sets `run`.
 const LABELS_OF_RUN: [&str; 2] = ["job", "run"];
 
 fn dashboard() -> serde_json::Value {
     serde_json::from_str(&read("deploy/grafana/unisono.json")).unwrap()
 }
 
-/// The queries of all panels.
+/// Returns the queries of all panels.
 fn queries(dashboard: &serde_json::Value) -> Vec<&str> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
     targets.map(|target| target["expr"].as_str().unwrap()).collect()
 }
 
-/// The expressions of all rules, each in one line.
+/// Returns the expressions of all rules, each as one line.
 fn rules() -> Vec<String> {
     let text = read("deploy/prometheus/unisono-rules.yml");
     let rules = text.split("expr:").skip(1);
@@ -105,7 +106,7 @@ fn rules() -> Vec<String> {
     rules.map(expression).collect()
 }
 
-/// Finds a whole word in a text, and returns the rest of the text after each place of it.
+/// Returns the rest of a text after each occurrence of a whole word.
 fn behind<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.match_indices(word).filter_map(move |(at, _)| {
@@ -115,7 +116,7 @@ fn behind<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
 }
 
 #[test]
-fn every_panel_has_a_title_a_place_and_a_query() {
+fn every_panel_has_a_title_a_position_and_a_query() {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     assert!(panels.len() >= 8);
@@ -127,7 +128,7 @@ fn every_panel_has_a_title_a_place_and_a_query() {
 }
 
 #[test]
-fn every_metric_in_every_query_is_filtered_by_the_variables_of_the_run() {
+fn every_query_filters_each_metric_by_the_selected_job_and_run() {
     let dashboard = dashboard();
     let filter = "{job=~\"$job\",run=~\"$run\"}";
     for query in queries(&dashboard) {
@@ -141,7 +142,7 @@ fn every_metric_in_every_query_is_filtered_by_the_variables_of_the_run() {
         let variables = dashboard["templating"]["list"].as_array().unwrap();
         let variable = variables.iter().find(|variable| variable["name"] == label).unwrap();
         assert_eq!((&variable["multi"], &variable["includeAll"]), (&true.into(), &true.into()));
-        // Also matches series that have no such label.
+        // The default of `All`, a list of all values, would not match series without the label.
         assert_eq!(variable["allValue"], ".*");
         let values = variable["query"]["query"].as_str().unwrap();
         assert!(values.ends_with(&format!(", {label})")), "{values}");
@@ -149,13 +150,16 @@ fn every_metric_in_every_query_is_filtered_by_the_variables_of_the_run() {
 }
 
 #[test]
-fn no_aggregation_of_a_query_or_a_rule_mixes_runs() {
+fn aggregations_in_queries_and_rules_keep_runs_apart() {
     let dashboard = dashboard();
     let rules = rules();
     assert!(rules.len() >= 9 && rules.iter().all(|rule| !rule.contains("alert:")), "{rules:?}");
     let rules = rules.iter().map(String::as_str);
     for expression in queries(&dashboard).into_iter().chain(rules) {
-        assert!(!expression.contains("scalar("), "a scalar has no labels: {expression}");
+        assert!(
+            !expression.contains("scalar("),
+            "a scalar loses the labels of its run: {expression}"
+        );
         for operator in ["sum", "min", "max", "avg", "count", "topk", "bottomk", "quantile"] {
             for rest in behind(expression, operator) {
                 assert!(rest.starts_with(" by (job, run"), "{operator} mixes runs: {expression}");
@@ -165,7 +169,7 @@ fn no_aggregation_of_a_query_or_a_rule_mixes_runs() {
 }
 
 #[test]
-fn no_metric_has_a_label_that_prometheus_gives_to_the_task() {
+fn no_metric_has_a_label_that_distinguishes_runs() {
     for entry in Meters::catalogue() {
         let mut labels = entry.labels.split(", ");
         assert!(labels.all(|label| !LABELS_OF_RUN.contains(&label)), "{}", entry.name);
@@ -173,7 +177,7 @@ fn no_metric_has_a_label_that_prometheus_gives_to_the_task() {
 }
 
 #[test]
-fn names_follow_the_conventions_of_prometheus() {
+fn metric_names_follow_the_conventions_of_prometheus() {
     for entry in Meters::catalogue() {
         let is_total = entry.name.ends_with("_total");
         assert_eq!(is_total, entry.kind == "counter", "{}", entry.name);

@@ -1,4 +1,4 @@
-//! Labels of series: small, copied, and no memory asked for when a series is looked up.
+//! The labels of series. All are `Copy`, so looking up a series allocates no memory.
 
 use std::fmt::{self, Write as _};
 
@@ -6,16 +6,15 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 
 use unisono_core::ids::TaskId;
 
-/// Whose doing something is.
+/// The value of a label that names another task or this task's storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Whose {
-    /// Another task's.
+pub(super) enum TaskOrStorage {
     Task(TaskId),
-    /// This task's own disk's.
+    /// This task's own disk.
     Storage,
 }
 
-impl EncodeLabelValue for Whose {
+impl EncodeLabelValue for TaskOrStorage {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         match self {
             Self::Task(task) => write!(encoder, "{task}"),
@@ -24,32 +23,32 @@ impl EncodeLabelValue for Whose {
     }
 }
 
-/// `peer`: the task at the other end.
+/// The label `peer`: the task at the other end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Peer {
-    pub(super) peer: Whose,
+    pub(super) peer: TaskOrStorage,
 }
 
-/// `kind` of a message, as `docs/protocol.md` calls it.
+/// The label `kind`: the kind of a message, as named in `docs/protocol.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Kind {
     pub(super) kind: &'static str,
 }
 
-/// `why` a gradient was not used.
+/// The label `why`: the reason why a gradient was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Why {
     pub(super) why: &'static str,
 }
 
-/// `what` is waited for, and of whom.
+/// The labels of a wait: `what` is awaited, and `of` is the task or the storage that must provide it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct WaitLabels {
     pub(super) what: &'static str,
-    pub(super) of: Whose,
+    pub(super) of: TaskOrStorage,
 }
 
-/// `version` of the program.
+/// The label `version`: the version of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Build {
     pub(super) version: &'static str,

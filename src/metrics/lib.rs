@@ -1,7 +1,7 @@
-//! What a task tells of itself to those who watch it: counters for Prometheus, and whether it is
-//! well.
+//! Metrics of a task for Prometheus, and answers to health and readiness probes.
 //!
-//! All of it hangs on the observer of the loop, and nothing depends on it: see `docs/monitoring.md`.
+//! The metrics come from the observer of the task's loop, and training does not depend on them. See
+//! `docs/monitoring.md`.
 
 mod callers;
 #[cfg(test)]
@@ -29,7 +29,7 @@ use unisono_core::protocol::ClusterConfig;
 use unisono_core::time::Moment;
 use unisono_net::tcp::Traffic;
 
-/// What is known of one task, shared by the one who counts and those who ask.
+/// The metrics and the state of one task, shared by its observer and its server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -38,7 +38,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Of a task in a life of its own; `traffic` is what its network counts.
+    /// Returns the metrics of one incarnation of a task. `traffic` has the byte counters of its network.
     #[must_use]
     pub fn new(
         task: TaskId,
@@ -50,33 +50,34 @@ impl Metrics {
         Arc::new(Self { registry, meters, live: Mutex::new(Live::new(task, cluster)) })
     }
 
-    /// Everything, in Prometheus' text format 0.0.4.
+    /// Returns all metrics in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn to_text(&self, now: Moment) -> String {
+        // Waits and ages grow while no event occurs, so they are updated here.
         self.live().refresh(now, &self.meters);
         let mut text = String::new();
-        prometheus_text::encode(&mut text, &self.registry).expect("a String takes all");
+        prometheus_text::encode(&mut text, &self.registry).expect("writing to a String succeeds");
         text
     }
 
-    /// `/healthz`: whether the task's loop turns.
+    /// Answers `/healthz`: whether the task's loop is running.
     ///
     /// # Errors
-    /// Why it is not well.
+    /// If the loop has not started or has stopped turning. The text is one line.
     pub fn health(&self, now: Moment) -> Answer {
         self.live().health(now)
     }
 
-    /// `/readyz`: whether the task does what it is there for.
+    /// Answers `/readyz`: whether the task does its work.
     ///
     /// # Errors
-    /// Why it does not.
+    /// If the task lacks its state or a session. The text is one line.
     pub fn readiness(&self) -> Answer {
         self.live().readiness()
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().expect("nobody panics with it")
+        self.live.lock().expect("no code panics while it holds the lock")
     }
 }
 

@@ -1,35 +1,36 @@
-//! Where a task stands at this moment: what it waits for, since when, and whether it is well.
+//! The current state of a task: its version, its waits, its sessions, and its health.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::labels::{WaitLabels, Whose};
+use super::labels::{TaskOrStorage, WaitLabels};
 use super::meters::Meters;
 use unisono_core::ids::{Cut, Job, TaskId};
 use unisono_core::protocol::{ClusterConfig, Standing, Wait};
 use unisono_core::time::Moment;
 
-/// Yes, or no with the reason in one line.
+/// The answer to a probe. The error is the reason in one line.
 pub type Answer = Result<(), String>;
 
-/// Where a task stands.
+/// The current state of a task.
 #[derive(Debug)]
 pub(super) struct Live {
     job: Job,
-    /// How long the loop may stand still: so long its peers would wait for a sign of life.
+    /// How long the loop may stand still. After this time without a heartbeat, peers consider the
+    /// task lost.
     longest_turn: Duration,
-    /// When the loop turned last; `None` before it has begun.
-    turned: Option<Moment>,
-    /// The version it is at, and since when.
+    /// When the loop last handled an input; `None` before the first.
+    last_turn: Option<Moment>,
+    /// The task's version, and when it reached that version.
     cut: Option<(Cut, Moment)>,
     wait: Option<Wait>,
-    /// Of whom.
-    of: Vec<Whose>,
-    /// Until when waits are in the counters.
-    charged: Moment,
-    /// When a checkpoint was saved last, or the loop began.
-    saved: Moment,
-    /// The tasks that this one calls, or that call it, and whether a session with each is up.
+    /// The tasks for which this task waits, or its storage.
+    awaited: Vec<TaskOrStorage>,
+    /// The time up to which waits are in the counters.
+    counted_until: Moment,
+    /// When the last checkpoint was saved, or when the loop started.
+    last_save: Moment,
+    /// The peers of this task, and whether it has a session with each.
     pub(super) peers: BTreeMap<TaskId, bool>,
 }
 
@@ -38,32 +39,35 @@ impl Live {
         Self {
             job: task.job,
             longest_turn: cluster.limits.heartbeat_timeout,
-            turned: None,
+            last_turn: None,
             cut: None,
             wait: None,
-            of: Vec::new(),
-            charged: Moment::default(),
-            saved: Moment::default(),
+            awaited: Vec::new(),
+            counted_until: Moment::default(),
+            last_save: Moment::default(),
             peers: super::meters::peers_of(task, cluster).map(|peer| (peer, false)).collect(),
         }
     }
 
-    /// The loop has turned: the task stands elsewhere now. `standing` names those it waits for.
+    /// Updates the state after the loop has handled an input. `standing` passes the awaited tasks to
+    /// its argument.
     pub(super) fn on_turn(
         &mut self,
         now: Moment,
         standing: impl FnOnce(&mut dyn FnMut(TaskId)) -> Standing,
         meters: &Meters,
     ) {
-        self.charge(now, meters);
-        if self.turned.replace(now).is_none() {
-            (self.charged, self.saved) = (now, now);
+        // Before the wait changes, so that the time until now counts for the old wait.
+        self.count_wait(now, meters);
+        if self.last_turn.replace(now).is_none() {
+            (self.counted_until, self.last_save) = (now, now);
         }
-        self.of.clear();
-        let of = &mut self.of;
-        let Standing { cut, wait } = standing(&mut |task| of.push(Whose::Task(task)));
-        if wait.is_some() && self.of.is_empty() {
-            self.of.push(Whose::Storage);
+        self.awaited.clear();
+        let of = &mut self.awaited;
+        let Standing { cut, wait } = standing(&mut |task| of.push(TaskOrStorage::Task(task)));
+        // A node that waits for no task waits for its storage.
+        if wait.is_some() && self.awaited.is_empty() {
+            self.awaited.push(TaskOrStorage::Storage);
         }
         self.wait = wait;
         if let Some(cut) = cut {
@@ -74,6 +78,7 @@ impl Live {
     fn on_cut(&mut self, now: Moment, cut: Cut, meters: &Meters) {
         match self.cut {
             Some((before, _)) if before == cut => return,
+            // Only the direct successor: a rollback or a skipped version is not a step's duration.
             Some((before, since)) if before.next() == cut => {
                 meters.step_seconds.observe((now - since).as_secs_f64());
             }
@@ -85,28 +90,29 @@ impl Live {
     }
 
     pub(super) const fn on_saved(&mut self, now: Moment) {
-        self.saved = now;
+        self.last_save = now;
     }
 
-    /// Puts what was waited since the last time into the counters.
-    fn charge(&mut self, now: Moment, meters: &Meters) {
-        let secs = (now - self.charged).as_secs_f64();
-        self.charged = now;
+    /// Adds the time since the last call to the counters of the current wait.
+    fn count_wait(&mut self, now: Moment, meters: &Meters) {
+        let secs = (now - self.counted_until).as_secs_f64();
+        self.counted_until = now;
         if let Some(wait) = self.wait {
-            for &of in &self.of {
+            for &of in &self.awaited {
                 let labels = WaitLabels { what: wait.what.name(), of };
                 meters.wait_seconds.get_or_create(&labels).inc_by(secs);
             }
         }
     }
 
-    /// Brings up to date what changes while nothing happens.
+    /// Updates the metrics that change without an event.
     pub(super) fn refresh(&mut self, now: Moment, meters: &Meters) {
-        self.charge(now, meters);
-        meters.checkpoint_age_seconds.set((now - self.saved).as_secs_f64());
+        self.count_wait(now, meters);
+        meters.checkpoint_age_seconds.set((now - self.last_save).as_secs_f64());
+        // Cleared first: a wait that is over must not leave a series behind.
         meters.waiting_seconds.clear();
         if let Some(wait) = self.wait {
-            for &of in &self.of {
+            for &of in &self.awaited {
                 let labels = WaitLabels { what: wait.what.name(), of };
                 let waited = (now - wait.since).as_secs_f64();
                 meters.waiting_seconds.get_or_create(&labels).set(waited);
@@ -115,10 +121,11 @@ impl Live {
     }
 
     pub(super) fn health(&self, now: Moment) -> Answer {
-        match self.turned {
-            None => Err("the task has not begun".to_owned()),
-            Some(turned) if now - turned > self.longest_turn => {
-                Err(format!("the loop stands still for {:.1} s", (now - turned).as_secs_f64()))
+        match self.last_turn {
+            None => Err("the task's loop has not started".to_owned()),
+            Some(last_turn) if now - last_turn > self.longest_turn => {
+                let secs = (now - last_turn).as_secs_f64();
+                Err(format!("the task's loop has not turned for {secs:.1} s"))
             }
             Some(_) => Ok(()),
         }
@@ -131,10 +138,12 @@ impl Live {
             }
             Job::Ps => Ok(()),
             Job::Worker => {
-                let away = self.peers.iter().find(|(_, is_up)| !**is_up);
-                match (away, self.cut) {
-                    (Some((ps, _)), _) => Err(format!("there is no session with {ps}")),
-                    (None, None) => Err("no whole version of the parameters has come".to_owned()),
+                let disconnected = self.peers.iter().find(|(_, is_up)| !**is_up);
+                match (disconnected, self.cut) {
+                    (Some((ps, _)), _) => Err(format!("no session with {ps}")),
+                    (None, None) => {
+                        Err("no complete version of the parameters has arrived".to_owned())
+                    }
                     (None, Some(_)) => Ok(()),
                 }
             }

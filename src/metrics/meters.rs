@@ -1,4 +1,4 @@
-//! Every metric there is, once: its name, its text, and the handle that is counted with.
+//! The list of all metrics, each with its name, its help text and its handle.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,29 +11,29 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::labels::{Build, Kind, Peer, WaitLabels, Whose, Why};
+use super::labels::{Build, Kind, Peer, TaskOrStorage, WaitLabels, Why};
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::protocol::{ClusterConfig, Verdict};
 use unisono_net::tcp::{Counts, Traffic};
 
-/// A number that is set.
+/// A gauge of integers.
 type Level = Gauge<u64, AtomicU64>;
-/// Seconds, or a loss.
+/// A gauge of seconds, losses or accuracies.
 type Real = Gauge<f64, AtomicU64>;
 
-/// The gauge of the validation accuracy, which the thread that evaluates sets.
+/// The gauge of the validation accuracy. The thread that evaluates the model sets it.
 pub type ValidationAccuracy = Real;
 
-/// Of a step: from what a small model takes on one machine to where nobody would wait any more.
+/// Bucket bounds of a step's duration in seconds, from a small model on one machine to a stalled run.
 const STEP_BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
-/// Why gradients are not used.
-pub(super) const WHY_DROPPED: [&str; 4] = ["stale", "duplicate", "fenced", "surplus"];
+/// The values of the label `why`.
+pub(super) const DROP_REASONS: [&str; 4] = ["stale", "duplicate", "fenced", "surplus"];
 
-/// What is counted.
+/// The handles of the metrics that change while a task runs.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each is described where it is registered")]
+#[expect(missing_docs, reason = "each metric is described where it is registered")]
 pub struct Meters {
     pub global_step: Level,
     pub generation: Level,
@@ -59,32 +59,32 @@ pub struct Meters {
     pub(super) messages_sent: Family<Kind, Counter>,
 }
 
-/// A metric as the documentation shows it.
+/// The description of a metric, for the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name, as Prometheus sees it.
+    /// The name of the metric in Prometheus.
     pub name: &'static str,
-    /// `counter`, `gauge` or `histogram`.
+    /// The kind of the metric: `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// Its labels besides `task`.
+    /// The labels of the metric besides `task`, separated by commas.
     pub labels: &'static str,
-    /// The tasks that have it.
-    pub whose: &'static str,
-    /// What it is.
+    /// The tasks that have the metric: `all`, `ps`, `workers` or `chief`.
+    pub tasks: &'static str,
+    /// The help text, without a period.
     pub help: &'static str,
 }
 
-/// Who has a metric.
+/// The tasks that have a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+enum TaskSet {
     All,
     Ps,
     Workers,
     Chief,
 }
 
-impl Who {
-    fn has(self, task: TaskId) -> bool {
+impl TaskSet {
+    fn contains(self, task: TaskId) -> bool {
         match self {
             Self::All => true,
             Self::Ps => task.job == Job::Ps,
@@ -103,7 +103,8 @@ impl Who {
     }
 }
 
-/// The peers whose sessions a task has: workers call every ps; when R < N, the other ps call ps 0.
+/// Returns the tasks with which a task has sessions: workers call every ps, and with R < N the other
+/// ps call ps 0.
 pub(super) fn peers_of(
     task: TaskId,
     cluster: &ClusterConfig,
@@ -119,7 +120,7 @@ pub(super) fn peers_of(
     ps.chain((0..n_workers).map(TaskId::worker))
 }
 
-pub(super) const fn why_dropped(verdict: Option<Verdict>) -> Why {
+pub(super) const fn drop_reason(verdict: Option<Verdict>) -> Why {
     let why = match verdict {
         Some(Verdict::Stale) => "stale",
         Some(Verdict::Duplicate) => "duplicate",
@@ -130,7 +131,7 @@ pub(super) const fn why_dropped(verdict: Option<Verdict>) -> Why {
 }
 
 impl Meters {
-    /// The metrics of a task, registered and at their beginnings.
+    /// Registers the metrics of a task, with their initial values.
     pub(super) fn register(
         task: TaskId,
         incarnation: Incarnation,
@@ -144,20 +145,23 @@ impl Meters {
         constants.training_steps.set(cluster.training_steps.0);
         constants.replicas_to_aggregate.set(cluster.sync.replicas_to_aggregate.into());
         constants.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
-        for why in WHY_DROPPED {
+        // Series that are known beforehand exist from the start, because the first increase of a
+        // series that appears later is invisible to `rate`.
+        for why in DROP_REASONS {
             drop(meters.gradients_dropped.get_or_create(&Why { why }));
         }
         for peer in peers_of(task, cluster) {
-            let peer = Peer { peer: Whose::Task(peer) };
+            let peer = Peer { peer: TaskOrStorage::Task(peer) };
             drop(meters.peer_up.get_or_create(&peer));
             drop(meters.reconnects.get_or_create(&peer));
         }
         (registrar.registry, meters)
     }
 
-    /// Every metric there is.
+    /// Returns the descriptions of all metrics.
     #[must_use]
     pub fn catalogue() -> Vec<Entry> {
+        // The catalogue has the metrics of all tasks, so the choice of the task does not matter.
         let mut registrar = Registrar::new(TaskId::CHIEF);
         Self::register_with(&mut registrar, Traffic::default());
         Constants::register_with(&mut registrar);
@@ -166,45 +170,45 @@ impl Meters {
 
     #[rustfmt::skip]
     fn register_with(to: &mut Registrar, traffic: Traffic) -> Self {
-        use Who::{All, Chief, Ps, Workers};
+        use TaskSet::{All, Chief, Ps, Workers};
         let step_seconds = Histogram::new(STEP_BUCKETS);
         let meters = Self {
-            global_step: to.add("unisono_global_step", "", All, "Version of the parameters that this task is at", Level::default()),
-            generation: to.add("unisono_generation", "", All, "Number of the generation that it is in; a rollback opens a new one", Level::default()),
-            updates: to.add("unisono_updates_total", "", Ps, "Updates that this ps has made to its shard", Counter::default()),
-            gradients_applied: to.add("unisono_gradients_applied_total", "", Ps, "Gradients in those updates: replicas_to_aggregate in each", Counter::default()),
-            gradients_dropped: to.add("unisono_gradients_dropped_total", "why", Ps, "Gradients that came and were not used: stale, duplicate, fenced (of an older generation) or surplus (not among the first R)", Family::default()),
+            global_step: to.add("unisono_global_step", "", All, "Version of the parameters that this task has", Level::default()),
+            generation: to.add("unisono_generation", "", All, "Number of the current generation; a rollback opens a new generation", Level::default()),
+            updates: to.add("unisono_updates_total", "", Ps, "Updates that this ps has applied to its shard", Counter::default()),
+            gradients_applied: to.add("unisono_gradients_applied_total", "", Ps, "Gradients in the applied updates: replicas_to_aggregate in each", Counter::default()),
+            gradients_dropped: to.add("unisono_gradients_dropped_total", "why", Ps, "Gradients that were received and not used: stale, duplicate, fenced (of an older generation) or surplus (not among the first R)", Family::default()),
             gradients_computed: to.add("unisono_gradients_computed_total", "", Workers, "Gradients that this worker has computed", Counter::default()),
-            step_seconds: to.add("unisono_step_seconds", "", All, "Seconds from one version to the next, as this task sees them", step_seconds),
-            loss: to.add("unisono_loss", "", Chief, "Mean loss of the slots of the last update that is recorded", Real::default()),
-            validation_accuracy: to.add("unisono_validation_accuracy", "", Chief, "Share of the validation examples that the newest summarized version classifies rightly; NaN before the first and with --save-summaries-secs 0", not_known_yet()),
+            step_seconds: to.add("unisono_step_seconds", "", All, "Seconds from one version to the next at this task", step_seconds),
+            loss: to.add("unisono_loss", "", Chief, "Mean loss over the slots of the last recorded update", Real::default()),
+            validation_accuracy: to.add("unisono_validation_accuracy", "", Chief, "Share of the validation examples that the newest summarized version classifies correctly; NaN before the first evaluation and with --save-summaries-secs 0", gauge_without_value()),
             recorded_step: to.add("unisono_recorded_step", "", Chief, "Every update below this step is in losses.csv", Level::default()),
-            checkpoint_step: to.add("unisono_checkpoint_step", "", Chief, "Step of the newest checkpoint of this life; 0 while there is none", Level::default()),
-            checkpoint_age_seconds: to.add("unisono_checkpoint_age_seconds", "", Chief, "Seconds since that checkpoint was durable, or since this life began", Real::default()),
-            checkpoints: to.add("unisono_checkpoints_total", "", Chief, "Checkpoints that are durable", Counter::default()),
+            checkpoint_step: to.add("unisono_checkpoint_step", "", Chief, "Step of the newest checkpoint of this incarnation; 0 before the first", Level::default()),
+            checkpoint_age_seconds: to.add("unisono_checkpoint_age_seconds", "", Chief, "Seconds since the newest checkpoint became durable, or since this incarnation started", Real::default()),
+            checkpoints: to.add("unisono_checkpoints_total", "", Chief, "Checkpoints that became durable", Counter::default()),
             checkpoints_failed: to.add("unisono_checkpoints_failed_total", "", Chief, "Checkpoints that could not be written", Counter::default()),
-            shards_lost: to.add("unisono_shards_lost_total", "", Chief, "Times that a ps came back without its shard", Counter::default()),
-            wait_seconds: to.add("unisono_wait_seconds_total", "what, of", All, "Seconds that this task has waited for something of a task, or of its storage; one that waits for several counts for each", Family::default()),
-            waiting_seconds: to.add("unisono_waiting_seconds", "what, of", All, "Seconds that it has been waiting now; no series while it does not wait", Family::default()),
-            peer_up: to.add("unisono_peer_up", "peer", All, "1 while there is a session with the peer, else 0", Family::default()),
+            shards_lost: to.add("unisono_shards_lost_total", "", Chief, "Restarts of a ps that had lost its shard", Counter::default()),
+            wait_seconds: to.add("unisono_wait_seconds_total", "what, of", All, "Seconds that this task has waited for another task or for its storage; a wait for several tasks counts for each of them", Family::default()),
+            waiting_seconds: to.add("unisono_waiting_seconds", "what, of", All, "Seconds since the current wait began; no series while the task does not wait", Family::default()),
+            peer_up: to.add("unisono_peer_up", "peer", All, "1 while this task has a session with the peer, else 0", Family::default()),
             reconnects: to.add("unisono_reconnects_total", "peer", All, "Sessions with the peer after the first one", Family::default()),
-            callers_turned_away: to.add("unisono_callers_turned_away_total", "", Ps, "Callers that were turned away", Counter::default()),
-            messages_received: to.add("unisono_messages_received_total", "kind", All, "Messages that came", Family::default()),
-            messages_sent: to.add("unisono_messages_sent_total", "kind", All, "Messages that were sent", Family::default()),
+            callers_turned_away: to.add("unisono_callers_turned_away_total", "", Ps, "Callers that were refused", Counter::default()),
+            messages_received: to.add("unisono_messages_received_total", "kind", All, "Messages received", Family::default()),
+            messages_sent: to.add("unisono_messages_sent_total", "kind", All, "Messages sent", Family::default()),
         };
         to.add_traffic(&traffic);
         meters
     }
 }
 
-/// A gauge without a value: 0 would be a value.
-fn not_known_yet() -> Real {
+/// Returns a gauge that starts as NaN, because 0 would look like a measured accuracy.
+fn gauge_without_value() -> Real {
     let gauge = Real::default();
     gauge.set(f64::NAN);
     gauge
 }
 
-/// What never changes in a life.
+/// Metrics that never change during an incarnation.
 struct Constants {
     incarnation: Level,
     training_steps: Level,
@@ -216,15 +220,15 @@ impl Constants {
     #[rustfmt::skip]
     fn register_with(to: &mut Registrar) -> Self {
         Self {
-            incarnation: to.add("unisono_incarnation", "", Who::All, "Number of this life of the task, larger for each: usually the microseconds of its machine's clock when it began", Level::default()),
-            training_steps: to.add("unisono_training_steps", "", Who::All, "Updates to make", Level::default()),
-            replicas_to_aggregate: to.add("unisono_replicas_to_aggregate", "", Who::All, "Gradients an update", Level::default()),
-            build: to.add("unisono_build_info", "version", Who::All, "Always 1; the version of the program", Family::default()),
+            incarnation: to.add("unisono_incarnation", "", TaskSet::All, "Number of this incarnation of the task, larger for each restart: usually the machine's clock in microseconds at the start", Level::default()),
+            training_steps: to.add("unisono_training_steps", "", TaskSet::All, "Updates that the run makes in total", Level::default()),
+            replicas_to_aggregate: to.add("unisono_replicas_to_aggregate", "", TaskSet::All, "Gradients per update", Level::default()),
+            build: to.add("unisono_build_info", "version", TaskSet::All, "Always 1; the label has the version of the program", Family::default()),
         }
     }
 }
 
-/// Registers metrics, and remembers how they are described.
+/// Registers metrics, and collects their descriptions.
 struct Registrar {
     task: TaskId,
     registry: Registry,
@@ -241,7 +245,7 @@ impl Registrar {
         &mut self,
         name: &'static str,
         labels: &'static str,
-        who: Who,
+        tasks: TaskSet,
         help: &'static str,
         metric: M,
     ) -> M {
@@ -250,8 +254,8 @@ impl Registrar {
             MetricType::Histogram => "histogram",
             _ => "gauge",
         };
-        self.catalogue.push(Entry { name, kind, labels, whose: who.name(), help });
-        if who.has(self.task) {
+        self.catalogue.push(Entry { name, kind, labels, tasks: tasks.name(), help });
+        if tasks.contains(self.task) {
             // Encoding adds the suffix of a counter, and the period of a sentence.
             let bare = name.strip_suffix("_total").unwrap_or(name);
             self.registry.register(bare, help, metric.clone());
@@ -259,25 +263,25 @@ impl Registrar {
         metric
     }
 
-    /// What the network counts, where it is.
+    /// Registers the byte counters of the network, which are read in place.
     #[rustfmt::skip]
     fn add_traffic(&mut self, traffic: &Traffic) {
         let counters: [(_, _, CountOf); 4] = [
-            ("unisono_bytes_received_total", "Bytes that came through sockets", |all| &all.received),
-            ("unisono_bytes_sent_total", "Bytes that went through sockets", |all| &all.sent),
-            ("unisono_shared_bytes_received_total", "Bytes of tensors that were read from memory shared with the task that made them", |all| &all.shared_received),
-            ("unisono_shared_bytes_sent_total", "Bytes of tensors that were left in memory shared with the task that reads them", |all| &all.shared_sent),
+            ("unisono_bytes_received_total", "Bytes received through sockets", |all| &all.received),
+            ("unisono_bytes_sent_total", "Bytes sent through sockets", |all| &all.sent),
+            ("unisono_shared_bytes_received_total", "Bytes of tensors received through shared memory", |all| &all.shared_received),
+            ("unisono_shared_bytes_sent_total", "Bytes of tensors sent through shared memory", |all| &all.shared_sent),
         ];
         for (name, help, count) in counters {
-            self.add(name, "", Who::All, help, Counted { traffic: traffic.clone(), count });
+            self.add(name, "", TaskSet::All, help, Counted { traffic: traffic.clone(), count });
         }
     }
 }
 
-/// Which of the counts.
+/// Selects one of the counters.
 type CountOf = fn(&Counts) -> &AtomicU64;
 
-/// A counter that somebody else counts.
+/// A metric whose value is a counter of the network.
 #[derive(Clone, Debug)]
 struct Counted {
     traffic: Traffic,
@@ -286,6 +290,7 @@ struct Counted {
 
 impl EncodeMetric for Counted {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        // Read only here, so that the network needs no access to the metrics.
         let count = (self.count)(&self.traffic).load(Ordering::Relaxed);
         encoder.encode_counter::<NoLabelSet, _, u64>(&count, None)
     }

@@ -1,32 +1,32 @@
-//! Counts what a node takes and does.
+//! Updates the metrics from the inputs and the effects of a node.
 
 use std::sync::Arc;
 use unisono_core::ids::Cut;
 
 use super::Metrics;
-use super::labels::{Kind, Peer, Whose};
-use super::meters::{ValidationAccuracy, why_dropped};
+use super::labels::{Kind, Peer, TaskOrStorage};
+use super::meters::{ValidationAccuracy, drop_reason};
 use unisono_core::host::Observer;
 use unisono_core::ids::TaskId;
 use unisono_core::protocol::{Effect, Input, NetworkEvent, Node, Report, UpdateRecord};
 use unisono_core::time::Moment;
 
-/// Counts for [`Metrics`]. Once every series is there, it asks for no memory.
+/// Updates [`Metrics`] from the loop of a task. Once every series exists, it allocates no memory.
 #[derive(Debug)]
 pub struct MetricsObserver {
     metrics: Arc<Metrics>,
-    /// The peers with which there was a session before.
+    /// The peers with which this task has had a session.
     known: Vec<TaskId>,
 }
 
 impl MetricsObserver {
-    /// Counts for these.
+    /// Returns an observer that updates `metrics`.
     #[must_use]
     pub const fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, known: Vec::new() }
     }
 
-    /// The gauge that whoever evaluates the model sets.
+    /// Returns the gauge of the validation accuracy, for the thread that evaluates the model.
     #[must_use]
     pub fn validation_accuracy(&self) -> ValidationAccuracy {
         self.metrics.meters.validation_accuracy.clone()
@@ -43,7 +43,7 @@ impl MetricsObserver {
                 meters.gradients_applied.inc_by(slots.len() as u64);
             }
             Report::Dropped { verdict, .. } => {
-                meters.gradients_dropped.get_or_create(&why_dropped(*verdict)).inc();
+                meters.gradients_dropped.get_or_create(&drop_reason(*verdict)).inc();
             }
             Report::PeerUp { peer } => self.on_peer_up(*peer),
             Report::PeerDown { peer, .. } => self.set_up(*peer, false),
@@ -61,13 +61,15 @@ impl MetricsObserver {
             Report::TurnedAway { .. } => {
                 meters.callers_turned_away.inc();
             }
+            // Waits come from the node's standing after each input, and not from reports.
             Report::Waiting { .. } | Report::Adopted { .. } => {}
         }
     }
 
     fn on_peer_up(&mut self, peer: TaskId) {
+        // The first session is not a reconnect.
         if self.known.contains(&peer) {
-            let labels = Peer { peer: Whose::Task(peer) };
+            let labels = Peer { peer: TaskOrStorage::Task(peer) };
             self.metrics.meters.reconnects.get_or_create(&labels).inc();
         } else {
             self.known.push(peer);
@@ -77,13 +79,15 @@ impl MetricsObserver {
 
     fn set_up(&self, peer: TaskId, is_up: bool) {
         self.metrics.live().peers.insert(peer, is_up);
-        let labels = Peer { peer: Whose::Task(peer) };
+        let labels = Peer { peer: TaskOrStorage::Task(peer) };
         self.metrics.meters.peer_up.get_or_create(&labels).set(is_up.into());
     }
 
     fn on_recorded(&self, UpdateRecord { cut: Cut { step, .. }, losses, .. }: &UpdateRecord) {
+        // In f64, so that the mean of many slots keeps the precision of the losses.
         let sum: f64 = losses.iter().map(|(_, loss)| f64::from(*loss)).sum();
         self.metrics.meters.loss.set(sum / losses.len().max(1) as f64);
+        // The metric is exclusive: every update below it is recorded.
         self.metrics.meters.recorded_step.set(step.next().0);
     }
 }
@@ -98,6 +102,7 @@ impl Observer for MetricsObserver {
 
     fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
         let meters = &self.metrics.meters;
+        // Before the effects, because the first turn initializes the times that effects update.
         self.metrics.live().on_turn(now, |of| node.standing(of), meters);
         for effect in effects {
             match effect {

@@ -1,9 +1,9 @@
-//! Answers questions about a task: a few lines of HTTP/1.1 on the task's own runtime.
+//! The HTTP/1.1 server of a task's metrics and probes, on the task's own runtime.
 //!
-//! Anybody may call. A probe is answered whatever other callers do: connections are taken as they
-//! come, and the oldest one makes room for the newest. A probe sends its request at once, so that it
-//! is answered before others can push it out. Everything is paced, so that no number of callers slows
-//! the training.
+//! Anybody may call, so other callers must not keep a probe from its answer. Connections are accepted
+//! as they arrive, and a new connection may evict an old one. A probe sends its request at once, so it is
+//! answered before others can evict it. The rates of connections and of scrapes are limited, so that no
+//! number of callers slows the training.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,30 +22,32 @@ use unisono_core::host::Clock as _;
 use unisono_core::time::Moment;
 use unisono_net::tcp::RealClock;
 
-/// A scraper's request has a few hundred bytes.
+/// The longest request. A scraper's request has a few hundred bytes.
 const MAX_REQUEST_BYTES: usize = 8 << 10;
-/// Headers of a request; a scraper sends some five.
+/// The most headers of a request. A scraper sends about five.
 const MAX_HEADERS: usize = 64;
-/// How long a caller may take for all of it.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections that are taken before a pause, and the pause. A connection costs some hundredths of
-/// a millisecond, so that a flood of 3,200 a second takes a few hundredths of the thread; and the
-/// 1,024 connections that the socket's queue may hold are through in a third of a second, which is
-/// less than a probe waits for.
+/// Time limit for a caller's request and the answer together.
+const CALLER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most connections that are accepted before a pause of [`PACE`]. A connection costs some
+/// hundredths of a millisecond, so 3,200 connections a second take a few percent of the thread. A full
+/// listen queue of 1,024 connections is accepted within a third of a second, and a probe waits longer
+/// than that for its answer.
 const MAX_BURST: usize = 16;
+/// The pause after [`MAX_BURST`] connections.
 const PACE: Duration = Duration::from_millis(5);
-/// Between two answers to `/metrics`, each of which costs some tenth of a millisecond.
+/// The least time between two answers to `/metrics`. Each answer costs about a tenth of a millisecond.
 const SCRAPE_PACE: Duration = Duration::from_millis(5);
 
-/// Answers for as long as it is polled.
+/// Serves `/metrics`, `/healthz` and `/readyz` until the future is dropped.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: RealClock) {
-    let desk = Arc::new(Desk { metrics, clock, next_scrape: Mutex::new(clock.now()) });
+    let service = Arc::new(Service { metrics, clock, next_scrape: Mutex::new(clock.now()) });
     let mut callers = Callers::default();
     loop {
         for _ in 0..MAX_BURST {
             match listener.accept().await {
-                Ok((stream, address)) => desk.take(stream, address, &mut callers),
-                // The process is out of descriptors: one of a caller that waits is of more use.
+                Ok((stream, address)) => service.take(stream, address, &mut callers),
+                // The process has no free file descriptor. Closing a waiting connection frees one
+                // for the new connection.
                 Err(_) => {
                     callers.close_one();
                     break;
@@ -58,51 +60,57 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: RealCloc
 
 /// State that all connections share.
 #[derive(Debug)]
-struct Desk {
+struct Service {
     metrics: Arc<Metrics>,
     clock: RealClock,
     /// When `/metrics` may be answered again.
     next_scrape: Mutex<Moment>,
 }
 
-impl Desk {
+impl Service {
     fn take(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, callers: &mut Callers) {
-        let desk = Arc::clone(self);
+        let service = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let _ = timeout(PATIENCE, desk.converse(stream)).await;
+            // Errors are the caller's: the server has nothing to report about them.
+            let _ = timeout(CALLER_TIMEOUT, service.serve_connection(stream)).await;
         });
         callers.add(address.ip(), task.abort_handle());
     }
 
-    async fn converse(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-        let Some(question) = read_question(&mut stream).await? else { return Ok(()) };
-        let response = self.answer(question).await;
+    async fn serve_connection(
+        &self,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        let Some(request) = read_request(&mut stream).await? else { return Ok(()) };
+        let response = self.answer(request).await;
         stream.write_all(&response.to_bytes()).await?;
         stream.shutdown().await?;
-        // To close with something unread would reset the connection, and the answer with it.
+        // TCP resets a connection that is closed with unread bytes, and the caller could then lose
+        // the answer.
         let mut rest = [0; 512];
         while stream.read(&mut rest).await? > 0 {}
         Ok(())
     }
 
-    async fn answer(&self, question: Question) -> Response {
+    async fn answer(&self, request: Request) -> Response {
         let Self { metrics, clock, .. } = self;
-        let Question { what, is_head } = question;
-        let response = match what {
-            Asked::Metrics => {
-                let now = self.wait_for_a_scrape().await;
+        let Request { route, is_head } = request;
+        let response = match route {
+            Route::Metrics => {
+                let now = self.wait_for_scrape_turn().await;
                 let text = metrics.to_text(now);
                 Response { content_type: CONTENT_TYPE, ..Response::text("200 OK", text) }
             }
-            Asked::Health => Response::of(metrics.health(clock.now())),
-            Asked::Readiness => Response::of(metrics.readiness()),
-            Asked::Wrong(response) => response,
+            Route::Health => Response::of(metrics.health(clock.now())),
+            Route::Readiness => Response::of(metrics.readiness()),
+            Route::Invalid(response) => response,
         };
         Response { is_head, ..response }
     }
 
-    /// Waits for the turn of a scrape, which no probe waits for. Gives the moment that it is then.
-    async fn wait_for_a_scrape(&self) -> Moment {
+    /// Waits until the next scrape may be answered. Returns the current time.
+    async fn wait_for_scrape_turn(&self) -> Moment {
+        // The lock is held while waiting: tokio's mutex is fair, so scrapers are served in order.
         let mut next_scrape = self.next_scrape.lock().await;
         self.clock.sleep_until(*next_scrape).await;
         let now = self.clock.now();
@@ -111,47 +119,47 @@ impl Desk {
     }
 }
 
-/// Reads a request. `None` if the caller left before it was whole.
-async fn read_question(mut stream: impl AsyncRead + Unpin) -> io::Result<Option<Question>> {
+/// Reads a request. Returns `None` if the caller left before the request was complete.
+async fn read_request(mut stream: impl AsyncRead + Unpin) -> io::Result<Option<Request>> {
     let mut request = Vec::new();
+    // The request is parsed again after each read. Its limited length bounds the work.
     loop {
         if request.len() >= MAX_REQUEST_BYTES {
             let status = "431 Request Header Fields Too Large";
-            return Ok(Some(Question::wrong(status, "the request is too long")));
+            return Ok(Some(Request::invalid(status, "the request is too long")));
         }
         let room = (MAX_REQUEST_BYTES - request.len()) as u64;
         if (&mut stream).take(room).read_buf(&mut request).await? == 0 {
             return Ok(None);
         }
-        if let Some(question) = Question::parse(&request) {
-            return Ok(Some(question));
+        if let Some(request) = Request::parse(&request) {
+            return Ok(Some(request));
         }
     }
 }
 
-/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Question {
-    what: Asked,
-    /// Whether the answer's body is left out.
+struct Request {
+    route: Route,
+    /// Whether the method is HEAD, so that the response has no body.
     is_head: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Asked {
+enum Route {
     Metrics,
     Health,
     Readiness,
-    /// Nothing that there is; with the answer to it.
-    Wrong(Response),
+    /// The request is invalid, and this is the response.
+    Invalid(Response),
 }
 
-impl Question {
-    fn wrong(status: &'static str, why: &str) -> Self {
-        Self { what: Asked::Wrong(Response::error(status, why)), is_head: false }
+impl Request {
+    fn invalid(status: &'static str, why: &str) -> Self {
+        Self { route: Route::Invalid(Response::error(status, why)), is_head: false }
     }
 
-    /// A request, if it has come whole.
+    /// Parses a request. Returns `None` if more bytes must arrive.
     fn parse(request: &[u8]) -> Option<Self> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
@@ -159,28 +167,35 @@ impl Question {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return None,
             Err(error) => {
-                return Some(Self::wrong("400 Bad Request", &format!("this is no HTTP: {error}")));
+                return Some(Self::invalid(
+                    "400 Bad Request",
+                    &format!("this is not HTTP: {error}"),
+                ));
             }
         }
         let method = parsed.method.unwrap_or_default();
         if method != "GET" && method != "HEAD" {
-            return Some(Self::wrong("405 Method Not Allowed", "only GET and HEAD"));
+            return Some(Self::invalid(
+                "405 Method Not Allowed",
+                "only GET and HEAD are supported",
+            ));
         }
-        let what = match path_of(parsed.path.unwrap_or_default()) {
-            "/metrics" => Asked::Metrics,
-            "/healthz" => Asked::Health,
-            "/readyz" => Asked::Readiness,
-            _ => Asked::Wrong(Response::error(
+        let route = match path_of(parsed.path.unwrap_or_default()) {
+            "/metrics" => Route::Metrics,
+            "/healthz" => Route::Health,
+            "/readyz" => Route::Readiness,
+            _ => Route::Invalid(Response::error(
                 "404 Not Found",
-                "there are /metrics, /healthz and /readyz",
+                "the paths are /metrics, /healthz and /readyz",
             )),
         };
-        Some(Self { what, is_head: method == "HEAD" })
+        Some(Self { route, is_head: method == "HEAD" })
     }
 }
 
-/// The path of a request target in origin form, as `/metrics?x=1`, or in absolute form, as
-/// `http://host:9100/metrics`, which a server must accept (RFC 9112, 3.2.2) and proxies send.
+/// Returns the path of a request target in origin form, as `/metrics?x=1`, or in absolute form, as
+/// `http://host:9100/metrics`. Proxies send the absolute form, and a server must accept it (RFC 9112,
+/// 3.2.2).
 fn path_of(target: &str) -> &str {
     let is_absolute =
         |scheme: &str| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
@@ -236,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_in_absolute_form_has_the_path_behind_its_host() {
+    fn path_is_found_in_targets_of_both_forms() {
         for (target, path) in [
             ("/metrics", "/metrics"),
             ("/metrics?x=/1", "/metrics"),

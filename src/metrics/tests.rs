@@ -1,4 +1,4 @@
-//! What is told of scripted lives, and to whom.
+//! Tests of the metrics of scripted nodes, and of the server.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -38,13 +38,13 @@ fn metrics_of(task: TaskId) -> Arc<Metrics> {
     Metrics::new(task, Incarnation(7), &cluster(), Traffic::default())
 }
 
-/// A node that stands where it is put.
-struct Stand {
+/// A node with a scripted version and wait.
+struct ScriptedNode {
     step: Option<u64>,
     wait: Option<(WaitFor, u64, Vec<TaskId>)>,
 }
 
-impl Node for Stand {
+impl Node for ScriptedNode {
     fn handle(&mut self, _now: Moment, _input: Input, _out: &mut Vec<Effect>) {}
 
     fn deadline(&self) -> Option<Moment> {
@@ -52,7 +52,7 @@ impl Node for Stand {
     }
 
     fn status(&self, _now: Moment) -> Status {
-        unreachable!("metrics ask for no text")
+        unreachable!("metrics do not use the status text")
     }
 
     fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
@@ -65,7 +65,7 @@ impl Node for Stand {
     }
 }
 
-fn told(metrics: &Metrics, now: Moment) -> Exposition {
+fn scrape(metrics: &Metrics, now: Moment) -> Exposition {
     let text = metrics.to_text(now);
     Exposition::parse(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
 }
@@ -78,7 +78,7 @@ fn labelled(all: &Exposition, name: &str, labels: &[(&str, &str)]) -> Option<f64
 }
 
 #[test]
-fn a_ps_tells_updates_drops_messages_and_sessions() {
+fn ps_counts_updates_dropped_gradients_messages_and_sessions() {
     let metrics = metrics_of(TaskId::ps(0));
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let worker = TaskId::worker(1);
@@ -90,7 +90,7 @@ fn a_ps_tells_updates_drops_messages_and_sessions() {
     observer.before(at(0), &Input::Network(NetworkEvent::Received { link, message }));
     observer.after(
         at(0),
-        &Stand { step: Some(5), wait: None },
+        &ScriptedNode { step: Some(5), wait: None },
         &[
             Effect::Report(Report::PeerUp { peer: worker }),
             Effect::Report(Report::PeerDown { peer: worker, why: String::new() }),
@@ -106,7 +106,7 @@ fn a_ps_tells_updates_drops_messages_and_sessions() {
             Effect::Report(Report::TurnedAway { why: String::new() }),
         ],
     );
-    let all = told(&metrics, at(0));
+    let all = scrape(&metrics, at(0));
     for (name, value) in [
         ("unisono_global_step", 5.0),
         ("unisono_generation", 2.0),
@@ -131,22 +131,22 @@ fn a_ps_tells_updates_drops_messages_and_sessions() {
     let kind = |name, kind| labelled(&all, name, &[("kind", kind)]);
     assert_eq!(kind("unisono_messages_received_total", "heartbeat"), Some(1.0));
     assert_eq!(kind("unisono_messages_sent_total", "goodbye"), Some(1.0));
-    assert_eq!(all.value("unisono_loss"), None, "a ps knows no loss");
+    assert_eq!(all.value("unisono_loss"), None, "a ps has no loss");
 }
 
 #[test]
-fn the_chief_tells_losses_and_checkpoints() {
+fn chief_reports_losses_and_checkpoints() {
     let metrics = metrics_of(TaskId::CHIEF);
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
-    let stand = Stand { step: Some(9), wait: None };
-    observer.after(at(1000), &stand, &[]);
-    assert_eq!(told(&metrics, at(3000)).value("unisono_checkpoint_age_seconds"), Some(2.0));
+    let node = ScriptedNode { step: Some(9), wait: None };
+    observer.after(at(1000), &node, &[]);
+    assert_eq!(scrape(&metrics, at(3000)).value("unisono_checkpoint_age_seconds"), Some(2.0));
     let losses = vec![(Slot(0), 1.0), (Slot(1), 2.0)];
     let update =
         UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(8) }, losses };
     let saved = Report::Saved { step: Step(9), path: String::new() };
-    observer.after(at(4000), &stand, &[Effect::Record(update), Effect::Report(saved)]);
-    let all = told(&metrics, at(4500));
+    observer.after(at(4000), &node, &[Effect::Record(update), Effect::Report(saved)]);
+    let all = scrape(&metrics, at(4500));
     assert_eq!(all.value("unisono_loss"), Some(1.5));
     assert_eq!(all.value("unisono_recorded_step"), Some(9.0));
     assert_eq!(all.value("unisono_checkpoint_step"), Some(9.0));
@@ -156,23 +156,25 @@ fn the_chief_tells_losses_and_checkpoints() {
 }
 
 #[test]
-fn waits_are_charged_to_whoever_is_waited_for() {
+fn waits_are_counted_for_each_awaited_task() {
     let metrics = metrics_of(TaskId::ps(1));
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let [zero, one] = [TaskId::worker(0), TaskId::worker(1)];
-    let waits =
-        |of: &[TaskId]| Stand { step: Some(3), wait: Some((WaitFor::Gradient, 500, of.to_vec())) };
+    let waits = |of: &[TaskId]| ScriptedNode {
+        step: Some(3),
+        wait: Some((WaitFor::Gradient, 500, of.to_vec())),
+    };
     observer.after(at(500), &waits(&[zero, one]), &[]);
     observer.after(at(1500), &waits(&[one]), &[]);
-    let all = told(&metrics, at(3500));
+    let all = scrape(&metrics, at(3500));
     let secs = |name, of| labelled(&all, name, &[("what", "gradient"), ("of", of)]);
     assert_eq!(secs("unisono_wait_seconds_total", "worker 0"), Some(1.0));
     assert_eq!(secs("unisono_wait_seconds_total", "worker 1"), Some(3.0));
-    assert_eq!(secs("unisono_waiting_seconds", "worker 0"), None, "its gradient has come");
+    assert_eq!(secs("unisono_waiting_seconds", "worker 0"), None, "its gradient has arrived");
     assert_eq!(secs("unisono_waiting_seconds", "worker 1"), Some(3.0));
 
-    observer.after(at(4000), &Stand { step: Some(4), wait: None }, &[]);
-    let all = told(&metrics, at(9000));
+    observer.after(at(4000), &ScriptedNode { step: Some(4), wait: None }, &[]);
+    let all = scrape(&metrics, at(9000));
     assert_eq!(all.all("unisono_waiting_seconds").count(), 0);
     let labels = [("what", "gradient"), ("of", "worker 1")];
     assert_eq!(labelled(&all, "unisono_wait_seconds_total", &labels), Some(3.5));
@@ -181,72 +183,76 @@ fn waits_are_charged_to_whoever_is_waited_for() {
 }
 
 #[test]
-fn a_wait_of_nobody_is_of_the_storage() {
+fn wait_for_no_task_counts_as_a_wait_for_the_storage() {
     let metrics = metrics_of(TaskId::CHIEF);
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let wait = Some((WaitFor::Checkpoint, 0, Vec::new()));
-    observer.after(at(0), &Stand { step: Some(100), wait }, &[]);
-    let all = told(&metrics, at(2000));
+    observer.after(at(0), &ScriptedNode { step: Some(100), wait }, &[]);
+    let all = scrape(&metrics, at(2000));
     let labels = [("what", "checkpoint"), ("of", "storage")];
     assert_eq!(labelled(&all, "unisono_waiting_seconds", &labels), Some(2.0));
 }
 
 #[test]
-fn only_a_step_that_follows_the_one_before_has_a_length() {
+fn step_duration_is_observed_only_between_consecutive_steps() {
     let metrics = metrics_of(TaskId::ps(0));
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     for (millis, step) in [(0, 3), (10, 4), (500, 4), (510, 5), (600, 2), (700, 8)] {
-        observer.after(at(millis), &Stand { step: Some(step), wait: None }, &[]);
+        observer.after(at(millis), &ScriptedNode { step: Some(step), wait: None }, &[]);
     }
-    let all = told(&metrics, at(800));
+    let all = scrape(&metrics, at(800));
     assert_eq!(all.value("unisono_step_seconds_count"), Some(2.0));
     assert!((all.value("unisono_step_seconds_sum").unwrap() - 0.51).abs() < 1e-9);
 }
 
 #[test]
-fn a_ps_is_ready_once_it_has_a_state_and_well_while_its_loop_turns() {
+fn ps_is_ready_once_it_has_a_state_and_healthy_while_its_loop_turns() {
     let metrics = metrics_of(TaskId::ps(0));
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     assert!(metrics.health(at(0)).is_err() && metrics.readiness().is_err());
     let chief = vec![TaskId::CHIEF];
     let wait = Some((WaitFor::State, 0, chief));
-    observer.after(at(0), &Stand { step: None, wait }, &[]);
+    observer.after(at(0), &ScriptedNode { step: None, wait }, &[]);
     assert_eq!(metrics.readiness(), Err("no chief has given this ps its state yet".to_owned()));
     assert_eq!(metrics.health(at(10_000)), Ok(()));
-    assert_eq!(metrics.health(at(10_001)), Err("the loop stands still for 10.0 s".to_owned()));
-    observer.after(at(20_000), &Stand { step: Some(0), wait: None }, &[]);
+    assert_eq!(
+        metrics.health(at(10_001)),
+        Err("the task's loop has not turned for 10.0 s".to_owned())
+    );
+    observer.after(at(20_000), &ScriptedNode { step: Some(0), wait: None }, &[]);
     assert_eq!((metrics.health(at(20_001)), metrics.readiness()), (Ok(()), Ok(())));
 }
 
 #[test]
-fn a_worker_is_ready_once_it_has_begun_and_all_ps_are_there() {
+fn worker_is_ready_once_it_has_a_version_and_a_session_with_every_ps() {
     let metrics = metrics_of(TaskId::worker(1));
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let up = |ps| Effect::Report(Report::PeerUp { peer: TaskId::ps(ps) });
-    let nothing = Stand { step: None, wait: None };
+    let nothing = ScriptedNode { step: None, wait: None };
     observer.after(at(0), &nothing, &[up(1)]);
-    assert_eq!(metrics.readiness(), Err("there is no session with ps 0".to_owned()));
+    assert_eq!(metrics.readiness(), Err("no session with ps 0".to_owned()));
     observer.after(at(0), &nothing, &[up(0)]);
-    assert_eq!(metrics.readiness(), Err("no whole version of the parameters has come".to_owned()));
-    observer.after(at(0), &Stand { step: Some(0), wait: None }, &[]);
+    let no_version = "no complete version of the parameters has arrived".to_owned();
+    assert_eq!(metrics.readiness(), Err(no_version));
+    observer.after(at(0), &ScriptedNode { step: Some(0), wait: None }, &[]);
     assert_eq!(metrics.readiness(), Ok(()));
     let down = Report::PeerDown { peer: TaskId::ps(1), why: String::new() };
     observer.after(at(0), &nothing, &[Effect::Report(down)]);
-    assert_eq!(metrics.readiness(), Err("there is no session with ps 1".to_owned()));
+    assert_eq!(metrics.readiness(), Err("no session with ps 1".to_owned()));
 }
 
-/// What a caller gets who says this.
+/// Sends a request, and returns the response.
 fn call(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
-    // A reset after the answer is the answer's end.
+    // The server may reset the connection after its response.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8(answer).unwrap()
 }
 
 #[test]
-fn callers_get_one_answer_each_whatever_they_say() {
+fn every_request_gets_one_response() {
     let metrics = metrics_of(TaskId::ps(0));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -277,20 +283,20 @@ fn callers_get_one_answer_each_whatever_they_say() {
     assert_eq!(status(&long), "HTTP/1.1 431 Request Header Fields Too Large");
 }
 
-/// The virtual time until a probe is answered.
+/// Sends a probe, and returns the virtual time until its answer.
 async fn probe(address: SocketAddr, clock: RealClock) -> Duration {
     let start = clock.now();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 "), "no loop turns here: {answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "no loop is running: {answer}");
     clock.now() - start
 }
 
-/// The clock is the runtime's, which stands while there is something to do.
+// The paused clock of the runtime advances only while all tasks are idle.
 #[tokio::test(start_paused = true)]
-async fn a_probe_is_answered_whatever_other_connections_do() {
+async fn probe_is_answered_in_time_during_a_flood_of_connections() {
     const SOON: Duration = Duration::from_millis(500);
     let clock = RealClock::start();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -298,11 +304,11 @@ async fn a_probe_is_answered_whatever_other_connections_do() {
     tokio::spawn(serve(listener, metrics_of(TaskId::ps(0)), clock));
 
     let mut others = Vec::new();
-    for said in [&b""[..], b"GET /healthz HT", b"GET /metrics HTTP/1.1\r\n\r\n"] {
+    for request in [&b""[..], b"GET /healthz HT", b"GET /metrics HTTP/1.1\r\n\r\n"] {
         for _ in 0..300 {
             let mut other = tokio::net::TcpStream::connect(address).await.unwrap();
-            // One that had to make room already is closed.
-            let _ = other.write_all(said).await;
+            // The server may have closed this connection already to make room.
+            let _ = other.write_all(request).await;
             others.push(other);
         }
         let took = probe(address, clock).await;

@@ -1,39 +1,39 @@
-//! Reads Prometheus' text format 0.0.4, as strictly as it is defined; for `unisono top` and tests.
+//! A strict parser of Prometheus' text format 0.0.4, for `unisono top` and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The series of one task, as it told them.
+/// The metrics of one task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exposition {
-    /// The kind of each metric that was announced.
+    /// The kind of each metric that has a `# TYPE` line.
     pub kinds: BTreeMap<String, String>,
-    /// All values, in order.
+    /// All samples, in the order of the text.
     pub samples: Vec<Sample>,
 }
 
-/// One value.
+/// One value of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Name of its metric; of a histogram, with its suffix.
+    /// The name of the series; for a histogram, with the suffix `_bucket`, `_sum` or `_count`.
     pub name: String,
-    /// Its labels, in order.
+    /// The labels, in the order of the text.
     pub labels: Vec<(String, String)>,
     /// The value.
     pub value: f64,
 }
 
-/// A line is not what it should be.
+/// The error for a line that violates the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of the metrics: {why}")]
 pub struct TextError {
-    /// From 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The reason.
     pub why: String,
 }
 
 impl Sample {
-    /// What a label says.
+    /// Returns the value of a label.
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
@@ -41,19 +41,20 @@ impl Sample {
 }
 
 impl Exposition {
-    /// Reads a text.
+    /// Parses a text.
     ///
     /// # Errors
-    /// If a line is none, a metric is not announced, or a series is there twice.
+    /// If a line is invalid, a metric has no `# TYPE` line, or a series appears twice.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let mut all = Self::default();
         let mut series = BTreeSet::new();
+        // A last line without a newline may have been cut in the middle of its value.
         let whole = text.is_empty() || text.ends_with('\n');
         let n_lines = text.lines().count();
         for (line, text) in (1..).zip(text.lines()) {
             let wrong = |why: String| TextError { line, why };
             if line == n_lines && !whole {
-                return Err(wrong("it has no end".to_owned()));
+                return Err(wrong("the line has no newline at its end".to_owned()));
             }
             match text.strip_prefix("# ") {
                 Some(comment) => all.announce(comment).map_err(wrong)?,
@@ -62,12 +63,13 @@ impl Exposition {
                     let sample = parse_sample(text).map_err(wrong)?;
                     let announced = all.kinds.contains_key(family(&sample.name, &all.kinds));
                     if !announced {
-                        return Err(wrong(format!("{} was not announced", sample.name)));
+                        return Err(wrong(format!("{} has no TYPE line before it", sample.name)));
                     }
+                    // The order of labels does not distinguish series.
                     let mut labels = sample.labels.clone();
                     labels.sort();
                     if !series.insert((sample.name.clone(), labels)) {
-                        return Err(wrong(format!("{text} is there twice")));
+                        return Err(wrong(format!("{text} repeats a series")));
                     }
                     all.samples.push(sample);
                 }
@@ -80,34 +82,34 @@ impl Exposition {
         let mut words = comment.split(' ');
         if let (Some("TYPE"), Some(name), Some(kind)) = (words.next(), words.next(), words.next()) {
             if !["counter", "gauge", "histogram", "untyped", "summary"].contains(&kind) {
-                return Err(format!("{kind} is no kind of metric"));
+                return Err(format!("{kind} is not a kind of metric"));
             }
             if self.kinds.insert(name.to_owned(), kind.to_owned()).is_some() {
-                return Err(format!("{name} is announced twice"));
+                return Err(format!("{name} has two TYPE lines"));
             }
         }
         Ok(())
     }
 
-    /// All values of a metric.
+    /// Returns all samples with this name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.samples.iter().filter(move |sample| sample.name == name)
     }
 
-    /// The value of a metric that has one.
+    /// Returns the value of the first sample with this name.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<f64> {
         self.all(name).next().map(|sample| sample.value)
     }
 
-    /// The sum over all series of a metric; 0 if there are none.
+    /// Returns the sum over all series of a metric; 0 if there are none.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
         self.all(name).map(|sample| sample.value).sum()
     }
 }
 
-/// The metric that a sample is of.
+/// Returns the metric to which a sample belongs: for a histogram, the name without its suffix.
 fn family<'a>(name: &'a str, kinds: &BTreeMap<String, String>) -> &'a str {
     let of_histogram = ["_bucket", "_sum", "_count"].into_iter();
     let mut bare = of_histogram.filter_map(|suffix| name.strip_suffix(suffix));
@@ -119,7 +121,7 @@ fn parse_sample(text: &str) -> Result<Sample, String> {
     let end = text.find(['{', ' ']).ok_or_else(|| format!("{text:?} has no value"))?;
     let (name, mut rest) = text.split_at(end);
     if !is_name(name) {
-        return Err(format!("{name:?} is no name"));
+        return Err(format!("{name:?} is not a valid name"));
     }
     let mut labels = Vec::new();
     if let Some(inside) = rest.strip_prefix('{') {
@@ -130,12 +132,12 @@ fn parse_sample(text: &str) -> Result<Sample, String> {
         "+Inf" => f64::INFINITY,
         "-Inf" => f64::NEG_INFINITY,
         "NaN" => f64::NAN,
-        number => number.parse().map_err(|_| format!("{number:?} is no number"))?,
+        number => number.parse().map_err(|_| format!("{number:?} is not a number"))?,
     };
     Ok(Sample { name: name.to_owned(), labels, value })
 }
 
-/// Takes labels up to the brace, and gives what follows it.
+/// Parses labels up to the closing brace. Returns the text after the brace.
 fn parse_labels<'a>(
     mut rest: &'a str,
     labels: &mut Vec<(String, String)>,
@@ -146,8 +148,10 @@ fn parse_labels<'a>(
         }
         let (name, after) = rest.split_once("=\"").ok_or("a label has no value")?;
         if !is_name(name) || labels.iter().any(|(known, _)| known == name) {
-            return Err(format!("{name:?} is no new label"));
+            return Err(format!("{name:?} is not a valid name of a label, or repeats one"));
         }
+        // Values may contain braces, commas and escaped quotes, so they are read character by
+        // character.
         let mut value = String::new();
         let mut chars = after.char_indices();
         let end = loop {
@@ -176,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_read_with_its_labels() {
+    fn parser_reads_samples_with_labels() {
         let text = "# HELP a_total About a.\n# TYPE a_total counter\na_total{x=\"1 \\\"\",y=\"}\"} 3\n\
                     # TYPE h histogram\nh_bucket{le=\"+Inf\"} 2\nh_sum 0.5\nh_count 2\n";
         let read = Exposition::parse(text).unwrap();
@@ -188,18 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_format_is_refused_with_its_line() {
+    fn invalid_text_is_refused_with_the_number_of_its_line() {
         for (text, why) in [
-            ("a 1\n", "line 1 of the metrics: a was not announced"),
-            ("# TYPE a gauge\na 1\na 2\n", "line 3 of the metrics: a 2 is there twice"),
-            ("# TYPE a gauge\n# TYPE a gauge\n", "line 2 of the metrics: a is announced twice"),
-            ("# TYPE a level\n", "line 1 of the metrics: level is no kind of metric"),
-            ("# TYPE a gauge\na one\n", "line 2 of the metrics: \"one\" is no number"),
+            ("a 1\n", "line 1 of the metrics: a has no TYPE line before it"),
+            ("# TYPE a gauge\na 1\na 2\n", "line 3 of the metrics: a 2 repeats a series"),
+            ("# TYPE a gauge\n# TYPE a gauge\n", "line 2 of the metrics: a has two TYPE lines"),
+            ("# TYPE a level\n", "line 1 of the metrics: level is not a kind of metric"),
+            ("# TYPE a gauge\na one\n", "line 2 of the metrics: \"one\" is not a number"),
             ("# TYPE a gauge\na{x=\"1} 1\n", "line 2 of the metrics: a label has no end"),
             ("# TYPE a gauge\na{x} 1\n", "line 2 of the metrics: a label has no value"),
             ("# TYPE a gauge\na{}1\n", "line 2 of the metrics: \"a{}1\" has no value"),
-            ("# TYPE a gauge\na 1", "line 2 of the metrics: it has no end"),
-            ("1a 1\n", "line 1 of the metrics: \"1a\" is no name"),
+            ("# TYPE a gauge\na 1", "line 2 of the metrics: the line has no newline at its end"),
+            ("1a 1\n", "line 1 of the metrics: \"1a\" is not a valid name"),
         ] {
             assert_eq!(Exposition::parse(text).unwrap_err().to_string(), why);
         }

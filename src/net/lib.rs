@@ -1,4 +1,4 @@
-//! The production host: TCP, TLS, shared memory, and the threads that compute and store.
+//! The production host: TCP, TLS, shared memory, and the threads for computation and storage.
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

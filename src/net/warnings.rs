@@ -1,27 +1,27 @@
-//! Warnings that anybody on the network can cause: a few a minute, and a count of the rest.
+//! Warnings that strangers on the network can cause. The number of log lines per minute is limited.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use unisono_core::time::Moment;
 
-/// The most lines a window: enough to see what goes on, too few to fill a disk.
+/// The most lines in one window: enough to diagnose a problem, too few to fill a disk.
 const MAX_LINES: u32 = 10;
 
-/// Over how long lines are counted.
+/// The length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Logs warnings, but no more than ten a minute.
+/// Logs at most ten warnings a minute, and counts the others.
 #[derive(Debug, Default)]
 pub struct Warnings {
-    /// When the present window began, if there is one.
+    /// Start of the current window; `None` until the next warning.
     began: Option<Moment>,
-    said: u32,
-    left_out: u64,
+    n_logged: u32,
+    n_omitted: u64,
 }
 
 impl Warnings {
-    /// Logs a line, or leaves it out and counts it.
+    /// Logs a line, or counts it as omitted if the window has its lines.
     pub fn warn(&mut self, now: Moment, line: impl Display) {
         self.settle(now);
         if self.admits(now) {
@@ -29,35 +29,36 @@ impl Warnings {
         }
     }
 
-    /// Logs how many lines were left out, once their window is over.
+    /// Ends the window if it is over, and logs the number of omitted lines.
     pub fn settle(&mut self, now: Moment) {
-        if let Some(left_out) = self.left_out(now) {
+        if let Some(n_omitted) = self.end_window(now) {
             let window = WINDOW.as_secs();
-            tracing::warn!("{left_out} more warnings of this kind were left out in {window} s");
+            tracing::warn!("{n_omitted} more warnings of this kind were left out in {window} s");
         }
     }
 
-    /// When [`Self::settle`] has something to say.
+    /// Returns when [`Self::settle`] has a number to log.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        self.began.filter(|_| self.left_out > 0).map(|began| began + WINDOW)
+        self.began.filter(|_| self.n_omitted > 0).map(|began| began + WINDOW)
     }
 
     fn admits(&mut self, now: Moment) -> bool {
+        // A window begins with its first warning, so a quiet log starts with all its lines.
         self.began.get_or_insert(now);
-        let admits = self.said < MAX_LINES;
+        let admits = self.n_logged < MAX_LINES;
         if admits {
-            self.said += 1
+            self.n_logged += 1
         } else {
-            self.left_out += 1
+            self.n_omitted += 1
         }
         admits
     }
 
-    /// Ends a window that is over. The number of lines that it left out, if there were any.
-    fn left_out(&mut self, now: Moment) -> Option<u64> {
+    /// Ends the window if it is over. Returns the number of omitted lines unless it is zero.
+    fn end_window(&mut self, now: Moment) -> Option<u64> {
         let is_over = self.began.is_some_and(|began| now - began >= WINDOW);
         let ended = is_over.then(|| std::mem::take(self))?;
-        Some(ended.left_out).filter(|left_out| *left_out > 0)
+        Some(ended.n_omitted).filter(|n_omitted| *n_omitted > 0)
     }
 }
 
@@ -66,18 +67,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_lines_a_minute_are_said_and_the_rest_is_counted() {
+    fn ten_lines_a_minute_are_logged_and_the_others_are_counted() {
         let at = |secs| Moment::from_origin(Duration::from_secs(secs));
         let mut warnings = Warnings::default();
         assert_eq!(warnings.deadline(), None);
-        let said: Vec<_> = (0..1000).map(|_| warnings.admits(at(5))).collect();
-        assert_eq!(said.iter().position(|said| !said), Some(10));
-        assert_eq!(said.iter().filter(|said| **said).count(), 10);
+        let logged: Vec<_> = (0..1000).map(|_| warnings.admits(at(5))).collect();
+        assert_eq!(logged.iter().position(|logged| !logged), Some(10));
+        assert_eq!(logged.iter().filter(|logged| **logged).count(), 10);
         assert_eq!(warnings.deadline(), Some(at(65)));
-        assert_eq!(warnings.left_out(at(64)), None, "the window is not over");
-        assert_eq!(warnings.left_out(at(65)), Some(990));
-        assert_eq!((warnings.left_out(at(65)), warnings.deadline()), (None, None), "told once");
+        assert_eq!(warnings.end_window(at(64)), None, "the window is not over");
+        assert_eq!(warnings.end_window(at(65)), Some(990));
+        assert_eq!((warnings.end_window(at(65)), warnings.deadline()), (None, None), "logged once");
         assert!(warnings.admits(at(70)), "a new window begins");
-        assert_eq!(warnings.left_out(at(130)), None, "nothing was left out of it");
+        assert_eq!(warnings.end_window(at(130)), None, "no line was omitted");
     }
 }

@@ -1,5 +1,5 @@
-//! What a shell and `man` want to know of a command line: completions and manual pages, out of the
-//! same texts as `--help`. The program of the simulator has both, too.
+//! Shell completions and manual pages of a command line, made from the same texts as `--help`. The
+//! simulator's program uses this module, too.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use clap_mangen::Man;
 
 use super::output::{Screen, make_folder, write_file};
 
-/// The command that starts the simulator, whose program has pages of its own.
+/// The command that starts the simulator. The simulator is another program with its own pages.
 pub const SIM: &str = "sim";
 
-/// When this version was made, for the pages.
+/// The date of this version, for the footer of the pages.
 const DATE: &str = "2026-11-28";
 const MANUAL: &str = "Unisono Manual";
 
-/// Which shell.
+/// Arguments of the command that prints completions.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletionsArgs {
     /// The shell
@@ -26,7 +26,7 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Where manual pages go.
+/// Arguments of the command that writes manual pages.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ManArgs {
     /// Folder for the pages of all commands; without, the page of the program itself goes to
@@ -35,16 +35,16 @@ pub struct ManArgs {
     folder: Option<PathBuf>,
 }
 
-/// A page of the manual.
+/// A manual page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Its file, such as `unisono-local.1`.
+    /// The name of the file, such as `unisono-local.1`.
     pub file: String,
-    /// What `man` reads.
+    /// The content of the file, in roff.
     pub roff: String,
 }
 
-/// Prints a script that completes the program's commands and flags.
+/// Prints the shell script that completes the program's commands and flags.
 pub fn run_completions(
     args: CompletionsArgs,
     name: &'static str,
@@ -55,7 +55,7 @@ pub fn run_completions(
     ExitCode::SUCCESS
 }
 
-/// Writes the pages, or prints the first one.
+/// Writes all pages to a folder. Without a folder, prints the page of the program itself.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -71,7 +71,7 @@ pub fn run_man(args: &ManArgs, command: Command, screen: &Screen) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// The script of a shell, for the program of this name.
+/// Returns the completion script of a shell, for the program with this name.
 #[must_use]
 pub fn completions(name: &'static str, command: &Command, shell: Shell) -> String {
     let mut shown = without_hidden(name, command);
@@ -80,9 +80,10 @@ pub fn completions(name: &'static str, command: &Command, shell: Shell) -> Strin
     String::from_utf8(script).expect("a script is text")
 }
 
-/// The generators complete what is hidden, too. There is no way to take a command away, but one to
-/// put the others together again.
+/// Returns a copy of the command without its hidden subcommands.
 fn without_hidden(name: &'static str, command: &Command) -> Command {
+    // The generators would complete hidden commands, too. clap cannot remove a subcommand, so a new
+    // command is built from the others.
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_flag(true)
@@ -91,10 +92,10 @@ fn without_hidden(name: &'static str, command: &Command) -> Command {
         .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
-/// The pages of a program: its own, then those of its commands and theirs.
+/// Returns the pages of a program and of all its commands; the program's own page comes first.
 ///
 /// # Errors
-/// None, but that of writing to memory.
+/// If a page cannot be rendered.
 pub fn pages(mut command: Command) -> io::Result<Vec<Page>> {
     command.build();
     let mut pages = Vec::new();
@@ -105,7 +106,7 @@ pub fn pages(mut command: Command) -> io::Result<Vec<Page>> {
 fn add_pages(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
     pages.push(Page { file: format!("{name}.1"), roff: page(command, &name)? });
-    // `unisono sim` is another program, which has pages of its own.
+    // `unisono sim` starts another program, which has its own pages.
     let is_shown = |command: &&Command| !command.is_hide_set() && command.get_name() != SIM;
     command.get_subcommands().filter(is_shown).try_for_each(|command| add_pages(command, pages))
 }
@@ -130,7 +131,7 @@ fn page(command: &Command, name: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// The text below the flags: a paragraph that is a list or an example keeps its lines.
+/// Converts the text after the flags. A paragraph with indented lines keeps its line breaks.
 fn notes_to_roff(notes: &str) -> String {
     let mut roff = String::new();
     let mut section = "";
@@ -162,9 +163,10 @@ fn notes_to_roff(notes: &str) -> String {
     roff
 }
 
-/// A line as text, whatever it begins with.
+/// Escapes a line, so that roff prints it unchanged.
 fn escaped(line: &str) -> String {
     let line = line.replace('\\', "\\e").replace('-', "\\-");
+    // A period or an apostrophe at the start of a line would begin a request.
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
 }
 
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn examples_keep_their_lines_and_sentences_flow() {
+    fn examples_keep_their_line_breaks_and_other_notes_are_filled() {
         let notes = "Examples:\n  a --b \\\n    c\n\nA sentence,\nand more.\n\nExits with 1.";
         assert_eq!(
             notes_to_roff(notes),

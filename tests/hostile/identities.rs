@@ -158,7 +158,7 @@ fn peer_without_its_own_certificate_of_the_right_ca_is_refused() {
     stranger.wait_for_stderr(&format!(
         "ps 0 at {address}: its certificate was not signed by the CA of our --tls-ca"
     ));
-    ps.wait_for_stderr("it does not take our certificate: its --tls-ca is not the CA");
+    ps.wait_for_stderr("it does not accept our certificate: its --tls-ca is not the CA");
     stranger.signal("KILL");
 
     // Clients of this test, which verify less than a task does.
@@ -170,11 +170,11 @@ fn peer_without_its_own_certificate_of_the_right_ca_is_refused() {
     let mayfly = ours.issue(&[WORKER], expired).unwrap();
     let refused = say_hello(&address, &mayfly, &ca, WORKER).unwrap_err();
     assert!(refused.contains("CertificateExpired"), "{refused}");
-    ps.wait_for_stderr("its certificate expired 120 minutes ago: make a new one");
+    ps.wait_for_stderr("its certificate expired 120 minutes ago: make a new certificate");
 
     let other = ours.issue(&[TaskId::worker(2)], valid).unwrap();
-    let why = "it says that it is worker 1, but its certificate names worker-2.unisono: give it \
-               one for worker-1.unisono";
+    let why = "it claims to be worker 1, but its certificate names worker-2.unisono: give it a \
+               certificate for worker-1.unisono";
     let refused = say_hello(&address, &other, &ca, WORKER);
     assert_eq!(refused, Ok(Message::Refused { reason: why.to_owned(), older_than: None }));
     ps.wait_for_stderr(why);

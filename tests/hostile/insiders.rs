@@ -114,7 +114,7 @@ fn ps_that_sends_parameters_of_a_wrong_length_does_not_end_its_worker() {
             parameters: vec![0.5; n_values].into(),
         });
         lying.wait_for_the_end();
-        worker.wait_for_stderr(&format!("closed the link with ps 0: {message}"));
+        worker.wait_for_stderr(&format!("disconnected ps 0: {message}"));
     }
     assert!(worker.is_running());
     worker.signal("TERM");

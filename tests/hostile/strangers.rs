@@ -87,7 +87,7 @@ fn strangers_are_refused_with_one_log_line_each_and_change_no_bit() {
             stranger.wait_for_the_end();
             waiting.ps.wait_for_stderr(message);
         }
-        waiting.ps.wait_for_stderr("it did not say who it is within 10 s");
+        waiting.ps.wait_for_stderr("it did not identify itself within 10 s");
 
         let idle: Vec<_> = (0..1000).map(|_| Peer::call(&address)).collect();
         // The first connections were closed to make room for the last ones.
@@ -104,7 +104,7 @@ fn strangers_are_refused_with_one_log_line_each_and_change_no_bit() {
             }
         };
         let flood = scope.spawn(flood);
-        waiting.ps.wait_for_stderr("it did not say who it is before many others had called");
+        waiting.ps.wait_for_stderr("it did not identify itself before many others had called");
         assert!(waiting.ps.is_running() && waiting.chief.is_running());
         let grown = peak_memory(&waiting.ps) - before;
         assert!(grown < MEMORY, "{grown} bytes for 1000 idle callers");

@@ -1,5 +1,5 @@
-//! How many callers there may be: all together, of one address, and of those that have yet to say
-//! who they are. Counts only; whoever accepts and closes is in [`super::entrance`].
+//! Limits on the number of callers: in total, from one address, and of callers that have not sent
+//! their first message. This module only counts; [`super::entrance`] accepts and closes connections.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,27 +7,29 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use unisono_core::host::limits::MAX_LINKS;
 
-/// The most accepted links of one address, so that no address can take them all. A whole cluster
-/// may be at one address.
+/// The most accepted links from one address, so that one address cannot take all links. The limit is
+/// not lower, because all tasks of a cluster may be at one address.
 const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
 
-/// The most callers that have yet to say who they are. One more, and the oldest has to go: a task
-/// greets at once, so it is through before others can have pushed it out.
+/// The most callers that have not sent their first message. A further caller evicts the oldest. A
+/// task sends its hello at once, before a flood of callers can evict it.
 const MAX_HALF_OPEN: usize = 512;
 
-/// Of one address; a cluster of the largest size may start at one address at once.
+/// The most callers from one address that have not sent their first message. The limit is not lower,
+/// because many tasks of a cluster may start at one address at the same time.
 const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
 
-/// Files that a task has open beside its links: its logs, its checkpoints, its listener, 32
-/// connections to its metrics, and memory that it shares. Strangers must not take these, since a
-/// task without them can neither save nor answer a probe. A limit of 4,096 files leaves [`MAX_LINKS`].
+/// Files that a task needs besides its links: logs, checkpoints, the listener, 32 connections to the
+/// metrics port, and shared memory. Strangers must not exhaust these files, because a task without
+/// them can neither save a checkpoint nor answer a probe. A limit of 4,096 open files leaves
+/// [`MAX_LINKS`] links.
 const OTHER_FILES: usize = 64;
 
-/// The fewest links that are admitted, however few files may be open: fewer are no cluster.
+/// The number of links that are admitted even if the limit of open files is too low for them. A task
+/// with fewer links could not serve a cluster.
 const MIN_LINKS: usize = 16;
 
-/// The numbers of callers that one process admits: the limits above, or fewer if the process may not
-/// have so many files open.
+/// The limits of one process: the constants above, or less if the limit of open files is low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmissionLimits {
     links: usize,
@@ -37,7 +39,7 @@ pub(super) struct AdmissionLimits {
 }
 
 impl AdmissionLimits {
-    /// The limits of a process that may have so many files open.
+    /// Returns the limits of a process that may have `max_open_files` files open.
     pub(super) fn within(max_open_files: u64) -> Self {
         let max_open_files = usize::try_from(max_open_files).unwrap_or(usize::MAX);
         let links = max_open_files.saturating_sub(OTHER_FILES).clamp(MIN_LINKS, MAX_LINKS);
@@ -49,37 +51,39 @@ impl AdmissionLimits {
         }
     }
 
-    /// Checks that every task of the cluster that may call finds room.
+    /// Checks that `n_callers` tasks can be connected at the same time.
     ///
     /// # Errors
-    /// If there are more such tasks than links, with the remedy.
+    /// If the links do not suffice. The text names the remedy.
     pub(super) fn check(self, n_callers: usize) -> Result<(), String> {
         let Self { links, .. } = self;
         if n_callers <= links {
             return Ok(());
         }
+        // No limit of open files helps beyond the fixed maximum.
         let remedy = if n_callers > MAX_LINKS {
             format!("a cluster has at most {MAX_LINKS} tasks that call one ps")
         } else {
             let wanted = n_callers + OTHER_FILES;
             format!(
-                "let it open more files, as with `ulimit -n {wanted}` or LimitNOFILE= of systemd"
+                "raise its limit of open files, as with `ulimit -n {wanted}` or LimitNOFILE= of \
+                 systemd"
             )
         };
-        Err(format!("{n_callers} tasks call this one, and it can accept {links}: {remedy}"))
+        Err(format!("{n_callers} tasks call this task, which can accept {links}: {remedy}"))
     }
 }
 
-/// A caller that has yet to say who it is; later ones have larger numbers.
+/// The number of a caller that has not sent its first message. Later callers have larger numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CallerId(u64);
 
-/// The books about all callers.
+/// Counts all callers and links. Clones share the counts.
 #[derive(Clone, Debug)]
-pub(super) struct Admission(Arc<Mutex<Counts>>);
+pub(super) struct Admission(Arc<Mutex<CallerCounts>>);
 
 #[derive(Debug)]
-struct Counts {
+struct CallerCounts {
     limits: AdmissionLimits,
     links_of_address: BTreeMap<IpAddr, usize>,
     n_links: usize,
@@ -87,16 +91,16 @@ struct Counts {
     next_caller: u64,
 }
 
-/// A caller that may go on to say who it is.
+/// A caller that may authenticate and send its first message.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) caller: CallerId,
     pub(super) permit: Permit,
-    /// Who has to go in its place.
+    /// The caller that must be closed to make room.
     pub(super) evicted: Option<CallerId>,
 }
 
-/// The right to one link; dropped with it.
+/// Counts one link until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Admission,
@@ -104,24 +108,31 @@ pub(super) struct Permit {
 }
 
 impl Admission {
-    /// Nobody is there yet.
     pub(super) fn new(limits: AdmissionLimits) -> Self {
         let (links_of_address, half_open) = Default::default();
-        let counts = Counts { limits, links_of_address, n_links: 0, half_open, next_caller: 0 };
+        let counts =
+            CallerCounts { limits, links_of_address, n_links: 0, half_open, next_caller: 0 };
         Self(Arc::new(Mutex::new(counts)))
     }
 
-    /// Lets a caller come in, or says why not.
+    /// Admits a caller.
+    ///
+    /// # Errors
+    /// If a limit on links is reached; the text is for a log line.
     pub(super) fn admit(&self, address: IpAddr) -> Result<Admitted, String> {
         let mut counts = self.counts();
         let limits = counts.limits;
         let evicted = counts.to_evict(address);
         let of_address = counts.links_of_address.get(&address).copied().unwrap_or(0);
+        // A caller that evicts another one is admitted beyond the limits on links, because the
+        // evicted caller frees a link. Otherwise silent callers could keep tasks out.
         if evicted.is_none() && of_address >= limits.links_of_address {
-            return Err(format!("{of_address} links to its address are open"));
+            return Err(format!(
+                "{of_address} links from its address are open, which is the limit"
+            ));
         }
         if evicted.is_none() && counts.n_links >= limits.links {
-            return Err(format!("{} links are open", counts.n_links));
+            return Err(format!("{} links are open, which is the limit", counts.n_links));
         }
         if let Some(evicted) = evicted {
             counts.half_open.remove(&evicted);
@@ -134,19 +145,22 @@ impl Admission {
         Ok(Admitted { caller, permit: Permit { admission: self.clone(), address }, evicted })
     }
 
-    /// A caller has said who it is, or has gone.
+    /// Notes that a caller has sent its first message or is gone. It can no longer be evicted.
     pub(super) fn settle(&self, caller: CallerId) {
         self.counts().half_open.remove(&caller);
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().expect("nothing panics while it counts")
+    fn counts(&self) -> MutexGuard<'_, CallerCounts> {
+        self.0.lock().expect("no code panics while it holds the lock")
     }
 }
 
-impl Counts {
-    /// The oldest of those that have not said who they are, if one more would be too many.
+impl CallerCounts {
+    /// Returns the caller to evict if a new caller from `address` would exceed a limit on half-open
+    /// callers.
     fn to_evict(&self, address: IpAddr) -> Option<CallerId> {
+        // The address's own limit comes first, so that an address which floods evicts its own
+        // callers and not those of others. Numbers ascend, so the first caller is the oldest.
         let mut of_address = self.half_open.iter().filter(|(_, of)| **of == address);
         if of_address.clone().count() >= self.limits.half_open_of_address {
             return of_address.next().map(|(caller, _)| *caller);
@@ -162,6 +176,7 @@ impl Drop for Permit {
         counts.n_links -= 1;
         if let Some(of_address) = counts.links_of_address.get_mut(&self.address) {
             *of_address -= 1;
+            // Callers from ever new addresses must not make the map grow without bound.
             if *of_address == 0 {
                 counts.links_of_address.remove(&self.address);
             }
@@ -181,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn links_leave_a_task_the_files_that_it_needs() {
+    fn limits_leave_files_for_other_purposes() {
         let limits = |links, links_of_address, half_open, half_open_of_address| AdmissionLimits {
             links,
             links_of_address,
@@ -196,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn cluster_that_has_more_callers_than_links_is_refused_with_a_remedy() {
+    fn cluster_with_more_callers_than_links_is_refused_with_a_remedy() {
         let check = |files, n_callers| AdmissionLimits::within(files).check(n_callers);
         assert_eq!(check(1024, 960), Ok(()));
         let few_files = check(1024, 1000).unwrap_err();
         assert_eq!(
             few_files,
-            "1000 tasks call this one, and it can accept 960: let it open more files, as with \
+            "1000 tasks call this task, which can accept 960: raise its limit of open files, as with \
              `ulimit -n 1064` or LimitNOFILE= of systemd"
         );
         let too_large = check(u64::MAX, 5000).unwrap_err();
@@ -213,7 +228,7 @@ mod tests {
         Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into()
     }
 
-    /// A caller that has said who it is.
+    /// Admits a caller that sends its first message at once.
     fn greeted(admission: &Admission, from: usize) -> Result<Permit, String> {
         let admitted = admission.admit(address(from))?;
         assert_eq!(admitted.evicted, None);
@@ -222,13 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn no_address_can_take_all_links_and_all_addresses_together_only_so_many() {
+    fn links_are_limited_per_address_and_in_total() {
         let admission = usual();
         let mut held: Vec<_> = (0..480).map(|_| greeted(&admission, 1).unwrap()).collect();
         let refused = greeted(&admission, 1).unwrap_err();
-        assert_eq!(refused, "480 links to its address are open");
+        assert_eq!(refused, "480 links from its address are open, which is the limit");
         held.extend((0..480).map(|number| greeted(&admission, number + 2).unwrap()));
-        assert_eq!(greeted(&admission, 7000).unwrap_err(), "960 links are open");
+        let refused = greeted(&admission, 7000).unwrap_err();
+        assert_eq!(refused, "960 links are open, which is the limit");
         held.pop();
         held.push(greeted(&admission, 7000).unwrap());
         drop(held);
@@ -237,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_stranger_of_an_address_makes_room_for_one_more_of_it() {
+    fn oldest_half_open_caller_of_an_address_is_evicted_at_the_limit_of_the_address() {
         let admission = usual();
         let other = admission.admit(address(2)).unwrap();
         let all: Vec<_> = (0..120 + 3).map(|_| admission.admit(address(1)).unwrap()).collect();
@@ -248,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_stranger_of_all_makes_room_when_there_are_too_many() {
+    fn oldest_half_open_caller_of_all_is_evicted_at_the_total_limit() {
         let admission = usual();
         let all: Vec<_> =
             (0..=480).map(|number| admission.admit(address(number)).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The machine's clocks: the monotonic one, and the one on the wall.
+//! The machine's clocks: the monotonic clock and the wall clock.
 
 use std::future::pending;
 use std::time::{Duration, SystemTime};
@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep_until};
 use unisono_core::host::Clock;
 use unisono_core::time::Moment;
 
-/// A clock whose origin is its construction.
+/// A monotonic clock. Its origin is the moment of its construction.
 #[derive(Clone, Copy, Debug)]
 pub struct RealClock {
     origin: Instant,
 }
 
 impl RealClock {
-    /// A clock that starts now.
+    /// Returns a clock that starts now.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is where production reads its clock")]
     pub fn start() -> Self {
@@ -31,13 +31,13 @@ impl Clock for RealClock {
     async fn sleep_until(&self, moment: Moment) {
         match self.origin.checked_add(moment.since_origin()) {
             Some(instant) => sleep_until(instant).await,
-            // Later than any instant there is.
+            // The moment is beyond the last instant that the system can express.
             None => pending().await,
         }
     }
 }
 
-/// What the clock on the wall says, since 1970; nothing if it is set to before.
+/// Returns the time since 1970 by the wall clock; zero if the clock is set to an earlier time.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is where production reads its clock")]
 pub fn wall_clock() -> Duration {

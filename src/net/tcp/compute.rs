@@ -1,4 +1,4 @@
-//! Who computes in production: the caller, or a thread of its own.
+//! The production implementations of [`Compute`]: on the caller's thread, or on a separate thread.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,29 +15,31 @@ use tokio::task::yield_now;
 use unisono_core::host::{Compute, Work};
 use unisono_core::protocol::{Done, Job};
 
-/// A job of which the one before took no longer is done at once. To hand it to a thread and back
-/// would cost two wake-ups, which are a tenth of a step of the original's model; and a network that
-/// is left alone for so long loses nothing.
+/// The longest job that is computed on the caller's thread; the previous job's duration is the estimate.
+/// Handing a job to the compute thread and back costs two wake-ups, which are a tenth of a step of the
+/// original's model. The network can wait this long without harm.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
-/// Does long jobs on a thread of its own, so that the network does not wait for arithmetic, and
-/// short ones at once, in [`Compute::start`].
+/// Computes long jobs on a separate thread, so that the network does not wait for arithmetic, and
+/// short jobs at once, in [`Compute::start`].
 ///
-/// Dropping it lets the present job end unheard, and forgets the rest.
+/// After a drop, the thread finishes its current job without reporting it, and discards the others.
 pub struct ComputeThread {
     work: Arc<Mutex<Box<dyn Work>>>,
     jobs: blocking::Sender<Job>,
     results: mpsc::UnboundedReceiver<(Done, Duration)>,
     thread: Option<JoinHandle<()>>,
-    /// Jobs that the thread has and that are not done.
+    /// Number of jobs that the thread has not finished.
     n_on_thread: usize,
-    /// Results of jobs that were done at once.
+    /// Results of jobs that were computed on the caller's thread.
     done: VecDeque<Done>,
+    /// The longest job that is computed on the caller's thread.
     at_once: Duration,
-    /// How long the last job took; none was done yet.
+    /// How long the last job took; `None` before the first result.
     last_took: Option<Duration>,
-    /// Whether the last thing that the caller heard was a result, which it may have to send.
+    /// Whether the caller has just received a result, which it may be about to send.
     is_answering: bool,
+    /// Whether the next idle wait may prepare the next batch on the caller's thread.
     may_look_ahead: bool,
 }
 
@@ -45,24 +47,25 @@ impl ComputeThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system has no thread to spare.
+    /// If the system cannot start another thread.
     pub fn start(work: Box<dyn Work>) -> io::Result<Self> {
         Self::with_limit(work, AT_ONCE)
     }
 
-    /// As [`Self::start`], with another limit for what is done at once.
+    /// As [`Self::start`], with another limit for jobs on the caller's thread.
     fn with_limit(work: Box<dyn Work>, at_once: Duration) -> io::Result<Self> {
-        // Neither queue has a limit: a node starts a job for each of its slots, and no more.
+        // The queues need no limit, because a node has at most one job for each of its slots.
         let (jobs, todo) = blocking::channel();
         let (done, results) = mpsc::unbounded_channel();
         let work = Arc::new(Mutex::new(work));
-        let of_thread = Arc::clone(&work);
+        let thread_work = Arc::clone(&work);
         let thread = Builder::new().name("compute".to_owned()).spawn(move || {
             for job in todo {
-                if done.send(timed(&of_thread, job)).is_err() {
+                if done.send(timed(&thread_work, job)).is_err() {
                     return;
                 }
-                look_ahead(&of_thread);
+                // After the result is sent, so that preparing the next batch delays no message.
+                look_ahead(&thread_work);
             }
         })?;
         Ok(Self {
@@ -79,10 +82,12 @@ impl ComputeThread {
         })
     }
 
-    /// Whether the next job is better done here. Not if there is a result to be sent first, as with
-    /// several slots a step: that goes out while the thread computes.
-    fn is_for_the_caller(&self) -> bool {
+    /// Whether to compute the next job on the caller's thread.
+    fn is_for_caller_thread(&self) -> bool {
         let is_short = self.last_took.is_some_and(|took| took <= self.at_once);
+        // Not while the thread has jobs, because results must keep the order of the jobs. Not
+        // directly after a result, as with several slots a step: the result can be sent while the
+        // thread computes the next slot.
         is_short && self.n_on_thread == 0 && !self.is_answering
     }
 }
@@ -98,14 +103,14 @@ impl fmt::Debug for ComputeThread {
 
 impl Compute for ComputeThread {
     fn start(&mut self, job: Job) {
-        if self.is_for_the_caller() {
+        if self.is_for_caller_thread() {
             let (done, took) = timed(&self.work, job);
             self.last_took = Some(took);
             self.may_look_ahead = true;
             self.done.push_back(done);
         } else {
             self.n_on_thread += 1;
-            // If the thread panicked, `next` says so.
+            // Sending fails only if the thread panicked, which `next` reports.
             let _ = self.jobs.send(job);
         }
     }
@@ -117,7 +122,7 @@ impl Compute for ComputeThread {
             return done;
         }
         if self.may_look_ahead {
-            // What the caller had to send goes out first.
+            // The writers of the links run first, so that the result is not delayed.
             yield_now().await;
             self.may_look_ahead = false;
             look_ahead(&self.work);
@@ -129,17 +134,18 @@ impl Compute for ComputeThread {
             return done;
         }
         match self.thread.take().map(JoinHandle::join) {
+            // Without this, the node would wait forever for a result that cannot come.
             Some(Err(panic)) => resume_unwind(panic),
             _ => unreachable!("the thread ends only by a panic while its jobs can come"),
         }
     }
 }
 
-/// Does a job, and tells how long it took.
-#[expect(clippy::disallowed_methods, reason = "a host may know what takes long")]
+/// Computes a job. Returns its result and how long it took.
+#[expect(clippy::disallowed_methods, reason = "a host may measure how long a job takes")]
 fn timed(work: &Mutex<Box<dyn Work>>, job: Job) -> (Done, Duration) {
     let began = Instant::now();
-    // After a panic nobody asks for more.
+    // A poisoned lock needs no check: after a panic, `next` ends the process's loop.
     let done = work.lock().unwrap_or_else(PoisonError::into_inner).work(job);
     (done, began.elapsed())
 }
@@ -148,15 +154,15 @@ fn look_ahead(work: &Mutex<Box<dyn Work>>) {
     work.lock().unwrap_or_else(PoisonError::into_inner).look_ahead();
 }
 
-/// Does each job at once, in [`Compute::start`]: for a ps, whose updates are so short that
-/// handing them to another thread would take as long.
+/// Computes every job at once, in [`Compute::start`]. A ps uses this, because an update takes no
+/// longer than handing the job to another thread.
 pub struct InlineCompute {
     work: Box<dyn Work>,
     results: VecDeque<Done>,
 }
 
 impl InlineCompute {
-    /// Does jobs with `work`.
+    /// Returns a compute that runs its jobs with `work`.
     #[must_use]
     pub fn new(work: Box<dyn Work>) -> Self {
         Self { work, results: VecDeque::new() }
@@ -193,37 +199,37 @@ mod tests {
     use unisono_core::ids::Cut;
     use unisono_core::ids::{Generation, Slot, Step};
 
-    /// Notes on which thread each of its jobs is done, and when it looks ahead.
+    /// Records each call and the thread on which it was made.
     #[derive(Clone, Default)]
-    struct Noted(Arc<Mutex<Vec<(Noticed, ThreadId)>>>);
+    struct Recorder(Arc<Mutex<Vec<(Call, ThreadId)>>>);
 
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Noticed {
+    enum Call {
         Work,
         LookAhead,
     }
 
-    impl Noted {
-        fn note(&self, what: Noticed) {
-            self.0.lock().unwrap().push((what, current().id()));
+    impl Recorder {
+        fn record(&self, call: Call) {
+            self.0.lock().unwrap().push((call, current().id()));
         }
 
-        /// What was done on this thread since it was last asked. What the other one does after a
-        /// result may be noted at any time.
-        fn here(&self) -> Vec<Noticed> {
+        /// Takes the calls that were made on this thread. Calls on the other thread are left out,
+        /// because they may be recorded at any time.
+        fn take_calls_here(&self) -> Vec<Call> {
             let all = std::mem::take(&mut *self.0.lock().unwrap());
-            all.into_iter().filter(|noted| noted.1 == current().id()).map(|noted| noted.0).collect()
+            all.into_iter().filter(|call| call.1 == current().id()).map(|call| call.0).collect()
         }
     }
 
-    impl Work for Noted {
+    impl Work for Recorder {
         fn work(&mut self, job: Job) -> Done {
-            self.note(Noticed::Work);
+            self.record(Call::Work);
             contract::echo(job)
         }
 
         fn look_ahead(&mut self) {
-            self.note(Noticed::LookAhead);
+            self.record(Call::LookAhead);
         }
     }
 
@@ -236,8 +242,8 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test)
     }
 
-    /// Drops a wait that has nothing to bring, once what can be done meanwhile was done.
-    async fn wait_in_vain(compute: &mut ComputeThread) {
+    /// Waits for a result that does not come, long enough for an idle wait to look ahead.
+    async fn wait_without_result(compute: &mut ComputeThread) {
         tokio::select! {
             biased;
             done = compute.next() => panic!("{done:?}"),
@@ -246,52 +252,52 @@ mod tests {
     }
 
     #[test]
-    fn short_jobs_are_done_at_once_and_the_next_batch_is_prepared_while_nothing_comes() {
-        let noted = Noted::default();
+    fn short_jobs_run_on_the_callers_thread_and_an_idle_wait_looks_ahead() {
+        let calls = Recorder::default();
         run(async {
             let mut compute =
-                ComputeThread::with_limit(Box::new(noted.clone()), Duration::MAX).unwrap();
+                ComputeThread::with_limit(Box::new(calls.clone()), Duration::MAX).unwrap();
             compute.start(job(0));
             assert_eq!(compute.next().await, contract::echo(job(0)));
-            wait_in_vain(&mut compute).await;
-            assert_eq!(noted.here(), [], "nobody knew how long it would take");
+            wait_without_result(&mut compute).await;
+            assert_eq!(calls.take_calls_here(), [], "the first job's duration was unknown");
             for step in 1..4 {
                 compute.start(job(step));
-                assert_eq!(noted.here(), [Noticed::Work]);
+                assert_eq!(calls.take_calls_here(), [Call::Work]);
                 assert_eq!(compute.next().await, contract::echo(job(step)));
-                assert_eq!(noted.here(), []);
-                wait_in_vain(&mut compute).await;
-                assert_eq!(noted.here(), [Noticed::LookAhead]);
+                assert_eq!(calls.take_calls_here(), []);
+                wait_without_result(&mut compute).await;
+                assert_eq!(calls.take_calls_here(), [Call::LookAhead]);
             }
         });
     }
 
     #[test]
-    fn long_jobs_are_done_on_the_thread() {
-        let noted = Noted::default();
+    fn long_jobs_run_on_the_compute_thread() {
+        let calls = Recorder::default();
         run(async {
             let mut compute =
-                ComputeThread::with_limit(Box::new(noted.clone()), Duration::ZERO).unwrap();
+                ComputeThread::with_limit(Box::new(calls.clone()), Duration::ZERO).unwrap();
             for step in 0..4 {
                 compute.start(job(step));
                 assert_eq!(compute.next().await, contract::echo(job(step)));
-                wait_in_vain(&mut compute).await;
+                wait_without_result(&mut compute).await;
             }
         });
-        assert_eq!(noted.here(), []);
+        assert_eq!(calls.take_calls_here(), []);
     }
 
     #[test]
-    fn a_job_that_follows_a_result_does_not_keep_it_from_being_sent() {
-        let noted = Noted::default();
+    fn job_directly_after_a_result_runs_on_the_compute_thread() {
+        let calls = Recorder::default();
         run(async {
             let mut compute =
-                ComputeThread::with_limit(Box::new(noted.clone()), Duration::MAX).unwrap();
+                ComputeThread::with_limit(Box::new(calls.clone()), Duration::MAX).unwrap();
             compute.start(job(0));
             assert_eq!(compute.next().await, contract::echo(job(0)));
             compute.start(job(1));
             assert_eq!(compute.next().await, contract::echo(job(1)));
         });
-        assert_eq!(noted.here(), []);
+        assert_eq!(calls.take_calls_here(), []);
     }
 }

@@ -1,5 +1,5 @@
-//! One attempt to reach a task: the name of its address is resolved anew, and each of its addresses
-//! tried; then both ends prove who they are.
+//! One attempt to call a task: resolve its host name, try each of its addresses in turn, and
+//! authenticate both ends.
 
 use std::time::Duration;
 
@@ -7,54 +7,59 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::listener::host_and_port;
-use crate::tcp::happening::CallError;
+use crate::tcp::events::CallError;
 use crate::tcp::io_error::describe;
-use crate::tcp::security::ends::Ends;
-use crate::tcp::security::security::Security;
+use crate::tcp::security::authentication::Security;
+use crate::tcp::security::halves::Halves;
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use unisono_core::ids::TaskId;
 
-/// How long resolving a name may take, and then each of its addresses. Longer than three
-/// retransmissions of a lost SYN (1 + 2 s), shorter than a person's patience.
+/// Time limit for resolving the name, and for connecting to each address. TCP sends a lost SYN again
+/// after 1 s and after 3 s, so two lost packets are tolerated.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Calls a task at its address.
+/// Calls a task at its address and authenticates both ends.
 pub(super) async fn call(
     to: TaskId,
     address: Option<&str>,
     security: &Security,
-) -> Result<Ends, CallError> {
+) -> Result<Halves, CallError> {
     let Some(address) = address else {
         return Err(CallError::Unreachable(format!("{to} has no address in the cluster")));
     };
-    let told = |why| format!("{to} at {address}: {why}");
-    let stream = connect(address).await.map_err(|why| CallError::Unreachable(told(why)))?;
-    // Frames are written whole, so waiting for more to fill a packet only delays their ends.
-    // If it cannot be set the socket is dead, which its reader will find.
+    let describe = |why| format!("{to} at {address}: {why}");
+    let stream = connect(address).await.map_err(|why| CallError::Unreachable(describe(why)))?;
+    // Frames are written whole, so Nagle's algorithm would only delay the last packet of each.
+    // An error means that the socket is dead, which its reader reports.
     let _ = stream.set_nodelay(true);
     match timeout(GREETING_TIMEOUT, security.call(stream, to)).await {
-        Ok(Ok(ends)) => Ok(ends),
-        Ok(Err(why)) => Err(CallError::Untrusted(told(why))),
+        Ok(Ok(halves)) => Ok(halves),
+        Ok(Err(why)) => Err(CallError::Untrusted(describe(why))),
+        // Silence does not prove a wrong peer: a stopped process has its connections accepted by
+        // the kernel, too.
         Err(_) => {
             let secs = GREETING_TIMEOUT.as_secs();
-            Err(CallError::Unreachable(told(format!("it did not prove who it is within {secs} s"))))
+            let why = format!("it did not authenticate within {secs} s");
+            Err(CallError::Unreachable(describe(why)))
         }
     }
 }
 
-/// Connects to `host:port`, or says why not, for a person.
+/// Connects to `host:port`. The error is text for a person.
 async fn connect(address: &str) -> Result<TcpStream, String> {
     let Some(host_and_port) = host_and_port(address) else {
         return Err("its address is not of the form host:port".to_owned());
     };
-    // As a pair: only the system's resolver knows the interface in `[fe80::1%eth0]:2222`, and it
-    // takes no brackets.
+    // Host and port are separate here, because only the system's resolver understands the
+    // interface in `[fe80::1%eth0]:2222`, and the resolver takes no brackets.
     let addresses = match timeout(ATTEMPT_TIMEOUT, lookup_host(host_and_port)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(format!("its name cannot be resolved: {error}")),
         Err(_) => return Err(no_answer("from the name service")),
     };
     let mut failures: Vec<String> = Vec::new();
+    // A name may have addresses that do not lead to the task, such as ::1 for a task that listens
+    // on 127.0.0.1 only.
     for address in addresses {
         let why = match timeout(ATTEMPT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) if is_connected_to_itself(&stream) => "connection refused".to_owned(),
@@ -62,6 +67,7 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
             Ok(Err(error)) => describe(&error),
             Err(_) => no_answer("from it"),
         };
+        // `localhost` usually fails in the same way at both of its addresses.
         if !failures.contains(&why) {
             failures.push(why);
         }
@@ -72,14 +78,15 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
     Err(failures.join("; "))
 }
 
-/// Whether the system joined the two ends of one socket. It does when nobody listens on a port of
-/// this machine that it has just lent to the caller; to keep such a link would keep the port.
+/// Whether the socket is connected to itself. TCP's simultaneous open does this if the called port
+/// is on this machine, has no listener, and was just chosen as the caller's own port. Keeping such a
+/// connection would keep the port from the task that is to listen there.
 fn is_connected_to_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 
-fn no_answer(whence: &str) -> String {
-    format!("no answer {whence} within {} s", ATTEMPT_TIMEOUT.as_secs())
+fn no_answer(source: &str) -> String {
+    format!("no answer {source} within {} s", ATTEMPT_TIMEOUT.as_secs())
 }
 
 #[cfg(test)]
@@ -89,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_socket_joined_to_itself_is_told_from_a_link() {
+    async fn socket_connected_to_itself_is_recognized() {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
@@ -98,8 +105,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn address_with_an_interface_is_called() {
-        // `lo` has no link-local address, so the call gets as far as the system's refusal.
+    async fn ipv6_address_with_an_interface_reaches_the_system_call() {
+        // `lo` has no link-local address, so the system refuses the connection.
         let why = connect("[fe80::1%lo]:2222").await.unwrap_err();
         assert!(!why.contains("resolved") && !why.contains("form"), "{why}");
         let why = connect("[fe80::1%no-such-if]:2222").await.unwrap_err();
@@ -107,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_exist_is_said_to_be_unresolved() {
+    async fn unknown_host_name_is_reported_as_unresolved() {
         let why = connect("no-such-host.invalid:2222").await.unwrap_err();
         assert!(why.starts_with("its name cannot be resolved: "), "{why}");
     }

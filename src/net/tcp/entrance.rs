@@ -1,5 +1,6 @@
-//! The way in: accepts callers, has each prove and introduce itself in time, and passes it on with
-//! its first message. Who does not come in costs a line in the log, of which there are few.
+//! Accepts callers, authenticates each of them within a time limit, reads its first message, and
+//! passes it on to the network. A caller that is refused costs at most one log line, and log lines
+//! are limited.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -16,13 +17,13 @@ use tokio::time::timeout;
 
 use super::admission::{Admission, AdmissionLimits, Admitted, CallerId, Permit};
 use super::clock::RealClock;
-use super::happening::Happening;
+use super::events::NetworkTaskEvent;
 use super::reader::{ReadError, Reader};
 use super::room::Room;
 use super::security::is_secret_magic;
-use crate::tcp::happening::Greeted;
-use crate::tcp::security::ends::{Ends, ReadEnd, WriteEnd, refuse};
-use crate::tcp::security::security::{Identity, Refusal, Security};
+use crate::tcp::events::GreetedCaller;
+use crate::tcp::security::authentication::{Identity, Refusal, Security};
+use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf, refuse};
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use crate::warnings::Warnings;
 use unisono_core::host::Clock as _;
@@ -30,24 +31,25 @@ use unisono_core::protocol::Message;
 use unisono_core::time::Moment;
 use unisono_core::wire::{Limits, WireError};
 
-/// How long to leave the listener alone after an error: of the errors of `accept`, those that
-/// last (no file descriptors, no memory) end when something else does.
+/// Pause after a failed `accept`. A lasting failure (no file descriptor, no memory) ends only when
+/// some other part of the process or of the machine frees the resource.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// What the entrance works with.
+/// The accepting side of a network.
 pub(super) struct Entrance {
     security: Arc<Security>,
     admission: Admission,
-    /// Those who are introducing themselves.
-    greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
+    /// Tasks of the callers that have not sent their first message.
+    greeting: JoinSet<(CallerId, IpAddr, Result<GreetedCaller, Refusal>)>,
+    /// The same callers, for evicting one of them.
     callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
     clock: RealClock,
-    /// Of callers that were refused.
+    /// Warnings about refused callers.
     warnings: Warnings,
-    /// Of failures to accept a caller. Strangers can cause as many, by taking all descriptors and
-    /// giving some back; a flood of refusals must not hide them.
+    /// Warnings about failures of `accept`. These have a limit of their own, so that a flood of
+    /// refused callers cannot hide them.
     accept_warnings: Warnings,
-    /// When to accept again, after an error.
+    /// When to accept again; `None` if the last `accept` succeeded.
     retry_at: Option<Moment>,
 }
 
@@ -55,7 +57,7 @@ impl Entrance {
     /// Returns the entrance of a task that `n_callers` other tasks may call.
     ///
     /// # Errors
-    /// If this process may not have enough files open for all of them.
+    /// If the limit of open files is too low for `n_callers` links.
     pub(super) fn new(security: Arc<Security>, n_callers: usize) -> io::Result<Self> {
         let limits = AdmissionLimits::within(max_open_files());
         limits.check(n_callers).map_err(io::Error::other)?;
@@ -71,16 +73,18 @@ impl Entrance {
         })
     }
 
-    /// Accepts for ever; whatever fails, it goes on.
+    /// Accepts callers until the network is dropped. Errors of `accept` are retried.
     pub(super) async fn run<A>(
         mut self,
         mut accept: impl FnMut() -> A,
-        network: mpsc::Sender<Happening>,
+        network: mpsc::Sender<NetworkTaskEvent>,
     ) where
         A: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
     {
         loop {
             let (clock, retry_at) = (self.clock, self.retry_at);
+            // Both futures are made anew in each turn: a dropped `accept` loses no connection,
+            // because the kernel keeps the connection in the listener's queue.
             let accepted = async {
                 if let Some(at) = retry_at {
                     clock.sleep_until(at).await;
@@ -97,17 +101,22 @@ impl Entrance {
             };
             tokio::select! {
                 Some(greeted) = self.greeting.join_next() => {
-                    // One that had to make room, or the runtime ends.
+                    // A join error means that the caller was evicted, or that the runtime ends.
                     let Ok((caller, address, greeted)) = greeted else { continue };
                     self.callers.remove(&caller);
                     match greeted {
                         Ok(greeted) => {
-                            if network.send(Happening::Accepted(greeted)).await.is_err() {
+                            // Waits while the node is behind. Meanwhile new connections stay in
+                            // the listener's queue, where they cost this process nothing.
+                            if network.send(NetworkTaskEvent::Accepted(greeted)).await.is_err() {
                                 return;
                             }
                         }
-                        Err(Refusal::Left) => tracing::debug!("{address} called and left"),
-                        Err(Refusal::Refused(why)) => self.refused(address, &why),
+                        // Health checks and port scans do this all the time.
+                        Err(Refusal::Left) => {
+                            tracing::debug!("a caller at {address} left without a message");
+                        }
+                        Err(Refusal::Refused(why)) => self.log_refusal(address, &why),
                     }
                 }
                 accepted = accepted => self.on_accepted(accepted),
@@ -128,7 +137,7 @@ impl Entrance {
             }
             Err(error) => {
                 let now = self.clock.now();
-                // An error that lasts is one line, and not one for each attempt.
+                // One line for an error that lasts, instead of ten a second.
                 if self.retry_at.is_none() {
                     let line = format_args!("cannot accept connections; retrying: {error}");
                     self.accept_warnings.warn(now, line);
@@ -141,59 +150,65 @@ impl Entrance {
     fn admit(&mut self, stream: TcpStream, address: IpAddr) {
         let Admitted { caller, permit, evicted } = match self.admission.admit(address) {
             Ok(admitted) => admitted,
-            Err(why) => return self.refused(address, &why),
+            Err(why) => return self.log_refusal(address, &why),
         };
         if let Some((address, task)) = evicted.and_then(|evicted| self.callers.remove(&evicted)) {
             task.abort();
-            self.refused(address, "it did not say who it is before many others had called");
+            self.log_refusal(address, "it did not identify itself before many others had called");
         }
         let (security, admission) = (Arc::clone(&self.security), self.admission.clone());
         let task = self.greeting.spawn(async move {
             let greeted = timeout(GREETING_TIMEOUT, greet(stream, &security, permit));
             let greeted = greeted.await.unwrap_or_else(|_| {
                 let secs = GREETING_TIMEOUT.as_secs();
-                Err(Refusal::Refused(format!("it did not say who it is within {secs} s")))
+                Err(Refusal::Refused(format!("it did not identify itself within {secs} s")))
             });
+            // Here rather than in `run`, which may be waiting for the node: a caller that has
+            // greeted must not be evicted.
             admission.settle(caller);
             (caller, address, greeted)
         });
         self.callers.insert(caller, (address, task));
     }
 
-    fn refused(&mut self, address: IpAddr, why: &str) {
+    fn log_refusal(&mut self, address: IpAddr, why: &str) {
         self.warnings.warn(self.clock.now(), format_args!("refused a caller at {address}: {why}"));
     }
 }
 
-/// How many files this process may have open, links among them.
+/// Returns the soft limit of open files of this process.
 fn max_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
-    // Frames are written whole, so waiting for more to fill a packet only delays their ends.
-    // If it cannot be set the socket is dead, which its reader will find.
+async fn greet(
+    stream: TcpStream,
+    security: &Security,
+    permit: Permit,
+) -> Result<GreetedCaller, Refusal> {
+    // Frames are written whole, so Nagle's algorithm would only delay the last packet of each.
+    // An error means that the socket is dead, which its reader reports.
     let _ = stream.set_nodelay(true);
-    let (ends, identity) = security.accept(stream).await?;
-    let Introduced { reader, write, is_local, first } = introduce(ends, &identity).await?;
-    Ok(Greeted { reader, write, is_local, first, permit })
+    let (halves, identity) = security.accept(stream).await?;
+    let Introduced { reader, write, is_local, first } = introduce(halves, &identity).await?;
+    Ok(GreetedCaller { reader, write, is_local, first, permit })
 }
 
-/// A caller's connection, behind its first message.
+/// A caller's connection after its first message was read.
 pub(super) struct Introduced {
-    reader: Reader<ReadEnd>,
-    write: WriteEnd,
+    reader: Reader<ReadHalf>,
+    write: WriteHalf,
     is_local: bool,
     pub(super) first: Message,
 }
 
-/// Has a caller say who it is: nobody else than it proved to be.
-pub(super) async fn introduce(ends: Ends, identity: &Identity) -> Result<Introduced, Refusal> {
-    let mut reader = Reader::new(ends.read);
+/// Reads a caller's first message, and checks that it does not contradict the proved identity.
+pub(super) async fn introduce(halves: Halves, identity: &Identity) -> Result<Introduced, Refusal> {
+    let mut reader = Reader::new(halves.read);
     let first =
-        reader.message(&Room::whole(Limits::GREETING), || ()).await.map_err(
+        reader.message(&Room::fixed(Limits::GREETING), || ()).await.map_err(
             |error| match error {
-                // A caller that only tries its security out ends without a record.
+                // `unisono doctor` authenticates and then drops the connection.
                 ReadError::Ended | ReadError::CutOff => Refusal::Left,
                 ReadError::Wire(WireError::NotAFrame(magic)) if is_secret_magic(&magic) => {
                     Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
@@ -202,10 +217,11 @@ pub(super) async fn introduce(ends: Ends, identity: &Identity) -> Result<Introdu
             },
         )?;
     if let Err(why) = identity.check(&first) {
-        refuse(ends.write, reader.into_inner(), &why).await;
+        // The caller has authenticated, so it may know the reason.
+        refuse(halves.write, reader.into_inner(), &why).await;
         return Err(Refusal::Refused(why));
     }
-    Ok(Introduced { reader, write: ends.write, is_local: ends.is_local, first })
+    Ok(Introduced { reader, write: halves.write, is_local: halves.is_local, first })
 }
 
 #[cfg(test)]
@@ -220,11 +236,11 @@ mod tests {
     use unisono_core::ids::TaskId;
     use unisono_core::wire::encode_to_vec;
 
-    /// Why a caller that says this, and no more, does not come in.
-    async fn refusal(said: &[u8]) -> Refusal {
+    /// Returns why a caller that sends only these bytes is refused.
+    async fn refusal(sent: &[u8]) -> Refusal {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        caller.write_all(said).await.unwrap();
+        caller.write_all(sent).await.unwrap();
         caller.shutdown().await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let permit = Admission::new(AdmissionLimits::within(1024)).admit(peer.ip()).unwrap().permit;
@@ -232,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stranger_is_told_apart_from_damage_and_from_who_only_looks() {
+    async fn refusal_distinguishes_other_protocols_damage_and_a_silent_caller() {
         let hello = encode_to_vec(&contract::hello(TaskId::ps(0)));
         let mut damaged = hello.clone();
         damaged[30] ^= 1;
@@ -246,7 +262,7 @@ mod tests {
             recorded: unisono_core::protocol::Recorded::default(),
             gradient: vec![1.5].into(),
         };
-        for (said, why) in [
+        for (sent, why) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], "not a Unisono frame: it starts with \"GET \""),
             (b"\x16\x03\x01\x02", "it speaks TLS, and this task has no --tls-cert"),
             (b"USH1", "it has a --secret-file, and this task has none"),
@@ -254,12 +270,12 @@ mod tests {
             (&damaged, "damaged: the control part does not fit its checksum"),
             (&encode_to_vec(&push), "too large: 1 tensors, the limit is 0"),
         ] {
-            assert_eq!(refusal(said).await, Refusal::Refused(why.to_owned()));
+            assert_eq!(refusal(sent).await, Refusal::Refused(why.to_owned()));
         }
         assert_eq!(refusal(b"").await, Refusal::Left);
     }
 
-    /// Takes the lines of a log.
+    /// Collects the lines of a log.
     #[derive(Clone, Debug, Default)]
     struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
 
@@ -275,8 +291,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_to_accept_are_ten_lines_a_minute_and_a_count() {
-        const N_FAILURES: usize = 100; // each after a success, and each followed by a pause of 0.1 s
+    async fn failures_to_accept_are_logged_ten_times_a_minute_and_then_counted() {
+        // Successes and failures alternate, and a pause of 0.1 s follows each failure.
+        const N_FAILURES: usize = 100;
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -294,11 +311,11 @@ mod tests {
                 }
             }
         };
-        let (network, _happenings) = mpsc::channel(1);
+        let (network, _events) = mpsc::channel(1);
         let clock = RealClock::start();
         tokio::select! {
             () = Entrance::new(Arc::default(), 4).unwrap().run(accept, network) => {
-                unreachable!("it accepts for ever")
+                unreachable!("the entrance accepts forever")
             }
             () = clock.sleep_until(clock.now() + Duration::from_secs(70)) => {}
         }
@@ -309,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn accepting_goes_on_after_errors() {
+    async fn entrance_accepts_again_after_errors() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let n_calls = AtomicUsize::new(0);
@@ -319,16 +336,16 @@ mod tests {
             }
             listener.accept().await
         };
-        let (network, mut happenings) = mpsc::channel(1);
+        let (network, mut events) = mpsc::channel(1);
         let mut caller = TcpStream::connect(address).await.unwrap();
         caller.write_all(&encode_to_vec(&Message::Heartbeat)).await.unwrap();
         tokio::select! {
             () = Entrance::new(Arc::default(), 4).unwrap().run(accept, network) => {
-                unreachable!("it accepts for ever")
+                unreachable!("the entrance accepts forever")
             }
-            happening = happenings.recv() => {
-                let Some(Happening::Accepted(greeted)) = happening else { panic!("{happening:?}") };
-                assert_eq!(greeted.first, Message::Heartbeat);
+            event = events.recv() => {
+                let Some(NetworkTaskEvent::Accepted(caller)) = event else { panic!("{event:?}") };
+                assert_eq!(caller.first, Message::Heartbeat);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Fuzz targets: what strangers and peers send.
+//! Fuzz targets for bytes that strangers and peers send.
 
 use std::cell::LazyCell;
 use std::future::Future;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, spl
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::memory::Shared;
+use super::memory::SharedTensors;
 use super::reader::{ReadError, Reader};
 use super::room::Room;
 pub use super::security::fuzzing::handshake;
@@ -17,15 +17,15 @@ use unisono_core::wire::{
     Limits, MAX_GREETING_BYTES, WireError, decode, encode_to_vec, frame_bytes, reseal,
 };
 
-/// A link makes room for what a header announces, up to its limits; these are small, so that it is
-/// seen if it makes more.
+/// Limits of the frames. A reader allocates what a header announces up to these limits, so small
+/// limits reveal a reader that allocates more.
 const LIMITS: Limits =
     Limits { control_bytes: 1 << 16, tensor_bytes: 1 << 16, ..Limits::with_tensor_bytes(0) };
 
-/// How long two ends at one input may take, on the slowest machine.
+/// Time limit for one input, for the slowest machine.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A frame, as it came and with its checksums put right.
+/// Decodes a frame, once as given and once with corrected checksums. Returns whether either is valid.
 pub fn frame(bytes: &[u8]) -> bool {
     let mut resealed = bytes.to_vec();
     reseal(&mut resealed);
@@ -33,7 +33,7 @@ pub fn frame(bytes: &[u8]) -> bool {
 }
 
 fn one_frame(bytes: &[u8]) -> bool {
-    // However much may come, no more is made room for than there is.
+    // Even without a limit, decoding must not allocate more than the bytes at hand.
     let _ = decode(bytes, &Limits::with_tensor_bytes(usize::MAX));
     let decoded = decode(bytes, &LIMITS);
     if let Ok(message) = &decoded {
@@ -43,18 +43,19 @@ fn one_frame(bytes: &[u8]) -> bool {
     decoded.is_ok()
 }
 
-/// What was decoded is encoded to bytes that say the same. They need not be those that came: a
-/// peer may write a number in more bytes than it needs.
+/// Checks that a decoded message survives encoding and decoding.
 fn check_encoding(bytes: &[u8], message: &Message) {
+    // The encoding may be shorter than the input: a peer may write a number in more bytes than
+    // needed.
     let encoded = encode_to_vec(message);
     assert!(encoded.len() <= bytes.len(), "{message:?}");
     assert_eq!(encoded.len(), frame_bytes(message), "{message:?}");
-    let again = decode(&encoded, &LIMITS).expect("this is what it encodes itself");
-    // Not the messages: a NaN is not itself.
+    let again = decode(&encoded, &LIMITS).expect("an encoded message can be decoded");
+    // The encodings are compared, because a message with a NaN does not equal itself.
     assert_eq!(encode_to_vec(&again), encoded, "{message:?}");
 }
 
-/// A stream that has the frame twice, in pieces, is read as the frame is decoded.
+/// Checks that the reader agrees with `decode` on a stream with the frame twice, in small pieces.
 fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
     let piece = 1 + bytes.len() % 61;
     let twice = [bytes, bytes].concat();
@@ -62,20 +63,20 @@ fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
         let (there, here) = duplex(piece);
         let read = async {
             let mut reader = Reader::new(here);
-            reader.share(Shared::new().inbox);
-            let room = Room::whole(LIMITS);
+            reader.set_inbox(SharedTensors::new().inbox);
+            let room = Room::fixed(LIMITS);
             let mut next = async || reader.message(&room, || ()).await;
             match decoded {
                 Ok(message) => {
                     for _ in 0..2 {
-                        let read = next().await.expect("it was decoded");
+                        let read = next().await.expect("the same frame was decoded");
                         assert_eq!(encode_to_vec(&read), encode_to_vec(message));
                     }
                     let end = next().await;
                     assert!(matches!(end, Err(ReadError::Ended)), "{end:?}");
                 }
-                // It does not end where the bytes do: then the rest is read as another frame.
-                // Or it speaks of memory, which alone is no message.
+                // The frame is shorter than the bytes, and the reader takes the rest as another
+                // frame. Or the frame concerns shared memory, which `decode` does not support.
                 Err(WireError::WrongLength { .. } | WireError::NotShared) => {
                     while next().await.is_ok() {}
                 }
@@ -85,30 +86,31 @@ fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
                 },
             }
         };
-        tokio::join!(say(there, &twice), read);
+        tokio::join!(send_all(there, &twice), read);
     });
 }
 
-/// Says all of it, unless nobody listens any more, and hears what is answered meanwhile.
-pub(super) async fn say(stream: DuplexStream, said: &[u8]) {
+/// Sends bytes until the other end stops reading, and reads the answer at the same time.
+pub(super) async fn send_all(stream: DuplexStream, bytes: &[u8]) {
     let (mut read, mut write) = split(stream);
-    let mut heard = Vec::new();
-    let say = async {
-        let _ = write.write_all(said).await;
+    let mut answer = Vec::new();
+    let send = async {
+        let _ = write.write_all(bytes).await;
         let _ = write.shutdown().await;
     };
-    let (_, _) = tokio::join!(say, read.read_to_end(&mut heard));
-    assert!(heard.len() <= MAX_GREETING_BYTES, "a stranger was told {} bytes", heard.len());
+    let (_, _) = tokio::join!(send, read.read_to_end(&mut answer));
+    assert!(answer.len() <= MAX_GREETING_BYTES, "a stranger got {} bytes", answer.len());
 }
 
-/// On this thread, in a runtime that lasts for many inputs. All that is waited for is at hand.
+/// Runs a future on this thread. One runtime serves all inputs, because making one is slow.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
             Builder::new_current_thread().enable_time().build().expect("a runtime of one thread")
         });
     }
-    let in_time = async { timeout(LONGEST, future).await.expect("two ends wait for each other") };
+    // Both ends are futures of this thread, so a timeout means that they wait for each other.
+    let in_time = async { timeout(LONGEST, future).await.expect("a deadlock of the two ends") };
     RUNTIME.with(|runtime| runtime.block_on(in_time))
 }
 
@@ -120,7 +122,7 @@ mod tests {
     use crate::corpus::{Corpus, Seed};
 
     #[test]
-    fn frames() {
+    fn frame_target_survives_the_corpus() {
         let unhex = |text: &str| {
             let digits: Vec<char> = text.split_whitespace().flat_map(str::chars).collect();
             let byte = |two: &[char]| u8::from_str_radix(&String::from_iter(two), 16).unwrap();
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes() {
+    fn handshake_target_survives_the_corpus() {
         Corpus::of("handshake", handshake_seeds()).survives(handshake);
     }
 }

@@ -1,8 +1,8 @@
-//! Errors of connections as text.
+//! I/O errors of connections as text for a person.
 
 use std::io;
 
-/// What an error of a socket means, without the system's number.
+/// Returns the meaning of a socket's error, without the error number of the system.
 pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
@@ -14,12 +14,13 @@ pub(super) fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Whether the other end has ended the connection, in whichever way.
+/// Whether the peer has ended the connection, by closing or by resetting it.
 pub(super) fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
-/// What another program said about itself, for a line in a log.
-pub fn printable(text: &[u8]) -> String {
+/// Escapes bytes of a peer for a log line: control characters could forge lines or drive a terminal.
+pub(super) fn printable(text: &[u8]) -> String {
+    // `escape_ascii` also escapes quotes, which are harmless in a log line.
     text.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\"")
 }

@@ -1,4 +1,5 @@
-//! One link: a task that reads, a task that writes, and the queue between the writer and its node.
+//! One link: a tokio task that reads, a tokio task that writes, and the queue of frames in front of
+//! the writer.
 
 use std::io;
 use std::sync::Arc;
@@ -12,73 +13,77 @@ use tokio::time::timeout;
 use crate::tcp::timeouts::LINGER;
 
 use super::admission::Permit;
-use super::happening::{LinkEvent, LinkTeller};
-use super::memory::{Outbox, Shared};
+use super::events::{LinkEvent, LinkEventSender};
+use super::memory::{Outbox, SharedTensors};
 use super::reader::Reader;
 use super::room::Room;
 use super::traffic::{self, Traffic};
 use super::writer;
-use crate::tcp::security::ends::{ReadEnd, WriteEnd};
+use crate::tcp::security::halves::{ReadHalf, WriteHalf};
 use unisono_core::host::limits::{CLOSE_TIMEOUT, QueueFull, QueueLimit};
 use unisono_core::ids::TaskId;
 use unisono_core::wire::Frame;
 
-/// What a link is made of.
-pub(super) struct Parts {
-    pub(super) reader: Reader<ReadEnd>,
-    pub(super) write: WriteEnd,
+/// The parts of which a link is started.
+pub(super) struct LinkParts {
+    pub(super) reader: Reader<ReadHalf>,
+    pub(super) write: WriteHalf,
     pub(super) room: Room,
-    /// Of a caller.
+    /// The caller's permit; `None` on a link that this task opened.
     pub(super) permit: Option<Permit>,
-    /// Who is at the other end, as far as it is known.
+    /// The task at the other end, if it is known.
     pub(super) peer: Option<TaskId>,
-    /// What it and this end may share, if they are on one machine.
-    pub(super) shared: Option<Shared>,
-    /// What counts the bytes.
+    /// State for shared memory, if both tasks may be on one machine.
+    pub(super) shared: Option<SharedTensors>,
+    /// Byte counters of the network.
     pub(super) traffic: Traffic,
 }
 
-/// A link that is up, or that the node has not yet heard is down.
+/// A link that is open, or whose end was not reported to the node yet.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Who is at the other end, as far as it is known.
+    /// The task at the other end, if it is known.
     pub(super) peer: Option<TaskId>,
     frames: mpsc::UnboundedSender<Frame>,
-    /// The bytes of the frames that are not yet written.
+    /// Bytes of the frames that are queued or partly written.
     queued: Arc<AtomicUsize>,
     limit: QueueLimit,
-    writer: Task,
-    reader: Task,
+    writer: AbortOnDrop,
+    reader: AbortOnDrop,
 }
 
 impl Link {
-    /// Starts a link's tasks.
-    pub(super) fn start(parts: Parts, teller: LinkTeller) -> Self {
-        let Parts { mut reader, write, room, permit, peer, shared, traffic } = parts;
-        let outbox = shared.map(|Shared { outbox, inbox }| {
-            reader.share(inbox);
+    /// Starts the reader and the writer of a link.
+    pub(super) fn start(parts: LinkParts, events: LinkEventSender) -> Self {
+        let LinkParts { mut reader, write, room, permit, peer, shared, traffic } = parts;
+        let outbox = shared.map(|SharedTensors { outbox, inbox }| {
+            reader.set_inbox(inbox);
             outbox
         });
-        reader.count(traffic.clone());
-        let outlet = Outlet { half: write, outbox, traffic };
+        reader.set_traffic(traffic.clone());
+        let writer = FrameWriter { half: write, outbox, traffic };
+        // The channel has no limit of its own: `send` may not wait, and checks bytes instead.
         let (frames, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         Self {
             peer,
             frames,
-            writer: Task(tokio::spawn(write_all(outlet, queue, Arc::clone(&queued)))),
-            reader: Task(tokio::spawn(read_all(reader, room, permit, teller))),
+            writer: AbortOnDrop(tokio::spawn(write_all(writer, queue, Arc::clone(&queued)))),
+            reader: AbortOnDrop(tokio::spawn(read_all(reader, room, permit, events))),
             queued,
             limit: QueueLimit::default(),
         }
     }
 
-    /// Queues a frame; it is dropped if the link is gone, which the reader tells.
+    /// Queues a frame. If the writer has stopped, the frame is dropped, and the reader reports the
+    /// end of the link.
     ///
     /// # Errors
-    /// If so much waits to be written that the other end cannot be reading.
+    /// If more bytes are queued than the limit, so the peer does not read.
     pub(super) fn send(&mut self, frame: Frame) -> Result<(), QueueFull> {
         let n_bytes = frame.n_bytes();
+        // Counted before the frame is queued: the writer may subtract its bytes at once, and the
+        // count must not wrap below zero.
         self.queued.fetch_add(n_bytes, Ordering::Relaxed);
         if self.frames.send(frame).is_err() {
             self.queued.fetch_sub(n_bytes, Ordering::Relaxed);
@@ -86,55 +91,60 @@ impl Link {
         self.limit.check(n_bytes, self.queued.load(Ordering::Relaxed))
     }
 
-    /// Writes what is queued, says that no more will come, and waits for the other end to say so.
+    /// Writes the queued frames, shuts down the writing half, and waits for the peer to do the same.
     pub(super) async fn close(self) {
         let Self { frames, mut writer, mut reader, .. } = self;
+        // Without a sender, the writer stops after the last queued frame.
         drop(frames);
         if timeout(CLOSE_TIMEOUT, &mut writer.0).await.is_ok() {
+            // Dropping the reader at once could reset the connection before the peer has read the
+            // last frames; see `LINGER`.
             let _ = timeout(LINGER, &mut reader.0).await;
         }
     }
 }
 
-/// A spawned task that ends with its handle.
+/// A spawned task that is aborted when its handle is dropped.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<()>);
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// Writes frames until there can be none; at the first error, leaves it to the reader to tell:
-/// the socket is broken for both, but may hold messages that have yet to be read.
+/// Writes queued frames until the link drops the sender of the queue.
 async fn write_all(
-    mut outlet: Outlet,
+    mut writer: FrameWriter,
     mut queue: mpsc::UnboundedReceiver<Frame>,
     queued: Arc<AtomicUsize>,
 ) {
     while let Some(frame) = queue.recv().await {
-        if outlet.write(&frame).await.is_err() {
+        if writer.write(&frame).await.is_err() {
+            // The reader reports the error: the socket is broken for both halves, but it may still
+            // hold messages, which must reach the node before the end of the link.
             return;
         }
+        // Only now, because a frame in the socket's buffer no longer takes memory here.
         queued.fetch_sub(frame.n_bytes(), Ordering::Relaxed);
     }
-    let _ = outlet.half.shutdown().await;
+    let _ = writer.half.shutdown().await;
 }
 
-/// Where frames go.
-struct Outlet {
-    half: WriteEnd,
-    /// Memory that the other end shares.
+/// The writing half of a link, with the state for shared memory.
+struct FrameWriter {
+    half: WriteHalf,
+    /// Memory that the peer can read; `None` if the link shares no memory.
     outbox: Option<Outbox>,
     traffic: Traffic,
 }
 
-impl Outlet {
+impl FrameWriter {
     async fn write(&mut self, frame: &Frame) -> io::Result<()> {
         let Self { half, outbox, traffic } = self;
-        let place = outbox.as_mut().and_then(|outbox| outbox.place(frame));
-        let mut rest = match place {
+        let placed = outbox.as_mut().and_then(|outbox| outbox.place(frame));
+        let mut rest = match placed {
             Some(buffers) => {
                 traffic::add(&traffic.shared_sent, frame.tensor_bytes());
                 frame.placed_head(&buffers)
@@ -145,32 +155,35 @@ impl Outlet {
                 Vec::new()
             }
         };
-        for note in outbox.iter_mut().flat_map(Outbox::notes) {
+        // Notes come after the frame, because the first frame of a link must be a message.
+        for note in outbox.iter_mut().flat_map(Outbox::take_notes) {
             rest.extend(note.to_frame());
         }
         half.write_all(&rest).await?;
         traffic::add(&traffic.sent, rest.len());
-        // TLS may keep the end of a frame until it is asked for it.
+        // TLS and records buffer the end of a frame until they are flushed.
         half.flush().await
     }
 }
 
 async fn read_all(
-    mut reader: Reader<ReadEnd>,
+    mut reader: Reader<ReadHalf>,
     room: Room,
     permit: Option<Permit>,
-    teller: LinkTeller,
+    events: LinkEventSender,
 ) {
     let why = loop {
-        match reader.message(&room, || teller.tell_progress()).await {
+        match reader.message(&room, || events.send_progress()).await {
             Ok(message) => {
-                if !teller.tell(LinkEvent::Received(message)).await {
+                // Waits while the node is behind, so that TCP slows the peer down.
+                if !events.send(LinkEvent::Received(message)).await {
                     return;
                 }
             }
             Err(why) => break why,
         }
     };
-    teller.tell(LinkEvent::Ended(why)).await;
+    events.send(LinkEvent::Ended(why)).await;
+    // The permit counts the link until the reader, and with it the socket, is gone.
     drop(permit);
 }

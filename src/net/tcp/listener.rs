@@ -1,4 +1,4 @@
-//! Listening: the sockets of a port, with errors that say what to do.
+//! Listening sockets of one port, with errors that name the remedy.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -10,23 +10,23 @@ use std::task::Poll;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-/// Why a task cannot listen at an address.
+/// Why a task cannot listen on an address.
 #[derive(Debug, Error)]
 pub enum BindError {
-    /// Not of the form host:port.
+    /// The text is not of the form `host:port`.
     #[error("\"{0}\" is not an address: write HOST:PORT, such as localhost:2222 or [::1]:2222")]
     Malformed(String),
-    /// No such host.
+    /// The host name cannot be resolved.
     #[error(
         "the host name {host} cannot be resolved: {error}; check its spelling, or give its address"
     )]
     Unresolved {
-        /// The host.
+        /// The host, as the user gave it.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         error: io::Error,
     },
-    /// Somebody listens there.
+    /// Another process listens on the port.
     #[error(
         "port {port} of {host} is taken: another process listens there; end it, or choose another \
          port"
@@ -37,7 +37,7 @@ pub enum BindError {
         /// The port.
         port: u16,
     },
-    /// The host is another machine.
+    /// No address of the host belongs to this machine.
     #[error(
         "{host} is not an address of this machine: start this task on {host}, or name the address \
          to listen on with --bind"
@@ -46,7 +46,7 @@ pub enum BindError {
         /// The host.
         host: String,
     },
-    /// The system does not let this user.
+    /// The user lacks the permission to listen on the port.
     #[error(
         "no permission to listen on port {port} of {host}: ports below 1024 are usually kept for \
          the administrator; choose a higher one"
@@ -57,36 +57,36 @@ pub enum BindError {
         /// The port.
         port: u16,
     },
-    /// Anything else.
+    /// The system reported another error.
     #[error("cannot listen on port {port} of {host}: {error}")]
     Other {
         /// The host.
         host: String,
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-/// The sockets on which a task listens, at least one: a name may have several addresses, and peers
-/// on other machines may know any of them.
+/// The sockets on which a task listens; at least one. A host name may have several addresses, and
+/// each peer may resolve it to a different one.
 #[derive(Debug)]
 pub struct Listeners(Vec<TcpListener>);
 
 impl Listeners {
-    /// The addresses of all sockets.
+    /// Returns the addresses of all sockets.
     ///
     /// # Errors
-    /// If the system cannot tell an address.
+    /// If the system cannot return an address.
     pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         self.0.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Copies of the sockets: a connection waits until either set accepts it.
+    /// Duplicates the sockets. Either set can accept each connection.
     ///
     /// # Errors
-    /// If the system cannot copy a socket.
+    /// If the system cannot duplicate a socket.
     pub fn try_clone(&self) -> io::Result<Self> {
         self.0.iter().map(TcpListener::try_clone).collect::<io::Result<_>>().map(Self)
     }
@@ -98,22 +98,25 @@ impl From<TcpListener> for Listeners {
     }
 }
 
-/// Accepts from several sockets in turn, so that a flood at one address does not starve the others.
+/// Accepts connections from several sockets in turn.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     sockets: Vec<tokio::net::TcpListener>,
-    /// The socket to ask first.
+    /// The socket to poll first in the next call.
     first: AtomicUsize,
 }
 
 impl Acceptor {
+    /// Registers the sockets with the runtime.
+    ///
     /// # Errors
-    /// If a socket cannot be used from a runtime.
+    /// If a socket cannot be registered.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub(super) fn new(listeners: Listeners) -> io::Result<Self> {
         let to_tokio = |socket: TcpListener| {
+            // Tokio does not do this itself, and a blocking socket would stop the whole runtime.
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)
         };
@@ -126,6 +129,8 @@ impl Acceptor {
             let (first, n) = (self.first.load(Ordering::Relaxed), self.sockets.len());
             for idx in (0..n).map(|offset| (first + offset) % n) {
                 if let Poll::Ready(accepted) = self.sockets[idx].poll_accept(context) {
+                    // The next call starts at the next socket, so that a flood of connections at
+                    // one address does not starve the others.
                     self.first.store((idx + 1) % n, Ordering::Relaxed);
                     return Poll::Ready(accepted);
                 }
@@ -136,37 +141,37 @@ impl Acceptor {
     }
 }
 
-/// Listens at a port of all addresses of this machine, those of IPv6 among them if it has any.
+/// Listens on a port of all addresses of this machine, with IPv6 if the machine has it.
 ///
 /// # Errors
-/// If the port is taken, or not for this user.
+/// If the port is taken, or if the user lacks the permission.
 pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
     let mut listeners = match bind(&format!("[::]:{port}")) {
         Ok(listeners) => listeners,
         Err(error @ (BindError::Taken { .. } | BindError::NotPermitted { .. })) => {
             return Err(error);
         }
-        // A kernel without IPv6.
+        // The kernel has no IPv6.
         Err(_) => return bind(&format!("0.0.0.0:{port}")),
     };
-    // Where the system keeps IPv6 sockets to IPv6 (net.ipv6.bindv6only), IPv4 needs a socket of its
-    // own. Elsewhere the first socket takes IPv4 as well, and this one fails because of it.
+    // With net.ipv6.bindv6only = 1, IPv4 needs a socket of its own. By default the IPv6 socket
+    // accepts IPv4 as well; the second bind then fails, and its error is ignored.
     let addresses = listeners.addresses().unwrap_or_default();
     let port = addresses.first().map_or(port, SocketAddr::port);
     listeners.0.extend(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
     Ok(listeners)
 }
 
-/// Listens at `host:port`, on all addresses of the host that this machine has; a port of 0 takes any
-/// that is free.
+/// Listens on `host:port`, at every address of the host that belongs to this machine. With port 0,
+/// the system chooses a free port.
 ///
 /// # Errors
-/// In one line, what is wrong and what to do.
+/// If the task cannot listen. The text is one line with the remedy.
 pub fn bind(address: &str) -> Result<Listeners, BindError> {
     let (host, port) =
         host_and_port(address).ok_or_else(|| BindError::Malformed(address.to_owned()))?;
     let unresolved = |error| BindError::Unresolved { host: host.to_owned(), error };
-    // The hosts file may have one address twice, in two lines.
+    // A set, because /etc/hosts may list one address twice, and the second bind would fail.
     let addresses: BTreeSet<_> = (host, port).to_socket_addrs().map_err(unresolved)?.collect();
     bind_all(host, port, &addresses)
 }
@@ -180,15 +185,16 @@ fn bind_all(
     let mut failure = None;
     let mut chosen_port = port;
     for mut address in addresses.iter().copied() {
-        // The system chooses a port for the first socket alone: callers know one port.
+        // With port 0, the system chooses the port of the first socket only. The other sockets
+        // take the same port, because a caller knows one port for all addresses.
         address.set_port(chosen_port);
         match TcpListener::bind(address) {
             Ok(socket) => {
                 chosen_port = socket.local_addr().map_or(chosen_port, |address| address.port());
                 sockets.push(socket);
             }
-            // A port that is taken at one address is not free at the other: callers would meet both
-            // processes. Neither kind of error is peculiar to the address.
+            // A port that is taken at one address counts as taken at all: otherwise some callers
+            // would reach the other process. A missing permission concerns every address.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -197,8 +203,8 @@ fn bind_all(
             {
                 return Err(BindError::new(host, port, error));
             }
-            // A name may have addresses that the machine has not, such as those of IPv6 where it is
-            // switched off, or those of a second machine.
+            // Other addresses may still work: a name may also stand for an IPv6 address while IPv6
+            // is switched off, or for an address of another machine.
             Err(error) => {
                 failure.get_or_insert(error);
             }
@@ -208,7 +214,7 @@ fn bind_all(
         _ if !sockets.is_empty() => Ok(Listeners(sockets)),
         Some(error) => Err(BindError::new(host, port, error)),
         None => {
-            let error = io::Error::other("it has no address");
+            let error = io::Error::other("the host has no address");
             Err(BindError::Unresolved { host: host.to_owned(), error })
         }
     }
@@ -226,7 +232,7 @@ impl BindError {
     }
 }
 
-/// Host and port; an IPv6 address has to be in brackets, which are taken off.
+/// Splits `host:port`. An IPv6 address must be in brackets, which are removed.
 pub(super) fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -245,9 +251,9 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn taken_port_is_named_in_the_error() {
         let taken = bind("127.0.0.1:0").unwrap();
-        let [address] = taken.addresses().unwrap()[..] else { panic!("it has one address") };
+        let [address] = taken.addresses().unwrap()[..] else { panic!("expected one address") };
         assert_eq!(
             message(&address.to_string()),
             format!(
@@ -259,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_another_machine_points_to_the_bind_flag() {
+    fn error_for_an_address_of_another_machine_names_the_bind_flag() {
         assert_eq!(
             message("192.0.2.1:2222"),
             "192.0.2.1 is not an address of this machine: start this task on 192.0.2.1, or name \
@@ -268,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_does_not_exist_is_named() {
+    fn unknown_host_is_named_in_the_error() {
         let message = message("no-such-host.invalid:2222");
         assert!(
             message.starts_with("the host name no-such-host.invalid cannot be resolved: "),
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_address_is_answered_with_an_example() {
+    fn error_for_a_malformed_address_gives_an_example() {
         for address in ["", "localhost", "localhost:", ":2222", "localhost:99999", "::1:2222"] {
             assert_eq!(
                 message(address),
@@ -290,29 +296,29 @@ mod tests {
     }
 
     #[test]
-    fn names_and_literals_of_both_families_can_be_listened_on() {
+    fn bind_takes_names_and_literals_of_both_address_families() {
         for address in ["localhost:0", "127.0.0.1:0", "0.0.0.0:0"] {
             let addresses = bind(address).expect(address).addresses().unwrap();
             assert!(addresses.iter().all(|address| address.port() != 0), "{addresses:?}");
         }
-        // A machine without IPv6 says so; it must not be called malformed.
+        // Without IPv6 the error must not call the address malformed.
         if let Err(error) = bind("[::1]:0") {
             assert!(matches!(error, BindError::NotLocal { .. } | BindError::Other { .. }));
         }
     }
 
-    fn addresses(of: [&str; 2]) -> BTreeSet<SocketAddr> {
-        of.map(|address| SocketAddr::new(address.parse().unwrap(), 0)).into()
+    fn addresses(texts: [&str; 2]) -> BTreeSet<SocketAddr> {
+        texts.map(|address| SocketAddr::new(address.parse().unwrap(), 0)).into()
     }
 
     #[tokio::test]
-    async fn name_with_two_addresses_is_listened_on_at_both_with_one_port() {
+    async fn name_with_two_addresses_gets_one_port_on_both() {
         let listeners = bind_all("nodea", 0, &addresses(["127.0.0.1", "127.0.0.2"])).unwrap();
         let bound = listeners.addresses().unwrap();
-        let [first, second] = bound[..] else { panic!("two sockets, not {bound:?}") };
+        let [first, second] = bound[..] else { panic!("expected two sockets, not {bound:?}") };
         assert_eq!(first.port(), second.port());
         let acceptor = Acceptor::new(listeners).unwrap();
-        // The second one twice, so that the first one is not needed for it.
+        // The second address comes first, to show that the order of calls does not matter.
         for address in [second, first, second] {
             let (caller, accepted) = tokio::join!(TcpStream::connect(address), acceptor.accept());
             let (stream, peer) = accepted.unwrap();
@@ -322,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_of_both_addresses_are_accepted_in_turn() {
+    async fn waiting_callers_of_one_address_do_not_delay_callers_of_another() {
         let listeners = bind_all("nodea", 0, &addresses(["127.0.0.1", "127.0.0.2"])).unwrap();
         let bound = listeners.addresses().unwrap();
         let acceptor = Acceptor::new(listeners).unwrap();
@@ -335,18 +341,18 @@ mod tests {
             accepted.push(acceptor.accept().await.unwrap().0.local_addr().unwrap());
         }
         accepted.sort();
-        assert_eq!(accepted, bound, "three waiting callers of one address hold up another one");
+        assert_eq!(accepted, bound, "the first two accepted callers are of both addresses");
     }
 
     #[test]
-    fn address_of_another_machine_beside_an_own_one_is_left_out() {
-        let bound = |of| bind_all("nodea", 0, &addresses(of)).unwrap().addresses().unwrap();
-        let [address] = bound(["127.0.0.1", "192.0.2.1"])[..] else { panic!("one is ours") };
+    fn address_of_another_machine_is_skipped_if_the_name_also_has_a_local_one() {
+        let bound = |texts| bind_all("nodea", 0, &addresses(texts)).unwrap().addresses().unwrap();
+        let [address] = bound(["127.0.0.1", "192.0.2.1"])[..] else { panic!("one is local") };
         assert!(address.ip().is_loopback());
     }
 
     #[test]
-    fn port_taken_at_one_of_two_addresses_is_taken() {
+    fn port_taken_at_one_of_two_addresses_counts_as_taken() {
         let taken = bind("127.0.0.2:0").unwrap();
         let port = taken.addresses().unwrap()[0].port();
         let error = bind_all("nodea", port, &addresses(["127.0.0.1", "127.0.0.2"])).unwrap_err();
@@ -354,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn listening_everywhere_takes_ipv4_and_its_port_is_taken() {
+    fn bind_everywhere_accepts_ipv4_and_reports_a_taken_port() {
         let listeners = bind_everywhere(0).unwrap();
         let port = listeners.addresses().unwrap()[0].port();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

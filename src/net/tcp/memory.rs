@@ -1,9 +1,9 @@
-//! Tensors between two tasks of one machine, past the socket.
+//! Tensors between two tasks of one machine, passed in shared memory instead of through the socket.
 //!
-//! A task computes gradients and versions in [buffers](shareable) that the other end of a link can be
-//! let read. A frame's head goes through the socket as ever, and says in which buffers its tensors
-//! are; they are read there, by whoever computes with them, and not copied before. The sender leaves
-//! them as they are until it hears that they were read.
+//! A task computes gradients and versions in [buffers](shareable) that the peer can map. A frame's
+//! head still goes through the socket, and names the buffers of its tensors. The peer reads the
+//! tensors there while it computes, without a copy beforehand. The sender does not write a buffer
+//! again until the peer has reported every tensor in it as read.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -17,31 +17,31 @@ use unisono_memory::{Buffer as SharedMemory, Offer, View};
 use unisono_core::floats::{Buffer, Elsewhere, Floats, Memory};
 use unisono_core::wire::{Frame, Limits, MAX_NOTED, Note};
 
-/// Fewer bytes go through the socket: they would not be there sooner.
+/// The shortest tensor that goes through shared memory. For shorter tensors the socket is as fast.
 const LEAST_BYTES: usize = 16 << 10;
 
-/// How many tensors may wait for the other end to read them; what comes then takes the socket, which
-/// makes the writer wait.
+/// The most tensors in shared memory that the peer may not have read yet. Beyond this limit tensors
+/// take the socket, which makes the writer wait for a slow peer.
 const MAX_LENT: usize = 16;
 
-/// How many buffers each end of a link may have offered. A pool has no more; what is in others takes
-/// the socket.
+/// The most buffers that each end of a link may offer. A pool has no more; tensors in other buffers
+/// take the socket.
 const MAX_BUFFERS: usize = 64;
 
-/// A buffer that other tasks of this machine can be let read, of `len` zeros; if they are few, or the
-/// system has no such memory, one like any other.
+/// Returns a buffer of `len` zeros that other tasks of this machine can read. If `len` is small, or
+/// if the system has no shared memory, the buffer is private.
 #[must_use]
 pub fn shareable(len: usize) -> Buffer {
     let n_bytes = len.saturating_mul(size_of::<f32>());
     let memory = if n_bytes < LEAST_BYTES { None } else { shared_memory(n_bytes) };
-    memory.map_or_else(|| vec![0.0; len].into(), |memory| Buffer::in_memory(Own(memory)))
+    memory.map_or_else(|| vec![0.0; len].into(), |memory| Buffer::in_memory(OwnMemory(memory)))
 }
 
-/// Memory of this process as a buffer of the core.
+/// Shared memory that this process writes, as the core's [`Memory`].
 #[derive(Debug)]
-struct Own(SharedMemory);
+struct OwnMemory(SharedMemory);
 
-impl Memory for Own {
+impl Memory for OwnMemory {
     fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -51,10 +51,10 @@ impl Memory for Own {
     }
 }
 
-/// The memory that a tensor is in, if other processes can read that memory.
+/// Returns the shared memory of a tensor; `None` if the tensor is in private memory.
 fn memory_of(floats: &Floats) -> Option<&SharedMemory> {
     let memory: &dyn Any = floats.memory()?;
-    memory.downcast_ref().map(|Own(memory)| memory)
+    memory.downcast_ref().map(|OwnMemory(memory)| memory)
 }
 
 /// Whether this system has memory that tasks can share.
@@ -64,75 +64,79 @@ pub fn can_share() -> bool {
 }
 
 fn shared_memory(n_bytes: usize) -> Option<SharedMemory> {
+    // The token names the buffer. It is random, so that a peer can open only a buffer that was
+    // offered to it on a link.
     let mut token = [0; 16];
     let drawn = SystemRandom::new().fill(&mut token);
-    let drawn = drawn.map_err(|_| io::Error::other("the system gives no randomness"));
+    let drawn = drawn.map_err(|_| io::Error::other("the system provides no randomness"));
     match drawn.and_then(|()| SharedMemory::new(n_bytes, token)) {
         Ok(memory) => Some(memory),
+        // Not a warning: the task works without shared memory, through sockets.
         Err(why) => {
-            tracing::debug!(%why, "no memory to share");
+            tracing::debug!(%why, "cannot make shared memory");
             None
         }
     }
 }
 
-/// What a link's two tasks need for tensors to go past the socket.
+/// The state of one link for tensors in shared memory.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedTensors {
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
 }
 
-/// What the two have to know of each other's doing.
+/// The state that a link's reader and writer share.
 #[derive(Debug, Default)]
-struct Common {
-    /// Our buffers that the other end can read.
+struct BufferStates {
+    /// This task's buffers that the peer can read.
     taken: Vec<u32>,
-    /// What the other end has yet to read, and in which buffers it is.
+    /// This task's tensors that the peer has not reported as read, with their buffers.
     lent: Vec<(u32, Floats)>,
-    /// Buffers of theirs of which they have yet to hear that we can read them.
+    /// The peer's buffers that were opened, and for which the note `taken` is to be sent.
     opened: Vec<u32>,
-    /// Buffers of theirs of which they have yet to hear that they were read.
+    /// The peer's buffers for which the note `read` is to be sent, once for each tensor.
     read: Vec<u32>,
-    /// How many tensors in buffers of theirs they have yet to hear of.
+    /// Number of the peer's tensors that this task has received and not reported as read.
     n_borrowed: usize,
 }
 
-type Together = Arc<Mutex<Common>>;
-
-impl Shared {
-    /// For a new link.
+impl SharedTensors {
+    /// Returns the state of a new link.
     pub(super) fn new() -> Self {
-        let common = Together::default();
+        let common = Arc::<Mutex<BufferStates>>::default();
         let outbox =
             Outbox { common: Arc::clone(&common), offered: Vec::new(), next: 0, notes: Vec::new() };
         Self { outbox, inbox: Inbox { common, views: BTreeMap::new() } }
     }
 }
 
-/// What a link's writer does with buffers: it tells the other end of its own.
+/// The writer's part: offers this task's buffers to the peer and places tensors in them.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    common: Together,
+    common: Arc<Mutex<BufferStates>>,
     offered: Vec<Offered>,
     next: u32,
     notes: Vec<Note>,
 }
 
-/// A buffer of ours that the other end has been told of.
+/// A buffer of this task that was offered to the peer.
 #[derive(Debug)]
 struct Offered {
     number: u32,
     token: [u8; 16],
+    /// Cannot be upgraded once the buffer is dropped.
     life: Weak<()>,
 }
 
 impl Outbox {
-    /// The buffers that a frame's tensors are in, if the other end can read them there; it then has
-    /// to be told. `None` if they have to take the socket.
+    /// Lends a frame's tensors to the peer, and returns their buffers, which the caller must send.
+    /// Returns `None` if the tensors must take the socket.
     pub(super) fn place(&mut self, frame: &Frame) -> Option<Vec<u32>> {
         let memories: Option<Vec<_>> = frame.floats().iter().map(memory_of).collect();
         let memories = memories.filter(|memories| !memories.is_empty())?;
+        // All buffers are offered, even if this frame takes the socket: the peer can then open
+        // them, and the next frame can be placed.
         let numbers: Vec<_> = memories.iter().map(|memory| self.number_of(memory)).collect();
         let mut common = lock(&self.common);
         let is_taken = |number: &Option<u32>| number.filter(|it| common.taken.contains(it));
@@ -140,14 +144,18 @@ impl Outbox {
         if common.lent.len() + numbers.len() > MAX_LENT {
             return None;
         }
+        // A clone of each tensor keeps its buffer from being written again.
         common.lent.extend(numbers.iter().copied().zip(frame.floats().iter().cloned()));
         Some(numbers)
     }
 
-    /// What the other end has to be told, after a frame: what comes first on a link is a message.
-    pub(super) fn notes(&mut self) -> Vec<Note> {
+    /// Takes the notes to send to the peer. They must follow a frame, because the first frame on a
+    /// link must be a message.
+    pub(super) fn take_notes(&mut self) -> Vec<Note> {
         let (opened, read) = {
             let mut common = lock(&self.common);
+            // Not when the tensor is dropped, but now: the peer counts a tensor as unread until it
+            // receives this note, and both ends must agree on `MAX_LENT`.
             common.n_borrowed -= common.read.len();
             (take(&mut common.opened), take(&mut common.read))
         };
@@ -156,16 +164,18 @@ impl Outbox {
         take(&mut self.notes)
     }
 
-    /// The number of a buffer of ours; `None` if there are too many. A new one is offered.
+    /// Returns the number of a buffer, after offering it to the peer if it is new. Returns `None` if
+    /// too many buffers are on offer.
     fn number_of(&mut self, memory: &SharedMemory) -> Option<u32> {
         let Offer { process, file, token } = memory.offer();
         if let Some(known) = self.offered.iter().find(|known| known.token == token) {
             return Some(known.number);
         }
-        self.withdraw();
+        self.withdraw_dropped();
         if self.offered.len() == MAX_BUFFERS {
             return None;
         }
+        // A number is never used again, so a late note of the peer cannot concern a new buffer.
         let number = self.next;
         self.next = number.checked_add(1)?;
         self.offered.push(Offered { number, token, life: memory.life() });
@@ -173,8 +183,8 @@ impl Outbox {
         Some(number)
     }
 
-    /// Forgets buffers that are no more, and has the other end told.
-    fn withdraw(&mut self) {
+    /// Withdraws the offers of dropped buffers, so that the peer unmaps them.
+    fn withdraw_dropped(&mut self) {
         let is_gone = |offered: &mut Offered| offered.life.strong_count() == 0;
         let gone: Vec<_> = self.offered.extract_if(.., is_gone).map(|gone| gone.number).collect();
         lock(&self.common).taken.retain(|number| !gone.contains(number));
@@ -183,35 +193,34 @@ impl Outbox {
 }
 
 impl Drop for Outbox {
-    /// The other end may still read what it will never say that it has read.
     fn drop(&mut self) {
+        // The link is gone, so no `read` will come. The peer may still be reading, so these buffers
+        // must never be written again.
         lock(&self.common).lent.drain(..).for_each(|(_, floats)| floats.retire());
     }
 }
 
-/// What a link's reader does with buffers: it reads those of the other end.
+/// The reader's part: opens the peer's buffers and reads tensors in them.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    common: Together,
+    common: Arc<Mutex<BufferStates>>,
     views: BTreeMap<u32, Arc<View>>,
 }
 
-/// Why a tensor cannot be read where it is said to be.
+/// Why a placed tensor cannot be read. An honest peer causes none of these errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InboxError {
-    #[error("it says that a tensor is in memory which it has not offered, or which was not taken")]
+    #[error("it placed a tensor in a buffer that was not offered or not taken")]
     NotTaken,
-    #[error("it says that a tensor of {n_values} values is in {n_bytes} bytes of memory")]
+    #[error("it placed a tensor of {n_values} values in a buffer of {n_bytes} bytes")]
     TooShort { n_values: usize, n_bytes: usize },
-    #[error(
-        "it says that more than {MAX_LENT} tensors are in memory, and has not heard of any yet"
-    )]
+    #[error("it placed a tensor while {MAX_LENT} tensors were unread, which is the limit")]
     TooMany,
 }
 
 impl Inbox {
-    /// Takes what the other end says of buffers, of which each has room for a frame within these
-    /// limits. That one cannot be opened is no error: it is not answered, and nothing comes in it.
+    /// Handles a note of the peer. Buffers longer than the tensors of a frame within `limits` are not
+    /// opened.
     pub(super) fn on_note(&mut self, note: Note, limits: &Limits) {
         match note {
             Note::Offer { buffer, process, file, token } => {
@@ -222,10 +231,14 @@ impl Inbox {
             Note::Taken(buffers) => {
                 let taken = &mut lock(&self.common).taken;
                 taken.extend(buffers);
+                // A peer could repeat the note without end. An honest peer has at most
+                // `MAX_BUFFERS` buffers to name.
                 taken.truncate(MAX_BUFFERS);
             }
             Note::Read(buffers) => {
                 let mut common = lock(&self.common);
+                // A note names a buffer once for each tensor that was read in it. Unknown numbers
+                // have no effect.
                 for buffer in buffers {
                     let place = common.lent.iter().position(|(lent, _)| *lent == buffer);
                     place.map(|place| common.lent.swap_remove(place));
@@ -244,14 +257,16 @@ impl Inbox {
                 self.views.insert(number, Arc::new(view));
                 lock(&self.common).opened.push(number);
             }
-            Err(why) => tracing::debug!(%why, "the other end's memory is out of reach"),
+            // No error: without the note `taken`, the peer sends its tensors through the socket.
+            // Two containers with one network, for example, cannot open each other's memory.
+            Err(why) => tracing::debug!(%why, "cannot open the peer's shared memory"),
         }
     }
 
-    /// A tensor in a buffer of the other end's.
+    /// Returns a tensor in a buffer of the peer, without copying it.
     ///
     /// # Errors
-    /// If the buffer is not known, or shorter, or so many tensors were not read yet that none may come.
+    /// If the buffer was not taken or is too short, or if the peer exceeds the limit of unread tensors.
     pub(super) fn tensor(&self, buffer: u32, n_values: usize) -> Result<Floats, InboxError> {
         let view = self.views.get(&buffer).ok_or(InboxError::NotTaken)?;
         let n_bytes = view.n_bytes();
@@ -270,11 +285,11 @@ impl Inbox {
     }
 }
 
-/// A tensor in the other end's buffer. When it is dropped, the other end may write it again.
+/// A tensor in a buffer of the peer. Dropping it lets the peer write the buffer again.
 struct Borrowed {
     view: Arc<View>,
     buffer: u32,
-    common: Together,
+    common: Arc<Mutex<BufferStates>>,
 }
 
 impl Elsewhere for Borrowed {
@@ -289,7 +304,8 @@ impl Drop for Borrowed {
     }
 }
 
-fn lock(common: &Mutex<Common>) -> MutexGuard<'_, Common> {
+fn lock(common: &Mutex<BufferStates>) -> MutexGuard<'_, BufferStates> {
+    // `drop` takes this lock, too, and must not panic during another panic.
     common.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

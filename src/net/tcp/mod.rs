@@ -1,16 +1,16 @@
-//! The production host: TCP through tokio, the machine's clock, a compute thread.
+//! The production host: TCP with tokio, the machine's clocks, a compute thread and a storage thread.
 //!
-//! It moves whole frames and tells events; who may say what, and when to call again, is the
-//! protocol's business.
+//! The host moves whole frames and reports events. The protocol decides which messages a peer may
+//! send and when to reconnect.
 
 mod admission;
 pub mod clock;
 pub mod compute;
 mod connector;
 mod entrance;
+mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod happening;
 mod io_error;
 mod link;
 pub mod listener;
@@ -24,7 +24,7 @@ mod timeouts;
 mod traffic;
 mod writer;
 
-pub use crate::tcp::security::security::Security;
+pub use crate::tcp::security::authentication::Security;
 pub use clock::{RealClock, wall_clock};
 pub use compute::{ComputeThread, InlineCompute};
 pub use listener::{BindError, Listeners, bind, bind_everywhere};

@@ -1,7 +1,7 @@
-//! The network of a task: all its links, and the listener if it has one.
+//! The network of one task: all its links, and the listener if the task has one.
 //!
-//! It opens links, moves whole frames in order, and tells what happened. It does not know what a
-//! message means: sessions, heartbeats and calling again are the protocol's business.
+//! The network opens links, moves whole frames in order and reports events. It does not interpret
+//! messages: the protocol owns sessions, heartbeats and reconnecting.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -17,49 +17,49 @@ use tokio::time::timeout;
 use super::clock::RealClock;
 use super::connector;
 use super::entrance::Entrance;
-use super::happening::{Happening, LinkEvent, LinkTeller};
-use super::link::{Link, Parts};
+use super::events::{CallError, GreetedCaller, LinkEvent, LinkEventSender, NetworkTaskEvent};
+use super::link::{Link, LinkParts};
 use super::listener::{Acceptor, Listeners};
-use super::memory::Shared;
+use super::memory::SharedTensors;
 use super::reader::Reader;
 use super::room::{LargestSent, Room};
 use super::traffic::Traffic;
-use crate::tcp::happening::CallError;
-use crate::tcp::happening::Greeted;
-use crate::tcp::security::ends::Ends;
-use crate::tcp::security::security::Security;
+use crate::tcp::security::authentication::Security;
+use crate::tcp::security::halves::Halves;
 use crate::warnings::Warnings;
 use unisono_core::host::{Clock as _, Network};
 use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::{Message, NetworkEvent};
 use unisono_core::wire::{Frame, Limits};
 
-/// The most events that wait for the node. Readers wait for room, and so do their senders, so
-/// this bounds the memory that a busy node's network takes; more than a few bring no speed.
+/// The most events that may wait for the node. When the queue is full, readers stop reading, and TCP
+/// makes the senders wait. The limit therefore bounds the memory that the network of a busy node
+/// takes. A longer queue was not faster.
 const MAX_EVENTS: usize = 16;
 
-/// How long a task that ends waits for its last messages to be taken.
+/// How long a task that ends waits until its peers have received its last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is wrong with a message of a peer, beside its bytes: a link on which it comes is closed.
+/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose first
+/// message was no hello. If the check fails, the network closes the link with the returned reason.
 pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
 
-/// What a network is made of.
+/// Configuration of a [`TcpNetwork`].
 pub struct NetworkConfig {
-    /// Where each task listens that is called, as `host:port`; a name is resolved anew at each call.
+    /// The address of every task of the cluster, as `host:port`. Each call resolves the name again.
     pub addresses: BTreeMap<TaskId, String>,
     /// The largest frame that any peer may send.
     pub limits: Limits,
-    /// How peers prove who they are.
+    /// How this task and its peers authenticate each other.
     pub security: Security,
-    /// Whether tensors between tasks of one machine go through memory that both share.
+    /// Whether tensors between two tasks of one machine go through shared memory.
     pub shared_memory: bool,
-    /// Looks at every message.
+    /// The check of every received message, except the first message of an accepted link.
     pub check: Check,
 }
 
 impl NetworkConfig {
-    /// Without security, and without any check of what messages say.
+    /// Returns a configuration without authentication and without a check of messages.
     #[must_use]
     pub fn open(addresses: BTreeMap<TaskId, String>, limits: Limits) -> Self {
         Self {
@@ -84,9 +84,9 @@ impl fmt::Debug for NetworkConfig {
     }
 }
 
-/// [`Network`] over TCP. It spawns its tasks on the tokio runtime in which it is used.
+/// [`Network`] over TCP. A network spawns its tasks on the tokio runtime in which it is used.
 ///
-/// Dropping it resets its links; [`Network::flush`] ends it in good order.
+/// Dropping the network resets its links. [`Network::flush`] closes them in order.
 pub struct TcpNetwork {
     addresses: BTreeMap<TaskId, String>,
     limits: Limits,
@@ -96,15 +96,16 @@ pub struct TcpNetwork {
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
     largest_sent: LargestSent,
-    /// What comes from no task: ends of links, and what was read before a link was told.
-    told_here: VecDeque<(LinkId, NetworkEvent)>,
-    happenings: mpsc::Receiver<Happening>,
-    teller: mpsc::Sender<Happening>,
-    /// The entrance, and calls under way.
+    /// Events that no spawned task sends: a link that this network closed itself, and the first
+    /// message of an accepted link, which was read before the link had a number.
+    local_events: VecDeque<(LinkId, NetworkEvent)>,
+    events: mpsc::Receiver<NetworkTaskEvent>,
+    event_sender: mpsc::Sender<NetworkTaskEvent>,
+    /// The task that accepts callers, and calls in progress.
     opening: JoinSet<()>,
-    /// Links that write what was queued before they were closed.
+    /// Closed links that still write their queued frames.
     closing: JoinSet<()>,
-    /// Why each task that is called was not trusted, as it was said last.
+    /// For each called task that failed to authenticate, the reason that was logged last.
     untrusted: BTreeMap<TaskId, String>,
     clock: RealClock,
     traffic: Traffic,
@@ -121,26 +122,27 @@ impl fmt::Debug for TcpNetwork {
 }
 
 impl TcpNetwork {
-    /// A network that accepts from `listeners`, if there are any: through one entrance, so that its
-    /// limits hold for all of them together.
+    /// Returns a network that accepts callers from `listeners`, if there are any.
     ///
     /// # Errors
-    /// If a listener cannot be used from a runtime, or this process may not have enough files open for
-    /// the links of all tasks.
+    /// If a listener cannot be registered with the runtime, or if the limit of open files is too low
+    /// for the links of all tasks.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn new(listeners: Option<Listeners>, config: NetworkConfig) -> io::Result<Self> {
         let NetworkConfig { addresses, limits, security, shared_memory, check } = config;
         let security = Arc::new(security);
-        let (teller, happenings) = mpsc::channel(MAX_EVENTS);
+        let (event_sender, events) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
         if let Some(listeners) = listeners {
+            // One entrance for all listeners: the limits of admission hold for their sum.
             let acceptor = Acceptor::new(listeners)?;
+            // The addresses of workers, which nobody calls, count the callers.
             let n_callers = addresses.len().saturating_sub(1);
             let entrance = Entrance::new(Arc::clone(&security), n_callers)?;
-            let teller = teller.clone();
-            opening.spawn(async move { entrance.run(|| acceptor.accept(), teller).await });
+            let event_sender = event_sender.clone();
+            opening.spawn(async move { entrance.run(|| acceptor.accept(), event_sender).await });
         }
         Ok(Self {
             addresses,
@@ -151,9 +153,9 @@ impl TcpNetwork {
             links: BTreeMap::new(),
             next_link: LinkId(0),
             largest_sent: LargestSent::default(),
-            told_here: VecDeque::new(),
-            happenings,
-            teller,
+            local_events: VecDeque::new(),
+            events,
+            event_sender,
             opening,
             closing: JoinSet::new(),
             untrusted: BTreeMap::new(),
@@ -163,45 +165,51 @@ impl TcpNetwork {
         })
     }
 
-    /// What counts the bytes that go in and out.
+    /// Returns the byte counters of this network. Clones share the counters.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.traffic.clone()
     }
 
-    /// What a happening is to the node, if it is anything to it.
-    fn event(&mut self, happening: Happening) -> Option<NetworkEvent> {
-        match happening {
-            Happening::Called { to, result: Ok(ends) } => {
+    /// Converts an event of a spawned task to an event for the node, unless it is out of date.
+    fn node_event(&mut self, event: NetworkTaskEvent) -> Option<NetworkEvent> {
+        match event {
+            NetworkTaskEvent::CallFinished { to, result: Ok(halves) } => {
                 self.untrusted.remove(&to);
-                let link = self.start_call(to, ends);
+                let link = self.start_call(to, halves);
                 Some(NetworkEvent::Connected { link, to })
             }
-            Happening::Called { to, result: Err(CallError::Unreachable(why)) } => {
+            NetworkTaskEvent::CallFinished { to, result: Err(CallError::Unreachable(why)) } => {
                 Some(NetworkEvent::ConnectFailed { to, why })
             }
-            Happening::Called { to, result: Err(CallError::Untrusted(why)) } => {
-                // Once, as it is called again and again.
+            NetworkTaskEvent::CallFinished { to, result: Err(CallError::Untrusted(why)) } => {
+                // The node retries the call forever, so each new reason is logged only once.
                 if self.untrusted.get(&to) != Some(&why) {
                     self.warn(&why);
                     self.untrusted.insert(to, why.clone());
                 }
                 Some(NetworkEvent::ConnectFailed { to, why })
             }
-            Happening::Accepted(greeted) => {
+            NetworkTaskEvent::Accepted(greeted) => {
                 let link = self.start_accepted(greeted);
                 Some(NetworkEvent::Accepted { link })
             }
-            Happening::OnLink(link, _) if !self.links.contains_key(&link) => None,
-            Happening::OnLink(link, LinkEvent::Received(message)) => {
+            // The node closed this link already, and the contract of `Network` is that it hears
+            // nothing more of a link that it closed.
+            NetworkTaskEvent::Link(link, _) if !self.links.contains_key(&link) => None,
+            NetworkTaskEvent::Link(link, LinkEvent::Received(message)) => {
                 Some(self.on_received(link, message))
             }
-            Happening::OnLink(link, LinkEvent::Progress) => Some(NetworkEvent::Progress { link }),
-            Happening::OnLink(link, LinkEvent::Ended(why)) => {
+            NetworkTaskEvent::Link(link, LinkEvent::Progress) => {
+                Some(NetworkEvent::Progress { link })
+            }
+            NetworkTaskEvent::Link(link, LinkEvent::Ended(why)) => {
                 let is_damage = why.is_damage();
                 let why = why.to_string();
+                // An ordinary end is the protocol's to report; damage points to a faulty network
+                // or an attack.
                 if is_damage {
-                    self.say_cut_off(link, &why);
+                    self.log_disconnect(link, &why);
                 }
                 self.close_link(link);
                 Some(NetworkEvent::Closed { link, why })
@@ -214,30 +222,30 @@ impl TcpNetwork {
         match (self.check)(peer, &message) {
             Ok(()) => NetworkEvent::Received { link, message },
             Err(why) => {
-                self.say_cut_off(link, &why);
+                self.log_disconnect(link, &why);
                 self.close_link(link);
                 NetworkEvent::Closed { link, why }
             }
         }
     }
 
-    /// A link is closed because its other end does what no task of ours does.
-    fn say_cut_off(&mut self, link: LinkId, why: &str) {
+    /// Logs that a link is closed because its peer did what no task of this cluster does.
+    fn log_disconnect(&mut self, link: LinkId, why: &str) {
         let peer = self.links.get(&link).and_then(|link| link.peer);
         let peer = peer.map_or_else(|| "a caller".to_owned(), |peer| peer.to_string());
-        self.warn(&format!("closed the link with {peer}: {why}"));
+        self.warn(&format!("disconnected {peer}: {why}"));
     }
 
     fn warn(&mut self, line: &str) {
         self.warnings.warn(self.clock.now(), line);
     }
 
-    fn start_call(&mut self, to: TaskId, ends: Ends) -> LinkId {
-        let Ends { read, write, is_local } = ends;
-        let (reader, room) = (Reader::new(read), Room::whole(self.limits));
-        let shared = self.shared(is_local);
+    fn start_call(&mut self, to: TaskId, halves: Halves) -> LinkId {
+        let Halves { read, write, is_local } = halves;
+        let (reader, room) = (Reader::new(read), Room::fixed(self.limits));
+        let shared = self.shared_tensors(is_local);
         let traffic = self.traffic.clone();
-        self.start_link(Parts {
+        self.start_link(LinkParts {
             reader,
             write,
             room,
@@ -248,32 +256,35 @@ impl TcpNetwork {
         })
     }
 
-    fn start_accepted(&mut self, greeted: Greeted) -> LinkId {
-        let peer = greeted.from();
-        let Greeted { reader, write, is_local, first, permit } = greeted;
-        let room = Room::of_caller(peer, self.limits, &self.largest_sent);
-        let (permit, shared) = (Some(permit), self.shared(is_local));
+    fn start_accepted(&mut self, caller: GreetedCaller) -> LinkId {
+        let peer = caller.claimed_task();
+        let GreetedCaller { reader, write, is_local, first, permit } = caller;
+        let room = Room::for_caller(peer, self.limits, &self.largest_sent);
+        let (permit, shared) = (Some(permit), self.shared_tensors(is_local));
         let traffic = self.traffic.clone();
-        let parts = Parts { reader, write, room, permit, peer, shared, traffic };
+        let parts = LinkParts { reader, write, room, permit, peer, shared, traffic };
         let link = self.start_link(parts);
-        self.told_here.push_back((link, NetworkEvent::Received { link, message: first }));
+        // Local events come first in `next`, so the greeting precedes all that the reader receives.
+        self.local_events.push_back((link, NetworkEvent::Received { link, message: first }));
         link
     }
 
-    /// Memory for a link with a task that may be on this machine.
-    fn shared(&self, is_local: bool) -> Option<Shared> {
-        (is_local && self.shared_memory).then(Shared::new)
+    /// Returns the state for shared memory if the peer may be on this machine.
+    fn shared_tensors(&self, is_local: bool) -> Option<SharedTensors> {
+        (is_local && self.shared_memory).then(SharedTensors::new)
     }
 
-    fn start_link(&mut self, parts: Parts) -> LinkId {
+    fn start_link(&mut self, parts: LinkParts) -> LinkId {
         let id = self.next_link;
+        // A number is never used again, so a late event of a closed link cannot reach a new one.
         self.next_link = LinkId(id.0 + 1);
-        let teller = LinkTeller { link: id, network: self.teller.clone() };
-        self.links.insert(id, Link::start(parts, teller));
+        let events = LinkEventSender { link: id, network: self.event_sender.clone() };
+        self.links.insert(id, Link::start(parts, events));
         id
     }
 
     fn close_link(&mut self, link: LinkId) {
+        // A `JoinSet` keeps the results of finished tasks until somebody takes them.
         while self.closing.try_join_next().is_some() {}
         if let Some(link) = self.links.remove(&link) {
             self.closing.spawn(link.close());
@@ -283,56 +294,61 @@ impl TcpNetwork {
 
 impl Network for TcpNetwork {
     fn connect(&mut self, to: TaskId) {
+        // A `JoinSet` keeps the results of finished tasks until somebody takes them.
         while self.opening.try_join_next().is_some() {}
         let address = self.addresses.get(&to).cloned();
-        let (security, teller) = (Arc::clone(&self.security), self.teller.clone());
+        let (security, events) = (Arc::clone(&self.security), self.event_sender.clone());
         self.opening.spawn(async move {
             let result = connector::call(to, address.as_deref(), &security).await;
-            let _ = teller.send(Happening::Called { to, result }).await;
+            let _ = events.send(NetworkTaskEvent::CallFinished { to, result }).await;
         });
     }
 
     fn send(&mut self, link: LinkId, message: Message) {
         let Some(known) = self.links.get_mut(&link) else { return };
+        // Before the frame is queued: the answer may arrive before this function returns.
         self.largest_sent.note(message.tensors().into_iter().map(|tensor| 4 * tensor.len()).sum());
         if let Err(full) = known.send(Frame::new(&message)) {
             let why = full.to_string();
-            self.say_cut_off(link, &why);
-            // Dropped at once: to flush is what the other end does not allow.
+            self.log_disconnect(link, &why);
+            // The link is dropped without a flush, because the peer does not read.
             self.links.remove(&link);
-            self.told_here.push_back((link, NetworkEvent::Closed { link, why }));
+            self.local_events.push_back((link, NetworkEvent::Closed { link, why }));
         }
     }
 
     fn close(&mut self, link: LinkId) {
-        self.told_here.retain(|(told, _)| *told != link);
+        self.local_events.retain(|(of_link, _)| *of_link != link);
         self.close_link(link);
     }
 
     async fn next(&mut self) -> NetworkEvent {
         loop {
-            if let Some((_, event)) = self.told_here.pop_front() {
+            if let Some((_, event)) = self.local_events.pop_front() {
                 return event;
             }
-            let happening = self.happenings.recv().await.expect("the network holds a sender");
-            if let Some(event) = self.event(happening) {
+            // Cancel-safe: nothing is awaited after an event has left the channel.
+            let event = self.events.recv().await.expect("the network holds a sender");
+            if let Some(event) = self.node_event(event) {
                 return event;
             }
         }
     }
 
     async fn flush(&mut self) {
+        // First of all, so that no caller and no call adds a link while the links are closed.
         self.opening.shutdown().await;
         for link in take(&mut self.links).into_values() {
             self.closing.spawn(link.close());
         }
-        let Self { closing, happenings, .. } = self;
+        let Self { closing, events, .. } = self;
         let all_closed = async {
             loop {
                 tokio::select! {
                     closed = closing.join_next() => if closed.is_none() { return },
-                    // Readers must not wait for a node that has ended.
-                    _ = happenings.recv() => {}
+                    // The node takes no events any more. A reader that waits for room in the
+                    // channel would not notice the end of its link, so its events are discarded.
+                    _ = events.recv() => {}
                 }
             }
         };

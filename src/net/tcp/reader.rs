@@ -1,4 +1,4 @@
-//! Reads one frame after the other. Tensors go from the socket straight into their buffers.
+//! Reads frames from a connection. Tensors go from the socket straight into their final buffers.
 
 use std::io;
 use std::time::Duration;
@@ -15,26 +15,27 @@ use unisono_core::floats::{Floats, Pool};
 use unisono_core::protocol::Message;
 use unisono_core::wire::{HEADER_BYTES, Header, Kind, MAGIC, WireError, check_magic};
 
-/// How much is read at once where no tensor is expected. Most frames without tensors fit; of a
-/// tensor that follows, so much at most is copied once more.
+/// The most bytes of one read where no tensor is due. Most frames without tensors fit. The start of
+/// a tensor that arrives in the same read is copied once more, so a larger buffer would copy more.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// Tensors of a link that are in use at a time: those of the step at hand and of the one before.
+/// The most tensors of a link that the pool tracks for reuse: those of the current step and of the
+/// step before.
 const MAX_LENT: usize = 4;
 
-/// How often a long frame's arrival is told.
+/// The interval at which the arrival of a long frame is reported as progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why no more frames can be read.
+/// Why the reader stopped.
 #[derive(Debug, Error)]
 pub(super) enum ReadError {
     #[error("closed by the other end")]
     Ended,
     #[error("closed by the other end in the middle of a message")]
     EndedWithin,
-    /// Encrypted bytes ended without the end that the other end's shutdown adds: the other end died,
-    /// or somebody ended the connection on the way.
-    #[error("cut off: the connection ended, and the other end had not closed it")]
+    /// An encrypted stream ended without the record that a shutdown sends last. The peer died, or
+    /// somebody between the two ended the connection.
+    #[error("cut off: the connection ended without a close by the other end")]
     CutOff,
     #[error("{}", describe(.0))]
     Socket(io::Error),
@@ -45,11 +46,11 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    /// Whether bytes came that no task of this cluster sends.
+    /// Whether the peer sent bytes that no task of this cluster sends.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Ended | Self::EndedWithin | Self::CutOff => false,
-            // Encryption reports bytes that fail authentication so.
+            // TLS and records use this kind for bytes that fail authentication.
             Self::Socket(error) => error.kind() == io::ErrorKind::InvalidData,
             Self::Wire(_) | Self::Memory(_) => true,
         }
@@ -59,18 +60,19 @@ impl ReadError {
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
+            // A plain socket never returns this kind: only TLS and records do.
             io::ErrorKind::UnexpectedEof => Self::CutOff,
             _ => Self::Socket(error),
         }
     }
 }
 
-/// The incoming half of a link.
+/// The receiving side of a link.
 #[derive(Debug)]
 pub(super) struct Reader<R> {
     source: R,
+    /// Bytes `start..end` were read from the source and are not consumed yet.
     buffer: Vec<u8>,
-    /// What of the buffer was read from the source, and not yet taken.
     start: usize,
     end: usize,
     last_progress: Instant,
@@ -93,22 +95,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// From now on takes tensors out of memory, too.
-    pub(super) fn share(&mut self, memory: Inbox) {
+    /// Lets the reader take tensors from memory of the peer.
+    pub(super) fn set_inbox(&mut self, memory: Inbox) {
         self.memory = Some(memory);
     }
 
-    /// From now on counts with others.
-    pub(super) fn count(&mut self, traffic: Traffic) {
+    /// Counts the bytes that are read from now on in `traffic`.
+    pub(super) fn set_traffic(&mut self, traffic: Traffic) {
         self.traffic = traffic;
     }
 
-    /// Where it reads from; what it has read already is lost.
+    /// Returns the source. Bytes in the reader's buffer are lost.
     pub(super) fn into_inner(self) -> R {
         self.source
     }
 
-    /// Waits for the next message; calls `progress` once a second while a long one comes in.
+    /// Waits for the next message. Calls `progress` once a second while a long message arrives.
     pub(super) async fn message(
         &mut self,
         room: &Room,
@@ -121,29 +123,32 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Waits for the next frame; `None` if it is a note.
+    /// Waits for the next frame. Returns `None` if the frame is a note.
     async fn frame(
         &mut self,
         room: &Room,
         progress: &mut impl FnMut(),
     ) -> Result<Option<Message>, ReadError> {
         if self.start == self.end {
-            self.read_more(1).await.map_err(at_a_frames_start)?;
+            self.read_more(1).await.map_err(between_frames)?;
         }
         self.last_progress = now();
 
-        // At once: a stranger may have said all it has to say, and wait for an answer.
-        self.have(MAGIC.len(), progress).await?;
+        // The magic is checked before the whole header has arrived: a client of another protocol
+        // may wait for an answer to a shorter request.
+        self.ensure_buffered(MAGIC.len(), progress).await?;
         check_magic(&self.buffer[self.start..self.end])?;
         let header = self.take(HEADER_BYTES, progress).await?;
         let header = header.first_chunk().expect("as many bytes were taken");
-        // Not before: what may come depends on what was sent while nothing came.
+        // Read after the header has arrived: a worker's limit grows with what this task sends, and
+        // the header may answer a message that was sent a moment ago.
         let limits = room.limits();
         let header = Header::parse(header, &limits)?;
         let body = self.take(header.body_bytes(), progress).await?;
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
-            // An end that shares no memory does not answer, and is offered no more.
+            // Without shared memory, notes are ignored: the peer then gets no `taken`, and sends its
+            // tensors through the socket.
             if let Some(memory) = &mut self.memory {
                 memory.on_note(note, &limits);
             }
@@ -164,6 +169,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             None => {
                 let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
                 for n_values in head.tensor_lengths() {
+                    // `parse_body` has checked the lengths, so a peer cannot make this task
+                    // allocate more than its limit.
                     let mut values = self.pool.take(n_values);
                     let crc = self.fill(bytemuck::cast_slice_mut(&mut values), progress).await?;
                     tensors.push(self.pool.lend(Floats::with_checksum(values, crc)));
@@ -174,29 +181,34 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(Some(head.finish(tensors?)?))
     }
 
-    /// Takes the next `n` bytes, which are few.
+    /// Returns the next `n` bytes through the buffer, which grows to `n` if needed.
     async fn take(&mut self, n: usize, progress: &mut impl FnMut()) -> Result<&[u8], ReadError> {
-        self.have(n, progress).await?;
+        self.ensure_buffered(n, progress).await?;
         self.start += n;
         Ok(&self.buffer[self.start - n..self.start])
     }
 
     /// Reads until the buffer holds `n` bytes.
-    async fn have(&mut self, n: usize, progress: &mut impl FnMut()) -> Result<(), ReadError> {
+    async fn ensure_buffered(
+        &mut self,
+        n: usize,
+        progress: &mut impl FnMut(),
+    ) -> Result<(), ReadError> {
         while self.end - self.start < n {
             self.read_more(n).await?;
-            self.tell(progress);
+            self.report_progress(progress);
         }
         Ok(())
     }
 
-    /// Reads once into the buffer, after making it one in which `n` bytes have room.
+    /// Reads once into the buffer, after resizing the buffer to hold at least `n` bytes.
     async fn read_more(&mut self, n: usize) -> Result<(), ReadError> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         let wanted = n.max(BUFFER_BYTES);
         if self.buffer.len() != wanted.max(self.end) {
-            // Longer for a long control part, and back again after it.
+            // Grows for a long control part, and shrinks again afterwards, so that one long message
+            // does not hold memory for the rest of the link.
             self.buffer.resize(wanted.max(self.end), 0);
             self.buffer.shrink_to(BUFFER_BYTES);
         }
@@ -206,8 +218,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
     }
 
-    /// Fills `bytes`: with what the buffer holds, and then from the source. Returns their CRC32C,
-    /// which is computed of each part as it comes, while it is in the caches.
+    /// Fills `bytes` from the buffer and then from the source. Returns the CRC32C of `bytes`.
     async fn fill(
         &mut self,
         bytes: &mut [u8],
@@ -222,15 +233,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             if n_read == 0 {
                 return Err(ReadError::EndedWithin);
             }
+            // The checksum takes each part as it arrives, while the part is in the CPU's caches.
             crc = crc32c::crc32c_append(crc, &bytes[filled..filled + n_read]);
             filled += n_read;
             traffic::add(&self.traffic.received, n_read);
-            self.tell(progress);
+            self.report_progress(progress);
         }
         Ok(crc)
     }
 
-    fn tell(&mut self, progress: &mut impl FnMut()) {
+    fn report_progress(&mut self, progress: &mut impl FnMut()) {
         let now = now();
         if now - self.last_progress >= PROGRESS_INTERVAL {
             self.last_progress = now;
@@ -239,12 +251,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "telling progress once a second needs a clock")]
+#[expect(clippy::disallowed_methods, reason = "reporting progress once a second needs a clock")]
 fn now() -> Instant {
     Instant::now()
 }
 
-fn at_a_frames_start(error: ReadError) -> ReadError {
+/// Converts an error of a read at a frame's start, where the peer may end the connection.
+fn between_frames(error: ReadError) -> ReadError {
     match error {
         ReadError::EndedWithin => ReadError::Ended,
         other => other,

@@ -1,4 +1,4 @@
-//! How many bytes of tensors a peer may send in one frame.
+//! The limit of tensor bytes that a peer may send in one frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::wire::Limits;
 
-/// The bytes of the largest tensors that this task has sent to anybody.
+/// The tensor bytes of the largest message that this task has sent to any peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LargestSent(Arc<AtomicUsize>);
 
@@ -16,31 +16,32 @@ impl LargestSent {
     }
 }
 
-/// The limits of one link's frames.
+/// The limits of the frames that arrive on one link.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     limits: Limits,
-    /// Where a worker calls, nobody knows how large its gradients are but from what it was sent:
-    /// the parameters that they are of.
+    /// If set, tensors may be as long as the largest that this task has sent. A ps does not know the
+    /// model; it knows only that gradients are as long as the parameters that it sent.
     sent: Option<LargestSent>,
 }
 
 impl Room {
-    /// For a peer that may send whatever a frame of this task's can hold.
-    pub(super) const fn whole(limits: Limits) -> Self {
+    /// Returns the same limits for every frame.
+    pub(super) const fn fixed(limits: Limits) -> Self {
         Self { limits, sent: None }
     }
 
-    /// For a caller: the chief brings the state, and a ps knows what it holds; any other worker
-    /// sends back gradients of what it was sent.
-    pub(super) fn of_caller(from: Option<TaskId>, limits: Limits, sent: &LargestSent) -> Self {
+    /// Returns the limits for a caller that claims to be `from`.
+    pub(super) fn for_caller(from: Option<TaskId>, limits: Limits, sent: &LargestSent) -> Self {
         match from {
-            Some(from) if from == TaskId::CHIEF || from.job == Job::Ps => Self::whole(limits),
+            // The chief restores a shard's whole state before this task has sent any tensor, and a
+            // ps is trusted with the limits of this task's own frames.
+            Some(from) if from == TaskId::CHIEF || from.job == Job::Ps => Self::fixed(limits),
             _ => Self { limits, sent: Some(sent.clone()) },
         }
     }
 
-    /// The limits of the next frame.
+    /// Returns the limits of the next frame.
     pub(super) fn limits(&self) -> Limits {
         let Some(LargestSent(sent)) = &self.sent else { return self.limits };
         let tensor_bytes = self.limits.tensor_bytes.min(sent.load(Ordering::Relaxed));
@@ -53,11 +54,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_may_send_as_much_as_anybody_was_sent_and_the_chief_a_whole_state() {
+    fn worker_may_send_as_much_as_this_task_has_sent_and_chief_a_whole_state() {
         let limits = Limits::with_tensor_bytes(1000);
         let sent = LargestSent::default();
-        let bytes_of = |from| Room::of_caller(from, limits, &sent).limits().tensor_bytes;
-        let worker = Room::of_caller(Some(TaskId::worker(1)), limits, &sent);
+        let bytes_of = |from| Room::for_caller(from, limits, &sent).limits().tensor_bytes;
+        let worker = Room::for_caller(Some(TaskId::worker(1)), limits, &sent);
         assert_eq!(worker.limits().tensor_bytes, 0);
         assert_eq!(bytes_of(None), 0);
         assert_eq!((bytes_of(Some(TaskId::CHIEF)), bytes_of(Some(TaskId::ps(1)))), (1000, 1000));

@@ -1,7 +1,7 @@
-//! The production storage: a run's files, the slow work on them on a thread of its own.
+//! The production implementation of [`Storage`]: the files of a run, with slow work on a thread.
 //!
-//! Losses are written by the caller at once, one small write an update, so that a process that is
-//! killed has lost none; reading, writing and syncing checkpoints is left to the thread.
+//! The caller itself appends losses, with one small write per update, so that recorded losses survive a
+//! kill of the process. The thread reads, writes and syncs checkpoints.
 
 use std::collections::VecDeque;
 use std::future;
@@ -17,33 +17,34 @@ use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono_files::checkpoint::{LockedBy, Losses, RunFiles, RunFilesConfig, RunFilesError};
 use unisono_files::losses::error::LossesError;
 
-/// Jobs that may wait for the disk. Each holds a whole state in memory; a disk that is so far
-/// behind is not going to catch up, and its node should hear of it.
+/// The most requests that may wait for the disk. Each request to save holds a whole state in memory.
+/// A disk that is this far behind will not catch up, so further requests fail.
 const MAX_WAITING: usize = 4;
 
-/// The storage could not be set up.
+/// Why the storage could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The logdir is of no use.
+    /// The logdir cannot be used.
     #[error(transparent)]
     Files(#[from] RunFilesError),
-    /// There is no thread for it.
+    /// The system cannot start another thread.
     #[error("cannot start the storage thread: {0}; this user may have too many threads")]
     Thread(io::Error),
 }
 
-/// A [`Storage`] of real files.
+/// [`Storage`] in the files of a logdir.
 #[derive(Debug)]
 pub struct FileStorage {
     jobs: std_mpsc::Sender<Job>,
-    /// Holds no more than is [`Self::waiting`].
+    /// Results of the thread; at most one for each pending request.
     done: mpsc::UnboundedReceiver<StorageEvent>,
     losses: Losses,
+    /// Whether the last append of losses failed and was logged.
     losses_refused: bool,
-    /// What the thread was asked and has not answered, in order.
-    waiting: VecDeque<Asked>,
-    /// What is known without the thread.
-    known: VecDeque<StorageEvent>,
+    /// Requests that the thread has not answered, oldest first.
+    pending: VecDeque<Request>,
+    /// Events that did not come from the thread.
+    ready: VecDeque<StorageEvent>,
 }
 
 #[derive(Debug)]
@@ -53,12 +54,12 @@ enum Job {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Asked {
+enum Request {
     Restore,
     Persist(Step),
 }
 
-impl Asked {
+impl Request {
     fn failed(self, why: &str) -> StorageEvent {
         let why = why.to_owned();
         match self {
@@ -69,15 +70,15 @@ impl Asked {
 }
 
 impl FileStorage {
-    /// Opens the files of a run and starts the thread. The logdir is known to be writable then.
+    /// Opens the files of a run, checks that the logdir is writable, and starts the thread.
     ///
     /// # Errors
-    /// If the logdir cannot be used, in one line that says what to do.
+    /// If the logdir cannot be used. The text is one line with the remedy.
     pub fn open(config: RunFilesConfig) -> Result<Self, StorageError> {
         Self::open_locked(config, LockedBy::Nobody)
     }
 
-    /// As [`Self::open`], in a logdir that the parent process may have locked for this process.
+    /// As [`Self::open`], for a logdir that the parent process may have locked for this process.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -91,50 +92,52 @@ impl FileStorage {
             .name("storage".to_owned())
             .spawn(move || work(files, &queue, &results))
             .map_err(StorageError::Thread)?;
-        let (waiting, known) = (VecDeque::new(), VecDeque::new());
-        Ok(Self { jobs, done, losses, losses_refused: false, waiting, known })
+        let (pending, ready) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { jobs, done, losses, losses_refused: false, pending, ready })
     }
 
-    fn ask(&mut self, asked: Asked, job: Job) {
-        if self.waiting.len() >= MAX_WAITING {
+    fn submit(&mut self, request: Request, job: Job) {
+        if self.pending.len() >= MAX_WAITING {
             let why = format!(
                 "the disk is still busy with {MAX_WAITING} earlier requests; save less often, or \
                  choose a faster disk for --logdir"
             );
-            self.known.push_back(asked.failed(&why));
+            self.ready.push_back(request.failed(&why));
             return;
         }
-        self.waiting.push_back(asked);
-        // If the thread is gone, `next` says so.
+        self.pending.push_back(request);
+        // Sending fails only if the thread panicked, which `next` reports.
         let _ = self.jobs.send(job);
     }
 }
 
 impl Storage for FileStorage {
     fn restore(&mut self) {
-        self.ask(Asked::Restore, Job::Restore);
+        self.submit(Request::Restore, Job::Restore);
     }
 
     fn persist(&mut self, snapshot: Arc<Snapshot>) {
-        self.ask(Asked::Persist(snapshot.cut.step), Job::Persist(snapshot));
+        self.submit(Request::Persist(snapshot.cut.step), Job::Persist(snapshot));
     }
 
     fn record(&mut self, update: UpdateRecord) {
-        // A refusal is held back in the log and fails the next persist: a word is enough here.
+        // A failed append needs no event: the losses stay in memory, and the next save fails until
+        // they are written. A warning suffices here.
         let recorded = self.losses.record(&update);
         if let Ok(Some(notice)) = &recorded {
             tracing::warn!("{notice}");
         }
         match recorded {
             Err(LossesError::NotRepeated(why)) => {
-                self.known.push_back(StorageEvent::NotRepeated(why));
+                self.ready.push_back(StorageEvent::NotRepeated(why));
             }
+            // One warning for an error that lasts, instead of one for each update.
             Err(error) if !self.losses_refused => {
                 tracing::warn!("{error}; the losses are held in memory, and no checkpoint is made");
                 self.losses_refused = true;
             }
             Ok(_) if self.losses_refused => {
-                tracing::info!("the losses that were held in memory are written");
+                tracing::info!("the losses that were held in memory have been written");
                 self.losses_refused = false;
             }
             _ => {}
@@ -142,21 +145,23 @@ impl Storage for FileStorage {
     }
 
     async fn next(&mut self) -> StorageEvent {
-        if let Some(event) = self.known.pop_front() {
+        if let Some(event) = self.ready.pop_front() {
             return event;
         }
-        // Nothing below waits after the event was taken, so none is lost if this is cancelled.
+        // Cancel-safe: nothing is awaited after an event has left the channel.
         let event = self.done.recv().await;
-        let asked = self.waiting.pop_front();
-        match (event, asked) {
+        let request = self.pending.pop_front();
+        match (event, request) {
             (Some(event), _) => event,
-            (None, Some(asked)) => asked.failed("the storage thread ended; its panic is above"),
+            // The thread panicked. Each pending request fails, so that the node does not wait
+            // forever for an answer.
+            (None, Some(request)) => request.failed("the storage thread ended; its panic is above"),
             (None, None) => future::pending().await,
         }
     }
 }
 
-/// The thread: one job after the other, until its storage is dropped.
+/// Runs jobs in their order until the storage is dropped.
 fn work(
     mut files: RunFiles,
     queue: &std_mpsc::Receiver<Job>,
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_restores_the_initial_values_and_its_successor_the_checkpoint() {
+    fn new_run_restores_initial_values_and_its_successor_restores_the_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         run(async {
             let mut storage = open(dir.path());
@@ -222,7 +227,7 @@ mod tests {
             let persisted = StorageEvent::Persisted { step: Step(1), result };
             assert_eq!(storage.next().await, persisted);
 
-            drop(storage); // It has the logdir to itself.
+            drop(storage); // An open storage keeps others out of the logdir.
             let mut successor = open(dir.path());
             successor.restore();
             let restored = Restored { snapshot: Arc::new(snapshot(1)), from: Some(path) };
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_is_in_the_file_before_anything_is_awaited() {
+    fn recorded_losses_are_in_the_file_before_anything_is_awaited() {
         let dir = tempfile::tempdir().unwrap();
         let mut storage = open(dir.path());
         storage.record(update(0));
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_wait_loses_no_event() {
+    fn cancelled_wait_loses_no_event() {
         let dir = tempfile::tempdir().unwrap();
         run(async {
             let mut storage = open(dir.path());
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unwritable_logdir_is_one_line_before_anything_starts() {
+    fn open_reports_an_unwritable_logdir_in_one_line() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
@@ -275,13 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_too_far_behind_is_told_instead_of_queued() {
+    fn persist_fails_if_too_many_requests_wait_for_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let (release, gate) = std_mpsc::channel();
         let mut config = config(dir.path().to_owned());
         let to_checkpoint = config.to_checkpoint;
         config.to_checkpoint = Box::new(move |snapshot| {
-            gate.recv().expect("the test releases every one");
+            gate.recv().expect("the test releases every checkpoint");
             to_checkpoint(snapshot)
         });
         run(async {
@@ -290,7 +295,7 @@ mod tests {
                 storage.persist(Arc::new(snapshot(step)));
             }
             let StorageEvent::Persisted { step, result: Err(why) } = storage.next().await else {
-                panic!("the last one is refused")
+                panic!("the last request is refused")
             };
             assert_eq!(step, Step(MAX_WAITING as u64));
             assert!(why.contains("still busy"), "{why}");
@@ -306,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_panics_answers_whoever_waits_for_it() {
+    fn panic_of_the_thread_fails_every_pending_request() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(dir.path().to_owned());
         config.to_checkpoint = Box::new(|_| panic!("a planted bug"));
@@ -315,8 +320,8 @@ mod tests {
             storage.persist(Arc::new(snapshot(1)));
             storage.restore();
             let died = "the storage thread ended; its panic is above";
-            assert_eq!(storage.next().await, Asked::Persist(Step(1)).failed(died));
-            assert_eq!(storage.next().await, Asked::Restore.failed(died));
+            assert_eq!(storage.next().await, Request::Persist(Step(1)).failed(died));
+            assert_eq!(storage.next().await, Request::Restore.failed(died));
         });
     }
 }

@@ -1,4 +1,5 @@
-//! The host contract over real sockets, and what only TCP has: strangers, silence, slow readers.
+//! Tests of the host contract over real sockets, and of TCP's own cases: strangers, silent callers
+//! and slow readers.
 
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use std::collections::BTreeMap;
@@ -24,18 +25,20 @@ const PS: TaskId = TaskId::PS_ZERO;
 const NOBODY: TaskId = TaskId::ps(1);
 const LIMITS: Limits = Limits::with_tensor_bytes(4 * contract::MAX_VALUES);
 
-/// Fails a test that hangs. Nothing else depends on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit that fails a test that hangs.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a test on both kinds of runtime.
 fn on_both_runtimes<F: Future<Output = ()>>(test: impl Fn() -> F) {
     for mut builder in [Builder::new_current_thread(), Builder::new_multi_thread()] {
         let runtime = builder.worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, test()).await.expect("it hangs") });
+        runtime.block_on(async {
+            tokio::time::timeout(TEST_TIMEOUT, test()).await.expect("the test hangs")
+        });
     }
 }
 
-/// A network that listens, and where.
+/// Returns a network that listens, and its address.
 fn listening() -> (TcpNetwork, SocketAddr) {
     listening_as(NetworkConfig::open(BTreeMap::new(), LIMITS))
 }
@@ -46,21 +49,21 @@ fn listening_as(config: NetworkConfig) -> (TcpNetwork, SocketAddr) {
     (TcpNetwork::new(Some(listener), config).unwrap(), address)
 }
 
-/// Two networks, of which the one does not want to share memory.
+/// Returns a calling and a called network, of which the called one does not use shared memory.
 fn with_sockets_only() -> (TcpNetwork, TcpNetwork) {
     let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
     let (called, address) = listening_as(NetworkConfig { shared_memory: false, ..config });
     (calling(address), called)
 }
 
-/// A network that does not listen, and calls the ps at `address`.
+/// Returns a network that does not listen, and for which the ps is at `address`.
 fn calling(address: impl ToString) -> TcpNetwork {
     let nobody = free_address();
     let addresses = [(PS, address.to_string()), (NOBODY, nobody.to_string())];
     TcpNetwork::new(None, NetworkConfig::open(addresses.into(), LIMITS)).unwrap()
 }
 
-/// An address at which nobody listens.
+/// Returns an address without a listener.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -99,7 +102,7 @@ fn connect_to_nobody_fails_with_a_reason() {
 }
 
 #[test]
-fn the_clock_keeps_its_contract() {
+fn real_clock_fulfils_the_contract() {
     on_both_runtimes(|| async {
         let clock = RealClock::start();
         contract::clock_never_goes_back(&clock).await;
@@ -108,7 +111,7 @@ fn the_clock_keeps_its_contract() {
 }
 
 #[test]
-fn both_computes_keep_their_contract() {
+fn both_computes_fulfil_the_contract() {
     on_both_runtimes(|| async {
         let mut thread = ComputeThread::start(Box::new(contract::echo)).unwrap();
         contract::compute_keeps_order(&mut thread).await;
@@ -121,7 +124,7 @@ fn both_computes_keep_their_contract() {
 
 #[tokio::test]
 #[should_panic(expected = "the batch is empty")]
-async fn a_panic_of_the_compute_thread_is_not_a_silent_wait() {
+async fn panic_of_the_compute_thread_is_raised_again_by_next() {
     use unisono_core::host::Compute;
     let mut thread = ComputeThread::start(Box::new(|_| panic!("the batch is empty"))).unwrap();
     thread.start(unisono_core::protocol::Job::Gradient {
@@ -132,8 +135,8 @@ async fn a_panic_of_the_compute_thread_is_not_a_silent_wait() {
     thread.next().await;
 }
 
-/// A caller that said this first, and its link.
-async fn caller_saying(
+/// Connects a caller that sends `first`. Returns the caller's socket and its link.
+async fn caller_sending(
     first: &Message,
     network: &mut TcpNetwork,
     address: SocketAddr,
@@ -142,31 +145,33 @@ async fn caller_saying(
     caller.write_all(&wire::encode_to_vec(first)).await.unwrap();
     let link = match network.next().await {
         NetworkEvent::Accepted { link } => link,
-        other => panic!("somebody calling was due, not {other:?}"),
+        other => panic!("expected an accepted link, not {other:?}"),
     };
     let message = first.clone();
     assert_eq!(network.next().await, NetworkEvent::Received { link, message });
     (caller, link)
 }
 
-/// A caller that greeted as the chief does, who may send whatever a frame can hold, and its link.
+/// Connects a caller that greets as the chief, so that its frames have no lower limit. Returns the
+/// caller's socket and its link.
 async fn greeted(network: &mut TcpNetwork, address: SocketAddr) -> (TcpStream, LinkId) {
-    caller_saying(&contract::hello(PS), network, address).await
+    caller_sending(&contract::hello(PS), network, address).await
 }
 
-/// Waits for the end of a link.
+/// Waits for the end of a link. Returns the reason.
 async fn why_closed(network: &mut TcpNetwork, which: LinkId) -> String {
     match network.next().await {
         NetworkEvent::Closed { link, why } if link == which => why,
-        other => panic!("the end of {which:?} was due, not {other:?}"),
+        other => panic!("expected the end of {which:?}, not {other:?}"),
     }
 }
 
+/// Calls a task that cannot be reached. Returns the reason.
 async fn why_failed(network: &mut TcpNetwork, to: TaskId) -> String {
     network.connect(to);
     match network.next().await {
         NetworkEvent::ConnectFailed { why, .. } => why,
-        other => panic!("a failed call was due, not {other:?}"),
+        other => panic!("expected a failed call, not {other:?}"),
     }
 }
 
@@ -186,7 +191,7 @@ fn push(n_values: usize) -> Message {
 }
 
 #[tokio::test]
-async fn a_refused_call_says_who_and_where_and_why() {
+async fn error_of_a_refused_call_names_task_address_and_reason() {
     let address = free_address();
     assert_eq!(
         why_failed(&mut calling(address), PS).await,
@@ -199,15 +204,15 @@ async fn a_refused_call_says_who_and_where_and_why() {
 }
 
 #[tokio::test]
-async fn names_are_resolved_and_all_their_addresses_tried() {
-    // `localhost` may be ::1 first; the ps listens on 127.0.0.1 only.
+async fn call_tries_every_address_of_a_name() {
+    // The first address of `localhost` may be ::1, and the ps listens on 127.0.0.1 only.
     let (mut called, address) = listening();
     let mut caller = calling(format!("localhost:{}", address.port()));
     contract::link_numbers_are_never_used_again(&mut caller, &mut called, PS).await;
 }
 
 #[tokio::test]
-async fn an_ipv6_literal_can_be_called() {
+async fn ipv6_literal_can_be_called() {
     let Ok(listener) = bind("[::1]:0") else { return };
     let port = listener.addresses().unwrap()[0].port();
     let mut called =
@@ -217,7 +222,7 @@ async fn an_ipv6_literal_can_be_called() {
 }
 
 #[tokio::test]
-async fn a_tensor_over_the_limit_closes_the_link_before_it_comes() {
+async fn tensor_over_the_limit_closes_the_link_before_it_is_read() {
     let (mut called, address) = listening();
     let (mut caller, link) = greeted(&mut called, address).await;
     let too_long = wire::encode_to_vec(&push(contract::MAX_VALUES + 1));
@@ -230,18 +235,18 @@ async fn a_tensor_over_the_limit_closes_the_link_before_it_comes() {
 }
 
 #[tokio::test]
-async fn a_worker_can_send_no_more_than_was_sent() {
+async fn worker_may_send_tensors_no_longer_than_it_was_sent() {
     let (mut called, address) = listening();
-    let Message::Hello(hello) = contract::hello(PS) else { panic!("a hello says hello") };
+    let Message::Hello(hello) = contract::hello(PS) else { panic!("expected a hello") };
     let hello = Message::Hello(unisono_core::protocol::Hello { from: TaskId::worker(1), ..hello });
-    let (mut early, link) = caller_saying(&hello, &mut called, address).await;
+    let (mut early, link) = caller_sending(&hello, &mut called, address).await;
     early.write_all(&wire::encode_to_vec(&push(10))).await.unwrap();
     let why = why_closed(&mut called, link).await;
     assert_eq!(why, "too large: 40 bytes of tensors, the limit is 0");
 
-    let (mut caller, link) = caller_saying(&hello, &mut called, address).await;
+    let (mut caller, link) = caller_sending(&hello, &mut called, address).await;
     called.send(link, push(10));
-    // The answer comes while the called end waits for it already.
+    // By now the reader of the called end waits for the answer, and must still see the new limit.
     caller.read_exact(&mut vec![0; wire::encode_to_vec(&push(10)).len()]).await.unwrap();
     caller.write_all(&wire::encode_to_vec(&push(10))).await.unwrap();
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(10) });
@@ -251,7 +256,7 @@ async fn a_worker_can_send_no_more_than_was_sent() {
 }
 
 #[tokio::test]
-async fn a_message_that_the_check_refuses_closes_its_link() {
+async fn message_that_fails_the_check_closes_its_link() {
     let check: network::Check = Box::new(|from, message| match message {
         Message::Goodbye => Err(format!("{from:?} leaves")),
         _ => Ok(()),
@@ -269,30 +274,30 @@ async fn a_message_that_the_check_refuses_closes_its_link() {
     assert_eq!(caller.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
-/// Large messages both ways, and how many bytes of them went through the sockets.
+/// Sends large messages in both directions. Returns the bytes that went through sockets.
 async fn bytes_through_sockets(shared_memory: bool, n_messages: usize) -> usize {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
     let (mut called, address) = listening_as(NetworkConfig { shared_memory, ..config });
-    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut caller = calling(door.local_addr().unwrap());
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut caller = calling(proxy.local_addr().unwrap());
     let n_bytes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&n_bytes);
-    let pass = tokio::spawn(async move {
-        let (mut here, _) = door.accept().await.unwrap();
+    let forwarding = tokio::spawn(async move {
+        let (mut here, _) = proxy.accept().await.unwrap();
         let mut there = TcpStream::connect(address).await.unwrap();
         let (mut here, mut there) = (here.split(), there.split());
         tokio::join!(
-            pass_on(&mut here.0, &mut there.1, &counted),
-            pass_on(&mut there.0, &mut here.1, &counted)
+            forward(&mut here.0, &mut there.1, &counted),
+            forward(&mut there.0, &mut here.1, &counted)
         );
     });
     caller.connect(PS);
-    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it listens") };
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("no connection") };
     caller.send(link, contract::hello(PS));
-    let NetworkEvent::Accepted { link: back } = called.next().await else { panic!("it called") };
+    let NetworkEvent::Accepted { link: back } = called.next().await else { panic!("no caller") };
     called.next().await;
     let mut pool = Pool::new(4);
     pool.make_buffers(shareable);
@@ -306,11 +311,12 @@ async fn bytes_through_sockets(shared_memory: bool, n_messages: usize) -> usize 
         caller.send(link, message.clone());
         assert_eq!(called.next().await, NetworkEvent::Received { link: back, message });
     }
-    pass.abort();
+    forwarding.abort();
     n_bytes.load(Ordering::Relaxed)
 }
 
-async fn pass_on(
+/// Copies bytes from one socket to another and counts them.
+async fn forward(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     counted: &std::sync::atomic::AtomicUsize,
@@ -324,17 +330,17 @@ async fn pass_on(
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn tensors_go_past_the_sockets_once_both_ends_have_shown_their_memory() {
+async fn tensors_bypass_the_sockets_once_both_ends_have_opened_the_buffers() {
     const N_MESSAGES: usize = 20;
     let n_bytes = 4 * contract::MAX_VALUES;
     assert!(bytes_through_sockets(false, N_MESSAGES).await > 2 * N_MESSAGES * n_bytes);
     let shared = bytes_through_sockets(true, N_MESSAGES).await;
-    // Each way the first one in every buffer, of which there are a few.
+    // The first tensor in each buffer takes the socket, and there are a few buffers each way.
     assert!(shared < 8 * n_bytes, "{shared} bytes for {N_MESSAGES} messages of {n_bytes} each way");
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
+async fn peer_that_places_a_tensor_without_shared_memory_is_disconnected() {
     let message = push(5000);
     let placed = wire::Frame::new(&message).placed_head(&[0]);
     let (mut called, address) = listening();
@@ -342,14 +348,14 @@ async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
     caller.write_all(&placed).await.unwrap();
     assert_eq!(
         why_closed(&mut called, link).await,
-        "it says that a tensor is in memory which it has not offered, or which was not taken"
+        "it placed a tensor in a buffer that was not offered or not taken"
     );
     let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
     let (mut called, address) = listening_as(NetworkConfig { shared_memory: false, ..config });
     let (mut caller, link) = greeted(&mut called, address).await;
-    // Notes are nothing to an end that shares no memory.
-    for said in [wire::Note::Taken(vec![0]).to_frame(), wire::encode_to_vec(&push(1)), placed] {
-        caller.write_all(&said).await.unwrap();
+    // A network without shared memory ignores notes.
+    for bytes in [wire::Note::Taken(vec![0]).to_frame(), wire::encode_to_vec(&push(1)), placed] {
+        caller.write_all(&bytes).await.unwrap();
     }
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(1) });
     assert_eq!(
@@ -360,7 +366,7 @@ async fn a_peer_that_speaks_of_memory_which_is_not_there_is_cut_off() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_peer_whose_tensor_is_longer_than_its_memory_is_cut_off() {
+async fn peer_whose_tensor_is_longer_than_its_buffer_is_disconnected() {
     use unisono_memory::{Buffer, Offer};
     let (mut called, address) = listening();
     let memory = Buffer::new(16, [3; 16]).unwrap();
@@ -368,19 +374,19 @@ async fn a_peer_whose_tensor_is_longer_than_its_memory_is_cut_off() {
     let (mut caller, link) = greeted(&mut called, address).await;
     let offer = wire::Note::Offer { buffer: 7, process, file, token };
     caller.write_all(&offer.to_frame()).await.unwrap();
-    // The first message's tensor fits, and this end is never told what it is to be.
+    // The first tensor fits into the buffer.
     caller.write_all(&wire::Frame::new(&push(4)).placed_head(&[7])).await.unwrap();
     let message = with_gradient(push(0), vec![0.0; 4]);
     assert_eq!(called.next().await, NetworkEvent::Received { link, message });
     caller.write_all(&wire::Frame::new(&push(5)).placed_head(&[7])).await.unwrap();
     assert_eq!(
         why_closed(&mut called, link).await,
-        "it says that a tensor of 5 values is in 16 bytes of memory"
+        "it placed a tensor of 5 values in a buffer of 16 bytes"
     );
 }
 
 #[tokio::test]
-async fn damage_on_the_way_closes_the_link() {
+async fn damaged_frame_closes_the_link() {
     let (mut called, address) = listening();
     let (mut caller, link) = greeted(&mut called, address).await;
     let mut damaged = wire::encode_to_vec(&push(1000));
@@ -391,7 +397,7 @@ async fn damage_on_the_way_closes_the_link() {
 }
 
 #[tokio::test]
-async fn an_end_within_a_message_is_told_as_one() {
+async fn end_in_the_middle_of_a_message_is_reported_as_such() {
     let (mut called, address) = listening();
     for n_bytes in [1, wire::HEADER_BYTES, wire::HEADER_BYTES + 1] {
         let (mut caller, link) = greeted(&mut called, address).await;
@@ -406,7 +412,7 @@ async fn an_end_within_a_message_is_told_as_one() {
 }
 
 #[tokio::test]
-async fn messages_that_come_byte_by_byte_are_put_together() {
+async fn messages_that_arrive_byte_by_byte_are_assembled() {
     let (mut called, address) = listening();
     let (mut caller, link) = greeted(&mut called, address).await;
     caller.set_nodelay(true).unwrap();
@@ -427,7 +433,7 @@ async fn messages_that_come_byte_by_byte_are_put_together() {
 }
 
 #[tokio::test]
-async fn messages_that_come_all_at_once_are_taken_apart() {
+async fn messages_that_arrive_all_at_once_are_separated() {
     let (mut called, address) = listening();
     let mut caller = TcpStream::connect(address).await.unwrap();
     let long = Message::Refused { reason: "x".repeat(100_000), older_than: None };
@@ -435,19 +441,19 @@ async fn messages_that_come_all_at_once_are_taken_apart() {
         [contract::hello(PS), long.clone(), push(5000), Message::Heartbeat, push(1), long, push(0)];
     let bytes = messages.iter().flat_map(wire::encode_to_vec).collect::<Vec<_>>();
     caller.write_all(&bytes).await.unwrap();
-    let NetworkEvent::Accepted { link } = called.next().await else { panic!("somebody called") };
+    let NetworkEvent::Accepted { link } = called.next().await else { panic!("no caller") };
     for message in messages {
         assert_eq!(called.next().await, NetworkEvent::Received { link, message });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_says_nothing_is_closed_in_time_and_the_node_hears_nothing_of_it() {
+async fn silent_caller_is_closed_after_the_timeout_without_an_event() {
     let (mut called, address) = listening();
     let mut silent = TcpStream::connect(address).await.unwrap();
     let clock = RealClock::start();
     tokio::select! {
-        event = called.next() => panic!("nobody has said who it is: {event:?}"),
+        event = called.next() => panic!("no caller has greeted: {event:?}"),
         n_read = silent.read_u8() => assert!(n_read.is_err()),
     }
     let waited = unisono_core::host::Clock::now(&clock).since_origin();
@@ -456,7 +462,7 @@ async fn a_caller_that_says_nothing_is_closed_in_time_and_the_node_hears_nothing
 }
 
 #[tokio::test]
-async fn idle_callers_keep_nobody_out() {
+async fn idle_callers_do_not_keep_tasks_out() {
     let (mut called, address) = listening();
     let mut idle = Vec::new();
     for _ in 0..300 {
@@ -466,7 +472,7 @@ async fn idle_callers_keep_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_that_was_greeted_may_be_silent() {
+async fn greeted_link_may_be_silent() {
     let (mut called, address) = listening();
     let (_caller, link) = greeted(&mut called, address).await;
     let silence = tokio::time::timeout(10 * GREETING_TIMEOUT, called.next()).await;
@@ -474,7 +480,7 @@ async fn a_link_that_was_greeted_may_be_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_is_told_once_a_second_while_a_long_message_comes() {
+async fn progress_is_reported_once_a_second_while_a_long_message_arrives() {
     let (mut called, address) = listening();
     let (mut caller, link) = greeted(&mut called, address).await;
     let message = push(contract::MAX_VALUES);
@@ -482,10 +488,10 @@ async fn progress_is_told_once_a_second_while_a_long_message_comes() {
     let mut chunks = bytes.chunks(bytes.len() / 8);
     for (half_seconds, chunk) in chunks.by_ref().take(6).enumerate() {
         caller.write_all(chunk).await.unwrap();
-        // Half a second later, by the paused clock, which goes on only when all have read.
-        let told = tokio::time::timeout(Duration::from_millis(500), called.next()).await.ok();
+        // Half a second passes on the paused clock, which advances only while all tasks are idle.
+        let event = tokio::time::timeout(Duration::from_millis(500), called.next()).await.ok();
         let due = half_seconds >= 2 && half_seconds % 2 == 0;
-        assert_eq!(told, due.then_some(NetworkEvent::Progress { link }), "{half_seconds}");
+        assert_eq!(event, due.then_some(NetworkEvent::Progress { link }), "{half_seconds}");
         if due {
             tokio::time::advance(Duration::from_millis(500)).await;
         }
@@ -501,15 +507,15 @@ async fn progress_is_told_once_a_second_while_a_long_message_comes() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_cut_off_and_the_others_are_served() {
+async fn peer_that_does_not_read_is_disconnected_and_others_are_served() {
     let (mut called, address) = listening();
     let (mut deaf, to_deaf) = greeted(&mut called, address).await;
     let mut caller = calling(address);
     caller.connect(PS);
-    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it listens") };
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("no connection") };
     caller.send(link, Message::Heartbeat);
     let NetworkEvent::Accepted { link: to_caller } = called.next().await else {
-        panic!("somebody called")
+        panic!("no caller")
     };
     called.next().await;
 
@@ -519,17 +525,17 @@ async fn who_does_not_read_is_cut_off_and_the_others_are_served() {
         called.send(to_caller, version.clone());
         match caller.next().await {
             NetworkEvent::Received { message, .. } => assert_eq!(message, version),
-            other => panic!("a message was due, not {other:?}"),
+            other => panic!("expected a message, not {other:?}"),
         }
-        let told = tokio::time::timeout(Duration::ZERO, called.next()).await;
-        match told {
+        let event = tokio::time::timeout(Duration::ZERO, called.next()).await;
+        match event {
             Ok(NetworkEvent::Closed { link, why }) if link == to_deaf => break why,
-            Ok(other) => panic!("the end of the deaf link was due, not {other:?}"),
+            Ok(other) => panic!("expected the end of the deaf link, not {other:?}"),
             Err(_) => {}
         }
     };
     assert!(why.starts_with("the other end does not read: "), "{why}");
-    // Nothing is told twice, and what is sent there goes nowhere.
+    // The end is reported once, and messages to a closed link are dropped.
     called.send(to_deaf, version.clone());
     called.send(to_caller, Message::Goodbye);
     assert!(matches!(
@@ -543,7 +549,7 @@ async fn who_does_not_read_is_cut_off_and_the_others_are_served() {
 }
 
 #[tokio::test]
-async fn a_node_that_closes_a_link_is_not_told_that_it_was_cut_off() {
+async fn node_gets_no_event_of_a_link_that_it_has_closed() {
     let (mut called, address) = listening();
     let (deaf, link) = greeted(&mut called, address).await;
     let version = push(contract::MAX_VALUES);
@@ -551,13 +557,13 @@ async fn a_node_that_closes_a_link_is_not_told_that_it_was_cut_off() {
         called.send(link, version.clone());
     }
     called.close(link);
-    let told = tokio::time::timeout(Duration::ZERO, called.next()).await;
-    assert!(told.is_err(), "{told:?}");
+    let event = tokio::time::timeout(Duration::ZERO, called.next()).await;
+    assert!(event.is_err(), "{event:?}");
     drop(deaf);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_ends_though_the_other_end_does_not_read() {
+async fn flush_ends_although_the_peer_does_not_read() {
     let (mut called, address) = listening();
     let (deaf, link) = greeted(&mut called, address).await;
     for _ in 0..3 {
@@ -571,14 +577,14 @@ async fn a_flush_ends_though_the_other_end_does_not_read() {
 }
 
 #[tokio::test]
-async fn after_a_flush_the_port_is_free() {
+async fn port_is_free_after_a_flush() {
     let (mut called, address) = listening();
     called.flush().await;
     bind(&address.to_string()).unwrap();
 }
 
 #[tokio::test]
-async fn a_network_that_is_dropped_leaves_nothing_behind() {
+async fn dropped_network_closes_its_links_and_its_port() {
     let (mut called, address) = listening();
     let (mut caller, _) = greeted(&mut called, address).await;
     drop(called);

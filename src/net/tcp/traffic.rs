@@ -1,23 +1,23 @@
-//! How many bytes a network has moved, for who counts.
+//! Counters of the bytes that a network has sent and received, for metrics.
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts of one network, since it began. Clones count together.
+/// Byte counters of one network since its start. Clones share the counters.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic(Arc<Counts>);
 
-/// Bytes, by the way they took.
+/// Byte counters by direction, for sockets and for shared memory.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Through sockets, in; what encryption adds is not counted.
+    /// Bytes read from sockets, after decryption.
     pub received: AtomicU64,
-    /// Through sockets, out.
+    /// Bytes written to sockets, before encryption.
     pub sent: AtomicU64,
-    /// Of tensors, read from memory that their maker shares.
+    /// Bytes of tensors received through shared memory.
     pub shared_received: AtomicU64,
-    /// Of tensors, left in memory for another to read.
+    /// Bytes of tensors sent through shared memory.
     pub shared_sent: AtomicU64,
 }
 
@@ -29,7 +29,8 @@ impl Deref for Traffic {
     }
 }
 
-/// Adds to a count.
+/// Adds `n_bytes` to a counter.
 pub(super) fn add(count: &AtomicU64, n_bytes: usize) {
+    // Relaxed, because no other memory is read by the value of a counter.
     count.fetch_add(n_bytes as u64, Ordering::Relaxed);
 }

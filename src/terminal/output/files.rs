@@ -1,4 +1,4 @@
-//! Files that a command is asked to write, wherever the user wants them.
+//! Output files of commands, at paths that the user chooses.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,16 +6,16 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-/// Writes a file, with the folders above it.
+/// Writes a file, and makes its parent folders.
 ///
 /// # Errors
-/// If it cannot be: which, why, and what to do.
+/// If a folder or the file cannot be written. The text names the path, the reason and the remedy.
 pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     make_folder_of(path)?;
     fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
 }
 
-/// Makes a file, with the folders above it.
+/// Creates a file, and makes its parent folders.
 ///
 /// # Errors
 /// As [`write_file`].
@@ -24,7 +24,7 @@ pub fn create_file(path: &Path) -> anyhow::Result<File> {
     File::create(path).map_err(|error| cannot_write(path, &error))
 }
 
-/// Makes the folders above a file.
+/// Makes the parent folders of a file.
 ///
 /// # Errors
 /// As [`make_folder`].
@@ -35,21 +35,22 @@ pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Makes a folder, and those above it.
+/// Makes a folder and its parent folders.
 ///
 /// # Errors
-/// If it cannot be: which, why, and what to do.
+/// If a folder cannot be made. The text names the path, the reason and the remedy.
 pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).map_err(|error| {
+        // The system's error does not say which of the parents is a file.
         let remedy = match folder.ancestors().find(|above| above.exists() && !above.is_dir()) {
-            Some(file) => format!("{} is no folder: give another", file.display()),
+            Some(file) => format!("{} is not a folder: give another path", file.display()),
             None => format!("{error}; give a folder where this user may write"),
         };
         anyhow!("cannot make the folder {}: {remedy}", folder.display())
     })
 }
 
-/// Why a file could not be written.
+/// Returns the error for a file that could not be written, with the remedy.
 #[must_use]
 pub fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
     let why = if path.is_dir() {
@@ -65,21 +66,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_above_are_made_and_what_is_in_the_way_is_told() {
+    fn parent_folders_are_made_and_an_obstacle_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
         write_file(&at("a/b/c"), "text").unwrap();
         assert_eq!(fs::read_to_string(at("a/b/c")).unwrap(), "text");
-        let told = |error: anyhow::Error| {
+        let text = |error: anyhow::Error| {
             error.to_string().replace(&dir.path().display().to_string(), "DIR")
         };
         assert_eq!(
-            told(write_file(&at("a/b"), "").unwrap_err()),
+            text(write_file(&at("a/b"), "").unwrap_err()),
             "cannot write DIR/a/b: it is a folder: give the name of a file"
         );
         assert_eq!(
-            told(create_file(&at("a/b/c/d/e")).unwrap_err()),
-            "cannot make the folder DIR/a/b/c/d: DIR/a/b/c is no folder: give another"
+            text(create_file(&at("a/b/c/d/e")).unwrap_err()),
+            "cannot make the folder DIR/a/b/c/d: DIR/a/b/c is not a folder: give another path"
         );
     }
 }

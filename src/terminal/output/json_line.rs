@@ -1,4 +1,4 @@
-//! A line of the log as a JSON object, for programs that collect logs.
+//! Log lines as JSON objects, for programs that collect logs.
 
 use std::fmt;
 
@@ -10,28 +10,28 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use unisono_core::ids::TaskId;
 
-/// One line.
+/// One log line. The fields are written in this order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct JsonLine {
-    /// RFC 3339, UTC.
+    /// The time in UTC, in the format of RFC 3339.
     timestamp: String,
     level: String,
-    /// Absent of a process that is no task.
+    /// The task that wrote the line; absent for a process that is not a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
-    /// The part of the program.
+    /// The part of the program that wrote the line.
     target: String,
     message: String,
-    /// Whatever else there is to say, by name.
+    /// The other values of the event, by name.
     #[serde(skip_serializing_if = "Map::is_empty")]
     fields: Map<String, Value>,
 }
 
 impl JsonLine {
-    /// A line of this moment, with no message yet.
+    /// Returns a line with the current time and an empty message.
     pub(super) fn new(level: &Level, task: Option<TaskId>, target: &str) -> Self {
         let mut timestamp = String::new();
-        // A clock that cannot be told leaves an empty text; a line without a time is still a line.
+        // If the time cannot be formatted, it stays empty: the line is still worth writing.
         let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
         Self {
             timestamp,
@@ -43,7 +43,7 @@ impl JsonLine {
         }
     }
 
-    /// Whether a line that a task printed is one of these.
+    /// Whether a line that a task printed is such a JSON object already.
     pub(super) fn is_one(line: &str) -> bool {
         line.starts_with("{\"timestamp\":") && line.ends_with('}')
     }
@@ -64,7 +64,7 @@ impl JsonLine {
 
 impl fmt::Display for JsonLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(self).expect("texts and numbers are JSON"))
+        f.write_str(&serde_json::to_string(self).expect("texts and numbers can be written as JSON"))
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_time_level_task_target_message_and_fields_in_this_order() {
+    fn line_has_time_level_task_target_message_and_fields_in_this_order() {
         let mut line = JsonLine::new(&Level::WARN, Some(TaskId::worker(1)), "unisono::cli");
         assert!(line.timestamp.ends_with('Z') && line.timestamp.contains('T'), "{line}");
         line.timestamp = "2026-11-28T18:00:00.000000Z".to_owned();
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn absent_task_and_fields_are_left_out() {
         let line = JsonLine::new(&Level::INFO, None, "unisono").with_message("hello").to_string();
         assert!(
             line.ends_with(r#""level":"INFO","target":"unisono","message":"hello"}"#),

@@ -1,22 +1,22 @@
-//! The original script's line, to the character.
+//! The progress line of the original script, reproduced to the character.
 
 use std::fmt;
 
-/// `After %d training steps (%d global step), loss on training batch is %g. (%.3f sec/batch)`
+/// The line `After %d training steps (%d global step), loss on training batch is %g. (%.3f sec/batch)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLine {
-    /// Steps that this worker has made since it started.
+    /// The number of steps that this worker has made since it started.
     pub step: u64,
-    /// The cluster's step.
+    /// The global step of the cluster.
     pub global_step: u64,
-    /// Loss of the worker's last batch.
+    /// The loss of the worker's last batch.
     pub loss: f32,
-    /// Seconds since the start, a global step.
+    /// The seconds since the start, divided by the global steps since then.
     pub sec_per_batch: f64,
 }
 
 impl TrainingLine {
-    /// Steps between two lines, as in the original.
+    /// The number of steps between two lines, as in the original.
     pub const INTERVAL: u64 = 100;
 }
 
@@ -34,22 +34,22 @@ impl fmt::Display for TrainingLine {
     }
 }
 
-/// A number as C's and Python's `%g` print it, or with another precision, `%.9g`.
+/// A number that is formatted as by `%g` in C and Python, or with another precision, as by `%.9g`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PercentG {
     value: f64,
-    /// Significant digits, at least 1.
+    /// The number of significant digits, at least 1.
     precision: usize,
 }
 
 impl PercentG {
-    /// `%g`: 6 significant digits.
+    /// Formats `value` as `%g`, with 6 significant digits.
     #[must_use]
     pub const fn new(value: f64) -> Self {
         Self { value, precision: 6 }
     }
 
-    /// `%.{precision}g`; as in C, a precision of 0 is 1.
+    /// Formats the value as `%.{precision}g`. As in C, a precision of 0 means 1.
     #[must_use]
     pub const fn with_precision(self, precision: usize) -> Self {
         Self { precision: if precision == 0 { 1 } else { precision }, ..self }
@@ -65,10 +65,11 @@ impl fmt::Display for PercentG {
         if value.is_infinite() {
             return f.write_str(if value > 0.0 { "inf" } else { "-inf" });
         }
-        // Rounding may carry into another power of ten, so it comes first.
+        // Rounded first, because rounding may change the exponent, which selects the form below.
         let scientific = format!("{value:.*e}", precision - 1);
         let (mantissa, exponent) = scientific.split_once('e').expect("{:e} prints an e");
         let exponent: i32 = exponent.parse().expect("an exponent is a number");
+        // C uses the scientific form for exponents below -4 and from the precision on.
         let last_digit = precision as i32 - 1;
         if exponent < -4 || exponent > last_digit {
             let sign = if exponent < 0 { '-' } else { '+' };
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_the_originals() {
+    fn line_equals_that_of_the_original() {
         let line =
             TrainingLine { step: 100, global_step: 101, loss: 0.74, sec_per_batch: 0.004_49 };
         assert_eq!(
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_round_as_python_rounds_them() {
+    fn seconds_are_rounded_as_in_python() {
         // python3: ["%.3f" % x for x in (0.0005, 0.0015, 2.5e-3, 1e3)]
         let printed = [0.0005, 0.0015, 2.5e-3, 1e3].map(|secs: f64| format!("{secs:.3}"));
         assert_eq!(printed, ["0.001", "0.002", "0.003", "1000.000"]);

@@ -1,6 +1,8 @@
-//! Logs: on standard error, quiet unless `UNISONO_LOG` says otherwise, never through the bar.
+//! The log on standard error. The level is `warn` unless `UNISONO_LOG` sets another one, and log lines
+//! do not disturb the progress bar.
 //!
-//! Text is for a person, JSON for a program: then every line on standard error is an object.
+//! Log lines are text for people, or JSON for programs. In JSON, every line on standard error is an
+//! object.
 
 use std::fmt;
 use std::io;
@@ -18,16 +20,17 @@ use super::Screen;
 use super::json_line::JsonLine;
 use unisono_config::LogFormat;
 
-/// Names what is to be logged, as `debug` or `unisono::tcp=trace`.
+/// The environment variable with the filter of the log, such as `debug` or `unisono::tcp=trace`.
 const VARIABLE: &str = "UNISONO_LOG";
 const DEFAULT: &str = "warn";
 
-/// Fields that repeat for programs what the message says to a person.
+/// Fields that repeat values of the message for programs. The text form leaves them out.
 const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
 
-/// Sends the process's logs to `screen`, in its form. Only the first call does anything.
+/// Sends the log of this process to `screen`, in the format of the screen. Only the first call has an
+/// effect.
 pub fn init(screen: &Screen) {
-    let filter = asked_for();
+    let filter = filter_from_env();
     if let Err(given) = &filter {
         screen.err(&format!(
             "{VARIABLE}={given} is ignored: give error, warn, info, debug or trace, or a list like \
@@ -37,6 +40,7 @@ pub fn init(screen: &Screen) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT)))
         .with_writer(ScreenWriter(screen.clone()));
+    // An error means that a subscriber is installed already, as in tests.
     let _ = match screen.log_format() {
         LogFormat::Json => builder.event_format(AsJson(screen.clone())).try_init(),
         LogFormat::Text => builder
@@ -51,29 +55,31 @@ pub fn init(screen: &Screen) {
     };
 }
 
-/// What is to be logged, or a text that does not say it.
-fn asked_for() -> Result<EnvFilter, String> {
+/// Reads the filter from the environment. The error is the value of an invalid variable.
+fn filter_from_env() -> Result<EnvFilter, String> {
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
     let Some(given) = given else { return Ok(EnvFilter::new(DEFAULT)) };
-    // To the filter any word is the name of a target, and then nothing else is logged.
-    let is_meant = |part: &str| {
+    // The filter takes any word as the name of a target, and then logs nothing else. A misspelt
+    // level would therefore silence the log.
+    let is_valid = |part: &str| {
         let part = part.trim();
         part.contains('=') || part.starts_with("unisono") || part.parse::<LevelFilter>().is_ok()
     };
     match EnvFilter::try_new(&given) {
-        Ok(filter) if given.split(',').all(is_meant) => Ok(filter),
+        Ok(filter) if given.split(',').all(is_valid) => Ok(filter),
         _ => Err(given),
     }
 }
 
-/// Keeps a child from saying again that a text is no filter.
+/// Removes an invalid filter from the environment of a child process, so that only this process reports
+/// it.
 pub fn hand_on(command: &mut Command) {
-    if asked_for().is_err() {
+    if filter_from_env().is_err() {
         command.env_remove(VARIABLE);
     }
 }
 
-/// Each event as one JSON object.
+/// Formats each event as one JSON object.
 struct AsJson(Screen);
 
 impl<S, N> FormatEvent<S, N> for AsJson
@@ -120,7 +126,7 @@ impl Visit for JsonLine {
     }
 }
 
-/// Writes each event at once, so that no two tear each other.
+/// Writes each event with one call, so that lines of concurrent events do not mix.
 struct ScreenWriter(Screen);
 
 impl MakeWriter<'_> for ScreenWriter {
@@ -133,6 +139,7 @@ impl MakeWriter<'_> for ScreenWriter {
 
 impl io::Write for ScreenWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        // Through the screen, which hides the progress bar for the time of the write.
         self.0.err_bytes(event);
         Ok(event.len())
     }

@@ -1,4 +1,4 @@
-//! What a person, or a program in a person's stead, sees of a run.
+//! The output of a run for people, and for programs that read it.
 
 mod files;
 mod json_line;

@@ -1,4 +1,4 @@
-//! How far a run is: a bar for a person, JSON lines for a program.
+//! The progress of a run: a bar for people, or JSON lines for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 use super::{PercentG, Screen, TrainingLine};
 use unisono_config::ProgressMode;
 
-/// How far a run is; one line of `--progress json`.
+/// The progress of a run, as one line of `--progress json`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressLine {
-    /// Updates made, of all lives of the run.
+    /// The number of updates since the start of the run, including those before a restart.
     pub step: u64,
-    /// Updates to make.
+    /// The number of updates that the run makes in total.
     pub training_steps: u64,
-    /// Loss of the last batch; `null` if it is not finite.
+    /// The loss of the last batch; `null` in JSON if it is not finite.
     pub loss: Option<f32>,
-    /// Seconds since this process started to train.
+    /// The seconds since this process started to train.
     pub elapsed_secs: f64,
 }
 
 impl ProgressLine {
-    /// Reads a line, if it is one.
+    /// Parses a line. Returns `None` if the line is not a progress line.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         if line.starts_with('{') { serde_json::from_str(line).ok() } else { None }
@@ -33,42 +33,43 @@ impl ProgressLine {
 
 impl fmt::Display for ProgressLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(self).expect("numbers are JSON"))
+        f.write_str(&serde_json::to_string(self).expect("numbers can be written as JSON"))
     }
 }
 
-/// Shows how far a run is, in the way that was chosen.
+/// Shows the progress of a run in the mode that the user chose.
 #[derive(Debug)]
 pub struct ProgressView {
     screen: Screen,
     mode: ProgressMode,
     training_steps: u64,
-    /// Where this process began, for the rate: (step, elapsed).
+    /// The step and the elapsed time of the first update here, for the rate.
     began: Option<(u64, Duration)>,
-    /// When the last JSON line was printed.
+    /// The elapsed time at the last JSON line.
     printed: Option<Duration>,
 }
 
 impl ProgressView {
-    /// Ten JSON lines a second are enough for any reader.
+    /// The least time between two JSON lines. No reader needs more than ten lines a second.
     const BETWEEN_LINES: Duration = Duration::from_millis(100);
 
-    /// Shows a run of `training_steps` on `screen`.
+    /// Returns a view of a run of `training_steps` on `screen`.
     #[must_use]
     pub fn new(screen: Screen, mode: ProgressMode, training_steps: u64) -> Self {
         let target = match mode {
-            ProgressMode::Auto => ProgressDrawTarget::stderr(), // hidden if that is no terminal
+            // `stderr()` hides the bar if standard error is not a terminal; `term_like` does not.
+            ProgressMode::Auto => ProgressDrawTarget::stderr(),
             ProgressMode::Bar => ProgressDrawTarget::term_like(Box::new(Term::stderr())),
             ProgressMode::Json | ProgressMode::None => ProgressDrawTarget::hidden(),
         };
         let style = "{bar:24} {pos}/{len} {wide_msg}";
-        screen.bar().set_style(ProgressStyle::with_template(style).expect("the style is right"));
+        screen.bar().set_style(ProgressStyle::with_template(style).expect("the template is valid"));
         screen.bar().set_length(training_steps);
         screen.bar().set_draw_target(target);
         Self { screen, mode, training_steps, began: None, printed: None }
     }
 
-    /// The run has made `step` updates, `elapsed` after it started here.
+    /// Shows that the run has made `step` updates, `elapsed` after this process started to train.
     pub fn update(&mut self, step: u64, loss: f32, elapsed: Duration) {
         let began = *self.began.get_or_insert((step, elapsed));
         match self.mode {
@@ -83,6 +84,7 @@ impl ProgressView {
             ProgressMode::Json if self.is_due(step, elapsed) => {
                 self.printed = Some(elapsed);
                 let (training_steps, elapsed_secs) = (self.training_steps, elapsed.as_secs_f64());
+                // JSON has no NaN and no infinity.
                 let loss = Some(loss).filter(|loss| loss.is_finite());
                 let line = ProgressLine { step, training_steps, loss, elapsed_secs };
                 self.screen.out(&line.to_string());
@@ -92,18 +94,19 @@ impl ProgressView {
     }
 
     fn is_due(&self, step: u64, elapsed: Duration) -> bool {
+        // The last step is always due, so that a reader sees the run complete.
         let waited = |printed| elapsed.saturating_sub(printed) >= Self::BETWEEN_LINES;
         step >= self.training_steps || self.printed.is_none_or(waited)
     }
 
-    /// Prints the original's line.
+    /// Prints the progress line of the original script, unless the mode is `none`.
     pub fn line(&self, line: &TrainingLine) {
         if self.mode != ProgressMode::None {
             self.screen.out(&line.to_string());
         }
     }
 
-    /// Takes the bar away; what is printed later stays below what was.
+    /// Removes the bar from the screen.
     pub fn finish(&self) {
         self.screen.bar().finish_and_clear();
     }
@@ -114,7 +117,7 @@ fn steps_per_second(began: (u64, Duration), now: (u64, Duration)) -> Option<f64>
     (steps > 0 && !time.is_zero()).then(|| steps as f64 / time.as_secs_f64())
 }
 
-/// What stands right of the bar.
+/// Returns the text to the right of the bar.
 fn message(loss: f32, rate: Option<f64>, steps_left: u64) -> String {
     let loss = PercentG::new(loss.into()).with_precision(4);
     let Some(rate) = rate else { return format!("loss {loss}") };
@@ -133,25 +136,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_progress_line_is_read_as_it_was_printed() {
+    fn progress_line_survives_printing_and_parsing() {
         let line =
             ProgressLine { step: 3, training_steps: 10, loss: Some(0.1), elapsed_secs: 0.25 };
         let text = line.to_string();
         assert_eq!(text, r#"{"step":3,"training_steps":10,"loss":0.1,"elapsed_secs":0.25}"#);
         assert_eq!(ProgressLine::parse(&text), Some(line));
-        let endless = ProgressLine { loss: None, ..line };
-        assert_eq!(ProgressLine::parse(&endless.to_string()), Some(endless));
+        let without_loss = ProgressLine { loss: None, ..line };
+        assert_eq!(ProgressLine::parse(&without_loss.to_string()), Some(without_loss));
     }
 
     #[test]
-    fn other_lines_are_no_progress() {
+    fn other_lines_are_not_parsed_as_progress() {
         for line in ["", "After 100 training steps", "{", "{}", "[1]", "{\"step\":1}"] {
             assert_eq!(ProgressLine::parse(line), None, "{line}");
         }
     }
 
     #[test]
-    fn at_most_ten_lines_a_second_but_always_the_last() {
+    fn at_most_ten_lines_a_second_are_printed_and_always_the_last() {
         let mut view = ProgressView::new(Screen::new(), ProgressMode::Json, 300);
         let mut printed = Vec::new();
         for step in 1..=300 {
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_says_rate_loss_and_time_left() {
+    fn bar_shows_rate_loss_and_time_left() {
         let rate = steps_per_second((100, Duration::from_secs(1)), (600, Duration::from_secs(3)));
         assert_eq!(rate, Some(250.0));
         assert_eq!(message(0.123_456, rate, 9000), "250.0 steps/s, loss 0.1235, 36 s left");

@@ -1,4 +1,4 @@
-//! Standard output and standard error, which a progress bar shares with whole lines.
+//! Whole lines on standard output and standard error, and the progress bar below them.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -11,19 +11,19 @@ use super::json_line::JsonLine;
 use unisono_config::LogFormat;
 use unisono_core::ids::TaskId;
 
-/// The target of lines that are not of the log.
+/// The `target` in JSON of lines that do not come from the log.
 const TARGET: &str = "unisono";
 
-/// Prints whole lines, above the bar if there is one. Clones are the same screen.
+/// Prints whole lines above the progress bar, if there is one. Clones share the screen.
 #[derive(Clone, Debug)]
 pub struct Screen {
     bar: ProgressBar,
     form: Arc<OnceLock<Form>>,
-    /// Why standard output lost a line, the first time that it did.
+    /// The first error of a write to standard output.
     lost_output: Arc<OnceLock<io::Error>>,
 }
 
-/// What lines on standard error look like.
+/// The format of lines on standard error.
 #[derive(Clone, Copy, Debug, Default)]
 struct Form {
     log_format: LogFormat,
@@ -31,26 +31,26 @@ struct Form {
 }
 
 impl Screen {
-    /// The process's standard output and error, with no bar yet.
+    /// Returns a screen for standard output and standard error, with a hidden bar.
     #[must_use]
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         Self { bar, form: Arc::default(), lost_output: Arc::default() }
     }
 
-    /// From now on, lines on standard error have this form and are of this task. Only the first
-    /// call does anything; until then they are text.
+    /// Sets the format of lines on standard error, and the task that they name. Only the first call has
+    /// an effect; before it, lines are text.
     pub fn set_form(&self, log_format: LogFormat, task: Option<TaskId>) {
         let _ = self.form.set(Form { log_format, task });
     }
 
-    /// The form of lines on standard error.
+    /// Returns the format of lines on standard error.
     #[must_use]
     pub fn log_format(&self) -> LogFormat {
         self.form().log_format
     }
 
-    /// The task whose lines they are.
+    /// Returns the task that lines on standard error name.
     #[must_use]
     pub fn task(&self) -> Option<TaskId> {
         self.form().task
@@ -60,29 +60,29 @@ impl Screen {
         self.form.get().copied().unwrap_or_default()
     }
 
-    /// Prints a line on standard output. A line that cannot be written does not stop the command,
-    /// which may be training; [`Self::conclude`] reports it at the end.
+    /// Prints a line on standard output. An error does not stop the command, which may be training;
+    /// [`Self::conclude`] reports the error at the end.
     pub fn out(&self, line: &str) {
         self.bar.suspend(|| {
+            // Flushed for every line: a reader of a pipe follows the run.
             let mut stdout = io::stdout().lock();
             self.note(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
         });
     }
 
-    /// Prints what the parser of a command line has to say: help and the version on standard output,
-    /// an error on standard error. Returns the exit code.
-    pub fn usage(&self, said: &clap::Error) -> ExitCode {
-        let printed = said.print().and_then(|()| io::stdout().flush());
-        if said.use_stderr() {
+    /// Prints the result of clap's parser: help and version on standard output, an error on standard
+    /// error. Returns the exit code.
+    pub fn usage(&self, result: &clap::Error) -> ExitCode {
+        let printed = result.print().and_then(|()| io::stdout().flush());
+        if result.use_stderr() {
             return ExitCode::from(2);
         }
         self.note(printed);
         self.conclude(ExitCode::SUCCESS)
     }
 
-    /// The exit code of a command that ends with `code`: a success is a failure if standard output
-    /// could not be written, and the error is printed. A closed pipe is no error, because its reader
-    /// has seen enough, as `head` has.
+    /// Returns the exit code of a command that ends with `code`. If a line on standard output was lost,
+    /// prints the error, and turns a success into a failure.
     #[must_use]
     pub fn conclude(&self, code: ExitCode) -> ExitCode {
         let Some(error) = self.lost_output.get() else { return code };
@@ -95,6 +95,7 @@ impl Screen {
 
     fn note(&self, written: io::Result<()>) {
         match written {
+            // A closed pipe is no error: its reader, such as `head`, has seen enough.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 let _ = self.lost_output.set(error);
             }
@@ -104,17 +105,18 @@ impl Screen {
 
     /// Prints a line on standard error.
     pub fn err(&self, line: &str) {
-        self.say(&Level::INFO, line, "");
+        self.print_err(&Level::INFO, line, "");
     }
 
-    /// Prints what went wrong on standard error, as `error: …`.
+    /// Prints an error on standard error, as `error: …`.
     pub fn error(&self, message: &str) {
-        self.say(&Level::ERROR, message, "error: ");
+        self.print_err(&Level::ERROR, message, "error: ");
     }
 
-    /// Prints a line that another task printed; in JSON, as that task's.
+    /// Prints a line that another task printed. In JSON, the line names that task.
     pub fn err_of(&self, task: TaskId, line: &str) {
         let line = match self.log_format() {
+            // Panics and errors at the start of a task are text in any format.
             LogFormat::Json if !JsonLine::is_one(line) => {
                 JsonLine::new(&Level::INFO, Some(task), TARGET).with_message(line).to_string()
             }
@@ -123,7 +125,7 @@ impl Screen {
         self.err_bytes(format!("{line}\n").as_bytes());
     }
 
-    fn say(&self, level: &Level, message: &str, before: &str) {
+    fn print_err(&self, level: &Level, message: &str, before: &str) {
         let Form { log_format, task } = self.form();
         let line = match log_format {
             LogFormat::Text => format!("{before}{message}\n"),
@@ -136,24 +138,26 @@ impl Screen {
 
     /// Writes whole lines to standard error.
     pub(super) fn err_bytes(&self, lines: &[u8]) {
+        // The bar is hidden while the line is written. An error is ignored, because there is no
+        // other place to report it.
         self.bar.suspend(|| {
             let _ = io::stderr().lock().write_all(lines);
         });
     }
 
-    /// The bar, hidden until it is given a place.
+    /// Returns the bar. It is hidden until a draw target is set.
     #[must_use]
     pub const fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 
-    /// Whether standard error takes colours: a terminal, and nobody said `NO_COLOR`.
+    /// Whether to use colours on standard error: it is a terminal, and `NO_COLOR` is not set.
     #[must_use]
     pub fn has_colours() -> bool {
         io::stderr().is_terminal() && colours_are_wanted()
     }
 
-    /// Whether standard output does.
+    /// Whether to use colours on standard output: it is a terminal, and `NO_COLOR` is not set.
     #[must_use]
     pub fn has_colours_on_stdout() -> bool {
         io::stdout().is_terminal() && colours_are_wanted()
@@ -165,7 +169,7 @@ fn colours_are_wanted() -> bool {
     !is_set("NO_COLOR") && !is_dumb
 }
 
-/// Whether a variable of the environment is there, and not empty.
+/// Whether an environment variable is set and not empty.
 fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }

@@ -1,10 +1,11 @@
-//! Rows of cells as text.
+//! Tables as aligned text.
 
-/// The widest cell that sets the width of its column, in characters. Longer cells are shown whole
-/// and stick out: padding all other rows to their width would help nobody.
+/// The largest width of a column, in characters. A longer cell is printed whole and extends beyond its
+/// column, so that one cell does not widen every other row.
 const WIDEST: usize = 200;
 
-/// Rows of cells in aligned columns, each column aligned to the right or to the left.
+/// Formats rows of cells in columns. `is_right` has one entry for each column: whether the column is
+/// aligned to the right.
 ///
 /// # Panics
 /// If a row is shorter than the list of columns.
@@ -23,9 +24,9 @@ pub fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A cell with spaces up to `width`. Written by hand, since a width in a format string panics above
-/// 65,535.
+/// Pads a cell with spaces to `width` characters.
 fn padded(cell: &str, width: usize, is_right: bool) -> String {
+    // Not with a format string, whose width is limited to 65,535 and panics above.
     let spaces = " ".repeat(width.saturating_sub(cell.chars().count()));
     if is_right { spaces + cell } else { cell.to_owned() + &spaces }
 }
@@ -50,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_of_any_length_is_shown_whole_and_widens_no_other_row() {
+    fn long_cell_is_printed_whole_and_widens_no_other_row() {
         let long = "x".repeat(65_536);
         let rows = [row([&long, "1", "a"]), row(["short", "2", "b"])];
         let text = table(&[false, true, false], &rows);

@@ -1,4 +1,4 @@
-//! Which task a certificate names, and one sentence for each reason to refuse a certificate.
+//! The tasks that a certificate names, and one sentence for each reason to refuse a certificate.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use rustls::{
 
 use unisono_core::ids::TaskId;
 
-/// The names of all tasks are below this one.
+/// The parent domain of all tasks' names.
 const DOMAIN: &str = "unisono";
 
-/// The kinds of keys that are supported, for the remedies.
+/// The supported kinds of keys, as text for the remedies.
 const KEYS: &str = "ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more";
 
-/// Object identifiers as DER has them, with their tags and lengths. Each is looked for in an
-/// algorithm identifier or a key that was refused already, so a chance match spoils only a word.
+/// Object identifiers in DER, with tag and length. They are searched for only in an algorithm or a key
+/// that was already refused, so a chance match would only make an error text wrong.
 mod oid {
     pub(super) const MD5_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04";
     pub(super) const SHA1_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05";
@@ -37,27 +37,28 @@ fn contains(der: &[u8], oid: &[u8]) -> bool {
     der.windows(oid.len()).any(|part| part == oid)
 }
 
-/// The DNS name that the certificate of a task carries, such as `ps-0.unisono`.
+/// Returns the DNS name of a task in its certificate, such as `ps-0.unisono`.
 #[must_use]
 pub fn name_of_task(task: TaskId) -> String {
     format!("{}-{}.{DOMAIN}", task.job, task.index)
 }
 
 pub(super) fn server_name(task: TaskId) -> ServerName<'static> {
-    ServerName::try_from(name_of_task(task)).expect("letters, digits, a dash and a dot")
+    ServerName::try_from(name_of_task(task))
+        .expect("the name has letters, digits, a dash and a dot")
 }
 
-/// Whether a certificate names a task: by its own name, or as one of all tasks.
+/// Checks that a certificate names a task, by the task's own name or by the wildcard for all tasks.
 ///
 /// # Errors
-/// If it does not; [`names_presented`] has the names that it has instead.
+/// If the certificate has neither name; [`names_presented`] returns its names.
 pub(super) fn check_names(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
 ) -> Result<(), rustls::Error> {
     match verify_server_name(&ParsedCertificate::try_from(certificate)?, name) {
-        // webpki takes no wildcard in front of a single label, since no public CA may sign one.
-        // This domain is below no public CA, and all names in it are of this one form.
+        // webpki refuses a wildcard before a single label, because no public CA may sign one. The
+        // domain `unisono` is private, and all names in it have this one form.
         Err(error) if names_all_tasks(&error) => Ok(()),
         checked => checked,
     }
@@ -69,7 +70,7 @@ fn names_all_tasks(error: &rustls::Error) -> bool {
         .is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case(&wildcard)))
 }
 
-/// The names in a certificate, if that it has not the right one is what is wrong with it.
+/// Returns the names in a certificate if it was refused because it lacks the expected name.
 pub(super) fn names_presented(error: &rustls::Error) -> Option<String> {
     let names = names_in(error)?;
     Some(if names.is_empty() { "no task".to_owned() } else { names.join(", ") })
@@ -83,7 +84,8 @@ fn names_in(error: &rustls::Error) -> Option<Vec<String>> {
     else {
         return None;
     };
-    // The type of a name is part of its text: a URI "*.unisono" is no DNS name.
+    // rustls gives each name with its type, as `DnsName("ps-0.unisono")`. Only DNS names are
+    // unwrapped, so that a URI `*.unisono` does not count as a wildcard.
     let name = |text: &String| {
         let dns_name = text.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")"));
         dns_name.map_or_else(|| text.clone(), str::to_owned)
@@ -91,8 +93,7 @@ fn names_in(error: &rustls::Error) -> Option<Vec<String>> {
     Some(presented.iter().map(name).collect())
 }
 
-/// Checks the certificate of a task that is called: the chain as rustls does, the name with
-/// [`check_names`].
+/// Verifies the certificate of a called task: the chain with rustls, the name with [`check_names`].
 #[derive(Debug)]
 pub(super) struct CalledTask {
     roots: Arc<RootCertStore>,
@@ -121,6 +122,7 @@ impl ServerCertVerifier for CalledTask {
             now,
             self.algorithms.all,
         )?;
+        // rustls's own verifier would refuse the wildcard for all tasks here.
         check_names(end_entity, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -148,21 +150,23 @@ impl ServerCertVerifier for CalledTask {
     }
 }
 
-/// Whether the certificate is that of a CA, which no task can show as its own.
-pub(super) fn is_of_a_ca(error: &rustls::Error) -> bool {
+/// Whether the certificate was refused because it is the certificate of a CA.
+pub(super) fn is_ca_certificate(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(error)
         if webpki_error(error) == Some(&webpki::Error::CaUsedAsEndEntity))
 }
 
 fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     match error {
+        // rustls wraps errors of webpki for which it has no variant of its own.
         CertificateError::Other(other) => other.0.downcast_ref(),
         _ => None,
     }
 }
 
-/// What makes a certificate unacceptable, and the remedy; goes on from "it" or "its certificate".
-pub(super) fn what_is_wrong(error: &rustls::Error, ca: &str) -> String {
+/// Returns why a certificate is refused, and the remedy. The text continues a sentence that begins
+/// with "it" or "its certificate".
+pub(super) fn rejection_reason(error: &rustls::Error, ca: &str) -> String {
     use CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else {
         return format!("cannot be used: {error}");
@@ -170,18 +174,22 @@ pub(super) fn what_is_wrong(error: &rustls::Error, ca: &str) -> String {
     match error {
         E::ExpiredContext { time, not_after } => {
             let ago = days(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!("expired {ago} ago: make a new one")
+            format!("expired {ago} ago: make a new certificate")
         }
         E::NotValidYetContext { time, not_before } => {
             let ahead = days(not_before.as_secs().saturating_sub(time.as_secs()));
-            format!("is not valid for another {ahead}: compare the clocks")
+            format!("becomes valid only in {ahead}: compare the clocks")
         }
+        // A CA that was made again under the same name fails as a bad signature.
         E::UnknownIssuer | E::BadSignature => {
             format!("was not signed by {ca}: all tasks need certificates of one CA")
         }
         E::BadEncoding => "is not an X.509 certificate".to_owned(),
+        // Every task needs both purposes, because a ps calls ps 0 when R < N.
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            "is not for authenticating both servers and clients: make it for both".to_owned()
+            "does not allow both server and client authentication: make a certificate that allows \
+             both"
+                .to_owned()
         }
         E::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
             wrong_signature(signature_algorithm_id)
@@ -204,17 +212,17 @@ fn wrong_signature(algorithm: &[u8]) -> String {
         "SHA-1"
     } else if contains(algorithm, oid::ECDSA_WITH_SHA512) {
         return format!(
-            "is signed with ECDSA and SHA-512, as a CA on the curve P-521 does, which is not \
+            "is signed with ECDSA and SHA-512 (the default of a CA on the curve P-521), which is not \
              supported: make a CA with a key of another kind ({KEYS}), and sign with SHA-256"
         );
     } else {
         return format!(
-            "is signed in a way that is not supported: make a CA with a key of a supported kind \
+            "is signed with an unsupported algorithm: make a CA with a key of a supported kind \
              ({KEYS}), and sign with SHA-256"
         );
     };
     format!(
-        "is signed with {hash}, which can be forged: have it signed again with SHA-256, as with \
+        "is signed with {hash}, which can be forged: sign it again with SHA-256, as with \
          `openssl x509 -sha256`"
     )
 }
@@ -232,31 +240,32 @@ fn wrong_structure(error: &webpki::Error) -> String {
     use webpki::Error as E;
     match error {
         E::CaUsedAsEndEntity => {
-            "is the certificate of a CA (CA:TRUE), which no task can show: have that CA sign one for \
-             the task, as `unisono certs` does"
+            "is the certificate of a CA (CA:TRUE), which no task can present: let that CA sign a \
+             certificate for the task, as `unisono certs` does"
                 .to_owned()
         }
         E::EndEntityUsedAsCa => {
-            "was signed with a certificate that is not that of a CA: have a CA sign it".to_owned()
+            "was signed with a certificate that is not a CA's: let a CA sign it".to_owned()
         }
         E::UnsupportedCertVersion => {
-            "is of X.509 version 1, which cannot name a task: have it made with the extension \
-             subjectAltName, as with `openssl x509 -extfile`, which makes it version 3"
+            "has X.509 version 1, which cannot name a task: make it with the extension \
+             subjectAltName, as with `openssl x509 -extfile`, which makes version 3"
                 .to_owned()
         }
         E::PathLenConstraintViolated => {
-            "has more CAs between it and the root than the root allows (pathlen): have a CA nearer \
+            "has more CAs between it and the root than the root allows (pathlen): let a CA nearer \
              to the root sign it"
                 .to_owned()
         }
         E::UnsupportedCriticalExtension => {
-            "has a critical extension that is not supported: have it made without".to_owned()
+            "has a critical extension that is not supported: make it without that extension"
+                .to_owned()
         }
         other => format!("cannot be used: {other}"),
     }
 }
 
-/// Why a private key cannot be used with its certificate, and the remedy.
+/// Returns why a private key cannot be used with its certificate, and the remedy.
 pub(super) fn wrong_key(
     error: &rustls::Error,
     key: &PrivateKeyDer<'_>,
@@ -264,15 +273,17 @@ pub(super) fn wrong_key(
 ) -> String {
     match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-            "it is not the key of the certificate in {cert}: give the two that were made together"
+            "it is not the key of the certificate in {cert}: give a key and a certificate that were \
+             made together"
         ),
         _ if contains(key.secret_der(), oid::P_521) => format!(
             "it is a key on the curve P-521, which is not supported: make a key of another kind \
-             ({KEYS}) and a certificate for it"
+             ({KEYS}) and a certificate for that key"
         ),
+        // rustls reports a key that it cannot parse only as a general error.
         rustls::Error::General(_) => format!(
-            "it is damaged, or of a kind that is not supported: make a key of a supported kind \
-             ({KEYS}) and a certificate for it"
+            "it is damaged, or of an unsupported kind: make a key of a supported kind ({KEYS}) and a \
+             certificate for that key"
         ),
         other => other.to_string(),
     }

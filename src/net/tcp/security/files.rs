@@ -1,4 +1,4 @@
-//! Reading what the security of a task is made of, with errors that say which file, and what to do.
+//! Reads certificates, keys and secrets from files, with errors that name the file and the remedy.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,47 +9,46 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
-/// The longest file that is read: a certificate takes 1 KiB, a chain of them a few.
+/// The longest file that is read. A certificate takes 1 KiB, and a chain a few KiB.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// How long reading a file may take. A regular file takes no time; a pipe whose writer has begun
-/// takes little.
+/// Time limit for reading a file. It concerns pipes and devices; a regular file is always readable.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// Why the security of a task cannot be set up.
+/// Why the credentials of a task cannot be used.
 #[derive(Debug, Error)]
 pub enum SecurityError {
     /// A file cannot be read.
     #[error("cannot read {flag} {}: {source}; give the path of a file that this user may read", path.display())]
     Unreadable {
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// What is in a file is of no use.
+    /// The content of a file cannot be used.
     #[error("{flag} {}: {what}", path.display())]
     Unusable {
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The reason and the remedy.
         what: String,
     },
 }
 
 /// A file that a flag names.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Named<'a> {
+pub(super) struct FlagFile<'a> {
     pub(super) flag: &'static str,
     pub(super) path: &'a Path,
 }
 
-impl Named<'_> {
-    /// All that is in it.
+impl FlagFile<'_> {
+    /// Returns the content of the file.
     pub(super) fn read(self) -> Result<Vec<u8>, SecurityError> {
         read(self.path, MAX_TIME).map_err(|source| SecurityError::Unreadable {
             flag: self.flag,
@@ -64,15 +63,17 @@ impl Named<'_> {
     }
 }
 
-/// Reads a file of any kind, within limits: a device may have no end, and a FIFO no writer.
+/// Reads a file of any kind within limits of time and length.
 fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
-    // Else opening a FIFO waits for a writer.
+    // The length in a file's metadata is no limit: it is 0 for a device without an end. Without
+    // NONBLOCK, opening a FIFO waits for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut file = File::from(open(path, flags, Mode::empty())?);
     let deadline = now() + time;
     let mut bytes = Vec::new();
     let mut part = [0; 4 << 10];
     while bytes.len() <= MAX_BYTES {
+        // A regular file is always readable, so this waits only for pipes and devices.
         wait_until_readable(&file, deadline)?;
         match file.read(&mut part) {
             Ok(0) => return Ok(bytes),
@@ -86,11 +87,11 @@ fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
 
 fn wait_until_readable(file: &File, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(now());
-    let left = Timespec::try_from(left).expect("it is a few seconds");
+    let left = Timespec::try_from(left).expect("a few seconds are representable");
     match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)).map_err(io::Error::from) {
         Ok(0) => Err(io::Error::other("it did not end in time")),
         Ok(_) => Ok(()),
-        // The read that follows does not wait, and the deadline is the same at the next turn.
+        // The read that follows does not block, and the loop keeps its deadline.
         Err(error) if is_temporary(&error) => Ok(()),
         Err(error) => Err(error),
     }
@@ -100,7 +101,7 @@ fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a file without an end is given up by the clock")]
+#[expect(clippy::disallowed_methods, reason = "reading a file without an end stops by the clock")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fifo_without_a_writer_is_given_up() {
+    fn reading_a_fifo_without_a_writer_times_out() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("fifo");
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

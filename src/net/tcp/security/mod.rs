@@ -1,14 +1,14 @@
-//! Who is at the other end of a connection: proved by certificates, by a shared secret, or not.
+//! Authentication of peers by certificates or by a shared secret, and protection of their bytes.
 //!
-//! All of it happens before the first frame. `docs/security.md` says what each way is good for.
+//! Peers authenticate before the first frame. `docs/security.md` compares the methods.
 
+pub(super) mod authentication;
 mod certificate;
-pub(super) mod ends;
 mod files;
+pub(super) mod halves;
 mod pem;
 pub(super) mod records;
 mod secret;
-pub mod security;
 #[cfg(test)]
 pub(super) mod tests;
 mod tls;

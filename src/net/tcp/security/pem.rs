@@ -1,19 +1,19 @@
-//! Certificates and keys out of PEM files, with one sentence for each file that holds none.
+//! Reads certificates and keys from PEM files, with an error and a remedy for each kind of other file.
 
 use std::fmt::Write as _;
 
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::files::{Named, SecurityError};
+use super::files::{FlagFile, SecurityError};
 
 const BEGIN: &str = "-----BEGIN ";
 const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-/// The first byte of DER, which is PEM's content without its text form.
+/// The first byte of a file in DER, the binary form of PEM.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// What a flag's file has to hold.
+/// The item that a flag's file must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Certificate,
@@ -29,14 +29,17 @@ impl Wanted {
     }
 }
 
-/// The certificates of a file, at least one.
+/// Returns the certificates of a file; at least one.
 ///
 /// # Errors
 /// If the file cannot be read or holds no certificate.
-pub(super) fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
+pub(super) fn certificates(
+    file: FlagFile<'_>,
+) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
     let bytes = read(file)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
+        // The parser skips everything that is not PEM, so a wrong file yields an empty list.
         Ok(all) if all.is_empty() => {
             let why = explain(&pem::Error::NoItemsFound, &bytes, Wanted::Certificate);
             Err(file.unusable(why))
@@ -46,14 +49,14 @@ pub(super) fn certificates(file: Named<'_>) -> Result<Vec<CertificateDer<'static
     }
 }
 
-/// The first private key of a file.
+/// Returns the first private key of a file.
 ///
 /// # Errors
-/// If the file cannot be read or holds no private key in the clear.
-pub(super) fn private_key(file: Named<'_>) -> Result<PrivateKeyDer<'static>, SecurityError> {
+/// If the file cannot be read, or holds no unencrypted private key.
+pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, SecurityError> {
     let bytes = read(file)?;
     let text = String::from_utf8_lossy(&bytes);
-    // OpenSSL's older form keeps the label of a plain key.
+    // OpenSSL's older format gives an encrypted key the label of a plain key.
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(file.unusable(format!(
             "the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt \
@@ -66,8 +69,8 @@ pub(super) fn private_key(file: Named<'_>) -> Result<PrivateKeyDer<'static>, Sec
         .map_err(|error| file.unusable(explain(&error, &bytes, Wanted::PrivateKey)))
 }
 
-/// A file's bytes, if no byte-order mark hides a line from the reader of PEM.
-fn read(file: Named<'_>) -> Result<Vec<u8>, SecurityError> {
+/// Reads a file, and refuses byte-order marks, which hide lines from the PEM parser.
+fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
     let bytes = file.read()?;
     let path = file.path.display();
     if UTF_16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
@@ -76,8 +79,8 @@ fn read(file: Named<'_>) -> Result<Vec<u8>, SecurityError> {
              -f UTF-16 -t ASCII {path}`"
         )));
     }
-    // Not at the beginning alone: a file put together from two may have one in the middle, and the
-    // certificate behind it would be left out without a word.
+    // A mark may also be in the middle of a file that was concatenated from two. The parser would
+    // then silently skip the certificate after it.
     if bytes.windows(UTF_8_MARK.len()).any(|part| part == UTF_8_MARK) {
         return Err(file.unusable(format!(
             "it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i \
@@ -87,7 +90,7 @@ fn read(file: Named<'_>) -> Result<Vec<u8>, SecurityError> {
     Ok(bytes)
 }
 
-/// Why the wanted item could not be read from these bytes, and the remedy.
+/// Returns why the wanted item cannot be read from these bytes, and the remedy.
 fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
     let what = wanted.name();
     match error {
@@ -106,7 +109,7 @@ fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
     }
 }
 
-/// What a file holds in place of the wanted item, if that is known, and what to do.
+/// Returns what a file contains instead of the wanted item, if that is known, and the remedy.
 fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str) {
     if bytes.first() == Some(&DER_SEQUENCE) {
         return (
@@ -133,6 +136,7 @@ fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str)
         (_, "PKCS7") => "convert it, as with `openssl pkcs7 -print_certs -in FILE -out NEW`",
         _ => "it has to be PEM, as `unisono certs` makes it",
     };
+    // The label goes into a log line, so it is shortened.
     let n_shown = label.char_indices().nth(40).map_or(label.len(), |(end, _)| end);
     (Some(format!("a {}", &label[..n_shown].to_lowercase())), remedy)
 }

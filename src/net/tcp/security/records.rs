@@ -1,9 +1,9 @@
 //! Records: an encrypted and authenticated byte stream over any connection, one key per direction.
 //!
-//! A record is its length in two bytes, little-endian, and a Noise transport message of that length.
-//! The nonce of a record is its number in its direction. A record that was changed, repeated, moved
-//! or left out therefore fails authentication. An empty record ends a direction: a connection that
-//! ends without an empty record was cut off.
+//! A record is a length in two bytes, little-endian, and a Noise transport message of that length. The
+//! nonce of a record is its number in its direction, so a record that was changed, repeated, moved or
+//! left out fails authentication. An empty record ends a direction. A connection that ends without an
+//! empty record was cut off.
 
 use std::io;
 use std::pin::Pin;
@@ -13,31 +13,31 @@ use std::task::{Context, Poll, ready};
 use snow::StatelessTransportState;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The bytes of a record's length.
+/// The size of a record's length field.
 const LENGTH_BYTES: usize = 2;
 
-/// The bytes by which a Noise message is longer than its payload.
+/// The number of bytes by which a Noise message is longer than its payload.
 const TAG_BYTES: usize = 16;
 
-/// The most payload of one record. Noise allows twice as much. The writer of frames writes 256 KiB
-/// at a time, which are eight whole records, and a record stays in a core's first caches.
+/// The longest payload of one record. Noise allows twice as much. A chunk of the frame writer, 256 KiB,
+/// fills eight records, and one record stays in the CPU's first caches.
 const MAX_PAYLOAD: usize = 32 << 10;
 
 /// The longest Noise message.
 const MAX_MESSAGE: usize = MAX_PAYLOAD + TAG_BYTES;
 
-/// The most sealed bytes that a writer holds: one system call then writes many records.
+/// The most sealed bytes that a writer holds. Several records go into one system call.
 const MAX_SEALED: usize = 4 * (LENGTH_BYTES + MAX_MESSAGE);
 
-/// The first size of a reader's buffer: most records without tensors fit.
+/// The initial size of a reader's buffer. Most records without tensors fit.
 const MIN_ARRIVED: usize = 4 << 10;
 
-/// The most records under one key: at most 128 TiB, a 512th of what Noise allows AES-GCM. A link
-/// that reaches the limit ends, and the next link has new keys.
+/// The most records under one key. They hold at most 128 TiB, a 512th of the data that Noise allows for
+/// AES-GCM. A link that reaches the limit ends, and the next link has new keys.
 const MAX_RECORDS: u64 = 1 << 32;
 
-/// The keys of one connection: one for each direction. Both halves read them, and neither changes
-/// them, so the halves need no lock.
+/// The keys of one connection, one for each direction. Neither half changes the keys, so the halves
+/// need no lock.
 #[derive(Clone, Debug)]
 pub(in crate::tcp) struct Keys(Arc<StatelessTransportState>);
 
@@ -46,7 +46,7 @@ impl Keys {
         Self(Arc::new(state))
     }
 
-    /// The reading half and the writing half of a connection whose bytes these keys protect.
+    /// Returns the reading half and the writing half of a connection that these keys protect.
     pub(in crate::tcp) fn protect<R, W>(self, source: R, target: W) -> (Opener<R>, Sealer<W>)
     where
         R: AsyncRead + Unpin,
@@ -56,17 +56,17 @@ impl Keys {
     }
 }
 
-/// A half that seals what is written to it.
+/// A writing half that seals its bytes in records.
 pub(in crate::tcp) struct Sealer<W> {
     target: W,
     keys: Keys,
     /// The number of the next record.
     next: u64,
-    /// Its bytes from `start` to `end` are sealed records that the target has yet to take.
+    /// Bytes `start..end` are sealed records that are not written to the target yet.
     sealed: Vec<u8>,
     start: usize,
     end: usize,
-    /// Whether the record that ends the direction was sealed.
+    /// Whether the empty record that ends the direction was sealed.
     is_ended: bool,
 }
 
@@ -75,7 +75,7 @@ impl<W: AsyncWrite + Unpin> Sealer<W> {
         Self { target, keys, next: 0, sealed: Vec::new(), start: 0, end: 0, is_ended: false }
     }
 
-    /// Seals one record behind those that the target has yet to take.
+    /// Seals one record, and appends it to the records that are not written yet.
     fn seal(&mut self, payload: &[u8]) -> io::Result<()> {
         check_number(self.next)?;
         let message_bytes = payload.len() + TAG_BYTES;
@@ -87,12 +87,14 @@ impl<W: AsyncWrite + Unpin> Sealer<W> {
         let announced = u16::try_from(message_bytes).expect("a payload is at most MAX_PAYLOAD");
         length.copy_from_slice(&announced.to_le_bytes());
         self.keys.0.write_message(self.next, payload, message).map_err(io::Error::other)?;
+        // A number must never seal two records: with AES-GCM, a repeated nonce reveals payloads and
+        // lets an attacker forge records.
         self.next += 1;
         self.end = end;
         Ok(())
     }
 
-    /// Waits until the target has taken all that is sealed.
+    /// Writes all sealed records to the target.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.start < self.end {
             let left = &self.sealed[self.start..self.end];
@@ -130,8 +132,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
             this.seal(payload)?;
             n_taken += payload.len();
         }
-        // The payload is taken once it is sealed, so a target that is not ready is no reason to
-        // wait: the next call, or a flush, waits for it.
+        // A sealed payload counts as written, because it must not be sealed again. If the target
+        // is not ready, the next call or a flush waits for it.
         match this.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(n_taken)),
@@ -150,7 +152,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // First, because a call that had to wait is repeated, and must not seal a second end.
+        // Drained first, because a pending call is repeated and must not seal a second end.
         ready!(this.poll_drain(cx))?;
         if !this.is_ended {
             this.seal(&[])?;
@@ -161,22 +163,22 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
     }
 }
 
-/// A half that opens what is read from it.
+/// A reading half that opens records.
 pub(in crate::tcp) struct Opener<R> {
     source: R,
     keys: Keys,
     /// The number of the next record.
     next: u64,
-    /// Its bytes from `start` to `end` came from the source and are yet to be opened.
+    /// Bytes `start..end` were read from the source and are not opened yet.
     arrived: Vec<u8>,
     start: usize,
     end: usize,
-    /// A payload for which the reader's buffer was too short; its bytes from `opened_start` to
-    /// `opened_end` are yet to be read.
+    /// A payload that did not fit the reader's buffer. Bytes `opened_start..opened_end` are not read
+    /// yet.
     opened: Vec<u8>,
     opened_start: usize,
     opened_end: usize,
-    /// Whether the record that ends the direction was opened.
+    /// Whether the empty record that ends the direction was opened.
     is_ended: bool,
 }
 
@@ -196,22 +198,22 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         }
     }
 
-    /// The length of the next record's message, once its announcement has arrived.
+    /// Returns the length of the next record's message; `None` until the length field has arrived.
     fn announced(&self) -> io::Result<Option<usize>> {
         let length = self.arrived[self.start..self.end].first_chunk::<LENGTH_BYTES>();
         match length.map(|length| usize::from(u16::from_le_bytes(*length))) {
-            // Nothing is allocated for a length that no task announces.
+            // The length is not authenticated, so it must not make this task allocate memory.
             Some(length) if !(TAG_BYTES..=MAX_MESSAGE).contains(&length) => Err(forged()),
             length => Ok(length),
         }
     }
 
-    /// Opens the next record, which has arrived: into `buf` if the record has room there, because a
-    /// tensor is then copied once less.
+    /// Opens the next record, which must have arrived.
     fn open(&mut self, message_bytes: usize, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         check_number(self.next)?;
         let start = self.start + LENGTH_BYTES;
         let message = &self.arrived[start..start + message_bytes];
+        // Opened directly into `buf` if there is room, which saves one copy of a tensor.
         let is_direct = buf.remaining() >= message_bytes;
         let target = if is_direct {
             buf.initialize_unfilled_to(message_bytes)
@@ -234,7 +236,7 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         Ok(())
     }
 
-    /// Reads once from the source, after making room for the record that has begun to arrive.
+    /// Reads once from the source, after making room for the `needed` bytes of the next record.
     fn poll_arrive(&mut self, cx: &mut Context<'_>, needed: usize) -> Poll<io::Result<()>> {
         self.arrived.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -244,6 +246,7 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         let mut room = ReadBuf::new(&mut self.arrived[self.end..]);
         ready!(Pin::new(&mut self.source).poll_read(cx, &mut room))?;
         match room.filled().len() {
+            // An attacker can end the TCP connection, but cannot forge the empty last record.
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             n_read => {
                 self.end += n_read;
@@ -261,6 +264,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Opener<R> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let filled_before = buf.filled().len();
+        // At least one byte must be returned, because zero bytes mean the end of the stream.
         loop {
             let opened = &this.opened[this.opened_start..this.opened_end];
             let n_copied = opened.len().min(buf.remaining());
@@ -285,13 +289,13 @@ fn check_number(next: u64) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "its keys have protected {MAX_RECORDS} records; a new link is due"
+        "its keys have protected {MAX_RECORDS} records, which is the limit; the next link has new keys"
     )))
 }
 
-/// The error of a record that the other end did not seal, or did not seal as this one.
+/// Returns the error for a record that the peer did not seal under this number.
 fn forged() -> io::Error {
-    let what = "a record fails authentication: it was changed, repeated or moved on its way";
+    let what = "a record fails authentication: it was changed, repeated or moved on the way";
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

@@ -1,4 +1,4 @@
-//! Who is refused; and networks with security for the host contract in `tcp::tests`.
+//! Tests of refused peers and unusable files, and networks with security for `tcp::tests`.
 
 use crate::tcp::Security;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const LIMITS: Limits = Limits::with_tensor_bytes(4 * contract::MAX_VALUES);
 const PS: TaskId = TaskId::PS_ZERO;
 const HOUR: Duration = Duration::from_secs(3600);
 
-#[expect(clippy::disallowed_methods, reason = "certificates are valid by the clock on the wall")]
+#[expect(clippy::disallowed_methods, reason = "certificates are valid by the wall clock")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -47,8 +47,8 @@ impl Files {
         files
     }
 
-    /// Of a task of the cluster whose CA this is.
-    fn of(authority: &Authority, task: TaskId) -> Self {
+    /// Returns the files of `task` in the cluster of this CA.
+    fn issued(authority: &Authority, task: TaskId) -> Self {
         Self::new(&authority.issue(&[task], valid()).unwrap(), &authority.pair().cert)
     }
 
@@ -81,7 +81,7 @@ fn secret(text: &str, me: TaskId) -> Security {
     Security::load(&SecurityConfig::Secret(file.path().to_owned()), me).unwrap()
 }
 
-/// A network that calls, as the chief, and one that is called, as ps 0.
+/// Returns a calling network of the chief and a called network of ps 0.
 fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     let listener = bind("127.0.0.1:0").unwrap();
     let addresses = BTreeMap::from([(PS, listener.addresses().unwrap()[0].to_string())]);
@@ -91,86 +91,86 @@ fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     (caller, TcpNetwork::new(Some(listener), config(BTreeMap::new(), called)).unwrap())
 }
 
-/// A network that calls, as the chief, and one that is called, as ps 0, each with its certificate.
+/// Returns a calling network of the chief and a called network of ps 0, with TLS.
 pub(in crate::tcp) fn with_tls() -> (TcpNetwork, TcpNetwork) {
     let ca = authority();
-    networks(Files::of(&ca, TaskId::CHIEF).load(TaskId::CHIEF), Files::of(&ca, PS).load(PS))
+    networks(Files::issued(&ca, TaskId::CHIEF).load(TaskId::CHIEF), Files::issued(&ca, PS).load(PS))
 }
 
-/// The same two with a secret.
+/// Returns the same two networks with a shared secret.
 pub(in crate::tcp) fn with_secret() -> (TcpNetwork, TcpNetwork) {
     let text = "this is between us two";
     networks(secret(text, TaskId::CHIEF), secret(text, PS))
 }
 
-/// Why a call does not come through. The node that is called must hear nothing of it.
-async fn why_not(caller: Security, called: Security) -> String {
+/// Makes a call that fails, and returns the reason. The called network must report no event.
+async fn call_failure(caller: Security, called: Security) -> String {
     let (mut caller, mut called) = networks(caller, called);
     caller.connect(PS);
     let why = tokio::select! {
-        event = called.next() => panic!("nobody is to come in: {event:?}"),
+        event = called.next() => panic!("the called network accepted a caller: {event:?}"),
         event = caller.next() => match event {
             NetworkEvent::ConnectFailed { why, .. } => why,
-            other => panic!("a failed call was due, not {other:?}"),
+            other => panic!("expected a failed call, not {other:?}"),
         }
     };
     let (_, why) = why.split_once(": ").unwrap();
     why.to_owned()
 }
 
-/// What a caller is told that is connected, says hello as the chief, and is refused.
-async fn refused(caller: Security, called: Security) -> String {
+/// Makes a call, sends a hello as the chief, and returns the reason of the refusal.
+async fn hello_refusal(caller: Security, called: Security) -> String {
     let (mut caller, mut called) = networks(caller, called);
     caller.connect(PS);
-    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it connects") };
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("no connection") };
     caller.send(link, contract::hello(PS));
     tokio::select! {
-        event = called.next() => panic!("nobody is to come in: {event:?}"),
+        event = called.next() => panic!("the called network accepted a caller: {event:?}"),
         event = caller.next() => match event {
             NetworkEvent::Received { message: Message::Refused { reason, older_than: None }, .. } => {
                 reason
             }
-            other => panic!("a refusal was due, not {other:?}"),
+            other => panic!("expected a refusal, not {other:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_ca_is_taken_by_neither_end() {
+async fn both_ends_refuse_a_certificate_of_another_ca() {
     let (ours, theirs) = (authority(), authority());
-    // A caller that has not our CA finds it out first, even before it shows its own.
-    let stranger = Files::of(&theirs, TaskId::CHIEF).load(TaskId::CHIEF);
-    let why = why_not(stranger, Files::of(&ours, PS).load(PS)).await;
+    // A caller that does not trust our CA refuses the called end before it presents its certificate.
+    let stranger = Files::issued(&theirs, TaskId::CHIEF).load(TaskId::CHIEF);
+    let why = call_failure(stranger, Files::issued(&ours, PS).load(PS)).await;
     assert!(why.starts_with("its certificate was not signed by the CA of our --tls-ca"), "{why}");
-    // One that pretends to trust it is refused by the called end.
+    // The called end refuses a caller that trusts both CAs.
     let pair = theirs.issue(&[TaskId::CHIEF], valid()).unwrap();
     let both = format!("{}{}", ours.pair().cert, theirs.pair().cert);
     let stranger = Files::new(&pair, &both).load(TaskId::CHIEF);
-    let why = why_not(stranger, Files::of(&ours, PS).load(PS)).await;
-    assert!(why.starts_with("it does not take our certificate: its --tls-ca"), "{why}");
+    let why = call_failure(stranger, Files::issued(&ours, PS).load(PS)).await;
+    assert!(why.starts_with("it does not accept our certificate: its --tls-ca"), "{why}");
 }
 
 #[tokio::test]
-async fn a_caller_with_the_certificate_of_another_task_is_told_and_refused() {
+async fn caller_that_claims_to_be_another_task_is_refused_with_a_reason() {
     let ca = authority();
-    let worker = Files::of(&ca, TaskId::worker(1)).load(TaskId::worker(1));
-    let why = refused(worker, Files::of(&ca, PS).load(PS)).await;
+    let worker = Files::issued(&ca, TaskId::worker(1)).load(TaskId::worker(1));
+    let why = hello_refusal(worker, Files::issued(&ca, PS).load(PS)).await;
     assert_eq!(
         why,
-        "it says that it is worker 0, but its certificate names worker-1.unisono: give it one for \
-         worker-0.unisono"
+        "it claims to be worker 0, but its certificate names worker-1.unisono: give it a \
+         certificate for worker-0.unisono"
     );
     let text = "this is between us two";
-    let why = refused(secret(text, TaskId::worker(1)), secret(text, PS)).await;
-    assert_eq!(why, "it says that it is worker 0, but proved itself as worker 1");
+    let why = hello_refusal(secret(text, TaskId::worker(1)), secret(text, PS)).await;
+    assert_eq!(why, "it claims to be worker 0, but authenticated as worker 1");
 }
 
 #[tokio::test]
-async fn a_called_end_with_the_certificate_of_another_task_is_not_talked_to() {
+async fn caller_refuses_a_called_end_with_the_certificate_of_another_task() {
     let ca = authority();
     let other = TaskId::ps(1);
-    let chief = Files::of(&ca, TaskId::CHIEF).load(TaskId::CHIEF);
-    let why = why_not(chief, Files::of(&ca, other).load(other)).await;
+    let chief = Files::issued(&ca, TaskId::CHIEF).load(TaskId::CHIEF);
+    let why = call_failure(chief, Files::issued(&ca, other).load(other)).await;
     assert_eq!(
         why,
         "its certificate names ps-1.unisono, not ps-0.unisono: compare --ps-hosts with where the \
@@ -179,32 +179,32 @@ async fn a_called_end_with_the_certificate_of_another_task_is_not_talked_to() {
 }
 
 #[tokio::test]
-async fn ends_that_are_secured_in_different_ways_say_what_is_missing() {
+async fn ends_with_different_methods_get_errors_that_name_the_missing_flags() {
     let ca = authority();
-    let tls = |task| Files::of(&ca, task).load(task);
+    let tls = |task| Files::issued(&ca, task).load(task);
     let secret = |task| secret("this is between us two", task);
     let open = Security::default;
-    let why = why_not(tls(TaskId::CHIEF), open()).await;
+    let why = call_failure(tls(TaskId::CHIEF), open()).await;
     assert!(why.contains("give it --tls-cert, --tls-key and --tls-ca, too"), "{why}");
-    let why = why_not(tls(TaskId::CHIEF), secret(PS)).await;
+    let why = call_failure(tls(TaskId::CHIEF), secret(PS)).await;
     assert!(why.contains("give it --tls-cert, --tls-key and --tls-ca, too"), "{why}");
-    let why = why_not(secret(TaskId::CHIEF), open()).await;
-    assert!(why.ends_with("give it --secret-file and this release, too"), "{why}");
-    let why = why_not(secret(TaskId::CHIEF), tls(PS)).await;
-    assert_eq!(why, "it does not answer as one that has a --secret-file");
-    let why = refused(open(), tls(PS)).await;
+    let why = call_failure(secret(TaskId::CHIEF), open()).await;
+    assert!(why.ends_with("give it a --secret-file and this release, too"), "{why}");
+    let why = call_failure(secret(TaskId::CHIEF), tls(PS)).await;
+    assert_eq!(why, "it does not answer like a task with a --secret-file");
+    let why = hello_refusal(open(), tls(PS)).await;
     assert_eq!(why, "this cluster uses TLS: give --tls-cert, --tls-key and --tls-ca");
-    let why = refused(open(), secret(PS)).await;
+    let why = hello_refusal(open(), secret(PS)).await;
     assert_eq!(why, "this cluster has a shared secret: give --secret-file");
 }
 
-/// Why a link ends, for the called end of it.
+/// Opens a link, ends it at the caller, and returns the reason that the called end reports.
 async fn why_closed(
     (mut caller, mut called): (TcpNetwork, TcpNetwork),
     is_flushed: bool,
 ) -> String {
     caller.connect(PS);
-    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("it connects") };
+    let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("no connection") };
     caller.send(link, contract::hello(PS));
     assert!(matches!(called.next().await, NetworkEvent::Accepted { .. }));
     assert!(matches!(called.next().await, NetworkEvent::Received { .. }));
@@ -214,30 +214,30 @@ async fn why_closed(
     drop(caller);
     match called.next().await {
         NetworkEvent::Closed { why, .. } => why,
-        other => panic!("an end was due, not {other:?}"),
+        other => panic!("expected the end of the link, not {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn an_end_that_somebody_could_have_made_on_the_way_is_told_from_a_close() {
+async fn end_without_a_close_record_is_reported_as_cut_off() {
     for networks in [with_tls, with_secret] {
         assert_eq!(why_closed(networks(), true).await, "closed by the other end");
         assert_eq!(
             why_closed(networks(), false).await,
-            "cut off: the connection ended, and the other end had not closed it"
+            "cut off: the connection ended without a close by the other end"
         );
     }
 }
 
 #[test]
-fn whatever_is_wrong_with_the_files_is_told_at_the_start() {
+fn unusable_files_are_reported_when_they_are_loaded() {
     let (ca, other) = (authority(), authority());
-    let files = Files::of(&ca, PS);
-    let mut told = vec![Files::of(&ca, TaskId::ps(1)).error(PS)];
+    let files = Files::issued(&ca, PS);
+    let mut errors = vec![Files::issued(&ca, TaskId::ps(1)).error(PS)];
     let mut spoil = |name: &str, text: &str| {
         let before = std::fs::read_to_string(files.path(name)).unwrap();
         files.write(name, text);
-        told.push(files.error(PS));
+        errors.push(files.error(PS));
         files.write(name, &before);
     };
     spoil("cert", "");
@@ -248,31 +248,31 @@ fn whatever_is_wrong_with_the_files_is_told_at_the_start() {
     spoil("ca", &other.pair().cert);
     spoil("ca", "no PEM at all");
     std::fs::remove_file(files.path("key")).unwrap();
-    told.push(files.error(PS));
+    errors.push(files.error(PS));
     let expired = Validity { from: now() - 4 * HOUR, until: now() - 2 * HOUR };
-    let mayfly = ca.issue(&[PS], expired).unwrap();
-    told.push(Files::new(&mayfly, &ca.pair().cert).error(PS));
-    insta::assert_snapshot!(told.join("\n"), @"
-    --tls-cert cert: it names ps-1.unisono, and this is ps 0: give it a certificate for ps-0.unisono
+    let expired = ca.issue(&[PS], expired).unwrap();
+    errors.push(Files::new(&expired, &ca.pair().cert).error(PS));
+    insta::assert_snapshot!(errors.join("\n"), @"
+    --tls-cert cert: it names ps-1.unisono, and this is ps 0: give a certificate for ps-0.unisono
     --tls-cert cert: there is no certificate in it: it has to be PEM, as `unisono certs` makes it
     --tls-cert cert: it is not an X.509 certificate
     --tls-cert cert: the certificate in it is cut off: copy the file again, to its last line
-    --tls-key key: it is not the key of the certificate in cert: give the two that were made together
+    --tls-key key: it is not the key of the certificate in cert: give a key and a certificate that were made together
     --tls-key key: there is no private key in it, but a certificate: give the file with the key of that certificate
     --tls-cert cert: it was not signed by the CA in ca: all tasks need certificates of one CA
     --tls-ca ca: there is no certificate in it: it has to be PEM, as `unisono certs` makes it
     cannot read --tls-key key: No such file or directory (os error 2); give the path of a file that this user may read
-    --tls-cert cert: it expired 120 minutes ago: make a new one
+    --tls-cert cert: it expired 120 minutes ago: make a new certificate
     ");
 }
 
-/// What OpenSSL made; `fixtures/tls/make` says how.
+/// Reads a file that `fixtures/tls/make` made with OpenSSL.
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tls").join(name))
         .unwrap()
 }
 
-/// What ps 0 reports of these files: its certificates, its key, its CA.
+/// Returns the error of ps 0 with these files as its certificates, key and CA, or "fine".
 fn refusal(cert: &[u8], key: &[u8], ca: &[u8]) -> String {
     let files = Files(TempDir::new().unwrap());
     for (name, bytes) in [("cert", cert), ("key", key), ("ca", ca)] {
@@ -285,7 +285,7 @@ fn refusal(cert: &[u8], key: &[u8], ca: &[u8]) -> String {
 }
 
 #[test]
-fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
+fn each_wrong_kind_of_certificate_or_key_is_refused_with_its_own_remedy() {
     let [ca, good, key] = ["ca.pem", "good.pem", "key.pem"].map(fixture);
     let refused = |cert: &str, key: &str| refusal(&fixture(cert), &fixture(key), &ca);
     let of_p521 = |cert: &str| refusal(&fixture(cert), &key, &fixture("p521-ca.pem"));
@@ -294,7 +294,7 @@ fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
     let text = String::from_utf8(good).unwrap();
     let utf_16: Vec<u8> =
         "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-    let told = [
+    let errors = [
         refused("good.pem", "key.pem"),
         refused("v1.pem", "key.pem"),
         refused("sha1.pem", "key.pem"),
@@ -311,14 +311,14 @@ fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
         refusal(&marked_inside, &key, &ca),
         refusal(&utf_16, &key, &ca),
     ];
-    insta::assert_snapshot!(told.join("\n"), @r"
+    insta::assert_snapshot!(errors.join("\n"), @r"
     fine
-    --tls-cert cert: it is of X.509 version 1, which cannot name a task: have it made with the extension subjectAltName, as with `openssl x509 -extfile`, which makes it version 3
-    --tls-cert cert: it is signed with SHA-1, which can be forged: have it signed again with SHA-256, as with `openssl x509 -sha256`
-    --tls-key key: it is a key on the curve P-521, which is not supported: make a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for it
-    --tls-key key: it is damaged, or of a kind that is not supported: make a key of a supported kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for it
+    --tls-cert cert: it has X.509 version 1, which cannot name a task: make it with the extension subjectAltName, as with `openssl x509 -extfile`, which makes version 3
+    --tls-cert cert: it is signed with SHA-1, which can be forged: sign it again with SHA-256, as with `openssl x509 -sha256`
+    --tls-key key: it is a key on the curve P-521, which is not supported: make a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for that key
+    --tls-key key: it is damaged, or of an unsupported kind: make a key of a supported kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for that key
     --tls-cert cert: it is signed with a key on the curve P-521, which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more)
-    --tls-cert cert: it is signed with ECDSA and SHA-512, as a CA on the curve P-521 does, which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more), and sign with SHA-256
+    --tls-cert cert: it is signed with ECDSA and SHA-512 (the default of a CA on the curve P-521), which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more), and sign with SHA-256
     --tls-key key: the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
     --tls-key key: the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
     --tls-cert cert: there is no certificate in it, but a private key: give the file with the certificate that was made for that key
@@ -331,18 +331,18 @@ fn every_certificate_and_key_of_a_wrong_kind_is_refused_with_its_remedy() {
 }
 
 #[test]
-fn certificate_that_is_its_own_ca_is_refused_with_its_remedy() {
+fn ca_certificate_of_a_task_is_refused_with_its_remedy() {
     let ca = authority().pair();
-    let told = refusal(ca.cert.as_bytes(), ca.key.as_bytes(), ca.cert.as_bytes());
+    let error = refusal(ca.cert.as_bytes(), ca.key.as_bytes(), ca.cert.as_bytes());
     assert_eq!(
-        told,
-        "--tls-cert cert: it is the certificate of a CA (CA:TRUE), which no task can show: have that \
-         CA sign one for the task, as `unisono certs` does"
+        error,
+        "--tls-cert cert: it is the certificate of a CA (CA:TRUE), which no task can present: let \
+         that CA sign a certificate for the task, as `unisono certs` does"
     );
 }
 
 #[test]
-fn chain_is_taken_in_its_order_and_refused_in_another_one() {
+fn chain_in_the_wrong_order_is_refused() {
     let ca = authority();
     let Pair { cert, key } = ca.issue(&[PS], valid()).unwrap();
     let ca = ca.pair().cert;
@@ -350,19 +350,19 @@ fn chain_is_taken_in_its_order_and_refused_in_another_one() {
     assert_eq!(refused(format!("{cert}{ca}")), "fine");
     assert_eq!(
         refused(format!("{ca}{cert}")),
-        "--tls-cert cert: the certificates in it are in the wrong order: put the one for \
-         ps-0.unisono first, and behind it the CA that signed it, then the CA of that one"
+        "--tls-cert cert: its certificates are in the wrong order: put the certificate for \
+         ps-0.unisono first, then the CA that signed it, then the CA that signed that CA"
     );
 }
 
-/// A CA that signs for names of any form, which [`Authority`] does not.
+/// Returns a CA that signs for names of any form, unlike [`Authority`].
 fn liberal_ca() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// The files of a task whose certificate is for these DNS names.
+/// Returns the files of a task whose certificate has these DNS names.
 fn files_for(ca: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) -> Files {
     let key = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -371,32 +371,33 @@ fn files_for(ca: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) -> Files {
 }
 
 #[tokio::test]
-async fn wildcard_certificate_speaks_for_every_task() {
+async fn wildcard_certificate_is_accepted_for_every_task_at_both_ends() {
     let ca = liberal_ca();
     let load = |names: &[&str], me| files_for(&ca, names).load(me);
     for names in [&["*.unisono"][..], &["other.example", "*.Unisono"]] {
-        // At both ends: rustls checks the called one, and this project the calling one.
         let (mut caller, mut called) = networks(load(names, TaskId::CHIEF), load(names, PS));
         caller.connect(PS);
-        let NetworkEvent::Connected { link, .. } = caller.next().await else { panic!("connects") };
+        let NetworkEvent::Connected { link, .. } = caller.next().await else {
+            panic!("no connection")
+        };
         caller.send(link, contract::hello(PS));
         let accepted = tokio::select! {
             event = called.next() => event,
-            event = caller.next() => panic!("a call was due to come in, not {event:?}"),
+            event = caller.next() => panic!("expected an accepted call, not {event:?}"),
         };
         assert!(matches!(accepted, NetworkEvent::Accepted { .. }), "{accepted:?}");
     }
 }
 
 #[test]
-fn no_other_wildcard_speaks_for_a_task() {
+fn other_wildcards_are_refused() {
     let ca = liberal_ca();
     for name in ["*.unisono.example", "*.ps-0.unisono", "unisono", "*.example"] {
-        let told = files_for(&ca, &[name]).error(PS);
+        let error = files_for(&ca, &[name]).error(PS);
         assert_eq!(
-            told,
+            error,
             format!(
-                "--tls-cert cert: it names {name}, and this is ps 0: give it a certificate for \
+                "--tls-cert cert: it names {name}, and this is ps 0: give a certificate for \
                  ps-0.unisono"
             )
         );

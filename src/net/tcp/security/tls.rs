@@ -1,6 +1,6 @@
-//! Mutual TLS 1.3: both ends show a certificate of one CA, and the certificate names the task.
+//! Mutual TLS 1.3: both ends present a certificate of one CA, and the certificate names the task.
 //!
-//! No session is resumed, so that each connection looks at both certificates again.
+//! Sessions are never resumed, so every connection verifies both certificates.
 
 use std::io;
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::certificate::{
-    CalledTask, check_names, is_of_a_ca, name_of_task, names_presented, server_name, what_is_wrong,
-    wrong_key,
+    CalledTask, check_names, is_ca_certificate, name_of_task, names_presented, rejection_reason,
+    server_name, wrong_key,
 };
-use super::files::{Named, SecurityError};
+use super::files::{FlagFile, SecurityError};
 use super::pem::{certificates, private_key};
 use crate::tcp::io_error::{describe, has_ended};
 use unisono_config::TlsFiles;
 use unisono_core::ids::TaskId;
 
-/// What the called end says once it has taken the caller's certificate. With TLS 1.3 a caller
-/// would else not know before its first message is lost.
+/// The byte that the called end sends once it has accepted the caller's certificate. In TLS 1.3 a
+/// caller's handshake succeeds before that, and its first message would be lost without an error.
 const ADMITTED: u8 = b'A';
 
-/// Which CA a certificate has to be of.
+/// The required CA, as text for errors.
 const OUR_CA: &str = "the CA of our --tls-ca";
 
-/// This task's part in handshakes.
+/// The configuration of this task for both sides of a handshake.
 pub(super) struct Tls {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
@@ -46,34 +46,38 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// A caller's certificate, which a CA of ours has signed.
+/// A caller's certificate, signed by the CA of this cluster.
 #[derive(Debug)]
 pub(in crate::tcp) struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Whether it names this task.
+    /// Checks that the certificate names `task`. The error is text for a person.
     pub(super) fn check_names(&self, task: TaskId) -> Result<(), String> {
         check_names(&self.0, &server_name(task)).map_err(|error| match names_presented(&error) {
             Some(presented) => format!(
-                "it says that it is {task}, but its certificate names {presented}: give it one for \
-                 {}",
+                "it claims to be {task}, but its certificate names {presented}: give it a \
+                 certificate for {}",
                 name_of_task(task)
             ),
-            None => format!("its certificate {}", what_is_wrong(&error, OUR_CA)),
+            None => format!("its certificate {}", rejection_reason(&error, OUR_CA)),
         })
     }
 }
 
 impl Tls {
     pub(super) fn load(files: &TlsFiles, me: TaskId) -> Result<Self, SecurityError> {
-        let cert_file = Named { flag: "--tls-cert", path: &files.cert };
-        let key_file = Named { flag: "--tls-key", path: &files.key };
-        let ca_file = Named { flag: "--tls-ca", path: &files.ca };
+        let cert_file = FlagFile { flag: "--tls-cert", path: &files.cert };
+        let key_file = FlagFile { flag: "--tls-key", path: &files.key };
+        let ca_file = FlagFile { flag: "--tls-ca", path: &files.ca };
         let chain = certificates(cert_file)?;
         let key = private_key(key_file)?;
         let roots = roots(ca_file)?;
+        // Named here instead of taken from the process: another crate could install a provider
+        // with different algorithms.
         let provider = Arc::new(ring::default_provider());
         let verifier = verifier(&roots, &provider, ca_file)?;
+        // Before certificate and key are compared, so that a wrong certificate file is not reported as
+        // a wrong key.
         check_own(&chain, me, &*verifier, cert_file, ca_file)?;
         let (refused, cert) = (key.clone_key(), files.cert.display());
         let wrong_key = |error| key_file.unusable(wrong_key(&error, &refused, &cert));
@@ -83,6 +87,7 @@ impl Tls {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(wrong_key)?;
+        // A resumed session would skip the caller's certificate, which may have expired since.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         Ok(Self {
@@ -93,7 +98,7 @@ impl Tls {
         })
     }
 
-    /// The caller's side: the other end has to be the task that is called.
+    /// The caller's side of a handshake. The certificate of the called end must name `to`.
     pub(super) async fn call(
         &self,
         stream: TcpStream,
@@ -105,11 +110,15 @@ impl Tls {
         let admitted = stream.read_u8().await;
         match admitted.map_err(|error| explain(&error, &name_of_task(to)))? {
             ADMITTED => Ok(stream.into()),
-            _ => Err("it does not answer as a task of this release".to_owned()),
+            _ => {
+                Err("its answer is not that of this release: run one release on all tasks"
+                    .to_owned())
+            }
         }
     }
 
-    /// The called end's side: the caller has to have a certificate of the CA; whose, it says later.
+    /// The called end's side of a handshake. The caller needs a certificate of the CA. The caller's
+    /// hello, which follows, claims a task; [`Certificate::check_names`] then checks the claim.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
@@ -118,72 +127,76 @@ impl Tls {
         let mut stream = shaken.map_err(|error| explain(&error, "a task"))?;
         let admit = async {
             stream.write_u8(ADMITTED).await?;
+            // rustls buffers the byte, and the caller waits for it before its first frame.
             stream.flush().await
         };
         admit.await.map_err(|error| explain(&error, "a task"))?;
         let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let own = presented.expect("the verifier takes no caller without one").clone().into_owned();
+        let own = presented.expect("the verifier requires a certificate").clone().into_owned();
         Ok((stream.into(), Certificate(own)))
     }
 }
 
-/// Checks this task's own certificates as its peers do, so that what they would refuse is reported
-/// here, where it can be mended.
+/// Verifies this task's own certificates as its peers will, so that the error appears on the machine
+/// where it can be corrected.
 fn check_own(
     chain: &[CertificateDer<'_>],
     me: TaskId,
     verifier: &dyn ClientCertVerifier,
-    cert_file: Named<'_>,
-    ca_file: Named<'_>,
+    cert_file: FlagFile<'_>,
+    ca_file: FlagFile<'_>,
 ) -> Result<(), SecurityError> {
     let (own, between) = chain.split_first().expect("a file without certificates is refused");
     let names_me = |certificate| check_names(certificate, &server_name(me));
+    // The verifier of callers suffices for both sides: it checks the chain and client use, and the
+    // names are checked below.
     verifier.verify_client_cert(own, between, UnixTime::now()).map_err(|error| {
-        if is_of_a_ca(&error) && between.iter().any(|behind| names_me(behind).is_ok()) {
+        // The task's own certificate is in the file, but behind a CA's.
+        if is_ca_certificate(&error) && between.iter().any(|behind| names_me(behind).is_ok()) {
             return cert_file.unusable(format!(
-                "the certificates in it are in the wrong order: put the one for {} first, and behind \
-                 it the CA that signed it, then the CA of that one",
+                "its certificates are in the wrong order: put the certificate for {} first, then the \
+                 CA that signed it, then the CA that signed that CA",
                 name_of_task(me)
             ));
         }
         let ca = format!("the CA in {}", ca_file.path.display());
-        cert_file.unusable(format!("it {}", what_is_wrong(&error, &ca)))
+        cert_file.unusable(format!("it {}", rejection_reason(&error, &ca)))
     })?;
     names_me(own).map_err(|error| {
         let presented = names_presented(&error).unwrap_or_else(|| error.to_string());
         cert_file.unusable(format!(
-            "it names {presented}, and this is {me}: give it a certificate for {}",
+            "it names {presented}, and this is {me}: give a certificate for {}",
             name_of_task(me)
         ))
     })
 }
 
-/// Whether the certificate is valid now, and will be for so long.
+/// Whether the certificate, which is valid now, will still be valid after `duration`.
 ///
 /// # Errors
-/// If a file is of no use, or the certificate is not valid now.
-pub fn is_valid_for(files: &TlsFiles, long: Duration) -> Result<bool, SecurityError> {
-    let cert_file = Named { flag: "--tls-cert", path: &files.cert };
-    let ca_file = Named { flag: "--tls-ca", path: &files.ca };
+/// If a file cannot be used, or the certificate is not valid now.
+pub fn is_valid_for(files: &TlsFiles, duration: Duration) -> Result<bool, SecurityError> {
+    let cert_file = FlagFile { flag: "--tls-cert", path: &files.cert };
+    let ca_file = FlagFile { flag: "--tls-ca", path: &files.ca };
     let chain = certificates(cert_file)?;
     let (own, between) = chain.split_first().expect("a file without certificates is refused");
     let verifier = verifier(&roots(ca_file)?, &Arc::new(ring::default_provider()), ca_file)?;
     let now = UnixTime::now();
     verifier.verify_client_cert(own, between, now).map_err(|error| {
         let ca = format!("the CA in {}", files.ca.display());
-        cert_file.unusable(format!("it {}", what_is_wrong(&error, &ca)))
+        cert_file.unusable(format!("it {}", rejection_reason(&error, &ca)))
     })?;
-    let then = Duration::from_secs(now.as_secs()) + long;
+    let then = Duration::from_secs(now.as_secs()) + duration;
     let then = UnixTime::since_unix_epoch(then);
     Ok(verifier.verify_client_cert(own, between, then).is_ok())
 }
 
-/// The CAs of a file.
-fn roots(ca_file: Named<'_>) -> Result<Arc<RootCertStore>, SecurityError> {
+/// Reads the CAs of a file.
+fn roots(ca_file: FlagFile<'_>) -> Result<Arc<RootCertStore>, SecurityError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca_file)? {
         roots.add(certificate).map_err(|error| {
-            ca_file.unusable(format!("a certificate in it {}", what_is_wrong(&error, "its CA")))
+            ca_file.unusable(format!("a certificate in it {}", rejection_reason(&error, "its CA")))
         })?;
     }
     Ok(Arc::new(roots))
@@ -192,7 +205,7 @@ fn roots(ca_file: Named<'_>) -> Result<Arc<RootCertStore>, SecurityError> {
 fn verifier(
     roots: &Arc<RootCertStore>,
     provider: &Arc<CryptoProvider>,
-    ca_file: Named<'_>,
+    ca_file: FlagFile<'_>,
 ) -> Result<Arc<dyn ClientCertVerifier>, SecurityError> {
     WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
         .build()
@@ -210,7 +223,7 @@ fn client(
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has TLS 1.3")
-        .dangerous() // The verifier differs from the default one in the names alone.
+        .dangerous() // The verifier differs from the default one only in the check of names.
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(chain, key)
         .map_err(wrong_key)?;
@@ -218,47 +231,49 @@ fn client(
     Ok(client)
 }
 
-/// Why a handshake failed, for a person at this end.
+/// Returns why a handshake failed, as text for a person at this end.
 fn explain(error: &io::Error, wanted: &str) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(_)) => {
-            let error = inner.expect("it was just matched");
+            let error = inner.expect("the pattern has matched");
             match names_presented(error) {
                 Some(presented) => format!(
                     "its certificate names {presented}, not {wanted}: compare --ps-hosts with where \
                      the tasks run"
                 ),
-                None => format!("its certificate {}", what_is_wrong(error, OUR_CA)),
+                None => format!("its certificate {}", rejection_reason(error, OUR_CA)),
             }
         }
         Some(rustls::Error::NoCertificatesPresented) => {
-            "it shows no certificate: give it --tls-cert, --tls-key and --tls-ca".to_owned()
+            "it presented no certificate: give it --tls-cert, --tls-key and --tls-ca".to_owned()
         }
+        // TLS alerts carry no text, so each sentence names the usual cause of the alert.
         Some(rustls::Error::AlertReceived(alert)) => match alert {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
-                "it does not take our certificate: its --tls-ca is not the CA that signed our \
+                "it does not accept our certificate: its --tls-ca is not the CA that signed our \
                  --tls-cert"
                     .to_owned()
             }
             AlertDescription::CertificateExpired => {
-                "it does not take our certificate: it has expired, or is not valid yet by its clock"
+                "it does not accept our certificate: by its clock, our certificate has expired or is \
+                 not valid yet"
                     .to_owned()
             }
             AlertDescription::BadCertificate => {
-                "it does not take our certificate, or it is not the task that we called".to_owned()
+                "it does not accept our certificate, or it is not the task that we called".to_owned()
             }
             other => format!("it ended the TLS handshake: {other:?}"),
         },
         Some(rustls::Error::InvalidMessage(_)) => {
-            "it does not speak TLS as it should: compare the flags of the two".to_owned()
+            "it sent no valid TLS message: compare the flags of the two tasks".to_owned()
         }
         Some(other) => format!("TLS: {other}"),
         None if has_ended(error) => {
-            "it ended the connection within the TLS handshake; if it goes on so, give it --tls-cert, \
+            "it ended the connection during the TLS handshake; if this repeats, give it --tls-cert, \
              --tls-key and --tls-ca, too"
                 .to_owned()
         }
-        None => format!("within the TLS handshake: {}", describe(error)),
+        None => format!("TLS handshake: {}", describe(error)),
     }
 }

@@ -1,9 +1,9 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::*;
-use crate::tcp::security::secret::tests::keys_of_two;
+use crate::tcp::security::secret::tests::connection_keys;
 
-/// What opening a stream of records gives: its payloads, and how it ends.
+/// Opens a stream of records. Returns its payloads, and the result at its end.
 async fn opened(keys: Keys, sealed: &[u8]) -> (Vec<u8>, io::Result<()>) {
     let (mut read, _) = keys.protect(sealed, tokio::io::sink());
     let mut payload = Vec::new();
@@ -11,7 +11,7 @@ async fn opened(keys: Keys, sealed: &[u8]) -> (Vec<u8>, io::Result<()>) {
     (payload, end)
 }
 
-/// A stream with one record for each payload and, if `is_ended`, its end.
+/// Returns a stream with one record for each payload and, if `is_ended`, the empty last record.
 async fn sealed(keys: Keys, payloads: &[&[u8]], is_ended: bool) -> Vec<u8> {
     let (_, mut write) = keys.protect(tokio::io::empty(), Vec::new());
     for payload in payloads {
@@ -24,7 +24,7 @@ async fn sealed(keys: Keys, payloads: &[&[u8]], is_ended: bool) -> Vec<u8> {
     write.target
 }
 
-/// Where each record of a stream begins, and the stream's length.
+/// Returns the offset of each record in a stream, and the stream's length.
 fn bounds(sealed: &[u8]) -> Vec<usize> {
     let mut bounds = vec![0];
     while let Some(length) = sealed[*bounds.last().unwrap()..].first_chunk() {
@@ -43,13 +43,13 @@ fn is_cut_off(end: &io::Result<()>) -> bool {
 }
 
 #[tokio::test]
-async fn payloads_of_every_length_pass_whole_in_pieces_of_any_size() {
+async fn payloads_of_any_length_arrive_whole_in_pieces_of_any_size() {
     let bytes: Vec<u8> = (0..300_000_u32).map(|index| (index % 251) as u8).collect();
     for piece in [1, 7, 4096, 1 << 20] {
         let longest = if piece < 10 { 3000 } else { bytes.len() };
         for n_bytes in [0, 1, 2, 1000, MAX_PAYLOAD - 1, MAX_PAYLOAD, MAX_PAYLOAD + 1, bytes.len()] {
             let payload = &bytes[..n_bytes.min(longest)];
-            let (ours, theirs) = keys_of_two().await;
+            let (ours, theirs) = connection_keys().await;
             let (there, here) = duplex(piece);
             let (_, mut write) = ours.protect(tokio::io::empty(), there);
             let (mut read, _) = theirs.protect(here, tokio::io::sink());
@@ -66,8 +66,8 @@ async fn payloads_of_every_length_pass_whole_in_pieces_of_any_size() {
 }
 
 #[tokio::test]
-async fn head_and_tensor_leave_in_one_write_and_a_flush_leaves_nothing_behind() {
-    let (ours, theirs) = keys_of_two().await;
+async fn vectored_write_takes_head_and_tensor_and_flush_writes_all_records() {
+    let (ours, theirs) = connection_keys().await;
     let (_, mut write) = ours.protect(tokio::io::empty(), Vec::new());
     let (head, tensor) = ([1; 100], vec![2; 2 * MAX_PAYLOAD]);
     let slices = [io::IoSlice::new(&head), io::IoSlice::new(&tensor)];
@@ -78,10 +78,9 @@ async fn head_and_tensor_leave_in_one_write_and_a_flush_leaves_nothing_behind() 
     assert!(payload == [&head[..], &tensor].concat());
 }
 
-/// A tensor's buffer is long: a record that has room there is not copied once more.
 #[tokio::test]
-async fn a_record_is_opened_where_it_is_read_to_if_it_has_room_there() {
-    let (ours, theirs) = keys_of_two().await;
+async fn record_is_opened_directly_into_a_buffer_that_has_room() {
+    let (ours, theirs) = connection_keys().await;
     let stream = sealed(ours, &[&[7; 1000]], false).await;
     let (mut read, _) = theirs.protect(&*stream, tokio::io::sink());
     let mut long = [0; 1000 + TAG_BYTES];
@@ -91,17 +90,17 @@ async fn a_record_is_opened_where_it_is_read_to_if_it_has_room_there() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_payload_can_be_seen_on_the_way() {
-    let (ours, _) = keys_of_two().await;
+async fn sealed_stream_reveals_no_payload() {
+    let (ours, _) = connection_keys().await;
     let payload = vec![0; 1 << 20];
     let stream = sealed(ours, &[&payload], true).await;
-    // Of random bytes, one stream in 2^44 has so many zeros in a row.
+    // In a random stream of this length, eight zeros in a row have a probability of 2^-44.
     assert!(!stream.windows(8).any(|window| window == [0; 8]));
 }
 
 #[tokio::test]
 async fn every_byte_of_every_record_is_authenticated() {
-    let (ours, theirs) = keys_of_two().await;
+    let (ours, theirs) = connection_keys().await;
     let stream = sealed(ours, &[b"version 7", b"push"], true).await;
     let bounds = bounds(&stream);
     assert_eq!(opened(theirs.clone(), &stream).await.0, b"version 7push");
@@ -110,7 +109,7 @@ async fn every_byte_of_every_record_is_authenticated() {
             let mut flipped = stream.clone();
             flipped[at] ^= 1 << bit;
             let (payload, end) = opened(theirs.clone(), &flipped).await;
-            // A longer length waits for bytes that do not come.
+            // A longer length field makes the reader wait for bytes beyond the end.
             assert!(is_forged(&end) || is_cut_off(&end), "bit {bit} of byte {at}: {end:?}");
             let whole_before = match at {
                 _ if at < bounds[1] => &b""[..],
@@ -123,8 +122,8 @@ async fn every_byte_of_every_record_is_authenticated() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_repeated_moved_left_out_or_inserted_is_noticed() {
-    let (ours, theirs) = keys_of_two().await;
+async fn repeated_moved_omitted_or_inserted_record_fails_authentication() {
+    let (ours, theirs) = connection_keys().await;
     let stream = sealed(ours, &[b"one", b"two", b"six"], true).await;
     let bounds = bounds(&stream);
     let record = |index: usize| &stream[bounds[index]..bounds[index + 1]];
@@ -137,15 +136,15 @@ async fn a_record_that_is_repeated_moved_left_out_or_inserted_is_noticed() {
         ("ended too early", vec![one, end], b"one"),
         ("sent again after the end", vec![one, two, six, one, end], b"onetwosix"),
     ] {
-        let (found, how) = opened(theirs.clone(), &records.concat()).await;
+        let (found, end) = opened(theirs.clone(), &records.concat()).await;
         assert_eq!(found, payload, "{case}");
-        assert!(is_forged(&how), "{case}: {how:?}");
+        assert!(is_forged(&end), "{case}: {end:?}");
     }
 }
 
 #[tokio::test]
-async fn an_end_is_told_from_a_cut_wherever_the_cut_is() {
-    let (ours, theirs) = keys_of_two().await;
+async fn stream_that_is_cut_anywhere_does_not_end_normally() {
+    let (ours, theirs) = connection_keys().await;
     let stream = sealed(ours, &[b"one", b"two"], true).await;
     let (payload, end) = opened(theirs.clone(), &stream).await;
     assert_eq!((&payload[..], end.is_ok()), (&b"onetwo"[..], true));
@@ -156,18 +155,18 @@ async fn an_end_is_told_from_a_cut_wherever_the_cut_is() {
 }
 
 #[tokio::test]
-async fn records_that_are_sent_back_or_come_from_another_connection_are_refused() {
-    let (ours, theirs) = keys_of_two().await;
+async fn reflected_records_and_records_of_another_connection_are_refused() {
+    let (ours, theirs) = connection_keys().await;
     let stream = sealed(ours.clone(), &[b"one"], true).await;
     assert!(is_forged(&opened(ours, &stream).await.1), "sent back");
-    let (_, later) = keys_of_two().await;
+    let (_, later) = connection_keys().await;
     assert!(is_forged(&opened(later, &stream).await.1), "another connection of the same two");
     assert!(opened(theirs, &stream).await.1.is_ok());
 }
 
 #[tokio::test]
-async fn a_length_that_no_task_announces_is_refused_before_there_is_room_for_it() {
-    let (_, theirs) = keys_of_two().await;
+async fn invalid_record_length_is_refused_before_memory_is_allocated() {
+    let (_, theirs) = connection_keys().await;
     for length in [0, TAG_BYTES - 1, MAX_MESSAGE + 1, usize::from(u16::MAX)] {
         let announced = u16::try_from(length).unwrap().to_le_bytes();
         let (mut read, _) = theirs.clone().protect(&announced[..], tokio::io::sink());
@@ -178,8 +177,8 @@ async fn a_length_that_no_task_announces_is_refused_before_there_is_room_for_it(
 }
 
 #[tokio::test]
-async fn a_key_protects_a_limited_number_of_records() {
-    let (ours, theirs) = keys_of_two().await;
+async fn key_protects_a_limited_number_of_records() {
+    let (ours, theirs) = connection_keys().await;
     let (_, mut write) = ours.protect(tokio::io::empty(), Vec::new());
     let (_, mut too_late) = theirs.protect(tokio::io::empty(), Vec::new());
     write.next = MAX_RECORDS - 1;
@@ -189,12 +188,12 @@ async fn a_key_protects_a_limited_number_of_records() {
         let refused = write.write_all(b"one more").await.unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "its keys have protected 4294967296 records; a new link is due"
+            "its keys have protected 4294967296 records, which is the limit; the next link has new keys"
         );
     }
 }
 
-/// A target that takes no more bytes than it is allowed to.
+/// A target that takes at most `room` bytes.
 struct Slow {
     taken: Vec<u8>,
     room: usize,
@@ -225,8 +224,8 @@ impl AsyncWrite for Slow {
 }
 
 #[tokio::test]
-async fn a_target_that_takes_nothing_holds_the_writer_and_gets_each_record_once() {
-    let (ours, theirs) = keys_of_two().await;
+async fn slow_target_blocks_the_writer_and_gets_each_record_once() {
+    let (ours, theirs) = connection_keys().await;
     let (_, mut write) = ours.protect(tokio::io::empty(), Slow { taken: Vec::new(), room: 10 });
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut poll =
@@ -235,7 +234,7 @@ async fn a_target_that_takes_nothing_holds_the_writer_and_gets_each_record_once(
     let Poll::Ready(Ok(n_taken)) = poll(&mut write, &long) else { panic!("there is room to seal") };
     assert!(n_taken <= MAX_SEALED, "{n_taken} bytes were taken, and 10 could be written");
     assert!(poll(&mut write, &long).is_pending());
-    assert_eq!(write.sealed.len(), write.end, "nothing is held beyond the records of one write");
+    assert_eq!(write.sealed.len(), write.end, "the writer holds only the records of one write");
 
     let mut cx = Context::from_waker(std::task::Waker::noop());
     assert!(Pin::new(&mut write).poll_flush(&mut cx).is_pending());

@@ -15,48 +15,52 @@ fn secret(text: &str, me: TaskId) -> Secret {
     Secret::new(text.as_bytes(), me)
 }
 
-/// The keys of a connection, at its caller and at its called end.
-pub async fn keys_of_two() -> (Keys, Keys) {
+/// Returns the keys of one connection at both ends: the caller's and the called end's.
+pub(in crate::tcp) async fn connection_keys() -> (Keys, Keys) {
     let (mut there, mut here) = duplex(1024);
     let (caller, called) = (secret("one", WORKER), secret("one", PS));
     let (calling, accepting) = tokio::join!(caller.call(&mut there, PS), called.accept(&mut here));
     (calling.unwrap(), accepting.unwrap().1)
 }
 
-/// What each end takes the other for.
-async fn meet(caller: &Secret, to: TaskId, called: &Secret) -> [Result<String, String>; 2] {
+/// Runs a handshake. Returns what the caller and the called end conclude about their peer.
+async fn run_handshake(
+    caller: &Secret,
+    to: TaskId,
+    called: &Secret,
+) -> [Result<String, String>; 2] {
     let (mut there, mut here) = duplex(1024);
     let (calling, accepting) = tokio::join!(caller.call(&mut there, to), called.accept(&mut here));
-    [calling.map(|_| "it is the one".to_owned()), accepting.map(|(task, _)| task.to_string())]
+    [calling.map(|_| "the called task".to_owned()), accepting.map(|(task, _)| task.to_string())]
 }
 
 #[tokio::test]
-async fn two_who_have_the_secret_know_each_other_by_name() {
-    let met = meet(&secret("one", WORKER), PS, &secret("one", PS)).await;
-    assert_eq!(met, [Ok("it is the one".to_owned()), Ok("worker 3".to_owned())]);
+async fn tasks_with_the_same_secret_authenticate_each_other() {
+    let results = run_handshake(&secret("one", WORKER), PS, &secret("one", PS)).await;
+    assert_eq!(results, [Ok("the called task".to_owned()), Ok("worker 3".to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_different_secret_is_refused_and_the_caller_is_told() {
-    let met = meet(&secret("one", WORKER), PS, &secret("another", PS)).await;
+async fn different_secret_is_refused_with_a_reason_for_the_caller() {
+    let results = run_handshake(&secret("one", WORKER), PS, &secret("another", PS)).await;
     let why = "the secret of worker 3 differs from that of ps 1: compare --secret-file of the two";
-    assert_eq!(met, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
+    assert_eq!(results, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permuted_list_of_hosts_is_found() {
-    let met = meet(&secret("one", WORKER), TaskId::ps(0), &secret("one", PS)).await;
+async fn permuted_host_list_is_reported() {
+    let results = run_handshake(&secret("one", WORKER), TaskId::ps(0), &secret("one", PS)).await;
     let why = "worker 3 looks for ps 0 at the address of ps 1: compare --ps-hosts of the two";
-    assert_eq!(met, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
+    assert_eq!(results, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
 }
 
-/// Passes a handshake on between the two, with what `change` makes of each of its two parts.
+/// Forwards both parts of a handshake, each after `change`. Returns the forwarded parts.
 async fn relay(
     mut caller: DuplexStream,
     mut called: DuplexStream,
     mut change: impl FnMut(usize, &mut Vec<u8>),
 ) -> Vec<Vec<u8>> {
-    let mut passed = Vec::new();
+    let mut forwarded = Vec::new();
     for (part, n_bytes) in [OPENING, ANSWER].into_iter().enumerate() {
         let (from, to) =
             if part == 0 { (&mut caller, &mut called) } else { (&mut called, &mut caller) };
@@ -66,13 +70,15 @@ async fn relay(
         }
         change(part, &mut bytes);
         to.write_all(&bytes).await.unwrap();
-        passed.push(bytes);
+        forwarded.push(bytes);
     }
-    passed
+    forwarded
 }
 
-/// Has the two meet through a relay. Whether each takes the other for the right one.
-async fn meet_through(change: impl FnMut(usize, &mut Vec<u8>)) -> ([bool; 2], Vec<Vec<u8>>) {
+/// Runs a handshake through a relay. Returns whether each end succeeded, and the forwarded parts.
+async fn handshake_through_relay(
+    change: impl FnMut(usize, &mut Vec<u8>),
+) -> ([bool; 2], Vec<Vec<u8>>) {
     let (caller, called) = (secret("one", WORKER), secret("one", PS));
     let ((mut there, near), (far, mut here)) = (duplex(1024), duplex(1024));
     let calling = async { caller.call(&mut there, PS).await.is_ok() };
@@ -81,42 +87,43 @@ async fn meet_through(change: impl FnMut(usize, &mut Vec<u8>)) -> ([bool; 2], Ve
         drop(here);
         is_accepted
     };
-    let (passed, calling, accepting) = tokio::join!(relay(near, far, change), calling, accepting);
-    ([calling, accepting], passed)
+    let (forwarded, calling, accepting) =
+        tokio::join!(relay(near, far, change), calling, accepting);
+    ([calling, accepting], forwarded)
 }
 
 #[tokio::test]
-async fn no_bit_of_the_handshake_can_be_changed_on_the_way() {
-    assert_eq!(meet_through(|_, _| ()).await.0, [true, true]);
+async fn handshake_fails_if_any_bit_is_changed_on_the_way() {
+    assert_eq!(handshake_through_relay(|_, _| ()).await.0, [true, true]);
     for (part, n_bytes) in [OPENING, ANSWER].into_iter().enumerate() {
         for at in 0..n_bytes {
             for bit in 0..8 {
-                let flip = |passing, bytes: &mut Vec<u8>| {
-                    if passing == part {
+                let flip = |forwarding, bytes: &mut Vec<u8>| {
+                    if forwarding == part {
                         bytes[at] ^= 1 << bit;
                     }
                 };
-                let (met, _) = meet_through(flip).await;
-                // The called end has answered before anybody can change the answer.
+                let (succeeded, _) = handshake_through_relay(flip).await;
+                // The called end finishes when it sends its answer, before the answer is changed.
                 let expected = [false, part == 1];
-                assert_eq!(met, expected, "bit {bit} of byte {at} of part {part}");
+                assert_eq!(succeeded, expected, "bit {bit} of byte {at} of part {part}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_replayed_caller_can_neither_read_nor_send_a_record() {
-    let (met, passed) = meet_through(|_, _| ()).await;
-    assert_eq!(met, [true, true]);
+async fn replayed_caller_cannot_send_a_record() {
+    let (succeeded, forwarded) = handshake_through_relay(|_, _| ()).await;
+    assert_eq!(succeeded, [true, true]);
     let called = secret("one", PS);
     let (mut replay, mut here) = duplex(1024);
-    replay.write_all(&passed[0]).await.unwrap();
+    replay.write_all(&forwarded[0]).await.unwrap();
     let (_, keys) = called.accept(&mut here).await.unwrap();
     let mut answer = [0; ANSWER];
     replay.read_exact(&mut answer).await.unwrap();
-    assert_ne!(answer[..], passed[1][..], "each connection has keys of its own");
-    // Whatever the replay sends now, it can only be what was recorded.
+    assert_ne!(answer[..], forwarded[1][..], "each connection has keys of its own");
+    // The replaying attacker has no keys, so it can only send recorded or invented bytes.
     replay.write_all(&[0x20, 0]).await.unwrap();
     replay.write_all(&[7; 0x20]).await.unwrap();
     let (mut read, _) = keys.protect(here, tokio::io::sink());
@@ -125,8 +132,8 @@ async fn a_replayed_caller_can_neither_read_nor_send_a_record() {
 }
 
 #[tokio::test]
-async fn a_proof_sent_back_proves_nothing() {
-    // Whoever is called without the secret can only send back what arrived.
+async fn reflected_proof_is_refused() {
+    // A called end without the secret can only send back the bytes that it received.
     let caller = secret("one", WORKER);
     let (mut there, mut here) = duplex(1024);
     let reflect = async {
@@ -137,21 +144,21 @@ async fn a_proof_sent_back_proves_nothing() {
     let (calling, ()) = tokio::join!(caller.call(&mut there, PS), reflect);
     let why = calling.unwrap_err();
     assert!(
-        why.starts_with("it took our proof, but does not prove that it has our secret"),
+        why.starts_with("it accepted our proof, but does not prove that it has our secret"),
         "{why}"
     );
 }
 
 #[tokio::test]
-async fn any_bytes_may_come_first() {
+async fn invalid_openings_are_refused_with_a_reason() {
     let called = secret("one", PS);
     let mut of_no_job = [7; OPENING];
     of_no_job[..MAGIC.len()].copy_from_slice(&MAGIC);
     for (first, why) in [
         (&b"GET / HTTP/1.1\r\n"[..], "it starts with \"GET \""),
-        (b"USH2", &lost(&io::ErrorKind::UnexpectedEof.into())),
+        (b"USH2", &handshake_io_error(&io::ErrorKind::UnexpectedEof.into())),
         (b"UNS1 and so on", "it has no --secret-file"),
-        (&of_no_job, "it names a task of no job"),
+        (&of_no_job, "it names a task of an unknown job"),
     ] {
         let (mut there, mut here) = duplex(1024);
         there.write_all(first).await.unwrap();
@@ -161,20 +168,20 @@ async fn any_bytes_may_come_first() {
 }
 
 #[tokio::test]
-async fn a_caller_of_an_older_release_is_told_what_to_do() {
+async fn caller_of_an_older_release_gets_the_remedy() {
     let (mut there, mut here) = duplex(1024);
     there.write_all(b"USH1 and so on").await.unwrap();
     there.shutdown().await.unwrap();
     let why = secret("one", PS).accept(&mut here).await.unwrap_err();
-    assert_eq!(why, "the handshake of its release is another one: run one release on all tasks");
+    assert_eq!(why, "its release has another handshake: run one release on all tasks");
     drop(here);
-    // As that release reads it: 'R', a length, and a text.
-    let mut told = Vec::new();
-    there.read_to_end(&mut told).await.unwrap();
-    assert_eq!(told, [&[b'R', u8::try_from(why.len()).unwrap()][..], why.as_bytes()].concat());
+    // The older release reads a refusal in the same form: 'R', a length, and a text.
+    let mut answer = Vec::new();
+    there.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [&[b'R', u8::try_from(why.len()).unwrap()][..], why.as_bytes()].concat());
 }
 
-/// What loading a secret of this text gives.
+/// Loads a secret from a file with this text.
 fn load(text: &[u8]) -> Result<Secret, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text).unwrap();
@@ -182,25 +189,26 @@ fn load(text: &[u8]) -> Result<Secret, String> {
 }
 
 #[test]
-fn a_secret_that_can_be_guessed_is_refused_with_a_remedy() {
+fn secret_that_can_be_guessed_is_refused_with_a_remedy() {
     for (text, why) in [
         (&b"password\n"[..], "the secret has 8 bytes, fewer than 16"),
         (b"", "the secret has 0 bytes, fewer than 16"),
         (b"   0123456789abcde   \n", "the secret has 15 bytes, fewer than 16"),
-        (b"0000000000000000", "the secret is one byte, repeated"),
-        (&[b'a'; 400], "the secret is one byte, repeated"),
-        (&[0; 32], "the secret is one byte, repeated"),
+        (b"0000000000000000", "the secret repeats one byte"),
+        (&[b'a'; 400], "the secret repeats one byte"),
+        (&[0; 32], "the secret repeats one byte"),
     ] {
         let error = load(text).unwrap_err();
-        let told = format!("{why}, so it can be guessed; make one with: openssl rand -hex 32");
-        assert!(error.ends_with(&told), "{error}");
+        let expected =
+            format!("{why}, so it can be guessed; make a secret with: openssl rand -hex 32");
+        assert!(error.ends_with(&expected), "{error}");
     }
     assert!(load(b"0123456789abcdef\n").is_ok());
     assert!(load(b"aaaaaaaaaaaaaaab").is_ok());
 }
 
 #[test]
-fn a_file_that_is_missing_or_too_long_is_refused() {
+fn missing_or_too_long_secret_file_is_refused() {
     let error = Secret::load(Path::new("no/such"), PS).unwrap_err().to_string();
     assert!(error.starts_with("cannot read --secret-file no/such: "), "{error}");
     assert!(load(&b"ab".repeat(MAX_BYTES / 2)).is_ok());
@@ -209,7 +217,7 @@ fn a_file_that_is_missing_or_too_long_is_refused() {
 }
 
 #[test]
-fn a_device_without_an_end_is_refused() {
+fn device_without_an_end_is_refused() {
     for device in ["/dev/zero", "/dev/urandom"] {
         let error = Secret::load(Path::new(device), PS).unwrap_err().to_string();
         assert!(error.contains("it has more than 1048576 bytes"), "{error}");
@@ -217,7 +225,7 @@ fn a_device_without_an_end_is_refused() {
 }
 
 #[test]
-fn a_pipe_is_read_to_its_end() {
+fn pipe_is_read_to_its_end() {
     use std::os::fd::AsRawFd as _;
     let (read, mut write) = io::pipe().unwrap();
     write.write_all(b"0123456789abcdef\n").unwrap();
@@ -227,6 +235,6 @@ fn a_pipe_is_read_to_its_end() {
 }
 
 #[test]
-fn no_log_shows_the_key() {
+fn debug_output_does_not_contain_the_key() {
     assert_eq!(format!("{:?}", secret("one", PS)), format!("Secret {{ me: {PS:?}, .. }}"));
 }

@@ -1,5 +1,7 @@
-//! X25519 of `ring` for `snow`, so that `ring` does all cryptography here. The resolver for `ring`
-//! that comes with `snow` has no Diffie-Hellman, because a key of `ring` can be used only once.
+//! X25519 for `snow`, implemented with `ring`, so that all cryptography here is that of `ring`.
+//!
+//! The `ring` resolver of `snow` has no Diffie-Hellman, because a private key of `ring` can be used
+//! only once.
 
 use std::sync::Mutex;
 
@@ -12,8 +14,9 @@ use snow::types::{Cipher, Dh, Hash, Random};
 
 const KEY_BYTES: usize = 32;
 
-/// What a handshake needs, all of `ring`.
+/// Returns a resolver that takes all cryptography from `ring`.
 pub(super) fn resolver() -> BoxedCryptoResolver {
+    // The fallback is asked only for what the first resolver lacks, which is Diffie-Hellman.
     Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DiffieHellman)))
 }
 
@@ -43,7 +46,7 @@ impl CryptoResolver for DiffieHellman {
 /// A key pair for one handshake.
 #[derive(Default)]
 struct X25519 {
-    /// Taken by the one agreement that a handshake without static keys makes.
+    /// Taken by the key agreement. A handshake without static keys makes exactly one.
     private: Mutex<Option<EphemeralPrivateKey>>,
     public: [u8; KEY_BYTES],
 }
@@ -62,10 +65,11 @@ impl Dh for X25519 {
     }
 
     fn set(&mut self, _: &[u8]) {
-        unreachable!("the pattern has no key that lasts")
+        unreachable!("the pattern has no static key")
     }
 
     fn generate(&mut self, _: &mut dyn Random) -> Result<(), Error> {
+        // ring takes random numbers only from its own generator.
         let private = EphemeralPrivateKey::generate(&agreement::X25519, &SystemRandom::new());
         let private = private.map_err(|_| Error::Rng)?;
         let public = private.compute_public_key().map_err(|_| Error::Dh)?;
@@ -79,15 +83,17 @@ impl Dh for X25519 {
     }
 
     fn privkey(&self) -> &[u8] {
-        unreachable!("ring shows no private key")
+        unreachable!("ring does not reveal private keys")
     }
 
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        // ring consumes the key in the agreement. The mutex is needed because `dh` takes `&self`.
         let private = self.private.lock().map_err(|_| Error::Dh)?.take().ok_or(Error::Dh)?;
         let public = UnparsedPublicKey::new(&agreement::X25519, &public[..KEY_BYTES]);
         let agreed = agree_ephemeral(private, &public, |shared| {
             out[..KEY_BYTES].copy_from_slice(shared);
         });
+        // The agreement fails for public keys of low order, which would yield a known shared secret.
         agreed.map_err(|_| Error::Dh)
     }
 }

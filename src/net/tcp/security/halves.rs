@@ -1,4 +1,4 @@
-//! The two halves of a connection, whatever is between them and the socket.
+//! The reading and the writing half of a connection: plain, in TLS, or sealed in records.
 
 use std::fmt;
 use std::io;
@@ -14,32 +14,34 @@ use crate::tcp::writer;
 use unisono_core::protocol::Message;
 use unisono_core::wire::Frame;
 
-pub type ReadEnd = Box<dyn AsyncRead + Send + Unpin>;
-pub type WriteEnd = Box<dyn AsyncWrite + Send + Unpin>;
+pub(in crate::tcp) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+pub(in crate::tcp) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// Both halves.
-pub struct Ends {
-    pub(in crate::tcp) read: ReadEnd,
-    pub(in crate::tcp) write: WriteEnd,
-    /// Whether both may be on one machine, by their addresses.
+/// Both halves of an authenticated connection.
+pub(in crate::tcp) struct Halves {
+    pub(in crate::tcp) read: ReadHalf,
+    pub(in crate::tcp) write: WriteHalf,
+    /// Whether the addresses allow both ends to be on one machine.
     pub(in crate::tcp) is_local: bool,
 }
 
-impl Ends {
-    /// Of a socket as it is: its halves need no lock.
+impl Halves {
+    /// Splits a plain socket.
     pub(in crate::tcp) fn plain(stream: TcpStream) -> Self {
         let is_local = is_local(&stream);
+        // `into_split` needs no lock between the halves, unlike `tokio::io::split`.
         let (read, write) = stream.into_split();
         Self { read: Box::new(read), write: Box::new(write), is_local }
     }
 
     pub(in crate::tcp) fn tls(stream: TlsStream<TcpStream>) -> Self {
+        // Both directions of TLS change one state, so its halves share a lock.
         let is_local = is_local(stream.get_ref().0);
         let (read, write) = tokio::io::split(stream);
         Self { read: Box::new(read), write: Box::new(write), is_local }
     }
 
-    /// A socket whose bytes are sealed in records. Its halves need no lock.
+    /// Splits a socket whose bytes are sealed in records.
     pub(in crate::tcp) fn sealed(stream: TcpStream, keys: Keys) -> Self {
         let is_local = is_local(&stream);
         let (read, write) = stream.into_split();
@@ -49,21 +51,21 @@ impl Ends {
 }
 
 fn is_local(stream: &TcpStream) -> bool {
+    // A guess suffices: a peer on another machine cannot open an offered buffer, and says nothing.
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(ours), Ok(theirs)) => ours.ip() == theirs.ip() || theirs.ip().is_loopback(),
         _ => false,
     }
 }
 
-impl fmt::Debug for Ends {
+impl fmt::Debug for Halves {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ends").finish_non_exhaustive()
+        f.debug_struct("Halves").finish_non_exhaustive()
     }
 }
 
-/// Tells a caller why it may not come in, for the person who started it, and closes. It may be
-/// nobody of ours, so nothing depends on what becomes of it.
-pub async fn refuse(
+/// Sends a caller the reason why it is refused, and closes the connection.
+pub(in crate::tcp) async fn refuse(
     mut write: impl AsyncWrite + Unpin,
     read: impl AsyncRead + Unpin,
     reason: &str,
@@ -73,11 +75,12 @@ pub async fn refuse(
         writer::write(&mut write, &frame).await?;
         close(write, read).await
     };
+    // The caller may be no task of this cluster, so an error or a timeout does not matter.
     let _ = timeout(LINGER, tell).await;
 }
 
-/// Ends a connection so that the other end can read what was written last. A socket that is dropped
-/// while bytes still arrive is reset, and the other end may then lose what it has not read.
+/// Closes a connection so that the peer can read the last bytes. TCP resets a socket that is dropped
+/// while bytes still arrive, and the peer may then lose what it has not read.
 pub(in crate::tcp) async fn close(
     mut write: impl AsyncWrite + Unpin,
     mut read: impl AsyncRead + Unpin,

@@ -1,0 +1,91 @@
+//! The events that the network's spawned tasks send to the network.
+
+use crate::tcp::admission::Permit;
+use crate::tcp::reader::Reader;
+use crate::tcp::security::halves::ReadHalf;
+use crate::tcp::security::halves::WriteHalf;
+use tokio::sync::mpsc;
+
+use super::reader::ReadError;
+use crate::tcp::security::halves::Halves;
+use unisono_core::ids::{LinkId, TaskId};
+use unisono_core::protocol::Message;
+
+/// An event of a task that the network has spawned.
+#[derive(Debug)]
+pub(super) enum NetworkTaskEvent {
+    /// A call to another task succeeded or failed.
+    CallFinished { to: TaskId, result: Result<Halves, CallError> },
+    /// A caller was accepted, and has sent its first message.
+    Accepted(GreetedCaller),
+    /// An event of one link's reader.
+    Link(LinkId, LinkEvent),
+}
+
+/// An event of a link's reader.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// A whole message arrived.
+    Received(Message),
+    /// A part of a long message arrived.
+    Progress,
+    /// The reader stopped for this reason. No further event of the link follows.
+    Ended(ReadError),
+}
+
+/// Sends the events of one link to the network.
+#[derive(Debug)]
+pub(super) struct LinkEventSender {
+    pub(super) link: LinkId,
+    pub(super) network: mpsc::Sender<NetworkTaskEvent>,
+}
+
+impl LinkEventSender {
+    /// Waits until the queue has room for the event. Returns false if the network is gone.
+    pub(super) async fn send(&self, event: LinkEvent) -> bool {
+        self.network.send(NetworkTaskEvent::Link(self.link, event)).await.is_ok()
+    }
+
+    /// Sends progress, or drops it if the queue is full.
+    pub(super) fn send_progress(&self) {
+        // A node with a full queue has other signs of life to take, and waiting here would stop
+        // the reader in the middle of a message.
+        let _ = self.network.try_send(NetworkTaskEvent::Link(self.link, LinkEvent::Progress));
+    }
+}
+
+/// Why a call failed, as text for a person.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CallError {
+    /// No connection could be made.
+    Unreachable(String),
+    /// A connection was made, but one of the two ends failed to authenticate.
+    Untrusted(String),
+}
+
+/// A caller that has authenticated and sent its first message.
+pub(super) struct GreetedCaller {
+    pub(super) reader: Reader<ReadHalf>,
+    pub(super) write: WriteHalf,
+    pub(super) is_local: bool,
+    pub(super) first: Message,
+    pub(super) permit: Permit,
+}
+
+impl GreetedCaller {
+    /// Returns the task that the caller claims to be; `None` if its first message is no hello. With
+    /// TLS or a secret, the claim was checked.
+    pub(super) fn claimed_task(&self) -> Option<TaskId> {
+        match &self.first {
+            Message::Hello(hello) => Some(hello.from),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for GreetedCaller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The halves of a connection have no `Debug`.
+        f.debug_struct("GreetedCaller").field("first", &self.first).finish_non_exhaustive()
+    }
+}

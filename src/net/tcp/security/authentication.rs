@@ -1,0 +1,167 @@
+//! The authentication method of a cluster, and its use on a connection.
+
+use crate::tcp::security::files::SecurityError;
+use crate::tcp::security::halves::{Halves, refuse};
+use crate::tcp::security::secret::Secret;
+use crate::tcp::security::tls::{Certificate, Tls};
+use std::io;
+use tokio::net::TcpStream;
+use unisono_config::SecurityConfig;
+use unisono_core::ids::TaskId;
+use unisono_core::protocol::Message;
+use unisono_core::wire::MAGIC;
+
+/// The first byte of a TLS handshake: the type of its records.
+const TLS_RECORD: u8 = 0x16;
+
+/// The credentials of this task, and its requirements on peers.
+#[derive(Debug, Default)]
+pub struct Security(Method);
+
+#[derive(Debug, Default)]
+enum Method {
+    #[default]
+    Open,
+    Tls(Tls),
+    Secret(Secret),
+}
+
+/// The proved identity of a caller.
+#[derive(Debug)]
+pub(in crate::tcp) enum Identity {
+    /// The cluster is open, and nothing was proved.
+    Unproved,
+    /// One of the tasks that the certificate names.
+    Certified(Certificate),
+    /// The task as which a holder of the secret has made its handshake. The proof is complete once
+    /// the caller's first record is opened.
+    Member(TaskId),
+}
+
+/// Why a caller is refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::tcp) enum Refusal {
+    /// The caller left without a message, as health checks and port scans do.
+    Left,
+    /// The caller was refused for this reason, as text for a person.
+    Refused(String),
+}
+
+impl Security {
+    /// Reads the credentials of task `me`.
+    ///
+    /// # Errors
+    /// If a file is missing or cannot be used. The text names the file, the reason and the remedy.
+    pub fn load(config: &SecurityConfig, me: TaskId) -> Result<Self, SecurityError> {
+        Ok(Self(match config {
+            SecurityConfig::Open => Method::Open,
+            SecurityConfig::Tls(files) => Method::Tls(Tls::load(files, me)?),
+            SecurityConfig::Secret(file) => Method::Secret(Secret::load(file, me)?),
+        }))
+    }
+
+    /// Whether callers are not authenticated, so that any caller may claim to be any task.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.0, Method::Open)
+    }
+
+    /// The caller's side: authenticates both ends of a connection to task `to`.
+    pub(in crate::tcp) async fn call(
+        &self,
+        mut stream: TcpStream,
+        to: TaskId,
+    ) -> Result<Halves, String> {
+        match &self.0 {
+            Method::Open => Ok(Halves::plain(stream)),
+            Method::Tls(tls) => tls.call(stream, to).await.map(Halves::tls),
+            Method::Secret(secret) => {
+                let keys = secret.call(&mut stream, to).await?;
+                Ok(Halves::sealed(stream, keys))
+            }
+        }
+    }
+
+    /// Authenticates both ends of a connection to task `to`, and then drops the connection. In an open
+    /// cluster this always succeeds.
+    ///
+    /// # Errors
+    /// If either end fails to authenticate. The text is for a person.
+    pub async fn try_out(&self, stream: TcpStream, to: TaskId) -> Result<(), String> {
+        self.call(stream, to).await.map(|_| ())
+    }
+
+    /// The called end's side: authenticates both ends of an accepted connection.
+    pub(in crate::tcp) async fn accept(
+        &self,
+        mut stream: TcpStream,
+    ) -> Result<(Halves, Identity), Refusal> {
+        // The first byte tells the caller's method. A caller with another method than this task
+        // gets a reason instead of a failed handshake.
+        let mut first = [0];
+        match stream.peek(&mut first).await {
+            Ok(0) => return Err(Refusal::Left),
+            Ok(_) => {}
+            // Some health checks reset the connection instead of closing it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(Refusal::Left);
+            }
+            Err(error) => return Err(Refusal::Refused(error.to_string())),
+        }
+        match (&self.0, first[0]) {
+            (Method::Tls(tls), TLS_RECORD) => {
+                let (stream, certificate) = tls.accept(stream).await.map_err(Refusal::Refused)?;
+                Ok((Halves::tls(stream), Identity::Certified(certificate)))
+            }
+            (Method::Tls(_), byte) => {
+                let why = "it does not speak TLS";
+                // Only a caller that begins with a frame can read the frame with the reason.
+                if byte == MAGIC[0] {
+                    let (read, write) = stream.split();
+                    refuse(
+                        write,
+                        read,
+                        "this cluster uses TLS: give --tls-cert, --tls-key and --tls-ca",
+                    )
+                    .await;
+                }
+                Err(Refusal::Refused(why.to_owned()))
+            }
+            // Neither a frame nor a caller with a secret starts with this byte.
+            (method, TLS_RECORD) => {
+                let has =
+                    if matches!(method, Method::Open) { "no --tls-cert" } else { "--secret-file" };
+                Err(Refusal::Refused(format!("it speaks TLS, and this task has {has}")))
+            }
+            (Method::Secret(secret), _) => {
+                let accepted = secret.accept(&mut stream).await;
+                let (member, keys) = accepted.map_err(Refusal::Refused)?;
+                Ok((Halves::sealed(stream, keys), Identity::Member(member)))
+            }
+            (Method::Open, _) => Ok((Halves::plain(stream), Identity::Unproved)),
+        }
+    }
+}
+
+impl Identity {
+    /// Checks that the first message of a caller is a hello that names the proved task.
+    ///
+    /// # Errors
+    /// If the message is another one, or names another task. The text is for a person.
+    pub(in crate::tcp) fn check(&self, first: &Message) -> Result<(), String> {
+        let from = match (self, first) {
+            // The protocol itself refuses a first message that is no hello.
+            (Self::Unproved, _) => return Ok(()),
+            (_, Message::Hello(hello)) => hello.from,
+            (_, other) => return Err(format!("it sent {} before hello", other.kind())),
+        };
+        match self {
+            Self::Unproved => Ok(()),
+            Self::Certified(certificate) => certificate.check_names(from),
+            Self::Member(member) if *member == from => Ok(()),
+            Self::Member(member) => {
+                Err(format!("it claims to be {from}, but authenticated as {member}"))
+            }
+        }
+    }
+}
