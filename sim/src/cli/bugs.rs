@@ -49,6 +49,8 @@ pub(super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         command.args(arguments).current_dir(&tree).env("CARGO_TARGET_DIR", folder.join("build"));
+        // What the copy has in common with the tree, such as its dependencies, is built already.
+        command.env("CARGO_BUILD_BUILD_DIR", root.join("target"));
         stage.say(&format!("target/bugs/tree: cargo {}", arguments.join(" ")));
         let status = command.status().context("cannot start cargo")?;
         ensure!(status.success(), "cargo {} failed in {}", arguments.join(" "), tree.display());
