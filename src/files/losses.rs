@@ -24,8 +24,7 @@ pub use rebuild::{FindLosses, LossesState, Rebuilt};
 pub use rows::format_loss;
 use survey::Survey;
 
-use crate::disk::disk::{Disk, DiskError, Publication, Stamp};
-use crate::disk::real_disk::RealDisk;
+use crate::disk::{Disk, DiskError, Publication, RealDisk, Stamp};
 use crate::losses::error::{Damage, Harm, LOSSES_FILE, LossesError, LossesNotice};
 use unisono_core::ids::{Slot, Step};
 use unisono_core::planted::{Bug, is_planted};

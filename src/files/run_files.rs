@@ -13,11 +13,10 @@ use crate::checkpoint::directory::{
     DirectoryError, MissingLosses, Warning, newest_step, newest_with_losses,
 };
 use crate::checkpoint::saver::{Saved, Saver};
-use crate::disk::disk::{Disk, DiskError, check_writable};
-use crate::disk::folders::unsupported_sync;
-use crate::disk::lock::{LockError, LockedBy, LogdirLock};
-use crate::disk::logdir_disk::LogdirDisk;
-use crate::disk::real_disk::RealDisk;
+use crate::disk::{
+    Disk, DiskError, LockError, LockedBy, LogdirDisk, LogdirLock, RealDisk, check_writable,
+    unsupported_sync,
+};
 use crate::losses::error::{LOSSES_FILE, LossesError, LossesNotice};
 use crate::losses::{FindLosses, LossLog, LossesState, Rebuilt};
 use unisono_core::ids::{Generation, Step};

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::program::process::Process;
 use unisono_files::checkpoint::newest_valid;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 use unisono_observe::counted::thousands;
 use unisono_tensors::inspect::{Kind, TensorReport};
 use unisono_tensors::tensor::Format;

@@ -12,7 +12,7 @@ use unisono_core::protocol::{
     Done, Effect, Job, Message, NetworkEvent, Outcome, Snapshot, UpdateRecord,
 };
 use unisono_core::{LinkId, Moment, TaskId};
-use unisono_files::checkpoint::RunFiles;
+use unisono_files::run_files::RunFiles;
 
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};

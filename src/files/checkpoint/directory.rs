@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Checkpoint;
 use super::file::{self, FileError};
 use super::state::{self, STATE_FILE, StateError};
-use crate::disk::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError};
 use crate::losses::error::{LOSSES_FILE, LossesNotice};
 use unisono_core::ids::Step;
 

@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, GLOBAL_STEP, Tensor};
-use crate::disk::real_disk::RealDisk;
+use crate::disk::RealDisk;
 use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::protocol::Settings;

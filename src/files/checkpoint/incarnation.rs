@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::disk::disk::{Disk, DiskError, Publication};
+use crate::disk::{Disk, DiskError, Publication};
 use unisono_core::ids::Incarnation;
 
 /// The file in a logdir that holds the incarnation of the last chief, as a decimal number.
@@ -40,7 +40,7 @@ pub fn record_incarnation(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::real_disk::RealDisk;
+    use crate::disk::RealDisk;
 
     #[test]
     fn the_incarnation_that_was_recorded_last_is_read() {

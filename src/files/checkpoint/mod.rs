@@ -1,11 +1,8 @@
 //! Checkpoints on disk: named tensors of one version, as files that are either whole or not there.
 //!
 //! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
-//! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`lines`] is a file that only grows, and [`incarnation`] numbers the starts of the chief.
-//! [`disk`] is all that these know of files: `real_disk` are the operating system's, `logdir_disk`
-//! those of one locked folder. `regular` opens files, `folders` makes and syncs folders, and `lock`
-//! keeps other processes out.
+//! finds the newest valid one, [`saver`] writes and retires them, and [`incarnation`] numbers the
+//! starts of the chief.
 //! Nothing here knows a model's layout or a thread, and nothing logs: what a person should hear is
 //! returned.
 
@@ -19,13 +16,6 @@ pub mod state;
 
 use std::collections::BTreeMap;
 
-pub use crate::disk::disk::{Disk, DiskError, check_writable};
-pub use crate::disk::folders::{DanglingLink, unsupported_sync};
-pub use crate::disk::lock::{LockedBy, LogdirLock};
-pub use crate::disk::real_disk::RealDisk;
-pub use crate::run_files::{
-    FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, Taken, ToCheckpoint,
-};
 pub use directory::{DirectoryError, MissingLosses, Newest, Unusable, Warning, newest_valid};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
 pub use incarnation::{INCARNATION_FILE, last_incarnation, record_incarnation};

@@ -12,7 +12,7 @@ use super::directory::{Survey, Warning};
 use super::file::{encode, file_name};
 use super::state::{self, STATE_FILE};
 use super::{Checkpoint, DATA_DIR_FILE, INCARNATION_FILE};
-use crate::disk::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
+use crate::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
 use crate::losses::error::LOSSES_FILE;
 use unisono_core::ids::Step;
 

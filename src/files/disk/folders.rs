@@ -23,7 +23,7 @@ pub(super) fn sync(dir: &File) -> io::Result<()> {
 }
 
 /// The error of the sync of a directory, if its file system lacks the operation; then names in the
-/// directory need not be durable when [`crate::disk::disk::Disk::sync_dir`] returns.
+/// directory need not be durable when [`crate::disk::Disk::sync_dir`] returns.
 #[must_use]
 pub fn unsupported_sync(dir: &Path) -> Option<io::Error> {
     File::open(dir).ok()?.sync_all().err().filter(is_unsupported)
@@ -60,9 +60,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::checkpoint::check_writable;
-    use crate::disk::disk::Disk as _;
-    use crate::disk::real_disk::RealDisk;
+    use crate::disk::{Disk as _, RealDisk, check_writable};
 
     #[test]
     fn dangling_link_on_the_way_to_a_logdir_is_named_with_its_target() {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Appender, Disk, DiskError, Stamp};
+use super::interface::{Appender, Disk, DiskError, Stamp};
 use super::real_disk::RealDisk;
 
 /// How much of a file's end is read to find that of its last whole line. Of a ledger, an update of

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::disk::DiskError;
+use super::interface::DiskError;
 
 /// Time between two attempts.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);

@@ -13,11 +13,11 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, renameat, unlinkat};
 use rustix::io::retry_on_intr;
 
-use super::disk::{Appender, Disk, DiskError, Stamp};
 use super::folders;
+use super::interface::{Appender, Disk, DiskError, Stamp};
 use super::lock::LogdirLock;
 use super::real_disk::At;
-use crate::disk::disk::Displaced;
+use crate::disk::Displaced;
 
 impl From<Displaced> for io::Error {
     fn from(what: Displaced) -> Self {

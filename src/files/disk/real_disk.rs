@@ -9,11 +9,11 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, CWD, OFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Appender, Disk, Stamp};
 use super::folders::{self, DanglingLink};
+use super::interface::{Appender, Disk, Stamp};
 use super::lock;
 use super::regular;
-use crate::disk::disk::Displaced;
+use crate::disk::Displaced;
 
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Appender, Disk, NamedEnd, Stamp};
+use super::interface::{Appender, Disk, NamedEnd, Stamp};
 
 /// A planted bug: what the disk leaves out though it says that it was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The losses file by name, and what can be wrong with it.
 
-use crate::disk::disk::DiskError;
+use crate::disk::DiskError;
 use crate::losses::rows;
 use std::path::PathBuf;
 use unisono_core::ids::Step;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{LossLog, read_from, rows};
-use crate::disk::disk::Disk as _;
+use crate::disk::Disk as _;
 use crate::disk::test_disk::{Bug, TestDisk};
 use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::{Generation, Slot, Step};

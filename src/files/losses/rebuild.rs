@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::rows;
 use super::survey::Survey;
-use crate::disk::disk::{Disk, DiskError, Publication};
+use crate::disk::{Disk, DiskError, Publication};
 use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::Step;
 use unisono_core::protocol::UpdateRecord;

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use unisono_core::host::Storage;
 use unisono_core::ids::Step;
 use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
-use unisono_files::checkpoint::{LockedBy, Losses, RunFiles, RunFilesConfig, RunFilesError};
+use unisono_files::disk::LockedBy;
 use unisono_files::losses::error::LossesError;
+use unisono_files::run_files::{Losses, RunFiles, RunFilesConfig, RunFilesError};
 
 /// Jobs that may wait for the disk. Each holds a whole state in memory; a disk that is so far
 /// behind is not going to catch up, and its node should hear of it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::event::{Event, What};
 use super::record::push_record;
 use unisono_core::ids::{Incarnation, Step};
-use unisono_files::disk::disk::{Disk, DiskError};
+use unisono_files::disk::{Disk, DiskError};
 
 /// Microseconds of a second.
 const MICROS: u64 = 1_000_000;

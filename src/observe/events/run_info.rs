@@ -9,7 +9,7 @@ use super::record::split_record;
 use super::series::event_files;
 use super::summarizer::CONFIGURATION;
 use unisono_core::protocol::Settings;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 
 /// Maximum number of bytes that are read of a file. Each life of the chief writes its settings first,
 /// so that they are near the begin of its file.

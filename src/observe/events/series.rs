@@ -132,7 +132,7 @@ mod tests {
     use crate::events::file::file_name;
     use crate::events::{Content, Event, EventFile, Value, What};
     use unisono_core::ids::Incarnation;
-    use unisono_files::disk::real_disk::RealDisk;
+    use unisono_files::disk::RealDisk;
 
     const TAG: &str = "accuracy/validation";
 

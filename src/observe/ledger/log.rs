@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use super::line::Line;
-use unisono_files::disk::disk::{Disk, DiskError};
 use unisono_files::disk::lines::Lines;
+use unisono_files::disk::{Disk, DiskError};
 
 /// A ledger that grows.
 #[derive(Debug)]

@@ -8,8 +8,7 @@ use crate::ledger::{self, Ledger};
 use crate::trace::Run;
 use unisono_core::protocol::Settings;
 use unisono_files::checkpoint::{DATA_DIR_FILE, newest_valid};
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk};
 
 /// Settings in the order of the table, with their names there. Settings that are not listed follow
 /// under their own names.

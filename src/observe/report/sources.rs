@@ -15,8 +15,7 @@ use crate::trace::updates::{Dropped, UpdateMade};
 use crate::trace::{EventKind, History, Run};
 use unisono_core::ids::{Slot, Step, TaskId};
 use unisono_files::checkpoint::steps_among;
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
 

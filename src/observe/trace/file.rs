@@ -8,10 +8,9 @@ use super::line::{FORMAT, Line};
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::lines;
+use unisono_files::disk::RealDisk;
 use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, lines};
 
 /// The start of the line that opens a life; every other line starts differently.
 const HEADER_START: &str = "{\"life\":";

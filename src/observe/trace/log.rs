@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::file::file_name;
 use super::line::{LifeHeader, Line};
-use unisono_files::disk::disk::{Disk, DiskError};
 use unisono_files::disk::lines::Lines;
+use unisono_files::disk::{Disk, DiskError};
 
 /// What a task's file may take: with three workers, some 300,000 steps of a ps.
 pub const LARGEST_TRACE: u64 = 256 << 20;

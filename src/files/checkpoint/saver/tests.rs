@@ -5,7 +5,7 @@ use std::fs;
 
 use super::super::directory::{Newest, newest_valid};
 use super::*;
-use crate::disk::real_disk::RealDisk;
+use crate::disk::RealDisk;
 use crate::testing::{Bug, Fault, TestDisk, checkpoint_of};
 
 const LOGDIR: &str = "/logdir";

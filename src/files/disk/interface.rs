@@ -233,9 +233,8 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::disk::real_disk::RealDisk;
-    use crate::disk::test_disk;
     use crate::disk::test_disk::TestDisk;
+    use crate::disk::{RealDisk, test_disk};
 
     /// What its callers rely on, of a disk on which nothing fails.
     fn keeps_what_is_written(disk: &dyn Disk, dir: &Path) {
@@ -342,7 +341,7 @@ mod tests {
 
 /// A file or a folder that is open, and is no longer at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Displaced {
+pub(crate) enum Displaced {
     #[error("the logdir was moved, removed or replaced since this run opened it")]
     Logdir,
     #[error("the file was moved, removed or replaced since it was opened")]
