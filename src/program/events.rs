@@ -195,7 +195,7 @@ impl Writer {
             None => {
                 let disk = Arc::new(RealDisk);
                 disk.create_dir(&self.logdir)
-                    .map_err(DiskError::at("make the logdir", &self.logdir))?;
+                    .map_err(DiskError::at("create the logdir", &self.logdir))?;
                 self.file.insert(EventFile::create(disk, &self.logdir, &self.name, wall_time)?)
             }
         };

@@ -101,7 +101,7 @@ fn with_every_checkpoint_damaged_nothing_is_trained_or_overwritten() {
 fn a_checkpoint_of_other_settings_is_refused_with_both_values() {
     let folder = folder_with_three();
     let before = Listing::of(folder.path());
-    let of_another_run = "model.ckpt-15.safetensors is of another run: it was trained with ";
+    let of_another_run = "model.ckpt-15.safetensors belongs to another run: it was trained with ";
     for (flags, told) in [
         (
             "--batch-size 10 --seed 7",
@@ -109,7 +109,7 @@ fn a_checkpoint_of_other_settings_is_refused_with_both_values() {
         ),
         (
             "--batch-size 20 --learning-rate 0.5",
-            "learning_rate = 0.01, and not 0.5; to begin a new run, give --fresh",
+            "learning_rate = 0.01, and not 0.5; to start a new run, use --fresh",
         ),
         ("--batch-size 20 --workers 3", "replicas_to_aggregate = 2, and not 3; to begin"),
         (
@@ -171,7 +171,7 @@ fn settings_that_are_changed_on_purpose_are_told_and_take_effect_from_the_checkp
         let folder = folder_with_three();
         let before = fs::read_to_string(folder.logdir().join("losses.csv")).expect("it is there");
         let ended = folder.run(&format!("{command} {slower} --allow-changed-settings"));
-        let told = ["learning_rate = 0.01, and not 0.001; training goes on from it"];
+        let told = ["learning_rate = 0.01, and not 0.001; continuing from it"];
         ended.expect_code(0).expect_stderr(&told);
         let after = fs::read_to_string(folder.logdir().join("losses.csv")).expect("it is there");
         assert!(after.starts_with(&before) && after.lines().count() == 1 + 40, "{command}");

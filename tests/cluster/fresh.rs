@@ -73,7 +73,7 @@ fn fresh_moves_nothing_while_another_process_has_the_logdir_and_nothing_before_a
     logdir.lock().expect("a lock on it");
     for command in ["reference", "local"] {
         let ended = folder.run(&format!("{command} {SMALL} --fresh"));
-        ended.expect_error(1, &["another process writes in "]);
+        ended.expect_error(1, &["another process is writing to "]);
     }
     before.assert_unchanged(&folder.logdir());
 }

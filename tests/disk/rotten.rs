@@ -67,7 +67,7 @@ fn something_in_the_place_of_the_state_file_is_told_and_costs_no_step() {
     watched.wait_until_it_says("/checkpoint: ", 0);
     watched.wait_until_it_says("model.ckpt-20.safetensors.\n", 0);
     watched.wait_until_it_says(" could not be written: ", 0);
-    watched.wait_until_it_says("something else is in its place", 0);
+    watched.wait_until_it_says("another kind of file is at this path", 0);
     watched.wait_for_losses();
     fs::remove_dir(&state).expect("it is still there, and empty");
 

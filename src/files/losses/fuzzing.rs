@@ -1,4 +1,4 @@
-//! Fuzz target: a losses file, which may be torn, rotten or another program's.
+//! Fuzz target for a losses file, which may be torn, damaged or written by another program.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::{Generation, Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
-/// A losses file that a chief finds and goes on with, and that an audit reads.
+/// Opens a losses file as a chief does and continues it, and reads it as an audit does.
 pub fn losses(bytes: &[u8]) -> bool {
     let disk = TestDisk::new(Bug::None, None);
     let path = Path::new(LOSSES_FILE);
@@ -35,7 +35,7 @@ pub fn losses(bytes: &[u8]) -> bool {
         assert!(rows::HEADER.as_bytes().starts_with(bytes) || bytes.starts_with(&kept));
     }
     if let Some((step, slot, loss)) = rows.last().copied() {
-        // What is made again replaces what was there from its step on.
+        // A recomputed update replaces the rows of its step and later.
         let generation = Generation::default();
         log.append(&UpdateRecord { generation, step, losses: vec![(slot, loss)] })
             .expect("there is space");
@@ -47,7 +47,7 @@ pub fn losses(bytes: &[u8]) -> bool {
     whole.is_ok()
 }
 
-/// To the bit; one NaN is as another.
+/// Compares to the bit, except that all NaNs are equal.
 fn same(one: &[(Step, Slot, f32)], other: &[(Step, Slot, f32)]) -> bool {
     let exact = |&(step, slot, loss): &(Step, Slot, f32)| {
         (step, slot, if loss.is_nan() { f32::NAN } else { loss }.to_bits())

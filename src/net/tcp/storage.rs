@@ -271,7 +271,7 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let error = FileStorage::open(config(file)).unwrap_err().to_string();
-        assert!(error.starts_with("cannot make the logdir "), "{error}");
+        assert!(error.starts_with("cannot create the logdir "), "{error}");
         assert!(error.contains("choose another --logdir") && !error.contains('\n'), "{error}");
     }
 

@@ -212,7 +212,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let mut points = BTreeMap::new();
             take_records(&bytes, TAG, &mut points);
             take_event(&bytes, TAG, &mut points);

@@ -6,9 +6,8 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use unisono_core::ids::Incarnation;
-use unisono_files::disk::RealDisk;
 use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::{Disk as _, lines};
+use unisono_files::disk::{Disk as _, RealDisk, lines};
 
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;

@@ -8,9 +8,8 @@ use super::line::{FORMAT, Line};
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
-use unisono_files::disk::RealDisk;
 use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::{Disk as _, lines};
+use unisono_files::disk::{Disk as _, RealDisk, lines};
 
 /// The start of the line that opens a life; every other line starts differently.
 const HEADER_START: &str = "{\"life\":";

@@ -92,7 +92,7 @@ pub(super) fn logdir(run: &RunConfig) -> Finding {
         return Finding::fail("logdir", what, "give a folder with --logdir");
     }
     if let Some(link) = DanglingLink::above(&run.logdir) {
-        let remedy = "make the missing folder, or give another --logdir";
+        let remedy = "create the missing folder, or give another --logdir";
         return Finding::fail("logdir", link.to_string(), remedy);
     }
     let (logdir, folder) = (&run.logdir, existing(&run.logdir));
