@@ -91,7 +91,7 @@ fn with_every_checkpoint_damaged_nothing_is_trained_or_overwritten() {
             "model.ckpt-10.safetensors: ",
             "it is torn",
             "model.ckpt-15.safetensors: ",
-            "put a good copy back, or choose another --logdir",
+            "restore a good copy, or choose another --logdir",
         ]);
         before.assert_unchanged(folder.path());
     }

@@ -28,7 +28,7 @@ pub fn by_step(rows: &[LossRow]) -> impl Iterator<Item = (Step, &[LossRow])> {
     rows.chunk_by(|one, other| one.0 == other.0).map(|of_step| (of_step[0].0, of_step))
 }
 
-/// Why the other files of a run cannot be held against its ledgers.
+/// DropReason the other files of a run cannot be held against its ledgers.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The operating system refused.

@@ -8,7 +8,7 @@ use super::violation::{any_of, full, listed};
 use super::{Place, Rule, Violation};
 use crate::audit::found::Audit;
 use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
-use crate::ledger::{Header, Line, StateHash, Why};
+use crate::ledger::{DropReason, Header, Line, StateHash};
 use unisono_core::ids::{Generation, Incarnation, Slot, Step};
 
 /// Goes through the ledger of a shard of which nothing is known yet.
@@ -208,11 +208,11 @@ impl<'a> Pass<'a, '_> {
         let GradientDropped { generation, step, slot, worker, why, told, .. } = *dropped;
         self.audit.seen.n_dropped += 1;
         let gradient = format!("slot {slot} of step {step} of worker {worker}");
-        if why == Why::Uncounted {
+        if why == DropReason::Uncounted {
             let found = format!("{gradient}, neither used nor counted");
             return self.violate(Rule::StaleIsTold, step, "every gradient used or counted", found);
         }
-        if why != Why::Surplus && !told {
+        if why != DropReason::Surplus && !told {
             let wanted = format!("worker {worker} told that its slot {slot} is {why}");
             return self.violate(Rule::StaleIsTold, step, wanted, "nothing said");
         }
@@ -221,26 +221,26 @@ impl<'a> Pass<'a, '_> {
         let header = life.header;
         let stands = || at.map_or_else(|| "none".to_owned(), |at| at.to_string());
         let (rule, is_so, wanted) = match why {
-            Why::Stale => {
+            DropReason::Stale => {
                 let wanted = format!("a version before the shard's, {}", stands());
                 (Rule::StaleIsTold, is_here && Some(step) < at, wanted)
             }
-            Why::Fenced => {
+            DropReason::Fenced => {
                 let here = here.map_or_else(|| "none".to_owned(), full);
                 (Rule::Fencing, !is_here, format!("another generation than the shard's, {here}"))
             }
-            Why::Duplicate => {
+            DropReason::Duplicate => {
                 let wanted = format!("the shard's version, {}", stands());
                 (Rule::Idempotent, is_here && Some(step) == at, wanted)
             }
-            Why::Surplus if header.replicas_to_aggregate >= header.total_num_replicas => {
+            DropReason::Surplus if header.replicas_to_aggregate >= header.total_num_replicas => {
                 let wanted = format!(
                     "all slots used, with R = {} and N = {}",
                     header.replicas_to_aggregate, header.total_num_replicas
                 );
                 (Rule::WhichR, false, wanted)
             }
-            Why::Surplus | Why::Uncounted => {
+            DropReason::Surplus | DropReason::Uncounted => {
                 life.surplus.insert((slot, worker), self.line);
                 let wanted = format!("the shard's version, {}", stands());
                 (Rule::WhichR, is_here && Some(step) == at, wanted)

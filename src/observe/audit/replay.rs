@@ -80,7 +80,7 @@ pub enum Compared {
     Checkpoint,
 }
 
-/// Why a run is not proved to be exact.
+/// DropReason a run is not proved to be exact.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// It is not.

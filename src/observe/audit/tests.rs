@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
-use crate::ledger::{Checksum, Header, Line, Loss, Push, StateHash, UsedSlot, Why, file};
+use crate::ledger::{Checksum, DropReason, Header, Line, Loss, Push, StateHash, UsedSlot, file};
 use unisono_core::ids::{Generation, Incarnation, Slot, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
 
@@ -25,7 +25,7 @@ enum Event {
     ChiefCame,
     Restored(u64, u64),
     Made(u64, [u32; 2]),
-    Dropped(u64, u64, u32, Why),
+    Dropped(u64, u64, u32, DropReason),
 }
 
 const STORY: [Event; 14] = {
@@ -35,16 +35,16 @@ const STORY: [Event; 14] = {
         ChiefCame,
         Restored(1, 0),
         Made(0, [0, 1]),
-        Dropped(1, 1, 2, Why::Surplus),
+        Dropped(1, 1, 2, DropReason::Surplus),
         Made(1, [0, 1]),
         Made(2, [1, 2]),
-        Dropped(1, 2, 0, Why::Stale),
+        Dropped(1, 2, 0, DropReason::Stale),
         Made(3, [0, 2]),
         Restored(2, 2),
-        Dropped(1, 3, 1, Why::Fenced),
+        Dropped(1, 3, 1, DropReason::Fenced),
         Made(2, [1, 2]),
         Made(3, [0, 1]),
-        Dropped(2, 4, 0, Why::Duplicate),
+        Dropped(2, 4, 0, DropReason::Duplicate),
     ]
 };
 
@@ -98,7 +98,7 @@ fn lines_of(ps: u32) -> Vec<Line> {
             slot: Slot(slot),
             worker: slot,
             why,
-            told: why != Why::Surplus,
+            told: why != DropReason::Surplus,
         }),
     };
     STORY.iter().map(line).collect()
@@ -287,7 +287,7 @@ fn rule_5_stale_is_told_is_seen_to_be_broken() {
     let rule = Rule::StaleIsTold;
     let all = [
         found("not told", rule, |run| dropped(&mut run[0][7]).told = false),
-        found("not counted", rule, |run| dropped(&mut run[1][7]).why = Why::Uncounted),
+        found("not counted", rule, |run| dropped(&mut run[1][7]).why = DropReason::Uncounted),
         found("not stale", rule, |run| dropped(&mut run[0][7]).step = Step(3)),
         found("dropped and used", rule, |run| {
             let line = dropped(&mut run[0][4]);

@@ -8,7 +8,7 @@ use super::document::{Document, facts};
 use super::failure::Failure;
 use super::{rates, settings};
 use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
-use crate::ledger::{self, Ledger, LedgerError, Line, Push, Why};
+use crate::ledger::{self, DropReason, Ledger, LedgerError, Line, Push};
 use crate::trace::file::TraceError;
 use crate::trace::marks::Steps;
 use crate::trace::updates::{Dropped, UpdateMade};
@@ -22,7 +22,7 @@ use unisono_files::losses::error::{LOSSES_FILE, LossesError};
 /// Minimum correction of a clock that a note reports, in nanoseconds: a tenth of a millisecond.
 const NOTABLE_CORRECTION: i64 = 100_000;
 
-/// Why there is no report.
+/// DropReason there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The folder has no file of a run.
@@ -203,11 +203,11 @@ fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
                     ps: TaskId::ps(ledger.ps),
                     at: None,
                     why: match it.why {
-                        Why::Duplicate => "duplicate",
-                        Why::Stale => "stale",
-                        Why::Fenced => "fenced",
-                        Why::Surplus => "surplus",
-                        Why::Uncounted => "uncounted",
+                        DropReason::Duplicate => "duplicate",
+                        DropReason::Stale => "stale",
+                        DropReason::Fenced => "fenced",
+                        DropReason::Surplus => "surplus",
+                        DropReason::Uncounted => "uncounted",
                     },
                 }),
                 _ => {}

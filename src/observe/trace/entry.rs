@@ -43,7 +43,7 @@ pub struct Details {
     /// The bytes of tensors in a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Why, or what of it, for a person.
+    /// DropReason, or what of it, for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -16,7 +16,7 @@ const HEADER_START: &str = "{\"life\":";
 /// How much of a line is shown when it is none.
 const MAX_SHOWN: usize = 80;
 
-/// Why there is no trace to be read.
+/// DropReason there is no trace to be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// There is none.
@@ -33,7 +33,7 @@ pub enum TraceError {
     Unreadable {
         /// What was to be read.
         path: PathBuf,
-        /// Why not.
+        /// DropReason not.
         source: std::io::Error,
     },
     /// A line is none of a trace's.
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_with_file_line_text_and_remedy() {
+    fn every_error_has_file_line_text_and_remedy() {
         let life = text(&[Line::Life(header())]);
         let all = [
             text(&[Line::Event(event(1))]),

@@ -52,7 +52,7 @@ pub struct Life {
     /// What was added to its machine's wall clock, in nanoseconds, so that no message came before
     /// it was sent.
     pub correction: i64,
-    /// Why its trace ends before it, if that was told.
+    /// DropReason its trace ends before it, if that was told.
     pub cut: Option<String>,
 }
 

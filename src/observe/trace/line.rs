@@ -121,6 +121,6 @@ pub struct TracedLife {
     pub header: LifeHeader,
     /// In their order.
     pub events: Vec<Event>,
-    /// Why the trace ends before the life, if it was told.
+    /// DropReason the trace ends before the life, if it was told.
     pub cut: Option<String>,
 }

@@ -37,7 +37,7 @@ pub struct Dropped {
     pub ps: TaskId,
     /// When; not known of one that only a ledger tells of.
     pub at: Option<Duration>,
-    /// Why: `stale`, `duplicate`, `fenced`, `surplus`.
+    /// DropReason: `stale`, `duplicate`, `fenced`, `surplus`.
     pub why: &'static str,
 }
 
