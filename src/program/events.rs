@@ -21,7 +21,8 @@ use unisono_learn::training::Plan;
 use unisono_metrics::ValidationAccuracy;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::events::{
-    Content, Event, EventFile, Observation, Recorder, Summarizer, VALIDATION_ACCURACY, What, file,
+    Content, Event, EventFile, Observation, Payload, Recorder, Summarizer, VALIDATION_ACCURACY,
+    file,
 };
 
 /// Summaries and checkpoints that may wait for the thread, each of which keeps a version and a
@@ -215,8 +216,8 @@ fn n_places(plan: &Plan) -> usize {
 /// The last validation accuracy among events.
 fn accuracy_in(events: &[Event]) -> Option<f32> {
     let values = events.iter().rev().filter_map(|event| match &event.what {
-        What::Summary(values) => Some(values),
-        What::FileVersion | What::SessionStart => None,
+        Payload::Summary(values) => Some(values),
+        Payload::FileVersion | Payload::SessionStart => None,
     });
     values.flatten().find_map(|value| match value.content {
         Content::Scalar(accuracy) if value.tag == VALIDATION_ACCURACY => Some(accuracy),

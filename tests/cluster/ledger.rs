@@ -46,7 +46,7 @@ fn a_clean_run_is_told_to_be_clean_and_one_wrong_line_is_named() {
     clean.expect_code(0);
     let end = "\nClean: versions 0 to 40, 40 updates, on every shard.\n";
     assert!(clean.stdout.ends_with(end), "{}", clean.stdout);
-    assert!(clean.stdout.contains("80 updates of 240 gradients, 40 held against another shard's"));
+    assert!(clean.stdout.contains("80 updates of 240 gradients, 40 compared with another shard"));
     assert!(clean.stdout.contains("2 checkpoints, 120 rows of losses.csv"), "{}", clean.stdout);
 
     let good = fs::read(ledger(&folder, 1)).expect("there is a ledger");
@@ -71,7 +71,7 @@ fn a_clean_run_is_told_to_be_clean_and_one_wrong_line_is_named() {
     fs::remove_file(ledger(&folder, 0)).expect("it is there");
     let incomplete = audit(&folder);
     incomplete.expect_code(3);
-    assert!(incomplete.stdout.contains("of ps 0 there is no ledger"), "{}", incomplete.stdout);
+    assert!(incomplete.stdout.contains("there is no ledger of ps 0"), "{}", incomplete.stdout);
     fs::remove_file(ledger(&folder, 1)).expect("it is there");
     audit(&folder).expect_code(2).expect_stderr(&["there is no ledger-psN.jsonl in ", "--ledger"]);
     fs::write(ledger(&folder, 1), "nonsense\n").expect("it can be written");

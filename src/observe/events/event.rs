@@ -12,12 +12,12 @@ pub struct Event {
     /// Version that the event describes.
     pub step: Step,
     /// Content of the event.
-    pub what: What,
+    pub what: Payload,
 }
 
 /// The content of an event.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum Payload {
     /// Version of the file format; the first event of each file.
     FileVersion,
     /// `SessionLog.START`: earlier events of this step or a later one are void.
@@ -58,12 +58,12 @@ impl Event {
         const START: u64 = 1;
         let event = Message::default().double(1, self.wall_time).integer(2, self.step.0);
         let event = match &self.what {
-            What::FileVersion => event.present_bytes(3, FILE_VERSION.as_bytes()),
-            What::Summary(values) => {
+            Payload::FileVersion => event.present_bytes(3, FILE_VERSION.as_bytes()),
+            Payload::Summary(values) => {
                 let add = |summary: Message, value: &Value| summary.message(1, &value.message());
                 event.message(5, &values.iter().fold(Message::default(), add))
             }
-            What::SessionStart => event.message(7, &Message::default().integer(1, START)),
+            Payload::SessionStart => event.message(7, &Message::default().integer(1, START)),
         };
         event.as_bytes().to_vec()
     }

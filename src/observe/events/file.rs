@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::event::{Event, What};
+use super::event::{Event, Payload};
 use super::record::push_record;
 use unisono_core::ids::{Incarnation, Step};
 use unisono_files::disk::{Disk, DiskError};
@@ -62,7 +62,7 @@ impl EventFile {
         wall_time: f64,
     ) -> Result<Self, DiskError> {
         let path = logdir.join(name);
-        let version = Event { wall_time, step: Step(0), what: What::FileVersion };
+        let version = Event { wall_time, step: Step(0), what: Payload::FileVersion };
         let mut records = Vec::new();
         push_record(&version.encode(), &mut records);
         disk.write(&path, &records).map_err(DiskError::at("write", &path))?;
@@ -104,7 +104,7 @@ mod tests {
     use unisono_files::testing::{Bug, Fault, TestDisk};
 
     fn event(step: u64) -> Event {
-        Event { wall_time: 2.5, step: Step(step), what: What::SessionStart }
+        Event { wall_time: 2.5, step: Step(step), what: Payload::SessionStart }
     }
 
     fn create(disk: &Arc<TestDisk>) -> EventFile {

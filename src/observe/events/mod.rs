@@ -21,7 +21,7 @@ pub mod run_info;
 pub mod series;
 pub mod summarizer;
 
-pub use event::{Content, Event, Value, What};
+pub use event::{Content, Event, Payload, Value};
 pub use file::EventFile;
 pub use histogram::Histogram;
 pub use recorder::{Observation, Recorder, StepSummary};

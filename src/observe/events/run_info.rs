@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::events::file::file_name;
-    use crate::events::{Content, Event, EventFile, Value, What};
+    use crate::events::{Content, Event, EventFile, Payload, Value};
     use unisono_core::ids::{Incarnation, Step};
 
     /// Writes the event file of an incarnation that started `secs` seconds after 1970.
@@ -114,7 +114,8 @@ mod tests {
             Value { tag: CONFIGURATION.to_owned(), content },
         ];
         let event = |what| Event { wall_time: secs as f64 + 0.5, step: Step(0), what };
-        file.append(&[event(What::SessionStart), event(What::Summary(values))]).expect("events");
+        file.append(&[event(Payload::SessionStart), event(Payload::Summary(values))])
+            .expect("events");
     }
 
     #[test]

@@ -130,13 +130,13 @@ mod tests {
 
     use super::*;
     use crate::events::file::file_name;
-    use crate::events::{Content, Event, EventFile, Value, What};
+    use crate::events::{Content, Event, EventFile, Payload, Value};
     use unisono_core::ids::Incarnation;
     use unisono_files::disk::RealDisk;
 
     const TAG: &str = "accuracy/validation";
 
-    fn event(step: u64, what: What) -> Event {
+    fn event(step: u64, what: Payload) -> Event {
         Event { wall_time: 2.5, step: Step(step), what }
     }
 
@@ -145,7 +145,7 @@ mod tests {
             tag: (*tag).to_owned(),
             content: Content::Scalar(*value),
         };
-        event(step, What::Summary(values.iter().map(value).collect()))
+        event(step, Payload::Summary(values.iter().map(value).collect()))
     }
 
     fn create(logdir: &Path, life: u64) -> EventFile {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(points(&mut series), all);
 
         let mut second = create(folder.path(), 2_000_000);
-        second.append(&[event(5, What::SessionStart), summary(5, &[(TAG, 0.75)])]).unwrap();
+        second.append(&[event(5, Payload::SessionStart), summary(5, &[(TAG, 0.75)])]).unwrap();
         assert_eq!(points(&mut series), [(1, 0.25), (5, 0.75)]);
         assert_eq!(points(&mut Series::new(folder.path(), TAG)), [(1, 0.25), (5, 0.75)]);
     }

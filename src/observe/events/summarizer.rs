@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use super::event::{Content, Event, Value, What};
+use super::event::{Content, Event, Payload, Value};
 use super::histogram::Histogram;
 use super::recorder::{Observation, StepSummary};
 use unisono_core::floats::Floats;
@@ -64,13 +64,13 @@ impl Summarizer {
     /// Returns the events of an observation. `wall_time` is in seconds since 1970.
     pub fn events(&mut self, wall_time: f64, observation: Observation) -> Vec<Event> {
         let event = |step, what| Event { wall_time, step, what };
-        let summary = |step, values| event(step, What::Summary(values));
+        let summary = |step, values| event(step, Payload::Summary(values));
         match observation {
             Observation::Began { step, restored } => {
                 drop(self.evaluated.split_off(&step));
                 let mut values = vec![self.configuration()];
                 values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
-                vec![event(step, What::SessionStart), summary(step, values)]
+                vec![event(step, Payload::SessionStart), summary(step, values)]
             }
             Observation::Summary(of) => vec![summary(of.step, self.step_values(&of))],
             Observation::Checkpoint { snapshot, is_last } => {
@@ -222,7 +222,7 @@ mod tests {
     fn accuracies(events: &[Event]) -> Vec<(u64, f32)> {
         let mut found = Vec::new();
         for event in events {
-            let What::Summary(values) = &event.what else { continue };
+            let Payload::Summary(values) = &event.what else { continue };
             for value in values.iter().filter(|value| value.tag == VALIDATION_ACCURACY) {
                 let Content::Scalar(accuracy) = value.content else { panic!("{value:?}") };
                 found.push((event.step.0, accuracy));

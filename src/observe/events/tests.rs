@@ -1,7 +1,7 @@
 //! Compares events with those of TensorBoard's own writers byte by byte: `fixtures/events/make.py`.
 
 use super::record::push_record;
-use super::{Content, Event, Histogram, Value, What};
+use super::{Content, Event, Histogram, Payload, Value};
 use unisono_core::ids::Step;
 
 const EXAMPLE: &[u8] = include_bytes!("../../../fixtures/events/example.tfevents");
@@ -33,9 +33,9 @@ fn example() -> [Event; 3] {
     .to_vec();
     let (begin, later) = (1_700_000_000.25, 1_700_000_010.5);
     [
-        Event { wall_time: begin, step: Step(0), what: What::FileVersion },
-        Event { wall_time: begin + 0.25, step: Step(300), what: What::SessionStart },
-        Event { wall_time: later, step: Step(1 << 40), what: What::Summary(values) },
+        Event { wall_time: begin, step: Step(0), what: Payload::FileVersion },
+        Event { wall_time: begin + 0.25, step: Step(300), what: Payload::SessionStart },
+        Event { wall_time: later, step: Step(1 << 40), what: Payload::Summary(values) },
     ]
 }
 
