@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::report::Document;
     use crate::trace::marks::{self, Steps};
-    use crate::trace::{Details, Entry, Event, Happening, LifeHeader, Run, TracedLife};
+    use crate::trace::{Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife};
     use unisono_core::ids::{Incarnation, Step};
 
     const PS: TaskId = TaskId::ps(0);
@@ -59,7 +59,7 @@ mod tests {
 
     /// A life that starts, and ends at `end` ms with the given effect.
     fn life(task: TaskId, incarnation: u64, end: u64, effect: EventKind, note: &str) -> TracedLife {
-        let what = |kind| Happening { kind, step: None, slot: None };
+        let what = |kind| NamedEvent { kind, step: None, slot: None };
         let details = Details { note: Some(note.to_owned()), ..Details::default() };
         let event = |at, input, does| Event { at: Duration::from_millis(at), input, does };
         TracedLife {

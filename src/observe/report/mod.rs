@@ -29,7 +29,8 @@ mod tests {
 
     use super::*;
     use crate::trace::{
-        Details, Entry, Event, EventKind, Happening, History, LifeHeader, Run, TracedLife, perfetto,
+        Details, Entry, Event, EventKind, History, LifeHeader, NamedEvent, Run, TracedLife,
+        perfetto,
     };
     use unisono_core::ids::{Incarnation, LinkId, Slot, Step, TaskId};
 
@@ -40,7 +41,7 @@ mod tests {
         let kinds = proptest::sample::select(EventKind::ALL);
         (kinds, of(4), of(3), of(3), of(3), of(3)).prop_map(
             |(kind, step, slot, link, peer, incarnation)| Entry {
-                what: Happening {
+                what: NamedEvent {
                     kind,
                     step: step.map(|step| Step(step.into())),
                     slot: slot.map(Slot),

@@ -117,7 +117,7 @@ pub fn of_history(document: Document, history: &History) -> Document {
 /// The losses of all gradients, as their workers computed them.
 fn traced_losses(history: &History) -> Vec<(Step, Slot, f32)> {
     let computed = history.events.iter().filter(|it| it.input.what.kind == EventKind::Computed);
-    let loss = |event: &crate::trace::history::Happened| {
+    let loss = |event: &crate::trace::history::TimedEvent| {
         let what = event.input.what;
         Some((what.step?, what.slot?, event.input.details.loss?))
     };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::happening::{EventKind, Happening};
+use super::named_event::{EventKind, NamedEvent};
 use unisono_core::ids::{Incarnation, LinkId, Slot, TaskId};
 
 /// One thing that happened to a node, or that it did.
@@ -12,7 +12,7 @@ use unisono_core::ids::{Incarnation, LinkId, Slot, TaskId};
 pub struct Entry {
     /// What, at which step, of which slot.
     #[serde(flatten)]
-    pub what: Happening,
+    pub what: NamedEvent,
     /// All else.
     #[serde(flatten)]
     pub details: Details,
@@ -51,7 +51,7 @@ pub struct Details {
 impl Entry {
     /// With nothing but its name.
     #[must_use]
-    pub fn of(what: Happening) -> Self {
+    pub fn of(what: NamedEvent) -> Self {
         Self { what, details: Details::default() }
     }
 
@@ -66,7 +66,7 @@ impl Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what: Happening { kind, step, slot }, details } = self;
+        let Self { what: NamedEvent { kind, step, slot }, details } = self;
         write!(f, "{kind}")?;
         if let Some(step) = step {
             write!(f, ", step {step}")?;

@@ -164,7 +164,7 @@ fn take(lives: &mut Vec<TracedLife>, task: TaskId, line: Line) -> Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Details, Entry, Event, EventKind, Happening, LifeHeader};
+    use crate::trace::{Details, Entry, Event, EventKind, LifeHeader, NamedEvent};
     use std::time::Duration;
     use unisono_core::ids::{Incarnation, LinkId, Slot, Step};
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn event(at: u64) -> Event {
-        let what = |kind| Happening { kind, step: Some(Step(3)), slot: Some(Slot(1)) };
+        let what = |kind| NamedEvent { kind, step: Some(Step(3)), slot: Some(Slot(1)) };
         let details = Details {
             link: Some(LinkId(4)),
             peer: Some(TaskId::worker(1)),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::clocks;
 use super::entry::Entry;
-use super::happening::EventKind;
 use super::messages::{EventAt, deliveries};
+use super::named_event::EventKind;
 use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, Step, TaskId};
@@ -23,7 +23,7 @@ pub struct History {
     /// Ascending by task, and those of a task in their order.
     pub lives: Vec<Life>,
     /// Those of the first life in order, then those of the second.
-    pub events: Vec<Happened>,
+    pub events: Vec<TimedEvent>,
     /// Messages that came, in the order of `events` at which they did.
     pub messages: Vec<Message>,
     /// What the wall clock said at the beginning, since 1970; nothing of a simulated run.
@@ -58,7 +58,7 @@ pub struct Life {
 
 /// An event on the common clock.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Happened {
+pub struct TimedEvent {
     /// When, since the beginning of the run.
     pub at: Duration,
     /// Of which of [`History::lives`].
@@ -134,7 +134,7 @@ impl History {
         let (begin, end) = (times[0], times[times.len() - 1]);
         let start = self.events.len();
         for (told, at) in life.events.into_iter().zip(times) {
-            self.events.push(Happened {
+            self.events.push(TimedEvent {
                 at,
                 life: self.lives.len(),
                 input: told.input,

@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::trace::file::parse;
-    use crate::trace::{Entry, Event, EventKind, Happening, TracedLife};
+    use crate::trace::{Entry, Event, EventKind, NamedEvent, TracedLife};
     use unisono_core::ids::{Incarnation, Step, TaskId};
     use unisono_files::testing::{Bug, Fault, TestDisk};
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn event(at: Duration) -> Line {
-        let what = Happening { kind: EventKind::Updated, step: Some(Step(1)), slot: None };
+        let what = NamedEvent { kind: EventKind::Updated, step: Some(Step(1)), slot: None };
         Line::Event(Event { at, input: Entry::of(what), does: Vec::new() })
     }
 

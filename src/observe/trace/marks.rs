@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::happening::EventKind;
 use super::history::History;
+use super::named_event::EventKind;
 use unisono_core::ids::{Step, TaskId};
 
 /// An event that is worth a mark.
@@ -78,7 +78,7 @@ pub fn marks(history: &History) -> Vec<Mark> {
 fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
     let Some(peer) = peer else { return false };
     let life = history.lives_of(peer).filter(|life| life.begin <= at).last();
-    let ends = |event: &super::history::Happened| {
+    let ends = |event: &super::history::TimedEvent| {
         event
             .does
             .iter()
@@ -96,7 +96,7 @@ impl Steps {
     #[must_use]
     pub fn of(history: &History) -> Self {
         let ps = history.lives.first().map(|life| life.task);
-        let made = |(number, event): (usize, &super::history::Happened)| {
+        let made = |(number, event): (usize, &super::history::TimedEvent)| {
             let what = event.input.what;
             let step = match what.kind {
                 EventKind::Updated => what.step?.next(),

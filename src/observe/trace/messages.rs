@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::happening::{EventKind, Happening};
+use super::named_event::{EventKind, NamedEvent};
 use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, LinkId, TaskId};
@@ -113,8 +113,8 @@ struct End {
     /// The life of the peer, as it said.
     incarnation: Option<Incarnation>,
     /// At which event, as which of its effects, what.
-    sent: Vec<(usize, usize, Happening)>,
-    received: Vec<(usize, Happening)>,
+    sent: Vec<(usize, usize, NamedEvent)>,
+    received: Vec<(usize, NamedEvent)>,
 }
 
 impl Ends {

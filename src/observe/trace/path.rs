@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::happening::EventKind;
-use super::history::{Happened, History};
+use super::history::{History, TimedEvent};
+use super::named_event::EventKind;
 use super::timeline::State;
 use unisono_core::ids::{Job, Step, TaskId};
 
@@ -82,13 +82,13 @@ fn last_event(history: &History) -> Option<usize> {
 /// The beginning of the life that answered a call, if the caller was there before: then it was not
 /// the call that had to be waited for, however often it was made.
 fn called_late(history: &History, event: usize) -> Option<usize> {
-    let Happened { at, life, input, .. } = &history.events[event];
+    let TimedEvent { at, life, input, .. } = &history.events[event];
     if input.what.kind != EventKind::Connected {
         return None;
     }
     let (caller, peer) = (&history.lives[*life], input.details.peer?);
     let called = history.lives_of(peer).filter(|life| life.begin <= *at).last()?;
-    let again = |event: &Happened| {
+    let again = |event: &TimedEvent| {
         event.at >= called.begin
             && (event.input.what.kind, event.input.details.peer)
                 == (EventKind::Connected, Some(peer))

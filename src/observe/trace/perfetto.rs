@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::history::{Happened, History};
+use super::history::{History, TimedEvent};
 use super::marks::{Mark, marks};
 use super::timeline::{Lane, Span, State, lanes};
 use unisono_core::ids::{Job, TaskId};
@@ -186,7 +186,7 @@ impl<W: Write> List<'_, W> {
         Ok(())
     }
 
-    fn event(&mut self, history: &History, event: &Happened, width: u64) -> io::Result<()> {
+    fn event(&mut self, history: &History, event: &TimedEvent, width: u64) -> io::Result<()> {
         let life = &history.lives[event.life];
         self.push(&TraceEvent {
             name: event.input.what.kind.name(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use EventKind as E;
 
-use super::{Details, Entry, Event, EventKind, Happening, History, LifeHeader, Run, TracedLife};
+use super::{Details, Entry, Event, EventKind, History, LifeHeader, NamedEvent, Run, TracedLife};
 use unisono_core::ids::{Incarnation, LinkId, Slot, Step, TaskId};
 
 pub(super) const fn ms(at: u64) -> Duration {
@@ -149,11 +149,11 @@ impl Script {
     }
 
     fn update(&mut self, begin: u64, end: u64, step: u64) {
-        let what = Happening { slot: None, ..what(E::Updates, Some((step, 0))) };
+        let what = NamedEvent { slot: None, ..what(E::Updates, Some((step, 0))) };
         let slots = vec![Slot(0), Slot(1)];
         let updates = Entry { what, details: Details { slots, ..Details::default() } };
         self.event(PS, begin).does.push(updates);
-        self.push(PS, end, Entry::of(Happening { kind: E::Updated, ..what }));
+        self.push(PS, end, Entry::of(NamedEvent { kind: E::Updated, ..what }));
     }
 
     fn happens(&mut self, life: usize, at: u64, kind: E, of: Option<(u64, u32)>) {
@@ -186,7 +186,7 @@ const fn link(worker: usize) -> (LinkId, LinkId) {
     (LinkId(0), LinkId(worker as u64))
 }
 
-fn what(kind: E, of: Option<(u64, u32)>) -> Happening {
+fn what(kind: E, of: Option<(u64, u32)>) -> NamedEvent {
     let (step, slot) = (of.map(|(step, _)| Step(step)), of.map(|(_, slot)| Slot(slot)));
-    Happening { kind, step, slot }
+    NamedEvent { kind, step, slot }
 }

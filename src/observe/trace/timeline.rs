@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::happening::EventKind;
 use super::history::{History, Life};
+use super::named_event::EventKind;
 use unisono_core::ids::{Slot, Step, TaskId};
 
 /// What a task is at.
@@ -112,10 +112,10 @@ impl Lane {
     }
 
     fn push_life(&mut self, history: &History, life: &Life, begin: Duration, sent: Vec<Flight>) {
-        let mut sent = Sky { flights: sent, next: 0, longest: None };
+        let mut sent = InFlight { flights: sent, next: 0, longest: None };
         let (mut at, mut quiet) = (begin, State::Join);
         let unfinished = life.unfinished.map(|begun| unfinished(history, life, begun));
-        for Job { span, begun } in jobs(history, life, is_work).chain(unfinished) {
+        for JobSpan { span, begun } in jobs(history, life, is_work).chain(unfinished) {
             let job = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
             let ended_by = history.events[begun].input.details.peer;
             self.push_idle(at, job.begin, (quiet, ended_by), &mut sent);
@@ -124,7 +124,7 @@ impl Lane {
         }
         self.push_idle(at, life.end.max(at), (quiet, None), &mut sent);
         let mut at = begin;
-        for Job { span, .. } in jobs(history, life, is_file) {
+        for JobSpan { span, .. } in jobs(history, life, is_file) {
             let span = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
             at = span.end;
             self.files.push(span);
@@ -137,7 +137,7 @@ impl Lane {
         mut at: Duration,
         until: Duration,
         (quiet, ended_by): (State, Option<TaskId>),
-        sent: &mut Sky,
+        sent: &mut InFlight,
     ) {
         while at < until {
             let (in_flight, next) = sent.at(at);
@@ -172,7 +172,7 @@ struct Flight {
 }
 
 /// What a life has sent, as time goes on.
-struct Sky {
+struct InFlight {
     /// By when they begin.
     flights: Vec<Flight>,
     next: usize,
@@ -180,7 +180,7 @@ struct Sky {
     longest: Option<Flight>,
 }
 
-impl Sky {
+impl InFlight {
     /// What is on its way at a moment that is never before the last one; and when the next begins.
     fn at(&mut self, at: Duration) -> (Option<Flight>, Option<Duration>) {
         while let Some(flight) = self.flights.get(self.next).filter(|flight| flight.begin <= at) {
@@ -216,7 +216,7 @@ fn flights(history: &History) -> Vec<Vec<Flight>> {
     flights
 }
 
-struct Job {
+struct JobSpan {
     span: Span,
     /// The event at which it was begun.
     begun: usize,
@@ -244,18 +244,18 @@ fn jobs(
     history: &History,
     life: &Life,
     state: impl Fn(EventKind) -> Option<State>,
-) -> impl Iterator<Item = Job> {
+) -> impl Iterator<Item = JobSpan> {
     life.events.clone().filter_map(move |number| {
         let event = &history.events[number];
         let (state, begun) = (state(event.input.what.kind)?, event.cause?);
         let (begin, end) = (history.events[begun].at, event.at);
         let (step, slot) = (event.input.what.step, event.input.what.slot);
-        Some(Job { span: Span { state, begin, end, step, slot, peer: None }, begun })
+        Some(JobSpan { span: Span { state, begin, end, step, slot, peer: None }, begun })
     })
 }
 
 /// What a life was at when it ended.
-fn unfinished(history: &History, life: &Life, begun: usize) -> Job {
+fn unfinished(history: &History, life: &Life, begun: usize) -> JobSpan {
     let event = &history.events[begun];
     let state = |kind| match kind {
         EventKind::Computes => Some(State::Compute),
@@ -265,7 +265,10 @@ fn unfinished(history: &History, life: &Life, begun: usize) -> Job {
     let job = event.does.iter().find_map(|done| Some((state(done.what.kind)?, done.what)));
     let (state, what) = job.expect("a job was begun at this event");
     let (begin, end) = (event.at, life.end);
-    Job { span: Span { state, begin, end, step: what.step, slot: what.slot, peer: None }, begun }
+    JobSpan {
+        span: Span { state, begin, end, step: what.step, slot: what.slot, peer: None },
+        begun,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Details, Entry};
-use super::happening::{EventKind, Happening};
+use super::named_event::{EventKind, NamedEvent};
 use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
@@ -32,7 +32,7 @@ impl Tracer {
             Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
             Input::Start | Input::Wake | Input::Stop => Details::default(),
         };
-        Entry { what: Happening::of_input(input), details }
+        Entry { what: NamedEvent::of_input(input), details }
     }
 
     fn of_network(&mut self, event: &NetworkEvent) -> Details {
@@ -61,7 +61,7 @@ impl Tracer {
 
     /// What the node does; none of what was told as an input, or shows as what follows.
     pub fn of_effect(&mut self, effect: &Effect) -> Option<Entry> {
-        let what = Happening::of_effect(effect)?;
+        let what = NamedEvent::of_effect(effect)?;
         let details = match effect {
             Effect::Send { link, message } => self.message(*link, message),
             Effect::Connect { to } => Details { peer: Some(*to), ..Details::default() },

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::happening::EventKind;
 use super::history::History;
+use super::named_event::EventKind;
 use unisono_core::ids::{Slot, Step, TaskId};
 
 /// An update, as it was made last: after a rollback some are made again.

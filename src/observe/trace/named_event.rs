@@ -227,7 +227,7 @@ impl fmt::Display for EventKind {
 
 /// An event at a node, in so far as it can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Happening {
+pub struct NamedEvent {
     /// What.
     #[serde(rename = "what")]
     pub kind: EventKind,
@@ -239,7 +239,7 @@ pub struct Happening {
     pub slot: Option<Slot>,
 }
 
-impl Happening {
+impl NamedEvent {
     const fn new(kind: EventKind) -> Self {
         Self { kind, step: None, slot: None }
     }
