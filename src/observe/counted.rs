@@ -5,12 +5,7 @@
 pub(crate) fn counted(n: u64, what: &str) -> String {
     let (word, rest) = what.split_once(' ').map_or((what, ""), |(word, rest)| (word, rest));
     let space = if rest.is_empty() { "" } else { " " };
-    counted_as(n, what, &format!("{word}s{space}{rest}"))
-}
-
-/// Formats a count with its unit, whose plural is irregular.
-pub(crate) fn counted_as(n: u64, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{} {many}", thousands(n)) }
+    if n == 1 { format!("1 {what}") } else { format!("{} {word}s{space}{rest}", thousands(n)) }
 }
 
 /// Formats a number with its digits in groups of three.

@@ -1,4 +1,4 @@
-//! What each task was at, at every moment of its lives: a lane of spans that never overlap.
+//! What each task was doing at every moment: lanes of spans that never overlap.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::history::{History, Life};
 use super::named_event::EventKind;
 use unisono_core::ids::{Slot, Step, TaskId};
 
-/// What a task is at.
+/// The activity of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum State {
@@ -14,24 +14,24 @@ pub enum State {
     Compute,
     /// A ps computes an update.
     Apply,
-    /// It computes nothing, and what it sent last is still on its way.
+    /// The task computes nothing, and the tensors that it sent last are still in flight.
     Send,
-    /// It computes nothing, and nothing that it sent is on its way.
+    /// The task computes nothing, and has no tensor in flight.
     Wait,
-    /// The chief reads or writes a checkpoint; in the lane of files, beside what else it is at.
+    /// The chief reads or writes a checkpoint, in its lane of files, beside other activities.
     Save,
-    /// It has not begun to work yet: it finds the others, and gets a first version.
+    /// A new incarnation connects to its peers and receives its first version.
     Join,
-    /// It is not there: one life has ended, and the next has not begun.
+    /// The task is not running: one incarnation ended, and the next one has not started.
     Down,
 }
 
 impl State {
-    /// All of them, in order.
+    /// All activities, in order.
     pub const ALL: [Self; 7] =
         [Self::Compute, Self::Apply, Self::Send, Self::Wait, Self::Save, Self::Join, Self::Down];
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,36 +46,35 @@ impl State {
     }
 }
 
-/// A task was at one thing for a while.
+/// A period with one activity of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// At what.
+    /// Activity of the task.
     pub state: State,
-    /// From when on,
+    /// Begin, since the start of the run.
     pub begin: Duration,
-    /// until when; never earlier.
+    /// End, since the start of the run; not before the begin.
     pub end: Duration,
-    /// Of which step, if of one.
+    /// Step of the activity, if it has one.
     pub step: Option<Step>,
-    /// Of which slot, if of one.
+    /// Slot of the activity, if it has one.
     pub slot: Option<Slot>,
-    /// To whom it sent last; or who ended its wait.
+    /// Receiver of the message in flight, or the task whose message ended the wait.
     pub peer: Option<TaskId>,
 }
 
-/// What a task was at.
+/// The activities of a task over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Whose.
+    /// Task of the lane.
     pub task: TaskId,
-    /// From the beginning of its first life to the end of its last, with no gap: each span begins
-    /// where the one before ends.
+    /// Spans from the start of the first incarnation to the end of the last one, without gaps.
     pub work: Vec<Span>,
-    /// Checkpoints that it read and wrote, in order, with gaps.
+    /// Reads and writes of checkpoints, in order, with gaps.
     pub files: Vec<Span>,
 }
 
-/// The lanes of all tasks that were traced.
+/// Returns the lanes of all traced tasks.
 #[must_use]
 pub fn lanes(history: &History) -> Vec<Lane> {
     let mut lanes: Vec<Lane> = Vec::new();
@@ -84,7 +83,8 @@ pub fn lanes(history: &History) -> Vec<Lane> {
             lanes.push(Lane { task: life.task, work: Vec::new(), files: Vec::new() });
         }
         let lane = lanes.last_mut().expect("it was pushed");
-        // By clocks that were moved, a life may seem to begin before the one before it ends.
+        // After a correction of clocks, an incarnation may seem to start before the previous one
+        // ended.
         let begin = match lane.work.last().map(|last| last.end) {
             Some(end) => {
                 lane.push(Span::plain(State::Down, end, life.begin.max(end)));
@@ -104,7 +104,7 @@ impl Span {
 }
 
 impl Lane {
-    /// One after the other; what takes no time is no span.
+    /// Appends a span, unless it is empty.
     fn push(&mut self, span: Span) {
         if span.begin < span.end {
             self.work.push(span);
@@ -131,7 +131,7 @@ impl Lane {
         }
     }
 
-    /// What a task is at between two jobs: its messages are on their way, or it is quiet.
+    /// Fills the time between two jobs: messages are in flight, or the task is quiet.
     fn push_idle(
         &mut self,
         mut at: Duration,
@@ -153,7 +153,8 @@ impl Lane {
             };
             at = span.end;
             match self.work.last_mut() {
-                // It was interrupted by nothing that shows.
+                // Merge two quiet spans: the message between them had arrived before anything else
+                // happened.
                 Some(last) if last.state == quiet && span.state == quiet => last.end = at,
                 _ => self.push(span),
             }
@@ -161,7 +162,7 @@ impl Lane {
     }
 }
 
-/// A message with a tensor that is on its way.
+/// A message with tensors in flight.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     begin: Duration,
@@ -171,17 +172,18 @@ struct Flight {
     slot: Option<Slot>,
 }
 
-/// What a life has sent, as time goes on.
+/// The messages of an incarnation that are in flight, as time advances.
 struct InFlight {
-    /// By when they begin.
+    /// Messages, ascending by sending time.
     flights: Vec<Flight>,
     next: usize,
-    /// Of those that have begun, the one that takes longest.
+    /// Message in flight that arrives last.
     longest: Option<Flight>,
 }
 
 impl InFlight {
-    /// What is on its way at a moment that is never before the last one; and when the next begins.
+    /// Returns the message in flight at a time, and the sending time of the next one. Times must
+    /// not decrease between calls.
     fn at(&mut self, at: Duration) -> (Option<Flight>, Option<Duration>) {
         while let Some(flight) = self.flights.get(self.next).filter(|flight| flight.begin <= at) {
             if self.longest.is_none_or(|longest| longest.end < flight.end) {
@@ -194,7 +196,7 @@ impl InFlight {
     }
 }
 
-/// The messages that each life sent, and that are worth to be called sending: those with tensors.
+/// Returns the tensor-carrying messages of each incarnation. Other messages are too short to show.
 fn flights(history: &History) -> Vec<Vec<Flight>> {
     let mut flights = vec![Vec::new(); history.lives.len()];
     for message in &history.messages {
@@ -218,7 +220,7 @@ fn flights(history: &History) -> Vec<Vec<Flight>> {
 
 struct JobSpan {
     span: Span,
-    /// The event at which it was begun.
+    /// Index of the event that started the job.
     begun: usize,
 }
 
@@ -239,7 +241,7 @@ const fn is_file(kind: EventKind) -> Option<State> {
     }
 }
 
-/// The jobs of a life that were done, in order. What it was at when it ended is not among them.
+/// Returns the completed jobs of an incarnation, in order.
 fn jobs(
     history: &History,
     life: &Life,
@@ -254,7 +256,7 @@ fn jobs(
     })
 }
 
-/// What a life was at when it ended.
+/// Returns the job that was running when the incarnation ended.
 fn unfinished(history: &History, life: &Life, begun: usize) -> JobSpan {
     let event = &history.events[begun];
     let state = |kind| match kind {
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_what_the_task_was_at_moment_by_moment() {
+    fn lane_shows_the_activity_of_a_task_over_time() {
         let lanes = lanes(&Script::two_steps().history());
         let [ps, fast, slow] = &*lanes else { panic!("{lanes:?}") };
         insta::assert_snapshot!(text(&ps.work), @"
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_comes_back_was_down_in_between() {
+    fn restarted_task_was_down_in_between() {
         let lanes = lanes(&Script::with_a_restart().history());
         let slow = lanes.last().unwrap();
         insta::assert_snapshot!(text(&slow.work), @"
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_of_a_lane_follow_each_other_and_sum_to_the_life_of_the_task() {
+    fn spans_of_a_lane_have_no_gaps_and_cover_the_lifetime() {
         for script in [Script::two_steps(), Script::with_a_restart()] {
             let history = script.history();
             for lane in lanes(&history) {
@@ -342,7 +344,7 @@ mod tests {
         }
     }
 
-    /// What holds of every lane.
+    /// Checks the properties that every lane must have.
     fn check(history: &History, lane: &Lane) {
         let lives: Vec<_> = history.lives_of(lane.task).collect();
         let (first, last) = (lives[0], lives[lives.len() - 1]);

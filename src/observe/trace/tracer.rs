@@ -1,4 +1,5 @@
-//! Makes entries out of what a node takes and does. No files, no clock; it asks the node nothing.
+//! Makes trace entries from the inputs and effects of a node. Uses no file and no clock, and asks
+//! the node nothing.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +10,15 @@ use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
 };
 
-/// Watches one life of a task.
+/// Observes one incarnation of a task.
 #[derive(Debug, Default)]
 pub struct Tracer {
-    /// Who is at the other end of each link, once that is known.
+    /// Task at the other end of each link, once it is known.
     peers: BTreeMap<LinkId, TaskId>,
 }
 
 impl Tracer {
-    /// What happens to the node.
+    /// Returns the entry of an input.
     pub fn of_input(&mut self, input: &Input) -> Entry {
         let details = match input {
             Input::Network(event) => self.of_network(event),
@@ -59,7 +60,7 @@ impl Tracer {
         }
     }
 
-    /// What the node does; none of what was told as an input, or shows as what follows.
+    /// Returns the entry of an effect. `None` if an input or a later event already shows it.
     pub fn of_effect(&mut self, effect: &Effect) -> Option<Entry> {
         let what = NamedEvent::of_effect(effect)?;
         let details = match effect {
@@ -162,13 +163,13 @@ fn of_report(report: &Report) -> Details {
     }
 }
 
-/// Whether anything of an event is worth a line: signs of life and the passing of time are not.
+/// Returns whether an event is worth a line. Heartbeats and timers are not.
 #[must_use]
 pub fn is_of_note(input: &Entry, does: &[Entry]) -> bool {
     !does.is_empty() || !input.is_noise()
 }
 
-/// Whether an effect is worth its place in a line.
+/// Returns whether an effect is worth its place in a line.
 #[must_use]
 pub fn is_kept(effect: &Entry) -> bool {
     effect.what.kind != EventKind::SendsHeartbeat
