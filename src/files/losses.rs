@@ -146,6 +146,7 @@ impl LossLog {
         if !is_planted(Bug::LossesNotRewound) {
             self.forget_from(update.step);
         }
+        // Cut before comparing: `cut_from` moves the old rows to `first`.
         let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
         if let Some(first) = &mut self.first {
             first.compare(update)?;
@@ -155,12 +156,13 @@ impl LossLog {
         if self.dropped_from.is_none() && n_pending + rows.len() > MAX_PENDING_BYTES {
             self.dropped_from = Some(update.step);
         }
+        // After a dropped update, drop later ones too: the file must not have a gap.
         if self.dropped_from.is_none() {
             self.note_step(update.step);
             self.pending.push((update.step, rows));
         }
-        cut.and_then(|()| self.flush())
         // Only now report a failed `cut`: the rows are in `pending` and will be written later.
+        cut.and_then(|()| self.flush())
     }
 
     /// Removes the rows of `step` or later, because the run resumes at `step`.
@@ -200,7 +202,7 @@ impl LossLog {
     /// If the operating system refuses.
     pub fn make_whole_again(&mut self) -> Result<(), LossesError> {
         if self.file.is_none() {
-            return Ok(()); // The first row makes it.
+            return Ok(()); // The first row creates it.
         }
         let harm = self.harm()?;
         self.make_whole(harm)

@@ -187,6 +187,8 @@ impl RunFilesConfig {
             let why = why_missing.map(str::to_owned);
             (complete_below < step).then_some(MissingLosses { from: complete_below, to, why })
         };
+        // With --allow-missing-losses, missing losses do not affect the choice. They are still
+        // reported below.
         let allowed = |step| if self.allows_missing_losses { None } else { missing(step) };
         let newest = newest_with_losses(disk, &self.logdir, allowed)?;
         let mut warnings = newest.warnings;

@@ -66,6 +66,7 @@ pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, Conve
     let n_tensors = contents.tensors.len();
     match from {
         Format::Safetensors => {
+            // `Contents::decode` does not verify the digest of a checkpoint.
             safetensors::judge(None, bytes).map_err(ReadError::from)?;
             let step = contents.description().and_then(Result::ok).map(|found| found.step);
             let bytes = npz::encode(&contents).map_err(ConvertError::Npz)?;

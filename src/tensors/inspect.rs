@@ -105,6 +105,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let is_checkpoint = description.is_some();
     let description = description.and_then(Result::ok);
     if description.is_some() {
+        // The description is shown in fields of its own.
         contents.metadata.remove(unisono_files::checkpoint::file::KEY);
     }
     let kind = match (format, is_checkpoint) {

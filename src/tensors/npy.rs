@@ -51,6 +51,7 @@ pub(super) fn encode(tensor: &AnyTensor) -> Result<Vec<u8>, Dtype> {
 /// character.
 pub(super) fn encode_text(text: &str) -> Vec<u8> {
     let n_chars = text.chars().count();
+    // The type `<U` stores UTF-32.
     let bytes: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
     file(&format!("<U{n_chars}"), &[], &bytes)
 }

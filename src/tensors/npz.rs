@@ -98,6 +98,7 @@ fn read_entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     index: usize,
 ) -> Result<(String, Vec<u8>), NpzError> {
+    // First, because the zip crate's own error would not name the entry.
     check_readable(archive, index)?;
     let mut entry = archive.by_index(index)?;
     let name = entry.name()?.into_owned();

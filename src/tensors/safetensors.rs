@@ -112,6 +112,7 @@ fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let comma = if tensors == b"}" { "" } else { "," };
     let _infallible = write!(begin, "\"{METADATA}\":{metadata}{comma}");
     let mut header = [begin.as_bytes(), tensors].concat();
+    // Safetensors aligns the data to 8 bytes, with spaces after the header.
     header.resize(header.len().next_multiple_of(8), b' ');
     [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
 }

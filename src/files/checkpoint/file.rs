@@ -231,6 +231,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         step: checkpoint.step,
     };
     let description = serde_json::to_string(&description).expect("strings and numbers are JSON");
+    // TensorFlow's global_step is an i64.
     let global_step = i64::try_from(checkpoint.step.0).expect("a count of updates is below 2^63");
     let global_step = global_step.to_le_bytes();
 
@@ -262,6 +263,7 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     if !parsed.is_checkpoint() {
         return Err(FileError::NotACheckpoint);
     }
+    // Verify the digest first: any other error of a damaged file would be misleading.
     parsed.verify_digest()?;
     let description = parsed.description()?;
     let by = |place, content| FileError::Step { name, place, content };

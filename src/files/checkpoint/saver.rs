@@ -106,6 +106,7 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
+    // Remove only files with our names: other `.tmp` files belong to the user.
     let prefixes =
         ["model.ckpt-", STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, INCARNATION_FILE, WRITE_CHECK];
     let is_ours = |name: &&String| {

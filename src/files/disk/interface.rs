@@ -103,6 +103,7 @@ impl<D: Disk> NamedEnd<D> {
 
 impl<D: Disk> Write for NamedEnd<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Append everything at once, so that one `write_all` is one operation of the disk.
         self.disk.append(&self.path, bytes).map(|()| bytes.len())
     }
 

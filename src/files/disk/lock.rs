@@ -63,6 +63,7 @@ impl LogdirLock {
         match attempt(&dir) {
             Ok(()) => Ok((Some(Self(dir)), None)),
             Err(TryLockError::WouldBlock) => Err(LockError::InUse { logdir: logdir.to_owned() }),
+            // Some file systems have no locks. Warn, but do not prevent the run.
             Err(TryLockError::Error(why)) => {
                 let warning = format!(
                     "cannot lock {}: {why}; nothing prevents a second chief from writing there",
@@ -109,6 +110,7 @@ pub(super) fn take_file(file: &File) -> io::Result<()> {
         Err(TryLockError::WouldBlock) => {
             Err(io::Error::new(ErrorKind::ResourceBusy, "another process is writing it"))
         }
+        // A file system without locks must not prevent the run.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }

@@ -52,6 +52,7 @@ impl LogdirDisk {
     fn folder(&self) -> io::Result<At<'_>> {
         let own = self.dir.metadata()?;
         match std::fs::metadata(&self.path) {
+            // The path may refer to another folder by now, so compare device and inode.
             Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => {
                 Ok(At(self.dir.as_fd()))
             }

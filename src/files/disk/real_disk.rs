@@ -43,6 +43,8 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        // Find the missing parents first: afterwards, nothing shows which names are new and need a
+        // sync.
         let missing: Vec<&Path> = dir
             .ancestors()
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
@@ -106,6 +108,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // The parent of a relative path of one component is the empty path.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         folders::sync(&File::open(dir)?)
     }

@@ -36,6 +36,8 @@ impl From<NotRegular> for io::Error {
 
 /// Opens the regular file at `path`, which is relative to `dir`.
 pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<File> {
+    // NONBLOCK: opening a FIFO must not wait. NOCTTY: a terminal must not become the controlling
+    // one. CLOEXEC: a child process must not keep files, and their locks, open.
     let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     // The same mode as `File::create`; the umask is applied to it.
     let mode = Mode::from_raw_mode(0o666);
@@ -49,6 +51,7 @@ pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Resul
 }
 
 fn checked(file: File) -> io::Result<File> {
+    // Check the open file. Its path may refer to another object by now.
     let of = file.metadata()?.file_type();
     if of.is_file() {
         return Ok(file);

@@ -13,6 +13,8 @@ impl FirstLosses {
     /// Takes the rows that a rollback removes. Keeps rows of later steps, from an earlier rollback.
     pub(super) fn cut(&mut self, rows: impl IntoIterator<Item = (Step, Slot, f32)>) {
         let mut rows: VecDeque<_> = rows.into_iter().collect();
+        // Rows of an earlier rollback may reach further than this one, and those updates will be
+        // recomputed, too.
         let last = rows.back().map(|row| row.0);
         rows.extend(self.0.iter().filter(|row| last.is_none_or(|last| row.0 > last)));
         self.0 = rows;

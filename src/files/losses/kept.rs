@@ -61,6 +61,8 @@ impl KeptText {
 
     /// Replaces the copy after the file was cut down to `text`.
     pub(super) fn cut_to(&mut self, text: &[u8]) {
+        // A copy that was given up stays given up: `text` was read from the disk then, so it proves
+        // nothing about the disk.
         let is_whole = self.whole.is_some();
         *self = Self::of(text);
         if !is_whole {

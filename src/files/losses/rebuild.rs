@@ -118,6 +118,7 @@ fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
         // missing.
         updates.insert(update.step, rows::encode(&update));
     }
+    // Find the first gap in the steps, counted from 0.
     let in_order = (0..).map(Step).zip(updates.keys()).find(|(step, key)| step != *key);
     let next = in_order.map_or(Step(updates.len() as u64), |(step, _)| step);
     let text = std::iter::once(rows::HEADER).chain(updates.values().map(String::as_str)).collect();

@@ -56,7 +56,7 @@ fn update_is_appended_with_exactly_one_operation() {
     let disk = TestDisk::new(Bug::None, None);
     let path = Path::new("/logdir/losses.csv");
     let (mut log, _) = LossLog::open(Arc::new(disk.clone()), path, 2).unwrap();
-    log.append(&update(0, &[1.0, 2.0, 3.0])).unwrap(); // That makes the file, too.
+    log.append(&update(0, &[1.0, 2.0, 3.0])).unwrap(); // Also creates the file.
     disk.plan(None);
     for step in 1..4 {
         log.append(&update(step, &[1.0, 2.0, 3.0])).unwrap();

@@ -23,9 +23,9 @@ impl<'a> Audit<'a> {
             let shard = examine(ledger, &mut audit);
             audit.shards.push(shard);
         }
-        audit.forget_what_was_rolled_back_elsewhere();
         // Drop rolled-back updates before the comparison, which would report them as
         // contradictions.
+        audit.forget_what_was_rolled_back_elsewhere();
         shards::compare(&mut audit);
         repeats::compare(&mut audit);
         audit

@@ -74,6 +74,7 @@ impl<'a> Audit<'a> {
         let mut found = Vec::new();
         let mut expected = standing.keys().copied().take_while(|step| Some(*step) < newest);
         let mut next = expected.next();
+        // Line 1 is the header.
         let mut line = 2;
         for (step, of_step) in by_step(rows) {
             let place = FilePlace::line(path, line);
@@ -88,6 +89,7 @@ impl<'a> Audit<'a> {
             if stands.is_some_and(|made| is_of(made, of_step)) {
                 continue;
             }
+            // No ledger has this step, so there is nothing to compare with.
             let Some(ever) = ever.get(&step) else { continue };
             // After a rollback, old rows stay in the file until the chief records the recomputed
             // updates.

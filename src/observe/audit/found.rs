@@ -75,6 +75,7 @@ impl<'a> Audit<'a> {
         let standing = self.standing();
         let mut next = standing.keys().next().copied();
         let has_hole = standing.keys().any(|step| next.replace(step.next()) != Some(*step));
+        // The last updates may be missing on some shards, because shards are not in lockstep.
         let n_partial = standing.values().rev().take_while(|made| !is_on_all_shards(made)).count();
         let mut all_before = standing.values().rev().skip(n_partial);
         !standing.is_empty()

@@ -75,6 +75,7 @@ impl<'a> Pass<'a, '_> {
             Line::Update(update) => self.on_update(&mut life, update),
             Line::Dropped(dropped) => self.on_dropped(&mut life, dropped),
         }
+        // Put back: it was taken out so that the handlers can borrow `self` mutably.
         self.life = Some(life);
     }
 
@@ -83,6 +84,8 @@ impl<'a> Pass<'a, '_> {
             if let Some(difference) = before.difference(header) {
                 self.note_change(difference.key, difference.ours, difference.theirs);
             }
+            // A note and no violation: across restarts, the order of lines counts, not the
+            // incarnations.
             if header.incarnation <= before.incarnation {
                 let place = self.place();
                 self.audit.notes.push(format!(
@@ -130,6 +133,7 @@ impl<'a> Pass<'a, '_> {
         }
         life.generation = Some(generation);
         life.at = Some((step, after));
+        // Surplus gradients of the previous generation cannot be used any more.
         life.surplus.clear();
         let header = life.header;
         self.shard.restored.push(Restored { line: restored, header, number: self.line });
@@ -202,6 +206,7 @@ impl<'a> Pass<'a, '_> {
         check_surplus(life, &made, &mut self.audit.violations);
         self.audit.seen.n_updates += 1;
         self.audit.seen.n_slots += update.slots.len() as u64;
+        // Continue from the update as recorded, so that one error is reported once.
         life.generation = Some(update.generation);
         life.at = Some((made.version(), update.after));
         self.shard.forget_from(update.step);
@@ -283,6 +288,7 @@ impl<'a> Pass<'a, '_> {
         } else if update.step > version {
             let missing = format!("{found}: the lines between are missing");
             let violation = made.violation(Rule::ExactlyR, wanted, missing);
+            // At the first missing update, so that this violation comes before its consequences.
             self.audit.violations.push(Violation { step: version, ..violation });
         } else if update.before != hash {
             let wanted = format!("version {version} as it was made before, {hash}");

@@ -20,6 +20,7 @@ type UpdateKey = (usize, u32, Step, StateHash, Vec<(Slot, Checksum)>);
 
 pub(super) fn compare(audit: &mut Audit<'_>) {
     let again = made_again(audit);
+    // Most runs have no rollback; skip the comparison, which hashes every update.
     if again.is_empty() {
         return;
     }
@@ -77,6 +78,7 @@ fn gradients(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>)
         if !again.contains(&cut.step) || !of_cut.iter().all(is_whole) {
             continue;
         }
+        // A gradient depends on all parameters, so the hashes of all shards are part of the key.
         let version: Vec<_> = of_cut.iter().map(|made| made.update.before).collect();
         let all = of_cut.iter().flat_map(|made| made.update.slots.iter().map(|used| (*made, used)));
         for (made, used) in all {

@@ -168,6 +168,7 @@ pub fn replay(
     let standing = audit.standing();
     check_is_whole(&standing)?;
     let mut run = Run::start(audit, &standing, inputs)?;
+    // Updates before the start are in the ledgers, but there is no state to recompute them from.
     for updates in standing.range(run.reference.step()..).map(|(_, updates)| updates) {
         run.follow(updates[0])?;
         let update = run.update(updates)?;

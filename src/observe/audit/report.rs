@@ -40,6 +40,7 @@ impl fmt::Display for AuditReport<'_, '_> {
         for note in audit.notes() {
             writeln!(f, "note: {note}")?;
         }
+        // Show one violation only: the later ones are often consequences of the first.
         if let Some(violation) = audit.first_violation() {
             let others = match audit.violations().len() - 1 {
                 0 => String::new(),

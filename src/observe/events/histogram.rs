@@ -54,6 +54,7 @@ impl Histogram {
     /// Adds values.
     pub fn add(&mut self, values: &[f32]) {
         for value in values.iter().copied().map(f64::from) {
+            // `<=`, because a value equal to a limit belongs to the next bucket.
             let bucket = LIMITS.partition_point(|limit| *limit <= value);
             // Infinity and NaN have no bucket.
             let Some(count) = self.counts.get_mut(bucket).filter(|_| value.is_finite()) else {

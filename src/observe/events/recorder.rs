@@ -211,6 +211,8 @@ impl Recorder {
         let draft = self.draft.take_if(is_complete)?;
         let Draft { since, cut: Cut { step, .. }, parameters, gradient, losses, .. } = draft;
         let steps_per_sec = self.pace(since, step);
+        // Counted from the start of the step, so that a slow gradient does not delay the next
+        // summary.
         self.due = since + self.interval;
         self.milestone = milestone_from(step.next());
         self.last = Some((since, step));

@@ -48,6 +48,7 @@ impl Series {
             file.seek(SeekFrom::Start(*offset))?;
             let mut bytes = Vec::new();
             file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
+            // Advance past whole records only; a torn one is read again when it is complete.
             *offset += take_records(&bytes, tag, points);
         }
         Ok(())

@@ -67,6 +67,7 @@ impl Summarizer {
         let summary = |step, values| event(step, Payload::Summary(values));
         match observation {
             Observation::Began { step, restored } => {
+                // Later accuracies are void now and may be reported again.
                 drop(self.evaluated.split_off(&step));
                 let mut values = vec![self.configuration()];
                 values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
@@ -143,6 +144,7 @@ impl Summarizer {
     /// Evaluates a checkpoint, with its moving averages if it has them. Returns nothing if there
     /// are no validation examples.
     fn validation_accuracy(&mut self, snapshot: &Snapshot) -> Option<Value> {
+        // The moving average is the last auxiliary buffer of a shard.
         let average = |shard: &ShardState| shard.auxiliary.last().cloned();
         let averages: Option<Vec<_>> = snapshot.shards.iter().map(average).collect();
         let averages = averages.filter(|_| self.has_averages);

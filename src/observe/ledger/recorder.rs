@@ -149,6 +149,8 @@ impl Recorder {
                 Effect::Compute(Job::Update { generation, step, state, gradients }) => {
                     let cut = Cut { generation: *generation, step: *step };
                     self.begun = Some(self.begin(cut, state, gradients));
+                    // The update uses or drops every held gradient, so whatever is left is reported
+                    // as uncounted.
                     let held = std::mem::take(&mut self.held);
                     lines.extend(self.uncounted(&held, gradients));
                 }
@@ -180,6 +182,7 @@ impl Recorder {
             return None;
         }
         self.generation = Some(cut.generation);
+        // Held gradients belong to the old generation and are void.
         self.held.clear();
         self.begun = None;
         let chief = self.callers.get(&from);

@@ -110,6 +110,7 @@ impl Document {
         };
         self.gates = history.tasks.iter().map(gate).collect();
         let rates = rates::of_updates(&made);
+        // Keep the rates of the event files if the trace has too few updates.
         if !rates.step.is_empty() {
             self.rates = rates;
         }
@@ -244,6 +245,7 @@ impl Document {
             history.events[message.sent].does[message.does].details.bytes.is_some()
         };
         let mut messages: Vec<_> = history.messages.iter().filter(has_tensor).collect();
+        // Sort before limiting: the page shows the first messages of the run.
         messages.sort_by_key(|message| history.events[message.sent].at);
         for message in messages.into_iter().take(MAX_MESSAGES) {
             let (sent, came) = (&history.events[message.sent], &history.events[message.received]);
@@ -266,6 +268,7 @@ impl Document {
 
     fn place(&self, task: TaskId) -> usize {
         let name = task.to_string();
+        // A run has few tasks, so a linear search suffices.
         self.tasks.iter().position(|known| *known == name).unwrap_or(0)
     }
 

@@ -27,6 +27,8 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
         if corrections[first].is_some() {
             continue;
         }
+        // The first incarnation of each connected group keeps its clock; the others follow from
+        // their messages with it.
         corrections[first] = Some(0);
         let mut reached = VecDeque::from([first]);
         while let Some(known) = reached.pop_front() {

@@ -117,6 +117,7 @@ pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
 pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>, TraceError> {
     let mut lives: Vec<TracedLife> = Vec::new();
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        // No line end: the task is still writing, or a crash tore the line.
         let Some(text) = text.strip_suffix(b"\n") else { break };
         let line = serde_json::from_slice(text).map_err(|error| error.to_string());
         let taken = line.and_then(|line| take(&mut lives, task, line));

@@ -98,6 +98,7 @@ impl History {
         let deliveries = deliveries(&run);
         let corrections = clocks::corrections(&run, &deliveries);
         let time = |life: usize, event| clocks::time(&run, life, event) + corrections[life];
+        // The first event of each incarnation is its earliest.
         let began = (0..run.lives.len()).map(|life| time(life, 0)).min().unwrap_or(0);
         let times: Vec<Vec<Duration>> = (0..run.lives.len())
             .map(|life| {
@@ -186,6 +187,7 @@ impl History {
             }
             life.unfinished = jobs.pop_front();
         }
+        // The cause of a received message is its sending, whatever else was running.
         for message in &self.messages {
             self.events[message.received].cause = Some(message.sent);
         }

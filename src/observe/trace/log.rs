@@ -66,6 +66,7 @@ impl TraceLog {
     /// # Errors
     /// If the operating system refuses. After an error, nothing more may be appended.
     pub fn append(&mut self, event: &Line, now: Duration) -> Result<Kept, DiskError> {
+        // Check before the event, so that there is always room for the line that ends the trace.
         if self.file.n_bytes() + self.text.len() as u64 > self.largest {
             let mib = self.largest >> 20;
             self.push(&Line::Cut(format!("the file has reached its limit of {mib} MiB")));

@@ -84,6 +84,7 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
             .iter()
             .any(|done| matches!(done.what.kind, EventKind::Finishes | EventKind::SendsGoodbye))
     };
+    // A regular end is among the last few events; links may close after it.
     life.is_some_and(|life| history.events[life.events.clone()].iter().rev().take(8).any(ends))
 }
 

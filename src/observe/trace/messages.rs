@@ -38,6 +38,7 @@ pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
             let Some((caller, link)) = other_end(run, &ends, called, there, &taken) else {
                 continue;
             };
+            // Each calling end belongs to one link only.
             taken.insert((caller, link));
             let here = &ends[caller].0[&link];
             deliver((caller, here), (called, there), &mut deliveries);

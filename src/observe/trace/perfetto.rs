@@ -209,6 +209,7 @@ impl<W: Write> List<'_, W> {
     }
 
     fn mark(&mut self, mark: &Mark) -> io::Result<()> {
+        // The format needs a process for every instant.
         let Some(task) = mark.task else { return Ok(()) };
         self.push(&TraceEvent {
             name: &mark.kind,

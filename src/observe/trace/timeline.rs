@@ -113,10 +113,12 @@ impl Lane {
 
     fn push_life(&mut self, history: &History, life: &Life, begin: Duration, sent: Vec<Flight>) {
         let mut sent = InFlight { flights: sent, next: 0, longest: None };
+        // Until its first job, an incarnation is joining the run.
         let (mut at, mut quiet) = (begin, State::Join);
         let unfinished = life.unfinished.map(|begun| unfinished(history, life, begun));
         for JobSpan { span, begun } in jobs(history, life, is_work).chain(unfinished) {
             let job = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
+            // The message that started the job also ended the wait before it.
             let ended_by = history.events[begun].input.details.peer;
             self.push_idle(at, job.begin, (quiet, ended_by), &mut sent);
             self.push(job);

@@ -75,6 +75,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
                     margin: Duration::ZERO,
                     n_times: 0,
                 });
+                // Count on one shard only, because every shard makes each update.
                 update.n_times += u32::from(life.task == TaskId::PS_ZERO);
                 let last = begun.entry(step).or_insert(event.at);
                 if *last <= event.at {
