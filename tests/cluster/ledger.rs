@@ -95,7 +95,11 @@ fn the_ledger_of_a_run_that_was_killed_whole_goes_on_with_it() {
             clean.expect_code(0);
             let end = format!("\nClean: versions 0 to {steps}, ");
             assert!(clean.stdout.contains(&end), "{}", clean.stdout);
-            assert!(clean.stdout.contains("3 lives, 3 generations opened"), "{}", clean.stdout);
+            assert!(
+                clean.stdout.contains("3 incarnations, 3 generations opened"),
+                "{}",
+                clean.stdout
+            );
         } else {
             wait_until("new losses", || {
                 assert!(run.is_running(), "it ended:\n{}", run.stderr());
@@ -133,5 +137,9 @@ fn a_full_disk_ends_the_ledger_and_not_the_training() {
     Bits::read(&folder.logdir()).assert_same(&expected, "with a full disk");
     let told = audit(&folder);
     told.expect_code(3);
-    assert!(told.stdout.contains("A ps whose disk was full stops its ledger"), "{}", told.stdout);
+    assert!(
+        told.stdout.contains("A ps stops its ledger with a warning when its disk is full"),
+        "{}",
+        told.stdout
+    );
 }

@@ -153,7 +153,7 @@ fn a_trace_that_cannot_be_kept_is_told_once_and_moves_no_bit() {
     Bits::read(&folder.logdir()).assert_same(&expected, "without one trace");
     fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("it is empty");
     let notes = report(&folder)["notes"].to_string();
-    assert!(notes.contains("There is no trace of ps 0: give --trace"), "{notes}");
+    assert!(notes.contains("There is no trace of ps 0: pass --trace"), "{notes}");
 }
 
 #[test]

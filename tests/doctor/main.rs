@@ -256,7 +256,7 @@ fn a_checkpoint_that_cannot_be_gone_on_from_is_a_failure() {
     fs::write(folder.logdir().join("checkpoint"), "?").expect("it can be written");
     fs::write(folder.logdir().join("model.ckpt-9.safetensors"), "?").expect("it can be written");
     let told = told("");
-    told.expect("checkpoint", "warn", "used by their steps instead; nothing");
+    told.expect("checkpoint", "warn", "in the directory by step instead; nothing");
     told.expect("checkpoint", "warn", "model.ckpt-9.safetensors is skipped");
     told.expect("checkpoint", "warn", "put a good copy back");
     told.expect("checkpoint", "ok", "model.ckpt-5.safetensors");
@@ -311,10 +311,10 @@ fn dangling_link_in_place_of_the_logdir_is_a_failure_in_doctor_and_at_the_start(
     let folder = Folder::new();
     std::os::unix::fs::symlink(folder.join("nowhere"), folder.logdir()).expect("it is free");
     let local = format!("local --training-steps 5 --logdir {}", folder.logdir().display());
-    Told::by(&local).expect("logdir", "fail", "nowhere, which does not exist; make the missing");
+    Told::by(&local).expect("logdir", "fail", "nowhere, which does not exist; create the missing");
     let run = folder.run("local --training-steps 5");
     run.expect_code(1);
-    assert!(run.stderr.contains("nowhere, which does not exist; make the"), "{}", run.stderr);
+    assert!(run.stderr.contains("nowhere, which does not exist; create the"), "{}", run.stderr);
     fs::create_dir(folder.join("nowhere")).expect("it is free");
     Told::by(&local).expect("logdir", "ok", "files can be kept");
     folder.run("local --training-steps 5").expect_code(0);
