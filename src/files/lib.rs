@@ -1,5 +1,12 @@
-//! The durable files of a run: checkpoints and losses, over a [`disk`](disk::Disk) that tests can
-//! break.
+//! Durable files of a run: checkpoints and losses, over a disk that tests can break.
+//!
+//! | module | content |
+//! |---|---|
+//! | [`disk`] | the file operations a run needs, on the operating system's disk or on one that tests break |
+//! | [`checkpoint`] | checkpoint files: their format, the newest valid one in a logdir, writing and retiring them |
+//! | [`losses`] | `losses.csv`: the loss of every gradient that an update used |
+//! | [`run_files`] | the files of one run as the chief uses them: restore, record, persist |
+//! | [`sha256`] | SHA-256 digests as text |
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

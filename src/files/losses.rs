@@ -1,7 +1,7 @@
-//! `losses.csv`: the loss of every gradient that went into an update, in order.
+//! `losses.csv`: the loss of every gradient that an update used, in order.
 //!
-//! A row is with the operating system when [`LossLog::append`] is back, and durable when
-//! [`LossLog::path`] is synced after that. There is no other buffer, unless the disk refuses.
+//! When [`LossLog::append`] returns, the operating system has the rows. They are durable after a
+//! sync of [`LossLog::path`]. Rows are kept in memory only while the disk refuses to write them.
 
 pub mod error;
 mod first;
@@ -18,58 +18,60 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use first::First;
-use kept::Kept;
+use first::FirstLosses;
+use kept::KeptText;
 pub use rebuild::{FindLosses, LossesState, Rebuilt};
 pub use rows::format_loss;
 use survey::Survey;
 
-use crate::disk::disk::{Disk, DiskError, Publication, Stamp};
-use crate::disk::real_disk::RealDisk;
+use crate::disk::{Disk, DiskError, Publication, RealDisk, Stamp};
 use crate::losses::error::{Damage, Harm, LOSSES_FILE, LossesError, LossesNotice};
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
-/// How much is held back for a disk that refuses: some 400,000 updates of two slots.
-/// A run that has come so far without its disk has to go back to a checkpoint.
+/// Limit of the rows kept in memory while the disk refuses to write: some 400,000 updates of two
+/// slots.
+///
+/// A run that continues longer without its disk must resume from a checkpoint.
 const MAX_PENDING_BYTES: usize = 16 << 20;
 
-/// A losses file that grows. Its rows ascend by step.
+/// A losses file that grows; its rows ascend by step.
 #[derive(Debug)]
 pub struct LossLog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// The number of the file on its disk; `None` until the first write makes a file.
+    /// Inode number of the file; `None` until the first write creates the file.
     file: Option<u64>,
-    /// The bytes that are whole rows; behind them may be what a failed write left.
+    /// Length of the whole rows in bytes. A failed write may have left more bytes after them.
     len: u64,
     is_torn: bool,
-    /// What these bytes are.
-    kept: Kept,
-    /// A sync of the file has failed, and what it should have made durable may be lost, although
-    /// the next sync reports success and readers still find it. It takes another file.
+    /// Expected content of the first `len` bytes.
+    kept: KeptText,
+    /// A sync of the file failed. Its rows may be lost on the disk, although readers still see them
+    /// and the next sync would report success. So all rows must be written again, to another file.
     is_unsound: bool,
-    /// Every update below has its rows in the file or in `pending`.
+    /// Every update below this step has its rows in the file or in `pending`.
     complete_below: Step,
     notice: Option<LossesNotice>,
-    /// All rows in the file are of steps below.
+    /// All rows in the file have smaller steps than this one.
     file_next: Step,
-    /// Rows of this step or later are to be cut off the file first.
+    /// Rows of this step or later must be cut off the file before the next write.
     rewind_to: Option<Step>,
-    /// What the disk refused so far, ascending.
+    /// Rows that the disk refused so far, ascending by step.
     pending: Vec<(Step, String)>,
     dropped_from: Option<Step>,
-    /// What is made again, if it has to be the same; see [`Self::expect_the_same`].
-    first: Option<First>,
+    /// The first losses of updates that are being recomputed; see [`Self::expect_the_same`].
+    first: Option<FirstLosses>,
 }
 
 impl LossLog {
-    /// Reads the file, in which an update of this run has `n_losses` rows. Nothing is changed: the
-    /// first write makes the file, and cuts off a last line that a crash tore, and everything from
-    /// a damaged line on, which is told.
+    /// Reads the file, in which each update of this run has `n_losses` rows. Changes nothing.
+    ///
+    /// The first write creates a missing file. It also cuts off a last line that a crash tore, and
+    /// everything from a damaged line on; the damage is returned.
     ///
     /// # Errors
-    /// If the operating system refuses, or the file is something else.
+    /// If the operating system refuses, or the file has another format.
     pub fn open(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -81,7 +83,7 @@ impl LossLog {
             file: None,
             len: 0,
             is_torn: false,
-            kept: Kept::of(b""),
+            kept: KeptText::of(b""),
             is_unsound: false,
             complete_below: Step(0),
             notice: None,
@@ -97,7 +99,7 @@ impl LossLog {
         log.file = Some(log.stamp()?.file);
         log.len = survey.len;
         log.is_torn = whole < bytes.len();
-        log.kept = Kept::of(&bytes[..whole]);
+        log.kept = KeptText::of(&bytes[..whole]);
         log.file_next = survey.next;
         log.complete_below = survey.complete_below;
         let n_bytes = bytes.len() - whole;
@@ -106,38 +108,42 @@ impl LossLog {
         Ok((log, damage))
     }
 
-    /// The rows in the file are of this very run, in which an update is what its step makes it:
-    /// from now on, whatever is made a second time has to be the same.
+    /// From now on, a recomputed update must have the same losses as the first time.
+    ///
+    /// The caller knows that the rows are of this run, and that an update is a function of its
+    /// step.
     pub fn expect_the_same(&mut self) {
         self.first.get_or_insert_default();
     }
 
-    /// Whether there is no row.
+    /// Returns whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.file_next == Step(0) && self.pending.is_empty()
     }
 
-    /// Every update below has all of its rows, as far as this process knows.
+    /// Returns the step below which every update has all of its rows, as far as this process knows.
     #[must_use]
     pub const fn complete_below(&self) -> Step {
         self.complete_below
     }
 
-    /// What a person should hear, once.
+    /// Returns the latest notice for the user, and forgets it.
     pub const fn take_notice(&mut self) -> Option<LossesNotice> {
         self.notice.take()
     }
 
-    /// Appends the rows of an update with one write. Rows of its step or later, from a life
-    /// before, go first. If somebody harmed the file meanwhile, it is written again first.
+    /// Appends the rows of an update with one write.
+    ///
+    /// Rows of this step or later, from before a rollback, are removed first. If another program
+    /// damaged the file, the file is rewritten first.
     ///
     /// # Errors
-    /// [`LossesError::NotRepeated`]: the run must not go on. Otherwise what kept the rows from being
-    /// written; they are held back in memory and tried again with the next call, so that such an
-    /// error is worth a word and nothing more.
+    /// After [`LossesError::NotRepeated`] the run must not continue. After any other error the rows
+    /// are kept in memory and retried with the next call, so a warning to the user is enough.
     pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
         self.forget_from(update.cut.step);
+        // Cut before comparing: `cut_from` moves the old rows to `first`.
         let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
         if let Some(first) = &mut self.first {
             first.compare(update)?;
@@ -147,23 +153,25 @@ impl LossLog {
         if self.dropped_from.is_none() && n_pending + rows.len() > MAX_PENDING_BYTES {
             self.dropped_from = Some(update.cut.step);
         }
+        // After a dropped update, drop later ones too: the file must not have a gap.
         if self.dropped_from.is_none() {
             self.note_step(update.cut.step);
             self.pending.push((update.cut.step, rows));
         }
+        // Only now report a failed `cut`: the rows are in `pending` and will be written later.
         cut.and_then(|()| self.flush())
     }
 
-    /// Drops the rows of `step` or later: a run resumes there.
+    /// Removes the rows of `step` or later, because the run resumes at `step`.
     ///
     /// # Errors
-    /// As [`Self::append`].
+    /// As for [`Self::append`].
     pub fn rewind(&mut self, step: Step) -> Result<(), LossesError> {
         self.forget_from(step);
         self.flush()
     }
 
-    /// Writes what was held back, if anything, and the whole file again if somebody harmed it.
+    /// Writes the rows kept in memory, and rewrites the whole file if another program damaged it.
     ///
     /// # Errors
     /// If the operating system still refuses, or rows had to be dropped.
@@ -172,10 +180,11 @@ impl LossLog {
         self.flush_after(harm)
     }
 
-    /// As [`Self::flush`], and the first and the last row in the file are compared, too.
+    /// Does the same as [`Self::flush`], and first compares the first and the last row with the
+    /// file.
     ///
     /// # Errors
-    /// As [`Self::flush`].
+    /// As for [`Self::flush`].
     pub fn flush_closely(&mut self) -> Result<(), LossesError> {
         let harm = match self.harm()? {
             None => self.harm_of_rows()?,
@@ -184,13 +193,13 @@ impl LossLog {
         self.flush_after(harm)
     }
 
-    /// Writes the whole file again if somebody harmed it.
+    /// Rewrites the whole file if another program damaged it.
     ///
     /// # Errors
     /// If the operating system refuses.
     pub fn make_whole_again(&mut self) -> Result<(), LossesError> {
         if self.file.is_none() {
-            return Ok(()); // The first row makes it.
+            return Ok(()); // The first row creates it.
         }
         let harm = self.harm()?;
         self.make_whole(harm)
@@ -212,10 +221,10 @@ impl LossLog {
         }
     }
 
-    /// Writes what was held back, and makes all that was appended durable.
+    /// Writes the rows kept in memory, and makes all rows durable.
     ///
     /// # Errors
-    /// As [`Self::flush`].
+    /// As for [`Self::flush`].
     pub fn sync(&mut self) -> Result<(), LossesError> {
         self.flush_closely()?;
         let synced = self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path));
@@ -225,20 +234,21 @@ impl LossLog {
         Ok(synced?)
     }
 
-    /// Notes that a sync of the file failed: the operating system may have dropped what it could
-    /// not write, and would report success the next time. The next flush writes all rows again,
-    /// into another file.
+    /// Notes that a sync of the file failed.
+    ///
+    /// The operating system may have dropped the bytes that it could not write, and the next sync
+    /// would report success. The next flush writes all rows again, to another file.
     pub fn sync_failed(&mut self) {
         self.is_unsound = true;
     }
 
-    /// The file. Who syncs it makes all durable that was flushed before.
+    /// Returns the path of the file. A sync of this file makes all flushed rows durable.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Notes that an update is about to be written, behind those before.
+    /// Updates `complete_below`, and notes a gap before `step`, if there is one.
     fn note_step(&mut self, step: Step) {
         let next = self.pending.last().map_or(self.file_next, |(last, _)| last.next());
         if step > next {
@@ -268,9 +278,10 @@ impl LossLog {
         self.disk.stamp(&self.path).map_err(DiskError::at("find", &self.path))
     }
 
-    /// What somebody did to the file, as far as its name and its length show it.
+    /// Returns the damage that another program did to the file, as far as its inode and length
+    /// show.
     fn harm(&self) -> Result<Option<Harm>, DiskError> {
-        // A file that is to be written again anyway needs no look.
+        // A file that will be rewritten anyway needs no check.
         let Some(file) = self.file.filter(|_| !self.is_unsound) else { return Ok(None) };
         let stamp = match self.stamp() {
             Err(error) if error.source.kind() == ErrorKind::NotFound => {
@@ -283,12 +294,12 @@ impl LossLog {
         } else if stamp.len < self.len {
             Some(Harm::Cut { from: self.len, to: stamp.len })
         } else {
-            // Behind the rows may be what a failed write left, until it is cut off.
+            // A failed write may have left bytes after the rows; they do not count as damage.
             (stamp.len > self.len && !self.is_torn).then_some(Harm::Changed)
         })
     }
 
-    /// The same, by the first and the last row.
+    /// Returns the damage that the first and the last row show.
     fn harm_of_rows(&self) -> Result<Option<Harm>, DiskError> {
         if self.file.is_none() || self.is_torn || self.is_unsound {
             return Ok(None);
@@ -300,7 +311,7 @@ impl LossLog {
         Ok((found != start || last != end).then_some(Harm::Changed))
     }
 
-    /// Makes the file if there is none, and writes it again if it cannot be relied upon.
+    /// Creates the file if there is none, and rewrites it if it is damaged or a sync failed.
     fn make_whole(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
         if self.file.is_none() {
             return Ok(self.publish(rows::HEADER.as_bytes().to_vec())?);
@@ -313,7 +324,8 @@ impl LossLog {
             (None, Some(harm)) => {
                 return Err(LossesError::Lost { path: self.path.clone(), harm });
             }
-            // Only what is on the disk may be lost: readers still find what was written.
+            // After a failed sync only the copy on the disk is in doubt: reading still returns all
+            // rows.
             (None, None) => self.read_whole()?,
         };
         self.publish(text)?;
@@ -323,17 +335,17 @@ impl LossLog {
         Ok(())
     }
 
-    /// The bytes of the file that are whole rows.
+    /// Returns the whole rows of the file.
     fn read_whole(&self) -> Result<Vec<u8>, DiskError> {
         let mut bytes = self.disk.read(&self.path).map_err(DiskError::at("read", &self.path))?;
         bytes.truncate(usize::try_from(self.len).unwrap_or(usize::MAX));
         Ok(bytes)
     }
 
-    /// Publishes a file of this text, so that there is never one without its header, or with less
-    /// than was there before.
+    /// Publishes a file with this text. Readers never see a file without its header, or with fewer
+    /// rows than before.
     fn publish(&mut self, text: Vec<u8>) -> Result<(), DiskError> {
-        // If this fails half-way, the name may be that of the new file already.
+        // If publishing fails half-way, the name may already refer to the new file.
         self.is_unsound = self.file.is_some();
         let dir = self.path.parent().unwrap_or_else(|| Path::new(""));
         let of = Publication { dir, name: LOSSES_FILE, writer: "new", bytes: &text };
@@ -366,7 +378,7 @@ impl LossLog {
             if let Some(first) = &mut self.first {
                 first.cut(rows::all(&bytes[at..]));
             }
-            // Whatever happens on the way, the file is to end there.
+            // Even if the truncation fails now, the file must end here: the next flush retries it.
             let left = bytes[..at].to_vec();
             self.kept.cut_to(&left);
             self.len = at as u64;
@@ -402,15 +414,15 @@ impl LossLog {
 /// Reads a whole losses file.
 ///
 /// # Errors
-/// If it cannot be read, or any line is not a whole row; the error has the line's number.
+/// If it cannot be read, or a line is not a whole row; the error has the line number.
 pub fn read(path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
     read_from(&RealDisk, path)
 }
 
-/// As [`read`], from any disk.
+/// Reads a whole losses file from any disk.
 ///
 /// # Errors
-/// As [`read`].
+/// As for [`read`].
 pub fn read_from(disk: &dyn Disk, path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
     let bytes = disk.read(path).map_err(DiskError::at("read", path))?;
     if !bytes.starts_with(rows::HEADER.as_bytes()) {

@@ -1,7 +1,9 @@
-//! The files of one run as its chief uses them: restore, record, persist, all waiting until done.
+//! The files of one run as its chief uses them: restore, record, persist. All calls block until
+//! done.
 //!
-//! It keeps the one rule that joins them: what was recorded is durable before a checkpoint behind
-//! it is visible. On which thread that happens, and when, is the host's business.
+//! [`RunFiles`] keeps the rule that joins losses and checkpoints: before a checkpoint becomes
+//! visible, all losses recorded before it are durable. The host decides on which thread and when
+//! that happens.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,52 +15,53 @@ use crate::checkpoint::directory::{
     DirectoryError, MissingLosses, Warning, newest_step, newest_with_losses,
 };
 use crate::checkpoint::saver::{Saved, Saver};
-use crate::disk::disk::{Disk, DiskError, check_writable};
-use crate::disk::folders::unsupported_sync;
-use crate::disk::lock::{LockError, LockedBy, LogdirLock};
-use crate::disk::logdir_disk::LogdirDisk;
-use crate::disk::real_disk::RealDisk;
+use crate::disk::{
+    Disk, DiskError, LockError, LockedBy, LogdirDisk, LogdirLock, RealDisk, check_writable,
+    unsupported_sync,
+};
 use crate::losses::error::{LOSSES_FILE, LossesError, LossesNotice};
 use crate::losses::{FindLosses, LossLog, LossesState, Rebuilt};
 use unisono_core::ids::{Generation, Step};
 use unisono_core::protocol::{Snapshot, UpdateRecord};
 
-/// Names the tensors of a snapshot.
+/// Converts a snapshot of the cluster to a checkpoint with named tensors.
 pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
 
-/// Lays a checkpoint over the shards, or says why it cannot be used.
+/// Converts a checkpoint to a snapshot of the cluster, or returns the reason why it cannot be used.
 pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Taken, String> + Send>;
 
-/// What a run takes from a checkpoint.
+/// A checkpoint converted to the cluster's layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taken {
-    /// The state.
+    /// State of the cluster.
     pub snapshot: Snapshot,
-    /// What is another since, in words, if what follows is not what would have followed then.
+    /// Settings or data that changed since the checkpoint was written, for the user; `None` if
+    /// training continues the same trajectory.
     pub changes: Option<String>,
 }
 
-/// What the files of a run are made of.
+/// Settings of a run's files.
 pub struct RunFilesConfig {
-    /// Where they are.
+    /// Folder of the run's files.
     pub logdir: PathBuf,
-    /// How many checkpoints are kept.
+    /// Number of checkpoints to keep.
     pub max_to_keep: NonZeroUsize,
-    /// Where a run without any checkpoint starts.
+    /// State from which a run without any checkpoint starts.
     pub initial: Arc<Snapshot>,
-    /// Whether an update that is made again has to be the same. With R < N timing has a say in it.
+    /// Whether a recomputed update must equal the first one (R ≥ N). With R < N, timing decides
+    /// which gradients an update uses.
     pub is_determined: bool,
-    /// Whether it may go on from the checkpoint of a run in which something was another.
+    /// Whether the run may resume from a checkpoint that other settings or other data produced.
     pub allows_changes: bool,
-    /// Whether a run may resume from a checkpoint although losses before it are missing.
+    /// Whether the run may resume from a checkpoint although losses before it are missing.
     pub allows_missing_losses: bool,
-    /// How many losses an update has.
+    /// Number of losses of one update.
     pub n_losses: usize,
-    /// Finds losses that the losses file lacks.
+    /// Finds losses that are missing from the losses file.
     pub find_losses: Box<FindLosses>,
-    /// From the cluster to files.
+    /// Converts a snapshot to a checkpoint before it is saved.
     pub to_checkpoint: ToCheckpoint,
-    /// From files to the cluster.
+    /// Converts a restored checkpoint to a snapshot.
     pub from_checkpoint: FromCheckpoint,
 }
 
@@ -68,36 +71,36 @@ impl fmt::Debug for RunFilesConfig {
     }
 }
 
-/// Why a run's files are of no use to it.
+/// The reason why a run cannot use its files.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFilesError {
     /// The operating system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// There are checkpoints that cannot be used.
+    /// None of the checkpoints can be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The losses cannot be kept.
+    /// The losses cannot be recorded.
     #[error(transparent)]
     Losses(#[from] LossesError),
-    /// The newest checkpoint is of another run.
+    /// The newest checkpoint was written with other settings or data.
     #[error(
-        "checkpoint {} is of another run: {changes}; to begin a new run, give --fresh, which moves \
-         the old one aside, or another --logdir; to go on with this one, give what it was trained \
-         with, or --allow-changed-settings", path.display()
+        "checkpoint {} belongs to another run: {changes}; to start a new run, use --fresh, which \
+         moves the old run aside, or another --logdir; to continue this run, use the settings and \
+         data that it was trained with, or --allow-changed-settings", path.display()
     )]
     Changed {
-        /// The checkpoint.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// The caller's words.
+        /// Differences between the two runs, in the words of [`RunFilesConfig::from_checkpoint`].
         changes: String,
     },
-    /// The caller cannot use the checkpoint.
+    /// [`RunFilesConfig::from_checkpoint`] rejected the checkpoint.
     #[error("checkpoint {} cannot be used: {why}", path.display())]
     Refused {
-        /// The checkpoint.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// The caller's words.
+        /// Reason for the rejection.
         why: String,
     },
     /// The logdir cannot be locked.
@@ -112,20 +115,23 @@ pub struct RunFiles {
     config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
-    /// Whether this process has written a checkpoint, and so knows the losses before it.
+    /// Whether this process has saved a checkpoint. The losses before it are known to be complete
+    /// then.
     has_saved: bool,
 }
 
-/// The losses, shared by who records and who makes them durable. Nobody holds the lock while the
-/// disk syncs, so recording does not wait for that.
+/// The losses of a run, shared by the thread that records and the thread that persists.
+///
+/// The lock is not held during a sync of the disk, so recording does not wait for the disk.
 #[derive(Clone, Debug)]
 pub struct Losses(Arc<Mutex<LossLog>>);
 
 impl Losses {
-    /// Appends an update's rows with one write. Returns what a person should hear.
+    /// Appends an update's rows with one write. Returns a notice for the user, if there is one.
     ///
     /// # Errors
-    /// As [`LossLog::append`]: the rows are held back, and the next persist fails if they still are.
+    /// As for [`LossLog::append`]. The rows are kept in memory, and the next persist fails if they
+    /// still cannot be written.
     pub fn record(&self, update: &UpdateRecord) -> Result<Option<LossesNotice>, LossesError> {
         let mut log = self.log();
         log.append(update)?;
@@ -133,35 +139,36 @@ impl Losses {
     }
 
     fn log(&self) -> MutexGuard<'_, LossLog> {
-        // A log is never left half changed: every call on it can be repeated.
+        // A panic while the lock was held leaves a usable log: every call on it can be repeated.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a run starts from.
+/// The state from which a run starts.
 #[derive(Debug)]
 pub struct Restored {
-    /// The state.
+    /// State of the cluster.
     pub snapshot: Arc<Snapshot>,
-    /// The checkpoint that it comes from; `None` for the initial values.
+    /// Checkpoint that the state comes from; `None` for the initial values.
     pub path: Option<PathBuf>,
-    /// Whether what follows is what would have followed in the run that wrote it.
+    /// Whether training continues the trajectory of the run that wrote the checkpoint.
     pub is_same_run: bool,
-    /// What a person should hear.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
 impl RunFilesConfig {
-    /// What a run would start from, with nothing opened or changed: as [`RunFiles::restore`].
+    /// Returns what [`RunFiles::restore`] would return, without opening or changing a file for
+    /// writing.
     ///
     /// # Errors
-    /// If there are checkpoints that cannot be used, or before each of which losses are missing.
+    /// If there are checkpoints and none is valid, or losses are missing before each of them.
     pub fn look(&self, disk: &dyn Disk) -> Result<Restored, RunFilesError> {
         let losses = self.look_at_losses(disk)?;
         self.restore(disk, losses.complete_below, losses.why_missing.as_deref())
     }
 
-    /// How complete the losses are, as far as the newest checkpoint needs them.
+    /// Returns how complete the losses are, up to the newest checkpoint.
     fn look_at_losses(&self, disk: &dyn Disk) -> Result<LossesState, RunFilesError> {
         let needed = newest_step(disk, &self.logdir)?.unwrap_or_default();
         let (n_losses, find) = (self.n_losses, &*self.find_losses);
@@ -179,6 +186,8 @@ impl RunFilesConfig {
             let why = why_missing.map(str::to_owned);
             (complete_below < step).then_some(MissingLosses { from: complete_below, to, why })
         };
+        // With --allow-missing-losses, missing losses do not affect the choice. They are still
+        // reported below.
         let allowed = |step| if self.allows_missing_losses { None } else { missing(step) };
         let newest = newest_with_losses(disk, &self.logdir, allowed)?;
         let mut warnings = newest.warnings;
@@ -205,12 +214,13 @@ impl RunFilesConfig {
 }
 
 impl RunFiles {
-    /// As [`Self::open`], on the operating system's files, and with nobody else who writes there.
-    /// What cannot be restored from is refused before anything in the logdir is changed.
+    /// Opens the operating system's files for this process alone; otherwise as [`Self::open`].
+    ///
+    /// An unusable logdir is rejected before anything in it is changed.
     ///
     /// # Errors
-    /// As [`Self::open`] and [`Self::restore`]; and if another process has the logdir, and keeps it
-    /// for five seconds.
+    /// As for [`Self::open`] and [`Self::restore`]. Also if another process has locked the logdir
+    /// and does not release it within five seconds.
     pub fn open_alone(
         config: RunFilesConfig,
         locked_by: LockedBy,
@@ -226,18 +236,20 @@ impl RunFiles {
             )
         });
         let disk = LogdirDisk::open(&config.logdir, lock)?;
+        // Reject unusable checkpoints before `open` changes anything in the logdir.
         config.look(&disk)?;
         let (files, mut warnings) = Self::open(Arc::new(disk), config)?;
         warnings.extend(warning.into_iter().chain(sync_warning));
         Ok((files, warnings))
     }
 
-    /// Opens the files of a run, making what is missing; nothing is restored yet. Losses that the
-    /// newest checkpoint needs and the losses file lacks are put back if they are found elsewhere.
-    /// Tells what a person should hear, too.
+    /// Opens the files of a run, and creates missing ones. Restores nothing yet.
+    ///
+    /// Losses that the newest checkpoint needs are put back into the losses file if they are
+    /// missing there and are found elsewhere. Also returns warnings for the user.
     ///
     /// # Errors
-    /// If the logdir cannot be written, or holds a losses file that is not one.
+    /// If the logdir cannot be written, or its losses file has another format.
     pub fn open(
         disk: Arc<dyn Disk>,
         config: RunFilesConfig,
@@ -249,7 +261,7 @@ impl RunFiles {
             rebuilt.publish(&*disk, &config.logdir)?;
             let Rebuilt { from, to, .. } = rebuilt;
             warnings.push(format!(
-                "{} lacked losses of steps {from} to {to}: they were put back from the ledgers",
+                "{} lacked losses of steps {from} to {to}: they were restored from the ledgers",
                 config.logdir.join(LOSSES_FILE).display()
             ));
         }
@@ -263,31 +275,35 @@ impl RunFiles {
         Ok((Self { disk, config, saver, losses, has_saved: false }, warnings))
     }
 
-    /// A handle with which to record, on any thread.
+    /// Returns a handle for recording losses from any thread.
     #[must_use]
     pub fn losses(&self) -> Losses {
         self.losses.clone()
     }
 
-    /// The newest valid checkpoint, or the initial values if there is none at all.
+    /// Returns the newest valid checkpoint, or the initial values if there is no checkpoint.
     ///
-    /// It takes no row from the losses: who asks may find the cluster alive and further on. What
-    /// must go from the losses goes when an update of such a step is recorded.
+    /// No rows are removed from the losses here, because the caller may find that the cluster is
+    /// alive and already past the checkpoint. Rows are removed later, when an update of such a step
+    /// is recorded again.
     ///
     /// # Errors
-    /// If there are checkpoints that cannot be used, or before each of which losses are missing.
+    /// If there are checkpoints and none is valid, or losses are missing before each of them.
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
         let complete_below = {
             let mut log = self.losses.log();
-            // What is known of the losses counts, and not what somebody made of the file meanwhile.
-            // If the file cannot be made whole now, no checkpoint is written before it is.
+            // Trust our own record of the losses, not the file, which another program may have
+            // changed. If the file cannot be rewritten now, `persist` rewrites it before the next
+            // checkpoint.
             let _ = log.make_whole_again();
-            // A gap from before this process was reported when the process met it.
+            // Once this process has saved, all losses before the checkpoint are durable. A gap that
+            // an earlier process left was reported when this process first restored.
             if self.has_saved { Step(u64::MAX) } else { log.complete_below() }
         };
         let mut restored = self.config.restore(&*self.disk, complete_below, None)?;
         let mut log = self.losses.log();
-        // The rows of a life before count: the checkpoint beside them is of this run.
+        // The checkpoint is of this run, so the rows beside it are too, and recomputed updates must
+        // match them.
         if restored.is_same_run && self.config.is_determined {
             log.expect_the_same();
         }
@@ -295,12 +311,13 @@ impl RunFiles {
         Ok(restored)
     }
 
-    /// Makes a checkpoint, and before it all that was recorded, durable.
+    /// Makes all recorded losses durable, then saves a checkpoint.
     ///
     /// # Errors
-    /// If the losses or the checkpoint cannot be written. All may be tried again.
+    /// If the losses or the checkpoint cannot be written. The call can be repeated.
     pub fn persist(&mut self, snapshot: &Snapshot) -> Result<Saved, RunFilesError> {
         let path = {
+            // The lock is released here, so that recording goes on while the disk syncs.
             let mut log = self.losses.log();
             log.flush_closely()?;
             log.path().to_owned()
@@ -318,12 +335,14 @@ impl RunFiles {
     }
 }
 
-/// Makes a logdir if need be, and locks it. Tells why there is no lock, if the system has none.
+/// Creates a logdir if necessary, and locks it. Returns a warning instead of a lock if the file
+/// system has no locks.
 ///
 /// # Errors
-/// If the logdir cannot be made, or another process has it, and keeps it for five seconds.
+/// If the logdir cannot be created, or another process has locked it and does not release it within
+/// five seconds.
 pub fn lock(logdir: &Path) -> Result<(Option<LogdirLock>, Option<String>), RunFilesError> {
-    RealDisk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
+    RealDisk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
     Ok(LogdirLock::take(logdir)?)
 }
 
@@ -341,11 +360,11 @@ mod tests {
         Ok(RunFiles::open(Arc::new(disk.clone()), config("/logdir".into()))?.0)
     }
 
-    /// A run from wherever the files say, with a checkpoint every other step.
+    /// Runs from the restored state to the last step, with a checkpoint every other step.
     fn play(disk: &Arc<TestDisk>) -> Result<(), RunFilesError> {
         let mut files = open(disk)?;
         for step in files.restore()?.snapshot.cut.step.0..STEPS {
-            // As a host does: told to a person, and left for the next persist to judge.
+            // A host logs this error and leaves the decision to the next persist.
             let _ = files.losses().record(&update(step));
             if step % 2 == 1 {
                 files.persist(&snapshot(step + 1))?;
@@ -386,17 +405,17 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crash_anywhere_the_losses_before_the_checkpoint_are_there() {
+    fn after_a_crash_anywhere_the_losses_before_the_checkpoint_are_complete() {
         crash_everywhere(Bug::None).unwrap();
     }
 
     #[test]
-    fn the_enumeration_catches_losses_that_are_not_durable() {
+    fn crash_enumeration_catches_losses_that_are_not_durable() {
         crash_everywhere(Bug::NoSync).unwrap_err();
     }
 
     #[test]
-    fn losses_that_cannot_be_written_fail_the_next_persist_and_are_not_lost() {
+    fn unwritable_losses_fail_the_next_persist_and_are_written_later() {
         let disk = TestDisk::new(Bug::None, None);
         let mut files = open(&disk).unwrap();
         disk.plan(Some((0, Fault::Stop)));
@@ -411,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_the_checkpoint_leaves_later_losses_until_they_are_made_again() {
+    fn restoring_keeps_later_losses_until_they_are_recomputed() {
         let disk = TestDisk::new(Bug::None, None);
         let mut files = open(&disk).unwrap();
         files.losses().record(&update(0)).unwrap();
@@ -424,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_recorded_again_must_be_what_it_was() {
+    fn recomputed_update_with_different_losses_is_an_error() {
         let other =
             |step| UpdateRecord { losses: vec![(Slot(0), 0.5), (Slot(1), 0.125)], ..update(step) };
         let disk = TestDisk::new(Bug::None, None);
@@ -435,7 +454,8 @@ mod tests {
         let error = files.losses().record(&other(1)).unwrap_err();
         assert!(matches!(error, LossesError::NotRepeated(_)), "{error}");
 
-        // The rows of a life before count once the checkpoint says that they are of this run.
+        // After a restart, the rows count as soon as the checkpoint shows that they are of this
+        // run.
         files.losses().record(&update(1)).unwrap();
         let files = open(&disk).unwrap();
         files.restore().unwrap();
@@ -446,7 +466,7 @@ mod tests {
                     and then the same command goes on";
         assert_eq!(error.to_string(), said);
 
-        // With R < N it may be another.
+        // With R < N, a recomputed update may differ.
         let config = RunFilesConfig { is_determined: false, ..config("/logdir".into()) };
         let files = RunFiles::open(Arc::new(disk), config).unwrap().0;
         files.restore().unwrap();
@@ -455,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_is_refused_or_wanted_and_then_an_update_may_be_another() {
+    fn changed_settings_are_refused_unless_allowed_and_then_losses_may_differ() {
         let disk = TestDisk::new(Bug::None, None);
         let mut files = open(&disk).unwrap();
         files.losses().record(&update(0)).unwrap();
@@ -474,18 +494,18 @@ mod tests {
             RunFiles::open(Arc::new(disk.clone()), config).unwrap().0
         };
         let refused = changed(false).restore().unwrap_err().to_string();
-        insta::assert_snapshot!(refused, @"checkpoint /logdir/model.ckpt-1.safetensors is of another run: it was trained with a = 1, and not 2; to begin a new run, give --fresh, which moves the old one aside, or another --logdir; to go on with this one, give what it was trained with, or --allow-changed-settings");
+        insta::assert_snapshot!(refused, @"checkpoint /logdir/model.ckpt-1.safetensors belongs to another run: it was trained with a = 1, and not 2; to start a new run, use --fresh, which moves the old run aside, or another --logdir; to continue this run, use the settings and data that it was trained with, or --allow-changed-settings");
 
         let files = changed(true);
         let restored = files.restore().unwrap();
         let warnings: Vec<_> = restored.warnings.iter().map(ToString::to_string).collect();
-        insta::assert_snapshot!(warnings.join("\n"), @"checkpoint /logdir/model.ckpt-1.safetensors is of another run: it was trained with a = 1, and not 2; training goes on from it, as --allow-changed-settings says");
+        insta::assert_snapshot!(warnings.join("\n"), @"checkpoint /logdir/model.ckpt-1.safetensors belongs to another run: it was trained with a = 1, and not 2; continuing from it because of --allow-changed-settings");
         let losses = vec![(Slot(0), 0.5), (Slot(1), 0.125)];
         files.losses().record(&UpdateRecord { losses, ..update(1) }).unwrap();
     }
 
     #[test]
-    fn a_logdir_has_one_writer_at_a_time() {
+    fn logdir_has_one_writer_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let first =
             RunFiles::open_alone(config(dir.path().to_owned()), LockedBy::Nobody).unwrap().0;
@@ -497,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_the_caller_refuses_is_an_error_with_its_words() {
+    fn checkpoint_rejected_by_the_caller_is_an_error_with_the_callers_reason() {
         let disk = TestDisk::new(Bug::None, None);
         let mut config = config("/logdir".into());
         config.from_checkpoint = Box::new(|_| Err("the batch size changed".to_owned()));

@@ -1,25 +1,25 @@
-//! SHA-256 as its 64 hexadecimal digits.
+//! SHA-256 digests as 64 hexadecimal digits.
 
 use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-/// Returns the digest of what was hashed.
+/// Returns the digest of all bytes that `hasher` was given.
 #[must_use]
 pub fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns the digest of some bytes.
+/// Returns the digest of `bytes`.
 #[must_use]
 pub fn of_bytes(bytes: &[u8]) -> String {
     hex(Sha256::new().chain_update(bytes))
 }
 
-/// Returns the number of bytes that are left to read, and their digest.
+/// Reads to the end. Returns the number of bytes read and their digest.
 ///
 /// # Errors
-/// If they cannot be read.
+/// If reading fails.
 pub fn of_reader(mut reader: impl Read) -> io::Result<(u64, String)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_and_readers_have_the_digest_of_fips_180() {
+    fn digests_of_bytes_and_readers_match_fips_180() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(of_bytes(b"abc"), abc);
         assert_eq!(of_reader(&b"abc"[..]).expect("bytes can be read"), (3, abc.to_owned()));

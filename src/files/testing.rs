@@ -1,4 +1,4 @@
-//! For tests: a disk that fails on purpose, and small snapshots, checkpoints and losses.
+//! Test helpers: a disk that fails on purpose, and small snapshots, checkpoints and losses.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::checkpoint::{Checkpoint, Saver, Tensor};
 pub use crate::disk::test_disk::{Bug, Fault, TestDisk};
 use crate::run_files::{RunFilesConfig, Taken};
 
-/// Returns a snapshot of one shard of two parameters.
+/// Returns a snapshot of one shard with two parameters.
 pub fn snapshot(step: u64) -> Snapshot {
     let parameters = vec![step as f32, 0.5].into();
     let shards = vec![ShardState { parameters, ..ShardState::default() }];
     Snapshot { cut: Cut { generation: Generation::default(), step: Step(step) }, shards }
 }
 
-/// Returns the configuration of a run of such snapshots.
+/// Returns the configuration of a run whose states are [`snapshot`]s.
 pub fn config(logdir: PathBuf) -> RunFilesConfig {
     RunFilesConfig {
         logdir,
@@ -50,13 +50,13 @@ pub fn config(logdir: PathBuf) -> RunFilesConfig {
     }
 }
 
-/// Returns the losses of a step of two slots.
+/// Returns the losses of an update with two slots.
 pub fn update(step: u64) -> UpdateRecord {
     let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
     UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
 }
 
-/// A small checkpoint that differs with step and life.
+/// Returns a small checkpoint whose values depend on `step` and `life`.
 pub fn checkpoint_of(step: Step, life: u64) -> Checkpoint {
     let tensor = |shape: &[usize]| {
         let n_values: usize = shape.iter().product();

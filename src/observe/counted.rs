@@ -1,18 +1,14 @@
-//! Counts, for people.
+//! Counts with units, for text that people read.
 
-/// `1 update`, `2,000 updates`; the first word is the one that has a plural.
+/// Formats a count with its unit, such as `1 update` or `2,000 updates`. The first word of `what`
+/// gets the plural.
 pub(crate) fn counted(n: u64, what: &str) -> String {
     let (word, rest) = what.split_once(' ').map_or((what, ""), |(word, rest)| (word, rest));
     let space = if rest.is_empty() { "" } else { " " };
-    counted_as(n, what, &format!("{word}s{space}{rest}"))
+    if n == 1 { format!("1 {what}") } else { format!("{} {word}s{space}{rest}", thousands(n)) }
 }
 
-/// With a plural that is not made by an s.
-pub(crate) fn counted_as(n: u64, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{} {many}", thousands(n)) }
-}
-
-/// Its digits in groups of three.
+/// Formats a number with its digits in groups of three.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let first = digits.len() % 3;
@@ -31,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_for_people() {
+    fn counts_have_grouped_digits_and_plurals() {
         let texts = [0, 999, 1_000, 1_234_567].map(thousands);
         assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([12, 123, 1234].map(thousands), ["12", "123", "1,234"]);

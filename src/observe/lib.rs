@@ -1,4 +1,13 @@
-//! What is recorded and shown of a run: ledgers, traces, event files, audits and reports.
+//! Records and displays of a run.
+//!
+//! | module | content |
+//! |---|---|
+//! | [`ledger`] | what every update of a shard used, one line each |
+//! | [`audit`] | checks ledgers, losses and checkpoints against the rules of the protocol |
+//! | [`trace`] | all events of all tasks, in real and in simulated runs |
+//! | [`events`] | event files for TensorBoard |
+//! | [`report`] | one HTML page that shows a run |
+//! | [`counted`] | counts with units, for text |
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

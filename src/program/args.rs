@@ -30,7 +30,7 @@ use unisono_config::keys::{DataKeys, RunKeys};
 use unisono_config::tf_config::Role;
 use unisono_config::{Environment, FileKeys, RunConfig};
 use unisono_core::ids::{Job, Step, TaskId};
-use unisono_files::checkpoint::LockedBy;
+use unisono_files::disk::LockedBy;
 use unisono_tensors::tensor::Format;
 
 /// Why there is no command.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::program::process::Process;
-use unisono_observe::audit::Report;
+use unisono_observe::audit::AuditReport;
 use unisono_observe::audit::found::{Audit, Verdict};
 use unisono_observe::ledger;
 use unisono_terminal::usage;
@@ -21,7 +21,7 @@ pub fn run_audit(logdir: &Path, process: &Process) -> anyhow::Result<ExitCode> {
     let ledgers = ledger::read_all(logdir).map_err(usage)?;
     let mut audit = Audit::of(&ledgers);
     audit.check_files(logdir).map_err(usage)?;
-    process.screen.out(&Report(&audit).to_string());
+    process.screen.out(&AuditReport(&audit).to_string());
     Ok(match audit.verdict() {
         Verdict::Clean => ExitCode::SUCCESS,
         Verdict::Broken => ExitCode::FAILURE,

@@ -8,7 +8,7 @@ use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::train_config::Placement;
 use unisono_files::checkpoint::{Checkpoint, newest_valid};
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 use unisono_learn::data::{Dataset, Examples};
 use unisono_learn::model::mlp::layer_sizes;
 use unisono_learn::model::update::MOVING_AVERAGE;

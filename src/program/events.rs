@@ -14,14 +14,15 @@ use unisono_core::host::Observer;
 use unisono_core::ids::{Incarnation, Step};
 use unisono_core::protocol::{Effect, Input, Node};
 use unisono_core::time::Moment;
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::disk::DiskError;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::Disk as _;
+use unisono_files::disk::DiskError;
+use unisono_files::disk::RealDisk;
 use unisono_learn::training::Plan;
 use unisono_metrics::ValidationAccuracy;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::events::{
-    Content, Event, EventFile, Observation, Recorder, Summarizer, VALIDATION_ACCURACY, What, file,
+    Content, Event, EventFile, Observation, Payload, Recorder, Summarizer, VALIDATION_ACCURACY,
+    file,
 };
 
 /// Summaries and checkpoints that may wait for the thread, each of which keeps a version and a
@@ -195,7 +196,7 @@ impl Writer {
             None => {
                 let disk = Arc::new(RealDisk);
                 disk.create_dir(&self.logdir)
-                    .map_err(DiskError::at("make the logdir", &self.logdir))?;
+                    .map_err(DiskError::at("create the logdir", &self.logdir))?;
                 self.file.insert(EventFile::create(disk, &self.logdir, &self.name, wall_time)?)
             }
         };
@@ -215,8 +216,8 @@ fn n_places(plan: &Plan) -> usize {
 /// The last validation accuracy among events.
 fn accuracy_in(events: &[Event]) -> Option<f32> {
     let values = events.iter().rev().filter_map(|event| match &event.what {
-        What::Summary(values) => Some(values),
-        What::FileVersion | What::SessionStart => None,
+        Payload::Summary(values) => Some(values),
+        Payload::FileVersion | Payload::SessionStart => None,
     });
     values.flatten().find_map(|value| match value.content {
         Content::Scalar(accuracy) if value.tag == VALIDATION_ACCURACY => Some(accuracy),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::program::task_config::TaskConfig;
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_files::checkpoint;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::{ledger, trace};
 

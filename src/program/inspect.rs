@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::program::process::Process;
 use unisono_files::checkpoint::newest_valid;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 use unisono_observe::counted::thousands;
 use unisono_tensors::inspect::{Kind, TensorReport};
 use unisono_tensors::tensor::Format;
@@ -166,6 +166,6 @@ mod tests {
         insta::assert_snapshot!("whole", report(&bytes).to_string());
         *bytes.last_mut().unwrap() ^= 0x7f;
         let damaged = report(&bytes).to_string();
-        insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has the digest 077050d7 where 28fb38fe was recorded: it is corrupt");
+        insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has digest 077050d7, but 28fb38fe was recorded: it is corrupt");
     }
 }

@@ -7,8 +7,8 @@ use unisono_core::host::Observer;
 use unisono_core::ids::Incarnation;
 use unisono_core::protocol::{ClusterConfig, Effect, Input, Message, Node};
 use unisono_core::time::Moment;
-use unisono_files::disk::disk::DiskError;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::DiskError;
+use unisono_files::disk::RealDisk;
 use unisono_observe::ledger::{Line, Log, Recorder};
 
 /// Keeps the ledger of a ps, for as long as the disk takes it.

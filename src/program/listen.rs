@@ -88,7 +88,7 @@ mod tests {
             is_placed: false,
             notes: Vec::new(),
             exit_with_parent: false,
-            logdir_locked_by: unisono_files::checkpoint::LockedBy::Nobody,
+            logdir_locked_by: unisono_files::disk::LockedBy::Nobody,
         };
         let at: Vec<_> = at.iter().map(|address| address.parse().unwrap()).collect();
         let told = unreachable(&config, &at);

@@ -20,7 +20,8 @@ use unisono_core::protocol::{
 };
 use unisono_core::time::Moment;
 use unisono_core::train_config::Sync;
-use unisono_files::checkpoint::{LockedBy, Restored, RunFiles};
+use unisono_files::disk::LockedBy;
+use unisono_files::run_files::{Restored, RunFiles};
 use unisono_learn::training::Plan;
 use unisono_learn::training::reference::Reference;
 use unisono_net::tcp::RealClock;

@@ -2,7 +2,7 @@
 
 use unisono_config::{ClusterSpec, HostPort, RunConfig};
 use unisono_core::ids::TaskId;
-use unisono_files::checkpoint::LockedBy;
+use unisono_files::disk::LockedBy;
 
 /// One task of a cluster.
 #[derive(Clone, Debug, PartialEq)]

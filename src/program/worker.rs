@@ -15,7 +15,7 @@ use unisono_core::host::NoStorage;
 use unisono_core::ids::TaskId;
 use unisono_core::protocol::{Outcome, Worker};
 use unisono_files::checkpoint::record_incarnation;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 use unisono_learn::training::{Gradients, Plan, Shapes};
 use unisono_net::tcp;
 use unisono_net::tcp::{ComputeThread, FileStorage, Security};

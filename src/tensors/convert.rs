@@ -1,4 +1,5 @@
-//! From one format to the other, and back to the same bytes.
+//! Converts a file of tensors to the other format. A converted checkpoint converts back to the same
+//! bytes.
 
 use std::path::Path;
 
@@ -11,59 +12,61 @@ use unisono_files::checkpoint::{FileError, step_of};
 /// A file in the other format.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Converted {
-    /// Its bytes.
+    /// Content of the file.
     pub bytes: Vec<u8>,
-    /// The step of the checkpoint that is in it, if it has all that makes one.
+    /// Step of the checkpoint in the file; `None` if the file is not a checkpoint.
     pub step: Option<Step>,
-    /// How many tensors are in it.
+    /// Number of tensors in the file.
     pub n_tensors: usize,
 }
 
-/// Why a file cannot be converted.
+/// The reason why a file cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// The file is damaged, or no such file.
+    /// The file is damaged, or has another format.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A tensor has no place in an npz file.
+    /// npz cannot represent one of the tensors.
     #[error("{0}; leave it in safetensors")]
     Npz(NpzError),
-    /// The metadata and the tensors are not those of a checkpoint.
-    #[error("it says that it is a checkpoint, and is not: {0}")]
+    /// The metadata is that of a checkpoint, but does not match the tensors.
+    #[error("its metadata describes a checkpoint, but it is not one: {0}")]
     NotACheckpoint(FileError),
-    /// A checkpoint's name is its content.
+    /// The target is the file name of the checkpoint of another step.
     #[error(
-        "it is the checkpoint of step {content}, but {name} is the name of that of step {named}; \
-         name it model.ckpt-{content}.safetensors"
+        "it is the checkpoint of step {content}, but {name} is the name of the checkpoint of step \
+         {named}; name it model.ckpt-{content}.safetensors"
     )]
     Step {
-        /// The name that it was to have.
+        /// File name of the target.
         name: String,
-        /// The step in that name.
+        /// Step in the target's name.
         named: Step,
-        /// The step in the file.
+        /// Step in the file.
         content: Step,
     },
-    /// The name of a checkpoint is for checkpoints.
+    /// The target has a checkpoint's file name, but the content is not a checkpoint.
     #[error(
-        "{name} is the name of a checkpoint, and there are no settings of a run in this file that \
-         would make it one; choose another name, and give it to --init-from"
+        "{name} is the name of a checkpoint, but this file has no settings of a run, so it cannot \
+         become one; choose another name, and use the file with --init-from"
     )]
     Name {
-        /// The name that it was to have.
+        /// File name of the target.
         name: String,
     },
 }
 
-/// Converts the bytes of a file, for a file that is to be called `to`.
+/// Converts the bytes of a file; the result is to be stored as `to`.
 ///
 /// # Errors
-/// If the file is damaged, or would not be in the other format what it is in this one.
+/// If the file is damaged, if the other format cannot represent it, or if its name does not match
+/// its content.
 pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, ConvertError> {
     let contents = Contents::decode(from, bytes)?;
     let n_tensors = contents.tensors.len();
     match from {
         Format::Safetensors => {
+            // `Contents::decode` does not verify the digest of a checkpoint.
             safetensors::judge(None, bytes).map_err(ReadError::from)?;
             let step = contents.description().and_then(Result::ok).map(|found| found.step);
             let bytes = npz::encode(&contents).map_err(ConvertError::Npz)?;
@@ -78,7 +81,7 @@ pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, Conve
     }
 }
 
-/// Rule 7: a checkpoint's name is its content.
+/// Rejects a checkpoint's file name whose step is not that of the content (rule 7).
 fn check_name(to: &Path, step: Option<Step>) -> Result<(), ConvertError> {
     let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let (Some(named), name) = (step_of(name), name.to_owned()) else { return Ok(()) };
@@ -108,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_comes_back_to_the_byte() {
+    fn converted_checkpoint_converts_back_to_the_same_bytes() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
         let npz = to_npz(&bytes);
         assert_eq!((npz.step, npz.n_tensors), (Some(Step(200)), 3));
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_checkpoint_is_not_converted() {
+    fn damaged_checkpoint_is_not_converted() {
         let mut bytes = encode(&checkpoint_of(Step(200), 3));
         *bytes.last_mut().unwrap() ^= 1;
         let error = convert(Format::Safetensors, &bytes, Path::new("x.npz")).unwrap_err();
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_the_content_is_refused() {
+    fn target_name_with_the_step_of_another_checkpoint_is_refused() {
         let npz = to_npz(&encode(&checkpoint_of(Step(200), 3))).bytes;
         let mut contents = npz::decode(&npz).unwrap();
         contents.metadata.clear();
@@ -136,14 +139,16 @@ mod tests {
                 .map(|result| result.unwrap_err().to_string())
                 .join("\n");
         insta::assert_snapshot!(errors, @"
-        it is the checkpoint of step 200, but model.ckpt-300.safetensors is the name of that of step 300; name it model.ckpt-200.safetensors
-        model.ckpt-200.safetensors is the name of a checkpoint, and there are no settings of a run in this file that would make it one; choose another name, and give it to --init-from
+        it is the checkpoint of step 200, but model.ckpt-300.safetensors is the name of the \
+        checkpoint of step 300; name it model.ckpt-200.safetensors
+        model.ckpt-200.safetensors is the name of a checkpoint, but this file has no settings of \
+        a run, so it cannot become one; choose another name, and use the file with --init-from
         ");
         assert_eq!(back(&plain, "init.safetensors").unwrap().step, None);
     }
 
     #[test]
-    fn tensors_that_do_not_fit_the_metadata_are_no_checkpoint() {
+    fn tensors_that_contradict_the_metadata_are_refused() {
         let whole = npz::decode(&to_npz(&encode(&checkpoint_of(Step(200), 3))).bytes).unwrap();
         let tensor = |dtype, bytes: &[u8]| AnyTensor::new(dtype, &[], bytes);
         let edit = |name: &str, tensor: Option<AnyTensor>| {
@@ -160,10 +165,14 @@ mod tests {
         ]
         .join("\n");
         insta::assert_snapshot!(errors, @"
-        it says that it is a checkpoint, and is not: its metadata makes no sense: there is no global_step beside it
-        it says that it is a checkpoint, and is not: its metadata makes no sense: it says step 200, and global_step is 201
-        it says that it is a checkpoint, and is not: its metadata makes no sense: global_step is not a scalar of type I64
-        it says that it is a checkpoint, and is not: tensor layer1/biases is of type F64; only F32 can be read
+        its metadata describes a checkpoint, but it is not one: its metadata is invalid: there is \
+        no tensor global_step
+        its metadata describes a checkpoint, but it is not one: its metadata is invalid: it has \
+        step 200, but global_step is 201
+        its metadata describes a checkpoint, but it is not one: its metadata is invalid: \
+        global_step is not a scalar of type I64
+        its metadata describes a checkpoint, but it is not one: tensor layer1/biases is of type \
+        F64; only F32 can be read
         ");
     }
 }

@@ -1,11 +1,11 @@
-//! Fuzz target: a file of tensors that anybody made, in either format.
+//! Fuzz target for a file of tensors of any origin, in either format.
 
 use std::path::Path;
 
 use super::{NpzError, inspect, npz, safetensors};
 use crate::tensor::{Contents, Format};
 
-/// A file of tensors to be looked into, and to be converted.
+/// Inspects and converts a file of tensors. Returns whether either format accepts it.
 pub fn tensors(bytes: &[u8]) -> bool {
     [Format::Safetensors, Format::Npz].into_iter().any(|format| one_file(format, bytes))
 }
@@ -16,7 +16,8 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
     let contents = match Contents::decode(format, bytes) {
         Ok(contents) => contents,
         Err(error) => {
-            // Of several things that are wrong, the crate names any.
+            // If several things are wrong, `inspect` and `decode` may name different ones, so only
+            // check that there is a reason.
             let told = seen.damage.or(seen.unsupported);
             assert!(told.is_some(), "it cannot be read: {error}");
             return false;
@@ -30,7 +31,7 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
         Ok((encoded, step)) => {
             let again = safetensors::decode(&encoded).expect("it was just encoded");
             assert_eq!(again.tensors, contents.tensors);
-            // A checkpoint has no other metadata than its own.
+            // A checkpoint's other metadata is dropped.
             assert!(step.is_some() || again.metadata == contents.metadata);
             assert_eq!(safetensors::encode(&again).expect("it is one").0, encoded);
         }

@@ -1,4 +1,5 @@
-//! What is in a file of tensors, and whether it is whole. Of a damaged one, what can still be read.
+//! Describes a file of tensors and checks that it is whole. Of a damaged file, describes the
+//! readable part.
 
 use std::path::Path;
 
@@ -11,47 +12,48 @@ use unisono_core::ids::Step;
 use unisono_files::checkpoint::step_of;
 use unisono_files::sha256;
 
-/// What a file is.
+/// The kind of a file of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// All that is needed to go on with a run, in the format that training reads.
+    /// A checkpoint in the format that training reads.
     Checkpoint,
-    /// A checkpoint that was converted.
+    /// A checkpoint converted to npz.
     CheckpointAsNpz,
-    /// Tensors of anybody's.
+    /// Safetensors other than a checkpoint.
     Safetensors,
-    /// Arrays of anybody's.
+    /// npz arrays other than a checkpoint.
     Npz,
 }
 
-/// What a file holds.
+/// Description of a file of tensors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
-    /// What it is, as far as can be told.
+    /// Kind of the file, as far as it can be recognised.
     pub kind: Kind,
-    /// What is wrong with it, if anything is.
+    /// Damage found in the file; `None` if it is whole.
     pub damage: Option<String>,
-    /// Why it cannot be read, although it may be whole: it is of a kind that is not read.
+    /// The reason why the file cannot be read although it may be whole: it uses an unsupported
+    /// feature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: usize,
-    /// Its SHA-256.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// The digest that a checkpoint has in itself.
+    /// CRC32C that a checkpoint records of itself, in hexadecimal.
     pub digest: Option<String>,
-    /// The step of a checkpoint.
+    /// Step of a checkpoint.
     pub step: Option<Step>,
-    /// The digest of the data that a checkpoint was trained on.
+    /// Digest of the data that a checkpoint was trained on.
     pub data: Option<String>,
-    /// The settings that a checkpoint was trained with, in their order.
+    /// Settings that a checkpoint was trained with, in their order.
     #[serde(serialize_with = "as_object")]
     pub settings: Vec<(String, String)>,
-    /// What else is said beside the tensors.
+    /// Other metadata of the file.
     #[serde(serialize_with = "as_object")]
     pub metadata: Vec<(String, String)>,
-    /// Its tensors, by name.
+    /// Tensors, by name.
     pub tensors: Vec<TensorReport>,
 }
 
@@ -59,25 +61,27 @@ fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }
 
-/// What a tensor is.
+/// Description of a tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TensorReport {
-    /// Its name.
+    /// Name of the tensor.
     pub name: String,
-    /// The type of its elements, as safetensors names it.
+    /// Type of the elements, as safetensors names it.
     pub dtype: String,
-    /// Its size in each dimension.
+    /// Size in each dimension.
     pub shape: Vec<usize>,
-    /// How many elements it has.
+    /// Number of elements.
     pub elements: usize,
-    /// The CRC32C of its bytes, in hexadecimal: of `f32`, that which the ledger has of shards.
+    /// CRC32C of the tensor's bytes, in hexadecimal. For `f32`, ledgers record the same checksum of
+    /// shards.
     pub crc32c: String,
-    /// Of its values, if they are numbers.
+    /// Statistics of the values; `None` if they are not numbers, or none is finite.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
 }
 
-/// Looks into a file of this name.
+/// Describes the content of a file. The step in the name of a checkpoint is compared with the
+/// content.
 #[must_use]
 pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let contents = Contents::decode(format, bytes);
@@ -89,7 +93,9 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         }
         (Ok(contents), Format::Npz) => {
             let error = safetensors::encode(contents).err();
-            error.map(|error| format!("it says that it is a checkpoint, and is not: {error}"))
+            error.map(|error| {
+                format!("its metadata describes a checkpoint, but it is not one: {error}")
+            })
         }
     };
     let unsupported =
@@ -99,6 +105,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let is_checkpoint = description.is_some();
     let description = description.and_then(Result::ok);
     if description.is_some() {
+        // The description is shown in fields of its own.
         contents.metadata.remove(unisono_files::checkpoint::file::KEY);
     }
     let kind = match (format, is_checkpoint) {
@@ -118,7 +125,8 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         sha256: sha256::of_bytes(bytes),
         step: description.as_ref().map(|found| found.step),
         data: description.as_ref().and_then(|found| found.data.clone()),
-        // That of an npz file is of another file.
+        // A converted checkpoint repeats the digest of the original file, which says nothing about
+        // the npz file.
         digest: description.map(|found| found.crc32c).filter(|_| format == Format::Safetensors),
         settings: settings.unwrap_or_default(),
         metadata: contents.metadata.into_iter().collect(),
@@ -148,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_says_what_it_holds_and_that_it_is_whole() {
+    fn inspection_of_a_checkpoint_lists_its_content_without_damage() {
         let seen = look("model.ckpt-200.safetensors", &encode(&checkpoint_of(Step(200), 3)));
         insta::assert_snapshot!(serde_json::to_string_pretty(&seen).unwrap());
         assert_eq!(seen, look("renamed.safetensors", &encode(&checkpoint_of(Step(200), 3))));
     }
 
     #[test]
-    fn damage_is_told_and_what_can_be_read_is_shown_all_the_same() {
+    fn damage_is_reported_with_the_readable_content() {
         let mut bytes = encode(&checkpoint_of(Step(200), 3));
         let damage = |name: &str, bytes: &[u8]| look(name, bytes).damage.unwrap();
         let of_300 = damage("model.ckpt-300.safetensors", &bytes);
@@ -167,11 +175,11 @@ mod tests {
         assert_eq!((flipped.step, flipped.tensors.len()), (Some(Step(200)), 3));
         let all = [of_300, torn, short, no_zip, flipped.damage.unwrap()].join("\n");
         insta::assert_snapshot!(all, @"
-        it is of step 200 by its metadata, and of step 300 by its name
+        its metadata has step 200, but its name has step 300
         it has 409 bytes where its header announces 412: it is torn
-        it is truncated, or no safetensors file: 100 bytes do not hold its header
+        it is truncated or not a safetensors file: 100 bytes do not contain its header
         it is not a whole npz file: invalid Zip archive: Could not find EOCD
-        its content has the digest da90bbfd where 28fb38fe was recorded: it is corrupt
+        its content has digest da90bbfd, but 28fb38fe was recorded: it is corrupt
         ");
     }
 }

@@ -1,8 +1,8 @@
-//! Files of tensors of any type, for looking into them and for other programs: safetensors, and
-//! numpy's npz.
+//! Files of tensors of any type, in safetensors and numpy's npz, for inspection and for other
+//! programs.
 //!
-//! Training reads and writes none of this: its checkpoints are [`unisono_files::checkpoint`]'s. Every byte
-//! that is read here may be anybody's.
+//! Training uses none of this: its checkpoints are read and written by
+//! [`unisono_files::checkpoint`]. Files read here may come from any source, so no byte is trusted.
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

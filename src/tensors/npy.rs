@@ -1,4 +1,5 @@
-//! One array of numpy's: the format of a `.npy` file (NEP 1), as far as tensors have use for it.
+//! One numpy array: the format of a `.npy` file (NEP 1), limited to arrays that tensors can
+//! represent.
 
 use safetensors::tensor::Dtype;
 
@@ -6,10 +7,10 @@ use crate::tensor::AnyTensor;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Arrays that no program makes have more dimensions.
+/// Maximum number of dimensions; numpy has the same limit.
 const MAX_DIMENSIONS: usize = 64;
 
-/// The types that both formats have, as numpy names them.
+/// The types that both formats have, with numpy's names.
 const TYPES: [(Dtype, &str); 13] = [
     (Dtype::BOOL, "|b1"),
     (Dtype::I8, "|i1"),
@@ -26,7 +27,7 @@ const TYPES: [(Dtype, &str); 13] = [
     (Dtype::C64, "<c8"),
 ];
 
-/// What an array is, before it is known to be a tensor.
+/// An array with a parsed header; its type may be one that tensors lack.
 #[derive(Debug, PartialEq)]
 pub(super) struct Npy<'a> {
     header: Header,
@@ -40,15 +41,17 @@ struct Header {
     shape: Vec<usize>,
 }
 
-/// The file of a tensor, or its type if numpy has none like it.
+/// Returns the `.npy` file of a tensor. Returns the tensor's type if numpy lacks it.
 pub(super) fn encode(tensor: &AnyTensor) -> Result<Vec<u8>, Dtype> {
     let descr = TYPES.iter().find(|(dtype, _)| *dtype == tensor.dtype).ok_or(tensor.dtype)?.1;
     Ok(file(descr, &tensor.shape, &tensor.bytes))
 }
 
-/// The file of a text: a scalar of numpy's type `U`, whose characters have four bytes each.
+/// Returns the `.npy` file of a text: a scalar of numpy's type `U`, with four bytes for each
+/// character.
 pub(super) fn encode_text(text: &str) -> Vec<u8> {
     let n_chars = text.chars().count();
+    // The type `<U` stores UTF-32.
     let bytes: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
     file(&format!("<U{n_chars}"), &[], &bytes)
 }
@@ -60,7 +63,8 @@ fn file(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     };
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}").into_bytes();
-    // The data begin at a multiple of 64, and the header ends with a line feed.
+    // Pad the header: the data must begin at a multiple of 64, and the header must end with a line
+    // feed.
     let before = MAGIC.len() + 4;
     let end = (before + header.len() + 1).next_multiple_of(64);
     header.resize(end - before - 1, b' ');
@@ -70,10 +74,10 @@ fn file(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
 }
 
 impl<'a> Npy<'a> {
-    /// Reads the header; the data are what follows.
+    /// Parses the header; the rest of the bytes is the data.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let torn = || "it ends before its header does".to_owned();
-        let rest = bytes.strip_prefix(MAGIC).ok_or("it is no array of numpy's")?;
+        let rest = bytes.strip_prefix(MAGIC).ok_or("it is not a numpy array")?;
         let ([major, _minor], rest) = rest.split_first_chunk().ok_or_else(torn)?;
         let (length, rest) = match major {
             1 => {
@@ -85,7 +89,10 @@ impl<'a> Npy<'a> {
                 (u32::from_le_bytes(*length), rest)
             }
             other => {
-                return Err(format!("it is of version {other} of the format; 1 to 3 are known"));
+                return Err(format!(
+                    "it has version {other} of the format; only versions 1 to 3 are \
+                     supported"
+                ));
             }
         };
         let length = usize::try_from(length).map_err(|_| torn())?;
@@ -94,16 +101,16 @@ impl<'a> Npy<'a> {
         Ok(Self { header: Header::parse(header)?, data })
     }
 
-    /// The tensor that it is.
+    /// Returns the tensor, if its type and length are valid.
     pub(super) fn tensor(&self) -> Result<AnyTensor, String> {
         let Header { descr, fortran_order, shape } = &self.header;
         let (dtype, is_swapped) = dtype_of(descr).ok_or_else(|| {
-            format!("its elements are of numpy's type {descr:?}, which is none of a tensor")
+            format!("its elements have numpy's type {descr:?}, which tensors do not support")
         })?;
         let width = dtype.bitsize() / 8;
         let mut bytes = self.data_of(width)?.to_vec();
         if is_swapped {
-            // A complex number is two, each in its own order.
+            // A complex number is a pair, and the byte order applies to each part.
             let part = if dtype == Dtype::C64 { width / 2 } else { width };
             bytes.chunks_exact_mut(part).for_each(<[u8]>::reverse);
         }
@@ -113,47 +120,46 @@ impl<'a> Npy<'a> {
         Ok(AnyTensor { dtype, shape: shape.clone(), bytes })
     }
 
-    /// The text that it is, if it is one.
+    /// Returns the text, if the array is one.
     pub(super) fn text(&self) -> Result<String, String> {
-        let no_text = || format!("it is of numpy's type {:?}, and no text", self.header.descr);
+        let no_text = || format!("it has numpy's type {:?}, not text", self.header.descr);
         let n_chars = self.header.descr.strip_prefix("<U").ok_or_else(no_text)?;
         let n_chars: usize = n_chars.parse().map_err(|_| no_text())?;
         if !self.header.shape.is_empty() {
-            return Err("it is more than one text".to_owned());
+            return Err("it has more than one text".to_owned());
         }
         let width = n_chars.checked_mul(4).ok_or_else(no_text)?;
         let (chars, _) = self.data_of(width)?.as_chunks();
         let decode = |bytes: &[u8; 4]| char::from_u32(u32::from_le_bytes(*bytes));
         let text: Option<String> = chars.iter().map(decode).collect();
-        // Numpy fills what is shorter than its type with zeros.
+        // numpy pads shorter texts with zeros.
         text.map(|text| text.trim_end_matches('\0').to_owned()).ok_or_else(no_text)
     }
 
-    /// The data, if they are elements of this width, as many as the shape says.
+    /// Returns the data, if their length matches the shape with elements of `width` bytes.
     fn data_of(&self, width: usize) -> Result<&'a [u8], String> {
         let shape = &self.header.shape;
         let n_bytes = shape.iter().try_fold(width, |n, size| n.checked_mul(*size));
         match n_bytes {
             Some(n_bytes) if n_bytes == self.data.len() => Ok(self.data),
             _ => Err(format!(
-                "it has {} bytes of data, which are not those of the shape {shape:?}",
+                "it has {} bytes of data, which do not match its shape {shape:?}",
                 self.data.len()
             )),
         }
     }
 }
 
-/// The type of a tensor that numpy names so, and whether the bytes of its elements are in the other
-/// order.
+/// Returns the tensor type of a numpy type, and whether the elements are big-endian.
 fn dtype_of(descr: &str) -> Option<(Dtype, bool)> {
     let (order, kind) = descr.split_at_checked(1)?;
     let of = |name: &str| TYPES.iter().find(|(_, known)| &known[1..] == name).map(|known| known.0);
     Some((of(kind)?, order == ">")).filter(|_| ["<", ">", "|", "="].contains(&order))
 }
 
-/// Elements that were column by column, row by row.
+/// Reorders column-major elements to row-major.
 fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
-    // How far apart two elements are whose index differs by one in this dimension.
+    // Distance, in elements, between neighbours in each dimension.
     let strides: Vec<usize> = shape
         .iter()
         .scan(width, |stride, size| Some(std::mem::replace(stride, *stride * size)))
@@ -163,7 +169,7 @@ fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
     while ordered.len() < bytes.len() {
         let at: usize = index.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
         ordered.extend(&bytes[at..][..width]);
-        // The next one: the last dimension goes fastest.
+        // Advance the index; the last dimension varies fastest.
         for (i, size) in index.iter_mut().zip(shape).rev() {
             *i += 1;
             if *i < *size {
@@ -176,9 +182,9 @@ fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
 }
 
 impl Header {
-    /// Reads a Python dictionary with just the keys that a header has, in any order.
+    /// Parses a Python dictionary with exactly the keys of a header, in any order.
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("its header makes no sense: {:?}", text.trim_end());
+        let wrong = || format!("its header is invalid: {:?}", text.trim_end());
         let mut rest = text.trim().strip_prefix('{').ok_or_else(wrong)?.trim_start();
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         while !rest.starts_with('}') {
@@ -186,7 +192,7 @@ impl Header {
             let value = behind.trim_start().strip_prefix(':').ok_or_else(wrong)?.trim_start();
             rest = match key {
                 "descr" if value.starts_with('[') => {
-                    return Err("its elements are records, which no tensor has".to_owned());
+                    return Err("its elements are records, which tensors do not support".to_owned());
                 }
                 "descr" => quoted(value).map(|(found, behind)| {
                     descr = Some(found.to_owned());
@@ -212,7 +218,7 @@ impl Header {
     }
 }
 
-/// A string in quotes of either kind, and what is behind it.
+/// Parses a quoted string with either kind of quotes. Returns it and the rest of the text.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     text[1..].split_once(quote)
@@ -223,10 +229,10 @@ fn truth(text: &str) -> Option<(bool, &str)> {
     is("True", true).or_else(|| is("False", false))
 }
 
-/// A tuple of sizes, and what is behind it.
+/// Parses a tuple of sizes. Returns it and the rest of the text.
 fn tuple(text: &str) -> Option<(Vec<usize>, &str)> {
     let (inside, behind) = text.strip_prefix('(')?.split_once(')')?;
-    // Python 2 wrote an L behind a long number.
+    // Python 2 appends an L to a long integer.
     let size = |text: &str| text.trim().trim_end_matches('L').parse().ok();
     let inside = inside.trim().trim_end_matches(',');
     let sizes: Option<Vec<_>> =
@@ -240,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// An array with a header of one's own.
+    /// Returns an array with an arbitrary header.
     fn array(header: &str, data: &[u8]) -> Vec<u8> {
         let length = u16::try_from(header.len()).unwrap().to_le_bytes();
         [MAGIC, &[1, 0], &length, header.as_bytes(), data].concat()
@@ -252,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_numpys() {
+    fn encoded_bytes_equal_those_of_numpy() {
         let bytes = [1.0f32, -2.0].map(f32::to_le_bytes).concat();
         let tensor = AnyTensor { dtype: Dtype::F32, shape: vec![2], bytes };
         let file = encode(&tensor).unwrap();
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_made_rows_and_the_other_order_of_bytes_is_turned() {
+    fn column_major_and_big_endian_arrays_are_converted() {
         let header = "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3)}";
         let tensor = read(header, &[0, 1, 0, 4, 0, 2, 0, 5, 0, 3, 0, 6]).unwrap();
         assert_eq!(tensor.shape, [2, 3]);
@@ -276,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_header_may_have_its_keys_in_any_order_and_any_quotes() {
+    fn header_keys_may_have_any_order_and_quotes() {
         let header = " {\"shape\":(2L,3),'fortran_order' : False , \"descr\": '|u1' }\n";
         assert_eq!(read(header, b"abcdef").unwrap().shape, [2, 3]);
     }
 
     #[test]
-    fn what_is_no_tensor_is_told() {
+    fn error_says_why_an_array_is_not_a_tensor() {
         let errors = [
             read("{'descr': '|O', 'fortran_order': False, 'shape': ()}", b"x"),
             read("{'descr': '<f16', 'fortran_order': False, 'shape': ()}", &[0; 16]),
@@ -301,21 +307,21 @@ mod tests {
         .map(Result::unwrap_err)
         .join("\n");
         insta::assert_snapshot!(errors, @r#"
-        its elements are of numpy's type "|O", which is none of a tensor
-        its elements are of numpy's type "<f16", which is none of a tensor
-        its elements are records, which no tensor has
-        it has 8 bytes of data, which are not those of the shape [3]
-        it has 0 bytes of data, which are not those of the shape [99999999999, 99999999999]
-        its header makes no sense: "{'descr': '<f4', 'shape': ()}"
-        its header makes no sense: "{'descr': '<f4', 'news': 1}"
+        its elements have numpy's type "|O", which tensors do not support
+        its elements have numpy's type "<f16", which tensors do not support
+        its elements are records, which tensors do not support
+        it has 8 bytes of data, which do not match its shape [3]
+        it has 0 bytes of data, which do not match its shape [99999999999, 99999999999]
+        its header is invalid: "{'descr': '<f4', 'shape': ()}"
+        its header is invalid: "{'descr': '<f4', 'news': 1}"
         it ends before its header does
-        it is of version 9 of the format; 1 to 3 are known
-        it is no array of numpy's
+        it has version 9 of the format; only versions 1 to 3 are supported
+        it is not a numpy array
         "#);
     }
 
     #[test]
-    fn a_text_comes_back() {
+    fn text_survives_a_round_trip() {
         for text in ["", "{\"a\": 1}", "\u{e9}\u{1f600}"] {
             let file = encode_text(text);
             assert_eq!(Npy::parse(&file).unwrap().text().as_deref(), Ok(text));
@@ -329,7 +335,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_tensor_comes_back(
+        fn any_tensor_survives_a_round_trip(
             (dtype, _) in proptest::sample::select(&TYPES[..]),
             shape in proptest::collection::vec(0..4_usize, 0..4),
             byte: u8,
@@ -342,7 +348,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(
+        fn arbitrary_bytes_never_panic(
             header in "[{}()'\":, a-zA-Z0-9<>|=_\\[\\]]*",
             descr in "[<>|=]?[a-zA-Z][0-9]{0,20}",
             shape in "[0-9,L ]*",

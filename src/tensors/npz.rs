@@ -1,6 +1,7 @@
-//! Numpy's npz: a zip of arrays, each under its name and `.npy`.
+//! numpy's npz format: a zip of arrays, each stored as its name and `.npy`.
 //!
-//! Metadata, which numpy has no place for, are a text under a name of their own: JSON.
+//! numpy has no place for metadata. They are stored as an additional array, a text with a JSON
+//! object.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
@@ -13,69 +14,69 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use super::npy::{self, Npy};
 use crate::tensor::Contents;
 
-/// The name under which the metadata are, as in safetensors.
+/// Name of the array that holds the metadata, the same as in safetensors.
 const METADATA: &str = "__metadata__";
 
-/// How the name of an array ends in the zip.
+/// Suffix of an array's name in the zip.
 const ENDING: &str = ".npy";
 
-/// Why an npz file cannot be read, or made.
+/// The reason why an npz file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum NpzError {
-    /// It is no zip, or a damaged one.
+    /// The file is not a zip, or is damaged.
     #[error("it is not a whole npz file: {0}")]
     Zip(#[from] ZipError),
-    /// An array cannot be read to its end.
+    /// An array cannot be read completely.
     #[error("{name} is damaged: {why}")]
     Damaged {
-        /// The array.
+        /// Name of the array.
         name: String,
-        /// What the zip has to say.
+        /// Error of the zip reader.
         why: std::io::Error,
     },
-    /// An array is stored in a way that is not read.
+    /// An array is stored with an unsupported compression.
     #[error(
-        "{name} is compressed by {method}, and only stored and deflated arrays are read: write the \
-         file with numpy.savez or numpy.savez_compressed"
+        "{name} is compressed by {method}, but only stored and deflated arrays can be read: write \
+         the file with numpy.savez or numpy.savez_compressed"
     )]
     Compression {
-        /// The array.
+        /// Name of the array.
         name: String,
-        /// The method.
+        /// Compression method.
         method: CompressionMethod,
     },
     /// An array is encrypted.
     #[error("{0} is encrypted: write the file without a password")]
     Encrypted(String),
-    /// Something else is in the zip.
-    #[error("{0} is no array: a name in an npz file ends in {ENDING}")]
+    /// An entry of the zip is not an array.
+    #[error("{0} is not an array: names in an npz file end in {ENDING}")]
     Foreign(String),
-    /// An array is not a tensor.
-    #[error("{name} cannot be taken: {why}")]
+    /// An array is not a valid tensor.
+    #[error("{name} cannot be read: {why}")]
     Array {
-        /// The array.
+        /// Name of the array.
         name: String,
-        /// Why not.
+        /// Reason why it is not valid.
         why: String,
     },
-    /// A tensor that is no array.
+    /// numpy lacks the type of a tensor.
     #[error("tensor {name} is of type {dtype}, which numpy does not have")]
     Type {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// Its type.
+        /// Type of the tensor.
         dtype: Dtype,
     },
 }
 
 impl NpzError {
-    /// Whether the file may be whole, and is only of a kind that is not read.
+    /// Returns whether the file may be whole, but uses an unsupported feature.
     pub(super) const fn is_unsupported(&self) -> bool {
         matches!(self, Self::Compression { .. } | Self::Encrypted(_) | Self::Foreign(_))
     }
 }
 
-/// What a file holds.
+/// Decodes an npz file.
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, NpzError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes))?;
     let mut contents = Contents::default();
@@ -97,23 +98,25 @@ fn read_entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     index: usize,
 ) -> Result<(String, Vec<u8>), NpzError> {
+    // First, because the zip crate's own error would not name the entry.
     check_readable(archive, index)?;
     let mut entry = archive.by_index(index)?;
     let name = entry.name()?.into_owned();
     let mut bytes = Vec::new();
-    // One more than it is said to have, so that one that has more is found out.
+    // Read one byte more than the announced size, to detect an entry that is longer.
     let size = entry.size().saturating_add(1);
     match entry.by_ref().take(size).read_to_end(&mut bytes) {
         Ok(n_bytes) if n_bytes as u64 == entry.size() => Ok((name, bytes)),
         Ok(_) => {
-            let why = std::io::Error::other("its length is not what the zip says");
+            let why = std::io::Error::other("its length differs from the zip directory");
             Err(NpzError::Damaged { name, why })
         }
         Err(why) => Err(NpzError::Damaged { name, why }),
     }
 }
 
-/// Names what the zip crate would call an unsupported archive, without saying which entry or why.
+/// Rejects unsupported entries by name, because the zip crate's error says neither the entry nor
+/// the reason.
 fn check_readable(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Result<(), NpzError> {
     let entry = archive.by_index_raw(index)?;
     let name = || entry.name().map(std::borrow::Cow::into_owned);
@@ -127,11 +130,13 @@ fn check_readable(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Resu
 }
 
 fn metadata_in(text: &str) -> Result<BTreeMap<String, String>, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is no JSON object of texts: {error}"))
+    serde_json::from_str(text)
+        .map_err(|error| format!("it is not a JSON object of strings: {error}"))
 }
 
-/// The file of these contents, byte for byte a function of them. Nothing is compressed, so that
-/// numpy can map it.
+/// Returns the npz file, a pure function of the contents.
+///
+/// Entries are stored uncompressed, so that numpy can map the file into memory.
 pub(super) fn encode(contents: &Contents) -> Result<Vec<u8>, NpzError> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let mut add = |name: &str, array: &[u8]| -> Result<(), NpzError> {
@@ -173,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn contents_come_back_and_always_as_the_same_bytes() {
+    fn contents_survive_a_round_trip_and_encode_to_the_same_bytes() {
         let bytes = encode(&contents()).unwrap();
         assert_eq!(decode(&bytes).unwrap(), contents());
         assert_eq!(encode(&contents()).unwrap(), bytes);
     }
 
     #[test]
-    fn a_type_that_numpy_lacks_is_named() {
+    fn error_names_a_type_that_numpy_lacks() {
         let mut contents = contents();
         let tensor = AnyTensor::new(Dtype::BF16, &[1], &[0; 2]);
         contents.tensors.insert("half".to_owned(), tensor);
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_an_array_is_found() {
+    fn every_flipped_bit_of_an_array_is_detected() {
         let bytes = encode(&contents()).unwrap();
         let at = bytes.windows(4).position(|window| window == 1.5f32.to_le_bytes()).unwrap();
         for bit in 0..8 * 24 {
@@ -200,8 +205,8 @@ mod tests {
         }
     }
 
-    /// The file with other numbers in the two headers of its first array: those in the local header
-    /// (APPNOTE 4.3.7) and in the central directory (4.3.12).
+    /// Returns a file with one byte changed in both headers of its first array: the local header
+    /// (APPNOTE 4.3.7) and the central directory (4.3.12).
     fn patched(local: usize, central: usize, value: u8) -> Vec<u8> {
         let mut bytes = encode(&contents()).unwrap();
         let at = bytes.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_that_is_stored_in_a_way_that_is_not_read_is_named_and_not_called_damaged() {
+    fn unsupported_compression_is_reported_by_name_and_not_as_damage() {
         let told = |bytes: &[u8]| {
             let error = decode(bytes).unwrap_err();
             assert!(error.is_unsupported());
@@ -221,8 +226,8 @@ mod tests {
             assert_eq!(
                 told(&patched(8, 10, number)).to_lowercase(),
                 format!(
-                    "global_step.npy is compressed by {method}, and only stored and deflated \
-                     arrays are read: write the file with numpy.savez or numpy.savez_compressed"
+                    "global_step.npy is compressed by {method}, but only stored and deflated \
+                     arrays can be read: write the file with numpy.savez or numpy.savez_compressed"
                 )
                 .to_lowercase()
             );
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_named() {
+    fn error_names_an_entry_that_is_not_an_array() {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         zip.start_file("readme.txt", SimpleFileOptions::default()).unwrap();
         let bytes = zip.finish().unwrap().into_inner();
@@ -243,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(
+        fn arbitrary_bytes_never_panic(
             bytes: Vec<u8>,
             edits in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..8),
         ) {

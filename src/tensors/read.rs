@@ -6,26 +6,29 @@ use crate::npz::NpzError;
 use crate::tensor::{Contents, Format};
 use crate::{npz, safetensors};
 
-/// Why a file of tensors cannot be read.
+/// The reason why a file of tensors cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A safetensors file, or what it holds.
+    /// The safetensors file is not valid.
     #[error(transparent)]
     Safetensors(#[from] FileError),
-    /// An npz file.
+    /// The npz file is not valid.
     #[error(transparent)]
     Npz(#[from] NpzError),
 }
 
 impl ReadError {
-    /// Whether the file may be whole, and is only of a kind that is not read.
+    /// Returns whether the file may be whole, but uses an unsupported feature.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Npz(error) if error.is_unsupported())
     }
 }
 
 impl Contents {
-    /// Reads a file. A checkpoint's digest is not looked at.
+    /// Decodes a file. The digest of a checkpoint is not verified.
+    ///
+    /// # Errors
+    /// If the file is not valid.
     pub fn decode(format: Format, bytes: &[u8]) -> Result<Self, ReadError> {
         match format {
             Format::Safetensors => Ok(safetensors::decode(bytes)?),

@@ -1,4 +1,4 @@
-//! Safetensors of any types, and with any metadata.
+//! Safetensors with tensors of any type and any metadata.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,10 +12,10 @@ use unisono_files::checkpoint::file;
 use unisono_files::checkpoint::file::{KEY, Parsed};
 use unisono_files::checkpoint::{Checkpoint, FileError, GLOBAL_STEP, Tensor};
 
-/// The name under which a header has its metadata.
+/// Key of the metadata in a header.
 const METADATA: &str = "__metadata__";
 
-/// What a file holds. A checkpoint's digest is not looked at.
+/// Decodes a file. The digest of a checkpoint is not verified.
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, FileError> {
     let parsed = Parsed::new(bytes)?;
     let metadata = parsed.metadata().map(|all| all.clone().into_iter().collect());
@@ -25,7 +25,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, FileError> {
     Ok(Contents { metadata: metadata.unwrap_or_default(), tensors: tensors.collect() })
 }
 
-/// Why training would not take a file of this name, which may say a step.
+/// Checks a file as training would. `named` is the step in the file's name, if it is a checkpoint's
+/// name.
 pub(super) fn judge(named: Option<Step>, bytes: &[u8]) -> Result<(), FileError> {
     let parsed = Parsed::new(bytes)?;
     if named.is_none() && !parsed.is_checkpoint() {
@@ -36,8 +37,8 @@ pub(super) fn judge(named: Option<Step>, bytes: &[u8]) -> Result<(), FileError> 
     file::decode(named.or(own).unwrap_or_default(), bytes).map(drop)
 }
 
-/// The file of these contents: the checkpoint that they are, or else their tensors and metadata.
-/// Tells the step of the checkpoint.
+/// Encodes a checkpoint, or else plain tensors with metadata. Returns the bytes and the step of the
+/// checkpoint.
 pub(super) fn encode(contents: &Contents) -> Result<(Vec<u8>, Option<Step>), FileError> {
     match checkpoint(contents)? {
         Some(checkpoint) => Ok((file::encode(&checkpoint), Some(checkpoint.step))),
@@ -45,7 +46,7 @@ pub(super) fn encode(contents: &Contents) -> Result<(Vec<u8>, Option<Step>), Fil
     }
 }
 
-/// The checkpoint that the contents are, if they say that they are one.
+/// Converts the contents to a checkpoint, if their metadata describe one.
 fn checkpoint(contents: &Contents) -> Result<Option<Checkpoint>, FileError> {
     let Some(description) = contents.description().transpose()? else { return Ok(None) };
     let step = description.step;
@@ -70,13 +71,13 @@ fn checkpoint(contents: &Contents) -> Result<Option<Checkpoint>, FileError> {
         }
     }
     if !has_step {
-        return Err(FileError::Metadata(format!("there is no {GLOBAL_STEP} beside it")));
+        return Err(FileError::Metadata(format!("there is no tensor {GLOBAL_STEP}")));
     }
     let (settings, data) = (description.settings, description.data);
     Ok(Some(Checkpoint { step, settings, data, tensors }))
 }
 
-/// The step is there twice, and has to be the same.
+/// Checks that the tensor `global_step` equals the step in the metadata.
 fn check_global_step(step: Step, tensor: &AnyTensor) -> Result<(), FileError> {
     let is_scalar = tensor.dtype == Dtype::I64 && tensor.shape.is_empty();
     let value = tensor.bytes.as_slice().try_into().ok().filter(|_| is_scalar);
@@ -86,7 +87,7 @@ fn check_global_step(step: Step, tensor: &AnyTensor) -> Result<(), FileError> {
     if i128::from(value) == i128::from(step.0) {
         return Ok(());
     }
-    let why = format!("it says step {step}, and {GLOBAL_STEP} is {value}");
+    let why = format!("it has step {step}, but {GLOBAL_STEP} is {value}");
     Err(FileError::Metadata(why))
 }
 
@@ -99,8 +100,8 @@ fn encode_tensors(contents: &Contents) -> Vec<u8> {
     if contents.metadata.is_empty() { bytes } else { with_metadata(&bytes, &contents.metadata) }
 }
 
-/// The file with metadata in its header, in the order of their keys. The crate would take an order of
-/// its own, another each time.
+/// Inserts metadata into the header, sorted by key. The safetensors crate writes them in an order
+/// that varies.
 fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let (length, rest) = file.split_first_chunk().expect("it begins with its header's length");
     let length = usize::try_from(u64::from_le_bytes(*length)).expect("it is in memory");
@@ -111,6 +112,7 @@ fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let comma = if tensors == b"}" { "" } else { "," };
     let _infallible = write!(begin, "\"{METADATA}\":{metadata}{comma}");
     let mut header = [begin.as_bytes(), tensors].concat();
+    // Safetensors aligns the data to 8 bytes, with spaces after the header.
     header.resize(header.len().next_multiple_of(8), b' ');
     [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
 }
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn any_types_and_metadata_come_back_and_always_as_the_same_bytes() {
+    fn any_types_and_metadata_survive_a_round_trip_and_encode_to_the_same_bytes() {
         let keys = ["z", "a", "\u{e9} \"", "m"];
         let metadata: BTreeMap<_, _> =
             keys.map(|key| (key.to_owned(), format!("{key}\n"))).into_iter().collect();

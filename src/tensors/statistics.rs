@@ -1,26 +1,26 @@
-//! What a tensor's values are like.
+//! Statistics of a tensor's values.
 
 use safetensors::tensor::Dtype;
 use serde::Serialize;
 
 use crate::tensor::AnyTensor;
 
-/// Over the finite values of a tensor.
+/// Statistics of the finite values of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Statistics {
-    /// The smallest.
+    /// Smallest finite value.
     pub min: f64,
-    /// The largest.
+    /// Largest finite value.
     pub max: f64,
-    /// Their mean.
+    /// Mean of the finite values.
     pub mean: f64,
-    /// How many values are infinite or no number, which the others do not take in.
+    /// Number of infinite and NaN values, which the other statistics ignore.
     pub not_finite: u64,
 }
 
 impl Statistics {
-    /// Of a tensor that has any finite values, and whose type is a number of a whole size and not
-    /// complex.
+    /// Returns the statistics of a tensor. `None` if no value is finite, or if the type is complex
+    /// or has elements of less than a byte.
     pub(super) fn of(tensor: &AnyTensor) -> Option<Self> {
         let bytes = &tensor.bytes;
         macro_rules! over {
@@ -73,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_counted_and_left_out() {
+    fn values_that_are_not_finite_are_counted_and_ignored() {
         let values = [1.0f32, f32::NAN, -2.0, f32::INFINITY, 4.0].map(f32::to_le_bytes).concat();
         let expected = Statistics { min: -2.0, max: 4.0, mean: 1.0, not_finite: 2 };
         assert_eq!(of(Dtype::F32, &values), Some(expected));
     }
 
     #[test]
-    fn every_kind_of_number_is_read() {
+    fn statistics_support_every_number_type() {
         let is =
             |value: f64| Some(Statistics { min: value, max: value, mean: value, not_finite: 0 });
         assert_eq!(of(Dtype::I16, &(-3i16).to_le_bytes()), is(-3.0));

@@ -1,4 +1,4 @@
-//! The content of a file of tensors, in either format.
+//! The content of a file of tensors, independent of its format.
 
 use ::safetensors::tensor::Dtype;
 use std::collections::BTreeMap;
@@ -7,17 +7,17 @@ use std::path::Path;
 use unisono_files::checkpoint::FileError;
 use unisono_files::checkpoint::file::{Description, KEY};
 
-/// A form in which tensors are kept.
+/// A file format for tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// That of the checkpoints.
+    /// Safetensors, the format of checkpoints.
     Safetensors,
-    /// A zip of arrays, as `numpy.savez` makes it.
+    /// A zip of arrays, as written by `numpy.savez`.
     Npz,
 }
 
 impl Format {
-    /// The format that a file has by the ending of its name.
+    /// Returns the format that belongs to the suffix of a file name.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()? {
@@ -40,31 +40,35 @@ impl fmt::Display for Format {
 /// A tensor of any type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnyTensor {
-    /// The type of its elements.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// Its size in each dimension.
+    /// Size in each dimension.
     pub shape: Vec<usize>,
-    /// Its elements, row-major and little-endian.
+    /// Elements, row-major and little-endian.
     pub bytes: Vec<u8>,
 }
 
 impl AnyTensor {
+    /// Creates a tensor from its elements, row-major and little-endian.
     pub fn new(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Self {
         Self { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }
     }
 }
 
-/// All that a file of tensors holds.
+/// The content of a file of tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// What is said beside the tensors.
+    /// Metadata beside the tensors.
     pub metadata: BTreeMap<String, String>,
-    /// The tensors, the global step of a checkpoint among them.
+    /// Tensors by name, including the global step of a checkpoint.
     pub tensors: BTreeMap<String, AnyTensor>,
 }
 
 impl Contents {
-    /// What makes a checkpoint of it, if it is there.
+    /// Returns the description of a checkpoint; `None` if the metadata contain none.
+    ///
+    /// # Errors
+    /// If the description is not valid.
     pub fn description(&self) -> Option<Result<Description, FileError>> {
         self.metadata.get(KEY).map(|json| Description::parse(json))
     }

@@ -92,7 +92,7 @@ fn run_whose_checkpoints_are_all_damaged_trains_and_overwrites_nothing() {
             "model.ckpt-10.safetensors: ",
             "it is torn",
             "model.ckpt-15.safetensors: ",
-            "put a good copy back, or choose another --logdir",
+            "restore a good copy, or choose another --logdir",
         ]);
         before.assert_unchanged(folder.path());
     }
@@ -102,7 +102,7 @@ fn run_whose_checkpoints_are_all_damaged_trains_and_overwrites_nothing() {
 fn checkpoint_of_other_settings_is_refused_with_both_values() {
     let folder = folder_with_three();
     let before = Listing::of(folder.path());
-    let of_another_run = "model.ckpt-15.safetensors is of another run: it was trained with ";
+    let of_another_run = "model.ckpt-15.safetensors belongs to another run: it was trained with ";
     for (flags, message) in [
         (
             "--batch-size 10 --seed 7",
@@ -110,7 +110,7 @@ fn checkpoint_of_other_settings_is_refused_with_both_values() {
         ),
         (
             "--batch-size 20 --learning-rate 0.5",
-            "learning_rate = 0.01 (this run: 0.5); to begin a new run, give --fresh",
+            "learning_rate = 0.01 (this run: 0.5); to start a new run, use --fresh",
         ),
         ("--batch-size 20 --workers 3", "replicas_to_aggregate = 2 (this run: 3); to begin"),
         (
@@ -180,7 +180,7 @@ fn allowed_changes_of_settings_are_reported_and_take_effect_after_the_checkpoint
         let before =
             fs::read_to_string(folder.logdir().join("losses.csv")).expect("the file exists");
         let ended = folder.run(&format!("{command} {slower} --allow-changed-settings"));
-        let message = ["learning_rate = 0.01 (this run: 0.001); training goes on from it"];
+        let message = ["learning_rate = 0.01 (this run: 0.001); continuing from it"];
         ended.expect_code(0).expect_stderr(&message);
         let after =
             fs::read_to_string(folder.logdir().join("losses.csv")).expect("the file exists");

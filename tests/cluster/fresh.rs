@@ -74,7 +74,7 @@ fn fresh_moves_nothing_if_the_logdir_is_in_use_or_the_start_fails() {
     logdir.lock().expect("the logdir can be locked");
     for command in ["reference", "local"] {
         let ended = folder.run(&format!("{command} {SMALL} --fresh"));
-        ended.expect_error(1, &["another process writes in "]);
+        ended.expect_error(1, &["another process is writing to "]);
     }
     before.assert_unchanged(&folder.logdir());
 }

@@ -101,7 +101,7 @@ fn second_chief_is_refused_while_a_paused_one_holds_the_logdir() {
     tasks[1].signal("STOP");
     let second = cluster.start(Role::Worker(0)).wait();
     let logdir = folder.logdir().display().to_string();
-    second.expect_error(1, &["another process writes in ", &logdir, "even if it is paused"]);
+    second.expect_error(1, &["another process is writing to ", &logdir, "even if it is paused"]);
     tasks[1].signal("CONT");
     for task in tasks {
         task.wait().expect_code(0);

@@ -46,7 +46,7 @@ fn audit_accepts_a_clean_run_and_names_a_wrong_line() {
     clean.expect_code(0);
     let end = "\nClean: versions 0 to 40, 40 updates, on every shard.\n";
     assert!(clean.stdout.ends_with(end), "{}", clean.stdout);
-    assert!(clean.stdout.contains("80 updates of 240 gradients, 40 held against another shard's"));
+    assert!(clean.stdout.contains("80 updates of 240 gradients, 40 compared with another shard"));
     assert!(clean.stdout.contains("2 checkpoints, 120 rows of losses.csv"), "{}", clean.stdout);
 
     let good = fs::read(ledger(&folder, 1)).expect("there is a ledger");
@@ -71,7 +71,7 @@ fn audit_accepts_a_clean_run_and_names_a_wrong_line() {
     fs::remove_file(ledger(&folder, 0)).expect("the file exists");
     let incomplete = audit(&folder);
     incomplete.expect_code(3);
-    assert!(incomplete.stdout.contains("of ps 0 there is no ledger"), "{}", incomplete.stdout);
+    assert!(incomplete.stdout.contains("there is no ledger of ps 0"), "{}", incomplete.stdout);
     fs::remove_file(ledger(&folder, 1)).expect("the file exists");
     audit(&folder).expect_code(2).expect_stderr(&["there is no ledger-psN.jsonl in ", "--ledger"]);
     fs::write(ledger(&folder, 1), "nonsense\n").expect("the file can be written");
@@ -95,7 +95,11 @@ fn ledger_continues_after_the_whole_run_was_killed() {
             clean.expect_code(0);
             let end = format!("\nClean: versions 0 to {steps}, ");
             assert!(clean.stdout.contains(&end), "{}", clean.stdout);
-            assert!(clean.stdout.contains("3 lives, 3 generations opened"), "{}", clean.stdout);
+            assert!(
+                clean.stdout.contains("3 incarnations, 3 generations opened"),
+                "{}",
+                clean.stdout
+            );
         } else {
             wait_until("new losses", || {
                 assert!(run.is_running(), "the run ended:\n{}", run.stderr());
@@ -134,7 +138,7 @@ fn full_disk_ends_the_ledger_but_not_the_training() {
     let message = audit(&folder);
     message.expect_code(3);
     assert!(
-        message.stdout.contains("A ps whose disk was full stops its ledger"),
+        message.stdout.contains("A ps stops its ledger with a warning when its disk is full"),
         "{}",
         message.stdout
     );

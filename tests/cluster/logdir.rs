@@ -40,11 +40,12 @@ fn second_run_in_a_logdir_in_use_changes_no_byte() {
         .chain([by_hand.start(Role::Worker(0))])
         .collect();
     for task in second {
-        task.wait().expect_error(1, &["another process writes in ", "end it first"]);
+        task.wait().expect_error(1, &["another process is writing to ", "stop that process first"]);
     }
     for (index, task) in ps.into_iter().enumerate() {
         let ledger = format!("ledger-ps{index}.jsonl");
-        task.wait().expect_error(1, &[&ledger, "another process writes it", "end that process"]);
+        let told = [&*ledger, "another process is writing it", "stop that process"];
+        task.wait().expect_error(1, &told);
     }
     before.assert_unchanged(&folder.logdir());
 
@@ -68,7 +69,7 @@ fn second_run_is_refused_while_the_first_restarts_its_chief() {
     run.signal("STOP");
     send("KILL", crate::support::task_of_local(folder.path(), "worker", 0));
     let refused = folder.run(&format!("local {words}"));
-    refused.expect_error(1, &["another process writes in "]);
+    refused.expect_error(1, &["another process is writing to "]);
     run.signal("CONT");
     run.wait_for_stderr("worker 0 was killed by SIGKILL");
 }

@@ -157,7 +157,7 @@ fn failed_trace_is_reported_once_and_changes_no_bit() {
     Bits::read(&folder.logdir()).assert_same(&expected, "without one trace");
     fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("the folder is empty");
     let notes = report(&folder)["notes"].to_string();
-    assert!(notes.contains("There is no trace of ps 0: give --trace"), "{notes}");
+    assert!(notes.contains("There is no trace of ps 0: pass --trace"), "{notes}");
 }
 
 #[test]

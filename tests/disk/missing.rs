@@ -33,7 +33,7 @@ fn losses_removed_during_a_run_are_reported_and_written_again() {
         let mut watched = Watched::start(command, &folder.logdir());
         watched.wait_for_losses();
         damage(&losses(&folder));
-        watched.wait_for_log("all rows were written again", 0);
+        watched.wait_for_log("all rows were rewritten", 0);
         watched.end().expect_code(0);
         Bits::read(&folder.logdir()).assert_same_files(&expected, "with losses that were lost");
     }
@@ -48,7 +48,7 @@ fn run_whose_logdir_was_moved_reports_that_and_writes_nothing_to_its_replacement
     let away = folder.join("away");
     fs::rename(folder.logdir(), &away).expect("the file can be moved");
     first.wait_for_log("the logdir was moved, removed or replaced", 0);
-    first.wait_for_log("put it back in its place, or end this run", 0);
+    first.wait_for_log("move it back, or stop this run", 0);
     first.wait_for_log("the ledger ends here", 0);
 
     let flags = format!("{FLAGS} --training-steps 30");
@@ -81,7 +81,7 @@ fn losses_missing_at_the_start_are_restored_from_the_ledgers() {
         let folder = folder_without_losses(words);
         let ended = folder.run(&format!("{words} {more}"));
         ended.expect_code(0).expect_stderr(&[
-            "losses.csv lacked losses of steps 0 to 19: they were put back from the ledgers",
+            "losses.csv lacked losses of steps 0 to 19: they were restored from the ledgers",
             "model.ckpt-20.safetensors.\n",
         ]);
         Bits::read(&folder.logdir()).assert_same_files(&expected, words);
@@ -110,12 +110,12 @@ fn run_without_its_losses_is_refused_until_they_are_restored_or_given_up() {
         let refused = folder.run(&format!("{command} {more}"));
         refused.expect_error(
             1,
-            &["has the losses of every step before it", "steps 0 to 19", "put losses.csv back"],
+            &["has the losses of every step before it", "steps 0 to 19", "restore losses.csv"],
         );
         before.assert_unchanged(&folder.logdir());
 
         let message = folder.run(&format!("{command} {more} --allow-missing-losses"));
-        message.expect_code(0).expect_stderr(&["as --allow-missing-losses says"]);
+        message.expect_code(0).expect_stderr(&["because of --allow-missing-losses"]);
         let reference = bits_of(&format!("reference {more}"));
         let rows = reference.rows();
         let left: Vec<_> = rows.iter().filter(|row| row.0 >= 20).copied().collect();

@@ -68,7 +68,7 @@ fn folder_in_place_of_the_state_file_is_reported_and_costs_no_step() {
     watched.wait_for_log("/checkpoint: ", 0);
     watched.wait_for_log("model.ckpt-20.safetensors.\n", 0);
     watched.wait_for_log(" could not be written: ", 0);
-    watched.wait_for_log("something else is in its place", 0);
+    watched.wait_for_log("another kind of file is at this path", 0);
     watched.wait_for_losses();
     fs::remove_dir(&state).expect("the folder still exists and is empty");
 

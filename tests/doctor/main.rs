@@ -272,7 +272,7 @@ fn checkpoint_that_cannot_be_resumed_is_a_failure() {
     fs::write(folder.logdir().join("model.ckpt-9.safetensors"), "?")
         .expect("the file can be written");
     let diagnosis = diagnosis("");
-    diagnosis.expect("checkpoint", "warn", "used by their steps instead; nothing");
+    diagnosis.expect("checkpoint", "warn", "in the directory by step instead; nothing");
     diagnosis.expect("checkpoint", "warn", "model.ckpt-9.safetensors is skipped");
     diagnosis.expect("checkpoint", "warn", "put a good copy back");
     diagnosis.expect("checkpoint", "ok", "model.ckpt-5.safetensors");
@@ -335,11 +335,11 @@ fn dangling_link_in_place_of_the_logdir_fails_in_doctor_and_at_the_start() {
     Diagnosis::of(&local).expect(
         "logdir",
         "fail",
-        "nowhere, which does not exist; make the missing",
+        "nowhere, which does not exist; create the missing",
     );
     let run = folder.run("local --training-steps 5");
     run.expect_code(1);
-    assert!(run.stderr.contains("nowhere, which does not exist; make the"), "{}", run.stderr);
+    assert!(run.stderr.contains("nowhere, which does not exist; create the"), "{}", run.stderr);
     fs::create_dir(folder.join("nowhere")).expect("the name is free");
     Diagnosis::of(&local).expect("logdir", "ok", "files can be kept");
     folder.run("local --training-steps 5").expect_code(0);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use unisono_core::{Step, TaskId};
-use unisono_observe::trace::{EventKind, Happening};
+use unisono_observe::trace::{EventKind, NamedEvent};
 
 use crate::record::trace::Trace;
 use crate::scenario::Place;
@@ -47,7 +47,7 @@ impl Breaker {
     pub fn find(&self, trace: &Trace) -> Option<usize> {
         match self {
             Self::Event { event, node, step, nth } => {
-                let fits = |what: &Happening| {
+                let fits = |what: &NamedEvent| {
                     what.kind == *event && step.is_none_or(|step| what.step == Some(step))
                 };
                 let mut left = *nth;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use unisono_observe::trace::Happening;
+use unisono_observe::trace::NamedEvent;
 
 use crate::world::life::LifeId;
 use crate::world::network::task_number;
@@ -30,7 +30,7 @@ impl LifeOrder {
     }
 
     /// Appends an input; `peer` is the life at the other end of the input's link.
-    pub(crate) fn append(&mut self, what: Happening, peer: Option<LifeId>) {
+    pub(crate) fn append(&mut self, what: NamedEvent, peer: Option<LifeId>) {
         let words = [
             what.kind as u64,
             what.step.map_or(u64::MAX, |step| step.0),
@@ -148,12 +148,12 @@ mod tests {
         LifeId { task, number: 1, incarnation: Incarnation(1) }
     }
 
-    fn push(step: u64, slot: u32) -> Happening {
-        Happening { kind: EventKind::ReceivesPush, step: Some(Step(step)), slot: Some(Slot(slot)) }
+    fn push(step: u64, slot: u32) -> NamedEvent {
+        NamedEvent { kind: EventKind::ReceivesPush, step: Some(Step(step)), slot: Some(Slot(slot)) }
     }
 
     /// The order of a run in which these inputs come in this sequence.
-    fn order(inputs: &[(TaskId, Happening)]) -> EventOrder {
+    fn order(inputs: &[(TaskId, NamedEvent)]) -> EventOrder {
         let mut lives = std::collections::BTreeMap::new();
         let mut order = EventOrder::default();
         for (task, what) in inputs {

@@ -9,7 +9,7 @@ use unisono_core::Step;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
 use unisono_observe::trace::line::FORMAT;
 use unisono_observe::trace::{
-    Details, Entry, Event, Happening, LifeHeader, Run, TracedLife, Tracer,
+    Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife, Tracer,
 };
 
 use crate::world::life::LifeId;
@@ -33,7 +33,7 @@ pub struct TracedEvent {
     /// Who.
     pub life: LifeId,
     /// What.
-    pub what: Happening,
+    pub what: NamedEvent,
     /// All else that a trace of a real run tells, too.
     pub details: Details,
     /// For a person.
@@ -49,7 +49,7 @@ pub struct TracedEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedEffect {
     /// What.
-    pub what: Happening,
+    pub what: NamedEvent,
     /// All else that a trace of a real run tells, too.
     pub details: Details,
     /// To whom, if it was sent.
@@ -145,7 +145,7 @@ impl Trace {
     }
 }
 
-fn place(what: Happening) -> String {
+fn place(what: NamedEvent) -> String {
     match (what.step, what.slot) {
         (Some(step), Some(slot)) => format!(", step {step}, slot {slot}"),
         (Some(step), None) => format!(", step {step}"),
@@ -153,7 +153,7 @@ fn place(what: Happening) -> String {
     }
 }
 
-fn describe_input(life: LifeId, what: Happening, input: &Input, universe: &Universe) -> String {
+fn describe_input(life: LifeId, what: NamedEvent, input: &Input, universe: &Universe) -> String {
     let more = match input {
         Input::Network(NetworkEvent::Received { link, message }) => {
             let from = universe.peer(*link, life);
@@ -172,7 +172,7 @@ fn describe_input(life: LifeId, what: Happening, input: &Input, universe: &Unive
     format!("{}{}{more}", what.kind, place(what))
 }
 
-fn describe_effect(what: Happening, to: Option<LifeId>, effect: &Effect) -> String {
+fn describe_effect(what: NamedEvent, to: Option<LifeId>, effect: &Effect) -> String {
     let to = to.map_or_else(String::new, |to| format!(" to {to}"));
     let more = match effect {
         Effect::Send { message, .. } => details(message),

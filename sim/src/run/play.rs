@@ -21,8 +21,9 @@ use unisono_core::protocol::{
 };
 use unisono_core::random::Stream;
 use unisono_core::{Incarnation, Job, Slot, Step, TaskId};
-use unisono_files::checkpoint::{RunFiles, last_incarnation, record_incarnation};
+use unisono_files::checkpoint::{last_incarnation, record_incarnation};
 use unisono_files::losses;
+use unisono_files::run_files::RunFiles;
 use unisono_observe::ledger::{Ledger, Recorder};
 
 use crate::invariants::Violation;

@@ -22,7 +22,7 @@ use crate::scenario::{ExpectedEvent, nanos};
 use crate::world::life::LifeId;
 use crate::world::network::task_number;
 use crate::world::universe::Universe;
-use unisono_observe::trace::{EventKind, Happening, Tracer};
+use unisono_observe::trace::{EventKind, NamedEvent, Tracer};
 
 /// What is known of a run while it goes on; shared by the watchers of all lives.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Audit {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }
 
-    fn add_happening(&mut self, what: Happening) {
+    fn add_happening(&mut self, what: NamedEvent) {
         self.add(what.kind as u64);
         self.add(what.step.map_or(u64::MAX, |step| step.0));
         self.add(what.slot.map_or(u64::MAX, |slot| u64::from(slot.0)));
@@ -112,7 +112,7 @@ impl Record {
         self.violation.is_some() || self.panic.is_some()
     }
 
-    fn count(&mut self, life: LifeId, what: Happening) {
+    fn count(&mut self, life: LifeId, what: NamedEvent) {
         self.counts.0[what.kind as usize] += 1;
         for (event, n) in &mut self.expected {
             let fits = event.event == what.kind
@@ -191,7 +191,7 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn before(&mut self, moment: Moment, input: &Input) {
-        let what = Happening::of_input(input);
+        let what = NamedEvent::of_input(input);
         let mut record = lock(&self.record);
         let record = &mut *record;
         let Some(taken) = self.universe.take_input(self.life, what, record.n_inputs) else {
@@ -228,7 +228,7 @@ impl Observer for Watcher {
     }
 
     fn after(&mut self, moment: Moment, node: &dyn Node, effects: &[Effect]) {
-        let input = Happening::of_input(&self.input);
+        let input = NamedEvent::of_input(&self.input);
         let Some((now, done)) = self.universe.take_effects(self.life, input, effects) else {
             return;
         };
@@ -237,7 +237,7 @@ impl Observer for Watcher {
         if let Some(recorder) = &mut self.recorder {
             record.ledgers.entry(self.life.task.index).or_default().extend(recorder.after(done));
         }
-        for what in done.iter().filter_map(Happening::of_effect) {
+        for what in done.iter().filter_map(NamedEvent::of_effect) {
             record.count(self.life, what);
         }
         if let Some(trace) = &mut record.trace {

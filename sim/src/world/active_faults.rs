@@ -19,7 +19,7 @@ use crate::world::disk::DiskFault;
 use crate::world::flight::Passage;
 use crate::world::life::LifeId;
 use crate::world::network::pair_number;
-use unisono_observe::trace::Happening;
+use unisono_observe::trace::NamedEvent;
 
 /// A partition that is `Slow` makes latencies so many times as long.
 const SLOW_PARTITION: u32 = 100;
@@ -135,7 +135,7 @@ impl Faults {
     pub(super) fn on_event(
         &mut self,
         node: TaskId,
-        what: Happening,
+        what: NamedEvent,
         when: When,
         is_input: bool,
     ) -> Vec<usize> {
@@ -393,7 +393,7 @@ fn flip_a_bit(values: &mut [f32]) {
     }
 }
 
-fn fits(pattern: &EventPattern, node: TaskId, what: Happening, is_input: bool) -> bool {
+fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent, is_input: bool) -> bool {
     pattern.event.map_or(is_input, |kind| kind == what.kind)
         && pattern.node.is_none_or(|of| of == node)
         && pattern.step.is_none_or(|step| what.step == Some(step))

@@ -12,7 +12,7 @@ use crate::world::disk::FaultId;
 use crate::world::flight::Parcel;
 use crate::world::life::LifeId;
 use crate::world::network::Direction;
-use unisono_observe::trace::{EventKind, Happening};
+use unisono_observe::trace::{EventKind, NamedEvent};
 
 /// Who gave the word for a fault by doing something, and how much of it is still done.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct By {
 }
 
 impl State {
-    pub(super) fn notice(&mut self, id: LifeId, what: Happening, when: When, n_acts: usize) {
+    pub(super) fn notice(&mut self, id: LifeId, what: NamedEvent, when: When, n_acts: usize) {
         if self.life(id).is_none() {
             return;
         }
@@ -52,12 +52,12 @@ impl State {
     pub(super) fn notice_effects(
         &mut self,
         id: LifeId,
-        input: Happening,
+        input: NamedEvent,
         effects: &[Effect],
     ) -> Option<usize> {
         let mut n_acts = 0;
         for effect in effects {
-            let what = Happening::of_effect(effect);
+            let what = NamedEvent::of_effect(effect);
             if let Some(what) = what {
                 self.notice(id, what, When::Before, n_acts);
             }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono_core::random::Stream;
-use unisono_files::checkpoint::{
-    DirectoryError, RunFiles, RunFilesError, StateError, Warning, decode, step_of,
-};
-use unisono_files::disk::disk::Disk as _;
+use unisono_files::checkpoint::{DirectoryError, StateError, Warning, decode, step_of};
+use unisono_files::disk::Disk as _;
 use unisono_files::losses::error::LossesError;
+use unisono_files::run_files::{RunFiles, RunFilesError};
 
 use crate::scenario::{StorageModel, nanos};
 use crate::streams::Purpose;

@@ -12,7 +12,7 @@ use unisono_core::protocol::{
     Done, Effect, Job, Message, NetworkEvent, Outcome, Snapshot, UpdateRecord,
 };
 use unisono_core::{LinkId, Moment, TaskId};
-use unisono_files::checkpoint::RunFiles;
+use unisono_files::run_files::RunFiles;
 
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
@@ -21,7 +21,7 @@ use crate::world::files::Request;
 use crate::world::flight::Parcel;
 use crate::world::life::{Cause, Life, LifeId};
 use crate::world::state::State;
-use unisono_observe::trace::Happening;
+use unisono_observe::trace::NamedEvent;
 
 /// The shared world of one run.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Universe {
     }
 
     /// A life takes an input, which is event number `number`. `None` if the life is over.
-    pub(crate) fn take_input(&self, id: LifeId, what: Happening, number: u64) -> Option<Taken> {
+    pub(crate) fn take_input(&self, id: LifeId, what: NamedEvent, number: u64) -> Option<Taken> {
         let mut state = self.state();
         state.notice(id, what, When::Before, 0);
         let (now, disk_is_damaged) = (state.now, state.disk_is_damaged);
@@ -98,7 +98,7 @@ impl Universe {
     pub(crate) fn take_effects<'a>(
         &self,
         id: LifeId,
-        input: Happening,
+        input: NamedEvent,
         effects: &'a [Effect],
     ) -> Option<(Duration, &'a [Effect])> {
         let mut state = self.state();

@@ -101,9 +101,7 @@ fn a_real_run_whose_slots_timing_chose_is_proved_exact_and_one_wrong_number_is_f
     let told = replay(forged.path(), "replay");
     told.expect_code(1);
     let of_slot = "DIVERGES: the loss of slot";
-    assert!(
-        told.stdout.starts_with(of_slot) && told.stdout.contains(" at step 700 is not the one")
-    );
+    assert!(told.stdout.starts_with(of_slot) && told.stdout.contains(" at step 700 differs from"));
 }
 
 #[test]

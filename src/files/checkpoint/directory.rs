@@ -1,4 +1,4 @@
-//! A logdir as its readers see it: which checkpoints there are, and which is the newest valid one.
+//! The checkpoints of a logdir for its readers: lists them and finds the newest valid one.
 //!
 //! Nothing here changes a file.
 
@@ -9,81 +9,81 @@ use std::path::{Path, PathBuf};
 use super::Checkpoint;
 use super::file::{self, FileError};
 use super::state::{self, STATE_FILE, StateError};
-use crate::disk::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError};
 use crate::losses::error::{LOSSES_FILE, LossesNotice};
 use unisono_core::ids::Step;
 
-/// What a person should hear about a logdir, though it is no reason to stop.
+/// A problem of a logdir that the user should know about, and that does not stop the run.
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
-    /// A checkpoint is not valid, and an older one serves.
+    /// A checkpoint is not valid, and an older one is used instead.
     #[error("checkpoint {} is skipped: {why}; {instead} is used instead", path.display())]
     Skipped {
-        /// The file.
+        /// Path of the invalid checkpoint.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why it is not used.
         why: Unusable,
-        /// The name of the file that is used.
+        /// Name of the file that is used instead.
         instead: String,
     },
-    /// The state file says nothing.
-    #[error("{}: {why}; the checkpoints in the directory are used by their steps instead", path.display())]
+    /// The state file cannot be used.
+    #[error("{}: {why}; using the checkpoints in the directory by step instead", path.display())]
     State {
-        /// The state file.
+        /// Path of the state file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why it cannot be used.
         why: StateError,
     },
-    /// Something was another in the run that wrote the checkpoint, and the user wants it so.
+    /// The checkpoint was written with other settings or data, and the user allows that.
     #[error(
-        "checkpoint {} is of another run: {changes}; training goes on from it, as \
-         --allow-changed-settings says", path.display()
+        "checkpoint {} belongs to another run: {changes}; continuing from it because of \
+         --allow-changed-settings", path.display()
     )]
     Changed {
-        /// The file.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// What was another.
+        /// Differences between the two runs.
         changes: String,
     },
-    /// A file that is no longer needed is still there.
-    #[error("{0}; it is not needed any more")]
+    /// A file that is no longer needed could not be removed.
+    #[error("{0}; the file is no longer needed")]
     NotRemoved(DiskError),
-    /// The losses were harmed while the run wrote them.
+    /// The losses file was damaged while the run was writing it.
     #[error(transparent)]
     Losses(LossesNotice),
-    /// The losses before the checkpoint are incomplete, and the user accepts that.
+    /// Losses before the checkpoint are missing, and the user allows that.
     #[error(
-        "{}: {missing}; training goes on from the checkpoint, as --allow-missing-losses says",
+        "{}: {missing}; continuing from the checkpoint because of --allow-missing-losses",
         path.display()
     )]
     LossesMissing {
-        /// The checkpoint.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// What is missing.
+        /// Missing rows.
         missing: MissingLosses,
     },
 }
 
-/// Why a checkpoint is not used.
+/// The reason why a checkpoint is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// The file is damaged.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Rule 7: the losses of every update before it are to be there, and are not.
+    /// Losses of updates before the checkpoint are missing, against rule 7.
     #[error(transparent)]
     Losses(#[from] MissingLosses),
 }
 
-/// A losses file that lacks rows before a checkpoint.
+/// Rows before a checkpoint that the losses file lacks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{LOSSES_FILE} lacks losses of steps {from} to {to}, before this checkpoint{}", in_brackets(.why))]
 pub struct MissingLosses {
-    /// The first step of which there are no losses.
+    /// First step without losses.
     pub from: Step,
-    /// The last step before the checkpoint.
+    /// Last step before the checkpoint.
     pub to: Step,
-    /// Why they could not be found elsewhere, if they were looked for.
+    /// Reason why they could not be found elsewhere; `None` if nobody searched for them.
     pub why: Option<String>,
 }
 
@@ -91,7 +91,7 @@ fn in_brackets(why: &Option<String>) -> String {
     why.as_ref().map_or_else(String::new, |why| format!(" ({why})"))
 }
 
-/// No checkpoint can be used, though it would be wrong to start anew.
+/// The reason why no checkpoint can be used, although starting a new run would be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The directory cannot be read.
@@ -99,42 +99,45 @@ pub enum DirectoryError {
     Disk(#[from] DiskError),
     /// There are checkpoints, and none is valid.
     #[error(
-        "no checkpoint in {} is valid: {}; nothing was changed there: put a good copy back, or \
-         choose another --logdir to start anew", logdir.display(), skipped.join("; ")
+        "no checkpoint in {} is valid: {}; nothing was changed there: restore a good copy, or \
+         choose another --logdir to start a new run", logdir.display(), skipped.join("; ")
     )]
     NoneValid {
-        /// The directory.
+        /// Folder of the run.
         logdir: PathBuf,
-        /// Each file, and what is wrong with it.
+        /// Each skipped file with its problem.
         skipped: Vec<String>,
     },
-    /// There are whole checkpoints, and the losses before each of them are incomplete.
+    /// There are valid checkpoints, and losses are missing before each of them.
     #[error(
-        "no checkpoint in {} has the losses of every step before it: {}; nothing was changed there: \
-         put {LOSSES_FILE} back (`unisono reference` with the same settings and another --logdir \
-         writes the same one if replicas_to_aggregate is at least the number of workers), or go on \
-         without these losses with --allow-missing-losses, or choose another --logdir",
+        "no checkpoint in {} has the losses of every step before it: {}; nothing was changed \
+         there: restore {LOSSES_FILE} (`unisono reference` with the same settings and another \
+         --logdir writes the same file if replicas_to_aggregate is at least the number of \
+         workers), continue without these losses with --allow-missing-losses, or choose another \
+         --logdir",
         logdir.display(), skipped.join("; ")
     )]
     NoLosses {
-        /// The directory.
+        /// Folder of the run.
         logdir: PathBuf,
-        /// Each file, and what is wrong with it.
+        /// Each skipped file with its problem.
         skipped: Vec<String>,
     },
 }
 
-/// What [`newest_valid`] found.
+/// Result of [`newest_valid`].
 #[derive(Debug)]
 pub struct Newest {
-    /// The checkpoint and its file; `None` if the logdir has none at all.
+    /// Path and content of the checkpoint; `None` if the logdir has no checkpoint at all.
     pub found: Option<(PathBuf, Checkpoint)>,
-    /// What a person should hear, in order.
+    /// Warnings for the user, in order.
     pub warnings: Vec<Warning>,
 }
 
-/// Reads the newest valid checkpoint: the one that the state file calls the latest, else those it
-/// lists before, newest first, else any other in the directory, by step.
+/// Reads the newest valid checkpoint.
+///
+/// The checkpoint that the state file calls the latest is tried first, then the others that it
+/// lists, newest first, then all others in the directory, by descending step.
 ///
 /// # Errors
 /// If there are checkpoints and none is valid.
@@ -142,15 +145,18 @@ pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryE
     newest_with_losses(disk, logdir, |_| None)
 }
 
-/// As [`newest_valid`], of those checkpoints before which no losses are `missing`.
+/// Reads the newest valid checkpoint for which `missing` reports no missing losses.
+///
+/// # Errors
+/// If there are checkpoints, and each is invalid or lacks losses before it.
 pub fn newest_with_losses(
     disk: &dyn Disk,
     logdir: &Path,
     missing: impl Fn(Step) -> Option<MissingLosses>,
 ) -> Result<Newest, DirectoryError> {
-    let mut survey = Survey::new(disk, logdir)?;
+    let mut listing = Listing::new(disk, logdir)?;
     let mut skipped = Vec::new();
-    for step in survey.candidates() {
+    for step in listing.candidates() {
         let name = file::file_name(step);
         let path = logdir.join(&name);
         let read = || {
@@ -162,7 +168,8 @@ pub fn newest_with_losses(
             Err(why) => skipped.push((path, why)),
             Ok(checkpoint) => {
                 let warning = |(path, why)| Warning::Skipped { path, why, instead: name.clone() };
-                let mut warnings: Vec<Warning> = survey.state_warning(logdir).into_iter().collect();
+                let mut warnings: Vec<Warning> =
+                    listing.state_warning(logdir).into_iter().collect();
                 warnings.extend(skipped.into_iter().map(warning));
                 return Ok(Newest { found: Some((path, checkpoint)), warnings });
             }
@@ -170,7 +177,9 @@ pub fn newest_with_losses(
     }
     let lacks_losses = skipped.iter().any(|(_, why)| matches!(why, Unusable::Losses(_)));
     let skipped = skipped.into_iter().map(|(path, why)| (path, why.to_string()));
-    let state = survey.state_error.take().filter(|_| survey.state_exists);
+    // A state file proves that there was a run, even if all checkpoints are gone: do not start
+    // anew.
+    let state = listing.state_error.take().filter(|_| listing.state_exists);
     let state = state.map(|why| (logdir.join(STATE_FILE), why.to_string()));
     let skipped: Vec<String> =
         state.into_iter().chain(skipped).map(|(path, why)| describe(&path, &why)).collect();
@@ -185,26 +194,29 @@ pub fn newest_with_losses(
     })
 }
 
-/// The step of the checkpoint that is tried first, unread.
+/// Returns the step of the checkpoint that [`newest_valid`] tries first, without reading it.
+///
+/// # Errors
+/// If the directory cannot be listed.
 pub fn newest_step(disk: &dyn Disk, logdir: &Path) -> Result<Option<Step>, DiskError> {
-    Ok(Survey::new(disk, logdir)?.candidates().first().copied())
+    Ok(Listing::new(disk, logdir)?.candidates().first().copied())
 }
 
 fn describe(path: &Path, why: &str) -> String {
     format!("{}: {why}", path.file_name().unwrap_or_default().display())
 }
 
-/// The checkpoints of a logdir by name, unread.
-pub(super) struct Survey {
-    /// What the state file lists, oldest first; or all that are present, if it says nothing.
+/// The checkpoints of a logdir by name; their content is not read.
+pub(super) struct Listing {
+    /// Checkpoints that the state file lists, oldest first. All present ones if it cannot be used.
     pub(super) listed: Vec<Step>,
-    /// The files in the directory.
+    /// Checkpoints in the directory.
     pub(super) present: BTreeSet<Step>,
     state_exists: bool,
     state_error: Option<StateError>,
 }
 
-impl Survey {
+impl Listing {
     pub(super) fn new(disk: &dyn Disk, logdir: &Path) -> Result<Self, DiskError> {
         let names = match disk.list(logdir) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -224,20 +236,20 @@ impl Survey {
         Ok(Self { listed, present, state_exists, state_error })
     }
 
-    /// In the order in which they are to be tried.
+    /// Returns the checkpoints in the order in which they are tried.
     fn candidates(&self) -> Vec<Step> {
         let unlisted = self.present.iter().filter(|step| !self.listed.contains(step));
         self.listed.iter().rev().chain(unlisted.rev()).copied().collect()
     }
 
-    /// What to say about the state file, if it is of no use, and there are checkpoints.
+    /// Returns a warning if the state file cannot be used. The caller has found checkpoints.
     pub(super) fn state_warning(&mut self, logdir: &Path) -> Option<Warning> {
         let why = self.state_error.take()?;
         Some(Warning::State { path: logdir.join(STATE_FILE), why })
     }
 }
 
-/// The steps of paths relative to the logdir, or absolute within it.
+/// Returns the steps of checkpoint paths that are relative to the logdir, or absolute within it.
 pub(super) fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
     let step = |path: &String| {
         let path_in_full = Path::new(path);

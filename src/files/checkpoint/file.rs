@@ -1,13 +1,16 @@
-//! One checkpoint file: safetensors whose bytes are a pure function of the content, with a digest
-//! of every byte, so that no flipped bit goes unseen (safetensors itself has none).
+//! The format of a checkpoint file.
+//!
+//! The file is safetensors whose bytes are a pure function of the content. Safetensors itself has
+//! no checksum, so the file holds a digest of every byte, and a flipped bit is always detected.
 //!
 //! ```text
 //! length of the header, u64 little-endian
 //! {"__metadata__":{"unisono":"{\"crc32c\":\"0a1b2c3d\",\"data\":\"5f2e…\",\"format\":1,
-//!   \"settings\":[[key,value],…],\"step\":200}"},"global_step":{…},"layer1/biases":{…},…}
-//! the tensors' values, little-endian
+//! \"settings\":[[key,value],…],\"step\":200}"},"global_step":{…},"layer1/biases":{…},…} the
+//! tensors' values, little-endian
 //! ```
-//! The digest is the CRC32C of the whole file with its own eight digits as zeros.
+//!
+//! The digest is the CRC32C of the whole file, computed with its own eight digits as zeros.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
@@ -17,119 +20,121 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, GLOBAL_STEP, Tensor};
-use crate::disk::real_disk::RealDisk;
+use crate::disk::RealDisk;
 use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::protocol::Settings;
 
-/// The version of the metadata and of the meaning of the names.
+/// Version of the metadata and of the meaning of tensor names.
 const FORMAT: u32 = 1;
 
-/// The one metadata key. With more, the crate would write them in an order of its own each time.
+/// The only metadata key. The safetensors crate writes several keys in an order that varies.
 pub const KEY: &str = "unisono";
 
-/// What every checkpoint has behind its first eight bytes, up to the digest.
+/// The bytes between the header's length and the digest, the same in every checkpoint.
 const PREFIX: &[u8] = br#"{"__metadata__":{"unisono":"{\"crc32c\":\""#;
 
 const LENGTH_BYTES: usize = 8;
 const DIGEST_AT: usize = LENGTH_BYTES + PREFIX.len();
 const NO_DIGEST: &[u8; 8] = b"00000000";
 
-/// Why a file is not a valid checkpoint, or not one of the tensors asked for.
+/// The reason why a file is not a valid checkpoint, or has no usable tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system would not give it.
+    /// The operating system refused to read it.
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// It ends before its header does.
-    #[error("it is truncated, or no safetensors file: {n_bytes} bytes do not hold its header")]
+    /// The file ends before its header does.
+    #[error("it is truncated or not a safetensors file: {n_bytes} bytes do not contain its header")]
     NoHeader {
-        /// The file's size.
+        /// Size of the file in bytes.
         n_bytes: usize,
     },
-    /// The header is not that of a safetensors file.
+    /// The header is not a safetensors header.
     #[error("its header is not safetensors: {0}")]
     Header(String),
-    /// The tensors end somewhere else than the file.
+    /// The file's length differs from the length that its header announces.
     #[error("it has {n_bytes} bytes where its header announces {announced}: it is torn")]
     Length {
-        /// The file's size.
+        /// Size of the file in bytes.
         n_bytes: usize,
-        /// The size that the header adds up to.
+        /// Size in bytes that follows from the header.
         announced: u128,
     },
-    /// A safetensors file that no saver of this program wrote.
+    /// A safetensors file that is not a checkpoint of this program.
     #[error("it is a safetensors file, but not a checkpoint of this program")]
     NotACheckpoint,
-    /// Bits changed since it was written.
-    #[error("its content has the digest {actual} where {recorded} was recorded: it is corrupt")]
+    /// The digest does not match the content.
+    #[error("its content has digest {actual}, but {recorded} was recorded: it is corrupt")]
     Digest {
-        /// The digest in the file.
+        /// Digest in the file.
         recorded: String,
-        /// The digest of the content.
+        /// Digest of the content.
         actual: String,
     },
-    /// Written by another version of the program.
+    /// The file has the format of another version of the program.
     #[error("it has format {0}; this program reads format {FORMAT}")]
     Format(u32),
-    /// The digest is right and the metadata is not.
-    #[error("its metadata makes no sense: {0}")]
+    /// The digest is right, but the metadata is invalid.
+    #[error("its metadata is invalid: {0}")]
     Metadata(String),
-    /// Rule 7: its name, its metadata and its `global_step` do not agree.
-    #[error("it is of step {content} by its {place}, and of step {name} by its name")]
+    /// The steps in the name, the metadata and `global_step` are not equal, against rule 7.
+    #[error("its {place} has step {content}, but its name has step {name}")]
     Step {
-        /// The step in the name.
+        /// Step in the file's name.
         name: Step,
-        /// Where another step is found.
+        /// Part of the file that has another step.
         place: &'static str,
-        /// The step there.
+        /// Step in that part.
         content: i128,
     },
-    /// A tensor is not of `f32`.
+    /// A tensor is not of type `f32`.
     #[error("tensor {name} is of type {dtype}; only F32 can be read")]
     Type {
-        /// The tensor.
+        /// Name of the tensor.
         name: String,
-        /// Its type, as safetensors names it.
+        /// Type of the tensor, as safetensors names it.
         dtype: String,
     },
 }
 
-/// A file of tensors could not be read.
+/// A file from which no tensors can be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot take tensors from {}: {why}", path.display())]
+#[error("cannot read tensors from {}: {why}", path.display())]
 pub struct ReadError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// Reason why it cannot be used.
     pub why: FileError,
 }
 
-/// The name of the checkpoint of a step.
+/// Returns the file name of the checkpoint of `step`.
 #[must_use]
 pub fn file_name(step: Step) -> String {
     format!("model.ckpt-{step}.safetensors")
 }
 
-/// The step in a checkpoint's name, or `None` if it is not one.
+/// Returns the step in a checkpoint's file name; `None` for any other name.
 #[must_use]
 pub fn step_of(name: &str) -> Option<Step> {
     let digits = name.strip_prefix("model.ckpt-")?.strip_suffix(".safetensors")?;
     let step = Step(digits.parse().ok()?);
+    // Accept one spelling only: "model.ckpt-007" would be a second name for step 7.
     (file_name(step) == name).then_some(step)
 }
 
-/// The steps of the checkpoints among the names of files.
+/// Returns the steps of all checkpoints among file names.
 #[must_use]
 pub fn steps_among(names: &[String]) -> BTreeSet<Step> {
     names.iter().filter_map(|name| step_of(name)).collect()
 }
 
 /// Reads the tensors of any safetensors file of `f32`, such as initial values.
-/// A [`GLOBAL_STEP`] is left out; a checkpoint's digest is verified.
+///
+/// [`GLOBAL_STEP`] is left out. The digest is verified if the file is a checkpoint.
 ///
 /// # Errors
-/// The path, and why there are no such tensors in it.
+/// If the file cannot be read or has no usable tensors.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, ReadError> {
     std::fs::read(path)
         .map_err(FileError::from)
@@ -137,7 +142,7 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, ReadError> 
         .map_err(|why| ReadError { path: path.to_owned(), why })
 }
 
-/// As [`read_tensors`], of a file's bytes.
+/// Returns the tensors in the bytes of a file, as [`read_tensors`] does.
 pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileError> {
     let parsed = Parsed::new(bytes)?;
     if parsed.is_checkpoint() {
@@ -146,14 +151,16 @@ pub(super) fn tensors_in(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, FileE
     parsed.tensors()
 }
 
-/// The most bytes that a header may have, as for the crate.
+/// Maximum size of a header, the same limit as in the safetensors crate.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Reads the description of a checkpoint file without its tensors, which may be too large for a
-/// program that only watches the run. The digest is therefore not verified.
+/// Reads the description of a checkpoint, but not its tensors, which may be large.
+///
+/// The digest covers the tensors, so it is not verified. This suits a program that only watches a
+/// run.
 ///
 /// # Errors
-/// If the file cannot be read, or is no checkpoint.
+/// If the file cannot be read, or is not a checkpoint.
 pub fn read_description(path: &Path) -> Result<Description, FileError> {
     let mut file = RealDisk::open_to_read(path)?;
     let mut length = [0; LENGTH_BYTES];
@@ -171,12 +178,12 @@ fn parse_header(json: &[u8]) -> Result<Metadata, FileError> {
     serde_json::from_slice(json).map_err(|error| FileError::Header(error.to_string()))
 }
 
-/// What the metadata key holds, its fields in the order of their names.
-#[derive(Serialize, Deserialize)]
+/// The value of the metadata key. The order of the fields is part of the format.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Description {
     /// CRC32C of the file, as 8 hexadecimal digits.
     pub crc32c: String,
-    /// Digest of the data that the checkpoint was trained on.
+    /// Digest of the data that the checkpoint was trained on; `None` if it was not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     format: u32,
@@ -192,14 +199,17 @@ impl Description {
         Self::parse(json.ok_or(FileError::NotACheckpoint)?)
     }
 
-    /// Reads the text under the key.
+    /// Parses the value of the metadata key.
+    ///
+    /// # Errors
+    /// If the format is another version, or the JSON is invalid.
     pub fn parse(json: &str) -> Result<Self, FileError> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,
         }
         let wrong = |error: serde_json::Error| FileError::Metadata(error.to_string());
-        // First the version: the rest may have changed with it.
+        // Parse the version alone first: the other fields may have changed with it.
         let Format { format } = serde_json::from_str(json).map_err(wrong)?;
         if format != FORMAT {
             return Err(FileError::Format(format));
@@ -208,10 +218,10 @@ impl Description {
     }
 }
 
-/// The file of a checkpoint, byte for byte a function of it.
+/// Returns the bytes of a checkpoint file, a pure function of the checkpoint.
 ///
 /// # Panics
-/// If the step is above 2^63 - 1, or a tensor has a name that the format keeps for itself.
+/// If the step is above 2^63 - 1, or a tensor has a name that the format reserves.
 pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let description = Description {
         crc32c: String::from_utf8_lossy(NO_DIGEST).into_owned(),
@@ -221,6 +231,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         step: checkpoint.step,
     };
     let description = serde_json::to_string(&description).expect("strings and numbers are JSON");
+    // TensorFlow's global_step is an i64.
     let global_step = i64::try_from(checkpoint.step.0).expect("a count of updates is below 2^63");
     let global_step = global_step.to_le_bytes();
 
@@ -229,7 +240,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         assert!(name != GLOBAL_STEP && name != "__metadata__", "a tensor is called {name}");
         views.push((name, view(Dtype::F32, tensor.shape(), tensor.values().as_bytes())));
     }
-    // A map of one entry has one order.
+    // A map with one entry has only one order.
     let metadata = [(KEY.to_owned(), description)].into();
     let mut bytes = safetensors::serialize(views, Some(metadata)).expect("the views fit together");
 
@@ -243,12 +254,16 @@ fn view<'a>(dtype: Dtype, shape: &[usize], bytes: &'a [u8]) -> TensorView<'a> {
     TensorView::new(dtype, shape.to_vec(), bytes).expect("a tensor has the values of its shape")
 }
 
-/// The checkpoint in a file of this name, which says its step.
+/// Decodes a checkpoint file whose name has the step `name`.
+///
+/// # Errors
+/// If the file is not a valid checkpoint of that step.
 pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     let parsed = Parsed::new(bytes)?;
     if !parsed.is_checkpoint() {
         return Err(FileError::NotACheckpoint);
     }
+    // Verify the digest first: any other error of a damaged file would be misleading.
     parsed.verify_digest()?;
     let description = parsed.description()?;
     let by = |place, content| FileError::Step { name, place, content };
@@ -264,14 +279,14 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     Ok(Checkpoint { step: name, settings, data, tensors: parsed.tensors()? })
 }
 
-/// The CRC32C of a whole checkpoint file with its own digest as zeros, in hexadecimal.
+/// Returns the CRC32C of a whole checkpoint file, with its own digest as zeros, in hexadecimal.
 fn digest(bytes: &[u8]) -> String {
     let crc = crc32c::crc32c(&bytes[..DIGEST_AT]);
     let crc = crc32c::crc32c_append(crc, NO_DIGEST);
     format!("{:08x}", crc32c::crc32c_append(crc, &bytes[DIGEST_AT + NO_DIGEST.len()..]))
 }
 
-/// Puts the digest right, if the bytes have a place for it.
+/// Corrects the digest, if the bytes are long enough to have one.
 #[cfg(any(test, fuzzing))]
 pub(super) fn reseal(bytes: &mut [u8]) {
     if bytes.len() >= DIGEST_AT + NO_DIGEST.len() {
@@ -280,7 +295,8 @@ pub(super) fn reseal(bytes: &mut [u8]) {
     }
 }
 
-/// A safetensors file whose header is whole and whose tensors lie within it.
+/// A safetensors file with a complete header, and with all tensors inside the file.
+#[derive(Debug)]
 pub struct Parsed<'a> {
     bytes: &'a [u8],
     header: Metadata,
@@ -288,10 +304,13 @@ pub struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Reads the header only; allocates no more than a small multiple of what is really there.
+    /// Parses the header. Allocates at most a small multiple of the file's size.
     ///
-    /// `SafeTensors::deserialize` would do, but it adds up offsets that a file made them up to be
-    /// near 2^64 without looking for overflow (0.8.0).
+    /// `SafeTensors::deserialize` (0.8.0) is not used, because it adds offsets from the file
+    /// without an overflow check, and a hostile file can make them wrap around 2^64.
+    ///
+    /// # Errors
+    /// If the header is invalid, or the file's length differs from the announced one.
     pub fn new(bytes: &'a [u8]) -> Result<Self, FileError> {
         let no_header = || FileError::NoHeader { n_bytes: bytes.len() };
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>().ok_or_else(no_header)?;
@@ -305,12 +324,13 @@ impl<'a> Parsed<'a> {
         Ok(Self { bytes, header, data })
     }
 
+    /// Returns whether the header begins as in a checkpoint.
     pub fn is_checkpoint(&self) -> bool {
         self.bytes.len() >= DIGEST_AT + NO_DIGEST.len()
             && self.bytes[LENGTH_BYTES..].starts_with(PREFIX)
     }
 
-    /// Call it for a checkpoint only.
+    /// Verifies the digest. The file must be a checkpoint.
     fn verify_digest(&self) -> Result<(), FileError> {
         let recorded = &self.bytes[DIGEST_AT..][..NO_DIGEST.len()];
         let actual = digest(self.bytes);
@@ -325,17 +345,17 @@ impl<'a> Parsed<'a> {
         Description::of_header(&self.header)
     }
 
-    /// What the header says beside the tensors.
+    /// Returns the metadata in the header.
     #[expect(clippy::disallowed_types, reason = "the crate's; nobody goes through it in its order")]
     pub fn metadata(&self) -> Option<&std::collections::HashMap<String, String>> {
         self.header.metadata().as_ref()
     }
 
-    /// Every tensor, the global step too, with its bytes.
+    /// Returns every tensor with its bytes, including the global step.
     pub fn raw_tensors(&self) -> impl Iterator<Item = (String, &TensorInfo, &'a [u8])> {
         self.header.offset_keys().into_iter().map(|name| {
             let info = self.header.info(&name).expect("the header has the names that it lists");
-            // The header is valid: its tensors cover the data without gap or overlap.
+            // Indexing is safe: a valid header's tensors cover the data without gap or overlap.
             (name, info, &self.data[info.data_offsets.0..info.data_offsets.1])
         })
     }
@@ -347,7 +367,7 @@ impl<'a> Parsed<'a> {
         is_scalar.then(|| value.try_into().ok().map(i64::from_le_bytes))?
     }
 
-    /// All tensors but the global step.
+    /// Returns all tensors except the global step.
     fn tensors(&self) -> Result<BTreeMap<String, Tensor>, FileError> {
         let mut tensors = BTreeMap::new();
         for (name, info, bytes) in self.raw_tensors() {
@@ -376,7 +396,8 @@ mod tests {
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
-    /// The same file with this text in place of that, of the same length, and the digest put right.
+    /// Returns the file with `from` replaced by `to`, of the same length, and with a correct
+    /// digest.
     fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
@@ -387,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_program_that_did_not_tell_its_data_is_read() {
+    fn file_without_a_data_digest_is_read() {
         let old = Checkpoint { data: None, ..checkpoint_of(Step(7), 1) };
         let bytes = encode(&old);
         assert!(!String::from_utf8_lossy(&bytes).contains("data\\\""));
@@ -395,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_a_pure_function_of_the_content() {
+    fn bytes_are_a_pure_function_of_the_content() {
         let checkpoint = checkpoint_of(Step(200), 3);
         let bytes = encode(&checkpoint);
         for _ in 0..20 {
@@ -406,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_comes_back_to_the_bit() {
+    fn decoding_returns_the_encoded_checkpoint_bit_for_bit() {
         let mut checkpoint = checkpoint_of(Step(200), 3);
         let special = vec![f32::NAN, -0.0, f32::from_bits(1), f32::INFINITY, f32::MIN];
         checkpoint.tensors.insert("special".into(), Tensor::new(vec![5, 1], special.into()));
@@ -438,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_found() {
+    fn every_flipped_bit_is_detected() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -448,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_is_found() {
+    fn every_truncation_is_detected() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
         for n_bytes in 0..bytes.len() {
             let error = decode(Step(200), &bytes[..n_bytes]).unwrap_err();
@@ -457,16 +478,16 @@ mod tests {
     }
 
     #[test]
-    fn the_name_is_the_content() {
+    fn step_in_the_name_must_match_the_content() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
         insta::assert_snapshot!(
             decode(Step(300), &bytes).unwrap_err(),
-            @"it is of step 200 by its metadata, and of step 300 by its name"
+            @"its metadata has step 200, but its name has step 300"
         );
         let other = forged(&bytes, r#"\"step\":200"#, r#"\"step\":300"#);
         insta::assert_snapshot!(
             decode(Step(300), &other).unwrap_err(),
-            @"it is of step 200 by its global_step, and of step 300 by its name"
+            @"its global_step has step 200, but its name has step 300"
         );
         let other =
             forged(&bytes, r#""global_step":{"dtype":"I64""#, r#""global_step":{"dtype":"F64""#);
@@ -482,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_told_before_its_content_is_judged() {
+    fn other_format_is_reported_before_the_content_is_checked() {
         let bytes = encode(&checkpoint_of(Step(200), 3));
         let newer = forged(&bytes, r#"\"format\":1,\"settings\""#, r#"\"format\":7,\"settingz\""#);
         insta::assert_snapshot!(
@@ -492,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_checkpoints_only_in_its_one_spelling() {
+    fn checkpoint_name_has_only_one_spelling() {
         assert_eq!(step_of("model.ckpt-200.safetensors"), Some(Step(200)));
         for name in ["0200", "+200", "", "-1", "18446744073709551616"] {
             assert_eq!(step_of(&format!("model.ckpt-{name}.safetensors")), None, "{name}");
@@ -501,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_safetensors_is_read_as_tensors_and_is_no_checkpoint() {
+    fn plain_safetensors_is_read_as_tensors_but_is_not_a_checkpoint() {
         let header = r#"{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}   "#;
         let bytes = plain(header, &[0, 0, 128, 63, 0, 0, 0, 64]);
         let dir = tempfile::tempdir().unwrap();
@@ -523,11 +544,11 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         let error = read_tensors(&path).unwrap_err().to_string();
-        assert!(error.contains("any-name: its content has the digest"), "{error}");
+        assert!(error.contains("any-name: its content has digest"), "{error}");
     }
 
     #[test]
-    fn a_tensor_of_another_type_is_named() {
+    fn error_names_a_tensor_of_another_type() {
         let header = r#"{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#;
         let bytes = plain(header, &[0; 8]);
         let error = Parsed::new(&bytes).and_then(|parsed| parsed.tensors()).unwrap_err();
@@ -542,7 +563,7 @@ mod tests {
             lying[..8].copy_from_slice(&length.to_le_bytes());
             assert!(matches!(Parsed::new(&lying), Err(FileError::NoHeader { .. })), "{length}");
         }
-        // Sizes that add up to 2^64 - 8, so that adding the header's length overflows.
+        // The sizes add up to 2^64 - 8, so adding the header's length overflows.
         let size = 1_u64 << 61;
         let tensor = |i: u64, size: u64| {
             let from = i << 61;
@@ -557,13 +578,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), header in "[{}\\[\\]\",:a-z0-9_]*") {
+        fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>(), header in "[{}\\[\\]\",:a-z0-9_]*") {
             prop_assert!(decode(Step(0), &bytes).is_err());
             prop_assert!(decode(Step(0), &plain(&header, &bytes)).is_err());
         }
 
         #[test]
-        fn a_mutated_checkpoint_is_never_taken_for_a_valid_one(
+        fn mutated_checkpoint_is_never_valid(
             edits in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..8),
             cut in any::<Option<u16>>(),
         ) {

@@ -1,4 +1,4 @@
-//! Fuzz targets: files in a logdir, which may be torn, rotten or of another program.
+//! Fuzz targets for files in a logdir, which may be torn, damaged or written by another program.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use super::file::{FileError, decode, encode, reseal, tensors_in};
 use super::state;
 use unisono_core::ids::Step;
 
-/// A checkpoint, as it is and with its digest put right; or tensors of anybody's.
+/// Decodes a checkpoint, both as given and with a corrected digest. Other safetensors files are
+/// read as plain tensors.
 pub fn checkpoint(bytes: &[u8]) -> bool {
     let mut resealed = bytes.to_vec();
     reseal(&mut resealed);
@@ -20,7 +21,7 @@ fn one_checkpoint(bytes: &[u8]) -> bool {
         let n_values: usize = tensors.values().map(|tensor| tensor.values().len()).sum();
         assert!(4 * n_values <= bytes.len(), "{n_values} values in {} bytes", bytes.len());
     }
-    // Under its own name, if it says one.
+    // If the content names a step, use the file name of that step.
     let name = match decode(Step(0), bytes) {
         Err(FileError::Step { place: "metadata", content, .. }) => {
             Step(u64::try_from(content).expect("the metadata's step is a u64"))
@@ -44,7 +45,7 @@ fn one_checkpoint(bytes: &[u8]) -> bool {
     }
 }
 
-/// The `checkpoint` file of TensorFlow's form.
+/// Decodes TensorFlow's `checkpoint` file.
 pub fn state(bytes: &[u8]) -> bool {
     match state::decode(bytes) {
         Ok(paths) => {

@@ -1,18 +1,19 @@
-//! The file in which a chief records its incarnation, so that no later chief of the logdir has the
-//! same one, or a smaller one, whatever clocks do.
+//! The file in which a chief records its incarnation.
 //!
-//! Two chiefs with one incarnation would give two generations one name, and a worker would take the
-//! later generation for the one in which it has pushed its gradients already.
+//! Every later chief of the logdir then gets a larger incarnation, even if clocks go backwards. Two
+//! chiefs with the same incarnation would give two generations the same name. A worker would then
+//! take the later generation for the one to which it has already pushed its gradients.
 
 use std::path::Path;
 
-use crate::disk::disk::{Disk, DiskError, Publication};
+use crate::disk::{Disk, DiskError, Publication};
 use unisono_core::ids::Incarnation;
 
-/// The file in a logdir that holds the incarnation of the last chief, as a decimal number.
+/// Name of the file in a logdir that holds the incarnation of the last chief, as a decimal number.
 pub const INCARNATION_FILE: &str = "incarnation";
 
-/// No incarnation has more digits; a file may have, that somebody else put there.
+/// Bytes read from the file; an incarnation has fewer digits. A file of another program may be
+/// longer.
 const MAX_BYTES: u64 = 32;
 
 /// Returns the incarnation of the last chief of a logdir; `None` if the file is missing or damaged.
@@ -22,7 +23,7 @@ pub fn last_incarnation(disk: &dyn Disk, logdir: &Path) -> Option<Incarnation> {
     std::str::from_utf8(&bytes).ok()?.trim().parse().ok().map(Incarnation)
 }
 
-/// Records the incarnation of a chief durably, before its node starts.
+/// Records the incarnation of a chief durably. Call it before the node starts.
 ///
 /// # Errors
 /// If the operating system refuses.
@@ -40,10 +41,10 @@ pub fn record_incarnation(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::real_disk::RealDisk;
+    use crate::disk::RealDisk;
 
     #[test]
-    fn the_incarnation_that_was_recorded_last_is_read() {
+    fn last_recorded_incarnation_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let last = || last_incarnation(&RealDisk, dir.path());
         assert_eq!(last(), None);

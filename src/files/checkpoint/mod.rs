@@ -1,12 +1,14 @@
-//! Checkpoints on disk: named tensors of one version, as files that are either whole or not there.
+//! Checkpoints on disk: the named tensors of one version, in files that are either whole or absent.
 //!
-//! [`mod@file`] is one checkpoint file, [`state`] TensorFlow's `checkpoint` text file, [`directory`]
-//! finds the newest valid one, [`saver`] writes and retires them, [`run_files`] joins them with the
-//! losses, [`lines`] is a file that only grows, and [`incarnation`] numbers the starts of the chief.
-//! [`disk`] is all that these know of files: `real_disk` are the operating system's, `logdir_disk`
-//! those of one locked folder. `regular` opens files, `folders` makes and syncs folders, and `lock`
-//! keeps other processes out.
-//! Nothing here knows a model's layout or a thread, and nothing logs: what a person should hear is
+//! | module | content |
+//! |---|---|
+//! | [`mod@file`] | the format of one checkpoint file |
+//! | [`state`] | the format of TensorFlow's `checkpoint` file, which lists the checkpoints |
+//! | [`directory`] | finds the newest valid checkpoint of a logdir |
+//! | [`saver`] | writes checkpoints and removes old ones |
+//! | [`incarnation`] | the file that numbers the starts of the chief |
+//!
+//! Nothing here knows a model's layout or uses a thread. Nothing logs: warnings for the user are
 //! returned.
 
 pub mod directory;
@@ -19,13 +21,6 @@ pub mod state;
 
 use std::collections::BTreeMap;
 
-pub use crate::disk::disk::{Disk, DiskError, check_writable};
-pub use crate::disk::folders::{DanglingLink, unsupported_sync};
-pub use crate::disk::lock::{LockedBy, LogdirLock};
-pub use crate::disk::real_disk::RealDisk;
-pub use crate::run_files::{
-    FromCheckpoint, Losses, Restored, RunFiles, RunFilesConfig, RunFilesError, Taken, ToCheckpoint,
-};
 pub use directory::{DirectoryError, MissingLosses, Newest, Unusable, Warning, newest_valid};
 pub use file::{FileError, ReadError, decode, read_tensors, step_of, steps_among};
 pub use incarnation::{INCARNATION_FILE, last_incarnation, record_incarnation};
@@ -36,32 +31,34 @@ use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::protocol::Settings;
 
-/// The scalar tensor that holds the step, under TensorFlow's name.
+/// TensorFlow's name for the scalar tensor that holds the step.
 pub const GLOBAL_STEP: &str = "global_step";
 
-/// The file in a logdir that holds the absolute path of the run's data; empty for the built-in ones.
+/// Name of the file in a logdir that holds the absolute path of the run's data. The file is empty
+/// for the built-in data.
 pub const DATA_DIR_FILE: &str = "data_dir";
 
-/// The tensors that a model expects: name to shape.
+/// Tensors that a model expects: name to shape.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// The state of a whole run at one version (rule 7): all that is needed to go on from there. Nothing
-/// of how the run came there is in it, so its file is a function of the configuration and the step.
+/// The state of a whole run at one version (rule 7), sufficient to resume from it.
+///
+/// The history of the run is not part of it, so the file is a function of configuration and step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The version.
+    /// Version of the state.
     pub step: Step,
-    /// The settings it was trained with.
+    /// Settings that the state was trained with.
     pub settings: Settings,
-    /// Digest of the data it was trained on; `None` in a file of a program that did not tell.
+    /// Digest of the data that the state was trained on; `None` if the file does not record it.
     pub data: Option<String>,
-    /// Variables, optimizer slots and moving averages under TensorFlow's names;
-    /// [`GLOBAL_STEP`] is not among them: the file's is made of `step`.
+    /// Variables, optimizer slots and moving averages, under TensorFlow's names. [`GLOBAL_STEP`] is
+    /// not among them, because it is derived from `step`.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
 impl Checkpoint {
-    /// The names and shapes of its tensors.
+    /// Returns the names and shapes of the tensors.
     #[must_use]
     pub fn shapes(&self) -> Shapes {
         self.tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone())).collect()
@@ -76,7 +73,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// The tensor of this shape and these values; the empty shape is a scalar's.
+    /// Creates a tensor; the shape of a scalar is empty.
     ///
     /// # Panics
     /// If the shape does not have as many elements as there are values.
@@ -87,13 +84,13 @@ impl Tensor {
         Self { shape, values }
     }
 
-    /// Its size in each dimension.
+    /// Returns the size in each dimension.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Its values, row-major.
+    /// Returns the values, row-major.
     #[must_use]
     pub const fn values(&self) -> &Floats {
         &self.values
@@ -106,7 +103,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the values of a tensor of shape [2, 3]")]
-    fn a_tensor_has_as_many_values_as_its_shape_says() {
+    fn tensor_with_more_or_fewer_values_than_its_shape_panics() {
         let _ = Tensor::new(vec![2, 3], vec![0.0; 5].into());
     }
 }

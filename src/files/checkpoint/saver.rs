@@ -1,6 +1,6 @@
 //! Writes checkpoints, keeps the newest few, and lists them, as TensorFlow's `Saver` does.
 //!
-//! It never removes a checkpoint that it has not listed: what a person put there stays.
+//! A checkpoint that was never listed is never removed: the user put it there.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -8,66 +8,69 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::directory::{Survey, Warning};
+use super::directory::{Listing, Warning};
 use super::file::{encode, file_name};
 use super::state::{self, STATE_FILE};
 use super::{Checkpoint, DATA_DIR_FILE, INCARNATION_FILE};
-use crate::disk::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
+use crate::disk::{Disk, DiskError, Publication, TEMPORARY, WRITE_CHECK};
 use crate::losses::error::LOSSES_FILE;
 use unisono_core::ids::Step;
 
-/// Writes the checkpoints of a logdir. There is one at a time: the chief's.
+/// Writes the checkpoints of a logdir. Only the chief of a run has a saver.
 #[derive(Debug)]
 pub struct Saver {
     disk: Arc<dyn Disk>,
     logdir: PathBuf,
     max_to_keep: NonZeroUsize,
-    /// Published and not retired, oldest first.
+    /// Published checkpoints that are still listed, oldest first.
     kept: Vec<Step>,
-    /// No longer listed, and still to be removed.
+    /// Checkpoints that are no longer listed and still have to be removed.
     retired: BTreeSet<Step>,
 }
 
-/// What became of a checkpoint that is durable now.
+/// A checkpoint that was saved and is durable.
 #[derive(Debug)]
 pub struct Saved {
-    /// Its file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What a person should hear.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
 impl Saver {
-    /// TensorFlow's `max_to_keep`.
+    /// Default number of checkpoints to keep, the same as TensorFlow's `max_to_keep`.
     pub const MAX_TO_KEEP: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
 
-    /// Goes on with the list that is in the logdir, which is made if need be, and removes
-    /// what a writer that died left behind there.
+    /// Opens a logdir, creating it if necessary, and continues its list of checkpoints.
+    ///
+    /// Temporary files that a killed writer left behind are removed.
     ///
     /// # Errors
-    /// If the logdir cannot be made or read.
+    /// If the logdir cannot be created or read.
     pub fn open(
         disk: Arc<dyn Disk>,
         logdir: &Path,
         max_to_keep: NonZeroUsize,
     ) -> Result<(Self, Vec<Warning>), DiskError> {
-        disk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
+        disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
         let warnings = remove_temporaries(&*disk, logdir)?;
-        // If the list is of no use, that is for the reader to say, who goes by it too.
-        let survey = Survey::new(&*disk, logdir)?;
-        let mut kept = survey.listed;
-        kept.retain(|step| survey.present.contains(step));
+        // An unusable list is not reported here, because `newest_valid` reports it to the user.
+        let listing = Listing::new(&*disk, logdir)?;
+        let mut kept = listing.listed;
+        kept.retain(|step| listing.present.contains(step));
         let logdir = logdir.to_owned();
         Ok((Self { disk, logdir, max_to_keep, kept, retired: BTreeSet::new() }, warnings))
     }
 
-    /// Writes a checkpoint, then lists it as the latest, then removes the oldest. When it comes
-    /// back, all of that is durable. The same step again replaces its file and is the latest.
-    /// `writer` names who writes, for the names of files that are not yet whole.
+    /// Writes a checkpoint, lists it as the latest, and removes the oldest ones. All of that is
+    /// durable when the call returns.
+    ///
+    /// A checkpoint of the same step is replaced, and becomes the latest. `writer` is part of the
+    /// names of temporary files.
     ///
     /// # Errors
-    /// What the operating system said. The checkpoints before are as they were; the new one may
-    /// be there too, whole. Saving again is always allowed.
+    /// If the operating system refuses. Earlier checkpoints are unchanged then, and the new one may
+    /// exist, whole. The call can be repeated.
     pub fn save(&mut self, checkpoint: &Checkpoint, writer: &str) -> Result<Saved, DiskError> {
         let step = checkpoint.step;
         let publish = |name: &str, bytes: &[u8]| {
@@ -81,12 +84,13 @@ impl Saver {
         let n_oldest = self.kept.len().saturating_sub(self.max_to_keep.get());
         let listed: Vec<String> = self.kept[n_oldest..].iter().copied().map(file_name).collect();
         publish(STATE_FILE, state::encode(&listed).as_bytes())?;
-        // Only now does nothing refer to them any more.
+        // Remove old checkpoints only now: until the new list was durable, a crash could bring back
+        // the list that names them.
         self.retired.extend(self.kept.drain(..n_oldest));
         Ok(Saved { path, warnings: self.remove_retired() })
     }
 
-    /// Those that cannot be removed now are tried again after the next checkpoint.
+    /// Removes retired checkpoints. Those that cannot be removed are retried after the next save.
     fn remove_retired(&mut self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         self.retired.retain(|step| {
@@ -102,6 +106,7 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
+    // Remove only files with our names: other `.tmp` files belong to the user.
     let prefixes =
         ["model.ckpt-", STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, INCARNATION_FILE, WRITE_CHECK];
     let is_ours = |name: &&String| {

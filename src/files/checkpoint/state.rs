@@ -1,43 +1,45 @@
-//! TensorFlow's `checkpoint` file: which checkpoint is the latest, and which are kept.
+//! The text of TensorFlow's `checkpoint` file, which names the latest checkpoint and all that are
+//! kept.
 //!
-//! The text form of its `CheckpointState` message (`tensorflow/python/training/
-//! checkpoint_state.proto`), as much of it as a saver writes. No files here, only text.
+//! The format is the text form of the `CheckpointState` message
+//! (`tensorflow/python/training/checkpoint_state.proto`), limited to the fields that a saver
+//! writes. Nothing here reads or writes a file.
 
 use std::fmt::Write as _;
 
-/// The file's name within the logdir.
+/// Name of the file within the logdir.
 pub const STATE_FILE: &str = "checkpoint";
 
 const LATEST: &str = "model_checkpoint_path";
 const ALL: &str = "all_model_checkpoint_paths";
 
-/// Why a state file says nothing.
+/// The reason why a state file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// It is not UTF-8.
+    /// The content is not UTF-8.
     #[error("it is not text")]
     NotText,
-    /// A line is not `field: value`, or a string has no end.
+    /// A line is not `field: value`, or a string is not terminated.
     #[error("line {line} is not a whole `field: value`")]
     Malformed {
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
     },
-    /// Torn, or not a state file at all.
+    /// The file is torn, or not a state file at all.
     #[error("it has no {LATEST}")]
     NoLatest,
-    /// It names something that is not in the logdir under a checkpoint's name.
+    /// The file names something that is not a checkpoint in the logdir.
     #[error("it names {path:?}, which is not a checkpoint of this program in this directory")]
     Foreign {
-        /// The path as given there.
+        /// Path in the file, verbatim.
         path: String,
     },
-    /// It could not be read.
+    /// The operating system refused to read it.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
 }
 
-/// The text that lists these paths, oldest first; the last is the latest.
+/// Returns the text that lists `paths`, oldest first; the last one is the latest.
 pub(crate) fn encode(paths: &[String]) -> String {
     let latest = paths.last().map(|path| (LATEST, path));
     let mut text = String::new();
@@ -47,7 +49,10 @@ pub(crate) fn encode(paths: &[String]) -> String {
     text
 }
 
-/// The paths that a text lists, oldest first; the last is the latest.
+/// Returns the listed paths, oldest first; the last one is the latest.
+///
+/// # Errors
+/// If the text is not a complete state file.
 pub fn decode(bytes: &[u8]) -> Result<Vec<String>, StateError> {
     let text = std::str::from_utf8(bytes).map_err(|_| StateError::NotText)?;
     let (mut latest, mut paths) = (None, Vec::new());
@@ -60,18 +65,18 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, StateError> {
         match field {
             LATEST => latest = Some(string()?),
             ALL => paths.push(string()?),
-            // TensorFlow 2 writes time stamps too.
+            // TensorFlow 2 also writes timestamps, which are not needed.
             _ => {}
         }
     }
     let latest = latest.ok_or(StateError::NoLatest)?;
-    // As TensorFlow does: the latest counts as the last, wherever the list has it.
+    // The latest counts as the last wherever the list has it, as in TensorFlow.
     paths.retain(|path| *path != latest);
     paths.push(latest);
     Ok(paths)
 }
 
-/// As protobuf's text format escapes a string: by byte, octal for what is not printable.
+/// Escapes a string as protobuf's text format does: byte by byte, octal for unprintable bytes.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
@@ -91,7 +96,7 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// The text of a quoted string, in either kind of quotes, or `None` if it is not one.
+/// Returns the content of a quoted string, with either kind of quotes; `None` if it is not one.
 fn unescape(quoted: &str) -> Option<String> {
     let quote = quoted.bytes().next().filter(|byte| matches!(byte, b'"' | b'\''))?;
     let mut rest = &quoted.as_bytes()[1..];
@@ -105,12 +110,12 @@ fn unescape(quoted: &str) -> Option<String> {
             _ => bytes.push(byte),
         }
     }
-    // Behind the end there may only be a comment.
+    // After the closing quote, only a comment may follow.
     let behind = rest.trim_ascii();
     (behind.is_empty() || behind.starts_with(b"#")).then(|| String::from_utf8(bytes).ok())?
 }
 
-/// The byte that an escape stands for; `rest` starts behind its backslash.
+/// Returns the byte that an escape sequence stands for. `rest` starts after the backslash.
 fn unescape_one(rest: &mut &[u8]) -> Option<u8> {
     let (&kind, after) = rest.split_first()?;
     let (value, behind) = match kind {
@@ -151,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_tensorflow_2_wrote_is_read() {
+    fn file_written_by_tensorflow_2_is_read() {
         let text = b"model_checkpoint_path: \"model.ckpt-2\"\n\
             all_model_checkpoint_paths: \"model.ckpt-1\"\n\
             all_model_checkpoint_paths: 'model.ckpt-2' # single quotes are fine\n\
@@ -161,20 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn empty_lines_and_comments_say_nothing() {
+    fn empty_lines_and_comments_are_ignored() {
         let text = b"\n# by hand\nmodel_checkpoint_path: \"a-1\"\n\n";
         assert_eq!(decode(text).unwrap(), ["a-1"]);
     }
 
     #[test]
-    fn a_latest_that_was_edited_to_an_older_one_is_the_last() {
+    fn latest_edited_to_an_older_checkpoint_is_listed_last() {
         let text = b"model_checkpoint_path: \"a-1\"\n\
             all_model_checkpoint_paths: \"a-1\"\nall_model_checkpoint_paths: \"a-2\"\n";
         assert_eq!(decode(text).unwrap(), ["a-2", "a-1"]);
     }
 
     #[test]
-    fn a_torn_file_is_an_error_that_says_where() {
+    fn error_of_a_torn_file_names_the_line() {
         assert_eq!(decode(b""), Err(StateError::NoLatest));
         assert_eq!(decode(b"model_checkpoint_pa"), Err(StateError::Malformed { line: 1 }));
         assert_eq!(
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_are_those_of_the_text_format() {
+    fn escapes_match_the_protobuf_text_format() {
         assert_eq!(escape("a\"b\\c\n\r\t\u{e9}'"), r#"a\"b\\c\n\r\t\303\251\'"#);
         assert_eq!(unescape(r#""\x41\102\7""#).as_deref(), Some("AB\u{7}"));
         assert_eq!(unescape(r#""\777""#), None, "more than a byte");
@@ -194,13 +199,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_paths_come_back(paths in proptest::collection::btree_set(any::<String>(), 1..5)) {
+        fn any_paths_survive_a_round_trip(paths in proptest::collection::btree_set(any::<String>(), 1..5)) {
             let paths: Vec<String> = paths.into_iter().collect();
             prop_assert_eq!(decode(encode(&paths).as_bytes()).unwrap(), paths);
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in any::<Vec<u8>>(), text in "[a-z_:\"'\\\\x0-9\n ]*") {
+        fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>(), text in "[a-z_:\"'\\\\x0-9\n ]*") {
             let _ = decode(&bytes);
             let _ = decode(text.as_bytes());
             let _ = decode(format!("model_checkpoint_path: {text}").as_bytes());

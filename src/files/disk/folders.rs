@@ -1,4 +1,5 @@
-//! Folders that cannot be synced, and links to folders that do not exist.
+//! Creates folders durably, and recognises two obstacles: a file system that cannot sync a folder,
+//! and a symbolic link whose target does not exist.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -6,15 +7,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// Whether the file system lacks the operation, as old CIFS, DrvFs and vboxsf lack the sync of a
+/// Returns whether the file system lacks the operation. Old CIFS, DrvFs and vboxsf cannot sync a
 /// directory.
 fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
-/// Makes the names in an open directory durable, if its file system has such an operation. The chief
-/// warns once if there is none, when it opens the logdir ([`unsupported_sync`]); a retry cannot help.
+/// Makes the names in an open directory durable, if its file system supports that.
+///
+/// A file system without the operation counts as success here, because a retry cannot help. The
+/// chief warns once, when it opens the logdir (see [`unsupported_sync`]).
 pub(super) fn sync(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
         Err(error) if is_unsupported(&error) => Ok(()),
@@ -22,14 +25,16 @@ pub(super) fn sync(dir: &File) -> io::Result<()> {
     }
 }
 
-/// The error of the sync of a directory, if its file system lacks the operation; then names in the
-/// directory need not be durable when [`crate::disk::disk::Disk::sync_dir`] returns.
+/// Returns the error of syncing a directory, if its file system lacks the operation.
+///
+/// On such a file system, names in the directory may not be durable when
+/// [`Disk::sync_dir`](crate::disk::Disk::sync_dir) returns.
 #[must_use]
 pub fn unsupported_sync(dir: &Path) -> Option<io::Error> {
     File::open(dir).ok()?.sync_all().err().filter(is_unsupported)
 }
 
-/// A symbolic link on the way to a directory, whose target does not exist.
+/// A symbolic link to a missing target, at or above a directory that is to be created.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is a symbolic link to {}, which does not exist", link.display(), target.display())]
 pub struct DanglingLink {
@@ -38,8 +43,8 @@ pub struct DanglingLink {
 }
 
 impl DanglingLink {
-    /// The link that keeps a directory from being made, if there is one: the directory itself or
-    /// one of its parents.
+    /// Returns the link that prevents `dir` from being created, if any: `dir` itself or one of its
+    /// parents.
     #[must_use]
     pub fn above(dir: &Path) -> Option<Self> {
         let link = dir.ancestors().find(|above| above.symlink_metadata().is_ok())?;
@@ -60,9 +65,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::checkpoint::check_writable;
-    use crate::disk::disk::Disk as _;
-    use crate::disk::real_disk::RealDisk;
+    use crate::disk::{Disk as _, RealDisk, check_writable};
 
     #[test]
     fn dangling_link_on_the_way_to_a_logdir_is_named_with_its_target() {
@@ -73,8 +76,8 @@ mod tests {
             assert_eq!(
                 check_writable(&RealDisk, &logdir).unwrap_err().to_string(),
                 format!(
-                    "cannot make the logdir {}: {} is a symbolic link to {}, which does not exist; \
-                     make the missing folder, or choose another --logdir",
+                    "cannot create the logdir {}: {} is a symbolic link to {}, which does not exist; \
+                     create the missing folder, or choose another --logdir",
                     logdir.display(),
                     link.display(),
                     target.display()
@@ -87,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_missing_operation_counts_as_a_folder_that_cannot_be_synced() {
+    fn only_a_missing_operation_means_that_a_folder_cannot_be_synced() {
         let errors = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::IO, Errno::ACCESS];
         let counts = errors.map(|errno| is_unsupported(&errno.into()));
         assert_eq!(counts, [true, true, true, false, false]);
         let dir = tempfile::tempdir().unwrap();
         assert!(unsupported_sync(dir.path()).is_none());
         if cfg!(target_os = "linux") {
-            // A file system without this operation that every Linux has.
+            // procfs lacks the sync of a directory, and every Linux has procfs.
             let procfs = Path::new("/proc");
             RealDisk.sync_dir(procfs).unwrap();
             assert!(unsupported_sync(procfs).is_some());

@@ -1,8 +1,10 @@
-//! One writer at a time: locks on the logdir itself and on files that a task appends to. They leave
-//! no file behind, and go with the process that holds them.
+//! Locks that allow one writer at a time: on the logdir itself, and on files that a task appends
+//! to.
 //!
-//! The cluster fences an older incarnation of a task, but no message can keep that incarnation,
-//! when it wakes from a pause, from what it was about to write.
+//! A lock leaves no file behind and is released when the process that holds it ends.
+//!
+//! The cluster fences an older incarnation of a task. Fencing cannot stop that incarnation from
+//! finishing a write when it wakes from a pause; the lock can.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -11,47 +13,48 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::disk::DiskError;
+use super::interface::DiskError;
 
-/// Time between two attempts.
+/// Time between two attempts to take a lock.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Attempts before giving up (250 × 20 ms = 5 s), so that a writer that was just killed can release
 /// its lock.
 const MAX_ATTEMPTS: u32 = 250;
 
-/// Who has locked the logdir for a process that writes there.
+/// The holder of the logdir's lock when a process starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockedBy {
-    /// Nobody yet: the process takes the lock itself.
+    /// No process: this process takes the lock itself.
     #[default]
     Nobody,
     /// The parent process, which shares its lock with this process.
     Parent,
 }
 
-/// Why a process does not get the lock on a logdir.
+/// The reason why a process does not get the lock on a logdir.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// The operating system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Another process has the logdir.
+    /// Another process has locked the logdir.
     #[error(
-        "another process writes in {}: end it first, even if it is paused, or choose another \
-         --logdir", logdir.display()
+        "another process is writing to {}: stop that process first, even if it is paused, or \
+         choose another --logdir", logdir.display()
     )]
     InUse {
-        /// The logdir.
+        /// The locked logdir.
         logdir: PathBuf,
     },
 }
 
-/// The lock on a logdir, held as long as the value or a copy of its descriptor lives.
+/// The lock on a logdir, held as long as this value or a copy of its descriptor lives.
 #[derive(Debug)]
 pub struct LogdirLock(File);
 
 impl LogdirLock {
-    /// Takes the lock on a folder that exists, or says why the system has none to give.
+    /// Takes the lock on an existing folder. Returns a warning instead of a lock if the file system
+    /// has no locks.
     ///
     /// # Errors
     /// If another process holds the lock and keeps it.
@@ -60,9 +63,10 @@ impl LogdirLock {
         match attempt(&dir) {
             Ok(()) => Ok((Some(Self(dir)), None)),
             Err(TryLockError::WouldBlock) => Err(LockError::InUse { logdir: logdir.to_owned() }),
+            // Some file systems have no locks. Warn, but do not prevent the run.
             Err(TryLockError::Error(why)) => {
                 let warning = format!(
-                    "cannot lock {}: {why}; nothing keeps a second chief from writing there",
+                    "cannot lock {}: {why}; nothing prevents a second chief from writing there",
                     logdir.display()
                 );
                 Ok((None, Some(warning)))
@@ -70,23 +74,24 @@ impl LogdirLock {
         }
     }
 
-    /// The lock of a folder that the parent process has locked, and shares with this process.
+    /// Returns the lock that the parent process holds and shares with this process.
     ///
     /// # Errors
     /// If the folder cannot be opened.
     pub fn of_parent(logdir: &Path) -> Result<Self, LockError> {
         let dir = open(logdir)?;
-        // It fails if the parent has the lock. If the parent has none, this process takes it.
+        // Fails if the parent has the lock, which is what we want. If the parent has none, this
+        // process takes it.
         let _ = dir.try_lock();
         Ok(Self(dir))
     }
 
-    /// The folder that is locked.
+    /// Returns the locked folder.
     pub(super) const fn folder(&self) -> &File {
         &self.0
     }
 
-    /// A descriptor for a child process, which then shares the lock.
+    /// Returns a descriptor for a child process, which then shares the lock.
     ///
     /// # Errors
     /// If the process has too many open files.
@@ -99,12 +104,13 @@ fn open(logdir: &Path) -> Result<File, DiskError> {
     File::open(logdir).map_err(DiskError::at("open the logdir", logdir))
 }
 
-/// Takes the lock on an open file. Where the file system has no locks there is none to take.
+/// Takes the lock on an open file. Succeeds without a lock if the file system has none.
 pub(super) fn take_file(file: &File) -> io::Result<()> {
     match attempt(file) {
         Err(TryLockError::WouldBlock) => {
-            Err(io::Error::new(ErrorKind::ResourceBusy, "another process writes it"))
+            Err(io::Error::new(ErrorKind::ResourceBusy, "another process is writing it"))
         }
+        // A file system without locks must not prevent the run.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }

@@ -1,8 +1,9 @@
-//! Access to a logdir through the folder that was locked, even after its path was moved or replaced.
+//! Access to a logdir through an open folder, even after its path was moved or replaced.
 //!
-//! A run whose logdir is moved away while another run begins in its place would otherwise write
-//! into the files of that run. Here every name is looked up in the folder itself, and every
-//! operation fails while the folder is not at its path: a reader would not find what was written.
+//! If a user moves a logdir away and starts another run at the same path, the first run must not
+//! write into the second run's files. So every name is looked up in the open folder, not by path.
+//! Every operation fails while the folder is not at its path, because readers would not find the
+//! files.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -13,11 +14,11 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, renameat, unlinkat};
 use rustix::io::retry_on_intr;
 
-use super::disk::{Appender, Disk, DiskError, Stamp};
 use super::folders;
+use super::interface::{Appender, Disk, DiskError, Stamp};
 use super::lock::LogdirLock;
 use super::real_disk::At;
-use crate::disk::disk::Displaced;
+use crate::disk::Displaced;
 
 impl From<Displaced> for io::Error {
     fn from(what: Displaced) -> Self {
@@ -25,7 +26,7 @@ impl From<Displaced> for io::Error {
     }
 }
 
-/// The folder of a run.
+/// The files of a logdir, looked up in its open folder.
 #[derive(Debug)]
 pub struct LogdirDisk {
     dir: File,
@@ -35,10 +36,11 @@ pub struct LogdirDisk {
 }
 
 impl LogdirDisk {
-    /// The folder at `path`, which this process or its parent has locked, if it can be locked.
+    /// Opens the folder at `path`. `lock` is the lock that this process or its parent holds; `None`
+    /// if the file system has no locks.
     pub fn open(path: &Path, lock: Option<LogdirLock>) -> Result<Self, DiskError> {
         let opened = match &lock {
-            // The folder that was locked, and not whatever is at its path by now.
+            // Use the folder that was locked: another folder may be at the path by now.
             Some(lock) => lock.folder().try_clone(),
             None => File::open(path),
         };
@@ -46,10 +48,11 @@ impl LogdirDisk {
         Ok(Self { dir, path: path.to_owned(), _lock: lock })
     }
 
-    /// The open folder, if it is at its path.
+    /// Returns the open folder if it is still at its path.
     fn folder(&self) -> io::Result<At<'_>> {
         let own = self.dir.metadata()?;
         match std::fs::metadata(&self.path) {
+            // The path may refer to another folder by now, so compare device and inode.
             Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => {
                 Ok(At(self.dir.as_fd()))
             }
@@ -59,7 +62,7 @@ impl LogdirDisk {
         }
     }
 
-    /// The name of a file that is directly in the folder.
+    /// Returns the name of a file directly in the folder. Any other path is an error.
     fn name<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
         let name = path.strip_prefix(&self.path).ok().filter(|name| {
             let mut components = name.components();
@@ -84,7 +87,7 @@ impl Disk for LogdirDisk {
         let mut names = Vec::new();
         for entry in Dir::read_from(self.folder()?.0)? {
             let entry = entry?;
-            // A name that is not UTF-8 is none of ours.
+            // All our file names are UTF-8; ignore others.
             names.extend(entry.file_name().to_str().ok().map(str::to_owned));
         }
         names.retain(|name| name != "." && name != "..");
@@ -116,7 +119,7 @@ impl Disk for LogdirDisk {
         self.folder()?.append(self.name(path)?, bytes)
     }
 
-    /// The chief opens no file for long: its lock is on the whole folder.
+    /// Unsupported: the chief keeps no file open, because its lock covers the whole folder.
     fn open_end(&self, _path: &Path) -> io::Result<Box<dyn Appender>> {
         Err(ErrorKind::Unsupported.into())
     }
@@ -152,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk in the folder `run` of a temporary folder.
+    /// Returns a disk in the folder `run` of a temporary folder.
     fn disk() -> (tempfile::TempDir, LogdirDisk) {
         let dir = tempfile::tempdir().unwrap();
         let logdir = dir.path().join("run");
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_those_that_everyone_sees_at_their_paths() {
+    fn files_are_visible_at_their_paths() {
         let (dir, disk) = disk();
         let path = |name: &str| dir.path().join("run").join(name);
         disk.write(&path("a"), b"abc").unwrap();
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_outside_of_the_folder_is_refused() {
+    fn path_outside_the_folder_is_refused() {
         let (dir, disk) = disk();
         for path in ["run/../other", "other", "run", "run/sub/file"] {
             let error = disk.write(&dir.path().join(path), b"").unwrap_err();
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_moved_is_not_mistaken_for_the_one_in_its_place() {
+    fn moved_folder_is_not_mistaken_for_its_replacement() {
         let (dir, disk) = disk();
         let (logdir, away) = (dir.path().join("run"), dir.path().join("away"));
         let file = logdir.join("file");
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logdir_that_is_a_link_to_a_folder_is_that_folder() {
+    fn logdir_may_be_a_link_to_a_folder() {
         let dir = tempfile::tempdir().unwrap();
         let (folder, link) = (dir.path().join("folder"), dir.path().join("link"));
         fs::create_dir(&folder).unwrap();

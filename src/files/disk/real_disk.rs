@@ -1,4 +1,4 @@
-//! The operating system's files, by their paths.
+//! The operating system's files, accessed by path.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
@@ -9,31 +9,31 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, CWD, OFlags, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Appender, Disk, Stamp};
 use super::folders::{self, DanglingLink};
+use super::interface::{Appender, Disk, Stamp};
 use super::lock;
 use super::regular;
-use crate::disk::disk::Displaced;
+use crate::disk::Displaced;
 
-/// The operating system's files.
+/// The operating system's files, accessed by path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
 impl RealDisk {
-    /// Opens a regular file for reading. No symbolic link is followed.
+    /// Opens a regular file for reading. Symbolic links are not followed.
     ///
     /// # Errors
-    /// If there is none, or it cannot be read.
+    /// If there is no such file, or it cannot be read.
     pub fn open_to_read(path: &Path) -> io::Result<File> {
         At(CWD).open(path, OFlags::RDONLY)
     }
 
-    /// Makes the name of a directory that was just made durable.
+    /// Makes the name of a new directory durable in its parent.
     fn sync_name(&self, made: &Path) -> io::Result<()> {
         match made.parent().map(|parent| self.sync_dir(parent)) {
             // A parent that may be written but not listed (mode 1733, the scratch folders of some
-            // clusters) cannot be opened, hence not synced. The sync of a new directory writes its
-            // name as well on ext4, XFS and Btrfs, and elsewhere nothing better is at hand.
+            // clusters) cannot be opened, so it cannot be synced. On ext4, XFS and Btrfs, syncing
+            // the new directory also writes its name. Other file systems offer nothing better.
             Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => self.sync_dir(made),
             Some(synced) => synced,
             None => Ok(()),
@@ -43,6 +43,8 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        // Find the missing parents first: afterwards, nothing shows which names are new and need a
+        // sync.
         let missing: Vec<&Path> = dir
             .ancestors()
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
@@ -51,14 +53,14 @@ impl Disk for RealDisk {
             return Err(link.into());
         }
         fs::create_dir_all(dir)?;
-        // A checkpoint is no more durable than the name of the directory that it is in.
+        // A checkpoint is no more durable than the name of its directory.
         missing.into_iter().try_for_each(|made| self.sync_name(made))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
-            // A name that is not UTF-8 is none of ours.
+            // All our file names are UTF-8; ignore others.
             names.extend(entry?.file_name().into_string());
         }
         names.sort();
@@ -106,6 +108,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // The parent of a relative path of one component is the empty path.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         folders::sync(&File::open(dir)?)
     }
@@ -115,7 +118,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// The files below a folder that is open, by paths relative to it.
+/// Files below an open folder, by paths relative to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<'a>(pub(super) BorrowedFd<'a>);
 
@@ -167,7 +170,7 @@ impl At<'_> {
     }
 }
 
-/// A file that this process alone appends to, for as long as the value lives.
+/// A file that only this process may append to, as long as this value lives.
 #[derive(Debug)]
 struct LockedEnd {
     file: File,
@@ -176,12 +179,12 @@ struct LockedEnd {
 
 impl LockedEnd {
     fn open(path: &Path) -> io::Result<Self> {
-        // Nothing is cut or written before the lock is held: another process may be writing.
+        // No O_TRUNC: before the lock is held, another process may be writing.
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
         let file = At(CWD).open(path, flags)?;
         lock::take_file(&file)?;
         let end = Self { file, path: path.to_owned() };
-        // Whoever held the lock may have put another file in the place of this one.
+        // The previous holder of the lock may have replaced the file while we waited.
         end.stamp()?;
         Ok(end)
     }
@@ -223,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_one_appender_at_a_time_and_the_second_changes_no_byte() {
+    fn second_appender_of_a_file_is_refused_and_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let mut first = RealDisk.open_end(&path).unwrap();
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_appender_notices_that_its_file_was_moved_away_or_replaced() {
+    fn appender_detects_that_its_file_was_moved_or_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let end = RealDisk.open_end(&path).unwrap();

@@ -1,8 +1,8 @@
 //! Opens regular files and nothing else.
 //!
-//! A symbolic link could lead out of the logdir, to a file of somebody else. The open of a FIFO
-//! waits for a second process, and the open of a device can do anything. So no link is followed,
-//! no open waits, and what turns out to be no regular file is closed again, unread.
+//! A symbolic link could lead out of the logdir, to a file of another user. Opening a FIFO waits
+//! for a second process, and opening a device can have any effect. So no link is followed, no open
+//! waits, and anything that is not a regular file is closed again unread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -13,16 +13,16 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-/// Something that is in the place of a regular file.
+/// An object other than a regular file, found where a regular file was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotRegular {
-    #[error("it is a symbolic link, and none is followed there")]
+    #[error("it is a symbolic link, which is not followed here")]
     SymbolicLink,
-    #[error("it is a named pipe, and not a regular file")]
+    #[error("it is a named pipe, not a regular file")]
     Fifo,
-    #[error("it is a socket, and not a regular file")]
+    #[error("it is a socket, not a regular file")]
     Socket,
-    #[error("it is a device, and not a regular file")]
+    #[error("it is a device, not a regular file")]
     Device,
     #[error("it is not a regular file")]
     Other,
@@ -36,18 +36,22 @@ impl From<NotRegular> for io::Error {
 
 /// Opens the regular file at `path`, which is relative to `dir`.
 pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<File> {
+    // NONBLOCK: opening a FIFO must not wait. NOCTTY: a terminal must not become the controlling
+    // one. CLOEXEC: a child process must not keep files, and their locks, open.
     let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // What the umask leaves of it, as with `File::create`.
+    // The same mode as `File::create`; the umask is applied to it.
     let mode = Mode::from_raw_mode(0o666);
     match retry_on_intr(|| openat(dir, path, flags | safe, mode)) {
         Ok(file) => checked(File::from(file)),
-        // An open for writing fails by itself for links, FIFOs without a reader and sockets.
+        // Opening links, FIFOs without a reader, and sockets for writing fails in the kernel
+        // already.
         Err(errno @ (Errno::LOOP | Errno::NXIO)) => Err(why_not(dir, path, errno)),
         Err(errno) => Err(errno.into()),
     }
 }
 
 fn checked(file: File) -> io::Result<File> {
+    // Check the open file. Its path may refer to another object by now.
     let of = file.metadata()?.file_type();
     if of.is_file() {
         return Ok(file);
@@ -64,7 +68,7 @@ fn checked(file: File) -> io::Result<File> {
     })
 }
 
-/// Names what could not be opened, if that is what the error was about.
+/// Names the object that could not be opened, if it explains the error.
 fn why_not(dir: BorrowedFd<'_>, path: &Path, errno: Errno) -> io::Error {
     let Ok(stat) = statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) else { return errno.into() };
     match FileType::from_raw_mode(stat.st_mode) {
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_regular_file_is_opened_and_the_open_of_a_fifo_does_not_wait() {
+    fn only_regular_files_are_opened_and_opening_a_fifo_does_not_block() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("file"), "content").unwrap();

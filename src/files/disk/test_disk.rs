@@ -1,31 +1,37 @@
-//! A disk in memory that fails or stops at any operation, and that tells every state in which a
-//! crash could leave it: what was not synced is kept, lost or torn, name by name, file by file.
+//! A disk in memory that fails or stops at any chosen operation.
+//!
+//! It enumerates every state in which a crash could leave it: each unsynced name and file is kept,
+//! lost or torn.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Appender, Disk, NamedEnd, Stamp};
+use super::interface::{Appender, Disk, NamedEnd, Stamp};
 
-/// A planted bug: what the disk leaves out though it says that it was done.
+/// A bug of the disk: an operation that reports success without being done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bug {
+    /// No bug.
     #[default]
     None,
+    /// A sync of a file does nothing.
     NoSync,
+    /// A sync of a directory does nothing.
     NoSyncDir,
 }
 
-/// What the disk does about one operation.
+/// A fault at one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails, half done; those after it succeed.
+    /// The operation fails, half done; later operations succeed.
     FailOnce,
-    /// It and all after it fail, undone: the process was killed before it.
+    /// This operation and all later ones fail without effect: the process was killed before it.
     Stop,
 }
 
+/// A disk in memory with a planned fault.
 #[derive(Debug, Default)]
 pub struct TestDisk(Mutex<State>);
 
@@ -34,7 +40,7 @@ struct State {
     files: Vec<Content>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
-    /// Changes to names since the directory was synced.
+    /// Changes to names since the directory was last synced.
     unsynced: Vec<NameChange>,
     operations: Vec<String>,
     fault: Option<(usize, Fault)>,
@@ -45,8 +51,8 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// How many of the first bytes the operating system takes for durable: after a failed sync,
-    /// too many.
+    /// Number of leading bytes that the operating system considers durable. Too large after a
+    /// failed sync.
     n_clean: usize,
 }
 
@@ -78,23 +84,24 @@ impl NameChange {
 }
 
 impl TestDisk {
+    /// Creates an empty disk. `fault` is given to the operation at that index, counted from 0.
     pub fn new(bug: Bug, fault: Option<(usize, Fault)>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { bug, fault, ..State::default() })))
     }
 
-    /// The operations that changed anything, in order; faults count by them.
+    /// Returns the operations that changed the disk, in order. Faults count these operations.
     pub fn operations(&self) -> Vec<String> {
         self.state().operations.clone()
     }
 
-    /// From now on, operation number `at`, counted from here, has this fault.
+    /// Gives `fault` to the operation at that index, counted from now.
     pub fn plan(&self, fault: Option<(usize, Fault)>) {
         let mut state = self.state();
         state.operations.clear();
         state.fault = fault;
     }
 
-    /// Every state that may be found after a crash at this moment.
+    /// Returns every state in which a crash at this moment could leave the disk.
     pub fn after_a_crash(&self) -> Vec<Arc<Self>> {
         let state = self.state();
         let torn: Vec<usize> = (0..state.files.len())
@@ -111,7 +118,7 @@ impl TestDisk {
         self.0.lock().expect("no test panics while it holds the disk")
     }
 
-    /// Counts an operation; `Err` if the fault is to strike it.
+    /// Counts an operation. Returns `Err` if the planned fault hits it.
     fn begin(&self, what: &str, path: &Path) -> (MutexGuard<'_, State>, io::Result<()>) {
         let mut state = self.state();
         let at = state.operations.len();
@@ -239,7 +246,8 @@ impl Disk for Arc<TestDisk> {
         let file = state.file(path)?;
         match &result {
             Ok(()) if bug != Bug::NoSync => file.sync(),
-            // What was to be written is dropped, and the next sync has nothing to do.
+            // The operating system drops the unwritten bytes after a failed sync, so the next sync
+            // finds nothing to write and reports success.
             Err(_) if !stopped => file.n_clean = file.now.len(),
             _ => {}
         }

@@ -1,123 +1,123 @@
-//! The losses file by name, and what can be wrong with it.
+//! The name of the losses file, and the errors and notices about it.
 
-use crate::disk::disk::DiskError;
+use crate::disk::DiskError;
 use crate::losses::rows;
 use std::path::PathBuf;
 use unisono_core::ids::Step;
 use unisono_core::protocol::NotRepeated;
 
-/// The file's name within the logdir.
+/// Name of the losses file in a logdir.
 pub const LOSSES_FILE: &str = "losses.csv";
 
-/// What is wrong with a losses file.
+/// A problem of a losses file.
 #[derive(Debug, thiserror::Error)]
 pub enum LossesError {
     /// The operating system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The file is not one of ours.
+    /// The file has another format.
     #[error(
         "{} does not start with `{}`: it is not a losses file; move it away, or choose another \
          --logdir", path.display(), rows::HEADER.trim_end()
     )]
     Foreign {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// A line is not a whole row.
     #[error("{} line {line}: {content:?} is not a whole row of step,slot,loss", path.display())]
     Row {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// What it says, or how that begins.
+        /// Content of the line, or its beginning.
         content: String,
     },
-    /// An update was made a second time, and is another.
+    /// An update was recomputed after a rollback, and its losses differ from the first time.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
-    /// The disk refused for so long that there was no memory left to hold the rows.
+    /// The disk refused for so long that rows no longer fit into memory and were dropped.
     #[error(
-        "the losses from step {from} on could not be written to {} and were dropped; start again \
-         from the last checkpoint to have them", path.display()
+        "the losses from step {from} on could not be written to {} and were dropped; restart from \
+         the last checkpoint to record them again", path.display()
     )]
     Dropped {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The first update that is missing.
+        /// Step of the first update whose rows were dropped.
         from: Step,
     },
-    /// The file was lost while the run wrote it, and is too long to be in memory.
+    /// The file was damaged while the run wrote it, and is too long to be kept in memory.
     #[error(
-        "{} {harm} while this run was writing it, and the rows are too many to be in memory: put \
-         the file back, or end this run", path.display()
+        "{} {harm} while this run was writing it, and has too many rows to be kept in memory: \
+         restore the file, or stop this run", path.display()
     )]
     Lost {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What somebody did to it.
+        /// Damage to the file.
         harm: Harm,
     },
 }
 
-/// Lines of a losses file that are not rows and are not used, with all that comes after them. The
-/// next write cuts them off.
+/// The unused end of a losses file, from the first line that is not a row. The next write cuts it
+/// off.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is damaged from line {line} on: its last {n_bytes} bytes are not used", path.display())]
 pub struct Damage {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The first line that is not used, from 1.
+    /// Number of the first unused line, from 1.
     pub line: usize,
-    /// How much is not used.
+    /// Number of unused bytes.
     pub n_bytes: usize,
 }
 
-/// What somebody else did to a losses file while a run was writing it.
+/// Damage that another program did to a losses file while a run was writing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Harm {
-    /// There is no file of that name.
+    /// The file no longer exists.
     #[error("was removed")]
     Removed,
     /// Another file has the name.
     #[error("was replaced")]
     Replaced,
-    /// The file is shorter than what was written.
+    /// The file is shorter than its rows.
     #[error("was cut from {from} to {to} bytes")]
     Cut {
-        /// The bytes that were written.
+        /// Length of the written rows in bytes.
         from: u64,
-        /// The bytes that are left.
+        /// Length of the file now, in bytes.
         to: u64,
     },
-    /// The file has something that this run did not write.
-    #[error("was written to by somebody else")]
+    /// The file has content that this run did not write.
+    #[error("was changed by another program")]
     Changed,
 }
 
-/// Something that a person should hear about the losses, though the run goes on.
+/// A notice about the losses for the user; the run continues.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LossesNotice {
-    /// The file was lost, and is whole again.
-    #[error("{} {harm} while this run was writing it; all rows were written again", path.display())]
+    /// The file was damaged and has been rewritten.
+    #[error("{} {harm} while this run was writing it; all rows were rewritten", path.display())]
     WrittenAgain {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What somebody did to it.
+        /// Damage that was repaired.
         harm: Harm,
     },
-    /// An update came of which those before never did.
+    /// An update was recorded although earlier updates were not.
     #[error(
-        "{} lacks the losses of steps {from} to {to}: put them back, or the next start has to be \
-         told --allow-missing-losses", path.display()
+        "{} lacks the losses of steps {from} to {to}: restore them, or start the next time with \
+         --allow-missing-losses", path.display()
     )]
     Gap {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The first step without losses.
+        /// First step without losses.
         from: Step,
-        /// The last step without losses.
+        /// Last step without losses.
         to: Step,
     },
 }

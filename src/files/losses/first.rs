@@ -1,24 +1,29 @@
-//! Updates that are made a second time: what they were the first time, to be compared.
+//! The first losses of updates that are recomputed after a rollback, for comparison.
 
 use std::collections::VecDeque;
 
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{NotRepeated, UpdateRecord};
 
-/// The rows that were cut off when a run went back, ascending by step.
+/// The rows that rollbacks removed, ascending by step.
 #[derive(Debug, Default)]
-pub(super) struct First(VecDeque<(Step, Slot, f32)>);
+pub(super) struct FirstLosses(VecDeque<(Step, Slot, f32)>);
 
-impl First {
-    /// The run goes back, and these rows go. Those of later steps, from a time before, stay.
+impl FirstLosses {
+    /// Takes the rows that a rollback removes. Keeps rows of later steps, from an earlier rollback.
     pub(super) fn cut(&mut self, rows: impl IntoIterator<Item = (Step, Slot, f32)>) {
         let mut rows: VecDeque<_> = rows.into_iter().collect();
+        // Rows of an earlier rollback may reach further than this one, and those updates will be
+        // recomputed, too.
         let last = rows.back().map(|row| row.0);
         rows.extend(self.0.iter().filter(|row| last.is_none_or(|last| row.0 > last)));
         self.0 = rows;
     }
 
-    /// Looks at an update that is made again: every slot has to have the loss that it had.
+    /// Compares a recomputed update with the first one: every slot must have the same loss.
+    ///
+    /// # Errors
+    /// If a loss differs in any bit.
     pub(super) fn compare(&mut self, update: &UpdateRecord) -> Result<(), NotRepeated> {
         while let Some((step, slot, first)) = self.0.front().copied()
             && step <= update.cut.step
@@ -50,8 +55,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_again_must_be_the_same_and_what_is_new_may_be_anything() {
-        let mut first = First::default();
+    fn recomputed_updates_must_match_and_new_updates_may_have_any_losses() {
+        let mut first = FirstLosses::default();
         first.compare(&update(3, [9.0, 9.0])).unwrap();
         first.cut(rows(3..6, 0.5));
         first.compare(&update(3, [0.5, 0.5])).unwrap();
@@ -63,8 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn going_back_while_going_on_again_forgets_nothing() {
-        let mut first = First::default();
+    fn second_rollback_during_recomputation_forgets_nothing() {
+        let mut first = FirstLosses::default();
         first.cut(rows(3..8, 0.5));
         first.compare(&update(3, [0.5, 0.5])).unwrap();
         first.cut(rows(2..4, 0.5));

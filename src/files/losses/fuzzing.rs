@@ -1,17 +1,17 @@
-//! Fuzz target: a losses file, which may be torn, rotten or another program's.
+//! Fuzz target for a losses file, which may be torn, damaged or written by another program.
 
 use std::path::Path;
 use std::sync::Arc;
 use unisono_core::ids::Cut;
 
 use super::{LossLog, read_from, rows};
-use crate::disk::disk::Disk as _;
+use crate::disk::Disk as _;
 use crate::disk::test_disk::{Bug, TestDisk};
 use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::{Generation, Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
-/// A losses file that a chief finds and goes on with, and that an audit reads.
+/// Opens a losses file as a chief does and continues it, and reads it as an audit does.
 pub fn losses(bytes: &[u8]) -> bool {
     let disk = TestDisk::new(Bug::None, None);
     let path = Path::new(LOSSES_FILE);
@@ -36,7 +36,7 @@ pub fn losses(bytes: &[u8]) -> bool {
         assert!(rows::HEADER.as_bytes().starts_with(bytes) || bytes.starts_with(&kept));
     }
     if let Some((step, slot, loss)) = rows.last().copied() {
-        // What is made again replaces what was there from its step on.
+        // A recomputed update replaces the rows of its step and later.
         let generation = Generation::default();
         log.append(&UpdateRecord { cut: Cut { generation, step }, losses: vec![(slot, loss)] })
             .expect("there is space");
@@ -48,7 +48,7 @@ pub fn losses(bytes: &[u8]) -> bool {
     whole.is_ok()
 }
 
-/// To the bit; one NaN is as another.
+/// Compares to the bit, except that all NaNs are equal.
 fn same(one: &[(Step, Slot, f32)], other: &[(Step, Slot, f32)]) -> bool {
     let exact = |&(step, slot, loss): &(Step, Slot, f32)| {
         (step, slot, if loss.is_nan() { f32::NAN } else { loss }.to_bits())

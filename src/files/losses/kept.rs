@@ -1,13 +1,16 @@
-//! What was written to a losses file, in memory: the file can be lost while the run goes on.
+//! A copy in memory of the text written to a losses file, because the file can be lost during the
+//! run.
 
-/// The longest file that is kept whole, some three million rows. Of a longer one only the first and
-/// the last row are known, which is enough to notice a loss, and not to make up for it.
+/// Maximum length of a file that is kept whole, some three million rows.
+///
+/// Of a longer file, only the header, the first and the last row are kept. They suffice to detect
+/// damage, but not to repair it.
 pub(super) const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// The text of a losses file.
 #[derive(Debug)]
-pub(super) struct Kept {
-    /// All of it, unless it is too long.
+pub(super) struct KeptText {
+    /// The whole text; `None` if it is too long.
     whole: Option<Vec<u8>>,
     /// The header and the first row.
     start: Vec<u8>,
@@ -15,30 +18,30 @@ pub(super) struct Kept {
     end: Vec<u8>,
 }
 
-impl Kept {
-    /// That of a file with this text, which consists of whole lines.
+impl KeptText {
+    /// Returns the copy of `text`, which consists of whole lines.
     pub(super) fn of(text: &[u8]) -> Self {
         let mut kept = Self { whole: Some(Vec::new()), start: Vec::new(), end: Vec::new() };
         kept.append(text);
         kept
     }
 
-    /// All of the text, if it is known.
+    /// Returns the whole text; `None` if it is too long to be kept.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         self.whole.as_deref()
     }
 
-    /// The header and the first row, or as much as there is of them.
+    /// Returns the header and the first row, as far as they exist.
     pub(super) fn start(&self) -> &[u8] {
         &self.start
     }
 
-    /// The last line.
+    /// Returns the last line.
     pub(super) fn end(&self) -> &[u8] {
         &self.end
     }
 
-    /// Notes whole lines that were appended.
+    /// Adds whole lines that were appended to the file.
     pub(super) fn append(&mut self, lines: &[u8]) {
         const IN_START: usize = 2; // lines: the header and the first row
         let n_lines = self.start.iter().filter(|byte| **byte == b'\n').count();
@@ -56,8 +59,10 @@ impl Kept {
         }
     }
 
-    /// Notes that the file was cut down to `text`.
+    /// Replaces the copy after the file was cut down to `text`.
     pub(super) fn cut_to(&mut self, text: &[u8]) {
+        // A copy that was given up stays given up: `text` was read from the disk then, so it proves
+        // nothing about the disk.
         let is_whole = self.whole.is_some();
         *self = Self::of(text);
         if !is_whole {
@@ -66,7 +71,7 @@ impl Kept {
     }
 }
 
-/// The last one of whole lines, with its end.
+/// Returns the last of some whole lines, with its line end.
 fn last_line(lines: &[u8]) -> Option<&[u8]> {
     lines.split_inclusive(|byte| *byte == b'\n').next_back()
 }
@@ -76,10 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_two_lines_and_the_last_are_known_however_they_came() {
+    fn first_two_lines_and_last_line_are_kept_for_any_split_of_the_text() {
         let text = b"a\nb\nc\nd\n";
         for n_first in [0, 2, 4, 6, 8] {
-            let mut kept = Kept::of(&text[..n_first]);
+            let mut kept = KeptText::of(&text[..n_first]);
             kept.append(&text[n_first..]);
             assert_eq!((kept.start(), kept.end()), (&b"a\nb\n"[..], &b"d\n"[..]), "{n_first}");
             assert_eq!(kept.whole(), Some(&text[..]));
@@ -89,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_known_by_its_ends() {
-        let mut kept = Kept::of(b"first\n");
+    fn text_that_is_too_long_keeps_its_first_and_last_lines() {
+        let mut kept = KeptText::of(b"first\n");
         let line = [&vec![b'x'; MAX_KEPT_BYTES][..], b"\n"].concat();
         kept.append(&line);
         kept.append(b"last\n");

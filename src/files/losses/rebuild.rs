@@ -1,4 +1,5 @@
-//! Whether a losses file has all rows before a checkpoint, and how it would have them again.
+//! Checks that a losses file has all rows before a checkpoint, and restores missing rows from
+//! another source.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -7,42 +8,45 @@ use std::path::Path;
 
 use super::rows;
 use super::survey::Survey;
-use crate::disk::disk::{Disk, DiskError, Publication};
+use crate::disk::{Disk, DiskError, Publication};
 use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::Step;
 use unisono_core::protocol::UpdateRecord;
 
-/// Finds the losses of a range of updates elsewhere, as in the ledgers, or says why they are not
-/// there. What it finds may be less than what it was asked for, and more.
+/// Finds the losses of a range of updates in another source, such as the ledgers.
+///
+/// Returns the reason if there are none. The result may lack updates of the range, and may contain
+/// others.
 pub type FindLosses = dyn Fn(Range<Step>) -> Result<Vec<UpdateRecord>, String> + Send;
 
-/// How complete the losses of a logdir are.
+/// The completeness of the losses of a logdir.
 #[derive(Debug)]
 pub struct LossesState {
-    /// Every update below has all of its rows, in the file or in `rebuilt`.
+    /// Every update below this step has all of its rows, in the file or in `rebuilt`.
     pub complete_below: Step,
-    /// A file with rows that were found elsewhere.
+    /// The file with rows from the other source; `None` if no row was added.
     pub rebuilt: Option<Rebuilt>,
-    /// Why rows were not found elsewhere, if they were looked for.
+    /// The reason why rows are still missing; `None` if none are missing or nobody searched for
+    /// them.
     pub why_missing: Option<String>,
 }
 
-/// A losses file that was put together again.
+/// A losses file to which missing rows were added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// The steps that got their rows back: the first one and the last one.
+    /// First step whose rows were added.
     pub from: Step,
-    /// See `from`.
+    /// Last step whose rows were added.
     pub to: Step,
     text: String,
 }
 
 impl LossesState {
-    /// Looks at the losses before a checkpoint of step `needed`; if there are not all, `find` is
-    /// asked for the rest. Nothing is changed.
+    /// Checks the losses before a checkpoint of step `needed`. Asks `find` for missing ones.
+    /// Changes nothing.
     ///
     /// # Errors
-    /// If the file cannot be read, or is none of ours.
+    /// If the file cannot be read, or has another format.
     pub fn look(
         disk: &dyn Disk,
         logdir: &Path,
@@ -72,7 +76,7 @@ impl LossesState {
 }
 
 impl Rebuilt {
-    /// Puts the file in its place, at once and durably.
+    /// Replaces the losses file, atomically and durably.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -82,7 +86,7 @@ impl Rebuilt {
     }
 }
 
-/// The file with the header; `None` if there is none, or one whose making a crash interrupted.
+/// Returns the file's bytes. `None` if there is no file, or a crash interrupted its creation.
 pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, LossesError> {
     let bytes = match disk.read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -97,8 +101,8 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, Loss
     Err(LossesError::Foreign { path: path.to_owned() })
 }
 
-/// The rows of a file, and between them those of updates that the file lacks from `from` on; and
-/// the first step that is in neither.
+/// Adds the updates found elsewhere, from step `from` on, to the rows of a file. Returns the text
+/// and the first step that is still missing.
 fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
     let mut updates: BTreeMap<Step, String> = BTreeMap::new();
     for line in rows::lines(bytes).skip(1).filter(|line| line.is_whole) {
@@ -110,9 +114,11 @@ fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
         }
     }
     for update in found.into_iter().filter(|update| update.cut.step >= from) {
-        // An update that the file has in part was torn.
+        // Replaces the rows of the file: a crash may have torn the update, so some of its rows are
+        // missing.
         updates.insert(update.cut.step, rows::encode(&update));
     }
+    // Find the first gap in the steps, counted from 0.
     let in_order = (0..).map(Step).zip(updates.keys()).find(|(step, key)| step != *key);
     let next = in_order.map_or(Step(updates.len() as u64), |(step, _)| step);
     let text = std::iter::once(rows::HEADER).chain(updates.values().map(String::as_str)).collect();
@@ -139,8 +145,8 @@ mod tests {
         steps.into_iter().map(|step| format!("{step},0,0.5\n{step},1,{step}\n")).collect()
     }
 
-    /// What becomes of a file with these rows, before a checkpoint of step 6, if the updates of
-    /// these steps are found elsewhere.
+    /// Returns the state of a file with these rows, before a checkpoint of step 6, after the
+    /// updates of the steps `found` were found elsewhere.
     fn rebuilt(rows: &str, found: &[u64]) -> (u64, String) {
         let disk = TestDisk::new(Bug::None, None);
         let path = PathBuf::from(LOGDIR).join(LOSSES_FILE);
@@ -156,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_missing_at_the_start_the_end_or_between_come_back() {
+    fn rows_missing_at_the_start_the_end_or_in_between_are_restored() {
         for rows in ["", "0,0,0.5\n", &rows_of(0..3), &rows_of(3..6), &rows_of([0, 1, 4])] {
             assert_eq!(rebuilt(rows, &[0, 1, 2, 3, 4, 5]), (6, rows_of(0..6)), "{rows}");
         }
@@ -165,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_found_stays_missing() {
+    fn rows_that_are_not_found_stay_missing() {
         assert_eq!(rebuilt(&rows_of(0..2), &[4, 5]), (2, rows_of(0..2)));
         assert_eq!(rebuilt(&rows_of(0..2), &[2, 3]), (4, rows_of(0..4)));
         assert_eq!(rebuilt(&rows_of(0..6), &[]), (6, rows_of(0..6)), "nothing is missing");

@@ -1,4 +1,5 @@
-//! The text of a losses file: `step,slot,loss`, one line a gradient. No files here.
+//! The text format of a losses file: `step,slot,loss`, one line for each gradient. Reads and writes
+//! no file.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -6,10 +7,10 @@ use std::ops::Range;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
-/// The first line.
+/// The first line of the file.
 pub(super) const HEADER: &str = "step,slot,loss\n";
 
-/// The lines of an update.
+/// Returns the lines of an update.
 pub(super) fn encode(update: &UpdateRecord) -> String {
     let mut text = String::new();
     for (slot, loss) in &update.losses {
@@ -18,18 +19,19 @@ pub(super) fn encode(update: &UpdateRecord) -> String {
     text
 }
 
-/// Nine significant digits, as C's `printf("%.9g")` prints them: enough to tell any two `f32`
-/// apart. A NaN is `nan`, whatever its sign.
+/// Formats a loss with nine significant digits, as C's `printf("%.9g")` does.
+///
+/// Nine digits distinguish any two `f32`. Every NaN is formatted as `nan`, without its sign.
 #[must_use]
 pub fn format_loss(loss: f32) -> String {
     const DIGITS: usize = 9;
-    /// The exponents of what is printed without one.
+    /// Smallest decimal exponent that is printed without exponent notation.
     const FIRST_PLAIN: i32 = -4;
     const LAST_PLAIN: i32 = DIGITS as i32 - 1;
     if !loss.is_finite() {
         return loss.to_string().to_lowercase();
     }
-    // The exponent is that of the rounded value: 9.999999999 is 10.
+    // Take the exponent after rounding: 9.999999999 becomes 10.
     let scientific = format!("{loss:.*e}", DIGITS - 1);
     let (mantissa, exponent) = scientific.split_once('e').expect("`e` formats with an exponent");
     let exponent: i32 = exponent.parse().expect("an exponent is a number");
@@ -38,7 +40,7 @@ pub fn format_loss(loss: f32) -> String {
     let point_before = |decimals: &str| if decimals.is_empty() { "" } else { "." };
     match exponent {
         0..=LAST_PLAIN => {
-            // The point moves to the right, past zeros if the digits end before.
+            // Move the decimal point to the right, and pad with zeros if there are too few digits.
             let n_places = exponent as usize;
             let (more, decimals) = decimals.split_at(n_places.min(decimals.len()));
             format!("{whole}{more:0<n_places$}{}{decimals}", point_before(decimals))
@@ -56,10 +58,10 @@ pub fn format_loss(loss: f32) -> String {
     }
 }
 
-/// The last step that a row can be of: `global_step` is an `i64`.
+/// Largest step of a row, because a checkpoint's `global_step` is an `i64`.
 const LAST: Step = Step(i64::MAX as u64);
 
-/// One line without its end, or `None` if it is not a row.
+/// Parses a line without its line end; `None` if it is not a row.
 pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
     let mut fields = std::str::from_utf8(line).ok()?.split(',');
     let step = Some(Step(fields.next()?.parse().ok()?)).filter(|step| *step <= LAST)?;
@@ -68,12 +70,12 @@ pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
     fields.next().is_none().then_some((step, slot, loss))
 }
 
-/// The rows of a part of a file.
+/// Returns the rows of a part of a file. Other lines are ignored.
 pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = (Step, Slot, f32)> {
     lines(bytes).filter_map(|line| decode(&bytes[line.range]))
 }
 
-/// The lines of a file, each with its number, its place without its end, and whether it has one.
+/// Returns the lines of a file.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
     let mut from = 0;
     let ranges = bytes.split_inclusive(|&byte| byte == b'\n').map(move |line| {
@@ -87,11 +89,11 @@ pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line> {
 
 /// A line of a file.
 pub(super) struct Line {
-    /// From 1.
+    /// Line number, from 1.
     pub(super) number: usize,
-    /// Where it is, without its end.
+    /// Byte range of the line, without its line end.
     pub(super) range: Range<usize>,
-    /// Whether it has an end; the last one of a torn file has none.
+    /// Whether the line has a line end; the last line of a torn file has none.
     pub(super) is_whole: bool,
 }
 
@@ -99,7 +101,7 @@ pub(super) struct Line {
 mod tests {
     use super::*;
 
-    /// Made by Python's `'%.9g' % x`, which is C's.
+    /// Computed by Python's `'%.9g' % x`, which uses C's formatting.
     const REFERENCE: [(u32, &str); 38] = [
         (0x0000_0000, "0"),
         (0x8000_0000, "-0"),
@@ -142,7 +144,7 @@ mod tests {
     ];
 
     #[test]
-    fn losses_print_as_c_prints_them() {
+    fn losses_are_formatted_as_in_c() {
         for (bits, text) in REFERENCE {
             assert_eq!(format_loss(f32::from_bits(bits)), text, "{bits:08x}");
         }
@@ -150,10 +152,10 @@ mod tests {
         assert_eq!(odd, ["nan", "nan", "inf", "-inf"]);
     }
 
-    /// All finite f32 of bits i·2654435761 mod 2^32 for i below 200,000, one a line; the checksum
-    /// is `zlib.crc32` of what Python's `'%.9g'` makes of them.
+    /// Formats all finite f32 with the bits i·2654435761 mod 2^32 for i below 200,000, one a line.
+    /// The checksum is `zlib.crc32` of Python's `'%.9g'` output.
     #[test]
-    fn losses_print_as_c_prints_them_all_over_the_range_and_come_back() {
+    fn losses_of_all_magnitudes_are_formatted_as_in_c_and_parse_back() {
         let mut crc = flate2::Crc::new();
         for i in 0..200_000_u32 {
             let loss = f32::from_bits(i.wrapping_mul(2_654_435_761));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_exactly_three_numbers() {
+    fn row_is_exactly_three_numbers() {
         assert_eq!(decode(b"12,3,0.5"), Some((Step(12), Slot(3), 0.5)));
         for line in
             ["", "12,3", "12,3,0.5,", "-1,0,1", "1,4294967296,1", "a,0,1", "1, 0,1", "1,0,\0"]

@@ -1,24 +1,24 @@
-//! Which updates a losses file has the rows of, and what is wrong with the file.
+//! Scans a losses file: which updates have all of their rows, and where the file is damaged.
 
 use super::rows;
 use unisono_core::ids::Step;
 
-/// What there is in a file that begins with the header.
+/// Result of scanning a file that begins with the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Survey {
-    /// The bytes that are whole rows, with the header.
+    /// Length of the header and the whole rows, in bytes.
     pub(super) len: u64,
-    /// All rows are of steps below.
+    /// All rows have smaller steps than this one.
     pub(super) next: Step,
-    /// Every update below has all of its rows.
+    /// Every update below this step has all of its rows.
     pub(super) complete_below: Step,
-    /// The number of the first line that is whole and no row.
+    /// Number of the first line that has a line end but is not a row.
     pub(super) damaged_line: Option<usize>,
 }
 
 impl Survey {
-    /// Goes through a file that begins with the header, in which an update of the present run has
-    /// `n_losses` rows.
+    /// Scans a file that begins with the header. Each update of the present run has `n_losses`
+    /// rows.
     pub(super) fn of(bytes: &[u8], n_losses: usize) -> Self {
         let mut survey = Self {
             len: rows::HEADER.len() as u64,
@@ -26,14 +26,14 @@ impl Survey {
             complete_below: Step(0),
             damaged_line: None,
         };
-        // The steps from 0 to this one follow each other without a hole.
+        // The steps from 0 to this one follow each other without a gap.
         let mut last_in_order: Option<Step> = None;
         let (mut n_rows, mut n_rows_before) = (0, None);
         for line in rows::lines(bytes).skip(1) {
             let Some((step, ..)) =
                 rows::decode(&bytes[line.range.clone()]).filter(|_| line.is_whole)
             else {
-                // A crash can tear the last line.
+                // A last line without a line end is not damage: a crash can tear it.
                 survey.damaged_line = line.is_whole.then_some(line.number);
                 break;
             };
@@ -42,13 +42,15 @@ impl Survey {
             if last_in_order == Some(step) {
                 n_rows += 1;
             } else if step == last_in_order.map_or(Step(0), Step::next) {
-                // An update is written at once: if the next one follows, the update is whole.
+                // All rows of an update are written at once, so a row of the next update proves
+                // that this one is whole.
                 survey.complete_below = step;
                 n_rows_before = last_in_order.map(|_| n_rows);
                 (last_in_order, n_rows) = (Some(step), 1);
             }
         }
-        // With changed settings the update before may have had another number of rows.
+        // The last update may be older than a change of settings, and then have as many rows as the
+        // update before it.
         let wanted = n_rows_before.map_or(n_losses, |before| n_losses.min(before));
         if let Some(last) = last_in_order.filter(|_| n_rows >= wanted) {
             survey.complete_below = last.next();
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_complete_with_all_of_its_rows_and_those_of_every_update_before() {
+    fn update_is_complete_if_it_and_all_earlier_updates_have_all_rows() {
         for (rows, expected) in [
             ("", 0),
             ("0,0,1\n", 0),
@@ -77,7 +79,7 @@ mod tests {
             ("0,0,1\n0,1,1\n2,0,1\n2,1,1\n", 1),
             ("1,0,1\n1,1,1\n", 0),
             ("0,0,1\n0,1,1\n1;0,1\n1,1,1\n", 1),
-            // With other settings an update has had one row, or three.
+            // With other settings, an update had one row, or three.
             ("0,0,1\n1,0,1\n", 2),
             ("0,0,1\n0,1,1\n0,2,1\n1,0,1\n1,1,1\n", 2),
             ("0,0,1\n0,1,1\n0,2,1\n1,0,1\n", 1),

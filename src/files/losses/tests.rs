@@ -18,7 +18,7 @@ fn open(path: &Path) -> LossLog {
     log
 }
 
-/// A logdir, and the path of the losses in it with this content, if any.
+/// Returns a logdir, and the path of a losses file in it with this content, if any.
 fn file(content: Option<&str>) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(LOSSES_FILE);
@@ -53,11 +53,11 @@ fn rows_are_in_the_file_as_soon_as_they_are_appended() {
 }
 
 #[test]
-fn an_update_is_one_write_and_nothing_else() {
+fn update_is_appended_with_exactly_one_operation() {
     let disk = TestDisk::new(Bug::None, None);
     let path = Path::new("/logdir/losses.csv");
     let (mut log, _) = LossLog::open(Arc::new(disk.clone()), path, 2).unwrap();
-    log.append(&update(0, &[1.0, 2.0, 3.0])).unwrap(); // That makes the file, too.
+    log.append(&update(0, &[1.0, 2.0, 3.0])).unwrap(); // Also creates the file.
     disk.plan(None);
     for step in 1..4 {
         log.append(&update(step, &[1.0, 2.0, 3.0])).unwrap();
@@ -66,7 +66,7 @@ fn an_update_is_one_write_and_nothing_else() {
 }
 
 #[test]
-fn a_torn_last_line_goes_and_the_file_goes_on() {
+fn torn_last_line_is_cut_off_before_the_next_row() {
     for torn in ["1", "1,0", "1,0,", "1,0,0.5"] {
         let (_dir, path) = file(Some(&format!("step,slot,loss\n0,0,2\n{torn}")));
         open(&path).append(&update(1, &[0.25])).unwrap();
@@ -75,7 +75,7 @@ fn a_torn_last_line_goes_and_the_file_goes_on() {
 }
 
 #[test]
-fn a_torn_header_is_written_anew() {
+fn torn_header_is_rewritten() {
     for torn in ["", "st", "step,slot,loss"] {
         let (_dir, path) = file(Some(torn));
         open(&path).append(&update(7, &[0.25])).unwrap();
@@ -84,7 +84,7 @@ fn a_torn_header_is_written_anew() {
 }
 
 #[test]
-fn a_file_that_is_something_else_is_left_alone() {
+fn file_of_another_format_is_refused_and_unchanged() {
     let (_dir, path) = file(Some("epoch,loss\n1,2\n"));
     let error = LossLog::open(Arc::new(RealDisk), &path, 2).unwrap_err();
     assert!(matches!(error, LossesError::Foreign { .. }), "{error}");
@@ -92,7 +92,7 @@ fn a_file_that_is_something_else_is_left_alone() {
 }
 
 #[test]
-fn a_damaged_line_goes_with_all_behind_it_and_is_told() {
+fn damaged_line_and_all_later_lines_are_cut_off_and_reported() {
     let (_dir, path) = file(Some("step,slot,loss\n0,0,2\n\0\0\0\n2,0,1\n"));
     let (mut log, damage) = LossLog::open(Arc::new(RealDisk), &path, 2).unwrap();
     assert_eq!(damage, Some(Damage { path: path.clone(), line: 3, n_bytes: 10 }));
@@ -101,7 +101,7 @@ fn a_damaged_line_goes_with_all_behind_it_and_is_told() {
 }
 
 #[test]
-fn rewinding_drops_the_rows_of_that_step_and_later() {
+fn rewinding_removes_the_rows_of_that_step_and_later() {
     let (_dir, path) = file(None);
     let mut log = open(&path);
     for step in 0..12 {
@@ -116,7 +116,7 @@ fn rewinding_drops_the_rows_of_that_step_and_later() {
 }
 
 #[test]
-fn recording_an_earlier_step_rewinds_also_after_a_restart() {
+fn recording_an_earlier_step_rewinds_even_after_a_restart() {
     let (_dir, path) = file(None);
     let mut log = open(&path);
     for step in [0, 1, 2, 1] {
@@ -128,7 +128,7 @@ fn recording_an_earlier_step_rewinds_also_after_a_restart() {
 }
 
 #[test]
-fn the_reader_names_the_line_that_is_wrong() {
+fn reader_error_names_the_damaged_line() {
     let (dir, path) = file(Some("step,slot,loss\n0,0,2\n0,x,2\n"));
     let error = read(&path).unwrap_err().to_string();
     let error = error.replace(&dir.path().display().to_string(), "LOGDIR");
@@ -138,12 +138,12 @@ fn the_reader_names_the_line_that_is_wrong() {
     assert!(matches!(read(dir.path()), Err(LossesError::Disk(_))));
 }
 
-/// Steps 0 to 3, then back to 2 as another life of the run, to 4.
+/// Steps 0 to 3, then a rollback to 2 and on to 4.
 const STORY: [u64; 7] = [0, 1, 2, 3, 2, 3, 4];
 const PATH: &str = "/logdir/losses.csv";
 
 #[test]
-fn a_disk_that_fails_at_any_operation_loses_no_row() {
+fn disk_error_at_any_operation_loses_no_row() {
     let whole = TestDisk::new(Bug::None, None);
     let play = |disk: &Arc<TestDisk>| {
         let mut log = LossLog::open(Arc::new(disk.clone()), Path::new(PATH), 2)?.0;
@@ -166,7 +166,7 @@ fn a_disk_that_fails_at_any_operation_loses_no_row() {
 }
 
 #[test]
-fn after_a_crash_the_synced_rows_are_there_and_the_file_goes_on() {
+fn after_a_crash_synced_rows_are_kept_and_the_file_can_grow() {
     for at in 0..16 {
         let disk = TestDisk::new(Bug::None, Some((at, Fault::Stop)));
         let mut n_synced = 0;
@@ -194,7 +194,7 @@ fn after_a_crash_the_synced_rows_are_there_and_the_file_goes_on() {
 }
 
 #[test]
-fn rows_that_no_memory_is_left_for_are_told_until_they_are_made_again() {
+fn dropped_rows_are_an_error_until_they_are_recomputed() {
     let disk = TestDisk::new(Bug::None, None);
     let (mut log, _) = LossLog::open(Arc::new(disk.clone()), Path::new(PATH), 2).unwrap();
     disk.plan(Some((0, Fault::Stop)));
@@ -214,7 +214,7 @@ fn rows_that_no_memory_is_left_for_are_told_until_they_are_made_again() {
 
 proptest::proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "[0-9,.e\n-]*") {
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>, text in "[0-9,.e\n-]*") {
         for content in [bytes, text.into_bytes()] {
             let (_dir, path) = file(None);
             fs::write(&path, [rows::HEADER.as_bytes(), &content].concat()).unwrap();

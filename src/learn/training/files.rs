@@ -14,9 +14,8 @@ use unisono_config::RunConfig;
 use unisono_core::floats::Floats;
 use unisono_core::ids::{Generation, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
-use unisono_files::checkpoint::{
-    Checkpoint, ReadError, RunFilesConfig, Saver, Shapes, Taken, Tensor, read_tensors,
-};
+use unisono_files::checkpoint::{Checkpoint, ReadError, Saver, Shapes, Tensor, read_tensors};
+use unisono_files::run_files::{RunFilesConfig, Taken};
 
 /// The reason why a file of initial values cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use unisono_core::host::Storage;
 use unisono_core::ids::Step;
 use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
-use unisono_files::checkpoint::{LockedBy, Losses, RunFiles, RunFilesConfig, RunFilesError};
+use unisono_files::disk::LockedBy;
 use unisono_files::losses::error::LossesError;
+use unisono_files::run_files::{Losses, RunFiles, RunFilesConfig, RunFilesError};
 
 /// The most requests that may wait for the disk. Each request to save holds a whole state in memory.
 /// A disk that is this far behind will not catch up, so further requests fail.
@@ -275,7 +276,7 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         let error = FileStorage::open(config(file)).unwrap_err().to_string();
-        assert!(error.starts_with("cannot make the logdir "), "{error}");
+        assert!(error.starts_with("cannot create the logdir "), "{error}");
         assert!(error.contains("choose another --logdir") && !error.contains('\n'), "{error}");
     }
 

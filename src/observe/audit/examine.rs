@@ -1,41 +1,45 @@
-//! Goes through the ledgers of a run, one by itself and then all side by side.
+//! Checks the ledgers of a run: first each one alone, then all of them together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::found::{Audit, Seen};
+use super::found::{Audit, AuditCounts};
 use super::generations::Generations;
-use super::shard::Shard;
+use super::shard::ShardHistory;
 use super::{pass, repeats, shards};
 use crate::ledger::Ledger;
 
 impl<'a> Audit<'a> {
-    /// Goes through ledgers, ascending by ps.
+    /// Audits ledgers, which must be ascending by ps.
     #[must_use]
     pub fn of(ledgers: &'a [Ledger]) -> Self {
         let mut audit = Self {
             shards: Vec::new(),
             violations: Vec::new(),
             notes: Vec::new(),
-            seen: Seen::default(),
+            seen: AuditCounts::default(),
             arithmetics: Vec::new(),
         };
         for ledger in ledgers {
             let shard = examine(ledger, &mut audit);
             audit.shards.push(shard);
         }
+        // Drop rolled-back updates before the comparison, which would report them as
+        // contradictions.
         audit.forget_what_was_rolled_back_elsewhere();
         shards::compare(&mut audit);
         repeats::compare(&mut audit);
         audit
     }
 
-    /// The generations that were opened, in order.
+    /// Returns the generations in the order in which they were opened.
     pub(super) fn generations(&self) -> Generations {
         Generations::of(&self.shards)
     }
 
-    /// A shard that was killed before it heard of the newest generation, and never came back, does
-    /// not know that what it made last is void.
+    /// Drops updates that a rollback undid without the shard's knowledge.
+    ///
+    /// A ps that was killed before the newest generation, and never came back, does not know that
+    /// its last updates are void.
     fn forget_what_was_rolled_back_elsewhere(&mut self) {
         let Some((newest, from)) = self.generations().last() else { return };
         for shard in &mut self.shards {
@@ -45,27 +49,27 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// The parameter servers of the cluster, as it was last.
+    /// Returns the number of ps in the last configuration of the cluster.
     pub(super) fn n_ps(&self) -> u32 {
         let generations = self.generations();
-        let opened = |shard: &&Shard<'_>| {
+        let opened = |shard: &&ShardHistory<'_>| {
             let last = shard.restored.last()?;
             generations.place_of(last.line.generation)
         };
         let last = self.shards.iter().max_by_key(opened);
-        last.and_then(Shard::header).map_or(0, |header| header.n_ps)
+        last.and_then(ShardHistory::header).map_or(0, |header| header.n_ps)
     }
 
-    /// The shards of which there is no ledger.
+    /// Returns the shards that have no ledger.
     pub(super) fn absent(&self) -> BTreeSet<u32> {
-        let there: BTreeSet<u32> = self.shards.iter().map(Shard::ps).collect();
+        let there: BTreeSet<u32> = self.shards.iter().map(ShardHistory::ps).collect();
         (0..self.n_ps()).filter(|ps| !there.contains(ps)).collect()
     }
 }
 
-/// Goes through one ledger.
-fn examine<'a>(ledger: &'a Ledger, audit: &mut Audit<'a>) -> Shard<'a> {
-    let shard = Shard {
+/// Checks one ledger alone.
+fn examine<'a>(ledger: &'a Ledger, audit: &mut Audit<'a>) -> ShardHistory<'a> {
+    let shard = ShardHistory {
         ledger,
         made: Vec::new(),
         restored: Vec::new(),

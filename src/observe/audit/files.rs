@@ -1,4 +1,4 @@
-//! The losses and the checkpoints of a run against its ledgers.
+//! Compares the losses and the checkpoints of a run with its ledgers.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -6,17 +6,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::violation::{any_of, listed};
-use super::{Place, Rule, Violation, pass};
+use super::{FilePlace, Rule, Violation, pass};
 use crate::audit::found::Audit;
-use crate::audit::shard::{Made, Shard};
+use crate::audit::shard::{Made, ShardHistory};
 use crate::ledger::{Header, Loss, StateHash};
 use unisono_config::RunConfig;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::Snapshot;
 use unisono_files::checkpoint;
 use unisono_files::checkpoint::Checkpoint;
-use unisono_files::disk::disk::{Disk as _, DiskError};
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, DiskError, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
 use unisono_learn::training::files::snapshot_of;
@@ -24,27 +23,27 @@ use unisono_learn::training::files::snapshot_of;
 /// A row of the losses file.
 pub type LossRow = (Step, Slot, f32);
 
-/// The rows of each update, of rows that ascend by step.
+/// Groups rows by update. The rows must ascend by step.
 pub fn by_step(rows: &[LossRow]) -> impl Iterator<Item = (Step, &[LossRow])> {
     rows.chunk_by(|one, other| one.0 == other.0).map(|of_step| (of_step[0].0, of_step))
 }
 
-/// Why the other files of a run cannot be held against its ledgers.
+/// The reason why losses or checkpoints cannot be compared with the ledgers.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The operating system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The losses are none.
+    /// The losses file is not valid.
     #[error(transparent)]
     Losses(#[from] LossesError),
 }
 
 impl<'a> Audit<'a> {
-    /// Holds the losses and the checkpoints of a logdir against the ledgers, if there are any.
+    /// Compares the losses and the checkpoints of a logdir with the ledgers, as far as they exist.
     ///
     /// # Errors
-    /// If they are there and cannot be read.
+    /// If an existing file cannot be read.
     pub fn check_files(&mut self, logdir: &Path) -> Result<(), FilesError> {
         let newest = self.check_checkpoints(logdir)?;
         let path = logdir.join(LOSSES_FILE);
@@ -58,12 +57,12 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    /// Rule 7: a row of losses is what a ledger says of that gradient, and those before the newest
-    /// checkpoint are all there.
+    /// Compares losses with the ledgers (rule 7). Every row must match, and no row before the
+    /// newest checkpoint may be missing.
     pub fn check_losses(&mut self, path: &Path, rows: &[LossRow], newest: Option<Step>) {
         self.seen.n_losses += rows.len() as u64;
         let standing = self.standing();
-        // Only a run that went back has more than what stands.
+        // Computed lazily: only a run with a rollback has updates besides the standing ones.
         let ever = LazyCell::new(|| {
             let mut ever: BTreeMap<Step, Vec<&Made<'_>>> = BTreeMap::new();
             for made in self.shards.iter().flat_map(|shard| &shard.made) {
@@ -75,9 +74,10 @@ impl<'a> Audit<'a> {
         let mut found = Vec::new();
         let mut expected = standing.keys().copied().take_while(|step| Some(*step) < newest);
         let mut next = expected.next();
+        // Line 1 is the header.
         let mut line = 2;
         for (step, of_step) in by_step(rows) {
-            let place = Place::line(path, line);
+            let place = FilePlace::line(path, line);
             line += of_step.len();
             if let Some(missing) = next.filter(|next| *next < step) {
                 found.push(missing_losses(place.clone(), missing));
@@ -89,20 +89,22 @@ impl<'a> Audit<'a> {
             if stands.is_some_and(|made| is_of(made, of_step)) {
                 continue;
             }
+            // No ledger has this step, so there is nothing to compare with.
             let Some(ever) = ever.get(&step) else { continue };
-            // After a rollback the old rows stay until the chief hears of the new updates.
+            // After a rollback, old rows stay in the file until the chief records the recomputed
+            // updates.
             let may_be_old = Some(step) >= last_opened;
             if !(may_be_old && ever.iter().any(|made| is_of(made, of_step))) {
                 found.push(wrong_losses(place, of_step, stands.copied()));
             }
         }
         if let Some(missing) = next {
-            found.push(missing_losses(Place::file(path), missing));
+            found.push(missing_losses(FilePlace::file(path), missing));
         }
         self.violations.extend(found);
     }
 
-    /// Holds every checkpoint that is there against the ledgers; returns the newest one's step.
+    /// Compares every checkpoint with the ledgers. Returns the step of the newest one.
     fn check_checkpoints(&mut self, logdir: &Path) -> Result<Option<Step>, FilesError> {
         let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
         let mut newest = None;
@@ -123,10 +125,11 @@ impl<'a> Audit<'a> {
         Ok(newest)
     }
 
-    /// Rule 7: a checkpoint is one version of every shard, and one that was made.
+    /// Compares a checkpoint with the ledgers: it must be a version that every shard made (rule 7).
     ///
-    /// A checkpoint does not say how it was laid over the ps, but the ledgers do. A run whose number
-    /// of ps changed has several layouts; the checkpoint has to be right under one of them.
+    /// The ledgers say how tensors were laid out over the ps, a checkpoint does not. If the number
+    /// of ps changed during the run, there are several layouts, and the checkpoint must match one
+    /// of them.
     pub fn check_checkpoint(&mut self, path: &Path, checkpoint: &Checkpoint) {
         let mut found = None;
         for layout in self.layouts() {
@@ -135,7 +138,7 @@ impl<'a> Audit<'a> {
                 Err(why) => Err(format!("{} was not compared: {why}", path.display())),
             };
             let is_right = matches!(&compared, Ok((violations, None)) if violations.is_empty());
-            // The newest layout is the last one, and its findings are reported if none is right.
+            // The newest layout is the last one. Its violations are reported if no layout matches.
             found = Some(compared);
             if is_right {
                 break;
@@ -144,18 +147,21 @@ impl<'a> Audit<'a> {
         match found {
             Some(Ok(compared)) => self.take_compared(compared),
             Some(Err(note)) => self.notes.push(note),
-            None => self.notes.push(format!("{}: no ledger has its layout", path.display())),
+            None => self
+                .notes
+                .push(format!("{} was not compared: no ledger has its layout", path.display())),
         }
     }
 
-    /// One header for each layout over the ps that the ledgers have, in the order of the files.
+    /// Returns one header for each layout in the ledgers, in the order of the files.
     fn layouts(&self) -> Vec<&'a Header> {
         let mut layouts: Vec<&Header> = Vec::new();
         for shard in &self.shards {
             let made = shard.made.iter().map(|made| made.header);
             let mut headers: Vec<_> =
                 shard.restored.iter().map(|restored| restored.header).chain(made).collect();
-            // A life has one header and thousands of updates; comparing settings for each is slow.
+            // Skip repeated headers by address: thousands of updates share one header, and
+            // comparing settings is slow.
             headers.dedup_by(|one, other| std::ptr::eq(*one, *other));
             for header in headers {
                 if !layouts.iter().any(|known| pass::has_layout_of(known, header)) {
@@ -172,8 +178,8 @@ impl<'a> Audit<'a> {
         self.notes.extend(note);
     }
 
-    /// As [`Self::check_checkpoint`], of a state that is laid over the ps as it was when it was
-    /// captured.
+    /// Compares a captured state with the ledgers, as [`Self::check_checkpoint`] does. The state
+    /// already has the layout of the run.
     pub fn check_snapshot(&mut self, path: &Path, snapshot: &Snapshot) {
         let hashes: Vec<_> = snapshot.shards.iter().map(StateHash::of).collect();
         let compared = self.compare_checkpoint(path, snapshot.cut.step, &hashes);
@@ -202,7 +208,7 @@ impl<'a> Audit<'a> {
                 ));
             } else {
                 let wanted = format!("version {step} of ps {ps}, {}", any_of(&made));
-                let (rule, place) = (Rule::CheckpointsAreCuts, Place::file(path));
+                let (rule, place) = (Rule::CheckpointsAreCuts, FilePlace::file(path));
                 let found = what_is(shard, *found);
                 violations.push(Violation { rule, step, place, wanted, found });
             }
@@ -211,9 +217,9 @@ impl<'a> Audit<'a> {
     }
 }
 
-/// Returns the hash of each shard of a checkpoint that is laid over the ps as a ledger's header says.
+/// Returns the hash of each shard of a checkpoint, with the layout of a ledger's header.
 fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>, String> {
-    // Files of earlier versions name their own layout, which then counts.
+    // Checkpoints of earlier program versions name their layout in the settings; that one counts.
     let of_layout = ["ps", "placement", "workers"];
     let settings = of_layout.iter().fold(checkpoint.settings.clone(), |settings, key| {
         match (settings.value(key), layout.settings.value(key)) {
@@ -226,21 +232,22 @@ fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>,
     Ok(snapshot.shards.iter().map(StateHash::of).collect())
 }
 
-/// A state by its hash; and if it is another version, which.
-fn what_is(shard: &Shard<'_>, hash: StateHash) -> String {
+/// Describes a state by its hash, and by its version if the shard made such a state at another
+/// version.
+fn what_is(shard: &ShardHistory<'_>, hash: StateHash) -> String {
     match shard.made.iter().find(|made| made.update.after == hash) {
-        Some(made) => format!("its version {}, {hash}", made.version()),
+        Some(made) => format!("the hash of its version {}, {hash}", made.version()),
         None => hash.to_string(),
     }
 }
 
-fn missing_losses(place: Place, step: Step) -> Violation {
-    let wanted = format!("the losses of update {step}, which a checkpoint is behind");
+fn missing_losses(place: FilePlace, step: Step) -> Violation {
+    let wanted = format!("the losses of update {step}, because there is a later checkpoint");
     let (rule, found) = (Rule::CheckpointsAreCuts, "none".to_owned());
     Violation { rule, step, place, wanted, found }
 }
 
-/// Whether these rows, of one step, are the losses of an update.
+/// Returns whether the rows of one step are the losses of an update.
 fn is_of(made: &Made<'_>, rows: &[LossRow]) -> bool {
     let rows = rows.iter().map(|(_, slot, loss)| (*slot, Some(Loss(*loss))));
     losses_of(made).eq(rows)
@@ -251,7 +258,7 @@ fn losses_of<'b>(made: &'b Made<'_>) -> impl Iterator<Item = (Slot, Option<Loss>
     slots.map(|used| (used.slot, used.push.as_ref().map(|push| push.loss)))
 }
 
-fn wrong_losses(place: Place, rows: &[LossRow], stands: Option<&Made<'_>>) -> Violation {
+fn wrong_losses(place: FilePlace, rows: &[LossRow], stands: Option<&Made<'_>>) -> Violation {
     let wanted = stands.map_or_else(
         || "losses of an update that was made".to_owned(),
         |made| format!("{}, as in {}", described(losses_of(made)), made.place()),

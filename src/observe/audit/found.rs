@@ -1,54 +1,55 @@
-//! What an audit has found so far.
+//! The result of an audit.
 
-use crate::audit::shard::{Made, Shard};
+use crate::audit::shard::{Made, ShardHistory};
 use crate::audit::violation::Violation;
 use crate::ledger::Header;
 use std::collections::BTreeMap;
 use unisono_core::ids::Step;
 
-/// What the ledgers of a run say together.
+/// The state of an audit: the histories of all shards and the problems found so far.
 #[derive(Debug)]
 pub struct Audit<'a> {
-    /// One a ledger, ascending by ps.
-    pub shards: Vec<Shard<'a>>,
-    /// All that is against a rule, in the order in which a person should hear of it.
+    /// History of each ledger's shard, ascending by ps.
+    pub shards: Vec<ShardHistory<'a>>,
+    /// Violations, ordered from a single line to the comparison of all files.
     pub(super) violations: Vec<Violation>,
-    /// What could not be seen, or is worth a word, in order.
+    /// Notes about missing or unusual content, in order.
     pub(super) notes: Vec<String>,
-    pub(super) seen: Seen,
-    /// One of the headers and the digest of the data, for each way to compute: others refer to it by
-    /// its place.
+    pub(super) seen: AuditCounts,
+    /// One header and data digest for each different arithmetic, that is, for settings and data
+    /// that determine the trajectory. Updates refer to it by index.
     pub(super) arithmetics: Vec<(&'a Header, Option<&'a str>)>,
 }
 
-/// What an audit comes to.
+/// The overall result of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every update that stands was seen on every shard, and nothing is against a rule.
+    /// No violation, and every standing update was found on every shard.
     Clean,
-    /// Nothing is against a rule, but some updates were not seen on every shard.
+    /// No violation, but some updates were not found on every shard.
     Incomplete,
-    /// Something is against a rule.
+    /// At least one violation.
     Broken,
 }
 
-/// Updates that shards may be apart while a run goes on, or when it is killed.
+/// Maximum number of updates by which shards may differ while a run goes on, or after it was
+/// killed.
 pub(super) const MAX_APART: usize = 1;
 
-/// How much was looked at.
+/// Numbers of checked items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Updates, each shard's for itself.
+pub struct AuditCounts {
+    /// Updates, counted for each shard.
     pub n_updates: u64,
-    /// Gradients in them.
+    /// Gradients in these updates.
     pub n_slots: u64,
-    /// Gradients that came and were not used.
+    /// Gradients that arrived and were not used.
     pub n_dropped: u64,
-    /// Updates that were compared with those of another shard.
+    /// Updates that were compared with another shard's.
     pub n_compared: u64,
-    /// Updates that were made again, of the same version and the same gradients.
+    /// Updates that were recomputed from the same version and gradients.
     pub n_repeated: u64,
-    /// Gradients that were computed again, from the same version.
+    /// Gradients that were recomputed from the same version.
     pub n_gradients_repeated: u64,
     /// Rows of the losses file.
     pub n_losses: u64,
@@ -57,7 +58,7 @@ pub struct Seen {
 }
 
 impl<'a> Audit<'a> {
-    /// What it comes to.
+    /// Returns the overall result.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if !self.violations.is_empty() {
@@ -69,11 +70,12 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Whether every update that stands was seen on every shard, without a hole.
+    /// Returns whether every standing update was found on every shard, without a gap.
     fn is_whole(&self) -> bool {
         let standing = self.standing();
         let mut next = standing.keys().next().copied();
         let has_hole = standing.keys().any(|step| next.replace(step.next()) != Some(*step));
+        // The last updates may be missing on some shards, because shards are not in lockstep.
         let n_partial = standing.values().rev().take_while(|made| !is_on_all_shards(made)).count();
         let mut all_before = standing.values().rev().skip(n_partial);
         !standing.is_empty()
@@ -82,43 +84,45 @@ impl<'a> Audit<'a> {
             && all_before.all(|made| is_on_all_shards(made))
     }
 
-    /// The first violation: of the earliest step, and there the one that explains the others.
+    /// Returns the violation of the earliest step. Of several, returns the one that explains the
+    /// others.
     #[must_use]
     pub fn first_violation(&self) -> Option<&Violation> {
-        // The order in which they were found goes from a line by itself to all files together.
+        // Violations are ordered from a single line to the comparison of all files, and the first
+        // minimum is the most specific one.
         self.violations.iter().min_by_key(|violation| violation.step)
     }
 
-    /// All that is against a rule.
+    /// Returns all violations.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// What could not be seen, or is worth a word.
+    /// Returns notes about missing or unusual content.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// How much was looked at.
+    /// Returns the numbers of checked items.
     #[must_use]
-    pub const fn seen(&self) -> Seen {
+    pub const fn seen(&self) -> AuditCounts {
         self.seen
     }
 
-    /// The updates that stand, ascending by step: what became of the run. Of each step, those of
-    /// the shards whose ledgers have it.
+    /// Returns the standing updates, which no rollback undid, ascending by step. Each step has the
+    /// updates of all shards whose ledgers contain it.
     #[must_use]
     pub fn standing(&self) -> BTreeMap<Step, Vec<&Made<'a>>> {
         let mut standing: BTreeMap<Step, Vec<&Made<'a>>> = BTreeMap::new();
-        for made in self.shards.iter().flat_map(Shard::standing) {
+        for made in self.shards.iter().flat_map(ShardHistory::standing) {
             standing.entry(made.update.step).or_default().push(made);
         }
         standing
     }
 
-    /// The number of the arithmetic of a life that trains on data of this digest.
+    /// Returns the index of the arithmetic for these settings and this data digest.
     pub(super) fn number_of(&mut self, header: &'a Header, data: Option<&'a str>) -> usize {
         let is_it = |(known, of): &(&Header, Option<&str>)| {
             *of == data && known.difference(header).is_none()
@@ -130,7 +134,7 @@ impl<'a> Audit<'a> {
     }
 }
 
-/// Whether these updates of one step are those of all shards that its run had.
+/// Returns whether the updates of one step come from all shards of the run.
 pub fn is_on_all_shards(made: &[&Made<'_>]) -> bool {
     made.iter().all(|one| one.header.n_ps as usize == made.len())
 }

@@ -1,15 +1,15 @@
-//! Fuzz target: ledgers, which may be torn, rotten or made up, and what an audit makes of them.
+//! Fuzz target for ledgers, which may be torn, damaged or forged, and for the audit of them.
 
 use std::path::Path;
 
-use super::Report;
+use super::AuditReport;
 use crate::audit::found::{Audit, Verdict};
 use crate::ledger::{Ledger, file};
 
-/// Between the ledgers of ps 0 and ps 1; in none of them, since JSON escapes it.
+/// Separates the ledgers of ps 0 and ps 1. JSON escapes this byte, so no ledger contains it.
 const SEPARATOR: u8 = 0;
 
-/// The ledgers of up to two ps.
+/// Audits the ledgers of up to two ps. Returns whether all of them are valid.
 pub fn ledger(bytes: &[u8]) -> bool {
     let texts = bytes.splitn(2, |byte| *byte == SEPARATOR);
     let read: Vec<_> = (0..).zip(texts).map(|(ps, text)| one_ledger(ps, text)).collect();
@@ -17,7 +17,7 @@ pub fn ledger(bytes: &[u8]) -> bool {
     let ledgers: Vec<Ledger> = read.into_iter().flatten().collect();
     let audit = Audit::of(&ledgers);
     assert_eq!(audit.verdict() == Verdict::Broken, audit.first_violation().is_some());
-    assert!(!Report(&audit).to_string().is_empty());
+    assert!(!AuditReport(&audit).to_string().is_empty());
     is_taken
 }
 

@@ -1,30 +1,30 @@
-//! The order in which the generations of a run were opened: that of the lines in the ledgers.
+//! The order in which the generations of a run were opened, according to the lines of its ledgers.
 //!
-//! Their numbers do not tell it across restarts of the whole cluster. If a clock was set back
-//! meanwhile, and no task and no file remembered the chief before, a later chief has a smaller
-//! incarnation, and opens generations with smaller numbers.
+//! The numbers of generations do not give this order across restarts of the whole cluster. If a
+//! clock was set back, and no task and no file remembers the previous chief, a later chief gets a
+//! smaller incarnation and opens generations with smaller numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audit::shard::Shard;
+use crate::audit::shard::ShardHistory;
 use unisono_core::ids::{Generation, Step};
 
-/// The generations that were opened, each with the version that it began with, the first one first.
+/// The generations in the order in which they were opened, each with its first version.
 #[derive(Debug)]
 pub(super) struct Generations(Vec<(Generation, Step)>);
 
-/// What the ledgers say of one generation.
+/// Position of a generation relative to others.
 #[derive(Debug, Default)]
 struct Node {
     from: Step,
-    /// Those that follow it immediately in some ledger.
+    /// Generations that follow immediately in some ledger.
     after: BTreeSet<Generation>,
-    /// How many precede it immediately in some ledger, and have no place in the order yet.
+    /// Number of generations that precede immediately in some ledger and are not ordered yet.
     n_before: usize,
 }
 
 impl Generations {
-    pub(super) fn of(shards: &[Shard<'_>]) -> Self {
+    pub(super) fn of(shards: &[ShardHistory<'_>]) -> Self {
         let mut nodes: BTreeMap<Generation, Node> = BTreeMap::new();
         for shard in shards {
             let mut before: Option<Generation> = None;
@@ -42,13 +42,16 @@ impl Generations {
         Self::merge(nodes)
     }
 
-    /// Where the ledgers do not say which of two was opened first, their numbers do. So they do if
-    /// the ledgers contradict each other: a chief that was replaced may restore a ps that has
-    /// forgotten the newer chief.
+    /// Orders the generations topologically.
+    ///
+    /// If the ledgers do not order two generations, their numbers do. The numbers also decide if
+    /// ledgers contradict each other. That is possible: a chief that was already replaced may
+    /// restore a ps that has forgotten the newer chief.
     fn merge(mut nodes: BTreeMap<Generation, Node>) -> Self {
         let mut order = Vec::new();
         let mut ready: BTreeSet<Generation> =
             nodes.iter().filter(|(_, node)| node.n_before == 0).map(|(key, _)| *key).collect();
+        // If no generation is ready, the ledgers contradict each other: take the smallest number.
         while let Some(next) = ready.pop_first().or_else(|| nodes.keys().next().copied()) {
             let Some(node) = nodes.remove(&next) else { continue };
             order.push((next, node.from));
@@ -63,12 +66,12 @@ impl Generations {
         Self(order)
     }
 
-    /// The one that was opened last, and the version that it began with.
+    /// Returns the generation that was opened last, and its first version.
     pub(super) fn last(&self) -> Option<(Generation, Step)> {
         self.0.last().copied()
     }
 
-    /// The place of a generation in the order.
+    /// Returns the position of a generation in the order.
     pub(super) fn place_of(&self, generation: Generation) -> Option<usize> {
         self.0.iter().position(|(opened, _)| *opened == generation)
     }

@@ -1,4 +1,4 @@
-//! Losses that a losses file has lost, from the ledgers of the same logdir.
+//! Restores missing losses from the ledgers of the same logdir.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,23 +10,23 @@ use unisono_core::ids::Step;
 use unisono_core::protocol::UpdateRecord;
 use unisono_files::losses::FindLosses;
 
-/// Finds losses in the ledgers of a logdir. Each ps notes the loss of every slot, so the ledger of
-/// any one of them is enough.
+/// Returns a function that finds losses in the ledgers of a logdir. Every ps records the loss of
+/// every slot, so a single ledger suffices.
 #[must_use]
 pub fn find_losses(logdir: PathBuf) -> Box<FindLosses> {
     Box::new(move |steps: Range<Step>| {
         let ledgers = ledger::read_all(&logdir).map_err(|error| error.to_string())?;
         let audit = Audit::of(&ledgers);
         if let Some(violation) = audit.first_violation() {
-            return Err(format!("the ledgers are not to be relied upon: {violation}"));
+            return Err(format!("the ledgers cannot be trusted: {violation}"));
         }
-        // Updates that were rolled back do not stand, and are not part of the losses.
+        // Updates that were rolled back do not count: their rows are not part of the losses file.
         let standing = audit.standing();
         Ok(standing.range(steps).filter_map(|(_, made)| losses_of(made.first()?)).collect())
     })
 }
 
-/// `None` if a slot has no loss: no message has brought its gradient.
+/// Returns the losses of an update; `None` if the push message of a slot is unknown.
 fn losses_of(made: &Made<'_>) -> Option<UpdateRecord> {
     let update = made.update;
     let loss = |used: &ledger::UsedSlot| Some((used.slot, used.push.as_ref()?.loss.0));

@@ -1,8 +1,21 @@
-//! Whether a run kept the rules of `docs/protocol.md`, as far as its files can tell: the ledgers of
-//! all shards, the losses, the checkpoints.
+//! Audits a run: checks its ledgers, losses and checkpoints against the rules of
+//! `docs/protocol.md`.
 //!
-//! [`Audit::of`] goes through the ledgers; losses and checkpoints can be held against them after
-//! that. Nothing is computed again here: that is [`crate::audit::replay`].
+//! [`Audit::of`] checks the ledgers. Losses and checkpoints can then be compared with them. An
+//! audit recomputes nothing; [`crate::audit::replay`] does.
+//!
+//! | module | content |
+//! |---|---|
+//! | `pass` | checks each ledger by itself |
+//! | `generations` | the order in which generations were opened |
+//! | `shards` | compares the ledgers of all shards |
+//! | `repeats` | compares updates that were recomputed after a rollback |
+//! | `files` | compares losses and checkpoints with the ledgers |
+//! | [`shard`] | the history of one shard |
+//! | [`found`] | the result of an audit |
+//! | `report` | prints the result |
+//! | [`ledger_losses`] | restores losses from ledgers |
+//! | [`replay`] | recomputes a run from its ledgers |
 
 mod examine;
 mod files;
@@ -24,8 +37,8 @@ mod violation;
 mod tests;
 
 pub use files::{FilesError, LossRow, by_step};
-pub use found::{Audit, Seen, Verdict};
-pub use report::Report;
+pub use found::{Audit, AuditCounts, Verdict};
+pub use report::AuditReport;
 pub use rule::Rule;
-pub use shard::{Made, Rollback, Shard};
-pub use violation::{Place, Violation};
+pub use shard::{Made, Rollback, ShardHistory};
+pub use violation::{FilePlace, Violation};

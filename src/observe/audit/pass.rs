@@ -1,18 +1,18 @@
-//! One ledger by itself: what its lines mean one after the other, and the rules that can be seen in
-//! one shard alone.
+//! Checks one ledger alone: follows its lines in order, and checks the rules that concern a single
+//! shard.
 
 use std::collections::BTreeMap;
 
-use super::shard::{Made, Restored, Rollback, Shard};
+use super::shard::{Made, Restored, Rollback, ShardHistory};
 use super::violation::{any_of, full, listed};
-use super::{Place, Rule, Violation};
+use super::{FilePlace, Rule, Violation};
 use crate::audit::found::Audit;
 use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
-use crate::ledger::{Header, Line, StateHash, Why};
+use crate::ledger::{DropReason, Header, Line, StateHash};
 use unisono_core::ids::{Generation, Incarnation, Slot, Step};
 
-/// Goes through the ledger of a shard of which nothing is known yet.
-pub(super) fn go<'a>(shard: Shard<'a>, audit: &mut Audit<'a>) -> Shard<'a> {
+/// Checks the ledger of a shard whose history is still empty.
+pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHistory<'a> {
     let ledger = shard.ledger;
     let mut pass = Pass { shard, life: None, line: 0, audit };
     for numbered in &ledger.lines {
@@ -21,31 +21,32 @@ pub(super) fn go<'a>(shard: Shard<'a>, audit: &mut Audit<'a>) -> Shard<'a> {
     }
     if let Some(line) = ledger.torn {
         let path = ledger.path.display();
-        pass.audit.notes.push(format!("{path}:{line} has no end and was left out"));
+        pass.audit.notes.push(format!("{path}:{line} is incomplete and was left out"));
     }
     pass.shard
 }
 
-/// A life of the ps, as far as the file was read.
+/// State of the ps's current incarnation, at the current line.
 #[derive(Debug)]
-struct Life<'a> {
+struct IncarnationState<'a> {
     header: &'a Header,
-    /// The number of its arithmetic.
+    /// Index of the arithmetic in the audit.
     arithmetic: usize,
     generation: Option<Generation>,
-    /// The version that the shard is at, and its hash.
+    /// Version of the shard and its hash.
     at: Option<(Step, StateHash)>,
     chief: Option<Incarnation>,
-    /// The newest life of each worker whose gradients were used.
+    /// Newest incarnation of each worker whose gradients were used.
     workers: BTreeMap<u32, Incarnation>,
-    /// What the next update may not use, by slot and worker: the lines that say so.
+    /// Surplus gradients, which the next update may not use: slot and worker, and the line that
+    /// reports them.
     surplus: BTreeMap<(Slot, u32), usize>,
 }
 
 struct Pass<'a, 'b> {
-    shard: Shard<'a>,
-    life: Option<Life<'a>>,
-    /// The line that is being looked at.
+    shard: ShardHistory<'a>,
+    life: Option<IncarnationState<'a>>,
+    /// Number of the current line.
     line: usize,
     audit: &'b mut Audit<'a>,
 }
@@ -55,13 +56,16 @@ impl<'a> Pass<'a, '_> {
         if let Line::Header(header) = line {
             return self.on_header(header);
         }
-        // The reader lets no file begin with anything but a header.
+        // The reader rejects files that do not begin with a header, so this line is unreachable.
         let Some(mut life) = self.life.take() else { return };
         if line.incarnation() != life.header.incarnation {
             let step = life.at.map_or(Step(0), |(step, _)| step);
-            let wanted =
-                format!("lines of ps {}'s life {}", self.shard.ps(), life.header.incarnation);
-            let found = format!("one of its life {}", line.incarnation());
+            let wanted = format!(
+                "lines of ps {}'s incarnation {}",
+                self.shard.ps(),
+                life.header.incarnation
+            );
+            let found = format!("a line of its incarnation {}", line.incarnation());
             self.violate(Rule::Fencing, step, wanted, found);
         }
         match line {
@@ -71,6 +75,7 @@ impl<'a> Pass<'a, '_> {
             Line::Update(update) => self.on_update(&mut life, update),
             Line::Dropped(dropped) => self.on_dropped(&mut life, dropped),
         }
+        // Put back: it was taken out so that the handlers can borrow `self` mutably.
         self.life = Some(life);
     }
 
@@ -79,6 +84,8 @@ impl<'a> Pass<'a, '_> {
             if let Some(difference) = before.difference(header) {
                 self.note_change(difference.key, difference.ours, difference.theirs);
             }
+            // A note and no violation: across restarts, the order of lines counts, not the
+            // incarnations.
             if header.incarnation <= before.incarnation {
                 let place = self.place();
                 self.audit.notes.push(format!(
@@ -89,7 +96,7 @@ impl<'a> Pass<'a, '_> {
         }
         self.shard.header = Some((header, self.line));
         self.shard.n_lives += 1;
-        self.life = Some(Life {
+        self.life = Some(IncarnationState {
             header,
             arithmetic: self.audit.number_of(header, None),
             generation: None,
@@ -100,16 +107,16 @@ impl<'a> Pass<'a, '_> {
         });
     }
 
-    fn on_chief(&mut self, life: &mut Life<'a>, came: &ChiefCame) {
+    fn on_chief(&mut self, life: &mut IncarnationState<'a>, came: &ChiefCame) {
         if let Some(before) = life.chief.filter(|before| *before >= came.chief) {
             let step = life.at.map_or(Step(0), |(step, _)| step);
-            let wanted = format!("no life of the chief but those after {before}");
-            self.violate(Rule::Fencing, step, wanted, format!("its life {}", came.chief));
+            let wanted = format!("an incarnation of the chief after {before}");
+            self.violate(Rule::Fencing, step, wanted, format!("incarnation {}", came.chief));
         }
         life.chief = Some(came.chief);
     }
 
-    fn on_restored(&mut self, life: &mut Life<'a>, restored: &'a StateRestored) {
+    fn on_restored(&mut self, life: &mut IncarnationState<'a>, restored: &'a StateRestored) {
         let StateRestored { generation, step, after, .. } = restored;
         let (generation, step, after) = (*generation, *step, *after);
         if let Some(before) = life.generation.filter(|before| *before >= generation) {
@@ -126,13 +133,15 @@ impl<'a> Pass<'a, '_> {
         }
         life.generation = Some(generation);
         life.at = Some((step, after));
+        // Surplus gradients of the previous generation cannot be used any more.
         life.surplus.clear();
         let header = life.header;
         self.shard.restored.push(Restored { line: restored, header, number: self.line });
     }
 
-    /// A life of a ps lets in those of one digest.
-    fn on_data(&mut self, life: &mut Life<'a>, data: Option<&'a str>) {
+    /// Notes the digest of the training data. All states of one incarnation of a ps have the same
+    /// digest.
+    fn on_data(&mut self, life: &mut IncarnationState<'a>, data: Option<&'a str>) {
         life.arithmetic = self.audit.number_of(life.header, data);
         let before = self.shard.restored.last().and_then(|last| last.line.data.as_deref());
         if let (Some(was), Some(is)) = (before, data)
@@ -147,19 +156,20 @@ impl<'a> Pass<'a, '_> {
         self.audit.notes.push(format!("{place}: from here on {what} is {is}; it was {was}"));
     }
 
-    /// Rule 7: what is restored is a version that was made.
+    /// Restores a version of the history, which the shard must have made before (rule 7).
     fn go_back(&mut self, header: &Header, step: Step, hash: StateHash) {
         if self.shard.hash_of(step) == Some(hash) {
             return self.shard.forget_from(step);
         }
-        // With another number of ps, or another placement, this shard is another one.
+        // With another number of ps or another placement, this shard has other elements, so its
+        // earlier hashes say nothing about this state.
         let known = self.shard.hashes_of(step);
         let is_this = |index: &Option<usize>| {
             index.is_none_or(|index| has_layout_of(self.shard.made[index].header, header))
         };
         let known: Vec<_> = known.into_iter().filter(|(_, index)| is_this(index)).collect();
-        // Of a history that was rolled back since: a chief that was replaced while it wrote a
-        // checkpoint finished it.
+        // The state may be of a history that was rolled back since. That happens if a chief was
+        // replaced while it wrote a checkpoint, and the checkpoint was completed.
         let other_history = known.iter().rev().find(|(other, _)| *other == hash);
         if let Some((_, Some(index))) = other_history {
             return self.shard.go_back_to(*index);
@@ -179,7 +189,7 @@ impl<'a> Pass<'a, '_> {
         self.shard.forget_from(step);
     }
 
-    fn on_update(&mut self, life: &mut Life<'a>, update: &'a UpdateMade) {
+    fn on_update(&mut self, life: &mut IncarnationState<'a>, update: &'a UpdateMade) {
         let before = update.step.0.checked_sub(1);
         let before = before.and_then(|step| self.shard.stands.get(&Step(step)).copied());
         let made = Made {
@@ -196,6 +206,7 @@ impl<'a> Pass<'a, '_> {
         check_surplus(life, &made, &mut self.audit.violations);
         self.audit.seen.n_updates += 1;
         self.audit.seen.n_slots += update.slots.len() as u64;
+        // Continue from the update as recorded, so that one error is reported once.
         life.generation = Some(update.generation);
         life.at = Some((made.version(), update.after));
         self.shard.forget_from(update.step);
@@ -203,44 +214,44 @@ impl<'a> Pass<'a, '_> {
         self.shard.made.push(made);
     }
 
-    /// Rule 5, and of rules 2, 4 and 8 what is said of gradients that were not used.
-    fn on_dropped(&mut self, life: &mut Life<'a>, dropped: &GradientDropped) {
+    /// Checks an unused gradient against rule 5, and against rules 2, 4 and 8 for its reason.
+    fn on_dropped(&mut self, life: &mut IncarnationState<'a>, dropped: &GradientDropped) {
         let GradientDropped { generation, step, slot, worker, why, told, .. } = *dropped;
         self.audit.seen.n_dropped += 1;
         let gradient = format!("slot {slot} of step {step} of worker {worker}");
-        if why == Why::Uncounted {
+        if why == DropReason::Uncounted {
             let found = format!("{gradient}, neither used nor counted");
             return self.violate(Rule::StaleIsTold, step, "every gradient used or counted", found);
         }
-        if why != Why::Surplus && !told {
-            let wanted = format!("worker {worker} told that its slot {slot} is {why}");
-            return self.violate(Rule::StaleIsTold, step, wanted, "nothing said");
+        if why != DropReason::Surplus && !told {
+            let wanted = format!("a reply to worker {worker} that its slot {slot} is {why}");
+            return self.violate(Rule::StaleIsTold, step, wanted, "no reply");
         }
         let (here, at) = (life.generation, life.at.map(|(step, _)| step));
         let is_here = here == Some(generation);
         let header = life.header;
         let stands = || at.map_or_else(|| "none".to_owned(), |at| at.to_string());
         let (rule, is_so, wanted) = match why {
-            Why::Stale => {
+            DropReason::Stale => {
                 let wanted = format!("a version before the shard's, {}", stands());
                 (Rule::StaleIsTold, is_here && Some(step) < at, wanted)
             }
-            Why::Fenced => {
+            DropReason::Fenced => {
                 let here = here.map_or_else(|| "none".to_owned(), full);
-                (Rule::Fencing, !is_here, format!("another generation than the shard's, {here}"))
+                (Rule::Fencing, !is_here, format!("a generation other than the shard's, {here}"))
             }
-            Why::Duplicate => {
+            DropReason::Duplicate => {
                 let wanted = format!("the shard's version, {}", stands());
                 (Rule::Idempotent, is_here && Some(step) == at, wanted)
             }
-            Why::Surplus if header.replicas_to_aggregate >= header.total_num_replicas => {
+            DropReason::Surplus if header.replicas_to_aggregate >= header.total_num_replicas => {
                 let wanted = format!(
                     "all slots used, with R = {} and N = {}",
                     header.replicas_to_aggregate, header.total_num_replicas
                 );
                 (Rule::WhichR, false, wanted)
             }
-            Why::Surplus | Why::Uncounted => {
+            DropReason::Surplus | DropReason::Uncounted => {
                 life.surplus.insert((slot, worker), self.line);
                 let wanted = format!("the shard's version, {}", stands());
                 (Rule::WhichR, is_here && Some(step) == at, wanted)
@@ -251,12 +262,12 @@ impl<'a> Pass<'a, '_> {
         }
     }
 
-    /// That it is made of the version that is there, in the generation that is open.
-    fn check_place(&mut self, life: &Life<'_>, made: &Made<'_>) {
+    /// Checks that an update was made from the current version, in the open generation.
+    fn check_place(&mut self, life: &IncarnationState<'_>, made: &Made<'_>) {
         let update = made.update;
         if life.generation != Some(update.generation) {
-            let open = life.generation.map_or_else(|| "none is open".to_owned(), full);
-            let wanted = format!("an update of the generation that is open: {open}");
+            let open = life.generation.map_or_else(|| "none".to_owned(), full);
+            let wanted = format!("an update of the open generation: {open}");
             self.audit.violations.push(made.violation(
                 Rule::Fencing,
                 wanted,
@@ -264,19 +275,20 @@ impl<'a> Pass<'a, '_> {
             ));
         }
         if update.step >= made.header.training_steps {
-            let wanted = format!("{} updates and no more", made.header.training_steps);
+            let wanted = format!("at most {} updates", made.header.training_steps);
             let found = format!("update {}, of version {}", made.version(), update.step);
             self.audit.violations.push(made.violation(Rule::CleanEnd, wanted, found));
         }
         let Some((version, hash)) = life.at else { return };
         let wanted = format!("the update of version {version}");
-        let found = format!("that of version {}", update.step);
+        let found = format!("the update of version {}", update.step);
         if update.step < version {
-            // Its gradients would be counted twice.
+            // Its gradients would count twice, so this is a violation of rule 4.
             self.audit.violations.push(made.violation(Rule::Idempotent, wanted, found));
         } else if update.step > version {
             let missing = format!("{found}: the lines between are missing");
             let violation = made.violation(Rule::ExactlyR, wanted, missing);
+            // At the first missing update, so that this violation comes before its consequences.
             self.audit.violations.push(Violation { step: version, ..violation });
         } else if update.before != hash {
             let wanted = format!("version {version} as it was made before, {hash}");
@@ -285,8 +297,8 @@ impl<'a> Pass<'a, '_> {
         }
     }
 
-    fn place(&self) -> Place {
-        Place::line(&self.shard.ledger.path, self.line)
+    fn place(&self) -> FilePlace {
+        FilePlace::line(&self.shard.ledger.path, self.line)
     }
 
     fn violate(
@@ -301,7 +313,7 @@ impl<'a> Pass<'a, '_> {
     }
 }
 
-/// Whether a ps holds the same elements of the variables in both lives.
+/// Returns whether a ps holds the same elements of the variables under both headers.
 pub(super) fn has_layout_of(one: &Header, other: &Header) -> bool {
     let layout = |header: &Header| {
         let keys = header.settings.iter().filter(|(key, _)| ["ps", "placement"].contains(key));
@@ -310,7 +322,7 @@ pub(super) fn has_layout_of(one: &Header, other: &Header) -> bool {
     std::ptr::eq(one, other) || layout(one) == layout(other)
 }
 
-/// Rules 1, 2 and 3: R distinct slots of the step, ascending.
+/// Checks that an update used R distinct slots of the step in ascending order (rules 1, 2 and 3).
 fn check_slots(made: &Made<'_>, violations: &mut Vec<Violation>) {
     let header = made.header;
     let slots: Vec<Slot> = made.update.slot_numbers().collect();
@@ -335,9 +347,9 @@ fn check_slots(made: &Made<'_>, violations: &mut Vec<Violation>) {
     violations.push(violation);
 }
 
-/// Rules 1 and 8: each gradient is of the version that is updated, and of no life of its worker
-/// that was fenced before.
-fn check_pushes(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
+/// Checks that each gradient was computed from the updated version (rule 1), and that no older
+/// incarnation of its worker was already fenced (rule 8).
+fn check_pushes(life: &mut IncarnationState<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
     let update = made.update;
     for used in &update.slots {
         let slot = used.slot;
@@ -347,7 +359,7 @@ fn check_pushes(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Viola
             continue;
         };
         if let Some(pushed_as) = push.slot {
-            // One gradient counts once, and as what it is.
+            // A gradient may count only once, and only for its own slot.
             let wanted = format!("a gradient that was pushed as slot {slot}");
             let found = format!("one that was pushed as slot {pushed_as}");
             violations.push(made.violation(Rule::Idempotent, wanted, found));
@@ -362,19 +374,24 @@ fn check_pushes(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Viola
         }
         let worker = push.worker;
         if let Some(newer) = life.workers.get(&worker).filter(|known| **known > push.incarnation) {
-            let wanted = format!("slot {slot} of worker {worker}'s life {newer} or later");
+            let wanted = format!("slot {slot} of worker {worker}'s incarnation {newer} or later");
             violations.push(made.violation(Rule::Fencing, wanted, push.incarnation.to_string()));
         }
     }
-    // Within one update, what an older life had pushed counts beside what the newer one pushes.
+    // Update the incarnations only after the loop: within one update, gradients of an older
+    // incarnation may count beside those of a newer one.
     for push in update.slots.iter().filter_map(|used| used.push.as_ref()) {
         let newest = life.workers.entry(push.worker).or_default();
         *newest = push.incarnation.max(*newest);
     }
 }
 
-/// Rule 5: what was counted as not used is not used.
-fn check_surplus(life: &mut Life<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
+/// Checks that no gradient was used after it was reported as surplus (rule 5).
+fn check_surplus(
+    life: &mut IncarnationState<'_>,
+    made: &Made<'_>,
+    violations: &mut Vec<Violation>,
+) {
     let surplus = std::mem::take(&mut life.surplus);
     for used in &made.update.slots {
         let Some(push) = &used.push else { continue };

@@ -1,5 +1,7 @@
-//! The promise: what is computed twice has the same bits. After a rollback steps are made again;
-//! of the same version and the same slots comes the same, whoever computes it.
+//! Checks that recomputed values have the same bits.
+//!
+//! After a rollback, steps are recomputed. The same version and the same slots must give the same
+//! result, no matter which worker computes it.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +13,14 @@ use crate::audit::shard::Made;
 use crate::ledger::{Checksum, Loss, StateHash, UsedSlot};
 use unisono_core::ids::{Slot, Step};
 
-/// All that a gradient is a function of: the settings, the step, the slot, the whole version.
+/// Everything that determines a gradient: arithmetic, step, slot, and the version of every shard.
 type GradientKey = (usize, Step, Slot, Vec<StateHash>);
-/// All that an update of a shard is a function of.
+/// Everything that determines an update of a shard: arithmetic, ps, step, version and gradients.
 type UpdateKey = (usize, u32, Step, StateHash, Vec<(Slot, Checksum)>);
 
 pub(super) fn compare(audit: &mut Audit<'_>) {
     let again = made_again(audit);
+    // Most runs have no rollback; skip the comparison, which hashes every update.
     if again.is_empty() {
         return;
     }
@@ -29,7 +32,7 @@ pub(super) fn compare(audit: &mut Audit<'_>) {
     audit.violations.extend(violations);
 }
 
-/// The steps that any shard made more than once.
+/// Returns the steps that any shard made more than once.
 fn made_again(audit: &Audit<'_>) -> BTreeSet<Step> {
     let mut again = BTreeSet::new();
     for shard in &audit.shards {
@@ -65,7 +68,8 @@ fn updates(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
     (n_repeated, violations)
 }
 
-/// Gradients can be compared only where the version of every shard is known.
+/// Compares recomputed gradients. This needs the version of every shard, so only complete updates
+/// count.
 fn gradients(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
     let mut known: BTreeMap<(u32, GradientKey), (&Made<'_>, &UsedSlot)> = BTreeMap::new();
     let (mut n_repeated, mut violations) = (0, Vec::new());
@@ -74,6 +78,7 @@ fn gradients(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>)
         if !again.contains(&cut.step) || !of_cut.iter().all(is_whole) {
             continue;
         }
+        // A gradient depends on all parameters, so the hashes of all shards are part of the key.
         let version: Vec<_> = of_cut.iter().map(|made| made.update.before).collect();
         let all = of_cut.iter().flat_map(|made| made.update.slots.iter().map(|used| (*made, used)));
         for (made, used) in all {

@@ -1,7 +1,8 @@
-//! A run that was made by a cluster, computed again in one loop from its ledgers.
+//! Recomputes a cluster's run in one loop, from its ledgers.
 //!
-//! The ledgers say which slots each update used; all else follows. What comes out is compared, at
-//! every step, with the hash that each ps wrote down and the losses that its workers told it.
+//! The ledgers record which slots each update used, and that determines everything else. At every
+//! step, the result is compared with the hashes that the ps recorded and with the losses of the
+//! workers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,129 +11,130 @@ use std::sync::Arc;
 
 use crate::audit::found::Audit;
 use crate::audit::shard::Made;
-use crate::audit::{Place, Violation};
+use crate::audit::{FilePlace, Violation};
 use crate::ledger::{Header, Loss, StateHash};
 use unisono_config::RunConfig;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Failure, Snapshot, UpdateRecord};
 use unisono_files::checkpoint;
 use unisono_files::checkpoint::Checkpoint;
-use unisono_files::disk::disk::{Disk as _, DiskError};
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, DiskError, RealDisk};
 use unisono_learn::data::{Dataset, DatasetError, Source};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::files::{InitError, snapshot_of};
 use unisono_learn::training::plan::Plan;
 use unisono_learn::training::reference::Reference;
 
-/// What a replay needs beside the ledgers.
+/// Inputs of a replay besides the ledgers.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    /// The folder of the run: a run whose ledgers begin later than it did starts from a checkpoint.
+    /// Logdir of the run. If the ledgers do not begin with version 0, a checkpoint in it is the
+    /// start.
     pub logdir: PathBuf,
-    /// The data that it trained on.
+    /// Training data of the run.
     pub data: Source,
-    /// The initial values that it was given, if it was.
+    /// File of initial values, if the run was started with one.
     pub init_from: Option<PathBuf>,
-    /// At which SIMD level to compute, which changes no bit.
+    /// SIMD level for the computation; it has no effect on the bits.
     pub level: SimdLevel,
 }
 
-/// What a replay compared, and found equal.
+/// Numbers of values that a replay compared and found equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// The version that it started from.
+    /// First version.
     pub from: Step,
-    /// The version that it ended with.
+    /// Last version.
     pub to: Step,
     /// Hashes of shards.
     pub n_hashes: u64,
     /// Losses of slots.
     pub n_losses: u64,
-    /// Checkpoints, every element of them.
+    /// Checkpoints, compared element by element.
     pub n_checkpoints: u64,
 }
 
-/// The first place at which a run is not what its ledgers make of it.
+/// The first difference between a run and its replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
-    /// The step of the update.
+    /// Step of the update, or version of the checkpoint.
     pub step: Step,
-    /// What is not the same.
+    /// Kind of value that differs.
     pub of: Compared,
-    /// Where the ledger says it.
-    pub place: Place,
-    /// What the ledger says.
+    /// Place of the recorded value.
+    pub place: FilePlace,
+    /// Recorded value.
     pub wanted: String,
-    /// What was computed.
+    /// Recomputed value.
     pub found: String,
 }
 
-/// What is compared.
+/// A kind of compared value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
-    /// The version before an update, of the shard of this ps.
+    /// Version before an update, on this ps.
     Before(u32),
-    /// The version that an update made, of the shard of this ps.
+    /// Version after an update, on this ps.
     After(u32),
-    /// The loss of a slot.
+    /// Loss of a slot.
     Loss(Slot),
     /// An element of a checkpoint.
     Checkpoint,
 }
 
-/// Why a run is not proved to be exact.
+/// The reason why a replay did not confirm a run.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It is not.
+    /// The replay differs from the run.
     #[error("{0}")]
     Diverges(Divergence),
-    /// What the ledgers say is against a rule, by itself.
+    /// The ledgers violate a rule, so a replay makes no sense.
     #[error("{0}")]
     Broken(Violation),
-    /// The ledgers have no update.
+    /// The ledgers contain no update.
     #[error("the ledgers have no update: there is nothing to replay")]
     Nothing,
-    /// Nobody knows where the ledgers begin.
+    /// The ledgers begin after version 0, and there is no checkpoint to start from.
     #[error(
-        "the ledgers begin with version {from}, and no checkpoint of version {from} to {to} is in \
-         {}: bring one there", logdir.display()
+        "the ledgers begin with version {from}, but there is no checkpoint of version {from} to \
+         {to} in {}: put one there", logdir.display()
     )]
     NoStart {
-        /// Their first version.
+        /// First version in the ledgers.
         from: Step,
-        /// Their last.
+        /// Last version in the ledgers.
         to: Step,
-        /// Where it was looked for.
+        /// Folder that was searched for checkpoints.
         logdir: PathBuf,
     },
-    /// The ledgers have a hole.
+    /// Updates are missing between others.
     #[error(
-        "updates {from} to {to} are in no ledger: what comes after cannot be computed; bring the \
-         ledgers of all ps together in one folder"
+        "updates {from} to {to} are in no ledger, so later updates cannot be computed: collect \
+         the ledgers of all ps in one folder"
     )]
     Hole {
-        /// The first update that is missing.
+        /// First missing update.
         from: Step,
-        /// The last one.
+        /// Last missing update.
         to: Step,
     },
-    /// A header does not describe a run.
+    /// A header does not describe a valid run.
     #[error("{place}: {why}")]
     Header {
-        /// The first update that it is the header of.
-        place: Place,
-        /// What is wrong.
+        /// Place of the first update under the header.
+        place: FilePlace,
+        /// Reason why it is not valid.
         why: String,
     },
-    /// These are not the data.
+    /// The data differ from the training data.
     #[error(
-        "the run trained on data with the digest {wanted}, and this is {found}: give its --data-dir"
+        "the run trained on data with digest {wanted}, but the given data have digest {found}: \
+         pass the run's --data-dir"
     )]
     Data {
-        /// As the ledger says.
+        /// Digest in the ledgers.
         wanted: String,
-        /// As it is.
+        /// Digest of the given data.
         found: String,
     },
     /// The data cannot be used.
@@ -144,16 +146,17 @@ pub enum ReplayError {
     /// The checkpoints cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A loss is not finite: no update was made of it.
+    /// A loss is not finite, so there is no update.
     #[error("{0}")]
     Failed(#[from] Failure),
 }
 
-/// Computes the updates that stand again, and compares; ledgers that are against a rule by
-/// themselves are not computed. `progress` is told of each update.
+/// Recomputes the standing updates and compares them with the run. Calls `progress` after each
+/// update.
 ///
 /// # Errors
-/// The first divergence, or why there can be no replay.
+/// If a value differs, if the ledgers violate a rule, or if something needed for the replay is
+/// missing.
 pub fn replay(
     audit: &Audit<'_>,
     inputs: &Inputs,
@@ -165,6 +168,7 @@ pub fn replay(
     let standing = audit.standing();
     check_is_whole(&standing)?;
     let mut run = Run::start(audit, &standing, inputs)?;
+    // Updates before the start are in the ledgers, but there is no state to recompute them from.
     for updates in standing.range(run.reference.step()..).map(|(_, updates)| updates) {
         run.follow(updates[0])?;
         let update = run.update(updates)?;
@@ -191,7 +195,7 @@ fn check_is_whole(standing: &Standing<'_, '_>) -> Result<(), ReplayError> {
 struct Run<'b> {
     inputs: &'b Inputs,
     data: Arc<Dataset>,
-    /// What `reference` was made with.
+    /// Header whose settings `reference` uses.
     header: Header,
     plan: Plan,
     reference: Reference,
@@ -225,8 +229,7 @@ impl<'b> Run<'b> {
         Ok(Self { inputs, data, header, plan, reference, compared })
     }
 
-    /// Takes up the settings that an update was made with, if they are others: the run was started
-    /// again with them.
+    /// Switches to the settings of an update if they differ: the run was restarted with them.
     fn follow(&mut self, made: &Made<'_>) -> Result<(), ReplayError> {
         if self.header.difference(made.header).is_none() {
             return Ok(());
@@ -240,7 +243,7 @@ impl<'b> Run<'b> {
         Ok(())
     }
 
-    /// Makes one update, and compares it with what the shards say of it.
+    /// Recomputes one update and compares it with the lines of all shards.
     fn update(&mut self, updates: &[&Made<'_>]) -> Result<UpdateRecord, ReplayError> {
         for made in updates {
             self.compare_hash(made, Compared::Before(made.ps()), made.update.before)?;
@@ -260,12 +263,12 @@ impl<'b> Run<'b> {
         Ok(update)
     }
 
-    /// The run's own checkpoint of the version that an update made, if there is one: a hash could
-    /// hide a difference, this cannot.
+    /// Compares the new version with the run's own checkpoint of it, if there is one. Unlike a
+    /// hash, this comparison cannot miss a difference.
     fn compare_checkpoint(&mut self, updates: &[&Made<'_>]) -> Result<(), ReplayError> {
         let version = updates[0].version();
         let path = self.inputs.logdir.join(checkpoint::file::file_name(version));
-        // One that is damaged is as one that is not there; the audit says so.
+        // A missing or damaged checkpoint is skipped here; the audit reports damage.
         let Ok(bytes) = RealDisk.read(&path) else { return Ok(()) };
         let Ok(theirs) = checkpoint::decode(version, &bytes) else { return Ok(()) };
         let Ok(snapshot) = snapshot_of(&config_of(updates[0])?, &theirs) else { return Ok(()) };
@@ -274,14 +277,15 @@ impl<'b> Run<'b> {
             shard.is_some_and(|shard| StateHash::of(shard) == made.update.after)
         };
         if !updates.iter().all(is_this) {
-            // Of a history that was rolled back since; what it is else, the audit says.
+            // The checkpoint is of a history that was rolled back since, or wrong, and the audit
+            // reports a wrong one.
             return Ok(());
         }
         self.compared.n_checkpoints += 1;
         let Some((wanted, found)) = first_difference(&theirs, &self.checkpoint()) else {
             return Ok(());
         };
-        let (step, of, place) = (version, Compared::Checkpoint, Place::file(&path));
+        let (step, of, place) = (version, Compared::Checkpoint, FilePlace::file(&path));
         Err(ReplayError::Diverges(Divergence { step, of, place, wanted, found }))
     }
 
@@ -298,7 +302,7 @@ impl<'b> Run<'b> {
         wanted: StateHash,
     ) -> Result<(), ReplayError> {
         let Some(state) = self.reference.snapshot().shards.get(made.ps() as usize) else {
-            let why = format!("ps {} is none of the {}", made.ps(), made.header.n_ps);
+            let why = format!("ps {} is not one of the {} ps", made.ps(), made.header.n_ps);
             return Err(ReplayError::Header { place: made.place(), why });
         };
         let found = StateHash::of(state);
@@ -310,12 +314,15 @@ impl<'b> Run<'b> {
     }
 }
 
-/// The first element in which two checkpoints differ, in words: theirs, and ours.
+/// Describes the first element in which two checkpoints differ: the run's, then the recomputed one.
 fn first_difference(theirs: &Checkpoint, ours: &Checkpoint) -> Option<(String, String)> {
     let names = theirs.tensors.keys().chain(ours.tensors.keys());
     names.into_iter().find_map(|name| {
         let (Some(theirs), Some(ours)) = (theirs.tensors.get(name), ours.tensors.get(name)) else {
-            return Some((format!("the tensors of this run's model, {name} or not"), name.clone()));
+            return Some((
+                format!("tensor {name} in both checkpoints"),
+                "the tensor in only one of them".to_owned(),
+            ));
         };
         let mut pairs = theirs.values().iter().zip(ours.values().iter()).enumerate();
         let differs =
@@ -330,7 +337,7 @@ fn divergence(made: &Made<'_>, of: Compared, wanted: String, found: String) -> R
     ReplayError::Diverges(Divergence { step, of, place, wanted, found })
 }
 
-/// The run that an update was part of, as the header of its ledger describes it.
+/// Returns the configuration of the run in the header of an update.
 fn config_of(made: &Made<'_>) -> Result<RunConfig, ReplayError> {
     let wrong = |why| ReplayError::Header { place: made.place(), why };
     let Header { n_ps, replicas_to_aggregate, total_num_replicas, settings, .. } = made.header;
@@ -338,7 +345,9 @@ fn config_of(made: &Made<'_>) -> Result<RunConfig, ReplayError> {
     let sync = config.sync;
     let said = (config.n_ps, sync.replicas_to_aggregate, sync.total_num_replicas);
     if said != (*n_ps, *replicas_to_aggregate, *total_num_replicas) {
-        return Err(wrong("the header's cluster is not that of its settings".to_owned()));
+        return Err(wrong(
+            "the header's cluster size differs from that in its settings".to_owned(),
+        ));
     }
     Ok(config)
 }
@@ -356,14 +365,14 @@ fn check_data(audit: &Audit<'_>, data: &Dataset) -> Result<(), ReplayError> {
     }
 }
 
-/// The earliest version of which there is a checkpoint.
+/// Loads the earliest checkpoint of a version in the ledgers.
 fn from_checkpoint(standing: &Standing<'_, '_>, logdir: &Path) -> Result<Snapshot, ReplayError> {
     let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
     for step in checkpoint::steps_among(&names) {
         let Some(updates) = standing.get(&step) else { continue };
         let path = logdir.join(checkpoint::file::file_name(step));
         let bytes = RealDisk.read(&path).map_err(DiskError::at("read", &path))?;
-        // One that is damaged is as one that is not there.
+        // Skip damaged checkpoints, and try a later one.
         let Ok(checkpoint) = checkpoint::decode(step, &bytes) else { continue };
         let wrong = |why| ReplayError::Header { place: updates[0].place(), why };
         return snapshot_of(&config_of(updates[0])?, &checkpoint).map_err(wrong);
@@ -378,21 +387,25 @@ impl fmt::Display for Divergence {
         let Self { step, of, place, wanted, found } = self;
         match of {
             Compared::Before(ps) => {
-                write!(f, "version {step} of ps {ps} is not the one of the run")?;
+                write!(f, "version {step} of ps {ps} differs from the run's")?;
             }
             Compared::After(ps) => {
-                write!(f, "update {step} makes another version of ps {ps} than in the run")?;
+                write!(f, "update {step} of ps {ps} makes a version that differs from the run's")?;
             }
             Compared::Checkpoint => {
-                write!(f, "the checkpoint of version {step} is not what the run makes")?;
+                write!(f, "the checkpoint of version {step} differs from the recomputed one")?;
             }
             Compared::Loss(slot) => {
-                write!(f, "the loss of slot {slot} at step {step} is not the one of the run")?;
+                write!(f, "the loss of slot {slot} at step {step} differs from the run's")?;
             }
         }
         write!(f, ", {place}: wanted {wanted}, computed {found}")?;
         if matches!(of, Compared::Before(_)) && *step == Step(0) {
-            write!(f, "; if the run was given initial values, give them with --init-from")?;
+            write!(
+                f,
+                "; if the run started from given initial values, pass them with \
+                       --init-from"
+            )?;
         }
         Ok(())
     }

@@ -1,19 +1,19 @@
-//! What a person sees of an audit.
+//! Prints the result of an audit.
 
 use std::fmt;
 
 use super::Rule;
 use super::found::is_on_all_shards;
 use crate::audit::found::{Audit, Verdict};
-use crate::audit::shard::Shard;
-use crate::counted::{counted, counted_as, thousands};
+use crate::audit::shard::ShardHistory;
+use crate::counted::{counted, thousands};
 use unisono_core::ids::Step;
 
-/// An audit, to be printed.
+/// The printed form of an audit.
 #[derive(Debug)]
-pub struct Report<'b, 'a>(pub &'b Audit<'a>);
+pub struct AuditReport<'b, 'a>(pub &'b Audit<'a>);
 
-impl fmt::Display for Report<'_, '_> {
+impl fmt::Display for AuditReport<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let audit = self.0;
         for shard in &audit.shards {
@@ -28,7 +28,7 @@ impl fmt::Display for Report<'_, '_> {
             let (generation, from, to) = (rollback.generation.number, rollback.from, rollback.to);
             writeln!(
                 f,
-                "  ps {ps} went back from version {from} to {to}: generation {generation}"
+                "  ps {ps} rolled back from version {from} to {to} in generation {generation}"
             )?;
         }
         writeln!(f)?;
@@ -40,23 +40,24 @@ impl fmt::Display for Report<'_, '_> {
         for note in audit.notes() {
             writeln!(f, "note: {note}")?;
         }
+        // Show one violation only: the later ones are often consequences of the first.
         if let Some(violation) = audit.first_violation() {
             let others = match audit.violations().len() - 1 {
                 0 => String::new(),
-                1 => " One more thing is wrong behind it.".to_owned(),
-                n => format!(" {} more things are wrong behind it.", thousands(n as u64)),
+                1 => " One more violation follows.".to_owned(),
+                n => format!(" {} more violations follow.", thousands(n as u64)),
             };
             return write!(f, "BROKEN: {violation}.{others}");
         }
         let summary = self.summary();
         match audit.verdict() {
             Verdict::Clean => write!(f, "Clean: {summary}."),
-            _ => write!(f, "INCOMPLETE: nothing that was seen is against a rule: {summary}."),
+            _ => write!(f, "INCOMPLETE: no violation in the ledgers that were read: {summary}."),
         }
     }
 }
 
-impl Report<'_, '_> {
+impl AuditReport<'_, '_> {
     fn of(&self, rule: Rule) -> String {
         let seen = self.0.seen();
         let n_broken = self.0.violations().iter().filter(|broken| broken.rule == rule).count();
@@ -65,13 +66,16 @@ impl Report<'_, '_> {
         }
         let looked_at = match rule {
             Rule::ExactlyR => format!(
-                "{} of {}, {} held against another shard's",
+                "{} of {}, {} compared with another shard",
                 counted(seen.n_updates, "update"),
                 counted(seen.n_slots, "gradient"),
                 thousands(seen.n_compared)
             ),
             Rule::WholeVersionsOnly => {
-                format!("{} with the losses of another shard's", counted(seen.n_compared, "update"))
+                format!(
+                    "{} compared with the losses of another shard",
+                    counted(seen.n_compared, "update")
+                )
             }
             Rule::CheckpointsAreCuts => format!(
                 "{}, {}",
@@ -79,7 +83,7 @@ impl Report<'_, '_> {
                 counted(seen.n_losses, "row of losses.csv")
             ),
             Rule::SameBits => format!(
-                "{} and {} were made again",
+                "{} and {} were recomputed",
                 counted(seen.n_repeated, "update"),
                 counted(seen.n_gradients_repeated, "gradient")
             ),
@@ -88,13 +92,13 @@ impl Report<'_, '_> {
             _ => counted(seen.n_updates, "update"),
         };
         match rule.unseen() {
-            Some(unseen) if looked_at.is_empty() => format!("not seen in files: {unseen}"),
-            Some(unseen) => format!("{looked_at}; not seen in files: {unseen}"),
+            Some(unseen) if looked_at.is_empty() => format!("not visible in files: {unseen}"),
+            Some(unseen) => format!("{looked_at}; not visible in files: {unseen}"),
             None => looked_at,
         }
     }
 
-    /// What was seen.
+    /// Returns one line about the checked updates.
     fn summary(&self) -> String {
         let standing = self.0.standing();
         if standing.is_empty() {
@@ -114,18 +118,18 @@ impl Report<'_, '_> {
     }
 }
 
-fn described(shard: &Shard<'_>) -> String {
+fn described(shard: &ShardHistory<'_>) -> String {
     let path = shard.ledger().path.display();
     let Some(header) = shard.header() else { return format!("{path}: empty") };
     let end = shard.end().map_or_else(|| "no state".to_owned(), |end| format!("version {end}"));
     let first = shard.standing().next().map_or(Step(0), |made| made.update.step);
     format!(
-        "{path}: ps {} of {}, R = {} of N = {}, {}, {} opened, {}; it stands at {end}, from {first}",
+        "{path}: ps {} of {}, R = {} of N = {}, {}, {} opened, {}; at {end}, starting from {first}",
         shard.ps(),
         header.n_ps,
         header.replicas_to_aggregate,
         header.total_num_replicas,
-        counted_as(shard.n_lives as u64, "life", "lives"),
+        counted(shard.n_lives as u64, "incarnation"),
         counted(shard.restored.len() as u64, "generation"),
         counted(shard.made.len() as u64, "update"),
     )

@@ -1,8 +1,8 @@
-//! The rules by name, and what of each a ledger lets one see.
+//! The names of the rules, and the part of each rule that ledgers cannot show.
 
 use std::fmt;
 
-/// What may be broken.
+/// A rule of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// Rule 1.
@@ -25,12 +25,12 @@ pub enum Rule {
     NobodyWaitsUnseen,
     /// Rule 10.
     CleanEnd,
-    /// The promise: what is computed twice has the same bits.
+    /// The project's promise: recomputed values have the same bits.
     SameBits,
 }
 
 impl Rule {
-    /// All, in their order.
+    /// All rules, in order.
     pub const ALL: [Self; 11] = [
         Self::ExactlyR,
         Self::WhichR,
@@ -45,14 +45,14 @@ impl Rule {
         Self::SameBits,
     ];
 
-    /// Its number in `docs/protocol.md`; the promise has none.
+    /// Returns the number of the rule in `docs/protocol.md`; `None` for the promise.
     #[must_use]
     pub fn number(self) -> Option<u8> {
         let place = Self::ALL.iter().position(|rule| *rule == self)?;
         u8::try_from(place + 1).ok().filter(|_| self != Self::SameBits)
     }
 
-    /// Its name there.
+    /// Returns the name of the rule in `docs/protocol.md`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -70,14 +70,14 @@ impl Rule {
         }
     }
 
-    /// What of it cannot be seen in the files that a run leaves, if anything.
+    /// Returns the part of the rule that the files of a run cannot show, if any.
     #[must_use]
     pub const fn unseen(self) -> Option<&'static str> {
         match self {
-            Self::WhichR => Some("with R < N, that these slots were the first"),
-            Self::StaleIsTold => Some("that the current version followed"),
-            Self::WholeVersionsOnly => Some("what workers computed and nobody used"),
-            Self::NobodyWaitsUnseen => Some("who waited"),
+            Self::WhichR => Some("with R < N, whether these slots arrived first"),
+            Self::StaleIsTold => Some("whether the current version followed"),
+            Self::WholeVersionsOnly => Some("gradients that workers computed and no shard used"),
+            Self::NobodyWaitsUnseen => Some("which tasks waited"),
             Self::CleanEnd => Some("how the processes ended"),
             _ => None,
         }

@@ -1,105 +1,108 @@
-//! The history of a shard: every update of its ledger, and which of them stand.
+//! The history of a shard: all updates of its ledger, and which of them stand.
 
 use std::collections::BTreeMap;
 
-use super::{Place, Rule, Violation};
+use super::{FilePlace, Rule, Violation};
 use crate::ledger::line::{StateRestored, UpdateMade};
 use crate::ledger::{Header, Ledger, StateHash};
 use unisono_core::ids::{Generation, Step};
 
-/// The history of a shard, as its ledger has it.
+/// The history of a shard according to its ledger.
 #[derive(Debug)]
-pub struct Shard<'a> {
+pub struct ShardHistory<'a> {
     pub(super) ledger: &'a Ledger,
-    /// Every update that was made, in the order of the file.
+    /// All updates, in the order of the file.
     pub made: Vec<Made<'a>>,
-    /// Every state that was given to it, in the order of the file.
+    /// All states that the shard took from a chief, in the order of the file.
     pub restored: Vec<Restored<'a>>,
-    /// Where it went back to an earlier version.
+    /// All rollbacks to an earlier version.
     pub rollbacks: Vec<Rollback>,
-    /// The lives of the ps.
+    /// Number of incarnations of the ps.
     pub n_lives: usize,
-    /// By step: the updates that no rollback undid.
+    /// Standing updates, which no rollback undid: step to index in `made`.
     pub(super) stands: BTreeMap<Step, usize>,
     pub(super) header: Option<(&'a Header, usize)>,
 }
 
-/// An update, and where it is in the file.
+/// An update with its place in the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Made<'a> {
-    /// What the line says.
+    /// Content of the line.
     pub update: &'a UpdateMade,
-    /// The header of the life that made it.
+    /// Header of the incarnation that made the update.
     pub header: &'a Header,
-    /// The number of its arithmetic: the same for the same one.
+    /// Index of the arithmetic in the audit; equal indices mean equal settings and data.
     pub(super) arithmetic: usize,
-    /// The number of the line.
+    /// Line number, from 1.
     pub line: usize,
-    /// The update that made the version that it was made of, if it is in the ledger.
+    /// Index of the update that made the version before; `None` if it is not in the ledger.
     pub(super) before: Option<usize>,
     pub(super) ledger: &'a Ledger,
 }
 
-/// A state that the shard was given, and where it is in the file.
+/// A restored state with its place in the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Restored<'a> {
-    /// What the line says.
+    /// Content of the line.
     pub line: &'a StateRestored,
-    /// The header of the life that took it.
+    /// Header of the incarnation that took the state.
     pub header: &'a Header,
-    /// The number of the line.
+    /// Line number, from 1.
     pub number: usize,
 }
 
-/// The shard went back to an earlier version.
+/// A rollback of the shard to an earlier version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rollback {
-    /// The generation that began with it.
+    /// Generation that the rollback opened.
     pub generation: Generation,
-    /// The version that it was at.
+    /// Version before the rollback.
     pub from: Step,
-    /// The version that it went to.
+    /// Version after the rollback.
     pub to: Step,
 }
 
-impl<'a> Shard<'a> {
-    /// The number of the ps.
+impl<'a> ShardHistory<'a> {
+    /// Returns the number of the ps.
     #[must_use]
     pub const fn ps(&self) -> u32 {
         self.ledger.ps
     }
 
-    /// The file.
+    /// Returns the ledger.
     #[must_use]
     pub const fn ledger(&self) -> &'a Ledger {
         self.ledger
     }
 
-    /// The header of the last life; `None` in an empty file.
+    /// Returns the header of the last incarnation; `None` if the ledger is empty.
     #[must_use]
     pub fn header(&self) -> Option<&'a Header> {
         self.header.map(|(header, _)| header)
     }
 
-    /// Where that one is.
-    pub(super) fn place_of_header(&self) -> Option<Place> {
-        self.header.map(|(_, line)| Place::line(&self.ledger.path, line))
+    /// Returns the place of the last header.
+    pub(super) fn place_of_header(&self) -> Option<FilePlace> {
+        self.header.map(|(_, line)| FilePlace::line(&self.ledger.path, line))
     }
 
-    /// The updates that stand, ascending by step.
+    /// Returns the standing updates, ascending by step.
     pub fn standing(&self) -> impl Iterator<Item = &Made<'a>> {
         self.stands.values().map(|index| &self.made[*index])
     }
 
-    /// The update of a step that stands.
+    /// Returns the standing update of a step.
     #[must_use]
     pub fn standing_at(&self, step: Step) -> Option<&Made<'a>> {
         self.stands.get(&step).map(|index| &self.made[*index])
     }
 
-    /// The hash of a version that stands, if an update or a restored state says it.
+    /// Returns the hash of a version of the standing history, if an update or a restored state has
+    /// it.
     #[must_use]
     pub fn hash_of(&self, version: Step) -> Option<StateHash> {
+        // Three lines may have the hash: the previous update, the next update, a restored state. A
+        // shortened ledger lacks some of them.
         let before = version.0.checked_sub(1).and_then(|step| self.standing_at(Step(step)));
         before
             .map(|made| made.update.after)
@@ -110,7 +113,8 @@ impl<'a> Shard<'a> {
             })
     }
 
-    /// Every hash that any history gave to a version, and the update that made it.
+    /// Returns every hash that a version had in any history, and the index of the update that made
+    /// it.
     pub(super) fn hashes_of(&self, version: Step) -> Vec<(StateHash, Option<usize>)> {
         let made = self.made.iter().enumerate().filter(|(_, made)| made.version() == version);
         let made = made.map(|(index, made)| (made.update.after, Some(index)));
@@ -118,19 +122,19 @@ impl<'a> Shard<'a> {
         made.chain(restored.map(|restored| (restored.line.after, None))).collect()
     }
 
-    /// The version that the standing history ends with.
+    /// Returns the last version of the standing history.
     #[must_use]
     pub fn end(&self) -> Option<Step> {
         let made = self.stands.last_key_value().map(|(step, _)| step.next());
         made.or_else(|| self.restored.last().map(|restored| restored.line.step))
     }
 
-    /// Drops the updates of this step or later from those that stand.
+    /// Removes the updates of `step` or later from the standing history.
     pub(super) fn forget_from(&mut self, step: Step) {
         self.stands.split_off(&step);
     }
 
-    /// Makes those stand that led to this update.
+    /// Makes the history that leads to this update the standing one.
     pub(super) fn go_back_to(&mut self, index: usize) {
         self.stands.clear();
         let mut next = Some(index);
@@ -143,22 +147,22 @@ impl<'a> Shard<'a> {
 }
 
 impl Made<'_> {
-    /// The version that it made.
+    /// Returns the version that the update made.
     #[must_use]
     pub const fn version(&self) -> Step {
         self.update.step.next()
     }
 
-    /// The number of the ps.
+    /// Returns the number of the ps.
     #[must_use]
     pub const fn ps(&self) -> u32 {
         self.ledger.ps
     }
 
-    /// Where it is.
+    /// Returns the place in the file.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place::line(&self.ledger.path, self.line)
+    pub fn place(&self) -> FilePlace {
+        FilePlace::line(&self.ledger.path, self.line)
     }
 
     pub(super) fn violation(

@@ -1,16 +1,16 @@
-//! The ledgers of all shards side by side: what each has of one update must be the same.
+//! Compares the ledgers of all shards: their lines about the same update must agree.
 
 use std::collections::BTreeMap;
 
 use super::shard::Restored;
 use super::violation::{full, listed};
-use super::{Place, Rule, Violation};
+use super::{FilePlace, Rule, Violation};
 use crate::audit::found::{Audit, MAX_APART};
-use crate::audit::shard::{Made, Shard};
+use crate::audit::shard::{Made, ShardHistory};
 use unisono_core::ids::{Cut, Generation, Slot, Step};
 
-/// Every update by its cut, of each shard the one that it made last.
-pub(super) fn by_cut<'b, 'a>(shards: &'b [Shard<'a>]) -> BTreeMap<Cut, Vec<&'b Made<'a>>> {
+/// Groups updates by generation and step. Of several attempts of a shard, the last one counts.
+pub(super) fn by_cut<'b, 'a>(shards: &'b [ShardHistory<'a>]) -> BTreeMap<Cut, Vec<&'b Made<'a>>> {
     let mut updates: BTreeMap<Cut, Vec<&Made<'a>>> = BTreeMap::new();
     for made in shards.iter().flat_map(|shard| &shard.made) {
         let of_cut = updates.entry(made.update.cut()).or_default();
@@ -41,7 +41,8 @@ pub(super) fn compare(audit: &mut Audit<'_>) {
     audit.notes.extend(notes);
 }
 
-/// Rules 1 and 6: the same slots, and each slot's gradient of one computation.
+/// Compares the slots of an update on two shards (rule 1), and the losses of its gradients (rule
+/// 6).
 fn compare_updates(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
     let slots: Vec<Slot> = first.update.slot_numbers().collect();
     let others: Vec<Slot> = other.update.slot_numbers().collect();
@@ -52,7 +53,8 @@ fn compare_updates(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
     first.update.slots.iter().zip(&other.update.slots).find_map(|(used, others)| {
         let (push, others) = (used.push.as_ref()?, others.push.as_ref()?);
         (push.loss != others.loss).then(|| {
-            // One computation at one whole version has one loss, whichever shard hears of it.
+            // A gradient is computed once, from one whole version, so every shard must have
+            // received the same loss.
             let wanted =
                 format!("slot {} with loss {}, as on ps {}", used.slot, push.loss, first.ps());
             other.violation(Rule::WholeVersionsOnly, wanted, others.loss.to_string())
@@ -60,7 +62,7 @@ fn compare_updates(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
     })
 }
 
-/// What is made of one version is made with the same settings.
+/// Compares the settings under which two shards made an update.
 fn compare_settings(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
     let differ = first.arithmetic != other.arithmetic;
     let difference = differ.then(|| other.header.difference(first.header))??;
@@ -68,14 +70,15 @@ fn compare_settings(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
     Some(other.violation(Rule::SameBits, wanted, difference.ours))
 }
 
-/// The ps of one cluster have one configuration, also where they never made the same update.
+/// Compares the settings of all ps, even of ps that made no common update.
 fn compare_clusters(audit: &Audit<'_>) -> Vec<Violation> {
     let n_ps = audit.n_ps();
+    // A ps that the cluster no longer has may have older settings.
     let mut members = audit.shards.iter().filter(|shard| shard.ps() < n_ps);
     let Some((first, theirs)) = members.find_map(|shard| Some((shard, shard.header()?))) else {
         return Vec::new();
     };
-    let compare = |shard: &Shard<'_>| {
+    let compare = |shard: &ShardHistory<'_>| {
         let difference = shard.header()?.difference(theirs)?;
         let wanted = format!("{} {}, as on ps {}", difference.key, difference.theirs, first.ps());
         let (rule, step) = (Rule::SameBits, Step(0));
@@ -85,7 +88,7 @@ fn compare_clusters(audit: &Audit<'_>) -> Vec<Violation> {
     members.filter_map(compare).collect()
 }
 
-/// Rule 8: what stands was made in one generation.
+/// Checks that all shards made a standing update in the same generation (rule 8).
 fn compare_standing(audit: &Audit<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for of_step in audit.standing().values() {
@@ -100,9 +103,9 @@ fn compare_standing(audit: &Audit<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Rule 7: in one generation all shards are given one version, and all train on the same data.
-fn compare_restored(shards: &[Shard<'_>]) -> Vec<Violation> {
-    let mut first: BTreeMap<Generation, (&Shard<'_>, &Restored<'_>)> = BTreeMap::new();
+/// Checks that all shards of a generation got the same version and the same training data (rule 7).
+fn compare_restored(shards: &[ShardHistory<'_>]) -> Vec<Violation> {
+    let mut first: BTreeMap<Generation, (&ShardHistory<'_>, &Restored<'_>)> = BTreeMap::new();
     let mut violations = Vec::new();
     for (shard, restored) in
         shards.iter().flat_map(|shard| shard.restored.iter().map(move |line| (shard, line)))
@@ -119,7 +122,7 @@ fn compare_restored(shards: &[Shard<'_>]) -> Vec<Violation> {
         } else {
             continue;
         };
-        let place = Place::line(&shard.ledger().path, restored.number);
+        let place = FilePlace::line(&shard.ledger().path, restored.number);
         let wanted = format!("{wanted}, as on ps {}", other.ps());
         let rule = Rule::CheckpointsAreCuts;
         violations.push(Violation { rule, step: line.step, place, wanted, found });
@@ -127,13 +130,13 @@ fn compare_restored(shards: &[Shard<'_>]) -> Vec<Violation> {
     violations
 }
 
-/// What is not there to be compared.
+/// Returns notes about ledgers that are missing or too short.
 fn notes(audit: &Audit<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     let absent: Vec<_> = audit.absent().iter().map(|ps| format!("ps {ps}")).collect();
     if !absent.is_empty() {
         notes.push(format!(
-            "of {} there is no ledger: bring those of all ps together in one folder",
+            "there is no ledger of {}: collect the ledgers of all ps in one folder",
             absent.join(", ")
         ));
     }
@@ -143,8 +146,8 @@ fn notes(audit: &Audit<'_>) -> Vec<String> {
     for (end, shard) in ends.filter(|(end, _)| is_behind(*end)) {
         let (path, last) = (shard.ledger().path.display(), Step(furthest.0 - 1));
         notes.push(format!(
-            "{path} ends with version {end}: updates {end} to {last} are in other ledgers only. A \
-             ps whose disk was full stops its ledger, and says so"
+            "{path} ends with version {end}: updates {end} to {last} are only in other ledgers. A \
+             ps stops its ledger with a warning when its disk is full"
         ));
     }
     notes

@@ -1,5 +1,5 @@
-//! A run of two shards with R = 2 of N = 3, which goes back once, as its ledgers have it; then the
-//! same with one thing wrong, over and over.
+//! Audits the ledgers of a run of two shards with R = 2 of N = 3 and one rollback, then the same
+//! ledgers with one change at a time.
 
 use crate::ledger::Ledger;
 use std::path::Path;
@@ -9,24 +9,24 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
-use crate::ledger::{Checksum, Header, Line, Loss, Push, StateHash, UsedSlot, Why, file};
+use crate::ledger::{Checksum, DropReason, Header, Line, Loss, Push, StateHash, UsedSlot, file};
 use unisono_core::ids::{Generation, Incarnation, Slot, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
 
-/// The lines of each ps.
+/// Lines of each ps.
 pub(super) type Lines = [Vec<Line>; 2];
 
 const N_PS: u32 = 2;
 const CHIEF: Incarnation = Incarnation(7);
 
-/// What each ps writes, line by line: `Made(k, slots)` is update k, of these slots.
+/// An event in the story of a ps, one for each line: `Made(k, slots)` is update k with these slots.
 #[derive(Clone, Copy)]
 enum Event {
     Starts,
     ChiefCame,
     Restored(u64, u64),
     Made(u64, [u32; 2]),
-    Dropped(u64, u64, u32, Why),
+    Dropped(u64, u64, u32, DropReason),
 }
 
 const STORY: [Event; 14] = {
@@ -36,16 +36,16 @@ const STORY: [Event; 14] = {
         ChiefCame,
         Restored(1, 0),
         Made(0, [0, 1]),
-        Dropped(1, 1, 2, Why::Surplus),
+        Dropped(1, 1, 2, DropReason::Surplus),
         Made(1, [0, 1]),
         Made(2, [1, 2]),
-        Dropped(1, 2, 0, Why::Stale),
+        Dropped(1, 2, 0, DropReason::Stale),
         Made(3, [0, 2]),
         Restored(2, 2),
-        Dropped(1, 3, 1, Why::Fenced),
+        Dropped(1, 3, 1, DropReason::Fenced),
         Made(2, [1, 2]),
         Made(3, [0, 1]),
-        Dropped(2, 4, 0, Why::Duplicate),
+        Dropped(2, 4, 0, DropReason::Duplicate),
     ]
 };
 
@@ -99,13 +99,13 @@ fn lines_of(ps: u32) -> Vec<Line> {
             slot: Slot(slot),
             worker: slot,
             why,
-            told: why != Why::Surplus,
+            told: why != DropReason::Surplus,
         }),
     };
     STORY.iter().map(line).collect()
 }
 
-/// A version is a function of what led to it.
+/// Returns a hash that is a function of the history.
 fn state(ps: u32, history: &[[u32; 2]]) -> StateHash {
     let digit = |slots: &[u32; 2]| slots[0] * 4 + slots[1];
     StateHash(history.iter().fold(ps + 1, |hash, slots| hash * 16 + digit(slots)))
@@ -127,7 +127,7 @@ fn ledgers(lines: Lines) -> Vec<Ledger> {
     (0..).zip(lines).map(|(ps, lines)| Ledger::of_lines(ps, lines)).collect()
 }
 
-/// The losses file that such a run leaves.
+/// Returns the losses file of the run.
 fn losses() -> Vec<LossRow> {
     let slots = [[0, 1], [0, 1], [1, 2], [0, 1]];
     let row = |(step, slot)| (Step(step), Slot(slot), step as f32 + slot as f32 / 4.0);
@@ -158,7 +158,7 @@ fn header(line: &mut Line) -> &mut Header {
     header
 }
 
-/// The first violation once this is wrong.
+/// Returns the first violation after `spoil` changed the ledgers.
 fn found(name: &str, rule: Rule, spoil: impl FnOnce(&mut Lines)) -> String {
     let mut lines = story();
     spoil(&mut lines);
@@ -171,35 +171,35 @@ fn found(name: &str, rule: Rule, spoil: impl FnOnce(&mut Lines)) -> String {
 }
 
 #[test]
-fn a_run_that_went_back_and_on_is_clean() {
+fn run_with_a_rollback_is_clean() {
     let ledgers = ledgers(story());
     let mut audit = Audit::of(&ledgers);
     audit.check_losses(Path::new("losses.csv"), &losses(), Some(Step(4)));
     assert_eq!(audit.verdict(), Verdict::Clean, "{:?}", audit.violations());
-    insta::assert_snapshot!(Report(&audit), @"
-    ledger-ps0.jsonl: ps 0 of 2, R = 2 of N = 3, 1 life, 2 generations opened, 6 updates; it stands at version 4, from 0
-    ledger-ps1.jsonl: ps 1 of 2, R = 2 of N = 3, 1 life, 2 generations opened, 6 updates; it stands at version 4, from 0
-      ps 0 went back from version 4 to 2: generation 2
-      ps 1 went back from version 4 to 2: generation 2
+    insta::assert_snapshot!(AuditReport(&audit), @"
+    ledger-ps0.jsonl: ps 0 of 2, R = 2 of N = 3, 1 incarnation, 2 generations opened, 6 updates; at version 4, starting from 0
+    ledger-ps1.jsonl: ps 1 of 2, R = 2 of N = 3, 1 incarnation, 2 generations opened, 6 updates; at version 4, starting from 0
+      ps 0 rolled back from version 4 to 2 in generation 2
+      ps 1 rolled back from version 4 to 2 in generation 2
 
-       1  exactly R             12 updates of 24 gradients, 6 held against another shard's
-       2  which R               12 updates; not seen in files: with R < N, that these slots were the first
+       1  exactly R             12 updates of 24 gradients, 6 compared with another shard
+       2  which R               12 updates; not visible in files: with R < N, whether these slots arrived first
        3  fixed order           12 updates
        4  idempotent            12 updates
-       5  stale is told         8 gradients not used; not seen in files: that the current version followed
-       6  whole versions only   6 updates with the losses of another shard's; not seen in files: what workers computed and nobody used
+       5  stale is told         8 gradients not used; not visible in files: whether the current version followed
+       6  whole versions only   6 updates compared with the losses of another shard; not visible in files: gradients that workers computed and no shard used
        7  checkpoints are cuts  0 checkpoints, 8 rows of losses.csv
        8  fencing               12 updates
-       9  nobody waits unseen   not seen in files: who waited
-      10  clean end             12 updates; not seen in files: how the processes ended
-          same bits             2 updates and 6 gradients were made again
+       9  nobody waits unseen   not visible in files: which tasks waited
+      10  clean end             12 updates; not visible in files: how the processes ended
+          same bits             2 updates and 6 gradients were recomputed
 
     Clean: versions 0 to 4, 4 updates, on every shard.
     ");
 }
 
 #[test]
-fn rule_1_exactly_r_is_seen_to_be_broken() {
+fn violations_of_rule_1_exactly_r_are_found() {
     let rule = Rule::ExactlyR;
     let all = [
         found("one too few", rule, |run| update(&mut run[0][5]).slots.truncate(1)),
@@ -223,14 +223,14 @@ fn rule_1_exactly_r_is_seen_to_be_broken() {
     of the version before: rule 1, exactly R, is broken at step 1, ledger-ps1.jsonl:6: wanted slot 1 computed from version 1; found from version 0
     not pushed: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted a push that brought slot 1; found none
     other slots on ps 1: rule 1, exactly R, is broken at step 2, ledger-ps1.jsonl:7: wanted slots 1, 2, as on ps 0; found 0, 1
-    a line is lost: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted the update of version 1; found that of version 2: the lines between are missing
+    a line is lost: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted the update of version 1; found the update of version 2: the lines between are missing
     of another state: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted version 2 as it was made before, 00000111; found an update of 00000001
     made another state: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted version 1 as it was made before, 00000001; found an update of 00000011
     ");
 }
 
 #[test]
-fn rule_2_which_r_is_seen_to_be_broken() {
+fn violations_of_rule_2_which_r_are_found() {
     let rule = Rule::WhichR;
     let all = [
         found("a slot that no step has", rule, |run| {
@@ -260,13 +260,13 @@ fn rule_2_which_r_is_seen_to_be_broken() {
 }
 
 #[test]
-fn rule_3_fixed_order_is_seen_to_be_broken() {
+fn violations_of_rule_3_fixed_order_are_found() {
     let one = found("as they came", Rule::FixedOrder, |run| update(&mut run[1][6]).slots.reverse());
     insta::assert_snapshot!(one, @"as they came: rule 3, fixed order, is broken at step 2, ledger-ps1.jsonl:7: wanted slots 1, 2; found 2, 1");
 }
 
 #[test]
-fn rule_4_idempotent_is_seen_to_be_broken() {
+fn violations_of_rule_4_idempotent_are_found() {
     let rule = Rule::Idempotent;
     let all = [
         found("an update twice", rule, |run| {
@@ -277,18 +277,18 @@ fn rule_4_idempotent_is_seen_to_be_broken() {
         found("no duplicate", rule, |run| dropped(&mut run[1][13]).step = Step(3)),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    an update twice: rule 4, idempotent, is broken at step 1, ledger-ps0.jsonl:7: wanted the update of version 2; found that of version 1
+    an update twice: rule 4, idempotent, is broken at step 1, ledger-ps0.jsonl:7: wanted the update of version 2; found the update of version 1
     a copy counts as another: rule 4, idempotent, is broken at step 1, ledger-ps0.jsonl:6: wanted a gradient that was pushed as slot 1; found one that was pushed as slot 0
     no duplicate: rule 4, idempotent, is broken at step 3, ledger-ps1.jsonl:14: wanted the shard's version, 4; found slot 0 of step 3 of worker 0, dropped as a duplicate
     ");
 }
 
 #[test]
-fn rule_5_stale_is_told_is_seen_to_be_broken() {
+fn violations_of_rule_5_stale_is_told_are_found() {
     let rule = Rule::StaleIsTold;
     let all = [
         found("not told", rule, |run| dropped(&mut run[0][7]).told = false),
-        found("not counted", rule, |run| dropped(&mut run[1][7]).why = Why::Uncounted),
+        found("not counted", rule, |run| dropped(&mut run[1][7]).why = DropReason::Uncounted),
         found("not stale", rule, |run| dropped(&mut run[0][7]).step = Step(3)),
         found("dropped and used", rule, |run| {
             let line = dropped(&mut run[0][4]);
@@ -296,7 +296,7 @@ fn rule_5_stale_is_told_is_seen_to_be_broken() {
         }),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    not told: rule 5, stale is told, is broken at step 2, ledger-ps0.jsonl:8: wanted worker 0 told that its slot 0 is stale; found nothing said
+    not told: rule 5, stale is told, is broken at step 2, ledger-ps0.jsonl:8: wanted a reply to worker 0 that its slot 0 is stale; found no reply
     not counted: rule 5, stale is told, is broken at step 2, ledger-ps1.jsonl:8: wanted every gradient used or counted; found slot 0 of step 2 of worker 0, neither used nor counted
     not stale: rule 5, stale is told, is broken at step 3, ledger-ps0.jsonl:8: wanted a version before the shard's, 3; found slot 0 of step 3 of worker 0, dropped as stale
     dropped and used: rule 5, stale is told, is broken at step 1, ledger-ps0.jsonl:6: wanted only slots that were not counted as dropped; found slot 1, which line 5 counts as surplus
@@ -304,7 +304,7 @@ fn rule_5_stale_is_told_is_seen_to_be_broken() {
 }
 
 #[test]
-fn rule_6_whole_versions_only_is_seen_to_be_broken() {
+fn violations_of_rule_6_whole_versions_only_are_found() {
     let one = found("one slot, two losses", Rule::WholeVersionsOnly, |run| {
         push(&mut run[1][6], 1).loss = Loss(0.5);
     });
@@ -312,7 +312,7 @@ fn rule_6_whole_versions_only_is_seen_to_be_broken() {
 }
 
 #[test]
-fn rule_7_checkpoints_are_cuts_is_seen_to_be_broken() {
+fn violations_of_rule_7_checkpoints_are_cuts_are_found() {
     let rule = Rule::CheckpointsAreCuts;
     let all = [
         found("what was never made", rule, |run| restored(&mut run[0][9]).after = StateHash(1)),
@@ -326,12 +326,12 @@ fn rule_7_checkpoints_are_cuts_is_seen_to_be_broken() {
     insta::assert_snapshot!(all.concat(), @"
     what was never made: rule 7, checkpoints are cuts, is broken at step 2, ledger-ps0.jsonl:10: wanted version 2 as it was made: 00000111; found 00000001, restored
     other data: rule 7, checkpoints are cuts, is broken at step 0, ledger-ps1.jsonl:3: wanted training data d0, as on ps 0; found d1
-    not one version: rule 7, checkpoints are cuts, is broken at step 1, ledger-ps1.jsonl:10: wanted version 2 in generation 2 (opened by the chief's life 7), as on ps 0; found version 1
+    not one version: rule 7, checkpoints are cuts, is broken at step 1, ledger-ps1.jsonl:10: wanted version 2 in generation 2 (opened by the chief's incarnation 7), as on ps 0; found version 1
     ");
 }
 
 #[test]
-fn rule_7_is_seen_to_be_broken_in_losses_and_checkpoints() {
+fn violations_of_rule_7_in_losses_and_checkpoints_are_found() {
     let all = ledgers(story());
     let path = Path::new("losses.csv");
     let first = |rows: &[LossRow]| {
@@ -347,7 +347,7 @@ fn rule_7_is_seen_to_be_broken_in_losses_and_checkpoints() {
     hole.drain(2..4);
     let mut short = losses();
     short.truncate(6);
-    // Not a state that any update made.
+    // No update made this state.
     let shards = vec![ShardState { parameters: vec![1.0].into(), ..ShardState::default() }];
     let snapshot =
         Snapshot { cut: Cut { generation: Generation::default(), step: Step(2) }, shards };
@@ -359,17 +359,17 @@ fn rule_7_is_seen_to_be_broken_in_losses_and_checkpoints() {
     insta::assert_snapshot!(found, @"
     rule 7, checkpoints are cuts, is broken at step 1, losses.csv:4: wanted slots 0, 1 with losses 1, 1.25, as in ledger-ps0.jsonl:6; found slots 0, 1 with losses 1, 9
     rule 7, checkpoints are cuts, is broken at step 1, losses.csv:4: wanted slots 0, 1 with losses 1, 1.25, as in ledger-ps0.jsonl:6; found slots 0, 2 with losses 1, 1.25
-    rule 7, checkpoints are cuts, is broken at step 1, losses.csv:4: wanted the losses of update 1, which a checkpoint is behind; found none
-    rule 7, checkpoints are cuts, is broken at step 3, losses.csv: wanted the losses of update 3, which a checkpoint is behind; found none
+    rule 7, checkpoints are cuts, is broken at step 1, losses.csv:4: wanted the losses of update 1, because there is a later checkpoint; found none
+    rule 7, checkpoints are cuts, is broken at step 3, losses.csv: wanted the losses of update 3, because there is a later checkpoint; found none
     rule 7, checkpoints are cuts, is broken at step 2, model.ckpt-2: wanted version 2 of ps 0, 00000111; found 69bbd40d
     ");
 }
 
 #[test]
-fn losses_of_before_a_rollback_may_stay_until_their_steps_are_made_again() {
+fn old_losses_may_stay_after_a_rollback_until_recomputed() {
     let all = ledgers(story());
     let mut rows = losses();
-    // As update 3 was first: slots 0 and 2.
+    // Slots 0 and 2, as in the first attempt of update 3.
     rows[7] = (Step(3), Slot(2), 3.5);
     let mut audit = Audit::of(&all);
     audit.check_losses(Path::new("losses.csv"), &rows, Some(Step(2)));
@@ -377,7 +377,7 @@ fn losses_of_before_a_rollback_may_stay_until_their_steps_are_made_again() {
 }
 
 #[test]
-fn rule_8_fencing_is_seen_to_be_broken() {
+fn violations_of_rule_8_fencing_are_found() {
     let rule = Rule::Fencing;
     let other = Generation { opener: Incarnation(3), number: 9 };
     let all = [
@@ -407,7 +407,7 @@ fn rule_8_fencing_is_seen_to_be_broken() {
             dropped(&mut run[0][10]).generation.number = 2;
         }),
         found("shards of two generations", rule, |run| {
-            // Ps 1 goes on as if nobody had gone back.
+            // Ps 1 continues without the rollback.
             for line in &mut run[1][11..13] {
                 update(line).generation.number = 3;
             }
@@ -426,29 +426,29 @@ fn rule_8_fencing_is_seen_to_be_broken() {
         }),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    an update of a fenced generation: rule 8, fencing, is broken at step 2, ledger-ps0.jsonl:12: wanted an update of the generation that is open: 2 (opened by the chief's life 7); found 1 (opened by the chief's life 7)
-    an older generation is opened: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:10: wanted a generation after 1 (opened by the chief's life 7); found 9 (opened by the chief's life 3)
-    an older life of the chief: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:8: wanted no life of the chief but those after 7; found its life 6
-    a line of another life: rule 8, fencing, is broken at step 1, ledger-ps0.jsonl:6: wanted lines of ps 0's life 100; found one of its life 99
-    a gradient of a fenced generation: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:12: wanted slot 1 of generation 2 (opened by the chief's life 7); found 9 (opened by the chief's life 3)
-    a gradient of a fenced life: rule 8, fencing, is broken at step 2, ledger-ps0.jsonl:7: wanted slot 1 of worker 1's life 51 or later; found 49
-    fenced, though of this generation: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:11: wanted another generation than the shard's, 2 (opened by the chief's life 7); found slot 1 of step 3 of worker 1, dropped as fenced
-    shards of two generations: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:12: wanted generation 2 (opened by the chief's life 7), as on ps 0; found 3 (opened by the chief's life 7)
+    an update of a fenced generation: rule 8, fencing, is broken at step 2, ledger-ps0.jsonl:12: wanted an update of the open generation: 2 (opened by the chief's incarnation 7); found 1 (opened by the chief's incarnation 7)
+    an older generation is opened: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:10: wanted a generation after 1 (opened by the chief's incarnation 7); found 9 (opened by the chief's incarnation 3)
+    an older life of the chief: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:8: wanted an incarnation of the chief after 7; found incarnation 6
+    a line of another life: rule 8, fencing, is broken at step 1, ledger-ps0.jsonl:6: wanted lines of ps 0's incarnation 100; found a line of its incarnation 99
+    a gradient of a fenced generation: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:12: wanted slot 1 of generation 2 (opened by the chief's incarnation 7); found 9 (opened by the chief's incarnation 3)
+    a gradient of a fenced life: rule 8, fencing, is broken at step 2, ledger-ps0.jsonl:7: wanted slot 1 of worker 1's incarnation 51 or later; found 49
+    fenced, though of this generation: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:11: wanted a generation other than the shard's, 2 (opened by the chief's incarnation 7); found slot 1 of step 3 of worker 1, dropped as fenced
+    shards of two generations: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:12: wanted generation 2 (opened by the chief's incarnation 7), as on ps 0; found 3 (opened by the chief's incarnation 7)
     ");
 }
 
 #[test]
-fn rule_10_one_update_too_many_is_seen() {
+fn violation_of_rule_10_by_one_update_too_many_is_found() {
     let one = found("one more", Rule::CleanEnd, |run| {
         for lines in run {
             header(&mut lines[0]).training_steps = Step(3);
         }
     });
-    insta::assert_snapshot!(one, @"one more: rule 10, clean end, is broken at step 3, ledger-ps0.jsonl:9: wanted 3 updates and no more; found update 4, of version 3");
+    insta::assert_snapshot!(one, @"one more: rule 10, clean end, is broken at step 3, ledger-ps0.jsonl:9: wanted at most 3 updates; found update 4, of version 3");
 }
 
 #[test]
-fn what_is_made_again_and_is_another_is_seen() {
+fn recomputed_update_with_different_bits_is_found() {
     let rule = Rule::SameBits;
     let all = [
         found("another version", rule, |run| {
@@ -463,7 +463,7 @@ fn what_is_made_again_and_is_another_is_seen() {
             *run = of_two_lives();
             update(&mut run[1][12]).slots[0].checksum = Checksum(1)
         }),
-        // A life of a ps lets in the data of one digest.
+        // All states of one incarnation of a ps have the same data digest.
         found("another gradient, and other data in one life", rule, |run| {
             for of_ps in &mut *run {
                 restored(&mut of_ps[9]).data = Some("d1".to_owned());
@@ -479,7 +479,7 @@ fn what_is_made_again_and_is_another_is_seen() {
     ");
 }
 
-/// Another life of each ps begins before its second state is restored.
+/// Returns ledgers in which each ps restarts before its second state is restored.
 fn of_two_lives() -> Lines {
     story().map(|mut lines| {
         let (first, second) = (lines[0].incarnation(), Incarnation(500));
@@ -495,9 +495,9 @@ fn of_two_lives() -> Lines {
     })
 }
 
-/// Its gradients are of other examples.
+/// Gradients on other data come from other examples.
 #[test]
-fn what_is_made_again_on_other_data_may_be_another() {
+fn recomputed_update_on_other_data_may_differ() {
     let mut lines = of_two_lives();
     for of_ps in &mut lines {
         restored(&mut of_ps[10]).data = Some("d1".to_owned());
@@ -515,12 +515,13 @@ fn what_is_made_again_on_other_data_may_be_another() {
 }
 
 #[test]
-fn ledgers_of_two_configurations_are_told_apart() {
+fn ledgers_of_two_configurations_are_reported() {
     let rule = Rule::SameBits;
     let seed = || Settings::default().with("seed", 2).with("training_steps", 4);
     let all = [
         found("another seed", rule, |run| header(&mut run[1][0]).settings = seed()),
-        // Of another run: nothing of it ever meets the first one.
+        // Updates of another run have no common key with those of the first one, so nothing is
+        // compared.
         found("another run", rule, |run| {
             header(&mut run[1][0]).settings = seed();
             for line in &mut run[1] {
@@ -540,14 +541,14 @@ fn ledgers_of_two_configurations_are_told_apart() {
 }
 
 #[test]
-fn what_is_not_all_there_is_incomplete_and_not_clean() {
+fn run_with_missing_ledgers_or_updates_is_incomplete() {
     let [first, second] = story();
     let mut hole = second.clone();
     hole.truncate(6);
     let told = |ledgers: Vec<Ledger>| {
         let audit = Audit::of(&ledgers);
         assert_eq!(audit.verdict(), Verdict::Incomplete);
-        let report = Report(&audit).to_string();
+        let report = AuditReport(&audit).to_string();
         let from = report.find("note").unwrap_or_else(|| report.find("INCOMPLETE").expect("it is"));
         report[from..].to_owned() + "\n"
     };
@@ -560,21 +561,21 @@ fn what_is_not_all_there_is_incomplete_and_not_clean() {
         told(Vec::new()),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    note: of ps 1 there is no ledger: bring those of all ps together in one folder
-    INCOMPLETE: nothing that was seen is against a rule: versions 0 to 4, 4 updates, 0 of them seen on every shard.
-    note: of ps 0 there is no ledger: bring those of all ps together in one folder
-    INCOMPLETE: nothing that was seen is against a rule: versions 0 to 4, 4 updates, 0 of them seen on every shard.
-    note: ledger-ps1.jsonl ends with version 2: updates 2 to 3 are in other ledgers only. A ps whose disk was full stops its ledger, and says so
-    INCOMPLETE: nothing that was seen is against a rule: versions 0 to 4, 4 updates, 2 of them seen on every shard.
-    note: of ps 1 there is no ledger: bring those of all ps together in one folder
-    INCOMPLETE: nothing that was seen is against a rule: no update was made.
-    INCOMPLETE: nothing that was seen is against a rule: no update was made.
-    INCOMPLETE: nothing that was seen is against a rule: no update was made.
+    note: there is no ledger of ps 1: collect the ledgers of all ps in one folder
+    INCOMPLETE: no violation in the ledgers that were read: versions 0 to 4, 4 updates, 0 of them seen on every shard.
+    note: there is no ledger of ps 0: collect the ledgers of all ps in one folder
+    INCOMPLETE: no violation in the ledgers that were read: versions 0 to 4, 4 updates, 0 of them seen on every shard.
+    note: ledger-ps1.jsonl ends with version 2: updates 2 to 3 are only in other ledgers. A ps stops its ledger with a warning when its disk is full
+    INCOMPLETE: no violation in the ledgers that were read: versions 0 to 4, 4 updates, 2 of them seen on every shard.
+    note: there is no ledger of ps 1: collect the ledgers of all ps in one folder
+    INCOMPLETE: no violation in the ledgers that were read: no update was made.
+    INCOMPLETE: no violation in the ledgers that were read: no update was made.
+    INCOMPLETE: no violation in the ledgers that were read: no update was made.
     ");
 }
 
 #[test]
-fn a_crash_may_leave_shards_one_update_apart_and_a_torn_line() {
+fn crash_may_leave_shards_one_update_apart_and_a_torn_line() {
     let [first, second] = story().map(|lines| lines[..9].to_vec());
     let text = |lines: &[Line]| lines.iter().map(|line| line.to_text() + "\n").collect::<String>();
     let torn = text(&second);
@@ -583,14 +584,14 @@ fn a_crash_may_leave_shards_one_update_apart_and_a_torn_line() {
     assert_eq!(torn.torn, Some(9));
     let ledgers = [Ledger::of_lines(0, first), torn];
     let audit = Audit::of(&ledgers);
-    assert_eq!(audit.verdict(), Verdict::Clean, "{}", Report(&audit));
-    assert_eq!(audit.notes(), ["ledger-ps1.jsonl:9 has no end and was left out"]);
+    assert_eq!(audit.verdict(), Verdict::Clean, "{}", AuditReport(&audit));
+    assert_eq!(audit.notes(), ["ledger-ps1.jsonl:9 is incomplete and was left out"]);
 }
 
 #[test]
-fn a_shard_that_never_heard_of_the_newest_generation_does_not_contradict_it() {
+fn shard_that_missed_the_newest_generation_does_not_contradict_it() {
     let [first, mut second] = story();
-    // Ps 1 was killed before all went back.
+    // Ps 1 was killed before the rollback.
     second.truncate(9);
     let ledgers = ledgers([first, second]);
     let audit = Audit::of(&ledgers);
@@ -599,8 +600,8 @@ fn a_shard_that_never_heard_of_the_newest_generation_does_not_contradict_it() {
     assert_eq!(standing.values().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
 }
 
-/// All tasks were restarted before the second generation, after their clocks were set back: every
-/// number of an incarnation is smaller than in the first life.
+/// Returns ledgers in which all tasks restarted before the second generation, after their clocks
+/// were set back. All incarnations of the second part are smaller than those of the first.
 fn of_two_lives_after_a_clock_was_set_back() -> Lines {
     of_two_lives().map(|mut lines| {
         for line in &mut lines[9..] {
@@ -615,12 +616,12 @@ fn of_two_lives_after_a_clock_was_set_back() -> Lines {
 }
 
 #[test]
-fn the_order_of_lines_counts_and_not_the_numbers_of_incarnations() {
+fn generations_are_ordered_by_lines_and_not_by_incarnations() {
     let ledgers = ledgers(of_two_lives_after_a_clock_was_set_back());
     let mut audit = Audit::of(&ledgers);
     audit.check_losses(Path::new("losses.csv"), &losses(), Some(Step(4)));
-    assert_eq!(audit.verdict(), Verdict::Clean, "{}", Report(&audit));
-    // Updates 2 and 3 were made again after the rollback.
+    assert_eq!(audit.verdict(), Verdict::Clean, "{}", AuditReport(&audit));
+    // Updates 2 and 3 were recomputed after the rollback.
     let stands: Vec<_> = audit.standing().values().flatten().map(|made| made.line).collect();
     assert_eq!(stands, [4, 4, 6, 6, 13, 13, 14, 14]);
     let note = |ps: u32| {
@@ -634,9 +635,9 @@ fn the_order_of_lines_counts_and_not_the_numbers_of_incarnations() {
 }
 
 #[test]
-fn the_order_of_lines_of_another_shard_tells_which_generation_is_the_newest() {
+fn newest_generation_is_found_in_the_ledger_of_another_shard() {
     let [first, mut second] = of_two_lives_after_a_clock_was_set_back();
-    // Ps 1 was killed before all were restarted.
+    // Ps 1 was killed before the restart.
     second.truncate(9);
     let ledgers = ledgers([first, second]);
     let audit = Audit::of(&ledgers);
@@ -646,33 +647,33 @@ fn the_order_of_lines_of_another_shard_tells_which_generation_is_the_newest() {
 }
 
 #[test]
-fn incarnations_still_ascend_within_the_life_of_a_ps() {
+fn incarnations_ascend_within_one_incarnation_of_a_ps() {
     let chief = found("an older chief, after a clock was set back", Rule::Fencing, |run| {
         *run = of_two_lives_after_a_clock_was_set_back();
         let came =
             |chief| Line::Chief(ChiefCame { incarnation: Incarnation(50), chief, finds: None });
         run[0].splice(10..10, [came(Incarnation(3)), came(Incarnation(2))]);
     });
-    insta::assert_snapshot!(chief, @"an older chief, after a clock was set back: rule 8, fencing, is broken at step 0, ledger-ps0.jsonl:12: wanted no life of the chief but those after 3; found its life 2");
+    insta::assert_snapshot!(chief, @"an older chief, after a clock was set back: rule 8, fencing, is broken at step 0, ledger-ps0.jsonl:12: wanted an incarnation of the chief after 3; found incarnation 2");
 }
 
-/// Reads whatever it is, and if it can be read, audits and prints it.
+/// Parses arbitrary bytes, and audits and prints the ledgers if they are valid.
 fn try_all(texts: [&[u8]; 2]) {
     let read = |(ps, text)| file::parse(Path::new("L"), ps, text);
     let ledgers: Vec<_> = (0..).zip(texts).map(read).filter_map(Result::ok).collect();
     let mut audit = Audit::of(&ledgers);
     audit.check_losses(Path::new("losses.csv"), &losses(), Some(Step(4)));
-    assert!(!Report(&audit).to_string().is_empty());
+    assert!(!AuditReport(&audit).to_string().is_empty());
     assert_eq!(audit.verdict() == Verdict::Broken, audit.first_violation().is_some());
 }
 
-/// Something done to the lines of a ledger.
+/// A change to the lines of a ledger.
 #[derive(Clone, Debug)]
 enum Edit {
     Remove(usize),
     Repeat(usize, usize),
     Swap(usize, usize),
-    /// The n-th number of a line becomes another.
+    /// Replaces the n-th number of a line.
     Number(usize, usize, u64),
     Byte(usize, usize, u8),
 }
@@ -720,12 +721,12 @@ fn apply(edit: Edit, lines: &mut Vec<Vec<u8>>) {
 
 proptest! {
     #[test]
-    fn any_bytes_are_safe_to_read(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn parsing_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         try_all([&bytes, &bytes]);
     }
 
     #[test]
-    fn ledgers_with_anything_wrong_are_safe_to_audit(
+    fn auditing_mutated_ledgers_never_panics(
         edits in proptest::collection::vec((0..2_usize, edit()), 0..6)
     ) {
         let bytes = |lines: Vec<Line>| -> Vec<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Something that is against a rule, as a person needs to hear it.
+//! A violation of a rule, described for the user.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,31 +8,31 @@ use super::Rule;
 use crate::ledger::StateHash;
 use unisono_core::ids::{Generation, Slot, Step};
 
-/// Where in the files.
+/// A place in the files of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file.
+pub struct FilePlace {
+    /// Path of the file.
     pub path: PathBuf,
-    /// The line, from 1, if the file has lines.
+    /// Line number, from 1; `None` if the file has no lines.
     pub line: Option<usize>,
 }
 
-/// Something that is against a rule.
+/// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The rule.
+    /// Violated rule.
     pub rule: Rule,
-    /// The step of the update that it is about, or the version of the state.
+    /// Step of the update, or version of the state.
     pub step: Step,
-    /// Where it is to be seen.
-    pub place: Place,
-    /// What should be there.
+    /// Place of the violation in the files.
+    pub place: FilePlace,
+    /// Description of the expected content.
     pub wanted: String,
-    /// What is there.
+    /// Description of the actual content.
     pub found: String,
 }
 
-impl Place {
+impl FilePlace {
     pub(super) fn line(path: &Path, line: usize) -> Self {
         Self { path: path.to_owned(), line: Some(line) }
     }
@@ -42,7 +42,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
         self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
@@ -56,12 +56,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A generation in full: people call it by its number, but only both tell one from another.
+/// Describes a generation completely. Numbers of generations are only unique together with the
+/// opener.
 pub(super) fn full(generation: Generation) -> String {
-    format!("{} (opened by the chief's life {})", generation.number, generation.opener)
+    format!("{} (opened by the chief's incarnation {})", generation.number, generation.opener)
 }
 
-/// The hashes that a version had in one history or another.
+/// Lists the distinct hashes that a version had in any history.
 pub(super) fn any_of(known: &[(StateHash, Option<usize>)]) -> String {
     let hashes: BTreeSet<_> = known.iter().map(|(hash, _)| *hash).collect();
     hashes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")

@@ -1,68 +1,69 @@
-//! One event, and its bytes (`tensorflow/core/util/event.proto`, `framework/summary.proto`).
+//! One event and its encoding (`tensorflow/core/util/event.proto`, `framework/summary.proto`).
 
 use super::histogram::{Bucket, Histogram};
 use super::proto::Message;
 use unisono_core::ids::Step;
 
-/// Told at a moment, of a step.
+/// An event at a wall time and a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Seconds since 1970.
+    /// Wall time, in seconds since 1970.
     pub wall_time: f64,
-    /// The version that it is of.
+    /// Version that the event describes.
     pub step: Step,
-    /// What is told.
-    pub what: What,
+    /// Content of the event.
+    pub what: Payload,
 }
 
-/// What an event tells.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
-    /// Of which version the file is; the first event of each file.
+pub enum Payload {
+    /// Version of the file format; the first event of each file.
     FileVersion,
-    /// `SessionLog.START`: what was told before of this step or a later one is void.
+    /// `SessionLog.START`: earlier events of this step or a later one are void.
     SessionStart,
-    /// Values, each under its tag.
+    /// Values with their tags.
     Summary(Vec<Value>),
 }
 
-/// A value under its tag.
+/// A value with its tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// Its name; what is before a slash is its group.
+    /// Name of the value. The part before a slash is the name of a group.
     pub tag: String,
-    /// The value.
+    /// The value itself.
     pub content: Content,
 }
 
-/// What a value is.
+/// A value of one of the supported types.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// A point of a curve.
     Scalar(f32),
-    /// How a tensor's values are distributed.
+    /// Distribution of a tensor's values.
     Histogram(Histogram),
-    /// Markdown, for the text plugin.
+    /// Markdown text, for the text plugin.
     Text(String),
 }
 
-/// What a reader of events expects: `SessionLog` decides what is void, not a step that goes back.
+/// The version from which readers let `SessionLog` decide which events are void. With an older
+/// version, any step that goes back voids events.
 const FILE_VERSION: &str = "brain.Event:2";
 
 impl Event {
-    /// The event's bytes.
+    /// Returns the encoded event.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        /// `SessionLog.SessionStatus.START`
+        /// `SessionLog.SessionStatus.START`.
         const START: u64 = 1;
         let event = Message::default().double(1, self.wall_time).integer(2, self.step.0);
         let event = match &self.what {
-            What::FileVersion => event.present_bytes(3, FILE_VERSION.as_bytes()),
-            What::Summary(values) => {
+            Payload::FileVersion => event.present_bytes(3, FILE_VERSION.as_bytes()),
+            Payload::Summary(values) => {
                 let add = |summary: Message, value: &Value| summary.message(1, &value.message());
                 event.message(5, &values.iter().fold(Message::default(), add))
             }
-            What::SessionStart => event.message(7, &Message::default().integer(1, START)),
+            Payload::SessionStart => event.message(7, &Message::default().integer(1, START)),
         };
         event.as_bytes().to_vec()
     }
@@ -93,7 +94,7 @@ fn histogram_message(histogram: &Histogram) -> Message {
         .doubles(7, buckets.iter().map(|Bucket { count, .. }| *count))
 }
 
-/// A `TensorProto` of one string, a scalar.
+/// Returns a `TensorProto` with a scalar string.
 fn string_tensor(text: &str) -> Message {
     const DT_STRING: u64 = 7;
     Message::default()
@@ -102,7 +103,7 @@ fn string_tensor(text: &str) -> Message {
         .present_bytes(8, text.as_bytes())
 }
 
-/// A `SummaryMetadata` that names the plugin which shows a value.
+/// Returns a `SummaryMetadata` that names the plugin for a value.
 fn of_plugin(name: &str) -> Message {
     Message::default().message(1, &Message::default().present_bytes(1, name.as_bytes()))
 }

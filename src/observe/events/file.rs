@@ -1,32 +1,32 @@
-//! Appends events to a file of their own for each life of the chief.
+//! Appends events to a file; each incarnation of the chief has its own file.
 //!
-//! A file that has lost an event is as good as one that has not, so a disk that refuses may be tried
-//! again; but a torn record would end it for every reader, so what was torn is cut off first.
+//! A file that lacks an event is still valid, so appending may be retried after an error. A torn
+//! record would end the file for every reader, so it is cut off before the next record.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::event::{Event, What};
+use super::event::{Event, Payload};
 use super::record::push_record;
 use unisono_core::ids::{Incarnation, Step};
-use unisono_files::disk::disk::{Disk, DiskError};
+use unisono_files::disk::{Disk, DiskError};
 
-/// Microseconds of a second.
+/// Microseconds per second.
 const MICROS: u64 = 1_000_000;
 
-/// What the name of every event file begins with; TensorBoard looks for it.
+/// Prefix of every event file's name; TensorBoard looks for it.
 pub const FILE_PREFIX: &str = "events.out.tfevents.";
 
 /// An event file that grows.
 pub struct EventFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// The bytes that are whole records.
+    /// Length of the whole records in bytes.
     len: u64,
-    /// Whether there may be more bytes than that.
+    /// Whether a failed write may have left more bytes after them.
     is_torn: bool,
-    /// Room for records, used again and again.
+    /// Buffer for records, reused to avoid allocations.
     records: Vec<u8>,
 }
 
@@ -37,9 +37,11 @@ impl fmt::Debug for EventFile {
     }
 }
 
-/// The name of the event file of a life that began `life` microseconds after 1970, on `host`: as
-/// TensorFlow's, and behind it the microseconds, so that names of one logdir are in the order of the
-/// lives, as readers take them to be.
+/// Returns the name of the event file of an incarnation of the chief, which is its start in
+/// microseconds since 1970, on `host`.
+///
+/// The name is TensorFlow's, followed by the microseconds. Readers sort names, so files are read in
+/// the order of the incarnations.
 #[must_use]
 pub fn file_name(life: Incarnation, host: &str) -> String {
     let (secs, micros) = (life.0 / MICROS, life.0 % MICROS);
@@ -49,7 +51,7 @@ pub fn file_name(life: Incarnation, host: &str) -> String {
 }
 
 impl EventFile {
-    /// Makes the file of a life, which begins with its version.
+    /// Creates the file of an incarnation, with the version of the format as its first event.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -60,7 +62,7 @@ impl EventFile {
         wall_time: f64,
     ) -> Result<Self, DiskError> {
         let path = logdir.join(name);
-        let version = Event { wall_time, step: Step(0), what: What::FileVersion };
+        let version = Event { wall_time, step: Step(0), what: Payload::FileVersion };
         let mut records = Vec::new();
         push_record(&version.encode(), &mut records);
         disk.write(&path, &records).map_err(DiskError::at("write", &path))?;
@@ -71,7 +73,8 @@ impl EventFile {
     /// Appends events with one write.
     ///
     /// # Errors
-    /// If the operating system refuses; then none of them is in the file, and later ones may be.
+    /// If the operating system refuses. None of the events is in the file then, and later events
+    /// may be appended.
     pub fn append(&mut self, events: &[Event]) -> Result<(), DiskError> {
         if self.is_torn {
             self.cut()?;
@@ -80,7 +83,7 @@ impl EventFile {
         events.iter().for_each(|event| push_record(&event.encode(), &mut self.records));
         if let Err(error) = self.disk.append(&self.path, &self.records) {
             self.is_torn = true;
-            // If it cannot be done now, then before the next record.
+            // Best effort: if this fails, the torn record is cut off before the next one.
             let _ = self.cut();
             return Err(DiskError::at("append to", &self.path)(error));
         }
@@ -101,7 +104,7 @@ mod tests {
     use unisono_files::testing::{Bug, Fault, TestDisk};
 
     fn event(step: u64) -> Event {
-        Event { wall_time: 2.5, step: Step(step), what: What::SessionStart }
+        Event { wall_time: 2.5, step: Step(step), what: Payload::SessionStart }
     }
 
     fn create(disk: &Arc<TestDisk>) -> EventFile {
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_event_leaves_a_hole_and_no_torn_record() {
+    fn refused_event_leaves_no_torn_record() {
         let whole = TestDisk::new(Bug::None, None);
         let mut file = create(&whole);
         [1, 3].iter().for_each(|step| file.append(&[event(*step)]).unwrap());
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_cut_off_is_cut_off_before_the_next_event() {
+    fn torn_record_that_could_not_be_cut_off_is_cut_off_before_the_next_event() {
         let disk = TestDisk::new(Bug::None, None);
         let mut file = create(&disk);
         let len = bytes(&disk).len();
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_later_lives_have_later_names_and_any_host_makes_a_name() {
+    fn later_incarnations_have_later_file_names_for_any_host() {
         let name = |micros| file_name(Incarnation(micros), "a.host/with\nall\n");
         let names = [999_999, 1_000_000, 1_000_001, 1_700_000_000_000_099, 1_700_000_000_000_100];
         let names = names.map(name);

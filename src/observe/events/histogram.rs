@@ -1,9 +1,10 @@
-//! A histogram over TensorFlow's buckets (`tensorflow/core/lib/histogram/histogram.cc`).
+//! A histogram with TensorFlow's buckets (`tensorflow/core/lib/histogram/histogram.cc`).
 
 use std::sync::LazyLock;
 
-/// The upper ends of the buckets, ascending: 0, and on either side of it from 1e-12 to 1e20 in steps
-/// of a tenth, and all that is beyond. A value that is a bucket's end is in the next one.
+/// Upper limits of the buckets, ascending. On both sides of 0, the limits grow from 1e-12 to 1e20
+/// by a factor of 1.1; the outermost buckets take all other values. A value equal to a limit
+/// belongs to the next bucket.
 static LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let positive: Vec<_> =
         std::iter::successors(Some(1e-12), |end| Some(end * 1.1).filter(|end| *end < 1e20))
@@ -13,7 +14,7 @@ static LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     negative.chain([0.0]).chain(positive.iter().copied()).collect()
 });
 
-/// How values are distributed.
+/// The distribution of values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     min: f64,
@@ -21,7 +22,7 @@ pub struct Histogram {
     n_values: u64,
     sum: f64,
     sum_squares: f64,
-    /// As long as [`LIMITS`].
+    /// Number of values in each bucket, parallel to [`LIMITS`].
     counts: Vec<u64>,
     is_finite: bool,
 }
@@ -29,9 +30,9 @@ pub struct Histogram {
 /// A bucket of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// The end that is not in it.
+    /// Upper limit, exclusive.
     pub limit: f64,
-    /// How many values it holds.
+    /// Number of values in the bucket.
     pub count: f64,
 }
 
@@ -50,11 +51,12 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts values.
+    /// Adds values.
     pub fn add(&mut self, values: &[f32]) {
         for value in values.iter().copied().map(f64::from) {
+            // `<=`, because a value equal to a limit belongs to the next bucket.
             let bucket = LIMITS.partition_point(|limit| *limit <= value);
-            // Of infinity and NaN there is no bucket.
+            // Infinity and NaN have no bucket.
             let Some(count) = self.counts.get_mut(bucket).filter(|_| value.is_finite()) else {
                 self.is_finite = false;
                 continue;
@@ -68,43 +70,43 @@ impl Histogram {
         self.n_values += values.len() as u64;
     }
 
-    /// Whether all values were numbers. TensorFlow makes no histogram of others.
+    /// Returns whether all values are finite. TensorFlow makes no histogram of other values.
     #[must_use]
     pub const fn is_finite(&self) -> bool {
         self.is_finite
     }
 
-    /// The smallest value.
+    /// Returns the smallest value.
     #[must_use]
     pub const fn min(&self) -> f64 {
         self.min
     }
 
-    /// The largest value.
+    /// Returns the largest value.
     #[must_use]
     pub const fn max(&self) -> f64 {
         self.max
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     #[must_use]
     pub const fn n_values(&self) -> u64 {
         self.n_values
     }
 
-    /// Their sum, added in the order in which they came.
+    /// Returns the sum, added in the order of the values.
     #[must_use]
     pub const fn sum(&self) -> f64 {
         self.sum
     }
 
-    /// The sum of their squares, likewise.
+    /// Returns the sum of squares, added in the order of the values.
     #[must_use]
     pub const fn sum_squares(&self) -> f64 {
         self.sum_squares
     }
 
-    /// The buckets, each run of empty ones as one; at least one.
+    /// Returns the buckets, with consecutive empty buckets merged. There is at least one.
     #[must_use]
     pub fn buckets(&self) -> Vec<Bucket> {
         let mut buckets: Vec<Bucket> = Vec::new();
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_are_those_of_tensorflow() {
+    fn limits_match_tensorflow() {
         assert_eq!(LIMITS.len(), 2 * 775 + 1);
         assert!(LIMITS.is_sorted_by(|a, b| a < b));
         assert_eq!(LIMITS[LIMITS.len() / 2], 0.0);
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_at_a_limit_is_in_the_bucket_above() {
+    fn value_at_a_limit_is_in_the_next_bucket() {
         let buckets = of(&[0.0, 0.0, 1.0]).buckets();
         let held: Vec<_> = buckets.iter().filter(|bucket| bucket.count > 0.0).collect();
         assert_eq!(held[0], &Bucket { limit: 1e-12, count: 2.0 });
@@ -146,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_one_empty_bucket() {
+    fn histogram_without_values_has_one_empty_bucket() {
         assert_eq!(of(&[]).buckets(), [Bucket { limit: f64::MAX, count: 0.0 }]);
     }
 
     #[test]
-    fn what_is_no_number_is_told() {
+    fn histogram_with_infinity_or_nan_is_not_finite() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert!(!of(&[1.0, value]).is_finite(), "{value}");
         }

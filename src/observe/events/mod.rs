@@ -1,9 +1,15 @@
-//! Event files: what a run tells TensorBoard of itself while it trains.
+//! Event files for TensorBoard, written while a run trains.
 //!
-//! `recorder` picks what is worth telling out of what the chief's node takes and does,
-//! `summarizer` makes `event`s of it, and `file` appends them. `series` reads a curve back, and
-//! `run_info` the start and the settings of the run. Nothing here reads a clock: the wall time comes
-//! in. `docs/tensorboard.md` explains each tag.
+//! | module | content |
+//! |---|---|
+//! | [`recorder`] | selects observations from the inputs and effects of the chief's node |
+//! | [`summarizer`] | makes events from observations |
+//! | [`mod@event`] | the format of an event |
+//! | [`mod@file`] | appends events to a file |
+//! | [`series`] | reads a curve |
+//! | [`run_info`] | reads the start and the settings of a run |
+//!
+//! Nothing here reads a clock; callers pass the wall time. `docs/tensorboard.md` explains each tag.
 
 pub mod event;
 pub mod file;
@@ -15,7 +21,7 @@ pub mod run_info;
 pub mod series;
 pub mod summarizer;
 
-pub use event::{Content, Event, Value, What};
+pub use event::{Content, Event, Payload, Value};
 pub use file::EventFile;
 pub use histogram::Histogram;
 pub use recorder::{Observation, Recorder, StepSummary};

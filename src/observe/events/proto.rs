@@ -1,13 +1,13 @@
-//! As much of protobuf's wire format as an event takes.
+//! The part of protobuf's wire format that events need.
 //!
-//! Fields are to be added in the order of their numbers: then the bytes are those of protobuf's own
-//! writers.
+//! Callers must add fields in ascending order of their numbers. Then the bytes equal those of
+//! protobuf's own writers.
 
-/// A message that is being written.
+/// A message that is being encoded.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
-/// How a field's value is encoded.
+/// The encoding of a field's value.
 #[derive(Clone, Copy)]
 enum WireType {
     Varint = 0,
@@ -17,7 +17,7 @@ enum WireType {
 }
 
 impl Message {
-    /// An integer; as in proto3, 0 is left out.
+    /// Adds an integer. As in proto3, 0 is omitted.
     pub(super) fn integer(mut self, field: u32, value: u64) -> Self {
         if value != 0 {
             self.key(field, WireType::Varint);
@@ -26,7 +26,7 @@ impl Message {
         self
     }
 
-    /// A double; as in proto3, 0 is left out.
+    /// Adds a double. As in proto3, 0 is omitted.
     pub(super) fn double(mut self, field: u32, value: f64) -> Self {
         if value.to_bits() != 0 {
             self.key(field, WireType::Fixed64);
@@ -35,14 +35,14 @@ impl Message {
         self
     }
 
-    /// A float of a `oneof`, which is there even as 0.
+    /// Adds a float of a `oneof`, which is present even if it is 0.
     pub(super) fn present_float(mut self, field: u32, value: f32) -> Self {
         self.key(field, WireType::Fixed32);
         self.0.extend(value.to_le_bytes());
         self
     }
 
-    /// Bytes, a string or an encoded message, which is there even if it is empty.
+    /// Adds bytes, a string or an encoded message, which is present even if it is empty.
     pub(super) fn present_bytes(mut self, field: u32, bytes: &[u8]) -> Self {
         self.key(field, WireType::Bytes);
         self.varint(bytes.len() as u64);
@@ -50,12 +50,12 @@ impl Message {
         self
     }
 
-    /// A message, which is there even if it is empty.
+    /// Adds a message, which is present even if it is empty.
     pub(super) fn message(self, field: u32, message: &Self) -> Self {
         self.present_bytes(field, &message.0)
     }
 
-    /// Doubles, packed; none are left out.
+    /// Adds packed doubles. An empty list is omitted.
     pub(super) fn doubles(
         mut self,
         field: u32,
@@ -69,7 +69,7 @@ impl Message {
         self
     }
 
-    /// The encoded message.
+    /// Returns the encoded message.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -78,7 +78,7 @@ impl Message {
         self.varint(u64::from(field << 3 | wire_type as u32));
     }
 
-    /// Seven bits a byte, the lowest first; all but the last byte have their top bit set.
+    /// Encodes seven bits per byte, lowest first. All bytes but the last have their top bit set.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -88,7 +88,7 @@ impl Message {
     }
 }
 
-/// A field that was read.
+/// A decoded field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Field<'a> {
     /// An integer.
@@ -101,7 +101,7 @@ pub(super) enum Field<'a> {
     Float(f32),
 }
 
-/// The fields of an encoded message with their numbers, up to the first that makes no sense.
+/// Returns the fields of a message with their numbers, up to the first invalid field.
 pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
     let mut rest = message;
     std::iter::from_fn(move || next_field(&mut rest))
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_varint_has_seven_bits_a_byte() {
+    fn varint_has_seven_bits_per_byte() {
         let bytes = |value| Message::default().integer(1, value).0[1..].to_vec();
         assert_eq!(bytes(1), [1]);
         assert_eq!(bytes(127), [127]);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_come_back_as_they_were_written() {
+    fn fields_survive_a_round_trip() {
         let message = Message::default()
             .integer(1, 300)
             .double(2, 2.5)
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_left_out_unless_its_presence_says_something() {
+    fn zero_is_omitted_unless_presence_is_significant() {
         let message = Message::default().integer(1, 0).double(2, 0.0).doubles(3, [].into_iter());
         assert!(message.as_bytes().is_empty());
         assert_eq!(Message::default().double(1, -0.0).0.len(), 9, "minus zero is not the default");

@@ -1,16 +1,15 @@
 //! The framing of a TFRecord file (`tensorflow/core/lib/io/record_writer.cc`).
 //!
 //! ```text
-//! length of the data, u64 little-endian
-//! masked CRC32C of those eight bytes, u32 little-endian
-//! the data
-//! masked CRC32C of the data, u32 little-endian
+//! length of the data, u64 little-endian masked CRC32C of those eight bytes, u32 little-endian the
+//! data masked CRC32C of the data, u32 little-endian
 //! ```
 
-/// TensorFlow's: so that the CRC of data which hold CRCs is no special value.
+/// TensorFlow's constant. Masking keeps a CRC over data that contain CRCs from being a special
+/// value.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
-/// Appends one record.
+/// Appends one record to `file`.
 pub(super) fn push_record(data: &[u8], file: &mut Vec<u8>) {
     let length = (data.len() as u64).to_le_bytes();
     file.extend(length);
@@ -19,7 +18,7 @@ pub(super) fn push_record(data: &[u8], file: &mut Vec<u8>) {
     file.extend(masked_crc(data).to_le_bytes());
 }
 
-/// Splits the first record off: its data, and what is behind it. `None` if it is torn or damaged.
+/// Returns the data of the first record, and the rest. `None` if the record is torn or damaged.
 pub(super) fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = file.split_first_chunk::<8>()?;
     let (crc, rest) = rest.split_first_chunk()?;

@@ -1,7 +1,8 @@
-//! Picks what is worth telling out of what the chief's node takes and does.
+//! Selects observations for TensorBoard from the inputs and effects of the chief's node.
 //!
-//! It copies no tensor and computes nothing: what it hands on is shared with the node, and made into
-//! events elsewhere. Between summaries it compares a moment and a step for each gradient.
+//! The recorder copies no tensor and computes nothing: observations share tensors with the node,
+//! and become events elsewhere. Between summaries it only compares a time and a step for each
+//! gradient.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,70 +14,70 @@ use unisono_core::protocol::{
 };
 use unisono_core::time::Moment;
 
-/// Something worth telling.
+/// An observation that becomes events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// A generation begins at this step: what was told before of it or of later steps is void.
+    /// A generation starts at this step: earlier observations of this step or later ones are void.
     Began {
-        /// Where it begins.
+        /// Step at which the generation starts.
         step: Step,
-        /// What it begins with, if that comes from a checkpoint.
+        /// Checkpoint from which the generation starts, if any.
         restored: Option<Arc<Snapshot>>,
     },
     /// A summary was due.
     Summary(StepSummary),
     /// A checkpoint is being written.
     Checkpoint {
-        /// What it holds.
+        /// State in the checkpoint.
         snapshot: Arc<Snapshot>,
-        /// Whether it is that of the end.
+        /// Whether this is the checkpoint at the end of the run.
         is_last: bool,
     },
     /// The last update of the run was made.
     LastUpdate {
-        /// Its step.
+        /// Step of the update.
         step: Step,
-        /// The loss of each slot that it used.
+        /// Loss of each slot that the update used.
         losses: Vec<(Slot, f32)>,
-        /// How fast the run was since the last summary.
+        /// Steps per second since the last summary.
         steps_per_sec: Option<f64>,
     },
 }
 
-/// One step as the chief saw it: all of one version.
+/// One version and the update made from it, as the chief saw them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepSummary {
-    /// The version, and the update that was made of it.
+    /// Step of the version and of the update.
     pub step: Step,
-    /// The loss of each slot that the update used.
+    /// Loss of each slot that the update used.
     pub losses: Vec<(Slot, f32)>,
-    /// The gradient that the chief computed of the version, one buffer a shard.
+    /// Gradient that the chief computed from the version, one buffer per shard.
     pub gradient: Vec<Floats>,
-    /// The version's parameters, one buffer a shard.
+    /// Parameters of the version, one buffer per shard.
     pub parameters: Vec<Floats>,
-    /// How fast the run was since the last summary, if there was one of this generation.
+    /// Steps per second since the last summary of this generation; `None` for its first summary.
     pub steps_per_sec: Option<f64>,
 }
 
-/// Watches the chief.
+/// Observes the chief's node.
 #[derive(Debug)]
 pub struct Recorder {
     interval: Duration,
     training_steps: Step,
-    /// When the next summary is due, at the latest.
+    /// Time after which the next gradient is summarised.
     due: Moment,
-    /// The step whose summary is due whenever it comes, one of 1, 2, 5, 10, 20, 50, …: a run of a few
-    /// seconds has a curve, too.
+    /// Step from which a summary is due regardless of time: one of 1, 2, 5, 10, 20, 50, …. So a run
+    /// of a few seconds has a curve, too.
     milestone: Step,
     generation: Option<Generation>,
-    /// What was read from a checkpoint, until a generation begins with it.
+    /// State that was read from a checkpoint, until a generation starts with it.
     restored: Option<Arc<Snapshot>>,
     draft: Option<Draft>,
-    /// When and where the last summary was.
+    /// Time and step of the last summary.
     last: Option<(Moment, Step)>,
 }
 
-/// A summary that is not complete.
+/// A summary that still lacks the gradient or the losses.
 #[derive(Debug)]
 struct Draft {
     since: Moment,
@@ -88,8 +89,10 @@ struct Draft {
 }
 
 impl Recorder {
-    /// Of a run of `training_steps` updates, with a summary at once, at steps 1, 2, 5, 10, 20, 50, …
-    /// and whenever `interval` has passed since the last one.
+    /// Creates a recorder for a run of `training_steps` updates.
+    ///
+    /// The first step is summarised, then the steps 1, 2, 5, 10, 20, 50, …, and one step whenever
+    /// `interval` has passed since the last summary.
     #[must_use]
     pub const fn new(interval: Duration, training_steps: Step) -> Self {
         Self {
@@ -104,7 +107,7 @@ impl Recorder {
         }
     }
 
-    /// The node is about to take an input.
+    /// Notes an input before the node handles it.
     pub fn before(&mut self, input: &Input) {
         match input {
             Input::Computed(Done::Gradient { cut, slot, gradient, .. }) => {
@@ -122,7 +125,7 @@ impl Recorder {
         }
     }
 
-    /// The node has taken it. What is worth telling, in order.
+    /// Returns the observations for the last input and its effects, in order.
     pub fn after(&mut self, now: Moment, effects: &[Effect]) -> Vec<Observation> {
         let mut seen = Vec::new();
         for effect in effects {
@@ -138,8 +141,9 @@ impl Recorder {
                     parameters,
                 }) => {
                     seen.extend(self.begin(*generation, *step, None));
-                    // The update of the step before may be among these effects: its summary is
-                    // complete then, and must not keep that of a milestone from being begun.
+                    // The update of the previous step may be among these effects. Complete its
+                    // summary first, or it would prevent the summary of a milestone from being
+                    // started.
                     seen.extend(self.complete().map(Observation::Summary));
                     let cut = Cut { generation: *generation, step: *step };
                     self.on_compute(now, cut, *slot, parameters);
@@ -157,22 +161,22 @@ impl Recorder {
         seen
     }
 
-    /// Where it is known that a generation has begun, which may be more than once.
+    /// Notes the generation of an effect. Returns an observation if the generation is new.
     fn begin(
         &mut self,
         generation: Generation,
         step: Step,
         restored: Option<Arc<Snapshot>>,
     ) -> Option<Observation> {
-        // A result of a generation that is over may still be asked for again; it voids nothing. Nor
-        // does one that begins where all is done.
+        // A result of an old generation may be requested again, and must not void anything. A
+        // generation that starts after the last step voids nothing either.
         if self.generation >= Some(generation) || step >= self.training_steps {
             return None;
         }
         self.generation = Some(generation);
         self.draft = None;
         self.last = None;
-        // Summaries of later steps are void now, and are made again.
+        // Summaries of later steps are void now and will be repeated.
         self.milestone = milestone_from(step);
         Some(Observation::Began { step, restored })
     }
@@ -193,7 +197,8 @@ impl Recorder {
                 draft.losses = Some(losses.clone());
                 return None;
             }
-            // What the draft waits for was told before, and is not going to be told again.
+            // The update of the draft was recorded earlier and will not be recorded again, so drop
+            // the draft.
             self.draft.take_if(|draft| *step > draft.cut.step);
         }
         let is_last = step.next() == self.training_steps;
@@ -203,12 +208,15 @@ impl Recorder {
         })
     }
 
-    /// The summary, once both the gradient and the update are there, in whichever order they came.
+    /// Returns the draft as a summary, once both the gradient and the update have arrived in any
+    /// order.
     fn complete(&mut self) -> Option<StepSummary> {
         let is_complete = |draft: &mut Draft| draft.gradient.is_some() && draft.losses.is_some();
         let draft = self.draft.take_if(is_complete)?;
         let Draft { since, cut: Cut { step, .. }, parameters, gradient, losses, .. } = draft;
         let steps_per_sec = self.pace(since, step);
+        // Counted from the start of the step, so that a slow gradient does not delay the next
+        // summary.
         self.due = since + self.interval;
         self.milestone = milestone_from(step.next());
         self.last = Some((since, step));
@@ -216,7 +224,7 @@ impl Recorder {
         Some(StepSummary { step, losses, gradient, parameters, steps_per_sec })
     }
 
-    /// Steps a second since the last summary.
+    /// Returns the steps per second since the last summary.
     fn pace(&self, now: Moment, step: Step) -> Option<f64> {
         let (since, from) = self.last?;
         let (n_steps, elapsed) = (step.0.checked_sub(from.0)?, now.since(since));
@@ -224,7 +232,7 @@ impl Recorder {
     }
 }
 
-/// The first of the steps 1, 2, 5, 10, 20, 50, … that is not below `step`.
+/// Returns the first of the steps 1, 2, 5, 10, 20, 50, … that is not below `step`.
 fn milestone_from(step: Step) -> Step {
     let mut decade: u64 = 1;
     loop {
@@ -287,7 +295,7 @@ mod tests {
         Observation::Began { step: Step(step), restored: None }
     }
 
-    /// A step of a cluster, with what the chief's node does in it.
+    /// Plays one step of a cluster: the chief's gradient, then the update.
     fn step(
         recorder: &mut Recorder,
         now: Moment,
@@ -321,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn summaries_are_of_the_first_step_the_milestones_and_then_one_an_interval() {
+    fn first_step_and_milestones_are_summarised_and_then_one_step_per_interval() {
         let mut recorder = recorder();
         let of = |seen: Vec<Observation>| {
             let of = |it: Observation| match it {
@@ -330,7 +338,7 @@ mod tests {
             };
             seen.into_iter().filter_map(of).collect::<Vec<_>>()
         };
-        // A thousand steps within an interval.
+        // All thousand steps fall within one interval.
         let at_step = |k: u64| Moment::from_origin(Duration::from_millis(3000 + k));
         let all = (0..1000).map(|k| of(step(&mut recorder, at_step(k), A, k)));
         assert_eq!(all.flatten().collect::<Vec<_>>(), [0, 1, 2, 5, 10, 20, 50, 100, 200, 500]);
@@ -342,15 +350,15 @@ mod tests {
     }
 
     #[test]
-    fn pace_is_that_since_the_last_summary() {
+    fn pace_is_measured_since_the_last_summary() {
         let mut recorder = recorder();
         assert_eq!(step(&mut recorder, at(3), A, 501), [began(501), summary(501, None)]);
         assert_eq!(step(&mut recorder, at(13), A, 521), [summary(521, Some(2.0))]);
     }
 
-    /// The chief hears of an update together with the version that it made.
+    /// The chief receives the record of an update together with the version it made.
     #[test]
-    fn two_milestones_in_a_row_are_both_told() {
+    fn two_consecutive_milestones_are_both_summarised() {
         let mut recorder = recorder();
         recorder.after(at(0), &[compute(A, 1)]);
         recorder.before(&computed(A, 1));
@@ -362,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn rollback_voids_the_milestones_behind_it_which_are_told_again() {
+    fn milestones_after_a_rollback_are_summarised_again() {
         let mut recorder = recorder();
         step(&mut recorder, at(0), A, 1);
         step(&mut recorder, at(0), A, 2);
@@ -374,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_shares_its_tensors_with_the_node() {
+    fn summary_shares_its_tensors_with_the_node() {
         let mut recorder = recorder();
         let (compute, computed) = (compute(A, 0), computed(A, 0));
         recorder.after(at(0), std::slice::from_ref(&compute));
@@ -388,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chief_may_be_the_slowest_whose_gradient_did_not_count() {
+    fn summary_is_complete_even_if_the_chiefs_gradient_is_last_and_unused() {
         let mut recorder = recorder();
         assert_eq!(recorder.after(at(0), &[compute(A, 0)]), [began(0)]);
         assert_eq!(recorder.after(at(1), &[record(A, 0), record(A, 1), compute(A, 2)]), []);
@@ -397,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_whose_update_was_told_before_is_given_up_for_a_later_one() {
+    fn draft_is_dropped_if_its_update_was_already_recorded() {
         let mut recorder = recorder();
         assert_eq!(recorder.after(at(0), &[record(A, 3), compute(A, 3)]), [began(3)]);
         recorder.before(&computed(A, 3));
@@ -407,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_begins_anew_and_voids_what_was_begun() {
+    fn rollback_starts_a_generation_and_drops_the_draft() {
         let mut recorder = recorder();
         step(&mut recorder, at(0), A, 40);
         assert_eq!(recorder.after(at(20), &[compute(A, 50)]), []);
@@ -422,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_restored_from_a_checkpoint_is_told_when_its_generation_begins() {
+    fn restored_checkpoint_is_reported_when_its_generation_starts() {
         let mut recorder = recorder();
         let snapshot =
             Arc::new(Snapshot { cut: Cut { generation: A, step: Step(30) }, shards: Vec::new() });
@@ -435,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_update_and_every_checkpoint_are_told_whether_or_not_a_summary_is_due() {
+    fn last_update_and_every_checkpoint_are_reported_even_if_no_summary_is_due() {
         let mut recorder = recorder();
         step(&mut recorder, at(0), A, 600);
         let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
@@ -452,12 +460,12 @@ mod tests {
     }
 
     #[test]
-    fn where_all_is_done_nothing_begins() {
+    fn generation_after_the_last_step_is_not_reported() {
         assert_eq!(recorder().after(at(0), &[adopted(A, 1000, None)]), []);
     }
 
     #[test]
-    fn a_summary_of_the_last_step_is_told_once() {
+    fn last_step_is_reported_only_once() {
         assert_eq!(step(&mut recorder(), at(0), A, 999), [began(999), summary(999, None)]);
     }
 }

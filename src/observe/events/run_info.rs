@@ -1,4 +1,4 @@
-//! Reads the start and the settings of a run back out of the event files of a logdir, for the report.
+//! Reads the start and the settings of a run from the event files of a logdir, for the report.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::record::split_record;
 use super::series::event_files;
 use super::summarizer::CONFIGURATION;
 use unisono_core::protocol::Settings;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 
-/// Maximum number of bytes that are read of a file. Each life of the chief writes its settings first,
-/// so that they are near the begin of its file.
+/// Maximum number of bytes read from a file. Each incarnation of the chief writes its settings
+/// first, so they are near the start of its file.
 const MAX_READ_BYTES: u64 = 1 << 20;
 
 /// The start and the settings of a run.
@@ -20,8 +20,8 @@ const MAX_READ_BYTES: u64 = 1 << 20;
 pub struct RunInfo {
     /// Wall time of the first event since 1970; `None` if there is no event.
     pub began: Option<Duration>,
-    /// Settings of the newest life of the chief, with `unisono` for the version of the program and
-    /// `training_data` for the digest of the data; empty if there are none.
+    /// Settings of the chief's newest incarnation; empty if there are none. The key `unisono` has
+    /// the version of the program, and `training_data` the digest of the data.
     pub settings: Settings,
 }
 
@@ -32,7 +32,7 @@ impl RunInfo {
     /// If the folder or a file cannot be read.
     pub fn read(logdir: &Path) -> io::Result<Self> {
         let mut info = Self::default();
-        // The names are in the order of the lives that wrote the files.
+        // Sorted names are in the order of the incarnations, so the newest settings win.
         for name in event_files(logdir)? {
             let mut bytes = Vec::new();
             RealDisk::open_to_read(&logdir.join(name))?
@@ -51,7 +51,8 @@ impl RunInfo {
         }
     }
 
-    /// The numbers of the fields are those of `Event`; see [`super::event`].
+    /// Takes the start and the settings from an event. The field numbers are those in
+    /// [`super::event`].
     fn take_event(&mut self, event: &[u8]) {
         for (number, field) in proto::fields(event) {
             match (number, field) {
@@ -69,7 +70,7 @@ impl RunInfo {
     }
 }
 
-/// The text of the value whose tag is that of the configuration.
+/// Returns the text of the value with the tag of the configuration.
 fn configuration_of(summary: &[u8]) -> Option<String> {
     proto::fields(summary).find_map(|(_, field)| {
         let Field::Bytes(value) = field else { return None };
@@ -85,7 +86,7 @@ fn configuration_of(summary: &[u8]) -> Option<String> {
     })
 }
 
-/// The rows of a table in Markdown, without its two lines of heading.
+/// Parses a Markdown table, without its two heading lines.
 fn settings_of(table: &str) -> Settings {
     let rows = table.lines().skip(2).filter_map(|line| {
         line.strip_prefix("| ")?.strip_suffix(" |").and_then(|row| row.split_once(" | "))
@@ -99,10 +100,10 @@ mod tests {
 
     use super::*;
     use crate::events::file::file_name;
-    use crate::events::{Content, Event, EventFile, Value, What};
+    use crate::events::{Content, Event, EventFile, Payload, Value};
     use unisono_core::ids::{Incarnation, Step};
 
-    /// Writes the file of a life that began so many seconds after 1970.
+    /// Writes the event file of an incarnation that started `secs` seconds after 1970.
     fn write(logdir: &Path, secs: u64, table: &str) {
         let name = file_name(Incarnation(secs * 1_000_000), "host");
         let mut file =
@@ -113,11 +114,12 @@ mod tests {
             Value { tag: CONFIGURATION.to_owned(), content },
         ];
         let event = |what| Event { wall_time: secs as f64 + 0.5, step: Step(0), what };
-        file.append(&[event(What::SessionStart), event(What::Summary(values))]).expect("events");
+        file.append(&[event(Payload::SessionStart), event(Payload::Summary(values))])
+            .expect("events");
     }
 
     #[test]
-    fn first_life_has_the_start_and_the_newest_has_the_settings() {
+    fn start_is_of_the_first_incarnation_and_settings_of_the_newest() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(RunInfo::read(folder.path()).unwrap(), RunInfo::default());
         let heading = "| setting | value |\n|---|---|\n";
@@ -130,7 +132,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let mut info = RunInfo::default();
             info.take_records(&bytes);
             info.take_event(&bytes);

@@ -1,7 +1,7 @@
-//! Reads one curve back out of the event files of a logdir, for `unisono top` and the report.
+//! Reads one curve from the event files of a logdir, for `unisono top` and the report.
 //!
-//! Files are read on from where they ended at the look before. A record that is torn or damaged ends
-//! its file for now, as it does for every reader of event files.
+//! Each read continues where the previous one ended. A torn or damaged record ends its file for
+//! now, as for every reader of event files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,28 +13,28 @@ use super::proto::{self, Field};
 use super::record::split_record;
 use unisono_core::ids::Step;
 
-/// The most that is read of one file at a time; an event file of hours is smaller.
+/// Maximum number of bytes read from a file at a time. The event file of hours is smaller.
 const MAX_READ_BYTES: u64 = 64 << 20;
 
-/// A curve of scalars, by step.
+/// A curve of scalars by step.
 #[derive(Debug)]
 pub struct Series {
     logdir: PathBuf,
     tag: &'static str,
-    /// How far each file was read, in the order of the incarnations that wrote them.
+    /// Number of bytes read from each file. Sorted names are in the order of the incarnations.
     read: BTreeMap<String, u64>,
     points: BTreeMap<Step, f32>,
 }
 
 impl Series {
-    /// The curve of a tag in the event files of a logdir, of which nothing is read yet.
+    /// Creates the curve of a tag in the event files of a logdir, without reading anything yet.
     #[must_use]
     pub fn new(logdir: &Path, tag: &'static str) -> Self {
         let logdir = logdir.to_owned();
         Self { logdir, tag, read: BTreeMap::new(), points: BTreeMap::new() }
     }
 
-    /// Reads what is new.
+    /// Reads the new records of all files.
     ///
     /// # Errors
     /// If the folder or a file cannot be read.
@@ -48,19 +48,20 @@ impl Series {
             file.seek(SeekFrom::Start(*offset))?;
             let mut bytes = Vec::new();
             file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
+            // Advance past whole records only; a torn one is read again when it is complete.
             *offset += take_records(&bytes, tag, points);
         }
         Ok(())
     }
 
-    /// The points, ascending by step.
+    /// Returns the points, ascending by step.
     pub fn points(&self) -> impl DoubleEndedIterator<Item = (Step, f32)> {
         self.points.iter().map(|(step, value)| (*step, *value))
     }
 }
 
-/// Returns the names of the event files in a folder, ascending: in the order of the lives of the chief
-/// that wrote them.
+/// Returns the names of the event files in a folder. Sorted names are in the order of the chief's
+/// incarnations.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -69,7 +70,7 @@ pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
     for entry in std::fs::read_dir(logdir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // A FIFO of that name would block the reader for ever.
+        // Skip other kinds of files: opening a FIFO of this name would block forever.
         if name.starts_with(FILE_PREFIX) && entry.file_type()?.is_file() {
             names.insert(name);
         }
@@ -77,7 +78,7 @@ pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Takes the points of all whole records. Returns how many bytes these have.
+/// Takes the points of all whole records. Returns the number of bytes in these records.
 fn take_records(bytes: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) -> u64 {
     let mut rest = bytes;
     while let Some((data, behind)) = split_record(rest) {
@@ -87,7 +88,7 @@ fn take_records(bytes: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) -> u6
     (bytes.len() - rest.len()) as u64
 }
 
-/// The numbers of the fields are those of `Event`; see [`super::event`].
+/// Takes the point of an event, if it has one. The field numbers are those in [`super::event`].
 fn take_event(data: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) {
     let mut step = Step(0);
     for (number, field) in proto::fields(data) {
@@ -98,7 +99,7 @@ fn take_event(data: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) {
                     points.insert(step, value);
                 }
             }
-            // A session starts: what was told of this step or a later one is void.
+            // A session starts: earlier points of this step or later ones are void.
             (7, Field::Bytes(_)) => drop(points.split_off(&step)),
             _ => {}
         }
@@ -130,13 +131,13 @@ mod tests {
 
     use super::*;
     use crate::events::file::file_name;
-    use crate::events::{Content, Event, EventFile, Value, What};
+    use crate::events::{Content, Event, EventFile, Payload, Value};
     use unisono_core::ids::Incarnation;
-    use unisono_files::disk::real_disk::RealDisk;
+    use unisono_files::disk::RealDisk;
 
     const TAG: &str = "accuracy/validation";
 
-    fn event(step: u64, what: What) -> Event {
+    fn event(step: u64, what: Payload) -> Event {
         Event { wall_time: 2.5, step: Step(step), what }
     }
 
@@ -145,7 +146,7 @@ mod tests {
             tag: (*tag).to_owned(),
             content: Content::Scalar(*value),
         };
-        event(step, What::Summary(values.iter().map(value).collect()))
+        event(step, Payload::Summary(values.iter().map(value).collect()))
     }
 
     fn create(logdir: &Path, life: u64) -> EventFile {
@@ -158,7 +159,7 @@ mod tests {
         series.points().map(|(step, value)| (step.0, value)).collect()
     }
 
-    /// The example that TensorBoard's own writers made.
+    /// The example was written by TensorBoard's own writers.
     #[test]
     fn scalars_of_tensorboards_own_writers_are_read() {
         let example = include_bytes!("../../../fixtures/events/example.tfevents");
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_on_and_a_later_session_voids_what_it_makes_again() {
+    fn reading_continues_and_a_later_session_voids_recomputed_steps() {
         let folder = tempfile::tempdir().unwrap();
         let mut series = Series::new(folder.path(), TAG);
         assert_eq!(points(&mut series), []);
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(points(&mut series), all);
 
         let mut second = create(folder.path(), 2_000_000);
-        second.append(&[event(5, What::SessionStart), summary(5, &[(TAG, 0.75)])]).unwrap();
+        second.append(&[event(5, Payload::SessionStart), summary(5, &[(TAG, 0.75)])]).unwrap();
         assert_eq!(points(&mut series), [(1, 0.25), (5, 0.75)]);
         assert_eq!(points(&mut Series::new(folder.path(), TAG)), [(1, 0.25), (5, 0.75)]);
     }
@@ -212,7 +213,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let mut points = BTreeMap::new();
             take_records(&bytes, TAG, &mut points);
             take_event(&bytes, TAG, &mut points);

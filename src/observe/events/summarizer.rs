@@ -1,13 +1,13 @@
-//! Makes events of what was observed: sums over tensors, histograms, the accuracy of a checkpoint.
+//! Makes events from observations: norms of tensors, histograms, the accuracy of a checkpoint.
 //!
-//! This is where the time goes, so it is for a thread of its own. Tensors are read where they are, a
-//! chunk at a time.
+//! This is the expensive part of event files, so it is meant for a thread of its own. Tensors are
+//! read in place, one chunk at a time.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use super::event::{Content, Event, Value, What};
+use super::event::{Content, Event, Payload, Value};
 use super::histogram::Histogram;
 use super::recorder::{Observation, StepSummary};
 use unisono_core::floats::Floats;
@@ -17,25 +17,25 @@ use unisono_learn::data::Dataset;
 use unisono_learn::model::{Layout, Model, Parameters, UpdateRule, accuracy};
 use unisono_learn::training::Plan;
 
-/// The tag of the validation accuracy.
+/// Tag of the validation accuracy.
 pub const VALIDATION_ACCURACY: &str = "accuracy/validation";
-/// The tag of the steps per second since the summary before.
+/// Tag of the steps per second since the previous summary.
 pub const STEPS_PER_SEC: &str = "global_step/sec";
-/// The tag of the text with all settings.
+/// Tag of the text with all settings.
 pub(super) const CONFIGURATION: &str = "configuration";
 
-/// Floats that are looked at together: they fit into the L1 cache.
+/// Number of floats processed at a time, so that they fit into the L1 cache.
 const CHUNK: usize = 4096;
 
-/// Makes events of a run.
+/// Makes events from the observations of a run.
 pub struct Summarizer {
     data: Arc<Dataset>,
     layout: Arc<Layout>,
     rule: UpdateRule,
     has_averages: bool,
     model: Box<dyn Model>,
-    /// The steps whose accuracy was told since the session began at an earlier one: a summary and a
-    /// checkpoint may be of the same version, and a curve has one point for each step.
+    /// Steps whose accuracy was reported since the session started. A summary and a checkpoint may
+    /// have the same version, and a curve has only one point for each step.
     evaluated: BTreeSet<Step>,
     configuration: String,
 }
@@ -47,7 +47,7 @@ impl fmt::Debug for Summarizer {
 }
 
 impl Summarizer {
-    /// Of this run.
+    /// Creates a summarizer for a run.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         Self {
@@ -61,16 +61,17 @@ impl Summarizer {
         }
     }
 
-    /// What an observation at this moment, in seconds since 1970, has to say.
+    /// Returns the events of an observation. `wall_time` is in seconds since 1970.
     pub fn events(&mut self, wall_time: f64, observation: Observation) -> Vec<Event> {
         let event = |step, what| Event { wall_time, step, what };
-        let summary = |step, values| event(step, What::Summary(values));
+        let summary = |step, values| event(step, Payload::Summary(values));
         match observation {
             Observation::Began { step, restored } => {
+                // Later accuracies are void now and may be reported again.
                 drop(self.evaluated.split_off(&step));
                 let mut values = vec![self.configuration()];
                 values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
-                vec![event(step, What::SessionStart), summary(step, values)]
+                vec![event(step, Payload::SessionStart), summary(step, values)]
             }
             Observation::Summary(of) => vec![summary(of.step, self.step_values(&of))],
             Observation::Checkpoint { snapshot, is_last } => {
@@ -94,8 +95,8 @@ impl Summarizer {
         let mut values = self.update_values(of.step, &of.losses, of.steps_per_sec);
         values.push(scalar("gradient_norm", norm(&of.gradient)));
         values.extend(self.histograms(&of.parameters));
-        // With moving averages a model is evaluated with these, and only a checkpoint has them: one
-        // curve must not be of two models.
+        // Without moving averages only: with them, checkpoints are evaluated with the averages,
+        // which a summary does not have. One curve must not mix two models.
         if !self.has_averages {
             values.extend(self.accuracy(of.step, &of.parameters));
         }
@@ -120,7 +121,7 @@ impl Summarizer {
         values
     }
 
-    /// Of every variable, under its name. A tensor that holds what is no number has none.
+    /// Returns a histogram of every variable. A variable with infinity or NaN has none.
     fn histograms(&self, shards: &[Floats]) -> Vec<Value> {
         let variables = self.layout.variables();
         let mut histograms = vec![Histogram::default(); variables.len()];
@@ -140,9 +141,10 @@ impl Summarizer {
         named.map(value).collect()
     }
 
-    /// With the moving averages where they are kept, as a checkpoint is evaluated. None without
-    /// examples for validation.
+    /// Evaluates a checkpoint, with its moving averages if it has them. Returns nothing if there
+    /// are no validation examples.
     fn validation_accuracy(&mut self, snapshot: &Snapshot) -> Option<Value> {
+        // The moving average is the last auxiliary buffer of a shard.
         let average = |shard: &ShardState| shard.auxiliary.last().cloned();
         let averages: Option<Vec<_>> = snapshot.shards.iter().map(average).collect();
         let averages = averages.filter(|_| self.has_averages);
@@ -167,7 +169,7 @@ fn scalar(tag: &str, value: f64) -> Value {
     Value { tag: tag.to_owned(), content: Content::Scalar(value as f32) }
 }
 
-/// The root of the sum of the squares, added shard by shard.
+/// Returns the Euclidean norm, with the squares added shard by shard.
 fn norm(shards: &[Floats]) -> f64 {
     let mut sum = 0.0;
     for shard in shards {
@@ -178,7 +180,8 @@ fn norm(shards: &[Floats]) -> f64 {
     sum.sqrt()
 }
 
-/// Looks at a range of floats that may be in another process, with no copy of them all.
+/// Passes a range of floats to `look` in chunks. The floats may be in another process's memory, and
+/// are not copied as a whole.
 fn for_each_chunk(floats: &Floats, range: std::ops::Range<usize>, mut look: impl FnMut(&[f32])) {
     let mut room = [0.0; CHUNK];
     for start in range.clone().step_by(CHUNK) {
@@ -186,7 +189,7 @@ fn for_each_chunk(floats: &Floats, range: std::ops::Range<usize>, mut look: impl
     }
 }
 
-/// Every setting that touches a number, as a table.
+/// Returns all settings that affect the trajectory, as a Markdown table.
 fn configuration(plan: &Plan) -> String {
     let mut text = String::from("| setting | value |\n|---|---|\n");
     let about = [("unisono", env!("CARGO_PKG_VERSION")), ("training_data", plan.data.digest())];
@@ -221,7 +224,7 @@ mod tests {
     fn accuracies(events: &[Event]) -> Vec<(u64, f32)> {
         let mut found = Vec::new();
         for event in events {
-            let What::Summary(values) = &event.what else { continue };
+            let Payload::Summary(values) = &event.what else { continue };
             for value in values.iter().filter(|value| value.tag == VALIDATION_ACCURACY) {
                 let Content::Scalar(accuracy) = value.content else { panic!("{value:?}") };
                 found.push((event.step.0, accuracy));
@@ -234,7 +237,7 @@ mod tests {
     fn each_version_is_evaluated_once_in_a_session() {
         let plan = plan(None);
         let snapshot = Arc::new(plan.initial(None).expect("initial values"));
-        // Of a model that knows nothing: near a tenth of the ten digits.
+        // An untrained model is right for about one of ten digits.
         let mut summarizer = Summarizer::new(&plan);
         let told = accuracies(&summarizer.events(1.0, summary_of(&snapshot)));
         let [(0, accuracy)] = told[..] else { panic!("{told:?}") };

@@ -1,12 +1,12 @@
-//! Events byte for byte as TensorBoard's own writers make them: `fixtures/events/make.py`.
+//! Compares events with those of TensorBoard's own writers byte by byte: `fixtures/events/make.py`.
 
 use super::record::push_record;
-use super::{Content, Event, Histogram, Value, What};
+use super::{Content, Event, Histogram, Payload, Value};
 use unisono_core::ids::Step;
 
 const EXAMPLE: &[u8] = include_bytes!("../../../fixtures/events/example.tfevents");
 
-/// As the script has them.
+/// Returns the values that the script uses.
 fn values() -> Vec<f32> {
     let cubes = (-40i16..=40).map(|i| f32::from(i).powi(3) / 1024.0);
     let edges = [-0.0, 1e-12, -1e-12, 1e-30, 1.0, 1.0, 1e20, -1e20, 3e38, -3e38];
@@ -33,14 +33,14 @@ fn example() -> [Event; 3] {
     .to_vec();
     let (begin, later) = (1_700_000_000.25, 1_700_000_010.5);
     [
-        Event { wall_time: begin, step: Step(0), what: What::FileVersion },
-        Event { wall_time: begin + 0.25, step: Step(300), what: What::SessionStart },
-        Event { wall_time: later, step: Step(1 << 40), what: What::Summary(values) },
+        Event { wall_time: begin, step: Step(0), what: Payload::FileVersion },
+        Event { wall_time: begin + 0.25, step: Step(300), what: Payload::SessionStart },
+        Event { wall_time: later, step: Step(1 << 40), what: Payload::Summary(values) },
     ]
 }
 
 #[test]
-fn events_have_the_bytes_of_tensorboards_own_writers() {
+fn events_equal_those_of_tensorboards_own_writers() {
     let mut file = Vec::new();
     for event in example() {
         push_record(&event.encode(), &mut file);
@@ -51,7 +51,7 @@ fn events_have_the_bytes_of_tensorboards_own_writers() {
 }
 
 #[test]
-fn values_in_any_portions_make_the_same_histogram() {
+fn histogram_is_independent_of_the_portions_of_its_values() {
     let mut portions = Histogram::default();
     values().chunks(7).for_each(|portion| portions.add(portion));
     assert_eq!(Content::Histogram(portions), histogram(&values()));

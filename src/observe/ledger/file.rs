@@ -1,4 +1,4 @@
-//! Reads ledgers back. Any bytes are safe to try; what is wrong with them is told with its line.
+//! Reads ledgers. Any bytes may be parsed; an error names the line and the problem.
 
 use std::path::{Path, PathBuf};
 
@@ -6,102 +6,100 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use unisono_core::ids::Incarnation;
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::lines;
 use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk, lines};
 
-/// How much of a line is shown when it is none.
+/// Maximum number of characters of an invalid line that an error shows.
 const MAX_SHOWN: usize = 80;
 
-/// A ledger, read whole.
+/// A ledger that was read completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Whose it is.
+    /// Number of the ps that wrote it.
     pub ps: u32,
-    /// Its lines; the first one, if there is any, is a header.
+    /// Lines of the ledger. The first line is a header.
     pub lines: Vec<Numbered>,
-    /// The number of a last line without an end, which was left out: a crash or a full disk tore
-    /// it, or it is being written.
+    /// Number of an incomplete last line, which is left out. A crash or a full disk tore it, or the
+    /// ps is still writing it.
     pub torn: Option<usize>,
 }
 
-/// A line, and its number in the file.
+/// A line with its number in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbered {
-    /// From 1.
+    /// Line number, from 1.
     pub number: usize,
-    /// What it says.
+    /// Content of the line.
     pub line: Line,
 }
 
-/// Why there is no ledger to be read.
+/// The reason why a ledger cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// There is none.
+    /// The folder contains no ledger.
     #[error(
-        "there is no ledger-psN.jsonl in {}: give the folder in which the ps left theirs; they do \
-         with --ledger", .0.display()
+        "there is no ledger-psN.jsonl in {}: give the folder in which the ps write their ledgers; \
+         they do so with --ledger", .0.display()
     )]
     None(PathBuf),
-    /// There is nowhere to look.
+    /// The folder cannot be listed.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The operating system refused.
+    /// The operating system refused to read the file.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
-        /// What was to be read.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A line is none of a ledger's.
+    /// A line is not valid.
     #[error(
-        "{}:{line}: {content:?} is not a line of a ledger: {why}; the file is damaged: put a good \
-         copy back", path.display()
+        "{}:{line}: {content:?} is not a line of a ledger: {why}; the file is damaged: restore a \
+         good copy", path.display()
     )]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// How it begins.
+        /// Beginning of the line.
         content: String,
-        /// What is wrong with it.
+        /// Problem of the line.
         why: String,
     },
-    /// It was written by a later version.
+    /// Another version of the program wrote the ledger.
     #[error(
-        "{}:{line}: the ledger has format {format}, and this program reads format {FORMAT}: use the \
-         version that wrote it, or a later one", path.display()
+        "{}:{line}: the ledger has format {format}, but this program reads format {FORMAT}: use \
+         the version that wrote it, or a later one", path.display()
     )]
     Format {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// The format it has.
+        /// Format of the ledger.
         format: u32,
     },
-    /// It is another ps's.
+    /// The file's name is that of another ps.
     #[error(
-        "{}:{line}: the ledger is that of ps {found}: rename it to {}, or put the right one in its \
-         place", path.display(), file_name(*found)
+        "{}:{line}: the ledger belongs to ps {found}: rename it to {}, or replace it with the \
+         right one", path.display(), file_name(*found)
     )]
     OtherPs {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// Whose it is.
+        /// Number of the ps in the header.
         found: u32,
     },
 }
 
 impl Ledger {
-    /// One that was never in a file.
+    /// Creates a ledger that is not stored in a file.
     #[must_use]
     pub fn of_lines(ps: u32, lines: Vec<Line>) -> Self {
         let lines = (1..).zip(lines).map(|(number, line)| Numbered { number, line }).collect();
@@ -109,7 +107,7 @@ impl Ledger {
     }
 }
 
-/// The name of the ledger of a ps within the logdir.
+/// Returns the file name of the ledger of a ps.
 #[must_use]
 pub fn file_name(ps: u32) -> String {
     format!("ledger-ps{ps}.jsonl")
@@ -120,7 +118,7 @@ fn ps_of(name: &str) -> Option<u32> {
     (file_name(ps) == name).then_some(ps)
 }
 
-/// Returns the header of the newest life in the last of some ledgers.
+/// Returns the header of the newest incarnation in the last of these ledgers.
 #[must_use]
 pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
     let mut headers =
@@ -146,7 +144,7 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 /// Reads the ledger of a ps.
 ///
 /// # Errors
-/// If it cannot be read, or a line is none.
+/// If it cannot be read, or a line is not valid.
 pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
     let bytes = RealDisk
         .read(path)
@@ -154,7 +152,7 @@ pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
     parse(path, ps, &bytes)
 }
 
-/// The last incarnation of a ps that its ledger in a logdir tells of, if there is one.
+/// Returns the last incarnation of a ps that its ledger records; `None` if there is no ledger.
 #[must_use]
 pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
     let lines = lines::last_lines(&logdir.join(file_name(ps)));
@@ -162,10 +160,10 @@ pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
     lines.iter().find_map(of_line)
 }
 
-/// The ledger in these bytes, which are those of `path`.
+/// Parses the bytes of the ledger at `path`.
 ///
 /// # Errors
-/// If a line is none; any bytes are safe to try.
+/// If a line is not valid.
 pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> {
     let mut ledger = Ledger { path: path.to_owned(), ps, lines: Vec::new(), torn: None };
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
@@ -189,7 +187,8 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> 
 }
 
 fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
-    // A later format may have other fields, and is to be told from damage.
+    // A later format may have other fields. Read the format on its own, to distinguish it from
+    // damage.
     #[derive(Deserialize)]
     struct AnyHeader {
         header: AnyFormat,
@@ -203,7 +202,8 @@ fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
         Ok(line) => Ok(line),
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
             Ok(any) if any.header.format != FORMAT => Err(Wrong::Format(any.header.format)),
-            // Its line is always the first one of this text, and not that of the file.
+            // The parser sees only this text, so its line number is always 1. `path:line` already
+            // names the line.
             _ => {
                 Err(Wrong::Line(shown(&error.to_string()).replace("at line 1 column", "at column")))
             }
@@ -211,11 +211,11 @@ fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
     }
 }
 
-/// What a reader says of a line, in which it quotes from it: made one line, and not a long one.
+/// Shortens a parser's error that quotes the line, and makes it a single line.
 fn shown(why: &str) -> String {
     let in_line = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let chars: Vec<char> = why.chars().map(in_line).collect();
-    // The end says what was expected, and where.
+    // Keep the end: it names the expected content and the column.
     match chars.len().checked_sub(4 * MAX_SHOWN) {
         None | Some(0) => chars.iter().collect(),
         Some(_) => {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_whole_line_tells_the_last_incarnation() {
+    fn last_whole_line_has_the_last_incarnation() {
         let folder = tempfile::tempdir().unwrap();
         let last = || last_incarnation(folder.path(), 0);
         assert_eq!(last(), None);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_with_file_line_text_and_remedy() {
+    fn every_error_has_file_line_text_and_remedy() {
         let good = HEADER.to_owned() + "\n";
         let update = Line::Update(update(1)).to_text();
         let all = [
@@ -298,24 +298,24 @@ mod tests {
         .map(|text| error(&text))
         .join("\n");
         insta::assert_snapshot!(all, @r#"
-        L:1: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: the first line must be a header; the file is damaged: put a good copy back
-        L:2: "" is not a line of a ledger: EOF while parsing a value at column 0; the file is damaged: put a good copy back
-        L:2: "{\"updat" is not a line of a ledger: EOF while parsing a string at column 7; the file is damaged: put a good copy back
-        L:2: "\0\0" is not a line of a ledger: expected value at column 1; the file is damaged: put a good copy back
-        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"stop\":1,\"slots\"" is not a line of a ledger: unknown field `stop`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 70; the file is damaged: put a good copy back
-        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: "x0000002" is not 8 hexadecimal digits at column 326; the file is damaged: put a good copy back
-        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: "cheap" is not a loss at column 154; the file is damaged: put a good copy back
-        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"st\\nep\":1,\"slot" is not a line of a ledger: unknown field `st�ep`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 72; the file is damaged: put a good copy back
-        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"stepstepstepste" is not a line of a ledger: unknown field `stepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepsteps…stepstepstepstepstepstepstepstepstepstepstepstepstepstep`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 1266; the file is damaged: put a good copy back
-        L:1: the ledger is that of ps 3: rename it to ledger-ps3.jsonl, or put the right one in its place
-        L:1: "{\"header\":{\"format\":1,\"ps\":0,\"incarnation\":3,\"n_ps\":4000000000,\"replicas_to_aggr" is not a line of a ledger: n_ps is 4000000000, and not from 1 to 65536; the file is damaged: put a good copy back
-        L:1: the ledger has format 2, and this program reads format 1: use the version that wrote it, or a later one
-        L:1: the ledger has format 2, and this program reads format 1: use the version that wrote it, or a later one
+        L:1: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: the first line must be a header; the file is damaged: restore a good copy
+        L:2: "" is not a line of a ledger: EOF while parsing a value at column 0; the file is damaged: restore a good copy
+        L:2: "{\"updat" is not a line of a ledger: EOF while parsing a string at column 7; the file is damaged: restore a good copy
+        L:2: "\0\0" is not a line of a ledger: expected value at column 1; the file is damaged: restore a good copy
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"stop\":1,\"slots\"" is not a line of a ledger: unknown field `stop`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 70; the file is damaged: restore a good copy
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: "x0000002" is not 8 hexadecimal digits at column 326; the file is damaged: restore a good copy
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"step\":1,\"slots\"" is not a line of a ledger: "cheap" is not a loss at column 154; the file is damaged: restore a good copy
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"st\\nep\":1,\"slot" is not a line of a ledger: unknown field `st�ep`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 72; the file is damaged: restore a good copy
+        L:2: "{\"update\":{\"incarnation\":3,\"generation\":{\"opener\":6,\"number\":1},\"stepstepstepste" is not a line of a ledger: unknown field `stepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepstepsteps…stepstepstepstepstepstepstepstepstepstepstepstepstepstep`, expected one of `incarnation`, `generation`, `step`, `slots`, `before`, `after` at column 1266; the file is damaged: restore a good copy
+        L:1: the ledger belongs to ps 3: rename it to ledger-ps3.jsonl, or replace it with the right one
+        L:1: "{\"header\":{\"format\":1,\"ps\":0,\"incarnation\":3,\"n_ps\":4000000000,\"replicas_to_aggr" is not a line of a ledger: n_ps is 4000000000, but must be between 1 and 65536; the file is damaged: restore a good copy
+        L:1: the ledger has format 2, but this program reads format 1: use the version that wrote it, or a later one
+        L:1: the ledger has format 2, but this program reads format 1: use the version that wrote it, or a later one
         "#);
     }
 
     #[test]
-    fn a_last_line_without_an_end_is_left_out() {
+    fn incomplete_last_line_is_left_out() {
         let text = format!("{HEADER}\n{}", Line::Update(update(1)).to_text());
         let ledger = parse(Path::new("L"), 0, text.as_bytes()).unwrap();
         assert_eq!((ledger.lines.len(), ledger.torn), (1, Some(2)));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_ledgers_only() {
+    fn only_ledger_file_names_have_a_ps() {
         for (name, ps) in [("ledger-ps0.jsonl", Some(0)), ("ledger-ps12.jsonl", Some(12))] {
             assert_eq!(ps_of(name), ps);
         }

@@ -1,6 +1,7 @@
-//! One line of a ledger: its fields in their order, and the texts of its numbers. No files here.
+//! The format of one line of a ledger: its fields in order, and the text of its numbers. Reads and
+//! writes no file.
 //!
-//! No number is printed in a way that loses a bit of it.
+//! Every number is printed without losing a bit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,49 +14,49 @@ use unisono_core::protocol::{Difference, Settings, ShardState};
 use unisono_core::train_config::ClusterSize;
 use unisono_files::losses::format_loss;
 
-/// The version of the format, which every header says.
+/// Version of the format, recorded in every header.
 pub const FORMAT: u32 = 1;
 
-/// A line.
+/// A line of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Line {
-    /// A life of the ps begins.
+    /// A new incarnation of the ps starts.
     Header(Header),
-    /// A life of the chief came in.
+    /// A new incarnation of the chief connected.
     Chief(ChiefCame),
-    /// The chief opened a generation: the shard has a state that it was given.
+    /// The chief opened a generation and gave the shard its state.
     Restored(StateRestored),
-    /// The shard made a version.
+    /// The shard made an update.
     Update(UpdateMade),
-    /// A gradient came that was not used.
+    /// A gradient arrived and was not used.
     Dropped(GradientDropped),
 }
 
-/// A life of a ps: all that the lines after it are to be read with.
+/// An incarnation of the ps, with the settings that apply to the lines after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// [`FORMAT`] of who wrote it.
+    /// Version of the format, [`FORMAT`] for this program.
     pub format: u32,
-    /// The number of the ps, and so of the shard.
+    /// Number of the ps, and of its shard.
     pub ps: u32,
-    /// Its life.
+    /// Incarnation of the ps.
     pub incarnation: Incarnation,
-    /// Parameter servers of the cluster.
+    /// Number of parameter servers in the cluster.
     pub n_ps: u32,
-    /// R.
+    /// R, the number of gradients that an update uses.
     pub replicas_to_aggregate: u32,
-    /// N.
+    /// N, the number of workers.
     pub total_num_replicas: u32,
-    /// Updates to make.
+    /// Number of updates to make.
     pub training_steps: Step,
-    /// Every setting that touches a number.
+    /// All settings that affect the trajectory.
     pub settings: Settings,
 }
 
 impl Header {
-    /// What is wrong with it by itself, for a person.
+    /// Returns a description of an invalid field, for the user.
     pub(super) fn mistake(&self) -> Option<String> {
         let largest = ClusterSize::LARGEST;
         let counts = [
@@ -64,15 +65,15 @@ impl Header {
             ("total_num_replicas", self.total_num_replicas),
         ];
         let wrong = counts.into_iter().find(|(_, count)| !(1..=largest).contains(count));
-        wrong.map(|(key, count)| format!("{key} is {count}, and not from 1 to {largest}"))
+        wrong.map(|(key, count)| format!("{key} is {count}, but must be between 1 and {largest}"))
     }
 
-    /// The first setting in which two lives differ, of those that the trajectory up to any step is a
-    /// function of: all but its length.
+    /// Returns the first setting that differs, if the difference affects the trajectory up to any
+    /// step. The number of updates to make does not.
     #[must_use]
     pub fn difference<'a>(&'a self, other: &'a Self) -> Option<Difference<'a>> {
         if self.settings == other.settings {
-            // Nearly always, and quicker to see.
+            // Fast path: incarnations of one run nearly always have equal settings.
             return None;
         }
         let mut differences = self.settings.differences(&other.settings);
@@ -80,33 +81,33 @@ impl Header {
     }
 }
 
-/// A life of the chief came in, and found the shard as it is.
+/// A new incarnation of the chief connected to the ps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChiefCame {
-    /// The life of the ps that writes.
+    /// Incarnation of the ps that writes the line.
     pub incarnation: Incarnation,
-    /// The life of the chief.
+    /// Incarnation of the chief.
     pub chief: Incarnation,
-    /// Where the shard stands; `null` while it has no state.
+    /// Version of the shard's state; `null` while the shard has no state.
     pub finds: Option<Cut>,
 }
 
-/// The shard has a state that it was given.
+/// The shard took a state from the chief.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateRestored {
-    /// The life of the ps that writes.
+    /// Incarnation of the ps that writes the line.
     pub incarnation: Incarnation,
-    /// The generation that begins.
+    /// Generation that the state opens.
     pub generation: Generation,
-    /// The state's version.
+    /// Version of the state.
     pub step: Step,
-    /// The life of the chief that gave it.
+    /// Incarnation of the chief that sent the state.
     pub chief: Option<Incarnation>,
-    /// The digest of the chief's training data.
+    /// Digest of the chief's training data.
     pub data: Option<String>,
-    /// The hash of the state.
+    /// Hash of the state.
     pub after: StateHash,
 }
 
@@ -114,62 +115,63 @@ pub struct StateRestored {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateMade {
-    /// The life of the ps that writes.
+    /// Incarnation of the ps that writes the line.
     pub incarnation: Incarnation,
-    /// The generation.
+    /// Generation of the update.
     pub generation: Generation,
-    /// The update's step k: it made version k + 1 out of version k.
+    /// Step k of the update, which makes version k + 1 from version k.
     pub step: Step,
-    /// The gradients, in the order in which they were given to the update.
+    /// Gradients that the update used, in the order of the computation.
     pub slots: Vec<UsedSlot>,
-    /// The hash of the shard's state at version k.
+    /// Hash of the shard's state at version k.
     pub before: StateHash,
-    /// The hash of the shard's state at version k + 1.
+    /// Hash of the shard's state at version k + 1.
     pub after: StateHash,
 }
 
 impl UpdateMade {
-    /// The version that it was made of.
+    /// Returns the version that the update was computed from.
     #[must_use]
     pub const fn cut(&self) -> Cut {
         Cut { generation: self.generation, step: self.step }
     }
 
-    /// The numbers of its slots, in their order.
+    /// Returns the slots of the gradients, in order.
     pub fn slot_numbers(&self) -> impl Iterator<Item = Slot> + '_ {
         self.slots.iter().map(|used| used.slot)
     }
 }
 
-/// A gradient that went into an update.
+/// A gradient that an update used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsedSlot {
-    /// The slot that it counted as.
+    /// Slot in which the update counted the gradient.
     pub slot: Slot,
-    /// What its worker said of it; `null` if no message was seen to bring it.
+    /// Push message that brought the gradient; `null` if none was seen.
     pub push: Option<Push>,
-    /// The CRC32C of this shard's part of it.
+    /// CRC32C of this shard's part of the gradient.
     pub checksum: Checksum,
 }
 
-/// What a worker said of a gradient that it pushed.
+/// Content of a worker's push message, without the tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Push {
-    /// The number of the worker.
+    /// Number of the worker.
     pub worker: u32,
-    /// Its life.
+    /// Incarnation of the worker.
     pub incarnation: Incarnation,
-    /// The slot that it was pushed as, if it counted as another.
+    /// Slot in the message, if the update counted the gradient in another slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
-    /// The generation of the version that it was computed from, if it is not that of the update.
+    /// Generation of the version that the gradient was computed from, if it is not the update's
+    /// generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
-    /// The version that it was computed from.
+    /// Version that the gradient was computed from.
     pub version: Step,
-    /// The loss of its batch.
+    /// Loss of the worker's batch.
     pub loss: Loss,
 }
 
@@ -177,39 +179,39 @@ pub struct Push {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GradientDropped {
-    /// The life of the ps that writes.
+    /// Incarnation of the ps that writes the line.
     pub incarnation: Incarnation,
-    /// The generation of the version that it was computed from.
+    /// Generation of the version that the gradient was computed from.
     pub generation: Generation,
-    /// That version.
+    /// Version that the gradient was computed from.
     pub step: Step,
-    /// Its slot.
+    /// Slot of the gradient.
     pub slot: Slot,
-    /// The number of its worker.
+    /// Number of the worker.
     pub worker: u32,
-    /// Why it was not used.
-    pub why: Why,
-    /// Whether the worker was told so in the same breath.
+    /// Reason why the gradient was not used.
+    pub why: DropReason,
+    /// Whether the ps answered the worker at once.
     pub told: bool,
 }
 
-/// Why a gradient was not used.
+/// The reason why a gradient was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// The shard held this identity already.
+pub enum DropReason {
+    /// The shard already held a gradient of this slot and version.
     Duplicate,
-    /// It is of an older version than the shard's.
+    /// The gradient is of an older version than the shard's.
     Stale,
-    /// It is of another generation than the shard's.
+    /// The gradient is of another generation than the shard's.
     Fenced,
-    /// R < N, and it was not among the first R.
+    /// With R < N, the gradient was not among the R that the update used.
     Surplus,
-    /// The ps did not say.
+    /// The ps did not report the gradient as dropped, against rule 5.
     Uncounted,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Duplicate => "a duplicate",
@@ -222,7 +224,7 @@ impl fmt::Display for Why {
 }
 
 impl Line {
-    /// The life of the ps that wrote it.
+    /// Returns the incarnation of the ps that wrote the line.
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
         match self {
@@ -234,19 +236,20 @@ impl Line {
         }
     }
 
-    /// Its text, without the end of the line.
+    /// Returns the line as text, without a line end.
     #[must_use]
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).expect("numbers, texts and lists are JSON")
     }
 
-    /// Appends its text, without the end of the line.
+    /// Appends the line as text, without a line end.
     pub fn write_to(&self, text: &mut Vec<u8>) {
         serde_json::to_writer(text, self).expect("numbers, texts and lists are JSON");
     }
 }
 
-/// A loss, compared and printed to the bit: as in `losses.csv`, in quotes. One NaN is as another.
+/// A loss, compared and printed to the bit. It is printed as in `losses.csv`, in quotes. All NaNs
+/// are equal.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss(pub f32);
 
@@ -278,17 +281,17 @@ impl FromStr for Loss {
     }
 }
 
-/// A hash of a shard's state: what it holds at one version.
+/// A hash of a shard's state at one version.
 ///
-/// It is the CRC32C over the 4 little-endian bytes of each buffer's own CRC32C in turn: first the
-/// parameters, then what the optimizer and the moving average keep beside them. A buffer's own is
-/// over its values as little-endian bytes: that of the parameters is on the wire anyway, and costs
-/// nothing here.
+/// Each buffer has a CRC32C over its values as little-endian bytes. The hash is the CRC32C over
+/// these checksums, 4 little-endian bytes each: first the parameters, then the buffers of the
+/// optimizer and of the moving average. The checksum of the parameters is part of the wire protocol
+/// anyway, so it costs nothing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateHash(pub u32);
 
 impl StateHash {
-    /// Of a state. Buffers that were hashed before are not hashed again.
+    /// Returns the hash of a state. The checksums of buffers are cached.
     #[must_use]
     pub fn of(state: &ShardState) -> Self {
         let buffers = std::iter::once(&state.parameters).chain(&state.auxiliary);
@@ -298,11 +301,12 @@ impl StateHash {
     }
 }
 
-/// The CRC32C of a gradient's values as little-endian bytes: what its frame had on the wire, too.
+/// The CRC32C of a gradient's values as little-endian bytes. The frame that carried the gradient
+/// has the same checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Checksum(pub u32);
 
-/// Makes types of 32 bits print and parse as 8 hexadecimal digits.
+/// Formats and parses 32-bit types as 8 hexadecimal digits.
 macro_rules! as_digits {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -331,7 +335,7 @@ fn hexadecimal(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is not 8 hexadecimal digits"))
 }
 
-/// Makes types serialise as the text that they print.
+/// Serialises types as their text.
 macro_rules! as_text {
     ($($name:ident),*) => {$(
         impl Serialize for $name {
@@ -355,7 +359,7 @@ as_text!(Loss, StateHash, Checksum);
 pub(crate) mod tests {
     use super::*;
 
-    /// An update of two slots, as ps 0 writes it.
+    /// Returns an update of two slots, as written by ps 0.
     pub(crate) fn update(step: u64) -> UpdateMade {
         let used = |slot| UsedSlot {
             slot: Slot(slot),
@@ -380,7 +384,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_is_this_text_and_comes_back() {
+    fn lines_have_this_text_and_survive_a_round_trip() {
         let lines = [
             Line::Header(Header {
                 format: FORMAT,
@@ -412,7 +416,7 @@ pub(crate) mod tests {
                 step: Step(16),
                 slot: Slot(1),
                 worker: 1,
-                why: Why::Stale,
+                why: DropReason::Stale,
                 told: true,
             }),
         ];
@@ -430,7 +434,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn losses_are_equal_by_their_bits() {
+    fn losses_are_compared_bit_for_bit() {
         assert_ne!(Loss(0.0), Loss(-0.0));
         assert_eq!(Loss(f32::NAN), "nan".parse().unwrap());
         for bits in [1, 0x3dcc_cccd, 0x7f7f_ffff, 0x8000_0000] {
@@ -439,10 +443,11 @@ pub(crate) mod tests {
         }
     }
 
-    /// The values are those of a bitwise CRC32C in Python: with `c` for it and `p` for
-    /// `struct.pack`, `c(p('<I', c(p('<3f', 1, -.5, .25))))`, and with `c(bytes(12))` behind it.
+    /// The values were computed with a bitwise CRC32C in Python. With `c` for it and `p` for
+    /// `struct.pack`: `c(p('<I', c(p('<3f', 1, -.5, .25))))`, and the same followed by
+    /// `c(bytes(12))`.
     #[test]
-    fn a_states_hash_is_that_of_the_documentation() {
+    fn state_hash_matches_the_documentation() {
         let parameters = Floats::from(vec![1.0, -0.5, 0.25]);
         let plain = ShardState { parameters, ..ShardState::default() };
         let with_more = ShardState { auxiliary: vec![vec![0.0; 3].into()], ..plain.clone() };
@@ -451,7 +456,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_hash_is_so_many_small_digits() {
+    fn hash_is_exactly_8_lowercase_digits() {
         for text in ["", "1", "0000001A", "+000001a", "00000001a"] {
             assert!(text.parse::<StateHash>().is_err(), "{text}");
         }

@@ -1,24 +1,25 @@
 //! Appends lines to the file of a ledger.
 //!
-//! A line is with the operating system when [`Log::append`] is back: whoever kills the process
-//! loses none. [`Log::sync`] makes them outlive the machine's power, too.
+//! When [`Log::append`] returns, the operating system has the lines, so killing the process loses
+//! none. After [`Log::sync`] they also survive a loss of power.
 
 use std::path::Path;
 
 use super::line::Line;
-use unisono_files::disk::disk::{Disk, DiskError};
 use unisono_files::disk::lines::Lines;
+use unisono_files::disk::{Disk, DiskError};
 
-/// A ledger that grows.
+/// A ledger file that grows.
 #[derive(Debug)]
 pub struct Log {
     file: Lines,
-    /// Room for the text of lines, used again and again.
+    /// Buffer for the text of lines, reused to avoid allocations.
     text: Vec<u8>,
 }
 
 impl Log {
-    /// Opens the file of a ps in a logdir, or makes it. A last line that a crash tore is cut off.
+    /// Opens the ledger of a ps in a logdir, or creates it. A last line that a crash tore is cut
+    /// off.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -30,7 +31,7 @@ impl Log {
     /// Appends lines with one write.
     ///
     /// # Errors
-    /// As [`Lines::append`]: nothing may be appended after that.
+    /// As for [`Lines::append`]. After an error, nothing more may be appended.
     pub fn append(&mut self, lines: &[Line]) -> Result<(), DiskError> {
         self.text.clear();
         for line in lines {
@@ -40,7 +41,7 @@ impl Log {
         self.file.append(&self.text)
     }
 
-    /// Makes all that was appended durable.
+    /// Makes all appended lines durable.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_appended_over_several_lives() {
+    fn lines_are_appended_across_restarts() {
         let disk = TestDisk::new(Bug::None, None);
         open(&disk).append(&[line(0), line(1)]).unwrap();
         open(&disk).append(&[line(2)]).unwrap();
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_cut_off_wherever_it_was_torn() {
+    fn torn_last_line_is_cut_off_wherever_it_was_torn() {
         let whole = text_of(0..2);
         let first = text_of(0..1).len();
         for torn_at in first..whole.len() {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_that_is_longer_than_any_is_cut_off_too() {
+    fn torn_line_longer_than_any_valid_line_is_cut_off() {
         let disk = TestDisk::new(Bug::None, None);
         open(&disk).append(&[line(0)]).unwrap();
         let damage = vec![0; (1 << 20) + 7];
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_took_of_a_line_goes_again() {
+    fn partial_line_on_a_full_disk_is_removed() {
         let disk = TestDisk::new(Bug::None, None);
         let mut log = open(&disk);
         log.append(&[line(0)]).unwrap();
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_outlives_the_machine() {
+    fn synced_lines_survive_a_power_loss() {
         let disk = TestDisk::new(Bug::None, None);
         let mut log = open(&disk);
         log.append(&[line(0)]).unwrap();

@@ -1,8 +1,14 @@
-//! The ledger of a ps: what every update of its shard was made of, one line of JSON each.
+//! The ledger of a ps: one line of JSON for each update of its shard, with everything the update
+//! used.
 //!
-//! [`mod@line`] is the format, [`Recorder`] makes the lines out of what a node takes and does, [`Log`]
-//! appends them to a file, and [`mod@file`] reads files back. What the lines of all shards mean
-//! together is [`crate::audit`]'s business. `docs/ledger.md` explains every field.
+//! | module | content |
+//! |---|---|
+//! | [`mod@line`] | the format of a line |
+//! | `recorder` | [`Recorder`] makes lines from the inputs and effects of a node |
+//! | `log` | [`Log`] appends lines to a file |
+//! | [`mod@file`] | reads files |
+//!
+//! [`crate::audit`] compares the ledgers of all shards. `docs/ledger.md` explains every field.
 
 pub mod file;
 pub mod line;
@@ -12,6 +18,6 @@ mod recorder;
 pub use file::{
     Ledger, LedgerError, Numbered, file_name, last_header, last_incarnation, read, read_all,
 };
-pub use line::{Checksum, Header, Line, Loss, Push, StateHash, UsedSlot, Why};
+pub use line::{Checksum, DropReason, Header, Line, Loss, Push, StateHash, UsedSlot};
 pub use log::Log;
 pub use recorder::Recorder;

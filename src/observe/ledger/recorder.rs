@@ -1,13 +1,13 @@
-//! Makes a ledger's lines out of what a ps takes and does. No files, no clock.
+//! Makes a ledger's lines from the inputs and effects of a ps. Uses no file and no clock.
 //!
-//! It believes what it sees happen, and asks the node nothing: the version and the worker of a
-//! gradient are those of the message that brought it, not those that the update is called by.
+//! The recorder observes events and asks the node nothing. The version and the worker of a gradient
+//! are those of the message that brought it, even if the node's own bookkeeping says otherwise.
 
 use std::collections::BTreeMap;
 
 use super::line::{
-    Checksum, ChiefCame, FORMAT, GradientDropped, Header, Line, Loss, Push, StateHash,
-    StateRestored, UpdateMade, UsedSlot, Why,
+    Checksum, ChiefCame, DropReason, FORMAT, GradientDropped, Header, Line, Loss, Push, StateHash,
+    StateRestored, UpdateMade, UsedSlot,
 };
 use unisono_core::floats::Floats;
 use unisono_core::ids::{Cut, Generation, Incarnation, LinkId, Slot, Step, TaskId};
@@ -16,15 +16,15 @@ use unisono_core::protocol::{
     Verdict,
 };
 
-/// Watches one life of a ps.
+/// Records one incarnation of a ps.
 #[derive(Debug)]
 pub struct Recorder {
     incarnation: Incarnation,
-    /// Who is at the other end of each link.
+    /// The task at the other end of each link.
     callers: BTreeMap<LinkId, Hello>,
-    input: Taken,
-    /// The gradients that the shard holds, by the slot that they were pushed as. Only a bug lets it
-    /// hold two of one.
+    input: PendingInput,
+    /// Gradients that the shard holds, by the slot of their push message. A slot has several
+    /// gradients only if the node has a bug.
     held: BTreeMap<Slot, Vec<Held>>,
     /// The update that is being computed.
     begun: Option<UpdateMade>,
@@ -32,7 +32,7 @@ pub struct Recorder {
     chief: Option<Incarnation>,
 }
 
-/// A gradient, with what its worker said of it.
+/// A gradient and the push message that brought it.
 #[derive(Clone, Debug)]
 struct Held {
     push: Push,
@@ -40,12 +40,12 @@ struct Held {
     gradient: Floats,
 }
 
-/// What a report calls a gradient that was not used.
-type Named = (Step, Slot, TaskId);
+/// Step, slot and worker of a dropped gradient, as in the node's report.
+type DroppedGradient = (Step, Slot, TaskId);
 
-/// What is to be remembered of an input until it is seen what became of it.
+/// The part of an input that is needed once its effects are known.
 #[derive(Debug)]
-enum Taken {
+enum PendingInput {
     Pushed { link: LinkId, slot: Slot, held: Held },
     Restore { link: LinkId, cut: Cut, state: ShardState },
     Updated { state: ShardState },
@@ -53,7 +53,7 @@ enum Taken {
 }
 
 impl Recorder {
-    /// For a life of ps number `index`, with its first line.
+    /// Starts a recorder for an incarnation of ps number `index`. Also returns the ledger's header.
     #[must_use]
     pub fn new(index: u32, incarnation: Incarnation, config: &ClusterConfig) -> (Self, Line) {
         let header = Header {
@@ -69,7 +69,7 @@ impl Recorder {
         let recorder = Self {
             incarnation,
             callers: BTreeMap::new(),
-            input: Taken::Other,
+            input: PendingInput::Other,
             held: BTreeMap::new(),
             begun: None,
             generation: None,
@@ -78,7 +78,7 @@ impl Recorder {
         (recorder, Line::Header(header))
     }
 
-    /// The ps is about to take an input.
+    /// Notes an input before the ps handles it.
     pub fn before(&mut self, input: &Input) {
         self.input = match input {
             Input::Network(NetworkEvent::Received { link, message }) => {
@@ -86,56 +86,59 @@ impl Recorder {
             }
             Input::Network(NetworkEvent::Closed { link, .. }) => {
                 self.callers.remove(link);
-                Taken::Other
+                PendingInput::Other
             }
-            Input::Computed(Done::Update { state, .. }) => Taken::Updated { state: state.clone() },
-            _ => Taken::Other,
+            Input::Computed(Done::Update { state, .. }) => {
+                PendingInput::Updated { state: state.clone() }
+            }
+            _ => PendingInput::Other,
         };
     }
 
-    fn on_received(&mut self, link: LinkId, message: &Message) -> Taken {
+    fn on_received(&mut self, link: LinkId, message: &Message) -> PendingInput {
         match message {
             Message::Hello(hello) => {
                 self.callers.insert(link, hello.clone());
-                Taken::Other
+                PendingInput::Other
             }
-            Message::Push { cut: Cut { generation, step }, slot, loss, gradient, .. } => {
-                let Some(caller) = self.callers.get(&link) else { return Taken::Other };
+            Message::Push { cut, slot, loss, gradient, .. } => {
+                let Some(caller) = self.callers.get(&link) else { return PendingInput::Other };
                 let push = Push {
                     worker: caller.from.index,
                     incarnation: caller.incarnation,
                     slot: None,
                     generation: None,
-                    version: *step,
+                    version: cut.step,
                     loss: Loss(*loss),
                 };
-                let cut = Cut { generation: *generation, step: *step };
+                let cut = *cut;
                 let held = Held { push, cut, gradient: gradient.clone() };
-                Taken::Pushed { link, slot: *slot, held }
+                PendingInput::Pushed { link, slot: *slot, held }
             }
             Message::Restore { cut, state } => {
                 let cut = *cut;
-                Taken::Restore { link, cut, state: state.clone() }
+                PendingInput::Restore { link, cut, state: state.clone() }
             }
-            _ => Taken::Other,
+            _ => PendingInput::Other,
         }
     }
 
-    /// The ps has taken it, and wants this done: the lines that come of it, in order. They are to
-    /// be written before any of the effects is carried out.
+    /// Returns the lines for the last input and its effects, in order. The caller must write them
+    /// before it carries out any of the effects.
     pub fn after(&mut self, effects: &[Effect]) -> Vec<Line> {
-        let taken = std::mem::replace(&mut self.input, Taken::Other);
+        let taken = std::mem::replace(&mut self.input, PendingInput::Other);
         let mut lines = Vec::new();
         match &taken {
-            Taken::Restore { link, cut, state } => {
+            PendingInput::Restore { link, cut, state } => {
                 lines.extend(self.on_restore(*link, *cut, state, effects));
             }
-            Taken::Updated { state } => lines.extend(self.on_updated(state, effects)),
-            // It is held until it is seen to be dropped.
-            Taken::Pushed { link, slot, held } if !is_closed(*link, effects) => {
+            PendingInput::Updated { state } => lines.extend(self.on_updated(state, effects)),
+            // Hold every gradient first. If it was dropped, a report among the effects removes it
+            // below.
+            PendingInput::Pushed { link, slot, held } if !is_closed(*link, effects) => {
                 self.held.entry(*slot).or_default().push(held.clone());
             }
-            Taken::Pushed { .. } | Taken::Other => {}
+            PendingInput::Pushed { .. } | PendingInput::Other => {}
         }
         for effect in effects {
             match effect {
@@ -146,6 +149,8 @@ impl Recorder {
                 Effect::Compute(Job::Update { cut, state, gradients }) => {
                     let cut = *cut;
                     self.begun = Some(self.begin(cut, state, gradients));
+                    // The update uses or drops every held gradient, so whatever is left is reported
+                    // as uncounted.
                     let held = std::mem::take(&mut self.held);
                     lines.extend(self.uncounted(&held, gradients));
                 }
@@ -161,7 +166,7 @@ impl Recorder {
         lines
     }
 
-    /// A state was taken in if that is confirmed, and was new if the generation is.
+    /// Returns a line if the ps confirmed the state and its generation is new.
     fn on_restore(
         &mut self,
         from: LinkId,
@@ -177,6 +182,7 @@ impl Recorder {
             return None;
         }
         self.generation = Some(cut.generation);
+        // Held gradients belong to the old generation and are void.
         self.held.clear();
         self.begun = None;
         let chief = self.callers.get(&from);
@@ -190,17 +196,18 @@ impl Recorder {
         }))
     }
 
-    /// Rule 5: what is not used is counted, and its worker told.
+    /// Returns the line of a dropped gradient (rule 5: the gradient is counted and its worker
+    /// answered).
     fn on_dropped(
         &mut self,
-        named: Named,
+        named: DroppedGradient,
         verdict: Option<Verdict>,
         effects: &[Effect],
     ) -> Option<Line> {
         let (step, slot, worker) = named;
         let of_slot = self.held.get_mut(&slot)?;
         let is_it = |held: &Held| (held.cut.step, held.push.worker) == (step, worker.index);
-        // A copy comes after the first.
+        // Search from the back: a duplicate arrives after the gradient that stays.
         let held = of_slot.remove(of_slot.iter().rposition(is_it)?);
         let tells = |effect: &Effect| match effect {
             Effect::Send { message: Message::PushReply { verdict: told, .. }, .. } => {
@@ -209,30 +216,31 @@ impl Recorder {
             _ => false,
         };
         let why = match verdict {
-            Some(Verdict::Duplicate) => Why::Duplicate,
-            Some(Verdict::Stale) => Why::Stale,
-            Some(Verdict::Fenced) => Why::Fenced,
-            None => Why::Surplus,
+            Some(Verdict::Duplicate) => DropReason::Duplicate,
+            Some(Verdict::Stale) => DropReason::Stale,
+            Some(Verdict::Fenced) => DropReason::Fenced,
+            None => DropReason::Surplus,
         };
         Some(self.dropped(slot, &held, why, effects.iter().any(tells)))
     }
 
-    /// What the shard held, and neither used nor counted.
+    /// Returns lines for gradients that were held, and are neither used nor reported as dropped.
     fn uncounted(&self, held: &BTreeMap<Slot, Vec<Held>>, used: &[(Slot, Floats)]) -> Vec<Line> {
         let mut lines = Vec::new();
         for (slot, held) in held.iter().flat_map(|(slot, all)| all.iter().map(|held| (*slot, held)))
         {
             let is_it = |(_, gradient): &(Slot, Floats)| gradient.same_buffer(&held.gradient);
-            // Nearly always it is in its place; with a thousand slots it matters not to look at all.
+            // Look at the gradient's own slot first: it is nearly always there, and a scan for each
+            // of a thousand slots would be slow.
             let place = used.binary_search_by_key(&slot, |(slot, _)| *slot);
             if !place.is_ok_and(|place| is_it(&used[place])) && !used.iter().any(is_it) {
-                lines.push(self.dropped(slot, held, Why::Uncounted, false));
+                lines.push(self.dropped(slot, held, DropReason::Uncounted, false));
             }
         }
         lines
     }
 
-    fn dropped(&self, slot: Slot, held: &Held, why: Why, told: bool) -> Line {
+    fn dropped(&self, slot: Slot, held: &Held, why: DropReason, told: bool) -> Line {
         let Cut { generation, step } = held.cut;
         let (incarnation, worker) = (self.incarnation, held.push.worker);
         let dropped = GradientDropped { incarnation, generation, step, slot, worker, why, told };
@@ -244,7 +252,8 @@ impl Recorder {
             let is_it = |held: &&Held| held.gradient.same_buffer(gradient);
             let of_slot = |slot: &Slot| self.held.get(slot).into_iter().flatten().find(is_it);
             let named = of_slot(slot).map(|held| (*slot, held));
-            // Only a bug lets a gradient count as that of another slot.
+            // Search the other slots, too: only a bug counts a gradient in another slot, and the
+            // ledger must show that.
             let held =
                 named.or_else(|| self.held.keys().find_map(|slot| Some((*slot, of_slot(slot)?))));
             let push = held.map(|(pushed_as, held)| Push {
@@ -286,7 +295,7 @@ impl Recorder {
     }
 }
 
-/// Whether a session ends: its worker said what no honest one would.
+/// Returns whether the node closes this link, because the worker broke the protocol.
 fn is_closed(link: LinkId, effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Close { link: other } if *other == link))
 }
@@ -331,7 +340,7 @@ mod tests {
         LinkId(u64::from(worker))
     }
 
-    /// What the recorder writes when a ps hears this and does that.
+    /// Returns the lines for a message from `link` and the effects of it.
     fn told(
         recorder: &mut Recorder,
         link: LinkId,
@@ -346,7 +355,7 @@ mod tests {
         lines.iter().map(Line::to_text).collect()
     }
 
-    /// The gradient of a worker's first slot.
+    /// Returns the push message of a worker for its first slot.
     fn push(worker: u32, step: u64, gradient: &Floats) -> Message {
         Message::Push {
             cut: Cut { generation: GENERATION, step: Step(step) },
@@ -378,7 +387,7 @@ mod tests {
         Effect::Compute(Job::Update { cut: Cut { generation, step }, state: state(1.0), gradients })
     }
 
-    /// The lines of an update that is made.
+    /// Completes an update and returns its lines.
     fn updated(recorder: &mut Recorder, step: u64) -> Vec<String> {
         let Cut { generation, step } = cut(step);
         recorder.before(&Input::Computed(Done::Update {
@@ -394,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_a_line_once_it_is_made_and_says_who_pushed_what() {
+    fn completed_update_is_one_line_with_the_push_of_every_slot() {
         let (mut recorder, [zero, one, _]) = (recorder(), gradients());
         assert!(told(&mut recorder, link(1), push(1, 4, &one), &[]).is_empty());
         let starts = compute(4, &[(0, &zero), (1, &one)]);
@@ -404,17 +413,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_is_a_line_that_says_why_and_whether_its_worker_was_told() {
+    fn unused_gradient_is_a_line_with_reason_and_whether_the_worker_was_answered() {
         let (mut recorder, [zero, one, two]) = (recorder(), gradients());
         let stale = Some(Verdict::Stale);
         let mut lines = Vec::new();
         let answered = [reply(0, 3, Verdict::Stale), dropped(0, 3, stale)];
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &answered));
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &[dropped(0, 3, stale)]));
-        // With another answer it is not told either.
+        // A reply with another verdict does not answer the gradient.
         let wrong = [reply(0, 3, Verdict::Fenced), dropped(0, 3, stale)];
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &wrong));
-        // What was held, until others were chosen.
+        // Held until the update uses other gradients.
         lines.extend(told(&mut recorder, link(1), push(1, 4, &one), &[]));
         lines.extend(told(&mut recorder, link(2), push(2, 4, &two), &[]));
         let chosen = [dropped(1, 4, None), compute(4, &[(0, &zero), (2, &two)])];
@@ -428,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_and_then_neither_used_nor_counted_is_a_line_too() {
+    fn held_gradient_that_is_neither_used_nor_reported_is_a_line() {
         let (mut recorder, [zero, one, two]) = (recorder(), gradients());
         told(&mut recorder, link(1), push(1, 4, &one), &[]);
         told(&mut recorder, link(2), push(2, 4, &two), &[]);
@@ -438,11 +447,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_that_counts_as_what_it_is_not_is_told() {
+    fn gradient_counted_in_another_slot_or_version_is_visible() {
         let (mut recorder, [zero, one, two]) = (recorder(), gradients());
         told(&mut recorder, link(0), push(0, 3, &zero), &[]);
         told(&mut recorder, link(1), push(1, 4, &one), &[]);
-        // Slot 0 is of the version before, slot 2 is a second slot 1, slot 3 was never pushed.
+        // Slot 0 gets a gradient of the version before, slot 2 a second gradient of slot 1, and
+        // slot 3 one that was never pushed.
         told(&mut recorder, link(1), push(1, 4, &two), &[]);
         let used = [(0, &zero), (1, &one), (2, &two), (3, &vec![0.4].into())];
         told(
@@ -455,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_a_line_if_it_was_taken_in_and_begins_a_generation() {
+    fn restored_state_is_a_line_if_confirmed_and_of_a_new_generation() {
         let mut recorder = recorder();
         let restore = |step| {
             let Cut { generation, step } = cut(step);
@@ -470,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn each_life_of_the_chief_is_a_line_when_it_is_let_in() {
+    fn each_incarnation_of_the_chief_is_a_line_when_welcomed() {
         let mut recorder = recorder();
         let let_in = |link| {
             let (incarnation, state) = (Incarnation(100), Some(cut(5)));
@@ -482,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_closed_link_brought_is_forgotten() {
+    fn gradients_of_a_closed_link_are_forgotten() {
         let (mut recorder, [zero, one, _]) = (recorder(), gradients());
         told(&mut recorder, link(1), push(1, 4, &one), &[Effect::Close { link: link(1) }]);
         let starts = compute(4, &[(0, &zero)]);

@@ -1,8 +1,8 @@
-//! The parts of a [`Document`](super::Document): lists of numbers side by side, as the page reads
-//! them.
+//! The parts of a [`Document`](super::Document), as parallel lists of numbers, which the page
+//! reads.
 //!
-//! Times are whole nanoseconds since the run began. An absent time, step, slot or task is −1.
-//! Tasks, states and kinds of messages are indices into the lists of their names.
+//! Times are whole nanoseconds since the start of the run. An absent time, step, slot or task is
+//! −1. Tasks, states and kinds of messages are indices into the lists of their names.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Fact {
     pub value: String,
 }
 
-/// The lane of one task: spans without gaps. The lists but `files` have one entry for each span.
+/// The lane of one task: spans without gaps. All lists except `files` have one entry per span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneColumns {
     /// Task, as an index into `tasks`.
@@ -30,8 +30,8 @@ pub struct LaneColumns {
     pub step: Vec<i64>,
     /// Slot that each span belongs to; −1 if it belongs to none.
     pub slot: Vec<i64>,
-    /// Peer of each span, as an index into `tasks`: the receiver of what is sent, or the task that
-    /// ended a wait; −1 if there is none.
+    /// Peer of each span, as an index into `tasks`; −1 if there is none. The peer is the receiver
+    /// of a message in flight, or the task whose message ended a wait.
     pub peer: Vec<i64>,
     /// Checkpoints that the task read or wrote: begin in ns since the start, length in ns, and step
     /// (−1 if it is not known).
@@ -115,7 +115,7 @@ pub struct DroppedRow {
     pub worker: i64,
     /// Parameter server that dropped the gradient, as an index into `tasks`.
     pub ps: i64,
-    /// Time of the drop, in ns since the start; −1 if only a ledger tells of it.
+    /// Time of the drop, in ns since the start; −1 if it is known only from a ledger.
     pub at: i64,
     /// Reason: `duplicate`, `fenced`, `stale`, `surplus` or `uncounted`.
     pub why: String,
@@ -139,24 +139,24 @@ pub struct AccuracyColumns {
     pub accuracy: Vec<f32>,
 }
 
-/// The speed of the run, ascending by step. Each entry is the mean over the steps since the entry
-/// before it.
+/// The speed of the run, ascending by step. Each entry is the mean over the steps since the
+/// previous entry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RateColumns {
-    /// Last step of the stretch.
+    /// Last step of the entry.
     pub step: Vec<u64>,
-    /// Updates per second in the stretch.
+    /// Updates per second.
     pub rate: Vec<f32>,
 }
 
-/// An event that is worth a mark, such as a restart or an injected fault.
+/// A notable event, such as a restart or an injected fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkRow {
     /// Begin, in ns since the start.
     pub at: i64,
     /// End, in ns since the start; −1 for an event without length.
     pub until: i64,
-    /// Step at which the run was; −1 before the first version.
+    /// Current step of the run; −1 before the first version.
     pub step: i64,
     /// Task, as an index into `tasks`; −1 if the mark belongs to no single task.
     pub task: i64,

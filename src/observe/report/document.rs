@@ -1,4 +1,4 @@
-//! The content of a report. `columns` has the types of its parts.
+//! The content of a report. The types of its parts are in `columns`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,8 +65,7 @@ pub struct Document {
     pub accuracies: AccuracyColumns,
     /// The steps per second.
     pub rates: RateColumns,
-    /// Steps of the checkpoints, ascending: those whose writing the trace shows, and those whose
-    /// files are in the logdir.
+    /// Steps of the checkpoints, ascending: those in the trace and those in the logdir.
     pub checkpoints: Vec<u64>,
     /// Marks, ascending by time.
     pub marks: Vec<MarkRow>,
@@ -111,6 +110,7 @@ impl Document {
         };
         self.gates = history.tasks.iter().map(gate).collect();
         let rates = rates::of_updates(&made);
+        // Keep the rates of the event files if the trace has too few updates.
         if !rates.step.is_empty() {
             self.rates = rates;
         }
@@ -119,7 +119,7 @@ impl Document {
         self.with_updates(&made, &unused).with_marks(&marks(history)).with_checkpoints(saved)
     }
 
-    /// Adds the steps of checkpoints, in any order, to those that are already there.
+    /// Adds the steps of checkpoints, in any order. Steps that are already listed are not repeated.
     #[must_use]
     pub fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         let known = self.checkpoints.into_iter();
@@ -128,8 +128,8 @@ impl Document {
         self
     }
 
-    /// Adds the reasons why the run failed. A failure with a time gets a mark, unless there is a mark
-    /// of that kind at that time already.
+    /// Adds reasons why the run failed. A failure with a time gets a mark, unless it already has
+    /// one.
     #[must_use]
     pub fn with_failures(mut self, failures: &[Failure], steps: &Steps) -> Self {
         let mut new_marks = Vec::new();
@@ -205,8 +205,7 @@ impl Document {
         self
     }
 
-    /// Adds the losses of the slots of steps, in any order. If a slot is there twice, its last loss
-    /// counts.
+    /// Adds the losses of slots, in any order. If a slot has several losses, the last one counts.
     #[must_use]
     pub fn with_losses(mut self, losses: &[(Step, Slot, f32)]) -> Self {
         let mut steps: BTreeMap<Step, BTreeMap<Slot, f32>> = BTreeMap::new();
@@ -246,6 +245,7 @@ impl Document {
             history.events[message.sent].does[message.does].details.bytes.is_some()
         };
         let mut messages: Vec<_> = history.messages.iter().filter(has_tensor).collect();
+        // Sort before limiting: the page shows the first messages of the run.
         messages.sort_by_key(|message| history.events[message.sent].at);
         for message in messages.into_iter().take(MAX_MESSAGES) {
             let (sent, came) = (&history.events[message.sent], &history.events[message.received]);
@@ -268,6 +268,7 @@ impl Document {
 
     fn place(&self, task: TaskId) -> usize {
         let name = task.to_string();
+        // A run has few tasks, so a linear search suffices.
         self.tasks.iter().position(|known| *known == name).unwrap_or(0)
     }
 

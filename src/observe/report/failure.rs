@@ -1,4 +1,4 @@
-//! The failure that ended a run, as its traces show it.
+//! The failure that ended a run, according to its traces.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub struct Failure {
 impl Failure {
     /// Returns the failure that ended a run, if its traces show one.
     ///
-    /// When one task fails, it tells the others, which then fail with the same reason. The first
-    /// failure is the cause.
+    /// When one task fails, it tells the others, which then fail with the same reason. So the
+    /// earliest failure is the cause.
     #[must_use]
     pub fn that_ended(history: &History) -> Option<Self> {
         // A task that failed and was restarted did not end the run.
@@ -28,8 +28,8 @@ impl Failure {
             let task = history.lives[life].task;
             history.lives.get(life + 1).is_none_or(|next| next.task != task)
         };
-        // The chief finishes only after the final checkpoint is durable: a failure of another task
-        // after that costs the run nothing.
+        // The chief finishes only after the final checkpoint is durable, so a later failure of
+        // another task is harmless.
         let chief_finished = history.done(EventKind::Finishes).any(|(event, _)| {
             history.task(event) == TaskId::CHIEF && is_last(history.events[event].life)
         });
@@ -50,16 +50,16 @@ mod tests {
     use super::*;
     use crate::report::Document;
     use crate::trace::marks::{self, Steps};
-    use crate::trace::{Details, Entry, Event, Happening, LifeHeader, Run, TracedLife};
+    use crate::trace::{Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife};
     use unisono_core::ids::{Incarnation, Step};
 
     const PS: TaskId = TaskId::ps(0);
     const CHIEF: TaskId = TaskId::CHIEF;
     const WORKER: TaskId = TaskId::worker(1);
 
-    /// A life that starts, and ends at `end` ms with the given effect.
+    /// Returns an incarnation that starts, and ends at `end` ms with the given effect.
     fn life(task: TaskId, incarnation: u64, end: u64, effect: EventKind, note: &str) -> TracedLife {
-        let what = |kind| Happening { kind, step: None, slot: None };
+        let what = |kind| NamedEvent { kind, step: None, slot: None };
         let details = Details { note: Some(note.to_owned()), ..Details::default() };
         let event = |at, input, does| Event { at: Duration::from_millis(at), input, does };
         TracedLife {
@@ -133,7 +133,7 @@ mod tests {
             .with_failures(&[found, elsewhere, nowhere], &steps);
         let times: Vec<_> = document.failures.iter().map(|failure| failure.at).collect();
         assert_eq!(times, [31_000_000, 7_000_000, -1]);
-        // The trace has a mark for the first failure already.
+        // The trace already has a mark for the first failure.
         let marks: Vec<_> = document.marks.iter().map(|mark| (&*mark.kind, mark.at)).collect();
         assert_eq!(marks, [(marks::FAILURE, 7_000_000), (marks::FAILURE, 31_000_000)]);
     }

@@ -1,8 +1,13 @@
-//! One self-contained page that shows a run: losses, timeline, critical path, updates.
+//! One self-contained HTML page that shows a run: losses, timeline, critical path, updates.
 //!
-//! `document` is the content of the page, with its parts in `columns`. `sources` makes a document of
-//! the files in a logdir, with the help of `settings`, `rates` and `failure`, and `page` puts it into
-//! HTML. Times are computed in `crate::trace`.
+//! | module | content |
+//! |---|---|
+//! | [`document`], [`columns`] | the content of the page |
+//! | `sources` | makes a document from the files of a logdir |
+//! | [`settings`], `rates`, `failure` | parts of a document: settings, speed, the cause of a failure |
+//! | `page` | makes HTML from a document |
+//!
+//! `crate::trace` computes all times.
 
 pub mod columns;
 pub mod document;
@@ -29,7 +34,8 @@ mod tests {
 
     use super::*;
     use crate::trace::{
-        Details, Entry, Event, EventKind, Happening, History, LifeHeader, Run, TracedLife, perfetto,
+        Details, Entry, Event, EventKind, History, LifeHeader, NamedEvent, Run, TracedLife,
+        perfetto,
     };
     use unisono_core::ids::{Incarnation, LinkId, Slot, Step, TaskId};
 
@@ -40,7 +46,7 @@ mod tests {
         let kinds = proptest::sample::select(EventKind::ALL);
         (kinds, of(4), of(3), of(3), of(3), of(3)).prop_map(
             |(kind, step, slot, link, peer, incarnation)| Entry {
-                what: Happening {
+                what: NamedEvent {
                     kind,
                     step: step.map(|step| Step(step.into())),
                     slot: slot.map(Slot),

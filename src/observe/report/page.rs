@@ -1,11 +1,11 @@
-//! Puts a report into one HTML page: its data as JSON, and the scripts that show them. The page loads
-//! nothing else.
+//! Makes one HTML page from a report: its data as JSON, and the scripts that show them. The page
+//! loads nothing else.
 
 use super::document::Document;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-/// The scripts share one scope, and each uses those before it.
+/// Scripts of the page, in order. They share one scope, and each uses the ones before it.
 const SCRIPTS: [&str; 9] = [
     include_str!("page/helpers.js"),
     include_str!("page/numbers.js"),
@@ -18,7 +18,7 @@ const SCRIPTS: [&str; 9] = [
     include_str!("page/page.js"),
 ];
 
-/// Returns the page.
+/// Returns the HTML page of a document.
 #[must_use]
 pub fn page(document: &Document) -> String {
     let parts = [
@@ -27,7 +27,8 @@ pub fn page(document: &Document) -> String {
         ("/* data */", in_script(document)),
         ("/* script */", SCRIPTS.join("\n")),
     ];
-    // Each place is searched behind the one before, so that text in the data is not taken for a place.
+    // Search each placeholder after the previous one, so that text in the data is not mistaken for
+    // a placeholder.
     let mut page = String::new();
     let mut rest = TEMPLATE;
     for (place, text) in parts {
@@ -55,8 +56,8 @@ fn in_html(text: &str) -> String {
     escaped
 }
 
-/// JSON that can neither end the script around it nor begin a comment there. In JSON a `<` occurs only
-/// within strings, where it can be escaped.
+/// Returns JSON that cannot end the surrounding script or start a comment in it. In JSON, `<`
+/// occurs only in strings, where it can be escaped.
 fn in_script(document: &Document) -> String {
     let json = serde_json::to_string(document).expect("all keys of a document are strings");
     json.replace('<', "\\u003c")
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
     use crate::report::Fact;
 
-    /// The text between the tags of the data.
+    /// Returns the text between the tags of the data.
     fn data(page: &str) -> &str {
         let (_, rest) = page.split_once("<script id=\"data\" type=\"application/json\">").unwrap();
         rest.split_once("</script>").unwrap().0
@@ -84,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn the_data_of_a_page_is_the_document() {
+    fn page_data_parse_back_to_the_document() {
         let page = page(&nasty());
         let read: Document = serde_json::from_str(data(&page)).unwrap();
         assert_eq!(read, nasty());
     }
 
     #[test]
-    fn nothing_in_the_data_or_the_title_can_break_out() {
+    fn data_and_title_are_escaped() {
         let page = page(&nasty());
         assert_eq!(page.matches("</script>").count(), 2);
         assert_eq!(page.matches("<script").count(), 2);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_asks_for_nothing_from_anywhere() {
+    fn page_makes_no_requests() {
         let page = page(&Document::named("run".to_owned(), false));
         for word in ["http:", "https:", "src=", "url(", "@import", "fetch(", "import("] {
             assert!(!page.contains(word), "{word}");

@@ -6,18 +6,18 @@ use unisono_core::ids::Step;
 
 /// Maximum number of points of the curve. More would only show the noise of single updates.
 const MAX_POINTS: usize = 200;
-/// Minimum number of updates behind each point, for the same reason.
+/// Minimum number of updates per point. Fewer would show the noise of single updates.
 const MIN_UPDATES: usize = 5;
 
-/// Returns the speed over a run whose updates are given ascending by step.
+/// Returns the speed of a run. `updates` must be ascending by step.
 ///
-/// The curve begins with the first update: the time before it went into finding the other tasks.
-/// A time in which the run stood still lowers the rate of the stretch that it falls into.
+/// The curve begins with the first update, because the tasks connect before it. An interruption of
+/// the run lowers the rate of its point.
 pub(super) fn of_updates(updates: &[UpdateMade]) -> RateColumns {
     let mut columns = RateColumns::default();
     let n_intervals = updates.len().saturating_sub(1);
     let stretch = n_intervals.div_ceil(MAX_POINTS).max(MIN_UPDATES.min(n_intervals.max(1)));
-    // The last stretch may be shorter than the others.
+    // The last point may cover fewer updates.
     let ends =
         (stretch..n_intervals).step_by(stretch).chain((n_intervals > 0).then_some(n_intervals));
     let mut begin = 0;
@@ -33,7 +33,7 @@ pub(super) fn of_updates(updates: &[UpdateMade]) -> RateColumns {
     columns
 }
 
-/// Returns the speed that the summaries of a run contain, ascending by step.
+/// Returns the speed in the summaries of a run, ascending by step.
 pub(super) fn of_summaries(points: impl Iterator<Item = (Step, f32)>) -> RateColumns {
     let (step, rate) = points.filter(|(_, rate)| rate.is_finite()).map(|(s, r)| (s.0, r)).unzip();
     RateColumns { step, rate }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_is_the_number_of_steps_by_the_time_that_they_took() {
+    fn rate_is_steps_divided_by_elapsed_time() {
         // Steps 0 to 10 take 10 ms each, then the run stands still for a second.
         let times: Vec<u64> = (0..=10).map(|step| 100 + 10 * step).chain([1210, 1220]).collect();
         let RateColumns { step, rate } = of_updates(&updates(&times));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn long_run_has_at_most_the_maximum_of_points_and_ends_with_the_last_step() {
+    fn long_run_has_at_most_the_maximum_number_of_points_and_ends_with_the_last_step() {
         let times: Vec<u64> = (0..100_000).map(|step| 3 * step).collect();
         let RateColumns { step, rate } = of_updates(&updates(&times));
         assert!(step.len() <= MAX_POINTS, "{}", step.len());

@@ -8,8 +8,7 @@ use crate::ledger::{self, Ledger};
 use crate::trace::Run;
 use unisono_core::protocol::Settings;
 use unisono_files::checkpoint::{DATA_DIR_FILE, newest_valid};
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk};
 
 /// Settings in the order of the table, with their names there. Settings that are not listed follow
 /// under their own names.
@@ -34,11 +33,11 @@ const NAMES: [(&str, &str); 18] = [
     (PROGRAM, "version of the run"),
 ];
 
-/// The digest of the training data, under the name that the event files use.
+/// Key of the digest of the training data in the event files.
 const TRAINING_DATA: &str = "training_data";
-/// The version of the program that trained, under the name that the event files use.
+/// Key of the version of the program that trained in the event files.
 const PROGRAM: &str = "unisono";
-/// Number of characters of a digest that the table shows; enough to tell two data sets apart.
+/// Number of displayed characters of a digest; enough to distinguish data sets.
 const SHOWN_DIGEST: usize = 16;
 
 /// Returns the rows of the table.
@@ -61,11 +60,11 @@ fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// Returns the settings of a run as far as the files in its logdir contain them.
+/// Returns the settings of a run, as far as the files in its logdir contain them.
 ///
-/// The event files have all settings. Ledgers have all but the data. A checkpoint lacks the size of
-/// the cluster and is large, so it is read only if neither of the others is there. A trace has the
-/// size of the cluster and the number of steps.
+/// Event files contain all settings, ledgers all except the data. A checkpoint lacks the size of
+/// the cluster and is large, so it is read only if there is nothing else. A trace contains the size
+/// of the cluster and the number of steps.
 pub(super) fn of_logdir(
     logdir: &Path,
     info: &RunInfo,
@@ -93,7 +92,7 @@ pub(super) fn of_logdir(
     }
 }
 
-/// The settings of the newest checkpoint; none if there is no valid checkpoint.
+/// Returns the settings in the newest checkpoint; none if there is no valid checkpoint.
 fn of_checkpoint(logdir: &Path) -> Settings {
     let newest = newest_valid(&RealDisk, logdir).ok().and_then(|newest| newest.found);
     let Some((_, checkpoint)) = newest else { return Settings::default() };
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_in_the_order_of_the_table_and_unknown_settings_last() {
+    fn rows_have_the_order_of_the_table_with_unknown_settings_last() {
         let settings = Settings::default()
             .with("decay_rate_of_tomorrow", "0.5")
             .with("seed", 7)
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoint_has_the_settings_if_nothing_else_has_them() {
+    fn settings_are_read_from_a_checkpoint_if_there_is_nothing_else() {
         let folder = tempfile::tempdir().expect("a folder");
         let (logdir, nothing) = (folder.path(), RunInfo::default());
         assert_eq!(of_logdir(logdir, &nothing, &[], None), Settings::default());

@@ -1,5 +1,5 @@
-//! Makes a document of the files in a logdir: traces, losses, ledgers, event files, checkpoints. Each
-//! of them may be missing.
+//! Makes a document from the files in a logdir: traces, losses, ledgers, event files, checkpoints.
+//! Any of them may be missing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,28 +8,27 @@ use super::document::{Document, facts};
 use super::failure::Failure;
 use super::{rates, settings};
 use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
-use crate::ledger::{self, Ledger, LedgerError, Line, Push, Why};
+use crate::ledger::{self, DropReason, Ledger, LedgerError, Line, Push};
 use crate::trace::file::TraceError;
 use crate::trace::marks::Steps;
 use crate::trace::updates::{Dropped, UpdateMade};
 use crate::trace::{EventKind, History, Run};
 use unisono_core::ids::{Slot, Step, TaskId};
 use unisono_files::checkpoint::steps_among;
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
 
-/// Minimum correction of a clock that a note reports, in nanoseconds: a tenth of a millisecond.
+/// Smallest correction of a clock that a note reports, in nanoseconds (0.1 ms).
 const NOTABLE_CORRECTION: i64 = 100_000;
 
-/// Why there is no report.
+/// The reason why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The folder has no file of a run.
+    /// The folder contains no files of a run.
     #[error(
         "there are neither traces nor losses nor ledgers in {}: give the folder of a run (--logdir); \
-         tasks leave traces there with --trace", .0.display()
+         tasks write traces there with --trace", .0.display()
     )]
     Nothing(PathBuf),
     /// A trace cannot be read.
@@ -63,7 +62,8 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     if run.is_none() && losses.is_none() && ledgers.is_empty() {
         return Err(ReportError::Nothing(logdir.to_owned()));
     }
-    // Event files are written for another program, so a report does without those that are damaged.
+    // Damaged event files are ignored: they are meant for TensorBoard, and the report does not
+    // depend on them.
     let info = RunInfo::read(logdir).unwrap_or_default();
     let settings = settings::of_logdir(logdir, &info, &ledgers, run.as_ref());
     let document = Document {
@@ -82,7 +82,8 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
             let mut document = with_notes(of_history(document, &history), &history)
                 .with_failures(failure.as_slice(), &Steps::of(&history))
                 .with_losses(&losses);
-            // The first task starts before the chief writes its first event.
+            // The trace is more accurate: the first task starts before the chief writes its first
+            // event.
             document.started_ms = Some(millis(history.began));
             document
         }
@@ -115,10 +116,10 @@ pub fn of_history(document: Document, history: &History) -> Document {
     Document { facts: facts(history, &Steps::of(history)), ..document }
 }
 
-/// The losses of all gradients, as their workers computed them.
+/// Returns the losses of all gradients, as their workers computed them.
 fn traced_losses(history: &History) -> Vec<(Step, Slot, f32)> {
     let computed = history.events.iter().filter(|it| it.input.what.kind == EventKind::Computed);
-    let loss = |event: &crate::trace::history::Happened| {
+    let loss = |event: &crate::trace::history::TimedEvent| {
         let what = event.input.what;
         Some((what.step?, what.slot?, event.input.details.loss?))
     };
@@ -131,8 +132,8 @@ fn with_notes(mut document: Document, history: &History) -> Document {
     let untraced = history.untraced();
     if !untraced.is_empty() {
         document.notes.push(format!(
-            "There is no trace of {}: give --trace to every task, and bring all trace-*.jsonl \
-             together in one folder. The critical path may lack their part.",
+            "There is no trace of {}: pass --trace to every task, and collect all trace-*.jsonl \
+             in one folder. The critical path may lack their part.",
             names(&untraced)
         ));
     }
@@ -153,7 +154,7 @@ fn with_notes(mut document: Document, history: &History) -> Document {
     document
 }
 
-/// Adds the content of ledgers: which gradients made each update, but not when.
+/// Adds the content of ledgers: the gradients of each update, without times.
 fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
     document.notes.push(
         "There is no trace of this run: run it with --trace (or trace = true under [checkpoint]) \
@@ -162,7 +163,8 @@ fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
     );
     if ledgers.is_empty() {
         document.notes.push(
-            "There is no ledger of this run: run it with --ledger to see who computed each gradient."
+            "There is no ledger of this run: run it with --ledger to see which worker computed \
+             each gradient."
                 .to_owned(),
         );
     }
@@ -204,11 +206,11 @@ fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
                     ps: TaskId::ps(ledger.ps),
                     at: None,
                     why: match it.why {
-                        Why::Duplicate => "duplicate",
-                        Why::Stale => "stale",
-                        Why::Fenced => "fenced",
-                        Why::Surplus => "surplus",
-                        Why::Uncounted => "uncounted",
+                        DropReason::Duplicate => "duplicate",
+                        DropReason::Stale => "stale",
+                        DropReason::Fenced => "fenced",
+                        DropReason::Surplus => "surplus",
+                        DropReason::Uncounted => "uncounted",
                     },
                 }),
                 _ => {}

@@ -1,20 +1,21 @@
-//! Lays the clocks of several machines side by side, as far as messages tell.
+//! Aligns the clocks of several machines as far as messages allow.
 //!
-//! A message comes after it was sent. Where the wall clocks of two lives say otherwise, the later
-//! one is moved into the middle of what their messages allow; where they do not, they are believed.
+//! A message is received after it was sent. If the wall clocks of two incarnations contradict that,
+//! the later one is moved to the middle of the range that their messages allow. Other clocks are
+//! trusted.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::messages::Delivery;
 use super::run::Run;
 
-/// No clock is believed beyond, so that differences of differences are numbers: 2043.
+/// Latest time that is accepted (year 2043). It keeps differences of differences from overflowing.
 const LATEST: i64 = i64::MAX / 4;
 
-/// What is to be added to the wall clock of each life, in nanoseconds.
+/// Returns the correction of each incarnation's wall clock, in nanoseconds.
 pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
-    // By how much messages from the first life to the second came later than they were sent, at
-    // least: less than nothing, if their clocks differ.
+    // Minimum delay of messages from the first to the second incarnation, by their own clocks.
+    // Negative if the clocks differ.
     let mut least: BTreeMap<(usize, usize), i64> = BTreeMap::new();
     for Delivery { sent, received, .. } in deliveries {
         let took = time(run, received.life, received.event) - time(run, sent.life, sent.event);
@@ -26,6 +27,8 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
         if corrections[first].is_some() {
             continue;
         }
+        // The first incarnation of each connected group keeps its clock; the others follow from
+        // their messages with it.
         corrections[first] = Some(0);
         let mut reached = VecDeque::from([first]);
         while let Some(known) = reached.pop_front() {
@@ -42,8 +45,8 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
     corrections.into_iter().map(|correction| correction.expect("each was reached")).collect()
 }
 
-/// That of a life of which messages came so much later than they were sent by a life that has the
-/// correction `base`, and the other way.
+/// Returns the correction of an incarnation relative to one with the correction `base`. `there` is
+/// the minimum delay of messages to it, `back` of messages from it.
 fn correction(base: i64, there: Option<i64>, back: Option<i64>) -> i64 {
     let (lowest, highest) = (there.map(|took| base - took), back.map(|took| base + took));
     let fits =
@@ -56,7 +59,7 @@ fn correction(base: i64, there: Option<i64>, back: Option<i64>) -> i64 {
     }
 }
 
-/// By the wall clock of a life, in nanoseconds since 1970.
+/// Returns the time of an event by the wall clock of its incarnation, in nanoseconds since 1970.
 pub(super) fn time(run: &Run, life: usize, event: usize) -> i64 {
     let life = &run.lives[life];
     let at = life.header.origin.saturating_add(life.events[event].at);
@@ -68,13 +71,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_are_believed_until_a_message_comes_before_it_was_sent() {
+    fn clocks_are_trusted_unless_a_message_arrives_before_it_was_sent() {
         assert_eq!(correction(0, Some(5), Some(3)), 0);
-        // The one is 100 behind: what comes there seems to come before it was sent.
+        // The second clock is 100 behind, so messages to it seem to be received before they were
+        // sent.
         assert_eq!(correction(0, Some(-95), Some(105)), 100);
         assert_eq!(correction(0, Some(-95), None), 95);
         assert_eq!(correction(0, None, Some(-95)), -95);
-        // Beside one that was moved, one that was right stays where it is, if it can.
+        // A clock that is right stays in place beside a clock that was moved, if the messages allow
+        // it.
         assert_eq!(correction(100, Some(105), Some(-95)), 0);
     }
 }

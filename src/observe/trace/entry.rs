@@ -1,61 +1,61 @@
-//! What a trace tells of one thing that happened to a node, or that it did. No time, no file.
+//! One input or effect of a node in a trace, without its time. Reads and writes no file.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::happening::{EventKind, Happening};
+use super::named_event::{EventKind, NamedEvent};
 use unisono_core::ids::{Incarnation, LinkId, Slot, TaskId};
 
-/// One thing that happened to a node, or that it did.
+/// An input or an effect of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// What, at which step, of which slot.
+    /// Kind, step and slot.
     #[serde(flatten)]
-    pub what: Happening,
-    /// All else.
+    pub what: NamedEvent,
+    /// Other facts.
     #[serde(flatten)]
     pub details: Details,
 }
 
-/// What there is to be told beside its name; nothing of what does not apply.
+/// Facts about an event besides its kind, step and slot. Fields that do not apply are empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Details {
-    /// On which link, as this task numbers its links.
+    /// Link, numbered by this task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkId>,
-    /// With whom; of a gradient that is dropped, whose it was.
+    /// Peer of the link. For a dropped gradient, the worker that computed it.
     #[serde(skip_serializing_if = "Option::is_none", with = "task_name")]
     pub peer: Option<TaskId>,
-    /// Of a greeting: which life of its sender.
+    /// Sender's incarnation in a greeting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
-    /// The generation's number.
+    /// Number of the generation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
-    /// The slots that an update uses, or of which a message speaks.
+    /// Slots that an update uses, or that a message lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<Slot>,
-    /// The loss of a gradient's batch, as text, so that one that is no number can be told, too.
+    /// Loss of a gradient's batch. Serialised as text, because JSON has no NaN.
     #[serde(skip_serializing_if = "Option::is_none", with = "loss_text")]
     pub loss: Option<f32>,
-    /// The bytes of tensors in a message.
+    /// Size of a message's tensors in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Why, or what of it, for a person.
+    /// Reason or other description, for the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Entry {
-    /// With nothing but its name.
+    /// Returns an entry without details.
     #[must_use]
-    pub fn of(what: Happening) -> Self {
+    pub fn of(what: NamedEvent) -> Self {
         Self { what, details: Details::default() }
     }
 
-    /// Whether it only says that somebody lives, or that time has passed.
+    /// Returns whether the entry is only a heartbeat, the progress of a message, or a timer.
     #[must_use]
     pub const fn is_noise(&self) -> bool {
         use EventKind as E;
@@ -66,7 +66,7 @@ impl Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what: Happening { kind, step, slot }, details } = self;
+        let Self { what: NamedEvent { kind, step, slot }, details } = self;
         write!(f, "{kind}")?;
         if let Some(step) = step {
             write!(f, ", step {step}")?;
@@ -87,7 +87,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Tasks as `worker 1`.
+/// Serialises tasks as text such as `worker 1`.
 pub(super) mod task_name {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 
@@ -111,7 +111,7 @@ pub(super) mod task_name {
     }
 }
 
-/// Losses as texts that lose no bit.
+/// Serialises losses as text without losing a bit.
 mod loss_text {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 

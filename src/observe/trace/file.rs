@@ -1,4 +1,4 @@
-//! Reads traces back. Any bytes are safe to try; what is wrong with them is told with its line.
+//! Reads traces. Any bytes may be parsed; an error names the line and the problem.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -8,54 +8,52 @@ use super::line::{FORMAT, Line};
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::lines;
 use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk, lines};
 
-/// The start of the line that opens a life; every other line starts differently.
+/// Start of a line that begins an incarnation. No other line starts like this.
 const HEADER_START: &str = "{\"life\":";
-/// How much of a line is shown when it is none.
+/// Maximum number of characters of an invalid line that an error shows.
 const MAX_SHOWN: usize = 80;
 
-/// Why there is no trace to be read.
+/// The reason why a trace cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// There is none.
+    /// The folder contains no trace.
     #[error(
-        "there is no trace-TASK.jsonl in {}: give the folder in which the tasks left theirs; they do \
-         with --trace", .0.display()
+        "there is no trace-TASK.jsonl in {}: give the folder in which the tasks write their \
+         traces; they do so with --trace", .0.display()
     )]
     None(PathBuf),
-    /// There is nowhere to look.
+    /// The folder cannot be listed.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The operating system refused.
+    /// The operating system refused to read the file.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
-        /// What was to be read.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A line is none of a trace's.
+    /// A line is not valid.
     #[error(
-        "{}:{line}: {content:?} is not a line of a trace: {why}; the file is damaged, or not one of \
-         ours: move it away", path.display()
+        "{}:{line}: {content:?} is not a line of a trace: {why}; the file is damaged, or not a \
+         trace of this program: move it away", path.display()
     )]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// How it begins.
+        /// Beginning of the line.
         content: String,
-        /// What is wrong with it.
+        /// Problem of the line.
         why: String,
     },
 }
 
-/// The name of the trace of a task within the logdir.
+/// Returns the file name of the trace of a task.
 #[must_use]
 pub fn file_name(task: TaskId) -> String {
     let TaskId { job, index } = task;
@@ -72,7 +70,7 @@ fn task_of(name: &str) -> Option<TaskId> {
     (file_name(task) == name).then_some(task)
 }
 
-/// The traces in a folder, ascending by task.
+/// Returns the traces in a folder, ascending by task.
 ///
 /// # Errors
 /// If there is none, or the folder cannot be read.
@@ -84,10 +82,10 @@ pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
     Ok(found)
 }
 
-/// The lives in the trace of a task.
+/// Reads the trace of a task, one value for each incarnation.
 ///
 /// # Errors
-/// If it cannot be read, or a line is none.
+/// If it cannot be read, or a line is not valid.
 pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
     let bytes = RealDisk
         .read(path)
@@ -95,13 +93,14 @@ pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
     parse(path, task, &bytes)
 }
 
-/// The last incarnation of a task that its trace in a logdir tells of, if there is one.
+/// Returns the last incarnation of a task that its trace records; `None` if there is no trace.
 #[must_use]
 pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
     let path = logdir.join(file_name(task));
-    // A pipe would block whoever opens it.
+    // Skip other kinds of files: opening a pipe would block.
     std::fs::symlink_metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-    // A life can have any number of lines, so that its header is searched from the start.
+    // Read from the start: an incarnation may have any number of lines, so its header may be
+    // anywhere.
     let lines = BufReader::new(File::open(&path).ok()?).split(b'\n').map_while(Result::ok);
     let headers = lines.filter(|line| line.starts_with(HEADER_START.as_bytes()));
     let of_line = |line: &[u8]| match serde_json::from_slice(line) {
@@ -111,13 +110,14 @@ pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
     headers.filter_map(|line| of_line(&line)).last()
 }
 
-/// The lives in these bytes, which are those of `path`. A last line that was torn is left out.
+/// Parses the bytes of the trace at `path`. A torn last line is left out.
 ///
 /// # Errors
-/// If a line is none; any bytes are safe to try.
+/// If a line is not valid.
 pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>, TraceError> {
     let mut lives: Vec<TracedLife> = Vec::new();
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        // No line end: the task is still writing, or a crash tore the line.
         let Some(text) = text.strip_suffix(b"\n") else { break };
         let line = serde_json::from_slice(text).map_err(|error| error.to_string());
         let taken = line.and_then(|line| take(&mut lives, task, line));
@@ -132,7 +132,7 @@ pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>,
 }
 
 fn take(lives: &mut Vec<TracedLife>, task: TaskId, line: Line) -> Result<(), String> {
-    const NO_LIFE: &str = "the first line must be that of a life";
+    const NO_LIFE: &str = "the first line must start an incarnation";
     match line {
         Line::Life(header) => {
             let largest = ClusterSize::LARGEST;
@@ -140,14 +140,17 @@ fn take(lives: &mut Vec<TracedLife>, task: TaskId, line: Line) -> Result<(), Str
             if header.format != FORMAT {
                 let format = header.format;
                 return Err(format!(
-                    "it has format {format}, and this program reads format {FORMAT}"
+                    "it has format {format}, but this program reads format {FORMAT}"
                 ));
             }
             if header.task != task {
-                return Err(format!("it is of {}, and the file is named for {task}", header.task));
+                return Err(format!(
+                    "it belongs to {}, but the file is named for {task}",
+                    header.task
+                ));
             }
             if let Some(count) = counts.into_iter().find(|count| !(1..=largest).contains(count)) {
-                return Err(format!("a cluster of {count} tasks of a job is none"));
+                return Err(format!("{count} is not a valid number of tasks"));
             }
             lives.push(TracedLife { header, events: Vec::new(), cut: None });
         }
@@ -166,7 +169,7 @@ fn take(lives: &mut Vec<TracedLife>, task: TaskId, line: Line) -> Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Details, Entry, Event, EventKind, Happening, LifeHeader};
+    use crate::trace::{Details, Entry, Event, EventKind, LifeHeader, NamedEvent};
     use std::time::Duration;
     use unisono_core::ids::{Incarnation, LinkId, Slot, Step};
 
@@ -184,7 +187,7 @@ mod tests {
     }
 
     fn event(at: u64) -> Event {
-        let what = |kind| Happening { kind, step: Some(Step(3)), slot: Some(Slot(1)) };
+        let what = |kind| NamedEvent { kind, step: Some(Step(3)), slot: Some(Slot(1)) };
         let details = Details {
             link: Some(LinkId(4)),
             peer: Some(TaskId::worker(1)),
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_a_life_tells_the_last_incarnation() {
+    fn last_header_has_the_last_incarnation() {
         let folder = tempfile::tempdir().unwrap();
         let last = || last_incarnation(folder.path(), TaskId::CHIEF);
         assert_eq!(last(), None);
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn written_lines_are_read_back() {
         let lines = [
             Line::Life(header()),
             Line::Event(event(1)),
@@ -236,7 +239,7 @@ mod tests {
             Line::Cut("full".to_owned()),
         ];
         let lives = parsed(&(text(&lines) + "{\"event")).unwrap();
-        // A NaN is not itself.
+        // Compare as text, because a NaN is not equal to itself.
         assert_eq!(format!("{:?}", lives[0].events), format!("{:?}", [event(1), event(1)]));
         assert_eq!((lives.len(), lives[1].cut.as_deref()), (2, Some("full")));
         assert_eq!(lives[0].header, header());
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_with_file_line_text_and_remedy() {
+    fn every_error_has_file_line_text_and_remedy() {
         let life = text(&[Line::Life(header())]);
         let all = [
             text(&[Line::Event(event(1))]),
@@ -263,20 +266,20 @@ mod tests {
         .map(|text| parsed(&text).expect_err(&text).to_string())
         .join("\n");
         insta::assert_snapshot!(all, @r#"
-        T:1: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"0.100000001\",\"do" is not a line of a trace: the first line must be that of a life; the file is damaged, or not one of ours: move it away
-        T:2: "" is not a line of a trace: EOF while parsing a value at column 0; the file is damaged, or not one of ours: move it away
-        T:3: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"0.100000001\",\"do" is not a line of a trace: it is earlier than the line before; the file is damaged, or not one of ours: move it away
-        T:1: "{\"life\":{\"format\":1,\"task\":\"worker 1\",\"incarnation\":7,\"origin_ns\":17000000000000" is not a line of a trace: it is of worker 1, and the file is named for worker 0; the file is damaged, or not one of ours: move it away
-        T:1: "{\"life\":{\"format\":1,\"task\":\"chief\",\"incarnation\":7,\"origin_ns\":17000000000000000" is not a line of a trace: "chief" is no task, such as "worker 1" at column 34; the file is damaged, or not one of ours: move it away
-        T:1: "{\"life\":{\"format\":2,\"task\":\"worker 0\",\"incarnation\":7,\"origin_ns\":17000000000000" is not a line of a trace: it has format 2, and this program reads format 1; the file is damaged, or not one of ours: move it away
-        T:1: "{\"life\":{\"format\":1,\"task\":\"worker 0\",\"incarnation\":7,\"origin_ns\":17000000000000" is not a line of a trace: a cluster of 0 tasks of a job is none; the file is damaged, or not one of ours: move it away
-        T:2: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"0.100000001\",\"do" is not a line of a trace: no event is called "sends-love" at column 259; the file is damaged, or not one of ours: move it away
-        T:2: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"x0.100000001\",\"d" is not a line of a trace: "x0.100000001" is not a loss at column 262; the file is damaged, or not one of ours: move it away
+        T:1: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"0.100000001\",\"do" is not a line of a trace: the first line must start an incarnation; the file is damaged, or not a trace of this program: move it away
+        T:2: "" is not a line of a trace: EOF while parsing a value at column 0; the file is damaged, or not a trace of this program: move it away
+        T:3: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"0.100000001\",\"do" is not a line of a trace: it is earlier than the line before; the file is damaged, or not a trace of this program: move it away
+        T:1: "{\"life\":{\"format\":1,\"task\":\"worker 1\",\"incarnation\":7,\"origin_ns\":17000000000000" is not a line of a trace: it belongs to worker 1, but the file is named for worker 0; the file is damaged, or not a trace of this program: move it away
+        T:1: "{\"life\":{\"format\":1,\"task\":\"chief\",\"incarnation\":7,\"origin_ns\":17000000000000000" is not a line of a trace: "chief" is no task, such as "worker 1" at column 34; the file is damaged, or not a trace of this program: move it away
+        T:1: "{\"life\":{\"format\":2,\"task\":\"worker 0\",\"incarnation\":7,\"origin_ns\":17000000000000" is not a line of a trace: it has format 2, but this program reads format 1; the file is damaged, or not a trace of this program: move it away
+        T:1: "{\"life\":{\"format\":1,\"task\":\"worker 0\",\"incarnation\":7,\"origin_ns\":17000000000000" is not a line of a trace: 0 is not a valid number of tasks; the file is damaged, or not a trace of this program: move it away
+        T:2: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"0.100000001\",\"do" is not a line of a trace: there is no event named "sends-love" at column 259; the file is damaged, or not a trace of this program: move it away
+        T:2: "{\"event\":{\"at_ns\":1,\"what\":\"computed\",\"step\":3,\"slot\":1,\"loss\":\"x0.100000001\",\"d" is not a line of a trace: "x0.100000001" is not a loss at column 262; the file is damaged, or not a trace of this program: move it away
         "#);
     }
 
     #[test]
-    fn names_are_those_of_traces_only() {
+    fn only_trace_file_names_have_a_task() {
         for task in [TaskId::ps(0), TaskId::worker(12)] {
             assert_eq!(task_of(&file_name(task)), Some(task));
         }

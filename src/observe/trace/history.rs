@@ -1,95 +1,96 @@
-//! All lives of a run side by side, on one clock, each event with what led to it.
+//! A run on one clock: all incarnations side by side, each event with its cause.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::clocks;
 use super::entry::Entry;
-use super::happening::EventKind;
 use super::messages::{EventAt, deliveries};
+use super::named_event::EventKind;
 use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, Step, TaskId};
 
-/// A run, laid out.
+/// A run on one clock.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// All tasks of the cluster, ps before workers, whether they were traced or not.
+    /// All tasks of the cluster, ps before workers, traced or not.
     pub tasks: Vec<TaskId>,
-    /// R.
+    /// R, the number of gradients that an update uses.
     pub replicas_to_aggregate: u32,
-    /// Updates to make.
+    /// Number of updates to make.
     pub training_steps: Step,
-    /// Ascending by task, and those of a task in their order.
+    /// Incarnations, ascending by task, each task's in order.
     pub lives: Vec<Life>,
-    /// Those of the first life in order, then those of the second.
-    pub events: Vec<Happened>,
-    /// Messages that came, in the order of `events` at which they did.
+    /// Events of the first incarnation in order, then those of the second, and so on.
+    pub events: Vec<TimedEvent>,
+    /// Messages that were received, in the order of their receiving events.
     pub messages: Vec<Message>,
-    /// What the wall clock said at the beginning, since 1970; nothing of a simulated run.
+    /// Wall time of the first event, since 1970; zero for a simulated run.
     pub began: Duration,
-    /// Until the last event.
+    /// Time from the first to the last event.
     pub length: Duration,
 }
 
-/// A life of a task.
+/// An incarnation of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// Whose.
+    /// Task of the incarnation.
     pub task: TaskId,
-    /// The how-manieth of the task that is known, from 1.
+    /// Position among the task's known incarnations, from 1.
     pub number: u32,
-    /// Its number for its peers.
+    /// Number by which peers know the incarnation.
     pub incarnation: Incarnation,
-    /// When it began.
+    /// Time of its first event, since the start of the run.
     pub begin: Duration,
-    /// Its last event that is known.
+    /// Time of its last known event, since the start of the run.
     pub end: Duration,
-    /// Its events, as places in [`History::events`].
+    /// Its events, as indices into [`History::events`].
     pub events: std::ops::Range<usize>,
-    /// The event at which a job was begun that was not done when it ended.
+    /// Event that started a job which never completed, as an index into [`History::events`].
     pub unfinished: Option<usize>,
-    /// What was added to its machine's wall clock, in nanoseconds, so that no message came before
+    /// Correction of the machine's wall clock in nanoseconds, so that no message is received before
     /// it was sent.
     pub correction: i64,
-    /// Why its trace ends before it, if that was told.
+    /// Reason why the trace ends early; `None` if it does not, or the reason is unknown.
     pub cut: Option<String>,
 }
 
 /// An event on the common clock.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Happened {
-    /// When, since the beginning of the run.
+pub struct TimedEvent {
+    /// Time since the start of the run.
     pub at: Duration,
-    /// Of which of [`History::lives`].
+    /// Incarnation of the event, as an index into [`History::lives`].
     pub life: usize,
-    /// What happened to the node.
+    /// Input of the node.
     pub input: Entry,
-    /// What it did about it.
+    /// Effects of the node, in order.
     pub does: Vec<Entry>,
-    /// The event that led to it: at which the message was sent, or the job begun.
+    /// Event that caused this one, as an index into [`History::events`]: the sending of the
+    /// message, or the start of the job.
     pub cause: Option<usize>,
-    /// Whether a job that was begun before was not done yet.
+    /// Whether a job was running during the event.
     pub is_busy: bool,
 }
 
-/// A message that came. Both are places in [`History::events`].
+/// A message that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// At which it was sent.
+    /// Sending event, as an index into [`History::events`].
     pub sent: usize,
-    /// Which of the things that the sender did then.
+    /// Index of the message among the effects of the sending event.
     pub does: usize,
-    /// With which it came.
+    /// Receiving event, as an index into [`History::events`].
     pub received: usize,
 }
 
 impl History {
-    /// Of all lives of a run.
+    /// Aligns all incarnations of a run.
     #[must_use]
     pub fn of(mut run: Run) -> Self {
         let numbers = numbers(&run);
-        // A life whose trace was lost with it only counts.
+        // An incarnation whose events were lost only affects the numbering of the later ones.
         run.lives.retain(|life| !life.events.is_empty());
         let Some(header) = run.lives.first().map(|life| life.header.clone()) else {
             return Self::default();
@@ -97,6 +98,7 @@ impl History {
         let deliveries = deliveries(&run);
         let corrections = clocks::corrections(&run, &deliveries);
         let time = |life: usize, event| clocks::time(&run, life, event) + corrections[life];
+        // The first event of each incarnation is its earliest.
         let began = (0..run.lives.len()).map(|life| time(life, 0)).min().unwrap_or(0);
         let times: Vec<Vec<Duration>> = (0..run.lives.len())
             .map(|life| {
@@ -134,7 +136,7 @@ impl History {
         let (begin, end) = (times[0], times[times.len() - 1]);
         let start = self.events.len();
         for (told, at) in life.events.into_iter().zip(times) {
-            self.events.push(Happened {
+            self.events.push(TimedEvent {
                 at,
                 life: self.lives.len(),
                 input: told.input,
@@ -157,7 +159,8 @@ impl History {
         });
     }
 
-    /// A message was sent; what was begun first is done first, by whoever computes and by the disk.
+    /// Finds the cause of each event: a sent message, or the start of a job. The compute thread and
+    /// the disk complete jobs in the order in which they were started.
     fn find_causes(&mut self) {
         for life in &mut self.lives {
             let (mut jobs, mut files) = (VecDeque::new(), VecDeque::new());
@@ -184,30 +187,31 @@ impl History {
             }
             life.unfinished = jobs.pop_front();
         }
+        // The cause of a received message is its sending, whatever else was running.
         for message in &self.messages {
             self.events[message.received].cause = Some(message.sent);
         }
     }
 
-    /// The task that an event is of.
+    /// Returns the task of an event.
     #[must_use]
     pub fn task(&self, event: usize) -> TaskId {
         self.lives[self.events[event].life].task
     }
 
-    /// The lives of a task, in their order.
+    /// Returns the incarnations of a task, in order.
     pub fn lives_of(&self, task: TaskId) -> impl Iterator<Item = &Life> {
         self.lives.iter().filter(move |life| life.task == task)
     }
 
-    /// The tasks of which there is no trace.
+    /// Returns the tasks without a trace.
     #[must_use]
     pub fn untraced(&self) -> Vec<TaskId> {
         let is_missing = |task: &&TaskId| self.lives_of(**task).next().is_none();
         self.tasks.iter().filter(is_missing).copied().collect()
     }
 
-    /// What a node did, with the event at which it did.
+    /// Returns all effects of a kind, each with the index of its event.
     pub fn done(&self, kind: EventKind) -> impl Iterator<Item = (usize, &Entry)> {
         let each = self.events.iter().enumerate();
         each.flat_map(|(number, event)| event.does.iter().map(move |done| (number, done)))
@@ -215,7 +219,7 @@ impl History {
     }
 }
 
-/// The how-manieth of its task each life is.
+/// Returns the position of each incarnation among those of its task.
 fn numbers(run: &Run) -> BTreeMap<(TaskId, Incarnation), u32> {
     let mut n_lives: BTreeMap<TaskId, u32> = BTreeMap::new();
     let number = |life: &TracedLife| {
@@ -232,11 +236,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_ahead_is_moved_to_where_messages_come_after_they_were_sent() {
+    fn fast_clock_is_corrected_so_that_messages_arrive_after_they_were_sent() {
         let mut script = Script::two_steps();
         script.0.lives[2].header.origin = ms(50);
         let history = script.history();
-        // Its messages took a millisecond or more, those to it none or more: between 50 and 49.
+        // Messages from it take 1 ms or more and messages to it 0 ms or more, so the middle is
+        // between 50 and 49.
         let corrections: Vec<_> = history.lives.iter().map(|life| life.correction).collect();
         assert_eq!(corrections, [0, 0, -49_500_000]);
         for message in &history.messages {
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_could_be_right_are_believed() {
+    fn consistent_clocks_are_not_corrected() {
         let mut script = Script::two_steps();
         script.0.lives.iter_mut().for_each(|life| life.header.origin = ms(5000));
         let history = script.history();
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_whose_events_were_lost_only_counts() {
+    fn incarnation_without_events_is_only_counted() {
         let mut script = Script::with_a_restart();
         script.0.lives[2].events.clear();
         let history = script.history();

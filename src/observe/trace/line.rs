@@ -8,47 +8,48 @@ use super::entry::{Entry, task_name};
 use unisono_core::ids::{Incarnation, Step, TaskId};
 use unisono_core::protocol::ClusterConfig;
 
-/// The version of the format, which every life's first line says.
+/// Version of the format, recorded at the start of each incarnation.
 pub const FORMAT: u32 = 1;
 
-/// A line.
+/// A line of a trace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
-    /// A life of the task begins.
+    /// An incarnation of the task starts.
     Life(LifeHeader),
-    /// The task took an input.
+    /// The task handled an input.
     Event(Event),
-    /// The trace ends here, though the life goes on: why, for a person.
+    /// The trace ends here although the incarnation continues. The text is the reason, for the
+    /// user.
     Cut(String),
 }
 
-/// A life of a task: all that the lines after it are to be read with.
+/// An incarnation of a task, with the settings that apply to the lines after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LifeHeader {
-    /// [`FORMAT`] of who wrote it.
+    /// Version of the format, [`FORMAT`] for this program.
     pub format: u32,
-    /// Whose.
+    /// Task that writes the trace.
     #[serde(with = "task")]
     pub task: TaskId,
-    /// Which life of it.
+    /// Incarnation of the task.
     pub incarnation: Incarnation,
-    /// What the machine's wall clock said when the task's own clock, which `at` of events is of,
-    /// was at zero: since 1970.
+    /// Wall time since 1970 at which the task's own clock was zero. The times of events are on that
+    /// clock.
     #[serde(rename = "origin_ns", with = "nanos")]
     pub origin: Duration,
-    /// Parameter servers of the cluster.
+    /// Number of parameter servers in the cluster.
     pub n_ps: u32,
-    /// R.
+    /// R, the number of gradients that an update uses.
     pub replicas_to_aggregate: u32,
-    /// N.
+    /// N, the number of workers.
     pub total_num_replicas: u32,
-    /// Updates to make.
+    /// Number of updates to make.
     pub training_steps: Step,
 }
 
 impl LifeHeader {
-    /// Of a life of a task in this cluster.
+    /// Creates the header of an incarnation in this cluster.
     #[must_use]
     pub const fn new(
         task: TaskId,
@@ -69,21 +70,21 @@ impl LifeHeader {
     }
 }
 
-/// A node took an input, and did something about it.
+/// An input of a node, with the node's effects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When, on the task's own clock.
+    /// Time on the task's own clock.
     #[serde(rename = "at_ns", with = "nanos")]
     pub at: Duration,
-    /// The input.
+    /// Input of the node.
     #[serde(flatten)]
     pub input: Entry,
-    /// What the node did, in order.
+    /// Effects of the node, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub does: Vec<Entry>,
 }
 
-/// Durations as whole nanoseconds.
+/// Serialises durations as whole nanoseconds.
 mod nanos {
     use std::time::Duration;
 
@@ -98,7 +99,7 @@ mod nanos {
     }
 }
 
-/// A task that is always there.
+/// Serialises a task that is always present.
 mod task {
     use serde::{Deserializer, Serializer, de};
 
@@ -110,17 +111,17 @@ mod task {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TaskId, D::Error> {
-        task_name::deserialize(from)?.ok_or_else(|| de::Error::custom("a life is of a task"))
+        task_name::deserialize(from)?.ok_or_else(|| de::Error::custom("a task is missing"))
     }
 }
 
-/// A life of a task.
+/// The trace of one incarnation of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedLife {
-    /// Whose, and what its cluster is.
+    /// Task, incarnation and cluster.
     pub header: LifeHeader,
-    /// In their order.
+    /// Events, in order.
     pub events: Vec<Event>,
-    /// Why the trace ends before the life, if it was told.
+    /// Reason why the trace ends early; `None` if it does not, or the reason is unknown.
     pub cut: Option<String>,
 }

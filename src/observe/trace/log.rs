@@ -1,45 +1,46 @@
-//! Appends a task's trace to its file: buffered, and no more than a limit.
+//! Appends a task's trace to its file, buffered and up to a maximum size.
 //!
-//! A trace explains, and proves nothing: unlike a ledger's, its lines may be lost with the process,
-//! so that they cost the loop next to nothing.
+//! A trace explains a run and proves nothing, so lines may be lost if the process dies. In exchange
+//! it costs the loop next to nothing. A ledger is written without a buffer.
 
 use std::path::Path;
 use std::time::Duration;
 
 use super::file::file_name;
 use super::line::{LifeHeader, Line};
-use unisono_files::disk::disk::{Disk, DiskError};
 use unisono_files::disk::lines::Lines;
+use unisono_files::disk::{Disk, DiskError};
 
-/// What a task's file may take: with three workers, some 300,000 steps of a ps.
+/// Maximum size of a trace file in bytes. With three workers, a ps fills it in some 300,000 steps.
 pub const LARGEST_TRACE: u64 = 256 << 20;
-/// A write to the operating system for every so many bytes,
+/// Number of buffered bytes that triggers a write.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
-/// or after so long, so that a crash loses little and a run can be looked at while it goes on.
+/// Time after which buffered lines are written, so that a crash loses little and a running task can
+/// be observed.
 const WRITTEN_AFTER: Duration = Duration::from_secs(1);
 
-/// The trace of a life that grows.
+/// The trace of an incarnation, as it grows.
 #[derive(Debug)]
 pub struct TraceLog {
     file: Lines,
     /// Whole lines that are not written yet.
     text: Vec<u8>,
-    /// When lines were written last, on the task's clock.
+    /// Time of the last write, on the task's clock.
     written: Duration,
     largest: u64,
 }
 
-/// What became of an event.
+/// The outcome of appending an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It is in the file, or will be.
+    /// The event is in the file, or in the buffer.
     Yes,
-    /// The file has come to its limit: it is not, and no other will be.
+    /// The file has reached its limit. This event and all later ones are dropped.
     Full,
 }
 
 impl TraceLog {
-    /// Opens the file of a task in a logdir, or makes it, for a new life.
+    /// Opens the trace of a task in a logdir for a new incarnation, or creates it.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -60,14 +61,15 @@ impl TraceLog {
         Ok(log)
     }
 
-    /// Appends an event, sooner or later.
+    /// Appends an event to the buffer, and writes the buffer if it is full or old.
     ///
     /// # Errors
-    /// If the operating system refuses; nothing may be appended after that.
+    /// If the operating system refuses. After an error, nothing more may be appended.
     pub fn append(&mut self, event: &Line, now: Duration) -> Result<Kept, DiskError> {
+        // Check before the event, so that there is always room for the line that ends the trace.
         if self.file.n_bytes() + self.text.len() as u64 > self.largest {
             let mib = self.largest >> 20;
-            self.push(&Line::Cut(format!("the file has come to its limit of {mib} MiB")));
+            self.push(&Line::Cut(format!("the file has reached its limit of {mib} MiB")));
             self.write()?;
             return Ok(Kept::Full);
         }
@@ -79,10 +81,10 @@ impl TraceLog {
         Ok(Kept::Yes)
     }
 
-    /// Writes what is there.
+    /// Writes the buffered lines.
     ///
     /// # Errors
-    /// As [`Self::append`].
+    /// As for [`Self::append`].
     pub fn write(&mut self) -> Result<(), DiskError> {
         let written = self.file.append(&self.text);
         self.text.clear();
@@ -101,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::trace::file::parse;
-    use crate::trace::{Entry, Event, EventKind, Happening, TracedLife};
+    use crate::trace::{Entry, Event, EventKind, NamedEvent, TracedLife};
     use unisono_core::ids::{Incarnation, Step, TaskId};
     use unisono_files::testing::{Bug, Fault, TestDisk};
 
@@ -119,7 +121,7 @@ mod tests {
     }
 
     fn event(at: Duration) -> Line {
-        let what = Happening { kind: EventKind::Updated, step: Some(Step(1)), slot: None };
+        let what = NamedEvent { kind: EventKind::Updated, step: Some(Step(1)), slot: None };
         Line::Event(Event { at, input: Entry::of(what), does: Vec::new() })
     }
 
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn events_wait_until_there_are_many_or_a_second_has_passed() {
+    fn events_are_buffered_until_there_are_many_or_a_second_has_passed() {
         let disk = TestDisk::new(Bug::None, None);
         let mut log = open(&disk, LARGEST_TRACE);
         let at = Duration::from_millis(999);
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_follow_each_other_in_one_file() {
+    fn incarnations_follow_each_other_in_one_file() {
         let disk = TestDisk::new(Bug::None, None);
         for life in 0..3 {
             let mut log = open(&disk, LARGEST_TRACE);
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_grows_to_its_limit_and_says_so() {
+    fn file_stops_at_its_limit_and_records_that() {
         let disk = TestDisk::new(Bug::None, None);
         let mut log = open(&disk, 2000);
         let mut append = || log.append(&event(Duration::ZERO), Duration::ZERO).unwrap();
@@ -176,11 +178,11 @@ mod tests {
         let [life] = &*read(&disk) else { panic!("one life") };
         assert_eq!(life.events.len(), n_kept);
         assert!((10..60).contains(&n_kept), "{n_kept}");
-        assert_eq!(life.cut.as_deref(), Some("the file has come to its limit of 0 MiB"));
+        assert_eq!(life.cut.as_deref(), Some("the file has reached its limit of 0 MiB"));
     }
 
     #[test]
-    fn a_disk_that_refuses_is_told() {
+    fn disk_error_is_returned() {
         let disk = TestDisk::new(Bug::None, None);
         let mut log = open(&disk, LARGEST_TRACE);
         log.append(&event(Duration::ZERO), Duration::ZERO).unwrap();

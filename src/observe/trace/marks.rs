@@ -1,20 +1,20 @@
-//! Events of a run that are worth a mark: restarts, lost links, restored states, failures.
+//! Notable events of a run: restarts, lost links, restored states, failures.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::happening::EventKind;
 use super::history::History;
+use super::named_event::EventKind;
 use unisono_core::ids::{Step, TaskId};
 
-/// An event that is worth a mark.
+/// A notable event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Begin, since the start of the run.
     pub at: Duration,
     /// End, since the start of the run; `None` for an event without length.
     pub until: Option<Duration>,
-    /// Step at which the run was; `None` before the first version.
+    /// Current step of the run; `None` before the first version.
     pub step: Option<Step>,
     /// Task; `None` if the mark belongs to no single task.
     pub task: Option<TaskId>,
@@ -24,7 +24,7 @@ pub struct Mark {
     pub text: String,
 }
 
-/// The kind of the mark of a failure.
+/// Kind of the mark of a failure.
 pub const FAILURE: &str = "failure";
 
 /// Returns the marks of a run, ascending by time.
@@ -38,7 +38,7 @@ pub fn marks(history: &History) -> Vec<Mark> {
     };
     for life in history.lives.iter().filter(|life| life.number > 1) {
         let at = life.begin;
-        let text = format!("{} restarted (life {})", life.task, life.number);
+        let text = format!("{} restarted (start {})", life.task, life.number);
         marks.push(mark(at, life.task, "restart", text));
     }
     for (number, event) in history.events.iter().enumerate() {
@@ -74,20 +74,21 @@ pub fn marks(history: &History) -> Vec<Mark> {
     marks
 }
 
-/// Whether a peer had ended normally, so that its closed link is no fault.
+/// Returns whether a peer had ended normally, so that its closed link is no fault.
 fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
     let Some(peer) = peer else { return false };
     let life = history.lives_of(peer).filter(|life| life.begin <= at).last();
-    let ends = |event: &super::history::Happened| {
+    let ends = |event: &super::history::TimedEvent| {
         event
             .does
             .iter()
             .any(|done| matches!(done.what.kind, EventKind::Finishes | EventKind::SendsGoodbye))
     };
+    // A regular end is among the last few events; links may close after it.
     life.is_some_and(|life| history.events[life.events.clone()].iter().rev().take(8).any(ends))
 }
 
-/// The step of the run at each time.
+/// The step of the run as a function of time.
 #[derive(Debug)]
 pub struct Steps(BTreeMap<Duration, Step>);
 
@@ -96,7 +97,7 @@ impl Steps {
     #[must_use]
     pub fn of(history: &History) -> Self {
         let ps = history.lives.first().map(|life| life.task);
-        let made = |(number, event): (usize, &super::history::Happened)| {
+        let made = |(number, event): (usize, &super::history::TimedEvent)| {
             let what = event.input.what;
             let step = match what.kind {
                 EventKind::Updated => what.step?.next(),
@@ -125,7 +126,7 @@ mod tests {
         let marks = marks(&Script::with_a_restart().history());
         let [mark] = &*marks else { panic!("{marks:?}") };
         assert_eq!((mark.at, mark.step, &*mark.kind), (ms(80), Some(Step(1)), "restart"));
-        assert_eq!(mark.text, "worker 1 restarted (life 2)");
+        assert_eq!(mark.text, "worker 1 restarted (start 2)");
     }
 
     #[test]

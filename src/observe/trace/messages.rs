@@ -1,34 +1,34 @@
-//! Which message that came is which message that was sent, found out from the traces of both ends.
+//! Matches received messages with sent messages, from the traces of both ends of a link.
 //!
-//! Each end numbers its links by itself, and no message has a number. But a link keeps the order, and
-//! loses nothing but its end: what came on it is how what was sent on it began. Two ends that say so
-//! of each other, both ways, are those of one link.
+//! Each end numbers its links on its own, and messages have no numbers. But a link keeps the order,
+//! and loses messages only at its end. So the messages received at one end are a prefix of those
+//! sent at the other. Two ends for which this holds in both directions belong to one link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::happening::{EventKind, Happening};
+use super::named_event::{EventKind, NamedEvent};
 use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, LinkId, TaskId};
 
-/// An event of a run: of which life, and which of its events.
+/// The position of an event: its incarnation, and its index there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EventAt {
     pub(super) life: usize,
     pub(super) event: usize,
 }
 
-/// A message that was sent and came.
+/// A message that was sent and received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delivery {
     pub(super) sent: EventAt,
-    /// Which of the things that the sender did then.
+    /// Index of the message among the effects of the sending event.
     pub(super) does: usize,
     pub(super) received: EventAt,
 }
 
-/// All messages that came, and of which it is known where they were sent.
+/// Returns all received messages whose sending event is known.
 pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
     let ends: Vec<_> = run.lives.iter().map(Ends::of).collect();
     let mut taken = BTreeSet::new();
@@ -38,6 +38,7 @@ pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
             let Some((caller, link)) = other_end(run, &ends, called, there, &taken) else {
                 continue;
             };
+            // Each calling end belongs to one link only.
             taken.insert((caller, link));
             let here = &ends[caller].0[&link];
             deliver((caller, here), (called, there), &mut deliveries);
@@ -47,7 +48,7 @@ pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
     deliveries
 }
 
-/// The end of a link at which the other one was called.
+/// Finds the calling end for a called end of a link.
 fn other_end(
     run: &Run,
     ends: &[Ends],
@@ -71,7 +72,8 @@ fn other_end(
                 && agree(here, there)
                 && agree(there, here);
             let Some((sent, ..)) = here.sent.first().filter(|_| is_it) else { continue };
-            // Of several that fit, the last one that had been sent; by clocks that may be wrong.
+            // Several ends may match. Take the last one that sent before this end received; clocks
+            // may be wrong, so take any one if none did.
             if found.is_none() || time(&run.lives[caller], *sent) <= came {
                 found = Some((caller, *link));
             }
@@ -80,8 +82,8 @@ fn other_end(
     found
 }
 
-/// Whether what came at one end can be what was sent at the other: one is how the other begins,
-/// since a trace may end before its link does.
+/// Returns whether the messages received at one end can be those sent at the other. The shorter
+/// list must be a prefix of the longer one, because a trace may end before its link does.
 fn agree(from: &End, to: &End) -> bool {
     from.sent.iter().zip(&to.received).all(|((.., sent), (_, received))| {
         received.kind.sent_as() == Some(sent.kind)
@@ -103,18 +105,18 @@ fn time(life: &TracedLife, event: usize) -> Duration {
     life.header.origin + life.events[event].at
 }
 
-/// The ends of links that a life had.
+/// The ends of all links of an incarnation.
 struct Ends(BTreeMap<LinkId, End>);
 
 #[derive(Default)]
 struct End {
     is_caller: bool,
     peer: Option<TaskId>,
-    /// The life of the peer, as it said.
+    /// Incarnation of the peer, from its greeting.
     incarnation: Option<Incarnation>,
-    /// At which event, as which of its effects, what.
-    sent: Vec<(usize, usize, Happening)>,
-    received: Vec<(usize, Happening)>,
+    /// Sent messages: index of the event, index among its effects, and the event itself.
+    sent: Vec<(usize, usize, NamedEvent)>,
+    received: Vec<(usize, NamedEvent)>,
 }
 
 impl Ends {

@@ -1,19 +1,29 @@
-//! Everything that happened in a run, in order: the same trace of a real run and a simulated one.
+//! Traces: all events of a run in order, with the same format for real and simulated runs.
 //!
-//! [`happening`] names events, [`entry`] says what is told of one, [`tracer`] makes entries of what a
-//! node takes and does, `line`, `log` and `file` are the file that a task writes. [`Run`] is all
-//! lives of a run, [`History`] lays them side by side, and [`timeline`], [`path`], [`updates`] and
-//! [`marks`] are what can be read off that; [`perfetto`] writes it for ui.perfetto.dev.
+//! | module | content |
+//! |---|---|
+//! | [`named_event`] | kinds of events, and events with step and slot |
+//! | [`entry`] | an event with its details |
+//! | [`tracer`] | makes entries from the inputs and effects of a node |
+//! | [`line`], [`log`], [`mod@file`] | the format of a trace file, writing and reading it |
+//! | `run` | [`Run`]: the traces of all tasks |
+//! | [`history`] | [`History`]: all incarnations on one clock, events with causes |
+//! | `messages`, `clocks` | match sent and received messages, and align clocks with them |
+//! | [`timeline`] | what each task did over time |
+//! | [`path`] | the critical path |
+//! | [`updates`] | each update with its gradients |
+//! | [`marks`] | notable events |
+//! | [`perfetto`] | export for ui.perfetto.dev |
 
 mod clocks;
 pub mod entry;
 pub mod file;
-pub mod happening;
 pub mod history;
 pub mod line;
 pub mod log;
 pub mod marks;
 mod messages;
+pub mod named_event;
 pub mod path;
 pub mod perfetto;
 mod run;
@@ -30,8 +40,8 @@ pub use self::run::Run;
 pub use crate::trace::line::TracedLife;
 pub use entry::{Details, Entry};
 pub use file::last_incarnation;
-pub use happening::{EventKind, Happening};
 pub use history::History;
 pub use line::{Event, LifeHeader, Line};
 pub use log::TraceLog;
+pub use named_event::{EventKind, NamedEvent};
 pub use tracer::Tracer;

@@ -1,39 +1,40 @@
-//! The critical path: what the run would have been shorter by, had it been faster.
+//! The critical path: the chain of jobs, messages and waits that determined the length of the run.
 //!
-//! From the last thing that happened it goes back, each time to what that had waited for: from a
-//! message that came to where it was sent, from a result to where its job was begun, from the first
-//! thing of a later life to the last of the life before. So every moment of the run is somebody's.
+//! The path is found backwards from the last event, each time from an event to its cause: from a
+//! received message to its sending, from a result to the start of its job, from the first event of
+//! an incarnation to the last event of the previous one. So every moment of the run belongs to one
+//! task.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::happening::EventKind;
-use super::history::{Happened, History};
+use super::history::{History, TimedEvent};
+use super::named_event::EventKind;
 use super::timeline::State;
 use unisono_core::ids::{Job, Step, TaskId};
 
-/// A part of the path.
+/// A part of the critical path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// For whom the run waited.
+    /// Task that the run waited for.
     pub task: TaskId,
-    /// What it was at: never [`State::Apply`] of a worker, nor [`State::Compute`] of a ps.
+    /// Activity of that task. Never [`State::Apply`] for a worker, nor [`State::Compute`] for a ps.
     pub state: State,
-    /// From when on,
+    /// Begin, since the start of the run.
     pub begin: Duration,
-    /// until when.
+    /// End, since the start of the run.
     pub end: Duration,
-    /// Of which step, if of one.
+    /// Step of the activity, if it has one.
     pub step: Option<Step>,
 }
 
-/// The path, from the beginning of the run to its end, with no gap.
+/// Returns the critical path from the start of the run to its end, without gaps.
 #[must_use]
 pub fn critical_path(history: &History) -> Vec<Segment> {
     let mut path = Vec::new();
     let Some(mut number) = last_event(history) else { return path };
     let mut until = history.events[number].at;
-    // Only a trace that is no trace has causes in a circle.
+    // Bounded, because causes in a damaged trace may form a cycle.
     for _ in 0..=history.events.len() {
         let event = &history.events[number];
         let step = event.input.what.step;
@@ -44,7 +45,8 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
                 let (state, task) = waited_for(history, number, cause);
                 (state, Some(cause), task)
             }
-            // A moment came; or a link, of which nothing is known.
+            // No known cause, such as a timer or an accepted link: continue with the task's
+            // previous event.
             None if !is_first => (meanwhile(history, number), Some(number - 1), life.task),
             None => {
                 let earlier = history.lives_of(life.task).take_while(|it| it.number < life.number);
@@ -67,7 +69,7 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
     path
 }
 
-/// The last end of a life that was no accident, or else the last event of all.
+/// Returns the last regular end of an incarnation, or else the last event of all.
 fn last_event(history: &History) -> Option<usize> {
     let ends = |event: &usize| {
         history.events[*event].does.iter().any(|done| {
@@ -79,16 +81,16 @@ fn last_event(history: &History) -> Option<usize> {
     all.clone().filter(ends).max_by_key(at).or_else(|| all.max_by_key(at))
 }
 
-/// The beginning of the life that answered a call, if the caller was there before: then it was not
-/// the call that had to be waited for, however often it was made.
+/// Returns the start of the called incarnation, if it started after its caller. The caller had to
+/// wait for that start, not for its own calls, however often it repeated them.
 fn called_late(history: &History, event: usize) -> Option<usize> {
-    let Happened { at, life, input, .. } = &history.events[event];
+    let TimedEvent { at, life, input, .. } = &history.events[event];
     if input.what.kind != EventKind::Connected {
         return None;
     }
     let (caller, peer) = (&history.lives[*life], input.details.peer?);
     let called = history.lives_of(peer).filter(|life| life.begin <= *at).last()?;
-    let again = |event: &Happened| {
+    let again = |event: &TimedEvent| {
         event.at >= called.begin
             && (event.input.what.kind, event.input.details.peer)
                 == (EventKind::Connected, Some(peer))
@@ -97,7 +99,7 @@ fn called_late(history: &History, event: usize) -> Option<usize> {
     (is_first && caller.begin < called.begin).then_some(called.events.start)
 }
 
-/// What a task was at when something happened to it that nothing led to.
+/// Returns what a task was doing before an event without a cause.
 fn meanwhile(history: &History, event: usize) -> State {
     match (history.events[event].is_busy, history.task(event).job) {
         (false, _) => State::Wait,
@@ -106,7 +108,7 @@ fn meanwhile(history: &History, event: usize) -> State {
     }
 }
 
-/// What an event waited for, and whose that was, when this led to it.
+/// Returns what an event waited for, and the task that did it, given the cause of the event.
 fn waited_for(history: &History, event: usize, cause: usize) -> (State, TaskId) {
     use EventKind as E;
     let state = match history.events[event].input.what.kind {
@@ -119,7 +121,7 @@ fn waited_for(history: &History, event: usize, cause: usize) -> (State, TaskId) 
     (state, history.task(cause))
 }
 
-/// How long the run waited for each task, by what it was at.
+/// Returns how long the run waited for each task, by activity.
 #[must_use]
 pub fn gated(path: &[Segment]) -> BTreeMap<TaskId, BTreeMap<State, Duration>> {
     let mut gated: BTreeMap<TaskId, BTreeMap<State, Duration>> = BTreeMap::new();
@@ -142,7 +144,7 @@ mod tests {
         path.iter().map(text).collect::<Vec<_>>().join("\n")
     }
 
-    /// Milliseconds of each task and state.
+    /// Returns the milliseconds of each task and activity.
     fn totals(path: &[Segment]) -> String {
         let of_task = |(task, states): (TaskId, BTreeMap<State, Duration>)| {
             let each =
@@ -153,9 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn the_path_goes_through_whomever_everyone_waited_for() {
+    fn path_contains_the_task_that_everyone_waited_for() {
         let path = critical_path(&Script::two_steps().history());
-        // In step 0 the slow worker's gradient came last; in step 1 the fast one's push.
+        // In step 0, the slow worker's gradient arrived last; in step 1, the fast worker's push
+        // did.
         assert_eq!(
             text(&path),
             "0-2 worker 0 save\n2-4 worker 0 send\n4-6 ps 0 send\n6-36 worker 1 compute\n\
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_in_which_a_task_was_not_there_is_its_own() {
+    fn downtime_of_a_task_counts_for_that_task() {
         let path = critical_path(&Script::with_a_restart().history());
         assert_eq!(
             text(&path),
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_as_long_as_the_run() {
+    fn path_is_as_long_as_the_run() {
         for script in [Script::two_steps(), Script::with_a_restart()] {
             let history = script.history();
             let path = critical_path(&history);

@@ -1,21 +1,23 @@
-//! A run as JSON in the Trace Event Format, for <https://ui.perfetto.dev>: tasks are processes.
+//! Exports a run as JSON in the Trace Event Format, for <https://ui.perfetto.dev>. Tasks are
+//! processes.
 //!
-//! What is written keeps what the format asks for: complete events (`X`) of a row never overlap, and
-//! come by time; each flow has one start and one finish, within events; metadata comes first.
+//! The output follows the format's rules. Complete events (`X`) of a row never overlap and are
+//! sorted by time. Each flow has one start and one finish, both within events. Metadata comes
+//! first.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::history::{Happened, History};
+use super::history::{History, TimedEvent};
 use super::marks::{Mark, marks};
 use super::timeline::{Lane, Span, State, lanes};
 use unisono_core::ids::{Job, TaskId};
 
-/// How long an event looks at most, in nanoseconds; it takes no time at all.
+/// Maximum displayed length of an event, in nanoseconds. Events have no real duration.
 const WIDTH: u64 = 1_000;
-/// The rows of each task.
+/// Rows of each task.
 const ROWS: [(Row, &str); 3] =
     [(Row::Events, "events"), (Row::Work, "work"), (Row::Files, "files")];
 
@@ -26,7 +28,7 @@ enum Row {
     Files = 3,
 }
 
-/// One event of the format. What does not apply is left out.
+/// One event of the format. Fields that do not apply are omitted.
 #[derive(Debug, Default, Serialize)]
 struct TraceEvent<'a> {
     name: &'a str,
@@ -35,18 +37,18 @@ struct TraceEvent<'a> {
     tid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     cat: Option<&'static str>,
-    /// In microseconds, as the format has it.
+    /// Time in microseconds, the unit of the format.
     #[serde(skip_serializing_if = "Option::is_none")]
     ts: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dur: Option<f64>,
-    /// Of a flow.
+    /// Number of a flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<usize>,
-    /// Of the end of a flow: it ends in the event around it.
+    /// Binding point of a flow's end: the enclosing event.
     #[serde(skip_serializing_if = "Option::is_none")]
     bp: Option<&'static str>,
-    /// Of an instant: how much of the screen it crosses.
+    /// Scope of an instant: how much of the screen its line crosses.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
     #[serde(skip_serializing_if = "Args::is_empty")]
@@ -79,7 +81,7 @@ impl Args<'_> {
     }
 }
 
-/// The whole document, as text.
+/// Returns the whole document as text.
 #[must_use]
 pub fn text(history: &History) -> String {
     let mut text = Vec::new();
@@ -186,7 +188,7 @@ impl<W: Write> List<'_, W> {
         Ok(())
     }
 
-    fn event(&mut self, history: &History, event: &Happened, width: u64) -> io::Result<()> {
+    fn event(&mut self, history: &History, event: &TimedEvent, width: u64) -> io::Result<()> {
         let life = &history.lives[event.life];
         self.push(&TraceEvent {
             name: event.input.what.kind.name(),
@@ -207,6 +209,7 @@ impl<W: Write> List<'_, W> {
     }
 
     fn mark(&mut self, mark: &Mark) -> io::Result<()> {
+        // The format needs a process for every instant.
         let Some(task) = mark.task else { return Ok(()) };
         self.push(&TraceEvent {
             name: &mark.kind,
@@ -222,7 +225,7 @@ impl<W: Write> List<'_, W> {
     }
 }
 
-/// An event looks as long as there is room before the task's next one.
+/// Returns the displayed length of each event, limited by the task's next event.
 fn widths(history: &History) -> Vec<u64> {
     let mut widths = vec![WIDTH; history.events.len()];
     for pair in (1..history.events.len()).map(|later| [later - 1, later]) {
@@ -247,7 +250,7 @@ const fn verb(state: State) -> &'static str {
     }
 }
 
-/// A number for a task, ps before workers.
+/// Returns a process number for a task, ps before workers.
 const fn process(task: TaskId) -> u32 {
     match task.job {
         Job::Ps => 1 + task.index,
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_keeps_to_the_format() {
+    fn output_follows_the_format() {
         for script in [Script::two_steps(), Script::with_a_restart()] {
             let counts = trace_events::check(&document(script));
             assert_eq!(counts["s"], counts["f"]);
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "overlaps")]
-    fn the_check_sees_events_that_overlap() {
+    fn format_check_finds_overlapping_events() {
         let mut document = document(Script::two_steps());
         let events = document["traceEvents"].as_array_mut().unwrap();
         let computes = events.iter_mut().find(|event| event["name"] == "computes").unwrap();
@@ -296,7 +299,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "flow 3")]
-    fn the_check_sees_half_a_flow() {
+    fn format_check_finds_an_incomplete_flow() {
         let mut document = document(Script::two_steps());
         let events = document["traceEvents"].as_array_mut().unwrap();
         events.retain(|event| (&event["ph"], &event["id"]) != (&"f".into(), &3.into()));

@@ -1,4 +1,4 @@
-//! All lives of a run, each with what happened in it.
+//! The traces of all incarnations of a run.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,15 +7,15 @@ use super::file::{self, TraceError};
 use crate::trace::line::TracedLife;
 use unisono_core::ids::TaskId;
 
-/// A run, in so far as it was traced.
+/// The traced part of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// Ascending by task, and those of a task in their order.
+    /// Incarnations, ascending by task, each task's in order.
     pub lives: Vec<TracedLife>,
 }
 
 impl Run {
-    /// The traces of all tasks that are in a folder.
+    /// Reads the traces of all tasks in a folder.
     ///
     /// # Errors
     /// If there is none, or one cannot be read.
@@ -27,7 +27,7 @@ impl Run {
         Ok(Self { lives })
     }
 
-    /// The tasks of the cluster, ps before workers, by what all lives say of it.
+    /// Returns the tasks of the cluster, ps before workers, according to all headers.
     #[must_use]
     pub fn tasks(&self) -> Vec<TaskId> {
         let headers = || self.lives.iter().map(|life| &life.header);

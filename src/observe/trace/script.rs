@@ -1,17 +1,17 @@
-//! Runs made by hand, for tests: a ps, a worker that is fast and one that is slow, in milliseconds.
+//! Hand-made runs for tests: a ps, a fast and a slow worker. Times are in milliseconds.
 
 use std::time::Duration;
 
 use EventKind as E;
 
-use super::{Details, Entry, Event, EventKind, Happening, History, LifeHeader, Run, TracedLife};
+use super::{Details, Entry, Event, EventKind, History, LifeHeader, NamedEvent, Run, TracedLife};
 use unisono_core::ids::{Incarnation, LinkId, Slot, Step, TaskId};
 
 pub(super) const fn ms(at: u64) -> Duration {
     Duration::from_millis(at)
 }
 
-/// A run that is being made: lives by their numbers, in any order of time.
+/// A run under construction: incarnations by index, events added in any order of time.
 pub(super) struct Script(pub(super) Run);
 
 const PS: usize = 0;
@@ -20,11 +20,11 @@ const SLOW: usize = 2;
 const SLOW_AGAIN: usize = 3;
 
 impl Script {
-    /// One ps and two workers, in which worker 0 is the chief, and fast. It ends at 101.
+    /// One ps and two workers. Worker 0 is the chief and fast. The run ends at 101.
     ///
-    /// The chief reads until 2, and version 0 is with both workers at 6. Step 0: the fast one
-    /// computes for 10, the slow one for 30, messages take 2, the update 5. Step 1: the fast one
-    /// computes for 10, and its push takes 40; the slow one computes for 30. All end at 101.
+    /// The chief reads until 2, and both workers have version 0 at 6. In step 0, the fast worker
+    /// computes for 10, the slow one for 30; messages take 2 and the update 5. In step 1, the fast
+    /// worker computes for 10 and its push takes 40; the slow one computes for 30.
     pub(super) fn two_steps() -> Self {
         let mut script = Self::first_step();
         script.compute(SLOW, (45, 75), (1, 1));
@@ -33,8 +33,8 @@ impl Script {
         script
     }
 
-    /// The same, but the slow one dies at 60, comes back at 80, and does its part of step 1 from 85
-    /// to 115, so that all end at 141.
+    /// The same run, but the slow worker dies at 60 and restarts at 80. It does its part of step 1
+    /// from 85 to 115, so the run ends at 141.
     pub(super) fn with_a_restart() -> Self {
         let mut script = Self::first_step();
         script.does(SLOW, 45, E::Computes, Some((1, 1)));
@@ -51,7 +51,7 @@ impl Script {
         script
     }
 
-    /// What `two_steps` begins with, up to version 1 at both workers, and the fast one's gradient.
+    /// The common beginning: up to version 1 at both workers, and the fast worker's next gradient.
     fn first_step() -> Self {
         let mut script = Self(Run::default());
         for task in [TaskId::ps(0), TaskId::worker(0), TaskId::worker(1)] {
@@ -105,7 +105,7 @@ impl Script {
         self.0.lives.push(TracedLife { header, events: Vec::new(), cut: None });
     }
 
-    /// A worker calls the ps, and is let in within a millisecond.
+    /// A worker calls the ps and is welcomed within a millisecond.
     fn greet(&mut self, worker: usize, at: u64) {
         let (theirs, ours) = link(worker);
         for (life, kind, link) in [(worker, E::Connected, theirs), (PS, E::Accepted, ours)] {
@@ -149,11 +149,11 @@ impl Script {
     }
 
     fn update(&mut self, begin: u64, end: u64, step: u64) {
-        let what = Happening { slot: None, ..what(E::Updates, Some((step, 0))) };
+        let what = NamedEvent { slot: None, ..what(E::Updates, Some((step, 0))) };
         let slots = vec![Slot(0), Slot(1)];
         let updates = Entry { what, details: Details { slots, ..Details::default() } };
         self.event(PS, begin).does.push(updates);
-        self.push(PS, end, Entry::of(Happening { kind: E::Updated, ..what }));
+        self.push(PS, end, Entry::of(NamedEvent { kind: E::Updated, ..what }));
     }
 
     fn happens(&mut self, life: usize, at: u64, kind: E, of: Option<(u64, u32)>) {
@@ -170,7 +170,7 @@ impl Script {
         events.insert(place, Event { at: ms(at), input, does: Vec::new() });
     }
 
-    /// The last event of a life at a time.
+    /// Returns the last event of an incarnation at a time, or adds one.
     fn event(&mut self, life: usize, at: u64) -> &mut Event {
         let events = &mut self.0.lives[life].events;
         events.iter_mut().rfind(|event| event.at == ms(at)).expect("something happens then")
@@ -181,12 +181,12 @@ impl Script {
     }
 }
 
-/// The numbers of a worker's link to the ps, at either end.
+/// Returns the numbers of a worker's link to the ps, at both ends.
 const fn link(worker: usize) -> (LinkId, LinkId) {
     (LinkId(0), LinkId(worker as u64))
 }
 
-fn what(kind: E, of: Option<(u64, u32)>) -> Happening {
+fn what(kind: E, of: Option<(u64, u32)>) -> NamedEvent {
     let (step, slot) = (of.map(|(step, _)| Step(step)), of.map(|(_, slot)| Slot(slot)));
-    Happening { kind, step, slot }
+    NamedEvent { kind, step, slot }
 }

@@ -1,12 +1,12 @@
-//! What each task was at, at every moment of its lives: a lane of spans that never overlap.
+//! What each task was doing at every moment: lanes of spans that never overlap.
 
 use std::time::Duration;
 
-use super::happening::EventKind;
 use super::history::{History, Life};
+use super::named_event::EventKind;
 use unisono_core::ids::{Slot, Step, TaskId};
 
-/// What a task is at.
+/// The activity of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum State {
@@ -14,24 +14,24 @@ pub enum State {
     Compute,
     /// A ps computes an update.
     Apply,
-    /// It computes nothing, and what it sent last is still on its way.
+    /// The task computes nothing, and the tensors that it sent last are still in flight.
     Send,
-    /// It computes nothing, and nothing that it sent is on its way.
+    /// The task computes nothing, and has no tensor in flight.
     Wait,
-    /// The chief reads or writes a checkpoint; in the lane of files, beside what else it is at.
+    /// The chief reads or writes a checkpoint, in its lane of files, beside other activities.
     Save,
-    /// It has not begun to work yet: it finds the others, and gets a first version.
+    /// A new incarnation connects to its peers and receives its first version.
     Join,
-    /// It is not there: one life has ended, and the next has not begun.
+    /// The task is not running: one incarnation ended, and the next one has not started.
     Down,
 }
 
 impl State {
-    /// All of them, in order.
+    /// All activities, in order.
     pub const ALL: [Self; 7] =
         [Self::Compute, Self::Apply, Self::Send, Self::Wait, Self::Save, Self::Join, Self::Down];
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,36 +46,35 @@ impl State {
     }
 }
 
-/// A task was at one thing for a while.
+/// A period with one activity of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// At what.
+    /// Activity of the task.
     pub state: State,
-    /// From when on,
+    /// Begin, since the start of the run.
     pub begin: Duration,
-    /// until when; never earlier.
+    /// End, since the start of the run; not before the begin.
     pub end: Duration,
-    /// Of which step, if of one.
+    /// Step of the activity, if it has one.
     pub step: Option<Step>,
-    /// Of which slot, if of one.
+    /// Slot of the activity, if it has one.
     pub slot: Option<Slot>,
-    /// To whom it sent last; or who ended its wait.
+    /// Receiver of the message in flight, or the task whose message ended the wait.
     pub peer: Option<TaskId>,
 }
 
-/// What a task was at.
+/// The activities of a task over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Whose.
+    /// Task of the lane.
     pub task: TaskId,
-    /// From the beginning of its first life to the end of its last, with no gap: each span begins
-    /// where the one before ends.
+    /// Spans from the start of the first incarnation to the end of the last one, without gaps.
     pub work: Vec<Span>,
-    /// Checkpoints that it read and wrote, in order, with gaps.
+    /// Reads and writes of checkpoints, in order, with gaps.
     pub files: Vec<Span>,
 }
 
-/// The lanes of all tasks that were traced.
+/// Returns the lanes of all traced tasks.
 #[must_use]
 pub fn lanes(history: &History) -> Vec<Lane> {
     let mut lanes: Vec<Lane> = Vec::new();
@@ -84,7 +83,8 @@ pub fn lanes(history: &History) -> Vec<Lane> {
             lanes.push(Lane { task: life.task, work: Vec::new(), files: Vec::new() });
         }
         let lane = lanes.last_mut().expect("it was pushed");
-        // By clocks that were moved, a life may seem to begin before the one before it ends.
+        // After a correction of clocks, an incarnation may seem to start before the previous one
+        // ended.
         let begin = match lane.work.last().map(|last| last.end) {
             Some(end) => {
                 lane.push(Span::plain(State::Down, end, life.begin.max(end)));
@@ -104,7 +104,7 @@ impl Span {
 }
 
 impl Lane {
-    /// One after the other; what takes no time is no span.
+    /// Appends a span, unless it is empty.
     fn push(&mut self, span: Span) {
         if span.begin < span.end {
             self.work.push(span);
@@ -112,11 +112,13 @@ impl Lane {
     }
 
     fn push_life(&mut self, history: &History, life: &Life, begin: Duration, sent: Vec<Flight>) {
-        let mut sent = Sky { flights: sent, next: 0, longest: None };
+        let mut sent = InFlight { flights: sent, next: 0, longest: None };
+        // Until its first job, an incarnation is joining the run.
         let (mut at, mut quiet) = (begin, State::Join);
         let unfinished = life.unfinished.map(|begun| unfinished(history, life, begun));
-        for Job { span, begun } in jobs(history, life, is_work).chain(unfinished) {
+        for JobSpan { span, begun } in jobs(history, life, is_work).chain(unfinished) {
             let job = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
+            // The message that started the job also ended the wait before it.
             let ended_by = history.events[begun].input.details.peer;
             self.push_idle(at, job.begin, (quiet, ended_by), &mut sent);
             self.push(job);
@@ -124,20 +126,20 @@ impl Lane {
         }
         self.push_idle(at, life.end.max(at), (quiet, None), &mut sent);
         let mut at = begin;
-        for Job { span, .. } in jobs(history, life, is_file) {
+        for JobSpan { span, .. } in jobs(history, life, is_file) {
             let span = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
             at = span.end;
             self.files.push(span);
         }
     }
 
-    /// What a task is at between two jobs: its messages are on their way, or it is quiet.
+    /// Fills the time between two jobs: messages are in flight, or the task is quiet.
     fn push_idle(
         &mut self,
         mut at: Duration,
         until: Duration,
         (quiet, ended_by): (State, Option<TaskId>),
-        sent: &mut Sky,
+        sent: &mut InFlight,
     ) {
         while at < until {
             let (in_flight, next) = sent.at(at);
@@ -153,7 +155,8 @@ impl Lane {
             };
             at = span.end;
             match self.work.last_mut() {
-                // It was interrupted by nothing that shows.
+                // Merge two quiet spans: the message between them had arrived before anything else
+                // happened.
                 Some(last) if last.state == quiet && span.state == quiet => last.end = at,
                 _ => self.push(span),
             }
@@ -161,7 +164,7 @@ impl Lane {
     }
 }
 
-/// A message with a tensor that is on its way.
+/// A message with tensors in flight.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     begin: Duration,
@@ -171,17 +174,18 @@ struct Flight {
     slot: Option<Slot>,
 }
 
-/// What a life has sent, as time goes on.
-struct Sky {
-    /// By when they begin.
+/// The messages of an incarnation that are in flight, as time advances.
+struct InFlight {
+    /// Messages, ascending by sending time.
     flights: Vec<Flight>,
     next: usize,
-    /// Of those that have begun, the one that takes longest.
+    /// Message in flight that arrives last.
     longest: Option<Flight>,
 }
 
-impl Sky {
-    /// What is on its way at a moment that is never before the last one; and when the next begins.
+impl InFlight {
+    /// Returns the message in flight at a time, and the sending time of the next one. Times must
+    /// not decrease between calls.
     fn at(&mut self, at: Duration) -> (Option<Flight>, Option<Duration>) {
         while let Some(flight) = self.flights.get(self.next).filter(|flight| flight.begin <= at) {
             if self.longest.is_none_or(|longest| longest.end < flight.end) {
@@ -194,7 +198,7 @@ impl Sky {
     }
 }
 
-/// The messages that each life sent, and that are worth to be called sending: those with tensors.
+/// Returns the tensor-carrying messages of each incarnation. Other messages are too short to show.
 fn flights(history: &History) -> Vec<Vec<Flight>> {
     let mut flights = vec![Vec::new(); history.lives.len()];
     for message in &history.messages {
@@ -216,9 +220,9 @@ fn flights(history: &History) -> Vec<Vec<Flight>> {
     flights
 }
 
-struct Job {
+struct JobSpan {
     span: Span,
-    /// The event at which it was begun.
+    /// Index of the event that started the job.
     begun: usize,
 }
 
@@ -239,23 +243,23 @@ const fn is_file(kind: EventKind) -> Option<State> {
     }
 }
 
-/// The jobs of a life that were done, in order. What it was at when it ended is not among them.
+/// Returns the completed jobs of an incarnation, in order.
 fn jobs(
     history: &History,
     life: &Life,
     state: impl Fn(EventKind) -> Option<State>,
-) -> impl Iterator<Item = Job> {
+) -> impl Iterator<Item = JobSpan> {
     life.events.clone().filter_map(move |number| {
         let event = &history.events[number];
         let (state, begun) = (state(event.input.what.kind)?, event.cause?);
         let (begin, end) = (history.events[begun].at, event.at);
         let (step, slot) = (event.input.what.step, event.input.what.slot);
-        Some(Job { span: Span { state, begin, end, step, slot, peer: None }, begun })
+        Some(JobSpan { span: Span { state, begin, end, step, slot, peer: None }, begun })
     })
 }
 
-/// What a life was at when it ended.
-fn unfinished(history: &History, life: &Life, begun: usize) -> Job {
+/// Returns the job that was running when the incarnation ended.
+fn unfinished(history: &History, life: &Life, begun: usize) -> JobSpan {
     let event = &history.events[begun];
     let state = |kind| match kind {
         EventKind::Computes => Some(State::Compute),
@@ -265,7 +269,10 @@ fn unfinished(history: &History, life: &Life, begun: usize) -> Job {
     let job = event.does.iter().find_map(|done| Some((state(done.what.kind)?, done.what)));
     let (state, what) = job.expect("a job was begun at this event");
     let (begin, end) = (event.at, life.end);
-    Job { span: Span { state, begin, end, step: what.step, slot: what.slot, peer: None }, begun }
+    JobSpan {
+        span: Span { state, begin, end, step: what.step, slot: what.slot, peer: None },
+        begun,
+    }
 }
 
 #[cfg(test)]
@@ -284,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_what_the_task_was_at_moment_by_moment() {
+    fn lane_shows_the_activity_of_a_task_over_time() {
         let lanes = lanes(&Script::two_steps().history());
         let [ps, fast, slow] = &*lanes else { panic!("{lanes:?}") };
         insta::assert_snapshot!(text(&ps.work), @"
@@ -314,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_comes_back_was_down_in_between() {
+    fn restarted_task_was_down_in_between() {
         let lanes = lanes(&Script::with_a_restart().history());
         let slow = lanes.last().unwrap();
         insta::assert_snapshot!(text(&slow.work), @"
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_of_a_lane_follow_each_other_and_sum_to_the_life_of_the_task() {
+    fn spans_of_a_lane_have_no_gaps_and_cover_the_lifetime() {
         for script in [Script::two_steps(), Script::with_a_restart()] {
             let history = script.history();
             for lane in lanes(&history) {
@@ -339,7 +346,7 @@ mod tests {
         }
     }
 
-    /// What holds of every lane.
+    /// Checks the properties that every lane must have.
     fn check(history: &History, lane: &Lane) {
         let lives: Vec<_> = history.lives_of(lane.task).collect();
         let (first, last) = (lives[0], lives[lives.len() - 1]);

@@ -1,24 +1,25 @@
-//! Makes entries out of what a node takes and does. No files, no clock; it asks the node nothing.
+//! Makes trace entries from the inputs and effects of a node. Uses no file and no clock, and asks
+//! the node nothing.
 
 use std::collections::BTreeMap;
 use unisono_core::ids::Cut;
 
 use super::entry::{Details, Entry};
-use super::happening::{EventKind, Happening};
+use super::named_event::{EventKind, NamedEvent};
 use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
 };
 
-/// Watches one life of a task.
+/// Observes one incarnation of a task.
 #[derive(Debug, Default)]
 pub struct Tracer {
-    /// Who is at the other end of each link, once that is known.
+    /// Task at the other end of each link, once it is known.
     peers: BTreeMap<LinkId, TaskId>,
 }
 
 impl Tracer {
-    /// What happens to the node.
+    /// Returns the entry of an input.
     pub fn of_input(&mut self, input: &Input) -> Entry {
         let details = match input {
             Input::Network(event) => self.of_network(event),
@@ -33,7 +34,7 @@ impl Tracer {
             Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
             Input::Start | Input::Wake | Input::Stop => Details::default(),
         };
-        Entry { what: Happening::of_input(input), details }
+        Entry { what: NamedEvent::of_input(input), details }
     }
 
     fn of_network(&mut self, event: &NetworkEvent) -> Details {
@@ -60,9 +61,9 @@ impl Tracer {
         }
     }
 
-    /// What the node does; none of what was told as an input, or shows as what follows.
+    /// Returns the entry of an effect. `None` if an input or a later event already shows it.
     pub fn of_effect(&mut self, effect: &Effect) -> Option<Entry> {
-        let what = Happening::of_effect(effect)?;
+        let what = NamedEvent::of_effect(effect)?;
         let details = match effect {
             Effect::Send { link, message } => self.message(*link, message),
             Effect::Connect { to } => Details { peer: Some(*to), ..Details::default() },
@@ -165,13 +166,13 @@ fn of_report(report: &Report) -> Details {
     }
 }
 
-/// Whether anything of an event is worth a line: signs of life and the passing of time are not.
+/// Returns whether an event is worth a line. Heartbeats and timers are not.
 #[must_use]
 pub fn is_of_note(input: &Entry, does: &[Entry]) -> bool {
     !does.is_empty() || !input.is_noise()
 }
 
-/// Whether an effect is worth its place in a line.
+/// Returns whether an effect is worth its place in a line.
 #[must_use]
 pub fn is_kept(effect: &Entry) -> bool {
     effect.what.kind != EventKind::SendsHeartbeat

@@ -1,65 +1,66 @@
-//! Every update, with who computed the gradients that it used, who came last, and what was not used.
+//! All updates of a run, with the workers of their gradients, the last arrival, and unused
+//! gradients.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::happening::EventKind;
 use super::history::History;
+use super::named_event::EventKind;
 use unisono_core::ids::{Slot, Step, TaskId};
 
-/// An update, as it was made last: after a rollback some are made again.
+/// An update as it was made last; after a rollback, updates are recomputed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpdateMade {
-    /// Its step.
+    /// Step of the update.
     pub step: Step,
-    /// When the last shard had made it.
+    /// Time at which the last shard completed it.
     pub at: Duration,
-    /// The slots that it used, ascending, each with its worker, if that is known.
+    /// Used slots, ascending, each with its worker if known.
     pub slots: Vec<(Slot, Option<TaskId>)>,
-    /// Whose gradient came last, at the shard that began last.
+    /// Worker whose gradient arrived last, at the shard that started last.
     pub last: Option<TaskId>,
-    /// By how much that was later than the one before it.
+    /// Time between the last arrival and the one before it.
     pub margin: Duration,
-    /// How often it was made.
+    /// Number of times the update was made.
     pub n_times: u32,
 }
 
-/// A gradient that came and was not used.
+/// A gradient that arrived and was not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Of which step.
+    /// Step of the gradient.
     pub step: Step,
-    /// Of which slot.
+    /// Slot of the gradient.
     pub slot: Slot,
-    /// Whose.
+    /// Worker that computed it, if known.
     pub worker: Option<TaskId>,
-    /// At which ps.
+    /// Ps that dropped it.
     pub ps: TaskId,
-    /// When; not known of one that only a ledger tells of.
+    /// Time of the drop; `None` if it is known only from a ledger.
     pub at: Option<Duration>,
-    /// Why: `stale`, `duplicate`, `fenced`, `surplus`.
+    /// Reason: `stale`, `duplicate`, `fenced` or `surplus`.
     pub why: &'static str,
 }
 
-/// The updates, ascending by step.
+/// Returns all updates, ascending by step.
 #[must_use]
 pub fn updates(history: &History) -> Vec<UpdateMade> {
     let mut all: BTreeMap<Step, UpdateMade> = BTreeMap::new();
     let mut begun: BTreeMap<Step, Duration> = BTreeMap::new();
     for life in history.lives.iter().filter(|life| life.task.job == unisono_core::ids::Job::Ps) {
-        // Gradients that came since the last update.
+        // Gradients that arrived since the last update.
         let mut came: BTreeMap<(Step, Slot), (Duration, Option<TaskId>)> = BTreeMap::new();
         for number in life.events.clone() {
             let event = &history.events[number];
             let what = event.input.what;
             if what.kind == EventKind::ReceivesRestore {
-                // What came before is of another generation.
+                // Gradients from before the restore belong to another generation.
                 came.clear();
             }
             if let (EventKind::ReceivesPush, Some(step), Some(slot)) =
                 (what.kind, what.step, what.slot)
             {
-                // A second copy changes nothing.
+                // Keep the first arrival; a duplicate changes nothing.
                 came.entry((step, slot)).or_insert((event.at, event.input.details.peer));
             }
             for done in event.does.iter().filter(|done| done.what.kind == EventKind::Updates) {
@@ -74,6 +75,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
                     margin: Duration::ZERO,
                     n_times: 0,
                 });
+                // Count on one shard only, because every shard makes each update.
                 update.n_times += u32::from(life.task == TaskId::PS_ZERO);
                 let last = begun.entry(step).or_insert(event.at);
                 if *last <= event.at {
@@ -95,7 +97,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
 type Came = Option<(Duration, Option<TaskId>)>;
 
 impl UpdateMade {
-    /// What the shard used that was the last to begin, so far.
+    /// Records the gradients of the shard that started last so far.
     fn see(&mut self, slots: &[(Slot, Came)]) {
         let worker = |came: &Came| came.and_then(|(_, worker)| worker);
         self.slots = slots.iter().map(|(slot, came)| (*slot, worker(came))).collect();
@@ -109,7 +111,7 @@ impl UpdateMade {
     }
 }
 
-/// Gradients that came and were not used, in the order in which they came.
+/// Returns the gradients that were not used, in the order of their arrival.
 #[must_use]
 pub fn dropped(history: &History) -> Vec<Dropped> {
     let why = |kind| match kind {
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_update_says_who_came_last_and_by_how_much() {
+    fn update_names_the_last_worker_and_its_margin() {
         let updates = updates(&Script::two_steps().history());
         let gates: Vec<_> =
             updates.iter().map(|it| (it.step.0, it.at, it.last, it.margin, it.n_times)).collect();

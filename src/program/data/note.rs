@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use unisono_config::RunConfig;
 use unisono_core::ids::Incarnation;
 use unisono_files::checkpoint::DATA_DIR_FILE;
-use unisono_files::disk::disk::{Disk, DiskError, Publication};
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
+use unisono_files::disk::{Disk, DiskError, Publication};
 
 /// The longest path that is read: Linux has no longer one.
 const MAX_PATH_BYTES: u64 = 4096;

@@ -12,9 +12,11 @@ use super::finding::Finding;
 use crate::program::data;
 use unisono_config::RunConfig;
 use unisono_core::host::Clock as _;
-use unisono_files::checkpoint::{DanglingLink, Restored, Saver, Warning, unsupported_sync};
-use unisono_files::disk::disk::Disk as _;
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::checkpoint::{Saver, Warning};
+use unisono_files::disk::Disk as _;
+use unisono_files::disk::RealDisk;
+use unisono_files::disk::{DanglingLink, unsupported_sync};
+use unisono_files::run_files::Restored;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_net::tcp::RealClock;
@@ -90,7 +92,7 @@ pub(super) fn logdir(run: &RunConfig) -> Finding {
         return Finding::fail("logdir", what, "give a folder with --logdir");
     }
     if let Some(link) = DanglingLink::above(&run.logdir) {
-        let remedy = "make the missing folder, or give another --logdir";
+        let remedy = "create the missing folder, or give another --logdir";
         return Finding::fail("logdir", link.to_string(), remedy);
     }
     let (logdir, folder) = (&run.logdir, existing(&run.logdir));

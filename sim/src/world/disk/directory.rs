@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 
 use unisono_core::random::Stream;
-use unisono_files::disk::disk::Stamp;
+use unisono_files::disk::Stamp;
 
 use super::content::Content;
 

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use faults::{DiskFault, FaultId};
 use unisono_core::random::Stream;
-use unisono_files::disk::disk::Disk;
-use unisono_files::disk::disk::{Appender, NamedEnd, Stamp};
+use unisono_files::disk::Disk;
+use unisono_files::disk::{Appender, NamedEnd, Stamp};
 
 use content::Content;
 use directory::Directory;

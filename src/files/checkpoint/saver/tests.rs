@@ -5,7 +5,7 @@ use std::fs;
 
 use super::super::directory::{Newest, newest_valid};
 use super::*;
-use crate::disk::real_disk::RealDisk;
+use crate::disk::RealDisk;
 use crate::testing::{Bug, Fault, TestDisk, checkpoint_of};
 
 const LOGDIR: &str = "/logdir";
@@ -19,7 +19,7 @@ fn open(logdir: &Path) -> Saver {
     Saver::open(Arc::new(RealDisk), logdir, keep(3)).unwrap().0
 }
 
-/// Saves the checkpoints of these steps, three being kept.
+/// Saves checkpoints of these steps, and keeps three.
 fn save_all(logdir: &Path, steps: &[u64]) -> Saver {
     let mut saver = open(logdir);
     for &step in steps {
@@ -33,7 +33,7 @@ fn state(logdir: &Path) -> String {
     fs::read_to_string(logdir.join(STATE_FILE)).unwrap()
 }
 
-/// The newest valid checkpoint's step, and the warnings with the logdir left out.
+/// Returns the newest valid checkpoint's step, and the warnings without the logdir's path.
 fn newest(logdir: &Path) -> (Option<u64>, Vec<String>) {
     let Newest { found, warnings } = newest_valid(&RealDisk, logdir).unwrap();
     let here = format!("{}/", logdir.display());
@@ -54,7 +54,7 @@ fn an_empty_or_missing_logdir_has_no_checkpoint_and_no_warning() {
 }
 
 #[test]
-fn the_newest_few_are_kept_and_listed() {
+fn newest_checkpoints_are_kept_and_listed() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[0, 100, 200, 300, 1000]);
     insta::assert_snapshot!(state(dir.path()), @r#"
@@ -76,7 +76,7 @@ fn the_newest_few_are_kept_and_listed() {
 }
 
 #[test]
-fn a_restart_goes_on_with_the_list_and_cleans_up() {
+fn restart_continues_the_list_and_removes_temporary_files() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[1, 2, 3]);
     fs::write(dir.path().join("model.ckpt-7.safetensors.g1-17.tmp"), "half").unwrap();
@@ -95,7 +95,7 @@ fn a_restart_goes_on_with_the_list_and_cleans_up() {
 }
 
 #[test]
-fn an_old_checkpoint_that_somebody_has_removed_is_no_warning() {
+fn old_checkpoint_removed_by_the_user_causes_no_warning() {
     let dir = tempfile::tempdir().unwrap();
     let mut saver = save_all(dir.path(), &[1, 2, 3]);
     fs::remove_file(dir.path().join(file_name(Step(1)))).unwrap();
@@ -104,7 +104,7 @@ fn an_old_checkpoint_that_somebody_has_removed_is_no_warning() {
 }
 
 #[test]
-fn the_same_step_again_replaces_its_file_and_is_the_latest() {
+fn saving_a_step_again_replaces_its_file_and_makes_it_the_latest() {
     let dir = tempfile::tempdir().unwrap();
     let mut saver = save_all(dir.path(), &[1, 2, 3]);
     saver.save(&checkpoint_of(Step(1), 9), WRITER).unwrap();
@@ -119,7 +119,7 @@ fn the_same_step_again_replaces_its_file_and_is_the_latest() {
 }
 
 #[test]
-fn a_missing_or_torn_state_file_is_told_and_the_files_serve_by_step() {
+fn missing_or_torn_state_file_is_a_warning_and_checkpoints_are_ordered_by_step() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[9, 10, 100]);
     fs::write(dir.path().join(STATE_FILE), "model_checkpoint_path: \"mod").unwrap();
@@ -127,8 +127,8 @@ fn a_missing_or_torn_state_file_is_told_and_the_files_serve_by_step() {
     assert_eq!(step, Some(100));
     assert_eq!(
         warnings,
-        ["checkpoint: line 1 is not a whole `field: value`; the checkpoints in the directory are \
-          used by their steps instead"]
+        ["checkpoint: line 1 is not a whole `field: value`; using the checkpoints in the \
+          directory by step instead"]
     );
     fs::remove_file(dir.path().join(STATE_FILE)).unwrap();
     assert_eq!(newest(dir.path()).1.len(), 1);
@@ -138,7 +138,7 @@ fn a_missing_or_torn_state_file_is_told_and_the_files_serve_by_step() {
 }
 
 #[test]
-fn a_state_file_edited_to_an_older_checkpoint_is_obeyed() {
+fn state_file_edited_to_an_older_checkpoint_is_followed() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[1, 2, 3]);
     let edited = state(dir.path()).replacen("ckpt-3", "ckpt-1", 1);
@@ -173,28 +173,28 @@ fn a_corrupt_latest_is_skipped_with_a_warning_that_names_both_files() {
 }
 
 #[test]
-fn without_any_valid_checkpoint_it_does_not_start_anew() {
+fn logdir_without_a_valid_checkpoint_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[1, 2]);
     for step in [1, 2] {
         fs::write(dir.path().join(file_name(Step(step))), "").unwrap();
     }
-    insta::assert_snapshot!(error(dir.path()), @"no checkpoint in LOGDIR is valid: model.ckpt-2.safetensors: it is truncated, or no safetensors file: 0 bytes do not hold its header; model.ckpt-1.safetensors: it is truncated, or no safetensors file: 0 bytes do not hold its header; nothing was changed there: put a good copy back, or choose another --logdir to start anew");
+    insta::assert_snapshot!(error(dir.path()), @"no checkpoint in LOGDIR is valid: model.ckpt-2.safetensors: it is truncated or not a safetensors file: 0 bytes do not contain its header; model.ckpt-1.safetensors: it is truncated or not a safetensors file: 0 bytes do not contain its header; nothing was changed there: restore a good copy, or choose another --logdir to start a new run");
 }
 
 #[test]
-fn a_logdir_of_tensorflow_itself_is_not_overwritten() {
+fn logdir_written_by_tensorflow_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let theirs =
         "model_checkpoint_path: \"model.ckpt-7\"\nall_model_checkpoint_paths: \"model.ckpt-7\"\n";
     fs::write(dir.path().join(STATE_FILE), theirs).unwrap();
-    insta::assert_snapshot!(error(dir.path()), @r#"no checkpoint in LOGDIR is valid: checkpoint: it names "model.ckpt-7", which is not a checkpoint of this program in this directory; nothing was changed there: put a good copy back, or choose another --logdir to start anew"#);
+    insta::assert_snapshot!(error(dir.path()), @r#"no checkpoint in LOGDIR is valid: checkpoint: it names "model.ckpt-7", which is not a checkpoint of this program in this directory; nothing was changed there: restore a good copy, or choose another --logdir to start a new run"#);
 }
 
-/// What one save does, in order: nobody may see a name before the bytes behind it are durable,
-/// nor lose the old list before the new one is.
+/// Checks the order of a save's operations. A name becomes visible only after its content is
+/// durable, and the old list is replaced only after the new list is durable.
 #[test]
-fn a_save_is_written_synced_renamed_and_only_then_listed() {
+fn checkpoint_is_written_synced_and_renamed_before_it_is_listed() {
     let disk = TestDisk::new(Bug::None, None);
     let mut saver = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), keep(1)).unwrap().0;
     saver.save(&checkpoint_of(Step(1), 1), WRITER).unwrap();
@@ -213,10 +213,11 @@ fn a_save_is_written_synced_renamed_and_only_then_listed() {
     ");
 }
 
-/// The story that is interrupted everywhere: retention, a repeated step, a new generation.
+/// The saves that are interrupted everywhere, as (step, life). They include retention, a repeated
+/// step and a restarted chief.
 const STORY: [(u64, u64); 6] = [(0, 1), (10, 1), (20, 1), (10, 2), (20, 2), (30, 2)];
 
-/// Plays the story up to the first error, and tells how many of its saves came back.
+/// Saves the checkpoints of the story up to the first error. Returns how many saves succeeded.
 fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
     let saver = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), max_to_keep);
     let Ok((mut saver, _)) = saver else { return from };
@@ -224,7 +225,7 @@ fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
     from + checkpoints.take_while(|checkpoint| saver.save(checkpoint, WRITER).is_ok()).count()
 }
 
-/// The place in the story of what is found, which must be one of the checkpoints that it saves.
+/// Returns the index in the story of the newest checkpoint. Fails if the story never saved it.
 fn found_in(disk: &Arc<TestDisk>) -> Result<Option<usize>, String> {
     let found = newest_valid(disk, Path::new(LOGDIR)).map_err(|error| error.to_string())?;
     let Some((_, checkpoint)) = found.found else { return Ok(None) };
@@ -233,7 +234,8 @@ fn found_in(disk: &Arc<TestDisk>) -> Result<Option<usize>, String> {
     place.map(Some).ok_or_else(|| format!("{checkpoint:?} was never saved"))
 }
 
-/// After a crash, what had come back must be found, or a later one; and the story goes on.
+/// After a crash, checks that the last successful save or a later one is found, and that the rest
+/// of the story succeeds.
 fn check(disk: &Arc<TestDisk>, n_saved: usize, max_to_keep: NonZeroUsize) -> Result<(), String> {
     let place = found_in(disk)?;
     if place.map_or(0, |place| place + 1) < n_saved {
@@ -250,8 +252,8 @@ fn check(disk: &Arc<TestDisk>, n_saved: usize, max_to_keep: NonZeroUsize) -> Res
     }
 }
 
-/// Kills the process before every operation of the story and, for each, loses what was not
-/// synced in every way. Tells how many crashes that were, or the first that broke the promise.
+/// Kills the process before every operation of the story, and enumerates all ways to lose unsynced
+/// data. Returns the number of crashes, or the first crash that lost a saved checkpoint.
 fn crash_everywhere(bug: Bug, max_to_keep: NonZeroUsize) -> Result<usize, String> {
     let whole = TestDisk::new(bug, None);
     assert_eq!(play(&whole, 0, max_to_keep), STORY.len());
@@ -276,17 +278,17 @@ fn after_a_crash_anywhere_the_newest_saved_checkpoint_is_found_and_valid() {
 }
 
 #[test]
-fn the_enumeration_catches_bytes_that_are_renamed_before_they_are_durable() {
+fn crash_enumeration_catches_bytes_renamed_before_they_are_durable() {
     crash_everywhere(Bug::NoSync, keep(2)).unwrap_err();
 }
 
 #[test]
-fn the_enumeration_catches_names_that_are_not_durable() {
+fn crash_enumeration_catches_names_that_are_not_durable() {
     crash_everywhere(Bug::NoSyncDir, keep(2)).unwrap_err();
 }
 
 #[test]
-fn a_disk_that_fails_at_any_operation_loses_nothing_and_saving_again_works() {
+fn disk_error_at_any_operation_loses_nothing_and_the_next_save_succeeds() {
     let whole = TestDisk::new(Bug::None, None);
     play(&whole, 0, keep(2));
     for at in 0..whole.operations().len() {
@@ -304,7 +306,8 @@ fn a_disk_that_fails_at_any_operation_loses_nothing_and_saving_again_works() {
             n_warnings += saved.unwrap().warnings.len();
             assert_eq!(found_in(&disk), Ok(Some(place)), "fault at {at}");
         }
-        // What could not be removed goes with the next checkpoint, a temporary with the next writer.
+        // A checkpoint that could not be removed is removed after the next save, and a temporary
+        // file by the next saver.
         saver.save(&checkpoint_of(Step(30), 2), WRITER).unwrap();
         let _ = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), keep(2)).unwrap();
         let names = disk.list(Path::new(LOGDIR)).unwrap();

@@ -1,8 +1,8 @@
-//! What somebody else, or the disk, does to a losses file while it grows.
+//! Damage to a losses file while it grows, by another program or by the disk.
 
 use super::*;
 
-/// The text of a file with the rows of these steps.
+/// Returns the text of a file with the rows of all updates below `step`.
 fn rows_below(step: u64) -> String {
     let rows = (0..step).map(|step| format!("{step},0,0.5\n{step},1,{step}.25\n"));
     format!("step,slot,loss\n{}", rows.collect::<String>())
@@ -16,8 +16,8 @@ fn append_below(log: &mut LossLog, step: u64) {
     (0..step).for_each(|step| log.append(&next(step)).unwrap());
 }
 
-/// What is told of a file with the rows of five updates that `harm` was done to, once the next
-/// update is appended. All rows must be there then.
+/// Writes five updates, applies `harm` to the file and appends another update. Checks that all rows
+/// are present then, and returns the notice.
 fn told(harm: impl Fn(&Path)) -> String {
     let (dir, path) = file(None);
     let mut log = open(&path);
@@ -34,8 +34,8 @@ fn told(harm: impl Fn(&Path)) -> String {
 }
 
 #[test]
-fn a_file_that_is_removed_cut_replaced_or_written_to_is_whole_again_with_the_next_row() {
-    let ending = "while this run was writing it; all rows were written again";
+fn removed_truncated_replaced_or_changed_file_is_rewritten_with_the_next_row() {
+    let ending = "while this run was writing it; all rows were rewritten";
     let removed = told(|path| fs::remove_file(path).unwrap());
     assert_eq!(removed, format!("LOGDIR/losses.csv was removed {ending}"));
     let len = rows_below(5).len();
@@ -50,11 +50,11 @@ fn a_file_that_is_removed_cut_replaced_or_written_to_is_whole_again_with_the_nex
     });
     assert_eq!(replaced, format!("LOGDIR/losses.csv was replaced {ending}"));
     let changed = told(|path| fs::write(path, rows_below(9)).unwrap());
-    assert_eq!(changed, format!("LOGDIR/losses.csv was written to by somebody else {ending}"));
+    assert_eq!(changed, format!("LOGDIR/losses.csv was changed by another program {ending}"));
 }
 
 #[test]
-fn a_first_or_last_row_that_is_another_is_noticed_before_a_checkpoint() {
+fn changed_first_or_last_row_is_detected_before_a_checkpoint() {
     for (was, is) in [("0,0,0.5", "0,0,0.6"), ("4,1,4.25", "4,1,4.75"), ("step,", "stop,")] {
         let (_dir, path) = file(None);
         let mut log = open(&path);
@@ -69,7 +69,7 @@ fn a_first_or_last_row_that_is_another_is_noticed_before_a_checkpoint() {
 }
 
 #[test]
-fn harm_that_comes_with_a_rollback_loses_no_row_either() {
+fn damage_before_a_rollback_loses_no_row() {
     let (_dir, path) = file(None);
     let mut log = open(&path);
     append_below(&mut log, 5);
@@ -80,7 +80,7 @@ fn harm_that_comes_with_a_rollback_loses_no_row_either() {
 }
 
 #[test]
-fn an_update_behind_a_gap_is_told() {
+fn update_after_a_gap_is_reported() {
     let (_dir, path) = file(None);
     let mut log = open(&path);
     log.append(&next(3)).unwrap();
@@ -90,8 +90,8 @@ fn an_update_behind_a_gap_is_told() {
     assert_eq!(told, LossesNotice::Gap { path, from: Step(0), to: Step(2) });
 }
 
-/// Six updates with a sync after every other one. Each failed operation is repeated with what comes
-/// next. Returns the step below which a sync has promised the rows.
+/// Appends six updates, with a sync after every other one. A failed operation is repeated by the
+/// next call. Returns the step below which a sync has confirmed the rows.
 fn play(disk: &Arc<TestDisk>) -> u64 {
     let (mut log, _) = LossLog::open(Arc::new(disk.clone()), Path::new(PATH), 2).unwrap();
     let mut promised = 0;
@@ -104,8 +104,8 @@ fn play(disk: &Arc<TestDisk>) -> u64 {
     promised
 }
 
-/// Whether the rows that were promised are there after a power loss at the end, with any one
-/// operation failed.
+/// Returns whether all confirmed rows survive a power loss at the end, with any one operation
+/// failed.
 fn promises_are_kept() -> bool {
     let whole = TestDisk::new(Bug::None, None);
     assert_eq!(play(&whole), 6);
@@ -120,6 +120,6 @@ fn promises_are_kept() -> bool {
 }
 
 #[test]
-fn rows_whose_sync_failed_are_written_again_before_they_are_promised() {
+fn rows_of_a_failed_sync_are_rewritten_before_the_next_sync_succeeds() {
     assert!(promises_are_kept());
 }

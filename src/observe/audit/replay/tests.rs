@@ -1,4 +1,4 @@
-//! Small runs in one loop, written down as their ps would have done.
+//! Replays small runs that were computed in one loop and recorded as their ps would have done.
 
 use super::*;
 use crate::ledger::line::{StateRestored, UpdateMade};
@@ -19,7 +19,7 @@ fn config() -> RunConfig {
     config
 }
 
-/// A run, and what its ps have written so far.
+/// A run and the lines that its ps have written so far.
 struct Story {
     data: Arc<Dataset>,
     config: RunConfig,
@@ -39,7 +39,7 @@ impl Story {
         story
     }
 
-    /// All tasks are started again, with this configuration.
+    /// Restarts all tasks with this configuration.
     fn go_on_with(&mut self, config: RunConfig) {
         let checkpoint = self.checkpoint();
         let plan = Plan::new(&config, Arc::clone(&self.data), SimdLevel::detect());
@@ -87,7 +87,7 @@ impl Story {
         Generation { opener: Incarnation(self.life), number: self.life }
     }
 
-    /// Updates up to a version, of slots that differ from step to step.
+    /// Trains to this version, with slots that differ from step to step.
     fn train_to(&mut self, step: u64) {
         while self.reference.step() < Step(step) {
             let before: Vec<_> = self.hashes();
@@ -139,7 +139,7 @@ fn inputs(logdir: &Path) -> Inputs {
     Inputs { logdir: logdir.to_owned(), data: Source::Embedded, init_from: None, level }
 }
 
-/// Of these versions; with R = 2 there are as many losses as hashes.
+/// Returns the counts of a replay of these versions. With R = 2 there are as many losses as hashes.
 fn replay_of(versions: std::ops::Range<u64>, n_hashes: u64) -> Replayed {
     let (from, to) = (Step(versions.start), Step(versions.end));
     Replayed { from, to, n_hashes, n_losses: n_hashes, n_checkpoints: 0 }
@@ -163,7 +163,7 @@ fn update_of(ledger: &mut Ledger, step: u64) -> &mut UpdateMade {
 }
 
 #[test]
-fn a_run_is_what_its_slots_make_of_it() {
+fn replay_reproduces_a_run_from_its_slots() {
     let mut story = Story::new(config());
     story.train_to(8);
     let expected = replay_of(0..8, 8 * 2 * 2);
@@ -171,7 +171,7 @@ fn a_run_is_what_its_slots_make_of_it() {
 }
 
 #[test]
-fn a_run_that_went_on_with_another_cluster_is_followed() {
+fn replay_follows_a_restart_with_another_cluster() {
     let mut story = Story::new(config());
     story.train_to(3);
     story.go_on_with(RunConfig { n_ps: 3, placement: Placement::Even, ..config() });
@@ -186,9 +186,9 @@ fn a_run_that_went_on_with_another_cluster_is_followed() {
 }
 
 #[test]
-fn a_run_that_went_on_after_a_clock_was_set_back_is_replayed_whole() {
+fn run_with_a_clock_set_back_is_replayed_completely() {
     let mut story = Story::new(config());
-    // The tasks of the first life that trains have larger incarnations than those of the second.
+    // The first incarnations are larger than the second ones.
     story.life = 9;
     story.go_on_with(config());
     story.train_to(5);
@@ -200,7 +200,7 @@ fn a_run_that_went_on_after_a_clock_was_set_back_is_replayed_whole() {
 }
 
 #[test]
-fn ledgers_that_begin_later_are_replayed_from_a_checkpoint() {
+fn ledgers_that_begin_late_are_replayed_from_a_checkpoint() {
     let mut story = Story::new(config());
     story.train_to(3);
     story.lines.clear();
@@ -212,7 +212,8 @@ fn ledgers_that_begin_later_are_replayed_from_a_checkpoint() {
     story.train_to(8);
     let ledgers = story.ledgers();
     let told = replayed_in(&ledgers, logdir.path()).unwrap_err();
-    let lacks = "the ledgers begin with version 3, and no checkpoint of version 3 to 7 is in ";
+    let lacks =
+        "the ledgers begin with version 3, but there is no checkpoint of version 3 to 7 in ";
     assert!(told.starts_with(lacks), "{told}");
     std::fs::write(logdir.path().join(at), later).unwrap();
     let expected = replay_of(5..8, 12);
@@ -220,7 +221,7 @@ fn ledgers_that_begin_later_are_replayed_from_a_checkpoint() {
 }
 
 #[test]
-fn every_element_of_a_checkpoint_is_compared_if_it_is_of_this_history() {
+fn every_element_of_a_checkpoint_of_this_history_is_compared() {
     let mut story = Story::new(config());
     story.train_to(4);
     let mut checkpoint = story.checkpoint();
@@ -235,18 +236,19 @@ fn every_element_of_a_checkpoint_is_compared_if_it_is_of_this_history() {
     assert_eq!(with(&checkpoint), Ok(Replayed { n_checkpoints: 1, ..replay_of(0..6, 24) }));
     flip(&mut checkpoint, "layer1/biases", CRC32C);
     let told = with(&checkpoint).unwrap_err();
-    let is_named = "the checkpoint of version 4 is not what the run makes, ";
+    let is_named = "the checkpoint of version 4 differs from the recomputed one, ";
     assert!(told.starts_with(is_named), "{told}");
     assert!(told.contains(" in element 0 of layer1/biases"), "{told}");
-    // Of another history, as its hash says.
+    // By its hash, the checkpoint is of another history.
     flip(&mut checkpoint, "layer1/biases", 1);
     assert_eq!(with(&checkpoint), Ok(replay_of(0..6, 24)));
 }
 
-/// The polynomial, x³² first, as the bits of a message come: what it is added to keeps its CRC32C.
+/// The CRC32C polynomial, coefficient of x³² first, in the order of the message's bits. Adding it
+/// to a message does not change the CRC32C.
 const CRC32C: u64 = 0x1_05ec_76f1;
 
-/// Adds to the first 64 bits of a tensor.
+/// XORs the first 64 bits of a tensor with `bits`.
 fn flip(checkpoint: &mut Checkpoint, name: &str, bits: u64) {
     let tensor = checkpoint.tensors.get_mut(name).unwrap();
     let mut values = tensor.values().to_vec();
@@ -255,9 +257,9 @@ fn flip(checkpoint: &mut Checkpoint, name: &str, bits: u64) {
     *tensor = checkpoint::Tensor::new(tensor.shape().to_vec(), values.into());
 }
 
-/// Nothing of it is against a rule: only the arithmetic tells.
+/// These ledgers violate no rule: only recomputing shows the difference.
 #[test]
-fn what_is_consistent_and_still_not_the_run_is_told_with_its_step() {
+fn consistent_ledgers_of_another_run_are_reported_with_the_step() {
     let wrong = |spoil: &dyn Fn(&mut [Ledger])| {
         let mut story = Story::new(config());
         story.train_to(6);
@@ -279,7 +281,7 @@ fn what_is_consistent_and_still_not_the_run_is_told_with_its_step() {
         }),
         wrong(&|ledgers| {
             for ledger in ledgers {
-                // Slots 0 and 2 were used.
+                // The update used slots 0 and 2.
                 update_of(ledger, 1).slots[1].slot = Slot(1);
             }
         }),
@@ -290,15 +292,15 @@ fn what_is_consistent_and_still_not_the_run_is_told_with_its_step() {
         }),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    update 3 makes another version of ps 1 than in the run, ledger-ps1.jsonl:6: wanted 00000001, computed 43a1ab12
-    the loss of slot 1 at step 2 is not the one of the run, ledger-ps0.jsonl:5: wanted 0.5, computed 2.30397248
-    the loss of slot 1 at step 1 is not the one of the run, ledger-ps0.jsonl:4: wanted 2.3087852, computed 2.30167055
-    version 0 of ps 0 is not the one of the run, ledger-ps0.jsonl:3: wanted 00000001, computed 8ec67a5d; if the run was given initial values, give them with --init-from
+    update 3 of ps 1 makes a version that differs from the run's, ledger-ps1.jsonl:6: wanted 00000001, computed 43a1ab12
+    the loss of slot 1 at step 2 differs from the run's, ledger-ps0.jsonl:5: wanted 0.5, computed 2.30397248
+    the loss of slot 1 at step 1 differs from the run's, ledger-ps0.jsonl:4: wanted 2.3087852, computed 2.30167055
+    version 0 of ps 0 differs from the run's, ledger-ps0.jsonl:3: wanted 00000001, computed 8ec67a5d; if the run started from given initial values, pass them with --init-from
     ");
 }
 
 #[test]
-fn what_a_replay_lacks_is_told() {
+fn error_names_what_a_replay_lacks() {
     let wrong = |spoil: &dyn Fn(&mut [Ledger])| {
         let mut story = Story::new(config());
         story.train_to(4);
@@ -337,10 +339,10 @@ fn what_a_replay_lacks_is_told() {
     insta::assert_snapshot!(all.concat(), @"
     the ledgers have no update: there is nothing to replay
     the ledgers have no update: there is nothing to replay
-    the run trained on data with the digest d1, and this is 3a5874144a835a5cc5c934a5d12206b668034cbce416b7a387b1a349fc8d72aa: give its --data-dir
+    the run trained on data with digest d1, but the given data have digest 3a5874144a835a5cc5c934a5d12206b668034cbce416b7a387b1a349fc8d72aa: pass the run's --data-dir
     a batch size of 9000000 does not fit the 8000 training examples of the embedded MNIST subset; choose one from 1 to 8000
     ledger-ps0.jsonl:3: the settings are not of this version: invalid value 'x' for '--seed <SEED>': must be a whole number from 0 to 18446744073709551615
-    ledger-ps0.jsonl:3: the header's cluster is not that of its settings
+    ledger-ps0.jsonl:3: the header's cluster size differs from that in its settings
     rule 3, fixed order, is broken at step 2, ledger-ps0.jsonl:5: wanted slots 0, 1; found 1, 0
     ");
 }

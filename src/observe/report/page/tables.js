@@ -122,7 +122,7 @@ function updateRow(at) {
     ...(hasTime ? [numberCell(madeAt.show(updates.at[at]))] : []), who,
     ...(hasTime ? [make("td", {}, hasLast ? tasks[updates.last[at]] : NONE), numberCell(hasLast ? delay.show(updates.margin[at]) : NONE)] : []),
     dropped);
-  if (updates.times[at] > 1) who.append(make("span", { class: "tag", title: "made again after a rollback" }, `made ${updates.times[at]} times`));
+  if (updates.times[at] > 1) who.append(make("span", { class: "tag", title: "recomputed after a rollback" }, `made ${updates.times[at]} times`));
   row.addEventListener("click", () => showStep(step));
   return row;
 }

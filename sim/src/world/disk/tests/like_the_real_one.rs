@@ -1,6 +1,6 @@
 //! The simulated disk answers as the operating system's does.
 
-use unisono_files::disk::real_disk::RealDisk;
+use unisono_files::disk::RealDisk;
 
 use super::*;
 

@@ -3,10 +3,9 @@
 use unisono_core::ids::Cut;
 use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
 use unisono_core::{Generation, Slot, Step};
-use unisono_files::checkpoint::{
-    Checkpoint, RunFiles, RunFilesConfig, RunFilesError, Saver, Taken, Tensor,
-};
+use unisono_files::checkpoint::{Checkpoint, Saver, Tensor};
 use unisono_files::losses::error::LOSSES_FILE;
+use unisono_files::run_files::{RunFiles, RunFilesConfig, RunFilesError, Taken};
 
 use super::*;
 

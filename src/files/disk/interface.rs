@@ -1,5 +1,7 @@
-//! The few file operations that checkpoints and losses are made of, so that tests and the
-//! simulator can own every one of them, and the way in which a file is published whole.
+//! The [`Disk`] trait, and [`Publication`], which writes a file that appears whole or not at all.
+//!
+//! Checkpoints and losses use no other file operations, so tests and the simulator can replace
+//! every one of them.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -7,44 +9,45 @@ use std::path::{Path, PathBuf};
 
 use super::regular::NotRegular;
 
-/// A file system, as far as it is needed. All calls wait until they are done.
+/// The file operations that a run needs. Every call blocks until the operation is done.
 ///
-/// What was written is durable after [`Self::sync`]; that a name was made, moved or removed is
-/// durable after [`Self::sync_dir`]. Before that, a crash may undo it, in any order.
+/// The content of a file is durable after [`Self::sync`]. A name that was created, moved or removed
+/// is durable after [`Self::sync_dir`]. Before that, a crash may undo operations in any order.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Makes a directory and those above it, durably; it may be there already.
+    /// Creates a directory and its parents durably. Succeeds if the directory already exists.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
-    /// The names in a directory, sorted.
+    /// Returns the names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// A whole file.
+    /// Returns the content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The length of a file, and its last bytes: `n` of them, or all that there are.
+    /// Returns the length of a file and its last `n` bytes, or all bytes if there are fewer.
     fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
         let mut bytes = self.read(path)?;
         let len = bytes.len() as u64;
         let from = usize::try_from(len.saturating_sub(n)).expect("it is within the bytes");
         Ok((len, bytes.split_off(from)))
     }
-    /// The first bytes of a file: `n` of them, or all that there are.
+    /// Returns the first `n` bytes of a file, or all bytes if there are fewer.
     fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
         let mut bytes = self.read(path)?;
         bytes.truncate(usize::try_from(n).unwrap_or(usize::MAX));
         Ok(bytes)
     }
-    /// Which file has this name now, and how long the file is.
+    /// Returns the identity and the length of the file that has this name now.
     fn stamp(&self, path: &Path) -> io::Result<Stamp>;
-    /// Makes a file, or empties the one that is there, and writes it.
+    /// Creates a file, or truncates the existing one, and writes `bytes`.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Writes behind the end of a file that is there.
+    /// Appends `bytes` to an existing file.
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Opens a file to append to it many times, and makes an empty file if there is none. The
-    /// operating system's files are locked: a file has one appender at a time.
+    /// Opens a file for many appends, and creates an empty file if there is none.
+    ///
+    /// The operating system's files are locked: a file has one appender at a time.
     fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>>;
-    /// Cuts a file down to its first `len` bytes.
+    /// Truncates a file to its first `len` bytes.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
-    /// Makes a file's content durable.
+    /// Makes the content of a file durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Moves a file over another, or to a new name, at once.
+    /// Renames a file atomically; an existing file of the new name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -52,31 +55,30 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// Tells a file from another file that has taken over its name.
+/// Identity and length of a file: distinguishes a file from another that has taken over its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The number of the file on its disk: an inode number. A file that was removed may pass its
-    /// number on to a later file.
+    /// Inode number of the file. After a file is removed, a later file may get the same number.
     pub file: u64,
-    /// The length of the file in bytes.
+    /// Length of the file, in bytes.
     pub len: u64,
 }
 
 /// A file that is open for appending.
 pub trait Appender: Write + Send {
-    /// Which file it is, and how long the file is.
+    /// Returns the identity and the length of the open file.
     ///
     /// # Errors
-    /// If the file no longer has the name under which it was opened, and then readers would not
-    /// find what is appended.
+    /// If the file no longer has the name under which it was opened: readers would not find the
+    /// appended bytes.
     fn stamp(&self) -> io::Result<Stamp>;
-    /// Cuts the file down to its first `len` bytes.
+    /// Truncates the file to its first `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// An appender on a disk that knows files by their names alone.
+/// An appender for a disk that identifies files only by name.
 #[derive(Debug)]
 pub struct NamedEnd<D> {
     disk: D,
@@ -84,7 +86,7 @@ pub struct NamedEnd<D> {
 }
 
 impl<D: Disk> NamedEnd<D> {
-    /// The appender of the file at `path`, which is made if there is none.
+    /// Opens the file at `path` for appending, and creates it if there is none.
     ///
     /// # Errors
     /// If the disk refuses.
@@ -99,6 +101,7 @@ impl<D: Disk> NamedEnd<D> {
 
 impl<D: Disk> Write for NamedEnd<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Append everything at once, so that one `write_all` is one operation of the disk.
         self.disk.append(&self.path, bytes).map(|()| bytes.len())
     }
 
@@ -121,20 +124,20 @@ impl<D: Disk> Appender for NamedEnd<D> {
     }
 }
 
-/// The operating system would not do something with a file.
+/// A file operation that the operating system refused.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {source}; {}", path.display(), remedy(.source))]
 pub struct DiskError {
-    /// What was tried, as a verb.
+    /// Attempted operation, as a verb: "cannot {action} {path}".
     pub action: &'static str,
-    /// On what.
+    /// File or folder that the operation was applied to.
     pub path: PathBuf,
-    /// What the operating system said.
+    /// Error of the operating system.
     pub source: io::Error,
 }
 
 impl DiskError {
-    /// Says what was tried, and on what, when the operating system answered with an error.
+    /// Returns a function that adds the operation and the path to an error of the operating system.
     pub fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
     }
@@ -143,7 +146,7 @@ impl DiskError {
 fn remedy(error: &io::Error) -> &'static str {
     let cause = error.get_ref();
     if cause.is_some_and(|cause| cause.is::<Displaced>()) {
-        return "put it back in its place, or end this run";
+        return "move it back, or stop this run";
     }
     if cause.is_some_and(|cause| cause.is::<NotRegular>()) {
         return "move it away, or choose another --logdir";
@@ -156,22 +159,22 @@ fn remedy(error: &io::Error) -> &'static str {
             "make it accessible to this user, or choose another --logdir"
         }
         ErrorKind::ResourceBusy => {
-            "end that process first, even if it is paused, or choose another --logdir"
+            "stop that process first, even if it is paused, or choose another --logdir"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
-            "something else is in its place: choose another --logdir"
+            "another kind of file is at this path: choose another --logdir"
         }
-        ErrorKind::NotFound => "make the missing folder, or choose another --logdir",
-        _ => "look after the disk, or choose another --logdir",
+        ErrorKind::NotFound => "create the missing folder, or choose another --logdir",
+        _ => "check the disk, or choose another --logdir",
     }
 }
 
-/// Makes sure that a logdir is there and that files can be written in it.
+/// Checks that a logdir exists, or can be created, and that files can be written in it.
 ///
 /// # Errors
-/// What the operating system said, as one line for a person.
+/// The operating system's error, as one line for the user.
 pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
-    disk.create_dir(logdir).map_err(DiskError::at("make the logdir", logdir))?;
+    disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
     let probe = logdir.join(format!("{WRITE_CHECK}{TEMPORARY}"));
     disk.write(&probe, b"This file can be removed.\n")
         .and_then(|()| disk.sync(&probe))
@@ -179,31 +182,41 @@ pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
         .map_err(DiskError::at("write in the logdir", logdir))
 }
 
-/// How the name of a file ends that is not published yet. Readers ignore it.
+/// Suffix of a file that is not published yet. Readers ignore such files.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
-/// What [`check_writable`] writes, for a moment.
+/// Name of the file that [`check_writable`] writes and removes.
 pub(crate) const WRITE_CHECK: &str = "write-check";
 
-/// A file to be published.
+/// A file to be published: name, directory and content.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
+    /// Directory of the file.
     pub dir: &'a Path,
+    /// Final name of the file in `dir`.
     pub name: &'a str,
-    /// Keeps two writers of the same name apart until one of them publishes.
+    /// Name of the writer, part of the temporary file's name: two writers of the same file do not
+    /// share a temporary file.
     pub writer: &'a str,
+    /// Content of the file.
     pub bytes: &'a [u8],
 }
 
 impl Publication<'_> {
-    /// Writes the file beside its place, and moves it there once it is durable: under its name
-    /// there is, at any moment and after any crash, the whole old file or the whole new one.
+    /// Writes the file under a temporary name, makes it durable, and renames it to its final name.
+    ///
+    /// At any moment, and after any crash, the final name refers to the whole old file or the whole
+    /// new one. Returns the path of the file.
+    ///
+    /// # Errors
+    /// If the disk refuses; either the old file is unchanged, or the new one is in its place.
     pub fn publish(&self, disk: &dyn Disk) -> Result<PathBuf, DiskError> {
         let temporary = self.dir.join(format!("{}.{}{TEMPORARY}", self.name, self.writer));
         let path = self.dir.join(self.name);
         let result = self.write_and_move(disk, &temporary, &path);
         if result.is_err() {
-            // Best effort, to free its space; whoever opens the directory next cleans up too.
+            // Best effort, to free the space. The next process that opens the directory removes
+            // leftovers, too.
             let _ = disk.remove(&temporary);
         }
         result.map(|()| path)
@@ -222,11 +235,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::disk::real_disk::RealDisk;
-    use crate::disk::test_disk;
     use crate::disk::test_disk::TestDisk;
+    use crate::disk::{RealDisk, test_disk};
 
-    /// What its callers rely on, of a disk on which nothing fails.
+    /// Checks the behaviour that callers of a disk rely on, on a disk where no operation fails.
     fn keeps_what_is_written(disk: &dyn Disk, dir: &Path) {
         let path = dir.join("file");
         disk.write(&path, b"some").unwrap();
@@ -263,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_what_was_written_appended_and_not_cut_off() {
+    fn files_keep_written_and_appended_bytes_until_truncated() {
         let dir = tempfile::tempdir().unwrap();
         keeps_what_is_written(&RealDisk, dir.path());
         keeps_what_is_written(&TestDisk::new(test_disk::Bug::None, None), Path::new("/dir"));
     }
 
     #[test]
-    fn what_is_not_there_cannot_be_synced() {
+    fn syncing_a_missing_file_fails() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing");
         assert!(RealDisk.sync(&missing).is_err());
@@ -278,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_to_do_about_its_kind() {
+    fn error_names_a_remedy_for_its_kind() {
         let remedy = |kind: ErrorKind| {
             let text = DiskError::at("write", Path::new("file"))(kind.into()).to_string();
             text.split_once("; ").unwrap().1.to_owned()
@@ -286,13 +298,13 @@ mod tests {
         assert!(remedy(ErrorKind::StorageFull).starts_with("free some space"));
         assert!(remedy(ErrorKind::PermissionDenied).starts_with("make it accessible"));
         assert!(remedy(ErrorKind::ReadOnlyFilesystem).starts_with("make it accessible"));
-        assert!(remedy(ErrorKind::IsADirectory).starts_with("something else"));
-        assert!(remedy(ErrorKind::NotFound).starts_with("make the missing folder"));
-        assert!(remedy(ErrorKind::Other).starts_with("look after the disk"));
+        assert!(remedy(ErrorKind::IsADirectory).starts_with("another kind of file"));
+        assert!(remedy(ErrorKind::NotFound).starts_with("create the missing folder"));
+        assert!(remedy(ErrorKind::Other).starts_with("check the disk"));
     }
 
     #[test]
-    fn an_unwritable_logdir_is_one_line_with_path_reason_and_remedy() {
+    fn unwritable_logdir_is_reported_in_one_line_with_path_reason_and_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
@@ -301,15 +313,15 @@ mod tests {
         assert_eq!(
             error,
             format!(
-                "cannot make the logdir {}: Not a directory (os error 20); something else is in \
-                 its place: choose another --logdir",
+                "cannot create the logdir {}: Not a directory (os error 20); another kind of file \
+                 is at this path: choose another --logdir",
                 logdir.display()
             )
         );
     }
 
     #[test]
-    fn a_writable_logdir_is_made_and_left_empty() {
+    fn check_writable_creates_the_logdir_and_leaves_it_empty() {
         let dir = tempfile::tempdir().unwrap();
         let logdir = dir.path().join("a/b");
         check_writable(&RealDisk, &logdir).unwrap();
@@ -317,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn published_bytes_replace_the_old_ones_and_leave_nothing_beside() {
+    fn publishing_replaces_the_old_file_and_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().unwrap();
         for bytes in [b"old".as_slice(), b"new"] {
             Publication { dir: dir.path(), name: "file", writer: "w", bytes }
@@ -329,9 +341,9 @@ mod tests {
     }
 }
 
-/// A file or a folder that is open, and is no longer at its path.
+/// A file or folder that is still open but no longer at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Displaced {
+pub(crate) enum Displaced {
     #[error("the logdir was moved, removed or replaced since this run opened it")]
     Logdir,
     #[error("the file was moved, removed or replaced since it was opened")]

@@ -1,5 +1,7 @@
-//! What happens to a node, and what it does, by name: what traces tell of, faults of the simulator
-//! wait for, and its scenarios expect.
+//! The names of events at a node, that is, of its inputs and effects.
+//!
+//! Traces record events by these names. The simulator's faults are triggered by them, and its
+//! scenarios expect them.
 
 use std::fmt;
 use unisono_core::ids::Cut;
@@ -13,22 +15,22 @@ use unisono_core::protocol::{
 
 macro_rules! event_kinds {
     ($( $(#[doc = $doc:literal])* $variant:ident = $name:literal, )*) => {
-        /// The kind of an event. Its name says what the node does, or what happens to it.
+        /// The kind of an event: an input or an effect of a node.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum EventKind { $( $(#[doc = $doc])* $variant, )* }
 
         impl EventKind {
-            /// All of them, in order.
+            /// All kinds, in order.
             pub const ALL: &[Self] = &[ $( Self::$variant, )* ];
 
-            /// Its name in scenario files and traces.
+            /// Returns the name in scenario files and traces.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$variant => $name, )* }
             }
 
-            /// What it means, for a person.
+            /// Returns the meaning, as one or more sentences for the user.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $( Self::$variant => concat!($($doc),*), )* }
@@ -38,170 +40,171 @@ macro_rules! event_kinds {
 }
 
 event_kinds! {
-    /// A life begins.
+    /// An incarnation of a task starts.
     Starts = "starts",
-    /// It calls another task.
+    /// A task calls another task.
     Connects = "connects",
-    /// Its call was answered.
+    /// The called task accepted the connection.
     Connected = "connected",
-    /// Its call was not answered.
+    /// The connection could not be opened.
     ConnectFailed = "connect-failed",
-    /// Somebody called.
+    /// A connection from a caller was accepted.
     Accepted = "accepted",
-    /// It closes a link.
+    /// A task closes a link.
     Closes = "closes",
-    /// The other end of a link closed, or the link broke.
+    /// The peer closed a link, or the link broke.
     Closed = "closed",
-    /// It greets a task that it has called.
+    /// A caller sends its greeting.
     SendsHello = "sends-hello",
-    /// A caller says who it is.
+    /// A called task receives the greeting of a caller.
     ReceivesHello = "receives-hello",
-    /// It lets a caller in.
+    /// A called task accepts a caller's greeting.
     SendsWelcome = "sends-welcome",
-    /// It was let in.
+    /// A caller's greeting was accepted.
     ReceivesWelcome = "receives-welcome",
-    /// It turns a caller away.
+    /// A called task refuses a caller's greeting.
     SendsRefused = "sends-refused",
-    /// It was turned away.
+    /// A caller's greeting was refused.
     ReceivesRefused = "receives-refused",
-    /// It says that it lives.
+    /// A task sends a heartbeat.
     SendsHeartbeat = "sends-heartbeat",
-    /// A peer says that it lives.
+    /// A task receives a heartbeat.
     ReceivesHeartbeat = "receives-heartbeat",
-    /// A worker asks for a version.
+    /// A worker requests a version.
     SendsPull = "sends-pull",
-    /// A ps is asked for a version.
+    /// A ps receives a request for a version.
     ReceivesPull = "receives-pull",
     /// A worker sends a shard's part of a gradient.
     SendsPush = "sends-push",
-    /// A ps gets a gradient.
+    /// A ps receives a gradient.
     ReceivesPush = "receives-push",
-    /// A ps says that it does not use a gradient.
+    /// A ps tells a worker that its gradient is not used.
     SendsPushReply = "sends-push-reply",
-    /// A worker hears that a gradient is not used.
+    /// A worker learns that its gradient is not used.
     ReceivesPushReply = "receives-push-reply",
-    /// A ps says that it has judged pushes.
+    /// A ps acknowledges pushes.
     SendsAcknowledged = "sends-acknowledged",
-    /// A worker hears that its pushes are judged.
+    /// A worker receives the acknowledgement of its pushes.
     ReceivesAcknowledged = "receives-acknowledged",
     /// A ps sends a version.
     SendsVersion = "sends-version",
-    /// A worker gets one shard's version.
+    /// A worker receives one shard's version.
     ReceivesVersion = "receives-version",
     /// A ps tells ps 0 which slots it holds.
     SendsReceived = "sends-received",
-    /// Ps 0 hears which slots a ps holds.
+    /// Ps 0 learns which slots a ps holds.
     ReceivesReceived = "receives-received",
     /// Ps 0 tells a ps which slots an update uses.
     SendsChosen = "sends-chosen",
-    /// A ps hears which slots an update uses.
+    /// A ps learns which slots an update uses.
     ReceivesChosen = "receives-chosen",
     /// The chief sends a ps its state.
     SendsRestore = "sends-restore",
-    /// A ps gets its state.
+    /// A ps receives its state.
     ReceivesRestore = "receives-restore",
-    /// A ps has its state in place.
+    /// A ps confirms that it has its state.
     SendsRestored = "sends-restored",
-    /// The chief hears that a ps has its state.
+    /// The chief learns that a ps has its state.
     ReceivesRestored = "receives-restored",
-    /// The chief asks a ps for its state.
+    /// The chief requests the state of a ps.
     SendsCapture = "sends-capture",
-    /// A ps is asked for its state.
+    /// A ps receives a request for its state.
     ReceivesCapture = "receives-capture",
     /// A ps sends its state.
     SendsCaptured = "sends-captured",
-    /// The chief gets the state of a ps.
+    /// The chief receives the state of a ps.
     ReceivesCaptured = "receives-captured",
-    /// A ps is past the version that is to be captured.
+    /// A ps reports that it is past the version to be captured.
     SendsMissed = "sends-missed",
-    /// The chief hears that a ps is past a version.
+    /// The chief learns that a ps is past the version to be captured.
     ReceivesMissed = "receives-missed",
-    /// It says that the final checkpoint is durable.
+    /// A task sends the news that the final checkpoint is durable.
     SendsFinished = "sends-finished",
-    /// It hears that the final checkpoint is durable.
+    /// A task learns that the final checkpoint is durable.
     ReceivesFinished = "receives-finished",
-    /// A worker leaves.
+    /// A worker says that it leaves.
     SendsGoodbye = "sends-goodbye",
-    /// A ps hears that a worker leaves.
+    /// A ps learns that a worker leaves.
     ReceivesGoodbye = "receives-goodbye",
-    /// It says that the run cannot go on.
+    /// A task says that the run cannot continue.
     SendsAbort = "sends-abort",
-    /// It hears that the run cannot go on.
+    /// A task learns that the run cannot continue.
     ReceivesAbort = "receives-abort",
-    /// Bytes of a long message are coming in.
+    /// Bytes of a long message arrive.
     Progress = "progress",
-    /// A worker begins to compute a gradient.
+    /// A worker starts to compute a gradient.
     Computes = "computes",
     /// A gradient is computed.
     Computed = "computed",
-    /// A ps begins to compute an update.
+    /// A ps starts to compute an update.
     Updates = "updates",
-    /// An update is computed: the shard is at the next version.
+    /// An update is computed, and the shard is at the next version.
     Updated = "updated",
-    /// The chief asks for the newest checkpoint.
+    /// The chief starts to read the newest checkpoint.
     Reads = "reads",
     /// The newest checkpoint, or the initial values, were read.
     Read = "read",
     /// No checkpoint could be read.
     ReadFailed = "read-failed",
-    /// The chief has an update's losses written.
+    /// The chief starts to write an update's losses.
     Records = "records",
-    /// The chief has a checkpoint written.
+    /// The chief starts to write a checkpoint.
     Saves = "saves",
     /// A checkpoint is durable.
     Saved = "saved",
     /// A checkpoint could not be written.
     SaveFailed = "save-failed",
-    /// An update that was made a second time is another.
+    /// An update was recomputed after a rollback, and its losses differ from the first time.
     NotRepeated = "not-repeated",
-    /// Its deadline came.
+    /// A deadline of the task was reached.
     Wakes = "wakes",
-    /// It is asked to stop.
+    /// The task is asked to stop.
     AskedToStop = "asked-to-stop",
-    /// A session with a peer is up.
+    /// A session with a peer was opened.
     PeerUp = "peer-up",
     /// A session with a peer ended.
     PeerDown = "peer-down",
-    /// A caller was turned away.
+    /// A task reports that it refused a caller.
     TurnedAway = "turned-away",
-    /// It has waited longer than the limit, and says so.
+    /// A task reports that it has waited longer than the limit.
     Waits = "waits",
     /// A ps drops a gradient of an older version.
     DropsStale = "drops-stale",
     /// A ps drops the second copy of a gradient.
     DropsDuplicate = "drops-duplicate",
-    /// A ps drops a gradient of an older generation.
+    /// A ps drops a gradient of another generation.
     DropsFenced = "drops-fenced",
     /// A ps drops a gradient that is not among the first R.
     DropsSurplus = "drops-surplus",
-    /// The chief finds a ps without its shard; of the version that it holds itself, if all go on
-    /// from there.
+    /// The chief finds a ps without its shard. The step is the version that all tasks continue
+    /// from, if the chief still holds that version.
     ShardLost = "shard-lost",
-    /// The chief takes up the state that it finds.
+    /// The chief adopts the state that it finds.
     Adopts = "adopts",
     /// The chief has restored all shards, in a new generation.
     Restores = "restores",
-    /// It halts: finished.
+    /// The task halts because the run is finished.
     Finishes = "finishes",
-    /// It halts: asked to stop.
+    /// The task halts because it was asked to stop.
     Stops = "stops",
-    /// It halts: it cannot go on.
+    /// The task halts because it cannot continue.
     Fails = "fails",
-    /// It halts: it is older than a life that a peer knows, and its process raises its incarnation.
+    /// The task halts because a peer knows a newer incarnation; its process retries with a larger
+    /// one.
     Outdated = "outdated",
 }
 
 impl EventKind {
-    /// The kind of that name.
+    /// Returns the kind of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// What the sender did, if this is that a message came.
+    /// Returns the kind of the sender's event, if this kind is the receiving of a message.
     #[must_use]
     pub fn sent_as(self) -> Option<Self> {
-        // Each kind of message is sent and received, in this order.
+        // In the list of kinds, the sending of each message is directly before its receiving.
         self.name().starts_with("receives-").then(|| Self::ALL[self as usize - 1])
     }
 }
@@ -216,7 +219,7 @@ impl<'de> Deserialize<'de> for EventKind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
         Self::from_name(&name)
-            .ok_or_else(|| de::Error::custom(format!("no event is called {name:?}")))
+            .ok_or_else(|| de::Error::custom(format!("there is no event named {name:?}")))
     }
 }
 
@@ -226,21 +229,21 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// An event at a node, in so far as it can be named.
+/// An event at a node with its step and slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Happening {
-    /// What.
+pub struct NamedEvent {
+    /// Kind of the event.
     #[serde(rename = "what")]
     pub kind: EventKind,
-    /// At which step, if it has one.
+    /// Step of the event, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
-    /// Of which slot, if it has one.
+    /// Slot of the event, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
 }
 
-impl Happening {
+impl NamedEvent {
     const fn new(kind: EventKind) -> Self {
         Self { kind, step: None, slot: None }
     }
@@ -253,7 +256,7 @@ impl Happening {
         Self { kind, step: Some(step), slot: Some(slot) }
     }
 
-    /// Whether it happens to a node; otherwise the node does it.
+    /// Returns whether the event is an input of the node; otherwise it is an effect.
     #[must_use]
     pub const fn is_input(&self) -> bool {
         use EventKind as E;
@@ -296,7 +299,7 @@ impl Happening {
         )
     }
 
-    /// What happens to a node.
+    /// Returns the event of an input.
     #[must_use]
     pub fn of_input(input: &Input) -> Self {
         match input {
@@ -335,7 +338,8 @@ impl Happening {
         }
     }
 
-    /// What a node does; `None` for reports of what was an input.
+    /// Returns the event of an effect; `None` for a report about something that was already an
+    /// input.
     #[must_use]
     pub const fn of_effect(effect: &Effect) -> Option<Self> {
         Some(match effect {
@@ -457,14 +461,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinct_and_read_back() {
+    fn names_are_distinct_and_parse_back() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_name(kind.name()), Some(*kind));
         }
     }
 
     #[test]
-    fn whatever_is_received_was_sent_as_its_counterpart() {
+    fn every_receiving_kind_has_a_sending_kind() {
         for kind in EventKind::ALL {
             let sent = kind.sent_as().map(|sent| sent.name().to_owned());
             let expected = kind.name().strip_prefix("receives-").map(|of| format!("sends-{of}"));
