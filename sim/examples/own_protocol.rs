@@ -20,9 +20,10 @@ use std::sync::Arc;
 use unisono_core::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
 use unisono_core::{Job, Moment, TaskId};
 use unisono_sim::play;
-use unisono_sim::run::played::{Change, Failure, PlayOptions};
+use unisono_sim::run::failure::Failure;
+use unisono_sim::run::played::{Change, PlayOptions};
 use unisono_sim::scenario::draw;
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
 /// Four workers, three gradients an update: the slowest of each step is dropped, or told that it
 /// comes too late. And whatever else a seed can think of.
@@ -66,11 +67,11 @@ fn main() -> anyhow::Result<()> {
 /// If the scenario is wrong.
 pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failure)>> {
     let scenario = Scenario::parse(SCENARIO, "own_protocol.toml")?;
-    let labs = Labs::default();
+    let caches = ComputeCaches::default();
     let options = PlayOptions { change: Some(change), ..PlayOptions::default() };
     let fails = |seed| {
         let drawn = Arc::new(draw::draw(&scenario, seed));
-        play(&drawn, seed, &labs, options).failure.map(|failure| (seed, failure))
+        play(&drawn, seed, &caches, options).failure.map(|failure| (seed, failure))
     };
     Ok((0..SEEDS).find_map(fails))
 }

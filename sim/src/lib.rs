@@ -10,7 +10,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
-//! use unisono_sim::{Labs, PlayOptions, Scenario, play};
+//! use unisono_sim::{ComputeCaches, PlayOptions, Scenario, play};
 //!
 //! let text = r#"
 //!     [cluster]
@@ -30,8 +30,8 @@
 //! scenario.run.train.training_steps = 8;
 //! scenario.limits.save_interval = Duration::from_millis(5);
 //!
-//! let labs = Labs::default(); // shares the arithmetic of runs
-//! let played = play(&Arc::new(scenario), 7, &labs, PlayOptions::default());
+//! let caches = ComputeCaches::default(); // shares the arithmetic of runs
+//! let played = play(&Arc::new(scenario), 7, &caches, PlayOptions::default());
 //! // It ended, by the rules, with the losses of the serial run, to the bit.
 //! assert_eq!(played.failure, None);
 //! assert_eq!(played.losses.len(), 8 * 3);
@@ -61,11 +61,12 @@ pub mod streams;
 pub mod world;
 
 pub use self::run::play::play;
-pub use crate::run::played::{Change, Failure, PlayOptions, Played};
+pub use crate::run::failure::Failure;
+pub use crate::run::played::{Change, PlayOptions, Played};
 pub use record::orders::EventOrder;
 pub use run::Audit;
-pub use run::lab::Labs;
+pub use run::compute_cache::ComputeCaches;
 pub use scenario::Scenario;
-pub use world::active_faults::Bites;
+pub use world::active_faults::FaultEffects;
 pub use world::life::LifeId;
 pub use world::universe::Universe;

@@ -8,7 +8,7 @@ use unisono_core::train_config::Sync;
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{Distribution, Oracle, StorageModel, Wire};
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
 const LATENCY: Duration = Duration::from_micros(100);
 const GRADIENT: Duration = Duration::from_micros(700);
@@ -32,7 +32,8 @@ fn constant(mut scenario: Scenario) -> Scenario {
 }
 
 fn run(scenario: &Scenario, seed: u64) -> Played {
-    let played = play(&Arc::new(scenario.clone()), seed, &Labs::default(), PlayOptions::default());
+    let played =
+        play(&Arc::new(scenario.clone()), seed, &ComputeCaches::default(), PlayOptions::default());
     assert_eq!(played.failure, None, "{}", played.failure.as_ref().expect("there is one"));
     played
 }

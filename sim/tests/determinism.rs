@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use unisono_sim::run::played::PlayOptions;
 
-use crate::support::{labs, sources};
+use crate::support::{caches, sources};
 
 const SEEDS: u64 = 3;
 /// Where a process that this test started writes what it played.
@@ -59,7 +59,7 @@ fn audits(forwards: bool) -> String {
         cases.reverse();
     }
     let line = |(name, case): &(String, unisono_sim::many::case::Case)| {
-        let played = case.play(labs(), PlayOptions::default());
+        let played = case.play(caches(), PlayOptions::default());
         let mut line = String::new();
         let (failure, seed) = (played.failure.map(|f| f.signature()), case.seed);
         write!(line, "{name} {seed} {} {} {failure:?}", played.audit, played.n_events)

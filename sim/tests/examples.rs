@@ -6,7 +6,7 @@
 #[path = "../examples/own_protocol.rs"]
 mod own_protocol;
 
-use unisono_sim::run::played::Failure;
+use unisono_sim::run::failure::Failure;
 
 #[test]
 fn a_ps_that_says_every_version_twice_breaks_no_rule() {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use unisono_sim::run::played::PlayOptions;
 use unisono_sim::{EventOrder, Scenario};
 
-use crate::support::{labs, scenario, sources, steady, watch};
+use crate::support::{caches, scenario, sources, steady, watch};
 
 /// Seeds within which two orders must be found.
 const SEEDS: u64 = 8;
@@ -25,7 +25,7 @@ fn seeds_of_every_story_play_more_than_one_order() {
         if source.scenario.sim.one_order || u64::from(source.scenario.sim.seeds) < SEEDS {
             continue;
         }
-        let play = |seed| source.case(seed).play(labs(), PlayOptions::default()).order;
+        let play = |seed| source.case(seed).play(caches(), PlayOptions::default()).order;
         let first = play(0);
         let is_other = |seed| play(seed) != first;
         assert!((1..SEEDS).any(is_other), "{}: {SEEDS} seeds, 1 order", source.name());

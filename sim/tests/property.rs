@@ -11,7 +11,7 @@ use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::draw;
 use unisono_sim::scenario::{Chaos, Family, Oracle, Range};
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
 /// A cluster, and the faults that happen to it, each by its number.
 #[derive(Clone, Debug)]
@@ -91,18 +91,18 @@ fn every_kind() -> Chaos {
 }
 
 /// Shared by all cases, so that a gradient is computed once.
-fn labs() -> &'static Labs {
-    static LABS: OnceLock<Labs> = OnceLock::new();
-    LABS.get_or_init(Labs::default)
+fn caches() -> &'static ComputeCaches {
+    static CACHES: OnceLock<ComputeCaches> = OnceLock::new();
+    CACHES.get_or_init(ComputeCaches::default)
 }
 
-fn run(scenario: &Scenario, seed: u64, labs: &Labs) -> Played {
-    play(&Arc::new(scenario.clone()), seed, labs, PlayOptions::default())
+fn run(scenario: &Scenario, seed: u64, caches: &ComputeCaches) -> Played {
+    play(&Arc::new(scenario.clone()), seed, caches, PlayOptions::default())
 }
 
 /// How the case fails, with the file that fails the same way.
-fn check(case: &Case, scenario: &Scenario, labs: &Labs) -> Result<(), TestCaseError> {
-    match run(scenario, case.seed, labs).failure {
+fn check(case: &Case, scenario: &Scenario, caches: &ComputeCaches) -> Result<(), TestCaseError> {
+    match run(scenario, case.seed, caches).failure {
         None => Ok(()),
         Some(failure) => {
             let file = scenario.to_toml();
@@ -123,7 +123,7 @@ proptest! {
     fn whatever_happens_update_k_uses_exactly_r_gradients_and_the_trajectory_is_the_serial_one(
         case in cases()
     ) {
-        check(&case, &case.scenario(), labs())?;
+        check(&case, &case.scenario(), caches())?;
     }
 }
 
@@ -132,23 +132,23 @@ proptest! {
 /// again.
 #[test]
 fn a_failing_case_shrinks_to_a_file_that_fails_the_same_way() {
-    let labs = labs();
+    let caches = caches();
     let broken = |case: &Case| {
         let mut scenario = case.scenario();
         scenario.expect.rollbacks = Some(Range { min: 0, max: 0 });
         scenario
     };
     let config = ProptestConfig { failure_persistence: None, cases: 500, ..Default::default() };
-    let result = TestRunner::new(config).run(&cases(), |case| check(&case, &broken(&case), labs));
+    let result = TestRunner::new(config).run(&cases(), |case| check(&case, &broken(&case), caches));
     let Err(TestError::Fail(_, case)) = result else { panic!("some fault rolls a run back") };
     for fault in 0..case.faults.len() {
         let mut without = case.clone();
         without.faults.remove(fault);
-        check(&without, &broken(&without), labs).expect("each fault that is left matters");
+        check(&without, &broken(&without), caches).expect("each fault that is left matters");
     }
     let scenario = broken(&case);
     let reread = Scenario::parse(&scenario.to_toml(), "shrunk.toml").expect("it was written here");
     assert_eq!(reread, scenario);
-    let signature = |scenario| run(scenario, case.seed, labs).failure.map(|f| f.signature());
+    let signature = |scenario| run(scenario, case.seed, caches).failure.map(|f| f.signature());
     assert_eq!(signature(&reread), Some("rollbacks".to_owned()));
 }

@@ -11,7 +11,7 @@ use unisono_sim::Scenario;
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 
-use crate::support::{labs, passed};
+use crate::support::{caches, passed};
 
 const N_PS: u32 = 8;
 const STEPS: u64 = 5;
@@ -26,7 +26,7 @@ fn run_with(n_ps: u32, n_workers: u32, training_steps: u64) -> Played {
     scenario.run.sync = Sync { replicas_to_aggregate: n_workers, total_num_replicas: n_workers };
     scenario.run.train.training_steps = training_steps;
     scenario.expect.gradients_per_update = Some(n_workers);
-    passed(play(&Arc::new(scenario), 1, labs(), PlayOptions::default()))
+    passed(play(&Arc::new(scenario), 1, caches(), PlayOptions::default()))
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use unisono_observe::trace::timeline::{State, lanes};
 use unisono_observe::trace::{EventKind, History, path};
-use unisono_sim::Labs;
+use unisono_sim::ComputeCaches;
 use unisono_sim::many::case::Source;
 use unisono_sim::run::played::PlayOptions;
 
@@ -27,13 +27,13 @@ const SEEDS: u64 = 8;
 
 /// Every history of every scenario, with the cause of each of its events as the simulator knows it.
 fn for_each_history(mut check: impl FnMut(&str, &History, &[Option<usize>])) {
-    let labs = Labs::default();
+    let caches = ComputeCaches::default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     for name in SCENARIOS {
         let source = Source::load(&folder.join(format!("{name}.toml"))).expect("it is there");
         for seed in 0..SEEDS {
             let case = source.case(seed);
-            let played = case.play(&labs, PlayOptions { trace: true, ..PlayOptions::default() });
+            let played = case.play(&caches, PlayOptions { trace: true, ..PlayOptions::default() });
             let trace = played.trace.expect("it was asked for");
             let history = History::of(trace.to_run(&case.scenario.run));
             // The history has the events life by life.
@@ -91,7 +91,7 @@ fn a_run_waits_for_a_ps_that_is_down_and_not_for_those_who_call_it() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let case = Source::load(&folder.join("ps-crash.toml")).expect("it is there").case(7);
     let options = PlayOptions { trace: true, ..PlayOptions::default() };
-    let trace = case.play(&Labs::default(), options).trace.expect("it was asked for");
+    let trace = case.play(&ComputeCaches::default(), options).trace.expect("it was asked for");
     let history = History::of(trace.to_run(&case.scenario.run));
     let gated = path::gated(&path::critical_path(&history));
     // It is killed at 10 ms, for 50 ms.

@@ -14,12 +14,12 @@ use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{FaultKind, Wire};
 use unisono_sim::{Audit, Scenario};
 
-use crate::support::{Told as _, labs, passed, sources};
+use crate::support::{Told as _, caches, passed, sources};
 
 fn run(scenario: &Arc<Scenario>, wire: Wire, seed: u64) -> Played {
     let mut scenario = (**scenario).clone();
     scenario.network.wire = wire;
-    passed(play(&Arc::new(scenario), seed, labs(), PlayOptions::default()))
+    passed(play(&Arc::new(scenario), seed, caches(), PlayOptions::default()))
 }
 
 /// All that a run is, down to the bits of its losses.

@@ -52,7 +52,8 @@ mod planted {
     use crate::many::case::{Case, Source};
     use crate::many::pool;
     use crate::many::tally::Brief;
-    use crate::run::played::{Failure, PlayOptions};
+    use crate::run::failure::Failure;
+    use crate::run::played::PlayOptions;
 
     /// Plants one after the other.
     pub(in super::super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
@@ -150,13 +151,13 @@ mod planted {
 
     /// A fault that does not bite, because the bug keeps the run from getting there, shows nothing.
     fn is_catch(failure: &Failure) -> bool {
-        !matches!(failure, Failure::Inert { .. })
+        !matches!(failure, Failure::FaultWithoutEffect { .. })
     }
 
     fn hunt(bug: Bug, args: &BugsArgs, plan: &Plan, stage: &Stage) -> anyhow::Result<Row> {
         let options = |bug| PlayOptions { bug, ..stage.options };
         let play = |case: &Case, bug| {
-            let run = case.brief(&stage.labs, options(bug));
+            let run = case.brief(&stage.caches, options(bug));
             let is_caught = run.failure.as_ref().is_some_and(is_catch);
             is_caught.then_some(run)
         };

@@ -1,6 +1,6 @@
 //! Flags that several commands share.
 
-use clap::{Args, Parser};
+use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

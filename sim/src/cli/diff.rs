@@ -79,7 +79,7 @@ pub(super) fn played(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<Tr
         let options = stage.options_for(&capsule)?;
         (capsule.open(path)?.case, options)
     };
-    let mut played = case.play(&stage.labs, PlayOptions { trace: true, ..options });
+    let mut played = case.play(&stage.caches, PlayOptions { trace: true, ..options });
     if let Some(failure) = &played.failure {
         stage.screen.err(&format!("{}: {failure}", path.display()));
     }

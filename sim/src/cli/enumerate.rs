@@ -114,7 +114,7 @@ impl EnumerateArgs {
 }
 
 fn points_of(base: &Case, stage: &Stage) -> anyhow::Result<Vec<CrashPoint>> {
-    let played = base.play(&stage.labs, PlayOptions { trace: true, ..stage.options });
+    let played = base.play(&stage.caches, PlayOptions { trace: true, ..stage.options });
     if let Some(failure) = played.failure {
         bail!("the run fails without a crash, too: {failure}");
     }

@@ -1,6 +1,6 @@
 //! Exit codes of several runs.
 
-use crate::run::played::Failure;
+use crate::run::failure::Failure;
 
 /// A wrong command line, scenario file or capsule.
 pub(super) const EXIT_USAGE: u8 = 2;

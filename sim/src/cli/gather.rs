@@ -43,7 +43,7 @@ pub(super) fn gather(
 ) -> anyhow::Result<Gathered> {
     let progress = Progress::new(&stage.screen, n_runs);
     let (mut tally, mut reports, mut error) = (Tally::default(), Vec::new(), None);
-    let play = |number| case_of(number).brief(&stage.labs, stage.options);
+    let play = |number| case_of(number).brief(&stage.caches, stage.options);
     pool::in_order(stage.jobs, numbers, play, |number, run| {
         progress.step();
         if let Some(Finding { first, .. }) = tally.add(run) {

@@ -250,7 +250,8 @@ struct FaultNote {
 impl CoverageNote {
     pub(super) fn of(coverage: &Coverage) -> Self {
         let faults = coverage.faults.iter().map(|(family, count)| {
-            let note = FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_bites };
+            let note =
+                FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_effects };
             (family.name().to_owned(), note)
         });
         let events = coverage.events.iter().map(|(kind, n)| (kind.name().to_owned(), *n));
@@ -266,8 +267,8 @@ impl CoverageNote {
         let faults = self.faults.iter().map(|(name, note)| {
             let family = Family::from_name(name)
                 .with_context(|| format!("there is no kind of fault {name}"))?;
-            let FaultNote { faults: n_faults, bit: n_bit, bites: n_bites } = *note;
-            Ok((family, FaultCount { n_faults, n_bit, n_bites }))
+            let FaultNote { faults: n_faults, bit: n_bit, bites: n_effects } = *note;
+            Ok((family, FaultCount { n_faults, n_bit, n_effects }))
         });
         let events = self.events.iter().map(|(name, n)| {
             let kind = EventKind::from_name(name);

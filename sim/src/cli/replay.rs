@@ -73,9 +73,9 @@ struct Again {
 
 impl Again {
     fn play(name: &str, case: &Case, stage: &Stage, options: PlayOptions) -> Self {
-        let run = case.brief(&stage.labs, options);
+        let run = case.brief(&stage.caches, options);
         let explained =
-            run.failure.is_some().then(|| explain(name, case, &run, &stage.labs, options));
+            run.failure.is_some().then(|| explain(name, case, &run, &stage.caches, options));
         Self { run, report: explained.map(|explained| explained.report) }
     }
 }

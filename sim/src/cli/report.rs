@@ -88,12 +88,12 @@ fn document(path: &str, traced: &Traced) -> Document {
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };
-    let unmet = played.unmet.iter().cloned().map(crate::run::played::Failure::Violation);
-    let mut all: Vec<crate::run::played::Failure> = unmet.collect();
+    let unmet = played.unmet.iter().cloned().map(crate::run::failure::Failure::Violation);
+    let mut all: Vec<crate::run::failure::Failure> = unmet.collect();
     if !all.contains(first) {
         all.insert(0, first.clone());
     }
-    let explained = |failure: &crate::run::played::Failure| {
+    let explained = |failure: &crate::run::failure::Failure| {
         let event = last_of_chain(trace, failure).and_then(|number| trace.events.get(number));
         let (at, task) = (event.map(|event| event.at), event.map(|event| event.life.task));
         Failure { text: failure.to_string(), at, task }
@@ -104,10 +104,10 @@ fn failures(traced: &Traced) -> Vec<Failure> {
 /// The faults that were injected.
 fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
     let faults = traced.case.scenario.faults.iter().zip(&traced.played.faults);
-    let mark = |(fault, bites): (&crate::scenario::Fault, &crate::Bites)| {
+    let mark = |(fault, bites): (&crate::scenario::Fault, &crate::FaultEffects)| {
         let at = bites.began?;
         let kind = fault.kind.family().name();
-        let effects = match bites.n_bites {
+        let effects = match bites.n_effects {
             0 => "had no effect".to_owned(),
             1 => "had one effect".to_owned(),
             n => format!("had {n} effects"),

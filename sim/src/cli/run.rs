@@ -19,7 +19,7 @@ use crate::counted::{counted, short};
 use crate::many::case::Source;
 use crate::many::pool;
 use crate::many::tally::{Finding, Tally};
-use crate::run::played::Failure;
+use crate::run::failure::Failure;
 use crate::scenario::{Range as Bounds, nanos};
 
 /// From so many seeds on a scenario claims to vary. Of fewer, all may play one order by chance.
@@ -66,7 +66,7 @@ pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
     let mut error = None;
     let play = |number| {
         let (source, seed) = plan.at(number);
-        sources[source].case(seed).brief(&stage.labs, stage.options)
+        sources[source].case(seed).brief(&stage.caches, stage.options)
     };
     pool::in_order(stage.jobs, 0..plan.n_runs(), play, |number, run| {
         progress.step();

@@ -67,7 +67,7 @@ pub(super) fn shrink(args: &ShrinkArgs, stage: &Stage) -> anyhow::Result<u8> {
     let options = stage.options_for(&capsule)?;
     let opened = capsule.open(&args.path)?;
     let signature = capsule.failure.signature.clone();
-    let first = opened.case.brief(&stage.labs, options);
+    let first = opened.case.brief(&stage.caches, options);
     match first.failure.map(|failure| failure.signature()) {
         None => bail!("the run does not fail any more; the capsule says {signature}"),
         Some(other) if other != signature => {
@@ -76,8 +76,8 @@ pub(super) fn shrink(args: &ShrinkArgs, stage: &Stage) -> anyhow::Result<u8> {
         Some(_) => {}
     }
     let progress = Progress::new(&stage.screen, None);
-    let (labs, jobs) = (&stage.labs, stage.jobs);
-    let shrinker = Shrinker { labs, options, jobs, signature };
+    let (caches, jobs) = (&stage.caches, stage.jobs);
+    let shrinker = Shrinker { caches, options, jobs, signature };
     let Shrunk { case, n_tried } =
         shrinker.shrink(&opened.case, |smaller| progress.note(&size(&smaller.case.scenario)));
     progress.finish();
@@ -173,9 +173,9 @@ fn keep(
     path: PathBuf,
 ) -> anyhow::Result<Report> {
     let options = stage.options_for(capsule)?;
-    let run = case.brief(&stage.labs, options);
+    let run = case.brief(&stage.caches, options);
     let name = output.file_stem().unwrap_or_default().to_string_lossy();
-    let explained = explain(&name, case, &run, &stage.labs, options);
+    let explained = explain(&name, case, &run, &stage.caches, options);
     let failure = run.failure.as_ref().expect("the smallest run fails");
     let small = Capsule::of(output, case, failure, &explained.played);
     let small = Capsule { bug: capsule.bug.clone(), ..small };

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use unisono_terminal::output::Screen;
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::cli::common::CommonArgs;
 use crate::many::case::{Case, Source};
 use crate::many::tally::Brief;
@@ -21,7 +21,7 @@ pub(super) const SCHEMA: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) screen: Screen,
-    pub(super) labs: Labs,
+    pub(super) caches: ComputeCaches,
     pub(super) options: PlayOptions,
     pub(super) jobs: NonZeroUsize,
     pub(super) json: bool,
@@ -31,7 +31,7 @@ impl Stage {
     pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
         Ok(Self {
             screen: screen.clone(),
-            labs: Labs::default(),
+            caches: ComputeCaches::default(),
             options: options(args)?,
             jobs: args.jobs.unwrap_or_else(default_jobs),
             json: args.json,
@@ -73,7 +73,7 @@ impl Stage {
         (capsules, options): (&Path, PlayOptions),
     ) -> anyhow::Result<Report> {
         let Explained { report, played } =
-            explain(&source.name(), case, first, &self.labs, options);
+            explain(&source.name(), case, first, &self.caches, options);
         let failure = first.failure.as_ref().expect("only failures are kept");
         let capsule = Capsule::of(&source.path, case, failure, &played);
         let capsule = Capsule { bug: bug_of(&options), ..capsule };

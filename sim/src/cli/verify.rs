@@ -48,7 +48,7 @@ pub(super) fn fingerprint(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8
     let sources = sources::load_all(&args.paths)?;
     let play = |number: u64| {
         let source = &sources[number as usize];
-        let played = source.case(args.seed).play(&stage.labs, stage.options);
+        let played = source.case(args.seed).play(&stage.caches, stage.options);
         // Fowler, Noll and Vo's hash, 64 bits at a time.
         let add = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
         let losses =

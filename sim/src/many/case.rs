@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::many::tally::Brief;
 use crate::run::play::play;
 use crate::run::played::{PlayOptions, Played};
@@ -59,14 +59,14 @@ pub struct Case {
 impl Case {
     /// Plays it.
     #[must_use]
-    pub fn play(&self, labs: &Labs, options: PlayOptions) -> Played {
-        play(&self.scenario, self.seed, labs, options)
+    pub fn play(&self, caches: &ComputeCaches, options: PlayOptions) -> Played {
+        play(&self.scenario, self.seed, caches, options)
     }
 
     /// Plays it, and keeps what is counted.
     #[must_use]
-    pub fn brief(&self, labs: &Labs, options: PlayOptions) -> Brief {
-        Brief::of(&self.play(labs, options), &self.families())
+    pub fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
+        Brief::of(&self.play(caches, options), &self.families())
     }
 
     /// The kind of each fault, in their order.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use unisono_core::TaskId;
 use unisono_core::train_config::Sync;
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::many::case::Case;
 use crate::many::pool;
 use crate::run::played::PlayOptions;
@@ -29,7 +29,7 @@ const ROUND_MILLIS: [u64; 9] = [0, 1, 5, 10, 50, 100, 500, 1_000, 5_000];
 #[derive(Debug)]
 pub struct Shrinker<'a> {
     /// The arithmetic.
-    pub labs: &'a Labs,
+    pub caches: &'a ComputeCaches,
     /// How to play.
     pub options: PlayOptions,
     /// Candidates side by side.
@@ -73,7 +73,7 @@ impl Shrinker<'_> {
     fn fails(&self, scenario: &Scenario, seed: u64) -> Option<Scenario> {
         let scenario = checked(scenario)?;
         let case = Case { scenario: Arc::new(scenario), seed };
-        let failure = case.play(self.labs, self.options).failure?;
+        let failure = case.play(self.caches, self.options).failure?;
         (failure.signature() == self.signature).then(|| (*case.scenario).clone())
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::Audit;
 use crate::record::orders::{EventOrder, Orders};
-use crate::run::played::{Failure, Played};
+use crate::run::failure::Failure;
+use crate::run::played::Played;
 use crate::scenario::Family;
 use unisono_observe::trace::EventKind;
 
@@ -45,7 +46,7 @@ impl Brief {
             order: played.order,
             took: played.took,
             n_events: played.n_events,
-            bites: bites.map(|(family, fault)| (*family, fault.n_bites)).collect(),
+            bites: bites.map(|(family, fault)| (*family, fault.n_effects)).collect(),
             counts: played.counts.clone(),
         }
     }
@@ -100,7 +101,7 @@ pub struct FaultCount {
     /// Those of them that changed anything.
     pub n_bit: u64,
     /// How often they did.
-    pub n_bites: u64,
+    pub n_effects: u64,
 }
 
 impl Tally {
@@ -140,11 +141,11 @@ impl Finding {
 
 impl Coverage {
     fn add(&mut self, run: &Brief) {
-        for (family, n_bites) in &run.bites {
+        for (family, n_effects) in &run.bites {
             let count = self.faults.entry(*family).or_default();
             count.n_faults += 1;
-            count.n_bit += u64::from(*n_bites > 0);
-            count.n_bites += n_bites;
+            count.n_bit += u64::from(*n_effects > 0);
+            count.n_effects += n_effects;
         }
         for (kind, n) in &run.counts {
             *self.events.entry(*kind).or_default() += n;
@@ -157,7 +158,7 @@ impl Coverage {
             let count = self.faults.entry(*family).or_default();
             count.n_faults += more.n_faults;
             count.n_bit += more.n_bit;
-            count.n_bites += more.n_bites;
+            count.n_effects += more.n_effects;
         }
         for (kind, n) in &other.events {
             *self.events.entry(*kind).or_default() += n;
@@ -179,14 +180,14 @@ impl Coverage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Labs;
+    use crate::ComputeCaches;
     use crate::Scenario;
     use crate::many::case::Source;
     use crate::run::played::PlayOptions;
 
     fn run(seed: u64, failure: Option<Failure>) -> Brief {
         let source = Source { path: "clean.toml".into(), scenario: Scenario::default().into() };
-        let brief = source.case(1).brief(&Labs::default(), PlayOptions::default());
+        let brief = source.case(1).brief(&ComputeCaches::default(), PlayOptions::default());
         Brief { seed, failure, ..brief }
     }
 

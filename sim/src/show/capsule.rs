@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::many::case::Case;
-use crate::run::played::{Failure, Played};
+use crate::run::failure::Failure;
+use crate::run::played::Played;
 use crate::scenario::{Places, Scenario, ScenarioError};
 
 /// The version of the capsule's format.

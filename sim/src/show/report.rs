@@ -9,12 +9,13 @@ use serde::Serialize;
 use unisono_core::TaskId;
 use unisono_core::protocol::{Outcome, Status};
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::invariants::Violation;
 use crate::many::case::Case;
 use crate::many::tally::Brief;
 use crate::record::trace::{Trace, TracedEvent};
-use crate::run::played::{Failure, PlayOptions, Played};
+use crate::run::failure::Failure;
+use crate::run::played::{PlayOptions, Played};
 use crate::scenario::{Place, Scenario, nanos};
 use crate::world::life::LifeId;
 use unisono_observe::trace::EventKind;
@@ -181,13 +182,13 @@ pub fn explain(
     name: &str,
     case: &Case,
     first: &Brief,
-    labs: &Labs,
+    caches: &ComputeCaches,
     options: PlayOptions,
 ) -> Explained {
     let failure = first.failure.as_ref().expect("only a failure is explained");
     // A run that never comes back tells nothing the second time, either.
     let is_stuck = matches!(failure, Failure::Stuck(_));
-    let played = case.play(labs, PlayOptions { trace: !is_stuck, ..options });
+    let played = case.play(caches, PlayOptions { trace: !is_stuck, ..options });
     let mut report = Report::of(name, &case.scenario, failure, &played);
     report.not_reproducible = difference(first, failure, &played).filter(|_| !is_stuck);
     Explained { report, played }
@@ -288,7 +289,7 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
         }
     };
     let found = match failure {
-        Failure::Inert { .. } => return None,
+        Failure::FaultWithoutEffect { .. } => return None,
         Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
             unmet.broken_by.as_ref().and_then(|breaker| breaker.find(trace))
         }
@@ -389,11 +390,11 @@ fn outcome_text(outcome: &Outcome) -> String {
 
 fn fault_notes(scenario: &Scenario, played: &Played) -> Vec<FaultNote> {
     let faults = scenario.faults.iter().zip(&played.faults);
-    let note = |(fault, bites): (&crate::scenario::Fault, &crate::Bites)| FaultNote {
+    let note = |(fault, bites): (&crate::scenario::Fault, &crate::FaultEffects)| FaultNote {
         id: fault.id.clone(),
         kind: fault.kind.family().name(),
         began: bites.has_begun,
-        bites: bites.n_bites,
+        bites: bites.n_effects,
     };
     faults.map(note).collect()
 }

@@ -6,7 +6,7 @@ use unisono_core::Step;
 use unisono_observe::trace::EventKind as E;
 use unisono_sim::run::played::Played;
 
-use crate::support::{Told as _, labs, passed, run, scenario, watch};
+use crate::support::{Told as _, caches, passed, run, scenario, watch};
 use crate::{CHIEF, s, us};
 
 fn saves_often(fault: &str) -> String {
@@ -101,9 +101,9 @@ fn a_flipped_bit_on_the_disk_is_no_checkpoint() {
         let is_flipped = |at: &Duration| (us(20_000)..end).contains(at);
         assert!(!played.times(CHIEF, E::Read).iter().any(is_flipped), "seed {seed}");
         n_failed += played.times(CHIEF, E::ReadFailed).len();
-        let lab = labs().of(&scenario("").run).expect("the data do");
+        let cache = caches().for_run(&scenario("").run).expect("the data do");
         let checkpoint = played.checkpoint.expect("the run has ended");
-        assert_eq!(checkpoint.shards, lab.serial().end.shards, "seed {seed}");
+        assert_eq!(checkpoint.shards, cache.serial().end.shards, "seed {seed}");
     }
     assert!(n_failed > 0);
 }

@@ -2,7 +2,7 @@
 
 use unisono_core::Step;
 use unisono_core::protocol::Outcome;
-use unisono_sim::run::played::Failure;
+use unisono_sim::run::failure::Failure;
 
 use crate::support::{Told as _, passed, scenario, watch};
 

@@ -14,12 +14,12 @@ use unisono_sim::play;
 use unisono_sim::record::trace::{TracedEffect, TracedEvent};
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::Distribution;
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
 /// Shared by all runs of a process, so that a gradient is computed once.
-pub(crate) fn labs() -> &'static Labs {
-    static LABS: OnceLock<Labs> = OnceLock::new();
-    LABS.get_or_init(Labs::default)
+pub(crate) fn caches() -> &'static ComputeCaches {
+    static CACHES: OnceLock<ComputeCaches> = OnceLock::new();
+    CACHES.get_or_init(ComputeCaches::default)
 }
 
 /// The scenario of a text.
@@ -49,7 +49,7 @@ pub(crate) fn sources() -> Vec<Source> {
 /// Plays it with a trace, however it ends.
 pub(crate) fn watch(scenario: &Scenario, seed: u64) -> Played {
     let options = PlayOptions { trace: true, ..PlayOptions::default() };
-    play(&Arc::new(scenario.clone()), seed, labs(), options)
+    play(&Arc::new(scenario.clone()), seed, caches(), options)
 }
 
 /// A scenario with constant times where it says nothing of them: for tests that compute when
@@ -140,6 +140,6 @@ impl Told for Played {
     }
 
     fn bites(&self) -> Vec<u64> {
-        self.faults.iter().map(|fault| fault.n_bites).collect()
+        self.faults.iter().map(|fault| fault.n_effects).collect()
     }
 }

@@ -39,7 +39,7 @@ use crate::files::Bits;
 use crate::hand_started::{HandStarted, Role};
 use crate::process::{Process, wait_until};
 use crate::program::{Folder, unisono};
-use crate::support::{labs, passed};
+use crate::support::{caches, passed};
 
 /// Real processes make some thousand updates a second: with so many, a signal that is sent when the
 /// first losses are there comes long before the last ones.
@@ -76,9 +76,9 @@ fn keep(plan: &Plan, rows: &[(Step, Slot, f32)], end: &Snapshot) -> Bits {
 }
 
 fn simulated(scenario: &Scenario, seed: u64) -> Bits {
-    let played = passed(play(&Arc::new(scenario.clone()), seed, labs(), PlayOptions::default()));
-    let lab = labs().of(&scenario.run).expect("the data do for it");
-    keep(lab.plan(), &played.losses, &played.checkpoint.expect("a run ends with a checkpoint"))
+    let played = passed(play(&Arc::new(scenario.clone()), seed, caches(), PlayOptions::default()));
+    let cache = caches().for_run(&scenario.run).expect("the data do for it");
+    keep(cache.plan(), &played.losses, &played.checkpoint.expect("a run ends with a checkpoint"))
 }
 
 /// The flags of a training configuration, without its logdir.
@@ -222,8 +222,8 @@ fn with_backup_workers_each_run_is_the_one_of_its_slots() {
 
 /// The run in one loop with the slots of a run.
 fn one_loop(run: &RunConfig, bits: &Bits) -> Bits {
-    let lab = labs().of(run).expect("the data do for it");
-    let mut reference = Reference::new(lab.plan().clone(), (**lab.initial()).clone());
+    let cache = caches().for_run(run).expect("the data do for it");
+    let mut reference = Reference::new(cache.plan().clone(), (**cache.initial()).clone());
     let mut rows = Vec::new();
     for of_step in bits.rows().chunk_by(|a, b| a.0 == b.0) {
         let slots: Vec<_> = of_step.iter().map(|(_, slot, _)| Slot(*slot)).collect();
@@ -232,5 +232,5 @@ fn one_loop(run: &RunConfig, bits: &Bits) -> Bits {
         assert_eq!(update.step, Step(of_step[0].0));
         rows.extend(update.losses.iter().map(|(slot, loss)| (update.step, *slot, *loss)));
     }
-    keep(lab.plan(), &rows, reference.snapshot())
+    keep(cache.plan(), &rows, reference.snapshot())
 }

@@ -29,7 +29,7 @@ pub enum DiskFault {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     now: BTreeMap<FaultId, DiskFault>,
-    n_bites: BTreeMap<FaultId, u64>,
+    n_effects: BTreeMap<FaultId, u64>,
 }
 
 impl Faults {
@@ -41,23 +41,23 @@ impl Faults {
         self.now.remove(&id);
     }
 
-    pub(super) fn n_bites(&self, id: FaultId) -> u64 {
-        self.n_bites.get(&id).copied().unwrap_or_default()
+    pub(super) fn n_effects(&self, id: FaultId) -> u64 {
+        self.n_effects.get(&id).copied().unwrap_or_default()
     }
 
     /// Lets every fault of this kind bite, and tells how many those are.
-    pub(super) fn bite(&mut self, fault: DiskFault) -> usize {
+    pub(super) fn apply(&mut self, fault: DiskFault) -> usize {
         let ids = self.now.iter().filter(|(_, now)| **now == fault).map(|(id, _)| *id);
         let mut n_bitten = 0;
         for id in ids {
-            *self.n_bites.entry(id).or_default() += 1;
+            *self.n_effects.entry(id).or_default() += 1;
             n_bitten += 1;
         }
         n_bitten
     }
 
     pub(super) fn check_io(&mut self) -> io::Result<()> {
-        match self.bite(DiskFault::Io) {
+        match self.apply(DiskFault::Io) {
             0 => Ok(()),
             // Not the number 5: what that says differs between operating systems.
             _ => Err(io::Error::other("input/output error")),
@@ -65,7 +65,7 @@ impl Faults {
     }
 
     pub(super) fn check_space(&mut self) -> io::Result<()> {
-        match self.bite(DiskFault::NoSpace) {
+        match self.apply(DiskFault::NoSpace) {
             0 => Ok(()),
             _ => Err(ErrorKind::StorageFull.into()),
         }
@@ -74,7 +74,7 @@ impl Faults {
     /// Whether a whole write comes to the disk; if not, a prefix does.
     pub(super) fn check_write(&mut self) -> io::Result<()> {
         self.check_space()?;
-        match self.bite(DiskFault::Torn) {
+        match self.apply(DiskFault::Torn) {
             0 => Ok(()),
             _ => Err(io::Error::other("the write was torn")),
         }

@@ -85,8 +85,8 @@ impl SimDisk {
     ///
     /// A sync that lies counts if there was something to sync, a flipped bit if there was a byte.
     #[must_use]
-    pub fn n_bites(&self, id: FaultId) -> u64 {
-        self.state().faults.n_bites(id)
+    pub fn n_effects(&self, id: FaultId) -> u64 {
+        self.state().faults.n_effects(id)
     }
 
     /// After this many further operations all fail with [`ErrorKind::Interrupted`], and do
@@ -123,7 +123,7 @@ impl State {
     /// Whether a sync of a file is carried out. If not, there is nothing to sync after it.
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
-        let fails = !is_synced && self.faults.bite(DiskFault::FailedSync) > 0;
+        let fails = !is_synced && self.faults.apply(DiskFault::FailedSync) > 0;
         let failed = || Err(io::Error::other("the sync failed"));
         let result = self.faults.check_io().and_then(|()| if fails { failed() } else { Ok(()) });
         if result.is_err()
@@ -167,7 +167,7 @@ impl Disk for SimDisk {
         let mut state = self.begin()?;
         let mut bytes = state.file(path)?.bytes().to_vec();
         if !bytes.is_empty() {
-            for _ in 0..state.faults.bite(DiskFault::BitFlip) {
+            for _ in 0..state.faults.apply(DiskFault::BitFlip) {
                 let bit = below(&mut state.stream, 8 * bytes.len());
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
@@ -214,7 +214,7 @@ impl Disk for SimDisk {
         state.meter.count()?;
         state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();
-        if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
+        if !is_synced && state.faults.apply(DiskFault::LostUnsynced) == 0 {
             state.file(path)?.sync();
         }
         Ok(())
@@ -233,7 +233,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.begin()?;
         let is_synced = state.tree.directory(dir)?.is_synced();
-        if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
+        if !is_synced && state.faults.apply(DiskFault::LostUnsynced) == 0 {
             state.tree.directory(dir)?.sync();
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The simulated disk beside the real one, and under the files of a run.
 
-mod bites;
+mod effects;
 mod like_the_real_one;
 mod power;
 mod run;

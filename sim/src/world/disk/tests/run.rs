@@ -130,7 +130,7 @@ fn crash_everywhere(
 ) -> Result<u64, String> {
     const FAULT: FaultId = FaultId(0);
     let n_operations = n_operations();
-    let mut n_bites = 0;
+    let mut n_effects = 0;
     for (seed, at) in (0..SEEDS).flat_map(|seed| (0..=n_operations).map(move |at| (seed, at))) {
         let mut stream = stream(seed, at);
         let disk = SimDisk::new(stream.clone());
@@ -151,10 +151,10 @@ fn crash_everywhere(
         disk.kill_after(None);
         disk.clear_fault(FAULT);
         crash(&disk, &mut stream);
-        n_bites += disk.n_bites(FAULT);
+        n_effects += disk.n_effects(FAULT);
         check(&disk, persisted).map_err(|err| format!("seed {seed}, at {at}: {err}"))?;
     }
-    Ok(n_bites)
+    Ok(n_effects)
 }
 
 fn power_loss(disk: &SimDisk, stream: &mut Stream) {
@@ -176,8 +176,8 @@ fn a_run_survives_a_power_loss_at_any_operation() {
 #[test]
 fn a_run_survives_a_disk_that_fails_and_then_the_power() {
     for fault in [DiskFault::NoSpace, DiskFault::Torn, DiskFault::Io, DiskFault::FailedSync] {
-        let n_bites = crash_everywhere(Some(fault), power_loss).unwrap();
-        assert!(n_bites > 0, "{fault:?}");
+        let n_effects = crash_everywhere(Some(fault), power_loss).unwrap();
+        assert!(n_effects > 0, "{fault:?}");
     }
 }
 
@@ -201,8 +201,8 @@ fn a_disk_that_lies_about_a_sync_loses_what_was_promised() {
 
 #[test]
 fn what_was_written_outlives_its_process_synced_or_not() {
-    let n_bites = crash_everywhere(Some(DiskFault::LostUnsynced), process_crash).unwrap();
-    assert!(n_bites > 0);
+    let n_effects = crash_everywhere(Some(DiskFault::LostUnsynced), process_crash).unwrap();
+    assert!(n_effects > 0);
 }
 
 #[test]
@@ -215,5 +215,5 @@ fn a_checkpoint_with_a_flipped_bit_is_refused() {
     for _ in 0..1_000 {
         files.restore().unwrap_err();
     }
-    assert_eq!(disk.n_bites(FaultId(0)), 2_000, "the list and the checkpoint, each time");
+    assert_eq!(disk.n_effects(FaultId(0)), 2_000, "the list and the checkpoint, each time");
 }

@@ -22,7 +22,7 @@ fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
     assert_eq!(kind(disk.write(&path("new"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.create_dir(&path("dir"))), ErrorKind::StorageFull);
-    assert_eq!(disk.n_bites(ID), 3);
+    assert_eq!(disk.n_effects(ID), 3);
     disk.create_dir(Path::new(DIR)).unwrap();
     assert!(b"ab".starts_with(&disk.read(&path("new")).unwrap()));
     let appended = disk.read(&path("file")).unwrap();
@@ -30,10 +30,10 @@ fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
     disk.remove(&path("new")).unwrap();
     disk.truncate(&path("file"), 3).unwrap();
     disk.rename(&path("file"), &path("moved")).unwrap();
-    assert_eq!(disk.n_bites(ID), 3);
+    assert_eq!(disk.n_effects(ID), 3);
     disk.clear_fault(ID);
     disk.write(&path("new"), b"abc").unwrap();
-    assert_eq!(disk.n_bites(ID), 3);
+    assert_eq!(disk.n_effects(ID), 3);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn io_errors_strike_all_but_a_list_and_change_nothing() {
         disk.remove(&file),
     ];
     assert_eq!(results.map(kind), [ErrorKind::Other; 9]);
-    assert_eq!((names(&disk), disk.n_bites(ID)), (vec!["file".to_owned()], 9));
+    assert_eq!((names(&disk), disk.n_effects(ID)), (vec!["file".to_owned()], 9));
     disk.clear_fault(ID);
     assert_eq!(disk.read(&file).unwrap(), b"0123456789");
 }
@@ -68,7 +68,7 @@ fn a_torn_write_keeps_a_strict_prefix_of_any_length() {
         lengths[kept.len()] += 1;
     }
     assert_eq!(lengths.map(|n| n > 0), [true, true, true, false], "{lengths:?}");
-    assert_eq!(disk.n_bites(ID), 100);
+    assert_eq!(disk.n_effects(ID), 100);
 }
 
 #[test]
@@ -76,12 +76,12 @@ fn a_lying_sync_shows_when_the_power_is_gone() {
     let disk = broken(DiskFault::LostUnsynced);
     disk.sync(&path("file")).unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
-    assert_eq!(disk.n_bites(ID), 0, "there was nothing to sync");
+    assert_eq!(disk.n_effects(ID), 0, "there was nothing to sync");
     disk.append(&path("file"), b"abc").unwrap();
     disk.sync(&path("file")).unwrap();
     disk.write(&path("new"), b"").unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
-    assert_eq!(disk.n_bites(ID), 2);
+    assert_eq!(disk.n_effects(ID), 2);
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789abc");
     disk.lose_unsynced();
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
@@ -107,10 +107,10 @@ fn one_bit_flips_with_each_read_and_none_on_the_disk() {
     let reads: Vec<Vec<u8>> = (0..20).map(|_| disk.read(&path("file")).unwrap()).collect();
     assert!(reads.iter().all(|read| n_flipped(read) == 1));
     assert!(reads.iter().any(|read| *read != reads[0]), "not always the same bit");
-    assert_eq!(disk.n_bites(ID), 20);
+    assert_eq!(disk.n_effects(ID), 20);
     disk.write(&path("empty"), b"").unwrap();
     assert_eq!(disk.read(&path("empty")).unwrap(), b"");
-    assert_eq!(disk.n_bites(ID), 20);
+    assert_eq!(disk.n_effects(ID), 20);
     disk.clear_fault(ID);
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
 }
@@ -141,7 +141,7 @@ fn several_faults_bite_at_once() {
     disk.clear_fault(FaultId(9));
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::Other);
     disk.read(&path("file")).unwrap();
-    assert_eq!([7, 8, 9].map(|id| disk.n_bites(FaultId(id))), [1, 1, 1]);
+    assert_eq!([7, 8, 9].map(|id| disk.n_effects(FaultId(id))), [1, 1, 1]);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_killed_process_does_nothing_more_until_it_lives_again() {
     let error = disk.write(&path("file"), b"abc").unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Interrupted, "killed"));
     assert_eq!(kind(disk.list(Path::new(DIR))), ErrorKind::Interrupted);
-    assert_eq!((disk.n_operations() - before, disk.n_bites(ID)), (1, 0));
+    assert_eq!((disk.n_operations() - before, disk.n_effects(ID)), (1, 0));
     disk.kill_after(None);
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
 }

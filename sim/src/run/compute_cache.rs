@@ -1,0 +1,372 @@
+//! The arithmetic of simulated runs, with a cache: a result that was computed once is reused.
+//!
+//! In synchronous training the gradients of a configuration do not depend on the schedule, so all
+//! seeds of a hunt share them. The key of a cached result is everything that the result depends on:
+//! the configuration, the step, the slot, and every bit of the parameters. One cached result in
+//! [`RECHECK`] is computed again and compared, so that the cache itself is tested.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use unisono_config::RunConfig;
+use unisono_core::host::Work as _;
+use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
+use unisono_core::random::Stream;
+use unisono_core::{Floats, Slot, Step};
+use unisono_learn::data::Dataset;
+use unisono_learn::model::SimdLevel;
+use unisono_learn::training::reference::Reference;
+use unisono_learn::training::{Gradients, Plan, Updates};
+use unisono_observe::ledger::StateHash;
+
+use crate::lock::lock;
+use crate::streams::Purpose;
+
+/// Configurations with a cache. The swarm draws fewer shapes of clusters than this.
+const MAX_CACHES: usize = 4_096;
+/// Bytes of results in all caches together. The first run that starts above the limit clears them
+/// all, because a hunt on a large model would otherwise fill the memory.
+const MAX_BYTES: usize = 1 << 30;
+/// One cached result in this many is computed again.
+const RECHECK: u64 = 256;
+
+/// The compute cache of each training configuration, shared by all runs of a process.
+#[derive(Debug, Default)]
+pub struct ComputeCaches {
+    caches: Mutex<BTreeMap<String, Arc<ComputeCache>>>,
+    data: OnceLock<Arc<Dataset>>,
+    /// Bytes of results in all caches.
+    n_bytes: Arc<AtomicUsize>,
+}
+
+/// All that one training configuration computes, each result once.
+pub struct ComputeCache {
+    plan: Plan,
+    initial: Arc<Snapshot>,
+    idle_gradients: Mutex<Vec<Gradients>>,
+    results: Mutex<Results>,
+    serial: OnceLock<Serial>,
+}
+
+/// The serial run: the training in one loop, without a protocol.
+#[derive(Debug)]
+pub struct Serial {
+    /// All updates, in ascending order.
+    pub updates: Vec<UpdateRecord>,
+    /// The hash of each shard after each update.
+    pub hashes: Vec<Vec<StateHash>>,
+    /// The state after the last update.
+    pub end: Snapshot,
+    /// The failure that ended the run before its last step, if there was one.
+    pub failure: Option<Failure>,
+}
+
+impl ComputeCaches {
+    /// Returns the compute cache of a configuration.
+    ///
+    /// # Errors
+    /// If the data or the model do not fit the configuration, with a text for the user.
+    pub fn for_run(&self, run: &RunConfig) -> Result<Arc<ComputeCache>, String> {
+        let key = key(run);
+        let mut caches = lock(&self.caches);
+        // Checked only here and not at each result: a run that has begun keeps its results, so that
+        // a gradient that several of its tasks need is computed once.
+        if self.n_bytes.load(Ordering::Relaxed) > MAX_BYTES {
+            caches.values().for_each(|cache| lock(&cache.results).clear());
+            self.n_bytes.store(0, Ordering::Relaxed);
+        }
+        if let Some(cache) = caches.get(&key) {
+            return Ok(Arc::clone(cache));
+        }
+        let data = self.data.get_or_init(|| Arc::new(Dataset::embedded()));
+        let plan = Plan::new(run, Arc::clone(data), SimdLevel::detect())
+            .map_err(|error| error.to_string())?;
+        let cache = Arc::new(ComputeCache::new(plan, Arc::clone(&self.n_bytes))?);
+        if caches.len() >= MAX_CACHES {
+            caches.clear();
+        }
+        caches.insert(key, Arc::clone(&cache));
+        Ok(cache)
+    }
+}
+
+/// All settings that affect a number, and the length of the run.
+fn key(run: &RunConfig) -> String {
+    let settings = run.settings();
+    let texts = settings.iter().map(|(key, value)| format!("{key}={value}"));
+    texts.collect::<Vec<_>>().join(" ")
+}
+
+impl ComputeCache {
+    fn new(plan: Plan, n_bytes: Arc<AtomicUsize>) -> Result<Self, String> {
+        let initial = Arc::new(plan.initial(None).map_err(|error| error.to_string())?);
+        Ok(Self {
+            plan,
+            initial,
+            idle_gradients: Mutex::default(),
+            results: Mutex::new(Results { n_bytes, ..Results::default() }),
+            serial: OnceLock::new(),
+        })
+    }
+
+    /// The model, the data and the update rule.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The state before the first update.
+    #[must_use]
+    pub const fn initial(&self) -> &Arc<Snapshot> {
+        &self.initial
+    }
+
+    /// Returns the serial run. It is computed at the first call, and without the cache: a wrong
+    /// cached result would otherwise be its own oracle.
+    #[must_use]
+    pub fn serial(&self) -> &Serial {
+        self.serial.get_or_init(|| {
+            let mut reference = Reference::new(self.plan.clone(), (*self.initial).clone());
+            let (mut updates, mut hashes) = (Vec::new(), Vec::new());
+            let mut failure = None;
+            while reference.step().0 < self.plan.train.training_steps && failure.is_none() {
+                match reference.update(reference.default_slots()) {
+                    Ok(update) => {
+                        updates.push(update);
+                        let shards = reference.snapshot().shards.iter();
+                        hashes.push(shards.map(StateHash::of).collect());
+                    }
+                    Err(why) => failure = Some(why),
+                }
+            }
+            Serial { updates, hashes, end: reference.snapshot().clone(), failure }
+        })
+    }
+
+    /// Returns a worker for the jobs of one task. `seed` selects the cached results that the worker
+    /// computes again.
+    #[must_use]
+    pub fn worker(self: &Arc<Self>, seed: u64) -> CachedCompute {
+        let cache = Arc::clone(self);
+        CachedCompute { cache, recheck: Stream::new(seed, Purpose::Recheck, 0, 0) }
+    }
+
+    fn compute(&self, job: Job) -> Done {
+        match job {
+            job @ Job::Gradient { .. } => {
+                // A `Gradients` owns large work buffers, and all tasks of all runs share a few.
+                let idle = lock(&self.idle_gradients).pop();
+                let mut gradients = idle.unwrap_or_else(|| Gradients::new(&self.plan));
+                let done = gradients.work(job);
+                lock(&self.idle_gradients).push(gradients);
+                done
+            }
+            // Without a pool of buffers: the cache keeps every result, so that no buffer would
+            // ever return to the pool.
+            job @ Job::Update { .. } => Updates::new(self.plan.rule.clone(), 0).work(job),
+        }
+    }
+}
+
+impl fmt::Debug for ComputeCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ComputeCache")
+            .field("settings", &self.plan.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Does the jobs of one task, from the cache if possible.
+#[derive(Debug)]
+pub struct CachedCompute {
+    cache: Arc<ComputeCache>,
+    recheck: Stream,
+}
+
+impl CachedCompute {
+    /// Does a job.
+    ///
+    /// # Panics
+    /// If a cached result is not what the job computes: no run can be trusted then.
+    pub fn work(&mut self, job: Job) -> Done {
+        let cached = lock(&self.cache.results).get(&job);
+        match cached {
+            Some(cached) if self.recheck.below(RECHECK) == 0 => {
+                let again = self.cache.compute(job);
+                assert_eq!(cached, again, "a cached result differs from the computed result");
+                // Not `again`: a later lookup recognises the same buffers by their address, and
+                // equal buffers only by comparing each value.
+                cached
+            }
+            Some(cached) => cached,
+            None => {
+                // Not under the lock: other runs would wait for this computation.
+                let done = self.cache.compute(job.clone());
+                let mut results = lock(&self.cache.results);
+                // Another run may have stored the result meanwhile. All runs then go on with that
+                // one, for the same reason as above.
+                match results.get(&job) {
+                    Some(cached) => cached,
+                    None => {
+                        results.keep(&job, &done);
+                        done
+                    }
+                }
+            }
+        }
+    }
+
+    /// Computes the loss and the gradient of a slot at a version.
+    pub fn gradient(
+        &mut self,
+        step: Step,
+        slot: Slot,
+        shards: &[ShardState],
+    ) -> (f32, Vec<Floats>) {
+        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
+        let generation = unisono_core::Generation::default();
+        match self.work(Job::Gradient { generation, step, slot, parameters }) {
+            Done::Gradient { loss, gradient, .. } => (loss, gradient),
+            Done::Update { .. } => unreachable!("a gradient job returns a gradient"),
+        }
+    }
+
+    /// Computes the next version of a shard.
+    pub fn update(
+        &mut self,
+        step: Step,
+        state: &ShardState,
+        gradients: Vec<(Slot, Floats)>,
+    ) -> ShardState {
+        let (generation, state) = (unisono_core::Generation::default(), state.clone());
+        match self.work(Job::Update { generation, step, state, gradients }) {
+            Done::Update { state, .. } => state,
+            Done::Gradient { .. } => unreachable!("an update job returns an update"),
+        }
+    }
+}
+
+/// Results, each with all inputs of its job.
+#[derive(Debug, Default)]
+struct Results {
+    gradients: BTreeMap<(Step, Slot, u32), Vec<CachedGradient>>,
+    updates: BTreeMap<(Step, u32), Vec<CachedUpdate>>,
+    /// Bytes of results in all caches.
+    n_bytes: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct CachedGradient {
+    parameters: Vec<Floats>,
+    loss: f32,
+    gradient: Vec<Floats>,
+}
+
+#[derive(Debug)]
+struct CachedUpdate {
+    state: ShardState,
+    gradients: Vec<(Slot, Floats)>,
+    next: ShardState,
+}
+
+impl Results {
+    fn get(&self, job: &Job) -> Option<Done> {
+        // The checksum only finds the bucket. Every bit of the inputs is compared, because two
+        // inputs with one checksum would silently share a result.
+        match job {
+            Job::Gradient { generation, step, slot, parameters } => {
+                let bucket = self.gradients.get(&(*step, *slot, checksum(parameters)))?;
+                let cached = bucket.iter().find(|cached| cached.parameters == *parameters)?;
+                Some(Done::Gradient {
+                    generation: *generation,
+                    step: *step,
+                    slot: *slot,
+                    loss: cached.loss,
+                    gradient: cached.gradient.clone(),
+                })
+            }
+            Job::Update { generation, step, state, gradients } => {
+                let bucket = self.updates.get(&(*step, state.parameters.checksum()))?;
+                let is_same = |cached: &&CachedUpdate| {
+                    cached.gradients == *gradients && cached.state == *state
+                };
+                let state = bucket.iter().find(is_same)?.next.clone();
+                Some(Done::Update { generation: *generation, step: *step, state })
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.gradients.clear();
+        self.updates.clear();
+    }
+
+    fn count(&self, n_bytes: usize) {
+        self.n_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+    }
+
+    fn keep(&mut self, job: &Job, done: &Done) {
+        match (job, done) {
+            (
+                Job::Gradient { step, slot, parameters, .. },
+                Done::Gradient { loss, gradient, .. },
+            ) => {
+                self.count(bytes(gradient));
+                let (parameters, gradient) = (parameters.clone(), gradient.clone());
+                let cached = CachedGradient { loss: *loss, gradient, parameters };
+                let key = (*step, *slot, checksum(&cached.parameters));
+                self.gradients.entry(key).or_default().push(cached);
+            }
+            (Job::Update { step, state, gradients, .. }, Done::Update { state: next, .. }) => {
+                // Only results are counted: the inputs share the buffers of earlier results.
+                self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
+                let (state, gradients) = (state.clone(), gradients.clone());
+                let key = (*step, state.parameters.checksum());
+                let cached = CachedUpdate { state, gradients, next: next.clone() };
+                self.updates.entry(key).or_default().push(cached);
+            }
+            _ => unreachable!("a job and its result are of one kind"),
+        }
+    }
+}
+
+fn checksum(buffers: &[Floats]) -> u32 {
+    buffers.iter().fold(0, |sum, buffer| sum.rotate_left(1) ^ buffer.checksum())
+}
+
+fn bytes(buffers: &[Floats]) -> usize {
+    buffers.iter().map(|buffer| 4 * buffer.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn result_is_computed_once_and_equals_the_serial_run() {
+        let cache = ComputeCaches::default().for_run(&Scenario::default().run).unwrap();
+        let mut worker = cache.worker(1);
+        let initial = Arc::clone(cache.initial());
+        let first = worker.gradient(Step(0), Slot(1), &initial.shards);
+        let again = worker.gradient(Step(0), Slot(1), &initial.shards);
+        assert!(first.1[0].same_buffer(&again.1[0]));
+        let expected = cache.serial().updates[0].losses[1];
+        assert_eq!((Slot(1), first.0.to_bits()), (expected.0, expected.1.to_bits()));
+    }
+
+    #[test]
+    fn different_parameters_do_not_share_a_result() {
+        let cache = ComputeCaches::default().for_run(&Scenario::default().run).unwrap();
+        let mut worker = cache.worker(1);
+        let mut shards = cache.initial().shards.clone();
+        let first = worker.gradient(Step(0), Slot(0), &shards);
+        // A bias, because the weight of a pixel that is never lit has no influence.
+        let mut values = shards[1].parameters.to_vec();
+        *values.last_mut().unwrap() += 1.0;
+        shards[1].parameters = values.into();
+        assert_ne!(first.1, worker.gradient(Step(0), Slot(0), &shards).1);
+    }
+}
