@@ -73,6 +73,8 @@ pub(crate) struct Links {
     n_links: u64,
     /// The links of each life: a cluster of a thousand tasks has too many links to search them all.
     by_life: BTreeMap<LifeId, Vec<LinkId>>,
+    /// The number of links that each life has accepted and not both ends have closed.
+    n_accepted: BTreeMap<LifeId, usize>,
 }
 
 impl Links {
@@ -92,7 +94,14 @@ impl Links {
         for end in ends {
             self.by_life.entry(end).or_default().push(id);
         }
+        *self.n_accepted.entry(called).or_default() += 1;
         id
+    }
+
+    /// Returns how many links a life has accepted. The links that it opened itself do not count, as
+    /// on the real host. A link counts until both ends have closed, hence for longer than there.
+    pub(crate) fn n_accepted(&self, life: LifeId) -> usize {
+        self.n_accepted.get(&life).copied().unwrap_or_default()
     }
 
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
@@ -128,6 +137,9 @@ impl Links {
         if link.directions.iter().all(|direction| !direction.is_open) {
             let ends = link.ends;
             self.links.remove(&id);
+            if let Some(n_accepted) = self.n_accepted.get_mut(&ends[1]) {
+                *n_accepted -= 1;
+            }
             for end in ends {
                 if let Some(links) = self.by_life.get_mut(&end) {
                     links.retain(|other| *other != id);
@@ -369,6 +381,20 @@ mod tests {
     fn arrival(network: &mut Network, from: u32, to: u32, n_bytes: u64) -> Duration {
         let pair = (TaskId::worker(from), TaskId::ps(to));
         network.send(pair, us(0), n_bytes, Slowness::default()).arrival
+    }
+
+    #[test]
+    fn only_accepted_links_count_until_both_ends_have_closed() {
+        let life = |task| LifeId { task, number: 1, incarnation: unisono_core::Incarnation(1) };
+        let (ps, peer) = (life(TaskId::ps(0)), life(TaskId::ps(1)));
+        let mut links = Links::default();
+        links.open(ps, peer, us(0));
+        let accepted = links.open(peer, ps, us(0));
+        assert_eq!((links.n_accepted(ps), links.of_life(ps).len()), (1, 2));
+        links.close(accepted, ps);
+        assert_eq!(links.n_accepted(ps), 1);
+        links.close(accepted, peer);
+        assert_eq!(links.n_accepted(ps), 0);
     }
 
     #[test]

@@ -46,8 +46,8 @@ impl State {
         // The fault counts an effect only if the call would have been accepted.
         let called = called.filter(|_| !self.faults.refuses(caller.task, to));
         let answer = match called {
-            Some(called) if self.links.of_life(called).len() >= MAX_LINKS => {
-                let why = format!("{to} has {MAX_LINKS} links open");
+            Some(called) if self.links.n_accepted(called) >= MAX_LINKS => {
+                let why = format!("{to} has accepted {MAX_LINKS} links already");
                 NetworkEvent::ConnectFailed { to, why }
             }
             Some(called) => {
