@@ -1,14 +1,14 @@
 //! Counts, for people.
 
 /// `1 update`, `2,000 updates`; the first word is the one that has a plural.
-pub(crate) fn counted(n: u64, what: &str) -> String {
+pub fn counted(n: u64, what: &str) -> String {
     let (word, rest) = what.split_once(' ').map_or((what, ""), |(word, rest)| (word, rest));
     let space = if rest.is_empty() { "" } else { " " };
     counted_as(n, what, &format!("{word}s{space}{rest}"))
 }
 
 /// With a plural that is not made by an s.
-pub(crate) fn counted_as(n: u64, one: &str, many: &str) -> String {
+pub fn counted_as(n: u64, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{} {many}", thousands(n)) }
 }
 

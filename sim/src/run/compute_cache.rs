@@ -3,7 +3,7 @@
 //! In synchronous training the gradients of a configuration do not depend on the schedule, so all
 //! seeds of a hunt share them. The key of a cached result is everything that the result depends on:
 //! the configuration, the step, the slot, and every bit of the parameters. One cached result in
-//! [`RECHECK`] is computed again and compared, so that the cache itself is tested.
+//! 256 is computed again and compared, so that the cache itself is tested.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use unisono_core::protocol::Outcome;
 use unisono_core::{Step, TaskId};
 use unisono_observe::audit::by_step;
+use unisono_observe::counted::{counted, counted_as};
 use unisono_observe::trace::EventKind;
 
-use crate::counted::counted;
 use crate::invariants::Violation;
 use crate::invariants::unmet::{Breaker, Unmet};
 use crate::run::live_record::LiveRecord;
@@ -101,7 +101,8 @@ fn within(
     breaker: impl FnOnce(u64) -> Option<Breaker>,
 ) -> Option<Violation> {
     let range = range.filter(|range| !range.contains(&n))?;
-    let what = format!("{}; expected {}", counted(n, what), times_text(range));
+    let n_text = counted_as(n, what, &format!("{what}s"));
+    let what = format!("{n_text}; expected {}", times_text(range));
     let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
     Some(unmet(expect, names, what, broken_by))
 }

@@ -1,4 +1,4 @@
-//! Faults bite, and are counted; so are operations.
+//! Effects of faults, and the counts of effects and operations.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
 }
 
 #[test]
-fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
+fn full_disk_keeps_a_prefix_and_still_reads_and_removes() {
     let disk = broken(DiskFault::NoSpace);
     assert_eq!(kind(disk.write(&path("new"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
@@ -37,7 +37,7 @@ fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
 }
 
 #[test]
-fn io_errors_strike_all_but_a_list_and_change_nothing() {
+fn io_error_fails_every_operation_except_a_list_and_changes_nothing() {
     let disk = broken(DiskFault::Io);
     let file = path("file");
     let results = [
@@ -58,7 +58,7 @@ fn io_errors_strike_all_but_a_list_and_change_nothing() {
 }
 
 #[test]
-fn a_torn_write_keeps_a_strict_prefix_of_any_length() {
+fn torn_write_keeps_a_strict_prefix_of_any_length() {
     let disk = broken(DiskFault::Torn);
     let mut lengths = [0; 4];
     for _ in 0..100 {
@@ -72,7 +72,7 @@ fn a_torn_write_keeps_a_strict_prefix_of_any_length() {
 }
 
 #[test]
-fn a_lying_sync_shows_when_the_power_is_gone() {
+fn lying_sync_loses_data_in_a_power_loss() {
     let disk = broken(DiskFault::LostUnsynced);
     disk.sync(&path("file")).unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
@@ -89,7 +89,7 @@ fn a_lying_sync_shows_when_the_power_is_gone() {
 }
 
 #[test]
-fn an_honest_sync_after_a_lie_makes_up_for_it() {
+fn honest_sync_after_a_lying_one_makes_data_durable() {
     let disk = broken(DiskFault::LostUnsynced);
     write_synced(&disk, "file", b"abc");
     disk.clear_fault(ID);
@@ -99,7 +99,7 @@ fn an_honest_sync_after_a_lie_makes_up_for_it() {
 }
 
 #[test]
-fn one_bit_flips_with_each_read_and_none_on_the_disk() {
+fn each_read_has_one_flipped_bit_and_the_stored_bytes_do_not_change() {
     let disk = broken(DiskFault::BitFlip);
     let n_flipped = |read: &[u8]| -> u32 {
         read.iter().zip(b"0123456789").map(|(read, stored)| (read ^ stored).count_ones()).sum()
@@ -116,7 +116,7 @@ fn one_bit_flips_with_each_read_and_none_on_the_disk() {
 }
 
 #[test]
-fn operations_of_every_kind_are_counted_and_those_that_fail() {
+fn operations_of_every_kind_count_including_failed_ones() {
     let disk = SimDisk::new(stream(1, 0));
     disk.create_dir(Path::new(DIR)).unwrap();
     disk.write(&path("file"), &[1; 7]).unwrap();
@@ -133,7 +133,7 @@ fn operations_of_every_kind_are_counted_and_those_that_fail() {
 }
 
 #[test]
-fn several_faults_bite_at_once() {
+fn several_faults_have_effects_at_once() {
     let disk = broken(DiskFault::Torn);
     disk.set_fault(FaultId(8), DiskFault::BitFlip);
     disk.set_fault(FaultId(9), DiskFault::NoSpace);
@@ -145,7 +145,7 @@ fn several_faults_bite_at_once() {
 }
 
 #[test]
-fn a_killed_process_does_nothing_more_until_it_lives_again() {
+fn killed_process_does_nothing_until_it_is_revived() {
     let disk = broken(DiskFault::Torn);
     let before = disk.n_operations();
     disk.kill_after(Some(1));
