@@ -1,5 +1,5 @@
-//! The protocol's promise over random clusters and random fault plans: update k uses exactly R
-//! gradients, and the trajectory is the serial one. A case that fails shrinks to a scenario file.
+//! The promise of the protocol, with random clusters and random faults: update k uses exactly R
+//! gradients, and the trajectory is that of the serial run. A failing case shrinks to a scenario file.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use unisono_sim::scenario::draw;
 use unisono_sim::scenario::{Chaos, Family, Oracle, Range};
 use unisono_sim::{ComputeCaches, Scenario};
 
-/// A cluster, and the faults that happen to it, each by its number.
+/// A cluster and its faults, each by the number with which it is drawn.
 #[derive(Clone, Debug)]
 struct Case {
     n_ps: u32,
@@ -75,7 +75,7 @@ impl Case {
 fn every_kind() -> Chaos {
     let families = Family::NAMED.iter().map(|(family, _)| *family);
     Chaos {
-        // What makes a gradient wrong may rightly make the run wrong.
+        // A wrong gradient may rightly make the run wrong.
         families: families.filter(|family| *family != Family::Gradient).collect(),
         swarm: false,
         faults: Range { min: 0, max: 0 },
@@ -90,7 +90,7 @@ fn every_kind() -> Chaos {
     }
 }
 
-/// Shared by all cases, so that a gradient is computed once.
+/// The compute caches, shared by all cases, so that each gradient is computed once.
 fn caches() -> &'static ComputeCaches {
     static CACHES: OnceLock<ComputeCaches> = OnceLock::new();
     CACHES.get_or_init(ComputeCaches::default)
@@ -100,7 +100,7 @@ fn run(scenario: &Scenario, seed: u64, caches: &ComputeCaches) -> Played {
     play(&Arc::new(scenario.clone()), seed, caches, PlayOptions::default())
 }
 
-/// How the case fails, with the file that fails the same way.
+/// Returns the failure of a case, with a scenario file that fails in the same way.
 fn check(case: &Case, scenario: &Scenario, caches: &ComputeCaches) -> Result<(), TestCaseError> {
     match run(scenario, case.seed, caches).failure {
         None => Ok(()),
@@ -120,18 +120,17 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_update_k_uses_exactly_r_gradients_and_the_trajectory_is_the_serial_one(
+    fn every_update_uses_exactly_r_gradients_and_the_trajectory_is_serial_under_any_faults(
         case in cases()
     ) {
         check(&case, &case.scenario(), caches())?;
     }
 }
 
-/// A promise that nobody makes, that no run ever goes back to a checkpoint: it must fail, shrink to
-/// faults that all matter, and the file that comes of it must fail the same way when it is read
-/// again.
+/// The expectation that no run ever rolls back is wrong, so some case must fail. The case must shrink
+/// to faults that all matter, and its scenario file must fail in the same way when it is read again.
 #[test]
-fn a_failing_case_shrinks_to_a_file_that_fails_the_same_way() {
+fn failing_case_shrinks_to_a_file_that_fails_in_the_same_way() {
     let caches = caches();
     let broken = |case: &Case| {
         let mut scenario = case.scenario();

@@ -85,9 +85,9 @@ Examples:
 A capsule contains all that its run needs. The exit code is that of the failure,
 or 0 if the run passes.
 
-With --ledger, the run is recomputed in one loop with the slots that it used, and
-every version of every shard is compared with the hash in the ledger. If one
-differs or a rule is broken, the command names the step and exits with 1.")]
+With --ledger, the run is recomputed in one loop with the slots that it used,
+and every version of every shard is compared with the hash in the ledger. If
+one differs or a rule is broken, the command names the step and exits with 1.")]
     Replay(replay::ReplayArgs),
     /// Shrink a failure to a scenario with only the faults and steps that matter
     #[command(after_help = "\
@@ -104,10 +104,10 @@ does not depend on --jobs.")]
     #[command(after_help = "\
 Examples:
   unisono-sim enumerate scenarios/crashes/
-  unisono-sim enumerate scenarios/crashes/fewer.toml --pairs 2000 --restart-after 1s
+  unisono-sim enumerate scenarios/crashes/fewer.toml --pairs 2000
 
-The outcome and the trajectory of each run are checked. The counts and times that
-the scenario expects are not, because a crash may change them.")]
+The outcome and the trajectory of each run are checked. The counts and times
+that the scenario expects are not, because a crash may change them.")]
     Enumerate(enumerate::EnumerateArgs),
     /// Play scenarios in two processes, and compare their events
     #[command(after_help = "\
@@ -136,7 +136,7 @@ Examples:
   unisono-sim trace scenarios/ps-crash.toml --seed 7 -o ps-crash.json
   unisono-sim trace scenarios/ps-crash.toml --text | less
 
-Times are virtual. In Perfetto, each task is a process, and arrows are messages.")]
+Times are virtual. In Perfetto, each task is a process; arrows are messages.")]
     Trace(trace::TraceArgs),
     /// Write one HTML page that shows a run: losses, timeline, critical path, updates
     #[command(after_help = "\
@@ -147,8 +147,8 @@ Examples:
 
 The first command writes scenarios/ps-crash-7.html, the second one 42.html.
 
-The page needs no other file. docs/report.md explains it. `unisono report` shows
-a real run.")]
+The page needs no other file. docs/report.md explains it. `unisono report`
+shows a real run.")]
     Report(report::ReportArgs),
     /// Hunt each planted bug of the catalogue, and show which check catches it
     #[command(after_help = "\
@@ -157,9 +157,9 @@ Examples, with a build that has the planted bugs:
   … bugs --bug stale-applied --bug no-mending scenarios/swarm.toml
   … bugs --markdown
 
-Scenarios with chaos and other scenarios take turns, seed by seed. A catch counts
-only if the run passes without the bug. The capsule of the run is kept. Exits
-with 1 if a bug is not caught.")]
+Scenarios with chaos and other scenarios take turns, seed by seed. A catch
+counts only if the run passes without the bug. The capsule of the run is kept.
+Exits with 1 if a bug is not caught.")]
     Bugs(bugs::BugsArgs),
     /// Print a script that completes commands and flags in a shell
     #[command(after_help = "\

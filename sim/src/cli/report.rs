@@ -49,7 +49,7 @@ pub(super) fn report(args: &ReportArgs, context: &CommandContext) -> anyhow::Res
     let document = document(&args.path.display().to_string(), &traced);
     let path = &args.output();
     write_file(path, page(&document))?;
-    context.print_text(&format!("report written to {}", path.display()));
+    context.print_text(&format!("The report is in {}", path.display()));
     let report = path.display().to_string();
     context.print_json(&Answer { schema: SCHEMA, command: "report", report, exit_code: 0 })?;
     Ok(0)

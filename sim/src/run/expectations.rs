@@ -24,6 +24,8 @@ pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Violation>
         // `Raises` turns `Outdated` into a node with a larger incarnation, or into a failure.
         Outcome::Finished | Outcome::Stopped { .. } | Outcome::Outdated { .. } => None,
     };
+    // If one task fails, the others fail, too, with other texts. One failure with the expected text
+    // suffices.
     let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
     let fails = |task| {
         let event = EventKind::Fails;
@@ -103,6 +105,7 @@ fn within(
     let range = range.filter(|range| !range.contains(&n))?;
     let n_text = counted_as(n, what, &format!("{what}s"));
     let what = format!("{n_text}; expected {}", times_text(range));
+    // A count that is too small was broken by no event: the missing event never came.
     let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
     Some(unmet(expect, names, what, broken_by))
 }

@@ -70,6 +70,7 @@ impl LiveRecord {
     }
 
     pub(crate) fn count(&mut self, life: LifeId, what: Happening) {
+        // An array, and not a map: this runs for each input and each effect.
         self.counts.0[what.kind as usize] += 1;
         for (event, n) in &mut self.expected {
             let fits = event.event == what.kind

@@ -60,6 +60,7 @@ fn serial(
     audit: &Audit<'_>,
 ) -> Result<(), Violation> {
     let serial = cache.serial();
+    // Hashes first: they name the first update that differs, even if its losses do not.
     for (step, updates) in audit.standing() {
         let hashes = usize::try_from(step.0).ok().and_then(|step| serial.hashes.get(step));
         for made in updates {
@@ -70,12 +71,15 @@ fn serial(
     for ((step, got), want) in by_step(&played.losses).zip(&serial.updates) {
         compare_losses(step, got, want.step, &want.losses)?;
     }
+    // `zip` ends with the shorter list, so missing rows have passed until here.
     let n_rows = by_step(&played.losses).count();
     if !scenario.expect.outcome.is_failure() && n_rows != serial.updates.len() {
         let what = format!("the losses have {n_rows} updates instead of {}", serial.updates.len());
         return Err(Violation::new(0, "trajectory", what));
     }
     match &played.checkpoint {
+        // Of the serial run only the last state is kept. The audit compares an earlier checkpoint
+        // with the hashes.
         Some(checkpoint) if checkpoint.step == serial.end.step => {
             compare_states(cache, checkpoint.step, &checkpoint.shards, &serial.end.shards)
         }
@@ -100,10 +104,12 @@ fn provenance(
             let what = format!("the ledgers have update {step} where update {next} should be");
             return Err(Violation::new(0, "trajectory", what).at(next));
         }
+        // All shards use the same slots (rule 1, which the audit has checked).
         let slots = updates[0].update.slot_numbers();
         let computed: Vec<_> =
             slots.map(|slot| (slot, worker.gradient(step, slot, &shards))).collect();
         let want: Vec<_> = computed.iter().map(|(slot, (loss, _))| (*slot, *loss)).collect();
+        // Missing rows are counted at the end, where the report can name their number.
         if let Some(got) = rows.get(&step) {
             compare_losses(step, got, next, &want)?;
         }
@@ -160,6 +166,7 @@ fn compare_losses(
         return Err(Violation::new(0, "trajectory", what).at(step));
     }
     let (losses, want) = (got.iter().map(|row| row.2), want.iter().map(|row| row.1));
+    // As bits: NaN equals NaN, and the two zeros differ.
     if losses.clone().map(f32::to_bits).eq(want.clone().map(f32::to_bits)) {
         return Ok(());
     }

@@ -16,6 +16,7 @@ thread_local! {
 pub fn keep_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        // Only these threads: a panic of the program itself must be visible.
         if thread::current().name() == Some(RUN_THREAD) {
             let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
             PLACE.set(place);

@@ -46,8 +46,8 @@ enum Check {
 
 /// All checks of a run that has ended, in order.
 const CHECKS: [Check; 12] = [
-    // A violation stopped the run, so all later checks would judge half a run. A violation comes
-    // before a panic: if both are known, the node broke the rule first.
+    // A violation or a panic stopped the run, so all later checks would judge half a run. Both can
+    // happen in one turn of the executor; the violation then comes first, because it names a rule.
     Check::Required(broken_rule),
     Check::Required(panicked_node),
     // A run that hangs may have broken no rule, but it has no result.
@@ -235,4 +235,45 @@ pub(crate) fn check_event(
 /// Whether a run has failed already, so that playing on would change nothing.
 pub(crate) const fn has_failed(record: &LiveRecord) -> bool {
     record.violation.is_some() || record.panic.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::compute_cache::ComputeCaches;
+
+    #[test]
+    fn violation_comes_before_a_panic_and_a_panic_before_a_hang() {
+        let scenario = Scenario::default();
+        let cache = ComputeCaches::default().for_run(&scenario.run).unwrap();
+        let config = ClusterConfig {
+            n_ps: scenario.run.n_ps,
+            sync: scenario.run.sync,
+            training_steps: unisono_core::Step(scenario.run.train.training_steps),
+            settings: scenario.run.settings(),
+            data: None,
+            limits: scenario.limits,
+        };
+        let played = Played::without_run(1, Failure::Hang(String::new()));
+        let failure = |has_violation: bool, has_panic: bool| {
+            let mut record = LiveRecord::new(&[], false);
+            record.violation = has_violation.then(|| Violation::new(5, "not-told", "text"));
+            record.panic = has_panic.then(|| "text".to_owned());
+            let verdict = judge(Evidence {
+                scenario: &scenario,
+                cache: &cache,
+                config: &config,
+                played: &played,
+                record: &mut record,
+                hang: Some("text".to_owned()),
+                invalid_checkpoint: Some("text".to_owned()),
+                audit: OnceCell::new(),
+            });
+            assert!(verdict.unmet.is_empty(), "expectations are not checked after these failures");
+            verdict.failure.expect("a failure").signature()
+        };
+        assert_eq!(failure(true, true), "rule-5/not-told");
+        assert_eq!(failure(false, true), "panic/text");
+        assert_eq!(failure(false, false), "hang");
+    }
 }

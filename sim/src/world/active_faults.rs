@@ -147,6 +147,8 @@ impl Faults {
             if pattern.when != when || !fits(pattern, node, what, is_input) {
                 return true;
             }
+            // Counted for each fault by itself, so that removing a fault from a scenario does not
+            // change the number at which another one begins.
             entry.seen += 1;
             let begins = entry.seen >= pattern.nth;
             if begins {
@@ -185,6 +187,7 @@ impl Faults {
         let n_active = self.active.len();
         self.active.retain(|&other| other != fault);
         self.last_change = now;
+        // A fault that was not active keeps the time at which it ended first.
         let was_active = self.active.len() < n_active;
         if was_active {
             self.all[fault].times.1 = Some(now);
@@ -327,6 +330,7 @@ impl Faults {
                 leads((from, to), senders, receivers).then(sample)
             }
             _ if partition(kind, from, to) == Some(PartitionMode::Slow) => {
+                // The message has travelled for one latency already.
                 Some(latency() * (SLOW_PARTITION - 1))
             }
             _ => None,
@@ -340,6 +344,7 @@ impl Faults {
             matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
         };
         let hangs = self.affecting(|kind, _| {
+            // A call needs both directions: a handshake without its answer fails, too.
             let hangs = stops(kind, caller, called)
                 || stops(kind, called, caller)
                 || connects(kind, caller, called) == Some(ConnectMode::Hang);
@@ -365,6 +370,7 @@ impl Faults {
             }
             _ => None,
         });
+        // Several faults corrupt a message once. Their sum still differs from message to message.
         (!numbers.is_empty()).then(|| numbers.into_iter().sum())
     }
 
@@ -377,6 +383,7 @@ impl Faults {
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
             let Some(first) = gradient.first_mut() else { continue };
+            // Copied, because the compute cache and other runs share the buffer.
             let mut values = first.to_vec();
             match mode {
                 GradientMode::Nan => {

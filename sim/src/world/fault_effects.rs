@@ -93,6 +93,7 @@ impl State {
             Some(End::For(duration)) => {
                 self.agenda.plan(self.now + duration, WorldEvent::EndFault(fault));
             }
+            // The step has come already, so no later event would end the fault.
             Some(End::UntilStep(step)) if step <= self.step => self.end_fault(fault),
             None if kind.is_instant() => {
                 self.faults.deactivate(fault, self.now);
@@ -139,12 +140,15 @@ impl State {
             }
             FaultKind::Duplicate { from, to } => {
                 for (id, _) in self.links.between(chooses(*from), chooses(*to)) {
+                    // The link delivers everything that is under way and then breaks. The sender
+                    // cannot know that, and repeats its messages on the next link.
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
                     let last =
                         |direction: &Direction| direction.last_arrival.max(direction.not_before);
                     let last = link.directions.iter().map(last).max().unwrap_or(now);
                     link.is_mute = true;
+                    // With nothing under way there is nothing to duplicate.
                     if last > now {
                         self.faults.count_effect(fault);
                     }
@@ -241,6 +245,7 @@ impl State {
             unreachable!("only crashes kill")
         };
         for link in self.links.of_life(id) {
+            // The machine of a dead process resets its links, after all that the process had sent.
             if peers == PeersSee::Reset {
                 self.send(link, id, Parcel::Close("reset by the other end"));
             }
@@ -249,6 +254,8 @@ impl State {
         if peers == PeersSee::Silence {
             self.absent.insert(id.task);
         }
+        // Before the power loss: the first operations of a save that is under way have reached the
+        // disk, unsynced.
         self.files.kill(id, self.now);
         if power_loss && id.task == TaskId::CHIEF {
             self.files.lose_power();

@@ -113,6 +113,7 @@ impl ChiefFiles {
         factor: u32,
     ) -> Option<Duration> {
         self.open.as_ref().filter(|(of, _)| *of == life)?;
+        // The disk does one request at a time, as the storage thread of the real host does.
         let begins = self.requests.back().map_or(now, |before| before.ends.max(now));
         let ends = begins + self.takes(&request) * factor;
         self.requests.push_back(Asked { request, cause, begins, ends });
@@ -135,6 +136,8 @@ impl ChiefFiles {
 
     /// Finishes the oldest request, whose time has come.
     pub(super) fn answer(&mut self, life: LifeId) -> Option<(Cause, StorageEvent)> {
+        // A save writes only now, at its end. A crash before that goes through `kill`, which lets the
+        // save write as much as its time allowed.
         let (_, files) = self.open.as_mut().filter(|(of, _)| *of == life)?;
         let asked = self.requests.pop_front()?;
         let event = match &asked.request {

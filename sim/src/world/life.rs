@@ -43,7 +43,7 @@ pub(crate) struct Life {
     alarm: Option<Duration>,
     /// The earliest time for which an event that looks at `alarm` is planned.
     alarm_planned: Option<Duration>,
-    /// Number of active faults that pause the life.
+    /// Number of active faults that pause the life. A count, because two pauses may overlap.
     pub(crate) n_pauses: u32,
     /// Number of effects after which the life dies; `None` if no fault kills it.
     pub(crate) doom: Option<usize>,
@@ -94,6 +94,7 @@ impl Life {
         context: &Context<'_>,
         queue: impl FnOnce(&mut Self) -> &mut VecDeque<(Cause, T)>,
     ) -> Poll<T> {
+        // A paused life takes nothing, even if something else polls its loop.
         if self.n_pauses == 0
             && let Some((cause, item)) = queue(self).pop_front()
         {
@@ -114,6 +115,7 @@ impl Life {
     ) -> (Poll<()>, Option<Duration>) {
         if at <= now && self.n_pauses == 0 {
             self.alarm = None;
+            // A deadline comes by itself: the last input must not appear as its cause.
             self.cause = None;
             return (Poll::Ready(()), None);
         }
@@ -126,6 +128,8 @@ impl Life {
     /// which the next such event must be planned.
     pub(crate) fn on_alarm(&mut self, now: Duration) -> (bool, Option<Duration>) {
         let mut is_woken = false;
+        // A later event than this one may be left over from a deadline that has moved to earlier. It
+        // then finds nothing to do.
         if self.alarm_planned.is_some_and(|planned| planned <= now) {
             self.alarm_planned = None;
         }
@@ -149,6 +153,7 @@ impl Life {
     }
 
     fn wait(&mut self, context: &Context<'_>) {
+        // Cloned only if the waker has changed: this runs several times for each input.
         if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             self.waker = Some(context.waker().clone());
         }

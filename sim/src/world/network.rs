@@ -55,6 +55,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// Adds a frame that is sent.
     pub(crate) fn add(&mut self, n_bytes: usize) -> Result<(), QueueFull> {
+        // Added even if the limit is exceeded: the frame is under way, and `take` will remove it.
         self.waiting += n_bytes;
         self.frames.push_back(n_bytes);
         self.limit.check(n_bytes, self.waiting)
@@ -134,6 +135,7 @@ impl Links {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(place) = link.end(end) else { return };
         link.directions[place].is_open = false;
+        // Until both ends have closed, the other end still needs the link to learn of the close.
         if link.directions.iter().all(|direction| !direction.is_open) {
             let ends = link.ends;
             self.links.remove(&id);
@@ -260,6 +262,7 @@ impl Network {
         // this pair draws.
         let latency = pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream);
         let line = [pair.bandwidth, slowness.line].into_iter().flatten().min();
+        // Without limits a message occupies nothing, and no later message waits for it.
         if line.is_none() && nic.is_none() && slowness.reader.is_none() {
             let arrival = now + latency;
             return Travel { latency, first_byte: arrival, arrival };
@@ -278,6 +281,8 @@ impl Network {
         let first_byte = start + latency;
         let mut arrival = first_byte + leaving;
         if nic.is_some() {
+            // The receiver's card takes bytes from the first one on, and not only from the last one:
+            // a message does not take the time of its bytes twice.
             let receiver = self.nics.entry(to).or_default();
             let received = first_byte.max(receiver.receives_until) + takes(nic);
             receiver.receives_until = received;
@@ -323,6 +328,7 @@ impl Network {
 
 /// Returns how long `n_bytes` take at a rate, rounded up to the nanosecond.
 fn transfer(n_bytes: u64, bytes_per_second: NonZeroU64) -> Duration {
+    // In 64 bits the product would overflow above 18 GB.
     let nanos = (u128::from(n_bytes) * 1_000_000_000).div_ceil(u128::from(bytes_per_second.get()));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
@@ -351,6 +357,7 @@ impl Travel {
         let n = nanos(self.arrival.saturating_sub(self.first_byte)) / nanos(PROGRESS_EVERY);
         let at =
             move |n: u64| self.first_byte + PROGRESS_EVERY * u32::try_from(n).unwrap_or(u32::MAX);
+        // At its arrival the message itself is the sign of life.
         (1..=n).map(at).filter(move |at| *at < self.arrival)
     }
 }

@@ -101,6 +101,8 @@ impl State {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut agenda = Agenda::default();
         let run = &scenario.run;
+        // Planned before the faults, so that a fault at time 0 finds all tasks alive: events of one
+        // time keep their order.
         let ps = (0..run.n_ps).map(TaskId::ps);
         let workers = (0..run.sync.total_num_replicas).map(TaskId::worker);
         for task in ps.chain(workers) {
@@ -140,12 +142,14 @@ impl State {
     /// Returns a life if it is the present life of its task, and the run goes on.
     pub(crate) fn life(&mut self, id: LifeId) -> Option<&mut Life> {
         let is_stopped = self.is_stopped;
+        // Compared with the whole id: an event for an earlier life must not reach the present one.
         self.lives.get_mut(&id.task).filter(|life| life.id == id && !is_stopped)
     }
 
     /// Advances time to the next event and handles it. Returns `false` if there is none.
     pub(crate) fn advance(&mut self) -> bool {
         let Some((at, event)) = self.agenda.pop() else { return false };
+        // Time never goes back, even if an event was planned for a time that has passed.
         self.now = self.now.max(at);
         self.n_events += 1;
         match event {
@@ -172,22 +176,23 @@ impl State {
     pub(crate) fn start_task(&mut self, task: TaskId) {
         let is_done = matches!(self.outcomes.get(&task), Some(Outcome::Finished));
         if !is_done && !self.lives.contains_key(&task) {
+            // Only the outcome of the last life counts in the end.
             self.outcomes.remove(&task);
             self.orders.push(ExecutorOrder::Start(task));
         }
     }
 
-    /// Closes the links of a node that was refused as older. Returns whether its process is alive.
+    /// Ends the life of a node that was refused as older. Returns whether its process is alive.
     pub(super) fn on_outdated(&mut self, id: LifeId) -> bool {
         let is_alive = self.life(id).is_some();
         if is_alive {
-            self.close_links_of(id);
+            self.end_life(id);
         }
         is_alive
     }
 
-    /// Ends a life that halts by itself: its links close after all that was sent on them.
-    fn close_links_of(&mut self, id: LifeId) {
+    /// Ends a life whose node has halted: its links close after all that was sent on them.
+    fn end_life(&mut self, id: LifeId) {
         for link in self.links.of_life(id) {
             self.close(link, id, "the other end has ended");
         }
@@ -198,7 +203,7 @@ impl State {
         if self.life(id).is_none() {
             return;
         }
-        self.close_links_of(id);
+        self.end_life(id);
         // Every other failure would happen again in the next life.
         let may_do_better =
             matches!(outcome, Outcome::Failed(Failure::Storage(_) | Failure::Fenced(_)));
@@ -292,6 +297,7 @@ impl State {
         let task = id.task;
         let (default, index, gradient) = match job {
             Job::Gradient { step, slot, .. } => {
+                // No two jobs of a task may share an index, or they would take equally long.
                 let index = step.0 << 16 | u64::from(slot.0);
                 (&self.compute.gradient, index, Some((*step, *slot)))
             }
@@ -313,6 +319,7 @@ impl State {
         if job.is_gradient {
             self.faults.spoil(id.task, &mut done);
         }
+        // A task has one compute thread: a job begins when the one before it has ended.
         let busy_until = self.busy_until.entry(id).or_default();
         *busy_until = (*busy_until).max(self.now) + job.takes;
         let at = *busy_until;

@@ -90,6 +90,7 @@ impl Universe {
     /// number `number`. Returns `None` if the life is over.
     pub(crate) fn take_input(&self, id: LifeId, what: Happening, number: u64) -> Option<Taken> {
         let mut state = self.state();
+        // First: a fault that begins before the input may kill the life.
         state.notice(id, what, When::Before, 0);
         let (now, disk_is_damaged) = (state.now, state.disk_is_damaged);
         let life = state.life(id)?;
@@ -208,6 +209,7 @@ impl Universe {
             return;
         }
         what(&mut state);
+        // After the effect: a life with one effect left still carries it out.
         state.count_act(id);
     }
 }
