@@ -2,19 +2,19 @@
 //!
 //! `cargo run --release -p unisono-sim --example own_protocol` takes a few seconds.
 //!
-//! A [`Node`] takes an input and returns effects, so a wrapper around a node can change its effects.
-//! This example has two changes of a ps:
+//! A [`Node`] takes an input and returns effects, so a wrapper around a node can change its
+//! effects. This example has two changes of a ps:
 //!
 //! - [`twice`] sends each version twice, as a ps might do that does not know whether the first copy
 //!   arrived. A worker begins each step once, so the copies are harmless: every run has the bits of
 //!   the serial run.
-//! - [`mute`] saves a message: it does not answer a worker whose gradient came too late. All numbers
-//!   are still right, but rule 5 forbids to drop a gradient silently. An invariant finds the broken
-//!   rule, with the seed that shows it.
+//! - [`mute`] saves a message: it does not answer a worker whose gradient came too late. All
+//!   numbers are still right, but rule 5 forbids to drop a gradient silently. An invariant finds
+//!   the broken rule, with the seed that shows it.
 //!
 //! To try out your own change, write a wrapper, and choose a scenario in which the change can go
-//! wrong. If it concerns late gradients, use more workers than gradients per update. `scenarios/` has
-//! many scenarios.
+//! wrong. If it concerns late gradients, use more workers than gradients per update. `scenarios/`
+//! has many scenarios.
 #![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use unisono_sim::run::played::{Change, PlayOptions};
 use unisono_sim::scenario::draw;
 use unisono_sim::{ComputeCaches, Scenario};
 
-/// Four workers and three gradients per update: the slowest gradient of each step comes too late, and
-/// its worker is told. Each seed also draws up to three faults.
+/// Four workers and three gradients per update: the slowest gradient of each step comes too late,
+/// and its worker is told. Each seed also draws up to three faults.
 const SCENARIO: &str = r#"
 [train]
 training_steps = 12

@@ -2,8 +2,8 @@
 //! disk.
 //!
 //! The simulator contains no second version of the protocol or of the arithmetic. madsim polls the
-//! futures of the tasks, drops them, and chooses in a seeded order among those that are ready. Clocks,
-//! links and durations are events of a [`Universe`], so times are exact to the nanosecond.
+//! futures of the tasks, drops them, and chooses in a seeded order among those that are ready.
+//! Clocks, links and durations are events of a [`Universe`], so times are exact to the nanosecond.
 //!
 //! A scenario and a seed determine a run. A scenario is parsed from TOML, or built in code:
 //!

@@ -1,8 +1,8 @@
 //! The purposes of random numbers in the simulator.
 //!
 //! Each (seed, purpose, entity, index) has a stream of its own, so that removing a fault does not
-//! change what other draws return. The simulator shares no stream with `train.seed`, even if the two
-//! seeds are equal.
+//! change what other draws return. The simulator shares no stream with `train.seed`, even if the
+//! two seeds are equal.
 
 /// The purpose of a random stream of the simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Purpose {
     /// The bit of a message that is flipped. Entity: the ordered pair; index: the number of the
     /// corrupted message.
     Corruption,
-    /// What a power loss leaves on the disk. Index: the number of the power loss.
+    /// The parts of files that a power loss keeps. Index: the number of the power loss.
     PowerLoss,
     /// Lengths of torn writes, and bits that the disk flips.
     Disk,

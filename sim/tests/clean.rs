@@ -50,7 +50,8 @@ fn simulated_run_equals_the_serial_run_bit_for_bit() {
 
 /// With one task of each job, no task waits for a second message. The start takes a call (there and
 /// back), hello and welcome, the restored state and its acknowledgement. The worker's pull and the
-/// first version travel meanwhile. Then each step takes a gradient, a push, an update and a version.
+/// first version travel meanwhile. Then each step takes a gradient, a push, an update and a
+/// version.
 #[test]
 fn virtual_time_has_a_closed_form_with_constant_delays() {
     let mut scenario = constant(scenario(1, 1, 1));

@@ -47,8 +47,8 @@ fn start(record: &Path) -> std::process::Child {
     command.stdout(Stdio::null()).spawn().expect("this program starts")
 }
 
-/// Returns a line for each run. The two processes play the runs in opposite orders, so that anything
-/// that one run leaves behind for the next is found, too.
+/// Returns a line for each run. The two processes play the runs in opposite orders, so that
+/// anything that one run leaves behind for the next is found, too.
 fn audits(forwards: bool) -> String {
     let sources = sources();
     let mut cases: Vec<_> = sources

@@ -1,5 +1,6 @@
 //! The promise of the protocol, with random clusters and random faults: update k uses exactly R
-//! gradients, and the trajectory is that of the serial run. A failing case shrinks to a scenario file.
+//! gradients, and the trajectory is that of the serial run. A failing case shrinks to a scenario
+//! file.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -127,8 +128,9 @@ proptest! {
     }
 }
 
-/// The expectation that no run ever rolls back is wrong, so some case must fail. The case must shrink
-/// to faults that all matter, and its scenario file must fail in the same way when it is read again.
+/// The expectation that no run ever rolls back is wrong, so some case must fail. The case must
+/// shrink to faults that all matter, and its scenario file must fail in the same way when it is
+/// read again.
 #[test]
 fn failing_case_shrinks_to_a_file_that_fails_in_the_same_way() {
     let caches = caches();

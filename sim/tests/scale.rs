@@ -36,14 +36,15 @@ fn two_hundred_workers_and_eight_ps_finish() {
     assert_eq!(played.losses.len() as u64, 200 * STEPS);
 }
 
-/// A ps has a limited number of links, as on the real host. The limit must suffice for this cluster.
+/// A ps has a limited number of links, as on the real host. The limit must suffice for this
+/// cluster.
 #[test]
 fn eleven_hundred_workers_connect_to_one_ps() {
     assert_eq!(run_with(1, 1100, 1).outcomes.len(), 1101);
 }
 
-/// There are events of the ps among themselves, and of each worker with each ps. No number grows with
-/// the square of the workers, or with the number of earlier steps.
+/// There are events of the ps among themselves, and of each worker with each ps. No number grows
+/// with the square of the workers, or with the number of earlier steps.
 #[test]
 fn number_of_events_grows_linearly_with_workers_and_with_steps() {
     let by_workers = [40, 80, 120].map(|n_workers| run(n_workers, STEPS).n_events);

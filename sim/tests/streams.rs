@@ -1,5 +1,5 @@
-//! Random streams: each purpose and entity has its own. Removing a fault changes nothing before it, a
-//! seed determines a run, and the seed of the training and the seed of the simulation share no
+//! Random streams: each purpose and entity has its own. Removing a fault changes nothing before it,
+//! a seed determines a run, and the seed of the training and the seed of the simulation share no
 //! stream, even if they are equal.
 
 #![allow(missing_docs, reason = "a test program")]

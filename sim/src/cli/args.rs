@@ -6,8 +6,8 @@ use unisono_terminal::manual::{CompletionsArgs, ManArgs};
 
 use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, trace, verify};
 
-/// Plays the production nodes in virtual time, over a simulated network and disk, injects faults, and
-/// checks every rule of the protocol and every bit of the result
+/// Plays the production nodes in virtual time, over a simulated network and disk, injects faults,
+/// and checks every rule of the protocol and every bit of the result
 #[derive(Debug, Parser)]
 #[command(
     name = "unisono-sim",
@@ -99,8 +99,8 @@ The first command writes swarm-rule-5-not-told-42-small.toml, which fails with
 the same signature, and its capsule, both beside the given capsule. The result
 does not depend on --jobs.")]
     Shrink(shrink::ShrinkArgs),
-    /// Play a run for each moment at which a node can crash: before and after each input, and between
-    /// any two of its effects
+    /// Play a run for each moment at which a node can crash: before and after each input, and
+    /// between any two of its effects
     #[command(after_help = "\
 Examples:
   unisono-sim enumerate scenarios/crashes/

@@ -151,8 +151,8 @@ mod planted {
         capsule: Option<String>,
     }
 
-    /// Returns whether a failure counts as a catch. A fault without effect does not: the bug may only
-    /// have kept the run from reaching the fault.
+    /// Returns whether a failure counts as a catch. A fault without effect does not: the bug may
+    /// only have kept the run from reaching the fault.
     fn is_catch(failure: &Failure) -> bool {
         !matches!(failure, Failure::FaultWithoutEffect { .. })
     }

@@ -29,7 +29,8 @@ pub(super) struct EnumerateArgs {
     /// Seed of all runs
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Instead of each single crash, play this many pairs of crashes per scenario, drawn with the seed
+    /// Instead of each single crash, play this many pairs of crashes per scenario, drawn with the
+    /// seed
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     pairs: Option<NonZeroU64>,
     /// Time from a crash to the restart of the node

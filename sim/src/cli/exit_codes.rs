@@ -12,8 +12,8 @@ pub(super) fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> 
 
 /// Returns the exit code of the worst failure; 0 if there is none.
 pub(super) fn worst_exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
-    // A wrong result is worse than a panic: a panic is noticed in production, too, and a wrong result
-    // is not. A hang loses only time. A fault without effect is a mistake of the scenario.
+    // A wrong result is worse than a panic: a panic is noticed in production, too, and a wrong
+    // result is not. A hang loses only time. A fault without effect is a mistake of the scenario.
     const WORST_FIRST: [u8; 4] = [1, 4, 3, 5];
     let rank = |code: &u8| WORST_FIRST.iter().position(|known| known == code);
     codes.into_iter().filter(|code| *code != 0).min_by_key(rank).unwrap_or(0)

@@ -32,8 +32,8 @@ impl Gathered {
     }
 }
 
-/// Plays the case of each number, until `is_enough` returns `true`. Results are counted in the order
-/// of the numbers. `n_runs` is the number of runs for the progress bar, if it is known.
+/// Plays the case of each number, until `is_enough` returns `true`. Results are counted in the
+/// order of the numbers. `n_runs` is the number of runs for the progress bar, if it is known.
 pub(super) fn gather(
     context: &CommandContext,
     (source, capsules): (&Source, &Path),

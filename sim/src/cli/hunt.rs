@@ -36,8 +36,8 @@ pub(super) struct HuntArgs {
     /// Stop when this many seeds have failed
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     stop_after: Option<NonZeroU64>,
-    /// Play only every N-th seed, beginning with the I-th, counted from 0; with auto/N, I is the value
-    /// of JOB_COMPLETION_INDEX, as in an Indexed Job of Kubernetes
+    /// Play only every N-th seed, beginning with the I-th, counted from 0; with auto/N, I is the
+    /// value of JOB_COMPLETION_INDEX, as in an Indexed Job of Kubernetes
     #[arg(long, value_name = "I/N")]
     shard: Option<ShardArg>,
     /// Also write the result to this file, for `unisono-sim merge`

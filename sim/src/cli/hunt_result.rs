@@ -95,8 +95,8 @@ impl FailureNote {
         })
     }
 
-    /// Adds failures with the same signature. The report with the smaller first seed is kept, so that
-    /// the merged result does not depend on the shards.
+    /// Adds failures with the same signature. The report with the smaller first seed is kept, so
+    /// that the merged result does not depend on the shards.
     fn add(&mut self, other: Self) {
         let n_seeds = self.n_seeds + other.n_seeds;
         let mut first_seeds = [&*self.first_seeds, &*other.first_seeds].concat();

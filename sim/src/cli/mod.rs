@@ -1,5 +1,5 @@
-//! The command line of `unisono-sim`. It parses arguments, prints results and returns exit codes; all
-//! else is in the other modules.
+//! The command line of `unisono-sim`. It parses arguments, prints results and returns exit codes;
+//! all else is in the other modules.
 
 mod args;
 mod bugs;

@@ -64,8 +64,8 @@ struct Answer {
     exit_code: u8,
 }
 
-/// Returns the content of the page. It depends only on the run, so the page has the same bytes on every
-/// machine.
+/// Returns the content of the page. It depends only on the run, so the page has the same bytes on
+/// every machine.
 fn document(path: &str, traced: &Traced) -> Document {
     let Traced { case, played, trace } = traced;
     let history = History::of(trace.to_run(&case.scenario.run));

@@ -23,8 +23,8 @@ use crate::run::failure::Failure;
 use crate::scenario::{Range as Bounds, nanos};
 use unisono_observe::counted::counted;
 
-/// From this number of seeds on, a scenario must play more than one order of events. Fewer seeds may
-/// all play one order by chance.
+/// From this number of seeds on, a scenario must play more than one order of events. Fewer seeds
+/// may all play one order by chance.
 const MANY_SEEDS: u64 = 8;
 /// The exit code for a scenario that tests nothing, as for a fault without effect.
 const EXIT_TESTS_NOTHING: u8 = 5;
@@ -112,11 +112,12 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
     Ok(exit_code)
 }
 
-/// All runs of all scenarios, as one list, so that threads never wait for the last run of a scenario.
+/// All runs of all scenarios, as one list, so that threads never wait for the last run of a
+/// scenario.
 struct RunList {
     seeds: Vec<Seeds>,
-    /// The number of runs up to the end of each scenario. The sum saturates, because runs beyond 2^64
-    /// are never reached.
+    /// The number of runs up to the end of each scenario. The sum saturates, because runs beyond
+    /// 2^64 are never reached.
     ends: Vec<u64>,
 }
 

@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 
 use super::sources::usage;
 
-/// A range of at least one seed. It keeps the last seed instead of the end of the range, because the
-/// end after 2^64 − 1 does not fit into a `u64`.
+/// A range of at least one seed. It keeps the last seed instead of the end of the range, because
+/// the end after 2^64 − 1 does not fit into a `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seeds {
     first: u64,
@@ -44,7 +44,8 @@ impl Seeds {
         Self { first, last: u64::MAX }
     }
 
-    /// Returns the number of seeds. For all 2^64 seeds it is one too small, which no hunt can reach.
+    /// Returns the number of seeds. For all 2^64 seeds it is one too small, which no hunt can
+    /// reach.
     pub(super) const fn count(self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }

@@ -44,8 +44,8 @@ impl ShrinkArgs {
         })
     }
 
-    /// Returns the path for the capsule of the small scenario. It never overwrites the capsule that is
-    /// shrunk, unless that capsule has been shrunk before.
+    /// Returns the path for the capsule of the small scenario. It never overwrites the capsule that
+    /// is shrunk, unless that capsule has been shrunk before.
     fn small_capsule(&self, output: &Path) -> PathBuf {
         let stem = output.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("{}{}", small_name(&stem), capsule::EXTENSION);

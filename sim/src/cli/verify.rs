@@ -29,7 +29,7 @@ pub(super) struct VerifyArgs {
     pub(super) common: CommonArgs,
 }
 
-/// What the two runs of a scenario must have in common.
+/// The fields in which the two runs of a scenario must be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
     scenario: String,

@@ -36,8 +36,8 @@ impl Source {
         stem.to_string_lossy().into_owned()
     }
 
-    /// Returns the case for a seed. `[chaos]` is replaced by the cluster and the faults that the seed
-    /// draws.
+    /// Returns the case for a seed. `[chaos]` is replaced by the cluster and the faults that the
+    /// seed draws.
     #[must_use]
     pub fn case(&self, seed: u64) -> Case {
         let scenario = match self.scenario.chaos {

@@ -70,8 +70,8 @@ pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint;
     if points.is_empty() { Vec::new() } else { (0..n_pairs).map(|_| [pick(), pick()]).collect() }
 }
 
-/// Returns a case with crashes. Only the outcome and the trajectory stay expected, because counts and
-/// times rightly change with a crash.
+/// Returns a case with crashes. Only the outcome and the trajectory stay expected, because counts
+/// and times rightly change with a crash.
 #[must_use]
 pub fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
     let scenario = &*case.scenario;

@@ -1,7 +1,7 @@
 //! Shrinks a failing run to few faults, steps and tasks that still fail with the same signature.
 //!
-//! Candidates are played on several threads. The first one in order that fails with the same signature
-//! is taken, so the result does not depend on the number of threads.
+//! Candidates are played on several threads. The first one in order that fails with the same
+//! signature is taken, so the result does not depend on the number of threads.
 
 use std::cmp::Ordering;
 use std::num::NonZeroUsize;
@@ -79,8 +79,8 @@ impl Shrinker<'_> {
     }
 }
 
-/// Writes a scenario and reads it back. A scenario that has no file text is not a candidate, because
-/// the result of `shrink` is a file.
+/// Writes a scenario and reads it back. A scenario that has no file text is not a candidate,
+/// because the result of `shrink` is a file.
 fn checked(scenario: &Scenario) -> Option<Scenario> {
     let mut read = Scenario::parse(&scenario.to_toml(), "shrunk.toml").ok()?;
     read.expect.golden.clone_from(&scenario.expect.golden);
@@ -153,8 +153,8 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         with(faults)
     }
 
-    /// Uses seed 0 if it fails with the same signature: a scenario file plays its seeds from 0, so the
-    /// file then fails without `--seed`.
+    /// Uses seed 0 if it fails with the same signature: a scenario file plays its seeds from 0, so
+    /// the file then fails without `--seed`.
     fn with_seed_zero(&mut self, scenario: Scenario) -> Case {
         let seed = self.seed;
         self.n_tried += u64::from(seed != 0);
@@ -198,8 +198,8 @@ fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     fewer.map(with).collect()
 }
 
-/// Returns candidates with fewer tasks, fewest first. R stays above, equal to or below N, because the
-/// protocol works differently in the three cases.
+/// Returns candidates with fewer tasks, fewest first. R stays above, equal to or below N, because
+/// the protocol works differently in the three cases.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let Sync { replicas_to_aggregate: replicas, total_num_replicas: workers } = scenario.run.sync;
     let up_to = |most: u32| {

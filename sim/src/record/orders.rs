@@ -43,8 +43,8 @@ impl LifeOrder {
 }
 
 impl EventOrder {
-    /// Adds the inputs of a life up to the newest one. The order of a run is the sum over all prefixes of
-    /// all lives, so it does not depend on the sequence in which lives are added.
+    /// Adds the inputs of a life up to the newest one. The order of a run is the sum over all
+    /// prefixes of all lives, so it does not depend on the sequence in which lives are added.
     pub(crate) const fn add(&mut self, life: LifeOrder) {
         self.0 = self.0.wrapping_add(mixed(life.0));
     }
@@ -103,9 +103,9 @@ impl Orders {
         self.smallest.len() < MAX_KEPT
     }
 
-    /// Returns the number of different orders. Beyond the exact range it is an estimate with a standard
-    /// error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the range
-    /// (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
+    /// Returns the number of different orders. Beyond the exact range it is an estimate with a
+    /// standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
+    /// range (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
     #[must_use]
     pub fn count(&self) -> u64 {
         let n_kept = self.smallest.len() as u64;

@@ -41,7 +41,7 @@ pub struct ComputeCaches {
     n_bytes: Arc<AtomicUsize>,
 }
 
-/// All that one training configuration computes, each result once.
+/// The compute cache of one training configuration.
 pub struct ComputeCache {
     plan: Plan,
     initial: Arc<Snapshot>,

@@ -55,8 +55,8 @@ impl Ends {
         let is_end_disturbed = final_save
             .is_some_and(|at| state.faults.last_change + unnoticed >= at)
             && !state.faults.is_untouched();
-        // A task that starts after another one has finished finds nobody who could tell it about the
-        // end. It waits and reports that it waits, which is right.
+        // A task that starts after another one has finished finds nobody who could tell it about
+        // the end. It waits and reports that it waits, which is right.
         let comes_late = |task: &TaskId| {
             let began = self.began.get(task).copied().unwrap_or_default();
             self.first_finish.is_some_and(|end| began >= end)

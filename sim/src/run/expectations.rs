@@ -83,8 +83,8 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
             |_| None,
         ),
         virtual_time(expect, played),
-        // The default final step is that of a run that finishes. After another outcome it would only
-        // repeat what the outcome says.
+        // The default final step is that of a run that finishes. After another outcome it would
+        // only repeat what the outcome says.
         final_step(scenario, played).filter(|_| is_outcome_met || expect.final_step.is_some()),
         gradients_per_update(expect, played),
     ]

@@ -78,8 +78,8 @@ fn serial(
         return Err(Violation::new(0, "trajectory", what));
     }
     match &played.checkpoint {
-        // Of the serial run only the last state is kept. The audit compares an earlier checkpoint
-        // with the hashes.
+        // Only the last state of the serial run is kept. The audit compares an earlier checkpoint
+        // with the hashes in the ledgers.
         Some(checkpoint) if checkpoint.step == serial.end.step => {
             compare_states(cache, checkpoint.step, &checkpoint.shards, &serial.end.shards)
         }
@@ -87,8 +87,8 @@ fn serial(
     }
 }
 
-/// R < N: timing selects the gradients, so the run is computed again in one loop with the slots that
-/// the ledgers name.
+/// R < N: timing selects the gradients, so the run is computed again in one loop with the slots
+/// that the ledgers name.
 fn provenance(
     scenario: &Scenario,
     cache: &Arc<ComputeCache>,

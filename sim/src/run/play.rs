@@ -156,8 +156,8 @@ impl<'a> SimRun<'a> {
                 drop(state);
                 return self.give_up(&why);
             }
-            // Some events wake nobody, such as a message to a paused task. Advancing until a task is
-            // woken saves a turn of the executor for each of them.
+            // Some events wake nobody, such as a message to a paused task. Advancing until a task
+            // is woken saves a turn of the executor for each of them.
             loop {
                 if !state.advance() {
                     drop(state);

@@ -25,8 +25,8 @@ pub struct PlayOptions {
     /// Whether to record every event. A run with a trace is slower, and its failure can be
     /// explained. Default: `false`.
     pub trace: bool,
-    /// The longest wall-clock time of a run, 60 s by default. A run that takes longer is reported as
-    /// [`Failure::Stuck`], because virtual time does not advance while a node loops.
+    /// The longest wall-clock time of a run, 60 s by default. A run that takes longer is reported
+    /// as [`Failure::Stuck`], because virtual time does not advance while a node loops.
     pub watchdog: Duration,
     /// A change of the protocol to try out, as in `examples/own_protocol.rs`. Default: none.
     pub change: Option<Change>,
@@ -54,8 +54,8 @@ pub struct Played {
     pub seed: u64,
     /// The first failure, in the order of `verdict.rs`; `None` if the run passed.
     pub failure: Option<Failure>,
-    /// Every expectation of the scenario that the run did not meet. Empty if a rule is broken or the
-    /// run did not end, because expectations are not checked then.
+    /// Every expectation of the scenario that the run did not meet. Empty if a rule is broken or
+    /// the run did not end, because expectations are not checked then.
     pub unmet: Vec<Violation>,
     /// The outcome of each task that ended for good.
     pub outcomes: BTreeMap<TaskId, Outcome>,

@@ -31,7 +31,7 @@ use crate::world::host::{LifeHost, SimCompute};
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 
-/// What all processes of a run share.
+/// The state that all processes of a run share.
 #[derive(Debug)]
 pub(super) struct RunContext {
     pub(super) universe: Universe,

@@ -1,4 +1,5 @@
-//! The verdict on a run: which checks exist, in which order they run, and which failure is reported.
+//! The verdict on a run: which checks exist, in which order they run, and which failure is
+//! reported.
 //!
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
@@ -97,7 +98,7 @@ pub(crate) struct Evidence<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) failure: Option<Failure>,
-    /// In the order of the documentation.
+    /// The unmet expectations, in the order of the documentation.
     pub(crate) unmet: Vec<Violation>,
 }
 

@@ -1,4 +1,5 @@
-//! The observer of one life of a task: it records what the node takes and does, and runs the checks.
+//! The observer of one life of a task: it records what the node takes and does, and runs the
+//! checks.
 //!
 //! Faults that wait for an event are triggered from here, too, since the observer is the one place
 //! that sees every input before the node takes it. Which checks exist is decided in `verdict.rs`.

@@ -240,7 +240,8 @@ impl Capsule {
     }
 }
 
-/// Returns the name of a capsule's file without its ending; `None` if the name is not that of a capsule.
+/// Returns the name of a capsule's file without its ending; `None` if the name is not that of a
+/// capsule.
 #[must_use]
 pub fn stem(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())

@@ -1,5 +1,5 @@
-//! The report of a failure: what is wrong, the chain of events that led there, the state of each node,
-//! the effects of the faults, and the command that plays the run again.
+//! The report of a failure: what is wrong, the chain of events that led there, the state of each
+//! node, the effects of the faults, and the command that plays the run again.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -54,7 +54,7 @@ pub struct Report {
     pub signature: String,
     /// The rule of `docs/protocol.md` that is broken; 0 if it is none of them.
     pub rule: u8,
-    /// What is wrong, as text for the user.
+    /// The failure as text for the user.
     pub text: String,
     /// All expectations of the scenario that are not met.
     pub expectations: Vec<ExpectationNote>,
@@ -86,8 +86,8 @@ pub struct Report {
     pub audit: String,
     /// The hash of the order of events, without their times.
     pub order: String,
-    /// The difference between the first run and the run that was played for this report. `None` if they
-    /// are equal, as they should be.
+    /// The difference between the first run and the run that was played for this report. `None` if
+    /// they are equal, as they should be.
     pub not_reproducible: Option<String>,
     /// The path of the capsule.
     pub capsule: Option<String>,
@@ -100,7 +100,7 @@ pub struct Report {
 pub struct ExpectationNote {
     /// The name of the expectation, as in signatures.
     pub name: &'static str,
-    /// What happened, and what was expected.
+    /// The value that was found, and the expected one.
     pub text: String,
     /// The line of the scenario file; `None` for a default expectation.
     pub place: Option<Place>,
@@ -164,7 +164,8 @@ pub struct FaultNote {
     pub kind: &'static str,
     /// Whether the fault began.
     pub began: bool,
-    /// How often the fault changed what would have happened. `bites` is the name in the JSON output.
+    /// The number of times that the fault changed what would have happened. `bites` is the name in
+    /// the JSON output.
     #[serde(rename = "bites")]
     pub effects: u64,
 }
@@ -178,8 +179,8 @@ pub struct Explained {
     pub played: Played,
 }
 
-/// Plays a failed run again with a trace, and explains the failure. Runs are deterministic; if the two
-/// runs differ, the report says so first.
+/// Plays a failed run again with a trace, and explains the failure. Runs are deterministic; if the
+/// two runs differ, the report says so first.
 #[must_use]
 pub fn explain(
     name: &str,
@@ -282,9 +283,9 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// Returns the number of the event that a failure is about: the event that broke an expectation, the
-/// update of a step whose result was found to be wrong at the end, or else the last event. A fault
-/// without effect is about no event.
+/// Returns the number of the event that a failure is about: the event that broke an expectation,
+/// the update of a step whose result was found to be wrong at the end, or else the last event. A
+/// fault without effect is about no event.
 pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
     let of_step = |step| {
         move |event: &TracedEvent| {
@@ -317,7 +318,7 @@ impl ChainEnd {
     const fn heading(self) -> &'static str {
         match self {
             Self::Failure => "events that led to the failure",
-            Self::BrokenExpectation => "events that led to the one that broke the expectation",
+            Self::BrokenExpectation => "events that led to the broken expectation",
             Self::EndOfRun => "events that led to the end of the run",
         }
     }

@@ -61,7 +61,7 @@ pub struct FaultEffects {
     pub began: Option<Duration>,
     /// When the fault ended, in virtual time.
     pub ended: Option<Duration>,
-    /// How often the fault changed what would have happened.
+    /// The number of times that the fault changed what would have happened.
     pub n_effects: u64,
     /// Whether the scenario allows that the fault has no effect.
     pub may_be_inert: bool,
@@ -159,7 +159,8 @@ impl Faults {
         begin
     }
 
-    /// Returns the faults that begin, and those that end, when ps 0 has a version for the first time.
+    /// Returns the faults that begin, and those that end, when ps 0 has a version for the first
+    /// time.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
         let (mut begin, all) = (Vec::new(), &self.all);
         self.armed.retain(|&fault| {
@@ -204,9 +205,9 @@ impl Faults {
         matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
     }
 
-    /// Returns whether a stopped task must be restarted: a stop fault of the task is over, and no other
-    /// one is active. The task may have stopped for the other one, which had begun while the first
-    /// was still active.
+    /// Returns whether a stopped task must be restarted: a stop fault of the task is over, and no
+    /// other one is active. The task may have stopped for the other one, which had begun while the
+    /// first was still active.
     pub(super) fn restarts_stopped(&self, task: TaskId) -> bool {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
@@ -246,9 +247,9 @@ impl Faults {
         self.all[fault].n_effects += 1;
     }
 
-    /// Collects what `of` returns for the active faults, and counts an effect of each fault for which it
-    /// returns something. `of` also gets the number of that effect, counted from 1, as the index of
-    /// random draws.
+    /// Collects what `of` returns for the active faults, and counts an effect of each fault for
+    /// which it returns something. `of` also gets the number of that effect, counted from 1, as the
+    /// index of random draws.
     fn affecting<T>(&mut self, mut of: impl FnMut(&FaultKind, u64) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         for &fault in &self.active {
@@ -313,8 +314,8 @@ impl Faults {
         modes.into_iter().max_by_key(|passage| *passage == Passage::Lost).unwrap_or(Passage::Free)
     }
 
-    /// Returns the delay of a message. `latency` draws another latency; only a slow partition calls it,
-    /// so that no other fault moves what the network draws next.
+    /// Returns the delay of a message. `latency` draws another latency; only a slow partition calls
+    /// it, so that no other fault moves what the network draws next.
     pub(super) fn delay(
         &mut self,
         from: TaskId,
@@ -361,8 +362,8 @@ impl Faults {
         !self.affecting(refuses).is_empty()
     }
 
-    /// Returns `Some(n)` if a fault corrupts this message. `n` counts corrupted messages from 1, and
-    /// selects the bit to flip.
+    /// Returns `Some(n)` if a fault corrupts this message. `n` counts corrupted messages from 1,
+    /// and selects the bit to flip.
     pub(super) fn corrupts(&mut self, from: TaskId, to: TaskId) -> Option<u64> {
         let numbers = self.affecting(|kind, nth| match kind {
             FaultKind::Corrupt { from: senders, to: receivers } => {
@@ -397,8 +398,9 @@ impl Faults {
     }
 }
 
-/// Flips the highest bit of the mantissa of the largest value. The first value would not do: the weight
-/// of a pixel that is never lit has the gradient 0, whose lowest bits are lost in the update.
+/// Flips the highest bit of the mantissa of the largest value. The first value would not do: the
+/// weight of a pixel that is never lit has the gradient 0, whose lowest bits are lost in the
+/// update.
 fn flip_a_bit(values: &mut [f32]) {
     let largest = values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
     if let Some(value) = largest {

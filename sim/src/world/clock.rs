@@ -1,5 +1,5 @@
-//! The monotonic clock of a task. A fault makes it fast or slow, or lets it jump ahead; it never goes
-//! back.
+//! The monotonic clock of a task. A fault makes it fast or slow, or lets it jump ahead; it never
+//! goes back.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const MILLION: i128 = 1_000_000;
 pub(crate) struct SkewedClock {
     /// The virtual time of the last change.
     since: Duration,
-    /// What the clock showed at the last change.
+    /// The time that the clock showed at the last change.
     showed: Duration,
     /// The error of the rate in parts per million; above 0 the clock is fast.
     ppm: i32,
@@ -29,8 +29,8 @@ impl SkewedClock {
         self.showed + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
-    /// Returns the first virtual time at which the clock shows `moment` or more. It rounds up: a task
-    /// that wakes a nanosecond early would find that its deadline has not come.
+    /// Returns the first virtual time at which the clock shows `moment` or more. It rounds up: a
+    /// task that wakes a nanosecond early would find that its deadline has not come.
     pub(crate) fn when(&self, moment: Duration) -> Duration {
         let ahead = moment.saturating_sub(self.showed);
         if self.ppm == 0 {

@@ -22,8 +22,8 @@ pub(super) struct By {
 }
 
 impl State {
-    /// Triggers the faults that wait for an event of a life. `n_acts` effects of the life come before
-    /// the event.
+    /// Triggers the faults that wait for an event of a life. `n_acts` effects of the life come
+    /// before the event.
     pub(super) fn notice(&mut self, id: LifeId, what: Happening, when: When, n_acts: usize) {
         if self.life(id).is_none() {
             return;
@@ -32,9 +32,9 @@ impl State {
             let is_input = what.is_input();
             for fault in self.faults.on_event(id.task, what, when, is_input) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
-                    // The effects of a node are carried out after the observer has seen all of them.
-                    // An event of this time comes after that, so the effect is done when the fault
-                    // begins. A crash handles this by itself, by counting effects.
+                    // The effects of a node are carried out after the observer has seen all of
+                    // them. An event of this time comes after that, so the effect is done when the
+                    // fault begins. A crash handles this by itself, by counting effects.
                     self.agenda.plan(self.now, WorldEvent::BeginFault(fault));
                 } else {
                     self.begin_fault(fault, Some(By { life: id, n_acts }));
@@ -50,8 +50,8 @@ impl State {
         }
     }
 
-    /// Triggers the faults that wait for an effect of a life, or for the end of its input. Returns how
-    /// many effects are carried out before a fault kills the life; `None` if they all are.
+    /// Triggers the faults that wait for an effect of a life, or for the end of its input. Returns
+    /// how many effects are carried out before a fault kills the life; `None` if they all are.
     pub(super) fn notice_effects(
         &mut self,
         id: LifeId,

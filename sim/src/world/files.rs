@@ -23,8 +23,8 @@ const LOGDIR: &str = "/logdir";
 
 /// Writes and renames of a save: the checkpoint and the list are each written and renamed.
 const WRITES_A_SAVE: u32 = 4;
-/// Syncs of a save: the losses, the checkpoint, the list, and the directory after each of the latter
-/// two.
+/// Syncs of a save: the losses, the checkpoint, the list, and the directory after each of the
+/// latter two.
 const SYNCS_A_SAVE: u32 = 5;
 /// Reads before a save: the stamp, the start and the end of the losses file.
 const LOOKS_A_SAVE: u32 = 3;
@@ -92,8 +92,8 @@ impl ChiefFiles {
         }
     }
 
-    /// Adds the losses of an update to the log. Returns an event only if the update was recomputed and
-    /// its bits differ.
+    /// Adds the losses of an update to the log. Returns an event only if the update was recomputed
+    /// and its bits differ.
     pub(super) fn record(&mut self, update: &UpdateRecord) -> Option<StorageEvent> {
         let (_, files) = self.open.as_ref()?;
         match files.losses().record(update) {
@@ -136,8 +136,8 @@ impl ChiefFiles {
 
     /// Finishes the oldest request, whose time has come.
     pub(super) fn answer(&mut self, life: LifeId) -> Option<(Cause, StorageEvent)> {
-        // A save writes only now, at its end. A crash before that goes through `kill`, which lets the
-        // save write as much as its time allowed.
+        // A save writes only now, at its end. A crash before that goes through `kill`, which lets
+        // the save write as much as its time allowed.
         let (_, files) = self.open.as_mut().filter(|(of, _)| *of == life)?;
         let asked = self.requests.pop_front()?;
         let event = match &asked.request {
@@ -157,8 +157,8 @@ impl ChiefFiles {
         Some((asked.cause, event))
     }
 
-    /// Kills the chief's process. A save that is under way stops after as many operations as its time
-    /// allowed.
+    /// Kills the chief's process. A save that is under way stops after as many operations as its
+    /// time allowed.
     pub(super) fn kill(&mut self, life: LifeId, now: Duration) {
         let Some((of, files)) = &mut self.open else { return };
         if *of != life {

@@ -7,7 +7,7 @@ use unisono_core::{LinkId, TaskId};
 
 use crate::world::life::{Cause, LifeId};
 
-/// What a link carries.
+/// A unit that a link carries.
 #[derive(Clone, Debug)]
 pub(crate) enum Parcel {
     Message(Message),
@@ -40,7 +40,7 @@ pub(crate) struct Call {
     pub(super) cause: Cause,
 }
 
-/// What faults do to a parcel that arrives.
+/// The effect of faults on a parcel that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passage {
     Free,

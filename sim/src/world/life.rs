@@ -14,8 +14,8 @@ pub struct LifeId {
     pub task: TaskId,
     /// The number of the life among the lives of the task, from 1.
     pub number: u64,
-    /// The incarnation of the node. It does not identify a life: after a clock was set back, it may be
-    /// smaller than the incarnation of an earlier life, or equal.
+    /// The incarnation of the node. It does not identify a life: after a clock was set back, it may
+    /// be smaller than the incarnation of an earlier life, or equal.
     pub incarnation: Incarnation,
 }
 
@@ -124,12 +124,12 @@ impl Life {
         (Poll::Pending, self.plan_alarm(now))
     }
 
-    /// Handles an event that looks at the alarm. Returns whether the task was woken, and the time for
-    /// which the next such event must be planned.
+    /// Handles an event that looks at the alarm. Returns whether the task was woken, and the time
+    /// for which the next such event must be planned.
     pub(crate) fn on_alarm(&mut self, now: Duration) -> (bool, Option<Duration>) {
         let mut is_woken = false;
-        // A later event than this one may be left over from a deadline that has moved to earlier. It
-        // then finds nothing to do.
+        // A later event than this one may be left over from a deadline that has moved to earlier.
+        // It then finds nothing to do.
         if self.alarm_planned.is_some_and(|planned| planned <= now) {
             self.alarm_planned = None;
         }

@@ -41,9 +41,9 @@ pub(crate) struct Direction {
     pub(crate) queue: Queue,
 }
 
-/// The frames in one direction of a link, until the receiving node takes them. A real host counts only
-/// frames that it has not written. Here frames also count while they travel or wait at the receiver,
-/// so that the simulator is never kinder than a real host.
+/// The frames in one direction of a link, until the receiving node takes them. A real host counts
+/// only frames that it has not written. Here frames also count while they travel or wait at the
+/// receiver, so that the simulator is never kinder than a real host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     limit: QueueLimit,
@@ -155,8 +155,8 @@ impl Links {
         self.by_life.get(&life).cloned().unwrap_or_default()
     }
 
-    /// Returns the links between tasks that `from` and `to` select, oldest first, whichever task called.
-    /// The number is the end that `from` selects.
+    /// Returns the links between tasks that `from` and `to` select, oldest first, whichever task
+    /// called. The number is the end that `from` selects.
     pub(crate) fn between(
         &self,
         from: impl Fn(TaskId) -> bool,
@@ -281,8 +281,8 @@ impl Network {
         let first_byte = start + latency;
         let mut arrival = first_byte + leaving;
         if nic.is_some() {
-            // The receiver's card takes bytes from the first one on, and not only from the last one:
-            // a message does not take the time of its bytes twice.
+            // The receiver's card takes bytes from the first one on, and not only from the last
+            // one: a message does not take the time of its bytes twice.
             let receiver = self.nics.entry(to).or_default();
             let received = first_byte.max(receiver.receives_until) + takes(nic);
             receiver.receives_until = received;

@@ -50,7 +50,7 @@ pub(crate) struct State {
     pub(crate) absent: BTreeSet<TaskId>,
     /// The outcome of each task that has ended, and has not been restarted.
     pub(crate) outcomes: BTreeMap<TaskId, Outcome>,
-    /// What the executor has to do before time advances.
+    /// Orders that the executor carries out before time advances.
     pub(crate) orders: Vec<ExecutorOrder>,
     /// The highest version that ps 0 has had.
     pub(crate) step: Step,
@@ -241,8 +241,8 @@ impl State {
         self.files.close(id);
     }
 
-    /// Counts an effect of a life that a fault kills between two effects. The life dies with its last
-    /// one.
+    /// Counts an effect of a life that a fault kills between two effects. The life dies with its
+    /// last one.
     pub(super) fn count_act(&mut self, id: LifeId) {
         if let Some(life) = self.life(id)
             && let Some(left) = &mut life.doom

@@ -154,7 +154,8 @@ impl State {
                 return;
             }
         }
-        // A partition acts when a parcel arrives, so that it also hits what was sent before it began.
+        // A partition acts when a parcel arrives, so that it also hits what was sent before it
+        // began.
         if self.faults.has_active() {
             match self.faults.passage(from, to) {
                 Passage::Free => {}
@@ -172,13 +173,13 @@ impl State {
         }
     }
 
-    /// Returns when a parcel that would arrive now is delivered. Its delay starts now, even if it waits
-    /// for earlier parcels, and it does not overtake them.
+    /// Returns when a parcel that would arrive now is delivered. Its delay starts now, even if it
+    /// waits for earlier parcels, and it does not overtake them.
     fn due(&mut self, flight: &Flight, place: usize) -> Duration {
         let (from, to) = (flight.from.task, flight.to.task);
         let network = &mut self.network;
-        // A closure, because only a slow partition needs another latency: drawing it for each arrival
-        // would let every fault, even one of the disk, move what the network draws next.
+        // A closure, because only a slow partition needs another latency: drawing it for each
+        // arrival would let every fault, even one of the disk, move what the network draws next.
         let delay = self.faults.delay(from, to, || network.latency(from, to));
         let due = self.now + delay;
         let Some(link) = self.links.get_mut(flight.link) else { return due };
@@ -187,8 +188,8 @@ impl State {
         direction.not_before
     }
 
-    /// Delivers the parcels that a partition has held, in the order in which they would have come. They
-    /// come before any other event of this time.
+    /// Delivers the parcels that a partition has held, in the order in which they would have come.
+    /// They come before any other event of this time.
     pub(super) fn release_held(&mut self) {
         for flight in std::mem::take(&mut self.held) {
             self.on_arrival(flight);
@@ -240,9 +241,9 @@ impl State {
         Parcel::Bytes(bytes)
     }
 
-    /// Handles a parcel for an end that takes none any more. If the process is dead and its machine is
-    /// not, the machine answers with a reset. A close gets no answer, or two dead ends would answer
-    /// each other for ever.
+    /// Handles a parcel for an end that takes none any more. If the process is dead and its machine
+    /// is not, the machine answers with a reset. A close gets no answer, or two dead ends would
+    /// answer each other for ever.
     fn bounce(&mut self, flight: &Flight) {
         let Flight { link, from, to, cause, .. } = *flight;
         let is_dead = self.life(to).is_none();
@@ -282,8 +283,8 @@ impl State {
     }
 }
 
-/// Returns the bytes of a frame. Each byte of a tensor counts `tensor_factor` times, so that a small
-/// model can fill the network like a large one.
+/// Returns the bytes of a frame. Each byte of a tensor counts `tensor_factor` times, so that a
+/// small model can fill the network like a large one.
 fn frame_bytes(message: &Message, tensor_factor: u32) -> usize {
     let n_values: usize = message.tensors().into_iter().map(|tensor| tensor.len()).sum();
     wire::frame_bytes(message) + 4 * n_values * (tensor_factor as usize - 1)

@@ -24,12 +24,12 @@ use crate::world::life::{Cause, Life, LifeId};
 use crate::world::state::State;
 use unisono_observe::trace::Happening;
 
-/// The world of one run: virtual time, the network, the clocks, the disk and the faults. Clones share
-/// one world.
+/// The world of one run: virtual time, the network, the clocks, the disk and the faults. Clones
+/// share one world.
 #[derive(Clone, Debug)]
 pub struct Universe(Arc<Mutex<State>>);
 
-/// What the observer of a life learns when the life takes an input.
+/// The data that the observer of a life gets when the life takes an input.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) now: Duration,
@@ -75,8 +75,8 @@ impl Universe {
         self.state().wall_clock(task)
     }
 
-    /// Ends a life whose incarnation was refused as older. Returns whether the process is alive, and
-    /// can start another node.
+    /// Ends a life whose incarnation was refused as older. Returns whether the process is alive,
+    /// and can start another node.
     pub(crate) fn end_outdated(&self, id: LifeId) -> bool {
         self.state().on_outdated(id)
     }
@@ -86,8 +86,8 @@ impl Universe {
         self.state().on_halt(id, outcome);
     }
 
-    /// Triggers the faults that wait for this input, and then lets the life take the input, which has
-    /// number `number`. Returns `None` if the life is over.
+    /// Triggers the faults that wait for this input, and then lets the life take the input, which
+    /// has number `number`. Returns `None` if the life is over.
     pub(crate) fn take_input(&self, id: LifeId, what: Happening, number: u64) -> Option<Taken> {
         let mut state = self.state();
         // First: a fault that begins before the input may kill the life.
@@ -98,8 +98,8 @@ impl Universe {
         Some(Taken { now, cause: life.cause.take(), disk_is_damaged })
     }
 
-    /// Triggers the faults that wait for one of these effects. Returns the time, and the effects that
-    /// are carried out before the life ends; `None` if the life is over.
+    /// Triggers the faults that wait for one of these effects. Returns the time, and the effects
+    /// that are carried out before the life ends; `None` if the life is over.
     pub(crate) fn take_effects<'a>(
         &self,
         id: LifeId,
@@ -201,8 +201,8 @@ impl Universe {
         self.act(id, |state| state.record(id, update));
     }
 
-    /// Carries out one effect of a node. The effects of a dead node are dropped. A node that a fault
-    /// kills between two effects dies after its last one.
+    /// Carries out one effect of a node. The effects of a dead node are dropped. A node that a
+    /// fault kills between two effects dies after its last one.
     fn act(&self, id: LifeId, what: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.life(id).is_none() {

@@ -49,8 +49,8 @@ fn slow_disk_multiplies_the_duration_of_saves() {
     }
 }
 
-/// Plays a power loss of the whole cluster. Returns the steps of the checkpoints that were reported as
-/// durable before it, and the step from which the chief continues.
+/// Plays a power loss of the whole cluster. Returns the steps of the checkpoints that were reported
+/// as durable before it, and the step from which the chief continues.
 fn blackout(disk: &str, seed: u64) -> (Vec<u64>, u64, Played) {
     let text = format!(
         "[limits]\nsave_interval = \"3ms\"\n{disk}\n[[fault]]\nid = \"blackout\"\n\
@@ -87,9 +87,9 @@ fn disk_that_lies_about_syncs_loses_checkpoints_in_a_power_loss() {
     assert!(n_lost > 0, "no checkpoint was lost with any seed");
 }
 
-/// Every read returns one wrong bit, so no checkpoint can be read, and none is taken for a valid one.
-/// The chief fails and is restarted until the fault has ended. Losses have no checksum: from the first
-/// line on that cannot be parsed they are cut off.
+/// Every read returns one wrong bit, so no checkpoint can be read, and none is taken for a valid
+/// one. The chief fails and is restarted until the fault has ended. Losses have no checksum: from
+/// the first line on that cannot be parsed they are cut off.
 #[test]
 fn checkpoint_read_with_a_flipped_bit_is_refused() {
     let (mut n_failed, end) = (0, s(3));

@@ -1,4 +1,5 @@
-//! Faults of gradients. A wrong gradient makes the run wrong, so the run must stop or be found wrong.
+//! Faults of gradients. A wrong gradient makes the run wrong, so the run must stop or be found
+//! wrong.
 
 use unisono_core::Step;
 use unisono_core::protocol::Outcome;

@@ -8,8 +8,8 @@ use unisono_sim::run::played::Played;
 use crate::support::{TraceQueries as _, run};
 use crate::{CHIEF, LATENCY, PS_0, PS_1, WORKER_1, ms, s};
 
-/// Plays a fault between worker 1 and ps 0 that begins when the worker's push of step 5 has left. The
-/// chief is slow, so that the update is not computed before worker 1 can repeat its push.
+/// Plays a fault between worker 1 and ps 0 that begins when the worker's push of step 5 has left.
+/// The chief is slow, so that the update is not computed before worker 1 can repeat its push.
 fn as_a_push_leaves(fault: &str) -> Played {
     run(&format!(
         r#"

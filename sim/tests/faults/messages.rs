@@ -1,5 +1,5 @@
-//! Faults of messages: delay, partition, corrupt and narrow-link; and the network card, which is not a
-//! fault but delays messages, too.
+//! Faults of messages: delay, partition, corrupt and narrow-link; and the network card, which is
+//! not a fault but delays messages, too.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use unisono_sim::run::played::Played;
 use crate::support::{TraceQueries as _, run};
 use crate::{LATENCY, PS_0, PS_1, WORKER_1, ms, s, us};
 
-/// Returns how long messages from one task to another took: those that arrived while a fault from step
-/// 5 to step 10 was active, and all others.
+/// Returns how long messages from one task to another took: those that arrived while a fault from
+/// step 5 to step 10 was active, and all others.
 fn takes(played: &Played, from: TaskId, to: TaskId) -> [BTreeSet<Duration>; 2] {
     let updated = played.at(PS_0, E::Updated);
     let has_version = |step: u64| {
@@ -58,8 +58,8 @@ fn slow_partition_multiplies_latencies_by_a_hundred() {
     assert!(takes(&played, PS_0, WORKER_1)[0].contains(&(100 * LATENCY)));
 }
 
-/// Worker 1 computes three of six slots, and pushes each when it is computed. With their random delays,
-/// a later push would overtake an earlier one.
+/// Worker 1 computes three of six slots, and pushes each when it is computed. With their random
+/// delays, a later push would overtake an earlier one.
 #[test]
 fn delays_keep_the_order_of_a_link() {
     let played = run(r#"
@@ -166,7 +166,8 @@ fn corrupted_message_closes_its_link_and_is_never_taken_for_a_valid_one() {
     }
 }
 
-/// Returns the time of a push from worker 1 to ps 0 beyond its latency, at a rate in bytes per second.
+/// Returns the time of a push from worker 1 to ps 0 beyond its latency, at a rate in bytes per
+/// second.
 fn transfer(rate: u64) -> Duration {
     let played = disturbed(&format!("kind = \"narrow-link\"\nrate = \"{rate}B\""));
     let pushes = played.heard(WORKER_1, PS_0);

@@ -43,8 +43,8 @@ fn on_triggers_at_the_nth_event_that_matches() {
     assert_eq!(began, of_step(times, 7));
 }
 
-/// The effects of a node are carried out after the observer has seen them. A fault after an effect must
-/// find it done: here the push has left when the link becomes narrow, or has not left yet.
+/// The effects of a node are carried out after the observer has seen them. A fault after an effect
+/// must find it done: here the push has left when the link becomes narrow, or has not left yet.
 #[test]
 fn fault_can_begin_before_or_after_an_effect() {
     let transfer = |when: &str| {

@@ -1,5 +1,5 @@
-//! Helpers of the simulator's tests: scenarios from text and from files, compute caches for all runs
-//! of a process, and queries of a trace.
+//! Helpers of the simulator's tests: scenarios from text and from files, compute caches for all
+//! runs of a process, and queries of a trace.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
@@ -68,8 +68,8 @@ pub(crate) fn steady(mut scenario: Scenario) -> Scenario {
     scenario
 }
 
-/// Plays the scenario of a text with a trace, and with constant default durations. The run must pass,
-/// so each fault must have an effect.
+/// Plays the scenario of a text with a trace, and with constant default durations. The run must
+/// pass, so each fault must have an effect.
 pub(crate) fn run(text: &str) -> Played {
     passed(watch(&steady(scenario(text)), 1))
 }

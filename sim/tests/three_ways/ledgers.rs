@@ -1,5 +1,5 @@
-//! A run of real processes whose slots timing selected is proved exact from its ledgers: the ledgers
-//! break no rule, and one loop recomputes the same versions from them.
+//! A run of real processes whose slots timing selected is proved exact from its ledgers: the
+//! ledgers break no rule, and one loop recomputes the same versions from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //! bit for bit, under any faults.
 //!
 //! The simulator plays scenario files. The production program runs the training configurations of
-//! those files, with real signals to real processes as faults. In all three cases the production code
-//! writes the files that are compared.
+//! those files, with real signals to real processes as faults. In all three cases the production
+//! code writes the files that are compared.
 
 #![allow(missing_docs, reason = "a test program")]
 #![allow(dead_code, reason = "this test uses only a part of the shared helpers")]
@@ -41,8 +41,8 @@ use crate::process::{Process, wait_until};
 use crate::program::{Folder, unisono};
 use crate::support::{caches, passed};
 
-/// The number of steps of runs that a signal disturbs. Real processes make some thousand updates per
-/// second, so a signal that is sent after the first losses comes long before the last ones.
+/// The number of steps of runs that a signal disturbs. Real processes make some thousand updates
+/// per second, so a signal that is sent after the first losses comes long before the last ones.
 const LONG: u64 = 1_500;
 
 fn load(name: &str) -> Scenario {

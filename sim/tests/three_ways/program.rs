@@ -44,8 +44,8 @@ pub(crate) fn unisono(words: &str) -> Command {
     command
 }
 
-/// Builds the program and returns its path. Cargo builds only the programs of the tested package, so a
-/// program of another package that lies in the folder may be out of date.
+/// Builds the program and returns its path. Cargo builds only the programs of the tested package,
+/// so a program of another package that lies in the folder may be out of date.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

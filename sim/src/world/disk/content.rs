@@ -14,8 +14,8 @@ pub(super) struct Content {
     durable: Arc<Vec<u8>>,
     /// Length of the prefix that was not changed since the last sync. No crash damages it.
     n_untouched: usize,
-    /// Length of the prefix that the operating system believes to be durable. After a failed sync this
-    /// is the whole content, although a part of it is not durable.
+    /// Length of the prefix that the operating system believes to be durable. After a failed sync
+    /// this is the whole content, although a part of it is not durable.
     n_clean: usize,
 }
 
@@ -73,8 +73,8 @@ impl Content {
         self.n_clean = self.pending.len();
     }
 
-    /// Fails a sync. The operating system marks the bytes as clean: readers still find them, and the
-    /// next sync does not write them.
+    /// Fails a sync. The operating system marks the bytes as clean: readers still find them, and
+    /// the next sync does not write them.
     pub(super) fn fail_sync(&mut self) {
         self.n_clean = self.pending.len();
     }

@@ -11,9 +11,9 @@ use unisono_files::disk::disk::Stamp;
 
 use super::content::Content;
 
-/// The number of unsynced changes of names that a directory keeps. Older ones become durable without
-/// a sync, as an operating system writes its journal every few seconds. The limit bounds the memory
-/// of a disk that lies about syncs to the files of about a dozen checkpoints.
+/// The number of unsynced changes of names that a directory keeps. Older ones become durable
+/// without a sync, as an operating system writes its journal every few seconds. The limit bounds
+/// the memory of a disk that lies about syncs to the files of about a dozen checkpoints.
 pub(super) const MAX_UNSYNCED: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,10 +121,10 @@ impl Directory {
         self.contents.values_mut().for_each(|content| content.lose_power(stream));
     }
 
-    /// Draws the unsynced changes that survive. Each is drawn by itself, with one exception: a change
-    /// that survives brings along all earlier changes of its names. No file system writes a later
-    /// state of a directory entry without the earlier one, and a durable file that was renamed is not
-    /// lost because another file took its old name.
+    /// Draws the unsynced changes that survive. Each is drawn by itself, with one exception: a
+    /// change that survives brings along all earlier changes of its names. No file system writes a
+    /// later state of a directory entry without the earlier one, and a durable file that was
+    /// renamed is not lost because another file took its old name.
     fn surviving(&self, stream: &mut Stream) -> Vec<NameChange> {
         let mut needed = BTreeSet::new();
         let mut surviving = Vec::new();

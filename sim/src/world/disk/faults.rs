@@ -10,8 +10,8 @@ pub struct FaultId(pub u32);
 /// A fault of a disk. Several can be set at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
-    /// A write or an append keeps a prefix and fails, because the disk is full. Creating a directory
-    /// fails, too. Truncating, renaming and removing need no space.
+    /// A write or an append keeps a prefix and fails, because the disk is full. Creating a
+    /// directory fails, too. Truncating, renaming and removing need no space.
     NoSpace,
     /// Every operation except a list fails and does nothing. A sync fails as with
     /// [`Self::FailedSync`].
@@ -20,7 +20,8 @@ pub enum DiskFault {
     FailedSync,
     /// A write or an append keeps a prefix and fails.
     Torn,
-    /// A sync of a file or a directory reports success and does nothing. Only a power loss shows it.
+    /// A sync of a file or a directory reports success and does nothing. Only a power loss shows
+    /// it.
     LostUnsynced,
     /// One bit of each read is flipped. The stored bytes do not change.
     BitFlip,
@@ -59,7 +60,8 @@ impl Faults {
     pub(super) fn check_io(&mut self) -> io::Result<()> {
         match self.apply(DiskFault::Io) {
             0 => Ok(()),
-            // A text instead of the code of the operating system, whose text differs between systems.
+            // A text instead of the code of the operating system, whose text differs between
+            // systems.
             _ => Err(io::Error::other("input/output error")),
         }
     }

@@ -1,7 +1,7 @@
 //! A disk in memory that can lose its power, fail, and lie.
 //!
-//! The disk records which bytes and which names were synced. A process that dies loses nothing that it
-//! wrote, because the operating system has it, so there is no method for that. When the machine
+//! The disk records which bytes and which names were synced. A process that dies loses nothing that
+//! it wrote, because the operating system has it, so there is no method for that. When the machine
 //! dies, a seed decides which unsynced parts are kept, lost or torn.
 //! The disk has no clock: `files.rs` adds up the durations of operations.
 
@@ -54,8 +54,9 @@ impl SimDisk {
 
     /// Cuts the power of the machine. Synced data survive. For the rest:
     ///
-    /// - Each change of names is kept or undone, with or without the content of its file. A rename is
-    ///   kept or undone as a whole. If a change is kept, all earlier changes of its names are kept.
+    /// - Each change of names is kept or undone, with or without the content of its file. A rename
+    ///   is kept or undone as a whole. If a change is kept, all earlier changes of its names are
+    ///   kept.
     /// - Each content becomes the new one, the synced one, a prefix of the new one, or the new one
     ///   with zeros from some byte on. A synced content that was only appended to keeps its synced
     ///   bytes.
@@ -89,9 +90,9 @@ impl SimDisk {
         self.state().faults.n_effects(id)
     }
 
-    /// Kills the process that uses the disk, after this many further operations. All later operations
-    /// fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets operations
-    /// succeed again.
+    /// Kills the process that uses the disk, after this many further operations. All later
+    /// operations fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets
+    /// operations succeed again.
     pub fn kill_after(&self, n_operations: Option<u64>) {
         self.state().meter.kill_after(n_operations);
     }
@@ -121,8 +122,8 @@ impl State {
         directory.file(name)
     }
 
-    /// Returns an error if a sync of a file fails. The file then counts as clean, although its bytes
-    /// are not durable.
+    /// Returns an error if a sync of a file fails. The file then counts as clean, although its
+    /// bytes are not durable.
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
         let fails = !is_synced && self.faults.apply(DiskFault::FailedSync) > 0;

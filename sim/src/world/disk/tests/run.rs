@@ -57,9 +57,9 @@ fn open(disk: &SimDisk) -> Result<RunFiles, RunFilesError> {
     Ok(RunFiles::open(Arc::new(disk.clone()), config())?.0)
 }
 
-/// Plays a life of the chief, from the newest checkpoint on. `persisted` becomes the last step whose
-/// checkpoint the disk reported as durable. The next step or checkpoint retries what the disk has
-/// refused.
+/// Plays a life of the chief, from the newest checkpoint on. `persisted` becomes the last step
+/// whose checkpoint the disk reported as durable. The next step or checkpoint retries what the disk
+/// has refused.
 fn play(
     disk: &SimDisk,
     persisted: &mut u64,
@@ -122,9 +122,10 @@ fn n_operations() -> u64 {
     disk.n_operations()
 }
 
-/// Plays two lives that are killed at some operation, on a disk that a fault breaks for a few steps,
-/// and then calls `crash`. The first life is killed at each operation in turn, with many seeds.
-/// Returns the number of effects of the fault, or the first crash that the files did not survive.
+/// Plays two lives that are killed at some operation, on a disk that a fault breaks for a few
+/// steps, and then calls `crash`. The first life is killed at each operation in turn, with many
+/// seeds. Returns the number of effects of the fault, or the first crash that the files did not
+/// survive.
 fn crash_everywhere(
     fault: Option<DiskFault>,
     crash: impl Fn(&SimDisk, &mut Stream),
