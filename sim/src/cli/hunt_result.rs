@@ -322,7 +322,7 @@ fn paragraph(heading: &str, items: Vec<String>) -> String {
             text.push('\n');
             line = String::from(" ");
         }
-        write!(line, " {item}{comma}").expect("a String takes all");
+        write!(line, " {item}{comma}").expect("writing to a String cannot fail");
     }
     text.push_str(&line);
     text.push('\n');

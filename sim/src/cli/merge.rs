@@ -38,7 +38,7 @@ pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Resul
     let mut notes = vec![format!("merging {}: {n_shards} shards", first.hunt.path)];
     notes.extend(shards.iter().filter_map(note_if_incomplete));
     let mut shards = shards.into_iter();
-    let mut whole = shards.next().expect("there is at least one");
+    let mut whole = shards.next().expect("read_all returns at least one shard");
     shards.try_for_each(|shard| whole.add(shard))?;
     whole.shard = Shard::WHOLE;
     notes.iter().for_each(|note| context.print_text(note));

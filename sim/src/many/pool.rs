@@ -118,7 +118,7 @@ impl<T> Pool<T> {
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.taken = number + 1;
         self.has_room.notify_all();
-        state.done.remove(&number).expect("it was waited for")
+        state.done.remove(&number).expect("the result was waited for")
     }
 
     fn stop(&self) {

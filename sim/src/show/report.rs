@@ -487,9 +487,11 @@ impl ChainLink {
         let Self { at_ns, node, text, effects } = self;
         let mut lines = String::new();
         let at = format!("{:?}", Duration::from_nanos(*at_ns));
-        writeln!(lines, "{before}{at:>14}  {node:<19} {text}").expect("a String takes all");
+        writeln!(lines, "{before}{at:>14}  {node:<19} {text}")
+            .expect("writing to a String cannot fail");
         for effect in effects {
-            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "").expect("as above");
+            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "")
+                .expect("writing to a String cannot fail");
         }
         lines
     }

@@ -272,7 +272,7 @@ impl Faults {
             FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
             _ => None,
         };
-        // The largest factor counts. A product would let a few random faults stop the task.
+        // The largest factor counts: two slow faults of one task are no slower than the worse one.
         self.affecting(factor).into_iter().fold(1.0, f64::max)
     }
 

@@ -108,7 +108,7 @@ impl State {
             FaultKind::Pause { node } => {
                 for task in self.living(*node) {
                     self.faults.count_effect(fault);
-                    let life = self.lives.get_mut(&task).expect("it lives");
+                    let life = self.lives.get_mut(&task).expect("the task is alive");
                     life.n_pauses += 1;
                     let id = life.id;
                     self.faults.entry(fault).lives.push(id);
@@ -117,7 +117,7 @@ impl State {
             FaultKind::Stop { node } => {
                 for task in self.living(*node) {
                     self.faults.count_effect(fault);
-                    let life = self.lives.get_mut(&task).expect("it lives");
+                    let life = self.lives.get_mut(&task).expect("the task is alive");
                     life.stops.push_back((None, ()));
                     self.woken |= life.wake();
                 }
@@ -134,8 +134,8 @@ impl State {
             FaultKind::HalfOpen { from, to } => {
                 for (link, end) in self.links.between(chooses(*from), chooses(*to)) {
                     self.faults.count_effect(fault);
-                    let is_told = [end == 0, end == 1];
-                    self.break_link(link, is_told, "no answer from the other end");
+                    let is_notified = [end == 0, end == 1];
+                    self.break_link(link, is_notified, "no answer from the other end");
                 }
             }
             FaultKind::Duplicate { from, to } => {
@@ -222,7 +222,7 @@ impl State {
     fn crash(&mut self, fault: usize, set: TaskSet, by: Option<By>) {
         for task in self.living(set) {
             self.faults.count_effect(fault);
-            let life = self.lives.get_mut(&task).expect("it lives");
+            let life = self.lives.get_mut(&task).expect("the task is alive");
             let id = life.id;
             life.doomed_by = Some(fault);
             self.faults.entry(fault).lives.push(id);

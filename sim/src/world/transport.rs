@@ -264,14 +264,14 @@ impl State {
     }
 
     /// Breaks a link. Everything that is under way is lost.
-    pub(super) fn break_link(&mut self, id: LinkId, is_told: [bool; 2], why: &str) {
+    pub(super) fn break_link(&mut self, id: LinkId, is_notified: [bool; 2], why: &str) {
         let Some(link) = self.links.get_mut(id) else { return };
         let ends = link.ends;
         for direction in &mut link.directions {
             direction.is_lost = true;
         }
         for (place, end) in ends.into_iter().enumerate() {
-            if is_told[place] && self.links.is_open(id, end) {
+            if is_notified[place] && self.links.is_open(id, end) {
                 self.links.close(id, end);
                 self.push_network(
                     end,

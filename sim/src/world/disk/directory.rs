@@ -153,7 +153,7 @@ impl Directory {
         change.clone().apply(&mut self.names);
         self.unsynced.push_back(change);
         if self.unsynced.len() > MAX_UNSYNCED {
-            let oldest = self.unsynced.pop_front().expect("there are more than none");
+            let oldest = self.unsynced.pop_front().expect("the queue is above its limit");
             oldest.apply(&mut self.durable);
             self.forget_nameless();
         }

@@ -231,7 +231,7 @@ impl Disk for SimDisk {
         if from.parent() != to.parent() {
             return Err(ErrorKind::CrossesDevices.into());
         }
-        directory.rename(from.file_name().expect("it is a file"), to_name)
+        directory.rename(from.file_name().expect("a file has a name"), to_name)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
