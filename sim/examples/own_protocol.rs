@@ -1,31 +1,34 @@
-//! A change of the protocol, tried in the simulator before anybody writes it into a node.
-//! `cargo run --release -p unisono-sim --example own_protocol`; it takes a few seconds.
+//! Tries out a change of the protocol in the simulator, before it is written into a node.
 //!
-//! A [`Node`] takes an input and says what is to be done about it, so a change of what it does can
-//! be wrapped around it. Here are two for a ps:
+//! `cargo run --release -p unisono-sim --example own_protocol` takes a few seconds.
 //!
-//! - [`twice`] sends every version twice, as a ps would that does not know whether it was heard. A
-//!   worker begins a step once, and no seed finds one in which it matters: every run has the bits of
-//!   the serial one.
-//! - [`mute`] saves a message: it does not tell a worker that its gradient came too late. Nothing
-//!   is wrong with the numbers, but rule 5 says that nothing is dropped silently, and an invariant
-//!   finds it, with the seed that shows it.
+//! A [`Node`] takes an input and returns effects, so a wrapper around a node can change its
+//! effects. This example has two changes of a ps:
 //!
-//! For a change of your own, write the wrapper, and choose a scenario in which it can go wrong: more
-//! workers than gradients an update, if it is about what comes late; `scenarios/` has many.
-#![expect(clippy::print_stdout, reason = "it prints what it found")]
+//! - [`twice`] sends each version twice, as a ps might do that does not know whether the first copy
+//!   arrived. A worker begins each step once, so the copies are harmless: every run has the bits of
+//!   the serial run.
+//! - [`mute`] saves a message: it does not answer a worker whose gradient came too late. All
+//!   numbers are still right, but rule 5 forbids to drop a gradient silently. An invariant finds
+//!   the broken rule, with the seed that shows it.
+//!
+//! To try out your own change, write a wrapper, and choose a scenario in which the change can go
+//! wrong. If it concerns late gradients, use more workers than gradients per update. `scenarios/`
+//! has many scenarios.
+#![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::sync::Arc;
 
 use unisono_core::protocol::{Effect, Input, Message, Node, Standing, Status, Verdict};
 use unisono_core::{Job, Moment, TaskId};
 use unisono_sim::play;
-use unisono_sim::run::played::{Change, Failure, PlayOptions};
+use unisono_sim::run::failure::Failure;
+use unisono_sim::run::played::{Change, PlayOptions};
 use unisono_sim::scenario::draw;
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
-/// Four workers, three gradients an update: the slowest of each step is dropped, or told that it
-/// comes too late. And whatever else a seed can think of.
+/// Four workers and three gradients per update: the slowest gradient of each step comes too late,
+/// and its worker is told. Each seed also draws up to three faults.
 const SCENARIO: &str = r#"
 [train]
 training_steps = 12
@@ -53,32 +56,33 @@ const SEEDS: u64 = 64;
 fn main() -> anyhow::Result<()> {
     for (name, change) in [("twice", twice as Change), ("mute", mute as Change)] {
         match first_failure(change)? {
-            None => println!("{name}: {SEEDS} seeds, and each run has the bits of the serial one."),
+            None => println!("{name}: {SEEDS} seeds passed, all with the bits of the serial run"),
             Some((seed, failure)) => println!("{name}: seed {seed}: {failure}"),
         }
     }
     Ok(())
 }
 
-/// The first seed whose run goes wrong, and how.
+/// Returns the first seed whose run fails, with the failure.
 ///
 /// # Errors
-/// If the scenario is wrong.
+/// If the scenario is not valid.
 pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failure)>> {
     let scenario = Scenario::parse(SCENARIO, "own_protocol.toml")?;
-    let labs = Labs::default();
+    let caches = ComputeCaches::default();
     let options = PlayOptions { change: Some(change), ..PlayOptions::default() };
     let fails = |seed| {
         let drawn = Arc::new(draw::draw(&scenario, seed));
-        play(&drawn, seed, &labs, options).failure.map(|failure| (seed, failure))
+        play(&drawn, seed, &caches, options).failure.map(|failure| (seed, failure))
     };
     Ok((0..SEEDS).find_map(fails))
 }
 
-/// Each ps sends every version twice.
+/// Lets each ps send every version twice.
 pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     changed_ps(task, node, |effects| {
-        // The order of effects is the write-ahead rule: a copy goes right behind its original.
+        // The copy follows its original directly, because the order of effects is the write-ahead
+        // rule.
         for effect in std::mem::take(effects) {
             let is_version =
                 matches!(effect, Effect::Send { message: Message::Version { .. }, .. });
@@ -89,7 +93,7 @@ pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     })
 }
 
-/// No ps answers a gradient that came too late.
+/// Lets no ps answer a gradient that came too late.
 pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     changed_ps(task, node, |effects| {
         effects.retain(|effect| {
@@ -103,7 +107,7 @@ fn changed_ps(task: TaskId, node: Box<dyn Node>, change: fn(&mut Vec<Effect>)) -
     if task.job == Job::Ps { Box::new(Changed { node, change }) } else { node }
 }
 
-/// A node of which one thing is changed: what it does about an input.
+/// A node with changed effects.
 struct Changed {
     node: Box<dyn Node>,
     change: fn(&mut Vec<Effect>),

@@ -1,4 +1,5 @@
-//! What the targets of `fuzz/` call, as `unisono::fuzzing`. Compiled for them and for tests only.
+//! The functions that the targets of `fuzz/` call, as in `unisono::fuzzing`. They are compiled only
+//! for those targets and for tests.
 
 pub use crate::scenario::file::fuzzing::scenario;
 
@@ -15,8 +16,8 @@ mod tests {
     use super::corpus::{Corpus, Seed};
     use super::*;
 
-    /// A scenario file, and behind it what it extends.
-    fn with_what_it_extends(folder: &str, Seed { name, mut bytes }: Seed) -> Seed {
+    /// Appends the file that a scenario file extends, after a zero byte.
+    fn with_extended_files(folder: &str, Seed { name, mut bytes }: Seed) -> Seed {
         let mut from = 0;
         while let Some(extended) = extended(&String::from_utf8_lossy(&bytes[from..])) {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -37,7 +38,7 @@ mod tests {
         let folders = ["scenarios", "scenarios/crashes", "fuzz/corpus/scenario"];
         let seeds = |folder: &'static str| {
             let files = Corpus::folder(folder, "toml").into_iter();
-            files.map(move |seed| with_what_it_extends(folder, seed))
+            files.map(move |seed| with_extended_files(folder, seed))
         };
         Corpus(folders.into_iter().flat_map(seeds).collect()).survives(scenario);
     }

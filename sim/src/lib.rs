@@ -1,16 +1,16 @@
-//! The simulator host: Unisono's own nodes on madsim's executor, in a time and on a network of
-//! our own making.
+//! The deterministic simulator: the production nodes, in virtual time, over a simulated network and
+//! disk.
 //!
-//! Nothing of the protocol or the arithmetic is written again here. madsim runs the futures, kills
-//! them, and picks in a seeded order among those that are ready; the clock, the links and what is
-//! slow are events of a [`Universe`], so that a moment is exact to the nanosecond.
+//! The simulator contains no second version of the protocol or of the arithmetic. madsim polls the
+//! futures of the tasks, drops them, and chooses in a seeded order among those that are ready.
+//! Clocks, links and durations are events of a [`Universe`], so times are exact to the nanosecond.
 //!
-//! A scenario is a TOML text, or made piece by piece; a seed makes a run of it:
+//! A scenario and a seed determine a run. A scenario is parsed from TOML, or built in code:
 //!
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
-//! use unisono_sim::{Labs, PlayOptions, Scenario, play};
+//! use unisono_sim::{ComputeCaches, PlayOptions, Scenario, play};
 //!
 //! let text = r#"
 //!     [cluster]
@@ -30,15 +30,16 @@
 //! scenario.run.train.training_steps = 8;
 //! scenario.limits.save_interval = Duration::from_millis(5);
 //!
-//! let labs = Labs::default(); // shares the arithmetic of runs
-//! let played = play(&Arc::new(scenario), 7, &labs, PlayOptions::default());
-//! // It ended, by the rules, with the losses of the serial run, to the bit.
+//! let caches = ComputeCaches::default(); // shared by all runs of a process
+//! let played = play(&Arc::new(scenario), 7, &caches, PlayOptions::default());
+//! // The run ended, broke no rule, and has the losses of the serial run, bit for bit.
 //! assert_eq!(played.failure, None);
 //! assert_eq!(played.losses.len(), 8 * 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/own_protocol.rs` tries a change of the protocol; `docs/simulation.md` explains all else.
+//! `examples/own_protocol.rs` tries out a change of the protocol. `docs/simulation.md` explains
+//! scenarios, faults and the command line.
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -48,7 +49,7 @@ compile_error!(
 
 pub mod bugs;
 pub mod cli;
-mod counted;
+mod durations;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod invariants;
@@ -62,11 +63,12 @@ pub mod streams;
 pub mod world;
 
 pub use self::run::play::play;
-pub use crate::run::played::{Change, Failure, PlayOptions, Played};
+pub use crate::run::failure::Failure;
+pub use crate::run::played::{Change, PlayOptions, Played};
 pub use record::orders::EventOrder;
 pub use run::Audit;
-pub use run::lab::Labs;
+pub use run::compute_cache::ComputeCaches;
 pub use scenario::Scenario;
-pub use world::active_faults::Bites;
+pub use world::active_faults::FaultEffects;
 pub use world::life::LifeId;
 pub use world::universe::Universe;

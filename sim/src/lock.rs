@@ -1,8 +1,9 @@
-//! One way to lock.
+//! Locks a mutex.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, whoever panicked: a panic anywhere ends the run, and what is left of it is only looked at.
+/// Locks a mutex, also after a panic of another holder: a panic ends the run, and its state is only
+/// read after that.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,32 +1,36 @@
-//! What the simulator draws random numbers for. Each has streams of its own, one for each
-//! (seed, purpose, entity, index), so that a fault less moves nothing else; and none of them is a
-//! stream of `train.seed`, even if the two seeds are equal.
+//! The purposes of random numbers in the simulator.
+//!
+//! Each (seed, purpose, entity, index) has a stream of its own, so that removing a fault does not
+//! change what other draws return. The simulator shares no stream with `train.seed`, even if the
+//! two seeds are equal.
 
-/// What a stream of the simulator is for.
+/// The purpose of a random stream of the simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
-    /// How long computations take; entity: the task.
+    /// Durations of computations. Entity: the task; index: the step and the slot.
+    // Far above the purposes of `train.seed`, which count from 0.
     Compute = 1 << 32,
-    /// How long messages take; entity: the ordered pair.
+    /// Latencies of messages. Entity: the ordered pair of tasks.
     Network,
-    /// Which bit of a message is flipped; entity: the ordered pair.
+    /// The bit of a message that is flipped. Entity: the ordered pair; index: the number of the
+    /// corrupted message.
     Corruption,
-    /// What a power loss leaves; index: which one.
+    /// The parts of files that a power loss keeps. Index: the number of the power loss.
     PowerLoss,
-    /// Which bits a disk flips.
+    /// Lengths of torn writes, and bits that the disk flips.
     Disk,
-    /// How much a fault delays a message; entity: the ordered pair, index: which message.
+    /// The delay of a message. Entity: the ordered pair; index: the number of the delayed message.
     Delay,
-    /// How the cluster of a seed looks.
+    /// The cluster that a seed draws.
     Shape,
-    /// Which faults there are; entity: the fault.
+    /// The faults that a seed draws. Entity: the number of the fault.
     Chaos,
-    /// Whether a remembered gradient is computed again.
+    /// Which cached results are computed again.
     Recheck,
-    /// The order in which an executor runs what is ready.
+    /// The order in which the executor polls tasks that are ready.
     Schedule,
-    /// Which pairs of crashes are played.
+    /// The pairs of crashes that `enumerate` plays.
     CrashPairs,
 }
 

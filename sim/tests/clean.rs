@@ -1,4 +1,4 @@
-//! A run that nothing happens to, in virtual time: the production nodes, the real arithmetic.
+//! Runs without faults, with the production nodes and the real arithmetic, in virtual time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use unisono_core::train_config::Sync;
 use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{Distribution, Oracle, StorageModel, Wire};
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
 const LATENCY: Duration = Duration::from_micros(100);
 const GRADIENT: Duration = Duration::from_micros(700);
@@ -32,13 +32,14 @@ fn constant(mut scenario: Scenario) -> Scenario {
 }
 
 fn run(scenario: &Scenario, seed: u64) -> Played {
-    let played = play(&Arc::new(scenario.clone()), seed, &Labs::default(), PlayOptions::default());
-    assert_eq!(played.failure, None, "{}", played.failure.as_ref().expect("there is one"));
+    let played =
+        play(&Arc::new(scenario.clone()), seed, &ComputeCaches::default(), PlayOptions::default());
+    assert_eq!(played.failure, None, "{}", played.failure.as_ref().expect("a failure"));
     played
 }
 
 #[test]
-fn a_simulated_run_is_the_serial_run_to_the_bit() {
+fn simulated_run_equals_the_serial_run_bit_for_bit() {
     for (n_ps, n_workers, replicas) in [(1, 1, 1), (2, 2, 2), (3, 2, 4), (2, 4, 2)] {
         let played = run(&scenario(n_ps, n_workers, replicas), 7);
         assert_eq!(played.outcomes.len() as u32, n_ps + n_workers);
@@ -47,11 +48,12 @@ fn a_simulated_run_is_the_serial_run_to_the_bit() {
     }
 }
 
-/// One task each, so that nobody waits for a second message of the same moment: a call (there and
-/// back), hello and welcome, the restored state and its acknowledgement; meanwhile the worker's
-/// pull and the first version. Then each step is a gradient, a push, an update and a version.
+/// With one task of each job, no task waits for a second message. The start takes a call (there and
+/// back), hello and welcome, the restored state and its acknowledgement. The worker's pull and the
+/// first version travel meanwhile. Then each step takes a gradient, a push, an update and a
+/// version.
 #[test]
-fn with_constant_delays_the_virtual_time_is_a_closed_form() {
+fn virtual_time_has_a_closed_form_with_constant_delays() {
     let mut scenario = constant(scenario(1, 1, 1));
     let zero = Duration::ZERO;
     scenario.storage = StorageModel { write: zero, sync: zero, read: zero, bandwidth: None };
@@ -67,7 +69,7 @@ fn with_constant_delays_the_virtual_time_is_a_closed_form() {
 }
 
 #[test]
-fn with_constant_delays_the_seed_changes_nothing() {
+fn seed_changes_nothing_with_constant_delays() {
     let scenario = constant(scenario(2, 3, 4));
     let first = run(&scenario, 0);
     for seed in 1..5 {
@@ -76,10 +78,10 @@ fn with_constant_delays_the_seed_changes_nothing() {
     }
 }
 
-/// A ps that greets a worker which has just left gets a reset, but only behind the goodbye that the
-/// worker sent before: otherwise the ps would wait for the goodbye for as long as `linger`.
+/// A ps that greets a worker which has just left gets a reset, but only after the goodbye that the
+/// worker had sent. Otherwise the ps would wait for the goodbye as long as `linger`.
 #[test]
-fn no_goodbye_is_lost_to_a_reset_that_was_sent_after_it() {
+fn reset_does_not_overtake_a_goodbye() {
     let scenario = scenario(2, 2, 2);
     for seed in 0..16 {
         let took = run(&scenario, seed).took;
@@ -88,7 +90,7 @@ fn no_goodbye_is_lost_to_a_reset_that_was_sent_after_it() {
 }
 
 #[test]
-fn what_messages_travel_as_changes_nothing() {
+fn encoding_messages_changes_nothing() {
     let mut scenario = scenario(2, 3, 2);
     scenario.network.jitter = Distribution::Uniform { min: Duration::ZERO, max: LATENCY };
     scenario.network.nic = std::num::NonZeroU64::new(100_000_000);

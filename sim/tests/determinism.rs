@@ -1,5 +1,5 @@
-//! A scenario and a seed are one run, in every process: what differs between two processes, such as
-//! addresses and the wall clock, decides nothing.
+//! A scenario and a seed give the same run in every process: addresses, the wall clock and other
+//! differences between two processes have no influence.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -12,15 +12,15 @@ use std::process::{Command, Stdio};
 
 use unisono_sim::run::played::PlayOptions;
 
-use crate::support::{labs, sources};
+use crate::support::{caches, sources};
 
 const SEEDS: u64 = 3;
-/// Where a process that this test started writes what it played.
+/// The variable with the path to which a process that this test started writes its runs.
 const RECORD: &str = "UNISONO_TEST_RECORD";
-const TEST: &str = "every_named_scenario_is_the_same_run_in_two_processes";
+const TEST: &str = "every_scenario_plays_the_same_run_in_two_processes";
 
 #[test]
-fn every_named_scenario_is_the_same_run_in_two_processes() {
+fn every_scenario_plays_the_same_run_in_two_processes() {
     if let Some(path) = std::env::var_os(RECORD) {
         let forwards = path.to_str().is_some_and(|path| path.ends_with("forwards"));
         fs::write(path, audits(forwards)).expect("the record can be written");
@@ -47,8 +47,8 @@ fn start(record: &Path) -> std::process::Child {
     command.stdout(Stdio::null()).spawn().expect("this program starts")
 }
 
-/// A line for each run. One process plays the runs in another order than the other, so that what
-/// one run leaves behind for the next is found out, too.
+/// Returns a line for each run. The two processes play the runs in opposite orders, so that
+/// anything that one run leaves behind for the next is found, too.
 fn audits(forwards: bool) -> String {
     let sources = sources();
     let mut cases: Vec<_> = sources
@@ -59,7 +59,7 @@ fn audits(forwards: bool) -> String {
         cases.reverse();
     }
     let line = |(name, case): &(String, unisono_sim::many::case::Case)| {
-        let played = case.play(labs(), PlayOptions::default());
+        let played = case.play(caches(), PlayOptions::default());
         let mut line = String::new();
         let (failure, seed) = (played.failure.map(|f| f.signature()), case.seed);
         write!(line, "{name} {seed} {} {} {failure:?}", played.audit, played.n_events)

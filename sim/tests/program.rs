@@ -1,4 +1,4 @@
-//! The program as a user's shell runs it: what it prints where, what it leaves, its exit codes.
+//! The program as a shell runs it: its output, its files and its exit codes.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -12,14 +12,14 @@ use tempfile::TempDir;
 #[path = "../../tests/support/trace_events.rs"]
 mod trace_events;
 
-/// A folder with scenarios, in which the program runs.
+/// A folder with scenario files, in which the program runs.
 struct Folder(TempDir);
 
 impl Folder {
     fn new(scenarios: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in scenarios {
-            fs::write(folder.path().join(name), text).expect("a file can be written");
+            fs::write(folder.path().join(name), text).expect("a writable file");
         }
         Self(folder)
     }
@@ -42,22 +42,22 @@ impl Folder {
     fn capsules(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.path().join("capsules")) else { return Vec::new() };
         let mut paths: Vec<_> =
-            entries.map(|entry| entry.expect("it can be read").path()).collect();
+            entries.map(|entry| entry.expect("a readable entry").path()).collect();
         paths.sort();
         paths
     }
 }
 
 fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("output is text")
+    String::from_utf8(output.stdout.clone()).expect("output is UTF-8")
 }
 
 fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("errors are text")
+    String::from_utf8(output.stderr.clone()).expect("errors are UTF-8")
 }
 
 const CLEAN: &str = "[sim]\nseeds = 3\n";
-/// What nobody can keep: the run takes some 20 ms.
+/// A run of this scenario takes more than 20 ms, so it never meets the expectation.
 const IMPOSSIBLE: &str = "\
 [network]
 jitter = { uniform = [\"0s\", \"100us\"] }
@@ -72,7 +72,7 @@ for = \"10ms\"
 [expect]
 virtual_time = { max = \"1ms\" }
 ";
-const INERT: &str = "\
+const WITHOUT_EFFECT: &str = "\
 [[fault]]
 id = \"too late\"
 kind = \"reset\"
@@ -92,7 +92,7 @@ within = \"5s\"
 ";
 
 #[test]
-fn scenarios_that_hold_are_a_line_each_and_exit_code_0() {
+fn passing_scenarios_print_one_line_each_and_exit_with_0() {
     let folder = Folder::new(&[("b.toml", CLEAN), ("a.toml", CLEAN), ("notes.txt", "no scenario")]);
     let output = folder.run(&["run", "."]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -104,11 +104,11 @@ fn scenarios_that_hold_are_a_line_each_and_exit_code_0() {
 }
 
 #[test]
-fn the_exit_code_tells_the_kind_of_failure() {
+fn exit_code_depends_on_the_kind_of_failure() {
     let folder = Folder::new(&[
         ("clean.toml", CLEAN),
         ("impossible.toml", IMPOSSIBLE),
-        ("inert.toml", INERT),
+        ("no-effect.toml", WITHOUT_EFFECT),
         ("hang.toml", HANG),
         ("bad.toml", "[train]\nbatch_sise = 3\n"),
     ]);
@@ -116,24 +116,40 @@ fn the_exit_code_tells_the_kind_of_failure() {
     assert_eq!(code(&["clean.toml", "--seed", "9"]), Some(0));
     assert_eq!(code(&["impossible.toml", "--seeds", "2"]), Some(1));
     assert_eq!(code(&["hang.toml", "--seed", "0"]), Some(3));
-    assert_eq!(code(&["inert.toml", "--seed", "0"]), Some(5));
-    assert_eq!(code(&["inert.toml", "hang.toml", "--seed", "0"]), Some(3), "the worst one counts");
+    assert_eq!(code(&["no-effect.toml", "--seed", "0"]), Some(5));
+    assert_eq!(
+        code(&["no-effect.toml", "hang.toml", "--seed", "0"]),
+        Some(3),
+        "not the worst code"
+    );
     assert_eq!(code(&["clean.toml", "--seed", "1", "--seeds", "2"]), Some(2));
     assert_eq!(code(&["no-such.toml"]), Some(2));
     let output = folder.run(&["run", ".", "--seed", "0"]);
-    assert_eq!(output.status.code(), Some(2), "nothing is played if one file is wrong");
+    assert_eq!(output.status.code(), Some(2), "no run is played if one file is invalid");
     let error = stderr(&output);
     assert!(error.contains("bad.toml:2: ") && error.contains("did you mean batch_size"), "{error}");
     assert!(output.stdout.is_empty());
 }
 
+/// `worst.toml` breaks an expectation (code 1) and `hang.toml` hangs (code 3), each after a crash.
 #[test]
-fn a_failure_is_told_whole_and_its_capsule_replays_it_anywhere() {
+fn enumerate_exits_with_the_code_of_the_worst_failure() {
+    let worst = "[train]\ntraining_steps = 1\n[expect]\nleft_behind = 0\n";
+    let hang = "[train]\ntraining_steps = 1\n[sim]\nmax_virtual_time = \"100ms\"\n";
+    let folder = Folder::new(&[("hang.toml", hang), ("worst.toml", worst)]);
+    let code = |files: &[&str]| folder.json(&[&["enumerate"], files].concat()).1;
+    assert_eq!(code(&["hang.toml"]), Some(3));
+    assert_eq!(code(&["worst.toml"]), Some(1));
+    assert_eq!(code(&["hang.toml", "worst.toml"]), Some(1));
+}
+
+#[test]
+fn failure_is_reported_and_its_capsule_replays_it_anywhere() {
     let folder = Folder::new(&[("impossible.toml", IMPOSSIBLE)]);
     let output = folder.run(&["run", "impossible.toml", "--seed", "7"]);
     let text = stdout(&output);
-    let from = text.find("✗ impossible, seed 7").expect("the failure is told");
-    let until = text.find("1 of 1 scenario failed").expect("and summed up");
+    let from = text.find("✗ impossible, seed 7").expect("the report of the failure");
+    let until = text.find("1 of 1 scenario failed").expect("the summary");
     insta::assert_snapshot!("report", text[from..until].trim_end());
 
     let [capsule] = &*folder.capsules() else { panic!("one capsule: {:?}", folder.capsules()) };
@@ -146,19 +162,19 @@ fn a_failure_is_told_whole_and_its_capsule_replays_it_anywhere() {
         assert_eq!(document["failure"]["not_reproducible"], Value::Null);
     }
     let text = stdout(&elsewhere.run(&["replay", "copy.capsule.json"]));
-    assert!(text.contains("It fails as the capsule says: virtual-time, audit "), "{text}");
+    assert!(text.contains("The run fails as in the capsule: virtual-time, audit "), "{text}");
     let by_seed = stdout(&folder.run(&["replay", "impossible.toml", "--seed", "7"]));
     assert!(by_seed.contains("replay: unisono-sim replay impossible.toml --seed 7"), "{by_seed}");
 }
 
-/// Returns the page of seed 7 of a scenario, and the data in it.
+/// Returns the report of seed 7 of a scenario: the page, and the data in it.
 fn report_of(folder: &Folder, scenario: &str) -> (String, Value) {
     let output = folder.run(&["report", scenario, "--seed", "7", "-o", "page.html"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let page = fs::read_to_string(folder.path().join("page.html")).expect("the page");
-    let (_, data) = page.split_once("type=\"application/json\">").expect("it has data");
+    let (_, data) = page.split_once("type=\"application/json\">").expect("the page has data");
     let data = data.split_once("</script>").expect("the data end").0;
-    let data = serde_json::from_str(data).expect("it is JSON");
+    let data = serde_json::from_str(data).expect("the data are JSON");
     (page, data)
 }
 
@@ -177,7 +193,7 @@ fn report_of_a_failed_run_has_its_settings_and_a_mark_for_each_failure() {
     let scenarios = [
         ("impossible.toml", IMPOSSIBLE),
         ("hang.toml", HANG),
-        ("inert.toml", INERT),
+        ("no-effect.toml", WITHOUT_EFFECT),
         ("clean.toml", CLEAN),
     ];
     let folder = Folder::new(&scenarios);
@@ -204,15 +220,15 @@ fn report_of_a_failed_run_has_its_settings_and_a_mark_for_each_failure() {
 
     let (_, data) = report_of(&folder, "hang.toml");
     assert_eq!(marks(&data, "failure").len(), 1, "{}", data["failures"]);
-    // A fault without effect is about no event.
-    let (_, data) = report_of(&folder, "inert.toml");
+    // A fault without effect has no event.
+    let (_, data) = report_of(&folder, "no-effect.toml");
     assert_eq!(data["failures"][0]["at"], -1);
     assert_eq!(marks(&data, "failure").len(), 0);
     let (_, data) = report_of(&folder, "clean.toml");
     assert_eq!(data["failures"], Value::Array(Vec::new()));
 }
 
-/// Constant times, so that all seeds play one order of events.
+/// Constant durations, so that all seeds play one order of events.
 const CONSTANT: &str = "\
 [compute]
 gradient = \"700us\"
@@ -226,7 +242,7 @@ seeds = 9
 ";
 
 #[test]
-fn many_seeds_of_one_order_fail_a_scenario_that_does_not_say_so() {
+fn scenario_with_one_order_fails_unless_it_allows_that() {
     let allowed = format!("{CONSTANT}one_order = true\n");
     let folder = Folder::new(&[("constant.toml", CONSTANT), ("allowed.toml", &allowed)]);
     let output = folder.run(&["run", "constant.toml"]);
@@ -247,7 +263,7 @@ fn many_seeds_of_one_order_fail_a_scenario_that_does_not_say_so() {
 }
 
 #[test]
-fn orders_of_events_are_counted_in_every_output() {
+fn every_output_counts_orders_of_events() {
     let folder = Folder::new(&[("clean.toml", CLEAN), ("constant.toml", CONSTANT)]);
     let text = stdout(&folder.run(&["run", "clean.toml", "constant.toml", "--seeds", "6"]));
     assert!(text.contains("✓ clean       6 seeds, 6 orders "), "{text}");
@@ -265,7 +281,7 @@ fn orders_of_events_are_counted_in_every_output() {
     assert!(first.is_string() && first == second, "{document}");
 }
 
-/// Three expectations that a lost ps breaks.
+/// A lost ps breaks these three expectations.
 const LOST_PS: &str = "\
 [[fault]]
 id = \"ps 1 dies\"
@@ -286,7 +302,7 @@ times = 1
 ";
 
 #[test]
-fn every_broken_expectation_is_printed_with_its_line() {
+fn every_unmet_expectation_is_printed_with_its_line() {
     let folder = Folder::new(&[("lost.toml", LOST_PS)]);
     let output = folder.run(&["run", "lost.toml", "--seeds", "4"]);
     let text = stdout(&output);
@@ -297,13 +313,13 @@ fn every_broken_expectation_is_printed_with_its_line() {
     at("\n  1 rollback; expected 0\n    lost.toml:10: rollbacks = 0\n");
     at("\n  starts of ps 1: 2 times; expected 1\n    lost.toml:16: times = 1\n");
     let [capsule] = &*folder.capsules() else { panic!("one capsule") };
-    // The capsule has another text, in which the lines would be others.
+    // The capsule contains another text, with other lines.
     let replayed = stdout(&folder.run(&["replay", capsule.to_str().unwrap()]));
     assert!(replayed.contains("    lost.toml:10: rollbacks = 0\n"), "{replayed}");
 }
 
 #[test]
-fn the_chain_ends_at_the_event_that_broke_the_expectation() {
+fn chain_ends_at_the_event_that_broke_the_expectation() {
     let without = |line: &str| LOST_PS.replace("stale = { min = 1000 }\n", "").replace(line, "");
     let rollbacks = without("\n[[expect.event]]\nevent = \"starts\"\nnode = \"ps 1\"\ntimes = 1\n");
     let starts = without("rollbacks = 0\n");
@@ -385,7 +401,7 @@ fn files_of_a_failure_have_short_names_in_the_folder_of_their_source() {
 
 #[cfg(not(feature = "planted-bugs"))]
 #[test]
-fn plant_without_bugs_says_how_to_build_them_in() {
+fn plant_in_a_build_without_bugs_names_the_feature() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let output = folder.run(&["run", "clean.toml", "--plant", "stale-applied"]);
     assert_eq!(output.status.code(), Some(2));
@@ -397,7 +413,7 @@ fn plant_without_bugs_says_how_to_build_them_in() {
 }
 
 #[test]
-fn a_capsule_of_something_else_is_refused() {
+fn file_that_is_not_a_capsule_is_refused() {
     let folder = Folder::new(&[("a.json", "{}"), ("clean.toml", CLEAN)]);
     for arguments in [
         &["replay", "a.json"][..],
@@ -414,7 +430,7 @@ fn a_capsule_of_something_else_is_refused() {
 }
 
 #[test]
-fn a_hunt_finds_the_same_with_any_number_of_jobs() {
+fn hunt_finds_the_same_with_any_number_of_jobs() {
     let hunt = |jobs| {
         let folder = Folder::new(&[("chaos.toml", CHAOS)]);
         let arguments = ["hunt", "chaos.toml", "--from", "5", "--seeds", "60", "--jobs", jobs];
@@ -426,11 +442,11 @@ fn a_hunt_finds_the_same_with_any_number_of_jobs() {
     let (first, code) = hunt("1");
     assert_eq!(first["seeds"], 60);
     assert_eq!(first["first_seed"], 5);
-    assert_eq!(code, Some(1), "some of them take longer: {first}");
+    assert_eq!(code, Some(1), "no seed takes longer than allowed: {first}");
     assert_eq!((first, code), hunt("3"));
 }
 
-/// Some of its seeds take longer than they may.
+/// Some seeds of this scenario take longer than allowed.
 const CHAOS: &str =
     "[chaos]\nfaults = { min = 1, max = 4 }\n\n[expect]\nvirtual_time = { max = \"5s\" }\n";
 
@@ -440,11 +456,11 @@ fn without_time(mut document: Value) -> Value {
 }
 
 #[test]
-fn the_shards_of_a_hunt_are_the_whole_hunt_when_merged() {
+fn merged_shards_equal_the_whole_hunt() {
     let folder = Folder::new(&[("chaos.toml", CHAOS)]);
     let hunt = ["hunt", "chaos.toml", "--from", "5", "--seeds", "61"];
     let (whole, code) = folder.json(&hunt);
-    assert_eq!(code, Some(1), "some of them take longer: {whole}");
+    assert_eq!(code, Some(1), "no seed takes longer than allowed: {whole}");
     let one_machine_each = |jobs: &str| {
         for index in 0..3_u64 {
             let (shard, out) = (format!("{index}/3"), format!("out/{index}.json"));
@@ -467,7 +483,7 @@ fn the_shards_of_a_hunt_are_the_whole_hunt_when_merged() {
 }
 
 #[test]
-fn an_indexed_job_tells_each_pod_its_shard() {
+fn shard_auto_takes_the_index_of_an_indexed_job() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let pod = |index: Option<&str>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_unisono-sim"));
@@ -488,8 +504,9 @@ fn an_indexed_job_tells_each_pod_its_shard() {
 }
 
 #[test]
-fn shards_that_are_not_one_hunt_are_not_merged() {
-    let folder = Folder::new(&[("clean.toml", CLEAN), ("other.toml", INERT), ("notes", "{}")]);
+fn results_of_different_hunts_are_not_merged() {
+    let folder =
+        Folder::new(&[("clean.toml", CLEAN), ("other.toml", WITHOUT_EFFECT), ("notes", "{}")]);
     let play = |name: &str, words: &str| {
         let words = words.split(' ').chain(["--out", name]);
         let words: Vec<_> = ["hunt"].into_iter().chain(words).collect();
@@ -524,7 +541,7 @@ fn shards_that_are_not_one_hunt_are_not_merged() {
     });
     insta::assert_snapshot!("not-merged", told.concat());
     assert_eq!(folder.run(&["merge", "0", "1", "2"]).status.code(), Some(0));
-    // What ended early is counted as far as it came, and told.
+    // A shard that ended early is counted as far as it got, and named.
     let output = folder.run(&["merge", "0", "1", "early"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
@@ -532,7 +549,7 @@ fn shards_that_are_not_one_hunt_are_not_merged() {
 }
 
 #[test]
-fn a_hunt_stops_after_so_many_failures() {
+fn hunt_stops_after_the_given_number_of_failures() {
     let folder = Folder::new(&[("impossible.toml", IMPOSSIBLE)]);
     let (document, _) = folder.json(&["hunt", "impossible.toml", "--stop-after", "3"]);
     assert_eq!((&document["seeds"], &document["failed"]), (&3.into(), &3.into()));
@@ -574,7 +591,7 @@ fn forty_faults_shrink_to_the_one_that_matters() {
 }
 
 #[test]
-fn a_crash_at_every_event_of_a_short_run_is_survived() {
+fn short_run_survives_a_crash_at_every_event() {
     let folder = Folder::new(&[("short.toml", "[train]\ntraining_steps = 3\n")]);
     let (document, code) = folder.json(&["enumerate", "short.toml", "--jobs", "2"]);
     assert_eq!(code, Some(0), "{document}");
@@ -586,19 +603,16 @@ fn a_crash_at_every_event_of_a_short_run_is_survived() {
 }
 
 #[test]
-fn two_processes_have_one_history() {
+fn verify_passes_if_two_processes_do_the_same() {
     let folder = Folder::new(&[("a.toml", CLEAN), ("b.toml", IMPOSSIBLE)]);
     let output = folder.run(&["verify", ".", "--seed", "4"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(
-        text.ends_with("2 of 2 scenarios had one history in two processes, seed 4\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("2 of 2 scenarios were equal in two processes, seed 4\n"), "{text}");
 }
 
 #[test]
-fn where_two_runs_part_is_shown_with_what_came_before() {
+fn diff_shows_the_first_difference_with_the_events_before_it() {
     let folder = Folder::new(&[("a.toml", CLEAN), ("b.toml", IMPOSSIBLE)]);
     assert_eq!(folder.run(&["diff", "a.toml", "a.toml"]).status.code(), Some(0));
     let output = folder.run(&["diff", "b.toml", "--seed", "1", "--seed", "2"]);
@@ -607,7 +621,7 @@ fn where_two_runs_part_is_shown_with_what_came_before() {
 }
 
 #[test]
-fn a_trace_is_what_perfetto_reads() {
+fn trace_has_the_format_of_perfetto() {
     let folder = Folder::new(&[("a.toml", CLEAN)]);
     let output = folder.run(&["trace", "a.toml"]);
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -636,7 +650,7 @@ fn bugs_outside_of_a_checkout_says_that_they_are_patches_of_its_sources() {
 
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn a_planted_bug_is_caught_and_its_capsule_plants_it_again() {
+fn planted_bug_is_caught_and_its_capsule_plants_it_again() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let (document, code) = folder.json(&["bugs", "clean.toml", "--bug", "one-step-too-many"]);
     assert_eq!((code, &document["bugs"][0]["runs"]), (Some(0), &1.into()), "{document}");
@@ -668,7 +682,7 @@ const LAST_SEED: &str = "18446744073709551615";
 const THIRD_LAST_SEED: &str = "18446744073709551613";
 
 #[test]
-fn every_seed_of_the_range_can_be_played() {
+fn every_seed_up_to_the_last_can_be_played() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let (run, code) = folder.json(&["run", "clean.toml", "--seed", LAST_SEED]);
     assert_eq!((&run["scenarios"][0]["seeds"], code), (&1.into(), Some(0)));
@@ -681,7 +695,7 @@ fn every_seed_of_the_range_can_be_played() {
 }
 
 #[test]
-fn the_shards_of_the_last_seeds_make_a_whole_hunt() {
+fn shards_of_the_last_seeds_make_a_whole_hunt() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     for (shard, out) in [("0/2", "0.json"), ("1/2", "1.json")] {
         let seeds = ["--from", THIRD_LAST_SEED, "--seeds", "3", "--shard", shard, "--out", out];
@@ -694,7 +708,7 @@ fn the_shards_of_the_last_seeds_make_a_whole_hunt() {
 }
 
 #[test]
-fn a_command_that_would_play_nothing_is_bad_usage() {
+fn command_that_would_play_no_run_is_bad_usage() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     for arguments in [
         &["run", "clean.toml", "--seeds", "0"][..],
@@ -714,7 +728,7 @@ fn a_command_that_would_play_nothing_is_bad_usage() {
 }
 
 #[test]
-fn output_on_a_full_disk_is_an_error_of_every_command() {
+fn every_command_fails_if_its_output_cannot_be_written() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     for arguments in [
         &["--help"][..],

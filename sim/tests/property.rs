@@ -1,5 +1,6 @@
-//! The protocol's promise over random clusters and random fault plans: update k uses exactly R
-//! gradients, and the trajectory is the serial one. A case that fails shrinks to a scenario file.
+//! The promise of the protocol, with random clusters and random faults: update k uses exactly R
+//! gradients, and the trajectory is that of the serial run. A failing case shrinks to a scenario
+//! file.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,9 +12,9 @@ use unisono_sim::play;
 use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::draw;
 use unisono_sim::scenario::{Chaos, Family, Oracle, Range};
-use unisono_sim::{Labs, Scenario};
+use unisono_sim::{ComputeCaches, Scenario};
 
-/// A cluster, and the faults that happen to it, each by its number.
+/// A cluster and its faults, each by the number with which it is drawn.
 #[derive(Clone, Debug)]
 struct Case {
     n_ps: u32,
@@ -75,7 +76,7 @@ impl Case {
 fn every_kind() -> Chaos {
     let families = Family::NAMED.iter().map(|(family, _)| *family);
     Chaos {
-        // What makes a gradient wrong may rightly make the run wrong.
+        // A wrong gradient may rightly make the run wrong.
         families: families.filter(|family| *family != Family::Gradient).collect(),
         swarm: false,
         faults: Range { min: 0, max: 0 },
@@ -90,19 +91,19 @@ fn every_kind() -> Chaos {
     }
 }
 
-/// Shared by all cases, so that a gradient is computed once.
-fn labs() -> &'static Labs {
-    static LABS: OnceLock<Labs> = OnceLock::new();
-    LABS.get_or_init(Labs::default)
+/// The compute caches, shared by all cases, so that each gradient is computed once.
+fn caches() -> &'static ComputeCaches {
+    static CACHES: OnceLock<ComputeCaches> = OnceLock::new();
+    CACHES.get_or_init(ComputeCaches::default)
 }
 
-fn run(scenario: &Scenario, seed: u64, labs: &Labs) -> Played {
-    play(&Arc::new(scenario.clone()), seed, labs, PlayOptions::default())
+fn run(scenario: &Scenario, seed: u64, caches: &ComputeCaches) -> Played {
+    play(&Arc::new(scenario.clone()), seed, caches, PlayOptions::default())
 }
 
-/// How the case fails, with the file that fails the same way.
-fn check(case: &Case, scenario: &Scenario, labs: &Labs) -> Result<(), TestCaseError> {
-    match run(scenario, case.seed, labs).failure {
+/// Returns the failure of a case, with a scenario file that fails in the same way.
+fn check(case: &Case, scenario: &Scenario, caches: &ComputeCaches) -> Result<(), TestCaseError> {
+    match run(scenario, case.seed, caches).failure {
         None => Ok(()),
         Some(failure) => {
             let file = scenario.to_toml();
@@ -120,35 +121,35 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_update_k_uses_exactly_r_gradients_and_the_trajectory_is_the_serial_one(
+    fn every_update_uses_exactly_r_gradients_and_the_trajectory_is_serial_under_any_faults(
         case in cases()
     ) {
-        check(&case, &case.scenario(), labs())?;
+        check(&case, &case.scenario(), caches())?;
     }
 }
 
-/// A promise that nobody makes, that no run ever goes back to a checkpoint: it must fail, shrink to
-/// faults that all matter, and the file that comes of it must fail the same way when it is read
-/// again.
+/// The expectation that no run ever rolls back is wrong, so some case must fail. The case must
+/// shrink to faults that all matter, and its scenario file must fail in the same way when it is
+/// read again.
 #[test]
-fn a_failing_case_shrinks_to_a_file_that_fails_the_same_way() {
-    let labs = labs();
+fn failing_case_shrinks_to_a_file_that_fails_in_the_same_way() {
+    let caches = caches();
     let broken = |case: &Case| {
         let mut scenario = case.scenario();
         scenario.expect.rollbacks = Some(Range { min: 0, max: 0 });
         scenario
     };
     let config = ProptestConfig { failure_persistence: None, cases: 500, ..Default::default() };
-    let result = TestRunner::new(config).run(&cases(), |case| check(&case, &broken(&case), labs));
+    let result = TestRunner::new(config).run(&cases(), |case| check(&case, &broken(&case), caches));
     let Err(TestError::Fail(_, case)) = result else { panic!("some fault rolls a run back") };
     for fault in 0..case.faults.len() {
         let mut without = case.clone();
         without.faults.remove(fault);
-        check(&without, &broken(&without), labs).expect("each fault that is left matters");
+        check(&without, &broken(&without), caches).expect("each fault that is left matters");
     }
     let scenario = broken(&case);
     let reread = Scenario::parse(&scenario.to_toml(), "shrunk.toml").expect("it was written here");
     assert_eq!(reread, scenario);
-    let signature = |scenario| run(scenario, case.seed, labs).failure.map(|f| f.signature());
+    let signature = |scenario| run(scenario, case.seed, caches).failure.map(|f| f.signature());
     assert_eq!(signature(&reread), Some("rollbacks".to_owned()));
 }

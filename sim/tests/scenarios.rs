@@ -11,7 +11,7 @@ use unisono_sim::scenario::Scenario;
 use crate::support::files;
 
 #[test]
-fn every_file_is_a_scenario_and_reads_back_from_its_own_text() {
+fn every_file_is_a_scenario_and_reads_back_from_its_written_text() {
     for path in files() {
         let scenario = Scenario::load(&path).unwrap_or_else(|error| panic!("{error}"));
         let text = scenario.to_toml();
@@ -22,7 +22,7 @@ fn every_file_is_a_scenario_and_reads_back_from_its_own_text() {
 }
 
 #[test]
-fn every_file_tells_its_story_and_no_two_the_same() {
+fn every_file_begins_with_a_description_of_its_own() {
     let mut stories = BTreeSet::new();
     for path in files() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -32,8 +32,8 @@ fn every_file_tells_its_story_and_no_two_the_same() {
         let text = std::fs::read_to_string(&path).unwrap();
         let story: Vec<_> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
         let story = story.join(" ");
-        assert!(story.len() > 60 && story.ends_with('.'), "{name}: tell the story first: {story}");
-        assert!(stories.insert(story), "{name} tells the story of another file");
+        assert!(story.len() > 60 && story.ends_with('.'), "{name}: describe it first: {story}");
+        assert!(stories.insert(story), "{name} has the description of another file");
     }
 }
 
@@ -46,9 +46,9 @@ fn every_file_expects_something_that_could_fail() {
     }
 }
 
-/// What a failing seed has drawn is what a person gets as a file.
+/// A user gets the scenario that a failing seed has drawn as a file.
 #[test]
-fn what_a_seed_draws_reads_back_from_its_own_text() {
+fn drawn_scenario_reads_back_from_its_written_text() {
     for path in files() {
         let scenario = Scenario::load(&path).unwrap();
         let n_seeds = if scenario.chaos.is_some() { 1_000 } else { 0 };

@@ -1,6 +1,6 @@
-//! Random numbers: each thing has a stream of its own. A fault less moves nothing before it, a seed
-//! is a run, and the seed of the training is not the seed of the simulation, even if it is the same
-//! number.
+//! Random streams: each purpose and entity has its own. Removing a fault changes nothing before it,
+//! a seed determines a run, and the seed of the training and the seed of the simulation share no
+//! stream, even if they are equal.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -17,9 +17,9 @@ use unisono_sim::run::played::Played;
 use unisono_sim::scenario::{Fault, Trigger};
 use unisono_sim::streams::Purpose;
 
-use crate::support::{Told as _, passed, scenario, watch};
+use crate::support::{TraceQueries as _, passed, scenario, watch};
 
-/// Everything that can be random is: computations, latencies, and what faults do.
+/// A scenario in which all durations and latencies are random.
 const RANDOM: &str = r#"
 [cluster]
 workers = 3
@@ -119,7 +119,7 @@ fn begins(fault: &Fault) -> Duration {
 }
 
 #[test]
-fn without_one_fault_all_that_came_before_it_is_the_same() {
+fn removing_a_fault_changes_nothing_before_it() {
     for seed in 0..3 {
         let whole = with_faults();
         let all = play(&whole, seed);
@@ -133,16 +133,16 @@ fn without_one_fault_all_that_came_before_it_is_the_same() {
                 events.cloned().collect::<Vec<TracedEvent>>()
             };
             let (ours, theirs) = (before(&all), before(&without));
-            assert!(ours.len() > 10, "{}: too early to tell", removed.id);
+            assert!(ours.len() > 10, "{}: too few events before it", removed.id);
             assert_eq!(ours, theirs, "seed {seed}, without {}", removed.id);
-            assert_ne!(all.audit, without.audit, "seed {seed}: {} does something", removed.id);
+            assert_ne!(all.audit, without.audit, "seed {seed}: {} has no effect", removed.id);
         }
     }
 }
 
-/// It is the first fault, so that all others have another number, too.
+/// The added fault is the first one, so that the numbers of all other faults change, too.
 #[test]
-fn one_fault_more_that_changes_nothing_moves_no_draw_of_the_others() {
+fn adding_a_fault_that_changes_nothing_moves_no_draw_of_the_others() {
     let nothing = "[[fault]]\nid = \"nothing\"\nkind = \"delay\"\nfrom = \"chief\"\n\
                    to = \"ps 1\"\nby = \"0s\"\nat = \"2ms\"\n";
     for faults in ["", FAULTS] {
@@ -150,15 +150,15 @@ fn one_fault_more_that_changes_nothing_moves_no_draw_of_the_others() {
         let more = scenario(&format!("{RANDOM}{nothing}{faults}"));
         for seed in 0..5 {
             let (right, more) = (play(&right, seed), play(&more, seed));
-            assert!(more.bites()[0] > 0);
+            assert!(more.effects()[0] > 0);
             assert_eq!(right.audit, more.audit, "seed {seed}");
-            assert_eq!(right.bites(), more.bites()[1..], "seed {seed}");
+            assert_eq!(right.effects(), more.effects()[1..], "seed {seed}");
         }
     }
 }
 
 #[test]
-fn a_scenario_and_a_seed_are_one_run_and_another_seed_is_another() {
+fn seed_determines_the_run_and_another_seed_gives_another_run() {
     let scenario = with_faults();
     let mut audits = BTreeSet::new();
     for seed in 0..20 {
@@ -170,9 +170,9 @@ fn a_scenario_and_a_seed_are_one_run_and_another_seed_is_another() {
     assert_eq!(audits.len(), 20);
 }
 
-/// When things happen depends on the one seed, and the losses on the other.
+/// Times depend on the seed of the simulation, and losses on the seed of the training.
 #[test]
-fn the_seed_of_the_training_moves_no_event_and_that_of_the_simulation_no_loss() {
+fn training_seed_changes_no_event_and_simulation_seed_changes_no_loss() {
     let with = |training: u64| {
         let mut scenario = with_faults();
         scenario.run.train.seed = training;
@@ -188,7 +188,7 @@ fn the_seed_of_the_training_moves_no_event_and_that_of_the_simulation_no_loss() 
 }
 
 #[test]
-fn equal_seeds_give_the_training_and_the_simulation_streams_of_their_own() {
+fn training_and_simulation_share_no_stream_with_equal_seeds() {
     let training = [random::Purpose::InitialValues, random::Purpose::Permutation];
     let simulation = [
         Purpose::Compute,

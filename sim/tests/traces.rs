@@ -1,4 +1,5 @@
-//! What is read off the traces of both ends, against what the simulator knows.
+//! Histories that are reconstructed from the traces of all tasks, compared with what the simulator
+//! knows.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -7,11 +8,11 @@ use std::path::Path;
 
 use unisono_observe::trace::timeline::{State, lanes};
 use unisono_observe::trace::{EventKind, History, path};
-use unisono_sim::Labs;
+use unisono_sim::ComputeCaches;
 use unisono_sim::many::case::Source;
 use unisono_sim::run::played::PlayOptions;
 
-/// Links that break, messages that are lost, said twice or held, lives that end and begin again.
+/// Scenarios with broken links, with lost, repeated or held messages, and with restarts.
 const SCENARIOS: [&str; 9] = [
     "backup-worker-crash",
     "chief-crash-reopening",
@@ -25,18 +26,18 @@ const SCENARIOS: [&str; 9] = [
 ];
 const SEEDS: u64 = 8;
 
-/// Every history of every scenario, with the cause of each of its events as the simulator knows it.
+/// Calls `check` for each scenario and seed, with the history and the true cause of each event.
 fn for_each_history(mut check: impl FnMut(&str, &History, &[Option<usize>])) {
-    let labs = Labs::default();
+    let caches = ComputeCaches::default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     for name in SCENARIOS {
-        let source = Source::load(&folder.join(format!("{name}.toml"))).expect("it is there");
+        let source = Source::load(&folder.join(format!("{name}.toml"))).expect("the file exists");
         for seed in 0..SEEDS {
             let case = source.case(seed);
-            let played = case.play(&labs, PlayOptions { trace: true, ..PlayOptions::default() });
-            let trace = played.trace.expect("it was asked for");
+            let played = case.play(&caches, PlayOptions { trace: true, ..PlayOptions::default() });
+            let trace = played.trace.expect("the run was traced");
             let history = History::of(trace.to_run(&case.scenario.run));
-            // The history has the events life by life.
+            // The history lists the events life by life.
             let mut by_life: Vec<_> = (0..trace.events.len()).collect();
             by_life.sort_by_key(|event| trace.events[*event].life);
             let place: BTreeMap<_, _> = by_life.iter().zip(0..).collect();
@@ -52,7 +53,7 @@ fn for_each_history(mut check: impl FnMut(&str, &History, &[Option<usize>])) {
 }
 
 #[test]
-fn messages_and_jobs_are_led_to_by_what_the_simulator_says() {
+fn reconstructed_causes_of_messages_and_jobs_are_the_true_ones() {
     let (mut n_messages, mut n_jobs) = (0, 0);
     for_each_history(|name, history, causes| {
         for (number, event) in history.events.iter().enumerate() {
@@ -70,7 +71,7 @@ fn messages_and_jobs_are_led_to_by_what_the_simulator_says() {
 }
 
 #[test]
-fn lanes_have_no_gap_and_the_path_is_as_long_as_the_run() {
+fn lanes_and_the_critical_path_have_no_gaps() {
     for_each_history(|name, history, _| {
         for lane in lanes(history) {
             let lives: Vec<_> = history.lives_of(lane.task).collect();
@@ -87,14 +88,14 @@ fn lanes_have_no_gap_and_the_path_is_as_long_as_the_run() {
 }
 
 #[test]
-fn a_run_waits_for_a_ps_that_is_down_and_not_for_those_who_call_it() {
+fn critical_path_waits_for_the_ps_that_is_down_and_not_for_its_callers() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-    let case = Source::load(&folder.join("ps-crash.toml")).expect("it is there").case(7);
+    let case = Source::load(&folder.join("ps-crash.toml")).expect("the file exists").case(7);
     let options = PlayOptions { trace: true, ..PlayOptions::default() };
-    let trace = case.play(&Labs::default(), options).trace.expect("it was asked for");
+    let trace = case.play(&ComputeCaches::default(), options).trace.expect("the run was traced");
     let history = History::of(trace.to_run(&case.scenario.run));
     let gated = path::gated(&path::critical_path(&history));
-    // It is killed at 10 ms, for 50 ms.
+    // The ps is killed at 10 ms, for 50 ms.
     let down = gated[&unisono_core::TaskId::ps(1)][&State::Down];
     assert!(down >= std::time::Duration::from_millis(50), "{gated:?}");
 }

@@ -1,5 +1,5 @@
-//! What messages travel as, themselves or as the frames of TCP, changes nothing that anybody could
-//! see: not in any scenario, and not where frames are damaged.
+//! It makes no difference whether messages travel as shared values or as encoded frames, in any
+//! scenario, and also if frames are corrupted.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -14,15 +14,15 @@ use unisono_sim::run::played::{PlayOptions, Played};
 use unisono_sim::scenario::{FaultKind, Wire};
 use unisono_sim::{Audit, Scenario};
 
-use crate::support::{Told as _, labs, passed, sources};
+use crate::support::{TraceQueries as _, caches, passed, sources};
 
 fn run(scenario: &Arc<Scenario>, wire: Wire, seed: u64) -> Played {
     let mut scenario = (**scenario).clone();
     scenario.network.wire = wire;
-    passed(play(&Arc::new(scenario), seed, labs(), PlayOptions::default()))
+    passed(play(&Arc::new(scenario), seed, caches(), PlayOptions::default()))
 }
 
-/// All that a run is, down to the bits of its losses.
+/// Returns the events, the times and the loss bits of a run.
 fn essence(played: &Played) -> (Audit, std::time::Duration, u64, Vec<(Step, Slot, u32)>) {
     let bits = |(step, slot, loss): &(Step, Slot, f32)| (*step, *slot, loss.to_bits());
     let losses = played.losses.iter().map(bits).collect();
@@ -30,7 +30,7 @@ fn essence(played: &Played) -> (Audit, std::time::Duration, u64, Vec<(Step, Slot
 }
 
 #[test]
-fn every_scenario_is_the_same_run_in_messages_and_in_frames() {
+fn every_scenario_plays_the_same_run_with_shared_and_with_encoded_messages() {
     for source in sources() {
         for seed in 0..2 {
             let scenario = source.case(seed).scenario;
@@ -44,9 +44,9 @@ fn every_scenario_is_the_same_run_in_messages_and_in_frames() {
     }
 }
 
-/// A message that is damaged is encoded for it, whatever it travels as: the same bit, the same end.
+/// A message that a fault corrupts is encoded first, so both modes flip the same bit.
 #[test]
-fn a_damaged_message_is_damaged_alike_in_messages_and_in_frames() {
+fn corrupted_message_has_the_same_effect_shared_and_encoded() {
     let corrupts = |scenario: &Scenario| {
         scenario.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Corrupt { .. }))
     };
@@ -61,5 +61,5 @@ fn a_damaged_message_is_damaged_alike_in_messages_and_in_frames() {
             audits.push(shared.audit);
         }
     }
-    assert!(n_scenarios > 0, "some scenario damages frames");
+    assert!(n_scenarios > 0, "no scenario corrupts frames");
 }

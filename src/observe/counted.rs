@@ -2,10 +2,16 @@
 
 /// Formats a count with its unit, such as `1 update` or `2,000 updates`. The first word of `what`
 /// gets the plural.
-pub(crate) fn counted(n: u64, what: &str) -> String {
+pub fn counted(n: u64, what: &str) -> String {
     let (word, rest) = what.split_once(' ').map_or((what, ""), |(word, rest)| (word, rest));
     let space = if rest.is_empty() { "" } else { " " };
     if n == 1 { format!("1 {what}") } else { format!("{} {word}s{space}{rest}", thousands(n)) }
+}
+
+/// Formats a count with its unit in the singular and in the plural.
+#[must_use]
+pub fn counted_as(n: u64, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{} {many}", thousands(n)) }
 }
 
 /// Formats a number with its digits in groups of three.

@@ -1,4 +1,4 @@
-//! The flags of every command.
+//! The commands of `unisono-sim`, with their help.
 
 use clap::{ArgAction, Parser, Subcommand};
 
@@ -6,8 +6,8 @@ use unisono_terminal::manual::{CompletionsArgs, ManArgs};
 
 use super::{bugs, diff, enumerate, hunt, merge, replay, report, run, shrink, trace, verify};
 
-/// Plays Unisono's own nodes in a world of its own time, links and disks, where everything goes
-/// wrong that can, and checks that not one bit of the result moves.
+/// Plays the production nodes in virtual time, over a simulated network and disk, injects faults,
+/// and checks every rule of the protocol and every bit of the result
 #[derive(Debug, Parser)]
 #[command(
     name = "unisono-sim",
@@ -22,19 +22,19 @@ Examples:
   unisono-sim replay scenarios/capsules/….capsule.json
 
 Exit codes:
-  0  all is well
-  1  a wrong result: a rule is broken, or the scenario expects something else
-  2  bad usage, or a bad scenario file or capsule
+  0  all runs passed
+  1  a wrong result: a rule is broken, or an expectation is not met
+  2  bad usage, or an invalid scenario file or capsule
   3  a hang
   4  a panic of a node
-  5  a scenario that tries nothing: a fault without effect, or many seeds that
+  5  a scenario that tests nothing: a fault without effect, or many seeds that
      all play one order of events
-Of several failures the worst one counts: 1, then 4, 3, 5.
+With several failures, the exit code is that of the worst: 1, then 4, 3, 5.
 
-`unisono-sim COMMAND --help` has the flags of a command."
+`unisono-sim COMMAND --help` lists the flags of a command."
 )]
 pub(super) struct Cli {
-    /// Print this help
+    /// Print help
     #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Help")]
     help: Option<bool>,
     #[command(subcommand)]
@@ -50,11 +50,12 @@ Examples:
   unisono-sim run scenarios/ps-crash.toml --seed 7
   unisono-sim run scenarios/ --seeds 1000 --json
 
-A folder stands for all *.toml files in it and below, sorted, but for those in
-folders named `capsules`. Each plays the seeds from 0 up to its `[sim] seeds`.
-`64 seeds, 60 orders` means that 64 seeds played 60 different orders of events.")]
+A folder stands for all *.toml files in it and below it, sorted, except those in
+folders named `capsules`. Each scenario plays the seeds from 0 up to its `seeds`
+in [sim]. `64 seeds, 60 orders` means that 64 seeds played 60 different orders
+of events.")]
     Run(run::RunArgs),
-    /// Play one scenario with many seeds, and keep one capsule of each kind of failure
+    /// Play one scenario with many seeds, and keep one capsule per kind of failure
     #[command(after_help = "\
 Examples:
   unisono-sim hunt scenarios/swarm.toml
@@ -62,92 +63,94 @@ Examples:
   unisono-sim hunt scenarios/swarm.toml --from 5000 --for 60s --stop-after 1
   unisono-sim hunt scenarios/swarm.toml --shard 0/8 --out 0.json
 
-Failures with the same signature are taken for the same. What is found does not
+Failures with one signature count as one kind of failure. The result does not
 depend on --jobs, unless --for ends the hunt.")]
     Hunt(hunt::HuntArgs),
-    /// Put the results of all shards of a hunt together
+    /// Combine the results of all shards of a hunt
     #[command(after_help = "\
-Example, on two machines, and then on one that has both files:
+Example with two machines. The last command runs where both files are:
   unisono-sim hunt scenarios/swarm.toml --seeds 1000000 --shard 0/2 --out 0.json
   unisono-sim hunt scenarios/swarm.toml --seeds 1000000 --shard 1/2 --out 1.json
   unisono-sim merge 0.json 1.json
 
-The result is that of the same hunt on one machine. The exit code is, too.")]
+The result and the exit code are those of the same hunt on one machine.")]
     Merge(merge::MergeArgs),
-    /// Play a failure again; or compute the run of a real cluster again, from its ledgers
+    /// Play a failure again, or recompute the run of a real cluster from its ledgers
     #[command(after_help = "\
 Examples:
   unisono-sim replay scenarios/capsules/swarm-rule-5-not-told-42.capsule.json
   unisono-sim replay scenarios/ps-crash.toml --seed 7
   unisono-sim replay --ledger ./mnist_model/
 
-A capsule needs nothing but itself. The exit code is that of the failure, and 0
-if there is none any more.
+A capsule contains all that its run needs. The exit code is that of the failure,
+or 0 if the run passes.
 
-With --ledger the run is computed again in one loop, of the slots that it used,
-and every version of every shard compared with the hash in the ledger. Exits with
-1, and names the step, if they differ or a rule is broken.")]
+With --ledger, the run is recomputed in one loop with the slots that it used,
+and every version of every shard is compared with the hash in the ledger. If
+one differs or a rule is broken, the command names the step and exits with 1.")]
     Replay(replay::ReplayArgs),
-    /// Make a failure small: a scenario with the few faults and steps that matter
+    /// Shrink a failure to a scenario with only the faults and steps that matter
     #[command(after_help = "\
 Examples:
   unisono-sim shrink scenarios/capsules/swarm-rule-5-not-told-42.capsule.json
   unisono-sim shrink 42.capsule.json -o scenarios/stale-is-told.toml
 
-The first writes swarm-rule-5-not-told-42-small.toml, which fails the same way,
-and its capsule, both beside the capsule. The result does not depend on --jobs.")]
+The first command writes swarm-rule-5-not-told-42-small.toml, which fails with
+the same signature, and its capsule, both beside the given capsule. The result
+does not depend on --jobs.")]
     Shrink(shrink::ShrinkArgs),
-    /// Crash every node before and after everything that happens to it, and between any two things
-    /// that it does
+    /// Play a run for each moment at which a node can crash: before and after each input, and
+    /// between any two of its effects
     #[command(after_help = "\
 Examples:
   unisono-sim enumerate scenarios/crashes/
-  unisono-sim enumerate scenarios/crashes/fewer.toml --pairs 2000 --restart-after 1s
+  unisono-sim enumerate scenarios/crashes/fewer.toml --pairs 2000
 
-How the run ends and its trajectory must be as ever; counts and times that the
-scenario expects are not looked at.")]
+The outcome and the trajectory of each run are checked. The counts and times
+that the scenario expects are not, because a crash may change them.")]
     Enumerate(enumerate::EnumerateArgs),
-    /// Play scenarios in two processes, and compare all that happened
+    /// Play scenarios in two processes, and compare their events
     #[command(after_help = "\
 Examples:
   unisono-sim verify scenarios/
   unisono-sim verify scenarios/swarm.toml --seed 42
 
-Exits with 1 if a hash of the history, of the losses, or the time differs.")]
+Exits with 1 if the hash of all events, the hash of the losses or the virtual
+time differs.")]
     Verify(verify::VerifyArgs),
-    /// Play scenarios, and print one line of hashes each
+    /// Play scenarios, and print one line of hashes for each
     #[command(hide = true)]
     Fingerprint(verify::VerifyArgs),
-    /// Show where two runs part
+    /// Show where two runs begin to differ
     #[command(after_help = "\
 Examples:
   unisono-sim diff scenarios/straggler.toml --seed 1 --seed 2
   unisono-sim diff scenarios/clean.toml scenarios/straggler.toml --seed 1
   unisono-sim diff old.capsule.json new.capsule.json
 
-Exits with 1 if they do.")]
+Exits with 1 if the runs differ.")]
     Diff(diff::DiffArgs),
-    /// Write everything that happened in a run, for ui.perfetto.dev
+    /// Write every event of a run, for ui.perfetto.dev
     #[command(after_help = "\
 Examples:
   unisono-sim trace scenarios/ps-crash.toml --seed 7 -o ps-crash.json
   unisono-sim trace scenarios/ps-crash.toml --text | less
 
-Times are virtual. Each task is a process there; arrows are messages.")]
+Times are virtual. In Perfetto, each task is a process; arrows are messages.")]
     Trace(trace::TraceArgs),
-    /// Write one page that shows a run: losses, timeline, critical path, updates
+    /// Write one HTML page that shows a run: losses, timeline, critical path, updates
     #[command(after_help = "\
 Examples:
   unisono-sim report scenarios/ps-crash.toml --seed 7
   unisono-sim report 42.capsule.json
   unisono-sim report 42.capsule.json -o /tmp/run.html
 
-The first writes scenarios/ps-crash-7.html, the second 42.html.
+The first command writes scenarios/ps-crash-7.html, the second one 42.html.
 
-The page needs nothing but itself. docs/report.md explains it; `unisono report`
+The page needs no other file. docs/report.md explains it. `unisono report`
 shows a real run.")]
     Report(report::ReportArgs),
-    /// Plant every bug of the catalogue, and see what catches it
+    /// Hunt each planted bug of the catalogue, and show which check catches it
     #[command(after_help = "\
 Examples, in a clone of the project:
   unisono-sim bugs
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn help_fits_eighty_columns_and_says_this() {
+    fn help_fits_eighty_columns_and_matches_the_snapshots() {
         let mut cli = Cli::command().term_width(80);
         cli.build();
         let mut all = vec![("unisono-sim".to_owned(), cli.render_help().to_string())];
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_are_consistent() {
+    fn flags_are_consistent() {
         Cli::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! `bugs`: whether each bug of the catalogue is caught.
+//! `bugs`: hunts each bug of the catalogue.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -9,20 +9,20 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 
-use super::stage::Stage;
+use super::context::CommandContext;
 #[cfg(not(feature = "planted-bugs"))]
 use crate::bugs::weave;
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 
 #[derive(Args, Debug)]
 pub(super) struct BugsArgs {
-    /// Scenario files, and folders of them
+    /// Scenario files and folders
     #[arg(value_name = "PATH", default_value = "scenarios")]
     pub(super) paths: Vec<PathBuf>,
-    /// Runs within which a bug has to be caught
+    /// Number of runs within which each bug must be caught
     #[arg(long, value_name = "N", default_value = "2000", value_parser = from_one::<NonZeroU64>)]
     pub(super) seeds: NonZeroU64,
-    /// Only this bug, or these
+    /// Hunt only this bug; may be repeated
     #[arg(long, value_name = "BUG")]
     pub(super) bug: Vec<String>,
     /// Also run the tests that plant bugs themselves: the protocol's World and the crash tests of
@@ -40,7 +40,7 @@ pub(super) struct BugsArgs {
 
 /// Weaves the bugs into a copy of the tree, builds the copy, and has its `bugs` do the rest.
 #[cfg(not(feature = "planted-bugs"))]
-pub(super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
+pub(super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let here = std::env::current_dir().context("cannot find the working folder")?;
     let root = weave::find_tree(&here).map_err(unisono_terminal::usage)?;
     let folder = root.join("target/bugs");
@@ -51,7 +51,7 @@ pub(super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
         command.args(arguments).current_dir(&tree).env("CARGO_TARGET_DIR", folder.join("build"));
         // What the copy has in common with the tree, such as its dependencies, is built already.
         command.env("CARGO_BUILD_BUILD_DIR", root.join("target"));
-        stage.say(&format!("target/bugs/tree: cargo {}", arguments.join(" ")));
+        context.print_text(&format!("target/bugs/tree: cargo {}", arguments.join(" ")));
         let status = command.status().context("cannot start cargo")?;
         ensure!(status.success(), "cargo {} failed in {}", arguments.join(" "), tree.display());
         Ok(())
@@ -76,35 +76,36 @@ mod planted {
     use serde::Serialize;
     use unisono_core::planted::Bug;
 
+    use super::super::context::{SCHEMA, named_bug};
     use super::super::progress::Progress;
     use super::super::sources;
-    use super::super::stage::{SCHEMA, named_bug};
-    use super::{BugsArgs, Stage};
-    use crate::counted::short;
+    use super::{BugsArgs, CommandContext};
+    use crate::durations::short;
     use crate::many::case::{Case, Source};
     use crate::many::pool;
     use crate::many::tally::Brief;
-    use crate::run::played::{Failure, PlayOptions};
+    use crate::run::failure::Failure;
+    use crate::run::played::PlayOptions;
 
-    /// Plants one after the other.
-    pub(in super::super) fn bugs(args: &BugsArgs, stage: &Stage) -> anyhow::Result<u8> {
-        let plan = Plan::new(sources::load_all(&args.paths)?);
+    /// Plants one bug after the other, and reports which runs catch it.
+    pub(in super::super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
+        let plan = BugHuntPlan::new(sources::load_all(&args.paths)?);
         let named = args.bug.iter().map(|name| named_bug(name));
         let named = named.collect::<anyhow::Result<Vec<_>>>()?;
         let bugs = if named.is_empty() { Bug::ALL } else { &named };
-        let progress = Progress::new(&stage.screen, Some(bugs.len() as u64));
+        let progress = Progress::new(&context.screen, Some(bugs.len() as u64));
         let width = bugs.iter().map(|bug| bug.name().len()).max().unwrap_or(0);
         let mut rows = Vec::new();
         if args.markdown {
-            stage.say(
+            context.print_text(
                 "| bug | rule | what it does | caught by | in | runs |\n|---|---|---|---|---|---|",
             );
         }
         for &bug in bugs {
             progress.note(bug.name());
-            let row = hunt(bug, args, &plan, stage)?;
+            let row = hunt(bug, args, &plan, context)?;
             progress.step();
-            stage.say(&if args.markdown { row.markdown() } else { row.text(width) });
+            context.print_text(&if args.markdown { row.markdown() } else { row.text(width) });
             rows.push(row);
         }
         progress.finish();
@@ -112,12 +113,13 @@ mod planted {
         let n_caught = rows.iter().filter(|row| row.is_caught()).count();
         if !args.markdown {
             let n_bugs = rows.len();
-            stage.say(&format!("{n_caught} of {n_bugs} bugs caught in {}", short(elapsed)));
+            context
+                .print_text(&format!("{n_caught} of {n_bugs} bugs caught in {}", short(elapsed)));
         }
         let exit_code = u8::from(n_caught < rows.len());
         let (seeds, elapsed_secs) = (args.seeds.get(), elapsed.as_secs_f64());
         let command = "bugs";
-        stage.print_json(&Document {
+        context.print_json(&Document {
             schema: SCHEMA,
             command,
             seeds,
@@ -128,13 +130,14 @@ mod planted {
         Ok(exit_code)
     }
 
-    /// Which run is which: chaos and told stories take turns, and each of them its scenarios.
-    struct Plan {
+    /// The runs of a hunt for a bug. Scenarios with chaos and other scenarios take turns, because
+    /// some bugs are soon found by the one kind and some only by the other.
+    struct BugHuntPlan {
         chaos: Vec<Source>,
         stories: Vec<Source>,
     }
 
-    impl Plan {
+    impl BugHuntPlan {
         fn new(sources: Vec<Source>) -> Self {
             let is_chaos = |source: &Source| source.scenario.chaos.is_some();
             let (chaos, stories) = sources.into_iter().partition(is_chaos);
@@ -170,39 +173,45 @@ mod planted {
         rule: u8,
         description: &'static str,
         needs: &'static str,
-        /// How the first run failed that did.
+        /// The signature of the first run that failed.
         caught_by: Option<String>,
         scenario: Option<String>,
         seed: Option<u64>,
-        /// Runs that it took.
+        /// Number of runs up to that one.
         runs: u64,
-        /// The file that keeps the run.
+        /// The capsule of that run.
         capsule: Option<String>,
     }
 
-    /// A fault that does not bite, because the bug keeps the run from getting there, shows nothing.
+    /// Returns whether a failure counts as a catch. A fault without effect does not: the bug may
+    /// only have kept the run from reaching the fault.
     fn is_catch(failure: &Failure) -> bool {
-        !matches!(failure, Failure::Inert { .. })
+        !matches!(failure, Failure::FaultWithoutEffect { .. })
     }
 
-    fn hunt(bug: Bug, args: &BugsArgs, plan: &Plan, stage: &Stage) -> anyhow::Result<Row> {
-        let options = |bug| PlayOptions { bug, ..stage.options };
+    fn hunt(
+        bug: Bug,
+        args: &BugsArgs,
+        plan: &BugHuntPlan,
+        context: &CommandContext,
+    ) -> anyhow::Result<Row> {
+        let options = |bug| PlayOptions { bug, ..context.options };
         let play = |case: &Case, bug| {
-            let run = case.brief(&stage.labs, options(bug));
+            let run = case.brief(&context.caches, options(bug));
             let is_caught = run.failure.as_ref().is_some_and(is_catch);
             is_caught.then_some(run)
         };
-        let found = pool::first(stage.jobs, 0..args.seeds.get(), |number| {
+        let found = pool::first(context.jobs, 0..args.seeds.get(), |number| {
             let (source, seed) = plan.at(number);
             let case = source.case(seed);
-            // A run that fails without the bug, too, shows nothing.
+            // A run that also fails without the bug does not show the bug.
             play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
         });
         let place = found.as_ref().map(|(number, _)| plan.at(*number));
         let keep = |((source, seed), run): ((&Source, u64), &Brief)| {
             let folder = args.capsules.folder(&source.path);
             let how = (&*folder, options(Some(bug)));
-            stage.keep_played(source, &source.case(seed), run, how)
+            context.keep_played(source, &source.case(seed), run, how)
         };
         let run = found.as_ref().map(|(_, run)| run);
         let report = place.zip(run).map(keep).transpose()?;

@@ -1,22 +1,22 @@
 //! Flags that several commands share.
 
-use clap::{Args, Parser};
+use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Parses a number that is not zero. The message of the standard library speaks of types.
+/// Parses a number that is not zero. The standard library's message names a Rust type.
 pub(super) fn from_one<T: FromStr>(text: &str) -> Result<T, &'static str> {
-    text.parse().map_err(|_| "it must be a whole number from 1")
+    text.parse().map_err(|_| "the value must be a whole number of at least 1")
 }
 
-/// The folder beside a scenario file for the capsules of its failures.
+/// The name of the folder beside a scenario file that holds the capsules of its failures.
 pub(super) const CAPSULES: &str = "capsules";
 
 /// Flags that all commands have.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct CommonArgs {
-    /// Runs side by side [default: one a core]
+    /// Runs to play at the same time [default: one per core]
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroUsize>, help_heading = "Common")]
     pub(super) jobs: Option<NonZeroUsize>,
     /// Print one JSON document instead of text
@@ -28,16 +28,16 @@ pub(super) struct CommonArgs {
     pub(super) plant: Option<String>,
 }
 
-/// Where failures are kept.
+/// The flag for the folder of capsules.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CapsuleArgs {
-    /// Folder in which failing runs are kept [default: `capsules`, beside the scenario file]
+    /// Folder for the capsules of failing runs [default: `capsules`, beside the scenario file]
     #[arg(long, value_name = "DIR")]
     pub(super) capsules: Option<PathBuf>,
 }
 
 impl CapsuleArgs {
-    /// The folder for the capsules of a scenario file.
+    /// Returns the folder for the capsules of a scenario file.
     pub(super) fn folder(&self, scenario: &Path) -> PathBuf {
         self.capsules.clone().unwrap_or_else(|| scenario.with_file_name(CAPSULES))
     }

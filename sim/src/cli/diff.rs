@@ -1,12 +1,12 @@
-//! `diff`: where two runs part.
+//! `diff`: shows the first event in which two runs differ.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
+use super::context::{CommandContext, SCHEMA};
 use super::sources::{self, usage};
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::CommonArgs;
 use crate::cli::sources::is_scenario;
 use crate::many::case::Case;
@@ -18,40 +18,42 @@ use crate::show::report::ChainLink;
 
 #[derive(Args, Debug)]
 pub(super) struct DiffArgs {
-    /// Capsule, or scenario file
+    /// Capsule or scenario file
     #[arg(value_name = "A")]
     a: PathBuf,
-    /// The other one [default: the same]
+    /// Another capsule or scenario file [default: A]
     #[arg(value_name = "B")]
     b: Option<PathBuf>,
-    /// The seed of scenario files; twice, if they differ
+    /// Seed for scenario files; given twice, one for each run
     #[arg(long, value_name = "S")]
     seed: Vec<u64>,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
 
-/// Plays both, and shows the first event that differs.
-pub(super) fn diff(args: &DiffArgs, stage: &Stage) -> anyhow::Result<u8> {
+/// Plays both runs, and prints the first event that differs.
+pub(super) fn diff(args: &DiffArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let seeds = match *args.seed {
         [] => [0, 0],
         [both] => [both, both],
         [a, b] => [a, b],
-        _ => return Err(usage("two runs have two seeds; leave the others out")),
+        _ => return Err(usage("--seed may be given at most twice, once for each run")),
     };
     let other = args.b.as_ref().unwrap_or(&args.a);
     if args.b.is_none() && seeds[0] == seeds[1] {
-        return Err(usage("that is one run; name another file, or two different seeds"));
+        return Err(usage("both runs are the same; name another file, or two different seeds"));
     }
-    let a = played(&args.a, seeds[0], stage)?.trace;
-    let b = played(other, seeds[1], stage)?.trace;
+    let a = played(&args.a, seeds[0], context)?.trace;
+    let b = played(other, seeds[1], context)?.trace;
     let divergence = first_divergence(&a, &b);
     match &divergence {
-        None => stage.say(&format!("both runs are the same, all {} events", a.events.len())),
-        Some(divergence) => stage.say(&text(divergence)),
+        None => {
+            context.print_text(&format!("the runs are equal in all {} events", a.events.len()));
+        }
+        Some(divergence) => context.print_text(&text(divergence)),
     }
     let exit_code = u8::from(divergence.is_some());
-    stage.print_json(&Document { schema: SCHEMA, command: "diff", divergence, exit_code })?;
+    context.print_json(&Document { schema: SCHEMA, command: "diff", divergence, exit_code })?;
     Ok(exit_code)
 }
 
@@ -63,25 +65,25 @@ struct Document {
     exit_code: u8,
 }
 
-/// A run with its trace.
+/// A run that was played with a trace.
 pub(super) struct Traced {
     pub(super) case: Case,
     pub(super) played: Played,
     pub(super) trace: Trace,
 }
 
-/// The run of a capsule, or of a scenario and a seed.
-pub(super) fn played(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<Traced> {
+/// Plays a capsule, or a scenario with a seed, with a trace.
+pub(super) fn played(path: &Path, seed: u64, context: &CommandContext) -> anyhow::Result<Traced> {
     let (case, options) = if is_scenario(path) {
-        (sources::load(path)?.case(seed), stage.options)
+        (sources::load(path)?.case(seed), context.options)
     } else {
         let capsule = Capsule::load(path)?;
-        let options = stage.options_for(&capsule)?;
+        let options = context.options_for(&capsule)?;
         (capsule.open(path)?.case, options)
     };
-    let mut played = case.play(&stage.labs, PlayOptions { trace: true, ..options });
+    let mut played = case.play(&context.caches, PlayOptions { trace: true, ..options });
     if let Some(failure) = &played.failure {
-        stage.screen.err(&format!("{}: {failure}", path.display()));
+        context.screen.err(&format!("{}: {failure}", path.display()));
     }
     let trace = played.trace.take().unwrap_or_default();
     Ok(Traced { case, played, trace })
@@ -97,5 +99,6 @@ fn text(divergence: &Divergence) -> String {
     };
     let before = if before.is_empty() { String::new() } else { lines(before, " ") };
     let (a, b) = (lines(a, "-"), lines(b, "+"));
-    format!("the first {event} events are the same, and then\n{before}{a}{b}").trim_end().to_owned()
+    let text = format!("the first {event} events are equal; then the runs differ\n{before}{a}{b}");
+    text.trim_end().to_owned()
 }

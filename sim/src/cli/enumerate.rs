@@ -1,4 +1,4 @@
-//! `enumerate`: a crash at every event of every node.
+//! `enumerate`: plays a run for each moment at which a node can crash.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -8,12 +8,13 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
+use super::context::{CommandContext, SCHEMA};
 use super::gather::{Gathered, gather};
 use super::sources;
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
+use crate::cli::exit_codes::worst_exit_code;
 use crate::cli::gather::FailureResult;
-use crate::counted::short;
+use crate::durations::short;
 use crate::many::case::{Case, Source};
 use crate::many::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
 use crate::many::tally::Finding;
@@ -22,16 +23,17 @@ use crate::scenario::file::parse_duration;
 
 #[derive(Args, Debug)]
 pub(super) struct EnumerateArgs {
-    /// Scenario files, and folders of them
+    /// Scenario files and folders
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// The seed of all runs
+    /// Seed of all runs
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Play so many pairs of crashes of each, drawn with the seed, instead of every single one
+    /// Instead of each single crash, play this many pairs of crashes per scenario, drawn with the
+    /// seed
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     pairs: Option<NonZeroU64>,
-    /// How long a crashed node is away
+    /// Time from a crash to the restart of the node
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration)]
     restart_after: Duration,
     #[command(flatten)]
@@ -40,32 +42,32 @@ pub(super) struct EnumerateArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Plays all of them, and says which of them the cluster does not survive.
-pub(super) fn enumerate(args: &EnumerateArgs, stage: &Stage) -> anyhow::Result<u8> {
+/// Plays the crashes of all scenarios, and reports those that the cluster does not survive.
+pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths)?;
     let mut results = Vec::new();
     for source in &sources {
-        results.push(enumerate_one(args, source, stage)?);
+        results.push(enumerate_one(args, source, context)?);
     }
     if results.len() > 1 {
         let n_runs = results.iter().map(|result| result.runs).sum();
         let n_failed = results.iter().map(|result| result.failed).sum();
         let elapsed = results.iter().map(|result| result.elapsed).sum();
-        stage.say(&ending(args.what(), n_runs, n_failed, elapsed));
+        context.print_text(&ending(args.what(), n_runs, n_failed, elapsed));
     }
-    let exit_code = results.iter().map(|result| result.exit_code).max().unwrap_or(0);
+    let exit_code = worst_exit_code(results.iter().map(|result| result.exit_code));
     let scenarios = results;
-    stage.print_json(&Document { schema: SCHEMA, command: "enumerate", scenarios, exit_code })?;
+    context.print_json(&Document { schema: SCHEMA, command: "enumerate", scenarios, exit_code })?;
     Ok(exit_code)
 }
 
 fn enumerate_one(
     args: &EnumerateArgs,
     source: &Source,
-    stage: &Stage,
+    context: &CommandContext,
 ) -> anyhow::Result<ScenarioResult> {
     let base = source.case(args.seed);
-    let points = points_of(&base, stage).with_context(|| source.name())?;
+    let points = points_of(&base, context).with_context(|| source.name())?;
     let plans: Vec<Vec<CrashPoint>> = match args.pairs {
         Some(n_pairs) => {
             pairs(&points, n_pairs.get(), args.seed).into_iter().map(|pair| pair.to_vec()).collect()
@@ -74,7 +76,7 @@ fn enumerate_one(
     };
     let (name, n_points, n_runs) = (source.name(), points.len(), plans.len() as u64);
     let gathered = gather(
-        stage,
+        context,
         (source, &args.capsules.folder(&source.path)),
         (0..n_runs, Some(n_runs)),
         |number| with_crashes(&base, &plans[number as usize], args.restart_after),
@@ -85,9 +87,12 @@ fn enumerate_one(
     let (failed, elapsed) = (tally.n_failed, *elapsed);
     let line = ending(args.what(), n_runs, failed, elapsed);
     let orders = &tally.orders;
-    stage.say(&format!("{name}, seed {}: {n_points} moments; {line}; {orders}", args.seed));
+    context.print_text(&format!(
+        "{name}, seed {}: {n_points} crash points; {line}; {orders}",
+        args.seed
+    ));
     for Finding { signature, n_seeds, .. } in &tally.findings {
-        stage.say(&format!("  {signature}: {n_seeds}"));
+        context.print_text(&format!("  {signature}: {n_seeds}"));
     }
     Ok(ScenarioResult {
         scenario: name,
@@ -113,12 +118,12 @@ impl EnumerateArgs {
     }
 }
 
-fn points_of(base: &Case, stage: &Stage) -> anyhow::Result<Vec<CrashPoint>> {
-    let played = base.play(&stage.labs, PlayOptions { trace: true, ..stage.options });
+fn points_of(base: &Case, context: &CommandContext) -> anyhow::Result<Vec<CrashPoint>> {
+    let played = base.play(&context.caches, PlayOptions { trace: true, ..context.options });
     if let Some(failure) = played.failure {
-        bail!("the run fails without a crash, too: {failure}");
+        bail!("the run fails even without a crash: {failure}");
     }
-    Ok(crash_points(&played.trace.expect("it was asked for")))
+    Ok(crash_points(&played.trace.expect("the run was traced")))
 }
 
 #[derive(Serialize)]
@@ -136,7 +141,7 @@ struct ScenarioResult {
     crash_points: usize,
     runs: u64,
     failed: u64,
-    /// Different orders of events; an estimate from 1,024 on.
+    /// Number of different orders of events; from 1,024 on an estimate.
     orders: u64,
     #[serde(skip)]
     elapsed: Duration,

@@ -1,18 +1,35 @@
-//! Exit codes of several runs.
+//! The exit code of a command that plays several runs.
 
-use crate::run::played::Failure;
+use crate::run::failure::Failure;
 
-/// A wrong command line, scenario file or capsule.
+/// The exit code for a wrong command line, scenario file or capsule.
 pub(super) const EXIT_USAGE: u8 = 2;
 
+/// Returns the exit code for the failures of several runs; 0 if there are none.
 pub(super) fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> u8 {
     worst_exit_code(failures.into_iter().map(Failure::exit_code))
 }
 
-/// The exit code of several runs is that of the worst failure: a wrong result before a panic, a
-/// panic before a hang, a hang before a fault that never bit.
+/// Returns the exit code of the worst failure; 0 if there is none.
 pub(super) fn worst_exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
+    // A wrong result is worse than a panic: a panic is noticed in production, too, and a wrong
+    // result is not. A hang loses only time. A fault without effect is a mistake of the scenario.
     const WORST_FIRST: [u8; 4] = [1, 4, 3, 5];
     let rank = |code: &u8| WORST_FIRST.iter().position(|known| known == code);
-    codes.into_iter().min_by_key(rank).unwrap_or(0)
+    codes.into_iter().filter(|code| *code != 0).min_by_key(rank).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worst_code_follows_the_order_in_the_help() {
+        assert_eq!(worst_exit_code([5, 3, 4, 1]), 1);
+        assert_eq!(worst_exit_code([3, 5, 4]), 4);
+        assert_eq!(worst_exit_code([5, 3]), 3);
+        assert_eq!(worst_exit_code([0, 5, 0]), 5);
+        assert_eq!(worst_exit_code([0, 0]), 0);
+        assert_eq!(worst_exit_code([]), 0);
+    }
 }

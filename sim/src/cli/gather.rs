@@ -1,23 +1,23 @@
-//! Many runs of one source: they are counted, and what fails is told and kept as it comes.
+//! Plays many runs of one scenario, counts them, and prints and keeps each new kind of failure.
 
 use serde::Serialize;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Duration;
 
+use super::context::CommandContext;
 use super::progress::Progress;
-use super::stage::Stage;
 use crate::many::case::{Case, Source};
 use crate::many::pool;
 use crate::many::tally::{Finding, Tally};
 use crate::show::report::Report;
 
-/// What came of many runs.
+/// The result of many runs.
 pub(super) struct Gathered {
     pub(super) tally: Tally,
-    /// One for each of the tally's findings.
+    /// One report for each finding of the tally.
     pub(super) reports: Vec<Report>,
-    /// By the wall clock.
+    /// Wall-clock time.
     pub(super) elapsed: Duration,
 }
 
@@ -28,28 +28,28 @@ impl Gathered {
 
     pub(super) fn into_failures(self) -> Vec<FailureResult> {
         let findings = self.tally.findings.iter().zip(self.reports);
-        findings.map(|(finding, report)| FailureResult::of(finding, report)).collect()
+        findings.map(|(finding, report)| FailureResult::new(finding, report)).collect()
     }
 }
 
-/// Plays a case for each of the numbers, in their order, until one `is_enough`. `n_runs` is how many
-/// that will be, if it is known.
+/// Plays the case of each number, until `is_enough` returns `true`. Results are counted in the
+/// order of the numbers. `n_runs` is the number of runs for the progress bar, if it is known.
 pub(super) fn gather(
-    stage: &Stage,
+    context: &CommandContext,
     (source, capsules): (&Source, &Path),
     (numbers, n_runs): (Range<u64>, Option<u64>),
     case_of: impl Fn(u64) -> Case + Sync,
     is_enough: impl Fn(&Tally, Duration) -> bool,
 ) -> anyhow::Result<Gathered> {
-    let progress = Progress::new(&stage.screen, n_runs);
+    let progress = Progress::new(&context.screen, n_runs);
     let (mut tally, mut reports, mut error) = (Tally::default(), Vec::new(), None);
-    let play = |number| case_of(number).brief(&stage.labs, stage.options);
-    pool::in_order(stage.jobs, numbers, play, |number, run| {
+    let play = |number| case_of(number).brief(&context.caches, context.options);
+    pool::in_order(context.jobs, numbers, play, |number, run| {
         progress.step();
         if let Some(Finding { first, .. }) = tally.add(run) {
-            match stage.keep(source, &case_of(number), first, capsules) {
+            match context.keep(source, &case_of(number), first, capsules) {
                 Ok(report) => {
-                    stage.say(&format!("\n{report}"));
+                    context.print_text(&format!("\n{report}"));
                     reports.push(report);
                 }
                 Err(wrong) => {
@@ -71,19 +71,19 @@ pub(super) fn gather(
     }
 }
 
-/// One kind of failure.
+/// All failures with one signature, as JSON.
 #[derive(Serialize)]
 pub(super) struct FailureResult {
-    /// How many seeds fail so.
+    /// Number of seeds with this failure.
     pub(super) n_seeds: u64,
-    /// The first of them.
+    /// The first seeds with this failure.
     pub(super) first_seeds: Vec<u64>,
     #[serde(flatten)]
     pub(super) report: Report,
 }
 
 impl FailureResult {
-    pub(super) fn of(finding: &Finding, report: Report) -> Self {
+    pub(super) fn new(finding: &Finding, report: Report) -> Self {
         Self { n_seeds: finding.n_seeds, first_seeds: finding.seeds.clone(), report }
     }
 }

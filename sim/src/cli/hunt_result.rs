@@ -1,4 +1,4 @@
-//! What a hunt, or a shard of one, came to: as text, and as the JSON that `merge` puts together.
+//! The result of a hunt or of one shard: as text, and as the JSON that `merge` reads.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,36 +14,37 @@ use unisono_terminal::output::write_file;
 
 use super::shard::Shard;
 use crate::cli::exit_codes::worst_exit_code;
-use crate::counted::{counted, short};
+use crate::durations::short;
 use crate::many::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
 use crate::record::orders::Orders;
 use crate::scenario::Family;
 use crate::show::capsule::Build;
 use crate::show::report::Report;
+use unisono_observe::counted::counted;
 
-/// The command whose document it is.
+/// The value of the field `command` in the JSON.
 const COMMAND: &str = "hunt";
 
-/// All of it. The names of its fields are those of the JSON output.
+/// The result of a hunt or of one shard. The names of the fields are those of the JSON output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct HuntResult {
     #[serde(flatten)]
     pub(super) hunt: Hunt,
-    /// The share of the seeds that is counted here.
+    /// The shard whose seeds are counted here.
     pub(super) shard: Shard,
-    /// Seeds that were played.
+    /// Number of seeds that were played.
     pub(super) seeds: u64,
     pub(super) failed: u64,
     pub(super) events: u64,
     pub(super) orders: OrdersNote,
     pub(super) elapsed_secs: f64,
     pub(super) coverage: CoverageNote,
-    /// In the order of their first seeds.
+    /// One entry for each signature, in the order of their first seeds.
     pub(super) failures: Vec<FailureNote>,
     pub(super) exit_code: u8,
 }
 
-/// What is the same in all shards of a hunt.
+/// The fields that are equal in all shards of a hunt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hunt {
     pub(super) schema: u32,
@@ -51,33 +52,33 @@ pub(super) struct Hunt {
     /// The scenario's name.
     pub(super) scenario: String,
     pub(super) path: String,
-    /// What the scenario says, whatever file it is from.
+    /// The whole scenario, so that two files of one name are not merged by mistake.
     pub(super) scenario_text: String,
     pub(super) first_seed: u64,
-    /// None if time alone ends the hunt.
+    /// `None` if only the time ends the hunt.
     pub(super) last_seed: Option<u64>,
     pub(super) build: Build,
-    /// The bug that is planted.
+    /// The name of the planted bug.
     pub(super) bug: Option<String>,
 }
 
-/// One kind of failure.
+/// All failures with one signature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct FailureNote {
-    /// How many seeds fail so.
+    /// Number of seeds with this failure.
     pub(super) n_seeds: u64,
-    /// The first of them.
+    /// The first seeds with this failure, in ascending order.
     pub(super) first_seeds: Vec<u64>,
     pub(super) signature: String,
     pub(super) exit_code: u8,
     pub(super) capsule: Option<String>,
-    /// All else that is to be said of the first: a [`Report`].
+    /// The other fields of the first failure's [`Report`].
     #[serde(flatten)]
     pub(super) report: Map<String, Value>,
 }
 
 impl FailureNote {
-    pub(super) fn of(finding: &Finding, report: &Report) -> anyhow::Result<Self> {
+    pub(super) fn new(finding: &Finding, report: &Report) -> anyhow::Result<Self> {
         let Value::Object(mut fields) = serde_json::to_value(report)? else {
             unreachable!("a report is an object")
         };
@@ -94,7 +95,8 @@ impl FailureNote {
         })
     }
 
-    /// Takes failures of the same kind in. The report is that of the smaller first seed.
+    /// Adds failures with the same signature. The report with the smaller first seed is kept, so
+    /// that the merged result does not depend on the shards.
     fn add(&mut self, other: Self) {
         let n_seeds = self.n_seeds + other.n_seeds;
         let mut first_seeds = [&*self.first_seeds, &*other.first_seeds].concat();
@@ -118,12 +120,12 @@ impl Hunt {
 }
 
 impl HuntResult {
-    /// Reads a file that `--out` has written, or what `--json` has printed.
+    /// Reads a file that `--out` has written, or that contains the output of `--json`.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the result {}", path.display()))?;
         let is_none = || {
-            format!("{} is no result of `unisono-sim hunt` with --out or --json", path.display())
+            format!("{} is not a result of `unisono-sim hunt` with --out or --json", path.display())
         };
         let result: Self = serde_json::from_str(&text).with_context(is_none)?;
         let is_fit = result.hunt.is_hunt()
@@ -135,14 +137,14 @@ impl HuntResult {
         Ok(result)
     }
 
-    /// Writes it, with the folders above it.
+    /// Writes the result, and creates missing folders.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut text = serde_json::to_string(self)?;
         text.push('\n');
         write_file(path, text)
     }
 
-    /// Takes the result of another shard of the same hunt in.
+    /// Adds the result of another shard of the same hunt.
     pub(super) fn add(&mut self, other: Self) -> anyhow::Result<()> {
         self.seeds += other.seeds;
         self.failed += other.failed;
@@ -158,23 +160,23 @@ impl HuntResult {
         self.failures.sort_by_key(|failure| failure.first_seeds[0]);
         let mut orders = self.orders.read()?;
         orders.merge(&other.orders.read()?);
-        self.orders = OrdersNote::of(&orders);
+        self.orders = OrdersNote::from_orders(&orders);
         let mut coverage = self.coverage.read()?;
         coverage.merge(&other.coverage.read()?);
-        self.coverage = CoverageNote::of(&coverage);
+        self.coverage = CoverageNote::from_coverage(&coverage);
         self.exit_code = worst_exit_code(self.failures.iter().map(|failure| failure.exit_code));
         Ok(())
     }
 
-    /// How many seeds its shard has.
+    /// Returns the number of seeds of the shard; `None` if only the time ends the hunt.
     pub(super) fn n_seeds(&self) -> Option<u64> {
         let behind_first = self.hunt.last_seed?.checked_sub(self.hunt.first_seed);
-        // The last seed of all has none behind it, so that an end behind it cannot be counted from.
+        // The count saturates, because all 2^64 seeds do not fit into a `u64`.
         let n_seeds = behind_first.map_or(0, |behind_first| behind_first.saturating_add(1));
         Some(self.shard.n_seeds(n_seeds))
     }
 
-    /// For a person.
+    /// Returns the result as text for the user.
     pub(super) fn text(&self) -> anyhow::Result<String> {
         let elapsed = Duration::try_from_secs_f64(self.elapsed_secs).unwrap_or_default();
         let rate = self.seeds as f64 / self.elapsed_secs.max(1e-9);
@@ -198,23 +200,23 @@ impl HuntResult {
     }
 }
 
-/// `58 of 64 seeds failed`.
+/// Formats as `58 of 64 seeds failed`.
 pub(super) fn failed_text(failed: u64, seeds: u64) -> String {
     format!("{failed} of {} failed", counted(seeds, "seed"))
 }
 
-/// How many different orders of events there were.
+/// The number of different orders of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OrdersNote {
     different: u64,
-    /// Otherwise the number is an estimate.
+    /// Whether `different` is exact. Otherwise it is an estimate.
     is_exact: bool,
-    /// The smallest hashes of orders, from which `merge` computes the number of the whole hunt.
+    /// The smallest hashes of orders, from which `merge` computes the number for the whole hunt.
     kept: Vec<String>,
 }
 
 impl OrdersNote {
-    pub(super) fn of(orders: &Orders) -> Self {
+    pub(super) fn from_orders(orders: &Orders) -> Self {
         Self {
             different: orders.count(),
             is_exact: orders.is_exact(),
@@ -225,14 +227,14 @@ impl OrdersNote {
     fn read(&self) -> anyhow::Result<Orders> {
         let hash = |text: &String| {
             u64::from_str_radix(text, 16)
-                .with_context(|| format!("{text:?} is no hash of an order"))
+                .with_context(|| format!("{text:?} is not the hash of an order"))
         };
         let kept: Vec<_> = self.kept.iter().map(hash).collect::<anyhow::Result<_>>()?;
-        Ok(Orders::of_kept(kept))
+        Ok(Orders::from_kept(kept))
     }
 }
 
-/// What was reached.
+/// Which kinds of faults had an effect, and which kinds of events happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CoverageNote {
     faults: BTreeMap<String, FaultNote>,
@@ -240,17 +242,25 @@ pub(super) struct CoverageNote {
     events_that_never_happened: Vec<String>,
 }
 
+/// The count of one kind of fault. `bit` and `bites` are the names in the JSON output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FaultNote {
     faults: u64,
-    bit: u64,
-    bites: u64,
+    /// Faults that had at least one effect.
+    #[serde(rename = "bit")]
+    with_effect: u64,
+    #[serde(rename = "bites")]
+    effects: u64,
 }
 
 impl CoverageNote {
-    pub(super) fn of(coverage: &Coverage) -> Self {
+    pub(super) fn from_coverage(coverage: &Coverage) -> Self {
         let faults = coverage.faults.iter().map(|(family, count)| {
-            let note = FaultNote { faults: count.n_faults, bit: count.n_bit, bites: count.n_bites };
+            let note = FaultNote {
+                faults: count.n_faults,
+                with_effect: count.n_with_effect,
+                effects: count.n_effects,
+            };
             (family.name().to_owned(), note)
         });
         let events = coverage.events.iter().map(|(kind, n)| (kind.name().to_owned(), *n));
@@ -264,14 +274,15 @@ impl CoverageNote {
 
     fn read(&self) -> anyhow::Result<Coverage> {
         let faults = self.faults.iter().map(|(name, note)| {
-            let family = Family::from_name(name)
-                .with_context(|| format!("there is no kind of fault {name}"))?;
-            let FaultNote { faults: n_faults, bit: n_bit, bites: n_bites } = *note;
-            Ok((family, FaultCount { n_faults, n_bit, n_bites }))
+            let family =
+                Family::from_name(name).with_context(|| format!("unknown kind of fault {name}"))?;
+            let FaultNote { faults: n_faults, with_effect: n_with_effect, effects: n_effects } =
+                *note;
+            Ok((family, FaultCount { n_faults, n_with_effect, n_effects }))
         });
         let events = self.events.iter().map(|(name, n)| {
             let kind = EventKind::from_name(name);
-            Ok((kind.with_context(|| format!("there is no kind of event {name}"))?, *n))
+            Ok((kind.with_context(|| format!("unknown kind of event {name}"))?, *n))
         });
         Ok(Coverage {
             faults: faults.collect::<anyhow::Result<_>>()?,
@@ -281,23 +292,22 @@ impl CoverageNote {
 }
 
 fn coverage_text(coverage: &Coverage) -> String {
-    let faults = coverage
-        .faults
-        .iter()
-        .map(|(family, count)| format!("{} {} of {}", family.name(), count.n_bit, count.n_faults));
+    let faults = coverage.faults.iter().map(|(family, count)| {
+        format!("{} {} of {}", family.name(), count.n_with_effect, count.n_faults)
+    });
     let events = coverage.events.iter().map(|(kind, n)| format!("{kind} {n}"));
-    let unbitten = coverage.missing_faults().map(|family| family.name().to_owned());
+    let without_effect = coverage.missing_faults().map(|family| family.name().to_owned());
     let missing = coverage.missing_events().map(|kind| kind.name().to_owned());
     let lines = [
-        paragraph("faults that bit", faults.collect()),
-        paragraph("kinds of fault that never did", unbitten.collect()),
+        paragraph("faults with an effect", faults.collect()),
+        paragraph("kinds of faults without any effect", without_effect.collect()),
         paragraph("events", events.collect()),
         paragraph("events that never happened", missing.collect()),
     ];
     lines.concat()
 }
 
-/// A heading and a list, in lines of at most a hundred columns.
+/// Formats a heading and a list, in lines of at most 100 columns.
 fn paragraph(heading: &str, items: Vec<String>) -> String {
     const WIDTH: usize = 100;
     if items.is_empty() {
@@ -312,7 +322,7 @@ fn paragraph(heading: &str, items: Vec<String>) -> String {
             text.push('\n');
             line = String::from(" ");
         }
-        write!(line, " {item}{comma}").expect("a String takes all");
+        write!(line, " {item}{comma}").expect("writing to a String cannot fail");
     }
     text.push_str(&line);
     text.push('\n');

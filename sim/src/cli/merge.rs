@@ -1,4 +1,4 @@
-//! `merge`: the results of a hunt's shards as those of one hunt.
+//! `merge`: combines the results of all shards of a hunt.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,17 +7,17 @@ use anyhow::ensure;
 use clap::Args;
 use unisono_terminal::UsageError;
 
+use super::context::CommandContext;
 use super::hunt_result::HuntResult;
 use super::shard::Shard;
-use super::stage::Stage;
 use crate::cli::common::CommonArgs;
 
 #[derive(Args, Debug)]
 pub(super) struct MergeArgs {
-    /// Results of all shards of one hunt, each written by --out or printed by --json
+    /// Results of all shards of one hunt, each from --out or --json
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Write the result of the whole hunt there, too
+    /// Also write the result of the whole hunt to this file
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
     /// Print one JSON document instead of text
@@ -31,26 +31,26 @@ impl MergeArgs {
     }
 }
 
-/// Puts them together, and says what the whole hunt found.
-pub(super) fn merge(args: &MergeArgs, stage: &Stage) -> anyhow::Result<u8> {
+/// Combines the results, and prints the result of the whole hunt.
+pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let shards = read_all(&args.files).map_err(UsageError)?;
     let (first, n_shards) = (&shards[0], shards.len());
     let mut notes = vec![format!("merging {}: {n_shards} shards", first.hunt.path)];
     notes.extend(shards.iter().filter_map(note_if_incomplete));
     let mut shards = shards.into_iter();
-    let mut whole = shards.next().expect("there is at least one");
+    let mut whole = shards.next().expect("read_all returns at least one shard");
     shards.try_for_each(|shard| whole.add(shard))?;
     whole.shard = Shard::WHOLE;
-    notes.iter().for_each(|note| stage.say(note));
-    stage.say(&whole.text()?);
-    stage.print_json(&whole)?;
+    notes.iter().for_each(|note| context.print_text(note));
+    context.print_text(&whole.text()?);
+    context.print_json(&whole)?;
     if let Some(path) = &args.out {
         whole.write(path)?;
     }
     Ok(whole.exit_code)
 }
 
-/// One result for each shard, in their order.
+/// Reads the results, and returns one for each shard, in order.
 fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
     let mut shards: BTreeMap<u64, (PathBuf, HuntResult)> = BTreeMap::new();
     for file in files {
@@ -59,13 +59,13 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
             let (first, file) = (first.display(), file.display());
             if let Some(what) = difference(known, &result) {
                 anyhow::bail!(
-                    "{first} and {file} are not of one hunt: {what}; give the results of one"
+                    "{first} and {file} are not of one hunt: {what}; pass the results of one hunt"
                 );
             }
         }
         if let Some((known, _)) = shards.get(&result.shard.index) {
             let (shard, known, file) = (result.shard, known.display(), file.display());
-            anyhow::bail!("shard {shard} is there twice, in {known} and {file}: give each once");
+            anyhow::bail!("{known} and {file} are both of shard {shard}: pass each shard once");
         }
         shards.insert(result.shard.index, (file.clone(), result));
     }
@@ -75,13 +75,13 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
         (0..of).filter(is_missing).map(|index| Shard { index, of }.to_string()).collect();
     ensure!(
         missing.is_empty(),
-        "of {of} shards these are missing: {}; play them, and give their results, too",
+        "of {of} shards these are missing: {}; play them, and pass their results, too",
         missing.join(", ")
     );
     Ok(shards.into_values().map(|(_, result)| result).collect())
 }
 
-/// What two results differ in, if they are of two hunts.
+/// Returns the first field in which two results differ, if they are not of one hunt.
 fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
     let last = |result: &HuntResult| result.hunt.last_seed.map_or(-1, i128::from);
     let (a, b) = (&one.hunt, &other.hunt);
@@ -99,11 +99,11 @@ fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
         .or_else(|| differ("the bugs planted are", &bug(&a.bug), &bug(&b.bug)))
         .or_else(|| {
             let differ = a.scenario_text != b.scenario_text;
-            differ.then(|| format!("the scenario {} has changed in between", a.scenario))
+            differ.then(|| format!("the scenario {} has changed between them", a.scenario))
         })
 }
 
-/// Counts of a hunt that ended early are right, but do not mean all its seeds.
+/// Returns a note if a shard ended early. Its counts are correct, but cover fewer seeds.
 fn note_if_incomplete(result: &HuntResult) -> Option<String> {
     let HuntResult { shard, seeds, .. } = result;
     let n_seeds = result.n_seeds().filter(|n_seeds| n_seeds > seeds)?;

@@ -1,8 +1,10 @@
-//! The command line of `unisono-sim`: argv in, exit code out. What it does is in the library.
+//! The command line of `unisono-sim`. It parses arguments, prints results and returns exit codes;
+//! all else is in the other modules.
 
 mod args;
 mod bugs;
 mod common;
+mod context;
 mod diff;
 mod enumerate;
 mod exit_codes;
@@ -19,7 +21,6 @@ mod seeds;
 mod shard;
 mod shrink;
 mod sources;
-mod stage;
 mod trace;
 mod verify;
 
@@ -31,13 +32,13 @@ use unisono_terminal::output::Screen;
 use unisono_terminal::{UsageError, manual, signals};
 
 use self::args::{Cli, Command};
-use self::stage::Stage;
+use self::context::CommandContext;
 use crate::cli::common::CommonArgs;
 use crate::cli::exit_codes::EXIT_USAGE;
 use crate::run::panics;
 use crate::show::capsule::CapsuleError;
 
-/// The program `unisono-sim`.
+/// Runs `unisono-sim` with the arguments of the process, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     panics::keep_quiet();
@@ -58,20 +59,20 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
-    let stage = |common: &CommonArgs| Stage::new(common, screen);
+    let context = |common: &CommonArgs| CommandContext::new(common, screen);
     match command {
-        Command::Run(args) => run::run(&args, &stage(&args.common)?),
-        Command::Hunt(args) => hunt::hunt(&args, &stage(&args.common)?),
-        Command::Merge(args) => merge::merge(&args, &stage(&args.common())?),
-        Command::Replay(args) => replay::replay(&args, &stage(&args.common)?),
-        Command::Shrink(args) => shrink::shrink(&args, &stage(&args.common)?),
-        Command::Enumerate(args) => enumerate::enumerate(&args, &stage(&args.common)?),
-        Command::Verify(args) => verify::verify(&args, &stage(&args.common)?),
-        Command::Fingerprint(args) => verify::fingerprint(&args, &stage(&args.common)?),
-        Command::Diff(args) => diff::diff(&args, &stage(&args.common)?),
-        Command::Report(args) => report::report(&args, &stage(&args.common)?),
-        Command::Trace(args) => trace::trace(&args, &stage(&args.common)?),
-        Command::Bugs(args) => bugs::bugs(&args, &stage(&args.common)?),
+        Command::Run(args) => run::run(&args, &context(&args.common)?),
+        Command::Hunt(args) => hunt::hunt(&args, &context(&args.common)?),
+        Command::Merge(args) => merge::merge(&args, &context(&args.common())?),
+        Command::Replay(args) => replay::replay(&args, &context(&args.common)?),
+        Command::Shrink(args) => shrink::shrink(&args, &context(&args.common)?),
+        Command::Enumerate(args) => enumerate::enumerate(&args, &context(&args.common)?),
+        Command::Verify(args) => verify::verify(&args, &context(&args.common)?),
+        Command::Fingerprint(args) => verify::fingerprint(&args, &context(&args.common)?),
+        Command::Diff(args) => diff::diff(&args, &context(&args.common)?),
+        Command::Report(args) => report::report(&args, &context(&args.common)?),
+        Command::Trace(args) => trace::trace(&args, &context(&args.common)?),
+        Command::Bugs(args) => bugs::bugs(&args, &context(&args.common)?),
         Command::Completions(shell) => {
             manual::run_completions(shell, "unisono-sim", &Cli::command(), screen);
             Ok(0)
@@ -80,6 +81,7 @@ fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
     }
 }
 
+/// Returns whether the user can correct the error by another command line or another file.
 fn is_usage(error: &anyhow::Error) -> bool {
     let is_unwritable = |error: &CapsuleError| matches!(error, CapsuleError::Unwritable { .. });
     error.chain().any(|cause| {

@@ -1,4 +1,4 @@
-//! How far many runs are, by the wall clock: for people, and for `--for`.
+//! The progress bar, and the wall-clock time for `--for` and for rates.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use unisono_terminal::output::Screen;
 
 use crate::many::tally::Tally;
 
-/// The wall-clock time since a start, for rates that a person reads.
+/// The wall-clock time since a start.
 #[derive(Debug)]
 pub(super) struct Stopwatch(Instant);
 
@@ -23,7 +23,7 @@ impl Stopwatch {
     }
 }
 
-/// A bar, on a terminal only.
+/// A progress bar. It is shown only on a terminal.
 #[derive(Debug)]
 pub(super) struct Progress<'a> {
     screen: &'a Screen,
@@ -31,7 +31,7 @@ pub(super) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Of so many runs, if that is known.
+    /// Starts a bar for a number of runs, if that number is known.
     pub(super) fn new(screen: &'a Screen, n_runs: Option<u64>) -> Self {
         let style = match n_runs {
             Some(_) => "{bar:24} {pos}/{len}, {per_sec}, {eta} left{wide_msg}",
@@ -43,21 +43,21 @@ impl<'a> Progress<'a> {
         if let Some(n_runs) = n_runs {
             bar.set_length(n_runs);
         }
-        bar.set_draw_target(ProgressDrawTarget::stderr()); // hidden if that is no terminal
+        bar.set_draw_target(ProgressDrawTarget::stderr()); // hidden if stderr is not a terminal
         Self { screen, stopwatch: Stopwatch::start() }
     }
 
-    /// One run more.
+    /// Counts one finished run.
     pub(super) fn step(&self) {
         self.screen.bar().inc(1);
     }
 
-    /// What stands right of the bar.
+    /// Shows a text beside the bar.
     pub(super) fn note(&self, text: &str) {
         self.screen.bar().set_message(format!("  {text}"));
     }
 
-    /// Shows the failures of a tally.
+    /// Shows the failures of a tally beside the bar.
     pub(super) fn note_failures(&self, tally: &Tally) {
         let failures = tally.findings.iter().map(|it| format!("{} {}", it.signature, it.n_seeds));
         let failures: Vec<_> = failures.collect();
@@ -66,12 +66,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The time since it began.
+    /// Returns the wall-clock time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.stopwatch.elapsed()
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         self.screen.bar().finish_and_clear();
     }

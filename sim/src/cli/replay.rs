@@ -1,4 +1,4 @@
-//! `replay`: a failure again; or a whole run of a real cluster, from its ledgers.
+//! `replay`: plays a failure again, or recomputes the run of a real cluster from its ledgers.
 
 use crate::cli::sources::is_scenario;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::context::{CommandContext, SCHEMA};
 use super::replay_ledgers::{LedgerArgs, replay_ledgers};
 use super::sources::{self, usage};
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::CommonArgs;
-use crate::counted::short;
+use crate::durations::short;
 use crate::many::case::Case;
 use crate::many::tally::Brief;
 use crate::run::played::PlayOptions;
@@ -19,10 +19,10 @@ use crate::show::report::{Report, explain};
 
 #[derive(Args, Debug)]
 pub(super) struct ReplayArgs {
-    /// Capsule, or scenario file
+    /// Capsule or scenario file
     #[arg(value_name = "CAPSULE|PATH", required_unless_present = "ledger")]
     path: Option<PathBuf>,
-    /// The seed, with a scenario file
+    /// Seed for a scenario file
     #[arg(long, value_name = "S", conflicts_with = "ledger")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -31,31 +31,31 @@ pub(super) struct ReplayArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Plays it, and says whether it fails as before.
-pub(super) fn replay(args: &ReplayArgs, stage: &Stage) -> anyhow::Result<u8> {
-    let Some(path) = &args.path else { return replay_ledgers(&args.ledgers, stage) };
+/// Plays the run, and reports whether it fails as before.
+pub(super) fn replay(args: &ReplayArgs, context: &CommandContext) -> anyhow::Result<u8> {
+    let Some(path) = &args.path else { return replay_ledgers(&args.ledgers, context) };
     match (is_scenario(path), args.seed) {
-        (true, Some(seed)) => replay_seed(path, seed, stage),
-        (true, None) => Err(usage("a scenario file needs a --seed")),
-        (false, None) => replay_capsule(path, stage),
-        (false, Some(_)) => Err(usage("a capsule has its seed; leave --seed out")),
+        (true, Some(seed)) => replay_seed(path, seed, context),
+        (true, None) => Err(usage("a scenario file needs --seed")),
+        (false, None) => replay_capsule(path, context),
+        (false, Some(_)) => Err(usage("a capsule has its own seed; omit --seed")),
     }
 }
 
-fn replay_seed(path: &Path, seed: u64, stage: &Stage) -> anyhow::Result<u8> {
+fn replay_seed(path: &Path, seed: u64, context: &CommandContext) -> anyhow::Result<u8> {
     let source = sources::load(path)?;
-    let again = Again::play(&source.name(), &source.case(seed), stage, stage.options);
+    let again = Again::play(&source.name(), &source.case(seed), context, context.options);
     let report = again.report.map(|report| report.played_from(&path.display().to_string()));
     let outcome = if report.is_some() { Outcome::Fails } else { Outcome::Passes };
-    finish(stage, outcome, None, report, &again.run)
+    finish(context, outcome, None, report, &again.run)
 }
 
-fn replay_capsule(path: &Path, stage: &Stage) -> anyhow::Result<u8> {
+fn replay_capsule(path: &Path, context: &CommandContext) -> anyhow::Result<u8> {
     let capsule = Capsule::load(path)?;
-    let options = stage.options_for(&capsule)?;
+    let options = context.options_for(&capsule)?;
     let opened = capsule.open(path)?;
     let name = Path::new(&capsule.path).file_stem().unwrap_or_default().to_string_lossy();
-    let again = Again::play(&name, &opened.case, stage, options);
+    let again = Again::play(&name, &opened.case, context, options);
     let report = again.report.map(|report| report.kept_in(&path.display().to_string()));
     let outcome = match &report {
         None => Outcome::Passes,
@@ -63,7 +63,7 @@ fn replay_capsule(path: &Path, stage: &Stage) -> anyhow::Result<u8> {
         Some(report) if report.audit != capsule.audit => Outcome::SameFailure,
         Some(_) => Outcome::Same,
     };
-    finish(stage, outcome, Some(&capsule), report, &again.run)
+    finish(context, outcome, Some(&capsule), report, &again.run)
 }
 
 struct Again {
@@ -72,25 +72,25 @@ struct Again {
 }
 
 impl Again {
-    fn play(name: &str, case: &Case, stage: &Stage, options: PlayOptions) -> Self {
-        let run = case.brief(&stage.labs, options);
+    fn play(name: &str, case: &Case, context: &CommandContext, options: PlayOptions) -> Self {
+        let run = case.brief(&context.caches, options);
         let explained =
-            run.failure.is_some().then(|| explain(name, case, &run, &stage.labs, options));
+            run.failure.is_some().then(|| explain(name, case, &run, &context.caches, options));
         Self { run, report: explained.map(|explained| explained.report) }
     }
 }
 
-/// How a run compares with its capsule.
+/// The comparison of a run with its capsule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// The same failure, after the same history.
+    /// The same failure, and the same hash of all events.
     Same,
-    /// The same failure, after another history.
+    /// The same failure, but another hash of all events.
     SameFailure,
-    /// Another failure.
+    /// A failure with another signature.
     OtherFailure,
-    /// A failure, and no capsule to compare it with.
+    /// A failure, without a capsule to compare it with.
     Fails,
     /// No failure.
     Passes,
@@ -101,7 +101,7 @@ struct Document<'a> {
     schema: u32,
     command: &'static str,
     outcome: Outcome,
-    /// What the capsule says.
+    /// The failure in the capsule.
     expected: Option<&'a FailureNote>,
     expected_audit: Option<&'a str>,
     capsule_build: Option<&'a Build>,
@@ -114,7 +114,7 @@ struct Document<'a> {
 }
 
 fn finish(
-    stage: &Stage,
+    context: &CommandContext,
     outcome: Outcome,
     capsule: Option<&Capsule>,
     report: Option<Report>,
@@ -122,10 +122,10 @@ fn finish(
 ) -> anyhow::Result<u8> {
     let exit_code = report.as_ref().map_or(0, |report| report.exit_code);
     if let Some(report) = &report {
-        stage.say(&report.to_string());
+        context.print_text(&report.to_string());
     }
-    stage.say(&verdict(outcome, capsule, run));
-    stage.print_json(&Document {
+    context.print_text(&verdict(outcome, capsule, run));
+    context.print_json(&Document {
         schema: SCHEMA,
         command: "replay",
         outcome,
@@ -145,7 +145,7 @@ fn finish(
 fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Brief) -> String {
     let audit = run.audit;
     let Some(capsule) = capsule else {
-        let how = if outcome == Outcome::Passes { "It does not fail" } else { "It fails" };
+        let how = if outcome == Outcome::Passes { "The run passes" } else { "The run fails" };
         let (took, n_events) = (short(run.took), run.n_events);
         let order = run.order;
         return format!(
@@ -154,18 +154,18 @@ fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Brief) -> String {
     };
     let Capsule { failure, audit: before, build, .. } = capsule;
     let signature = &failure.signature;
-    let builds = format!("the capsule is of {build}, this is {}", Build::this());
+    let builds = format!("the capsule is from version {build}, this is {}", Build::this());
     match outcome {
-        Outcome::Same => format!("It fails as the capsule says: {signature}, audit {audit}"),
+        Outcome::Same => format!("The run fails as in the capsule: {signature}, audit {audit}"),
         Outcome::SameFailure => format!(
-            "It fails as the capsule says, {signature}, after another history: audit {audit}, \
-             not {before}; {builds}"
+            "The run fails as in the capsule ({signature}), but its events differ: audit {audit} \
+             instead of {before}; {builds}"
         ),
         Outcome::OtherFailure => {
-            format!("It fails in another way: the capsule says {signature}; {builds}")
+            format!("The run fails differently; the capsule has {signature}; {builds}")
         }
         Outcome::Passes | Outcome::Fails => {
-            format!("It does not fail; the capsule says {signature}; {builds}")
+            format!("The run passes; the capsule has {signature}; {builds}")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `replay --ledger`: the run of a real cluster again, in one loop.
+//! `replay --ledger`: recomputes the run of a real cluster in one loop.
 
 use std::path::PathBuf;
 
@@ -14,19 +14,19 @@ use unisono_observe::ledger;
 use unisono_terminal::UsageError;
 use unisono_terminal::output::ProgressView;
 
+use super::context::{CommandContext, SCHEMA};
 use super::progress::Stopwatch;
-use super::stage::{SCHEMA, Stage};
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "A run of a real cluster")]
 pub(super) struct LedgerArgs {
-    /// Folder in which all ledgers of the run are
+    /// Folder with all ledgers of the run
     #[arg(long, value_name = "LOGDIR", conflicts_with = "path")]
     ledger: Option<PathBuf>,
-    /// The data that it trained on [default: those that are built in]
+    /// Training data of the run [default: the built-in data]
     #[arg(long, value_name = "DIR", requires = "ledger")]
     data_dir: Option<PathBuf>,
-    /// The initial values that it was given, if it was
+    /// Initial values of the run, if it had --init-from
     #[arg(long, value_name = "FILE.safetensors", requires = "ledger")]
     init_from: Option<PathBuf>,
 }
@@ -36,13 +36,17 @@ struct Document {
     schema: u32,
     command: &'static str,
     outcome: Outcome,
-    /// The versions, and how much of each kind was compared and is the same.
+    /// The first version that was recomputed.
     from: Option<Step>,
+    /// The last version that was recomputed.
     to: Option<Step>,
+    /// Number of hashes that were compared and are equal.
     n_hashes: Option<u64>,
+    /// Number of losses that were compared and are equal.
     n_losses: Option<u64>,
+    /// Number of checkpoints that were compared and are equal.
     n_checkpoints: Option<u64>,
-    /// What is not the same, or against a rule, and at which step.
+    /// The first difference, or the first rule that is broken. `step` names its step.
     failure: Option<String>,
     step: Option<Step>,
     exit_code: u8,
@@ -51,17 +55,17 @@ struct Document {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// Every bit that was compared is the same.
+    /// All bits that were compared are equal.
     Same,
-    /// The run is not what its ledgers make of it.
+    /// The recomputed run differs from the ledgers.
     Diverges,
-    /// The ledgers are against a rule by themselves.
+    /// The ledgers break a rule.
     Broken,
 }
 
-/// Computes the run again, and says whether it is the same.
-pub(super) fn replay_ledgers(args: &LedgerArgs, stage: &Stage) -> anyhow::Result<u8> {
-    let logdir = args.ledger.clone().expect("clap asks for it, or for a path");
+/// Recomputes the run, and reports whether it is equal to the ledgers.
+pub(super) fn replay_ledgers(args: &LedgerArgs, context: &CommandContext) -> anyhow::Result<u8> {
+    let logdir = args.ledger.clone().expect("clap requires a path or --ledger");
     let ledgers = ledger::read_all(&logdir).map_err(|error| UsageError(error.into()))?;
     let audit = Audit::of(&ledgers);
     let level = std::env::var("UNISONO_SIMD").ok();
@@ -73,17 +77,17 @@ pub(super) fn replay_ledgers(args: &LedgerArgs, stage: &Stage) -> anyhow::Result
             .map_err(|error| UsageError(error.into()))?,
     };
     let end = audit.standing().into_keys().next_back().map_or(Step(0), Step::next);
-    let mode = if stage.json { ProgressMode::None } else { ProgressMode::Auto };
-    let mut view = ProgressView::new(stage.screen.clone(), mode, end.0);
+    let mode = if context.json { ProgressMode::None } else { ProgressMode::Auto };
+    let mut view = ProgressView::new(context.screen.clone(), mode, end.0);
     let stopwatch = Stopwatch::start();
     let replayed = replay(&audit, &inputs, |update| {
         view.update(update.cut.step.next().0, update.losses[0].1, stopwatch.elapsed());
     });
     view.finish();
-    judge(replayed, stage)
+    judge(replayed, context)
 }
 
-fn judge(replayed: Result<Replayed, ReplayError>, stage: &Stage) -> anyhow::Result<u8> {
+fn judge(replayed: Result<Replayed, ReplayError>, context: &CommandContext) -> anyhow::Result<u8> {
     let (replayed, outcome, step, line) = match replayed {
         Ok(replayed) => (Some(replayed), Outcome::Same, None, described(replayed)),
         Err(ReplayError::Diverges(divergence)) => {
@@ -93,13 +97,13 @@ fn judge(replayed: Result<Replayed, ReplayError>, stage: &Stage) -> anyhow::Resu
         Err(ReplayError::Broken(violation)) => {
             (None, Outcome::Broken, Some(violation.step), format!("BROKEN: {violation}"))
         }
-        // The ledgers have an update of a loss of which none can be made.
+        // The computation itself failed, such as by a loss that is not a number.
         Err(ReplayError::Failed(failure)) => return Err(failure.into()),
         Err(error) => return Err(UsageError(error.into()).into()),
     };
     let exit_code = u8::from(step.is_some());
-    stage.say(&line);
-    stage.print_json(&Document {
+    context.print_text(&line);
+    context.print_json(&Document {
         schema: SCHEMA,
         command: "replay",
         outcome,
@@ -118,7 +122,7 @@ fn judge(replayed: Result<Replayed, ReplayError>, stage: &Stage) -> anyhow::Resu
 fn described(replayed: Replayed) -> String {
     let Replayed { from, to, n_hashes, n_losses, n_checkpoints } = replayed;
     format!(
-        "The same to the bit: versions {from} to {to}, computed again in one loop; compared were \
+        "The same to the bit: versions {from} to {to}, recomputed in one loop and compared with \
          {n_hashes} hashes and {n_losses} losses of the ledgers, and {n_checkpoints} checkpoints."
     )
 }

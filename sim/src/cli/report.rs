@@ -1,4 +1,4 @@
-//! `report`: writes one page that shows a run.
+//! `report`: writes one HTML page that shows a run.
 
 use std::path::PathBuf;
 
@@ -9,22 +9,22 @@ use unisono_observe::trace::History;
 use unisono_observe::trace::marks::{Mark, Steps};
 use unisono_terminal::output::write_file;
 
+use super::context::{CommandContext, SCHEMA};
 use super::diff::{Traced, played};
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::CommonArgs;
-use crate::counted::short;
+use crate::durations::short;
 use crate::show::capsule;
 use crate::show::report::last_of_chain;
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
-    /// Capsule, or scenario file
+    /// Capsule or scenario file
     #[arg(value_name = "CAPSULE|PATH")]
     path: PathBuf,
-    /// The seed, with a scenario file
+    /// Seed for a scenario file
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// File to write [default: beside the source: its name and the seed, with .html]
+    /// File to write [default: beside the source, with its name, the seed and .html]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -43,15 +43,15 @@ impl ReportArgs {
     }
 }
 
-/// Plays the run, and writes the page.
-pub(super) fn report(args: &ReportArgs, stage: &Stage) -> anyhow::Result<u8> {
-    let traced = played(&args.path, args.seed, stage)?;
+/// Plays the run and writes the page.
+pub(super) fn report(args: &ReportArgs, context: &CommandContext) -> anyhow::Result<u8> {
+    let traced = played(&args.path, args.seed, context)?;
     let document = document(&args.path.display().to_string(), &traced);
     let path = &args.output();
     write_file(path, page(&document))?;
-    stage.say(&format!("The report is in {}", path.display()));
+    context.print_text(&format!("The report is in {}", path.display()));
     let report = path.display().to_string();
-    stage.print_json(&Answer { schema: SCHEMA, command: "report", report, exit_code: 0 })?;
+    context.print_json(&Answer { schema: SCHEMA, command: "report", report, exit_code: 0 })?;
     Ok(0)
 }
 
@@ -59,20 +59,20 @@ pub(super) fn report(args: &ReportArgs, stage: &Stage) -> anyhow::Result<u8> {
 struct Answer {
     schema: u32,
     command: &'static str,
-    /// Path of the page.
+    /// The path of the page.
     report: String,
     exit_code: u8,
 }
 
-/// The content of the page. It is a function of the run: nothing in it comes from the machine that
-/// plays the run, so that the page has the same bytes everywhere.
+/// Returns the content of the page. It depends only on the run, so the page has the same bytes on
+/// every machine.
 fn document(path: &str, traced: &Traced) -> Document {
     let Traced { case, played, trace } = traced;
     let history = History::of(trace.to_run(&case.scenario.run));
     let name = format!("{path}, seed {}", case.seed);
     let mut document = of_history(Document::named(name, true), &history);
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
-    // A run that does not end has no time at which its last task ended.
+    // In a run that hangs, the last task ended long before the last event.
     document.facts.push(fact("virtual time", short(played.took.max(history.length))));
     document.facts.push(fact("audit", played.audit.to_string()));
     document.settings = settings::rows(&case.scenario.run.settings());
@@ -84,16 +84,16 @@ fn document(path: &str, traced: &Traced) -> Document {
         .with_failures(&failures(traced), &steps)
 }
 
-/// Returns each expectation that is not met, or else the failure itself.
+/// Returns all unmet expectations, and before them the failure if it is not one of them.
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };
-    let unmet = played.unmet.iter().cloned().map(crate::run::played::Failure::Violation);
-    let mut all: Vec<crate::run::played::Failure> = unmet.collect();
+    let unmet = played.unmet.iter().cloned().map(crate::run::failure::Failure::Violation);
+    let mut all: Vec<crate::run::failure::Failure> = unmet.collect();
     if !all.contains(first) {
         all.insert(0, first.clone());
     }
-    let explained = |failure: &crate::run::played::Failure| {
+    let explained = |failure: &crate::run::failure::Failure| {
         let event = last_of_chain(trace, failure).and_then(|number| trace.events.get(number));
         let (at, task) = (event.map(|event| event.at), event.map(|event| event.life.task));
         Failure { text: failure.to_string(), at, task }
@@ -101,24 +101,24 @@ fn failures(traced: &Traced) -> Vec<Failure> {
     all.iter().map(explained).collect()
 }
 
-/// The faults that were injected.
+/// Returns a mark for each fault that began.
 fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
     let faults = traced.case.scenario.faults.iter().zip(&traced.played.faults);
-    let mark = |(fault, bites): (&crate::scenario::Fault, &crate::Bites)| {
-        let at = bites.began?;
+    let mark = |(fault, effects): (&crate::scenario::Fault, &crate::FaultEffects)| {
+        let at = effects.began?;
         let kind = fault.kind.family().name();
-        let effects = match bites.n_bites {
+        let n_effects = match effects.n_effects {
             0 => "had no effect".to_owned(),
             1 => "had one effect".to_owned(),
             n => format!("had {n} effects"),
         };
         Some(Mark {
             at,
-            until: bites.ended.filter(|ended| *ended > at),
+            until: effects.ended.filter(|ended| *ended > at),
             step: steps.at(at),
             task: None,
             kind: format!("injected {kind}"),
-            text: format!("the fault {} ({kind}) began and {effects}", bites.id),
+            text: format!("the fault {} ({kind}) began and {n_effects}", effects.id),
         })
     };
     faults.filter_map(mark).collect()

@@ -1,4 +1,4 @@
-//! `run`: scenarios, each with its seeds.
+//! `run`: plays scenarios, each with its seeds.
 
 use crate::cli::gather::FailureResult;
 use std::collections::BTreeMap;
@@ -9,33 +9,35 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::context::{CommandContext, SCHEMA};
 use super::hunt_result::failed_text;
 use super::progress::Progress;
 use super::seeds::Seeds;
 use super::sources;
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
-use crate::counted::{counted, short};
+use crate::durations::short;
 use crate::many::case::Source;
 use crate::many::pool;
 use crate::many::tally::{Finding, Tally};
-use crate::run::played::Failure;
+use crate::run::failure::Failure;
 use crate::scenario::{Range as Bounds, nanos};
+use unisono_observe::counted::counted;
 
-/// From so many seeds on a scenario claims to vary. Of fewer, all may play one order by chance.
+/// From this number of seeds on, a scenario must play more than one order of events. Fewer seeds
+/// may all play one order by chance.
 const MANY_SEEDS: u64 = 8;
-/// The exit code of a scenario that tries nothing, as that of a fault without effect.
-const EXIT_TRIES_NOTHING: u8 = 5;
+/// The exit code for a scenario that tests nothing, as for a fault without effect.
+const EXIT_TESTS_NOTHING: u8 = 5;
 
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
-    /// Scenario files, and folders of them
+    /// Scenario files and folders
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// Seeds of each scenario, from 0 [default: the scenario's]
+    /// Number of seeds of each scenario, from 0 [default: the scenario's `seeds`]
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>, conflicts_with = "seed")]
     seeds: Option<NonZeroU64>,
-    /// The only seed
+    /// Play only this seed
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     #[command(flatten)]
@@ -46,7 +48,7 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     fn seeds_of(&self, source: &Source) -> Seeds {
-        // A scenario file that says 0 is refused when it is read.
+        // The parser refuses a scenario file with `seeds = 0`.
         let of_file = || NonZeroU64::new(source.scenario.sim.seeds.into());
         match (self.seed, self.seeds.or_else(of_file)) {
             (Some(seed), _) => Seeds::one(seed),
@@ -55,31 +57,34 @@ impl RunArgs {
     }
 }
 
-/// Plays them, and says what came of it.
-pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
+/// Plays the scenarios, and prints a line for each.
+pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths)?;
-    let plan = Plan::new(sources.iter().map(|source| args.seeds_of(source)).collect());
+    let plan = RunList::new(sources.iter().map(|source| args.seeds_of(source)).collect());
     let widest = sources.iter().map(|source| source.name().chars().count()).max().unwrap_or(0);
-    let progress = Progress::new(&stage.screen, Some(plan.n_runs()));
+    let progress = Progress::new(&context.screen, Some(plan.n_runs()));
     let mut results: Vec<ScenarioResult> = Vec::new();
     let mut tally = Tally::default();
     let mut error = None;
     let play = |number| {
         let (source, seed) = plan.at(number);
-        sources[source].case(seed).brief(&stage.labs, stage.options)
+        sources[source].case(seed).brief(&context.caches, context.options)
     };
-    pool::in_order(stage.jobs, 0..plan.n_runs(), play, |number, run| {
+    pool::in_order(context.jobs, 0..plan.n_runs(), play, |number, run| {
         progress.step();
         tally.add(run);
         if !plan.is_last_of_its_scenario(number) {
             return ControlFlow::Continue(());
         }
         let source = &sources[plan.at(number).0];
-        match result(args, stage, source, std::mem::take(&mut tally)) {
+        match result(args, context, source, std::mem::take(&mut tally)) {
             Ok(result) => {
-                stage.say(&result.line(widest));
-                result.notes().iter().for_each(|note| stage.say(&format!("  {note}")));
-                result.failures.iter().for_each(|it| stage.say(&format!("\n{}", it.report)));
+                context.print_text(&result.line(widest));
+                result.notes().iter().for_each(|note| context.print_text(&format!("  {note}")));
+                result
+                    .failures
+                    .iter()
+                    .for_each(|it| context.print_text(&format!("\n{}", it.report)));
                 results.push(result);
                 ControlFlow::Continue(())
             }
@@ -97,25 +102,26 @@ pub(super) fn run(args: &RunArgs, stage: &Stage) -> anyhow::Result<u8> {
     let failures = results.iter().flat_map(|result| &result.tally.findings).map(Finding::failure);
     let repeating = results.iter().filter(|result| result.repeats_one_order);
     let exit_code = crate::cli::exit_codes::worst_exit_code(
-        failures.map(Failure::exit_code).chain(repeating.map(|_| EXIT_TRIES_NOTHING)),
+        failures.map(Failure::exit_code).chain(repeating.map(|_| EXIT_TESTS_NOTHING)),
     );
-    stage.say(&summary(&results, elapsed));
+    context.print_text(&summary(&results, elapsed));
     let elapsed_secs = elapsed.as_secs_f64();
     let document =
         Document { schema: SCHEMA, command: "run", scenarios: &results, elapsed_secs, exit_code };
-    stage.print_json(&document)?;
+    context.print_json(&document)?;
     Ok(exit_code)
 }
 
-/// All runs of all scenarios, as one list.
-struct Plan {
+/// All runs of all scenarios, as one list, so that threads never wait for the last run of a
+/// scenario.
+struct RunList {
     seeds: Vec<Seeds>,
-    /// How many runs there are up to the end of each scenario. The sum saturates: runs beyond 2^64
-    /// are never reached.
+    /// The number of runs up to the end of each scenario. The sum saturates, because runs beyond
+    /// 2^64 are never reached.
     ends: Vec<u64>,
 }
 
-impl Plan {
+impl RunList {
     fn new(seeds: Vec<Seeds>) -> Self {
         let add = |sum: &mut u64, seeds: &Seeds| {
             *sum = sum.saturating_add(seeds.count());
@@ -129,7 +135,7 @@ impl Plan {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// The scenario and the seed of a run.
+    /// Returns the scenario and the seed of a run.
     fn at(&self, number: u64) -> (usize, u64) {
         let scenario = self.ends.partition_point(|end| *end <= number);
         let begin = scenario.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -150,23 +156,23 @@ struct Document<'a> {
     exit_code: u8,
 }
 
-/// What came of a scenario.
+/// The result of a scenario, as JSON and as text.
 #[derive(Serialize)]
 struct ScenarioResult {
     scenario: String,
     path: String,
     seeds: u64,
     failed: u64,
-    /// Different orders of events; an estimate from 1,024 on.
+    /// Number of different orders of events; from 1,024 on an estimate.
     orders: u64,
-    /// The seeds repeat one order of events, and the scenario does not say that they may.
+    /// Whether all seeds play one order of events, and the scenario does not allow that.
     repeats_one_order: bool,
-    /// Of the runs that did not fail.
+    /// The shortest and the longest virtual time of the runs that passed.
     virtual_time_ns: Option<Bounds<u64>>,
     events: u64,
-    /// How many faults bit, by kind.
+    /// Number of faults with an effect, by kind.
     faults: BTreeMap<&'static str, u64>,
-    /// Events that must happen, and did.
+    /// The numbers of expected events that happened.
     expected: BTreeMap<&'static str, u64>,
     failures: Vec<FailureResult>,
     #[serde(skip)]
@@ -175,17 +181,17 @@ struct ScenarioResult {
 
 fn result(
     args: &RunArgs,
-    stage: &Stage,
+    context: &CommandContext,
     source: &Source,
     tally: Tally,
 ) -> anyhow::Result<ScenarioResult> {
     let mut failures = Vec::new();
     for finding in &tally.findings {
         let (first, capsules) = (&finding.first, args.capsules.folder(&source.path));
-        let report = stage.keep(source, &source.case(first.seed), first, &capsules)?;
-        failures.push(FailureResult::of(finding, report));
+        let report = context.keep(source, &source.case(first.seed), first, &capsules)?;
+        failures.push(FailureResult::new(finding, report));
     }
-    let bit = tally.coverage.faults.iter().filter(|(_, count)| count.n_bit > 0);
+    let with_effect = tally.coverage.faults.iter().filter(|(_, count)| count.n_with_effect > 0);
     let events = source.scenario.expect.events.iter().map(|expected| expected.event);
     let happened =
         events.filter_map(|kind| Some((kind.name(), *tally.coverage.events.get(&kind)?)));
@@ -198,21 +204,21 @@ fn result(
         repeats_one_order: repeats_one_order(source, &tally),
         virtual_time_ns: tally.took.map(|(min, max)| Bounds { min: nanos(min), max: nanos(max) }),
         events: tally.n_events,
-        faults: bit.map(|(family, count)| (family.name(), count.n_bit)).collect(),
+        faults: with_effect.map(|(family, count)| (family.name(), count.n_with_effect)).collect(),
         expected: happened.collect(),
         failures,
         tally,
     })
 }
 
-/// Whether a scenario plays many seeds, and all of them are the same run but for times.
+/// Returns whether a scenario plays many seeds and they differ in nothing but times.
 fn repeats_one_order(source: &Source, tally: &Tally) -> bool {
     let is_repeated = tally.n_runs >= MANY_SEEDS && tally.orders.count() == 1;
     is_repeated && tally.n_failed == 0 && !source.scenario.sim.one_order
 }
 
 impl ScenarioResult {
-    /// What is to be said of the scenario beside its line.
+    /// Returns the notes to print below the line of the scenario.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.failed > 0 {
@@ -227,8 +233,9 @@ impl ScenarioResult {
         }
         if self.repeats_one_order {
             notes.push(format!(
-                "{} seeds played 1 order of events: more than one seed tests nothing. Give times a \
-                 distribution, or write `one_order = true` or `seeds = 1` in [sim] of {}",
+                "{} seeds played 1 order of events, so all seeds but one test nothing. Use a \
+                 distribution for a duration, or write `one_order = true` or `seeds = 1` in [sim] \
+                 of {}",
                 self.seeds, self.path
             ));
         }
@@ -278,9 +285,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_run_has_its_scenario_and_seed() {
+    fn each_number_maps_to_a_scenario_and_a_seed() {
         let two = Seeds::at_most(0, NonZeroU64::new(2).expect("not 0"));
-        let plan = Plan::new(vec![two, Seeds::one(7), Seeds::one(u64::MAX)]);
+        let plan = RunList::new(vec![two, Seeds::one(7), Seeds::one(u64::MAX)]);
         let all: Vec<_> = (0..plan.n_runs()).map(|number| plan.at(number)).collect();
         assert_eq!(all, [(0, 0), (0, 1), (1, 7), (2, u64::MAX)]);
         let last: Vec<_> = (0..4).map(|number| plan.is_last_of_its_scenario(number)).collect();

@@ -1,11 +1,11 @@
-//! Seeds in a row, up to the last one that there is.
+//! A range of seeds, up to the last seed 2^64 − 1.
 
 use std::num::NonZeroU64;
 
 use super::sources::usage;
 
-/// At least one seed. The last seed is kept and not the end behind it, because the end behind
-/// 2^64 − 1 is no `u64`.
+/// A range of at least one seed. It keeps the last seed instead of the end of the range, because
+/// the end after 2^64 − 1 does not fit into a `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seeds {
     first: u64,
@@ -17,34 +17,35 @@ impl Seeds {
         Self { first: seed, last: seed }
     }
 
-    /// Exactly `n` seeds.
+    /// Returns exactly `n` seeds.
     ///
     /// # Errors
-    /// If there are fewer from `first` on.
+    /// If fewer than `n` seeds remain from `first` on.
     pub(super) fn exactly(first: u64, n: NonZeroU64) -> anyhow::Result<Self> {
         let seeds = Self::at_most(first, n);
-        let there_are = seeds.count();
-        if there_are < n.get() {
+        let remaining = seeds.count();
+        if remaining < n.get() {
             return Err(usage(format!(
-                "{n} seeds from {first} on: there are only {there_are}, since the last seed is {}; \
-                 give --seeds {there_are}, or an earlier --from",
+                "only {remaining} of {n} seeds remain from {first} on, because the last seed is {}; \
+                 use --seeds {remaining}, or a smaller --from",
                 u64::MAX
             )));
         }
         Ok(seeds)
     }
 
-    /// As many as there are, but no more than `n`.
+    /// Returns `n` seeds, or fewer if fewer remain from `first` on.
     pub(super) const fn at_most(first: u64, n: NonZeroU64) -> Self {
         Self { first, last: first.saturating_add(n.get() - 1) }
     }
 
-    /// All seeds from `first` on.
+    /// Returns all seeds from `first` on.
     pub(super) const fn all_from(first: u64) -> Self {
         Self { first, last: u64::MAX }
     }
 
-    /// How many seeds there are. All 2^64 of them count as one fewer, which nobody lives to see.
+    /// Returns the number of seeds. For all 2^64 seeds it is one too small, which no hunt can
+    /// reach.
     pub(super) const fn count(self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }
@@ -57,7 +58,7 @@ impl Seeds {
         self.last
     }
 
-    /// Seed number `nth`, counted from 0; one of them.
+    /// Returns seed number `nth`, counted from 0.
     pub(super) const fn nth(self, nth: u64) -> u64 {
         self.first + nth
     }
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn every_seed_can_be_named_and_none_beyond_the_last() {
+    fn range_reaches_the_last_seed_and_not_beyond() {
         let last = Seeds::exactly(u64::MAX, n(1)).expect("the last seed");
         assert_eq!((last.count(), last.nth(0), last), (1, u64::MAX, Seeds::one(u64::MAX)));
         let three = Seeds::exactly(u64::MAX - 2, n(3)).expect("the last three");
@@ -80,8 +81,8 @@ mod tests {
         let error = Seeds::exactly(u64::MAX - 2, n(4)).expect_err("there are three").to_string();
         assert_eq!(
             error,
-            "4 seeds from 18446744073709551613 on: there are only 3, since the last seed is \
-             18446744073709551615; give --seeds 3, or an earlier --from"
+            "only 3 of 4 seeds remain from 18446744073709551613 on, because the last seed is \
+             18446744073709551615; use --seeds 3, or a smaller --from"
         );
         assert_eq!(Seeds::at_most(u64::MAX - 2, n(1000)), three);
         assert_eq!(Seeds::all_from(7).nth(0), 7);

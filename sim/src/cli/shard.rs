@@ -1,4 +1,4 @@
-//! The share of a hunt's seeds that one of several machines plays.
+//! A shard: the part of a hunt's seeds that one of several machines plays.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::usage;
 
-/// The variable in which Kubernetes tells a pod of an Indexed Job its number.
+/// The environment variable in which Kubernetes passes a pod of an Indexed Job its index.
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
-/// More machines than anybody has.
+/// The largest number of shards, more than anybody has machines.
 const MOST_SHARDS: u64 = 1 << 16;
 
-/// One of `of` shares: every `of`-th seed, from the `index`-th on. So all of them come equally far
-/// in the same time, and take about equally long.
+/// One of `of` shards: every `of`-th seed, beginning with the `index`-th. All shards therefore take
+/// about equally long, and reach about the same seed with `--for`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Shard {
     pub(super) index: u64,
@@ -23,15 +23,15 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// All seeds.
+    /// The only shard of a hunt on one machine.
     pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// How many of so many seeds are its own.
+    /// Returns how many of a hunt's seeds belong to this shard.
     pub(super) const fn n_seeds(self, n_seeds: u64) -> u64 {
         n_seeds.saturating_sub(self.index).div_ceil(self.of)
     }
 
-    /// Its seed number `nth`, of a hunt that begins with the seed `from`.
+    /// Returns the shard's seed number `nth`, in a hunt that begins with the seed `from`.
     pub(super) const fn seed(self, from: u64, nth: u64) -> u64 {
         from + self.index + nth * self.of
     }
@@ -43,10 +43,10 @@ impl fmt::Display for Shard {
     }
 }
 
-/// A shard as the command line names it.
+/// A shard as given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ShardArg {
-    /// None is the one of this pod.
+    /// `None` for `auto`, the index of this pod.
     index: Option<u64>,
     of: u64,
 }
@@ -55,21 +55,23 @@ impl FromStr for ShardArg {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "must be I/N, like 0/8 for the first of eight shares, or auto/N";
+        let wrong = "must be I/N, such as 0/8 for the first of eight shards, or auto/N";
         let (index, of) = text.split_once('/').ok_or(wrong)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| wrong);
         let of = number(of)?;
         let index = if index == "auto" { None } else { Some(number(index)?) };
         match index {
-            _ if !(1..=MOST_SHARDS).contains(&of) => Err("there are 1 to 65536 shares"),
-            Some(index) if index >= of => Err("shares are counted from 0: of 8, the last is 7/8"),
+            _ if !(1..=MOST_SHARDS).contains(&of) => Err("the number of shards is 1 to 65536"),
+            Some(index) if index >= of => {
+                Err("shards are counted from 0: the last of 8 shards is 7/8")
+            }
             index => Ok(Self { index, of }),
         }
     }
 }
 
 impl ShardArg {
-    /// Which one it is; `variable` looks a variable of the environment up.
+    /// Returns the shard. `variable` looks up an environment variable.
     pub(super) fn resolve(
         self,
         variable: impl Fn(&str) -> Option<String>,
@@ -79,14 +81,14 @@ impl ShardArg {
             return Ok(Shard { index, of });
         }
         let value = variable(INDEX_VARIABLE).with_context(|| {
-            format!("{INDEX_VARIABLE} is not set: give --shard I/{of} in place of auto/{of}")
+            format!("{INDEX_VARIABLE} is not set: use --shard I/{of} instead of auto/{of}")
         });
         let value = value.map_err(|error| usage(error.to_string()))?;
         match value.parse() {
             Ok(index) if index < of => Ok(Shard { index, of }),
             _ => Err(usage(format!(
-                "{INDEX_VARIABLE} is {value}, and must be a number from 0 to {}, as --shard auto/{of} \
-                 says: make the job's completions {of}",
+                "{INDEX_VARIABLE} is {value}, and must be a number from 0 to {} for --shard \
+                 auto/{of}: set the job's completions to {of}",
                 of - 1
             ))),
         }
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shares_of_any_number_are_all_seeds_once() {
+    fn shards_of_a_hunt_play_each_seed_once() {
         for (n_seeds, of) in [(0, 1), (1, 3), (10, 1), (10, 3), (9, 3), (2, 5)] {
             let mut all: Vec<_> = (0..of)
                 .map(|index| Shard { index, of })
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_named_or_found_in_the_environment() {
+    fn shard_is_given_or_found_in_the_environment() {
         let none = |_: &str| None;
         let third = |name: &str| (name == INDEX_VARIABLE).then(|| "3".to_owned());
         let read = |text: &str| text.parse::<ShardArg>();

@@ -1,4 +1,4 @@
-//! `shrink`: a capsule to a small scenario file that fails the same way.
+//! `shrink`: turns a capsule into a small scenario file that fails with the same signature.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,26 +8,27 @@ use clap::Args;
 use serde::Serialize;
 use unisono_terminal::output::write_file;
 
+use super::context::{CommandContext, SCHEMA};
 use super::progress::Progress;
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::CommonArgs;
-use crate::counted::{counted, short};
+use crate::durations::short;
 use crate::many::case::Case;
 use crate::many::shrink::{Shrinker, Shrunk};
 use crate::scenario::Scenario;
 use crate::show::capsule;
 use crate::show::capsule::Capsule;
 use crate::show::report::{Report, explain};
+use unisono_observe::counted::counted;
 
 #[derive(Args, Debug)]
 pub(super) struct ShrinkArgs {
     /// Capsule
     #[arg(value_name = "CAPSULE")]
     path: PathBuf,
-    /// Scenario file to write [default: beside the capsule: its name, with -small.toml]
+    /// Scenario file to write [default: beside the capsule, with its name and -small.toml]
     #[arg(short, long, value_name = "FILE.toml")]
     output: Option<PathBuf>,
-    /// Folder for the capsule of the small scenario [default: the scenario's]
+    /// Folder for the capsule of the small scenario [default: the folder of the small scenario]
     #[arg(long, value_name = "DIR")]
     capsules: Option<PathBuf>,
     #[command(flatten)]
@@ -43,8 +44,8 @@ impl ShrinkArgs {
         })
     }
 
-    /// The capsule of the small scenario. It never takes the place of the capsule that was shrunk,
-    /// unless that one is small already.
+    /// Returns the path for the capsule of the small scenario. It never overwrites the capsule that
+    /// is shrunk, unless that capsule has been shrunk before.
     fn small_capsule(&self, output: &Path) -> PathBuf {
         let stem = output.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("{}{}", small_name(&stem), capsule::EXTENSION);
@@ -55,29 +56,29 @@ impl ShrinkArgs {
     }
 }
 
-/// The name of what is made small. What is small already keeps its name, so that names do not grow.
+/// Returns the name of the shrunk files. A second shrink does not append another `-small`.
 fn small_name(stem: &str) -> String {
     const SMALL: &str = "small";
     if stem.ends_with(SMALL) { stem.to_owned() } else { format!("{stem}-{SMALL}") }
 }
 
-/// Makes it small, and writes it.
-pub(super) fn shrink(args: &ShrinkArgs, stage: &Stage) -> anyhow::Result<u8> {
+/// Shrinks the run, and writes the scenario and its capsule.
+pub(super) fn shrink(args: &ShrinkArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let capsule = Capsule::load(&args.path)?;
-    let options = stage.options_for(&capsule)?;
+    let options = context.options_for(&capsule)?;
     let opened = capsule.open(&args.path)?;
     let signature = capsule.failure.signature.clone();
-    let first = opened.case.brief(&stage.labs, options);
+    let first = opened.case.brief(&context.caches, options);
     match first.failure.map(|failure| failure.signature()) {
-        None => bail!("the run does not fail any more; the capsule says {signature}"),
+        None => bail!("the run passes; the capsule has {signature}"),
         Some(other) if other != signature => {
-            bail!("the run fails in another way, {other}; the capsule says {signature}")
+            bail!("the run fails differently, with {other}; the capsule has {signature}")
         }
         Some(_) => {}
     }
-    let progress = Progress::new(&stage.screen, None);
-    let (labs, jobs) = (&stage.labs, stage.jobs);
-    let shrinker = Shrinker { labs, options, jobs, signature };
+    let progress = Progress::new(&context.screen, None);
+    let (caches, jobs) = (&context.caches, context.jobs);
+    let shrinker = Shrinker { caches, options, jobs, signature };
     let Shrunk { case, n_tried } =
         shrinker.shrink(&opened.case, |smaller| progress.note(&size(&smaller.case.scenario)));
     progress.finish();
@@ -88,14 +89,18 @@ pub(super) fn shrink(args: &ShrinkArgs, stage: &Stage) -> anyhow::Result<u8> {
     write(&output, &capsule, &case)?;
     let case = with_places(case, &output)?;
     let small = args.small_capsule(&output);
-    let report = keep(&output, &capsule, &case, stage, small)?;
-    stage.say(&report.to_string());
-    stage.say(&format!("{before}\n→ {after}, in {}: {}", short(elapsed), output.display()));
-    stage.print_json(&Document {
+    let report = keep(&output, &capsule, &case, context, small)?;
+    context.print_text(&report.to_string());
+    context.print_text(&format!(
+        "{before}\n→ {after}, in {}: {}",
+        short(elapsed),
+        output.display()
+    ));
+    context.print_json(&Document {
         schema: SCHEMA,
         command: "shrink",
-        before: Size::of(&opened.case.scenario),
-        after: Size::of(&case.scenario),
+        before: Size::of_scenario(&opened.case.scenario),
+        after: Size::of_scenario(&case.scenario),
         tried: n_tried,
         elapsed_secs: elapsed.as_secs_f64(),
         output: output.display().to_string(),
@@ -127,7 +132,7 @@ struct Size {
 }
 
 impl Size {
-    fn of(scenario: &Scenario) -> Self {
+    fn of_scenario(scenario: &Scenario) -> Self {
         Self {
             faults: scenario.faults.len(),
             steps: scenario.run.train.training_steps,
@@ -138,7 +143,7 @@ impl Size {
 }
 
 fn size(scenario: &Scenario) -> String {
-    let Size { faults, steps, ps, workers } = Size::of(scenario);
+    let Size { faults, steps, ps, workers } = Size::of_scenario(scenario);
     let (faults, steps) = (counted(faults as u64, "fault"), counted(steps, "step"));
     format!("{faults}, {steps}, {ps} ps, {}", counted(workers.into(), "worker"))
 }
@@ -146,19 +151,19 @@ fn size(scenario: &Scenario) -> String {
 fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
     let Capsule { path, seed, failure, .. } = capsule;
     let mut text =
-        format!("# Seed {seed} of {path}, made small: it fails with {}.\n", failure.signature);
+        format!("# Shrunk from seed {seed} of {path}. It fails with {}.\n", failure.signature);
     if let Some(bug) = &capsule.bug {
-        text.push_str(&format!("# It needs the bug {bug}.\n"));
+        text.push_str(&format!("# It fails only with the planted bug {bug}.\n"));
     }
     if case.seed != 0 {
-        text.push_str(&format!("# Play it with `--seed {}`: others may pass.\n", case.seed));
+        text.push_str(&format!("# Play it with `--seed {}`; other seeds may pass.\n", case.seed));
     }
     text.push('\n');
     text.push_str(&case.scenario.to_toml());
     write_file(output, text)
 }
 
-/// The case with the lines of its own file.
+/// Returns the case with the places of its expectations in its own file.
 fn with_places(case: Case, output: &Path) -> anyhow::Result<Case> {
     let mut scenario = (*case.scenario).clone();
     scenario.expect.places = Scenario::load(output)?.expect.places;
@@ -169,15 +174,15 @@ fn keep(
     output: &Path,
     capsule: &Capsule,
     case: &Case,
-    stage: &Stage,
+    context: &CommandContext,
     path: PathBuf,
 ) -> anyhow::Result<Report> {
-    let options = stage.options_for(capsule)?;
-    let run = case.brief(&stage.labs, options);
+    let options = context.options_for(capsule)?;
+    let run = case.brief(&context.caches, options);
     let name = output.file_stem().unwrap_or_default().to_string_lossy();
-    let explained = explain(&name, case, &run, &stage.labs, options);
+    let explained = explain(&name, case, &run, &context.caches, options);
     let failure = run.failure.as_ref().expect("the smallest run fails");
-    let small = Capsule::of(output, case, failure, &explained.played);
+    let small = Capsule::new(output, case, failure, &explained.played);
     let small = Capsule { bug: capsule.bug.clone(), ..small };
     let path = small.save_as(path)?;
     Ok(explained.report.kept_in(&path.display().to_string()))

@@ -1,4 +1,4 @@
-//! Paths to scenarios.
+//! Loads the scenarios that the command line names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,11 +10,11 @@ use unisono_terminal::UsageError;
 use crate::cli::common::CAPSULES;
 use crate::many::case::Source;
 
-/// Folders within folders: no more than this, so that a link to a folder above ends, too.
+/// The deepest nesting of folders. It ends the search if a symbolic link leads to a folder above.
 const DEEPEST: usize = 16;
 
-/// The scenarios of all paths, folders with all that is in them. All that is wrong with any of
-/// them is told at once, before anything is played.
+/// Loads all scenario files, and all files in folders. Reports the mistakes in all files together,
+/// before any run is played.
 pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     let mut files = Vec::new();
     for path in paths {
@@ -22,7 +22,7 @@ pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
             let mut found = BTreeSet::new();
             collect(path, DEEPEST, &mut found).map_err(UsageError)?;
             if found.is_empty() {
-                return Err(usage(format!("{} has no *.toml file", path.display())));
+                return Err(usage(format!("{} contains no *.toml file", path.display())));
             }
             files.extend(found);
         } else {
@@ -39,25 +39,26 @@ pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     if wrong.is_empty() { Ok(sources) } else { Err(usage(wrong.join("\nerror: "))) }
 }
 
-/// One scenario.
+/// Loads one scenario file.
 pub(super) fn load(path: &Path) -> anyhow::Result<Source> {
     Source::load(path).map_err(|error| UsageError(error.into()).into())
 }
 
+/// Returns an error that ends the program with the exit code for bad usage.
 pub(super) fn usage(what: impl Into<String>) -> anyhow::Error {
     UsageError(anyhow::anyhow!("{}", what.into())).into()
 }
 
 fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow::Result<()> {
     if depth == 0 {
-        bail!("{} is too deep; folders within folders end somewhere", folder.display());
+        bail!("{}: folders are nested more than {DEEPEST} deep", folder.display());
     }
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         if path.is_dir() {
-            // Shrunk scenarios are beside their capsules. Each fails, and none tells a story.
+            // Shrunk scenarios are in this folder, beside their capsules. All of them fail.
             if path.file_name().is_some_and(|name| name == CAPSULES) {
                 continue;
             }
@@ -69,7 +70,7 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
     Ok(())
 }
 
-/// Whether a path is a scenario file's; otherwise it is a capsule's.
+/// Returns whether a path is a scenario file. All other files are read as capsules.
 pub(super) fn is_scenario(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml")
 }

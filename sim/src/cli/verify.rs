@@ -1,4 +1,4 @@
-//! `verify`: two processes, one history.
+//! `verify`: plays scenarios in two processes, which must do the same.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -10,46 +10,46 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::context::{CommandContext, SCHEMA};
 use super::sources;
-use super::stage::{SCHEMA, Stage};
 use crate::cli::common::CommonArgs;
-use crate::counted::counted;
 use crate::many::pool;
 use crate::scenario::nanos;
+use unisono_observe::counted::counted;
 
 #[derive(Args, Debug)]
 pub(super) struct VerifyArgs {
-    /// Scenario files, and folders of them
+    /// Scenario files and folders
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// The seed of all runs
+    /// Seed of all runs
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
     pub(super) common: CommonArgs,
 }
 
-/// What two runs have to have in common.
+/// The fields in which the two runs of a scenario must be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
     scenario: String,
     audit: String,
-    /// A hash of the order of events, without their times.
+    /// The hash of the order of events, without their times.
     order: String,
-    /// A hash of the losses.
+    /// The hash of the losses.
     losses: String,
     virtual_time_ns: u64,
     events: u64,
     failure: Option<String>,
 }
 
-/// Plays each scenario once, and prints a fingerprint a line: one of the two processes.
-pub(super) fn fingerprint(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8> {
+/// Plays each scenario once, and prints one fingerprint per line. This is one of the two processes.
+pub(super) fn fingerprint(args: &VerifyArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths)?;
     let play = |number: u64| {
         let source = &sources[number as usize];
-        let played = source.case(args.seed).play(&stage.labs, stage.options);
-        // Fowler, Noll and Vo's hash, 64 bits at a time.
+        let played = source.case(args.seed).play(&context.caches, context.options);
+        // The hash of Fowler, Noll and Vo, 64 bits at a time.
         let add = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
         let losses =
             played.losses.iter().fold(0xcbf2_9ce4_8422_2325, |hash, (step, slot, loss)| {
@@ -66,54 +66,55 @@ pub(super) fn fingerprint(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8
         }
     };
     let mut result = Ok(());
-    pool::in_order(
-        stage.jobs,
-        0..sources.len() as u64,
-        play,
-        |_, print| match serde_json::to_string(&print) {
+    pool::in_order(context.jobs, 0..sources.len() as u64, play, |_, print| {
+        match serde_json::to_string(&print) {
             Ok(line) => {
-                stage.screen.out(&line);
+                context.screen.out(&line);
                 ControlFlow::Continue(())
             }
             Err(error) => {
                 result = Err(error);
                 ControlFlow::Break(())
             }
-        },
-    );
-    result.context("a fingerprint is JSON")?;
+        }
+    });
+    result.context("cannot write a fingerprint as JSON")?;
     Ok(0)
 }
 
-/// Starts two processes, which play side by side, and compares what they say.
-pub(super) fn verify(args: &VerifyArgs, stage: &Stage) -> anyhow::Result<u8> {
-    // What is wrong with a file is told here, once.
+/// Starts two processes that play at the same time, and compares their fingerprints.
+pub(super) fn verify(args: &VerifyArgs, context: &CommandContext) -> anyhow::Result<u8> {
+    // Loaded here, too, so that mistakes in the files are reported once and not by both processes.
     let n_sources = sources::load_all(&args.paths)?.len();
-    // With other numbers of threads, so that these cannot matter, either.
-    let n_jobs = [NonZeroUsize::MIN, stage.jobs.saturating_add(1)];
+    // Two numbers of threads, so that a dependence on them is found, too.
+    let n_jobs = [NonZeroUsize::MIN, context.jobs.saturating_add(1)];
     let children = n_jobs.map(|n_jobs| start(args, n_jobs));
     let [first, second] = children.map(|child| child.and_then(read));
     let (first, second) = (first?, second?);
-    ensure!(first.len() == n_sources && second.len() == n_sources, "a process said too little");
+    ensure!(
+        first.len() == n_sources && second.len() == n_sources,
+        "a process printed too few fingerprints"
+    );
     let pairs: Vec<_> = first
         .into_iter()
         .zip(second)
         .map(|(first, second)| Pair { same: first == second, first, second })
         .collect();
     for pair in &pairs {
-        stage.say(&pair.text());
+        context.print_text(&pair.text());
     }
     let orders: BTreeSet<_> = pairs.iter().map(|pair| &*pair.first.order).collect();
     let n_orders = orders.len() as u64;
-    stage.say(&format!("{} of events in {n_sources} scenarios", counted(n_orders, "order")));
+    context
+        .print_text(&format!("{} of events in {n_sources} scenarios", counted(n_orders, "order")));
     let n_same = pairs.iter().filter(|pair| pair.same).count();
-    stage.say(&format!(
-        "{n_same} of {n_sources} scenarios had one history in two processes, seed {}",
+    context.print_text(&format!(
+        "{n_same} of {n_sources} scenarios were equal in two processes, seed {}",
         args.seed
     ));
     let exit_code = u8::from(n_same < n_sources);
     let seed = args.seed;
-    stage.print_json(&Document {
+    context.print_json(&Document {
         schema: SCHEMA,
         command: "verify",
         seed,
@@ -129,7 +130,7 @@ struct Document {
     schema: u32,
     command: &'static str,
     seed: u64,
-    /// Different orders of events, of all scenarios.
+    /// Number of different orders of events in all scenarios.
     orders: u64,
     #[serde(rename = "scenarios")]
     pairs: Vec<Pair>,
@@ -170,14 +171,15 @@ fn start(args: &VerifyArgs, n_jobs: NonZeroUsize) -> anyhow::Result<Child> {
     command.arg("--jobs").arg(n_jobs.to_string());
     command.args(args.common.plant.iter().flat_map(|bug| ["--plant", bug]));
     command.arg("--").args(&args.paths);
-    command.stdout(Stdio::piped()).spawn().context("cannot start a second process")
+    command.stdout(Stdio::piped()).spawn().context("cannot start this program again")
 }
 
 fn read(child: Child) -> anyhow::Result<Vec<Fingerprint>> {
-    let output = child.wait_with_output().context("cannot read from the second process")?;
+    let output = child.wait_with_output().context("cannot read from a started process")?;
     if !output.status.success() {
-        bail!("a second process ended with {}", output.status);
+        bail!("a process that played the scenarios ended with {}", output.status);
     }
-    let text = String::from_utf8(output.stdout).context("a fingerprint is text")?;
-    text.lines().map(|line| serde_json::from_str(line).context("a fingerprint is JSON")).collect()
+    let text = String::from_utf8(output.stdout).context("a fingerprint is not UTF-8")?;
+    let parse = |line| serde_json::from_str(line).context("a fingerprint is not valid JSON");
+    text.lines().map(parse).collect()
 }

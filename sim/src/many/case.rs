@@ -1,42 +1,43 @@
-//! A scenario and a seed: all that a run depends on.
+//! A scenario with a seed: everything that a run depends on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::many::tally::Brief;
 use crate::run::play::play;
 use crate::run::played::{PlayOptions, Played};
 use crate::scenario::draw::draw;
 use crate::scenario::{Family, Scenario, ScenarioError};
 
-/// A scenario, and the file that it is from.
+/// A scenario and its file.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it says.
+    /// The content of the file.
     pub scenario: Arc<Scenario>,
 }
 
 impl Source {
-    /// Reads a file.
+    /// Reads a scenario file.
     ///
     /// # Errors
-    /// If it is no scenario.
+    /// If the file cannot be read, or is not a valid scenario.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let scenario = Arc::new(Scenario::load(path)?);
         Ok(Self { path: path.to_owned(), scenario })
     }
 
-    /// Its name: the file's, without folder and extension.
+    /// Returns the name of the scenario: that of its file, without folder and extension.
     #[must_use]
     pub fn name(&self) -> String {
         let stem = self.path.file_stem().unwrap_or(self.path.as_os_str());
         stem.to_string_lossy().into_owned()
     }
 
-    /// The scenario with a seed: chaos, if there is any, becomes faults.
+    /// Returns the case for a seed. `[chaos]` is replaced by the cluster and the faults that the
+    /// seed draws.
     #[must_use]
     pub fn case(&self, seed: u64) -> Case {
         let scenario = match self.scenario.chaos {
@@ -47,29 +48,29 @@ impl Source {
     }
 }
 
-/// What is played. It has no chaos any more.
+/// A run that can be played: a scenario without `[chaos]`, and a seed.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The concrete scenario.
+    /// The scenario, with all faults that the seed has drawn.
     pub scenario: Arc<Scenario>,
-    /// The seed of everything that is random in it.
+    /// The seed of all random draws of the run.
     pub seed: u64,
 }
 
 impl Case {
-    /// Plays it.
+    /// Plays the run.
     #[must_use]
-    pub fn play(&self, labs: &Labs, options: PlayOptions) -> Played {
-        play(&self.scenario, self.seed, labs, options)
+    pub fn play(&self, caches: &ComputeCaches, options: PlayOptions) -> Played {
+        play(&self.scenario, self.seed, caches, options)
     }
 
-    /// Plays it, and keeps what is counted.
+    /// Plays the run, and keeps only what a tally counts.
     #[must_use]
-    pub fn brief(&self, labs: &Labs, options: PlayOptions) -> Brief {
-        Brief::of(&self.play(labs, options), &self.families())
+    pub fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
+        Brief::from_played(&self.play(caches, options), &self.families())
     }
 
-    /// The kind of each fault, in their order.
+    /// Returns the kind of each fault, in the order of the scenario.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
         self.scenario.faults.iter().map(|fault| fault.kind.family()).collect()

@@ -1,5 +1,5 @@
-//! A crash before and after everything that happens to any node, and between any two things that
-//! it does about it.
+//! All moments at which a node can crash: before and after each input, and between any two of its
+//! effects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use unisono_observe::trace::EventKind;
 /// A moment at which a node crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashPoint {
-    /// Who.
+    /// The task that crashes.
     pub node: TaskId,
-    /// At what it does; or if `None`, at any of its inputs.
+    /// The kind of effect at which the node crashes; `None` for an input of any kind.
     pub at: Option<EventKind>,
-    /// At the how-manieth of them, from 1.
+    /// The number of the effect or input among those of its kind, counted from 1.
     pub nth: u64,
-    /// Before it, or after the node has dealt with it.
+    /// Whether the node crashes before the effect or input, or after it.
     pub when: When,
 }
 
-/// All moments at which a node of a run could crash.
+/// Returns all moments at which a node of a traced run can crash.
 #[must_use]
 pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
     let mut counts: BTreeMap<(TaskId, Option<EventKind>), u64> = BTreeMap::new();
@@ -43,11 +43,12 @@ pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
         };
         let nth = count(None);
         points.push(CrashPoint { node, at: None, nth, when: When::Before });
-        // Before the first thing that it does, the input is as good as lost.
+        // No crash before the first effect: it equals a crash before the input.
         let mut is_first = true;
         for effect in &event.effects {
             let at = Some(effect.what.kind);
             let nth = count(at);
+            // A report changes nothing, so a crash around it equals one at the next effect.
             if effect.is_report {
                 continue;
             }
@@ -61,7 +62,7 @@ pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
     points
 }
 
-/// So many pairs of them, drawn with a seed.
+/// Draws pairs of crash points with a seed.
 #[must_use]
 pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint; 2]> {
     let mut stream = Stream::new(seed, Purpose::CrashPairs, 0, 0);
@@ -69,8 +70,8 @@ pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint;
     if points.is_empty() { Vec::new() } else { (0..n_pairs).map(|_| [pick(), pick()]).collect() }
 }
 
-/// A run with crashes. What is expected of it is what must hold whatever happens: how it ends, and
-/// the trajectory.
+/// Returns a case with crashes. Only the outcome and the trajectory stay expected, because counts
+/// and times rightly change with a crash.
 #[must_use]
 pub fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
     let scenario = &*case.scenario;
@@ -89,6 +90,7 @@ pub fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration)
             trigger: Trigger::On(pattern),
             end: Some(End::For(restart_after)),
             kind: crash,
+            // After an earlier crash the event may never come.
             may_be_inert: true,
         }
     };

@@ -1,4 +1,4 @@
-//! Many runs: cases by seed, runs side by side, counts, shrinking and enumeration.
+//! Many runs: cases by seed, parallel runs, tallies, shrinking and enumeration.
 
 pub mod case;
 pub mod enumerate;

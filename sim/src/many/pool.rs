@@ -1,5 +1,5 @@
-//! Many runs side by side, their results in order: what comes out does not depend on how many
-//! threads there are.
+//! Runs on several threads, with the results in order, so that no output depends on the number of
+//! threads.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,8 +10,8 @@ use std::thread;
 
 use crate::lock::lock;
 
-/// Results that wait for an earlier one: one slow run holds the others up only when so many are
-/// done.
+/// Results that may wait for an earlier one. It bounds the memory while one slow run holds up the
+/// results of all later ones.
 const MAX_AHEAD: u64 = 1_024;
 
 struct Pool<T> {
@@ -23,16 +23,17 @@ struct Pool<T> {
 struct State<T> {
     next: u64,
     end: u64,
-    /// How far results have been taken.
+    /// The number after the last result that was taken.
     taken: u64,
     done: BTreeMap<u64, thread::Result<T>>,
 }
 
-/// Does `work` for every number of a range, on so many threads, and hands the results to `take`
-/// in the order of the numbers, on this thread. `take` may end it: nothing later is begun then.
+/// Calls `work` for every number of a range, on `jobs` threads, and passes the results to `take` in
+/// the order of the numbers, on the calling thread. After `take` has returned `Break`, no further
+/// number is begun.
 ///
 /// # Panics
-/// If `work` does.
+/// If `work` panics.
 pub fn in_order<T: Send>(
     jobs: NonZeroUsize,
     numbers: Range<u64>,
@@ -49,6 +50,8 @@ pub fn in_order<T: Send>(
         for _ in 0..n_threads {
             scope.spawn(move || {
                 while let Some(number) = pool.begin() {
+                    // Caught, so that the panic reaches the caller in order, and `take` does not
+                    // wait for ever for a result that never comes.
                     pool.finish(number, catch_unwind(AssertUnwindSafe(|| work(number))));
                 }
             });
@@ -69,7 +72,7 @@ pub fn in_order<T: Send>(
     });
 }
 
-/// The first number of a range, in order, for which `find` has something.
+/// Returns the lowest number of a range for which `find` returns something.
 pub fn first<T: Send>(
     jobs: NonZeroUsize,
     numbers: Range<u64>,
@@ -91,7 +94,7 @@ impl<T> Pool<T> {
         lock(&self.state)
     }
 
-    /// The next number to work on; `None` if there is none.
+    /// Returns the next number to work on, or `None` at the end.
     fn begin(&self) -> Option<u64> {
         let is_full =
             |state: &mut State<T>| state.next < state.end && state.next - state.taken >= MAX_AHEAD;
@@ -115,7 +118,7 @@ impl<T> Pool<T> {
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.taken = number + 1;
         self.has_room.notify_all();
-        state.done.remove(&number).expect("it was waited for")
+        state.done.remove(&number).expect("the result was waited for")
     }
 
     fn stop(&self) {
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn results_come_in_order_whatever_the_number_of_threads() {
+    fn results_come_in_order_with_any_number_of_threads() {
         for n_threads in [1, 2, 7] {
             let mut taken = Vec::new();
             in_order(
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_the_lowest_though_a_later_one_is_found_sooner() {
+    fn first_returns_the_lowest_number_even_if_a_later_one_is_found_sooner() {
         let find = |n: u64| (n % 10 == 3).then_some(n);
         assert_eq!(first(jobs(4), 4..u64::MAX, find), Some((13, 13)));
         assert_eq!(first(jobs(4), 4..9, find), None);
@@ -159,7 +162,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "at 5")]
-    fn a_panic_of_the_work_is_one_of_the_caller() {
+    fn panic_of_the_work_reaches_the_caller() {
         in_order(jobs(2), 0..10, |n| assert!(n != 5, "at {n}"), |_, ()| ControlFlow::Continue(()));
     }
 }

@@ -1,7 +1,7 @@
-//! A failing run made small: the fewest faults, steps and tasks that still fail the same way.
+//! Shrinks a failing run to few faults, steps and tasks that still fail with the same signature.
 //!
-//! Candidates are played side by side, and the first in order that fails the same way is taken:
-//! what comes out does not depend on how many are played at a time.
+//! Candidates are played on several threads. The first one in order that fails with the same
+//! signature is taken, so the result does not depend on the number of threads.
 
 use std::cmp::Ordering;
 use std::num::NonZeroUsize;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use unisono_core::TaskId;
 use unisono_core::train_config::Sync;
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::many::case::Case;
 use crate::many::pool;
 use crate::run::played::PlayOptions;
@@ -19,36 +19,37 @@ use crate::scenario::{
     ComputeModel, End, Expect, Fault, NetworkModel, Scenario, StorageModel, Trigger,
 };
 
-/// One change makes another possible; after so many rounds, it is small enough.
+/// Rounds over all kinds of changes. One change can make another possible, but rarely so often.
 const MAX_ROUNDS: usize = 8;
 /// Sizes and durations that a person would choose, ascending.
 const ROUND_NUMBERS: [u64; 15] = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500];
 const ROUND_MILLIS: [u64; 9] = [0, 1, 5, 10, 50, 100, 500, 1_000, 5_000];
 
-/// Makes runs small.
+/// Shrinks failing runs.
 #[derive(Debug)]
 pub struct Shrinker<'a> {
-    /// The arithmetic.
-    pub labs: &'a Labs,
-    /// How to play.
+    /// The compute caches.
+    pub caches: &'a ComputeCaches,
+    /// The options of all runs.
     pub options: PlayOptions,
-    /// Candidates side by side.
+    /// Number of candidates that are played at the same time.
     pub jobs: NonZeroUsize,
-    /// What has to come of a candidate.
+    /// The signature with which a candidate must fail.
     pub signature: String,
 }
 
-/// A run that was made small.
+/// A run that was shrunk.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The smallest that was found.
+    /// The smallest failing run that was found.
     pub case: Case,
-    /// Candidates that were played, those after the one taken not counted.
+    /// Number of candidates that were played. Those after a candidate that was taken do not count,
+    /// because their number depends on the threads.
     pub n_tried: u64,
 }
 
 impl Shrinker<'_> {
-    /// The smallest run that fails the same way. `watch` is told of every smaller one.
+    /// Returns the smallest run with the same signature. `watch` is called with each smaller run.
     pub fn shrink(&self, case: &Case, mut watch: impl FnMut(&Shrunk)) -> Shrunk {
         let mut search = Search { shrinker: self, seed: case.seed, n_tried: 0, watch: &mut watch };
         let mut smallest = (*case.scenario).clone();
@@ -73,12 +74,13 @@ impl Shrinker<'_> {
     fn fails(&self, scenario: &Scenario, seed: u64) -> Option<Scenario> {
         let scenario = checked(scenario)?;
         let case = Case { scenario: Arc::new(scenario), seed };
-        let failure = case.play(self.labs, self.options).failure?;
+        let failure = case.play(self.caches, self.options).failure?;
         (failure.signature() == self.signature).then(|| (*case.scenario).clone())
     }
 }
 
-/// The scenario as its file would be read: what could not be written is no candidate.
+/// Writes a scenario and reads it back. A scenario that has no file text is not a candidate,
+/// because the result of `shrink` is a file.
 fn checked(scenario: &Scenario) -> Option<Scenario> {
     let mut read = Scenario::parse(&scenario.to_toml(), "shrunk.toml").ok()?;
     read.expect.golden.clone_from(&scenario.expect.golden);
@@ -93,7 +95,7 @@ struct Search<'a, W> {
 }
 
 impl<W: FnMut(&Shrunk)> Search<'_, W> {
-    /// The first of some candidates that fails the same way.
+    /// Returns the first candidate that fails with the same signature.
     fn first(&mut self, candidates: &[Scenario]) -> Option<(usize, Scenario)> {
         let n = candidates.len() as u64;
         let (shrinker, seed) = (self.shrinker, self.seed);
@@ -107,7 +109,7 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         Some((number as usize, scenario))
     }
 
-    /// Goes from candidate to candidate until none of them fails the same way.
+    /// Goes on from candidate to candidate until none fails with the same signature.
     fn descend(
         &mut self,
         mut smallest: Scenario,
@@ -119,8 +121,9 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         smallest
     }
 
-    /// "Simplifying and isolating failure-inducing input" (Zeller and Hildebrandt, 2002): parts of
-    /// the faults alone, then all but a part, then with parts half as large.
+    /// Removes faults by delta debugging (Zeller and Hildebrandt, Simplifying and isolating
+    /// failure-inducing input, 2002): tries each part of the faults alone, then all faults but one
+    /// part, then parts half as large.
     fn fewer_faults(&mut self, scenario: Scenario) -> Scenario {
         let with = |faults: Vec<Fault>| Scenario { faults, ..scenario.clone() };
         if let Some((_, none)) = self.first(&[with(Vec::new())]) {
@@ -150,7 +153,8 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         with(faults)
     }
 
-    /// A file's seeds begin at 0: if that one does, the file fails by itself.
+    /// Uses seed 0 if it fails with the same signature: a scenario file plays its seeds from 0, so
+    /// the file then fails without `--seed`.
     fn with_seed_zero(&mut self, scenario: Scenario) -> Case {
         let seed = self.seed;
         self.n_tried += u64::from(seed != 0);
@@ -159,7 +163,7 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
     }
 }
 
-/// With less that is unusual around the faults.
+/// Returns candidates with one section set back to its default.
 fn calmer(scenario: &Scenario) -> Vec<Scenario> {
     let default = Scenario::default();
     let expect = &scenario.expect;
@@ -182,7 +186,7 @@ fn calmer(scenario: &Scenario) -> Vec<Scenario> {
     candidates.into_iter().filter(|candidate| candidate != scenario).collect()
 }
 
-/// With fewer steps.
+/// Returns candidates with fewer steps.
 fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     let steps = scenario.run.train.training_steps;
     let fewer = ROUND_NUMBERS.into_iter().filter(|fewer| *fewer < steps);
@@ -194,7 +198,8 @@ fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     fewer.map(with).collect()
 }
 
-/// With fewer tasks, the fewest first. R stays above, at or below N.
+/// Returns candidates with fewer tasks, fewest first. R stays above, equal to or below N, because
+/// the protocol works differently in the three cases.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let Sync { replicas_to_aggregate: replicas, total_num_replicas: workers } = scenario.run.sync;
     let up_to = |most: u32| {
@@ -231,7 +236,7 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     sizes.into_iter().map(with).collect()
 }
 
-/// With faults that begin earlier, at rounder times, and last shorter.
+/// Returns candidates with faults that begin earlier or last shorter, at rounder times.
 fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     let mut candidates = Vec::new();
     for (place, fault) in scenario.faults.iter().enumerate() {
@@ -254,7 +259,7 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     candidates
 }
 
-/// Shorter durations: round ones, and the same in whole milliseconds.
+/// Returns shorter durations: round ones, and the same duration in whole milliseconds.
 fn rounder(duration: Duration) -> impl Iterator<Item = Duration> {
     let whole = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     let round = ROUND_MILLIS.into_iter().map(Duration::from_millis);

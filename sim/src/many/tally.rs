@@ -1,43 +1,44 @@
-//! What came of many runs: failures by signature, and what was reached at all.
+//! The tally of many runs: failures by signature, and which kinds of faults and events occurred.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::Audit;
 use crate::record::orders::{EventOrder, Orders};
-use crate::run::played::{Failure, Played};
+use crate::run::failure::Failure;
+use crate::run::played::Played;
 use crate::scenario::Family;
 use unisono_observe::trace::EventKind;
 
-/// Seeds that are kept of each signature; the others are counted.
+/// Seeds that are kept of each signature. Further seeds are only counted.
 pub(crate) const MAX_SEEDS_KEPT: usize = 5;
 
-/// What is kept of a run until it is counted.
+/// The part of a run's result that a tally counts.
 #[derive(Clone, Debug)]
 pub struct Brief {
     /// The seed.
     pub seed: u64,
-    /// What is wrong with it, if anything.
+    /// The failure of the run; `None` if it passed.
     pub failure: Option<Failure>,
-    /// The hash of everything that happened.
+    /// The hash of all events.
     pub audit: Audit,
-    /// The hash of the order of events.
+    /// The hash of the order of events, without their times.
     pub order: EventOrder,
-    /// Virtual time.
+    /// The virtual time at which the last task ended.
     pub took: Duration,
-    /// Events of the universe.
+    /// Number of events of the world.
     pub n_events: u64,
-    /// How often each kind of fault bit.
-    pub bites: Vec<(Family, u64)>,
-    /// How often each kind of event happened.
+    /// The kind of each fault, with the number of its effects.
+    pub effects: Vec<(Family, u64)>,
+    /// The number of events of each kind that happened.
     pub counts: Vec<(EventKind, u64)>,
 }
 
 impl Brief {
-    /// What is kept of `played`, whose faults are of these kinds, in order.
+    /// Returns the countable part of `played`. `families` are the kinds of its faults, in order.
     #[must_use]
-    pub fn of(played: &Played, families: &[Family]) -> Self {
-        let bites = families.iter().zip(&played.faults);
+    pub fn from_played(played: &Played, families: &[Family]) -> Self {
+        let effects = families.iter().zip(&played.faults);
         Self {
             seed: played.seed,
             failure: played.failure.clone(),
@@ -45,66 +46,66 @@ impl Brief {
             order: played.order,
             took: played.took,
             n_events: played.n_events,
-            bites: bites.map(|(family, fault)| (*family, fault.n_bites)).collect(),
+            effects: effects.map(|(family, fault)| (*family, fault.n_effects)).collect(),
             counts: played.counts.clone(),
         }
     }
 }
 
-/// What came of some runs.
+/// The tally of some runs.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// How many there were.
+    /// Number of runs.
     pub n_runs: u64,
-    /// How many of them failed.
+    /// Number of runs that failed.
     pub n_failed: u64,
-    /// Events of all of them.
+    /// Number of events of all runs.
     pub n_events: u64,
-    /// Different orders of events.
+    /// The different orders of events.
     pub orders: Orders,
-    /// The shortest and the longest virtual time of those that did not fail.
+    /// The shortest and the longest virtual time of the runs that passed.
     pub took: Option<(Duration, Duration)>,
-    /// Failures by signature, in the order in which they came.
+    /// Failures by signature, in the order of their first runs.
     pub findings: Vec<Finding>,
-    /// What bit and what happened.
+    /// Kinds of faults with an effect, and kinds of events that happened.
     pub coverage: Coverage,
 }
 
-/// Failures that are taken for the same.
+/// All failures with one signature.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Of all of them.
+    /// The signature of the failures.
     pub signature: String,
-    /// The first run that failed so.
+    /// The first run with this signature.
     pub first: Brief,
-    /// The first seeds that fail so.
+    /// The first seeds with this signature, at most 5.
     pub seeds: Vec<u64>,
-    /// How many there are.
+    /// Number of seeds with this signature.
     pub n_seeds: u64,
 }
 
-/// How often something was reached.
+/// Which kinds of faults had an effect, and which kinds of events happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Kinds of faults.
+    /// Counts by kind of fault.
     pub faults: BTreeMap<Family, FaultCount>,
-    /// Kinds of events: how often each happened, over all runs.
+    /// Number of events by kind, over all runs.
     pub events: BTreeMap<EventKind, u64>,
 }
 
-/// How often one kind of fault did something.
+/// The count of one kind of fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultCount {
-    /// Faults of this kind.
+    /// Number of faults of this kind.
     pub n_faults: u64,
-    /// Those of them that changed anything.
-    pub n_bit: u64,
-    /// How often they did.
-    pub n_bites: u64,
+    /// Number of faults that had at least one effect.
+    pub n_with_effect: u64,
+    /// Number of effects of all these faults.
+    pub n_effects: u64,
 }
 
 impl Tally {
-    /// Counts a run. Says which finding is new with it.
+    /// Counts a run. Returns its finding if the signature is new.
     pub fn add(&mut self, run: Brief) -> Option<&Finding> {
         self.n_runs += 1;
         self.n_events += run.n_events;
@@ -131,7 +132,7 @@ impl Tally {
 }
 
 impl Finding {
-    /// What is wrong with the first run.
+    /// Returns the failure of the first run.
     #[must_use]
     pub fn failure(&self) -> &Failure {
         self.first.failure.as_ref().expect("a finding is a failure")
@@ -140,53 +141,54 @@ impl Finding {
 
 impl Coverage {
     fn add(&mut self, run: &Brief) {
-        for (family, n_bites) in &run.bites {
+        for (family, n_effects) in &run.effects {
             let count = self.faults.entry(*family).or_default();
             count.n_faults += 1;
-            count.n_bit += u64::from(*n_bites > 0);
-            count.n_bites += n_bites;
+            count.n_with_effect += u64::from(*n_effects > 0);
+            count.n_effects += n_effects;
         }
         for (kind, n) in &run.counts {
             *self.events.entry(*kind).or_default() += n;
         }
     }
 
-    /// Takes what other runs reached in.
+    /// Adds the counts of other runs.
     pub fn merge(&mut self, other: &Self) {
         for (family, more) in &other.faults {
             let count = self.faults.entry(*family).or_default();
             count.n_faults += more.n_faults;
-            count.n_bit += more.n_bit;
-            count.n_bites += more.n_bites;
+            count.n_with_effect += more.n_with_effect;
+            count.n_effects += more.n_effects;
         }
         for (kind, n) in &other.events {
             *self.events.entry(*kind).or_default() += n;
         }
     }
 
-    /// Kinds of events that never happened.
+    /// Returns the kinds of events that never happened.
     pub fn missing_events(&self) -> impl Iterator<Item = EventKind> {
         EventKind::ALL.iter().copied().filter(|kind| !self.events.contains_key(kind))
     }
 
-    /// Kinds of faults that never bit.
+    /// Returns the kinds of faults that never had an effect.
     pub fn missing_faults(&self) -> impl Iterator<Item = Family> {
-        let bit = |family: &Family| self.faults.get(family).is_some_and(|it| it.n_bit > 0);
-        Family::NAMED.iter().map(|(family, _)| *family).filter(move |family| !bit(family))
+        let has_effect =
+            |family: &Family| self.faults.get(family).is_some_and(|it| it.n_with_effect > 0);
+        Family::NAMED.iter().map(|(family, _)| *family).filter(move |family| !has_effect(family))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Labs;
+    use crate::ComputeCaches;
     use crate::Scenario;
     use crate::many::case::Source;
     use crate::run::played::PlayOptions;
 
     fn run(seed: u64, failure: Option<Failure>) -> Brief {
         let source = Source { path: "clean.toml".into(), scenario: Scenario::default().into() };
-        let brief = source.case(1).brief(&Labs::default(), PlayOptions::default());
+        let brief = source.case(1).brief(&ComputeCaches::default(), PlayOptions::default());
         Brief { seed, failure, ..brief }
     }
 

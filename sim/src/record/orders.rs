@@ -1,8 +1,9 @@
-//! Orders of events without their times: how many different runs a number of seeds really are.
+//! Orders of events without their times: they tell how many different runs a number of seeds has
+//! played.
 //!
-//! Two runs have the same order if every task took the same inputs in the same sequence. Which of two
-//! tasks was earlier does not count, since neither task can know. A seed that changes only times
-//! repeats a run, and tests nothing that the first seed did not test.
+//! Two runs have the same order if every task took the same inputs in the same sequence. The order
+//! between two tasks does not count, because no task can notice it. A seed that changes only times
+//! repeats an earlier test.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,19 +13,19 @@ use unisono_observe::trace::NamedEvent;
 use crate::world::life::LifeId;
 use crate::world::network::task_number;
 
-/// Orders that a counter keeps. Up to this number the count is exact.
+/// Hashes that a counter keeps. Up to this number the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;
 
 /// A hash of the sequence of inputs of every life of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventOrder(u64);
 
-/// The inputs of one life so far.
+/// A hash of the inputs that one life has taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LifeOrder(u64);
 
 impl LifeOrder {
-    /// A life that has taken no input.
+    /// The hash of a life that has taken no input.
     pub(crate) const fn new(life: LifeId) -> Self {
         Self(mixed(life_word(life)))
     }
@@ -42,8 +43,8 @@ impl LifeOrder {
 }
 
 impl EventOrder {
-    /// Takes a life's inputs up to the newest one in. A sum of all prefixes does not depend on the
-    /// order in which the lives of a run come here.
+    /// Adds the inputs of a life up to the newest one. The order of a run is the sum over all
+    /// prefixes of all lives, so it does not depend on the sequence in which lives are added.
     pub(crate) const fn add(&mut self, life: LifeOrder) {
         self.0 = self.0.wrapping_add(mixed(life.0));
     }
@@ -56,12 +57,13 @@ impl fmt::Display for EventOrder {
 }
 
 const fn life_word(life: LifeId) -> u64 {
-    // The incarnation depends on the clock, and so on times.
+    // Without the incarnation, which comes from the clock and would bring times into the hash.
     let LifeId { task, number, .. } = life;
     task_number(task) << 32 ^ number
 }
 
-/// Every bit of the word moves every bit of the result: the last steps of `SplitMix64`.
+/// Mixes a word with the last steps of `SplitMix64`: every bit of the word affects every bit of the
+/// result.
 const fn mixed(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -69,8 +71,8 @@ const fn mixed(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Counts different orders in bounded memory: only the 1,024 smallest hashes are kept.
-/// Counters of parts of a hunt merge to the counter of the whole hunt.
+/// Counts different orders in bounded memory, by keeping the 1,024 smallest hashes. The counters of
+/// the parts of a hunt merge into the counter of the whole hunt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
     smallest: BTreeSet<u64>,
@@ -79,11 +81,11 @@ pub struct Orders {
 impl Orders {
     /// Counts an order, if it is new.
     pub fn add(&mut self, order: EventOrder) {
-        // Mixed again, so that hashes of other values could be estimated, too.
+        // The estimate needs hashes that are spread evenly. A sum of hashes is not a hash.
         self.keep(mixed(order.0));
     }
 
-    /// Takes the orders of other runs in.
+    /// Adds the orders that another counter has seen.
     pub fn merge(&mut self, other: &Self) {
         other.smallest.iter().for_each(|hash| self.keep(*hash));
     }
@@ -95,15 +97,15 @@ impl Orders {
         }
     }
 
-    /// Whether [`Orders::count`] is exact.
+    /// Returns whether [`Orders::count`] is exact.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.smallest.len() < MAX_KEPT
     }
 
-    /// Number of different orders. Beyond the exact range the count is an estimate with a
-    /// standard error of 3 %: of `n` evenly spread hashes the k-th smallest is near k / n of the range
-    /// (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
+    /// Returns the number of different orders. Beyond the exact range it is an estimate with a
+    /// standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
+    /// range (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
     #[must_use]
     pub fn count(&self) -> u64 {
         let n_kept = self.smallest.len() as u64;
@@ -116,24 +118,24 @@ impl Orders {
         }
     }
 
-    /// The kept hashes, ascending.
+    /// Returns the kept hashes in ascending order.
     pub(crate) fn kept(&self) -> impl Iterator<Item = u64> {
         self.smallest.iter().copied()
     }
 
-    /// The counter that kept these hashes.
-    pub(crate) fn of_kept(kept: impl IntoIterator<Item = u64>) -> Self {
+    /// Returns the counter that kept these hashes.
+    pub(crate) fn from_kept(kept: impl IntoIterator<Item = u64>) -> Self {
         let mut orders = Self::default();
         kept.into_iter().for_each(|hash| orders.keep(hash));
         orders
     }
 }
 
-/// `1 order`, `64 orders`, `about 98000 orders`.
+/// Formats as `1 order`, `64 orders` or `about 98,000 orders`.
 impl fmt::Display for Orders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let about = if self.is_exact() { "" } else { "about " };
-        write!(f, "{about}{}", crate::counted::counted(self.count(), "order"))
+        write!(f, "{about}{}", unisono_observe::counted::counted(self.count(), "order"))
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
         NamedEvent { kind: EventKind::ReceivesPush, step: Some(Step(step)), slot: Some(Slot(slot)) }
     }
 
-    /// The order of a run in which these inputs come in this sequence.
+    /// Returns the order of a run in which the tasks take these inputs in this sequence.
     fn order(inputs: &[(TaskId, NamedEvent)]) -> EventOrder {
         let mut lives = std::collections::BTreeMap::new();
         let mut order = EventOrder::default();
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn count_is_exact_while_all_hashes_are_kept_and_near_beyond() {
+    fn count_is_exact_while_all_hashes_are_kept_and_an_estimate_beyond() {
         let counted = |n: u64| {
             let mut orders = Orders::default();
             for _ in 0..2 {
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn merged_parts_count_as_the_whole() {
+    fn merged_parts_equal_the_counter_of_the_whole() {
         let part = |numbers: std::ops::Range<u64>| {
             let mut orders = Orders::default();
             numbers.for_each(|number| orders.add(EventOrder(number)));
@@ -203,6 +205,6 @@ mod tests {
         let mut merged = part(0..1_500);
         merged.merge(&part(1_000..3_000));
         assert_eq!(merged, part(0..3_000));
-        assert_eq!(Orders::of_kept(merged.kept()), merged);
+        assert_eq!(Orders::from_kept(merged.kept()), merged);
     }
 }

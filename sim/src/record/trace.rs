@@ -1,4 +1,4 @@
-//! Everything that happened in a run, in order, each with what led to it.
+//! The trace of a run: every event in order, each with the event that caused it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,48 +15,48 @@ use unisono_observe::trace::{
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 
-/// A whole run.
+/// The trace of a whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// All inputs of all lives, in order.
+    /// All inputs of all lives, in the order of virtual time.
     pub events: Vec<TracedEvent>,
-    /// What each life said last of where it stood.
+    /// The last status that the node of each life reported.
     pub statuses: BTreeMap<LifeId, Status>,
     open: BTreeMap<LifeId, usize>,
 }
 
-/// A node took an input.
+/// An input that a node took, and the effects of the node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedEvent {
-    /// When, in virtual time.
+    /// The virtual time of the input.
     pub at: Duration,
-    /// Who.
+    /// The life that took the input.
     pub life: LifeId,
-    /// What.
+    /// The kind of the input, with its step and slot.
     pub what: NamedEvent,
-    /// All else that a trace of a real run tells, too.
+    /// All further fields that a trace of a real run has.
     pub details: Details,
-    /// For a person.
+    /// A description for the user.
     pub text: String,
-    /// The number of the event that led to it: the one at which the message was sent, or the job
-    /// begun. `None` for what comes by itself.
+    /// The number of the event at which the message was sent or the job was begun. `None` for an
+    /// input without a cause in the run, such as a deadline.
     pub cause: Option<u64>,
-    /// What the node did.
+    /// The effects of the node.
     pub effects: Vec<TracedEffect>,
 }
 
-/// A node did something.
+/// An effect of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedEffect {
-    /// What.
+    /// The kind of the effect, with its step and slot.
     pub what: NamedEvent,
-    /// All else that a trace of a real run tells, too.
+    /// All further fields that a trace of a real run has.
     pub details: Details,
-    /// To whom, if it was sent.
+    /// The receiver, if the effect sends a message.
     pub to: Option<LifeId>,
-    /// For a person.
+    /// A description for the user.
     pub text: String,
-    /// Whether it only tells, and does nothing.
+    /// Whether the effect is a report, which changes nothing.
     pub is_report: bool,
 }
 
@@ -98,7 +98,7 @@ impl Trace {
         self.events[event].effects = effects.iter().filter_map(traced).collect();
     }
 
-    /// The same as a real run's traces would tell it.
+    /// Converts the trace into the traces that a real run would have written.
     #[must_use]
     pub fn to_run(&self, config: &RunConfig) -> Run {
         let mut lives: BTreeMap<LifeId, Vec<Event>> = BTreeMap::new();
@@ -116,7 +116,7 @@ impl Trace {
                 format: FORMAT,
                 task: id.task,
                 incarnation: id.incarnation,
-                // Virtual time is the same for all.
+                // Virtual time is the same for all tasks, so no clock has to be aligned.
                 origin: Duration::ZERO,
                 n_ps: config.n_ps,
                 replicas_to_aggregate: config.sync.replicas_to_aggregate,
@@ -129,7 +129,7 @@ impl Trace {
         Run { lives: lives.into_iter().map(life).collect() }
     }
 
-    /// What led to an event, oldest first, the event itself last.
+    /// Returns the chain of causes of an event, oldest first. The event itself is the last one.
     #[must_use]
     pub fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
         let mut chain = Vec::new();
@@ -145,7 +145,7 @@ impl Trace {
     }
 }
 
-fn place(what: NamedEvent) -> String {
+fn step_and_slot(what: NamedEvent) -> String {
     match (what.step, what.slot) {
         (Some(step), Some(slot)) => format!(", step {step}, slot {slot}"),
         (Some(step), None) => format!(", step {step}"),
@@ -169,7 +169,7 @@ fn describe_input(life: LifeId, what: NamedEvent, input: &Input, universe: &Univ
         }
         _ => String::new(),
     };
-    format!("{}{}{more}", what.kind, place(what))
+    format!("{}{}{more}", what.kind, step_and_slot(what))
 }
 
 fn describe_effect(what: NamedEvent, to: Option<LifeId>, effect: &Effect) -> String {
@@ -183,7 +183,7 @@ fn describe_effect(what: NamedEvent, to: Option<LifeId>, effect: &Effect) -> Str
         Effect::Report(Report::TurnedAway { why }) => format!(": {why}"),
         _ => String::new(),
     };
-    format!("{}{}{to}{more}", what.kind, place(what))
+    format!("{}{}{to}{more}", what.kind, step_and_slot(what))
 }
 
 fn details(message: &Message) -> String {

@@ -1,10 +1,17 @@
-//! One run: its start and loop, its observers, and the verdict at its end.
+//! One run: its start, its loop, its observers, and the verdict at its end.
 
-pub mod lab;
+mod audit;
+pub mod compute_cache;
+mod ends;
+mod expectations;
+pub mod failure;
+mod live_record;
+mod oracles;
 pub mod panics;
 pub mod play;
 pub mod played;
+mod process;
 mod verdict;
 mod watch;
 
-pub use watch::Audit;
+pub use audit::Audit;

@@ -1,18 +1,22 @@
-//! Panics of simulated nodes: results, and no reason to write on standard error.
+//! Panics of simulated nodes. They are results of a run, so they are not printed.
 
 use std::cell::RefCell;
 use std::panic;
 use std::thread;
 
+/// The name of the threads that play runs.
+pub const RUN_THREAD: &str = "simulated run";
+
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on a panic on a thread that plays a run says nothing. Where it was is kept for the
-/// run's failure.
+/// Installs a panic hook that prints nothing for the threads that play runs. The hook keeps the
+/// place of the panic for the failure of the run.
 pub fn keep_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        // Only these threads: a panic of the program itself must be visible.
         if thread::current().name() == Some(RUN_THREAD) {
             let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
             PLACE.set(place);
@@ -22,10 +26,13 @@ pub fn keep_quiet() {
     }));
 }
 
-/// Where this thread panicked last, if somebody listens.
-pub(crate) fn take_place() -> Option<String> {
-    PLACE.take()
+/// Returns the text of a panic that was caught on this thread, with its place if [`keep_quiet`] was
+/// called.
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    match PLACE.take() {
+        Some(place) => format!("{text}, at {place}"),
+        None => text,
+    }
 }
-
-/// The name of the threads on which runs are played. A panic there is a result, not a disaster.
-pub const RUN_THREAD: &str = "simulated run";

@@ -1,4 +1,5 @@
-//! A failing run in a file: a seed alone is worth nothing after the next commit.
+//! A capsule: a failing run in a file. A seed alone would be useless after the next commit, because
+//! scenario files and random draws change.
 
 use std::fs;
 use std::io;
@@ -9,51 +10,53 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::many::case::Case;
-use crate::run::played::{Failure, Played};
+use crate::run::failure::Failure;
+use crate::run::played::Played;
 use crate::scenario::{Places, Scenario, ScenarioError};
 
 /// The version of the capsule's format.
 const SCHEMA: u32 = 1;
-/// What its file's name ends with.
+/// The ending of the file names of capsules.
 pub const EXTENSION: &str = ".capsule.json";
-/// The longest part of a file's name that is taken from a scenario's name or from a signature.
+/// The maximum number of characters that a scenario's name or a signature adds to a file name.
 const MAX_NAME: usize = 40;
 
-/// A run that failed, with all that it takes to play it again.
+/// A run that failed, with everything that is needed to play it again. The names of the fields are
+/// those of the JSON file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capsule {
     /// The version of this format.
     pub schema: u32,
-    /// The file that the scenario is from. It is not needed any more.
+    /// The path of the scenario file, for names and texts. The file itself is not needed.
     pub path: String,
-    /// The concrete scenario: a scenario file, with all that it extended, and with the faults that
-    /// the seed drew.
+    /// The text of the scenario, including the files that it extended and the faults that the seed
+    /// drew.
     pub scenario: String,
-    /// Where the file of the scenario states its expectations.
+    /// The lines of the scenario file that state its expectations.
     #[serde(default)]
     pub places: Places,
-    /// The losses file that the scenario's `golden` names.
+    /// The content of the losses file that the scenario's `golden` names.
     pub golden: Option<String>,
     /// The seed.
     pub seed: u64,
-    /// The bug that was planted.
+    /// The name of the planted bug.
     pub bug: Option<String>,
-    /// How it failed.
+    /// The failure.
     pub failure: FailureNote,
-    /// The hash of everything that happened.
+    /// The hash of all events.
     pub audit: String,
-    /// Events of the universe.
+    /// Number of events of the world.
     pub events: u64,
-    /// What played it.
+    /// The build that played the run.
     pub build: Build,
 }
 
-/// How a run failed.
+/// The failure of a run, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureNote {
     /// [`Failure::signature`].
     pub signature: String,
-    /// For a person.
+    /// The failure as text for the user.
     pub text: String,
 }
 
@@ -64,11 +67,11 @@ pub struct Build {
     pub version: String,
     /// The commit, if `UNISONO_COMMIT` was set when it was built.
     pub commit: Option<String>,
-    /// Features that it was built with.
+    /// The features of the build.
     pub features: Vec<String>,
 }
 
-/// Why a capsule cannot be written, or is none.
+/// An error while reading, writing or opening a capsule.
 #[derive(Debug, thiserror::Error)]
 pub enum CapsuleError {
     /// The file cannot be read.
@@ -87,29 +90,29 @@ pub enum CapsuleError {
         /// Why.
         source: io::Error,
     },
-    /// The file is something else.
-    #[error("{} is no capsule", path.display())]
+    /// The file is not a capsule.
+    #[error("{} is not a capsule", path.display())]
     NoCapsule {
         /// The file.
         path: PathBuf,
         /// Why.
         source: serde_json::Error,
     },
-    /// The file is of another version of the simulator.
+    /// The file was written by another version of the simulator.
     #[error(
-        "{} is a capsule of schema {schema}, and this program knows only {SCHEMA}; build \
-         unisono-sim {version} for it", path.display()
+        "{} is a capsule of schema {schema}, but this program reads only schema {SCHEMA}; use \
+         unisono-sim {version}", path.display()
     )]
     Schema {
         /// The file.
         path: PathBuf,
-        /// Its schema.
+        /// The schema of the file.
         schema: u32,
-        /// The version that wrote it.
+        /// The version that wrote the file.
         version: String,
     },
-    /// The scenario in it is wrong.
-    #[error("the scenario in the capsule {} is not of this version", path.display())]
+    /// This version cannot read the scenario in the capsule.
+    #[error("this version cannot read the scenario in the capsule {}", path.display())]
     Scenario {
         /// The file.
         path: PathBuf,
@@ -119,7 +122,7 @@ pub enum CapsuleError {
 }
 
 impl Build {
-    /// This one.
+    /// Returns the build of this program.
     #[must_use]
     pub fn this() -> Self {
         let mut features = Vec::new();
@@ -148,9 +151,9 @@ impl std::fmt::Display for Build {
 }
 
 impl Capsule {
-    /// The capsule of a run that failed. `path` is the file that its scenario is from.
+    /// Returns the capsule of a run that failed. `path` is the file of its scenario.
     #[must_use]
-    pub fn of(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
+    pub fn new(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
         let golden = case.scenario.expect.golden.as_ref();
         Self {
             schema: SCHEMA,
@@ -167,8 +170,8 @@ impl Capsule {
         }
     }
 
-    /// The name of its file, which tells what failed, and how. Two bugs often fail in the same way,
-    /// so that a planted bug stands in the place of the signature.
+    /// Returns the file name, made of the scenario, the signature and the seed. A planted bug takes
+    /// the place of the signature, because two bugs often fail with one signature.
     #[must_use]
     pub fn file_name(&self) -> String {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
@@ -176,18 +179,18 @@ impl Capsule {
         format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed)
     }
 
-    /// Writes it into a folder, which is made if need be.
+    /// Writes the capsule into a folder, and creates the folder if it is missing.
     ///
     /// # Errors
-    /// If that cannot be done.
+    /// If the folder or the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, CapsuleError> {
         self.save_as(folder.join(self.file_name()))
     }
 
-    /// Writes it into a file, with the folders above it.
+    /// Writes the capsule into a file, and creates missing folders.
     ///
     /// # Errors
-    /// If that cannot be done.
+    /// If the folders or the file cannot be written.
     pub fn save_as(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut text = serde_json::to_string_pretty(self).expect("texts and numbers are JSON");
@@ -198,10 +201,10 @@ impl Capsule {
         Ok(path)
     }
 
-    /// Reads one.
+    /// Reads a capsule.
     ///
     /// # Errors
-    /// If the file is none, or of another version.
+    /// If the file cannot be read, is not a capsule, or has another schema.
     pub fn load(path: &Path) -> Result<Self, CapsuleError> {
         let path = path.to_owned();
         let text = match fs::read_to_string(&path) {
@@ -219,10 +222,10 @@ impl Capsule {
         Ok(capsule)
     }
 
-    /// What it plays. `path` is where it was read, for what is wrong with it.
+    /// Returns the run of the capsule. `path` is the capsule's file, for error messages.
     ///
     /// # Errors
-    /// If its scenario is of another version, or its golden file cannot be put anywhere.
+    /// If this version cannot read the scenario, or the golden file cannot be written.
     pub fn open(&self, path: &Path) -> Result<Opened, CapsuleError> {
         let mut scenario = Scenario::parse(&self.scenario, &self.path)
             .map_err(|source| CapsuleError::Scenario { path: path.to_owned(), source })?;
@@ -230,27 +233,28 @@ impl Capsule {
         if let Some(Golden(path)) = &golden {
             scenario.expect.golden = Some(path.clone());
         }
-        // Lines of the text above are known to nobody; those of the file are.
+        // The user knows the lines of the scenario file, and not those of the text in the capsule.
         scenario.expect.places = self.places.clone();
         let case = Case { scenario: Arc::new(scenario), seed: self.seed };
         Ok(Opened { case, _golden: golden })
     }
 }
 
-/// The name of a capsule's file without its extension; `None` if the file is no capsule's.
+/// Returns the name of a capsule's file without its ending; `None` if the name is not that of a
+/// capsule.
 #[must_use]
 pub fn stem(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())
 }
 
-/// Letters, digits and single dashes, at most [`MAX_NAME`].
+/// Reduces a text to letters, digits and single dashes, at most [`MAX_NAME`] characters.
 fn words(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let kept: String = text.chars().take(MAX_NAME).map(keep).collect();
     kept.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// What a capsule plays, as long as this lives.
+/// The run of a capsule. Dropping it removes the capsule's golden file.
 #[derive(Debug)]
 pub struct Opened {
     /// The run.
@@ -258,7 +262,7 @@ pub struct Opened {
     _golden: Option<Golden>,
 }
 
-/// A losses file that is gone when this is.
+/// A temporary losses file. Dropping it removes the file.
 #[derive(Debug)]
 struct Golden(PathBuf);
 
@@ -277,7 +281,7 @@ impl Golden {
 
 impl Drop for Golden {
     fn drop(&mut self) {
-        // What is left behind is a small file among the system's temporary ones.
+        // A failure leaves a small file in the system's temporary folder, which is harmless.
         let _ = fs::remove_file(&self.0);
     }
 }

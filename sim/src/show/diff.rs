@@ -1,27 +1,27 @@
-//! Where two runs part.
+//! The first event in which two runs differ.
 
 use serde::Serialize;
 
 use crate::record::trace::Trace;
 use crate::show::report::ChainLink;
 
-/// Events that are shown before the first that differs, and from there on.
+/// Number of events to show before the first difference, and from there on.
 const CONTEXT: usize = 5;
 
 /// The first event in which two runs differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Divergence {
-    /// Its number; that many are the same.
+    /// The number of the event, which is also the number of events that are equal.
     pub event: usize,
-    /// The last events that are the same.
+    /// The last events that are equal.
     pub before: Vec<ChainLink>,
-    /// How the first run goes on; empty if it has ended.
+    /// The next events of the first run; empty if it has ended.
     pub a: Vec<ChainLink>,
-    /// How the second one does.
+    /// The next events of the second run; empty if it has ended.
     pub b: Vec<ChainLink>,
 }
 
-/// The first event in which two runs differ, if there is one.
+/// Returns the first event in which two runs differ; `None` if they are equal.
 #[must_use]
 pub fn first_divergence(a: &Trace, b: &Trace) -> Option<Divergence> {
     let n_common = a.events.len().min(b.events.len());
@@ -32,7 +32,7 @@ pub fn first_divergence(a: &Trace, b: &Trace) -> Option<Divergence> {
     }
     let links = |trace: &Trace, from: usize, to: usize| {
         let to = to.min(trace.events.len());
-        trace.events[from..to].iter().map(ChainLink::of).collect()
+        trace.events[from..to].iter().map(ChainLink::from_event).collect()
     };
     Some(Divergence {
         event,

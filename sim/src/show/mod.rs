@@ -1,4 +1,4 @@
-//! What a person or a later command reads of runs: reports of failures, capsules and differences.
+//! Output about runs: reports of failures, capsules, and the first difference of two runs.
 
 pub mod capsule;
 pub mod diff;

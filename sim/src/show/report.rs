@@ -1,5 +1,5 @@
-//! A failure, so that a person can see what happened: what is wrong, what led there, where each
-//! node stood, which faults bit, and the command that plays it again.
+//! The report of a failure: what is wrong, the chain of events that led there, the state of each
+//! node, the effects of the faults, and the command that plays the run again.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -9,19 +9,21 @@ use serde::Serialize;
 use unisono_core::TaskId;
 use unisono_core::protocol::{Outcome, Status};
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::invariants::Violation;
 use crate::many::case::Case;
 use crate::many::tally::Brief;
 use crate::record::trace::{Trace, TracedEvent};
-use crate::run::played::{Failure, PlayOptions, Played};
+use crate::run::failure::Failure;
+use crate::run::played::{PlayOptions, Played};
 use crate::scenario::{Place, Scenario, nanos};
 use crate::world::life::LifeId;
+use unisono_observe::counted::counted;
 use unisono_observe::trace::EventKind;
 
-/// The last links of the chain that are shown.
+/// Number of events of the chain that are shown, counted from its end.
 const LONGEST_CHAIN: usize = 15;
-/// Counts that tell a story; the others are in the JSON.
+/// Kinds of events whose counts are shown in the text. The JSON has all kinds.
 const OF_NOTE: [EventKind; 16] = [
     EventKind::Starts,
     EventKind::ConnectFailed,
@@ -41,7 +43,7 @@ const OF_NOTE: [EventKind; 16] = [
     EventKind::Finishes,
 ];
 
-/// All that is to be said of a failure. The names of its fields are those of the JSON output.
+/// The report of a failure. The names of the fields are those of the JSON output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The scenario's name.
@@ -52,54 +54,55 @@ pub struct Report {
     pub signature: String,
     /// The rule of `docs/protocol.md` that is broken; 0 if it is none of them.
     pub rule: u8,
-    /// What is wrong, for a person.
+    /// The failure as text for the user.
     pub text: String,
-    /// Every expectation of the scenario that is not met.
+    /// All expectations of the scenario that are not met.
     pub expectations: Vec<ExpectationNote>,
-    /// At which step, if it is about one.
+    /// The step of the failure, if it has one.
     pub step: Option<u64>,
-    /// Which variable, shard or file, if it is about one.
+    /// The variable, shard or file of the failure, if it has one.
     pub subject: Option<String>,
-    /// Where two tensors differ first, if it is about that.
+    /// The first element in which two tensors differ, if the failure compares tensors.
     pub difference: Option<DifferenceNote>,
-    /// The exit code that tells its kind.
+    /// The exit code for this kind of failure.
     pub exit_code: u8,
     /// The event at which the chain ends.
     pub chain_ends_at: ChainEnd,
-    /// What led there, oldest first.
+    /// The chain of events that led to the failure, oldest first.
     pub chain: Vec<ChainLink>,
-    /// Events of the chain that are older, and left out.
+    /// Number of older events of the chain that are left out.
     pub chain_left_out: usize,
-    /// The present life of each task.
+    /// The last life of each task.
     pub nodes: Vec<NodeNote>,
-    /// What each fault did.
+    /// The effects of each fault.
     pub faults: Vec<FaultNote>,
-    /// How often each kind of event happened.
+    /// Number of events of each kind.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Virtual time, in nanoseconds.
+    /// Virtual time of the run, in nanoseconds.
     pub virtual_time_ns: u64,
-    /// Events of the universe.
+    /// Number of events of the world.
     pub events: u64,
-    /// The hash of everything that happened.
+    /// The hash of all events.
     pub audit: String,
     /// The hash of the order of events, without their times.
     pub order: String,
-    /// What the second run of the same did, if that was something else: runs are not reproducible.
+    /// The difference between the first run and the run that was played for this report. `None` if
+    /// they are equal, as they should be.
     pub not_reproducible: Option<String>,
-    /// The file that keeps the run.
+    /// The path of the capsule.
     pub capsule: Option<String>,
-    /// The command that plays it again.
+    /// The command that plays the run again.
     pub replay: Option<String>,
 }
 
 /// An expectation of the scenario that is not met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpectationNote {
-    /// Its name, as in a signature.
+    /// The name of the expectation, as in signatures.
     pub name: &'static str,
-    /// What happened, and what was expected.
+    /// The value that was found, and the expected one.
     pub text: String,
-    /// The line of the scenario file; `None` for a default.
+    /// The line of the scenario file; `None` for a default expectation.
     pub place: Option<Place>,
 }
 
@@ -107,88 +110,90 @@ pub struct ExpectationNote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainEnd {
-    /// The event that failed.
+    /// The event at which the failure was found.
     Failure,
     /// The event after which the first expectation could not be met any more.
     BrokenExpectation,
-    /// The last event: something that was expected never happened.
+    /// The last event, because an expected event never happened.
     EndOfRun,
 }
 
-/// The first place at which two tensors differ. Numbers that are none are texts in JSON.
+/// The first element in which two tensors differ. The values are texts, because JSON has no NaN.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DifferenceNote {
-    /// Which element.
+    /// The index of the element.
     pub element: usize,
-    /// What it should be.
+    /// The expected value.
     pub want: String,
-    /// What it is.
+    /// The actual value.
     pub got: String,
-    /// How many floats lie between the two.
+    /// The distance between the two, in floats; `None` if one is NaN.
     pub ulps: Option<u32>,
 }
 
 /// An event that led to a failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChainLink {
-    /// When, in nanoseconds of virtual time.
+    /// The virtual time of the event, in nanoseconds.
     pub at_ns: u64,
-    /// Who.
+    /// The task, with the number of its life from the second life on.
     pub node: String,
-    /// What.
+    /// A description of the input.
     pub text: String,
-    /// What the node did.
+    /// Descriptions of the node's effects.
     pub effects: Vec<String>,
 }
 
-/// Where a node stood.
+/// The state of a node at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeNote {
-    /// Who.
+    /// The task, with the number of its life from the second life on.
     pub node: String,
-    /// What it said of itself last.
+    /// The last status that the node reported.
     pub status: String,
-    /// How it ended, if it did.
+    /// The outcome of the task, if it ended.
     pub outcome: Option<String>,
 }
 
-/// What a fault did.
+/// The effects of a fault, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FaultNote {
-    /// Its name in the scenario.
+    /// The id of the fault in the scenario.
     pub id: String,
-    /// Its kind.
+    /// The kind of the fault.
     pub kind: &'static str,
-    /// Whether it began.
+    /// Whether the fault began.
     pub began: bool,
-    /// How often it changed what would have happened.
-    pub bites: u64,
+    /// The number of times that the fault changed what would have happened. `bites` is the name in
+    /// the JSON output.
+    #[serde(rename = "bites")]
+    pub effects: u64,
 }
 
 /// A failing run, played again with a trace.
 #[derive(Debug)]
 pub struct Explained {
-    /// What is to be said of it.
+    /// The report of the failure.
     pub report: Report,
-    /// The second run.
+    /// The result of the run that was played for the report.
     pub played: Played,
 }
 
-/// Plays a run that failed again, to tell why. Runs are deterministic: if the second one is
-/// another, the report says that before all.
+/// Plays a failed run again with a trace, and explains the failure. Runs are deterministic; if the
+/// two runs differ, the report says so first.
 #[must_use]
 pub fn explain(
     name: &str,
     case: &Case,
     first: &Brief,
-    labs: &Labs,
+    caches: &ComputeCaches,
     options: PlayOptions,
 ) -> Explained {
-    let failure = first.failure.as_ref().expect("only a failure is explained");
-    // A run that never comes back tells nothing the second time, either.
+    let failure = first.failure.as_ref().expect("only failures are explained");
+    // A run that never returns has no trace the second time, either.
     let is_stuck = matches!(failure, Failure::Stuck(_));
-    let played = case.play(labs, PlayOptions { trace: !is_stuck, ..options });
-    let mut report = Report::of(name, &case.scenario, failure, &played);
+    let played = case.play(caches, PlayOptions { trace: !is_stuck, ..options });
+    let mut report = Report::new(name, &case.scenario, failure, &played);
     report.not_reproducible = difference(first, failure, &played).filter(|_| !is_stuck);
     Explained { report, played }
 }
@@ -202,26 +207,26 @@ fn difference(first: &Brief, failure: &Failure, second: &Played) -> Option<Strin
     let second_signature = second_signature.unwrap_or_else(|| "no failure".to_owned());
     let (first_audit, second_audit) = (first.audit, second.audit);
     Some(format!(
-        "the first run: {}, audit {first_audit}; the second: {second_signature}, audit \
-         {second_audit}",
+        "first run: {}, audit {first_audit}; second run: {second_signature}, audit {second_audit}",
         signature(failure)
     ))
 }
 
 impl Report {
-    /// Of a run that failed so; `played` has a trace, unless there is none.
+    /// Returns the report of a failure. It has no chain of events if `played` has no trace.
     #[must_use]
-    pub fn of(name: &str, scenario: &Scenario, failure: &Failure, played: &Played) -> Self {
+    pub fn new(name: &str, scenario: &Scenario, failure: &Failure, played: &Played) -> Self {
         let violation = match failure {
             Failure::Violation(violation) => Some(violation),
             _ => None,
         };
         let trace = played.trace.as_ref();
-        // A run that was broken off has no end of its own.
+        // A run that was stopped by a violation has a last event, but no task that ended.
         let end = trace.and_then(|trace| trace.events.last()).map(|event| event.at);
         let last = trace.and_then(|trace| last_of_chain(trace, failure));
         let links = trace.zip(last).map_or_else(Vec::new, |(trace, last)| trace.chain(last));
-        let mut chain: Vec<_> = links.into_iter().map(|(_, event)| ChainLink::of(event)).collect();
+        let mut chain: Vec<_> =
+            links.into_iter().map(|(_, event)| ChainLink::from_event(event)).collect();
         let chain_left_out = chain.len().saturating_sub(LONGEST_CHAIN);
         chain.drain(..chain_left_out);
         Self {
@@ -230,12 +235,12 @@ impl Report {
             signature: failure.signature(),
             rule: violation.map_or(0, |violation| violation.rule),
             text: failure.to_string(),
-            expectations: played.unmet.iter().map(ExpectationNote::of).collect(),
+            expectations: played.unmet.iter().map(ExpectationNote::from_violation).collect(),
             step: violation.and_then(|violation| violation.step).map(|step| step.0),
             subject: violation.and_then(|violation| violation.subject.clone()),
-            difference: violation.and_then(DifferenceNote::of),
+            difference: violation.and_then(DifferenceNote::from_violation),
             exit_code: failure.exit_code(),
-            chain_ends_at: ChainEnd::of(failure),
+            chain_ends_at: ChainEnd::for_failure(failure),
             chain,
             chain_left_out,
             nodes: trace.map_or_else(Vec::new, |trace| nodes(trace, played)),
@@ -251,7 +256,7 @@ impl Report {
         }
     }
 
-    /// With the file that keeps the run, and the command that plays it.
+    /// Adds the path of the capsule, and the command that plays it.
     #[must_use]
     pub fn kept_in(mut self, capsule: &str) -> Self {
         self.replay = Some(format!("unisono-sim replay {}", quoted(capsule)));
@@ -259,7 +264,7 @@ impl Report {
         self
     }
 
-    /// With the command that plays it from its scenario file.
+    /// Adds the command that plays the run from its scenario file.
     #[must_use]
     pub fn played_from(mut self, path: &str) -> Self {
         let seed = self.seed;
@@ -268,7 +273,7 @@ impl Report {
     }
 }
 
-/// A path, as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     if path.chars().all(is_plain) {
@@ -278,9 +283,9 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// Returns the number of the event that a failure is about: the event that broke an expectation, the
-/// update of a step whose result was found to be wrong at the end, or else the last event. A fault
-/// without effect is about no event.
+/// Returns the number of the event that a failure is about: the event that broke an expectation,
+/// the update of a step whose result was found to be wrong at the end, or else the last event. A
+/// fault without effect is about no event.
 pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
     let of_step = |step| {
         move |event: &TracedEvent| {
@@ -288,7 +293,7 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
         }
     };
     let found = match failure {
-        Failure::Inert { .. } => return None,
+        Failure::FaultWithoutEffect { .. } => return None,
         Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
             unmet.broken_by.as_ref().and_then(|breaker| breaker.find(trace))
         }
@@ -301,7 +306,7 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
 }
 
 impl ChainEnd {
-    fn of(failure: &Failure) -> Self {
+    fn for_failure(failure: &Failure) -> Self {
         match failure {
             Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
                 if unmet.broken_by.is_some() { Self::BrokenExpectation } else { Self::EndOfRun }
@@ -312,15 +317,15 @@ impl ChainEnd {
 
     const fn heading(self) -> &'static str {
         match self {
-            Self::Failure => "what led there",
-            Self::BrokenExpectation => "what led to the event that broke the expectation",
-            Self::EndOfRun => "what led to the end of the run",
+            Self::Failure => "events that led to the failure",
+            Self::BrokenExpectation => "events that led to the broken expectation",
+            Self::EndOfRun => "events that led to the end of the run",
         }
     }
 }
 
 impl ExpectationNote {
-    fn of(violation: &Violation) -> Self {
+    fn from_violation(violation: &Violation) -> Self {
         let place = violation.unmet.as_ref().and_then(|unmet| unmet.place.clone());
         Self { name: violation.name, text: violation.what.clone(), place }
     }
@@ -337,9 +342,9 @@ impl fmt::Display for ExpectationNote {
 }
 
 impl ChainLink {
-    /// An event of a trace.
+    /// Describes an event of a trace.
     #[must_use]
-    pub fn of(event: &TracedEvent) -> Self {
+    pub fn from_event(event: &TracedEvent) -> Self {
         Self {
             at_ns: nanos(event.at),
             node: event.life.to_string(),
@@ -350,7 +355,7 @@ impl ChainLink {
 }
 
 impl DifferenceNote {
-    fn of(violation: &Violation) -> Option<Self> {
+    fn from_violation(violation: &Violation) -> Option<Self> {
         violation.difference.map(|difference| Self {
             element: difference.index,
             want: difference.want.to_string(),
@@ -360,9 +365,9 @@ impl DifferenceNote {
     }
 }
 
-/// The last life of each task, with where it stood.
+/// Returns the state of the last life of each task.
 fn nodes(trace: &Trace, played: &Played) -> Vec<NodeNote> {
-    // Lives of a task are in order: the last one is kept.
+    // The lives of a task are in order, so the last one replaces the others in the map.
     let last: BTreeMap<TaskId, (LifeId, &Status)> =
         trace.statuses.iter().map(|(life, status)| (life.task, (*life, status))).collect();
     let note = |(life, status): (LifeId, &Status)| {
@@ -389,16 +394,16 @@ fn outcome_text(outcome: &Outcome) -> String {
 
 fn fault_notes(scenario: &Scenario, played: &Played) -> Vec<FaultNote> {
     let faults = scenario.faults.iter().zip(&played.faults);
-    let note = |(fault, bites): (&crate::scenario::Fault, &crate::Bites)| FaultNote {
+    let note = |(fault, effects): (&crate::scenario::Fault, &crate::FaultEffects)| FaultNote {
         id: fault.id.clone(),
         kind: fault.kind.family().name(),
-        began: bites.has_begun,
-        bites: bites.n_bites,
+        began: effects.has_begun,
+        effects: effects.n_effects,
     };
     faults.map(note).collect()
 }
 
-/// Nodes that the text of a report lists: a cluster of a thousand must not hide the rest of it.
+/// Number of nodes in the text of a report. The nodes of a large cluster would hide the rest.
 const MOST_NODES: usize = 32;
 
 impl fmt::Display for Report {
@@ -411,7 +416,7 @@ impl fmt::Display for Report {
         self.write_text(f)?;
         self.write_chain(f)?;
         if !self.nodes.is_empty() {
-            writeln!(f, "\n  where each node stood")?;
+            writeln!(f, "\n  state of each node")?;
         }
         for NodeNote { node, status, outcome } in self.nodes.iter().take(MOST_NODES) {
             let ended = outcome.as_ref().map_or_else(String::new, |how| format!(" ({how})"));
@@ -423,12 +428,11 @@ impl fmt::Display for Report {
         if !self.faults.is_empty() {
             writeln!(f, "\n  faults")?;
         }
-        for FaultNote { id, kind, began, bites } in &self.faults {
-            let did = match (began, bites) {
+        for FaultNote { id, kind, began, effects } in &self.faults {
+            let did = match (began, effects) {
                 (false, _) => "never began".to_owned(),
-                (true, 0) => "began, and never bit".to_owned(),
-                (true, 1) => "bit once".to_owned(),
-                (true, n) => format!("bit {n} times"),
+                (true, 0) => "began, no effect".to_owned(),
+                (true, n) => counted(*n, "effect"),
             };
             writeln!(f, "    {id:<19} {kind}: {did}")?;
         }
@@ -453,12 +457,12 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// All that is wrong. An expectation has its line below it.
+    /// Writes the failure, and the unmet expectations with their lines.
     fn write_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.chain_ends_at == ChainEnd::Failure {
             writeln!(f, "  {}", self.text)?;
             if !self.expectations.is_empty() {
-                writeln!(f, "  and not as the scenario expects:")?;
+                writeln!(f, "  expectations that are not met:")?;
             }
         }
         self.expectations.iter().try_for_each(|note| write!(f, "{note}"))
@@ -477,15 +481,17 @@ impl Report {
 }
 
 impl ChainLink {
-    /// Its lines, each with something before it.
+    /// Returns the lines of the event, each with a prefix.
     #[must_use]
     pub fn lines(&self, before: &str) -> String {
         let Self { at_ns, node, text, effects } = self;
         let mut lines = String::new();
         let at = format!("{:?}", Duration::from_nanos(*at_ns));
-        writeln!(lines, "{before}{at:>14}  {node:<19} {text}").expect("a String takes all");
+        writeln!(lines, "{before}{at:>14}  {node:<19} {text}")
+            .expect("writing to a String cannot fail");
         for effect in effects {
-            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "").expect("as above");
+            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "")
+                .expect("writing to a String cannot fail");
         }
         lines
     }

@@ -1,7 +1,7 @@
-//! Which faults there are, which wait for what, which are active, and which bit.
+//! The faults of a run: which are armed, which are active, and how many effects each had.
 //!
-//! Answers what active faults do to a message, a call or a computation. What a fault does when it
-//! begins or ends is in [`crate::world::fault_effects`].
+//! This file decides what active faults do to a message, a call or a computation. What a fault does
+//! when it begins or ends is in [`crate::world::fault_effects`].
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -21,18 +21,18 @@ use crate::world::life::LifeId;
 use crate::world::network::pair_number;
 use unisono_observe::trace::NamedEvent;
 
-/// A partition that is `Slow` makes latencies so many times as long.
+/// The factor by which a partition in `slow` mode multiplies latencies.
 const SLOW_PARTITION: u32 = 100;
 
 /// All faults of a run.
 #[derive(Debug)]
 pub(crate) struct Faults {
     all: Vec<Entry>,
-    /// Those that wait for an event or a step.
+    /// Faults that wait for an event or a step.
     armed: Vec<usize>,
-    /// Those that have begun, and have not ended.
+    /// Faults that have begun and have not ended.
     active: Vec<usize>,
-    /// When a fault began or ended last.
+    /// When the last fault began or ended.
     pub(crate) last_change: Duration,
     seed: u64,
 }
@@ -40,30 +40,30 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) fault: Fault,
-    /// Events that fit so far.
+    /// Number of events that matched the trigger.
     seen: u64,
-    pub(super) n_bites: u64,
+    pub(super) n_effects: u64,
     pub(super) has_begun: bool,
-    /// When it began and ended, if it did.
+    /// When the fault began and ended.
     times: (Option<Duration>, Option<Duration>),
-    /// Lives to be followed by others, or to let go on, when it ends.
+    /// Lives that the fault killed or paused. Its end restarts or resumes them.
     pub(super) lives: Vec<LifeId>,
 }
 
-/// How often a fault bit.
+/// The effects of one fault in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bites {
-    /// The fault.
+pub struct FaultEffects {
+    /// The id of the fault in the scenario.
     pub id: String,
-    /// Whether it began.
+    /// Whether the fault began.
     pub has_begun: bool,
-    /// When it did.
+    /// When the fault began, in virtual time.
     pub began: Option<Duration>,
-    /// When it was over.
+    /// When the fault ended, in virtual time.
     pub ended: Option<Duration>,
-    /// How often it changed what would have happened.
-    pub n_bites: u64,
-    /// It is no failure if it never did.
+    /// The number of times that the fault changed what would have happened.
+    pub n_effects: u64,
+    /// Whether the scenario allows that the fault has no effect.
     pub may_be_inert: bool,
 }
 
@@ -72,7 +72,7 @@ impl Faults {
         let entry = |fault: &Fault| Entry {
             fault: fault.clone(),
             seen: 0,
-            n_bites: 0,
+            n_effects: 0,
             has_begun: false,
             times: (None, None),
             lives: Vec::new(),
@@ -83,7 +83,7 @@ impl Faults {
         Self { all, armed, active: Vec::new(), last_change: Duration::ZERO, seed }
     }
 
-    /// Those that begin at a time.
+    /// Returns the faults that begin at a time, with the time.
     pub(super) fn timed(&self) -> Vec<(usize, Duration)> {
         let time = |(fault, entry): (usize, &Entry)| match entry.fault.trigger {
             Trigger::At(at) => Some((fault, at)),
@@ -96,25 +96,25 @@ impl Faults {
         &mut self.all[fault]
     }
 
-    /// What each fault did.
-    pub(crate) fn bites(&self) -> Vec<Bites> {
-        let bites = |entry: &Entry| Bites {
+    /// Returns the effects of each fault, in the order of the scenario.
+    pub(crate) fn effects(&self) -> Vec<FaultEffects> {
+        let effects = |entry: &Entry| FaultEffects {
             id: entry.fault.id.clone(),
             has_begun: entry.has_begun,
             began: entry.times.0,
             ended: entry.times.1,
-            n_bites: entry.n_bites,
+            n_effects: entry.n_effects,
             may_be_inert: entry.fault.may_be_inert,
         };
-        self.all.iter().map(bites).collect()
+        self.all.iter().map(effects).collect()
     }
 
-    /// Whether anything is going on that will end.
+    /// Returns whether an active fault will end.
     pub(crate) fn any_will_end(&self) -> bool {
         self.active.iter().any(|&fault| self.all[fault].fault.end.is_some())
     }
 
-    /// Whether no fault has begun.
+    /// Returns whether no fault has begun.
     pub(crate) fn is_untouched(&self) -> bool {
         self.all.iter().all(|entry| !entry.has_begun)
     }
@@ -131,7 +131,7 @@ impl Faults {
         !self.armed.is_empty()
     }
 
-    /// An event: which faults begin with it.
+    /// Returns the faults that begin with an event, and disarms them.
     pub(super) fn on_event(
         &mut self,
         node: TaskId,
@@ -147,6 +147,8 @@ impl Faults {
             if pattern.when != when || !fits(pattern, node, what, is_input) {
                 return true;
             }
+            // Counted for each fault by itself, so that removing a fault from a scenario does not
+            // change the number at which another one begins.
             entry.seen += 1;
             let begins = entry.seen >= pattern.nth;
             if begins {
@@ -157,10 +159,12 @@ impl Faults {
         begin
     }
 
-    /// Ps 0 has a version for the first time: which faults begin, and which end.
+    /// Returns the faults that begin, and those that end, when ps 0 has a version for the first
+    /// time.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
         let (mut begin, all) = (Vec::new(), &self.all);
         self.armed.retain(|&fault| {
+            // `<=`: a restore may take ps 0 past a step without ever having that version.
             let begins = matches!(all[fault].fault.trigger, Trigger::AtStep(at) if at <= step);
             if begins {
                 begin.push(fault);
@@ -179,11 +183,12 @@ impl Faults {
         self.last_change = now;
     }
 
-    /// `false` if it was not active.
+    /// Returns `false` if the fault was not active.
     pub(super) fn deactivate(&mut self, fault: usize, now: Duration) -> bool {
         let n_active = self.active.len();
         self.active.retain(|&other| other != fault);
         self.last_change = now;
+        // A fault that was not active keeps the time at which it ended first.
         let was_active = self.active.len() < n_active;
         if was_active {
             self.all[fault].times.1 = Some(now);
@@ -195,12 +200,14 @@ impl Faults {
         self.active.contains(&fault)
     }
 
-    /// Whether a fault is the death of a task.
+    /// Returns whether a fault crashes a task.
     pub(super) fn kills(&self, fault: usize, task: TaskId) -> bool {
         matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
     }
 
-    /// Whether a task that stopped is started again by a fault that is over.
+    /// Returns whether a stopped task must be restarted: a stop fault of the task is over, and no
+    /// other one is active. The task may have stopped for the other one, which had begun while the
+    /// first was still active.
     pub(super) fn restarts_stopped(&self, task: TaskId) -> bool {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
@@ -214,7 +221,7 @@ impl Faults {
         !is_stopped && self.all.iter().enumerate().any(begun)
     }
 
-    /// What all active faults together do to a clock.
+    /// Returns the error of a task's clock: the sum of all active faults.
     pub(super) fn skew_ppm(&self, task: TaskId) -> i32 {
         let skew = |(_, kind): (usize, &FaultKind)| match kind {
             FaultKind::Clock { node, skew_ppm, .. } if node.contains(task) => Some(*skew_ppm),
@@ -223,7 +230,7 @@ impl Faults {
         self.active().filter_map(skew).sum()
     }
 
-    /// How far the wall clock of a task is behind at the start of one of its lives.
+    /// Returns how far the wall clock of a task is behind, at the start of one of its lives.
     pub(super) fn set_back(&mut self, task: TaskId) -> Duration {
         let behind = |kind: &FaultKind, _| match kind {
             FaultKind::Clock { node, set_back, .. }
@@ -233,28 +240,29 @@ impl Faults {
             }
             _ => None,
         };
-        self.biting(behind).into_iter().sum()
+        self.affecting(behind).into_iter().sum()
     }
 
-    pub(super) fn bite(&mut self, fault: usize) {
-        self.all[fault].n_bites += 1;
+    pub(super) fn count_effect(&mut self, fault: usize) {
+        self.all[fault].n_effects += 1;
     }
 
-    /// What `of` has of the active faults, which have bitten then. It is given which bite of the
-    /// fault's that would be, counted from 1.
-    fn biting<T>(&mut self, mut of: impl FnMut(&FaultKind, u64) -> Option<T>) -> Vec<T> {
+    /// Collects what `of` returns for the active faults, and counts an effect of each fault for
+    /// which it returns something. `of` also gets the number of that effect, counted from 1, as the
+    /// index of random draws.
+    fn affecting<T>(&mut self, mut of: impl FnMut(&FaultKind, u64) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         for &fault in &self.active {
             let entry = &mut self.all[fault];
-            if let Some(what) = of(&entry.fault.kind, entry.n_bites + 1) {
-                entry.n_bites += 1;
+            if let Some(what) = of(&entry.fault.kind, entry.n_effects + 1) {
+                entry.n_effects += 1;
                 found.push(what);
             }
         }
         found
     }
 
-    /// The active kinds, without a bite.
+    /// Returns the active faults, without counting an effect.
     pub(super) fn active(&self) -> impl Iterator<Item = (usize, &FaultKind)> {
         self.active.iter().map(|&fault| (fault, &self.all[fault].fault.kind))
     }
@@ -264,8 +272,8 @@ impl Faults {
             FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
             _ => None,
         };
-        // The slowest counts: two stragglers in one are no slower.
-        self.biting(factor).into_iter().fold(1.0, f64::max)
+        // The largest factor counts: two slow faults of one task are no slower than the worse one.
+        self.affecting(factor).into_iter().fold(1.0, f64::max)
     }
 
     pub(super) fn disk_slowness(&mut self) -> u32 {
@@ -273,7 +281,7 @@ impl Faults {
             FaultKind::Disk { mode: DiskMode::Slow(factor) } => Some(*factor),
             _ => None,
         };
-        self.biting(factor).into_iter().fold(1, u32::max)
+        self.affecting(factor).into_iter().fold(1, u32::max)
     }
 
     pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {
@@ -283,30 +291,31 @@ impl Faults {
             }
             _ => None,
         };
-        self.biting(limit).into_iter().min()
+        self.affecting(limit).into_iter().min()
     }
 
-    /// Bytes a second that a task reads, if a fault makes it slow.
+    /// Returns the bytes per second that a task reads, if a fault limits them.
     pub(super) fn reading_rate(&mut self, task: TaskId) -> Option<NonZeroU64> {
         let limit = |kind: &FaultKind, _| match kind {
             FaultKind::SlowReader { node, rate } if node.contains(task) => Some(*rate),
             _ => None,
         };
-        self.biting(limit).into_iter().min()
+        self.affecting(limit).into_iter().min()
     }
 
-    /// What becomes of a message that arrives.
+    /// Returns what partitions do to a message that arrives.
     pub(super) fn passage(&mut self, from: TaskId, to: TaskId) -> Passage {
-        let modes = self.biting(|kind, _| match partition(kind, from, to) {
+        let modes = self.affecting(|kind, _| match partition(kind, from, to) {
             Some(PartitionMode::Stop) => Some(Passage::Held),
             Some(PartitionMode::Jam) => Some(Passage::Lost),
             Some(PartitionMode::Slow) | None => None,
         });
+        // A jam wins: a message that is lost cannot be delivered later by the other partition.
         modes.into_iter().max_by_key(|passage| *passage == Passage::Lost).unwrap_or(Passage::Free)
     }
 
-    /// What a message is delayed by. `latency` draws another one; only a slow partition needs it, so
-    /// that no other fault moves what the network draws next.
+    /// Returns the delay of a message. `latency` draws another latency; only a slow partition calls
+    /// it, so that no other fault moves what the network draws next.
     pub(super) fn delay(
         &mut self,
         from: TaskId,
@@ -314,14 +323,15 @@ impl Faults {
         mut latency: impl FnMut() -> Duration,
     ) -> Duration {
         let seed = self.seed;
-        let delays = self.biting(|kind, bite| match kind {
+        let delays = self.affecting(|kind, nth| match kind {
             FaultKind::Delay { from: senders, to: receivers, by } => {
                 let sample = || {
-                    by.sample(&mut Stream::new(seed, Purpose::Delay, pair_number(from, to), bite))
+                    by.sample(&mut Stream::new(seed, Purpose::Delay, pair_number(from, to), nth))
                 };
                 leads((from, to), senders, receivers).then(sample)
             }
             _ if partition(kind, from, to) == Some(PartitionMode::Slow) => {
+                // The message has travelled for one latency already.
                 Some(latency() * (SLOW_PARTITION - 1))
             }
             _ => None,
@@ -329,12 +339,13 @@ impl Faults {
         delays.into_iter().sum()
     }
 
-    /// Whether a call, or its answer, does not get through.
+    /// Returns whether a call or its answer is lost.
     pub(super) fn hangs(&mut self, caller: TaskId, called: TaskId) -> bool {
         let stops = |kind: &FaultKind, from, to| {
             matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
         };
-        let hangs = self.biting(|kind, _| {
+        let hangs = self.affecting(|kind, _| {
+            // A call needs both directions: a handshake without its answer fails, too.
             let hangs = stops(kind, caller, called)
                 || stops(kind, called, caller)
                 || connects(kind, caller, called) == Some(ConnectMode::Hang);
@@ -343,34 +354,37 @@ impl Faults {
         !hangs.is_empty()
     }
 
-    /// Whether a call is refused although somebody is there.
+    /// Returns whether a fault refuses a call to a task that is alive.
     pub(super) fn refuses(&mut self, caller: TaskId, called: TaskId) -> bool {
         let refuses = |kind: &FaultKind, _| {
             (connects(kind, caller, called) == Some(ConnectMode::Refuse)).then_some(())
         };
-        !self.biting(refuses).is_empty()
+        !self.affecting(refuses).is_empty()
     }
 
-    /// Whether a message is damaged; and if so, the how-manieth that is.
+    /// Returns `Some(n)` if a fault corrupts this message. `n` counts corrupted messages from 1,
+    /// and selects the bit to flip.
     pub(super) fn corrupts(&mut self, from: TaskId, to: TaskId) -> Option<u64> {
-        let bites = self.biting(|kind, bite| match kind {
+        let numbers = self.affecting(|kind, nth| match kind {
             FaultKind::Corrupt { from: senders, to: receivers } => {
-                leads((from, to), senders, receivers).then_some(bite)
+                leads((from, to), senders, receivers).then_some(nth)
             }
             _ => None,
         });
-        (!bites.is_empty()).then(|| bites.into_iter().sum())
+        // Several faults corrupt a message once. Their sum still differs from message to message.
+        (!numbers.is_empty()).then(|| numbers.into_iter().sum())
     }
 
-    /// Makes a gradient wrong, if a fault says so.
+    /// Spoils a gradient, if a fault is active that does.
     pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
-        let modes = self.biting(|kind, _| match kind {
+        let modes = self.affecting(|kind, _| match kind {
             FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
             _ => None,
         });
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
             let Some(first) = gradient.first_mut() else { continue };
+            // Copied, because the compute cache and other runs share the buffer.
             let mut values = first.to_vec();
             match mode {
                 GradientMode::Nan => {
@@ -384,8 +398,9 @@ impl Faults {
     }
 }
 
-/// Flips the highest bit of the mantissa of the largest value: one of a pixel that is never lit is
-/// 0, and would be lost in the update.
+/// Flips the highest bit of the mantissa of the largest value. The first value would not do: the
+/// weight of a pixel that is never lit has the gradient 0, whose lowest bits are lost in the
+/// update.
 fn flip_a_bit(values: &mut [f32]) {
     let largest = values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
     if let Some(value) = largest {
@@ -399,7 +414,7 @@ fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent, is_input: bool) 
         && pattern.step.is_none_or(|step| what.step == Some(step))
 }
 
-/// Whether the way of a message or a call is one from these tasks to those.
+/// Returns whether a message or a call leads from one of the senders to one of the receivers.
 fn leads((from, to): (TaskId, TaskId), senders: &TaskSet, receivers: &TaskSet) -> bool {
     senders.contains(from) && receivers.contains(to)
 }
@@ -422,7 +437,7 @@ fn connects(kind: &FaultKind, caller: TaskId, called: TaskId) -> Option<ConnectM
     }
 }
 
-/// The disk's own word for how it misbehaves; none if it only takes long, for it has no clock.
+/// Returns the fault of the simulated disk; `None` for a slow disk, because the disk has no clock.
 pub(super) const fn disk_fault(mode: DiskMode) -> Option<DiskFault> {
     Some(match mode {
         DiskMode::NoSpace => DiskFault::NoSpace,
@@ -435,7 +450,7 @@ pub(super) const fn disk_fault(mode: DiskMode) -> Option<DiskFault> {
     })
 }
 
-/// Whether a task is one of two sets' members.
+/// Returns a test for the members of a set.
 pub(super) fn chooses(set: TaskSet) -> impl Fn(TaskId) -> bool {
     move |task| set.contains(task)
 }

@@ -1,47 +1,49 @@
-//! What is going to happen, ordered by when, and by which was planned first.
+//! Future events, ordered by time. Events of one time keep the order in which they were planned.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Plans for moments since the beginning of the simulation. What was planned is not taken back:
-/// whoever carries it out looks whether it still matters.
+/// A queue of future events; times count from the start of the run. A planned event is never
+/// cancelled, because finding it in the heap would cost more: the handler of the event checks
+/// whether the event still matters.
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    plans: BinaryHeap<Reverse<Planned<T>>>,
+    entries: BinaryHeap<Reverse<Entry<T>>>,
     n_planned: u64,
 }
 
 #[derive(Debug)]
-struct Planned<T> {
+struct Entry<T> {
     at: Duration,
+    /// Without it, the order of two events of one time would depend on the heap.
     number: u64,
     what: T,
 }
 
-impl<T> Ord for Planned<T> {
+impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.at, self.number).cmp(&(other.at, other.number))
     }
 }
 
-impl<T> PartialOrd for Planned<T> {
+impl<T> PartialOrd for Entry<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> PartialEq for Planned<T> {
+impl<T> PartialEq for Entry<T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl<T> Eq for Planned<T> {}
+impl<T> Eq for Entry<T> {}
 
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
-        Self { plans: BinaryHeap::new(), n_planned: 0 }
+        Self { entries: BinaryHeap::new(), n_planned: 0 }
     }
 }
 
@@ -49,12 +51,12 @@ impl<T> Agenda<T> {
     pub(crate) fn plan(&mut self, at: Duration, what: T) {
         let number = self.n_planned;
         self.n_planned += 1;
-        self.plans.push(Reverse(Planned { at, number, what }));
+        self.entries.push(Reverse(Entry { at, number, what }));
     }
 
-    /// The next plan, and when it is for.
+    /// Takes the next event and its time.
     pub(crate) fn pop(&mut self) -> Option<(Duration, T)> {
-        self.plans.pop().map(|Reverse(Planned { at, what, .. })| (at, what))
+        self.entries.pop().map(|Reverse(Entry { at, what, .. })| (at, what))
     }
 }
 
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_of_one_moment_keep_their_order() {
+    fn events_of_one_time_keep_the_order_in_which_they_were_planned() {
         let mut agenda = Agenda::default();
         let ms = Duration::from_millis;
         agenda.plan(ms(2), "c");

@@ -1,4 +1,5 @@
-//! A task's clock, which may go too fast or too slowly, and jump ahead; it never goes back.
+//! The monotonic clock of a task. A fault makes it fast or slow, or lets it jump ahead; it never
+//! goes back.
 
 use std::time::Duration;
 
@@ -6,19 +7,19 @@ use crate::scenario::nanos;
 
 const MILLION: i128 = 1_000_000;
 
-/// What a clock shows, as a function of the time that has passed in the universe.
+/// A clock as a linear function of virtual time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SkewedClock {
-    /// Since when it goes as it does.
+    /// The virtual time of the last change.
     since: Duration,
-    /// What it showed then.
+    /// The time that the clock showed at the last change.
     showed: Duration,
-    /// Parts per million that it goes too fast.
+    /// The error of the rate in parts per million; above 0 the clock is fast.
     ppm: i32,
 }
 
 impl SkewedClock {
-    /// What it shows at `now`.
+    /// Returns what the clock shows at `now`.
     pub(crate) fn at(&self, now: Duration) -> Duration {
         let passed = now.saturating_sub(self.since);
         if self.ppm == 0 {
@@ -28,7 +29,8 @@ impl SkewedClock {
         self.showed + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
-    /// The first moment of the universe at which it shows `moment`, or more.
+    /// Returns the first virtual time at which the clock shows `moment` or more. It rounds up: a
+    /// task that wakes a nanosecond early would find that its deadline has not come.
     pub(crate) fn when(&self, moment: Duration) -> Duration {
         let ahead = moment.saturating_sub(self.showed);
         if self.ppm == 0 {
@@ -39,9 +41,9 @@ impl SkewedClock {
         self.since.saturating_add(Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 
-    /// From `now` on it goes `ppm` too fast, and it jumps ahead.
+    /// Changes the rate from `now` on, and lets the clock jump ahead.
     pub(crate) fn change(&mut self, now: Duration, ppm: i32, jump: Duration) {
-        // A clock that stood still, or went back, would be no clock.
+        // At −1,000,000 ppm the clock would stand still, and `when` would divide by zero.
         let ppm = ppm.max(1 - MILLION as i32);
         *self = Self { since: now, showed: self.at(now) + jump, ppm };
     }
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skewed_clock_gains_its_parts_per_million_and_its_jumps() {
+    fn skewed_clock_gains_its_parts_per_million_and_its_jumps() {
         let mut clock = SkewedClock::default();
         assert_eq!(clock.at(s(5)), s(5));
         clock.change(s(10), 100_000, s(3));
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_moment_at_which_it_shows_something_is_the_first_one() {
+    fn when_returns_the_first_time_at_which_the_clock_shows_a_moment() {
         let mut clock = SkewedClock::default();
         clock.change(s(1), -333_333, s(1));
         for moment in [s(3), Duration::from_nanos(2_000_000_007), s(100)] {

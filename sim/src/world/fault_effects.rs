@@ -1,11 +1,11 @@
-//! What faults do when they begin, and how they end.
+//! What faults do when they begin and when they end.
 
 use std::time::Duration;
 
 use unisono_core::protocol::{Effect, Outcome};
 use unisono_core::{Step, TaskId};
 
-use super::state::{Order, Plan, State};
+use super::state::{ExecutorOrder, State, WorldEvent};
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
 use crate::world::active_faults::{chooses, disk_fault};
 use crate::world::disk::FaultId;
@@ -14,7 +14,7 @@ use crate::world::life::LifeId;
 use crate::world::network::Direction;
 use unisono_observe::trace::{EventKind, NamedEvent};
 
-/// Who gave the word for a fault by doing something, and how much of it is still done.
+/// The life whose event triggers a fault, and how many of its effects come before the event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct By {
     life: LifeId,
@@ -22,6 +22,8 @@ pub(super) struct By {
 }
 
 impl State {
+    /// Triggers the faults that wait for an event of a life. `n_acts` effects of the life come
+    /// before the event.
     pub(super) fn notice(&mut self, id: LifeId, what: NamedEvent, when: When, n_acts: usize) {
         if self.life(id).is_none() {
             return;
@@ -30,9 +32,10 @@ impl State {
             let is_input = what.is_input();
             for fault in self.faults.on_event(id.task, what, when, is_input) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
-                    // What a node does is carried out once all that it does is known. A plan of
-                    // this moment comes after that.
-                    self.agenda.plan(self.now, Plan::BeginFault(fault));
+                    // The effects of a node are carried out after the observer has seen all of
+                    // them. An event of this time comes after that, so the effect is done when the
+                    // fault begins. A crash handles this by itself, by counting effects.
+                    self.agenda.plan(self.now, WorldEvent::BeginFault(fault));
                 } else {
                     self.begin_fault(fault, Some(By { life: id, n_acts }));
                 }
@@ -47,8 +50,8 @@ impl State {
         }
     }
 
-    /// What a life wants done because of an input. How much of it is still done: all, if that is
-    /// not said.
+    /// Triggers the faults that wait for an effect of a life, or for the end of its input. Returns
+    /// how many effects are carried out before a fault kills the life; `None` if they all are.
     pub(super) fn notice_effects(
         &mut self,
         id: LifeId,
@@ -71,6 +74,7 @@ impl State {
     }
 
     fn on_step(&mut self, step: Step) {
+        // After a rollback ps 0 has older versions once more. Steps trigger only the first time.
         if step < self.step {
             return;
         }
@@ -87,8 +91,9 @@ impl State {
         self.begin_kind(fault, &kind, by);
         match end {
             Some(End::For(duration)) => {
-                self.agenda.plan(self.now + duration, Plan::EndFault(fault));
+                self.agenda.plan(self.now + duration, WorldEvent::EndFault(fault));
             }
+            // The step has come already, so no later event would end the fault.
             Some(End::UntilStep(step)) if step <= self.step => self.end_fault(fault),
             None if kind.is_instant() => {
                 self.faults.deactivate(fault, self.now);
@@ -102,8 +107,8 @@ impl State {
             FaultKind::Crash { node, .. } => self.crash(fault, *node, by),
             FaultKind::Pause { node } => {
                 for task in self.living(*node) {
-                    self.faults.bite(fault);
-                    let life = self.lives.get_mut(&task).expect("it lives");
+                    self.faults.count_effect(fault);
+                    let life = self.lives.get_mut(&task).expect("the task is alive");
                     life.n_pauses += 1;
                     let id = life.id;
                     self.faults.entry(fault).lives.push(id);
@@ -111,8 +116,8 @@ impl State {
             }
             FaultKind::Stop { node } => {
                 for task in self.living(*node) {
-                    self.faults.bite(fault);
-                    let life = self.lives.get_mut(&task).expect("it lives");
+                    self.faults.count_effect(fault);
+                    let life = self.lives.get_mut(&task).expect("the task is alive");
                     life.stops.push_back((None, ()));
                     self.woken |= life.wake();
                 }
@@ -122,29 +127,32 @@ impl State {
             }
             FaultKind::Reset { from, to } => {
                 for (link, _) in self.links.between(chooses(*from), chooses(*to)) {
-                    self.faults.bite(fault);
+                    self.faults.count_effect(fault);
                     self.break_link(link, [true; 2], "reset by the network");
                 }
             }
             FaultKind::HalfOpen { from, to } => {
                 for (link, end) in self.links.between(chooses(*from), chooses(*to)) {
-                    self.faults.bite(fault);
-                    let is_told = [end == 0, end == 1];
-                    self.break_link(link, is_told, "no answer from the other end");
+                    self.faults.count_effect(fault);
+                    let is_notified = [end == 0, end == 1];
+                    self.break_link(link, is_notified, "no answer from the other end");
                 }
             }
             FaultKind::Duplicate { from, to } => {
                 for (id, _) in self.links.between(chooses(*from), chooses(*to)) {
+                    // The link delivers everything that is under way and then breaks. The sender
+                    // cannot know that, and repeats its messages on the next link.
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
                     let last =
                         |direction: &Direction| direction.last_arrival.max(direction.not_before);
                     let last = link.directions.iter().map(last).max().unwrap_or(now);
                     link.is_mute = true;
+                    // With nothing under way there is nothing to duplicate.
                     if last > now {
-                        self.faults.bite(fault);
+                        self.faults.count_effect(fault);
                     }
-                    self.agenda.plan(last.max(now), Plan::Break(id));
+                    self.agenda.plan(last.max(now), WorldEvent::Break(id));
                 }
             }
             FaultKind::Disk { mode } => {
@@ -154,7 +162,7 @@ impl State {
                     self.files.disk().set_fault(disk_id(fault), how);
                 }
             }
-            // A wall clock that was set back shows only in the lives that start later.
+            // A wall clock that was set back matters only to lives that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),
             FaultKind::Slow { .. }
@@ -175,10 +183,12 @@ impl State {
         let entry = self.faults.entry(fault);
         let (kind, lives) = (entry.fault.kind.clone(), std::mem::take(&mut entry.lives));
         match kind {
-            FaultKind::Crash { .. } => lives.into_iter().for_each(|life| self.raise(life.task)),
+            FaultKind::Crash { .. } => {
+                lives.into_iter().for_each(|life| self.start_task(life.task))
+            }
             FaultKind::Pause { .. } => lives.into_iter().for_each(|life| self.go_on(life)),
             FaultKind::Stop { node } => {
-                // Also those that another fault had stopped, and was over before they had.
+                // Also tasks that another stop fault had stopped, which ended before they did.
                 let again = |(task, outcome): (&TaskId, &Outcome)| {
                     let is_again = matches!(outcome, Outcome::Stopped { .. })
                         && node.contains(*task)
@@ -186,12 +196,12 @@ impl State {
                     is_again.then_some(*task)
                 };
                 let again: Vec<_> = self.outcomes.iter().filter_map(again).collect();
-                again.into_iter().for_each(|task| self.raise(task));
+                again.into_iter().for_each(|task| self.start_task(task));
             }
             FaultKind::Partition { mode: PartitionMode::Stop, .. } => self.release_held(),
             FaultKind::Disk { .. } => {
                 self.files.disk().clear_fault(disk_id(fault));
-                self.note_disk_bites(fault);
+                self.note_disk_effects(fault);
             }
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, .. } => self.change_clocks(fault, node, Duration::ZERO),
@@ -199,10 +209,10 @@ impl State {
         }
     }
 
-    /// The disk counts for itself how often its faults bit.
-    pub(crate) fn note_disk_bites(&mut self, fault: usize) {
-        let n_bites = self.files.disk().n_bites(disk_id(fault));
-        self.faults.entry(fault).n_bites += n_bites;
+    /// Takes over the number of effects from the disk, which counts them itself.
+    pub(crate) fn note_disk_effects(&mut self, fault: usize) {
+        let n_effects = self.files.disk().n_effects(disk_id(fault));
+        self.faults.entry(fault).n_effects += n_effects;
     }
 
     fn living(&self, set: TaskSet) -> Vec<TaskId> {
@@ -211,13 +221,14 @@ impl State {
 
     fn crash(&mut self, fault: usize, set: TaskSet, by: Option<By>) {
         for task in self.living(set) {
-            self.faults.bite(fault);
-            let life = self.lives.get_mut(&task).expect("it lives");
+            self.faults.count_effect(fault);
+            let life = self.lives.get_mut(&task).expect("the task is alive");
             let id = life.id;
             life.doomed_by = Some(fault);
             self.faults.entry(fault).lives.push(id);
             match by {
-                // What it does before the event that gave the word, it still does.
+                // The life triggers its own crash between two effects: the earlier ones are still
+                // carried out.
                 Some(By { life: giver, n_acts }) if giver == id && n_acts > 0 => {
                     life.doom = Some(n_acts);
                 }
@@ -226,14 +237,15 @@ impl State {
         }
     }
 
-    /// A life ends by force. Nothing of it says goodbye.
+    /// Kills a life. Its node sends no goodbye.
     pub(super) fn die(&mut self, id: LifeId) {
         let Some(life) = self.life(id) else { return };
         let fault = life.doomed_by.expect("only faults kill");
         let FaultKind::Crash { peers, power_loss, .. } = self.faults.entry(fault).fault.kind else {
             unreachable!("only crashes kill")
         };
-        for link in self.links.of(id) {
+        for link in self.links.of_life(id) {
+            // The machine of a dead process resets its links, after all that the process had sent.
             if peers == PeersSee::Reset {
                 self.send(link, id, Parcel::Close("reset by the other end"));
             }
@@ -242,15 +254,18 @@ impl State {
         if peers == PeersSee::Silence {
             self.absent.insert(id.task);
         }
+        // Before the power loss: the first operations of a save that is under way have reached the
+        // disk, unsynced.
         self.files.kill(id, self.now);
         if power_loss && id.task == TaskId::CHIEF {
             self.files.lose_power();
         }
         self.forget(id);
-        self.orders.push(Order::Bury(id));
-        // The fault was over before all that was left to the life was done.
+        self.orders.push(ExecutorOrder::Kill(id));
+        // The fault ended before the life had carried out its last effects, so its end could not
+        // restart the task.
         if !self.faults.is_active(fault) {
-            self.raise(id.task);
+            self.start_task(id.task);
         }
     }
 
@@ -264,7 +279,7 @@ impl State {
     fn jam(&mut self, fault: usize, from: TaskSet, to: TaskSet, both_ways: bool) {
         for (id, sender) in self.links.between(chooses(from), chooses(to)) {
             let Some(link) = self.links.get_mut(id) else { continue };
-            self.faults.bite(fault);
+            self.faults.count_effect(fault);
             link.directions[1 - sender].is_lost = true;
             link.directions[sender].is_lost |= both_ways;
         }
@@ -272,11 +287,11 @@ impl State {
 
     fn change_clocks(&mut self, fault: usize, set: TaskSet, jump: Duration) {
         for task in self.living(set) {
-            self.faults.bite(fault);
+            self.faults.count_effect(fault);
             let ppm = self.faults.skew_ppm(task);
             let now = self.now;
             self.clocks.entry(task).or_default().change(now, ppm, jump);
-            // What it waits for comes at another time now.
+            // The virtual time of its deadline has changed.
             if let Some(life) = self.lives.get_mut(&task) {
                 self.woken |= life.wake();
             }
@@ -284,7 +299,7 @@ impl State {
     }
 }
 
-/// Whether it is more than a report.
+/// Returns whether an effect is more than a report.
 pub(crate) const fn is_act(effect: &Effect) -> bool {
     !matches!(effect, Effect::Report(_))
 }

@@ -1,4 +1,4 @@
-//! The chief's files on its machine's disk: the production code on a disk that can fail.
+//! The chief's files: the production code, on a simulated disk that can fail.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -17,36 +17,37 @@ use crate::streams::Purpose;
 use crate::world::disk::SimDisk;
 use crate::world::life::{Cause, LifeId};
 
-/// Where the chief's files are.
+/// The path of the chief's logdir on the simulated disk.
 const LOGDIR: &str = "/logdir";
 
-/// What a save consists of: the losses, the checkpoint and the list are synced; the latter two are
-/// written and renamed, and the directory is synced after each.
+/// Writes and renames of a save: the checkpoint and the list are each written and renamed.
 const WRITES_A_SAVE: u32 = 4;
+/// Syncs of a save: the losses, the checkpoint, the list, and the directory after each of the
+/// latter two.
 const SYNCS_A_SAVE: u32 = 5;
-/// Before them the losses file is looked at: its stamp, its start and its end.
+/// Reads before a save: the stamp, the start and the end of the losses file.
 const LOOKS_A_SAVE: u32 = 3;
 const OPERATIONS_A_SAVE: u64 = (LOOKS_A_SAVE + WRITES_A_SAVE + SYNCS_A_SAVE) as u64;
-/// The list and the newest checkpoint.
+/// Reads of a restore: the list and the newest checkpoint.
 const READS_A_RESTORE: u32 = 2;
 
-/// The chief's files.
+/// The chief's disk, the files that are open on it, and the requests that wait.
 #[derive(Debug)]
 pub(crate) struct ChiefFiles {
     disk: SimDisk,
     model: StorageModel,
     seed: u64,
     open: Option<(LifeId, RunFiles)>,
-    /// What the disk was asked and has not done, in order.
+    /// Requests that the disk has not finished, oldest first.
     requests: VecDeque<Asked>,
     n_power_losses: u64,
-    /// Bytes of the last checkpoint that was asked for.
+    /// Bytes of the newest checkpoint. A restore reads as many.
     n_bytes: u64,
-    /// A checkpoint that can be seen and is not valid.
+    /// The first checkpoint that was visible and not valid, with the reason.
     pub(crate) invalid: Option<String>,
 }
 
-/// What a chief asks of its disk.
+/// A request of the chief to its disk.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Restore,
@@ -68,12 +69,12 @@ impl ChiefFiles {
         Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes, invalid: None }
     }
 
-    /// The disk itself.
+    /// The disk.
     pub(crate) const fn disk(&self) -> &SimDisk {
         &self.disk
     }
 
-    /// Where the files are on it.
+    /// Returns the path of the chief's logdir on the disk.
     pub(crate) fn logdir() -> PathBuf {
         Path::new(LOGDIR).to_owned()
     }
@@ -90,17 +91,18 @@ impl ChiefFiles {
         }
     }
 
-    /// What there is to tell of it, if anything.
+    /// Adds the losses of an update to the log. Returns an event only if the update was recomputed
+    /// and its bits differ.
     pub(super) fn record(&mut self, update: &UpdateRecord) -> Option<StorageEvent> {
         let (_, files) = self.open.as_ref()?;
         match files.losses().record(update) {
             Err(LossesError::NotRepeated(why)) => Some(StorageEvent::NotRepeated(why)),
-            // As a host does: a refusal is held back in the log, and fails the next persist.
+            // As on the real host: a failed write stays in the log, and fails the next save.
             Err(_) | Ok(_) => None,
         }
     }
 
-    /// Begins a request, behind those before. Says when it is done.
+    /// Begins a request after all earlier ones. Returns when it will be finished.
     pub(super) fn ask(
         &mut self,
         life: LifeId,
@@ -110,6 +112,7 @@ impl ChiefFiles {
         factor: u32,
     ) -> Option<Duration> {
         self.open.as_ref().filter(|(of, _)| *of == life)?;
+        // The disk does one request at a time, as the storage thread of the real host does.
         let begins = self.requests.back().map_or(now, |before| before.ends.max(now));
         let ends = begins + self.takes(&request) * factor;
         self.requests.push_back(Asked { request, cause, begins, ends });
@@ -130,13 +133,17 @@ impl ChiefFiles {
         fixed + Duration::from_nanos(u64::try_from(transfer).unwrap_or(u64::MAX))
     }
 
-    /// Does the first request, whose time has come.
+    /// Finishes the oldest request, whose time has come.
     pub(super) fn answer(&mut self, life: LifeId) -> Option<(Cause, StorageEvent)> {
+        // A save writes only now, at its end. A crash before that goes through `kill`, which lets
+        // the save write as much as its time allowed.
         let (_, files) = self.open.as_mut().filter(|(of, _)| *of == life)?;
         let asked = self.requests.pop_front()?;
         let event = match &asked.request {
             Request::Restore => {
                 let (restored, invalid) = restore(files);
+                // Only after a power loss: a listed checkpoint is checked by `restore`, and a torn
+                // file under a checkpoint's name that is not listed can come from nothing else.
                 let torn = || {
                     let lost_power = self.n_power_losses > 0;
                     lost_power.then(|| first_invalid(&self.disk)).flatten()
@@ -149,7 +156,8 @@ impl ChiefFiles {
         Some((asked.cause, event))
     }
 
-    /// The chief's process dies: a save that is under way stops where it is.
+    /// Kills the chief's process. A save that is under way stops after as many operations as its
+    /// time allowed.
     pub(super) fn kill(&mut self, life: LifeId, now: Duration) {
         let Some((of, files)) = &mut self.open else { return };
         if *of != life {
@@ -160,6 +168,7 @@ impl ChiefFiles {
             && *begins < now
         {
             let (passed, whole) = (nanos(now - *begins), nanos(*ends - *begins).max(1));
+            // The save runs only now, because until now it was not known where it would stop.
             self.disk.kill_after(Some(passed * OPERATIONS_A_SAVE / whole));
             persist(files, snapshot);
             self.disk.kill_after(None);
@@ -167,7 +176,7 @@ impl ChiefFiles {
         self.close(life);
     }
 
-    /// The chief's machine loses its power.
+    /// Cuts the power of the chief's machine.
     pub(super) fn lose_power(&mut self) {
         let index = self.n_power_losses;
         self.n_power_losses += 1;
@@ -183,7 +192,7 @@ fn bytes_of(snapshot: &Snapshot) -> u64 {
     4 * values.sum::<usize>() as u64
 }
 
-/// The first file under a checkpoint's name that is none, listed or not.
+/// Returns the first file that has the name of a checkpoint and is none, listed or not.
 fn first_invalid(disk: &SimDisk) -> Option<String> {
     let logdir = Path::new(LOGDIR);
     let invalid = |name: String| {
@@ -199,7 +208,7 @@ fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> StorageEvent {
     StorageEvent::Persisted { step: snapshot.cut.step, result: result.map_err(|e| e.to_string()) }
 }
 
-/// What is read; and the first checkpoint that can be seen and is not valid, if there is one.
+/// Restores the newest checkpoint. Also returns the first checkpoint that is visible and not valid.
 pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<String>) {
     let restored = match files.restore() {
         Ok(restored) => restored,
@@ -214,7 +223,7 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
             return (Err(text.clone()), is_invalid.then_some(text));
         }
     };
-    // A power loss before the first list was published leaves none.
+    // `Unreadable` is not invalid: a power loss before the first list was published leaves no list.
     let is_invalid = |warning: &&Warning| match warning {
         Warning::State { why, .. } => !matches!(why, StateError::Unreadable(_)),
         Warning::Skipped { .. } => true,

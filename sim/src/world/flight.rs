@@ -1,4 +1,4 @@
-//! What is on its way between tasks: calls, and parcels on links.
+//! What travels between tasks: calls, and parcels on links.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use unisono_core::{LinkId, TaskId};
 
 use crate::world::life::{Cause, LifeId};
 
-/// What goes along a link.
+/// A unit that a link carries.
 #[derive(Clone, Debug)]
 pub(crate) enum Parcel {
     Message(Message),
-    /// The same, as it is on the wire.
+    /// An encoded message, as on the wire.
     Bytes(Vec<u8>),
-    /// The other end closed, or is no more.
+    /// The end of the link, with the reason that the receiver is given.
     Close(&'static str),
 }
 
-/// A parcel on its way.
+/// A parcel that is under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub(crate) link: LinkId,
@@ -25,11 +25,12 @@ pub(crate) struct Flight {
     pub(crate) to: LifeId,
     pub(crate) parcel: Parcel,
     pub(crate) cause: Cause,
-    /// When it comes, once faults that delay have had their say.
+    /// The time of the delivery, once the delay of faults was added. Until then `None`, so that a
+    /// parcel is delayed only once.
     pub(crate) due: Option<Duration>,
 }
 
-/// A call on its way.
+/// A call that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) caller: LifeId,
@@ -39,12 +40,12 @@ pub(crate) struct Call {
     pub(super) cause: Cause,
 }
 
-/// What becomes of what arrives.
+/// The effect of faults on a parcel that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passage {
     Free,
-    /// It waits until a fault has ended.
+    /// The parcel waits until a fault has ended.
     Held,
-    /// It is gone.
+    /// The parcel is lost.
     Lost,
 }

@@ -1,4 +1,4 @@
-//! The traits of a host, in a [`Universe`].
+//! The traits of a host, implemented over a [`Universe`].
 
 use std::fmt;
 use std::future::poll_fn;
@@ -13,14 +13,14 @@ use unisono_core::{LinkId, Moment, TaskId};
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 
-/// One life's part of the universe: its clock, its network, its storage, its requests to end.
+/// The host of one life: its clock, its network, its storage and its stop requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct LifeHost {
     pub(crate) universe: Universe,
     pub(crate) id: LifeId,
 }
 
-impl Clock for Place {
+impl Clock for LifeHost {
     fn now(&self) -> Moment {
         self.universe.moment(self.id.task)
     }
@@ -30,7 +30,7 @@ impl Clock for Place {
     }
 }
 
-impl Network for Place {
+impl Network for LifeHost {
     fn connect(&mut self, to: TaskId) {
         self.universe.call(self.id, to);
     }
@@ -52,14 +52,14 @@ impl Network for Place {
     }
 }
 
-impl Stop for Place {
+impl Stop for LifeHost {
     async fn next(&mut self) {
         poll_fn(|context| self.universe.poll(self.id, context, |life| &mut life.stops)).await;
     }
 }
 
-/// Files on the chief's disk.
-impl Storage for Place {
+/// The files on the chief's disk.
+impl Storage for LifeHost {
     fn restore(&mut self) {
         self.universe.restore(self.id);
     }
@@ -77,25 +77,25 @@ impl Storage for Place {
     }
 }
 
-/// Does jobs, one after the other, each of which takes its time.
+/// Does jobs one after the other. Each takes virtual time.
 pub(crate) struct SimCompute<W> {
-    pub(crate) place: Place,
+    pub(crate) host: LifeHost,
     pub(crate) work: W,
 }
 
 impl<W> fmt::Debug for SimCompute<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimCompute").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("SimCompute").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
 impl<W: FnMut(Job) -> Done> Compute for SimCompute<W> {
     fn start(&mut self, job: Job) {
-        self.place.universe.compute(self.place.id, job, &mut self.work);
+        self.host.universe.compute(self.host.id, job, &mut self.work);
     }
 
     async fn next(&mut self) -> Done {
-        let Place { universe, id } = &self.place;
+        let LifeHost { universe, id } = &self.host;
         poll_fn(|context| universe.poll(*id, context, |life| &mut life.done)).await
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     const CALLED: TaskId = TaskId::PS_ZERO;
     const NOBODY: TaskId = TaskId::ps(9);
 
-    /// Runs a test while time passes in its universe.
+    /// Runs a test while virtual time passes.
     fn in_universe<T: Future<Output = ()> + 'static>(test: impl FnOnce(Universe) -> T) {
         let universe = Universe::new(&Scenario::default(), 7);
         let test = test(universe.clone());
@@ -121,16 +121,16 @@ mod tests {
             while !test.is_finished() {
                 madsim::time::sleep(std::time::Duration::ZERO).await;
                 let advanced = universe.state().advance();
-                assert!(test.is_finished() || advanced, "the test waits for ever");
+                assert!(test.is_finished() || advanced, "the test waits, and no event is pending");
             }
             test.await.expect("the test did not panic");
         });
     }
 
-    fn place(universe: &Universe, task: TaskId) -> Place {
+    fn begin(universe: &Universe, task: TaskId) -> LifeHost {
         let id = LifeId { task, number: 1, incarnation: Incarnation(1) };
         universe.begin(id);
-        Place { universe: universe.clone(), id }
+        LifeHost { universe: universe.clone(), id }
     }
 
     macro_rules! contract_tests {
@@ -138,8 +138,8 @@ mod tests {
             #[test]
             fn $test() {
                 in_universe(|universe| async move {
-                    let mut caller = place(&universe, TaskId::CHIEF);
-                    let mut called = place(&universe, CALLED);
+                    let mut caller = begin(&universe, TaskId::CHIEF);
+                    let mut called = begin(&universe, CALLED);
                     contract::$test(&mut caller, &mut called, CALLED).await;
                 });
             }
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn connect_to_nobody_fails_with_a_reason() {
         in_universe(|universe| async move {
-            let mut caller = place(&universe, TaskId::CHIEF);
+            let mut caller = begin(&universe, TaskId::CHIEF);
             contract::connect_to_nobody_fails_with_a_reason(&mut caller, NOBODY).await;
         });
     }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn the_clock_keeps_its_contract() {
         in_universe(|universe| async move {
-            let clock = place(&universe, TaskId::CHIEF);
+            let clock = begin(&universe, TaskId::CHIEF);
             contract::clock_never_goes_back(&clock).await;
             contract::any_moment_can_be_waited_for(&clock).await;
         });
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn compute_keeps_its_contract() {
         in_universe(|universe| async move {
-            let place = place(&universe, TaskId::CHIEF);
-            let mut compute = SimCompute { place, work: contract::echo };
+            let host = begin(&universe, TaskId::CHIEF);
+            let mut compute = SimCompute { host, work: contract::echo };
             contract::compute_keeps_order(&mut compute).await;
             contract::compute_next_is_cancel_safe(&mut compute).await;
         });

@@ -1,4 +1,4 @@
-//! One life of a simulated task: what its host has for it, how it is woken, and how it dies.
+//! One life of a simulated task: its inputs that wait, and how it is woken.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -12,10 +12,10 @@ use unisono_core::{Incarnation, TaskId};
 pub struct LifeId {
     /// The task.
     pub task: TaskId,
-    /// The number of the life among those of the task, from 1.
+    /// The number of the life among the lives of the task, from 1.
     pub number: u64,
-    /// The incarnation that the node has. A clock that is set back makes it smaller than that of
-    /// an earlier life, so that it does not identify a life.
+    /// The incarnation of the node. It does not identify a life: after a clock was set back, it may
+    /// be smaller than the incarnation of an earlier life, or equal.
     pub incarnation: Incarnation,
 }
 
@@ -28,10 +28,10 @@ impl std::fmt::Display for LifeId {
     }
 }
 
-/// The number of the event that led to something; for traces.
+/// The number of the input that led to something, for traces.
 pub(crate) type Cause = Option<u64>;
 
-/// What happened to a task, in the order in which it did.
+/// The present life of a task, with the inputs that its node has not taken yet.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) id: LifeId,
@@ -39,21 +39,21 @@ pub(crate) struct Life {
     pub(crate) done: VecDeque<(Cause, Done)>,
     pub(crate) stored: VecDeque<(Cause, StorageEvent)>,
     pub(crate) stops: VecDeque<(Cause, ())>,
-    /// Until when its clock lets it sleep, in the universe's time.
+    /// The deadline of the node, in virtual time.
     alarm: Option<Duration>,
-    /// The earliest moment for which a look at the alarm is planned.
+    /// The earliest time for which an event that looks at `alarm` is planned.
     alarm_planned: Option<Duration>,
-    /// Faults that keep it standing still.
+    /// Number of active faults that pause the life. A count, because two pauses may overlap.
     pub(crate) n_pauses: u32,
-    /// It dies when it has done so many more things.
+    /// Number of effects after which the life dies; `None` if no fault kills it.
     pub(crate) doom: Option<usize>,
-    /// The fault that kills it.
+    /// The fault that kills the life.
     pub(crate) doomed_by: Option<usize>,
-    /// What led to the input that it takes, or took last.
+    /// The cause of the input that the node takes, or took last.
     pub(crate) cause: Cause,
-    /// The number of that input.
+    /// The number of the input that the node takes, or took last.
     pub(crate) event: Cause,
-    /// The one loop that runs the task waits for all of these at once.
+    /// The loop of the task waits for all queues and for the alarm at once, so one waker suffices.
     waker: Option<Waker>,
 }
 
@@ -76,8 +76,8 @@ impl Life {
         }
     }
 
-    /// Something is there for the task. One that stands still hears of it later.
-    /// Says whether it hears of it now.
+    /// Wakes the task, unless it is paused: then the end of the pause wakes it. Returns whether the
+    /// task was woken.
     pub(crate) fn wake(&mut self) -> bool {
         if self.n_pauses == 0
             && let Some(waker) = self.waker.take()
@@ -88,12 +88,13 @@ impl Life {
         false
     }
 
-    /// Waits for the first of a queue.
+    /// Takes the first input of a queue, or waits for one.
     pub(crate) fn poll<T>(
         &mut self,
         context: &Context<'_>,
         queue: impl FnOnce(&mut Self) -> &mut VecDeque<(Cause, T)>,
     ) -> Poll<T> {
+        // A paused life takes nothing, even if something else polls its loop.
         if self.n_pauses == 0
             && let Some((cause, item)) = queue(self).pop_front()
         {
@@ -104,7 +105,8 @@ impl Life {
         Poll::Pending
     }
 
-    /// Waits until the universe's time is `at`. Says when to look, if that is not planned yet.
+    /// Waits until virtual time `at`. Also returns the time for which an event must be planned that
+    /// calls [`Life::on_alarm`], unless an event is planned already.
     pub(crate) fn poll_alarm(
         &mut self,
         context: &Context<'_>,
@@ -113,6 +115,7 @@ impl Life {
     ) -> (Poll<()>, Option<Duration>) {
         if at <= now && self.n_pauses == 0 {
             self.alarm = None;
+            // A deadline comes by itself: the last input must not appear as its cause.
             self.cause = None;
             return (Poll::Ready(()), None);
         }
@@ -121,9 +124,12 @@ impl Life {
         (Poll::Pending, self.plan_alarm(now))
     }
 
-    /// The time of a planned look at the alarm has come: wakes, or says when to look again.
+    /// Handles an event that looks at the alarm. Returns whether the task was woken, and the time
+    /// for which the next such event must be planned.
     pub(crate) fn on_alarm(&mut self, now: Duration) -> (bool, Option<Duration>) {
         let mut is_woken = false;
+        // A later event than this one may be left over from a deadline that has moved to earlier.
+        // It then finds nothing to do.
         if self.alarm_planned.is_some_and(|planned| planned <= now) {
             self.alarm_planned = None;
         }
@@ -134,7 +140,9 @@ impl Life {
         (is_woken, self.plan_alarm(now))
     }
 
-    /// A deadline mostly moves later: the look that is planned for the earlier one then moves on.
+    /// Returns the time for which an event must be planned. A node moves its deadline with almost
+    /// every input, and mostly to later: an event for each deadline would fill the agenda, so the
+    /// earliest event is kept, and plans the next one when its time has come.
     fn plan_alarm(&mut self, now: Duration) -> Option<Duration> {
         let alarm = self.alarm?.max(now);
         if self.alarm_planned.is_some_and(|planned| planned <= alarm) {
@@ -145,6 +153,7 @@ impl Life {
     }
 
     fn wait(&mut self, context: &Context<'_>) {
+        // Cloned only if the waker has changed: this runs several times for each input.
         if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             self.waker = Some(context.waker().clone());
         }

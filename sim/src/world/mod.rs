@@ -1,5 +1,5 @@
-//! The simulated world that nodes run on: virtual time, network, clocks, disks, lives and the effects
-//! of faults. It does not know what a run must come to; see [`crate::run`] for that.
+//! The simulated world that nodes run on: virtual time, network, clocks, the disk, the lives of
+//! tasks and the effects of faults. It does not know what a run must achieve; [`crate::run`] does.
 
 pub(crate) mod active_faults;
 mod agenda;

@@ -1,5 +1,7 @@
-//! Links between simulated tasks: in order while they last, slow as the network's model and the
-//! active faults say.
+//! Links between simulated tasks, and how long messages take on them.
+//!
+//! A link keeps the order of its messages while it lasts. What faults do to messages is in
+//! `transport.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
@@ -13,34 +15,35 @@ use crate::scenario::{Distribution, NetworkModel, nanos};
 use crate::streams::Purpose;
 use crate::world::life::LifeId;
 
-/// A link, as its two ends and the network between them know it.
+/// A link: its two ends, and the network between them.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// Who called, and who was called.
+    /// The life that called, and the life that was called.
     pub(crate) ends: [LifeId; 2],
-    /// What goes towards the one, and towards the other.
+    /// The direction towards the caller, and the direction towards the called life.
     pub(crate) directions: [Direction; 2],
-    /// What is sent from now on is lost; what is on its way is not.
+    /// Whether new messages are lost. Messages that are under way still arrive.
     pub(crate) is_mute: bool,
 }
 
-/// What goes towards one end of a link.
+/// One direction of a link.
 #[derive(Clone, Debug)]
 pub(crate) struct Direction {
-    /// Whether the end takes what arrives, and may send.
+    /// Whether the receiving end takes messages, and may send.
     pub(crate) is_open: bool,
-    /// Nothing arrives any more, and nobody is told.
+    /// Whether all messages are lost, without notice to anybody.
     pub(crate) is_lost: bool,
-    /// When the last parcel arrives: the next cannot be earlier.
+    /// When the last parcel reaches the receiver's machine. The next one cannot be earlier.
     pub(crate) last_arrival: Duration,
-    /// When the last parcel comes that has had its delay: no other comes before this time.
+    /// When the last parcel is delivered whose delay is known. No later parcel comes before.
     pub(crate) not_before: Duration,
-    /// What the end has not taken yet.
+    /// The frames that the receiving node has not taken.
     pub(crate) queue: Queue,
 }
 
-/// The frames on their way to one end of a link, until its node takes them. A host counts what it
-/// has not written; here what travels, or has arrived and waits, counts as well, which is more.
+/// The frames in one direction of a link, until the receiving node takes them. A real host counts
+/// only frames that it has not written. Here frames also count while they travel or wait at the
+/// receiver, so that the simulator is never kinder than a real host.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     limit: QueueLimit,
@@ -50,26 +53,29 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// A frame is sent.
+    /// Adds a frame that is sent.
     pub(crate) fn add(&mut self, n_bytes: usize) -> Result<(), QueueFull> {
+        // Added even if the limit is exceeded: the frame is under way, and `take` will remove it.
         self.waiting += n_bytes;
         self.frames.push_back(n_bytes);
         self.limit.check(n_bytes, self.waiting)
     }
 
-    /// The receiver's node takes a frame.
+    /// Removes the oldest frame, which the receiving node takes.
     pub(crate) fn take(&mut self) {
         self.waiting -= self.frames.pop_front().unwrap_or_default();
     }
 }
 
-/// All links that are, by number.
+/// All links of a run that at least one end has not closed.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     n_links: u64,
-    /// The links of each life.
+    /// The links of each life: a cluster of a thousand tasks has too many links to search them all.
     by_life: BTreeMap<LifeId, Vec<LinkId>>,
+    /// The number of links that each life has accepted and not both ends have closed.
+    n_accepted: BTreeMap<LifeId, usize>,
 }
 
 impl Links {
@@ -89,19 +95,26 @@ impl Links {
         for end in ends {
             self.by_life.entry(end).or_default().push(id);
         }
+        *self.n_accepted.entry(called).or_default() += 1;
         id
+    }
+
+    /// Returns how many links a life has accepted. The links that it opened itself do not count, as
+    /// on the real host. A link counts until both ends have closed, hence for longer than there.
+    pub(crate) fn n_accepted(&self, life: LifeId) -> usize {
+        self.n_accepted.get(&life).copied().unwrap_or_default()
     }
 
     pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.links.get_mut(&id)
     }
 
-    /// The life at the other end.
+    /// Returns the life at the other end.
     pub(crate) fn peer(&self, id: LinkId, of: LifeId) -> Option<LifeId> {
         self.links.get(&id)?.ends.into_iter().find(|end| *end != of)
     }
 
-    /// The node at an end takes the oldest message that is on its way to it.
+    /// Removes the oldest frame in the direction towards `end`, whose node takes it.
     pub(crate) fn take(&mut self, id: LinkId, end: LifeId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if let Some(place) = link.end(end) {
@@ -109,21 +122,26 @@ impl Links {
         }
     }
 
-    /// Whether an end still takes what arrives.
+    /// Returns whether an end still takes messages.
     pub(crate) fn is_open(&self, id: LinkId, end: LifeId) -> bool {
         self.links
             .get(&id)
             .is_some_and(|link| link.end(end).is_some_and(|place| link.directions[place].is_open))
     }
 
-    /// An end takes and sends nothing more. A link is forgotten when both have closed.
+    /// Closes an end, which then neither takes nor sends messages. A link is removed when both ends
+    /// have closed.
     pub(crate) fn close(&mut self, id: LinkId, end: LifeId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(place) = link.end(end) else { return };
         link.directions[place].is_open = false;
+        // Until both ends have closed, the other end still needs the link to learn of the close.
         if link.directions.iter().all(|direction| !direction.is_open) {
             let ends = link.ends;
             self.links.remove(&id);
+            if let Some(n_accepted) = self.n_accepted.get_mut(&ends[1]) {
+                *n_accepted -= 1;
+            }
             for end in ends {
                 if let Some(links) = self.by_life.get_mut(&end) {
                     links.retain(|other| *other != id);
@@ -132,13 +150,13 @@ impl Links {
         }
     }
 
-    /// The links of a life, oldest first.
-    pub(crate) fn of(&self, life: LifeId) -> Vec<LinkId> {
+    /// Returns the links of a life, oldest first.
+    pub(crate) fn of_life(&self, life: LifeId) -> Vec<LinkId> {
         self.by_life.get(&life).cloned().unwrap_or_default()
     }
 
-    /// The links between tasks that fit, whichever of the two called, oldest first; and for each,
-    /// which end fits `from`.
+    /// Returns the links between tasks that `from` and `to` select, oldest first, whichever task
+    /// called. The number is the end that `from` selects.
     pub(crate) fn between(
         &self,
         from: impl Fn(TaskId) -> bool,
@@ -157,29 +175,29 @@ impl Links {
 }
 
 impl Link {
-    /// Which end a life is.
+    /// Returns the index of a life's end.
     pub(crate) fn end(&self, life: LifeId) -> Option<usize> {
         self.ends.iter().position(|end| *end == life)
     }
 }
 
-/// How long messages take between each ordered pair of tasks.
+/// The network: how long messages take between each ordered pair of tasks.
 #[derive(Debug)]
 pub(crate) struct Network {
     seed: u64,
     model: NetworkModel,
     pairs: BTreeMap<(TaskId, TaskId), Pair>,
     nics: BTreeMap<TaskId, Nic>,
-    /// Until when each slow reader reads what was sent to it.
+    /// When each slow reader has read all that was sent to it.
     reads_until: BTreeMap<TaskId, Duration>,
 }
 
-/// What faults allow a message, on top of the model.
+/// Limits that faults add to the model, for one message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slowness {
-    /// Bytes a second between the two tasks.
+    /// Bytes per second between the two tasks.
     pub(crate) line: Option<NonZeroU64>,
-    /// Bytes a second that the receiver reads.
+    /// Bytes per second that the receiver reads, from all links together.
     pub(crate) reader: Option<NonZeroU64>,
 }
 
@@ -189,25 +207,25 @@ struct Pair {
     jitter: Distribution,
     bandwidth: Option<NonZeroU64>,
     stream: Stream,
-    /// When what was sent before has left.
+    /// When all earlier messages have left.
     busy_until: Duration,
 }
 
-/// A network card: what is sent and what is received do not wait for each other.
+/// A network card. It sends and receives at the same time.
 #[derive(Debug, Default)]
 struct Nic {
     sends_until: Duration,
     receives_until: Duration,
 }
 
-/// When a message travels.
+/// The times of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Travel {
-    /// From end to end, for a message without a size.
+    /// The time from end to end, without the time for the bytes.
     pub(crate) latency: Duration,
-    /// Its first byte arrives.
+    /// When the first byte arrives.
     pub(crate) first_byte: Duration,
-    /// Its last byte arrives.
+    /// When the last byte arrives.
     pub(crate) arrival: Duration,
 }
 
@@ -226,11 +244,11 @@ impl Network {
         &self.model
     }
 
-    /// Sends `n_bytes` now.
+    /// Sends `n_bytes` now, and returns when they arrive.
     ///
-    /// The bytes leave through the sender's card and the pair's own line, whichever is slower,
-    /// behind what was sent before; they arrive a latency later, and not before the receiver's card
-    /// has taken what was sent to it before, by whomever.
+    /// The bytes leave through the sender's card and the line of the pair, at the slower of the two
+    /// rates, after all earlier messages. They arrive one latency later, but not before the
+    /// receiver's card has taken all earlier messages of all senders.
     pub(crate) fn send(
         &mut self,
         (from, to): (TaskId, TaskId),
@@ -240,8 +258,11 @@ impl Network {
     ) -> Travel {
         let nic = self.model.nic;
         let pair = self.pair(from, to);
+        // The stream belongs to the ordered pair, so that messages of other pairs do not move what
+        // this pair draws.
         let latency = pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream);
         let line = [pair.bandwidth, slowness.line].into_iter().flatten().min();
+        // Without limits a message occupies nothing, and no later message waits for it.
         if line.is_none() && nic.is_none() && slowness.reader.is_none() {
             let arrival = now + latency;
             return Travel { latency, first_byte: arrival, arrival };
@@ -260,6 +281,8 @@ impl Network {
         let first_byte = start + latency;
         let mut arrival = first_byte + leaving;
         if nic.is_some() {
+            // The receiver's card takes bytes from the first one on, and not only from the last
+            // one: a message does not take the time of its bytes twice.
             let receiver = self.nics.entry(to).or_default();
             let received = first_byte.max(receiver.receives_until) + takes(nic);
             receiver.receives_until = received;
@@ -274,7 +297,7 @@ impl Network {
         Travel { latency, first_byte, arrival }
     }
 
-    /// How long the empty packets of a handshake take.
+    /// Returns how long an empty packet of a handshake takes.
     pub(crate) fn latency(&mut self, from: TaskId, to: TaskId) -> Duration {
         let pair = self.pair(from, to);
         pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream)
@@ -303,13 +326,14 @@ impl Network {
     }
 }
 
-/// How long `n_bytes` take at a rate, to the nanosecond above.
+/// Returns how long `n_bytes` take at a rate, rounded up to the nanosecond.
 fn transfer(n_bytes: u64, bytes_per_second: NonZeroU64) -> Duration {
+    // In 64 bits the product would overflow above 18 GB.
     let nanos = (u128::from(n_bytes) * 1_000_000_000).div_ceil(u128::from(bytes_per_second.get()));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// A task as a number, for streams: no two have the same.
+/// Returns a number that no other task has, for streams and hashes.
 pub(crate) const fn task_number(task: TaskId) -> u64 {
     let job = match task.job {
         Job::Ps => 0,
@@ -318,20 +342,22 @@ pub(crate) const fn task_number(task: TaskId) -> u64 {
     job | task.index as u64
 }
 
-/// An ordered pair of tasks as a number.
+/// Returns a number that no other ordered pair of tasks has.
 pub(crate) fn pair_number(from: TaskId, to: TaskId) -> u64 {
     task_number(from) << 32 | task_number(to)
 }
 
-/// How often a long message is heard of while it comes in.
+/// How often a long message counts as a sign of life while it comes in: the same interval as
+/// `tcp/reader::PROGRESS_INTERVAL`.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 impl Travel {
-    /// The moments before its arrival at which the receiver hears of it.
+    /// Returns the times before the arrival at which the receiver notices progress.
     pub(crate) fn progress(self) -> impl Iterator<Item = Duration> {
         let n = nanos(self.arrival.saturating_sub(self.first_byte)) / nanos(PROGRESS_EVERY);
         let at =
             move |n: u64| self.first_byte + PROGRESS_EVERY * u32::try_from(n).unwrap_or(u32::MAX);
+        // At its arrival the message itself is the sign of life.
         (1..=n).map(at).filter(move |at| *at < self.arrival)
     }
 }
@@ -365,14 +391,28 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_a_message_takes_the_latency_whatever_its_size() {
+    fn only_accepted_links_count_until_both_ends_have_closed() {
+        let life = |task| LifeId { task, number: 1, incarnation: unisono_core::Incarnation(1) };
+        let (ps, peer) = (life(TaskId::ps(0)), life(TaskId::ps(1)));
+        let mut links = Links::default();
+        links.open(ps, peer, us(0));
+        let accepted = links.open(peer, ps, us(0));
+        assert_eq!((links.n_accepted(ps), links.of_life(ps).len()), (1, 2));
+        links.close(accepted, ps);
+        assert_eq!(links.n_accepted(ps), 1);
+        links.close(accepted, peer);
+        assert_eq!(links.n_accepted(ps), 0);
+    }
+
+    #[test]
+    fn without_limits_a_message_of_any_size_takes_the_latency() {
         let mut network = network(None, None);
         assert_eq!(arrival(&mut network, 0, 0, 1_000_000_000), us(100));
         assert_eq!(arrival(&mut network, 0, 0, 1), us(100));
     }
 
     #[test]
-    fn messages_of_a_pair_queue_for_its_line_and_other_pairs_do_not() {
+    fn messages_of_a_pair_queue_for_its_line_and_do_not_delay_other_pairs() {
         let mut network = network(Some(1_000_000), None);
         assert_eq!(arrival(&mut network, 0, 0, 50), us(150));
         assert_eq!(arrival(&mut network, 0, 0, 50), us(200));
@@ -380,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn many_that_send_to_one_wait_for_its_card() {
+    fn several_senders_to_one_task_queue_for_its_card() {
         let mut network = network(None, Some(1_000_000));
         let arrivals: Vec<_> = (0..4).map(|from| arrival(&mut network, from, 0, 50)).collect();
         assert_eq!(arrivals, [us(150), us(200), us(250), us(300)]);
@@ -389,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_reader_takes_what_all_send_to_it_one_after_the_other() {
+    fn slow_reader_reads_the_messages_of_all_senders_one_after_the_other() {
         let mut network = network(None, None);
         let slowness = Slowness { line: None, reader: NonZeroU64::new(1_000_000) };
         let mut arrival = |from, to| {
@@ -400,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_override_that_fits_a_pair_counts() {
+    fn last_override_that_fits_a_pair_counts() {
         let mut network = network(None, None);
         let link = |from, latency| LinkOverride {
             from,
@@ -416,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_heard_of_every_second_until_it_arrives() {
+    fn long_message_makes_progress_every_second_until_it_arrives() {
         let s = Duration::from_secs;
         let progress = |first_byte, arrival| {
             Travel { latency: s(0), first_byte, arrival }.progress().collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! Everything that there is in a universe, and how it moves on.
+//! The state of the simulated world, and how it advances from event to event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -22,75 +22,78 @@ use crate::world::flight::{Call, Flight};
 use crate::world::life::{Cause, Life, LifeId};
 use crate::world::network::{Links, Network, task_number};
 
-/// The wall clocks at the start of a run, after 1970.
+/// The wall clocks at the start of a run, counted from 1970.
 const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);
 
-/// A task whose storage failed, or that was fenced, is restarted after this time, as by any
-/// supervisor.
+/// The time after which a supervisor restarts a task whose storage failed or that was fenced.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) seed: u64,
     pub(crate) now: Duration,
-    pub(crate) agenda: Agenda<Plan>,
-    /// The present life of each task that has one.
+    pub(crate) agenda: Agenda<WorldEvent>,
+    /// The present life of each task that is alive.
     pub(crate) lives: BTreeMap<TaskId, Life>,
     pub(crate) links: Links,
     pub(crate) network: Network,
     pub(crate) compute: ComputeModel,
-    /// When each task has done the jobs before.
+    /// When each life has finished its jobs. Jobs of one life run one after the other.
     pub(crate) busy_until: BTreeMap<LifeId, Duration>,
     pub(crate) files: ChiefFiles,
     pub(crate) clocks: BTreeMap<TaskId, SkewedClock>,
     pub(crate) faults: Faults,
-    /// What was durable may be found damaged, or not be found.
+    /// Whether a fault of the disk may have damaged or hidden what was durable.
     pub(crate) disk_is_damaged: bool,
-    /// What a partition holds back.
+    /// Parcels that a partition holds back.
     pub(crate) held: Vec<Flight>,
-    /// Machines that are gone, and answer nothing.
+    /// Tasks whose machine is lost: nothing answers their callers.
     pub(crate) absent: BTreeSet<TaskId>,
-    /// How each task did that has ended for good.
+    /// The outcome of each task that has ended, and has not been restarted.
     pub(crate) outcomes: BTreeMap<TaskId, Outcome>,
-    /// What the executor has to do.
-    pub(crate) orders: Vec<Order>,
-    /// The highest version that ps 0 had.
+    /// Orders that the executor carries out before time advances.
+    pub(crate) orders: Vec<ExecutorOrder>,
+    /// The highest version that ps 0 has had.
     pub(crate) step: Step,
-    /// Whether a task that its storage has failed is started again.
+    /// Whether a supervisor restarts a task whose storage failed or that was fenced.
     pub(crate) supervised: bool,
     pub(crate) n_events: u64,
-    /// A life has halted since this was looked at: whether it had finished, and when.
+    /// The last life that halted since `Ends` looked: whether it had finished, and when.
     pub(crate) ended: Option<(bool, Duration)>,
-    /// A rule is broken: nobody does anything any more.
+    /// Whether a rule is broken. No node does anything then, so that traces end at the violation.
     pub(crate) is_stopped: bool,
-    /// A life has been woken.
+    /// Whether a life was woken since the executor ran.
     pub(super) woken: bool,
 }
 
-/// What only the executor can do.
+/// A task of the executor: only madsim can start and drop futures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// This life is dead: drop what it was doing.
-    Bury(LifeId),
+pub(crate) enum ExecutorOrder {
+    /// Drop the future of a life that is dead.
+    Kill(LifeId),
     /// Start the next life of a task.
-    Raise(TaskId),
+    Start(TaskId),
 }
 
-/// Something that is going to happen.
+/// A planned event.
 #[derive(Debug)]
-pub(crate) enum Plan {
-    /// Look whether a life's clock has come to what it waits for.
+pub(crate) enum WorldEvent {
+    /// Look whether a life's deadline has come.
     Alarm(LifeId),
-    Tell(LifeId, Cause, NetworkEvent),
-    /// A call reaches the task that is called.
+    /// A network event reaches a life.
+    Network(LifeId, Cause, NetworkEvent),
+    /// A call reaches the machine of the called task.
     Call(Call),
+    /// A parcel reaches the machine of its receiver.
     Arrive(Flight),
-    /// A link breaks, and both ends are told.
+    /// A link breaks, and both ends learn of it.
     Break(LinkId),
+    /// A job is finished.
     Done(LifeId, Cause, Done),
-    /// The chief's disk is done with its first request.
+    /// The chief's disk has finished the oldest request.
     Stored(LifeId),
-    Raise(TaskId),
+    /// A task starts.
+    Start(TaskId),
     BeginFault(usize),
     EndFault(usize),
 }
@@ -99,15 +102,17 @@ impl State {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut agenda = Agenda::default();
         let run = &scenario.run;
+        // Planned before the faults, so that a fault at time 0 finds all tasks alive: events of one
+        // time keep their order.
         let ps = (0..run.n_ps).map(TaskId::ps);
         let workers = (0..run.sync.total_num_replicas).map(TaskId::worker);
         for task in ps.chain(workers) {
             let at = scenario.start.get(&task).copied().unwrap_or_default();
-            agenda.plan(at, Plan::Raise(task));
+            agenda.plan(at, WorldEvent::Start(task));
         }
         let faults = Faults::new(&scenario.faults, seed);
         for (fault, at) in faults.timed() {
-            agenda.plan(at, Plan::BeginFault(fault));
+            agenda.plan(at, WorldEvent::BeginFault(fault));
         }
         Self {
             seed,
@@ -135,58 +140,61 @@ impl State {
         }
     }
 
-    /// A life, if it is its task's present one.
+    /// Returns a life if it is the present life of its task, and the run goes on.
     pub(crate) fn life(&mut self, id: LifeId) -> Option<&mut Life> {
         let is_stopped = self.is_stopped;
+        // Compared with the whole id: an event for an earlier life must not reach the present one.
         self.lives.get_mut(&id.task).filter(|life| life.id == id && !is_stopped)
     }
 
-    /// Carries out the next plan. `false` if there is none.
+    /// Advances time to the next event and handles it. Returns `false` if there is none.
     pub(crate) fn advance(&mut self) -> bool {
-        let Some((at, plan)) = self.agenda.pop() else { return false };
+        let Some((at, event)) = self.agenda.pop() else { return false };
+        // Time never goes back, even if an event was planned for a time that has passed.
         self.now = self.now.max(at);
         self.n_events += 1;
-        match plan {
-            Plan::Alarm(id) => self.on_alarm(id),
-            Plan::Tell(id, cause, event) => self.tell(id, cause, event),
-            Plan::Call(call) => self.on_call(call),
-            Plan::Arrive(flight) => self.on_arrival(flight),
-            Plan::Break(link) => self.break_link(link, [true; 2], "reset by the network"),
-            Plan::Done(id, cause, done) => {
+        match event {
+            WorldEvent::Alarm(id) => self.on_alarm(id),
+            WorldEvent::Network(id, cause, event) => self.push_network(id, cause, event),
+            WorldEvent::Call(call) => self.on_call(call),
+            WorldEvent::Arrive(flight) => self.on_arrival(flight),
+            WorldEvent::Break(link) => self.break_link(link, [true; 2], "reset by the network"),
+            WorldEvent::Done(id, cause, done) => {
                 if let Some(life) = self.life(id) {
                     life.done.push_back((cause, done));
                     self.woken |= life.wake();
                 }
             }
-            Plan::Stored(id) => self.on_stored(id),
-            Plan::Raise(task) => self.raise(task),
-            Plan::BeginFault(fault) => self.begin_fault(fault, None),
-            Plan::EndFault(fault) => self.end_fault(fault),
+            WorldEvent::Stored(id) => self.on_stored(id),
+            WorldEvent::Start(task) => self.start_task(task),
+            WorldEvent::BeginFault(fault) => self.begin_fault(fault, None),
+            WorldEvent::EndFault(fault) => self.end_fault(fault),
         }
         true
     }
 
-    /// Starts the next life of a task, unless it has one, or has done all that it had to.
-    pub(crate) fn raise(&mut self, task: TaskId) {
+    /// Starts the next life of a task, unless the task is alive or has finished.
+    pub(crate) fn start_task(&mut self, task: TaskId) {
         let is_done = matches!(self.outcomes.get(&task), Some(Outcome::Finished));
         if !is_done && !self.lives.contains_key(&task) {
+            // Only the outcome of the last life counts in the end.
             self.outcomes.remove(&task);
-            self.orders.push(Order::Raise(task));
+            self.orders.push(ExecutorOrder::Start(task));
         }
     }
 
-    /// A node has halted, and its process starts another, unless a fault has killed the process.
+    /// Ends the life of a node that was refused as older. Returns whether its process is alive.
     pub(super) fn on_outdated(&mut self, id: LifeId) -> bool {
         let is_alive = self.life(id).is_some();
         if is_alive {
-            self.part(id);
+            self.end_life(id);
         }
         is_alive
     }
 
-    /// A life ends by itself: its links close behind what was sent on them.
-    fn part(&mut self, id: LifeId) {
-        for link in self.links.of(id) {
+    /// Ends a life whose node has halted: its links close after all that was sent on them.
+    fn end_life(&mut self, id: LifeId) {
+        for link in self.links.of_life(id) {
             self.close(link, id, "the other end has ended");
         }
         self.forget(id);
@@ -196,27 +204,30 @@ impl State {
         if self.life(id).is_none() {
             return;
         }
-        self.part(id);
+        self.end_life(id);
+        // Every other failure would happen again in the next life.
         let may_do_better =
             matches!(outcome, Outcome::Failed(Failure::Storage(_) | Failure::Fenced(_)));
         if may_do_better && self.supervised {
-            self.agenda.plan(self.now + RESTART_PAUSE, Plan::Raise(id.task));
+            self.agenda.plan(self.now + RESTART_PAUSE, WorldEvent::Start(id.task));
         } else if matches!(outcome, Outcome::Stopped { .. })
             && self.faults.restarts_stopped(id.task)
         {
-            self.agenda.plan(self.now, Plan::Raise(id.task));
+            // The stop fault was over before the task had stopped, so its end restarted nothing.
+            self.agenda.plan(self.now, WorldEvent::Start(id.task));
         }
         self.ended = Some((matches!(outcome, Outcome::Finished), self.now));
         self.outcomes.insert(id.task, outcome);
     }
 
-    /// Whether there is something for the executor, or somebody to run.
+    /// Returns whether the executor has an order or a woken task, and forgets the latter.
     pub(crate) fn has_news(&mut self) -> bool {
         mem::take(&mut self.woken) || !self.orders.is_empty()
     }
 
-    /// The run is over, and so is what disturbs it.
+    /// Ends all active faults at the end of a run.
     pub(crate) fn end_all_faults(&mut self) {
+        // The end of a partition would otherwise deliver what it held back, and count new effects.
         self.held.clear();
         for fault in self.faults.all_active() {
             self.end_fault(fault);
@@ -224,14 +235,15 @@ impl State {
         self.orders.clear();
     }
 
-    /// Nothing is left of a life but its links.
+    /// Removes a life. Its links stay until their ends have closed.
     pub(super) fn forget(&mut self, id: LifeId) {
         self.lives.remove(&id.task);
         self.busy_until.remove(&id);
         self.files.close(id);
     }
 
-    /// One thing less is left to a life that is doomed.
+    /// Counts an effect of a life that a fault kills between two effects. The life dies with its
+    /// last one.
     pub(super) fn count_act(&mut self, id: LifeId) {
         if let Some(life) = self.life(id)
             && let Some(left) = &mut life.doom
@@ -243,7 +255,7 @@ impl State {
         }
     }
 
-    /// What the wall clock of a task's machine shows, in microseconds since 1970.
+    /// Returns the wall clock of a task's machine, in microseconds since 1970.
     pub(super) fn wall_clock(&mut self, task: TaskId) -> u64 {
         let right = WALL_CLOCK_ORIGIN + self.now;
         let shown = right.saturating_sub(self.faults.set_back(task));
@@ -259,7 +271,7 @@ impl State {
         let Some(life) = self.life(id) else { return Poll::Pending };
         let (poll, look_at) = life.poll_alarm(context, now, when);
         if let Some(at) = look_at {
-            self.agenda.plan(at, Plan::Alarm(id));
+            self.agenda.plan(at, WorldEvent::Alarm(id));
         }
         poll
     }
@@ -270,22 +282,23 @@ impl State {
         let (is_woken, look_at) = life.on_alarm(now);
         self.woken |= is_woken;
         if let Some(at) = look_at {
-            self.agenda.plan(at, Plan::Alarm(id));
+            self.agenda.plan(at, WorldEvent::Alarm(id));
         }
     }
 
-    pub(super) fn tell(&mut self, id: LifeId, cause: Cause, event: NetworkEvent) {
+    pub(super) fn push_network(&mut self, id: LifeId, cause: Cause, event: NetworkEvent) {
         if let Some(life) = self.life(id) {
             life.network.push_back((cause, event));
             self.woken |= life.wake();
         }
     }
 
-    /// How long a job takes. Its stream is the job's own: nothing that happened before moves it.
+    /// Returns how long a job takes.
     pub(super) fn job_of(&mut self, id: LifeId, job: &Job) -> JobTakes {
         let task = id.task;
         let (default, index, gradient) = match job {
             Job::Gradient { cut: Cut { step, .. }, slot, .. } => {
+                // No two jobs of a task may share an index, or they would take equally long.
                 let index = step.0 << 16 | u64::from(slot.0);
                 (&self.compute.gradient, index, Some((*step, *slot)))
             }
@@ -293,10 +306,12 @@ impl State {
         };
         let distribution: &Distribution = self.compute.tasks.get(&task).unwrap_or(default);
         let takes = distribution.constant().unwrap_or_else(|| {
+            // Each job has its own stream, so that earlier events do not change its duration.
             let entity = task_number(task);
             distribution.sample(&mut Stream::new(self.seed, Purpose::Compute, entity, index))
         });
         let factor = self.faults.slowness(task);
+        // Without the test, every duration would pass through f64 and might be rounded.
         let takes = if factor == 1.0 { takes } else { scale(takes, factor) };
         JobTakes { takes, is_gradient: gradient.is_some() }
     }
@@ -305,14 +320,15 @@ impl State {
         if job.is_gradient {
             self.faults.spoil(id.task, &mut done);
         }
+        // A task has one compute thread: a job begins when the one before it has ended.
         let busy_until = self.busy_until.entry(id).or_default();
         *busy_until = (*busy_until).max(self.now) + job.takes;
         let at = *busy_until;
         let cause = self.cause(id);
-        self.agenda.plan(at, Plan::Done(id, cause, done));
+        self.agenda.plan(at, WorldEvent::Done(id, cause, done));
     }
 
-    /// What a life does now is because of the input that it took last.
+    /// The cause of what a life does now: the input that it took last.
     pub(super) fn cause(&self, id: LifeId) -> Cause {
         self.lives.get(&id.task).and_then(|life| life.event)
     }
@@ -321,24 +337,24 @@ impl State {
         let cause = self.cause(id);
         let factor = self.faults.disk_slowness();
         if let Some(at) = self.files.ask(id, self.now, cause, request, factor) {
-            self.agenda.plan(at, Plan::Stored(id));
+            self.agenda.plan(at, WorldEvent::Stored(id));
         }
     }
 
     pub(super) fn record(&mut self, id: LifeId, update: &UpdateRecord) {
         if let Some(event) = self.files.record(update) {
             let cause = self.cause(id);
-            self.tell_stored(id, cause, event);
+            self.push_stored(id, cause, event);
         }
     }
 
     fn on_stored(&mut self, id: LifeId) {
         if let Some((cause, event)) = self.files.answer(id) {
-            self.tell_stored(id, cause, event);
+            self.push_stored(id, cause, event);
         }
     }
 
-    fn tell_stored(&mut self, id: LifeId, cause: Cause, event: StorageEvent) {
+    fn push_stored(&mut self, id: LifeId, cause: Cause, event: StorageEvent) {
         if let Some(life) = self.life(id) {
             life.stored.push_back((cause, event));
             self.woken |= life.wake();
@@ -346,7 +362,7 @@ impl State {
     }
 }
 
-/// A job that is about to be done.
+/// The duration of a job that is about to be computed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JobTakes {
     takes: Duration,

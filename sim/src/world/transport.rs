@@ -1,4 +1,4 @@
-//! Calls and messages on their way, and what active faults do to them.
+//! Calls and messages that are under way, and what active faults do to them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use unisono_core::wire;
 use unisono_core::{LinkId, TaskId};
 
 use super::flight::{Call, Flight, Parcel, Passage};
-use super::state::{Plan, State};
+use super::state::{State, WorldEvent};
 use crate::scenario::Wire;
 use crate::streams::Purpose;
 use crate::world::life::LifeId;
@@ -19,7 +19,7 @@ use crate::world::network::{Direction, Slowness, pair_number};
 /// repeats its SYN.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// The largest frame that is decoded here: any.
+/// No frame is too large to be decoded here: the check of the size is a test of `wire` alone.
 const LIMITS: wire::Limits = wire::Limits::with_tensor_bytes(1 << 32);
 
 impl State {
@@ -27,7 +27,7 @@ impl State {
         let cause = self.cause(caller);
         let call = Call { caller, to, since: self.now, retry: FIRST_RETRY, cause };
         let at = self.now + self.network.latency(caller.task, to);
-        self.agenda.plan(at, Plan::Call(call));
+        self.agenda.plan(at, WorldEvent::Call(call));
     }
 
     pub(super) fn on_call(&mut self, call: Call) {
@@ -35,26 +35,29 @@ impl State {
         if self.life(caller).is_none() {
             return;
         }
+        // A lost machine and a partition answer nothing. Only a machine whose process is dead
+        // refuses the call at once.
         if self.absent.contains(&to) || self.faults.hangs(caller.task, to) {
             self.call_again(call);
             return;
         }
         let answer_at = self.now + self.network.latency(to, caller.task);
         let called = self.lives.get(&to).map(|life| life.id);
+        // The fault counts an effect only if the call would have been accepted.
         let called = called.filter(|_| !self.faults.refuses(caller.task, to));
         let answer = match called {
-            Some(called) if self.links.of(called).len() >= MAX_LINKS => {
-                let why = format!("{to} has {MAX_LINKS} links open");
+            Some(called) if self.links.n_accepted(called) >= MAX_LINKS => {
+                let why = format!("{to} has accepted {MAX_LINKS} links already");
                 NetworkEvent::ConnectFailed { to, why }
             }
             Some(called) => {
                 let link = self.links.open(caller, called, answer_at);
-                self.tell(called, cause, NetworkEvent::Accepted { link });
+                self.push_network(called, cause, NetworkEvent::Accepted { link });
                 NetworkEvent::Connected { link, to }
             }
             None => NetworkEvent::ConnectFailed { to, why: format!("{to}: connection refused") },
         };
-        self.agenda.plan(answer_at, Plan::Tell(caller, cause, answer));
+        self.agenda.plan(answer_at, WorldEvent::Network(caller, cause, answer));
     }
 
     fn call_again(&mut self, call: Call) {
@@ -62,15 +65,15 @@ impl State {
         let timeout = self.network.model().connect_timeout;
         let (next, until) = (self.now + retry, since + timeout);
         if next < until {
-            self.agenda.plan(next, Plan::Call(Call { retry: retry * 2, ..call }));
+            self.agenda.plan(next, WorldEvent::Call(Call { retry: retry * 2, ..call }));
         } else {
             let why = format!("{to}: no answer within {} s", timeout.as_secs_f32());
             let event = NetworkEvent::ConnectFailed { to, why };
-            self.agenda.plan(until.max(self.now), Plan::Tell(caller, cause, event));
+            self.agenda.plan(until.max(self.now), WorldEvent::Network(caller, cause, event));
         }
     }
 
-    /// An end closes: the other is told behind all that was sent.
+    /// Closes an end. The other end learns of it after all that was sent.
     pub(super) fn close(&mut self, link: LinkId, end: LifeId, why: &'static str) {
         self.send(link, end, Parcel::Close(why));
         self.links.close(link, end);
@@ -85,23 +88,28 @@ impl State {
         let to = link.ends[1 - place];
         let pair = (from.task, to.task);
         let (mut slowness, mut n_bytes) = (Slowness::default(), 0);
+        // A close is an empty packet: a narrow link does not slow it down, and the fault must not
+        // count an effect for it.
         if let Parcel::Message(message) = &parcel {
             slowness.line = self.faults.bandwidth(from.task, to.task);
             slowness.reader = self.faults.reading_rate(to.task);
             n_bytes = frame_bytes(message, self.network.model().tensor_factor);
         }
+        // The size above is that of the encoded frame in both modes, so that they differ in nothing
+        // that a node could notice.
         let parcel = match (self.network.model().wire, parcel) {
             (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
             (_, parcel) => parcel,
         };
         let is_close = matches!(parcel, Parcel::Close(_));
+        // Drawn even if the parcel turns out to be lost: a fault must not move later draws.
         let travel = self.network.send(pair, self.now, n_bytes as u64, slowness);
         let Some(link) = self.links.get_mut(id) else { return };
         let direction = &mut link.directions[1 - place];
         let queued = if is_close { Ok(()) } else { direction.queue.add(n_bytes) };
         let mut arrival = travel.arrival.max(direction.last_arrival);
         if is_close {
-            // A host gives up what it has not written by then.
+            // A real host gives up frames that it has not written by then.
             arrival = arrival.min(self.now + CLOSE_TIMEOUT + travel.latency);
         }
         direction.last_arrival = arrival;
@@ -110,20 +118,21 @@ impl State {
         }
         let cause = self.cause(from);
         for at in travel.progress() {
-            self.agenda.plan(at, Plan::Tell(to, cause, NetworkEvent::Progress { link: id }));
+            self.agenda
+                .plan(at, WorldEvent::Network(to, cause, NetworkEvent::Progress { link: id }));
         }
         let flight = Flight { link: id, from, to, parcel, cause, due: None };
-        self.agenda.plan(arrival, Plan::Arrive(flight));
+        self.agenda.plan(arrival, WorldEvent::Arrive(flight));
         if let Err(full) = queued {
             self.cut_off(id, from, full);
         }
     }
 
-    /// As the production host: the end on which too much waits is closed at once.
+    /// Closes the end on which too many frames wait, at once, as the real host does.
     fn cut_off(&mut self, id: LinkId, end: LifeId, full: QueueFull) {
         self.close(id, end, "reset by the other end");
         let cause = self.cause(end);
-        self.tell(end, cause, NetworkEvent::Closed { link: id, why: full.to_string() });
+        self.push_network(end, cause, NetworkEvent::Closed { link: id, why: full.to_string() });
     }
 
     pub(super) fn on_arrival(&mut self, mut flight: Flight) {
@@ -135,14 +144,18 @@ impl State {
         if is_lost {
             return;
         }
+        // A parcel gets its delay once, when it would have arrived. While it waits behind a parcel
+        // with a longer delay, it must not get a second one.
         if flight.due.is_none() {
             let due = self.due(&flight, place);
             flight.due = Some(due);
             if due > now {
-                self.agenda.plan(due, Plan::Arrive(flight));
+                self.agenda.plan(due, WorldEvent::Arrive(flight));
                 return;
             }
         }
+        // A partition acts when a parcel arrives, so that it also hits what was sent before it
+        // began.
         if self.faults.has_active() {
             match self.faults.passage(from, to) {
                 Passage::Free => {}
@@ -160,11 +173,13 @@ impl State {
         }
     }
 
-    /// When a message that would come now does come. Each is delayed from now on, also while others
-    /// before it are; and none overtakes them.
+    /// Returns when a parcel that would arrive now is delivered. Its delay starts now, even if it
+    /// waits for earlier parcels, and it does not overtake them.
     fn due(&mut self, flight: &Flight, place: usize) -> Duration {
         let (from, to) = (flight.from.task, flight.to.task);
         let network = &mut self.network;
+        // A closure, because only a slow partition needs another latency: drawing it for each
+        // arrival would let every fault, even one of the disk, move what the network draws next.
         let delay = self.faults.delay(from, to, || network.latency(from, to));
         let due = self.now + delay;
         let Some(link) = self.links.get_mut(flight.link) else { return due };
@@ -173,8 +188,8 @@ impl State {
         direction.not_before
     }
 
-    /// What was held comes now, in the order in which it would have come, and before anything else
-    /// does.
+    /// Delivers the parcels that a partition has held, in the order in which they would have come.
+    /// They come before any other event of this time.
     pub(super) fn release_held(&mut self) {
         for flight in std::mem::take(&mut self.held) {
             self.on_arrival(flight);
@@ -199,17 +214,17 @@ impl State {
             }
             Parcel::Close(why) => {
                 self.links.close(link, to);
-                self.tell(to, cause, NetworkEvent::Closed { link, why: why.to_owned() });
+                self.push_network(to, cause, NetworkEvent::Closed { link, why: why.to_owned() });
                 return;
             }
         };
         match message {
-            Ok(message) => self.tell(to, cause, NetworkEvent::Received { link, message }),
+            Ok(message) => self.push_network(to, cause, NetworkEvent::Received { link, message }),
             Err(why) => {
-                // As the production reader: it closes the link, and the other end hears of that.
+                // As the real host's reader: it closes the link, and the other end learns of it.
                 self.send(link, to, Parcel::Close("reset by the other end"));
                 self.links.close(link, to);
-                self.tell(to, cause, NetworkEvent::Closed { link, why });
+                self.push_network(to, cause, NetworkEvent::Closed { link, why });
             }
         }
     }
@@ -226,15 +241,17 @@ impl State {
         Parcel::Bytes(bytes)
     }
 
-    /// Something comes to an end that takes nothing any more. If its process is gone and its machine
-    /// is not, the machine says so.
+    /// Handles a parcel for an end that takes none any more. If the process is dead and its machine
+    /// is not, the machine answers with a reset. A close gets no answer, or two dead ends would
+    /// answer each other for ever.
     fn bounce(&mut self, flight: &Flight) {
         let Flight { link, from, to, cause, .. } = *flight;
         let is_dead = self.life(to).is_none();
         if is_dead && !self.absent.contains(&to.task) && !matches!(flight.parcel, Parcel::Close(_))
         {
             let mut at = self.now + self.network.latency(to.task, from.task);
-            // The reset takes the same way as what the dead process had sent before it.
+            // The reset must not overtake what the dead process had sent: a goodbye that is lost to
+            // a reset would leave the receiver waiting for it.
             if let Some(known) = self.links.get_mut(link)
                 && let Some(place) = known.end(from)
             {
@@ -242,27 +259,32 @@ impl State {
             }
             let parcel = Parcel::Close("reset by the other end");
             let flight = Flight { link, from: to, to: from, parcel, cause, due: None };
-            self.agenda.plan(at, Plan::Arrive(flight));
+            self.agenda.plan(at, WorldEvent::Arrive(flight));
         }
     }
 
-    /// A link breaks; what is on its way is lost.
-    pub(super) fn break_link(&mut self, id: LinkId, is_told: [bool; 2], why: &str) {
+    /// Breaks a link. Everything that is under way is lost.
+    pub(super) fn break_link(&mut self, id: LinkId, is_notified: [bool; 2], why: &str) {
         let Some(link) = self.links.get_mut(id) else { return };
         let ends = link.ends;
         for direction in &mut link.directions {
             direction.is_lost = true;
         }
         for (place, end) in ends.into_iter().enumerate() {
-            if is_told[place] && self.links.is_open(id, end) {
+            if is_notified[place] && self.links.is_open(id, end) {
                 self.links.close(id, end);
-                self.tell(end, None, NetworkEvent::Closed { link: id, why: why.to_owned() });
+                self.push_network(
+                    end,
+                    None,
+                    NetworkEvent::Closed { link: id, why: why.to_owned() },
+                );
             }
         }
     }
 }
 
-/// The bytes of a frame, with each byte of its tensors counted `tensor_factor` times.
+/// Returns the bytes of a frame. Each byte of a tensor counts `tensor_factor` times, so that a
+/// small model can fill the network like a large one.
 fn frame_bytes(message: &Message, tensor_factor: u32) -> usize {
     let n_values: usize = message.tensors().into_iter().map(|tensor| tensor.len()).sum();
     wire::frame_bytes(message) + 4 * n_values * (tensor_factor as usize - 1)

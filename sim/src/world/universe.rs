@@ -1,7 +1,8 @@
-//! Virtual time, and everything that happens in it.
+//! The shared world of a run, as the hosts of its tasks use it.
 //!
-//! A [`Universe`] is shared by the hosts of all tasks of a run. It moves from plan to plan: while
-//! any task is ready to run, no time passes. Faults are plans like any other.
+//! Time jumps from one planned event to the next, and only while no task is ready to run. The
+//! beginnings and ends of faults are events like all others. The events themselves are handled in
+//! `state.rs`, `transport.rs` and `fault_effects.rs`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,34 +24,35 @@ use crate::world::life::{Cause, Life, LifeId};
 use crate::world::state::State;
 use unisono_observe::trace::NamedEvent;
 
-/// The shared world of one run.
+/// The world of one run: virtual time, the network, the clocks, the disk and the faults. Clones
+/// share one world.
 #[derive(Clone, Debug)]
 pub struct Universe(Arc<Mutex<State>>);
 
-/// What there is to know when a life takes an input.
+/// The data that the observer of a life gets when the life takes an input.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) now: Duration,
-    /// What led to the input.
+    /// The number of the input that led to this one.
     pub(crate) cause: Cause,
-    /// What was durable may be found damaged, or not be found.
+    /// Whether a fault of the disk may have damaged or hidden what was durable.
     pub(crate) disk_is_damaged: bool,
 }
 
 impl Universe {
-    /// An empty one, at time zero, in which a scenario is going to happen.
+    /// Creates the world of a scenario, at time zero, with all tasks and timed faults planned.
     #[must_use]
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State::new(scenario, seed))))
     }
 
-    /// The time that has passed.
+    /// Returns the virtual time since the start of the run.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.state().now
     }
 
-    /// The life at the other end of a life's link.
+    /// Returns the life at the other end of a link of `of`.
     #[must_use]
     pub fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
         self.state().links.peer(link, of)
@@ -60,32 +62,35 @@ impl Universe {
         lock(&self.0)
     }
 
-    /// A life of a task begins.
+    /// Begins a life of a task.
     pub(crate) fn begin(&self, id: LifeId) {
         let mut state = self.state();
+        // A machine that had lost its power answers calls again.
         state.absent.remove(&id.task);
         state.lives.insert(id.task, Life::new(id));
     }
 
-    /// What the wall clock of a task's machine shows, in microseconds since 1970.
+    /// Returns the wall clock of a task's machine, in microseconds since 1970.
     pub(crate) fn wall_clock(&self, task: TaskId) -> u64 {
         self.state().wall_clock(task)
     }
 
-    /// The node of a life has halted because its incarnation was refused as older. Returns whether
-    /// its process is alive, to start another node.
+    /// Ends a life whose incarnation was refused as older. Returns whether the process is alive,
+    /// and can start another node.
     pub(crate) fn end_outdated(&self, id: LifeId) -> bool {
         self.state().on_outdated(id)
     }
 
-    /// A life has halted: its links close behind it.
+    /// Ends a life whose node has halted. Its links close after all that was sent on them.
     pub(crate) fn end(&self, id: LifeId, outcome: Outcome) {
         self.state().on_halt(id, outcome);
     }
 
-    /// A life takes an input, which is event number `number`. `None` if the life is over.
+    /// Triggers the faults that wait for this input, and then lets the life take the input, which
+    /// has number `number`. Returns `None` if the life is over.
     pub(crate) fn take_input(&self, id: LifeId, what: NamedEvent, number: u64) -> Option<Taken> {
         let mut state = self.state();
+        // First: a fault that begins before the input may kill the life.
         state.notice(id, what, When::Before, 0);
         let (now, disk_is_damaged) = (state.now, state.disk_is_damaged);
         let life = state.life(id)?;
@@ -93,8 +98,8 @@ impl Universe {
         Some(Taken { now, cause: life.cause.take(), disk_is_damaged })
     }
 
-    /// What a life wants done because of an input: the time, and what of it is done before the life
-    /// is over. `None` if it is over already.
+    /// Triggers the faults that wait for one of these effects. Returns the time, and the effects
+    /// that are carried out before the life ends; `None` if the life is over.
     pub(crate) fn take_effects<'a>(
         &self,
         id: LifeId,
@@ -104,7 +109,7 @@ impl Universe {
         let mut state = self.state();
         state.life(id)?;
         let done = match state.notice_effects(id, input, effects) {
-            Some(n_left) => acts(effects, n_left),
+            Some(n_left) => first_acts(effects, n_left),
             None => effects,
         };
         Some((state.now, done))
@@ -115,12 +120,12 @@ impl Universe {
         Moment::from_origin(state.clock(task).at(state.now))
     }
 
-    /// Waits until a life's clock shows a moment.
+    /// Waits until the clock of a life shows a moment.
     pub(crate) fn poll_alarm(&self, id: LifeId, at: Moment, context: &Context<'_>) -> Poll<()> {
         self.state().poll_alarm(id, at, context)
     }
 
-    /// Waits for the first of a life's queue.
+    /// Takes the first input of a queue of a life, or waits for one.
     pub(crate) fn poll<T>(
         &self,
         id: LifeId,
@@ -133,11 +138,12 @@ impl Universe {
         }
     }
 
-    /// Waits for the next event of a life's network. A message that it takes waits no more.
+    /// Takes the next network event of a life, or waits for one.
     pub(crate) fn poll_network(&self, id: LifeId, context: &Context<'_>) -> Poll<NetworkEvent> {
         let mut state = self.state();
         let Some(life) = state.life(id) else { return Poll::Pending };
         let poll = life.poll(context, |life| &mut life.network);
+        // A frame counts in its sender's queue until the node takes it.
         if let Poll::Ready(NetworkEvent::Received { link, .. }) = &poll {
             state.links.take(*link, id);
         }
@@ -156,29 +162,29 @@ impl Universe {
         self.act(end, |state| state.close(link, end, "closed by the other end"));
     }
 
-    /// Closes every link of a life, behind what was sent on it.
+    /// Closes all links of a life, after all that was sent on them.
     pub(crate) fn close_all(&self, id: LifeId) {
         self.act(id, |state| {
-            for link in state.links.of(id) {
+            for link in state.links.of_life(id) {
                 state.close(link, id, "the other end has ended");
             }
         });
     }
 
-    /// A job that `work` does; its result comes when it has taken its time.
+    /// Does a job with `work`. The result arrives when the job's virtual time has passed.
     pub(crate) fn compute(&self, id: LifeId, job: Job, work: impl FnOnce(Job) -> Done) {
         let mut state = self.state();
         if state.life(id).is_none() {
             return;
         }
         let takes = state.job_of(id, &job);
-        // What the work asks is nobody's business here, and it takes long.
+        // The computation takes long, and needs nothing of the world.
         drop(state);
         let done = work(job);
         self.act(id, |state| state.compute(id, takes, done));
     }
 
-    /// The chief's files are open, for this life.
+    /// Hands over the open files of the chief, for this life.
     pub(crate) fn open_files(&self, id: LifeId, files: RunFiles) {
         self.state().files.open(id, files);
     }
@@ -195,20 +201,21 @@ impl Universe {
         self.act(id, |state| state.record(id, update));
     }
 
-    /// One of the things that a node does. One that is dead does nothing; one that is doomed dies
-    /// when it has done what was left to it.
+    /// Carries out one effect of a node. The effects of a dead node are dropped. A node that a
+    /// fault kills between two effects dies after its last one.
     fn act(&self, id: LifeId, what: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.life(id).is_none() {
             return;
         }
         what(&mut state);
+        // After the effect: a life with one effect left still carries it out.
         state.count_act(id);
     }
 }
 
-/// The effects up to the `n`th that is more than a report.
-fn acts(effects: &[Effect], n: usize) -> &[Effect] {
+/// Returns the effects up to the `n`-th one that is more than a report.
+fn first_acts(effects: &[Effect], n: usize) -> &[Effect] {
     let mut n_acts = 0;
     let end = effects.iter().position(|effect| {
         n_acts += usize::from(is_act(effect));

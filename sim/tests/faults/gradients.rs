@@ -1,10 +1,11 @@
-//! What happens to gradients. A wrong one makes a wrong run: it must be stopped, or be found.
+//! Faults of gradients. A wrong gradient makes the run wrong, so the run must stop or be found
+//! wrong.
 
 use unisono_core::Step;
 use unisono_core::protocol::Outcome;
-use unisono_sim::run::played::Failure;
+use unisono_sim::run::failure::Failure;
 
-use crate::support::{Told as _, passed, scenario, watch};
+use crate::support::{TraceQueries as _, passed, scenario, watch};
 
 fn wrong(mode: &str, more: &str) -> unisono_sim::run::played::Played {
     let text = format!(
@@ -16,7 +17,7 @@ fn wrong(mode: &str, more: &str) -> unisono_sim::run::played::Played {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run_and_says_where() {
+fn nan_loss_stops_the_run_and_names_the_step_and_the_slot() {
     let played = passed(wrong("nan", "[expect]\noutcome = \"failed\"\nbecause = \"NaN\""));
     assert_eq!(played.outcomes.len(), 4);
     for (task, outcome) in &played.outcomes {
@@ -32,13 +33,13 @@ fn a_loss_that_is_no_number_stops_the_run_and_says_where() {
 }
 
 #[test]
-fn one_bit_of_one_gradient_is_found_by_the_oracle() {
+fn oracle_finds_one_flipped_bit_of_one_gradient() {
     let played = wrong("flipped-bit", "");
-    assert_eq!(played.bites(), [1]);
+    assert_eq!(played.effects(), [1]);
     let Some(Failure::Violation(violation)) = &played.failure else {
-        panic!("it is found: {:?}", played.failure)
+        panic!("the flipped bit is not found: {:?}", played.failure)
     };
-    // The ledgers tell it of the very update, before any loss is another.
+    // The ledgers show it in the same update, before any loss differs.
     assert_eq!((violation.rule, violation.name), (0, "trajectory"), "{violation}");
     assert_eq!(violation.step, Some(Step(5)), "{violation}");
     assert_eq!(violation.subject.as_deref(), Some("the shard of ps 0"), "{violation}");

@@ -1,15 +1,15 @@
-//! What happens to links: reset, half-open, duplicate, and calls that fail.
+//! Faults of links: reset, half-open, duplicate, and calls that fail.
 
 use unisono_core::{Step, TaskId};
 use unisono_observe::trace::EventKind as E;
 use unisono_sim::record::trace::TracedEvent;
 use unisono_sim::run::played::Played;
 
-use crate::support::{Told as _, run};
+use crate::support::{TraceQueries as _, run};
 use crate::{CHIEF, LATENCY, PS_0, PS_1, WORKER_1, ms, s};
 
-/// A fault between worker 1 and ps 0 as soon as its push of step 5 to ps 0 has left. The chief is
-/// slow, so that the update is not made before worker 1 can say it again.
+/// Plays a fault between worker 1 and ps 0 that begins when the worker's push of step 5 has left.
+/// The chief is slow, so that the update is not computed before worker 1 can repeat its push.
 fn as_a_push_leaves(fault: &str) -> Played {
     run(&format!(
         r#"
@@ -27,7 +27,7 @@ fn as_a_push_leaves(fault: &str) -> Played {
     ))
 }
 
-/// The pushes of step 5 from worker 1 that ps 0 gets, with the events at which they were sent.
+/// Returns the pushes of step 5 that ps 0 receives from worker 1, with the events that sent them.
 fn pushes(played: &Played) -> Vec<(&TracedEvent, &TracedEvent)> {
     let mut heard = played.heard(WORKER_1, PS_0);
     heard.retain(|(event, _)| {
@@ -36,7 +36,7 @@ fn pushes(played: &Played) -> Vec<(&TracedEvent, &TracedEvent)> {
     heard
 }
 
-/// When worker 1 first pushes at step 5.
+/// Returns when worker 1 first pushes at step 5.
 fn left(played: &Played) -> std::time::Duration {
     let pushes = played.done(WORKER_1, E::SendsPush);
     let first = pushes.iter().find(|(_, push)| push.what.step == Some(Step(5)));
@@ -48,36 +48,36 @@ fn closed_at(played: &Played, task: TaskId) -> Option<(std::time::Duration, &str
 }
 
 #[test]
-fn a_reset_tells_both_ends_and_loses_what_is_on_its_way() {
+fn reset_closes_both_ends_and_loses_messages_under_way() {
     let played = as_a_push_leaves("kind = \"reset\"");
     let left = left(&played);
     for task in [WORKER_1, PS_0] {
-        let (at, text) = closed_at(&played, task).expect("it is told");
+        let (at, text) = closed_at(&played, task).expect("the end learns of the reset");
         assert_eq!(at, left);
         assert!(text.contains("reset by the network"), "{text}");
     }
     let [(arrived, sent)] = pushes(&played)[..] else { panic!("one push arrives") };
-    assert!(sent.at > left && arrived.at == sent.at + LATENCY, "it was said again");
-    assert!(played.times(PS_1, E::Closed).iter().all(|at| *at > arrived.at), "others stay up");
-    assert_eq!(played.bites(), [1]);
+    assert!(sent.at > left && arrived.at == sent.at + LATENCY, "the push was repeated");
+    assert!(played.times(PS_1, E::Closed).iter().all(|at| *at > arrived.at), "others stay open");
+    assert_eq!(played.effects(), [1]);
 }
 
 #[test]
-fn of_a_half_open_link_only_one_end_is_told() {
+fn half_open_link_closes_only_one_end() {
     let played = as_a_push_leaves("kind = \"half-open\"");
     let left = left(&played);
     assert_eq!(closed_at(&played, WORKER_1).map(|(at, _)| at), Some(left));
     let [(arrived, sent)] = pushes(&played)[..] else { panic!("one push arrives") };
-    assert!(sent.at > left, "what was on its way is lost");
-    // Ps 0 hears nothing of the old link: it is dropped for the new one.
+    assert!(sent.at > left, "the message under way is lost");
+    // Ps 0 learns nothing about the old link, and drops it for the new one.
     let down = played.times_done(PS_0, E::PeerDown)[0];
     assert!(down > left && down < arrived.at, "{down:?}");
     assert!(played.times(PS_0, E::Closed).iter().all(|at| *at > arrived.at));
 }
 
-/// The other end is told: it hears, and nobody hears it.
+/// Here the other end is closed, and worker 1 keeps its end.
 #[test]
-fn of_a_half_open_link_the_end_that_is_not_told_waits_for_the_heartbeat() {
+fn open_end_of_a_half_open_link_waits_for_the_heartbeat_timeout() {
     let played = run(r#"
         [[fault]]
         id = "half-open"
@@ -92,10 +92,10 @@ fn of_a_half_open_link_the_end_that_is_not_told_waits_for_the_heartbeat() {
 }
 
 #[test]
-fn a_duplicate_delivers_what_is_on_its_way_and_has_it_said_again() {
+fn duplicate_delivers_messages_under_way_and_lets_the_sender_repeat_them() {
     let played = as_a_push_leaves("kind = \"duplicate\"");
     let left = left(&played);
-    let [(first, _), (second, again)] = pushes(&played)[..] else { panic!("it arrives twice") };
+    let [(first, _), (second, again)] = pushes(&played)[..] else { panic!("not two pushes") };
     assert_eq!(first.at, left + LATENCY);
     assert_eq!((first.what, again.life), (second.what, first.life_of_sender(&played)));
     for task in [WORKER_1, PS_0] {
@@ -112,7 +112,7 @@ trait Sender {
 impl Sender for TracedEvent {
     fn life_of_sender(&self, played: &Played) -> unisono_sim::LifeId {
         let cause = self.cause.and_then(|cause| usize::try_from(cause).ok());
-        played.events()[cause.expect("it was sent")].life
+        played.events()[cause.expect("the message was sent")].life
     }
 }
 
@@ -125,25 +125,25 @@ fn calls(mode: &str, duration: &str) -> Played {
 
 fn first(played: &Played, kind: E, with: &str) -> std::time::Duration {
     let events = played.at(CHIEF, kind);
-    events.iter().find(|event| event.text.contains(with)).expect("it happens").at
+    events.iter().find(|event| event.text.contains(with)).expect("the event happens").at
 }
 
 #[test]
-fn a_call_that_is_refused_fails_at_once_and_is_made_again() {
+fn refused_call_fails_at_once_and_is_repeated() {
     let played = calls("refuse", "1s");
     let failed = played.times(CHIEF, E::ConnectFailed);
-    assert_eq!(failed[0], 2 * LATENCY, "there and back");
+    assert_eq!(failed[0], 2 * LATENCY, "a round trip");
     // The pause before the next call doubles: 20, 40, … ms.
     assert_eq!(failed[1] - failed[0], ms(20) + 2 * LATENCY);
     assert_eq!(failed[2] - failed[1], ms(40) + 2 * LATENCY);
     assert!(played.at(CHIEF, E::ConnectFailed).iter().all(|it| it.text.contains("ps 1: conn")));
-    assert_eq!(played.bites(), [failed.len() as u64]);
+    assert_eq!(played.effects(), [failed.len() as u64]);
     assert!(first(&played, E::Connected, "to ps 1") > s(1));
-    assert_eq!(first(&played, E::Connected, "to ps 0"), 2 * LATENCY, "others are answered");
+    assert_eq!(first(&played, E::Connected, "to ps 0"), 2 * LATENCY, "other calls are answered");
 }
 
 #[test]
-fn a_call_that_nobody_answers_is_repeated_and_fails_after_the_connect_timeout() {
+fn unanswered_call_is_repeated_and_fails_after_the_connect_timeout() {
     let played = calls("hang", "500ms");
     assert_eq!(first(&played, E::Connected, "to ps 1"), s(1) + 2 * LATENCY, "the first repeat");
     assert_eq!(played.count(E::ConnectFailed), 0);
@@ -153,6 +153,6 @@ fn a_call_that_nobody_answers_is_repeated_and_fails_after_the_connect_timeout() 
     let failed = played.at(CHIEF, E::ConnectFailed)[0];
     assert!(failed.text.contains("no answer within 3 s"), "{}", failed.text);
     assert_eq!(first(&played, E::Connected, "to ps 1"), s(6) + ms(60) + 2 * LATENCY);
-    // Each of the two calls, and one repeat of each.
-    assert_eq!(played.bites(), [4]);
+    // The two calls, and one repetition of each.
+    assert_eq!(played.effects(), [4]);
 }

@@ -1,7 +1,7 @@
-//! Every kind of fault does what its documentation says: seen from outside, in small runs whose
-//! moments are known to the nanosecond.
+//! Every kind of fault does what its documentation says. The tests observe small runs from outside,
+//! in which all times are known to the nanosecond.
 //!
-//! All runs here end as they should, with the losses of the serial run, unless a test says so.
+//! Unless a test says otherwise, each run passes, with the losses of the serial run.
 
 #![allow(missing_docs, reason = "a test program")]
 
@@ -23,7 +23,7 @@ const PS_1: TaskId = TaskId::ps(1);
 const CHIEF: TaskId = TaskId::CHIEF;
 const WORKER_1: TaskId = TaskId::worker(1);
 
-/// What a message takes where the scenario says nothing.
+/// The default latency of a message.
 const LATENCY: Duration = us(100);
 
 const fn us(micros: u64) -> Duration {

@@ -1,14 +1,14 @@
-//! What happens to tasks: crash, pause, stop, slow, clock.
+//! Faults of tasks: crash, pause, stop, slow and clock.
 
 use unisono_core::{Step, TaskId};
 use unisono_observe::trace::EventKind as E;
 use unisono_sim::LifeId;
 use unisono_sim::run::played::Played;
 
-use crate::support::{Told as _, run};
+use crate::support::{TraceQueries as _, run};
 use crate::{CHIEF, LATENCY, PS_0, PS_1, WORKER_1, ms, s, us};
 
-/// From the default limits: silence is looked for once a second.
+/// The default `heartbeat_timeout` in seconds. Nodes check it once a second.
 const HEARTBEAT_TIMEOUT: u64 = 10;
 
 fn crash(more: &str) -> Played {
@@ -16,28 +16,28 @@ fn crash(more: &str) -> Played {
 }
 
 #[test]
-fn a_machine_that_dies_is_missed_when_the_heartbeat_times_out() {
+fn lost_machine_is_noticed_at_the_heartbeat_timeout() {
     let played = crash("node = \"worker 1\"\nat = \"5ms\"\nfor = \"30s\"");
     for ps in [PS_0, PS_1] {
         let missed = played.times_done(ps, E::PeerDown)[0];
         assert!((s(HEARTBEAT_TIMEOUT)..s(HEARTBEAT_TIMEOUT + 1) + ms(5)).contains(&missed));
-        assert!(played.times(ps, E::Closed).iter().all(|at| *at > s(30)), "nobody tells");
+        assert!(played.times(ps, E::Closed).iter().all(|at| *at > s(30)), "no link was closed");
     }
     assert_eq!(played.times(WORKER_1, E::Starts), [ms(0), s(30) + ms(5)]);
 }
 
 #[test]
-fn a_process_that_dies_is_missed_at_once() {
+fn dead_process_is_noticed_at_once() {
     let played = crash("node = \"worker 1\"\nat = \"5ms\"\nfor = \"30s\"\npeers = \"reset\"");
     for ps in [PS_0, PS_1] {
         assert_eq!(played.times(ps, E::Closed)[0], ms(5) + LATENCY);
         assert_eq!(played.times_done(ps, E::PeerDown)[0], ms(5) + LATENCY);
     }
-    assert_eq!(played.bites(), [1]);
+    assert_eq!(played.effects(), [1]);
 }
 
 #[test]
-fn a_machine_that_is_gone_answers_no_call_and_one_whose_process_is_gone_refuses() {
+fn lost_machine_answers_no_call_and_a_machine_without_the_process_refuses_it() {
     for (peers, told) in [("silence", "no answer within 3 s"), ("reset", "connection refused")] {
         let more = format!("node = \"ps 1\"\nat = \"5ms\"\nfor = \"30s\"\npeers = \"{peers}\"");
         let played = crash(&more);
@@ -47,7 +47,7 @@ fn a_machine_that_is_gone_answers_no_call_and_one_whose_process_is_gone_refuses(
     }
 }
 
-/// The ps that get the first life's gradient of step 5.
+/// Returns the ps that receive the gradient of step 5 from the first life of worker 1.
 fn reached(played: &Played) -> Vec<TaskId> {
     let reached = |ps: &TaskId| {
         let heard = played.heard(WORKER_1, *ps);
@@ -60,7 +60,7 @@ fn reached(played: &Played) -> Vec<TaskId> {
 }
 
 #[test]
-fn what_a_task_does_before_it_dies_is_done_and_nothing_else() {
+fn crashed_task_carries_out_the_effects_before_the_crash_and_no_other() {
     let both = &[PS_0, PS_1][..];
     for (event, nth, when, expected) in [
         ("computed", 1, "before", &[][..]),
@@ -83,9 +83,9 @@ fn what_a_task_does_before_it_dies_is_done_and_nothing_else() {
     }
 }
 
-/// A paused task hears nothing and its time passes: then it takes all that came meanwhile.
+/// A paused task takes no input while time passes. Then it takes all inputs that came meanwhile.
 #[test]
-fn a_paused_task_does_nothing_and_then_all_of_it() {
+fn paused_task_takes_its_inputs_after_the_pause() {
     let played = run(r#"
         [[fault]]
         id = "pause"
@@ -97,7 +97,7 @@ fn a_paused_task_does_nothing_and_then_all_of_it() {
     let (begin, end) = (ms(5), s(3) + ms(5));
     let of_worker = |event: &&unisono_sim::record::trace::TracedEvent| event.life.task == WORKER_1;
     let times: Vec<_> = played.events().iter().filter(of_worker).map(|event| event.at).collect();
-    assert!(!times.iter().any(|at| (begin..end).contains(at)), "it stands still");
+    assert!(!times.iter().any(|at| (begin..end).contains(at)), "an input during the pause");
     for ps in [PS_0, PS_1] {
         let sent = played.done(ps, E::SendsHeartbeat);
         let meanwhile = |at| (begin..end).contains(&(at + LATENCY));
@@ -110,14 +110,14 @@ fn a_paused_task_does_nothing_and_then_all_of_it() {
             .filter(|(event, _)| (event.at, event.what.kind) == (end, E::ReceivesHeartbeat));
         let n_heard = at_once.count();
         assert_eq!(n_heard, to_worker.count());
-        assert!(n_heard > 0, "{ps} said that it lives");
+        assert!(n_heard > 0, "{ps} sent no heartbeat");
     }
-    assert_eq!(played.count(E::Starts), 4, "it is the same life");
-    assert_eq!(played.bites(), [1]);
+    assert_eq!(played.count(E::Starts), 4, "no task restarts");
+    assert_eq!(played.effects(), [1]);
 }
 
 #[test]
-fn a_task_that_is_asked_to_stop_stops_and_comes_back() {
+fn stopped_task_restarts_when_the_fault_ends() {
     let played = run(r#"
         [[fault]]
         id = "stop"
@@ -128,12 +128,12 @@ fn a_task_that_is_asked_to_stop_stops_and_comes_back() {
     "#);
     assert_eq!(played.times(WORKER_1, E::AskedToStop), [ms(5)]);
     assert_eq!(played.times_done(WORKER_1, E::Stops), [ms(5)]);
-    assert_eq!(played.times(PS_0, E::Closed)[0], ms(5) + LATENCY, "it closes its links");
+    assert_eq!(played.times(PS_0, E::Closed)[0], ms(5) + LATENCY, "the task closes its links");
     assert_eq!(played.times(WORKER_1, E::Starts), [ms(0), s(1) + ms(5)]);
 }
 
 #[test]
-fn a_slow_task_computes_for_so_many_times_as_long() {
+fn slow_task_multiplies_the_duration_of_computations() {
     let played = run(r#"
         [[fault]]
         id = "slow"
@@ -148,15 +148,15 @@ fn a_slow_task_computes_for_so_many_times_as_long() {
         let done = played.at(worker, E::Computed);
         assert_eq!((begun.len(), done.len()), (20, 20));
         for (begun, done) in begun.into_iter().zip(done) {
-            let step = done.what.step.expect("it is of a step").0;
+            let step = done.what.step.expect("a computation has a step").0;
             let expected = if (5..10).contains(&step) { slow } else { us(700) };
             assert_eq!(done.at - begun, expected, "step {step}");
         }
     }
-    assert_eq!(played.bites(), [5]);
+    assert_eq!(played.effects(), [5]);
 }
 
-/// A run that is long and quiet: two updates, seven seconds each.
+/// Plays a long run with few events: two updates of seven seconds each.
 fn quiet(fault: &str) -> Played {
     let fault = if fault.is_empty() {
         String::new()
@@ -167,7 +167,7 @@ fn quiet(fault: &str) -> Played {
     run(&format!("{steps}\n[compute]\ngradient = \"7s\"\n{fault}"))
 }
 
-/// Everything but who says when that it lives.
+/// Returns all events except heartbeats and deadlines.
 fn but_heartbeats(played: &Played) -> Vec<String> {
     let events = played.events().iter();
     let rest = events.filter(|event| !matches!(event.what.kind, E::Wakes | E::ReceivesHeartbeat));
@@ -175,7 +175,7 @@ fn but_heartbeats(played: &Played) -> Vec<String> {
 }
 
 #[test]
-fn a_clock_that_is_twice_as_fast_sends_twice_the_heartbeats_and_changes_nothing_else() {
+fn clock_that_is_twice_as_fast_doubles_the_heartbeats_and_changes_nothing_else() {
     let (right, fast) = (quiet(""), quiet("at = \"0s\"\nskew_ppm = 1000000"));
     let n_beats = |played: &Played, task| played.done(task, E::SendsHeartbeat).len();
     let (n_right, n_fast) = (n_beats(&right, WORKER_1), n_beats(&fast, WORKER_1));
@@ -185,7 +185,7 @@ fn a_clock_that_is_twice_as_fast_sends_twice_the_heartbeats_and_changes_nothing_
 }
 
 #[test]
-fn a_clock_that_jumps_ahead_makes_a_heartbeat_early_and_changes_nothing_else() {
+fn clock_that_jumps_ahead_makes_a_heartbeat_early_and_changes_nothing_else() {
     let (right, jumped) = (quiet(""), quiet("at = \"3500ms\"\njump = \"5s\""));
     let jump = ms(3500);
     assert!(jumped.times_done(WORKER_1, E::SendsHeartbeat).contains(&jump));
@@ -194,7 +194,7 @@ fn a_clock_that_jumps_ahead_makes_a_heartbeat_early_and_changes_nothing_else() {
 }
 
 #[test]
-fn a_clock_that_jumps_over_the_heartbeat_timeout_makes_the_links_look_dead() {
+fn clock_that_jumps_over_the_heartbeat_timeout_makes_links_look_dead() {
     let played = quiet("at = \"3500ms\"\njump = \"1h\"");
     assert_eq!(played.times_done(WORKER_1, E::PeerDown)[..2], [ms(3500); 2]);
     assert_eq!(played.times(PS_1, E::Closed)[0], ms(3500) + LATENCY);

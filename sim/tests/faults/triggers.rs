@@ -1,31 +1,32 @@
-//! When faults begin.
+//! Triggers of faults.
 
 use std::time::Duration;
 
 use unisono_core::{Step, TaskId};
 use unisono_observe::trace::EventKind as E;
 
-use crate::support::{Told as _, run};
+use crate::support::{TraceQueries as _, run};
 use crate::{LATENCY, PS_0, WORKER_1};
 
-/// Worker 1 pauses, so that where it stands is where the fault began.
+/// Plays a pause of worker 1 and returns when it began: the longest gap between two of the worker's
+/// events ends with the pause.
 fn pause(trigger: &str) -> (Duration, unisono_sim::run::played::Played) {
     let played = run(&format!(
         "[[fault]]\nid = \"pause\"\nkind = \"pause\"\nnode = \"worker 1\"\nfor = \"1s\"\n{trigger}"
     ));
     let of_worker = played.events().iter().filter(|event| event.life.task == WORKER_1);
     let times: Vec<_> = of_worker.map(|event| event.at).collect();
-    let gap = times.windows(2).max_by_key(|pair| pair[1] - pair[0]).expect("it does something");
-    // What woke it came while it stood still, and was taken when it went on.
+    let gap = times.windows(2).max_by_key(|pair| pair[1] - pair[0]).expect("two events or more");
+    // An input that came during the pause is taken at its end.
     (gap[1] - Duration::from_secs(1), played)
 }
 
 fn of_step(times: Vec<(Duration, Option<Step>)>, step: u64) -> Duration {
-    times.into_iter().find(|(_, of)| *of == Some(Step(step))).expect("the step is made").0
+    times.into_iter().find(|(_, of)| *of == Some(Step(step))).expect("an event of the step").0
 }
 
 #[test]
-fn at_a_step_is_when_ps_0_first_has_that_version() {
+fn at_step_triggers_when_ps_0_first_has_the_version() {
     let (began, played) = pause("at_step = 7");
     let updated = played.at(PS_0, E::Updated);
     let times = updated.iter().map(|event| (event.at, event.what.step)).collect();
@@ -33,7 +34,7 @@ fn at_a_step_is_when_ps_0_first_has_that_version() {
 }
 
 #[test]
-fn on_an_event_is_when_the_nth_that_fits_happens() {
+fn on_triggers_at_the_nth_event_that_matches() {
     let (began, played) = pause("on = { event = \"receives-push\", node = \"ps 0\", nth = 9 }");
     assert_eq!(began, played.times(PS_0, E::ReceivesPush)[8]);
     let (began, played) = pause("on = { event = \"computes\", node = \"worker 1\", step = 7 }");
@@ -42,10 +43,10 @@ fn on_an_event_is_when_the_nth_that_fits_happens() {
     assert_eq!(began, of_step(times, 7));
 }
 
-/// What a node does is carried out after it is known. A fault after it must find it done: here the
-/// push is on its way when the network slows down, or has not even left.
+/// The effects of a node are carried out after the observer has seen them. A fault after an effect
+/// must find it done: here the push has left when the link becomes narrow, or has not left yet.
 #[test]
-fn before_and_after_what_a_node_does_are_two_sides_of_it() {
+fn fault_can_begin_before_or_after_an_effect() {
     let transfer = |when: &str| {
         let played = run(&format!(
             "[[fault]]\nid = \"narrow\"\nkind = \"narrow-link\"\nfrom = \"worker 1\"\nto = \"ps 0\"\n\
@@ -56,7 +57,7 @@ fn before_and_after_what_a_node_does_are_two_sides_of_it() {
         let push = heard.into_iter().find(|(event, _)| {
             (event.what.kind, event.what.step) == (E::ReceivesPush, Some(Step(5)))
         });
-        let (event, sender) = push.expect("it arrives");
+        let (event, sender) = push.expect("the push arrives");
         event.at - sender.at - LATENCY
     };
     assert_eq!(transfer("after"), Duration::ZERO);

@@ -1,5 +1,5 @@
-//! A run of real processes, in which timing chose the slots, proved exact from its ledgers: they
-//! keep the rules, and one loop makes of them what the run made.
+//! A run of real processes whose slots timing selected is proved exact from its ledgers: the
+//! ledgers break no rule, and one loop recomputes the same versions from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use unisono_observe::ledger::{Ledger, Line, StateHash};
 
 use crate::process::{Ended, Process};
 use crate::program::{Folder, unisono};
-use crate::{Happens, disturb, long};
+use crate::{WorkerFault, disturb, long};
 
-/// The run of the scenario with backup workers, one of which is killed; over TCP, with ledgers.
+/// Runs the scenario with backup workers over TCP with ledgers, and kills one worker.
 fn run_with_ledgers() -> Folder {
     let run = RunConfig { ledger: true, ..long("backup-workers.toml").run };
     assert!(run.sync.replicas_to_aggregate < run.sync.total_num_replicas && run.n_ps > 1);
-    disturb(&run, 3, Happens::Killed)
+    disturb(&run, 3, WorkerFault::Killed)
 }
 
 fn audit(logdir: &Path) -> Ended {
@@ -35,7 +35,7 @@ fn replay(logdir: &Path, words: &str) -> Ended {
     Process::start(command).wait()
 }
 
-/// A copy of the ledgers alone, with every update of this step changed.
+/// Copies the ledgers, and changes every update of a step.
 fn spoiled(logdir: &Path, step: u64, spoil: impl Fn(u32, &mut UpdateMade)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
     for mut ledger in ledger::read_all(logdir).expect("there are ledgers") {
@@ -59,7 +59,7 @@ fn write(ledger: &Ledger, folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_real_run_whose_slots_timing_chose_is_proved_exact_and_one_wrong_number_is_found() {
+fn replay_proves_a_real_run_exact_and_finds_one_wrong_number() {
     let folder = run_with_ledgers();
     let logdir = folder.logdir();
     audit(&logdir).expect_code(0);
@@ -73,12 +73,12 @@ fn a_real_run_whose_slots_timing_chose_is_proved_exact_and_one_wrong_number_is_f
     let n_losses = per_shard * u64::from(run.sync.replicas_to_aggregate);
     let json = replay(&logdir, "replay --json");
     json.expect_code(0);
-    let document: Value = serde_json::from_str(&json.stdout).expect("it is one document");
+    let document: Value = serde_json::from_str(&json.stdout).expect("one JSON document");
     assert_eq!(document["n_hashes"], 2 * per_shard);
     assert_eq!(document["n_losses"], n_losses);
-    assert!(document["n_checkpoints"].as_u64() > Some(0), "the last one at least");
+    assert!(document["n_checkpoints"].as_u64() > Some(0), "at least the last checkpoint");
 
-    // Another hash, in one place: the audit sees that it does not go on from there.
+    // One wrong hash: the audit finds that the next update does not continue from it.
     let torn = spoiled(&logdir, 700, |ps, update| {
         if ps == 1 {
             update.after = StateHash(update.after.0 ^ 1);
@@ -89,7 +89,7 @@ fn a_real_run_whose_slots_timing_chose_is_proved_exact_and_one_wrong_number_is_f
         assert!(told.stdout.contains("is broken at step 701, "), "{}", told.stdout);
     }
 
-    // A slot for another, everywhere alike: no rule is broken, but the run was not that one.
+    // A wrong slot, the same in all ledgers: no rule is broken, but the losses differ.
     let n_slots = run.sync.total_num_replicas;
     let forged = spoiled(&logdir, 700, |_, update| {
         let used: Vec<_> = update.slot_numbers().collect();
@@ -105,7 +105,7 @@ fn a_real_run_whose_slots_timing_chose_is_proved_exact_and_one_wrong_number_is_f
 }
 
 #[test]
-fn what_a_replay_lacks_is_told() {
+fn replay_without_ledgers_reports_the_missing_file() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let nothing = replay(folder.path(), "replay");
     nothing.expect_code(2);

@@ -1,12 +1,12 @@
-//! One loop, the simulator, and processes over TCP: the same losses and the same final tensors, to
-//! the bit, whatever happens to whom on the way.
+//! One loop, the simulator, and processes over TCP have the same losses and the same final tensors,
+//! bit for bit, under any faults.
 //!
-//! Scenario files are played in the simulator; their training configurations are run by the
-//! production program, where faults are real signals to real processes. All three leave their files
-//! by way of the production code, and those are compared.
+//! The simulator plays scenario files. The production program runs the training configurations of
+//! those files, with real signals to real processes as faults. In all three cases the production
+//! code writes the files that are compared.
 
 #![allow(missing_docs, reason = "a test program")]
-#![allow(dead_code, reason = "it uses a part of what the other tests of the program share")]
+#![allow(dead_code, reason = "this test uses only a part of the shared helpers")]
 
 #[path = "../../../tests/support/files.rs"]
 mod files;
@@ -40,10 +40,10 @@ use crate::files::Bits;
 use crate::hand_started::{HandStarted, Role};
 use crate::process::{Process, wait_until};
 use crate::program::{Folder, unisono};
-use crate::support::{labs, passed};
+use crate::support::{caches, passed};
 
-/// Real processes make some thousand updates a second: with so many, a signal that is sent when the
-/// first losses are there comes long before the last ones.
+/// The number of steps of runs that a signal disturbs. Real processes make some thousand updates
+/// per second, so a signal that is sent after the first losses comes long before the last ones.
 const LONG: u64 = 1_500;
 
 fn load(name: &str) -> Scenario {
@@ -53,16 +53,16 @@ fn load(name: &str) -> Scenario {
     Arc::unwrap_or_clone(source.scenario)
 }
 
-/// A scenario of the repository, made so long.
+/// Loads a scenario of the repository with [`LONG`] steps.
 fn long(name: &str) -> Scenario {
     let mut scenario = load(name);
     scenario.run.train.training_steps = LONG;
-    // What it expects is for the length that it has; here the losses are all that counts.
+    // The other expectations are those of the original length. Only the losses matter here.
     scenario.expect = Expect { oracle: scenario.expect.oracle, ..Expect::default() };
     scenario
 }
 
-/// The files of a run of which the updates and the end are known.
+/// Writes the files of a run with these rows and this final state, and reads their bits.
 fn keep(plan: &Plan, rows: &[(Step, Slot, f32)], end: &Snapshot) -> Bits {
     let folder = Folder::new();
     let config = plan.files(&folder.logdir(), None).expect("the model has initial values");
@@ -80,12 +80,12 @@ fn keep(plan: &Plan, rows: &[(Step, Slot, f32)], end: &Snapshot) -> Bits {
 }
 
 fn simulated(scenario: &Scenario, seed: u64) -> Bits {
-    let played = passed(play(&Arc::new(scenario.clone()), seed, labs(), PlayOptions::default()));
-    let lab = labs().of(&scenario.run).expect("the data do for it");
-    keep(lab.plan(), &played.losses, &played.checkpoint.expect("a run ends with a checkpoint"))
+    let played = passed(play(&Arc::new(scenario.clone()), seed, caches(), PlayOptions::default()));
+    let cache = caches().for_run(&scenario.run).expect("the data fit the configuration");
+    keep(cache.plan(), &played.losses, &played.checkpoint.expect("a run ends with a checkpoint"))
 }
 
-/// The flags of a training configuration, without its logdir.
+/// Returns the flags of a training configuration, without its logdir.
 fn flags(run: &RunConfig) -> String {
     let run = RunConfig { progress: ProgressMode::None, ..run.clone() };
     let flags = run.to_flags();
@@ -99,29 +99,29 @@ fn reference(run: &RunConfig) -> Bits {
     Folder::new().bits_of(&words)
 }
 
-/// A cluster of processes that nothing happens to.
+/// Runs a cluster of processes without faults.
 fn cluster(run: &RunConfig) -> Bits {
     let workers = run.sync.total_num_replicas;
     let words = format!("local {} --workers {workers} --ps {}", flags(run), run.n_ps);
     Folder::new().bits_of(&words)
 }
 
-/// What happens to one worker of a cluster of processes.
+/// The fault of one worker in a cluster of processes.
 #[derive(Clone, Copy, Debug)]
-enum Happens {
-    /// SIGKILL; then it is started again.
+enum WorkerFault {
+    /// SIGKILL, and then a restart.
     Killed,
-    /// SIGSTOP; then SIGCONT.
+    /// SIGSTOP, and then SIGCONT.
     Paused,
 }
 
-/// A cluster of processes, one worker of which something happens to in the middle of the run.
-fn disturbed_cluster(run: &RunConfig, worker: usize, happens: Happens) -> Bits {
-    Bits::read(&disturb(run, worker, happens).logdir())
+/// Runs a cluster of processes, with a fault of one worker in the middle of the run.
+fn disturbed_cluster(run: &RunConfig, worker: usize, fault: WorkerFault) -> Bits {
+    Bits::read(&disturb(run, worker, fault).logdir())
 }
 
-/// The folder in which such a cluster has left its files.
-fn disturb(run: &RunConfig, worker: usize, happens: Happens) -> Folder {
+/// Runs such a cluster, and returns the folder with its files.
+fn disturb(run: &RunConfig, worker: usize, fault: WorkerFault) -> Folder {
     let folder = Folder::new();
     let n_workers = run.sync.total_num_replicas as usize;
     let cluster = HandStarted::new(run.n_ps as usize, n_workers, &flags(run), folder.logdir());
@@ -129,18 +129,18 @@ fn disturb(run: &RunConfig, worker: usize, happens: Happens) -> Folder {
     let mut workers: BTreeMap<usize, Process> =
         (0..n_workers).map(|index| (index, cluster.start(Role::Worker(index)))).collect();
     wait_until("the first losses", || n_rows(&folder) > 10);
-    let victim = workers.remove(&worker).expect("it is one of them");
-    let victim = match happens {
-        Happens::Killed => {
+    let victim = workers.remove(&worker).expect("the cluster has this worker");
+    let victim = match fault {
+        WorkerFault::Killed => {
             victim.signal("KILL");
             assert_eq!(victim.wait().status.code(), None);
-            assert!(n_rows(&folder) < n_rows_at_end(run), "it was killed too late");
+            assert!(n_rows(&folder) < n_rows_at_end(run), "the worker was killed too late");
             cluster.start(Role::Worker(worker))
         }
-        Happens::Paused => {
+        WorkerFault::Paused => {
             victim.signal("STOP");
-            wait_until("it stands still", || is_stopped(victim.pid()));
-            assert!(n_rows(&folder) < n_rows_at_end(run), "it was paused too late");
+            wait_until("the worker is stopped", || is_stopped(victim.pid()));
+            assert!(n_rows(&folder) < n_rows_at_end(run), "the worker was paused too late");
             victim.signal("CONT");
             victim
         }
@@ -160,14 +160,14 @@ fn n_rows_at_end(run: &RunConfig) -> usize {
     run.train.training_steps as usize * run.sync.replicas_to_aggregate as usize
 }
 
-/// Whether the kernel says that a process is stopped.
+/// Returns whether a process is stopped.
 fn is_stopped(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 #[test]
-fn a_clean_run_and_several_batches_are_the_same_three_ways() {
+fn run_without_faults_is_the_same_three_ways() {
     for name in ["clean.toml", "several-batches.toml", "straggler.toml", "compute-pareto.toml"] {
         let scenario = load(name);
         let expected = reference(&scenario.run);
@@ -178,9 +178,9 @@ fn a_clean_run_and_several_batches_are_the_same_three_ways() {
     }
 }
 
-/// The scenarios have one training configuration: what happens in them differs, and does not matter.
+/// All these scenarios have one training configuration. Their faults differ, and must not matter.
 #[test]
-fn a_worker_that_dies_or_pauses_changes_no_bit_three_ways() {
+fn worker_that_dies_or_pauses_changes_no_bit_three_ways() {
     let names = [
         "worker-crash-after-pushes.toml",
         "worker-crash-before-version.toml",
@@ -198,25 +198,28 @@ fn a_worker_that_dies_or_pauses_changes_no_bit_three_ways() {
         assert_eq!(scenario.run, run, "{name}");
         simulated(&scenario, 1).assert_same(&expected, &format!("{name}, simulated"));
     }
-    for (worker, happens) in
-        [(1, Happens::Killed), (1, Happens::Paused), (0, Happens::Killed), (0, Happens::Paused)]
-    {
-        let of = format!("worker {worker} is {happens:?} over TCP");
-        disturbed_cluster(&run, worker, happens).assert_same(&expected, &of);
+    for (worker, fault) in [
+        (1, WorkerFault::Killed),
+        (1, WorkerFault::Paused),
+        (0, WorkerFault::Killed),
+        (0, WorkerFault::Paused),
+    ] {
+        let of = format!("worker {worker} is {fault:?} over TCP");
+        disturbed_cluster(&run, worker, fault).assert_same(&expected, &of);
     }
 }
 
-/// Timing chooses which slots an update uses: each run, simulated or real, is compared with one
-/// loop that uses the slots of that very run.
+/// Timing selects the slots of each update. Each run, simulated or real, is compared with one loop
+/// that uses the slots of the same run.
 #[test]
-fn with_backup_workers_each_run_is_the_one_of_its_slots() {
+fn run_with_backup_workers_equals_one_loop_with_its_slots() {
     let scenario = load("backup-workers.toml");
     let killed = long("backup-workers.toml");
     for (of, scenario, bits) in [
         ("simulated", &scenario, simulated(&scenario, 1)),
         ("over TCP", &scenario, cluster(&scenario.run)),
-        ("killed over TCP", &killed, disturbed_cluster(&killed.run, 3, Happens::Killed)),
-        ("paused over TCP", &killed, disturbed_cluster(&killed.run, 2, Happens::Paused)),
+        ("killed over TCP", &killed, disturbed_cluster(&killed.run, 3, WorkerFault::Killed)),
+        ("paused over TCP", &killed, disturbed_cluster(&killed.run, 2, WorkerFault::Paused)),
     ] {
         let n_updates = scenario.run.train.training_steps as usize;
         assert_eq!(bits.rows().len(), 3 * n_updates, "{of}");
@@ -224,10 +227,10 @@ fn with_backup_workers_each_run_is_the_one_of_its_slots() {
     }
 }
 
-/// The run in one loop with the slots of a run.
+/// Recomputes a run in one loop, with the slots of the run.
 fn one_loop(run: &RunConfig, bits: &Bits) -> Bits {
-    let lab = labs().of(run).expect("the data do for it");
-    let mut reference = Reference::new(lab.plan().clone(), (**lab.initial()).clone());
+    let cache = caches().for_run(run).expect("the data fit the configuration");
+    let mut reference = Reference::new(cache.plan().clone(), (**cache.initial()).clone());
     let mut rows = Vec::new();
     for of_step in bits.rows().chunk_by(|a, b| a.0 == b.0) {
         let slots: Vec<_> = of_step.iter().map(|(_, slot, _)| Slot(*slot)).collect();
@@ -236,5 +239,5 @@ fn one_loop(run: &RunConfig, bits: &Bits) -> Bits {
         assert_eq!(update.cut.step, Step(of_step[0].0));
         rows.extend(update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, *loss)));
     }
-    keep(lab.plan(), &rows, reference.snapshot())
+    keep(cache.plan(), &rows, reference.snapshot())
 }

@@ -1,4 +1,4 @@
-//! The production program, as built of this very source, and folders for what it leaves.
+//! The production program, built from this source, and folders for its files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::files::Bits;
 use crate::process::{Process, send, tasks_in};
 
-/// A folder for a logdir; nothing that runs in it outlives it.
+/// A folder for a logdir. Dropping it kills the processes that run in it.
 #[derive(Debug)]
 pub(crate) struct Folder(TempDir);
 
@@ -22,7 +22,7 @@ impl Folder {
         self.0.path().join("logdir")
     }
 
-    /// What a command leaves here; it must succeed.
+    /// Runs a command, which must succeed, and reads the bits of its files.
     pub(crate) fn bits_of(&self, words: &str) -> Bits {
         let mut command = unisono(words);
         command.arg("--logdir").arg(self.logdir());
@@ -37,30 +37,32 @@ impl Drop for Folder {
     }
 }
 
-/// `unisono` with these words.
+/// Returns a command of `unisono` with these arguments.
 pub(crate) fn unisono(words: &str) -> Command {
     let mut command = Command::new(program());
     command.args(words.split_whitespace()).env_remove("UNISONO_LOG").env_remove("UNISONO_SIMD");
     command
 }
 
-/// Cargo builds the programs of this package only; one of the other package that happens to be
-/// there may be of yesterday. Building it again takes no time if it is not.
+/// Builds the program and returns its path. Cargo builds only the programs of the tested package,
+/// so a program of another package that lies in the folder may be out of date.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let program = Path::new(env!("CARGO_BIN_EXE_unisono-sim")).with_file_name("unisono");
-        let profile = program.parent().expect("it is in a folder");
-        let target = profile.parent().expect("and that in the target folder");
+        let profile = program.parent().expect("the program is in a folder");
+        let target = profile.parent().expect("the folder is in the target folder");
         let is_release = profile.ends_with("release");
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // A test of that package takes its program with it, as built for the tests of all packages.
+        // Building a test of that package also builds its program, with the features that the tests
+        // of all packages use.
         build.args(["build", "--quiet", "--package", "unisono", "--package", "unisono-sim"]);
         build.args(["--test", "cli"]);
         build.args(is_release.then_some("--release")).arg("--target-dir").arg(target);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        // What Cargo says of this package to its tests: with it, ring's build script would run again, and
-        // all that needs ring be built again, now and the next time.
+        // Cargo sets these variables for the tests of this package. With them, ring's build script
+        // would run again, and everything that depends on ring would be built again, now and the
+        // next time.
         for (name, _) in std::env::vars_os() {
             let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
             if of_package.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {

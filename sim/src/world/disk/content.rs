@@ -1,26 +1,26 @@
-//! The content of one file: what was written, and what would be left of it without power.
+//! The content of one file: the written bytes, and the durable bytes.
 //!
-//! It does not know its name, and outlives it for as long as a crash may bring the name back.
+//! A content outlives its name for as long as a crash can bring the name back.
 
 use std::fmt;
 use std::sync::Arc;
 
 use unisono_core::random::Stream;
 
-/// Both layers share one buffer while they agree, so that a sync copies nothing.
+/// The two layers share one buffer while they are equal, so that a sync copies nothing.
 #[derive(Clone, Default)]
 pub(super) struct Content {
     pending: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
-    /// How many of the first bytes nothing was done to since the last sync: no crash harms them.
+    /// Length of the prefix that was not changed since the last sync. No crash damages it.
     n_untouched: usize,
-    /// Length of the prefix that the operating system believes to be on disk. After a failed sync
+    /// Length of the prefix that the operating system believes to be durable. After a failed sync
     /// this is the whole content, although a part of it is not durable.
     n_clean: usize,
 }
 
 impl fmt::Debug for Content {
-    /// Without the bytes, which may be millions.
+    /// Omits the bytes, of which there may be millions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content")
             .field("pending_len", &self.pending.len())
@@ -45,7 +45,7 @@ impl Content {
         self.n_clean = 0;
     }
 
-    /// Copies the old bytes, if this is the first change after a sync.
+    /// Appends bytes. The first change after a sync copies the old bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         Arc::make_mut(&mut self.pending).extend_from_slice(bytes);
     }
@@ -56,14 +56,14 @@ impl Content {
         self.n_clean = self.n_clean.min(n_bytes);
     }
 
-    /// Writes all that the operating system knows to be dirty. What a failed sync has dropped stays
-    /// lost, and nothing tells: where nothing else was durable before, there are zeros.
+    /// Writes what the operating system believes to be dirty. Bytes that a failed sync has dropped
+    /// stay lost without an error. If nothing was durable in their place, zeros are.
     pub(super) fn sync(&mut self) {
         if self.n_clean <= self.n_untouched {
             self.settle();
             return;
         }
-        // Nothing is left to write, as far as the operating system knows.
+        // The operating system believes that nothing is left to write.
         if self.n_clean == self.pending.len() {
             return;
         }
@@ -73,8 +73,8 @@ impl Content {
         self.n_clean = self.pending.len();
     }
 
-    /// A sync fails, and the operating system forgets that there was something to write: readers
-    /// still find it, and the next sync has nothing to do.
+    /// Fails a sync. The operating system marks the bytes as clean: readers still find them, and
+    /// the next sync does not write them.
     pub(super) fn fail_sync(&mut self) {
         self.n_clean = self.pending.len();
     }
@@ -84,14 +84,14 @@ impl Content {
         self.settle();
     }
 
-    /// What there is is durable.
+    /// Makes the present bytes durable.
     fn settle(&mut self) {
         self.durable = Arc::clone(&self.pending);
         self.n_untouched = self.pending.len();
         self.n_clean = self.pending.len();
     }
 
-    /// Keeps what was not synced, loses it, or keeps what a writeback came to.
+    /// Keeps the unsynced bytes, loses them, or keeps the part that a writeback had reached.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         if self.is_synced() {
             return;
@@ -101,7 +101,7 @@ impl Content {
             1 => self.lose_unsynced(),
             2 => self.resize(self.written_back(stream)),
             _ => {
-                // The length was durable before the blocks were.
+                // The file system wrote the new length before the blocks, which then read as zeros.
                 let (n_bytes, n_written) = (self.pending.len(), self.written_back(stream));
                 self.resize(n_written);
                 self.resize(n_bytes);
@@ -110,7 +110,7 @@ impl Content {
         self.settle();
     }
 
-    /// How many bytes were written back when the power went.
+    /// Draws how many bytes were written back before the power loss.
     fn written_back(&self, stream: &mut Stream) -> usize {
         let n_touched = self.pending.len() - self.n_untouched;
         self.n_untouched + stream.below(n_touched as u64 + 1) as usize
@@ -132,7 +132,7 @@ mod tests {
         content
     }
 
-    /// All that may be left, in order.
+    /// Returns all possible contents after a power loss, in order.
     fn after_power_loss(content: &Content) -> Vec<Vec<u8>> {
         let outcome = |seed| {
             let mut content = content.clone();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn syncing_copies_nothing() {
+    fn sync_copies_nothing() {
         let mut content = Content::default();
         content.replace(b"abc");
         let written = content.bytes().as_ptr();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failed_sync_dropped_is_found_until_the_power_goes_whatever_is_synced_after_it() {
+    fn bytes_dropped_by_a_failed_sync_are_read_until_a_power_loss_and_lost_after_it() {
         let mut content = synced(b"old");
         content.append(b"er");
         content.fail_sync();
@@ -168,17 +168,17 @@ mod tests {
         content.sync();
         let mut after = content.clone();
         after.lose_unsynced();
-        assert_eq!(after.bytes(), b"old\0\0!", "the bytes after it are durable");
+        assert_eq!(after.bytes(), b"old\0\0!", "the bytes after the dropped ones are durable");
 
         content.resize(3);
         content.append(b"er!");
         content.sync();
         content.lose_unsynced();
-        assert_eq!(content.bytes(), b"older!", "what is written again is durable");
+        assert_eq!(content.bytes(), b"older!", "bytes that were written again are durable");
     }
 
     #[test]
-    fn a_replaced_content_is_the_old_one_or_a_prefix_of_the_new_one_maybe_before_zeros() {
+    fn replaced_content_becomes_the_old_one_or_a_prefix_of_the_new_one_with_or_without_zeros() {
         let mut content = synced(b"old");
         content.replace(b"new!");
         let left: [&[u8]; 10] = [
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_before_an_append_survives() {
+    fn synced_bytes_survive_an_append() {
         let mut content = synced(b"old");
         content.append(b"er");
         let left: [&[u8]; 5] = [b"old", b"old\0\0", b"olde", b"olde\0", b"older"];
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_may_come_undone() {
+    fn truncation_may_be_undone() {
         let mut content = synced(b"abcd");
         content.resize(2);
         assert_eq!(after_power_loss(&content), [b"ab".as_slice(), b"abcd"]);

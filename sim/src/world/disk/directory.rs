@@ -1,6 +1,6 @@
-//! One directory: its names, those that are durable, and the changes in between.
+//! One directory: its present names, its durable names, and the changes between them.
 //!
-//! No file leaves its directory, so that each is whole in itself.
+//! No file leaves its directory, so a power loss treats each directory by itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -11,9 +11,9 @@ use unisono_files::disk::Stamp;
 
 use super::content::Content;
 
-/// How many changes of names a directory holds back. The older ones become durable unasked, as
-/// the journal of an operating system is written every few seconds; it bounds what a disk that
-/// lies keeps in memory, to the files of a dozen checkpoints.
+/// The number of unsynced changes of names that a directory keeps. Older ones become durable
+/// without a sync, as an operating system writes its journal every few seconds. The limit bounds
+/// the memory of a disk that lies about syncs to the files of about a dozen checkpoints.
 pub(super) const MAX_UNSYNCED: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,16 +23,16 @@ type Names = BTreeMap<OsString, FileId>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
-    /// Of all files that have a name, or may have one after a crash.
+    /// The contents of all files that have a name, or may have one after a crash.
     contents: BTreeMap<FileId, Content>,
     n_files: u64,
     names: Names,
     durable: Names,
-    /// What leads from `durable` to `names`, in order.
+    /// The changes that lead from `durable` to `names`, in order.
     unsynced: VecDeque<NameChange>,
 }
 
-/// A name goes, a name comes, or, when a file is renamed, both at once.
+/// A name that is removed, a name that is added, or both for a rename.
 #[derive(Clone, Debug)]
 struct NameChange {
     removed: Option<OsString>,
@@ -71,7 +71,7 @@ impl Directory {
         Ok(Stamp { file, len: self.file(name)?.bytes().len() as u64 })
     }
 
-    /// The file of this name, which is made if need be.
+    /// Returns the file of this name, and creates it if it is missing.
     pub(super) fn file_or_new(&mut self, name: &OsStr) -> io::Result<&mut Content> {
         if !self.has(name) {
             let id = FileId(self.n_files);
@@ -112,8 +112,7 @@ impl Directory {
         self.contents.values_mut().for_each(Content::lose_unsynced);
     }
 
-    /// Keeps any changes of names that may be kept without the others, and any content, whether
-    /// or not its name is kept.
+    /// Draws which changes of names are kept, and what is left of each content.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         for change in self.surviving(stream) {
             change.apply(&mut self.durable);
@@ -122,10 +121,10 @@ impl Directory {
         self.contents.values_mut().for_each(|content| content.lose_power(stream));
     }
 
-    /// Draws the unsynced changes that survive, each for itself, but for one thing: with a change
-    /// survive those before it that concern one of its names. No file system writes the later
-    /// state of an entry without what it was made of; and a file that was renamed away, durably
-    /// once, is not lost because something else took its name.
+    /// Draws the unsynced changes that survive. Each is drawn by itself, with one exception: a
+    /// change that survives brings along all earlier changes of its names. No file system writes a
+    /// later state of a directory entry without the earlier one, and a durable file that was
+    /// renamed is not lost because another file took its old name.
     fn surviving(&self, stream: &mut Stream) -> Vec<NameChange> {
         let mut needed = BTreeSet::new();
         let mut surviving = Vec::new();
@@ -154,7 +153,7 @@ impl Directory {
         change.clone().apply(&mut self.names);
         self.unsynced.push_back(change);
         if self.unsynced.len() > MAX_UNSYNCED {
-            let oldest = self.unsynced.pop_front().expect("there are more than none");
+            let oldest = self.unsynced.pop_front().expect("the queue is above its limit");
             oldest.apply(&mut self.durable);
             self.forget_nameless();
         }

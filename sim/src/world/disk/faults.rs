@@ -1,80 +1,82 @@
-//! What is wrong with a simulated disk, and how often that came to bear.
+//! The faults of a simulated disk, and the number of their effects.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
-/// One injected fault, numbered by who injects it.
+/// The id of an injected fault, chosen by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FaultId(pub u32);
 
-/// A way in which a disk is broken for a while. Several may be at once.
+/// A fault of a disk. Several can be set at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
-    /// A write or an append keeps a prefix, and fails for want of space; so does making a
-    /// directory. A cut, a rename or a removal needs none.
+    /// A write or an append keeps a prefix and fails, because the disk is full. Creating a
+    /// directory fails, too. Truncating, renaming and removing need no space.
     NoSpace,
-    /// Every operation but a list fails, and does nothing. A sync fails as with [`Self::FailedSync`].
+    /// Every operation except a list fails and does nothing. A sync fails as with
+    /// [`Self::FailedSync`].
     Io,
-    /// A sync of a file fails, and what it was to write is forgotten: the next sync reports success.
+    /// A sync of a file fails, and the unsynced bytes are dropped: the next sync reports success.
     FailedSync,
-    /// A write or an append keeps a prefix, and fails.
+    /// A write or an append keeps a prefix and fails.
     Torn,
-    /// A sync of a file or a directory says that it is done, and does nothing. The next power
-    /// loss shows it.
+    /// A sync of a file or a directory reports success and does nothing. Only a power loss shows
+    /// it.
     LostUnsynced,
-    /// One bit of whatever is read is flipped. What is stored is as it was.
+    /// One bit of each read is flipped. The stored bytes do not change.
     BitFlip,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
-    now: BTreeMap<FaultId, DiskFault>,
-    n_bites: BTreeMap<FaultId, u64>,
+    active: BTreeMap<FaultId, DiskFault>,
+    n_effects: BTreeMap<FaultId, u64>,
 }
 
 impl Faults {
     pub(super) fn set(&mut self, id: FaultId, fault: DiskFault) {
-        self.now.insert(id, fault);
+        self.active.insert(id, fault);
     }
 
     pub(super) fn clear(&mut self, id: FaultId) {
-        self.now.remove(&id);
+        self.active.remove(&id);
     }
 
-    pub(super) fn n_bites(&self, id: FaultId) -> u64 {
-        self.n_bites.get(&id).copied().unwrap_or_default()
+    pub(super) fn n_effects(&self, id: FaultId) -> u64 {
+        self.n_effects.get(&id).copied().unwrap_or_default()
     }
 
-    /// Lets every fault of this kind bite, and tells how many those are.
-    pub(super) fn bite(&mut self, fault: DiskFault) -> usize {
-        let ids = self.now.iter().filter(|(_, now)| **now == fault).map(|(id, _)| *id);
-        let mut n_bitten = 0;
+    /// Counts an effect of each active fault of this kind, and returns the number of these faults.
+    pub(super) fn apply(&mut self, fault: DiskFault) -> usize {
+        let ids = self.active.iter().filter(|(_, kind)| **kind == fault).map(|(id, _)| *id);
+        let mut n_faults = 0;
         for id in ids {
-            *self.n_bites.entry(id).or_default() += 1;
-            n_bitten += 1;
+            *self.n_effects.entry(id).or_default() += 1;
+            n_faults += 1;
         }
-        n_bitten
+        n_faults
     }
 
     pub(super) fn check_io(&mut self) -> io::Result<()> {
-        match self.bite(DiskFault::Io) {
+        match self.apply(DiskFault::Io) {
             0 => Ok(()),
-            // Not the number 5: what that says differs between operating systems.
+            // A text instead of the code of the operating system, whose text differs between
+            // systems.
             _ => Err(io::Error::other("input/output error")),
         }
     }
 
     pub(super) fn check_space(&mut self) -> io::Result<()> {
-        match self.bite(DiskFault::NoSpace) {
+        match self.apply(DiskFault::NoSpace) {
             0 => Ok(()),
             _ => Err(ErrorKind::StorageFull.into()),
         }
     }
 
-    /// Whether a whole write comes to the disk; if not, a prefix does.
+    /// Returns an error if only a prefix of a write reaches the disk.
     pub(super) fn check_write(&mut self) -> io::Result<()> {
         self.check_space()?;
-        match self.bite(DiskFault::Torn) {
+        match self.apply(DiskFault::Torn) {
             0 => Ok(()),
             _ => Err(io::Error::other("the write was torn")),
         }

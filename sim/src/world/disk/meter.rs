@@ -1,16 +1,16 @@
-//! How many operations a simulated disk did, and after which one it is to stop.
+//! Counts the operations of a simulated disk, and stops them after a limit.
 
 use std::io::{self, ErrorKind};
 
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     n_operations: u64,
-    /// No more operations than this.
+    /// The number of operations after which the process is dead.
     limit: Option<u64>,
 }
 
 impl Meter {
-    /// Counts an operation, unless there is to be none any more.
+    /// Counts an operation, or fails if the limit is reached.
     pub(super) fn count(&mut self) -> io::Result<()> {
         if self.limit.is_some_and(|limit| self.n_operations >= limit) {
             return Err(io::Error::new(ErrorKind::Interrupted, "killed"));

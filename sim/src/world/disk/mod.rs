@@ -1,9 +1,9 @@
 //! A disk in memory that can lose its power, fail, and lie.
 //!
-//! It knows which bytes and which names were synced. A process that dies loses nothing of what it
-//! wrote, because the operating system has it: there is no method for that. When the machine dies,
-//! what was not synced is kept, lost or torn as a seed says.
-//! It has no clock: how long an operation takes is for whoever asks to say.
+//! The disk records which bytes and which names were synced. A process that dies loses nothing that
+//! it wrote, because the operating system has it, so there is no method for that. When the machine
+//! dies, a seed decides which unsynced parts are kept, lost or torn.
+//! The disk has no clock: `files.rs` adds up the durations of operations.
 
 mod content;
 mod directory;
@@ -28,10 +28,10 @@ use faults::Faults;
 use meter::Meter;
 use tree::Tree;
 
-/// A machine's disk. Its clones are the same disk.
+/// The disk of a machine. Clones are the same disk.
 ///
-/// Each directory is a file system of its own: a rename from one to another fails, as between
-/// mount points.
+/// Each directory is a file system of its own. A rename from one directory to another fails, as
+/// between mount points.
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
@@ -40,62 +40,64 @@ struct State {
     tree: Tree,
     faults: Faults,
     meter: Meter,
-    /// How much of a torn write is kept, and which bit is flipped.
+    /// Draws how much of a torn write is kept, and which bit is flipped.
     stream: Stream,
 }
 
 impl SimDisk {
-    /// An empty disk. What a fault leaves to chance is drawn from the stream.
+    /// Creates an empty disk. Faults draw from the stream.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
         let (faults, meter) = (Faults::default(), Meter::default());
         Self(Arc::new(Mutex::new(State { tree: Tree::new(), faults, meter, stream })))
     }
 
-    /// The machine lost its power. What was synced is there; of the rest,
+    /// Cuts the power of the machine. Synced data survive. For the rest:
     ///
-    /// - any change of names is kept or undone, with or without the content of its file. A rename
-    ///   is kept or undone as a whole, and what is kept has all that came before it under its
-    ///   names;
-    /// - any content is the new one, the synced one, a prefix of the new one, or as long as the
-    ///   new one and zeros from somewhere on. What was synced and only appended to is whole.
+    /// - Each change of names is kept or undone, with or without the content of its file. A rename
+    ///   is kept or undone as a whole. If a change is kept, all earlier changes of its names are
+    ///   kept.
+    /// - Each content becomes the new one, the synced one, a prefix of the new one, or the new one
+    ///   with zeros from some byte on. A synced content that was only appended to keeps its synced
+    ///   bytes.
     ///
-    /// What is left is durable. Faults and [`Self::kill_after`] stay as they are.
+    /// Everything that is left is durable. Faults and [`Self::kill_after`] stay as they are.
     pub fn power_loss(&self, stream: &mut Stream) {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
 
-    /// The machine lost its power, and nothing that was not synced is left.
+    /// Cuts the power of the machine. Everything that was not synced is lost.
     pub fn lose_unsynced(&self) {
         self.state().tree.directories_mut().for_each(Directory::lose_unsynced);
     }
 
-    /// Breaks the disk, until [`Self::clear_fault`]. A number that is set already has the new
-    /// fault instead.
+    /// Sets a fault, until [`Self::clear_fault`]. It replaces a fault with the same id.
     pub fn set_fault(&self, id: FaultId, fault: DiskFault) {
         self.state().faults.set(id, fault);
     }
 
-    /// Mends the disk. What the fault did to files stays.
+    /// Clears a fault. Damage that it did to files stays.
     pub fn clear_fault(&self, id: FaultId) {
         self.state().faults.clear(id);
     }
 
-    /// How many operations this fault changed so far, whether or not it is set.
+    /// Returns how many operations this fault has changed so far, whether or not it is set.
     ///
-    /// A sync that lies counts if there was something to sync, a flipped bit if there was a byte.
+    /// A sync that lies counts only if there was something to sync, and a flipped bit only if there
+    /// was a byte to read.
     #[must_use]
-    pub fn n_bites(&self, id: FaultId) -> u64 {
-        self.state().faults.n_bites(id)
+    pub fn n_effects(&self, id: FaultId) -> u64 {
+        self.state().faults.n_effects(id)
     }
 
-    /// After this many further operations all fail with [`ErrorKind::Interrupted`], and do
-    /// nothing and do not count: the process that asks is dead. `None`: it lives.
+    /// Kills the process that uses the disk, after this many further operations. All later
+    /// operations fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets
+    /// operations succeed again.
     pub fn kill_after(&self, n_operations: Option<u64>) {
         self.state().meter.kill_after(n_operations);
     }
 
-    /// How many operations there were so far, of every kind, those that failed included.
+    /// Returns the number of operations of all kinds, including failed ones.
     #[must_use]
     pub fn n_operations(&self) -> u64 {
         self.state().meter.n_operations()
@@ -105,7 +107,7 @@ impl SimDisk {
         self.0.lock().expect("nothing panics while it holds the disk")
     }
 
-    /// Counts an operation, or says why it is not done.
+    /// Counts an operation, or returns why it fails.
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         state.meter.count()?;
@@ -120,10 +122,11 @@ impl State {
         directory.file(name)
     }
 
-    /// Whether a sync of a file is carried out. If not, there is nothing to sync after it.
+    /// Returns an error if a sync of a file fails. The file then counts as clean, although its
+    /// bytes are not durable.
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
-        let fails = !is_synced && self.faults.bite(DiskFault::FailedSync) > 0;
+        let fails = !is_synced && self.faults.apply(DiskFault::FailedSync) > 0;
         let failed = || Err(io::Error::other("the sync failed"));
         let result = self.faults.check_io().and_then(|()| if fails { failed() } else { Ok(()) });
         if result.is_err()
@@ -134,7 +137,7 @@ impl State {
         result
     }
 
-    /// How much of a write comes to the disk, and what its caller hears.
+    /// Returns the part of a write that reaches the disk, and the result for the caller.
     fn admit<'a>(&mut self, bytes: &'a [u8]) -> (&'a [u8], io::Result<()>) {
         let result = self.faults.check_write();
         let is_whole = result.is_ok() || bytes.is_empty();
@@ -157,7 +160,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        // Not `begin`: a list comes even from a disk that fails.
+        // Not `begin`: a failing disk still lists, from the cache of the operating system.
         let mut state = self.state();
         state.meter.count()?;
         state.tree.list(dir)
@@ -167,7 +170,7 @@ impl Disk for SimDisk {
         let mut state = self.begin()?;
         let mut bytes = state.file(path)?.bytes().to_vec();
         if !bytes.is_empty() {
-            for _ in 0..state.faults.bite(DiskFault::BitFlip) {
+            for _ in 0..state.faults.apply(DiskFault::BitFlip) {
                 let bit = below(&mut state.stream, 8 * bytes.len());
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
@@ -211,10 +214,11 @@ impl Disk for SimDisk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
+        // Not `begin`: an I/O error in a sync also drops what was to be written.
         state.meter.count()?;
         state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();
-        if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
+        if !is_synced && state.faults.apply(DiskFault::LostUnsynced) == 0 {
             state.file(path)?.sync();
         }
         Ok(())
@@ -227,13 +231,13 @@ impl Disk for SimDisk {
         if from.parent() != to.parent() {
             return Err(ErrorKind::CrossesDevices.into());
         }
-        directory.rename(from.file_name().expect("it is a file"), to_name)
+        directory.rename(from.file_name().expect("a file has a name"), to_name)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.begin()?;
         let is_synced = state.tree.directory(dir)?.is_synced();
-        if !is_synced && state.faults.bite(DiskFault::LostUnsynced) == 0 {
+        if !is_synced && state.faults.apply(DiskFault::LostUnsynced) == 0 {
             state.tree.directory(dir)?.sync();
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! The simulated disk beside the real one, and under the files of a run.
+//! Tests of the simulated disk: against the real disk, and with the files of a run.
 
-mod bites;
+mod effects;
 mod like_the_real_one;
 mod power;
 mod run;
@@ -17,7 +17,7 @@ fn stream(seed: u64, index: u64) -> Stream {
     Stream::new(seed, Purpose::Permutation, 0, index)
 }
 
-/// A disk with one directory.
+/// Creates a disk with one directory.
 fn disk() -> SimDisk {
     let disk = SimDisk::new(stream(1, 0));
     disk.create_dir(Path::new(DIR)).unwrap();
@@ -28,7 +28,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
 }
 
-/// Writes a file, durably, but for its name.
+/// Writes a file and syncs it, but not its name.
 fn write_synced(disk: &SimDisk, name: &str, bytes: &[u8]) {
     disk.write(&path(name), bytes).unwrap();
     disk.sync(&path(name)).unwrap();

@@ -1,6 +1,6 @@
-//! All directories, and the way from a path to a file. A path is taken as it is written.
+//! All directories of a disk, and the lookup of paths. Paths are compared as text.
 //!
-//! A directory is durable as soon as it is made, and stays.
+//! A directory is durable as soon as it is created, and is never removed.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use super::directory::Directory;
 pub(super) struct Tree(BTreeMap<OsString, Directory>);
 
 impl Tree {
-    /// The root, and the directory that paths without one are in.
+    /// Creates the root, and the directory for paths without a directory.
     pub(super) fn new() -> Self {
         Self(["/", ""].map(|dir| (dir.into(), Directory::default())).into())
     }
@@ -35,7 +35,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Files and directories, sorted. A name that is not UTF-8 is left out.
+    /// Returns the names of files and directories, sorted. Names that are not UTF-8 are left out.
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let directory = self.0.get(dir.as_os_str()).ok_or_else(|| self.why_absent(dir))?;
         let inside = self.0.keys().map(Path::new).filter(|path| path.parent() == Some(dir));
@@ -49,10 +49,10 @@ impl Tree {
         if !self.is_dir(dir) {
             return Err(self.why_absent(dir));
         }
-        Ok(self.0.get_mut(dir.as_os_str()).expect("it is there"))
+        Ok(self.0.get_mut(dir.as_os_str()).expect("the directory was found above"))
     }
 
-    /// The directory that a file is in, or would be, and its name there.
+    /// Returns the directory of a file, which need not exist, and its name in there.
     pub(super) fn place<'a>(&mut self, path: &'a Path) -> io::Result<(&mut Directory, &'a OsStr)> {
         match (path.parent(), path.file_name()) {
             (Some(dir), Some(name)) if !self.is_dir(path) => Ok((self.directory(dir)?, name)),

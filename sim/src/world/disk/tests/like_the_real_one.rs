@@ -1,10 +1,10 @@
-//! The simulated disk answers as the operating system's does.
+//! The simulated disk returns what the disk of the operating system returns.
 
 use unisono_files::disk::RealDisk;
 
 use super::*;
 
-/// What was asked, and what the disk said, without its words.
+/// The operations and their results, without the texts of errors.
 #[derive(Debug, Default, PartialEq)]
 struct Transcript(Vec<String>);
 
@@ -45,7 +45,7 @@ fn of_mistakes(disk: &dyn Disk, dir: &Path) -> Transcript {
     said
 }
 
-/// Operations that a seed picks, on few names, so that they meet.
+/// Random operations on few names, so that they affect each other.
 fn of_anything(disk: &dyn Disk, dir: &Path, seed: u64) -> Transcript {
     let mut said = Transcript::default();
     let mut stream = stream(seed, 0);
@@ -73,19 +73,19 @@ fn compare(transcript: impl Fn(&dyn Disk, &Path) -> Transcript) {
 }
 
 #[test]
-fn every_mistake_has_the_same_error() {
+fn mistakes_return_the_errors_of_the_real_disk() {
     compare(of_mistakes);
 }
 
 #[test]
-fn any_sequence_has_the_same_results() {
+fn random_sequences_return_the_results_of_the_real_disk() {
     for seed in 0..20 {
         compare(|disk, dir| of_anything(disk, dir, seed));
     }
 }
 
 #[test]
-fn a_path_without_a_directory_is_in_one() {
+fn path_without_a_directory_has_a_directory_of_its_own() {
     let disk = disk();
     disk.write(Path::new("file"), b"abc").unwrap();
     disk.sync_dir(Path::new("")).unwrap();
@@ -94,7 +94,7 @@ fn a_path_without_a_directory_is_in_one() {
 }
 
 #[test]
-fn a_rename_to_another_directory_is_refused() {
+fn rename_to_another_directory_is_refused() {
     let disk = disk();
     disk.write(&path("file"), b"abc").unwrap();
     let error = disk.rename(&path("file"), Path::new("/file")).unwrap_err();

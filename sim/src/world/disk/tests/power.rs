@@ -1,4 +1,4 @@
-//! What is left when the power was gone.
+//! Power losses, and what they leave.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::world::disk::directory::MAX_UNSYNCED;
 /// Names and contents.
 type Files = Vec<(String, Vec<u8>)>;
 
-/// All that may be left of what is prepared.
+/// Returns everything that a power loss can leave.
 fn left(prepare: impl Fn(&SimDisk)) -> BTreeSet<Files> {
     let outcome = |seed| {
         let disk = disk();
@@ -16,7 +16,7 @@ fn left(prepare: impl Fn(&SimDisk)) -> BTreeSet<Files> {
         disk.power_loss(&mut stream(seed, 1));
         let files = contents(&disk);
         disk.lose_unsynced();
-        assert_eq!(contents(&disk), files, "what is left is durable");
+        assert_eq!(contents(&disk), files, "everything that is left is durable");
         files
     };
     (0..400).map(outcome).collect()
@@ -35,7 +35,7 @@ fn sync_dir(disk: &SimDisk) {
     disk.sync_dir(Path::new(DIR)).unwrap();
 }
 
-/// Moves a new file over an old one that is durable.
+/// Renames a new file over an old one that is durable.
 fn publish(disk: &SimDisk, with_sync: bool) {
     write_synced(disk, "file", b"old");
     sync_dir(disk);
@@ -47,14 +47,14 @@ fn publish(disk: &SimDisk, with_sync: bool) {
 }
 
 #[test]
-fn a_rename_happens_as_a_whole_or_not_at_all() {
+fn rename_happens_as_a_whole_or_not_at_all() {
     let expected =
         [files([("file", "n")]), files([("file", "old")]), files([("file", "old"), ("new", "n")])];
     assert_eq!(left(|disk| publish(disk, true)), expected.into());
 }
 
 #[test]
-fn a_rename_may_survive_without_the_content_that_was_not_synced() {
+fn rename_may_survive_without_the_unsynced_content() {
     let left = left(|disk| publish(disk, false));
     for content in ["", "\0", "n"] {
         assert!(left.contains(&files([("file", content)])), "{content:?} in {left:?}");
@@ -62,7 +62,7 @@ fn a_rename_may_survive_without_the_content_that_was_not_synced() {
 }
 
 #[test]
-fn what_was_synced_survives_every_power_loss() {
+fn synced_data_survive_every_power_loss() {
     let left = left(|disk| {
         publish(disk, true);
         sync_dir(disk);
@@ -71,7 +71,7 @@ fn what_was_synced_survives_every_power_loss() {
 }
 
 #[test]
-fn a_name_may_survive_without_content_and_content_does_not_without_a_name() {
+fn name_may_survive_without_content_and_content_never_without_a_name() {
     let left_content = left(|disk| {
         disk.write(&path("file"), b"n").unwrap();
         sync_dir(disk);
@@ -83,7 +83,7 @@ fn a_name_may_survive_without_content_and_content_does_not_without_a_name() {
 }
 
 #[test]
-fn a_removal_may_come_undone_until_the_directory_is_synced() {
+fn removal_may_be_undone_until_the_directory_is_synced() {
     let remove = |disk: &SimDisk| {
         write_synced(disk, "file", b"old");
         sync_dir(disk);
@@ -108,7 +108,7 @@ fn changes_of_different_names_survive_in_any_combination() {
 }
 
 #[test]
-fn a_durable_file_that_was_renamed_away_is_under_one_of_its_names() {
+fn durable_file_that_was_renamed_keeps_one_of_its_names() {
     let left = left(|disk| {
         write_synced(disk, "a", b"old");
         sync_dir(disk);
@@ -121,7 +121,7 @@ fn a_durable_file_that_was_renamed_away_is_under_one_of_its_names() {
 }
 
 #[test]
-fn without_luck_everything_unsynced_is_lost() {
+fn lose_unsynced_keeps_nothing_that_was_not_synced() {
     let disk = disk();
     publish(&disk, true);
     disk.write(&path("other"), b"x").unwrap();
@@ -131,7 +131,7 @@ fn without_luck_everything_unsynced_is_lost() {
 }
 
 #[test]
-fn the_same_stream_leaves_the_same() {
+fn equal_streams_leave_equal_files() {
     let left = |seed| {
         let disk = disk();
         for i in 0..20 {
@@ -145,7 +145,7 @@ fn the_same_stream_leaves_the_same() {
 }
 
 #[test]
-fn changes_of_names_become_durable_by_themselves_when_there_are_many() {
+fn oldest_changes_of_names_become_durable_without_a_sync() {
     let disk = disk();
     for i in 0..MAX_UNSYNCED + 2 {
         disk.write(&path(&format!("{i:03}")), b"").unwrap();

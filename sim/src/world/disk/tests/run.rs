@@ -1,4 +1,4 @@
-//! The files of a run survive a crash at any operation, if the disk keeps its word.
+//! The files of a run survive a crash at any operation, if the disk does not lie.
 
 use unisono_core::ids::Cut;
 use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
@@ -11,7 +11,7 @@ use super::*;
 
 const STEPS: u64 = 6;
 const STEPS_PER_CHECKPOINT: u64 = 2;
-/// Each with a crash at every operation.
+/// Seeds, each with a crash at every operation.
 const SEEDS: u64 = 40;
 
 fn snapshot(step: u64) -> Snapshot {
@@ -60,8 +60,9 @@ fn open(disk: &SimDisk) -> Result<RunFiles, RunFilesError> {
     Ok(RunFiles::open(Arc::new(disk.clone()), config())?.0)
 }
 
-/// A life of the chief, from wherever the files say; `persisted` is what it was promised.
-/// What the disk refuses it tries again with the next step, or the next checkpoint.
+/// Plays a life of the chief, from the newest checkpoint on. `persisted` becomes the last step
+/// whose checkpoint the disk reported as durable. The next step or checkpoint retries what the disk
+/// has refused.
 fn play(
     disk: &SimDisk,
     persisted: &mut u64,
@@ -80,7 +81,7 @@ fn play(
     result
 }
 
-fn play_in_peace(disk: &SimDisk) -> Result<(), RunFilesError> {
+fn play_undisturbed(disk: &SimDisk) -> Result<(), RunFilesError> {
     play(disk, &mut 0, |_| {})
 }
 
@@ -96,7 +97,7 @@ fn rows_below(step: u64) -> String {
     format!("step,slot,loss\n{}", rows.collect::<String>())
 }
 
-/// What there is after a crash, and how it goes on from there.
+/// Checks the files after a crash, and that the run can continue to its end.
 fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
     let restored = open(disk).and_then(|files| files.restore()).map_err(|err| err.to_string())?;
     let step = restored.snapshot.cut.step.0;
@@ -106,34 +107,35 @@ fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
     if step < persisted {
         return Err(format!("a checkpoint of {step}, and {persisted} was durable"));
     }
-    // The file begins with its first update.
+    // The losses file is created with the first update.
     if step > 0 && !rows(disk).starts_with(&rows_below(step)) {
         return Err(format!("a checkpoint of {step}, and the losses {}", rows(disk)));
     }
-    play_in_peace(disk).map_err(|err| err.to_string())?;
+    play_undisturbed(disk).map_err(|err| err.to_string())?;
     if rows(disk) != rows_below(STEPS) {
         return Err(format!("at the end the losses {}", rows(disk)));
     }
     Ok(())
 }
 
-/// How many operations a run takes that nothing happens to.
+/// Returns the number of operations of an undisturbed run.
 fn n_operations() -> u64 {
     let disk = disk();
-    play_in_peace(&disk).unwrap();
+    play_undisturbed(&disk).unwrap();
     disk.n_operations()
 }
 
-/// A disk that a fault, if any, breaks for a few steps, under two lives that are killed at some
-/// operation; then `crash`. For every first operation and many seeds, until one is not survived;
-/// tells how often the fault bit.
+/// Plays two lives that are killed at some operation, on a disk that a fault breaks for a few
+/// steps, and then calls `crash`. The first life is killed at each operation in turn, with many
+/// seeds. Returns the number of effects of the fault, or the first crash that the files did not
+/// survive.
 fn crash_everywhere(
     fault: Option<DiskFault>,
     crash: impl Fn(&SimDisk, &mut Stream),
 ) -> Result<u64, String> {
     const FAULT: FaultId = FaultId(0);
     let n_operations = n_operations();
-    let mut n_bites = 0;
+    let mut n_effects = 0;
     for (seed, at) in (0..SEEDS).flat_map(|seed| (0..=n_operations).map(move |at| (seed, at))) {
         let mut stream = stream(seed, at);
         let disk = SimDisk::new(stream.clone());
@@ -154,10 +156,10 @@ fn crash_everywhere(
         disk.kill_after(None);
         disk.clear_fault(FAULT);
         crash(&disk, &mut stream);
-        n_bites += disk.n_bites(FAULT);
+        n_effects += disk.n_effects(FAULT);
         check(&disk, persisted).map_err(|err| format!("seed {seed}, at {at}: {err}"))?;
     }
-    Ok(n_bites)
+    Ok(n_effects)
 }
 
 fn power_loss(disk: &SimDisk, stream: &mut Stream) {
@@ -171,22 +173,22 @@ fn lose_unsynced(disk: &SimDisk, _: &mut Stream) {
 fn process_crash(_: &SimDisk, _: &mut Stream) {}
 
 #[test]
-fn a_run_survives_a_power_loss_at_any_operation() {
+fn run_survives_a_power_loss_at_any_operation() {
     crash_everywhere(None, power_loss).unwrap();
     crash_everywhere(None, lose_unsynced).unwrap();
 }
 
 #[test]
-fn a_run_survives_a_disk_that_fails_and_then_the_power() {
+fn run_survives_a_failing_disk_and_then_a_power_loss() {
     for fault in [DiskFault::NoSpace, DiskFault::Torn, DiskFault::Io, DiskFault::FailedSync] {
-        let n_bites = crash_everywhere(Some(fault), power_loss).unwrap();
-        assert!(n_bites > 0, "{fault:?}");
+        let n_effects = crash_everywhere(Some(fault), power_loss).unwrap();
+        assert!(n_effects > 0, "{fault:?}");
     }
 }
 
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn losses_that_are_not_written_again_after_a_failed_sync_are_missed_when_the_power_was_gone() {
+fn losses_that_are_not_rewritten_after_a_failed_sync_are_missing_after_a_power_loss() {
     use unisono_core::planted::{Bug, plant};
 
     plant(Some(Bug::FailedSyncForgotten));
@@ -197,19 +199,19 @@ fn losses_that_are_not_written_again_after_a_failed_sync_are_missed_when_the_pow
 }
 
 #[test]
-fn a_disk_that_lies_about_a_sync_loses_what_was_promised() {
+fn disk_that_lies_about_syncs_loses_a_durable_checkpoint() {
     crash_everywhere(Some(DiskFault::LostUnsynced), power_loss).unwrap_err();
     crash_everywhere(Some(DiskFault::LostUnsynced), lose_unsynced).unwrap_err();
 }
 
 #[test]
-fn what_was_written_outlives_its_process_synced_or_not() {
-    let n_bites = crash_everywhere(Some(DiskFault::LostUnsynced), process_crash).unwrap();
-    assert!(n_bites > 0);
+fn written_data_outlive_the_process_without_a_sync() {
+    let n_effects = crash_everywhere(Some(DiskFault::LostUnsynced), process_crash).unwrap();
+    assert!(n_effects > 0);
 }
 
 #[test]
-fn a_checkpoint_with_a_flipped_bit_is_refused() {
+fn checkpoint_with_a_flipped_bit_is_refused() {
     let disk = disk();
     let mut files = open(&disk).unwrap();
     (0..2).for_each(|step| assert!(files.losses().record(&update(step)).is_ok()));
@@ -218,5 +220,5 @@ fn a_checkpoint_with_a_flipped_bit_is_refused() {
     for _ in 0..1_000 {
         files.restore().unwrap_err();
     }
-    assert_eq!(disk.n_bites(FaultId(0)), 2_000, "the list and the checkpoint, each time");
+    assert_eq!(disk.n_effects(FaultId(0)), 2_000, "the list and the checkpoint, each time");
 }

@@ -1,4 +1,4 @@
-//! What every command has: a screen, the arithmetic that runs share, how to play.
+//! The context of a command: the screen, the compute caches and the options of its runs.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use unisono_terminal::output::Screen;
 
-use crate::Labs;
+use crate::ComputeCaches;
 use crate::cli::common::CommonArgs;
 use crate::many::case::{Case, Source};
 use crate::many::tally::Brief;
@@ -15,37 +15,37 @@ use crate::run::played::PlayOptions;
 use crate::show::capsule::Capsule;
 use crate::show::report::{Explained, Report, explain};
 
-/// The version of the JSON documents.
+/// The version of the format of all JSON documents.
 pub(super) const SCHEMA: u32 = 1;
 
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct CommandContext {
     pub(super) screen: Screen,
-    pub(super) labs: Labs,
+    pub(super) caches: ComputeCaches,
     pub(super) options: PlayOptions,
     pub(super) jobs: NonZeroUsize,
     pub(super) json: bool,
 }
 
-impl Stage {
+impl CommandContext {
     pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
         Ok(Self {
             screen: screen.clone(),
-            labs: Labs::default(),
+            caches: ComputeCaches::default(),
             options: options(args)?,
             jobs: args.jobs.unwrap_or_else(default_jobs),
             json: args.json,
         })
     }
 
-    /// A line for a person.
-    pub(super) fn say(&self, line: &str) {
+    /// Prints text for the user, unless the command prints JSON.
+    pub(super) fn print_text(&self, line: &str) {
         if !self.json {
             self.screen.out(line);
         }
     }
 
-    /// The document for a program.
+    /// Prints the JSON document, if `--json` was given.
     pub(super) fn print_json(&self, document: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
             self.screen.out(&serde_json::to_string(document)?);
@@ -53,7 +53,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Plays a failure again, keeps it in a capsule, and says all about it.
+    /// Plays a failing run again with a trace, writes its capsule, and returns the report.
     pub(super) fn keep(
         &self,
         source: &Source,
@@ -64,7 +64,7 @@ impl Stage {
         self.keep_played(source, case, first, (capsules, self.options))
     }
 
-    /// As above, played in another way than all other runs.
+    /// Like [`Self::keep`], with options of its own.
     pub(super) fn keep_played(
         &self,
         source: &Source,
@@ -73,20 +73,20 @@ impl Stage {
         (capsules, options): (&Path, PlayOptions),
     ) -> anyhow::Result<Report> {
         let Explained { report, played } =
-            explain(&source.name(), case, first, &self.labs, options);
+            explain(&source.name(), case, first, &self.caches, options);
         let failure = first.failure.as_ref().expect("only failures are kept");
-        let capsule = Capsule::of(&source.path, case, failure, &played);
+        let capsule = Capsule::new(&source.path, case, failure, &played);
         let capsule = Capsule { bug: bug_of(&options), ..capsule };
         let path = capsule.save(capsules)?;
         Ok(report.kept_in(&path.display().to_string()))
     }
 
-    /// The bug that is planted.
+    /// Returns the name of the planted bug.
     pub(super) fn bug_name(&self) -> Option<String> {
         bug_of(&self.options)
     }
 
-    /// How to play a capsule: with the bug that it says.
+    /// Returns the options for a capsule: with the bug that the capsule names.
     #[cfg(feature = "planted-bugs")]
     pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
         let bug = capsule.bug.as_deref().map(named_bug).transpose()?;
@@ -105,7 +105,7 @@ impl Stage {
     }
 }
 
-/// Name of the bug that is planted in the runs.
+/// Returns the name of the bug that the options plant.
 #[cfg(feature = "planted-bugs")]
 fn bug_of(options: &PlayOptions) -> Option<String> {
     options.bug.map(|bug| bug.name().to_owned())
@@ -136,6 +136,6 @@ fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
 #[cfg(feature = "planted-bugs")]
 pub(super) fn named_bug(name: &str) -> anyhow::Result<unisono_core::planted::Bug> {
     unisono_core::planted::Bug::from_name(name).ok_or_else(|| {
-        super::sources::usage(format!("there is no bug {name}; `unisono-sim bugs` lists them all"))
+        super::sources::usage(format!("unknown bug {name}; `unisono-sim bugs` lists all bugs"))
     })
 }

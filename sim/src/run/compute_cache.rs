@@ -1,9 +1,9 @@
-//! The arithmetic of a run, remembered: what was computed once is not computed again.
+//! The arithmetic of simulated runs, with a cache: a result that was computed once is reused.
 //!
-//! In synchronous training the gradients of a configuration do not depend on the schedule, so the
-//! seeds of a hunt share them. A result is remembered under all that it depends on: the model, the
-//! step, the slot, and every bit of the parameters. Now and then one is computed again and compared,
-//! so that the memory itself is checked.
+//! In synchronous training the gradients of a configuration do not depend on the schedule, so all
+//! seeds of a hunt share them. The key of a cached result is everything that the result depends on:
+//! the configuration, the step, the slot, and every bit of the parameters. One cached result in
+//! 256 is computed again and compared, so that the cache itself is tested.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,103 +25,107 @@ use unisono_observe::ledger::StateHash;
 use crate::lock::lock;
 use crate::streams::Purpose;
 
-/// Labs that are kept; a swarm draws clusters of fewer shapes.
-const MAX_LABS: usize = 4_096;
-/// Bytes of results that all labs together remember; the next run then finds that all is forgotten.
-const MAX_REMEMBERED: usize = 1 << 30;
-/// One result in so many is computed again.
+/// Configurations with a cache. The swarm draws fewer shapes of clusters than this.
+const MAX_CACHES: usize = 4_096;
+/// Bytes of results in all caches together. The first run that starts above the limit clears them
+/// all, because a hunt on a large model would otherwise fill the memory.
+const MAX_BYTES: usize = 1 << 30;
+/// One cached result in this many is computed again.
 const RECHECK: u64 = 256;
 
-/// Labs, one for each configuration, shared by all runs of a process.
+/// The compute cache of each training configuration, shared by all runs of a process.
 #[derive(Debug, Default)]
-pub struct Labs {
-    labs: Mutex<BTreeMap<String, Arc<Lab>>>,
+pub struct ComputeCaches {
+    caches: Mutex<BTreeMap<String, Arc<ComputeCache>>>,
     data: OnceLock<Arc<Dataset>>,
-    /// Bytes that all labs remember.
+    /// Bytes of results in all caches.
     n_bytes: Arc<AtomicUsize>,
 }
 
-/// Everything that a training configuration computes.
-pub struct Lab {
+/// The compute cache of one training configuration.
+pub struct ComputeCache {
     plan: Plan,
     initial: Arc<Snapshot>,
     idle_gradients: Mutex<Vec<Gradients>>,
-    memory: Mutex<Memory>,
+    results: Mutex<Results>,
     serial: OnceLock<Serial>,
 }
 
-/// The run in one loop, with no protocol at all.
+/// The serial run: the training in one loop, without a protocol.
 #[derive(Debug)]
 pub struct Serial {
-    /// Every update, ascending.
+    /// All updates, in ascending order.
     pub updates: Vec<UpdateRecord>,
-    /// The hash of each shard, after each of them.
+    /// The hash of each shard after each update.
     pub hashes: Vec<Vec<StateHash>>,
-    /// Where it ends.
+    /// The state after the last update.
     pub end: Snapshot,
-    /// Why it ends before the last step, if it does.
+    /// The failure that ended the run before its last step, if there was one.
     pub failure: Option<Failure>,
 }
 
-impl Labs {
-    /// The lab of a configuration.
+impl ComputeCaches {
+    /// Returns the compute cache of a configuration.
     ///
     /// # Errors
-    /// If the data does not do for it, for a person.
-    pub fn of(&self, run: &RunConfig) -> Result<Arc<Lab>, String> {
+    /// If the data or the model do not fit the configuration, with a text for the user.
+    pub fn for_run(&self, run: &RunConfig) -> Result<Arc<ComputeCache>, String> {
         let key = key(run);
-        let mut labs = lock(&self.labs);
-        if self.n_bytes.load(Ordering::Relaxed) > MAX_REMEMBERED {
-            labs.values().for_each(|lab| lock(&lab.memory).forget());
+        let mut caches = lock(&self.caches);
+        // Checked only here and not at each result: a run that has begun keeps its results, so that
+        // a gradient that several of its tasks need is computed once.
+        if self.n_bytes.load(Ordering::Relaxed) > MAX_BYTES {
+            caches.values().for_each(|cache| lock(&cache.results).clear());
             self.n_bytes.store(0, Ordering::Relaxed);
         }
-        if let Some(lab) = labs.get(&key) {
-            return Ok(Arc::clone(lab));
+        if let Some(cache) = caches.get(&key) {
+            return Ok(Arc::clone(cache));
         }
         let data = self.data.get_or_init(|| Arc::new(Dataset::embedded()));
         let plan = Plan::new(run, Arc::clone(data), SimdLevel::detect())
             .map_err(|error| error.to_string())?;
-        let lab = Arc::new(Lab::new(plan, Arc::clone(&self.n_bytes))?);
-        if labs.len() >= MAX_LABS {
-            labs.clear();
+        let cache = Arc::new(ComputeCache::new(plan, Arc::clone(&self.n_bytes))?);
+        if caches.len() >= MAX_CACHES {
+            caches.clear();
         }
-        labs.insert(key, Arc::clone(&lab));
-        Ok(lab)
+        caches.insert(key, Arc::clone(&cache));
+        Ok(cache)
     }
 }
 
-/// All settings that touch a number, and how long the run is.
+/// All settings that affect a number, and the length of the run.
 fn key(run: &RunConfig) -> String {
     let settings = run.settings();
     let texts = settings.iter().map(|(key, value)| format!("{key}={value}"));
     texts.collect::<Vec<_>>().join(" ")
 }
 
-impl Lab {
+impl ComputeCache {
     fn new(plan: Plan, n_bytes: Arc<AtomicUsize>) -> Result<Self, String> {
         let initial = Arc::new(plan.initial(None).map_err(|error| error.to_string())?);
         Ok(Self {
             plan,
             initial,
             idle_gradients: Mutex::default(),
-            memory: Mutex::new(Memory { n_bytes, ..Memory::default() }),
+            results: Mutex::new(Results { n_bytes, ..Results::default() }),
             serial: OnceLock::new(),
         })
     }
 
-    /// What the run computes with.
+    /// The model, the data and the update rule.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Where the run begins.
+    /// The state before the first update.
     #[must_use]
     pub const fn initial(&self) -> &Arc<Snapshot> {
         &self.initial
     }
 
-    /// The serial run, computed once.
+    /// Returns the serial run. It is computed at the first call, and without the cache: a wrong
+    /// cached result would otherwise be its own oracle.
     #[must_use]
     pub fn serial(&self) -> &Serial {
         self.serial.get_or_init(|| {
@@ -142,64 +146,72 @@ impl Lab {
         })
     }
 
-    /// Someone who does the jobs of tasks of this run.
+    /// Returns a worker for the jobs of one task. `seed` selects the cached results that the worker
+    /// computes again.
     #[must_use]
-    pub fn worker(self: &Arc<Self>, seed: u64) -> LabWorker {
-        let lab = Arc::clone(self);
-        LabWorker { lab, recheck: Stream::new(seed, Purpose::Recheck, 0, 0) }
+    pub fn worker(self: &Arc<Self>, seed: u64) -> CachedCompute {
+        let cache = Arc::clone(self);
+        CachedCompute { cache, recheck: Stream::new(seed, Purpose::Recheck, 0, 0) }
     }
 
     fn compute(&self, job: Job) -> Done {
         match job {
             job @ Job::Gradient { .. } => {
+                // A `Gradients` owns large work buffers, and all tasks of all runs share a few.
                 let idle = lock(&self.idle_gradients).pop();
                 let mut gradients = idle.unwrap_or_else(|| Gradients::new(&self.plan));
                 let done = gradients.work(job);
                 lock(&self.idle_gradients).push(gradients);
                 done
             }
-            // Its pool would never get a buffer back.
+            // Without a pool of buffers: the cache keeps every result, so that no buffer would
+            // ever return to the pool.
             job @ Job::Update { .. } => Updates::new(self.plan.rule.clone(), 0).work(job),
         }
     }
 }
 
-impl fmt::Debug for Lab {
+impl fmt::Debug for ComputeCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lab").field("settings", &self.plan.settings).finish_non_exhaustive()
+        f.debug_struct("ComputeCache")
+            .field("settings", &self.plan.settings)
+            .finish_non_exhaustive()
     }
 }
 
-/// Does jobs, from memory if it can.
+/// Does the jobs of one task, from the cache if possible.
 #[derive(Debug)]
-pub struct LabWorker {
-    lab: Arc<Lab>,
+pub struct CachedCompute {
+    cache: Arc<ComputeCache>,
     recheck: Stream,
 }
 
-impl LabWorker {
+impl CachedCompute {
     /// Does a job.
     ///
     /// # Panics
-    /// If a result that was remembered is not what is computed: nothing here can be believed then.
+    /// If a cached result is not what the job computes: no run can be trusted then.
     pub fn work(&mut self, job: Job) -> Done {
-        let known = lock(&self.lab.memory).recall(&job);
-        match known {
-            Some(known) if self.recheck.below(RECHECK) == 0 => {
-                let again = self.lab.compute(job);
-                assert_eq!(known, again, "a remembered result is not what is computed");
-                // Whoever goes on from the very same buffers is recognised without a comparison.
-                known
+        let cached = lock(&self.cache.results).get(&job);
+        match cached {
+            Some(cached) if self.recheck.below(RECHECK) == 0 => {
+                let again = self.cache.compute(job);
+                assert_eq!(cached, again, "a cached result differs from the computed result");
+                // Not `again`: a later lookup recognises the same buffers by their address, and
+                // equal buffers only by comparing each value.
+                cached
             }
-            Some(known) => known,
+            Some(cached) => cached,
             None => {
-                let done = self.lab.compute(job.clone());
-                let mut memory = lock(&self.lab.memory);
-                // Another run may have been faster.
-                match memory.recall(&job) {
-                    Some(known) => known,
+                // Not under the lock: other runs would wait for this computation.
+                let done = self.cache.compute(job.clone());
+                let mut results = lock(&self.cache.results);
+                // Another run may have stored the result meanwhile. All runs then go on with that
+                // one, for the same reason as above.
+                match results.get(&job) {
+                    Some(cached) => cached,
                     None => {
-                        memory.keep(&job, &done);
+                        results.keep(&job, &done);
                         done
                     }
                 }
@@ -207,7 +219,7 @@ impl LabWorker {
         }
     }
 
-    /// The loss and the gradient of a slot at a version.
+    /// Computes the loss and the gradient of a slot at a version.
     pub fn gradient(
         &mut self,
         step: Step,
@@ -218,11 +230,11 @@ impl LabWorker {
         let generation = unisono_core::Generation::default();
         match self.work(Job::Gradient { cut: Cut { generation, step }, slot, parameters }) {
             Done::Gradient { loss, gradient, .. } => (loss, gradient),
-            Done::Update { .. } => unreachable!("a gradient was asked for"),
+            Done::Update { .. } => unreachable!("a gradient job returns a gradient"),
         }
     }
 
-    /// A shard at the next version.
+    /// Computes the next version of a shard.
     pub fn update(
         &mut self,
         step: Step,
@@ -232,58 +244,61 @@ impl LabWorker {
         let (generation, state) = (unisono_core::Generation::default(), state.clone());
         match self.work(Job::Update { cut: Cut { generation, step }, state, gradients }) {
             Done::Update { state, .. } => state,
-            Done::Gradient { .. } => unreachable!("an update was asked for"),
+            Done::Gradient { .. } => unreachable!("an update job returns an update"),
         }
     }
 }
 
-/// Results, each with all that it was made of.
+/// Results, each with all inputs of its job.
 #[derive(Debug, Default)]
-struct Memory {
-    gradients: BTreeMap<(Step, Slot, u32), Vec<KnownGradient>>,
-    updates: BTreeMap<(Step, u32), Vec<KnownUpdate>>,
-    /// Bytes that all labs remember.
+struct Results {
+    gradients: BTreeMap<(Step, Slot, u32), Vec<CachedGradient>>,
+    updates: BTreeMap<(Step, u32), Vec<CachedUpdate>>,
+    /// Bytes of results in all caches.
     n_bytes: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
-struct KnownGradient {
+struct CachedGradient {
     parameters: Vec<Floats>,
     loss: f32,
     gradient: Vec<Floats>,
 }
 
 #[derive(Debug)]
-struct KnownUpdate {
+struct CachedUpdate {
     state: ShardState,
     gradients: Vec<(Slot, Floats)>,
     next: ShardState,
 }
 
-impl Memory {
-    fn recall(&self, job: &Job) -> Option<Done> {
+impl Results {
+    fn get(&self, job: &Job) -> Option<Done> {
+        // The checksum only finds the bucket. Every bit of the inputs is compared, because two
+        // inputs with one checksum would silently share a result.
         match job {
             Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
-                let known = self.gradients.get(&(*step, *slot, checksum(parameters)))?;
-                let known = known.iter().find(|known| known.parameters == *parameters)?;
+                let bucket = self.gradients.get(&(*step, *slot, checksum(parameters)))?;
+                let cached = bucket.iter().find(|cached| cached.parameters == *parameters)?;
                 Some(Done::Gradient {
                     cut: Cut { generation: *generation, step: *step },
                     slot: *slot,
-                    loss: known.loss,
-                    gradient: known.gradient.clone(),
+                    loss: cached.loss,
+                    gradient: cached.gradient.clone(),
                 })
             }
             Job::Update { cut: Cut { generation, step }, state, gradients } => {
-                let known = self.updates.get(&(*step, state.parameters.checksum()))?;
-                let is_it =
-                    |known: &&KnownUpdate| known.gradients == *gradients && known.state == *state;
-                let state = known.iter().find(is_it)?.next.clone();
+                let bucket = self.updates.get(&(*step, state.parameters.checksum()))?;
+                let is_same = |cached: &&CachedUpdate| {
+                    cached.gradients == *gradients && cached.state == *state
+                };
+                let state = bucket.iter().find(is_same)?.next.clone();
                 Some(Done::Update { cut: Cut { generation: *generation, step: *step }, state })
             }
         }
     }
 
-    fn forget(&mut self) {
+    fn clear(&mut self) {
         self.gradients.clear();
         self.updates.clear();
     }
@@ -300,21 +315,22 @@ impl Memory {
             ) => {
                 self.count(bytes(gradient));
                 let (parameters, gradient) = (parameters.clone(), gradient.clone());
-                let known = KnownGradient { loss: *loss, gradient, parameters };
-                let key = (*step, *slot, checksum(&known.parameters));
-                self.gradients.entry(key).or_default().push(known);
+                let cached = CachedGradient { loss: *loss, gradient, parameters };
+                let key = (*step, *slot, checksum(&cached.parameters));
+                self.gradients.entry(key).or_default().push(cached);
             }
             (
                 Job::Update { cut: Cut { step, .. }, state, gradients, .. },
                 Done::Update { state: next, .. },
             ) => {
+                // Only results are counted: the inputs share the buffers of earlier results.
                 self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
                 let (state, gradients) = (state.clone(), gradients.clone());
                 let key = (*step, state.parameters.checksum());
-                let known = KnownUpdate { state, gradients, next: next.clone() };
-                self.updates.entry(key).or_default().push(known);
+                let cached = CachedUpdate { state, gradients, next: next.clone() };
+                self.updates.entry(key).or_default().push(cached);
             }
-            _ => unreachable!("a job is answered in kind"),
+            _ => unreachable!("a job and its result are of one kind"),
         }
     }
 }
@@ -333,24 +349,24 @@ mod tests {
     use crate::scenario::Scenario;
 
     #[test]
-    fn a_result_is_computed_once_and_is_that_of_the_serial_run() {
-        let lab = Labs::default().of(&Scenario::default().run).unwrap();
-        let mut worker = lab.worker(1);
-        let initial = Arc::clone(lab.initial());
+    fn result_is_computed_once_and_equals_the_serial_run() {
+        let cache = ComputeCaches::default().for_run(&Scenario::default().run).unwrap();
+        let mut worker = cache.worker(1);
+        let initial = Arc::clone(cache.initial());
         let first = worker.gradient(Step(0), Slot(1), &initial.shards);
         let again = worker.gradient(Step(0), Slot(1), &initial.shards);
         assert!(first.1[0].same_buffer(&again.1[0]));
-        let expected = lab.serial().updates[0].losses[1];
+        let expected = cache.serial().updates[0].losses[1];
         assert_eq!((Slot(1), first.0.to_bits()), (expected.0, expected.1.to_bits()));
     }
 
     #[test]
-    fn other_parameters_are_another_result() {
-        let lab = Labs::default().of(&Scenario::default().run).unwrap();
-        let mut worker = lab.worker(1);
-        let mut shards = lab.initial().shards.clone();
+    fn different_parameters_do_not_share_a_result() {
+        let cache = ComputeCaches::default().for_run(&Scenario::default().run).unwrap();
+        let mut worker = cache.worker(1);
+        let mut shards = cache.initial().shards.clone();
         let first = worker.gradient(Step(0), Slot(0), &shards);
-        // A bias: the weight of a pixel that is never lit would change nothing.
+        // A bias, because the weight of a pixel that is never lit has no influence.
         let mut values = shards[1].parameters.to_vec();
         *values.last_mut().unwrap() += 1.0;
         shards[1].parameters = values.into();

@@ -1,10 +1,10 @@
-//! Counts and durations as text for a person.
+//! Durations as text for the user.
 
 use std::time::Duration;
 
-/// A duration for a person: three digits.
+/// Formats a duration with three significant digits.
 #[must_use]
-pub fn short(duration: Duration) -> String {
+pub(crate) fn short(duration: Duration) -> String {
     let secs = duration.as_secs_f64();
     match secs {
         100.0.. => format!("{secs:.0} s"),
@@ -13,11 +13,4 @@ pub fn short(duration: Duration) -> String {
         0.001.. => format!("{:.2} ms", secs * 1e3),
         _ => format!("{:.0} us", secs * 1e6),
     }
-}
-
-/// `1 step`, `2 steps`.
-#[must_use]
-pub fn counted(n: u64, what: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{plural}")
 }

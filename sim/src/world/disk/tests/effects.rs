@@ -1,4 +1,4 @@
-//! Faults bite, and are counted; so are operations.
+//! Effects of faults, and the counts of effects and operations.
 
 use super::*;
 
@@ -17,12 +17,12 @@ fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
 }
 
 #[test]
-fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
+fn full_disk_keeps_a_prefix_and_still_reads_and_removes() {
     let disk = broken(DiskFault::NoSpace);
     assert_eq!(kind(disk.write(&path("new"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.create_dir(&path("dir"))), ErrorKind::StorageFull);
-    assert_eq!(disk.n_bites(ID), 3);
+    assert_eq!(disk.n_effects(ID), 3);
     disk.create_dir(Path::new(DIR)).unwrap();
     assert!(b"ab".starts_with(&disk.read(&path("new")).unwrap()));
     let appended = disk.read(&path("file")).unwrap();
@@ -30,14 +30,14 @@ fn a_full_disk_takes_a_prefix_and_still_reads_and_removes() {
     disk.remove(&path("new")).unwrap();
     disk.truncate(&path("file"), 3).unwrap();
     disk.rename(&path("file"), &path("moved")).unwrap();
-    assert_eq!(disk.n_bites(ID), 3);
+    assert_eq!(disk.n_effects(ID), 3);
     disk.clear_fault(ID);
     disk.write(&path("new"), b"abc").unwrap();
-    assert_eq!(disk.n_bites(ID), 3);
+    assert_eq!(disk.n_effects(ID), 3);
 }
 
 #[test]
-fn io_errors_strike_all_but_a_list_and_change_nothing() {
+fn io_error_fails_every_operation_except_a_list_and_changes_nothing() {
     let disk = broken(DiskFault::Io);
     let file = path("file");
     let results = [
@@ -52,13 +52,13 @@ fn io_errors_strike_all_but_a_list_and_change_nothing() {
         disk.remove(&file),
     ];
     assert_eq!(results.map(kind), [ErrorKind::Other; 9]);
-    assert_eq!((names(&disk), disk.n_bites(ID)), (vec!["file".to_owned()], 9));
+    assert_eq!((names(&disk), disk.n_effects(ID)), (vec!["file".to_owned()], 9));
     disk.clear_fault(ID);
     assert_eq!(disk.read(&file).unwrap(), b"0123456789");
 }
 
 #[test]
-fn a_torn_write_keeps_a_strict_prefix_of_any_length() {
+fn torn_write_keeps_a_strict_prefix_of_any_length() {
     let disk = broken(DiskFault::Torn);
     let mut lengths = [0; 4];
     for _ in 0..100 {
@@ -68,20 +68,20 @@ fn a_torn_write_keeps_a_strict_prefix_of_any_length() {
         lengths[kept.len()] += 1;
     }
     assert_eq!(lengths.map(|n| n > 0), [true, true, true, false], "{lengths:?}");
-    assert_eq!(disk.n_bites(ID), 100);
+    assert_eq!(disk.n_effects(ID), 100);
 }
 
 #[test]
-fn a_lying_sync_shows_when_the_power_is_gone() {
+fn lying_sync_loses_data_in_a_power_loss() {
     let disk = broken(DiskFault::LostUnsynced);
     disk.sync(&path("file")).unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
-    assert_eq!(disk.n_bites(ID), 0, "there was nothing to sync");
+    assert_eq!(disk.n_effects(ID), 0, "there was nothing to sync");
     disk.append(&path("file"), b"abc").unwrap();
     disk.sync(&path("file")).unwrap();
     disk.write(&path("new"), b"").unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
-    assert_eq!(disk.n_bites(ID), 2);
+    assert_eq!(disk.n_effects(ID), 2);
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789abc");
     disk.lose_unsynced();
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
@@ -89,7 +89,7 @@ fn a_lying_sync_shows_when_the_power_is_gone() {
 }
 
 #[test]
-fn an_honest_sync_after_a_lie_makes_up_for_it() {
+fn honest_sync_after_a_lying_one_makes_data_durable() {
     let disk = broken(DiskFault::LostUnsynced);
     write_synced(&disk, "file", b"abc");
     disk.clear_fault(ID);
@@ -99,7 +99,7 @@ fn an_honest_sync_after_a_lie_makes_up_for_it() {
 }
 
 #[test]
-fn one_bit_flips_with_each_read_and_none_on_the_disk() {
+fn each_read_has_one_flipped_bit_and_the_stored_bytes_do_not_change() {
     let disk = broken(DiskFault::BitFlip);
     let n_flipped = |read: &[u8]| -> u32 {
         read.iter().zip(b"0123456789").map(|(read, stored)| (read ^ stored).count_ones()).sum()
@@ -107,16 +107,16 @@ fn one_bit_flips_with_each_read_and_none_on_the_disk() {
     let reads: Vec<Vec<u8>> = (0..20).map(|_| disk.read(&path("file")).unwrap()).collect();
     assert!(reads.iter().all(|read| n_flipped(read) == 1));
     assert!(reads.iter().any(|read| *read != reads[0]), "not always the same bit");
-    assert_eq!(disk.n_bites(ID), 20);
+    assert_eq!(disk.n_effects(ID), 20);
     disk.write(&path("empty"), b"").unwrap();
     assert_eq!(disk.read(&path("empty")).unwrap(), b"");
-    assert_eq!(disk.n_bites(ID), 20);
+    assert_eq!(disk.n_effects(ID), 20);
     disk.clear_fault(ID);
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
 }
 
 #[test]
-fn operations_of_every_kind_are_counted_and_those_that_fail() {
+fn operations_of_every_kind_count_including_failed_ones() {
     let disk = SimDisk::new(stream(1, 0));
     disk.create_dir(Path::new(DIR)).unwrap();
     disk.write(&path("file"), &[1; 7]).unwrap();
@@ -133,7 +133,7 @@ fn operations_of_every_kind_are_counted_and_those_that_fail() {
 }
 
 #[test]
-fn several_faults_bite_at_once() {
+fn several_faults_have_effects_at_once() {
     let disk = broken(DiskFault::Torn);
     disk.set_fault(FaultId(8), DiskFault::BitFlip);
     disk.set_fault(FaultId(9), DiskFault::NoSpace);
@@ -141,11 +141,11 @@ fn several_faults_bite_at_once() {
     disk.clear_fault(FaultId(9));
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::Other);
     disk.read(&path("file")).unwrap();
-    assert_eq!([7, 8, 9].map(|id| disk.n_bites(FaultId(id))), [1, 1, 1]);
+    assert_eq!([7, 8, 9].map(|id| disk.n_effects(FaultId(id))), [1, 1, 1]);
 }
 
 #[test]
-fn a_killed_process_does_nothing_more_until_it_lives_again() {
+fn killed_process_does_nothing_until_it_is_revived() {
     let disk = broken(DiskFault::Torn);
     let before = disk.n_operations();
     disk.kill_after(Some(1));
@@ -153,7 +153,7 @@ fn a_killed_process_does_nothing_more_until_it_lives_again() {
     let error = disk.write(&path("file"), b"abc").unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Interrupted, "killed"));
     assert_eq!(kind(disk.list(Path::new(DIR))), ErrorKind::Interrupted);
-    assert_eq!((disk.n_operations() - before, disk.n_bites(ID)), (1, 0));
+    assert_eq!((disk.n_operations() - before, disk.n_effects(ID)), (1, 0));
     disk.kill_after(None);
     assert_eq!(disk.read(&path("file")).unwrap(), b"0123456789");
 }

@@ -1,0 +1,33 @@
+//! The audit: a hash of everything that happened in a run.
+
+use std::fmt;
+
+use unisono_observe::trace::NamedEvent;
+
+/// A hash of all events of a run, with their times, in order. Two runs with one audit did the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit(u64);
+
+impl Audit {
+    pub(crate) const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    /// Mixes in 64 bits. The multiplication is that of Fowler, Noll and Vo; the rotation is added
+    /// because whole words come in, whose high bits a multiplication alone would never mix down.
+    pub(crate) const fn add(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+
+    pub(crate) fn add_event(&mut self, event: NamedEvent) {
+        self.add(event.kind as u64);
+        self.add(event.step.map_or(u64::MAX, |step| step.0));
+        self.add(event.slot.map_or(u64::MAX, |slot| u64::from(slot.0)));
+    }
+}
+
+impl fmt::Display for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

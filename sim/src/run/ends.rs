@@ -1,0 +1,104 @@
+//! When a run ends without all tasks having finished: it is given up, or tasks are left behind.
+//!
+//! The wall-clock watchdog is in `play.rs`, on the thread that waits for the run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use unisono_core::TaskId;
+
+use crate::scenario::Scenario;
+use crate::world::state::State;
+
+/// When tasks started and ended, and how the run ended.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// When the last life of each task began.
+    began: BTreeMap<TaskId, Duration>,
+    /// When the first task finished.
+    first_finish: Option<Duration>,
+    /// When the last task halted.
+    pub(super) last_halt: Duration,
+    /// Tasks that were still waiting at the end, with an excuse.
+    pub(super) left_behind: Vec<TaskId>,
+    /// Which tasks have not ended and have no excuse, and why the run was given up.
+    pub(super) hang: Option<String>,
+}
+
+impl Ends {
+    pub(super) fn task_started(&mut self, task: TaskId, now: Duration) {
+        self.began.insert(task, now);
+    }
+
+    /// Takes note of tasks that halted since the last call.
+    pub(super) fn note_halts(&mut self, state: &mut State) {
+        if let Some((is_finished, at)) = state.ended.take() {
+            self.last_halt = at;
+            if is_finished {
+                self.first_finish = self.first_finish.or(Some(at));
+            }
+        }
+    }
+
+    /// Ends the run, for the reason `why`. Each task that has not ended either has an excuse or
+    /// hangs.
+    pub(super) fn give_up(
+        &mut self,
+        why: &str,
+        scenario: &Scenario,
+        state: &State,
+        final_save: Option<Duration>,
+    ) {
+        // A link that breaks silently before the end is noticed only after one heartbeat timeout,
+        // and its task may then find that all others have left.
+        let unnoticed = scenario.limits.heartbeat_timeout;
+        let is_end_disturbed = final_save
+            .is_some_and(|at| state.faults.last_change + unnoticed >= at)
+            && !state.faults.is_untouched();
+        // A task that starts after another one has finished finds nobody who could tell it about
+        // the end. It waits and reports that it waits, which is right.
+        let comes_late = |task: &TaskId| {
+            let began = self.began.get(task).copied().unwrap_or_default();
+            self.first_finish.is_some_and(|end| began >= end)
+        };
+        let (excused, hanging): (Vec<_>, Vec<_>) =
+            state.lives.keys().copied().partition(|task| is_end_disturbed || comes_late(task));
+        if hanging.is_empty() {
+            self.left_behind = excused;
+        } else {
+            self.hang = Some(format!("{why}; still running: {}", listed(&hanging)));
+        }
+    }
+}
+
+/// Returns why a run must be given up, if it has reached a limit.
+pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String> {
+    let limits = scenario.sim;
+    if state.n_events >= limits.max_events {
+        return Some(format!("the limit of {} events is reached", limits.max_events));
+    }
+    if state.now >= limits.max_virtual_time {
+        let limit = limits.max_virtual_time;
+        return Some(format!("the limit of {limit:?} of virtual time is reached"));
+    }
+    // Heartbeats go on for ever, so a run that hangs never runs out of events. What is due is
+    // counted from the last disturbance, and not while a fault that will end is still active.
+    let last_start = scenario.start.values().copied().max().unwrap_or_default();
+    let healed = state.faults.last_change.max(last_start);
+    if !state.faults.any_will_end() && state.now >= healed + scenario.liveness {
+        let liveness = scenario.liveness;
+        return Some(format!("no end within {liveness:?} after the last fault and the last start"));
+    }
+    None
+}
+
+/// Names the first tasks, and counts the others.
+fn listed(tasks: &[TaskId]) -> String {
+    /// The report of a cluster of a thousand tasks has to be readable.
+    const MOST_NAMES: usize = 12;
+    let names: Vec<_> = tasks.iter().take(MOST_NAMES).map(ToString::to_string).collect();
+    match tasks.len().saturating_sub(MOST_NAMES) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}

@@ -1,0 +1,205 @@
+//! The expectations of a scenario's `[expect]`, each beside what the run did.
+//!
+//! `verdict.rs` decides which expectations are checked, and in which order they are reported.
+
+use std::time::Duration;
+
+use unisono_core::protocol::Outcome;
+use unisono_core::{Step, TaskId};
+use unisono_observe::audit::by_step;
+use unisono_observe::counted::{counted, counted_as};
+use unisono_observe::trace::EventKind;
+
+use crate::invariants::Violation;
+use crate::invariants::unmet::{Breaker, Unmet};
+use crate::run::live_record::LiveRecord;
+use crate::run::played::Played;
+use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Place, Places, Range, Scenario};
+
+/// Compares how the tasks ended with the expected outcome.
+pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Violation> {
+    let expect = &scenario.expect;
+    let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
+        Outcome::Failed(failure) => Some((*task, failure.to_string())),
+        // `Raises` turns `Outdated` into a node with a larger incarnation, or into a failure.
+        Outcome::Finished | Outcome::Stopped { .. } | Outcome::Outdated { .. } => None,
+    };
+    // If one task fails, the others fail, too, with other texts. One failure with the expected text
+    // suffices.
+    let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
+    let fails = |task| {
+        let event = EventKind::Fails;
+        Some(Breaker::Event { event, node: Some(task), step: None, nth: 1 })
+    };
+    match (&expect.outcome, failures.first()) {
+        (ExpectedOutcome::Finished, Some((task, why))) => {
+            let what = format!("{task} failed: {why}; expected every task to finish");
+            Some(unmet(expect, ("outcome", "outcome"), what, fails(*task)))
+        }
+        (ExpectedOutcome::Failed { because }, None) => {
+            let what = format!("no task failed; expected a failure because of {because:?}");
+            Some(unmet(expect, ("outcome", "because"), what, None))
+        }
+        (ExpectedOutcome::Failed { because }, Some((task, first)))
+            if failures.iter().all(|(_, why)| !why.contains(because.as_str())) =>
+        {
+            let what = format!("{task} failed: {first}; expected a failure because of {because:?}");
+            Some(unmet(expect, ("outcome", "because"), what, fails(*task)))
+        }
+        _ => None,
+    }
+}
+
+/// Checks the counts, the virtual time and the steps of `[expect]`, in the order of the
+/// documentation.
+pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord) -> Vec<Violation> {
+    let expect = &scenario.expect;
+    let is_outcome_met = outcome(scenario, played).is_none();
+    let n_rollbacks = played.n_generations.saturating_sub(1);
+    let n_left_behind = played.left_behind.len() as u64;
+    let gradients = |kind: EventKind, name, range, what| {
+        let broken_by = |nth| Breaker::Event { event: kind, node: None, step: None, nth };
+        within(expect, (name, name), range, (record.counts.get(kind), what), |nth| {
+            Some(broken_by(nth))
+        })
+    };
+    [
+        gradients(EventKind::DropsDuplicate, "duplicates", expect.duplicates, "duplicate gradient"),
+        gradients(EventKind::DropsStale, "stale", expect.stale, "stale gradient"),
+        gradients(EventKind::DropsFenced, "fenced", expect.fenced, "fenced gradient"),
+        // The first generation of a run is not a rollback.
+        within(
+            expect,
+            ("rollbacks", "rollbacks"),
+            expect.rollbacks,
+            (n_rollbacks, "rollback"),
+            |nth| Some(Breaker::Generation { nth: nth + 1 }),
+        ),
+        within(
+            expect,
+            ("left-behind", "left_behind"),
+            expect.left_behind,
+            (n_left_behind, "left-behind task"),
+            |_| None,
+        ),
+        virtual_time(expect, played),
+        // The default final step is that of a run that finishes. After another outcome it would
+        // only repeat what the outcome says.
+        final_step(scenario, played).filter(|_| is_outcome_met || expect.final_step.is_some()),
+        gradients_per_update(expect, played),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Returns a violation if a count is outside its range. `breaker` returns the event with which the
+/// count exceeded the range.
+fn within(
+    expect: &Expect,
+    names: (&'static str, &str),
+    range: Option<Range<u64>>,
+    (n, what): (u64, &str),
+    breaker: impl FnOnce(u64) -> Option<Breaker>,
+) -> Option<Violation> {
+    let range = range.filter(|range| !range.contains(&n))?;
+    let n_text = counted_as(n, what, &format!("{what}s"));
+    let what = format!("{n_text}; expected {}", times_text(range));
+    // A count that is too small was broken by no event: the missing event never came.
+    let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
+    Some(unmet(expect, names, what, broken_by))
+}
+
+fn virtual_time(expect: &Expect, played: &Played) -> Option<Violation> {
+    let took = played.took;
+    let range = expect.virtual_time.filter(|range| !range.contains(&took))?;
+    let bounds = range_text(range, (Duration::ZERO, Duration::MAX), |time| format!("{time:?}"));
+    let what = format!("the run took {took:?}; expected {bounds}");
+    let broken_by = (took > range.max).then_some(Breaker::After(range.max));
+    Some(unmet(expect, ("virtual-time", "virtual_time"), what, broken_by))
+}
+
+fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
+    let expect = &scenario.expect;
+    let finished = expect.outcome == ExpectedOutcome::Finished;
+    let default = finished.then_some(Step(scenario.run.train.training_steps));
+    let want = expect.final_step.or(default)?;
+    let got = played.checkpoint.as_ref().map(|checkpoint| checkpoint.cut.step);
+    if got == Some(want) {
+        return None;
+    }
+    let got = got.map_or_else(
+        || "there is no checkpoint".to_owned(),
+        |step| format!("the last checkpoint is of step {step}"),
+    );
+    let what = format!("{got}; expected one of step {want}");
+    Some(unmet(expect, ("final-step", "final_step"), what, None))
+}
+
+fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Violation> {
+    let want = expect.gradients_per_update?;
+    let (step, of) = by_step(&played.losses).find(|(_, of)| of.len() != want as usize)?;
+    let what =
+        format!("{} in update {step}; expected {want}", counted(of.len() as u64, "gradient"));
+    let names = ("gradients-per-update", "gradients_per_update");
+    let violation = unmet(expect, names, what, None);
+    Some(Violation { rule: 1, step: Some(step), ..violation })
+}
+
+/// Returns an expectation that is not met, with its line in the scenario file.
+fn unmet(
+    expect: &Expect,
+    (name, key): (&'static str, &str),
+    what: String,
+    broken_by: Option<Breaker>,
+) -> Violation {
+    let place = expect.places.of(key).cloned();
+    Violation::of_expectation(name, what, Unmet { place, broken_by })
+}
+
+/// Checks each `[[expect.event]]`.
+pub(super) fn events(scenario: &Scenario, record: &LiveRecord) -> Vec<Violation> {
+    let places = &scenario.expect.places;
+    let numbered = (0..).zip(&record.expected);
+    numbered
+        .filter_map(|(number, (event, n))| {
+            happened(event, *n, places.of(&Places::event_key(number)))
+        })
+        .collect()
+}
+
+fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<Violation> {
+    let ExpectedEvent { event, node, step, times } = *expected;
+    if times.contains(&n) {
+        return None;
+    }
+    let at = node.map_or_else(String::new, |node| format!(" of {node}"));
+    let of = step.map_or_else(String::new, |step| format!(", step {step}"));
+    let (n_times, range) = (counted(n, "time"), times_text(times));
+    let what = format!("{event}{at}{of}: {n_times}; expected {range}");
+    let nth = times.max.saturating_add(1);
+    let broken_by = (n > times.max).then_some(Breaker::Event { event, node, step, nth });
+    let unmet = Unmet { place: place.cloned(), broken_by };
+    Some(Violation::of_expectation("must-happen", what, unmet))
+}
+
+fn times_text(range: Range<u64>) -> String {
+    range_text(range, (0, u64::MAX), |n| n.to_string())
+}
+
+/// `2`, `at least 1`, `at most 3` or `1 to 3`.
+fn range_text<T: PartialEq + Copy>(
+    Range { min, max }: Range<T>,
+    (least, most): (T, T),
+    text: impl Fn(T) -> String,
+) -> String {
+    if min == max {
+        text(min)
+    } else if max == most {
+        format!("at least {}", text(min))
+    } else if min == least {
+        format!("at most {}", text(max))
+    } else {
+        format!("{} to {}", text(min), text(max))
+    }
+}

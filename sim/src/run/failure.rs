@@ -1,0 +1,73 @@
+//! The failure of a run, and its signature and exit code.
+
+use std::fmt;
+
+use crate::invariants::Violation;
+
+/// The failure of a run. `verdict.rs` decides which one is reported if a run has several.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// A rule is broken, the result is wrong, or an expectation of the scenario is not met.
+    Violation(Violation),
+    /// The run did not end: no event was pending, or a limit of events or of time was reached.
+    Hang(String),
+    /// A node panicked.
+    Panic(String),
+    /// A fault changed nothing, and the scenario does not allow that.
+    FaultWithoutEffect {
+        /// The id of the fault in the scenario.
+        fault: String,
+        /// The reason, as far as it is known.
+        why: String,
+    },
+    /// The run did not return before the watchdog's wall-clock limit.
+    Stuck(String),
+}
+
+impl Failure {
+    /// Returns the signature. Two failures with one signature count as the same failure, and the
+    /// names of capsules contain it.
+    #[must_use]
+    pub fn signature(&self) -> String {
+        match self {
+            Self::Violation(Violation { rule: 0, name, .. }) => (*name).to_owned(),
+            Self::Violation(Violation { rule, name, .. }) => format!("rule-{rule}/{name}"),
+            Self::Hang(_) => "hang".to_owned(),
+            Self::Panic(what) => {
+                // Without digits: a panic at another step or line is the same panic.
+                let line = what.lines().next().unwrap_or_default();
+                let text: String = line.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                format!("panic/{text}")
+            }
+            Self::FaultWithoutEffect { .. } => "inert-fault".to_owned(),
+            Self::Stuck(_) => "stuck".to_owned(),
+        }
+    }
+
+    /// Returns the exit code for this kind of failure.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Violation(_) => 1,
+            Self::Hang(_) | Self::Stuck(_) => 3,
+            Self::Panic(_) => 4,
+            Self::FaultWithoutEffect { .. } => 5,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation(violation) => violation.fmt(f),
+            Self::Hang(why) => write!(f, "the run does not end: {why}"),
+            Self::Panic(what) => write!(f, "a node panicked: {what}"),
+            Self::FaultWithoutEffect { fault, why } => write!(
+                f,
+                "fault {fault} had no effect: {why}; correct its trigger or its target, or set \
+                 `may_be_inert = true`"
+            ),
+            Self::Stuck(why) => f.write_str(why),
+        }
+    }
+}

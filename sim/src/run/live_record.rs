@@ -1,0 +1,83 @@
+//! What the watchers of all lives have recorded of a run so far.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use unisono_observe::ledger::Line;
+use unisono_observe::trace::{EventKind, NamedEvent};
+
+use crate::invariants::all::Invariants;
+use crate::invariants::{History, Violation};
+use crate::record::orders::EventOrder;
+use crate::record::trace::Trace;
+use crate::run::audit::Audit;
+use crate::scenario::ExpectedEvent;
+use crate::world::life::LifeId;
+
+/// The record of a run that is going on, shared by all watchers.
+#[derive(Debug)]
+pub(crate) struct LiveRecord {
+    pub(crate) history: History,
+    pub(crate) invariants: Invariants,
+    /// The first violation of a rule.
+    pub(crate) violation: Option<Violation>,
+    /// The first panic of a node: its text and its place in the code.
+    pub(crate) panic: Option<String>,
+    pub(crate) audit: Audit,
+    pub(crate) order: EventOrder,
+    pub(crate) counts: Counts,
+    pub(crate) trace: Option<Trace>,
+    /// Number of inputs that nodes have taken.
+    pub(crate) n_inputs: u64,
+    /// When the final checkpoint became durable for the first time.
+    pub(crate) final_save: Option<Duration>,
+    /// The expected events of the scenario, each with how often it has happened.
+    pub(crate) expected: Vec<(ExpectedEvent, u64)>,
+    /// The ledger of each ps, by the index of the ps.
+    pub(crate) ledgers: BTreeMap<u32, Vec<Line>>,
+}
+
+/// The number of events of each kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts(Vec<u64>);
+
+impl Counts {
+    pub(crate) fn get(&self, kind: EventKind) -> u64 {
+        self.0[kind as usize]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (EventKind, u64)> {
+        EventKind::ALL.iter().map(|kind| (*kind, self.get(*kind)))
+    }
+}
+
+impl LiveRecord {
+    pub(crate) fn new(expected: &[ExpectedEvent], is_traced: bool) -> Self {
+        Self {
+            history: History::default(),
+            invariants: Invariants::all(),
+            violation: None,
+            panic: None,
+            audit: Audit::new(),
+            order: EventOrder::default(),
+            counts: Counts(vec![0; EventKind::ALL.len()]),
+            trace: is_traced.then(Trace::default),
+            n_inputs: 0,
+            final_save: None,
+            expected: expected.iter().map(|event| (event.clone(), 0)).collect(),
+            ledgers: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn count(&mut self, life: LifeId, what: NamedEvent) {
+        // An array, and not a map: this runs for each input and each effect.
+        self.counts.0[what.kind as usize] += 1;
+        for (event, n) in &mut self.expected {
+            let fits = event.event == what.kind
+                && event.node.is_none_or(|node| node == life.task)
+                && event.step.is_none_or(|step| what.step == Some(step));
+            *n += u64::from(fits);
+        }
+        self.audit.add_event(what);
+    }
+}

@@ -1,0 +1,227 @@
+//! What the losses, the checkpoint and the ledgers of a run are compared with, to the bit.
+//!
+//! `verdict.rs` decides which comparisons are made, and in which order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use unisono_core::protocol::ShardState;
+use unisono_core::{Floats, Slot, Step};
+use unisono_files::losses::error::LOSSES_FILE;
+use unisono_observe::audit::found::Audit;
+use unisono_observe::audit::shard::Made;
+use unisono_observe::audit::{LossRow, by_step};
+use unisono_observe::ledger::StateHash;
+
+use crate::invariants::Violation;
+use crate::run::compute_cache::ComputeCache;
+use crate::run::played::Played;
+use crate::scenario::{Oracle, Scenario};
+
+/// Audits the ledgers, the losses and the newest checkpoint, as `unisono audit` does.
+pub(super) fn audit(played: &Played) -> Audit<'_> {
+    let mut audit = Audit::of(&played.ledgers);
+    let newest = played.checkpoint.as_ref().map(|checkpoint| checkpoint.cut.step);
+    audit.check_losses(Path::new(LOSSES_FILE), &played.losses, newest);
+    if let Some(checkpoint) = &played.checkpoint {
+        audit.check_snapshot(Path::new("the newest checkpoint"), checkpoint);
+    }
+    audit
+}
+
+/// Reports the first violation that the audit has found.
+pub(super) fn ledgers(audit: &Audit<'_>) -> Result<(), Violation> {
+    let Some(broken) = audit.first_violation() else { return Ok(()) };
+    let rule = broken.rule.number().unwrap_or(0);
+    let violation = Violation::new(rule, "ledger", broken.to_string());
+    Err(violation.at(broken.step).of(&broken.place))
+}
+
+/// Compares the run with the oracle that the scenario names.
+pub(super) fn trajectory(
+    scenario: &Scenario,
+    cache: &Arc<ComputeCache>,
+    played: &Played,
+    audit: &Audit<'_>,
+) -> Result<(), Violation> {
+    match scenario.expect.oracle {
+        Some(Oracle::Serial) => serial(scenario, cache, played, audit),
+        Some(Oracle::Provenance) => provenance(scenario, cache, played, audit),
+        None => Ok(()),
+    }
+}
+
+/// R ≥ N: compares with the serial run, which is the same for every schedule.
+fn serial(
+    scenario: &Scenario,
+    cache: &Arc<ComputeCache>,
+    played: &Played,
+    audit: &Audit<'_>,
+) -> Result<(), Violation> {
+    let serial = cache.serial();
+    // Hashes first: they name the first update that differs, even if its losses do not.
+    for (step, updates) in audit.standing() {
+        let hashes = usize::try_from(step.0).ok().and_then(|step| serial.hashes.get(step));
+        for made in updates {
+            let want = hashes.and_then(|hashes| hashes.get(made.ps() as usize)).copied();
+            compare_hash(made, want)?;
+        }
+    }
+    for ((step, got), want) in by_step(&played.losses).zip(&serial.updates) {
+        compare_losses(step, got, want.cut.step, &want.losses)?;
+    }
+    // `zip` ends with the shorter list, so missing rows have passed until here.
+    let n_rows = by_step(&played.losses).count();
+    if !scenario.expect.outcome.is_failure() && n_rows != serial.updates.len() {
+        let what = format!("the losses have {n_rows} updates instead of {}", serial.updates.len());
+        return Err(Violation::new(0, "trajectory", what));
+    }
+    match &played.checkpoint {
+        // Only the last state of the serial run is kept. The audit compares an earlier checkpoint
+        // with the hashes in the ledgers.
+        Some(checkpoint) if checkpoint.cut.step == serial.end.cut.step => {
+            compare_states(cache, checkpoint.cut.step, &checkpoint.shards, &serial.end.shards)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// R < N: timing selects the gradients, so the run is computed again in one loop with the slots
+/// that the ledgers name.
+fn provenance(
+    scenario: &Scenario,
+    cache: &Arc<ComputeCache>,
+    played: &Played,
+    audit: &Audit<'_>,
+) -> Result<(), Violation> {
+    let mut worker = cache.worker(played.seed);
+    let mut shards = cache.initial().shards.clone();
+    let mut next = Step(0);
+    let rows: BTreeMap<_, _> = by_step(&played.losses).collect();
+    for (step, updates) in audit.standing() {
+        if step != next {
+            let what = format!("the ledgers have update {step} where update {next} should be");
+            return Err(Violation::new(0, "trajectory", what).at(next));
+        }
+        // All shards use the same slots (rule 1, which the audit has checked).
+        let slots = updates[0].update.slot_numbers();
+        let computed: Vec<_> =
+            slots.map(|slot| (slot, worker.gradient(step, slot, &shards))).collect();
+        let want: Vec<_> = computed.iter().map(|(slot, (loss, _))| (*slot, *loss)).collect();
+        // Missing rows are counted at the end, where the report can name their number.
+        if let Some(got) = rows.get(&step) {
+            compare_losses(step, got, next, &want)?;
+        }
+        for (ps, shard) in shards.iter_mut().enumerate() {
+            let of_shard: Vec<(Slot, Floats)> =
+                computed.iter().map(|(slot, (_, parts))| (*slot, parts[ps].clone())).collect();
+            *shard = worker.update(step, shard, of_shard);
+        }
+        for made in updates {
+            compare_hash(made, shards.get(made.ps() as usize).map(StateHash::of))?;
+        }
+        next = step.next();
+        if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.cut.step == next) {
+            compare_states(cache, next, &checkpoint.shards, &shards)?;
+        }
+    }
+    let last = Step(scenario.run.train.training_steps);
+    if !scenario.expect.outcome.is_failure() && (next != last || rows.len() as u64 != last.0) {
+        let what = format!(
+            "the ledgers end before step {next} and the losses have {} updates, instead of {last}",
+            rows.len()
+        );
+        return Err(Violation::new(0, "trajectory", what));
+    }
+    Ok(())
+}
+
+/// Compares the hash of a version in a ledger with the expected hash.
+fn compare_hash(made: &Made<'_>, want: Option<StateHash>) -> Result<(), Violation> {
+    let got = made.update.after;
+    if want == Some(got) {
+        return Ok(());
+    }
+    let want = want.map_or_else(|| "nothing".to_owned(), |want| want.to_string());
+    let what = format!("the hash in the ledger is {got} and should be {want}");
+    let subject = format!("the shard of ps {}", made.ps());
+    Err(Violation::new(0, "trajectory", what).at(made.update.step).of(subject))
+}
+
+fn compare_losses(
+    step: Step,
+    got: &[LossRow],
+    want_step: Step,
+    want: &[(Slot, f32)],
+) -> Result<(), Violation> {
+    if step != want_step {
+        let what = format!("the losses have a row of step {step} where step {want_step} should be");
+        return Err(Violation::new(0, "trajectory", what).at(want_step));
+    }
+    let (slots, want_slots) = (got.iter().map(|row| row.1), want.iter().map(|row| row.0));
+    if !slots.clone().eq(want_slots.clone()) {
+        let (slots, want_slots): (Vec<_>, Vec<_>) = (slots.collect(), want_slots.collect());
+        let what = format!("slots {slots:?} should be {want_slots:?}");
+        return Err(Violation::new(0, "trajectory", what).at(step));
+    }
+    let (losses, want) = (got.iter().map(|row| row.2), want.iter().map(|row| row.1));
+    // As bits: NaN equals NaN, and the two zeros differ.
+    if losses.clone().map(f32::to_bits).eq(want.clone().map(f32::to_bits)) {
+        return Ok(());
+    }
+    let (got, want): (Vec<_>, Vec<_>) = (losses.collect(), want.collect());
+    let violation = Violation::new(0, "trajectory", "the losses differ");
+    Err(violation.at(step).of("losses.csv").differing(&want.into(), &got.into()))
+}
+
+/// Compares two whole versions, and names the first variable in which they differ.
+fn compare_states(
+    cache: &ComputeCache,
+    step: Step,
+    got: &[ShardState],
+    want: &[ShardState],
+) -> Result<(), Violation> {
+    for (ps, (got, want)) in got.iter().zip(want).enumerate() {
+        if got.parameters != want.parameters {
+            let first = crate::invariants::Difference::first(&want.parameters, &got.parameters);
+            let place = first.map_or(0, |difference| difference.index);
+            let subject = cache.plan().layout.variable_at(ps, place).map_or_else(
+                || format!("ps {ps}"),
+                |(variable, at)| format!("{} of ps {ps}, its element {at}", variable.name),
+            );
+            let violation = Violation::new(0, "trajectory", "the parameters differ");
+            let violation = violation.at(step).of(subject);
+            return Err(violation.differing(&want.parameters, &got.parameters));
+        }
+        for (buffer, (got, want)) in got.auxiliary.iter().zip(&want.auxiliary).enumerate() {
+            if got != want {
+                let violation = Violation::new(0, "trajectory", "the optimizer's state differs");
+                let subject = format!("buffer {buffer} of ps {ps}");
+                return Err(violation.at(step).of(subject).differing(want, got));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares the losses with the golden file of the scenario, if it names one.
+pub(super) fn golden(scenario: &Scenario, played: &Played) -> Result<(), Violation> {
+    let Some(path) = &scenario.expect.golden else { return Ok(()) };
+    let rows = unisono_files::losses::read(path)
+        .map_err(|error| Violation::new(0, "golden", error.to_string()))?;
+    let is_same = |(got, want): (&LossRow, &LossRow)| {
+        (got.0, got.1, got.2.to_bits()) == (want.0, want.1, want.2.to_bits())
+    };
+    let first = played.losses.iter().zip(&rows).find(|pair| !is_same(*pair));
+    if let Some((got, want)) = first {
+        let what =
+            format!("{},{},{:?} should be {},{},{:?}", got.0, got.1, got.2, want.0, want.1, want.2);
+        return Err(Violation::new(0, "golden", what).at(want.0).of(path.display()));
+    }
+    if played.losses.len() != rows.len() {
+        let what = format!("{} rows instead of {}", played.losses.len(), rows.len());
+        return Err(Violation::new(0, "golden", what).of(path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! The process of a simulated task: it runs nodes, one after the other, on the production loop.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use madsim::runtime::{Handle, NodeHandle};
+use unisono_core::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
+use unisono_core::protocol::{
+    ClusterConfig, Failure as NodeFailure, Input, Node, Outcome, Ps, Raises, Settings, Worker,
+};
+use unisono_core::{Incarnation, Job, Step, TaskId};
+use unisono_files::checkpoint::{last_incarnation, record_incarnation};
+use unisono_files::run_files::RunFiles;
+use unisono_observe::ledger::Recorder;
+use unisono_observe::trace::Tracer;
+
+use crate::lock::lock;
+use crate::record::orders::LifeOrder;
+use crate::run::compute_cache::ComputeCache;
+use crate::run::live_record::LiveRecord;
+use crate::run::panics;
+use crate::run::played::{Change, PlayOptions};
+use crate::run::watch::Watcher;
+use crate::scenario::{Scenario, WrongSetting};
+use crate::world::disk::SimDisk;
+use crate::world::files::ChiefFiles;
+use crate::world::host::{LifeHost, SimCompute};
+use crate::world::life::LifeId;
+use crate::world::universe::Universe;
+
+/// The state that all processes of a run share.
+#[derive(Debug)]
+pub(super) struct RunContext {
+    pub(super) universe: Universe,
+    pub(super) config: Arc<ClusterConfig>,
+    pub(super) record: Arc<Mutex<LiveRecord>>,
+    pub(super) cache: Arc<ComputeCache>,
+    wrong: Vec<WrongSetting>,
+    /// Number of lives of each task that have begun.
+    n_lives: Mutex<BTreeMap<TaskId, u64>>,
+    seed: u64,
+    change: Option<Change>,
+}
+
+impl RunContext {
+    pub(super) fn new(
+        scenario: &Scenario,
+        seed: u64,
+        cache: &Arc<ComputeCache>,
+        options: PlayOptions,
+    ) -> Self {
+        let run = &scenario.run;
+        let config = ClusterConfig {
+            n_ps: run.n_ps,
+            sync: run.sync,
+            training_steps: Step(run.train.training_steps),
+            settings: run.settings(),
+            data: None,
+            limits: scenario.limits,
+        };
+        let record = LiveRecord::new(&scenario.expect.events, options.trace);
+        Self {
+            universe: Universe::new(scenario, seed),
+            config: Arc::new(config),
+            record: Arc::new(Mutex::new(record)),
+            cache: Arc::clone(cache),
+            wrong: scenario.wrong.clone(),
+            n_lives: Mutex::default(),
+            seed,
+            change: options.change,
+        }
+    }
+
+    /// Returns the number of the life of a task that begins now, counted from 1.
+    fn next_number(&self, task: TaskId) -> u64 {
+        let mut n_lives = lock(&self.n_lives);
+        let number = n_lives.entry(task).or_default();
+        *number += 1;
+        *number
+    }
+
+    fn config_of(&self, task: TaskId) -> ClusterConfig {
+        let mut config = (*self.config).clone();
+        // A ps reads no data, so it cannot know their digest.
+        if task.job == Job::Worker {
+            config.data = Some(self.cache.plan().data.digest().to_owned());
+        }
+        for wrong in self.wrong.iter().filter(|wrong| wrong.node == task) {
+            if wrong.key == "data" {
+                config.data = Some(wrong.value.clone());
+                continue;
+            }
+            let settings = config.settings.iter().map(|(key, value)| {
+                (
+                    key.to_owned(),
+                    if key == wrong.key { wrong.value.clone() } else { value.to_owned() },
+                )
+            });
+            config.settings = settings
+                .collect::<Vec<_>>()
+                .into_iter()
+                .fold(Settings::default(), |all, (key, value)| all.with(&key, value));
+        }
+        config
+    }
+
+    /// Starts the ledger of a ps. It is kept in memory, and not on the simulated disk, so that no
+    /// fault of the disk can take away what the run is checked with.
+    fn open_ledger(&self, life: LifeId, config: &ClusterConfig) -> Recorder {
+        let ps = life.task.index;
+        let (recorder, header) = Recorder::new(ps, life.incarnation, config);
+        lock(&self.record).ledgers.entry(ps).or_default().push(header);
+        recorder
+    }
+
+    /// Returns the disk of the chief, which outlives the chief's lives.
+    fn disk(&self) -> SimDisk {
+        self.universe.state().files.disk().clone()
+    }
+
+    fn open_files(&self, life: LifeId) -> Result<(), String> {
+        let logdir = ChiefFiles::logdir();
+        let config = self.cache.plan().files_from(&logdir, Arc::clone(self.cache.initial()));
+        let disk = self.disk();
+        let (files, _) =
+            RunFiles::open(Arc::new(disk.clone()), config).map_err(|e| e.to_string())?;
+        record_incarnation(&disk, &logdir, life.incarnation).map_err(|e| e.to_string())?;
+        self.universe.open_files(life, files);
+        Ok(())
+    }
+}
+
+/// Creates the madsim node of a task and starts the first process of the task. A restart of the
+/// madsim node starts the next process.
+pub(super) fn create_node(run: &Arc<RunContext>, task: TaskId) -> NodeHandle {
+    let run = Arc::clone(run);
+    let process = move || process(Arc::clone(&run), task);
+    Handle::current().create_node().name(task.to_string()).init(process).build()
+}
+
+/// One process of a task. It starts another node each time its incarnation was refused as older and
+/// it raises the incarnation.
+fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
+    let number = run.next_number(task);
+    // A process takes a microsecond or more to start, so each life has a larger incarnation than
+    // the one before, unless a fault sets the wall clock back. Only the chief records its
+    // incarnation, because ledgers and traces, in which the others would find theirs, are optional.
+    let clock = run.universe.wall_clock(task) + number;
+    let recorded = (task == TaskId::CHIEF)
+        .then(|| last_incarnation(&run.disk(), &ChiefFiles::logdir()))
+        .flatten();
+    let mut id = LifeId { task, number, incarnation: Incarnation::first(clock, recorded) };
+    run.universe.begin(id);
+    async move {
+        let mut raises = Raises::of_process(id.incarnation);
+        loop {
+            let host = LifeHost { universe: run.universe.clone(), id };
+            // On the heap from the start, because madsim moves a task several times before it runs.
+            let outcome = match catch_panics(Box::pin(run_node(&run, host))).await {
+                Ok(outcome) => outcome,
+                Err(panic) => {
+                    lock(&run.record).panic = Some(format!("{id}: {panic}"));
+                    return;
+                }
+            };
+            match raises.after(outcome) {
+                // A fault killed the process between the refusal and this line.
+                Ok(_) if !run.universe.end_outdated(id) => return,
+                Ok(incarnation) => {
+                    id = LifeId { task, number: run.next_number(task), incarnation };
+                    run.universe.begin(id);
+                }
+                Err(outcome) => return run.universe.end(id, outcome),
+            }
+        }
+    }
+}
+
+/// Polls a future and catches its panics. If the executor caught them, the run would end at once,
+/// and its trace and the states of its nodes would be lost.
+async fn catch_panics<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Result<T, String> {
+    let poll = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
+        future.as_mut().poll(context)
+    })) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panics::text_of(&*panic))),
+    };
+    poll_fn(poll).await
+}
+
+async fn run_node(run: &RunContext, life_host: LifeHost) -> Outcome {
+    let LifeId { task, incarnation, .. } = life_host.id;
+    let mut worker = run.cache.worker(run.seed);
+    let compute = SimCompute { host: life_host.clone(), work: move |job| worker.work(job) };
+    let (clock, network, stop) = (life_host.clone(), life_host.clone(), life_host.clone());
+    let config = run.config_of(task);
+    let observer = &mut Watcher {
+        life: life_host.id,
+        universe: run.universe.clone(),
+        config: Arc::clone(&run.config),
+        record: Arc::clone(&run.record),
+        input: Input::Start,
+        order: LifeOrder::new(life_host.id),
+        tracer: Tracer::default(),
+        recorder: (task.job == Job::Ps).then(|| run.open_ledger(life_host.id, &config)),
+    };
+    if task.job == Job::Ps {
+        let host = Host { clock, network, compute, storage: NoStorage, stop };
+        let node = Ps::new(task.index, incarnation, config);
+        return drive_changed(run.change, task, node, host, observer).await;
+    }
+    let node = Worker::new(task.index, incarnation, config);
+    if task != TaskId::CHIEF {
+        let host = Host { clock, network, compute, storage: NoStorage, stop };
+        return drive_changed(run.change, task, node, host, observer).await;
+    }
+    // As in the program, the files are opened before the node runs, and a failure ends the process.
+    if let Err(why) = run.open_files(life_host.id) {
+        return Outcome::Failed(NodeFailure::Storage(why));
+    }
+    let host = Host { clock, network, compute, storage: life_host, stop };
+    drive_changed(run.change, task, node, host, observer).await
+}
+
+/// Runs a node, or the node that a change of the protocol puts in its place.
+async fn drive_changed<C: Clock, N: Network, K: Compute, S: Storage, T: Stop>(
+    change: Option<Change>,
+    task: TaskId,
+    mut node: impl Node + 'static,
+    host: Host<C, N, K, S, T>,
+    observer: &mut Watcher,
+) -> Outcome {
+    match change {
+        None => drive(&mut node, host, observer).await,
+        Some(change) => drive(&mut change(task, Box::new(node)), host, observer).await,
+    }
+}
