@@ -8,8 +8,8 @@ const EXAMPLES_A_BATCH: usize = 100;
 
 /// Returns the fraction of examples whose largest logit belongs to their label.
 ///
-/// Of equal logits, the first counts as the largest. A NaN is smaller than any number. The accuracy
-/// of no examples is NaN.
+/// Among equal logits, the first counts as the largest. A NaN is smaller than any number. The
+/// accuracy of no examples is NaN.
 pub fn accuracy(model: &mut dyn Model, parameters: Parameters<'_>, examples: &Examples) -> f64 {
     let rows: Vec<_> = (0..examples.len()).collect();
     let mut logits = Vec::new();
