@@ -176,7 +176,8 @@ impl Drop for Permit {
         counts.n_links -= 1;
         if let Some(of_address) = counts.links_of_address.get_mut(&self.address) {
             *of_address -= 1;
-            // Callers from ever new addresses must not make the map grow without bound.
+            // Empty entries are removed, so that callers from many addresses do not make the map
+            // grow without bound.
             if *of_address == 0 {
                 counts.links_of_address.remove(&self.address);
             }

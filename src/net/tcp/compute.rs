@@ -134,7 +134,7 @@ impl Compute for ComputeThread {
             return done;
         }
         match self.thread.take().map(JoinHandle::join) {
-            // Without this, the node would wait forever for a result that cannot come.
+            // The panic is raised again here; otherwise the node would wait forever for a result.
             Some(Err(panic)) => resume_unwind(panic),
             _ => unreachable!("the thread ends only by a panic while its jobs can come"),
         }

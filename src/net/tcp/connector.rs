@@ -35,8 +35,8 @@ pub(super) async fn call(
     match timeout(GREETING_TIMEOUT, security.call(stream, to)).await {
         Ok(Ok(halves)) => Ok(halves),
         Ok(Err(why)) => Err(CallError::Untrusted(describe(why))),
-        // Silence does not prove a wrong peer: a stopped process has its connections accepted by
-        // the kernel, too.
+        // Silence is no failed authentication: for a stopped process, the kernel still accepts
+        // connections.
         Err(_) => {
             let secs = GREETING_TIMEOUT.as_secs();
             let why = format!("it did not authenticate within {secs} s");

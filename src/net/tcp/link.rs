@@ -126,7 +126,7 @@ async fn write_all(
             // hold messages, which must reach the node before the end of the link.
             return;
         }
-        // Only now, because a frame in the socket's buffer no longer takes memory here.
+        // Subtracted after the write, because the frame takes memory of this process until then.
         queued.fetch_sub(frame.n_bytes(), Ordering::Relaxed);
     }
     let _ = writer.half.shutdown().await;

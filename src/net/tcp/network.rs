@@ -138,7 +138,8 @@ impl TcpNetwork {
         if let Some(listeners) = listeners {
             // One entrance for all listeners: the limits of admission hold for their sum.
             let acceptor = Acceptor::new(listeners)?;
-            // The addresses of workers, which nobody calls, count the callers.
+            // `addresses` also has the workers, which call and are not called. This task does not
+            // call itself.
             let n_callers = addresses.len().saturating_sub(1);
             let entrance = Entrance::new(Arc::clone(&security), n_callers)?;
             let event_sender = event_sender.clone();
@@ -206,8 +207,8 @@ impl TcpNetwork {
             NetworkTaskEvent::Link(link, LinkEvent::Ended(why)) => {
                 let is_damage = why.is_damage();
                 let why = why.to_string();
-                // An ordinary end is the protocol's to report; damage points to a faulty network
-                // or an attack.
+                // The protocol reports an ordinary end. Damage is logged in any case, because it
+                // points to a faulty network or an attack.
                 if is_damage {
                     self.log_disconnect(link, &why);
                 }
@@ -336,7 +337,7 @@ impl Network for TcpNetwork {
     }
 
     async fn flush(&mut self) {
-        // First of all, so that no caller and no call adds a link while the links are closed.
+        // Callers and calls are stopped first, so that they add no link while the links are closed.
         self.opening.shutdown().await;
         for link in take(&mut self.links).into_values() {
             self.closing.spawn(link.close());

@@ -139,7 +139,7 @@ impl MakeWriter<'_> for ScreenWriter {
 
 impl io::Write for ScreenWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        // Through the screen, which hides the progress bar for the time of the write.
+        // Written through the screen, which hides the progress bar during the write.
         self.0.err_bytes(event);
         Ok(event.len())
     }

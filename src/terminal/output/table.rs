@@ -26,7 +26,7 @@ pub fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
 
 /// Pads a cell with spaces to `width` characters.
 fn padded(cell: &str, width: usize, is_right: bool) -> String {
-    // Not with a format string, whose width is limited to 65,535 and panics above.
+    // A format string would panic for a width above 65,535.
     let spaces = " ".repeat(width.saturating_sub(cell.chars().count()));
     if is_right { spaces + cell } else { cell.to_owned() + &spaces }
 }

@@ -157,8 +157,8 @@ impl Secret {
         let Opening { from, to } = opening;
         let mut message = [0; NOISE_BYTES];
         stream.read_exact(&mut message).await.map_err(|error| handshake_io_error(&error))?;
-        // Checked before the proof, which would fail as well, but with a less useful reason: the
-        // names of both tasks are part of the prologue.
+        // The proof below covers the opening as the caller has sent it, so the proof alone does not
+        // show that the caller wants to reach this task.
         if to != self.me {
             let why = format!(
                 "{from} looks for {to} at the address of {}: compare --ps-hosts of the two",
