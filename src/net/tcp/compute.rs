@@ -15,9 +15,9 @@ use tokio::task::yield_now;
 use unisono_core::host::{Compute, Work};
 use unisono_core::protocol::{Done, Job};
 
-/// The longest job that is computed on the caller's thread; the previous job's duration is the estimate.
-/// Handing a job to the compute thread and back costs two wake-ups, which are a tenth of a step of the
-/// original's model. The network can wait this long without harm.
+/// The longest job that is computed on the caller's thread; the previous job's duration is the
+/// estimate. Handing a job to the compute thread and back costs two wake-ups, which are a tenth of
+/// a step of the original's model. The network can wait this long without harm.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
 /// Computes long jobs on a separate thread, so that the network does not wait for arithmetic, and

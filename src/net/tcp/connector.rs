@@ -14,8 +14,8 @@ use crate::tcp::security::halves::Halves;
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use unisono_core::ids::TaskId;
 
-/// Time limit for resolving the name, and for connecting to each address. TCP sends a lost SYN again
-/// after 1 s and after 3 s, so two lost packets are tolerated.
+/// Time limit for resolving the name, and for connecting to each address. TCP sends a lost SYN
+/// again after 1 s and after 3 s, so two lost packets are tolerated.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Calls a task at its address and authenticates both ends.
@@ -79,8 +79,8 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
 }
 
 /// Whether the socket is connected to itself. TCP's simultaneous open does this if the called port
-/// is on this machine, has no listener, and was just chosen as the caller's own port. Keeping such a
-/// connection would keep the port from the task that is to listen there.
+/// is on this machine, has no listener, and was just chosen as the caller's own port. Keeping such
+/// a connection would keep the port from the task that is to listen there.
 fn is_connected_to_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
 }

@@ -91,7 +91,8 @@ impl Link {
         self.limit.check(n_bytes, self.queued.load(Ordering::Relaxed))
     }
 
-    /// Writes the queued frames, shuts down the writing half, and waits for the peer to do the same.
+    /// Writes the queued frames, shuts down the writing half, and waits for the peer to do the
+    /// same.
     pub(super) async fn close(self) {
         let Self { frames, mut writer, mut reader, .. } = self;
         // Without a sender, the writer stops after the last queued frame.

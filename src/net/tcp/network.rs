@@ -32,16 +32,17 @@ use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::{Message, NetworkEvent};
 use unisono_core::wire::{Frame, Limits};
 
-/// The most events that may wait for the node. When the queue is full, readers stop reading, and TCP
-/// makes the senders wait. The limit therefore bounds the memory that the network of a busy node
-/// takes. A longer queue was not faster.
+/// The most events that may wait for the node. When the queue is full, readers stop reading, and
+/// TCP makes the senders wait. The limit therefore bounds the memory that the network of a busy
+/// node takes. A longer queue was not faster.
 const MAX_EVENTS: usize = 16;
 
 /// How long a task that ends waits until its peers have received its last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose first
-/// message was no hello. If the check fails, the network closes the link with the returned reason.
+/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose
+/// first message was no hello. If the check fails, the network closes the link with the returned
+/// reason.
 pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
 
 /// Configuration of a [`TcpNetwork`].
@@ -125,8 +126,8 @@ impl TcpNetwork {
     /// Returns a network that accepts callers from `listeners`, if there are any.
     ///
     /// # Errors
-    /// If a listener cannot be registered with the runtime, or if the limit of open files is too low
-    /// for the links of all tasks.
+    /// If a listener cannot be registered with the runtime, or if the limit of open files is too
+    /// low for the links of all tasks.
     ///
     /// # Panics
     /// If called outside of a tokio runtime.

@@ -147,8 +147,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let body = self.take(header.body_bytes(), progress).await?;
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
-            // Without shared memory, notes are ignored: the peer then gets no `taken`, and sends its
-            // tensors through the socket.
+            // Without shared memory, notes are ignored: the peer then gets no `taken`, and sends
+            // its tensors through the socket.
             if let Some(memory) = &mut self.memory {
                 memory.on_note(note, &limits);
             }

@@ -1,7 +1,7 @@
 //! The production implementation of [`Storage`]: the files of a run, with slow work on a thread.
 //!
-//! The caller itself appends losses, with one small write per update, so that recorded losses survive a
-//! kill of the process. The thread reads, writes and syncs checkpoints.
+//! The caller itself appends losses, with one small write per update, so that recorded losses
+//! survive a kill of the process. The thread reads, writes and syncs checkpoints.
 
 use std::collections::VecDeque;
 use std::future;
@@ -17,8 +17,8 @@ use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono_files::checkpoint::{LockedBy, Losses, RunFiles, RunFilesConfig, RunFilesError};
 use unisono_files::losses::error::LossesError;
 
-/// The most requests that may wait for the disk. Each request to save holds a whole state in memory.
-/// A disk that is this far behind will not catch up, so further requests fail.
+/// The most requests that may wait for the disk. Each request to save holds a whole state in
+/// memory. A disk that is this far behind will not catch up, so further requests fail.
 const MAX_WAITING: usize = 4;
 
 /// Why the storage could not be opened.

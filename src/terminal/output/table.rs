@@ -1,11 +1,11 @@
 //! Tables as aligned text.
 
-/// The largest width of a column, in characters. A longer cell is printed whole and extends beyond its
-/// column, so that one cell does not widen every other row.
+/// The largest width of a column, in characters. A longer cell is printed whole and extends beyond
+/// its column, so that one cell does not widen every other row.
 const WIDEST: usize = 200;
 
-/// Formats rows of cells in columns. `is_right` has one entry for each column: whether the column is
-/// aligned to the right.
+/// Formats rows of cells in columns. `is_right` has one entry for each column: whether the column
+/// is aligned to the right.
 ///
 /// # Panics
 /// If a row is shorter than the list of columns.
