@@ -1,6 +1,7 @@
 //! Makes a CA and certificates of tasks, for trying out mutual TLS.
 //!
-//! An existing CA can be used instead; `docs/security.md` lists the requirements on its certificates.
+//! An existing CA can be used instead; `docs/security.md` lists the requirements on its
+//! certificates.
 
 use std::time::SystemTime;
 

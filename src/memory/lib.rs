@@ -1,13 +1,13 @@
 //! Memory that two processes of one machine share: one process writes, and the other one reads.
 //!
 //! The writing process makes a [`Buffer`] and sends its [`Offer`] to the reading process, by any
-//! channel. The reading process passes the offer to [`View::open`], which requires that both processes
-//! belong to one user. A buffer is an anonymous file of a fixed length, so the system frees it when both
-//! processes have ended, even after a crash.
+//! channel. The reading process passes the offer to [`View::open`], which requires that both
+//! processes belong to one user. A buffer is an anonymous file of a fixed length, so the system
+//! frees it when both processes have ended, even after a crash.
 //!
-//! A seal prevents every other process from writing a buffer, so the owner may hold references into it.
-//! The owner may write at any time, so a view holds no references and only copies bytes out. An owner
-//! that breaks the rules can therefore change only the copied bytes.
+//! A seal prevents every other process from writing a buffer, so the owner may hold references into
+//! it. The owner may write at any time, so a view holds no references and only copies bytes out. An
+//! owner that breaks the rules can therefore change only the copied bytes.
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]

@@ -19,8 +19,8 @@ use rustix::process::geteuid;
 
 use crate::Offer;
 
-/// The seals of every buffer. Its length is fixed, and only the mapping that its owner has made before
-/// the seal can write it.
+/// The seals of every buffer. Its length is fixed, and only the mapping that its owner has made
+/// before the seal can write it.
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
@@ -82,9 +82,9 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`. In addition, `self` is borrowed exclusively, so this process has no
-        // other reference into the mapping. Other processes only read, which does not affect this
-        // process.
+        // SAFETY: as in `deref`. In addition, `self` is borrowed exclusively, so this process has
+        // no other reference into the mapping. Other processes only read, which does not affect
+        // this process.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.as_mut_ptr(), self.mapping.len()) }
     }
 }
@@ -107,10 +107,12 @@ impl View {
         let file = File::from(retry_on_intr(|| open(&path, flags, Mode::empty()))?);
         let metadata = file.metadata()?;
         let len = usize::try_from(metadata.len()).map_err(|_| other())?;
-        // Checked on the open file, because another process may change the path's target at any time.
-        // Without the seals, the owner could shorten the file, and reading it would kill this process.
+        // Checked on the open file, because another process may change the path's target at any
+        // time. Without the seals, the owner could shorten the file, and reading it would kill this
+        // process.
         let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);
-        // The system does not ensure this for a privileged process, which can open any user's files.
+        // The system does not ensure this for a privileged process, which can open any user's
+        // files.
         let is_ours = metadata.uid() == geteuid().as_raw();
         if !is_sealed || !is_ours || len > max_bytes {
             return Err(other());
@@ -132,9 +134,9 @@ impl View {
         let end = at.checked_add(bytes.len());
         assert!(end.is_some_and(|end| end <= self.0.len()), "bytes beyond the end of a view");
         // SAFETY: the range is within the mapping, whose length the seals keep, and the mapping
-        // outlives this call. `bytes` is memory of this process, so the two do not overlap. An owner
-        // that breaks the rules may write during the copy. No code of this program takes part in that
-        // race, and any bytes that the copy yields are valid.
+        // outlives this call. `bytes` is memory of this process, so the two do not overlap. An
+        // owner that breaks the rules may write during the copy. No code of this program takes part
+        // in that race, and any bytes that the copy yields are valid.
         unsafe {
             std::ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len());
         }

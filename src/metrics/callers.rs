@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use tokio::task::AbortHandle;
 
-/// The most connections at a time: several times the usual scrapers, probes and people. Each takes one
-/// of the 64 files that a task's links leave to the rest of the process. A task raises its soft limit
-/// of open files, and its links take up to 4,032.
+/// The most connections at a time: several times the usual scrapers, probes and people. Each takes
+/// one of the 64 files that a task's links leave to the rest of the process. A task raises its soft
+/// limit of open files, and its links take up to 4,032.
 const MAX_CALLERS: usize = 32;
 
 /// The open connections, oldest first.

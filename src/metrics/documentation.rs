@@ -80,7 +80,8 @@ fn dashboard_and_rules_name_only_existing_metrics() {
     }
 }
 
-/// The labels that distinguish runs: Prometheus sets `job`, and the scrape configuration sets `run`.
+/// The labels that distinguish runs: Prometheus sets `job`, and the scrape configuration sets
+/// `run`.
 const LABELS_OF_RUN: [&str; 2] = ["job", "run"];
 
 fn dashboard() -> serde_json::Value {

@@ -41,7 +41,8 @@ pub(super) struct Why {
     pub(super) why: &'static str,
 }
 
-/// The labels of a wait: `what` is awaited, and `of` is the task or the storage that must provide it.
+/// The labels of a wait: `what` is awaited, and `of` is the task or the storage that must provide
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct WaitLabels {
     pub(super) what: &'static str,

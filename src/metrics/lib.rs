@@ -38,7 +38,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Returns the metrics of one incarnation of a task. `traffic` has the byte counters of its network.
+    /// Returns the metrics of one incarnation of a task. `traffic` has the byte counters of its
+    /// network.
     #[must_use]
     pub fn new(
         task: TaskId,

@@ -49,8 +49,8 @@ impl Live {
         }
     }
 
-    /// Updates the state after the loop has handled an input. `standing` passes the awaited tasks to
-    /// its argument.
+    /// Updates the state after the loop has handled an input. `standing` passes the awaited tasks
+    /// to its argument.
     pub(super) fn on_turn(
         &mut self,
         now: Moment,

@@ -24,7 +24,8 @@ type Real = Gauge<f64, AtomicU64>;
 /// The gauge of the validation accuracy. The thread that evaluates the model sets it.
 pub type ValidationAccuracy = Real;
 
-/// Bucket bounds of a step's duration in seconds, from a small model on one machine to a stalled run.
+/// Bucket bounds of a step's duration in seconds, from a small model on one machine to a stalled
+/// run.
 const STEP_BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
@@ -103,8 +104,8 @@ impl TaskSet {
     }
 }
 
-/// Returns the tasks with which a task has sessions: workers call every ps, and with R < N the other
-/// ps call ps 0.
+/// Returns the tasks with which a task has sessions: workers call every ps, and with R < N the
+/// other ps call ps 0.
 pub(super) fn peers_of(
     task: TaskId,
     cluster: &ClusterConfig,

@@ -1,9 +1,9 @@
 //! The HTTP/1.1 server of a task's metrics and probes, on the task's own runtime.
 //!
-//! Anybody may call, so other callers must not keep a probe from its answer. Connections are accepted
-//! as they arrive, and a new connection may evict an old one. A probe sends its request at once, so it is
-//! answered before others can evict it. The rates of connections and of scrapes are limited, so that no
-//! number of callers slows the training.
+//! Anybody may call, so other callers must not keep a probe from its answer. Connections are
+//! accepted as they arrive, and a new connection may evict an old one. A probe sends its request at
+//! once, so it is answered before others can evict it. The rates of connections and of scrapes are
+//! limited, so that no number of callers slows the training.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,13 +29,14 @@ const MAX_HEADERS: usize = 64;
 /// Time limit for a caller's request and the answer together.
 const CALLER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most connections that are accepted before a pause of [`PACE`]. A connection costs some
-/// hundredths of a millisecond, so 3,200 connections a second take a few percent of the thread. A full
-/// listen queue of 1,024 connections is accepted within a third of a second, and a probe waits longer
-/// than that for its answer.
+/// hundredths of a millisecond, so 3,200 connections a second take a few percent of the thread. A
+/// full listen queue of 1,024 connections is accepted within a third of a second, and a probe waits
+/// longer than that for its answer.
 const MAX_BURST: usize = 16;
 /// The pause after [`MAX_BURST`] connections.
 const PACE: Duration = Duration::from_millis(5);
-/// The least time between two answers to `/metrics`. Each answer costs about a tenth of a millisecond.
+/// The least time between two answers to `/metrics`. Each answer costs about a tenth of a
+/// millisecond.
 const SCRAPE_PACE: Duration = Duration::from_millis(5);
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until the future is dropped.
@@ -194,8 +195,8 @@ impl Request {
 }
 
 /// Returns the path of a request target in origin form, as `/metrics?x=1`, or in absolute form, as
-/// `http://host:9100/metrics`. Proxies send the absolute form, and a server must accept it (RFC 9112,
-/// 3.2.2).
+/// `http://host:9100/metrics`. Proxies send the absolute form, and a server must accept it (RFC
+/// 9112, 3.2.2).
 fn path_of(target: &str) -> &str {
     let is_absolute =
         |scheme: &str| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));

@@ -14,8 +14,8 @@ pub fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     UsageError(error.into()).into()
 }
 
-/// Formats an error and its causes in one line, as `{:#}` does. Causes that the text already contains
-/// are left out.
+/// Formats an error and its causes in one line, as `{:#}` does. Causes that the text already
+/// contains are left out.
 #[must_use]
 pub fn in_one_line(error: &anyhow::Error) -> String {
     let mut line = error.to_string();

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::SIGXFSZ;
 
 /// Makes a write beyond the limit of a file's size (`ulimit -f`) return an error, like a write to a
-/// full disk. By default such a write kills the process with SIGXFSZ. Shared memory counts as a file, so
-/// the signal also reaches tasks that write no file.
+/// full disk. By default such a write kills the process with SIGXFSZ. Shared memory counts as a
+/// file, so the signal also reaches tasks that write no file.
 ///
 /// # Errors
 /// If the signal handler cannot be installed.
@@ -19,8 +19,8 @@ pub fn take_file_size_errors() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Whether the process was started with this signal ignored, as by `nohup`. Call this before installing
-/// a handler, which replaces the setting. Returns false on a system without `/proc`.
+/// Whether the process was started with this signal ignored, as by `nohup`. Call this before
+/// installing a handler, which replaces the setting. Returns false on a system without `/proc`.
 pub fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)

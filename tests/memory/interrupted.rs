@@ -1,7 +1,7 @@
 //! A buffer can be made although signals interrupt the reservation of its pages.
 //!
-//! This test is a program without a harness, because the system delivers signals of a process to its
-//! first thread, and that thread must be the one that makes the buffer.
+//! This test is a program without a harness, because the system delivers signals of a process to
+//! its first thread, and that thread must be the one that makes the buffer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
 //! Limits on the number of callers: in total, from one address, and of callers that have not sent
-//! their first message. This module only counts; [`super::entrance`] accepts and closes connections.
+//! their first message. This module only counts; [`super::entrance`] accepts and closes
+//! connections.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,26 +8,26 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use unisono_core::host::limits::MAX_LINKS;
 
-/// The most accepted links from one address, so that one address cannot take all links. The limit is
-/// not lower, because all tasks of a cluster may be at one address.
+/// The most accepted links from one address, so that one address cannot take all links. The limit
+/// is not lower, because all tasks of a cluster may be at one address.
 const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
 
 /// The most callers that have not sent their first message. A further caller evicts the oldest. A
 /// task sends its hello at once, before a flood of callers can evict it.
 const MAX_HALF_OPEN: usize = 512;
 
-/// The most callers from one address that have not sent their first message. The limit is not lower,
-/// because many tasks of a cluster may start at one address at the same time.
+/// The most callers from one address that have not sent their first message. The limit is not
+/// lower, because many tasks of a cluster may start at one address at the same time.
 const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
 
-/// Files that a task needs besides its links: logs, checkpoints, the listener, 32 connections to the
-/// metrics port, and shared memory. Strangers must not exhaust these files, because a task without
-/// them can neither save a checkpoint nor answer a probe. A limit of 4,096 open files leaves
-/// [`MAX_LINKS`] links.
+/// Files that a task needs besides its links: logs, checkpoints, the listener, 32 connections to
+/// the metrics port, and shared memory. Strangers must not exhaust these files, because a task
+/// without them can neither save a checkpoint nor answer a probe. A limit of 4,096 open files
+/// leaves [`MAX_LINKS`] links.
 const OTHER_FILES: usize = 64;
 
-/// The number of links that are admitted even if the limit of open files is too low for them. A task
-/// with fewer links could not serve a cluster.
+/// The number of links that are admitted even if the limit of open files is too low for them. A
+/// task with fewer links could not serve a cluster.
 const MIN_LINKS: usize = 16;
 
 /// The limits of one process: the constants above, or less if the limit of open files is low.
@@ -176,7 +177,8 @@ impl Drop for Permit {
         counts.n_links -= 1;
         if let Some(of_address) = counts.links_of_address.get_mut(&self.address) {
             *of_address -= 1;
-            // Callers from ever new addresses must not make the map grow without bound.
+            // Empty entries are removed, so that callers from many addresses do not make the map
+            // grow without bound.
             if *of_address == 0 {
                 counts.links_of_address.remove(&self.address);
             }
@@ -217,8 +219,8 @@ mod tests {
         let few_files = check(1024, 1000).unwrap_err();
         assert_eq!(
             few_files,
-            "1000 tasks call this task, which can accept 960: raise its limit of open files, as with \
-             `ulimit -n 1064` or LimitNOFILE= of systemd"
+            "1000 tasks call this task, which can accept 960: raise its limit of open files, as \
+             with `ulimit -n 1064` or LimitNOFILE= of systemd"
         );
         let too_large = check(u64::MAX, 5000).unwrap_err();
         assert!(too_large.ends_with("a cluster has at most 4032 tasks that call one ps"));

@@ -15,9 +15,9 @@ use tokio::task::yield_now;
 use unisono_core::host::{Compute, Work};
 use unisono_core::protocol::{Done, Job};
 
-/// The longest job that is computed on the caller's thread; the previous job's duration is the estimate.
-/// Handing a job to the compute thread and back costs two wake-ups, which are a tenth of a step of the
-/// original's model. The network can wait this long without harm.
+/// The longest job that is computed on the caller's thread; the previous job's duration is the
+/// estimate. Handing a job to the compute thread and back costs two wake-ups, which are a tenth of
+/// a step of the original's model. The network can wait this long without harm.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
 /// Computes long jobs on a separate thread, so that the network does not wait for arithmetic, and
@@ -134,7 +134,7 @@ impl Compute for ComputeThread {
             return done;
         }
         match self.thread.take().map(JoinHandle::join) {
-            // Without this, the node would wait forever for a result that cannot come.
+            // The panic is raised again here; otherwise the node would wait forever for a result.
             Some(Err(panic)) => resume_unwind(panic),
             _ => unreachable!("the thread ends only by a panic while its jobs can come"),
         }

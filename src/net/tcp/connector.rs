@@ -14,8 +14,8 @@ use crate::tcp::security::halves::Halves;
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use unisono_core::ids::TaskId;
 
-/// Time limit for resolving the name, and for connecting to each address. TCP sends a lost SYN again
-/// after 1 s and after 3 s, so two lost packets are tolerated.
+/// Time limit for resolving the name, and for connecting to each address. TCP sends a lost SYN
+/// again after 1 s and after 3 s, so two lost packets are tolerated.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Calls a task at its address and authenticates both ends.
@@ -35,8 +35,8 @@ pub(super) async fn call(
     match timeout(GREETING_TIMEOUT, security.call(stream, to)).await {
         Ok(Ok(halves)) => Ok(halves),
         Ok(Err(why)) => Err(CallError::Untrusted(describe(why))),
-        // Silence does not prove a wrong peer: a stopped process has its connections accepted by
-        // the kernel, too.
+        // Silence is no failed authentication: for a stopped process, the kernel still accepts
+        // connections.
         Err(_) => {
             let secs = GREETING_TIMEOUT.as_secs();
             let why = format!("it did not authenticate within {secs} s");
@@ -79,8 +79,8 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
 }
 
 /// Whether the socket is connected to itself. TCP's simultaneous open does this if the called port
-/// is on this machine, has no listener, and was just chosen as the caller's own port. Keeping such a
-/// connection would keep the port from the task that is to listen there.
+/// is on this machine, has no listener, and was just chosen as the caller's own port. Keeping such
+/// a connection would keep the port from the task that is to listen there.
 fn is_connected_to_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
 }

@@ -83,7 +83,7 @@ impl Entrance {
     {
         loop {
             let (clock, retry_at) = (self.clock, self.retry_at);
-            // Both futures are made anew in each turn: a dropped `accept` loses no connection,
+            // Both futures are created again in each turn. A dropped `accept` loses no connection,
             // because the kernel keeps the connection in the listener's queue.
             let accepted = async {
                 if let Some(at) = retry_at {
@@ -163,8 +163,8 @@ impl Entrance {
                 let secs = GREETING_TIMEOUT.as_secs();
                 Err(Refusal::Refused(format!("it did not identify itself within {secs} s")))
             });
-            // Here rather than in `run`, which may be waiting for the node: a caller that has
-            // greeted must not be evicted.
+            // Settled here rather than in `run`, because `run` may be waiting for the node, and
+            // meanwhile a caller that has greeted must not be evicted.
             admission.settle(caller);
             (caller, address, greeted)
         });

@@ -48,8 +48,8 @@ impl LinkEventSender {
 
     /// Sends progress, or drops it if the queue is full.
     pub(super) fn send_progress(&self) {
-        // A node with a full queue has other signs of life to take, and waiting here would stop
-        // the reader in the middle of a message.
+        // Progress only shows that the peer is alive, so one report may be lost. Waiting here would
+        // stop the reader in the middle of a message.
         let _ = self.network.try_send(NetworkTaskEvent::Link(self.link, LinkEvent::Progress));
     }
 }

@@ -25,7 +25,8 @@ const LIMITS: Limits =
 /// Time limit for one input, for the slowest machine.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Decodes a frame, once as given and once with corrected checksums. Returns whether either is valid.
+/// Decodes a frame, once as given and once with corrected checksums. Returns whether either is
+/// valid.
 pub fn frame(bytes: &[u8]) -> bool {
     let mut resealed = bytes.to_vec();
     reseal(&mut resealed);

@@ -19,7 +19,8 @@ pub(super) fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
-/// Escapes bytes of a peer for a log line: control characters could forge lines or drive a terminal.
+/// Escapes bytes of a peer for a log line: control characters could forge lines or drive a
+/// terminal.
 pub(super) fn printable(text: &[u8]) -> String {
     // `escape_ascii` also escapes quotes, which are harmless in a log line.
     text.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\"")

@@ -91,7 +91,8 @@ impl Link {
         self.limit.check(n_bytes, self.queued.load(Ordering::Relaxed))
     }
 
-    /// Writes the queued frames, shuts down the writing half, and waits for the peer to do the same.
+    /// Writes the queued frames, shuts down the writing half, and waits for the peer to do the
+    /// same.
     pub(super) async fn close(self) {
         let Self { frames, mut writer, mut reader, .. } = self;
         // Without a sender, the writer stops after the last queued frame.
@@ -126,7 +127,7 @@ async fn write_all(
             // hold messages, which must reach the node before the end of the link.
             return;
         }
-        // Only now, because a frame in the socket's buffer no longer takes memory here.
+        // Subtracted after the write, because the frame takes memory of this process until then.
         queued.fetch_sub(frame.n_bytes(), Ordering::Relaxed);
     }
     let _ = writer.half.shutdown().await;

@@ -164,8 +164,8 @@ impl Outbox {
         take(&mut self.notes)
     }
 
-    /// Returns the number of a buffer, after offering it to the peer if it is new. Returns `None` if
-    /// too many buffers are on offer.
+    /// Returns the number of a buffer, after offering it to the peer if it is new. Returns `None`
+    /// if too many buffers are on offer.
     fn number_of(&mut self, memory: &SharedMemory) -> Option<u32> {
         let Offer { process, file, token } = memory.offer();
         if let Some(known) = self.offered.iter().find(|known| known.token == token) {
@@ -219,8 +219,8 @@ pub(super) enum InboxError {
 }
 
 impl Inbox {
-    /// Handles a note of the peer. Buffers longer than the tensors of a frame within `limits` are not
-    /// opened.
+    /// Handles a note of the peer. Buffers longer than the tensors of a frame within `limits` are
+    /// not opened.
     pub(super) fn on_note(&mut self, note: Note, limits: &Limits) {
         match note {
             Note::Offer { buffer, process, file, token } => {
@@ -266,7 +266,8 @@ impl Inbox {
     /// Returns a tensor in a buffer of the peer, without copying it.
     ///
     /// # Errors
-    /// If the buffer was not taken or is too short, or if the peer exceeds the limit of unread tensors.
+    /// If the buffer was not taken or is too short, or if the peer exceeds the limit of unread
+    /// tensors.
     pub(super) fn tensor(&self, buffer: u32, n_values: usize) -> Result<Floats, InboxError> {
         let view = self.views.get(&buffer).ok_or(InboxError::NotTaken)?;
         let n_bytes = view.n_bytes();

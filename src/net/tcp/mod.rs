@@ -1,4 +1,5 @@
-//! The production host: TCP with tokio, the machine's clocks, a compute thread and a storage thread.
+//! The production host: TCP with tokio, the machine's clocks, a compute thread and a storage
+//! thread.
 //!
 //! The host moves whole frames and reports events. The protocol decides which messages a peer may
 //! send and when to reconnect.

@@ -32,16 +32,17 @@ use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::{Message, NetworkEvent};
 use unisono_core::wire::{Frame, Limits};
 
-/// The most events that may wait for the node. When the queue is full, readers stop reading, and TCP
-/// makes the senders wait. The limit therefore bounds the memory that the network of a busy node
-/// takes. A longer queue was not faster.
+/// The most events that may wait for the node. When the queue is full, readers stop reading, and
+/// TCP makes the senders wait. The limit therefore bounds the memory that the network of a busy
+/// node takes. A longer queue was not faster.
 const MAX_EVENTS: usize = 16;
 
 /// How long a task that ends waits until its peers have received its last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose first
-/// message was no hello. If the check fails, the network closes the link with the returned reason.
+/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose
+/// first message was no hello. If the check fails, the network closes the link with the returned
+/// reason.
 pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
 
 /// Configuration of a [`TcpNetwork`].
@@ -125,8 +126,8 @@ impl TcpNetwork {
     /// Returns a network that accepts callers from `listeners`, if there are any.
     ///
     /// # Errors
-    /// If a listener cannot be registered with the runtime, or if the limit of open files is too low
-    /// for the links of all tasks.
+    /// If a listener cannot be registered with the runtime, or if the limit of open files is too
+    /// low for the links of all tasks.
     ///
     /// # Panics
     /// If called outside of a tokio runtime.
@@ -138,7 +139,8 @@ impl TcpNetwork {
         if let Some(listeners) = listeners {
             // One entrance for all listeners: the limits of admission hold for their sum.
             let acceptor = Acceptor::new(listeners)?;
-            // The addresses of workers, which nobody calls, count the callers.
+            // `addresses` also has the workers, which call and are not called. This task does not
+            // call itself.
             let n_callers = addresses.len().saturating_sub(1);
             let entrance = Entrance::new(Arc::clone(&security), n_callers)?;
             let event_sender = event_sender.clone();
@@ -206,8 +208,8 @@ impl TcpNetwork {
             NetworkTaskEvent::Link(link, LinkEvent::Ended(why)) => {
                 let is_damage = why.is_damage();
                 let why = why.to_string();
-                // An ordinary end is the protocol's to report; damage points to a faulty network
-                // or an attack.
+                // The protocol reports an ordinary end. Damage is logged in any case, because it
+                // points to a faulty network or an attack.
                 if is_damage {
                     self.log_disconnect(link, &why);
                 }
@@ -336,7 +338,7 @@ impl Network for TcpNetwork {
     }
 
     async fn flush(&mut self) {
-        // First of all, so that no caller and no call adds a link while the links are closed.
+        // Callers and calls are stopped first, so that they add no link while the links are closed.
         self.opening.shutdown().await;
         for link in take(&mut self.links).into_values() {
             self.closing.spawn(link.close());

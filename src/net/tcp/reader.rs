@@ -134,8 +134,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
         self.last_progress = now();
 
-        // The magic is checked before the whole header has arrived: a client of another protocol
-        // may wait for an answer to a shorter request.
+        // The magic is checked before the whole header has arrived, because a client of another
+        // protocol may send a shorter request and wait for an answer.
         self.ensure_buffered(MAGIC.len(), progress).await?;
         check_magic(&self.buffer[self.start..self.end])?;
         let header = self.take(HEADER_BYTES, progress).await?;
@@ -147,8 +147,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let body = self.take(header.body_bytes(), progress).await?;
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
-            // Without shared memory, notes are ignored: the peer then gets no `taken`, and sends its
-            // tensors through the socket.
+            // Without shared memory, notes are ignored: the peer then gets no `taken`, and sends
+            // its tensors through the socket.
             if let Some(memory) = &mut self.memory {
                 memory.on_note(note, &limits);
             }

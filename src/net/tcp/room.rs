@@ -20,8 +20,8 @@ impl LargestSent {
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     limits: Limits,
-    /// If set, tensors may be as long as the largest that this task has sent. A ps does not know the
-    /// model; it knows only that gradients are as long as the parameters that it sent.
+    /// If set, tensors may be as long as the largest that this task has sent. A ps does not know
+    /// the model; it knows only that gradients are as long as the parameters that it sent.
     sent: Option<LargestSent>,
 }
 

@@ -1,7 +1,7 @@
 //! The production implementation of [`Storage`]: the files of a run, with slow work on a thread.
 //!
-//! The caller itself appends losses, with one small write per update, so that recorded losses survive a
-//! kill of the process. The thread reads, writes and syncs checkpoints.
+//! The caller itself appends losses, with one small write per update, so that recorded losses
+//! survive a kill of the process. The thread reads, writes and syncs checkpoints.
 
 use std::collections::VecDeque;
 use std::future;
@@ -18,8 +18,8 @@ use unisono_files::disk::LockedBy;
 use unisono_files::losses::error::LossesError;
 use unisono_files::run_files::{Losses, RunFiles, RunFilesConfig, RunFilesError};
 
-/// The most requests that may wait for the disk. Each request to save holds a whole state in memory.
-/// A disk that is this far behind will not catch up, so further requests fail.
+/// The most requests that may wait for the disk. Each request to save holds a whole state in
+/// memory. A disk that is this far behind will not catch up, so further requests fail.
 const MAX_WAITING: usize = 4;
 
 /// Why the storage could not be opened.

@@ -7,5 +7,6 @@ use std::time::Duration;
 pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait, after the last byte was written, for the peer to close its side. TCP resets a
-/// socket that is dropped while bytes still arrive, and the peer could then lose what it has not read.
+/// socket that is dropped while bytes still arrive, and the peer could then lose what it has not
+/// read.
 pub(super) const LINGER: Duration = Duration::from_millis(500);

@@ -7,8 +7,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use unisono_core::wire::Frame;
 
-/// The most bytes of one chunk. The peer reads one chunk while the next is copied to the kernel, and
-/// both stay in the CPU's caches. This size was the fastest for tensors of 800 KB over loopback.
+/// The most bytes of one chunk. The peer reads one chunk while the next is copied to the kernel,
+/// and both stay in the CPU's caches. This size was the fastest for tensors of 800 KB over
+/// loopback.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Writes a whole frame.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The line `After %d training steps (%d global step), loss on training batch is %g. (%.3f sec/batch)`.
+/// The line `After %d training steps (%d global step), loss on training batch is %g. (%.3f
+/// sec/batch)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLine {
     /// The number of steps that this worker has made since it started.

@@ -1,5 +1,5 @@
-//! The log on standard error. The level is `warn` unless `UNISONO_LOG` sets another one, and log lines
-//! do not disturb the progress bar.
+//! The log on standard error. The level is `warn` unless `UNISONO_LOG` sets another one, and log
+//! lines do not disturb the progress bar.
 //!
 //! Log lines are text for people, or JSON for programs. In JSON, every line on standard error is an
 //! object.
@@ -27,8 +27,8 @@ const DEFAULT: &str = "warn";
 /// Fields that repeat values of the message for programs. The text form leaves them out.
 const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
 
-/// Sends the log of this process to `screen`, in the format of the screen. Only the first call has an
-/// effect.
+/// Sends the log of this process to `screen`, in the format of the screen. Only the first call has
+/// an effect.
 pub fn init(screen: &Screen) {
     let filter = filter_from_env();
     if let Err(given) = &filter {
@@ -71,8 +71,8 @@ fn filter_from_env() -> Result<EnvFilter, String> {
     }
 }
 
-/// Removes an invalid filter from the environment of a child process, so that only this process reports
-/// it.
+/// Removes an invalid filter from the environment of a child process, so that only this process
+/// reports it.
 pub fn hand_on(command: &mut Command) {
     if filter_from_env().is_err() {
         command.env_remove(VARIABLE);
@@ -139,7 +139,7 @@ impl MakeWriter<'_> for ScreenWriter {
 
 impl io::Write for ScreenWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        // Through the screen, which hides the progress bar for the time of the write.
+        // Written through the screen, which hides the progress bar during the write.
         self.0.err_bytes(event);
         Ok(event.len())
     }

@@ -38,8 +38,8 @@ impl Screen {
         Self { bar, form: Arc::default(), lost_output: Arc::default() }
     }
 
-    /// Sets the format of lines on standard error, and the task that they name. Only the first call has
-    /// an effect; before it, lines are text.
+    /// Sets the format of lines on standard error, and the task that they name. Only the first call
+    /// has an effect; before it, lines are text.
     pub fn set_form(&self, log_format: LogFormat, task: Option<TaskId>) {
         let _ = self.form.set(Form { log_format, task });
     }
@@ -70,8 +70,8 @@ impl Screen {
         });
     }
 
-    /// Prints the result of clap's parser: help and version on standard output, an error on standard
-    /// error. Returns the exit code.
+    /// Prints the result of clap's parser: help and version on standard output, an error on
+    /// standard error. Returns the exit code.
     pub fn usage(&self, result: &clap::Error) -> ExitCode {
         let printed = result.print().and_then(|()| io::stdout().flush());
         if result.use_stderr() {
@@ -81,8 +81,8 @@ impl Screen {
         self.conclude(ExitCode::SUCCESS)
     }
 
-    /// Returns the exit code of a command that ends with `code`. If a line on standard output was lost,
-    /// prints the error, and turns a success into a failure.
+    /// Returns the exit code of a command that ends with `code`. If a line on standard output was
+    /// lost, prints the error, and turns a success into a failure.
     #[must_use]
     pub fn conclude(&self, code: ExitCode) -> ExitCode {
         let Some(error) = self.lost_output.get() else { return code };

@@ -33,7 +33,8 @@ fn exchange_notes(a: &mut SharedTensors, b: &mut SharedTensors) {
     }
 }
 
-/// Returns both ends of a link. The second end has opened the buffers of these tensors of the first.
+/// Returns both ends of a link. The second end has opened the buffers of these tensors of the
+/// first.
 fn connected(tensors: &[&Floats]) -> (SharedTensors, SharedTensors) {
     let (mut a, mut b) = (SharedTensors::new(), SharedTensors::new());
     for tensor in tensors {

@@ -82,8 +82,8 @@ impl Security {
         }
     }
 
-    /// Authenticates both ends of a connection to task `to`, and then drops the connection. In an open
-    /// cluster this always succeeds.
+    /// Authenticates both ends of a connection to task `to`, and then drops the connection. In an
+    /// open cluster this always succeeds.
     ///
     /// # Errors
     /// If either end fails to authenticate. The text is for a person.

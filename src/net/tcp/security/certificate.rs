@@ -23,8 +23,8 @@ const DOMAIN: &str = "unisono";
 /// The supported kinds of keys, as text for the remedies.
 const KEYS: &str = "ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more";
 
-/// Object identifiers in DER, with tag and length. They are searched for only in an algorithm or a key
-/// that was already refused, so a chance match would only make an error text wrong.
+/// Object identifiers in DER, with tag and length. They are searched for only in an algorithm or a
+/// key that was already refused, so a chance match would only make an error text wrong.
 mod oid {
     pub(super) const MD5_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04";
     pub(super) const SHA1_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05";
@@ -212,8 +212,8 @@ fn wrong_signature(algorithm: &[u8]) -> String {
         "SHA-1"
     } else if contains(algorithm, oid::ECDSA_WITH_SHA512) {
         return format!(
-            "is signed with ECDSA and SHA-512 (the default of a CA on the curve P-521), which is not \
-             supported: make a CA with a key of another kind ({KEYS}), and sign with SHA-256"
+            "is signed with ECDSA and SHA-512 (the default of a CA on the curve P-521), which is \
+             not supported: make a CA with a key of another kind ({KEYS}), and sign with SHA-256"
         );
     } else {
         return format!(
@@ -273,8 +273,8 @@ pub(super) fn wrong_key(
 ) -> String {
     match error {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => format!(
-            "it is not the key of the certificate in {cert}: give a key and a certificate that were \
-             made together"
+            "it is not the key of the certificate in {cert}: give a key and a certificate that \
+             were made together"
         ),
         _ if contains(key.secret_der(), oid::P_521) => format!(
             "it is a key on the curve P-521, which is not supported: make a key of another kind \
@@ -282,8 +282,8 @@ pub(super) fn wrong_key(
         ),
         // rustls reports a key that it cannot parse only as a general error.
         rustls::Error::General(_) => format!(
-            "it is damaged, or of an unsupported kind: make a key of a supported kind ({KEYS}) and a \
-             certificate for that key"
+            "it is damaged, or of an unsupported kind: make a key of a supported kind ({KEYS}) and \
+             a certificate for that key"
         ),
         other => other.to_string(),
     }

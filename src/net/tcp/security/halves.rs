@@ -79,8 +79,8 @@ pub(in crate::tcp) async fn refuse(
     let _ = timeout(LINGER, tell).await;
 }
 
-/// Closes a connection so that the peer can read the last bytes. TCP resets a socket that is dropped
-/// while bytes still arrive, and the peer may then lose what it has not read.
+/// Closes a connection so that the peer can read the last bytes. TCP resets a socket that is
+/// dropped while bytes still arrive, and the peer may then lose what it has not read.
 pub(in crate::tcp) async fn close(
     mut write: impl AsyncWrite + Unpin,
     mut read: impl AsyncRead + Unpin,

@@ -1,4 +1,5 @@
-//! Reads certificates and keys from PEM files, with an error and a remedy for each kind of other file.
+//! Reads certificates and keys from PEM files, with an error and a remedy for each kind of other
+//! file.
 
 use std::fmt::Write as _;
 

@@ -1,9 +1,9 @@
 //! Records: an encrypted and authenticated byte stream over any connection, one key per direction.
 //!
-//! A record is a length in two bytes, little-endian, and a Noise transport message of that length. The
-//! nonce of a record is its number in its direction, so a record that was changed, repeated, moved or
-//! left out fails authentication. An empty record ends a direction. A connection that ends without an
-//! empty record was cut off.
+//! A record is a length in two bytes, little-endian, and a Noise transport message of that length.
+//! The nonce of a record is its number in its direction, so a record that was changed, repeated,
+//! moved or left out fails authentication. An empty record ends a direction. A connection that ends
+//! without an empty record was cut off.
 
 use std::io;
 use std::pin::Pin;
@@ -19,8 +19,8 @@ const LENGTH_BYTES: usize = 2;
 /// The number of bytes by which a Noise message is longer than its payload.
 const TAG_BYTES: usize = 16;
 
-/// The longest payload of one record. Noise allows twice as much. A chunk of the frame writer, 256 KiB,
-/// fills eight records, and one record stays in the CPU's first caches.
+/// The longest payload of one record. Noise allows twice as much. A chunk of the frame writer, 256
+/// KiB, fills eight records, and one record stays in the CPU's first caches.
 const MAX_PAYLOAD: usize = 32 << 10;
 
 /// The longest Noise message.
@@ -32,8 +32,8 @@ const MAX_SEALED: usize = 4 * (LENGTH_BYTES + MAX_MESSAGE);
 /// The initial size of a reader's buffer. Most records without tensors fit.
 const MIN_ARRIVED: usize = 4 << 10;
 
-/// The most records under one key. They hold at most 128 TiB, a 512th of the data that Noise allows for
-/// AES-GCM. A link that reaches the limit ends, and the next link has new keys.
+/// The most records under one key. They hold at most 128 TiB, a 512th of the data that Noise allows
+/// for AES-GCM. A link that reaches the limit ends, and the next link has new keys.
 const MAX_RECORDS: u64 = 1 << 32;
 
 /// The keys of one connection, one for each direction. Neither half changes the keys, so the halves
@@ -173,8 +173,8 @@ pub(in crate::tcp) struct Opener<R> {
     arrived: Vec<u8>,
     start: usize,
     end: usize,
-    /// A payload that did not fit the reader's buffer. Bytes `opened_start..opened_end` are not read
-    /// yet.
+    /// A payload that did not fit the reader's buffer. Bytes `opened_start..opened_end` are not
+    /// read yet.
     opened: Vec<u8>,
     opened_start: usize,
     opened_end: usize,
@@ -289,7 +289,8 @@ fn check_number(next: u64) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "its keys have protected {MAX_RECORDS} records, which is the limit; the next link has new keys"
+        "its keys have protected {MAX_RECORDS} records, which is the limit; the next link \
+         has new keys"
     )))
 }
 

@@ -1,17 +1,17 @@
-//! The shared secret of a cluster. A Noise handshake proves that both ends have the secret, and yields
-//! the keys that protect every later byte.
+//! The shared secret of a cluster. A Noise handshake proves that both ends have the secret, and
+//! yields the keys that protect every later byte.
 //!
 //! ```text
 //! caller → called   "USH2", from, to, first Noise message      62 bytes
 //! called → caller   'N', second Noise message                  49 bytes
 //! ```
 //!
-//! The pattern is NNpsk0: both ends draw a key pair for each connection, and mix the secret into the
-//! keys of both messages and of all records. All bytes before the first message are the prologue, so
-//! nobody can change the version or a task's name on the way. A task is one byte (0 for a ps, 1 for a
-//! worker) and its number, little-endian. The caller proves itself first, so a stranger receives no
-//! bytes that depend on the secret. Instead of 'N', the called end may send 'R', a length in one byte,
-//! and a reason in clear text.
+//! The pattern is NNpsk0: both ends draw a key pair for each connection, and mix the secret into
+//! the keys of both messages and of all records. All bytes before the first message are the
+//! prologue, so nobody can change the version or a task's name on the way. A task is one byte (0
+//! for a ps, 1 for a worker) and its number, little-endian. The caller proves itself first, so a
+//! stranger receives no bytes that depend on the secret. Instead of 'N', the called end may send
+//! 'R', a length in one byte, and a reason in clear text.
 
 #[cfg(any(test, fuzzing))]
 pub(in crate::tcp) mod fuzzing;
@@ -49,7 +49,8 @@ const PATTERN: &str = "Noise_NNpsk0_25519_AESGCM_SHA256";
 /// The salt that separates this use of the secret from any other use.
 const LABEL: &[u8] = b"unisono shared-secret handshake 2";
 
-/// The shortest accepted secret. With one recorded handshake, an attacker could guess a shorter secret.
+/// The shortest accepted secret. With one recorded handshake, an attacker could guess a shorter
+/// secret.
 const MIN_SECRET_BYTES: usize = 16;
 
 const TASK_BYTES: usize = 5;
@@ -134,10 +135,11 @@ impl Secret {
         Ok(keys(noise))
     }
 
-    /// The called end's side of a handshake. Returns the caller's task and the keys of the connection.
+    /// The called end's side of a handshake. Returns the caller's task and the keys of the
+    /// connection.
     ///
-    /// An attacker can replay a recorded first message, but only the true caller can use the answer.
-    /// The caller's proof is therefore complete once its first record is opened.
+    /// An attacker can replay a recorded first message, but only the true caller can use the
+    /// answer. The caller's proof is therefore complete once its first record is opened.
     pub(super) async fn accept(
         &self,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -157,8 +159,8 @@ impl Secret {
         let Opening { from, to } = opening;
         let mut message = [0; NOISE_BYTES];
         stream.read_exact(&mut message).await.map_err(|error| handshake_io_error(&error))?;
-        // Checked before the proof, which would fail as well, but with a less useful reason: the
-        // names of both tasks are part of the prologue.
+        // The proof below covers the opening as the caller has sent it, so the proof alone does not
+        // show that the caller wants to reach this task.
         if to != self.me {
             let why = format!(
                 "{from} looks for {to} at the address of {}: compare --ps-hosts of the two",
@@ -287,8 +289,8 @@ async fn send_refusal(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: S
 fn handshake_io_error(error: &io::Error) -> String {
     if has_ended(error) {
         // A task without a secret closes the connection at the unknown magic.
-        "it ended the connection during the handshake of the shared secret; if this repeats, give it \
-         a --secret-file and this release, too"
+        "it ended the connection during the handshake of the shared secret; if this repeats, give \
+         it a --secret-file and this release, too"
             .to_owned()
     } else {
         format!("handshake of the shared secret: {}", describe(error))

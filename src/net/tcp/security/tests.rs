@@ -138,7 +138,8 @@ async fn hello_refusal(caller: Security, called: Security) -> String {
 #[tokio::test]
 async fn both_ends_refuse_a_certificate_of_another_ca() {
     let (ours, theirs) = (authority(), authority());
-    // A caller that does not trust our CA refuses the called end before it presents its certificate.
+    // A caller that does not trust our CA refuses the called end before it presents its
+    // certificate.
     let stranger = Files::issued(&theirs, TaskId::CHIEF).load(TaskId::CHIEF);
     let why = call_failure(stranger, Files::issued(&ours, PS).load(PS)).await;
     assert!(why.starts_with("its certificate was not signed by the CA of our --tls-ca"), "{why}");

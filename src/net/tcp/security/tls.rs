@@ -76,8 +76,8 @@ impl Tls {
         // with different algorithms.
         let provider = Arc::new(ring::default_provider());
         let verifier = verifier(&roots, &provider, ca_file)?;
-        // Before certificate and key are compared, so that a wrong certificate file is not reported as
-        // a wrong key.
+        // Before certificate and key are compared, so that a wrong certificate file is not reported
+        // as a wrong key.
         check_own(&chain, me, &*verifier, cert_file, ca_file)?;
         let (refused, cert) = (key.clone_key(), files.cert.display());
         let wrong_key = |error| key_file.unusable(wrong_key(&error, &refused, &cert));
@@ -137,8 +137,8 @@ impl Tls {
     }
 }
 
-/// Verifies this task's own certificates as its peers will, so that the error appears on the machine
-/// where it can be corrected.
+/// Verifies this task's own certificates as its peers will, so that the error appears on the
+/// machine where it can be corrected.
 fn check_own(
     chain: &[CertificateDer<'_>],
     me: TaskId,
@@ -154,8 +154,8 @@ fn check_own(
         // The task's own certificate is in the file, but behind a CA's.
         if is_ca_certificate(&error) && between.iter().any(|behind| names_me(behind).is_ok()) {
             return cert_file.unusable(format!(
-                "its certificates are in the wrong order: put the certificate for {} first, then the \
-                 CA that signed it, then the CA that signed that CA",
+                "its certificates are in the wrong order: put the certificate for {} first, then \
+                 the CA that signed it, then the CA that signed that CA",
                 name_of_task(me)
             ));
         }
@@ -239,8 +239,8 @@ fn explain(error: &io::Error, wanted: &str) -> String {
             let error = inner.expect("the pattern has matched");
             match names_presented(error) {
                 Some(presented) => format!(
-                    "its certificate names {presented}, not {wanted}: compare --ps-hosts with where \
-                     the tasks run"
+                    "its certificate names {presented}, not {wanted}: compare --ps-hosts with \
+                     where the tasks run"
                 ),
                 None => format!("its certificate {}", rejection_reason(error, OUR_CA)),
             }
@@ -256,12 +256,13 @@ fn explain(error: &io::Error, wanted: &str) -> String {
                     .to_owned()
             }
             AlertDescription::CertificateExpired => {
-                "it does not accept our certificate: by its clock, our certificate has expired or is \
-                 not valid yet"
+                "it does not accept our certificate: by its clock, our certificate has expired or \
+                 is not valid yet"
                     .to_owned()
             }
             AlertDescription::BadCertificate => {
-                "it does not accept our certificate, or it is not the task that we called".to_owned()
+                "it does not accept our certificate, or it is not the task that we called"
+                    .to_owned()
             }
             other => format!("it ended the TLS handshake: {other:?}"),
         },
@@ -270,8 +271,8 @@ fn explain(error: &io::Error, wanted: &str) -> String {
         }
         Some(other) => format!("TLS: {other}"),
         None if has_ended(error) => {
-            "it ended the connection during the TLS handshake; if this repeats, give it --tls-cert, \
-             --tls-key and --tls-ca, too"
+            "it ended the connection during the TLS handshake; if this repeats, give it \
+             --tls-cert, --tls-key and --tls-ca, too"
                 .to_owned()
         }
         None => format!("TLS handshake: {}", describe(error)),

@@ -188,7 +188,8 @@ async fn key_protects_a_limited_number_of_records() {
         let refused = write.write_all(b"one more").await.unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "its keys have protected 4294967296 records, which is the limit; the next link has new keys"
+            "its keys have protected 4294967296 records, which is the limit; the next link \
+         has new keys"
         );
     }
 }

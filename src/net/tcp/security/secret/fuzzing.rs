@@ -17,7 +17,8 @@ const PS: TaskId = TaskId::ps(1);
 const WORKER: TaskId = TaskId::worker(3);
 const SECRET: &[u8] = b"that of this cluster";
 
-/// The longest allowed log line: the longest reason that an answer can hold, with every byte escaped.
+/// The longest allowed log line: the longest reason that an answer can hold, with every byte
+/// escaped.
 const LONGEST_LINE: usize = 4 * u8::MAX as usize + 100;
 
 /// The kind of peer that the input plays.
@@ -152,8 +153,8 @@ async fn greet(halves: Halves, identity: Identity) -> Result<(), String> {
     }
 }
 
-/// Runs a sender, a disturbing relay and a receiver. The receiver must accept the sender if and only
-/// if no byte was disturbed.
+/// Runs a sender, a disturbing relay and a receiver. The receiver must accept the sender if and
+/// only if no byte was disturbed.
 async fn run_both<T>(
     sender: impl Future<Output = T>,
     relay: impl Future<Output = bool>,

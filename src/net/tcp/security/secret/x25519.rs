@@ -93,7 +93,8 @@ impl Dh for X25519 {
         let agreed = agree_ephemeral(private, &public, |shared| {
             out[..KEY_BYTES].copy_from_slice(shared);
         });
-        // The agreement fails for public keys of low order, which would yield a known shared secret.
+        // The agreement fails for public keys of low order, which would yield a known shared
+        // secret.
         agreed.map_err(|_| Error::Dh)
     }
 }
