@@ -5,7 +5,7 @@
 //! | [`named_event`] | kinds of events, and events with step and slot |
 //! | [`entry`] | an event with its details |
 //! | [`tracer`] | makes entries from the inputs and effects of a node |
-//! | [`line`], [`log`], [`mod@file`] | the format of a trace file, writing and reading it |
+//! | [`mod@line`], [`log`], [`mod@file`] | the format of a trace file, writing and reading it |
 //! | `run` | [`Run`]: the traces of all tasks |
 //! | [`history`] | [`History`]: all incarnations on one clock, events with causes |
 //! | `messages`, `clocks` | match sent and received messages, and align clocks with them |
