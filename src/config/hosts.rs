@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
 pub use super::host::Host;
 use super::host::{parse_host, parse_ipv6};
@@ -145,6 +146,12 @@ impl FromStr for HostList {
     }
 }
 
+impl Serialize for HostList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ToString::to_string))
+    }
+}
+
 impl<'de> Deserialize<'de> for HostList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List;
@@ -168,7 +175,7 @@ impl<'de> Deserialize<'de> for HostList {
 }
 
 /// Every task of the cluster and where it listens, as TensorFlow's `ClusterSpec`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct ClusterSpec {
     pub(super) ps: HostList,
     pub(super) workers: HostList,

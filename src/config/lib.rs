@@ -5,6 +5,7 @@
 //! tells a task, out of an [`environment`]. Nothing here opens a socket or reads data.
 
 pub mod config_error;
+mod document;
 pub mod environment;
 pub mod file;
 mod host;
@@ -25,6 +26,7 @@ pub use self::hosts::{ClusterSpec, Host, HostPort};
 pub use self::run::RunConfig;
 pub use crate::config_error::ConfigError;
 pub use crate::hosts_error::HostsError;
+pub use document::RunDocument;
 pub use environment::Environment;
 pub use file::{FileError, FileKeys};
 pub use metrics::MetricsAddress;

@@ -1,23 +1,27 @@
-//! A whole run's configuration: flags, else the file, else the default; and its way back to text.
+//! A whole run's configuration: flags, else the file, else the default.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::document::path;
 use super::hosts::ClusterSpec;
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
-    LogFormat, Named, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
+    Fraction, LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
     name_of,
 };
 use super::{MetricsAddress, SecurityConfig};
 use crate::config_error::ConfigError;
 use unisono_core::ids::{Job, TaskId};
-use unisono_core::protocol::{Limits, Settings};
+use unisono_core::protocol::Limits;
 use unisono_core::train_config::ClusterSize;
 use unisono_core::train_config::{Optimizer, Placement, Sync, TrainConfig};
 
 /// All that a task of a run needs to know, but who it is and where the others are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// What the loss trajectory is a function of.
     pub train: TrainConfig,
@@ -30,10 +34,12 @@ pub struct RunConfig {
     /// Whether tensors between tasks of one machine go through memory that both share.
     pub shared_memory: bool,
     /// Folder of the IDX files; without, the built-in examples.
+    #[serde(with = "path", default)]
     pub data_dir: Option<PathBuf>,
     /// Training images that are validation; without, the data's own split.
     pub validation_size: Option<usize>,
     /// Folder of the checkpoints, losses and events.
+    #[serde(with = "path")]
     pub logdir: PathBuf,
     /// Time between two summaries; without, none.
     pub save_summaries_secs: Option<Duration>,
@@ -45,10 +51,12 @@ pub struct RunConfig {
     pub allow_changed_settings: bool,
     /// Whether the run that is in the logdir is moved aside first. A flag of one start only: it is in
     /// no configuration file, and a supervisor does not hand it on.
+    #[serde(skip)]
     pub fresh: bool,
     /// Whether a run may resume from a checkpoint although losses before it are missing.
     pub allow_missing_losses: bool,
     /// Initial values of the variables; without, random ones.
+    #[serde(with = "path", default)]
     pub init_from: Option<PathBuf>,
     /// How its tasks prove to each other who they are.
     pub security: SecurityConfig,
@@ -178,23 +186,6 @@ impl RunConfig {
         })
     }
 
-    /// Every setting that touches a number, as canonical text: two tasks may train together if
-    /// they agree in these. Where files are, and where tasks are, is not among them.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
-        for (flag, value) in train_flags(&self.train) {
-            settings = settings.with(&flag.replace('-', "_"), value);
-        }
-        let split = self.validation_size.map_or_else(|| "default".to_owned(), |n| n.to_string());
-        settings
-            .with("replicas_to_aggregate", self.sync.replicas_to_aggregate)
-            .with("workers", self.sync.total_num_replicas)
-            .with("ps", self.n_ps)
-            .with("placement", name_of(&Named(self.placement)))
-            .with("validation_size", split)
-    }
-
     /// Where each task of a cluster on this machine serves its metrics, ps first, if any does.
     ///
     /// # Errors
@@ -205,99 +196,6 @@ impl RunConfig {
         let nth = u16::try_from(before + task.index).ok().and_then(|n| address.behind(n));
         let none = || ConfigError::NoPortForMetrics { address: address.clone(), task };
         nth.ok_or_else(none).map(Some)
-    }
-
-    /// The flags that give this very configuration, whatever the defaults are.
-    #[must_use]
-    pub fn to_flags(&self) -> Vec<std::ffi::OsString> {
-        let mut flags = train_flags(&self.train);
-        let seconds =
-            |interval: Option<Duration>| interval.unwrap_or_default().as_secs_f64().to_string();
-        let limit = |limit| seconds(Some(limit).filter(|limit| *limit != Limits::NEVER));
-        flags.push(("replicas-to-aggregate", self.sync.replicas_to_aggregate.to_string()));
-        flags.push(("placement", name_of(&Named(self.placement))));
-        flags.push(("shared-memory", self.shared_memory.to_string()));
-        flags.push(("save-model-secs", limit(self.limits.save_interval)));
-        flags.push(("save-summaries-secs", seconds(self.save_summaries_secs)));
-        flags.push(("report-after", limit(self.limits.report_after)));
-        flags.push(("give-up-after", limit(self.limits.give_up_after)));
-        flags.push(("heartbeat-interval", limit(self.limits.heartbeat_interval)));
-        flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
-        flags.push(("ledger", self.ledger.to_string()));
-        flags.push(("trace", self.trace.to_string()));
-        flags.push(("allow-changed-settings", self.allow_changed_settings.to_string()));
-        flags.push(("allow-missing-losses", self.allow_missing_losses.to_string()));
-        flags.push(("progress", name_of(&self.progress)));
-        flags.push(("log-format", name_of(&self.log_format)));
-        flags.extend(self.metrics.as_ref().map(|address| ("metrics", address.to_string())));
-        flags.extend(self.validation_size.map(|size| ("validation-size", size.to_string())));
-        let paths = [
-            ("logdir", Some(&self.logdir)),
-            ("data-dir", self.data_dir.as_ref()),
-            ("init-from", self.init_from.as_ref()),
-        ];
-        let texts = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}").into());
-        let security = self.security.flags().into_iter().map(|(flag, path)| (flag, Some(path)));
-        let paths = paths.into_iter().chain(security).filter_map(|(flag, path)| {
-            let mut text = std::ffi::OsString::from(format!("--{flag}="));
-            text.push(path?);
-            Some(text)
-        });
-        texts.chain(paths).collect()
-    }
-}
-
-/// Flags and values that give this very configuration, in a fixed order. Numbers are printed
-/// with the fewest digits that read back as the same number.
-fn train_flags(train: &TrainConfig) -> Vec<(&'static str, String)> {
-    let hidden: Vec<_> = train.hidden.iter().map(ToString::to_string).collect();
-    let mut flags = vec![
-        ("batch-size", train.batch_size.to_string()),
-        ("learning-rate", shortest(train.learning_rate)),
-        ("learning-rate-decay", shortest(train.learning_rate_decay)),
-        ("decay-steps", shortest(train.decay_steps)),
-        ("regularization-rate", shortest(train.regularization_rate)),
-        ("training-steps", train.training_steps.to_string()),
-        ("hidden", hidden.join(",")),
-        ("seed", train.seed.to_string()),
-        ("order", name_of(&Named(train.order))),
-    ];
-    let decay = train.moving_average_decay;
-    flags.extend(decay.map(|decay| ("moving-average-decay", shortest(decay))));
-    flags.push(("optimizer", name_of(&OptimizerName::of(&train.optimizer))));
-    match train.optimizer {
-        Optimizer::Sgd => {}
-        Optimizer::Momentum { momentum, nesterov } => {
-            flags.push(("momentum", shortest(momentum)));
-            flags.push(("nesterov", nesterov.to_string()));
-        }
-        Optimizer::Adam { beta1, beta2, epsilon } => {
-            flags.push(("beta1", shortest(beta1)));
-            flags.push(("beta2", shortest(beta2)));
-            flags.push(("epsilon", shortest(epsilon)));
-        }
-    }
-    flags
-}
-
-/// The fewest digits that read back as the same number.
-fn shortest(value: f64) -> String {
-    if value == 0.0 || (1e-5..1e16).contains(&value) {
-        value.to_string()
-    } else {
-        format!("{value:e}")
-    }
-}
-
-impl OptimizerName {
-    /// The name of an optimizer in flags and files.
-    #[must_use]
-    pub const fn of(optimizer: &Optimizer) -> Self {
-        match optimizer {
-            Optimizer::Sgd => Self::Sgd,
-            Optimizer::Momentum { .. } => Self::Momentum,
-            Optimizer::Adam { .. } => Self::Adam,
-        }
     }
 }
 
@@ -358,24 +256,25 @@ fn optimizer(keys: &TrainKeys) -> Result<Optimizer, ConfigError> {
             return Err(ConfigError::ForeignParameter { parameter, theirs, ours });
         }
     }
-    Ok(match ours {
-        OptimizerName::Sgd => Optimizer::Sgd,
-        OptimizerName::Momentum => Optimizer::Momentum {
-            momentum: keys.momentum.map_or(0.9, |momentum| momentum.get()),
-            nesterov: keys.nesterov.unwrap_or(false),
-        },
-        OptimizerName::Adam => Optimizer::Adam {
-            beta1: keys.beta1.map_or(0.9, |beta| beta.get()),
-            beta2: keys.beta2.map_or(0.999, |beta| beta.get()),
-            epsilon: keys.epsilon.map_or(1e-8, Positive::get),
-        },
-    })
+    let mut optimizer = ours.with_defaults();
+    match &mut optimizer {
+        Optimizer::Sgd => {}
+        Optimizer::Momentum { momentum, nesterov } => {
+            *momentum = keys.momentum.map_or(*momentum, Fraction::get);
+            *nesterov = keys.nesterov.unwrap_or(*nesterov);
+        }
+        Optimizer::Adam { beta1, beta2, epsilon } => {
+            *beta1 = keys.beta1.map_or(*beta1, Fraction::get);
+            *beta2 = keys.beta2.map_or(*beta2, Fraction::get);
+            *epsilon = keys.epsilon.map_or(*epsilon, Positive::get);
+        }
+    }
+    Ok(optimizer)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{Args as _, Command, FromArgMatches as _};
-    use proptest::prelude::*;
 
     use super::*;
     use crate::FileKeys;
@@ -446,38 +345,6 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_canonical_text_of_all_that_touches_a_number() {
-        let run = from_flags("--learning-rate 1e-2 --optimizer adam --hidden 300,100").unwrap();
-        let text: Vec<_> = run.settings().iter().map(|(k, v)| format!("{k} = {v}")).collect();
-        insta::assert_snapshot!(text.join("\n"), @"
-        batch_size = 100
-        learning_rate = 0.01
-        learning_rate_decay = 0.99
-        decay_steps = 600
-        regularization_rate = 0.0001
-        training_steps = 10000
-        hidden = 300,100
-        seed = 1
-        order = shuffled
-        optimizer = adam
-        beta1 = 0.9
-        beta2 = 0.999
-        epsilon = 1e-8
-        replicas_to_aggregate = 3
-        workers = 3
-        ps = 2
-        placement = even
-        validation_size = default
-        ");
-    }
-
-    #[test]
-    fn settings_do_not_know_files_or_intervals() {
-        let there = from_flags("--logdir a --data-dir b --save-model-secs 1 --progress none");
-        assert_eq!(there.unwrap().settings(), from_flags("").unwrap().settings());
-    }
-
-    #[test]
     fn the_size_on_one_machine_is_the_number_of_hosts_unless_given() {
         let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
         let given = SizeKeys { ps: "3".parse().ok(), workers: None };
@@ -489,48 +356,5 @@ mod tests {
         assert_eq!(size(&given), (3, 2));
         let error = ClusterSpec::resolve(hosts, &given).unwrap_err().to_string();
         insta::assert_snapshot!(error, @"ps = 3, but ps_hosts has 1 of them: make them agree, or leave ps out");
-    }
-
-    fn optimizers() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just("--optimizer=sgd".to_owned()),
-            (0.0..0.99, any::<bool>()).prop_map(|(momentum, nesterov)| format!(
-                "--optimizer=momentum --momentum={momentum} --nesterov={nesterov}"
-            )),
-            (0.0..0.99, 1e-30..1e30).prop_map(|(beta, epsilon)| format!(
-                "--optimizer=adam --beta1={beta} --epsilon={epsilon}"
-            )),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_configuration_survives_its_own_flags(
-            optimizer in optimizers(),
-            rate in 1e-30..1e30,
-            average in proptest::option::of(0.01..0.99),
-            security in prop_oneof![
-                Just(""), Just("--secret-file=a=b"), Just("--tls-cert=c --tls-key=k --tls-ca=a")
-            ],
-            hidden in proptest::collection::vec(1..1000_usize, 0..3),
-            seed: u64,
-            secs in 0.0..1e3,
-            shared_memory: bool,
-            allow_changed_settings: bool,
-            allow_missing_losses: bool,
-        ) {
-            let hidden: Vec<_> = hidden.iter().map(ToString::to_string).collect();
-            let average = average
-                .map_or_else(String::new, |decay| format!("--moving-average-decay={decay}"));
-            let text = format!(
-                "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
-                 --save-model-secs={secs} --log-format=json --metrics=[::1]:0 --init-from=x=y --validation-size=7 --order=partitioned \
-                 --shared-memory={shared_memory} --allow-changed-settings={allow_changed_settings} \
-                 --allow-missing-losses={allow_missing_losses}",
-                hidden.join(",")
-            );
-            let run = from_flags(&text).unwrap();
-            prop_assert_eq!(RunConfig::resolve(keys(&run.to_flags()), SIZE), Ok(run));
-        }
     }
 }

@@ -4,11 +4,14 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
+use super::document::path;
 use super::keys::SecurityKeys;
 use crate::config_error::ConfigError;
 
 /// How the links of a task are secured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecurityConfig {
     /// Not at all: whoever reaches the port may say that it is any task.
     #[default]
@@ -16,17 +19,20 @@ pub enum SecurityConfig {
     /// Mutual TLS.
     Tls(TlsFiles),
     /// A secret that all tasks share.
-    Secret(PathBuf),
+    Secret(#[serde(with = "path")] PathBuf),
 }
 
 /// The files of mutual TLS, each PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsFiles {
     /// This task's certificate, and any between it and the CA's.
+    #[serde(with = "path")]
     pub cert: PathBuf,
     /// The certificate's private key.
+    #[serde(with = "path")]
     pub key: PathBuf,
     /// The CA that has signed the certificates of all tasks.
+    #[serde(with = "path")]
     pub ca: PathBuf,
 }
 
@@ -58,17 +64,6 @@ impl SecurityConfig {
                 let absent: Vec<_> = absent.map(|(flag, _)| *flag).collect();
                 Err(ConfigError::PartOfTls(absent.join(" and ")))
             }
-        }
-    }
-
-    /// The flags that give this very configuration, and their values.
-    pub(super) fn flags(&self) -> Vec<(&'static str, &PathBuf)> {
-        match self {
-            Self::Open => Vec::new(),
-            Self::Tls(TlsFiles { cert, key, ca }) => {
-                vec![("tls-cert", cert), ("tls-key", key), ("tls-ca", ca)]
-            }
-            Self::Secret(secret) => vec![("secret-file", secret)],
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
-use unisono_core::train_config::{Order, Placement};
+use unisono_core::train_config::{ClusterSize, Optimizer, Order, Placement};
 
 /// Why a value was refused: what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,12 +65,6 @@ macro_rules! decimal {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-
         read_as_number!($name, $what);
     };
 }
@@ -104,12 +98,6 @@ macro_rules! whole {
 
             fn from_str(text: &str) -> Result<Self, OutOfRange> {
                 text.trim().parse().map_err(|_| OutOfRange($what)).and_then(|value: u64| value.try_into())
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
             }
         }
 
@@ -160,6 +148,10 @@ whole!(
 whole!(
     /// Tasks of one job on one machine, each a process.
     Tasks, u32, "a whole number from 1 to 64", 1..=64
+);
+whole!(
+    /// Tasks of one job of a cluster.
+    ClusterTasks, u32, "a whole number from 1 to 65536", 1..=ClusterSize::LARGEST
 );
 whole!(
     /// Of a task that dies.
@@ -300,8 +292,32 @@ pub enum OptimizerName {
     Adam,
 }
 
+impl OptimizerName {
+    /// Returns the name of an optimizer in flags, files and settings.
+    #[must_use]
+    pub const fn of(optimizer: &Optimizer) -> Self {
+        match optimizer {
+            Optimizer::Sgd => Self::Sgd,
+            Optimizer::Momentum { .. } => Self::Momentum,
+            Optimizer::Adam { .. } => Self::Adam,
+        }
+    }
+
+    /// Returns the optimizer of this name with the default parameters.
+    #[must_use]
+    pub const fn with_defaults(self) -> Optimizer {
+        match self {
+            Self::Sgd => Optimizer::Sgd,
+            Self::Momentum => Optimizer::Momentum { momentum: 0.9, nesterov: false },
+            Self::Adam => Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        }
+    }
+}
+
 /// How a run shows how far it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgressMode {
     /// A bar if standard error is a terminal; and the lines `After N training steps …`.
@@ -316,7 +332,9 @@ pub enum ProgressMode {
 }
 
 /// The form of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for a person.

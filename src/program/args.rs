@@ -20,6 +20,7 @@ use super::cluster::{Asked, Found};
 use super::convert::ConvertConfig;
 use super::doctor::DoctorConfig;
 use super::eval::EvalConfig;
+use super::handed_document;
 use super::local::LocalConfig;
 use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
@@ -28,7 +29,7 @@ use crate::program::doctor::patient::Patient;
 use crate::program::task_config::TaskConfig;
 use unisono_config::keys::{DataKeys, RunKeys};
 use unisono_config::tf_config::Role;
-use unisono_config::{Environment, FileKeys, RunConfig};
+use unisono_config::{Environment, FileKeys, RunConfig, RunDocument};
 use unisono_core::ids::{Job, Step, TaskId};
 use unisono_files::checkpoint::LockedBy;
 use unisono_tensors::tensor::Format;
@@ -106,26 +107,14 @@ impl ConfigArg {
 
 impl TaskArgs {
     fn resolve(self, job: Option<Job>, environment: &Environment) -> Result<Action, ParseError> {
-        let file = self.config.read()?;
-        let asked = Asked {
-            job,
-            task_id: self.task_id,
-            hosts: self.hosts,
-            cluster: self.cluster,
-            file: (file.hosts, file.size),
-        };
-        let Found { role, cluster, is_placed, notes } = asked.find(environment)?;
-        let mut run = RunConfig::resolve(self.run.or(file.run), cluster.size())?;
-        run.fresh = self.fresh.fresh;
-        if run.fresh && is_placed {
-            return Err(ParseError::Config(anyhow::anyhow!(
-                "--fresh is for a task that a person starts: an engine starts a task again with the \
-                 same flags, and each start would move the run aside; give another --logdir"
-            )));
-        }
-        let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
+        let (bind, exit_with_parent) = (self.bind.clone(), self.exit_with_parent);
         let logdir_locked_by =
             if self.logdir_locked_by_parent { LockedBy::Parent } else { LockedBy::Nobody };
+        let (found, run) = match &self.run_config {
+            Some(document) => self.read_document(document, job)?,
+            None => self.find(job, environment)?,
+        };
+        let Found { role, cluster, is_placed, notes } = found;
         Ok(match role {
             Role::Task(task) => Action::Task(TaskConfig {
                 task,
@@ -139,6 +128,42 @@ impl TaskArgs {
             }),
             Role::Evaluator => Action::Eval(EvalConfig { notes, ..EvalConfig::of_run(run) }),
         })
+    }
+
+    /// Returns the place and the configuration that a parent process decided. No other source
+    /// counts: the environment of an engine is about the parent.
+    fn read_document(&self, path: &Path, job: Option<Job>) -> anyhow::Result<(Found, RunConfig)> {
+        let RunDocument { cluster, run } = handed_document::read(path)?;
+        let task =
+            TaskId { job: job.unwrap_or(Job::Worker), index: self.task_id.unwrap_or_default() };
+        ensure!(cluster.address(task).is_some(), "the cluster of {} has no {task}", path.display());
+        let role = Role::Task(task);
+        Ok((Found { role, cluster, is_placed: false, notes: Vec::new() }, run))
+    }
+
+    /// Finds the place and the configuration from flags, an engine's environment and the file.
+    fn find(
+        self,
+        job: Option<Job>,
+        environment: &Environment,
+    ) -> anyhow::Result<(Found, RunConfig)> {
+        let file = self.config.read()?;
+        let asked = Asked {
+            job,
+            task_id: self.task_id,
+            hosts: self.hosts,
+            cluster: self.cluster,
+            file: (file.hosts, file.size),
+        };
+        let found = asked.find(environment)?;
+        let mut run = RunConfig::resolve(self.run.or(file.run), found.cluster.size())?;
+        run.fresh = self.fresh.fresh;
+        ensure!(
+            !(run.fresh && found.is_placed),
+            "--fresh is for a task that a person starts: an engine starts a task again with the same \
+             flags, and each start would move the run aside; give another --logdir"
+        );
+        Ok((found, run))
     }
 }
 

@@ -22,10 +22,12 @@ use self::child::ChildCommand;
 use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
 use super::fresh::Scope;
-use super::{StopRequests, data};
+use super::{StopRequests, data, handed_document};
 use crate::program::process::Process;
 use unisono_config::hosts::HostList;
-use unisono_config::{ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig};
+use unisono_config::{
+    ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig, RunDocument,
+};
 use unisono_core::ids::{Job, TaskId};
 use unisono_files::checkpoint::{LockedBy, LogdirLock, RunFiles};
 use unisono_files::disk::real_disk::RealDisk;
@@ -36,6 +38,10 @@ use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};
 
 /// Where systemd's protocol has the first inherited socket.
 const FIRST_LISTEN_FD: i32 = 3;
+/// The child's descriptor of its configuration.
+const DOCUMENT_FD: i32 = 4;
+/// The chief's descriptor of the lock on the logdir.
+const LOCK_FD: i32 = 5;
 
 /// A cluster on this machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,13 +123,16 @@ fn children(
         .zip(ps.into_iter().chain(workers))
         .map(|(task, listener)| {
             let mut command = Command::new(executable);
-            command.args(task_arguments(task, &cluster, run)?);
+            command.args(task_arguments(task, run));
+            let document = task_document(task, &cluster, run)?;
+            let document = handed_document::write(&document)
+                .context("cannot hand the configuration to a task")?;
             let lock = lock.filter(|_| task == TaskId::CHIEF).map(LogdirLock::share).transpose();
             let lock = lock.context("cannot share the lock on the logdir")?;
             if lock.is_some() {
                 command.arg("--logdir-locked-by-parent");
             }
-            hand_over(&mut command, listener, lock);
+            hand_over(&mut command, listener, document, lock);
             logging::hand_on(&mut command);
             Ok(ChildCommand::new(task, command))
         })
@@ -145,43 +154,51 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
     Ok(HostList::new(addresses?)?)
 }
 
-/// The command line of one task, with nothing left to a default.
-fn task_arguments(
+/// The command line of one task. The configuration itself is in the task's document; job, number and
+/// logdir are here, too, for a person who lists the processes of this machine.
+fn task_arguments(task: TaskId, run: &RunConfig) -> [OsString; 5] {
+    let mut logdir = OsString::from("--logdir=");
+    logdir.push(&run.logdir);
+    [
+        task.job.to_string().into(),
+        format!("--task-id={}", task.index).into(),
+        logdir,
+        format!("--run-config={}", handed_document::path(DOCUMENT_FD)).into(),
+        "--exit-with-parent".into(),
+    ]
+}
+
+/// The configuration of one task, with nothing left to a default.
+fn task_document(
     task: TaskId,
     cluster: &ClusterSpec,
     run: &RunConfig,
-) -> anyhow::Result<Vec<OsString>> {
-    let list = |job| {
-        let hosts: Vec<_> = cluster.job(job).iter().map(ToString::to_string).collect();
-        format!("--{job}-hosts={}", hosts.join(","))
-    };
+) -> anyhow::Result<RunDocument> {
     let progress = match run.progress {
         _ if task != TaskId::CHIEF => ProgressMode::None,
         ProgressMode::None => ProgressMode::None,
         ProgressMode::Auto | ProgressMode::Bar | ProgressMode::Json => ProgressMode::Json,
     };
-    let own = [
-        task.job.to_string(),
-        format!("--task-id={}", task.index),
-        list(Job::Ps),
-        list(Job::Worker),
-        // Whatever an engine has told this process, it is not about its children.
-        "--cluster=hosts".to_owned(),
-        "--exit-with-parent".to_owned(),
-    ];
     let run = RunConfig { progress, metrics: run.metrics_of(task)?, ..run.clone() };
-    Ok(own.into_iter().map(OsString::from).chain(run.to_flags()).collect())
+    Ok(RunDocument { cluster: cluster.clone(), run })
 }
 
-/// Passes a socket on as systemd does. The child's id cannot be known before it starts, so
-/// `LISTEN_PID` stays out: the `listenfd` crate takes that for "whoever reads this".
+/// Passes descriptors on: the socket as systemd does, the document, and to the chief the lock. The
+/// command keeps them open, so that every process it starts gets them.
 ///
-/// The lock is held as long as any process has its descriptor open: the chief has nothing to do with
-/// it but to live.
-fn hand_over(command: &mut Command, listener: TcpListener, lock: Option<OwnedFd>) {
-    let listener = FdMapping { parent_fd: listener.into(), child_fd: FIRST_LISTEN_FD };
-    let lock = lock.map(|lock| FdMapping { parent_fd: lock, child_fd: FIRST_LISTEN_FD + 1 });
-    let mappings = [listener].into_iter().chain(lock).collect();
+/// The child's id cannot be known before it starts, so `LISTEN_PID` stays out: the `listenfd` crate
+/// takes that for any process. The chief does nothing with the lock, which is held as long as any
+/// process has its descriptor open.
+fn hand_over(
+    command: &mut Command,
+    listener: TcpListener,
+    document: OwnedFd,
+    lock: Option<OwnedFd>,
+) {
+    let mapping = |child_fd, parent_fd| FdMapping { parent_fd, child_fd };
+    let mut mappings =
+        vec![mapping(FIRST_LISTEN_FD, listener.into()), mapping(DOCUMENT_FD, document)];
+    mappings.extend(lock.map(|lock| mapping(LOCK_FD, lock)));
     command.fd_mappings(mappings).expect("the numbers in the child differ");
     command.env("LISTEN_FDS", "1");
     for other in ["LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"] {

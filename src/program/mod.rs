@@ -17,6 +17,7 @@ mod evaluation;
 mod events;
 mod exit_codes;
 mod fresh;
+mod handed_document;
 mod incarnation;
 pub mod inspect;
 mod ledger;

@@ -22,7 +22,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use unisono_config::{ProgressMode, RunConfig};
+use unisono_config::RunConfig;
 use unisono_core::protocol::{Snapshot, UpdateRecord};
 use unisono_core::{Generation, Slot, Step};
 use unisono_files::checkpoint::RunFiles;
@@ -81,12 +81,15 @@ fn simulated(scenario: &Scenario, seed: u64) -> Bits {
     keep(lab.plan(), &played.losses, &played.checkpoint.expect("a run ends with a checkpoint"))
 }
 
-/// The flags of a training configuration, without its logdir.
+/// The flags that give a run its settings. All else is as good with its default.
 fn flags(run: &RunConfig) -> String {
-    let run = RunConfig { progress: ProgressMode::None, ..run.clone() };
-    let flags = run.to_flags();
-    let texts = flags.iter().map(|flag| flag.to_str().expect("all flags are text"));
-    texts.filter(|flag| !flag.starts_with("--logdir")).collect::<Vec<_>>().join(" ")
+    let settings = run.settings();
+    let has_flag = |(key, text): &(&str, &str)| {
+        !["ps", "workers"].contains(key) && (*key, *text) != ("validation_size", "default")
+    };
+    let settings = settings.iter().filter(has_flag);
+    let flags = settings.map(|(key, text)| format!("--{}={text}", key.replace('_', "-")));
+    flags.chain(["--progress=none".to_owned()]).collect::<Vec<_>>().join(" ")
 }
 
 fn reference(run: &RunConfig) -> Bits {

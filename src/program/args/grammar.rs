@@ -307,6 +307,9 @@ pub(super) struct TaskArgs {
     pub(super) fresh: FreshArg,
     #[command(flatten)]
     pub(super) config: ConfigArg,
+    /// Document with the whole configuration, which a parent process wrote
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(super) run_config: Option<PathBuf>,
     /// End when standard input does; a line `stop` there asks for a clean end
     #[arg(long, hide = true)]
     pub(super) exit_with_parent: bool,

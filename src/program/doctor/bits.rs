@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use clap::Parser;
+
 use super::finding::Finding;
 use unisono_config::RunConfig;
+use unisono_config::keys::{HostKeys, RunKeys, SizeKeys};
 use unisono_learn::data::{Dataset, Source};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
@@ -33,6 +36,16 @@ pub(super) fn check(level: SimdLevel) -> Finding {
     }
 }
 
+/// The flags of a golden run.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct RunFlags {
+    #[command(flatten)]
+    run: RunKeys,
+    #[command(flatten)]
+    size: SizeKeys,
+}
+
 fn check_case(case: &str, level: SimdLevel) -> Result<(), String> {
     let (head, body) = case.split_once('\n').expect("a case has lines");
     let (name, flags) = head.split_once(": ").expect("a name, and flags");
@@ -48,7 +61,9 @@ fn check_case(case: &str, level: SimdLevel) -> Result<(), String> {
 /// Losses as `step,slot,loss`, and the variables at the end as `name,length,CRC-32`.
 fn lines(flags: &str, level: SimdLevel) -> Vec<String> {
     let flags: Vec<String> = serde_json::from_str(flags).expect("flags are a JSON list");
-    let run = RunConfig::from_flags(flags).expect("the flags of a golden run are good");
+    let RunFlags { run, size } = RunFlags::try_parse_from(flags).expect("golden flags are good");
+    let run = RunConfig::resolve(run, size.resolve(&HostKeys::default()));
+    let run = run.expect("golden flags do not contradict each other");
     let data = Dataset::open(&Source::Embedded, run.validation_size);
     let data = data.expect("the built-in digits fit the golden runs");
     let plan = Plan::new(&run, data, level).expect("their batches, too");

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::*;
 use crate::program::argv::CommandLine;
 use crate::program::task_config::TaskConfig;
 use crate::program::{Action, ParentWatch, StopReason, args};
-use unisono_config::Environment;
+use unisono_config::{Environment, SecurityConfig};
 use unisono_core::train_config::{ClusterSize, Placement};
 
 /// Ample; nothing waits for it unless something is broken.
@@ -368,20 +369,48 @@ fn run_of(size: ClusterSize) -> RunConfig {
     run
 }
 
+/// A program that prints its arguments, each on a line, and then its inherited configuration.
+fn program_that_prints_its_configuration(folder: &Path) -> PathBuf {
+    let program = folder.join("program");
+    let document = handed_document::path(DOCUMENT_FD);
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" end-of-arguments\ncat {document}\n");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    program
+}
+
+/// The configuration that a child takes from the arguments and the document that it printed.
+fn configuration_of(printed: &str, folder: &Path) -> TaskConfig {
+    let (arguments, document) = printed.split_once("end-of-arguments\n").unwrap();
+    let file = folder.join("document");
+    std::fs::write(&file, document).unwrap();
+    let inherited = handed_document::path(DOCUMENT_FD);
+    let arguments = arguments.replace(&inherited, file.to_str().unwrap());
+    let line = CommandLine::read(["unisono"].into_iter().chain(arguments.lines()));
+    // The environment is about the launcher, and does not place its children.
+    let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
+    match args::parse(&line, &environment) {
+        Ok(Action::Task(config)) => config,
+        other => panic!("{printed}: {other:?}"),
+    }
+}
+
 #[test]
-fn every_task_is_told_the_whole_configuration() {
-    let run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
+fn every_task_gets_the_whole_configuration_at_each_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
+    run.logdir = folder.path().join("a logdir");
+    run.metrics = Some("127.0.0.1:9100".parse().unwrap());
+    let lock = run_files::lock(folder.path()).unwrap().0.unwrap();
+    let program = program_that_prints_its_configuration(folder.path());
     let mut tasks = Vec::new();
     let mut clusters = Vec::new();
-    let folder = tempfile::tempdir().unwrap();
-    let lock = run_files::lock(folder.path()).unwrap().0.unwrap();
-    // That is about the launcher, if anybody.
-    let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
-    for child in children(Path::new("unisono"), &run, Some(&lock)).unwrap() {
-        let command = child.command.as_std();
-        let words = [command.get_program()].into_iter().chain(command.get_args());
-        let line = CommandLine::read(words);
-        let Ok(Action::Task(config)) = args::parse(&line, &environment) else { panic!("{line:?}") };
+    for mut child in children(&program, &run, Some(&lock)).unwrap() {
+        let command = child.command.as_std_mut();
+        let mut start = || String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let printed = start();
+        assert_eq!(printed, start(), "a restarted task has the same configuration");
         let TaskConfig {
             task,
             cluster,
@@ -391,19 +420,45 @@ fn every_task_is_told_the_whole_configuration() {
             notes,
             exit_with_parent,
             logdir_locked_by,
-        } = config;
+        } = configuration_of(&printed, folder.path());
         assert!(!is_placed && notes.is_empty());
         let json_for_the_chief =
             if task == TaskId::CHIEF { ProgressMode::Json } else { ProgressMode::None };
         assert_eq!((child.task, bind, exit_with_parent), (task, None, true));
         let of_chief = if task == TaskId::CHIEF { LockedBy::Parent } else { LockedBy::Nobody };
         assert_eq!(logdir_locked_by, of_chief);
-        assert_eq!(told, RunConfig { progress: json_for_the_chief, ..run.clone() });
+        let metrics = run.metrics_of(task).unwrap();
+        assert_eq!(told, RunConfig { progress: json_for_the_chief, metrics, ..run.clone() });
         tasks.push(task.to_string());
         clusters.push(cluster);
     }
     assert_eq!(tasks, ["ps 0", "ps 1", "worker 0", "worker 1", "worker 2"]);
     assert!(clusters.windows(2).all(|two| two[0] == two[1]));
+}
+
+#[test]
+fn command_line_of_a_child_names_job_number_and_logdir_but_no_secret() {
+    let run = RunConfig {
+        security: SecurityConfig::Secret("/etc/unisono/secret".into()),
+        ..run_of(ClusterSize { n_ps: 1, n_workers: 1 })
+    };
+    let lock = None;
+    let lines: Vec<_> = children(Path::new("unisono"), &run, lock)
+        .unwrap()
+        .iter()
+        .map(|child| {
+            let arguments = child.command.as_std().get_args();
+            let arguments: Vec<_> = arguments.map(|argument| argument.to_string_lossy()).collect();
+            arguments.join(" ").replace(&handed_document::path(DOCUMENT_FD), "FD")
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "ps --task-id=0 --logdir=./mnist_model/ --run-config=FD --exit-with-parent",
+            "worker --task-id=0 --logdir=./mnist_model/ --run-config=FD --exit-with-parent",
+        ]
+    );
 }
 
 #[test]
@@ -526,7 +581,8 @@ fn a_child_listens_on_the_socket_that_was_bound_for_it_and_its_parent_does_not()
     let address = listener.local_addr().unwrap();
     let socket = std::fs::read_link(own_file(listener.as_raw_fd())).unwrap();
     let mut command = in_role("listener");
-    hand_over(&mut command, listener, None);
+    let document = File::open("/dev/null").unwrap().into();
+    hand_over(&mut command, listener, document, None);
     command.stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
