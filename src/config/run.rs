@@ -1,4 +1,4 @@
-//! A whole run's configuration: flags, else the file, else the default.
+//! The configuration of a whole run: each value is that of the flag, else the file, else the default.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,64 +19,65 @@ use unisono_core::protocol::Limits;
 use unisono_core::train_config::ClusterSize;
 use unisono_core::train_config::{Optimizer, Placement, Sync, TrainConfig};
 
-/// All that a task of a run needs to know, but who it is and where the others are.
+/// The configuration that all tasks of a run share. It has neither the task's own job and number nor
+/// the addresses of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// What the loss trajectory is a function of.
+    /// The settings of which the loss trajectory is a function.
     pub train: TrainConfig,
-    /// How many gradients make an update, of how many workers.
+    /// The gradients in each update, and the number of workers.
     pub sync: Sync,
-    /// Parameter servers, at least 1.
+    /// The number of parameter servers, at least 1.
     pub n_ps: u32,
-    /// How variables are laid over them.
+    /// How variables are spread over the parameter servers.
     pub placement: Placement,
-    /// Whether tensors between tasks of one machine go through memory that both share.
+    /// Whether tensors between tasks of one machine travel through shared memory.
     pub shared_memory: bool,
-    /// Folder of the IDX files; without, the built-in examples.
+    /// The folder of the IDX files; `None` for the built-in examples.
     #[serde(with = "path", default)]
     pub data_dir: Option<PathBuf>,
-    /// Training images that are validation; without, the data's own split.
+    /// The number of training images for validation; `None` for the data's own split.
     pub validation_size: Option<usize>,
-    /// Folder of the checkpoints, losses and events.
+    /// The folder of the checkpoints, losses and events.
     #[serde(with = "path")]
     pub logdir: PathBuf,
-    /// Time between two summaries; without, none.
+    /// The time between two summaries; `None` for no summaries.
     pub save_summaries_secs: Option<Duration>,
-    /// Whether each ps keeps a ledger in the logdir.
+    /// Whether each ps writes a ledger to the logdir.
     pub ledger: bool,
-    /// Whether each task keeps a trace in the logdir.
+    /// Whether each task writes a trace to the logdir.
     pub trace: bool,
-    /// Whether it may go on from a checkpoint that was trained with other settings.
+    /// Whether a run may resume from a checkpoint whose settings or data differ.
     pub allow_changed_settings: bool,
-    /// Whether the run that is in the logdir is moved aside first. A flag of one start only: it is in
-    /// no configuration file, and a supervisor does not hand it on.
+    /// Whether the old run in the logdir is moved aside first. Only the flag of one start sets it: no
+    /// file has it, and a launcher does not hand it to its tasks, which may restart.
     #[serde(skip)]
     pub fresh: bool,
     /// Whether a run may resume from a checkpoint although losses before it are missing.
     pub allow_missing_losses: bool,
-    /// Initial values of the variables; without, random ones.
+    /// The file of the variables' initial values; `None` for random ones.
     #[serde(with = "path", default)]
     pub init_from: Option<PathBuf>,
-    /// How its tasks prove to each other who they are.
+    /// How the tasks authenticate each other.
     pub security: SecurityConfig,
-    /// How long its tasks wait for what, and between checkpoints.
+    /// How long tasks wait for each other, and the time between checkpoints.
     pub limits: Limits,
-    /// How to show how far the run is.
+    /// How progress is shown.
     pub progress: ProgressMode,
-    /// The form of the log.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// Where metrics are served, if they are.
+    /// The address of the metrics; `None` if they are not served.
     pub metrics: Option<MetricsAddress>,
 }
 
 impl LocalKeys {
-    /// The most restarts of one task within ten minutes, if tasks are started again at all.
+    /// Returns the limit of restarts of one task within ten minutes; `None` if tasks are not restarted.
     ///
     /// # Errors
-    /// If there is a limit on what is not done.
+    /// If a limit is given although tasks are not restarted.
     pub fn max_restarts(&self) -> Result<Option<u32>, ConfigError> {
-        const DEFAULT: u32 = 10; // with the pauses between them, two and a half minutes
+        const DEFAULT: u32 = 10; // with the pauses in between, two and a half minutes
         let given = self.max_restarts.map(|n| n.get());
         match (self.supervise.unwrap_or(false), given) {
             (true, given) => Ok(Some(given.unwrap_or(DEFAULT))),
@@ -87,11 +88,11 @@ impl LocalKeys {
 }
 
 impl SizeKeys {
-    /// The size of a cluster on this machine: the numbers of tasks if given, else the lengths of
-    /// the lists of hosts, else 2 and 2.
+    /// Returns the size of a cluster on this machine: the numbers of tasks if given, else the lengths
+    /// of the lists of hosts, else 2 and 2.
     #[must_use]
     pub fn resolve(&self, hosts: &HostKeys) -> ClusterSize {
-        const DEFAULT: u32 = 2; // as many as the original's hosts
+        const DEFAULT: u32 = 2; // as many as the hosts of the original script
         let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
         let ps = hosts.ps_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
         let workers = hosts.worker_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
@@ -103,17 +104,17 @@ impl SizeKeys {
 }
 
 impl ClusterSpec {
-    /// The number of tasks of each job.
+    /// Returns the number of tasks of each job.
     #[must_use]
     pub fn size(&self) -> ClusterSize {
         let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
         ClusterSize { n_ps: count(self.ps()), n_workers: count(self.workers()) }
     }
 
-    /// The hosts that were given, else the original's.
+    /// Returns the cluster of the given hosts, else of the hosts of the original script.
     ///
     /// # Errors
-    /// If an address is there twice, or the file says another number of tasks.
+    /// If an address appears twice, or a given number of tasks differs from the number of hosts.
     pub fn resolve(hosts: HostKeys, size: &SizeKeys) -> Result<Self, ConfigError> {
         let default = Self::default();
         let spec = Self::new(
@@ -133,7 +134,7 @@ impl ClusterSpec {
 }
 
 impl Default for RunConfig {
-    /// What `unisono local` runs without any flag.
+    /// Returns the run of `unisono local` without any flag.
     fn default() -> Self {
         let size = SizeKeys::default().resolve(&HostKeys::default());
         Self::resolve(RunKeys::default(), size).expect("the defaults do not contradict each other")
@@ -141,13 +142,13 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// The run of these keys, the defaults filled in.
+    /// Returns the run of these keys, with defaults for the absent ones.
     ///
     /// # Errors
     /// If settings contradict each other.
     pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
-        // TensorFlow's Supervisor has 120 s. Here a run is often over by then, and a summary costs its
-        // steps next to nothing.
+        // TensorFlow's Supervisor has 120 s. Here many runs are shorter than that, and a summary hardly
+        // delays the steps.
         let default_interval = Some(Duration::from_secs(10));
         let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
         let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());
@@ -186,10 +187,11 @@ impl RunConfig {
         })
     }
 
-    /// Where each task of a cluster on this machine serves its metrics, ps first, if any does.
+    /// Returns the metrics address of a task of a cluster on this machine; `None` if metrics are not
+    /// served. The tasks have consecutive ports, the ps first.
     ///
     /// # Errors
-    /// If there are not ports enough.
+    /// If the port of the task would be above 65535.
     pub fn metrics_of(&self, task: TaskId) -> Result<Option<MetricsAddress>, ConfigError> {
         let Some(address) = &self.metrics else { return Ok(None) };
         let before = if task.job == Job::Ps { 0 } else { self.n_ps };
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_the_original() {
+    fn without_flags_the_run_is_that_of_the_original_script() {
         let run = from_flags("").unwrap();
         assert_eq!(run.train, TrainConfig::default());
         assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+    fn flag_overrides_the_file_and_the_file_overrides_the_default() {
         let file = "[train]\nbatch_size = 64\nseed = 7\norder = \"sequential\"\nhidden = []";
         let run = from_file("--seed 8", file).unwrap();
         assert_eq!((run.train.batch_size, run.train.seed), (64, 8));
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_another_optimizer_is_refused() {
+    fn parameter_of_another_optimizer_is_refused() {
         let error = from_flags("--momentum 0.8").unwrap_err().to_string();
         insta::assert_snapshot!(error, @"--momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out");
         assert!(from_flags("--optimizer adam --nesterov").is_err());
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_optimizer_flag_also_replaces_the_parameters_of_the_files_optimizer() {
+    fn optimizer_flag_also_replaces_the_parameters_in_the_file() {
         let file = "[train]\noptimizer = \"momentum\"\nmomentum = 0.5";
         assert_eq!(from_file("--optimizer sgd", file).unwrap().train.optimizer, Optimizer::Sgd);
         let kept = from_file("--nesterov", file).unwrap().train.optimizer;
@@ -339,13 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_path_is_refused() {
+    fn empty_path_is_refused() {
         let empty = from_file("", "[checkpoint]\nlogdir = \"\"");
         assert_eq!(empty, Err(ConfigError::EmptyPath("--logdir")));
     }
 
     #[test]
-    fn the_size_on_one_machine_is_the_number_of_hosts_unless_given() {
+    fn size_on_one_machine_is_the_number_of_hosts_unless_given() {
         let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
         let given = SizeKeys { ps: "3".parse().ok(), workers: None };
         let size = |size: &SizeKeys| {
