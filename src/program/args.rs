@@ -1,4 +1,4 @@
-//! From a command line to what it asks for.
+//! Parses a command line into an action.
 
 mod grammar;
 #[cfg(test)]
@@ -34,12 +34,12 @@ use unisono_core::ids::{Job, Step, TaskId};
 use unisono_files::checkpoint::LockedBy;
 use unisono_tensors::tensor::Format;
 
-/// Why there is no command.
+/// A command line is no command.
 #[derive(Debug)]
 pub enum ParseError {
-    /// The flags are wrong, or help was asked for: clap prints it, and knows the exit code.
+    /// The flags are wrong, or ask for help. Clap prints the text and has the exit code.
     Clap(clap::Error),
-    /// What they say is wrong.
+    /// The values of the flags, the file or the environment are wrong.
     Config(anyhow::Error),
 }
 
@@ -52,16 +52,17 @@ impl<E: Into<anyhow::Error>> From<E> for ParseError {
     }
 }
 
-/// Parses and validates a command line, the file that it names, and what an engine says of a task.
+/// Parses and validates a command line, the file it names, and the environment of an engine.
 ///
 /// # Errors
-/// If something is wrong with any of them, or help was asked for.
+/// If one of them is wrong, or the command line asks for help.
 pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, ParseError> {
     if let Some(arguments) = line.for_the_simulator() {
         return Ok(Action::Sim(arguments.to_vec()));
     }
-    // A bare command line is a task only where an engine names the task. A person who types the
-    // program's name gets the help: worker 0 of a cluster that nobody started would wait for ever.
+    // Without arguments the program is a task only if an engine names the task. A person who types
+    // the program's name gets the help: as worker 0 of a cluster that does not run, the program would
+    // wait forever.
     let is_placed = environment.value(Environment::TF_CONFIG).is_some();
     let parsed = if line.is_bare() && is_placed {
         Cli::try_parse_from(line.as_task())
@@ -93,7 +94,7 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
     }
 }
 
-/// The command line, for who describes it.
+/// Returns the grammar of the command line, for completions and manual pages.
 pub(super) fn command() -> clap::Command {
     Cli::command()
 }
@@ -182,8 +183,8 @@ impl DoctorArgs {
         let task = |args: TaskArgs, job| match args.resolve(Some(job), environment)? {
             Action::Task(config) => Ok(Patient::Task(Box::new(config))),
             _ => Err(ParseError::Config(anyhow::anyhow!(
-                "this is the evaluator of its cluster, which needs nothing but its files; run \
-                 `unisono doctor` where a ps or a worker will run"
+                "this task is the evaluator of its cluster, which needs only the logdir and the data; \
+                 run `unisono doctor` where a ps or a worker will run"
             ))),
         };
         let patient = match self.command {
@@ -230,7 +231,7 @@ impl ConvertArgs {
             })
         };
         let (from, to) = (format(&self.from)?, format(&self.to)?);
-        ensure!(from != to, "both files are {from}: to have another copy of one, copy it");
+        ensure!(from != to, "both files are {from}, so there is nothing to convert");
         Ok(ConvertConfig { from: self.from, format: from, to: self.to, overwrites: self.force })
     }
 }
@@ -238,7 +239,7 @@ impl ConvertArgs {
 impl EvalArgs {
     fn resolve(self) -> Result<EvalConfig, ParseError> {
         let file = self.config.read()?;
-        // The rest of the file is a run's; whatever of it is here is checked as a run's.
+        // The file configures a run, so the keys that `eval` uses are checked like those of a run.
         let EvalDataArgs { data_dir, validation_size } = self.data;
         let data = DataKeys { data_dir, validation_size };
         let mut keys = RunKeys { data, ..RunKeys::default() };

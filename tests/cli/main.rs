@@ -227,7 +227,7 @@ fn convert_and_back_is_the_same_file_and_writes_over_another_only_if_told() {
     std::fs::write(&back, "precious").unwrap();
     let refused = unisono(&["convert", &npz, &back]);
     assert_eq!(refused.status.code(), Some(1));
-    let expected = "exists: choose another name, or give --force to write over it\n";
+    let expected = "exists: choose another name, or give --force to overwrite it\n";
     assert!(stderr(&refused).ends_with(expected), "{}", stderr(&refused));
     assert_eq!(std::fs::read(&back).unwrap(), b"precious");
 

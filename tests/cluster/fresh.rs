@@ -37,7 +37,7 @@ fn fresh_keeps_the_old_run_and_trains_the_new_one_from_the_beginning() {
         let other = format!("{command} {SMALL} --seed 7 --ledger --trace");
         folder.run(&other).expect_error(1, &["seed = 1, and not 7", "--fresh", "another --logdir"]);
         let ended = folder.run(&format!("{other} --fresh"));
-        let told = ["The run that was in ", "logdir/previous-1 now."];
+        let told = ["The old run in ", "logdir/previous-1."];
         ended.expect_code(0).expect_stderr(&told);
 
         let expected = crate::support::bits_of(&format!("reference {SMALL} --seed 7"));
@@ -86,7 +86,7 @@ fn backup_workers_are_told_what_holds() {
     folder.run(&format!("local {backup}")).expect_code(0).expect_stderr(&told);
     let serial = Folder::new();
     let ended = serial.run(&format!("reference {backup}"));
-    ended.expect_code(0).expect_stderr(&["In a cluster timing chooses the slots."]);
+    ended.expect_code(0).expect_stderr(&["timing chooses the slots."]);
     let all = Folder::new().run(&format!("local {SMALL} --workers 2"));
     assert!(!all.expect_code(0).stderr.contains("timing"), "{}", all.stderr);
 }

@@ -43,7 +43,7 @@ fn tasks_that_restart_after_their_clocks_were_set_back_go_on_and_no_bit_moves() 
         tasks[victim] = cluster.start(roles[victim]);
         // The chief has recorded its incarnation; the others hear of theirs from their peers.
         if victim > 0 {
-            tasks[victim].wait_for_stderr("it goes on as 800000000");
+            tasks[victim].wait_for_stderr("continuing as 800000000");
         }
     }
     for task in tasks {
@@ -136,6 +136,6 @@ fn an_incarnation_that_is_no_number_is_a_mistake_of_the_command_line() {
     let folder = Folder::new();
     let mut command = folder.command("worker --task-id 0");
     command.env(VARIABLE, "12a");
-    let told = ["UNISONO_INCARNATION is \"12a\"", "no whole number"];
+    let told = ["UNISONO_INCARNATION is \"12a\"", "must be a whole number"];
     Process::start(command).wait().expect_error(2, &told);
 }

@@ -45,7 +45,7 @@ fn a_supervised_run_that_cannot_use_its_logdir_ends_before_any_task_starts() {
 fn a_loss_that_is_no_number_is_not_tried_again() {
     let folder = Folder::new();
     let ended = folder.run(&format!("local --supervise {FLAGS} --learning-rate 1e30"));
-    ended.expect_code(3).expect_stderr(&["Another start would end like this one."]);
+    ended.expect_code(3).expect_stderr(&["not restarting: the same error would happen again"]);
     assert!(!ended.stderr.contains("restart"), "{}", ended.stderr);
 }
 

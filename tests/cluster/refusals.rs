@@ -86,7 +86,7 @@ fn a_life_that_began_to_read_its_data_before_another_was_started_is_the_older_on
         files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|path| path == slow))
     });
     let mut newer = with_data(Role::Worker(1), "data");
-    newer.wait_for_stderr("ps 0 is there");
+    newer.wait_for_stderr("ps 0 connected");
     pipe.write_all(&data.train_images).expect("it reads");
     drop(pipe);
     let told = ["this process of worker 1 has incarnation ", "worker 1 was restarted since"];

@@ -148,7 +148,7 @@ fn a_trace_that_cannot_be_kept_is_told_once_and_moves_no_bit() {
     fs::create_dir_all(folder.logdir().join("trace-ps0.jsonl")).expect("it can be made");
     let ended = folder.run(&format!("local --trace --ps 2 {SMALL} {STEPS}"));
     ended.expect_code(0);
-    let told = "no trace is kept, and training goes on without it";
+    let told = "no trace is written, and training continues without it";
     assert_eq!(ended.stderr.matches(told).count(), 1, "{}", ended.stderr);
     Bits::read(&folder.logdir()).assert_same(&expected, "without one trace");
     fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("it is empty");

@@ -90,7 +90,7 @@ fn it_prints_a_line_each_with_no_colour_where_nobody_sees_it() {
     assert!(text.starts_with("ok    simd           "), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
     let last = text.lines().last().expect("it has lines");
-    assert!(last == "All is well." || last.starts_with("A run can start"), "{text}");
+    assert!(last == "No problems found." || last.starts_with("A run can start"), "{text}");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn ps_that_other_machines_cannot_reach_is_a_warning_of_doctor_and_of_ps() {
     let warned = format!("ps 0 listens at {address}, where tasks of other machines");
     assert!(ended.stderr.contains(&warned), "{}", ended.stderr);
     let told = Told::by(&format!("ps {hosts} --bind {address}"));
-    told.expect("ports", "ok", &format!("free to listen at: {address}"));
+    told.expect("ports", "ok", &format!("can listen at {address}"));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn certificates_are_looked_at_now_and_in_thirty_days() {
     };
     let long = certs("365");
     Told::by(&format!("local {long}")).expect("security", "ok", "valid");
-    Told::by(&format!("local {}", certs("7"))).expect("security", "warn", "runs out within 30");
+    Told::by(&format!("local {}", certs("7"))).expect("security", "warn", "expires within 30");
     let other = long.replace("365/ca.pem", "7/ca.pem");
     Told::by(&format!("local {other}")).expect("security", "fail", "--tls-cert");
     let told = Told::by("local --secret-file no/such/file");
@@ -199,7 +199,7 @@ fn a_secret_that_others_can_read_is_a_warning() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("it is ours");
     Told::by(&words).expect("security", "warn", "chmod 600");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("it is ours");
-    Told::by(&words).expect("security", "ok", "a secret of good length");
+    Told::by(&words).expect("security", "ok", "the secret is long enough");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_ps_that_has_another_secret_is_a_failure() {
         let logdir = folder.logdir();
         Told::by(&format!("worker {} --logdir {}", flags(secret), logdir.display()))
     };
-    let proved = "has proved who it is";
+    let proved = "has authenticated itself";
     let mut told = worker(&right);
     while !told.checks.iter().any(|(_, _, what)| what.contains(proved)) {
         told.expect("peers", "warn", "nobody listens"); // yet
@@ -256,9 +256,9 @@ fn a_checkpoint_that_cannot_be_gone_on_from_is_a_failure() {
     fs::write(folder.logdir().join("checkpoint"), "?").expect("it can be written");
     fs::write(folder.logdir().join("model.ckpt-9.safetensors"), "?").expect("it can be written");
     let told = told("");
-    told.expect("checkpoint", "warn", "used by their steps instead; nothing");
+    told.expect("checkpoint", "warn", "used by their steps instead; no remedy");
     told.expect("checkpoint", "warn", "model.ckpt-9.safetensors is skipped");
-    told.expect("checkpoint", "warn", "put a good copy back");
+    told.expect("checkpoint", "warn", "restore a good copy");
     told.expect("checkpoint", "ok", "model.ckpt-5.safetensors");
 }
 

@@ -194,7 +194,7 @@ fn local_trains_with_what_certs_makes_and_certs_overwrites_nothing() {
     let make = || Process::start(unisono(&format!("certs {} --ps 1", certs.display()))).wait();
     make().expect_code(0);
     let before = crate::support::Listing::of(&certs);
-    make().expect_error(1, &["ca.pem is there already, and nothing was written"]);
+    make().expect_error(1, &["ca.pem already exists, and nothing was written"]);
     before.assert_unchanged(&certs);
     for entry in std::fs::read_dir(&certs).unwrap() {
         use std::os::unix::fs::PermissionsExt as _;
@@ -224,7 +224,7 @@ fn certs_adds_tasks_to_the_ca_that_a_folder_has() {
     let added = make("--ps 1 --workers 3");
     let told = &added.expect_code(0).stdout;
     assert!(told.contains("for each of worker-1, worker-2, valid"), "{told}");
-    assert!(told.contains("local.pem still names the tasks of before only"), "{told}");
+    assert!(told.contains("local.pem lacks the new tasks"), "{told}");
     assert_eq!(["ca.pem", "ca-key.pem", "ps-0.pem", "worker-0.pem", "local.pem"].map(read), kept);
 
     // The same command makes the certificate of `unisono local` anew, with all of the tasks.
@@ -242,8 +242,7 @@ fn certs_adds_tasks_to_the_ca_that_a_folder_has() {
     std::fs::copy(other.join("ca-key.pem"), certs.join("ca-key.pem")).unwrap();
     make("--ps 2 --workers 3").expect_error(1, &["the private key is not that of the CA's"]);
     std::fs::remove_file(certs.join("ca-key.pem")).unwrap();
-    make("--ps 2 --workers 3")
-        .expect_error(1, &["ca.pem is there already, and ", "ca-key.pem is not"]);
+    make("--ps 2 --workers 3").expect_error(1, &["ca.pem exists, but ", "ca-key.pem does not"]);
     assert!(!certs.join("ps-1.pem").exists());
 }
 
@@ -265,6 +264,6 @@ fn listening_for_everybody_without_security_is_warned_of_once() {
         stranger.say(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         ps.wait_for_stderr("refused a caller");
         let log = ps.stderr();
-        assert_eq!(crate::lines_with(&log, "whoever reaches it can join"), n_warnings, "{log}");
+        assert_eq!(crate::lines_with(&log, "every caller can join"), n_warnings, "{log}");
     }
 }
