@@ -1,18 +1,18 @@
-//! The variables in which an engine tells a task who it is: the only ones that are settings.
+//! The environment variables by which an engine places a task. No other variable is a setting.
 
 use std::collections::BTreeMap;
 
-/// `TF_CONFIG`, and what Slurm says of a step.
+/// `TF_CONFIG` and the variables of a Slurm step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variable of Kubeflow, Vertex and others who start TensorFlow's clusters.
+    /// Set by Kubeflow, Vertex and other engines that start TensorFlow clusters.
     pub const TF_CONFIG: &str = "TF_CONFIG";
-    /// Slurm's all begin so; the second are those of its daemon on the node.
+    /// The prefixes of Slurm's variables; its daemon on the node sets those with the second one.
     const SLURM: [&str; 2] = ["SLURM_", "SLURMD_"];
 
-    /// This process's. What is no UTF-8 is read as far as it is.
+    /// Reads the environment of this process. Bytes that are no UTF-8 are replaced.
     #[must_use]
     pub fn of_process() -> Self {
         let all = std::env::vars_os();
@@ -21,7 +21,7 @@ impl Environment {
         }))
     }
 
-    /// The value of a variable. One that is empty or blank is not set.
+    /// Returns the value of a variable; `None` if it is absent, empty or blank.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_engines_set_is_a_setting_and_blank_is_not_set() {
+    fn only_engine_variables_are_read_and_blank_counts_as_unset() {
         let all = [("TF_CONFIG", " {} "), ("SLURM_PROCID", " "), ("HOME", "/"), ("SLURMD_X", "1")];
         let environment = Environment::from_iter(all);
         assert_eq!(environment.value("TF_CONFIG"), Some("{}"));

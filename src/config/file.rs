@@ -1,6 +1,6 @@
 //! The configuration file: TOML whose keys are the flags' names with underscores.
 //!
-//! Every error names file, line and key. What the values mean together is checked in [`super::run`].
+//! Every error names file, line and key. [`super::run`] checks whether the values fit together.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,38 +17,38 @@ use super::keys::{
     SecurityKeys, SizeKeys, SyncKeys, TrainKeys,
 };
 
-/// What a file gives.
+/// The keys that a file sets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FileKeys {
-    /// What every command that trains takes.
+    /// The settings of every command that trains.
     pub run: RunKeys,
-    /// `[cluster]`, where its tasks are.
+    /// `[cluster]`: the addresses of the tasks.
     pub hosts: HostKeys,
-    /// `[cluster]`, its size.
+    /// `[cluster]`: the number of tasks.
     pub size: SizeKeys,
     /// `[local]`
     pub local: LocalKeys,
 }
 
-/// Why a file cannot be used.
+/// A file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read at all.
+    /// The file cannot be read.
     #[error("cannot read the configuration file {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Something in it is wrong.
+    /// The content of the file is wrong.
     #[error("{}:{line}: {what}", path.display())]
     Wrong {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong, with the key, and what to do.
+        /// The error, with the key and a remedy.
         what: String,
     },
 }
@@ -57,7 +57,7 @@ impl FileKeys {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it cannot be read, is no TOML, has a key that does not exist or a value out of range.
+    /// If the file cannot be read, is not TOML, or has an unknown key or a value out of range.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
@@ -103,7 +103,7 @@ impl FileKeys {
     }
 }
 
-/// A section of the file, and the flags that are its keys.
+/// A section of the file, with its keys as flags.
 #[derive(Debug)]
 pub struct KnownSection {
     pub(super) name: &'static str,
@@ -113,15 +113,15 @@ pub struct KnownSection {
 /// A key as the documentation shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyText {
-    /// Its name.
+    /// The name of the key.
     pub name: String,
-    /// What it is, and what values it takes.
+    /// The meaning of the key, and its possible values.
     pub what: String,
-    /// Its default, or how that is found.
+    /// The default, or how it is found.
     pub default: String,
 }
 
-/// All sections, in the order of the documentation.
+/// Returns all sections, in the order of the documentation.
 pub(super) fn sections() -> [KnownSection; 9] {
     fn flags<K: Args>(command: Command) -> Command {
         K::augment_args(command)
@@ -142,7 +142,7 @@ pub(super) fn sections() -> [KnownSection; 9] {
 }
 
 impl KnownSection {
-    /// `[train]`, which the simulator's scenarios have, too.
+    /// Returns `[train]`, which scenarios of the simulator have, too.
     #[must_use]
     pub fn train() -> Self {
         let [train, ..] = sections();
@@ -152,7 +152,7 @@ impl KnownSection {
     /// Reads a table as this section.
     ///
     /// # Errors
-    /// If it has a key that does not exist, or a value out of range.
+    /// If the table has an unknown key or a value out of range.
     pub fn read<'de, K: Deserialize<'de>>(
         &self,
         span: Range<usize>,
@@ -164,7 +164,7 @@ impl KnownSection {
         Section { span, table }.keys()
     }
 
-    /// All keys with their texts, in order.
+    /// Returns all keys with their texts, in order.
     pub fn texts(&self) -> impl Iterator<Item = KeyText> {
         self.flags.get_arguments().map(|flag| {
             let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
@@ -184,12 +184,12 @@ impl KnownSection {
         })
     }
 
-    /// The names of all keys, in order.
+    /// Returns the names of all keys, in order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.flags.get_arguments().map(|flag| flag.get_id().as_str())
     }
 
-    /// Whether it has this key.
+    /// Returns whether the section has this key.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.keys().any(|known| known == key)
@@ -258,7 +258,8 @@ fn check_key(
         .map_err(|what| Wrong { at: value.span().start, what })
 }
 
-/// Checks the value of a key that has but a few, of which serde would suggest none.
+/// Checks the value of a key that has only a few values. Serde's error would not suggest the nearest
+/// one.
 fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Result<(), String> {
     let names = || choices.iter().map(PossibleValue::get_name);
     let all = || names().collect::<Vec<_>>().join(", ");
@@ -278,7 +279,7 @@ fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Re
     }
 }
 
-/// The name that was meant, if one is near enough.
+/// Returns the known name that is most similar to `given`, if one is similar enough to suggest.
 pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR: f64 = 0.8;
     let with_underscores = |name: &str| name.replace('-', "_");
@@ -290,17 +291,17 @@ pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<
     Some(name)
 }
 
-/// Something wrong, at a byte of the file.
+/// An error at a byte of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The byte.
+    /// The offset of the byte.
     pub at: usize,
-    /// What is wrong, with the key, and what to do.
+    /// The error, with the key and a remedy.
     pub what: String,
 }
 
 impl Wrong {
-    /// What TOML's parser found wrong; at `otherwise`, if it does not say where.
+    /// Converts an error of the TOML parser; places it at `otherwise` if the error has no place.
     #[must_use]
     pub fn from_toml(error: &toml::de::Error, otherwise: usize) -> Self {
         let at = error.span().map_or(otherwise, |span| span.start);
@@ -308,7 +309,7 @@ impl Wrong {
     }
 }
 
-/// The line, from 1, that a byte is in.
+/// Returns the line, from 1, of a byte.
 #[must_use]
 pub fn line_of(text: &str, at: usize) -> usize {
     let before = &text.as_bytes()[..at.min(text.len())];
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_told_with_file_line_key_and_remedy() {
+    fn every_mistake_is_reported_with_file_line_key_and_remedy() {
         let all = [
             "[train]\nbatch_sise = 100",
             "[train]\nbatch-size = 100",
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn missing_file_is_named() {
         let error = anyhow::Error::new(FileKeys::read(Path::new("no/such.toml")).unwrap_err());
         assert_eq!(
             format!("{error:#}"),
@@ -421,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_will_do_for_a_decimal_one() {
+    fn whole_number_is_read_as_a_decimal_one() {
         let keys = FileKeys::parse("[train]\nlearning_rate = 1").unwrap();
         assert_eq!(keys.run.train.learning_rate.map(|rate| rate.get()), Some(1.0));
     }

@@ -1,4 +1,4 @@
-//! A host of a cluster: a name, or an address of either family. Nothing here looks a name up.
+//! A host of a cluster: a name, or an address of either family. Nothing here resolves a name.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,7 +9,7 @@ use crate::hosts_error::HostsError;
 /// The part of a [`HostPort`](super::hosts::HostPort) before the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
-    /// A name, in lower case; it is looked up when it is connected to.
+    /// A name, in lower case; resolved at each connection attempt.
     Name(String),
     /// An IPv4 address.
     V4(Ipv4Addr),
@@ -22,11 +22,11 @@ pub enum Host {
 }
 
 impl Host {
-    /// Whether the text alone says that no other machine can reach the host.
+    /// Returns whether the text alone shows that no other machine can reach the host.
     #[must_use]
     pub fn is_loopback_by_name(&self) -> bool {
         match self {
-            // RFC 6761 keeps `localhost` and the names below it for the loopback interface.
+            // RFC 6761 reserves `localhost` and the names below it for the loopback interface.
             Self::Name(name) => name == "localhost" || name.ends_with(".localhost"),
             Self::V4(address) => address.is_loopback(),
             Self::V6(address) => address.is_loopback(),
@@ -36,7 +36,7 @@ impl Host {
 }
 
 impl fmt::Display for Host {
-    /// Without brackets, as resolvers take it.
+    /// Writes the host without brackets, as resolvers take it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -65,7 +65,7 @@ impl Zone {
 impl FromStr for Host {
     type Err = HostsError;
 
-    /// A name or an IPv4 address.
+    /// Reads a name or an IPv4 address.
     fn from_str(text: &str) -> Result<Self, HostsError> {
         let wrong =
             |why: &str| HostsError::Malformed { value: text.to_owned(), why: why.to_owned() };
@@ -73,7 +73,7 @@ impl FromStr for Host {
     }
 }
 
-/// An IPv6 address as it stands between brackets.
+/// Reads an IPv6 address as it stands between brackets.
 pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
@@ -96,8 +96,9 @@ pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     }
 }
 
-/// The IPv4 address for which the system's resolver takes a name without a dot: `inet_aton` reads
-/// one number as all 32 bits, in decimal, octal or hexadecimal, before any name is looked up.
+/// Returns the IPv4 address as which the system's resolver reads a name without a dot. `inet_aton`
+/// reads a single number as all 32 bits, in decimal, octal or hexadecimal, before the resolver looks
+/// up any name.
 fn read_as_ipv4(name: &str) -> Option<Ipv4Addr> {
     let hexadecimal = name.strip_prefix("0x").or_else(|| name.strip_prefix("0X"));
     let octal = name.strip_prefix('0').filter(|digits| !digits.is_empty());
@@ -137,9 +138,9 @@ mod tests {
     use crate::HostPort;
 
     #[test]
-    fn number_is_a_name_unless_the_resolver_takes_it_for_an_address() {
-        // glibc's getaddrinfo, with each of these names in /etc/hosts: the names on the left were
-        // found, those on the right were answered with 0.0.3.233, 0.0.0.15, 0.0.0.17 and
+    fn number_is_a_name_unless_the_resolver_reads_it_as_an_address() {
+        // Measured with glibc's getaddrinfo and each of these names in /etc/hosts: it found the
+        // first names, and answered the other ones with 0.0.3.233, 0.0.0.15, 0.0.0.17 and
         // 255.255.255.255.
         for name in ["123456789012", "4294967296", "0018", "0x1g"] {
             let host: HostPort = format!("{name}:2222").parse().expect(name);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_hosts_are_told_from_others_by_their_text() {
+    fn loopback_hosts_are_recognised_by_their_text() {
         let is_loopback =
             |text: &str| text.parse::<HostPort>().expect(text).host().is_loopback_by_name();
         for text in ["localhost:1", "a.localhost:1", "127.0.1.1:1", "[::1]:1"] {

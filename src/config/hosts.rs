@@ -1,19 +1,20 @@
-//! Where the tasks of a cluster listen: `host:port`, and the two lists of them.
+//! The addresses of the tasks of a cluster: `host:port`, and the two lists of them.
 //!
-//! Nothing here looks a name up.
+//! Nothing here resolves a name.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 
 pub use super::host::Host;
 use super::host::{parse_host, parse_ipv6};
 use crate::hosts_error::HostsError;
 use unisono_core::ids::{Job, TaskId};
 
-/// One task's address: a host name, an IPv4 address or a bracketed IPv6 address, and a port.
+/// The address of one task: a host name, an IPv4 address or a bracketed IPv6 address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPort {
     host: Host,
@@ -21,29 +22,29 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// The address of `port` on `host`.
+    /// Makes the address of `port` on `host`.
     ///
     /// # Panics
-    /// If the port is 0, which is no address.
+    /// If the port is 0, at which no task can listen.
     #[must_use]
     pub fn new(host: Host, port: u16) -> Self {
         assert!(port > 0, "port 0 of {host:?} cannot be connected to");
         Self { host, port }
     }
 
-    /// The host.
+    /// Returns the host.
     #[must_use]
     pub const fn host(&self) -> &Host {
         &self.host
     }
 
-    /// The port, never 0.
+    /// Returns the port, never 0.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host, without brackets, and port, as resolvers take them.
+    /// Returns the host without brackets, and the port, as resolvers take them.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
         (self.host.to_string(), self.port)
@@ -100,25 +101,25 @@ impl FromStr for HostPort {
 }
 
 fn parse_port(text: &str) -> Option<u16> {
-    // `u16::from_str` takes a plus sign, too.
+    // `u16::from_str` accepts a plus sign, too.
     let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|port| all_digits && *port > 0)
 }
 
-/// The addresses of one job, in the order of its task ids; at least one.
+/// The addresses of one job, by task id; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostList(Vec<HostPort>);
 
 impl HostList {
-    /// A job's addresses.
+    /// Makes the list of a job's addresses.
     ///
     /// # Errors
-    /// If there are none.
+    /// If the list is empty.
     pub fn new(hosts: Vec<HostPort>) -> Result<Self, HostsError> {
         if hosts.is_empty() { Err(HostsError::NoHosts) } else { Ok(Self(hosts)) }
     }
 
-    /// The addresses, by task id.
+    /// Returns the addresses, by task id.
     #[must_use]
     pub fn as_slice(&self) -> &[HostPort] {
         &self.0
@@ -145,6 +146,12 @@ impl FromStr for HostList {
     }
 }
 
+impl Serialize for HostList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(ToString::to_string))
+    }
+}
+
 impl<'de> Deserialize<'de> for HostList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct List;
@@ -167,25 +174,25 @@ impl<'de> Deserialize<'de> for HostList {
     }
 }
 
-/// Every task of the cluster and where it listens, as TensorFlow's `ClusterSpec`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The address of every task of the cluster, as in TensorFlow's `ClusterSpec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct ClusterSpec {
     pub(super) ps: HostList,
     pub(super) workers: HostList,
 }
 
 impl ClusterSpec {
-    /// The cluster of these hosts.
+    /// Makes the cluster of these hosts.
     ///
     /// # Errors
-    /// If an address is there twice.
+    /// If two tasks have the same address.
     pub fn new(ps: HostList, workers: HostList) -> Result<Self, HostsError> {
         let spec = Self { ps, workers };
-        spec.each_address_is_there_once()?;
+        spec.check_addresses_are_distinct()?;
         Ok(spec)
     }
 
-    fn each_address_is_there_once(&self) -> Result<(), HostsError> {
+    fn check_addresses_are_distinct(&self) -> Result<(), HostsError> {
         let mut seen = BTreeMap::new();
         for (second, address) in self.tasks() {
             if let Some(first) = seen.insert(address, second) {
@@ -195,19 +202,19 @@ impl ClusterSpec {
         Ok(())
     }
 
-    /// The parameter servers, by task id.
+    /// Returns the addresses of the parameter servers, by task id.
     #[must_use]
     pub fn ps(&self) -> &[HostPort] {
         &self.ps.0
     }
 
-    /// The workers, by task id.
+    /// Returns the addresses of the workers, by task id.
     #[must_use]
     pub fn workers(&self) -> &[HostPort] {
         &self.workers.0
     }
 
-    /// The hosts of a job, by task id.
+    /// Returns the addresses of a job, by task id.
     #[must_use]
     pub fn job(&self, job: Job) -> &[HostPort] {
         match job {
@@ -216,13 +223,13 @@ impl ClusterSpec {
         }
     }
 
-    /// Where a task listens, if the cluster has it.
+    /// Returns the address of a task, if the cluster has the task.
     #[must_use]
     pub fn address(&self, task: TaskId) -> Option<&HostPort> {
         self.job(task.job).get(task.index as usize)
     }
 
-    /// All tasks, the ps first, with their addresses.
+    /// Returns all tasks with their addresses, the ps first.
     pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &HostPort)> {
         let ps = (0..).map(TaskId::ps).zip(self.ps());
         ps.chain((0..).map(TaskId::worker).zip(self.workers()))
@@ -267,12 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_same_in_either_case() {
+    fn names_ignore_case() {
         assert_eq!("LocalHost:1".parse::<HostPort>(), "localhost:1".parse());
     }
 
     #[test]
-    fn every_malformed_host_is_named_with_its_remedy() {
+    fn every_malformed_host_is_reported_with_its_remedy() {
         let all = [
             "",
             "a:1,,b:2",
@@ -326,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_there_twice_is_refused_with_both_tasks() {
+    fn repeated_address_is_refused_with_both_tasks() {
         let cluster = |ps: &str, workers: &str| {
             ClusterSpec::new(ps.parse().unwrap(), workers.parse().unwrap())
                 .map_err(|error| error.to_string())
@@ -339,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_cluster_is_the_originals() {
+    fn default_cluster_is_that_of_the_original_script() {
         let all: Vec<_> = ClusterSpec::default()
             .tasks()
             .map(|(task, address)| format!("{task} {address}"))

@@ -1,8 +1,8 @@
-//! Why hosts are no cluster.
+//! The errors of a list of hosts.
 
 use unisono_core::ids::TaskId;
 
-/// Why hosts cannot be those of a cluster.
+/// A text is no address, or hosts do not make a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostsError {
     /// The list is empty.
@@ -11,22 +11,22 @@ pub enum HostsError {
     /// An element of the list is empty.
     #[error("a host in the list is empty; write host:port,host:port with a single comma between")]
     Empty,
-    /// It cannot be read.
+    /// An address is malformed.
     #[error("\"{value}\": {why}")]
     Malformed {
-        /// What was given.
+        /// The text.
         value: String,
-        /// What is wrong with it and what to do.
+        /// The error, and a remedy.
         why: String,
     },
-    /// Two tasks cannot listen at one address.
+    /// Two tasks have the same address.
     #[error("{value} is the address of {first} and of {second}; give every task its own")]
     Duplicate {
         /// The address.
         value: String,
-        /// The first task that has it.
+        /// The first task with the address.
         first: TaskId,
-        /// The next one.
+        /// The next task with the address.
         second: TaskId,
     },
 }

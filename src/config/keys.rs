@@ -1,7 +1,8 @@
-//! Every setting once: its flag, its key in the file, its one text.
+//! Every flag and file key, declared once with its `--help` text.
 //!
-//! A field is a flag (dashes) and, in the section of the same struct, a key (underscores).
-//! Nothing has a value unless it was given; `[default: …]` is text, and tested to be true.
+//! A field is a flag (with dashes) and a key of the struct's section in the file (with underscores).
+//! A field has a value only if the user gave it. `[default: …]` is text, and a test compares it with
+//! the real default.
 
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use super::values::{
 };
 use unisono_core::train_config::{Order, Placement};
 
-/// Declares a section, and `or`, which fills what is absent from a weaker source.
+/// Declares a section and its method `or`, which takes absent fields from a weaker source.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
@@ -31,7 +32,7 @@ macro_rules! section {
         }
 
         impl $name {
-            /// What is given here, and for the rest what is given in `weaker`.
+            /// Returns the fields given here and, where a field is absent, the one of `weaker`.
             #[must_use]
             pub fn or(self, weaker: Self) -> Self {
                 Self { $( $field: self.$field.or(weaker.$field), )* }
@@ -41,41 +42,40 @@ macro_rules! section {
 }
 
 section! {
-    /// `[train]`: with the cluster's size and `[sync]`, all that the loss is a function of.
+    /// `[train]`: the loss depends on these, on the size of the cluster and on `[sync]` alone.
     #[command(next_help_heading = "Training")]
     TrainKeys {
-        /// Examples a batch [default: 100]
+        /// Examples in each batch [default: 100]
         #[arg(long, value_name = "N")]
         batch_size: BatchSize,
         /// Learning rate at step 0 [default: 0.01]
         #[arg(long, value_name = "RATE")]
         learning_rate: Positive,
-        /// Factor that the learning rate is multiplied by, smoothly, over each decay-steps
-        /// [default: 0.99]
+        /// Factor applied to the learning rate, smoothly, over each decay-steps [default: 0.99]
         #[arg(long, value_name = "FACTOR")]
         learning_rate_decay: DecayRate,
         /// Steps over which learning-rate-decay is applied once [default: 600]
         #[arg(long, value_name = "STEPS")]
         decay_steps: Positive,
-        /// λ of the loss term Σ λ·w²/2 over the weights; 0 for none [default: 0.0001]
+        /// λ of the loss term Σ λ·w²/2 over the weights; 0 disables it [default: 0.0001]
         #[arg(long, value_name = "RATE")]
         regularization_rate: NotNegative,
         /// Keep moving averages of the variables with this decay, such as 0.99 [default: off]
         #[arg(long, value_name = "DECAY")]
         moving_average_decay: OpenFraction,
-        /// Updates to make, counted from the first one of all [default: 10000]
+        /// Updates of the whole run, including those before a restart [default: 10000]
         #[arg(long, value_name = "STEPS")]
         training_steps: Steps,
         /// Sizes of the hidden layers, comma-separated; "" is softmax regression [default: 500]
         #[arg(long, value_name = "SIZES")]
         hidden: Hidden,
-        /// Rule that turns the mean gradient into an update [default: sgd]
+        /// Rule that makes an update from the mean gradient [default: sgd]
         #[arg(long, value_name = "NAME")]
         optimizer: OptimizerName,
         /// For momentum: decay of the accumulated gradient [default: 0.9]
         #[arg(long, value_name = "DECAY")]
         momentum: Fraction,
-        /// For momentum: look ahead, in Nesterov's form [default: false]
+        /// For momentum: use Nesterov's form, which looks ahead [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         nesterov: bool,
@@ -91,8 +91,8 @@ section! {
         /// Seed of the initial values and of the order of the data [default: 1]
         #[arg(long, value_name = "SEED")]
         seed: Seed,
-        /// How a slot draws its examples: its own permutation an epoch, a share of one
-        /// permutation, or rows in the order of the file [default: shuffled]
+        /// Order in which a slot draws its examples: its own permutation in each epoch, a share of
+        /// one permutation, or the rows in file order [default: shuffled]
         #[arg(long, value_name = "ORDER")]
         order: Named<Order>,
     }
@@ -102,8 +102,8 @@ section! {
     /// `[sync]`: how many gradients make an update.
     #[command(next_help_heading = "Synchronisation")]
     SyncKeys {
-        /// R: gradients an update. More than the workers: each computes several batches; fewer:
-        /// the slowest are dropped [default: the number of workers]
+        /// R: gradients in each update. With more than one per worker, workers compute several
+        /// batches; with fewer, the slowest gradients are dropped [default: the number of workers]
         #[arg(long, value_name = "R")]
         replicas_to_aggregate: Replicas,
     }
@@ -113,48 +113,48 @@ section! {
     /// `[data]`: the examples.
     #[command(next_help_heading = "Data")]
     DataKeys {
-        /// Folder of the four IDX files, plain or gzip; `unisono data fetch` gets all of MNIST
+        /// Folder of the four IDX files, plain or gzip; `unisono data fetch` fetches all of MNIST
         /// [default: a small part of MNIST that is built in]
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
-        /// Number of training images, from the first one on, that are for validation [default: a
-        /// tenth of them, at most 5000; 1000 of the built-in digits]
+        /// Use the first N training images for validation [default: a tenth of them, at most 5000;
+        /// 1000 of the built-in digits]
         #[arg(long, value_name = "N")]
         validation_size: Examples,
     }
 }
 
 section! {
-    /// `[checkpoint]`: the files that a run leaves, and starts from.
+    /// `[checkpoint]`: the files that a run writes and resumes from.
     #[command(next_help_heading = "Files")]
     CheckpointKeys {
-        /// Folder for checkpoints, losses and events; training goes on from the latest checkpoint
+        /// Folder for checkpoints, losses and events; training resumes from the latest checkpoint
         /// there [default: ./mnist_model/]
         #[arg(long, value_name = "DIR")]
         logdir: PathBuf,
-        /// Seconds between two checkpoints; 0 leaves only the one at the end [default: 60]
+        /// Seconds between two checkpoints; 0 saves only at the end [default: 60]
         #[arg(long, value_name = "SECS")]
         save_model_secs: Seconds,
-        /// Seconds between two summaries for TensorBoard in the logdir's event file; 0 for none
+        /// Seconds between two TensorBoard summaries in the logdir's event file; 0 disables them
         /// [default: 10]
         #[arg(long, value_name = "SECS")]
         save_summaries_secs: Seconds,
-        /// Each ps keeps a ledger of its updates in its logdir, for `unisono audit` [default: false]
+        /// Write a ledger of the updates of each ps to its logdir, for `unisono audit` [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         ledger: bool,
-        /// Each task keeps a trace of all that it does in its logdir, for `unisono report` and
+        /// Write a trace of the actions of each task to its logdir, for `unisono report` and
         /// `unisono trace` [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         trace: bool,
-        /// Go on from a checkpoint that was trained with other settings or on other data, as with a
-        /// lower --learning-rate; without, that is refused. The chief's counts [default: false]
+        /// Resume from a checkpoint although its settings or data differ, such as a lower
+        /// --learning-rate; otherwise the start is refused. Only the chief reads it [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         allow_changed_settings: bool,
-        /// Go on from a checkpoint although losses.csv lacks losses of steps before it; without, an
-        /// older checkpoint is used, or the start refused. The chief's counts [default: false]
+        /// Resume from a checkpoint although losses.csv lacks losses of earlier steps; otherwise an
+        /// older checkpoint is used or the start is refused. Only the chief reads it [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         allow_missing_losses: bool,
@@ -165,15 +165,16 @@ section! {
 }
 
 section! {
-    /// `[cluster]`, how the variables are laid over it, and how they travel.
+    /// `[cluster]`: how the variables are spread over the ps, and how tensors travel.
     #[command(next_help_heading = "Cluster")]
     PlacementKeys {
-        /// Whole variables by turns, as replica_device_setter, or an equal share of all
-        /// elements to each ps, which is faster [default: even]
+        /// How variables are spread over the ps: whole variables in turn, as
+        /// replica_device_setter does, or an equal share of all elements for each ps, which is
+        /// faster [default: even]
         #[arg(long, value_name = "HOW")]
         placement: Named<Placement>,
-        /// Tasks of one machine and user pass parameters and gradients through memory that they
-        /// share, instead of their sockets [default: true]
+        /// Pass parameters and gradients between tasks of one machine and user through shared memory
+        /// instead of sockets [default: true]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         shared_memory: bool,
@@ -181,7 +182,7 @@ section! {
 }
 
 section! {
-    /// `[cluster]`, where its tasks are.
+    /// `[cluster]`: the addresses of the tasks.
     #[command(next_help_heading = "Cluster")]
     HostKeys {
         /// Comma-separated host:port of the ps, by task id [default:
@@ -196,7 +197,7 @@ section! {
 }
 
 section! {
-    /// `[cluster]`, its size, where its tasks are on this machine.
+    /// `[cluster]`: the number of tasks, for a cluster on this machine.
     #[command(next_help_heading = "Cluster")]
     SizeKeys {
         /// Parameter servers [default: 2]
@@ -209,10 +210,10 @@ section! {
 }
 
 section! {
-    /// `[security]`: how the tasks prove to each other who they are.
+    /// `[security]`: how tasks authenticate each other.
     #[command(next_help_heading = "Security")]
     SecurityKeys {
-        /// Certificate of this task (PEM), for mutual TLS; it names the task, as ps-0.unisono; with
+        /// Certificate of this task (PEM), for mutual TLS; must name the task, as ps-0.unisono; needs
         /// --tls-key and --tls-ca [default: none]
         #[arg(long, value_name = "FILE")]
         tls_cert: PathBuf,
@@ -223,70 +224,68 @@ section! {
         #[arg(long, value_name = "FILE")]
         tls_ca: PathBuf,
         /// File with a secret that all tasks share, instead of TLS: links are encrypted and
-        /// authenticated, and whoever has the secret can speak as any task [default: none]
+        /// authenticated, but a holder of the secret can act as any task [default: none]
         #[arg(long, value_name = "FILE")]
         secret_file: PathBuf,
     }
 }
 
 section! {
-    /// `[limits]`: how long tasks wait for each other; best the same for all.
+    /// `[limits]`: how long tasks wait for each other. All tasks should have the same limits.
     #[command(next_help_heading = "Limits")]
     LimitKeys {
-        /// Seconds after which a task says for whom it waits; again whenever that has doubled
-        /// [default: 10]
+        /// Log what a task is waiting for after this many seconds, then at 2×, 4×, … [default: 10]
         #[arg(long, value_name = "SECS")]
         report_after: Patience,
-        /// Seconds that a task waits for another before the whole run ends, with exit code 138; 0
-        /// waits for ever [default: 0]
+        /// End the run with exit code 138 after a task has waited this many seconds for another; 0
+        /// waits forever [default: 0]
         #[arg(long, value_name = "SECS")]
         give_up_after: Seconds,
-        /// Seconds between signs of life on a link with nothing to say [default: 2]
+        /// Seconds between heartbeats on an idle link [default: 2]
         #[arg(long, value_name = "SECS")]
         heartbeat_interval: Patience,
-        /// Seconds of silence after which a task is taken for lost, and its link closed
-        /// [default: 10]
+        /// Seconds of silence after which a task counts as lost and its link is closed [default: 10]
         #[arg(long, value_name = "SECS")]
         heartbeat_timeout: Patience,
     }
 }
 
 section! {
-    /// `[local]`: what the launcher of a cluster on this machine does about tasks that die.
+    /// `[local]`: what `unisono local` does when a task dies.
     #[command(next_help_heading = "Supervision")]
     LocalKeys {
-        /// Start a task that has died again, after a pause of 0.5 s that doubles, up to 30 s,
-        /// until a life lasts a minute [default: false]
+        /// Restart a task that has died. The pause before a restart is 0.5 s and doubles up to 30 s;
+        /// the pause is reset once a task has run for a minute [default: false]
         #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
         #[arg(default_missing_value = "true", hide_possible_values = true)]
         supervise: bool,
-        /// With supervise: restarts of one task within ten minutes; the run is given up if it
-        /// dies once more [default: 10]
+        /// With supervise: restarts of one task within ten minutes; the run ends when the task dies
+        /// once more [default: 10]
         #[arg(long, value_name = "N")]
         max_restarts: Restarts,
     }
 }
 
 section! {
-    /// `[output]`: what a person sees, or a program in their stead.
+    /// `[output]`: what a person or a program sees of the run.
     #[command(next_help_heading = "Output")]
     OutputKeys {
-        /// How to show how far the run is [default: auto]
+        /// How to show the progress of the run [default: auto]
         #[arg(long, value_name = "HOW")]
         progress: ProgressMode,
-        /// Form of the log on standard error: lines for a person, or one JSON object a line
+        /// Format of the log on standard error: text for a person, or one JSON object per line
         /// [default: text]
         #[arg(long, value_name = "FORM")]
         log_format: LogFormat,
-        /// Serve /metrics for Prometheus, /healthz and /readyz at this host:port; port 0 is one of
-        /// the system's choice. In a cluster of `unisono local` the port is of ps 0, and the other
-        /// tasks have those after it [default: off]
+        /// Serve /metrics for Prometheus, /healthz and /readyz at this host:port; with port 0 the
+        /// system chooses. With `unisono local`, ps 0 has this port and the other tasks have the
+        /// ports after it [default: off]
         #[arg(long, value_name = "ADDRESS")]
         metrics: MetricsAddress,
     }
 }
 
-/// What every command that trains takes.
+/// The settings of every command that trains.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct RunKeys {
     /// `[train]`
@@ -316,14 +315,14 @@ pub struct RunKeys {
 }
 
 impl RunKeys {
-    /// These flags, and what is absent from the file.
+    /// Returns these flags and, where a flag is absent, the key of the file.
     #[must_use]
     pub fn or(self, mut file: Self) -> Self {
         if let Some(optimizer) = self.train.optimizer {
             // The file's parameters are those of the file's optimizer, which the flag replaced.
             file.train.keep_parameters_of(optimizer);
         }
-        file.security.keep_the_way_of(&self.security);
+        file.security.drop_contradictions(&self.security);
         Self {
             train: self.train.or(file.train),
             sync: self.sync.or(file.sync),

@@ -1,10 +1,12 @@
-//! What a run is made of, as types that cannot be wrong.
+//! The configuration of a run, as types whose values are always valid.
 //!
-//! [`keys`] has every flag and file key once, with its one text; [`mod@file`] reads the TOML file;
-//! [`run`] puts flags, file and defaults together; [`tf_config`] and [`slurm`] read what an engine
-//! tells a task, out of an [`environment`]. Nothing here opens a socket or reads data.
+//! [`keys`] declares every flag and file key with its help. [`mod@file`] reads the TOML file. [`run`]
+//! resolves flags, file and defaults. [`tf_config`] and [`slurm`] read the place of a task from an
+//! engine's [`environment`]. [`RunDocument`] is what a launcher hands to its tasks, and
+//! [`RunConfig::settings`] is what tasks compare. Nothing here opens a socket or reads data.
 
 pub mod config_error;
+mod document;
 pub mod environment;
 pub mod file;
 mod host;
@@ -25,6 +27,7 @@ pub use self::hosts::{ClusterSpec, Host, HostPort};
 pub use self::run::RunConfig;
 pub use crate::config_error::ConfigError;
 pub use crate::hosts_error::HostsError;
+pub use document::RunDocument;
 pub use environment::Environment;
 pub use file::{FileError, FileKeys};
 pub use metrics::MetricsAddress;

@@ -1,29 +1,29 @@
-//! Where a task tells its metrics: an address to listen at, whose port the system may choose.
+//! The address at which a task serves its metrics. The system may choose its port.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::{Serialize, Serializer};
 
-use super::hosts::HostPort;
+use super::hosts::{Host, HostPort};
 use crate::hosts_error::HostsError;
 
-/// `host:port`; port 0 leaves the choice to the system.
+/// `host:port`; with port 0 the system chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsAddress {
-    /// The host, with some port.
-    host: HostPort,
+    host: Host,
     port: u16,
 }
 
 impl MetricsAddress {
-    /// Host, without brackets, and port, as resolvers take them.
+    /// Returns the host without brackets, and the port, as resolvers take them.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
-        (self.host.to_lookup().0, self.port)
+        (self.host.to_string(), self.port)
     }
 
-    /// The address of the task that is `n` behind the one of this address, of tasks on one machine;
+    /// Returns the address of the `n`th task after the one of this address, for tasks on one machine;
     /// `None` if there is no such port.
     #[must_use]
     pub fn behind(&self, n: u16) -> Option<Self> {
@@ -36,8 +36,8 @@ impl MetricsAddress {
 }
 
 impl MetricsAddress {
-    /// The addresses of `n` tasks from this one on, as `unisono top` takes them; `None` if their
-    /// ports are of the system's choice.
+    /// Returns the addresses of `n` tasks from this one on, as `unisono top` takes them; `None` if
+    /// the system chooses their ports.
     #[must_use]
     pub fn row(&self, n: u16) -> Option<String> {
         let last = self.behind(n.saturating_sub(1)).filter(|_| self.port > 0)?;
@@ -47,8 +47,9 @@ impl MetricsAddress {
 
 impl fmt::Display for MetricsAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.host.to_string();
-        let (host, _) = host.rsplit_once(':').expect("a port follows");
+        // A `HostPort` knows which hosts need brackets, but it cannot have port 0.
+        let address = HostPort::new(self.host.clone(), 1).to_string();
+        let (host, _) = address.rsplit_once(':').expect("a port follows");
         write!(f, "{host}:{}", self.port)
     }
 }
@@ -57,26 +58,25 @@ impl FromStr for MetricsAddress {
     type Err = HostsError;
 
     fn from_str(text: &str) -> Result<Self, HostsError> {
+        let malformed = |why| HostsError::Malformed { value: text.to_owned(), why };
         if !text.contains(':') {
-            let why = "write host:port, like 127.0.0.1:9100".to_owned();
-            return Err(HostsError::Malformed { value: text.to_owned(), why });
+            return Err(malformed("write host:port, like 127.0.0.1:9100".to_owned()));
         }
-        match text.strip_suffix(":0") {
-            // Any port will do to have the host parsed.
-            Some(host) => {
-                let host = format!("{host}:1").parse().map_err(|error| match error {
-                    HostsError::Malformed { why, .. } => {
-                        HostsError::Malformed { value: text.to_owned(), why }
-                    }
-                    other => other,
-                })?;
-                Ok(Self { host, port: 0 })
-            }
-            None => {
-                let host: HostPort = text.parse()?;
-                Ok(Self { port: host.port(), host })
-            }
-        }
+        // Port 0 is no port of a `HostPort`, so the host is parsed with another one.
+        let any_port = text.strip_suffix(":0").map(|host| format!("{host}:1"));
+        let address: Result<HostPort, _> = any_port.as_deref().unwrap_or(text).parse();
+        let address = address.map_err(|error| match error {
+            HostsError::Malformed { why, .. } => malformed(why),
+            other => other,
+        })?;
+        let port = if any_port.is_some() { 0 } else { address.port() };
+        Ok(Self { host: address.host().clone(), port })
+    }
+}
+
+impl Serialize for MetricsAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_reads_as_it_prints_and_its_port_may_be_the_systems_choice() {
+    fn address_is_printed_as_it_was_read_and_its_port_may_be_0() {
         for text in ["127.0.0.1:9100", "localhost:0", "[::1]:9100", "[::]:0"] {
             assert_eq!(parse(text).map(|address| address.to_string()), Ok(text.to_owned()));
         }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_of_one_machine_have_one_port_after_the_other() {
+    fn tasks_of_one_machine_have_consecutive_ports() {
         let behind = |text: &str, n| parse(text).unwrap().behind(n).map(|next| next.to_string());
         assert_eq!(behind("127.0.0.1:9100", 3), Some("127.0.0.1:9103".to_owned()));
         assert_eq!(behind("127.0.0.1:0", 3), Some("127.0.0.1:0".to_owned()));

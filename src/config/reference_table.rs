@@ -1,28 +1,24 @@
-//! `docs/configuration.md`, out of the same texts as `--help`: the tests that keep it true.
+//! The tests that keep `docs/configuration.md` equal to the texts of `--help`.
 
 use std::fmt::Write as _;
 
 use super::file::sections;
 
-/// The whole document.
+/// Returns the text of the document.
 fn document() -> String {
     let mut text = String::from(
         "# Configuration\n\n\
          Every key of the file that `--config FILE.toml` names is a flag, too: `batch_size` in \
          `[train]` is `--batch-size`.\n\
-         A flag beats the file, the file beats the default.\n\
+         A flag overrides the file, and the file overrides the default.\n\
          An unknown key is an error.\n\
          Lists are arrays in the file (`hidden = [300, 100]`) and have commas on the command line \
          (`--hidden 300,100`).\n\
-         This page is made from the texts of `--help`; a test keeps it true.\n",
+         This page is generated from the texts of `--help`; a test keeps it up to date.\n",
     );
     for section in sections() {
-        write!(
-            text,
-            "\n## `[{}]`\n\n| key | what it is | default |\n|---|---|---|\n",
-            section.name
-        )
-        .expect("a String takes all");
+        write!(text, "\n## `[{}]`\n\n| key | meaning | default |\n|---|---|---|\n", section.name)
+            .expect("a String takes all");
         for key in section.texts() {
             writeln!(text, "| `{}` | {} | {} |", key.name, key.what, key.default)
                 .expect("a String takes all");
@@ -41,21 +37,18 @@ mod tests {
     use unisono_core::train_config::ClusterSize;
 
     #[test]
-    fn the_documentation_is_up_to_date() {
+    fn documentation_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, document()).unwrap();
         }
         let there = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            there == document(),
-            "UPDATE_DOCS=1 cargo test --lib the_documentation makes it so"
-        );
+        assert!(there == document(), "update it with UPDATE_DOCS=1 cargo test -p unisono-config");
     }
 
     #[test]
     fn every_documented_default_is_the_real_one() {
-        // Words that say how the default is found, and mean: give nothing.
+        // Words that describe the default, so there is no text to compare.
         let words = ["the number of workers", "a small part", "a tenth", "none", "off"];
         let mut flags = Vec::new();
         let mut hosts = Vec::new();

@@ -1,74 +1,83 @@
-//! A whole run's configuration: flags, else the file, else the default; and its way back to text.
+//! The configuration of a whole run: each value is that of the flag, else the file, else the default.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::document::path;
 use super::hosts::ClusterSpec;
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
-    LogFormat, Named, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
+    Fraction, LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
     name_of,
 };
 use super::{MetricsAddress, SecurityConfig};
 use crate::config_error::ConfigError;
 use unisono_core::ids::{Job, TaskId};
-use unisono_core::protocol::{Limits, Settings};
+use unisono_core::protocol::Limits;
 use unisono_core::train_config::ClusterSize;
 use unisono_core::train_config::{Optimizer, Placement, Sync, TrainConfig};
 
-/// All that a task of a run needs to know, but who it is and where the others are.
-#[derive(Clone, Debug, PartialEq)]
+/// The configuration that all tasks of a run share. It has neither the task's own job and number nor
+/// the addresses of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// What the loss trajectory is a function of.
+    /// The settings of which the loss trajectory is a function.
     pub train: TrainConfig,
-    /// How many gradients make an update, of how many workers.
+    /// The gradients in each update, and the number of workers.
     pub sync: Sync,
-    /// Parameter servers, at least 1.
+    /// The number of parameter servers, at least 1.
     pub n_ps: u32,
-    /// How variables are laid over them.
+    /// How variables are spread over the parameter servers.
     pub placement: Placement,
-    /// Whether tensors between tasks of one machine go through memory that both share.
+    /// Whether tensors between tasks of one machine travel through shared memory.
     pub shared_memory: bool,
-    /// Folder of the IDX files; without, the built-in examples.
+    /// The folder of the IDX files; `None` for the built-in examples.
+    #[serde(with = "path", default)]
     pub data_dir: Option<PathBuf>,
-    /// Training images that are validation; without, the data's own split.
+    /// The number of training images for validation; `None` for the data's own split.
     pub validation_size: Option<usize>,
-    /// Folder of the checkpoints, losses and events.
+    /// The folder of the checkpoints, losses and events.
+    #[serde(with = "path")]
     pub logdir: PathBuf,
-    /// Time between two summaries; without, none.
+    /// The time between two summaries; `None` for no summaries.
     pub save_summaries_secs: Option<Duration>,
-    /// Whether each ps keeps a ledger in the logdir.
+    /// Whether each ps writes a ledger to the logdir.
     pub ledger: bool,
-    /// Whether each task keeps a trace in the logdir.
+    /// Whether each task writes a trace to the logdir.
     pub trace: bool,
-    /// Whether it may go on from a checkpoint that was trained with other settings.
+    /// Whether a run may resume from a checkpoint whose settings or data differ.
     pub allow_changed_settings: bool,
-    /// Whether the run that is in the logdir is moved aside first. A flag of one start only: it is in
-    /// no configuration file, and a supervisor does not hand it on.
+    /// Whether the old run in the logdir is moved aside first. Only the flag of one start sets it: no
+    /// file has it, and a launcher does not hand it to its tasks, which may restart.
+    #[serde(skip)]
     pub fresh: bool,
     /// Whether a run may resume from a checkpoint although losses before it are missing.
     pub allow_missing_losses: bool,
-    /// Initial values of the variables; without, random ones.
+    /// The file of the variables' initial values; `None` for random ones.
+    #[serde(with = "path", default)]
     pub init_from: Option<PathBuf>,
-    /// How its tasks prove to each other who they are.
+    /// How the tasks authenticate each other.
     pub security: SecurityConfig,
-    /// How long its tasks wait for what, and between checkpoints.
+    /// How long tasks wait for each other, and the time between checkpoints.
     pub limits: Limits,
-    /// How to show how far the run is.
+    /// How progress is shown.
     pub progress: ProgressMode,
-    /// The form of the log.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// Where metrics are served, if they are.
+    /// The address of the metrics; `None` if they are not served.
     pub metrics: Option<MetricsAddress>,
 }
 
 impl LocalKeys {
-    /// The most restarts of one task within ten minutes, if tasks are started again at all.
+    /// Returns the limit of restarts of one task within ten minutes; `None` if tasks are not restarted.
     ///
     /// # Errors
-    /// If there is a limit on what is not done.
+    /// If a limit is given although tasks are not restarted.
     pub fn max_restarts(&self) -> Result<Option<u32>, ConfigError> {
-        const DEFAULT: u32 = 10; // with the pauses between them, two and a half minutes
+        const DEFAULT: u32 = 10; // with the pauses in between, two and a half minutes
         let given = self.max_restarts.map(|n| n.get());
         match (self.supervise.unwrap_or(false), given) {
             (true, given) => Ok(Some(given.unwrap_or(DEFAULT))),
@@ -79,11 +88,11 @@ impl LocalKeys {
 }
 
 impl SizeKeys {
-    /// The size of a cluster on this machine: the numbers of tasks if given, else the lengths of
-    /// the lists of hosts, else 2 and 2.
+    /// Returns the size of a cluster on this machine: the numbers of tasks if given, else the lengths
+    /// of the lists of hosts, else 2 and 2.
     #[must_use]
     pub fn resolve(&self, hosts: &HostKeys) -> ClusterSize {
-        const DEFAULT: u32 = 2; // as many as the original's hosts
+        const DEFAULT: u32 = 2; // as many as the hosts of the original script
         let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
         let ps = hosts.ps_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
         let workers = hosts.worker_hosts.as_ref().map(|hosts| count(hosts.as_slice()));
@@ -95,17 +104,17 @@ impl SizeKeys {
 }
 
 impl ClusterSpec {
-    /// The number of tasks of each job.
+    /// Returns the number of tasks of each job.
     #[must_use]
     pub fn size(&self) -> ClusterSize {
         let count = |hosts: &[_]| u32::try_from(hosts.len()).expect("fewer than 2^32 hosts");
         ClusterSize { n_ps: count(self.ps()), n_workers: count(self.workers()) }
     }
 
-    /// The hosts that were given, else the original's.
+    /// Returns the cluster of the given hosts, else of the hosts of the original script.
     ///
     /// # Errors
-    /// If an address is there twice, or the file says another number of tasks.
+    /// If an address appears twice, or a given number of tasks differs from the number of hosts.
     pub fn resolve(hosts: HostKeys, size: &SizeKeys) -> Result<Self, ConfigError> {
         let default = Self::default();
         let spec = Self::new(
@@ -125,7 +134,7 @@ impl ClusterSpec {
 }
 
 impl Default for RunConfig {
-    /// What `unisono local` runs without any flag.
+    /// Returns the run of `unisono local` without any flag.
     fn default() -> Self {
         let size = SizeKeys::default().resolve(&HostKeys::default());
         Self::resolve(RunKeys::default(), size).expect("the defaults do not contradict each other")
@@ -133,13 +142,13 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// The run of these keys, the defaults filled in.
+    /// Returns the run of these keys, with defaults for the absent ones.
     ///
     /// # Errors
     /// If settings contradict each other.
     pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
-        // TensorFlow's Supervisor has 120 s. Here a run is often over by then, and a summary costs its
-        // steps next to nothing.
+        // TensorFlow's Supervisor has 120 s. Here many runs are shorter than that, and a summary hardly
+        // delays the steps.
         let default_interval = Some(Duration::from_secs(10));
         let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
         let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());
@@ -178,126 +187,17 @@ impl RunConfig {
         })
     }
 
-    /// Every setting that touches a number, as canonical text: two tasks may train together if
-    /// they agree in these. Where files are, and where tasks are, is not among them.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
-        for (flag, value) in train_flags(&self.train) {
-            settings = settings.with(&flag.replace('-', "_"), value);
-        }
-        let split = self.validation_size.map_or_else(|| "default".to_owned(), |n| n.to_string());
-        settings
-            .with("replicas_to_aggregate", self.sync.replicas_to_aggregate)
-            .with("workers", self.sync.total_num_replicas)
-            .with("ps", self.n_ps)
-            .with("placement", name_of(&Named(self.placement)))
-            .with("validation_size", split)
-    }
-
-    /// Where each task of a cluster on this machine serves its metrics, ps first, if any does.
+    /// Returns the metrics address of a task of a cluster on this machine; `None` if metrics are not
+    /// served. The tasks have consecutive ports, the ps first.
     ///
     /// # Errors
-    /// If there are not ports enough.
+    /// If the port of the task would be above 65535.
     pub fn metrics_of(&self, task: TaskId) -> Result<Option<MetricsAddress>, ConfigError> {
         let Some(address) = &self.metrics else { return Ok(None) };
         let before = if task.job == Job::Ps { 0 } else { self.n_ps };
         let nth = u16::try_from(before + task.index).ok().and_then(|n| address.behind(n));
         let none = || ConfigError::NoPortForMetrics { address: address.clone(), task };
         nth.ok_or_else(none).map(Some)
-    }
-
-    /// The flags that give this very configuration, whatever the defaults are.
-    #[must_use]
-    pub fn to_flags(&self) -> Vec<std::ffi::OsString> {
-        let mut flags = train_flags(&self.train);
-        let seconds =
-            |interval: Option<Duration>| interval.unwrap_or_default().as_secs_f64().to_string();
-        let limit = |limit| seconds(Some(limit).filter(|limit| *limit != Limits::NEVER));
-        flags.push(("replicas-to-aggregate", self.sync.replicas_to_aggregate.to_string()));
-        flags.push(("placement", name_of(&Named(self.placement))));
-        flags.push(("shared-memory", self.shared_memory.to_string()));
-        flags.push(("save-model-secs", limit(self.limits.save_interval)));
-        flags.push(("save-summaries-secs", seconds(self.save_summaries_secs)));
-        flags.push(("report-after", limit(self.limits.report_after)));
-        flags.push(("give-up-after", limit(self.limits.give_up_after)));
-        flags.push(("heartbeat-interval", limit(self.limits.heartbeat_interval)));
-        flags.push(("heartbeat-timeout", limit(self.limits.heartbeat_timeout)));
-        flags.push(("ledger", self.ledger.to_string()));
-        flags.push(("trace", self.trace.to_string()));
-        flags.push(("allow-changed-settings", self.allow_changed_settings.to_string()));
-        flags.push(("allow-missing-losses", self.allow_missing_losses.to_string()));
-        flags.push(("progress", name_of(&self.progress)));
-        flags.push(("log-format", name_of(&self.log_format)));
-        flags.extend(self.metrics.as_ref().map(|address| ("metrics", address.to_string())));
-        flags.extend(self.validation_size.map(|size| ("validation-size", size.to_string())));
-        let paths = [
-            ("logdir", Some(&self.logdir)),
-            ("data-dir", self.data_dir.as_ref()),
-            ("init-from", self.init_from.as_ref()),
-        ];
-        let texts = flags.into_iter().map(|(flag, value)| format!("--{flag}={value}").into());
-        let security = self.security.flags().into_iter().map(|(flag, path)| (flag, Some(path)));
-        let paths = paths.into_iter().chain(security).filter_map(|(flag, path)| {
-            let mut text = std::ffi::OsString::from(format!("--{flag}="));
-            text.push(path?);
-            Some(text)
-        });
-        texts.chain(paths).collect()
-    }
-}
-
-/// Flags and values that give this very configuration, in a fixed order. Numbers are printed
-/// with the fewest digits that read back as the same number.
-fn train_flags(train: &TrainConfig) -> Vec<(&'static str, String)> {
-    let hidden: Vec<_> = train.hidden.iter().map(ToString::to_string).collect();
-    let mut flags = vec![
-        ("batch-size", train.batch_size.to_string()),
-        ("learning-rate", shortest(train.learning_rate)),
-        ("learning-rate-decay", shortest(train.learning_rate_decay)),
-        ("decay-steps", shortest(train.decay_steps)),
-        ("regularization-rate", shortest(train.regularization_rate)),
-        ("training-steps", train.training_steps.to_string()),
-        ("hidden", hidden.join(",")),
-        ("seed", train.seed.to_string()),
-        ("order", name_of(&Named(train.order))),
-    ];
-    let decay = train.moving_average_decay;
-    flags.extend(decay.map(|decay| ("moving-average-decay", shortest(decay))));
-    flags.push(("optimizer", name_of(&OptimizerName::of(&train.optimizer))));
-    match train.optimizer {
-        Optimizer::Sgd => {}
-        Optimizer::Momentum { momentum, nesterov } => {
-            flags.push(("momentum", shortest(momentum)));
-            flags.push(("nesterov", nesterov.to_string()));
-        }
-        Optimizer::Adam { beta1, beta2, epsilon } => {
-            flags.push(("beta1", shortest(beta1)));
-            flags.push(("beta2", shortest(beta2)));
-            flags.push(("epsilon", shortest(epsilon)));
-        }
-    }
-    flags
-}
-
-/// The fewest digits that read back as the same number.
-fn shortest(value: f64) -> String {
-    if value == 0.0 || (1e-5..1e16).contains(&value) {
-        value.to_string()
-    } else {
-        format!("{value:e}")
-    }
-}
-
-impl OptimizerName {
-    /// The name of an optimizer in flags and files.
-    #[must_use]
-    pub const fn of(optimizer: &Optimizer) -> Self {
-        match optimizer {
-            Optimizer::Sgd => Self::Sgd,
-            Optimizer::Momentum { .. } => Self::Momentum,
-            Optimizer::Adam { .. } => Self::Adam,
-        }
     }
 }
 
@@ -358,24 +258,25 @@ fn optimizer(keys: &TrainKeys) -> Result<Optimizer, ConfigError> {
             return Err(ConfigError::ForeignParameter { parameter, theirs, ours });
         }
     }
-    Ok(match ours {
-        OptimizerName::Sgd => Optimizer::Sgd,
-        OptimizerName::Momentum => Optimizer::Momentum {
-            momentum: keys.momentum.map_or(0.9, |momentum| momentum.get()),
-            nesterov: keys.nesterov.unwrap_or(false),
-        },
-        OptimizerName::Adam => Optimizer::Adam {
-            beta1: keys.beta1.map_or(0.9, |beta| beta.get()),
-            beta2: keys.beta2.map_or(0.999, |beta| beta.get()),
-            epsilon: keys.epsilon.map_or(1e-8, Positive::get),
-        },
-    })
+    let mut optimizer = ours.with_defaults();
+    match &mut optimizer {
+        Optimizer::Sgd => {}
+        Optimizer::Momentum { momentum, nesterov } => {
+            *momentum = keys.momentum.map_or(*momentum, Fraction::get);
+            *nesterov = keys.nesterov.unwrap_or(*nesterov);
+        }
+        Optimizer::Adam { beta1, beta2, epsilon } => {
+            *beta1 = keys.beta1.map_or(*beta1, Fraction::get);
+            *beta2 = keys.beta2.map_or(*beta2, Fraction::get);
+            *epsilon = keys.epsilon.map_or(*epsilon, Positive::get);
+        }
+    }
+    Ok(optimizer)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{Args as _, Command, FromArgMatches as _};
-    use proptest::prelude::*;
 
     use super::*;
     use crate::FileKeys;
@@ -402,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_the_original() {
+    fn without_flags_the_run_is_that_of_the_original_script() {
         let run = from_flags("").unwrap();
         assert_eq!(run.train, TrainConfig::default());
         assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });
@@ -413,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+    fn flag_overrides_the_file_and_the_file_overrides_the_default() {
         let file = "[train]\nbatch_size = 64\nseed = 7\norder = \"sequential\"\nhidden = []";
         let run = from_file("--seed 8", file).unwrap();
         assert_eq!((run.train.batch_size, run.train.seed), (64, 8));
@@ -422,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_another_optimizer_is_refused() {
+    fn parameter_of_another_optimizer_is_refused() {
         let error = from_flags("--momentum 0.8").unwrap_err().to_string();
         insta::assert_snapshot!(error, @"--momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out");
         assert!(from_flags("--optimizer adam --nesterov").is_err());
@@ -432,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_optimizer_flag_also_replaces_the_parameters_of_the_files_optimizer() {
+    fn optimizer_flag_also_replaces_the_parameters_in_the_file() {
         let file = "[train]\noptimizer = \"momentum\"\nmomentum = 0.5";
         assert_eq!(from_file("--optimizer sgd", file).unwrap().train.optimizer, Optimizer::Sgd);
         let kept = from_file("--nesterov", file).unwrap().train.optimizer;
@@ -440,45 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_path_is_refused() {
+    fn empty_path_is_refused() {
         let empty = from_file("", "[checkpoint]\nlogdir = \"\"");
         assert_eq!(empty, Err(ConfigError::EmptyPath("--logdir")));
     }
 
     #[test]
-    fn settings_are_canonical_text_of_all_that_touches_a_number() {
-        let run = from_flags("--learning-rate 1e-2 --optimizer adam --hidden 300,100").unwrap();
-        let text: Vec<_> = run.settings().iter().map(|(k, v)| format!("{k} = {v}")).collect();
-        insta::assert_snapshot!(text.join("\n"), @"
-        batch_size = 100
-        learning_rate = 0.01
-        learning_rate_decay = 0.99
-        decay_steps = 600
-        regularization_rate = 0.0001
-        training_steps = 10000
-        hidden = 300,100
-        seed = 1
-        order = shuffled
-        optimizer = adam
-        beta1 = 0.9
-        beta2 = 0.999
-        epsilon = 1e-8
-        replicas_to_aggregate = 3
-        workers = 3
-        ps = 2
-        placement = even
-        validation_size = default
-        ");
-    }
-
-    #[test]
-    fn settings_do_not_know_files_or_intervals() {
-        let there = from_flags("--logdir a --data-dir b --save-model-secs 1 --progress none");
-        assert_eq!(there.unwrap().settings(), from_flags("").unwrap().settings());
-    }
-
-    #[test]
-    fn the_size_on_one_machine_is_the_number_of_hosts_unless_given() {
+    fn size_on_one_machine_is_the_number_of_hosts_unless_given() {
         let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
         let given = SizeKeys { ps: "3".parse().ok(), workers: None };
         let size = |size: &SizeKeys| {
@@ -489,48 +358,5 @@ mod tests {
         assert_eq!(size(&given), (3, 2));
         let error = ClusterSpec::resolve(hosts, &given).unwrap_err().to_string();
         insta::assert_snapshot!(error, @"ps = 3, but ps_hosts has 1 of them: make them agree, or leave ps out");
-    }
-
-    fn optimizers() -> impl Strategy<Value = String> {
-        prop_oneof![
-            Just("--optimizer=sgd".to_owned()),
-            (0.0..0.99, any::<bool>()).prop_map(|(momentum, nesterov)| format!(
-                "--optimizer=momentum --momentum={momentum} --nesterov={nesterov}"
-            )),
-            (0.0..0.99, 1e-30..1e30).prop_map(|(beta, epsilon)| format!(
-                "--optimizer=adam --beta1={beta} --epsilon={epsilon}"
-            )),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn a_configuration_survives_its_own_flags(
-            optimizer in optimizers(),
-            rate in 1e-30..1e30,
-            average in proptest::option::of(0.01..0.99),
-            security in prop_oneof![
-                Just(""), Just("--secret-file=a=b"), Just("--tls-cert=c --tls-key=k --tls-ca=a")
-            ],
-            hidden in proptest::collection::vec(1..1000_usize, 0..3),
-            seed: u64,
-            secs in 0.0..1e3,
-            shared_memory: bool,
-            allow_changed_settings: bool,
-            allow_missing_losses: bool,
-        ) {
-            let hidden: Vec<_> = hidden.iter().map(ToString::to_string).collect();
-            let average = average
-                .map_or_else(String::new, |decay| format!("--moving-average-decay={decay}"));
-            let text = format!(
-                "{optimizer} {average} {security} --learning-rate={rate} --hidden={} --seed={seed} \
-                 --save-model-secs={secs} --log-format=json --metrics=[::1]:0 --init-from=x=y --validation-size=7 --order=partitioned \
-                 --shared-memory={shared_memory} --allow-changed-settings={allow_changed_settings} \
-                 --allow-missing-losses={allow_missing_losses}",
-                hidden.join(",")
-            );
-            let run = from_flags(&text).unwrap();
-            prop_assert_eq!(RunConfig::resolve(keys(&run.to_flags()), SIZE), Ok(run));
-        }
     }
 }

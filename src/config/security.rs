@@ -1,40 +1,46 @@
-//! How tasks prove to each other who they are: certificates, a shared secret, or not at all.
+//! How tasks authenticate each other: with certificates, with a shared secret, or not at all.
 //!
-//! Only the paths; what is in the files is read in [`unisono_net::tcp::security`].
+//! This file knows the paths only; the `net` crate reads the files.
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
+use super::document::path;
 use super::keys::SecurityKeys;
 use crate::config_error::ConfigError;
 
 /// How the links of a task are secured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecurityConfig {
-    /// Not at all: whoever reaches the port may say that it is any task.
+    /// Links are open: a process that reaches the port can claim to be any task.
     #[default]
     Open,
-    /// Mutual TLS.
+    /// Links use mutual TLS.
     Tls(TlsFiles),
-    /// A secret that all tasks share.
-    Secret(PathBuf),
+    /// Links use a secret that all tasks share, in this file.
+    Secret(#[serde(with = "path")] PathBuf),
 }
 
-/// The files of mutual TLS, each PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The files of mutual TLS, as PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsFiles {
-    /// This task's certificate, and any between it and the CA's.
+    /// The certificate of this task, and any intermediate certificates.
+    #[serde(with = "path")]
     pub cert: PathBuf,
-    /// The certificate's private key.
+    /// The private key of the certificate.
+    #[serde(with = "path")]
     pub key: PathBuf,
-    /// The CA that has signed the certificates of all tasks.
+    /// The CA that signed the certificates of all tasks.
+    #[serde(with = "path")]
     pub ca: PathBuf,
 }
 
 impl SecurityConfig {
-    /// What the keys give.
+    /// Returns the configuration of these keys.
     ///
     /// # Errors
-    /// If they are one or two of the three that go together, or two ways at once.
+    /// If only one or two of the three files of TLS are given, or both TLS and a secret.
     pub fn resolve(keys: SecurityKeys) -> Result<Self, ConfigError> {
         let SecurityKeys { tls_cert, tls_key, tls_ca, secret_file } = keys;
         for (flag, path) in [
@@ -60,22 +66,12 @@ impl SecurityConfig {
             }
         }
     }
-
-    /// The flags that give this very configuration, and their values.
-    pub(super) fn flags(&self) -> Vec<(&'static str, &PathBuf)> {
-        match self {
-            Self::Open => Vec::new(),
-            Self::Tls(TlsFiles { cert, key, ca }) => {
-                vec![("tls-cert", cert), ("tls-key", key), ("tls-ca", ca)]
-            }
-            Self::Secret(secret) => vec![("secret-file", secret)],
-        }
-    }
 }
 
 impl SecurityKeys {
-    /// Forgets what belongs to another way than the one of `stronger`, if that names one.
-    pub(super) fn keep_the_way_of(&mut self, stronger: &Self) {
+    /// Drops the keys that contradict those of `stronger`: the secret if `stronger` has TLS, and TLS if
+    /// `stronger` has a secret.
+    pub(super) fn drop_contradictions(&mut self, stronger: &Self) {
         if stronger.secret_file.is_some() {
             (self.tls_cert, self.tls_key, self.tls_ca) = (None, None, None);
         }
@@ -104,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_given_whole_or_not_at_all() {
+    fn tls_needs_all_its_files_and_excludes_a_secret() {
         let tls = |name: &str| PathBuf::from(name);
         assert_eq!(SecurityConfig::resolve(keys("")), Ok(SecurityConfig::Open));
         assert_eq!(SecurityConfig::resolve(keys("s")), Ok(SecurityConfig::Secret("s".into())));
@@ -113,8 +109,8 @@ mod tests {
         let told = ["cert", "key ca", "cert key ca s", "cert s"]
             .map(|given| SecurityConfig::resolve(keys(given)).expect_err(given).to_string());
         insta::assert_snapshot!(told.join("\n"), @"
-        TLS takes --tls-cert, --tls-key and --tls-ca together: give --tls-key and --tls-ca, too, or none of them
-        TLS takes --tls-cert, --tls-key and --tls-ca together: give --tls-cert, too, or none of them
+        TLS takes --tls-cert, --tls-key and --tls-ca together: also give --tls-key and --tls-ca, or give none of them
+        TLS takes --tls-cert, --tls-key and --tls-ca together: also give --tls-cert, or give none of them
         --secret-file and TLS (--tls-cert, --tls-key, --tls-ca) exclude each other: leave one out
         --secret-file and TLS (--tls-cert, --tls-key, --tls-ca) exclude each other: leave one out
         ");
@@ -123,15 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_of_one_way_replaces_the_other_way_of_the_file() {
+    fn flags_of_tls_or_a_secret_replace_the_other_in_the_file() {
         let mut file = keys("cert key ca");
-        file.keep_the_way_of(&keys("s"));
+        file.drop_contradictions(&keys("s"));
         assert_eq!(keys("s").or(file), keys("s"));
         let mut file = keys("s");
-        file.keep_the_way_of(&keys("cert key ca"));
+        file.drop_contradictions(&keys("cert key ca"));
         assert_eq!(keys("cert key ca").or(file), keys("cert key ca"));
         let mut file = keys("key ca");
-        file.keep_the_way_of(&keys("cert"));
+        file.drop_contradictions(&keys("cert"));
         assert_eq!(keys("cert").or(file), keys("cert key ca"), "each task has a file in common");
     }
 }

@@ -1,151 +1,306 @@
-//! The way back from settings to a run: what a checkpoint or a ledger says is a configuration.
+//! The settings of a run as text, which greetings compare and checkpoints and ledgers carry.
+//!
+//! [`each_setting`] declares every setting once: the same line writes its text and reads it back.
 
-use clap::{Args, Command, FromArgMatches};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use clap::ValueEnum;
 
 use super::RunConfig;
-use super::keys::{HostKeys, RunKeys, SizeKeys};
-use crate::config_error::ConfigError;
+use super::values::{
+    BatchSize, ClusterTasks, DecayRate, Examples, Fraction, Hidden, Named, NotNegative,
+    OpenFraction, OptimizerName, OutOfRange, Positive, Replicas, Seed, Steps, name_of,
+};
 use unisono_core::protocol::Settings;
-use unisono_core::train_config::ClusterSize;
+use unisono_core::train_config::Optimizer;
 
-/// Why settings are not those of a run.
-#[derive(Debug, thiserror::Error)]
+/// Why settings are not those of a run of this version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// A setting that there is not, or a value that it cannot have.
-    #[error("the settings are not of this version: {0}")]
+    /// The run that the other settings describe has no such setting.
+    #[error("the settings are not of this version: {0} is unknown")]
     Unknown(String),
-    /// A setting that every run has is missing.
-    #[error("the settings are not of this version: there is no {0}")]
-    Missing(String),
-    /// They contradict each other.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-}
-
-/// Flags that give a run on this machine.
-#[derive(Args)]
-struct RunFlags {
-    #[command(flatten)]
-    run: RunKeys,
-    #[command(flatten)]
-    size: SizeKeys,
+    /// A setting that every such run has is missing.
+    #[error("the settings are not of this version: {0} is missing")]
+    Missing(&'static str),
+    /// A setting has two values.
+    #[error("the settings contradict each other: {0} appears twice")]
+    Repeated(String),
+    /// A setting has a text that is out of range or not canonical; with what it must be.
+    #[error("the settings are not of this version: {0} is {1:?} and {2}")]
+    Wrong(&'static str, String, String),
 }
 
 impl RunConfig {
-    /// Returns the run that flags give, without a configuration file.
-    ///
-    /// # Errors
-    /// If a flag is unknown, has a bad value or contradicts another one.
-    pub fn from_flags(flags: impl IntoIterator<Item = String>) -> Result<Self, SettingsError> {
-        let command = RunFlags::augment_args(Command::new("flags")).no_binary_name(true);
-        let RunFlags { run, size } = parse(command, flags)?;
-        Ok(Self::resolve(run, size.resolve(&HostKeys::default()))?)
+    /// Returns the text of every setting that affects a number, in a fixed order: two tasks may
+    /// train together if these texts are equal. The paths of files and the addresses of tasks are
+    /// not among them.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let mut pass = Pass { unread: None, written: Settings::default() };
+        // A copy, because the same declarations also read, and so take `&mut`.
+        each_setting(&mut self.clone(), &mut pass).expect("only reading fails");
+        pass.written
     }
 
-    /// The run that has these settings. What is no setting, such as where files are, is as if
-    /// nothing had been given.
+    /// Returns the run that has these settings. All else, such as the paths of files, has its
+    /// default.
     ///
     /// # Errors
-    /// If they are not all the settings of a run.
+    /// If a setting is missing, unknown, repeated or out of range.
     pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
-        let size =
-            ClusterSize { n_ps: tasks(settings, "ps")?, n_workers: tasks(settings, "workers")? };
-        // What `settings` writes where the data's own split is used; and what has no flag, where a
-        // cluster is the list of its hosts.
-        let is_flag = |(key, value): &(&str, &str)| {
-            (*key, *value) != ("validation_size", "default") && !["ps", "workers"].contains(key)
-        };
-        let flags = settings.iter().filter(is_flag);
-        let flags = flags.map(|(key, value)| format!("--{}={value}", key.replace('_', "-")));
-        let command = RunKeys::augment_args(Command::new("settings")).no_binary_name(true);
-        let run = Self::resolve(parse(command, flags)?, size)?;
-        // A default that was filled in would be a number that the run did not have.
-        let all = run.settings();
-        let Some(key) = all.differences(settings).next().map(|difference| difference.key) else {
-            return Ok(run);
-        };
-        let is_known = all.iter().any(|(known, _)| known == key);
-        Err(if is_known {
-            SettingsError::Missing(key.to_owned())
-        } else {
-            SettingsError::Unknown(format!("{key} is no setting"))
-        })
+        let mut unread = BTreeMap::new();
+        for (key, text) in settings.iter() {
+            if unread.insert(key, text).is_some() {
+                return Err(SettingsError::Repeated(key.to_owned()));
+            }
+        }
+        let mut run = Self::default();
+        let mut pass = Pass { unread: Some(unread), written: Settings::default() };
+        each_setting(&mut run, &mut pass)?;
+        match pass.unread.into_iter().flatten().next() {
+            Some((key, _)) => Err(SettingsError::Unknown(key.to_owned())),
+            None => Ok(run),
+        }
     }
 }
 
-fn parse<T: FromArgMatches>(
-    command: Command,
-    flags: impl IntoIterator<Item = String>,
-) -> Result<T, SettingsError> {
-    command
-        .disable_help_flag(true)
-        .try_get_matches_from(flags)
-        .and_then(|matches| T::from_arg_matches(&matches))
-        .map_err(|error| SettingsError::Unknown(first_line(&error)))
+/// Every setting in the order of the texts: its key, its value, how a text that is in range becomes
+/// the value, and how the value becomes its text.
+fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), SettingsError> {
+    let train = &mut run.train;
+    pass.setting("batch_size", &mut train.batch_size, BatchSize::get, whole)?;
+    pass.setting("learning_rate", &mut train.learning_rate, Positive::get, decimal)?;
+    pass.setting("learning_rate_decay", &mut train.learning_rate_decay, DecayRate::get, decimal)?;
+    pass.setting("decay_steps", &mut train.decay_steps, Positive::get, decimal)?;
+    let rate = &mut train.regularization_rate;
+    pass.setting("regularization_rate", rate, NotNegative::get, decimal)?;
+    pass.setting("training_steps", &mut train.training_steps, Steps::get, whole)?;
+    pass.setting("hidden", &mut train.hidden, Hidden::into_sizes, sizes)?;
+    pass.setting("seed", &mut train.seed, Seed::get, whole)?;
+    pass.setting("order", &mut train.order, |Name(Named(order))| order, |it| name_of(&Named(*it)))?;
+    let average = &mut train.moving_average_decay;
+    if pass.has("moving_average_decay", average.is_some()) {
+        let average = average.get_or_insert_default();
+        pass.setting("moving_average_decay", average, OpenFraction::get, decimal)?;
+    }
+    let optimizer = &mut train.optimizer;
+    let named = |Name(name): Name<OptimizerName>| name.with_defaults();
+    pass.setting("optimizer", optimizer, named, |it| name_of(&OptimizerName::of(it)))?;
+    // After the name, because reading the name chooses the variant and so the parameters.
+    match optimizer {
+        Optimizer::Sgd => {}
+        Optimizer::Momentum { momentum, nesterov } => {
+            pass.setting("momentum", momentum, Fraction::get, decimal)?;
+            pass.setting("nesterov", nesterov, |is: bool| is, whole)?;
+        }
+        Optimizer::Adam { beta1, beta2, epsilon } => {
+            pass.setting("beta1", beta1, Fraction::get, decimal)?;
+            pass.setting("beta2", beta2, Fraction::get, decimal)?;
+            pass.setting("epsilon", epsilon, Positive::get, decimal)?;
+        }
+    }
+    let sync = &mut run.sync;
+    pass.setting("replicas_to_aggregate", &mut sync.replicas_to_aggregate, Replicas::get, whole)?;
+    pass.setting("workers", &mut sync.total_num_replicas, ClusterTasks::get, whole)?;
+    pass.setting("ps", &mut run.n_ps, ClusterTasks::get, whole)?;
+    let placement = &mut run.placement;
+    pass.setting("placement", placement, |Name(Named(it))| it, |it| name_of(&Named(*it)))?;
+    pass.setting("validation_size", &mut run.validation_size, |Split(size)| size, split)
 }
 
-fn tasks(settings: &Settings, key: &str) -> Result<u32, SettingsError> {
-    let value = settings.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
-    let value = value.ok_or_else(|| SettingsError::Missing(key.to_owned()))?;
-    let count = value.parse().ok().filter(|count| (1..=ClusterSize::LARGEST).contains(count));
-    count.ok_or_else(|| {
-        let largest = ClusterSize::LARGEST;
-        SettingsError::Unknown(format!("{key} is {value:?}, and not a number from 1 to {largest}"))
-    })
+/// One walk over all settings, which writes them and, if there are texts to read, reads them first.
+struct Pass<'a> {
+    unread: Option<BTreeMap<&'a str, &'a str>>,
+    written: Settings,
 }
 
-fn first_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.trim_start_matches("error: ").to_owned()
+impl Pass<'_> {
+    fn setting<K: FromStr<Err: Display>, V>(
+        &mut self,
+        key: &'static str,
+        value: &mut V,
+        get: impl FnOnce(K) -> V,
+        text: impl Fn(&V) -> String,
+    ) -> Result<(), SettingsError> {
+        if let Some(unread) = &mut self.unread {
+            let given = unread.remove(key).ok_or(SettingsError::Missing(key))?;
+            let wrong = |why| SettingsError::Wrong(key, given.to_owned(), why);
+            *value = get(given.parse().map_err(|error: K::Err| wrong(error.to_string()))?);
+            // Tasks compare texts, so a value must not have two of them.
+            if given != text(value) {
+                return Err(wrong(format!("must be written {:?}", text(value))));
+            }
+        }
+        self.written = std::mem::take(&mut self.written).with(key, text(value));
+        Ok(())
+    }
+
+    /// Returns whether a setting that may be absent is present.
+    fn has(&self, key: &str, is_written: bool) -> bool {
+        self.unread.as_ref().map_or(is_written, |unread| unread.contains_key(key))
+    }
+}
+
+/// A value that is read by its name.
+struct Name<E>(E);
+
+impl<E: ValueEnum> FromStr for Name<E> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = E::value_variants();
+        let names = || all.iter().map(name_of).collect::<Vec<_>>().join(", ");
+        let named = all.iter().find(|named| name_of(*named) == text);
+        named.cloned().map(Self).ok_or_else(|| format!("must be one of {}", names()))
+    }
+}
+
+/// The number of training images for validation; `None` for the data's own split.
+struct Split(Option<usize>);
+
+impl Split {
+    const OF_THE_DATA: &str = "default";
+}
+
+impl FromStr for Split {
+    type Err = OutOfRange;
+
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        let size = (text != Self::OF_THE_DATA).then(|| text.parse().map(Examples::get));
+        size.transpose().map(Self)
+    }
+}
+
+fn split(size: &Option<usize>) -> String {
+    size.as_ref().map_or_else(|| Split::OF_THE_DATA.to_owned(), usize::to_string)
+}
+
+fn whole<V: ToString>(value: &V) -> String {
+    value.to_string()
+}
+
+/// Returns the fewest digits that read back as the same number.
+fn decimal(number: &f64) -> String {
+    let is_short = *number == 0.0 || (1e-5..1e16).contains(number);
+    if is_short { number.to_string() } else { format!("{number:e}") }
+}
+
+fn sizes(sizes: &Vec<usize>) -> String {
+    sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unisono_core::train_config::{Optimizer, Order, Placement, Sync};
+    use unisono_core::train_config::{Order, Placement, Sync};
 
-    #[test]
-    fn settings_come_back_as_the_run_that_wrote_them() {
+    fn adam() -> RunConfig {
         let mut run = RunConfig::default();
-        assert_eq!(RunConfig::from_settings(&run.settings()).unwrap(), run);
-        run.train.hidden = Vec::new();
-        run.train.optimizer = Optimizer::Momentum { momentum: 0.3, nesterov: true };
-        run.train.moving_average_decay = Some(0.99);
-        run.train.order = Order::Partitioned;
-        run.placement = Placement::Even;
-        run.n_ps = 500;
-        run.sync = Sync { replicas_to_aggregate: 3, total_num_replicas: 7 };
-        run.validation_size = Some(70);
-        assert_eq!(RunConfig::from_settings(&run.settings()).unwrap(), run);
+        run.train.hidden = vec![300, 100];
+        run.train.optimizer = Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+        run.sync = Sync { replicas_to_aggregate: 3, total_num_replicas: 3 };
+        run
     }
 
     #[test]
-    fn what_is_no_setting_or_none_of_a_run_is_told() {
+    fn settings_are_canonical_text_of_all_that_affects_a_number() {
+        let settings = adam().settings();
+        let text: Vec<_> = settings.iter().map(|(key, text)| format!("{key} = {text}")).collect();
+        insta::assert_snapshot!(text.join("\n"), @"
+        batch_size = 100
+        learning_rate = 0.01
+        learning_rate_decay = 0.99
+        decay_steps = 600
+        regularization_rate = 0.0001
+        training_steps = 10000
+        hidden = 300,100
+        seed = 1
+        order = shuffled
+        optimizer = adam
+        beta1 = 0.9
+        beta2 = 0.999
+        epsilon = 1e-8
+        replicas_to_aggregate = 3
+        workers = 3
+        ps = 2
+        placement = even
+        validation_size = default
+        ");
+    }
+
+    #[test]
+    fn settings_do_not_contain_files_or_intervals() {
+        let mut run = RunConfig { logdir: "a".into(), ..RunConfig::default() };
+        run.data_dir = Some("b".into());
+        run.limits.save_interval = std::time::Duration::from_secs(1);
+        assert_eq!(run.settings(), RunConfig::default().settings());
+    }
+
+    #[test]
+    fn settings_are_read_back_as_the_run_that_wrote_them() {
+        let mut run = RunConfig::default();
+        assert_eq!(RunConfig::from_settings(&run.settings()), Ok(run.clone()));
+        assert_eq!(RunConfig::from_settings(&adam().settings()), Ok(adam()));
+        run.train.hidden = Vec::new();
+        run.train.learning_rate = 1e-30;
+        run.train.seed = u64::MAX;
+        run.train.optimizer = Optimizer::Momentum { momentum: 0.3, nesterov: true };
+        run.train.moving_average_decay = Some(0.99);
+        run.train.order = Order::Partitioned;
+        run.placement = Placement::RoundRobin;
+        run.n_ps = 500;
+        run.sync = Sync { replicas_to_aggregate: 3, total_num_replicas: 7 };
+        run.validation_size = Some(70);
+        assert_eq!(RunConfig::from_settings(&run.settings()), Ok(run));
+    }
+
+    #[test]
+    fn settings_of_no_run_are_refused_with_the_key() {
         let all = RunConfig::default().settings();
-        let without = |key: &str| {
-            let rest = all.iter().filter(|(other, _)| *other != key);
-            rest.fold(Settings::default(), |settings, (key, value)| settings.with(key, value))
+        let other = |key: &str, text: &str| {
+            let set = |settings: Settings, (known, value): (&str, &str)| {
+                settings.with(known, if known == key { text } else { value })
+            };
+            all.iter().fold(Settings::default(), set)
         };
         let errors = [
             all.clone().with("news", 1),
-            all.clone().with("help", 1),
             all.clone().with("logdir", "x"),
-            without("ps").with("ps", "many"),
-            without("momentum").with("momentum", 0.5),
-            without("seed"),
+            all.clone().with("momentum", 0.5),
+            all.clone().with("seed", 2),
+            other("ps", "many"),
+            other("ps", "65537"),
+            other("seed", "x"),
+            other("learning_rate", "0"),
+            other("learning_rate", "0.010"),
+            other("hidden", "500, 0"),
+            other("order", "random"),
+            other("optimizer", "momentum"),
+            other("validation_size", "-1"),
+            all.without(&["seed"]),
             Settings::default(),
         ]
         .map(|settings| RunConfig::from_settings(&settings).unwrap_err().to_string())
         .join("\n");
         insta::assert_snapshot!(errors, @r#"
-        the settings are not of this version: unexpected argument '--news' found
-        the settings are not of this version: unexpected argument '--help' found
-        the settings are not of this version: logdir is no setting
-        the settings are not of this version: ps is "many", and not a number from 1 to 65536
-        --momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out
-        the settings are not of this version: there is no seed
-        the settings are not of this version: there is no ps
+        the settings are not of this version: news is unknown
+        the settings are not of this version: logdir is unknown
+        the settings are not of this version: momentum is unknown
+        the settings contradict each other: seed appears twice
+        the settings are not of this version: ps is "many" and must be a whole number from 1 to 65536
+        the settings are not of this version: ps is "65537" and must be a whole number from 1 to 65536
+        the settings are not of this version: seed is "x" and must be a whole number from 0 to 18446744073709551615
+        the settings are not of this version: learning_rate is "0" and must be a number above 0
+        the settings are not of this version: learning_rate is "0.010" and must be written "0.01"
+        the settings are not of this version: hidden is "500, 0" and must be sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100
+        the settings are not of this version: order is "random" and must be one of shuffled, partitioned, sequential
+        the settings are not of this version: momentum is missing
+        the settings are not of this version: validation_size is "-1" and must be a whole number of 0 or above
+        the settings are not of this version: seed is missing
+        the settings are not of this version: batch_size is missing
         "#);
     }
 }

@@ -1,7 +1,7 @@
-//! Slurm's step: which of its tasks this is, and on which node each of them runs.
+//! The step of Slurm that this task belongs to: its own rank, and the node of each task.
 //!
-//! The tasks of a step are assumed to be dealt out in blocks, node by node in the order of the node
-//! list; what Slurm says of this task has to fit that.
+//! Tasks are assumed to be distributed in blocks, node by node in the order of the node list. What
+//! Slurm reports about this task must match this assumption.
 
 mod node_list;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use unisono_core::ids::TaskId;
 
 pub use node_list::{NodeListError, expand};
 
-/// More tasks than any step has.
+/// A limit above every real step, so that a malformed count cannot ask for much memory.
 const MOST_TASKS: usize = 1 << 16;
 
 const PROCID: &str = "SLURM_PROCID";
@@ -25,130 +25,130 @@ const NODE_ID: &str = "SLURM_NODEID";
 const LOCAL_ID: &str = "SLURM_LOCALID";
 const NODE_NAME: &str = "SLURMD_NODENAME";
 
-/// The tasks of a step, and which of them this is.
+/// The tasks of a step, and the rank of this task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlurmStep {
     rank: usize,
-    /// Where each task runs, by rank; not empty.
+    /// The place of each task, by rank; not empty.
     places: Vec<Place>,
 }
 
-/// Where a task runs.
+/// The place of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
-    /// The number of its node in the list.
+    /// The index of the node in the node list.
     node_idx: usize,
     node: String,
-    /// Its number among those of its node.
+    /// The index of the task on its node.
     local_idx: usize,
 }
 
-/// Why a step is not one of ours.
+/// The environment does not describe a usable step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmError {
-    /// It was not started by Slurm.
+    /// A variable is not set: Slurm did not start the task.
     #[error(
         "{0} is not set: start the tasks with srun, as `srun --ntasks 4 unisono task --cluster slurm \
          --ps 2`"
     )]
     NotSet(&'static str),
-    /// A variable that should be a number.
-    #[error("{variable} is \"{value}\", and must be a whole number from 0 to 65535")]
+    /// A variable is not a number.
+    #[error("{variable} is \"{value}\" and must be a whole number from 0 to 65535")]
     Number {
-        /// Its name.
+        /// The name of the variable.
         variable: &'static str,
-        /// Its value.
+        /// The value.
         value: String,
     },
-    /// Nodes that cannot be read.
+    /// The list of nodes is malformed.
     #[error("SLURM_STEP_NODELIST is \"{value}\": {source}")]
     NodeList {
-        /// Its value.
+        /// The list.
         value: String,
-        /// What is wrong.
+        /// The error of the list.
         source: NodeListError,
     },
-    /// Counts that cannot be read.
+    /// The numbers of tasks per node are malformed.
     #[error(
-        "SLURM_STEP_TASKS_PER_NODE is \"{0}\", and must be numbers of tasks, like 2,1(x3), at most \
+        "SLURM_STEP_TASKS_PER_NODE is \"{0}\" and must be numbers of tasks, like 2,1(x3), at most \
          65536 in all"
     )]
     TasksPerNode(String),
-    /// Two variables of two steps.
+    /// Two variables contradict each other.
     #[error(
-        "{variable} says {is}, but {of} says {expected}: all of them must be of one step; start the \
-         tasks with srun, and pass its environment on unchanged"
+        "{variable} is {is}, but {of} has {expected}: all variables must belong to one step; start \
+         the tasks with srun, and pass its environment on unchanged"
     )]
     Disagree {
-        /// The one.
+        /// One of the variables.
         variable: &'static str,
-        /// What it says.
+        /// The value of that variable.
         is: String,
-        /// The other.
+        /// The other variable.
         of: &'static str,
-        /// What that says.
+        /// The value that follows from the other variable.
         expected: String,
     },
-    /// Ranks are dealt out otherwise.
+    /// Ranks are not distributed in blocks.
     #[error(
         "task {rank} of the step is at {variable} {is}, but in blocks it would be at {expected}: \
-         give srun --distribution=block, so that every task knows where the others are"
+         give srun --distribution=block, so that every task knows the nodes of all tasks"
     )]
     NotInBlocks {
-        /// The rank.
+        /// The rank of this task.
         rank: usize,
-        /// Which variable shows it.
+        /// The variable that shows the difference.
         variable: &'static str,
-        /// Where it is.
+        /// The value of the variable.
         is: String,
-        /// Where it would be.
+        /// The value that blocks would give.
         expected: String,
     },
-    /// Nobody would be left.
+    /// No task would be a worker.
     #[error(
-        "--ps {n_ps} of the {n_tasks} tasks of the step are ps, and at least one has to be a worker: \
+        "--ps {n_ps} makes all {n_tasks} tasks of the step ps, and at least one task must be a worker: \
          give srun more --ntasks, or fewer --ps"
     )]
     NoWorkers {
-        /// The ps.
+        /// The requested number of ps.
         n_ps: u32,
-        /// All tasks.
+        /// The number of tasks of the step.
         n_tasks: usize,
     },
-    /// A node whose name is no host.
+    /// The name of a node is no host name.
     #[error(
         "the node {node} of SLURM_STEP_NODELIST: {source}; or give addresses that all tasks reach, \
          with --ps-hosts and --worker-hosts"
     )]
     Host {
-        /// Its name.
+        /// The name of the node.
         node: String,
-        /// What is wrong with it.
+        /// The error of the name.
         source: HostsError,
     },
-    /// Not that many ports.
+    /// The ports of a node would exceed 65535.
     #[error(
         "the tasks of {node} would listen at ports from {port_base} to {last}, and 65535 is the \
          last: give a lower --port-base"
     )]
     Ports {
-        /// The node.
+        /// The name of the node.
         node: String,
-        /// The first.
+        /// The first port.
         port_base: u16,
-        /// The last.
+        /// The last port.
         last: usize,
     },
-    /// A node is there twice.
+    /// Two tasks would have the same address.
     #[error(transparent)]
     Cluster(#[from] HostsError),
 }
 
 impl SlurmStep {
-    /// Reads what Slurm tells a task.
+    /// Reads the step from the environment of a task.
     ///
     /// # Errors
-    /// If it tells nothing, or several things that do not fit each other.
+    /// If a variable is missing or malformed, or variables contradict each other.
     pub fn read(environment: &Environment) -> Result<Self, SlurmError> {
         let value = |name| environment.value(name).ok_or(SlurmError::NotSet(name));
         let rank = number(PROCID, value(PROCID)?)?;
@@ -177,13 +177,13 @@ impl SlurmStep {
             );
         }
         let step = Self { rank, places };
-        step.is_dealt_out_in_blocks(environment)?;
+        step.check_distribution_in_blocks(environment)?;
         Ok(step)
     }
 
-    /// Whether Slurm has put this task where we count on it to be. If any is elsewhere, at least
-    /// two are, and no run begins without them.
-    fn is_dealt_out_in_blocks(&self, environment: &Environment) -> Result<(), SlurmError> {
+    /// Checks that Slurm placed this task where a distribution in blocks places it. It is enough that
+    /// each task checks itself: a run needs all tasks, so one task that fails prevents the run.
+    fn check_distribution_in_blocks(&self, environment: &Environment) -> Result<(), SlurmError> {
         let Place { node_idx, node, local_idx } = &self.places[self.rank];
         let fits = |variable, expected: &str, is: Option<&str>| match is {
             Some(is) if is != expected => Err(SlurmError::NotInBlocks {
@@ -203,17 +203,17 @@ impl SlurmStep {
         fits(NODE_NAME, node, environment.value(NODE_NAME))
     }
 
-    /// Which task this is: the first ranks are the ps.
+    /// Returns this task: the first ranks are the ps.
     #[must_use]
     pub fn task(&self, n_ps: u32) -> TaskId {
         let rank = u32::try_from(self.rank).expect("a step has at most 2^16 tasks");
         if rank < n_ps { TaskId::ps(rank) } else { TaskId::worker(rank - n_ps) }
     }
 
-    /// Where all tasks are: each at the port that follows that of the task before it on its node.
+    /// Returns the addresses of all tasks. Tasks on one node have consecutive ports.
     ///
     /// # Errors
-    /// If there is no task left to be a worker, or a node's name or a port cannot be used.
+    /// If no task would be a worker, or the name of a node or a port cannot be used.
     pub fn cluster(&self, n_ps: u32, port_base: u16) -> Result<ClusterSpec, SlurmError> {
         let n_tasks = self.places.len();
         if n_ps as usize >= n_tasks {
@@ -245,7 +245,7 @@ fn in_blocks<'a>(nodes: &'a [String], counts: &'a [usize]) -> impl Iterator<Item
     })
 }
 
-/// `2,1(x3)`: two tasks on the first node, one on each of the next three.
+/// Reads the numbers of tasks: `2,1(x3)` is two tasks on the first node, one on each of the next three.
 fn tasks_per_node(text: &str) -> Result<Vec<usize>, SlurmError> {
     let wrong = || SlurmError::TasksPerNode(text.to_owned());
     let mut counts = Vec::new();
@@ -270,7 +270,7 @@ fn number(variable: &'static str, value: &str) -> Result<usize, SlurmError> {
     small(value).ok_or_else(|| SlurmError::Number { variable, value: value.to_owned() })
 }
 
-/// A number below 2^16, in digits alone.
+/// Reads a number below 2^16 that consists of digits only.
 fn small(text: &str) -> Option<usize> {
     let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| all_digits && *number < MOST_TASKS)

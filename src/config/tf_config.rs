@@ -1,7 +1,7 @@
-//! `TF_CONFIG`: which task this is and where all are, in the JSON by which Kubeflow, Vertex and
-//! others start TensorFlow's clusters.
+//! `TF_CONFIG`: the JSON in which Kubeflow, Vertex and other engines give a task of a TensorFlow
+//! cluster its number and the addresses of all tasks.
 //!
-//! Of every job no more than the addresses is read; a key that is not known is somebody else's.
+//! Only the addresses of a job are read. Unknown keys are ignored: other programs read them.
 
 mod sparse;
 #[cfg(test)]
@@ -17,16 +17,16 @@ use crate::hosts_error::HostsError;
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::train_config::ClusterSize;
 
-/// What `TF_CONFIG` says. Any part may be missing: flags can say it, too.
+/// The content of `TF_CONFIG`. Any part may be missing, because flags can replace it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TfConfig {
     ps: Addresses,
-    /// `chief`, or `master`, as it was called before.
+    /// `chief`, or its older name `master`.
     chief: Option<HostPort>,
     workers: Addresses,
-    /// Whether the workers are a map, which need not have them all.
+    /// Whether the workers are a map, which may lack some of them.
     has_worker_map: bool,
-    /// Whether it is a `sparseCluster`, which names none but those whom this task calls.
+    /// Whether the cluster is a `sparseCluster`, which names only the tasks that this task calls.
     is_sparse: bool,
     task: Option<TfTask>,
 }
@@ -34,7 +34,7 @@ pub struct TfConfig {
 /// A job's addresses by index.
 type Addresses = BTreeMap<u32, HostPort>;
 
-/// `task`, by its type and index.
+/// The key `task`, by its type and index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TfTask {
     Ps(u32),
@@ -43,110 +43,110 @@ enum TfTask {
     Evaluator,
 }
 
-/// Who a task is among ours.
+/// The role of a task in our cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A task of the cluster.
     Task(TaskId),
-    /// It looks at checkpoints, and takes no part in the training.
+    /// A process that evaluates checkpoints and does not train.
     Evaluator,
 }
 
-/// Why `TF_CONFIG` cannot be used.
+/// `TF_CONFIG` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TfConfigError {
-    /// It cannot be read at all.
-    #[error("TF_CONFIG is no JSON: {why}; it is {value}")]
+    /// The value is not JSON.
+    #[error("TF_CONFIG is not JSON: {why}; its value is {value}")]
     NotJson {
-        /// How it begins.
+        /// The beginning of the value.
         value: String,
-        /// What the parser says.
+        /// The error of the parser.
         why: String,
     },
-    /// A value of another type.
+    /// A value has another type.
     #[error("TF_CONFIG: {key} is {value}, and must be {expected}")]
     Type {
-        /// Where.
+        /// The path of the key.
         key: String,
-        /// What it is.
+        /// The value.
         value: String,
-        /// What it must be.
+        /// The expected type.
         expected: &'static str,
     },
-    /// An address that is none.
+    /// An address is malformed.
     #[error("TF_CONFIG: {key}: {source}")]
     Host {
-        /// Where.
+        /// The path of the key.
         key: String,
-        /// What is wrong.
+        /// The error of the address.
         source: HostsError,
     },
-    /// Two names of one task.
+    /// The cluster has the chief under both of its names.
     #[error("TF_CONFIG: cluster has both chief and master, which are one task: leave one out")]
     ChiefAndMaster,
-    /// There is one chief.
+    /// The cluster has several chiefs.
     #[error("TF_CONFIG: cluster.{key} has {n} tasks, and a cluster has one chief: name one")]
     Chiefs {
         /// `chief` or `master`.
         key: &'static str,
-        /// How many there are.
+        /// The number of chiefs.
         n: usize,
     },
-    /// The task is the chief, and the cluster has none.
+    /// The task is the chief, but the cluster has no chief.
     #[error(
         "TF_CONFIG: task.type is {0}, but cluster has neither chief nor master: add its address"
     )]
     NoChief(String),
-    /// A task without number.
+    /// The task has no index.
     #[error("TF_CONFIG: task.index is missing: it is the number of this {0}, from 0")]
     NoIndex(String),
-    /// Indices must follow each other.
+    /// The map of workers lacks an index, and the number of workers is unknown.
     #[error(
-        "TF_CONFIG: cluster.{key} has no {missing}, but a later task, and every task has to know how \
-         many there are: name them all, give --{key}s N, or give all addresses with --{key}-hosts"
+        "TF_CONFIG: cluster.{key} has no {missing}, but a later task, and every task needs the number \
+         of tasks: name them all, give --{key}s N, or give all addresses with --{key}-hosts"
     )]
     WorkerGap {
-        /// The job.
+        /// The key of the job.
         key: &'static str,
-        /// The first index that is missing.
+        /// The first missing index.
         missing: u32,
     },
-    /// Every ps is called, so every ps needs an address.
+    /// An index is missing. Every ps is called, so every ps needs an address.
     #[error(
         "TF_CONFIG: cluster.{key} has no {missing}, but a later task: number them from 0, or give \
          all addresses with --{key}-hosts"
     )]
     Gap {
-        /// The job.
+        /// The key of the job.
         key: &'static str,
-        /// The index.
+        /// The first missing index.
         missing: u32,
     },
-    /// A `sparseCluster` says no more than it needs.
+    /// The cluster is a `sparseCluster`, which does not give the number of tasks.
     #[error(
         "TF_CONFIG has a sparseCluster, which does not say how many tasks there are, and every \
          update takes the same number of gradients: give --ps N and --workers N (or ps and workers \
-         in [cluster] of the file), or switch enableDynamicWorker off"
+         in [cluster] of the file), or disable enableDynamicWorker"
     )]
     Sizeless,
-    /// Names of tasks that cannot be derived.
+    /// The addresses of other tasks cannot be derived from that of this task.
     #[error(
-        "TF_CONFIG does not have this task's own address in the form NAME-{task_type}-{index}.…, from \
-         which those of the others would follow: give --ps-hosts and --worker-hosts"
+        "TF_CONFIG does not have the address of this task in the form NAME-{task_type}-{index}.…, from \
+         which the other addresses could be derived: give --ps-hosts and --worker-hosts"
     )]
     Underivable {
-        /// The job's name.
+        /// The name of the job.
         task_type: &'static str,
-        /// Its number.
+        /// The index of this task.
         index: u32,
     },
 }
 
 impl TfConfig {
-    /// Reads the variable's value.
+    /// Reads the value of the variable.
     ///
     /// # Errors
-    /// If it is no JSON, or something in it has another form than every engine gives it.
+    /// If the value is not JSON, or a key has a type that no engine gives it.
     pub fn parse(text: &str) -> Result<Self, TfConfigError> {
         let value: Value = serde_json::from_str(text).map_err(|error| TfConfigError::NotJson {
             value: shown(text),
@@ -181,7 +181,7 @@ impl TfConfig {
         };
         let (mut ps, workers) = (job("ps")?, job("worker")?);
         if let (true, Some(TfTask::Ps(index)), 1) = (self.is_sparse, self.task, ps.len()) {
-            // A ps is told of itself alone, in a list.
+            // A sparse cluster gives a ps a list with the address of that ps alone.
             ps = ps.into_values().map(|own| (index, own)).collect();
         }
         let has_worker_map = jobs
@@ -190,23 +190,24 @@ impl TfConfig {
         Ok(Self { ps, chief, workers, has_worker_map, ..self })
     }
 
-    /// Whether none but the callees of this task are named.
+    /// Returns whether the cluster names only the tasks that this task calls.
     #[must_use]
     pub const fn is_sparse(&self) -> bool {
         self.is_sparse
     }
 
-    /// How many of the first workers it numbers apart: the chief, if there is one.
+    /// Returns how many of our first workers have their own numbering in `TF_CONFIG`: 1 if there is a
+    /// chief.
     #[must_use]
     pub fn n_chiefs(&self) -> u32 {
         u32::from(self.chief.is_some())
     }
 
-    /// Which task this is, if it says: the chief is worker 0, and the workers come after it, as
-    /// TensorFlow numbers them.
+    /// Returns the role of this task, if `TF_CONFIG` gives it. The chief is worker 0, and the workers
+    /// follow, as TensorFlow numbers them.
     ///
     /// # Errors
-    /// If it is the chief of a cluster that has none.
+    /// If this task is the chief of a cluster that has no chief.
     pub fn role(&self) -> Result<Option<Role>, TfConfigError> {
         Ok(Some(match self.task {
             None => return Ok(None),
@@ -220,15 +221,14 @@ impl TfConfig {
         }))
     }
 
-    /// The addresses of a job, or `None` if the cluster lists none. The chief comes first among the
-    /// workers.
+    /// Returns the addresses of a job; `None` if the cluster lists none. The chief is the first worker.
     ///
-    /// `n_tasks` is their number, the chief's included, if something else than `TF_CONFIG` says it. A
-    /// `sparseCluster` needs it, and so does a map of the workers that has not all of them, as
-    /// TensorFlow's own sparse form has only the worker that it is for.
+    /// `n_tasks` is the number of tasks of the job, including the chief, if a flag or the file gives
+    /// it. A `sparseCluster` needs this number. A map that lacks some workers needs it, too:
+    /// TensorFlow's own sparse form has only the worker that reads it.
     ///
     /// # Errors
-    /// If a number is missing among them, or they do not follow from what there is.
+    /// If an index is missing, or missing addresses cannot be derived.
     pub fn hosts(&self, job: Job, n_tasks: Option<u32>) -> Result<Option<HostList>, TfConfigError> {
         if self.is_sparse {
             return self.derived(job, n_tasks.ok_or(TfConfigError::Sizeless)?).map(Some);
@@ -253,7 +253,7 @@ impl TfConfig {
         Ok(HostList::new(chief.chain(known.values()).cloned().collect()).ok())
     }
 
-    /// All addresses of a job, those that are not known after the form of this task's own.
+    /// Returns all addresses of a job. Unknown ones are derived from the form of this task's address.
     fn derived(&self, job: Job, n: u32) -> Result<HostList, TfConfigError> {
         let (known, chief) = match job {
             Job::Ps => (&self.ps, None),
@@ -287,7 +287,7 @@ impl TfConfig {
     }
 }
 
-/// A job's addresses, as a list or as a map from index to address.
+/// Reads the addresses of a job from a list or from a map from index to address.
 fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
     let address = |key: String, value: &Value| {
         let Value::String(text) = value else {
@@ -317,7 +317,7 @@ fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
     }
 }
 
-/// Nothing if `task` is empty.
+/// Reads the key `task`; `None` if the key is empty.
 fn task(value: &Value) -> Result<Option<TfTask>, TfConfigError> {
     const TYPES: &str = "one of chief, master, worker, ps and evaluator";
     let task = object("task", value)?;
@@ -354,7 +354,7 @@ fn index(value: &Value) -> Result<u32, TfConfigError> {
         Value::String(text) => number(text.trim()),
         _ => None,
     };
-    // The workers come after the chief, and a number has to be left for the last of them.
+    // Workers are numbered after the chief, so the last worker needs one more number.
     let known = known.filter(|index| *index < ClusterSize::LARGEST);
     known.ok_or_else(|| wrong_type("task.index", value, NUMBER))
 }
@@ -376,7 +376,7 @@ fn wrong_type(key: &str, value: &Value, expected: &'static str) -> TfConfigError
     TfConfigError::Type { key: key.to_owned(), value, expected }
 }
 
-/// As much of a value as helps.
+/// Cuts a long value, so that an error stays readable.
 fn shown(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {

@@ -1,5 +1,5 @@
-//! One type for each kind of value that a flag or a file key can have.
-//! A value that exists is in its range, so nothing later checks it again.
+//! One type for each kind of value of a flag or a file key.
+//! A value that exists is in range, so no other code checks ranges.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
-use unisono_core::train_config::{Order, Placement};
+use unisono_core::train_config::{ClusterSize, Optimizer, Order, Placement};
 
-/// Why a value was refused: what it must be.
+/// A value is out of range; holds what the value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {0}")]
 pub struct OutOfRange(&'static str);
 
-/// Reads a type from a flag's text or from a TOML number, whole or not, by its `TryFrom<f64>`.
+/// Makes a type readable from a flag's text and from a TOML number, by its `TryFrom<f64>`.
 macro_rules! read_as_number {
     ($name:ident, $what:expr) => {
         impl FromStr for $name {
@@ -36,7 +36,7 @@ macro_rules! read_as_number {
     };
 }
 
-/// A number that is read from a flag's text or from a TOML number, whole or not.
+/// Declares a decimal number that is read from a flag's text or from a TOML number, whole or not.
 macro_rules! decimal {
     ($(#[$doc:meta])* $name:ident, $what:literal, $holds:expr) => {
         $(#[$doc])*
@@ -44,7 +44,7 @@ macro_rules! decimal {
         pub struct $name(f64);
 
         impl $name {
-            /// The number.
+            /// Returns the number.
             #[must_use]
             pub const fn get(self) -> f64 {
                 self.0
@@ -55,19 +55,13 @@ macro_rules! decimal {
             type Error = OutOfRange;
 
             fn try_from(value: f64) -> Result<Self, OutOfRange> {
-                // Training is in f32: what is in range only before it is rounded is not in range.
+                // Training uses f32, so the rounded number must be in range, too.
                 let holds: fn(f64) -> bool = $holds;
                 if holds(value) && holds(f64::from(value as f32)) && (value as f32).is_finite() {
-                    Ok(Self(value + 0.0)) // -0 is 0, in text too
+                    Ok(Self(value + 0.0)) // -0 becomes 0, so that both have one text
                 } else {
                     Err(OutOfRange($what))
                 }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
             }
         }
 
@@ -75,7 +69,7 @@ macro_rules! decimal {
     };
 }
 
-/// A whole number, as [`decimal`].
+/// Declares a whole number that is read from a flag's text or from a TOML integer.
 macro_rules! whole {
     ($(#[$doc:meta])* $name:ident, $type:ty, $what:literal, $range:expr) => {
         $(#[$doc])*
@@ -83,7 +77,7 @@ macro_rules! whole {
         pub struct $name($type);
 
         impl $name {
-            /// The number.
+            /// Returns the number.
             #[must_use]
             pub const fn get(self) -> $type {
                 self.0
@@ -107,12 +101,6 @@ macro_rules! whole {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let value = deserializer.deserialize_any(Whole($what))?;
@@ -126,55 +114,59 @@ macro_rules! whole {
 }
 
 decimal!(
-    /// Above 0.
+    /// A number above 0.
     Positive, "a number above 0", |value| value > 0.0
 );
 decimal!(
-    /// 0 or above.
+    /// A number of 0 or above.
     NotNegative, "a number of 0 or above", |value| value >= 0.0
 );
 decimal!(
-    /// In (0, 1].
+    /// A number in (0, 1].
     DecayRate, "a number above 0 and at most 1", |value| value > 0.0 && value <= 1.0
 );
 decimal!(
-    /// In [0, 1).
+    /// A number in [0, 1).
     Fraction, "a number of 0 or above and below 1", |value| (0.0..1.0).contains(&value)
 );
 decimal!(
-    /// In (0, 1).
+    /// A number in (0, 1).
     OpenFraction, "a number above 0 and below 1", |value| value > 0.0 && value < 1.0
 );
 whole!(
-    /// Of examples; at least 1.
+    /// Examples in a batch; at least 1.
     BatchSize, usize, "a whole number of at least 1", 1..=usize::MAX
 );
 whole!(
-    /// Of updates; at least 1.
+    /// Updates of a run; at least 1.
     Steps, u64, "a whole number of at least 1", 1..=u64::MAX
 );
 whole!(
-    /// Gradients an update. Each has a batch of its own, and a place in every ps's memory.
+    /// Gradients in an update. Each has its own batch, and takes memory of every ps.
     Replicas, u32, "a whole number from 1 to 4096", 1..=4096
 );
 whole!(
-    /// Tasks of one job on one machine, each a process.
+    /// Tasks of one job on one machine; each is a process.
     Tasks, u32, "a whole number from 1 to 64", 1..=64
 );
 whole!(
-    /// Of a task that dies.
+    /// Tasks of one job of a cluster.
+    ClusterTasks, u32, "a whole number from 1 to 65536", 1..=ClusterSize::LARGEST
+);
+whole!(
+    /// Restarts of a task.
     Restarts, u32, "a whole number from 1 to 1000000", 1..=1_000_000
 );
 whole!(
-    /// Of examples; 0 or more.
+    /// A number of examples; 0 or more.
     Examples, usize, "a whole number of 0 or above", 0..=usize::MAX
 );
 whole!(
-    /// Any 64 bits.
+    /// A seed of any 64 bits.
     Seed, u64, "a whole number from 0 to 18446744073709551615", 0..=u64::MAX
 );
 
-/// Sizes of the hidden layers; none is softmax regression.
+/// Sizes of the hidden layers; an empty list is softmax regression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hidden(Vec<usize>);
 
@@ -182,12 +174,12 @@ impl Hidden {
     const WHAT: &'static str = "sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100";
     const WHAT_IN_A_FILE: &'static str =
         "an array of sizes from 1 to 65536, at most 16 of them, such as [500] or [300, 100]";
-    /// Keeps a typing error from asking for more memory than there is.
+    /// Limits the memory that a typing error can ask for.
     const LARGEST: usize = 65_536;
-    /// As above.
+    /// Limits the number of layers for the same reason.
     const MOST: usize = 16;
 
-    /// The sizes, from the input on.
+    /// Returns the sizes, from the input on.
     #[must_use]
     pub fn into_sizes(self) -> Vec<usize> {
         self.0
@@ -234,7 +226,7 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-/// Seconds between two doings of something, or 0 for never.
+/// Seconds between two repetitions of something; 0 is never.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds(Option<Duration>);
 
@@ -242,7 +234,7 @@ impl Seconds {
     const WHAT: &'static str = "a number of seconds, 0 (for never) to 1000000000";
     const MOST: f64 = 1e9;
 
-    /// The interval, if it is ever to be done.
+    /// Returns the interval; `None` for never.
     #[must_use]
     pub const fn interval(self) -> Option<Duration> {
         self.0
@@ -260,14 +252,14 @@ impl TryFrom<f64> for Seconds {
     }
 }
 
-/// Seconds that something may take: at least a millisecond.
+/// Seconds that something may take; at least a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Patience(Duration);
 
 impl Patience {
     const WHAT: &'static str = "a number of seconds, 0.001 to 1000000000";
 
-    /// How long.
+    /// Returns the duration.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
@@ -288,7 +280,7 @@ impl TryFrom<f64> for Patience {
 read_as_number!(Seconds, Seconds::WHAT);
 read_as_number!(Patience, Patience::WHAT);
 
-/// The optimizers by name; their parameters are keys of their own.
+/// The name of an optimizer. The parameters are separate keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerName {
@@ -300,42 +292,68 @@ pub enum OptimizerName {
     Adam,
 }
 
-/// How a run shows how far it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+impl OptimizerName {
+    /// Returns the name of an optimizer in flags, files and settings.
+    #[must_use]
+    pub const fn of(optimizer: &Optimizer) -> Self {
+        match optimizer {
+            Optimizer::Sgd => Self::Sgd,
+            Optimizer::Momentum { .. } => Self::Momentum,
+            Optimizer::Adam { .. } => Self::Adam,
+        }
+    }
+
+    /// Returns the optimizer of this name with the default parameters.
+    #[must_use]
+    pub const fn with_defaults(self) -> Optimizer {
+        match self {
+            Self::Sgd => Optimizer::Sgd,
+            Self::Momentum => Optimizer::Momentum { momentum: 0.9, nesterov: false },
+            Self::Adam => Optimizer::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        }
+    }
+}
+
+/// How a run shows its progress.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ProgressMode {
-    /// A bar if standard error is a terminal; and the lines `After N training steps …`.
+    /// The lines `After N training steps …`, and a bar if standard error is a terminal.
     #[default]
     Auto,
-    /// A bar, terminal or not; and the lines.
+    /// The lines, and always a bar.
     Bar,
-    /// One JSON object a line on standard output, at most ten a second; and the lines.
+    /// The lines, and at most ten JSON objects per second on standard output, one per line.
     Json,
-    /// Neither bar nor lines.
+    /// Neither lines nor a bar.
     None,
 }
 
-/// The form of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+/// The format of the log.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for a person.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A type of the core with the names of its values in flags and files: the core knows neither.
+/// A type of the core crate with the names of its values. The core knows neither flags nor files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<T>(pub T);
 
-/// The values of a type by name.
+/// A type whose values have names.
 pub trait Names: Copy + Sized + 'static {
     /// All values.
     const ALL: &'static [Named<Self>];
 
-    /// The name and the meaning of a value.
+    /// Returns the name and the meaning of a value.
     fn named(self) -> (&'static str, &'static str);
 }
 
@@ -395,13 +413,13 @@ impl Names for Placement {
     }
 }
 
-/// What a value is called on the command line and in the file.
+/// Returns the name of a value on the command line and in the file.
 #[must_use]
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().expect("no value is skipped").get_name().to_owned()
 }
 
-/// Takes a TOML number, whole or not.
+/// Visits a TOML number, whole or not.
 struct Number(&'static str);
 
 impl Visitor<'_> for Number {
@@ -427,8 +445,8 @@ impl Visitor<'_> for Number {
 }
 
 /// Visits a TOML integer. The parser offers the narrowest type that holds the integer: `i64` below
-/// 2^63, `u64` below 2^64, and `i128` beyond. All three are taken, so that a seed may have all 64
-/// bits, and so that the range check answers a number that is too large with the range.
+/// 2^63, `u64` below 2^64, and `i128` beyond. The visitor takes all three, so that a seed may have all
+/// 64 bits, and so that the error of a number that is too large names the range.
 struct Whole(&'static str);
 
 impl Visitor<'_> for Whole {
@@ -465,7 +483,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_end_where_they_say() {
+    fn ranges_have_the_documented_ends() {
         fn taken<T: FromStr>(texts: &[&str]) -> String {
             let take = |text: &&str| if text.parse::<T>().is_ok() { '1' } else { '0' };
             texts.iter().map(take).collect()
@@ -489,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_f32_rounds_out_of_range_is_refused() {
+    fn number_that_f32_rounds_out_of_range_is_refused() {
         assert!("1e-60".parse::<Positive>().is_err(), "0 in f32");
         assert!("1e39".parse::<Positive>().is_err(), "infinite in f32");
         assert!("0.999999999999".parse::<Fraction>().is_err(), "1 in f32");

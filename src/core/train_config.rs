@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The part of the configuration that the loss trajectory is a function of (besides the data, the
 /// initial values and, when R < N, the choice of slots).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// Examples a batch, at least 1.
     pub batch_size: usize,
@@ -50,7 +50,7 @@ impl Default for TrainConfig {
 }
 
 /// The optimizers, with TensorFlow's parameters and formulas.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Optimizer {
     /// `var -= lr · g`
     Sgd,
@@ -96,7 +96,7 @@ pub enum Placement {
 }
 
 /// How many gradients make an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sync {
     /// R: gradients an update, at least 1.
     pub replicas_to_aggregate: u32,

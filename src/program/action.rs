@@ -1,4 +1,4 @@
-//! What the program is asked to do.
+//! The commands of the program, as validated types.
 
 use crate::program::TaskConfig;
 use std::ffi::OsString;
@@ -35,7 +35,7 @@ pub enum Action {
     Inspect(InspectConfig),
     /// `unisono convert`
     Convert(ConvertConfig),
-    /// `unisono audit`, of a folder.
+    /// `unisono audit` of a folder.
     Audit(PathBuf),
     /// `unisono top`
     Top(TopConfig),
@@ -51,12 +51,12 @@ pub enum Action {
     Report(ReportConfig),
     /// `unisono trace`
     Trace(TraceConfig),
-    /// `unisono sim`, with the arguments of the simulator.
+    /// `unisono sim` with the arguments of the simulator.
     Sim(Vec<OsString>),
 }
 
 impl Action {
-    /// The form of the log, and the task whose it is.
+    /// Returns the format of the log, and the task that logs.
     #[must_use]
     pub const fn log(&self) -> (LogFormat, Option<TaskId>) {
         match self {
@@ -67,7 +67,7 @@ impl Action {
         }
     }
 
-    /// What was said of the cluster, and does not count.
+    /// Returns the cluster settings that a stronger source overrode; logged as warnings.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         match self {

@@ -1,4 +1,4 @@
-//! From a command line to what it asks for.
+//! Parses a command line into an action.
 
 mod grammar;
 #[cfg(test)]
@@ -20,6 +20,7 @@ use super::cluster::{Asked, Found};
 use super::convert::ConvertConfig;
 use super::doctor::DoctorConfig;
 use super::eval::EvalConfig;
+use super::handed_document;
 use super::local::LocalConfig;
 use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
@@ -28,17 +29,17 @@ use crate::program::doctor::patient::Patient;
 use crate::program::task_config::TaskConfig;
 use unisono_config::keys::{DataKeys, RunKeys};
 use unisono_config::tf_config::Role;
-use unisono_config::{Environment, FileKeys, RunConfig};
+use unisono_config::{Environment, FileKeys, RunConfig, RunDocument};
 use unisono_core::ids::{Job, Step, TaskId};
 use unisono_files::disk::LockedBy;
 use unisono_tensors::tensor::Format;
 
-/// Why there is no command.
+/// A command line is no command.
 #[derive(Debug)]
 pub enum ParseError {
-    /// The flags are wrong, or help was asked for: clap prints it, and knows the exit code.
+    /// The flags are wrong, or ask for help. Clap prints the text and has the exit code.
     Clap(clap::Error),
-    /// What they say is wrong.
+    /// The values of the flags, the file or the environment are wrong.
     Config(anyhow::Error),
 }
 
@@ -51,16 +52,17 @@ impl<E: Into<anyhow::Error>> From<E> for ParseError {
     }
 }
 
-/// Parses and validates a command line, the file that it names, and what an engine says of a task.
+/// Parses and validates a command line, the file it names, and the environment of an engine.
 ///
 /// # Errors
-/// If something is wrong with any of them, or help was asked for.
+/// If one of them is wrong, or the command line asks for help.
 pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, ParseError> {
     if let Some(arguments) = line.for_the_simulator() {
         return Ok(Action::Sim(arguments.to_vec()));
     }
-    // A bare command line is a task only where an engine names the task. A person who types the
-    // program's name gets the help: worker 0 of a cluster that nobody started would wait for ever.
+    // Without arguments the program is a task only if an engine names the task. A person who types
+    // the program's name gets the help: as worker 0 of a cluster that does not run, the program would
+    // wait forever.
     let is_placed = environment.value(Environment::TF_CONFIG).is_some();
     let parsed = if line.is_bare() && is_placed {
         Cli::try_parse_from(line.as_task())
@@ -92,7 +94,7 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
     }
 }
 
-/// The command line, for who describes it.
+/// Returns the grammar of the command line, for completions and manual pages.
 pub(super) fn command() -> clap::Command {
     Cli::command()
 }
@@ -106,26 +108,14 @@ impl ConfigArg {
 
 impl TaskArgs {
     fn resolve(self, job: Option<Job>, environment: &Environment) -> Result<Action, ParseError> {
-        let file = self.config.read()?;
-        let asked = Asked {
-            job,
-            task_id: self.task_id,
-            hosts: self.hosts,
-            cluster: self.cluster,
-            file: (file.hosts, file.size),
-        };
-        let Found { role, cluster, is_placed, notes } = asked.find(environment)?;
-        let mut run = RunConfig::resolve(self.run.or(file.run), cluster.size())?;
-        run.fresh = self.fresh.fresh;
-        if run.fresh && is_placed {
-            return Err(ParseError::Config(anyhow::anyhow!(
-                "--fresh is for a task that a person starts: an engine starts a task again with the \
-                 same flags, and each start would move the run aside; give another --logdir"
-            )));
-        }
-        let (bind, exit_with_parent) = (self.bind, self.exit_with_parent);
+        let (bind, exit_with_parent) = (self.bind.clone(), self.exit_with_parent);
         let logdir_locked_by =
             if self.logdir_locked_by_parent { LockedBy::Parent } else { LockedBy::Nobody };
+        let (found, run) = match &self.run_config {
+            Some(document) => self.read_document(document, job)?,
+            None => self.find(job, environment)?,
+        };
+        let Found { role, cluster, is_placed, notes } = found;
         Ok(match role {
             Role::Task(task) => Action::Task(TaskConfig {
                 task,
@@ -139,6 +129,42 @@ impl TaskArgs {
             }),
             Role::Evaluator => Action::Eval(EvalConfig { notes, ..EvalConfig::of_run(run) }),
         })
+    }
+
+    /// Returns the place and the configuration that a parent process decided. No other source
+    /// counts: the environment of an engine is about the parent.
+    fn read_document(&self, path: &Path, job: Option<Job>) -> anyhow::Result<(Found, RunConfig)> {
+        let RunDocument { cluster, run } = handed_document::read(path)?;
+        let task =
+            TaskId { job: job.unwrap_or(Job::Worker), index: self.task_id.unwrap_or_default() };
+        ensure!(cluster.address(task).is_some(), "the cluster of {} has no {task}", path.display());
+        let role = Role::Task(task);
+        Ok((Found { role, cluster, is_placed: false, notes: Vec::new() }, run))
+    }
+
+    /// Finds the place and the configuration from flags, an engine's environment and the file.
+    fn find(
+        self,
+        job: Option<Job>,
+        environment: &Environment,
+    ) -> anyhow::Result<(Found, RunConfig)> {
+        let file = self.config.read()?;
+        let asked = Asked {
+            job,
+            task_id: self.task_id,
+            hosts: self.hosts,
+            cluster: self.cluster,
+            file: (file.hosts, file.size),
+        };
+        let found = asked.find(environment)?;
+        let mut run = RunConfig::resolve(self.run.or(file.run), found.cluster.size())?;
+        run.fresh = self.fresh.fresh;
+        ensure!(
+            !(run.fresh && found.is_placed),
+            "--fresh is for a task that a person starts: an engine starts a task again with the same \
+             flags, and each start would move the run aside; give another --logdir"
+        );
+        Ok((found, run))
     }
 }
 
@@ -157,8 +183,8 @@ impl DoctorArgs {
         let task = |args: TaskArgs, job| match args.resolve(Some(job), environment)? {
             Action::Task(config) => Ok(Patient::Task(Box::new(config))),
             _ => Err(ParseError::Config(anyhow::anyhow!(
-                "this is the evaluator of its cluster, which needs nothing but its files; run \
-                 `unisono doctor` where a ps or a worker will run"
+                "this task is the evaluator of its cluster, which needs only the logdir and the data; \
+                 run `unisono doctor` where a ps or a worker will run"
             ))),
         };
         let patient = match self.command {
@@ -205,7 +231,7 @@ impl ConvertArgs {
             })
         };
         let (from, to) = (format(&self.from)?, format(&self.to)?);
-        ensure!(from != to, "both files are {from}: to have another copy of one, copy it");
+        ensure!(from != to, "both files are {from}, so there is nothing to convert");
         Ok(ConvertConfig { from: self.from, format: from, to: self.to, overwrites: self.force })
     }
 }
@@ -213,7 +239,7 @@ impl ConvertArgs {
 impl EvalArgs {
     fn resolve(self) -> Result<EvalConfig, ParseError> {
         let file = self.config.read()?;
-        // The rest of the file is a run's; whatever of it is here is checked as a run's.
+        // The file configures a run, so the keys that `eval` uses are checked like those of a run.
         let EvalDataArgs { data_dir, validation_size } = self.data;
         let data = DataKeys { data_dir, validation_size };
         let mut keys = RunKeys { data, ..RunKeys::default() };

@@ -1,12 +1,12 @@
-//! The argument list before it is parsed: the habits of `tf.app.flags`, put into our form.
+//! The argument list before parsing: converts the forms of `tf.app.flags` into ours.
 //!
-//! Only names of flags change here; no value does.
+//! Only the names of flags change here, and no value.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use unisono_terminal::manual::SIM;
 
-/// The hidden command that stands for no command: the original's form.
+/// The hidden command of a command line without a command, as in the original script.
 pub(super) const NO_COMMAND: &str = "task";
 
 /// A command line whose flags have dashes, and which has a command.
@@ -16,7 +16,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Takes the program's name and its arguments.
+    /// Normalises the program's name and its arguments.
     #[must_use]
     pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         let mut given = arguments.into_iter().map(Into::into);
@@ -32,13 +32,13 @@ impl CommandLine {
         Self { arguments }
     }
 
-    /// The program's name and all that follows.
+    /// Returns the program's name and its arguments.
     #[must_use]
     pub fn arguments(&self) -> &[OsString] {
         &self.arguments
     }
 
-    /// What comes after `sim`, if that is the command.
+    /// Returns the arguments after `sim`, if that is the command.
     pub(super) fn for_the_simulator(&self) -> Option<&[OsString]> {
         match &self.arguments[1..] {
             [first, rest @ ..] if first == SIM => Some(rest),
@@ -46,13 +46,14 @@ impl CommandLine {
         }
     }
 
-    /// Whether the program was started without any argument.
+    /// Returns whether the program was started without arguments.
     #[must_use]
     pub const fn is_bare(&self) -> bool {
         self.arguments.len() == 1
     }
 
-    /// The command line with the hidden command of a task, for a bare one that an engine started.
+    /// Returns the command line with the hidden command of a task, for an engine that starts the
+    /// program without arguments.
     pub(super) fn as_task(&self) -> Vec<OsString> {
         let task = std::iter::once(OsString::from(NO_COMMAND));
         self.arguments.iter().cloned().chain(task).collect()
@@ -67,11 +68,12 @@ fn normalise(arguments: &mut [OsString]) {
     }
 }
 
-/// `--a_b=v_w`, or `-a_b=v_w` as `tf.app.flags` took it, as `--a-b=v_w`; none if it is no flag.
+/// Returns `--a-b=v_w` for `--a_b=v_w`, and for `-a_b=v_w`, which `tf.app.flags` accepted; `None` if
+/// the argument is no flag.
 fn normal_flag(argument: &[u8]) -> Option<Vec<u8>> {
     let name_and_value = match argument {
         [b'-', b'-', rest @ ..] => rest,
-        // One letter is a short flag; what is no letter may be a number.
+        // A single letter is a short flag. Another byte than a letter may begin a negative number.
         [b'-', letter, _, ..] if letter.is_ascii_alphabetic() => &argument[1..],
         _ => return None,
     };
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_originals_form_is_a_task() {
+    fn command_line_of_the_original_script_is_a_task() {
         for line in [
             "unisono --job_name=ps --task_id=0 --ps_hosts=a_b:1",
             "unisono -job_name=ps -task_id=0 -ps_hosts=a_b:1",

@@ -1,4 +1,4 @@
-//! `unisono audit`: the ledgers of a run against the rules.
+//! `unisono audit`: compares the ledgers of a run with the rules.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,15 +9,15 @@ use unisono_observe::audit::found::{Audit, Verdict};
 use unisono_observe::ledger;
 use unisono_terminal::usage;
 
-/// Nothing is against a rule, but not all is there to be seen.
+/// No rule is broken, but some shards lack some updates.
 const EXIT_INCOMPLETE: u8 = 3;
 
-/// Reads the ledgers of a logdir, and all else there that they can be held against.
+/// Checks the ledgers of a logdir against the rules and the other files there.
 ///
 /// # Errors
-/// If there are none, or a file cannot be read.
+/// If there are no ledgers, or a file cannot be read.
 pub fn run_audit(logdir: &Path, process: &Process) -> anyhow::Result<ExitCode> {
-    // What cannot be read is no verdict on the run: the exit code tells one from the other.
+    // An unreadable file is no verdict on the run, so it has the exit code of a usage error.
     let ledgers = ledger::read_all(logdir).map_err(usage)?;
     let mut audit = Audit::of(&ledgers);
     audit.check_files(logdir).map_err(usage)?;

@@ -1,6 +1,7 @@
-//! `unisono certs`: a CA, and a certificate and a key for each task, for trying mutual TLS out.
+//! `unisono certs`: makes a CA, and a certificate and a key for each task, to try mutual TLS.
 //!
-//! In a folder that has a CA already, the command makes what is missing: tasks are added to a cluster.
+//! In a folder that already has a CA, the command makes only the missing files, so that a cluster can
+//! get more tasks.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -17,36 +18,36 @@ use unisono_core::ids::TaskId;
 use unisono_core::train_config::ClusterSize;
 use unisono_terminal::output::make_folder;
 
-/// Clocks of two machines differ by less, so that a new certificate is valid on all.
+/// Certificates are valid from this long ago, so that a machine whose clock is late accepts them.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
-/// Of a private key: its owner alone reads it.
+/// The mode of a private key: only its owner can read it.
 const KEY_MODE: u32 = 0o600;
 const CERT_MODE: u32 = 0o644;
 
-/// What certificates to make, and where.
+/// The arguments of `unisono certs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertsConfig {
-    /// The folder.
+    /// The folder for the files.
     pub folder: PathBuf,
-    /// The tasks.
+    /// The tasks that need certificates.
     pub size: ClusterSize,
-    /// How long they are valid.
+    /// The number of days for which the certificates are valid.
     pub days: u32,
 }
 
-/// Makes the files that are missing; touches none that exists.
+/// Makes the missing files, and changes no existing one.
 ///
 /// # Errors
-/// If no file is missing, if the CA of an existing folder is of no use, or if a file cannot be
+/// If no file is missing, if the CA of an existing folder cannot be used, or if a file cannot be
 /// written.
 pub fn run_certs(config: &CertsConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let Made { files, is_new_ca, left_alone } = make(config)?;
     let folder = &config.folder;
     if files.is_empty() {
         bail!(
-            "{} is there already, and nothing was written: ask for more tasks, give another folder, \
-             or remove what is in this one",
+            "{} already exists, and nothing was written: ask for more tasks, give another folder, or \
+             empty this one",
             folder.join("ca.pem").display()
         );
     }
@@ -70,8 +71,8 @@ pub fn run_certs(config: &CertsConfig, process: &Process) -> anyhow::Result<Exit
         ));
     }
     process.screen.out(&format!(
-        "Give ps 0: --tls-cert {0} --tls-key {1} --tls-ca {2}; the others theirs; `unisono local`: \
-         {3} and {4}.",
+        "Start ps 0 with --tls-cert {0} --tls-key {1} --tls-ca {2}, and each other task with its own \
+         files; start `unisono local` with {3} and {4}.",
         folder.join("ps-0.pem").display(),
         folder.join("ps-0-key.pem").display(),
         folder.join("ca.pem").display(),
@@ -80,15 +81,15 @@ pub fn run_certs(config: &CertsConfig, process: &Process) -> anyhow::Result<Exit
     ));
     if left_alone {
         process.screen.out(&format!(
-            "{} still names the tasks of before only: to have all of them in it, remove it and its \
-             key, and run this command again.",
+            "{} lacks the new tasks: to include them, remove this file and its key, and run this \
+             command again.",
             folder.join("local.pem").display()
         ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A file to be made.
+/// A file to make.
 struct File {
     path: PathBuf,
     mode: u32,
@@ -103,17 +104,17 @@ impl File {
         file.sync_all()
     }
 
-    /// `ps-1` for the certificate of a task; `None` for a key.
+    /// Returns the name of the task, such as `ps-1`, for a certificate; `None` for a key.
     fn new_task(&self) -> Option<String> {
         let name = self.path.file_stem()?.to_string_lossy();
         (!name.ends_with("-key")).then(|| name.into_owned())
     }
 }
 
-/// The files that are missing in a folder.
+/// The missing files of a folder.
 struct Made {
     files: Vec<File>,
-    /// Whether the CA is new, too.
+    /// Whether the CA is among them.
     is_new_ca: bool,
     /// Whether the certificate of `unisono local` exists and lacks the new tasks.
     left_alone: bool,
@@ -124,7 +125,7 @@ fn make(config: &CertsConfig) -> anyhow::Result<Made> {
     let folder = &config.folder;
     let ps = (0..config.size.n_ps).map(TaskId::ps);
     let tasks: Vec<_> = ps.chain((0..config.size.n_workers).map(TaskId::worker)).collect();
-    let is_new_ca = !is_there(folder, "ca")?;
+    let is_new_ca = !pair_exists(folder, "ca")?;
     let authority = if is_new_ca { Authority::new(validity)? } else { read_ca(folder)? };
     let mut made = Vec::new();
     if is_new_ca {
@@ -132,35 +133,35 @@ fn make(config: &CertsConfig) -> anyhow::Result<Made> {
     }
     for task in &tasks {
         let name = format!("{}-{}", task.job, task.index);
-        if !is_there(folder, &name)? {
+        if !pair_exists(folder, &name)? {
             made.extend(files(folder, &name, authority.issue(&[*task], validity)?));
         }
     }
-    let is_local_there = is_there(folder, "local")?;
-    let left_alone = is_local_there && !made.is_empty();
-    if !is_local_there {
-        // All tasks of `unisono local` have the same flags.
+    let has_local = pair_exists(folder, "local")?;
+    let left_alone = has_local && !made.is_empty();
+    if !has_local {
+        // All tasks of `unisono local` have the same configuration, so they share one certificate.
         made.extend(files(folder, "local", authority.issue(&tasks, validity)?));
     }
     if is_new_ca && let Some(other) = made.iter().map(|file| &file.path).find(|path| exists(path)) {
-        bail!("{} is there already, and nothing was written", other.display());
+        bail!("{} already exists, and nothing was written", other.display());
     }
     Ok(Made { files: made, is_new_ca, left_alone })
 }
 
-/// Whether a certificate and its key exist.
+/// Returns whether a certificate and its key exist.
 ///
 /// # Errors
-/// If one of the two exists alone: it would have to be replaced.
-fn is_there(folder: &Path, name: &str) -> anyhow::Result<bool> {
+/// If only one of the two exists: a new pair would have to replace it.
+fn pair_exists(folder: &Path, name: &str) -> anyhow::Result<bool> {
     let [cert, key] = paths(folder, name);
     match (exists(&cert), exists(&key)) {
         (cert, key) if cert == key => Ok(cert),
         (is_cert, _) => {
             let (there, missing) = if is_cert { (cert, key) } else { (key, cert) };
             bail!(
-                "{} is there already, and {} is not, so nothing was written: put the missing file \
-                 back, or remove the other one",
+                "{} exists, but {} does not, so nothing was written: restore the missing file, or \
+                 remove the other one",
                 there.display(),
                 missing.display()
             )

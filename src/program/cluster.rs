@@ -1,5 +1,5 @@
-//! Which task this process is, and where all of them are: flags beat what an engine says, and that
-//! beats the file. Where two of them differ, the weaker one is told.
+//! Finds the task of this process and the addresses of all tasks. Flags override an engine, and an
+//! engine overrides the file. A value that is overridden by a different one is reported.
 
 #[cfg(test)]
 mod tests;
@@ -17,41 +17,42 @@ use unisono_config::values::Tasks;
 use unisono_config::{ClusterSpec, Environment};
 use unisono_core::ids::{Job, TaskId};
 
-/// The port of the first task on each node, as of TensorFlow's resolver for Slurm.
+/// The port of the first task on each node, as in TensorFlow's resolver for Slurm.
 const PORT_BASE: u16 = 8888;
 
-/// Who says which task this is, and where all of them are.
+/// The source of the task's number and of all addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum ClusterSource {
     /// `TF_CONFIG` if it is set, else the lists of hosts.
     #[default]
     Auto,
-    /// The lists of hosts, whatever else is there.
+    /// The lists of hosts; other sources are ignored.
     Hosts,
     /// `TF_CONFIG`.
     TfConfig,
-    /// Slurm's environment of a step.
+    /// The environment of a Slurm step.
     Slurm,
 }
 
-/// Where a task gets its place from.
+/// The flags that place a task.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterArgs {
-    /// Who says which task this is and where all are: TF_CONFIG if it is set, else the lists
-    /// of hosts (auto); one of the two; or the environment of a Slurm step [default: auto]
+    /// Source of this task's number and of all addresses: TF_CONFIG if it is set, otherwise the
+    /// lists of hosts (auto); only one of the two; or the environment of a Slurm step
+    /// [default: auto]
     #[arg(long, value_name = "HOW")]
     cluster: Option<ClusterSource>,
-    /// With cluster=slurm: so many tasks are ps, the first ones; the others are workers. With
-    /// TF_CONFIG's sparseCluster: so many ps there are
+    /// With cluster=slurm: the first N tasks are ps, the others are workers. With the
+    /// sparseCluster of TF_CONFIG: the number of ps
     #[arg(long, value_name = "N")]
     ps: Option<Tasks>,
-    /// Number of workers, the chief included, if TF_CONFIG does not name them all: with its
+    /// Number of workers, including the chief, if TF_CONFIG does not name them all: with its
     /// sparseCluster, or with a map in its cluster.worker
     #[arg(long, value_name = "N")]
     workers: Option<Tasks>,
-    /// With cluster=slurm: port of the first task on each node; the next ones follow
-    /// [default: 8888]
+    /// With cluster=slurm: port of the first task on each node; the other tasks have the ports
+    /// after it [default: 8888]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port_base: Option<u16>,
 }
@@ -62,7 +63,7 @@ impl ClusterArgs {
     }
 }
 
-/// What the command line and the file say.
+/// The place that the command line and the file ask for.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) job: Option<Job>,
@@ -72,20 +73,22 @@ pub(super) struct Asked {
     pub(super) file: (HostKeys, SizeKeys),
 }
 
-/// What comes of it.
+/// The resolved place of a task.
 #[derive(Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) role: Role,
     pub(super) cluster: ClusterSpec,
     /// Whether an engine placed the tasks.
     pub(super) is_placed: bool,
-    /// What was said, and does not count.
+    /// Cluster settings that a stronger source overrode; logged as warnings.
     pub(super) notes: Vec<String>,
 }
 
 impl Asked {
+    /// Resolves the place from the strongest source.
+    ///
     /// # Errors
-    /// If what counts is incomplete, wrong, or has no such task.
+    /// If the source is incomplete or wrong, or the cluster has no such task.
     pub(super) fn find(self, environment: &Environment) -> anyhow::Result<Found> {
         let tf_config = environment.value(Environment::TF_CONFIG);
         match (self.cluster.cluster.unwrap_or_default(), tf_config) {
@@ -93,7 +96,7 @@ impl Asked {
             (ClusterSource::Auto | ClusterSource::TfConfig, Some(text)) => {
                 let config = TfConfig::parse(text);
                 let config = config.map_err(|error| {
-                    anyhow!("{error}; or give --cluster hosts, to leave TF_CONFIG aside")
+                    anyhow!("{error}; or give --cluster hosts to ignore TF_CONFIG")
                 });
                 self.of_tf_config(&config?)
             }
@@ -114,13 +117,13 @@ impl Asked {
         let hosts = self.hosts.or(self.file.0);
         let are_given = hosts != HostKeys::default();
         let cluster = ClusterSpec::resolve(hosts, &size)?;
-        is_there(task, &cluster, &Numbering { name: "--task-id", first: 0, remedy: "" })?;
+        check_exists(task, &cluster, &Numbering { name: "--task-id", first: 0, remedy: "" })?;
         let n_tasks = cluster.job(task.job).len();
         let mut notes = Vec::new();
         if self.task_id.is_none() && are_given && n_tasks > 1 {
             notes.push(format!(
-                "no --task-id is given, so this is {task} of {n_tasks} tasks of its job; another one \
-                 that has not got its own takes its place"
+                "no --task-id is given, so this is {task} of {n_tasks} tasks of its job; another task \
+                 without --task-id would replace it"
             ));
         }
         Ok(Found { role: Role::Task(task), cluster, is_placed: false, notes })
@@ -132,7 +135,7 @@ impl Asked {
         let said = |job, flag: &Option<HostList>| {
             let n_tasks = if job == Job::Ps { &ps } else { &workers };
             let said = config.hosts(job, n_tasks.as_ref().map(|n| n.get()));
-            // A list that a flag overrides need not be complete.
+            // A flag replaces the list, so an incomplete list is no error.
             if flag.is_some() { Ok(said.unwrap_or_default()) } else { said }
         };
         let said = HostKeys {
@@ -146,15 +149,15 @@ impl Asked {
     fn of_slurm(self, environment: &Environment) -> anyhow::Result<Found> {
         let step = SlurmStep::read(environment)?;
         let n_ps = self.size().ps.context(
-            "--cluster slurm takes --ps N (or ps in [cluster] of the file): the first N tasks of the \
-             step are ps, and the others workers",
+            "--cluster slurm needs --ps N (or ps in [cluster] of the file): the first N tasks of the \
+             step are ps, and the others are workers",
         )?;
         let said = match step.cluster(n_ps.get(), self.cluster.port_base.unwrap_or(PORT_BASE)) {
             Ok(cluster) => {
                 let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
                 HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) }
             }
-            // Names that no resolver takes do not matter if the flags have others.
+            // Flags replace the addresses, so node names that no resolver accepts are no error.
             Err(SlurmError::Host { .. }) if self.flags_name_all_hosts() => HostKeys::default(),
             Err(error) => return Err(error.into()),
         };
@@ -166,7 +169,7 @@ impl Asked {
         self.hosts.ps_hosts.is_some() && self.hosts.worker_hosts.is_some()
     }
 
-    /// The place that an engine says: flags beat it, and it beats the file.
+    /// Resolves the place that an engine gives. Flags override it, and it overrides the file.
     fn placed(self, said: Said<'_>) -> anyhow::Result<Found> {
         let Said { engine, hosts: said, role, n_chiefs } = said;
         let mut notes = Vec::new();
@@ -178,12 +181,12 @@ impl Asked {
             if flag.is_none() && said.is_none() {
                 bail!(
                     "{engine} names no {job}: its cluster.{job} is missing or empty; have the engine \
-                     start at least one, or give --{job}-hosts; `unisono local` trains on one machine \
-                     alone"
+                     start at least one, or give --{job}-hosts; `unisono local` trains on one \
+                     machine"
                 );
             }
             note(&mut notes, (&format!("--{job}-hosts"), flag), (engine, said));
-            note(&mut notes, (engine, said), (&format!("the file, in {job}_hosts,"), of_file));
+            note(&mut notes, (engine, said), (&format!("{job}_hosts in the file"), of_file));
         }
         let hosts = flags.clone().or(said);
         let cluster = ClusterSpec::resolve(hosts, &self.cluster.size())
@@ -193,7 +196,7 @@ impl Asked {
             [("ps", n_tasks.n_ps, size.ps), ("workers", n_tasks.n_workers, size.workers)]
         {
             if let Some(of_file) = of_file.map(|n| n.get()).filter(|of_file| *of_file != n_tasks) {
-                let of = format!("the file, in {key},");
+                let of = format!("{key} in the file");
                 notes.push(differs("the list of hosts", &n_tasks, &of, &of_file));
             }
         }
@@ -206,12 +209,12 @@ impl Asked {
                 Some(_) => Numbering { name: "--task-id", first: 0, remedy: &leave },
                 None => Numbering { name: &index, first, remedy: "correct that, " },
             };
-            is_there(task, &cluster, &numbering)?;
+            check_exists(task, &cluster, &numbering)?;
         }
         Ok(Found { role, cluster, is_placed: true, notes })
     }
 
-    /// Who this is: what the command line says beats what the engine says.
+    /// Resolves the role of this process. The command line overrides the engine.
     fn role(
         &self,
         said: Option<Role>,
@@ -225,17 +228,17 @@ impl Asked {
             (Some(job), None, Some(Role::Task(said))) if said.job == job => Role::Task(said),
             (None, Some(index), Some(Role::Task(said))) => of_flags(said.job, index),
             (Some(job), None, Some(said)) => bail!(
-                "the command line says that this is a {job}, and {engine} that it is {}: give \
-                 --task-id, too, or leave the job to {engine}, with `unisono task`",
+                "the command line says that this is a {job}, but {engine} says {}: also give \
+                 --task-id, or let {engine} choose the job, with `unisono task`",
                 name(said)
             ),
             (_, _, None) => bail!(
-                "{engine} does not say which task this is: its task.type and task.index are missing; \
-                 give --job-name and --task-id"
+                "{engine} does not name this task: its task.type and task.index are missing; give \
+                 --job-name and --task-id"
             ),
             (None, Some(_), Some(Role::Evaluator)) => bail!(
-                "{engine} says that this is an evaluator, which has no --task-id here: leave it out, \
-                 or give --job-name, too"
+                "{engine} says that this is an evaluator, which has no --task-id: leave --task-id out, \
+                 or also give --job-name"
             ),
         };
         if let Some(said) = said.filter(|said| *said != role) {
@@ -245,7 +248,7 @@ impl Asked {
         Ok(role)
     }
 
-    /// How many tasks there have to be, if that is said.
+    /// Returns the numbers of tasks that the flags or the file ask for.
     fn size(&self) -> SizeKeys {
         self.cluster.size().or(self.file.1.clone())
     }
@@ -254,33 +257,38 @@ impl Asked {
         match self.cluster.port_base {
             None => Ok(()),
             Some(port) => Err(anyhow!(
-                "--port-base {port} says nothing without --cluster slurm: give that, or leave it out"
+                "--port-base {port} has no effect without --cluster slurm: give --cluster slurm, or \
+                 leave --port-base out"
             )),
         }
     }
 }
 
-/// What an engine says.
+/// The cluster as an engine describes it.
 struct Said<'a> {
     engine: &'a str,
     hosts: HostKeys,
     role: Option<Role>,
-    /// So many of the first workers are chiefs, which the engine numbers apart.
+    /// The number of first workers that the engine calls chiefs and numbers separately.
     n_chiefs: u32,
 }
 
-/// How a task's number is given.
+/// The source of a task's number, for an error.
 struct Numbering<'a> {
-    /// Under which name.
+    /// The name of the flag or the key.
     name: &'a str,
-    /// The task that has the number 0.
+    /// The index of the task whose number is 0.
     first: u32,
-    /// What to do about a wrong one, beside naming more hosts.
+    /// The remedy for a wrong number, beside naming more hosts.
     remedy: &'a str,
 }
 
-/// Whether the cluster has such a task.
-fn is_there(task: TaskId, cluster: &ClusterSpec, numbering: &Numbering<'_>) -> anyhow::Result<()> {
+/// Checks that the cluster has a task.
+fn check_exists(
+    task: TaskId,
+    cluster: &ClusterSpec,
+    numbering: &Numbering<'_>,
+) -> anyhow::Result<()> {
     if cluster.address(task).is_some() {
         return Ok(());
     }
@@ -299,7 +307,7 @@ fn is_there(task: TaskId, cluster: &ClusterSpec, numbering: &Numbering<'_>) -> a
     )
 }
 
-/// Notes that the stronger of two has another list than the weaker.
+/// Adds a note if the list of a stronger source differs from that of a weaker source.
 fn note(
     notes: &mut Vec<String>,
     (stronger, counts): (&str, &Option<HostList>),
@@ -313,7 +321,7 @@ fn note(
 }
 
 fn differs(stronger: &str, counts: &dyn Display, weaker: &str, said: &dyn Display) -> String {
-    format!("{stronger} says {counts}, and {weaker} {said}: the former counts")
+    format!("{stronger} says {counts}, which overrides {weaker} with {said}")
 }
 
 fn name(role: Role) -> String {

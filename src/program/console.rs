@@ -1,4 +1,4 @@
-//! What a person sees of a task: the original's lines, the progress, and what went wrong.
+//! Shows a task to a person: the lines of the original script, the progress, and warnings.
 
 use super::pace::{Pace, Paced};
 use crate::program::setup;
@@ -20,7 +20,7 @@ pub(super) struct Console {
     screen: Screen,
     progress: ProgressView,
     pace: Pace,
-    /// Of what others on the network do, who may do it as often as they like.
+    /// Limits the warnings that strangers on the network can cause.
     warnings: Warnings,
 }
 
@@ -49,7 +49,7 @@ impl Console {
         }
         let global_step = step.next().0;
         self.progress.update(global_step, loss, elapsed);
-        // Several slots a step make one line.
+        // A worker may compute several slots of a step; the step gets one line.
         if n_steps.is_multiple_of(TrainingLine::INTERVAL) && self.task.index == slot.0 {
             let line =
                 TrainingLine { step: n_steps, global_step, loss, sec_per_batch: sec_per_step };
@@ -77,35 +77,41 @@ impl Console {
                 );
             }
             Report::ShardLost { ps, live: Ok(step) } => tracing::warn!(
-                "{ps} has lost its shard: all go on from version {step}, which the chief holds, and \
+                "{ps} has lost its shard: all tasks continue from version {step}, which the chief holds; \
                  no step is lost"
             ),
             Report::ShardLost { ps, live: Err(why) } => tracing::warn!(
-                "{ps} has lost its shard: all go back to the newest checkpoint, since {why}"
+                "{ps} has lost its shard: all tasks go back to the newest checkpoint, because {why}"
             ),
             Report::Adopted { restored: Some(Some(from)), .. } => {
                 self.screen.err(&format!("Restored from {from}."));
             }
             Report::Adopted { restored: None, .. } => {
-                self.screen.err("Took up the state that the ps hold: no step is lost.");
+                self.screen.err("Continuing with the state that the ps hold: no step is lost.");
             }
             Report::Adopted { generation, restored: Some(None), .. } => {
                 let number = generation.number;
                 tracing::info!(
                     generation = number,
-                    "generation {generation} begins with initial values"
+                    "generation {generation} starts with initial values"
                 );
             }
-            Report::PeerUp { peer } => tracing::info!(%peer, "{peer} is there"),
+            Report::PeerUp { peer } => tracing::info!(%peer, "{peer} connected"),
             Report::PeerDown { peer, why } => {
-                tracing::info!(%peer, "{peer} is not there: {why}");
+                tracing::info!(%peer, "{peer} disconnected: {why}");
             }
             Report::Saved { step, path } => {
-                tracing::info!(step = step.0, path, "step {step} is saved in {path}");
+                tracing::info!(
+                    step = step.0,
+                    path,
+                    "saved the checkpoint of step {step} in {path}"
+                );
             }
             Report::Dropped { step, slot, worker, verdict } => {
                 let verdict = verdict.map_or_else(|| "Surplus".to_owned(), |v| format!("{v:?}"));
-                tracing::debug!("slot {slot} of step {step}, by {worker}, is not used: {verdict}");
+                tracing::debug!(
+                    "dropped the gradient of slot {slot} of step {step} from {worker}: {verdict}"
+                );
             }
             Report::Updated { cut: Cut { step, .. }, slots, .. } => {
                 tracing::trace!("update {step} used {} slots", slots.len());
@@ -126,13 +132,13 @@ impl Observer for Console {
 
     fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
         self.warnings.settle(now);
-        let parted = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
+        let closes_link = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
         for effect in effects {
             match effect {
-                // Not the network, but this task has ended it: the peer was silent for too long,
-                // or said what it may not say.
-                Effect::Report(Report::PeerDown { peer, why }) if parted => {
-                    self.warnings.warn(now, format_args!("parted from {peer}: {why}"));
+                // This task, and not the network, ended the link: the peer was silent for too long,
+                // or sent a message that the protocol forbids.
+                Effect::Report(Report::PeerDown { peer, why }) if closes_link => {
+                    self.warnings.warn(now, format_args!("disconnected {peer}: {why}"));
                 }
                 Effect::Report(report) => self.on_report(now, report),
                 _ => {}

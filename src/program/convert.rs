@@ -1,4 +1,4 @@
-//! `unisono convert`: a checkpoint in numpy's format, and back.
+//! `unisono convert`: converts a checkpoint to numpy's format, and back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use unisono_tensors::tensor::Format;
 use unisono_tensors::{Converted, convert};
 use unisono_terminal::output::{cannot_write, make_folder_of};
 
-/// What is to be converted into what.
+/// The arguments of `unisono convert`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvertConfig {
     /// The file to read.
     pub from: PathBuf,
-    /// Its format; that of `to` is the other one.
+    /// The format of `from`; `to` has the other format.
     pub format: Format,
     /// The file to write.
     pub to: PathBuf,
-    /// Whether it may be there already.
+    /// Whether an existing file is overwritten.
     pub overwrites: bool,
 }
 
 /// Converts a file.
 ///
 /// # Errors
-/// If it cannot be read, or is damaged, or the other one is there already or cannot be written.
+/// If the file to read cannot be read or is damaged, or the file to write exists or cannot be written.
 pub fn run_convert(config: &ConvertConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let ConvertConfig { from, format, to, overwrites } = config;
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    // Before the work, and again before the file is put there.
+    // Checked before the conversion, so that it is not in vain, and again before publication.
     check_free(to, *overwrites)?;
     let converted = convert(*format, &bytes, to);
     let Converted { bytes, step, n_tensors } =
@@ -50,18 +50,18 @@ pub fn run_convert(config: &ConvertConfig, process: &Process) -> anyhow::Result<
 
 fn check_free(to: &Path, overwrites: bool) -> anyhow::Result<()> {
     if !overwrites && fs::symlink_metadata(to).is_ok() {
-        bail!("{} exists: choose another name, or give --force to write over it", to.display());
+        bail!("{} exists: choose another name, or give --force to overwrite it", to.display());
     }
     Ok(())
 }
 
 fn publish(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let name = to.file_name().and_then(|name| name.to_str());
-    let name = name.with_context(|| format!("{} is no name of a file", to.display()))?;
+    let name = name.with_context(|| format!("{} is no file name", to.display()))?;
     let dir = to.parent().unwrap_or_else(|| Path::new(""));
     make_folder_of(to)?;
     let writer = format!("convert-{}", std::process::id());
-    // What it says of a remedy is for a run with a logdir.
+    // The error of the disk suggests another --logdir, which this command does not have.
     let said = |DiskError { source, .. }| cannot_write(to, &source);
     Publication { dir, name, writer: &writer, bytes }.publish(&RealDisk).map_err(said)?;
     Ok(())

@@ -20,25 +20,25 @@ use unisono_learn::model::SimdLevel;
 use unisono_net::tcp::RealClock;
 use unisono_terminal::output::PercentG;
 
-/// Which checkpoints, on which examples.
+/// The checkpoints to evaluate, and the examples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvalConfig {
-    /// Folder of the checkpoints.
+    /// The folder of the checkpoints.
     pub logdir: PathBuf,
-    /// Folder of the IDX files; without, the data that the checkpoint was trained on.
+    /// The folder of the IDX files; `None` for the data that the checkpoint was trained on.
     pub data_dir: Option<PathBuf>,
-    /// Training images that are validation; without, as many as in the training of the checkpoint.
+    /// The number of training images for validation; `None` for the number of the checkpoint's training.
     pub validation_size: Option<usize>,
-    /// How often to look for a new checkpoint, if it is to go on.
+    /// The interval between checks for a new checkpoint; `None` to evaluate the latest one only.
     pub watch: Option<Duration>,
-    /// The step whose checkpoint is the last to wait for.
+    /// The step of the last checkpoint to wait for; `None` to wait forever.
     pub until: Option<Step>,
-    /// What was said of the cluster, and does not count.
+    /// Cluster settings that a stronger source overrode; logged as warnings.
     pub notes: Vec<String>,
 }
 
 impl EvalConfig {
-    /// Every checkpoint of a run, until it is over.
+    /// Evaluates every checkpoint of a run, until the run has ended.
     #[must_use]
     pub fn of_run(run: RunConfig) -> Self {
         Self {
@@ -51,14 +51,14 @@ impl EvalConfig {
         }
     }
 
-    /// As the book's `mnist_eval`.
+    /// The interval of the book's `mnist_eval`.
     const LOOK_EVERY: Duration = Duration::from_secs(10);
 }
 
-/// Prints the accuracy of the latest checkpoint; with `watch`, of every new one, too.
+/// Prints the accuracy of the latest checkpoint and, with `watch`, of every new one.
 ///
 /// # Errors
-/// If there is no usable checkpoint, or no data.
+/// If no checkpoint is usable, or the data cannot be read.
 pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode> {
     let interval = config.watch;
     let mut evaluator = Evaluator { config, level: setup::simd_level()?, data: None, seen: None };
@@ -71,18 +71,19 @@ pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode
     }
 }
 
-/// Evaluates the checkpoints of a folder, one after the other.
+/// Evaluates the checkpoints of a folder one after the other.
 struct Evaluator {
     config: EvalConfig,
     level: SimdLevel,
-    /// The data of the checkpoint before, with the digest of the training data of that checkpoint.
+    /// The data of the previous checkpoint, with the digest of that checkpoint's training data. Reading
+    /// data takes longer than an evaluation, so they are kept.
     data: Option<(Option<String>, Dataset)>,
-    /// The step that was printed last.
+    /// The step of the last printed line.
     seen: Option<Step>,
 }
 
 impl Evaluator {
-    /// Prints the latest checkpoint's accuracy, unless it was printed before. Returns its step.
+    /// Prints the accuracy of the latest checkpoint, unless it is already printed. Returns its step.
     fn print_latest(&mut self, process: &Process) -> anyhow::Result<Option<Step>> {
         let Some((path, checkpoint)) = evaluation::latest_checkpoint(&self.config.logdir)? else {
             let logdir = self.config.logdir.display();
@@ -110,9 +111,9 @@ impl Evaluator {
             return print_accuracies(process, *step, *validation, *test);
         };
         tracing::warn!(
-            "the accuracy is that on {}, with the digest {}, and the checkpoint was trained on data \
-             with the digest {digest}: leave --data-dir and --validation-size out to evaluate it on \
-             the data that it was trained on",
+            "the accuracy is for {}, with the digest {}, but the checkpoint was trained on data with \
+             the digest {digest}: leave --data-dir and --validation-size out to evaluate the \
+             checkpoint on the data of its training",
             data.name(),
             data.digest()
         );
@@ -145,13 +146,13 @@ fn print_accuracies(process: &Process, step: Step, validation: f64, test: f64) {
     ));
 }
 
-/// Finds the data that a checkpoint is to be evaluated on.
+/// Finds the data for the evaluation of a checkpoint.
 struct EvalData;
 
 impl EvalData {
-    /// Returns the data that the user named; else those that the checkpoint was trained on.
+    /// Returns the data that the user named, else those that the checkpoint was trained on.
     fn of(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
-        // Files of version 0.1.0 say `default`, which is no number.
+        // Checkpoints of version 0.1.0 may have the text `default`, which is no number.
         let trained = checkpoint.settings.value("validation_size");
         let trained = trained.and_then(|size| size.parse().ok());
         let size = config.validation_size.or(trained);
@@ -162,7 +163,7 @@ impl EvalData {
         Ok(data::open_at(folder.as_deref(), size)?)
     }
 
-    /// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in ones.
+    /// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in data.
     fn folder(
         config: &EvalConfig,
         path: &Path,
@@ -170,7 +171,7 @@ impl EvalData {
         trained: Option<usize>,
     ) -> anyhow::Result<Option<PathBuf>> {
         let is_trained_on = |data: &Dataset| {
-            // A file of a program that did not write the digest fits anything.
+            // Programs that do not write the digest exist; their checkpoints match any data.
             checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
         };
         let noted = data::note::read(&config.logdir)?;

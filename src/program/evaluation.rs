@@ -1,4 +1,4 @@
-//! How good a checkpoint is: the model it holds, on the examples that were not trained on.
+//! The accuracy of a checkpoint: its model on the validation and the test examples.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub(super) struct Evaluation {
     pub(super) path: PathBuf,
     /// Whether the moving averages were used in place of the variables.
     pub(super) averaged: bool,
-    /// Digest of the data that it was trained on, if these are others.
+    /// The digest of the data that the checkpoint was trained on, if the evaluated data differ.
     pub(super) other_data: Option<String>,
     pub(super) validation: f64,
     pub(super) test: f64,
@@ -33,7 +33,7 @@ impl Evaluation {
     /// Evaluates the latest checkpoint of a run.
     ///
     /// # Errors
-    /// If there is none, or it is not one of this run's model.
+    /// If there is no checkpoint, or its model does not fit the data.
     pub(super) fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
         let found = latest_checkpoint(logdir)?;
         let found =
@@ -41,7 +41,7 @@ impl Evaluation {
         Self::of_checkpoint(found, &plan.data, plan.level())
     }
 
-    /// Evaluates a checkpoint, with the moving averages where they were kept, as the book's
+    /// Evaluates a checkpoint, with the moving averages if the checkpoint has them, as the book's
     /// `mnist_eval` does.
     ///
     /// # Errors
@@ -64,8 +64,8 @@ impl Evaluation {
     }
 }
 
-/// Returns the latest valid checkpoint of a folder, if the folder has any, and logs what is wrong
-/// with the others.
+/// Returns the latest valid checkpoint of a folder, if the folder has any, and logs the damage of newer
+/// ones.
 ///
 /// # Errors
 /// If there are checkpoints, but none is valid.
@@ -75,7 +75,7 @@ pub(super) fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf
     Ok(newest.found)
 }
 
-/// Prints what a run ends with.
+/// Prints the closing lines of a run.
 pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
     let with = if *averaged { " with the moving averages" } else { "" };
@@ -87,7 +87,7 @@ pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     screen.out(&format!("The checkpoint is {}.", path.display()));
 }
 
-/// The network that a checkpoint holds, as its tensors' shapes tell.
+/// The network of a checkpoint, built from the shapes of its tensors.
 struct Network {
     model: Mlp,
     layout: Layout,
@@ -102,8 +102,8 @@ impl Network {
         ensure!(
             sizes.first() == Some(&examples.n_features())
                 && sizes.last() == Some(&examples.n_classes()),
-            "its model has layers of {sizes:?}, but the data has {} features and {} classes: give \
-             the --data-dir that it was trained on",
+            "its model has layers of {sizes:?}, but the data have {} features and {} classes: give \
+             the --data-dir of its training",
             examples.n_features(),
             examples.n_classes()
         );

@@ -1,6 +1,6 @@
-//! The event file of a run in this process: written on a thread of its own, which nobody waits for.
+//! Writes the event file of a run on its own thread, for which training never waits.
 //!
-//! Whatever goes wrong here is told, and training goes on.
+//! A failure is logged, and training continues.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -25,42 +25,42 @@ use unisono_observe::events::{
     file,
 };
 
-/// Summaries and checkpoints that may wait for the thread, each of which keeps a version and a
-/// gradient in memory. One that finds no room is left out: a curve lacks a point. What is told once a
-/// generation or a run always finds room.
+/// The number of summaries and checkpoints that may wait for the thread. Each keeps a version and a
+/// gradient in memory. Beyond the limit a summary is dropped, so a curve lacks a point. Observations
+/// that occur once per generation or run are never dropped.
 ///
-/// The first summaries follow each other within a few steps, and each has an evaluation: a small
-/// model may have as many of them waiting as a large one must not.
+/// The first summaries follow each other within a few steps, and each has an evaluation. So a small
+/// model needs many places, for which a large model has not enough memory.
 const WAITING: RangeInclusive<usize> = 4..=16;
 
-/// Memory for what waits, unless even the fewest take more.
+/// The memory for waiting summaries, unless the smallest number of places needs more.
 const MAX_WAITING_BYTES: usize = 256 << 20;
 
 /// How long the end of a run waits for its last events to be written.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where the operating system has this machine's name; elsewhere it goes without.
+/// The file with this machine's name on Linux. Elsewhere the name is `localhost`.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
-/// Keeps the event file of a chief, for as long as it lives.
+/// Writes the event file of a chief while the chief runs.
 #[derive(Debug)]
 pub(super) struct EventKeeper {
     recorder: Recorder,
     queue: Option<Sender<Waiting>>,
-    /// Shared with each of those that wait.
+    /// Counts the waiting observations: each holds a clone.
     places: Arc<()>,
-    /// How many may wait; see [`WAITING`].
+    /// The limit of waiting observations; see [`WAITING`].
     n_places: usize,
-    /// Where the thread puts the validation accuracy, if metrics are served.
+    /// The gauge that the thread sets to the validation accuracy, if metrics are served.
     accuracy: Arc<OnceLock<ValidationAccuracy>>,
-    /// Closed by the thread when it ends.
+    /// Disconnects when the thread ends.
     end: Receiver<()>,
-    /// Something was, and that was told.
+    /// Whether an observation was dropped. The warning is logged only once.
     is_left_out: bool,
 }
 
 impl EventKeeper {
-    /// Begins the event file of a life, if summaries were asked for.
+    /// Starts the event file of an incarnation, if summaries are enabled.
     pub(super) fn start(run: &RunConfig, life: Incarnation, plan: &Plan) -> Option<Self> {
         let interval = run.save_summaries_secs?;
         let (logdir, name) = (run.logdir.clone(), file::file_name(life, &host_name()));
@@ -77,7 +77,7 @@ impl EventKeeper {
             });
         };
         if let Err(error) = thread::Builder::new().name("events".to_owned()).spawn(work) {
-            tracing::warn!("no events are written, and training goes on without: {error}");
+            tracing::warn!("no events are written, and training continues without them: {error}");
             return None;
         }
         let recorder = Recorder::new(interval, Step(run.train.training_steps));
@@ -86,18 +86,18 @@ impl EventKeeper {
         Some(Self { recorder, queue, places, n_places, accuracy, end, is_left_out: false })
     }
 
-    /// From now on, each validation accuracy is also set in the metrics of the task.
+    /// Also sets each later validation accuracy in the metrics of the task.
     pub(super) fn share_accuracy(&self, metrics: ValidationAccuracy) {
-        // A second call would be of the same task and the same metrics.
+        // A second call has the same metrics, so its failure does not matter.
         let _ = self.accuracy.set(metrics);
     }
 
-    /// A chief's node is about to take an input.
+    /// Sees an input before the chief's node handles it.
     pub(super) fn take(&mut self, input: &Input) {
         self.recorder.before(input);
     }
 
-    /// It has taken it, and this is what it wants done.
+    /// Sees the effects of that input.
     pub(super) fn see(&mut self, now: Moment, effects: &[Effect]) {
         for observation in self.recorder.after(now, effects) {
             self.tell(observation);
@@ -111,12 +111,12 @@ impl EventKeeper {
             Observation::Checkpoint { is_last, .. } => !is_last,
             Observation::Began { .. } | Observation::LastUpdate { .. } => false,
         };
-        // One is the keeper's own.
+        // One reference is the keeper's own.
         if needs_place && Arc::strong_count(&self.places) > self.n_places {
             if !self.is_left_out {
                 tracing::warn!(
-                    "events are written too slowly: some are left out, and training goes on; a \
-                     larger --save-summaries-secs asks for fewer"
+                    "events are written too slowly, so some are dropped; training continues; raise \
+                     --save-summaries-secs for fewer events"
                 );
             }
             self.is_left_out = true;
@@ -125,18 +125,18 @@ impl EventKeeper {
         let _place = needs_place.then(|| Arc::clone(&self.places));
         let wall_time = wall_clock().as_secs_f64();
         if queue.send(Waiting { wall_time, observation, _place }).is_err() {
-            // The thread has panicked, and said so.
+            // The thread has panicked, and its panic is already reported.
             self.queue = None;
         }
     }
 }
 
-/// What the thread is to write.
+/// An observation for the thread to write.
 #[derive(Debug)]
 struct Waiting {
     wall_time: f64,
     observation: Observation,
-    /// Given back when it is written.
+    /// Released when the observation is written.
     _place: Option<Arc<()>>,
 }
 
@@ -151,16 +151,17 @@ impl Observer for EventKeeper {
 }
 
 impl Drop for EventKeeper {
-    /// The last events are those of the end, which should be there when the process is gone.
+    /// Waits for the thread: the events of the end of the run are the last ones, and the process is
+    /// about to exit.
     fn drop(&mut self) {
         self.queue = None;
         if self.end.recv_timeout(FINISH_WITHIN) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the disk takes too long for the last events, which are left out");
+            tracing::warn!("the disk is too slow for the last events, which are dropped");
         }
     }
 }
 
-/// The thread's part: the file is made with the first events.
+/// The state of the thread. The file is created with the first events.
 #[derive(Debug)]
 struct Writer {
     logdir: PathBuf,
@@ -179,7 +180,9 @@ impl Writer {
                 self.is_refused = false;
             }
             Err(error) if !self.is_refused => {
-                tracing::warn!("{error}; training goes on, and so do events when that is mended");
+                tracing::warn!(
+                    "{error}; training continues, and events are written again once this is fixed"
+                );
                 self.is_refused = true;
             }
             Ok(()) | Err(_) => {}
@@ -204,7 +207,7 @@ impl Writer {
     }
 }
 
-/// How many summaries of a run may wait.
+/// Returns the number of summaries that may wait, for the size of the model.
 fn n_places(plan: &Plan) -> usize {
     let variables = plan.layout.variables();
     let n_elements: usize = variables.iter().map(|it| it.shape.iter().product::<usize>()).sum();
@@ -213,7 +216,7 @@ fn n_places(plan: &Plan) -> usize {
     (MAX_WAITING_BYTES / bytes_each).clamp(*WAITING.start(), *WAITING.end())
 }
 
-/// The last validation accuracy among events.
+/// Returns the last validation accuracy among events.
 fn accuracy_in(events: &[Event]) -> Option<f32> {
     let values = events.iter().rev().filter_map(|event| match &event.what {
         Payload::Summary(values) => Some(values),
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_refuses_is_told_once_and_events_go_on_when_it_is_mended() {
+    fn refusing_disk_is_reported_once_and_events_continue_when_it_is_fixed() {
         let plan = Plan::new(&RunConfig::default(), Dataset::embedded(), SimdLevel::detect());
         let folder = tempfile::tempdir().unwrap();
         let logdir = folder.path().join("logdir");

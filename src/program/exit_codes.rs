@@ -1,18 +1,18 @@
-//! Exit codes, and errors in one line.
+//! Exit codes.
 
 use unisono_core::protocol::Failure;
 use unisono_terminal::UsageError;
 
-/// It could not go on.
+/// The command failed.
 pub(super) const EXIT_FAILURE: u8 = 1;
 
-/// A wrong command line or configuration.
+/// The command line or the configuration is wrong.
 pub(super) const EXIT_USAGE: u8 = 2;
 
-/// The training itself came to nothing: a loss that is no number.
+/// A loss is not finite. Another start would compute the same loss.
 pub(super) const EXIT_NOT_FINITE: u8 = 3;
 
-/// Given up waiting for others; engines take it for "start me again".
+/// A task gave up waiting for another one. Engines restart a task with this code.
 pub(super) const EXIT_GAVE_UP: u8 = 138;
 
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {

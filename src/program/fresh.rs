@@ -1,4 +1,4 @@
-//! `--fresh`: moves the run that a logdir holds into a folder there, so that another one begins.
+//! `--fresh`: moves the old run of a logdir into a folder there, so that a new run starts.
 //!
 //! Nothing is deleted or copied: each file is renamed. A move that a crash interrupted is completed by
 //! the next start with `--fresh`, in the same folder.
@@ -21,21 +21,22 @@ use unisono_observe::events::file::FILE_PREFIX;
 use unisono_observe::report::REPORT_FILE;
 use unisono_observe::{ledger, trace};
 
-/// The name of a folder for an old run, up to its number.
+/// The name of a folder for an old run, before its number.
 const PREVIOUS: &str = "previous-";
 
-/// Whose files are moved.
+/// The tasks whose files are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Those of all tasks: they all write into this logdir, and none of them runs.
+    /// All tasks: all write into this logdir, and none of them runs.
     WholeRun,
-    /// Those that one task writes; others may be running in the same logdir.
+    /// One task; others may be running in the same logdir.
     Task(TaskId),
 }
 
-/// Moves the old run of a logdir aside, if that was asked for and there is one. Returns its folder.
+/// Moves the old run of a logdir aside if `--fresh` was given and there is an old run. Returns the new
+/// folder.
 ///
-/// Whoever moves the chief's files holds the lock on the logdir.
+/// A caller that moves the chief's files must hold the lock on the logdir.
 ///
 /// # Errors
 /// If a task still writes one of the files, or the operating system refuses.
@@ -72,8 +73,8 @@ pub(super) fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option
             .rename(&logdir.join(name), &to)
             .map_err(DiskError::at("move a file of the old run to", &to))?;
     }
-    // In the new folder before in the old one: a crash may leave a file under both names, and under
-    // neither never.
+    // The new folder is synced before the old one: after a crash a file may have both names, but never
+    // none.
     for folder in [&target, logdir] {
         RealDisk.sync_dir(folder).map_err(DiskError::at("sync the directory", folder))?;
     }
@@ -98,15 +99,15 @@ fn is_of_chief(name: &str) -> bool {
     names.contains(&name) || step_of(name).is_some() || name.starts_with(FILE_PREFIX)
 }
 
-/// Whether a task appends to the file while it runs: a ledger or a trace.
+/// Returns whether a task appends to the file while it runs: a ledger or a trace.
 fn is_appended(name: &str) -> bool {
     let is_of_task = |prefix| name.starts_with(prefix) && name.ends_with(".jsonl");
     is_of_task("ledger-ps") || is_of_task("trace-")
 }
 
-/// The losses go first, and what a run would be restored from last. A run that starts in between
-/// without `--fresh` then finds checkpoints without their losses, and says so; the other way round it
-/// would begin anew, and cut the old losses off.
+/// Sorts the losses first, and the files from which a run would be restored last. If a run starts in
+/// between without `--fresh`, it finds checkpoints without their losses and reports them. In the
+/// opposite order it would start anew and truncate the old losses.
 fn in_order<'a>(files: &[&'a String]) -> Vec<&'a String> {
     let mut files = files.to_vec();
     files.sort_by_key(|name| {
@@ -121,8 +122,8 @@ fn in_order<'a>(files: &[&'a String]) -> Vec<&'a String> {
     files
 }
 
-/// The folder with the largest number if it has none of these files, as after an interrupted move or
-/// one of another task; else a new one.
+/// Returns the folder with the largest number if it has none of these files, as after an interrupted
+/// move or the move of another task; otherwise a new folder.
 fn folder_for(logdir: &Path, names: &[String], files: &[&String]) -> Result<PathBuf, DiskError> {
     let number = |name: &String| name.strip_prefix(PREVIOUS)?.parse::<u32>().ok();
     let newest = names.iter().filter_map(number).max();
@@ -149,7 +150,7 @@ fn is_among(path: &Path, logdir: &Path, files: &[&String]) -> bool {
     same_folder && name.is_some_and(|name| files.iter().any(|file| *file == name))
 }
 
-/// A task holds a lock on the file that it appends to.
+/// Checks that no task has locked the file. A task locks every file to which it appends.
 fn check_unused(path: &Path) -> anyhow::Result<()> {
     let file =
         RealDisk::open_to_read(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn run_is_not_moved_under_a_task_that_still_writes_or_from_which_the_new_one_begins() {
+    fn run_is_not_moved_while_a_task_writes_or_the_new_run_starts_from_it() {
         let folder = logdir_with(&OLD_RUN);
         let logdir = folder.path();
         let ledger = std::fs::File::open(logdir.join("ledger-ps0.jsonl")).unwrap();

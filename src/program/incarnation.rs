@@ -1,5 +1,5 @@
-//! The incarnation that this process gives its task: from its supervisor or the clock, and from what
-//! the logdir tells of earlier processes. `protocol/incarnation.rs` decides which of them counts.
+//! Finds the incarnation of this process from its supervisor or the clock, and from the files of
+//! earlier processes in the logdir. The core's `protocol/incarnation.rs` decides between them.
 
 use std::process::Command;
 
@@ -12,34 +12,34 @@ use unisono_files::disk::RealDisk;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::{ledger, trace};
 
-/// The variable with which a supervisor gives a task a larger incarnation at each start.
+/// The variable by which a supervisor gives a task a larger incarnation at each start.
 pub(super) const VARIABLE: &str = "UNISONO_INCARNATION";
 
-/// The microseconds of the machine's clock.
+/// Returns the microseconds of the machine's clock.
 pub(super) fn clock() -> u64 {
     u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The incarnation that a supervisor counted.
+/// Returns the incarnation that a supervisor counted; `None` without a supervisor.
 ///
 /// # Errors
-/// If the variable is set and has no number.
+/// If the variable is set and is no number.
 pub(super) fn counted() -> anyhow::Result<Option<u64>> {
     let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
     let value = value.to_string_lossy();
     let number = value.trim().parse();
     number.map(Some).with_context(|| {
-        format!("{VARIABLE} is {value:?}, which is no whole number from 0; unset it or correct it")
+        format!("{VARIABLE} is {value:?} and must be a whole number from 0: correct or unset it")
     })
 }
 
-/// The incarnation of the first node of this process.
+/// Returns the incarnation of the first node of this process.
 pub(super) fn first(config: &TaskConfig, given: Incarnation) -> Incarnation {
     Incarnation::first(given.0, recorded(config))
 }
 
-/// The last incarnation of a task that the files of its logdir tell of. A file that cannot be read
-/// tells nothing: whoever needs the file reports that.
+/// Returns the last incarnation of a task that is recorded in the files of its logdir. An unreadable
+/// file is ignored here: the code that needs the file reports the error.
 fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     let (logdir, task) = (&config.run.logdir, config.task);
     let of_ledger = || ledger::last_incarnation(logdir, task.index);
@@ -50,15 +50,15 @@ fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     [of_trace, of_ledger, of_chief].into_iter().flatten().max()
 }
 
-/// Counts the lives of a task for its supervisor. A count cannot go back, as a clock can.
+/// Counts the processes of a task for its supervisor. Unlike a clock, a count never goes back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counter {
     last: Option<Incarnation>,
 }
 
 impl Counter {
-    /// Gives the next process of the task a larger incarnation than the one before, while the clock
-    /// shows `clock` microseconds.
+    /// Returns a larger incarnation than that of the previous process. `clock` is the current time in
+    /// microseconds.
     pub(super) fn count(&mut self, clock: u64) -> Incarnation {
         let next = Incarnation::first(clock, self.last);
         self.last = Some(next);
@@ -66,7 +66,7 @@ impl Counter {
     }
 }
 
-/// Hands an incarnation to a process that is about to start.
+/// Passes an incarnation to a process that is about to start.
 pub(super) fn hand_on(command: &mut Command, incarnation: Incarnation) {
     command.env(VARIABLE, incarnation.to_string());
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_supervisor_counts_on_when_the_clock_is_set_back() {
+    fn counter_increases_although_the_clock_is_set_back() {
         let mut counter = Counter::default();
         let counts = [100, 200, 200, 50, 201, 300].map(|clock| counter.count(clock).0);
         assert_eq!(counts, [100, 200, 201, 202, 203, 300]);

@@ -1,4 +1,4 @@
-//! `unisono inspect`: what is in a checkpoint, for a person or a script.
+//! `unisono inspect`: the contents of a checkpoint, for a person or a script.
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use unisono_tensors::tensor::Format;
 use unisono_tensors::{Inspection, inspect};
 use unisono_terminal::output::{PercentG, table};
 
-/// What is to be looked into.
+/// The arguments of `unisono inspect`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct InspectConfig {
-    /// File of tensors, .safetensors or .npz; or a logdir, for the checkpoint that training would go
-    /// on from
+    /// File of tensors, .safetensors or .npz; or a logdir, for the checkpoint from which training
+    /// would resume
     #[arg(value_name = "FILE", default_value = "./mnist_model/")]
     path: PathBuf,
     /// Print one JSON object
@@ -29,13 +29,14 @@ pub struct InspectConfig {
     json: bool,
 }
 
-/// How a zip begins.
+/// The first bytes of a zip file.
 const ZIP: &[u8] = b"PK";
 
-/// Shows what is in a file.
+/// Prints the contents of a file. A damaged file is no error: the damage is printed, and the exit code
+/// is 1.
 ///
 /// # Errors
-/// If there is none, or it cannot be read. That it is damaged is shown, and makes the exit code 1.
+/// If the file does not exist or cannot be read.
 pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let path = if config.path.is_dir() { newest(&config.path)? } else { config.path.clone() };
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -48,7 +49,7 @@ pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<
     Ok(if is_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The checkpoint of a logdir that training would go on from.
+/// Finds the checkpoint of a logdir from which training would resume.
 fn newest(logdir: &Path) -> anyhow::Result<PathBuf> {
     let newest = newest_valid(&RealDisk, logdir)?;
     newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -69,7 +70,7 @@ impl fmt::Display for Report {
         match (&seen.damage, &seen.unsupported) {
             (Some(damage), _) => writeln!(f, "{path} is DAMAGED: {damage}")?,
             (None, Some(why)) => writeln!(f, "{path} cannot be read: {why}")?,
-            (None, None) => writeln!(f, "{path} is whole: {}", what(seen))?,
+            (None, None) => writeln!(f, "{path} is intact: {}", what(seen))?,
         }
         writeln!(f, "\nsize    {} bytes", thousands(seen.bytes as u64))?;
         writeln!(f, "sha256  {}", seen.sha256)?;

@@ -1,4 +1,4 @@
-//! The ledger of a ps in this process: a line before anybody hears of what it says.
+//! Writes the ledger of a ps. A line is written before the effects that it records are carried out.
 
 use std::io::ErrorKind;
 
@@ -11,21 +11,21 @@ use unisono_files::disk::DiskError;
 use unisono_files::disk::RealDisk;
 use unisono_observe::ledger::{Line, Log, Recorder};
 
-/// Keeps the ledger of a ps, for as long as the disk takes it.
+/// Writes the ledger of a ps until the disk refuses a line.
 #[derive(Debug)]
 pub(super) struct LedgerKeeper {
     recorder: Recorder,
     log: Log,
-    /// The disk refused: a ledger with a hole is of no use.
+    /// Whether the disk refused a line. A ledger with a gap is useless, so no more lines follow.
     is_stopped: bool,
 }
 
 impl LedgerKeeper {
-    /// The ledger of this task, if it was asked for one. If its file cannot be opened that is said,
-    /// and training goes on without: a ps that comes back to a full disk is needed all the same.
+    /// Opens the ledger of this task; `None` without `--ledger`. If the file cannot be opened, a warning
+    /// is logged and training continues without a ledger: the run needs a ps even if its disk is full.
     ///
     /// # Errors
-    /// If another process keeps the same ledger: then this start is a mistake, or the process of an
+    /// If another process writes the same ledger. Then this start is a mistake, or the process of an
     /// older incarnation is only paused.
     pub(super) fn open(
         config: &TaskConfig,
@@ -43,8 +43,8 @@ impl LedgerKeeper {
             Err(error) if error.source.kind() == ErrorKind::ResourceBusy => Err(error.into()),
             Err(error) => {
                 tracing::warn!(
-                    "no ledger is kept, and training goes on without it: {error}; the next start \
-                     of this ps tries again"
+                    "no ledger is written, and training continues without it: {error}; the next start \
+                     of this ps retries"
                 );
                 Ok(None)
             }
@@ -55,7 +55,7 @@ impl LedgerKeeper {
         if !lines.is_empty() {
             self.log.append(lines)?;
         }
-        // A checkpoint will be made of it: what led there is to outlive the machine as it does.
+        // A checkpoint of this state survives a power failure, so the lines before it must, too.
         if is_captured { self.log.sync() } else { Ok(()) }
     }
 }
@@ -78,8 +78,8 @@ impl Observer for LedgerKeeper {
         if let Err(error) = self.keep(&lines, effects.iter().any(is_capture)) {
             self.is_stopped = true;
             tracing::warn!(
-                "the ledger ends here, and training goes on without it: {error}; the next start of \
-                 this ps takes it up again"
+                "the ledger ends here, and training continues without it: {error}; the next start of \
+                 this ps resumes the ledger"
             );
         }
     }

@@ -1,4 +1,5 @@
-//! Where a ps listens, and what a person should hear about it; `ps` and `doctor` agree by this.
+//! Opens the sockets of a ps, and finds addresses that other machines cannot reach. `ps` and `doctor`
+//! share this file, so that they agree.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -7,10 +8,10 @@ use crate::program::task_config::TaskConfig;
 use unisono_net::tcp;
 use unisono_net::tcp::{BindError, Listeners};
 
-/// Listens where the task should.
+/// Listens at the address of the task.
 ///
 /// # Errors
-/// If the port is taken, not for this user, or on another machine.
+/// If the port is taken, this user may not use it, or the address belongs to another machine.
 pub(super) fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
     match (&config.bind, config.cluster.address(config.task)) {
         (Some(bind), _) => tcp::bind(&bind.to_string()),
@@ -19,19 +20,18 @@ pub(super) fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
     }
 }
 
-/// A start that works, but may not be the one that is meant.
+/// An address at which a ps can listen, but other machines probably cannot reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unreachable {
     pub(super) what: String,
     pub(super) remedy: String,
 }
 
-/// Why tasks of other machines cannot reach a ps that listens at these addresses, if there may be
-/// other machines.
+/// Returns why tasks of other machines cannot reach a ps that listens at these addresses; `None` if
+/// they can, or if there are no other machines.
 ///
-/// Who gives --bind has chosen the address, as for a tunnel. No other name of the cluster is looked
-/// up: that could take as long as the resolver likes, and here the names may have other addresses
-/// than there.
+/// With --bind the user chose the address, for example for a tunnel. The names of other tasks are not
+/// resolved: a resolver may take long, and names may have other addresses on other machines.
 pub(super) fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Option<Unreachable> {
     let TaskConfig { task, cluster, bind, .. } = config;
     let own = cluster.address(*task).filter(|_| bind.is_none())?;
@@ -62,7 +62,7 @@ pub(super) fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Opti
     })
 }
 
-/// Addresses for a line of text.
+/// Joins addresses for a message.
 pub(super) fn shown(addresses: &[SocketAddr]) -> String {
     let mut text = String::new();
     for (idx, address) in addresses.iter().enumerate() {
@@ -96,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn name_with_a_loopback_address_alone_is_told_with_the_bind_flag() {
-        // As Debian's hosts file has it, with the other tasks here or elsewhere.
+    fn name_with_only_a_loopback_address_is_reported_with_the_bind_flag() {
+        // Debian's hosts file has such a line; the other tasks may be here or elsewhere.
         for workers in ["nodea:2223", "nodeb:2222"] {
             assert_eq!(
                 told("nodea:2222", workers, None, &["127.0.1.1:2222"]),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_in_a_cluster_of_several_machines_is_told() {
+    fn localhost_in_a_cluster_of_several_machines_is_reported() {
         assert_eq!(
             told("localhost:2222", "nodeb:2222", None, &["[::1]:2222", "127.0.0.1:2222"]),
             "ps 0 listens at [::1]:2222 and 127.0.0.1:2222, where tasks of other machines, such as \
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn reachable_or_chosen_addresses_are_not_worth_a_word() {
+    fn reachable_or_chosen_addresses_are_not_reported() {
         let at = &["127.0.0.1:2222"];
         assert_eq!(told("localhost:2222", "127.0.0.1:2223,a.localhost:1", None, at), "");
         assert_eq!(told("nodea:2222", "nodeb:2222", None, &["127.0.1.1:1", "10.9.0.1:1"]), "");

@@ -1,7 +1,7 @@
-//! `unisono local`: a whole cluster on this machine, one child process a task.
+//! `unisono local`: runs a whole cluster on this machine, one child process per task.
 //!
-//! This file says which processes; `supervise` minds them, `restarts` says when one that died is
-//! started again, if that was asked for.
+//! This file makes the commands of the children. `supervise` runs them, and `restarts` decides when a
+//! dead child restarts.
 
 mod child;
 mod restarts;
@@ -22,10 +22,12 @@ use self::child::ChildCommand;
 use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
 use super::fresh::Scope;
-use super::{StopRequests, data};
+use super::{StopRequests, data, handed_document};
 use crate::program::process::Process;
 use unisono_config::hosts::HostList;
-use unisono_config::{ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig};
+use unisono_config::{
+    ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig, RunDocument,
+};
 use unisono_core::ids::{Job, TaskId};
 use unisono_files::disk::RealDisk;
 use unisono_files::disk::{LockedBy, LogdirLock};
@@ -35,23 +37,28 @@ use unisono_learn::training::Plan;
 use unisono_net::tcp::Security;
 use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};
 
-/// Where systemd's protocol has the first inherited socket.
+/// The descriptor of the first inherited socket in systemd's protocol.
 const FIRST_LISTEN_FD: i32 = 3;
+/// The child's descriptor of its configuration.
+const DOCUMENT_FD: i32 = 4;
+/// The chief's descriptor of the lock on the logdir.
+const LOCK_FD: i32 = 5;
 
-/// A cluster on this machine.
+/// The configuration of a cluster on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalConfig {
-    /// What its tasks do.
+    /// The configuration of all tasks.
     pub run: RunConfig,
-    /// The most restarts of one task within ten minutes; without, none is started again.
+    /// The limit of restarts of one task within ten minutes; `None` if tasks do not restart.
     pub max_restarts: Option<u32>,
 }
 
-/// Runs the cluster until the training has ended, or was stopped, or a task has failed for good.
+/// Runs the cluster until the training has finished or was stopped, or a task has failed and does not
+/// restart.
 ///
 /// # Errors
-/// If the data, the initial values or the checkpoint are not usable, or a task cannot be started; if
-/// tasks are to be started again, also if another process has the logdir.
+/// If the data, the initial values, the checkpoint or the logdir cannot be used, or a task cannot be
+/// started.
 pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let lock = preflight(config, process)?;
     let LocalConfig { run, max_restarts } = config;
@@ -61,7 +68,7 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        // First, so that no Ctrl-C finds the children without anybody to mind them.
+        // First, so that Ctrl-C never kills the launcher while children run unsupervised.
         let stops = StopRequests::listen(None).context("cannot take signals")?;
         let executable = std::env::current_exe().context("cannot find this program's file")?;
         let children = children(&executable, run, lock.as_ref())?;
@@ -69,7 +76,7 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
         let row =
             run.metrics.as_ref().and_then(|first| first.row(u16::try_from(children.len()).ok()?));
         if let Some(row) = row {
-            process.screen.err(&format!("`unisono top {row}` shows how the tasks are."));
+            process.screen.err(&format!("`unisono top {row}` shows the state of the tasks."));
         }
         let ending = supervise(children, stops, limits, &mut view).await;
         view.progress.finish();
@@ -77,10 +84,10 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
     })
 }
 
-/// Finds here, once, what several tasks would fail of, each with the same words, and what the chief
-/// would fail of before its first step. Returns the lock on the logdir, which this process holds for
-/// the whole run: another run is refused before any of its tasks has touched a file, and also while
-/// the chief of this run is between two lives.
+/// Finds errors that several tasks would report in the same words, and those that the chief would
+/// report before its first step. Returns the lock on the logdir, which this process holds for the whole
+/// run. So another run is refused before its tasks touch a file, and also while the chief of this run
+/// restarts.
 fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<LogdirLock>> {
     let LocalConfig { run, max_restarts } = config;
     let plan = Plan::new(run, data::open(run)?, setup::simd_level()?)?;
@@ -89,21 +96,21 @@ fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<L
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
         Security::load(&run.security, task)?;
     }
-    // Behind all that may fail, and before the first look at the files of a run.
+    // After all checks, so that a failed start moves nothing, and before files of the run are read.
     setup::make_room(run, Scope::WholeRun, process)?;
     let (lock, warning) = run_files::lock(&run.logdir)?;
     warning.iter().for_each(|warning| tracing::warn!("{warning}"));
     files.look(&RealDisk)?;
     if max_restarts.is_some() {
         let (_, warnings) = RunFiles::open_alone(files, LockedBy::Parent)?;
-        // What was mended there, the chief will not find any more.
+        // The repairs are reported here, because the chief finds the repaired files.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     Ok(lock)
 }
 
-/// The processes of the cluster, each with a socket of its own that listens already: nobody else
-/// can take its port, and whoever connects early waits instead of failing.
+/// Makes the commands of all tasks. Each holds a socket that already listens: no other process can take
+/// its port, and an early connection waits instead of failing.
 fn children(
     executable: &Path,
     run: &RunConfig,
@@ -118,13 +125,16 @@ fn children(
         .zip(ps.into_iter().chain(workers))
         .map(|(task, listener)| {
             let mut command = Command::new(executable);
-            command.args(task_arguments(task, &cluster, run)?);
+            command.args(task_arguments(task, run));
+            let document = task_document(task, &cluster, run)?;
+            let document = handed_document::write(&document)
+                .context("cannot hand the configuration to a task")?;
             let lock = lock.filter(|_| task == TaskId::CHIEF).map(LogdirLock::share).transpose();
             let lock = lock.context("cannot share the lock on the logdir")?;
             if lock.is_some() {
                 command.arg("--logdir-locked-by-parent");
             }
-            hand_over(&mut command, listener, lock);
+            hand_over(&mut command, listener, document, lock);
             logging::hand_on(&mut command);
             Ok(ChildCommand::new(task, command))
         })
@@ -146,43 +156,51 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
     Ok(HostList::new(addresses?)?)
 }
 
-/// The command line of one task, with nothing left to a default.
-fn task_arguments(
+/// The command line of one task. The configuration itself is in the task's document; job, number and
+/// logdir are here, too, for a person who lists the processes of this machine.
+fn task_arguments(task: TaskId, run: &RunConfig) -> [OsString; 5] {
+    let mut logdir = OsString::from("--logdir=");
+    logdir.push(&run.logdir);
+    [
+        task.job.to_string().into(),
+        format!("--task-id={}", task.index).into(),
+        logdir,
+        format!("--run-config={}", handed_document::path(DOCUMENT_FD)).into(),
+        "--exit-with-parent".into(),
+    ]
+}
+
+/// The configuration of one task, with nothing left to a default.
+fn task_document(
     task: TaskId,
     cluster: &ClusterSpec,
     run: &RunConfig,
-) -> anyhow::Result<Vec<OsString>> {
-    let list = |job| {
-        let hosts: Vec<_> = cluster.job(job).iter().map(ToString::to_string).collect();
-        format!("--{job}-hosts={}", hosts.join(","))
-    };
+) -> anyhow::Result<RunDocument> {
     let progress = match run.progress {
         _ if task != TaskId::CHIEF => ProgressMode::None,
         ProgressMode::None => ProgressMode::None,
         ProgressMode::Auto | ProgressMode::Bar | ProgressMode::Json => ProgressMode::Json,
     };
-    let own = [
-        task.job.to_string(),
-        format!("--task-id={}", task.index),
-        list(Job::Ps),
-        list(Job::Worker),
-        // Whatever an engine has told this process, it is not about its children.
-        "--cluster=hosts".to_owned(),
-        "--exit-with-parent".to_owned(),
-    ];
     let run = RunConfig { progress, metrics: run.metrics_of(task)?, ..run.clone() };
-    Ok(own.into_iter().map(OsString::from).chain(run.to_flags()).collect())
+    Ok(RunDocument { cluster: cluster.clone(), run })
 }
 
-/// Passes a socket on as systemd does. The child's id cannot be known before it starts, so
-/// `LISTEN_PID` stays out: the `listenfd` crate takes that for "whoever reads this".
+/// Passes descriptors on: the socket as systemd does, the document, and to the chief the lock. The
+/// command keeps them open, so that every process it starts gets them.
 ///
-/// The lock is held as long as any process has its descriptor open: the chief has nothing to do with
-/// it but to live.
-fn hand_over(command: &mut Command, listener: TcpListener, lock: Option<OwnedFd>) {
-    let listener = FdMapping { parent_fd: listener.into(), child_fd: FIRST_LISTEN_FD };
-    let lock = lock.map(|lock| FdMapping { parent_fd: lock, child_fd: FIRST_LISTEN_FD + 1 });
-    let mappings = [listener].into_iter().chain(lock).collect();
+/// The child's id cannot be known before it starts, so `LISTEN_PID` stays out: the `listenfd` crate
+/// takes that for any process. The chief does nothing with the lock, which is held as long as any
+/// process has its descriptor open.
+fn hand_over(
+    command: &mut Command,
+    listener: TcpListener,
+    document: OwnedFd,
+    lock: Option<OwnedFd>,
+) {
+    let mapping = |child_fd, parent_fd| FdMapping { parent_fd, child_fd };
+    let mut mappings =
+        vec![mapping(FIRST_LISTEN_FD, listener.into()), mapping(DOCUMENT_FD, document)];
+    mappings.extend(lock.map(|lock| mapping(LOCK_FD, lock)));
     command.fd_mappings(mappings).expect("the numbers in the child differ");
     command.env("LISTEN_FDS", "1");
     for other in ["LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"] {
@@ -190,7 +208,7 @@ fn hand_over(command: &mut Command, listener: TcpListener, lock: Option<OwnedFd>
     }
 }
 
-/// Shows the chief's progress as this process's own, and all else with its task before it.
+/// Shows the chief's progress as that of this process, and other lines with the name of the task.
 struct LocalView {
     screen: Screen,
     progress: ProgressView,
@@ -237,9 +255,9 @@ impl View for LocalView {
     }
 }
 
-/// `worker 1 | line`, the tasks of one width, in the colour of the task.
+/// Returns `worker 1 | line`, padded to the width of all tasks, in the colour of the task.
 fn prefixed(task: TaskId, width: usize, has_colours: bool, line: &str) -> String {
-    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // of a terminal, for text
+    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // codes of terminals
     let name = task.to_string();
     if has_colours {
         let of_job = task.index as usize * 2 + usize::from(task.job == Job::Worker);

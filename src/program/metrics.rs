@@ -1,4 +1,4 @@
-//! The metrics of a task in this process: where they are served, if that was asked for.
+//! Serves the metrics of a task, if the user gave an address.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use unisono_metrics::{Metrics, MetricsObserver, serve};
 use unisono_net::tcp::{RealClock, Traffic};
 use unisono_terminal::output::Screen;
 
-/// Who a task is, for its metrics and its trace.
+/// The identity of a task, for its metrics and its trace.
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// Which life of the task.
+    /// The incarnation of the task.
     pub(super) incarnation: Incarnation,
-    /// The cluster it is in.
+    /// The cluster of the task.
     pub(super) cluster: ClusterConfig,
 }
 
-/// Serves the metrics of a task, if that was asked for. Returns what counts them and the server. If
-/// their port cannot be had that is said, and training goes on without.
+/// Serves the metrics of a task, if the user gave an address. Returns the observer that counts, and the
+/// server. If the port is not available, a warning is logged and training continues without metrics.
 pub(super) async fn start(
     config: &TaskConfig,
     identity: &Identity,
@@ -36,7 +36,7 @@ pub(super) async fn start(
         Ok(listening) => listening,
         Err(error) => {
             tracing::warn!(
-                "no metrics are served, and training goes on without: cannot listen at {address}: \
+                "no metrics are served, and training continues without them: cannot listen at {address}: \
                  {error}; choose another --metrics, or port 0"
             );
             return None;

@@ -1,6 +1,6 @@
 //! The command line: argv in, exit code out. Nothing here decides anything about training.
 //!
-//! [`args`] parses and validates; each command has a file, with the type that it takes.
+//! [`args`] parses and validates. Each command has a file with its configuration type.
 
 mod action;
 pub mod args;
@@ -17,6 +17,7 @@ mod evaluation;
 mod events;
 mod exit_codes;
 mod fresh;
+mod handed_document;
 mod incarnation;
 pub mod inspect;
 mod ledger;
@@ -59,7 +60,7 @@ pub use stop::{ParentWatch, StopReason, StopRequests};
 #[must_use]
 pub fn main() -> ExitCode {
     let clock = incarnation::clock();
-    // Before anything else, while there is one thread: it takes its variables out of the environment.
+    // Before anything else, while there is only one thread: it removes variables from the environment.
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn cause_is_reported_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot write x: {source}; choose another")]
         struct Told {

@@ -1,36 +1,36 @@
-//! How fast a run gets on, as one of its workers sees it.
+//! Measures the speed of a run from the gradients of one worker.
 
 use std::time::Duration;
 
 use unisono_core::ids::Step;
 use unisono_core::time::Moment;
 
-/// Counts since the first gradient, or since the cluster went back to an earlier step.
+/// Counts steps and time since the first gradient, and since the last rollback.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     start: Option<Moment>,
-    /// From when and which step the present stretch counts.
+    /// The start of the current stretch, in which steps only increase.
     stretch: Option<(Moment, Step)>,
-    /// The step that was worked on last.
+    /// The step of the last gradient.
     last: Option<Step>,
     n_steps: u64,
 }
 
-/// What is known when a gradient is computed.
+/// The measures at one computed gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Paced {
-    /// The steps that this worker has worked on, those that were made again counted again.
+    /// The number of steps for which this worker computed gradients; repeated steps count again.
     pub(super) n_steps: u64,
     /// Whether this is the first gradient of its step.
     pub(super) is_new_step: bool,
-    /// Since the first gradient.
+    /// The time since the first gradient.
     pub(super) elapsed: Duration,
-    /// Seconds for each step of the present stretch.
+    /// The mean time of a step in the current stretch, in seconds.
     pub(super) sec_per_step: f64,
 }
 
 impl Pace {
-    /// A gradient of a step was computed.
+    /// Records a computed gradient.
     pub(super) fn on_computed(&mut self, now: Moment, step: Step) -> Paced {
         let start = *self.start.get_or_insert(now);
         let is_new_step = self.last != Some(step);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn going_back_below_the_first_step_begins_a_stretch_of_its_own() {
+    fn rollback_below_the_first_step_starts_a_new_stretch() {
         let mut pace = Pace::default();
         paced(&mut pace, 0, 100);
         assert_eq!(paced(&mut pace, 3, 102), (2, 3, 1.0));

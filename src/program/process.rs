@@ -1,4 +1,4 @@
-//! What a command gets of the process that it runs in.
+//! The resources of the process in which a command runs.
 
 use std::net::TcpListener;
 
@@ -7,16 +7,16 @@ use unisono_terminal::output::Screen;
 
 use super::stop::ParentWatch;
 
-/// What a command gets from the process that it runs in.
+/// The resources that a command gets from its process.
 #[derive(Debug)]
 pub struct Process {
-    /// The incarnation that the supervisor gave this process, or the clock at its start. A process
-    /// that starts later has a larger one, however long either takes to begin.
+    /// The incarnation from the supervisor, or from the clock at the start of this process. A process
+    /// that starts later has a larger incarnation, no matter how long each takes to initialise.
     pub incarnation: Incarnation,
-    /// The listening socket that the parent bound for this task, if it did.
+    /// The listening socket that the parent bound for this task, if any.
     pub listener: Option<TcpListener>,
     /// Standard output and error.
     pub screen: Screen,
-    /// The parent process, if this process is to end with it.
+    /// The watch of the parent process, if this process must end with its parent.
     pub parent: Option<ParentWatch>,
 }

@@ -1,4 +1,4 @@
-//! `unisono ps`: one ps of a cluster.
+//! `unisono ps`: runs one ps of a cluster.
 
 use crate::program::setup;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ use unisono_net::tcp::{InlineCompute, Listeners, Security};
 /// Runs the task until the training has ended.
 ///
 /// # Errors
-/// If it cannot start, or cannot go on.
+/// If the task cannot start or cannot continue.
 pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
     let run = &config.run;
     let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, setup::simd_level()?);
@@ -37,7 +37,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     setup::make_room(run, Scope::Task(config.task), &process)?;
     let cluster = setup::cluster_config(run, None);
     let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
-        // Each life listens on copies of the sockets: callers between two lives wait.
+        // Each incarnation listens on copies of the sockets, so callers wait between two of them.
         let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
         let listeners = Some(listeners);
         let security = Security::load(&run.security, config.task)?;
@@ -65,12 +65,12 @@ fn listen_and_warn(config: &TaskConfig) -> anyhow::Result<Listeners> {
     Ok(listeners)
 }
 
-/// Warns that anybody may call, if others than this machine's users can.
+/// Warns of unauthenticated callers if other machines can reach the sockets.
 fn warn_of_strangers(listeners: &Listeners) {
     let addresses = listeners.addresses().unwrap_or_default();
     if addresses.iter().any(|address| !address.ip().is_loopback()) {
         tracing::warn!(
-            "this task listens at {}, and whoever reaches it can join the run or end it: give \
+            "this task listens at {}, and every caller can join the run or end it: give \
              --secret-file, or --tls-cert, --tls-key and --tls-ca (docs/security.md)",
             listen::shown(&addresses)
         );

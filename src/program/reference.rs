@@ -1,4 +1,4 @@
-//! `unisono reference`: the run in one plain loop.
+//! `unisono reference`: computes a run in one serial loop.
 
 use crate::program::setup;
 use std::process::ExitCode;
@@ -27,11 +27,11 @@ use unisono_learn::training::reference::Reference;
 use unisono_net::tcp::RealClock;
 use unisono_terminal::output::{ProgressView, TrainingLine};
 
-/// Computes the run, and writes the losses and the checkpoint that a cluster would.
-/// It goes on from the latest checkpoint, if there is one, and writes one at the end.
+/// Computes the run, and writes the same losses and checkpoint as a cluster. The run resumes from the
+/// latest checkpoint, if there is one, and saves a checkpoint at the end.
 ///
 /// # Errors
-/// If the data or the files are not usable.
+/// If the data or the files cannot be used.
 pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&config, data::open(&config)?, setup::simd_level()?)?;
     let files = setup::files(&plan, &config)?;
@@ -51,8 +51,8 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     if !config.sync.is_determined() {
         let Sync { replicas_to_aggregate: r, total_num_replicas: n } = config.sync;
         process.screen.err(&format!(
-            "This is one of the runs that {r} gradients an update of {n} workers may give: that of \
-             the first {r} slots of each step. In a cluster timing chooses the slots."
+            "With {r} gradients in each update of {n} workers, a cluster has many possible runs: \
+             timing chooses the slots. This run uses the first {r} slots of each step."
         ));
     }
 
@@ -92,8 +92,8 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells the keeper of events what it would see of the chief of a cluster, so that both write the
-/// same.
+/// Feeds the keeper of events with the inputs and effects of a cluster's chief, so that both write the
+/// same events.
 struct Narrator(Option<EventKeeper>);
 
 impl Narrator {
@@ -120,7 +120,7 @@ impl Narrator {
         keeper.see(now, &[Effect::Compute(job)]);
     }
 
-    /// The chief's gradient is that of slot 0.
+    /// Uses the gradient of slot 0, which is the chief's.
     fn updated(&mut self, now: Moment, update: &UpdateRecord, gradients: &[(Slot, Vec<Floats>)]) {
         let Some(keeper) = &mut self.0 else { return };
         let UpdateRecord { cut, ref losses } = *update;

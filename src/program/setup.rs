@@ -1,4 +1,4 @@
-//! What a task needs before it runs: the SIMD level, its files and its view of the cluster.
+//! Prepares a task: the SIMD level, the files, the hosts and the configuration of its node.
 
 use crate::program::fresh::{self, Scope};
 use crate::program::process::Process;
@@ -18,17 +18,17 @@ use unisono_observe::audit::ledger_losses::find_losses;
 /// The variable that forces a SIMD level.
 const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 
-/// The SIMD level to compute at: the CPU's best, or the one that `UNISONO_SIMD` names.
+/// Returns the SIMD level to use: the best one of the CPU, or the one that `UNISONO_SIMD` names.
 ///
 /// # Errors
-/// If there is no such level, or this CPU lacks it.
+/// If the level does not exist, or this CPU lacks it.
 pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
     let value = std::env::var(SIMD_VARIABLE).ok();
     SimdLevel::from_env_value(value.as_deref()).map_err(unisono_terminal::usage)
 }
 
-/// Looks every ps up once, before anything else, so that a name which is misspelt ends the task at
-/// once instead of being called for ever. What becomes of a name later is for the network to see.
+/// Resolves the name of every ps once, so that a misspelt name ends the task at once instead of being
+/// called forever. Later changes of a name are left to the network.
 ///
 /// # Errors
 /// If a name has no address now.
@@ -46,7 +46,7 @@ pub(super) fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a task's node is told of its cluster.
+/// Returns the configuration of a node.
 pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
     ClusterConfig {
         n_ps: run.n_ps,
@@ -58,10 +58,10 @@ pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterCo
     }
 }
 
-/// What the files of a run are made of.
+/// Returns the configuration of the files of a run.
 ///
 /// # Errors
-/// If a file of initial values is of no use.
+/// If the file of initial values cannot be used.
 pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     Ok(RunFilesConfig {
@@ -72,25 +72,25 @@ pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, Init
     })
 }
 
-/// Moves the old run of the logdir aside with `--fresh`, and says where it is.
+/// With `--fresh`, moves the old run of the logdir aside and prints its new folder.
 ///
 /// # Errors
-/// If another process has the logdir, or the files cannot be moved.
+/// If another process uses the logdir, or the files cannot be moved.
 pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Result<()> {
     if !run.fresh || !run.logdir.is_dir() {
         return Ok(());
     }
-    // Another task than the chief does not write the files that this lock is for.
+    // The lock protects the files of the chief; other tasks do not write them.
     let has_chief = matches!(scope, Scope::WholeRun | Scope::Task(TaskId::CHIEF));
     let _lock = has_chief.then(|| run_files::lock(&run.logdir)).transpose()?;
     if let Some(folder) = fresh::move_aside(run, scope)? {
         let (logdir, folder) = (run.logdir.display(), folder.display());
-        process.screen.err(&format!("The run that was in {logdir} is in {folder} now."));
+        process.screen.err(&format!("The old run in {logdir} was moved to {folder}."));
     }
     Ok(())
 }
 
-/// What a user has to know who starts a run that is over.
+/// Returns the note for a user who starts a finished run.
 pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
     let logdir = run.logdir.display();
     format!(
@@ -98,22 +98,21 @@ pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
     )
 }
 
-/// What a user has to know of a run in which timing chooses the gradients; `None` with R >= N.
+/// Returns the note for a user whose run depends on timing; `None` with R >= N.
 pub(super) fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
     let Sync { replicas_to_aggregate: r, total_num_replicas: n } = run.sync;
     let logdir = run.logdir.display();
     let replay = match run.ledger {
         true => {
-            format!("the ledgers in {logdir} record the choice, and `unisono-sim replay --ledger")
+            format!("The ledgers in {logdir} record the choice, and `unisono-sim replay --ledger")
         }
-        false => {
-            "with --ledger the choice is recorded, and `unisono-sim replay --ledger".to_owned()
-        }
+        false => "With --ledger the ledgers record the choice, and `unisono-sim replay --ledger"
+            .to_owned(),
     };
     (!run.sync.is_determined()).then(|| {
         format!(
-            "With {r} gradients an update of {n} workers, timing chooses the gradients: each run has \
-             losses of its own. What holds: {replay} {logdir}` computes this run again to the bit."
+            "With {r} gradients in each update of {n} workers, timing chooses the gradients, so each \
+             run has different losses. {replay} {logdir}` computes this run again to the bit."
         )
     })
 }

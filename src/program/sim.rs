@@ -1,4 +1,4 @@
-//! `unisono sim`: becomes the simulator's program.
+//! `unisono sim`: executes the program of the simulator.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -9,21 +9,22 @@ use anyhow::Context as _;
 
 const PROGRAM: &str = "unisono-sim";
 
-/// Replaces this process by `unisono-sim`, whose exit code is then this one's.
+/// Replaces this process by `unisono-sim`, so that callers get its exit code.
 ///
 /// # Errors
-/// If there is no such program.
+/// If the program cannot be executed.
 pub fn run_sim(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let error = Command::new(program()).args(arguments).exec();
     Err(error).with_context(|| {
         format!(
             "cannot run {PROGRAM}: it is neither beside this program nor in PATH; \
-             `cargo build --release -p {PROGRAM}` makes it"
+             `cargo build --release -p {PROGRAM}` builds it"
         )
     })
 }
 
-/// The one that was built with this program, else the one in `PATH`.
+/// Returns the program in the folder of this one, because it has the same version, else that in
+/// `PATH`.
 fn program() -> PathBuf {
     std::env::current_exe()
         .map(|own| own.with_file_name(PROGRAM))

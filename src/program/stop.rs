@@ -1,6 +1,6 @@
-//! Requests to end, from a person, an engine or the parent process.
+//! Stop requests from a person, an engine or the parent process.
 //!
-//! A task reads no signal but these, and ends by itself: what to save first is its own affair.
+//! A request only asks a task to end. The task decides what it saves first, and ends itself.
 
 use std::io::{self, BufRead as _};
 use std::process::ExitCode;
@@ -16,31 +16,32 @@ use unisono_core::time::Moment;
 use unisono_net::tcp::RealClock;
 use unisono_terminal::signals::is_ignored;
 
-/// The line on standard input that asks for a clean end.
+/// The line on standard input that requests a clean end.
 pub(crate) const STOP_LINE: &str = "stop";
 
-/// How long a request may come again without being a second one. GNU `timeout` signals its child and
+/// The time within which a repeated request counts as the same one. GNU `timeout` signals its child and
 /// then the child's process group, a closing terminal signals twice, and systemd signals a launcher
-/// and its tasks at once: each means one stop. A person who wants to quit waits longer for an answer.
+/// and its tasks at once: each means one stop. A person who wants to quit repeats a request later.
 const REPEATED_WITHIN: Duration = Duration::from_secs(1);
 
-/// The source of a request to end.
+/// The source of a stop request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// A person, with Ctrl-C (SIGINT).
+    /// A person pressed Ctrl-C (SIGINT).
     Interrupted,
-    /// An engine, with SIGTERM.
+    /// An engine sent SIGTERM.
     Terminated,
-    /// The terminal or the connection to it, which is gone (SIGHUP).
+    /// The terminal or the connection to it has closed (SIGHUP).
     HungUp,
-    /// The system: the process has used the processor time that it may use (SIGXCPU).
+    /// The process has reached its limit of processor time (SIGXCPU).
     OutOfTime,
-    /// The parent process, with a line on standard input.
+    /// The parent process wrote a line on standard input.
     Asked,
 }
 
 impl StopReason {
-    /// What the process exits with: 128 and the number of the signal, as shells and engines know it.
+    /// Returns the exit code: 128 plus the number of the signal, as shells and engines expect, or 0 for
+    /// a request of the parent process.
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self.signal() {
@@ -59,37 +60,38 @@ impl StopReason {
         }
     }
 
-    /// The reasons that a signal can have.
+    /// The reasons that are signals.
     const OF_SIGNALS: [Self; 4] =
         [Self::Interrupted, Self::Terminated, Self::HungUp, Self::OutOfTime];
 }
 
-/// Requests to end, as they come.
+/// The stream of stop requests.
 #[derive(Debug)]
 pub struct StopRequests(mpsc::Receiver<StopReason>);
 
 impl StopRequests {
-    /// More than this many, and the rest may as well be lost.
+    /// The number of requests that may wait. Two requests already end a process at once, so more may be
+    /// lost.
     const MOST_WAITING: usize = 4;
 
-    /// Takes SIGINT, SIGTERM, SIGHUP (unless the process was started to ignore it, as by `nohup`)
-    /// and SIGXCPU from now on, beside what the parent process asks for, if it is watched.
+    /// Handles SIGINT, SIGTERM, SIGHUP (unless the process was started to ignore it, as by `nohup`)
+    /// and SIGXCPU from now on, and the requests of the parent process if it is watched.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses the signal handlers.
     pub fn listen(parent: Option<ParentWatch>) -> io::Result<Self> {
         let ParentWatch { requests, receiver } = parent.unwrap_or_else(ParentWatch::of_nobody);
         follow_signals(requests)?;
         Ok(Self(receiver))
     }
 
-    /// Requests that come out of a channel.
+    /// Makes a stream from a channel, for a test.
     #[must_use]
     pub const fn from_channel(receiver: mpsc::Receiver<StopReason>) -> Self {
         Self(receiver)
     }
 
-    /// The next request. Cancel-safe.
+    /// Waits for the next request. Cancel-safe.
     pub async fn next(&mut self) -> StopReason {
         match self.0.recv().await {
             Some(reason) => reason,
@@ -98,11 +100,11 @@ impl StopRequests {
     }
 }
 
-/// The parent process, watched through standard input: when that ends, the process exits at once.
+/// A watch of the parent process through standard input: when it ends, this process exits at once.
 ///
 /// The watch starts before anything that may block: a process that hangs in a file of its logdir or
-/// its data must not outlive its parent. Signals are not taken so early, since such a process can end
-/// in no other way than by their default actions.
+/// its data must not outlive its parent. Signals are handled later, because only their default actions
+/// can end such a process.
 #[derive(Debug)]
 pub struct ParentWatch {
     requests: Requests,
@@ -113,7 +115,7 @@ impl ParentWatch {
     /// Watches the parent process from now on.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses a thread.
     pub fn start() -> io::Result<Self> {
         let watch = Self::of_nobody();
         follow_parent(watch.requests.clone())?;
@@ -126,7 +128,7 @@ impl ParentWatch {
     }
 }
 
-/// Where requests come in, from whichever source.
+/// The sending end of the requests, which all sources share.
 #[derive(Clone, Debug)]
 struct Requests {
     sender: mpsc::Sender<StopReason>,
@@ -147,27 +149,27 @@ impl Requests {
     }
 }
 
-/// Tells a second request from the first one that is repeated.
+/// Distinguishes a second request from a repetition of the first one.
 #[derive(Debug, Default)]
 struct Repetitions {
-    /// When the first request came.
+    /// The time of the first request.
     first: Option<Moment>,
 }
 
 impl Repetitions {
-    /// Whether this is the first request, or a later one that is meant.
+    /// Returns whether this is the first request, or a later one that is no repetition.
     fn is_request(&mut self, now: Moment, reason: StopReason) -> bool {
         let Some(first) = self.first else {
             self.first = Some(now);
             return true;
         };
-        // The system signals every second of processor time from the limit on.
+        // Beyond its limit of processor time, a process gets this signal every second.
         reason != StopReason::OutOfTime && now - first >= REPEATED_WITHIN
     }
 }
 
-/// Takes signals on a thread of its own: on a busy runtime two signals of one moment would seem to
-/// come long after each other.
+/// Handles signals on a separate thread: on a busy runtime, two signals that are sent at once would seem
+/// to be far apart.
 fn follow_signals(requests: Requests) -> io::Result<()> {
     let mut reasons = StopReason::OF_SIGNALS.to_vec();
     reasons.retain(|reason| *reason != StopReason::HungUp || !is_ignored(SIGHUP));
@@ -182,8 +184,8 @@ fn follow_signals(requests: Requests) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads standard input on a thread of its own, so that even a process whose runtime is busy or
-/// stuck does not outlive its parent.
+/// Reads standard input on a separate thread, so that even a process whose runtime is busy or stuck
+/// does not outlive its parent.
 fn follow_parent(requests: Requests) -> io::Result<()> {
     let follow = move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
@@ -191,8 +193,8 @@ fn follow_parent(requests: Requests) -> io::Result<()> {
                 requests.take(StopReason::Asked);
             }
         }
-        // The parent is gone, and with it whoever could read an error. A crash leaves nothing
-        // half-written, and this is one.
+        // The parent has ended, so nobody could read an error. Exiting here is a crash for the task,
+        // and files survive crashes.
         std::process::exit(1);
     };
     std::thread::Builder::new().name("parent".to_owned()).spawn(follow)?;
@@ -204,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_counts_again_only_after_a_second() {
+    fn request_counts_again_only_after_a_second() {
         let at = |millis| Moment::from_origin(Duration::from_millis(millis));
         let mut repetitions = Repetitions::default();
         assert!(repetitions.is_request(at(5_000), StopReason::Terminated));

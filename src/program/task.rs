@@ -1,4 +1,4 @@
-//! One task of a cluster in this process: a node on the production host, until it halts.
+//! Runs one task of a cluster: a node on the production host, until it halts.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -22,16 +22,16 @@ use unisono_core::protocol::{Node, Outcome, Raises};
 use unisono_learn::training::Shapes;
 use unisono_net::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork};
 
-/// How the others of a cluster are reached, and what is asked of them.
+/// The network of a task, and what it expects of other tasks.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// The sockets on which others call, if any do.
+    /// The sockets on which other tasks call, if any do.
     pub(super) listeners: Option<Listeners>,
-    /// How they prove who they are.
+    /// How tasks authenticate each other.
     pub(super) security: Security,
-    /// Whether memory is shared with those on this machine.
+    /// Whether tensors travel through memory that tasks of this machine share.
     pub(super) shared_memory: bool,
-    /// How long their tensors are.
+    /// The expected sizes of tensors.
     pub(super) shapes: Shapes,
 }
 
@@ -49,34 +49,34 @@ impl Reach {
     }
 }
 
-/// What is watched, and written down.
+/// The observers of a task.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Of a ps.
+    /// The ledger, for a ps.
     pub(super) ledger: Option<LedgerKeeper>,
-    /// Of the chief.
+    /// The events, for the chief.
     pub(super) events: Option<EventKeeper>,
-    /// Who it is.
+    /// The identity of the task.
     pub(super) identity: Identity,
 }
 
-/// What one life of a task is made of.
+/// The parts of one incarnation of a task.
 #[derive(Debug)]
 pub(super) struct Life<N, K, S> {
-    /// What decides.
+    /// The state machine.
     pub(super) node: N,
-    /// How it reaches the others.
+    /// The network.
     pub(super) reach: Reach,
-    /// What computes.
+    /// The arithmetic.
     pub(super) compute: K,
-    /// Where its files are.
+    /// The files.
     pub(super) storage: S,
-    /// What is watched of it.
+    /// The observers.
     pub(super) watch: Watch,
 }
 
-/// Runs a node until it halts, and another one with a larger incarnation as often as the node before
-/// was refused as older and may be followed ([`Raises`]). `live` makes each of them.
+/// Runs a node until it halts. A node that is refused as outdated is followed by one with a larger
+/// incarnation, as often as [`Raises`] allows. `live` makes the parts of each node.
 pub(super) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &mut Process,
@@ -85,7 +85,7 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        // One listener for all lives: a request between two of them must not be lost.
+        // One listener for all incarnations: a request between two of them must not be lost.
         let mut stop =
             TaskStop { requests: StopRequests::listen(process.parent.take())?, reason: None };
         let mut incarnation = incarnation::first(config, process.incarnation);
@@ -95,8 +95,8 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
             match raises.after(outcome) {
                 Ok(larger) => {
                     tracing::warn!(
-                        "{} is known with a larger incarnation than {incarnation}, from before a \
-                         clock was set back: it goes on as {larger}",
+                        "peers know {} with a larger incarnation than {incarnation}, from before a \
+                         clock was set back: continuing as {larger}",
                         config.task
                     );
                     incarnation = larger;
@@ -105,16 +105,16 @@ pub(super) fn run<N: Node, K: Compute, S: Storage>(
             }
         }
     });
-    // A name that is being looked up would hold the process for as long as the resolver likes.
+    // A normal shutdown would wait for a name lookup, which can take as long as the resolver likes.
     runtime.shutdown_background();
     outcome
 }
 
-/// Raises the soft limit of open files to the hard one, as far as the system allows it. The soft limit
-/// is usually 1,024, for programs that use select(2); the links of a thousand workers need more.
+/// Raises the soft limit of open files to the hard one, if the system allows it. The soft limit is
+/// usually 1,024, for programs that use select(2), and a thousand workers need more links.
 fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // The host reads the limit that holds, and refuses a cluster that is too large for it.
+    // A failure is no error here: the host reads the limit and refuses a cluster that is too large.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
@@ -137,14 +137,14 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
     }
     let trace = TraceKeeper::open(config, &identity, clock.now());
     let console = Console::new(config, process.screen.clone());
-    // The ledger comes first: what it is about to say was so before anybody heard of it.
+    // The ledger is first: it must record an effect before any other observer reports it.
     let mut observer = ((ledger, trace), ((events, metrics), console));
     let host = Host { clock, network, compute, storage, stop };
     let outcome = drive(&mut node, host, &mut observer).await;
     let ((_, trace), (_, console)) = &mut observer;
     trace.iter_mut().for_each(TraceKeeper::finish);
     console.finish();
-    // The next life serves its metrics at the same port.
+    // The next incarnation serves its metrics at the same port.
     if let Some(server) = server {
         server.abort();
         let _ = server.await;
@@ -152,7 +152,7 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
     Ok(outcome)
 }
 
-/// What the process exits with.
+/// Returns the exit code of the process, or the error of a failed node.
 pub(super) fn exit_code(
     task: TaskId,
     outcome: Outcome,
@@ -164,7 +164,7 @@ pub(super) fn exit_code(
         Outcome::Failed(failure) => {
             Err(anyhow::Error::new(failure).context(format!("{task} cannot go on")))
         }
-        // `run` starts another node instead, or makes it a failure.
+        // `run` follows an outdated node by another one unless `Raises` forbids it.
         Outcome::Outdated { reason, .. } => bail!("{task} cannot go on: {reason}"),
     }
 }
@@ -173,7 +173,7 @@ fn addresses(cluster: &ClusterSpec) -> BTreeMap<TaskId, String> {
     cluster.tasks().map(|(task, address)| (task, address.to_string())).collect()
 }
 
-/// Requests to end, and the first one's reason.
+/// Stop requests, and the reason of the first one.
 #[derive(Debug)]
 struct TaskStop {
     requests: StopRequests,

@@ -1,27 +1,27 @@
-//! What a command needs that runs one task of a cluster.
+//! The configuration of one task of a cluster.
 
 use unisono_config::{ClusterSpec, HostPort, RunConfig};
 use unisono_core::ids::TaskId;
 use unisono_files::disk::LockedBy;
 
-/// One task of a cluster.
+/// The configuration of one task of a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskConfig {
-    /// Which one.
+    /// The task.
     pub task: TaskId,
-    /// Where all of them are; it has the task.
+    /// The addresses of all tasks, including this one.
     pub cluster: ClusterSpec,
-    /// What all of them do; its sizes are the cluster's.
+    /// The configuration that all tasks share; its sizes are those of the cluster.
     pub run: RunConfig,
-    /// Where to listen, if that is said.
+    /// The address to listen at; `None` for that in the cluster.
     pub bind: Option<HostPort>,
-    /// Whether an engine says where the tasks are. Then a name may be known only later, and it may
-    /// be known to others before this task itself: without `bind`, all addresses are listened at.
+    /// Whether an engine placed the tasks. Then the name of this task may resolve only later, and on
+    /// other machines first. So without `bind` the task listens at all addresses.
     pub is_placed: bool,
-    /// What was said of the cluster, and does not count.
+    /// Cluster settings that a stronger source overrode; logged as warnings.
     pub notes: Vec<String>,
-    /// Whether to end when standard input does; see [`super::ParentWatch`].
+    /// Whether to exit when standard input ends; see [`super::ParentWatch`].
     pub exit_with_parent: bool,
-    /// Who has locked the logdir for the chief.
+    /// The process that has locked the logdir for the chief.
     pub logdir_locked_by: LockedBy,
 }

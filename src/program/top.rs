@@ -38,9 +38,9 @@ const TWICE: Duration = Duration::from_millis(500);
 /// The configuration of `unisono top`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopConfig {
-    /// At least one.
+    /// The targets; at least one.
     pub targets: Vec<Target>,
-    /// Print one table, and end.
+    /// Whether to print one table and exit.
     pub once: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The trace of a task in this process, for as long as the disk takes it; and `unisono trace`.
+//! Writes the trace of a task, and implements `unisono trace`.
 
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -22,19 +22,19 @@ use unisono_observe::trace::{
 use unisono_terminal::output::{cannot_write, create_file};
 use unisono_terminal::usage;
 
-/// What `unisono trace` takes.
+/// The arguments of `unisono trace`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceConfig {
-    /// Where the traces are.
+    /// The folder with the traces.
     pub logdir: PathBuf,
-    /// The file to write; standard output without.
+    /// The file to write; `None` for standard output.
     pub output: Option<PathBuf>,
 }
 
-/// Writes what happened in a run for ui.perfetto.dev.
+/// Writes the events of a run for ui.perfetto.dev.
 ///
 /// # Errors
-/// If there are no traces, one cannot be read, or the file cannot be written.
+/// If there are no traces, a trace cannot be read, or the file cannot be written.
 pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let run = Run::read(&config.logdir).map_err(usage)?;
     let history = History::of(run);
@@ -48,7 +48,7 @@ pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<Exit
                 path.display()
             ));
         }
-        // A person has no use for thousands of lines of JSON.
+        // Thousands of lines of JSON are useless on a terminal.
         None if std::io::stdout().is_terminal() => {
             return Err(usage(anyhow!(
                 "the trace is JSON for ui.perfetto.dev: give -o FILE, or send it through a pipe"
@@ -59,20 +59,20 @@ pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Keeps the trace of a task.
+/// Writes the trace of a task until the disk refuses a line or the file is full.
 #[derive(Debug)]
 pub(super) struct TraceKeeper {
     tracer: Tracer,
     log: TraceLog,
-    /// The input that the node is taking.
+    /// The input that the node is handling.
     input: Option<(Moment, Entry)>,
-    /// The disk refused, or the file is full.
+    /// Whether the disk refused a line or the file is full. No more lines follow.
     is_stopped: bool,
 }
 
 impl TraceKeeper {
-    /// The trace of this task, if it was asked for one, for a life whose clock is at `now`. If its
-    /// file cannot be opened that is said, and training goes on without.
+    /// Opens the trace of this task for an incarnation whose clock is at `now`; `None` without
+    /// `--trace`. If the file cannot be opened, a warning is logged and training continues without it.
     pub(super) fn open(config: &TaskConfig, identity: &Identity, now: Moment) -> Option<Self> {
         if !config.run.trace {
             return None;
@@ -85,13 +85,13 @@ impl TraceKeeper {
                 Some(Self { tracer: Tracer::default(), log, input: None, is_stopped: false })
             }
             Err(error) => {
-                tracing::warn!("no trace is kept, and training goes on without it: {error}");
+                tracing::warn!("no trace is written, and training continues without it: {error}");
                 None
             }
         }
     }
 
-    /// Writes what is there yet.
+    /// Writes the buffered lines.
     pub(super) fn finish(&mut self) {
         if !self.is_stopped {
             let written = self.log.write().map(|()| Kept::Yes);
@@ -103,13 +103,13 @@ impl TraceKeeper {
         match kept {
             Ok(Kept::Yes) => return,
             Ok(Kept::Full) => tracing::warn!(
-                "the trace ends here, and training goes on without it: its file has come to the \
-                 limit of {} MiB; move it away, and the next start of this task begins another",
+                "the trace ends here, and training continues without it: its file has reached the \
+                 limit of {} MiB; move the file away, and the next start of this task starts a new one",
                 LARGEST_TRACE >> 20
             ),
             Err(error) => tracing::warn!(
-                "the trace ends here, and training goes on without it: {error}; the next start of \
-                 this task takes it up again"
+                "the trace ends here, and training continues without it: {error}; the next start of \
+                 this task resumes the trace"
             ),
         }
         self.is_stopped = true;

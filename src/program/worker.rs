@@ -1,4 +1,4 @@
-//! `unisono worker`: one worker of a cluster.
+//! `unisono worker`: runs one worker of a cluster.
 
 use crate::program::setup;
 use std::process::ExitCode;
@@ -23,13 +23,13 @@ use unisono_net::tcp::{ComputeThread, FileStorage, Security};
 /// Runs the task until the training has ended.
 ///
 /// # Errors
-/// If it cannot start, or cannot go on.
+/// If the task cannot start or cannot continue.
 pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
     if !config.is_placed {
         setup::check_ps_hosts(&config.cluster)?;
     }
     let run = &config.run;
-    // Before the data is read, which takes longer.
+    // Before the data are read, so that an error of these files is reported at once.
     Security::load(&run.security, config.task)?;
     let level = setup::simd_level()?;
     let plan = Plan::new(run, data::open(run)?, level)?;
@@ -58,7 +58,7 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         return task::exit_code(config.task, outcome, reason);
     }
     if run.fresh {
-        // What the start would fail of is found before anything is moved.
+        // Errors of the initial values are found before any file is moved.
         setup::files(&plan, run)?;
         setup::make_room(run, Scope::Task(config.task), &process)?;
     }
@@ -68,7 +68,8 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
         let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
         let storage = FileStorage::open_locked(setup::files(&plan, run)?, config.logdir_locked_by)?;
-        // Behind the lock, and before anybody hears of this life.
+        // With the lock, because another chief may have the logdir, and before any peer knows of this
+        // incarnation.
         record_incarnation(&RealDisk, &run.logdir, incarnation)?;
         data::note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);
@@ -82,12 +83,12 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         Outcome::Stopped { saved: Some(step) } => {
             let logdir = run.logdir.display();
             process.screen.err(&format!(
-                "Stopped; the checkpoint of step {step} is in {logdir}. The same command goes on \
-                 from there."
+                "Stopped; the checkpoint of step {step} is in {logdir}. The same command resumes the \
+                 run."
             ));
         }
         Outcome::Stopped { saved: None } => {
-            process.screen.err("Stopped; no checkpoint was written on leaving.");
+            process.screen.err("Stopped; no checkpoint was saved.");
         }
         Outcome::Failed(_) | Outcome::Outdated { .. } => {}
     }

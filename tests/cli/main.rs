@@ -231,7 +231,7 @@ fn converting_there_and_back_restores_the_file_and_overwrites_only_with_force() 
     std::fs::write(&back, "precious").unwrap();
     let refused = unisono(&["convert", &npz, &back]);
     assert_eq!(refused.status.code(), Some(1));
-    let expected = "exists: choose another name, or give --force to write over it\n";
+    let expected = "exists: choose another name, or give --force to overwrite it\n";
     assert!(stderr(&refused).ends_with(expected), "{}", stderr(&refused));
     assert_eq!(std::fs::read(&back).unwrap(), b"precious");
 

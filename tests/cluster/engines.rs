@@ -89,14 +89,16 @@ fn flags_override_tf_config_and_differences_are_reported() {
     let mut command = folder.command(&format!("worker --task-id 0 --ps-hosts 127.0.0.1:1 {FLAGS}"));
     command.env("TF_CONFIG", tf_config("ps", 1, &[3, 4]));
     let mut task = Process::start(command);
-    task.wait_for_stderr("--ps-hosts says 127.0.0.1:1, and TF_CONFIG localhost:3,localhost:4");
-    task.wait_for_stderr("the command line says worker 0, and TF_CONFIG ps 1: the former counts");
+    task.wait_for_stderr(
+        "--ps-hosts says 127.0.0.1:1, which overrides TF_CONFIG with localhost:3,localhost:4",
+    );
+    task.wait_for_stderr("the command line says worker 0, which overrides TF_CONFIG with ps 1");
 }
 
 #[test]
 fn invalid_tf_config_is_a_permanent_error() {
     for (text, message) in [
-        ("{", "TF_CONFIG is no JSON"),
+        ("{", "TF_CONFIG is not JSON"),
         ("{}", "TF_CONFIG names no ps"),
         (r#"{"cluster": {"ps": ["a"]}}"#, "cluster.ps[0]: \"a\": the port is missing"),
     ] {

@@ -39,7 +39,7 @@ fn fresh_keeps_the_old_run_and_trains_a_new_one_from_step_0() {
             .run(&other)
             .expect_error(1, &["seed = 1 (this run: 7)", "--fresh", "another --logdir"]);
         let ended = folder.run(&format!("{other} --fresh"));
-        let message = ["The run that was in ", "logdir/previous-1 now."];
+        let message = ["The old run in ", "logdir/previous-1."];
         ended.expect_code(0).expect_stderr(&message);
 
         let expected = crate::support::bits_of(&format!("reference {SMALL} --seed 7"));
@@ -87,7 +87,7 @@ fn run_with_backup_workers_warns_that_timing_chooses_the_gradients() {
     folder.run(&format!("local {backup}")).expect_code(0).expect_stderr(&message);
     let serial = Folder::new();
     let ended = serial.run(&format!("reference {backup}"));
-    ended.expect_code(0).expect_stderr(&["In a cluster timing chooses the slots."]);
+    ended.expect_code(0).expect_stderr(&["timing chooses the slots."]);
     let all = Folder::new().run(&format!("local {SMALL} --workers 2"));
     assert!(!all.expect_code(0).stderr.contains("timing"), "{}", all.stderr);
 }

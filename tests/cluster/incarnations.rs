@@ -43,7 +43,7 @@ fn tasks_restarted_after_their_clocks_were_set_back_continue_with_the_same_bits(
         tasks[victim] = cluster.start(roles[victim]);
         // The chief has recorded its incarnation. The other tasks learn theirs from their peers.
         if victim > 0 {
-            tasks[victim].wait_for_stderr("it goes on as 800000000");
+            tasks[victim].wait_for_stderr("continuing as 800000000");
         }
     }
     for task in tasks {
@@ -138,6 +138,6 @@ fn incarnation_that_is_not_a_number_exits_with_2() {
     let folder = Folder::new();
     let mut command = folder.command("worker --task-id 0");
     command.env(VARIABLE, "12a");
-    let message = ["UNISONO_INCARNATION is \"12a\"", "no whole number"];
+    let message = ["UNISONO_INCARNATION is \"12a\"", "must be a whole number"];
     Process::start(command).wait().expect_error(2, &message);
 }

@@ -46,7 +46,7 @@ fn supervised_run_with_an_unusable_logdir_ends_before_any_task_starts() {
 fn supervised_run_is_not_restarted_after_a_non_finite_loss() {
     let folder = Folder::new();
     let ended = folder.run(&format!("local --supervise {FLAGS} --learning-rate 1e30"));
-    ended.expect_code(3).expect_stderr(&["Another start would end like this one."]);
+    ended.expect_code(3).expect_stderr(&["not restarting: the same error would happen again"]);
     assert!(!ended.stderr.contains("restart"), "{}", ended.stderr);
 }
 

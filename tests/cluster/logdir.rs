@@ -100,7 +100,7 @@ fn pipe_or_link_in_place_of_a_ledger_or_trace_costs_only_that_file() {
     fs::remove_file(logdir.join("model.ckpt-30.safetensors")).expect("the file exists");
     let ended = folder.run(&format!("local --ps 2 --ledger --trace {words}"));
     ended.expect_code(0).expect_stderr(&[
-        "no ledger is kept, and training goes on without it: ",
+        "no ledger is written, and training continues without it: ",
         "ledger-ps0.jsonl: it is a named pipe",
         "ledger-ps1.jsonl: it is a symbolic link",
         "trace-worker1.jsonl: it is a named pipe",

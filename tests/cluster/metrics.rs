@@ -136,7 +136,7 @@ fn metrics_change_no_bit_and_a_port_in_use_stops_no_task() {
     let blocked = cluster.start_with(Role::Ps(0), &format!("--metrics 127.0.0.1:{port}"));
     let workers = [0, 1].map(|index| cluster.start_with(Role::Worker(index), ANY_PORT));
     let ended = blocked.wait();
-    ended.expect_code(0).expect_stderr(&["no metrics are served, and training goes on without"]);
+    ended.expect_code(0).expect_stderr(&["no metrics are served, and training continues without"]);
     for worker in workers {
         worker.wait().expect_code(0);
     }
@@ -200,7 +200,7 @@ fn every_line_of_a_json_log_is_an_object_that_names_its_task() {
         tasks.extend(line["task"].as_str().map(str::to_owned));
     }
     assert_eq!(tasks.into_iter().collect::<Vec<_>>(), ["ps 0", "ps 1", "worker 0", "worker 1"]);
-    assert!(ended.stderr.contains(r#""message":"ps 0 is there","fields":{"peer":"ps 0"}"#));
+    assert!(ended.stderr.contains(r#""message":"ps 0 connected","fields":{"peer":"ps 0"}"#));
     let bad = folder.run("local --log-format xml");
     bad.expect_code(2);
 }

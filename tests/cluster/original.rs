@@ -48,7 +48,7 @@ fn run_in_order(host: &str, order: [Start; 4]) -> Option<Bits> {
         command.env("UNISONO_LOG", "info");
         let mut task = Process::start(command);
         if let WorkerThatWaits(_) = start {
-            task.wait_for_stderr(" is not there: ");
+            task.wait_for_stderr(" disconnected: ");
         }
         tasks.push(task);
     }

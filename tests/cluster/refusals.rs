@@ -87,7 +87,7 @@ fn process_that_read_its_data_before_another_started_has_the_older_incarnation()
         files.into_iter().any(|file| fs::read_link(file.path()).is_ok_and(|path| path == slow))
     });
     let mut newer = with_data(Role::Worker(1), "data");
-    newer.wait_for_stderr("ps 0 is there");
+    newer.wait_for_stderr("ps 0 connected");
     pipe.write_all(&data.train_images).expect("the worker reads the pipe");
     drop(pipe);
     let message = ["this process of worker 1 has incarnation ", "worker 1 was restarted since"];

@@ -47,12 +47,13 @@ fn run_stopped_by_ctrl_c_resumes_with_the_same_command() {
         let (mut before, mut made) = (0, 0);
         for life in 0..2 {
             let mut run = start_slowly(&folder, &endless);
-            let started = if life == 0 { "step 0 is saved" } else { "Restored from" };
+            let started =
+                if life == 0 { "saved the checkpoint of step 0" } else { "Restored from" };
             run.wait_for_stderr(started);
             wait_for_new_losses(&mut run, &folder, made);
             run.signal("INT");
             let ended = run.wait();
-            ended.expect_code(130).expect_stderr(&["The same command goes on"]);
+            ended.expect_code(130).expect_stderr(&["The same command resumes"]);
             let restored = format!("model.ckpt-{before}.safetensors.\n");
             assert_eq!(ended.stderr.contains(&restored), life > 0, "{}", ended.stderr);
             let bits = Bits::read(&folder.logdir());

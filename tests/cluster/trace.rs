@@ -152,7 +152,7 @@ fn failed_trace_is_reported_once_and_changes_no_bit() {
     fs::create_dir_all(folder.logdir().join("trace-ps0.jsonl")).expect("the folder can be made");
     let ended = folder.run(&format!("local --trace --ps 2 {SMALL} {STEPS}"));
     ended.expect_code(0);
-    let message = "no trace is kept, and training goes on without it";
+    let message = "no trace is written, and training continues without it";
     assert_eq!(ended.stderr.matches(message).count(), 1, "{}", ended.stderr);
     Bits::read(&folder.logdir()).assert_same(&expected, "without one trace");
     fs::remove_dir(folder.logdir().join("trace-ps0.jsonl")).expect("the folder is empty");

@@ -80,7 +80,7 @@ fn info_prints_shapes_classes_and_labels() {
     train-labels-idx1-ubyte  plain     338 bytes  330
     t10k-images-idx3-ubyte   plain   31216 bytes  52 x 20 x 30
     t10k-labels-idx1-ubyte   plain      60 bytes  52
-    It is a data set of one's own: 270 examples to train on, 60 for validation, 52 to test; 600 pixels each, 3 classes.
+    It is another data set: 270 examples to train on, 60 for validation, 52 to test; 600 pixels each, 3 classes.
 
     label  training  validation      test
         0        90          20        18
@@ -102,8 +102,8 @@ fn info_reports_every_defect() {
     insta::assert_snapshot!(text.trim_end(), @"
     train-images-idx3-ubyte  plain  392016 bytes  500 x 28 x 28
     t10k-images-idx3-ubyte   plain   31376 bytes  40 x 28 x 28
-    It cannot be trained on; 2 things are wrong:
-      neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; give --data-dir a folder with the four IDX files of a data set (`unisono data fetch --data-dir DIR` fetches MNIST), or omit --data-dir to use the built-in digits
+    No run can train on it because of 2 defects:
+      neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; --data-dir is the folder of a data set's four IDX files, and without it the built-in digits are used: `unisono data fetch --data-dir DIR` gets MNIST
       DIR/t10k-labels-idx1-ubyte: starts with the bytes 89 50, but an IDX file starts with 00 00; give the IDX file itself, plain or as gzip
     ");
     // An intact small data set needs no flag.

@@ -46,7 +46,7 @@ fn checkpoint_damaged_during_a_run_is_skipped_when_a_ps_dies() {
         let ended = watched.end();
         ended.expect_code(0).expect_stderr(&[
             "model.ckpt-20.safetensors.\n",
-            "ps 1 has lost its shard: all go back to the newest checkpoint",
+            "ps 1 has lost its shard: all tasks go back to the newest checkpoint",
             "model.ckpt-20.safetensors is skipped: ",
             "model.ckpt-10.safetensors is used instead",
             "model.ckpt-10.safetensors.\n",

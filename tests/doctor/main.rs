@@ -93,7 +93,7 @@ fn doctor_prints_one_line_per_check_without_colour_to_a_pipe() {
     assert!(text.starts_with("ok    simd           "), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
     let last = text.lines().last().expect("the output has lines");
-    assert!(last == "All is well." || last.starts_with("A run can start"), "{text}");
+    assert!(last == "No problems found." || last.starts_with("A run can start"), "{text}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn ps_that_other_machines_cannot_reach_is_a_warning_of_doctor_and_ps() {
     let warned = format!("ps 0 listens at {address}, where tasks of other machines");
     assert!(ended.stderr.contains(&warned), "{}", ended.stderr);
     let diagnosis = Diagnosis::of(&format!("ps {hosts} --bind {address}"));
-    diagnosis.expect("ports", "ok", &format!("free to listen at: {address}"));
+    diagnosis.expect("ports", "ok", &format!("can listen at {address}"));
 }
 
 #[test]
@@ -187,11 +187,7 @@ fn certificate_that_expires_within_thirty_days_is_a_warning() {
     };
     let long = certs("365");
     Diagnosis::of(&format!("local {long}")).expect("security", "ok", "valid");
-    Diagnosis::of(&format!("local {}", certs("7"))).expect(
-        "security",
-        "warn",
-        "runs out within 30",
-    );
+    Diagnosis::of(&format!("local {}", certs("7"))).expect("security", "warn", "expires within 30");
     let other = long.replace("365/ca.pem", "7/ca.pem");
     Diagnosis::of(&format!("local {other}")).expect("security", "fail", "--tls-cert");
     let diagnosis = Diagnosis::of("local --secret-file no/such/file");
@@ -209,7 +205,7 @@ fn secret_that_other_users_can_read_is_a_warning() {
     Diagnosis::of(&words).expect("security", "warn", "chmod 600");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))
         .expect("this user owns the file");
-    Diagnosis::of(&words).expect("security", "ok", "a secret of good length");
+    Diagnosis::of(&words).expect("security", "ok", "the secret is long enough");
 }
 
 #[test]
@@ -228,7 +224,7 @@ fn ps_with_another_secret_is_a_failure() {
         let logdir = folder.logdir();
         Diagnosis::of(&format!("worker {} --logdir {}", flags(secret), logdir.display()))
     };
-    let proved = "has proved who it is";
+    let proved = "has authenticated itself";
     let mut diagnosis = worker(&right);
     while !diagnosis.checks.iter().any(|(_, _, what)| what.contains(proved)) {
         // The ps may not listen yet.
@@ -272,9 +268,9 @@ fn checkpoint_that_cannot_be_resumed_is_a_failure() {
     fs::write(folder.logdir().join("model.ckpt-9.safetensors"), "?")
         .expect("the file can be written");
     let diagnosis = diagnosis("");
-    diagnosis.expect("checkpoint", "warn", "in the directory by step instead; nothing");
+    diagnosis.expect("checkpoint", "warn", "in the directory by step instead; no remedy");
     diagnosis.expect("checkpoint", "warn", "model.ckpt-9.safetensors is skipped");
-    diagnosis.expect("checkpoint", "warn", "put a good copy back");
+    diagnosis.expect("checkpoint", "warn", "restore a good copy");
     diagnosis.expect("checkpoint", "ok", "model.ckpt-5.safetensors");
 }
 

@@ -196,7 +196,7 @@ fn local_trains_with_generated_certificates_and_certs_overwrites_nothing() {
     let make = || Process::start(unisono(&format!("certs {} --ps 1", certs.display()))).wait();
     make().expect_code(0);
     let before = crate::support::Listing::of(&certs);
-    make().expect_error(1, &["ca.pem is there already, and nothing was written"]);
+    make().expect_error(1, &["ca.pem already exists, and nothing was written"]);
     before.assert_unchanged(&certs);
     for entry in std::fs::read_dir(&certs).unwrap() {
         use std::os::unix::fs::PermissionsExt as _;
@@ -226,7 +226,7 @@ fn certs_adds_tasks_to_the_existing_ca_of_a_folder() {
     let added = make("--ps 1 --workers 3");
     let stdout = &added.expect_code(0).stdout;
     assert!(stdout.contains("for each of worker-1, worker-2, valid"), "{stdout}");
-    assert!(stdout.contains("local.pem still names the tasks of before only"), "{stdout}");
+    assert!(stdout.contains("local.pem lacks the new tasks"), "{stdout}");
     assert_eq!(["ca.pem", "ca-key.pem", "ps-0.pem", "worker-0.pem", "local.pem"].map(read), kept);
 
     // After its removal, the same command makes `local.pem` again, for all tasks.
@@ -244,8 +244,7 @@ fn certs_adds_tasks_to_the_existing_ca_of_a_folder() {
     std::fs::copy(other.join("ca-key.pem"), certs.join("ca-key.pem")).unwrap();
     make("--ps 2 --workers 3").expect_error(1, &["the private key is not that of the CA's"]);
     std::fs::remove_file(certs.join("ca-key.pem")).unwrap();
-    make("--ps 2 --workers 3")
-        .expect_error(1, &["ca.pem is there already, and ", "ca-key.pem is not"]);
+    make("--ps 2 --workers 3").expect_error(1, &["ca.pem exists, but ", "ca-key.pem does not"]);
     assert!(!certs.join("ps-1.pem").exists());
 }
 
@@ -267,6 +266,6 @@ fn listening_on_all_addresses_without_security_is_warned_about_once() {
         stranger.say(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         ps.wait_for_stderr("refused a caller");
         let log = ps.stderr();
-        assert_eq!(crate::lines_with(&log, "whoever reaches it can join"), n_warnings, "{log}");
+        assert_eq!(crate::lines_with(&log, "every caller can join"), n_warnings, "{log}");
     }
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use unisono_core::ids::Cut;
 
-use unisono_config::{ProgressMode, RunConfig};
+use unisono_config::RunConfig;
 use unisono_core::protocol::{Snapshot, UpdateRecord};
 use unisono_core::{Generation, Slot, Step};
 use unisono_files::disk::RealDisk;
@@ -87,10 +87,13 @@ fn simulated(scenario: &Scenario, seed: u64) -> Bits {
 
 /// Returns the flags of a training configuration, without its logdir.
 fn flags(run: &RunConfig) -> String {
-    let run = RunConfig { progress: ProgressMode::None, ..run.clone() };
-    let flags = run.to_flags();
-    let texts = flags.iter().map(|flag| flag.to_str().expect("all flags are text"));
-    texts.filter(|flag| !flag.starts_with("--logdir")).collect::<Vec<_>>().join(" ")
+    let settings = run.settings();
+    let has_flag = |(key, text): &(&str, &str)| {
+        !["ps", "workers"].contains(key) && (*key, *text) != ("validation_size", "default")
+    };
+    let settings = settings.iter().filter(has_flag);
+    let flags = settings.map(|(key, text)| format!("--{}={text}", key.replace('_', "-")));
+    flags.chain(["--progress=none".to_owned()]).collect::<Vec<_>>().join(" ")
 }
 
 fn reference(run: &RunConfig) -> Bits {

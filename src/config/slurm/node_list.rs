@@ -1,32 +1,32 @@
 //! Slurm's lists of nodes: `node[9-11,15],gpu[01-03]-x,login`.
 //!
-//! The order is the list's own: it is the one in which Slurm deals out tasks. TensorFlow sorts the
-//! names as text, and so takes node10 for the first node of `node[9-11]`.
+//! The order of the list is kept, because Slurm distributes tasks in this order. TensorFlow sorts the
+//! names as text, so node10 becomes the first node of `node[9-11]`.
 
-/// More nodes than any cluster has.
+/// A limit above every real cluster, so that a malformed range cannot ask for much memory.
 const MOST_NODES: usize = 1 << 16;
 
-/// Why a text is no list of nodes.
+/// A text is no list of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeListError {
-    /// Brackets that do not match.
+    /// Brackets do not match.
     #[error("the bracket in \"{0}\" is not closed, or not opened")]
     Bracket(String),
-    /// Something in brackets that is no number and no range.
-    #[error("\"{0}\" in brackets is no number and no range, like 7 or 09-11")]
+    /// A text in brackets is neither a number nor a range.
+    #[error("\"{0}\" in brackets is neither a number nor a range, like 7 or 09-11")]
     Range(String),
-    /// A comma too many.
-    #[error("a name in it is empty")]
+    /// A name is empty.
+    #[error("a name in the list is empty")]
     Empty,
-    /// No cluster has so many.
-    #[error("it has more than {MOST_NODES} nodes")]
+    /// The list is longer than any real one.
+    #[error("the list has more than {MOST_NODES} nodes")]
     TooMany,
 }
 
-/// The names of the nodes, in the order of the list.
+/// Returns the names of the nodes, in the order of the list.
 ///
 /// # Errors
-/// If it is no list of nodes.
+/// If the text is no list of nodes.
 pub fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
     let mut nodes = Vec::new();
     for name in names(list)? {
@@ -38,7 +38,7 @@ pub fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
     Ok(nodes)
 }
 
-/// Cuts a list at the commas that are in no brackets.
+/// Splits a list at the commas outside of brackets.
 fn names(list: &str) -> Result<Vec<&str>, NodeListError> {
     let unmatched = || NodeListError::Bracket(list.to_owned());
     let (mut names, mut begin, mut is_open) = (Vec::new(), 0, false);
@@ -61,7 +61,7 @@ fn names(list: &str) -> Result<Vec<&str>, NodeListError> {
     if names.iter().any(|name| name.is_empty()) { Err(NodeListError::Empty) } else { Ok(names) }
 }
 
-/// All names that one with any number of brackets stands for; the last bracket counts fastest.
+/// Returns all names for which a name with brackets stands; the last bracket varies fastest.
 fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
     let mut found = vec![String::new()];
     let mut rest = name;
@@ -81,7 +81,7 @@ fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
     Ok(found.into_iter().map(|start| start + rest).collect())
 }
 
-/// `9-11,15` as numbers that keep their zeros.
+/// Returns the numbers of ranges such as `9-11,15`, with their leading zeros.
 fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
     let mut numbers = Vec::new();
     for range in ranges.split(',') {
@@ -99,7 +99,7 @@ fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
             return Err(NodeListError::TooMany);
         }
         let width = first.len();
-        // A width of the format string may not exceed 65,535, and this text may be any length.
+        // `{:0width$}` panics for a width above 65,535, and this text may have any length.
         let padded = |number: u64| {
             let digits = number.to_string();
             format!("{}{digits}", "0".repeat(width.saturating_sub(digits.len())))
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_slurms_lists_is_read_in_its_order() {
+    fn every_form_of_a_list_is_read_in_its_order() {
         assert_eq!(
             all("node[9-11,15],gpu[01-03]-x,login"),
             "node9 node10 node11 node15 gpu01-x gpu02-x gpu03-x login"
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_told() {
+    fn malformed_list_is_reported() {
         let wrong = [
             "",
             "a,",
@@ -165,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(list in "[a-z0-9\\[\\],-]{0,40}") {
+        fn expand_never_panics(list in "[a-z0-9\\[\\],-]{0,40}") {
             if let Ok(nodes) = expand(&list) {
                 prop_assert!(!nodes.is_empty() && nodes.len() <= MOST_NODES);
             }

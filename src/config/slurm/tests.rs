@@ -1,8 +1,8 @@
-//! Steps as Slurm describes them, and what is no step.
+//! Steps as Slurm describes them, and malformed descriptions.
 
 use super::*;
 
-/// A step of five tasks on four nodes, seen by one of them.
+/// A step of five tasks on four nodes, as one task sees it.
 fn environment(changes: &[(&str, &str)]) -> Environment {
     let step = [
         ("SLURM_PROCID", "2"),
@@ -21,7 +21,7 @@ fn error(changes: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_first_ranks_are_the_ps_and_every_task_has_the_next_port_of_its_node() {
+fn first_ranks_are_ps_and_every_task_has_the_next_port_of_its_node() {
     let step = SlurmStep::read(&environment(&[])).unwrap();
     assert_eq!(step.task(2), TaskId::worker(0));
     assert_eq!(step.task(3), TaskId::ps(2));
@@ -55,13 +55,13 @@ fn all_ranks_see_the_same_cluster() {
 }
 
 #[test]
-fn what_a_step_says_of_its_place_may_be_missing() {
+fn variables_of_the_own_place_may_be_missing() {
     let bare = [("SLURM_NODEID", ""), ("SLURM_LOCALID", ""), ("SLURMD_NODENAME", "")];
     assert!(SlurmStep::read(&environment(&bare)).is_ok());
 }
 
 #[test]
-fn what_is_no_step_in_blocks_is_told_with_its_remedy() {
+fn step_that_is_not_in_blocks_is_reported_with_its_remedy() {
     let mut all = vec![
         error(&[("SLURM_PROCID", "")]),
         error(&[("SLURM_PROCID", "-1")]),
@@ -72,7 +72,7 @@ fn what_is_no_step_in_blocks_is_told_with_its_remedy() {
         error(&[("SLURM_STEP_TASKS_PER_NODE", "2,0,1,2")]),
         error(&[("SLURM_STEP_TASKS_PER_NODE", "60000(x60000)")]),
         error(&[("SLURM_STEP_NUM_TASKS", "4")]),
-        // Ranks dealt out in turn: 0 and 4 on the first node.
+        // Ranks distributed in turn: 0 and 4 on the first node.
         error(&[("SLURM_PROCID", "1")]),
         error(&[("SLURM_LOCALID", "1")]),
         error(&[("SLURMD_NODENAME", "node11")]),

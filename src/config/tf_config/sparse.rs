@@ -1,9 +1,9 @@
-//! The names of tasks that `TF_CONFIG` leaves out, which follow from this task's own.
+//! Derives the names of tasks that `TF_CONFIG` leaves out from the name of this task.
 
 use crate::hosts::{Host, HostPort};
 use unisono_core::ids::Job;
 
-/// A task's address with places for the others' roles and numbers.
+/// The address of a task, with placeholders for the role and the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     form: Form,
@@ -16,14 +16,14 @@ pub(super) struct Template {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// `NAME-ROLE-INDEX` and all that follows, as the Training Operator names each task's service.
+    /// `NAME-ROLE-INDEX` and a suffix, as the Training Operator names the service of each task.
     RoleAndIndex,
-    /// `NAMEINDEX` and all that follows, of the tasks of this job alone.
+    /// `NAMEINDEX` and a suffix, for tasks of this job only.
     Index(Job),
 }
 
 impl Template {
-    /// Of the address of one task, if it has one of the forms.
+    /// Makes the template from the address of one task; `None` if the address has neither form.
     pub(super) fn of(own: &HostPort, job: Job, index: u32) -> Option<Self> {
         let Host::Name(name) = own.host() else { return None };
         let label_end = name.find('.').unwrap_or(name.len());
@@ -35,7 +35,7 @@ impl Template {
         Some(Self { form, before, after: after.to_owned(), port: own.port() })
     }
 
-    /// The address of another task, if it follows.
+    /// Returns the address of another task; `None` if the form does not give it.
     pub(super) fn address(&self, job: Job, index: u32) -> Option<HostPort> {
         let Self { form, before, after, port } = self;
         let name = match form {
@@ -47,7 +47,8 @@ impl Template {
     }
 }
 
-/// A label without its number at the end, if the number is this one: `node11` has not number 1.
+/// Returns a label without the index at its end; `None` if its number is another one: the number of
+/// `node11` is 11, not 1.
 fn before_number(label: &str, index: u32) -> Option<&str> {
     let before = label.strip_suffix(&index.to_string())?;
     let is_whole = before.ends_with(|last: char| !last.is_ascii_digit());

@@ -1,10 +1,10 @@
-//! Every shape in which `TF_CONFIG` has been seen, and what is none of them.
+//! Every shape of `TF_CONFIG` that engines set, and malformed ones.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Which task it is, and all addresses.
+/// The role of this task and all addresses, as text.
 fn told(text: &str) -> String {
     let config = TfConfig::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let list = |job| match config.hosts(job, None) {
@@ -29,7 +29,7 @@ fn error(text: &str) -> String {
 }
 
 #[test]
-fn the_training_operators_is_read() {
+fn tf_config_of_the_training_operator_is_read() {
     // kubeflow/training-operator, pkg/controller.v1/tensorflow, as a pod has it.
     let text = r#"{"cluster":{"chief":["mnist-chief-0.ml.svc:2222"],
         "evaluator":["mnist-evaluator-0.ml.svc:2222"],
@@ -50,7 +50,7 @@ fn the_training_operators_is_read() {
 }
 
 #[test]
-fn vertex_and_ai_platforms_is_read() {
+fn tf_config_of_vertex_and_ai_platform_is_read() {
     let text = r#"{"cluster": {"master": ["cmle-training-master-9ef-0:2222"],
         "ps": ["cmle-training-ps-9ef-0:2222"],
         "worker": ["cmle-training-worker-9ef-0:2222", "cmle-training-worker-9ef-1:2222"]},
@@ -64,7 +64,7 @@ fn vertex_and_ai_platforms_is_read() {
 }
 
 #[test]
-fn tensorflows_own_examples_are_read() {
+fn examples_of_tensorflow_are_read() {
     // The guide to distributed training, the resolver's docstring, and its tests.
     let guide = r#"{"cluster": {"worker": ["host1:12345", "host2:23456"], "ps": ["host3:1"]},
         "task": {"type": "worker", "index": "0"}, "rpc_layer": "grpc", "session_master": "x"}"#;
@@ -89,7 +89,7 @@ fn parts_may_be_missing() {
 }
 
 #[test]
-fn what_a_sparse_cluster_leaves_out_follows_from_its_own_address() {
+fn sparse_cluster_is_completed_from_the_own_address() {
     let n_tasks = |job| Some(if job == Job::Ps { 2 } else { 3 });
     let list = |text: &str, job| {
         let config = TfConfig::parse(text).expect(text);
@@ -113,8 +113,8 @@ fn what_a_sparse_cluster_leaves_out_follows_from_its_own_address() {
 }
 
 #[test]
-fn map_with_this_worker_alone_is_filled_up_to_the_number_of_workers() {
-    // TensorFlow's pull request 48065, and the same worker as the Training Operator names it.
+fn map_with_one_worker_is_completed_to_the_number_of_workers() {
+    // From TensorFlow's pull request 48065, and the same worker as the Training Operator names it.
     let text = r#"{"cluster":{"ps":["ps0:2222","localhost:2801"],"worker":{"1":"worker1:2222"}},
         "task":{"type":"worker","index":1}}"#;
     let operators = text.replace("worker1", "mnist-worker-1.ml.svc");
@@ -144,7 +144,7 @@ fn map_with_this_worker_alone_is_filled_up_to_the_number_of_workers() {
 }
 
 #[test]
-fn every_other_shape_is_told_with_key_value_and_remedy() {
+fn every_other_shape_is_reported_with_key_value_and_remedy() {
     let task = |task: &str| {
         format!(r#"{{"cluster": {{"ps": ["p:1"], "worker": ["w:1"]}}, "task": {task}}}"#)
     };
@@ -180,7 +180,7 @@ fn every_other_shape_is_told_with_key_value_and_remedy() {
     insta::assert_snapshot!(all.join("\n"));
 }
 
-/// JSON with the keys and values that mean something, and others.
+/// JSON with known and unknown keys and values.
 fn json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "cluster",

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Slot, Step, TaskId};
 use crate::protocol::settings::Settings;
 use crate::train_config::Sync;
@@ -64,7 +66,7 @@ impl ClusterConfig {
 }
 
 /// How long to wait for what. None of it touches a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// A link with nothing to say says so this often.
     pub heartbeat_interval: Duration,

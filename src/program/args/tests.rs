@@ -25,7 +25,7 @@ fn error(line: &str) -> String {
 }
 
 #[test]
-fn help_fits_eighty_columns_and_says_this() {
+fn help_fits_eighty_columns() {
     let mut cli = Cli::command().term_width(80);
     cli.build();
     let mut all = vec![("unisono".to_owned(), cli.render_help().to_string())];
@@ -48,12 +48,12 @@ fn help_fits_eighty_columns_and_says_this() {
 }
 
 #[test]
-fn the_flags_are_consistent() {
+fn flags_are_consistent() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn the_originals_command_lines_are_ours() {
+fn command_lines_of_the_original_script_are_read() {
     let original = task(
         "unisono --job_name=ps --task_id=1 --ps_hosts=localhost:20000,localhost:20001 \
          --worker_hosts=localhost:20003,localhost:20004",
@@ -86,24 +86,24 @@ fn bare_program_prints_help_and_is_a_usage_error_unless_an_engine_names_the_task
 }
 
 #[test]
-fn fresh_is_for_a_start_by_a_person_and_is_not_handed_on() {
+fn fresh_is_for_a_start_by_a_person() {
     assert!(task("unisono worker --fresh").run.fresh);
     assert!(!task("unisono worker").run.fresh);
     let Ok(Action::Local(local)) = parse_words("unisono local --fresh") else { panic!("local") };
     assert!(local.run.fresh);
-    let flags = local.run.to_flags();
-    assert!(flags.iter().all(|flag| !flag.to_string_lossy().contains("fresh")), "{flags:?}");
 
     let cluster = r#"{"ps": ["a:1"], "worker": ["b:1"]}"#;
     let text = format!(r#"{{"cluster": {cluster}, "task": {{"type": "worker", "index": 0}}}}"#);
     let engine = Environment::from_iter([("TF_CONFIG", text)]);
     let line = CommandLine::read(["unisono", "task", "--fresh"]);
-    let Err(ParseError::Config(error)) = parse(&line, &engine) else { panic!("it is refused") };
+    let Err(ParseError::Config(error)) = parse(&line, &engine) else {
+        panic!("--fresh must be refused")
+    };
     assert!(error.to_string().contains("an engine starts a task again"), "{error}");
 }
 
 #[test]
-fn the_workers_are_the_hosts_and_all_of_them_are_aggregated_unless_said() {
+fn every_host_is_a_worker_and_all_are_aggregated_unless_given() {
     let three = task("unisono worker --worker-hosts a:1,b:1,c:1");
     assert_eq!(three.run.sync.total_num_replicas, 3);
     assert_eq!(three.run.sync.replicas_to_aggregate, 3);
@@ -113,7 +113,7 @@ fn the_workers_are_the_hosts_and_all_of_them_are_aggregated_unless_said() {
 }
 
 #[test]
-fn an_empty_list_of_layers_is_softmax_regression() {
+fn empty_list_of_layers_is_softmax_regression() {
     for hidden in ["--hidden=", "--hidden"] {
         let line = CommandLine::read(
             ["unisono", "local", hidden].into_iter().chain((hidden == "--hidden").then_some("")),
@@ -126,7 +126,7 @@ fn an_empty_list_of_layers_is_softmax_regression() {
 }
 
 #[test]
-fn every_bad_command_line_is_told_with_its_remedy() {
+fn every_bad_command_line_is_reported_with_its_remedy() {
     let all = [
         "unisono wroker",
         "unisono lokal",
@@ -199,26 +199,26 @@ fn every_bad_command_line_is_told_with_its_remedy() {
     --momentum is a parameter of the momentum optimizer, but the optimizer is sgd: give --optimizer momentum, or leave --momentum out
     error: invalid value '0' for '--ps <N>': must be a whole number from 1 to 64; For more information, try '--help'.
     error: unexpected argument '--ps-hosts' found;   tip: a similar argument exists: '--ps'; Usage: unisono local --ps <N>; For more information, try '--help'.
-    --max-restarts 3 limits nothing without --supervise: give that, or leave it out
+    --max-restarts 3 has no effect without --supervise: give --supervise, or leave --max-restarts out
     error: invalid value '0' for '--max-restarts <N>': must be a whole number from 1 to 1000000; For more information, try '--help'.
     error: unexpected argument '--supervise' found; Usage: unisono reference [OPTIONS]; For more information, try '--help'.
     error: unexpected argument 'extra' found; Usage: unisono local [OPTIONS]; For more information, try '--help'.
     error: invalid value '9100' for '--metrics <ADDRESS>': "9100": write host:port, like 127.0.0.1:9100; For more information, try '--help'.
-    there is no folder no/such; name a logdir, or where tasks serve their metrics, as 127.0.0.1:9100 or 127.0.0.1:9100-9103
+    there is no folder no/such; name a logdir, or the addresses of the tasks' metrics, like 127.0.0.1:9100 or 127.0.0.1:9100-9103
     a:9-8: the last port is below the first
-    --metrics 127.0.0.1:65534 leaves no port for worker 1, as each task has the one after that of the task before: choose a lower port, or 0 for ports of the system's choice
+    --metrics 127.0.0.1:65534 leaves no port for worker 1, because the tasks have consecutive ports: choose a lower port, or 0 to let the system choose
     error: invalid value 'xml' for '--log-format <FORM>';   [possible values: text, json]; For more information, try '--help'.
     cannot read the configuration file no/such.toml: No such file or directory (os error 2)
     --eval-interval-secs must be above 0
     error: unexpected argument 'b' found; Usage: unisono inspect [OPTIONS] [FILE]; For more information, try '--help'.
     error: the following required arguments were not provided:;   <TO>; Usage: unisono convert <FROM> <TO>; For more information, try '--help'.
     b.npy: give a name that ends in .safetensors or .npz
-    both files are npz: to have another copy of one, copy it
+    both files are npz, so there is nothing to convert
     "#);
 }
 
 #[test]
-fn eval_takes_its_folders_from_the_file_of_a_run() {
+fn eval_reads_its_folders_from_the_file_of_a_run() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "[data]\ndata_dir = \"d\"\n[checkpoint]\nlogdir = \"l\"\n[train]\nseed = 3";
     std::fs::write(file.path(), text).unwrap();
@@ -236,7 +236,7 @@ fn eval_takes_its_folders_from_the_file_of_a_run() {
 }
 
 #[test]
-fn tasks_are_started_again_only_if_that_was_asked_for() {
+fn tasks_restart_only_with_supervise() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "[local]\nsupervise = true\nmax_restarts = 4").unwrap();
     let path = file.path().display();
@@ -255,7 +255,7 @@ fn tasks_are_started_again_only_if_that_was_asked_for() {
 }
 
 #[test]
-fn what_follows_sim_is_not_ours() {
+fn arguments_after_sim_are_passed_on_unchanged() {
     let parsed = parse_words("unisono sim run --help a_b --trace_out");
     let expected = ["run", "--help", "a_b", "--trace_out"].map(OsString::from).to_vec();
     assert!(matches!(parsed, Ok(Action::Sim(arguments)) if arguments == expected));

@@ -1,4 +1,4 @@
-//! Who says what, and what counts.
+//! Tests of the sources of a task's place, and of their order.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn slurm(rank: &str) -> Environment {
     .collect()
 }
 
-/// Role, cluster, and what is noted, a line each.
+/// Role and cluster, followed by the notes, a line each.
 fn told(asked: Asked, environment: &Environment) -> String {
     let Found { role, cluster, is_placed, notes } = asked.find(environment).expect("it is enough");
     let all: Vec<_> = cluster.tasks().map(|(task, at)| format!("{task} {at}")).collect();
@@ -49,7 +49,7 @@ fn error(asked: Asked, environment: &Environment) -> String {
 }
 
 #[test]
-fn tf_config_alone_is_enough_and_the_chief_is_worker_0() {
+fn tf_config_alone_suffices_and_the_chief_is_worker_0() {
     assert_eq!(
         told(Asked::default(), &tf_config(TF_CONFIG)),
         "worker 2, placed: ps 0 p:1, ps 1 q:1, worker 0 c:1, worker 1 v:1, worker 2 w:1"
@@ -61,7 +61,7 @@ fn tf_config_alone_is_enough_and_the_chief_is_worker_0() {
 }
 
 #[test]
-fn flags_beat_tf_config_that_beats_the_file_and_all_differences_are_told() {
+fn flags_override_tf_config_which_overrides_the_file_with_notes() {
     let asked = Asked {
         job: Some(Job::Ps),
         task_id: Some(0),
@@ -71,18 +71,18 @@ fn flags_beat_tf_config_that_beats_the_file_and_all_differences_are_told() {
     };
     insta::assert_snapshot!(told(asked, &tf_config(TF_CONFIG)), @r"
     ps 0, placed: ps 0 a:1, ps 1 q:1, worker 0 c:1, worker 1 v:1, worker 2 w:1
-    --ps-hosts says a:1,q:1, and TF_CONFIG p:1,q:1: the former counts
-    TF_CONFIG says p:1,q:1, and the file, in ps_hosts, x:1: the former counts
-    TF_CONFIG says c:1,v:1,w:1, and the file, in worker_hosts, y:1: the former counts
-    the list of hosts says 3, and the file, in workers, 5: the former counts
-    the command line says ps 0, and TF_CONFIG worker 2: the former counts
+    --ps-hosts says a:1,q:1, which overrides TF_CONFIG with p:1,q:1
+    TF_CONFIG says p:1,q:1, which overrides ps_hosts in the file with x:1
+    TF_CONFIG says c:1,v:1,w:1, which overrides worker_hosts in the file with y:1
+    the list of hosts says 3, which overrides workers in the file with 5
+    the command line says ps 0, which overrides TF_CONFIG with worker 2
     ");
     let same = Asked { hosts: hosts("p:1,q:1", ""), task_id: Some(2), ..Asked::default() };
     assert_eq!(told(same, &tf_config(TF_CONFIG)).lines().count(), 1, "they agree");
 }
 
 #[test]
-fn what_tf_config_leaves_out_flags_can_say() {
+fn flags_complete_tf_config() {
     let asked = || Asked {
         job: Some(Job::Worker),
         task_id: Some(0),
@@ -97,7 +97,7 @@ fn what_tf_config_leaves_out_flags_can_say() {
 }
 
 #[test]
-fn a_sparse_cluster_is_whole_with_its_size() {
+fn sparse_cluster_is_complete_with_its_size() {
     let sparse = r#"{"sparseCluster": {"ps": ["j-ps-1.n.svc:2222"], "worker": {}},
                      "task": {"type": "ps", "index": 1}}"#;
     let asked = Asked { file: (HostKeys::default(), size(2, 1)), ..Asked::default() };
@@ -108,7 +108,7 @@ fn a_sparse_cluster_is_whole_with_its_size() {
 }
 
 #[test]
-fn the_first_ranks_of_a_slurm_step_are_ps() {
+fn first_ranks_of_a_slurm_step_are_ps() {
     let asked = || Asked {
         cluster: ClusterArgs { ps: "1".parse().ok(), ..source(ClusterSource::Slurm) },
         ..Asked::default()
@@ -124,12 +124,12 @@ fn the_first_ranks_of_a_slurm_step_are_ps() {
         ..asked()
     };
     assert!(told(with_port, &slurm("1")).starts_with("worker 0, placed: ps 0 n1:2222, "));
-    // A shell in an allocation has Slurm's environment, too: nobody is placed by it unasked.
+    // A shell in an allocation has Slurm's environment, too, so it counts only with --cluster slurm.
     assert!(told(Asked::default(), &slurm("1")).starts_with("worker 0, listed: "));
 }
 
 #[test]
-fn what_is_incomplete_or_contradicts_itself_is_told_with_its_remedy() {
+fn incomplete_or_contradictory_place_is_reported_with_its_remedy() {
     let of_tf = |text: &str| error(Asked::default(), &tf_config(text));
     let with_slurm = |cluster, rank| error(Asked { cluster, ..Asked::default() }, &slurm(rank));
     let of_slurm = |ps: &str| ClusterArgs { ps: ps.parse().ok(), ..source(ClusterSource::Slurm) };
@@ -170,7 +170,7 @@ fn what_is_incomplete_or_contradicts_itself_is_told_with_its_remedy() {
 }
 
 #[test]
-fn nodes_named_by_numbers_are_given_other_addresses_by_flags() {
+fn flags_replace_the_addresses_of_nodes_named_by_numbers() {
     let environment = |nodes: &str| -> Environment {
         [
             ("SLURM_PROCID", "1"),
@@ -192,7 +192,7 @@ fn nodes_named_by_numbers_are_given_other_addresses_by_flags() {
         told(asked(hosts("1001.site:8888", "10.0.0.2:8888")), &number),
         "worker 0, placed: ps 0 1001.site:8888, worker 0 10.0.0.2:8888"
     );
-    // Too long for an address, so that resolvers look the name up.
+    // The number is too long for an address, so resolvers look the name up.
     assert_eq!(
         told(asked(hosts("", "")), &environment("12345678901[1-2]")),
         "worker 0, placed: ps 0 123456789011:8888, worker 0 123456789012:8888"
@@ -200,7 +200,7 @@ fn nodes_named_by_numbers_are_given_other_addresses_by_flags() {
 }
 
 #[test]
-fn map_with_one_worker_is_filled_up_with_the_number_of_workers() {
+fn map_with_one_worker_is_completed_to_the_number_of_workers() {
     let text = r#"{"cluster": {"ps": ["ps0:2222", "localhost:2801"],
         "worker": {"1": "worker1:2222"}}, "task": {"type": "worker", "index": 1}}"#;
     let cluster = |n_workers| {

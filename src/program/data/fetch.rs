@@ -1,4 +1,4 @@
-//! `unisono data fetch`: a published data set, into a folder.
+//! `unisono data fetch`: fetches a published data set into a folder.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::program::process::Process;
 use unisono_learn::data::{Published, PublishedFile};
 use unisono_terminal::output::{Screen, make_folder};
 
-/// What to fetch, from where, to where.
+/// The arguments of `unisono data fetch`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct FetchArgs {
     /// The data set
@@ -23,8 +23,8 @@ pub struct FetchArgs {
     /// Folder for its four files [default: ./mnist/ or ./fashion-mnist/]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     data_dir: Option<PathBuf>,
-    /// Take the files from here instead of the public mirrors: the URL of the folder that they are
-    /// in; more than once, each is tried
+    /// URL of a folder with the files, instead of the public mirrors; if repeated, each URL is
+    /// tried in turn
     #[arg(long, value_name = "URL", help_heading = "Network")]
     mirror: Vec<Mirror>,
 }
@@ -79,15 +79,15 @@ impl FromStr for Mirror {
     }
 }
 
-/// Why a text is no mirror.
+/// A text is not the URL of a folder.
 #[derive(Debug, thiserror::Error)]
 #[error("give the URL of a folder, such as http://files.example.org/mnist/")]
 struct NoMirror;
 
-/// Fetches what is not there yet.
+/// Fetches the files that are missing.
 ///
 /// # Errors
-/// If a file cannot be had, or cannot be written.
+/// If a file cannot be fetched or written.
 pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode> {
     let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(args.data_set.name()));
     let set = args.data_set.0;
@@ -103,7 +103,7 @@ pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode
         let fetched = fetcher.fetch(file, &mut bar);
         bar.finish();
         process.screen.out(&match fetched? {
-            Fetched::Present(path) => format!("{} is there already.", path.display()),
+            Fetched::Present(path) => format!("{} already exists.", path.display()),
             Fetched::From(mirror) => {
                 let name = folder.join(file.name);
                 format!("{}.gz came from {mirror}", name.display())
@@ -119,7 +119,7 @@ fn all_there(set: Published, folder: &Path) -> String {
     format!("{title} ({licence}) is in {folder}: `unisono local --data-dir {folder}` trains on it.")
 }
 
-/// How far a file is, on standard error if that is a terminal.
+/// The progress of a file, on standard error if that is a terminal.
 #[derive(Debug)]
 struct Bar<'a>(&'a Screen);
 

@@ -1,4 +1,4 @@
-//! `unisono data info`: what is in a data set, and what is wrong with it.
+//! `unisono data info`: the contents of a data set, and its defects.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,19 +11,19 @@ use crate::program::process::Process;
 use unisono_config::values::Examples;
 use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
 
-/// Which data set, cut how.
+/// The arguments of `unisono data info`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct InfoArgs {
-    /// Folder of the four IDX files [default: the digits that are built in]
+    /// Folder of the four IDX files [default: the built-in digits]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Number of training images, from the first one on, that are for validation [default: a
-    /// tenth of them, at most 5000; 1000 of the built-in digits]
+    /// Use the first N training images for validation [default: a tenth of them, at most 5000;
+    /// 1000 of the built-in digits]
     #[arg(long, value_name = "N", help_heading = "Data")]
     validation_size: Option<Examples>,
 }
 
-/// Shows it. A failure if nothing can be trained on it.
+/// Prints a description of the data set. Exits with a failure if no run can train on it.
 #[must_use]
 pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
     let survey = args.folder.as_deref().map(Survey::of);
@@ -38,7 +38,7 @@ pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
     if opened.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A line for each file that can be read.
+/// Formats a line for each readable file.
 fn files(survey: &Survey) -> String {
     let files: Vec<_> = survey.files.iter().filter_map(|file| file.as_ref().ok()).collect();
     let name = |file: &FileSurvey| {
@@ -64,17 +64,17 @@ fn files(survey: &Survey) -> String {
     text
 }
 
-/// All that is wrong. The first thing is what a run would stop at.
+/// Lists all defects, first the one that a run would report.
 fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
     let mut told = vec![first.to_string()];
     for file in survey.iter().flat_map(|survey| &survey.files) {
         told.extend(file.as_ref().err().map(ToString::to_string).filter(|why| *why != told[0]));
     }
     let mut text = format!(
-        "It cannot be trained on; {} wrong:\n",
+        "No run can train on it because of {}:\n",
         match told.len() {
-            1 => "this is".to_owned(),
-            n => format!("{n} things are"),
+            1 => "this defect".to_owned(),
+            n => format!("{n} defects"),
         }
     );
     for why in told {
@@ -83,12 +83,12 @@ fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
     text
 }
 
-/// What training sees of it.
+/// Describes the data as training uses them.
 fn whole(data: &Dataset, survey: Option<&Survey>) -> String {
     let published = match survey.map(Survey::published) {
         None => "the built-in digits, a part of MNIST".to_owned(),
-        Some(Some(set)) => format!("{}, as it is published", set.title()),
-        Some(None) => "a data set of one's own".to_owned(),
+        Some(Some(set)) => format!("{}, as published", set.title()),
+        Some(None) => "another data set".to_owned(),
     };
     let [train, validation, test] = [&data.train, &data.validation, &data.test];
     let (n_train, n_validation, n_test) = (train.len(), validation.len(), test.len());

@@ -1,4 +1,4 @@
-//! The examples that a command works on; and `unisono data`, which gets them and looks at them.
+//! Data sets: opening the one of a run, and `unisono data`, which fetches or examines one.
 
 pub mod fetch;
 pub mod info;
@@ -14,7 +14,7 @@ use self::info::InfoArgs;
 pub(super) use self::open::{open, open_at};
 use crate::program::process::Process;
 
-/// What to do about a data set.
+/// The commands of `unisono data`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum DataCommand {
     /// Fetch MNIST or Fashion-MNIST into a folder
@@ -25,30 +25,30 @@ Examples:
   unisono data fetch --mirror http://files.example.org/mnist/
   unisono local --data-dir ./mnist/
 
-Each file is held against the SHA-256 of the published one, so it does not
-matter who sends it. What breaks off goes on from there when it is run again.
-A proxy is taken from HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, but for NO_PROXY.
+The SHA-256 of each file is compared with the published one, so any mirror is as
+good. An interrupted download resumes when the command runs again. HTTPS_PROXY,
+HTTP_PROXY, ALL_PROXY and NO_PROXY name proxies.
 
-Exits with 0 when all four files are there, and 1 if one could not be had.")]
+Exits with 0 if all four files are there, and 1 if one could not be fetched.")]
     Fetch(FetchArgs),
-    /// Show what is in a data set, and what is wrong with it
+    /// Show the contents of a data set, and its defects
     #[command(after_help = "\
 Examples:
-  unisono data info                   The digits that are built in
+  unisono data info                   The built-in digits
   unisono data info ./mnist/
   unisono data info ./emnist-letters/ --validation-size 1000
 
 Any four IDX files of unsigned bytes are a data set: n images of any shape, and
-n labels. The digest is what the tasks of a run compare.
+n labels. The tasks of a run compare the digest.
 
 Exits with 0 if a run can train on it, and 1 if not.")]
     Info(InfoArgs),
 }
 
-/// Does it.
+/// Runs a command.
 ///
 /// # Errors
-/// If a file cannot be had.
+/// If a file cannot be fetched.
 pub fn run_data(command: DataCommand, process: &Process) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Fetch(args) => fetch::run_fetch(&args, process),

@@ -1,7 +1,7 @@
-//! The file in a logdir that says where a run's data are, so that `unisono eval` finds them.
+//! The file in a logdir with the path of the run's data, so that `unisono eval` finds them.
 //!
-//! A checkpoint names its data by their digest only: a path in it would make its bytes depend on the
-//! machine. The file is a help and not a part of the run's state; whoever reads it checks the digest.
+//! A checkpoint has only the digest of its data: with a path, its bytes would depend on the machine. The
+//! file is a hint and no part of the run's state, so a reader must check the digest.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -14,11 +14,11 @@ use unisono_files::checkpoint::DATA_DIR_FILE;
 use unisono_files::disk::RealDisk;
 use unisono_files::disk::{Disk, DiskError, Publication};
 
-/// The longest path that is read: Linux has no longer one.
+/// The limit of a path's length, which is that of Linux.
 const MAX_PATH_BYTES: u64 = 4096;
 
-/// Writes the absolute path of the run's data into its logdir, or an empty file for the built-in
-/// digits. Call it as the holder of the logdir's lock. A failure is a warning: the run needs no such
+/// Writes the absolute path of the run's data to its logdir, or an empty file for the built-in digits.
+/// The caller must hold the lock on the logdir. A failure is only logged: the run does not need the
 /// file.
 pub(in crate::program) fn write(run: &RunConfig, life: Incarnation) {
     if let Err(error) = try_write(&RealDisk, run, life) {
@@ -31,7 +31,7 @@ fn try_write(disk: &dyn Disk, run: &RunConfig, life: Incarnation) -> Result<(), 
     let folder = run.data_dir.as_deref().map(std::path::absolute).transpose();
     let folder = folder.map_err(DiskError::at("find the folder of the data for", &path))?;
     let bytes = folder.as_ref().map(|folder| folder.as_os_str().as_bytes()).unwrap_or_default();
-    // The file of a run that goes on is left alone.
+    // A run that resumes keeps the file, so that a start does not need a writable disk for it.
     if disk.read(&path).is_ok_and(|known| known == bytes) {
         return Ok(());
     }
@@ -39,8 +39,8 @@ fn try_write(disk: &dyn Disk, run: &RunConfig, life: Incarnation) -> Result<(), 
     Publication { dir, name: DATA_DIR_FILE, writer, bytes }.publish(disk).map(drop)
 }
 
-/// Returns the folder that a run in `logdir` took its data from; `None` for the built-in digits, and
-/// for a logdir without the file.
+/// Returns the folder of the data of the run in `logdir`; `None` for the built-in digits and for a
+/// logdir without the file.
 ///
 /// # Errors
 /// If the file cannot be read.

@@ -1,21 +1,21 @@
-//! Opens the examples that a command works on.
+//! Opens the data of a command.
 
 use std::path::Path;
 use unisono_config::RunConfig;
 use unisono_learn::data::{Dataset, DatasetError, Source};
 
-/// The data of a run: its folder, or else the built-in examples.
+/// Opens the data of a run: those in its folder, else the built-in examples.
 ///
 /// # Errors
-/// If the files are not there, or not what they should be.
+/// If a file is missing or malformed.
 pub(in crate::program) fn open(run: &RunConfig) -> Result<Dataset, DatasetError> {
     open_at(run.data_dir.as_deref(), run.validation_size)
 }
 
-/// The data of a folder, or else the built-in examples.
+/// Opens the data of a folder, else the built-in examples.
 ///
 /// # Errors
-/// As [`open`].
+/// If a file is missing or malformed.
 pub(in crate::program) fn open_at(
     data_dir: Option<&Path>,
     validation_size: Option<usize>,

@@ -1,19 +1,22 @@
-//! A few short runs, computed here, against what a second implementation in another language
-//! computed once: whether this machine and this program keep the promise.
+//! Computes a few short runs and compares them with the results of a second implementation in another
+//! language, to check that this machine and this program compute the right bits.
 
 use std::collections::BTreeSet;
 
+use clap::Parser;
+
 use super::finding::Finding;
 use unisono_config::RunConfig;
+use unisono_config::keys::{HostKeys, RunKeys, SizeKeys};
 use unisono_learn::data::{Dataset, Source};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::reference::Reference;
 
-/// `fixtures/golden/README.md` says what made it.
+/// The recorded results; `fixtures/golden/README.md` names the script that made them.
 const GOLDEN: &str = include_str!("../../../fixtures/golden/independent.txt");
 
-/// Whether the numbers are the right ones, at a SIMD level.
+/// Checks the numbers at a SIMD level.
 pub(super) fn check(level: SimdLevel) -> Finding {
     let cases: Vec<_> = GOLDEN.split("# ").skip(1).collect();
     match cases.iter().try_for_each(|case| check_case(case, level)) {
@@ -27,10 +30,20 @@ pub(super) fn check(level: SimdLevel) -> Finding {
         Err(why) => Finding::fail(
             "bits",
             why,
-            "this CPU or this program computes wrong numbers: try UNISONO_SIMD=portable, and the \
-             memory of the machine, and do not train on it",
+            "this CPU or this program computes wrong numbers: do not train on this machine; try \
+             UNISONO_SIMD=portable, and test the memory of the machine",
         ),
     }
+}
+
+/// The flags of a golden run.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct RunFlags {
+    #[command(flatten)]
+    run: RunKeys,
+    #[command(flatten)]
+    size: SizeKeys,
 }
 
 fn check_case(case: &str, level: SimdLevel) -> Result<(), String> {
@@ -39,16 +52,19 @@ fn check_case(case: &str, level: SimdLevel) -> Result<(), String> {
     let wanted: BTreeSet<_> = body.lines().collect();
     for line in lines(flags, level) {
         if !wanted.contains(&*line) {
-            return Err(format!("in the run `{name}`, {line} is not what it should be"));
+            return Err(format!("in the run `{name}`, {line} is wrong"));
         }
     }
     Ok(())
 }
 
-/// Losses as `step,slot,loss`, and the variables at the end as `name,length,CRC-32`.
+/// Computes the lines of a run: losses as `step,slot,loss`, and the final variables as
+/// `name,length,CRC-32`.
 fn lines(flags: &str, level: SimdLevel) -> Vec<String> {
     let flags: Vec<String> = serde_json::from_str(flags).expect("flags are a JSON list");
-    let run = RunConfig::from_flags(flags).expect("the flags of a golden run are good");
+    let RunFlags { run, size } = RunFlags::try_parse_from(flags).expect("golden flags are good");
+    let run = RunConfig::resolve(run, size.resolve(&HostKeys::default()));
+    let run = run.expect("golden flags do not contradict each other");
     let data = Dataset::open(&Source::Embedded, run.validation_size);
     let data = data.expect("the built-in digits fit the golden runs");
     let plan = Plan::new(&run, data, level).expect("their batches, too");
@@ -89,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_bit_is_told_with_its_run_and_step() {
+    fn wrong_bit_is_reported_with_its_run_and_step() {
         let case = GOLDEN.split("# ").nth(1).expect("there are cases");
         let loss = case.lines().nth(1).expect("it has losses");
         let other = case.replace(loss, "0,0,2.5");
         let told = check_case(&other, SimdLevel::detect()).expect_err("the loss is another");
-        assert_eq!(told, format!("in the run `sgd`, {loss} is not what it should be"));
+        assert_eq!(told, format!("in the run `sgd`, {loss} is wrong"));
         let crc = case.lines().last().expect("it has variables");
         let other = case.replace(crc, "");
         let told = check_case(&other, SimdLevel::detect()).expect_err("the variable is another");

@@ -1,4 +1,4 @@
-//! The cluster: ports, names, the others, and who may join.
+//! Checks of the cluster: ports, names, peers and authentication.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,17 +18,17 @@ use unisono_core::ids::{Job, TaskId};
 use unisono_net::tcp;
 use unisono_net::tcp::Security;
 
-/// A machine that is there answers sooner.
+/// The time to wait for a peer. A reachable machine answers sooner.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A certificate that runs out sooner is warned of.
+/// The time before the expiry of a certificate from which on it is warned of.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Whether a ps can listen where it should. A worker listens nowhere.
+/// Checks that a ps can listen at its address. Workers do not listen.
 pub(super) fn ports(patient: &Patient) -> Option<Finding> {
     if matches!(patient, Patient::Local(_)) {
         return Some(match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
-            Ok(_) => Finding::ok("ports", "there are free ones on 127.0.0.1"),
+            Ok(_) => Finding::ok("ports", "free ports exist on 127.0.0.1"),
             Err(error) => Finding::fail(
                 "ports",
                 format!("cannot listen on 127.0.0.1: {error}"),
@@ -46,11 +46,11 @@ pub(super) fn ports(patient: &Patient) -> Option<Finding> {
     };
     Some(match listen::unreachable(config, &addresses) {
         Some(Unreachable { what, remedy }) => Finding::warn("ports", what, remedy),
-        None => Finding::ok("ports", format!("free to listen at: {}", listen::shown(&addresses))),
+        None => Finding::ok("ports", format!("can listen at {}", listen::shown(&addresses))),
     })
 }
 
-/// Whether every name of the cluster has an address.
+/// Checks that every name of the cluster has an address.
 pub(super) fn names(cluster: &ClusterSpec) -> Finding {
     let unresolved: Vec<_> = cluster
         .tasks()
@@ -66,7 +66,7 @@ pub(super) fn names(cluster: &ClusterSpec) -> Finding {
         return Finding::fail("names", what, remedy);
     }
     if !unresolved.is_empty() {
-        // Nobody calls a worker.
+        // Only a warning: no task calls a worker.
         return Finding::warn("names", what, remedy);
     }
     let n = cluster.tasks().count();
@@ -77,13 +77,13 @@ fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = address.to_lookup();
     let found = (host.as_str(), port).to_socket_addrs().map_err(|error| error.to_string())?;
     let found: Vec<_> = found.collect();
-    if found.is_empty() { Err("it has none".to_owned()) } else { Ok(found) }
+    if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }
 
-/// Whether the ps that this task will call are there, and let it in.
+/// Checks that the ps that this task will call listen, and accept its authentication.
 pub(super) fn peers(patient: &Patient, cluster: &ClusterSpec) -> Vec<Finding> {
     let mine = patient.tasks();
-    // Files that are of no use are told already.
+    // The check of the security reports unusable files.
     let security = Security::load(&patient.run().security, mine[0]).unwrap_or_default();
     let all = (0..).map(TaskId::ps).zip(cluster.ps());
     all.filter(|(task, _)| !mine.contains(task))
@@ -92,7 +92,7 @@ pub(super) fn peers(patient: &Patient, cluster: &ClusterSpec) -> Vec<Finding> {
 }
 
 fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
-    // What has no address is told already.
+    // The check of the names reports a name without an address.
     let addresses = resolve(address).unwrap_or_default();
     let mut why = None;
     for address in &addresses {
@@ -102,21 +102,21 @@ fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
         }
     }
     match why {
-        None => Finding::fail("peers", format!("{task} cannot be called"), "see names"),
+        None => Finding::fail("peers", format!("{task} cannot be called"), "see the check `names`"),
         Some(error) if error.kind() == ErrorKind::ConnectionRefused => Finding::warn(
             "peers",
             format!("nobody listens at {address} for {task}"),
-            "if it has not been started yet, all is well: tasks start in any order",
+            "this is normal if the task has not been started yet: tasks start in any order",
         ),
         Some(error) => Finding::warn(
             "peers",
             format!("{address} of {task} cannot be reached: {error}"),
-            "look for a firewall between, or a machine that is down; tasks wait for each other",
+            "look for a firewall, or a machine that is down; tasks wait for each other",
         ),
     }
 }
 
-/// Whether who listens is the task, as far as it can prove that, and takes this one for what it is.
+/// Checks that the listening process proves to be the task, and accepts the proof of this one.
 fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security) -> Finding {
     let proves = || -> anyhow::Result<()> {
         stream.set_nonblocking(true)?;
@@ -124,21 +124,21 @@ fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security)
         runtime.block_on(async {
             let stream = tokio::net::TcpStream::from_std(stream)?;
             let proof = tokio::time::timeout(PATIENCE, security.try_out(stream, task));
-            proof.await.context("it does not answer")?.map_err(anyhow::Error::msg)
+            proof.await.context("no answer")?.map_err(anyhow::Error::msg)
         })
     };
     match proves() {
         Ok(()) if security.is_open() => Finding::ok("peers", format!("{task} listens at {at}")),
-        Ok(()) => Finding::ok("peers", format!("{task} at {at} has proved who it is")),
+        Ok(()) => Finding::ok("peers", format!("{task} at {at} has authenticated itself")),
         Err(why) => Finding::fail(
             "peers",
-            format!("{task} at {at} and this task do not prove to each other who they are: {why}"),
-            "compare the addresses, and the files of security, of the two",
+            format!("{task} at {at} and this task cannot authenticate each other: {why}"),
+            "compare the addresses and the security files of both tasks",
         ),
     }
 }
 
-/// Whether the metrics of the tasks that run here can be served where they should be.
+/// Checks that the tasks of this machine can serve metrics at their addresses.
 pub(super) fn metrics(patient: &Patient) -> Option<Finding> {
     let of = |task| match patient {
         Patient::Local(_) => patient.run().metrics_of(task).ok().flatten(),
@@ -150,16 +150,16 @@ pub(super) fn metrics(patient: &Patient) -> Option<Finding> {
         TcpListener::bind((host.as_str(), port)).err().map(|error| (address, error))
     });
     Some(match (addresses.first()?, taken) {
-        (first, None) => Finding::ok("metrics", format!("{first} is free to serve them at")),
+        (first, None) => Finding::ok("metrics", format!("can be served at {first}")),
         (_, Some((address, error))) => Finding::warn(
             "metrics",
             format!("cannot listen at {address}: {error}"),
-            "choose another --metrics, or port 0: a run goes on without",
+            "choose another --metrics, or port 0; a run continues without metrics",
         ),
     })
 }
 
-/// Whether the files with which tasks prove who they are are of use.
+/// Checks the files with which tasks authenticate each other.
 pub(super) fn security(patient: &Patient) -> Finding {
     let config = &patient.run().security;
     let loads = |task: &TaskId| Security::load(config, *task).map(|_| ());
@@ -168,31 +168,31 @@ pub(super) fn security(patient: &Patient) -> Finding {
     }
     match config {
         SecurityConfig::Open if is_on_loopback(patient) => {
-            Finding::ok("security", "none, and only this machine can call")
+            Finding::ok("security", "none, but only this machine can call")
         }
         SecurityConfig::Open => Finding::warn(
             "security",
-            "none: whoever reaches a port of the cluster can join the run or end it",
+            "none: every process that reaches a port of the cluster can join the run or end it",
             "give --secret-file, or --tls-cert, --tls-key and --tls-ca (docs/security.md), unless \
-             the network is yours alone",
+             nobody else uses the network",
         ),
         SecurityConfig::Secret(file) if is_open_to_others(file) => Finding::warn(
             "security",
             format!("others on this machine can read {}", file.display()),
-            "whoever reads it can join the run or end it: chmod 600, unless only you are there",
+            "a reader of the secret can join the run or end it: chmod 600, unless you are the only user",
         ),
-        SecurityConfig::Secret(_) => Finding::ok("security", "a secret of good length"),
+        SecurityConfig::Secret(_) => Finding::ok("security", "the secret is long enough"),
         SecurityConfig::Tls(files) if is_open_to_others(&files.key) => Finding::warn(
             "security",
             format!("others on this machine can read {}", files.key.display()),
-            "whoever reads it can be taken for this task: chmod 600, unless only you are there",
+            "a reader of the key can act as this task: chmod 600, unless you are the only user",
         ),
         SecurityConfig::Tls(files) => match tcp::security::is_valid_for(files, SOON) {
-            Ok(true) => Finding::ok("security", "the certificate is valid, for 30 days and more"),
+            Ok(true) => Finding::ok("security", "the certificate is valid for at least 30 days"),
             Ok(false) => Finding::warn(
                 "security",
-                format!("the certificate in {} runs out within 30 days", files.cert.display()),
-                "have a new one made: tasks that start then are refused, running ones go on",
+                format!("the certificate in {} expires within 30 days", files.cert.display()),
+                "make a new one: tasks that start later are refused, but running ones continue",
             ),
             Err(error) => Finding::error("security", &error.into()),
         },
@@ -203,7 +203,7 @@ fn is_open_to_others(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
 }
 
-/// Whether nobody but this machine can call the ps of the cluster.
+/// Returns whether only this machine can call the ps of the cluster.
 fn is_on_loopback(patient: &Patient) -> bool {
     let Patient::Task(config) = patient else { return true };
     let is_here = |address: &HostPort| {

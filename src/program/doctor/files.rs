@@ -1,4 +1,4 @@
-//! The files: data, logdir, and room on the disk.
+//! Checks of the files: data, logdir, and free space on the disk.
 
 use crate::program::setup;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,15 +21,15 @@ use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_net::tcp::RealClock;
 
-/// A disk that takes longer makes the end of a run, and nothing else, wait for it.
+/// The time from which a disk counts as slow. Only the end of a run waits for the disk.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// As a line of `losses.csv`, about.
+/// The approximate size of a line of `losses.csv`.
 const BYTES_A_LOSS: u64 = 24;
-/// Room for a run of a model that is not known.
+/// The assumed space for a run whose model is unknown.
 const BYTES_OF_A_RUN: u64 = 64 << 20;
 
-/// The data of a run, and what it computes with.
+/// Checks the data of a run, and returns its plan.
 pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding) {
     let plan = data::open(run).and_then(|data| Plan::new(run, data, level));
     match plan {
@@ -50,10 +50,10 @@ pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding)
     }
 }
 
-/// Whether training can go on from what is in the logdir, if anything is.
+/// Checks whether training can resume from the checkpoints in the logdir, if there are any.
 pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
     if run.fresh {
-        let what = "the run that is there is moved aside first, as --fresh says";
+        let what = "none: --fresh moves the old run aside first";
         return vec![Finding::ok("checkpoint", what)];
     }
     let restored = setup::files(plan, run)
@@ -63,29 +63,29 @@ pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
         Err(error) => vec![Finding::error("checkpoint", &error)],
         Ok(Restored { path: None, .. }) => {
             let from = if run.init_from.is_some() { "the given" } else { "random" };
-            vec![Finding::ok("checkpoint", format!("there is none: a run begins at {from} values"))]
+            vec![Finding::ok("checkpoint", format!("none: a run starts with {from} values"))]
         }
         Ok(Restored { path: Some(path), warnings, .. }) => {
             let warning = |warning: &Warning| {
                 let remedy = match warning {
-                    Warning::Changed { .. } => "if that is not meant, give another --logdir",
-                    Warning::State { .. } => "nothing: the files themselves are looked at",
-                    Warning::LossesMissing { .. } => "put losses.csv back, if there is a copy",
-                    _ => "put a good copy back, if there is one; the run goes on without",
+                    Warning::Changed { .. } => "if that is not intended, give another --logdir",
+                    Warning::State { .. } => "no remedy is needed: the files themselves are read",
+                    Warning::LossesMissing { .. } => "restore losses.csv, if there is a copy",
+                    _ => "restore a good copy, if there is one; the run continues without",
                 };
                 Finding::warn("checkpoint", warning.to_string(), remedy)
             };
-            let what = format!("a run goes on from {}", path.display());
+            let what = format!("a run resumes from {}", path.display());
             let warnings = warnings.iter().map(warning);
             warnings.chain([Finding::ok("checkpoint", what)]).collect()
         }
     }
 }
 
-/// Whether a start can make the logdir and keep files in it, and how long the disk takes.
+/// Checks that a start can make the logdir and write files to it, and measures the speed of the disk.
 ///
-/// Does what a start does, in a folder of its own if the logdir is yet to be made, so that the
-/// prediction does not depend on a second description of it.
+/// The check does the same as a start, in a temporary folder if the logdir does not exist. So the
+/// result does not depend on a second implementation.
 pub(super) fn logdir(run: &RunConfig) -> Finding {
     if let Some(file) = run.logdir.ancestors().find(|above| above.is_file()) {
         let what = format!("{} is a file", file.display());
@@ -99,7 +99,7 @@ pub(super) fn logdir(run: &RunConfig) -> Finding {
     let (named, tried) = if folder == *logdir {
         (logdir.display().to_string(), try_out(&folder))
     } else {
-        let named = format!("{}, where {} will be made", folder.display(), logdir.display());
+        let named = format!("{}, where {} will be created", folder.display(), logdir.display());
         (named, try_out_below(&folder))
     };
     match tried {
@@ -115,7 +115,7 @@ fn refuse_folder(named: &str, error: &io::Error) -> Finding {
         }
         _ => "give a --logdir on another disk",
     };
-    Finding::fail("logdir", format!("no file can be kept in {named}: {error}"), remedy)
+    Finding::fail("logdir", format!("cannot write files in {named}: {error}"), remedy)
 }
 
 fn judge_folder(logdir: &Path, named: &str, tried: Tried) -> Finding {
@@ -125,17 +125,17 @@ fn judge_folder(logdir: &Path, named: &str, tried: Tried) -> Finding {
         (Err(TryLockError::WouldBlock), _) => Finding::warn(
             "logdir",
             format!("a run is writing to {logdir}"),
-            "let it end, or give another --logdir; a second chief would be refused",
+            "wait for its end, or give another --logdir; a second chief would be refused",
         ),
         (Err(TryLockError::Error(error)), _) => Finding::warn(
             "logdir",
             format!("{logdir} cannot be locked: {error}"),
-            "start one chief only: nothing keeps a second one from writing there",
+            "start one chief only: nothing prevents a second one from writing there",
         ),
         (Ok(()), Some(error)) => Finding::warn(
             "logdir",
             format!("{logdir} cannot be synced: {error}"),
-            "a loss of power may undo the newest checkpoints: give a --logdir on another file system \
+            "a power failure may undo the newest checkpoints: give a --logdir on another file system \
              if that matters",
         ),
         (Ok(()), None) => judge_time(named, took),
@@ -144,7 +144,7 @@ fn judge_folder(logdir: &Path, named: &str, tried: Tried) -> Finding {
 
 fn judge_time(named: &str, took: Duration) -> Finding {
     let took_ms = took.as_secs_f64() * 1e3;
-    let what = format!("files can be kept in {named}; one is on the disk in {took_ms:.1} ms");
+    let what = format!("can write files in {named}; writing and syncing one takes {took_ms:.1} ms");
     if took > SLOW {
         return Finding::warn(
             "logdir",
@@ -155,24 +155,24 @@ fn judge_time(named: &str, took: Duration) -> Finding {
     Finding::ok("logdir", what)
 }
 
-/// The folder itself, or the nearest one above that is there.
+/// Returns the folder itself, or the nearest existing one above.
 fn existing(path: &Path) -> PathBuf {
     let above = path.ancestors().find(|above| above.is_dir());
     let here = Path::new(".");
     above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(here).to_owned()
 }
 
-/// What a folder did with a file that was tried out in it.
+/// The results of writing a file in a folder.
 struct Tried {
-    /// Time to write, sync and publish a small file.
+    /// The time to write, sync and publish a small file.
     took: Duration,
-    /// Whether a chief could lock the folder.
+    /// The result of locking the folder as a chief does.
     lock: Result<(), TryLockError>,
     /// The error of the folder's sync, if its file system cannot sync folders.
     unsupported_sync: Option<io::Error>,
 }
 
-/// Makes a folder in another one as a start makes the logdir, tries it out, and removes it.
+/// Creates a folder in another one as a start creates the logdir, tries it out, and removes it.
 fn try_out_below(folder: &Path) -> io::Result<Tried> {
     let probe = probe_path(folder, "logdir");
     let tried = RealDisk.create_dir(&probe).and_then(|()| try_out(&probe));
@@ -191,7 +191,7 @@ fn try_out(folder: &Path) -> io::Result<Tried> {
         RealDisk.sync_dir(folder)?;
         Ok(clock.now() - start)
     });
-    // It is still there if the rename failed.
+    // The new file still exists if the rename failed.
     let _ = fs::remove_file(&new);
     let removed = fs::remove_file(&old);
     let took = tried.and_then(|took| removed.map(|()| took))?;
@@ -203,27 +203,27 @@ fn probe_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!(".unisono-doctor-{}-{name}", std::process::id()))
 }
 
-/// Writes a new file that is on the disk when this returns.
+/// Writes a new file and syncs it.
 fn write(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(&[0; 4096])?;
     file.sync_all()
 }
 
-/// Whether there is room for what a run leaves.
+/// Checks that the disk has space for the files of a run.
 pub(super) fn space(run: &RunConfig, plan: Option<&Plan>) -> Finding {
     let folder = existing(&run.logdir);
     match statvfs(&folder) {
         Ok(there) => judge_space(there.f_bavail.saturating_mul(there.f_frsize), needed(run, plan)),
         Err(error) => Finding::warn(
             "space",
-            format!("how much room there is in {} cannot be told: {error}", folder.display()),
-            "see that there is enough",
+            format!("cannot read the free space in {}: {error}", folder.display()),
+            "check that there is enough",
         ),
     }
 }
 
-/// Bytes that the files of a run take: the checkpoints that are kept, one more while it is written,
+/// Returns the bytes that the files of a run need: the kept checkpoints, one more while it is written,
 /// and the losses.
 fn needed(run: &RunConfig, plan: Option<&Plan>) -> u64 {
     let Some(plan) = plan else { return BYTES_OF_A_RUN };
@@ -238,9 +238,9 @@ fn needed(run: &RunConfig, plan: Option<&Plan>) -> u64 {
 
 fn judge_space(free: u64, needed: u64) -> Finding {
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    let what = format!("{} are free, and a run takes up to {}", megabytes(free), megabytes(needed));
+    let what = format!("{} are free, and a run needs up to {}", megabytes(free), megabytes(needed));
     if free < needed {
-        return Finding::fail("space", what, "make room, or give a --logdir on another disk");
+        return Finding::fail("space", what, "free some space, or give a --logdir on another disk");
     }
     Finding::ok("space", what)
 }
@@ -251,10 +251,10 @@ mod tests {
     use crate::program::doctor::finding::tests::line;
 
     #[test]
-    fn a_disk_that_is_nearly_full_is_a_failure() {
+    fn nearly_full_disk_is_a_failure() {
         assert_eq!(
             line(judge_space(9_999_999, 10_000_000)),
-            "fail  space  10.0 MB are free, and a run takes up to 10.0 MB; make room, or give a \
+            "fail  space  10.0 MB are free, and a run needs up to 10.0 MB; free some space, or give a \
              --logdir on another disk"
         );
         assert!(line(judge_space(10_000_000, 10_000_000)).starts_with("ok"));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_tried_where_it_will_be_made() {
+    fn missing_folder_is_tried_where_it_will_be_created() {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let logdir = dir.path().join("a/b");
         assert_eq!(existing(&logdir), dir.path());

@@ -1,26 +1,26 @@
-//! What a check found, and how it is told: a line each, or JSON.
+//! The result of a check, as a line of text or as JSON.
 
 use console::Style;
 use serde::Serialize;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// What was checked, in a word.
+    /// The name of the check, in a word.
     name: &'static str,
     outcome: Outcome,
-    /// What there is.
+    /// The state that the check found.
     what: String,
-    /// What to do about it.
+    /// The remedy, if there is one.
     remedy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// A run can start, but may come to grief, or go slowly.
+    /// A run can start, but may fail later or be slow.
     Warn,
     /// A run would fail.
     Fail,
@@ -48,19 +48,19 @@ impl Finding {
         Self { outcome: Outcome::Fail, ..Self::warn(name, what, remedy) }
     }
 
-    /// Whether a run would fail.
+    /// Returns whether a run would fail.
     pub(super) fn is_failure(&self) -> bool {
         self.outcome == Outcome::Fail
     }
 
-    /// Of an error that says itself what to do.
+    /// Makes a failure of an error whose text contains the remedy.
     pub(super) fn error(name: &'static str, error: &anyhow::Error) -> Self {
         let what = unisono_terminal::in_one_line(error);
         Self { name, outcome: Outcome::Fail, what, remedy: None }
     }
 }
 
-/// All that was found.
+/// The results of all checks.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     ok: bool,
@@ -73,7 +73,7 @@ impl Report {
         Self { ok, checks }
     }
 
-    /// Whether a run can start.
+    /// Returns whether a run can start.
     pub(super) const fn is_good(&self) -> bool {
         self.ok
     }
@@ -98,9 +98,9 @@ impl Report {
         let mut lines: Vec<_> = self.checks.iter().map(line).collect();
         let count = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
         lines.push(match (count(Outcome::Fail), count(Outcome::Warn)) {
-            (0, 0) => "All is well.".to_owned(),
+            (0, 0) => "No problems found.".to_owned(),
             (0, n) => format!("A run can start; warnings: {n}."),
-            (n, _) => format!("A run would fail; to be mended: {n}."),
+            (n, _) => format!("A run would fail; failures: {n}."),
         });
         lines.join("\n")
     }
@@ -110,7 +110,7 @@ impl Report {
 pub(super) mod tests {
     use super::*;
 
-    /// The line that tells a finding.
+    /// Returns the line of a finding.
     pub(in crate::program::doctor) fn line(finding: Finding) -> String {
         let text = Report::new(vec![finding]).to_text(false);
         text.lines().next().unwrap_or_default().to_owned()
@@ -125,22 +125,22 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_line_tells_the_outcome_what_there_is_and_what_to_do() {
+    fn line_has_outcome_state_and_remedy() {
         assert_eq!(
             report().to_text(false),
             "ok    simd   avx2\n\
              warn  clock  it is 1970; set it\n\
              fail  ports  a:1 is taken; take another\n\
-             A run would fail; to be mended: 1."
+             A run would fail; failures: 1."
         );
         assert!(report().to_text(true).contains("\u{1b}[31m\u{1b}[1mfail\u{1b}[0m  ports"));
         let good = Report::new(vec![Finding::ok("simd", "avx2")]);
-        assert!(good.is_good() && good.to_text(false).ends_with("\nAll is well."));
+        assert!(good.is_good() && good.to_text(false).ends_with("\nNo problems found."));
         assert!(!report().is_good());
     }
 
     #[test]
-    fn json_has_the_same() {
+    fn json_has_the_same_facts() {
         let json: serde_json::Value = serde_json::from_str(&report().to_json()).expect("JSON");
         assert_eq!(json["ok"], false);
         assert_eq!(json["checks"][0]["remedy"], serde_json::Value::Null);

@@ -1,6 +1,6 @@
-//! `unisono doctor`: what would keep a run from starting, or spoil it later, told before it starts.
+//! `unisono doctor`: reports before a start what would prevent a run or spoil it later.
 //!
-//! It takes the flags of the command that it goes before, and changes nothing that is there.
+//! The command takes the flags of the command that it precedes, and changes no file.
 
 mod bits;
 mod cluster;
@@ -17,16 +17,16 @@ use crate::program::process::Process;
 use unisono_core::ids::{Job, TaskId};
 use unisono_learn::model::SimdLevel;
 
-/// What to check, and how to tell.
+/// The arguments of `unisono doctor`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DoctorConfig {
-    /// The command that is to be run.
+    /// The command to check.
     pub patient: Patient,
-    /// One JSON object instead of lines.
+    /// Whether to print one JSON object instead of lines.
     pub json: bool,
 }
 
-/// Checks everything, whatever was wrong before. A failure if a run would fail.
+/// Makes all checks, also after a failed one. Exits with a failure if a run would fail.
 #[must_use]
 pub fn run_doctor(config: &DoctorConfig, process: &Process) -> ExitCode {
     let report = Report::new(findings(&config.patient));

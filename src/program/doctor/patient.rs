@@ -1,11 +1,11 @@
-//! What the doctor examines.
+//! The command that `unisono doctor` checks.
 
 use crate::program::local::LocalConfig;
 use crate::program::task_config::TaskConfig;
 use unisono_config::{ClusterSpec, RunConfig};
 use unisono_core::ids::TaskId;
 
-/// The command that is to be run.
+/// The command to check, with its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Patient {
     /// `unisono ps` or `unisono worker`
@@ -15,6 +15,7 @@ pub enum Patient {
 }
 
 impl Patient {
+    /// Returns the configuration of the run.
     pub const fn run(&self) -> &RunConfig {
         match self {
             Self::Task(config) => &config.run,
@@ -22,7 +23,7 @@ impl Patient {
         }
     }
 
-    /// The tasks that will run on this machine.
+    /// Returns the tasks that will run on this machine.
     pub fn tasks(&self) -> Vec<TaskId> {
         match self {
             Self::Task(config) => vec![config.task],
@@ -33,7 +34,7 @@ impl Patient {
         }
     }
 
-    /// Where the tasks of a cluster are that is not all on this machine.
+    /// Returns the addresses of the cluster; `None` if `unisono local` chooses them.
     pub fn cluster(&self) -> Option<&ClusterSpec> {
         match self {
             Self::Task(config) => Some(&config.cluster),
@@ -41,6 +42,7 @@ impl Patient {
         }
     }
 
+    /// Returns whether a task of this machine satisfies a condition.
     pub fn has(&self, is_one: impl Fn(&TaskId) -> bool) -> bool {
         self.tasks().iter().any(is_one)
     }

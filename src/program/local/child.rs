@@ -1,4 +1,4 @@
-//! One child process: started, read line by line, waited for.
+//! Starts one child process, reads its lines, and waits for its end.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -14,28 +14,28 @@ use crate::program::incarnation::Counter;
 use crate::program::stop::STOP_LINE;
 use unisono_core::ids::TaskId;
 
-/// How long the output of a child that has ended may still come: a process that it left behind
-/// may hold its pipes.
+/// The time to read the remaining output of a child that has ended. Another process may still hold the
+/// pipes of the child.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A task and how to start it, as often as need be.
+/// A task and the command that starts it, any number of times.
 ///
-/// It may hold the socket that the task is to listen on; who calls before the task is started
-/// again then waits for it, and nobody else can take its port.
+/// The command may hold the listening socket of the task. Then callers wait while the task restarts,
+/// and no other process can take its port.
 #[derive(Debug)]
 pub(super) struct ChildCommand {
     pub(super) task: TaskId,
     pub(super) command: Command,
-    /// Counts the task's processes, so that each has a larger incarnation than the one before.
+    /// Counts the processes of the task, so that each has a larger incarnation than the previous one.
     counter: Counter,
 }
 
-/// What children do.
+/// An event of a child.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// It printed a line.
+    /// The child printed a line.
     Printed { task: TaskId, stream: Stream, line: String },
-    /// It has ended, and all that it printed was told.
+    /// The child has ended; events for all its lines were sent before.
     Ended { task: TaskId, status: ExitStatus },
 }
 
@@ -45,12 +45,12 @@ pub(super) enum Stream {
     Err,
 }
 
-/// Standard input of a child: while it is open, the child knows that its parent lives.
+/// The standard input of a child. While it is open, the child knows that its parent runs.
 #[derive(Debug)]
 pub(super) struct Lifeline(Option<ChildStdin>);
 
 impl Lifeline {
-    /// Asks the child to end cleanly. One that has ended needs no asking.
+    /// Asks the child to end cleanly. Errors are ignored: they mean that the child has ended.
     pub(super) async fn ask_to_stop(&mut self) {
         if let Some(stdin) = &mut self.0 {
             let _ = stdin.write_all(format!("{STOP_LINE}\n").as_bytes()).await;
@@ -60,9 +60,9 @@ impl Lifeline {
 }
 
 impl ChildCommand {
-    /// `command` for a task.
+    /// Makes the command of a task.
     ///
-    /// The child is in a process group of its own: a terminal's Ctrl-C is for the parent alone.
+    /// The child gets its own process group, so that only the parent receives Ctrl-C of a terminal.
     pub(super) fn new(task: TaskId, command: std::process::Command) -> Self {
         let mut command = Command::from(command);
         command.process_group(0).kill_on_drop(true);
@@ -71,7 +71,7 @@ impl ChildCommand {
     }
 }
 
-/// Starts a child, and tells `events` of it. Once `kill` holds true, it is killed.
+/// Starts a child and sends its events to `events`. The child is killed once `kill` is true.
 pub(super) fn start(
     child: &mut ChildCommand,
     events: mpsc::Sender<Event>,
@@ -95,11 +95,11 @@ async fn follow(
     let out = process.stdout.take().expect("standard output is a pipe");
     let err = process.stderr.take().expect("standard error is a pipe");
     let mut readers = tokio::task::JoinSet::new();
-    readers.spawn(tell_lines(task, Stream::Out, out, events.clone()));
-    readers.spawn(tell_lines(task, Stream::Err, err, events.clone()));
+    readers.spawn(send_lines(task, Stream::Out, out, events.clone()));
+    readers.spawn(send_lines(task, Stream::Err, err, events.clone()));
     let ended = tokio::select! {
         ended = process.wait() => ended,
-        // The sender is gone only with the launcher's loop: then, too, nobody wants the child.
+        // The sender is dropped only with the launcher's loop; then the child must end, too.
         () = async { let _ = kill.wait_for(|kill| *kill).await; } => {
             let _ = process.start_kill();
             process.wait().await
@@ -111,7 +111,7 @@ async fn follow(
     let _ = events.send(Event::Ended { task, status }).await;
 }
 
-async fn tell_lines(
+async fn send_lines(
     task: TaskId,
     stream: Stream,
     pipe: impl AsyncRead + Unpin,
@@ -126,7 +126,7 @@ async fn tell_lines(
     }
 }
 
-/// How a process ended, for a person.
+/// Describes the end of a process for a person.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
@@ -138,7 +138,7 @@ pub(super) fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// POSIX's names of Linux's numbers, where all architectures that matter agree.
+/// Returns the POSIX name of a signal, for the numbers that are the same on all supported architectures.
 fn signal_name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         1 => "SIGHUP",

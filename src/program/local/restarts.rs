@@ -1,4 +1,4 @@
-//! Whether and when a child that died is started again. Nothing here waits, or starts anything.
+//! Decides whether and when a dead child restarts. Nothing here waits or starts a process.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use crate::program::exit_codes::{EXIT_NOT_FINITE, EXIT_USAGE};
 use unisono_core::time::Moment;
 
-/// Whether a task that exits so would do it again in every life.
+/// Returns whether a task that exits with this code would do so after every restart.
 pub(super) fn is_final(code: Option<u8>) -> bool {
     matches!(code, Some(EXIT_USAGE | EXIT_NOT_FINITE))
 }
 
-/// How often a child is started again, and how soon.
+/// The limits of restarts and the pauses before them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RestartLimits {
-    /// The most restarts of one task within `window`.
+    /// The maximal number of restarts of one task within `window`.
     pub(super) max_restarts: u32,
-    /// How long a restart counts.
+    /// The time during which a restart counts.
     pub(super) window: Duration,
-    /// The first pause; doubled at each death that follows a short life.
+    /// The first pause; doubled at each death of a task that ran only briefly.
     pub(super) first_pause: Duration,
     /// The longest pause.
     pub(super) longest_pause: Duration,
-    /// A life that lasted so long was no failed start: the pauses begin anew.
+    /// A process that ran this long did not fail at its start: the pauses begin anew.
     pub(super) steady_after: Duration,
 }
 
@@ -42,18 +42,18 @@ impl RestartLimits {
 #[derive(Debug)]
 pub(super) struct Restarts {
     limits: RestartLimits,
-    /// When it was started again, within the window.
+    /// The times of the restarts within the window.
     recent: VecDeque<Moment>,
-    /// What the next pause is if the next life is a short one.
+    /// The next pause, if the next process runs only briefly.
     next_pause: Duration,
 }
 
-/// What becomes of a child that died.
+/// The decision about a dead child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is started again after the pause, for the `nth` time within the window.
+    /// The child restarts after the pause, for the `nth` time within the window.
     Again { pause: Duration, nth: usize },
-    /// It had all its restarts.
+    /// The child has reached the limit of restarts.
     GivenUp,
 }
 
@@ -66,7 +66,7 @@ impl Restarts {
         &self.limits
     }
 
-    /// The child died `now`; its life began at `born`.
+    /// Decides about a child that was started at `born` and died `now`.
     pub(super) fn on_death(&mut self, born: Moment, now: Moment) -> Verdict {
         let limits = self.limits;
         self.recent.retain(|at| now - *at < limits.window);
@@ -91,7 +91,7 @@ mod tests {
         Moment::from_origin(Duration::from_secs_f64(secs))
     }
 
-    /// The pauses, in seconds, after lives of these lengths, until it is given up.
+    /// The pauses, in seconds, after processes that ran this long, until the limit is reached.
     fn pauses(max_restarts: u32, lives: impl IntoIterator<Item = f64>) -> Vec<f64> {
         let mut restarts = Restarts::new(RestartLimits::new(max_restarts));
         let mut now = 0.0;
@@ -109,20 +109,21 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_then_it_is_given_up() {
+    fn pauses_double_up_to_the_longest_until_the_limit_is_reached() {
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0];
         assert_eq!(pauses(8, [0.1; 20]), expected);
         assert_eq!(pauses(1, [0.1; 20]), [0.5]);
     }
 
     #[test]
-    fn after_a_long_life_the_pauses_begin_anew() {
+    fn pauses_begin_anew_after_a_long_run() {
         assert_eq!(pauses(9, [1.0, 1.0, 59.9, 60.0, 1.0]), [0.5, 1.0, 2.0, 0.5, 1.0]);
     }
 
     #[test]
     fn only_restarts_within_the_window_count() {
-        // With 3 in 10 minutes, one every 4 minutes goes on for ever; one every 3 does not.
+        // With 3 restarts in 10 minutes, a death every 4 minutes never reaches the limit; a death
+        // every 3 minutes does.
         assert_eq!(pauses(3, [240.0; 50]).len(), 50);
         assert_eq!(pauses(3, [180.0; 50]).len(), 3);
         let mut restarts = Restarts::new(RestartLimits::new(2));

@@ -1,4 +1,4 @@
-//! Minds the children of `unisono local` from the start to the end of the last one.
+//! Supervises the children of `unisono local` from their start to the end of the last one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{ExitCode, ExitStatus};
@@ -16,19 +16,20 @@ use unisono_core::time::Moment;
 use unisono_net::tcp::RealClock;
 use unisono_terminal::output::ProgressLine;
 
-/// Lines of a child that has failed which are shown again.
+/// The number of last lines that are repeated for a child that failed.
 const LAST_LINES: usize = 10;
-/// Events that wait to be shown; then a child that prints faster waits, too.
+/// The number of events that may wait to be shown. Beyond it, a child that prints faster is blocked.
 const MOST_EVENTS: usize = 1024;
 
-/// How long others may take, and how often children may die.
+/// The limits of waiting for children, and of restarts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// For the chief to save its checkpoint and end; and for the rest once the chief has finished.
+    /// The time for the chief to save a checkpoint and end, and for the others to end after a chief that
+    /// has finished.
     pub(super) chief: Duration,
-    /// For all to end after a failure, or once the chief has stopped.
+    /// The time for all tasks to end after a failure, or after the chief has stopped.
     pub(super) rest: Duration,
-    /// Without, no child is started again.
+    /// The limits of restarts; `None` if no child restarts.
     pub(super) restarts: Option<RestartLimits>,
 }
 
@@ -38,26 +39,26 @@ impl Default for Limits {
     }
 }
 
-/// Where the lines of a cluster go.
+/// Shows the lines of a cluster.
 pub(super) trait View {
-    /// A line of the chief's standard output, which is the run's.
+    /// Shows a line of the chief's standard output, which is the output of the run.
     fn result(&mut self, line: &str);
-    /// Any other line of a task.
+    /// Shows any other line of a task.
     fn task(&mut self, task: TaskId, line: &str);
-    /// A line of the launcher itself.
+    /// Shows a line of the launcher itself.
     fn own(&mut self, line: &str);
-    /// How far the run is.
+    /// Shows the progress of the run.
     fn progress(&mut self, line: ProgressLine);
 }
 
 /// How the cluster ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// All is done.
+    /// The training has finished.
     Finished,
-    /// A task failed for good; with the code to exit with.
+    /// A task failed and does not restart; holds the exit code.
     Failed(u8),
-    /// It was asked to end.
+    /// The launcher was asked to stop.
     Stopped(StopReason),
 }
 
@@ -71,23 +72,23 @@ impl Ending {
     }
 }
 
-/// What the launcher is doing; it only moves down this list.
+/// The phase of the launcher, which only moves down this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Everything runs, or is about to be started again.
+    /// Tasks run, or are about to restart.
     Running,
-    /// The chief was asked to save and end.
+    /// The chief was asked to save a checkpoint and end.
     StoppingChief(Ending),
-    /// All were asked to end.
+    /// All tasks were asked to end.
     EndingAll(Ending),
-    /// All were killed.
+    /// All tasks were killed.
     Killing(Ending),
 }
 
-/// Starts the children and stays until none is left.
+/// Starts the children and waits until all have ended.
 ///
 /// # Errors
-/// If a child cannot be started for the first time; those that were are killed.
+/// If a child cannot be started for the first time; the children already started are killed.
 pub(super) async fn supervise(
     children: Vec<ChildCommand>,
     mut stops: StopRequests,
@@ -124,10 +125,10 @@ pub(super) async fn supervise(
 struct Cluster<'a, V, S> {
     clock: RealClock,
     start: S,
-    /// The tasks that live, or are to be started again.
+    /// The tasks that run or are about to restart.
     tasks: BTreeMap<TaskId, Task>,
     phase: Phase,
-    /// When those who are awaited are late.
+    /// The deadline of the current phase.
     alarm: Option<Moment>,
     limits: Limits,
     kill: watch::Sender<bool>,
@@ -145,19 +146,19 @@ enum Life {
         born: Moment,
         last_lines: VecDeque<String>,
     },
-    /// It is to be started again.
+    /// The task is about to restart.
     Pausing {
         until: Moment,
     },
 }
 
-/// What it takes to start a task again.
+/// The means to restart a task.
 struct Supervised {
     child: ChildCommand,
     restarts: Restarts,
 }
 
-/// How a life of a task ended, other than well.
+/// The failed end of a process.
 struct Death {
     how: String,
     code: Option<u8>,
@@ -173,8 +174,8 @@ where
     fn start_first(&mut self, mut child: ChildCommand) -> anyhow::Result<()> {
         let id = child.task;
         let life = self.start(&mut child)?;
-        // Where no other life comes, the copy of the listening socket goes with the command: a
-        // port that outlived its task would take connections for nobody.
+        // Without restarts the command is dropped here, and with it the copy of the listening socket:
+        // a port that outlived its task would accept connections that nobody serves.
         let supervised = self
             .limits
             .restarts
@@ -197,7 +198,7 @@ where
         }
     }
 
-    /// Ends the run with a checkpoint, if there is a chief to save it.
+    /// Ends the run with a checkpoint, if a chief runs that can save it.
     async fn stop_chief_first(&mut self, ending: Ending) {
         match self.tasks.get_mut(&TaskId::CHIEF).map(|chief| &mut chief.life) {
             Some(Life::Living { lifeline, .. }) => {
@@ -207,7 +208,7 @@ where
                 self.enter(Phase::StoppingChief(ending), self.limits.chief);
             }
             Some(Life::Pausing { .. }) => {
-                self.view.own("stopping: there is no chief now to save a checkpoint");
+                self.view.own("stopping: the chief is not running, so no checkpoint is saved");
                 self.end_all(ending).await;
             }
             None => self.end_all(ending).await,
@@ -260,25 +261,27 @@ where
         }
     }
 
-    /// All updates are made and saved: there is nothing left for the others to do but to hear it.
+    /// All updates are saved, so the other tasks end as soon as they learn this.
     fn on_chief_finished(&mut self) {
-        self.forget_who_pauses();
+        self.cancel_restarts();
         self.alarm = Some(self.clock.now() + self.limits.chief);
     }
 
     async fn on_death(&mut self, id: TaskId, death: Death, supervised: Option<Supervised>) {
         let Death { how, code, born, .. } = &death;
         let Some(Supervised { child, mut restarts }) = supervised else {
-            self.tell_failure(id, &death);
+            self.show_failure(id, &death);
             return self.end_all(Ending::Failed(exit_code(*code))).await;
         };
         if id != TaskId::CHIEF && !self.tasks.contains_key(&TaskId::CHIEF) {
-            // The others have all they need, or will be late.
-            return self.view.own(&format!("{id} {how}; the chief has finished, so it stays away"));
+            // The run is saved. The other tasks end by themselves or at the deadline.
+            return self
+                .view
+                .own(&format!("{id} {how}; not restarting it: the chief has finished"));
         }
         if is_final(*code) {
-            self.tell_failure(id, &death);
-            self.view.own("Another start would end like this one.");
+            self.show_failure(id, &death);
+            self.view.own("not restarting: the same error would happen again");
             return self.end_all(Ending::Failed(exit_code(*code))).await;
         }
         let now = self.clock.now();
@@ -294,11 +297,11 @@ where
                 self.tasks.insert(id, Task { life, supervised });
             }
             Verdict::GivenUp => {
-                self.tell_failure(id, &death);
+                self.show_failure(id, &death);
                 let of = if max_restarts == 1 { "its restart" } else { "all its restarts" };
                 let minutes = window.as_secs() / 60;
                 self.view.own(&format!(
-                    "{id} has had {of}, {max_restarts} within {minutes} minutes: the run is given up"
+                    "{id} has used {of}, {max_restarts} within {minutes} minutes: ending the run"
                 ));
                 self.stop_chief_first(Ending::Failed(exit_code(*code))).await;
             }
@@ -319,7 +322,7 @@ where
     }
 
     async fn start_again(&mut self, id: TaskId, task: Task) {
-        let mut supervised = task.supervised.expect("who pauses is to be started again");
+        let mut supervised = task.supervised.expect("only a supervised task pauses");
         match self.start(&mut supervised.child) {
             Ok(life) => {
                 self.tasks.insert(id, Task { life, supervised: Some(supervised) });
@@ -338,8 +341,10 @@ where
         let late = late.join(", ");
         match self.phase {
             Phase::Running if self.limits.restarts.is_some() => {
-                // One that was started again at the very end may have missed it.
-                self.view.own(&format!("the chief has finished; {late} did not hear of it: ended"));
+                // A task that restarted at the very end may have missed the chief's message.
+                self.view.own(&format!(
+                    "the chief has finished; ending {late}, which missed the end of the run"
+                ));
                 self.end_all(Ending::Finished).await;
             }
             Phase::Running => {
@@ -364,7 +369,7 @@ where
         }
     }
 
-    /// When there is something to do without anything that happens.
+    /// The next time at which something is due without an event.
     fn deadline(&self) -> Option<Moment> {
         let restarts = self.tasks.values().filter_map(|task| match task.life {
             Life::Pausing { until } => Some(until),
@@ -373,7 +378,7 @@ where
         restarts.chain(self.alarm).min()
     }
 
-    fn tell_failure(&mut self, id: TaskId, death: &Death) {
+    fn show_failure(&mut self, id: TaskId, death: &Death) {
         self.view.own(&format!("error: {id} {}", death.how));
         if death.last_lines.is_empty() {
             self.view.own("It printed nothing.");
@@ -386,7 +391,7 @@ where
     }
 
     async fn end_all(&mut self, ending: Ending) {
-        self.forget_who_pauses();
+        self.cancel_restarts();
         for task in self.tasks.values_mut() {
             if let Life::Living { lifeline, .. } = &mut task.life {
                 lifeline.ask_to_stop().await;
@@ -396,13 +401,13 @@ where
     }
 
     fn kill_all(&mut self, ending: Ending) {
-        self.forget_who_pauses();
+        self.cancel_restarts();
         self.kill.send_replace(true);
         self.phase = Phase::Killing(ending);
         self.alarm = None;
     }
 
-    fn forget_who_pauses(&mut self) {
+    fn cancel_restarts(&mut self) {
         self.tasks.retain(|_, task| matches!(task.life, Life::Living { .. }));
     }
 
@@ -412,8 +417,8 @@ where
     }
 }
 
-/// What the launcher exits with when a task has exited so, or was killed: a code that says more
-/// than that it could not go on is the run's.
+/// Returns the launcher's exit code for that of a task, which is `None` if the task was killed. The code
+/// of the task is kept if it is more specific than a failure.
 fn exit_code(code: Option<u8>) -> u8 {
     let says_more = |code: &u8| is_final(Some(*code)) || *code == EXIT_GAVE_UP;
     code.filter(says_more).unwrap_or(EXIT_FAILURE)

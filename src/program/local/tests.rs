@@ -1,9 +1,10 @@
-//! Real processes, most of them a shell in a task's place.
+//! Tests with real processes, most of them a shell in the place of a task.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -15,15 +16,15 @@ use super::*;
 use crate::program::argv::CommandLine;
 use crate::program::task_config::TaskConfig;
 use crate::program::{Action, ParentWatch, StopReason, args};
-use unisono_config::Environment;
+use unisono_config::{Environment, SecurityConfig};
 use unisono_core::train_config::{ClusterSize, Placement};
 
-/// Ample; nothing waits for it unless something is broken.
+/// A limit that no test reaches unless it fails.
 const LONG: Duration = Duration::from_secs(120);
 const AT_ONCE: Duration = Duration::from_millis(1);
 const AMPLE: Limits = Limits { chief: LONG, rest: LONG, restarts: None };
 
-/// As ample, and tasks are started again, a few times, at once.
+/// The limits of [`AMPLE`], with restarts without a pause.
 const fn supervised(max_restarts: u32) -> Limits {
     let restarts = RestartLimits {
         max_restarts,
@@ -35,11 +36,11 @@ const fn supervised(max_restarts: u32) -> Limits {
     Limits { restarts: Some(restarts), ..AMPLE }
 }
 
-/// Writes down what it is shown.
+/// Records the lines that it shows.
 #[derive(Default)]
 struct Recorder {
     lines: Vec<String>,
-    /// Whom to ask to stop, and at which beginning of a line.
+    /// The first words of the line at which the launcher is asked to stop.
     stop: Option<(&'static str, mpsc::Sender<StopReason>)>,
 }
 
@@ -76,7 +77,7 @@ fn shell(task: TaskId, script: &str) -> ChildCommand {
     ChildCommand::new(task, command)
 }
 
-/// Asks to stop once the chief has printed a line that begins with `up`.
+/// Runs children, and asks the launcher to stop once the chief has printed a line that begins with `up`.
 fn run_children(children: Vec<ChildCommand>, limits: Limits) -> (Ending, Vec<String>) {
     run_children_until("= up", children, limits)
 }
@@ -94,13 +95,13 @@ fn run_children_until(
     (ending, view.lines)
 }
 
-/// Ends with 0 at the line `stop`.
+/// A script that exits with 0 at the line `stop`.
 const OBEDIENT: &str = "read line; test \"$line\" = stop";
-/// Ends only when it is killed, or its parent is gone.
+/// A script that ends only when it is killed, or when its parent has ended.
 const DEAF: &str = "while read line; do :; done";
 
 #[test]
-fn all_end_well_and_the_chiefs_lines_are_the_runs() {
+fn lines_of_the_chief_are_the_output_of_the_run() {
     let progress = r#"{"step":3,"training_steps":9,"loss":0.5,"elapsed_secs":1.0}"#;
     let chief = format!("echo '{progress}'; echo After 100; echo log >&2; echo accuracy 0.9");
     let (ending, mut lines) =
@@ -114,7 +115,7 @@ fn all_end_well_and_the_chiefs_lines_are_the_runs() {
 }
 
 #[test]
-fn a_child_that_dies_is_named_with_its_code_and_its_last_lines_and_the_others_end() {
+fn failed_child_is_reported_with_code_and_last_lines_and_the_others_end() {
     let noisy = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; exit 4";
     let (ending, lines) = run_children(
         vec![
@@ -133,7 +134,7 @@ fn a_child_that_dies_is_named_with_its_code_and_its_last_lines_and_the_others_en
 }
 
 #[test]
-fn a_child_that_is_killed_is_named_with_the_signal() {
+fn killed_child_is_reported_with_the_signal() {
     let (ending, lines) = run_children(
         vec![shell(TaskId::ps(0), "kill -SEGV $$"), shell(TaskId::CHIEF, OBEDIENT)],
         AMPLE,
@@ -143,14 +144,14 @@ fn a_child_that_is_killed_is_named_with_the_signal() {
 }
 
 #[test]
-fn a_child_that_refuses_its_command_line_is_a_usage_error() {
+fn child_that_refuses_its_command_line_is_a_usage_error() {
     let (ending, _) =
         run_children(vec![shell(TaskId::ps(0), "exit 2"), shell(TaskId::CHIEF, OBEDIENT)], AMPLE);
     assert_eq!(ending, Ending::Failed(2));
 }
 
 #[test]
-fn after_a_failure_who_does_not_end_is_killed() {
+fn task_that_does_not_end_after_a_failure_is_killed() {
     let (ending, lines) = run_children(
         vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, "exit 1")],
         Limits { rest: AT_ONCE, ..AMPLE },
@@ -160,7 +161,7 @@ fn after_a_failure_who_does_not_end_is_killed() {
 }
 
 #[test]
-fn a_task_that_stays_when_the_chief_has_finished_is_a_failure() {
+fn task_that_outlasts_the_finished_chief_is_a_failure() {
     let (ending, lines) = run_children(
         vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, "exit 0")],
         Limits { chief: AT_ONCE, ..AMPLE },
@@ -186,7 +187,7 @@ fn ctrl_c_stops_the_chief_first_and_then_the_rest() {
 }
 
 #[test]
-fn a_second_ctrl_c_kills_all_at_once() {
+fn second_ctrl_c_kills_all_at_once() {
     let chief = format!("echo up; read line; echo up again; {DEAF}");
     let (ending, lines) =
         run_children(vec![shell(TaskId::ps(0), DEAF), shell(TaskId::CHIEF, &chief)], AMPLE);
@@ -195,7 +196,7 @@ fn a_second_ctrl_c_kills_all_at_once() {
 }
 
 #[test]
-fn a_chief_that_does_not_stop_in_time_is_killed() {
+fn chief_that_does_not_stop_in_time_is_killed() {
     let (ending, lines) = run_children(
         vec![shell(TaskId::CHIEF, &format!("echo up; {DEAF}"))],
         Limits { chief: AT_ONCE, ..AMPLE },
@@ -205,13 +206,13 @@ fn a_chief_that_does_not_stop_in_time_is_killed() {
     assert_eq!(lines.last().map(String::as_str), Some(told));
 }
 
-/// Runs `first` in its first life and `later` in all others.
+/// A script that runs `first` at its first start and `later` after each restart.
 fn lives(folder: &Path, first: &str, later: &str) -> String {
     let mark = folder.join("lived").display().to_string();
     format!("if test -e {mark}; then {later}; else echo > {mark}; {first}; fi")
 }
 
-/// The launcher's own lines, without how long a life lasted.
+/// The launcher's own lines, without the time that a task ran.
 fn own_lines(lines: &[String]) -> Vec<String> {
     let is_own = |line: &&String| !line.contains(" | ") && !line.starts_with("= ");
     let without_time = |line: &String| match (line.find(" after "), line.find(" s; ")) {
@@ -222,9 +223,9 @@ fn own_lines(lines: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn a_supervised_child_that_is_killed_is_started_again_and_the_run_ends_well() {
+fn supervised_child_restarts_after_a_kill_and_the_run_finishes() {
     let folder = tempfile::tempdir().unwrap();
-    // The chief stays until the other has its second life.
+    // The chief runs until the ps has restarted.
     let again = folder.path().join("again").display().to_string();
     let ps = lives(folder.path(), "kill -KILL $$", &format!("echo > {again}; {OBEDIENT}"));
     let chief = format!("until test -e {again}; do sleep 0.01; done");
@@ -237,13 +238,13 @@ fn a_supervised_child_that_is_killed_is_started_again_and_the_run_ends_well() {
         own_lines(&lines),
         [
             "ps 0 was killed by SIGKILL (out of memory, perhaps) …; restart 1 of 3 in 1ms",
-            "the chief has finished; ps 0 did not hear of it: ended"
+            "the chief has finished; ending ps 0, which missed the end of the run"
         ]
     );
 }
 
 #[test]
-fn a_chief_that_dies_is_started_again_like_any_other() {
+fn chief_restarts_like_any_other_task() {
     let folder = tempfile::tempdir().unwrap();
     let chief = lives(folder.path(), "exit 101", "echo accuracy 0.9");
     let (ending, lines) = run_children(vec![shell(TaskId::CHIEF, &chief)], supervised(3));
@@ -253,7 +254,7 @@ fn a_chief_that_dies_is_started_again_like_any_other() {
 }
 
 #[test]
-fn who_gave_up_waiting_says_so_by_the_code_of_the_run() {
+fn task_that_gave_up_waiting_determines_the_exit_code() {
     for limits in [AMPLE, supervised(0)] {
         let gives_up = shell(TaskId::worker(1), "exit 138");
         let children =
@@ -263,7 +264,7 @@ fn who_gave_up_waiting_says_so_by_the_code_of_the_run() {
 }
 
 #[test]
-fn at_the_limit_the_chief_saves_and_all_end() {
+fn chief_saves_and_all_end_at_the_limit_of_restarts() {
     let (ending, lines) = run_children(
         vec![
             shell(TaskId::ps(0), OBEDIENT),
@@ -281,7 +282,7 @@ fn at_the_limit_the_chief_saves_and_all_end() {
             "error: worker 1 exited with code 1",
             "The last that it printed:",
             "  no memory",
-            "worker 1 has had all its restarts, 2 within 2 minutes: the run is given up",
+            "worker 1 has used all its restarts, 2 within 2 minutes: ending the run",
             "stopping: the chief is saving a checkpoint (press Ctrl-C again to quit immediately)",
         ]
     );
@@ -289,7 +290,7 @@ fn at_the_limit_the_chief_saves_and_all_end() {
 }
 
 #[test]
-fn what_would_end_alike_in_every_life_is_not_started_again() {
+fn error_that_would_happen_again_is_not_restarted() {
     for code in [2, 3] {
         let (ending, lines) = run_children(
             vec![shell(TaskId::ps(0), OBEDIENT), shell(TaskId::CHIEF, &format!("exit {code}"))],
@@ -297,29 +298,30 @@ fn what_would_end_alike_in_every_life_is_not_started_again() {
         );
         assert_eq!(ending, Ending::Failed(code));
         let failure = format!("error: worker 0 exited with code {code}");
-        let told = [&failure, "It printed nothing.", "Another start would end like this one."];
+        let told =
+            [&failure, "It printed nothing.", "not restarting: the same error would happen again"];
         assert_eq!(own_lines(&lines), told);
     }
 }
 
 #[test]
-fn who_dies_when_the_chief_has_finished_stays_away_and_the_run_is_done() {
+fn task_that_dies_after_the_chief_has_finished_does_not_restart() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe").display().to_string();
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Its number is in `/proc` until the launcher has taken note of its end.
+    // The chief's process id stays in `/proc` until the launcher has seen its end.
     let ps = format!("read chief < {pipe}; while test -e /proc/$chief; do :; done; exit 7");
     let (ending, lines) = run_children(
         vec![shell(TaskId::ps(0), &ps), shell(TaskId::CHIEF, &format!("echo $$ > {pipe}"))],
         supervised(9),
     );
     assert_eq!(ending, Ending::Finished);
-    let told = "ps 0 exited with code 7; the chief has finished, so it stays away";
+    let told = "ps 0 exited with code 7; not restarting it: the chief has finished";
     assert_eq!(lines, [told]);
 }
 
 #[test]
-fn ctrl_c_also_ends_a_task_that_is_about_to_be_started_again() {
+fn ctrl_c_also_ends_a_task_that_is_about_to_restart() {
     let limits = RestartLimits { first_pause: LONG, ..supervised(9).restarts.unwrap() };
     let limits = Limits { restarts: Some(limits), ..AMPLE };
     let (ending, lines) = run_children_until(
@@ -335,7 +337,7 @@ fn ctrl_c_also_ends_a_task_that_is_about_to_be_started_again() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_again_is_told_and_given_up() {
+fn program_that_cannot_be_restarted_is_reported_and_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     std::fs::write(&program, "#!/bin/sh\nrm \"$0\"\nexit 9\n").unwrap();
@@ -351,7 +353,7 @@ fn a_program_that_cannot_be_started_again_is_told_and_given_up() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_an_error_that_names_the_task() {
+fn missing_program_is_an_error_that_names_the_task() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_sender, receiver) = mpsc::channel(1);
     let stops = StopRequests::from_channel(receiver);
@@ -368,20 +370,48 @@ fn run_of(size: ClusterSize) -> RunConfig {
     run
 }
 
+/// A program that prints its arguments, each on a line, and then its inherited configuration.
+fn program_that_prints_its_configuration(folder: &Path) -> PathBuf {
+    let program = folder.join("program");
+    let document = handed_document::path(DOCUMENT_FD);
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" end-of-arguments\ncat {document}\n");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    program
+}
+
+/// The configuration that a child takes from the arguments and the document that it printed.
+fn configuration_of(printed: &str, folder: &Path) -> TaskConfig {
+    let (arguments, document) = printed.split_once("end-of-arguments\n").unwrap();
+    let file = folder.join("document");
+    std::fs::write(&file, document).unwrap();
+    let inherited = handed_document::path(DOCUMENT_FD);
+    let arguments = arguments.replace(&inherited, file.to_str().unwrap());
+    let line = CommandLine::read(["unisono"].into_iter().chain(arguments.lines()));
+    // The environment is about the launcher, and does not place its children.
+    let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
+    match args::parse(&line, &environment) {
+        Ok(Action::Task(config)) => config,
+        other => panic!("{printed}: {other:?}"),
+    }
+}
+
 #[test]
-fn every_task_is_told_the_whole_configuration() {
-    let run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
+fn every_task_gets_the_whole_configuration_at_each_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = run_of(ClusterSize { n_ps: 2, n_workers: 3 });
+    run.logdir = folder.path().join("a logdir");
+    run.metrics = Some("127.0.0.1:9100".parse().unwrap());
+    let lock = run_files::lock(folder.path()).unwrap().0.unwrap();
+    let program = program_that_prints_its_configuration(folder.path());
     let mut tasks = Vec::new();
     let mut clusters = Vec::new();
-    let folder = tempfile::tempdir().unwrap();
-    let lock = run_files::lock(folder.path()).unwrap().0.unwrap();
-    // That is about the launcher, if anybody.
-    let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
-    for child in children(Path::new("unisono"), &run, Some(&lock)).unwrap() {
-        let command = child.command.as_std();
-        let words = [command.get_program()].into_iter().chain(command.get_args());
-        let line = CommandLine::read(words);
-        let Ok(Action::Task(config)) = args::parse(&line, &environment) else { panic!("{line:?}") };
+    for mut child in children(&program, &run, Some(&lock)).unwrap() {
+        let command = child.command.as_std_mut();
+        let mut start = || String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let printed = start();
+        assert_eq!(printed, start(), "a restarted task has the same configuration");
         let TaskConfig {
             task,
             cluster,
@@ -391,19 +421,45 @@ fn every_task_is_told_the_whole_configuration() {
             notes,
             exit_with_parent,
             logdir_locked_by,
-        } = config;
+        } = configuration_of(&printed, folder.path());
         assert!(!is_placed && notes.is_empty());
         let json_for_the_chief =
             if task == TaskId::CHIEF { ProgressMode::Json } else { ProgressMode::None };
         assert_eq!((child.task, bind, exit_with_parent), (task, None, true));
         let of_chief = if task == TaskId::CHIEF { LockedBy::Parent } else { LockedBy::Nobody };
         assert_eq!(logdir_locked_by, of_chief);
-        assert_eq!(told, RunConfig { progress: json_for_the_chief, ..run.clone() });
+        let metrics = run.metrics_of(task).unwrap();
+        assert_eq!(told, RunConfig { progress: json_for_the_chief, metrics, ..run.clone() });
         tasks.push(task.to_string());
         clusters.push(cluster);
     }
     assert_eq!(tasks, ["ps 0", "ps 1", "worker 0", "worker 1", "worker 2"]);
     assert!(clusters.windows(2).all(|two| two[0] == two[1]));
+}
+
+#[test]
+fn command_line_of_a_child_names_job_number_and_logdir_but_no_secret() {
+    let run = RunConfig {
+        security: SecurityConfig::Secret("/etc/unisono/secret".into()),
+        ..run_of(ClusterSize { n_ps: 1, n_workers: 1 })
+    };
+    let lock = None;
+    let lines: Vec<_> = children(Path::new("unisono"), &run, lock)
+        .unwrap()
+        .iter()
+        .map(|child| {
+            let arguments = child.command.as_std().get_args();
+            let arguments: Vec<_> = arguments.map(|argument| argument.to_string_lossy()).collect();
+            arguments.join(" ").replace(&handed_document::path(DOCUMENT_FD), "FD")
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "ps --task-id=0 --logdir=./mnist_model/ --run-config=FD --exit-with-parent",
+            "worker --task-id=0 --logdir=./mnist_model/ --run-config=FD --exit-with-parent",
+        ]
+    );
 }
 
 #[test]
@@ -414,12 +470,12 @@ fn lines_are_aligned_behind_their_tasks() {
     assert_eq!(prefixed(TaskId::ps(0), 4, true, "a"), "\x1b[36mps 0 |\x1b[0m a");
 }
 
-/// Set for a process that is this test program in another role; its value is the role.
+/// The variable with the role of a process that runs this test program.
 const ROLE: &str = "UNISONO_TEST_ROLE";
-/// The named pipe that a process of the test below holds open as long as it lives.
+/// The variable with the named pipe that a process in a role keeps open while it runs.
 const WITNESS: &str = "UNISONO_TEST_WITNESS";
 
-/// This test program, to play `role` in the place of one of its tests.
+/// This test program, running one of its tests in `role`.
 fn in_role(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let test = "program::local::tests::plays_its_role_if_it_has_one";
@@ -443,7 +499,7 @@ fn plays_its_role_if_it_has_one() {
                 .unwrap();
             writeln!(witness.as_mut().unwrap(), "up").unwrap();
             loop {
-                std::thread::park(); // a runtime that is stuck
+                std::thread::park(); // the runtime is stuck
             }
         }
         Ok("stopped task") => {
@@ -467,7 +523,7 @@ fn plays_its_role_if_it_has_one() {
 }
 
 #[test]
-fn no_child_outlives_a_launcher_that_is_killed() {
+fn no_child_outlives_a_killed_launcher() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("witness");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -486,12 +542,12 @@ fn no_child_outlives_a_launcher_that_is_killed() {
     launcher.kill().unwrap();
     launcher.wait().unwrap();
     let mut rest = String::new();
-    witness.read_to_string(&mut rest).unwrap(); // returns once no process has the pipe open
+    witness.read_to_string(&mut rest).unwrap(); // returns once no process keeps the pipe open
     assert_eq!(rest, "");
 }
 
-/// What a task that waits for a request to stop says that it got, after `ask`.
-fn what_a_task_is_asked(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
+/// Returns the stop reason that a task prints after `ask`.
+fn stop_reason_after(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
     let mut task =
         in_role("stopped task").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = task.stdin.take().unwrap();
@@ -504,15 +560,15 @@ fn what_a_task_is_asked(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
 }
 
 #[test]
-fn a_line_stop_on_standard_input_is_a_request_to_stop() {
-    let told = what_a_task_is_asked(|_, stdin| stdin.write_all(b"go on\nstop\n").unwrap());
+fn line_stop_on_standard_input_is_a_stop_request() {
+    let told = stop_reason_after(|_, stdin| stdin.write_all(b"go on\nstop\n").unwrap());
     assert_eq!(told, "Asked");
 }
 
 #[test]
-fn signals_are_requests_to_stop() {
+fn signals_are_stop_requests() {
     for (signal, reason) in [("INT", "Interrupted"), ("TERM", "Terminated")] {
-        let told = what_a_task_is_asked(|task, _| {
+        let told = stop_reason_after(|task, _| {
             let kill = format!("kill -{signal} {task}");
             assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         });
@@ -521,16 +577,17 @@ fn signals_are_requests_to_stop() {
 }
 
 #[test]
-fn a_child_listens_on_the_socket_that_was_bound_for_it_and_its_parent_does_not() {
+fn child_listens_on_the_socket_bound_for_it_and_its_parent_does_not() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let socket = std::fs::read_link(own_file(listener.as_raw_fd())).unwrap();
     let mut command = in_role("listener");
-    hand_over(&mut command, listener, None);
+    let document = File::open("/dev/null").unwrap().into();
+    hand_over(&mut command, listener, document, None);
     command.stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
-    // Not asked by connecting: for a moment, a child of another test may have a copy.
+    // A connection would prove nothing: for a moment, a child of another test may have a copy.
     let is_open = |fd| std::fs::read_link(own_file(fd)).is_ok_and(|file| file == socket);
     assert!(!(0..1024).any(is_open), "the parent listens, too");
     let mut greeting = String::new();

@@ -1,6 +1,7 @@
 //! The axes of the loss curve: round bounds that stay where they are while the data moves.
 
-/// Losses from this many on may have outliers: one in so many at each end is one.
+/// The number of losses from which on outliers are excluded. One in this many at each end is an
+/// outlier.
 const ONE_OUTLIER_IN: usize = 50;
 
 /// The axis has zero on it unless the losses take up less than this share of the way from zero. The
@@ -12,10 +13,10 @@ const NARROW_TO_SHRINK: f64 = 1.0 / 8.0;
 /// The axis shrinks if a new one would have less than this share of its span.
 const SHRINK_BELOW: f64 = 0.5;
 
-/// Parts of an axis between ticks, about.
+/// The approximate number of parts of an axis between ticks.
 const PARTS: f64 = 5.0;
 
-/// Losses are `f32`s; larger ones come from a logdir that somebody else wrote.
+/// The largest loss. Losses are `f32`; only a damaged or foreign file has larger ones.
 const LARGEST: f64 = 1e39;
 
 /// The x axis ends at the last step of the training as soon as this share of the steps is made. An
@@ -41,12 +42,12 @@ impl LossAxis {
         self.0 = Some(match self.0 {
             Some(ticks) if !ticks.cover(data.bulk) => grown,
             Some(ticks) if shrunk.span() >= SHRINK_BELOW * ticks.span() => ticks,
-            // Nothing was shown before, or too little of what is shown is used.
+            // There was no axis before, or the losses use too little of it.
             _ => shrunk,
         });
     }
 
-    /// The ticks, if there is a finite loss.
+    /// Returns the ticks; `None` without a finite loss.
     pub(super) const fn ticks(&self) -> Option<Ticks> {
         self.0
     }
@@ -63,9 +64,9 @@ struct Range {
 #[derive(Clone, Copy, Debug)]
 struct Data {
     all: Range,
-    /// Without outliers.
+    /// The range without outliers.
     bulk: Range,
-    /// Too few losses tell nothing of how far the next ones will be.
+    /// Whether there are too few losses to predict the range of later ones.
     are_few: bool,
 }
 
@@ -93,7 +94,7 @@ impl Range {
         self.high - self.low
     }
 
-    /// The range with zero in it, unless it is narrower than this share of the way from zero.
+    /// Returns the range extended to zero, unless it is narrower than this share of the way from zero.
     fn with_zero_unless(self, narrow: f64) -> Self {
         let way = self.low.abs().max(self.high.abs());
         if self.span() < narrow * way {
@@ -113,7 +114,7 @@ pub(super) struct Ticks {
 }
 
 impl Ticks {
-    /// The ticks of the smallest axis that covers a range.
+    /// Returns the ticks of the smallest axis that covers a range.
     fn around(range: Range) -> Self {
         // A point, too, has a surrounding, which must be wide enough for `f64` to count its parts.
         let least = (range.low.abs().max(range.high.abs()) * 1e-3).max(1e-9);
@@ -139,14 +140,14 @@ impl Ticks {
         self.distance.value(self.last - self.first)
     }
 
-    /// All values, ascending.
+    /// Returns all values, ascending.
     pub(super) fn values(self) -> Vec<f64> {
         let count = (self.last - self.first) as u32;
         (0..=count).map(|nth| self.distance.value(self.first + f64::from(nth))).collect()
     }
 }
 
-/// 1, 2 or 5 times a power of ten.
+/// A number that is 1, 2 or 5 times a power of ten.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Round {
     digit: f64,
@@ -154,7 +155,7 @@ struct Round {
 }
 
 impl Round {
-    /// The smallest such number that is not below a positive one.
+    /// Returns the smallest such number that is not below a positive one.
     fn at_least(number: f64) -> Self {
         let exponent = libm::log10(number).floor() as i32;
         let digits = [1.0, 2.0, 5.0].map(|digit| Self { digit, exponent });
@@ -180,8 +181,8 @@ pub(super) fn steps(first: f64, newest: f64, training_steps: Option<u64>) -> [f6
         Some(all) => round.min(all),
         None => round,
     };
-    // A curve that begins late has the whole width. Its first point moves a little when points are
-    // merged, and a tick is wider than that.
+    // A curve that begins late uses the whole width. Its first point moves a little when points are
+    // merged, but a tick is wider than that.
     let begin = (first / (end / 10.0)).floor() * (end / 10.0);
     [begin.max(0.0).floor(), end]
 }

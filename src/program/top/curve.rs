@@ -8,11 +8,11 @@ const MOST_POINTS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Curve {
     points: Vec<(f64, f64)>,
-    /// Losses that one point is the mean of.
+    /// The number of losses of which one point is the mean.
     per_point: u32,
-    /// Losses in the last of the points so far.
+    /// The number of losses in the last point.
     in_last: u32,
-    /// The newest loss, which is not in a point yet: a step that is made again replaces it.
+    /// The newest loss, which is not in a point yet, because a repeated step replaces it.
     newest: Option<(f64, f64)>,
     /// The step of the last row, with the sum and the number of its losses so far.
     open: Option<(u64, f64, f64)>,
@@ -25,7 +25,7 @@ impl Default for Curve {
 }
 
 impl Curve {
-    /// Adds a row of `losses.csv`. A line that is no row is passed over.
+    /// Adds a row of `losses.csv`. A line that is no row is ignored.
     pub(super) fn add(&mut self, line: &str) {
         let mut cells = line.split(',');
         let mut cell = || cells.next();
@@ -51,7 +51,7 @@ impl Curve {
             self.merge(newest);
             return;
         }
-        // After a rollback, steps are made again and replace the ones of before.
+        // After a rollback, repeated steps replace the earlier ones.
         while self.points.last().is_some_and(|(known, _)| *known >= step) {
             self.points.pop();
             self.in_last = self.per_point;
@@ -68,7 +68,7 @@ impl Curve {
         self.points.push((step, loss));
         self.in_last = 1;
         if self.points.len() > MOST_POINTS {
-            // The number is odd now, so the point that was just begun stays alone.
+            // The number of points is odd, so the newest point has no partner to merge with.
             let mean = |pair: &[(f64, f64)]| match pair {
                 [a, b] => (a.0.midpoint(b.0), a.1.midpoint(b.1)),
                 _ => pair[0],
@@ -84,12 +84,12 @@ impl Curve {
         }
     }
 
-    /// The step behind the last row of `losses.csv`.
+    /// Returns the step after the last row of `losses.csv`.
     pub(super) fn next_step(&self) -> Option<u64> {
         self.open.map(|(step, ..)| step + 1)
     }
 
-    /// All points, ascending by step.
+    /// Returns all points, ascending by step.
     pub(super) fn points(&self) -> Vec<(f64, f64)> {
         let open = self.open.map(|(step, sum, n)| (step as f64, sum / n));
         self.points.iter().copied().chain(self.newest).chain(open).collect()
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn step_that_is_made_again_replaces_those_from_it_on() {
+    fn repeated_step_replaces_itself_and_later_ones() {
         let mut curve = Curve::default();
         ["5,0,1", "6,0,2", "7,0,3", "6,0,9", "7,0,8"].iter().for_each(|row| curve.add(row));
         assert_eq!(curve.points(), [(5.0, 1.0), (6.0, 9.0), (7.0, 8.0)]);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_that_is_seen_again_does_not_count_again() {
+    fn repeated_loss_counts_once() {
         let mut curve = Curve::default();
         for step in 0..10_000 {
             curve.put(f64::from(step), 1.0);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn rollback_of_a_thinned_curve_removes_what_is_made_again() {
+    fn rollback_of_a_thinned_curve_removes_the_repeated_steps() {
         let mut curve = Curve::default();
         (0..10_000).for_each(|step| curve.put(f64::from(step), 1.0));
         curve.put(5_000.0, 9.0);

@@ -9,12 +9,12 @@ use tokio::time::timeout;
 use unisono_config::HostPort;
 use unisono_metrics::text::Exposition;
 
-/// A task that is well answers within milliseconds.
+/// The time limit of a request. A healthy task answers within milliseconds.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// A cluster of thousands of tasks has so much to tell; who tells more is no task of ours.
+/// The limit of an answer's size, above that of a cluster with thousands of tasks.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// What a task tells, or why it tells nothing.
+/// The metrics of a task, or the reason for their absence.
 pub(super) async fn fetch(address: HostPort) -> Result<Exposition, String> {
     let answer = match timeout(PATIENCE, ask(&address)).await {
         Ok(Ok(answer)) => answer,

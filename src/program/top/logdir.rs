@@ -19,7 +19,7 @@ use unisono_files::losses::error::LOSSES_FILE;
 use unisono_observe::events::{Series, VALIDATION_ACCURACY};
 use unisono_observe::ledger;
 
-/// A logdir that is watched.
+/// A watched logdir.
 #[derive(Debug)]
 pub(super) struct Logdir {
     folder: PathBuf,
@@ -28,16 +28,16 @@ pub(super) struct Logdir {
     ledgers: Vec<Ledger>,
     accuracies: Series,
     newest: Option<NewestCheckpoint>,
-    /// The time and the chief's step at the look before.
+    /// The time and the chief's step at the previous look.
     before: Option<(Duration, u64)>,
     rate: Smoothed,
 }
 
-/// The newest checkpoint, as its file says.
+/// The newest checkpoint, as its file describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NewestCheckpoint {
     step: u64,
-    /// Updates to make in the run that wrote it; `None` if the file cannot be read.
+    /// The training steps of the run that wrote it; `None` if the file cannot be read.
     training_steps: Option<u64>,
 }
 
@@ -106,7 +106,7 @@ impl Logdir {
         let before = self.before.replace((now, step));
         let (at, before) = before.filter(|(at, _)| *at < now)?;
         let Some(more) = step.checked_sub(before) else {
-            // A rollback is no speed, and the speed before it does not count.
+            // A rollback makes the step smaller, so a rate across it would be meaningless.
             self.rate = Smoothed::default();
             return None;
         };
@@ -201,17 +201,17 @@ impl Ledger {
     }
 }
 
-/// A number in a line of JSON.
+/// Returns a number in a line of JSON.
 fn number_in(line: &str, pointer: &str) -> Option<u64> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     line.pointer(pointer)?.as_u64()
 }
 
-/// A file that grows.
+/// A growing file.
 #[derive(Debug)]
 struct Tail {
     path: PathBuf,
-    /// Bytes of the lines that were taken.
+    /// The number of bytes in the lines passed on so far.
     read: u64,
 }
 
@@ -220,7 +220,7 @@ impl Tail {
         Self { path, read: 0 }
     }
 
-    /// Passes on the new lines. One without an end is left for the next look.
+    /// Passes on the new lines. An incomplete line is left for the next look.
     fn lines(&mut self, mut take: impl FnMut(&str)) -> io::Result<()> {
         let mut file = RealDisk::open_to_read(&self.path)?;
         if file.metadata()?.len() < self.read {

@@ -84,7 +84,8 @@ impl Sources {
         let now = self.clock.now().since_origin();
         let mut rows: Vec<_> = self.tasks.iter().map(|task| task.row.clone()).collect();
         for of_file in self.logdirs.iter_mut().flat_map(|logdir| logdir.look(now)) {
-            // A task's own metrics are newer than its files, which know of earlier incarnations.
+            // The metrics of a task are newer than its files, but only the files know earlier
+            // incarnations.
             match rows.iter_mut().find(|row| row.name == of_file.name) {
                 Some(row) => row.faults.extend(of_file.faults),
                 None => rows.push(of_file),
@@ -137,7 +138,7 @@ impl Task {
     fn on_scrape(&mut self, scrape: Scrape) {
         let incarnation = |scrape: &Scrape| scrape.metrics.value("unisono_incarnation");
         if self.last.as_ref().is_some_and(|last| incarnation(last) != incarnation(&scrape)) {
-            // All counters began at 0 again.
+            // After a restart all counters begin at 0.
             self.restarts += 1;
             self.last = None;
             self.rates = SmoothedRates::default();
@@ -150,7 +151,7 @@ impl Task {
     }
 
     fn on_no_answer(&mut self, why: String) {
-        // A task that is done ends, and its port with it.
+        // A finished task exits, so its port no longer answers.
         let is_done = self.row.state == State::Done;
         self.row.state = if is_done { State::Done } else { State::Lost(why) };
         self.row.rate = None;
@@ -174,7 +175,7 @@ mod tests {
         Task::new("a:9100".parse().unwrap())
     }
 
-    /// Metrics of a task that was asked in this second, as incarnation `life`.
+    /// The metrics of a task at this second, as incarnation `life`.
     fn scrape(second: u64, life: u64, step: u64) -> Scrape {
         let values = [
             ("unisono_incarnation", life),

@@ -1,4 +1,4 @@
-//! What `unisono top` looks at: addresses of metrics, a row of ports, or the folder of a run.
+//! The targets of `unisono top`: addresses of metrics, ranges of ports, or the folder of a run.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use unisono_config::HostPort;
 /// One word of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Where tasks serve their metrics.
+    /// The addresses at which tasks serve their metrics.
     Tasks(Vec<HostPort>),
     /// A logdir.
     Logdir(PathBuf),
@@ -17,7 +17,7 @@ impl Target {
     /// Reads a word: `HOST:PORT`, `HOST:FIRST-LAST`, or a folder.
     ///
     /// # Errors
-    /// If it is none of them.
+    /// If the word has none of these forms.
     pub fn parse(word: &str) -> Result<Self, String> {
         let path = PathBuf::from(word);
         if path.is_dir() {
@@ -25,7 +25,7 @@ impl Target {
         }
         if word.contains('/') || !word.contains(':') {
             return Err(format!(
-                "there is no folder {word}; name a logdir, or where tasks serve their metrics, as \
+                "there is no folder {word}; name a logdir, or the addresses of the tasks' metrics, like \
                  127.0.0.1:9100 or 127.0.0.1:9100-9103"
             ));
         }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_ports_is_a_task_each() {
+    fn range_of_ports_is_one_task_per_port() {
         assert_eq!(ports("a:9100-9102").unwrap(), ["a:9100", "a:9101", "a:9102"]);
         assert_eq!(ports("[::1]:7").unwrap(), ["[::1]:7"]);
         assert!(ports("a:9-8").unwrap_err().contains("below the first"));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_a_folder_or_nothing() {
+    fn word_that_is_no_address_is_a_folder_or_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let word = folder.path().to_str().unwrap();
         assert_eq!(Target::parse(word), Ok(Target::Logdir(folder.path().to_owned())));

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use unisono_core::ids::TaskId;
 
-/// The tasks of a cluster, each with those that it waits for.
+/// The tasks of a cluster, each with the tasks that it waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WaitGraph(BTreeMap<TaskId, Vec<TaskId>>);
 
 impl WaitGraph {
-    /// Adds a task. One that waits for nobody runs, has ended, or does not answer.
+    /// Adds a task. A task that waits for no other runs, has ended, or does not answer.
     pub(super) fn add(&mut self, task: TaskId, waits_for: impl IntoIterator<Item = TaskId>) {
         self.0.entry(task).or_default().extend(waits_for);
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_or_a_task_alone_waits_for_nobody() {
+    fn empty_graph_and_single_task_have_no_root() {
         assert_eq!(root(&[]), None);
         assert_eq!(root(&[(CHIEF, &[])]), None);
     }
