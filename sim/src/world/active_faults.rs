@@ -270,7 +270,7 @@ impl Faults {
 
     pub(super) fn disk_slowness(&mut self) -> u32 {
         let factor = |kind: &FaultKind, _| match kind {
-            FaultKind::Disk { mode: DiskMode::Slow(factor) } => Some(*factor),
+            FaultKind::Disk { mode: DiskMode::Slow { factor } } => Some(*factor),
             _ => None,
         };
         self.biting(factor).into_iter().fold(1, u32::max)
@@ -431,7 +431,7 @@ pub(super) const fn disk_fault(mode: DiskMode) -> Option<DiskFault> {
         DiskMode::FailedSync => DiskFault::FailedSync,
         DiskMode::LostUnsynced => DiskFault::LostUnsynced,
         DiskMode::BitFlip => DiskFault::BitFlip,
-        DiskMode::Slow(_) => return None,
+        DiskMode::Slow { .. } => return None,
     })
 }
 

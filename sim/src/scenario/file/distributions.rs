@@ -48,7 +48,7 @@ pub(super) fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
         return value.duration().map(Distribution::Const);
     };
     let form = form(value, table)?;
-    let item = |key: &'static str| table.get(key).map(|item| Value::new(key, item));
+    let item = |key: &'static str| table.get(key).map(|item| value.inner(key, item));
     let need = |key: &'static str| {
         item(key).ok_or_else(|| value.wrong(format!("{key} is missing; write {}", form.example)))
     };

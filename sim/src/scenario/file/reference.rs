@@ -1,31 +1,64 @@
-//! The reference in `docs/simulation.md`, out of the same texts that the reader knows keys by.
+//! The reference in `docs/simulation.md`, from the declarations of the keys.
 
 use std::fmt::Write as _;
 
 use unisono_config::file::KnownSection;
 
 use super::distributions::FORMS;
-use super::keys;
-use super::keys::FAULTS;
+use super::key::{Form, Key, Known};
+use super::table::Table as _;
+use super::tagged::Tagged as _;
 use super::units::{DURATIONS, RATES};
-use crate::scenario::Scenario;
-use crate::scenario::file::keys::key::{Form, Known, UNLIMITED};
+use super::values::Choice as _;
+use crate::scenario::{
+    Chaos, Cluster, ComputeModel, EventPattern, Expect, ExpectedEvent, Family, Fault, FaultKind,
+    LinkOverride, Liveness, NetworkModel, Scenario, SimLimits, StorageModel, SyncKeys, TaskTime,
+    WrongSetting,
+};
+use unisono_core::protocol::Limits;
 use unisono_observe::trace::EventKind;
 
-/// The reference of scenario files, as Markdown.
+/// All tables but `[train]` and the kinds of faults, in the order of the reference.
+pub(super) fn tables() -> [&'static Known; 16] {
+    [
+        Cluster::known(),
+        WrongSetting::known(),
+        SyncKeys::known(),
+        Limits::known(),
+        ComputeModel::known(),
+        TaskTime::known(),
+        NetworkModel::known(),
+        LinkOverride::known(),
+        StorageModel::known(),
+        SimLimits::known(),
+        Fault::known(),
+        EventPattern::known(),
+        Chaos::known(),
+        Expect::known(),
+        ExpectedEvent::known(),
+        Liveness::known(),
+    ]
+}
+
+/// The section that has a key.
+pub(super) fn section_with(key: &str) -> Option<&'static Known> {
+    tables().into_iter().find(|known| known.form == Form::Section && known.has(key))
+}
+
+/// Returns the reference of scenario files, as Markdown.
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::new();
     train(&mut text);
-    for known in keys::ALL {
+    for known in tables() {
         let place = match known.form {
             Form::Inline => format!("`{}`, of a `[[fault]]`", known.heading()),
             Form::Section | Form::Tables => format!("`{}`", known.heading()),
         };
         write!(text, "### {place}\n\n{}\n\n", known.meaning).expect(TAKES_ALL);
-        table(&mut text, known, 0);
+        table(&mut text, &known.keys);
     }
-    faults(&mut text);
+    kinds_of_faults(&mut text);
     events(&mut text);
     distributions(&mut text);
     units(&mut text);
@@ -36,22 +69,18 @@ pub fn reference() -> String {
 
 const TAKES_ALL: &str = "a String takes all";
 
-/// The groups of keys from `first` on.
-fn table(text: &mut String, known: &Known, first: usize) {
+fn table(text: &mut String, keys: &[Key]) {
     text.push_str("| key | takes | default | what it is |\n|---|---|---|---|\n");
-    for key in known.keys.iter().skip(first).copied().flatten() {
-        let default = if is_toml(key.default) {
-            format!("`{}`", key.default)
-        } else {
-            key.default.to_owned()
-        };
+    for key in keys {
+        let default =
+            if is_toml(&key.default) { format!("`{}`", key.default) } else { key.default.clone() };
         writeln!(text, "| `{}` | {} | {default} | {} |", key.name, key.takes, key.meaning)
             .expect(TAKES_ALL);
     }
     text.push('\n');
 }
 
-/// Whether a default is a value, not words.
+/// Returns whether a default is a value, and not words.
 fn is_toml(default: &str) -> bool {
     toml::de::DeValue::parse(default).is_ok()
 }
@@ -75,12 +104,14 @@ fn train(text: &mut String) {
     text.push('\n');
 }
 
-fn faults(text: &mut String) {
-    text.push_str("### Kinds of faults\n\nWhat each has beside the keys above.\n\n");
-    for (family, known) in &FAULTS {
-        write!(text, "#### `kind = \"{}\"`\n\n{}\n\n", family.name(), known.meaning)
-            .expect(TAKES_ALL);
-        table(text, known, 1);
+fn kinds_of_faults(text: &mut String) {
+    text.push_str(
+        "### Kinds of faults\n\nEach kind has these keys and the keys of `[[fault]]`.\n\n",
+    );
+    for (family, name) in Family::NAMED {
+        let meaning = family.meaning();
+        write!(text, "#### `kind = \"{name}\"`\n\n{meaning}\n\n").expect(TAKES_ALL);
+        table(text, &FaultKind::own_keys(*family));
     }
 }
 
@@ -111,7 +142,7 @@ fn units(text: &mut String) {
          | value | how it is written |\n|---|---|\n\
          | duration | a number and one of {}: `\"200us\"`, `\"1.5s\"`; whole nanoseconds |\n\
          | rate | a number and one of {}, each a second: `\"1Gbit\"`, `\"50MB\"`; whole bytes; \
-         `\"{UNLIMITED}\"` where a limit can be lifted |\n\
+         `\"unlimited\"` where a limit can be lifted |\n\
          | range | one value, or `{{ min = 1, max = 4 }}`, of which either may be left out |\n\
          | task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0 |\n\
          | tasks | a task, or `\"workers\"`, `\"ps\"`, `\"all\"` |\n\
@@ -125,7 +156,8 @@ fn units(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::file::keys::key::{Key, REQUIRED};
+    use crate::scenario::file::faults;
+    use crate::scenario::file::key::REQUIRED;
 
     const BEGIN: &str = "<!-- begin of the generated reference: \
                          UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";
@@ -151,9 +183,10 @@ mod tests {
     }
 
     /// All tables, the kinds of faults among them.
-    fn tables() -> Vec<(&'static Known, String)> {
-        let kinds = FAULTS.iter().map(|(family, known)| (known, family.name().to_owned()));
-        let others = keys::ALL.into_iter().filter(|known| known.name != keys::FAULT.name);
+    fn all_tables() -> Vec<(&'static Known, String)> {
+        let kinds = faults::tables().iter().zip(Family::NAMED);
+        let kinds = kinds.map(|(known, (_, name))| (known, (*name).to_owned()));
+        let others = tables().into_iter().filter(|known| known.name != Fault::known().name);
         others.map(|known| (known, String::new())).chain(kinds).collect()
     }
 
@@ -182,7 +215,7 @@ mod tests {
         if !kind.is_empty() && without != "kind" {
             writeln!(text, "kind = \"{kind}\"").unwrap();
         }
-        for key in known.keys().filter(|key| key.name != "kind" && key.name != without) {
+        for key in known.keys.iter().filter(|key| key.name != "kind" && key.name != without) {
             let is_needed = key.default == REQUIRED
                 || (known.name, key.name) == ("network.link", "latency")
                 || (kind, key.name) == ("clock", "skew_ppm")
@@ -208,11 +241,11 @@ mod tests {
 
     #[test]
     fn every_documented_default_is_the_real_one() {
-        for (known, kind) in tables() {
+        for (known, kind) in all_tables() {
             let base = base(known, &kind, "");
             let has =
                 |key: &Key| base.lines().any(|line| line.starts_with(&format!("{} =", key.name)));
-            for key in known.keys().filter(|key| is_toml(key.default) && !has(key)) {
+            for key in known.keys.iter().filter(|key| is_toml(&key.default) && !has(key)) {
                 let given = format!("{base}{} = {}\n", key.name, key.default);
                 let (with, without) = (parse(&file(known, &given)), parse(&file(known, &base)));
                 assert_eq!(with, without, "{} of {}", key.name, known.name);
@@ -222,8 +255,8 @@ mod tests {
 
     #[test]
     fn every_documented_key_is_read() {
-        for (known, kind) in tables() {
-            for key in known.keys() {
+        for (known, kind) in all_tables() {
+            for key in &known.keys {
                 let keys = format!("{}{} = 1979-05-27\n", base(known, &kind, key.name), key.name);
                 let text = file(known, &keys);
                 let error = Scenario::parse(&text, "a.toml").expect_err(&text).to_string();
@@ -238,10 +271,10 @@ mod tests {
 
     #[test]
     fn every_default_in_words_is_one_that_a_person_can_find() {
-        let words: std::collections::BTreeSet<_> = tables()
+        let words: std::collections::BTreeSet<_> = all_tables()
             .into_iter()
-            .flat_map(|(known, _)| known.keys())
-            .map(|key| key.default)
+            .flat_map(|(known, _)| &known.keys)
+            .map(|key| key.default.as_str())
             .filter(|default| !is_toml(default))
             .collect();
         let words: Vec<_> = words.into_iter().collect();

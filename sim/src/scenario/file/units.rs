@@ -73,7 +73,7 @@ pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
 }
 
 /// The shortest text that reads back as this duration.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { shortest(nanos(duration), &DURATIONS) }
 }
 
