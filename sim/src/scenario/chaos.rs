@@ -30,16 +30,16 @@ table! {
         /// The longest duration of a fault.
         longest: Duration[ABOVE_ZERO] = Duration::from_secs(3),
         /// The number of parameter servers.
-        ps: Option<Range<u32>>[PS] = absent("what `[cluster]` says"),
+        ps: Option<Range<u32>>[PS] = None; "what `[cluster]` says",
         /// The number of workers.
-        workers: Option<Range<u32>>[WORKERS] = absent("what `[cluster]` says"),
+        workers: Option<Range<u32>>[WORKERS] = None; "what `[cluster]` says",
         /// R, the number of gradients per update.
-        replicas_to_aggregate: Option<Range<u32>>[REPLICAS] = absent("what `[sync]` says"),
+        replicas_to_aggregate: Option<Range<u32>>[REPLICAS] = None; "what `[sync]` says",
         /// The number of slots per worker. One seed in sixteen draws it, instead of
         /// `replicas_to_aggregate`.
-        slots_per_worker: Option<Range<u32>>[SLOTS] = absent("none"),
+        slots_per_worker: Option<Range<u32>>[SLOTS] = None; "none",
         /// The factor by which tensors count as larger on links. One seed in four draws it.
-        tensor_factor: Option<Range<u32>>[TENSOR_FACTOR] = absent("none"),
+        tensor_factor: Option<Range<u32>>[TENSOR_FACTOR] = None; "none",
         /// Each seed also draws the optimizer, with its default parameters.
         optimizer: bool = false,
     }

@@ -112,11 +112,9 @@ fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, seed: u64, stream: &mut St
     }
     draw_load(scenario, chaos, seed);
     let Sync { replicas_to_aggregate, total_num_replicas } = scenario.run.sync;
-    if scenario.expect.oracle.is_some() {
-        let timing_chooses = replicas_to_aggregate < total_num_replicas;
-        let oracle = if timing_chooses { Oracle::Provenance } else { Oracle::Serial };
-        scenario.expect.oracle = Some(oracle);
-    }
+    let timing_chooses = replicas_to_aggregate < total_num_replicas;
+    let oracle = if timing_chooses { Oracle::Provenance } else { Oracle::Serial };
+    scenario.expect.oracle = scenario.expect.oracle.map(|_| oracle);
 }
 
 /// Some seeds load the links heavily. The load has its own stream, so that it does not change the other
@@ -146,7 +144,6 @@ fn pick<'a, T>(from: &'a [T], stream: &mut Stream) -> &'a T {
 }
 
 /// The tasks that a fault affects, of which its kind uses some.
-#[derive(Debug)]
 pub(super) struct Targets {
     pub(super) node: TaskSet,
     pub(super) from: TaskSet,
@@ -154,7 +151,6 @@ pub(super) struct Targets {
 }
 
 /// The draw of one fault.
-#[derive(Debug)]
 pub(super) struct Draw<'a> {
     scenario: &'a Scenario,
     chaos: &'a Chaos,

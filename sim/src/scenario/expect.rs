@@ -20,31 +20,29 @@ table! {
         /// The end of the run.
         outcome: ExpectedOutcome = ExpectedOutcome::Finished,
         /// The version of the last checkpoint.
-        final_step: Option<Step> = absent("`training_steps` if the run finishes, else any"),
+        final_step: Option<Step> = None; "`training_steps` if the run finishes, else any",
         /// The run that losses and checkpoints are compared with, to the bit. With `"none"`, nothing is
         /// compared.
-        oracle: Option<Oracle>[OR_NONE] = in_words(
-            Some(Oracle::Serial),
+        oracle: Option<Oracle>[OR_NONE] = Some(Oracle::Serial);
             "`\"serial\"`; `\"provenance\"` if R may be below N; `\"none\"` if any outcome will do",
-        ),
         /// A `losses.csv` from elsewhere that the run's file must equal. The path is relative to the
         /// scenario file.
-        golden: Option<PathBuf> = absent("none"),
+        golden: Option<PathBuf> = None; "none",
         /// The number of gradients of every update. It must be R, and is given only for the reader.
-        gradients_per_update: Option<u32> = absent("R"),
+        gradients_per_update: Option<u32> = None; "R",
         /// Gradients that were answered as duplicates.
-        duplicates: Option<Range<u64>> = absent("any"),
+        duplicates: Option<Range<u64>> = None; "any",
         /// Gradients that were answered as stale.
-        stale: Option<Range<u64>> = absent("any"),
+        stale: Option<Range<u64>> = None; "any",
         /// Gradients that were answered as fenced.
-        fenced: Option<Range<u64>> = absent("any"),
+        fenced: Option<Range<u64>> = None; "any",
         /// Generations after the first.
-        rollbacks: Option<Range<u64>> = absent("any"),
+        rollbacks: Option<Range<u64>> = None; "any",
         /// Tasks that still wait for the others when these have left for good. Only a task that was
         /// absent at the end may stay behind.
-        left_behind: Option<Range<u64>> = absent("any"),
+        left_behind: Option<Range<u64>> = None; "any",
         /// The virtual time of the whole run.
-        virtual_time: Option<Range<Duration>> = absent("any"),
+        virtual_time: Option<Range<Duration>> = None; "any",
         /// Events that must happen, or must not happen.
         events as "event": Vec<ExpectedEvent> = Vec::new(),
         /// The line of the file for each expectation.
@@ -143,9 +141,9 @@ table! {
         /// The kind of event.
         event: EventKind,
         /// The task of the event.
-        node: Option<TaskId> = absent("any task"),
+        node: Option<TaskId> = None; "any task",
         /// The step of the event.
-        step: Option<Step> = absent("any"),
+        step: Option<Step> = None; "any",
         /// The number of such events; 0 is never.
         times: Range<u64> = Range { min: 1, max: u64::MAX },
     }

@@ -30,7 +30,7 @@ table! {
 
 one_of! {
     /// The beginning of a fault.
-    pub enum Trigger: "one of these three", "the fault begins" {
+    pub enum Trigger: "one of these three", "the fault begins by" {
         /// The fault begins at this time.
         At(Duration) = "at",
         /// The fault begins when ps 0 first has this version.
@@ -43,7 +43,7 @@ one_of! {
 one_of! {
     /// The end of a fault.
     #[derive(Copy, Eq)]
-    pub enum End: "for ever", "the fault ends" {
+    pub enum End: "for ever", "the fault ends by" {
         /// The fault ends this long after its beginning. The end of a crash or a stop restarts the
         /// task. An instant fault has no end.
         For(Duration)[ABOVE_ZERO] = "for",
@@ -57,11 +57,11 @@ table! {
     #[derive(Eq)]
     Inline "on" check check_pattern; pub struct EventPattern {
         /// The kind of event. Without it, every input of a node counts.
-        event: Option<EventKind> = absent("any"),
+        event: Option<EventKind> = None; "any",
         /// The task of the event.
-        node: Option<TaskId> = absent("any task"),
+        node: Option<TaskId> = None; "any task",
         /// The step of the event, for events with a step.
-        step: Option<Step> = absent("any"),
+        step: Option<Step> = None; "any",
         /// The number of the matching event, counted from 1.
         nth: u64[1..=i128::MAX] = 1,
         /// The side of the event.

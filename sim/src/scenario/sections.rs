@@ -62,7 +62,7 @@ table! {
     Section "sync"; pub(crate) struct SyncKeys {
         /// R, the number of gradients per update. If R exceeds the number of workers, each worker
         /// computes several batches. If R is smaller, the slowest gradients are dropped.
-        replicas_to_aggregate: Option<u32>[REPLICAS] = absent("the number of workers"),
+        replicas_to_aggregate: Option<u32>[REPLICAS] = None; "the number of workers",
     }
 }
 
@@ -81,7 +81,7 @@ table! {
         /// doubled.
         report_after: Duration[ABOVE_ZERO] = Limits::default().report_after,
         /// The wait after which a task gives up and ends the run.
-        give_up_after: Duration[ABOVE_ZERO] = in_words(Limits::default().give_up_after, "none"),
+        give_up_after: Duration[ABOVE_ZERO] = Limits::default().give_up_after; "none",
         /// At the end of a run, the wait for tasks that have not said goodbye.
         linger: Duration[ABOVE_ZERO] = Limits::default().linger,
         /// The time for the last save of a chief that was asked to stop.
@@ -146,11 +146,11 @@ table! {
         /// The receivers.
         to: TaskSet,
         /// The latency of these links.
-        latency: Option<Distribution> = absent("the network's"),
+        latency: Option<Distribution> = None; "the network's",
         /// The jitter of these links.
-        jitter: Option<Distribution> = absent("the network's"),
+        jitter: Option<Distribution> = None; "the network's",
         /// Bytes per second of each ordered pair of these tasks.
-        bandwidth: Option<NonZeroU64> = absent("the network's"),
+        bandwidth: Option<NonZeroU64> = None; "the network's",
     }
 }
 
@@ -213,25 +213,21 @@ const fn micros(micros: u64) -> Duration {
 fn check_limits(limits: &Limits, section: Section<'_>) -> Result<(), Wrong> {
     let Limits { heartbeat_interval, heartbeat_timeout, reconnect_min, reconnect_max, .. } =
         *limits;
-    let is_wrong = heartbeat_interval >= heartbeat_timeout;
-    let (less, more) = ("heartbeat_interval", "heartbeat_timeout");
-    check_order(section, is_wrong, [(less, heartbeat_interval), (more, heartbeat_timeout)])?;
-    let ends = [("reconnect_min", reconnect_min), ("reconnect_max", reconnect_max)];
-    check_order(section, reconnect_min > reconnect_max, ends)
-}
-
-/// Fails at the second of two limits, or else at the first, if their order is wrong.
-fn check_order(
-    section: Section<'_>,
-    is_wrong: bool,
-    [(less, less_time), (more, more_time)]: [(&str, Duration); 2],
-) -> Result<(), Wrong> {
-    let (less_time, more_time) = (duration_text(less_time), duration_text(more_time));
-    let what = format!("{less} is {less_time} and {more} is {more_time}: raise the second");
-    match section.get(more).or_else(|| section.get(less)) {
-        Some(value) if is_wrong => Err(Wrong { at: value.at, what }),
-        _ => Ok(()),
+    let heartbeat =
+        [("heartbeat_interval", heartbeat_interval), ("heartbeat_timeout", heartbeat_timeout)];
+    let reconnect = [("reconnect_min", reconnect_min), ("reconnect_max", reconnect_max)];
+    let are_wrong = [heartbeat_interval >= heartbeat_timeout, reconnect_min > reconnect_max];
+    for ([(less, least), (more, most)], is_wrong) in
+        [heartbeat, reconnect].into_iter().zip(are_wrong)
+    {
+        // The file gives at least one of two limits whose order is wrong.
+        if let Some(value) = section.get(more).or_else(|| section.get(less)).filter(|_| is_wrong) {
+            let (least, most) = (duration_text(least), duration_text(most));
+            let what = format!("{less} is {least} and {more} is {most}: raise the second");
+            return Err(Wrong { at: value.at, what });
+        }
     }
+    Ok(())
 }
 
 fn check_link(link: &LinkOverride, section: Section<'_>) -> Result<(), Wrong> {

@@ -2,9 +2,7 @@
 
 pub(crate) use unisono_config::file::Wrong;
 
-pub(crate) use super::field::{
-    ABOVE_ZERO, Bounds, Fallback, Field, FieldType, OR_NONE, OR_UNLIMITED, absent, in_words,
-};
+pub(crate) use super::field::{ABOVE_ZERO, Bounds, Field, FieldType, OR_NONE, OR_UNLIMITED};
 pub(crate) use super::key::{Form, Key, Known};
 pub(crate) use super::lines::Lines;
 pub(crate) use super::section::Section;

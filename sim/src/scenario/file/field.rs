@@ -12,14 +12,15 @@ use super::lines::Lines;
 use super::section::{Section, Value};
 
 /// A field, as a macro declares it.
-#[derive(Debug)]
 pub(crate) struct Field<T> {
     pub(crate) key: &'static str,
     /// The text of the reference.
     pub(crate) doc: &'static str,
     pub(crate) bounds: Bounds,
     /// The value of an absent key; `None` if the key is required.
-    pub(crate) default: Option<Fallback<T>>,
+    pub(crate) default: Option<T>,
+    /// The default in words, for the reference.
+    pub(crate) words: Option<&'static str>,
 }
 
 /// What limits the values of a key.
@@ -52,30 +53,6 @@ impl From<RangeInclusive<i128>> for Bounds {
     }
 }
 
-/// The value of an absent key.
-#[derive(Clone, Debug)]
-pub(crate) struct Fallback<T> {
-    pub(crate) value: T,
-    /// The text of the reference, if it is not the value as TOML.
-    words: Option<&'static str>,
-}
-
-impl<T> From<T> for Fallback<T> {
-    fn from(value: T) -> Self {
-        Self { value, words: None }
-    }
-}
-
-/// A default that the reference describes in words.
-pub(crate) const fn in_words<T>(value: T, words: &'static str) -> Fallback<T> {
-    Fallback { value, words: Some(words) }
-}
-
-/// No value by default; `words` says what holds then.
-pub(crate) const fn absent<T>(words: &'static str) -> Fallback<Option<T>> {
-    in_words(None, words)
-}
-
 /// A type of fields, whose values one key or several keys describe.
 pub(crate) trait FieldType: Clone {
     /// The keys, for the reader and the reference.
@@ -105,42 +82,40 @@ pub(crate) trait ValueType: Clone + PartialEq {
 
 impl<T: ValueType> FieldType for T {
     fn keys(field: &Field<Self>) -> Vec<Key> {
-        let default = match &field.default {
-            None => REQUIRED.to_owned(),
-            Some(Fallback { words: Some(words), .. }) => (*words).to_owned(),
-            Some(Fallback { value, .. }) => value.text(field.bounds),
+        let default = match (&field.default, field.words) {
+            (None, _) => REQUIRED.to_owned(),
+            (_, Some(words)) => words.to_owned(),
+            (Some(default), None) => default.text(field.bounds),
         };
         vec![field.known(T::takes(field.bounds), default, &T::meanings())]
     }
 
     fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
         match (section.get(field.key), field.default) {
-            (None, Some(default)) => Ok(default.value),
+            (None, Some(default)) => Ok(default),
             _ => <T as ValueType>::read(section.need(field.key)?, field.bounds),
         }
     }
 
     fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        if field.default.as_ref().is_none_or(|default| default.value != *self) {
+        if field.default.as_ref() != Some(self) {
             lines.put(field.key, self.text(field.bounds));
         }
     }
 }
 
-impl<T: Clone> Field<T> {
-    /// The field with another default, if there is one.
-    pub(crate) fn or(self, default: Option<&T>) -> Self {
-        match default {
-            None => self,
-            Some(value) => Self { default: Some(value.clone().into()), ..self },
-        }
-    }
-}
-
 impl<T> Field<T> {
-    /// The field with values of another type.
-    pub(crate) fn with<U>(&self, default: Option<Fallback<U>>) -> Field<U> {
-        Field { key: self.key, doc: self.doc, bounds: self.bounds, default }
+    /// The field with another default, perhaps of another type.
+    pub(crate) fn with<U>(&self, default: Option<U>) -> Field<U> {
+        Field { key: self.key, doc: self.doc, bounds: self.bounds, default, words: None }
+    }
+
+    /// The field with another default, if there is one.
+    pub(crate) fn or(self, default: Option<&T>) -> Self
+    where
+        T: Clone,
+    {
+        if default.is_none() { self } else { self.with(default.cloned()) }
     }
 
     /// The key of the field. `meanings` follow the text of the field.

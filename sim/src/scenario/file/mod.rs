@@ -85,10 +85,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
     let any = &Shape { max_virtual_time: sim.max_virtual_time, ..Shape::ANY };
     let Cluster { ps, workers, placement, .. } = section(file, any)?;
     let SyncKeys { replicas_to_aggregate } = section(file, any)?;
-    let chaos = match file.get(Chaos::known().name) {
-        None => None,
-        Some(_) => Some(section(file, any)?),
-    };
+    let chaos = file.get(Chaos::known().name).map(|_| section(file, any)).transpose()?;
     let mut run = RunConfig { train: train::read(file)?, ..RunConfig::default() };
     (run.n_ps, run.placement) = (ps, placement);
     run.sync = Sync {
@@ -143,21 +140,20 @@ fn check_sections(file: &DeTable<'_>) -> Result<(), Wrong> {
         let others = others.filter(|known| known.form != Form::Inline && !known.name.contains('.'));
         std::iter::once(train::NAME).chain(others.map(|known| known.name))
     };
-    for (name, value) in file {
-        let given = &**name.get_ref();
-        if names().any(|known| known == given) {
-            continue;
-        }
-        let home = reference::section_with(given).filter(|_| !value.get_ref().is_table());
-        let what = if let Some(near) = nearest(given, names()) {
-            format!("there is no section [{given}]; did you mean [{near}]?")
-        } else if let Some(home) = home {
-            format!("the key {given} belongs in the section [{}]", home.name)
-        } else {
-            let all: Vec<_> = names().map(|name| format!("[{name}]")).collect();
-            format!("there is no section [{given}]; there are {}", all.join(", "))
-        };
-        return Err(Wrong { at: name.span().start, what });
-    }
-    Ok(())
+    let mut keys = file.iter();
+    let Some((name, value)) = keys.find(|(name, _)| !names().any(|known| known == *name.get_ref()))
+    else {
+        return Ok(());
+    };
+    let given = &**name.get_ref();
+    let home = reference::section_with(given).filter(|_| !value.get_ref().is_table());
+    let what = if let Some(near) = nearest(given, names()) {
+        format!("there is no section [{given}]; did you mean [{near}]?")
+    } else if let Some(home) = home {
+        format!("the key {given} belongs in the section [{}]", home.name)
+    } else {
+        let all: Vec<_> = names().map(|name| format!("[{name}]")).collect();
+        format!("there is no section [{given}]; there are {}", all.join(", "))
+    };
+    Err(Wrong { at: name.span().start, what })
 }

@@ -34,11 +34,11 @@ impl<T: Ends> ValueType for Range<T> {
         };
         if let Some(key) = table.keys().find(|key| !["min", "max"].contains(&&**key.get_ref())) {
             let what =
-                format!("{}: unknown key {}; a range has min and max", value.key(), key.get_ref());
+                format!("{}: unknown key {}; a range has min and max", value.key, key.get_ref());
             return Err(Wrong { at: key.span().start, what });
         }
         let end = |key: &'static str, widest| {
-            let given = table.get(key).map(|item| value.inner(value.key(), item));
+            let given = table.get(key).map(|item| value.inner(value.key, item));
             given.map_or(Ok(widest), |given| T::read(given, bounds))
         };
         let (least, greatest) = T::ends(bounds);

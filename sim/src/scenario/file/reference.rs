@@ -1,10 +1,8 @@
 //! The reference in `docs/simulation.md`, from the declarations of the keys.
 
-use std::fmt::Write as _;
+use unisono_config::file::{KeyText, KnownSection};
 
-use unisono_config::file::KnownSection;
-
-use super::distributions::FORMS;
+use super::distributions;
 use super::key::{Form, Key, Known};
 use super::table::Table as _;
 use super::tagged::Tagged as _;
@@ -20,24 +18,13 @@ use unisono_observe::trace::EventKind;
 
 /// All tables but `[train]` and the kinds of faults, in the order of the reference.
 pub(super) fn tables() -> [&'static Known; 16] {
-    [
-        Cluster::known(),
-        WrongSetting::known(),
-        SyncKeys::known(),
-        Limits::known(),
-        ComputeModel::known(),
-        TaskTime::known(),
-        NetworkModel::known(),
-        LinkOverride::known(),
-        StorageModel::known(),
-        SimLimits::known(),
-        Fault::known(),
-        EventPattern::known(),
-        Chaos::known(),
-        Expect::known(),
-        ExpectedEvent::known(),
-        Liveness::known(),
-    ]
+    macro_rules! known {
+        ($($table:ident)+) => { [$($table::known()),+] };
+    }
+    known! {
+        Cluster WrongSetting SyncKeys Limits ComputeModel TaskTime NetworkModel LinkOverride
+        StorageModel SimLimits Fault EventPattern Chaos Expect ExpectedEvent Liveness
+    }
 }
 
 /// The section that has a key.
@@ -48,36 +35,56 @@ pub(super) fn section_with(key: &str) -> Option<&'static Known> {
 /// Returns the reference of scenario files, as Markdown.
 #[must_use]
 pub fn reference() -> String {
-    let mut text = String::new();
-    train(&mut text);
+    let mut parts = vec![train()];
     for known in tables() {
-        let place = match known.form {
-            Form::Inline => format!("`{}`, of a `[[fault]]`", known.heading()),
-            Form::Section | Form::Tables => format!("`{}`", known.heading()),
+        let heading = match known.form {
+            Form::Inline => format!("### `{}`, of a `[[fault]]`", known.heading()),
+            Form::Section | Form::Tables => format!("### `{}`", known.heading()),
         };
-        write!(text, "### {place}\n\n{}\n\n", known.meaning).expect(TAKES_ALL);
-        table(&mut text, &known.keys);
+        parts.push(keys(&heading, known.meaning, &known.keys));
     }
-    kinds_of_faults(&mut text);
-    events(&mut text);
-    distributions(&mut text);
-    units(&mut text);
-    text.truncate(text.trim_end().len());
-    text.push('\n');
-    text
+    let about = "Each kind has these keys and the keys of `[[fault]]`.";
+    parts.push(format!("### Kinds of faults\n\n{about}\n"));
+    for (family, name) in Family::NAMED {
+        let heading = format!("#### `kind = \"{name}\"`");
+        parts.push(keys(&heading, family.meaning(), &FaultKind::own_keys(*family)));
+    }
+    let events = EventKind::ALL.iter().map(|kind| (kind.name(), kind.meaning().trim()));
+    parts.push(meanings("### Events", "event", events));
+    let forms = distributions::Form::NAMED.iter().map(|(form, example)| (*example, form.meaning()));
+    parts.push(meanings("### Distributions", "distribution", forms));
+    parts.push(units());
+    parts.join("\n")
 }
 
-const TAKES_ALL: &str = "a String takes all";
+/// A heading, a text, and a table with these columns and rows.
+fn part(
+    heading: &str,
+    about: &str,
+    columns: &[&str],
+    rows: impl Iterator<Item = String>,
+) -> String {
+    let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
+    let rows: String = rows.map(|row| format!("| {row} |\n")).collect();
+    let line = "---|".repeat(columns.len());
+    format!("{heading}\n\n{about}| {} |\n|{line}\n{rows}", columns.join(" | "))
+}
 
-fn table(text: &mut String, keys: &[Key]) {
-    text.push_str("| key | takes | default | what it is |\n|---|---|---|---|\n");
-    for key in keys {
-        let default =
-            if is_toml(&key.default) { format!("`{}`", key.default) } else { key.default.clone() };
-        writeln!(text, "| `{}` | {} | {default} | {} |", key.name, key.takes, key.meaning)
-            .expect(TAKES_ALL);
-    }
-    text.push('\n');
+fn keys(heading: &str, about: &str, keys: &[Key]) -> String {
+    let row = |Key { name, takes, default, meaning }: &Key| {
+        let quote = if is_toml(default) { "`" } else { "" };
+        format!("`{name}` | {takes} | {quote}{default}{quote} | {meaning}")
+    };
+    part(heading, about, &["key", "takes", "default", "what it is"], keys.iter().map(row))
+}
+
+fn meanings<'a>(
+    heading: &str,
+    what: &str,
+    all: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let rows = all.map(|(name, meaning)| format!("`{name}` | {meaning}"));
+    part(heading, "", &[what, "what it means"], rows)
 }
 
 /// Returns whether a default is a value, and not words.
@@ -85,76 +92,51 @@ fn is_toml(default: &str) -> bool {
     toml::de::DeValue::parse(default).is_ok()
 }
 
-fn train(text: &mut String) {
-    text.push_str(
-        "### `[train]`\n\nThe keys of the production file, with defaults so small that a seed costs \
-         little.\n\n| key | what it is | default |\n|---|---|---|\n",
-    );
+fn train() -> String {
     let ours = Scenario::default().run.settings();
-    for key in KnownSection::train().texts() {
-        let ours = ours.iter().find(|(name, _)| *name == key.name);
-        let default = match ours {
+    let row = |key: KeyText| {
+        let default = match ours.iter().find(|(name, _)| *name == key.name) {
             Some(("hidden", sizes)) => format!("[{sizes}]"),
             Some((_, value)) => value.to_owned(),
-            None => key.default,
+            None => key.default.clone(),
         };
         let what = key.what.replace(", comma-separated; \"\" is", "; [] is");
-        writeln!(text, "| `{}` | {what} | {default} |", key.name).expect(TAKES_ALL);
-    }
-    text.push('\n');
+        format!("`{}` | {what} | {default}", key.name)
+    };
+    let about = "The keys of the production file, with defaults so small that a seed costs little.";
+    let section = KnownSection::train();
+    let columns = ["key", "what it is", "default"];
+    part("### `[train]`", about, &columns, section.texts().map(row))
 }
 
-fn kinds_of_faults(text: &mut String) {
-    text.push_str(
-        "### Kinds of faults\n\nEach kind has these keys and the keys of `[[fault]]`.\n\n",
-    );
-    for (family, name) in Family::NAMED {
-        let meaning = family.meaning();
-        write!(text, "#### `kind = \"{name}\"`\n\n{meaning}\n\n").expect(TAKES_ALL);
-        table(text, &FaultKind::own_keys(*family));
-    }
-}
-
-fn events(text: &mut String) {
-    text.push_str("### Events\n\n| event | what it means |\n|---|---|\n");
-    for kind in EventKind::ALL {
-        writeln!(text, "| `{}` | {} |", kind.name(), kind.meaning().trim()).expect(TAKES_ALL);
-    }
-    text.push('\n');
-}
-
-fn distributions(text: &mut String) {
-    text.push_str("### Distributions\n\n| distribution | what it is |\n|---|---|\n");
-    for form in FORMS {
-        writeln!(text, "| `{}` | {} |", form.example, form.meaning).expect(TAKES_ALL);
-    }
-    text.push('\n');
-}
-
-fn units(text: &mut String) {
+fn units() -> String {
     let names = |units: &[(&'static str, u64)]| {
         let names: Vec<_> = units.iter().map(|(name, _)| format!("`{name}`")).collect();
         names.join(", ")
     };
-    write!(
-        text,
-        "### Units, ranges, tasks\n\n\
-         | value | how it is written |\n|---|---|\n\
-         | duration | a number and one of {}: `\"200us\"`, `\"1.5s\"`; whole nanoseconds |\n\
-         | rate | a number and one of {}, each a second: `\"1Gbit\"`, `\"50MB\"`; whole bytes; \
-         `\"unlimited\"` where a limit can be lifted |\n\
-         | range | one value, or `{{ min = 1, max = 4 }}`, of which either may be left out |\n\
-         | task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0 |\n\
-         | tasks | a task, or `\"workers\"`, `\"ps\"`, `\"all\"` |\n\
-         | step | a version, counted from 0; of an event at an update, that update |\n",
-        names(&DURATIONS),
-        names(&RATES),
-    )
-    .expect(TAKES_ALL);
+    let (durations, rates) = (names(&DURATIONS), names(&RATES));
+    let rows = [
+        format!(
+            "duration | a number and one of {durations}: `\"200us\"`, `\"1.5s\"`; a whole number of \
+             nanoseconds"
+        ),
+        format!(
+            "rate | a number and one of {rates}, per second: `\"1Gbit\"`, `\"50MB\"`; a whole number \
+             of bytes"
+        ),
+        "range | one value, or `{ min = 1, max = 4 }`, where either may be absent".to_owned(),
+        "task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0".to_owned(),
+        "tasks | a task, or `\"workers\"`, `\"ps\"`, `\"all\"`".to_owned(),
+        "step | a version, counted from 0; for an event of an update, that update".to_owned(),
+    ];
+    let columns = ["value", "how it is written"];
+    part("### Units, ranges, tasks", "", &columns, rows.into_iter())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use crate::scenario::file::faults;
     use crate::scenario::file::key::REQUIRED;

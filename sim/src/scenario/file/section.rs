@@ -30,7 +30,7 @@ pub(crate) struct Section<'a> {
 /// The value at a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value<'a> {
-    key: &'a str,
+    pub(super) key: &'a str,
     pub(crate) at: usize,
     pub(crate) raw: &'a DeValue<'a>,
     pub(crate) shape: &'a Shape,
@@ -147,10 +147,6 @@ impl<'a> Value<'a> {
     /// A value within this one.
     pub(super) fn inner(self, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
         Self::new(key, value, self.shape)
-    }
-
-    pub(super) fn key(&self) -> &'a str {
-        self.key
     }
 
     /// An error at this value.

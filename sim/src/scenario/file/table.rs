@@ -50,19 +50,23 @@ pub(crate) use first;
 
 /// The [`Field`] of a declaration.
 macro_rules! field {
-    ($type:ty, $name:ident $($key:literal)?; $($doc:literal)+; $($bounds:expr)?; $($default:expr)?) => {
+    (
+        $type:ty, $name:ident $($key:literal)?; $($doc:literal)+; $($bounds:expr)?;
+        $($default:expr $(; $words:literal)?)?
+    ) => {
         Field::<$type> {
             key: first!($($key,)? stringify!($name)),
             doc: concat!($($doc),+),
             bounds: first!($(Bounds::from($bounds),)? Bounds::ANY),
-            default: first!($(Some(Fallback::from($default)),)? None),
+            default: first!($(Some($default),)? None),
+            words: first!($($(Some($words),)?)? None),
         }
     };
 }
 pub(crate) use field;
 
-/// Declares a table as a struct. The fields are `name: Type[bounds] = default`, where a field without
-/// a default is required; `name as "key"` is for a key with another name. The doc comments are the
+/// Declares a table as a struct. The fields are `name: Type[bounds] = default; "default in words"`,
+/// where a field without a default is required; `name as "key"` is for a key with another name. The doc comments are the
 /// texts of the reference.
 ///
 /// `check f` calls `f(&table, section)` after all keys are read. `impl` in place of `struct` declares
@@ -73,7 +77,7 @@ macro_rules! table {
         $form:ident $heading:literal $(check $check:path)?; $vis:vis struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])? $(= $default:expr)?,
+                $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])? $(= $default:expr $(; $words:literal)?)?,
             )*
         }
     ) => {
@@ -85,7 +89,7 @@ macro_rules! table {
         table! {
             $(#[doc = $about])+
             $form $heading $(check $check)?; impl $name {
-                $( $(#[doc = $doc])+ $field $(as $key)?: $type $([$bounds])? $(= $default)?, )*
+                $( $(#[doc = $doc])+ $field $(as $key)?: $type $([$bounds])? $(= $default $(; $words)?)?, )*
             }
         }
         table!(@$form $name);
@@ -95,7 +99,7 @@ macro_rules! table {
         $form:ident $heading:literal $(check $check:path)?; impl $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])? $(= $default:expr)?,
+                $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])? $(= $default:expr $(; $words:literal)?)?,
             )*
         }
     ) => {
@@ -103,7 +107,7 @@ macro_rules! table {
             fn known() -> &'static Known {
                 static KNOWN: std::sync::LazyLock<Known> = std::sync::LazyLock::new(|| {
                     let keys = [$( <$type as FieldType>::keys(
-                        &field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default)?)
+                        &field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?)
                     ), )*];
                     Known {
                         name: $heading,
@@ -118,7 +122,7 @@ macro_rules! table {
 
             fn read(section: Section<'_>, default: Option<&Self>) -> Result<Self, Wrong> {
                 let table = Self { $( $field: {
-                    let field = field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default)?);
+                    let field = field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?);
                     FieldType::read(field.or(default.map(|all| &all.$field)), section)?
                 }, )* };
                 $( $check(&table, section)?; )?
@@ -127,7 +131,7 @@ macro_rules! table {
 
             fn write(&self, default: Option<&Self>, lines: &mut Lines) {
                 $(
-                    let field = field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default)?);
+                    let field = field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?);
                     let field = field.or(default.map(|all| &all.$field));
                     FieldType::write(&self.$field, &field, lines);
                 )*

@@ -24,7 +24,7 @@ pub(crate) trait Tagged: Clone {
 
     /// The key of the variant's name.
     fn tag_key(field: &Field<Self>) -> Key {
-        let default = field.default.as_ref().map(|default| quoted(default.value.tag().name_of()));
+        let default = field.default.as_ref().map(|default| quoted(default.tag().name_of()));
         let default = default.unwrap_or_else(|| REQUIRED.to_owned());
         field.known(Self::Tag::names(), default, &Self::Tag::meanings_of_all())
     }
@@ -45,7 +45,7 @@ pub(super) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
 pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
     let given = section.get(field.key);
     let tag = match (given, &field.default) {
-        (None, Some(default)) => default.value.tag(),
+        (None, Some(default)) => default.tag(),
         _ => section.need(field.key)?.choice(T::Tag::WHAT, &T::Tag::named(), None)?,
     };
     for (other, name) in T::Tag::named() {
@@ -58,7 +58,8 @@ pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T
                     )));
                 }
                 (None, Some(given)) if other == tag => {
-                    let meaning = key.meaning.trim_end_matches('.');
+                    let mut meaning = key.meaning.trim_end_matches('.').to_owned();
+                    meaning[..1].make_ascii_lowercase();
                     return Err(given.wrong(format!("\"{name}\" needs {}: {meaning}", key.name)));
                 }
                 _ => {}
@@ -69,7 +70,7 @@ pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T
 }
 
 pub(super) fn write<T: Tagged>(given: &T, field: &Field<T>, lines: &mut Lines) {
-    if field.default.as_ref().is_none_or(|default| default.value.tag() != given.tag()) {
+    if field.default.as_ref().is_none_or(|default| default.tag() != given.tag()) {
         lines.put(field.key, quoted(given.tag().name_of()));
     }
     given.write_fields(lines);
@@ -106,7 +107,7 @@ macro_rules! tagged {
                 $(#[doc = $doc:literal])+
                 $variant:ident = $text:literal $({ $(
                     $(#[doc = $field_doc:literal])+
-                    $field:ident: $type:ty $([$bounds:expr])? $(= $default:expr)?,
+                    $field:ident: $type:ty $([$bounds:expr])? $(= $default:expr $(; $words:literal)?)?,
                 )* })?
             )+
         }
@@ -137,7 +138,7 @@ macro_rules! tagged {
             fn own_keys(tag: $tag) -> Vec<Key> {
                 let keys: Vec<Vec<Key>> = match tag {
                     $( $tag::$variant => vec![$( $( <$type as FieldType>::keys(
-                        &field!($type, $field; $($field_doc)+; $($bounds)?; $($default)?)
+                        &field!($type, $field; $($field_doc)+; $($bounds)?; $($default $(; $words)?)?)
                     ), )* )?], )+
                 };
                 keys.concat()
@@ -146,7 +147,7 @@ macro_rules! tagged {
             fn read_as(tag: $tag, section: Section<'_>) -> Result<Self, Wrong> {
                 Ok(match tag {
                     $( $tag::$variant => Self::$variant $({ $( $field: {
-                        let field = field!($type, $field; $($field_doc)+; $($bounds)?; $($default)?);
+                        let field = field!($type, $field; $($field_doc)+; $($bounds)?; $($default $(; $words)?)?);
                         FieldType::read(field, section)?
                     }, )* })?, )+
                 })
@@ -155,7 +156,7 @@ macro_rules! tagged {
             fn write_fields(&self, lines: &mut Lines) {
                 match self {
                     $( Self::$variant $({ $($field),* })? => { $( $(
-                        let field = field!($type, $field; $($field_doc)+; $($bounds)?; $($default)?);
+                        let field = field!($type, $field; $($field_doc)+; $($bounds)?; $($default $(; $words)?)?);
                         FieldType::write($field, &field, lines);
                     )* )? } )+
                 }

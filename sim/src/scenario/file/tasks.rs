@@ -128,7 +128,7 @@ pub(super) fn task_set(value: Value<'_>) -> Result<TaskSet, Wrong> {
 
 /// A task that is named by a key.
 pub(super) fn task_of_key(value: Value<'_>) -> Result<TaskId, Wrong> {
-    match parse(value.key(), value.shape).map_err(|what| Wrong { at: value.at, what })? {
+    match parse(value.key, value.shape).map_err(|what| Wrong { at: value.at, what })? {
         TaskSet::Task(task) => Ok(task),
         TaskSet::All | TaskSet::Job(_) => {
             Err(value.wrong("one task must be named here, such as \"worker 1\""))

@@ -266,12 +266,11 @@ impl FieldType for Vec<Family> {
     }
 
     fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        let default = field.default.map(|default| default.value).unwrap_or_default();
-        section.get(field.key).map_or(Ok(default), families)
+        section.get(field.key).map_or(Ok(field.default.unwrap_or_default()), families)
     }
 
     fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        if field.default.as_ref().is_none_or(|default| default.value != *self) {
+        if field.default.as_ref() != Some(self) {
             let names: Vec<_> = self.iter().map(|family| quoted(family.name())).collect();
             lines.put(field.key, format!("[{}]", names.join(", ")));
         }

@@ -41,30 +41,19 @@ pub(super) fn text(scenario: &Scenario) -> String {
 }
 
 fn train(file: &mut Lines, run: &RunConfig) {
-    // Each optimizer has its own defaults for its parameters.
-    let optimizer = TrainKeys {
-        optimizer: Some(OptimizerName::of(&run.train.optimizer)),
-        ..TrainKeys::default()
-    };
     let mut default = Scenario::default().run;
-    let settings = default.settings();
-    let default_optimizer = settings.iter().find(|(key, _)| *key == "optimizer");
-    default.train.optimizer =
-        train::resolve(optimizer).expect("a name contradicts nothing").optimizer;
-    let default = default.settings();
-    let known = KnownSection::train();
-    let is_default = |(key, value): &(&str, &str)| {
-        if *key == "optimizer" {
-            default_optimizer == Some((key, value))
-        } else {
-            default.iter().any(|setting| setting == (key, value))
-        }
-    };
-    let settings = run.settings();
-    let given = settings.iter().filter(|(key, _)| known.has(key));
-    let given = given.filter(|setting| !is_default(setting));
+    let optimizer = default.settings();
+    // Each optimizer has its own defaults for its parameters.
+    let name = Some(OptimizerName::of(&run.train.optimizer));
+    let resolved = train::resolve(TrainKeys { optimizer: name, ..TrainKeys::default() });
+    default.train.optimizer = resolved.expect("a name contradicts nothing").optimizer;
+    let (parameters, given, known) = (default.settings(), run.settings(), KnownSection::train());
+    let keys = given.iter().filter(|(key, value)| {
+        let default = if *key == "optimizer" { &optimizer } else { &parameters };
+        known.has(key) && !default.iter().any(|setting| setting == (*key, *value))
+    });
     let keys: Vec<_> =
-        given.map(|(key, value)| format!("{key} = {}", setting(key, value))).collect();
+        keys.map(|(key, value)| format!("{key} = {}", setting(key, value))).collect();
     file.text("[train]", &keys);
 }
 
