@@ -103,13 +103,15 @@ impl TaskSet {
     }
 }
 
-/// Declares the kinds of faults as `tagged!` does. Each field is followed by the expression that draws
-/// it for `[chaos]`. The expressions are evaluated in the order of the fields, which decides what each
-/// seed draws; a `let` is evaluated before them. An `instant` fault is over as soon as it has begun.
+/// Declares the kinds of faults as `tagged!` does. In parentheses are the tasks that a kind affects.
+/// Each further field is followed by the expression that draws it for `[chaos]`. The expressions are
+/// evaluated in the order of the fields, which decides what each seed draws; a `let` is evaluated
+/// before them. An `instant` fault is over as soon as it has begun.
 macro_rules! fault_kinds {
-    (|$draw:ident, $targets:ident| $(
+    (|$draw:ident| $(
         $(#[doc = $about:literal])+
-        $kind:ident = $name:literal $(, $instant:ident)? {
+        $kind:ident = $name:literal $(, $instant:ident)?
+        ($( $target:ident $target_doc:literal ),*) {
             $( let $local:ident = $value:expr; )*
             $(
                 $(#[doc = $doc:literal])+
@@ -123,6 +125,7 @@ macro_rules! fault_kinds {
                 $(
                     $(#[doc = $about])+
                     $kind = $name {
+                        $( #[doc = $target_doc] $target: TaskSet, )*
                         $( $(#[doc = $doc])+ $field: $type $([$bounds])? $(= $default)?, )*
                     }
                 )+
@@ -130,6 +133,12 @@ macro_rules! fault_kinds {
         }
 
         impl FaultKind {
+            /// Returns the kind without its keys.
+            #[must_use]
+            pub fn family(&self) -> Family {
+                self.tag()
+            }
+
             /// Returns whether the fault is over as soon as it has begun.
             #[must_use]
             pub fn is_instant(&self) -> bool {
@@ -138,12 +147,12 @@ macro_rules! fault_kinds {
                 }
             }
 
-            pub(super) fn draw(family: Family, $draw: &mut Draw<'_>, $targets: &Targets) -> Self {
+            pub(super) fn draw(family: Family, $draw: &mut Draw<'_>, targets: &Targets) -> Self {
                 match family {
                     $( Family::$kind => {
                         $( let $local = $value; )*
                         $( let $field = $drawn; )*
-                        Self::$kind { $($field),* }
+                        Self::$kind { $( $target: targets.$target, )* $($field),* }
                     } )+
                 }
             }
@@ -151,118 +160,68 @@ macro_rules! fault_kinds {
     };
 }
 
-fault_kinds! { |draw, targets|
+fault_kinds! { |draw|
     /// Kills tasks. The end of the fault restarts them.
-    Crash = "crash" {
-        /// The tasks.
-        node: TaskSet => targets.node,
+    Crash = "crash" (node "The tasks.") {
         /// What the peers notice.
         peers: PeersSee = PeersSee::default() => draw.choice(),
         /// The machine loses power, which loses or tears what its disk had not synced.
         power_loss: bool = false => draw.coin(),
     }
     /// Stops tasks without any notice. At the end of the fault they continue.
-    Pause = "pause" {
-        /// The tasks.
-        node: TaskSet => targets.node,
-    }
+    Pause = "pause" (node "The tasks.") {}
     /// Asks tasks to stop, as SIGTERM does. The end of the fault restarts each task that stopped.
-    Stop = "stop" {
-        /// The tasks.
-        node: TaskSet => targets.node,
-    }
+    Stop = "stop" (node "The tasks.") {}
     /// Makes all computations of tasks slower.
-    Slow = "slow" {
-        /// The tasks.
-        node: TaskSet => targets.node,
+    Slow = "slow" (node "The tasks.") {
         /// The factor by which computations take longer.
         factor: f64 => (2 + draw.below(500)) as f64,
     }
     /// Delays messages.
-    Delay = "delay" {
-        /// The senders.
-        from: TaskSet => targets.from,
-        /// The receivers.
-        to: TaskSet => targets.to,
+    Delay = "delay" (from "The senders.", to "The receivers.") {
         /// The delay of each message, in addition to its latency.
         by: Distribution => draw.delay(),
     }
     /// Lets no message pass.
-    Partition = "partition" {
-        /// The senders.
-        from: TaskSet => targets.from,
-        /// The receivers.
-        to: TaskSet => targets.to,
+    Partition = "partition" (from "The senders.", to "The receivers.") {
         /// The fault also affects the other direction.
         both_ways: bool = true => draw.coin(),
         /// What happens to the messages.
         mode: PartitionMode = PartitionMode::default() => draw.choice(),
     }
     /// Breaks links, and both ends notice. Messages on their way are lost.
-    Reset = "reset", instant {
-        /// One end.
-        from: TaskSet => targets.from,
-        /// The other end.
-        to: TaskSet => targets.to,
-    }
+    Reset = "reset", instant (from "One end.", to "The other end.") {}
     /// Breaks links, and only one end notices. Messages on their way are lost.
-    HalfOpen = "half-open", instant {
-        /// The end that notices.
-        from: TaskSet => targets.from,
-        /// The end for which the link still seems to be up.
-        to: TaskSet => targets.to,
-    }
+    HalfOpen = "half-open", instant (from "The end that notices.", to "The end that does not notice.") {}
     /// Breaks links as soon as all messages on their way have arrived. The senders cannot know that
     /// they arrived, and repeat them on the next link.
-    Duplicate = "duplicate", instant {
-        /// One end.
-        from: TaskSet => targets.from,
-        /// The other end.
-        to: TaskSet => targets.to,
-    }
+    Duplicate = "duplicate", instant (from "One end.", to "The other end.") {}
     /// Makes calls fail.
-    Connect = "connect" {
-        /// The callers.
-        from: TaskSet => targets.from,
-        /// The called tasks.
-        to: TaskSet => targets.to,
+    Connect = "connect" (from "The callers.", to "The called tasks.") {
         /// The way in which a call fails.
         mode: ConnectMode = ConnectMode::default() => draw.choice(),
     }
     /// Flips one bit of each message on its way, in its encoded form.
-    Corrupt = "corrupt" {
-        /// The senders.
-        from: TaskSet => targets.from,
-        /// The receivers.
-        to: TaskSet => targets.to,
-    }
+    Corrupt = "corrupt" (from "The senders.", to "The receivers.") {}
     /// Reduces the bandwidth of links.
-    NarrowLink = "narrow-link" {
-        /// The senders.
-        from: TaskSet => targets.from,
-        /// The receivers.
-        to: TaskSet => targets.to,
+    NarrowLink = "narrow-link" (from "The senders.", to "The receivers.") {
         /// Bytes per second of each ordered pair of tasks.
         rate: NonZeroU64 => draw.rate(10_000, 10),
     }
     /// Makes tasks read slowly. What a task has not read waits at its senders.
-    SlowReader = "slow-reader" {
-        /// The tasks that read slowly.
-        node: TaskSet => targets.node,
+    SlowReader = "slow-reader" (node "The tasks that read slowly.") {
         /// Bytes per second that each task reads, from all its links together.
         rate: NonZeroU64 => draw.rate(100_000, 7),
     }
     /// Makes the chief's disk fail. No target is given.
-    Disk = "disk" {
+    Disk = "disk" () {
         /// The failure.
         mode: DiskMode => draw.disk_mode(),
     }
     /// Makes the clocks of tasks wrong.
-    Clock = "clock" {
+    Clock = "clock" (node "The tasks.") {
         // Half of the faults set the wall clock back. That shows only if the task restarts later.
         let sets_back = draw.coin();
-        /// The tasks.
-        node: TaskSet => targets.node,
         /// The excess of a clock's rate, in parts per million; below 0, a clock is too slow.
         skew_ppm: i32[-500_000..=1_000_000] = 0 => if sets_back { 0 } else { draw.skew_ppm() },
         /// The jump ahead at the beginning of the fault.
@@ -272,19 +231,9 @@ fault_kinds! { |draw, targets|
         set_back: Duration = Duration::ZERO => if sets_back { SET_BACK } else { Duration::ZERO },
     }
     /// Makes the gradients of workers wrong.
-    Gradient = "gradient" {
-        /// The workers.
-        node: TaskSet => targets.node,
+    Gradient = "gradient" (node "The workers.") {
         /// The error of a gradient.
         mode: GradientMode => GradientMode::FlippedBit,
-    }
-}
-
-impl FaultKind {
-    /// Returns the kind without its keys.
-    #[must_use]
-    pub fn family(&self) -> Family {
-        self.tag()
     }
 }
 
@@ -298,8 +247,7 @@ impl Family {
     /// Returns the kind with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let named = Self::NAMED.iter().find(|(_, known)| *known == name);
-        named.map(|(family, _)| *family)
+        Self::NAMED.iter().find(|(_, known)| *known == name).map(|(family, _)| *family)
     }
 }
 

@@ -231,7 +231,7 @@ fn check_limits(limits: &Limits, section: Section<'_>) -> Result<(), Wrong> {
 }
 
 fn check_link(link: &LinkOverride, section: Section<'_>) -> Result<(), Wrong> {
-    section.shape.check_linked(section.need("to")?, link.from, link.to)?;
+    section.check_linked(link.from, link.to)?;
     if (&link.latency, &link.jitter, link.bandwidth) == (&None, &None, None) {
         return Err(section.wrong("the link is as all others: give latency, jitter or bandwidth"));
     }

@@ -84,24 +84,22 @@ fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<Form, Wrong> {
         let mut own = form.keys().iter().filter(|key| !["min", "max"].contains(key));
         own.any(|key| table.contains_key(*key))
     };
-    let name = value.key;
     let Some(form) = all().find(has_own) else {
         let known = || all().flat_map(|form| form.keys().iter().copied());
         let near = table.keys().find_map(|key| Some((key, nearest(key.get_ref(), known())?)));
         return Err(match near {
-            Some((key, near)) if key.get_ref() != near => Wrong {
-                at: key.span().start,
-                what: format!("{name}: unknown key {}; did you mean {near}?", key.get_ref()),
-            },
+            Some((key, near)) if key.get_ref() != near => {
+                let what = format!("unknown key {}; did you mean {near}?", key.get_ref());
+                value.wrong_key(key, what)
+            }
             _ => value.wrong(format!("no distribution; there are {}", examples())),
         });
     };
     let foreign = table.keys().find(|key| !form.keys().contains(&&**key.get_ref()));
     foreign.map_or(Ok(form), |key| {
-        let (key_name, own) = (key.get_ref(), form.keys()[0]);
-        let examples = examples();
-        let what = format!("{name}: {key_name} does not go with {own}; write one of {examples}");
-        Err(Wrong { at: key.span().start, what })
+        let (name, own, examples) = (key.get_ref(), form.keys()[0], examples());
+        let what = format!("{name} does not go with {own}; write one of {examples}");
+        Err(value.wrong_key(key, what))
     })
 }
 

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 use unisono_core::TaskId;
 
 use super::declare::*;
+use super::key::REQUIRED;
 use super::section::Value;
 use super::tasks::{Shape, task_set};
 use super::{events, tagged};
@@ -72,7 +73,7 @@ pub(super) fn tables() -> &'static [Known] {
 /// The key `kind` and the keys of the kind.
 impl FieldType for FaultKind {
     fn keys(field: &Field<Self>) -> Vec<Key> {
-        vec![Key { takes: "fault kind".to_owned(), ..Self::tag_key(field) }]
+        vec![field.known("fault kind".to_owned(), REQUIRED, "")]
     }
 
     fn read(_: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
@@ -119,8 +120,7 @@ pub(crate) fn check_fault(fault: &Fault, section: Section<'_>) -> Result<(), Wro
 fn check_effect(kind: &FaultKind, section: Section<'_>) -> Result<(), Wrong> {
     let shape = section.shape;
     if section.known.has("to") {
-        let (from, to) = (section.need("from")?, section.need("to")?);
-        shape.check_linked(to, task_set(from)?, task_set(to)?)?;
+        section.check_linked(task_set(section.need("from")?)?, task_set(section.need("to")?)?)?;
     }
     match *kind {
         FaultKind::Connect { from, to, .. } => {

@@ -87,7 +87,7 @@ impl<T: ValueType> FieldType for T {
             (_, Some(words)) => words.to_owned(),
             (Some(default), None) => default.text(field.bounds),
         };
-        vec![field.known(T::takes(field.bounds), default, &T::meanings())]
+        vec![field.known(T::takes(field.bounds), &default, &T::meanings())]
     }
 
     fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
@@ -119,8 +119,8 @@ impl<T> Field<T> {
     }
 
     /// The key of the field. `meanings` follow the text of the field.
-    pub(crate) fn known(&self, takes: String, default: impl Into<String>, meanings: &str) -> Key {
+    pub(crate) fn known(&self, takes: String, default: &str, meanings: &str) -> Key {
         let meaning = format!("{}{meanings}", self.doc.trim());
-        Key { name: self.key, takes, default: default.into(), meaning }
+        Key { name: self.key, takes, default: default.to_owned(), meaning }
     }
 }

@@ -113,7 +113,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
 }
 
 fn section<T: Table>(file: &DeTable<'_>, shape: &Shape) -> Result<T, Wrong> {
-    T::read(Section::of(file, T::known(), shape)?, None)
+    T::read(Section::of::<T>(file, shape)?, None)
 }
 
 /// Checks that each setting exists, and that its value is not the run's.
@@ -121,7 +121,7 @@ fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> R
     let settings = run.settings();
     let keys = settings.iter().map(|(key, _)| key).chain(["data"]);
     let named: Vec<_> = keys.map(|key| (key, key)).collect();
-    let cluster = Section::of(file, Cluster::known(), shape)?;
+    let cluster = Section::of::<Cluster>(file, shape)?;
     for table in cluster.all("wrong", WrongSetting::known())? {
         let name = table.need("key")?.choice("setting that tasks compare", &named, None)?;
         let value = table.need("value")?;

@@ -21,10 +21,10 @@ pub(crate) trait Ends: ValueType + PartialOrd + Copy {
 impl<T: Ends> ValueType for Range<T> {
     fn takes(bounds: Bounds) -> String {
         if bounds == Bounds::ANY {
-            T::RANGE.to_owned()
-        } else {
-            format!("{} within {}", T::RANGE, T::takes(bounds))
+            return T::RANGE.to_owned();
         }
+        let (least, greatest) = T::ends(bounds);
+        format!("{} from {} to {}", T::RANGE, least.text(bounds), greatest.text(bounds))
     }
 
     fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
@@ -33,9 +33,8 @@ impl<T: Ends> ValueType for Range<T> {
             return Ok(Self { min: exactly, max: exactly });
         };
         if let Some(key) = table.keys().find(|key| !["min", "max"].contains(&&**key.get_ref())) {
-            let what =
-                format!("{}: unknown key {}; a range has min and max", value.key, key.get_ref());
-            return Err(Wrong { at: key.span().start, what });
+            let what = format!("unknown key {}; a range has min and max", key.get_ref());
+            return Err(value.wrong_key(key, what));
         }
         let end = |key: &'static str, widest| {
             let given = table.get(key).map(|item| value.inner(value.key, item));

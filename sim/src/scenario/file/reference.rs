@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn every_default_in_words_is_one_that_a_person_can_find() {
+    fn defaults_in_words_are_few_and_known() {
         let words: std::collections::BTreeSet<_> = all_tables()
             .into_iter()
             .flat_map(|(known, _)| &known.keys)
@@ -266,13 +266,13 @@ mod tests {
         `training_steps` if the run finishes, else any
         all but `"gradient"`
         any
-        anybody
+        any task
         for ever
         none
         one of these three
         required
-        required if the mode is `"slow"`
-        required if the outcome is `"failed"`
+        required if `mode` is `"slow"`
+        required if `outcome` is `"failed"`
         the network's
         the number of workers
         what `[cluster]` says

@@ -1,5 +1,7 @@
 //! A table of a scenario file, and values out of it.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,9 +12,11 @@ use unisono_config::file::{Wrong, nearest};
 use unisono_core::Step;
 
 use super::key::Known;
-use super::tasks::{Shape, check_time};
+use super::table::Table;
+use super::tasks::{Shape, check_time, set_text};
 use super::units::{parse_duration, parse_rate};
 use super::{faults, reference};
+use crate::scenario::TaskSet;
 
 /// The most names that a message lists; the reference lists them all.
 const MOST_LISTED: usize = 20;
@@ -38,11 +42,8 @@ pub(crate) struct Value<'a> {
 
 impl<'a> Section<'a> {
     /// The section of a file, without keys if the file does not have it.
-    pub(super) fn of(
-        file: &'a DeTable<'a>,
-        known: &'static Known,
-        shape: &'a Shape,
-    ) -> Result<Self, Wrong> {
+    pub(super) fn of<T: Table>(file: &'a DeTable<'a>, shape: &'a Shape) -> Result<Self, Wrong> {
+        let known = T::known();
         file.get(known.name).map_or(Ok(Self { shape, ..Self::empty(known) }), |value| {
             Self::open(known, Value::new(known.name, value, shape))
         })
@@ -85,21 +86,8 @@ impl<'a> Section<'a> {
         items.into_iter().map(|item| Section::open(known, item)).collect()
     }
 
-    /// The entries of a table with arbitrary keys.
-    pub(super) fn entries(table: Value<'a>) -> Result<Vec<Value<'a>>, Wrong> {
-        let DeValue::Table(entries) = table.raw else {
-            return Err(table.is_not("a table such as { \"worker 1\" = \"3s\" }"));
-        };
-        Ok(entries.iter().map(|(key, value)| table.inner(key.get_ref(), value)).collect())
-    }
-
     /// Fails if a key is given and its value is wrong.
-    pub(crate) fn deny(
-        &self,
-        key: &str,
-        is_wrong: bool,
-        what: impl std::fmt::Display,
-    ) -> Result<(), Wrong> {
+    pub(crate) fn deny(&self, key: &str, is_wrong: bool, what: impl Display) -> Result<(), Wrong> {
         match self.get(key) {
             Some(value) if is_wrong => Err(value.wrong(what)),
             _ => Ok(()),
@@ -117,6 +105,21 @@ impl<'a> Section<'a> {
         let what =
             format!("{step} never comes: the run ends at version {last}, its training_steps");
         self.deny(key, step.0 > last, what)
+    }
+
+    /// Fails unless there is a link between these tasks, of which `to` has the second ones.
+    pub(crate) fn check_linked(&self, from: TaskSet, to: TaskSet) -> Result<(), Wrong> {
+        let (from_text, to_text) = (set_text(from), set_text(to));
+        let what = match (from, to) {
+            (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
+                format!("from and to are both {to_text}, and a task has no link to itself")
+            }
+            _ => format!(
+                "there is no link between {from_text} and {to_text}: workers have links with ps, \
+                 and if R is below N each ps has one with ps 0"
+            ),
+        };
+        self.deny("to", !self.shape.linked(from, to), what)
     }
 
     pub(crate) fn wrong(&self, what: impl Into<String>) -> Wrong {
@@ -150,8 +153,13 @@ impl<'a> Value<'a> {
     }
 
     /// An error at this value.
-    pub(crate) fn wrong(&self, what: impl std::fmt::Display) -> Wrong {
+    pub(crate) fn wrong(&self, what: impl Display) -> Wrong {
         Wrong { at: self.at, what: format!("{}: {what}", self.key) }
+    }
+
+    /// An error at a key within this value.
+    pub(super) fn wrong_key(&self, key: &Spanned<Cow<'_, str>>, what: String) -> Wrong {
+        Wrong { at: key.span().start, ..self.wrong(what) }
     }
 
     /// The error for a value of another type.

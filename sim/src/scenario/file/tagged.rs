@@ -3,8 +3,8 @@
 use unisono_config::file::Wrong;
 
 use super::field::{Field, FieldType};
-use super::key::{Key, REQUIRED};
-use super::lines::{Lines, quoted};
+use super::key::Key;
+use super::lines::Lines;
 use super::section::Section;
 use super::values::Choice;
 
@@ -21,18 +21,16 @@ pub(crate) trait Tagged: Clone {
     fn read_as(tag: Self::Tag, section: Section<'_>) -> Result<Self, Wrong>;
 
     fn write_fields(&self, lines: &mut Lines);
+}
 
-    /// The key of the variant's name.
-    fn tag_key(field: &Field<Self>) -> Key {
-        let default = field.default.as_ref().map(|default| quoted(default.tag().name_of()));
-        let default = default.unwrap_or_else(|| REQUIRED.to_owned());
-        field.known(Self::Tag::names(), default, &Self::Tag::meanings_of_all())
-    }
+/// The field of the variant's name.
+fn tag_field<T: Tagged>(field: &Field<T>) -> Field<T::Tag> {
+    field.with(field.default.as_ref().map(T::tag))
 }
 
 /// The key of the variant's name, and the keys of all variants.
 pub(super) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
-    let mut keys = vec![T::tag_key(field)];
+    let mut keys = FieldType::keys(&tag_field(field));
     for (tag, name) in T::Tag::named() {
         let default = format!("required if `{}` is `\"{name}\"`", field.key);
         let own = T::own_keys(tag).into_iter();
@@ -44,10 +42,7 @@ pub(super) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
 /// Reads a variant. The keys of other variants must be absent.
 pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
     let given = section.get(field.key);
-    let tag = match (given, &field.default) {
-        (None, Some(default)) => default.tag(),
-        _ => section.need(field.key)?.choice(T::Tag::WHAT, &T::Tag::named(), None)?,
-    };
+    let tag = <T::Tag as FieldType>::read(tag_field(&field), section)?;
     for (other, name) in T::Tag::named() {
         for key in T::own_keys(other) {
             match (section.get(key.name), given) {
@@ -70,9 +65,7 @@ pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T
 }
 
 pub(super) fn write<T: Tagged>(given: &T, field: &Field<T>, lines: &mut Lines) {
-    if field.default.as_ref().is_none_or(|default| default.tag() != given.tag()) {
-        lines.put(field.key, quoted(given.tag().name_of()));
-    }
+    FieldType::write(&given.tag(), &tag_field(field), lines);
     given.write_fields(lines);
 }
 

@@ -68,28 +68,6 @@ impl Shape {
         self.some_of(set).any(|task| task.job == Job::Worker)
     }
 
-    /// Checks that there are links between these tasks. `value` names the second ones.
-    pub(crate) fn check_linked(
-        &self,
-        value: Value<'_>,
-        from: TaskSet,
-        to: TaskSet,
-    ) -> Result<(), Wrong> {
-        if self.linked(from, to) {
-            return Ok(());
-        }
-        let (from_text, to_text) = (set_text(from), set_text(to));
-        Err(value.wrong(match (from, to) {
-            (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
-                format!("from and to are both {to_text}, and a task has no link to itself")
-            }
-            _ => format!(
-                "there is no link between {from_text} and {to_text}: workers have links with ps, \
-                 and if R is below N each ps has one with ps 0"
-            ),
-        }))
-    }
-
     fn calls(&self, from: TaskId, to: TaskId) -> bool {
         match (from.job, to.job) {
             (Job::Worker, Job::Ps) => true,
@@ -112,28 +90,26 @@ impl Shape {
 
 const WORDS: [&str; 6] = ["all", "workers", "ps", "chief", "worker 0", "ps 0"];
 
-/// `"worker 1"`, `"ps 0"` or `"chief"`.
+/// Reads `"worker 1"`, `"ps 0"` or `"chief"`.
 pub(super) fn task(value: Value<'_>) -> Result<TaskId, Wrong> {
-    match task_set(value)? {
-        TaskSet::Task(task) => Ok(task),
-        TaskSet::All | TaskSet::Job(_) => Err(value.is_not("one task, such as \"worker 1\"")),
-    }
+    single(task_set(value)?).ok_or_else(|| value.is_not("one task, such as \"worker 1\""))
 }
 
-/// A task, or `"workers"`, `"ps"` or `"all"`.
+/// Reads a task, or `"workers"`, `"ps"` or `"all"`.
 pub(super) fn task_set(value: Value<'_>) -> Result<TaskSet, Wrong> {
     let text = value.text("a task such as \"worker 1\", or \"workers\", \"ps\" or \"all\"")?;
     parse(text, value.shape).map_err(|what| value.wrong(what))
 }
 
-/// A task that is named by a key.
+/// Reads the task that is named by a key.
 pub(super) fn task_of_key(value: Value<'_>) -> Result<TaskId, Wrong> {
-    match parse(value.key, value.shape).map_err(|what| Wrong { at: value.at, what })? {
-        TaskSet::Task(task) => Ok(task),
-        TaskSet::All | TaskSet::Job(_) => {
-            Err(value.wrong("one task must be named here, such as \"worker 1\""))
-        }
-    }
+    let set = parse(value.key, value.shape).map_err(|what| Wrong { at: value.at, what })?;
+    let what = "one task must be named here, such as \"worker 1\"";
+    single(set).ok_or_else(|| value.wrong(what))
+}
+
+fn single(set: TaskSet) -> Option<TaskId> {
+    if let TaskSet::Task(task) = set { Some(task) } else { None }
 }
 
 /// Checks that a time is before the end of the longest run.
@@ -174,7 +150,7 @@ fn unknown(text: &str) -> String {
     format!("there is no task {text:?}; {hint}")
 }
 
-/// The name of a set in files.
+/// Returns the name of a set in files.
 pub(super) fn set_text(set: TaskSet) -> String {
     match set {
         TaskSet::All => "all".to_owned(),

@@ -22,15 +22,9 @@ pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
     let keys: TrainKeys = KnownSection::train().read(value.span(), table)?;
     let given = (keys.hidden.is_some(), keys.batch_size.is_some(), keys.training_steps.is_some());
     let mut train = resolve(keys).map_err(|error| foreign_parameter(table, at, &error))?;
-    if !given.0 {
-        train.hidden = default.hidden;
-    }
-    if !given.1 {
-        train.batch_size = default.batch_size;
-    }
-    if !given.2 {
-        train.training_steps = default.training_steps;
-    }
+    train.hidden = if given.0 { train.hidden } else { default.hidden };
+    train.batch_size = if given.1 { train.batch_size } else { default.batch_size };
+    train.training_steps = if given.2 { train.training_steps } else { default.training_steps };
     Ok(train)
 }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use toml::de::DeValue;
 use unisono_config::file::Wrong;
 use unisono_core::train_config::Placement;
 use unisono_core::{Step, TaskId};
@@ -19,10 +20,7 @@ use super::ranges::Ends;
 use super::section::{Section, Value};
 use super::tasks::{check_time, set_text, task, task_of_key, task_set};
 use super::units::{duration_text, rate_text};
-use crate::scenario::{
-    ConnectMode, Distribution, Family, GradientMode, Oracle, PartitionMode, PeersSee, TaskSet,
-    TaskTime, When, Wire,
-};
+use crate::scenario::{Distribution, Family, TaskSet, TaskTime};
 
 /// Types of which every value has a name.
 pub(crate) trait Choice: Copy + PartialEq {
@@ -36,11 +34,8 @@ pub(crate) trait Choice: Copy + PartialEq {
         ""
     }
 
-    /// The name, without the payload.
     fn name_of(&self) -> &'static str {
-        let kind = std::mem::discriminant(self);
-        let named = Self::named();
-        let named = named.iter().find(|(other, _)| std::mem::discriminant(other) == kind);
+        let named = Self::named().into_iter().find(|(other, _)| other == self);
         named.expect("every value has a name").1
     }
 
@@ -126,31 +121,23 @@ value_types! {
         |value, _| times_of_tasks(value), times_text;
 }
 
-/// Implements [`ValueType`] for types whose values have names.
-macro_rules! named_values {
-    ($($type:ty),*) => {
-        $( impl ValueType for $type {
-            fn takes(_: Bounds) -> String {
-                Self::names()
-            }
+impl<T: Choice> ValueType for T {
+    fn takes(_: Bounds) -> String {
+        Self::names()
+    }
 
-            fn meanings() -> String {
-                Self::meanings_of_all()
-            }
+    fn meanings() -> String {
+        Self::meanings_of_all()
+    }
 
-            fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
-                value.choice(Self::WHAT, &Self::named(), bounds.word)
-            }
+    fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
+        value.choice(Self::WHAT, &Self::named(), bounds.word)
+    }
 
-            fn text(&self, _: Bounds) -> String {
-                quoted(self.name_of())
-            }
-        } )*
-    };
+    fn text(&self, _: Bounds) -> String {
+        quoted(self.name_of())
+    }
 }
-
-named_values!(ConnectMode, EventKind, GradientMode, Oracle, PartitionMode, PeersSee);
-named_values!(Placement, When, Wire);
 
 /// Implements [`ValueType`] for whole numbers.
 macro_rules! whole_numbers {
@@ -158,17 +145,14 @@ macro_rules! whole_numbers {
         $( impl ValueType for $type {
             fn takes(bounds: Bounds) -> String {
                 match Self::ends(bounds) {
-                    (min, Self::MAX) => format!("number from {min}"),
-                    (min, max) => format!("{min} to {max}"),
+                    (min, Self::MAX) => format!("number of {min} or above"),
+                    (min, max) => format!("number from {min} to {max}"),
                 }
             }
 
             fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
                 let (min, max) = Self::ends(bounds);
-                let expected = match max {
-                    Self::MAX => format!("a whole number of {min} or above"),
-                    max => format!("a whole number from {min} to {max}"),
-                };
+                let expected = format!("a whole {}", Self::takes(bounds));
                 let number = value.whole(min.into()..=max.into(), &expected)?;
                 Ok(Self::try_from(number).expect("the range is one of this type"))
             }
@@ -225,7 +209,11 @@ impl<T: ValueType> ValueType for Option<T> {
 
 fn times_of_tasks(value: Value<'_>) -> Result<BTreeMap<TaskId, Duration>, Wrong> {
     let mut times = BTreeMap::new();
-    for entry in Section::entries(value)? {
+    let DeValue::Table(entries) = value.raw else {
+        return Err(value.is_not("a table such as { \"worker 1\" = \"3s\" }"));
+    };
+    for (key, time) in entries {
+        let entry = value.inner(key.get_ref(), time);
         let (task, time) = (task_of_key(entry)?, entry.duration()?);
         check_time(entry, time)?;
         if times.insert(task, time).is_some() {
@@ -248,7 +236,7 @@ fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
     let expected = "an array of kinds of faults, such as [\"crash\", \"reset\"]";
     let mut families = Vec::new();
     for item in value.items(expected)? {
-        let family = item.choice(Family::WHAT, Family::NAMED, None)?;
+        let family = <Family as ValueType>::read(item, Bounds::ANY)?;
         if families.contains(&family) {
             return Err(item.wrong(format!("\"{}\" is there twice", family.name())));
         }
