@@ -19,13 +19,13 @@ use unisono_observe::trace::EventKind;
 
 /// The shortest fault, which is shorter than the latency of a message.
 const SHORTEST: Duration = Duration::from_micros(50);
-/// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the next
-/// incarnation of a task is smaller than all earlier ones.
+/// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the
+/// next incarnation of a task is smaller than all earlier ones.
 pub(super) const SET_BACK: Duration = Duration::from_secs(3600);
 /// The highest number of an event of one node that a fault waits for. A small run has some hundred.
 const MAX_NTH: u64 = 300;
-/// The chief tries to write the final checkpoint for 20 s. A disk that fails for longer ends the run,
-/// and rightly so.
+/// The chief tries to write the final checkpoint for 20 s. A disk that fails for longer ends the
+/// run, and rightly so.
 const LONGEST_DISK_FAULT: Duration = Duration::from_secs(5);
 
 /// The events at which a fault is most likely to find a mistake of the protocol.
@@ -117,8 +117,8 @@ fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, seed: u64, stream: &mut St
     scenario.expect.oracle = scenario.expect.oracle.map(|_| oracle);
 }
 
-/// Some seeds load the links heavily. The load has its own stream, so that it does not change the other
-/// draws.
+/// Some seeds load the links heavily. The load has its own stream, so that it does not change the
+/// other draws.
 fn draw_load(scenario: &mut Scenario, chaos: &Chaos, seed: u64) {
     let mut stream = Stream::new(seed, Purpose::Shape, 1, 0);
     let (has_many_slots, has_large_model) = (stream.below(16) == 0, stream.below(4) == 0);
@@ -252,8 +252,8 @@ impl Draw<'_> {
     }
 
     /// `base` bytes per second, or one of the next `n_doublings - 1` doublings, times the factor by
-    /// which the model counts as larger. What is on its way when a fault ends keeps its time, so that
-    /// a model a thousand times as large would otherwise take hours.
+    /// which the model counts as larger. What is on its way when a fault ends keeps its time, so
+    /// that a model a thousand times as large would otherwise take hours.
     pub(super) fn rate(&mut self, base: u64, n_doublings: u64) -> NonZeroU64 {
         let factor = u64::from(self.scenario.network.tensor_factor);
         NonZeroU64::MIN.saturating_add((base << self.below(n_doublings)) * factor)

@@ -21,12 +21,12 @@ table! {
         outcome: ExpectedOutcome = ExpectedOutcome::Finished,
         /// The version of the last checkpoint.
         final_step: Option<Step> = None; "`training_steps` if the run finishes, else any",
-        /// The run that losses and checkpoints are compared with, to the bit. With `"none"`, nothing is
-        /// compared.
+        /// The run that losses and checkpoints are compared with, to the bit. With `"none"`,
+        /// nothing is compared.
         oracle: Option<Oracle>[OR_NONE] = Some(Oracle::Serial);
             "`\"serial\"`; `\"provenance\"` if R may be below N; `\"none\"` if any outcome will do",
-        /// A `losses.csv` from elsewhere that the run's file must equal. The path is relative to the
-        /// scenario file.
+        /// A `losses.csv` from elsewhere that the run's file must equal. The path is relative to
+        /// the scenario file.
         golden: Option<PathBuf> = None; "none",
         /// The number of gradients of every update. It must be R, and is given only for the reader.
         gradients_per_update: Option<u32> = None; "R",

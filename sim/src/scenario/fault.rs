@@ -103,10 +103,10 @@ impl TaskSet {
     }
 }
 
-/// Declares the kinds of faults as `tagged!` does. In parentheses are the tasks that a kind affects.
-/// Each further field is followed by the expression that draws it for `[chaos]`. The expressions are
-/// evaluated in the order of the fields, which decides what each seed draws; a `let` is evaluated
-/// before them. An `instant` fault is over as soon as it has begun.
+/// Declares the kinds of faults as `tagged!` does. In parentheses are the tasks that a kind
+/// affects. Each further field is followed by the expression that draws it for `[chaos]`. The
+/// expressions are evaluated in the order of the fields, which decides what each seed draws; a
+/// `let` is evaluated before them. An `instant` fault is over as soon as it has begun.
 macro_rules! fault_kinds {
     (|$draw:ident| $(
         $(#[doc = $about:literal])+
@@ -168,7 +168,7 @@ fault_kinds! { |draw|
         /// The machine loses power, which loses or tears what its disk had not synced.
         power_loss: bool = false => draw.coin(),
     }
-    /// Stops tasks without any notice. At the end of the fault they continue.
+    /// Suspends tasks. At the end of the fault they continue as if nothing had happened.
     Pause = "pause" (node "The tasks.") {}
     /// Asks tasks to stop, as SIGTERM does. The end of the fault restarts each task that stopped.
     Stop = "stop" (node "The tasks.") {}
@@ -182,7 +182,7 @@ fault_kinds! { |draw|
         /// The delay of each message, in addition to its latency.
         by: Distribution => draw.delay(),
     }
-    /// Lets no message pass.
+    /// Holds messages back, delays them or loses them.
     Partition = "partition" (from "The senders.", to "The receivers.") {
         /// The fault also affects the other direction.
         both_ways: bool = true => draw.coin(),
@@ -192,7 +192,7 @@ fault_kinds! { |draw|
     /// Breaks links, and both ends notice. Messages on their way are lost.
     Reset = "reset", instant (from "One end.", to "The other end.") {}
     /// Breaks links, and only one end notices. Messages on their way are lost.
-    HalfOpen = "half-open", instant (from "The end that notices.", to "The end that does not notice.") {}
+    HalfOpen = "half-open", instant (from "The end that notices.", to "The other end.") {}
     /// Breaks links as soon as all messages on their way have arrived. The senders cannot know that
     /// they arrived, and repeat them on the next link.
     Duplicate = "duplicate", instant (from "One end.", to "The other end.") {}
@@ -213,7 +213,7 @@ fault_kinds! { |draw|
         /// Bytes per second that each task reads, from all its links together.
         rate: NonZeroU64 => draw.rate(100_000, 7),
     }
-    /// Makes the chief's disk fail. No target is given.
+    /// Makes the chief's disk fail. The fault has no target.
     Disk = "disk" () {
         /// The failure.
         mode: DiskMode => draw.disk_mode(),
@@ -226,8 +226,8 @@ fault_kinds! { |draw|
         skew_ppm: i32[-500_000..=1_000_000] = 0 => if sets_back { 0 } else { draw.skew_ppm() },
         /// The jump ahead at the beginning of the fault.
         jump: Duration = Duration::ZERO => if sets_back { Duration::ZERO } else { draw.jump() },
-        /// The time by which wall clocks are behind during the fault. A task that starts in that time
-        /// takes a smaller incarnation.
+        /// The time by which wall clocks are behind during the fault. A task that starts in that
+        /// time takes a smaller incarnation.
         set_back: Duration = Duration::ZERO => if sets_back { SET_BACK } else { Duration::ZERO },
     }
     /// Makes the gradients of workers wrong.

@@ -1,9 +1,9 @@
 //! A scenario: a cluster, its network and machines, its faults, and the expected result.
 //!
-//! A scenario is valid by construction. Each struct and enum here also declares its keys in scenario
-//! files, with limits, defaults and texts; [`mod@file`] derives the reader, the writer and the
-//! reference from these declarations. Only `[train]`, `[sync]` and the size of the cluster may change
-//! a number of the run.
+//! A scenario is valid by construction. Each struct and enum here also declares its keys in
+//! scenario files, with limits, defaults and texts; [`mod@file`] derives the reader, the writer and
+//! the reference from these declarations. Only `[train]`, `[sync]` and the size of the cluster may
+//! change a number of the run.
 
 mod chaos;
 mod distribution;

@@ -77,8 +77,8 @@ table! {
         reconnect_min: Duration[ABOVE_ZERO] = Limits::default().reconnect_min,
         /// The longest pause before a retry of a call.
         reconnect_max: Duration[ABOVE_ZERO] = Limits::default().reconnect_max,
-        /// The wait after which a task reports that it waits. It reports again whenever the wait has
-        /// doubled.
+        /// The wait after which a task reports that it waits. It reports again whenever the wait
+        /// has doubled.
         report_after: Duration[ABOVE_ZERO] = Limits::default().report_after,
         /// The wait after which a task gives up and ends the run.
         give_up_after: Duration[ABOVE_ZERO] = Limits::default().give_up_after; "none",
@@ -122,7 +122,8 @@ table! {
         wire: Wire = Wire::default(),
         /// The time from end to end of each message, whatever its size.
         latency: Distribution = Distribution::Const(micros(100)),
-        /// A time added to the latency of each message. Messages keep their order while a link is up.
+        /// A time added to the latency of each message. Messages keep their order while a link is
+        /// up.
         jitter: Distribution = uniform(0, 20),
         /// Bytes per second of each ordered pair of tasks.
         bandwidth: Option<NonZeroU64>[OR_UNLIMITED] = None,

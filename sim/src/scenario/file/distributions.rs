@@ -20,8 +20,8 @@ choices! {
         Exponential = "{ exponential = \"2ms\", min = \"1ms\" }",
         /// The duration `rare` with the probability `share`, otherwise `usual`.
         Bimodal = "{ usual = \"1ms\", rare = \"50ms\", share = 0.01 }",
-        /// Heavy-tailed: `min` · u^(−1/`pareto`) for a uniform u in (0, 1], cut at `max`. The exponent
-        /// 1.5 has a long tail, 3 a short one.
+        /// Heavy-tailed: `min` · u^(−1/`pareto`) for a uniform u in (0, 1], cut at `max`. The
+        /// exponent 1.5 has a long tail, 3 a short one.
         Pareto = "{ pareto = 1.5, min = \"1ms\", max = \"50ms\" }",
     }
 }

@@ -33,8 +33,8 @@ pub enum ScenarioError {
 
 /// The texts of a file and of the files that it extends.
 ///
-/// Each text is padded with spaces up to the end of the text before it. An offset thus identifies the
-/// file, too, and the keys of the merged table keep their places.
+/// Each text is padded with spaces up to the end of the text before it. An offset thus identifies
+/// the file, too, and the keys of the merged table keep their places.
 #[derive(Debug, Default)]
 pub(super) struct Sources(Vec<Source>);
 

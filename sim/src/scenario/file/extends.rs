@@ -1,7 +1,7 @@
 //! `extends = "other.toml"`: a file and the files that it extends, as one table.
 //!
-//! Sections are merged key by key, and the extending file wins. A value is replaced as a whole. Arrays
-//! of tables are appended. A fault with the id of an inherited fault replaces it.
+//! Sections are merged key by key, and the extending file wins. A value is replaced as a whole.
+//! Arrays of tables are appended. A fault with the id of an inherited fault replaces it.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use unisono_config::file::Wrong;
 
 use super::error::{ScenarioError, Sources};
 
-/// The most files of a chain. Links of the file system could otherwise make a chain that never names a
-/// file twice, and never ends.
+/// The most files of a chain. Links of the file system could otherwise make a chain that never
+/// names a file twice, and never ends.
 const LONGEST_CHAIN: usize = 16;
 
 /// Reads a file and all files that it extends.

@@ -1,7 +1,7 @@
 //! Scenario files: the reader that turns TOML into a [`Scenario`], and the writer.
 //!
-//! The reader returns a valid scenario, or an error with file, line and remedy. Whether faults have an
-//! effect and expectations are met is not known before the run.
+//! The reader returns a valid scenario, or an error with file, line and remedy. Whether faults have
+//! an effect and expectations are met is not known before the run.
 
 pub(super) mod declare;
 mod distributions;

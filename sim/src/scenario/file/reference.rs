@@ -117,12 +117,12 @@ fn units() -> String {
     let (durations, rates) = (names(&DURATIONS), names(&RATES));
     let rows = [
         format!(
-            "duration | a number and one of {durations}: `\"200us\"`, `\"1.5s\"`; a whole number of \
-             nanoseconds"
+            "duration | a number and one of {durations}: `\"200us\"`, `\"1.5s\"`; a whole number \
+             of nanoseconds"
         ),
         format!(
-            "rate | a number and one of {rates}, per second: `\"1Gbit\"`, `\"50MB\"`; a whole number \
-             of bytes"
+            "rate | a number and one of {rates}, per second: `\"1Gbit\"`, `\"50MB\"`; a whole \
+             number of bytes"
         ),
         "range | one value, or `{ min = 1, max = 4 }`, where either may be absent".to_owned(),
         "task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0".to_owned(),

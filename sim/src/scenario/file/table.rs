@@ -66,20 +66,19 @@ macro_rules! field {
 pub(crate) use field;
 
 /// Declares a table as a struct. The fields are `name: Type[bounds] = default; "default in words"`,
-/// where a field without a default is required; `name as "key"` is for a key with another name. The doc comments are the
-/// texts of the reference.
+/// where a field without a default is required; `name as "key"` is for a key with another name. The
+/// doc comments are the texts of the reference.
 ///
-/// `check f` calls `f(&table, section)` after all keys are read. `impl` in place of `struct` declares
-/// the keys of a struct that is defined elsewhere.
+/// `check f` calls `f(&table, section)` after all keys are read. `impl` in place of `struct`
+/// declares the keys of a struct that is defined elsewhere.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
-        $form:ident $heading:literal $(check $check:path)?; $vis:vis struct $name:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])? $(= $default:expr $(; $words:literal)?)?,
-            )*
-        }
+        $form:ident $heading:literal $(check $check:path)?; $vis:vis struct $name:ident { $(
+            $(#[doc = $doc:literal])+
+            $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
+                $(= $default:expr $(; $words:literal)?)?,
+        )* }
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq $($(, $derive)+)?)]
@@ -88,54 +87,56 @@ macro_rules! table {
         }
         table! {
             $(#[doc = $about])+
-            $form $heading $(check $check)?; impl $name {
-                $( $(#[doc = $doc])+ $field $(as $key)?: $type $([$bounds])? $(= $default $(; $words)?)?, )*
-            }
+            $form $heading $(check $check)?; impl $name { $(
+                $(#[doc = $doc])+
+                $field $(as $key)?: $type $([$bounds])? $(= $default $(; $words)?)?,
+            )* }
         }
         table!(@$form $name);
     };
     (
         $(#[doc = $about:literal])+
-        $form:ident $heading:literal $(check $check:path)?; impl $name:ident {
-            $(
-                $(#[doc = $doc:literal])+
-                $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])? $(= $default:expr $(; $words:literal)?)?,
-            )*
-        }
+        $form:ident $heading:literal $(check $check:path)?; impl $name:ident { $(
+            $(#[doc = $doc:literal])+
+            $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
+                $(= $default:expr $(; $words:literal)?)?,
+        )* }
+    ) => {
+        table! { @impl $name, $form, $heading, concat!($($about),+), [$($check)?] $(
+            $field ($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?)
+        )* }
+    };
+    // Each `$spec` holds the arguments of `field!`.
+    (
+        @impl $name:ident, $form:ident, $heading:literal, $about:expr, [$($check:path)?]
+        $( $field:ident $spec:tt )*
     ) => {
         impl Table for $name {
             fn known() -> &'static Known {
-                static KNOWN: std::sync::LazyLock<Known> = std::sync::LazyLock::new(|| {
-                    let keys = [$( <$type as FieldType>::keys(
-                        &field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?)
-                    ), )*];
-                    Known {
-                        name: $heading,
-                        form: Form::$form,
-                        meaning: concat!($($about),+).trim(),
-                        keys: keys.concat(),
-                        family: None,
-                    }
+                static KNOWN: std::sync::LazyLock<Known> = std::sync::LazyLock::new(|| Known {
+                    name: $heading,
+                    form: Form::$form,
+                    meaning: $about.trim(),
+                    keys: [$( FieldType::keys(&field! $spec), )*].concat(),
+                    family: None,
                 });
                 &KNOWN
             }
 
             fn read(section: Section<'_>, default: Option<&Self>) -> Result<Self, Wrong> {
                 let table = Self { $( $field: {
-                    let field = field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?);
+                    let field = field! $spec;
                     FieldType::read(field.or(default.map(|all| &all.$field)), section)?
                 }, )* };
                 $( $check(&table, section)?; )?
                 Ok(table)
             }
 
-            fn write(&self, default: Option<&Self>, lines: &mut Lines) {
-                $(
-                    let field = field!($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?);
-                    let field = field.or(default.map(|all| &all.$field));
-                    FieldType::write(&self.$field, &field, lines);
-                )*
-            }
+            fn write(&self, default: Option<&Self>, lines: &mut Lines) { $(
+                let field = field! $spec;
+                let field = field.or(default.map(|all| &all.$field));
+                FieldType::write(&self.$field, &field, lines);
+            )* }
         }
     };
     (@Section $name:ident) => {
@@ -193,39 +194,44 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
-/// Declares an enum of which a table gives at most one variant, each at a key of its own. The literals
-/// are the default of the keys in the reference, and the message for two keys, before the first key.
+/// Declares an enum of which a table gives at most one variant, each at a key of its own. The
+/// literals are the default of the keys in the reference, and the message for two keys, before the
+/// first key.
 macro_rules! one_of {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
-        pub enum $name:ident: $default:literal, $clash:literal {
-            $( $(#[doc = $doc:literal])+ $variant:ident($type:ty) $([$bounds:expr])? = $key:literal, )+
-        }
+        pub enum $name:ident: $default:literal, $clash:literal { $(
+            $(#[doc = $doc:literal])+
+            $variant:ident($type:ty) $([$bounds:expr])? = $key:literal,
+        )+ }
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq $($(, $derive)+)?)]
         pub enum $name {
             $( $(#[doc = $doc])+ $variant($type), )+
         }
-
+        one_of! { @impl $name, $default, $clash, $(
+            $variant $key ($type, $variant $key; $($doc)+; $($bounds)?; )
+        )+ }
+    };
+    (
+        @impl $name:ident, $default:literal, $clash:literal,
+        $( $variant:ident $key:literal $spec:tt )+
+    ) => {
         impl FieldType for Option<$name> {
             fn keys(_: &Field<Self>) -> Vec<Key> {
-                let keys = [$( <$type as FieldType>::keys(
-                    &field!($type, $variant $key; $($doc)+; $($bounds)?; )
-                ), )+];
-                let keys = keys.concat().into_iter();
+                let keys = [$( FieldType::keys(&field! $spec), )+].concat().into_iter();
                 keys.map(|key| Key { default: $default.to_owned(), ..key }).collect()
             }
 
             fn read(_: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
                 let mut given = None;
-                $( if let Some(value) = section.get($key) {
+                $( if section.get($key).is_some() {
                     if let Some((other, _)) = given {
                         let what = format!("{} {other}, too; give one of them", $clash);
-                        return Err(value.wrong(what));
+                        section.deny($key, true, what)?;
                     }
-                    let field = field!($type, $variant $key; $($doc)+; $($bounds)?; );
-                    given = Some(($key, $name::$variant(FieldType::read(field, section)?)));
+                    given = Some(($key, $name::$variant(FieldType::read(field! $spec, section)?)));
                 } )+
                 Ok(given.map(|(_, given)| given))
             }
@@ -233,10 +239,7 @@ macro_rules! one_of {
             fn write(&self, _: &Field<Self>, lines: &mut Lines) {
                 match self {
                     None => {}
-                    $( Some($name::$variant(value)) => {
-                        let field = field!($type, $variant $key; $($doc)+; $($bounds)?; );
-                        FieldType::write(value, &field, lines);
-                    } )+
+                    $( Some($name::$variant(it)) => FieldType::write(it, &field! $spec, lines), )+
                 }
             }
         }

@@ -90,20 +90,18 @@ macro_rules! tagged_fields {
 
 tagged_fields!(crate::scenario::ExpectedOutcome, crate::scenario::DiskMode);
 
-/// Declares an enum, and another one for its variants without their fields. The fields are declared as
-/// in `table!`.
+/// Declares an enum, and another one for its variants without their fields. The fields are declared
+/// as in `table!`.
 macro_rules! tagged {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
-        pub enum $name:ident by $vis:vis $tag:ident: $what:literal {
-            $(
-                $(#[doc = $doc:literal])+
-                $variant:ident = $text:literal $({ $(
-                    $(#[doc = $field_doc:literal])+
-                    $field:ident: $type:ty $([$bounds:expr])? $(= $default:expr $(; $words:literal)?)?,
-                )* })?
-            )+
-        }
+        pub enum $name:ident by $vis:vis $tag:ident: $what:literal { $(
+            $(#[doc = $doc:literal])+
+            $variant:ident = $text:literal $({ $(
+                $(#[doc = $field_doc:literal])+
+                $field:ident: $type:ty $([$bounds:expr])? $(= $default:expr)?,
+            )* })?
+        )+ }
     ) => {
         choices! {
             $(#[doc = $about])+
@@ -118,7 +116,14 @@ macro_rules! tagged {
         pub enum $name {
             $( $(#[doc = $doc])+ $variant $({ $( $(#[doc = $field_doc])+ $field: $type, )* })?, )+
         }
-
+        tagged! { @impl $name by $tag $(
+            $variant $({ $(
+                $field ($type, $field; $($field_doc)+; $($bounds)?; $($default)?)
+            )* })?;
+        )+ }
+    };
+    // Each `$spec` holds the arguments of `field!`.
+    (@impl $name:ident by $tag:ident $( $variant:ident $({ $( $field:ident $spec:tt )* })?; )+) => {
         impl Tagged for $name {
             type Tag = $tag;
 
@@ -130,28 +135,24 @@ macro_rules! tagged {
 
             fn own_keys(tag: $tag) -> Vec<Key> {
                 let keys: Vec<Vec<Key>> = match tag {
-                    $( $tag::$variant => vec![$( $( <$type as FieldType>::keys(
-                        &field!($type, $field; $($field_doc)+; $($bounds)?; $($default $(; $words)?)?)
-                    ), )* )?], )+
+                    $( $tag::$variant => vec![$( $( FieldType::keys(&field! $spec), )* )?], )+
                 };
                 keys.concat()
             }
 
             fn read_as(tag: $tag, section: Section<'_>) -> Result<Self, Wrong> {
                 Ok(match tag {
-                    $( $tag::$variant => Self::$variant $({ $( $field: {
-                        let field = field!($type, $field; $($field_doc)+; $($bounds)?; $($default $(; $words)?)?);
-                        FieldType::read(field, section)?
-                    }, )* })?, )+
+                    $( $tag::$variant => Self::$variant $({
+                        $( $field: FieldType::read(field! $spec, section)?, )*
+                    })?, )+
                 })
             }
 
             fn write_fields(&self, lines: &mut Lines) {
                 match self {
-                    $( Self::$variant $({ $($field),* })? => { $( $(
-                        let field = field!($type, $field; $($field_doc)+; $($bounds)?; $($default $(; $words)?)?);
-                        FieldType::write($field, &field, lines);
-                    )* )? } )+
+                    $( Self::$variant $({ $($field),* })? => {
+                        $( $( FieldType::write($field, &field! $spec, lines); )* )?
+                    } )+
                 }
             }
         }
