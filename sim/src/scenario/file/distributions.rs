@@ -4,6 +4,7 @@ use toml::de::{DeTable, DeValue};
 use unisono_config::file::nearest;
 
 use super::declare::*;
+use super::field::ValueType;
 use super::section::Value;
 use super::units::duration_text;
 use crate::scenario::Distribution;
@@ -11,7 +12,7 @@ use crate::scenario::Distribution;
 choices! {
     /// The form of a distribution, by an example.
     #[derive(PartialOrd, Ord)]
-    pub(super) enum Form: "distribution" {
+    pub(super) enum DistributionForm: "distribution" {
         /// Always the same duration. `"20ms"` alone means the same.
         Const = "{ const = \"20ms\" }",
         /// Every duration from the first to the second, with equal probability.
@@ -26,7 +27,7 @@ choices! {
     }
 }
 
-impl Form {
+impl DistributionForm {
     const fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Const => &["const"],
@@ -48,13 +49,13 @@ pub(super) fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
         item(key).ok_or_else(|| value.wrong(format!("{key} is missing; write {}", form.name_of())))
     };
     match form {
-        Form::Const => need("const")?.duration().map(Distribution::Const),
-        Form::Uniform => uniform(need("uniform")?),
-        Form::Exponential => Ok(Distribution::Exponential {
+        DistributionForm::Const => need("const")?.duration().map(Distribution::Const),
+        DistributionForm::Uniform => uniform(need("uniform")?),
+        DistributionForm::Exponential => Ok(Distribution::Exponential {
             mean: need("exponential")?.duration()?,
             min: item("min").map_or(Ok(std::time::Duration::ZERO), Value::duration)?,
         }),
-        Form::Bimodal => {
+        DistributionForm::Bimodal => {
             let is_share = |share: f64| (0.0..=1.0).contains(&share);
             Ok(Distribution::Bimodal {
                 usual: need("usual")?.duration()?,
@@ -62,25 +63,24 @@ pub(super) fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
                 share: need("share")?.number("a probability from 0 to 1", is_share)?,
             })
         }
-        Form::Pareto => {
-            let is_shape = |shape: f64| shape > 0.0 && shape.is_finite();
-            let (shape, min) = (need("pareto")?, need("min")?.duration()?);
-            let max = need("max")?;
+        DistributionForm::Pareto => {
+            let shape = <f64 as ValueType>::read(need("pareto")?, Bounds::ANY)?;
+            let (min, max) = (need("min")?.duration()?, need("max")?);
             if max.duration()? < min {
                 return Err(max.wrong("it must not be below min"));
             }
-            let shape = shape.number("a number above 0", is_shape)?;
             Ok(Distribution::Pareto { min, shape, max: max.duration()? })
         }
     }
 }
 
 /// The form of a table, which is known by any key but `min` and `max`.
-fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<Form, Wrong> {
-    let all = || Form::NAMED.iter().map(|(form, _)| *form);
-    let examples =
-        || Form::NAMED.iter().map(|(_, example)| *example).collect::<Vec<_>>().join(", ");
-    let has_own = |form: &Form| {
+fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<DistributionForm, Wrong> {
+    let all = || DistributionForm::NAMED.iter().map(|(form, _)| *form);
+    let examples = || {
+        DistributionForm::NAMED.iter().map(|(_, example)| *example).collect::<Vec<_>>().join(", ")
+    };
+    let has_own = |form: &DistributionForm| {
         let mut own = form.keys().iter().filter(|key| !["min", "max"].contains(key));
         own.any(|key| table.contains_key(*key))
     };

@@ -70,12 +70,8 @@ impl Sources {
 
     pub(super) fn error(&self, wrong: Wrong) -> ScenarioError {
         let (path, line, text) = self.line(wrong.at);
-        ScenarioError::Wrong {
-            path: path.to_owned(),
-            line,
-            text: text.to_owned(),
-            what: wrong.what,
-        }
+        let (path, text) = (path.to_owned(), text.to_owned());
+        ScenarioError::Wrong { path, line, text, what: wrong.what }
     }
 
     /// Returns the line with this offset.

@@ -22,14 +22,14 @@ pub(super) enum Steps {
 }
 
 pub(super) fn steps_of(event: EventKind) -> Steps {
-    let name = event.name();
-    let message = name.strip_prefix("sends-").or_else(|| name.strip_prefix("receives-"));
-    match message.unwrap_or(name) {
-        "push" | "push-reply" | "received" | "chosen" | "computes" | "computed" | "updates"
-        | "updated" | "records" | "not-repeated" | "drops-stale" | "drops-duplicate"
-        | "drops-fenced" | "drops-surplus" => Steps::OfUpdate,
-        "pull" | "version" | "restore" | "capture" | "captured" | "missed" | "read" | "saved"
-        | "save-failed" | "shard-lost" | "adopts" | "restores" => Steps::OfVersion,
+    use EventKind::*;
+    // A message has the same step for its sender and its receiver.
+    match event.sent_as().unwrap_or(event) {
+        SendsPush | SendsPushReply | SendsReceived | SendsChosen | Computes | Computed
+        | Updates | Updated | Records | NotRepeated | DropsStale | DropsDuplicate | DropsFenced
+        | DropsSurplus => Steps::OfUpdate,
+        SendsPull | SendsVersion | SendsRestore | SendsCapture | SendsCaptured | SendsMissed
+        | Read | Saved | SaveFailed | ShardLost | Adopts | Restores => Steps::OfVersion,
         _ => Steps::None,
     }
 }

@@ -2,7 +2,7 @@
 
 use unisono_config::file::{KeyText, KnownSection};
 
-use super::distributions;
+use super::distributions::DistributionForm;
 use super::key::{Form, Key, Known};
 use super::table::Table as _;
 use super::tagged::Tagged as _;
@@ -51,7 +51,7 @@ pub fn reference() -> String {
     }
     let events = EventKind::ALL.iter().map(|kind| (kind.name(), kind.meaning().trim()));
     parts.push(meanings("### Events", "event", events));
-    let forms = distributions::Form::NAMED.iter().map(|(form, example)| (*example, form.meaning()));
+    let forms = DistributionForm::NAMED.iter().map(|(form, example)| (*example, form.meaning()));
     parts.push(meanings("### Distributions", "distribution", forms));
     parts.push(units());
     parts.join("\n")

@@ -83,7 +83,11 @@ macro_rules! table {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq $($(, $derive)+)?)]
         $vis struct $name {
-            $( $(#[doc = $doc])+ $vis $field: $type, )*
+            $(
+                $(#[doc = $doc])+
+                $( $( #[doc = concat!("\n\nDefault: ", $words, ".")] )? )?
+                $vis $field: $type,
+            )*
         }
         table! {
             $(#[doc = $about])+
