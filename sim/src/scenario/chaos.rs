@@ -9,9 +9,9 @@ use super::Family;
 use super::file::declare::*;
 use super::sections::{PS, REPLICAS, TENSOR_FACTOR, WORKERS};
 
-/// Faults.
+/// The number of faults of one run.
 const FAULTS: RangeInclusive<i128> = 0..=1_000;
-/// Slots per worker.
+/// The number of slots per worker.
 const SLOTS: RangeInclusive<i128> = 1..=64;
 
 table! {

@@ -15,13 +15,13 @@ use super::{Distribution, Scenario, TaskSet};
 
 // Sizes are limited so that a typing error cannot ask for more memory than there is.
 
-/// Parameter servers.
+/// The number of parameter servers.
 pub(super) const PS: RangeInclusive<i128> = 1..=64;
-/// Workers.
+/// The number of workers.
 pub(super) const WORKERS: RangeInclusive<i128> = 1..=4096;
-/// R, as in a production file.
+/// R, with the limit of production files.
 pub(super) const REPLICAS: RangeInclusive<i128> = 1..=4096;
-/// With the largest factor, the simulator's model of 31 KB counts as one of 31 GB.
+/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts as one of 31 GB.
 pub(super) const TENSOR_FACTOR: RangeInclusive<i128> = 1..=1_000_000;
 
 table! {

@@ -164,7 +164,7 @@ mod tests {
         Scenario::parse(text, "a.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
-    /// All tables, the kinds of faults among them.
+    /// All tables, and the tables of the kinds of faults with the names of the kinds.
     fn all_tables() -> Vec<(&'static Known, String)> {
         let kinds = faults::tables().iter().zip(Family::NAMED);
         let kinds = kinds.map(|(known, (_, name))| (known, (*name).to_owned()));
@@ -172,7 +172,7 @@ mod tests {
         others.map(|known| (known, String::new())).chain(kinds).collect()
     }
 
-    /// A value that a key can have.
+    /// A valid value of a required key.
     fn sample(key: &Key, kind: &str) -> &'static str {
         match (key.name, kind) {
             ("id", _) => "\"f\"",
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// What a table must have to be one, but for `without`.
+    /// The required keys of a table, except `without`.
     fn base(known: &Known, kind: &str, without: &str) -> String {
         let mut text = String::new();
         if !kind.is_empty() && without != "kind" {
@@ -209,7 +209,7 @@ mod tests {
         text
     }
 
-    /// A file that has this table, with these keys.
+    /// A file with this table and these keys.
     fn file(known: &Known, keys: &str) -> String {
         match known.form {
             Form::Section | Form::Tables => format!("{}\n{keys}", known.heading()),

@@ -1,17 +1,17 @@
-//! Each kind of mistake, with its exact message.
+//! Every kind of mistake with its exact message: the place, the mistake and the remedy.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::scenario::{Scenario, ScenarioError};
 
-/// The messages of some files, one after the other.
+/// The messages for some files, in their order.
 fn errors(files: &[&str]) -> String {
     let error = |text: &&str| Scenario::parse(text, "a.toml").expect_err(text).to_string();
     files.iter().map(error).collect::<Vec<_>>().join("\n")
 }
 
-/// The messages of faults, each with what is said of it beside its id.
+/// The messages for faults, of which each text has all keys but the id.
 fn fault_errors(faults: &[&str]) -> String {
     let files: Vec<_> =
         faults.iter().map(|fault| format!("[[fault]]\nid = \"f\"\n{fault}")).collect();

@@ -1,4 +1,4 @@
-//! Files to scenarios and back.
+//! Files are read as scenarios, and scenarios are written as files.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn empty_file_is_the_default_scenario() {
     assert_eq!(Scenario::default().to_toml(), "");
 }
 
-/// Every section, every kind of fault, every form of a value.
+/// A file with every section, every kind of fault and every form of a value.
 const EVERYTHING: &str = include_str!("../../../../../fuzz/corpus/scenario/everything.toml");
 
 #[test]
