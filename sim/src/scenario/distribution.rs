@@ -4,51 +4,51 @@ use std::time::Duration;
 
 use unisono_core::random::Stream;
 
-/// How long something takes, each time anew.
+/// A distribution of durations.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distribution {
-    /// Always the same.
+    /// Always the same duration.
     Const(Duration),
-    /// Anything from `min` to `max`, both included, equally likely.
+    /// Every duration from `min` to `max`, both included, with equal probability.
     Uniform {
-        /// The shortest.
+        /// The shortest duration.
         min: Duration,
-        /// The longest.
+        /// The longest duration.
         max: Duration,
     },
-    /// Memoryless, with this mean, on top of `min`.
+    /// Memoryless: `min` plus an exponential duration with this mean.
     Exponential {
-        /// The shortest.
+        /// The shortest duration.
         min: Duration,
-        /// The mean of what comes on top.
+        /// The mean of the exponential part.
         mean: Duration,
     },
-    /// Mostly `usual`, but with probability `share` it is `rare`: pauses of a garbage collector,
-    /// a neighbour on the same machine.
+    /// The duration `rare` with the probability `share`, otherwise `usual`. Pauses of a garbage
+    /// collector and neighbours on the same machine are like that.
     Bimodal {
-        /// The usual time.
+        /// The usual duration.
         usual: Duration,
-        /// The other one.
+        /// The rare duration.
         rare: Duration,
-        /// The probability of the other one, from 0 to 1.
+        /// The probability of the rare duration, from 0 to 1.
         share: f64,
     },
-    /// Heavy-tailed, after Pareto: `min` · u^(−1/`shape`) for a uniform u in (0, 1], cut at `max`.
+    /// Heavy-tailed (Pareto): `min` · u^(−1/`shape`) for a uniform u in (0, 1], cut at `max`.
     Pareto {
-        /// The shortest.
+        /// The shortest duration.
         min: Duration,
-        /// The tail's exponent, above 0; 1.5 is long, 3 is short.
+        /// The exponent, above 0. The exponent 1.5 has a long tail, 3 a short one.
         shape: f64,
-        /// The longest.
+        /// The longest duration.
         max: Duration,
     },
 }
 
 impl Distribution {
-    /// Nothing at all.
+    /// Always no time at all.
     pub const ZERO: Self = Self::Const(Duration::ZERO);
 
-    /// Draws one, in whole nanoseconds. A constant draws nothing from the stream.
+    /// Draws a duration in whole nanoseconds. A constant draws nothing from the stream.
     pub fn sample(&self, stream: &mut Stream) -> Duration {
         match *self {
             Self::Const(always) => always,
@@ -57,7 +57,7 @@ impl Distribution {
                 min + Duration::from_nanos(stream.below(span))
             }
             Self::Exponential { min, mean } => {
-                // The complement is in (0, 1], and its logarithm finite.
+                // The complement is in (0, 1], so that its logarithm is finite.
                 let factor = -libm::log(1.0 - stream.unit());
                 min + scale(mean, factor)
             }
@@ -75,7 +75,7 @@ impl Distribution {
         }
     }
 
-    /// The only value, if there is only one.
+    /// Returns the duration, if it is constant.
     #[must_use]
     pub fn constant(&self) -> Option<Duration> {
         match *self {
@@ -85,14 +85,14 @@ impl Distribution {
     }
 }
 
-/// A duration in nanoseconds; 584 years is as long as it gets.
+/// Returns a duration in nanoseconds, at most 584 years.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// `duration` · `factor`, to the nanosecond below.
+/// Returns `duration` · `factor`, rounded down to nanoseconds.
 pub(crate) fn scale(duration: Duration, factor: f64) -> Duration {
-    // A float becomes the nearest integer that there is: never below 0, never above the largest.
+    // The conversion saturates at 0 and at the largest integer.
     Duration::from_nanos((nanos(duration) as f64 * factor) as u64)
 }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_means_are_what_was_asked_for() {
+    fn means_match_the_parameters() {
         // Within six standard errors: 0.0577 ms·6/100 of ms for the uniform, 3·6/100 for the other.
         let uniform = mean(&draw(&Distribution::Uniform { min: ms(2), max: ms(4) }));
         assert!((uniform - 3e-3).abs() < 0.035e-3, "{uniform}");

@@ -1,6 +1,6 @@
-//! Draws what a seed's chaos is: the cluster's shape, and faults like any that a file could list.
+//! Draws the chaos of a seed: the shape of the cluster, and faults that a file could also list.
 //!
-//! Each fault has a stream of its own, so that one less moves no other.
+//! Each fault has its own random stream, so that the removal of a fault does not change the others.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -9,24 +9,26 @@ use unisono_core::random::Stream;
 use unisono_core::train_config::{Optimizer, Placement, Sync};
 use unisono_core::{Job, TaskId};
 
+use crate::scenario::file::declare::Choice;
 use crate::scenario::{
-    Chaos, ConnectMode, DiskMode, Distribution, End, EventPattern, Family, Fault, FaultKind,
-    GradientMode, Oracle, PartitionMode, PeersSee, Range, Scenario, TaskSet, Trigger, When, nanos,
+    Chaos, DiskMode, Distribution, End, EventPattern, Family, Fault, FaultKind, Oracle, Range,
+    Scenario, TaskSet, Trigger, nanos,
 };
 use crate::streams::Purpose;
 use unisono_observe::trace::EventKind;
 
-/// The shortest fault: less than a message takes.
+/// The shortest fault, which is shorter than the latency of a message.
 const SHORTEST: Duration = Duration::from_micros(50);
-/// How far back a wall clock is set: further than any run lasts, so that the next life of a task has a
-/// smaller incarnation than every life before.
-const AN_HOUR: Duration = Duration::from_secs(3600);
-/// Events of one node that a fault may wait for: a small run has some hundred.
+/// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the
+/// next incarnation of a task is smaller than all earlier ones.
+pub(super) const SET_BACK: Duration = Duration::from_secs(3600);
+/// The highest number of an event of one node that a fault waits for. A small run has some hundred.
 const MAX_NTH: u64 = 300;
-/// The final checkpoint is tried for 20 s; a disk that refuses for longer rightly ends the run.
+/// The chief tries to write the final checkpoint for 20 s. A disk that fails for longer ends the
+/// run, and rightly so.
 const LONGEST_DISK_FAULT: Duration = Duration::from_secs(5);
 
-/// Moments of a step and of a run at which a fault is worth more than at others.
+/// The events at which a fault is most likely to find a mistake of the protocol.
 const DELICATE: &[EventKind] = &[
     EventKind::Computes,
     EventKind::Computed,
@@ -54,7 +56,7 @@ const DELICATE: &[EventKind] = &[
     EventKind::SendsGoodbye,
 ];
 
-/// The scenario that a seed plays: without chaos, but with what this seed drew of it.
+/// Returns the scenario that a seed plays, with the draws of the seed in place of `[chaos]`.
 #[must_use]
 pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     let mut drawn = scenario.clone();
@@ -69,7 +71,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     drawn
 }
 
-/// Fault number `number` of a seed, of one of these families.
+/// Draws fault number `number` of a seed, of one of these families.
 #[must_use]
 pub fn fault(
     scenario: &Scenario,
@@ -110,14 +112,13 @@ fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, seed: u64, stream: &mut St
     }
     draw_load(scenario, chaos, seed);
     let Sync { replicas_to_aggregate, total_num_replicas } = scenario.run.sync;
-    if scenario.expect.oracle.is_some() {
-        let timing_chooses = replicas_to_aggregate < total_num_replicas;
-        let oracle = if timing_chooses { Oracle::Provenance } else { Oracle::Serial };
-        scenario.expect.oracle = Some(oracle);
-    }
+    let timing_chooses = replicas_to_aggregate < total_num_replicas;
+    let oracle = if timing_chooses { Oracle::Provenance } else { Oracle::Serial };
+    scenario.expect.oracle = scenario.expect.oracle.map(|_| oracle);
 }
 
-/// Some seeds put much on the links. Their stream is their own, so that it moves no other.
+/// Some seeds load the links heavily. The load has its own stream, so that it does not change the
+/// other draws.
 fn draw_load(scenario: &mut Scenario, chaos: &Chaos, seed: u64) {
     let mut stream = Stream::new(seed, Purpose::Shape, 1, 0);
     let (has_many_slots, has_large_model) = (stream.below(16) == 0, stream.below(4) == 0);
@@ -142,8 +143,15 @@ fn pick<'a, T>(from: &'a [T], stream: &mut Stream) -> &'a T {
     &from[stream.below(from.len() as u64) as usize]
 }
 
-/// One fault being drawn.
-struct Draw<'a> {
+/// The tasks that a fault affects, of which its kind uses some.
+pub(super) struct Targets {
+    pub(super) node: TaskSet,
+    pub(super) from: TaskSet,
+    pub(super) to: TaskSet,
+}
+
+/// The draw of one fault.
+pub(super) struct Draw<'a> {
     scenario: &'a Scenario,
     chaos: &'a Chaos,
     stream: Stream,
@@ -152,12 +160,15 @@ struct Draw<'a> {
 impl Draw<'_> {
     fn fault(&mut self, number: u32, families: &[Family]) -> Fault {
         let family = self.pick(families);
-        let kind = self.kind(family);
+        // Every kind draws all targets, so that its own draws begin at the same place.
+        let node = self.tasks();
+        let (from, to) = self.pair();
+        let kind = FaultKind::draw(family, self, &Targets { node, from, to });
         let longest = match family {
             Family::Disk => self.chaos.longest.min(LONGEST_DISK_FAULT),
             _ => self.chaos.longest,
         };
-        // Nobody sets a wall clock right while a run lasts.
+        // A wall clock that was set back stays wrong for the rest of the run.
         let stays = matches!(kind, FaultKind::Clock { set_back, .. } if set_back > Duration::ZERO);
         let has_end = !kind.is_instant() && !stays;
         let end = has_end.then(|| End::For(self.duration(longest)));
@@ -170,15 +181,20 @@ impl Draw<'_> {
         *pick(from, &mut self.stream)
     }
 
-    fn coin(&mut self) -> bool {
+    /// Any value with a name.
+    pub(super) fn choice<T: Choice>(&mut self) -> T {
+        self.pick(&T::named()).0
+    }
+
+    pub(super) fn coin(&mut self) -> bool {
         self.stream.below(2) == 0
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.stream.below(bound)
     }
 
-    /// Short ones are as likely as long ones: any power of two is, from the shortest on.
+    /// A duration for which every power of two, from the shortest duration on, is equally likely.
     fn duration(&mut self, longest: Duration) -> Duration {
         let (shortest, longest) = (nanos(SHORTEST), nanos(longest).max(nanos(SHORTEST) + 1));
         let n_doublings = (longest / shortest).ilog2() + 1;
@@ -187,28 +203,20 @@ impl Draw<'_> {
     }
 
     fn trigger(&mut self) -> Trigger {
-        match self.below(4) {
-            0 => Trigger::At(Duration::from_nanos(self.below(nanos(self.chaos.within).max(1)))),
-            1 => Trigger::On(EventPattern {
-                event: None,
-                node: Some(self.task()),
-                step: None,
-                nth: 1 + self.below(MAX_NTH),
-                when: self.pick(&[When::Before, When::After]),
-            }),
+        let (event, node, most) = match self.below(4) {
+            0 => {
+                let within = nanos(self.chaos.within).max(1);
+                return Trigger::At(Duration::from_nanos(self.below(within)));
+            }
+            1 => (None, Some(self.task()), MAX_NTH),
             _ => {
                 let event = self.pick(DELICATE);
-                let mostly_early = if self.below(4) == 0 { 80 } else { 6 };
-                EventPattern {
-                    event: Some(event),
-                    node: None,
-                    step: None,
-                    nth: 1 + self.below(mostly_early),
-                    when: self.pick(&[When::Before, When::After]),
-                }
-                .into()
+                // Most of these faults come early in a run.
+                (Some(event), None, if self.below(4) == 0 { 80 } else { 6 })
             }
-        }
+        };
+        let (nth, when) = (1 + self.below(most), self.choice());
+        Trigger::On(EventPattern { event, node, step: None, nth, when })
     }
 
     fn task(&mut self) -> TaskId {
@@ -219,7 +227,7 @@ impl Draw<'_> {
         if number < n_ps { TaskId::ps(index(number)) } else { TaskId::worker(index(number - n_ps)) }
     }
 
-    /// Mostly one task.
+    /// The tasks of a fault, in most cases one task.
     fn tasks(&mut self) -> TaskSet {
         match self.below(10) {
             0 => TaskSet::All,
@@ -228,7 +236,7 @@ impl Draw<'_> {
         }
     }
 
-    /// Two ends of links: workers and ps, or ps and ps.
+    /// The two ends of links.
     fn pair(&mut self) -> (TaskSet, TaskSet) {
         match self.below(6) {
             0 => (TaskSet::Job(Job::Worker), TaskSet::Job(Job::Ps)),
@@ -238,89 +246,37 @@ impl Draw<'_> {
         }
     }
 
-    fn kind(&mut self, family: Family) -> FaultKind {
-        let node = self.tasks();
-        let (from, to) = self.pair();
-        match family {
-            Family::Crash => FaultKind::Crash {
-                node,
-                peers: self.pick(&[PeersSee::Silence, PeersSee::Reset]),
-                power_loss: self.coin(),
-            },
-            Family::Pause => FaultKind::Pause { node },
-            Family::Stop => FaultKind::Stop { node },
-            Family::Slow => FaultKind::Slow { node, factor: (2 + self.below(500)) as f64 },
-            Family::Delay => {
-                let longest = self.duration(self.chaos.longest);
-                let by = Distribution::Uniform { min: Duration::ZERO, max: longest };
-                FaultKind::Delay { from, to, by }
-            }
-            Family::Partition => FaultKind::Partition {
-                from,
-                to,
-                both_ways: self.coin(),
-                mode: self.pick(&[PartitionMode::Stop, PartitionMode::Slow, PartitionMode::Jam]),
-            },
-            Family::Reset => FaultKind::Reset { from, to },
-            Family::HalfOpen => FaultKind::HalfOpen { from, to },
-            Family::Duplicate => FaultKind::Duplicate { from, to },
-            Family::Connect => FaultKind::Connect {
-                from,
-                to,
-                mode: self.pick(&[ConnectMode::Refuse, ConnectMode::Hang]),
-            },
-            Family::Corrupt => FaultKind::Corrupt { from, to },
-            Family::NarrowLink => {
-                let bytes = 10_000 << self.below(10);
-                let rate = self.rate(bytes);
-                FaultKind::NarrowLink { from, to, rate }
-            }
-            Family::SlowReader => {
-                let bytes = 100_000 << self.below(7);
-                let rate = self.rate(bytes);
-                FaultKind::SlowReader { node, rate }
-            }
-            // Neither a lying disk nor flipped bits can be survived by anybody.
-            Family::Disk => {
-                let factor = 2 + u32::try_from(self.below(100)).expect("below 100");
-                let modes = [
-                    DiskMode::NoSpace,
-                    DiskMode::Io,
-                    DiskMode::Torn,
-                    DiskMode::FailedSync,
-                    DiskMode::Slow(factor),
-                ];
-                FaultKind::Disk { mode: self.pick(&modes) }
-            }
-            Family::Clock => self.clock(node),
-            Family::Gradient => FaultKind::Gradient { node, mode: GradientMode::FlippedBit },
-        }
+    /// The delay of a delayed message.
+    pub(super) fn delay(&mut self) -> Distribution {
+        Distribution::Uniform { min: Duration::ZERO, max: self.duration(self.chaos.longest) }
     }
 
-    /// Half of the time a wall clock that is set back. It shows only if the task restarts later.
-    fn clock(&mut self, node: TaskSet) -> FaultKind {
-        if self.coin() {
-            let (skew_ppm, jump) = (0, Duration::ZERO);
-            return FaultKind::Clock { node, skew_ppm, jump, set_back: AN_HOUR };
-        }
-        FaultKind::Clock {
-            node,
-            skew_ppm: i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000,
-            jump: if self.coin() { self.duration(self.chaos.longest) } else { Duration::ZERO },
-            set_back: Duration::ZERO,
-        }
-    }
-
-    /// Bytes a second, for a model of the size that counts. What is on its way when a fault ends
-    /// keeps its time, so that a model a thousand times as large would take hours.
-    fn rate(&self, of_the_small_model: u64) -> NonZeroU64 {
+    /// `base` bytes per second, or one of the next `n_doublings - 1` doublings, times the factor by
+    /// which the model counts as larger. What is on its way when a fault ends keeps its time, so
+    /// that a model a thousand times as large would otherwise take hours.
+    pub(super) fn rate(&mut self, base: u64, n_doublings: u64) -> NonZeroU64 {
         let factor = u64::from(self.scenario.network.tensor_factor);
-        NonZeroU64::MIN.saturating_add(of_the_small_model * factor)
+        NonZeroU64::MIN.saturating_add((base << self.below(n_doublings)) * factor)
     }
-}
 
-impl From<EventPattern> for Trigger {
-    fn from(pattern: EventPattern) -> Self {
-        Self::On(pattern)
+    /// Any failure of the disk but a lying disk and flipped bits, which no task can survive.
+    pub(super) fn disk_mode(&mut self) -> DiskMode {
+        let factor = 2 + u32::try_from(self.below(100)).expect("below 100");
+        self.pick(&[
+            DiskMode::NoSpace,
+            DiskMode::Io,
+            DiskMode::Torn,
+            DiskMode::FailedSync,
+            DiskMode::Slow { factor },
+        ])
+    }
+
+    pub(super) fn skew_ppm(&mut self) -> i32 {
+        i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000
+    }
+
+    /// The jump of a clock; half of the clocks do not jump.
+    pub(super) fn jump(&mut self) -> Duration {
+        if self.coin() { self.duration(self.chaos.longest) } else { Duration::ZERO }
     }
 }

@@ -1,4 +1,4 @@
-//! What must come of a run.
+//! The expected result of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,39 +9,45 @@ use serde::{Deserialize, Serialize};
 use unisono_core::{Step, TaskId};
 
 use super::Range;
+use super::file::declare::*;
+use super::file::events::check_expected;
+use super::file::expect::check_expect;
 use unisono_observe::trace::EventKind;
 
-/// What must come of a run. The rules of the protocol hold whatever is expected.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Expect {
-    /// How the run ends.
-    pub outcome: ExpectedOutcome,
-    /// The version of the last checkpoint; `None` is `training_steps` if the run finishes, and
-    /// anything otherwise.
-    pub final_step: Option<Step>,
-    /// What the losses and the last checkpoint are compared with, to the bit.
-    pub oracle: Option<Oracle>,
-    /// A `losses.csv` made elsewhere, that the run's must equal.
-    pub golden: Option<PathBuf>,
-    /// Gradients of every update. R, whatever this says; here to be read, and checked to be R.
-    pub gradients_per_update: Option<u32>,
-    /// Gradients answered as duplicates.
-    pub duplicates: Option<Range<u64>>,
-    /// Gradients answered as stale.
-    pub stale: Option<Range<u64>>,
-    /// Gradients answered as fenced.
-    pub fenced: Option<Range<u64>>,
-    /// Generations opened after the first.
-    pub rollbacks: Option<Range<u64>>,
-    /// Tasks that wait for the others when these have left for good. Only one that was away at the
-    /// end may.
-    pub left_behind: Option<Range<u64>>,
-    /// The virtual time of the whole run.
-    pub virtual_time: Option<Range<Duration>>,
-    /// `[[expect.event]]`.
-    pub events: Vec<ExpectedEvent>,
-    /// Where the file states each of these.
-    pub places: Places,
+table! {
+    /// The expected result of a run. The rules of the protocol hold in any case.
+    Section "expect" check check_expect; pub struct Expect {
+        /// The end of the run.
+        outcome: ExpectedOutcome = ExpectedOutcome::Finished,
+        /// The version of the last checkpoint.
+        final_step: Option<Step> = None; "`training_steps` if the run finishes, else any",
+        /// The run that losses and checkpoints are compared with, to the bit. With `"none"`,
+        /// nothing is compared.
+        oracle: Option<Oracle>[OR_NONE] = Some(Oracle::Serial);
+            "`\"serial\"`; `\"provenance\"` if R may be below N; `\"none\"` if any outcome will do",
+        /// A `losses.csv` from elsewhere that the run's file must equal. The path is relative to
+        /// the scenario file.
+        golden: Option<PathBuf> = None; "none",
+        /// The number of gradients of every update. It must be R, and is given only for the reader.
+        gradients_per_update: Option<u32> = None; "R",
+        /// Gradients that were answered as duplicates.
+        duplicates: Option<Range<u64>> = None; "any",
+        /// Gradients that were answered as stale.
+        stale: Option<Range<u64>> = None; "any",
+        /// Gradients that were answered as fenced.
+        fenced: Option<Range<u64>> = None; "any",
+        /// Generations after the first.
+        rollbacks: Option<Range<u64>> = None; "any",
+        /// Tasks that still wait for the others when these have left for good. Only a task that was
+        /// absent at the end may stay behind.
+        left_behind: Option<Range<u64>> = None; "any",
+        /// The virtual time of the whole run.
+        virtual_time: Option<Range<Duration>> = None; "any",
+        /// Events that must happen, or must not happen.
+        events as "event": Vec<ExpectedEvent> = Vec::new(),
+        /// The line of the file for each expectation.
+        places: Places = Places::default(),
+    }
 }
 
 /// A line of a scenario file.
@@ -51,30 +57,30 @@ pub struct Place {
     pub path: String,
     /// The line's number, from 1.
     pub line: usize,
-    /// The line, without the space around it.
+    /// The line without the space around it.
     pub text: String,
 }
 
-/// Where a file states its expectations, by the key of `[expect]`, or by `event N` for the N-th
-/// `[[expect.event]]`, counted from 0. What a default expects stands nowhere.
+/// The lines that state expectations, by the key of `[expect]`, or by `event N` for the N-th
+/// `[[expect.event]]`, counted from 0. A default has no line.
 ///
-/// A place is only for a person: scenarios that differ in nothing else are equal.
+/// Lines are only for reports, so two scenarios with different lines are equal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Places(BTreeMap<String, Place>);
 
 impl Places {
-    /// Notes where an expectation stands.
+    /// Records the line of an expectation.
     pub(super) fn note(&mut self, key: impl Into<String>, place: Place) {
         self.0.insert(key.into(), place);
     }
 
-    /// Where an expectation stands.
+    /// Returns the line of an expectation.
     #[must_use]
     pub fn of(&self, key: &str) -> Option<&Place> {
         self.0.get(key)
     }
 
-    /// The key of the `number`-th `[[expect.event]]`.
+    /// Returns the key of the `number`-th `[[expect.event]]`.
     #[must_use]
     pub fn event_key(number: usize) -> String {
         format!("event {number}")
@@ -94,46 +100,51 @@ impl fmt::Display for Place {
     }
 }
 
-/// How a run ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ExpectedOutcome {
-    /// Every task that is alive at the end has finished.
-    Finished,
-    /// Some task halts with a failure whose text has this in it.
-    Failed {
-        /// A part of the text.
-        because: String,
-    },
-    /// Nothing: whatever comes of it, the rules hold.
-    Any,
+tagged! {
+    /// The end of a run.
+    #[derive(Eq)]
+    pub enum ExpectedOutcome by pub(crate) Outcome: "outcome" {
+        /// Every task that is alive has finished.
+        Finished = "finished"
+        /// Some task halts with a failure.
+        Failed = "failed" {
+            /// A part of the failure's text.
+            because: String,
+        }
+        /// The run finishes or fails.
+        Any = "any"
+    }
 }
 
 impl ExpectedOutcome {
-    /// Whether the run is to fail.
+    /// Returns whether the run is expected to fail.
     #[must_use]
     pub const fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
 }
 
-/// What losses and checkpoints are compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oracle {
-    /// The same run in one loop, with no protocol at all: for R of N and above.
-    Serial,
-    /// The same, with the slots that the run chose: for R below N, where timing chooses.
-    Provenance,
+choices! {
+    /// The run that losses and checkpoints are compared with.
+    pub enum Oracle: "oracle" {
+        /// The same run in one loop without a protocol. It exists only for R ≥ N.
+        Serial = "serial",
+        /// The same run in one loop, with the slots that the ledgers name.
+        Provenance = "provenance",
+    }
 }
 
-/// An event that must happen, or must not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExpectedEvent {
-    /// What.
-    pub event: EventKind,
-    /// To whom; `None` is to anybody.
-    pub node: Option<TaskId>,
-    /// At which step; `None` is at any.
-    pub step: Option<Step>,
-    /// How often, at least and at most; `1..` if the file does not say.
-    pub times: Range<u64>,
+table! {
+    /// An event that must happen, or must not happen.
+    #[derive(Eq)]
+    Tables "expect.event" check check_expected; pub struct ExpectedEvent {
+        /// The kind of event.
+        event: EventKind,
+        /// The task of the event.
+        node: Option<TaskId> = None; "any task",
+        /// The step of the event.
+        step: Option<Step> = None; "any",
+        /// The number of such events; 0 is never.
+        times: Range<u64> = Range { min: 1, max: u64::MAX },
+    }
 }

@@ -1,76 +1,86 @@
-//! What goes wrong: what, to whom, when, and until when.
+//! Faults: each kind with its keys, the tasks that it affects, its beginning and its end.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use unisono_core::{Job, Step, TaskId};
-
-use super::Distribution;
 use unisono_observe::trace::EventKind;
 
-/// Something that goes wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
-    /// Its name in reports; no two of a scenario have the same.
-    pub id: String,
-    /// When it begins.
-    pub trigger: Trigger,
-    /// When it ends; `None` is never, or at once for what is over in an instant.
-    pub end: Option<End>,
-    /// What it is.
-    pub kind: FaultKind,
-    /// It is no failure of the scenario if it never bit.
-    pub may_be_inert: bool,
+use super::Distribution;
+use super::draw::{Draw, SET_BACK, Targets};
+use super::file::declare::*;
+use super::file::events::check_pattern;
+use super::file::faults::check_fault;
+
+table! {
+    /// Something that goes wrong.
+    Tables "fault" check check_fault; pub struct Fault {
+        /// The name in reports. All faults of a scenario have different names.
+        id: String,
+        /// The kind of the fault.
+        kind: FaultKind,
+        /// The beginning.
+        trigger: Trigger,
+        /// The end; `None` for a fault without an end, or an instant one.
+        end: Option<End> = None,
+        /// The scenario passes even if the fault has no effect.
+        may_be_inert: bool = false,
+    }
 }
 
-/// When a fault begins.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Trigger {
-    /// At this time.
-    At(Duration),
-    /// When ps 0 first has this version.
-    AtStep(Step),
-    /// When this happens.
-    On(EventPattern),
+one_of! {
+    /// The beginning of a fault.
+    pub enum Trigger: "one of these three", "the fault begins by" {
+        /// The fault begins at this time.
+        At(Duration) = "at",
+        /// The fault begins when ps 0 first has this version.
+        AtStep(Step) = "at_step",
+        /// The fault begins when this event happens.
+        On(EventPattern) = "on",
+    }
 }
 
-/// When a fault ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// So long after it began. For a crash: when the task is started again.
-    For(Duration),
-    /// When ps 0 first has this version.
-    UntilStep(Step),
+one_of! {
+    /// The end of a fault.
+    #[derive(Copy, Eq)]
+    pub enum End: "for ever", "the fault ends by" {
+        /// The fault ends this long after its beginning. The end of a crash or a stop restarts the
+        /// task. An instant fault has no end.
+        For(Duration)[ABOVE_ZERO] = "for",
+        /// The fault ends when ps 0 first has this version.
+        UntilStep(Step) = "until_step",
+    }
 }
 
-/// Something that happens to a node, or that it does. What is `None` may be anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventPattern {
-    /// What; `None` is any event at all, which is how `enumerate` counts.
-    pub event: Option<EventKind>,
-    /// To whom.
-    pub node: Option<TaskId>,
-    /// At which step, for events that have one.
-    pub step: Option<Step>,
-    /// The how-manieth that fits, from 1.
-    pub nth: u64,
-    /// At which side of it.
-    pub when: When,
+table! {
+    /// The event that a fault waits for.
+    #[derive(Eq)]
+    Inline "on" check check_pattern; pub struct EventPattern {
+        /// The kind of event. Without it, every input of a node counts.
+        event: Option<EventKind> = None; "any",
+        /// The task of the event.
+        node: Option<TaskId> = None; "any task",
+        /// The step of the event, for events with a step.
+        step: Option<Step> = None; "any",
+        /// The number of the matching event, counted from 1.
+        nth: u64[1..=i128::MAX] = 1,
+        /// The side of the event.
+        when: When = When::default(),
+    }
 }
 
-/// Before or after an event. What a node does is not done when something comes before it, and is
-/// when something comes after it: a crash `Before` a push leaves it unsent, a reset `After` a push
-/// meets it on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
-    /// Before it.
-    Before,
-    /// After it.
-    #[default]
-    After,
+choices! {
+    /// The side of an event at which a fault begins.
+    pub enum When: "side" = After {
+        /// A node does not carry out an effect that a fault precedes: a crash before a push leaves
+        /// the push unsent.
+        Before = "before",
+        /// A reset after a push meets the push on its way.
+        After = "after",
+    }
 }
 
-/// Some tasks.
+/// A set of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskSet {
     /// `"all"`.
@@ -82,7 +92,7 @@ pub enum TaskSet {
 }
 
 impl TaskSet {
-    /// Whether a task is one of them.
+    /// Returns whether a task is in the set.
     #[must_use]
     pub fn contains(&self, task: TaskId) -> bool {
         match *self {
@@ -93,296 +103,217 @@ impl TaskSet {
     }
 }
 
-/// What goes wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FaultKind {
-    /// Tasks are killed, and started again at the fault's end.
-    Crash {
-        /// Who.
-        node: TaskSet,
-        /// What their peers notice.
-        peers: PeersSee,
-        /// The machine loses power: what its disk had not synced is gone, or torn.
-        power_loss: bool,
-    },
-    /// Tasks stand still, and then go on as if nothing had been.
-    Pause {
-        /// Who.
-        node: TaskSet,
-    },
-    /// Tasks are asked to stop, as by SIGTERM. One that stopped is started again at the fault's end.
-    Stop {
-        /// Who.
-        node: TaskSet,
-    },
-    /// Whatever tasks compute takes longer.
-    Slow {
-        /// Who.
-        node: TaskSet,
-        /// How many times as long.
-        factor: f64,
-    },
-    /// Messages take longer.
-    Delay {
-        /// Who sends.
-        from: TaskSet,
-        /// Who receives.
-        to: TaskSet,
-        /// On top, for each message.
-        by: Distribution,
-    },
-    /// Messages do not come through.
-    Partition {
-        /// Who sends.
-        from: TaskSet,
-        /// Who receives.
-        to: TaskSet,
-        /// Not the other way either.
-        both_ways: bool,
-        /// What becomes of them.
-        mode: PartitionMode,
-    },
-    /// Links break, and both ends are told; what was on its way is lost.
-    Reset {
-        /// One end.
-        from: TaskSet,
-        /// The other end.
-        to: TaskSet,
-    },
-    /// Links break, and only the end at `from` is told; what was on its way is lost.
-    HalfOpen {
-        /// The end that is told.
-        from: TaskSet,
-        /// The end that believes that the link is up.
-        to: TaskSet,
-    },
-    /// Links break right after all that was on its way has been delivered: their ends cannot know
-    /// that, and say it again on the next link.
-    Duplicate {
-        /// One end.
-        from: TaskSet,
-        /// The other end.
-        to: TaskSet,
-    },
-    /// Calls fail.
-    Connect {
-        /// Who calls.
-        from: TaskSet,
-        /// Who is called.
-        to: TaskSet,
-        /// How.
-        mode: ConnectMode,
-    },
-    /// One bit of each message is flipped on its way, as encoded.
-    Corrupt {
-        /// Who sends.
-        from: TaskSet,
-        /// Who receives.
-        to: TaskSet,
-    },
-    /// Links carry fewer bytes a second.
-    NarrowLink {
-        /// Who sends.
-        from: TaskSet,
-        /// Who receives.
-        to: TaskSet,
-        /// Bytes a second of each ordered pair.
-        rate: NonZeroU64,
-    },
-    /// Tasks take what comes to them slowly: what they do not take waits at its senders.
-    SlowReader {
-        /// The tasks that read slowly.
-        node: TaskSet,
-        /// Bytes a second that each of them reads, of all its links together.
-        rate: NonZeroU64,
-    },
-    /// The chief's disk misbehaves.
-    Disk {
-        /// How.
-        mode: DiskMode,
-    },
-    /// Clocks of tasks go wrong.
-    Clock {
-        /// Whose.
-        node: TaskSet,
-        /// Parts per million that they go too fast; below 0, too slowly.
-        skew_ppm: i32,
-        /// How far they jump ahead when the fault begins.
-        jump: Duration,
-        /// How far the clocks on the wall are behind while the fault lasts. A task that starts then
-        /// takes a smaller incarnation.
-        set_back: Duration,
-    },
-    /// Gradients that tasks compute are wrong.
-    Gradient {
-        /// Whose.
-        node: TaskSet,
-        /// How.
-        mode: GradientMode,
-    },
+/// Declares the kinds of faults as `tagged!` does. In parentheses are the tasks that a kind
+/// affects. Each further field is followed by the expression that draws it for `[chaos]`. The
+/// expressions are evaluated in the order of the fields, which decides what each seed draws; a
+/// `let` is evaluated before them. An `instant` fault is over as soon as it has begun.
+macro_rules! fault_kinds {
+    (|$draw:ident| $(
+        $(#[doc = $about:literal])+
+        $kind:ident = $name:literal $(, $instant:ident)?
+        ($( $target:ident $target_doc:literal ),*) {
+            $( let $local:ident = $value:expr; )*
+            $(
+                $(#[doc = $doc:literal])+
+                $field:ident: $type:ty $([$bounds:expr])? $(= $default:expr)? => $drawn:expr,
+            )*
+        }
+    )+) => {
+        tagged! {
+            /// The kind of a fault.
+            pub enum FaultKind by pub Family: "kind of fault" {
+                $(
+                    $(#[doc = $about])+
+                    $kind = $name {
+                        $( #[doc = $target_doc] $target: TaskSet, )*
+                        $( $(#[doc = $doc])+ $field: $type $([$bounds])? $(= $default)?, )*
+                    }
+                )+
+            }
+        }
+
+        impl FaultKind {
+            /// Returns the kind without its keys.
+            #[must_use]
+            pub fn family(&self) -> Family {
+                self.tag()
+            }
+
+            /// Returns whether the fault is over as soon as it has begun.
+            #[must_use]
+            pub fn is_instant(&self) -> bool {
+                match self {
+                    $( Self::$kind { .. } => !stringify!($($instant)?).is_empty(), )+
+                }
+            }
+
+            pub(super) fn draw(family: Family, $draw: &mut Draw<'_>, targets: &Targets) -> Self {
+                match family {
+                    $( Family::$kind => {
+                        $( let $local = $value; )*
+                        $( let $field = $drawn; )*
+                        Self::$kind { $( $target: targets.$target, )* $($field),* }
+                    } )+
+                }
+            }
+        }
+    };
 }
 
-/// What the peers of a crashed task notice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PeersSee {
-    /// Nothing: the machine is gone.
-    #[default]
-    Silence,
-    /// Their links are reset: only the process is gone.
-    Reset,
-}
-
-/// What becomes of messages that do not come through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PartitionMode {
-    /// They are held, and come after the fault has ended: packets were lost, and sent again.
-    #[default]
-    Stop,
-    /// They come a hundred times later.
-    Slow,
-    /// They are lost, and nothing comes on those links any more, not even after the fault has
-    /// ended; neither end is told. New links work then.
-    Jam,
-}
-
-/// How a call fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ConnectMode {
-    /// At once.
-    #[default]
-    Refuse,
-    /// With no answer, after the network's `connect_timeout`.
-    Hang,
-}
-
-/// How a disk misbehaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskMode {
-    /// It is full.
-    NoSpace,
-    /// Every operation fails.
-    Io,
-    /// Writes are done by half, and fail.
-    Torn,
-    /// A sync of a file fails, and what it was to write is forgotten.
-    FailedSync,
-    /// A sync does nothing, and says that it did.
-    LostUnsynced,
-    /// A bit of whatever is read is flipped.
-    BitFlip,
-    /// Everything takes so many times as long.
-    Slow(u32),
-}
-
-/// How a gradient is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GradientMode {
-    /// Its loss and its first value are NaN.
-    Nan,
-    /// One bit of its largest value is flipped, as by a cosmic ray.
-    FlippedBit,
-}
-
-/// What kind of fault it is, with nothing else: what chaos chooses from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// [`FaultKind::Crash`].
-    Crash,
-    /// [`FaultKind::Pause`].
-    Pause,
-    /// [`FaultKind::Stop`].
-    Stop,
-    /// [`FaultKind::Slow`].
-    Slow,
-    /// [`FaultKind::Delay`].
-    Delay,
-    /// [`FaultKind::Partition`].
-    Partition,
-    /// [`FaultKind::Reset`].
-    Reset,
-    /// [`FaultKind::HalfOpen`].
-    HalfOpen,
-    /// [`FaultKind::Duplicate`].
-    Duplicate,
-    /// [`FaultKind::Connect`].
-    Connect,
-    /// [`FaultKind::Corrupt`].
-    Corrupt,
-    /// [`FaultKind::NarrowLink`].
-    NarrowLink,
-    /// [`FaultKind::SlowReader`].
-    SlowReader,
-    /// [`FaultKind::Disk`].
-    Disk,
-    /// [`FaultKind::Clock`].
-    Clock,
-    /// [`FaultKind::Gradient`].
-    Gradient,
+fault_kinds! { |draw|
+    /// Kills tasks. The end of the fault restarts them.
+    Crash = "crash" (node "The tasks.") {
+        /// What the peers notice.
+        peers: PeersSee = PeersSee::default() => draw.choice(),
+        /// The machine loses power, which loses or tears what its disk had not synced.
+        power_loss: bool = false => draw.coin(),
+    }
+    /// Suspends tasks. At the end of the fault they continue as if nothing had happened.
+    Pause = "pause" (node "The tasks.") {}
+    /// Asks tasks to stop, as SIGTERM does. The end of the fault restarts each task that stopped.
+    Stop = "stop" (node "The tasks.") {}
+    /// Makes all computations of tasks slower.
+    Slow = "slow" (node "The tasks.") {
+        /// The factor by which computations take longer.
+        factor: f64 => (2 + draw.below(500)) as f64,
+    }
+    /// Delays messages.
+    Delay = "delay" (from "The senders.", to "The receivers.") {
+        /// The delay of each message, in addition to its latency.
+        by: Distribution => draw.delay(),
+    }
+    /// Holds messages back, delays them or loses them.
+    Partition = "partition" (from "The senders.", to "The receivers.") {
+        /// The fault also affects the other direction.
+        both_ways: bool = true => draw.coin(),
+        /// What happens to the messages.
+        mode: PartitionMode = PartitionMode::default() => draw.choice(),
+    }
+    /// Breaks links, and both ends notice. Messages on their way are lost.
+    Reset = "reset", instant (from "One end.", to "The other end.") {}
+    /// Breaks links, and only one end notices. Messages on their way are lost.
+    HalfOpen = "half-open", instant (from "The end that notices.", to "The other end.") {}
+    /// Breaks links as soon as all messages on their way have arrived. The senders cannot know that
+    /// they arrived, and repeat them on the next link.
+    Duplicate = "duplicate", instant (from "One end.", to "The other end.") {}
+    /// Makes calls fail.
+    Connect = "connect" (from "The callers.", to "The called tasks.") {
+        /// The way in which a call fails.
+        mode: ConnectMode = ConnectMode::default() => draw.choice(),
+    }
+    /// Flips one bit of each message on its way, in its encoded form.
+    Corrupt = "corrupt" (from "The senders.", to "The receivers.") {}
+    /// Reduces the bandwidth of links.
+    NarrowLink = "narrow-link" (from "The senders.", to "The receivers.") {
+        /// Bytes per second of each ordered pair of tasks.
+        rate: NonZeroU64 => draw.rate(10_000, 10),
+    }
+    /// Makes tasks read slowly. What a task has not read waits at its senders.
+    SlowReader = "slow-reader" (node "The tasks that read slowly.") {
+        /// Bytes per second that each task reads, from all its links together.
+        rate: NonZeroU64 => draw.rate(100_000, 7),
+    }
+    /// Makes the chief's disk fail. The fault has no target.
+    Disk = "disk" () {
+        /// The failure.
+        mode: DiskMode => draw.disk_mode(),
+    }
+    /// Makes the clocks of tasks wrong.
+    Clock = "clock" (node "The tasks.") {
+        // Half of the faults set the wall clock back. That shows only if the task restarts later.
+        let sets_back = draw.coin();
+        /// The excess of a clock's rate, in parts per million; below 0, a clock is too slow.
+        skew_ppm: i32[-500_000..=1_000_000] = 0 => if sets_back { 0 } else { draw.skew_ppm() },
+        /// The jump ahead at the beginning of the fault.
+        jump: Duration = Duration::ZERO => if sets_back { Duration::ZERO } else { draw.jump() },
+        /// The time by which wall clocks are behind during the fault. A task that starts in that
+        /// time takes a smaller incarnation.
+        set_back: Duration = Duration::ZERO => if sets_back { SET_BACK } else { Duration::ZERO },
+    }
+    /// Makes the gradients of workers wrong.
+    Gradient = "gradient" (node "The workers.") {
+        /// The error of a gradient.
+        mode: GradientMode => GradientMode::FlippedBit,
+    }
 }
 
 impl Family {
-    /// All of them, in order, each with its name in scenario files.
-    pub const NAMED: [(Self, &'static str); 16] = [
-        (Self::Crash, "crash"),
-        (Self::Pause, "pause"),
-        (Self::Stop, "stop"),
-        (Self::Slow, "slow"),
-        (Self::Delay, "delay"),
-        (Self::Partition, "partition"),
-        (Self::Reset, "reset"),
-        (Self::HalfOpen, "half-open"),
-        (Self::Duplicate, "duplicate"),
-        (Self::Connect, "connect"),
-        (Self::Corrupt, "corrupt"),
-        (Self::NarrowLink, "narrow-link"),
-        (Self::SlowReader, "slow-reader"),
-        (Self::Disk, "disk"),
-        (Self::Clock, "clock"),
-        (Self::Gradient, "gradient"),
-    ];
-
-    /// Its name in scenario files.
+    /// Returns the name in scenario files.
     #[must_use]
     pub fn name(self) -> &'static str {
-        let named = Self::NAMED.iter().find(|(family, _)| *family == self);
-        named.expect("all are in the list").1
+        Self::NAMED[self as usize].1
     }
 
-    /// The kind of that name.
+    /// Returns the kind with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let named = Self::NAMED.iter().find(|(_, known)| *known == name);
-        named.map(|(family, _)| *family)
+        Self::NAMED.iter().find(|(_, known)| *known == name).map(|(family, _)| *family)
     }
 }
 
-impl FaultKind {
-    /// Whether it is over as soon as it has begun.
-    #[must_use]
-    pub const fn is_instant(&self) -> bool {
-        matches!(self, Self::Reset { .. } | Self::HalfOpen { .. } | Self::Duplicate { .. })
+choices! {
+    /// What the peers of a crashed task notice.
+    pub enum PeersSee: "way to notice" = Silence {
+        /// Nothing, as if the machine were lost.
+        Silence = "silence",
+        /// Resets of their links, as if only the process had died.
+        Reset = "reset",
     }
+}
 
-    /// What kind it is.
-    #[must_use]
-    pub const fn family(&self) -> Family {
-        match self {
-            Self::Crash { .. } => Family::Crash,
-            Self::Pause { .. } => Family::Pause,
-            Self::Stop { .. } => Family::Stop,
-            Self::Slow { .. } => Family::Slow,
-            Self::Delay { .. } => Family::Delay,
-            Self::Partition { .. } => Family::Partition,
-            Self::Reset { .. } => Family::Reset,
-            Self::HalfOpen { .. } => Family::HalfOpen,
-            Self::Duplicate { .. } => Family::Duplicate,
-            Self::Connect { .. } => Family::Connect,
-            Self::Corrupt { .. } => Family::Corrupt,
-            Self::NarrowLink { .. } => Family::NarrowLink,
-            Self::SlowReader { .. } => Family::SlowReader,
-            Self::Disk { .. } => Family::Disk,
-            Self::Clock { .. } => Family::Clock,
-            Self::Gradient { .. } => Family::Gradient,
+choices! {
+    /// What happens to messages that a partition stops.
+    pub enum PartitionMode: "mode of partitions" = Stop {
+        /// The messages arrive after the end of the fault.
+        Stop = "stop",
+        /// The messages take a hundred times as long.
+        Slow = "slow",
+        /// The messages are lost, and so is every later message on the same links, even after the
+        /// fault. Neither end notices. New links work after the fault.
+        Jam = "jam",
+    }
+}
+
+choices! {
+    /// The way in which a call fails.
+    pub enum ConnectMode: "way to fail" = Refuse {
+        /// At once.
+        Refuse = "refuse",
+        /// Without an answer, after the network's `connect_timeout`.
+        Hang = "hang",
+    }
+}
+
+tagged! {
+    /// The failure of a disk.
+    #[derive(Copy, Eq)]
+    pub enum DiskMode by pub(crate) DiskModeName: "mode of disks" {
+        /// The disk is full.
+        NoSpace = "enospc"
+        /// Every operation fails.
+        Io = "eio"
+        /// Each write writes one half, and fails.
+        Torn = "torn"
+        /// A sync of a file fails and loses its data, and the next sync reports success.
+        FailedSync = "failed-sync"
+        /// A sync does nothing, and reports success.
+        LostUnsynced = "lost-unsynced"
+        /// Each read flips a bit.
+        BitFlip = "bit-flip"
+        /// Every operation takes longer.
+        Slow = "slow" {
+            /// The factor by which an operation takes longer.
+            factor: u32[2..=1_000_000],
         }
+    }
+}
+
+choices! {
+    /// The error of a gradient.
+    pub enum GradientMode: "wrong gradient" {
+        /// The loss and the first value are NaN.
+        Nan = "nan",
+        /// One bit of the largest value is flipped, as a cosmic ray might do.
+        FlippedBit = "flipped-bit",
     }
 }

@@ -278,7 +278,7 @@ impl Faults {
 
     pub(super) fn disk_slowness(&mut self) -> u32 {
         let factor = |kind: &FaultKind, _| match kind {
-            FaultKind::Disk { mode: DiskMode::Slow(factor) } => Some(*factor),
+            FaultKind::Disk { mode: DiskMode::Slow { factor } } => Some(*factor),
             _ => None,
         };
         self.affecting(factor).into_iter().fold(1, u32::max)
@@ -446,7 +446,7 @@ pub(super) const fn disk_fault(mode: DiskMode) -> Option<DiskFault> {
         DiskMode::FailedSync => DiskFault::FailedSync,
         DiskMode::LostUnsynced => DiskFault::LostUnsynced,
         DiskMode::BitFlip => DiskFault::BitFlip,
-        DiskMode::Slow(_) => return None,
+        DiskMode::Slow { .. } => return None,
     })
 }
 

@@ -165,14 +165,8 @@ impl State {
             // A wall clock that was set back matters only to lives that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),
-            FaultKind::Slow { .. }
-            | FaultKind::Delay { .. }
-            | FaultKind::Partition { .. }
-            | FaultKind::Connect { .. }
-            | FaultKind::Corrupt { .. }
-            | FaultKind::NarrowLink { .. }
-            | FaultKind::SlowReader { .. }
-            | FaultKind::Gradient { .. } => {}
+            // The other kinds act on messages, calls and computations while they are active.
+            _ => {}
         }
     }
 

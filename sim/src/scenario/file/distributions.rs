@@ -1,65 +1,61 @@
-//! Distributions: a duration, or a table whose keys say which.
+//! Distributions: a duration, or a table whose keys decide the form.
 
 use toml::de::{DeTable, DeValue};
-use unisono_config::file::{Wrong, nearest};
+use unisono_config::file::nearest;
 
+use super::declare::*;
+use super::field::ValueType;
 use super::section::Value;
 use super::units::duration_text;
 use crate::scenario::Distribution;
 
-/// A form, what it means, and the keys of its table.
-pub(super) struct Form {
-    pub(super) example: &'static str,
-    pub(super) meaning: &'static str,
-    keys: &'static [&'static str],
+choices! {
+    /// The form of a distribution, by an example.
+    #[derive(PartialOrd, Ord)]
+    pub(super) enum DistributionForm: "distribution" {
+        /// Always the same duration. `"20ms"` alone means the same.
+        Const = "{ const = \"20ms\" }",
+        /// Every duration from the first to the second, with equal probability.
+        Uniform = "{ uniform = [\"1ms\", \"3ms\"] }",
+        /// Memoryless, with this mean, in addition to `min`, which is `"0s"` by default.
+        Exponential = "{ exponential = \"2ms\", min = \"1ms\" }",
+        /// The duration `rare` with the probability `share`, otherwise `usual`.
+        Bimodal = "{ usual = \"1ms\", rare = \"50ms\", share = 0.01 }",
+        /// Heavy-tailed: `min` · u^(−1/`pareto`) for a uniform u in (0, 1], cut at `max`. The
+        /// exponent 1.5 has a long tail, 3 a short one.
+        Pareto = "{ pareto = 1.5, min = \"1ms\", max = \"50ms\" }",
+    }
 }
 
-pub(super) const FORMS: [Form; 5] = [
-    Form {
-        example: "{ const = \"20ms\" }",
-        meaning: "Always the same. `\"20ms\"` by itself is the same.",
-        keys: &["const"],
-    },
-    Form {
-        example: "{ uniform = [\"1ms\", \"3ms\"] }",
-        meaning: "Anything between, both included, equally likely.",
-        keys: &["uniform"],
-    },
-    Form {
-        example: "{ exponential = \"2ms\", min = \"1ms\" }",
-        meaning: "Memoryless, with this mean, on top of `min`, which is `\"0s\"` if it is left out.",
-        keys: &["exponential", "min"],
-    },
-    Form {
-        example: "{ usual = \"1ms\", rare = \"50ms\", share = 0.01 }",
-        meaning: "Mostly `usual`, but `rare` with the probability `share`.",
-        keys: &["usual", "rare", "share"],
-    },
-    Form {
-        example: "{ pareto = 1.5, min = \"1ms\", max = \"50ms\" }",
-        meaning: "Heavy-tailed: `min` · u^(−1/`pareto`) for a uniform u in (0, 1], cut at `max`. \
-                  The exponent 1.5 is a long tail, 3 a short one.",
-        keys: &["pareto", "min", "max"],
-    },
-];
+impl DistributionForm {
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Const => &["const"],
+            Self::Uniform => &["uniform"],
+            Self::Exponential => &["exponential", "min"],
+            Self::Bimodal => &["usual", "rare", "share"],
+            Self::Pareto => &["pareto", "min", "max"],
+        }
+    }
+}
 
 pub(super) fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
     let DeValue::Table(table) = value.raw else {
         return value.duration().map(Distribution::Const);
     };
     let form = form(value, table)?;
-    let item = |key: &'static str| table.get(key).map(|item| Value::new(key, item));
+    let item = |key: &'static str| table.get(key).map(|item| value.inner(key, item));
     let need = |key: &'static str| {
-        item(key).ok_or_else(|| value.wrong(format!("{key} is missing; write {}", form.example)))
+        item(key).ok_or_else(|| value.wrong(format!("{key} is missing; write {}", form.name_of())))
     };
-    match form.keys[0] {
-        "const" => need("const")?.duration().map(Distribution::Const),
-        "uniform" => uniform(need("uniform")?),
-        "exponential" => Ok(Distribution::Exponential {
+    match form {
+        DistributionForm::Const => need("const")?.duration().map(Distribution::Const),
+        DistributionForm::Uniform => uniform(need("uniform")?),
+        DistributionForm::Exponential => Ok(Distribution::Exponential {
             mean: need("exponential")?.duration()?,
             min: item("min").map_or(Ok(std::time::Duration::ZERO), Value::duration)?,
         }),
-        "usual" => {
+        DistributionForm::Bimodal => {
             let is_share = |share: f64| (0.0..=1.0).contains(&share);
             Ok(Distribution::Bimodal {
                 usual: need("usual")?.duration()?,
@@ -67,55 +63,44 @@ pub(super) fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
                 share: need("share")?.number("a probability from 0 to 1", is_share)?,
             })
         }
-        _ => {
-            let is_shape = |shape: f64| shape > 0.0 && shape.is_finite();
-            let (shape, min) = (need("pareto")?, need("min")?.duration()?);
-            let max = need("max")?;
+        DistributionForm::Pareto => {
+            let shape = <f64 as ValueType>::read(need("pareto")?, Bounds::ANY)?;
+            let (min, max) = (need("min")?.duration()?, need("max")?);
             if max.duration()? < min {
                 return Err(max.wrong("it must not be below min"));
             }
-            let shape = shape.number("a number above 0", is_shape)?;
             Ok(Distribution::Pareto { min, shape, max: max.duration()? })
         }
     }
 }
 
-/// Which form a table is of: each has a first key that no other has.
-fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<&'static Form, Wrong> {
-    let has = |key: &&str| table.contains_key(*key);
-    let own = |form: &&Form| match form.keys[0] {
-        "usual" => form.keys.iter().any(has),
-        first => has(&first),
+/// The form of a table, which is known by any key but `min` and `max`.
+fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<DistributionForm, Wrong> {
+    let all = || DistributionForm::NAMED.iter().map(|(form, _)| *form);
+    let examples = || {
+        DistributionForm::NAMED.iter().map(|(_, example)| *example).collect::<Vec<_>>().join(", ")
     };
-    let examples = || FORMS.map(|form| form.example).join(", ");
-    let Some(form) = FORMS.iter().find(own) else {
-        let known = || FORMS.iter().flat_map(|form| form.keys.iter().copied());
+    let has_own = |form: &DistributionForm| {
+        let mut own = form.keys().iter().filter(|key| !["min", "max"].contains(key));
+        own.any(|key| table.contains_key(*key))
+    };
+    let Some(form) = all().find(has_own) else {
+        let known = || all().flat_map(|form| form.keys().iter().copied());
         let near = table.keys().find_map(|key| Some((key, nearest(key.get_ref(), known())?)));
         return Err(match near {
-            Some((key, near)) if key.get_ref() != near => Wrong {
-                at: key.span().start,
-                what: format!(
-                    "{}: unknown key {}; did you mean {near}?",
-                    value.key(),
-                    key.get_ref()
-                ),
-            },
+            Some((key, near)) if key.get_ref() != near => {
+                let what = format!("unknown key {}; did you mean {near}?", key.get_ref());
+                value.wrong_key(key, what)
+            }
             _ => value.wrong(format!("no distribution; there are {}", examples())),
         });
     };
-    match table.keys().find(|key| !form.keys.contains(&&**key.get_ref())) {
-        None => Ok(form),
-        Some(key) => Err(Wrong {
-            at: key.span().start,
-            what: format!(
-                "{}: {} does not go with {}; write one of {}",
-                value.key(),
-                key.get_ref(),
-                form.keys[0],
-                examples()
-            ),
-        }),
-    }
+    let foreign = table.keys().find(|key| !form.keys().contains(&&**key.get_ref()));
+    foreign.map_or(Ok(form), |key| {
+        let (name, own, examples) = (key.get_ref(), form.keys()[0], examples());
+        let what = format!("{name} does not go with {own}; write one of {examples}");
+        Err(value.wrong_key(key, what))
+    })
 }
 
 fn uniform(value: Value<'_>) -> Result<Distribution, Wrong> {
@@ -130,25 +115,25 @@ fn uniform(value: Value<'_>) -> Result<Distribution, Wrong> {
     Ok(Distribution::Uniform { min, max })
 }
 
-/// As TOML.
+/// Returns a distribution as TOML.
 pub(super) fn text(distribution: &Distribution) -> String {
     let quoted = |duration| format!("{:?}", duration_text(duration));
-    match *distribution {
-        Distribution::Const(always) => quoted(always),
+    let text = match *distribution {
+        Distribution::Const(always) => return quoted(always),
         Distribution::Uniform { min, max } => {
-            format!("{{ uniform = [{}, {}] }}", quoted(min), quoted(max))
-        }
-        Distribution::Exponential { min, mean } if min.is_zero() => {
-            format!("{{ exponential = {} }}", quoted(mean))
+            format!("uniform = [{}, {}]", quoted(min), quoted(max))
         }
         Distribution::Exponential { min, mean } => {
-            format!("{{ exponential = {}, min = {} }}", quoted(mean), quoted(min))
+            let min =
+                if min.is_zero() { String::new() } else { format!(", min = {}", quoted(min)) };
+            format!("exponential = {}{min}", quoted(mean))
         }
         Distribution::Bimodal { usual, rare, share } => {
-            format!("{{ usual = {}, rare = {}, share = {share:?} }}", quoted(usual), quoted(rare))
+            format!("usual = {}, rare = {}, share = {share:?}", quoted(usual), quoted(rare))
         }
         Distribution::Pareto { min, shape, max } => {
-            format!("{{ pareto = {shape:?}, min = {}, max = {} }}", quoted(min), quoted(max))
+            format!("pareto = {shape:?}, min = {}, max = {}", quoted(min), quoted(max))
         }
-    }
+    };
+    format!("{{ {text} }}")
 }

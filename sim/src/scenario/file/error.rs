@@ -1,4 +1,4 @@
-//! What is wrong with a scenario file, and where.
+//! Errors in scenario files, with file and line.
 
 use std::path::{Path, PathBuf};
 
@@ -6,35 +6,35 @@ use unisono_config::file::{Wrong, line_of};
 
 use crate::scenario::Place;
 
-/// Why a scenario cannot be had from a file.
+/// The reason why a scenario cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// The file cannot be read at all.
+    /// The file cannot be read.
     #[error("cannot read the scenario {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Something in it, or in a file that it extends, is wrong.
+    /// The file, or a file that it extends, has a mistake.
     #[error("{}:{line}: {what}\n    {text}", path.display())]
     Wrong {
         /// The file that has the mistake.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// That line, without the space around it.
+        /// The line without the space around it.
         text: String,
-        /// What is wrong, with the key, and what to do.
+        /// The key, the mistake and the remedy.
         what: String,
     },
 }
 
-/// The texts of a file and of those that it extends.
+/// The texts of a file and of the files that it extends.
 ///
-/// Each begins where the one before ended, behind as many spaces, so that a byte's offset names
-/// its file, too, and one merged table can tell where each of its keys stands.
+/// Each text is padded with spaces up to the end of the text before it. An offset thus identifies
+/// the file, too, and the keys of the merged table keep their places.
 #[derive(Debug, Default)]
 pub(super) struct Sources(Vec<Source>);
 
@@ -53,32 +53,28 @@ impl Sources {
         self.0.push(Source { path: path.to_owned(), begin, padded });
     }
 
-    /// The newest text, as TOML's parser is to get it.
+    /// The newest text with its padding, for the TOML parser.
     pub(super) fn last(&self) -> &str {
         &self.0.last().expect("there is a text").padded
     }
 
-    /// All texts, in the order in which they came.
+    /// All texts, in the order of `add`.
     pub(super) fn texts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.iter().map(|source| &*source.padded)
     }
 
-    /// The folder of the file that has this byte.
+    /// Returns the folder of the file with this offset.
     pub(super) fn folder(&self, at: usize) -> &Path {
         self.of(at).path.parent().unwrap_or_else(|| Path::new(""))
     }
 
     pub(super) fn error(&self, wrong: Wrong) -> ScenarioError {
         let (path, line, text) = self.line(wrong.at);
-        ScenarioError::Wrong {
-            path: path.to_owned(),
-            line,
-            text: text.to_owned(),
-            what: wrong.what,
-        }
+        let (path, text) = (path.to_owned(), text.to_owned());
+        ScenarioError::Wrong { path, line, text, what: wrong.what }
     }
 
-    /// The line that has this byte.
+    /// Returns the line with this offset.
     pub(super) fn place(&self, at: usize) -> Place {
         let (path, line, text) = self.line(at);
         Place { path: path.display().to_string(), line, text: text.to_owned() }

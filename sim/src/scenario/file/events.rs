@@ -1,103 +1,78 @@
-//! Events by name, and the steps that they can have.
+//! The steps that events can have.
 
 use unisono_config::file::Wrong;
 use unisono_core::Step;
 
-use super::section::Value;
-use super::tasks::Shape;
+use super::field::{Bounds, ValueType};
+use super::lines::Lines;
+use super::section::{Section, Value};
+use super::table::Table;
+use crate::scenario::{EventPattern, ExpectedEvent};
 use unisono_observe::trace::EventKind;
 
-/// Which steps an event can have.
+/// The steps that a kind of event can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Steps {
-    /// None at all.
+    /// No step.
     None,
-    /// That of an update: below `training_steps`.
+    /// The number of an update, below `training_steps`.
     OfUpdate,
-    /// That of a version: up to `training_steps`.
+    /// The number of a version, up to `training_steps`.
     OfVersion,
 }
 
-pub(super) const fn steps_of(kind: EventKind) -> Steps {
-    use EventKind as E;
-    match kind {
-        E::SendsPush
-        | E::ReceivesPush
-        | E::SendsPushReply
-        | E::ReceivesPushReply
-        | E::SendsReceived
-        | E::ReceivesReceived
-        | E::SendsChosen
-        | E::ReceivesChosen
-        | E::Computes
-        | E::Computed
-        | E::Updates
-        | E::Updated
-        | E::Records
-        | E::NotRepeated
-        | E::DropsStale
-        | E::DropsDuplicate
-        | E::DropsFenced
-        | E::DropsSurplus => Steps::OfUpdate,
-        E::SendsPull
-        | E::ReceivesPull
-        | E::SendsVersion
-        | E::ReceivesVersion
-        | E::SendsRestore
-        | E::ReceivesRestore
-        | E::SendsCapture
-        | E::ReceivesCapture
-        | E::SendsCaptured
-        | E::ReceivesCaptured
-        | E::SendsMissed
-        | E::ReceivesMissed
-        | E::Read
-        | E::Saved
-        | E::SaveFailed
-        | E::ShardLost
-        | E::Adopts
-        | E::Restores => Steps::OfVersion,
+pub(super) fn steps_of(event: EventKind) -> Steps {
+    use EventKind::*;
+    // A message has the same step for its sender and its receiver.
+    match event.sent_as().unwrap_or(event) {
+        SendsPush | SendsPushReply | SendsReceived | SendsChosen | Computes | Computed
+        | Updates | Updated | Records | NotRepeated | DropsStale | DropsDuplicate | DropsFenced
+        | DropsSurplus => Steps::OfUpdate,
+        SendsPull | SendsVersion | SendsRestore | SendsCapture | SendsCaptured | SendsMissed
+        | Read | Saved | SaveFailed | ShardLost | Adopts | Restores => Steps::OfVersion,
         _ => Steps::None,
     }
 }
 
-/// The event of that name.
-pub(super) fn event(value: Value<'_>) -> Result<EventKind, Wrong> {
-    let named: Vec<_> = EventKind::ALL.iter().map(|kind| (*kind, kind.name())).collect();
-    value.choice("event", &named)
+/// The inline table `on = { … }`.
+impl ValueType for EventPattern {
+    fn takes(_: Bounds) -> String {
+        "table".to_owned()
+    }
+
+    fn read(value: Value<'_>, _: Bounds) -> Result<Self, Wrong> {
+        <Self as Table>::read(Section::open(Self::known(), value)?, None)
+    }
+
+    fn text(&self, _: Bounds) -> String {
+        Lines::inline(self)
+    }
 }
 
-/// A step at which such an event can be; `None` is any event.
-pub(super) fn step(
-    value: Value<'_>,
-    kind: Option<EventKind>,
-    shape: &Shape,
-) -> Result<Step, Wrong> {
-    let step = value.count()?;
-    let steps = shape.training_steps;
-    match kind.map_or(Steps::OfVersion, steps_of) {
-        Steps::None => {
-            let name = kind.map_or("any", EventKind::name);
-            Err(value.wrong(format!("{name} has no step; leave step out")))
+pub(crate) fn check_pattern(on: &EventPattern, section: Section<'_>) -> Result<(), Wrong> {
+    check_step(on.event, on.step, section)
+}
+
+pub(crate) fn check_expected(event: &ExpectedEvent, section: Section<'_>) -> Result<(), Wrong> {
+    check_step(Some(event.event), event.step, section)
+}
+
+/// Checks that such an event can have this step. Without an event, any version of the run will do.
+fn check_step(
+    event: Option<EventKind>,
+    step: Option<Step>,
+    section: Section<'_>,
+) -> Result<(), Wrong> {
+    let Some(step) = step else { return Ok(()) };
+    let (steps, name) = (section.shape.training_steps, event.map_or("any", EventKind::name));
+    match event.map_or(Steps::OfVersion, steps_of) {
+        Steps::None => section.deny("step", true, format!("{name} has no step; leave step out")),
+        Steps::OfUpdate => {
+            let last = steps - 1;
+            let what =
+                format!("{step} never comes: of {steps} training_steps the last one is {last}");
+            section.deny("step", step.0 > last, what)
         }
-        Steps::OfUpdate if step >= steps => Err(value.wrong(format!(
-            "{step} never comes: of {steps} training_steps the last one is {}",
-            steps - 1
-        ))),
-        Steps::OfVersion if step > steps => Err(value.wrong(beyond(step, steps))),
-        _ => Ok(Step(step)),
+        Steps::OfVersion => section.check_version("step", step),
     }
-}
-
-/// A version that the run comes to.
-pub(super) fn version(value: Value<'_>, shape: &Shape) -> Result<Step, Wrong> {
-    let step = value.count()?;
-    if step > shape.training_steps {
-        return Err(value.wrong(beyond(step, shape.training_steps)));
-    }
-    Ok(Step(step))
-}
-
-fn beyond(step: u64, steps: u64) -> String {
-    format!("{step} never comes: the run ends at version {steps}, its training_steps")
 }

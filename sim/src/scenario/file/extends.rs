@@ -1,7 +1,7 @@
-//! `extends = "other.toml"`: a file and what it rests on, as one table.
+//! `extends = "other.toml"`: a file and the files that it extends, as one table.
 //!
-//! Sections are merged key by key, and the extending file wins; a value is replaced whole. Arrays
-//! of tables are appended; a fault with the id of an inherited one takes its place.
+//! Sections are merged key by key, and the extending file wins. A value is replaced as a whole.
+//! Arrays of tables are appended. A fault with the id of an inherited fault replaces it.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use unisono_config::file::Wrong;
 
 use super::error::{ScenarioError, Sources};
 
-/// Rests that rest on rests: no more than this, so that a chain through links of the file system
-/// that never names a file twice ends, too.
+/// The most files of a chain. Links of the file system could otherwise make a chain that never
+/// names a file twice, and never ends.
 const LONGEST_CHAIN: usize = 16;
 
-/// Reads a file, and all that it extends.
+/// Reads a file and all files that it extends.
 pub(super) fn read_chain(path: &Path) -> Result<Sources, ScenarioError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ScenarioError::Unreadable { path: path.to_owned(), source })?;
@@ -35,26 +35,20 @@ pub(super) fn read_chain(path: &Path) -> Result<Sources, ScenarioError> {
 
 fn read_base(base: &Path, chain: &[PathBuf]) -> Result<String, String> {
     let there = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let all = || {
-        let names: Vec<_> = chain
-            .iter()
-            .map(|path| path.display().to_string())
-            .chain([base.display().to_string()])
-            .collect();
-        names.join(" → ")
-    };
+    let names = chain.iter().map(PathBuf::as_path).chain([base]);
+    let all = names.map(|path| path.display().to_string()).collect::<Vec<_>>().join(" → ");
     if chain.iter().any(|path| there(path) == there(base)) {
-        return Err(format!("the files extend each other in a circle: {}", all()));
+        return Err(format!("the files extend each other in a circle: {all}"));
     }
     if chain.len() == LONGEST_CHAIN {
-        return Err(format!("more than {LONGEST_CHAIN} files extend each other: {}", all()));
+        return Err(format!("more than {LONGEST_CHAIN} files extend each other: {all}"));
     }
     std::fs::read_to_string(base).map_err(|error| {
         format!("cannot read {}: {error}; the path is relative to this file", base.display())
     })
 }
 
-/// What a text extends, and where it says so.
+/// Returns the path that a text extends, and the offset of the path.
 fn extends(text: &str) -> Result<Option<(usize, String)>, Wrong> {
     let table = parse(text)?;
     let Some(value) = table.get("extends") else { return Ok(None) };
@@ -68,7 +62,7 @@ fn extends(text: &str) -> Result<Option<(usize, String)>, Wrong> {
     }
 }
 
-/// A text that comes from no file can extend none.
+/// Refuses a text that extends a file, because the text has no folder.
 pub(super) fn refuse(text: &str) -> Result<(), Wrong> {
     extends(text)?.map_or(Ok(()), |(at, _)| {
         let what = "extends: only a scenario that is a file can extend another".to_owned();
@@ -76,7 +70,7 @@ pub(super) fn refuse(text: &str) -> Result<(), Wrong> {
     })
 }
 
-/// The texts as one table, the first one's keys before all.
+/// Merges the texts into one table, in which the keys of the first text win.
 pub(super) fn merge(sources: &Sources) -> Result<DeTable<'_>, Wrong> {
     let mut merged = DeTable::new();
     for text in sources.texts().rev() {
@@ -97,14 +91,14 @@ fn parse(text: &str) -> Result<DeTable<'_>, Wrong> {
 type Key<'a> = Spanned<Cow<'a, str>>;
 type Entry<'a> = Spanned<DeValue<'a>>;
 
-/// Puts a key into a table; `combine` joins two tables of that name.
+/// Puts a key into a table. `combine` merges two tables of that name.
 fn merge_entry<'a>(
     into: &mut DeTable<'a>,
     key: Key<'a>,
     mut value: Entry<'a>,
     combine: impl Fn(&str, &mut DeTable<'a>, DeTable<'a>),
 ) {
-    // Taken out, for otherwise the old key would stay, with its old place.
+    // The old key is removed, because an insert would keep it and with it the old place.
     if let Some((_, mut old)) = into.remove_entry(&**key.get_ref()) {
         let span = value.span();
         let joined =
@@ -140,7 +134,7 @@ fn merge_section<'a>(name: &str, inherited: &mut DeTable<'a>, own: DeTable<'a>) 
     }
 }
 
-/// The inherited optimizer's parameters are not those of another one.
+/// Removes the parameters of the inherited optimizer, if the extending file has another optimizer.
 fn forget_parameters(inherited: &mut DeTable<'_>, own: &DeTable<'_>) {
     let name = |table: &DeTable<'_>| {
         table.get("optimizer").and_then(|value| value.get_ref().as_str()).map(ToOwned::to_owned)

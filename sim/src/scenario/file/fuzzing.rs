@@ -1,4 +1,5 @@
-//! Fuzz target: scenario files. A zero byte, which TOML has not, ends a file; it extends the next.
+//! The fuzz target of scenario files. A zero byte, which TOML forbids, separates a file from the
+//! file that it extends.
 
 use std::path::Path;
 
@@ -6,7 +7,8 @@ use super::error::Sources;
 use super::read;
 use crate::scenario::{Scenario, ScenarioError};
 
-/// A scenario, and what it extends. One that is right is written, and read as itself again.
+/// Reads a scenario and the files that it extends. A valid scenario must read back from its own
+/// text.
 pub fn scenario(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let mut sources = Sources::default();
@@ -29,7 +31,7 @@ pub fn scenario(bytes: &[u8]) -> bool {
     }
 }
 
-/// The error names a file, and a line of it with its text.
+/// Checks that an error has the path, the number and the text of a line.
 fn check_place(error: &ScenarioError, given: &str) {
     let ScenarioError::Wrong { path, line, text, .. } = error else {
         panic!("no file was to be read: {error}")

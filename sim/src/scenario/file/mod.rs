@@ -1,27 +1,31 @@
-//! Scenario files: TOML to a [`Scenario`], and back.
+//! Scenario files: the reader that turns TOML into a [`Scenario`], and the writer.
 //!
-//! A file becomes a scenario that is right, or an error that names file, line and remedy; nothing
-//! later checks it again. Whether faults bite and expectations hold is the runner's to find out.
+//! The reader returns a valid scenario, or an error with file, line and remedy. Whether faults have
+//! an effect and expectations are met is not known before the run.
 
-mod chaos;
+pub(super) mod declare;
 mod distributions;
 mod error;
-mod events;
-mod expect;
+pub(super) mod events;
+pub(super) mod expect;
 mod extends;
-mod faults;
+pub(super) mod faults;
+mod field;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod keys;
+mod key;
+mod lines;
 mod ranges;
 mod reference;
 mod section;
-mod sections;
+mod table;
+mod tagged;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod train;
-mod units;
+pub(super) mod units;
+mod values;
 mod write;
 
 use std::path::Path;
@@ -36,25 +40,27 @@ pub use reference::reference;
 pub(crate) use units::parse_duration;
 
 use self::error::Sources;
+use self::key::Form;
 use self::section::Section;
+use self::table::Table;
 use self::tasks::Shape;
-use super::Scenario;
+use super::{Chaos, Cluster, Liveness, Scenario, SimLimits, SyncKeys, WrongSetting};
 
 impl Scenario {
-    /// Reads a file, and what it extends.
+    /// Reads a file and the files that it extends.
     ///
     /// # Errors
-    /// If a file cannot be read, or something in it is wrong.
+    /// If a file cannot be read or is wrong.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let sources = extends::read_chain(path)?;
         read(&sources).map_err(|wrong| sources.error(wrong))
     }
 
-    /// Reads a text that extends nothing. `name` is what errors call it; a path in the text is
-    /// relative to its folder.
+    /// Reads a text that extends no file. Errors call it `name`. A path in the text is relative to
+    /// the folder of `name`.
     ///
     /// # Errors
-    /// If something in it is wrong.
+    /// If the text is wrong.
     pub fn parse(text: &str, name: &str) -> Result<Self, ScenarioError> {
         let mut sources = Sources::default();
         sources.add(Path::new(name), text);
@@ -63,7 +69,8 @@ impl Scenario {
             .map_err(|wrong| sources.error(wrong))
     }
 
-    /// A text that [`Scenario::parse`] reads as this very scenario: what differs from the defaults.
+    /// Returns a text that [`Scenario::parse`] reads as this scenario. It has only the keys that
+    /// differ from the defaults.
     #[must_use]
     pub fn to_toml(&self) -> String {
         write::text(self)
@@ -73,59 +80,80 @@ impl Scenario {
 fn read(sources: &Sources) -> Result<Scenario, Wrong> {
     let file = &extends::merge(sources)?;
     check_sections(file)?;
-
-    let cluster = sections::Cluster::read(Section::of(file, &keys::CLUSTER)?)?;
+    // These sections decide the shape that all others must fit.
+    let sim: SimLimits = section(file, &Shape::ANY)?;
+    let any = &Shape { max_virtual_time: sim.max_virtual_time, ..Shape::ANY };
+    let Cluster { ps, workers, placement, .. } = section(file, any)?;
+    let SyncKeys { replicas_to_aggregate } = section(file, any)?;
+    let chaos = file.get(Chaos::known().name).map(|_| section(file, any)).transpose()?;
     let mut run = RunConfig { train: train::read(file)?, ..RunConfig::default() };
-    (run.n_ps, run.placement) = (cluster.n_ps, cluster.placement);
+    (run.n_ps, run.placement) = (ps, placement);
     run.sync = Sync {
-        replicas_to_aggregate: sections::replicas(Section::of(file, &keys::SYNC)?)?
-            .unwrap_or(cluster.n_workers),
-        total_num_replicas: cluster.n_workers,
-    };
-    let sim = sections::sim(Section::of(file, &keys::SIM)?)?;
-    let chaos = match file.get(keys::CHAOS.name) {
-        None => None,
-        Some(table) => Some(chaos::read(Section::open(&keys::CHAOS, table)?, &sim)?),
+        replicas_to_aggregate: replicas_to_aggregate.unwrap_or(workers),
+        total_num_replicas: workers,
     };
     let shape = &Shape::new(&run, chaos.as_ref(), &sim);
-    let start = cluster.start(shape)?;
-    let wrong = cluster.wrong(&run, shape)?;
+    // Read again, for the tasks that it names must exist.
+    let Cluster { start, wrong, .. } = section(file, shape)?;
+    check_wrong_settings(file, &run, shape)?;
     Ok(Scenario {
         start,
         wrong,
-        limits: sections::limits(Section::of(file, &keys::LIMITS)?)?,
-        compute: sections::compute(Section::of(file, &keys::COMPUTE)?, shape)?,
-        network: sections::network(Section::of(file, &keys::NETWORK)?, shape)?,
-        storage: sections::storage(Section::of(file, &keys::STORAGE)?)?,
+        limits: section(file, shape)?,
+        compute: section(file, shape)?,
+        network: section(file, shape)?,
+        storage: section(file, shape)?,
         faults: faults::read(file, shape)?,
-        expect: expect::read(Section::of(file, &keys::EXPECT)?, &run, shape, sources)?,
-        liveness: sections::liveness(Section::of(file, &keys::LIVENESS)?)?,
+        expect: expect::read(file, shape, sources)?,
+        liveness: section::<Liveness>(file, shape)?.within,
         run,
         sim,
         chaos,
     })
 }
 
-/// Every top-level key is a section.
-fn check_sections(file: &DeTable<'_>) -> Result<(), Wrong> {
-    for (name, value) in file {
-        let given = &**name.get_ref();
-        if keys::sections().any(|known| known == given) {
-            continue;
+fn section<T: Table>(file: &DeTable<'_>, shape: &Shape) -> Result<T, Wrong> {
+    T::read(Section::of::<T>(file, shape)?, None)
+}
+
+/// Checks that each setting exists, and that its value is not the run's.
+fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> Result<(), Wrong> {
+    let settings = run.settings();
+    let keys = settings.iter().map(|(key, _)| key).chain(["data"]);
+    let named: Vec<_> = keys.map(|key| (key, key)).collect();
+    let cluster = Section::of::<Cluster>(file, shape)?;
+    for table in cluster.all("wrong", WrongSetting::known())? {
+        let name = table.need("key")?.choice("setting that tasks compare", &named, None)?;
+        let value = table.need("value")?;
+        let text = value.text("text in quotes")?;
+        if settings.iter().any(|setting| setting == (name, text)) {
+            return Err(value.wrong(format!("{text:?} is what the run has, and not wrong")));
         }
-        let at = name.span().start;
-        let homes = || keys::ALL.iter().filter(|known| known.form == keys::Form::Section);
-        let what = if let Some(near) = nearest(given, keys::sections()) {
-            format!("there is no section [{given}]; did you mean [{near}]?")
-        } else if let Some(home) =
-            homes().find(|home| home.has(given) && !value.get_ref().is_table())
-        {
-            format!("the key {given} belongs in the section [{}]", home.name)
-        } else {
-            let all: Vec<_> = keys::sections().map(|name| format!("[{name}]")).collect();
-            format!("there is no section [{given}]; there are {}", all.join(", "))
-        };
-        return Err(Wrong { at, what });
     }
     Ok(())
+}
+
+/// Checks that every top-level key is a section.
+fn check_sections(file: &DeTable<'_>) -> Result<(), Wrong> {
+    let names = || {
+        let others = reference::tables().into_iter();
+        let others = others.filter(|known| known.form != Form::Inline && !known.name.contains('.'));
+        std::iter::once(train::NAME).chain(others.map(|known| known.name))
+    };
+    let mut keys = file.iter();
+    let Some((name, value)) = keys.find(|(name, _)| !names().any(|known| known == *name.get_ref()))
+    else {
+        return Ok(());
+    };
+    let given = &**name.get_ref();
+    let home = reference::section_with(given).filter(|_| !value.get_ref().is_table());
+    let what = if let Some(near) = nearest(given, names()) {
+        format!("there is no section [{given}]; did you mean [{near}]?")
+    } else if let Some(home) = home {
+        format!("the key {given} belongs in the section [{}]", home.name)
+    } else {
+        let all: Vec<_> = names().map(|name| format!("[{name}]")).collect();
+        format!("there is no section [{given}]; there are {}", all.join(", "))
+    };
+    Err(Wrong { at: name.span().start, what })
 }

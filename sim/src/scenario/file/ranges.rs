@@ -1,47 +1,62 @@
-//! Ranges: one value, or `{ min = …, max = … }`, of which either may be left out.
+//! Ranges: one value, or `{ min = …, max = … }`, where either may be absent.
 
 use toml::de::DeValue;
 use unisono_config::file::Wrong;
 
+use super::field::{Bounds, ValueType};
+use super::lines::braced;
 use super::section::Value;
 use crate::scenario::Range;
 
-/// Reads one; `widest` is what an absent end is.
-pub(super) fn read<'a, T: PartialOrd + Copy>(
-    value: Value<'a>,
-    widest: Range<T>,
-    end: impl Fn(Value<'a>) -> Result<T, Wrong>,
-) -> Result<Range<T>, Wrong> {
-    let DeValue::Table(table) = value.raw else {
-        let exactly = end(value)?;
-        return Ok(Range { min: exactly, max: exactly });
-    };
-    if let Some(key) = table.keys().find(|key| !["min", "max"].contains(&&**key.get_ref())) {
-        let what =
-            format!("{}: unknown key {}; a range has min and max", value.key(), key.get_ref());
-        return Err(Wrong { at: key.span().start, what });
-    }
-    let given = |key: &'static str, otherwise| {
-        table.get(key).map_or(Ok(otherwise), |item| end(Value::new(value.key(), item)))
-    };
-    let range = Range { min: given("min", widest.min)?, max: given("max", widest.max)? };
-    if range.max < range.min {
-        return Err(value.wrong("the range is upside down: min is above max"));
-    }
-    Ok(range)
+/// A type of values that can be the ends of a range.
+pub(crate) trait Ends: ValueType + PartialOrd + Copy {
+    /// The name of a range in the reference.
+    const RANGE: &'static str = "range";
+
+    /// The least value and the greatest one.
+    fn ends(bounds: Bounds) -> (Self, Self);
 }
 
-/// As TOML.
-pub(super) fn text<T: PartialEq + Copy>(
-    range: &Range<T>,
-    widest: Range<T>,
-    end: impl Fn(T) -> String,
-) -> String {
-    if range.min == range.max {
-        return end(range.min);
+/// An absent end of a range is the least or the greatest value.
+impl<T: Ends> ValueType for Range<T> {
+    fn takes(bounds: Bounds) -> String {
+        if bounds == Bounds::ANY {
+            return T::RANGE.to_owned();
+        }
+        let (least, greatest) = T::ends(bounds);
+        format!("{} from {} to {}", T::RANGE, least.text(bounds), greatest.text(bounds))
     }
-    let min = (range.min != widest.min).then(|| format!("min = {}", end(range.min)));
-    let max = (range.max != widest.max).then(|| format!("max = {}", end(range.max)));
-    let ends: Vec<_> = min.into_iter().chain(max).collect();
-    if ends.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", ends.join(", ")) }
+
+    fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
+        let DeValue::Table(table) = value.raw else {
+            let exactly = T::read(value, bounds)?;
+            return Ok(Self { min: exactly, max: exactly });
+        };
+        if let Some(key) = table.keys().find(|key| !["min", "max"].contains(&&**key.get_ref())) {
+            let what = format!("unknown key {}; a range has min and max", key.get_ref());
+            return Err(value.wrong_key(key, what));
+        }
+        let end = |key: &'static str, widest| {
+            let given = table.get(key).map(|item| value.inner(value.key, item));
+            given.map_or(Ok(widest), |given| T::read(given, bounds))
+        };
+        let (least, greatest) = T::ends(bounds);
+        let range = Self { min: end("min", least)?, max: end("max", greatest)? };
+        if range.max < range.min {
+            return Err(value.wrong("the range is upside down: min is above max"));
+        }
+        Ok(range)
+    }
+
+    fn text(&self, bounds: Bounds) -> String {
+        if self.min == self.max {
+            return self.min.text(bounds);
+        }
+        let (least, greatest) = T::ends(bounds);
+        let ends = [("min", self.min, least), ("max", self.max, greatest)].into_iter();
+        let given = ends.filter(|(_, end, widest)| end != widest);
+        braced(
+            &given.map(|(key, end, _)| format!("{key} = {}", end.text(bounds))).collect::<Vec<_>>(),
+        )
+    }
 }

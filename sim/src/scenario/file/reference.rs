@@ -1,131 +1,145 @@
-//! The reference in `docs/simulation.md`, out of the same texts that the reader knows keys by.
+//! The reference in `docs/simulation.md`, from the declarations of the keys.
 
-use std::fmt::Write as _;
+use unisono_config::file::{KeyText, KnownSection};
 
-use unisono_config::file::KnownSection;
-
-use super::distributions::FORMS;
-use super::keys;
-use super::keys::FAULTS;
+use super::distributions::DistributionForm;
+use super::key::{Form, Key, Known};
+use super::table::Table as _;
+use super::tagged::Tagged as _;
 use super::units::{DURATIONS, RATES};
-use crate::scenario::Scenario;
-use crate::scenario::file::keys::key::{Form, Known, UNLIMITED};
+use super::values::Choice as _;
+use crate::scenario::{
+    Chaos, Cluster, ComputeModel, EventPattern, Expect, ExpectedEvent, Family, Fault, FaultKind,
+    LinkOverride, Liveness, NetworkModel, Scenario, SimLimits, StorageModel, SyncKeys, TaskTime,
+    WrongSetting,
+};
+use unisono_core::protocol::Limits;
 use unisono_observe::trace::EventKind;
 
-/// The reference of scenario files, as Markdown.
+/// All tables but `[train]` and the kinds of faults, in the order of the reference.
+pub(super) fn tables() -> [&'static Known; 16] {
+    macro_rules! known {
+        ($($table:ident)+) => { [$($table::known()),+] };
+    }
+    known! {
+        Cluster WrongSetting SyncKeys Limits ComputeModel TaskTime NetworkModel LinkOverride
+        StorageModel SimLimits Fault EventPattern Chaos Expect ExpectedEvent Liveness
+    }
+}
+
+/// The section that has a key.
+pub(super) fn section_with(key: &str) -> Option<&'static Known> {
+    tables().into_iter().find(|known| known.form == Form::Section && known.has(key))
+}
+
+/// Returns the reference of scenario files, as Markdown.
 #[must_use]
 pub fn reference() -> String {
-    let mut text = String::new();
-    train(&mut text);
-    for known in keys::ALL {
-        let place = match known.form {
-            Form::Inline => format!("`{}`, of a `[[fault]]`", known.heading()),
-            Form::Section | Form::Tables => format!("`{}`", known.heading()),
+    let mut parts = vec![train()];
+    for known in tables() {
+        let heading = match known.form {
+            Form::Inline => format!("### `{}`, of a `[[fault]]`", known.heading()),
+            Form::Section | Form::Tables => format!("### `{}`", known.heading()),
         };
-        write!(text, "### {place}\n\n{}\n\n", known.meaning).expect(TAKES_ALL);
-        table(&mut text, known, 0);
+        parts.push(keys(&heading, known.meaning, &known.keys));
     }
-    faults(&mut text);
-    events(&mut text);
-    distributions(&mut text);
-    units(&mut text);
-    text.truncate(text.trim_end().len());
-    text.push('\n');
-    text
+    let about = "Each kind has these keys and the keys of `[[fault]]`.";
+    parts.push(format!("### Kinds of faults\n\n{about}\n"));
+    for (family, name) in Family::NAMED {
+        let heading = format!("#### `kind = \"{name}\"`");
+        parts.push(keys(&heading, family.meaning(), &FaultKind::own_keys(*family)));
+    }
+    let events = EventKind::ALL.iter().map(|kind| (kind.name(), kind.meaning().trim()));
+    parts.push(meanings("### Events", "event", events));
+    let forms = DistributionForm::NAMED.iter().map(|(form, example)| (*example, form.meaning()));
+    parts.push(meanings("### Distributions", "distribution", forms));
+    parts.push(units());
+    parts.join("\n")
 }
 
-const TAKES_ALL: &str = "a String takes all";
-
-/// The groups of keys from `first` on.
-fn table(text: &mut String, known: &Known, first: usize) {
-    text.push_str("| key | takes | default | what it is |\n|---|---|---|---|\n");
-    for key in known.keys.iter().skip(first).copied().flatten() {
-        let default = if is_toml(key.default) {
-            format!("`{}`", key.default)
-        } else {
-            key.default.to_owned()
-        };
-        writeln!(text, "| `{}` | {} | {default} | {} |", key.name, key.takes, key.meaning)
-            .expect(TAKES_ALL);
-    }
-    text.push('\n');
+/// A heading, a text, and a table with these columns and rows.
+fn part(
+    heading: &str,
+    about: &str,
+    columns: &[&str],
+    rows: impl Iterator<Item = String>,
+) -> String {
+    let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
+    let rows: String = rows.map(|row| format!("| {row} |\n")).collect();
+    let line = "---|".repeat(columns.len());
+    format!("{heading}\n\n{about}| {} |\n|{line}\n{rows}", columns.join(" | "))
 }
 
-/// Whether a default is a value, not words.
+fn keys(heading: &str, about: &str, keys: &[Key]) -> String {
+    let row = |Key { name, takes, default, meaning }: &Key| {
+        let quote = if is_toml(default) { "`" } else { "" };
+        format!("`{name}` | {takes} | {quote}{default}{quote} | {meaning}")
+    };
+    part(heading, about, &["key", "takes", "default", "what it is"], keys.iter().map(row))
+}
+
+fn meanings<'a>(
+    heading: &str,
+    what: &str,
+    all: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let rows = all.map(|(name, meaning)| format!("`{name}` | {meaning}"));
+    part(heading, "", &[what, "what it means"], rows)
+}
+
+/// Returns whether a default is a value, and not words.
 fn is_toml(default: &str) -> bool {
     toml::de::DeValue::parse(default).is_ok()
 }
 
-fn train(text: &mut String) {
-    text.push_str(
-        "### `[train]`\n\nThe keys of the production file, with defaults so small that a seed costs \
-         little.\n\n| key | what it is | default |\n|---|---|---|\n",
-    );
+fn train() -> String {
     let ours = Scenario::default().run.settings();
-    for key in KnownSection::train().texts() {
-        let ours = ours.iter().find(|(name, _)| *name == key.name);
-        let default = match ours {
+    let row = |key: KeyText| {
+        let default = match ours.iter().find(|(name, _)| *name == key.name) {
             Some(("hidden", sizes)) => format!("[{sizes}]"),
             Some((_, value)) => value.to_owned(),
-            None => key.default,
+            None => key.default.clone(),
         };
         let what = key.what.replace(", comma-separated; \"\" is", "; [] is");
-        writeln!(text, "| `{}` | {what} | {default} |", key.name).expect(TAKES_ALL);
-    }
-    text.push('\n');
+        format!("`{}` | {what} | {default}", key.name)
+    };
+    let about = "The keys of the production file, with defaults so small that a seed costs little.";
+    let section = KnownSection::train();
+    let columns = ["key", "what it is", "default"];
+    part("### `[train]`", about, &columns, section.texts().map(row))
 }
 
-fn faults(text: &mut String) {
-    text.push_str("### Kinds of faults\n\nWhat each has beside the keys above.\n\n");
-    for (family, known) in &FAULTS {
-        write!(text, "#### `kind = \"{}\"`\n\n{}\n\n", family.name(), known.meaning)
-            .expect(TAKES_ALL);
-        table(text, known, 1);
-    }
-}
-
-fn events(text: &mut String) {
-    text.push_str("### Events\n\n| event | what it means |\n|---|---|\n");
-    for kind in EventKind::ALL {
-        writeln!(text, "| `{}` | {} |", kind.name(), kind.meaning().trim()).expect(TAKES_ALL);
-    }
-    text.push('\n');
-}
-
-fn distributions(text: &mut String) {
-    text.push_str("### Distributions\n\n| distribution | what it is |\n|---|---|\n");
-    for form in FORMS {
-        writeln!(text, "| `{}` | {} |", form.example, form.meaning).expect(TAKES_ALL);
-    }
-    text.push('\n');
-}
-
-fn units(text: &mut String) {
+fn units() -> String {
     let names = |units: &[(&'static str, u64)]| {
         let names: Vec<_> = units.iter().map(|(name, _)| format!("`{name}`")).collect();
         names.join(", ")
     };
-    write!(
-        text,
-        "### Units, ranges, tasks\n\n\
-         | value | how it is written |\n|---|---|\n\
-         | duration | a number and one of {}: `\"200us\"`, `\"1.5s\"`; whole nanoseconds |\n\
-         | rate | a number and one of {}, each a second: `\"1Gbit\"`, `\"50MB\"`; whole bytes; \
-         `\"{UNLIMITED}\"` where a limit can be lifted |\n\
-         | range | one value, or `{{ min = 1, max = 4 }}`, of which either may be left out |\n\
-         | task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0 |\n\
-         | tasks | a task, or `\"workers\"`, `\"ps\"`, `\"all\"` |\n\
-         | step | a version, counted from 0; of an event at an update, that update |\n",
-        names(&DURATIONS),
-        names(&RATES),
-    )
-    .expect(TAKES_ALL);
+    let (durations, rates) = (names(&DURATIONS), names(&RATES));
+    let rows = [
+        format!(
+            "duration | a number and one of {durations}: `\"200us\"`, `\"1.5s\"`; a whole number \
+             of nanoseconds"
+        ),
+        format!(
+            "rate | a number and one of {rates}, per second: `\"1Gbit\"`, `\"50MB\"`; a whole \
+             number of bytes"
+        ),
+        "range | one value, or `{ min = 1, max = 4 }`, where either may be absent".to_owned(),
+        "task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0".to_owned(),
+        "tasks | a task, or `\"workers\"`, `\"ps\"`, `\"all\"`".to_owned(),
+        "step | a version, counted from 0; for an event of an update, that update".to_owned(),
+    ];
+    let columns = ["value", "how it is written"];
+    part("### Units, ranges, tasks", "", &columns, rows.into_iter())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
-    use crate::scenario::file::keys::key::{Key, REQUIRED};
+    use crate::scenario::file::faults;
+    use crate::scenario::file::key::REQUIRED;
 
     const BEGIN: &str = "<!-- begin of the generated reference: \
                          UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";
@@ -150,14 +164,15 @@ mod tests {
         Scenario::parse(text, "a.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
-    /// All tables, the kinds of faults among them.
-    fn tables() -> Vec<(&'static Known, String)> {
-        let kinds = FAULTS.iter().map(|(family, known)| (known, family.name().to_owned()));
-        let others = keys::ALL.into_iter().filter(|known| known.name != keys::FAULT.name);
+    /// All tables, and the tables of the kinds of faults with the names of the kinds.
+    fn all_tables() -> Vec<(&'static Known, String)> {
+        let kinds = faults::tables().iter().zip(Family::NAMED);
+        let kinds = kinds.map(|(known, (_, name))| (known, (*name).to_owned()));
+        let others = tables().into_iter().filter(|known| known.name != Fault::known().name);
         others.map(|known| (known, String::new())).chain(kinds).collect()
     }
 
-    /// A value that a key can have.
+    /// A valid value of a required key.
     fn sample(key: &Key, kind: &str) -> &'static str {
         match (key.name, kind) {
             ("id", _) => "\"f\"",
@@ -176,13 +191,13 @@ mod tests {
         }
     }
 
-    /// What a table must have to be one, but for `without`.
+    /// The required keys of a table, except `without`.
     fn base(known: &Known, kind: &str, without: &str) -> String {
         let mut text = String::new();
         if !kind.is_empty() && without != "kind" {
             writeln!(text, "kind = \"{kind}\"").unwrap();
         }
-        for key in known.keys().filter(|key| key.name != "kind" && key.name != without) {
+        for key in known.keys.iter().filter(|key| key.name != "kind" && key.name != without) {
             let is_needed = key.default == REQUIRED
                 || (known.name, key.name) == ("network.link", "latency")
                 || (kind, key.name) == ("clock", "skew_ppm")
@@ -194,7 +209,7 @@ mod tests {
         text
     }
 
-    /// A file that has this table, with these keys.
+    /// A file with this table and these keys.
     fn file(known: &Known, keys: &str) -> String {
         match known.form {
             Form::Section | Form::Tables => format!("{}\n{keys}", known.heading()),
@@ -208,11 +223,11 @@ mod tests {
 
     #[test]
     fn every_documented_default_is_the_real_one() {
-        for (known, kind) in tables() {
+        for (known, kind) in all_tables() {
             let base = base(known, &kind, "");
             let has =
                 |key: &Key| base.lines().any(|line| line.starts_with(&format!("{} =", key.name)));
-            for key in known.keys().filter(|key| is_toml(key.default) && !has(key)) {
+            for key in known.keys.iter().filter(|key| is_toml(&key.default) && !has(key)) {
                 let given = format!("{base}{} = {}\n", key.name, key.default);
                 let (with, without) = (parse(&file(known, &given)), parse(&file(known, &base)));
                 assert_eq!(with, without, "{} of {}", key.name, known.name);
@@ -222,8 +237,8 @@ mod tests {
 
     #[test]
     fn every_documented_key_is_read() {
-        for (known, kind) in tables() {
-            for key in known.keys() {
+        for (known, kind) in all_tables() {
+            for key in &known.keys {
                 let keys = format!("{}{} = 1979-05-27\n", base(known, &kind, key.name), key.name);
                 let text = file(known, &keys);
                 let error = Scenario::parse(&text, "a.toml").expect_err(&text).to_string();
@@ -237,11 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn every_default_in_words_is_one_that_a_person_can_find() {
-        let words: std::collections::BTreeSet<_> = tables()
+    fn defaults_in_words_are_few_and_known() {
+        let words: std::collections::BTreeSet<_> = all_tables()
             .into_iter()
-            .flat_map(|(known, _)| known.keys())
-            .map(|key| key.default)
+            .flat_map(|(known, _)| &known.keys)
+            .map(|key| key.default.as_str())
             .filter(|default| !is_toml(default))
             .collect();
         let words: Vec<_> = words.into_iter().collect();
@@ -251,13 +266,13 @@ mod tests {
         `training_steps` if the run finishes, else any
         all but `"gradient"`
         any
-        anybody
+        any task
         for ever
         none
         one of these three
         required
-        required if the mode is `"slow"`
-        required if the outcome is `"failed"`
+        required if `mode` is `"slow"`
+        required if `outcome` is `"failed"`
         the network's
         the number of workers
         what `[cluster]` says

@@ -1,103 +1,140 @@
 //! A table of a scenario file, and values out of it.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use unisono_config::file::{Wrong, nearest};
+use unisono_core::Step;
 
-use super::keys;
+use super::key::Known;
+use super::table::Table;
+use super::tasks::{Shape, check_time, set_text};
 use super::units::{parse_duration, parse_rate};
-use crate::scenario::file::keys::key::Known;
+use super::{faults, reference};
+use crate::scenario::TaskSet;
 
-/// Names that a person reads in a message; of more than these there is a page.
+/// The most names that a message lists; the reference lists them all.
 const MOST_LISTED: usize = 20;
 
-/// A table all of whose keys are known.
+/// A table of a file. All of its keys are known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Section<'a> {
-    pub(super) known: &'static Known,
-    /// Where it begins.
-    pub(super) at: usize,
+pub(crate) struct Section<'a> {
+    pub(crate) known: &'static Known,
+    /// The offset of its first byte in the file.
+    pub(crate) at: usize,
+    pub(crate) shape: &'a Shape,
     table: Option<&'a DeTable<'a>>,
 }
 
-/// What stands at a key.
+/// The value at a key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value<'a> {
-    key: &'a str,
-    pub(super) at: usize,
-    pub(super) raw: &'a DeValue<'a>,
+pub(crate) struct Value<'a> {
+    pub(super) key: &'a str,
+    pub(crate) at: usize,
+    pub(crate) raw: &'a DeValue<'a>,
+    pub(crate) shape: &'a Shape,
 }
 
 impl<'a> Section<'a> {
-    /// The section of that name in a file; without any keys, if the file does not have it.
-    pub(super) fn of(file: &'a DeTable<'a>, known: &'static Known) -> Result<Self, Wrong> {
-        file.get(known.name)
-            .map_or(Ok(Self { known, at: 0, table: None }), |value| Self::open(known, value))
+    /// The section of a file, without keys if the file does not have it.
+    pub(super) fn of<T: Table>(file: &'a DeTable<'a>, shape: &'a Shape) -> Result<Self, Wrong> {
+        let known = T::known();
+        file.get(known.name).map_or(Ok(Self { shape, ..Self::empty(known) }), |value| {
+            Self::open(known, Value::new(known.name, value, shape))
+        })
+    }
+
+    /// A section without keys.
+    pub(crate) fn empty(known: &'static Known) -> Self {
+        Self { known, at: 0, shape: &Shape::ANY, table: None }
     }
 
     /// A table as this section.
-    pub(super) fn open(
-        known: &'static Known,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Result<Self, Wrong> {
-        Self::open_value(known, Value::new(known.name, value))
-    }
-
-    /// As above.
-    pub(super) fn open_value(known: &'static Known, value: Value<'a>) -> Result<Self, Wrong> {
+    pub(super) fn open(known: &'static Known, value: Value<'a>) -> Result<Self, Wrong> {
         let at = value.at;
         let DeValue::Table(table) = value.raw else {
             let what = format!("{} is a table: write {}", known.name, known.heading());
             return Err(Wrong { at, what });
         };
         match table.keys().find(|key| !known.has(key.get_ref())) {
-            None => Ok(Self { known, at, table: Some(table) }),
+            None => Ok(Self { known, at, shape: value.shape, table: Some(table) }),
             Some(key) => {
                 Err(Wrong { at: key.span().start, what: unknown_key(known, key.get_ref()) })
             }
         }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Value<'a>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Value<'a>> {
         assert!(self.known.has(key), "{key} is in the list of {}", self.known.name);
         let (key, value) = self.table?.get_key_value(key)?;
-        Some(Value::new(key.get_ref(), value))
+        Some(Value::new(key.get_ref(), value, self.shape))
     }
 
-    pub(super) fn need(&self, key: &str) -> Result<Value<'a>, Wrong> {
+    pub(crate) fn need(&self, key: &str) -> Result<Value<'a>, Wrong> {
         self.get(key).ok_or_else(|| self.wrong(self.known.missing(key)))
     }
 
     /// The tables of an array such as `[[network.link]]`.
-    pub(super) fn all(&self, key: &str, known: &'static Known) -> Result<Vec<Self>, Wrong> {
-        self.get(key).map_or(Ok(Vec::new()), |value| value.tables(known))
+    pub(crate) fn all(&self, key: &str, known: &'static Known) -> Result<Vec<Self>, Wrong> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let items = value.items(&format!("an array of tables: write {}", known.heading()))?;
+        items.into_iter().map(|item| Section::open(known, item)).collect()
     }
 
-    /// The keys that there are, where anything may be one.
-    pub(super) fn entries(table: Value<'a>) -> Result<Vec<Value<'a>>, Wrong> {
-        let DeValue::Table(entries) = table.raw else {
-            return Err(table.is_not("a table such as { \"worker 1\" = \"3s\" }"));
+    /// Fails if a key is given and its value is wrong.
+    pub(crate) fn deny(&self, key: &str, is_wrong: bool, what: impl Display) -> Result<(), Wrong> {
+        match self.get(key) {
+            Some(value) if is_wrong => Err(value.wrong(what)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if a key is given, but the run is given up at that time.
+    pub(super) fn check_time(&self, key: &str, time: Duration) -> Result<(), Wrong> {
+        self.get(key).map_or(Ok(()), |value| check_time(value, time))
+    }
+
+    /// Fails if a key is given, but the run does not reach this version.
+    pub(super) fn check_version(&self, key: &str, step: Step) -> Result<(), Wrong> {
+        let last = self.shape.training_steps;
+        let what =
+            format!("{step} never comes: the run ends at version {last}, its training_steps");
+        self.deny(key, step.0 > last, what)
+    }
+
+    /// Fails unless there is a link between these tasks, of which `to` has the second ones.
+    pub(crate) fn check_linked(&self, from: TaskSet, to: TaskSet) -> Result<(), Wrong> {
+        let (from_text, to_text) = (set_text(from), set_text(to));
+        let what = match (from, to) {
+            (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
+                format!("from and to are both {to_text}, and a task has no link to itself")
+            }
+            _ => format!(
+                "there is no link between {from_text} and {to_text}: workers have links with ps, \
+                 and if R is below N each ps has one with ps 0"
+            ),
         };
-        Ok(entries.iter().map(|(key, value)| Value::new(key.get_ref(), value)).collect())
+        self.deny("to", !self.shape.linked(from, to), what)
     }
 
-    pub(super) fn wrong(&self, what: String) -> Wrong {
-        Wrong { at: self.at, what }
+    pub(crate) fn wrong(&self, what: impl Into<String>) -> Wrong {
+        Wrong { at: self.at, what: what.into() }
     }
 }
 
 fn unknown_key(known: &Known, given: &str) -> String {
     let heading = known.heading();
-    if let Some(what) = keys::foreign_to_fault(known, given) {
+    if let Some(what) = faults::key_of_another_kind(known, given) {
         return what;
     }
-    let mut sections = keys::ALL.iter().filter(|known| known.form == keys::Form::Section);
     let hint = if let Some(near) = nearest(given, known.names()) {
         format!("did you mean {near}?")
-    } else if let Some(home) = sections.find(|home| home.has(given)) {
+    } else if let Some(home) = reference::section_with(given) {
         format!("it belongs in {}", home.heading())
     } else {
         format!("it has {}", known.names().collect::<Vec<_>>().join(", "))
@@ -106,20 +143,26 @@ fn unknown_key(known: &Known, given: &str) -> String {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn new(key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
-        Self { key, at: value.span().start, raw: value.get_ref() }
+    pub(super) fn new(key: &'a str, value: &'a Spanned<DeValue<'a>>, shape: &'a Shape) -> Self {
+        Self { key, at: value.span().start, raw: value.get_ref(), shape }
     }
 
-    pub(super) fn key(&self) -> &'a str {
-        self.key
+    /// A value within this one.
+    pub(super) fn inner(self, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
+        Self::new(key, value, self.shape)
     }
 
-    /// Something wrong with this value.
-    pub(super) fn wrong(&self, what: impl std::fmt::Display) -> Wrong {
+    /// An error at this value.
+    pub(crate) fn wrong(&self, what: impl Display) -> Wrong {
         Wrong { at: self.at, what: format!("{}: {what}", self.key) }
     }
 
-    /// It is of another type.
+    /// An error at a key within this value.
+    pub(super) fn wrong_key(&self, key: &Spanned<Cow<'_, str>>, what: String) -> Wrong {
+        Wrong { at: key.span().start, ..self.wrong(what) }
+    }
+
+    /// The error for a value of another type.
     pub(super) fn is_not(&self, expected: &str) -> Wrong {
         let found = match self.raw {
             DeValue::String(text) => format!("{text:?}"),
@@ -133,16 +176,9 @@ impl<'a> Value<'a> {
         self.wrong(format!("it must be {expected}, not {found}"))
     }
 
-    pub(super) fn tables(self, known: &'static Known) -> Result<Vec<Section<'a>>, Wrong> {
-        let DeValue::Array(items) = self.raw else {
-            return Err(self.is_not(&format!("an array of tables: write {}", known.heading())));
-        };
-        items.iter().map(|item| Section::open(known, item)).collect()
-    }
-
     pub(super) fn items(self, expected: &str) -> Result<Vec<Self>, Wrong> {
         let DeValue::Array(items) = self.raw else { return Err(self.is_not(expected)) };
-        Ok(items.iter().map(|item| Value::new(self.key, item)).collect())
+        Ok(items.iter().map(|item| self.inner(self.key, item)).collect())
     }
 
     pub(super) fn text(self, expected: &str) -> Result<&'a str, Wrong> {
@@ -153,34 +189,20 @@ impl<'a> Value<'a> {
         self.raw.as_bool().ok_or_else(|| self.is_not("true or false, without quotes"))
     }
 
-    /// A whole number in a range.
-    pub(super) fn whole<T: TryFrom<i128> + PartialOrd + std::fmt::Display + Copy>(
-        self,
-        range: std::ops::RangeInclusive<T>,
-    ) -> Result<T, Wrong> {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let number = self.integer().ok_or_else(|| self.is_not(&expected))?;
-        T::try_from(number)
-            .ok()
-            .filter(|number| range.contains(number))
-            .ok_or_else(|| self.is_not(&expected))
-    }
-
-    /// A whole number of 0 or above, below 2^64.
-    pub(super) fn count(self) -> Result<u64, Wrong> {
-        let expected = "a whole number of 0 or above";
-        let number = self.integer().and_then(|number| u64::try_from(number).ok());
+    /// A whole number.
+    pub(super) fn whole(self, range: RangeInclusive<i128>, expected: &str) -> Result<i128, Wrong> {
+        let number = self.integer().filter(|number| range.contains(number));
         number.ok_or_else(|| self.is_not(expected))
     }
 
-    /// An integer of the file. `i128` holds every number from 2^63 to 2^64, which TOML does not
-    /// promise and the parser passes on.
+    /// An integer of the file. TOML promises 64 bits with a sign, but the parser passes on more;
+    /// `i128` also holds the numbers from 2^63 to 2^64.
     fn integer(self) -> Option<i128> {
         let number = self.raw.as_integer()?;
         i128::from_str_radix(number.as_str(), number.radix()).ok()
     }
 
-    /// A number, whole or not, for which `holds`.
+    /// A number for which `holds`, with or without decimals.
     pub(super) fn number(self, expected: &str, holds: impl Fn(f64) -> bool) -> Result<f64, Wrong> {
         let number = match self.raw {
             DeValue::Float(number) => number.as_str().parse().ok(),
@@ -192,38 +214,35 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn duration(self) -> Result<Duration, Wrong> {
-        if let DeValue::Integer(_) | DeValue::Float(_) = self.raw {
-            return Err(self.is_not("a string with a unit, such as \"100us\" or \"1.5s\""));
-        }
-        let text = self.text("a duration such as \"100us\" or \"1.5s\"")?;
-        parse_duration(text).map_err(|what| self.wrong(what))
-    }
-
-    /// A duration above 0.
-    pub(super) fn positive_duration(self) -> Result<Duration, Wrong> {
-        let duration = self.duration()?;
-        if duration.is_zero() {
-            return Err(self.wrong("it must be above 0"));
-        }
-        Ok(duration)
+        self.quantity("duration", "\"100us\" or \"1.5s\"", parse_duration)
     }
 
     pub(super) fn rate(self) -> Result<NonZeroU64, Wrong> {
-        if let DeValue::Integer(_) | DeValue::Float(_) = self.raw {
-            return Err(self.is_not("a string with a unit, such as \"1Gbit\" or \"50MB\""));
-        }
-        let text = self.text("a rate such as \"1Gbit\" or \"50MB\"")?;
-        parse_rate(text).map_err(|what| self.wrong(what))
+        self.quantity("rate", "\"1Gbit\" or \"50MB\"", parse_rate)
     }
 
-    /// A rate, or none.
-    pub(super) fn rate_or_unlimited(self) -> Result<Option<NonZeroU64>, Wrong> {
-        if self.raw.as_str() == Some(keys::UNLIMITED) { Ok(None) } else { self.rate().map(Some) }
+    fn quantity<T>(
+        self,
+        name: &str,
+        examples: &str,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> Result<T, Wrong> {
+        let name = match self.raw {
+            DeValue::Integer(_) | DeValue::Float(_) => "string with a unit,",
+            _ => name,
+        };
+        let text = self.text(&format!("a {name} such as {examples}"))?;
+        parse(text).map_err(|what| self.wrong(what))
     }
 
-    /// One of a few names.
-    pub(super) fn choice<T: Copy>(self, what: &str, named: &[(T, &str)]) -> Result<T, Wrong> {
-        let names = || named.iter().map(|(_, name)| *name);
+    /// The value with the given name. Messages also list `other`, which the caller has tried.
+    pub(super) fn choice<T: Copy>(
+        self,
+        what: &str,
+        named: &[(T, &str)],
+        other: Option<&str>,
+    ) -> Result<T, Wrong> {
+        let names = || named.iter().map(|(_, name)| *name).chain(other);
         let all = || names().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let DeValue::String(given) = self.raw else {
             return Err(self.is_not(&format!("one of {}", all())));

@@ -1,4 +1,4 @@
-//! Tasks by name, in a cluster that has them or not.
+//! The tasks of a cluster by name, and the links between them.
 
 use std::time::Duration;
 
@@ -10,25 +10,34 @@ use super::section::Value;
 use super::units::duration_text;
 use crate::scenario::{Chaos, Range, SimLimits, TaskSet};
 
-/// What the rest of a file must fit.
+/// The cluster and the run that all sections of a file must fit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    /// Parameter servers, in the smallest cluster that a seed may draw.
+pub(crate) struct Shape {
+    /// Parameter servers in the smallest cluster that a seed may draw.
     pub(super) n_ps: u32,
-    /// Workers, as above.
+    /// Workers in the smallest cluster that a seed may draw.
     pub(super) n_workers: u32,
-    /// Whether R may be below N: then the ps talk to ps 0.
+    /// R of the run without chaos.
+    pub(super) replicas: u32,
+    /// R may be below N. Then timing selects the gradients, and every ps has a link with ps 0.
     pub(super) may_choose: bool,
     /// The run's last version.
     pub(super) training_steps: u64,
-    /// When it is given up.
-    pub(super) max_virtual_time: Duration,
-    /// Whether what is being read may be a fault that cannot bite, such as one of a link that does
-    /// not exist: chaos draws such ones, and a seed's draw must be a file, too.
-    pub(super) may_be_inert: bool,
+    /// The virtual time at which the run is given up.
+    pub(crate) max_virtual_time: Duration,
 }
 
 impl Shape {
+    /// A shape that every section fits, for the sections that decide the shape.
+    pub(super) const ANY: Self = Self {
+        n_ps: u32::MAX,
+        n_workers: u32::MAX,
+        replicas: u32::MAX,
+        may_choose: true,
+        training_steps: u64::MAX,
+        max_virtual_time: Duration::MAX,
+    };
+
     pub(super) fn new(run: &RunConfig, chaos: Option<&Chaos>, sim: &SimLimits) -> Self {
         let range =
             |drawn: Option<Range<u32>>, fixed| drawn.unwrap_or(Range { min: fixed, max: fixed });
@@ -38,56 +47,25 @@ impl Shape {
         Self {
             n_ps: range(chaos.and_then(|chaos| chaos.ps), run.n_ps).min,
             n_workers: n_workers.min,
+            replicas: run.sync.replicas_to_aggregate,
             may_choose: replicas.min < n_workers.max,
             training_steps: run.train.training_steps,
             max_virtual_time: sim.max_virtual_time,
-            may_be_inert: false,
         }
     }
 
-    /// Whether links exist between one of `a` and one of `b`.
+    /// Returns whether any of `a` has a link with any of `b`.
     pub(super) fn linked(&self, a: TaskSet, b: TaskSet) -> bool {
         self.any_pair(a, b, |a, b| self.calls(a, b) || self.calls(b, a))
     }
 
-    /// Whether one of `from` ever calls one of `to`.
+    /// Returns whether any of `from` ever calls any of `to`.
     pub(super) fn one_calls(&self, from: TaskSet, to: TaskSet) -> bool {
         self.any_pair(from, to, |from, to| self.calls(from, to))
     }
 
     pub(super) fn has_worker(&self, set: TaskSet) -> bool {
         self.some_of(set).any(|task| task.job == Job::Worker)
-    }
-
-    /// A time before the run is given up.
-    pub(super) fn check_time(&self, value: Value<'_>, time: Duration) -> Result<(), Wrong> {
-        if time < self.max_virtual_time {
-            return Ok(());
-        }
-        let end = duration_text(self.max_virtual_time);
-        Err(value.wrong(format!("the run is given up at {end}, its max_virtual_time")))
-    }
-
-    /// Tasks between which there are links; `value` is the second of them.
-    pub(super) fn check_linked(
-        &self,
-        value: Value<'_>,
-        from: TaskSet,
-        to: TaskSet,
-    ) -> Result<(), Wrong> {
-        if self.may_be_inert || self.linked(from, to) {
-            return Ok(());
-        }
-        let (from_text, to_text) = (set_text(from), set_text(to));
-        Err(value.wrong(match (from, to) {
-            (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
-                format!("from and to are both {to_text}, and a task has no link to itself")
-            }
-            _ => format!(
-                "there is no link between {from_text} and {to_text}: workers have links with ps, \
-                 and if R is below N each ps has one with ps 0"
-            ),
-        }))
     }
 
     fn calls(&self, from: TaskId, to: TaskId) -> bool {
@@ -102,7 +80,7 @@ impl Shape {
         self.some_of(a).any(|a| self.some_of(b).any(|b| holds(a, b)))
     }
 
-    /// Of each job the first two: those who are left out are as the second.
+    /// The first two tasks of each job. All further tasks have the same links as the second one.
     fn some_of(&self, set: TaskSet) -> impl Iterator<Item = TaskId> {
         let ps = (0..self.n_ps).map(TaskId::ps).filter(move |task| set.contains(*task)).take(2);
         let workers = (0..self.n_workers).map(TaskId::worker);
@@ -112,28 +90,35 @@ impl Shape {
 
 const WORDS: [&str; 6] = ["all", "workers", "ps", "chief", "worker 0", "ps 0"];
 
-/// `"worker 1"`, `"ps 0"` or `"chief"`.
-pub(super) fn task(value: Value<'_>, shape: &Shape) -> Result<TaskId, Wrong> {
-    match task_set(value, shape)? {
-        TaskSet::Task(task) => Ok(task),
-        TaskSet::All | TaskSet::Job(_) => Err(value.is_not("one task, such as \"worker 1\"")),
-    }
+/// Reads `"worker 1"`, `"ps 0"` or `"chief"`.
+pub(super) fn task(value: Value<'_>) -> Result<TaskId, Wrong> {
+    single(task_set(value)?).ok_or_else(|| value.is_not("one task, such as \"worker 1\""))
 }
 
-/// As [`task`], or `"workers"`, `"ps"` or `"all"`.
-pub(super) fn task_set(value: Value<'_>, shape: &Shape) -> Result<TaskSet, Wrong> {
+/// Reads a task, or `"workers"`, `"ps"` or `"all"`.
+pub(super) fn task_set(value: Value<'_>) -> Result<TaskSet, Wrong> {
     let text = value.text("a task such as \"worker 1\", or \"workers\", \"ps\" or \"all\"")?;
-    parse(text, shape).map_err(|what| value.wrong(what))
+    parse(text, value.shape).map_err(|what| value.wrong(what))
 }
 
-/// A task that is a key.
-pub(super) fn task_of_key(value: Value<'_>, shape: &Shape) -> Result<TaskId, Wrong> {
-    match parse(value.key(), shape).map_err(|what| Wrong { at: value.at, what })? {
-        TaskSet::Task(task) => Ok(task),
-        TaskSet::All | TaskSet::Job(_) => {
-            Err(value.wrong("one task must be named here, such as \"worker 1\""))
-        }
+/// Reads the task that is named by a key.
+pub(super) fn task_of_key(value: Value<'_>) -> Result<TaskId, Wrong> {
+    let set = parse(value.key, value.shape).map_err(|what| Wrong { at: value.at, what })?;
+    let what = "one task must be named here, such as \"worker 1\"";
+    single(set).ok_or_else(|| value.wrong(what))
+}
+
+fn single(set: TaskSet) -> Option<TaskId> {
+    if let TaskSet::Task(task) = set { Some(task) } else { None }
+}
+
+/// Checks that a time is before the end of the longest run.
+pub(super) fn check_time(value: Value<'_>, time: Duration) -> Result<(), Wrong> {
+    if time < value.shape.max_virtual_time {
+        return Ok(());
     }
+    let end = duration_text(value.shape.max_virtual_time);
+    Err(value.wrong(format!("the run is given up at {end}, its max_virtual_time")))
 }
 
 fn parse(text: &str, shape: &Shape) -> Result<TaskSet, String> {
@@ -165,7 +150,7 @@ fn unknown(text: &str) -> String {
     format!("there is no task {text:?}; {hint}")
 }
 
-/// The name in files.
+/// Returns the name of a set in files.
 pub(super) fn set_text(set: TaskSet) -> String {
     match set {
         TaskSet::All => "all".to_owned(),

@@ -1,4 +1,4 @@
-//! Files as people write them: every mistake has its place, its text and its remedy.
+//! Tests of the reader and the writer, on files as people write them.
 
 mod mistakes;
 mod round_trip;

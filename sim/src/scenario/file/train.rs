@@ -1,4 +1,4 @@
-//! `[train]`, read by the production file's own code; only its defaults are a scenario's.
+//! `[train]`, which the code of production files reads. A scenario only has other defaults.
 
 use toml::de::{DeTable, DeValue};
 use unisono_config::RunConfig;
@@ -7,12 +7,14 @@ use unisono_config::file::{KnownSection, Wrong};
 use unisono_config::keys::{RunKeys, TrainKeys};
 use unisono_core::train_config::{ClusterSize, TrainConfig};
 
-use super::keys::TRAIN;
 use crate::scenario::Scenario;
+
+/// The name of the section.
+pub(super) const NAME: &str = "train";
 
 pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
     let default = Scenario::default().run.train;
-    let Some(value) = file.get(TRAIN) else { return Ok(default) };
+    let Some(value) = file.get(NAME) else { return Ok(default) };
     let at = value.span().start;
     let DeValue::Table(table) = value.get_ref() else {
         return Err(Wrong { at, what: "train is a table: write [train]".to_owned() });
@@ -20,25 +22,20 @@ pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
     let keys: TrainKeys = KnownSection::train().read(value.span(), table)?;
     let given = (keys.hidden.is_some(), keys.batch_size.is_some(), keys.training_steps.is_some());
     let mut train = resolve(keys).map_err(|error| foreign_parameter(table, at, &error))?;
-    if !given.0 {
-        train.hidden = default.hidden;
-    }
-    if !given.1 {
-        train.batch_size = default.batch_size;
-    }
-    if !given.2 {
-        train.training_steps = default.training_steps;
-    }
+    train.hidden = if given.0 { train.hidden } else { default.hidden };
+    train.batch_size = if given.1 { train.batch_size } else { default.batch_size };
+    train.training_steps = if given.2 { train.training_steps } else { default.training_steps };
     Ok(train)
 }
 
 pub(super) fn resolve(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
     let keys = RunKeys { train: keys, ..RunKeys::default() };
-    let size = ClusterSize { n_ps: 1, n_workers: 1 }; // no matter which
+    // The size is only checked against settings that `[train]` does not have.
+    let size = ClusterSize { n_ps: 1, n_workers: 1 };
     Ok(RunConfig::resolve(keys, size)?.train)
 }
 
-/// The production code speaks of flags.
+/// Rewrites an error of the production code, which names flags.
 fn foreign_parameter(table: &DeTable<'_>, at: usize, error: &ConfigError) -> Wrong {
     let ConfigError::ForeignParameter { parameter, theirs, ours } = error else {
         return Wrong { at, what: error.to_string() };

@@ -1,4 +1,4 @@
-//! Durations and rates as text: exact both ways.
+//! Durations and rates as text, without rounding.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use unisono_config::file::nearest;
 
 use crate::scenario::distribution::nanos;
 
-/// A unit, and how many of the smallest it is.
+/// A unit, and its size in the smallest unit.
 type Unit = (&'static str, u64);
 
-/// In nanoseconds.
+/// The units of durations, in nanoseconds.
 pub(super) const DURATIONS: [Unit; 6] = [
     ("h", 3_600_000_000_000),
     ("min", 60_000_000_000),
@@ -20,7 +20,7 @@ pub(super) const DURATIONS: [Unit; 6] = [
     ("ns", 1),
 ];
 
-/// In bits; all of them a second.
+/// The units of rates, in bits per second.
 pub(super) const RATES: [Unit; 8] = [
     ("Gbit", 1_000_000_000),
     ("GB", 8_000_000_000),
@@ -48,7 +48,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Reads `"1Gbit"`, to bytes a second.
+/// Reads `"1Gbit"` and returns bytes per second.
 pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     let (number, unit) = split(text, &RATES, "\"1Gbit\" or \"50MB\"")?;
     if number.starts_with('-') {
@@ -72,12 +72,12 @@ pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     })
 }
 
-/// The shortest text that reads back as this duration.
-pub(super) fn duration_text(duration: Duration) -> String {
+/// Returns the shortest text that reads back as this duration.
+pub(crate) fn duration_text(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { shortest(nanos(duration), &DURATIONS) }
 }
 
-/// The shortest text that reads back as this rate, in bytes a second.
+/// Returns the shortest text that reads back as this rate, in bytes per second.
 pub(super) fn rate_text(rate: NonZeroU64) -> String {
     rate.get().checked_mul(8).map_or_else(|| format!("{rate}B"), |bits| shortest(bits, &RATES))
 }
@@ -85,29 +85,21 @@ pub(super) fn rate_text(rate: NonZeroU64) -> String {
 fn shortest(value: u64, units: &[Unit]) -> String {
     let texts = units.iter().filter(|(_, size)| value >= *size).map(|(unit, size)| {
         let (whole, rest) = (value / size, value % size);
-        // A remainder of 1 in 1000 is .001: as many digits as the unit has zeros, at least.
         let digits = fraction(rest, *size);
         digits.map(|digits| format!("{whole}{digits}{unit}"))
     });
     texts.flatten().min_by_key(String::len).expect("the smallest unit measures everything")
 }
 
-/// `rest / size` as decimals, if it ends.
+/// Returns `rest / size` as decimals, if it has finitely many.
 fn fraction(rest: u64, size: u64) -> Option<String> {
     if rest == 0 {
         return Some(String::new());
     }
-    let (mut digits, mut rest, size) = (String::from("."), u128::from(rest), u128::from(size));
-    // 3.6e12 = 2^13 · 3^2 · 5^11: what ends, ends within 13 decimals.
-    for _ in 0..13 {
-        rest *= 10;
-        digits.push(char::from_digit((rest / size) as u32, 10)?);
-        rest %= size;
-        if rest == 0 {
-            return Some(digits);
-        }
-    }
-    None
+    // 3.6e12 = 2^13 · 3^2 · 5^11, so a finite fraction has at most 13 decimals.
+    let (scaled, size) = (u128::from(rest) * 10_u128.pow(13), u128::from(size));
+    let digits = format!(".{:013}", scaled / size);
+    (scaled % size == 0).then(|| digits.trim_end_matches('0').to_owned())
 }
 
 /// Splits `"1.5ms"` into `"1.5"` and the size of its unit.
@@ -135,7 +127,7 @@ enum Problem {
     TooLarge,
 }
 
-/// A decimal number times a unit, exactly.
+/// Returns a decimal number times a unit, without rounding.
 fn times(number: &str, unit: u64) -> Result<u64, Problem> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
     let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
@@ -144,7 +136,7 @@ fn times(number: &str, unit: u64) -> Result<u64, Problem> {
         return Err(Problem::NoNumber);
     }
     let decimals = decimals.trim_end_matches('0');
-    // Ten to the twelfth of a nanosecond is nothing that could be whole.
+    // No duration and no rate with more decimals is a whole number of the smallest unit.
     if decimals.len() > 13 {
         return Err(Problem::Broken);
     }
@@ -164,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_the_shortest_one() {
+    fn text_is_the_shortest_possible() {
         let texts = [0, 1, 1_500, 100_000_000, 1_500_000_000, 60_000_000_000, 3_600_000_000_000]
             .map(|nanos| duration_text(Duration::from_nanos(nanos)));
         assert_eq!(texts, ["0s", "1ns", "1.5us", "100ms", "1.5s", "60s", "1h"]);
@@ -174,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_says_why() {
+    fn errors_of_durations_name_the_reason() {
         let all =
             ["-1ms", "100", "1.5ns", "5sec", "7 lightyears", "ms", "1.2.3s", "1.s", "6000000h"]
                 .map(|text| parse_duration(text).unwrap_err())
@@ -193,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_says_why() {
+    fn errors_of_rates_name_the_reason() {
         let all = ["-1MB", "100", "0MB", "1bit", "1Gbits", "5mb", "fast", "9000000000GB"]
             .map(|text| parse_rate(text).unwrap_err())
             .join("\n");

@@ -1,17 +1,17 @@
-//! Each kind of mistake, with its exact message.
+//! Every kind of mistake with its exact message: the place, the mistake and the remedy.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::scenario::{Scenario, ScenarioError};
 
-/// The messages of some files, one after the other.
+/// The messages for some files, in their order.
 fn errors(files: &[&str]) -> String {
     let error = |text: &&str| Scenario::parse(text, "a.toml").expect_err(text).to_string();
     files.iter().map(error).collect::<Vec<_>>().join("\n")
 }
 
-/// The messages of faults, each with what is said of it beside its id.
+/// The messages for faults, of which each text has all keys but the id.
 fn fault_errors(faults: &[&str]) -> String {
     let files: Vec<_> =
         faults.iter().map(|fault| format!("[[fault]]\nid = \"f\"\n{fault}")).collect();
@@ -28,7 +28,7 @@ fn error_of(files: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn unknown_sections_and_keys() {
+fn unknown_sections_and_keys_are_refused() {
     let all = errors(&[
         "[netwrok]",
         "[zzz]",
@@ -84,7 +84,7 @@ fn unknown_sections_and_keys() {
 }
 
 #[test]
-fn values_of_a_wrong_type_or_out_of_range() {
+fn values_of_a_wrong_type_or_range_are_refused() {
     let all = errors(&[
         "[train]\nbatch_size = \"many\"",
         "[train]\nmomentum = 0.5",
@@ -179,7 +179,7 @@ fn values_of_a_wrong_type_or_out_of_range() {
 }
 
 #[test]
-fn distributions() {
+fn wrong_distributions_are_refused() {
     let all = [
         "{ uniform = [\"3ms\", \"1ms\"] }",
         "{ uniform = \"1ms\" }",
@@ -219,7 +219,7 @@ fn distributions() {
 }
 
 #[test]
-fn faults_with_wrong_kinds_and_keys() {
+fn faults_with_wrong_kinds_and_keys_are_refused() {
     let all = fault_errors(&[
         "kind = \"crahs\"\nnode = \"worker 1\"\nat = \"1ms\"",
         "node = \"worker 1\"",
@@ -245,9 +245,9 @@ fn faults_with_wrong_kinds_and_keys() {
         factor = 2
     a.toml:5: a disk fault has no node; it is the chief's disk, and needs no target; beside what all have, it has mode, factor
         node = "chief"
-    a.toml:1: factor is missing: a slow disk takes so many times as long
-        [[fault]]
-    a.toml:5: factor: only a disk whose mode is "slow" has it
+    a.toml:4: mode: "slow" needs factor: the factor by which an operation takes longer
+        mode = "slow"
+    a.toml:5: factor: only mode = "slow" has it; write that, or leave factor out
         factor = 3
     a.toml:4: mode: there is no mode of disks "full"; there are "enospc", "eio", "torn", "failed-sync", "lost-unsynced", "bit-flip", "slow"
         mode = "full"
@@ -263,7 +263,7 @@ fn faults_with_wrong_kinds_and_keys() {
 }
 
 #[test]
-fn targets_that_cannot_be() {
+fn impossible_targets_are_refused() {
     let all = fault_errors(&[
         "kind = \"crash\"\nnode = \"worker 7\"\nat = \"1ms\"\n[cluster]\nworkers = 3",
         "kind = \"crash\"\nnode = \"ps 1\"\nat = \"1ms\"\n[cluster]\nps = 1",
@@ -338,7 +338,7 @@ fn targets_that_cannot_be() {
 }
 
 #[test]
-fn beginnings_and_ends_of_faults() {
+fn impossible_beginnings_and_ends_of_faults_are_refused() {
     let crash = |rest: &str| format!("kind = \"crash\"\nnode = \"worker 1\"\n{rest}");
     let all = [
         "for = \"1s\"",
@@ -402,7 +402,7 @@ fn beginnings_and_ends_of_faults() {
         on = { event = "sends-version", step = 21 }
     a.toml:5: step: saves has no step; leave step out
         on = { event = "saves", step = 1 }
-    a.toml:5: nth: it must be a whole number from 1 to 9223372036854775807, not 0
+    a.toml:5: nth: it must be a whole number of 1 or above, not 0
         on = { event = "saves", nth = 0 }
     a.toml:5: when: there is no side "during"; there are "before", "after"
         on = { event = "saves", when = "during" }
@@ -425,7 +425,7 @@ fn beginnings_and_ends_of_faults() {
 }
 
 #[test]
-fn names_of_faults() {
+fn faults_without_a_name_of_their_own_are_refused() {
     let fault = "kind = \"pause\"\nnode = \"chief\"\nat = \"1ms\"";
     let all = errors(&[
         &format!("[[fault]]\nid = \"a\"\n{fault}\n[[fault]]\nid = \"a\"\n{fault}"),
@@ -443,7 +443,7 @@ fn names_of_faults() {
 }
 
 #[test]
-fn expectations_that_contradict() {
+fn contradictory_expectations_are_refused() {
     let all = errors(&[
         "[expect]\noutcome = \"failed\"",
         "[expect]\nbecause = \"NaN\"",
@@ -462,9 +462,9 @@ fn expectations_that_contradict() {
         "[[expect.event]]\nevent = \"computes\"\nstep = 20",
     ]);
     insta::assert_snapshot!(all, @r#"
-    a.toml:2: outcome: say why: give because, a part of the failure's text
+    a.toml:2: outcome: "failed" needs because: a part of the failure's text
         outcome = "failed"
-    a.toml:2: because: only a run that fails has a reason; write outcome = "failed"
+    a.toml:2: because: only outcome = "failed" has it; write that, or leave because out
         because = "NaN"
     a.toml:4: final_step: a run whose last checkpoint is of step 20, its training_steps, has finished, but the outcome is "failed"
         final_step = 20
@@ -496,7 +496,7 @@ fn expectations_that_contradict() {
 }
 
 #[test]
-fn what_a_file_extends() {
+fn wrong_extends_are_refused() {
     let mut all = String::new();
     for files in [
         &[("a.toml", "\nextends = \"b.toml\""), ("b.toml", "extends = \"./a.toml\"")][..],
@@ -541,7 +541,7 @@ fn what_a_file_extends() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn missing_file_is_named_in_the_error() {
     let error = Scenario::load(Path::new("no/such.toml")).unwrap_err();
     assert!(matches!(error, ScenarioError::Unreadable { .. }));
     assert_eq!(error.to_string(), "cannot read the scenario no/such.toml");

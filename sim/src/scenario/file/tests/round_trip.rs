@@ -1,4 +1,4 @@
-//! Files to scenarios and back.
+//! Files are read as scenarios, and scenarios are written as files.
 
 use std::time::Duration;
 
@@ -21,21 +21,21 @@ fn load(files: &[(&str, &str)]) -> Scenario {
 }
 
 #[test]
-fn a_file_that_says_nothing_is_the_default() {
+fn empty_file_is_the_default_scenario() {
     assert_eq!(parse(""), Scenario::default());
     assert_eq!(Scenario::default().to_toml(), "");
 }
 
-/// Every section, every kind of fault, every form of a value.
+/// A file with every section, every kind of fault and every form of a value.
 const EVERYTHING: &str = include_str!("../../../../../fuzz/corpus/scenario/everything.toml");
 
 #[test]
-fn everything_that_can_be_written_is_written_as_it_was_read() {
+fn every_key_is_written_as_it_was_read() {
     assert_eq!(parse(EVERYTHING).to_toml(), EVERYTHING);
 }
 
 #[test]
-fn a_default_that_is_written_is_the_default() {
+fn keys_with_their_default_values_are_not_written() {
     let text = "[chaos]\n[expect]\noracle = \"provenance\"\n[cluster]\nstart = { chief = \"0s\" }\n\
                 [network]\nlatency = { const = \"100us\" }\nnic = \"unlimited\"\n\
                 [sync]\nreplicas_to_aggregate = 1\n[train]\noptimizer = \"sgd\"";
@@ -43,7 +43,7 @@ fn a_default_that_is_written_is_the_default() {
 }
 
 #[test]
-fn the_oracle_is_the_strictest_that_can_hold() {
+fn default_oracle_is_the_strictest_that_holds() {
     let oracle = |text: &str| parse(text).expect.oracle;
     assert_eq!(oracle(""), Some(Oracle::Serial));
     assert_eq!(oracle("[sync]\nreplicas_to_aggregate = 1"), Some(Oracle::Provenance));
@@ -52,7 +52,7 @@ fn the_oracle_is_the_strictest_that_can_hold() {
 }
 
 #[test]
-fn an_extending_file_wins_key_by_key_and_appends_its_tables() {
+fn extending_file_wins_key_by_key_and_appends_its_tables() {
     let fault = |id: &str, at: &str| {
         format!("[[fault]]\nid = \"{id}\"\nkind = \"pause\"\nnode = \"chief\"\nat = \"{at}\"\n")
     };
@@ -85,20 +85,20 @@ fn an_extending_file_wins_key_by_key_and_appends_its_tables() {
 }
 
 #[test]
-fn a_file_that_extends_another_may_be_long() {
+fn long_file_can_extend_another() {
     let long = format!("extends = \"b.toml\"\n{}", "# and so on\n".repeat(10_000));
     assert_eq!(load(&[("a.toml", &long), ("b.toml", "[train]\nseed = 9")]).run.train.seed, 9);
 }
 
 #[test]
-fn a_golden_file_is_relative_to_the_file_that_names_it() {
+fn golden_path_is_relative_to_the_file_that_names_it() {
     let own = ("a.toml", "extends = \"b.toml\"");
     let golden = load(&[own, ("b.toml", "[expect]\ngolden = \"g.csv\"")]).expect.golden.unwrap();
     assert!(golden.is_absolute() && golden.ends_with("g.csv"), "{}", golden.display());
 }
 
 #[test]
-fn a_fault_that_may_be_inert_may_be_one_that_cannot_bite() {
+fn fault_that_may_be_inert_may_be_impossible() {
     let fault =
         "[[fault]]\nid = \"f\"\nkind = \"reset\"\nfrom = \"chief\"\nto = \"chief\"\nat = \"0s\"\n";
     assert!(Scenario::parse(fault, "a.toml").is_err());
@@ -147,7 +147,7 @@ fn faults() -> impl Strategy<Value = Fault> {
 
 proptest! {
     #[test]
-    fn a_scenario_reads_back_from_its_own_text(
+    fn written_scenario_reads_back(
         mut faults in proptest::collection::vec(faults(), 0..5),
         (gradient, latency) in (distributions(), distributions()),
         (n_ps, n_workers, replicas) in (1..5_u32, 2..5_u32, 1..9_u32),

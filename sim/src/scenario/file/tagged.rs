@@ -1,0 +1,161 @@
+//! Declarations of enums whose variant has a name at one key, and whose fields have further keys.
+
+use unisono_config::file::Wrong;
+
+use super::field::{Field, FieldType};
+use super::key::Key;
+use super::lines::Lines;
+use super::section::Section;
+use super::values::Choice;
+
+/// An enum that is declared by `tagged!`.
+pub(crate) trait Tagged: Clone {
+    /// The variants without their fields.
+    type Tag: Choice;
+
+    fn tag(&self) -> Self::Tag;
+
+    /// The keys of a variant's fields.
+    fn own_keys(tag: Self::Tag) -> Vec<Key>;
+
+    fn read_as(tag: Self::Tag, section: Section<'_>) -> Result<Self, Wrong>;
+
+    fn write_fields(&self, lines: &mut Lines);
+}
+
+/// The field of the variant's name.
+fn tag_field<T: Tagged>(field: &Field<T>) -> Field<T::Tag> {
+    field.with(field.default.as_ref().map(T::tag))
+}
+
+/// The key of the variant's name, and the keys of all variants.
+pub(super) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
+    let mut keys = FieldType::keys(&tag_field(field));
+    for (tag, name) in T::Tag::named() {
+        let default = format!("required if `{}` is `\"{name}\"`", field.key);
+        let own = T::own_keys(tag).into_iter();
+        keys.extend(own.map(|key| Key { default: default.clone(), ..key }));
+    }
+    keys
+}
+
+/// Reads a variant. The keys of other variants must be absent.
+pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
+    let given = section.get(field.key);
+    let tag = <T::Tag as FieldType>::read(tag_field(&field), section)?;
+    for (other, name) in T::Tag::named() {
+        for key in T::own_keys(other) {
+            match (section.get(key.name), given) {
+                (Some(value), _) if other != tag => {
+                    return Err(value.wrong(format!(
+                        "only {} = \"{name}\" has it; write that, or leave {} out",
+                        field.key, key.name
+                    )));
+                }
+                (None, Some(given)) if other == tag => {
+                    let mut meaning = key.meaning.trim_end_matches('.').to_owned();
+                    meaning[..1].make_ascii_lowercase();
+                    return Err(given.wrong(format!("\"{name}\" needs {}: {meaning}", key.name)));
+                }
+                _ => {}
+            }
+        }
+    }
+    T::read_as(tag, section)
+}
+
+pub(super) fn write<T: Tagged>(given: &T, field: &Field<T>, lines: &mut Lines) {
+    FieldType::write(&given.tag(), &tag_field(field), lines);
+    given.write_fields(lines);
+}
+
+/// Implements [`FieldType`] for enums of which a table has the keys of all variants.
+macro_rules! tagged_fields {
+    ($($type:ty),+) => {
+        $( impl FieldType for $type {
+            fn keys(field: &Field<Self>) -> Vec<Key> {
+                keys(field)
+            }
+
+            fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+                read(field, section)
+            }
+
+            fn write(&self, field: &Field<Self>, lines: &mut Lines) {
+                write(self, field, lines);
+            }
+        } )+
+    };
+}
+
+tagged_fields!(crate::scenario::ExpectedOutcome, crate::scenario::DiskMode);
+
+/// Declares an enum, and another one for its variants without their fields. The fields are declared
+/// as in `table!`.
+macro_rules! tagged {
+    (
+        $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
+        pub enum $name:ident by $vis:vis $tag:ident: $what:literal { $(
+            $(#[doc = $doc:literal])+
+            $variant:ident = $text:literal $({ $(
+                $(#[doc = $field_doc:literal])+
+                $field:ident: $type:ty $([$bounds:expr])? $(= $default:expr)?,
+            )* })?
+        )+ }
+    ) => {
+        choices! {
+            $(#[doc = $about])+
+            #[derive(PartialOrd, Ord)]
+            $vis enum $tag: $what {
+                $( $(#[doc = $doc])+ $variant = $text, )+
+            }
+        }
+
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq $($(, $derive)+)?)]
+        pub enum $name {
+            $( $(#[doc = $doc])+ $variant $({ $( $(#[doc = $field_doc])+ $field: $type, )* })?, )+
+        }
+        tagged! { @impl $name by $tag $(
+            $variant $({ $(
+                $field ($type, $field; $($field_doc)+; $($bounds)?; $($default)?)
+            )* })?;
+        )+ }
+    };
+    // Each `$spec` holds the arguments of `field!`.
+    (@impl $name:ident by $tag:ident $( $variant:ident $({ $( $field:ident $spec:tt )* })?; )+) => {
+        impl Tagged for $name {
+            type Tag = $tag;
+
+            fn tag(&self) -> $tag {
+                match self {
+                    $( Self::$variant { .. } => $tag::$variant, )+
+                }
+            }
+
+            fn own_keys(tag: $tag) -> Vec<Key> {
+                let keys: Vec<Vec<Key>> = match tag {
+                    $( $tag::$variant => vec![$( $( FieldType::keys(&field! $spec), )* )?], )+
+                };
+                keys.concat()
+            }
+
+            fn read_as(tag: $tag, section: Section<'_>) -> Result<Self, Wrong> {
+                Ok(match tag {
+                    $( $tag::$variant => Self::$variant $({
+                        $( $field: FieldType::read(field! $spec, section)?, )*
+                    })?, )+
+                })
+            }
+
+            fn write_fields(&self, lines: &mut Lines) {
+                match self {
+                    $( Self::$variant $({ $($field),* })? => {
+                        $( $( FieldType::write($field, &field! $spec, lines); )* )?
+                    } )+
+                }
+            }
+        }
+    };
+}
+pub(crate) use tagged;

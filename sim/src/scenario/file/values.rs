@@ -1,0 +1,284 @@
+//! The types of values in scenario files, each with its reader, its writer and its name in the
+//! reference.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+use unisono_config::file::Wrong;
+use unisono_core::train_config::Placement;
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::EventKind;
+
+use super::distributions;
+use super::field::{Bounds, Field, FieldType, ValueType};
+use super::key::Key;
+use super::lines::{Lines, braced, quoted};
+use super::ranges::Ends;
+use super::section::{Section, Value};
+use super::tasks::{check_time, set_text, task, task_of_key, task_set};
+use super::units::{duration_text, rate_text};
+use crate::scenario::{Distribution, Family, TaskSet, TaskTime};
+
+/// Types of which every value has a name.
+pub(crate) trait Choice: Copy + PartialEq {
+    /// The noun for a value, in messages.
+    const WHAT: &'static str;
+
+    fn named() -> Vec<(Self, &'static str)>;
+
+    /// The meaning of this value; empty if the key explains all values.
+    fn meaning(self) -> &'static str {
+        ""
+    }
+
+    fn name_of(&self) -> &'static str {
+        let named = Self::named().into_iter().find(|(other, _)| other == self);
+        named.expect("every value has a name").1
+    }
+
+    /// The names, for the reference.
+    fn names() -> String {
+        let names = Self::named().into_iter().map(|(_, name)| format!("`\"{name}\"`"));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The meanings, for the reference.
+    fn meanings_of_all() -> String {
+        let meaning = |(value, name): (Self, _)| (value.meaning(), name);
+        let meanings = Self::named().into_iter().map(meaning).filter(|(text, _)| !text.is_empty());
+        meanings.map(|(text, name)| format!(" `\"{name}\"`: {text}")).collect()
+    }
+}
+
+impl Choice for EventKind {
+    const WHAT: &'static str = "event";
+
+    fn named() -> Vec<(Self, &'static str)> {
+        Self::ALL.iter().map(|kind| (*kind, kind.name())).collect()
+    }
+
+    /// The reference has a table of all events.
+    fn names() -> String {
+        "event".to_owned()
+    }
+}
+
+impl Choice for Placement {
+    const WHAT: &'static str = "placement";
+
+    fn named() -> Vec<(Self, &'static str)> {
+        vec![(Self::RoundRobin, "round-robin"), (Self::Even, "even")]
+    }
+}
+
+/// Implements [`ValueType`]: the name in the reference, the reader and the writer.
+macro_rules! value_types {
+    ($( $type:ty: $takes:literal, $read:expr, $text:expr; )*) => {
+        $( impl ValueType for $type {
+            fn takes(_: Bounds) -> String {
+                $takes.to_owned()
+            }
+
+            fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
+                let read: fn(Value<'_>, Bounds) -> Result<Self, Wrong> = $read;
+                read(value, bounds)
+            }
+
+            fn text(&self, _: Bounds) -> String {
+                let text: fn(&Self) -> String = $text;
+                text(self)
+            }
+        } )*
+    };
+}
+
+value_types! {
+    bool: "bool", |value, _| value.flag(), Self::to_string;
+    f64: "number above 0",
+        |value, _| value.number("a number above 0", |number| number > 0.0 && number.is_finite()),
+        |given| format!("{given:?}");
+    String: "text",
+        |value, _| value.text("text in quotes").map(ToOwned::to_owned), |given| quoted(given);
+    PathBuf: "path",
+        |value, _| value.text("a path in quotes").map(PathBuf::from),
+        |given| quoted(&given.to_string_lossy());
+    Step: "step",
+        |value, bounds| <u64 as ValueType>::read(value, bounds).map(Step), Self::to_string;
+    TaskId: "task", |value, _| task(value), |given| quoted(&set_text(TaskSet::Task(*given)));
+    TaskSet: "tasks", |value, _| task_set(value), |given| quoted(&set_text(*given));
+    Duration: "duration",
+        |value, bounds| match value.duration()? {
+            Self::ZERO if bounds.min > 0 => Err(value.wrong("it must be above 0")),
+            duration => Ok(duration),
+        },
+        |given| quoted(&duration_text(*given));
+    NonZeroU64: "rate", |value, _| value.rate(), |given| quoted(&rate_text(*given));
+    Distribution: "distribution", |value, _| distributions::read(value), distributions::text;
+    BTreeMap<TaskId, Duration>: "table: task = duration",
+        |value, _| times_of_tasks(value), times_text;
+}
+
+impl<T: Choice> ValueType for T {
+    fn takes(_: Bounds) -> String {
+        Self::names()
+    }
+
+    fn meanings() -> String {
+        Self::meanings_of_all()
+    }
+
+    fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
+        value.choice(Self::WHAT, &Self::named(), bounds.word)
+    }
+
+    fn text(&self, _: Bounds) -> String {
+        quoted(self.name_of())
+    }
+}
+
+/// Implements [`ValueType`] for whole numbers.
+macro_rules! whole_numbers {
+    ($($type:ty),*) => {
+        $( impl ValueType for $type {
+            fn takes(bounds: Bounds) -> String {
+                match Self::ends(bounds) {
+                    (min, Self::MAX) => format!("number of {min} or above"),
+                    (min, max) => format!("number from {min} to {max}"),
+                }
+            }
+
+            fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
+                let (min, max) = Self::ends(bounds);
+                let expected = format!("a whole {}", Self::takes(bounds));
+                let number = value.whole(min.into()..=max.into(), &expected)?;
+                Ok(Self::try_from(number).expect("the range is one of this type"))
+            }
+
+            fn text(&self, _: Bounds) -> String {
+                self.to_string()
+            }
+        }
+
+        impl Ends for $type {
+            fn ends(bounds: Bounds) -> (Self, Self) {
+                let end = |end: i128, widest| Self::try_from(end).unwrap_or(widest);
+                (end(bounds.min, Self::MIN), end(bounds.max, Self::MAX))
+            }
+        } )*
+    };
+}
+
+whole_numbers!(i32, u32, u64);
+
+impl Ends for Duration {
+    const RANGE: &'static str = "range of durations";
+
+    fn ends(_: Bounds) -> (Self, Self) {
+        (Self::ZERO, Self::MAX)
+    }
+}
+
+/// `None` is an absent key, or a word if there is one.
+impl<T: ValueType> ValueType for Option<T> {
+    fn takes(bounds: Bounds) -> String {
+        let word = bounds.word.map(|word| format!(", `\"{word}\"`"));
+        format!("{}{}", T::takes(bounds), word.unwrap_or_default())
+    }
+
+    fn meanings() -> String {
+        T::meanings()
+    }
+
+    fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
+        if bounds.word.is_some() && value.raw.as_str() == bounds.word {
+            return Ok(None);
+        }
+        <T as ValueType>::read(value, bounds).map(Some)
+    }
+
+    fn text(&self, bounds: Bounds) -> String {
+        match self {
+            Some(given) => given.text(bounds),
+            None => quoted(bounds.word.expect("an absent key is not written")),
+        }
+    }
+}
+
+fn times_of_tasks(value: Value<'_>) -> Result<BTreeMap<TaskId, Duration>, Wrong> {
+    let mut times = BTreeMap::new();
+    let DeValue::Table(entries) = value.raw else {
+        return Err(value.is_not("a table such as { \"worker 1\" = \"3s\" }"));
+    };
+    for (key, time) in entries {
+        let entry = value.inner(key.get_ref(), time);
+        let (task, time) = (task_of_key(entry)?, entry.duration()?);
+        check_time(entry, time)?;
+        if times.insert(task, time).is_some() {
+            return Err(entry.wrong(format!("{task} is named twice")));
+        }
+    }
+    // Every other task starts at time zero, too, so such an entry says nothing.
+    times.retain(|_, time| !time.is_zero());
+    Ok(times)
+}
+
+fn times_text(times: &BTreeMap<TaskId, Duration>) -> String {
+    let text = |(task, time): (&TaskId, &Duration)| {
+        format!("{} = {}", task.text(Bounds::ANY), time.text(Bounds::ANY))
+    };
+    braced(&times.iter().map(text).collect::<Vec<_>>())
+}
+
+fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
+    let expected = "an array of kinds of faults, such as [\"crash\", \"reset\"]";
+    let mut families = Vec::new();
+    for item in value.items(expected)? {
+        let family = <Family as ValueType>::read(item, Bounds::ANY)?;
+        if families.contains(&family) {
+            return Err(item.wrong(format!("\"{}\" is there twice", family.name())));
+        }
+        families.push(family);
+    }
+    if families.is_empty() {
+        return Err(value.wrong("it is empty; name kinds of faults, or leave it out"));
+    }
+    Ok(families)
+}
+
+impl FieldType for Vec<Family> {
+    fn keys(field: &Field<Self>) -> Vec<Key> {
+        vec![field.known("array of fault kinds".to_owned(), "all but `\"gradient\"`", "")]
+    }
+
+    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+        section.get(field.key).map_or(Ok(field.default.unwrap_or_default()), families)
+    }
+
+    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
+        if field.default.as_ref() != Some(self) {
+            let names: Vec<_> = self.iter().map(|family| quoted(family.name())).collect();
+            lines.put(field.key, format!("[{}]", names.join(", ")));
+        }
+    }
+}
+
+/// `[[compute.task]]`. Of two tables for one task, the later one counts.
+impl FieldType for BTreeMap<TaskId, Distribution> {
+    fn keys(field: &Field<Self>) -> Vec<Key> {
+        <Vec<TaskTime> as FieldType>::keys(&field.with(None))
+    }
+
+    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+        let tables = <Vec<TaskTime> as FieldType>::read(field.with(None), section)?;
+        Ok(tables.into_iter().map(|TaskTime { node, time }| (node, time)).collect())
+    }
+
+    fn write(&self, _: &Field<Self>, lines: &mut Lines) {
+        for (node, time) in self {
+            lines.table(&TaskTime { node: *node, time: time.clone() });
+        }
+    }
+}

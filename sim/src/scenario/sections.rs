@@ -1,0 +1,240 @@
+//! The sections that describe the cluster, its network and its machines.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use unisono_core::TaskId;
+use unisono_core::protocol::Limits;
+use unisono_core::train_config::Placement;
+
+use super::file::declare::*;
+use super::file::units::duration_text;
+use super::{Distribution, Scenario, TaskSet};
+
+// Sizes are limited so that a typing error cannot ask for more memory than there is.
+
+/// The number of parameter servers.
+pub(super) const PS: RangeInclusive<i128> = 1..=64;
+/// The number of workers.
+pub(super) const WORKERS: RangeInclusive<i128> = 1..=4096;
+/// R, with the limit of production files.
+pub(super) const REPLICAS: RangeInclusive<i128> = 1..=4096;
+/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts as one of 31 GB.
+pub(super) const TENSOR_FACTOR: RangeInclusive<i128> = 1..=1_000_000;
+
+table! {
+    /// The tasks of the cluster.
+    Section "cluster"; pub(crate) struct Cluster {
+        /// The number of parameter servers.
+        ps: u32[PS] = Scenario::default().run.n_ps,
+        /// The number of workers. Worker 0 is the chief.
+        workers: u32[WORKERS] = Scenario::default().run.sync.total_num_replicas,
+        /// The layout of the variables: whole variables by turns, or an equal share of all elements
+        /// on each ps.
+        placement: Placement = Scenario::default().run.placement,
+        /// The tasks that start later than time zero, with their start times, such as
+        /// `{ "worker 2" = "3s" }`.
+        start: BTreeMap<TaskId, Duration> = BTreeMap::new(),
+        /// Tasks with wrong settings.
+        wrong: Vec<WrongSetting> = Vec::new(),
+    }
+}
+
+table! {
+    /// A setting of one task that differs from the run's setting.
+    #[derive(Eq)]
+    Tables "cluster.wrong"; pub struct WrongSetting {
+        /// The task.
+        node: TaskId,
+        /// A setting that tasks compare when they connect: a key of `[train]`,
+        /// `replicas_to_aggregate`, `workers`, `ps`, `placement`, `validation_size`; or `data`, the
+        /// digest of the training data.
+        key: String,
+        /// The value that the task has.
+        value: String,
+    }
+}
+
+table! {
+    /// The number of gradients per update.
+    Section "sync"; pub(crate) struct SyncKeys {
+        /// R, the number of gradients per update. If R exceeds the number of workers, each worker
+        /// computes several batches. If R is smaller, the slowest gradients are dropped.
+        replicas_to_aggregate: Option<u32>[REPLICAS] = None; "the number of workers",
+    }
+}
+
+table! {
+    /// Timeouts and intervals of the production nodes.
+    Section "limits" check check_limits; impl Limits {
+        /// The interval between heartbeats on an idle link.
+        heartbeat_interval: Duration[ABOVE_ZERO] = Limits::default().heartbeat_interval,
+        /// The time without a message after which a peer counts as lost and its link is closed.
+        heartbeat_timeout: Duration[ABOVE_ZERO] = Limits::default().heartbeat_timeout,
+        /// The first pause before a retry of a call. Each failure doubles the pause.
+        reconnect_min: Duration[ABOVE_ZERO] = Limits::default().reconnect_min,
+        /// The longest pause before a retry of a call.
+        reconnect_max: Duration[ABOVE_ZERO] = Limits::default().reconnect_max,
+        /// The wait after which a task reports that it waits. It reports again whenever the wait
+        /// has doubled.
+        report_after: Duration[ABOVE_ZERO] = Limits::default().report_after,
+        /// The wait after which a task gives up and ends the run.
+        give_up_after: Duration[ABOVE_ZERO] = Limits::default().give_up_after; "none",
+        /// At the end of a run, the wait for tasks that have not said goodbye.
+        linger: Duration[ABOVE_ZERO] = Limits::default().linger,
+        /// The time for the last save of a chief that was asked to stop.
+        stop_timeout: Duration[ABOVE_ZERO] = Limits::default().stop_timeout,
+        /// The interval between checkpoints.
+        save_interval: Duration[ABOVE_ZERO] = Limits::default().save_interval,
+        /// The pause before a retry of the final checkpoint, if the disk fails.
+        final_save_retry: Duration[ABOVE_ZERO] = Limits::default().final_save_retry,
+    }
+}
+
+table! {
+    /// The durations of computations.
+    Section "compute"; pub struct ComputeModel {
+        /// The duration of a gradient, on any worker.
+        gradient: Distribution = uniform(600, 800),
+        /// The duration of an update of one shard, on any ps.
+        update: Distribution = uniform(40, 60),
+        /// Tasks with their own durations.
+        tasks as "task": BTreeMap<TaskId, Distribution> = BTreeMap::new(),
+    }
+}
+
+table! {
+    /// A task with its own durations. Of two tables for one task, the later one counts.
+    Tables "compute.task"; pub(crate) struct TaskTime {
+        /// The task.
+        node: TaskId,
+        /// The duration of a gradient of this worker, or of an update of this ps.
+        time: Distribution,
+    }
+}
+
+table! {
+    /// The times of messages. Each ordered pair of tasks has its own draws and its own bandwidth.
+    Section "network"; pub struct NetworkModel {
+        /// The form in which messages travel. A node sees no difference.
+        wire: Wire = Wire::default(),
+        /// The time from end to end of each message, whatever its size.
+        latency: Distribution = Distribution::Const(micros(100)),
+        /// A time added to the latency of each message. Messages keep their order while a link is
+        /// up.
+        jitter: Distribution = uniform(0, 20),
+        /// Bytes per second of each ordered pair of tasks.
+        bandwidth: Option<NonZeroU64>[OR_UNLIMITED] = None,
+        /// Bytes per second, in each direction, of each task's network card, which all its links
+        /// share. Many workers that push to one ps wait for its card.
+        nic: Option<NonZeroU64>[OR_UNLIMITED] = None,
+        /// The number of bytes that each byte of a tensor counts as, to simulate a larger model.
+        tensor_factor: u32[TENSOR_FACTOR] = 1,
+        /// The time after which an unanswered call fails.
+        connect_timeout: Duration[ABOVE_ZERO] = Duration::from_secs(3),
+        /// Links that differ from the others.
+        links as "link": Vec<LinkOverride> = Vec::new(),
+    }
+}
+
+table! {
+    /// Links that differ from the others. Of two tables for one link, the later one counts.
+    Tables "network.link" check check_link; pub struct LinkOverride {
+        /// The senders.
+        from: TaskSet,
+        /// The receivers.
+        to: TaskSet,
+        /// The latency of these links.
+        latency: Option<Distribution> = None; "the network's",
+        /// The jitter of these links.
+        jitter: Option<Distribution> = None; "the network's",
+        /// Bytes per second of each ordered pair of these tasks.
+        bandwidth: Option<NonZeroU64> = None; "the network's",
+    }
+}
+
+choices! {
+    /// The form in which messages travel. A node sees no difference.
+    pub enum Wire: "wire" = Shared {
+        /// The message itself, whose tensors are shared. This is fast.
+        Shared = "shared",
+        /// Frames that are encoded and decoded as over TCP.
+        Bytes = "bytes",
+    }
+}
+
+table! {
+    /// The times of the chief's disk.
+    Section "storage"; pub struct StorageModel {
+        /// The duration of an operation that writes.
+        write: Duration = micros(20),
+        /// The duration of a sync.
+        sync: Duration = micros(500),
+        /// The duration of an operation that reads.
+        read: Duration = micros(20),
+        /// Bytes per second, read or written.
+        bandwidth: Option<NonZeroU64>[OR_UNLIMITED] = None,
+    }
+}
+
+table! {
+    /// The limits of a run. A run that reaches a limit has failed.
+    #[derive(Copy, Eq)]
+    Section "sim"; pub struct SimLimits {
+        /// The number of seeds that `run` plays without `--seeds`.
+        seeds: u32[1..=1_000_000] = 64,
+        /// The longest virtual time.
+        max_virtual_time: Duration[ABOVE_ZERO] = Duration::from_secs(600),
+        /// The largest number of events.
+        max_events: u64[1..=1_000_000_000_000] = 1_000_000,
+        /// All seeds may play one order of events. Otherwise `run` fails a scenario whose eight or
+        /// more seeds all play the same order.
+        one_order: bool = false,
+    }
+}
+
+table! {
+    /// Progress after the faults.
+    Section "liveness"; pub(crate) struct Liveness {
+        /// A run ends within this time after its last fault has ended.
+        within: Duration[ABOVE_ZERO] = Duration::from_secs(60),
+    }
+}
+
+const fn uniform(min: u64, max: u64) -> Distribution {
+    Distribution::Uniform { min: micros(min), max: micros(max) }
+}
+
+const fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+fn check_limits(limits: &Limits, section: Section<'_>) -> Result<(), Wrong> {
+    let Limits { heartbeat_interval, heartbeat_timeout, reconnect_min, reconnect_max, .. } =
+        *limits;
+    let heartbeat =
+        [("heartbeat_interval", heartbeat_interval), ("heartbeat_timeout", heartbeat_timeout)];
+    let reconnect = [("reconnect_min", reconnect_min), ("reconnect_max", reconnect_max)];
+    let are_wrong = [heartbeat_interval >= heartbeat_timeout, reconnect_min > reconnect_max];
+    for ([(less, least), (more, most)], is_wrong) in
+        [heartbeat, reconnect].into_iter().zip(are_wrong)
+    {
+        // The file gives at least one of two limits whose order is wrong.
+        if let Some(value) = section.get(more).or_else(|| section.get(less)).filter(|_| is_wrong) {
+            let (least, most) = (duration_text(least), duration_text(most));
+            let what = format!("{less} is {least} and {more} is {most}: raise the second");
+            return Err(Wrong { at: value.at, what });
+        }
+    }
+    Ok(())
+}
+
+fn check_link(link: &LinkOverride, section: Section<'_>) -> Result<(), Wrong> {
+    section.check_linked(link.from, link.to)?;
+    if (&link.latency, &link.jitter, link.bandwidth) == (&None, &None, None) {
+        return Err(section.wrong("the link is as all others: give latency, jitter or bandwidth"));
+    }
+    Ok(())
+}
