@@ -78,7 +78,7 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     let rate = &mut train.regularization_rate;
     pass.setting("regularization_rate", rate, NotNegative::get, decimal)?;
     pass.setting("training_steps", &mut train.training_steps, Steps::get, whole)?;
-    pass.setting("hidden", &mut train.hidden, Hidden::into_sizes, sizes)?;
+    pass.setting("hidden", &mut train.hidden, Hidden::into_sizes, |sizes| self::sizes(sizes))?;
     pass.setting("seed", &mut train.seed, Seed::get, whole)?;
     pass.setting("order", &mut train.order, |Name(Named(order))| order, |it| name_of(&Named(*it)))?;
     let average = &mut train.moving_average_decay;
@@ -188,7 +188,7 @@ fn decimal(number: &f64) -> String {
     if is_short { number.to_string() } else { format!("{number:e}") }
 }
 
-fn sizes(sizes: &Vec<usize>) -> String {
+fn sizes(sizes: &[usize]) -> String {
     sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 

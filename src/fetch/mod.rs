@@ -71,7 +71,7 @@ impl Fetcher<'_> {
         let mut is_offline = true;
         for mirror in &self.mirrors {
             let mut download = Download { client: &client, file, part: &mut part, watcher };
-            match download.from_mirror(&url(mirror, file.name), self.timing)? {
+            match download.fetch_from(&url(mirror, file.name), self.timing)? {
                 Ok(()) => {
                     part.place()?;
                     return Ok(Fetched::From(mirror.clone()));
@@ -145,7 +145,7 @@ struct Download<'a> {
 
 impl Download<'_> {
     /// Downloads the file, or the missing rest of it, from one mirror.
-    fn from_mirror(
+    fn fetch_from(
         &mut self,
         url: &str,
         timing: Timing,

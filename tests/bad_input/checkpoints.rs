@@ -106,16 +106,16 @@ fn checkpoint_of_other_settings_is_refused_with_both_values() {
     for (flags, message) in [
         (
             "--batch-size 10 --seed 7",
-            "batch_size = 20 (this run: 10), with seed = 1 (this run: 7); to begin",
+            "batch_size = 20 (this run: 10), with seed = 1 (this run: 7); to start",
         ),
         (
             "--batch-size 20 --learning-rate 0.5",
             "learning_rate = 0.01 (this run: 0.5); to start a new run, use --fresh",
         ),
-        ("--batch-size 20 --workers 3", "replicas_to_aggregate = 2 (this run: 3); to begin"),
+        ("--batch-size 20 --workers 3", "replicas_to_aggregate = 2 (this run: 3); to start"),
         (
             "--batch-size 20 --workers 3 --replicas-to-aggregate 2",
-            "at most 2 workers (this run: 3); to begin",
+            "at most 2 workers (this run: 3); to start",
         ),
     ] {
         for command in ["reference", "local", "local --supervise"] {

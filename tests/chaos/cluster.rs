@@ -190,7 +190,7 @@ impl Cluster {
     /// Returns whether the task is running and a ps knows its newest process.
     fn has_called(&self, role: Role) -> bool {
         let said = || fs::read_to_string(self.log_of(role, self.tasks[&role].n_lives).join("err"));
-        self.is_up(role) && said().is_ok_and(|said| said.contains(" is there\n"))
+        self.is_up(role) && said().is_ok_and(|said| said.contains(" connected\n"))
     }
 
     fn task(&mut self, role: Role) -> &mut Task {

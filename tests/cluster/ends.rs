@@ -180,7 +180,7 @@ fn start_and_wait_for_losses(folder: &Folder) -> Process {
 ///
 /// A checkpoint that is being written when the run is stopped would be the last one.
 fn wait_for_losses(run: &mut Process, folder: &Folder) {
-    run.wait_for_stderr("step 0 is saved");
+    run.wait_for_stderr("saved the checkpoint of step 0 in");
     let path = folder.logdir().join("losses.csv");
     wait_until("some losses", || {
         assert!(run.is_running(), "the run ended:\n{}", run.stderr());

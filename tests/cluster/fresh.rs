@@ -54,7 +54,7 @@ fn fresh_keeps_the_old_run_and_trains_a_new_one_from_step_0() {
             assert!(!bytes(&folder, "previous-1/ledger-ps0.jsonl").is_empty());
             assert!(!bytes(&folder, "previous-1/trace-worker1.jsonl").is_empty());
         }
-        folder.run(&format!("{other} --fresh")).expect_stderr(&["logdir/previous-2 now."]);
+        folder.run(&format!("{other} --fresh")).expect_stderr(&["logdir/previous-2."]);
         Bits::read(&folder.logdir()).assert_same(&expected, command);
     }
 }

@@ -26,7 +26,7 @@ fn worker_of_another_run_is_refused_and_the_right_one_is_accepted() {
     chief.env("UNISONO_LOG", "info");
     let mut chief = Process::start(chief);
     // The first worker that connects determines the data of the cluster. It must be the chief.
-    chief.wait_for_stderr("step 0 is saved");
+    chief.wait_for_stderr("saved the checkpoint of step 0 in");
     let mut undisturbed: Vec<_> = ps.into_iter().chain([chief]).collect();
 
     let other_data = format!("--data-dir {}", folder.join("other").display());

@@ -103,7 +103,7 @@ fn info_reports_every_defect() {
     train-images-idx3-ubyte  plain  392016 bytes  500 x 28 x 28
     t10k-images-idx3-ubyte   plain   31376 bytes  40 x 28 x 28
     No run can train on it because of 2 defects:
-      neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; --data-dir is the folder of a data set's four IDX files, and without it the built-in digits are used: `unisono data fetch --data-dir DIR` gets MNIST
+      neither DIR/train-labels-idx1-ubyte nor DIR/train-labels-idx1-ubyte.gz exists; give --data-dir a folder with the four IDX files of a data set (`unisono data fetch --data-dir DIR` fetches MNIST), or omit --data-dir to use the built-in digits
       DIR/t10k-labels-idx1-ubyte: starts with the bytes 89 50, but an IDX file starts with 00 00; give the IDX file itself, plain or as gzip
     ");
     // An intact small data set needs no flag.

@@ -337,7 +337,7 @@ fn dangling_link_in_place_of_the_logdir_fails_in_doctor_and_at_the_start() {
     run.expect_code(1);
     assert!(run.stderr.contains("nowhere, which does not exist; create the"), "{}", run.stderr);
     fs::create_dir(folder.join("nowhere")).expect("the name is free");
-    Diagnosis::of(&local).expect("logdir", "ok", "files can be kept");
+    Diagnosis::of(&local).expect("logdir", "ok", "can write files in");
     folder.run("local --training-steps 5").expect_code(0);
 }
 
@@ -370,7 +370,7 @@ fn unlistable_parent_folder_does_not_prevent_a_run() {
     Diagnosis::read(&nobody(&format!("doctor --json {local}"))).expect(
         "logdir",
         "ok",
-        "can be kept",
+        "can write files in",
     );
     assert!(!scratch.join("run").exists(), "doctor creates no folder");
     let run = nobody(&local);

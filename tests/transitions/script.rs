@@ -161,7 +161,7 @@ impl<N: Node> Script<N> {
         on: u32,
         to: TaskId,
         incarnation: u64,
-        state: Option<unisono_core::Cut>,
+        state: Option<Cut>,
     ) -> Vec<Effect> {
         self.network(NetworkEvent::Connected { link: link(on), to });
         let incarnation = Incarnation(incarnation);
@@ -244,12 +244,7 @@ impl Script<Worker> {
     }
 
     /// The link to a ps is there, and its greeting comes. Returns what follows the greeting.
-    pub(crate) fn meets(
-        &mut self,
-        ps: u32,
-        incarnation: u64,
-        state: Option<unisono_core::Cut>,
-    ) -> Vec<Effect> {
+    pub(crate) fn meets(&mut self, ps: u32, incarnation: u64, state: Option<Cut>) -> Vec<Effect> {
         self.is_welcome_on(ps, TaskId::ps(ps), incarnation, state)
     }
 }

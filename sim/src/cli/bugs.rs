@@ -47,7 +47,7 @@ pub(super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<
     let tree = folder.join("tree");
     weave::weave(root, &tree)?;
     let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(&tree).env("CARGO_TARGET_DIR", folder.join("build"));
         // What the copy has in common with the tree, such as its dependencies, is built already.
         command.env("CARGO_BUILD_BUILD_DIR", root.join("target"));

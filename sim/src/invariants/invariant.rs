@@ -81,7 +81,7 @@ impl<'a> At<'a> {
     }
 
     /// What must become of the gradient that the input brings to the life, if it brings one.
-    pub(crate) fn fate(&self, input: &Input) -> Option<Fate> {
+    pub(in crate::invariants) fn fate(&self, input: &Input) -> Option<Fate> {
         let life = self.seen()?;
         life.pushed(input).map(|pushed| life.shard.fate(self.config, &pushed))
     }

@@ -1,6 +1,6 @@
 //! What a host provides, and the one loop that runs a node on it.
 //!
-//! Production implements the traits in [`unisono_net::tcp`], the simulator in `sim/`; the loop is the same.
+//! Production implements the traits in `unisono_net::tcp`, the simulator in `sim/`; the loop is the same.
 
 #[doc(hidden)]
 pub mod contract;

@@ -115,10 +115,9 @@ impl Tracer {
             | Message::Version { cut: Cut { generation, .. }, .. }
             | Message::Restore { cut: Cut { generation, .. }, .. }
             | Message::Restored { generation }
-            | Message::Pull {
-                want: Want::AtLeast(unisono_core::ids::Cut { generation, .. }),
-                ..
-            } => Details { generation: Some(generation.number), ..details },
+            | Message::Pull { want: Want::AtLeast(Cut { generation, .. }), .. } => {
+                Details { generation: Some(generation.number), ..details }
+            }
             Message::Received { slots, .. } | Message::Chosen { slots, .. } => {
                 Details { slots: slots.clone(), ..details }
             }

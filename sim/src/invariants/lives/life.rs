@@ -115,10 +115,7 @@ impl Life {
                 if let (Some(ps), Message::Version { cut: Cut { generation, step }, .. }) =
                     (session.peer_if_up(), message)
                 {
-                    self.work.note_version(
-                        ps,
-                        unisono_core::Cut { generation: *generation, step: *step },
-                    );
+                    self.work.note_version(ps, Cut { generation: *generation, step: *step });
                 }
             }
             NetworkEvent::Progress { link } => {
@@ -169,7 +166,7 @@ impl Life {
         let Message::Push { cut, slot, loss, gradient, .. } = message else {
             return None;
         };
-        let worker = self.peer(*link).filter(|peer| peer.job == unisono_core::Job::Worker)?;
+        let worker = self.peer(*link).filter(|peer| peer.job == Job::Worker)?;
         let cut = *cut;
         Some(Pushed { link: *link, worker, cut, slot: *slot, loss: *loss, gradient })
     }

@@ -134,7 +134,7 @@ impl Shard {
         }
     }
 
-    pub(crate) fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
+    pub(in crate::invariants) fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
         let held = || Held { loss: pushed.loss, gradient: pushed.gradient.clone() };
         self.held.entry(pushed.slot).or_insert_with(held);
         if stamp.life.task == TaskId::PS_ZERO {
