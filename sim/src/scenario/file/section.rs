@@ -44,9 +44,10 @@ impl<'a> Section<'a> {
     /// The section of a file, without keys if the file does not have it.
     pub(super) fn of<T: Table>(file: &'a DeTable<'a>, shape: &'a Shape) -> Result<Self, Wrong> {
         let known = T::known();
-        file.get(known.name).map_or(Ok(Self { shape, ..Self::empty(known) }), |value| {
-            Self::open(known, Value::new(known.name, value, shape))
-        })
+        match file.get(known.name) {
+            Some(value) => Self::open(known, Value::new(known.name, value, shape)),
+            None => Ok(Self { shape, ..Self::empty(known) }),
+        }
     }
 
     /// A section without keys.

@@ -254,7 +254,8 @@ impl FieldType for Vec<Family> {
     }
 
     fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        section.get(field.key).map_or(Ok(field.default.unwrap_or_default()), families)
+        let given = section.get(field.key);
+        given.map_or_else(|| Ok(field.default.unwrap_or_default()), families)
     }
 
     fn write(&self, field: &Field<Self>, lines: &mut Lines) {
