@@ -24,10 +24,8 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape) -> Result<Vec<Fault>, Wron
         let family = family(table)?;
         let section = Section::open(&tables()[family as usize], table)?;
         let fault = Fault::read(section, None)?;
-        if !ids.insert(fault.id.clone()) {
-            let id = section.need("id")?;
-            return Err(id.wrong(format!("another fault is called {:?}, too", fault.id)));
-        }
+        let what = format!("another fault is called {:?}, too", fault.id);
+        section.deny("id", !ids.insert(fault.id.clone()), what)?;
         faults.push(fault);
     }
     Ok(faults)
