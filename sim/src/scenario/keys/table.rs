@@ -1,14 +1,16 @@
 //! Declarations of tables and values: one list of fields or names yields the struct or enum, the
 //! reader, the writer and the rows of the reference.
 //!
-//! The macros need `use declare::*` where they are called.
+//! The macros need `use keys::*` where they are called.
 
+use toml::de::DeTable;
 use unisono_config::file::Wrong;
 
 use super::field::{Field, FieldType};
 use super::key::{Key, Known};
 use super::lines::Lines;
 use super::section::Section;
+use super::shape::Shape;
 
 /// A table whose keys are declared by `table!`.
 pub(crate) trait Table: Clone {
@@ -21,6 +23,28 @@ pub(crate) trait Table: Clone {
 
     /// Writes the keys whose values differ from `default`, or else from the declared default.
     fn write(&self, default: Option<&Self>, lines: &mut Lines);
+}
+
+/// The values of a table, which are checked against each other and against the cluster.
+pub(crate) trait Check {
+    fn check(&self, _: Section<'_>) -> Result<(), Wrong> {
+        Ok(())
+    }
+}
+
+/// The section of a file with the keys of a table.
+pub(crate) fn open<'a, T: Table>(
+    file: &'a DeTable<'a>,
+    shape: &'a Shape,
+) -> Result<Section<'a>, Wrong> {
+    Section::of(file, T::known(), shape)
+}
+
+/// The lines of a table.
+pub(crate) fn lines_of<T: Table>(table: &T, default: Option<&T>) -> Lines {
+    let mut lines = Lines::default();
+    table.write(default, &mut lines);
+    lines
 }
 
 /// An array of tables.
@@ -36,7 +60,7 @@ impl<T: Table> FieldType for Vec<T> {
     }
 
     fn write(&self, _: &Field<Self>, lines: &mut Lines) {
-        self.iter().for_each(|table| lines.table(table));
+        self.iter().for_each(|table| lines.table(&T::known().heading(), lines_of(table, None)));
     }
 }
 
@@ -74,7 +98,7 @@ pub(crate) use field;
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
-        $form:ident $heading:literal $(check $check:path)?; $vis:vis struct $name:ident { $(
+        $form:ident $heading:literal $($checked:ident)?; $vis:vis struct $name:ident { $(
             $(#[doc = $doc:literal])+
             $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
                 $(= $default:expr $(; $words:literal)?)?,
@@ -91,7 +115,7 @@ macro_rules! table {
         }
         table! {
             $(#[doc = $about])+
-            $form $heading $(check $check)?; impl $name { $(
+            $form $heading $($checked)?; impl $name { $(
                 $(#[doc = $doc])+
                 $field $(as $key)?: $type $([$bounds])? $(= $default $(; $words)?)?,
             )* }
@@ -100,19 +124,20 @@ macro_rules! table {
     };
     (
         $(#[doc = $about:literal])+
-        $form:ident $heading:literal $(check $check:path)?; impl $name:ident { $(
+        $form:ident $heading:literal $($checked:ident)?; impl $name:ident { $(
             $(#[doc = $doc:literal])+
             $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
                 $(= $default:expr $(; $words:literal)?)?,
         )* }
     ) => {
-        table! { @impl $name, $form, $heading, concat!($($about),+), [$($check)?] $(
+        table!(@check $name $($checked)?);
+        table! { @impl $name, $form, $heading, concat!($($about),+), $(
             $field ($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?)
         )* }
     };
     // Each `$spec` holds the arguments of `field!`.
     (
-        @impl $name:ident, $form:ident, $heading:literal, $about:expr, [$($check:path)?]
+        @impl $name:ident, $form:ident, $heading:literal, $about:expr,
         $( $field:ident $spec:tt )*
     ) => {
         impl Table for $name {
@@ -122,7 +147,7 @@ macro_rules! table {
                     form: Form::$form,
                     meaning: $about.trim(),
                     keys: [$( FieldType::keys(&field! $spec), )*].concat(),
-                    family: None,
+                    kind: None,
                 });
                 &KNOWN
             }
@@ -132,7 +157,7 @@ macro_rules! table {
                     let field = field! $spec;
                     FieldType::read(field.or(default.map(|all| &all.$field)), section)?
                 }, )* };
-                $( $check(&table, section)?; )?
+                Check::check(&table, section)?;
                 Ok(table)
             }
 
@@ -142,6 +167,10 @@ macro_rules! table {
                 FieldType::write(&self.$field, &field, lines);
             )* }
         }
+    };
+    (@check $name:ident checked) => {};
+    (@check $name:ident) => {
+        impl Check for $name {}
     };
     (@Section $name:ident) => {
         impl Default for $name {
