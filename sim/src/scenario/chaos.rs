@@ -17,7 +17,7 @@ const SLOTS: RangeInclusive<i128> = 1..=64;
 table! {
     /// Faults and shapes of the cluster that each seed draws for itself. Without this section,
     /// nothing is drawn.
-    Section "chaos" checked; pub struct Chaos {
+    Section "chaos" Check; pub struct Chaos {
         /// The kinds of faults that a seed may draw.
         families: Vec<Family> = all_but_gradient(),
         /// Each seed uses a random half of the kinds. With fewer kinds at a time, a run reaches

@@ -15,6 +15,7 @@ const SHORTEST: Duration = Duration::from_micros(50);
 /// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the
 /// next incarnation of a task is smaller than all earlier ones.
 pub(super) const SET_BACK: Duration = Duration::from_secs(3600);
+
 /// The tasks that a fault affects, of which its kind uses some.
 pub(super) struct Targets {
     pub(super) node: TaskSet,

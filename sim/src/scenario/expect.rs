@@ -14,7 +14,7 @@ use unisono_observe::trace::EventKind;
 
 table! {
     /// The expected result of a run. The rules of the protocol hold in any case.
-    Section "expect" checked; pub struct Expect {
+    Section "expect" Check; pub struct Expect {
         /// The end of the run.
         outcome: ExpectedOutcome = ExpectedOutcome::Finished,
         /// The version of the last checkpoint.
@@ -135,7 +135,7 @@ choices! {
 table! {
     /// An event that must happen, or must not happen.
     #[derive(Eq)]
-    Tables "expect.event" checked; pub struct ExpectedEvent {
+    Tables "expect.event" Check; pub struct ExpectedEvent {
         /// The kind of event.
         event: EventKind,
         /// The task of the event.

@@ -13,7 +13,7 @@ use super::task_set::TaskSet;
 
 table! {
     /// Something that goes wrong.
-    Tables "fault" checked; pub struct Fault {
+    Tables "fault" Check; pub struct Fault {
         /// The name in reports. All faults of a scenario have different names.
         id: String,
         /// The kind of the fault.
@@ -54,7 +54,7 @@ one_of! {
 table! {
     /// The event that a fault waits for.
     #[derive(Eq)]
-    Inline "on" checked; pub struct EventPattern {
+    Inline "on" Check; pub struct EventPattern {
         /// The kind of event. Without it, every input of a node counts.
         event: Option<EventKind> = None; "any",
         /// The task of the event.

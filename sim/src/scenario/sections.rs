@@ -69,7 +69,7 @@ table! {
 
 table! {
     /// Timeouts and intervals of the production nodes.
-    Section "limits" checked; impl Limits {
+    Section "limits" Check; impl Limits {
         /// The interval between heartbeats on an idle link.
         heartbeat_interval: Duration[ABOVE_ZERO] = Limits::default().heartbeat_interval,
         /// The time without a message after which a peer counts as lost and its link is closed.
@@ -142,7 +142,7 @@ table! {
 
 table! {
     /// Links that differ from the others. Of two tables for one link, the later one counts.
-    Tables "network.link" checked; pub struct LinkOverride {
+    Tables "network.link" Check; pub struct LinkOverride {
         /// The senders.
         from: TaskSet,
         /// The receivers.

@@ -7,7 +7,7 @@ use crate::scenario::keys::*;
 use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Places};
 
 pub(super) fn read(file: &DeTable<'_>, shape: &Shape, sources: &Sources) -> Result<Expect, Wrong> {
-    let section = open::<Expect>(file, shape)?;
+    let section = Section::of(file, Expect::known(), shape)?;
     let is_any = section.get("outcome").is_some_and(|value| value.raw.as_str() == Some("any"));
     let mut expect: Expect = Table::read(section, Some(&defaults(is_any, shape)))?;
     if let (Some(path), Some(value)) = (&mut expect.golden, section.get("golden")) {

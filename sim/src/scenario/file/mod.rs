@@ -103,7 +103,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
 }
 
 fn section<T: Table>(file: &DeTable<'_>, shape: &Shape) -> Result<T, Wrong> {
-    T::read(open::<T>(file, shape)?, None)
+    T::read(Section::of(file, T::known(), shape)?, None)
 }
 
 /// Checks that each setting exists, and that its value is not the run's.
@@ -111,14 +111,12 @@ fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> R
     let settings = run.settings();
     let keys = settings.iter().map(|(key, _)| key).chain(["data"]);
     let named: Vec<_> = keys.map(|key| (key, key)).collect();
-    let cluster = open::<Cluster>(file, shape)?;
+    let cluster = Section::of(file, Cluster::known(), shape)?;
     for table in cluster.all("wrong", WrongSetting::known())? {
         let name = table.need("key")?.choice("setting that tasks compare", &named, None)?;
-        let value = table.need("value")?;
-        let text = value.text("text in quotes")?;
-        if settings.iter().any(|setting| setting == (name, text)) {
-            return Err(value.wrong(format!("{text:?} is what the run has, and not wrong")));
-        }
+        let text = table.need("value")?.text("text in quotes")?;
+        let is_right = settings.iter().any(|setting| setting == (name, text));
+        table.deny("value", is_right, format!("{text:?} is what the run has, and not wrong"))?;
     }
     Ok(())
 }

@@ -28,25 +28,20 @@ pub(super) fn shape(run: &RunConfig, chaos: Option<&Chaos>, sim: &SimLimits) -> 
 
 impl Check for Limits {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
-        let Limits { heartbeat_interval, heartbeat_timeout, reconnect_min, reconnect_max, .. } =
-            *self;
-        let heartbeat =
-            [("heartbeat_interval", heartbeat_interval), ("heartbeat_timeout", heartbeat_timeout)];
-        let reconnect = [("reconnect_min", reconnect_min), ("reconnect_max", reconnect_max)];
-        let are_wrong = [heartbeat_interval >= heartbeat_timeout, reconnect_min > reconnect_max];
-        for ([(less, least), (more, most)], is_wrong) in
-            [heartbeat, reconnect].into_iter().zip(are_wrong)
-        {
+        let order = |is_wrong, (less, least), (more, most)| {
+            let (least, most) = (duration_text(least), duration_text(most));
+            let what = format!("{less} is {least} and {more} is {most}: raise the second");
             // The file gives at least one of two limits whose order is wrong.
-            if let Some(value) =
-                section.get(more).or_else(|| section.get(less)).filter(|_| is_wrong)
-            {
-                let (least, most) = (duration_text(least), duration_text(most));
-                let what = format!("{less} is {least} and {more} is {most}: raise the second");
-                return Err(Wrong { at: value.at, what });
+            match section.get(more).or_else(|| section.get(less)) {
+                Some(value) if is_wrong => Err(Wrong { at: value.at, what }),
+                _ => Ok(()),
             }
-        }
-        Ok(())
+        };
+        let (interval, timeout) = (self.heartbeat_interval, self.heartbeat_timeout);
+        let ends = (("heartbeat_interval", interval), ("heartbeat_timeout", timeout));
+        order(interval >= timeout, ends.0, ends.1)?;
+        let (min, max) = (self.reconnect_min, self.reconnect_max);
+        order(min > max, ("reconnect_min", min), ("reconnect_max", max))
     }
 }
 
@@ -54,9 +49,8 @@ impl Check for LinkOverride {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
         section.check_linked(self.from, self.to)?;
         if (&self.latency, &self.jitter, self.bandwidth) == (&None, &None, None) {
-            return Err(
-                section.wrong("the link is as all others: give latency, jitter or bandwidth")
-            );
+            let what = "the link is as all others: give latency, jitter or bandwidth";
+            return Err(section.wrong(what));
         }
         Ok(())
     }

@@ -20,6 +20,6 @@ pub(super) use key::{Form, Key, Kind, Known, REQUIRED};
 pub(super) use lines::Lines;
 pub(super) use section::{Section, Value};
 pub(super) use shape::Shape;
-pub(super) use table::{Check, Table, choices, field, first, lines_of, one_of, open, table};
+pub(super) use table::{Check, Table, choices, field, first, lines_of, one_of, table};
 pub(super) use tagged::{Tagged, tagged, tagged_field};
 pub(super) use values::{Choice, Ends, value_types};

@@ -3,14 +3,12 @@
 //!
 //! The macros need `use keys::*` where they are called.
 
-use toml::de::DeTable;
 use unisono_config::file::Wrong;
 
 use super::field::{Field, FieldType};
 use super::key::{Key, Known};
 use super::lines::Lines;
 use super::section::Section;
-use super::shape::Shape;
 
 /// A table whose keys are declared by `table!`.
 pub(crate) trait Table: Clone {
@@ -25,19 +23,9 @@ pub(crate) trait Table: Clone {
     fn write(&self, default: Option<&Self>, lines: &mut Lines);
 }
 
-/// The values of a table, which are checked against each other and against the cluster.
+/// A table whose values are checked against each other and against the cluster.
 pub(crate) trait Check {
-    fn check(&self, _: Section<'_>) -> Result<(), Wrong> {
-        Ok(())
-    }
-}
-
-/// The section of a file with the keys of a table.
-pub(crate) fn open<'a, T: Table>(
-    file: &'a DeTable<'a>,
-    shape: &'a Shape,
-) -> Result<Section<'a>, Wrong> {
-    Section::of(file, T::known(), shape)
+    fn check(&self, section: Section<'_>) -> Result<(), Wrong>;
 }
 
 /// The lines of a table.
@@ -98,7 +86,7 @@ pub(crate) use field;
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
-        $form:ident $heading:literal $($checked:ident)?; $vis:vis struct $name:ident { $(
+        $form:ident $heading:literal $($check:ident)?; $vis:vis struct $name:ident { $(
             $(#[doc = $doc:literal])+
             $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
                 $(= $default:expr $(; $words:literal)?)?,
@@ -115,7 +103,7 @@ macro_rules! table {
         }
         table! {
             $(#[doc = $about])+
-            $form $heading $($checked)?; impl $name { $(
+            $form $heading $($check)?; impl $name { $(
                 $(#[doc = $doc])+
                 $field $(as $key)?: $type $([$bounds])? $(= $default $(; $words)?)?,
             )* }
@@ -124,20 +112,20 @@ macro_rules! table {
     };
     (
         $(#[doc = $about:literal])+
-        $form:ident $heading:literal $($checked:ident)?; impl $name:ident { $(
+        $form:ident $heading:literal $($check:ident)?; impl $name:ident { $(
             $(#[doc = $doc:literal])+
             $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
                 $(= $default:expr $(; $words:literal)?)?,
         )* }
     ) => {
-        table!(@check $name $($checked)?);
-        table! { @impl $name, $form, $heading, concat!($($about),+), $(
+        table! { @impl $name, $form, $heading, concat!($($about),+), [$($check)?] $(
             $field ($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?)
         )* }
     };
     // Each `$spec` holds the arguments of `field!`.
     (
         @impl $name:ident, $form:ident, $heading:literal, $about:expr,
+        [$($check:ident)?]
         $( $field:ident $spec:tt )*
     ) => {
         impl Table for $name {
@@ -157,7 +145,7 @@ macro_rules! table {
                     let field = field! $spec;
                     FieldType::read(field.or(default.map(|all| &all.$field)), section)?
                 }, )* };
-                Check::check(&table, section)?;
+                $( $check::check(&table, section)?; )?
                 Ok(table)
             }
 
@@ -167,10 +155,6 @@ macro_rules! table {
                 FieldType::write(&self.$field, &field, lines);
             )* }
         }
-    };
-    (@check $name:ident checked) => {};
-    (@check $name:ident) => {
-        impl Check for $name {}
     };
     (@Section $name:ident) => {
         impl Default for $name {

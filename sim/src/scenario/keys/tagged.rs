@@ -41,24 +41,16 @@ pub(crate) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
 
 /// Reads a variant. The keys of other variants must be absent.
 pub(crate) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
-    let given = section.get(field.key);
     let tag = <T::Tag as FieldType>::read(tag_field(&field), section)?;
     for (other, name) in T::Tag::named() {
-        for key in T::own_keys(other) {
-            match (section.get(key.name), given) {
-                (Some(value), _) if other != tag => {
-                    return Err(value.wrong(format!(
-                        "only {} = \"{name}\" has it; write that, or leave {} out",
-                        field.key, key.name
-                    )));
-                }
-                (None, Some(given)) if other == tag => {
-                    let mut meaning = key.meaning.trim_end_matches('.').to_owned();
-                    meaning[..1].make_ascii_lowercase();
-                    return Err(given.wrong(format!("\"{name}\" needs {}: {meaning}", key.name)));
-                }
-                _ => {}
-            }
+        for Key { name: key, meaning, .. } in T::own_keys(other) {
+            let field = field.key;
+            let what = format!("only {field} = \"{name}\" has it; write that, or leave {key} out");
+            section.deny(key, other != tag, what)?;
+            let mut meaning = meaning.trim_end_matches('.').to_owned();
+            meaning[..1].make_ascii_lowercase();
+            let is_missing = other == tag && section.get(key).is_none();
+            section.deny(field, is_missing, format!("\"{name}\" needs {key}: {meaning}"))?;
         }
     }
     T::read_as(tag, section)
