@@ -22,7 +22,8 @@ pub(super) const PS: RangeInclusive<i128> = 1..=64;
 pub(super) const WORKERS: RangeInclusive<i128> = 1..=4096;
 /// R, with the limit of production files.
 pub(super) const REPLICAS: RangeInclusive<i128> = 1..=4096;
-/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts as one of 31 GB.
+/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts
+/// as one of 31 GB.
 pub(super) const TENSOR_FACTOR: RangeInclusive<i128> = 1..=1_000_000;
 
 table! {

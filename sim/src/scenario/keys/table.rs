@@ -81,8 +81,8 @@ pub(crate) use field;
 /// where a field without a default is required; `name as "key"` is for a key with another name. The
 /// doc comments are the texts of the reference.
 ///
-/// `check f` calls `f(&table, section)` after all keys are read. `impl` in place of `struct`
-/// declares the keys of a struct that is defined elsewhere.
+/// With the word `Check`, the table's implementation of [`Check`] is called after all keys are read.
+/// `impl` in place of `struct` declares the keys of a struct that is defined elsewhere.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
