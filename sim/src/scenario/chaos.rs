@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::Family;
-use super::file::declare::*;
+use super::fault::Family;
+use super::keys::lines::quoted;
+use super::keys::*;
+use super::range::Range;
 use super::sections::{PS, REPLICAS, TENSOR_FACTOR, WORKERS};
 
 /// The number of faults of one run.
@@ -17,7 +17,7 @@ const SLOTS: RangeInclusive<i128> = 1..=64;
 table! {
     /// Faults and shapes of the cluster that each seed draws for itself. Without this section,
     /// nothing is drawn.
-    Section "chaos" check check_within; pub struct Chaos {
+    Section "chaos" Check; pub struct Chaos {
         /// The kinds of faults that a seed may draw.
         families: Vec<Family> = all_but_gradient(),
         /// Each seed uses a random half of the kinds. With fewer kinds at a time, a run reaches
@@ -51,23 +51,36 @@ fn all_but_gradient() -> Vec<Family> {
     all.filter(|family| *family != Family::Gradient).collect()
 }
 
-fn check_within(chaos: &Chaos, section: Section<'_>) -> Result<(), Wrong> {
-    let what = "faults would begin after max_virtual_time, when the run is given up";
-    section.deny("within", chaos.within > section.shape.max_virtual_time, what)
+fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
+    let expected = "an array of kinds of faults, such as [\"crash\", \"reset\"]";
+    let mut families = Vec::new();
+    for item in value.items(expected)? {
+        let family = <Family as ValueType>::read(item, Bounds::ANY)?;
+        if families.contains(&family) {
+            return Err(item.wrong(format!("\"{}\" is there twice", family.name())));
+        }
+        families.push(family);
+    }
+    if families.is_empty() {
+        return Err(value.wrong("it is empty; name kinds of faults, or leave it out"));
+    }
+    Ok(families)
 }
 
-/// The values from `min` to `max`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Range<T> {
-    /// The least value.
-    pub min: T,
-    /// The greatest value.
-    pub max: T,
-}
+impl FieldType for Vec<Family> {
+    fn keys(field: &Field<Self>) -> Vec<Key> {
+        vec![field.known("array of fault kinds".to_owned(), "all but `\"gradient\"`", "")]
+    }
 
-impl<T: PartialOrd> Range<T> {
-    /// Returns whether a value is in the range.
-    pub fn contains(&self, value: &T) -> bool {
-        (&self.min..=&self.max).contains(&value)
+    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+        let given = section.get(field.key);
+        given.map_or_else(|| Ok(field.default.unwrap_or_default()), families)
+    }
+
+    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
+        if field.default.as_ref() != Some(self) {
+            let names: Vec<_> = self.iter().map(|family| quoted(family.name())).collect();
+            lines.put(field.key, format!("[{}]", names.join(", ")));
+        }
     }
 }

@@ -8,15 +8,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use unisono_core::{Step, TaskId};
 
-use super::Range;
-use super::file::declare::*;
-use super::file::events::check_expected;
-use super::file::expect::check_expect;
+use super::keys::*;
+use super::range::Range;
 use unisono_observe::trace::EventKind;
 
 table! {
     /// The expected result of a run. The rules of the protocol hold in any case.
-    Section "expect" check check_expect; pub struct Expect {
+    Section "expect" Check; pub struct Expect {
         /// The end of the run.
         outcome: ExpectedOutcome = ExpectedOutcome::Finished,
         /// The version of the last checkpoint.
@@ -137,7 +135,7 @@ choices! {
 table! {
     /// An event that must happen, or must not happen.
     #[derive(Eq)]
-    Tables "expect.event" check check_expected; pub struct ExpectedEvent {
+    Tables "expect.event" Check; pub struct ExpectedEvent {
         /// The kind of event.
         event: EventKind,
         /// The task of the event.
@@ -147,4 +145,19 @@ table! {
         /// The number of such events; 0 is never.
         times: Range<u64> = Range { min: 1, max: u64::MAX },
     }
+}
+
+tagged_field!(ExpectedOutcome);
+
+/// The lines of expectations are not keys.
+impl FieldType for Places {
+    fn keys(_: &Field<Self>) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn read(_: Field<Self>, _: Section<'_>) -> Result<Self, Wrong> {
+        Ok(Self::default())
+    }
+
+    fn write(&self, _: &Field<Self>, _: &mut Lines) {}
 }

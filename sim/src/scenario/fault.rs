@@ -3,18 +3,17 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use unisono_core::{Job, Step, TaskId};
+use unisono_core::{Step, TaskId};
 use unisono_observe::trace::EventKind;
 
-use super::Distribution;
-use super::draw::{Draw, SET_BACK, Targets};
-use super::file::declare::*;
-use super::file::events::check_pattern;
-use super::file::faults::check_fault;
+use super::dice::{Dice, SET_BACK, Targets};
+use super::distribution::Distribution;
+use super::keys::*;
+use super::task_set::TaskSet;
 
 table! {
     /// Something that goes wrong.
-    Tables "fault" check check_fault; pub struct Fault {
+    Tables "fault" Check; pub struct Fault {
         /// The name in reports. All faults of a scenario have different names.
         id: String,
         /// The kind of the fault.
@@ -55,7 +54,7 @@ one_of! {
 table! {
     /// The event that a fault waits for.
     #[derive(Eq)]
-    Inline "on" check check_pattern; pub struct EventPattern {
+    Inline "on" Check; pub struct EventPattern {
         /// The kind of event. Without it, every input of a node counts.
         event: Option<EventKind> = None; "any",
         /// The task of the event.
@@ -77,29 +76,6 @@ choices! {
         Before = "before",
         /// A reset after a push meets the push on its way.
         After = "after",
-    }
-}
-
-/// A set of tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskSet {
-    /// `"all"`.
-    All,
-    /// `"ps"` or `"workers"`.
-    Job(Job),
-    /// `"worker 1"`; `"chief"` is worker 0.
-    Task(TaskId),
-}
-
-impl TaskSet {
-    /// Returns whether a task is in the set.
-    #[must_use]
-    pub fn contains(&self, task: TaskId) -> bool {
-        match *self {
-            Self::All => true,
-            Self::Job(job) => task.job == job,
-            Self::Task(one) => task == one,
-        }
     }
 }
 
@@ -147,7 +123,7 @@ macro_rules! fault_kinds {
                 }
             }
 
-            pub(super) fn draw(family: Family, $draw: &mut Draw<'_>, targets: &Targets) -> Self {
+            pub(super) fn draw(family: Family, $draw: &mut Dice, targets: &Targets) -> Self {
                 match family {
                     $( Family::$kind => {
                         $( let $local = $value; )*
@@ -216,7 +192,7 @@ fault_kinds! { |draw|
     /// Makes the chief's disk fail. The fault has no target.
     Disk = "disk" () {
         /// The failure.
-        mode: DiskMode => draw.disk_mode(),
+        mode: DiskMode => disk_mode(draw),
     }
     /// Makes the clocks of tasks wrong.
     Clock = "clock" (node "The tasks.") {
@@ -235,6 +211,18 @@ fault_kinds! { |draw|
         /// The error of a gradient.
         mode: GradientMode => GradientMode::FlippedBit,
     }
+}
+
+/// Any failure of the disk but a lying disk and flipped bits, which no task can survive.
+fn disk_mode(draw: &mut Dice) -> DiskMode {
+    let factor = 2 + u32::try_from(draw.below(100)).expect("below 100");
+    draw.pick(&[
+        DiskMode::NoSpace,
+        DiskMode::Io,
+        DiskMode::Torn,
+        DiskMode::FailedSync,
+        DiskMode::Slow { factor },
+    ])
 }
 
 impl Family {
@@ -315,5 +303,54 @@ choices! {
         Nan = "nan",
         /// One bit of the largest value is flipped, as a cosmic ray might do.
         FlippedBit = "flipped-bit",
+    }
+}
+
+tagged_field!(DiskMode);
+
+/// The key `kind` and the keys of the kind.
+impl FieldType for FaultKind {
+    fn keys(field: &Field<Self>) -> Vec<Key> {
+        vec![field.known("fault kind".to_owned(), REQUIRED, "")]
+    }
+
+    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+        Self::read_as(ValueType::read(section.need(field.key)?, Bounds::ANY)?, section)
+    }
+
+    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
+        tagged::write(self, field, lines);
+    }
+}
+
+/// A trigger, which is required.
+impl FieldType for Trigger {
+    fn keys(field: &Field<Self>) -> Vec<Key> {
+        FieldType::keys(&field.with::<Option<Self>>(None))
+    }
+
+    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+        let missing =
+            || section.wrong("nothing says when the fault begins; give at, at_step or on");
+        <Option<Self> as FieldType>::read(field.with(None), section)?.ok_or_else(missing)
+    }
+
+    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
+        FieldType::write(&Some(self.clone()), &field.with(None), lines);
+    }
+}
+
+/// The inline table `on = { … }`.
+impl ValueType for EventPattern {
+    fn takes(_: Bounds) -> String {
+        "table".to_owned()
+    }
+
+    fn read(value: Value<'_>, _: Bounds) -> Result<Self, Wrong> {
+        <Self as Table>::read(Section::open(Self::known(), value)?, None)
+    }
+
+    fn text(&self, _: Bounds) -> String {
+        lines_of(self, None).into_inline()
     }
 }

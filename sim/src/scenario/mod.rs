@@ -6,12 +6,16 @@
 //! change a number of the run.
 
 mod chaos;
+mod dice;
 mod distribution;
 pub mod draw;
 mod expect;
 mod fault;
 pub mod file;
+mod keys;
+mod range;
 mod sections;
+mod task_set;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,19 +24,21 @@ use unisono_config::RunConfig;
 use unisono_core::TaskId;
 use unisono_core::protocol::Limits;
 
-pub use chaos::{Chaos, Range};
+pub use chaos::Chaos;
 pub use distribution::Distribution;
 pub(crate) use distribution::{nanos, scale};
 pub use expect::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Place, Places};
 pub use fault::{
     ConnectMode, DiskMode, End, EventPattern, Family, Fault, FaultKind, GradientMode,
-    PartitionMode, PeersSee, TaskSet, Trigger, When,
+    PartitionMode, PeersSee, Trigger, When,
 };
 pub use file::ScenarioError;
-pub(crate) use sections::{Cluster, Liveness, SyncKeys, TaskTime};
+pub use range::Range;
+pub(crate) use sections::{Cluster, Liveness, SyncKeys, TaskTime, small_run};
 pub use sections::{
     ComputeModel, LinkOverride, NetworkModel, SimLimits, StorageModel, Wire, WrongSetting,
 };
+pub use task_set::TaskSet;
 
 /// A test of a cluster. The same file and seed give the same run, event by event.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,13 +91,4 @@ impl Default for Scenario {
             liveness: Liveness::default().within,
         }
     }
-}
-
-/// A run of two ps and two workers, with a model so small that a seed costs little.
-fn small_run() -> RunConfig {
-    let mut run = RunConfig::default();
-    run.train.hidden = Vec::new();
-    run.train.batch_size = 10;
-    run.train.training_steps = 20;
-    run
 }

@@ -5,13 +5,14 @@ use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use unisono_config::RunConfig;
 use unisono_core::TaskId;
 use unisono_core::protocol::Limits;
 use unisono_core::train_config::Placement;
 
-use super::file::declare::*;
-use super::file::units::duration_text;
-use super::{Distribution, Scenario, TaskSet};
+use super::distribution::Distribution;
+use super::keys::*;
+use super::task_set::TaskSet;
 
 // Sizes are limited so that a typing error cannot ask for more memory than there is.
 
@@ -21,19 +22,20 @@ pub(super) const PS: RangeInclusive<i128> = 1..=64;
 pub(super) const WORKERS: RangeInclusive<i128> = 1..=4096;
 /// R, with the limit of production files.
 pub(super) const REPLICAS: RangeInclusive<i128> = 1..=4096;
-/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts as one of 31 GB.
+/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts
+/// as one of 31 GB.
 pub(super) const TENSOR_FACTOR: RangeInclusive<i128> = 1..=1_000_000;
 
 table! {
     /// The tasks of the cluster.
     Section "cluster"; pub(crate) struct Cluster {
         /// The number of parameter servers.
-        ps: u32[PS] = Scenario::default().run.n_ps,
+        ps: u32[PS] = small_run().n_ps,
         /// The number of workers. Worker 0 is the chief.
-        workers: u32[WORKERS] = Scenario::default().run.sync.total_num_replicas,
+        workers: u32[WORKERS] = small_run().sync.total_num_replicas,
         /// The layout of the variables: whole variables by turns, or an equal share of all elements
         /// on each ps.
-        placement: Placement = Scenario::default().run.placement,
+        placement: Placement = small_run().placement,
         /// The tasks that start later than time zero, with their start times, such as
         /// `{ "worker 2" = "3s" }`.
         start: BTreeMap<TaskId, Duration> = BTreeMap::new(),
@@ -68,7 +70,7 @@ table! {
 
 table! {
     /// Timeouts and intervals of the production nodes.
-    Section "limits" check check_limits; impl Limits {
+    Section "limits" Check; impl Limits {
         /// The interval between heartbeats on an idle link.
         heartbeat_interval: Duration[ABOVE_ZERO] = Limits::default().heartbeat_interval,
         /// The time without a message after which a peer counts as lost and its link is closed.
@@ -141,7 +143,7 @@ table! {
 
 table! {
     /// Links that differ from the others. Of two tables for one link, the later one counts.
-    Tables "network.link" check check_link; pub struct LinkOverride {
+    Tables "network.link" Check; pub struct LinkOverride {
         /// The senders.
         from: TaskSet,
         /// The receivers.
@@ -211,30 +213,30 @@ const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
-fn check_limits(limits: &Limits, section: Section<'_>) -> Result<(), Wrong> {
-    let Limits { heartbeat_interval, heartbeat_timeout, reconnect_min, reconnect_max, .. } =
-        *limits;
-    let heartbeat =
-        [("heartbeat_interval", heartbeat_interval), ("heartbeat_timeout", heartbeat_timeout)];
-    let reconnect = [("reconnect_min", reconnect_min), ("reconnect_max", reconnect_max)];
-    let are_wrong = [heartbeat_interval >= heartbeat_timeout, reconnect_min > reconnect_max];
-    for ([(less, least), (more, most)], is_wrong) in
-        [heartbeat, reconnect].into_iter().zip(are_wrong)
-    {
-        // The file gives at least one of two limits whose order is wrong.
-        if let Some(value) = section.get(more).or_else(|| section.get(less)).filter(|_| is_wrong) {
-            let (least, most) = (duration_text(least), duration_text(most));
-            let what = format!("{less} is {least} and {more} is {most}: raise the second");
-            return Err(Wrong { at: value.at, what });
-        }
-    }
-    Ok(())
+/// A run of two ps and two workers, with a model so small that a seed costs little.
+pub(crate) fn small_run() -> RunConfig {
+    let mut run = RunConfig::default();
+    run.train.hidden = Vec::new();
+    run.train.batch_size = 10;
+    run.train.training_steps = 20;
+    run
 }
 
-fn check_link(link: &LinkOverride, section: Section<'_>) -> Result<(), Wrong> {
-    section.check_linked(link.from, link.to)?;
-    if (&link.latency, &link.jitter, link.bandwidth) == (&None, &None, None) {
-        return Err(section.wrong("the link is as all others: give latency, jitter or bandwidth"));
+/// `[[compute.task]]`. Of two tables for one task, the later one counts.
+impl FieldType for BTreeMap<TaskId, Distribution> {
+    fn keys(field: &Field<Self>) -> Vec<Key> {
+        <Vec<TaskTime> as FieldType>::keys(&field.with(None))
     }
-    Ok(())
+
+    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
+        let tables = <Vec<TaskTime> as FieldType>::read(field.with(None), section)?;
+        Ok(tables.into_iter().map(|TaskTime { node, time }| (node, time)).collect())
+    }
+
+    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
+        let table =
+            |(node, time): (&TaskId, &Distribution)| TaskTime { node: *node, time: time.clone() };
+        let tables: Vec<_> = self.iter().map(table).collect();
+        FieldType::write(&tables, &field.with(None), lines);
+    }
 }

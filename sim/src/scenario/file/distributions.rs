@@ -3,11 +3,13 @@
 use toml::de::{DeTable, DeValue};
 use unisono_config::file::nearest;
 
-use super::declare::*;
-use super::field::ValueType;
-use super::section::Value;
-use super::units::duration_text;
 use crate::scenario::Distribution;
+use crate::scenario::keys::units::duration_text;
+use crate::scenario::keys::*;
+
+value_types! {
+    Distribution: "distribution", |value, _| read(value), text;
+}
 
 choices! {
     /// The form of a distribution, by an example.
@@ -39,7 +41,7 @@ impl DistributionForm {
     }
 }
 
-pub(super) fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
+fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
     let DeValue::Table(table) = value.raw else {
         return value.duration().map(Distribution::Const);
     };
@@ -116,7 +118,7 @@ fn uniform(value: Value<'_>) -> Result<Distribution, Wrong> {
 }
 
 /// Returns a distribution as TOML.
-pub(super) fn text(distribution: &Distribution) -> String {
+fn text(distribution: &Distribution) -> String {
     let quoted = |duration| format!("{:?}", duration_text(duration));
     let text = match *distribution {
         Distribution::Const(always) => return quoted(always),

@@ -1,12 +1,8 @@
 //! The steps that events can have.
 
-use unisono_config::file::Wrong;
 use unisono_core::Step;
 
-use super::field::{Bounds, ValueType};
-use super::lines::Lines;
-use super::section::{Section, Value};
-use super::table::Table;
+use crate::scenario::keys::*;
 use crate::scenario::{EventPattern, ExpectedEvent};
 use unisono_observe::trace::EventKind;
 
@@ -34,27 +30,16 @@ pub(super) fn steps_of(event: EventKind) -> Steps {
     }
 }
 
-/// The inline table `on = { … }`.
-impl ValueType for EventPattern {
-    fn takes(_: Bounds) -> String {
-        "table".to_owned()
-    }
-
-    fn read(value: Value<'_>, _: Bounds) -> Result<Self, Wrong> {
-        <Self as Table>::read(Section::open(Self::known(), value)?, None)
-    }
-
-    fn text(&self, _: Bounds) -> String {
-        Lines::inline(self)
+impl Check for EventPattern {
+    fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
+        check_step(self.event, self.step, section)
     }
 }
 
-pub(crate) fn check_pattern(on: &EventPattern, section: Section<'_>) -> Result<(), Wrong> {
-    check_step(on.event, on.step, section)
-}
-
-pub(crate) fn check_expected(event: &ExpectedEvent, section: Section<'_>) -> Result<(), Wrong> {
-    check_step(Some(event.event), event.step, section)
+impl Check for ExpectedEvent {
+    fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
+        check_step(Some(self.event), self.step, section)
+    }
 }
 
 /// Checks that such an event can have this step. Without an event, any version of the run will do.

@@ -2,15 +2,14 @@
 
 use toml::de::DeTable;
 
-use super::declare::*;
 use super::error::Sources;
-use super::tasks::Shape;
+use crate::scenario::keys::*;
 use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Oracle, Places};
 
 pub(super) fn read(file: &DeTable<'_>, shape: &Shape, sources: &Sources) -> Result<Expect, Wrong> {
-    let section = Section::of::<Expect>(file, shape)?;
+    let section = Section::of(file, Expect::known(), shape)?;
     let is_any = section.get("outcome").is_some_and(|value| value.raw.as_str() == Some("any"));
-    let mut expect = Expect::read(section, Some(&defaults(is_any, shape)))?;
+    let mut expect: Expect = Table::read(section, Some(&defaults(is_any, shape)))?;
     if let (Some(path), Some(value)) = (&mut expect.golden, section.get("golden")) {
         *path = sources.folder(value.at).join(&path);
     }
@@ -40,38 +39,28 @@ fn places(section: Section<'_>, sources: &Sources) -> Result<Places, Wrong> {
     Ok(places)
 }
 
-pub(crate) fn check_expect(expect: &Expect, section: Section<'_>) -> Result<(), Wrong> {
-    let &Shape { may_choose, replicas, training_steps, .. } = section.shape;
-    if let Some(step) = expect.final_step {
-        section.check_version("final_step", step)?;
-        let is_last = step.0 == training_steps;
-        let what = format!("a run that finishes is at step {training_steps}, its training_steps");
-        let finishes = expect.outcome == ExpectedOutcome::Finished;
-        section.deny("final_step", finishes && !is_last, what)?;
-        let what = format!(
-            "a run whose last checkpoint is of step {step}, its training_steps, has finished, but \
+impl Check for Expect {
+    fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
+        let &Shape { may_choose, replicas, training_steps, .. } = section.shape;
+        if let Some(step) = self.final_step {
+            section.check_version("final_step", step)?;
+            let is_last = step.0 == training_steps;
+            let what =
+                format!("a run that finishes is at step {training_steps}, its training_steps");
+            let finishes = self.outcome == ExpectedOutcome::Finished;
+            section.deny("final_step", finishes && !is_last, what)?;
+            let what = format!(
+                "a run whose last checkpoint is of step {step}, its training_steps, has finished, but \
              the outcome is \"failed\""
-        );
-        section.deny("final_step", expect.outcome.is_failure() && is_last, what)?;
-    }
-    let what = "with R below N timing chooses the slots, and a serial run cannot know them; write \
+            );
+            section.deny("final_step", self.outcome.is_failure() && is_last, what)?;
+        }
+        let what = "with R below N timing chooses the slots, and a serial run cannot know them; write \
                 \"provenance\"";
-    section.deny("oracle", expect.oracle == Some(Oracle::Serial) && may_choose, what)?;
-    let what = format!("an update is made of exactly R gradients, and R is {replicas}");
-    let is_wrong = expect.gradients_per_update != Some(replicas);
-    section.deny("gradients_per_update", is_wrong, what)?;
-    expect.virtual_time.map_or(Ok(()), |range| section.check_time("virtual_time", range.min))
-}
-
-/// The lines of expectations are not keys.
-impl FieldType for Places {
-    fn keys(_: &Field<Self>) -> Vec<Key> {
-        Vec::new()
+        section.deny("oracle", self.oracle == Some(Oracle::Serial) && may_choose, what)?;
+        let what = format!("an update is made of exactly R gradients, and R is {replicas}");
+        let is_wrong = self.gradients_per_update != Some(replicas);
+        section.deny("gradients_per_update", is_wrong, what)?;
+        self.virtual_time.map_or(Ok(()), |range| section.check_time("virtual_time", range.min))
     }
-
-    fn read(_: Field<Self>, _: Section<'_>) -> Result<Self, Wrong> {
-        Ok(Self::default())
-    }
-
-    fn write(&self, _: &Field<Self>, _: &mut Lines) {}
 }

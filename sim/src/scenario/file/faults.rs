@@ -7,11 +7,9 @@ use std::time::Duration;
 use toml::de::DeTable;
 use unisono_core::TaskId;
 
-use super::declare::*;
-use super::key::REQUIRED;
-use super::section::Value;
-use super::tasks::{Shape, task_set};
-use super::{events, tagged};
+use super::events;
+use crate::scenario::keys::tasks::task_set;
+use crate::scenario::keys::*;
 use crate::scenario::{End, EventPattern, Family, Fault, FaultKind, Trigger};
 
 pub(super) fn read(file: &DeTable<'_>, shape: &Shape) -> Result<Vec<Fault>, Wrong> {
@@ -24,10 +22,8 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape) -> Result<Vec<Fault>, Wron
         let family = family(table)?;
         let section = Section::open(&tables()[family as usize], table)?;
         let fault = Fault::read(section, None)?;
-        if !ids.insert(fault.id.clone()) {
-            let id = section.need("id")?;
-            return Err(id.wrong(format!("another fault is called {:?}, too", fault.id)));
-        }
+        let what = format!("another fault is called {:?}, too", fault.id);
+        section.deny("id", !ids.insert(fault.id.clone()), what)?;
         faults.push(fault);
     }
     Ok(faults)
@@ -43,78 +39,35 @@ fn family(table: Value<'_>) -> Result<Family, Wrong> {
     table.inner("kind", kind).choice(Family::WHAT, Family::NAMED, None)
 }
 
-/// The message for a key that only other kinds of faults have.
-pub(super) fn key_of_another_kind(known: &Known, given: &str) -> Option<String> {
-    let family = known.family?;
-    if !tables().iter().any(|other| other.has(given)) {
-        return None;
-    }
-    let own: Vec<_> = FaultKind::own_keys(family).iter().map(|key| key.name).collect();
-    let why = match family {
-        Family::Disk => "it is the chief's disk, and needs no target; beside what all have, it has",
-        _ => "beside what all have, it has",
-    };
-    Some(format!("a {} fault has no {given}; {why} {}", family.name(), own.join(", ")))
-}
-
 /// The table of each kind of fault, in the order of the kinds.
 pub(super) fn tables() -> &'static [Known] {
     static TABLES: LazyLock<Vec<Known>> = LazyLock::new(|| {
         let table = |(family, _): &(Family, &str)| {
-            let keys = [Fault::known().keys.clone(), FaultKind::own_keys(*family)].concat();
-            let (meaning, family) = (family.meaning(), Some(*family));
-            Known { name: "fault", form: Form::Tables, meaning, keys, family }
+            let common = &Fault::known().keys;
+            let keys = [common.clone(), FaultKind::own_keys(*family)].concat();
+            let (name, has_target) = (family.name(), *family != Family::Disk);
+            let kind = Some(Kind { name, n_common_keys: common.len(), has_target });
+            Known { name: "fault", form: Form::Tables, meaning: family.meaning(), keys, kind }
         };
         Family::NAMED.iter().map(table).collect()
     });
     &TABLES
 }
 
-/// The key `kind` and the keys of the kind.
-impl FieldType for FaultKind {
-    fn keys(field: &Field<Self>) -> Vec<Key> {
-        vec![field.known("fault kind".to_owned(), REQUIRED, "")]
+impl Check for Fault {
+    fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
+        section.deny("id", self.id.is_empty(), "it is empty; reports name a fault by it")?;
+        // Chaos draws faults that cannot have an effect, and a seed's draw must be a valid file.
+        if !self.may_be_inert {
+            check_effect(&self.kind, section)?;
+        }
+        match self.trigger {
+            Trigger::At(time) => section.check_time("at", time)?,
+            Trigger::AtStep(step) => section.check_version("at_step", step)?,
+            Trigger::On(_) => {}
+        }
+        check_end(self, section)
     }
-
-    fn read(_: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        Self::read_as(section.known.family.expect("a fault is opened as one of its kind"), section)
-    }
-
-    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        tagged::write(self, field, lines);
-    }
-}
-
-/// A trigger, which is required.
-impl FieldType for Trigger {
-    fn keys(field: &Field<Self>) -> Vec<Key> {
-        FieldType::keys(&field.with::<Option<Self>>(None))
-    }
-
-    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        let missing =
-            || section.wrong("nothing says when the fault begins; give at, at_step or on");
-        <Option<Self> as FieldType>::read(field.with(None), section)?.ok_or_else(missing)
-    }
-
-    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        FieldType::write(&Some(self.clone()), &field.with(None), lines);
-    }
-}
-
-/// Checks the fault against the cluster, and its keys against each other.
-pub(crate) fn check_fault(fault: &Fault, section: Section<'_>) -> Result<(), Wrong> {
-    section.deny("id", fault.id.is_empty(), "it is empty; reports name a fault by it")?;
-    // Chaos draws faults that cannot have an effect, and a seed's draw must be a valid file, too.
-    if !fault.may_be_inert {
-        check_effect(&fault.kind, section)?;
-    }
-    match fault.trigger {
-        Trigger::At(time) => section.check_time("at", time)?,
-        Trigger::AtStep(step) => section.check_version("at_step", step)?,
-        Trigger::On(_) => {}
-    }
-    check_end(fault, section)
 }
 
 fn check_effect(kind: &FaultKind, section: Section<'_>) -> Result<(), Wrong> {

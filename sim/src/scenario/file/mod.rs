@@ -3,29 +3,20 @@
 //! The reader returns a valid scenario, or an error with file, line and remedy. Whether faults have
 //! an effect and expectations are met is not known before the run.
 
-pub(super) mod declare;
 mod distributions;
 mod error;
-pub(super) mod events;
-pub(super) mod expect;
+mod events;
+mod expect;
 mod extends;
-pub(super) mod faults;
-mod field;
+mod faults;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod key;
-mod lines;
 mod ranges;
 mod reference;
-mod section;
-mod table;
-mod tagged;
-mod tasks;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod train;
-pub(super) mod units;
-mod values;
 mod write;
 
 use std::path::Path;
@@ -35,15 +26,13 @@ use unisono_config::RunConfig;
 use unisono_config::file::{Wrong, nearest};
 use unisono_core::train_config::Sync;
 
+pub(crate) use super::keys::units::parse_duration;
 pub use error::ScenarioError;
 pub use reference::reference;
-pub(crate) use units::parse_duration;
 
 use self::error::Sources;
-use self::key::Form;
-use self::section::Section;
-use self::table::Table;
-use self::tasks::Shape;
+use super::keys::section::section_with;
+use super::keys::*;
 use super::{Chaos, Cluster, Liveness, Scenario, SimLimits, SyncKeys, WrongSetting};
 
 impl Scenario {
@@ -81,8 +70,9 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
     let file = &extends::merge(sources)?;
     check_sections(file)?;
     // These sections decide the shape that all others must fit.
-    let sim: SimLimits = section(file, &Shape::ANY)?;
-    let any = &Shape { max_virtual_time: sim.max_virtual_time, ..Shape::ANY };
+    let any = Shape { tables: reference::all_tables, ..Shape::ANY };
+    let sim: SimLimits = section(file, &any)?;
+    let any = &Shape { max_virtual_time: sim.max_virtual_time, ..any };
     let Cluster { ps, workers, placement, .. } = section(file, any)?;
     let SyncKeys { replicas_to_aggregate } = section(file, any)?;
     let chaos = file.get(Chaos::known().name).map(|_| section(file, any)).transpose()?;
@@ -92,7 +82,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
         replicas_to_aggregate: replicas_to_aggregate.unwrap_or(workers),
         total_num_replicas: workers,
     };
-    let shape = &Shape::new(&run, chaos.as_ref(), &sim);
+    let shape = &sections::shape(&run, chaos.as_ref(), &sim);
     // Read again, for the tasks that it names must exist.
     let Cluster { start, wrong, .. } = section(file, shape)?;
     check_wrong_settings(file, &run, shape)?;
@@ -113,7 +103,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
 }
 
 fn section<T: Table>(file: &DeTable<'_>, shape: &Shape) -> Result<T, Wrong> {
-    T::read(Section::of::<T>(file, shape)?, None)
+    T::read(Section::of(file, T::known(), shape)?, None)
 }
 
 /// Checks that each setting exists, and that its value is not the run's.
@@ -121,14 +111,12 @@ fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> R
     let settings = run.settings();
     let keys = settings.iter().map(|(key, _)| key).chain(["data"]);
     let named: Vec<_> = keys.map(|key| (key, key)).collect();
-    let cluster = Section::of::<Cluster>(file, shape)?;
+    let cluster = Section::of(file, Cluster::known(), shape)?;
     for table in cluster.all("wrong", WrongSetting::known())? {
         let name = table.need("key")?.choice("setting that tasks compare", &named, None)?;
-        let value = table.need("value")?;
-        let text = value.text("text in quotes")?;
-        if settings.iter().any(|setting| setting == (name, text)) {
-            return Err(value.wrong(format!("{text:?} is what the run has, and not wrong")));
-        }
+        let text = table.need("value")?.text("text in quotes")?;
+        let is_right = settings.iter().any(|setting| setting == (name, text));
+        table.deny("value", is_right, format!("{text:?} is what the run has, and not wrong"))?;
     }
     Ok(())
 }
@@ -146,7 +134,7 @@ fn check_sections(file: &DeTable<'_>) -> Result<(), Wrong> {
         return Ok(());
     };
     let given = &**name.get_ref();
-    let home = reference::section_with(given).filter(|_| !value.get_ref().is_table());
+    let home = section_with(given, &reference::tables()).filter(|_| !value.get_ref().is_table());
     let what = if let Some(near) = nearest(given, names()) {
         format!("there is no section [{given}]; did you mean [{near}]?")
     } else if let Some(home) = home {

@@ -1,21 +1,10 @@
 //! Ranges: one value, or `{ min = …, max = … }`, where either may be absent.
 
 use toml::de::DeValue;
-use unisono_config::file::Wrong;
 
-use super::field::{Bounds, ValueType};
-use super::lines::braced;
-use super::section::Value;
-use crate::scenario::Range;
-
-/// A type of values that can be the ends of a range.
-pub(crate) trait Ends: ValueType + PartialOrd + Copy {
-    /// The name of a range in the reference.
-    const RANGE: &'static str = "range";
-
-    /// The least value and the greatest one.
-    fn ends(bounds: Bounds) -> (Self, Self);
-}
+use crate::scenario::keys::lines::braced;
+use crate::scenario::keys::*;
+use crate::scenario::range::Range;
 
 /// An absent end of a range is the least or the greatest value.
 impl<T: Ends> ValueType for Range<T> {

@@ -3,11 +3,9 @@
 use unisono_config::file::{KeyText, KnownSection};
 
 use super::distributions::DistributionForm;
-use super::key::{Form, Key, Known};
-use super::table::Table as _;
-use super::tagged::Tagged as _;
-use super::units::{DURATIONS, RATES};
-use super::values::Choice as _;
+use super::faults;
+use crate::scenario::keys::units::{DURATIONS, RATES};
+use crate::scenario::keys::{Choice, Form, Key, Known, Table, Tagged};
 use crate::scenario::{
     Chaos, Cluster, ComputeModel, EventPattern, Expect, ExpectedEvent, Family, Fault, FaultKind,
     LinkOverride, Liveness, NetworkModel, Scenario, SimLimits, StorageModel, SyncKeys, TaskTime,
@@ -27,9 +25,9 @@ pub(super) fn tables() -> [&'static Known; 16] {
     }
 }
 
-/// The section that has a key.
-pub(super) fn section_with(key: &str) -> Option<&'static Known> {
-    tables().into_iter().find(|known| known.form == Form::Section && known.has(key))
+/// All tables, and the tables of the kinds of faults.
+pub(super) fn all_tables() -> Vec<&'static Known> {
+    tables().into_iter().chain(faults::tables()).collect()
 }
 
 /// Returns the reference of scenario files, as Markdown.
@@ -138,8 +136,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::scenario::file::faults;
-    use crate::scenario::file::key::REQUIRED;
+    use crate::scenario::keys::REQUIRED;
 
     const BEGIN: &str = "<!-- begin of the generated reference: \
                          UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";
@@ -165,7 +162,7 @@ mod tests {
     }
 
     /// All tables, and the tables of the kinds of faults with the names of the kinds.
-    fn all_tables() -> Vec<(&'static Known, String)> {
+    fn named_tables() -> Vec<(&'static Known, String)> {
         let kinds = faults::tables().iter().zip(Family::NAMED);
         let kinds = kinds.map(|(known, (_, name))| (known, (*name).to_owned()));
         let others = tables().into_iter().filter(|known| known.name != Fault::known().name);
@@ -223,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_documented_default_is_the_real_one() {
-        for (known, kind) in all_tables() {
+        for (known, kind) in named_tables() {
             let base = base(known, &kind, "");
             let has =
                 |key: &Key| base.lines().any(|line| line.starts_with(&format!("{} =", key.name)));
@@ -237,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_documented_key_is_read() {
-        for (known, kind) in all_tables() {
+        for (known, kind) in named_tables() {
             for key in &known.keys {
                 let keys = format!("{}{} = 1979-05-27\n", base(known, &kind, key.name), key.name);
                 let text = file(known, &keys);
@@ -253,7 +250,7 @@ mod tests {
 
     #[test]
     fn defaults_in_words_are_few_and_known() {
-        let words: std::collections::BTreeSet<_> = all_tables()
+        let words: std::collections::BTreeSet<_> = named_tables()
             .into_iter()
             .flat_map(|(known, _)| &known.keys)
             .map(|key| key.default.as_str())

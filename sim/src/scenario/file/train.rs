@@ -7,13 +7,13 @@ use unisono_config::file::{KnownSection, Wrong};
 use unisono_config::keys::{RunKeys, TrainKeys};
 use unisono_core::train_config::{ClusterSize, TrainConfig};
 
-use crate::scenario::Scenario;
+use crate::scenario::small_run;
 
 /// The name of the section.
 pub(super) const NAME: &str = "train";
 
 pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
-    let default = Scenario::default().run.train;
+    let default = small_run().train;
     let Some(value) = file.get(NAME) else { return Ok(default) };
     let at = value.span().start;
     let DeValue::Table(table) = value.get_ref() else {

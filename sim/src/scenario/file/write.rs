@@ -5,9 +5,10 @@ use unisono_config::file::KnownSection;
 use unisono_config::keys::TrainKeys;
 use unisono_config::values::OptimizerName;
 
-use super::lines::{Lines, quoted};
-use super::tasks::Shape;
+use super::sections::shape;
 use super::{expect, train};
+use crate::scenario::keys::lines::quoted;
+use crate::scenario::keys::{Lines, Table, lines_of};
 use crate::scenario::{Cluster, ExpectedOutcome, Liveness, Scenario, SyncKeys};
 
 pub(super) fn text(scenario: &Scenario) -> String {
@@ -22,22 +23,30 @@ pub(super) fn text(scenario: &Scenario) -> String {
         start: scenario.start.clone(),
         wrong: scenario.wrong.clone(),
     };
-    file.section(&cluster, None);
+    section(&mut file, &cluster, None);
     let sync = |replicas| SyncKeys { replicas_to_aggregate: Some(replicas) };
-    file.section(&sync(run.sync.replicas_to_aggregate), Some(&sync(workers)));
-    file.section(limits, None);
-    file.section(compute, None);
-    file.section(network, None);
-    file.section(storage, None);
-    file.section(sim, None);
-    scenario.faults.iter().for_each(|fault| file.table(fault));
+    section(&mut file, &sync(run.sync.replicas_to_aggregate), Some(&sync(workers)));
+    section(&mut file, limits, None);
+    section(&mut file, compute, None);
+    section(&mut file, network, None);
+    section(&mut file, storage, None);
+    section(&mut file, sim, None);
+    scenario.faults.iter().for_each(|fault| table(&mut file, fault));
     // A seed draws faults even if the section has no keys.
-    chaos.iter().for_each(|chaos| file.table(chaos));
-    let shape = Shape::new(run, chaos.as_ref(), sim);
+    chaos.iter().for_each(|chaos| table(&mut file, chaos));
+    let shape = shape(run, chaos.as_ref(), sim);
     let is_any = scenario.expect.outcome == ExpectedOutcome::Any;
-    file.section(&scenario.expect, Some(&expect::defaults(is_any, &shape)));
-    file.section(&Liveness { within: scenario.liveness }, None);
+    section(&mut file, &scenario.expect, Some(&expect::defaults(is_any, &shape)));
+    section(&mut file, &Liveness { within: scenario.liveness }, None);
     file.into_file()
+}
+
+fn section<T: Table>(file: &mut Lines, section: &T, default: Option<&T>) {
+    file.section(&T::known().heading(), lines_of(section, default));
+}
+
+fn table<T: Table>(file: &mut Lines, table: &T) {
+    file.table(&T::known().heading(), lines_of(table, None));
 }
 
 fn train(file: &mut Lines, run: &RunConfig) {
@@ -52,9 +61,9 @@ fn train(file: &mut Lines, run: &RunConfig) {
         let default = if *key == "optimizer" { &optimizer } else { &parameters };
         known.has(key) && !default.iter().any(|setting| setting == (*key, *value))
     });
-    let keys: Vec<_> =
-        keys.map(|(key, value)| format!("{key} = {}", setting(key, value))).collect();
-    file.text("[train]", &keys);
+    let mut lines = Lines::default();
+    keys.for_each(|(key, value)| lines.put(key, setting(key, value)));
+    file.section("[train]", lines);
 }
 
 /// Returns the canonical text of a setting as TOML.

@@ -29,7 +29,7 @@ fn tag_field<T: Tagged>(field: &Field<T>) -> Field<T::Tag> {
 }
 
 /// The key of the variant's name, and the keys of all variants.
-pub(super) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
+pub(crate) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
     let mut keys = FieldType::keys(&tag_field(field));
     for (tag, name) in T::Tag::named() {
         let default = format!("required if `{}` is `\"{name}\"`", field.key);
@@ -40,55 +40,46 @@ pub(super) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
 }
 
 /// Reads a variant. The keys of other variants must be absent.
-pub(super) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
-    let given = section.get(field.key);
+pub(crate) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
     let tag = <T::Tag as FieldType>::read(tag_field(&field), section)?;
     for (other, name) in T::Tag::named() {
-        for key in T::own_keys(other) {
-            match (section.get(key.name), given) {
-                (Some(value), _) if other != tag => {
-                    return Err(value.wrong(format!(
-                        "only {} = \"{name}\" has it; write that, or leave {} out",
-                        field.key, key.name
-                    )));
-                }
-                (None, Some(given)) if other == tag => {
-                    let mut meaning = key.meaning.trim_end_matches('.').to_owned();
-                    meaning[..1].make_ascii_lowercase();
-                    return Err(given.wrong(format!("\"{name}\" needs {}: {meaning}", key.name)));
-                }
-                _ => {}
-            }
+        for Key { name: key, meaning, .. } in T::own_keys(other) {
+            let field = field.key;
+            let what = format!("only {field} = \"{name}\" has it; write that, or leave {key} out");
+            section.deny(key, other != tag, what)?;
+            let mut meaning = meaning.trim_end_matches('.').to_owned();
+            meaning[..1].make_ascii_lowercase();
+            let is_missing = other == tag && section.get(key).is_none();
+            section.deny(field, is_missing, format!("\"{name}\" needs {key}: {meaning}"))?;
         }
     }
     T::read_as(tag, section)
 }
 
-pub(super) fn write<T: Tagged>(given: &T, field: &Field<T>, lines: &mut Lines) {
+pub(crate) fn write<T: Tagged>(given: &T, field: &Field<T>, lines: &mut Lines) {
     FieldType::write(&given.tag(), &tag_field(field), lines);
     given.write_fields(lines);
 }
 
-/// Implements [`FieldType`] for enums of which a table has the keys of all variants.
-macro_rules! tagged_fields {
-    ($($type:ty),+) => {
-        $( impl FieldType for $type {
+/// Implements [`FieldType`] for an enum of which a table has the keys of all variants.
+macro_rules! tagged_field {
+    ($type:ty) => {
+        impl FieldType for $type {
             fn keys(field: &Field<Self>) -> Vec<Key> {
-                keys(field)
+                super::keys::tagged::keys(field)
             }
 
             fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-                read(field, section)
+                super::keys::tagged::read(field, section)
             }
 
             fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-                write(self, field, lines);
+                super::keys::tagged::write(self, field, lines);
             }
-        } )+
+        }
     };
 }
-
-tagged_fields!(crate::scenario::ExpectedOutcome, crate::scenario::DiskMode);
+pub(crate) use tagged_field;
 
 /// Declares an enum, and another one for its variants without their fields. The fields are declared
 /// as in `table!`.

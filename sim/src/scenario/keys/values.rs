@@ -12,15 +12,12 @@ use unisono_core::train_config::Placement;
 use unisono_core::{Step, TaskId};
 use unisono_observe::trace::EventKind;
 
-use super::distributions;
-use super::field::{Bounds, Field, FieldType, ValueType};
-use super::key::Key;
-use super::lines::{Lines, braced, quoted};
-use super::ranges::Ends;
-use super::section::{Section, Value};
-use super::tasks::{check_time, set_text, task, task_of_key, task_set};
+use super::field::{Bounds, ValueType};
+use super::lines::{braced, quoted};
+use super::section::Value;
+use super::tasks::{task, task_of_key, task_set};
 use super::units::{duration_text, rate_text};
-use crate::scenario::{Distribution, Family, TaskSet, TaskTime};
+use crate::scenario::task_set::TaskSet;
 
 /// Types of which every value has a name.
 pub(crate) trait Choice: Copy + PartialEq {
@@ -95,6 +92,8 @@ macro_rules! value_types {
     };
 }
 
+pub(crate) use value_types;
+
 value_types! {
     bool: "bool", |value, _| value.flag(), Self::to_string;
     f64: "number above 0",
@@ -107,8 +106,8 @@ value_types! {
         |given| quoted(&given.to_string_lossy());
     Step: "step",
         |value, bounds| <u64 as ValueType>::read(value, bounds).map(Step), Self::to_string;
-    TaskId: "task", |value, _| task(value), |given| quoted(&set_text(TaskSet::Task(*given)));
-    TaskSet: "tasks", |value, _| task_set(value), |given| quoted(&set_text(*given));
+    TaskId: "task", |value, _| task(value), |given| quoted(&TaskSet::Task(*given).text());
+    TaskSet: "tasks", |value, _| task_set(value), |given| quoted(&given.text());
     Duration: "duration",
         |value, bounds| match value.duration()? {
             Self::ZERO if bounds.min > 0 => Err(value.wrong("it must be above 0")),
@@ -116,7 +115,6 @@ value_types! {
         },
         |given| quoted(&duration_text(*given));
     NonZeroU64: "rate", |value, _| value.rate(), |given| quoted(&rate_text(*given));
-    Distribution: "distribution", |value, _| distributions::read(value), distributions::text;
     BTreeMap<TaskId, Duration>: "table: task = duration",
         |value, _| times_of_tasks(value), times_text;
 }
@@ -137,6 +135,15 @@ impl<T: Choice> ValueType for T {
     fn text(&self, _: Bounds) -> String {
         quoted(self.name_of())
     }
+}
+
+/// A type of values that can be the ends of a range.
+pub(crate) trait Ends: ValueType + PartialOrd + Copy {
+    /// The name of a range in the reference.
+    const RANGE: &'static str = "range";
+
+    /// The least value and the greatest one.
+    fn ends(bounds: Bounds) -> (Self, Self);
 }
 
 /// Implements [`ValueType`] for whole numbers.
@@ -215,7 +222,7 @@ fn times_of_tasks(value: Value<'_>) -> Result<BTreeMap<TaskId, Duration>, Wrong>
     for (key, time) in entries {
         let entry = value.inner(key.get_ref(), time);
         let (task, time) = (task_of_key(entry)?, entry.duration()?);
-        check_time(entry, time)?;
+        entry.check_time(time)?;
         if times.insert(task, time).is_some() {
             return Err(entry.wrong(format!("{task} is named twice")));
         }
@@ -230,55 +237,4 @@ fn times_text(times: &BTreeMap<TaskId, Duration>) -> String {
         format!("{} = {}", task.text(Bounds::ANY), time.text(Bounds::ANY))
     };
     braced(&times.iter().map(text).collect::<Vec<_>>())
-}
-
-fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
-    let expected = "an array of kinds of faults, such as [\"crash\", \"reset\"]";
-    let mut families = Vec::new();
-    for item in value.items(expected)? {
-        let family = <Family as ValueType>::read(item, Bounds::ANY)?;
-        if families.contains(&family) {
-            return Err(item.wrong(format!("\"{}\" is there twice", family.name())));
-        }
-        families.push(family);
-    }
-    if families.is_empty() {
-        return Err(value.wrong("it is empty; name kinds of faults, or leave it out"));
-    }
-    Ok(families)
-}
-
-impl FieldType for Vec<Family> {
-    fn keys(field: &Field<Self>) -> Vec<Key> {
-        vec![field.known("array of fault kinds".to_owned(), "all but `\"gradient\"`", "")]
-    }
-
-    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        section.get(field.key).map_or_else(|| Ok(field.default.unwrap_or_default()), families)
-    }
-
-    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        if field.default.as_ref() != Some(self) {
-            let names: Vec<_> = self.iter().map(|family| quoted(family.name())).collect();
-            lines.put(field.key, format!("[{}]", names.join(", ")));
-        }
-    }
-}
-
-/// `[[compute.task]]`. Of two tables for one task, the later one counts.
-impl FieldType for BTreeMap<TaskId, Distribution> {
-    fn keys(field: &Field<Self>) -> Vec<Key> {
-        <Vec<TaskTime> as FieldType>::keys(&field.with(None))
-    }
-
-    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        let tables = <Vec<TaskTime> as FieldType>::read(field.with(None), section)?;
-        Ok(tables.into_iter().map(|TaskTime { node, time }| (node, time)).collect())
-    }
-
-    fn write(&self, _: &Field<Self>, lines: &mut Lines) {
-        for (node, time) in self {
-            lines.table(&TaskTime { node: *node, time: time.clone() });
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! Keys and tables of a scenario file, as the reader checks them and the reference shows them.
 
-use crate::scenario::Family;
-
 /// A key of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
@@ -24,6 +22,14 @@ pub(crate) enum Form {
     Inline,
 }
 
+/// A kind of fault. Its own keys follow the keys of all faults.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) n_common_keys: usize,
+    pub(crate) has_target: bool,
+}
+
 /// A table and its keys.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -31,8 +37,8 @@ pub(crate) struct Known {
     pub(crate) form: Form,
     pub(crate) meaning: &'static str,
     pub(crate) keys: Vec<Key>,
-    /// For a `[[fault]]` of a known kind, whose keys then follow those of all faults.
-    pub(crate) family: Option<Family>,
+    /// For a `[[fault]]` of a known kind.
+    pub(crate) kind: Option<Kind>,
 }
 
 impl Known {

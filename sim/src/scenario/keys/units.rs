@@ -11,7 +11,7 @@ use crate::scenario::distribution::nanos;
 type Unit = (&'static str, u64);
 
 /// The units of durations, in nanoseconds.
-pub(super) const DURATIONS: [Unit; 6] = [
+pub(crate) const DURATIONS: [Unit; 6] = [
     ("h", 3_600_000_000_000),
     ("min", 60_000_000_000),
     ("s", 1_000_000_000),
@@ -21,7 +21,7 @@ pub(super) const DURATIONS: [Unit; 6] = [
 ];
 
 /// The units of rates, in bits per second.
-pub(super) const RATES: [Unit; 8] = [
+pub(crate) const RATES: [Unit; 8] = [
     ("Gbit", 1_000_000_000),
     ("GB", 8_000_000_000),
     ("Mbit", 1_000_000),
@@ -49,7 +49,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads `"1Gbit"` and returns bytes per second.
-pub(super) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     let (number, unit) = split(text, &RATES, "\"1Gbit\" or \"50MB\"")?;
     if number.starts_with('-') {
         return Err(format!("{text:?} is negative; a rate is above 0"));
@@ -78,7 +78,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
 }
 
 /// Returns the shortest text that reads back as this rate, in bytes per second.
-pub(super) fn rate_text(rate: NonZeroU64) -> String {
+pub(crate) fn rate_text(rate: NonZeroU64) -> String {
     rate.get().checked_mul(8).map_or_else(|| format!("{rate}B"), |bits| shortest(bits, &RATES))
 }
 

@@ -1,7 +1,7 @@
 //! Declarations of tables and values: one list of fields or names yields the struct or enum, the
 //! reader, the writer and the rows of the reference.
 //!
-//! The macros need `use declare::*` where they are called.
+//! The macros need `use keys::*` where they are called.
 
 use unisono_config::file::Wrong;
 
@@ -23,6 +23,18 @@ pub(crate) trait Table: Clone {
     fn write(&self, default: Option<&Self>, lines: &mut Lines);
 }
 
+/// A table whose values are checked against each other and against the cluster.
+pub(crate) trait Check {
+    fn check(&self, section: Section<'_>) -> Result<(), Wrong>;
+}
+
+/// The lines of a table.
+pub(crate) fn lines_of<T: Table>(table: &T, default: Option<&T>) -> Lines {
+    let mut lines = Lines::default();
+    table.write(default, &mut lines);
+    lines
+}
+
 /// An array of tables.
 impl<T: Table> FieldType for Vec<T> {
     fn keys(field: &Field<Self>) -> Vec<Key> {
@@ -36,7 +48,7 @@ impl<T: Table> FieldType for Vec<T> {
     }
 
     fn write(&self, _: &Field<Self>, lines: &mut Lines) {
-        self.iter().for_each(|table| lines.table(table));
+        self.iter().for_each(|table| lines.table(&T::known().heading(), lines_of(table, None)));
     }
 }
 
@@ -69,12 +81,12 @@ pub(crate) use field;
 /// where a field without a default is required; `name as "key"` is for a key with another name. The
 /// doc comments are the texts of the reference.
 ///
-/// `check f` calls `f(&table, section)` after all keys are read. `impl` in place of `struct`
-/// declares the keys of a struct that is defined elsewhere.
+/// With the word `Check`, the table's implementation of [`Check`] is called after all keys are read.
+/// `impl` in place of `struct` declares the keys of a struct that is defined elsewhere.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
-        $form:ident $heading:literal $(check $check:path)?; $vis:vis struct $name:ident { $(
+        $form:ident $heading:literal $($check:ident)?; $vis:vis struct $name:ident { $(
             $(#[doc = $doc:literal])+
             $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
                 $(= $default:expr $(; $words:literal)?)?,
@@ -91,7 +103,7 @@ macro_rules! table {
         }
         table! {
             $(#[doc = $about])+
-            $form $heading $(check $check)?; impl $name { $(
+            $form $heading $($check)?; impl $name { $(
                 $(#[doc = $doc])+
                 $field $(as $key)?: $type $([$bounds])? $(= $default $(; $words)?)?,
             )* }
@@ -100,7 +112,7 @@ macro_rules! table {
     };
     (
         $(#[doc = $about:literal])+
-        $form:ident $heading:literal $(check $check:path)?; impl $name:ident { $(
+        $form:ident $heading:literal $($check:ident)?; impl $name:ident { $(
             $(#[doc = $doc:literal])+
             $field:ident $(as $key:literal)?: $type:ty $([$bounds:expr])?
                 $(= $default:expr $(; $words:literal)?)?,
@@ -112,7 +124,8 @@ macro_rules! table {
     };
     // Each `$spec` holds the arguments of `field!`.
     (
-        @impl $name:ident, $form:ident, $heading:literal, $about:expr, [$($check:path)?]
+        @impl $name:ident, $form:ident, $heading:literal, $about:expr,
+        [$($check:ident)?]
         $( $field:ident $spec:tt )*
     ) => {
         impl Table for $name {
@@ -122,7 +135,7 @@ macro_rules! table {
                     form: Form::$form,
                     meaning: $about.trim(),
                     keys: [$( FieldType::keys(&field! $spec), )*].concat(),
-                    family: None,
+                    kind: None,
                 });
                 &KNOWN
             }
@@ -132,7 +145,7 @@ macro_rules! table {
                     let field = field! $spec;
                     FieldType::read(field.or(default.map(|all| &all.$field)), section)?
                 }, )* };
-                $( $check(&table, section)?; )?
+                $( $check::check(&table, section)?; )?
                 Ok(table)
             }
 

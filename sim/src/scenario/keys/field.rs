@@ -27,11 +27,11 @@ pub(crate) struct Field<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// The least number, or nanoseconds.
-    pub(super) min: i128,
+    pub(crate) min: i128,
     /// The greatest number, or nanoseconds.
-    pub(super) max: i128,
+    pub(crate) max: i128,
     /// The word that stands for `None`.
-    pub(super) word: Option<&'static str>,
+    pub(crate) word: Option<&'static str>,
 }
 
 impl Bounds {

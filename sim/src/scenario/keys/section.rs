@@ -11,12 +11,10 @@ use toml::de::{DeTable, DeValue};
 use unisono_config::file::{Wrong, nearest};
 use unisono_core::Step;
 
-use super::key::Known;
-use super::table::Table;
-use super::tasks::{Shape, check_time, set_text};
-use super::units::{parse_duration, parse_rate};
-use super::{faults, reference};
-use crate::scenario::TaskSet;
+use super::key::{Form, Known};
+use super::shape::Shape;
+use super::units::{duration_text, parse_duration, parse_rate};
+use crate::scenario::task_set::TaskSet;
 
 /// The most names that a message lists; the reference lists them all.
 const MOST_LISTED: usize = 20;
@@ -34,7 +32,7 @@ pub(crate) struct Section<'a> {
 /// The value at a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value<'a> {
-    pub(super) key: &'a str,
+    pub(crate) key: &'a str,
     pub(crate) at: usize,
     pub(crate) raw: &'a DeValue<'a>,
     pub(crate) shape: &'a Shape,
@@ -42,12 +40,15 @@ pub(crate) struct Value<'a> {
 
 impl<'a> Section<'a> {
     /// The section of a file, without keys if the file does not have it.
-    pub(super) fn of<T: Table>(file: &'a DeTable<'a>, shape: &'a Shape) -> Result<Self, Wrong> {
-        let known = T::known();
-        file.get(known.name).map_or_else(
-            || Ok(Self { shape, ..Self::empty(known) }),
-            |value| Self::open(known, Value::new(known.name, value, shape)),
-        )
+    pub(crate) fn of(
+        file: &'a DeTable<'a>,
+        known: &'static Known,
+        shape: &'a Shape,
+    ) -> Result<Self, Wrong> {
+        match file.get(known.name) {
+            Some(value) => Self::open(known, Value::new(known.name, value, shape)),
+            None => Ok(Self { shape, ..Self::empty(known) }),
+        }
     }
 
     /// A section without keys.
@@ -56,7 +57,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table as this section.
-    pub(super) fn open(known: &'static Known, value: Value<'a>) -> Result<Self, Wrong> {
+    pub(crate) fn open(known: &'static Known, value: Value<'a>) -> Result<Self, Wrong> {
         let at = value.at;
         let DeValue::Table(table) = value.raw else {
             let what = format!("{} is a table: write {}", known.name, known.heading());
@@ -64,9 +65,10 @@ impl<'a> Section<'a> {
         };
         match table.keys().find(|key| !known.has(key.get_ref())) {
             None => Ok(Self { known, at, shape: value.shape, table: Some(table) }),
-            Some(key) => {
-                Err(Wrong { at: key.span().start, what: unknown_key(known, key.get_ref()) })
-            }
+            Some(key) => Err(Wrong {
+                at: key.span().start,
+                what: unknown_key(known, key.get_ref(), value.shape),
+            }),
         }
     }
 
@@ -96,12 +98,12 @@ impl<'a> Section<'a> {
     }
 
     /// Fails if a key is given, but the run is given up at that time.
-    pub(super) fn check_time(&self, key: &str, time: Duration) -> Result<(), Wrong> {
-        self.get(key).map_or(Ok(()), |value| check_time(value, time))
+    pub(crate) fn check_time(&self, key: &str, time: Duration) -> Result<(), Wrong> {
+        self.get(key).map_or(Ok(()), |value| value.check_time(time))
     }
 
     /// Fails if a key is given, but the run does not reach this version.
-    pub(super) fn check_version(&self, key: &str, step: Step) -> Result<(), Wrong> {
+    pub(crate) fn check_version(&self, key: &str, step: Step) -> Result<(), Wrong> {
         let last = self.shape.training_steps;
         let what =
             format!("{step} never comes: the run ends at version {last}, its training_steps");
@@ -110,7 +112,7 @@ impl<'a> Section<'a> {
 
     /// Fails unless there is a link between these tasks, of which `to` has the second ones.
     pub(crate) fn check_linked(&self, from: TaskSet, to: TaskSet) -> Result<(), Wrong> {
-        let (from_text, to_text) = (set_text(from), set_text(to));
+        let (from_text, to_text) = (from.text(), to.text());
         let what = match (from, to) {
             (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
                 format!("from and to are both {to_text}, and a task has no link to itself")
@@ -128,14 +130,23 @@ impl<'a> Section<'a> {
     }
 }
 
-fn unknown_key(known: &Known, given: &str) -> String {
+fn unknown_key(known: &Known, given: &str, shape: &Shape) -> String {
     let heading = known.heading();
-    if let Some(what) = faults::key_of_another_kind(known, given) {
-        return what;
+    let tables = (shape.tables)();
+    if let Some(kind) = known.kind
+        && tables.iter().any(|other| other.kind.is_some() && other.has(given))
+    {
+        let own: Vec<_> = known.names().skip(kind.n_common_keys).collect();
+        let target =
+            if kind.has_target { "" } else { "it is the chief's disk, and needs no target; " };
+        let (name, own) = (kind.name, own.join(", "));
+        return format!(
+            "a {name} fault has no {given}; {target}beside what all have, it has {own}"
+        );
     }
     let hint = if let Some(near) = nearest(given, known.names()) {
         format!("did you mean {near}?")
-    } else if let Some(home) = reference::section_with(given) {
+    } else if let Some(home) = section_with(given, &tables) {
         format!("it belongs in {}", home.heading())
     } else {
         format!("it has {}", known.names().collect::<Vec<_>>().join(", "))
@@ -143,13 +154,18 @@ fn unknown_key(known: &Known, given: &str) -> String {
     format!("unknown key {given} in {heading}; {hint}")
 }
 
+/// The section that has a key.
+pub(crate) fn section_with<'a>(key: &str, tables: &[&'a Known]) -> Option<&'a Known> {
+    tables.iter().copied().find(|known| known.form == Form::Section && known.has(key))
+}
+
 impl<'a> Value<'a> {
-    pub(super) fn new(key: &'a str, value: &'a Spanned<DeValue<'a>>, shape: &'a Shape) -> Self {
+    pub(crate) fn new(key: &'a str, value: &'a Spanned<DeValue<'a>>, shape: &'a Shape) -> Self {
         Self { key, at: value.span().start, raw: value.get_ref(), shape }
     }
 
     /// A value within this one.
-    pub(super) fn inner(self, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
+    pub(crate) fn inner(self, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
         Self::new(key, value, self.shape)
     }
 
@@ -158,13 +174,22 @@ impl<'a> Value<'a> {
         Wrong { at: self.at, what: format!("{}: {what}", self.key) }
     }
 
+    /// Fails if the run is given up at this time.
+    pub(crate) fn check_time(&self, time: Duration) -> Result<(), Wrong> {
+        if time < self.shape.max_virtual_time {
+            return Ok(());
+        }
+        let end = duration_text(self.shape.max_virtual_time);
+        Err(self.wrong(format!("the run is given up at {end}, its max_virtual_time")))
+    }
+
     /// An error at a key within this value.
-    pub(super) fn wrong_key(&self, key: &Spanned<Cow<'_, str>>, what: String) -> Wrong {
+    pub(crate) fn wrong_key(&self, key: &Spanned<Cow<'_, str>>, what: String) -> Wrong {
         Wrong { at: key.span().start, ..self.wrong(what) }
     }
 
     /// The error for a value of another type.
-    pub(super) fn is_not(&self, expected: &str) -> Wrong {
+    pub(crate) fn is_not(&self, expected: &str) -> Wrong {
         let found = match self.raw {
             DeValue::String(text) => format!("{text:?}"),
             DeValue::Integer(number) => number.to_string(),
@@ -177,21 +202,21 @@ impl<'a> Value<'a> {
         self.wrong(format!("it must be {expected}, not {found}"))
     }
 
-    pub(super) fn items(self, expected: &str) -> Result<Vec<Self>, Wrong> {
+    pub(crate) fn items(self, expected: &str) -> Result<Vec<Self>, Wrong> {
         let DeValue::Array(items) = self.raw else { return Err(self.is_not(expected)) };
         Ok(items.iter().map(|item| self.inner(self.key, item)).collect())
     }
 
-    pub(super) fn text(self, expected: &str) -> Result<&'a str, Wrong> {
+    pub(crate) fn text(self, expected: &str) -> Result<&'a str, Wrong> {
         self.raw.as_str().ok_or_else(|| self.is_not(expected))
     }
 
-    pub(super) fn flag(self) -> Result<bool, Wrong> {
+    pub(crate) fn flag(self) -> Result<bool, Wrong> {
         self.raw.as_bool().ok_or_else(|| self.is_not("true or false, without quotes"))
     }
 
     /// A whole number.
-    pub(super) fn whole(self, range: RangeInclusive<i128>, expected: &str) -> Result<i128, Wrong> {
+    pub(crate) fn whole(self, range: RangeInclusive<i128>, expected: &str) -> Result<i128, Wrong> {
         let number = self.integer().filter(|number| range.contains(number));
         number.ok_or_else(|| self.is_not(expected))
     }
@@ -204,7 +229,7 @@ impl<'a> Value<'a> {
     }
 
     /// A number for which `holds`, with or without decimals.
-    pub(super) fn number(self, expected: &str, holds: impl Fn(f64) -> bool) -> Result<f64, Wrong> {
+    pub(crate) fn number(self, expected: &str, holds: impl Fn(f64) -> bool) -> Result<f64, Wrong> {
         let number = match self.raw {
             DeValue::Float(number) => number.as_str().parse().ok(),
             #[expect(clippy::cast_precision_loss, reason = "as near as f64 comes")]
@@ -214,11 +239,11 @@ impl<'a> Value<'a> {
         number.filter(|number| holds(*number)).ok_or_else(|| self.is_not(expected))
     }
 
-    pub(super) fn duration(self) -> Result<Duration, Wrong> {
+    pub(crate) fn duration(self) -> Result<Duration, Wrong> {
         self.quantity("duration", "\"100us\" or \"1.5s\"", parse_duration)
     }
 
-    pub(super) fn rate(self) -> Result<NonZeroU64, Wrong> {
+    pub(crate) fn rate(self) -> Result<NonZeroU64, Wrong> {
         self.quantity("rate", "\"1Gbit\" or \"50MB\"", parse_rate)
     }
 
@@ -237,7 +262,7 @@ impl<'a> Value<'a> {
     }
 
     /// The value with the given name. Messages also list `other`, which the caller has tried.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         self,
         what: &str,
         named: &[(T, &str)],

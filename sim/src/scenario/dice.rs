@@ -1,0 +1,110 @@
+//! The random choices that make up a fault.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use unisono_core::random::Stream;
+use unisono_core::{Job, TaskId};
+
+use super::distribution::{Distribution, nanos};
+use super::keys::Choice;
+use super::task_set::TaskSet;
+
+/// The shortest fault, which is shorter than the latency of a message.
+const SHORTEST: Duration = Duration::from_micros(50);
+/// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the
+/// next incarnation of a task is smaller than all earlier ones.
+pub(super) const SET_BACK: Duration = Duration::from_secs(3600);
+
+/// The tasks that a fault affects, of which its kind uses some.
+pub(super) struct Targets {
+    pub(super) node: TaskSet,
+    pub(super) from: TaskSet,
+    pub(super) to: TaskSet,
+}
+
+/// The random numbers of one fault, and what limits its draws.
+pub(super) struct Dice {
+    pub(super) stream: Stream,
+    /// The longest duration of a fault.
+    pub(super) longest: Duration,
+    /// The factor by which the model counts as larger.
+    pub(super) tensor_factor: u32,
+    pub(super) n_ps: u32,
+    pub(super) n_workers: u32,
+}
+
+impl Dice {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    /// Any value with a name.
+    pub(super) fn choice<T: Choice>(&mut self) -> T {
+        self.pick(&T::named()).0
+    }
+
+    pub(super) fn coin(&mut self) -> bool {
+        self.stream.below(2) == 0
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.stream.below(bound)
+    }
+
+    /// A duration for which every power of two, from the shortest duration on, is equally likely.
+    pub(super) fn duration(&mut self, longest: Duration) -> Duration {
+        let (shortest, longest) = (nanos(SHORTEST), nanos(longest).max(nanos(SHORTEST) + 1));
+        let n_doublings = (longest / shortest).ilog2() + 1;
+        let scale = shortest << self.below(u64::from(n_doublings));
+        Duration::from_nanos((scale + self.below(scale)).min(longest))
+    }
+
+    /// The delay of a delayed message.
+    pub(super) fn delay(&mut self) -> Distribution {
+        Distribution::Uniform { min: Duration::ZERO, max: self.duration(self.longest) }
+    }
+
+    /// `base` bytes per second, or one of the next `n_doublings - 1` doublings, times the factor by
+    /// which the model counts as larger. What is on its way when a fault ends keeps its time, so
+    /// that a model a thousand times as large would otherwise take hours.
+    pub(super) fn rate(&mut self, base: u64, n_doublings: u64) -> NonZeroU64 {
+        let factor = u64::from(self.tensor_factor);
+        NonZeroU64::MIN.saturating_add((base << self.below(n_doublings)) * factor)
+    }
+
+    pub(super) fn skew_ppm(&mut self) -> i32 {
+        i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000
+    }
+
+    /// The jump of a clock; half of the clocks do not jump.
+    pub(super) fn jump(&mut self) -> Duration {
+        if self.coin() { self.duration(self.longest) } else { Duration::ZERO }
+    }
+
+    pub(super) fn task(&mut self) -> TaskId {
+        let n_ps = u64::from(self.n_ps);
+        let number = self.below(n_ps + u64::from(self.n_workers));
+        let index = |number| u32::try_from(number).expect("a task's number is one of 32 bits");
+        if number < n_ps { TaskId::ps(index(number)) } else { TaskId::worker(index(number - n_ps)) }
+    }
+
+    /// The tasks of a fault, in most cases one task.
+    pub(super) fn tasks(&mut self) -> TaskSet {
+        match self.below(10) {
+            0 => TaskSet::All,
+            1 => TaskSet::Job(self.pick(&[Job::Ps, Job::Worker])),
+            _ => TaskSet::Task(self.task()),
+        }
+    }
+
+    /// The two ends of links.
+    pub(super) fn pair(&mut self) -> (TaskSet, TaskSet) {
+        match self.below(6) {
+            0 => (TaskSet::Job(Job::Worker), TaskSet::Job(Job::Ps)),
+            1 => (TaskSet::All, TaskSet::Task(self.task())),
+            2 => (TaskSet::Task(self.task()), TaskSet::All),
+            _ => (TaskSet::Task(self.task()), TaskSet::Task(self.task())),
+        }
+    }
+}
