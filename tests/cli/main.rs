@@ -35,7 +35,7 @@ fn program_without_arguments_prints_the_help_and_exits_with_2() {
         assert!(output.stdout.is_empty());
         let help = stderr(&output);
         assert!(help.contains("Usage: unisono <COMMAND>"), "{help}");
-        assert!(help.contains("A cluster of 2 ps and 2 workers, here"), "{help}");
+        assert!(help.contains("A local cluster of 2 ps and 2 workers"), "{help}");
     }
 }
 

@@ -316,7 +316,7 @@ fn dangling_link_in_place_of_the_logdir_is_a_failure_in_doctor_and_at_the_start(
     run.expect_code(1);
     assert!(run.stderr.contains("nowhere, which does not exist; make the"), "{}", run.stderr);
     fs::create_dir(folder.join("nowhere")).expect("it is free");
-    Told::by(&local).expect("logdir", "ok", "files can be kept");
+    Told::by(&local).expect("logdir", "ok", "can write files");
     folder.run("local --training-steps 5").expect_code(0);
 }
 
@@ -343,7 +343,11 @@ fn parent_folder_that_may_not_be_listed_keeps_no_run_from_starting() {
         command.output().expect("it runs")
     };
     let local = format!("local --training-steps 5 --logdir {}", scratch.join("run").display());
-    Told::read(&nobody(&format!("doctor --json {local}"))).expect("logdir", "ok", "can be kept");
+    Told::read(&nobody(&format!("doctor --json {local}"))).expect(
+        "logdir",
+        "ok",
+        "can write files",
+    );
     assert!(!scratch.join("run").exists(), "nothing is made");
     let run = nobody(&local);
     mode(0o755);
