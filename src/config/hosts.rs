@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 pub use super::host::Host;
 use super::host::{parse_host, parse_ipv6};
 use crate::hosts_error::HostsError;
+use crate::values::digits;
 use unisono_core::ids::{Job, TaskId};
 
 /// The address of one task: a host name, an IPv4 address or a bracketed IPv6 address, and a port.
@@ -95,15 +96,11 @@ impl FromStr for HostPort {
         if port.is_empty() {
             return Err(wrong("the port is missing; write host:port, like localhost:20000"));
         }
-        let port = parse_port(port).ok_or_else(|| wrong("a port is a number from 1 to 65535"))?;
+        let port = digits(port)
+            .filter(|port| *port > 0)
+            .ok_or_else(|| wrong("a port is a number from 1 to 65535"))?;
         Ok(Self { host, port })
     }
-}
-
-fn parse_port(text: &str) -> Option<u16> {
-    // `u16::from_str` accepts a plus sign, too.
-    let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|port| all_digits && *port > 0)
 }
 
 /// The addresses of one job, by task id; at least one.

@@ -18,17 +18,24 @@ use super::values::{
 };
 use unisono_core::train_config::{Order, Placement};
 
-/// Declares a section and its method `or`, which takes absent fields from a weaker source.
+/// Declares a section and its method `or`, which takes absent fields from a weaker source. The text
+/// after a field's type is the name of the value in `--help`.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
-        $name:ident { $( $(#[$field_attribute:meta])* $field:ident: $type:ty, )* }
+        $name:ident {
+            $( $(#[$field_attribute:meta])* $field:ident: $type:ty = $value_name:literal, )*
+        }
     ) => {
         #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq)]
         $(#[$attribute])*
         #[serde(default)]
         pub struct $name {
-            $( $(#[$field_attribute])* pub $field: Option<$type>, )*
+            $(
+                $(#[$field_attribute])*
+                #[arg(long, value_name = $value_name)]
+                pub $field: Option<$type>,
+            )*
         }
 
         impl $name {
@@ -46,55 +53,40 @@ section! {
     #[command(next_help_heading = "Training")]
     TrainKeys {
         /// Examples in each batch [default: 100]
-        #[arg(long, value_name = "N")]
-        batch_size: BatchSize,
+        batch_size: BatchSize = "N",
         /// Learning rate at step 0 [default: 0.01]
-        #[arg(long, value_name = "RATE")]
-        learning_rate: Positive,
+        learning_rate: Positive = "RATE",
         /// Factor applied to the learning rate, smoothly, over each decay-steps [default: 0.99]
-        #[arg(long, value_name = "FACTOR")]
-        learning_rate_decay: DecayRate,
+        learning_rate_decay: DecayRate = "FACTOR",
         /// Steps over which learning-rate-decay is applied once [default: 600]
-        #[arg(long, value_name = "STEPS")]
-        decay_steps: Positive,
+        decay_steps: Positive = "STEPS",
         /// λ of the loss term Σ λ·w²/2 over the weights; 0 disables it [default: 0.0001]
-        #[arg(long, value_name = "RATE")]
-        regularization_rate: NotNegative,
+        regularization_rate: NotNegative = "RATE",
         /// Keep moving averages of the variables with this decay, such as 0.99 [default: off]
-        #[arg(long, value_name = "DECAY")]
-        moving_average_decay: OpenFraction,
+        moving_average_decay: OpenFraction = "DECAY",
         /// Updates of the whole run, including those before a restart [default: 10000]
-        #[arg(long, value_name = "STEPS")]
-        training_steps: Steps,
+        training_steps: Steps = "STEPS",
         /// Sizes of the hidden layers, comma-separated; "" is softmax regression [default: 500]
-        #[arg(long, value_name = "SIZES")]
-        hidden: Hidden,
+        hidden: Hidden = "SIZES",
         /// Rule that makes an update from the mean gradient [default: sgd]
-        #[arg(long, value_name = "NAME")]
-        optimizer: OptimizerName,
+        optimizer: OptimizerName = "NAME",
         /// For momentum: decay of the accumulated gradient [default: 0.9]
-        #[arg(long, value_name = "DECAY")]
-        momentum: Fraction,
+        momentum: Fraction = "DECAY",
         /// For momentum: use Nesterov's form, which looks ahead [default: false]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        nesterov: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        nesterov: bool = "BOOL",
         /// For adam: decay of the first moment [default: 0.9]
-        #[arg(long, value_name = "DECAY")]
-        beta1: Fraction,
+        beta1: Fraction = "DECAY",
         /// For adam: decay of the second moment [default: 0.999]
-        #[arg(long, value_name = "DECAY")]
-        beta2: Fraction,
+        beta2: Fraction = "DECAY",
         /// For adam: added to the root of the second moment [default: 1e-8]
-        #[arg(long, value_name = "NUMBER")]
-        epsilon: Positive,
+        epsilon: Positive = "NUMBER",
         /// Seed of the initial values and of the order of the data [default: 1]
-        #[arg(long, value_name = "SEED")]
-        seed: Seed,
+        seed: Seed = "SEED",
         /// Order in which a slot draws its examples: its own permutation in each epoch, a share of
         /// one permutation, or the rows in file order [default: shuffled]
-        #[arg(long, value_name = "ORDER")]
-        order: Named<Order>,
+        order: Named<Order> = "ORDER",
     }
 }
 
@@ -104,8 +96,7 @@ section! {
     SyncKeys {
         /// R: gradients in each update. With more than one per worker, workers compute several
         /// batches; with fewer, the slowest gradients are dropped [default: the number of workers]
-        #[arg(long, value_name = "R")]
-        replicas_to_aggregate: Replicas,
+        replicas_to_aggregate: Replicas = "R",
     }
 }
 
@@ -115,12 +106,10 @@ section! {
     DataKeys {
         /// Folder of the four IDX files, plain or gzip; `unisono data fetch` fetches all of MNIST
         /// [default: a small part of MNIST that is built in]
-        #[arg(long, value_name = "DIR")]
-        data_dir: PathBuf,
+        data_dir: PathBuf = "DIR",
         /// Use the first N training images for validation [default: a tenth of them, at most 5000;
         /// 1000 of the built-in digits]
-        #[arg(long, value_name = "N")]
-        validation_size: Examples,
+        validation_size: Examples = "N",
     }
 }
 
@@ -130,37 +119,33 @@ section! {
     CheckpointKeys {
         /// Folder for checkpoints, losses and events; training resumes from the latest checkpoint
         /// there [default: ./mnist_model/]
-        #[arg(long, value_name = "DIR")]
-        logdir: PathBuf,
+        logdir: PathBuf = "DIR",
         /// Seconds between two checkpoints; 0 saves only at the end [default: 60]
-        #[arg(long, value_name = "SECS")]
-        save_model_secs: Seconds,
+        save_model_secs: Seconds = "SECS",
         /// Seconds between two TensorBoard summaries in the logdir's event file; 0 disables them
         /// [default: 10]
-        #[arg(long, value_name = "SECS")]
-        save_summaries_secs: Seconds,
+        save_summaries_secs: Seconds = "SECS",
         /// Write a ledger of the updates of each ps to its logdir, for `unisono audit` [default: false]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        ledger: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        ledger: bool = "BOOL",
         /// Write a trace of the actions of each task to its logdir, for `unisono report` and
         /// `unisono trace` [default: false]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        trace: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        trace: bool = "BOOL",
         /// Resume from a checkpoint although its settings or data differ, such as a lower
         /// --learning-rate; otherwise the start is refused. Only the chief reads it [default: false]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        allow_changed_settings: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        allow_changed_settings: bool = "BOOL",
         /// Resume from a checkpoint although losses.csv lacks losses of earlier steps; otherwise an
         /// older checkpoint is used or the start is refused. Only the chief reads it [default: false]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        allow_missing_losses: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        allow_missing_losses: bool = "BOOL",
         /// Initial values of the variables, instead of random ones [default: none]
-        #[arg(long, value_name = "FILE.safetensors")]
-        init_from: PathBuf,
+        init_from: PathBuf = "FILE.safetensors",
     }
 }
 
@@ -171,13 +156,12 @@ section! {
         /// How variables are spread over the ps: whole variables in turn, as
         /// replica_device_setter does, or an equal share of all elements for each ps, which is
         /// faster [default: even]
-        #[arg(long, value_name = "HOW")]
-        placement: Named<Placement>,
+        placement: Named<Placement> = "HOW",
         /// Pass parameters and gradients between tasks of one machine and user through shared memory
         /// instead of sockets [default: true]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        shared_memory: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        shared_memory: bool = "BOOL",
     }
 }
 
@@ -187,12 +171,10 @@ section! {
     HostKeys {
         /// Comma-separated host:port of the ps, by task id [default:
         /// localhost:20000,localhost:20001]
-        #[arg(long, value_name = "HOSTS")]
-        ps_hosts: HostList,
+        ps_hosts: HostList = "HOSTS",
         /// Comma-separated host:port of the workers, by task id [default:
         /// localhost:20003,localhost:20004]
-        #[arg(long, value_name = "HOSTS")]
-        worker_hosts: HostList,
+        worker_hosts: HostList = "HOSTS",
     }
 }
 
@@ -201,11 +183,9 @@ section! {
     #[command(next_help_heading = "Cluster")]
     SizeKeys {
         /// Parameter servers [default: 2]
-        #[arg(long, value_name = "N")]
-        ps: Tasks,
+        ps: Tasks = "N",
         /// Workers [default: 2]
-        #[arg(long, value_name = "N")]
-        workers: Tasks,
+        workers: Tasks = "N",
     }
 }
 
@@ -215,18 +195,14 @@ section! {
     SecurityKeys {
         /// Certificate of this task (PEM), for mutual TLS; must name the task, as ps-0.unisono; needs
         /// --tls-key and --tls-ca [default: none]
-        #[arg(long, value_name = "FILE")]
-        tls_cert: PathBuf,
+        tls_cert: PathBuf = "FILE",
         /// Private key of --tls-cert (PEM) [default: none]
-        #[arg(long, value_name = "FILE")]
-        tls_key: PathBuf,
+        tls_key: PathBuf = "FILE",
         /// CA that signed the certificates of all tasks (PEM) [default: none]
-        #[arg(long, value_name = "FILE")]
-        tls_ca: PathBuf,
+        tls_ca: PathBuf = "FILE",
         /// File with a secret that all tasks share, instead of TLS: links are encrypted and
         /// authenticated, but a holder of the secret can act as any task [default: none]
-        #[arg(long, value_name = "FILE")]
-        secret_file: PathBuf,
+        secret_file: PathBuf = "FILE",
     }
 }
 
@@ -235,18 +211,14 @@ section! {
     #[command(next_help_heading = "Limits")]
     LimitKeys {
         /// Log what a task is waiting for after this many seconds, then at 2×, 4×, … [default: 10]
-        #[arg(long, value_name = "SECS")]
-        report_after: Patience,
+        report_after: Patience = "SECS",
         /// End the run with exit code 138 after a task has waited this many seconds for another; 0
         /// waits forever [default: 0]
-        #[arg(long, value_name = "SECS")]
-        give_up_after: Seconds,
+        give_up_after: Seconds = "SECS",
         /// Seconds between heartbeats on an idle link [default: 2]
-        #[arg(long, value_name = "SECS")]
-        heartbeat_interval: Patience,
+        heartbeat_interval: Patience = "SECS",
         /// Seconds of silence after which a task counts as lost and its link is closed [default: 10]
-        #[arg(long, value_name = "SECS")]
-        heartbeat_timeout: Patience,
+        heartbeat_timeout: Patience = "SECS",
     }
 }
 
@@ -256,13 +228,12 @@ section! {
     LocalKeys {
         /// Restart a task that has died. The pause before a restart is 0.5 s and doubles up to 30 s;
         /// the pause is reset once a task has run for a minute [default: false]
-        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-        #[arg(default_missing_value = "true", hide_possible_values = true)]
-        supervise: bool,
+        #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        #[arg(hide_possible_values = true)]
+        supervise: bool = "BOOL",
         /// With supervise: restarts of one task within ten minutes; the run ends when the task dies
         /// once more [default: 10]
-        #[arg(long, value_name = "N")]
-        max_restarts: Restarts,
+        max_restarts: Restarts = "N",
     }
 }
 
@@ -271,17 +242,14 @@ section! {
     #[command(next_help_heading = "Output")]
     OutputKeys {
         /// How to show the progress of the run [default: auto]
-        #[arg(long, value_name = "HOW")]
-        progress: ProgressMode,
+        progress: ProgressMode = "HOW",
         /// Format of the log on standard error: text for a person, or one JSON object per line
         /// [default: text]
-        #[arg(long, value_name = "FORM")]
-        log_format: LogFormat,
+        log_format: LogFormat = "FORM",
         /// Serve /metrics for Prometheus, /healthz and /readyz at this host:port; with port 0 the
         /// system chooses. With `unisono local`, ps 0 has this port and the other tasks have the
         /// ports after it [default: off]
-        #[arg(long, value_name = "ADDRESS")]
-        metrics: MetricsAddress,
+        metrics: MetricsAddress = "ADDRESS",
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod config_error;
 mod document;
+mod document_path;
 pub mod environment;
 pub mod file;
 mod host;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::path;
+use super::document_path as path;
 use super::hosts::ClusterSpec;
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{

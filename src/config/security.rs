@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::path;
+use super::document_path as path;
 use super::keys::SecurityKeys;
 use crate::config_error::ConfigError;
 

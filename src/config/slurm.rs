@@ -10,6 +10,7 @@ mod tests;
 use super::environment::Environment;
 use super::hosts::{ClusterSpec, Host, HostList, HostPort};
 use crate::hosts_error::HostsError;
+use crate::values::digits;
 use unisono_core::ids::TaskId;
 
 pub use node_list::{NodeListError, expand};
@@ -270,8 +271,7 @@ fn number(variable: &'static str, value: &str) -> Result<usize, SlurmError> {
     small(value).ok_or_else(|| SlurmError::Number { variable, value: value.to_owned() })
 }
 
-/// Reads a number below 2^16 that consists of digits only.
+/// Reads a number below 2^16.
 fn small(text: &str) -> Option<usize> {
-    let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|number| all_digits && *number < MOST_TASKS)
+    digits(text).filter(|number| *number < MOST_TASKS)
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use self::sparse::Template;
 use super::hosts::{HostList, HostPort};
 use crate::hosts_error::HostsError;
+use crate::values::digits;
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::train_config::ClusterSize;
 
@@ -305,7 +306,7 @@ fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
             .iter()
             .map(|(index, value)| {
                 let key = format!("{key}[\"{index}\"]");
-                let number = number(index).ok_or_else(|| TfConfigError::Type {
+                let number = digits(index).ok_or_else(|| TfConfigError::Type {
                     key: format!("the number in {key}"),
                     value: shown(index),
                     expected: NUMBER,
@@ -351,17 +352,12 @@ const NUMBER: &str = "a whole number from 0, plain or in quotes";
 fn index(value: &Value) -> Result<u32, TfConfigError> {
     let known = match value {
         Value::Number(given) => given.as_u64().and_then(|given| u32::try_from(given).ok()),
-        Value::String(text) => number(text.trim()),
+        Value::String(text) => digits(text.trim()),
         _ => None,
     };
     // Workers are numbered after the chief, so the last worker needs one more number.
     let known = known.filter(|index| *index < ClusterSize::LARGEST);
     known.ok_or_else(|| wrong_type("task.index", value, NUMBER))
-}
-
-fn number(text: &str) -> Option<u32> {
-    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| all_digits)
 }
 
 fn object<'a>(key: &str, value: &'a Value) -> Result<&'a Map<String, Value>, TfConfigError> {

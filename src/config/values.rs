@@ -36,9 +36,9 @@ macro_rules! read_as_number {
     };
 }
 
-/// Declares a decimal number that is read from a flag's text or from a TOML number, whole or not.
-macro_rules! decimal {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $holds:expr) => {
+/// Declares decimal numbers that are read from a flag's text or from a TOML number, whole or not.
+macro_rules! decimals {
+    ($( $(#[$doc:meta])* $name:ident = $what:literal, if $holds:expr; )*) => { $(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct $name(f64);
@@ -66,12 +66,12 @@ macro_rules! decimal {
         }
 
         read_as_number!($name, $what);
-    };
+    )* };
 }
 
-/// Declares a whole number that is read from a flag's text or from a TOML integer.
-macro_rules! whole {
-    ($(#[$doc:meta])* $name:ident, $type:ty, $what:literal, $range:expr) => {
+/// Declares whole numbers that are read from a flag's text or from a TOML integer.
+macro_rules! wholes {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty = $what:literal, in $range:expr; )*) => { $(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct $name($type);
@@ -110,61 +110,46 @@ macro_rules! whole {
                     .map_err(|error| D::Error::custom(format!("{value} {error}")))
             }
         }
-    };
+    )* };
 }
 
-decimal!(
+decimals! {
     /// A number above 0.
-    Positive, "a number above 0", |value| value > 0.0
-);
-decimal!(
+    Positive = "a number above 0", if |value| value > 0.0;
     /// A number of 0 or above.
-    NotNegative, "a number of 0 or above", |value| value >= 0.0
-);
-decimal!(
+    NotNegative = "a number of 0 or above", if |value| value >= 0.0;
     /// A number in (0, 1].
-    DecayRate, "a number above 0 and at most 1", |value| value > 0.0 && value <= 1.0
-);
-decimal!(
+    DecayRate = "a number above 0 and at most 1", if |value| value > 0.0 && value <= 1.0;
     /// A number in [0, 1).
-    Fraction, "a number of 0 or above and below 1", |value| (0.0..1.0).contains(&value)
-);
-decimal!(
+    Fraction = "a number of 0 or above and below 1", if |value| (0.0..1.0).contains(&value);
     /// A number in (0, 1).
-    OpenFraction, "a number above 0 and below 1", |value| value > 0.0 && value < 1.0
-);
-whole!(
+    OpenFraction = "a number above 0 and below 1", if |value| value > 0.0 && value < 1.0;
+}
+
+wholes! {
     /// Examples in a batch; at least 1.
-    BatchSize, usize, "a whole number of at least 1", 1..=usize::MAX
-);
-whole!(
+    BatchSize: usize = "a whole number of at least 1", in 1..=usize::MAX;
     /// Updates of a run; at least 1.
-    Steps, u64, "a whole number of at least 1", 1..=u64::MAX
-);
-whole!(
+    Steps: u64 = "a whole number of at least 1", in 1..=u64::MAX;
     /// Gradients in an update. Each has its own batch, and takes memory of every ps.
-    Replicas, u32, "a whole number from 1 to 4096", 1..=4096
-);
-whole!(
+    Replicas: u32 = "a whole number from 1 to 4096", in 1..=4096;
     /// Tasks of one job on one machine; each is a process.
-    Tasks, u32, "a whole number from 1 to 64", 1..=64
-);
-whole!(
+    Tasks: u32 = "a whole number from 1 to 64", in 1..=64;
     /// Tasks of one job of a cluster.
-    ClusterTasks, u32, "a whole number from 1 to 65536", 1..=ClusterSize::LARGEST
-);
-whole!(
+    ClusterTasks: u32 = "a whole number from 1 to 65536", in 1..=ClusterSize::LARGEST;
     /// Restarts of a task.
-    Restarts, u32, "a whole number from 1 to 1000000", 1..=1_000_000
-);
-whole!(
+    Restarts: u32 = "a whole number from 1 to 1000000", in 1..=1_000_000;
     /// A number of examples; 0 or more.
-    Examples, usize, "a whole number of 0 or above", 0..=usize::MAX
-);
-whole!(
+    Examples: usize = "a whole number of 0 or above", in 0..=usize::MAX;
     /// A seed of any 64 bits.
-    Seed, u64, "a whole number from 0 to 18446744073709551615", 0..=u64::MAX
-);
+    Seed: u64 = "a whole number from 0 to 18446744073709551615", in 0..=u64::MAX;
+}
+
+/// Reads a number that consists of digits only; `FromStr` would also accept a plus sign.
+pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
+    let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| all_digits)
+}
 
 /// Sizes of the hidden layers; an empty list is softmax regression.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -158,15 +158,15 @@ impl Asked {
                 HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) }
             }
             // Flags replace the addresses, so node names that no resolver accepts are no error.
-            Err(SlurmError::Host { .. }) if self.flags_name_all_hosts() => HostKeys::default(),
+            Err(SlurmError::Host { .. })
+                if self.hosts.ps_hosts.is_some() && self.hosts.worker_hosts.is_some() =>
+            {
+                HostKeys::default()
+            }
             Err(error) => return Err(error.into()),
         };
         let role = Some(Role::Task(step.task(n_ps.get())));
         self.placed(Said { engine: "Slurm", hosts: said, role, n_chiefs: 0 })
-    }
-
-    const fn flags_name_all_hosts(&self) -> bool {
-        self.hosts.ps_hosts.is_some() && self.hosts.worker_hosts.is_some()
     }
 
     /// Resolves the place that an engine gives. Flags override it, and it overrides the file.

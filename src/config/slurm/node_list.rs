@@ -3,6 +3,8 @@
 //! The order of the list is kept, because Slurm distributes tasks in this order. TensorFlow sorts the
 //! names as text, so node10 becomes the first node of `node[9-11]`.
 
+use crate::values::digits;
+
 /// A limit above every real cluster, so that a malformed range cannot ask for much memory.
 const MOST_NODES: usize = 1 << 16;
 
@@ -87,10 +89,7 @@ fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
     for range in ranges.split(',') {
         let wrong = || NodeListError::Range(range.to_owned());
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| {
-            let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-            text.parse::<u64>().ok().filter(|_| all_digits).ok_or_else(wrong)
-        };
+        let number = |text| digits::<u64>(text).ok_or_else(wrong);
         let (from, to) = (number(first)?, number(last)?);
         if from > to {
             return Err(wrong());
