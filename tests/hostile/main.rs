@@ -46,7 +46,7 @@ impl Waiting {
         let mut chief = cluster.command(Role::Worker(0), cluster.ps_hosts(), "");
         chief.env("UNISONO_LOG", "info");
         let mut chief = Process::start(chief);
-        chief.wait_for_stderr("step 0 is saved");
+        chief.wait_for_stderr("saved the checkpoint of step 0 in");
         Self { cluster, ps, chief }
     }
 
