@@ -246,9 +246,11 @@ def check_shares(browser):
         data.marks.some((mark) => left - 2 < x(mark.at) && x(mark.at) < right + 2)
         || unisonoReport.breaks.some(({ from, to }) => left < x(to) + 4 && x(from) - 4 < right);
       const { lane, y } = lanes[0];
-      const pixels = (px) => context.getImageData(px * ratio, (y + 1) * ratio, 1, 28).data.join();
+      const pixels = (px) => context.getImageData(px * ratio, (y + 1) * ratio, 1, 28).data;
+      // The row on the border of two states is a blend, which a canvas rounds differently along a row.
+      const isAlike = (a, b) => a.every((value, at) => Math.abs(value - b[at]) <= 48);
       const columns = shares.filter((it) => it.task === lane.task && it.right - it.left >= 7.5 && !isCrossed(it));
-      const isCalm = ({ left }) => pixels(left + 2) === pixels(left + 4) && pixels(left + 2) === pixels(left + 6);
+      const isCalm = ({ left }) => [4, 6].every((at) => isAlike(pixels(left + 2), pixels(left + at)));
       return [columns.length, columns.filter((it) => !isCalm(it)).map(({ left }) => left)];
     })()""")
     assert columns > 0 and striped == [], (columns, striped)
