@@ -85,7 +85,7 @@ fn simulated(scenario: &Scenario, seed: u64) -> Bits {
     keep(cache.plan(), &played.losses, &played.checkpoint.expect("a run ends with a checkpoint"))
 }
 
-/// Returns the flags of a training configuration, without its logdir.
+/// Returns the flags of a run that are no defaults: its settings, and whether the ps keep ledgers.
 fn flags(run: &RunConfig) -> String {
     let settings = run.settings();
     let has_flag = |(key, text): &(&str, &str)| {
@@ -93,7 +93,8 @@ fn flags(run: &RunConfig) -> String {
     };
     let settings = settings.iter().filter(has_flag);
     let flags = settings.map(|(key, text)| format!("--{}={text}", key.replace('_', "-")));
-    flags.chain(["--progress=none".to_owned()]).collect::<Vec<_>>().join(" ")
+    let others = ["--progress=none".to_owned(), format!("--ledger={}", run.ledger)];
+    flags.chain(others).collect::<Vec<_>>().join(" ")
 }
 
 fn reference(run: &RunConfig) -> Bits {
