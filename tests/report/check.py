@@ -247,8 +247,7 @@ def check_shares(browser):
         || unisonoReport.breaks.some(({ from, to }) => left < x(to) + 4 && x(from) - 4 < right);
       const { lane, y } = lanes[0];
       const pixels = (px) => context.getImageData(px * ratio, (y + 1) * ratio, 1, 28).data;
-      // The row on the border of two states is a blend, which a canvas rounds differently along a row.
-      const isAlike = (a, b) => a.every((value, at) => Math.abs(value - b[at]) <= 48);
+      const isAlike = (a, b) => a.every((value, at) => value === b[at]);
       const columns = shares.filter((it) => it.task === lane.task && it.right - it.left >= 7.5 && !isCrossed(it));
       const isCalm = ({ left }) => [4, 6].every((at) => isAlike(pixels(left + 2), pixels(left + at)));
       return [columns.length, columns.filter((it) => !isCalm(it)).map(({ left }) => left)];

@@ -173,11 +173,14 @@ function drawShares(context, { begins, state }, y, { from, to, begin, end }) {
   const sum = shares.reduce((a, b) => a + b, 0);
   const left = plot.x(Math.max(from, begins[0]));
   const width = plot.x(Math.min(to, begins[begins.length - 1])) - left;
-  let bottom = y + LANE;
+  let [share, bottom] = [0, y + LANE];
   for (const it of STACK) {
-    const height = sum > 0 ? (shares[it] / sum) * LANE : 0;
+    share += sum > 0 ? shares[it] / sum : 0;
+    // A border within a row of pixels would be a blend of both states.
+    const top = Math.round(y + LANE * (1 - share));
     // Neighbours overlap a little, so that no line shows between them.
-    if (height > 0) { bottom -= height; fill(context, it, left, width + 0.3, bottom, height); }
+    if (top < bottom) fill(context, it, left, width + 0.3, top, bottom - top);
+    bottom = top;
   }
   return { left, right: left + width };
 }
