@@ -2,7 +2,7 @@
 //!
 //! The code of each is where the decision is that it spoils: look for its variant.
 
-/// One line for each bug makes the enum, and with the feature what can be said of it.
+/// Declares the enum of bugs and what can be said of each of them, from one line for each.
 macro_rules! catalogue {
     ($($bug:ident, $name:literal, rule $rule:literal, $does:literal, needs $needs:literal;)+) => {
         /// A bug that can be planted.
@@ -11,7 +11,6 @@ macro_rules! catalogue {
             $(#[doc = $does] $bug,)+
         }
 
-        #[cfg(feature = "planted-bugs")]
         impl Bug {
             /// Every bug, in the order of the catalogue.
             pub const ALL: &'static [Self] = &[$(Self::$bug,)+];
@@ -213,7 +212,6 @@ catalogue! {
         needs "a worker that was away when the others were told";
 }
 
-#[cfg(feature = "planted-bugs")]
 struct Entry {
     name: &'static str,
     rule: u8,
@@ -221,7 +219,6 @@ struct Entry {
     needs: &'static str,
 }
 
-#[cfg(feature = "planted-bugs")]
 impl Bug {
     /// Its name, in kebab case.
     #[must_use]
