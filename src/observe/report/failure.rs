@@ -50,8 +50,8 @@ mod tests {
     use super::*;
     use crate::report::Document;
     use crate::trace::marks::{self, Steps};
-    use crate::trace::{Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife};
-    use unisono_core::ids::{Incarnation, Step};
+    use crate::trace::script::header;
+    use crate::trace::{Details, Entry, Event, NamedEvent, Run, TracedLife};
 
     const PS: TaskId = TaskId::ps(0);
     const CHIEF: TaskId = TaskId::CHIEF;
@@ -63,16 +63,7 @@ mod tests {
         let details = Details { note: Some(note.to_owned()), ..Details::default() };
         let event = |at, input, does| Event { at: Duration::from_millis(at), input, does };
         TracedLife {
-            header: LifeHeader {
-                format: 1,
-                task,
-                incarnation: Incarnation(incarnation),
-                origin: Duration::ZERO,
-                n_ps: 1,
-                replicas_to_aggregate: 2,
-                total_num_replicas: 2,
-                training_steps: Step(3),
-            },
+            header: header(task, incarnation, 3),
             events: vec![
                 event(0, Entry::of(what(EventKind::Starts)), Vec::new()),
                 event(

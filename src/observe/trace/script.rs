@@ -19,6 +19,20 @@ const FAST: usize = 1;
 const SLOW: usize = 2;
 const SLOW_AGAIN: usize = 3;
 
+/// Returns the header of an incarnation in a run of one ps and two workers.
+pub(crate) fn header(task: TaskId, incarnation: u64, training_steps: u64) -> LifeHeader {
+    LifeHeader {
+        format: 1,
+        task,
+        incarnation: Incarnation(incarnation),
+        origin: Duration::ZERO,
+        n_ps: 1,
+        replicas_to_aggregate: 2,
+        total_num_replicas: 2,
+        training_steps: Step(training_steps),
+    }
+}
+
 impl Script {
     /// One ps and two workers. Worker 0 is the chief and fast. The run ends at 101.
     ///
@@ -92,16 +106,7 @@ impl Script {
     }
 
     pub(super) fn life(&mut self, task: TaskId, incarnation: u64) {
-        let header = LifeHeader {
-            format: 1,
-            task,
-            incarnation: Incarnation(incarnation),
-            origin: Duration::ZERO,
-            n_ps: 1,
-            replicas_to_aggregate: 2,
-            total_num_replicas: 2,
-            training_steps: Step(2),
-        };
+        let header = header(task, incarnation, 2);
         self.0.lives.push(TracedLife { header, events: Vec::new(), cut: None });
     }
 

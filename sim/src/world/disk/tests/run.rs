@@ -1,11 +1,8 @@
 //! The files of a run survive a crash at any operation, if the disk does not lie.
 
-use unisono_core::ids::Cut;
-use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
-use unisono_core::{Generation, Slot, Step};
-use unisono_files::checkpoint::{Checkpoint, Saver, Tensor};
 use unisono_files::losses::error::LOSSES_FILE;
-use unisono_files::run_files::{RunFiles, RunFilesConfig, RunFilesError, Taken};
+use unisono_files::run_files::{RunFiles, RunFilesConfig, RunFilesError};
+use unisono_files::testing::{self, snapshot, update};
 
 use super::*;
 
@@ -14,46 +11,8 @@ const STEPS_PER_CHECKPOINT: u64 = 2;
 /// Seeds, each with a crash at every operation.
 const SEEDS: u64 = 40;
 
-fn snapshot(step: u64) -> Snapshot {
-    let parameters = vec![step as f32, 0.5].into();
-    let shards = vec![ShardState { parameters, ..ShardState::default() }];
-    Snapshot { cut: Cut { generation: Generation::default(), step: Step(step) }, shards }
-}
-
-fn update(step: u64) -> UpdateRecord {
-    let losses = vec![(Slot(0), 0.5), (Slot(1), 0.25)];
-    UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
-}
-
 fn config() -> RunFilesConfig {
-    RunFilesConfig {
-        logdir: DIR.into(),
-        max_to_keep: Saver::MAX_TO_KEEP,
-        is_determined: false,
-        allows_changes: false,
-        allows_missing_losses: false,
-        n_losses: 2,
-        find_losses: Box::new(|_| Err("there is no ledger".to_owned())),
-        initial: Arc::new(snapshot(0)),
-        to_checkpoint: Box::new(|snapshot| {
-            let values = snapshot.shards[0].parameters.clone();
-            Checkpoint {
-                step: snapshot.cut.step,
-                settings: Settings::default(),
-                data: None,
-                tensors: [("w".to_owned(), Tensor::new(vec![2], values))].into(),
-            }
-        }),
-        from_checkpoint: Box::new(|checkpoint| {
-            let parameters = checkpoint.tensors["w"].values().clone();
-            let shards = vec![ShardState { parameters, ..ShardState::default() }];
-            let (generation, step) = (Generation::default(), checkpoint.step);
-            Ok(Taken {
-                snapshot: Snapshot { cut: Cut { generation, step }, shards },
-                changes: None,
-            })
-        }),
-    }
+    RunFilesConfig { is_determined: false, ..testing::config(DIR.into()) }
 }
 
 fn open(disk: &SimDisk) -> Result<RunFiles, RunFilesError> {
