@@ -18,16 +18,15 @@
 #![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix1, Ix2};
 use unisono_config::RunConfig;
-use unisono_core::host::{Host, NoStorage, Observer, Stop, drive};
-use unisono_core::protocol::{ClusterConfig, Effect, Input, Node, Outcome, Ps, Worker};
+use unisono_core::host::{Host, NeverStops, NoStorage, drive};
+use unisono_core::protocol::{ClusterConfig, Outcome, Ps, Worker};
 use unisono_core::random::Stream;
 use unisono_core::train_config::Sync;
-use unisono_core::{Incarnation, Moment, Slot, Step, TaskId};
+use unisono_core::{Incarnation, Slot, Step, TaskId};
 use unisono_files::losses;
 use unisono_files::losses::error::LOSSES_FILE;
 use unisono_learn::data::{Dataset, Examples};
@@ -274,10 +273,10 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
             network: network(Some(listener))?,
             compute: updates,
             storage: NoStorage,
-            stop: Never,
+            stop: NeverStops,
         };
         let mut node = Ps::new(index, Incarnation(1), config(None));
-        Ok(drive(&mut node, host, &mut NoObserver).await)
+        Ok(drive(&mut node, host, &mut ()).await)
     };
     let digest = || Some(plan.data.digest().to_owned());
     let gradients = || ComputeThread::start(Box::new(Gradients::new(plan)));
@@ -287,10 +286,10 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
             network: network(None)?,
             compute: gradients()?,
             storage: FileStorage::open(plan.files(logdir, None)?)?,
-            stop: Never,
+            stop: NeverStops,
         };
         let mut node = Worker::new(0, Incarnation(1), config(digest()));
-        anyhow::Ok(drive(&mut node, host, &mut NoObserver).await)
+        anyhow::Ok(drive(&mut node, host, &mut ()).await)
     };
     let worker = async {
         let host = Host {
@@ -298,29 +297,11 @@ async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
             network: network(None)?,
             compute: gradients()?,
             storage: NoStorage,
-            stop: Never,
+            stop: NeverStops,
         };
         let mut node = Worker::new(1, Incarnation(1), config(digest()));
-        anyhow::Ok(drive(&mut node, host, &mut NoObserver).await)
+        anyhow::Ok(drive(&mut node, host, &mut ()).await)
     };
     let all = tokio::try_join!(ps(0, first), ps(1, second), chief, worker)?;
     Ok(all.into())
-}
-
-/// A source of stop requests that never requests a stop.
-struct Never;
-
-impl Stop for Never {
-    async fn next(&mut self) {
-        pending().await
-    }
-}
-
-/// An observer that does nothing. Metrics, a ledger or a dashboard would be observers.
-struct NoObserver;
-
-impl Observer for NoObserver {
-    fn before(&mut self, _now: Moment, _input: &Input) {}
-
-    fn after(&mut self, _now: Moment, _node: &dyn Node, _effects: &[Effect]) {}
 }

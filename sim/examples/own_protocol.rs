@@ -114,7 +114,7 @@ struct Changed {
 }
 
 impl Node for Changed {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.node.handle(now, input, &mut effects);
         (self.change)(&mut effects);

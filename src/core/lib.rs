@@ -8,6 +8,8 @@ pub mod host;
 pub mod ids;
 pub mod protocol;
 pub mod random;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod train_config;
 pub mod wire;

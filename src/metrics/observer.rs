@@ -6,9 +6,9 @@ use unisono_core::ids::Cut;
 use super::Metrics;
 use super::labels::{Kind, Peer, TaskOrStorage};
 use super::meters::{ValidationAccuracy, drop_reason};
-use unisono_core::host::Observer;
+use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::TaskId;
-use unisono_core::protocol::{Effect, Input, NetworkEvent, Node, Report, UpdateRecord};
+use unisono_core::protocol::{Effect, Input, NetworkEvent, Report, UpdateRecord};
 use unisono_core::time::Moment;
 
 /// Updates [`Metrics`] from the loop of a task. Once every series exists, it allocates no memory.
@@ -93,18 +93,16 @@ impl MetricsObserver {
 }
 
 impl Observer for MetricsObserver {
-    fn before(&mut self, _now: Moment, input: &Input) {
-        if let Input::Network(NetworkEvent::Received { message, .. }) = input {
-            let labels = Kind { kind: message.kind() };
-            self.metrics.meters.messages_received.get_or_create(&labels).inc();
-        }
-    }
-
-    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
+    fn turn(&mut self, turn: &Turn<'_>) {
         let meters = &self.metrics.meters;
+        if let Input::Network(NetworkEvent::Received { message, .. }) = turn.input {
+            let labels = Kind { kind: message.kind() };
+            meters.messages_received.get_or_create(&labels).inc();
+        }
+        let now = turn.now;
         // Before the effects, because the first turn initializes the times that effects update.
-        self.metrics.live().on_turn(now, |of| node.standing(of), meters);
-        for effect in effects {
+        self.metrics.live().on_turn(now, |of| turn.node.standing(of), meters);
+        for effect in turn.effects {
             match effect {
                 Effect::Send { message, .. } => {
                     let labels = Kind { kind: message.kind() };

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::text::Exposition;
 use super::*;
 use unisono_config::RunConfig;
-use unisono_core::host::{Clock as _, Observer as _};
+use unisono_core::host::{Clock as _, Observer as _, Peers, Turn};
 use unisono_core::ids::{Cut, Generation, LinkId, Slot, Step};
 use unisono_core::protocol::{
     Effect, Input, Message, NetworkEvent, Node, Report, Standing, Status, UpdateRecord, Verdict,
@@ -45,7 +45,7 @@ struct ScriptedNode {
 }
 
 impl Node for ScriptedNode {
-    fn handle(&mut self, _now: Moment, _input: Input, _out: &mut Vec<Effect>) {}
+    fn handle(&mut self, _now: Moment, _input: &Input, _out: &mut Vec<Effect>) {}
 
     fn deadline(&self) -> Option<Moment> {
         None
@@ -63,6 +63,21 @@ impl Node for ScriptedNode {
         });
         Standing { cut: self.step.map(|step| Cut { generation, step: Step(step) }), wait }
     }
+}
+
+fn turn(
+    observer: &mut MetricsObserver,
+    now: Moment,
+    node: &ScriptedNode,
+    input: &Input,
+    effects: &[Effect],
+) {
+    observer.turn(&Turn { now, input, effects, node, peers: &Peers::default() });
+}
+
+/// Shows effects to the observer that no input explains.
+fn see(observer: &mut MetricsObserver, now: Moment, node: &ScriptedNode, effects: &[Effect]) {
+    turn(observer, now, node, &Input::Wake, effects);
 }
 
 fn scrape(metrics: &Metrics, now: Moment) -> Exposition {
@@ -87,8 +102,10 @@ fn ps_counts_updates_dropped_gradients_messages_and_sessions() {
         |verdict| Effect::Report(Report::Dropped { step, slot: Slot(1), worker, verdict });
     let message = Message::Heartbeat;
     let link = LinkId(1);
-    observer.before(at(0), &Input::Network(NetworkEvent::Received { link, message }));
-    observer.after(
+    let received = Input::Network(NetworkEvent::Received { link, message });
+    turn(&mut observer, at(0), &ScriptedNode { step: Some(5), wait: None }, &received, &[]);
+    see(
+        &mut observer,
         at(0),
         &ScriptedNode { step: Some(5), wait: None },
         &[
@@ -139,13 +156,13 @@ fn chief_reports_losses_and_checkpoints() {
     let metrics = metrics_of(TaskId::CHIEF);
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let node = ScriptedNode { step: Some(9), wait: None };
-    observer.after(at(1000), &node, &[]);
+    see(&mut observer, at(1000), &node, &[]);
     assert_eq!(scrape(&metrics, at(3000)).value("unisono_checkpoint_age_seconds"), Some(2.0));
     let losses = vec![(Slot(0), 1.0), (Slot(1), 2.0)];
     let update =
         UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(8) }, losses };
     let saved = Report::Saved { step: Step(9), path: String::new() };
-    observer.after(at(4000), &node, &[Effect::Record(update), Effect::Report(saved)]);
+    see(&mut observer, at(4000), &node, &[Effect::Record(update), Effect::Report(saved)]);
     let all = scrape(&metrics, at(4500));
     assert_eq!(all.value("unisono_loss"), Some(1.5));
     assert_eq!(all.value("unisono_recorded_step"), Some(9.0));
@@ -164,8 +181,8 @@ fn waits_are_counted_for_each_awaited_task() {
         step: Some(3),
         wait: Some((WaitFor::Gradient, 500, of.to_vec())),
     };
-    observer.after(at(500), &waits(&[zero, one]), &[]);
-    observer.after(at(1500), &waits(&[one]), &[]);
+    see(&mut observer, at(500), &waits(&[zero, one]), &[]);
+    see(&mut observer, at(1500), &waits(&[one]), &[]);
     let all = scrape(&metrics, at(3500));
     let secs = |name, of| labelled(&all, name, &[("what", "gradient"), ("of", of)]);
     assert_eq!(secs("unisono_wait_seconds_total", "worker 0"), Some(1.0));
@@ -173,7 +190,7 @@ fn waits_are_counted_for_each_awaited_task() {
     assert_eq!(secs("unisono_waiting_seconds", "worker 0"), None, "its gradient has arrived");
     assert_eq!(secs("unisono_waiting_seconds", "worker 1"), Some(3.0));
 
-    observer.after(at(4000), &ScriptedNode { step: Some(4), wait: None }, &[]);
+    see(&mut observer, at(4000), &ScriptedNode { step: Some(4), wait: None }, &[]);
     let all = scrape(&metrics, at(9000));
     assert_eq!(all.all("unisono_waiting_seconds").count(), 0);
     let labels = [("what", "gradient"), ("of", "worker 1")];
@@ -187,7 +204,7 @@ fn wait_for_no_task_counts_as_a_wait_for_the_storage() {
     let metrics = metrics_of(TaskId::CHIEF);
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let wait = Some((WaitFor::Checkpoint, 0, Vec::new()));
-    observer.after(at(0), &ScriptedNode { step: Some(100), wait }, &[]);
+    see(&mut observer, at(0), &ScriptedNode { step: Some(100), wait }, &[]);
     let all = scrape(&metrics, at(2000));
     let labels = [("what", "checkpoint"), ("of", "storage")];
     assert_eq!(labelled(&all, "unisono_waiting_seconds", &labels), Some(2.0));
@@ -198,7 +215,7 @@ fn step_duration_is_observed_only_between_consecutive_steps() {
     let metrics = metrics_of(TaskId::ps(0));
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     for (millis, step) in [(0, 3), (10, 4), (500, 4), (510, 5), (600, 2), (700, 8)] {
-        observer.after(at(millis), &ScriptedNode { step: Some(step), wait: None }, &[]);
+        see(&mut observer, at(millis), &ScriptedNode { step: Some(step), wait: None }, &[]);
     }
     let all = scrape(&metrics, at(800));
     assert_eq!(all.value("unisono_step_seconds_count"), Some(2.0));
@@ -212,14 +229,14 @@ fn ps_is_ready_once_it_has_a_state_and_healthy_while_its_loop_turns() {
     assert!(metrics.health(at(0)).is_err() && metrics.readiness().is_err());
     let chief = vec![TaskId::CHIEF];
     let wait = Some((WaitFor::State, 0, chief));
-    observer.after(at(0), &ScriptedNode { step: None, wait }, &[]);
+    see(&mut observer, at(0), &ScriptedNode { step: None, wait }, &[]);
     assert_eq!(metrics.readiness(), Err("no chief has given this ps its state yet".to_owned()));
     assert_eq!(metrics.health(at(10_000)), Ok(()));
     assert_eq!(
         metrics.health(at(10_001)),
         Err("the task's loop has not turned for 10.0 s".to_owned())
     );
-    observer.after(at(20_000), &ScriptedNode { step: Some(0), wait: None }, &[]);
+    see(&mut observer, at(20_000), &ScriptedNode { step: Some(0), wait: None }, &[]);
     assert_eq!((metrics.health(at(20_001)), metrics.readiness()), (Ok(()), Ok(())));
 }
 
@@ -229,15 +246,15 @@ fn worker_is_ready_once_it_has_a_version_and_a_session_with_every_ps() {
     let mut observer = MetricsObserver::new(Arc::clone(&metrics));
     let up = |ps| Effect::Report(Report::PeerUp { peer: TaskId::ps(ps) });
     let nothing = ScriptedNode { step: None, wait: None };
-    observer.after(at(0), &nothing, &[up(1)]);
+    see(&mut observer, at(0), &nothing, &[up(1)]);
     assert_eq!(metrics.readiness(), Err("no session with ps 0".to_owned()));
-    observer.after(at(0), &nothing, &[up(0)]);
+    see(&mut observer, at(0), &nothing, &[up(0)]);
     let no_version = "no complete version of the parameters has arrived".to_owned();
     assert_eq!(metrics.readiness(), Err(no_version));
-    observer.after(at(0), &ScriptedNode { step: Some(0), wait: None }, &[]);
+    see(&mut observer, at(0), &ScriptedNode { step: Some(0), wait: None }, &[]);
     assert_eq!(metrics.readiness(), Ok(()));
     let down = Report::PeerDown { peer: TaskId::ps(1), why: String::new() };
-    observer.after(at(0), &nothing, &[Effect::Report(down)]);
+    see(&mut observer, at(0), &nothing, &[Effect::Report(down)]);
     assert_eq!(metrics.readiness(), Err("no session with ps 1".to_owned()));
 }
 

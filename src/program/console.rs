@@ -4,10 +4,10 @@ use super::pace::{Pace, Paced};
 use crate::program::setup;
 use crate::program::task_config::TaskConfig;
 use unisono_config::RunConfig;
-use unisono_core::host::Observer;
+use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::Cut;
 use unisono_core::ids::{Slot, Step, TaskId};
-use unisono_core::protocol::{Effect, Input, Node, Report, Restored, StorageEvent};
+use unisono_core::protocol::{Effect, Input, Report, Restored, StorageEvent};
 use unisono_core::time::Moment;
 use unisono_net::warnings::Warnings;
 use unisono_terminal::output::{ProgressView, Screen, TrainingLine};
@@ -121,16 +121,14 @@ impl Console {
 }
 
 impl Observer for Console {
-    fn before(&mut self, _now: Moment, input: &Input) {
+    fn turn(&mut self, turn: &Turn<'_>) {
+        let Turn { now, input, effects, .. } = *turn;
         if let Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) =
             input
             && snapshot.cut.step.0 >= self.run.train.training_steps
         {
             self.screen.err(&setup::already_finished(snapshot.cut.step, &self.run));
         }
-    }
-
-    fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
         self.warnings.settle(now);
         let closes_link = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
         for effect in effects {

@@ -10,9 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use unisono_config::RunConfig;
-use unisono_core::host::Observer;
+use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::{Incarnation, Step};
-use unisono_core::protocol::{Effect, Input, Node};
+use unisono_core::protocol::{Effect, Input};
 use unisono_core::time::Moment;
 use unisono_files::disk::Disk as _;
 use unisono_files::disk::DiskError;
@@ -92,19 +92,14 @@ impl EventKeeper {
         let _ = self.accuracy.set(metrics);
     }
 
-    /// Sees an input before the chief's node handles it.
-    pub(super) fn take(&mut self, input: &Input) {
-        self.recorder.before(input);
-    }
-
-    /// Sees the effects of that input.
-    pub(super) fn see(&mut self, now: Moment, effects: &[Effect]) {
-        for observation in self.recorder.after(now, effects) {
-            self.tell(observation);
+    /// Selects the observations of one input and its effects, and queues them.
+    pub(super) fn note(&mut self, now: Moment, input: &Input, effects: &[Effect]) {
+        for observation in self.recorder.turn(now, input, effects) {
+            self.enqueue(observation);
         }
     }
 
-    fn tell(&mut self, observation: Observation) {
+    fn enqueue(&mut self, observation: Observation) {
         let Some(queue) = &self.queue else { return };
         let needs_place = match &observation {
             Observation::Summary(_) => true,
@@ -141,12 +136,8 @@ struct Waiting {
 }
 
 impl Observer for EventKeeper {
-    fn before(&mut self, _now: Moment, input: &Input) {
-        self.take(input);
-    }
-
-    fn after(&mut self, now: Moment, _node: &dyn Node, effects: &[Effect]) {
-        self.see(now, effects);
+    fn turn(&mut self, turn: &Turn<'_>) {
+        self.note(turn.now, turn.input, turn.effects);
     }
 }
 

@@ -3,10 +3,9 @@
 use std::io::ErrorKind;
 
 use crate::program::task_config::TaskConfig;
-use unisono_core::host::Observer;
+use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::Incarnation;
-use unisono_core::protocol::{ClusterConfig, Effect, Input, Message, Node};
-use unisono_core::time::Moment;
+use unisono_core::protocol::{ClusterConfig, Effect, Message};
 use unisono_files::disk::DiskError;
 use unisono_files::disk::RealDisk;
 use unisono_observe::ledger::{Line, Log, Recorder};
@@ -61,21 +60,15 @@ impl LedgerKeeper {
 }
 
 impl Observer for LedgerKeeper {
-    fn before(&mut self, _now: Moment, input: &Input) {
-        if !self.is_stopped {
-            self.recorder.before(input);
-        }
-    }
-
-    fn after(&mut self, _now: Moment, _node: &dyn Node, effects: &[Effect]) {
+    fn turn(&mut self, turn: &Turn<'_>) {
         if self.is_stopped {
             return;
         }
-        let lines = self.recorder.after(effects);
+        let lines = self.recorder.turn(turn);
         let is_capture = |effect: &Effect| {
             matches!(effect, Effect::Send { message: Message::Captured { .. }, .. })
         };
-        if let Err(error) = self.keep(&lines, effects.iter().any(is_capture)) {
+        if let Err(error) = self.keep(&lines, turn.effects.iter().any(is_capture)) {
             self.is_stopped = true;
             tracing::warn!(
                 "the ledger ends here, and training continues without it: {error}; the next start of \

@@ -107,9 +107,9 @@ impl Narrator {
         let snapshot = Arc::clone(&restored.snapshot);
         let Snapshot { cut: Cut { generation, step }, .. } = *snapshot;
         let read = protocol::Restored { snapshot, from: from.clone() };
-        keeper.take(&Input::Stored(StorageEvent::Restored(Ok(read))));
+        let read = Input::Stored(StorageEvent::Restored(Ok(read)));
         let adopted = Report::Adopted { generation, step: Some(step), restored: Some(from) };
-        keeper.see(now, &[Effect::Report(adopted)]);
+        keeper.note(now, &read, &[Effect::Report(adopted)]);
     }
 
     fn compute(&mut self, now: Moment, snapshot: &Snapshot) {
@@ -117,7 +117,7 @@ impl Narrator {
         let Snapshot { cut, shards } = snapshot;
         let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let job = Job::Gradient { cut: *cut, slot: Slot(0), parameters };
-        keeper.see(now, &[Effect::Compute(job)]);
+        keeper.note(now, &Input::Wake, &[Effect::Compute(job)]);
     }
 
     /// Uses the gradient of slot 0, which is the chief's.
@@ -126,12 +126,12 @@ impl Narrator {
         let UpdateRecord { cut, ref losses } = *update;
         let (slot, loss) = losses[0];
         let gradient = gradients[0].1.clone();
-        keeper.take(&Input::Computed(Done::Gradient { cut, slot, loss, gradient }));
-        keeper.see(now, &[Effect::Record(update.clone())]);
+        let computed = Input::Computed(Done::Gradient { cut, slot, loss, gradient });
+        keeper.note(now, &computed, &[Effect::Record(update.clone())]);
     }
 
     fn persist(&mut self, now: Moment, snapshot: &Snapshot) {
         let Some(keeper) = &mut self.0 else { return };
-        keeper.see(now, &[Effect::Persist(Arc::new(snapshot.clone()))]);
+        keeper.note(now, &Input::Wake, &[Effect::Persist(Arc::new(snapshot.clone()))]);
     }
 }

@@ -9,16 +9,13 @@ use anyhow::anyhow;
 use super::metrics::Identity;
 use crate::program::process::Process;
 use crate::program::task_config::TaskConfig;
-use unisono_core::host::Observer;
-use unisono_core::protocol::{Effect, Input, Node};
+use unisono_core::host::{Observer, Turn};
 use unisono_core::time::Moment;
 use unisono_files::disk::DiskError;
 use unisono_files::disk::RealDisk;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::trace::log::{Kept, LARGEST_TRACE};
-use unisono_observe::trace::{
-    Entry, Event, History, LifeHeader, Line, Run, TraceLog, Tracer, perfetto, tracer,
-};
+use unisono_observe::trace::{Event, History, LifeHeader, Line, Run, TraceLog, perfetto, tracer};
 use unisono_terminal::output::{cannot_write, create_file};
 use unisono_terminal::usage;
 
@@ -62,10 +59,7 @@ pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<Exit
 /// Writes the trace of a task until the disk refuses a line or the file is full.
 #[derive(Debug)]
 pub(super) struct TraceKeeper {
-    tracer: Tracer,
     log: TraceLog,
-    /// The input that the node is handling.
-    input: Option<(Moment, Entry)>,
     /// Whether the disk refused a line or the file is full. No more lines follow.
     is_stopped: bool,
 }
@@ -81,9 +75,7 @@ impl TraceKeeper {
         let origin = wall_clock().saturating_sub(now.since_origin());
         let header = LifeHeader::new(config.task, *incarnation, origin, cluster);
         match TraceLog::open(&RealDisk, &config.run.logdir, &header) {
-            Ok(log) => {
-                Some(Self { tracer: Tracer::default(), log, input: None, is_stopped: false })
-            }
+            Ok(log) => Some(Self { log, is_stopped: false }),
             Err(error) => {
                 tracing::warn!("no trace is written, and training continues without it: {error}");
                 None
@@ -117,18 +109,15 @@ impl TraceKeeper {
 }
 
 impl Observer for TraceKeeper {
-    fn before(&mut self, now: Moment, input: &Input) {
-        if !self.is_stopped {
-            self.input = Some((now, self.tracer.of_input(input)));
+    fn turn(&mut self, turn: &Turn<'_>) {
+        if self.is_stopped {
+            return;
         }
-    }
-
-    fn after(&mut self, _now: Moment, _node: &dyn Node, effects: &[Effect]) {
-        let Some((at, input)) = self.input.take() else { return };
-        let does = effects.iter().filter_map(|effect| self.tracer.of_effect(effect));
+        let input = tracer::input_entry(turn);
+        let does = turn.effects.iter().filter_map(|effect| tracer::effect_entry(turn, effect));
         let does: Vec<_> = does.filter(tracer::is_kept).collect();
         if tracer::is_of_note(&input, &does) {
-            let at = at.since_origin();
+            let at = turn.now.since_origin();
             let kept = self.log.append(&Line::Event(Event { at, input, does }), at);
             self.check(kept);
         }

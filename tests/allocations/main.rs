@@ -11,7 +11,7 @@ use std::time::Duration;
 use allocation_counter::{AllocationInfo, measure};
 use unisono_config::RunConfig;
 use unisono_core::floats::{Buffer, Pool};
-use unisono_core::host::Observer as _;
+use unisono_core::host::{Observer as _, Peers, Turn};
 use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, Node, Report, Snapshot,
     Standing, Status, UpdateRecord, Wait, WaitFor,
@@ -110,9 +110,8 @@ fn summary_recorder_allocates_nothing_between_two_summaries() {
         let (input, [compute, record]) = step(Step(300 + at));
         let now = Moment::from_origin(Duration::from_secs(at));
         measure(|| {
-            drop(recorder.after(now, std::slice::from_ref(&compute)));
-            recorder.before(&input);
-            drop(recorder.after(now, std::slice::from_ref(&record)));
+            drop(recorder.turn(now, &Input::Wake, std::slice::from_ref(&compute)));
+            drop(recorder.turn(now, &input, std::slice::from_ref(&record)));
         })
     };
     assert!(see(0).count_total > 0, "a summary is due");
@@ -144,7 +143,7 @@ fn sending_a_frame_copies_no_tensor() {
 struct WaitingNode(Step);
 
 impl Node for WaitingNode {
-    fn handle(&mut self, _now: Moment, _input: Input, _out: &mut Vec<Effect>) {}
+    fn handle(&mut self, _now: Moment, _input: &Input, _out: &mut Vec<Effect>) {}
 
     fn deadline(&self) -> Option<Moment> {
         None
@@ -185,10 +184,11 @@ fn metrics_allocate_nothing() {
         Effect::Report(computed),
         Effect::Report(dropped),
     ];
+    let peers = Peers::default();
     let used = after_warm_up(|step| {
         let now = Moment::from_origin(Duration::from_millis(step.0));
-        observer.before(now, &received);
-        observer.after(now, &WaitingNode(step), &effects);
+        let (input, effects, node) = (&received, &effects[..], &WaitingNode(step));
+        observer.turn(&Turn { now, input, effects, node, peers: &peers });
     });
     assert_eq!(used.count_total, 0, "{used:?}");
 }

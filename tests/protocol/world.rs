@@ -419,7 +419,7 @@ impl World {
         let Some(life) = self.lives.get_mut(&task) else { return out };
         let is_done = matches!(input, Input::Computed(_));
         let gets_on = input == Input::Start || acknowledges(&input);
-        life.node.as_node().handle(now, input, &mut out);
+        life.node.as_node().handle(now, &input, &mut out);
         life.watch(now, gets_on, is_done, &out);
         self.check_answers(task, &out);
         for effect in &out {

@@ -142,7 +142,7 @@ impl<N: Node> Script<N> {
 
     pub(crate) fn feed(&mut self, input: Input) -> Vec<Effect> {
         let mut out = Vec::new();
-        self.node.handle(self.now, input, &mut out);
+        self.node.handle(self.now, &input, &mut out);
         out
     }
 

@@ -6,10 +6,11 @@ use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
 use unisono_core::Step;
+use unisono_core::host::Turn;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report, Status};
 use unisono_observe::trace::line::FORMAT;
 use unisono_observe::trace::{
-    Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife, Tracer,
+    Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife, tracer,
 };
 
 use crate::world::life::LifeId;
@@ -65,28 +66,21 @@ impl Trace {
         &mut self,
         at: Duration,
         life: LifeId,
-        (input, entry): (&Input, Entry),
+        turn: &Turn<'_>,
         cause: Option<u64>,
         universe: &Universe,
     ) {
-        let Entry { what, details } = entry;
-        let text = describe_input(life, what, input, universe);
+        let Entry { what, details } = tracer::input_entry(turn);
+        let text = describe_input(life, what, turn.input, universe);
         self.open.insert(life, self.events.len());
         self.events.push(TracedEvent { at, life, what, details, text, cause, effects: Vec::new() });
     }
 
-    pub(crate) fn end(
-        &mut self,
-        life: LifeId,
-        status: Status,
-        effects: &[Effect],
-        tracer: &mut Tracer,
-        universe: &Universe,
-    ) {
-        self.statuses.insert(life, status);
+    pub(crate) fn end(&mut self, life: LifeId, turn: &Turn<'_>, universe: &Universe) {
+        self.statuses.insert(life, turn.node.status(turn.now));
         let Some(event) = self.open.remove(&life) else { return };
         let traced = |effect: &Effect| {
-            let Entry { what, details } = tracer.of_effect(effect)?;
+            let Entry { what, details } = tracer::effect_entry(turn, effect)?;
             let to = match effect {
                 Effect::Send { link, .. } => universe.peer(*link, life),
                 _ => None,
@@ -95,7 +89,7 @@ impl Trace {
             let text = describe_effect(what, to, effect);
             Some(TracedEffect { what, details, to, text, is_report })
         };
-        self.events[event].effects = effects.iter().filter_map(traced).collect();
+        self.events[event].effects = turn.effects.iter().filter_map(traced).collect();
     }
 
     /// Converts the trace into the traces that a real run would have written.

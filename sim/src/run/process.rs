@@ -10,13 +10,12 @@ use std::task::{Context, Poll};
 use madsim::runtime::{Handle, NodeHandle};
 use unisono_core::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
 use unisono_core::protocol::{
-    ClusterConfig, Failure as NodeFailure, Input, Node, Outcome, Ps, Raises, Settings, Worker,
+    ClusterConfig, Failure as NodeFailure, Node, Outcome, Ps, Raises, Settings, Worker,
 };
 use unisono_core::{Incarnation, Job, Step, TaskId};
 use unisono_files::checkpoint::{last_incarnation, record_incarnation};
 use unisono_files::run_files::RunFiles;
 use unisono_observe::ledger::Recorder;
-use unisono_observe::trace::Tracer;
 
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
@@ -203,9 +202,7 @@ async fn run_node(run: &RunContext, life_host: LifeHost) -> Outcome {
         universe: run.universe.clone(),
         config: Arc::clone(&run.config),
         record: Arc::clone(&run.record),
-        input: Input::Start,
         order: LifeOrder::new(life_host.id),
-        tracer: Tracer::default(),
         recorder: (task.job == Job::Ps).then(|| run.open_ledger(life_host.id, &config)),
     };
     if task.job == Job::Ps {

@@ -5,12 +5,13 @@
 //! that sees every input before the node takes it. Which checks exist is decided in `verdict.rs`.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use unisono_core::host::Observer;
-use unisono_core::protocol::{ClusterConfig, Effect, Input, NetworkEvent, Node};
-use unisono_core::{Incarnation, Moment};
+use unisono_core::Incarnation;
+use unisono_core::host::{Observer, Turn};
+use unisono_core::protocol::{ClusterConfig, Input, NetworkEvent, Node};
 use unisono_observe::ledger::Recorder;
-use unisono_observe::trace::{EventKind, NamedEvent, Tracer};
+use unisono_observe::trace::{EventKind, NamedEvent};
 
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
@@ -27,17 +28,83 @@ pub(crate) struct Watcher {
     pub(crate) universe: Universe,
     pub(crate) config: Arc<ClusterConfig>,
     pub(crate) record: Arc<Mutex<LiveRecord>>,
-    /// The input that the node is taking.
-    pub(crate) input: Input,
     /// The hash of the inputs that the node has taken.
     pub(crate) order: LifeOrder,
     /// Only for a ps: workers have no ledger.
     pub(crate) recorder: Option<Recorder>,
-    /// Used only if the run is traced.
-    pub(crate) tracer: Tracer,
 }
 
 impl Watcher {
+    /// Counts, records and checks an input. Returns `false` if a fault killed the node on it.
+    fn note_input(&mut self, turn: &Turn<'_>) -> bool {
+        let input = turn.input;
+        let what = NamedEvent::of_input(input);
+        let mut record = lock(&self.record);
+        let record = &mut *record;
+        // First of all: a fault that waits for this input may kill the node, and an input that the
+        // node never takes must not be counted or checked.
+        let Some(taken) = self.universe.take_input(self.life, what, record.n_inputs) else {
+            return false;
+        };
+        let now = taken.now;
+        record.n_inputs += 1;
+        if taken.disk_is_damaged {
+            record.history.files.damaged();
+        }
+        record.audit.add(nanos(now));
+        record.audit.add(task_number(self.life.task) << 16 | self.life.number);
+        self.order.append(what, self.peer_of(input));
+        record.order.add(self.order);
+        record.count(self.life, what);
+        if what.kind == EventKind::Saved && what.step == Some(self.config.training_steps) {
+            // Only the first time counts: a chief that restarts at the end saves once more, and a
+            // fault between the two saves still disturbs the end of the run.
+            record.final_save = record.final_save.or(Some(now));
+        }
+        if let Some(trace) = &mut record.trace {
+            trace.begin(now, self.life, turn, taken.cause, &self.universe);
+        }
+        verdict::check_event(
+            record,
+            &self.checked(now, turn, None),
+            |history, stamp| history.note_input(stamp, input),
+            |invariants, at| invariants.before(at, input),
+        );
+        true
+    }
+
+    /// Counts, records and checks the effects that will be carried out.
+    fn note_effects(&mut self, now: Duration, turn: &Turn<'_>) {
+        let Turn { input, effects, .. } = *turn;
+        let mut record = lock(&self.record);
+        let record = &mut *record;
+        if let Some(recorder) = &mut self.recorder {
+            record.ledgers.entry(self.life.task.index).or_default().extend(recorder.turn(turn));
+        }
+        for what in effects.iter().filter_map(NamedEvent::of_effect) {
+            record.count(self.life, what);
+        }
+        if let Some(trace) = &mut record.trace {
+            trace.end(self.life, turn, &self.universe);
+        }
+        verdict::check_event(
+            record,
+            &self.checked(now, turn, Some(turn.node)),
+            |history, stamp| history.note_effects(stamp, input, effects),
+            |invariants, at| invariants.after(at, input, effects),
+        );
+    }
+
+    fn checked<'a>(
+        &'a self,
+        now: Duration,
+        turn: &Turn<'_>,
+        node: Option<&'a dyn Node>,
+    ) -> Checked<'a> {
+        let Self { life, config, universe, .. } = self;
+        Checked { now, moment: turn.now, life: *life, node, config, universe }
+    }
+
     /// Returns the life that an input comes from. A failed call reached no life of its task, so the
     /// peer gets number 0, which no life has.
     fn peer_of(&self, input: &Input) -> Option<LifeId> {
@@ -58,72 +125,15 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn before(&mut self, moment: Moment, input: &Input) {
-        let what = NamedEvent::of_input(input);
-        let mut record = lock(&self.record);
-        let record = &mut *record;
-        // First of all: a fault that waits for this input may kill the node, and an input that the
-        // node never takes must not be counted or checked.
-        let Some(taken) = self.universe.take_input(self.life, what, record.n_inputs) else {
+    fn turn(&mut self, turn: &Turn<'_>) {
+        if !self.note_input(turn) {
             return;
-        };
-        let now = taken.now;
-        self.input = input.clone();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.before(input);
         }
-        record.n_inputs += 1;
-        if taken.disk_is_damaged {
-            record.history.files.damaged();
+        let what = NamedEvent::of_input(turn.input);
+        // Fewer effects than the node's if it dies between two of them: ledger, trace and rules must
+        // see only the effects that are carried out.
+        if let Some((now, effects)) = self.universe.take_effects(self.life, what, turn.effects) {
+            self.note_effects(now, &Turn { effects, ..*turn });
         }
-        record.audit.add(nanos(now));
-        record.audit.add(task_number(self.life.task) << 16 | self.life.number);
-        self.order.append(what, self.peer_of(input));
-        record.order.add(self.order);
-        record.count(self.life, what);
-        if what.kind == EventKind::Saved && what.step == Some(self.config.training_steps) {
-            // Only the first time counts: a chief that restarts at the end saves once more, and a
-            // fault between the two saves still disturbs the end of the run.
-            record.final_save = record.final_save.or(Some(now));
-        }
-        if let Some(trace) = &mut record.trace {
-            let entry = self.tracer.of_input(input);
-            trace.begin(now, self.life, (input, entry), taken.cause, &self.universe);
-        }
-        let Self { life, config, universe, .. } = &*self;
-        verdict::check_event(
-            record,
-            &Checked { now, moment, life: *life, node: None, config, universe },
-            |history, stamp| history.note_input(stamp, input),
-            |invariants, at| invariants.before(at, input),
-        );
-    }
-
-    fn after(&mut self, moment: Moment, node: &dyn Node, effects: &[Effect]) {
-        let input = NamedEvent::of_input(&self.input);
-        // `done` is shorter than `effects` if the node dies between two effects: ledger, trace and
-        // rules must see only the effects that are carried out.
-        let Some((now, done)) = self.universe.take_effects(self.life, input, effects) else {
-            return;
-        };
-        let mut record = lock(&self.record);
-        let record = &mut *record;
-        if let Some(recorder) = &mut self.recorder {
-            record.ledgers.entry(self.life.task.index).or_default().extend(recorder.after(done));
-        }
-        for what in done.iter().filter_map(NamedEvent::of_effect) {
-            record.count(self.life, what);
-        }
-        if let Some(trace) = &mut record.trace {
-            let status = node.status(moment);
-            trace.end(self.life, status, done, &mut self.tracer, &self.universe);
-        }
-        let Self { life, config, universe, input, .. } = &*self;
-        verdict::check_event(
-            record,
-            &Checked { now, moment, life: *life, node: Some(node), config, universe },
-            |history, stamp| history.note_effects(stamp, input, done),
-            |invariants, at| invariants.after(at, input, done),
-        );
     }
 }

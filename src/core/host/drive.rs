@@ -1,6 +1,6 @@
 //! The one loop: takes whatever happens next, gives it to the node, carries out what it wants.
 
-use super::{Clock, Compute, Host, Network, Observer, Stop, Storage};
+use super::{Clock, Compute, Host, Network, Observer, Peers, Stop, Storage, Turn};
 use crate::protocol::{Effect, Input, Node, Outcome};
 
 /// Runs a node on a host until it halts. What it sent last has gone out then.
@@ -18,11 +18,16 @@ where
 {
     let mut input = Input::Start;
     let mut effects = Vec::new();
+    let mut peers = Peers::default();
     loop {
         let now = host.clock.now();
-        observer.before(now, &input);
-        node.handle(now, input, &mut effects);
-        observer.after(now, node, &effects);
+        node.handle(now, &input, &mut effects);
+        peers.add(&input);
+        observer.turn(&Turn { now, input: &input, effects: &effects, node, peers: &peers });
+        peers.remove(&input, &effects);
+        // The input may share tensors with the effects. A job that owns its tensors alone can reuse
+        // their memory, so the input goes before the jobs start.
+        drop(input);
         for effect in effects.drain(..) {
             if let Some(outcome) = host.carry_out(effect) {
                 host.network.flush().await;

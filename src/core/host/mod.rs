@@ -6,16 +6,18 @@
 pub mod contract;
 mod drive;
 pub mod limits;
+mod observer;
+mod peers;
 
 use std::future::Future;
 use std::sync::Arc;
 
 pub use drive::drive;
+pub use observer::{Observer, Turn};
+pub use peers::{Peer, Peers};
 
 use crate::ids::{LinkId, TaskId};
-use crate::protocol::{
-    Done, Effect, Input, Job, Message, NetworkEvent, Node, Snapshot, StorageEvent, UpdateRecord,
-};
+use crate::protocol::{Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord};
 use crate::time::Moment;
 
 /// All that a node runs on.
@@ -119,45 +121,18 @@ impl Storage for NoStorage {
     }
 }
 
-/// Whoever may ask the task to end.
+/// A source of stop requests: signals, the parent process, a test.
 pub trait Stop {
-    /// Comes back for each request. Cancel-safe: a request is never lost.
+    /// Returns once for each request. Cancel-safe: a request is never lost.
     fn next(&mut self) -> impl Future<Output = ()>;
 }
 
-/// Someone who watches a node. Nothing depends on them.
-///
-/// Of two, the first one is told first, both times.
-pub trait Observer {
-    /// The node is about to take an input.
-    fn before(&mut self, now: Moment, input: &Input);
+/// A source without stop requests.
+#[derive(Clone, Copy, Debug)]
+pub struct NeverStops;
 
-    /// The node has taken it. What it wants done about it, in order.
-    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]);
-}
-
-impl<A: Observer, B: Observer> Observer for (A, B) {
-    fn before(&mut self, now: Moment, input: &Input) {
-        self.0.before(now, input);
-        self.1.before(now, input);
-    }
-
-    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
-        self.0.after(now, node, effects);
-        self.1.after(now, node, effects);
-    }
-}
-
-impl<A: Observer> Observer for Option<A> {
-    fn before(&mut self, now: Moment, input: &Input) {
-        if let Some(observer) = self {
-            observer.before(now, input);
-        }
-    }
-
-    fn after(&mut self, now: Moment, node: &dyn Node, effects: &[Effect]) {
-        if let Some(observer) = self {
-            observer.after(now, node, effects);
-        }
+impl Stop for NeverStops {
+    async fn next(&mut self) {
+        std::future::pending().await
     }
 }

@@ -225,16 +225,18 @@ impl Links {
     pub(super) fn on_network(
         &mut self,
         now: Moment,
-        event: NetworkEvent,
+        event: &NetworkEvent,
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        match event {
+        match *event {
             NetworkEvent::Connected { link, to } => self.on_connected(now, link, to, out),
-            NetworkEvent::ConnectFailed { to, why } => self.on_connect_failed(now, to, why, out),
+            NetworkEvent::ConnectFailed { to, ref why } => {
+                self.on_connect_failed(now, to, why.clone(), out);
+            }
             NetworkEvent::Accepted { link } => self.on_accepted(now, link, out),
-            NetworkEvent::Received { link, message } => {
-                return self.on_received(now, link, message, state, out);
+            NetworkEvent::Received { link, ref message } => {
+                return self.on_received(now, link, message.clone(), state, out);
             }
             NetworkEvent::Progress { link } => {
                 // A greeting is short: a stranger that takes its time over it is not waited for.
@@ -242,8 +244,8 @@ impl Links {
                     session.last_heard = now;
                 }
             }
-            NetworkEvent::Closed { link, why } => {
-                return self.forget(now, link, why, out).into_iter().collect();
+            NetworkEvent::Closed { link, ref why } => {
+                return self.forget(now, link, why.clone(), out).into_iter().collect();
             }
         }
         Vec::new()

@@ -39,7 +39,7 @@ use crate::time::Moment;
 /// A participant of the protocol.
 pub trait Node {
     /// Takes one input, at `now`, and appends what is to be done about it to `out`, in order.
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>);
+    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>);
 
     /// When it wants an [`Input::Wake`], if nothing else comes before.
     fn deadline(&self) -> Option<Moment>;
@@ -53,7 +53,7 @@ pub trait Node {
 }
 
 impl<N: Node + ?Sized> Node for Box<N> {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         (**self).handle(now, input, out);
     }
 

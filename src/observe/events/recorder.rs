@@ -107,26 +107,9 @@ impl Recorder {
         }
     }
 
-    /// Notes an input before the node handles it.
-    pub fn before(&mut self, input: &Input) {
-        match input {
-            Input::Computed(Done::Gradient { cut, slot, gradient, .. }) => {
-                let of = (*cut, *slot);
-                if let Some(draft) =
-                    self.draft.as_mut().filter(|draft| (draft.cut, draft.slot) == of)
-                {
-                    draft.gradient = Some(gradient.clone());
-                }
-            }
-            Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) => {
-                self.restored = Some(Arc::clone(snapshot));
-            }
-            _ => {}
-        }
-    }
-
-    /// Returns the observations for the last input and its effects, in order.
-    pub fn after(&mut self, now: Moment, effects: &[Effect]) -> Vec<Observation> {
+    /// Returns the observations of one input and its effects, in order.
+    pub fn turn(&mut self, now: Moment, input: &Input, effects: &[Effect]) -> Vec<Observation> {
+        self.note_input(input);
         let mut seen = Vec::new();
         for effect in effects {
             match effect {
@@ -159,6 +142,23 @@ impl Recorder {
         }
         seen.extend(self.complete().map(Observation::Summary));
         seen
+    }
+
+    fn note_input(&mut self, input: &Input) {
+        match input {
+            Input::Computed(Done::Gradient { cut, slot, gradient, .. }) => {
+                let of = (*cut, *slot);
+                if let Some(draft) =
+                    self.draft.as_mut().filter(|draft| (draft.cut, draft.slot) == of)
+                {
+                    draft.gradient = Some(gradient.clone());
+                }
+            }
+            Input::Stored(StorageEvent::Restored(Ok(Restored { snapshot, from: Some(_) }))) => {
+                self.restored = Some(Arc::clone(snapshot));
+            }
+            _ => {}
+        }
     }
 
     /// Notes the generation of an effect. Returns an observation if the generation is new.
@@ -295,6 +295,10 @@ mod tests {
         Observation::Began { step: Step(step), restored: None }
     }
 
+    fn acts(recorder: &mut Recorder, now: Moment, effects: &[Effect]) -> Vec<Observation> {
+        recorder.turn(now, &Input::Wake, effects)
+    }
+
     /// Plays one step of a cluster: the chief's gradient, then the update.
     fn step(
         recorder: &mut Recorder,
@@ -302,10 +306,9 @@ mod tests {
         generation: Generation,
         step: u64,
     ) -> Vec<Observation> {
-        let mut seen = recorder.after(now, &[compute(generation, step)]);
-        recorder.before(&computed(generation, step));
-        seen.extend(recorder.after(now, &[]));
-        seen.extend(recorder.after(now, &[record(generation, step)]));
+        let mut seen = acts(recorder, now, &[compute(generation, step)]);
+        seen.extend(recorder.turn(now, &computed(generation, step), &[]));
+        seen.extend(acts(recorder, now, &[record(generation, step)]));
         seen
     }
 
@@ -360,13 +363,11 @@ mod tests {
     #[test]
     fn two_consecutive_milestones_are_both_summarised() {
         let mut recorder = recorder();
-        recorder.after(at(0), &[compute(A, 1)]);
-        recorder.before(&computed(A, 1));
-        recorder.after(at(0), &[]);
-        let seen = recorder.after(at(1), &[record(A, 1), compute(A, 2)]);
+        acts(&mut recorder, at(0), &[compute(A, 1)]);
+        recorder.turn(at(0), &computed(A, 1), &[]);
+        let seen = acts(&mut recorder, at(1), &[record(A, 1), compute(A, 2)]);
         assert_eq!(seen, [summary(1, None)]);
-        recorder.before(&computed(A, 2));
-        assert_eq!(recorder.after(at(1), &[record(A, 2)]), [summary(2, Some(1.0))]);
+        assert_eq!(recorder.turn(at(1), &computed(A, 2), &[record(A, 2)]), [summary(2, Some(1.0))]);
     }
 
     #[test]
@@ -375,7 +376,7 @@ mod tests {
         step(&mut recorder, at(0), A, 1);
         step(&mut recorder, at(0), A, 2);
         step(&mut recorder, at(0), A, 5);
-        recorder.after(at(1), &[adopted(B, 2, NO_CHECKPOINT)]);
+        acts(&mut recorder, at(1), &[adopted(B, 2, NO_CHECKPOINT)]);
         assert_eq!(step(&mut recorder, at(1), B, 2), [summary(2, None)]);
         assert_eq!(step(&mut recorder, at(1), B, 3), []);
         assert_eq!(step(&mut recorder, at(2), B, 5), [summary(5, Some(3.0))]);
@@ -385,9 +386,8 @@ mod tests {
     fn summary_shares_its_tensors_with_the_node() {
         let mut recorder = recorder();
         let (compute, computed) = (compute(A, 0), computed(A, 0));
-        recorder.after(at(0), std::slice::from_ref(&compute));
-        recorder.before(&computed);
-        let seen = recorder.after(at(0), &[record(A, 0)]);
+        acts(&mut recorder, at(0), std::slice::from_ref(&compute));
+        let seen = recorder.turn(at(0), &computed, &[record(A, 0)]);
         let [Observation::Summary(summary)] = &seen[..] else { panic!("{seen:?}") };
         let Effect::Compute(Job::Gradient { parameters, .. }) = &compute else { unreachable!() };
         let Input::Computed(Done::Gradient { gradient, .. }) = &computed else { unreachable!() };
@@ -398,30 +398,26 @@ mod tests {
     #[test]
     fn summary_is_complete_even_if_the_chiefs_gradient_is_last_and_unused() {
         let mut recorder = recorder();
-        assert_eq!(recorder.after(at(0), &[compute(A, 0)]), [began(0)]);
-        assert_eq!(recorder.after(at(1), &[record(A, 0), record(A, 1), compute(A, 2)]), []);
-        recorder.before(&computed(A, 0));
-        assert_eq!(recorder.after(at(1), &[]), [summary(0, None)]);
+        assert_eq!(acts(&mut recorder, at(0), &[compute(A, 0)]), [began(0)]);
+        assert_eq!(acts(&mut recorder, at(1), &[record(A, 0), record(A, 1), compute(A, 2)]), []);
+        assert_eq!(recorder.turn(at(1), &computed(A, 0), &[]), [summary(0, None)]);
     }
 
     #[test]
     fn draft_is_dropped_if_its_update_was_already_recorded() {
         let mut recorder = recorder();
-        assert_eq!(recorder.after(at(0), &[record(A, 3), compute(A, 3)]), [began(3)]);
-        recorder.before(&computed(A, 3));
-        assert_eq!(recorder.after(at(0), &[record(A, 4), compute(A, 5)]), []);
-        recorder.before(&computed(A, 5));
-        assert_eq!(recorder.after(at(0), &[record(A, 5)]), [summary(5, None)]);
+        assert_eq!(acts(&mut recorder, at(0), &[record(A, 3), compute(A, 3)]), [began(3)]);
+        assert_eq!(recorder.turn(at(0), &computed(A, 3), &[record(A, 4), compute(A, 5)]), []);
+        assert_eq!(recorder.turn(at(0), &computed(A, 5), &[record(A, 5)]), [summary(5, None)]);
     }
 
     #[test]
     fn rollback_starts_a_generation_and_drops_the_draft() {
         let mut recorder = recorder();
         step(&mut recorder, at(0), A, 40);
-        assert_eq!(recorder.after(at(20), &[compute(A, 50)]), []);
-        assert_eq!(recorder.after(at(21), &[adopted(B, 45, NO_CHECKPOINT)]), [began(45)]);
-        recorder.before(&computed(A, 50));
-        assert_eq!(recorder.after(at(21), &[record(A, 50)]), []);
+        assert_eq!(acts(&mut recorder, at(20), &[compute(A, 50)]), []);
+        assert_eq!(acts(&mut recorder, at(21), &[adopted(B, 45, NO_CHECKPOINT)]), [began(45)]);
+        assert_eq!(recorder.turn(at(21), &computed(A, 50), &[record(A, 50)]), []);
         assert_eq!(
             step(&mut recorder, at(22), B, 45),
             [summary(45, None)],
@@ -436,10 +432,10 @@ mod tests {
             Arc::new(Snapshot { cut: Cut { generation: A, step: Step(30) }, shards: Vec::new() });
         let from = Some("model.ckpt-30.safetensors".to_owned());
         let restored = Restored { snapshot: Arc::clone(&snapshot), from: from.clone() };
-        recorder.before(&Input::Stored(StorageEvent::Restored(Ok(restored))));
-        let seen = recorder.after(at(0), &[adopted(A, 30, Some(from))]);
+        let read = Input::Stored(StorageEvent::Restored(Ok(restored)));
+        let seen = recorder.turn(at(0), &read, &[adopted(A, 30, Some(from))]);
         assert_eq!(seen, [Observation::Began { step: Step(30), restored: Some(snapshot) }]);
-        assert_eq!(recorder.after(at(0), &[compute(A, 30)]), [], "once");
+        assert_eq!(acts(&mut recorder, at(0), &[compute(A, 30)]), [], "once");
     }
 
     #[test]
@@ -454,14 +450,14 @@ mod tests {
                 cut: Cut { generation: A, step: Step(step) },
                 shards: Vec::new(),
             });
-            let seen = recorder.after(at(3), &[Effect::Persist(Arc::clone(&snapshot))]);
+            let seen = acts(&mut recorder, at(3), &[Effect::Persist(Arc::clone(&snapshot))]);
             assert_eq!(seen, [Observation::Checkpoint { snapshot, is_last }]);
         }
     }
 
     #[test]
     fn generation_after_the_last_step_is_not_reported() {
-        assert_eq!(recorder().after(at(0), &[adopted(A, 1000, None)]), []);
+        assert_eq!(recorder().turn(at(0), &Input::Wake, &[adopted(A, 1000, None)]), []);
     }
 
     #[test]

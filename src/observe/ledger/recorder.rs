@@ -10,19 +10,18 @@ use super::line::{
     StateRestored, UpdateMade, UsedSlot,
 };
 use unisono_core::floats::Floats;
-use unisono_core::ids::{Cut, Generation, Incarnation, LinkId, Slot, Step, TaskId};
+use unisono_core::host::{Peer, Turn};
+use unisono_core::ids::{
+    Cut, Generation, Incarnation, Job as TaskKind, LinkId, Slot, Step, TaskId,
+};
 use unisono_core::protocol::{
-    ClusterConfig, Done, Effect, Hello, Input, Job, Message, NetworkEvent, Report, ShardState,
-    Verdict,
+    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, Report, ShardState, Verdict,
 };
 
 /// Records one incarnation of a ps.
 #[derive(Debug)]
 pub struct Recorder {
     incarnation: Incarnation,
-    /// The task at the other end of each link.
-    callers: BTreeMap<LinkId, Hello>,
-    input: PendingInput,
     /// Gradients that the shard holds, by the slot of their push message. A slot has several
     /// gradients only if the node has a bug.
     held: BTreeMap<Slot, Vec<Held>>,
@@ -43,15 +42,6 @@ struct Held {
 /// Step, slot and worker of a dropped gradient, as in the node's report.
 type DroppedGradient = (Step, Slot, TaskId);
 
-/// The part of an input that is needed once its effects are known.
-#[derive(Debug)]
-enum PendingInput {
-    Pushed { link: LinkId, slot: Slot, held: Held },
-    Restore { link: LinkId, cut: Cut, state: ShardState },
-    Updated { state: ShardState },
-    Other,
-}
-
 impl Recorder {
     /// Starts a recorder for an incarnation of ps number `index`. Also returns the ledger's header.
     #[must_use]
@@ -66,79 +56,24 @@ impl Recorder {
             training_steps: config.training_steps,
             settings: config.settings.clone(),
         };
-        let recorder = Self {
-            incarnation,
-            callers: BTreeMap::new(),
-            input: PendingInput::Other,
-            held: BTreeMap::new(),
-            begun: None,
-            generation: None,
-            chief: None,
-        };
+        let recorder =
+            Self { incarnation, held: BTreeMap::new(), begun: None, generation: None, chief: None };
         (recorder, Line::Header(header))
     }
 
-    /// Notes an input before the ps handles it.
-    pub fn before(&mut self, input: &Input) {
-        self.input = match input {
+    /// Returns the lines of a turn, in order. The caller must write them before it carries out any of
+    /// the effects.
+    pub fn turn(&mut self, turn: &Turn<'_>) -> Vec<Line> {
+        let effects = turn.effects;
+        let mut lines = Vec::new();
+        match turn.input {
             Input::Network(NetworkEvent::Received { link, message }) => {
-                self.on_received(*link, message)
-            }
-            Input::Network(NetworkEvent::Closed { link, .. }) => {
-                self.callers.remove(link);
-                PendingInput::Other
+                lines.extend(self.on_received(turn, *link, message));
             }
             Input::Computed(Done::Update { state, .. }) => {
-                PendingInput::Updated { state: state.clone() }
+                lines.extend(self.on_updated(state, effects));
             }
-            _ => PendingInput::Other,
-        };
-    }
-
-    fn on_received(&mut self, link: LinkId, message: &Message) -> PendingInput {
-        match message {
-            Message::Hello(hello) => {
-                self.callers.insert(link, hello.clone());
-                PendingInput::Other
-            }
-            Message::Push { cut, slot, loss, gradient, .. } => {
-                let Some(caller) = self.callers.get(&link) else { return PendingInput::Other };
-                let push = Push {
-                    worker: caller.from.index,
-                    incarnation: caller.incarnation,
-                    slot: None,
-                    generation: None,
-                    version: cut.step,
-                    loss: Loss(*loss),
-                };
-                let cut = *cut;
-                let held = Held { push, cut, gradient: gradient.clone() };
-                PendingInput::Pushed { link, slot: *slot, held }
-            }
-            Message::Restore { cut, state } => {
-                let cut = *cut;
-                PendingInput::Restore { link, cut, state: state.clone() }
-            }
-            _ => PendingInput::Other,
-        }
-    }
-
-    /// Returns the lines for the last input and its effects, in order. The caller must write them
-    /// before it carries out any of the effects.
-    pub fn after(&mut self, effects: &[Effect]) -> Vec<Line> {
-        let taken = std::mem::replace(&mut self.input, PendingInput::Other);
-        let mut lines = Vec::new();
-        match &taken {
-            PendingInput::Restore { link, cut, state } => {
-                lines.extend(self.on_restore(*link, *cut, state, effects));
-            }
-            PendingInput::Updated { state } => lines.extend(self.on_updated(state, effects)),
-            // Hold every gradient first. If it was dropped, a report among the effects removes it
-            // below.
-            PendingInput::Pushed { link, slot, held } if !is_closed(*link, effects) => {
-                self.held.entry(*slot).or_default().push(held.clone());
-            }
-            PendingInput::Pushed { .. } | PendingInput::Other => {}
+            _ => {}
         }
         for effect in effects {
             match effect {
@@ -155,10 +90,7 @@ impl Recorder {
                     lines.extend(self.uncounted(&held, gradients));
                 }
                 Effect::Send { link, message: Message::Welcome { state, .. } } => {
-                    lines.extend(self.on_welcome(*link, *state));
-                }
-                Effect::Close { link } => {
-                    self.callers.remove(link);
+                    lines.extend(self.on_welcome(turn.peer(*link), *state));
                 }
                 _ => {}
             }
@@ -166,32 +98,54 @@ impl Recorder {
         lines
     }
 
+    fn on_received(&mut self, turn: &Turn<'_>, link: LinkId, message: &Message) -> Option<Line> {
+        match message {
+            Message::Push { cut, slot, loss, gradient, .. } if !is_closed(link, turn.effects) => {
+                let peer = turn.peer(link).filter(|peer| peer.task.job == TaskKind::Worker)?;
+                let push = Push {
+                    worker: peer.task.index,
+                    incarnation: peer.incarnation?,
+                    slot: None,
+                    generation: None,
+                    version: cut.step,
+                    loss: Loss(*loss),
+                };
+                let held = Held { push, cut: *cut, gradient: gradient.clone() };
+                // Hold every gradient. If it was dropped, a report among the effects removes it.
+                self.held.entry(*slot).or_default().push(held);
+                None
+            }
+            Message::Restore { cut, state } => self.on_restore(turn, link, *cut, state),
+            _ => None,
+        }
+    }
+
     /// Returns a line if the ps confirmed the state and its generation is new.
     fn on_restore(
         &mut self,
+        turn: &Turn<'_>,
         from: LinkId,
         cut: Cut,
         state: &ShardState,
-        effects: &[Effect],
     ) -> Option<Line> {
         let confirms = |effect: &Effect| {
             matches!(effect, Effect::Send { link, message: Message::Restored { generation } }
                 if *link == from && *generation == cut.generation)
         };
-        if self.generation == Some(cut.generation) || !effects.iter().any(confirms) {
+        if self.generation == Some(cut.generation) || !turn.effects.iter().any(confirms) {
             return None;
         }
         self.generation = Some(cut.generation);
         // Held gradients belong to the old generation and are void.
         self.held.clear();
         self.begun = None;
-        let chief = self.callers.get(&from);
+        let chief = turn.peer(from);
         Some(Line::Restored(StateRestored {
             incarnation: self.incarnation,
             generation: cut.generation,
             step: cut.step,
-            chief: chief.map(|hello| hello.incarnation),
-            data: chief.and_then(|hello| hello.data.clone()),
+            chief: chief.and_then(|peer| peer.incarnation),
+            data: chief.and_then(|peer| peer.data.clone()),
             after: StateHash::of(state),
         }))
     }
@@ -284,9 +238,8 @@ impl Recorder {
         Some(Line::Update(UpdateMade { after: StateHash::of(state), ..begun }))
     }
 
-    fn on_welcome(&mut self, link: LinkId, finds: Option<Cut>) -> Option<Line> {
-        let caller = self.callers.get(&link).filter(|caller| caller.from == TaskId::CHIEF)?;
-        let chief = caller.incarnation;
+    fn on_welcome(&mut self, caller: Option<&Peer>, finds: Option<Cut>) -> Option<Line> {
+        let chief = caller.filter(|caller| caller.task == TaskId::CHIEF)?.incarnation?;
         if self.chief == Some(chief) {
             return None;
         }
@@ -303,7 +256,9 @@ fn is_closed(link: LinkId, effects: &[Effect]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use unisono_core::protocol::{Limits, PROTOCOL_VERSION, Recorded, Settings};
+    use unisono_core::Moment;
+    use unisono_core::protocol::{Hello, Limits, PROTOCOL_VERSION, Recorded, Settings};
+    use unisono_core::testing::ScriptedTurns;
     use unisono_core::train_config::Sync;
 
     const GENERATION: Generation = Generation { opener: Incarnation(7), number: 1 };
@@ -312,7 +267,20 @@ mod tests {
         Cut { generation: GENERATION, step: Step(step) }
     }
 
-    fn recorder() -> Recorder {
+    struct Script {
+        recorder: Recorder,
+        turns: ScriptedTurns,
+    }
+
+    impl Script {
+        fn turn(&mut self, input: &Input, effects: &[Effect]) -> Vec<String> {
+            let Self { recorder, turns } = self;
+            let lines = turns.turn(Moment::default(), input, effects, |turn| recorder.turn(turn));
+            lines.iter().map(Line::to_text).collect()
+        }
+    }
+
+    fn recorder() -> Script {
         let config = ClusterConfig {
             n_ps: 1,
             sync: Sync { replicas_to_aggregate: 2, total_num_replicas: 3 },
@@ -321,7 +289,8 @@ mod tests {
             data: None,
             limits: Limits::default(),
         };
-        let (mut recorder, _) = Recorder::new(0, Incarnation(100), &config);
+        let (recorder, _) = Recorder::new(0, Incarnation(100), &config);
+        let mut recorder = Script { recorder, turns: ScriptedTurns::default() };
         for worker in 0..3 {
             let hello = Hello {
                 version: PROTOCOL_VERSION,
@@ -342,17 +311,12 @@ mod tests {
 
     /// Returns the lines for a message from `link` and the effects of it.
     fn told(
-        recorder: &mut Recorder,
+        recorder: &mut Script,
         link: LinkId,
         message: Message,
         effects: &[Effect],
     ) -> Vec<String> {
-        recorder.before(&Input::Network(NetworkEvent::Received { link, message }));
-        texts(recorder.after(effects))
-    }
-
-    fn texts(lines: Vec<Line>) -> Vec<String> {
-        lines.iter().map(Line::to_text).collect()
+        recorder.turn(&Input::Network(NetworkEvent::Received { link, message }), effects)
     }
 
     /// Returns the push message of a worker for its first slot.
@@ -388,14 +352,12 @@ mod tests {
     }
 
     /// Completes an update and returns its lines.
-    fn updated(recorder: &mut Recorder, step: u64) -> Vec<String> {
+    fn updated(recorder: &mut Script, step: u64) -> Vec<String> {
         let Cut { generation, step } = cut(step);
-        recorder.before(&Input::Computed(Done::Update {
-            cut: Cut { generation, step },
-            state: state(2.0),
-        }));
-        let report = Report::Updated { cut: Cut { generation, step }, slots: Vec::new() };
-        texts(recorder.after(&[Effect::Report(report)]))
+        let cut = Cut { generation, step };
+        let report = Report::Updated { cut, slots: Vec::new() };
+        let updated = Input::Computed(Done::Update { cut, state: state(2.0) });
+        recorder.turn(&updated, &[Effect::Report(report)])
     }
 
     fn gradients() -> [Floats; 3] {
@@ -486,9 +448,9 @@ mod tests {
             let (incarnation, state) = (Incarnation(100), Some(cut(5)));
             Effect::Send { link, message: Message::Welcome { incarnation, state } }
         };
-        let lines = texts(recorder.after(&[let_in(link(0)), let_in(link(1))]));
+        let lines = recorder.turn(&Input::Wake, &[let_in(link(0)), let_in(link(1))]);
         insta::assert_snapshot!(lines.join("\n"), @r#"{"chief":{"incarnation":100,"chief":50,"finds":{"generation":{"opener":7,"number":1},"step":5}}}"#);
-        assert!(recorder.after(&[let_in(link(0))]).is_empty());
+        assert!(recorder.turn(&Input::Wake, &[let_in(link(0))]).is_empty());
     }
 
     #[test]

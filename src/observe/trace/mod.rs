@@ -28,7 +28,7 @@ pub mod path;
 pub mod perfetto;
 mod run;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 pub mod timeline;
 #[cfg(test)]
 #[path = "../../../tests/support/trace_events.rs"]
@@ -44,4 +44,3 @@ pub use history::History;
 pub use line::{Event, LifeHeader, Line};
 pub use log::TraceLog;
 pub use named_event::{EventKind, NamedEvent};
-pub use tracer::Tracer;

@@ -1,133 +1,109 @@
 //! Makes trace entries from the inputs and effects of a node. Uses no file and no clock, and asks
 //! the node nothing.
 
-use std::collections::BTreeMap;
+use unisono_core::host::Turn;
 use unisono_core::ids::Cut;
 
 use super::entry::{Details, Entry};
 use super::named_event::{EventKind, NamedEvent};
-use unisono_core::ids::{LinkId, TaskId};
+use unisono_core::ids::LinkId;
 use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
 };
 
-/// Observes one incarnation of a task.
-#[derive(Debug, Default)]
-pub struct Tracer {
-    /// Task at the other end of each link, once it is known.
-    peers: BTreeMap<LinkId, TaskId>,
+/// Returns the entry of an input.
+#[must_use]
+pub fn input_entry(turn: &Turn<'_>) -> Entry {
+    let details = match turn.input {
+        Input::Network(event) => of_network(turn, event),
+        Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => {
+            Details { loss: Some(*loss), generation: Some(generation.number), ..Details::default() }
+        }
+        Input::Computed(Done::Update { cut: Cut { generation, .. }, .. }) => {
+            Details { generation: Some(generation.number), ..Details::default() }
+        }
+        Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
+        Input::Start | Input::Wake | Input::Stop => Details::default(),
+    };
+    Entry { what: NamedEvent::of_input(turn.input), details }
 }
 
-impl Tracer {
-    /// Returns the entry of an input.
-    pub fn of_input(&mut self, input: &Input) -> Entry {
-        let details = match input {
-            Input::Network(event) => self.of_network(event),
-            Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => Details {
-                loss: Some(*loss),
-                generation: Some(generation.number),
-                ..Details::default()
-            },
-            Input::Computed(Done::Update { cut: Cut { generation, .. }, .. }) => {
-                Details { generation: Some(generation.number), ..Details::default() }
-            }
-            Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
-            Input::Start | Input::Wake | Input::Stop => Details::default(),
-        };
-        Entry { what: NamedEvent::of_input(input), details }
-    }
-
-    fn of_network(&mut self, event: &NetworkEvent) -> Details {
-        match event {
-            NetworkEvent::Connected { link, to } => {
-                self.peers.insert(*link, *to);
-                self.on(*link)
-            }
-            NetworkEvent::ConnectFailed { to, why } => {
-                Details { peer: Some(*to), note: Some(why.clone()), ..Details::default() }
-            }
-            NetworkEvent::Accepted { link } | NetworkEvent::Progress { link } => self.on(*link),
-            NetworkEvent::Received { link, message } => {
-                if let Message::Hello(hello) = message {
-                    self.peers.insert(*link, hello.from);
-                }
-                self.message(*link, message)
-            }
-            NetworkEvent::Closed { link, why } => {
-                let details = Details { note: Some(why.clone()), ..self.on(*link) };
-                self.peers.remove(link);
-                details
-            }
+fn of_network(turn: &Turn<'_>, event: &NetworkEvent) -> Details {
+    match event {
+        NetworkEvent::ConnectFailed { to, why } => {
+            Details { peer: Some(*to), note: Some(why.clone()), ..Details::default() }
+        }
+        NetworkEvent::Connected { link, .. }
+        | NetworkEvent::Accepted { link }
+        | NetworkEvent::Progress { link } => of_link(turn, *link),
+        NetworkEvent::Received { link, message } => of_message(turn, *link, message),
+        NetworkEvent::Closed { link, why } => {
+            Details { note: Some(why.clone()), ..of_link(turn, *link) }
         }
     }
+}
 
-    /// Returns the entry of an effect. `None` if an input or a later event already shows it.
-    pub fn of_effect(&mut self, effect: &Effect) -> Option<Entry> {
-        let what = NamedEvent::of_effect(effect)?;
-        let details = match effect {
-            Effect::Send { link, message } => self.message(*link, message),
-            Effect::Connect { to } => Details { peer: Some(*to), ..Details::default() },
-            Effect::Close { link } => {
-                let details = self.on(*link);
-                self.peers.remove(link);
-                details
-            }
-            Effect::Compute(Job::Update { cut: Cut { generation, .. }, gradients, .. }) => {
-                Details {
-                    generation: Some(generation.number),
-                    slots: gradients.iter().map(|(slot, _)| *slot).collect(),
-                    ..Details::default()
-                }
-            }
-            Effect::Compute(Job::Gradient { cut: Cut { generation, .. }, .. }) => {
-                Details { generation: Some(generation.number), ..Details::default() }
-            }
-            Effect::Report(report) => of_report(report),
-            Effect::Halt(Outcome::Failed(failure)) => {
-                Details { note: Some(failure.to_string()), ..Details::default() }
-            }
-            Effect::Halt(Outcome::Outdated { reason, .. }) => {
-                Details { note: Some(reason.clone()), ..Details::default() }
-            }
-            Effect::Restore | Effect::Persist(_) | Effect::Record(_) | Effect::Halt(_) => {
-                Details::default()
-            }
-        };
-        Some(Entry { what, details })
-    }
-
-    fn on(&self, link: LinkId) -> Details {
-        let peer = self.peers.get(&link).copied();
-        Details { link: Some(link), peer, ..Details::default() }
-    }
-
-    fn message(&self, link: LinkId, message: &Message) -> Details {
-        let details = self.on(link);
-        let n_values: usize = message.tensors().iter().map(|tensor| tensor.len()).sum();
-        let bytes = Some(4 * n_values as u64).filter(|bytes| *bytes > 0);
-        let details = Details { bytes, ..details };
-        match message {
-            Message::Hello(hello) => Details { incarnation: Some(hello.incarnation), ..details },
-            Message::Welcome { incarnation, .. } => {
-                Details { incarnation: Some(*incarnation), ..details }
-            }
-            Message::Push { cut: Cut { generation, .. }, .. }
-            | Message::Version { cut: Cut { generation, .. }, .. }
-            | Message::Restore { cut: Cut { generation, .. }, .. }
-            | Message::Restored { generation }
-            | Message::Pull { want: Want::AtLeast(Cut { generation, .. }), .. } => {
-                Details { generation: Some(generation.number), ..details }
-            }
-            Message::Received { slots, .. } | Message::Chosen { slots, .. } => {
-                Details { slots: slots.clone(), ..details }
-            }
-            Message::PushReply { verdict, .. } => {
-                Details { note: Some(format!("{verdict:?}").to_lowercase()), ..details }
-            }
-            Message::Refused { reason, .. } => Details { note: Some(reason.clone()), ..details },
-            Message::Abort(failure) => Details { note: Some(failure.to_string()), ..details },
-            _ => details,
+/// Returns the entry of an effect. `None` if an input or a later event already shows it.
+#[must_use]
+pub fn effect_entry(turn: &Turn<'_>, effect: &Effect) -> Option<Entry> {
+    let what = NamedEvent::of_effect(effect)?;
+    let details = match effect {
+        Effect::Send { link, message } => of_message(turn, *link, message),
+        Effect::Connect { to } => Details { peer: Some(*to), ..Details::default() },
+        Effect::Close { link } => of_link(turn, *link),
+        Effect::Compute(Job::Update { cut: Cut { generation, .. }, gradients, .. }) => Details {
+            generation: Some(generation.number),
+            slots: gradients.iter().map(|(slot, _)| *slot).collect(),
+            ..Details::default()
+        },
+        Effect::Compute(Job::Gradient { cut: Cut { generation, .. }, .. }) => {
+            Details { generation: Some(generation.number), ..Details::default() }
         }
+        Effect::Report(report) => of_report(report),
+        Effect::Halt(Outcome::Failed(failure)) => {
+            Details { note: Some(failure.to_string()), ..Details::default() }
+        }
+        Effect::Halt(Outcome::Outdated { reason, .. }) => {
+            Details { note: Some(reason.clone()), ..Details::default() }
+        }
+        Effect::Restore | Effect::Persist(_) | Effect::Record(_) | Effect::Halt(_) => {
+            Details::default()
+        }
+    };
+    Some(Entry { what, details })
+}
+
+fn of_link(turn: &Turn<'_>, link: LinkId) -> Details {
+    let peer = turn.peer(link).map(|peer| peer.task);
+    Details { link: Some(link), peer, ..Details::default() }
+}
+
+fn of_message(turn: &Turn<'_>, link: LinkId, message: &Message) -> Details {
+    let details = of_link(turn, link);
+    let n_values: usize = message.tensors().iter().map(|tensor| tensor.len()).sum();
+    let bytes = Some(4 * n_values as u64).filter(|bytes| *bytes > 0);
+    let details = Details { bytes, ..details };
+    match message {
+        Message::Hello(hello) => Details { incarnation: Some(hello.incarnation), ..details },
+        Message::Welcome { incarnation, .. } => {
+            Details { incarnation: Some(*incarnation), ..details }
+        }
+        Message::Push { cut: Cut { generation, .. }, .. }
+        | Message::Version { cut: Cut { generation, .. }, .. }
+        | Message::Restore { cut: Cut { generation, .. }, .. }
+        | Message::Restored { generation }
+        | Message::Pull { want: Want::AtLeast(Cut { generation, .. }), .. } => {
+            Details { generation: Some(generation.number), ..details }
+        }
+        Message::Received { slots, .. } | Message::Chosen { slots, .. } => {
+            Details { slots: slots.clone(), ..details }
+        }
+        Message::PushReply { verdict, .. } => {
+            Details { note: Some(format!("{verdict:?}").to_lowercase()), ..details }
+        }
+        Message::Refused { reason, .. } => Details { note: Some(reason.clone()), ..details },
+        Message::Abort(failure) => Details { note: Some(failure.to_string()), ..details },
+        _ => details,
     }
 }
 

@@ -103,7 +103,7 @@ impl Ps {
 }
 
 impl Node for Ps {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start => {
                 self.patience.restart(now);
@@ -115,7 +115,7 @@ impl Node for Ps {
                 }
             }
             Input::Computed(Done::Update { cut, state }) => {
-                self.on_updated(now, cut, state, out);
+                self.on_updated(now, *cut, state.clone(), out);
             }
             Input::Wake => self.on_wake(now, out),
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),

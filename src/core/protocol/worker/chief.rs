@@ -266,21 +266,23 @@ impl Chief {
     pub(super) fn on_stored(
         &mut self,
         now: Moment,
-        event: StorageEvent,
+        event: &StorageEvent,
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
         match event {
             StorageEvent::Restored(Ok(restored)) => {
-                self.on_read(now, restored, links, out);
+                self.on_read(now, restored.clone(), links, out);
             }
             StorageEvent::Restored(Err(why)) => {
-                out.push(Effect::Halt(Outcome::Failed(Failure::Storage(why))));
+                out.push(Effect::Halt(Outcome::Failed(Failure::Storage(why.clone()))));
             }
             StorageEvent::Persisted { step, result } => {
-                self.on_persisted(now, step, result, links, out);
+                self.on_persisted(now, *step, result.clone(), links, out);
             }
-            StorageEvent::NotRepeated(why) => links.abort(now, Failure::NotRepeated(why), out),
+            StorageEvent::NotRepeated(why) => {
+                links.abort(now, Failure::NotRepeated(why.clone()), out);
+            }
         }
     }
 

@@ -66,7 +66,7 @@ impl Worker {
 }
 
 impl Node for Worker {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
+    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start => {
                 self.patience.restart(now);
@@ -85,8 +85,9 @@ impl Node for Worker {
                     self.on_peer(now, event, out);
                 }
             }
-            Input::Computed(Done::Gradient { cut, slot, loss, gradient: shards }) => {
-                self.on_gradient(now, cut, Gradient { slot, loss, shards }, out);
+            Input::Computed(Done::Gradient { cut, slot, loss, gradient }) => {
+                let gradient = Gradient { slot: *slot, loss: *loss, shards: gradient.clone() };
+                self.on_gradient(now, *cut, gradient, out);
             }
             Input::Stored(event) => {
                 if let Some(chief) = &mut self.chief {

@@ -1,0 +1,71 @@
+//! Observers of a node: each turn of the loop is one value.
+
+use std::fmt;
+
+use super::{Peer, Peers};
+use crate::ids::LinkId;
+use crate::protocol::{Effect, Input, Node};
+use crate::time::Moment;
+
+/// One turn of a node: an input that the node has handled, and effects that are still to be carried out.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// Time of the turn, on the node's clock.
+    pub now: Moment,
+    /// The input.
+    pub input: &'a Input,
+    /// The effects of the input, in order.
+    pub effects: &'a [Effect],
+    /// The node, after the input.
+    pub node: &'a dyn Node,
+    /// The peers behind the node's links, including the links that this turn opens or closes.
+    pub peers: &'a Peers,
+}
+
+impl Turn<'_> {
+    /// Returns the peer behind a link; `None` until the peer has said who it is.
+    #[must_use]
+    pub fn peer(&self, link: LinkId) -> Option<&Peer> {
+        self.peers.get(link)
+    }
+}
+
+impl fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { now, input, effects, .. } = self;
+        let mut turn = f.debug_struct("Turn");
+        turn.field("now", now)
+            .field("input", input)
+            .field("effects", effects)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An observer of a node. The node does not depend on its observers.
+///
+/// The loop carries out the effects of a turn after all observers have returned, so that an observer
+/// can write a record of an effect before the effect happens. Of two observers in a tuple, the first
+/// one is called first.
+pub trait Observer {
+    /// Observes one turn.
+    fn turn(&mut self, turn: &Turn<'_>);
+}
+
+impl Observer for () {
+    fn turn(&mut self, _turn: &Turn<'_>) {}
+}
+
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn turn(&mut self, turn: &Turn<'_>) {
+        self.0.turn(turn);
+        self.1.turn(turn);
+    }
+}
+
+impl<A: Observer> Observer for Option<A> {
+    fn turn(&mut self, turn: &Turn<'_>) {
+        if let Some(observer) = self {
+            observer.turn(turn);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The peers behind the links of a node, as its inputs and effects name them.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Incarnation, LinkId, TaskId};
+use crate::protocol::{Effect, Input, Message, NetworkEvent};
+
+/// The task at the other end of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The task.
+    pub task: TaskId,
+    /// The task's incarnation; `None` until its greeting has arrived.
+    pub incarnation: Option<Incarnation>,
+    /// Digest of the task's training data, if its greeting has one.
+    pub data: Option<String>,
+}
+
+/// The peers behind the open links of one node.
+#[derive(Clone, Debug, Default)]
+pub struct Peers(BTreeMap<LinkId, Peer>);
+
+impl Peers {
+    /// Returns the peer behind a link; `None` for a caller that has not greeted.
+    #[must_use]
+    pub fn get(&self, link: LinkId) -> Option<&Peer> {
+        self.0.get(&link)
+    }
+
+    /// Adds the peer that an input names. Called before the turn is observed.
+    pub fn add(&mut self, input: &Input) {
+        match input {
+            Input::Network(NetworkEvent::Connected { link, to }) => {
+                self.0.insert(*link, Peer { task: *to, incarnation: None, data: None });
+            }
+            Input::Network(NetworkEvent::Received { link, message: Message::Hello(hello) }) => {
+                let (incarnation, data) = (Some(hello.incarnation), hello.data.clone());
+                self.0.insert(*link, Peer { task: hello.from, incarnation, data });
+            }
+            Input::Network(NetworkEvent::Received {
+                link,
+                message: Message::Welcome { incarnation, .. },
+            }) => {
+                if let Some(peer) = self.0.get_mut(link) {
+                    peer.incarnation = Some(*incarnation);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes the peers whose links a turn has closed. Called after the turn was observed, because
+    /// observers ask for the peer of a link that closes.
+    pub fn remove(&mut self, input: &Input, effects: &[Effect]) {
+        if let Input::Network(NetworkEvent::Closed { link, .. }) = input {
+            self.0.remove(link);
+        }
+        for effect in effects {
+            if let Effect::Close { link } = effect {
+                self.0.remove(link);
+            }
+        }
+    }
+}
