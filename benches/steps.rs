@@ -109,7 +109,7 @@ fn gradient(bencher: Bencher<'_, '_>) {
 fn step_in_one_process(bencher: Bencher<'_, '_>) {
     let plan = plan();
     let initial = plan.initial(None).expect("nothing is read");
-    let mut reference = Reference::new(plan, initial);
+    let mut reference = Reference::new(&plan, initial);
     bencher.bench_local(|| {
         let slots: Vec<_> = reference.default_slots().collect();
         reference.update(slots).expect("the losses are finite")

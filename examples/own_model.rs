@@ -74,7 +74,7 @@ pub(crate) struct Found {
 pub(crate) fn run(logdir: &Path) -> anyhow::Result<Found> {
     let plan = plan(logdir)?;
 
-    let mut reference = Reference::new(plan.clone(), plan.initial(None)?);
+    let mut reference = Reference::new(&plan, plan.initial(None)?);
     let mut serial = Vec::new();
     while reference.step().0 < plan.train.training_steps {
         let update = reference.update(reference.default_slots())?;

@@ -17,7 +17,7 @@
 //! run.train.hidden = vec![16];
 //! run.train.batch_size = 20;
 //! let plan = Plan::new(&run, Dataset::embedded(), SimdLevel::detect())?;
-//! let mut reference = Reference::new(plan.clone(), plan.initial(None)?);
+//! let mut reference = Reference::new(&plan, plan.initial(None)?);
 //!
 //! let update = reference.update(reference.default_slots())?;
 //! assert_eq!(update.losses.len(), 2); // one for each slot of the step
@@ -26,7 +26,7 @@
 //! // Another number of ps, another SIMD level, another machine: the same bits.
 //! run.n_ps = 5;
 //! let plan = Plan::new(&run, Dataset::embedded(), SimdLevel::Portable)?;
-//! let mut elsewhere = Reference::new(plan.clone(), plan.initial(None)?);
+//! let mut elsewhere = Reference::new(&plan, plan.initial(None)?);
 //! assert_eq!(elsewhere.update(elsewhere.default_slots())?, update);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -62,7 +62,7 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     events.begin(start, &restored);
     let mut progress =
         ProgressView::new(process.screen.clone(), config.progress, config.train.training_steps);
-    let mut reference = Reference::new(plan.clone(), Arc::unwrap_or_clone(restored.snapshot));
+    let mut reference = Reference::new(&plan, Arc::unwrap_or_clone(restored.snapshot));
     while reference.step().0 < config.train.training_steps {
         let slots = reference.default_slots();
         events.compute(clock.now(), reference.snapshot());

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
-use unisono_core::host::Work as _;
+use unisono_core::host::Work;
 use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
 use unisono_core::random::Stream;
 use unisono_core::{Floats, Slot, Step};
@@ -129,7 +129,7 @@ impl ComputeCache {
     #[must_use]
     pub fn serial(&self) -> &Serial {
         self.serial.get_or_init(|| {
-            let mut reference = Reference::new(self.plan.clone(), (*self.initial).clone());
+            let mut reference = Reference::new(&self.plan, (*self.initial).clone());
             let (mut updates, mut hashes) = (Vec::new(), Vec::new());
             let mut failure = None;
             while reference.step().0 < self.plan.train.training_steps && failure.is_none() {
@@ -186,12 +186,10 @@ pub struct CachedCompute {
     recheck: Stream,
 }
 
-impl CachedCompute {
-    /// Does a job.
-    ///
+impl Work for CachedCompute {
     /// # Panics
     /// If a cached result is not what the job computes: no run can be trusted then.
-    pub fn work(&mut self, job: Job) -> Done {
+    fn work(&mut self, job: Job) -> Done {
         let cached = lock(&self.cache.results).get(&job);
         match cached {
             Some(cached) if self.recheck.below(RECHECK) == 0 => {
@@ -216,35 +214,6 @@ impl CachedCompute {
                     }
                 }
             }
-        }
-    }
-
-    /// Computes the loss and the gradient of a slot at a version.
-    pub fn gradient(
-        &mut self,
-        step: Step,
-        slot: Slot,
-        shards: &[ShardState],
-    ) -> (f32, Vec<Floats>) {
-        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
-        let generation = unisono_core::Generation::default();
-        match self.work(Job::Gradient { cut: Cut { generation, step }, slot, parameters }) {
-            Done::Gradient { loss, gradient, .. } => (loss, gradient),
-            Done::Update { .. } => unreachable!("a gradient job returns a gradient"),
-        }
-    }
-
-    /// Computes the next version of a shard.
-    pub fn update(
-        &mut self,
-        step: Step,
-        state: &ShardState,
-        gradients: Vec<(Slot, Floats)>,
-    ) -> ShardState {
-        let (generation, state) = (unisono_core::Generation::default(), state.clone());
-        match self.work(Job::Update { cut: Cut { generation, step }, state, gradients }) {
-            Done::Update { state, .. } => state,
-            Done::Gradient { .. } => unreachable!("an update job returns an update"),
         }
     }
 }
@@ -348,13 +317,25 @@ mod tests {
     use super::*;
     use crate::scenario::Scenario;
 
+    fn gradient(
+        worker: &mut CachedCompute,
+        slot: Slot,
+        shards: &[ShardState],
+    ) -> (f32, Vec<Floats>) {
+        let parameters = shards.iter().map(|shard| shard.parameters.clone()).collect();
+        match worker.work(Job::Gradient { cut: Cut::default(), slot, parameters }) {
+            Done::Gradient { loss, gradient, .. } => (loss, gradient),
+            Done::Update { .. } => unreachable!("a gradient job returns a gradient"),
+        }
+    }
+
     #[test]
     fn result_is_computed_once_and_equals_the_serial_run() {
         let cache = ComputeCaches::default().for_run(&Scenario::default().run).unwrap();
         let mut worker = cache.worker(1);
         let initial = Arc::clone(cache.initial());
-        let first = worker.gradient(Step(0), Slot(1), &initial.shards);
-        let again = worker.gradient(Step(0), Slot(1), &initial.shards);
+        let first = gradient(&mut worker, Slot(1), &initial.shards);
+        let again = gradient(&mut worker, Slot(1), &initial.shards);
         assert!(first.1[0].same_buffer(&again.1[0]));
         let expected = cache.serial().updates[0].losses[1];
         assert_eq!((Slot(1), first.0.to_bits()), (expected.0, expected.1.to_bits()));
@@ -365,11 +346,11 @@ mod tests {
         let cache = ComputeCaches::default().for_run(&Scenario::default().run).unwrap();
         let mut worker = cache.worker(1);
         let mut shards = cache.initial().shards.clone();
-        let first = worker.gradient(Step(0), Slot(0), &shards);
+        let first = gradient(&mut worker, Slot(0), &shards);
         // A bias, because the weight of a pixel that is never lit has no influence.
         let mut values = shards[1].parameters.to_vec();
         *values.last_mut().unwrap() += 1.0;
         shards[1].parameters = values.into();
-        assert_ne!(first.1, worker.gradient(Step(0), Slot(0), &shards).1);
+        assert_ne!(first.1, gradient(&mut worker, Slot(0), &shards).1);
     }
 }

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use unisono_core::protocol::ShardState;
-use unisono_core::{Floats, Slot, Step};
+use unisono_core::protocol::{ShardState, Snapshot};
+use unisono_core::{Slot, Step};
 use unisono_files::losses::error::LOSSES_FILE;
+use unisono_learn::training::reference::Reference;
 use unisono_observe::audit::found::Audit;
+use unisono_observe::audit::replay::{Replayed, recompute};
 use unisono_observe::audit::shard::Made;
 use unisono_observe::audit::{LossRow, by_step};
 use unisono_observe::ledger::StateHash;
@@ -95,37 +97,29 @@ fn provenance(
     played: &Played,
     audit: &Audit<'_>,
 ) -> Result<(), Violation> {
-    let mut worker = cache.worker(played.seed);
-    let mut shards = cache.initial().shards.clone();
-    let mut next = Step(0);
+    let worker = cache.worker(played.seed);
+    let initial = (**cache.initial()).clone();
+    let mut reference = Reference::with_work(worker, scenario.run.sync, initial);
+    let mut compared = Replayed::default();
     let rows: BTreeMap<_, _> = by_step(&played.losses).collect();
     for (step, updates) in audit.standing() {
+        let next = reference.step();
         if step != next {
             let what = format!("the ledgers have update {step} where update {next} should be");
             return Err(Violation::new(0, "trajectory", what).at(next));
         }
-        // All shards use the same slots (rule 1, which the audit has checked).
-        let slots = updates[0].update.slot_numbers();
-        let computed: Vec<_> =
-            slots.map(|slot| (slot, worker.gradient(step, slot, &shards))).collect();
-        let want: Vec<_> = computed.iter().map(|(slot, (loss, _))| (*slot, *loss)).collect();
+        let update = recompute(&mut reference, &updates, &mut compared)
+            .map_err(|error| Violation::new(0, "trajectory", error.to_string()).at(step))?;
         // Missing rows are counted at the end, where the report can name their number.
         if let Some(got) = rows.get(&step) {
-            compare_losses(step, got, next, &want)?;
+            compare_losses(step, got, step, &update.losses)?;
         }
-        for (ps, shard) in shards.iter_mut().enumerate() {
-            let of_shard: Vec<(Slot, Floats)> =
-                computed.iter().map(|(slot, (_, parts))| (*slot, parts[ps].clone())).collect();
-            *shard = worker.update(step, shard, of_shard);
-        }
-        for made in updates {
-            compare_hash(made, shards.get(made.ps() as usize).map(StateHash::of))?;
-        }
-        next = step.next();
-        if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.cut.step == next) {
-            compare_states(cache, next, &checkpoint.shards, &shards)?;
+        let Snapshot { cut, shards } = reference.snapshot();
+        if let Some(checkpoint) = played.checkpoint.as_ref().filter(|c| c.cut.step == cut.step) {
+            compare_states(cache, cut.step, &checkpoint.shards, shards)?;
         }
     }
+    let next = reference.step();
     let last = Step(scenario.run.train.training_steps);
     if !scenario.expect.outcome.is_failure() && (next != last || rows.len() as u64 != last.0) {
         let what = format!(

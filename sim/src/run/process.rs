@@ -193,8 +193,7 @@ async fn catch_panics<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Resul
 
 async fn run_node(run: &RunContext, life_host: LifeHost) -> Outcome {
     let LifeId { task, incarnation, .. } = life_host.id;
-    let mut worker = run.cache.worker(run.seed);
-    let compute = SimCompute { host: life_host.clone(), work: move |job| worker.work(job) };
+    let compute = SimCompute { host: life_host.clone(), work: run.cache.worker(run.seed) };
     let (clock, network, stop) = (life_host.clone(), life_host.clone(), life_host.clone());
     let config = run.config_of(task);
     let observer = &mut Watcher {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use unisono_core::host::{Clock, Compute, Network, Stop, Storage};
+use unisono_core::host::{Clock, Compute, Network, Stop, Storage, Work};
 use unisono_core::protocol::{
     Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord,
 };
@@ -89,9 +89,9 @@ impl<W> fmt::Debug for SimCompute<W> {
     }
 }
 
-impl<W: FnMut(Job) -> Done> Compute for SimCompute<W> {
+impl<W: Work> Compute for SimCompute<W> {
     fn start(&mut self, job: Job) {
-        self.host.universe.compute(self.host.id, job, &mut self.work);
+        self.host.universe.compute(self.host.id, job, |job| self.work.work(job));
     }
 
     async fn next(&mut self) -> Done {

@@ -234,7 +234,7 @@ fn run_with_backup_workers_equals_one_loop_with_its_slots() {
 /// Recomputes a run in one loop, with the slots of the run.
 fn one_loop(run: &RunConfig, bits: &Bits) -> Bits {
     let cache = caches().for_run(run).expect("the data fit the configuration");
-    let mut reference = Reference::new(cache.plan().clone(), (**cache.initial()).clone());
+    let mut reference = Reference::new(cache.plan(), (**cache.initial()).clone());
     let mut rows = Vec::new();
     for of_step in bits.rows().chunk_by(|a, b| a.0 == b.0) {
         let slots: Vec<_> = of_step.iter().map(|(_, slot, _)| Slot(*slot)).collect();

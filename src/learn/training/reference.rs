@@ -3,28 +3,52 @@
 
 use crate::training::{Gradients, Plan, Updates};
 use unisono_core::floats::Floats;
-use unisono_core::ids::Cut;
-use unisono_core::ids::{Slot, Step};
-use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
+use unisono_core::host::Work;
+use unisono_core::ids::{Cut, Slot, Step};
+use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
+use unisono_core::train_config::Sync;
 
-/// A serial run.
+/// A serial run, whose jobs `W` does.
 #[derive(Debug)]
-pub struct Reference {
-    plan: Plan,
-    gradients: Gradients,
-    updates: Updates,
+pub struct Reference<W = SerialWork> {
+    sync: Sync,
+    work: W,
     snapshot: Snapshot,
     /// The gradients of the most recent update.
     last_gradients: Vec<(Slot, Vec<Floats>)>,
 }
 
+/// The jobs of a worker and of all ps, in one thread.
+#[derive(Debug)]
+pub struct SerialWork {
+    gradients: Gradients,
+    updates: Updates,
+}
+
+impl Work for SerialWork {
+    fn work(&mut self, job: Job) -> Done {
+        match job {
+            Job::Gradient { .. } => self.gradients.work(job),
+            Job::Update { .. } => self.updates.work(job),
+        }
+    }
+}
+
 impl Reference {
     /// Returns a run that continues from `snapshot`.
     #[must_use]
-    pub fn new(plan: Plan, snapshot: Snapshot) -> Self {
-        let gradients = Gradients::new(&plan);
+    pub fn new(plan: &Plan, snapshot: Snapshot) -> Self {
+        let gradients = Gradients::new(plan);
         let updates = Updates::new(plan.rule.clone(), snapshot.shards.len());
-        Self { plan, gradients, updates, snapshot, last_gradients: Vec::new() }
+        Self::with_work(SerialWork { gradients, updates }, plan.sync, snapshot)
+    }
+}
+
+impl<W: Work> Reference<W> {
+    /// Returns a run that continues from `snapshot`, and whose jobs `work` does.
+    #[must_use]
+    pub const fn with_work(work: W, sync: Sync, snapshot: Snapshot) -> Self {
+        Self { sync, work, snapshot, last_gradients: Vec::new() }
     }
 
     /// Returns the current state.
@@ -46,8 +70,8 @@ impl Reference {
     }
 
     /// Returns the slots of an update without backup workers: the first R.
-    pub fn default_slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        (0..self.plan.sync.replicas_to_aggregate).map(Slot)
+    pub fn default_slots(&self) -> impl Iterator<Item = Slot> + use<W> {
+        (0..self.sync.replicas_to_aggregate).map(Slot)
     }
 
     /// Makes one update from the gradients of `slots`, which ascend.
@@ -58,28 +82,39 @@ impl Reference {
         &mut self,
         slots: impl IntoIterator<Item = Slot>,
     ) -> Result<UpdateRecord, Failure> {
-        let Snapshot { cut: Cut { generation, step }, shards } = &self.snapshot;
-        let (generation, step) = (*generation, *step);
+        let Snapshot { cut, ref shards } = self.snapshot;
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let mut losses = Vec::new();
         // Dropped before the next gradients are computed, so that the pools can reuse the buffers.
         self.last_gradients.clear();
         for slot in slots {
-            let (loss, gradient) = self.gradients.compute(step, slot, &parameters);
+            let (loss, gradient) = self.gradient(cut, slot, parameters.clone());
             if !loss.is_finite() {
-                return Err(Failure::NonFinite { step, slot, loss });
+                return Err(Failure::NonFinite { step: cut.step, slot, loss });
             }
             losses.push((slot, loss));
             self.last_gradients.push((slot, gradient));
         }
-        let (updates, gradients) = (&mut self.updates, &self.last_gradients);
-        let shard = |(ps, state): (usize, &ShardState)| {
-            let of_shard: Vec<(Slot, Floats)> =
-                gradients.iter().map(|(slot, gradient)| (*slot, gradient[ps].clone())).collect();
-            updates.compute(step, state, &of_shard)
-        };
-        let shards = shards.iter().enumerate().map(shard).collect();
-        self.snapshot = Snapshot { cut: Cut { generation, step: step.next() }, shards };
-        Ok(UpdateRecord { cut: Cut { generation, step }, losses })
+        let n_shards = self.snapshot.shards.len();
+        let shards = (0..n_shards).map(|ps| self.updated(cut, ps)).collect();
+        self.snapshot = Snapshot { cut: cut.next(), shards };
+        Ok(UpdateRecord { cut, losses })
+    }
+
+    fn gradient(&mut self, cut: Cut, slot: Slot, parameters: Vec<Floats>) -> (f32, Vec<Floats>) {
+        match self.work.work(Job::Gradient { cut, slot, parameters }) {
+            Done::Gradient { loss, gradient, .. } => (loss, gradient),
+            Done::Update { .. } => unreachable!("a gradient job returns a gradient"),
+        }
+    }
+
+    fn updated(&mut self, cut: Cut, ps: usize) -> ShardState {
+        let of_shard = |(slot, parts): &(Slot, Vec<Floats>)| (*slot, parts[ps].clone());
+        let gradients = self.last_gradients.iter().map(of_shard).collect();
+        let state = self.snapshot.shards[ps].clone();
+        match self.work.work(Job::Update { cut, state, gradients }) {
+            Done::Update { state, .. } => state,
+            Done::Gradient { .. } => unreachable!("an update job returns an update"),
+        }
     }
 }

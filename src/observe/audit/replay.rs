@@ -14,8 +14,9 @@ use crate::audit::shard::Made;
 use crate::audit::{FilePlace, Violation};
 use crate::ledger::{Header, Loss, StateHash};
 use unisono_config::RunConfig;
+use unisono_core::host::Work;
 use unisono_core::ids::{Slot, Step};
-use unisono_core::protocol::{Failure, Snapshot, UpdateRecord};
+use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 use unisono_files::checkpoint;
 use unisono_files::checkpoint::Checkpoint;
 use unisono_files::disk::{Disk as _, DiskError, RealDisk};
@@ -171,12 +172,60 @@ pub fn replay(
     // Updates before the start are in the ledgers, but there is no state to recompute them from.
     for updates in standing.range(run.reference.step()..).map(|(_, updates)| updates) {
         run.follow(updates[0])?;
-        let update = run.update(updates)?;
+        let update = recompute(&mut run.reference, updates, &mut run.compared)?;
         run.compare_checkpoint(updates)?;
         progress(&update);
     }
     run.compared.to = run.reference.step();
     Ok(run.compared)
+}
+
+/// Recomputes one update and compares it with the lines of all shards.
+///
+/// # Errors
+/// [`ReplayError::Diverges`] with the first difference. [`ReplayError::Failed`] if a loss is not finite.
+pub fn recompute<W: Work>(
+    reference: &mut Reference<W>,
+    updates: &[&Made<'_>],
+    compared: &mut Replayed,
+) -> Result<UpdateRecord, ReplayError> {
+    let before = &reference.snapshot().shards;
+    for made in updates {
+        compare_hash(before, made, Compared::Before(made.ps()), made.update.before, compared)?;
+    }
+    let update = reference.update(updates[0].update.slot_numbers())?;
+    let after = &reference.snapshot().shards;
+    for made in updates {
+        for (used, (slot, loss)) in made.update.slots.iter().zip(&update.losses) {
+            let Some(push) = &used.push else { continue };
+            compared.n_losses += 1;
+            if push.loss != Loss(*loss) {
+                let (wanted, found) = (push.loss.to_string(), Loss(*loss).to_string());
+                return Err(divergence(made, Compared::Loss(*slot), wanted, found));
+            }
+        }
+        compare_hash(after, made, Compared::After(made.ps()), made.update.after, compared)?;
+    }
+    Ok(update)
+}
+
+fn compare_hash(
+    shards: &[ShardState],
+    made: &Made<'_>,
+    of: Compared,
+    wanted: StateHash,
+    compared: &mut Replayed,
+) -> Result<(), ReplayError> {
+    let Some(state) = shards.get(made.ps() as usize) else {
+        let why = format!("ps {} is not one of the {} ps", made.ps(), made.header.n_ps);
+        return Err(ReplayError::Header { place: made.place(), why });
+    };
+    let found = StateHash::of(state);
+    compared.n_hashes += 1;
+    if found == wanted {
+        return Ok(());
+    }
+    Err(divergence(made, of, wanted.to_string(), found.to_string()))
 }
 
 type Standing<'b, 'a> = BTreeMap<Step, Vec<&'b Made<'a>>>;
@@ -223,7 +272,7 @@ impl<'b> Run<'b> {
             Some(checkpoint) => checkpoint,
             None => plan.initial(inputs.init_from.as_deref())?,
         };
-        let reference = Reference::new(plan.clone(), snapshot);
+        let reference = Reference::new(&plan, snapshot);
         let header = updates[0].header.clone();
         let compared = Replayed { from, to: from, ..Replayed::default() };
         Ok(Self { inputs, data, header, plan, reference, compared })
@@ -238,29 +287,9 @@ impl<'b> Run<'b> {
         let wrong = |why| ReplayError::Header { place: made.place(), why };
         let snapshot = snapshot_of(&config, &self.checkpoint()).map_err(wrong)?;
         self.plan = Plan::new(&config, Arc::clone(&self.data), self.inputs.level)?;
-        self.reference = Reference::new(self.plan.clone(), snapshot);
+        self.reference = Reference::new(&self.plan, snapshot);
         self.header = made.header.clone();
         Ok(())
-    }
-
-    /// Recomputes one update and compares it with the lines of all shards.
-    fn update(&mut self, updates: &[&Made<'_>]) -> Result<UpdateRecord, ReplayError> {
-        for made in updates {
-            self.compare_hash(made, Compared::Before(made.ps()), made.update.before)?;
-        }
-        let update = self.reference.update(updates[0].update.slot_numbers())?;
-        for made in updates {
-            for (used, (slot, loss)) in made.update.slots.iter().zip(&update.losses) {
-                let Some(push) = &used.push else { continue };
-                self.compared.n_losses += 1;
-                if push.loss != Loss(*loss) {
-                    let (wanted, found) = (push.loss.to_string(), Loss(*loss).to_string());
-                    return Err(divergence(made, Compared::Loss(*slot), wanted, found));
-                }
-            }
-            self.compare_hash(made, Compared::After(made.ps()), made.update.after)?;
-        }
-        Ok(update)
     }
 
     /// Compares the new version with the run's own checkpoint of it, if there is one. Unlike a
@@ -293,24 +322,6 @@ impl<'b> Run<'b> {
         let snapshot = Arc::new(self.reference.snapshot().clone());
         let files = self.plan.files_from(&self.inputs.logdir, Arc::clone(&snapshot));
         (files.to_checkpoint)(&snapshot)
-    }
-
-    fn compare_hash(
-        &mut self,
-        made: &Made<'_>,
-        of: Compared,
-        wanted: StateHash,
-    ) -> Result<(), ReplayError> {
-        let Some(state) = self.reference.snapshot().shards.get(made.ps() as usize) else {
-            let why = format!("ps {} is not one of the {} ps", made.ps(), made.header.n_ps);
-            return Err(ReplayError::Header { place: made.place(), why });
-        };
-        let found = StateHash::of(state);
-        self.compared.n_hashes += 1;
-        if found == wanted {
-            return Ok(());
-        }
-        Err(divergence(made, of, wanted.to_string(), found.to_string()))
     }
 }
 

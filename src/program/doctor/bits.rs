@@ -69,7 +69,7 @@ fn lines(flags: &str, level: SimdLevel) -> Vec<String> {
     let data = data.expect("the built-in digits fit the golden runs");
     let plan = Plan::new(&run, data, level).expect("their batches, too");
     let initial = plan.initial(None).expect("no file is read");
-    let mut reference = Reference::new(plan.clone(), initial);
+    let mut reference = Reference::new(&plan, initial);
     let mut lines = Vec::new();
     while reference.step().0 < run.train.training_steps {
         let update = match reference.update(reference.default_slots()) {

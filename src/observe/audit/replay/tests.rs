@@ -33,7 +33,7 @@ impl Story {
         let data = Arc::new(Dataset::open(&Source::Embedded, None).expect("it is built in"));
         let plan = Plan::new(&config, Arc::clone(&data), SimdLevel::detect()).expect("it does");
         let initial = plan.initial(None).expect("they are drawn");
-        let reference = Reference::new(plan, initial);
+        let reference = Reference::new(&plan, initial);
         let mut story = Self { data, config, reference, life: 0, lines: BTreeMap::new() };
         story.begin();
         story
@@ -44,7 +44,7 @@ impl Story {
         let checkpoint = self.checkpoint();
         let plan = Plan::new(&config, Arc::clone(&self.data), SimdLevel::detect());
         let snapshot = snapshot_of(&config, &checkpoint).expect("it is of the same model");
-        self.reference = Reference::new(plan.expect("the data do"), snapshot);
+        self.reference = Reference::new(&plan.expect("the data do"), snapshot);
         self.config = config;
         self.begin();
     }
