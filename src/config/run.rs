@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn size_on_one_machine_is_the_number_of_hosts_unless_given() {
+    fn given_size_of_the_cluster_overrides_the_number_of_hosts() {
         let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
         let given = SizeKeys { ps: "3".parse().ok(), workers: None };
         let size = |size: &SizeKeys| {

@@ -44,7 +44,7 @@ pub(crate) fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
 }
 
 #[test]
-fn a_run_that_nothing_happens_to_makes_each_update_once() {
+fn run_without_faults_makes_each_update_once() {
     for (n_ps, n_workers, replicas_to_aggregate) in [
         (1, 1, 1),
         (2, 2, 2),
@@ -112,7 +112,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn any_order_of_delivery_gives_the_serial_result(
+    fn any_order_of_delivery_gives_the_result_of_the_serial_run(
         shape in shapes(),
         choices in proptest::collection::vec(any::<u16>(), 0..800),
     ) {
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn lost_links_and_late_messages_change_nothing(
+    fn lost_links_and_late_messages_do_not_change_the_result(
         shape in shapes(),
         choices in choices(LINKS),
     ) {
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn killed_tasks_come_back_and_change_nothing(
+    fn crashes_and_restarts_of_tasks_do_not_change_the_result(
         shape in shapes(),
         choices in choices(CRASHES),
     ) {
@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn everything_at_once_changes_nothing(
+    fn all_faults_together_do_not_change_the_result(
         shape in shapes(),
         choices in choices(STORM),
     ) {
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn a_chief_that_is_stopped_and_started_again_changes_nothing(
+    fn stops_and_restarts_of_the_chief_do_not_change_the_result(
         shape in shapes(),
         choices in choices(STOPS),
     ) {

@@ -105,7 +105,7 @@ fn computing_at(step: u64, found_step: u64) -> Script<Worker> {
 }
 
 #[test]
-fn chief_adopts_live_state() {
+fn chief_adopts_live_state_instead_of_an_older_checkpoint() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     assert_eq!(chief.feed(found(1, 2)), []);
     assert_eq!(chief.meets(0, 1, Some(cut(1, 2))), [up(0), send(0, anything())]);
@@ -114,7 +114,7 @@ fn chief_adopts_live_state() {
 }
 
 #[test]
-fn chief_restores_fresh_shards_once_all_are_there() {
+fn chief_sends_initial_values_once_every_ps_is_connected() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     chief.meets(0, 1, None);
     chief.feed(found(0, 2));
@@ -140,7 +140,7 @@ fn chief_opens_a_new_generation_when_a_shard_is_lost() {
 }
 
 #[test]
-fn the_version_that_the_chief_holds_is_saved_and_restored_when_a_shard_is_lost() {
+fn chief_saves_and_restores_its_own_version_when_a_shard_is_lost() {
     let mut chief = computing_at(2, 1);
     chief.loses(1);
     let expected = [lost(1, Ok(Step(2))), persist(1, 2, &[0.5, 0.5]), Effect::Restore];
@@ -151,7 +151,7 @@ fn the_version_that_the_chief_holds_is_saved_and_restored_when_a_shard_is_lost()
 }
 
 #[test]
-fn a_version_is_not_the_state_where_the_optimizer_keeps_more() {
+fn version_without_the_optimizer_state_is_not_saved_when_a_shard_is_lost() {
     let mut chief = Script::worker(0, cluster(1, 1, 1));
     let Input::Stored(StorageEvent::Restored(Ok(mut with_momentum))) = found(1, 1) else {
         unreachable!("it is found");
@@ -168,7 +168,7 @@ fn a_version_is_not_the_state_where_the_optimizer_keeps_more() {
 }
 
 #[test]
-fn a_version_whose_losses_have_not_come_or_that_is_saved_already_is_not_saved() {
+fn version_without_its_losses_or_already_saved_is_not_saved_when_a_shard_is_lost() {
     let mut chief = adopted_at(2, 1);
     // Update 0 is all that ps 0 had room for: update 1 is not recorded.
     let records = vec![update(0, &[(0, 2.0)])];
@@ -187,7 +187,7 @@ fn a_version_whose_losses_have_not_come_or_that_is_saved_already_is_not_saved() 
 }
 
 #[test]
-fn an_update_that_is_made_again_and_is_another_ends_the_run() {
+fn recomputed_update_with_different_bits_fails_the_run() {
     let mut chief = computing_at(2, 1);
     let why = NotRepeated { step: Step(1), slot: Slot(0), first: 0.5, again: 0.25 };
     let out = chief.feed(Input::Stored(StorageEvent::NotRepeated(why)));
@@ -208,7 +208,7 @@ fn opening_without_ps_one() -> Script<Worker> {
 }
 
 #[test]
-fn a_restore_that_may_have_been_lost_opens_another_generation() {
+fn reconnected_ps_without_the_restored_state_opens_a_new_generation() {
     let mut chief = opening_without_ps_one();
     let expected = [up(1), send(1, restore(2, 0)), send(1, anything())];
     assert_eq!(chief.meets(1, 1, None), expected, "ps 0 has a state on its link already");
@@ -216,7 +216,7 @@ fn a_restore_that_may_have_been_lost_opens_another_generation() {
 }
 
 #[test]
-fn a_restore_whose_answer_was_lost_is_known_by_the_greeting() {
+fn welcome_with_the_restored_state_replaces_a_lost_confirmation() {
     let mut chief = opening_without_ps_one();
     let expected = [up(1), send(1, anything())];
     assert_eq!(chief.meets(1, 1, Some(cut(1, 0))), expected, "it has the state");
@@ -224,7 +224,7 @@ fn a_restore_whose_answer_was_lost_is_known_by_the_greeting() {
 }
 
 #[test]
-fn a_ps_that_has_gone_again_is_waited_for() {
+fn chief_restores_nothing_while_a_ps_is_disconnected() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     chief.feed(found(0, 2));
     chief.meets(0, 1, None);
@@ -235,7 +235,7 @@ fn a_ps_that_has_gone_again_is_waited_for() {
 }
 
 #[test]
-fn a_ps_that_comes_back_with_its_shard_is_asked_again_for_what_it_owes() {
+fn reconnected_ps_is_asked_again_for_a_capture_that_it_has_not_sent() {
     let mut chief = computing_at(1, 0);
     chief.loses(1);
     let out = acts(chief.meets(1, 1, Some(cut(1, 1))));
@@ -248,7 +248,7 @@ fn a_ps_that_comes_back_with_its_shard_is_asked_again_for_what_it_owes() {
 }
 
 #[test]
-fn what_a_chief_waits_for_is_what_its_phase_lacks() {
+fn status_of_a_chief_names_what_each_phase_waits_for() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     let does = |chief: &Script<Worker>| chief.node.status(chief.now()).does;
     insta::assert_snapshot!(does(&chief), @"waits for the newest checkpoint to be read");
@@ -272,7 +272,7 @@ fn what_a_chief_waits_for_is_what_its_phase_lacks() {
 }
 
 #[test]
-fn the_first_version_is_captured_before_anything_is_pushed_and_saved_whole() {
+fn first_version_is_captured_before_the_first_push_and_saved_with_all_shards() {
     let mut chief = adopted_at(0, 0);
     chief.hears(1, version(1, 0, &[], 0.5));
     let out = chief.hears(0, version(1, 0, &[0], 0.5));
@@ -285,7 +285,7 @@ fn the_first_version_is_captured_before_anything_is_pushed_and_saved_whole() {
 }
 
 #[test]
-fn captures_of_mixed_steps_are_never_written() {
+fn captures_of_different_steps_are_never_saved_together() {
     let mut chief = computing_at(0, 0);
     chief.hears(0, captured(1, 0, 0.5));
     let again = [send(0, capture(1, 2)), send(1, capture(1, 2))];
@@ -299,7 +299,7 @@ fn captures_of_mixed_steps_are_never_written() {
 }
 
 #[test]
-fn nothing_is_written_once_the_state_is_being_restored() {
+fn no_checkpoint_is_written_while_state_is_being_restored() {
     let mut chief = computing_at(1, 0);
     chief.hears(1, captured(1, 1, 0.5));
     chief.loses(1);
@@ -308,7 +308,7 @@ fn nothing_is_written_once_the_state_is_being_restored() {
 }
 
 #[test]
-fn a_generation_that_is_over_is_not_captured_again() {
+fn missed_capture_is_not_repeated_after_a_shard_is_lost() {
     let mut chief = computing_at(0, 0);
     chief.loses(1);
     chief.meets(1, 2, None);
@@ -316,7 +316,7 @@ fn a_generation_that_is_over_is_not_captured_again() {
 }
 
 #[test]
-fn updates_are_recorded_once_and_acknowledged_up_to_the_last() {
+fn updates_are_recorded_once_and_acknowledged_with_the_next_push() {
     let mut chief = adopted_at(1, 0);
     chief.hears(1, version(1, 1, &[], 0.5));
     let records = vec![update(0, &[(0, 2.0)])];
@@ -335,7 +335,7 @@ fn updates_are_recorded_once_and_acknowledged_up_to_the_last() {
 }
 
 #[test]
-fn what_was_recorded_of_one_generation_says_nothing_of_the_next() {
+fn records_of_one_generation_acknowledge_no_update_of_the_next() {
     let mut chief = adopted_at(2, 1);
     chief.hears(0, version(1, 2, &[0], 0.5));
     chief.loses(1);
@@ -363,7 +363,7 @@ fn at_the_end() -> Script<Worker> {
 }
 
 #[test]
-fn nobody_is_told_of_the_end_before_the_final_checkpoint_is_durable() {
+fn end_is_announced_only_after_the_final_checkpoint_is_durable() {
     let mut chief = at_the_end();
     chief.hears(0, captured(1, 3, 0.5));
     assert_eq!(chief.hears(1, captured(1, 3, 0.5)), [persist(1, 3, &[0.5, 0.5])]);
@@ -377,7 +377,7 @@ fn nobody_is_told_of_the_end_before_the_final_checkpoint_is_durable() {
 }
 
 #[test]
-fn a_final_checkpoint_that_fails_is_tried_again_and_at_last_given_up() {
+fn final_checkpoint_is_tried_ten_times_before_the_run_fails() {
     let mut chief = at_the_end();
     for attempt in 1..=10u64 {
         chief.hears(0, captured(1, 3, 0.5));
@@ -398,13 +398,13 @@ fn a_final_checkpoint_that_fails_is_tried_again_and_at_last_given_up() {
 }
 
 #[test]
-fn a_finish_is_not_believed_without_the_final_checkpoint() {
+fn finished_message_is_ignored_before_the_final_checkpoint() {
     let mut chief = adopted_at(2, 1);
     assert_eq!(chief.hears(0, Message::Finished { generation: generation(1) }), []);
 }
 
 #[test]
-fn a_chief_that_finds_the_final_checkpoint_tells_everyone_and_restores_nothing() {
+fn chief_that_finds_the_final_checkpoint_announces_the_end_and_restores_nothing() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     chief.meets(0, 1, None);
     let finished = |ps| send(ps, Message::Finished { generation: Generation::default() });
@@ -413,7 +413,7 @@ fn a_chief_that_finds_the_final_checkpoint_tells_everyone_and_restores_nothing()
 }
 
 #[test]
-fn a_chief_that_is_asked_to_stop_saves_first() {
+fn stopping_chief_halts_once_its_checkpoint_is_saved() {
     let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
@@ -424,7 +424,7 @@ fn a_chief_that_is_asked_to_stop_saves_first() {
 
 /// With plain gradient descent what the worker holds is the whole state.
 #[test]
-fn a_chief_that_is_asked_to_stop_while_a_ps_is_away_saves_what_it_holds() {
+fn stopping_chief_saves_its_own_version_if_a_ps_is_disconnected() {
     let live = || persist(1, 1, &[0.5, 0.5]);
     for is_away_first in [true, false] {
         let mut chief = computing_at(1, 1);
@@ -442,7 +442,7 @@ fn a_chief_that_is_asked_to_stop_while_a_ps_is_away_saves_what_it_holds() {
 }
 
 #[test]
-fn a_chief_that_is_asked_to_stop_with_all_done_ends_the_run_though_a_ps_is_away() {
+fn stopping_chief_announces_the_end_of_a_completed_run_even_if_a_ps_is_disconnected() {
     let mut chief = at_the_end();
     chief.loses(1);
     assert_eq!(chief.feed(Input::Stop), [persist(1, 3, &[0.5, 0.5])]);
@@ -451,7 +451,7 @@ fn a_chief_that_is_asked_to_stop_with_all_done_ends_the_run_though_a_ps_is_away(
 }
 
 #[test]
-fn a_save_that_is_refused_while_a_stop_waits_for_a_newer_one_is_not_its_last() {
+fn stopping_chief_saves_its_newer_version_after_an_older_save_fails() {
     let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
@@ -467,7 +467,7 @@ fn a_save_that_is_refused_while_a_stop_waits_for_a_newer_one_is_not_its_last() {
 
 /// There is no time to restore it, and it may be in vain.
 #[test]
-fn a_shard_that_is_lost_while_a_stop_is_under_way_is_not_restored() {
+fn shard_lost_during_a_stop_is_not_restored() {
     let stopped = |saved| [Effect::Halt(Outcome::Stopped { saved })];
     let mut chief = computing_at(1, 1);
     chief.feed(Input::Stop);
@@ -494,7 +494,7 @@ fn a_shard_that_is_lost_while_a_stop_is_under_way_is_not_restored() {
 }
 
 #[test]
-fn a_chief_whose_end_a_ps_refuses_to_hear_leaves_when_the_others_know() {
+fn finished_chief_does_not_wait_for_a_ps_that_refused_it() {
     let mut chief = Script::worker(0, cluster(2, 1, 1));
     chief.feed(found(3, 2));
     chief.network(NetworkEvent::Connected { link: link(1), to: TaskId::ps(1) });
@@ -507,7 +507,7 @@ fn a_chief_whose_end_a_ps_refuses_to_hear_leaves_when_the_others_know() {
 }
 
 #[test]
-fn a_chief_that_gives_up_when_all_is_done_has_not_failed() {
+fn chief_of_a_finished_run_succeeds_even_if_it_gives_up_waiting() {
     let mut config = cluster(2, 1, 1);
     config.limits.give_up_after = std::time::Duration::from_secs(5);
     let mut chief = Script::worker(0, config);
@@ -521,7 +521,7 @@ fn a_chief_that_gives_up_when_all_is_done_has_not_failed() {
 }
 
 #[test]
-fn a_chief_that_has_saved_its_version_stops_at_once() {
+fn stopping_chief_halts_at_once_if_its_version_is_saved() {
     let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
@@ -531,7 +531,7 @@ fn a_chief_that_has_saved_its_version_stops_at_once() {
 }
 
 #[test]
-fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
+fn save_from_before_a_stop_is_followed_by_a_save_of_the_newer_version() {
     let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
@@ -547,7 +547,7 @@ fn a_save_that_was_under_way_is_not_the_one_that_a_stop_asks_for() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_ever() {
+fn stopping_chief_halts_without_a_checkpoint_after_20_seconds() {
     let mut chief = computing_at(1, 1);
     assert_eq!(chief.feed(Input::Stop), []);
     let given_up = Effect::Halt(Outcome::Stopped { saved: None });
@@ -557,7 +557,7 @@ fn a_stop_does_not_wait_for_ever() {
 }
 
 #[test]
-fn a_stop_whose_save_fails_at_the_last_version_leaves_without() {
+fn stopping_chief_halts_without_a_checkpoint_if_the_final_save_fails() {
     let mut chief = at_the_end();
     assert_eq!(chief.feed(Input::Stop), []);
     chief.hears(0, captured(1, 3, 0.5));
@@ -567,7 +567,7 @@ fn a_stop_whose_save_fails_at_the_last_version_leaves_without() {
 }
 
 #[test]
-fn a_stop_after_the_final_checkpoint_leaves_the_others_to_be_told() {
+fn stop_after_the_final_checkpoint_does_not_interrupt_the_end_of_the_run() {
     let mut chief = at_the_end();
     chief.hears(0, captured(1, 3, 0.5));
     chief.hears(1, captured(1, 3, 0.5));
@@ -576,7 +576,7 @@ fn a_stop_after_the_final_checkpoint_leaves_the_others_to_be_told() {
 }
 
 #[test]
-fn a_save_begins_by_itself_when_it_is_due() {
+fn save_starts_when_the_save_interval_has_elapsed() {
     let mut chief = computing_at(1, 1);
     chief.hears(0, captured(1, 1, 0.5));
     chief.hears(1, captured(1, 1, 0.5));
@@ -593,7 +593,7 @@ fn a_save_begins_by_itself_when_it_is_due() {
 }
 
 #[test]
-fn no_save_begins_while_the_disk_still_writes_that_of_an_older_generation() {
+fn no_save_starts_while_a_save_of_an_older_generation_is_being_written() {
     let mut chief = computing_at(2, 0);
     chief.hears(0, captured(1, 2, 0.5));
     assert_eq!(chief.hears(1, captured(1, 2, 0.5)), [persist(1, 2, &[0.5, 0.5])]);
@@ -608,7 +608,7 @@ fn no_save_begins_while_the_disk_still_writes_that_of_an_older_generation() {
 }
 
 #[test]
-fn what_is_saved_already_wakes_nobody() {
+fn chief_with_a_saved_version_has_no_deadline_in_the_past() {
     let mut config = cluster(1, 1, 1);
     config.limits.save_interval = std::time::Duration::from_nanos(1);
     let mut chief = Script::worker(0, config);

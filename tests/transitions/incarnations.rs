@@ -46,7 +46,7 @@ fn calls_and_is_refused(
 }
 
 #[test]
-fn an_older_caller_is_refused_with_the_incarnation_to_exceed() {
+fn older_caller_is_refused_with_the_incarnation_to_exceed() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, 5);
     ps.loses(1);
@@ -62,7 +62,7 @@ fn an_older_caller_is_refused_with_the_incarnation_to_exceed() {
 }
 
 #[test]
-fn an_older_ps_is_refused_by_the_worker_that_called_it() {
+fn worker_refuses_an_older_incarnation_of_a_ps_that_it_called() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.meets(0, 5, None);
     worker.loses(0);
@@ -80,7 +80,7 @@ fn an_older_ps_is_refused_by_the_worker_that_called_it() {
 }
 
 #[test]
-fn an_older_caller_hears_whether_the_newer_life_is_connected() {
+fn refusal_reports_whether_the_newer_incarnation_is_connected() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, 5);
     let out = ps.is_called_on(9, TaskId::worker(1), 4);
@@ -91,7 +91,7 @@ fn an_older_caller_hears_whether_the_newer_life_is_connected() {
 }
 
 #[test]
-fn a_worker_calls_again_until_it_is_clear_that_the_newer_life_is_alive() {
+fn refused_worker_retries_until_the_newer_incarnation_is_known_to_be_alive() {
     let connected = Some(NewerLife { is_connected: true, ..life(5) });
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     let limits = worker.config.limits;
@@ -106,7 +106,7 @@ fn a_worker_calls_again_until_it_is_clear_that_the_newer_life_is_alive() {
 }
 
 #[test]
-fn a_worker_is_outdated_once_the_connection_of_the_newer_life_is_lost() {
+fn worker_is_outdated_once_the_newer_incarnation_is_disconnected() {
     let connected = Some(NewerLife { is_connected: true, ..life(5) });
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     assert_eq!(calls_and_is_refused(&mut worker, 0, connected), None);
@@ -115,7 +115,7 @@ fn a_worker_is_outdated_once_the_connection_of_the_newer_life_is_lost() {
 }
 
 #[test]
-fn a_worker_that_never_joined_is_outdated_and_names_the_incarnation_to_exceed() {
+fn refused_worker_that_never_joined_is_outdated_and_names_the_incarnation_to_exceed() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     assert_eq!(
         calls_and_is_refused(&mut worker, 0, Some(life(5))),
@@ -124,7 +124,7 @@ fn a_worker_that_never_joined_is_outdated_and_names_the_incarnation_to_exceed() 
 }
 
 #[test]
-fn a_worker_that_not_every_ps_has_welcomed_has_not_joined() {
+fn worker_has_not_joined_until_every_ps_has_welcomed_it() {
     let mut worker = Script::worker(1, cluster(2, 2, 2));
     worker.meets(0, 1, None);
     assert_eq!(
@@ -134,7 +134,7 @@ fn a_worker_that_not_every_ps_has_welcomed_has_not_joined() {
 }
 
 #[test]
-fn a_worker_that_has_joined_is_fenced_though_its_links_were_lost() {
+fn joined_worker_is_fenced_even_after_all_its_links_were_lost() {
     let mut worker = Script::worker(1, cluster(2, 2, 2));
     worker.meets(0, 1, None);
     worker.loses(0);
@@ -145,7 +145,7 @@ fn a_worker_that_has_joined_is_fenced_though_its_links_were_lost() {
 }
 
 #[test]
-fn a_chief_that_never_joined_is_outdated_though_it_finds_the_final_checkpoint() {
+fn chief_that_never_joined_is_outdated_even_if_it_finds_the_final_checkpoint() {
     // Who was refused for another reason would count the ps as told, and leave.
     let mut chief = Script::worker(0, cluster(1, 2, 2));
     chief.feed(found(3, 1));
@@ -156,7 +156,7 @@ fn a_chief_that_never_joined_is_outdated_though_it_finds_the_final_checkpoint() 
 }
 
 #[test]
-fn a_ps_without_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
+fn ps_without_a_state_is_outdated_if_a_worker_knows_a_newer_incarnation() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(0, 1);
     ps.lets_in(1, 1);
@@ -170,7 +170,7 @@ fn a_ps_without_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
 }
 
 #[test]
-fn a_ps_that_held_a_state_is_fenced_when_a_worker_knows_a_newer_life() {
+fn ps_with_a_state_is_fenced_if_a_worker_knows_a_newer_incarnation() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(0, 1);
     ps.lets_in(1, 1);
@@ -181,7 +181,7 @@ fn a_ps_that_held_a_state_is_fenced_when_a_worker_knows_a_newer_life() {
 }
 
 #[test]
-fn a_leaving_worker_says_goodbye_to_an_older_life_of_a_ps() {
+fn leaving_worker_says_goodbye_even_to_an_older_incarnation_of_a_ps() {
     for state in [None, Some(Cut { generation: generation(1), step: Step(3) })] {
         let mut worker = Script::worker(1, cluster(2, 2, 2));
         worker.meets(0, 1, None);
@@ -197,7 +197,7 @@ fn a_leaving_worker_says_goodbye_to_an_older_life_of_a_ps() {
 }
 
 #[test]
-fn an_ending_ps_with_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
+fn ending_ps_with_a_state_is_outdated_if_a_worker_knows_a_newer_incarnation() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     ps.hears(0, Message::Finished { generation: generation(1) });
     let connected = Some(NewerLife { is_connected: true, ..life(5) });
@@ -210,7 +210,7 @@ fn an_ending_ps_with_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
 }
 
 #[test]
-fn an_incarnation_that_is_not_larger_ends_no_session_with_a_caller_as_outdated() {
+fn refusal_by_a_caller_without_a_larger_incarnation_only_closes_the_link() {
     for exceed in [None, Some(0), Some(OWN.0), Some(LARGEST), Some(u64::MAX)] {
         let older_than = exceed.map(life);
         let mut ps = Script::ps(0, cluster(1, 2, 2));
@@ -225,7 +225,7 @@ fn an_incarnation_that_is_not_larger_ends_no_session_with_a_caller_as_outdated()
 }
 
 #[test]
-fn a_called_ps_may_not_refuse_after_its_welcome() {
+fn refusal_after_a_welcome_does_not_halt_the_worker() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.meets(0, 1, None);
     let out = worker.hears(0, refused(Some(life(5))));
@@ -233,7 +233,7 @@ fn a_called_ps_may_not_refuse_after_its_welcome() {
 }
 
 #[test]
-fn a_refusal_that_names_no_larger_incarnation_is_final() {
+fn refusal_without_a_larger_incarnation_is_final() {
     for exceed in [None, Some(0), Some(OWN.0), Some(LARGEST), Some(u64::MAX)] {
         let older_than = exceed.map(life);
         let mut worker = Script::worker(1, cluster(1, 2, 2));
@@ -243,7 +243,7 @@ fn a_refusal_that_names_no_larger_incarnation_is_final() {
 }
 
 #[test]
-fn nobody_has_a_larger_incarnation_than_the_largest() {
+fn caller_with_an_incarnation_above_the_largest_is_refused() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     for incarnation in [LARGEST + 1, u64::MAX] {
         let reason =
@@ -256,7 +256,7 @@ fn nobody_has_a_larger_incarnation_than_the_largest() {
 }
 
 #[test]
-fn the_largest_incarnation_keeps_nobody_out() {
+fn largest_incarnation_does_not_fence_later_processes() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, LARGEST);
     let out = ps.is_called_on(9, TaskId::worker(1), 7);
@@ -282,7 +282,7 @@ fn version_of(opener: u64) -> Message {
 }
 
 #[test]
-fn a_worker_does_not_go_back_to_an_older_generation_and_tells_the_ps_of_the_newer() {
+fn worker_rejects_a_version_of_an_older_generation_and_requests_the_newer_one() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.meets(0, 1, None);
     worker.hears(0, version_of(7));
@@ -295,7 +295,7 @@ fn a_worker_does_not_go_back_to_an_older_generation_and_tells_the_ps_of_the_newe
 }
 
 #[test]
-fn a_ps_that_hears_of_a_newer_chief_lets_the_older_one_go_and_refuses_it() {
+fn ps_disconnects_and_refuses_a_chief_older_than_a_known_generation() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     let generation = Generation { opener: Incarnation(7), number: 1 };
     let out = ps.hears(1, pull(Want::AtLeast(Cut { generation, step: Step(0) })));
@@ -313,7 +313,7 @@ fn a_ps_that_hears_of_a_newer_chief_lets_the_older_one_go_and_refuses_it() {
 }
 
 #[test]
-fn a_state_of_an_older_generation_than_a_workers_is_none_to_a_newer_chief() {
+fn ps_hides_its_state_from_a_newer_chief_if_a_worker_knows_a_newer_generation() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     let has_state = |out: &[Effect]| {
         out.iter().any(|effect| {

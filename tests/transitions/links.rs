@@ -22,7 +22,7 @@ fn refusal(from: TaskId, reason: &str) -> Vec<Effect> {
 }
 
 #[test]
-fn a_caller_of_this_cluster_is_welcome() {
+fn caller_of_the_same_cluster_is_welcomed() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let welcome = Message::Welcome { incarnation: Incarnation(1), state: None };
     let up = Effect::Report(Report::PeerUp { peer: TaskId::worker(1) });
@@ -30,7 +30,7 @@ fn a_caller_of_this_cluster_is_welcome() {
 }
 
 #[test]
-fn a_differing_setting_is_refused_naming_both_values() {
+fn different_setting_is_refused_with_both_values() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let from = TaskId::worker(1);
     let mut hello = hello(from, TaskId::PS_ZERO, 1, &ps.config);
@@ -41,7 +41,7 @@ fn a_differing_setting_is_refused_naming_both_values() {
 }
 
 #[test]
-fn a_caller_who_looks_for_another_task_is_refused() {
+fn caller_that_expects_another_task_is_refused() {
     let mut ps = Script::ps(0, cluster(2, 2, 2));
     let from = TaskId::worker(1);
     let hello = hello(from, TaskId::ps(1), 1, &ps.config);
@@ -51,14 +51,14 @@ fn a_caller_who_looks_for_another_task_is_refused() {
 }
 
 #[test]
-fn a_task_that_the_cluster_does_not_have_is_refused() {
+fn task_outside_the_cluster_is_refused() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let reason = "there is no other worker 2 in a cluster of 2 workers";
     assert_eq!(ps.is_called_on(9, TaskId::worker(2), 1), refusal(TaskId::worker(2), reason));
 }
 
 #[test]
-fn ps_call_ps_zero_only_when_arrival_chooses_the_slots() {
+fn ps_may_call_ps_0_only_with_backup_workers() {
     let from = TaskId::ps(1);
     let mut ps = Script::ps(0, cluster(2, 2, 2));
     let reason = "no ps of this cluster calls ps 0";
@@ -70,7 +70,7 @@ fn ps_call_ps_zero_only_when_arrival_chooses_the_slots() {
 }
 
 #[test]
-fn nobody_calls_a_worker() {
+fn worker_refuses_every_caller() {
     let mut worker = Script::worker(0, cluster(1, 3, 3));
     let from = TaskId::worker(2);
     let hello = hello(from, TaskId::CHIEF, 1, &worker.config);
@@ -80,7 +80,7 @@ fn nobody_calls_a_worker() {
 }
 
 #[test]
-fn a_new_life_replaces_the_older_one_and_its_link() {
+fn newer_incarnation_replaces_the_older_one_and_its_link() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, 5);
     let peer = TaskId::worker(1);
@@ -104,7 +104,7 @@ fn calls_with_data(ps: &mut Script<Ps>, on: u32, worker: u32, data: &str) -> Vec
 }
 
 #[test]
-fn the_chief_says_which_training_data_is_right() {
+fn worker_with_other_training_data_than_the_chief_is_disconnected_and_refused() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 1, "wrong");
     let out = calls_with_data(&mut ps, 3, 0, "right");
@@ -119,7 +119,7 @@ fn the_chief_says_which_training_data_is_right() {
 }
 
 #[test]
-fn not_even_another_chief_brings_other_data_once_there_is_state() {
+fn restarted_chief_with_other_training_data_is_refused_once_a_state_exists() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 0, "right");
     let (generation, step, state) = (Generation::default(), Step(0), ShardState::default());
@@ -130,7 +130,7 @@ fn not_even_another_chief_brings_other_data_once_there_is_state() {
 }
 
 #[test]
-fn whoever_said_which_data_is_right_may_come_again_with_other_data() {
+fn task_that_set_the_expected_training_data_may_reconnect_with_other_data() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 1, "wrong");
     assert_eq!(calls_with_data(&mut ps, 2, 1, "right").len(), 4);
@@ -138,7 +138,7 @@ fn whoever_said_which_data_is_right_may_come_again_with_other_data() {
 }
 
 #[test]
-fn who_speaks_before_greeting_is_turned_away() {
+fn caller_whose_first_message_is_not_hello_is_disconnected() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.network(NetworkEvent::Accepted { link: link(9) });
     let why = "a caller said goodbye before it said hello".to_owned();
@@ -147,7 +147,7 @@ fn who_speaks_before_greeting_is_turned_away() {
 }
 
 #[test]
-fn strangers_are_counted_apart_from_members() {
+fn callers_that_have_not_said_hello_are_limited_independently_of_members() {
     let mut ps = Script::ps(0, cluster(1, 200, 200));
     for worker in 0..200 {
         ps.lets_in(worker, 1);
@@ -164,7 +164,7 @@ fn strangers_are_counted_apart_from_members() {
 }
 
 #[test]
-fn a_task_that_is_refused_halts_with_the_reason() {
+fn refused_task_halts_with_the_reason() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
     let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
@@ -174,7 +174,7 @@ fn a_task_that_is_refused_halts_with_the_reason() {
 }
 
 #[test]
-fn a_silent_peer_is_lost_and_a_long_message_on_its_way_is_a_sign_of_life() {
+fn silent_peer_is_disconnected_unless_a_long_message_is_arriving() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, 1);
     let lost = |out: &[Effect]| out.contains(&Effect::Close { link: link(1) });
@@ -185,7 +185,7 @@ fn a_silent_peer_is_lost_and_a_long_message_on_its_way_is_a_sign_of_life() {
 }
 
 #[test]
-fn a_stranger_that_takes_its_time_over_a_greeting_is_not_waited_for() {
+fn caller_with_a_slow_hello_is_disconnected_despite_progress() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.network(NetworkEvent::Accepted { link: link(9) });
     ps.sleeps_until(9);
@@ -194,7 +194,7 @@ fn a_stranger_that_takes_its_time_over_a_greeting_is_not_waited_for() {
 }
 
 #[test]
-fn a_link_with_nothing_to_say_says_so() {
+fn idle_link_sends_a_heartbeat() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.lets_in(1, 1);
     assert_eq!(ps.sleeps_until(2), [send(1, Message::Heartbeat)]);
@@ -202,7 +202,7 @@ fn a_link_with_nothing_to_say_says_so() {
 }
 
 #[test]
-fn links_are_looked_at_on_a_beat_and_not_at_each_wake() {
+fn links_are_checked_at_fixed_times_and_not_at_every_wake() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let at = |millis| Moment::from_origin(Duration::from_millis(millis));
     assert_eq!(ps.wakes_at(at(500)), []);
@@ -213,7 +213,7 @@ fn links_are_looked_at_on_a_beat_and_not_at_each_wake() {
 }
 
 #[test]
-fn who_is_there_is_waited_for_longer_than_who_is_not() {
+fn connected_peers_are_awaited_longer_than_disconnected_peers() {
     let limits = Limits { give_up_after: Duration::from_secs(8), ..Limits::default() };
     let config = || ClusterConfig { limits, ..cluster(1, 2, 2) };
     let gave_up = |out: &[Effect]| match out.last() {
@@ -239,7 +239,7 @@ fn who_is_there_is_waited_for_longer_than_who_is_not() {
 }
 
 #[test]
-fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
+fn lost_ps_is_called_again_after_doubling_pauses() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     let failed = || NetworkEvent::ConnectFailed { to: TaskId::PS_ZERO, why: "refused".into() };
     let connect = Effect::Connect { to: TaskId::PS_ZERO };
@@ -254,7 +254,7 @@ fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
 }
 
 #[test]
-fn a_ps_that_takes_the_call_and_hangs_up_is_called_more_and_more_seldom() {
+fn ps_that_accepts_and_disconnects_is_called_again_after_doubling_pauses() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     for pause in [20, 40, 80].map(Duration::from_millis) {
         worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });

@@ -34,7 +34,7 @@ fn report_updated(step: u64, of: &[u32]) -> Effect {
 }
 
 #[test]
-fn an_update_uses_the_slots_in_order_and_answers_all_who_pushed() {
+fn update_uses_slots_in_order_and_sends_the_new_version_to_every_worker() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
     assert_eq!(ps.hears(0, push(0, 0, 20.0)), [compute(0, 0.0, &[(0, 20.0), (1, 10.0)])]);
@@ -59,7 +59,7 @@ fn stale_gradient_is_answered_with_the_current_version() {
 }
 
 #[test]
-fn second_copy_is_acknowledged_and_ignored() {
+fn second_copy_of_a_gradient_is_acknowledged_and_ignored() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     assert_eq!(ps.hears(1, push(0, 1, 10.0)), []);
     let duplicate = [
@@ -85,7 +85,7 @@ fn gradient_of_an_older_generation_changes_nothing() {
 }
 
 #[test]
-fn an_update_that_was_fenced_while_it_was_computed_changes_nothing() {
+fn update_fenced_during_its_computation_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 0);
     ps.hears(0, push(0, 0, 10.0));
     let (generation, step) = (generation(2), Step(0));
@@ -102,7 +102,7 @@ fn an_update_that_was_fenced_while_it_was_computed_changes_nothing() {
 }
 
 #[test]
-fn an_order_of_an_older_generation_changes_nothing() {
+fn restore_of_an_older_generation_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 2);
     let (generation, step) = (generation(0), Step(0));
     assert_eq!(
@@ -113,7 +113,7 @@ fn an_order_of_an_older_generation_changes_nothing() {
 }
 
 #[test]
-fn an_order_that_comes_again_is_confirmed_again_and_changes_nothing() {
+fn repeated_restore_is_confirmed_again_and_changes_nothing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 2);
     ps.hears(0, push(2, 0, 10.0));
     let (generation, step) = (generation(1), Step(2));
@@ -128,7 +128,7 @@ fn an_order_that_comes_again_is_confirmed_again_and_changes_nothing() {
 }
 
 #[test]
-fn a_state_whose_parts_do_not_fit_each_other_is_not_taken() {
+fn state_with_inconsistent_parts_is_refused() {
     let of = |n_auxiliary: usize, regularized: &[(usize, usize)]| ShardState {
         parameters: vec![0.0; 4].into(),
         auxiliary: vec![vec![0.0; n_auxiliary].into()],
@@ -162,7 +162,7 @@ fn a_state_whose_parts_do_not_fit_each_other_is_not_taken() {
 }
 
 #[test]
-fn what_a_ps_waits_for_is_what_has_not_come() {
+fn status_of_a_ps_names_what_it_waits_for() {
     let does = |ps: &Script<Ps>| ps.node.status(ps.now()).does;
     let ps = Script::ps(0, cluster(2, 1, 2));
     insta::assert_snapshot!(does(&ps), @"waits for this shard's state from worker 0, never heard of");
@@ -192,7 +192,7 @@ fn what_a_ps_waits_for_is_what_has_not_come() {
 }
 
 #[test]
-fn tokens_come_from_ps_zero_alone() {
+fn only_ps_0_sends_tokens() {
     let mut ps = Script::ps(1, cluster(2, 1, 1));
     ps.lets_in(0, 1);
     let (generation, step) = (generation(1), Step(0));
@@ -201,7 +201,7 @@ fn tokens_come_from_ps_zero_alone() {
 }
 
 #[test]
-fn a_gradient_that_comes_before_any_state_is_fenced_and_its_worker_told_once_there_is() {
+fn gradient_before_the_first_restore_is_fenced_and_answered_after_the_restore() {
     let mut ps = Script::ps(0, cluster(1, 1, 1));
     ps.lets_in(0, 1);
     let expected = [
@@ -218,7 +218,7 @@ fn a_gradient_that_comes_before_any_state_is_fenced_and_its_worker_told_once_the
 }
 
 #[test]
-fn two_gradients_of_one_identity_stop_the_run() {
+fn two_different_gradients_of_one_slot_fail_the_run() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     ps.hears(1, push(0, 1, 10.0));
     let worker = TaskId::worker(1);
@@ -232,7 +232,7 @@ fn two_gradients_of_one_identity_stop_the_run() {
 }
 
 #[test]
-fn what_no_honest_worker_pushes_ends_its_session() {
+fn push_of_an_unknown_slot_or_a_future_step_disconnects_the_worker() {
     for absurd in [push(0, 2, 1.0), push(1, 1, 1.0), push(u64::MAX, 1, 1.0)] {
         let mut ps = Script::restored(cluster(1, 2, 2), 0);
         let out = ps.hears(1, absurd);
@@ -243,7 +243,7 @@ fn what_no_honest_worker_pushes_ends_its_session() {
 }
 
 #[test]
-fn with_backup_workers_the_first_slots_that_every_shard_holds_are_chosen() {
+fn ps_0_chooses_the_first_slots_that_every_shard_holds() {
     let mut ps = Script::restored(cluster(2, 1, 2), 0);
     ps.is_called_on(9, TaskId::ps(1), 1);
     let (generation, step) = (generation(1), Step(0));
@@ -259,7 +259,7 @@ fn with_backup_workers_the_first_slots_that_every_shard_holds_are_chosen() {
 }
 
 #[test]
-fn a_choice_that_no_update_can_use_ends_the_session() {
+fn invalid_choice_of_slots_disconnects_ps_0() {
     for (r, n, wrong) in
         [(1, 2, &[][..]), (1, 2, &[0, 1]), (1, 2, &[2]), (2, 3, &[1, 1]), (2, 3, &[1, 0])]
     {
@@ -273,14 +273,14 @@ fn a_choice_that_no_update_can_use_ends_the_session() {
 }
 
 #[test]
-fn a_pull_waits_for_the_first_version_that_will_do() {
+fn pull_waits_for_the_first_version_that_satisfies_the_request() {
     let mut ps = Script::restored(cluster(1, 2, 2), 1);
     assert_eq!(ps.hears(1, pull(Want::AtLeast(cut(2)))), []);
     assert_eq!(ps.hears(1, pull(Want::AtLeast(cut(1)))), [send(1, version(1, 1, &[1], 0.0))]);
 }
 
 #[test]
-fn the_version_before_is_there_for_a_worker_that_died_while_it_pushed() {
+fn previous_version_is_kept_for_a_worker_that_died_while_pushing() {
     let mut ps = Script::restored(cluster(1, 1, 1), 0);
     ps.hears(0, push(0, 0, 10.0));
     ps.feed(updated(0, 7.0));
@@ -297,7 +297,7 @@ fn the_version_before_is_there_for_a_worker_that_died_while_it_pushed() {
 }
 
 #[test]
-fn what_the_chief_has_recorded_is_not_sent_again() {
+fn losses_recorded_by_the_chief_are_not_sent_again() {
     let mut ps = Script::restored(cluster(1, 1, 1), 0);
     ps.hears(0, push(0, 0, 10.0));
     ps.feed(updated(0, 7.0));
@@ -318,7 +318,7 @@ fn what_the_chief_has_recorded_is_not_sent_again() {
 }
 
 #[test]
-fn a_capture_is_answered_at_exactly_its_version_or_missed() {
+fn capture_is_answered_at_exactly_its_version_or_reported_as_missed() {
     let mut ps = Script::restored(cluster(1, 1, 1), 1);
     let generation = generation(1);
     let capture = |at: u64| Message::Capture { cut: Cut { generation, step: Step(at) } };
@@ -337,7 +337,7 @@ fn a_capture_is_answered_at_exactly_its_version_or_missed() {
 }
 
 #[test]
-fn no_update_is_made_after_the_last() {
+fn no_update_starts_after_the_last_step() {
     let mut ps = Script::restored(cluster(1, 1, 1), 3);
     assert_eq!(ps.hears(0, push(3, 0, 10.0)), []);
     let tokens = acknowledging(version(1, 3, &[], 0.0), 1);
@@ -346,7 +346,7 @@ fn no_update_is_made_after_the_last() {
 }
 
 #[test]
-fn the_end_is_told_acknowledged_once_all_others_have_left_and_then_the_ps_leaves() {
+fn ps_confirms_the_end_to_the_chief_once_every_other_worker_has_left() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     let generation = generation(1);
     let finished = || Message::Finished { generation };
@@ -356,7 +356,7 @@ fn the_end_is_told_acknowledged_once_all_others_have_left_and_then_the_ps_leaves
 }
 
 #[test]
-fn a_worker_that_calls_at_the_end_is_told_and_the_chief_is_not() {
+fn end_is_announced_to_a_reconnecting_worker_but_not_to_the_chief() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     let generation = generation(1);
     ps.hears(0, Message::Finished { generation });
@@ -373,7 +373,7 @@ fn a_worker_that_calls_at_the_end_is_told_and_the_chief_is_not() {
 }
 
 #[test]
-fn a_goodbye_before_the_last_version_ends_nothing() {
+fn goodbye_before_the_last_version_is_ignored() {
     let mut ps = Script::restored(cluster(1, 2, 2), 2);
     assert_eq!(ps.hears(1, Message::Goodbye), []);
 }
@@ -388,7 +388,7 @@ fn met_by_both() -> Script<Ps> {
 }
 
 #[test]
-fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
+fn goodbye_before_the_finished_message_of_the_chief_counts() {
     let mut ps = met_by_both();
     assert_eq!(ps.hears(1, Message::Goodbye), []);
     let finished = || Message::Finished { generation: generation(1) };
@@ -397,7 +397,7 @@ fn a_goodbye_that_comes_before_the_chiefs_word_counts() {
 }
 
 #[test]
-fn a_worker_that_comes_back_after_its_goodbye_is_waited_for_if_it_is_another_life() {
+fn worker_that_restarts_after_its_goodbye_is_awaited_again() {
     let finished = || Message::Finished { generation: generation(1) };
     // The second time it is the same one, whose link was lost.
     for (life, to_chief) in [(2, vec![]), (1, vec![send(0, finished())])] {
@@ -412,14 +412,14 @@ fn a_worker_that_comes_back_after_its_goodbye_is_waited_for_if_it_is_another_lif
 
 /// Its next life is told by the chief, and tells those who have not heard of it.
 #[test]
-fn a_ps_that_is_asked_to_stop_before_all_have_left_has_not_finished() {
+fn ps_that_stops_before_all_workers_have_left_has_not_finished() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     ps.hears(0, Message::Finished { generation: generation(1) });
     assert_eq!(ps.feed(Input::Stop), [Effect::Halt(Outcome::Stopped { saved: None })]);
 }
 
 #[test]
-fn a_ps_that_hears_of_a_failure_passes_it_on() {
+fn ps_forwards_an_abort_to_every_worker() {
     let mut ps = Script::restored(cluster(1, 2, 2), 2);
     let failure = Failure::Storage("full".to_owned());
     let abort = || Message::Abort(failure.clone());
@@ -428,7 +428,7 @@ fn a_ps_that_hears_of_a_failure_passes_it_on() {
 }
 
 #[test]
-fn a_ps_that_ps_0_refuses_halts_unless_all_is_done() {
+fn ps_refused_by_ps_0_halts_unless_the_run_is_finished() {
     for is_done in [true, false] {
         let mut ps = Script::ps(1, cluster(2, 1, 2));
         ps.lets_in(0, 1);
@@ -443,7 +443,7 @@ fn a_ps_that_ps_0_refuses_halts_unless_all_is_done() {
 }
 
 #[test]
-fn a_worker_that_ends_when_all_is_done_has_left() {
+fn abort_of_a_worker_after_the_end_counts_as_its_goodbye() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     let finished = Message::Finished { generation: generation(1) };
     ps.hears(0, finished.clone());
@@ -453,7 +453,7 @@ fn a_worker_that_ends_when_all_is_done_has_left() {
 }
 
 #[test]
-fn a_ps_that_gives_up_when_all_is_done_has_not_failed() {
+fn ps_of_a_finished_run_succeeds_even_if_it_gives_up_waiting() {
     let mut config = cluster(1, 2, 2);
     config.limits.give_up_after = Duration::from_secs(3);
     let mut ps = Script::restored(config, 3);
@@ -465,7 +465,7 @@ fn a_ps_that_gives_up_when_all_is_done_has_not_failed() {
 }
 
 #[test]
-fn a_ps_does_not_wait_for_ever_for_those_who_do_not_say_goodbye() {
+fn ps_of_a_finished_run_waits_a_limited_time_for_goodbyes() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     ps.loses(1);
     let finished = Message::Finished { generation: generation(1) };
@@ -479,7 +479,7 @@ fn a_ps_does_not_wait_for_ever_for_those_who_do_not_say_goodbye() {
 }
 
 #[test]
-fn waiting_is_reported_with_whom_and_how_long() {
+fn report_of_a_wait_names_the_awaited_task_and_the_duration() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     ps.hears(0, push(0, 0, 10.0));
     ps.loses(1);
@@ -495,7 +495,7 @@ fn waiting_is_reported_with_whom_and_how_long() {
 }
 
 #[test]
-fn what_a_ps_may_not_hear_ends_the_session() {
+fn message_that_its_sender_may_not_send_closes_the_link() {
     let mut ps = Script::restored(cluster(1, 2, 2), 0);
     let ends = |ps: &mut Script<Ps>, on: u32, peer: TaskId, message: Message| {
         let why = format!("it said {}, which is not for it to say", message.kind());
@@ -529,7 +529,7 @@ fn what_a_ps_may_not_hear_ends_the_session() {
 }
 
 #[test]
-fn who_has_waited_as_long_as_it_may_ends_the_run_for_all() {
+fn ps_that_gives_up_waiting_aborts_the_run_of_every_worker() {
     let mut config = cluster(1, 2, 2);
     config.limits.give_up_after = Duration::from_secs(3);
     let mut ps = Script::restored(config, 0);
@@ -558,7 +558,7 @@ fn accepted_push_is_acknowledged_at_once_while_its_worker_has_more_to_push() {
 }
 
 #[test]
-fn pushes_are_counted_anew_on_a_new_link() {
+fn count_of_pushes_restarts_on_a_new_link() {
     let mut ps = Script::restored(cluster(1, 6, 2), 0);
     ps.hears(1, push(0, 1, 10.0));
     ps.loses(1);

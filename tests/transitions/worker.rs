@@ -54,7 +54,7 @@ fn met_all(config: ClusterConfig) -> Script<Worker> {
 }
 
 #[test]
-fn worker_starts_only_with_whole_versions() {
+fn worker_computes_only_once_all_shards_have_the_same_version() {
     let mut worker = Script::worker(1, cluster(2, 2, 2));
     assert_eq!(worker.meets(0, 1, None), [up(0), send(0, anything())]);
     assert_eq!(worker.meets(1, 1, None), [up(1), send(1, anything())]);
@@ -67,7 +67,7 @@ fn worker_starts_only_with_whole_versions() {
 }
 
 #[test]
-fn a_gradient_is_pushed_to_every_shard_and_asks_for_the_next_version() {
+fn gradient_is_pushed_to_every_shard_and_requests_the_next_version() {
     let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.hears(1, version(1, 0, &[], 0.5));
@@ -77,7 +77,7 @@ fn a_gradient_is_pushed_to_every_shard_and_asks_for_the_next_version() {
 }
 
 #[test]
-fn a_shard_that_was_asked_for_less_is_asked_again() {
+fn shard_is_asked_again_for_a_version_of_a_newer_generation() {
     let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.hears(1, version(1, 0, &[], 0.5));
@@ -88,7 +88,7 @@ fn a_shard_that_was_asked_for_less_is_asked_again() {
 }
 
 #[test]
-fn several_slots_are_computed_one_after_the_other() {
+fn slots_of_a_worker_are_computed_one_after_the_other() {
     let mut worker = met_all(cluster(1, 4, 2));
     assert_eq!(worker.hears(0, version(1, 0, &[1, 3], 0.5)), [compute(1, 0, 1, &[0.5])]);
     let expected = [compute(1, 0, 3, &[0.5]), send(0, push(0, 1, 2.0)), report(0, 1, 2.0)];
@@ -96,7 +96,7 @@ fn several_slots_are_computed_one_after_the_other() {
 }
 
 #[test]
-fn what_an_earlier_life_pushed_everywhere_is_not_computed_again() {
+fn slot_that_every_shard_has_received_is_not_computed_again() {
     let mut worker = met_all(cluster(1, 4, 2));
     let held = with_received(version(1, 0, &[1, 3], 0.5), &[1]);
     assert_eq!(worker.hears(0, held), [compute(1, 0, 3, &[0.5])]);
@@ -106,7 +106,7 @@ fn what_an_earlier_life_pushed_everywhere_is_not_computed_again() {
 }
 
 #[test]
-fn a_gradient_is_pushed_again_on_a_new_link_with_the_same_identity() {
+fn gradient_is_pushed_again_on_a_new_link_with_the_same_identity() {
     let mut worker = met_all(cluster(1, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.feed(computed(0, 1, 2.0, 1));
@@ -115,7 +115,7 @@ fn a_gradient_is_pushed_again_on_a_new_link_with_the_same_identity() {
 }
 
 #[test]
-fn a_new_life_of_a_ps_is_asked_anew() {
+fn restarted_ps_is_asked_for_a_version_again() {
     let mut worker = met_all(cluster(1, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.loses(0);
@@ -123,7 +123,7 @@ fn a_new_life_of_a_ps_is_asked_anew() {
 }
 
 #[test]
-fn an_older_version_is_asked_for_exactly_when_an_earlier_life_died_while_it_pushed() {
+fn previous_version_is_requested_after_an_earlier_incarnation_died_while_pushing() {
     let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 1, &[1], 0.5));
     // Ps 1 waits for slot 1 of step 0, which ps 0 has used already.
@@ -134,7 +134,7 @@ fn an_older_version_is_asked_for_exactly_when_an_earlier_life_died_while_it_push
 }
 
 #[test]
-fn a_shard_that_went_back_to_the_older_version_is_not_asked_for_the_newer_one_meanwhile() {
+fn shard_that_sent_the_previous_version_is_not_asked_again_while_another_shard_is_awaited() {
     let mut worker = met_all(cluster(3, 2, 2));
     worker.hears(0, version(1, 1, &[1], 0.5));
     worker.hears(2, version(1, 1, &[], 0.5));
@@ -145,7 +145,7 @@ fn a_shard_that_went_back_to_the_older_version_is_not_asked_for_the_newer_one_me
 }
 
 #[test]
-fn at_the_last_version_a_shard_that_is_left_behind_is_asked_again_on_a_new_link() {
+fn rolled_back_shard_is_asked_again_on_a_new_link_after_the_last_version() {
     let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, 3, &[], 0.5));
     worker.hears(1, version(1, 3, &[], 0.5));
@@ -157,7 +157,7 @@ fn at_the_last_version_a_shard_that_is_left_behind_is_asked_again_on_a_new_link(
 }
 
 #[test]
-fn a_result_of_a_version_that_was_left_is_of_no_use() {
+fn gradient_of_an_abandoned_version_is_discarded() {
     let mut worker = met_all(cluster(1, 2, 2));
     worker.hears(0, version(1, 0, &[1], 0.5));
     worker.hears(0, version(2, 0, &[1], 0.25));
@@ -165,7 +165,7 @@ fn a_result_of_a_version_that_was_left_is_of_no_use() {
 }
 
 #[test]
-fn non_finite_loss_stops_everyone() {
+fn non_finite_loss_aborts_the_run() {
     for loss in [f32::INFINITY, f32::NEG_INFINITY] {
         let mut worker = met_all(cluster(2, 2, 2));
         worker.hears(0, version(1, 0, &[1], 0.5));
@@ -181,7 +181,7 @@ fn non_finite_loss_stops_everyone() {
 }
 
 #[test]
-fn tokens_for_slots_that_no_step_has_end_the_session() {
+fn invalid_tokens_disconnect_the_ps() {
     for tokens in [&[2][..], &[1, 1], &[1, 0]] {
         let mut worker = met_all(cluster(1, 2, 2));
         let out = worker.hears(0, version(1, 0, tokens, 0.5));
@@ -191,14 +191,14 @@ fn tokens_for_slots_that_no_step_has_end_the_session() {
 }
 
 #[test]
-fn a_version_beyond_all_steps_is_no_reason_to_panic() {
+fn version_beyond_the_last_step_causes_no_panic() {
     let mut worker = met_all(cluster(2, 2, 2));
     worker.hears(0, version(1, u64::MAX, &[], 0.5));
     assert_eq!(worker.hears(1, version(1, u64::MAX, &[], 0.5)), []);
 }
 
 #[test]
-fn a_worker_that_is_told_of_the_end_says_goodbye_to_all_and_leaves() {
+fn worker_says_goodbye_to_every_ps_and_halts_at_the_end() {
     let mut worker = met_all(cluster(2, 2, 2));
     let expected =
         [send(0, Message::Goodbye), send(1, Message::Goodbye), Effect::Halt(Outcome::Finished)];
@@ -206,7 +206,7 @@ fn a_worker_that_is_told_of_the_end_says_goodbye_to_all_and_leaves() {
 }
 
 #[test]
-fn a_worker_that_leaves_tells_a_ps_that_comes_later_too() {
+fn leaving_worker_says_goodbye_to_a_ps_that_connects_later() {
     let finished = || Message::Finished { generation: generation(1) };
     let mut worker = Script::worker(1, cluster(2, 2, 2));
     worker.meets(0, 1, None);
@@ -217,7 +217,7 @@ fn a_worker_that_leaves_tells_a_ps_that_comes_later_too() {
 }
 
 #[test]
-fn whatever_comes_to_a_worker_that_leaves_it_has_not_failed() {
+fn no_later_event_makes_a_leaving_worker_fail() {
     let leaving = || {
         let mut worker = Script::worker(1, cluster(2, 2, 2));
         worker.meets(0, 1, None);
@@ -238,7 +238,7 @@ fn whatever_comes_to_a_worker_that_leaves_it_has_not_failed() {
 }
 
 #[test]
-fn a_worker_that_leaves_does_not_wait_for_ever_and_has_not_failed() {
+fn leaving_worker_waits_a_limited_time_and_then_succeeds() {
     for (give_up_after, left_at) in [(Limits::NEVER, 15), (Duration::from_secs(5), 5)] {
         let mut config = cluster(2, 2, 2);
         config.limits.give_up_after = give_up_after;
@@ -256,7 +256,7 @@ fn a_worker_that_leaves_does_not_wait_for_ever_and_has_not_failed() {
 }
 
 #[test]
-fn a_worker_says_for_whom_it_waits() {
+fn waiting_worker_reports_the_ps_that_it_waits_for() {
     let mut worker = met_all(cluster(1, 2, 2));
     worker.loses(0);
     let out = worker.sleeps_until(10);
@@ -266,7 +266,7 @@ fn a_worker_says_for_whom_it_waits() {
 }
 
 #[test]
-fn what_a_worker_waits_for_is_what_has_not_come() {
+fn status_of_a_worker_names_what_it_waits_for() {
     let mut worker = met_all(cluster(2, 2, 2));
     let does = |worker: &Script<Worker>| worker.node.status(worker.now()).does;
     worker.hears(0, version(1, 2, &[1], 0.5));
@@ -281,7 +281,7 @@ fn what_a_worker_waits_for_is_what_has_not_come() {
 }
 
 #[test]
-fn a_worker_that_computes_does_not_give_up_and_one_that_waits_does() {
+fn worker_gives_up_while_it_waits_but_not_while_it_computes() {
     let mut config = cluster(1, 2, 2);
     config.limits.give_up_after = Duration::from_secs(3);
     let ends = |out: &[Effect]| {
@@ -338,7 +338,7 @@ fn worker_starts_no_slot_beyond_the_window_until_every_ps_has_acknowledged() {
 }
 
 #[test]
-fn version_that_acknowledges_pushes_starts_no_slot_of_the_version_before() {
+fn acknowledgement_in_a_new_version_starts_no_slot_of_the_previous_version() {
     let mut worker = computes_all(1, 6);
     for slot in [1, 3, 5, 7] {
         worker.feed(computed(0, slot, 2.0, 1));
@@ -352,7 +352,7 @@ fn version_that_acknowledges_pushes_starts_no_slot_of_the_version_before() {
 }
 
 #[test]
-fn new_link_repeats_only_pushes_without_an_acknowledgement() {
+fn only_unacknowledged_pushes_are_repeated_on_a_new_link() {
     let mut worker = computes_all(1, 6);
     for slot in [1, 3, 5, 7] {
         worker.feed(computed(0, slot, 2.0, 1));
@@ -373,7 +373,7 @@ fn worker_whose_pushes_are_all_acknowledged_asks_for_the_next_version_on_a_new_l
 }
 
 #[test]
-fn acknowledgement_of_what_was_never_pushed_ends_the_session() {
+fn acknowledgement_of_more_pushes_than_were_sent_disconnects_the_ps() {
     let mut worker = computes_all(1, 6);
     worker.feed(computed(0, 1, 2.0, 1));
     assert_eq!(worker.hears(0, acknowledged(2))[0], Effect::Close { link: link(0) });

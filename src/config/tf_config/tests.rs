@@ -81,7 +81,7 @@ fn examples_of_tensorflow_are_read() {
 }
 
 #[test]
-fn parts_may_be_missing() {
+fn tf_config_without_a_task_or_a_cluster_is_accepted() {
     for text in ["{}", r#"{"task": {}, "cluster": null}"#, r#"{"environment": "local"}"#] {
         let config = TfConfig::parse(text).expect(text);
         assert_eq!((config.role(), config.hosts(Job::Ps, None)), (Ok(None), Ok(None)), "{text}");
@@ -220,7 +220,7 @@ fn json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn nothing_makes_it_panic(value in json(), n in 1_u32..5, cut in 0_usize..60) {
+    fn arbitrary_tf_config_never_panics(value in json(), n in 1_u32..5, cut in 0_usize..60) {
         let text = value.to_string();
         let end = text.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(text.len());
         for text in [&text, &text[..end]] {

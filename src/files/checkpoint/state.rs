@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_tensorflows_latest_first_then_all_oldest_first() {
+    fn state_file_names_the_latest_checkpoint_first_and_then_all_from_the_oldest() {
         let paths = ["a-1", "a-2"].map(str::to_owned);
         insta::assert_snapshot!(encode(&paths), @r#"
         model_checkpoint_path: "a-2"

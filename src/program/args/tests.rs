@@ -86,7 +86,7 @@ fn bare_program_prints_help_and_is_a_usage_error_unless_an_engine_names_the_task
 }
 
 #[test]
-fn fresh_is_for_a_start_by_a_person() {
+fn fresh_is_refused_if_an_engine_starts_the_task() {
     assert!(task("unisono worker --fresh").run.fresh);
     assert!(!task("unisono worker").run.fresh);
     let Ok(Action::Local(local)) = parse_words("unisono local --fresh") else { panic!("local") };

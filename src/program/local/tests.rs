@@ -464,13 +464,13 @@ const WITNESS: &str = "UNISONO_TEST_WITNESS";
 /// This test program, running one of its tests in `role`.
 fn in_role(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let test = "program::local::tests::plays_its_role_if_it_has_one";
+    let test = "program::local::tests::entry_point_of_the_child_processes_of_these_tests";
     command.args(["--exact", test, "--nocapture", "--quiet"]).env(ROLE, role);
     command
 }
 
 #[test]
-fn plays_its_role_if_it_has_one() {
+fn entry_point_of_the_child_processes_of_these_tests() {
     match std::env::var(ROLE).as_deref() {
         Ok("launcher") => {
             let child = |task| ChildCommand::new(task, in_role("task"));

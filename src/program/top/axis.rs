@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn axis_does_not_move_with_each_look() {
+    fn axis_rarely_moves_while_losses_fall() {
         let losses = falling(2.5, 0.05, 2000);
         let mut axis = LossAxis::default();
         let mut seen = Vec::new();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn long_training_that_has_just_begun_is_no_vertical_line() {
+    fn step_axis_of_a_long_training_grows_with_its_progress() {
         assert_eq!(steps(0.0, 450.0, Some(1_000_000)), [0.0, 500.0]);
         assert_eq!(steps(0.0, 150_000.0, Some(1_000_000)), [0.0, 200_000.0]);
         assert_eq!(steps(0.0, 150_000.0, Some(900_000)), [0.0, 200_000.0]);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn curve_that_begins_late_begins_at_the_left() {
+    fn step_axis_starts_near_the_first_step_of_the_curve() {
         assert_eq!(steps(7_345.0, 7_400.0, Some(10_000)), [7_000.0, 10_000.0]);
     }
 }

@@ -70,7 +70,7 @@ fn hunt(bug: Bug) -> Option<(u64, String)> {
 }
 
 #[test]
-fn with_nothing_planted_every_run_is_right() {
+fn every_run_without_a_planted_bug_passes() {
     (0..MAX_RUNS).for_each(play);
 }
 
@@ -87,7 +87,7 @@ const OUT_OF_SIGHT: [Bug; 7] = [
 ];
 
 #[test]
-fn every_planted_bug_in_sight_is_caught() {
+fn every_planted_bug_that_the_world_can_show_is_caught() {
     let mut missed = Vec::new();
     for &bug in Bug::ALL.iter().filter(|bug| !OUT_OF_SIGHT.contains(bug)) {
         match hunt(bug) {
