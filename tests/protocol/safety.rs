@@ -31,8 +31,8 @@ pub(crate) const STORM: FaultMix = FaultMix {
     one_in: 10,
 };
 
-/// Plays a run: each choice selects the next event, after its fault, if any. Then all faults end, and
-/// the run must finish.
+/// Plays a run. Each choice selects the next event, and its fault, if any, comes first. After the
+/// last choice, all faults end and the run must finish.
 pub(crate) fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
     let mut world = World::new(shape);
     for &(choice, fault) in choices {

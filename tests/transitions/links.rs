@@ -233,8 +233,8 @@ fn connected_peers_are_awaited_longer_than_disconnected_peers() {
     for worker in 0..2 {
         with.receives(worker, Message::Heartbeat);
     }
-    // A connected peer may itself be waiting for the task that is missing. It gets the time to give
-    // up first, because its error names that task.
+    // A connected peer may itself be waiting for the task that is missing. Such a peer must give up
+    // first, because its error names the missing task.
     let longer = Duration::from_secs(8) + limits.heartbeat_timeout;
     let at = with.advances_to(16);
     assert_eq!(gave_up(&at), None);

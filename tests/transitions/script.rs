@@ -233,7 +233,8 @@ impl Script<Ps> {
         self.connects_on(9, TaskId::PS_ZERO, 1, None);
     }
 
-    /// Accepts a call of `from` on link `on` and delivers its hello. Returns the effects of the hello.
+    /// Accepts a call of `from` on link `on` and delivers its hello. Returns the effects of the
+    /// hello.
     pub(crate) fn accepts_on(&mut self, on: u32, from: TaskId, incarnation: u64) -> Vec<Effect> {
         self.network(NetworkEvent::Accepted { link: link(on) });
         let hello = hello(from, self.me, incarnation, &self.config);

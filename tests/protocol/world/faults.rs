@@ -83,7 +83,7 @@ impl World {
         let mut random = 1u64;
         while !self.only_late_ones_live() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // With an even choice, `step` lets time pass only if no event is possible.
+            // `step` lets time pass for even choices only if no event is possible.
             let choice = (random >> 33) as usize * 2;
             assert!(
                 self.step(choice),
