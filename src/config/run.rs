@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_the_run_is_that_of_the_original_script() {
+    fn default_run_is_that_of_the_original_script() {
         let run = from_flags("").unwrap();
         assert_eq!(run.train, TrainConfig::default());
         assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });

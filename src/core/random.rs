@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn below_is_uniform_over_a_small_bound() {
+    fn numbers_below_a_small_bound_are_uniform() {
         let mut stream = Stream::new(7, Purpose::Permutation, 0, 0);
         let mut counts = [0u32; 6];
         for _ in 0..60_000 {

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_flags_change() {
+    fn underscores_are_replaced_only_in_names_of_flags() {
         for same in [
             "unisono local --logdir a_b x_y",
             "unisono local --logdir=a_b",

@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn only_accepted_links_count_until_both_ends_have_closed() {
+    fn accepted_link_of_a_task_counts_until_both_ends_have_closed() {
         let life = |task| LifeId { task, number: 1, incarnation: unisono_core::Incarnation(1) };
         let (ps, peer) = (life(TaskId::ps(0)), life(TaskId::ps(1)));
         let mut links = Links::default();

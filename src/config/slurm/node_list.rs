@@ -164,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn expand_never_panics(list in "[a-z0-9\\[\\],-]{0,40}") {
+        fn expansion_of_arbitrary_node_lists_never_panics(list in "[a-z0-9\\[\\],-]{0,40}") {
             if let Ok(nodes) = expand(&list) {
                 prop_assert!(!nodes.is_empty() && nodes.len() <= MOST_NODES);
             }

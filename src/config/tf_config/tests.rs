@@ -113,7 +113,7 @@ fn sparse_cluster_is_completed_from_the_own_address() {
 }
 
 #[test]
-fn map_with_one_worker_is_completed_to_the_number_of_workers() {
+fn cluster_map_with_one_worker_is_completed_to_the_number_of_workers() {
     // From TensorFlow's pull request 48065, and the same worker as the Training Operator names it.
     let text = r#"{"cluster":{"ps":["ps0:2222","localhost:2801"],"worker":{"1":"worker1:2222"}},
         "task":{"type":"worker","index":1}}"#;
@@ -144,7 +144,7 @@ fn map_with_one_worker_is_completed_to_the_number_of_workers() {
 }
 
 #[test]
-fn every_other_shape_is_reported_with_key_value_and_remedy() {
+fn unsupported_tf_config_is_reported_with_key_value_and_remedy() {
     let task = |task: &str| {
         format!(r#"{{"cluster": {{"ps": ["p:1"], "worker": ["w:1"]}}, "task": {task}}}"#)
     };

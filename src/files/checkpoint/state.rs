@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn latest_edited_to_an_older_checkpoint_is_listed_last() {
+    fn older_checkpoint_that_is_named_as_latest_is_listed_last() {
         let text = b"model_checkpoint_path: \"a-1\"\n\
             all_model_checkpoint_paths: \"a-1\"\nall_model_checkpoint_paths: \"a-2\"\n";
         assert_eq!(decode(text).unwrap(), ["a-2", "a-1"]);

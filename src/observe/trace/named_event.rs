@@ -461,7 +461,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinct_and_parse_back() {
+    fn names_of_events_are_distinct_and_parse_back() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_name(kind.name()), Some(*kind));
         }

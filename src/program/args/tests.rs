@@ -103,7 +103,7 @@ fn fresh_is_refused_if_an_engine_starts_the_task() {
 }
 
 #[test]
-fn every_host_is_a_worker_and_all_are_aggregated_unless_given() {
+fn every_worker_is_aggregated_unless_the_number_is_given() {
     let three = task("unisono worker --worker-hosts a:1,b:1,c:1");
     assert_eq!(three.run.sync.total_num_replicas, 3);
     assert_eq!(three.run.sync.replicas_to_aggregate, 3);

@@ -290,7 +290,7 @@ fn chief_saves_and_all_end_at_the_limit_of_restarts() {
 }
 
 #[test]
-fn error_that_would_happen_again_is_not_restarted() {
+fn task_with_a_permanent_error_is_not_restarted() {
     for code in [2, 3] {
         let (ending, lines) = run_children(
             vec![shell(TaskId::ps(0), OBEDIENT), shell(TaskId::CHIEF, &format!("exit {code}"))],

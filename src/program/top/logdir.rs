@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn running_run_becomes_done_with_its_final_checkpoint() {
+    fn run_becomes_done_with_its_final_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let mut logdir = Logdir::new(folder.path());
         Files { checkpoint: 1, ..FINISHED }.write(folder.path());

@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn change_reaches_63_percent_after_the_time_constant() {
+    fn average_follows_63_percent_of_a_change_after_the_time_constant() {
         let mut rate = Smoothed::default();
         rate.add(0.0, SECOND);
         let after_5_s = (0..5).map(|_| rate.add(100.0, SECOND)).last().unwrap();

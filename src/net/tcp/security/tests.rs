@@ -391,7 +391,7 @@ async fn wildcard_certificate_is_accepted_for_every_task_at_both_ends() {
 }
 
 #[test]
-fn other_wildcards_are_refused() {
+fn wildcard_certificate_for_other_names_is_refused() {
     let ca = liberal_ca();
     for name in ["*.unisono.example", "*.ps-0.unisono", "unisono", "*.example"] {
         let error = files_for(&ca, &[name]).error(PS);

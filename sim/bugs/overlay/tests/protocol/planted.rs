@@ -87,7 +87,7 @@ const OUT_OF_SIGHT: [Bug; 7] = [
 ];
 
 #[test]
-fn every_planted_bug_that_the_world_can_show_is_caught() {
+fn every_planted_bug_that_this_test_can_detect_is_caught() {
     let mut missed = Vec::new();
     for &bug in Bug::ALL.iter().filter(|bug| !OUT_OF_SIGHT.contains(bug)) {
         match hunt(bug) {

@@ -131,7 +131,7 @@ fn lose_unsynced_keeps_nothing_that_was_not_synced() {
 }
 
 #[test]
-fn equal_streams_leave_equal_files() {
+fn power_losses_with_equal_random_streams_leave_equal_files() {
     let left = |seed| {
         let disk = disk();
         for i in 0..20 {
