@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn command_line_of_the_original_script_is_a_task() {
+    fn command_line_of_the_original_script_is_read_as_a_task() {
         for line in [
             "unisono --job_name=ps --task_id=0 --ps_hosts=a_b:1",
             "unisono -job_name=ps -task_id=0 -ps_hosts=a_b:1",

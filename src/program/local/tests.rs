@@ -546,7 +546,7 @@ fn stop_reason_after(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
 }
 
 #[test]
-fn line_stop_on_standard_input_is_a_stop_request() {
+fn line_with_stop_on_standard_input_is_a_stop_request() {
     let told = stop_reason_after(|_, stdin| stdin.write_all(b"go on\nstop\n").unwrap());
     assert_eq!(told, "Asked");
 }

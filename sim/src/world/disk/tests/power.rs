@@ -145,7 +145,7 @@ fn power_losses_with_equal_random_streams_leave_equal_files() {
 }
 
 #[test]
-fn oldest_changes_of_names_become_durable_without_a_sync() {
+fn oldest_name_changes_become_durable_without_a_sync() {
     let disk = disk();
     for i in 0..MAX_UNSYNCED + 2 {
         disk.write(&path(&format!("{i:03}")), b"").unwrap();
