@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn every_receiving_kind_has_a_sending_kind() {
+    fn every_kind_of_receiving_event_has_a_kind_of_sending_event() {
         for kind in EventKind::ALL {
             let sent = kind.sent_as().map(|sent| sent.name().to_owned());
             let expected = kind.name().strip_prefix("receives-").map(|of| format!("sends-{of}"));

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn downtime_of_a_task_counts_for_that_task() {
+    fn critical_path_counts_the_downtime_of_a_task_for_that_task() {
         let path = critical_path(&Script::with_a_restart().history());
         assert_eq!(
             text(&path),

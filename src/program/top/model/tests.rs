@@ -33,7 +33,7 @@ fn rates_are_measured_between_two_scrapes_and_count_bytes_of_sockets_and_memory(
 }
 
 #[test]
-fn validation_accuracy_is_the_chiefs_and_absent_before_the_first() {
+fn validation_accuracy_comes_from_the_chief_and_is_absent_before_its_first_evaluation() {
     let of = |value| row(&scrape(0, &format!("unisono_validation_accuracy {value}\n")), None, 0);
     let model = |value| Model { tasks: vec![of("NaN"), of(value)], ..Model::default() };
     assert_eq!(model("0.875").accuracy(), Some(0.875));
