@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn scenarios() {
+    fn scenario_target_survives_the_corpus() {
         let folders = ["scenarios", "scenarios/crashes", "fuzz/corpus/scenario"];
         let seeds = |folder: &'static str| {
             let files = Corpus::folder(folder, "toml").into_iter();

@@ -48,7 +48,7 @@ fn simulated_run_equals_the_serial_run_bit_for_bit() {
     }
 }
 
-/// With one task of each job, no task waits for a second message. The start takes a call (there and
+/// The cluster has one task of each job, so no task waits for a second message. The start takes a call (there and
 /// back), hello and welcome, the restored state and its acknowledgement. The worker's pull and the
 /// first version travel meanwhile. Then each step takes a gradient, a push, an update and a
 /// version.
@@ -90,7 +90,7 @@ fn reset_does_not_overtake_a_goodbye() {
 }
 
 #[test]
-fn encoding_messages_changes_nothing() {
+fn encoding_of_messages_changes_neither_events_nor_losses() {
     let mut scenario = scenario(2, 3, 2);
     scenario.network.jitter = Distribution::Uniform { min: Duration::ZERO, max: LATENCY };
     scenario.network.nic = std::num::NonZeroU64::new(100_000_000);

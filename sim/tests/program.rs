@@ -57,7 +57,7 @@ fn stderr(output: &Output) -> String {
 }
 
 const CLEAN: &str = "[sim]\nseeds = 3\n";
-/// A run of this scenario takes more than 20 ms, so it never meets the expectation.
+/// A scenario whose runs take more than 20 ms, and so never meet their expectation.
 const IMPOSSIBLE: &str = "\
 [network]
 jitter = { uniform = [\"0s\", \"100us\"] }
@@ -242,7 +242,7 @@ seeds = 9
 ";
 
 #[test]
-fn scenario_with_one_order_fails_unless_it_allows_that() {
+fn scenario_whose_seeds_play_only_one_order_fails_unless_it_allows_one_order() {
     let allowed = format!("{CONSTANT}one_order = true\n");
     let folder = Folder::new(&[("constant.toml", CONSTANT), ("allowed.toml", &allowed)]);
     let output = folder.run(&["run", "constant.toml"]);
@@ -319,7 +319,7 @@ fn every_unmet_expectation_is_printed_with_its_line() {
 }
 
 #[test]
-fn chain_ends_at_the_event_that_broke_the_expectation() {
+fn causal_chain_ends_at_the_event_that_broke_the_expectation() {
     let without = |line: &str| LOST_PS.replace("stale = { min = 1000 }\n", "").replace(line, "");
     let rollbacks = without("\n[[expect.event]]\nevent = \"starts\"\nnode = \"ps 1\"\ntimes = 1\n");
     let starts = without("rollbacks = 0\n");
@@ -401,7 +401,7 @@ fn files_of_a_failure_have_short_names_in_the_folder_of_their_source() {
 
 #[cfg(not(feature = "planted-bugs"))]
 #[test]
-fn plant_in_a_build_without_bugs_names_the_feature() {
+fn plant_flag_in_a_build_without_bugs_suggests_the_bugs_command() {
     let folder = Folder::new(&[("clean.toml", CLEAN)]);
     let output = folder.run(&["run", "clean.toml", "--plant", "stale-applied"]);
     assert_eq!(output.status.code(), Some(2));
@@ -430,7 +430,7 @@ fn file_that_is_not_a_capsule_is_refused() {
 }
 
 #[test]
-fn hunt_finds_the_same_with_any_number_of_jobs() {
+fn hunt_finds_the_same_failures_with_any_number_of_jobs() {
     let hunt = |jobs| {
         let folder = Folder::new(&[("chaos.toml", CHAOS)]);
         let arguments = ["hunt", "chaos.toml", "--from", "5", "--seeds", "60", "--jobs", jobs];
@@ -446,7 +446,7 @@ fn hunt_finds_the_same_with_any_number_of_jobs() {
     assert_eq!((first, code), hunt("3"));
 }
 
-/// Some seeds of this scenario take longer than allowed.
+/// A scenario of which some seeds take longer than allowed.
 const CHAOS: &str =
     "[chaos]\nfaults = { min = 1, max = 4 }\n\n[expect]\nvirtual_time = { max = \"5s\" }\n";
 
@@ -541,7 +541,7 @@ fn results_of_different_hunts_are_not_merged() {
     });
     insta::assert_snapshot!("not-merged", told.concat());
     assert_eq!(folder.run(&["merge", "0", "1", "2"]).status.code(), Some(0));
-    // A shard that ended early is counted as far as it got, and named.
+    // A shard that ended early counts with the seeds that it played, and is named.
     let output = folder.run(&["merge", "0", "1", "early"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
@@ -603,7 +603,7 @@ fn short_run_survives_a_crash_at_every_event() {
 }
 
 #[test]
-fn verify_passes_if_two_processes_do_the_same() {
+fn verify_passes_if_two_processes_play_equal_runs() {
     let folder = Folder::new(&[("a.toml", CLEAN), ("b.toml", IMPOSSIBLE)]);
     let output = folder.run(&["verify", ".", "--seed", "4"]);
     let text = stdout(&output);
@@ -642,7 +642,7 @@ fn trace_has_the_format_of_perfetto() {
 
 #[cfg(not(feature = "planted-bugs"))]
 #[test]
-fn bugs_outside_of_a_checkout_says_that_they_are_patches_of_its_sources() {
+fn bugs_command_outside_of_a_clone_explains_that_it_needs_the_sources() {
     let output = Folder::new(&[]).run(&["bugs"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("run this command in a clone"), "{}", stderr(&output));
@@ -744,7 +744,7 @@ fn every_command_fails_if_its_output_cannot_be_written() {
         &["completions", "bash"],
         &["man"],
     ] {
-        let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let full = fs::File::options().write(true).open("/dev/full").expect("Linux has /dev/full");
         let mut command = Command::new(env!("CARGO_BIN_EXE_unisono-sim"));
         command.args(arguments).current_dir(folder.path()).stdout(full);
         let child = command.stderr(std::process::Stdio::piped()).spawn();

@@ -14,7 +14,7 @@ use unisono_sim::scenario::draw;
 use unisono_sim::scenario::{Chaos, Family, Oracle, Range};
 use unisono_sim::{ComputeCaches, Scenario};
 
-/// A cluster and its faults, each by the number with which it is drawn.
+/// A cluster and its faults. A fault is given by the number from which it is drawn.
 #[derive(Clone, Debug)]
 struct Case {
     n_ps: u32,
@@ -145,10 +145,11 @@ fn failing_case_shrinks_to_a_file_that_fails_in_the_same_way() {
     for fault in 0..case.faults.len() {
         let mut without = case.clone();
         without.faults.remove(fault);
-        check(&without, &broken(&without), caches).expect("each fault that is left matters");
+        check(&without, &broken(&without), caches).expect("each remaining fault is necessary");
     }
     let scenario = broken(&case);
-    let reread = Scenario::parse(&scenario.to_toml(), "shrunk.toml").expect("it was written here");
+    let reread = Scenario::parse(&scenario.to_toml(), "shrunk.toml")
+        .expect("the text was written by this test");
     assert_eq!(reread, scenario);
     let signature = |scenario| run(scenario, case.seed, caches).failure.map(|f| f.signature());
     assert_eq!(signature(&reread), Some("rollbacks".to_owned()));

@@ -11,7 +11,7 @@ use unisono_sim::scenario::Scenario;
 use crate::support::files;
 
 #[test]
-fn every_file_is_a_scenario_and_reads_back_from_its_written_text() {
+fn every_scenario_file_survives_a_round_trip() {
     for path in files() {
         let scenario = Scenario::load(&path).unwrap_or_else(|error| panic!("{error}"));
         let text = scenario.to_toml();
@@ -22,7 +22,7 @@ fn every_file_is_a_scenario_and_reads_back_from_its_written_text() {
 }
 
 #[test]
-fn every_file_begins_with_a_description_of_its_own() {
+fn every_scenario_file_begins_with_a_unique_description() {
     let mut stories = BTreeSet::new();
     for path in files() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -32,13 +32,16 @@ fn every_file_begins_with_a_description_of_its_own() {
         let text = std::fs::read_to_string(&path).unwrap();
         let story: Vec<_> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
         let story = story.join(" ");
-        assert!(story.len() > 60 && story.ends_with('.'), "{name}: describe it first: {story}");
+        assert!(
+            story.len() > 60 && story.ends_with('.'),
+            "{name}: the file must begin with a description: {story}"
+        );
         assert!(stories.insert(story), "{name} has the description of another file");
     }
 }
 
 #[test]
-fn every_file_expects_something_that_could_fail() {
+fn every_scenario_file_has_an_expectation() {
     for path in files() {
         let scenario = Scenario::load(&path).unwrap();
         let nothing = Scenario::default().expect;
@@ -48,7 +51,7 @@ fn every_file_expects_something_that_could_fail() {
 
 /// A user gets the scenario that a failing seed has drawn as a file.
 #[test]
-fn drawn_scenario_reads_back_from_its_written_text() {
+fn drawn_scenario_survives_a_round_trip() {
     for path in files() {
         let scenario = Scenario::load(&path).unwrap();
         let n_seeds = if scenario.chaos.is_some() { 1_000 } else { 0 };

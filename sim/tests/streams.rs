@@ -133,7 +133,7 @@ fn removing_a_fault_changes_nothing_before_it() {
                 events.cloned().collect::<Vec<TracedEvent>>()
             };
             let (ours, theirs) = (before(&all), before(&without));
-            assert!(ours.len() > 10, "{}: too few events before it", removed.id);
+            assert!(ours.len() > 10, "{}: too few events before the fault", removed.id);
             assert_eq!(ours, theirs, "seed {seed}, without {}", removed.id);
             assert_ne!(all.audit, without.audit, "seed {seed}: {} has no effect", removed.id);
         }
@@ -142,7 +142,7 @@ fn removing_a_fault_changes_nothing_before_it() {
 
 /// The added fault is the first one, so that the numbers of all other faults change, too.
 #[test]
-fn adding_a_fault_that_changes_nothing_moves_no_draw_of_the_others() {
+fn added_fault_without_influence_changes_no_random_draw_of_other_faults() {
     let nothing = "[[fault]]\nid = \"nothing\"\nkind = \"delay\"\nfrom = \"chief\"\n\
                    to = \"ps 1\"\nby = \"0s\"\nat = \"2ms\"\n";
     for faults in ["", FAULTS] {

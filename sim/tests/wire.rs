@@ -1,5 +1,5 @@
-//! It makes no difference whether messages travel as shared values or as encoded frames, in any
-//! scenario, and also if frames are corrupted.
+//! Messages travel as shared values or as encoded frames. Both modes must play the same runs in all
+//! scenarios, even if frames are corrupted.
 
 #![allow(missing_docs, reason = "a test program")]
 

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_is_not_in_the_document() {
+    fn document_omits_the_fresh_flag() {
         let run = RunConfig { fresh: true, ..RunConfig::default() };
         let document = RunDocument { cluster: ClusterSpec::default(), run };
         let read = RunDocument::from_toml(&document.to_toml()).unwrap();

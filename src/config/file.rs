@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_in_a_file_may_have_all_64_bits() {
+    fn seed_in_a_file_may_have_all_64_bits() {
         for seed in [0, (1 << 63) - 1, 1 << 63, u64::MAX] {
             let keys = FileKeys::parse(&format!("[train]\nseed = {seed}")).unwrap();
             assert_eq!(keys.run.train.seed.map(|seed| seed.get()), Some(seed));
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_number_is_read_as_a_decimal_one() {
+    fn whole_number_is_accepted_for_a_decimal_key() {
         let keys = FileKeys::parse("[train]\nlearning_rate = 1").unwrap();
         assert_eq!(keys.run.train.learning_rate.map(|rate| rate.get()), Some(1.0));
     }

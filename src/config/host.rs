@@ -138,7 +138,7 @@ mod tests {
     use crate::HostPort;
 
     #[test]
-    fn number_is_a_name_unless_the_resolver_reads_it_as_an_address() {
+    fn number_is_a_host_name_unless_the_resolver_reads_it_as_an_address() {
         // Measured with glibc's getaddrinfo and each of these names in /etc/hosts: it found the
         // first names, and answered the other ones with 0.0.3.233, 0.0.0.15, 0.0.0.17 and
         // 255.255.255.255.

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn names_ignore_case() {
+    fn host_names_ignore_case() {
         assert_eq!("LocalHost:1".parse::<HostPort>(), "localhost:1".parse());
     }
 

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_the_run_is_that_of_the_original_script() {
+    fn default_run_is_that_of_the_original_script() {
         let run = from_flags("").unwrap();
         assert_eq!(run.train, TrainConfig::default());
         assert_eq!(run.sync, Sync { replicas_to_aggregate: 3, total_num_replicas: 3 });
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn size_on_one_machine_is_the_number_of_hosts_unless_given() {
+    fn given_size_of_the_cluster_overrides_the_number_of_hosts() {
         let hosts = HostKeys { ps_hosts: "a:1".parse().ok(), worker_hosts: None };
         let given = SizeKeys { ps: "3".parse().ok(), workers: None };
         let size = |size: &SizeKeys| {

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_no_run_are_refused_with_the_key() {
+    fn invalid_settings_are_refused_with_the_key() {
         let all = RunConfig::default().settings();
         let other = |key: &str, text: &str| {
             let set = |settings: Settings, (known, value): (&str, &str)| {

@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_seconds_are_never() {
+    fn zero_seconds_mean_never() {
         assert_eq!("0".parse::<Seconds>().map(Seconds::interval), Ok(None));
         let half = Some(Duration::from_millis(500));
         assert_eq!("0.5".parse::<Seconds>().map(Seconds::interval), Ok(half));

@@ -328,13 +328,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equality_is_of_bits() {
+    fn floats_are_compared_by_their_bits() {
         assert_ne!(Floats::from(vec![0.0]), Floats::from(vec![-0.0]));
         assert_eq!(Floats::from(vec![f32::NAN]), Floats::from(vec![f32::NAN]));
     }
 
     #[test]
-    fn a_pool_writes_a_buffer_again_only_when_nobody_holds_it() {
+    fn pool_reuses_a_buffer_only_after_its_last_holder_dropped_it() {
         let mut pool = Pool::new(2);
         let values = pool.take(3);
         let place = values.as_ptr();
@@ -350,14 +350,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_remembers_no_more_than_it_may() {
+    fn pool_remembers_a_limited_number_of_buffers() {
         let mut pool = Pool::new(2);
         let lent: Vec<_> = (1..5).map(|len| pool.lend(vec![0.0; len])).collect();
         assert_eq!((lent.len(), pool.lent.len()), (4, 2));
     }
 
     #[test]
-    fn a_clone_shares_the_buffer_and_holds_it() {
+    fn clone_shares_the_buffer_and_prevents_its_reuse() {
         let a = Floats::from(vec![1.0, 2.0]);
         let b = a.clone();
         assert!(a.same_buffer(&b));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_that_are_elsewhere_are_copied_by_who_looks_at_them_and_all_of_them_once() {
+    fn external_floats_are_copied_on_access_and_as_a_whole_only_once() {
         let n_read = Arc::new(AtomicUsize::new(0));
         let floats = Floats::elsewhere(9, Box::new(Counting(Arc::clone(&n_read))));
         let read = || n_read.load(Ordering::Relaxed);
@@ -392,13 +392,13 @@ mod tests {
     }
 
     #[test]
-    fn floats_that_are_here_are_looked_at_in_place() {
+    fn local_floats_are_read_in_place() {
         let floats = Floats::from(vec![1.0, 2.0, 3.0]);
         assert_eq!(floats.chunk(1..3, &mut []).as_ptr(), floats[1..].as_ptr());
     }
 
     #[test]
-    fn a_buffer_that_was_retired_is_not_written_again() {
+    fn retired_buffer_is_never_reused() {
         let mut pool = Pool::new(2);
         pool.lend(vec![1.0; 3]).retire();
         assert_eq!(pool.lend(vec![2.0; 3])[..], [2.0; 3]);

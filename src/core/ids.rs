@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_of_a_task_is_read_and_nothing_else() {
+    fn only_valid_task_names_are_parsed() {
         for task in [TaskId::ps(0), TaskId::CHIEF, TaskId::worker(4_000_000_000)] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_of_different_names_differ_and_of_one_name_agree() {
+    fn streams_with_equal_seeds_and_indices_are_equal_and_others_differ() {
         let first =
             |seed, entity, index| Stream::new(seed, Purpose::Permutation, entity, index).bits();
         assert_eq!(first(1, 2, 3), first(1, 2, 3));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_raw_stream_is_chacha8_of_a_zero_key() {
+    fn raw_stream_is_chacha8_with_a_zero_key() {
         // RFC 7539's block function with 8 rounds and an all-zero key and nonce, as in
         // draft-strombergson-chacha-test-vectors-01, TC1: 3e00ef2f895f40d6...
         let mut raw = ChaCha8Rng::from_seed([0; 32]);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn below_is_uniform_over_a_small_bound() {
+    fn numbers_below_a_small_bound_are_uniform() {
         let mut stream = Stream::new(7, Purpose::Permutation, 0, 0);
         let mut counts = [0u32; 6];
         for _ in 0..60_000 {

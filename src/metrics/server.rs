@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn path_is_found_in_targets_of_both_forms() {
+    fn path_is_found_in_relative_and_absolute_request_targets() {
         for (target, path) in [
             ("/metrics", "/metrics"),
             ("/metrics?x=/1", "/metrics"),

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn command_line_of_the_original_script_is_a_task() {
+    fn command_line_of_the_original_script_is_read_as_a_task() {
         for line in [
             "unisono --job_name=ps --task_id=0 --ps_hosts=a_b:1",
             "unisono -job_name=ps -task_id=0 -ps_hosts=a_b:1",
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_flags_change() {
+    fn underscores_are_replaced_only_in_names_of_flags() {
         for same in [
             "unisono local --logdir a_b x_y",
             "unisono local --logdir=a_b",

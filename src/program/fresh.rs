@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_flag_nothing_moves() {
+    fn run_without_the_fresh_flag_moves_no_file() {
         let folder = logdir_with(&OLD_RUN);
         let run = RunConfig { fresh: false, ..fresh(folder.path()) };
         assert_eq!(move_aside(&run, Scope::WholeRun).unwrap(), None);

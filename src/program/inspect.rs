@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_sees_this() {
+    fn inspection_is_printed_as_readable_text() {
         let mut bytes = encode(&checkpoint_of(Step(200), 3));
         insta::assert_snapshot!("whole", report(&bytes).to_string());
         *bytes.last_mut().unwrap() ^= 0x7f;

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn several_gradients_of_a_step_are_one_step() {
+    fn several_gradients_of_a_step_count_as_one_step() {
         let mut pace = Pace::default();
         assert_eq!(paced(&mut pace, 10, 7), (1, 0, 0.0));
         assert_eq!(paced(&mut pace, 12, 7), (1, 2, 2.0));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn rollback_below_the_first_step_starts_a_new_stretch() {
+    fn rollback_below_the_first_step_restarts_the_measurement() {
         let mut pace = Pace::default();
         paced(&mut pace, 0, 100);
         assert_eq!(paced(&mut pace, 3, 102), (2, 3, 1.0));

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_counts_again_only_after_a_second() {
+    fn repeated_stop_request_counts_only_after_a_second() {
         let at = |millis| Moment::from_origin(Duration::from_millis(millis));
         let mut repetitions = Repetitions::default();
         assert!(repetitions.is_request(at(5_000), StopReason::Terminated));

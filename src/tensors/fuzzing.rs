@@ -81,7 +81,7 @@ mod tests {
     use crate::corpus::Corpus;
 
     #[test]
-    fn files_of_tensors() {
+    fn tensors_target_survives_the_corpus() {
         Corpus::of("tensors", tensors_seeds()).survives(tensors);
     }
 }

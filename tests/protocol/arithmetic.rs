@@ -1,15 +1,15 @@
-//! A model small enough to check by eye: its gradients depend on every element of the whole
-//! version, on the step and on the slot, so that whatever is mixed up shows in the bits.
+//! A model that is small enough to check by eye. Its gradients depend on every element of the whole
+//! version, on the step and on the slot, so any confusion of these changes the bits.
 
 use unisono_core::protocol::ShardState;
 use unisono_core::{Floats, Slot, Step};
 
-/// Elements of each shard, by the number of its ps.
+/// The number of elements in the shard of a ps. Neighbouring shards differ in length.
 pub(crate) fn shard_len(ps: u32) -> usize {
     2 + ps as usize % 2
 }
 
-/// The state at step 0.
+/// The shards at step 0.
 pub(crate) fn initial(n_ps: u32) -> Vec<ShardState> {
     let shard = |ps: u32| {
         let parameters: Vec<f32> =
@@ -21,7 +21,7 @@ pub(crate) fn initial(n_ps: u32) -> Vec<ShardState> {
     (0..n_ps).map(shard).collect()
 }
 
-/// Loss and gradient, one buffer a shard.
+/// The loss and the gradient of a slot, with one buffer per shard.
 pub(crate) fn gradient(parameters: &[Floats], step: Step, slot: Slot) -> (f32, Vec<Floats>) {
     let sum: f32 = parameters.iter().flat_map(|shard| shard.iter()).sum();
     let batch = ((step.0 * 31 + u64::from(slot.0) * 17) % 23) as f32 / 23.0;
@@ -33,7 +33,8 @@ pub(crate) fn gradient(parameters: &[Floats], step: Step, slot: Slot) -> (f32, V
     ((sum - batch).abs(), parameters.iter().map(shard).collect())
 }
 
-/// One shard at the next version: gradient descent with momentum.
+/// Returns a shard at the next version, by gradient descent with momentum. Momentum makes the
+/// state more than the parameters.
 pub(crate) fn update(state: &ShardState, gradients: &[(Slot, Floats)]) -> ShardState {
     let n = gradients.len() as f32;
     let velocity = |i: usize| {

@@ -1,5 +1,5 @@
-//! The protocol core with no runtime at all: nodes, queues, and every fault that a list of random
-//! choices can make.
+//! The protocol core without a runtime: nodes, message queues, and faults that a list of random
+//! choices selects.
 
 mod arithmetic;
 mod safety;

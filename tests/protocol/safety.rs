@@ -1,23 +1,24 @@
-//! Whatever is delayed, cut or killed: the rules hold after every event, and once the faults stop
-//! the run ends with the result of a run that nothing happened to.
+//! Faults delay messages, close links and kill tasks. The rules must hold after every event. Once
+//! the faults stop, the run must end with the result of a run without faults.
 
 use proptest::prelude::*;
 
 use crate::world::{Fault, Gradients, Shape, World};
 
-/// What may happen in a run, and how seldom.
+/// The faults of a run and their frequency.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
+pub(crate) struct FaultMix {
     pub(crate) faults: &'static [Fault],
+    /// On average, one in this many choices starts a fault.
     pub(crate) one_in: u32,
 }
 
-pub(crate) const LINKS: Weather =
-    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], one_in: 12 };
-pub(crate) const STOPS: Weather = Weather { faults: &[Fault::Stop], one_in: 30 };
-pub(crate) const CRASHES: Weather =
-    Weather { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Crash], one_in: 25 };
-pub(crate) const STORM: Weather = Weather {
+pub(crate) const LINKS: FaultMix =
+    FaultMix { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Pause, Fault::DiskFull], one_in: 12 };
+pub(crate) const STOPS: FaultMix = FaultMix { faults: &[Fault::Stop], one_in: 30 };
+pub(crate) const CRASHES: FaultMix =
+    FaultMix { faults: &[Fault::Cut, Fault::HalfOpen, Fault::Crash], one_in: 25 };
+pub(crate) const STORM: FaultMix = FaultMix {
     faults: &[
         Fault::Cut,
         Fault::HalfOpen,
@@ -30,6 +31,8 @@ pub(crate) const STORM: Weather = Weather {
     one_in: 10,
 };
 
+/// Plays a run. Each choice selects the next event, and its fault, if any, comes first. After the
+/// last choice, all faults end and the run must finish.
 pub(crate) fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
     let mut world = World::new(shape);
     for &(choice, fault) in choices {
@@ -44,7 +47,7 @@ pub(crate) fn run(shape: Shape, choices: &[(u16, Option<Fault>)]) -> World {
 }
 
 #[test]
-fn a_run_that_nothing_happens_to_makes_each_update_once() {
+fn run_without_faults_makes_each_update_once() {
     for (n_ps, n_workers, replicas_to_aggregate) in [
         (1, 1, 1),
         (2, 2, 2),
@@ -73,7 +76,8 @@ fn a_run_that_nothing_happens_to_makes_each_update_once() {
     }
 }
 
-/// Nothing is dropped silently: a gradient that came was used, or is counted as dropped.
+/// Asserts that no gradient is dropped silently: each received gradient is used or counted as
+/// dropped.
 pub(crate) fn check_gradients(world: &World) {
     for (ps, Gradients { came, used, dropped }) in world.gradients() {
         assert_eq!(came, used + dropped, "ps {ps}: {used} used, {dropped} dropped");
@@ -81,7 +85,7 @@ pub(crate) fn check_gradients(world: &World) {
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
-    // Many slots a worker fill the window of pushes.
+    // A worker with many slots fills its window of unacknowledged pushes.
     let r = prop_oneof![4 => 1u32..=6, 1 => 7u32..=40];
     (1u32..=3, 1u32..=4, r, 1u64..=8, any::<bool>()).prop_map(
         |(n_ps, n_workers, replicas_to_aggregate, training_steps, clocks_go_back)| Shape {
@@ -94,15 +98,16 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-fn choices(weather: Weather) -> impl Strategy<Value = Vec<(u16, Option<Fault>)>> {
+fn choices(fault_mix: FaultMix) -> impl Strategy<Value = Vec<(u16, Option<Fault>)>> {
     let fault = prop_oneof![
-        weather.one_in - 1 => Just(None),
-        1 => proptest::sample::select(weather.faults).prop_map(Some),
+        fault_mix.one_in - 1 => Just(None),
+        1 => proptest::sample::select(fault_mix.faults).prop_map(Some),
     ];
     proptest::collection::vec((any::<u16>(), fault), 0..600)
 }
 
-/// Two of the defects that this suite found took thousands of cases; `PROPTEST_CASES` asks for more.
+/// At least 2,000 cases, because two of the defects that this suite found needed thousands.
+/// `PROPTEST_CASES` can raise the number.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig { failure_persistence: None, cases: default.cases.max(2_000), ..default }
@@ -112,7 +117,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn any_order_of_delivery_gives_the_serial_result(
+    fn any_order_of_delivery_gives_the_result_of_the_serial_run(
         shape in shapes(),
         choices in proptest::collection::vec(any::<u16>(), 0..800),
     ) {
@@ -123,18 +128,18 @@ proptest! {
     }
 
     #[test]
-    fn lost_links_and_late_messages_change_nothing(
+    fn lost_links_and_late_messages_do_not_change_the_result(
         shape in shapes(),
         choices in choices(LINKS),
     ) {
         let world = run(shape, &choices);
         check_gradients(&world);
-        // Links come and go, but no shard is ever lost, so nothing is made twice.
+        // Only links are lost. No shard is lost, so no update is made twice.
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
     }
 
     #[test]
-    fn killed_tasks_come_back_and_change_nothing(
+    fn crashes_and_restarts_of_tasks_do_not_change_the_result(
         shape in shapes(),
         choices in choices(CRASHES),
     ) {
@@ -142,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn everything_at_once_changes_nothing(
+    fn all_faults_together_do_not_change_the_result(
         shape in shapes(),
         choices in choices(STORM),
     ) {
@@ -150,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn a_chief_that_is_stopped_and_started_again_changes_nothing(
+    fn stops_and_restarts_of_the_chief_do_not_change_the_result(
         shape in shapes(),
         choices in choices(STOPS),
     ) {

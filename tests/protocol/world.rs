@@ -1,5 +1,5 @@
-//! Nodes and the links between them, driven by a list of choices, with the rules asserted after
-//! every event.
+//! A world of nodes and links. A list of choices selects its events, and the rules are asserted
+//! after every event.
 
 mod faults;
 mod rules;
@@ -18,18 +18,19 @@ use unisono_core::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, Tas
 
 use crate::arithmetic;
 
-/// How many gradients, how many tasks, how many steps.
+/// The sizes of a run: tasks, gradients per update and steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) n_ps: u32,
     pub(crate) n_workers: u32,
     pub(crate) replicas_to_aggregate: u32,
     pub(crate) training_steps: u64,
-    /// Every process takes a smaller incarnation than the one before.
+    /// Whether clocks are set back, so that each process starts with a smaller incarnation than the
+    /// process before it.
     pub(crate) clocks_go_back: bool,
 }
 
-/// The incarnation of the first life of each task, if clocks go back.
+/// Clocks that go back start here: the `n`th process of a task reads `FIRST_CLOCK - n`.
 const FIRST_CLOCK: u64 = 1_000_000;
 
 impl Shape {
@@ -49,23 +50,23 @@ impl Shape {
     }
 }
 
-/// What may go wrong.
+/// A fault of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// Both ends of a link see it close; what is in flight is lost.
+    /// A link closes at both ends, and all messages in flight are lost.
     Cut,
-    /// One end sees it close; the other one learns of it only when it has taken all that was in
-    /// flight, perhaps long after the first has called again.
+    /// A link closes at one end. The other end learns of the close only after it has received all
+    /// messages in flight, perhaps long after the first end has called again.
     HalfOpen,
-    /// A task is gone, and comes back as a new life.
+    /// A task is killed and restarts as a new incarnation.
     Crash,
-    /// The task that crashed last does so again.
+    /// The task that crashed last crashes again.
     CrashAgain,
-    /// A task gets no events for a while, and time goes on without it.
+    /// A task gets no events for a while, although time passes.
     Pause,
-    /// The chief is asked to stop, and started again once it has.
+    /// The chief is asked to stop, and restarts after it has stopped.
     Stop,
-    /// The disk refuses the next checkpoint.
+    /// The chief's disk refuses the next checkpoint.
     DiskFull,
 }
 
@@ -90,42 +91,44 @@ impl AnyNode {
     }
 }
 
-/// One life of a task.
+/// One incarnation of a task.
 struct Life {
     node: AnyNode,
-    /// The number of the life among those of its task.
+    /// The number of this incarnation among those of its task, from 1.
     number: u64,
-    /// The raises of its process.
+    /// The raises of its process after refusals as older.
     raises: Raises,
-    /// What its network, its compute thread and its disk owe it, each in order.
+    /// Pending inputs from its network, its compute thread and its disk, each in order.
     owed: [VecDeque<Input>; 3],
     waits: Waits,
 }
 
-/// Rule 9: what an observer sees of a task's waiting.
+/// Rule 9: the waiting of a task, as an observer sees it.
 struct Waits {
+    /// Jobs of a worker under way; a computing worker does not wait.
     n_jobs: usize,
     cut: Option<Cut>,
-    /// When it last got on.
+    /// The last progress of the task.
     since: Moment,
-    /// When it last said that it waits.
+    /// The last report of the wait.
     said: Option<Moment>,
 }
 
-/// What a link brings to one of its ends, in order.
+/// An item in flight to one end of a link. Items are delivered in order.
 enum Flight {
-    /// It is up.
+    /// The link is established.
     Up,
     Message(Message),
     Close,
 }
 
 impl Life {
-    /// Notes whether it gets on, and whether it says that it waits.
+    /// Updates the wait after an event, from the progress of the task and its reports.
     fn watch(&mut self, now: Moment, gets_on: bool, is_done: bool, out: &[Effect]) {
         let waits = &mut self.waits;
         let n_new = out.iter().filter(|effect| matches!(effect, Effect::Compute(_))).count();
-        // A ps computes at once; a worker that computes is not waiting.
+        // Only jobs of workers count. A computing worker does not wait, but a ps that computes for
+        // too long reports that as a wait.
         if matches!(self.node, AnyNode::Worker(_)) {
             waits.n_jobs = waits.n_jobs - usize::from(is_done) + n_new;
         }
@@ -143,15 +146,15 @@ struct End {
     task: TaskId,
     number: u64,
     incarnation: Incarnation,
-    /// Whether this end still takes part.
+    /// Whether this end still sends and receives.
     open: bool,
-    /// Whether its own node closed it: what was in flight then may still come.
+    /// Whether its own node closed it. Messages that were in flight then may still be delivered.
     closed_here: bool,
-    /// What is on its way to this end.
+    /// Items in flight to this end.
     inbox: VecDeque<Flight>,
 }
 
-/// What became of the gradients that came to a ps.
+/// Counts of the gradients that a ps received, used and dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gradients {
     pub(crate) came: u64,
@@ -165,32 +168,33 @@ pub(crate) struct World {
     config: ClusterConfig,
     now: Moment,
     lives: BTreeMap<TaskId, Life>,
-    /// The number and the incarnation of the newest life of each task.
+    /// The newest incarnation of each task, with its number.
     newest: BTreeMap<TaskId, (u64, Incarnation)>,
     ended: BTreeMap<TaskId, Outcome>,
-    /// Tasks whose life began after the final checkpoint was durable: the others may have left
-    /// before they could be told.
+    /// Tasks that started after the final checkpoint was durable. The others may have finished
+    /// before they could announce the end to these.
     late: BTreeSet<TaskId>,
     links: BTreeMap<LinkId, [End; 2]>,
     next_link: u64,
-    /// The chief's disk: durable checkpoints and losses survive it.
+    /// The durable checkpoints on the chief's disk; they survive crashes.
     checkpoints: BTreeMap<Step, Arc<Snapshot>>,
+    /// The losses on the chief's disk; they survive crashes.
     losses: BTreeMap<Step, Vec<(Slot, f32)>>,
-    /// Every version that was ever made or restored, by cut and ps.
+    /// Every state that was ever computed or restored, by cut and ps.
     history: BTreeMap<(Cut, u32), ShardState>,
-    /// The slots of every update, by cut; all shards must agree.
+    /// The slots of every update, by cut. All shards must use the same slots.
     used: BTreeMap<Cut, Vec<Slot>>,
-    /// The life of a caller that a task last let in, by task and caller: rule 8.
+    /// Rule 8: the incarnation of a caller that a task last accepted, by task and caller.
     let_in: BTreeMap<(TaskId, TaskId), Incarnation>,
-    /// Tasks that get no events, and the event at which they get them again.
+    /// Paused tasks, with the number of the event at which each continues.
     paused: BTreeMap<TaskId, u64>,
     last_crashed: Option<TaskId>,
     asked_to_stop: bool,
-    /// The chief has asked for the newest checkpoint, and not taken up the cluster's state since.
+    /// Whether the chief has requested the newest checkpoint and has not adopted a state since.
     is_restoring: bool,
     disk_is_full: bool,
     n_disk_full: u32,
-    /// Gradients that came to each ps, that it used and that it dropped.
+    /// The counts of gradients, by the index of the ps.
     gradients: BTreeMap<u32, Gradients>,
     n_events: u64,
     pub(crate) n_updates: u64,
@@ -201,8 +205,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(shape: Shape) -> Self {
-        // Nobody leaves for want of patience while the choices hold somebody else back: then there
-        // would be no one left to tell the late one that all is done.
+        // The choices can delay a task for long. If the others stopped waiting for it meanwhile, no
+        // task would be left to announce the end to it.
         let linger = Duration::from_secs(200);
         let save_interval = Duration::from_millis(40);
         let limits = Limits { save_interval, linger, ..Limits::default() };
@@ -248,17 +252,18 @@ impl World {
         world
     }
 
+    /// Starts the next process of a task.
     fn start(&mut self, task: TaskId) {
         let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
         let clock = if self.shape.clocks_go_back { FIRST_CLOCK - number } else { number };
-        // The chief records its incarnation in the logdir.
+        // Only the chief records its incarnation, in the logdir.
         let newest = self.newest.get(&task).map(|(_, incarnation)| *incarnation);
         let recorded = newest.filter(|_| task == TaskId::CHIEF);
         let first = Incarnation::first(clock, recorded);
         self.start_as(task, first, Raises::of_process(first));
     }
 
-    /// A life with this incarnation, of a new process or of one that raises its own.
+    /// Starts a node with this incarnation, in a new process or in one that raised its incarnation.
     fn start_as(&mut self, task: TaskId, incarnation: Incarnation, raises: Raises) {
         if self.checkpoints.contains_key(&self.config.training_steps) {
             self.late.insert(task);
@@ -266,7 +271,8 @@ impl World {
         let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
         self.newest.insert(task, (number, incarnation));
         if self.shape.clocks_go_back {
-            // A new life does not remember whom an earlier one let in, and a caller may be older.
+            // A new node does not know the callers that its predecessor accepted, so it may accept
+            // an older incarnation of a caller.
             self.let_in.retain(|(of, _), _| *of != task);
         }
         let config = self.config.clone();
@@ -288,11 +294,11 @@ impl World {
         self.paused.get(&task).is_some_and(|until| self.n_events < *until)
     }
 
-    /// Everything that could happen next, besides time passing.
+    /// All events that are possible now, besides the passing of time.
     fn possible(&self) -> Vec<Next> {
         let owed = self.lives.iter().filter(|(task, _)| !self.is_paused(**task));
         let owed = owed.flat_map(|(task, life)| {
-            // Nothing happens before the start.
+            // A node's first input is its start.
             let started = life.owed[0].front() != Some(&Input::Start);
             (0..3)
                 .filter(move |&by| (by == 0 || started) && !life.owed[by].is_empty())
@@ -306,18 +312,19 @@ impl World {
         owed.chain(inboxes).collect()
     }
 
-    /// Lets one thing happen: the one that `choice` picks, or time, if nothing else can.
-    /// `false` when nothing ever will.
+    /// Plays the event that `choice` selects, or lets time pass if no event is possible. Returns
+    /// `false` if no event will ever be possible.
     pub(crate) fn step(&mut self, choice: usize) -> bool {
         let possible = self.possible();
-        // Once in a while time passes although something could happen.
+        // One choice in 32 lets time pass although events are possible, so that timers also fire
+        // before messages arrive.
         if possible.is_empty() || choice % 32 == 31 {
             return self.pass_time() || !possible.is_empty();
         }
         match possible[(choice / 32) % possible.len()] {
             Next::Owed(task, by) => {
-                let life = self.lives.get_mut(&task).expect("it is owed something");
-                let input = life.owed[by].pop_front().expect("it is owed something");
+                let life = self.lives.get_mut(&task).expect("an input is pending");
+                let input = life.owed[by].pop_front().expect("an input is pending");
                 self.feed(task, input);
             }
             Next::Deliver(link, end) => self.deliver(link, end),
@@ -326,7 +333,7 @@ impl World {
     }
 
     fn pass_time(&mut self) -> bool {
-        // A pause that nothing else ends, ends with time.
+        // Pauses end at an event number. If no event is possible, they end now.
         if self.possible().is_empty() {
             self.paused.clear();
         }
@@ -345,25 +352,25 @@ impl World {
 
     fn deadline(&mut self, task: TaskId) -> Option<Moment> {
         let life = self.lives.get_mut(&task)?;
-        // It has no deadline before it is started.
+        // A node has no deadline before its start.
         let started = life.owed[0].front() != Some(&Input::Start);
         life.node.as_node().deadline().filter(|_| started)
     }
 
-    /// Its deadline has come; after that, another one must be ahead, or its host would do nothing
-    /// but wake it.
+    /// Wakes a task at its deadline. The next deadline must be in the future, because otherwise a
+    /// host would wake the task forever.
     fn wake(&mut self, task: TaskId) {
         self.handle(task, Input::Wake);
         let now = self.now;
         if let Some(deadline) = self.deadline(task) {
-            assert!(deadline > now, "{task} was woken at {now:?}, and wants to be again");
+            assert!(deadline > now, "{task} was woken at {now:?} and its deadline is not later");
         }
         self.check_waits(task);
     }
 
     fn deliver(&mut self, link: LinkId, end: usize) {
-        let ends = self.links.get_mut(&link).expect("it has something to deliver");
-        let flight = ends[end].inbox.pop_front().expect("it has something to deliver");
+        let ends = self.links.get_mut(&link).expect("the inbox is not empty");
+        let flight = ends[end].inbox.pop_front().expect("the inbox is not empty");
         let End { task, number, open, closed_here, .. } = ends[end];
         let from = (ends[1 - end].task, ends[1 - end].incarnation);
         if matches!(flight, Flight::Close) {
@@ -396,13 +403,17 @@ impl World {
                 ),
                 effect => matches!(effect, Effect::Close { .. } | Effect::Report(_)),
             };
-            assert!(out.iter().all(harmless), "rule 8: {task} let an older one in: {out:?}");
+            assert!(
+                out.iter().all(harmless),
+                "rule 8: {task} accepted an older incarnation: {out:?}"
+            );
             let after = self.lives.get(&task).map(|life| life.node.cut());
-            assert_eq!(after, Some(before), "rule 8: an older one changed {task}");
+            assert_eq!(after, Some(before), "rule 8: an older incarnation changed {task}");
         }
     }
 
-    /// An event; and if its deadline has come meanwhile, half of the time it hears of that, too.
+    /// Feeds an input. If the deadline of the task has also passed, every second event wakes the
+    /// task, too.
     fn feed(&mut self, task: TaskId, input: Input) -> Vec<Effect> {
         let out = self.handle(task, input);
         if self.n_events.is_multiple_of(2) && self.deadline(task).is_some_and(|at| at <= self.now) {
@@ -425,19 +436,20 @@ impl World {
         for effect in &out {
             self.check_effect(task, effect);
             self.carry_out(task, effect.clone());
-            // The loop of a host carries out nothing behind a halt.
+            // A host carries out no effect after a halt.
             if matches!(effect, Effect::Halt(_)) {
                 break;
             }
         }
         self.check_ps(task);
-        // It makes sentences, which takes longer than all else here.
+        // The check formats sentences, which takes longer than the rest of an event.
         if self.n_events.is_multiple_of(4) {
             self.check_standing(task);
         }
         out
     }
 
+    /// Appends an input to those that are pending for a task.
     fn owe(&mut self, task: TaskId, by: usize, input: Input) {
         if let Some(life) = self.lives.get_mut(&task) {
             life.owed[by].push_back(input);
@@ -485,7 +497,7 @@ impl World {
                 self.asked_to_stop = false;
                 self.start(task);
             }
-            // A supervisor starts another process.
+            // A supervisor restarts a fenced task.
             Err(Outcome::Failed(Failure::Fenced(_))) => self.start(task),
             Err(outcome) => drop(self.ended.insert(task, outcome)),
         }
@@ -526,7 +538,7 @@ impl World {
         self.links.insert(link, [end(from), end(to)]);
     }
 
-    /// Queues a message, or the close, for the other end.
+    /// Queues a message or a close for the other end, if both ends are open.
     fn send(&mut self, from: TaskId, link: LinkId, flight: Flight) {
         let Some(ends) = self.links.get_mut(&link) else { return };
         let me = usize::from(ends[0].task != from);
@@ -536,7 +548,7 @@ impl World {
             let is_push =
                 |flight: &&Flight| matches!(flight, Flight::Message(Message::Push { .. }));
             let n_pushes = inbox.iter().filter(is_push).count();
-            assert!(n_pushes <= PUSH_WINDOW, "rule 11: {from} has {n_pushes} pushes on its way");
+            assert!(n_pushes <= PUSH_WINDOW, "rule 11: {from} has {n_pushes} pushes in flight");
         }
     }
 
@@ -563,12 +575,13 @@ impl World {
 
 #[derive(Clone, Copy)]
 enum Next {
-    /// By its network, its compute thread or its disk.
+    /// A pending input of a task, by its source: network (0), compute thread (1) or disk (2).
     Owed(TaskId, usize),
+    /// The next item in flight to one end of a link.
     Deliver(LinkId, usize),
 }
 
-/// Whether it says that a link carries what it was given.
+/// Whether an input acknowledges pushes, which is progress although the version is unchanged.
 const fn acknowledges(input: &Input) -> bool {
     matches!(
         input,

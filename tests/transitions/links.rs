@@ -1,4 +1,4 @@
-//! Who is let in, who is turned away, and who is taken for lost.
+//! Links: accepted callers, refused callers and lost peers.
 
 use std::time::Duration;
 use unisono_core::ids::Cut;
@@ -11,7 +11,7 @@ use unisono_core::{Generation, Incarnation, Moment, Step, TaskId};
 
 use crate::script::{Script, cluster, hello, link, send};
 
-/// What a caller gets that is turned away for `reason`.
+/// The effects of refusing a call of `from` on link 9.
 fn refusal(from: TaskId, reason: &str) -> Vec<Effect> {
     let why = format!("{from} called, and was turned away: {reason}");
     vec![
@@ -22,67 +22,67 @@ fn refusal(from: TaskId, reason: &str) -> Vec<Effect> {
 }
 
 #[test]
-fn a_caller_of_this_cluster_is_welcome() {
+fn caller_of_the_same_cluster_is_welcomed() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let welcome = Message::Welcome { incarnation: Incarnation(1), state: None };
     let up = Effect::Report(Report::PeerUp { peer: TaskId::worker(1) });
-    assert_eq!(ps.lets_in(1, 1), [send(1, welcome), up]);
+    assert_eq!(ps.accepts_worker(1, 1), [send(1, welcome), up]);
 }
 
 #[test]
-fn a_differing_setting_is_refused_naming_both_values() {
+fn different_setting_is_refused_with_both_values() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let from = TaskId::worker(1);
     let mut hello = hello(from, TaskId::PS_ZERO, 1, &ps.config);
     hello.settings = Settings::default().with("seed", 2);
     ps.network(NetworkEvent::Accepted { link: link(9) });
     let reason = "seed is 2 at worker 1 and 1 at ps 0: start both with the same value";
-    assert_eq!(ps.hears(9, Message::Hello(hello)), refusal(from, reason));
+    assert_eq!(ps.receives(9, Message::Hello(hello)), refusal(from, reason));
 }
 
 #[test]
-fn a_caller_who_looks_for_another_task_is_refused() {
+fn caller_that_expects_another_task_is_refused() {
     let mut ps = Script::ps(0, cluster(2, 2, 2));
     let from = TaskId::worker(1);
     let hello = hello(from, TaskId::ps(1), 1, &ps.config);
     ps.network(NetworkEvent::Accepted { link: link(9) });
     let reason = "worker 1 looks for ps 1 at the address of ps 0: compare --ps-hosts of the two";
-    assert_eq!(ps.hears(9, Message::Hello(hello)), refusal(from, reason));
+    assert_eq!(ps.receives(9, Message::Hello(hello)), refusal(from, reason));
 }
 
 #[test]
-fn a_task_that_the_cluster_does_not_have_is_refused() {
+fn task_outside_the_cluster_is_refused() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let reason = "there is no other worker 2 in a cluster of 2 workers";
-    assert_eq!(ps.is_called_on(9, TaskId::worker(2), 1), refusal(TaskId::worker(2), reason));
+    assert_eq!(ps.accepts_on(9, TaskId::worker(2), 1), refusal(TaskId::worker(2), reason));
 }
 
 #[test]
-fn ps_call_ps_zero_only_when_arrival_chooses_the_slots() {
+fn ps_may_call_ps_0_only_with_backup_workers() {
     let from = TaskId::ps(1);
     let mut ps = Script::ps(0, cluster(2, 2, 2));
     let reason = "no ps of this cluster calls ps 0";
-    assert_eq!(ps.is_called_on(9, from, 1), refusal(from, reason));
+    assert_eq!(ps.accepts_on(9, from, 1), refusal(from, reason));
     let mut ps = Script::ps(0, cluster(2, 1, 2));
     let welcome = Message::Welcome { incarnation: Incarnation(1), state: None };
     let up = Effect::Report(Report::PeerUp { peer: from });
-    assert_eq!(ps.is_called_on(9, from, 1), [send(9, welcome), up]);
+    assert_eq!(ps.accepts_on(9, from, 1), [send(9, welcome), up]);
 }
 
 #[test]
-fn nobody_calls_a_worker() {
+fn worker_refuses_every_caller() {
     let mut worker = Script::worker(0, cluster(1, 3, 3));
     let from = TaskId::worker(2);
     let hello = hello(from, TaskId::CHIEF, 1, &worker.config);
     worker.network(NetworkEvent::Accepted { link: link(9) });
     let reason = "no worker of this cluster calls worker 0";
-    assert_eq!(worker.hears(9, Message::Hello(hello)), refusal(from, reason));
+    assert_eq!(worker.receives(9, Message::Hello(hello)), refusal(from, reason));
 }
 
 #[test]
-fn a_new_life_replaces_the_older_one_and_its_link() {
+fn newer_incarnation_replaces_the_older_one_and_its_link() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
-    ps.lets_in(1, 5);
+    ps.accepts_worker(1, 5);
     let peer = TaskId::worker(1);
     let expected = [
         Effect::Close { link: link(1) },
@@ -90,28 +90,29 @@ fn a_new_life_replaces_the_older_one_and_its_link() {
         send(9, Message::Welcome { incarnation: Incarnation(1), state: None }),
         Effect::Report(Report::PeerUp { peer }),
     ];
-    assert_eq!(ps.is_called_on(9, peer, 6), expected);
-    // What the old link still brings is nobody's.
-    assert_eq!(ps.hears(1, Message::Goodbye), []);
+    assert_eq!(ps.accepts_on(9, peer, 6), expected);
+    // A late message of the old link is ignored.
+    assert_eq!(ps.receives(1, Message::Goodbye), []);
 }
 
+/// Accepts a call of a worker on link `on`, with this digest of its training data.
 fn calls_with_data(ps: &mut Script<Ps>, on: u32, worker: u32, data: &str) -> Vec<Effect> {
     ps.network(NetworkEvent::Accepted { link: link(on) });
     let from = TaskId::worker(worker);
     let mut hello = hello(from, TaskId::PS_ZERO, u64::from(on), &ps.config);
     hello.data = Some(data.to_owned());
-    ps.hears(on, Message::Hello(hello))
+    ps.receives(on, Message::Hello(hello))
 }
 
 #[test]
-fn the_chief_says_which_training_data_is_right() {
+fn worker_with_other_training_data_than_the_chief_is_disconnected_and_refused() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 1, "wrong");
     let out = calls_with_data(&mut ps, 3, 0, "right");
     let peer = TaskId::worker(1);
     let why = "its training data is not that of worker 0".to_owned();
     let parted = [Effect::Close { link: link(1) }, Effect::Report(Report::PeerDown { peer, why })];
-    assert_eq!(out[2..], parted, "after the chief was let in");
+    assert_eq!(out[2..], parted, "the chief is accepted, and then worker 1 is disconnected");
     let reason = "the training data of worker 1 has digest wrong, that of worker 0 has right: \
                   give both the same --data-dir";
     assert_eq!(calls_with_data(&mut ps, 9, 1, "wrong"), refusal(peer, reason));
@@ -119,18 +120,18 @@ fn the_chief_says_which_training_data_is_right() {
 }
 
 #[test]
-fn not_even_another_chief_brings_other_data_once_there_is_state() {
+fn restarted_chief_with_other_training_data_is_refused_once_a_state_exists() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 0, "right");
     let (generation, step, state) = (Generation::default(), Step(0), ShardState::default());
-    ps.hears(1, Message::Restore { cut: Cut { generation, step }, state });
+    ps.receives(1, Message::Restore { cut: Cut { generation, step }, state });
     let reason = "the training data of worker 0 has digest wrong, that of worker 0 has right: \
                   give both the same --data-dir";
     assert_eq!(calls_with_data(&mut ps, 9, 0, "wrong"), refusal(TaskId::CHIEF, reason));
 }
 
 #[test]
-fn whoever_said_which_data_is_right_may_come_again_with_other_data() {
+fn task_that_set_the_expected_training_data_may_reconnect_with_other_data() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     calls_with_data(&mut ps, 1, 1, "wrong");
     assert_eq!(calls_with_data(&mut ps, 2, 1, "right").len(), 4);
@@ -138,19 +139,19 @@ fn whoever_said_which_data_is_right_may_come_again_with_other_data() {
 }
 
 #[test]
-fn who_speaks_before_greeting_is_turned_away() {
+fn caller_whose_first_message_is_not_hello_is_disconnected() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.network(NetworkEvent::Accepted { link: link(9) });
     let why = "a caller said goodbye before it said hello".to_owned();
     let expected = [Effect::Close { link: link(9) }, Effect::Report(Report::TurnedAway { why })];
-    assert_eq!(ps.hears(9, Message::Goodbye), expected);
+    assert_eq!(ps.receives(9, Message::Goodbye), expected);
 }
 
 #[test]
-fn strangers_are_counted_apart_from_members() {
+fn callers_that_have_not_said_hello_are_limited_independently_of_members() {
     let mut ps = Script::ps(0, cluster(1, 200, 200));
     for worker in 0..200 {
-        ps.lets_in(worker, 1);
+        ps.accepts_worker(worker, 1);
     }
     let calls = |ps: &mut Script<Ps>, on| ps.network(NetworkEvent::Accepted { link: link(on) });
     for on in 1_000..1_256 {
@@ -159,93 +160,98 @@ fn strangers_are_counted_apart_from_members() {
     let why = "256 callers have not said yet who they are".to_owned();
     let away = [Effect::Close { link: link(2_000) }, Effect::Report(Report::TurnedAway { why })];
     assert_eq!(calls(&mut ps, 2_000), away);
-    ps.hears(1_000, Message::Goodbye);
-    assert_eq!(calls(&mut ps, 2_000), [], "there is room again");
+    ps.receives(1_000, Message::Goodbye);
+    assert_eq!(calls(&mut ps, 2_000), [], "the disconnected caller made room for another one");
 }
 
 #[test]
-fn a_task_that_is_refused_halts_with_the_reason() {
+fn refused_task_halts_with_the_reason() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
     let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
     let why = "ps 0 turned this task away: seed is 2 and 1".to_owned();
     let halt = Effect::Halt(Outcome::Failed(Failure::Refused(why)));
-    assert_eq!(worker.hears(0, refused), [Effect::Close { link: link(0) }, halt]);
+    assert_eq!(worker.receives(0, refused), [Effect::Close { link: link(0) }, halt]);
 }
 
 #[test]
-fn a_silent_peer_is_lost_and_a_long_message_on_its_way_is_a_sign_of_life() {
+fn silent_peer_is_disconnected_unless_a_long_message_is_arriving() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
-    ps.lets_in(1, 1);
+    ps.accepts_worker(1, 1);
     let lost = |out: &[Effect]| out.contains(&Effect::Close { link: link(1) });
-    assert!(!lost(&ps.sleeps_until(9)));
+    assert!(!lost(&ps.advances_to(9)));
     ps.network(NetworkEvent::Progress { link: link(1) });
-    assert!(!lost(&ps.sleeps_until(18)));
-    assert!(lost(&ps.sleeps_until(20)));
+    assert!(!lost(&ps.advances_to(18)));
+    assert!(lost(&ps.advances_to(20)));
 }
 
 #[test]
-fn a_stranger_that_takes_its_time_over_a_greeting_is_not_waited_for() {
+fn caller_with_a_slow_hello_is_disconnected_despite_progress() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.network(NetworkEvent::Accepted { link: link(9) });
-    ps.sleeps_until(9);
+    ps.advances_to(9);
     ps.network(NetworkEvent::Progress { link: link(9) });
-    assert!(ps.sleeps_until(11).contains(&Effect::Close { link: link(9) }));
+    assert!(ps.advances_to(11).contains(&Effect::Close { link: link(9) }));
 }
 
 #[test]
-fn a_link_with_nothing_to_say_says_so() {
+fn idle_link_sends_a_heartbeat() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
-    ps.lets_in(1, 1);
-    assert_eq!(ps.sleeps_until(2), [send(1, Message::Heartbeat)]);
-    assert_eq!(ps.hears(1, Message::Heartbeat), []);
+    ps.accepts_worker(1, 1);
+    assert_eq!(ps.advances_to(2), [send(1, Message::Heartbeat)]);
+    assert_eq!(ps.receives(1, Message::Heartbeat), []);
 }
 
 #[test]
-fn links_are_looked_at_on_a_beat_and_not_at_each_wake() {
+fn links_are_checked_at_fixed_times_and_not_at_every_wake() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     let at = |millis| Moment::from_origin(Duration::from_millis(millis));
     assert_eq!(ps.wakes_at(at(500)), []);
-    ps.lets_in(1, 1);
+    ps.accepts_worker(1, 1);
     assert_eq!((ps.wakes_at(at(1_000)), ps.wakes_at(at(2_000))), (vec![], vec![]));
-    assert_eq!(ps.wakes_at(at(2_500)), [], "it said nothing for 2 s, and the next beat is at 3 s");
+    assert_eq!(
+        ps.wakes_at(at(2_500)),
+        [],
+        "the link was idle for 2 s, but the next check is at 3 s"
+    );
     assert_eq!(ps.wakes_at(at(3_000)), [send(1, Message::Heartbeat)]);
 }
 
 #[test]
-fn who_is_there_is_waited_for_longer_than_who_is_not() {
+fn connected_peers_are_awaited_longer_than_disconnected_peers() {
     let limits = Limits { give_up_after: Duration::from_secs(8), ..Limits::default() };
     let config = || ClusterConfig { limits, ..cluster(1, 2, 2) };
     let gave_up = |out: &[Effect]| match out.last() {
         Some(Effect::Halt(Outcome::Failed(Failure::GaveUp(gave_up)))) => Some(gave_up.waited),
         _ => None,
     };
-    let mut without = Script::restored(config(), 0);
-    without.loses(1);
-    assert_eq!(gave_up(&without.sleeps_until(8)), Some(Duration::from_secs(8)));
-    let mut with = Script::restored(config(), 0);
-    with.sleeps_until(7);
+    let mut without = Script::restored_ps(config(), 0);
+    without.loses_link(1);
+    assert_eq!(gave_up(&without.advances_to(8)), Some(Duration::from_secs(8)));
+    let mut with = Script::restored_ps(config(), 0);
+    with.advances_to(7);
     for worker in 0..2 {
-        with.hears(worker, Message::Heartbeat);
+        with.receives(worker, Message::Heartbeat);
     }
-    // Whoever is there may be waiting itself, and knows better who is missing.
+    // A connected peer may itself be waiting for the task that is missing. Such a peer must give up
+    // first, because its error names the missing task.
     let longer = Duration::from_secs(8) + limits.heartbeat_timeout;
-    let at = with.sleeps_until(16);
+    let at = with.advances_to(16);
     assert_eq!(gave_up(&at), None);
     for worker in 0..2 {
-        with.hears(worker, Message::Heartbeat);
+        with.receives(worker, Message::Heartbeat);
     }
-    assert_eq!(gave_up(&with.sleeps_until(18)), Some(longer));
+    assert_eq!(gave_up(&with.advances_to(18)), Some(longer));
 }
 
 #[test]
-fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
+fn lost_ps_is_called_again_after_doubling_pauses() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     let failed = || NetworkEvent::ConnectFailed { to: TaskId::PS_ZERO, why: "refused".into() };
     let connect = Effect::Connect { to: TaskId::PS_ZERO };
     let down = Effect::Report(Report::PeerDown { peer: TaskId::PS_ZERO, why: "refused".into() });
     for told in [vec![down], vec![]] {
-        assert_eq!(worker.network(failed()), told, "once, until it answers");
+        assert_eq!(worker.network(failed()), told, "a lost ps is reported once");
         let at = worker.deadline();
         assert_eq!(worker.wakes_at(at), std::slice::from_ref(&connect));
     }
@@ -254,17 +260,17 @@ fn a_lost_ps_is_called_again_after_a_pause_that_doubles() {
 }
 
 #[test]
-fn a_ps_that_takes_the_call_and_hangs_up_is_called_more_and_more_seldom() {
+fn ps_that_accepts_and_disconnects_is_called_again_after_doubling_pauses() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     for pause in [20, 40, 80].map(Duration::from_millis) {
         worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
-        assert_eq!(worker.loses(0), [], "it had not said who it is");
+        assert_eq!(worker.loses_link(0), [], "a ps that has not sent its welcome is no peer yet");
         assert_eq!(worker.deadline() - worker.now(), pause);
         let at = worker.deadline();
         assert_eq!(worker.wakes_at(at), [Effect::Connect { to: TaskId::PS_ZERO }]);
     }
-    // Whoever greets is called at once again.
-    worker.meets(0, 1, None);
-    worker.loses(0);
+    // A welcome resets the pause.
+    worker.connects_to(0, 1, None);
+    worker.loses_link(0);
     assert_eq!(worker.deadline() - worker.now(), Duration::from_millis(20));
 }

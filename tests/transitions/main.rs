@@ -1,4 +1,4 @@
-//! Exact transitions: one node, an input, and all that it wants done about it, in order.
+//! Exact transitions: each test feeds inputs to one node and compares all its effects, in order.
 
 mod chief;
 mod incarnations;

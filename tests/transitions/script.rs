@@ -1,4 +1,4 @@
-//! Feeds one node, and builds what it is fed and what it is expected to answer.
+//! A script that feeds inputs to one node, and builders of inputs and of expected effects.
 
 use std::time::Duration;
 use unisono_core::ids::Cut;
@@ -10,12 +10,13 @@ use unisono_core::protocol::{
 use unisono_core::train_config::Sync;
 use unisono_core::{Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
-/// The link of worker w to a ps, and of a worker to ps w.
+/// The link that a node under test has with its peer of this index: a ps with worker `index`, a
+/// worker with ps `index`.
 pub(crate) const fn link(index: u32) -> LinkId {
     LinkId(index as u64)
 }
 
-/// Three steps, with R gradients of N workers.
+/// A cluster that trains three steps, with `r` gradients per update and `n` workers.
 pub(crate) fn cluster(n_ps: u32, r: u32, n: u32) -> ClusterConfig {
     ClusterConfig {
         n_ps,
@@ -27,7 +28,7 @@ pub(crate) fn cluster(n_ps: u32, r: u32, n: u32) -> ClusterConfig {
     }
 }
 
-/// The generation that the first life of the chief opens as its `number`th.
+/// Generation `number` of the chief's first incarnation.
 pub(crate) const fn generation(number: u64) -> Generation {
     Generation { opener: Incarnation(1), number }
 }
@@ -59,7 +60,8 @@ pub(crate) fn hello(from: TaskId, to: TaskId, incarnation: u64, config: &Cluster
     }
 }
 
-/// The gradient of slot `slot` at version `step` of generation 1; its loss is its value.
+/// The gradient of slot `slot` at version `step` of generation 1. The loss equals the gradient's
+/// only element.
 pub(crate) fn push(step: u64, slot: u32, value: f32) -> Message {
     Message::Push {
         cut: Cut { generation: generation(1), step: Step(step) },
@@ -74,7 +76,7 @@ pub(crate) fn pull(want: Want) -> Message {
     Message::Pull { want, recorded: Recorded::default() }
 }
 
-pub(crate) fn told(step: u64, slot: u32, verdict: Verdict) -> Message {
+pub(crate) fn push_reply(step: u64, slot: u32, verdict: Verdict) -> Message {
     let (generation, step, slot) = (generation(1), Step(step), Slot(slot));
     Message::PushReply { cut: Cut { generation, step }, slot, verdict }
 }
@@ -84,10 +86,10 @@ pub(crate) fn dropped(step: u64, slot: u32, worker: u32, verdict: Option<Verdict
     Effect::Report(Report::Dropped { step, slot, worker, verdict })
 }
 
-/// A version of generation `of`, with tokens and without updates.
-pub(crate) fn version(of: u64, step: u64, tokens: &[u32], value: f32) -> Message {
+/// A version of the chief's generation `number`, with tokens and without updates.
+pub(crate) fn version(number: u64, step: u64, tokens: &[u32], value: f32) -> Message {
     Message::Version {
-        cut: Cut { generation: generation(of), step: Step(step) },
+        cut: Cut { generation: generation(number), step: Step(step) },
         tokens: slots(tokens),
         received: Vec::new(),
         updates: Vec::new(),
@@ -101,7 +103,7 @@ pub(crate) fn update(step: u64, losses: &[(u32, f32)]) -> UpdateRecord {
     UpdateRecord { cut: Cut { generation: generation(1), step: Step(step) }, losses }
 }
 
-/// `message`, a version, with what ps 0 has for the chief.
+/// Returns the version `message` with update records, which ps 0 sends to the chief.
 pub(crate) fn with_updates(mut message: Message, records: Vec<UpdateRecord>) -> Message {
     if let Message::Version { updates, .. } = &mut message {
         *updates = records;
@@ -109,7 +111,7 @@ pub(crate) fn with_updates(mut message: Message, records: Vec<UpdateRecord>) -> 
     message
 }
 
-/// `message`, a version, which acknowledges so many pushes.
+/// Returns the version `message` with an acknowledgement of `pushes` pushes.
 pub(crate) fn acknowledging(mut message: Message, pushes: u64) -> Message {
     if let Message::Version { acknowledged, .. } = &mut message {
         *acknowledged = pushes;
@@ -117,7 +119,7 @@ pub(crate) fn acknowledging(mut message: Message, pushes: u64) -> Message {
     message
 }
 
-/// `message`, a version, with what the shard holds of the worker's.
+/// Returns the version `message` with the slots that the shard has received from the worker.
 pub(crate) fn with_received(mut message: Message, held: &[u32]) -> Message {
     if let Message::Version { received, .. } = &mut message {
         *received = slots(held);
@@ -125,7 +127,7 @@ pub(crate) fn with_received(mut message: Message, held: &[u32]) -> Message {
     message
 }
 
-/// One node, and the time.
+/// A node under test and its clock.
 pub(crate) struct Script<N> {
     pub(crate) node: N,
     pub(crate) config: ClusterConfig,
@@ -150,13 +152,13 @@ impl<N: Node> Script<N> {
         self.feed(Input::Network(event))
     }
 
-    /// The peer whose link has this number says something.
-    pub(crate) fn hears(&mut self, from: u32, message: Message) -> Vec<Effect> {
+    /// Delivers a message on the link with index `from`.
+    pub(crate) fn receives(&mut self, from: u32, message: Message) -> Vec<Effect> {
         self.network(NetworkEvent::Received { link: link(from), message })
     }
 
-    /// A call of `to` is taken, and its greeting comes. Returns what follows the greeting.
-    fn is_welcome_on(
+    /// Establishes a link to `to` and delivers its welcome. Returns the effects of the welcome.
+    fn connects_on(
         &mut self,
         on: u32,
         to: TaskId,
@@ -165,10 +167,10 @@ impl<N: Node> Script<N> {
     ) -> Vec<Effect> {
         self.network(NetworkEvent::Connected { link: link(on), to });
         let incarnation = Incarnation(incarnation);
-        self.hears(on, Message::Welcome { incarnation, state })
+        self.receives(on, Message::Welcome { incarnation, state })
     }
 
-    pub(crate) fn loses(&mut self, from: u32) -> Vec<Effect> {
+    pub(crate) fn loses_link(&mut self, from: u32) -> Vec<Effect> {
         self.network(NetworkEvent::Closed { link: link(from), why: "reset".into() })
     }
 
@@ -177,21 +179,21 @@ impl<N: Node> Script<N> {
     }
 
     pub(crate) fn deadline(&self) -> Moment {
-        self.node.deadline().expect("it has one")
+        self.node.deadline().expect("the node has a deadline")
     }
 
-    /// Time goes on to `at`, and there it is woken.
+    /// Advances the clock to `at` and wakes the node.
     pub(crate) fn wakes_at(&mut self, at: Moment) -> Vec<Effect> {
         self.now = at;
         self.feed(Input::Wake)
     }
 
-    /// Time goes on to `secs`, with a wake at each deadline.
-    pub(crate) fn sleeps_until(&mut self, secs: u64) -> Vec<Effect> {
+    /// Advances the clock to `secs` and wakes the node at each deadline. Stops early at a halt.
+    pub(crate) fn advances_to(&mut self, secs: u64) -> Vec<Effect> {
         let end = Moment::from_origin(Duration::from_secs(secs));
         let mut out = Vec::new();
         while let Some(at) = self.node.deadline().filter(|at| *at <= end) {
-            assert!(at > self.now, "a deadline is ahead");
+            assert!(at > self.now, "a deadline must be in the future");
             self.now = at;
             out.extend(self.feed(Input::Wake));
             if matches!(out.last(), Some(Effect::Halt(_))) {
@@ -209,31 +211,34 @@ impl Script<Ps> {
         Self::started(TaskId::ps(index), node, config)
     }
 
-    /// A ps 0 whose shard was restored to version `step` of generation 1, with all workers there.
-    pub(crate) fn restored(config: ClusterConfig, step: u64) -> Self {
+    /// Returns ps 0 with all workers connected and its shard restored to version `step` of
+    /// generation 1.
+    pub(crate) fn restored_ps(config: ClusterConfig, step: u64) -> Self {
         let mut script = Self::ps(0, config);
         for worker in 0..script.config.sync.total_num_replicas {
-            script.lets_in(worker, 1);
+            script.accepts_worker(worker, 1);
         }
         let (generation, step) = (generation(1), Step(step));
-        script.hears(0, Message::Restore { cut: Cut { generation, step }, state: state(0.0) });
+        script.receives(0, Message::Restore { cut: Cut { generation, step }, state: state(0.0) });
         script
     }
 
-    /// Worker number `worker` calls on the link of its number.
-    pub(crate) fn lets_in(&mut self, worker: u32, incarnation: u64) -> Vec<Effect> {
-        self.is_called_on(worker, TaskId::worker(worker), incarnation)
+    /// Accepts a call of worker `worker` on the link with its index.
+    pub(crate) fn accepts_worker(&mut self, worker: u32, incarnation: u64) -> Vec<Effect> {
+        self.accepts_on(worker, TaskId::worker(worker), incarnation)
     }
 
-    /// Its call of ps 0 is taken, on link 9.
-    pub(crate) fn meets_ps_zero(&mut self) {
-        self.is_welcome_on(9, TaskId::PS_ZERO, 1, None);
+    /// Establishes the link to ps 0, as link 9.
+    pub(crate) fn connects_to_ps_zero(&mut self) {
+        self.connects_on(9, TaskId::PS_ZERO, 1, None);
     }
 
-    pub(crate) fn is_called_on(&mut self, on: u32, from: TaskId, incarnation: u64) -> Vec<Effect> {
+    /// Accepts a call of `from` on link `on` and delivers its hello. Returns the effects of the
+    /// hello.
+    pub(crate) fn accepts_on(&mut self, on: u32, from: TaskId, incarnation: u64) -> Vec<Effect> {
         self.network(NetworkEvent::Accepted { link: link(on) });
         let hello = hello(from, self.me, incarnation, &self.config);
-        self.hears(on, Message::Hello(hello))
+        self.receives(on, Message::Hello(hello))
     }
 }
 
@@ -243,8 +248,13 @@ impl Script<Worker> {
         Self::started(TaskId::worker(index), node, config)
     }
 
-    /// The link to a ps is there, and its greeting comes. Returns what follows the greeting.
-    pub(crate) fn meets(&mut self, ps: u32, incarnation: u64, state: Option<Cut>) -> Vec<Effect> {
-        self.is_welcome_on(ps, TaskId::ps(ps), incarnation, state)
+    /// Establishes the link to a ps and delivers its welcome. Returns the effects of the welcome.
+    pub(crate) fn connects_to(
+        &mut self,
+        ps: u32,
+        incarnation: u64,
+        state: Option<Cut>,
+    ) -> Vec<Effect> {
+        self.connects_on(ps, TaskId::ps(ps), incarnation, state)
     }
 }

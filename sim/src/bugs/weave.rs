@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_patch_fits_the_tree() {
+    fn every_patch_applies_to_the_tree() {
         for path in patches(&root().join(BUGS)).unwrap() {
             let read = |file: &str| fs::read_to_string(root().join(file)).ok();
             let (file, patched) = apply(&path, read).unwrap_or_else(|error| panic!("{error}"));
@@ -198,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_of_code_that_has_changed_is_refused_with_both_names() {
+    fn patch_of_changed_code_is_refused_and_both_files_are_named() {
         let path = patches(&root().join(BUGS)).unwrap().swap_remove(0);
         let error = apply(&path, |_| Some("fn other() {}\n".to_owned())).unwrap_err().to_string();
         assert!(error.contains("does not fit src/") && error.contains("mend the patch"), "{error}");
     }
 
     #[test]
-    fn production_code_has_no_word_of_planted_bugs() {
+    fn production_code_does_not_mention_planted_bugs() {
         let mut files = Vec::new();
         list(&root().join("src"), Path::new(""), &mut files).unwrap();
         for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "rs")) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_patched_files_and_loses_what_the_tree_has_lost() {
+    fn copy_has_the_patched_files_and_loses_files_removed_from_the_tree() {
         let folder = tempfile::tempdir().unwrap();
         let tree = folder.path().join("tree");
         let write = |file: &str, text: &str| {

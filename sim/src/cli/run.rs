@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_number_maps_to_a_scenario_and_a_seed() {
+    fn each_run_number_maps_to_a_scenario_and_a_seed() {
         let two = Seeds::at_most(0, NonZeroU64::new(2).expect("not 0"));
         let plan = RunList::new(vec![two, Seeds::one(7), Seeds::one(u64::MAX)]);
         let all: Vec<_> = (0..plan.n_runs()).map(|number| plan.at(number)).collect();

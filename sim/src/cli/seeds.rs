@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn range_reaches_the_last_seed_and_not_beyond() {
+    fn range_may_end_at_the_last_seed_but_not_beyond() {
         let last = Seeds::exactly(u64::MAX, n(1)).expect("the last seed");
         assert_eq!((last.count(), last.nth(0), last), (1, u64::MAX, Seeds::one(u64::MAX)));
         let three = Seeds::exactly(u64::MAX - 2, n(3)).expect("the last three");

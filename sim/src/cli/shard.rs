@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn shard_is_given_or_found_in_the_environment() {
+    fn shard_is_read_from_its_flag_or_from_the_environment() {
         let none = |_: &str| None;
         let third = |name: &str| (name == INDEX_VARIABLE).then(|| "3".to_owned());
         let read = |text: &str| text.parse::<ShardArg>();

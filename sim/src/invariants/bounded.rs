@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn fifth_push_without_an_acknowledgement_is_one_too_many() {
+    fn fifth_unacknowledged_push_is_a_violation() {
         let (fixture, mut rule) = (Fixture::new(8, 1), Bounded::default());
         assert!(pushes(&fixture, &mut rule, 4).is_ok());
         is_told(&fixture, &mut rule, Message::Acknowledged { pushes: 1 });
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn honest_task_that_is_cut_off_for_not_reading_breaks_the_rule() {
+    fn disconnecting_an_honest_task_for_not_reading_is_a_violation() {
         let (fixture, mut rule) = (Fixture::new(2, 2), Bounded::default());
         let closed = |why: &str| {
             let (link, why) = (LinkId(PS_LINK), why.to_owned());

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_with_its_losses_passes_and_anything_else_does_not() {
+    fn only_a_whole_cut_with_recorded_losses_may_be_saved() {
         let mut rule = CheckpointsAreCuts::default();
         let early = ready().does(&mut rule, worker(0), vec![persist([2.0, 2.0])]);
         assert_eq!(name(early), Some("losses-behind-checkpoint"));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_of_another_history() {
+    fn checkpoint_beside_losses_of_another_history_is_a_violation() {
         let mut run = ready();
         let mut rule = CheckpointsAreCuts::default();
         run.does(&mut rule, worker(0), vec![record(cut(0), &[0])]).unwrap();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_captured_state_is_that_of_its_cut() {
+    fn captured_state_must_be_the_state_of_its_cut() {
         let mut rule = CheckpointsAreCuts::default();
         let mut captured = |value| {
             let message = Message::Captured { cut: cut(1), state: state(value) };
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_was_written_and_is_what_is_restored() {
+    fn restored_state_must_equal_a_written_checkpoint() {
         let mut run = ready();
         let mut rule = CheckpointsAreCuts::default();
         run.does(&mut rule, worker(0), vec![record(cut(0), &[0, 1]), persist([2.0, 2.0])]).unwrap();
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_of_the_generation_that_has_its_states() {
+    fn checkpoint_is_attributed_to_the_newest_generation_that_wrote_its_states() {
         let mut run = ready();
         let mut rule = CheckpointsAreCuts::default();
         run.does(&mut rule, worker(0), vec![record(cut(0), &[0, 1]), persist([2.0, 2.0])]).unwrap();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_carries_the_whole_state_on() {
+    fn update_that_drops_a_part_of_the_state_is_a_violation() {
         let mut run = ready();
         let mut job = super::super::fixture::update(cut(1), 2.0, vec![]);
         if let Effect::Compute(unisono_core::protocol::Job::Update { state, .. }) = &mut job {
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_the_newest_is_there() {
+    fn newest_checkpoint_must_exist_at_the_end_of_the_run() {
         let mut run = ready();
         let mut rule = CheckpointsAreCuts::default();
         run.does(&mut rule, worker(0), vec![record(cut(0), &[0, 1]), persist([2.0, 2.0])]).unwrap();

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_past_the_last_step() {
+    fn update_or_loss_after_the_last_step_is_a_violation() {
         let mut run = Fixture::new(2, 2);
         run.ready(2).unwrap();
         let job = |step| vec![update(cut(step), 1.0, gradients(0, &[0, 1]))];
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_says_that_all_is_done_before_it_is_durable() {
+    fn finishing_before_the_final_checkpoint_is_durable_is_a_violation() {
         let done = || {
             let finished = Message::Finished { generation: cut(0).generation };
             [send(0, finished), send(0, Message::Goodbye), Effect::Halt(Outcome::Finished)]
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_was_asked_and_saved_what_it_says() {
+    fn stop_must_be_requested_and_its_reported_checkpoint_saved() {
         let stops = |saved| vec![Effect::Halt(Outcome::Stopped { saved })];
         let mut run = durable();
         assert_eq!(name(run.does(&mut CleanEnd, worker(0), stops(None))), Some("stopped-unasked"));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_the_files_hold_every_step_once() {
+    fn files_must_contain_every_step_once_at_the_end_of_the_run() {
         let mut run = Fixture::new(2, 2);
         let mut rows = Vec::new();
         for step in 0..LAST.0 {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_of_what_was_pushed_passes() {
+    fn update_with_pushed_gradients_passes() {
         let mut run = ready();
         for of in [0, 1] {
             let job = update(cut(0), 1.0, gradients(of, &[0, 1]));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_too_many_or_one_slot_twice() {
+    fn update_with_too_few_too_many_or_repeated_slots_is_a_violation() {
         let job = |slots: &[u32]| update(cut(0), 1.0, gradients(0, slots));
         assert_eq!(broken(&mut ready(), job(&[0])), "not-exactly-r");
         assert_eq!(broken(&mut ready(), job(&[0, 1, 1])), "not-exactly-r");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn other_slots_than_another_shard() {
+    fn updates_with_different_slots_on_two_shards_are_a_violation() {
         let mut run = Fixture::new(2, 3);
         run.ready(3).unwrap();
         run.does(&mut ExactlyR, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))]).unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_or_state() {
+    fn update_of_another_version_or_state_is_a_violation() {
         let job = update(later(0), 1.0, gradients(0, &[0, 1]));
         assert_eq!(broken(&mut ready(), job), "update-of-another-version");
         let job = update(cut(0), 1.5, gradients(0, &[0, 1]));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_that_was_not_computed_there_or_never_came() {
+    fn update_with_a_gradient_that_was_not_computed_or_received_is_a_violation() {
         let mut run = ready();
         let mut others = gradients(0, &[0, 1]);
         others[1].1 = vec![-7.0].into();

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_generation_is_told_and_changes_nothing() {
+    fn push_and_restore_of_an_older_generation_must_have_no_effect() {
         let mut rule = Fencing::default();
         let mut told =
             |message, effects| name(rolled_back().is_told(&mut rule, ps(0), 0, message, effects));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_taken_without_a_word_is_noticed() {
+    fn push_of_an_older_generation_without_an_answer_is_a_violation() {
         let (mut run, mut rule) = (rolled_back(), Fencing::default());
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), vec![]).unwrap();
         let next = run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![]);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_link_brings_nothing() {
+    fn message_from_a_closed_link_must_have_no_effect() {
         let mut run = Fixture::new(2, 2);
         run.ready(2).unwrap();
         let mut rule = Fencing::default();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_life_is_refused() {
+    fn accepting_an_older_incarnation_is_a_violation() {
         let mut run = Fixture::new(2, 2);
         run.ready(0).unwrap();
         let mut rule = Fencing::default();
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_knows_of_the_end_lets_an_older_life_in_and_tells_it_nothing_else() {
+    fn leaving_worker_may_only_say_goodbye_to_an_older_incarnation() {
         let let_in = |also: Option<Effect>| {
             let mut run = Fixture::new(2, 2);
             run.ready(0).unwrap();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_of_an_older_generation_is_nobodys() {
+    fn result_of_an_older_generation_must_have_no_effect() {
         let mut rule = Fencing::default();
         let result = |effects| (Input::Computed(update_done(cut(0), 2.0)), effects);
         let (input, effects) = result(vec![]);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_does_not_go_back() {
+    fn computing_in_an_older_generation_is_a_violation() {
         let mut run = Fixture::new(2, 2);
         let mut rule = Fencing::default();
         run.does(&mut rule, worker(0), vec![job(later(0), &[1.0, 1.0])]).unwrap();

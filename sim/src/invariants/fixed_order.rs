@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_ascending_slots_pass() {
+    fn update_whose_slots_do_not_ascend_is_a_violation() {
         let mut run = Fixture::new(2, 2);
         run.ready(2).unwrap();
         let job = |slots: &[u32]| vec![update(cut(0), 1.0, gradients(0, slots))];

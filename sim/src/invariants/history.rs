@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_made_again_is_no_violation() {
+    fn recomputing_the_same_gradient_is_no_violation() {
         let mut run = Fixture::new(2, 2);
         run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
         run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_with_other_bits_is_noticed_in_its_generation_and_across() {
+    fn recomputed_gradient_with_different_bits_is_a_violation() {
         let mut run = Fixture::new(2, 2);
         run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
         for at in [cut(0), later(0)] {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_with_other_bits_is_noticed_and_located() {
+    fn recomputed_state_with_different_bits_is_reported_with_step_and_values() {
         let mut run = Fixture::new(2, 2);
         run.restored(ps(0), cut(0), 1.0).unwrap();
         run.updated(ps(0), cut(0), 2.0).unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_become_checksums_and_are_still_compared() {
+    fn old_versions_are_compared_by_checksum() {
         let mut run = Fixture::new(2, 2);
         for step in 0..5 {
             let done = gradient_done(cut(step), 0, 1.0);

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_told_and_counted_passes() {
+    fn duplicate_push_that_is_answered_and_counted_passes() {
         let told = vec![
             reply(0, cut(0), 0, Verdict::Duplicate),
             dropped(cut(0), 0, Some(Verdict::Duplicate)),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_that_is_not_told_or_not_counted_or_has_an_effect() {
+    fn duplicate_push_that_is_unanswered_uncounted_or_applied_is_a_violation() {
         assert_eq!(copy(&mut ready(), vec![]).unwrap_err().name, "copy-not-told");
         let told = vec![reply(0, cut(0), 0, Verdict::Duplicate)];
         assert_eq!(copy(&mut ready(), told).unwrap_err().name, "copy-not-told");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_that_dies_on_the_way_is_not_blamed() {
+    fn task_killed_before_its_answer_is_not_blamed() {
         let mut rule = Idempotent::default();
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), vec![]).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bits_under_one_name() {
+    fn accepting_different_bits_for_one_slot_is_a_violation() {
         let mut other = push(cut(0), 0, 0);
         if let Message::Push { gradient, .. } = &mut other {
             *gradient = vec![-3.0].into();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_one_is_no_copy() {
+    fn answering_a_first_push_as_a_duplicate_is_a_violation() {
         let mut run = ready();
         run.all_computed(2).unwrap();
         let told = vec![reply(1, cut(0), 1, Verdict::Duplicate)];
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_under_another_name_or_with_other_bits() {
+    fn push_with_a_wrong_identity_or_gradient_is_a_violation() {
         let mut run = ready();
         let mut rule = Idempotent::default();
         let name = |run: &mut Fixture, rule: &mut Idempotent, message| {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_said_to_be_held_is() {
+    fn slot_reported_as_received_must_have_been_received() {
         let mut run = ready();
         let mut rule = Idempotent::default();
         let says = |slot| vec![send(PS_LINK, version(cut(0), 1.0, &[slot]))];

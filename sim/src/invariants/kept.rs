@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_a_buffer_still_tells_it_from_others() {
+    fn shrunk_buffer_still_detects_different_values() {
         let floats = Floats::from(vec![1.0, 2.0]);
         let mut kept = Kept::from(&floats);
         for _ in 0..2 {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_all_of_its_parts() {
+    fn states_are_compared_in_all_their_parts() {
         let state = ShardState {
             parameters: vec![1.0].into(),
             auxiliary: vec![vec![2.0].into()],

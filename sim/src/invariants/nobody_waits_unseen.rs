@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_told_at_the_limit_and_at_each_doubling() {
+    fn wait_must_be_reported_at_the_limit_and_at_each_doubling() {
         let (mut run, mut rule) = ready();
         let mut wakes = |at, effects| wakes((&mut run, &mut rule), at, effects);
         assert_eq!(wakes(9, vec![]), None);
@@ -157,20 +157,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_never_told() {
+    fn wait_that_is_never_reported_is_a_violation() {
         let (mut run, mut rule) = ready();
         assert_eq!(wakes((&mut run, &mut rule), 10, vec![]), Some("wait-not-told"));
     }
 
     #[test]
-    fn who_computes_does_not_wait() {
+    fn computing_worker_is_not_waiting() {
         let (mut run, mut rule) = ready();
         run.does(&mut rule, worker(0), vec![job(cut(0), &[1.0, 1.0])]).unwrap();
         assert_eq!(wakes((&mut run, &mut rule), 100, vec![]), None);
     }
 
     #[test]
-    fn one_that_dies_in_its_wake_is_not_blamed() {
+    fn task_killed_during_its_wake_is_not_blamed() {
         let (mut run, mut rule) = ready();
         run.moment = Moment::from_origin(Duration::from_secs(100));
         run.plays(&mut rule, worker(0), Input::Wake, vec![]).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_peer_is_parted_from() {
+    fn silent_peer_must_be_disconnected() {
         for (effects, name) in
             [(vec![Effect::Close { link: LinkId(0) }], None), (vec![], Some("silence-unnoticed"))]
         {

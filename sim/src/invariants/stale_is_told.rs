@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_one_is_told_counted_and_moved_on() {
+    fn stale_gradient_must_be_answered_counted_and_followed_by_a_newer_version() {
         let told = || reply(1, cut(0), 1, Verdict::Stale);
         let next = || send(1, version(cut(1), 2.0, &[]));
         stale(vec![told(), dropped(cut(0), 1, STALE), next()]).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beside_the_chosen_is_counted() {
+    fn gradient_of_a_slot_that_was_not_chosen_must_be_counted() {
         let mut run = Fixture::new(1, 3);
         run.ready(2).unwrap();
         run.all_computed(3).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_used_or_counted() {
+    fn received_gradient_must_be_used_or_counted() {
         for (counted, name) in [(true, None), (false, Some("dropped-silently"))] {
             let mut run = Fixture::new(2, 3);
             run.ready(3).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_one_is_taken() {
+    fn answering_a_current_gradient_as_stale_is_a_violation() {
         let mut run = Fixture::new(1, 2);
         run.ready(1).unwrap();
         run.all_computed(2).unwrap();

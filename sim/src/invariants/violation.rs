@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_difference_is_counted_in_ulps() {
+    fn first_difference_is_measured_in_ulps() {
         let next = f32::from_bits(1.0f32.to_bits() + 3);
         let first = Difference::first(&[0.5, 1.0, 2.0], &[0.5, next, 9.0]).unwrap();
         assert_eq!((first.index, first.ulps), (1, Some(3)));

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_r_that_all_hold_pass() {
+    fn first_r_slots_that_every_shard_holds_pass() {
         let mut run = decided();
         run.does(&mut WhichR, ps(0), vec![chosen(&[0, 2])]).unwrap();
         let job = update(cut(0), 1.0, gradients(0, &[0, 2]));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn other_slots_or_an_early_choice_or_another_chooser() {
+    fn wrong_slots_an_early_choice_or_a_wrong_chooser_is_a_violation() {
         let mut run = decided();
         let name = |run: &mut Fixture, of, effect| {
             run.does(&mut WhichR, ps(of), vec![effect]).unwrap_err().name
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_told_and_not_held() {
+    fn reporting_a_slot_that_was_not_received_is_a_violation() {
         let mut run = Fixture::new(2, 3);
         run.ready(2).unwrap();
         let told = |slot| vec![send(9, received(cut(0), vec![Slot(slot)]))];
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn with_as_many_gradients_as_workers_only_slots_of_the_step() {
+    fn without_backup_workers_only_slots_of_the_step_may_be_used() {
         let mut run = Fixture::new(2, 2);
         run.ready(2).unwrap();
         let job = |slots: &[u32]| vec![update(cut(0), 1.0, gradients(0, slots))];

@@ -98,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_version_passes() {
+    fn version_with_all_its_shards_passes() {
         assert_eq!(broken(&mut ready(), job(cut(0), &[1.0, 1.0])), None);
         assert_eq!(broken(&mut ready(), send(PS_LINK, version(cut(0), 1.0, &[]))), None);
     }
 
     #[test]
-    fn shards_that_are_missing_wrong_or_of_another_generation() {
+    fn computing_with_missing_wrong_or_foreign_shards_is_a_violation() {
         assert_eq!(broken(&mut ready(), job(cut(0), &[1.0])), Some("not-a-whole-version"));
         assert_eq!(broken(&mut ready(), job(cut(0), &[1.0, 2.0])), Some("half-a-version"));
         assert_eq!(broken(&mut ready(), job(later(0), &[1.0, 1.0])), Some("not-a-whole-version"));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_two_generations_make_no_whole_one() {
+    fn shards_of_two_generations_do_not_form_a_whole_version() {
         let mut run = Fixture::new(2, 2);
         run.ready(0).unwrap();
         for of in [0, 1] {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_sent_only_as_it_was_made() {
+    fn version_must_be_sent_unchanged() {
         let half = send(PS_LINK, version(cut(0), 1.5, &[]));
         assert_eq!(broken(&mut ready(), half), Some("half-a-version"));
         let next = send(PS_LINK, version(cut(1), 1.0, &[]));

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn first_returns_the_lowest_number_even_if_a_later_one_is_found_sooner() {
+    fn search_returns_the_lowest_number_even_if_a_later_one_is_found_sooner() {
         let find = |n: u64| (n % 10 == 3).then_some(n);
         assert_eq!(first(jobs(4), 4..u64::MAX, find), Some((13, 13)));
         assert_eq!(first(jobs(4), 4..9, find), None);

@@ -244,7 +244,7 @@ mod tests {
     use crate::run::compute_cache::ComputeCaches;
 
     #[test]
-    fn violation_comes_before_a_panic_and_a_panic_before_a_hang() {
+    fn violation_outranks_a_panic_and_a_panic_outranks_a_hang() {
         let scenario = Scenario::default();
         let cache = ComputeCaches::default().for_run(&scenario.run).unwrap();
         let config = ClusterConfig {

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn when_returns_the_first_time_at_which_the_clock_shows_a_moment() {
+    fn time_of_a_moment_is_the_first_at_which_the_clock_shows_the_moment() {
         let mut clock = SkewedClock::default();
         clock.change(s(1), -333_333, s(1));
         for moment in [s(3), Duration::from_nanos(2_000_000_007), s(100)] {

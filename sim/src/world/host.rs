@@ -159,7 +159,7 @@ mod tests {
     );
 
     #[test]
-    fn connect_to_nobody_fails_with_a_reason() {
+    fn call_to_an_absent_task_fails_with_a_reason() {
         in_universe(|universe| async move {
             let mut caller = begin(&universe, TaskId::CHIEF);
             contract::connect_to_nobody_fails_with_a_reason(&mut caller, NOBODY).await;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_keeps_its_contract() {
+    fn clock_fulfils_its_contract() {
         in_universe(|universe| async move {
             let clock = begin(&universe, TaskId::CHIEF);
             contract::clock_never_goes_back(&clock).await;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn compute_keeps_its_contract() {
+    fn compute_fulfils_its_contract() {
         in_universe(|universe| async move {
             let host = begin(&universe, TaskId::CHIEF);
             let mut compute = SimCompute { host, work: contract::echo };

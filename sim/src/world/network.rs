@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn only_accepted_links_count_until_both_ends_have_closed() {
+    fn accepted_link_of_a_task_counts_until_both_ends_have_closed() {
         let life = |task| LifeId { task, number: 1, incarnation: unisono_core::Incarnation(1) };
         let (ps, peer) = (life(TaskId::ps(0)), life(TaskId::ps(1)));
         let mut links = Links::default();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn several_senders_to_one_task_queue_for_its_card() {
+    fn several_senders_to_one_task_queue_for_its_network_card() {
         let mut network = network(None, Some(1_000_000));
         let arrivals: Vec<_> = (0..4).map(|from| arrival(&mut network, from, 0, 50)).collect();
         assert_eq!(arrivals, [us(150), us(200), us(250), us(300)]);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn last_override_that_fits_a_pair_counts() {
+    fn last_override_that_matches_a_pair_applies() {
         let mut network = network(None, None);
         let link = |from, latency| LinkOverride {
             from,

@@ -58,7 +58,10 @@ fn reset_closes_both_ends_and_loses_messages_under_way() {
     }
     let [(arrived, sent)] = pushes(&played)[..] else { panic!("one push arrives") };
     assert!(sent.at > left && arrived.at == sent.at + LATENCY, "the push was repeated");
-    assert!(played.times(PS_1, E::Closed).iter().all(|at| *at > arrived.at), "others stay open");
+    assert!(
+        played.times(PS_1, E::Closed).iter().all(|at| *at > arrived.at),
+        "the links to other ps stay open"
+    );
     assert_eq!(played.effects(), [1]);
 }
 
@@ -75,7 +78,7 @@ fn half_open_link_closes_only_one_end() {
     assert!(played.times(PS_0, E::Closed).iter().all(|at| *at > arrived.at));
 }
 
-/// Here the other end is closed, and worker 1 keeps its end.
+/// The fault closes the end of ps 0, and worker 1 keeps its end.
 #[test]
 fn open_end_of_a_half_open_link_waits_for_the_heartbeat_timeout() {
     let played = run(r#"
@@ -132,20 +135,28 @@ fn first(played: &Played, kind: E, with: &str) -> std::time::Duration {
 fn refused_call_fails_at_once_and_is_repeated() {
     let played = calls("refuse", "1s");
     let failed = played.times(CHIEF, E::ConnectFailed);
-    assert_eq!(failed[0], 2 * LATENCY, "a round trip");
+    assert_eq!(failed[0], 2 * LATENCY, "a refusal takes one round trip");
     // The pause before the next call doubles: 20, 40, … ms.
     assert_eq!(failed[1] - failed[0], ms(20) + 2 * LATENCY);
     assert_eq!(failed[2] - failed[1], ms(40) + 2 * LATENCY);
     assert!(played.at(CHIEF, E::ConnectFailed).iter().all(|it| it.text.contains("ps 1: conn")));
     assert_eq!(played.effects(), [failed.len() as u64]);
     assert!(first(&played, E::Connected, "to ps 1") > s(1));
-    assert_eq!(first(&played, E::Connected, "to ps 0"), 2 * LATENCY, "other calls are answered");
+    assert_eq!(
+        first(&played, E::Connected, "to ps 0"),
+        2 * LATENCY,
+        "calls of other ps are answered"
+    );
 }
 
 #[test]
 fn unanswered_call_is_repeated_and_fails_after_the_connect_timeout() {
     let played = calls("hang", "500ms");
-    assert_eq!(first(&played, E::Connected, "to ps 1"), s(1) + 2 * LATENCY, "the first repeat");
+    assert_eq!(
+        first(&played, E::Connected, "to ps 1"),
+        s(1) + 2 * LATENCY,
+        "the first repetition of the call succeeds"
+    );
     assert_eq!(played.count(E::ConnectFailed), 0);
     let played = calls("hang", "5s");
     // A pause of 20 ms between the calls, and of 40 ms before the third.

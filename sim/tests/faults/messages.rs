@@ -1,5 +1,5 @@
-//! Faults of messages: delay, partition, corrupt and narrow-link; and the network card, which is
-//! not a fault but delays messages, too.
+//! Faults of messages: delay, partition, corrupt and narrow-link. The network card is not a fault,
+//! but delays messages, too.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -41,9 +41,17 @@ fn delay_adds_its_time_to_messages_of_its_direction_only() {
     let played = disturbed("kind = \"delay\"\nby = \"3ms\"");
     let usual = || BTreeSet::from([LATENCY]);
     assert_eq!(takes(&played, WORKER_1, PS_0), [[LATENCY + ms(3)].into(), usual()]);
-    assert_eq!(takes(&played, WORKER_1, PS_1), [usual(), usual()], "another receiver");
-    assert_eq!(takes(&played, PS_0, WORKER_1), [usual(), usual()], "the other way");
-    assert_eq!(played.effects(), [5], "the pushes of five steps");
+    assert_eq!(
+        takes(&played, WORKER_1, PS_1),
+        [usual(), usual()],
+        "messages to another receiver are not delayed"
+    );
+    assert_eq!(
+        takes(&played, PS_0, WORKER_1),
+        [usual(), usual()],
+        "messages in the other direction are not delayed"
+    );
+    assert_eq!(played.effects(), [5], "the fault delays the pushes of five steps");
 }
 
 #[test]
@@ -58,8 +66,8 @@ fn slow_partition_multiplies_latencies_by_a_hundred() {
     assert!(takes(&played, PS_0, WORKER_1)[0].contains(&(100 * LATENCY)));
 }
 
-/// Worker 1 computes three of six slots, and pushes each when it is computed. With their random
-/// delays, a later push would overtake an earlier one.
+/// Worker 1 computes three of six slots, and pushes each when it is computed. Without a queue,
+/// the random delays would let a later push overtake an earlier one.
 #[test]
 fn delays_keep_the_order_of_a_link() {
     let played = run(r#"
@@ -121,7 +129,11 @@ fn partition_holds_messages_until_it_ends() {
         assert_eq!(n_heard(back, begin, end) > 0, !both_ways);
         assert_eq!(n_heard(back, end, end + us(1)) > 0, both_ways);
         for [from, to] in [there, back] {
-            assert_eq!(n_heard([from, to], ms(0), s(600)), n_sent(&played, from, to), "none lost");
+            assert_eq!(
+                n_heard([from, to], ms(0), s(600)),
+                n_sent(&played, from, to),
+                "no message is lost"
+            );
         }
         assert!(played.at(PS_0, E::Closed).iter().all(|event| event.at > end), "links stay open");
     }
@@ -134,7 +146,11 @@ fn jam_breaks_links_for_good_and_new_links_work_after_it() {
         let lost = played.times_done(PS_0, E::PeerDown)[0];
         assert!((s(10)..s(11) + ms(5)).contains(&lost), "noticed by heartbeat: {lost:?}");
         let there = [WORKER_1, PS_0];
-        assert_eq!(n_heard_between(&played, there, ms(5), lost), 0, "not even after the fault");
+        assert_eq!(
+            n_heard_between(&played, there, ms(5), lost),
+            0,
+            "a jammed link stays broken after the fault"
+        );
         assert!(n_heard_between(&played, there, lost, s(600)) > 0);
         let back = n_heard_between(&played, [PS_0, WORKER_1], ms(6), lost);
         assert_eq!(back > 0, !both_ways);
@@ -154,12 +170,16 @@ fn corrupted_message_closes_its_link_and_is_never_taken_for_a_valid_one() {
         assert_eq!(n_heard_between(&played, [WORKER_1, PS_0], begin, end), 0);
         let closed = played.at(PS_0, E::Closed);
         let closed: Vec<_> = closed.into_iter().filter(|event| event.at < end).collect();
-        // The push, and then the greetings, each on a new link.
+        // First the push was corrupted, and then each hello on a new link.
         assert!(closed.len() > 2);
         assert_eq!(played.effects(), [closed.len() as u64]);
         for event in closed {
             assert!(event.text.contains("with worker 1: "), "{}", event.text);
-            assert!(!event.text.contains("reset"), "{}: not the checksum", event.text);
+            assert!(
+                !event.text.contains("reset"),
+                "{}: the link was not closed because of a checksum",
+                event.text
+            );
         }
         let told = played.at(WORKER_1, E::Closed);
         assert!(told[0].text.contains("reset by the other end"), "{}", told[0].text);
@@ -213,7 +233,10 @@ fn push_at_once(nic: &str) -> Vec<Duration> {
         played.events()[cause].at
     };
     let times: Vec<_> = of_step.map(|event| (sent(event), event.at)).collect();
-    assert!(times.iter().all(|(sent, _)| *sent == times[0].0), "not at the same time");
+    assert!(
+        times.iter().all(|(sent, _)| *sent == times[0].0),
+        "the pushes were not sent at the same time"
+    );
     times.into_iter().map(|(sent, received)| received - sent).collect()
 }
 

@@ -37,7 +37,7 @@ fn dead_process_is_noticed_at_once() {
 }
 
 #[test]
-fn lost_machine_answers_no_call_and_a_machine_without_the_process_refuses_it() {
+fn call_to_a_lost_machine_times_out_and_call_to_a_dead_process_is_refused() {
     for (peers, told) in [("silence", "no answer within 3 s"), ("reset", "connection refused")] {
         let more = format!("node = \"ps 1\"\nat = \"5ms\"\nfor = \"30s\"\npeers = \"{peers}\"");
         let played = crash(&more);
@@ -60,7 +60,7 @@ fn reached(played: &Played) -> Vec<TaskId> {
 }
 
 #[test]
-fn crashed_task_carries_out_the_effects_before_the_crash_and_no_other() {
+fn crashed_task_carries_out_exactly_the_effects_before_the_crash() {
     let both = &[PS_0, PS_1][..];
     for (event, nth, when, expected) in [
         ("computed", 1, "before", &[][..]),
@@ -83,7 +83,8 @@ fn crashed_task_carries_out_the_effects_before_the_crash_and_no_other() {
     }
 }
 
-/// A paused task takes no input while time passes. Then it takes all inputs that came meanwhile.
+/// A paused task takes no input while time passes. After the pause, the task takes all inputs that
+/// arrived meanwhile.
 #[test]
 fn paused_task_takes_its_inputs_after_the_pause() {
     let played = run(r#"

@@ -26,7 +26,7 @@ fn of_step(times: Vec<(Duration, Option<Step>)>, step: u64) -> Duration {
 }
 
 #[test]
-fn at_step_triggers_when_ps_0_first_has_the_version() {
+fn at_step_trigger_fires_when_ps_0_first_has_the_version() {
     let (began, played) = pause("at_step = 7");
     let updated = played.at(PS_0, E::Updated);
     let times = updated.iter().map(|event| (event.at, event.what.step)).collect();
@@ -34,7 +34,7 @@ fn at_step_triggers_when_ps_0_first_has_the_version() {
 }
 
 #[test]
-fn on_triggers_at_the_nth_event_that_matches() {
+fn on_trigger_fires_at_the_nth_matching_event() {
     let (began, played) = pause("on = { event = \"receives-push\", node = \"ps 0\", nth = 9 }");
     assert_eq!(began, played.times(PS_0, E::ReceivesPush)[8]);
     let (began, played) = pause("on = { event = \"computes\", node = \"worker 1\", step = 7 }");
@@ -44,7 +44,7 @@ fn on_triggers_at_the_nth_event_that_matches() {
 }
 
 /// The effects of a node are carried out after the observer has seen them. A fault after an effect
-/// must find it done: here the push has left when the link becomes narrow, or has not left yet.
+/// must find the effect done: the push has left when the link becomes narrow, or has not left yet.
 #[test]
 fn fault_can_begin_before_or_after_an_effect() {
     let transfer = |when: &str| {

@@ -54,7 +54,7 @@ fn spoiled(logdir: &Path, step: u64, spoil: impl Fn(u32, &mut UpdateMade)) -> te
 fn write(ledger: &Ledger, folder: &Path) -> PathBuf {
     let path = folder.join(ledger::file_name(ledger.ps));
     let text: String = ledger.lines.iter().map(|line| line.line.to_text() + "\n").collect();
-    fs::write(&path, text).expect("it can be written");
+    fs::write(&path, text).expect("the ledger can be written");
     path
 }
 
@@ -67,7 +67,7 @@ fn replay_proves_a_real_run_exact_and_finds_one_wrong_number() {
     same.expect_code(0);
     assert!(same.stdout.starts_with("The same to the bit: versions 0 to 1500"), "{}", same.stdout);
 
-    // Before, after and the losses of each update, on each shard.
+    // Each shard has two hashes per update, the state before and after it, and the losses.
     let run = long("backup-workers.toml").run;
     let per_shard = 1500 * u64::from(run.n_ps);
     let n_losses = per_shard * u64::from(run.sync.replicas_to_aggregate);

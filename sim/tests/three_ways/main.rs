@@ -171,7 +171,7 @@ fn is_stopped(pid: u32) -> bool {
 }
 
 #[test]
-fn run_without_faults_is_the_same_three_ways() {
+fn run_without_faults_is_the_same_in_one_loop_simulated_and_over_tcp() {
     for name in ["clean.toml", "several-batches.toml", "straggler.toml", "compute-pareto.toml"] {
         let scenario = load(name);
         let expected = reference(&scenario.run);
@@ -184,7 +184,7 @@ fn run_without_faults_is_the_same_three_ways() {
 
 /// All these scenarios have one training configuration. Their faults differ, and must not matter.
 #[test]
-fn worker_that_dies_or_pauses_changes_no_bit_three_ways() {
+fn crash_or_pause_of_a_worker_changes_no_bit_simulated_or_over_tcp() {
     let names = [
         "worker-crash-after-pushes.toml",
         "worker-crash-before-version.toml",
@@ -216,7 +216,7 @@ fn worker_that_dies_or_pauses_changes_no_bit_three_ways() {
 /// Timing selects the slots of each update. Each run, simulated or real, is compared with one loop
 /// that uses the slots of the same run.
 #[test]
-fn run_with_backup_workers_equals_one_loop_with_its_slots() {
+fn run_with_backup_workers_equals_one_loop_that_uses_the_same_slots() {
     let scenario = load("backup-workers.toml");
     let killed = long("backup-workers.toml");
     for (of, scenario, bits) in [

@@ -60,8 +60,8 @@ fn program() -> &'static Path {
         build.args(["--test", "cli"]);
         build.args(is_release.then_some("--release")).arg("--target-dir").arg(target);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        // Cargo sets these variables for the tests of this package. With them, ring's build script
-        // would run again, and everything that depends on ring would be built again, now and the
+        // Cargo sets these variables for the tests of this package. They would make ring's build
+        // script run again, so everything that depends on ring would be built again, now and the
         // next time.
         for (name, _) in std::env::vars_os() {
             let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];

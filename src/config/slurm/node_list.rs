@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_list_is_read_in_its_order() {
+    fn every_form_of_a_node_list_is_expanded_in_order() {
         assert_eq!(
             all("node[9-11,15],gpu[01-03]-x,login"),
             "node9 node10 node11 node15 gpu01-x gpu02-x gpu03-x login"
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_list_is_reported() {
+    fn malformed_node_list_is_reported() {
         let wrong = [
             "",
             "a,",
@@ -164,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn expand_never_panics(list in "[a-z0-9\\[\\],-]{0,40}") {
+        fn expansion_of_arbitrary_node_lists_never_panics(list in "[a-z0-9\\[\\],-]{0,40}") {
             if let Ok(nodes) = expand(&list) {
                 prop_assert!(!nodes.is_empty() && nodes.len() <= MOST_NODES);
             }

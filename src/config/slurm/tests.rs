@@ -55,13 +55,13 @@ fn all_ranks_see_the_same_cluster() {
 }
 
 #[test]
-fn variables_of_the_own_place_may_be_missing() {
+fn variables_of_the_own_node_may_be_missing() {
     let bare = [("SLURM_NODEID", ""), ("SLURM_LOCALID", ""), ("SLURMD_NODENAME", "")];
     assert!(SlurmStep::read(&environment(&bare)).is_ok());
 }
 
 #[test]
-fn step_that_is_not_in_blocks_is_reported_with_its_remedy() {
+fn slurm_step_without_block_distribution_is_reported_with_its_remedy() {
     let mut all = vec![
         error(&[("SLURM_PROCID", "")]),
         error(&[("SLURM_PROCID", "-1")]),

@@ -81,7 +81,7 @@ fn examples_of_tensorflow_are_read() {
 }
 
 #[test]
-fn parts_may_be_missing() {
+fn tf_config_without_a_task_or_a_cluster_is_accepted() {
     for text in ["{}", r#"{"task": {}, "cluster": null}"#, r#"{"environment": "local"}"#] {
         let config = TfConfig::parse(text).expect(text);
         assert_eq!((config.role(), config.hosts(Job::Ps, None)), (Ok(None), Ok(None)), "{text}");
@@ -113,7 +113,7 @@ fn sparse_cluster_is_completed_from_the_own_address() {
 }
 
 #[test]
-fn map_with_one_worker_is_completed_to_the_number_of_workers() {
+fn cluster_map_with_one_worker_is_completed_to_the_number_of_workers() {
     // From TensorFlow's pull request 48065, and the same worker as the Training Operator names it.
     let text = r#"{"cluster":{"ps":["ps0:2222","localhost:2801"],"worker":{"1":"worker1:2222"}},
         "task":{"type":"worker","index":1}}"#;
@@ -144,7 +144,7 @@ fn map_with_one_worker_is_completed_to_the_number_of_workers() {
 }
 
 #[test]
-fn every_other_shape_is_reported_with_key_value_and_remedy() {
+fn unsupported_tf_config_is_reported_with_key_value_and_remedy() {
     let task = |task: &str| {
         format!(r#"{{"cluster": {{"ps": ["p:1"], "worker": ["w:1"]}}, "task": {task}}}"#)
     };
@@ -220,7 +220,7 @@ fn json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn nothing_makes_it_panic(value in json(), n in 1_u32..5, cut in 0_usize..60) {
+    fn arbitrary_tf_config_never_panics(value in json(), n in 1_u32..5, cut in 0_usize..60) {
         let text = value.to_string();
         let end = text.char_indices().map(|(at, _)| at).nth(cut).unwrap_or(text.len());
         for text in [&text, &text[..end]] {

@@ -92,7 +92,7 @@ fn same(a: &Message, b: &Message) -> bool {
 }
 
 #[test]
-fn every_kind_comes_back_as_it_went() {
+fn every_kind_of_message_survives_a_round_trip() {
     for message in one_of_each_kind() {
         let back = decode(&encode_to_vec(&message), &LIMITS).unwrap();
         assert!(same(&back, &message), "{back:?}");
@@ -101,7 +101,7 @@ fn every_kind_comes_back_as_it_went() {
 }
 
 #[test]
-fn the_samples_have_every_kind() {
+fn samples_include_every_kind_of_message() {
     // A new kind of message fails to compile here; give it a sample above, too.
     let number = |message: &Message| match message {
         Message::Hello(_) => 0,
@@ -131,7 +131,7 @@ fn the_samples_have_every_kind() {
 /// The bytes of every kind, as `fixtures/wire/check.py` reads them without this code.
 /// After a wanted change of layout: `UPDATE_FIXTURES=1 cargo test --lib wire`.
 #[test]
-fn frames_are_byte_for_byte_those_of_the_fixtures() {
+fn frames_equal_the_fixtures_byte_for_byte() {
     for message in one_of_each_kind() {
         assert_golden(message.kind(), &hex_lines(&Frame::new(&message)));
     }
@@ -154,7 +154,7 @@ fn placed_push() -> Vec<u8> {
 }
 
 #[test]
-fn frames_of_shared_memory_are_byte_for_byte_those_of_the_fixtures() {
+fn shared_memory_frames_equal_the_fixtures_byte_for_byte() {
     let assert_golden = |name, n_tensors, frame: &[u8]| {
         let (header, body) = frame.split_at(HEADER_BYTES);
         let (table, control) = body.split_at(n_tensors * ENTRY_BYTES);
@@ -215,7 +215,7 @@ fn read_head(bytes: &[u8]) -> Result<Taken, WireError> {
 }
 
 #[test]
-fn what_speaks_of_shared_memory_comes_back_as_it_went_and_no_damage_is_unseen() {
+fn shared_memory_frames_survive_a_round_trip_and_every_flipped_bit_is_detected() {
     assert_eq!(read_head(&placed_push()), Ok(Taken::In(vec![4096])));
     let notes = notes().map(|(_, note)| {
         let frame = note.to_frame();
@@ -235,7 +235,7 @@ fn what_speaks_of_shared_memory_comes_back_as_it_went_and_no_damage_is_unseen() 
 }
 
 #[test]
-fn placed_tensors_have_the_limits_of_all_tensors_and_a_note_is_short() {
+fn placed_tensors_and_notes_above_their_limits_are_refused() {
     let placed = placed_push();
     let header = Header::parse(placed.first_chunk().unwrap(), &LIMITS).unwrap();
     let found = header.parse_body(&placed[HEADER_BYTES..], &Limits::with_tensor_bytes(15));
@@ -265,14 +265,14 @@ fn every_single_flipped_bit_is_detected() {
 }
 
 #[test]
-fn a_damaged_length_is_named_as_damage_and_not_believed() {
+fn damaged_length_is_reported_as_damage() {
     let mut bytes = encode_to_vec(&Message::Heartbeat);
     bytes[7] ^= 0x80; // the control part's length: 2 GiB more
     assert_eq!(decode(&bytes, &LIMITS), Err(WireError::DamagedHeader));
 }
 
 #[test]
-fn every_truncation_is_detected_and_so_is_a_surplus() {
+fn every_truncation_and_every_surplus_byte_is_detected() {
     for message in one_of_each_kind() {
         let mut bytes = encode_to_vec(&message);
         for length in 0..bytes.len() {
@@ -286,7 +286,7 @@ fn every_truncation_is_detected_and_so_is_a_surplus() {
 }
 
 #[test]
-fn a_greeting_has_no_tensors_and_is_short() {
+fn greeting_that_is_too_long_or_has_tensors_is_refused() {
     let push = &one_of_each_kind()[5];
     let too_many = Err(WireError::TooLarge { what: "tensors", found: 1, limit: 0 });
     assert_eq!(decode(&encode_to_vec(push), &Limits::GREETING), too_many);
@@ -313,7 +313,7 @@ fn tensors_over_the_limit_are_refused_before_they_are_read() {
 }
 
 #[test]
-fn a_message_with_tensors_that_are_not_its_own_is_refused() {
+fn message_with_a_wrong_number_of_tensors_is_refused() {
     let heartbeat_with_a_tensor = frame_of(&Message::Heartbeat, &[vec![1.0].into()]);
     assert_eq!(
         decode(&heartbeat_with_a_tensor, &LIMITS),
@@ -354,7 +354,7 @@ fn sealed(control: &[u8], tensors: &[Floats]) -> Vec<u8> {
 }
 
 #[test]
-fn a_control_part_with_bytes_left_over_is_refused() {
+fn control_part_with_trailing_bytes_is_refused() {
     let mut control = Vec::new();
     encode_control(&Message::Heartbeat, &mut control);
     control.push(0);
@@ -363,7 +363,7 @@ fn a_control_part_with_bytes_left_over_is_refused() {
 }
 
 #[test]
-fn the_longest_control_part_fits_the_limit_of_its_decoder() {
+fn longest_control_part_fits_the_limit_of_its_decoder() {
     // One-byte varints of eight bytes each are what bincode's own limit counts highest.
     let updates = UpdateRecord {
         cut: Cut { generation: Generation::default(), step: Step(0) },
@@ -409,13 +409,13 @@ proptest! {
     })]
 
     #[test]
-    fn random_bytes_are_refused_quietly(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(decode(&bytes, &LIMITS).is_err());
     }
 
     /// Behind right checksums stands a peer of another version, or a malicious one.
     #[test]
-    fn random_control_bytes_behind_right_checksums_never_panic(
+    fn random_control_bytes_with_valid_checksums_never_panic(
         mut control in prop::collection::vec(any::<u8>(), 0..200),
         kind in 0u8..20,
         n_tensors in 0usize..4,
@@ -443,7 +443,7 @@ proptest! {
     }
 
     #[test]
-    fn any_push_comes_back_as_it_went(
+    fn any_push_survives_a_round_trip(
         step: u64, slot: u32, number: u64, opener: u64,
         loss in any::<u32>().prop_map(f32::from_bits),
         values in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 0..50),

@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_ends_before_the_digest_is_an_error() {
+    fn header_that_ends_before_the_digest_is_an_error() {
         let header = [PREFIX, br#"\""}}"#].concat();
         let bytes = plain(std::str::from_utf8(&header).unwrap(), &[]);
         assert!(bytes.len() < DIGEST_AT + NO_DIGEST.len());
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_serves_as_initial_values_unless_it_is_corrupt() {
+    fn checkpoint_serves_as_initial_values_unless_it_is_corrupt() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("any-name");
         let checkpoint = checkpoint_of(Step(200), 3);
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn lying_lengths_are_errors() {
+    fn wrong_lengths_in_a_header_are_errors() {
         let huge = plain("{}", &[]);
         for length in [3, 100_000_000, 1 << 40, u64::MAX - 7, u64::MAX] {
             let mut lying = huge.clone();

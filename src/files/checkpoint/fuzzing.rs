@@ -113,12 +113,12 @@ mod tests {
     use crate::corpus::Corpus;
 
     #[test]
-    fn checkpoints() {
+    fn checkpoint_target_survives_the_corpus() {
         Corpus::of("checkpoint", checkpoint_seeds()).survives(checkpoint);
     }
 
     #[test]
-    fn state_files() {
+    fn state_target_survives_the_corpus() {
         Corpus::of("state", state_seeds()).survives(state);
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_tensorflows_latest_first_then_all_oldest_first() {
+    fn state_file_names_the_latest_checkpoint_first_and_then_all_from_the_oldest() {
         let paths = ["a-1", "a-2"].map(str::to_owned);
         insta::assert_snapshot!(encode(&paths), @r#"
         model_checkpoint_path: "a-2"
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn latest_edited_to_an_older_checkpoint_is_listed_last() {
+    fn older_checkpoint_that_is_named_as_latest_is_listed_last() {
         let text = b"model_checkpoint_path: \"a-1\"\n\
             all_model_checkpoint_paths: \"a-1\"\nall_model_checkpoint_paths: \"a-2\"\n";
         assert_eq!(decode(text).unwrap(), ["a-2", "a-1"]);

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_missing_operation_means_that_a_folder_cannot_be_synced() {
+    fn failed_folder_sync_is_ignored_only_if_the_operation_is_unsupported() {
         let errors = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::IO, Errno::ACCESS];
         let counts = errors.map(|errno| is_unsupported(&errno.into()));
         assert_eq!(counts, [true, true, true, false, false]);

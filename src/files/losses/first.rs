@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn second_rollback_during_recomputation_forgets_nothing() {
+    fn second_rollback_during_recomputation_keeps_the_losses_to_compare() {
         let mut first = FirstLosses::default();
         first.cut(rows(3..8, 0.5));
         first.compare(&update(3, [0.5, 0.5])).unwrap();

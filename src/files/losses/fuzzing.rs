@@ -79,7 +79,7 @@ mod tests {
     use crate::corpus::Corpus;
 
     #[test]
-    fn losses_files() {
+    fn losses_target_survives_the_corpus() {
         Corpus::of("losses", losses_seeds()).survives(losses);
     }
 }

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn update_is_complete_if_it_and_all_earlier_updates_have_all_rows() {
+    fn update_counts_as_complete_only_if_no_row_is_missing_up_to_its_end() {
         for (rows, expected) in [
             ("", 0),
             ("0,0,1\n", 0),

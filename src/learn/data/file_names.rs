@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn similar_file_has_the_same_part_and_content_in_its_name() {
+    fn file_is_similar_if_its_name_has_the_same_part_and_content() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let found = |name: &str| {
             let path = similar(dir.path(), name)?;

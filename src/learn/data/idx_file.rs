@@ -356,7 +356,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn folder_of_the_files_name_is_searched_for_that_file_and_skipped_otherwise() {
+    fn folder_with_the_name_of_a_data_file_is_searched_for_the_file() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let name = "train-labels-idx1-ubyte";
         let folder = dir.path().join(name);

@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_forms_return_exactly_the_non_zero_pairs(
+        fn plain_and_compact_images_return_exactly_the_non_zero_pairs(
             n_features in 1_usize..30,
             header in 0_usize..20,
             bytes in bytes(),

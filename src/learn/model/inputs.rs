@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_orders_contain_every_non_zero_element_once(
+        fn row_and_column_order_contain_every_non_zero_element_once(
             n_features in prop_oneof![1usize..12, 220usize..230],
             densities in prop::collection::vec(0u32..4, 1..6),
             order in prop::collection::vec(0usize..6, 0..6),

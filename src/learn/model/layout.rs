@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn with_more_ps_than_elements_some_shards_are_empty() {
+    fn some_shards_are_empty_if_there_are_more_ps_than_elements() {
         let layout = Layout::new(vec![variable("w", &[3])], 5, Placement::Even);
         let values = layout.variables()[0].array(vec![1.0, 2.0, 3.0]);
         let shards = layout.split(std::slice::from_ref(&values));

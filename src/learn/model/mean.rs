@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn three_of_four_slots_are_paired_by_number() {
+    fn slots_are_paired_by_number_even_if_one_is_absent() {
         let (tiny, one) = (f32::EPSILON / 2.0, 1.0);
         // (1 + tiny) + tiny rounds to 1, whereas 1 + (tiny + tiny) does not.
         assert_eq!(mean_of(&[Some(one), Some(tiny), Some(tiny)]), 1.0 / 3.0);
@@ -169,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn mean_equals_the_tree_of_the_definition(
+        fn mean_equals_the_summation_tree_of_its_definition(
             gradients in prop::collection::vec(prop::option::of(-1e3f32..1e3), 1..40)
         ) {
             let n = gradients.iter().flatten().count();

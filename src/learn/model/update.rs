@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn learning_rate_decays_without_steps() {
+    fn learning_rate_decays_continuously() {
         let rule = UpdateRule::new(&TrainConfig::default(), 1, SimdLevel::Portable);
         assert_eq!(rule.learning_rate(Step(0)), 0.01);
         assert_eq!(rule.learning_rate(Step(600)), 0.0099);

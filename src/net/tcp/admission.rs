@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_leave_files_for_other_purposes() {
+    fn connection_limits_leave_open_files_for_other_purposes() {
         let limits = |links, links_of_address, half_open, half_open_of_address| AdmissionLimits {
             links,
             links_of_address,

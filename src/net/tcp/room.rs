@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn worker_may_send_as_much_as_this_task_has_sent_and_chief_a_whole_state() {
+    fn worker_may_send_tensors_as_large_as_it_was_sent_and_the_chief_a_whole_state() {
         let limits = Limits::with_tensor_bytes(1000);
         let sent = LargestSent::default();
         let bytes_of = |from| Room::for_caller(from, limits, &sent).limits().tensor_bytes;

@@ -95,7 +95,7 @@ contract_tests!(
 );
 
 #[test]
-fn connect_to_nobody_fails_with_a_reason() {
+fn call_to_an_absent_task_fails_with_a_reason() {
     on_both_runtimes(|| async {
         contract::connect_to_nobody_fails_with_a_reason(&mut calling(free_address()), NOBODY).await;
     });
@@ -111,7 +111,7 @@ fn real_clock_fulfils_the_contract() {
 }
 
 #[test]
-fn both_computes_fulfil_the_contract() {
+fn compute_thread_and_inline_compute_fulfil_the_contract() {
     on_both_runtimes(|| async {
         let mut thread = ComputeThread::start(Box::new(contract::echo)).unwrap();
         contract::compute_keeps_order(&mut thread).await;

@@ -64,7 +64,7 @@ mod tests {
     use crate::corpus::Corpus;
 
     #[test]
-    fn ledgers() {
+    fn ledger_target_survives_the_corpus() {
         Corpus::of("ledger", ledger_seeds()).survives(ledger);
     }
 }

@@ -616,7 +616,7 @@ fn of_two_lives_after_a_clock_was_set_back() -> Lines {
 }
 
 #[test]
-fn generations_are_ordered_by_lines_and_not_by_incarnations() {
+fn generations_are_ordered_by_ledger_lines_even_if_a_clock_was_set_back() {
     let ledgers = ledgers(of_two_lives_after_a_clock_was_set_back());
     let mut audit = Audit::of(&ledgers);
     audit.check_losses(Path::new("losses.csv"), &losses(), Some(Step(4)));
@@ -647,7 +647,7 @@ fn newest_generation_is_found_in_the_ledger_of_another_shard() {
 }
 
 #[test]
-fn incarnations_ascend_within_one_incarnation_of_a_ps() {
+fn older_chief_within_one_incarnation_of_a_ps_is_a_violation() {
     let chief = found("an older chief, after a clock was set back", Rule::Fencing, |run| {
         *run = of_two_lives_after_a_clock_was_set_back();
         let came =

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_match_tensorflow() {
+    fn bucket_limits_match_tensorflow() {
         assert_eq!(LIMITS.len(), 2 * 775 + 1);
         assert!(LIMITS.is_sorted_by(|a, b| a < b));
         assert_eq!(LIMITS[LIMITS.len() / 2], 0.0);

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn start_is_of_the_first_incarnation_and_settings_of_the_newest() {
+    fn run_info_has_the_start_of_the_first_incarnation_and_the_newest_settings() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(RunInfo::read(folder.path()).unwrap(), RunInfo::default());
         let heading = "| setting | value |\n|---|---|\n";

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn torn_or_damaged_record_ends_its_file_until_it_is_whole() {
+    fn file_is_read_only_up_to_a_torn_or_damaged_record() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join(file_name(Incarnation(1), "host"));
         let mut file = create(folder.path(), 1);

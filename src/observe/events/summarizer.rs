@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn with_moving_averages_only_checkpoints_are_evaluated() {
+    fn only_checkpoints_are_evaluated_with_moving_averages() {
         let plan = plan(Some(0.99));
         let snapshot = Arc::new(plan.initial(None).expect("initial values"));
         let mut summarizer = Summarizer::new(&plan);

@@ -51,7 +51,7 @@ fn events_equal_those_of_tensorboards_own_writers() {
 }
 
 #[test]
-fn histogram_is_independent_of_the_portions_of_its_values() {
+fn histogram_does_not_depend_on_how_its_values_are_split() {
     let mut portions = Histogram::default();
     values().chunks(7).for_each(|portion| portions.add(portion));
     assert_eq!(Content::Histogram(portions), histogram(&values()));

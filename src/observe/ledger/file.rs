@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn last_whole_line_has_the_last_incarnation() {
+    fn last_incarnation_is_read_from_the_last_whole_line() {
         let folder = tempfile::tempdir().unwrap();
         let last = || last_incarnation(folder.path(), 0);
         assert_eq!(last(), None);

@@ -384,7 +384,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lines_have_this_text_and_survive_a_round_trip() {
+    fn lines_have_their_documented_text_and_survive_a_round_trip() {
         let lines = [
             Line::Header(Header {
                 format: FORMAT,

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn gradient_counted_in_another_slot_or_version_is_visible() {
+    fn ledger_shows_a_gradient_counted_in_a_wrong_slot_or_version() {
         let (mut recorder, [zero, one, two]) = (recorder(), gradients());
         told(&mut recorder, link(0), push(0, 3, &zero), &[]);
         told(&mut recorder, link(1), push(1, 4, &one), &[]);
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn each_incarnation_of_the_chief_is_a_line_when_welcomed() {
+    fn welcome_of_each_incarnation_of_the_chief_is_a_line() {
         let mut recorder = recorder();
         let let_in = |link| {
             let (incarnation, state) = (Incarnation(100), Some(cut(5)));

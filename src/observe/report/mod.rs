@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_trace_has_a_report(mut lives in proptest::collection::vec(lives(), 0..6)) {
+        fn any_trace_has_a_report_without_empty_segments(mut lives in proptest::collection::vec(lives(), 0..6)) {
             lives.sort_by_key(|life| (life.header.task, life.header.incarnation));
             let history = History::of(Run { lives });
             let document = of_history(Document::named("any".to_owned(), false), &history);

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_the_order_of_the_table_with_unknown_settings_last() {
+    fn settings_have_the_order_of_the_table_and_unknown_settings_come_last() {
         let settings = Settings::default()
             .with("decay_rate_of_tomorrow", "0.5")
             .with("seed", 7)

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn last_header_has_the_last_incarnation() {
+    fn last_incarnation_is_read_from_the_last_header() {
         let folder = tempfile::tempdir().unwrap();
         let last = || last_incarnation(folder.path(), TaskId::CHIEF);
         assert_eq!(last(), None);

@@ -461,14 +461,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_distinct_and_parse_back() {
+    fn names_of_events_are_distinct_and_parse_back() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::from_name(kind.name()), Some(*kind));
         }
     }
 
     #[test]
-    fn every_receiving_kind_has_a_sending_kind() {
+    fn every_kind_of_receiving_event_has_a_kind_of_sending_event() {
         for kind in EventKind::ALL {
             let sent = kind.sent_as().map(|sent| sent.name().to_owned());
             let expected = kind.name().strip_prefix("receives-").map(|of| format!("sends-{of}"));

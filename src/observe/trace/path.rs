@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn path_contains_the_task_that_everyone_waited_for() {
+    fn critical_path_contains_the_task_that_all_others_waited_for() {
         let path = critical_path(&Script::two_steps().history());
         // In step 0, the slow worker's gradient arrived last; in step 1, the fast worker's push
         // did.
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn downtime_of_a_task_counts_for_that_task() {
+    fn critical_path_counts_the_downtime_of_a_task_for_that_task() {
         let path = critical_path(&Script::with_a_restart().history());
         assert_eq!(
             text(&path),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn path_is_as_long_as_the_run() {
+    fn critical_path_is_as_long_as_the_run() {
         for script in [Script::two_steps(), Script::with_a_restart()] {
             let history = script.history();
             let path = critical_path(&history);

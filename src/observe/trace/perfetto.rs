@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn output_follows_the_format() {
+    fn exported_trace_follows_the_format_of_perfetto() {
         for script in [Script::two_steps(), Script::with_a_restart()] {
             let counts = trace_events::check(&document(script));
             assert_eq!(counts["s"], counts["f"]);

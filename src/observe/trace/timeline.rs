@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn restarted_task_was_down_in_between() {
+    fn restarted_task_is_shown_as_down_between_its_incarnations() {
         let lanes = lanes(&Script::with_a_restart().history());
         let slow = lanes.last().unwrap();
         insta::assert_snapshot!(text(&slow.work), @"

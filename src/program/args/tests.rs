@@ -86,7 +86,7 @@ fn bare_program_prints_help_and_is_a_usage_error_unless_an_engine_names_the_task
 }
 
 #[test]
-fn fresh_is_for_a_start_by_a_person() {
+fn fresh_is_refused_if_an_engine_starts_the_task() {
     assert!(task("unisono worker --fresh").run.fresh);
     assert!(!task("unisono worker").run.fresh);
     let Ok(Action::Local(local)) = parse_words("unisono local --fresh") else { panic!("local") };
@@ -103,7 +103,7 @@ fn fresh_is_for_a_start_by_a_person() {
 }
 
 #[test]
-fn every_host_is_a_worker_and_all_are_aggregated_unless_given() {
+fn every_worker_is_aggregated_unless_the_number_is_given() {
     let three = task("unisono worker --worker-hosts a:1,b:1,c:1");
     assert_eq!(three.run.sync.total_num_replicas, 3);
     assert_eq!(three.run.sync.replicas_to_aggregate, 3);

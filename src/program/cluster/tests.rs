@@ -129,7 +129,7 @@ fn first_ranks_of_a_slurm_step_are_ps() {
 }
 
 #[test]
-fn incomplete_or_contradictory_place_is_reported_with_its_remedy() {
+fn incomplete_or_contradictory_cluster_is_reported_with_its_remedy() {
     let of_tf = |text: &str| error(Asked::default(), &tf_config(text));
     let with_slurm = |cluster, rank| error(Asked { cluster, ..Asked::default() }, &slurm(rank));
     let of_slurm = |ps: &str| ClusterArgs { ps: ps.parse().ok(), ..source(ClusterSource::Slurm) };
@@ -200,7 +200,7 @@ fn flags_replace_the_addresses_of_nodes_named_by_numbers() {
 }
 
 #[test]
-fn map_with_one_worker_is_completed_to_the_number_of_workers() {
+fn cluster_map_with_one_worker_is_completed_to_the_number_of_workers() {
     let text = r#"{"cluster": {"ps": ["ps0:2222", "localhost:2801"],
         "worker": {"1": "worker1:2222"}}, "task": {"type": "worker", "index": 1}}"#;
     let cluster = |n_workers| {

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mirror_is_the_url_of_a_folder() {
+    fn mirror_must_be_the_url_of_a_folder() {
         for good in ["http://a", "https://a/b/", "HTTP://a:80/b", "http://[::1]:80/"] {
             assert!(good.parse::<Mirror>().is_ok(), "{good}");
         }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_at_the_end_can_be_pasted() {
+    fn last_message_of_fetch_contains_the_next_command() {
         let told = all_there(Published::FashionMnist, Path::new("/data/fashion"));
         assert!(told.contains("`unisono local --data-dir /data/fashion`"), "{told}");
     }

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_folder_is_tried_where_it_will_be_created() {
+    fn missing_folder_is_checked_at_its_closest_existing_parent() {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let logdir = dir.path().join("a/b");
         assert_eq!(existing(&logdir), dir.path());

@@ -125,7 +125,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn line_has_outcome_state_and_remedy() {
+    fn line_of_a_finding_has_outcome_state_and_remedy() {
         assert_eq!(
             report().to_text(false),
             "ok    simd   avx2\n\
@@ -140,7 +140,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn json_has_the_same_facts() {
+    fn json_of_a_finding_has_the_same_facts_as_its_line() {
         let json: serde_json::Value = serde_json::from_str(&report().to_json()).expect("JSON");
         assert_eq!(json["ok"], false);
         assert_eq!(json["checks"][0]["remedy"], serde_json::Value::Null);

@@ -106,7 +106,7 @@ mod tests {
     use crate::program::doctor::finding::tests::line;
 
     #[test]
-    fn clock_that_is_not_set_is_a_failure() {
+    fn wall_clock_before_the_release_date_is_a_failure() {
         assert!(line(judge_wall_clock(Duration::ZERO)).starts_with("fail  clock  the wall clock"));
         let day = Duration::from_secs(24 * 3600);
         assert!(line(judge_wall_clock(RELEASED - day)).starts_with("fail"));

@@ -109,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_the_longest_until_the_limit_is_reached() {
+    fn pauses_before_restarts_double_up_to_a_maximum_until_the_limit_is_reached() {
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0];
         assert_eq!(pauses(8, [0.1; 20]), expected);
         assert_eq!(pauses(1, [0.1; 20]), [0.5]);
     }
 
     #[test]
-    fn pauses_begin_anew_after_a_long_run() {
+    fn pauses_before_restarts_are_short_again_after_a_long_run() {
         assert_eq!(pauses(9, [1.0, 1.0, 59.9, 60.0, 1.0]), [0.5, 1.0, 2.0, 0.5, 1.0]);
     }
 

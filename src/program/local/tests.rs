@@ -290,7 +290,7 @@ fn chief_saves_and_all_end_at_the_limit_of_restarts() {
 }
 
 #[test]
-fn error_that_would_happen_again_is_not_restarted() {
+fn task_with_a_permanent_error_is_not_restarted() {
     for code in [2, 3] {
         let (ending, lines) = run_children(
             vec![shell(TaskId::ps(0), OBEDIENT), shell(TaskId::CHIEF, &format!("exit {code}"))],
@@ -464,13 +464,13 @@ const WITNESS: &str = "UNISONO_TEST_WITNESS";
 /// This test program, running one of its tests in `role`.
 fn in_role(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let test = "program::local::tests::plays_its_role_if_it_has_one";
+    let test = "program::local::tests::entry_point_of_the_child_processes_of_these_tests";
     command.args(["--exact", test, "--nocapture", "--quiet"]).env(ROLE, role);
     command
 }
 
 #[test]
-fn plays_its_role_if_it_has_one() {
+fn entry_point_of_the_child_processes_of_these_tests() {
     match std::env::var(ROLE).as_deref() {
         Ok("launcher") => {
             let child = |task| ChildCommand::new(task, in_role("task"));
@@ -546,7 +546,7 @@ fn stop_reason_after(ask: impl FnOnce(u32, &mut ChildStdin)) -> String {
 }
 
 #[test]
-fn line_stop_on_standard_input_is_a_stop_request() {
+fn line_with_stop_on_standard_input_is_a_stop_request() {
     let told = stop_reason_after(|_, stdin| stdin.write_all(b"go on\nstop\n").unwrap());
     assert_eq!(told, "Asked");
 }

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_and_ticks_are_round() {
+    fn bounds_and_ticks_of_an_axis_are_round_numbers() {
         for (losses, ticks) in [
             (&[2.437, 0.228][..], &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5][..]),
             (&[0.29, 0.011], &[0.0, 0.1, 0.2, 0.3]),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn axis_does_not_move_with_each_look() {
+    fn axis_rarely_moves_while_losses_fall() {
         let losses = falling(2.5, 0.05, 2000);
         let mut axis = LossAxis::default();
         let mut seen = Vec::new();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn plateau_far_from_zero_has_the_whole_axis() {
+    fn plateau_far_from_zero_fills_the_whole_axis() {
         let plateau: Vec<_> = (0..200).map(|k| 3.0 + f64::from(k % 10) * 0.01).collect();
         assert_eq!(bounds(&fitted(&plateau)), [3.0, 3.1]);
         assert_eq!(bounds(&fitted(&plateau[..20])), [0.0, 4.0], "too few to zoom in");
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_reach_to_the_end_of_the_training_or_to_a_round_number() {
+    fn step_axis_ends_at_the_last_step_or_at_a_round_number() {
         assert_eq!(steps(0.0, 2000.0, Some(10_000)), [0.0, 10_000.0]);
         assert_eq!(steps(0.0, 9_999.0, Some(10_000)), [0.0, 10_000.0]);
         assert_eq!(steps(0.5, 1233.0, None), [0.0, 2000.0]);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn long_training_that_has_just_begun_is_no_vertical_line() {
+    fn step_axis_of_a_long_training_grows_with_its_progress() {
         assert_eq!(steps(0.0, 450.0, Some(1_000_000)), [0.0, 500.0]);
         assert_eq!(steps(0.0, 150_000.0, Some(1_000_000)), [0.0, 200_000.0]);
         assert_eq!(steps(0.0, 150_000.0, Some(900_000)), [0.0, 200_000.0]);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn curve_that_begins_late_begins_at_the_left() {
+    fn step_axis_starts_near_the_first_step_of_the_curve() {
         assert_eq!(steps(7_345.0, 7_400.0, Some(10_000)), [7_000.0, 10_000.0]);
     }
 }

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeated_step_replaces_itself_and_later_ones() {
+    fn repeated_step_replaces_its_loss_and_all_later_losses() {
         let mut curve = Curve::default();
         ["5,0,1", "6,0,2", "7,0,3", "6,0,9", "7,0,8"].iter().for_each(|row| curve.add(row));
         assert_eq!(curve.points(), [(5.0, 1.0), (6.0, 9.0), (7.0, 8.0)]);

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn each_look_reads_only_what_is_new_in_the_files() {
+    fn each_poll_reads_only_the_new_part_of_the_files() {
         let folder = tempfile::tempdir().unwrap();
         let losses = folder.path().join(LOSSES_FILE);
         let ledger = folder.path().join("ledger-ps0.jsonl");
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn run_that_may_go_on_is_not_done() {
+    fn run_that_may_continue_is_not_done() {
         let file = |step, rate| (State::File, Some(step), rate);
         let goes_on = |step| [file(step, None), file(step, Some(0.0))];
         assert_eq!(Files { training_steps: 9, ledger: &[9], ..FINISHED }.seen(), goes_on(3));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_to_make_are_those_of_the_newest_start() {
+    fn number_of_updates_is_that_of_the_newest_start() {
         let updates_to_make = |files: Files| {
             let folder = tempfile::tempdir().unwrap();
             files.write(folder.path());
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn running_run_becomes_done_with_its_final_checkpoint() {
+    fn run_becomes_done_with_its_final_checkpoint() {
         let folder = tempfile::tempdir().unwrap();
         let mut logdir = Logdir::new(folder.path());
         Files { checkpoint: 1, ..FINISHED }.write(folder.path());
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn rollback_is_no_speed() {
+    fn rollback_has_no_rate() {
         let mut logdir = Logdir::new(Path::new("nowhere"));
         let mut rate = |second, step| logdir.rate(Duration::from_secs(second), step);
         assert_eq!((rate(0, 100), rate(1, 150)), (None, Some(50.0)));

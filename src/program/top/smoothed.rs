@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn change_reaches_63_percent_after_the_time_constant() {
+    fn average_follows_63_percent_of_a_change_after_the_time_constant() {
         let mut rate = Smoothed::default();
         rate.add(0.0, SECOND);
         let after_5_s = (0..5).map(|_| rate.add(100.0, SECOND)).last().unwrap();
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn average_depends_on_the_time_and_not_on_the_number_of_looks() {
+    fn average_depends_on_the_time_and_not_on_the_number_of_samples() {
         let (mut often, mut once) = (Smoothed::default(), Smoothed::default());
         often.add(10.0, SECOND);
         once.add(10.0, SECOND);
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn look_after_a_long_gap_forgets_the_past() {
+    fn sample_after_a_long_gap_replaces_the_average() {
         let mut rate = Smoothed::default();
         rate.add(1000.0, SECOND);
         assert!(rate.add(1.0, Duration::from_secs(120)) < 1.001);

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_is_smoothed_over_looks_and_restart_begins_it_anew() {
+    fn rate_is_smoothed_over_scrapes_and_reset_by_a_restart() {
         let mut task = task();
         task.on_scrape(scrape(0, 1, 0));
         assert_eq!(task.row.rate, None);

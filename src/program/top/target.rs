@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn word_that_is_no_address_is_a_folder_or_an_error() {
+    fn argument_that_is_no_address_is_a_folder_or_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let word = folder.path().to_str().unwrap();
         assert_eq!(Target::parse(word), Ok(Target::Logdir(folder.path().to_owned())));

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_has_all_awaited_tasks_in_order_and_the_longest_time() {
+    fn wait_lists_all_awaited_tasks_in_order_with_the_longest_time() {
         let sample = |of: &str, seconds: &str| {
             format!("unisono_waiting_seconds{{what=\"gradient\",of=\"{of}\"}} {seconds}\n")
         };

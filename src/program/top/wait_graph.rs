@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn straggler_is_the_root_for_workers_that_wait_for_ps_that_wait_for_it() {
+    fn straggler_is_the_root_of_all_direct_and_indirect_waits() {
         let tasks: [(_, &[_]); 4] =
             [(PS_0, &[WORKER_1]), (PS_1, &[WORKER_1]), (CHIEF, &[PS_0, PS_1]), (WORKER_1, &[])];
         assert_eq!(root(&tasks), Some(WORKER_1));
@@ -75,21 +75,21 @@ mod tests {
     }
 
     #[test]
-    fn two_stragglers_are_no_root() {
+    fn two_stragglers_have_no_common_root() {
         let tasks: [(_, &[_]); 2] = [(PS_0, &[WORKER_1, WORKER_2]), (CHIEF, &[PS_0])];
         assert_eq!(root(&tasks), None);
         assert_eq!(root(&[(PS_0, &[WORKER_1]), (PS_1, &[WORKER_2])]), None);
     }
 
     #[test]
-    fn task_that_does_not_wait_leaves_no_root() {
+    fn there_is_no_root_if_a_task_does_not_wait() {
         let tasks: [(_, &[_]); 4] =
             [(PS_0, &[WORKER_1]), (CHIEF, &[PS_0]), (WORKER_1, &[]), (WORKER_2, &[])];
         assert_eq!(root(&tasks), None);
     }
 
     #[test]
-    fn circle_has_no_root() {
+    fn circle_of_waits_has_no_root() {
         assert_eq!(root(&[(PS_0, &[CHIEF]), (CHIEF, &[PS_0])]), None);
         let beside: [(_, &[_]); 3] = [(PS_0, &[CHIEF]), (CHIEF, &[PS_0]), (WORKER_1, &[WORKER_2])];
         assert_eq!(root(&beside), None, "the circle does not wait for worker 2");

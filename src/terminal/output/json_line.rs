@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_has_time_level_task_target_message_and_fields_in_this_order() {
+    fn json_log_line_has_time_level_task_target_message_and_fields_in_this_order() {
         let mut line = JsonLine::new(&Level::WARN, Some(TaskId::worker(1)), "unisono::cli");
         assert!(line.timestamp.ends_with('Z') && line.timestamp.contains('T'), "{line}");
         line.timestamp = "2026-11-28T18:00:00.000000Z".to_owned();

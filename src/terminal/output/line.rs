@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_equals_that_of_the_original() {
+    fn training_line_equals_that_of_the_original_script() {
         let line =
             TrainingLine { step: 100, global_step: 101, loss: 0.74, sec_per_batch: 0.004_49 };
         assert_eq!(

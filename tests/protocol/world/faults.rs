@@ -1,4 +1,4 @@
-//! What goes wrong, and how it heals.
+//! Faults of the world, and the end of all faults.
 
 use unisono_core::TaskId;
 use unisono_core::protocol::Input;
@@ -6,7 +6,7 @@ use unisono_core::protocol::Input;
 use super::{Fault, Flight, Life, World};
 
 impl World {
-    /// Does `fault` to whatever `choice` picks.
+    /// Applies `fault` to the task or link that `choice` selects, if there is one.
     pub(crate) fn inflict(&mut self, fault: Fault, choice: usize) {
         let open: Vec<_> = self
             .links
@@ -17,9 +17,9 @@ impl World {
         match fault {
             Fault::Cut | Fault::HalfOpen if !open.is_empty() => {
                 let link = open[choice % open.len()];
-                let ends = self.links.get_mut(&link).expect("it is open");
+                let ends = self.links.get_mut(&link).expect("the link is open");
                 let first = (choice / open.len()) % 2;
-                // An end learns of a link before it learns of its loss.
+                // A queued `Up` stays, because a node must learn of a link before its loss.
                 let is_up = |flight: &Flight| matches!(flight, Flight::Up);
                 ends[first].inbox.retain(is_up);
                 ends[first].inbox.push_back(Flight::Close);
@@ -30,7 +30,8 @@ impl World {
             }
             Fault::Crash => {
                 let alive: Vec<_> = self.lives.keys().copied().collect();
-                // At the end of a run tasks leave for good, and are not started again.
+                // Finished tasks do not restart, so they could not announce the end to a task that
+                // crashed after them.
                 if !alive.is_empty() && self.ended.is_empty() {
                     self.crash(alive[choice % alive.len()]);
                 }
@@ -54,7 +55,7 @@ impl World {
                     self.feed(TaskId::CHIEF, Input::Stop);
                 }
             }
-            // Ten refusals of the final checkpoint would rightly give the run up.
+            // The run rightly fails after ten failed attempts to save the final checkpoint.
             Fault::DiskFull if self.n_disk_full < 8 => {
                 self.n_disk_full += 1;
                 self.disk_is_full = true;
@@ -63,6 +64,7 @@ impl World {
         }
     }
 
+    /// Kills the current incarnation of a task and starts the next one.
     fn crash(&mut self, task: TaskId) {
         self.last_crashed = Some(task);
         self.lives.remove(&task);
@@ -70,20 +72,25 @@ impl World {
         self.start(task);
     }
 
-    /// No more faults: everything must come to its end within a bound.
+    /// Ends all faults, and plays until all tasks have finished. Panics if that takes too many
+    /// events.
     pub(crate) fn heal(&mut self) {
         const MAX_EVENTS: u64 = 20_000;
         self.paused.clear();
         self.disk_is_full = false;
         let limit = self.n_events + MAX_EVENTS;
-        // Any fair order will do: this is Knuth's MMIX generator.
+        // Any fair order of events suffices. This is Knuth's MMIX generator.
         let mut random = 1u64;
         while !self.only_late_ones_live() {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // An even number never lets time pass although something could happen.
+            // `step` lets time pass for even choices only if no event is possible.
             let choice = (random >> 33) as usize * 2;
-            assert!(self.step(choice), "nothing can happen, and {:?} live", self.lives.keys());
-            assert!(self.n_events < limit, "no end in sight; alive: {}", self.alive());
+            assert!(
+                self.step(choice),
+                "no event is possible, but {:?} are alive",
+                self.lives.keys()
+            );
+            assert!(self.n_events < limit, "the run does not end; alive: {}", self.alive());
         }
     }
 

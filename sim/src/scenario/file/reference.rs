@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_in_words_are_few_and_known() {
+    fn defaults_that_are_not_toml_are_listed_here() {
         let words: std::collections::BTreeSet<_> = named_tables()
             .into_iter()
             .flat_map(|(known, _)| &known.keys)

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_the_shortest_possible() {
+    fn durations_and_rates_are_written_in_their_shortest_form() {
         let texts = [0, 1, 1_500, 100_000_000, 1_500_000_000, 60_000_000_000, 3_600_000_000_000]
             .map(|nanos| duration_text(Duration::from_nanos(nanos)));
         assert_eq!(texts, ["0s", "1ns", "1.5us", "100ms", "1.5s", "60s", "1h"]);
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_read_back(nanos in prop_oneof![any::<u64>(), 0..100_000_000_000_u64]) {
+        fn written_durations_and_rates_are_read_back(nanos in prop_oneof![any::<u64>(), 0..100_000_000_000_u64]) {
             let duration = Duration::from_nanos(nanos);
             prop_assert_eq!(parse_duration(&duration_text(duration)), Ok(duration));
             let rate = NonZeroU64::new(nanos / 8 + 1).unwrap();

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn replaced_content_becomes_the_old_one_or_a_prefix_of_the_new_one_with_or_without_zeros() {
+    fn power_loss_leaves_the_old_content_or_a_prefix_of_the_new_content_with_or_without_zeros() {
         let mut content = synced(b"old");
         content.replace(b"new!");
         let left: [&[u8]; 10] = [
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn truncation_may_be_undone() {
+    fn unsynced_truncation_may_be_undone_by_a_power_loss() {
         let mut content = synced(b"abcd");
         content.resize(2);
         assert_eq!(after_power_loss(&content), [b"ab".as_slice(), b"abcd"]);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn synced_content_survives_and_draws_nothing() {
+    fn synced_content_survives_a_power_loss_and_draws_no_random_number() {
         let mut stream = Stream::new(1, Purpose::Permutation, 0, 0);
         let mut content = synced(b"abc");
         content.lose_power(&mut stream);

@@ -47,7 +47,7 @@ fn error(logdir: &Path) -> String {
 }
 
 #[test]
-fn an_empty_or_missing_logdir_has_no_checkpoint_and_no_warning() {
+fn empty_or_missing_logdir_has_no_checkpoint_and_no_warning() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(newest(dir.path()), (None, vec![]));
     assert_eq!(newest(&dir.path().join("missing")), (None, vec![]));
@@ -147,7 +147,7 @@ fn state_file_edited_to_an_older_checkpoint_is_followed() {
 }
 
 #[test]
-fn a_corrupt_latest_is_skipped_with_a_warning_that_names_both_files() {
+fn corrupt_latest_checkpoint_is_skipped_with_a_warning_that_names_both_files() {
     let dir = tempfile::tempdir().unwrap();
     save_all(dir.path(), &[1, 2, 3]);
     let truncated = dir.path().join("model.ckpt-3.safetensors");

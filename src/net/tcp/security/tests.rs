@@ -180,7 +180,7 @@ async fn caller_refuses_a_called_end_with_the_certificate_of_another_task() {
 }
 
 #[tokio::test]
-async fn ends_with_different_methods_get_errors_that_name_the_missing_flags() {
+async fn peers_with_different_security_methods_get_errors_that_name_the_missing_flags() {
     let ca = authority();
     let tls = |task| Files::issued(&ca, task).load(task);
     let secret = |task| secret("this is between us two", task);
@@ -220,7 +220,7 @@ async fn why_closed(
 }
 
 #[tokio::test]
-async fn end_without_a_close_record_is_reported_as_cut_off() {
+async fn stream_without_a_close_record_is_reported_as_cut_off() {
     for networks in [with_tls, with_secret] {
         assert_eq!(why_closed(networks(), true).await, "closed by the other end");
         assert_eq!(
@@ -391,7 +391,7 @@ async fn wildcard_certificate_is_accepted_for_every_task_at_both_ends() {
 }
 
 #[test]
-fn other_wildcards_are_refused() {
+fn wildcard_certificate_for_other_names_is_refused() {
     let ca = liberal_ca();
     for name in ["*.unisono.example", "*.ps-0.unisono", "unisono", "*.example"] {
         let error = files_for(&ca, &[name]).error(PS);

@@ -13,7 +13,7 @@ fn scrape(secs: u64, lines: &str) -> Scrape {
 }
 
 #[test]
-fn rates_are_those_between_two_looks_and_bytes_those_of_sockets_and_memory() {
+fn rates_are_measured_between_two_scrapes_and_count_bytes_of_sockets_and_memory() {
     let look = |secs, step, bytes| {
         scrape(
             secs,
@@ -33,7 +33,7 @@ fn rates_are_those_between_two_looks_and_bytes_those_of_sockets_and_memory() {
 }
 
 #[test]
-fn validation_accuracy_is_the_chiefs_and_absent_before_the_first() {
+fn validation_accuracy_comes_from_the_chief_and_is_absent_before_its_first_evaluation() {
     let of = |value| row(&scrape(0, &format!("unisono_validation_accuracy {value}\n")), None, 0);
     let model = |value| Model { tasks: vec![of("NaN"), of(value)], ..Model::default() };
     assert_eq!(model("0.875").accuracy(), Some(0.875));
@@ -77,7 +77,7 @@ fn faults_are_listed_in_words() {
 }
 
 #[test]
-fn nothing_is_there_only_if_no_task_answers() {
+fn error_is_shown_only_if_no_task_answers() {
     let lost = |name: &str| TaskRow {
         name: name.to_owned(),
         state: State::Lost("nobody listens there".to_owned()),
@@ -157,7 +157,7 @@ fn bottleneck_is_named_with_the_longest_direct_wait() {
 }
 
 #[test]
-fn bottleneck_that_is_lost_or_disconnected_is_called_so() {
+fn bottleneck_is_described_as_lost_or_disconnected() {
     let lost = held_up(worker_1(State::Lost("no answer".to_owned())));
     let expected = "all wait for worker 1, which does not answer";
     assert_eq!(lost.bottleneck().as_deref(), Some(expected));
@@ -179,7 +179,7 @@ fn bottleneck_that_waits_for_its_disk_names_its_disk() {
 }
 
 #[test]
-fn there_is_no_bottleneck_while_another_task_runs_and_files_do_not_count() {
+fn there_is_no_bottleneck_while_another_task_runs() {
     let mut model = held_up(worker_1(State::Runs));
     model.tasks.push(TaskRow { name: "worker 2".to_owned(), ..TaskRow::default() });
     assert_eq!(model.bottleneck(), None);

@@ -99,7 +99,7 @@ fn no_size_is_too_small_and_an_empty_model_is_drawn() {
 }
 
 #[test]
-fn no_colour_is_used_without_colours() {
+fn screen_without_colours_uses_no_colour() {
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     terminal.draw(|frame| draw(frame, &model(), false)).unwrap();
     let is_plain =
@@ -113,7 +113,7 @@ fn table_without_a_terminal_has_the_same_facts() {
 }
 
 #[test]
-fn finished_folder_is_done_on_the_screen_and_in_the_table() {
+fn finished_run_is_shown_as_done_on_the_screen_and_in_the_table() {
     insta::assert_snapshot!(drawn(80, 24, &finished()));
     insta::assert_snapshot!(plain::table(&finished()));
 }
@@ -133,7 +133,7 @@ fn first_line_drops_whole_parts_that_do_not_fit() {
 }
 
 #[test]
-fn rest_of_the_screen_does_not_move_when_there_is_a_bottleneck() {
+fn rest_of_the_screen_does_not_move_when_a_bottleneck_appears() {
     let (mut quiet, held_up) = (model(), model());
     quiet.tasks[1].wait = None;
     let lines = |model: &Model| drawn(80, 24, model).lines().map(str::to_owned).collect::<Vec<_>>();

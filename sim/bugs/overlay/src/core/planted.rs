@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_is_complete_and_every_name_leads_to_its_bug() {
+    fn catalogue_is_complete_and_finds_every_bug_by_its_name() {
         let names: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         assert_eq!(names.len(), Bug::ALL.len(), "names are unique");
         for (n, &bug) in Bug::ALL.iter().enumerate() {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_that_of_the_variant_in_kebab_case_and_every_bug_is_described() {
+    fn names_are_variants_in_kebab_case_and_every_bug_is_described() {
         for bug in Bug::ALL {
             let mut kebab = String::new();
             for c in format!("{bug:?}").chars() {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_is_planted_in_one_thread() {
+    fn bug_is_planted_only_in_the_current_thread() {
         plant(Some(Bug::StaleApplied));
         assert!(is_planted(Bug::StaleApplied) && !is_planted(Bug::StaleNotTold));
         std::thread::scope(|scope| {

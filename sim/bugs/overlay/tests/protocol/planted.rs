@@ -4,14 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use unisono_core::planted::{Bug, plant};
 
-use crate::safety::{CRASHES, LINKS, STOPS, STORM, Weather, check_gradients, run};
+use crate::safety::{CRASHES, LINKS, STOPS, STORM, FaultMix, check_gradients, run};
 use crate::world::{Fault, Shape};
 
 /// Most show within a hundred runs. One takes 4,405: a shard has to be lost while a capture that is
 /// whole waits for its losses, and a stop that is under way is no longer such a time.
 const MAX_RUNS: u64 = 12_000;
 
-const CALM: Weather = Weather { faults: &[], one_in: 1 };
+const CALM: FaultMix = FaultMix { faults: &[], one_in: 1 };
 
 /// Knuth's MMIX generator, for any run to be had again from its seed.
 struct Random(u64);
@@ -39,18 +39,18 @@ fn play(seed: u64) {
         training_steps: random.in_range(1, 8).into(),
         clocks_go_back: seed % 4 == 3,
     };
-    let weather = [CALM, LINKS, STOPS, CRASHES, STORM][seed as usize % 5];
+    let fault_mix = [CALM, LINKS, STOPS, CRASHES, STORM][seed as usize % 5];
     let choices: Vec<_> = (0..random.below(600))
         .map(|_| {
-            let strikes = !weather.faults.is_empty() && random.below(weather.one_in.into()) == 0;
+            let strikes = !fault_mix.faults.is_empty() && random.below(fault_mix.one_in.into()) == 0;
             let fault =
-                strikes.then(|| weather.faults[random.below(weather.faults.len() as u64) as usize]);
+                strikes.then(|| fault_mix.faults[random.below(fault_mix.faults.len() as u64) as usize]);
             (random.below(1 << 16) as u16, fault)
         })
         .collect();
     let world = run(shape, &choices);
     // As long as no ps has crashed, nothing is made twice, and nothing goes uncounted.
-    if !weather.faults.contains(&Fault::Crash) {
+    if !fault_mix.faults.contains(&Fault::Crash) {
         check_gradients(&world);
         assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps), "made twice");
     }
@@ -70,7 +70,7 @@ fn hunt(bug: Bug) -> Option<(u64, String)> {
 }
 
 #[test]
-fn with_nothing_planted_every_run_is_right() {
+fn every_run_without_a_planted_bug_passes() {
     (0..MAX_RUNS).for_each(play);
 }
 
@@ -87,7 +87,7 @@ const OUT_OF_SIGHT: [Bug; 7] = [
 ];
 
 #[test]
-fn every_planted_bug_in_sight_is_caught() {
+fn every_planted_bug_that_this_test_can_detect_is_caught() {
     let mut missed = Vec::new();
     for &bug in Bug::ALL.iter().filter(|bug| !OUT_OF_SIGHT.contains(bug)) {
         match hunt(bug) {

@@ -425,7 +425,7 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
 }
 
 #[test]
-fn faults_without_a_name_of_their_own_are_refused() {
+fn faults_without_a_unique_id_are_refused() {
     let fault = "kind = \"pause\"\nnode = \"chief\"\nat = \"1ms\"";
     let all = errors(&[
         &format!("[[fault]]\nid = \"a\"\n{fault}\n[[fault]]\nid = \"a\"\n{fault}"),

@@ -98,7 +98,7 @@ fn golden_path_is_relative_to_the_file_that_names_it() {
 }
 
 #[test]
-fn fault_that_may_be_inert_may_be_impossible() {
+fn fault_that_may_be_inert_may_have_an_impossible_target() {
     let fault =
         "[[fault]]\nid = \"f\"\nkind = \"reset\"\nfrom = \"chief\"\nto = \"chief\"\nat = \"0s\"\n";
     assert!(Scenario::parse(fault, "a.toml").is_err());

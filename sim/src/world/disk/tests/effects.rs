@@ -133,7 +133,7 @@ fn operations_of_every_kind_count_including_failed_ones() {
 }
 
 #[test]
-fn several_faults_have_effects_at_once() {
+fn simultaneous_faults_all_have_effects() {
     let disk = broken(DiskFault::Torn);
     disk.set_fault(FaultId(8), DiskFault::BitFlip);
     disk.set_fault(FaultId(9), DiskFault::NoSpace);

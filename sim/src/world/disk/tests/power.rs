@@ -131,7 +131,7 @@ fn lose_unsynced_keeps_nothing_that_was_not_synced() {
 }
 
 #[test]
-fn equal_streams_leave_equal_files() {
+fn power_losses_with_equal_random_streams_leave_equal_files() {
     let left = |seed| {
         let disk = disk();
         for i in 0..20 {
@@ -145,7 +145,7 @@ fn equal_streams_leave_equal_files() {
 }
 
 #[test]
-fn oldest_changes_of_names_become_durable_without_a_sync() {
+fn oldest_name_changes_become_durable_without_a_sync() {
     let disk = disk();
     for i in 0..MAX_UNSYNCED + 2 {
         disk.write(&path(&format!("{i:03}")), b"").unwrap();

@@ -48,7 +48,7 @@ async fn different_secret_is_refused_with_a_reason_for_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permuted_host_list_is_reported() {
+async fn caller_with_a_permuted_host_list_gets_the_remedy() {
     let results = run_handshake(&secret("one", WORKER), TaskId::ps(0), &secret("one", PS)).await;
     let why = "worker 3 looks for ps 0 at the address of ps 1: compare --ps-hosts of the two";
     assert_eq!(results, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
@@ -217,7 +217,7 @@ fn missing_or_too_long_secret_file_is_refused() {
 }
 
 #[test]
-fn device_without_an_end_is_refused() {
+fn endless_device_is_refused_as_a_secret_file() {
     for device in ["/dev/zero", "/dev/urandom"] {
         let error = Secret::load(Path::new(device), PS).unwrap_err().to_string();
         assert!(error.contains("it has more than 1048576 bytes"), "{error}");
@@ -225,7 +225,7 @@ fn device_without_an_end_is_refused() {
 }
 
 #[test]
-fn pipe_is_read_to_its_end() {
+fn secret_is_read_from_a_pipe() {
     use std::os::fd::AsRawFd as _;
     let (read, mut write) = io::pipe().unwrap();
     write.write_all(b"0123456789abcdef\n").unwrap();
