@@ -23,23 +23,23 @@ struct Inner {
 
 /// Where the floats are.
 enum Values {
-    Here(Buffer),
+    Local(Buffer),
     /// In another process, from where they are copied when all are wanted at once.
-    There {
+    Remote {
         len: usize,
-        source: Box<dyn Elsewhere>,
+        source: Box<dyn RemoteFloats>,
         copy: OnceLock<Vec<f32>>,
     },
 }
 
 impl Default for Values {
     fn default() -> Self {
-        Self::Here(Buffer::default())
+        Self::Local(Buffer::default())
     }
 }
 
 /// Floats of another process, which keeps them as they are until this is dropped.
-pub trait Elsewhere: Send + Sync {
+pub trait RemoteFloats: Send + Sync {
     /// Copies the floats from number `start` on.
     ///
     /// # Panics
@@ -50,8 +50,8 @@ pub trait Elsewhere: Send + Sync {
 impl Floats {
     /// `len` floats of another process.
     #[must_use]
-    pub fn elsewhere(len: usize, source: Box<dyn Elsewhere>) -> Self {
-        let values = Values::There { len, source, copy: OnceLock::new() };
+    pub fn remote(len: usize, source: Box<dyn RemoteFloats>) -> Self {
+        let values = Values::Remote { len, source, copy: OnceLock::new() };
         Self(Arc::new(Inner { values, ..Inner::default() }))
     }
 
@@ -59,8 +59,8 @@ impl Floats {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0.values {
-            Values::Here(buffer) => buffer.len(),
-            Values::There { len, .. } => *len,
+            Values::Local(buffer) => buffer.len(),
+            Values::Remote { len, .. } => *len,
         }
     }
 
@@ -78,7 +78,7 @@ impl Floats {
     #[must_use]
     pub fn chunk<'a>(&'a self, range: Range<usize>, room: &'a mut [f32]) -> &'a [f32] {
         match &self.0.values {
-            Values::There { copy, .. } if copy.get().is_none() => {
+            Values::Remote { copy, .. } if copy.get().is_none() => {
                 let room = &mut room[..range.len()];
                 self.read(range.start, room);
                 room
@@ -93,7 +93,7 @@ impl Floats {
     /// If there are not so many.
     pub fn read(&self, start: usize, values: &mut [f32]) {
         match &self.0.values {
-            Values::There { source, copy, .. } if copy.get().is_none() => {
+            Values::Remote { source, copy, .. } if copy.get().is_none() => {
                 source.read(start, values)
             }
             _ => values.copy_from_slice(&self[start..][..values.len()]),
@@ -116,7 +116,7 @@ impl Floats {
     /// A buffer whose [`Self::checksum`] is known already.
     #[must_use]
     pub fn with_checksum(values: impl Into<Buffer>, checksum: u32) -> Self {
-        let values = Values::Here(values.into());
+        let values = Values::Local(values.into());
         Self(Arc::new(Inner { values, checksum: checksum.into(), ..Inner::default() }))
     }
 
@@ -124,7 +124,7 @@ impl Floats {
     #[must_use]
     pub fn memory(&self) -> Option<&dyn Memory> {
         match &self.0.values {
-            Values::Here(Buffer(Storage::Host(memory))) => Some(&**memory),
+            Values::Local(Buffer(Storage::Host(memory))) => Some(&**memory),
             _ => None,
         }
     }
@@ -154,8 +154,8 @@ impl Floats {
     /// The buffer itself, to be written again, if it is of this process and nobody else holds it.
     fn reclaim(self) -> Option<Buffer> {
         match Arc::try_unwrap(self.0).ok()?.values {
-            Values::Here(buffer) => Some(buffer),
-            Values::There { .. } => None,
+            Values::Local(buffer) => Some(buffer),
+            Values::Remote { .. } => None,
         }
     }
 }
@@ -163,8 +163,8 @@ impl Floats {
 impl Values {
     fn all(&self) -> &[f32] {
         match self {
-            Self::Here(buffer) => buffer,
-            Self::There { len, source, copy } => copy.get_or_init(|| {
+            Self::Local(buffer) => buffer,
+            Self::Remote { len, source, copy } => copy.get_or_init(|| {
                 let mut values = vec![0.0; *len];
                 source.read(0, &mut values);
                 values
@@ -287,7 +287,7 @@ compile_error!(
 
 impl From<Buffer> for Floats {
     fn from(values: Buffer) -> Self {
-        let values = Values::Here(values);
+        let values = Values::Local(values);
         Self(Arc::new(Inner { values, ..Inner::default() }))
     }
 }
@@ -368,7 +368,7 @@ mod tests {
     /// The numbers from 0 on, and how many of them were read.
     struct Counting(Arc<AtomicUsize>);
 
-    impl Elsewhere for Counting {
+    impl RemoteFloats for Counting {
         fn read(&self, start: usize, values: &mut [f32]) {
             self.0.fetch_add(values.len(), Ordering::Relaxed);
             (start..).zip(values).for_each(|(number, value)| *value = number as f32);
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn floats_that_are_elsewhere_are_copied_by_who_looks_at_them_and_all_of_them_once() {
         let n_read = Arc::new(AtomicUsize::new(0));
-        let floats = Floats::elsewhere(9, Box::new(Counting(Arc::clone(&n_read))));
+        let floats = Floats::remote(9, Box::new(Counting(Arc::clone(&n_read))));
         let read = || n_read.load(Ordering::Relaxed);
         assert_eq!((floats.len(), read()), (9, 0));
         assert_eq!(floats.chunk(3..5, &mut [0.0; 4]), [3.0, 4.0]);

@@ -148,7 +148,7 @@ impl Note {
     pub fn to_frame(&self) -> Vec<u8> {
         let mut frame = vec![0; HEADER_BYTES];
         encode_control(self, &mut frame);
-        seal(NOTE_MAGIC, 0, frame)
+        fill_header(NOTE_MAGIC, 0, frame)
     }
 }
 
@@ -172,27 +172,31 @@ impl Frame {
     /// What is written before the tensors. Their checksums are computed once for all who share them.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
-        self.head_with(MAGIC, self.tensors.iter().map(Floats::checksum))
+        self.build_head(MAGIC, self.tensors.iter().map(Floats::checksum))
     }
 
     /// What is written if each tensor is in one of the sender's buffers, of which the numbers are
     /// given. Memory is not a wire: checksums are not computed.
     #[must_use]
     pub fn placed_head(&self, buffers: &[u32]) -> Vec<u8> {
-        self.head_with(PLACED_MAGIC, buffers.iter().copied())
+        self.build_head(PLACED_MAGIC, buffers.iter().copied())
     }
 
     /// With the second number of each tensor's entry.
-    fn head_with(&self, magic: [u8; 4], seconds: impl Iterator<Item = u32>) -> Vec<u8> {
+    fn build_head(
+        &self,
+        magic: [u8; 4],
+        checksums_or_buffers: impl Iterator<Item = u32>,
+    ) -> Vec<u8> {
         let table_bytes = self.tensors.len() * ENTRY_BYTES;
         let mut head = Vec::with_capacity(HEADER_BYTES + table_bytes + self.control.len());
         head.resize(HEADER_BYTES, 0);
-        for (tensor, second) in self.tensors.iter().zip(seconds) {
+        for (tensor, number) in self.tensors.iter().zip(checksums_or_buffers) {
             head.extend(length_u32(tensor.len()).to_le_bytes());
-            head.extend(second.to_le_bytes());
+            head.extend(number.to_le_bytes());
         }
         head.extend(&self.control);
-        seal(magic, self.tensors.len(), head)
+        fill_header(magic, self.tensors.len(), head)
     }
 
     /// The tensors, in order.
@@ -220,7 +224,7 @@ impl Frame {
 }
 
 /// Writes the header of a head that is complete but for it.
-fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
+fn fill_header(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
     let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES;
     let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
     head[0..4].copy_from_slice(&magic);
@@ -237,15 +241,15 @@ fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
 pub fn frame_bytes(message: &Message) -> usize {
     let tensors: usize =
         message.tensors().into_iter().map(|tensor| ENTRY_BYTES + 4 * tensor.len()).sum();
-    let mut control = Count(0);
+    let mut control = ByteCounter(0);
     encode_control(message, &mut control);
     HEADER_BYTES + tensors + control.0
 }
 
 /// Takes bytes, and keeps their number.
-struct Count(usize);
+struct ByteCounter(usize);
 
-impl std::io::Write for Count {
+impl std::io::Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -301,7 +305,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
 /// # Errors
 /// If they are there, and no magic of ours.
 pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
-    bytes.first_chunk().map_or(Ok(()), |magic| Kind::of(*magic).map(|_| ()))
+    bytes.first_chunk().map_or(Ok(()), |magic| Kind::from_magic(*magic).map(|_| ()))
 }
 
 /// What a frame is.
@@ -316,7 +320,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn of(magic: [u8; 4]) -> Result<Self, WireError> {
+    const fn from_magic(magic: [u8; 4]) -> Result<Self, WireError> {
         match magic {
             MAGIC => Ok(Self::Whole),
             PLACED_MAGIC => Ok(Self::Placed),
@@ -341,7 +345,7 @@ impl Header {
     /// # Errors
     /// If it is damaged, or announces more than the limits allow.
     pub fn parse(bytes: &[u8; HEADER_BYTES], limits: &Limits) -> Result<Self, WireError> {
-        let kind = Kind::of([bytes[0], bytes[1], bytes[2], bytes[3]])?;
+        let kind = Kind::from_magic([bytes[0], bytes[1], bytes[2], bytes[3]])?;
         if crc32c::crc32c(&bytes[..16]) != u32_at(bytes, 16) {
             return Err(WireError::DamagedHeader);
         }
@@ -353,8 +357,8 @@ impl Header {
         };
         let is_note = kind == Kind::Note;
         let control_bytes = if is_note { MAX_NOTE_BYTES } else { limits.control_bytes };
-        within("bytes of control", header.control_bytes, control_bytes)?;
-        within("tensors", header.n_tensors, if is_note { 0 } else { limits.tensors })?;
+        check_limit("bytes of control", header.control_bytes, control_bytes)?;
+        check_limit("tensors", header.n_tensors, if is_note { 0 } else { limits.tensors })?;
         Ok(header)
     }
 
@@ -392,11 +396,14 @@ impl Header {
         let (table, control) = body.split_at(self.n_tensors * ENTRY_BYTES);
         let table: Vec<_> = table
             .chunks_exact(ENTRY_BYTES)
-            .map(|entry| Entry { n_values: u32_at(entry, 0) as usize, second: u32_at(entry, 4) })
+            .map(|entry| Entry {
+                n_values: u32_at(entry, 0) as usize,
+                checksum_or_buffer: u32_at(entry, 4),
+            })
             .collect();
         let tensor_bytes =
             table.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.n_values * 4));
-        within("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
+        check_limit("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
         Ok(Head { message: decode_control(control)?, table, is_placed: self.kind == Kind::Placed })
     }
 }
@@ -413,7 +420,7 @@ pub struct Head {
 struct Entry {
     n_values: usize,
     /// The CRC32C of the bytes; of a placed tensor, the number of its buffer.
-    second: u32,
+    checksum_or_buffer: u32,
 }
 
 impl Head {
@@ -425,7 +432,7 @@ impl Head {
     /// The number of the sender's buffer in which each tensor is, if they are not behind the head.
     #[must_use]
     pub fn buffers(&self) -> Option<impl Iterator<Item = u32>> {
-        self.is_placed.then(|| self.table.iter().map(|entry| entry.second))
+        self.is_placed.then(|| self.table.iter().map(|entry| entry.checksum_or_buffer))
     }
 
     /// Puts the message together with its tensors, which have [`Self::tensor_lengths`].
@@ -434,7 +441,7 @@ impl Head {
     /// If a tensor is damaged, or the message cannot have so many.
     pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
         for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
-            if !self.is_placed && tensor.checksum() != entry.second {
+            if !self.is_placed && tensor.checksum() != entry.checksum_or_buffer {
                 return Err(WireError::DamagedTensor(index));
             }
         }
@@ -445,7 +452,7 @@ impl Head {
     }
 }
 
-const fn within(what: &'static str, found: usize, limit: usize) -> Result<(), WireError> {
+const fn check_limit(what: &'static str, found: usize, limit: usize) -> Result<(), WireError> {
     if found <= limit { Ok(()) } else { Err(WireError::TooLarge { what, found, limit }) }
 }
 

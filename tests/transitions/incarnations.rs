@@ -2,7 +2,7 @@
 //! incarnation.
 
 use unisono_core::protocol::{
-    Effect, Failure, Message, NetworkEvent, NewerLife, Outcome, Report, Want, Worker,
+    Effect, Failure, Message, NetworkEvent, NewerIncarnation, Outcome, Report, Want, Worker,
 };
 use unisono_core::{Cut, Generation, Incarnation, Step, TaskId};
 
@@ -14,11 +14,11 @@ const OWN: Incarnation = Incarnation(1);
 const LARGEST: u64 = 9_007_199_254_740_992;
 
 /// A life that is gone.
-fn life(incarnation: u64) -> NewerLife {
-    NewerLife { incarnation: Incarnation(incarnation), is_connected: false }
+fn life(incarnation: u64) -> NewerIncarnation {
+    NewerIncarnation { incarnation: Incarnation(incarnation), is_connected: false }
 }
 
-fn refused(older_than: Option<NewerLife>) -> Message {
+fn refused(older_than: Option<NewerIncarnation>) -> Message {
     Message::Refused { reason: "older".to_owned(), older_than }
 }
 
@@ -36,7 +36,7 @@ fn failed(by: TaskId, failure: fn(String) -> Failure) -> Effect {
 fn calls_and_is_refused(
     worker: &mut Script<Worker>,
     ps: u32,
-    older_than: Option<NewerLife>,
+    older_than: Option<NewerIncarnation>,
 ) -> Option<Effect> {
     worker.network(NetworkEvent::Connected { link: link(ps), to: TaskId::ps(ps) });
     let mut out = worker.hears(ps, refused(older_than));
@@ -87,12 +87,12 @@ fn an_older_caller_hears_whether_the_newer_life_is_connected() {
     let Effect::Send { message: Message::Refused { older_than, .. }, .. } = &out[0] else {
         panic!("{out:?}")
     };
-    assert_eq!(*older_than, Some(NewerLife { is_connected: true, ..life(5) }));
+    assert_eq!(*older_than, Some(NewerIncarnation { is_connected: true, ..life(5) }));
 }
 
 #[test]
 fn a_worker_calls_again_until_it_is_clear_that_the_newer_life_is_alive() {
-    let connected = Some(NewerLife { is_connected: true, ..life(5) });
+    let connected = Some(NewerIncarnation { is_connected: true, ..life(5) });
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     let limits = worker.config.limits;
     let clear = worker.now() + limits.heartbeat_timeout + limits.heartbeat_interval;
@@ -107,7 +107,7 @@ fn a_worker_calls_again_until_it_is_clear_that_the_newer_life_is_alive() {
 
 #[test]
 fn a_worker_is_outdated_once_the_connection_of_the_newer_life_is_lost() {
-    let connected = Some(NewerLife { is_connected: true, ..life(5) });
+    let connected = Some(NewerIncarnation { is_connected: true, ..life(5) });
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     assert_eq!(calls_and_is_refused(&mut worker, 0, connected), None);
     let outdated = outdated(TaskId::ps(0), 5);
@@ -200,7 +200,7 @@ fn a_leaving_worker_says_goodbye_to_an_older_life_of_a_ps() {
 fn an_ending_ps_with_a_state_is_outdated_when_a_worker_knows_a_newer_life() {
     let mut ps = Script::restored(cluster(1, 2, 2), 3);
     ps.hears(0, Message::Finished { generation: generation(1) });
-    let connected = Some(NewerLife { is_connected: true, ..life(5) });
+    let connected = Some(NewerIncarnation { is_connected: true, ..life(5) });
     // The newer life tells the worker of the end.
     let halts = |effect: &Effect| matches!(effect, Effect::Halt(_));
     assert!(!ps.hears(1, refused(connected)).iter().any(halts));

@@ -14,8 +14,8 @@ use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::message::{Hello, Message, PROTOCOL_VERSION};
-use crate::protocol::patience::Awaited;
 use crate::protocol::settings::Difference;
+use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{Effect, NetworkEvent, Outcome, Report};
 use crate::time::Moment;
 
@@ -30,7 +30,7 @@ pub(super) enum PeerEvent {
     /// The session is gone.
     Down { peer: TaskId },
     /// The peer said something.
-    Said { peer: TaskId, message: Message },
+    Message { peer: TaskId, message: Message },
     /// The peer refuses this task.
     Refused { peer: TaskId, refusal: Refusal },
 }
@@ -47,7 +47,7 @@ pub(super) struct Links {
     /// The link of each peer with whom a session is up.
     up: BTreeMap<TaskId, LinkId>,
     /// The latest known life of each task; an older one is fenced (rule 8).
-    lives: BTreeMap<TaskId, Incarnation>,
+    incarnations: BTreeMap<TaskId, Incarnation>,
     /// Since when peers have refused this life as older than one that is connected.
     contested_since: Option<Moment>,
     /// The called tasks that have ever welcomed this life.
@@ -104,7 +104,7 @@ impl Links {
                 .collect(),
             sessions: BTreeMap::new(),
             up: BTreeMap::new(),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             contested_since: None,
             welcomed_by: BTreeSet::new(),
             last_heard: BTreeMap::new(),
@@ -124,8 +124,8 @@ impl Links {
     }
 
     /// From the next greeting on, any life of a peer is let in, until one is known again.
-    pub(super) fn forget_lives(&mut self) {
-        self.lives.clear();
+    pub(super) fn forget_incarnations(&mut self) {
+        self.incarnations.clear();
     }
 
     pub(super) fn is_up(&self, peer: TaskId) -> bool {
@@ -145,14 +145,14 @@ impl Links {
         from: impl IntoIterator<Item = TaskId>,
     ) -> Awaited {
         let from: Vec<_> = from.into_iter().collect();
-        let known: Vec<_> = from.iter().map(|task| self.known_of(now, *task)).collect();
+        let known: Vec<_> = from.iter().map(|task| self.describe_peer(now, *task)).collect();
         Awaited {
             what: format!("{what} {}", known.join("; ")),
-            all_are_there: from.iter().all(|task| self.is_up(*task)),
+            all_connected: from.iter().all(|task| self.is_up(*task)),
         }
     }
 
-    fn known_of(&self, now: Moment, peer: TaskId) -> String {
+    fn describe_peer(&self, now: Moment, peer: TaskId) -> String {
         let ago = |at: Moment| format!("heard of {:.1} s ago", (now - at).as_secs_f64());
         if let Some(session) = self.up.get(&peer).and_then(|link| self.sessions.get(link)) {
             return format!("{peer}, {}", ago(session.last_heard));
@@ -199,13 +199,13 @@ impl Links {
     }
 
     /// Whether every task that this one calls has welcomed this life at some time.
-    pub(super) fn were_all_welcoming(&self) -> bool {
+    pub(super) fn all_have_welcomed(&self) -> bool {
         self.calls.keys().all(|called| self.welcomed_by.contains(called))
     }
 
     /// The latest known life of a task.
-    pub(super) fn life_of(&self, peer: TaskId) -> Option<Incarnation> {
-        self.lives.get(&peer).copied()
+    pub(super) fn incarnation_of(&self, peer: TaskId) -> Option<Incarnation> {
+        self.incarnations.get(&peer).copied()
     }
 
     /// Ends the session with a peer that broke the protocol. A task that calls it calls again.
@@ -218,7 +218,7 @@ impl Links {
     ) -> Option<PeerEvent> {
         let link = *self.up.get(&peer)?;
         out.push(Effect::Close { link });
-        self.forget(now, link, why, out)
+        self.remove_session(now, link, why, out)
     }
 
     /// Takes an event of a link. `state` is what a caller that is welcome is told of our shard.
@@ -243,7 +243,7 @@ impl Links {
                 }
             }
             NetworkEvent::Closed { link, why } => {
-                return self.forget(now, link, why, out).into_iter().collect();
+                return self.remove_session(now, link, why, out).into_iter().collect();
             }
         }
         Vec::new()
@@ -280,7 +280,7 @@ impl Links {
         for link in silent {
             out.push(Effect::Close { link });
             let why = format!("nothing heard for {} s", limits.heartbeat_timeout.as_secs_f32());
-            events.extend(self.forget(now, link, why, out));
+            events.extend(self.remove_session(now, link, why, out));
         }
         // Looking at every session costs time, so it happens on a beat and not at each event.
         let beat = now + limits.heartbeat_interval / 2;
@@ -369,7 +369,7 @@ impl Links {
                 let refusal = Refusal { reason, older_than: Some(newer) };
                 self.on_refused(now, link, peer, refusal, out)
             }
-            (message, Some(peer), true) => vec![PeerEvent::Said { peer, message }],
+            (message, Some(peer), true) => vec![PeerEvent::Message { peer, message }],
             (Message::Hello(hello), None, false) => self.on_hello(now, link, &hello, state, out),
             (Message::Welcome { incarnation, state }, Some(peer), false) => {
                 self.on_welcome(now, link, peer, incarnation, state, out)
@@ -381,7 +381,7 @@ impl Links {
             }
             (message, _, false) => {
                 let why = format!("a caller said {} before it said hello", message.kind());
-                self.turn_away(now, link, why, None, out);
+                self.reject(now, link, why, None, out);
                 Vec::new()
             }
             (_, None, true) => unreachable!("a session is up only with a known peer"),
@@ -398,7 +398,7 @@ impl Links {
     ) -> Vec<PeerEvent> {
         out.push(Effect::Close { link });
         let reason = format!("{peer} turned this task away: {}", refusal.reason);
-        let down = self.forget(now, link, reason.clone(), out);
+        let down = self.remove_session(now, link, reason.clone(), out);
         let refused = PeerEvent::Refused { peer, refusal: Refusal { reason, ..refusal } };
         down.into_iter().chain([refused]).collect()
     }
@@ -411,36 +411,36 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if let Err(refusal) = self.judge(hello, state) {
+        if let Err(refusal) = self.check_hello(hello, state) {
             let why = format!("{} called, and was turned away: {}", hello.from, refusal.reason);
-            self.turn_away(now, link, why, Some(refusal), out);
+            self.reject(now, link, why, Some(refusal), out);
             return Vec::new();
         }
         let peer = hello.from;
         if let Some(data) = &hello.data {
-            if self.decides_data(peer, state) {
+            if self.may_set_data(peer, state) {
                 self.data = Some((peer, data.clone()));
             }
             self.digests.insert(peer, data.clone());
         }
-        self.lives.insert(peer, hello.incarnation);
+        self.incarnations.insert(peer, hello.incarnation);
         // The newer link is the living one, even of the same life: the other may be half-open.
         let mut events = Vec::new();
         if let Some(&old) = self.up.get(&peer) {
             out.push(Effect::Close { link: old });
-            events.extend(self.forget(now, old, "it called again".to_owned(), out));
+            events.extend(self.remove_session(now, old, "it called again".to_owned(), out));
         }
         let incarnation = hello.incarnation;
         self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
         self.open(link, peer, out);
         events.push(PeerEvent::Up { peer, incarnation, state: None });
-        events.extend(self.part_from_other_data(now, out));
+        events.extend(self.disconnect_other_data(now, out));
         events
     }
 
     /// Before anything was computed, the chief says which training data is right, and until it has
     /// come, the first worker that has.
-    fn decides_data(&self, from: TaskId, state: Option<Cut>) -> bool {
+    fn may_set_data(&self, from: TaskId, state: Option<Cut>) -> bool {
         match &self.data {
             None => true,
             Some((whose, _)) => state.is_none() && (from == TaskId::CHIEF || from == *whose),
@@ -449,7 +449,7 @@ impl Links {
 
     /// Ends the sessions with workers whose training data is not what counts; they call again, and
     /// are told why they are refused.
-    fn part_from_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
+    fn disconnect_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         let Some((whose, data)) = self.data.clone() else { return Vec::new() };
         let differs = |peer: &TaskId| self.digests.get(peer).is_some_and(|digest| *digest != data);
         let others: Vec<_> = self.peers().into_iter().filter(differs).collect();
@@ -458,13 +458,13 @@ impl Links {
     }
 
     /// Whether a caller may come in; if not, why.
-    fn judge(&self, hello: &Hello, state: Option<Cut>) -> Result<(), Refusal> {
-        self.judge_start(hello, state).map_err(|reason| Refusal { reason, older_than: None })?;
-        self.judge_life(hello.from, hello.incarnation)
+    fn check_hello(&self, hello: &Hello, state: Option<Cut>) -> Result<(), Refusal> {
+        self.check_caller(hello, state).map_err(|reason| Refusal { reason, older_than: None })?;
+        self.check_incarnation(hello.from, hello.incarnation)
     }
 
     /// Whether a caller was started as a task of this cluster.
-    fn judge_start(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
+    fn check_caller(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
         let from = hello.from;
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
@@ -501,7 +501,7 @@ impl Links {
         }
         if let (Some((first, ours)), Some(theirs)) = (&self.data, &hello.data)
             && ours != theirs
-            && !self.decides_data(from, state)
+            && !self.may_set_data(from, state)
         {
             return Err(format!(
                 "the training data of {from} has digest {theirs}, that of {first} has {ours}: give \
@@ -529,10 +529,10 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if let Err(refusal) = self.judge_life(peer, incarnation) {
+        if let Err(refusal) = self.check_incarnation(peer, incarnation) {
             return self.refuse_called(now, link, peer, refusal, out).into_iter().collect();
         }
-        self.lives.insert(peer, incarnation);
+        self.incarnations.insert(peer, incarnation);
         self.welcomed_by.insert(peer);
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.reasons.remove(&peer);
@@ -548,7 +548,7 @@ impl Links {
         out.push(Effect::Report(Report::PeerUp { peer }));
     }
 
-    fn turn_away(
+    fn reject(
         &mut self,
         now: Moment,
         link: LinkId,
@@ -560,12 +560,12 @@ impl Links {
             self.send_on(now, link, Message::Refused { reason, older_than }, out);
         }
         out.push(Effect::Close { link });
-        self.forget(now, link, why.clone(), out);
+        self.remove_session(now, link, why.clone(), out);
         out.push(Effect::Report(Report::TurnedAway { why }));
     }
 
     /// The link is gone. A task that this one calls is called again.
-    fn forget(
+    fn remove_session(
         &mut self,
         now: Moment,
         link: LinkId,

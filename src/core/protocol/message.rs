@@ -66,7 +66,7 @@ pub struct Hello {
 
 /// The newest life of a task that a peer knows, to a process of the task that is older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewerLife {
+pub struct NewerIncarnation {
     /// The incarnation to exceed.
     pub incarnation: Incarnation,
     /// Whether the peer has a session with it, so that it may be alive.
@@ -121,7 +121,7 @@ pub enum Message {
         /// One line for the person who started the caller: what was wrong, and what to do.
         reason: String,
         /// The life that the receiver is older than, if it is refused for that (rule 8).
-        older_than: Option<NewerLife>,
+        older_than: Option<NewerIncarnation>,
     },
     /// Says that the sender lives, when it has had nothing else to say.
     Heartbeat,

@@ -9,10 +9,10 @@ pub mod failure;
 mod incarnation;
 mod links;
 pub mod message;
-mod patience;
 pub mod ps;
 pub mod settings;
 mod standing;
+mod wait_timer;
 mod window;
 pub mod worker;
 
@@ -24,7 +24,8 @@ pub use config::{ClusterConfig, Limits};
 pub use failure::{Failure, GaveUp, NotRepeated};
 pub use incarnation::Raises;
 pub use message::{
-    Hello, Message, NewerLife, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
+    Hello, Message, NewerIncarnation, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord,
+    Verdict, Want,
 };
 pub use ps::Ps;
 pub use settings::{Difference, Settings};

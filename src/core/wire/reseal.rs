@@ -7,7 +7,7 @@ pub fn reseal(bytes: &mut [u8]) {
     let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() else { return };
     let control_bytes = u32_at(header, 4) as usize;
     let table_bytes = (u32_at(header, 8) as usize).saturating_mul(ENTRY_BYTES);
-    let kind = Kind::of([header[0], header[1], header[2], header[3]]);
+    let kind = Kind::from_magic([header[0], header[1], header[2], header[3]]);
     if let Some((body, tensors)) =
         rest.split_at_mut_checked(table_bytes.saturating_add(control_bytes))
     {

@@ -244,7 +244,7 @@ fn placed_tensors_have_the_limits_of_all_tensors_and_a_note_is_short() {
     let too_many = Header::parse(placed.first_chunk().unwrap(), &Limits::GREETING);
     assert_eq!(too_many.unwrap_err(), WireError::TooLarge { what: "tensors", found: 1, limit: 0 });
 
-    let note = |n_bytes| seal(NOTE_MAGIC, 0, vec![0; HEADER_BYTES + n_bytes]);
+    let note = |n_bytes| fill_header(NOTE_MAGIC, 0, vec![0; HEADER_BYTES + n_bytes]);
     assert!(Header::parse(note(MAX_NOTE_BYTES).first_chunk().unwrap(), &LIMITS).is_ok());
     let longer = Header::parse(note(MAX_NOTE_BYTES + 1).first_chunk().unwrap(), &LIMITS);
     let what = "bytes of control";

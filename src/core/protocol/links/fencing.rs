@@ -4,20 +4,24 @@ use crate::ids::{Incarnation, LinkId, TaskId};
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Refusal;
 use crate::protocol::links::{Call, Links, PeerEvent};
-use crate::protocol::message::{Message, NewerLife};
+use crate::protocol::message::{Message, NewerIncarnation};
 use crate::protocol::{Effect, Outcome, Report};
 use crate::time::Moment;
 
 impl Links {
     /// Rule 8: whether a peer's incarnation is not older than the newest known one, and is one that
     /// a host chooses.
-    pub(super) fn judge_life(&self, peer: TaskId, incarnation: Incarnation) -> Result<(), Refusal> {
+    pub(super) fn check_incarnation(
+        &self,
+        peer: TaskId,
+        incarnation: Incarnation,
+    ) -> Result<(), Refusal> {
         if incarnation > Incarnation::LARGEST {
             let largest = Incarnation::LARGEST;
             let reason = format!("{peer} has incarnation {incarnation}; the largest is {largest}");
             return Err(Refusal { reason, older_than: None });
         }
-        match self.lives.get(&peer) {
+        match self.incarnations.get(&peer) {
             Some(&newest) if newest.fences(incarnation) => {
                 let reason = format!(
                     "this process of {peer} has incarnation {incarnation}, and {} knows \
@@ -25,7 +29,7 @@ impl Links {
                     self.me
                 );
                 let is_connected = self.is_up(peer);
-                let older_than = Some(NewerLife { incarnation: newest, is_connected });
+                let older_than = Some(NewerIncarnation { incarnation: newest, is_connected });
                 Err(Refusal { reason, older_than })
             }
             _ => Ok(()),
@@ -49,30 +53,30 @@ impl Links {
         // Its next life is called soon: it must hear of the incarnation to exceed before others,
         // which may have forgotten the life before, give it work that it would lose again.
         self.calls.insert(peer, Call::Linked { failures: 0 });
-        self.forget(now, link, reason, out)
+        self.remove_session(now, link, reason, out)
     }
 
     /// A peer tells of a life of a task. If it is newer than the known one, the session with the older
     /// life ends, and that life is refused when it calls again.
-    pub(in crate::protocol) fn note_life(
+    pub(in crate::protocol) fn note_incarnation(
         &mut self,
         now: Moment,
         task: TaskId,
         incarnation: Incarnation,
         out: &mut Vec<Effect>,
     ) -> Option<PeerEvent> {
-        let known = self.lives.get(&task).copied().unwrap_or_default();
+        let known = self.incarnations.get(&task).copied().unwrap_or_default();
         if !incarnation.fences(known) {
             return None;
         }
-        self.lives.insert(task, incarnation);
+        self.incarnations.insert(task, incarnation);
         let why = format!("{task} is known with incarnation {incarnation}, and has {known}");
         self.drop_peer(now, task, why, out)
     }
 
     /// Whether a peer may refuse this task although it was welcomed: a caller may, that knows a newer
     /// life.
-    pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerLife) -> bool {
+    pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerIncarnation) -> bool {
         !self.calls.contains_key(&peer) && newer.incarnation.fences(self.incarnation)
     }
 
@@ -89,7 +93,7 @@ impl Links {
         has_joined: bool,
     ) -> Option<Outcome> {
         let Refusal { reason, older_than } = refusal;
-        let Some(NewerLife { incarnation, is_connected }) = older_than else {
+        let Some(NewerIncarnation { incarnation, is_connected }) = older_than else {
             return Some(Outcome::Failed(Failure::Refused(reason)));
         };
         if has_joined {

@@ -20,7 +20,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
-use crate::protocol::patience::Patience;
+use crate::protocol::wait_timer::WaitTimer;
 use crate::protocol::window::Judged;
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
@@ -52,7 +52,7 @@ pub struct Ps {
     /// Lives of workers that know that all is done. One may say so before the chief does.
     goodbyes: BTreeMap<TaskId, Incarnation>,
     ending: Option<Ending>,
-    patience: Patience,
+    wait_timer: WaitTimer,
 }
 
 /// Rule 10: the run is over, and everyone is being told.
@@ -84,7 +84,7 @@ impl Ps {
             unrecorded: Unrecorded::default(),
             goodbyes: BTreeMap::new(),
             ending: None,
-            patience: Patience::new(&config.limits),
+            wait_timer: WaitTimer::new(&config.limits),
             config,
         }
     }
@@ -106,7 +106,7 @@ impl Node for Ps {
     fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start => {
-                self.patience.restart(now);
+                self.wait_timer.restart(now);
                 self.links.start(now, out);
             }
             Input::Network(event) => {
@@ -125,7 +125,7 @@ impl Node for Ps {
 
     fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
-        [Some(self.links.deadline()), ending, Some(self.patience.deadline())]
+        [Some(self.links.deadline()), ending, Some(self.wait_timer.deadline())]
             .into_iter()
             .flatten()
             .min()
@@ -139,7 +139,7 @@ impl Node for Ps {
     }
 
     fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        let since = self.patience.since();
+        let since = self.wait_timer.since();
         Standing { cut: self.cut(), wait: self.waits_for(of).map(|what| Wait { what, since }) }
     }
 }
@@ -149,11 +149,11 @@ impl Ps {
         match event {
             PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
                 // What was said on the link before may be lost.
-                self.tell_received(now, self.shard.as_ref().map(Shard::held_slots), out);
+                self.send_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
             PeerEvent::Up { peer, .. } => {
                 self.judged.insert(peer, Judged::default());
-                self.on_caller(now, peer, out);
+                self.tell_late_worker(now, peer, out);
             }
             PeerEvent::Down { peer } => {
                 self.waiting.remove(&peer);
@@ -162,7 +162,7 @@ impl Ps {
                     self.capture = None;
                 }
             }
-            PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
+            PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
             // The peer may be of the next run already, and nothing is asked of it any more. But a
             // worker that knows a newer life cannot be told of the end until this ps exceeds that
             // life. The state is durable (rule 10), so that even a ps that holds one may do so.
@@ -188,7 +188,7 @@ impl Ps {
 
     /// A worker that comes late to the end is told of it at once. The chief finds the final
     /// checkpoint; what it hears of a ps is an acknowledgement.
-    fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+    fn tell_late_worker(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending) {
             let generation = ending.generation;
@@ -268,7 +268,7 @@ impl Ps {
             return;
         }
         self.newest_opener = opener;
-        if let Some(event) = self.links.note_life(now, TaskId::CHIEF, opener, out) {
+        if let Some(event) = self.links.note_incarnation(now, TaskId::CHIEF, opener, out) {
             self.on_peer(now, event, out);
         } else if self.cut().is_some() && self.reported_cut().is_none() {
             // A chief that is newer than all took up a state that is older. It finds none when it
@@ -281,7 +281,8 @@ impl Ps {
     /// Where the shard stands, for callers: a state that a newer generation has fenced is none. While
     /// the chief that opens that generation is connected, its state is on the way.
     fn reported_cut(&self) -> Option<Cut> {
-        let chief = self.links.life_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
+        let chief =
+            self.links.incarnation_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
         let is_current = |cut: &Cut| {
             cut.generation.opener >= self.newest_opener || chief == Some(self.newest_opener)
         };
@@ -375,14 +376,14 @@ impl Ps {
             if self.me == TaskId::PS_ZERO {
                 self.note_whole(now, cut, self.me, slot, out);
             } else {
-                self.tell_received(now, Some(vec![slot]), out);
+                self.send_received(now, Some(vec![slot]), out);
             }
         }
         self.try_update(out);
     }
 
     /// Ps i tells ps 0 which slots it holds (rule 2).
-    fn tell_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
+    fn send_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
         if let (Some(Cut { generation, step }), Some(slots)) = (self.cut(), slots) {
             let message = Message::Received { cut: Cut { generation, step }, slots };
             self.links.send(now, TaskId::PS_ZERO, message, out);
@@ -421,7 +422,7 @@ impl Ps {
     }
 
     fn on_chosen(&mut self, now: Moment, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
-        let shard_is_there = self.cut() == Some(cut);
+        let is_at_cut = self.cut() == Some(cut);
         let n_slots = self.config.sync.slots_per_step();
         // Rule 1: R distinct slots.
         if slots.len() != self.config.sync.replicas_to_aggregate as usize
@@ -430,7 +431,7 @@ impl Ps {
         {
             let why = format!("it chose {} slots that no update can use", slots.len());
             self.end_session(now, TaskId::PS_ZERO, why, out);
-        } else if shard_is_there && !self.shard.as_ref().is_some_and(Shard::is_updating) {
+        } else if is_at_cut && !self.shard.as_ref().is_some_and(Shard::is_updating) {
             self.choose(cut, slots, out);
             self.try_update(out);
         }
@@ -473,7 +474,7 @@ impl Ps {
         if let Some(choice) = &mut self.choice {
             choice.advance(next);
         }
-        self.patience.restart(now);
+        self.wait_timer.restart(now);
         self.answer_capture(now, out);
         self.answer_all(now, out);
     }
@@ -555,7 +556,7 @@ impl Ps {
             self.previous = None;
             self.unrecorded = Unrecorded::default();
             self.capture = None;
-            self.patience.restart(now);
+            self.wait_timer.restart(now);
             // Whoever waits, waits for a version that will never be: this one is of more use.
             for at_least in self.waiting.values_mut() {
                 *at_least = Cut::default();
@@ -592,12 +593,12 @@ impl Ps {
                 self.links.send(now, worker, Message::Finished { generation }, out);
             }
         }
-        self.acknowledge(now, out);
+        self.acknowledge_end(now, out);
     }
 
     /// Tells the chief, as often as it asks, once all other workers have left: until then a new
     /// life of this ps would have to hear from the chief that all is done.
-    fn acknowledge(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn acknowledge_end(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
         if until <= now || others.all(|worker| self.has_left(worker)) {
@@ -606,23 +607,23 @@ impl Ps {
     }
 
     /// Whoever has not said goodbye is not waited for any more.
-    fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn finish(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if let Some(ending) = &mut self.ending {
             ending.until = now;
         }
-        self.acknowledge(now, out);
+        self.acknowledge_end(now, out);
         out.push(Effect::Halt(Outcome::Finished));
     }
 
     /// Another life of a worker that said goodbye has to be told again.
     fn has_left(&self, worker: TaskId) -> bool {
         let said = self.goodbyes.get(&worker);
-        said.is_some_and(|life| self.links.life_of(worker) == Some(*life))
+        said.is_some_and(|life| self.links.incarnation_of(worker) == Some(*life))
     }
 
     /// A worker that leaves knows that all is done, and so does this ps now.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        self.goodbyes.extend(self.links.life_of(peer).map(|life| (peer, life)));
+        self.goodbyes.extend(self.links.incarnation_of(peer).map(|life| (peer, life)));
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
@@ -635,7 +636,7 @@ impl Ps {
         if workers.all(|worker| self.has_left(worker)) {
             out.push(Effect::Halt(Outcome::Finished));
         } else if peer != TaskId::CHIEF {
-            self.acknowledge(now, out);
+            self.acknowledge_end(now, out);
         }
     }
 
@@ -643,11 +644,11 @@ impl Ps {
         for event in self.links.on_wake(now, out) {
             self.on_peer(now, event, out);
         }
-        let mut patience = self.patience;
-        let spent = patience.spend(now, self.me, || self.awaited(now), out);
-        self.patience = patience;
-        match (&self.ending, spent) {
-            (Some(ending), spent) if spent.is_err() || ending.until <= now => self.leave(now, out),
+        let mut wait_timer = self.wait_timer;
+        let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
+        self.wait_timer = wait_timer;
+        match (&self.ending, wait) {
+            (Some(ending), wait) if wait.is_err() || ending.until <= now => self.finish(now, out),
             (None, Err(why)) => self.links.abort(now, why, out),
             _ => {}
         }

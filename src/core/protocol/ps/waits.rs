@@ -3,7 +3,7 @@
 use super::Ps;
 use crate::ids::TaskId;
 use crate::protocol::WaitFor;
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::time::Moment;
 
 impl Ps {
@@ -23,7 +23,7 @@ impl Ps {
             }
             None => {
                 let what = format!("in step {step} for the update to be computed here");
-                return Awaited { what, all_are_there: false };
+                return Awaited { what, all_connected: false };
             }
         };
         self.links.awaited(now, what, from)

@@ -12,7 +12,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord};
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{Effect, Outcome, Report, Restored, Snapshot, StorageEvent, WaitFor};
 use crate::time::Moment;
 
@@ -110,7 +110,7 @@ impl Chief {
         }
         let mut missing = Vec::new();
         self.waits_for(&mut |ps| missing.push(ps))?;
-        let of_storage = |what: &str| Awaited { what: what.to_owned(), all_are_there: false };
+        let of_storage = |what: &str| Awaited { what: what.to_owned(), all_connected: false };
         Some(match &self.phase {
             Phase::Reading => of_storage("for the newest checkpoint to be read"),
             Phase::Gathering { .. } => links.awaited(now, "for word of their state from", missing),
@@ -179,7 +179,7 @@ impl Chief {
                     send_capture(now, ps, cut, links, out);
                 }
             }
-            Phase::Running { .. } if self.stop_by.is_some() => self.stop_without(ps, out),
+            Phase::Running { .. } if self.stop_by.is_some() => self.stop_without_shard(ps, out),
             // The ps has lost its shard, or its state is of an older generation.
             Phase::Running { generation } => {
                 let live = self.live_version(*generation);
@@ -241,14 +241,14 @@ impl Chief {
             return;
         }
         if let Ok(live) = self.live_version(generation) {
-            self.saver.writes(live.cut.step);
+            self.saver.begin_write(live.cut.step);
             out.push(Effect::Persist(live));
         }
     }
 
     /// A shard that is lost while a stop is under way is not restored any more: what can be saved
     /// without it, or is being saved, is the last.
-    fn stop_without(&mut self, ps: TaskId, out: &mut Vec<Effect>) {
+    fn stop_without_shard(&mut self, ps: TaskId, out: &mut Vec<Effect>) {
         self.shards[ps.index as usize] = None;
         self.save_live(out);
         if self.saver.is_writing() {
@@ -384,7 +384,7 @@ impl Chief {
     ) {
         self.phase = Phase::Running { generation };
         self.n_final_saves = 0;
-        self.saver.begin(now, saved);
+        self.saver.begin_generation(now, saved);
         self.proceed(now, links, out);
     }
 
@@ -409,11 +409,11 @@ impl Chief {
 
     /// Whether updates are made that this chief has yet to be told of.
     pub(super) fn lacks_updates(&self) -> bool {
-        let at_last = |cut: Cut| self.runs(cut.generation) && self.config.is_last(cut.step);
-        self.ending.is_none() && self.at.is_some_and(at_last) && !self.has_all()
+        let at_last = |cut: Cut| self.is_running(cut.generation) && self.config.is_last(cut.step);
+        self.ending.is_none() && self.at.is_some_and(at_last) && !self.has_all_losses()
     }
 
-    fn runs(&self, generation: Generation) -> bool {
+    fn is_running(&self, generation: Generation) -> bool {
         matches!(self.phase, Phase::Running { generation: of } if of == generation)
     }
 
@@ -421,12 +421,12 @@ impl Chief {
     fn saveable(&self) -> Option<Cut> {
         self.at.filter(|at| {
             self.ending.is_none()
-                && self.runs(at.generation)
-                && (!self.config.is_last(at.step) || self.has_all())
+                && self.is_running(at.generation)
+                && (!self.config.is_last(at.step) || self.has_all_losses())
         })
     }
 
-    fn has_all(&self) -> bool {
+    fn has_all_losses(&self) -> bool {
         self.recorded.is_some_and(|recorded| recorded >= self.config.training_steps)
     }
 
@@ -439,7 +439,7 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        if !self.runs(version.generation) {
+        if !self.is_running(version.generation) {
             return;
         }
         if updates.is_empty() {
@@ -466,11 +466,11 @@ impl Chief {
                 }
                 if self.n_final_saves == 0 {
                     self.n_final_saves = 1;
-                    self.saver.hurry(now);
+                    self.saver.set_due(now);
                 }
             }
             let ask = self.saver.tick(now, at);
-            self.ask(now, &ask, links, out);
+            self.request_capture(now, &ask, links, out);
         }
         // A checkpoint that is asked for after a restore would be newer than what was restored, and
         // of another history: its losses would not be beside it.
@@ -479,7 +479,7 @@ impl Chief {
         }
     }
 
-    fn ask(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
+    fn request_capture(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
         if let Ask::CaptureAt(cut) = *ask {
             for ps in self.config.all_ps() {
                 send_capture(now, ps, cut, links, out);
@@ -509,11 +509,11 @@ impl Chief {
         out: &mut Vec<Effect>,
     ) {
         // A generation that is over has nothing to capture: every shard would say so, for ever.
-        if !self.runs(at.generation) {
+        if !self.is_running(at.generation) {
             return;
         }
         let ask = self.saver.on_missed(at, current, self.config.training_steps);
-        self.ask(now, &ask, links, out);
+        self.request_capture(now, &ask, links, out);
     }
 
     fn on_persisted(
@@ -533,7 +533,7 @@ impl Chief {
         }
         if self.stop_by.is_some() && step < self.stop_at {
             // It was under way when the request came, written or refused.
-            self.saver.hurry(now);
+            self.saver.set_due(now);
             self.proceed(now, links, out);
             return;
         }
@@ -549,7 +549,7 @@ impl Chief {
                 links.abort(now, failure, out);
                 return;
             }
-            self.saver.hurry(now + self.config.limits.final_save_retry);
+            self.saver.set_due(now + self.config.limits.final_save_retry);
         }
         self.proceed(now, links, out);
     }
@@ -577,7 +577,7 @@ impl Chief {
     ) {
         // Rule 10: whoever says so before the final checkpoint is durable is wrong.
         let Some(ending) = &mut self.ending else { return };
-        ending.told(ps);
+        ending.mark_informed(ps);
         if ending.is_complete() {
             links.leave(now, out);
         }
@@ -599,7 +599,7 @@ impl Chief {
         }
         self.stop_by = Some(now + self.config.limits.stop_timeout);
         self.stop_at = at.step;
-        self.saver.hurry(now);
+        self.saver.set_due(now);
         self.proceed(now, links, out);
     }
 

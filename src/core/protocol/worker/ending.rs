@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::ids::TaskId;
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::links::Links;
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::time::Moment;
 
 /// Who is to be told yet, and for how long.
@@ -26,7 +26,7 @@ impl Ending {
     }
 
     /// A ps knows.
-    pub(super) fn told(&mut self, ps: TaskId) {
+    pub(super) fn mark_informed(&mut self, ps: TaskId) {
         self.missing.remove(&ps);
     }
 

@@ -16,7 +16,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
-use crate::protocol::patience::Patience;
+use crate::protocol::wait_timer::WaitTimer;
 use crate::protocol::window::{Pending, PushWindow};
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
@@ -28,7 +28,7 @@ pub struct Worker {
     config: ClusterConfig,
     links: Links,
     /// The life of each ps whose versions are kept.
-    lives: Vec<Option<Incarnation>>,
+    incarnations: Vec<Option<Incarnation>>,
     versions: Versions,
     /// For each ps, the pushes that it has not acknowledged.
     windows: Vec<PushWindow>,
@@ -36,7 +36,7 @@ pub struct Worker {
     chief: Option<Chief>,
     /// Of a worker that is not the chief: each ps waits for its goodbye.
     leaving: Option<Ending>,
-    patience: Patience,
+    wait_timer: WaitTimer,
 }
 
 impl Worker {
@@ -47,13 +47,13 @@ impl Worker {
         Self {
             me,
             links: Links::new(me, incarnation, config.clone(), config.all_ps()),
-            lives: vec![None; config.n_ps as usize],
+            incarnations: vec![None; config.n_ps as usize],
             versions: Versions::new(config.n_ps),
             windows: config.all_ps().map(|_| PushWindow::default()).collect(),
             work: None,
             chief: (me == TaskId::CHIEF).then(|| Chief::new(incarnation, config.clone())),
             leaving: None,
-            patience: Patience::new(&config.limits),
+            wait_timer: WaitTimer::new(&config.limits),
             config,
         }
     }
@@ -69,7 +69,7 @@ impl Node for Worker {
     fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start => {
-                self.patience.restart(now);
+                self.wait_timer.restart(now);
                 if let Some(chief) = &mut self.chief {
                     chief.start(out);
                 }
@@ -79,7 +79,7 @@ impl Node for Worker {
                 if self.is_done() {
                     // Rule 10: the ps waits for a goodbye, or has to be told of the end. Nothing
                     // else is said to it, so that an older life of it can change nothing.
-                    self.links.forget_lives();
+                    self.links.forget_incarnations();
                 }
                 for event in self.links.on_network(now, event, None, out) {
                     self.on_peer(now, event, out);
@@ -101,14 +101,14 @@ impl Node for Worker {
             },
             Input::Computed(Done::Update { .. }) => {}
         }
-        self.ask_for_updates(now, out);
+        self.pull_updates(now, out);
     }
 
     fn deadline(&self) -> Option<Moment> {
         let chief = self.chief.as_ref().and_then(Chief::deadline);
         let leaving = self.leaving.as_ref().map(Ending::until);
-        let patience = self.is_waiting().then(|| self.patience.deadline());
-        [Some(self.links.deadline()), chief, leaving, patience].into_iter().flatten().min()
+        let wait_timer = self.is_waiting().then(|| self.wait_timer.deadline());
+        [Some(self.links.deadline()), chief, leaving, wait_timer].into_iter().flatten().min()
     }
 
     fn status(&self, now: Moment) -> Status {
@@ -120,7 +120,7 @@ impl Node for Worker {
     }
 
     fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        let since = self.patience.since();
+        let since = self.wait_timer.since();
         let wait = |what| Wait { what, since };
         let waits = self.is_waiting().then(|| self.waits_for(of));
         Standing { cut: self.cut(), wait: waits.map(wait) }
@@ -131,7 +131,7 @@ impl Worker {
     fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
         match event {
             PeerEvent::Up { peer, incarnation, state } => {
-                self.on_up(now, peer, incarnation, state, out);
+                self.on_ps_up(now, peer, incarnation, state, out);
             }
             PeerEvent::Down { peer } => {
                 self.versions.link_lost(peer.index);
@@ -139,13 +139,13 @@ impl Worker {
                     chief.on_ps_down(now, peer, &mut self.links, out);
                 }
             }
-            PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
+            PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
             // The peer may be of the next run already. But one that knows a newer life still waits
             // for this task, which comes again with a larger incarnation if it may.
             PeerEvent::Refused { peer, refusal }
-                if self.is_done() && (self.has_joined() || !refusal.is_as_older()) =>
+                if self.is_done() && (self.has_joined() || !refusal.is_for_newer_incarnation()) =>
             {
-                self.needs_no_word(now, peer, out);
+                self.mark_informed(now, peer, out);
             }
             PeerEvent::Refused { refusal, .. } => {
                 let has_joined = self.has_joined();
@@ -158,11 +158,11 @@ impl Worker {
     /// Rule 8: whether this life may have taken part in the run. A worker computes only when it
     /// holds a version of every shard, for which every ps has to welcome it.
     fn has_joined(&self) -> bool {
-        self.links.were_all_welcoming()
+        self.links.all_have_welcomed()
     }
 
     /// A session with a ps is up: what was said on the one before may be lost, so it is said again.
-    fn on_up(
+    fn on_ps_up(
         &mut self,
         now: Moment,
         ps: TaskId,
@@ -170,7 +170,7 @@ impl Worker {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) {
-        let life = self.lives[ps.index as usize].replace(incarnation);
+        let life = self.incarnations[ps.index as usize].replace(incarnation);
         if life != Some(incarnation) {
             self.versions.forget(ps.index);
         }
@@ -184,7 +184,7 @@ impl Worker {
                 return; // It needs no version any more.
             }
         }
-        self.push_again(now, ps, out);
+        self.repeat_pushes(now, ps, out);
         // Another shard may be at a newer generation, of which this one was asked in vain.
         self.advance(now, out);
     }
@@ -199,14 +199,14 @@ impl Worker {
                     self.end_session(now, ps, why, out);
                     return;
                 }
-                if let Some(newest) = self.newer_than(cut) {
+                if let Some(newest) = self.newer_generation_than(cut) {
                     self.pull(now, ps, Want::AtLeast(newest), out);
                     return;
                 }
                 if let (Some(chief), TaskId::PS_ZERO) = (&mut self.chief, ps) {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
-                self.versions.put(ps.index, ShardVersion { cut, tokens, received, parameters });
+                self.versions.insert(ps.index, ShardVersion { cut, tokens, received, parameters });
                 if !self.acknowledge(now, ps, acknowledged, out) {
                     return;
                 }
@@ -216,7 +216,7 @@ impl Worker {
             }
             (Message::Acknowledged { pushes }, _) => {
                 // The link carries what it was given, however slowly: this is no wait for nothing.
-                self.patience.restart(now);
+                self.wait_timer.restart(now);
                 if self.acknowledge(now, ps, pushes, out) {
                     self.compute(out);
                 }
@@ -234,9 +234,9 @@ impl Worker {
                 let at = Cut { generation, step: at };
                 chief.on_missed(now, at, current, &mut self.links, out);
             }
-            (Message::Finished { .. }, Some(_)) => self.needs_no_word(now, ps, out),
+            (Message::Finished { .. }, Some(_)) => self.mark_informed(now, ps, out),
             (Message::Finished { .. }, None) => self.leave(now, out),
-            (Message::Abort(_), _) if is_done => self.needs_no_word(now, ps, out),
+            (Message::Abort(_), _) if is_done => self.mark_informed(now, ps, out),
             (Message::Abort(failure), _) => self.links.abort(now, failure, out),
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
@@ -248,7 +248,7 @@ impl Worker {
     /// Rule 8: the start of the generation that this worker works in, if a version is of an older one.
     /// The version may be late. Or its chief and all ps have forgotten the newer generation: the pull
     /// tells them of the chief that opened it.
-    fn newer_than(&self, version: Cut) -> Option<Cut> {
+    fn newer_generation_than(&self, version: Cut) -> Option<Cut> {
         let generation = self.cut()?.generation;
         (version.generation < generation).then_some(Cut { generation, step: Step(0) })
     }
@@ -266,13 +266,13 @@ impl Worker {
 
     fn say_goodbye(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         self.links.send(now, ps, Message::Goodbye, out);
-        self.needs_no_word(now, ps, out);
+        self.mark_informed(now, ps, out);
     }
 
     /// All is done, and the ps knows it, or has itself ended.
-    fn needs_no_word(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
+    fn mark_informed(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         if let Some(leaving) = &mut self.leaving {
-            leaving.told(ps);
+            leaving.mark_informed(ps);
             if leaving.is_complete() {
                 out.push(Effect::Halt(Outcome::Finished));
             }
@@ -293,11 +293,11 @@ impl Worker {
         // Rule 6: whole versions only.
         if let Some(cut) = self.versions.whole_cut() {
             if self.work.as_ref().is_none_or(|work| work.cut() != cut) {
-                self.begin(now, out);
+                self.begin_step(now, out);
             }
         } else if !self.mend(now, out) {
             let target = self.versions.newest().unwrap_or_default();
-            for (ps, cut) in self.versions.to_ask(target) {
+            for (ps, cut) in self.versions.pulls_due(target) {
                 self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
             }
         }
@@ -313,7 +313,7 @@ impl Worker {
             return false;
         }
         let slots = self.config.slots_of(self.me);
-        let Some((older, past)) = self.versions.torn(slots) else { return false };
+        let Some((older, past)) = self.versions.torn_update(slots) else { return false };
         // What this life pushed itself is on its way, or will be pushed again.
         if self.cut() == Some(older) || past.is_empty() {
             return false;
@@ -326,7 +326,7 @@ impl Worker {
         true
     }
 
-    fn begin(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn begin_step(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some((cut, shards)) = self.versions.whole() else { return };
         let everywhere = |slot: &Slot| shards.iter().all(|shard| shard.received.contains(slot));
         let slots: Vec<_> =
@@ -340,11 +340,11 @@ impl Worker {
             }
         }
         self.compute(out);
-        self.patience.restart(now);
+        self.wait_timer.restart(now);
         if let Some(chief) = &mut self.chief {
             chief.on_whole(now, cut, parameters, &mut self.links, out);
         }
-        self.ask_for_next(now, out);
+        self.pull_next(now, out);
     }
 
     /// Gives the next slot's job, if every ps may be pushed one more gradient.
@@ -357,18 +357,18 @@ impl Worker {
 
     /// When nothing is left to push, nothing that is pushed will ask for the next version: an
     /// earlier life pushed it all, or the link on which it was acknowledged is lost.
-    fn ask_for_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn pull_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(work) = &self.work else { return };
         if work.is_complete() && !self.config.is_last(work.cut().step) {
             let next = work.cut().next();
-            for (ps, cut) in self.versions.to_ask(next) {
+            for (ps, cut) in self.versions.pulls_due(next) {
                 self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
             }
         }
     }
 
     /// At the end, ps 0 may hold more updates for the chief than one message takes.
-    fn ask_for_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn pull_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let lacks = self.chief.as_ref().is_some_and(Chief::lacks_updates);
         if let (true, Some(cut)) = (lacks && !self.versions.is_asked(0), self.cut()) {
             self.pull(now, TaskId::PS_ZERO, Want::AtLeast(cut), out);
@@ -378,7 +378,7 @@ impl Worker {
     fn pull(&mut self, now: Moment, ps: TaskId, want: Want, out: &mut Vec<Effect>) {
         let recorded = self.recorded();
         if self.links.send(now, ps, Message::Pull { want, recorded }, out) {
-            self.versions.asked(ps.index, want.cut());
+            self.versions.mark_asked(ps.index, want.cut());
         }
     }
 
@@ -409,7 +409,7 @@ impl Worker {
         for (ps, push) in self.config.all_ps().zip(pushes) {
             self.push(now, ps, push, out);
         }
-        self.patience.restart(now);
+        self.wait_timer.restart(now);
         out.push(Effect::Report(Report::Computed { step, slot, loss }));
     }
 
@@ -419,12 +419,12 @@ impl Worker {
         let Pending { cut, slot, loss, gradient } = push;
         let push = Message::Push { cut, slot, loss, recorded, gradient };
         if self.links.send(now, ps, push, out) {
-            self.versions.asked(ps.index, cut.next());
+            self.versions.mark_asked(ps.index, cut.next());
         }
     }
 
     /// Pushes on a new link again what the ps has not acknowledged.
-    fn push_again(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
+    fn repeat_pushes(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         // Only the same life of the ps, which has not moved on, may lack what was pushed.
         let cut = self.work.as_ref().map(Work::cut);
         let cut = cut.filter(|cut| self.versions.cut_of(ps.index) == Some(*cut));
@@ -433,7 +433,7 @@ impl Worker {
             for push in pushes {
                 self.push(now, ps, push, out);
             }
-            self.ask_for_next(now, out);
+            self.pull_next(now, out);
         }
         self.compute(out);
     }
@@ -469,10 +469,10 @@ impl Worker {
         if self.leaving.as_ref().is_some_and(|leaving| leaving.until() <= now) {
             out.push(Effect::Halt(Outcome::Finished));
         } else if self.is_waiting() {
-            let mut patience = self.patience;
-            let spent = patience.spend(now, self.me, || self.awaited(now), out);
-            self.patience = patience;
-            match spent {
+            let mut wait_timer = self.wait_timer;
+            let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
+            self.wait_timer = wait_timer;
+            match wait {
                 Ok(()) => {}
                 Err(_) if self.is_done() => self.links.leave(now, out),
                 Err(why) => self.links.abort(now, why, out),

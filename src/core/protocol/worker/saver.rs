@@ -63,7 +63,7 @@ impl Saver {
 
     /// A generation begins at `now`: what is captured of the one before is void, and the first
     /// save is due, as with TensorFlow's Supervisor, unless this very step is `saved`.
-    pub(super) fn begin(&mut self, now: Moment, saved: Option<Step>) {
+    pub(super) fn begin_generation(&mut self, now: Moment, saved: Option<Step>) {
         self.saved = saved;
         self.due = if saved.is_some() { now + self.interval } else { now };
         match &mut self.phase {
@@ -94,7 +94,7 @@ impl Saver {
     }
 
     /// The storage was given a version of this step that no ps was asked for.
-    pub(super) fn writes(&mut self, step: Step) {
+    pub(super) fn begin_write(&mut self, step: Step) {
         self.phase = Phase::Writing { step, of_this_history: true };
     }
 
@@ -104,7 +104,7 @@ impl Saver {
     }
 
     /// Makes a save due.
-    pub(super) const fn hurry(&mut self, at: Moment) {
+    pub(super) const fn set_due(&mut self, at: Moment) {
         self.due = at;
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     fn saver() -> Saver {
         let mut saver = Saver::new(2, Duration::from_secs(60));
-        saver.begin(at(100), None);
+        saver.begin_generation(at(100), None);
         saver
     }
 
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_restored_step_is_not_saved_again() {
         let mut saver = Saver::new(1, Duration::from_secs(60));
-        saver.begin(at(0), Some(Step(500)));
+        saver.begin_generation(at(0), Some(Step(500)));
         assert_eq!(saver.tick(at(0), cut(500)), Ask::Nothing);
         assert_eq!(saver.deadline(), Some(at(60)));
     }

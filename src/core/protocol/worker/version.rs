@@ -32,12 +32,12 @@ impl Versions {
     }
 
     /// A version came, and answers what was asked.
-    pub(super) fn put(&mut self, ps: u32, version: ShardVersion) {
+    pub(super) fn insert(&mut self, ps: u32, version: ShardVersion) {
         self.0[ps as usize] = Known { version: Some(version), asked: None };
     }
 
     /// The ps was asked for a version.
-    pub(super) fn asked(&mut self, ps: u32, at_least: Cut) {
+    pub(super) fn mark_asked(&mut self, ps: u32, at_least: Cut) {
         self.0[ps as usize].asked = Some(at_least);
     }
 
@@ -81,7 +81,7 @@ impl Versions {
 
     /// Which ps have to be asked, and for what, to get to `target`. A shard of which nothing is
     /// known is asked where it stands: it may be behind the others, and wait for this worker.
-    pub(super) fn to_ask(&self, target: Cut) -> Vec<(u32, Cut)> {
+    pub(super) fn pulls_due(&self, target: Cut) -> Vec<(u32, Cut)> {
         let ask = |(ps, known): (u32, &Known)| match (&known.version, known.asked) {
             (None, None) => Some((ps, Cut::default())),
             (Some(version), asked) if version.cut < target => {
@@ -100,7 +100,7 @@ impl Versions {
     /// Whether the shards stand at two consecutive versions, and one at the older lacks a slot of
     /// `slots`: an earlier life of this worker died while it pushed. The older cut, and the ps that
     /// are past it.
-    pub(super) fn torn(
+    pub(super) fn torn_update(
         &self,
         slots: impl Iterator<Item = Slot> + Clone,
     ) -> Option<(Cut, Vec<u32>)> {
@@ -147,26 +147,26 @@ mod tests {
     fn versions_are_whole_only_when_all_shards_have_the_same() {
         let mut versions = Versions::new(2);
         assert!(versions.whole().is_none());
-        versions.put(0, version(4));
+        versions.insert(0, version(4));
         assert!(versions.whole().is_none());
-        versions.put(1, version(5));
+        versions.insert(1, version(5));
         assert!(versions.whole().is_none());
-        versions.put(0, version(5));
+        versions.insert(0, version(5));
         assert_eq!(versions.whole().map(|(cut, shards)| (cut, shards.len())), Some((cut(5), 2)));
     }
 
     #[test]
     fn a_shard_that_lags_is_asked_once() {
         let mut versions = Versions::new(2);
-        versions.put(0, version(4));
-        assert_eq!(versions.to_ask(cut(4)), [(1, Cut::default())], "where does it stand?");
-        versions.put(1, version(6));
-        assert_eq!(versions.to_ask(cut(6)), [(0, cut(6))]);
-        versions.asked(0, cut(6));
-        assert_eq!(versions.to_ask(cut(6)), []);
+        versions.insert(0, version(4));
+        assert_eq!(versions.pulls_due(cut(4)), [(1, Cut::default())], "where does it stand?");
+        versions.insert(1, version(6));
+        assert_eq!(versions.pulls_due(cut(6)), [(0, cut(6))]);
+        versions.mark_asked(0, cut(6));
+        assert_eq!(versions.pulls_due(cut(6)), []);
         assert_eq!(versions.missing(cut(6)).collect::<Vec<_>>(), [0]);
         versions.link_lost(0);
-        assert_eq!(versions.to_ask(cut(6)), [(0, cut(6))]);
+        assert_eq!(versions.pulls_due(cut(6)), [(0, cut(6))]);
         versions.forget(1);
         assert_eq!(versions.newest(), Some(cut(4)));
     }

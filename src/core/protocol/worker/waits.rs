@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::ids::{Cut, TaskId};
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{PUSH_WINDOW, WaitFor};
 use crate::time::Moment;
 
