@@ -56,8 +56,8 @@ impl Raises {
     /// The largest number of raises of one process.
     ///
     /// A raise is necessary only if a peer knows a newer incarnation than all peers before it did,
-    /// and few incarnations have connected to only a part of the cluster. A peer that always names a
-    /// larger incarnation is lying, and must not keep the process busy forever.
+    /// and few incarnations have connected to only a part of the cluster. A peer that always names
+    /// a larger incarnation is lying, and must not keep the process busy forever.
     pub const MOST: u32 = 16;
 
     /// The largest difference between a raised incarnation and the one that it exceeds. The
@@ -87,7 +87,7 @@ impl Raises {
             return Err(Outcome::Failed(Failure::Refused(reason)));
         }
         self.n_raises += 1;
-        // Close to the largest incarnation, a small raise is better than a refused one.
+        // The spread must not lead beyond the largest incarnation, which peers refuse.
         let spread = Incarnation(next.0 + self.offset);
         Ok(if spread < Incarnation::LARGEST { spread } else { next })
     }

@@ -110,11 +110,7 @@ mod tests {
 
     /// Returns the reported length of the wait, or as an error the length at which the task gave up.
     /// Both are in seconds.
-    fn check(
-        timer: &mut WaitTimer,
-        secs: u64,
-        all_connected: bool,
-    ) -> Result<Option<u64>, u64> {
+    fn check(timer: &mut WaitTimer, secs: u64, all_connected: bool) -> Result<Option<u64>, u64> {
         let mut out = Vec::new();
         let awaited = || Awaited { what: String::new(), all_connected };
         match timer.report_or_give_up(at(secs), TaskId::CHIEF, awaited, &mut out) {
