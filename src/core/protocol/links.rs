@@ -1,7 +1,8 @@
-//! Sessions with other tasks: calling, greeting, fencing old lives, hearing that a peer lives.
-//! [`refusal`] says which life is an old one, and what becomes of it.
+//! Sessions with other tasks: calls, greetings, heartbeats, and the refusal of wrong callers.
+//! [`fencing`] refuses older incarnations of a task.
 //!
-//! Turns events of links into events of peers. Knows nothing of steps, gradients or versions.
+//! This file turns events of links into events of peers. It does not know steps, gradients or
+//! versions.
 
 mod fencing;
 mod refusal;
@@ -19,19 +20,20 @@ use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{Effect, NetworkEvent, Outcome, Report};
 use crate::time::Moment;
 
-/// Callers that have not greeted yet; more are turned away, so that strangers cost little.
+/// The maximum number of callers that have not sent a `Hello`. Further callers are rejected, so
+/// that strangers cost little memory.
 const MAX_STRANGERS: usize = 256;
 
-/// What happens to a peer.
+/// An event of a peer.
 #[derive(Debug, PartialEq)]
 pub(super) enum PeerEvent {
-    /// A session is up. From the end that called: where the other end's shard stands.
+    /// A session started. If this task called, `state` is the cut of the peer's shard.
     Up { peer: TaskId, incarnation: Incarnation, state: Option<Cut> },
-    /// The session is gone.
+    /// The session ended.
     Down { peer: TaskId },
-    /// The peer said something.
+    /// The peer sent a message other than greetings and heartbeats.
     Message { peer: TaskId, message: Message },
-    /// The peer refuses this task.
+    /// The peer refused this task.
     Refused { peer: TaskId, refusal: Refusal },
 }
 
@@ -41,52 +43,54 @@ pub(super) struct Links {
     me: TaskId,
     incarnation: Incarnation,
     config: ClusterConfig,
-    /// Those that this task calls, and keeps calling.
+    /// The tasks that this task calls, and calls again after each lost link.
     calls: BTreeMap<TaskId, Call>,
+    /// All links, including those without a completed greeting.
     sessions: BTreeMap<LinkId, Session>,
-    /// The link of each peer with whom a session is up.
+    /// The link of each connected peer.
     up: BTreeMap<TaskId, LinkId>,
-    /// The latest known life of each task; an older one is fenced (rule 8).
+    /// The newest known incarnation of each task. Older ones are refused (rule 8).
     incarnations: BTreeMap<TaskId, Incarnation>,
-    /// Since when peers have refused this life as older than one that is connected.
+    /// The first time that a peer refused this task as older than a connected incarnation.
     contested_since: Option<Moment>,
-    /// The called tasks that have ever welcomed this life.
+    /// The called tasks that have welcomed this incarnation at some time.
     welcomed_by: BTreeSet<TaskId>,
-    /// When each peer was last heard of, for rule 9; outlives the session.
+    /// The time of each disconnected peer's last message, for reports of waits.
     last_heard: BTreeMap<TaskId, Moment>,
-    /// Digest of the training data that counts, and whose it is: the chief's, or until it has come
-    /// that of the first worker that has.
+    /// The training data that all workers must have, as its digest and the worker that decided it.
+    /// The chief decides, or the first connected worker until the chief has connected.
     data: Option<(TaskId, String)>,
-    /// Digest of each worker's training data, as it said last.
+    /// The digest in each worker's last accepted `Hello`.
     digests: BTreeMap<TaskId, String>,
-    /// When to look for silence, and for calls to make.
+    /// The time of the next [`Self::check`].
     next_check: Moment,
-    /// Why there is no session with those that are called in vain.
+    /// The reason for which the last call to a disconnected peer failed, or its session ended.
     reasons: BTreeMap<TaskId, String>,
 }
 
+/// The state of the calls to one task. `failures` counts failures since the last `Welcome`.
 #[derive(Debug)]
 enum Call {
-    /// Calling again at this moment, after so many failures in a row.
+    /// Waiting until it is time to call again.
     Pausing { until: Moment, failures: u32 },
     /// Waiting for the host to connect.
     Connecting { failures: u32 },
-    /// The link is there.
+    /// Connected. The greeting may still be under way.
     Linked { failures: u32 },
 }
 
 #[derive(Debug)]
 struct Session {
-    /// Who is at the other end; `None` until a caller has said so.
+    /// The task at the other end, or `None` before a caller's `Hello`.
     peer: Option<TaskId>,
-    /// Whether greetings were exchanged.
+    /// Whether the two ends have exchanged greetings.
     up: bool,
     last_heard: Moment,
     last_sent: Moment,
 }
 
 impl Links {
-    /// `calls`: the tasks that this one connects to; others may connect to it.
+    /// Creates the sessions of a task that calls the tasks `calls`.
     pub(super) fn new(
         me: TaskId,
         incarnation: Incarnation,
@@ -123,7 +127,7 @@ impl Links {
         self.next_check
     }
 
-    /// From the next greeting on, any life of a peer is let in, until one is known again.
+    /// Accepts any incarnation of each peer in the peer's next greeting.
     pub(super) fn forget_incarnations(&mut self) {
         self.incarnations.clear();
     }
@@ -132,12 +136,12 @@ impl Links {
         self.up.contains_key(&peer)
     }
 
-    /// The peers with whom a session is up, ascending.
+    /// Returns the connected peers, ascending.
     pub(super) fn peers(&self) -> Vec<TaskId> {
         self.up.keys().copied().collect()
     }
 
-    /// What is awaited of some tasks, for rule 9; what is known of each goes at the end of `what`.
+    /// Describes a wait for the tasks `from` (rule 9): `what`, followed by the state of each task.
     pub(super) fn awaited(
         &self,
         now: Moment,
@@ -167,7 +171,7 @@ impl Links {
         }
     }
 
-    /// Sends to a peer, if a session with it is up.
+    /// Sends a message to a peer if it is connected, and returns whether it is.
     pub(super) fn send(
         &mut self,
         now: Moment,
@@ -186,29 +190,29 @@ impl Links {
         }
     }
 
-    /// All is done: everyone is told, and this node halts.
+    /// Ends this node after a finished run, and says goodbye to all connected peers.
     pub(super) fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Goodbye, out);
         out.push(Effect::Halt(Outcome::Finished));
     }
 
-    /// The run cannot go on: everyone is told, and this node halts.
+    /// Ends this node and the run with a failure, which all connected peers receive.
     pub(super) fn abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Abort(failure.clone()), out);
         out.push(Effect::Halt(Outcome::Failed(failure)));
     }
 
-    /// Whether every task that this one calls has welcomed this life at some time.
+    /// Returns whether every called task has welcomed this incarnation at some time.
     pub(super) fn all_have_welcomed(&self) -> bool {
         self.calls.keys().all(|called| self.welcomed_by.contains(called))
     }
 
-    /// The latest known life of a task.
+    /// Returns the newest known incarnation of a task.
     pub(super) fn incarnation_of(&self, peer: TaskId) -> Option<Incarnation> {
         self.incarnations.get(&peer).copied()
     }
 
-    /// Ends the session with a peer that broke the protocol. A task that calls it calls again.
+    /// Ends the session with a peer. The task that called the other one calls again.
     pub(super) fn drop_peer(
         &mut self,
         now: Moment,
@@ -221,7 +225,7 @@ impl Links {
         self.remove_session(now, link, why, out)
     }
 
-    /// Takes an event of a link. `state` is what a caller that is welcome is told of our shard.
+    /// Handles an event of a link. `state` is the cut that a `Welcome` from this task carries.
     pub(super) fn on_network(
         &mut self,
         now: Moment,
@@ -237,7 +241,8 @@ impl Links {
                 return self.on_received(now, link, message, state, out);
             }
             NetworkEvent::Progress { link } => {
-                // A greeting is short: a stranger that takes its time over it is not waited for.
+                // Only messages of a session may be long. A stranger that sends its short greeting
+                // slowly counts as silent, and is disconnected.
                 if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.up) {
                     session.last_heard = now;
                 }
@@ -249,7 +254,7 @@ impl Links {
         Vec::new()
     }
 
-    /// Calls whom it is time to call, gives up on the silent, says that we live.
+    /// Calls tasks whose pause is over, closes silent links, and sends heartbeats.
     pub(super) fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         if self.next_check <= now { self.check(now, out) } else { Vec::new() }
     }
@@ -282,7 +287,8 @@ impl Links {
             let why = format!("nothing heard for {} s", limits.heartbeat_timeout.as_secs_f32());
             events.extend(self.remove_session(now, link, why, out));
         }
-        // Looking at every session costs time, so it happens on a beat and not at each event.
+        // A look at every session costs time, so it happens at intervals and not at each event.
+        // With half of `heartbeat_interval`, a heartbeat is late by at most that half.
         let beat = now + limits.heartbeat_interval / 2;
         let pauses = self.calls.values().filter_map(|call| match *call {
             Call::Pausing { until, .. } => Some(until),
@@ -294,6 +300,7 @@ impl Links {
 
     fn on_connected(&mut self, now: Moment, link: LinkId, to: TaskId, out: &mut Vec<Effect>) {
         let Some(call) = self.calls.get_mut(&to) else {
+            // This task did not call. No greeting is due on the link, so it is of no use.
             out.push(Effect::Close { link });
             return;
         };
@@ -316,6 +323,7 @@ impl Links {
     fn on_connect_failed(&mut self, now: Moment, to: TaskId, why: String, out: &mut Vec<Effect>) {
         if let Some(Call::Connecting { failures }) = self.calls.get(&to) {
             let failures = *failures;
+            // Only the first failure is reported. Reports of waits name the reason of later ones.
             if failures == 0 {
                 out.push(Effect::Report(Report::PeerDown { peer: to, why: why.clone() }));
             }
@@ -323,7 +331,7 @@ impl Links {
         }
     }
 
-    /// Calls again after a pause that doubles with each failure.
+    /// Schedules the next call, after a pause that doubles with each failure.
     fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
         self.reasons.insert(to, why);
         let limits = self.config.limits;
@@ -354,13 +362,13 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        // A link that we closed may still deliver.
+        // The host may still deliver messages of a link that this node has closed.
         let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
         session.last_heard = now;
         match (message, session.peer, session.up) {
             (Message::Heartbeat, _, true) => Vec::new(),
             (Message::Hello(_) | Message::Welcome { .. }, Some(peer), true) => {
-                let why = "greeted twice".to_owned();
+                let why = "it sent a second greeting".to_owned();
                 self.drop_peer(now, peer, why, out).into_iter().collect()
             }
             (Message::Refused { reason, older_than: Some(newer) }, Some(peer), true)
@@ -375,6 +383,8 @@ impl Links {
                 self.on_welcome(now, link, peer, incarnation, state, out)
             }
             (Message::Refused { reason, older_than }, Some(peer), false) => {
+                // A larger incarnation than the named one would not help if the named one is not
+                // newer. The refusal is then final, like any other.
                 let older_than =
                     older_than.filter(|newer| newer.incarnation.fences(self.incarnation));
                 self.on_refused(now, link, peer, Refusal { reason, older_than }, out)
@@ -424,7 +434,8 @@ impl Links {
             self.digests.insert(peer, data.clone());
         }
         self.incarnations.insert(peer, hello.incarnation);
-        // The newer link is the living one, even of the same life: the other may be half-open.
+        // The newer link replaces the older one, even within one incarnation. The peer calls only
+        // when it has lost its end of the older link, which is then half-open.
         let mut events = Vec::new();
         if let Some(&old) = self.up.get(&peer) {
             out.push(Effect::Close { link: old });
@@ -438,17 +449,19 @@ impl Links {
         events
     }
 
-    /// Before anything was computed, the chief says which training data is right, and until it has
-    /// come, the first worker that has.
+    /// Returns whether a worker decides which training data all workers must have. The chief does,
+    /// and before the chief connects, the first worker that has connected.
     fn may_set_data(&self, from: TaskId, state: Option<Cut>) -> bool {
         match &self.data {
             None => true,
+            // A shard with a state may have been trained on the present data, so not even another
+            // chief may change the data then.
             Some((whose, _)) => state.is_none() && (from == TaskId::CHIEF || from == *whose),
         }
     }
 
-    /// Ends the sessions with workers whose training data is not what counts; they call again, and
-    /// are told why they are refused.
+    /// Disconnects the workers whose training data differs from the data that was decided. They
+    /// call again, and then receive a refusal with the reason.
     fn disconnect_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         let Some((whose, data)) = self.data.clone() else { return Vec::new() };
         let differs = |peer: &TaskId| self.digests.get(peer).is_some_and(|digest| *digest != data);
@@ -457,13 +470,15 @@ impl Links {
         others.into_iter().filter_map(|peer| self.drop_peer(now, peer, why.clone(), out)).collect()
     }
 
-    /// Whether a caller may come in; if not, why.
     fn check_hello(&self, hello: &Hello, state: Option<Cut>) -> Result<(), Refusal> {
         self.check_caller(hello, state).map_err(|reason| Refusal { reason, older_than: None })?;
         self.check_incarnation(hello.from, hello.incarnation)
     }
 
-    /// Whether a caller was started as a task of this cluster.
+    /// Checks that a caller was started as a task of this cluster, with the same settings and data.
+    ///
+    /// # Errors
+    /// The reason of the refusal, for the user who started the caller.
     fn check_caller(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
         let from = hello.from;
         if hello.version != PROTOCOL_VERSION {
@@ -511,9 +526,9 @@ impl Links {
         Ok(())
     }
 
-    /// Workers call every ps; and, when arrival chooses the slots, the other ps call ps 0.
     fn is_called_by(&self, from: TaskId) -> bool {
         match (from.job, self.me.job) {
+            // Workers call every ps. With R < N, the other ps call ps 0, which chooses the slots.
             (_, Job::Worker) => false,
             (Job::Worker, Job::Ps) => true,
             (Job::Ps, Job::Ps) => self.me == TaskId::PS_ZERO && self.config.has_backup_workers(),
@@ -564,7 +579,7 @@ impl Links {
         out.push(Effect::Report(Report::TurnedAway { why }));
     }
 
-    /// The link is gone. A task that this one calls is called again.
+    /// Removes a lost or closed link. If this task calls the peer, the next call is scheduled.
     fn remove_session(
         &mut self,
         now: Moment,

@@ -108,8 +108,8 @@ mod tests {
         WaitTimer::new(&Limits { give_up_after, ..Limits::default() })
     }
 
-    /// Returns the reported length of the wait, or as an error the length at which the task gave up.
-    /// Both are in seconds.
+    /// Returns the reported length of the wait in seconds, or as an error the length at which the
+    /// task gave up.
     fn check(timer: &mut WaitTimer, secs: u64, all_connected: bool) -> Result<Option<u64>, u64> {
         let mut out = Vec::new();
         let awaited = || Awaited { what: String::new(), all_connected };

@@ -9,8 +9,8 @@ use proptest::test_runner::RngSeed;
 use super::*;
 use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::{
-    Failure, Hello, NewerLife, PROTOCOL_VERSION, Recorded, Settings, ShardState, UpdateRecord,
-    Verdict, Want,
+    Failure, Hello, NewerIncarnation, PROTOCOL_VERSION, Recorded, Settings, ShardState,
+    UpdateRecord, Verdict, Want,
 };
 
 const LIMITS: Limits = Limits::with_tensor_bytes(1 << 20);
@@ -38,7 +38,10 @@ fn one_of_each_kind() -> Vec<Message> {
         },
         Message::Refused {
             reason: "incarnation 7 is older than incarnation 300".to_owned(),
-            older_than: Some(NewerLife { incarnation: Incarnation(300), is_connected: true }),
+            older_than: Some(NewerIncarnation {
+                incarnation: Incarnation(300),
+                is_connected: true,
+            }),
         },
         Message::Heartbeat,
         Message::Pull {
@@ -86,7 +89,7 @@ fn one_of_each_kind() -> Vec<Message> {
     ]
 }
 
-/// Compares two messages by their bytes, because `==` on messages calls a NaN different from itself.
+/// Compares two messages by their bytes, because a NaN is not `==` to itself.
 fn same(a: &Message, b: &Message) -> bool {
     encode_to_vec(a) == encode_to_vec(b)
 }

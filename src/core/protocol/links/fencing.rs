@@ -1,4 +1,4 @@
-//! Rule 8 between two lives of a task: which one is older, and what the older one is told.
+//! Rule 8 between two incarnations of a task: the refusal of the older one, and its end.
 
 use crate::ids::{Incarnation, LinkId, TaskId};
 use crate::protocol::failure::Failure;
@@ -9,8 +9,11 @@ use crate::protocol::{Effect, Outcome, Report};
 use crate::time::Moment;
 
 impl Links {
-    /// Rule 8: whether a peer's incarnation is not older than the newest known one, and is one that
-    /// a host chooses.
+    /// Checks that a peer's incarnation is not older than the newest known one, and that a host may
+    /// have chosen it.
+    ///
+    /// # Errors
+    /// The refusal that the peer must receive.
     pub(super) fn check_incarnation(
         &self,
         peer: TaskId,
@@ -36,7 +39,8 @@ impl Links {
         }
     }
 
-    /// A called task welcomes this one, and is an older life. It is told the incarnation to exceed.
+    /// Refuses a called task that has sent its `Welcome` with an older incarnation. The refusal
+    /// names the incarnation that the called task must exceed.
     pub(super) fn refuse_called(
         &mut self,
         now: Moment,
@@ -50,14 +54,16 @@ impl Links {
         let message = Message::Refused { reason: reason.clone(), older_than };
         self.send_on(now, link, message, out);
         out.push(Effect::Close { link });
-        // Its next life is called soon: it must hear of the incarnation to exceed before others,
-        // which may have forgotten the life before, give it work that it would lose again.
+        // With no failure counted, the called task's next incarnation is called after the shortest
+        // pause. It must hear of the incarnation to exceed before it gets work that it would lose
+        // again, from peers that have forgotten the newer incarnation.
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.remove_session(now, link, reason, out)
     }
 
-    /// A peer tells of a life of a task. If it is newer than the known one, the session with the older
-    /// life ends, and that life is refused when it calls again.
+    /// Notes an incarnation that a peer has named. If it is newer than the known incarnation of the
+    /// task, the session with the older process ends, and that process is refused when it calls
+    /// again.
     pub(in crate::protocol) fn note_incarnation(
         &mut self,
         now: Moment,
@@ -74,18 +80,16 @@ impl Links {
         self.drop_peer(now, task, why, out)
     }
 
-    /// Whether a peer may refuse this task although it was welcomed: a caller may, that knows a newer
-    /// life.
+    /// Returns whether a peer may refuse this task after the two have exchanged greetings. Only a
+    /// caller may do so, and only because it knows a newer incarnation of this task.
     pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerIncarnation) -> bool {
         !self.calls.contains_key(&peer) && newer.incarnation.fences(self.incarnation)
     }
 
-    /// How this node ends after a refusal; `None` if it calls again.
+    /// Returns the outcome of this node after a refusal, or `None` if the node calls again.
     ///
-    /// Only a node that has not joined the run may be followed by one with a larger incarnation. A
-    /// process that was stopped, replaced and continued has joined: it stays fenced. So does one
-    /// that is started slowly and finds the newer process alive. A peer that has a session with
-    /// the newer life learns within `heartbeat_timeout` whether that life is gone.
+    /// A larger incarnation may follow only a node that has not joined the run. A process that was
+    /// stopped, replaced and continued has joined, so it stays fenced.
     pub(in crate::protocol) fn outcome_of(
         &mut self,
         now: Moment,
@@ -102,6 +106,9 @@ impl Links {
         if !is_connected {
             return Some(Outcome::Outdated { exceed: incarnation, reason });
         }
+        // A peer with a session to the newer incarnation notices within `heartbeat_timeout` if that
+        // process has died. If refusals go on for longer, the newer process is alive, and this one
+        // only started slowly.
         let limits = self.config.limits;
         let since = *self.contested_since.get_or_insert(now);
         let is_alive = now - since > limits.heartbeat_timeout + limits.heartbeat_interval;

@@ -1,7 +1,7 @@
-//! A parameter server: holds one shard, takes gradients, answers with versions.
+//! A parameter server: it holds one shard, receives gradients, and answers with versions.
 //!
-//! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until the chief
-//! has written them. Nothing here computes: an update is an effect.
+//! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until they are
+//! durable in the chief's file. The host computes the updates.
 
 mod choice;
 mod shard;
@@ -31,44 +31,47 @@ pub struct Ps {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// The newest life of a chief in whose generation a worker has worked (rule 8).
+    /// The newest chief that has opened a generation in which a worker has worked (rule 8).
     newest_opener: Incarnation,
-    /// Empty until a chief restores it.
+    /// The shard, or `None` until a chief restores it.
     shard: Option<Shard>,
-    /// The parameters of the version before. Another shard may be at it still, for want of a
-    /// gradient whose worker has died: its next life computes it again, and needs them whole.
-    /// No shard is further behind, since nobody can compute the next gradients without it.
+    /// The parameters of the previous version. Another shard may still be at that version, because
+    /// a worker died before it pushed to that shard. The worker's next incarnation then computes
+    /// the gradient again, and needs the previous version of every shard. No shard is further
+    /// behind, because no worker can compute the next gradients without it.
     previous: Option<(Cut, Floats)>,
-    /// Workers that wait for a version, and the oldest that is of use to them.
+    /// The workers that wait for a version, with the oldest version that each can use.
     waiting: BTreeMap<TaskId, Cut>,
-    /// What was made of each worker's pushes on its present link.
+    /// The counts of each connected worker's pushes on its current link.
     judged: BTreeMap<TaskId, Judged>,
-    /// The version that the chief wants the whole state of.
+    /// The version whose whole state the chief wants.
     capture: Option<Cut>,
-    /// Ps 0, R < N.
+    /// On ps 0, when R < N: the choice of the slots.
     choice: Option<Choice>,
-    /// Ps 0.
+    /// On ps 0: the updates that may not be durable in the losses file.
     unrecorded: Unrecorded,
-    /// Lives of workers that know that all is done. One may say so before the chief does.
+    /// The incarnation of each worker that has said goodbye. A worker may do so before the chief
+    /// announces the end.
     goodbyes: BTreeMap<TaskId, Incarnation>,
     ending: Option<Ending>,
     wait_timer: WaitTimer,
 }
 
-/// Rule 10: the run is over, and everyone is being told.
+/// The end of the run, of which this ps informs the other tasks (rule 10).
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     generation: Generation,
-    /// When to leave, even if somebody has not said goodbye.
+    /// The time to leave, even if a worker has not said goodbye.
     until: Moment,
 }
 
 impl Ps {
-    /// Ps number `index`, in a life of its own.
+    /// Creates the ps with the number `index`.
     #[must_use]
     pub fn new(index: u32, incarnation: Incarnation, config: ClusterConfig) -> Self {
         let me = TaskId::ps(index);
-        // Shards need to agree only when arrival chooses the slots, and then they ask ps 0.
+        // The shards must agree on the slots only if the order of arrival chooses them. Ps 0
+        // chooses, so the other ps connect to it.
         let calls =
             (config.has_backup_workers() && me != TaskId::PS_ZERO).then_some(TaskId::PS_ZERO);
         Self {
@@ -89,13 +92,13 @@ impl Ps {
         }
     }
 
-    /// Where its shard stands; `None` until a chief has restored it.
+    /// Returns the shard's cut, or `None` until a chief has restored the shard.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
         self.shard.as_ref().map(Shard::cut)
     }
 
-    /// Its shard's state; `None` until a chief has restored it.
+    /// Returns the shard's state, or `None` until a chief has restored the shard.
     #[must_use]
     pub fn state(&self) -> Option<&ShardState> {
         self.shard.as_ref().map(Shard::state)
@@ -118,6 +121,8 @@ impl Node for Ps {
                 self.on_updated(now, cut, state, out);
             }
             Input::Wake => self.on_wake(now, out),
+            // Even while the run is ending, a stopped ps has not finished. Another task may still
+            // need word of the end, which the next incarnation of this ps passes on.
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
             Input::Computed(Done::Gradient { .. }) | Input::Stored(_) => {}
         }
@@ -138,9 +143,10 @@ impl Node for Ps {
         }
     }
 
-    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+    fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing {
         let since = self.wait_timer.since();
-        Standing { cut: self.cut(), wait: self.waits_for(of).map(|what| Wait { what, since }) }
+        let wait = self.waits_for(each_awaited).map(|what| Wait { what, since });
+        Standing { cut: self.cut(), wait }
     }
 }
 
@@ -148,7 +154,7 @@ impl Ps {
     fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
         match event {
             PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
-                // What was said on the link before may be lost.
+                // A `Received` on the previous link may be lost, so all slots are named again.
                 self.send_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
             PeerEvent::Up { peer, .. } => {
@@ -156,6 +162,7 @@ impl Ps {
                 self.tell_late_worker(now, peer, out);
             }
             PeerEvent::Down { peer } => {
+                // The worker and the chief ask again on their next link, and counts start anew.
                 self.waiting.remove(&peer);
                 self.judged.remove(&peer);
                 if peer == TaskId::CHIEF {
@@ -163,9 +170,10 @@ impl Ps {
                 }
             }
             PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
-            // The peer may be of the next run already, and nothing is asked of it any more. But a
-            // worker that knows a newer life cannot be told of the end until this ps exceeds that
-            // life. The state is durable (rule 10), so that even a ps that holds one may do so.
+            // The peer may already belong to the next run, and this ps needs nothing from it. But a
+            // worker that knows a newer incarnation of this ps learns of the end only from an
+            // incarnation that exceeds it. A raise is safe even for a ps that has joined, because
+            // the final state is durable (rule 10).
             PeerEvent::Refused { refusal, .. } if self.ending.is_some() => {
                 if let Some(outcome @ Outcome::Outdated { .. }) =
                     self.links.outcome_of(now, refusal, false)
@@ -181,13 +189,16 @@ impl Ps {
         }
     }
 
-    /// Rule 8: whether this life may have taken part in the run. A ps does so only with a state.
+    /// Returns whether this incarnation may have taken part in the run (rule 8). A ps takes part
+    /// only with a state.
     const fn has_joined(&self) -> bool {
         self.shard.is_some()
     }
 
-    /// A worker that comes late to the end is told of it at once. The chief finds the final
-    /// checkpoint; what it hears of a ps is an acknowledgement.
+    /// Tells a worker that connects during the end of the run at once.
+    ///
+    /// The chief needs no word, because it finds the final checkpoint. It would take a `Finished`
+    /// of this ps for the acknowledgement that all other workers have left.
     fn tell_late_worker(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending) {
@@ -224,7 +235,7 @@ impl Ps {
                 self.on_finished(now, generation, out);
             }
             (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
-            // Whoever ends needs no word of the end any more.
+            // The run has ended already: a worker's `Abort` only tells this ps that it is gone.
             (Job::Worker, Message::Abort(_)) if self.ending.is_some() => {
                 self.on_goodbye(now, peer, out);
             }
@@ -239,7 +250,7 @@ impl Ps {
         }
     }
 
-    /// The peer did what no honest task does: the session ends.
+    /// Ends the session with a peer that has broken the protocol.
     fn end_session(&mut self, now: Moment, peer: TaskId, why: String, out: &mut Vec<Effect>) {
         if let Some(event) = self.links.drop_peer(now, peer, why, out) {
             self.on_peer(now, event, out);
@@ -249,7 +260,8 @@ impl Ps {
     fn on_pull(&mut self, now: Moment, worker: TaskId, want: Want, out: &mut Vec<Effect>) {
         match (want, &self.previous) {
             (Want::Exactly(cut), Some((at, parameters))) if cut == *at => {
-                // Its update is made: all of the worker's slots are in it.
+                // This shard has made the update of that version, so it holds all slots of the
+                // worker. The worker still gets the tokens, for the shards that lack its gradient.
                 let parameters = parameters.clone();
                 let slots: Vec<_> = self.config.slots_of(worker).collect();
                 self.send_version(now, worker, cut, [slots.clone(), slots], parameters, out);
@@ -261,8 +273,10 @@ impl Ps {
         }
     }
 
-    /// Rule 8: a worker that has worked in a generation knows the life of the chief that opened it.
-    /// This ps may have forgotten that life with its own earlier life, and let in an older chief.
+    /// Notes the chief that opened the generation of a worker's pull (rule 8).
+    ///
+    /// A restarted ps does not know the chiefs that its earlier incarnation knew, and may have let
+    /// in an older chief. A worker that has worked in the newer generation names the newer chief.
     fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
         if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
             return;
@@ -271,15 +285,17 @@ impl Ps {
         if let Some(event) = self.links.note_incarnation(now, TaskId::CHIEF, opener, out) {
             self.on_peer(now, event, out);
         } else if self.cut().is_some() && self.reported_cut().is_none() {
-            // A chief that is newer than all took up a state that is older. It finds none when it
-            // calls again, and opens a generation that is newer than all, too.
+            // The connected chief is newer than the opener, but has adopted a state that is older
+            // than the worker's. This ps reports no state when the chief calls again, so that the
+            // chief opens a generation that is newer than the worker's, too.
             let why = "the state of this ps is of an older generation than a worker's".to_owned();
             self.end_session(now, TaskId::CHIEF, why, out);
         }
     }
 
-    /// Where the shard stands, for callers: a state that a newer generation has fenced is none. While
-    /// the chief that opens that generation is connected, its state is on the way.
+    /// Returns the cut that this ps reports to callers: `None` for a state that a newer generation
+    /// has fenced. While the opener of the newer generation is connected, the cut is reported all
+    /// the same, because the opener is about to restore the new state.
     fn reported_cut(&self) -> Option<Cut> {
         let chief =
             self.links.incarnation_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
@@ -297,8 +313,8 @@ impl Ps {
 
     fn on_push(&mut self, now: Moment, cut: Cut, slot: Slot, held: Held, out: &mut Vec<Effect>) {
         let worker = held.worker;
-        // A push asks for the next version, whatever becomes of it (rule 5: nobody waits for
-        // nothing). Of another generation, any version will tell the worker where it stands.
+        // A push asks for the next version, whether it is used or not, so that its worker always
+        // gets an answer (rule 5). A worker of another generation can use any version.
         self.judged.entry(worker).or_default().count();
         let Some(shard) = &mut self.shard else {
             self.waiting.insert(worker, Cut::default());
@@ -337,15 +353,16 @@ impl Ps {
         }
     }
 
-    /// Whether the worker has more to push before the next version. Its last push is acknowledged
-    /// by that version, so that one slot a worker costs no message more.
+    /// Returns whether the worker has more to push before the next version. That version
+    /// acknowledges the worker's last push, so one slot per worker costs no additional message.
     fn lacks_slots_of(&self, worker: TaskId) -> bool {
         let lacks = |slot| self.shard.as_ref().is_some_and(|shard| shard.lacks(slot));
-        // The last slot comes last: looking at it first makes this one look a push.
+        // Workers push their slots in order, so the last slot is usually the missing one. Checked
+        // first, it makes this test one look per push.
         self.config.slots_of(worker).rev().any(lacks)
     }
 
-    /// Tells the worker that its pushes are judged, unless a version has just said so.
+    /// Acknowledges the worker's judged pushes, unless a version has just done so.
     fn acknowledge_push(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
         let judged = self.judged.entry(worker).or_default();
         if !judged.is_acknowledged() {
@@ -354,7 +371,7 @@ impl Ps {
         }
     }
 
-    /// Rule 5: what is not used is counted, and its worker told.
+    /// Counts a gradient that is not used, and sends its worker the verdict (rule 5).
     fn decline(
         &mut self,
         now: Moment,
@@ -382,7 +399,7 @@ impl Ps {
         self.try_update(out);
     }
 
-    /// Ps i tells ps 0 which slots it holds (rule 2).
+    /// Sends ps 0 slots that this ps holds (rule 2).
     fn send_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
         if let (Some(Cut { generation, step }), Some(slots)) = (self.cut(), slots) {
             let message = Message::Received { cut: Cut { generation, step }, slots };
@@ -398,7 +415,8 @@ impl Ps {
         slots: &[Slot],
         out: &mut Vec<Effect>,
     ) {
-        // It may not have heard the last choice: ps 0 is never more than one version ahead.
+        // The other ps may have lost the last `Chosen` with its link. Ps 0 keeps only the last
+        // choice, because it is never more than one version ahead of another shard.
         let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
         if let Some(slots) = decided.map(<[Slot]>::to_vec) {
             self.links.send(now, from, Message::Chosen { cut, slots }, out);
@@ -439,7 +457,7 @@ impl Ps {
 
     fn choose(&mut self, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
         let Some(shard) = &mut self.shard else { return };
-        // Rule 2: the rest is dropped and counted.
+        // Rule 2: the gradients of all other slots are dropped and counted.
         for (slot, held) in shard.choose(slots) {
             count_surplus(cut.step, slot, held.worker, out);
         }
@@ -462,7 +480,7 @@ impl Ps {
         let chosen = self.chosen_beforehand();
         let Some(shard) = &mut self.shard else { return };
         let parameters = shard.state().parameters.clone();
-        // Rule 8: a result of a generation that was fenced meanwhile is nobody's.
+        // Rule 8: a restore during the computation has fenced the generation of this result.
         let Some(losses) = shard.finish_update(cut, state, chosen) else { return };
         self.previous = Some((cut, parameters));
         let next = shard.cut();
@@ -479,7 +497,7 @@ impl Ps {
         self.answer_all(now, out);
     }
 
-    /// Rule 2: with R >= N the slots of every update are known beforehand.
+    /// Returns the slots of every update, which are known beforehand if R >= N (rule 2).
     fn chosen_beforehand(&self) -> Option<Vec<Slot>> {
         (!self.config.has_backup_workers()).then(|| self.config.all_slots().collect())
     }
@@ -491,7 +509,7 @@ impl Ps {
         }
     }
 
-    /// Rule 6: a worker that waits gets the first version of use to it, and then waits no more.
+    /// Sends a waiting worker the current version, if the worker can use it (rule 6).
     fn answer(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
         let (Some(shard), Some(&at_least)) = (&self.shard, self.waiting.get(&worker)) else {
             return;
@@ -500,7 +518,7 @@ impl Ps {
         if cut < at_least {
             return;
         }
-        // Rule 10: nothing is left to compute at the last version.
+        // Rule 10: no gradient is computed at the last version.
         let is_final = self.config.is_last(cut.step);
         let tokens = if is_final { Vec::new() } else { self.config.slots_of(worker).collect() };
         let is_held = |slot: &Slot| shard.holds(*slot);
@@ -539,7 +557,7 @@ impl Ps {
             return;
         }
         if current.is_some_and(|current| generation < current) {
-            // Rule 8: an order of an older generation changes nothing.
+            // Rule 8: a restore of an older generation changes nothing.
             return;
         }
         if current != Some(generation) {
@@ -557,16 +575,19 @@ impl Ps {
             self.unrecorded = Unrecorded::default();
             self.capture = None;
             self.wait_timer.restart(now);
-            // Whoever waits, waits for a version that will never be: this one is of more use.
+            // The waiting workers wait for versions of the old generation, which will never come.
+            // Any version of the new generation tells them to start there.
             for at_least in self.waiting.values_mut() {
                 *at_least = Cut::default();
             }
         }
+        // A repeated restore of the current generation changes nothing, but its answer may have
+        // been lost.
         self.links.send(now, TaskId::CHIEF, Message::Restored { generation }, out);
         self.answer_all(now, out);
     }
 
-    /// Rule 7: the state at exactly the version that was asked for, or word that it is past.
+    /// Answers the chief's capture if the shard is at exactly its version, or past it (rule 7).
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
         let Cut { generation, step: current } = shard.cut();
@@ -584,7 +605,7 @@ impl Ps {
         self.links.send(now, TaskId::CHIEF, message, out);
     }
 
-    /// Rule 10: the final checkpoint is durable. Everybody is told, and leaves.
+    /// Starts the end of the run, because the final checkpoint is durable (rule 10).
     fn on_finished(&mut self, now: Moment, generation: Generation, out: &mut Vec<Effect>) {
         if self.ending.is_none() {
             let until = now + self.config.limits.linger;
@@ -596,8 +617,10 @@ impl Ps {
         self.acknowledge_end(now, out);
     }
 
-    /// Tells the chief, as often as it asks, once all other workers have left: until then a new
-    /// life of this ps would have to hear from the chief that all is done.
+    /// Answers the chief's `Finished` once all other workers have left.
+    ///
+    /// The chief stays until it has this answer. If this ps restarts before, its next incarnation
+    /// learns from the chief that the run has ended, and tells the remaining workers.
     fn acknowledge_end(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
@@ -606,8 +629,9 @@ impl Ps {
         }
     }
 
-    /// Whoever has not said goodbye is not waited for any more.
+    /// Halts without the goodbyes that have not come.
     fn finish(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        // With this limit, the acknowledgement does not wait for the other workers.
         if let Some(ending) = &mut self.ending {
             ending.until = now;
         }
@@ -615,13 +639,13 @@ impl Ps {
         out.push(Effect::Halt(Outcome::Finished));
     }
 
-    /// Another life of a worker that said goodbye has to be told again.
     fn has_left(&self, worker: TaskId) -> bool {
+        // A later incarnation of the worker does not know of the end yet.
         let said = self.goodbyes.get(&worker);
         said.is_some_and(|life| self.links.incarnation_of(worker) == Some(*life))
     }
 
-    /// A worker that leaves knows that all is done, and so does this ps now.
+    /// Notes that a worker leaves. At the last version, a goodbye also tells this ps of the end.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         self.goodbyes.extend(self.links.incarnation_of(peer).map(|life| (peer, life)));
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
@@ -655,12 +679,12 @@ impl Ps {
     }
 }
 
-/// Rule 5: a gradient that came in time, but not among the first R.
+/// Counts a gradient of the current version that is not among the first R (rule 5).
 fn count_surplus(step: Step, slot: Slot, worker: TaskId, out: &mut Vec<Effect>) {
     out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
 }
 
-/// Whether all buffers are of one length, and the regularized ranges ascend within it.
+/// Returns whether all buffers have the same length, and the regularized ranges ascend within it.
 fn is_sound(state: &ShardState) -> bool {
     let len = state.parameters.len();
     let mut end = 0;
