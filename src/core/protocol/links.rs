@@ -274,6 +274,7 @@ impl Links {
             let is_silent = now - session.last_heard >= limits.heartbeat_timeout;
             if is_silent {
                 silent.push(link);
+            // Before the greetings are complete, a heartbeat would break the protocol.
             } else if session.up && now - session.last_sent >= limits.heartbeat_interval {
                 quiet.push(link);
             }
@@ -335,6 +336,7 @@ impl Links {
     fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
         self.reasons.insert(to, why);
         let limits = self.config.limits;
+        // The bound keeps the product within a `Duration`, however many calls have failed.
         let doubled =
             limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
         let until = now + doubled.min(limits.reconnect_max);
@@ -445,6 +447,7 @@ impl Links {
         self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
         self.open(link, peer, out);
         events.push(PeerEvent::Up { peer, incarnation, state: None });
+        // The caller may be the chief, whose data replaces that of the first worker.
         events.extend(self.disconnect_other_data(now, out));
         events
     }
@@ -549,6 +552,7 @@ impl Links {
         }
         self.incarnations.insert(peer, incarnation);
         self.welcomed_by.insert(peer);
+        // Only a `Welcome` resets the pause, because a link alone proves no working peer.
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.reasons.remove(&peer);
         self.open(link, peer, out);
@@ -572,6 +576,7 @@ impl Links {
         out: &mut Vec<Effect>,
     ) {
         if let Some(Refusal { reason, older_than }) = refusal {
+            // The host sends this message before it closes the link, so the caller gets the reason.
             self.send_on(now, link, Message::Refused { reason, older_than }, out);
         }
         out.push(Effect::Close { link });
@@ -592,6 +597,8 @@ impl Links {
         if let Some(Call::Linked { failures } | Call::Connecting { failures }) =
             self.calls.get(&peer)
         {
+            // A lost link counts as a failure. A ps that accepts each call and hangs up is
+            // therefore called less and less often.
             let failures = *failures;
             self.pause(now, peer, failures + 1, why.clone());
         }

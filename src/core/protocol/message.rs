@@ -109,6 +109,9 @@ impl Want {
 }
 
 /// A message between two tasks.
+//
+// A frame contains the position of the kind in this list. A new kind goes to the end, so that a
+// program of an older version can still decode a `Refused` with its reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     /// Opens a session.

@@ -278,6 +278,7 @@ impl Ps {
     /// A restarted ps does not know the chiefs that its earlier incarnation knew, and may have let
     /// in an older chief. A worker that has worked in the newer generation names the newer chief.
     fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
+        // The largest incarnation fences nobody, so it must not displace a chief either.
         if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
             return;
         }
@@ -449,6 +450,7 @@ impl Ps {
         {
             let why = format!("it chose {} slots that no update can use", slots.len());
             self.end_session(now, TaskId::PS_ZERO, why, out);
+        // Ps 0 may repeat its choice, which must not restart an update that is being computed.
         } else if is_at_cut && !self.shard.as_ref().is_some_and(Shard::is_updating) {
             self.choose(cut, slots, out);
             self.try_update(out);
@@ -571,6 +573,7 @@ impl Ps {
                 (self.config.has_backup_workers() && self.me == TaskId::PS_ZERO).then(|| {
                     Choice::new(self.config.n_ps, self.config.sync.replicas_to_aggregate, cut)
                 });
+            // The previous version and the updates belong to the history that is rolled back.
             self.previous = None;
             self.unrecorded = Unrecorded::default();
             self.capture = None;
@@ -642,12 +645,13 @@ impl Ps {
     fn has_left(&self, worker: TaskId) -> bool {
         // A later incarnation of the worker does not know of the end yet.
         let said = self.goodbyes.get(&worker);
-        said.is_some_and(|life| self.links.incarnation_of(worker) == Some(*life))
+        said.is_some_and(|said| self.links.incarnation_of(worker) == Some(*said))
     }
 
     /// Notes that a worker leaves. At the last version, a goodbye also tells this ps of the end.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        self.goodbyes.extend(self.links.incarnation_of(peer).map(|life| (peer, life)));
+        self.goodbyes
+            .extend(self.links.incarnation_of(peer).map(|incarnation| (peer, incarnation)));
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
@@ -668,10 +672,12 @@ impl Ps {
         for event in self.links.on_wake(now, out) {
             self.on_peer(now, event, out);
         }
+        // The timer is copied, because `awaited` borrows the whole node.
         let mut wait_timer = self.wait_timer;
         let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
         self.wait_timer = wait_timer;
         match (&self.ending, wait) {
+            // Rule 10: a ps that knows of the end has not failed when it gives up waiting.
             (Some(ending), wait) if wait.is_err() || ending.until <= now => self.finish(now, out),
             (None, Err(why)) => self.links.abort(now, why, out),
             _ => {}

@@ -161,12 +161,14 @@ impl Chief {
         let of_shard = state.map(|cut| cut.generation);
         self.note_number(of_shard);
         self.shards[ps.index as usize] = Some(of_shard);
+        // A `Restore` on the previous link is lost, so the new link may carry one.
         self.is_restoring[ps.index as usize] = false;
         if self.ending.is_some() {
             self.tell_finished(now, ps, links, out);
             return;
         }
         match &self.phase {
+            // The chief compares the shards once the checkpoint is read.
             Phase::Reading => {}
             Phase::Gathering { .. } => self.gather(now, links, out),
             Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
@@ -179,6 +181,7 @@ impl Chief {
                 self.open(now, restored, links, out);
             }
             Phase::Running { generation } if of_shard == Some(*generation) => {
+                // The request or its answer may be lost with the previous link.
                 if let Some(cut) = self.saver.wanted_of(ps.index) {
                     send_capture(now, ps, cut, links, out);
                 }
@@ -233,6 +236,7 @@ impl Chief {
         out: &mut Vec<Effect>,
     ) {
         self.shards[ps.index as usize] = None;
+        // The ps can no longer be captured, so a requested stop may have to save the live version.
         if self.stop_by.is_some() {
             self.proceed(now, links, out);
         }
@@ -477,6 +481,7 @@ impl Chief {
                     self.end(now, links, out);
                     return;
                 }
+                // The run waits for the final save, which therefore ignores the schedule.
                 if self.n_final_saves == 0 {
                     self.n_final_saves = 1;
                     self.saver.set_due(now);
@@ -606,6 +611,7 @@ impl Chief {
         }
         let stopped = |saved| Effect::Halt(Outcome::Stopped { saved });
         let (Phase::Running { .. }, Some(at)) = (&self.phase, self.at) else {
+            // Outside a running generation, the chief holds no version that it may save.
             out.push(stopped(None));
             return;
         };

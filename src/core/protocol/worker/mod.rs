@@ -201,6 +201,7 @@ impl Worker {
         match (message, &mut self.chief) {
             (Message::Version { cut, tokens, received, updates, acknowledged, parameters }, _) => {
                 let n_slots = self.config.sync.slots_per_step();
+                // The host computes any slot that a token names, so wrong tokens end the session.
                 if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
                     let why = format!("it issued tokens for {tokens:?}, of {n_slots} slots a step");
                     self.end_session(now, ps, why, out);
@@ -356,6 +357,8 @@ impl Worker {
         }
         self.compute(out);
         self.wait_timer.restart(now);
+        // The chief may ask for a capture here. It must do so before the worker pushes, so that no
+        // shard can be past the version (rule 7).
         if let Some(chief) = &mut self.chief {
             chief.on_whole(now, cut, parameters, &mut self.links, out);
         }
@@ -486,11 +489,13 @@ impl Worker {
         if self.leaving.as_ref().is_some_and(|leaving| leaving.until() <= now) {
             out.push(Effect::Halt(Outcome::Finished));
         } else if self.is_waiting() {
+            // The timer is copied, because `awaited` borrows the whole node.
             let mut wait_timer = self.wait_timer;
             let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
             self.wait_timer = wait_timer;
             match wait {
                 Ok(()) => {}
+                // Rule 10: a worker that knows of the end has not failed when it gives up waiting.
                 Err(_) if self.is_done() => self.links.leave(now, out),
                 Err(why) => self.links.abort(now, why, out),
             }
