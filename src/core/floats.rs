@@ -249,8 +249,8 @@ pub struct Pool {
 pub type MakeBuffer = fn(usize) -> Buffer;
 
 impl Pool {
-    /// Creates a pool that remembers at most `max_lent` buffers. Further buffers are freed by their
-    /// last reader.
+    /// Creates a pool that remembers at most `max_lent` buffers. Beyond that, the pool forgets its
+    /// oldest buffer, which is then freed instead of reused.
     #[must_use]
     pub const fn new(max_lent: usize) -> Self {
         Self { lent: Vec::new(), max_lent, make: |len| vec![0.0; len].into() }

@@ -10,8 +10,8 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// The learning rate at step 0, above 0.
     pub learning_rate: f64,
-    /// The factor by which the learning rate decays in `decay_steps` steps, in (0, 1]. The decay is
-    /// smooth.
+    /// The factor by which the learning rate decays in `decay_steps` steps, in (0, 1]. The rate
+    /// decays at every step.
     pub learning_rate_decay: f64,
     /// The number of steps in which the learning rate decays by `learning_rate_decay`, above 0.
     pub decay_steps: f64,

@@ -113,7 +113,7 @@ pub enum WireError {
         n_tensors: usize,
     },
     /// The bytes are shorter or longer than the frame.
-    #[error("{found} bytes where the frame has {wanted}")]
+    #[error("{found} bytes, but the frame has {wanted}")]
     WrongLength {
         /// The number of bytes.
         found: usize,

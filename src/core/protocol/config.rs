@@ -66,7 +66,7 @@ impl ClusterConfig {
     }
 }
 
-/// The timeouts and intervals of the protocol. They influence no number.
+/// The timeouts and intervals of the protocol. They do not influence the result of the training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The time without a message after which a task sends a heartbeat on a link.

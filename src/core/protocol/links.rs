@@ -385,8 +385,8 @@ impl Links {
                 self.on_welcome(now, link, peer, incarnation, state, out)
             }
             (Message::Refused { reason, older_than }, Some(peer), false) => {
-                // A larger incarnation than the named one would not help if the named one is not
-                // newer. The refusal is then final, like any other.
+                // If the named incarnation is not newer than this one, a larger incarnation would
+                // not help. The refusal is then final.
                 let older_than =
                     older_than.filter(|newer| newer.incarnation.fences(self.incarnation));
                 self.on_refused(now, link, peer, Refusal { reason, older_than }, out)
@@ -560,7 +560,10 @@ impl Links {
     }
 
     fn open(&mut self, link: LinkId, peer: TaskId, out: &mut Vec<Effect>) {
-        let session = self.sessions.get_mut(&link).expect("its message was just taken");
+        let session = self
+            .sessions
+            .get_mut(&link)
+            .expect("the link has a session, because its greeting was just handled");
         session.peer = Some(peer);
         session.up = true;
         self.up.insert(peer, link);

@@ -29,7 +29,7 @@ pub(super) struct Pending {
 
 /// The error for a ps that acknowledged more pushes than the worker sent on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it acknowledged {acknowledged} pushes of this link, on which {sent} were sent")]
+#[error("it acknowledged {acknowledged} pushes, but only {sent} were sent on this link")]
 pub(super) struct NeverSent {
     acknowledged: u64,
     sent: u64,

@@ -634,7 +634,7 @@ impl Ps {
 
     /// Halts without the goodbyes that have not come.
     fn finish(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        // With this limit, the acknowledgement does not wait for the other workers.
+        // The chief gets its answer although not all workers have left.
         if let Some(ending) = &mut self.ending {
             ending.until = now;
         }

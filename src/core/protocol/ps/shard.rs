@@ -104,7 +104,6 @@ impl Shard {
             return Judgement::Declined(Verdict::Stale);
         }
         // Rule 4. Losses are compared as bits, because -0.0 == 0.0 and NaN != NaN.
-        // Rule 4. Losses are compared as bits, because -0.0 == 0.0 and NaN != NaN.
         if let Some(first) = self.held.get(&slot) {
             let same =
                 first.gradient == held.gradient && first.loss.to_bits() == held.loss.to_bits();
@@ -129,7 +128,7 @@ impl Shard {
 
     fn check(&self, cut: Cut, slot: Slot, gradient: &Floats) -> Result<(), String> {
         if slot.0 >= self.n_slots {
-            return Err(format!("pushed slot {slot}, of {} slots a step", self.n_slots));
+            return Err(format!("pushed slot {slot}, but a step has only {} slots", self.n_slots));
         }
         if gradient.len() != self.state.parameters.len() {
             return Err(format!(
@@ -140,7 +139,7 @@ impl Shard {
         }
         // Only this shard makes its next version, so no worker can have computed from it yet.
         if cut.generation == self.cut.generation && cut.step > self.cut.step {
-            return Err(format!("pushed a gradient of {cut}, which is yet to be made"));
+            return Err(format!("pushed a gradient of {cut}, which this ps has not made yet"));
         }
         Ok(())
     }

@@ -191,8 +191,8 @@ impl Worker {
             }
         }
         self.repeat_pushes(now, ps, out);
-        // Another shard may have reached a newer generation while this ps was disconnected, so that
-        // the pull for that generation was not sent.
+        // Another shard may have reached a newer generation. A pull for that generation is lost
+        // with the previous link, or was not sent while this ps was disconnected.
         self.advance(now, out);
     }
 
@@ -203,7 +203,9 @@ impl Worker {
                 let n_slots = self.config.sync.slots_per_step();
                 // The host computes any slot that a token names, so wrong tokens end the session.
                 if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
-                    let why = format!("it issued tokens for {tokens:?}, of {n_slots} slots a step");
+                    let why = format!(
+                        "it issued the tokens {tokens:?}, which are not ascending slots below {n_slots}"
+                    );
                     self.end_session(now, ps, why, out);
                     return;
                 }
@@ -316,7 +318,7 @@ impl Worker {
     }
 
     /// Asks the shards that are past a step for its older version, if an earlier incarnation of
-    /// this worker died between its pushes of that step. Returns whether it is so.
+    /// this worker died between its pushes of that step. Returns whether there is such a step.
     ///
     /// The other shards wait for the gradients of that step, which this incarnation computes again
     /// at the older version. Meanwhile it asks no shard for the newer version, because the answer

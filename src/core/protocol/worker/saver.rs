@@ -191,7 +191,7 @@ impl Saver {
     ) {
         let of_this_history = matches!(self.phase, Phase::Writing { of_this_history: true, .. });
         self.phase = Phase::Idle;
-        // Saves that a slow disk has made impossible are not made up for.
+        // If the storage was slower than the interval, only one save is due now.
         self.due = (self.due + self.interval).max(now);
         match result {
             Ok(path) => {
