@@ -60,7 +60,7 @@ impl PushWindow {
     /// If the worker has sent fewer pushes on this link.
     pub(super) fn acknowledge(&mut self, pushes: u64) -> Result<(), NeverSent> {
         let sent = self.acknowledged + self.unacknowledged.len() as u64;
-        // A faulty ps must not drop pushes that it has never judged.
+        // A faulty ps must not make this worker drop pushes that were never judged.
         if pushes > sent {
             return Err(NeverSent { acknowledged: pushes, sent });
         }

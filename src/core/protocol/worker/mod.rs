@@ -35,7 +35,7 @@ pub struct Worker {
     work: Option<Work>,
     /// The chief's part, on worker 0.
     chief: Option<Chief>,
-    /// The end of the run, on every other worker: the ps that wait for a goodbye.
+    /// On every other worker, once the run has ended: the ps that wait for a goodbye.
     leaving: Option<Ending>,
     wait_timer: WaitTimer,
 }
@@ -59,7 +59,7 @@ impl Worker {
         }
     }
 
-    /// Returns the whole version that the worker computes gradients at, or did last.
+    /// Returns the whole version of the worker's current or last step.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
         self.work.as_ref().map(Work::cut)
