@@ -1,8 +1,8 @@
-//! Reference-counted, immutable buffers of `f32`: what gradients and versions travel in.
+//! Reference-counted, immutable buffers of `f32`, which hold gradients and parameters.
 //!
-//! Cloning one copies no floats, so a version is broadcast to any number of workers for free. The
-//! floats may still be in the memory of the process that made them; then they are copied by whoever
-//! looks at them, and no earlier.
+//! A clone copies no floats, so a broadcast of a version costs no copy per worker. A buffer can
+//! also stand for floats in the memory of another process, which are copied only when they are
+//! read.
 
 use std::any::Any;
 use std::fmt;
@@ -21,64 +21,66 @@ struct Inner {
     is_retired: AtomicBool,
 }
 
-/// Where the floats are.
 enum Values {
-    Here(Buffer),
-    /// In another process, from where they are copied when all are wanted at once.
-    There {
+    /// Floats in memory of this process.
+    Local(Buffer),
+    /// Floats in memory of another process.
+    Remote {
         len: usize,
-        source: Box<dyn Elsewhere>,
+        source: Box<dyn RemoteFloats>,
+        /// All floats, once a reader has needed them as one slice.
         copy: OnceLock<Vec<f32>>,
     },
 }
 
 impl Default for Values {
     fn default() -> Self {
-        Self::Here(Buffer::default())
+        Self::Local(Buffer::default())
     }
 }
 
-/// Floats of another process, which keeps them as they are until this is dropped.
-pub trait Elsewhere: Send + Sync {
-    /// Copies the floats from number `start` on.
+/// Floats in the memory of another process, which does not change them until this value is dropped.
+pub trait RemoteFloats: Send + Sync {
+    /// Copies the floats from index `start` on into `values`, and fills it.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are too few floats.
     fn read(&self, start: usize, values: &mut [f32]);
 }
 
 impl Floats {
-    /// `len` floats of another process.
+    /// Creates a buffer of `len` floats that are in another process.
     #[must_use]
-    pub fn elsewhere(len: usize, source: Box<dyn Elsewhere>) -> Self {
-        let values = Values::There { len, source, copy: OnceLock::new() };
+    pub fn remote(len: usize, source: Box<dyn RemoteFloats>) -> Self {
+        let values = Values::Remote { len, source, copy: OnceLock::new() };
         Self(Arc::new(Inner { values, ..Inner::default() }))
     }
 
-    /// The number of floats.
+    /// Returns the number of floats.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0.values {
-            Values::Here(buffer) => buffer.len(),
-            Values::There { len, .. } => *len,
+            Values::Local(buffer) => buffer.len(),
+            Values::Remote { len, .. } => *len,
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether the buffer has no floats.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Some of the floats, each of which is to be looked at once: where they are, or if that is in
-    /// another process, in `room`.
+    /// Returns the floats of a range, for callers that read each float once. Local floats are
+    /// returned in place. Remote floats are copied to `room`, so that no copy of the whole buffer
+    /// is made.
     ///
     /// # Panics
-    /// If there are not so many, or the room is too small.
+    /// If the range exceeds the buffer, or `room` is shorter than the range.
     #[must_use]
     pub fn chunk<'a>(&'a self, range: Range<usize>, room: &'a mut [f32]) -> &'a [f32] {
         match &self.0.values {
-            Values::There { copy, .. } if copy.get().is_none() => {
+            Values::Remote { copy, .. } if copy.get().is_none() => {
                 let room = &mut room[..range.len()];
                 self.read(range.start, room);
                 room
@@ -87,50 +89,49 @@ impl Floats {
         }
     }
 
-    /// Copies the floats from number `start` on.
+    /// Copies the floats from index `start` on into `values`, and fills it.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are too few floats.
     pub fn read(&self, start: usize, values: &mut [f32]) {
         match &self.0.values {
-            Values::There { source, copy, .. } if copy.get().is_none() => {
+            Values::Remote { source, copy, .. } if copy.get().is_none() => {
                 source.read(start, values)
             }
             _ => values.copy_from_slice(&self[start..][..values.len()]),
         }
     }
 
-    /// The elements as bytes, little-endian, in place (no copy).
+    /// Returns the floats as little-endian bytes, without a copy of local floats.
     #[must_use]
     #[cfg(target_endian = "little")]
     pub fn as_bytes(&self) -> &[u8] {
         bytemuck::cast_slice(self)
     }
 
-    /// The CRC32C of [`Self::as_bytes`]; computed once for all who share the buffer.
+    /// Returns the CRC32C of [`Self::as_bytes`]. It is computed once for all clones of the buffer.
     #[must_use]
     pub fn checksum(&self) -> u32 {
         *self.0.checksum.get_or_init(|| crc32c::crc32c(self.as_bytes()))
     }
 
-    /// A buffer whose [`Self::checksum`] is known already.
+    /// Creates a buffer whose [`Self::checksum`] is already known.
     #[must_use]
     pub fn with_checksum(values: impl Into<Buffer>, checksum: u32) -> Self {
-        let values = Values::Here(values.into());
+        let values = Values::Local(values.into());
         Self(Arc::new(Inner { values, checksum: checksum.into(), ..Inner::default() }))
     }
 
-    /// The host's own memory, if the floats are in such.
+    /// Returns the [`Memory`] that a host provided for the buffer, if there is one.
     #[must_use]
     pub fn memory(&self) -> Option<&dyn Memory> {
         match &self.0.values {
-            Values::Here(Buffer(Storage::Host(memory))) => Some(&**memory),
+            Values::Local(Buffer(Storage::Host(memory))) => Some(&**memory),
             _ => None,
         }
     }
 
-    /// From now on the buffer is never written again: somebody may read it of whom no more will be
-    /// heard.
+    /// Marks the buffer as never reusable: a disconnected peer may still be reading it.
     pub fn retire(&self) {
         self.0.is_retired.store(true, Ordering::Relaxed);
     }
@@ -139,23 +140,23 @@ impl Floats {
         self.0.is_retired.load(Ordering::Relaxed)
     }
 
-    /// Whether both are one and the same buffer in memory.
+    /// Returns whether both values share one buffer in memory.
     #[must_use]
     pub fn same_buffer(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether nobody else holds the buffer.
+    /// Returns whether the buffer has no other clone.
     #[must_use]
     pub fn is_unshared(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// The buffer itself, to be written again, if it is of this process and nobody else holds it.
+    /// Returns the memory of the buffer for reuse, if it is local and has no other clone.
     fn reclaim(self) -> Option<Buffer> {
         match Arc::try_unwrap(self.0).ok()?.values {
-            Values::Here(buffer) => Some(buffer),
-            Values::There { .. } => None,
+            Values::Local(buffer) => Some(buffer),
+            Values::Remote { .. } => None,
         }
     }
 }
@@ -163,8 +164,8 @@ impl Floats {
 impl Values {
     fn all(&self) -> &[f32] {
         match self {
-            Self::Here(buffer) => buffer,
-            Self::There { len, source, copy } => copy.get_or_init(|| {
+            Self::Local(buffer) => buffer,
+            Self::Remote { len, source, copy } => copy.get_or_init(|| {
                 let mut values = vec![0.0; *len];
                 source.read(0, &mut values);
                 values
@@ -173,7 +174,7 @@ impl Values {
     }
 }
 
-/// Floats that are being written.
+/// A buffer of floats that can be written.
 #[derive(Debug, Default)]
 pub struct Buffer(Storage);
 
@@ -216,7 +217,8 @@ impl From<Vec<f32>> for Buffer {
 }
 
 impl Buffer {
-    /// A buffer in memory of the host's own, whose length is a multiple of 4 bytes.
+    /// Creates a buffer in memory that a host provides. The memory's length must be a multiple of 4
+    /// bytes.
     #[must_use]
     pub fn in_memory(memory: impl Memory) -> Self {
         Self(Storage::Host(Box::new(memory)))
@@ -225,17 +227,17 @@ impl Buffer {
 
 /// Memory that a host provides for a buffer, such as memory that other processes can read.
 pub trait Memory: Any + fmt::Debug + Send + Sync {
-    /// The content.
+    /// Returns the content.
     fn bytes(&self) -> &[u8];
 
-    /// The content, to be written.
+    /// Returns the content for writing.
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
-/// Buffers that are written again once nobody holds them any more.
+/// Buffers that are reused once all their readers have dropped them.
 ///
-/// A version or a gradient is megabytes: getting fresh memory for each from the system costs more
-/// than filling it.
+/// A version or a gradient can have megabytes, and fresh memory from the operating system costs
+/// more time than the writing of its floats.
 #[derive(Debug)]
 pub struct Pool {
     lent: Vec<Floats>,
@@ -243,22 +245,23 @@ pub struct Pool {
     make: MakeBuffer,
 }
 
-/// Makes a buffer of so many zeros.
+/// A function that makes a buffer of the given number of zeros.
 pub type MakeBuffer = fn(usize) -> Buffer;
 
 impl Pool {
-    /// A pool that remembers at most `max_lent` buffers; any more are left to who holds them.
+    /// Creates a pool that remembers at most `max_lent` buffers. Beyond that, the pool forgets its
+    /// oldest buffer, which is then freed instead of reused.
     #[must_use]
     pub const fn new(max_lent: usize) -> Self {
         Self { lent: Vec::new(), max_lent, make: |len| vec![0.0; len].into() }
     }
 
-    /// From now on makes buffers in another way.
+    /// Sets the function that makes new buffers.
     pub fn make_buffers(&mut self, make: MakeBuffer) {
         self.make = make;
     }
 
-    /// A buffer of `len` values, of which each may be anything.
+    /// Returns a buffer of `len` arbitrary values.
     #[must_use]
     pub fn take(&mut self, len: usize) -> Buffer {
         self.lent.retain(|floats| !floats.is_retired());
@@ -267,13 +270,13 @@ impl Pool {
         free.and_then(Floats::reclaim).unwrap_or_else(|| (self.make)(len))
     }
 
-    /// Gives a buffer out, to come back when nobody holds it.
+    /// Turns a written buffer into shared floats. The pool reuses it once all clones are dropped.
     #[must_use]
     pub fn lend(&mut self, values: impl Into<Floats>) -> Floats {
         let floats = values.into();
         self.lent.push(floats.clone());
         if self.lent.len() > self.max_lent {
-            // A length that is asked for no more must not keep its place for ever.
+            // The oldest buffer goes: a length that is no longer needed must not keep its place.
             self.lent.remove(0);
         }
         floats
@@ -287,7 +290,7 @@ compile_error!(
 
 impl From<Buffer> for Floats {
     fn from(values: Buffer) -> Self {
-        let values = Values::Here(values);
+        let values = Values::Local(values);
         Self(Arc::new(Inner { values, ..Inner::default() }))
     }
 }
@@ -306,7 +309,7 @@ impl Deref for Floats {
     }
 }
 
-/// Equal to the bit: `0.0` is not `-0.0`, and a NaN equals itself.
+/// Compares bits: `0.0` differs from `-0.0`, and a NaN equals itself.
 impl PartialEq for Floats {
     fn eq(&self, other: &Self) -> bool {
         self.same_buffer(other) || self.as_bytes() == other.as_bytes()
@@ -334,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn pool_reuses_a_buffer_only_after_its_last_holder_dropped_it() {
+    fn pool_reuses_a_buffer_only_after_its_last_clone_is_dropped() {
         let mut pool = Pool::new(2);
         let values = pool.take(3);
         let place = values.as_ptr();
@@ -350,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn pool_remembers_a_limited_number_of_buffers() {
+    fn pool_remembers_at_most_its_limit_of_buffers() {
         let mut pool = Pool::new(2);
         let lent: Vec<_> = (1..5).map(|len| pool.lend(vec![0.0; len])).collect();
         assert_eq!((lent.len(), pool.lent.len()), (4, 2));
@@ -365,10 +368,10 @@ mod tests {
         assert_eq!(b.reclaim().as_deref(), Some(&[1.0, 2.0][..]));
     }
 
-    /// The numbers from 0 on, and how many of them were read.
+    /// Remote floats with the values 0, 1, 2, …, which count the floats that were read.
     struct Counting(Arc<AtomicUsize>);
 
-    impl Elsewhere for Counting {
+    impl RemoteFloats for Counting {
         fn read(&self, start: usize, values: &mut [f32]) {
             self.0.fetch_add(values.len(), Ordering::Relaxed);
             (start..).zip(values).for_each(|(number, value)| *value = number as f32);
@@ -376,9 +379,9 @@ mod tests {
     }
 
     #[test]
-    fn external_floats_are_copied_on_access_and_as_a_whole_only_once() {
+    fn remote_floats_are_copied_when_they_are_read_and_as_a_whole_only_once() {
         let n_read = Arc::new(AtomicUsize::new(0));
-        let floats = Floats::elsewhere(9, Box::new(Counting(Arc::clone(&n_read))));
+        let floats = Floats::remote(9, Box::new(Counting(Arc::clone(&n_read))));
         let read = || n_read.load(Ordering::Relaxed);
         assert_eq!((floats.len(), read()), (9, 0));
         assert_eq!(floats.chunk(3..5, &mut [0.0; 4]), [3.0, 4.0]);

@@ -1,6 +1,6 @@
-//! The names of things: tasks, steps, slots, lives.
+//! The identifiers: tasks, steps, slots, incarnations, generations, cuts and links.
 //!
-//! Every number that crosses a function has a type of its own, so that a slot is never a step.
+//! Each is a type of its own, so that the compiler rejects a slot in the place of a step.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,9 +28,9 @@ impl fmt::Display for Job {
 /// A task: one process of the cluster, as `ClusterSpec` numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
-    /// The job it belongs to.
+    /// The task's job.
     pub job: Job,
-    /// Its number within the job, from 0.
+    /// The task's number within the job, from 0.
     pub index: u32,
 }
 
@@ -40,13 +40,13 @@ impl TaskId {
     /// Ps 0: keeps the global step, issues the tokens, chooses the slots when R < N.
     pub const PS_ZERO: Self = Self::ps(0);
 
-    /// Ps number `index`.
+    /// Returns the ps with the number `index`.
     #[must_use]
     pub const fn ps(index: u32) -> Self {
         Self { job: Job::Ps, index }
     }
 
-    /// Worker number `index`.
+    /// Returns the worker with the number `index`.
     #[must_use]
     pub const fn worker(index: u32) -> Self {
         Self { job: Job::Worker, index }
@@ -59,7 +59,7 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// A text is not the name of a task.
+/// The error for a text that is not the name of a task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no task, such as \"worker 1\"")]
 pub struct NoTask(String);
@@ -73,15 +73,15 @@ impl FromStr for TaskId {
             let (job, index) = name.split_once(' ')?;
             let job = [Job::Ps, Job::Worker].into_iter().find(|known| known.to_string() == job)?;
             let task = Self { job, index: index.parse().ok()? };
-            // `worker +1` and `worker 01` are no names.
+            // The integer parser also accepts `worker +1` and `worker 01`, but a task has one name.
             (task.to_string() == name).then_some(task)
         };
         parse().ok_or_else(|| NoTask(name.to_owned()))
     }
 }
 
-/// `global_step`: the number of updates made, and so the version of the parameters.
-/// Update k makes version k + 1 out of version k.
+/// TensorFlow's `global_step`: the number of updates made so far, which is also the version of the
+/// parameters. Update k makes version k + 1 from version k.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -89,9 +89,10 @@ impl FromStr for TaskId {
 pub struct Step(pub u64);
 
 impl Step {
-    /// The step after this one. No run gets to the last one, but a peer may speak of it.
+    /// Returns the step after this one.
     #[must_use]
     pub const fn next(self) -> Self {
+        // No run reaches the largest step, but a faulty peer may send it.
         Self(self.0.saturating_add(1))
     }
 }
@@ -102,7 +103,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// One unit of work in a step: the gradient of batch(seed, slot, step) at that step's version.
+/// A unit of work in a step: the gradient of batch(seed, slot, step) at that step's version.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -115,7 +116,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// One life of a task. A restart has a larger one; the host supplies it.
+/// The number of one process of a task. A restarted task has a larger incarnation, which its host
+/// chooses.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -128,17 +130,18 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// One life of the cluster's state. A rollback starts a larger one, and fences the old.
+/// A period in which the cluster's state never goes back. A rollback starts a larger generation,
+/// which fences the earlier ones.
 ///
-/// Its opener comes first: what a later chief opens is larger than anything that an earlier one
-/// did, even if nobody is left who remembers the earlier one's numbers.
+/// Generations are ordered by their opener first. A later chief therefore opens a larger generation
+/// than any earlier chief, even if no task remembers the earlier chief's numbers.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Generation {
-    /// The incarnation of the chief that opened it.
+    /// The incarnation of the chief that opened the generation.
     pub opener: Incarnation,
-    /// Counts the lives of the state, for people: one more than any that the opener knew of.
+    /// The number that logs show: one more than the largest number that the opener knew.
     pub number: u64,
 }
 
@@ -153,14 +156,14 @@ impl fmt::Display for Generation {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Cut {
-    /// The generation.
+    /// The generation of the version.
     pub generation: Generation,
-    /// The version.
+    /// The number of the version.
     pub step: Step,
 }
 
 impl Cut {
-    /// The version after this one, in the same generation.
+    /// Returns the next version, in the same generation.
     #[must_use]
     pub const fn next(self) -> Self {
         Self { step: self.step.next(), ..self }
@@ -173,8 +176,8 @@ impl fmt::Display for Cut {
     }
 }
 
-/// One connection between two tasks, as this end's host numbers it.
-/// A task that connects again is on another link.
+/// A connection between two tasks, with the number that this end's host gave it. A task that
+/// connects again has another link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkId(pub u64);
@@ -184,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_valid_task_names_are_parsed() {
+    fn only_the_displayed_name_of_a_task_parses() {
         for task in [TaskId::ps(0), TaskId::CHIEF, TaskId::worker(4_000_000_000)] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }

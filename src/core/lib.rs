@@ -1,7 +1,9 @@
-//! The core of Unisono: the protocol as pure state machines, and the loop that runs them on any host.
+//! The core of Unisono: the protocol as pure state machines, and the loop that runs them on any
+//! host.
 //!
-//! [`protocol`] decides, [`host`] has the traits that a host implements and the one loop, [`wire`]
-//! turns messages into bytes. Nothing here opens a file or a socket, reads a clock or starts a thread.
+//! [`protocol`] makes every decision. [`host`] has the traits that a host implements, and the loop.
+//! [`wire`] encodes messages. This crate opens no file and no socket, reads no clock and starts no
+//! thread.
 
 pub mod floats;
 pub mod host;

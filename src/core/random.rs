@@ -1,18 +1,20 @@
-//! Seeded random numbers: one independent ChaCha stream for each (seed, purpose, entity, index).
+//! Seeded random numbers: an independent ChaCha stream for each (seed, purpose, entity, index).
 //!
-//! Nobody shares a stream, so that drawing one number more in one place moves no other place.
-//! Only the raw ChaCha output of `rand_chacha` is used; how numbers are made of it is fixed here.
+//! Each use has a stream of its own, so that an additional number in one use changes no other use.
+//! This file derives all numbers from the raw ChaCha output of `rand_chacha`, and uses no other
+//! algorithm of that crate.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of a run is for. Others number theirs from 2^32 on.
+/// The purpose of a stream in a run. Other crates number their purposes from 2^32 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Initial values; entity: the variable's number.
+    /// Initial values. The entity is the variable's number.
     InitialValues = 1,
-    /// The order of the training examples; entity: the slot (0 when shared), index: the epoch.
+    /// The order of the training examples. The entity is the slot, or 0 for an order that all slots
+    /// share. The index is the epoch.
     Permutation = 2,
 }
 
@@ -27,8 +29,8 @@ impl From<Purpose> for u64 {
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of (seed, purpose, entity, index): ChaCha8 under the key made of the four
-    /// numbers, little-endian, 64 bits each.
+    /// Creates the stream of (seed, purpose, entity, index). It is ChaCha8, and its key consists of
+    /// the four numbers, little-endian, with 64 bits each.
     #[must_use]
     pub fn new(seed: u64, purpose: impl Into<u64>, entity: u64, index: u64) -> Self {
         let mut key = [0; 32];
@@ -39,16 +41,16 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// A number below `bound`, every one equally likely: Lemire's multiplication with rejection
-    /// ("Fast random integer generation in an interval", 2019).
+    /// Returns a uniformly distributed number below `bound`, by Lemire's multiplication with
+    /// rejection ("Fast random integer generation in an interval", 2019).
     ///
     /// # Panics
-    /// If `bound` is 0: there is no such number.
+    /// If `bound` is 0, because no number is below 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below 0");
         let threshold = bound.wrapping_neg() % bound;
@@ -60,7 +62,7 @@ impl Stream {
         }
     }
 
-    /// A multiple of 2^-53 in [0, 1), every one equally likely.
+    /// Returns a uniformly distributed multiple of 2^-53 in [0, 1).
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_with_equal_seeds_and_indices_are_equal_and_others_differ() {
+    fn streams_agree_only_if_all_four_numbers_agree() {
         let first =
             |seed, entity, index| Stream::new(seed, Purpose::Permutation, entity, index).bits();
         assert_eq!(first(1, 2, 3), first(1, 2, 3));

@@ -1,27 +1,28 @@
-//! Moments of a host's clock. Time is an input of the core: nothing in it reads a clock.
+//! Moments of a host's clock. Time is an input of the core, which reads no clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time, as far as its host's clock has come since an origin of the host's choosing.
+/// A point in time, as the time since an origin that the host chooses.
+///
 /// Moments of different hosts cannot be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(Duration);
 
 impl Moment {
-    /// The moment `since_origin` after the clock's origin.
+    /// Creates the moment that is `since_origin` after the clock's origin.
     #[must_use]
     pub const fn from_origin(since_origin: Duration) -> Self {
         Self(since_origin)
     }
 
-    /// How far this moment is from the clock's origin.
+    /// Returns the time between the clock's origin and this moment.
     #[must_use]
     pub const fn since_origin(self) -> Duration {
         self.0
     }
 
-    /// How long ago `earlier` was; zero if it is yet to come.
+    /// Returns the time since `earlier`, or zero if `earlier` is the later moment.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -1,7 +1,8 @@
-//! Frames: how a message becomes bytes and back. `docs/wire.md` has the layout.
+//! Frames: the encoding of messages. `docs/wire.md` describes the layout.
 //!
-//! No length is believed before a checksum covers it, and nothing is allocated beyond [`Limits`].
-//! No sockets here: a reader feeds [`Header`], then [`Head`]; the simulator uses [`decode`].
+//! A decoder uses no length before its checksum has been verified, and allocates nothing beyond
+//! [`Limits`]. This file has no sockets: a link's reader parses a [`Header`] and then a [`Head`],
+//! and the simulator calls [`decode`].
 
 #[cfg(any(test, fuzzing, feature = "testing"))]
 mod reseal;
@@ -15,65 +16,67 @@ pub use self::reseal::reseal;
 use crate::floats::Floats;
 use crate::protocol::Message;
 
-/// The first bytes of a frame with a message; the last one counts the layouts.
+/// The first bytes of a frame with a message. The last byte is the version of the layout.
 pub const MAGIC: [u8; 4] = *b"UNS1";
 
-/// The first bytes of a frame whose tensors are in buffers that its sender shares.
+/// The first bytes of a frame whose tensors are in shared buffers of its sender.
 const PLACED_MAGIC: [u8; 4] = *b"UNP2";
 
 /// The first bytes of a frame with a [`Note`].
 const NOTE_MAGIC: [u8; 4] = *b"UNN2";
 
-/// The longest note.
+/// The maximum length of a note, in bytes.
 const MAX_NOTE_BYTES: usize = 64;
 
-/// The most buffers that one note is about.
+/// The maximum number of buffers in one note.
 pub const MAX_NOTED: usize = 8;
 
-/// The length of the fixed header.
+/// The length of the fixed header, in bytes.
 pub const HEADER_BYTES: usize = 20;
 
-/// The length of one entry of the table of tensors.
+/// The length of an entry in the table of tensors, in bytes.
 const ENTRY_BYTES: usize = 8;
 
-/// The longest control part. The longest by far is that of a version which brings the chief the
-/// updates it has yet to record: this is room for 15,000 updates of 50 slots each.
+/// The maximum length of the control part, in bytes. The longest control part by far is that of a
+/// `Version` that brings the chief the updates to record. The limit has room for 15,000 updates of
+/// 50 slots each.
 pub const MAX_CONTROL_BYTES: usize = 4 << 20;
 
-/// The most tensors behind one message: parameters, and what the richest optimizer keeps.
+/// The maximum number of tensors of a message: the parameters, and the buffers of any optimizer.
 pub const MAX_TENSORS: usize = 16;
 
-/// The longest frame from a caller that has not introduced itself: a hello with its settings
-/// takes about 1 KiB, and a stranger is not worth more memory.
+/// The maximum length of a frame from a caller without a session, in bytes. A `Hello` with its
+/// settings takes about 1 KiB, and a stranger must not cost much memory.
 pub const MAX_GREETING_BYTES: usize = 64 << 10;
 
-/// The largest frame that a reader takes.
+/// The largest frame that a reader accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// For the control part, in bytes.
+    /// The maximum length of the control part, in bytes.
     pub control_bytes: usize,
-    /// For the number of tensors.
+    /// The maximum number of tensors.
     pub tensors: usize,
-    /// For all tensors of the frame together, in bytes.
+    /// The maximum length of all tensors of the frame together, in bytes.
     pub tensor_bytes: usize,
 }
 
 impl Limits {
-    /// Of the first frame on an accepted link: short, and no tensors.
+    /// The limits of the first frame on an accepted link, which is short and has no tensors.
     pub const GREETING: Self =
         Self { control_bytes: MAX_GREETING_BYTES - HEADER_BYTES, tensors: 0, tensor_bytes: 0 };
 
-    /// For a model whose largest shard state (parameters and auxiliary buffers) has this size.
+    /// Returns the limits for a model whose largest shard state (parameters and auxiliary buffers)
+    /// has this size in bytes.
     #[must_use]
     pub const fn with_tensor_bytes(tensor_bytes: usize) -> Self {
         Self { control_bytes: MAX_CONTROL_BYTES, tensors: MAX_TENSORS, tensor_bytes }
     }
 }
 
-/// Why bytes are not a frame.
+/// The reason for which bytes are not a valid frame.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WireError {
-    /// Not the magic: another program, or another layout.
+    /// The frame starts with another magic: the peer is another program, or uses another layout.
     #[error("not a Unisono frame: it starts with \"{}\"", .0.escape_ascii())]
     NotAFrame([u8; 4]),
     /// The header does not fit its checksum.
@@ -85,74 +88,74 @@ pub enum WireError {
     /// A tensor does not fit its checksum.
     #[error("damaged: tensor {0} does not fit its checksum")]
     DamagedTensor(usize),
-    /// More than a limit allows.
+    /// The frame exceeds a limit of the reader.
     #[error("too large: {found} {what}, the limit is {limit}")]
     TooLarge {
-        /// Of what.
+        /// The limited quantity, in words.
         what: &'static str,
-        /// How much there is.
+        /// The quantity that the frame announces.
         found: usize,
-        /// How much is allowed.
+        /// The limit.
         limit: usize,
     },
-    /// The control part is undamaged, but says nothing that this version understands.
+    /// The control part is undamaged, but this version cannot decode it.
     #[error("not a message of this version: {0}")]
     NotAMessage(String),
-    /// A message whose tensors are in memory, where none is shared; or a note alone.
+    /// A frame uses shared memory on a link without shared memory.
     #[error("it speaks of shared memory, and there is none")]
     NotShared,
-    /// A kind of message with a number of tensors that it cannot have.
+    /// A message has a number of tensors that its kind cannot have.
     #[error("a {kind} message cannot have {n_tensors} tensors")]
     WrongTensors {
-        /// The kind of message.
+        /// The kind of the message.
         kind: &'static str,
-        /// How many came with it.
+        /// The number of tensors.
         n_tensors: usize,
     },
-    /// The bytes end before the frame, or the frame before the bytes.
-    #[error("{found} bytes where the frame has {wanted}")]
+    /// The bytes are shorter or longer than the frame.
+    #[error("{found} bytes, but the frame has {wanted}")]
     WrongLength {
-        /// The length of the bytes.
+        /// The number of bytes.
         found: usize,
-        /// The length of the frame, as far as it is known.
+        /// The length of the frame in bytes, as far as the decoder could determine it.
         wanted: usize,
     },
 }
 
-/// What two ends of a link tell each other of buffers that they share, and their nodes never hear.
+/// A notice about shared buffers between the two hosts of a link. Nodes never see notes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// The other end may read a buffer of the sender's.
+    /// The receiver may map a buffer of the sender.
     Offer {
         /// The number of the buffer on this link.
         buffer: u32,
-        /// The sender's process.
+        /// The process id of the sender.
         process: u32,
-        /// The number that the buffer has among the files of the process.
+        /// The file descriptor of the buffer in the sender's process.
         file: u32,
-        /// By which the buffer is known from all else.
+        /// A random mark by which the receiver verifies that the file is this buffer.
         token: [u8; 16],
     },
-    /// The sender can read these buffers of the other end's.
+    /// The sender can read these buffers of the receiver.
     Taken(Vec<u32>),
-    /// The sender needs no more what was in these buffers of the other end's. A buffer is named once
-    /// for each tensor that was said to be in it. Of one note at most [`MAX_NOTED`].
+    /// The sender has read a tensor in each of these buffers of the receiver. A buffer is named
+    /// once for each tensor that was placed in it. One note names at most [`MAX_NOTED`] buffers.
     Read(Vec<u32>),
-    /// These buffers of the sender's are no more.
+    /// These buffers of the sender no longer exist.
     Gone(Vec<u32>),
 }
 
 impl Note {
-    /// The whole frame of the note.
+    /// Returns the note's whole frame.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut frame = vec![0; HEADER_BYTES];
         encode_control(self, &mut frame);
-        seal(NOTE_MAGIC, 0, frame)
+        fill_header(NOTE_MAGIC, 0, frame)
     }
 }
 
-/// A message, ready to be written: its control part, and its tensors in place.
+/// A message that is ready to be sent: its encoded control part, and its tensors by reference.
 #[derive(Clone, Debug)]
 pub struct Frame {
     control: Vec<u8>,
@@ -160,7 +163,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Encodes a message; copies no tensor.
+    /// Encodes a message without a copy of its tensors.
     #[must_use]
     pub fn new(message: &Message) -> Self {
         let tensors = message.tensors().into_iter().cloned().collect();
@@ -169,58 +172,62 @@ impl Frame {
         Self { control, tensors }
     }
 
-    /// What is written before the tensors. Their checksums are computed once for all who share them.
+    /// Returns the bytes before the tensors. A tensor's checksum is computed once for all frames
+    /// that share the tensor.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
-        self.head_with(MAGIC, self.tensors.iter().map(Floats::checksum))
+        self.build_head(MAGIC, self.tensors.iter().map(Floats::checksum))
     }
 
-    /// What is written if each tensor is in one of the sender's buffers, of which the numbers are
-    /// given. Memory is not a wire: checksums are not computed.
+    /// Returns the frame of a message whose tensors are in shared buffers with these numbers.
+    /// Tensors in shared memory do not cross a wire, so they have no checksums.
     #[must_use]
     pub fn placed_head(&self, buffers: &[u32]) -> Vec<u8> {
-        self.head_with(PLACED_MAGIC, buffers.iter().copied())
+        self.build_head(PLACED_MAGIC, buffers.iter().copied())
     }
 
-    /// With the second number of each tensor's entry.
-    fn head_with(&self, magic: [u8; 4], seconds: impl Iterator<Item = u32>) -> Vec<u8> {
+    fn build_head(
+        &self,
+        magic: [u8; 4],
+        checksums_or_buffers: impl Iterator<Item = u32>,
+    ) -> Vec<u8> {
         let table_bytes = self.tensors.len() * ENTRY_BYTES;
         let mut head = Vec::with_capacity(HEADER_BYTES + table_bytes + self.control.len());
         head.resize(HEADER_BYTES, 0);
-        for (tensor, second) in self.tensors.iter().zip(seconds) {
+        for (tensor, number) in self.tensors.iter().zip(checksums_or_buffers) {
             head.extend(length_u32(tensor.len()).to_le_bytes());
-            head.extend(second.to_le_bytes());
+            head.extend(number.to_le_bytes());
         }
         head.extend(&self.control);
-        seal(magic, self.tensors.len(), head)
+        fill_header(magic, self.tensors.len(), head)
     }
 
-    /// The tensors, in order.
+    /// Returns the tensors, in order.
     #[must_use]
     pub fn floats(&self) -> &[Floats] {
         &self.tensors
     }
 
-    /// The bytes of each tensor.
+    /// Returns the bytes of each tensor, in order.
     pub fn tensors(&self) -> impl Iterator<Item = &[u8]> {
         self.tensors.iter().map(Floats::as_bytes)
     }
 
-    /// The length of all tensors.
+    /// Returns the length of all tensors together, in bytes.
     #[must_use]
     pub fn tensor_bytes(&self) -> usize {
         self.tensors.iter().map(|tensor| 4 * tensor.len()).sum()
     }
 
-    /// The length of the whole frame.
+    /// Returns the length of the whole frame with its tensors, in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
         HEADER_BYTES + self.tensors.len() * ENTRY_BYTES + self.control.len() + self.tensor_bytes()
     }
 }
 
-/// Writes the header of a head that is complete but for it.
-fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
+/// Fills in the fixed-size header at the front of an otherwise complete head.
+fn fill_header(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
     let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES;
     let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
     head[0..4].copy_from_slice(&magic);
@@ -232,20 +239,20 @@ fn seal(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
     head
 }
 
-/// The length of the whole frame of a message, without making it.
+/// Returns the length of a message's whole frame in bytes, without building the frame.
 #[must_use]
 pub fn frame_bytes(message: &Message) -> usize {
     let tensors: usize =
         message.tensors().into_iter().map(|tensor| ENTRY_BYTES + 4 * tensor.len()).sum();
-    let mut control = Count(0);
+    let mut control = ByteCounter(0);
     encode_control(message, &mut control);
     HEADER_BYTES + tensors + control.0
 }
 
-/// Takes bytes, and keeps their number.
-struct Count(usize);
+/// A writer that counts bytes and discards them.
+struct ByteCounter(usize);
 
-impl std::io::Write for Count {
+impl std::io::Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -256,17 +263,17 @@ impl std::io::Write for Count {
     }
 }
 
-/// The whole frame of a message, copied into one buffer.
+/// Returns the whole frame of a message in one buffer, with copies of the tensors.
 #[must_use]
 pub fn encode_to_vec(message: &Message) -> Vec<u8> {
     let frame = Frame::new(message);
     frame.tensors().fold(frame.head(), |bytes, tensor| [&bytes, tensor].concat())
 }
 
-/// The message of exactly one whole frame.
+/// Decodes a message from exactly one whole frame. Any bytes are safe to try.
 ///
 /// # Errors
-/// Whatever is wrong with the bytes; any bytes are safe to try.
+/// If the bytes are not one valid frame with a message, or the frame exceeds a limit.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
     let wrong_length = |wanted| WireError::WrongLength { found: bytes.len(), wanted };
 
@@ -296,27 +303,27 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
     head.finish(tensors)
 }
 
-/// Checks the first bytes of a frame: all that can be told of it before its header is whole.
+/// Checks the magic of a frame whose header may still be incomplete.
 ///
 /// # Errors
-/// If they are there, and no magic of ours.
+/// If there are four bytes, and they are no known magic.
 pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
-    bytes.first_chunk().map_or(Ok(()), |magic| Kind::of(*magic).map(|_| ()))
+    bytes.first_chunk().map_or(Ok(()), |magic| Kind::from_magic(*magic).map(|_| ()))
 }
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A message, with its tensors behind it.
+    /// A message, followed by its tensors.
     Whole,
-    /// A message whose tensors are in buffers that its sender shares.
+    /// A message whose tensors are in shared buffers of its sender.
     Placed,
     /// A [`Note`].
     Note,
 }
 
 impl Kind {
-    const fn of(magic: [u8; 4]) -> Result<Self, WireError> {
+    const fn from_magic(magic: [u8; 4]) -> Result<Self, WireError> {
         match magic {
             MAGIC => Ok(Self::Whole),
             PLACED_MAGIC => Ok(Self::Placed),
@@ -326,7 +333,7 @@ impl Kind {
     }
 }
 
-/// A frame's header, undamaged and within limits: it says how long the body is.
+/// A frame's header, which is undamaged and within the limits. It has the length of the body.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
     kind: Kind,
@@ -336,12 +343,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads a header.
+    /// Parses a header.
     ///
     /// # Errors
-    /// If it is damaged, or announces more than the limits allow.
+    /// If the header is damaged, or announces more than the limits allow.
     pub fn parse(bytes: &[u8; HEADER_BYTES], limits: &Limits) -> Result<Self, WireError> {
-        let kind = Kind::of([bytes[0], bytes[1], bytes[2], bytes[3]])?;
+        let kind = Kind::from_magic([bytes[0], bytes[1], bytes[2], bytes[3]])?;
         if crc32c::crc32c(&bytes[..16]) != u32_at(bytes, 16) {
             return Err(WireError::DamagedHeader);
         }
@@ -353,27 +360,28 @@ impl Header {
         };
         let is_note = kind == Kind::Note;
         let control_bytes = if is_note { MAX_NOTE_BYTES } else { limits.control_bytes };
-        within("bytes of control", header.control_bytes, control_bytes)?;
-        within("tensors", header.n_tensors, if is_note { 0 } else { limits.tensors })?;
+        check_limit("bytes of control", header.control_bytes, control_bytes)?;
+        check_limit("tensors", header.n_tensors, if is_note { 0 } else { limits.tensors })?;
         Ok(header)
     }
 
-    /// What the frame is.
+    /// Returns the kind of the frame.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The length of the body: the table of tensors, and the control part.
+    /// Returns the length of the body in bytes. The body is the table of tensors and the control
+    /// part.
     #[must_use]
     pub const fn body_bytes(&self) -> usize {
         self.n_tensors * ENTRY_BYTES + self.control_bytes
     }
 
-    /// Reads the body of a note, which has [`Self::body_bytes`] bytes.
+    /// Parses the body of a note, which has [`Self::body_bytes`] bytes.
     ///
     /// # Errors
-    /// If it is damaged, or is not a note.
+    /// If the body is damaged, or is not a note.
     pub fn parse_note(&self, body: &[u8]) -> Result<Note, WireError> {
         self.check_body(body)?;
         decode_control(body)
@@ -383,25 +391,28 @@ impl Header {
         if crc32c::crc32c(body) == self.body_crc { Ok(()) } else { Err(WireError::DamagedControl) }
     }
 
-    /// Reads the body, which has [`Self::body_bytes`] bytes.
+    /// Parses the body of a message, which has [`Self::body_bytes`] bytes.
     ///
     /// # Errors
-    /// If it is damaged, is not a message, or announces more than the limits allow.
+    /// If the body is damaged, is not a message, or announces more than the limits allow.
     pub fn parse_body(&self, body: &[u8], limits: &Limits) -> Result<Head, WireError> {
         self.check_body(body)?;
         let (table, control) = body.split_at(self.n_tensors * ENTRY_BYTES);
         let table: Vec<_> = table
             .chunks_exact(ENTRY_BYTES)
-            .map(|entry| Entry { n_values: u32_at(entry, 0) as usize, second: u32_at(entry, 4) })
+            .map(|entry| Entry {
+                n_values: u32_at(entry, 0) as usize,
+                checksum_or_buffer: u32_at(entry, 4),
+            })
             .collect();
         let tensor_bytes =
             table.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.n_values * 4));
-        within("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
+        check_limit("bytes of tensors", tensor_bytes, limits.tensor_bytes)?;
         Ok(Head { message: decode_control(control)?, table, is_placed: self.kind == Kind::Placed })
     }
 }
 
-/// What comes before a frame's tensors, undamaged and within limits.
+/// The header and body of a frame with a message, which are undamaged and within the limits.
 #[derive(Debug)]
 pub struct Head {
     message: Message,
@@ -412,29 +423,30 @@ pub struct Head {
 #[derive(Debug)]
 struct Entry {
     n_values: usize,
-    /// The CRC32C of the bytes; of a placed tensor, the number of its buffer.
-    second: u32,
+    /// The CRC32C of the tensor's bytes, or the number of the buffer that holds a placed tensor.
+    checksum_or_buffer: u32,
 }
 
 impl Head {
-    /// How many values each tensor has, in order.
+    /// Returns the number of values of each tensor, in order.
     pub fn tensor_lengths(&self) -> impl Iterator<Item = usize> {
         self.table.iter().map(|entry| entry.n_values)
     }
 
-    /// The number of the sender's buffer in which each tensor is, if they are not behind the head.
+    /// Returns the number of the shared buffer that holds each tensor, in order. `None` if the
+    /// tensors follow the head.
     #[must_use]
     pub fn buffers(&self) -> Option<impl Iterator<Item = u32>> {
-        self.is_placed.then(|| self.table.iter().map(|entry| entry.second))
+        self.is_placed.then(|| self.table.iter().map(|entry| entry.checksum_or_buffer))
     }
 
-    /// Puts the message together with its tensors, which have [`Self::tensor_lengths`].
+    /// Returns the message with its tensors, whose lengths are [`Self::tensor_lengths`].
     ///
     /// # Errors
-    /// If a tensor is damaged, or the message cannot have so many.
+    /// If a tensor is damaged, or the message cannot have so many tensors.
     pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
         for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
-            if !self.is_placed && tensor.checksum() != entry.second {
+            if !self.is_placed && tensor.checksum() != entry.checksum_or_buffer {
                 return Err(WireError::DamagedTensor(index));
             }
         }
@@ -445,7 +457,7 @@ impl Head {
     }
 }
 
-const fn within(what: &'static str, found: usize, limit: usize) -> Result<(), WireError> {
+const fn check_limit(what: &'static str, found: usize, limit: usize) -> Result<(), WireError> {
     if found <= limit { Ok(()) } else { Err(WireError::TooLarge { what, found, limit }) }
 }
 
@@ -457,7 +469,7 @@ fn length_u32(length: usize) -> u32 {
     u32::try_from(length).expect("no message comes near 4 GiB or 4 G values")
 }
 
-// The two functions that know bincode: its standard configuration, varints and little-endian.
+// Only these two functions use bincode. Its standard configuration has little-endian varints.
 
 fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
     bincode::serde::encode_into_std_write(control, out, bincode::config::standard())
@@ -465,8 +477,8 @@ fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
 }
 
 fn decode_control<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    // Bincode counts an integer with its size in memory, up to eight times that of its varint. A
-    // length is believed up to the limit, so few bytes get a low one.
+    // Bincode's limit counts an integer with its size in memory, which is up to eight times the
+    // size of its varint. Bincode trusts a length up to the limit, so a short frame gets a low one.
     let config = bincode::config::standard();
     let decoded = if bytes.len() <= MAX_GREETING_BYTES {
         let config = config.with_limit::<{ 8 * MAX_GREETING_BYTES }>();

@@ -2,7 +2,7 @@
 //! incarnation if it is outdated, and must end if it is fenced.
 
 use unisono_core::protocol::{
-    Effect, Failure, Message, NetworkEvent, NewerLife, Outcome, Report, Want, Worker,
+    Effect, Failure, Message, NetworkEvent, NewerIncarnation, Outcome, Report, Want, Worker,
 };
 use unisono_core::{Cut, Generation, Incarnation, Step, TaskId};
 
@@ -14,11 +14,11 @@ const OWN: Incarnation = Incarnation(1);
 const LARGEST: u64 = 9_007_199_254_740_992;
 
 /// A newer incarnation that is not connected any more.
-fn gone_incarnation(incarnation: u64) -> NewerLife {
-    NewerLife { incarnation: Incarnation(incarnation), is_connected: false }
+fn gone_incarnation(incarnation: u64) -> NewerIncarnation {
+    NewerIncarnation { incarnation: Incarnation(incarnation), is_connected: false }
 }
 
-fn refused(older_than: Option<NewerLife>) -> Message {
+fn refused(older_than: Option<NewerIncarnation>) -> Message {
     Message::Refused { reason: "older".to_owned(), older_than }
 }
 
@@ -38,7 +38,7 @@ fn failed(by: TaskId, failure: fn(String) -> Failure) -> Effect {
 fn calls_and_is_refused(
     worker: &mut Script<Worker>,
     ps: u32,
-    older_than: Option<NewerLife>,
+    older_than: Option<NewerIncarnation>,
 ) -> Option<Effect> {
     worker.network(NetworkEvent::Connected { link: link(ps), to: TaskId::ps(ps) });
     let mut out = worker.receives(ps, refused(older_than));
@@ -99,12 +99,12 @@ fn refusal_reports_whether_the_newer_incarnation_is_connected() {
     let Effect::Send { message: Message::Refused { older_than, .. }, .. } = &out[0] else {
         panic!("{out:?}")
     };
-    assert_eq!(*older_than, Some(NewerLife { is_connected: true, ..gone_incarnation(5) }));
+    assert_eq!(*older_than, Some(NewerIncarnation { is_connected: true, ..gone_incarnation(5) }));
 }
 
 #[test]
 fn refused_worker_retries_until_the_newer_incarnation_is_known_to_be_alive() {
-    let connected = Some(NewerLife { is_connected: true, ..gone_incarnation(5) });
+    let connected = Some(NewerIncarnation { is_connected: true, ..gone_incarnation(5) });
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     let limits = worker.config.limits;
     let clear = worker.now() + limits.heartbeat_timeout + limits.heartbeat_interval;
@@ -119,7 +119,7 @@ fn refused_worker_retries_until_the_newer_incarnation_is_known_to_be_alive() {
 
 #[test]
 fn worker_is_outdated_once_the_newer_incarnation_is_disconnected() {
-    let connected = Some(NewerLife { is_connected: true, ..gone_incarnation(5) });
+    let connected = Some(NewerIncarnation { is_connected: true, ..gone_incarnation(5) });
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     assert_eq!(calls_and_is_refused(&mut worker, 0, connected), None);
     let outdated = outdated(TaskId::ps(0), 5);
@@ -212,7 +212,7 @@ fn leaving_worker_says_goodbye_even_to_an_older_incarnation_of_a_ps() {
 fn ending_ps_with_a_state_is_outdated_if_a_worker_knows_a_newer_incarnation() {
     let mut ps = Script::restored_ps(cluster(1, 2, 2), 3);
     ps.receives(0, Message::Finished { generation: generation(1) });
-    let connected = Some(NewerLife { is_connected: true, ..gone_incarnation(5) });
+    let connected = Some(NewerIncarnation { is_connected: true, ..gone_incarnation(5) });
     // A connected newer incarnation announces the end to the worker, so this ps stays.
     let halts = |effect: &Effect| matches!(effect, Effect::Halt(_));
     assert!(!ps.receives(1, refused(connected)).iter().any(halts));

@@ -1,4 +1,4 @@
-//! What every node of a cluster is told about the cluster it is in.
+//! The cluster's configuration, as every node gets it at its start.
 
 use std::time::Duration;
 
@@ -8,35 +8,35 @@ use crate::ids::{Slot, Step, TaskId};
 use crate::protocol::settings::Settings;
 use crate::train_config::Sync;
 
-/// The cluster, as the protocol sees it; the same in every task but for `data`.
+/// The cluster, as the protocol sees it. Only `data` differs between the tasks.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
-    /// Parameter servers, at least 1.
+    /// The number of parameter servers, at least 1.
     pub n_ps: u32,
-    /// Workers, and gradients an update.
+    /// The numbers of workers and of gradients per update.
     pub sync: Sync,
-    /// Updates to make.
+    /// The number of updates of the run, and so its last version.
     pub training_steps: Step,
-    /// Every setting that touches a number: compared when tasks meet.
+    /// Every setting that influences a number. Two tasks compare their settings in the greeting.
     pub settings: Settings,
-    /// Digest of the training data; `None` on a ps, which has none.
+    /// The digest of the training data, or `None` on a ps, which has no data.
     pub data: Option<String>,
-    /// How long to wait for what.
+    /// The timeouts and intervals.
     pub limits: Limits,
 }
 
 impl ClusterConfig {
-    /// All parameter servers, ascending.
+    /// Returns all parameter servers, ascending.
     pub fn all_ps(&self) -> impl Iterator<Item = TaskId> + use<> {
         (0..self.n_ps).map(TaskId::ps)
     }
 
-    /// All slots of a step, ascending.
+    /// Returns all slots of a step, ascending.
     pub fn all_slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.sync.slots_per_step()).map(Slot)
     }
 
-    /// The slots that a worker normally computes: those congruent to its number modulo N.
+    /// Returns the slots of a worker, ascending: those congruent to the worker's number modulo N.
     pub fn slots_of(
         &self,
         worker: TaskId,
@@ -46,52 +46,53 @@ impl ClusterConfig {
             .map(Slot)
     }
 
-    /// The worker that normally computes a slot.
+    /// Returns the worker that computes a slot.
     #[must_use]
     pub const fn worker_of(&self, slot: Slot) -> TaskId {
         TaskId::worker(slot.0 % self.sync.total_num_replicas)
     }
 
-    /// Rule 10: whether all updates are made at this version.
+    /// Returns whether this version is the last one, which all updates have made (rule 10).
     #[must_use]
     pub const fn is_last(&self, step: Step) -> bool {
+        // A peer may send a step beyond the last, and no task may start to compute there.
         step.0 >= self.training_steps.0
     }
 
-    /// Rule 2: whether the order of arrival chooses which slots an update uses.
+    /// Returns whether R < N, so that the order of arrival chooses an update's slots (rule 2).
     #[must_use]
     pub const fn has_backup_workers(&self) -> bool {
         !self.sync.is_determined()
     }
 }
 
-/// How long to wait for what. None of it touches a number.
+/// The timeouts and intervals of the protocol. They do not influence the result of the training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// A link with nothing to say says so this often.
+    /// The time without a message after which a task sends a heartbeat on a link.
     pub heartbeat_interval: Duration,
-    /// A peer not heard of for this long is taken for lost, and its link closed.
+    /// The silence after which a peer is considered lost and its link is closed.
     pub heartbeat_timeout: Duration,
-    /// The first pause before calling again; doubled at each failure.
+    /// The pause after the first failed call. Each further failure doubles the pause.
     pub reconnect_min: Duration,
-    /// The longest pause before calling again.
+    /// The longest pause between two calls.
     pub reconnect_max: Duration,
-    /// Rule 9: who waits longer says so, and again at every doubling.
+    /// The wait after which a task reports what it waits for, and again at 2×, 4×, … (rule 9).
     pub report_after: Duration,
-    /// Who waits longer gives up, and with it the run.
+    /// The wait after which a task ends the run, or [`Self::NEVER`].
     pub give_up_after: Duration,
-    /// How long the end of a run waits for tasks that have not said goodbye.
+    /// The time for which a task that knows of the end waits for tasks that may not know yet.
     pub linger: Duration,
-    /// How long a chief that was asked to stop may take to save.
+    /// The time that a chief has to save a checkpoint after it was asked to stop.
     pub stop_timeout: Duration,
-    /// Between checkpoints.
+    /// The time between two checkpoints.
     pub save_interval: Duration,
-    /// Between attempts to write the final checkpoint, when the disk refuses it.
+    /// The pause between two attempts to write the final checkpoint.
     pub final_save_retry: Duration,
 }
 
 impl Limits {
-    /// A year is never, and leaves no special case.
+    /// A limit that no run reaches: one year. A number needs no special case in the timers.
     pub const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 }
 
@@ -104,7 +105,8 @@ impl Default for Limits {
             reconnect_max: Duration::from_secs(1),
             report_after: Duration::from_secs(10),
             give_up_after: Self::NEVER,
-            // Long enough to find a link dead, to call again, and to say it again.
+            // A task that must be told may be behind a dead link. The time suffices to notice that
+            // (10 s), to call again (at most 1 s later), and to repeat the message.
             linger: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(20),
             save_interval: Duration::from_secs(60),

@@ -1,4 +1,4 @@
-//! Why a run ends without its result.
+//! The reasons for which a run ends without its result.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Slot, Step, TaskId};
 
-/// Why a task, or the whole run, cannot go on. Shown to a person as it is.
+/// The reason for which a task, or the whole run, cannot continue. The user sees the text as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// A loss was NaN or infinite.
@@ -16,11 +16,11 @@ pub enum Failure {
          remedy"
     )]
     NonFinite {
-        /// The step at which it happened.
+        /// The step of the batch.
         step: Step,
-        /// The slot whose batch it was.
+        /// The slot of the batch.
         slot: Slot,
-        /// The loss, NaN or infinite.
+        /// The loss: NaN or infinite.
         loss: f32,
     },
     /// Two computations of one gradient gave different bits.
@@ -33,27 +33,27 @@ pub enum Failure {
         step: Step,
         /// The gradient's slot.
         slot: Slot,
-        /// Who computed it the second time.
+        /// The worker that sent the second copy.
         worker: TaskId,
     },
-    /// An update was made a second time, and is another.
+    /// An update was recomputed after a rollback, and its bits differ from the first time.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
-    /// Another task declined the session.
+    /// A peer refused the session; the text is the peer's reason.
     #[error("{0}")]
     Refused(String),
-    /// No checkpoint could be read, or the last one could not be written.
+    /// No checkpoint could be read, or the final checkpoint could not be written.
     #[error("{0}")]
     Storage(String),
-    /// A task has waited as long as it may.
+    /// A task has waited for `give_up_after`.
     #[error(transparent)]
     GaveUp(#[from] GaveUp),
-    /// Rule 8: a newer life of the task is known, and this one may not take its place.
+    /// Rule 8: a peer knows a newer incarnation of the task, and this process may not replace it.
     #[error("{0}")]
     Fenced(String),
 }
 
-/// A wait became as long as `give_up_after`.
+/// A wait reached `give_up_after`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "{task} has waited {:.0} s {what}, and gives up as --give-up-after says; the newest checkpoint \
@@ -61,16 +61,15 @@ pub enum Failure {
     waited.as_secs_f64()
 )]
 pub struct GaveUp {
-    /// Who waited.
+    /// The task that waited.
     pub task: TaskId,
-    /// For whom and what, for a person.
+    /// The awaited thing and the tasks that must provide it, in words.
     pub what: String,
-    /// For how long.
+    /// The length of the wait.
     pub waited: Duration,
 }
 
-/// A step that was executed a second time, after the cluster went back to a checkpoint, did not
-/// repeat the first time to the bit.
+/// An update that was recomputed after a rollback differs from the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "update {step} was made a second time, and the loss of slot {slot} is {again}, where it was \
@@ -80,10 +79,10 @@ pub struct GaveUp {
 pub struct NotRepeated {
     /// The update's step.
     pub step: Step,
-    /// The slot whose loss is another.
+    /// The first slot whose loss differs.
     pub slot: Slot,
-    /// Its loss the first time.
+    /// The slot's loss in the losses file.
     pub first: f32,
-    /// Its loss the second time.
+    /// The slot's loss in the recomputed update.
     pub again: f32,
 }

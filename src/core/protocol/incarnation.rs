@@ -1,8 +1,8 @@
-//! Which incarnation a life of a task gets, which incarnations are believed, and when a refused
-//! process may try again with a larger one (rule 8).
+//! Rule 8: the choice of a process's incarnation, the order of incarnations, and the larger
+//! incarnation that a refused process may take.
 //!
-//! A host reads clocks and files; every decision about the numbers is here, so that production and
-//! the simulator make the same ones.
+//! A host reads clocks and files. This file makes every decision about the numbers, so that
+//! production and the simulator decide alike.
 
 use crate::ids::Incarnation;
 use crate::protocol::{Failure, Outcome};
@@ -10,73 +10,76 @@ use crate::protocol::{Failure, Outcome};
 impl Incarnation {
     /// The largest incarnation that a task may have: 2^53.
     ///
-    /// Microseconds since 1970 reach it in the year 2255, and a double holds every integer up to
-    /// it, which metrics and JSON readers rely on. It fences nobody ([`Self::fences`]): whoever
-    /// claims it, perhaps a stranger, cannot keep the task itself out.
+    /// Microseconds since 1970 reach this number in the year 2255. A double holds every integer up
+    /// to it, which metrics and JSON readers need. The largest incarnation fences no other
+    /// ([`Self::fences`]), so a stranger that claims it cannot block the task itself.
     pub const LARGEST: Self = Self(1 << 53);
 
-    /// The incarnation of a new process.
+    /// Returns the incarnation of a new process.
     ///
-    /// `clock` is what the supervisor counted, or the microseconds of a clock. `recorded` is the
-    /// last incarnation of the task that its files tell of. A record that leaves no room below
-    /// [`Self::LARGEST`] is ignored: no host chose it, and peers report a larger one if need be.
+    /// `clock` is the number that a supervisor counted, or a clock's microseconds since 1970.
+    /// `recorded` is the newest incarnation of the task in the process's own files. A record that
+    /// leaves no room below [`Self::LARGEST`] is ignored, because no host chose it. If the record
+    /// was right nevertheless, a peer's refusal names the incarnation to exceed.
     #[must_use]
     pub fn first(clock: u64, recorded: Option<Self>) -> Self {
+        // The largest incarnation stays free for a raise, which must be able to exceed this one.
         let clock = Self(clock.min(Self::LARGEST.0 - 1));
         let after = recorded.map(Self::next).filter(|after| *after < Self::LARGEST);
         after.map_or(clock, |after| after.max(clock))
     }
 
-    /// The smallest larger incarnation.
+    /// Returns the smallest larger incarnation.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Whether a life that has this incarnation makes one with `other` an older life, which is
-    /// refused.
+    /// Returns whether peers that know this incarnation must refuse a process with `other`.
     #[must_use]
     pub fn fences(self, other: Self) -> bool {
         other < self && self < Self::LARGEST
     }
 }
 
-/// The raises of one process: each ends a node that was refused as older, and starts another with
-/// a larger incarnation.
+/// The raises of one process. A raise replaces a node that was refused as older by a node with a
+/// larger incarnation.
 #[derive(Clone, Copy, Debug)]
 pub struct Raises {
-    /// Added to each raise. Another process of the task has another offset ([`Self::SPREAD`]).
+    /// The number that is added to each raise. It differs between two processes of a task
+    /// ([`Self::SPREAD`]).
     offset: u64,
     n_raises: u32,
 }
 
 impl Raises {
-    /// The most raises of one process. Each is due to a peer that knows of a newer life than the
-    /// peers before it did, and few lives reach only a part of the cluster. A peer that always asks
-    /// for more is lying, and must not keep the process busy for ever.
+    /// The largest number of raises of one process.
+    ///
+    /// A raise is necessary only if a peer knows a newer incarnation than all peers before it did,
+    /// and few incarnations have connected to only a part of the cluster. A peer that always names
+    /// a larger incarnation is lying, and must not keep the process busy forever.
     pub const MOST: u32 = 16;
 
-    /// A raise exceeds the named incarnation by at least one and at most this number: a second, if
-    /// incarnations are microseconds.
+    /// The largest difference between a raised incarnation and the one that it exceeds. The
+    /// smallest difference is 1. With incarnations in microseconds, the constant is one second.
     ///
-    /// Two processes of one task may be told to exceed the same incarnation, by peers that have not
-    /// heard of each other's lives. If both took the next number, peers that know the earlier
-    /// process would believe that the later one holds what the earlier one had received, and would
-    /// not repeat it. The first incarnations of two processes are different readings of a clock or
-    /// different counts, so their remainders are equal by chance only, once in a million.
+    /// Two processes of one task may be told to exceed the same incarnation, if no peer knows both.
+    /// If both took the next number, a peer of the earlier process would take the later one for the
+    /// same process. The peer would not repeat messages that only the earlier process has received.
+    /// The first incarnations of the two processes are different readings of a clock or different
+    /// counts, so their remainders agree only by chance, once in a million.
     pub const SPREAD: u64 = 1 << 20;
 
-    /// The raises of a process whose first node has the incarnation `first`.
+    /// Creates the raises of a process whose first node has the incarnation `first`.
     #[must_use]
     pub const fn of_process(first: Incarnation) -> Self {
         Self { offset: first.0 % Self::SPREAD, n_raises: 0 }
     }
 
-    /// The incarnation of the next node of a process whose node ended with `outcome`; or how the
-    /// process ends, if it is not to start another node.
+    /// Returns the incarnation of the process's next node, after a node ended with `outcome`.
     ///
     /// # Errors
-    /// The outcome of the process.
+    /// The outcome of the process, if it must not start another node.
     pub fn after(&mut self, outcome: Outcome) -> Result<Incarnation, Outcome> {
         let Outcome::Outdated { exceed, reason } = outcome else { return Err(outcome) };
         let next = exceed.next();
@@ -84,6 +87,7 @@ impl Raises {
             return Err(Outcome::Failed(Failure::Refused(reason)));
         }
         self.n_raises += 1;
+        // The spread must not lead beyond the largest incarnation, which peers refuse.
         let spread = Incarnation(next.0 + self.offset);
         Ok(if spread < Incarnation::LARGEST { spread } else { next })
     }
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_incarnation_fences_nobody() {
+    fn largest_incarnation_fences_no_other() {
         let fences = |newest, other| Incarnation(newest).fences(Incarnation(other));
         assert!(fences(6, 5));
         assert!(!fences(5, 5) && !fences(5, 6));
@@ -134,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_are_told_the_same_choose_different_incarnations() {
+    fn two_processes_that_exceed_the_same_incarnation_choose_different_ones() {
         let raised = |first| Raises::of_process(Incarnation(first)).after(outdated(70)).unwrap();
         assert_eq!(raised(0), Incarnation(71));
         assert_eq!(
@@ -145,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raise_is_never_more_than_the_largest() {
+    fn raise_never_exceeds_the_largest_incarnation() {
         let mut raises = Raises::of_process(Incarnation(5));
         assert_eq!(raises.after(outdated(LARGEST - 1)), Ok(Incarnation(LARGEST)));
         for absurd in [LARGEST, u64::MAX] {

@@ -1,7 +1,8 @@
-//! Sessions with other tasks: calling, greeting, fencing old lives, hearing that a peer lives.
-//! [`refusal`] says which life is an old one, and what becomes of it.
+//! Sessions with other tasks: calls, greetings, heartbeats, and the refusal of wrong callers.
+//! [`fencing`] refuses older incarnations of a task.
 //!
-//! Turns events of links into events of peers. Knows nothing of steps, gradients or versions.
+//! This file turns events of links into events of peers. It does not know steps, gradients or
+//! versions.
 
 mod fencing;
 mod refusal;
@@ -14,24 +15,25 @@ use crate::ids::{Cut, Incarnation, Job, LinkId, TaskId};
 use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::message::{Hello, Message, PROTOCOL_VERSION};
-use crate::protocol::patience::Awaited;
 use crate::protocol::settings::Difference;
+use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{Effect, NetworkEvent, Outcome, Report};
 use crate::time::Moment;
 
-/// Callers that have not greeted yet; more are turned away, so that strangers cost little.
+/// The maximum number of callers that have not sent a `Hello`. Further callers are rejected, so
+/// that strangers cost little memory.
 const MAX_STRANGERS: usize = 256;
 
-/// What happens to a peer.
+/// An event of a peer.
 #[derive(Debug, PartialEq)]
 pub(super) enum PeerEvent {
-    /// A session is up. From the end that called: where the other end's shard stands.
+    /// A session started. If this task called, `state` is the cut of the peer's shard.
     Up { peer: TaskId, incarnation: Incarnation, state: Option<Cut> },
-    /// The session is gone.
+    /// The session ended.
     Down { peer: TaskId },
-    /// The peer said something.
-    Said { peer: TaskId, message: Message },
-    /// The peer refuses this task.
+    /// The peer sent a message other than greetings and heartbeats.
+    Message { peer: TaskId, message: Message },
+    /// The peer refused this task.
     Refused { peer: TaskId, refusal: Refusal },
 }
 
@@ -41,52 +43,54 @@ pub(super) struct Links {
     me: TaskId,
     incarnation: Incarnation,
     config: ClusterConfig,
-    /// Those that this task calls, and keeps calling.
+    /// The tasks that this task calls, and calls again after each lost link.
     calls: BTreeMap<TaskId, Call>,
+    /// All links, including those without a completed greeting.
     sessions: BTreeMap<LinkId, Session>,
-    /// The link of each peer with whom a session is up.
+    /// The link of each connected peer.
     up: BTreeMap<TaskId, LinkId>,
-    /// The latest known life of each task; an older one is fenced (rule 8).
-    lives: BTreeMap<TaskId, Incarnation>,
-    /// Since when peers have refused this life as older than one that is connected.
+    /// The newest known incarnation of each task. Older ones are refused (rule 8).
+    incarnations: BTreeMap<TaskId, Incarnation>,
+    /// The first time that a peer refused this task as older than a connected incarnation.
     contested_since: Option<Moment>,
-    /// The called tasks that have ever welcomed this life.
+    /// The called tasks that have welcomed this incarnation at some time.
     welcomed_by: BTreeSet<TaskId>,
-    /// When each peer was last heard of, for rule 9; outlives the session.
+    /// The time of each disconnected peer's last message, for reports of waits.
     last_heard: BTreeMap<TaskId, Moment>,
-    /// Digest of the training data that counts, and whose it is: the chief's, or until it has come
-    /// that of the first worker that has.
+    /// The training data that all workers must have, as its digest and the worker that decided it.
+    /// The chief decides, or the first connected worker until the chief has connected.
     data: Option<(TaskId, String)>,
-    /// Digest of each worker's training data, as it said last.
+    /// The digest in each worker's last accepted `Hello`.
     digests: BTreeMap<TaskId, String>,
-    /// When to look for silence, and for calls to make.
+    /// The time of the next [`Self::check`].
     next_check: Moment,
-    /// Why there is no session with those that are called in vain.
+    /// The reason for which the last call to a disconnected peer failed, or its session ended.
     reasons: BTreeMap<TaskId, String>,
 }
 
+/// The state of the calls to one task. `failures` counts failures since the last `Welcome`.
 #[derive(Debug)]
 enum Call {
-    /// Calling again at this moment, after so many failures in a row.
+    /// Waiting until it is time to call again.
     Pausing { until: Moment, failures: u32 },
     /// Waiting for the host to connect.
     Connecting { failures: u32 },
-    /// The link is there.
+    /// Connected. The greeting may still be under way.
     Linked { failures: u32 },
 }
 
 #[derive(Debug)]
 struct Session {
-    /// Who is at the other end; `None` until a caller has said so.
+    /// The task at the other end, or `None` before a caller's `Hello`.
     peer: Option<TaskId>,
-    /// Whether greetings were exchanged.
+    /// Whether the two ends have exchanged greetings.
     up: bool,
     last_heard: Moment,
     last_sent: Moment,
 }
 
 impl Links {
-    /// `calls`: the tasks that this one connects to; others may connect to it.
+    /// Creates the sessions of a task that calls the tasks `calls`.
     pub(super) fn new(
         me: TaskId,
         incarnation: Incarnation,
@@ -104,7 +108,7 @@ impl Links {
                 .collect(),
             sessions: BTreeMap::new(),
             up: BTreeMap::new(),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             contested_since: None,
             welcomed_by: BTreeSet::new(),
             last_heard: BTreeMap::new(),
@@ -123,21 +127,21 @@ impl Links {
         self.next_check
     }
 
-    /// From the next greeting on, any life of a peer is let in, until one is known again.
-    pub(super) fn forget_lives(&mut self) {
-        self.lives.clear();
+    /// Accepts any incarnation of each peer in the peer's next greeting.
+    pub(super) fn forget_incarnations(&mut self) {
+        self.incarnations.clear();
     }
 
     pub(super) fn is_up(&self, peer: TaskId) -> bool {
         self.up.contains_key(&peer)
     }
 
-    /// The peers with whom a session is up, ascending.
+    /// Returns the connected peers, ascending.
     pub(super) fn peers(&self) -> Vec<TaskId> {
         self.up.keys().copied().collect()
     }
 
-    /// What is awaited of some tasks, for rule 9; what is known of each goes at the end of `what`.
+    /// Describes a wait for the tasks `from` (rule 9): `what`, followed by the state of each task.
     pub(super) fn awaited(
         &self,
         now: Moment,
@@ -145,14 +149,14 @@ impl Links {
         from: impl IntoIterator<Item = TaskId>,
     ) -> Awaited {
         let from: Vec<_> = from.into_iter().collect();
-        let known: Vec<_> = from.iter().map(|task| self.known_of(now, *task)).collect();
+        let known: Vec<_> = from.iter().map(|task| self.describe_peer(now, *task)).collect();
         Awaited {
             what: format!("{what} {}", known.join("; ")),
-            all_are_there: from.iter().all(|task| self.is_up(*task)),
+            all_connected: from.iter().all(|task| self.is_up(*task)),
         }
     }
 
-    fn known_of(&self, now: Moment, peer: TaskId) -> String {
+    fn describe_peer(&self, now: Moment, peer: TaskId) -> String {
         let ago = |at: Moment| format!("heard of {:.1} s ago", (now - at).as_secs_f64());
         if let Some(session) = self.up.get(&peer).and_then(|link| self.sessions.get(link)) {
             return format!("{peer}, {}", ago(session.last_heard));
@@ -167,7 +171,7 @@ impl Links {
         }
     }
 
-    /// Sends to a peer, if a session with it is up.
+    /// Sends a message to a peer if it is connected, and returns whether it is.
     pub(super) fn send(
         &mut self,
         now: Moment,
@@ -186,29 +190,29 @@ impl Links {
         }
     }
 
-    /// All is done: everyone is told, and this node halts.
+    /// Ends this node after a finished run, and says goodbye to all connected peers.
     pub(super) fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Goodbye, out);
         out.push(Effect::Halt(Outcome::Finished));
     }
 
-    /// The run cannot go on: everyone is told, and this node halts.
+    /// Ends this node and the run with a failure, which all connected peers receive.
     pub(super) fn abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Abort(failure.clone()), out);
         out.push(Effect::Halt(Outcome::Failed(failure)));
     }
 
-    /// Whether every task that this one calls has welcomed this life at some time.
-    pub(super) fn were_all_welcoming(&self) -> bool {
+    /// Returns whether every called task has welcomed this incarnation at some time.
+    pub(super) fn all_have_welcomed(&self) -> bool {
         self.calls.keys().all(|called| self.welcomed_by.contains(called))
     }
 
-    /// The latest known life of a task.
-    pub(super) fn life_of(&self, peer: TaskId) -> Option<Incarnation> {
-        self.lives.get(&peer).copied()
+    /// Returns the newest known incarnation of a task.
+    pub(super) fn incarnation_of(&self, peer: TaskId) -> Option<Incarnation> {
+        self.incarnations.get(&peer).copied()
     }
 
-    /// Ends the session with a peer that broke the protocol. A task that calls it calls again.
+    /// Ends the session with a peer. The task that called the other one calls again.
     pub(super) fn drop_peer(
         &mut self,
         now: Moment,
@@ -218,10 +222,10 @@ impl Links {
     ) -> Option<PeerEvent> {
         let link = *self.up.get(&peer)?;
         out.push(Effect::Close { link });
-        self.forget(now, link, why, out)
+        self.remove_session(now, link, why, out)
     }
 
-    /// Takes an event of a link. `state` is what a caller that is welcome is told of our shard.
+    /// Handles an event of a link. `state` is the cut that a `Welcome` from this task carries.
     pub(super) fn on_network(
         &mut self,
         now: Moment,
@@ -239,19 +243,20 @@ impl Links {
                 return self.on_received(now, link, message.clone(), state, out);
             }
             NetworkEvent::Progress { link } => {
-                // A greeting is short: a stranger that takes its time over it is not waited for.
+                // Only messages of a session may be long. A stranger that sends its short greeting
+                // slowly counts as silent, and is disconnected.
                 if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.up) {
                     session.last_heard = now;
                 }
             }
             NetworkEvent::Closed { link, ref why } => {
-                return self.forget(now, link, why.clone(), out).into_iter().collect();
+                return self.remove_session(now, link, why.clone(), out).into_iter().collect();
             }
         }
         Vec::new()
     }
 
-    /// Calls whom it is time to call, gives up on the silent, says that we live.
+    /// Calls tasks whose pause is over, closes silent links, and sends heartbeats.
     pub(super) fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         if self.next_check <= now { self.check(now, out) } else { Vec::new() }
     }
@@ -271,6 +276,7 @@ impl Links {
             let is_silent = now - session.last_heard >= limits.heartbeat_timeout;
             if is_silent {
                 silent.push(link);
+            // Before the greetings are complete, a heartbeat would break the protocol.
             } else if session.up && now - session.last_sent >= limits.heartbeat_interval {
                 quiet.push(link);
             }
@@ -282,9 +288,10 @@ impl Links {
         for link in silent {
             out.push(Effect::Close { link });
             let why = format!("nothing heard for {} s", limits.heartbeat_timeout.as_secs_f32());
-            events.extend(self.forget(now, link, why, out));
+            events.extend(self.remove_session(now, link, why, out));
         }
-        // Looking at every session costs time, so it happens on a beat and not at each event.
+        // A look at every session costs time, so it happens at intervals and not at each event.
+        // With half of `heartbeat_interval`, a heartbeat is late by at most that half.
         let beat = now + limits.heartbeat_interval / 2;
         let pauses = self.calls.values().filter_map(|call| match *call {
             Call::Pausing { until, .. } => Some(until),
@@ -296,6 +303,7 @@ impl Links {
 
     fn on_connected(&mut self, now: Moment, link: LinkId, to: TaskId, out: &mut Vec<Effect>) {
         let Some(call) = self.calls.get_mut(&to) else {
+            // This task did not call. No greeting is due on the link, so it is of no use.
             out.push(Effect::Close { link });
             return;
         };
@@ -318,6 +326,7 @@ impl Links {
     fn on_connect_failed(&mut self, now: Moment, to: TaskId, why: String, out: &mut Vec<Effect>) {
         if let Some(Call::Connecting { failures }) = self.calls.get(&to) {
             let failures = *failures;
+            // Only the first failure is reported. Reports of waits name the reason of later ones.
             if failures == 0 {
                 out.push(Effect::Report(Report::PeerDown { peer: to, why: why.clone() }));
             }
@@ -325,10 +334,11 @@ impl Links {
         }
     }
 
-    /// Calls again after a pause that doubles with each failure.
+    /// Schedules the next call, after a pause that doubles with each failure.
     fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
         self.reasons.insert(to, why);
         let limits = self.config.limits;
+        // The bound keeps the product within a `Duration`, however many calls have failed.
         let doubled =
             limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
         let until = now + doubled.min(limits.reconnect_max);
@@ -356,13 +366,13 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        // A link that we closed may still deliver.
+        // The host may still deliver messages of a link that this node has closed.
         let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
         session.last_heard = now;
         match (message, session.peer, session.up) {
             (Message::Heartbeat, _, true) => Vec::new(),
             (Message::Hello(_) | Message::Welcome { .. }, Some(peer), true) => {
-                let why = "greeted twice".to_owned();
+                let why = "it sent a second greeting".to_owned();
                 self.drop_peer(now, peer, why, out).into_iter().collect()
             }
             (Message::Refused { reason, older_than: Some(newer) }, Some(peer), true)
@@ -371,19 +381,21 @@ impl Links {
                 let refusal = Refusal { reason, older_than: Some(newer) };
                 self.on_refused(now, link, peer, refusal, out)
             }
-            (message, Some(peer), true) => vec![PeerEvent::Said { peer, message }],
+            (message, Some(peer), true) => vec![PeerEvent::Message { peer, message }],
             (Message::Hello(hello), None, false) => self.on_hello(now, link, &hello, state, out),
             (Message::Welcome { incarnation, state }, Some(peer), false) => {
                 self.on_welcome(now, link, peer, incarnation, state, out)
             }
             (Message::Refused { reason, older_than }, Some(peer), false) => {
+                // If the named incarnation is not newer than this one, a larger incarnation would
+                // not help. The refusal is then final.
                 let older_than =
                     older_than.filter(|newer| newer.incarnation.fences(self.incarnation));
                 self.on_refused(now, link, peer, Refusal { reason, older_than }, out)
             }
             (message, _, false) => {
                 let why = format!("a caller said {} before it said hello", message.kind());
-                self.turn_away(now, link, why, None, out);
+                self.reject(now, link, why, None, out);
                 Vec::new()
             }
             (_, None, true) => unreachable!("a session is up only with a known peer"),
@@ -400,7 +412,7 @@ impl Links {
     ) -> Vec<PeerEvent> {
         out.push(Effect::Close { link });
         let reason = format!("{peer} turned this task away: {}", refusal.reason);
-        let down = self.forget(now, link, reason.clone(), out);
+        let down = self.remove_session(now, link, reason.clone(), out);
         let refused = PeerEvent::Refused { peer, refusal: Refusal { reason, ..refusal } };
         down.into_iter().chain([refused]).collect()
     }
@@ -413,45 +425,49 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if let Err(refusal) = self.judge(hello, state) {
+        if let Err(refusal) = self.check_hello(hello, state) {
             let why = format!("{} called, and was turned away: {}", hello.from, refusal.reason);
-            self.turn_away(now, link, why, Some(refusal), out);
+            self.reject(now, link, why, Some(refusal), out);
             return Vec::new();
         }
         let peer = hello.from;
         if let Some(data) = &hello.data {
-            if self.decides_data(peer, state) {
+            if self.may_set_data(peer, state) {
                 self.data = Some((peer, data.clone()));
             }
             self.digests.insert(peer, data.clone());
         }
-        self.lives.insert(peer, hello.incarnation);
-        // The newer link is the living one, even of the same life: the other may be half-open.
+        self.incarnations.insert(peer, hello.incarnation);
+        // The newer link replaces the older one, even within one incarnation. The peer calls only
+        // when it has lost its end of the older link, which is then half-open.
         let mut events = Vec::new();
         if let Some(&old) = self.up.get(&peer) {
             out.push(Effect::Close { link: old });
-            events.extend(self.forget(now, old, "it called again".to_owned(), out));
+            events.extend(self.remove_session(now, old, "it called again".to_owned(), out));
         }
         let incarnation = hello.incarnation;
         self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
         self.open(link, peer, out);
         events.push(PeerEvent::Up { peer, incarnation, state: None });
-        events.extend(self.part_from_other_data(now, out));
+        // The caller may be the chief, whose data replaces that of the first worker.
+        events.extend(self.disconnect_other_data(now, out));
         events
     }
 
-    /// Before anything was computed, the chief says which training data is right, and until it has
-    /// come, the first worker that has.
-    fn decides_data(&self, from: TaskId, state: Option<Cut>) -> bool {
+    /// Returns whether a worker decides which training data all workers must have. The chief does,
+    /// and before the chief connects, the first worker that has connected.
+    fn may_set_data(&self, from: TaskId, state: Option<Cut>) -> bool {
         match &self.data {
             None => true,
+            // A shard with a state may have been trained on the present data, so not even another
+            // chief may change the data then.
             Some((whose, _)) => state.is_none() && (from == TaskId::CHIEF || from == *whose),
         }
     }
 
-    /// Ends the sessions with workers whose training data is not what counts; they call again, and
-    /// are told why they are refused.
-    fn part_from_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
+    /// Disconnects the workers whose training data differs from the data that was decided. They
+    /// call again, and then receive a refusal with the reason.
+    fn disconnect_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         let Some((whose, data)) = self.data.clone() else { return Vec::new() };
         let differs = |peer: &TaskId| self.digests.get(peer).is_some_and(|digest| *digest != data);
         let others: Vec<_> = self.peers().into_iter().filter(differs).collect();
@@ -459,14 +475,16 @@ impl Links {
         others.into_iter().filter_map(|peer| self.drop_peer(now, peer, why.clone(), out)).collect()
     }
 
-    /// Whether a caller may come in; if not, why.
-    fn judge(&self, hello: &Hello, state: Option<Cut>) -> Result<(), Refusal> {
-        self.judge_start(hello, state).map_err(|reason| Refusal { reason, older_than: None })?;
-        self.judge_life(hello.from, hello.incarnation)
+    fn check_hello(&self, hello: &Hello, state: Option<Cut>) -> Result<(), Refusal> {
+        self.check_caller(hello, state).map_err(|reason| Refusal { reason, older_than: None })?;
+        self.check_incarnation(hello.from, hello.incarnation)
     }
 
-    /// Whether a caller was started as a task of this cluster.
-    fn judge_start(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
+    /// Checks that a caller was started as a task of this cluster, with the same settings and data.
+    ///
+    /// # Errors
+    /// The reason of the refusal, for the user who started the caller.
+    fn check_caller(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
         let from = hello.from;
         if hello.version != PROTOCOL_VERSION {
             return Err(format!(
@@ -503,7 +521,7 @@ impl Links {
         }
         if let (Some((first, ours)), Some(theirs)) = (&self.data, &hello.data)
             && ours != theirs
-            && !self.decides_data(from, state)
+            && !self.may_set_data(from, state)
         {
             return Err(format!(
                 "the training data of {from} has digest {theirs}, that of {first} has {ours}: give \
@@ -513,9 +531,9 @@ impl Links {
         Ok(())
     }
 
-    /// Workers call every ps; and, when arrival chooses the slots, the other ps call ps 0.
     fn is_called_by(&self, from: TaskId) -> bool {
         match (from.job, self.me.job) {
+            // Workers call every ps. With R < N, the other ps call ps 0, which chooses the slots.
             (_, Job::Worker) => false,
             (Job::Worker, Job::Ps) => true,
             (Job::Ps, Job::Ps) => self.me == TaskId::PS_ZERO && self.config.has_backup_workers(),
@@ -531,11 +549,12 @@ impl Links {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
-        if let Err(refusal) = self.judge_life(peer, incarnation) {
+        if let Err(refusal) = self.check_incarnation(peer, incarnation) {
             return self.refuse_called(now, link, peer, refusal, out).into_iter().collect();
         }
-        self.lives.insert(peer, incarnation);
+        self.incarnations.insert(peer, incarnation);
         self.welcomed_by.insert(peer);
+        // Only a `Welcome` resets the pause, because a link alone proves no working peer.
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.reasons.remove(&peer);
         self.open(link, peer, out);
@@ -543,14 +562,17 @@ impl Links {
     }
 
     fn open(&mut self, link: LinkId, peer: TaskId, out: &mut Vec<Effect>) {
-        let session = self.sessions.get_mut(&link).expect("its message was just taken");
+        let session = self
+            .sessions
+            .get_mut(&link)
+            .expect("the link has a session, because its greeting was just handled");
         session.peer = Some(peer);
         session.up = true;
         self.up.insert(peer, link);
         out.push(Effect::Report(Report::PeerUp { peer }));
     }
 
-    fn turn_away(
+    fn reject(
         &mut self,
         now: Moment,
         link: LinkId,
@@ -559,15 +581,16 @@ impl Links {
         out: &mut Vec<Effect>,
     ) {
         if let Some(Refusal { reason, older_than }) = refusal {
+            // The host sends this message before it closes the link, so the caller gets the reason.
             self.send_on(now, link, Message::Refused { reason, older_than }, out);
         }
         out.push(Effect::Close { link });
-        self.forget(now, link, why.clone(), out);
+        self.remove_session(now, link, why.clone(), out);
         out.push(Effect::Report(Report::TurnedAway { why }));
     }
 
-    /// The link is gone. A task that this one calls is called again.
-    fn forget(
+    /// Removes a lost or closed link. If this task calls the peer, the next call is scheduled.
+    fn remove_session(
         &mut self,
         now: Moment,
         link: LinkId,
@@ -579,6 +602,8 @@ impl Links {
         if let Some(Call::Linked { failures } | Call::Connecting { failures }) =
             self.calls.get(&peer)
         {
+            // A lost link counts as a failure. A ps that accepts each call and hangs up is
+            // therefore called less and less often.
             let failures = *failures;
             self.pause(now, peer, failures + 1, why.clone());
         }

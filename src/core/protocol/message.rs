@@ -1,6 +1,6 @@
-//! What tasks say to each other. `docs/protocol.md` states who may send what, when, and why.
+//! The messages between tasks. `docs/protocol.md` states which task sends each message, and when.
 //!
-//! Tensors are fields like any other here; how they travel is `wire`'s business.
+//! Tensors are ordinary fields here. The module `wire` encodes them.
 
 use std::ops::Range;
 
@@ -20,81 +20,86 @@ pub struct ShardState {
     /// The shard's parameters, flat, in the order of its layout.
     #[serde(skip)]
     pub parameters: Floats,
-    /// What the optimizer and the moving average keep beside them: buffers of the same length,
-    /// in the order that the update rule documents. Empty for plain gradient descent.
+    /// The buffers of the optimizer and of the moving average, each as long as the parameters, in
+    /// the order that the update rule documents. Empty for plain gradient descent.
     #[serde(skip)]
     pub auxiliary: Vec<Floats>,
-    /// The elements that the L2 term covers, ascending. A ps is told, since it knows no model.
+    /// The elements that the L2 term covers, as ascending ranges. They travel with the state,
+    /// because a ps does not know the model.
     pub regularized: Vec<Range<usize>>,
 }
 
-/// What one update used: the slots in ascending order, each with the loss of its batch.
+/// The slots and losses of one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
-    /// The version k from which the update made version k + 1, and its generation.
+    /// The version k from which the update made version k + 1, and the generation.
     pub cut: Cut,
-    /// Exactly `replicas_to_aggregate` slots and losses, ascending by slot.
+    /// Exactly `replicas_to_aggregate` slots, ascending, each with the loss of its batch.
     pub losses: Vec<(Slot, f32)>,
 }
 
-/// How far the chief's losses file has come.
+/// The state of the chief's losses file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// Every update below this step is in the file, and need not be sent again.
+    /// The first step that is not in the file. Ps 0 need not send the chief any update below it.
     pub written: Step,
-    /// Every update below this step is there whatever happens to the chief's machine, and need not
-    /// be kept.
+    /// The first step that a power loss of the chief's machine may remove from the file. Ps 0 need
+    /// not keep any update below it.
     pub durable: Step,
 }
 
 /// The first message on every link, from the end that connected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL_VERSION`] of the sender.
+    /// The sender's [`PROTOCOL_VERSION`].
     pub version: u32,
-    /// Who is calling.
+    /// The calling task.
     pub from: TaskId,
-    /// Which life of it.
+    /// The incarnation of the calling task.
     pub incarnation: Incarnation,
-    /// Who it believes it is calling: a permuted host list is found here.
+    /// The task that the caller expects at this address. It reveals a permuted host list.
     pub to: TaskId,
-    /// Every setting that touches a number.
+    /// Every setting of the caller that influences a number.
     pub settings: Settings,
-    /// Digest of the training data, from those who hold any (workers).
+    /// The digest of a worker's training data, or `None` from a ps.
     pub data: Option<String>,
 }
 
-/// The newest life of a task that a peer knows, to a process of the task that is older.
+/// The newest incarnation of a task that a peer knows, in its refusal of an older incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewerLife {
-    /// The incarnation to exceed.
+pub struct NewerIncarnation {
+    /// The incarnation that the refused task must exceed.
     pub incarnation: Incarnation,
-    /// Whether the peer has a session with it, so that it may be alive.
+    /// Whether the peer has a session with the newer incarnation, which may then be alive.
     pub is_connected: bool,
 }
 
-/// What became of a gradient that was not accepted as new.
+/// The reason for which a ps did not accept a gradient as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// Rule 4: this identity was accepted before; the copy was ignored.
+    /// A gradient with this identity and these bits was accepted before. The copy was ignored
+    /// (rule 4).
     Duplicate,
-    /// Rule 5: computed from an older version than the shard's; counted and dropped.
+    /// The gradient was computed from an older version than the shard's. It was counted and dropped
+    /// (rule 5).
     Stale,
-    /// Rule 8: of an older generation; dropped.
+    /// The gradient is of another generation than the shard's state, or the shard has no state. It
+    /// was counted and dropped (rule 8).
     Fenced,
 }
 
-/// Which version a worker wants.
+/// The version that a worker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Want {
-    /// The first one that is not before this cut.
+    /// The first version that is not older than this cut.
     AtLeast(Cut),
-    /// This very one, if it is the shard's version or the one before; otherwise as `AtLeast`.
+    /// The version of this cut, if it is the shard's current or previous version. Otherwise like
+    /// `AtLeast`.
     Exactly(Cut),
 }
 
 impl Want {
-    /// The oldest version that will do.
+    /// Returns the oldest version that the worker can use.
     #[must_use]
     pub const fn cut(self) -> Cut {
         match self {
@@ -104,69 +109,72 @@ impl Want {
 }
 
 /// A message between two tasks.
+//
+// A frame contains the position of the kind in this list. A new kind goes to the end, so that a
+// program of an older version can still decode a `Refused` with its reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     /// Opens a session.
     Hello(Hello),
     /// Accepts a session.
     Welcome {
-        /// The life of the task that was called.
+        /// The incarnation of the task that was called.
         incarnation: Incarnation,
-        /// Where its shard stands; `None` while it holds no state.
+        /// The cut of the called ps's shard, or `None` while the ps has no state.
         state: Option<Cut>,
     },
-    /// Declines a session: from the called end instead of `Welcome`, or from the caller after a
-    /// `Welcome` of an older incarnation. The sender closes the link after it.
+    /// Refuses a session. The called task sends it instead of `Welcome`, or the caller sends it
+    /// after a `Welcome` of an older incarnation. The sender then closes the link.
     Refused {
-        /// One line for the person who started the caller: what was wrong, and what to do.
+        /// One line for the user who started the refused task: the problem and the remedy.
         reason: String,
-        /// The life that the receiver is older than, if it is refused for that (rule 8).
-        older_than: Option<NewerLife>,
+        /// The newer incarnation, if the receiver is refused as older (rule 8).
+        older_than: Option<NewerIncarnation>,
     },
-    /// Says that the sender lives, when it has had nothing else to say.
+    /// Proves that the sender is alive, when it has sent nothing else for `heartbeat_interval`.
     Heartbeat,
 
-    /// Worker to ps: send me a version.
+    /// Worker to ps: asks for a version.
     Pull {
-        /// Which one.
+        /// The version that the worker can use.
         want: Want,
-        /// From the chief: what has become of the losses.
+        /// From the chief: the state of the losses file.
         recorded: Recorded,
     },
-    /// Worker to ps: this shard's part of a gradient. It asks for the next version, too.
+    /// Worker to ps: this shard's part of a gradient. A push also asks for the next version.
     Push {
         /// The version that the gradient was computed from.
         cut: Cut,
-        /// Which unit of work it is.
+        /// The slot of the gradient's batch.
         slot: Slot,
-        /// The loss of the slot's batch.
+        /// The loss of the batch.
         loss: f32,
-        /// As in [`Message::Pull`].
+        /// From the chief: the state of the losses file.
         recorded: Recorded,
         /// The gradient of the shard's parameters, flat, in the order of its layout.
         #[serde(skip)]
         gradient: Floats,
     },
-    /// Ps to worker: what became of a push that was not accepted as new.
+    /// Ps to worker: a push was not accepted as new.
     PushReply {
-        /// As pushed.
+        /// The cut of the push.
         cut: Cut,
-        /// As pushed.
+        /// The slot of the push.
         slot: Slot,
-        /// What became of it.
+        /// The reason.
         verdict: Verdict,
     },
     /// Ps to worker: one shard's version.
     Version {
-        /// The version, and its generation.
+        /// The version and its generation.
         cut: Cut,
-        /// From ps 0: the slots of this step that the worker may compute.
+        /// From ps 0: the slots of this step that the worker may compute, ascending.
         tokens: Vec<Slot>,
-        /// Those of the worker's slots that the shard holds already.
+        /// The worker's slots that the shard holds already.
         received: Vec<Slot>,
-        /// From ps 0 to the chief: the updates that the chief has yet to record, ascending.
+        /// From ps 0 to the chief: the updates that the chief has not written yet, ascending.
         updates: Vec<UpdateRecord>,
-        /// The worker's pushes on this link that the ps has judged; as in
+        /// The number of pushes on this link that the ps has judged, as in
         /// [`Message::Acknowledged`].
         acknowledged: u64,
         /// The shard's parameters, flat, in the order of its layout.
@@ -174,73 +182,74 @@ pub enum Message {
         parameters: Floats,
     },
 
-    /// Ps i to ps 0, when R < N: the slots of this step that shard i holds whole.
+    /// Ps i to ps 0, when R < N: slots of this step that shard i holds whole.
     Received {
         /// The version that the gradients were computed from.
         cut: Cut,
-        /// In the order in which they came.
+        /// The slots.
         slots: Vec<Slot>,
     },
-    /// Ps 0 to ps i, when R < N: the slots that update `step` uses.
+    /// Ps 0 to ps i, when R < N: the slots that the update uses.
     Chosen {
         /// The version that the update starts from.
         cut: Cut,
-        /// Exactly `replicas_to_aggregate`, ascending.
+        /// Exactly `replicas_to_aggregate` slots, ascending.
         slots: Vec<Slot>,
     },
 
-    /// Chief to ps: take this state, and forget any other.
+    /// Chief to ps: replace the shard by this state, in a new generation.
     Restore {
         /// The version of the state, in the generation that the message opens.
         cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
-    /// Ps to chief: the restored state is in place.
+    /// Ps to chief: the shard has the state of this generation.
     Restored {
-        /// As in [`Message::Restore`].
+        /// The generation of the [`Message::Restore`].
         generation: Generation,
     },
-    /// Chief to ps: send me your state as it is at exactly this version.
+    /// Chief to ps: send the shard's state at exactly this version.
     Capture {
-        /// The version to capture; the same on every shard.
+        /// The version to capture, which is the same on every shard.
         cut: Cut,
     },
-    /// Ps to chief: the state asked for.
+    /// Ps to chief: the captured state.
     Captured {
         /// The version of the state.
         cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
-    /// Ps to chief: that version is past; ask for a later one.
+    /// Ps to chief: the shard is past the version to capture.
     Missed {
-        /// As asked.
+        /// The version of the [`Message::Capture`].
         cut: Cut,
-        /// Where the shard stands.
+        /// The shard's version.
         current: Step,
     },
 
-    /// Chief to ps, and ps to workers: the last update is in a durable checkpoint; all may end.
+    /// Chief to ps, and ps to workers: the final checkpoint is durable, so the task may end. A ps
+    /// answers the chief with the same message.
     Finished {
         /// The generation that ended.
         generation: Generation,
     },
-    /// Worker to ps: I know that all is done, and leave.
+    /// Worker to ps: the worker knows of the end of the run, and leaves.
     Goodbye,
-    /// To everyone: the run cannot go on.
+    /// Any task to its peers: the run cannot continue.
     Abort(Failure),
 
-    /// Ps to worker: the first pushes of this link are judged, and need not be kept. Sent only
-    /// when no version is due that would acknowledge them.
+    /// Ps to worker: the first pushes of this link are judged, and the worker need not keep them.
+    /// The ps sends it only if no version is due that would acknowledge the pushes.
     Acknowledged {
-        /// How many pushes of this link are judged.
+        /// The number of pushes on this link that the ps has judged.
         pushes: u64,
     },
 }
 
 impl Message {
-    /// Its kind, for traces and errors.
+    /// Returns the message's kind, for traces and errors.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -266,7 +275,7 @@ impl Message {
         }
     }
 
-    /// The tensors that travel behind the message, in order.
+    /// Returns the tensors that follow the message on the wire, in order.
     #[must_use]
     pub fn tensors(&self) -> Vec<&Floats> {
         match self {
@@ -279,10 +288,10 @@ impl Message {
         }
     }
 
-    /// Puts the tensors that travelled behind the message back in their places.
+    /// Stores the tensors that followed the message on the wire in the message's fields.
     ///
     /// # Errors
-    /// The number of tensors, if it does not fit the kind of message.
+    /// The number of tensors, if a message of this kind cannot have so many.
     pub fn attach(&mut self, tensors: Vec<Floats>) -> Result<(), usize> {
         let n_tensors = tensors.len();
         let mut tensors = tensors.into_iter();

@@ -1,18 +1,18 @@
-//! The participants as pure state machines. They decide everything, and touch nothing:
-//! no I/O, no clock, no thread, no entropy, no arithmetic on tensors.
+//! The protocol's participants as pure state machines. They make every decision, and have no I/O,
+//! no clock, no thread, no randomness and no arithmetic on tensors.
 //!
-//! A node is fed [`Input`]s and answers with [`Effect`]s, whose order is the write-ahead rule.
-//! `docs/protocol.md` numbers the rules that code here cites.
+//! A host gives a node [`Input`]s and carries out the [`Effect`]s that the node returns, in their
+//! order. `docs/protocol.md` states the numbered rules that comments here cite.
 
 pub mod config;
 pub mod failure;
 mod incarnation;
 mod links;
 pub mod message;
-mod patience;
 pub mod ps;
 pub mod settings;
 mod standing;
+mod wait_timer;
 mod window;
 pub mod worker;
 
@@ -24,7 +24,8 @@ pub use config::{ClusterConfig, Limits};
 pub use failure::{Failure, GaveUp, NotRepeated};
 pub use incarnation::Raises;
 pub use message::{
-    Hello, Message, NewerLife, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord, Verdict, Want,
+    Hello, Message, NewerIncarnation, PROTOCOL_VERSION, Recorded, ShardState, UpdateRecord,
+    Verdict, Want,
 };
 pub use ps::Ps;
 pub use settings::{Difference, Settings};
@@ -38,18 +39,20 @@ use crate::time::Moment;
 
 /// A participant of the protocol.
 pub trait Node {
-    /// Takes one input, at `now`, and appends what is to be done about it to `out`, in order.
+    /// Handles one input at the time `now`, and appends the effects to `out`, in order.
     fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>);
 
-    /// When it wants an [`Input::Wake`], if nothing else comes before.
+    /// Returns the moment at which the node needs an [`Input::Wake`] if no input comes before.
     fn deadline(&self) -> Option<Moment>;
 
-    /// Where it stands, for a person.
+    /// Returns the node's version and activity as text, for the user.
     fn status(&self, now: Moment) -> Status;
 
-    /// Where it stands, for who counts. Calls `of` with each task that it waits for, in order.
-    /// Asks for no memory, so that it may be asked for at every event.
-    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing;
+    /// Returns the node's version and current wait as plain values, for metrics. Passes each task
+    /// that the node waits for to `each_awaited`, in order.
+    ///
+    /// A host may call this method at every event, because it allocates nothing.
+    fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing;
 }
 
 impl<N: Node + ?Sized> Node for Box<N> {
@@ -65,96 +68,96 @@ impl<N: Node + ?Sized> Node for Box<N> {
         (**self).status(now)
     }
 
-    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        (**self).standing(of)
+    fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing {
+        (**self).standing(each_awaited)
     }
 }
 
-/// Where a node stands.
+/// A node's version and activity as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Its version.
+    /// The version of the node, in words.
     pub at: String,
-    /// What it does or waits for, until it halts.
+    /// The node's computation or wait, in words.
     pub does: String,
 }
 
-/// What happens to a node.
+/// An event that a host gives to a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// Its first input.
+    /// The first input of every node.
     Start,
-    /// Something happened on the network.
+    /// An event of the network.
     Network(NetworkEvent),
-    /// A job is done.
+    /// The result of an [`Effect::Compute`].
     Computed(Done),
-    /// The storage did what it was asked, or could not.
+    /// An answer of the storage.
     Stored(StorageEvent),
-    /// The deadline has come.
+    /// The arrival of [`Node::deadline`].
     Wake,
-    /// A person or an engine wants this task to end.
+    /// A request to stop this task, from the user, a supervisor or the parent process.
     Stop,
 }
 
-/// What a network tells its node.
+/// An event of a node's network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NetworkEvent {
-    /// [`Effect::Connect`] succeeded.
+    /// An [`Effect::Connect`] succeeded.
     Connected {
         /// The new link.
         link: LinkId,
         /// The task that was called.
         to: TaskId,
     },
-    /// [`Effect::Connect`] failed.
+    /// An [`Effect::Connect`] failed.
     ConnectFailed {
         /// The task that was called.
         to: TaskId,
-        /// Why, for a person.
+        /// The reason, for the user.
         why: String,
     },
-    /// Somebody connected.
+    /// A caller connected to this task.
     Accepted {
         /// The new link.
         link: LinkId,
     },
-    /// A message came, whole and undamaged.
+    /// A whole and undamaged message arrived.
     Received {
-        /// The link it came on.
+        /// The link on which the message arrived.
         link: LinkId,
         /// The message.
         message: Message,
     },
-    /// Bytes of a long message are coming in: its sender lives.
+    /// Bytes of a long message arrived. They prove that the sender is alive.
     Progress {
-        /// The link they come on.
+        /// The link on which the bytes arrived.
         link: LinkId,
     },
-    /// The link is gone: closed or reset by the other end, or its bytes were damaged.
-    /// Never told of links that the node itself closed.
+    /// A link is lost: the other end closed or reset it, or its bytes were damaged. A link that the
+    /// node itself closed causes no such event.
     Closed {
         /// The link.
         link: LinkId,
-        /// Why, for a person.
+        /// The reason, for the user.
         why: String,
     },
 }
 
-/// A computation, done elsewhere: what a simulator may make slow.
+/// A computation that the host runs outside the node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {
     /// The loss and gradient of batch(seed, slot, step) at a whole version.
     Gradient {
-        /// The version.
+        /// The version of the parameters.
         cut: Cut,
-        /// Which unit of work.
+        /// The slot of the batch.
         slot: Slot,
-        /// The version's parameters, one buffer a shard.
+        /// The version's parameters, one buffer per shard.
         parameters: Vec<Floats>,
     },
     /// The next version of one shard.
     Update {
-        /// The version of `state`; the update makes the next one.
+        /// The version of `state`. The update makes the next version.
         cut: Cut,
         /// The shard's state at this version.
         state: ShardState,
@@ -163,23 +166,23 @@ pub enum Job {
     },
 }
 
-/// A [`Job`]'s result.
+/// The result of a [`Job`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
-    /// Of [`Job::Gradient`].
+    /// The result of a [`Job::Gradient`].
     Gradient {
-        /// As in the job.
+        /// The version of the job.
         cut: Cut,
-        /// As in the job.
+        /// The slot of the job.
         slot: Slot,
         /// The loss of the batch.
         loss: f32,
-        /// The gradient, one buffer a shard.
+        /// The gradient, one buffer per shard.
         gradient: Vec<Floats>,
     },
-    /// Of [`Job::Update`].
+    /// The result of a [`Job::Update`].
     Update {
-        /// As in the job; the new state is of the version after it.
+        /// The version of the job. The new state is of the version after it.
         cut: Cut,
         /// The shard's state at the next version.
         state: ShardState,
@@ -191,176 +194,181 @@ pub enum Done {
 pub struct Snapshot {
     /// The version, and the generation in which the state was taken.
     pub cut: Cut,
-    /// One state a shard.
+    /// The state of each shard, in the order of the ps.
     pub shards: Vec<ShardState>,
 }
 
-/// Where a run begins.
+/// The state from which a run starts or continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// The state.
     pub snapshot: Arc<Snapshot>,
-    /// The checkpoint that holds it; `None` for initial values.
+    /// The checkpoint that the state was read from, or `None` for initial values.
     pub from: Option<String>,
 }
 
-/// What a storage tells its node.
+/// An answer of the storage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StorageEvent {
-    /// Of [`Effect::Restore`]: the newest valid checkpoint, or the initial values.
+    /// The answer to [`Effect::Restore`]: the newest valid checkpoint, the initial values, or the
+    /// reason for which there is neither.
     Restored(Result<Restored, String>),
-    /// Of [`Effect::Persist`]: the checkpoint of this step is durable, or why it is not.
+    /// The answer to [`Effect::Persist`].
     Persisted {
         /// The checkpoint's step.
         step: Step,
-        /// Where it is, or why it could not be written.
+        /// The path of the durable checkpoint, or the reason for which it could not be written.
         result: Result<String, String>,
     },
-    /// Of [`Effect::Record`]: the update was made before, and was another then.
+    /// The answer to an [`Effect::Record`] whose update was recomputed and differs from the first
+    /// time.
     NotRepeated(NotRepeated),
 }
 
-/// What a node wants done.
+/// A request of a node to its host.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Connect to a task; answered with `Connected` or `ConnectFailed`.
+    /// Connect to a task. The answer is `Connected` or `ConnectFailed`.
     Connect {
         /// The task to call.
         to: TaskId,
     },
-    /// Send a message; lost, without a word, if the link is gone.
+    /// Send a message. A message to a lost link disappears without an answer.
     Send {
         /// The link to send on.
         link: LinkId,
         /// The message.
         message: Message,
     },
-    /// Close a link, after what was sent on it before has gone out.
+    /// Close a link, after all earlier messages have been sent on it.
     Close {
         /// The link.
         link: LinkId,
     },
-    /// Start a computation; answered with [`Input::Computed`].
+    /// Start a computation. The answer is [`Input::Computed`].
     Compute(Job),
-    /// Read the newest valid checkpoint, or else the initial values.
+    /// Read the newest valid checkpoint, or the initial values if there is none.
     Restore,
-    /// Write a checkpoint; answered when it is durable.
+    /// Write a checkpoint. The answer comes when the checkpoint is durable.
     Persist(Arc<Snapshot>),
-    /// Append an update to the losses; rows of its step or later, from a life before, go.
+    /// Append an update to the losses file. Rows of this step or a later one are from before a
+    /// rollback, and are removed.
     Record(UpdateRecord),
-    /// Tell whoever looks.
+    /// Pass a report to the host's observers.
     Report(Report),
-    /// The node is done, and takes no more inputs. What was sent before goes out first.
+    /// End the node, which takes no more inputs. Earlier messages are sent first.
     Halt(Outcome),
 }
 
-/// How a node ended.
+/// The end of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Rule 10: all updates made, and the final checkpoint durable.
+    /// All updates are made, and the final checkpoint is durable (rule 10).
     Finished,
-    /// Asked to stop, and did; `saved` is the step of the checkpoint it wrote on leaving, if any.
+    /// The node stopped because it was asked to.
     Stopped {
-        /// The step of the checkpoint that was written on leaving.
+        /// The step of the checkpoint that was written for the stop.
         saved: Option<Step>,
     },
-    /// It could not go on.
+    /// The node could not continue.
     Failed(Failure),
-    /// Rule 8: it was refused as older than another life of its task, before it had joined the run.
-    /// Its host may start another node with a larger incarnation ([`Raises::after`]).
+    /// A peer refused the node as older than another incarnation of its task, before the node had
+    /// joined the run (rule 8). The host may start another node with a larger incarnation
+    /// ([`Raises::after`]).
     Outdated {
         /// The newest incarnation of the task that the refusing peer knows.
         exceed: Incarnation,
-        /// The refusal, for a person.
+        /// The peer's reason, for the user.
         reason: String,
     },
 }
 
-/// What a node tells whoever looks. Nothing depends on it.
+/// An observation for logs, metrics and traces. No decision of the protocol depends on a report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
-    /// A session with a task is up.
+    /// A session with a task started.
     PeerUp {
         /// The task.
         peer: TaskId,
     },
-    /// A session with a task ended.
+    /// A session with a task ended, or the first call to the task failed.
     PeerDown {
         /// The task.
         peer: TaskId,
-        /// Why, for a person.
+        /// The reason, for the user.
         why: String,
     },
-    /// Somebody who called was turned away.
+    /// This task refused a caller, or a called task that has an older incarnation.
     TurnedAway {
-        /// Why, for a person.
+        /// The reason, for the user.
         why: String,
     },
-    /// Rule 9: something has not come for too long.
+    /// A wait is longer than `report_after`, or has doubled since the last report (rule 9).
     Waiting {
-        /// For whom and what, for a person.
+        /// The awaited thing and the tasks that must provide it, in words.
         what: String,
-        /// For how long.
+        /// The length of the wait.
         waited: Duration,
     },
     /// A worker computed a gradient.
     Computed {
-        /// The version it is of.
+        /// The version from which the gradient was computed.
         step: Step,
-        /// The unit of work.
+        /// The slot of the batch.
         slot: Slot,
-        /// The loss of its batch.
+        /// The loss of the batch.
         loss: f32,
     },
     /// A ps made a version.
     Updated {
         /// The version from which the update made the next one.
         cut: Cut,
-        /// The slots it used, ascending.
+        /// The slots that the update used, ascending.
         slots: Vec<Slot>,
     },
-    /// A ps did not use a gradient.
+    /// A ps did not use a gradient (rule 5).
     Dropped {
         /// The gradient's step.
         step: Step,
         /// The gradient's slot.
         slot: Slot,
-        /// Whose it was.
+        /// The worker that pushed the gradient.
         worker: TaskId,
-        /// Why: as told to the worker, or `None` for a gradient that came whole but was not
-        /// among the first R.
+        /// The verdict that the worker received. `None` for a gradient of the current version that
+        /// was not among the first R.
         verdict: Option<Verdict>,
     },
-    /// A ps has come back without its shard, while the others trained: all go back.
+    /// A ps reconnected without its shard while the cluster was training. All tasks go back to an
+    /// earlier version.
     ShardLost {
         /// The ps.
         ps: TaskId,
-        /// Where to: the version that the chief's worker holds whole, so that no step is lost; or
-        /// why that will not do, for a person, and the newest checkpoint has to.
+        /// The version that the chief's worker holds whole, from which all tasks continue. As an
+        /// error, the reason for which they continue from the newest checkpoint instead.
         live: Result<Step, &'static str>,
     },
-    /// The chief took up the cluster's state.
+    /// The chief adopted or restored the cluster's state.
     Adopted {
-        /// The generation.
+        /// The generation of the state.
         generation: Generation,
-        /// The version at which it goes on, if it is known yet.
+        /// The version of the state, or `None` if the chief does not know it yet.
         step: Option<Step>,
-        /// `None` if it found the shards alive; otherwise it restored them, from the checkpoint
-        /// named, or else from initial values.
+        /// `None` if the chief adopted the live state. Otherwise the checkpoint that it restored,
+        /// or `Some(None)` for initial values.
         restored: Option<Option<String>>,
     },
     /// A checkpoint is durable.
     Saved {
-        /// Its step.
+        /// The checkpoint's step.
         step: Step,
-        /// Where it is.
+        /// The checkpoint's path.
         path: String,
     },
-    /// A checkpoint could not be written; training goes on.
+    /// A checkpoint could not be written. The training continues.
     SaveFailed {
-        /// Its step.
+        /// The checkpoint's step.
         step: Step,
-        /// Why, for a person.
+        /// The reason, for the user.
         why: String,
     },
 }

@@ -1,18 +1,18 @@
-//! The settings that touch a number: all tasks of a cluster must have the same.
+//! The settings that influence a number. All tasks of a cluster must have the same ones.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Every setting that touches a number, as text, in a fixed order.
-/// Two tasks exchange theirs when they meet, so that a difference can name both values.
+/// Every setting that influences a number, as text, in a fixed order.
 ///
-/// A copy is the same memory.
+/// A caller sends its settings in the greeting, so that a refusal can name both values. Clones
+/// share their memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings(Arc<Vec<(String, String)>>);
 
 impl Settings {
-    /// Adds a setting behind the others.
+    /// Appends a setting.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         Arc::make_mut(&mut self.0).push((key.to_owned(), value.to_string()));
@@ -40,12 +40,12 @@ impl Settings {
         self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    /// Keys and values, in order.
+    /// Returns the keys and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// The settings in which `self` and `other` differ; first those that `self` has.
+    /// Returns the settings in which `self` and `other` differ. Keys that `self` has come first.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a>> {
         const ABSENT: &str = "(absent)";
         let value = |settings: &'a Self, key: &str| settings.value(key).unwrap_or(ABSENT);
@@ -61,14 +61,14 @@ impl Settings {
     }
 }
 
-/// A setting in which two tasks differ.
+/// A setting whose values differ between two tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference<'a> {
-    /// The setting.
+    /// The key.
     pub key: &'a str,
-    /// Its value in the settings that were asked.
+    /// The value in `self` of [`Settings::differences`], or `(absent)`.
     pub ours: &'a str,
-    /// Its value in the other ones.
+    /// The value in `other` of [`Settings::differences`], or `(absent)`.
     pub theirs: &'a str,
 }
 

@@ -1,47 +1,49 @@
-//! Where a node stands, for who counts: no text, so that asking costs nothing.
+//! A node's version and its current wait as plain values, for metrics. Allocates nothing.
 
 use crate::ids::Cut;
 use crate::time::Moment;
 
-/// Where a node stands.
+/// A node's version and its current wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The version it is at; `None` until it has one.
+    /// The node's version: that of a ps's shard, or the whole version of a worker. `None` until the
+    /// node has one.
     pub cut: Option<Cut>,
-    /// What it waits for; `None` while it computes.
+    /// The current wait, or `None` while the node computes.
     pub wait: Option<Wait>,
 }
 
-/// What a node waits for.
+/// A wait of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// What.
+    /// The thing that the node waits for.
     pub what: WaitFor,
-    /// Since when; what comes and is not all that is waited for begins no new wait.
+    /// The start of the wait, which is the node's last progress. The arrival of a part of the
+    /// awaited thing does not start a new wait.
     pub since: Moment,
 }
 
-/// What there is to wait for.
+/// The things that a node can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WaitFor {
-    /// The cluster's state: read from a checkpoint, told of, or restored.
+    /// The cluster's state: the reading of a checkpoint, the cuts of the ps, or a restore.
     State,
     /// The next version of a shard.
     Version,
     /// A worker's gradients.
     Gradient,
-    /// Which slots an update uses, when R < N.
+    /// The choice of the slots that an update uses, when R < N.
     Choice,
-    /// The final checkpoint, to be durable.
+    /// The durable final checkpoint.
     Checkpoint,
-    /// Word from others that they know that all is done.
+    /// The other tasks' confirmation that they know of the end of the run.
     Goodbye,
-    /// A window of pushed gradients to be acknowledged: a link or its ps is slow.
+    /// The acknowledgement of a full window of pushes: a link or its ps is slow.
     Link,
 }
 
 impl WaitFor {
-    /// All there are.
+    /// All things that a node can wait for.
     pub const ALL: [Self; 7] = [
         Self::State,
         Self::Version,
@@ -52,7 +54,7 @@ impl WaitFor {
         Self::Link,
     ];
 
-    /// Its name in metrics.
+    /// Returns the value of the label `what` in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

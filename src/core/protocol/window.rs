@@ -1,18 +1,20 @@
-//! Flow control of pushes. It bounds the gradients that a worker keeps and that a link carries.
+//! Rule 11: flow control of pushes. It bounds the gradients that a worker keeps and that a link
+//! carries.
 //!
-//! A push is acknowledged once the ps has judged it: held it, or declined it. Both ends count
-//! the pushes of a link, so that one number acknowledges all pushes before it. A new link starts
-//! both counts anew.
+//! A ps acknowledges a push once it has judged the push, which it then holds or has declined. Both
+//! ends count the pushes of a link, so that one number acknowledges all pushes before it. Both
+//! counts start from 0 on a new link.
 
 use std::collections::VecDeque;
 
 use crate::floats::Floats;
 use crate::ids::{Cut, Slot};
 
-/// Pushes that a worker may have on one link without an acknowledgement.
+/// The maximum number of unacknowledged pushes of a worker on one link.
 ///
-/// One is computed while the one before travels; two more cover the time of an acknowledgement.
-/// A worker starts no further slot beyond the window, so it keeps at most this many gradients.
+/// One push is computed while the push before it travels. Two more cover the time of an
+/// acknowledgement. A worker starts no slot beyond the window, so it keeps at most this many
+/// gradients per ps.
 pub const PUSH_WINDOW: usize = 4;
 
 /// One shard's part of a computed gradient.
@@ -25,25 +27,25 @@ pub(super) struct Pending {
     pub(super) gradient: Floats,
 }
 
-/// A ps acknowledged more pushes than this worker sent on the link.
+/// The error for a ps that acknowledged more pushes than the worker sent on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it acknowledged {acknowledged} pushes of this link, on which {sent} were sent")]
+#[error("it acknowledged {acknowledged} pushes, but only {sent} were sent on this link")]
 pub(super) struct NeverSent {
     acknowledged: u64,
     sent: u64,
 }
 
-/// What a worker has for one ps and the ps has not acknowledged.
+/// A worker's unacknowledged pushes to one ps.
 #[derive(Debug, Default)]
 pub(super) struct PushWindow {
-    /// Oldest first. All of them are on the link, if there is one.
+    /// The unacknowledged pushes, oldest first. If there is a link, all of them were sent on it.
     unacknowledged: VecDeque<Pending>,
-    /// Pushes of the present link that the ps has acknowledged.
+    /// The number of pushes on the current link that the ps has acknowledged.
     acknowledged: u64,
 }
 
 impl PushWindow {
-    /// Whether another gradient may be computed for this ps.
+    /// Returns whether the worker may compute another gradient for this ps.
     pub(super) fn has_room(&self) -> bool {
         self.unacknowledged.len() < PUSH_WINDOW
     }
@@ -52,24 +54,26 @@ impl PushWindow {
         self.unacknowledged.push_back(push);
     }
 
-    /// Frees what the ps acknowledged: the first `pushes` of this link.
+    /// Drops the first `pushes` pushes of this link, which the ps has acknowledged.
     ///
     /// # Errors
-    /// If the ps acknowledged what was never sent.
+    /// If the worker has sent fewer pushes on this link.
     pub(super) fn acknowledge(&mut self, pushes: u64) -> Result<(), NeverSent> {
         let sent = self.acknowledged + self.unacknowledged.len() as u64;
+        // A faulty ps must not make this worker drop pushes that were never judged.
         if pushes > sent {
             return Err(NeverSent { acknowledged: pushes, sent });
         }
         for _ in self.acknowledged..pushes {
             self.unacknowledged.pop_front();
         }
+        // A smaller number acknowledges nothing new, and must not turn the count back.
         self.acknowledged = self.acknowledged.max(pushes);
         Ok(())
     }
 
-    /// A new link: returns what has to be pushed on it again, oldest first. That is what was
-    /// computed at `cut` and not acknowledged; anything else is of no use any more.
+    /// Starts a new link. Returns the pushes to repeat on it, oldest first: the unacknowledged
+    /// pushes that were computed at `cut`. Drops all others, which no update can use any more.
     pub(super) fn restart(&mut self, cut: Option<Cut>) -> impl Iterator<Item = &Pending> {
         self.acknowledged = 0;
         self.unacknowledged.retain(|push| Some(push.cut) == cut);
@@ -77,10 +81,11 @@ impl PushWindow {
     }
 }
 
-/// What a ps has made of one worker's pushes on the present link.
+/// A ps's counts of one worker's pushes on the current link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Judged {
     judged: u64,
+    /// The number in the last message that acknowledged pushes.
     acknowledged: u64,
 }
 
@@ -89,7 +94,7 @@ impl Judged {
         self.judged += 1;
     }
 
-    /// The number for a message that acknowledges all that was judged.
+    /// Returns the number for a message that acknowledges all judged pushes.
     pub(super) const fn acknowledge(&mut self) -> u64 {
         self.acknowledged = self.judged;
         self.judged

@@ -1,13 +1,14 @@
-//! For tests and fuzz targets: puts a damaged frame's checksums right, as a malicious peer would.
+//! For tests and fuzz targets: corrects the checksums of a damaged frame, like a malicious peer.
 
 use super::{ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, u32_at};
 
-/// Makes the magic and every checksum fit what else is in the bytes, as far as they reach.
+/// Makes the magic and every checksum fit the rest of the bytes. A truncated frame is corrected as
+/// far as it reaches.
 pub fn reseal(bytes: &mut [u8]) {
     let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() else { return };
     let control_bytes = u32_at(header, 4) as usize;
     let table_bytes = (u32_at(header, 8) as usize).saturating_mul(ENTRY_BYTES);
-    let kind = Kind::of([header[0], header[1], header[2], header[3]]);
+    let kind = Kind::from_magic([header[0], header[1], header[2], header[3]]);
     if let Some((body, tensors)) =
         rest.split_at_mut_checked(table_bytes.saturating_add(control_bytes))
     {

@@ -1,4 +1,4 @@
-//! Frames: every kind there and back, byte for byte as in `fixtures/wire/`, and no damage unseen.
+//! Frames of every kind: round trips, the exact bytes in `fixtures/wire/`, and detected damage.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use proptest::test_runner::RngSeed;
 use super::*;
 use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::{
-    Failure, Hello, NewerLife, PROTOCOL_VERSION, Recorded, Settings, ShardState, UpdateRecord,
-    Verdict, Want,
+    Failure, Hello, NewerIncarnation, PROTOCOL_VERSION, Recorded, Settings, ShardState,
+    UpdateRecord, Verdict, Want,
 };
 
 const LIMITS: Limits = Limits::with_tensor_bytes(1 << 20);
 
-/// One message of each kind, with small tensors; the numbers meet every width of a varint.
+/// Returns one message of each kind, with small tensors. Their numbers cover every varint width.
 fn one_of_each_kind() -> Vec<Message> {
     let generation = Generation { number: 3, opener: Incarnation(1_700_000_000_000) };
     let state = ShardState {
@@ -38,7 +38,10 @@ fn one_of_each_kind() -> Vec<Message> {
         },
         Message::Refused {
             reason: "incarnation 7 is older than incarnation 300".to_owned(),
-            older_than: Some(NewerLife { incarnation: Incarnation(300), is_connected: true }),
+            older_than: Some(NewerIncarnation {
+                incarnation: Incarnation(300),
+                is_connected: true,
+            }),
         },
         Message::Heartbeat,
         Message::Pull {
@@ -86,13 +89,13 @@ fn one_of_each_kind() -> Vec<Message> {
     ]
 }
 
-/// Equal to the bit: a NaN is itself, as it is not to `==`.
+/// Compares two messages by their bytes, because a NaN is not `==` to itself.
 fn same(a: &Message, b: &Message) -> bool {
     encode_to_vec(a) == encode_to_vec(b)
 }
 
 #[test]
-fn every_kind_of_message_survives_a_round_trip() {
+fn message_of_every_kind_decodes_to_itself() {
     for message in one_of_each_kind() {
         let back = decode(&encode_to_vec(&message), &LIMITS).unwrap();
         assert!(same(&back, &message), "{back:?}");
@@ -101,8 +104,8 @@ fn every_kind_of_message_survives_a_round_trip() {
 }
 
 #[test]
-fn samples_include_every_kind_of_message() {
-    // A new kind of message fails to compile here; give it a sample above, too.
+fn samples_contain_every_kind_once() {
+    // A new kind of message fails to compile here, so that it gets a sample above, too.
     let number = |message: &Message| match message {
         Message::Hello(_) => 0,
         Message::Welcome { .. } => 1,
@@ -128,8 +131,8 @@ fn samples_include_every_kind_of_message() {
     assert_eq!(numbers, (0..19).collect::<Vec<_>>());
 }
 
-/// The bytes of every kind, as `fixtures/wire/check.py` reads them without this code.
-/// After a wanted change of layout: `UPDATE_FIXTURES=1 cargo test --lib wire`.
+/// The fixtures have the bytes of every kind, which `fixtures/wire/check.py` decodes independently.
+/// After a deliberate change of the layout, run `UPDATE_FIXTURES=1 cargo test --lib wire`.
 #[test]
 fn frames_equal_the_fixtures_byte_for_byte() {
     for message in one_of_each_kind() {
@@ -137,7 +140,7 @@ fn frames_equal_the_fixtures_byte_for_byte() {
     }
 }
 
-/// Each kind of note.
+/// Returns a note of each kind.
 fn notes() -> [(&'static str, Note); 4] {
     let token = *b"0123456789abcdef";
     [
@@ -148,7 +151,7 @@ fn notes() -> [(&'static str, Note); 4] {
     ]
 }
 
-/// A message whose tensors are in shared memory.
+/// Returns the frame of a message whose tensors are in shared memory.
 fn placed_push() -> Vec<u8> {
     Frame::new(&one_of_each_kind()[5]).placed_head(&[4096])
 }
@@ -166,7 +169,7 @@ fn shared_memory_frames_equal_the_fixtures_byte_for_byte() {
     }
 }
 
-/// One line for the header, the table, the control part and each tensor that there is.
+/// Returns a line for the header, the table, the control part and each tensor.
 fn hex_lines(frame: &Frame) -> String {
     let n_tensors = frame.tensors.len();
     let head = frame.head();
@@ -192,7 +195,7 @@ fn assert_golden(name: &str, hex: &str) {
     assert_eq!(hex, golden, "{name} differs from {}", path.display());
 }
 
-/// What a link's reader takes from a head of shared memory.
+/// The result of a link's reader for a head.
 #[derive(Debug, PartialEq)]
 enum Taken {
     Whole,
@@ -200,7 +203,7 @@ enum Taken {
     Note(Note),
 }
 
-/// A head, taken apart as a link's reader does.
+/// Parses a head like a link's reader.
 fn read_head(bytes: &[u8]) -> Result<Taken, WireError> {
     let header = Header::parse(bytes.first_chunk().unwrap(), &LIMITS)?;
     let body = &bytes[HEADER_BYTES..];
@@ -215,7 +218,7 @@ fn read_head(bytes: &[u8]) -> Result<Taken, WireError> {
 }
 
 #[test]
-fn shared_memory_frames_survive_a_round_trip_and_every_flipped_bit_is_detected() {
+fn frame_of_shared_memory_decodes_to_itself_and_any_flipped_bit_is_detected() {
     assert_eq!(read_head(&placed_push()), Ok(Taken::In(vec![4096])));
     let notes = notes().map(|(_, note)| {
         let frame = note.to_frame();
@@ -223,7 +226,7 @@ fn shared_memory_frames_survive_a_round_trip_and_every_flipped_bit_is_detected()
         frame
     });
     for mut frame in notes.into_iter().chain([placed_push()]) {
-        // Where a frame stands alone, no memory is shared.
+        // `decode` is for frames outside a link, where no memory is shared.
         assert_eq!(decode(&frame, &LIMITS), Err(WireError::NotShared));
         for bit in 0..frame.len() * 8 {
             frame[bit / 8] ^= 1 << (bit % 8);
@@ -235,7 +238,7 @@ fn shared_memory_frames_survive_a_round_trip_and_every_flipped_bit_is_detected()
 }
 
 #[test]
-fn placed_tensors_and_notes_above_their_limits_are_refused() {
+fn placed_tensors_count_towards_the_limits_and_a_note_has_its_own_limit() {
     let placed = placed_push();
     let header = Header::parse(placed.first_chunk().unwrap(), &LIMITS).unwrap();
     let found = header.parse_body(&placed[HEADER_BYTES..], &Limits::with_tensor_bytes(15));
@@ -244,7 +247,7 @@ fn placed_tensors_and_notes_above_their_limits_are_refused() {
     let too_many = Header::parse(placed.first_chunk().unwrap(), &Limits::GREETING);
     assert_eq!(too_many.unwrap_err(), WireError::TooLarge { what: "tensors", found: 1, limit: 0 });
 
-    let note = |n_bytes| seal(NOTE_MAGIC, 0, vec![0; HEADER_BYTES + n_bytes]);
+    let note = |n_bytes| fill_header(NOTE_MAGIC, 0, vec![0; HEADER_BYTES + n_bytes]);
     assert!(Header::parse(note(MAX_NOTE_BYTES).first_chunk().unwrap(), &LIMITS).is_ok());
     let longer = Header::parse(note(MAX_NOTE_BYTES + 1).first_chunk().unwrap(), &LIMITS);
     let what = "bytes of control";
@@ -265,7 +268,7 @@ fn every_single_flipped_bit_is_detected() {
 }
 
 #[test]
-fn damaged_length_is_reported_as_damage() {
+fn damaged_length_is_reported_as_damage_before_it_is_used() {
     let mut bytes = encode_to_vec(&Message::Heartbeat);
     bytes[7] ^= 0x80; // the control part's length: 2 GiB more
     assert_eq!(decode(&bytes, &LIMITS), Err(WireError::DamagedHeader));
@@ -286,7 +289,7 @@ fn every_truncation_and_every_surplus_byte_is_detected() {
 }
 
 #[test]
-fn greeting_that_is_too_long_or_has_tensors_is_refused() {
+fn greeting_must_be_short_and_without_tensors() {
     let push = &one_of_each_kind()[5];
     let too_many = Err(WireError::TooLarge { what: "tensors", found: 1, limit: 0 });
     assert_eq!(decode(&encode_to_vec(push), &Limits::GREETING), too_many);
@@ -301,7 +304,7 @@ fn greeting_that_is_too_long_or_has_tensors_is_refused() {
 }
 
 #[test]
-fn tensors_over_the_limit_are_refused_before_they_are_read() {
+fn tensors_over_the_limit_are_rejected_before_they_are_read() {
     let push = encode_to_vec(&one_of_each_kind()[5]);
     let without_tensors = &push[..push.len() - 16];
     let what = "bytes of tensors";
@@ -313,7 +316,7 @@ fn tensors_over_the_limit_are_refused_before_they_are_read() {
 }
 
 #[test]
-fn message_with_a_wrong_number_of_tensors_is_refused() {
+fn message_with_a_wrong_number_of_tensors_is_rejected() {
     let heartbeat_with_a_tensor = frame_of(&Message::Heartbeat, &[vec![1.0].into()]);
     assert_eq!(
         decode(&heartbeat_with_a_tensor, &LIMITS),
@@ -331,14 +334,14 @@ fn message_with_a_wrong_number_of_tensors_is_refused() {
     );
 }
 
-/// A frame as a peer of ours would never send it.
+/// Returns a frame with tensors that no honest peer would send with this message.
 fn frame_of(message: &Message, tensors: &[Floats]) -> Vec<u8> {
     let mut control = Vec::new();
     encode_control(message, &mut control);
     sealed(&control, tensors)
 }
 
-/// A frame whose checksums are right, whatever it says.
+/// Returns a frame with correct checksums and arbitrary content.
 fn sealed(control: &[u8], tensors: &[Floats]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes[4..8].copy_from_slice(&length_u32(control.len()).to_le_bytes());
@@ -354,7 +357,7 @@ fn sealed(control: &[u8], tensors: &[Floats]) -> Vec<u8> {
 }
 
 #[test]
-fn control_part_with_trailing_bytes_is_refused() {
+fn control_part_with_surplus_bytes_is_rejected() {
     let mut control = Vec::new();
     encode_control(&Message::Heartbeat, &mut control);
     control.push(0);
@@ -363,8 +366,8 @@ fn control_part_with_trailing_bytes_is_refused() {
 }
 
 #[test]
-fn longest_control_part_fits_the_limit_of_its_decoder() {
-    // One-byte varints of eight bytes each are what bincode's own limit counts highest.
+fn the_longest_control_part_fits_the_limit_of_its_decoder() {
+    // Bincode's limit counts a one-byte varint as eight bytes. Such varints reach it first.
     let updates = UpdateRecord {
         cut: Cut { generation: Generation::default(), step: Step(0) },
         losses: vec![(Slot(0), 0.0); 100],
@@ -409,11 +412,11 @@ proptest! {
     })]
 
     #[test]
-    fn random_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_rejected_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(decode(&bytes, &LIMITS).is_err());
     }
 
-    /// Behind right checksums stands a peer of another version, or a malicious one.
+    /// A peer of another version or a malicious peer can send any bytes with correct checksums.
     #[test]
     fn random_control_bytes_with_valid_checksums_never_panic(
         mut control in prop::collection::vec(any::<u8>(), 0..200),
@@ -443,7 +446,7 @@ proptest! {
     }
 
     #[test]
-    fn any_push_survives_a_round_trip(
+    fn any_push_decodes_to_itself(
         step: u64, slot: u32, number: u64, opener: u64,
         loss in any::<u32>().prop_map(f32::from_bits),
         values in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 0..50),

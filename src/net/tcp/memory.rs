@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use unisono_memory::{Buffer as SharedMemory, Offer, View};
 
-use unisono_core::floats::{Buffer, Elsewhere, Floats, Memory};
+use unisono_core::floats::{Buffer, Floats, Memory, RemoteFloats};
 use unisono_core::wire::{Frame, Limits, MAX_NOTED, Note};
 
 /// The shortest tensor that goes through shared memory. For shorter tensors the socket is as fast.
@@ -282,7 +282,7 @@ impl Inbox {
             }
             *n_borrowed += 1;
         }
-        Ok(Floats::elsewhere(n_values, Box::new(Borrowed { view, buffer, common })))
+        Ok(Floats::remote(n_values, Box::new(Borrowed { view, buffer, common })))
     }
 }
 
@@ -293,7 +293,7 @@ struct Borrowed {
     common: Arc<Mutex<BufferStates>>,
 }
 
-impl Elsewhere for Borrowed {
+impl RemoteFloats for Borrowed {
     fn read(&self, start: usize, values: &mut [f32]) {
         self.view.read(start * size_of::<f32>(), bytemuck::cast_slice_mut(values));
     }

@@ -1,23 +1,30 @@
-//! Rule 8 between two lives of a task: which one is older, and what the older one is told.
+//! Rule 8 between two incarnations of a task: the refusal of the older one, and its end.
 
 use crate::ids::{Incarnation, LinkId, TaskId};
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Refusal;
 use crate::protocol::links::{Call, Links, PeerEvent};
-use crate::protocol::message::{Message, NewerLife};
+use crate::protocol::message::{Message, NewerIncarnation};
 use crate::protocol::{Effect, Outcome, Report};
 use crate::time::Moment;
 
 impl Links {
-    /// Rule 8: whether a peer's incarnation is not older than the newest known one, and is one that
-    /// a host chooses.
-    pub(super) fn judge_life(&self, peer: TaskId, incarnation: Incarnation) -> Result<(), Refusal> {
+    /// Checks that a peer's incarnation is not older than the newest known one, and that a host may
+    /// have chosen it.
+    ///
+    /// # Errors
+    /// The refusal that the peer must receive.
+    pub(super) fn check_incarnation(
+        &self,
+        peer: TaskId,
+        incarnation: Incarnation,
+    ) -> Result<(), Refusal> {
         if incarnation > Incarnation::LARGEST {
             let largest = Incarnation::LARGEST;
             let reason = format!("{peer} has incarnation {incarnation}; the largest is {largest}");
             return Err(Refusal { reason, older_than: None });
         }
-        match self.lives.get(&peer) {
+        match self.incarnations.get(&peer) {
             Some(&newest) if newest.fences(incarnation) => {
                 let reason = format!(
                     "this process of {peer} has incarnation {incarnation}, and {} knows \
@@ -25,14 +32,15 @@ impl Links {
                     self.me
                 );
                 let is_connected = self.is_up(peer);
-                let older_than = Some(NewerLife { incarnation: newest, is_connected });
+                let older_than = Some(NewerIncarnation { incarnation: newest, is_connected });
                 Err(Refusal { reason, older_than })
             }
             _ => Ok(()),
         }
     }
 
-    /// A called task welcomes this one, and is an older life. It is told the incarnation to exceed.
+    /// Refuses a called task that has sent its `Welcome` with an older incarnation. The refusal
+    /// names the incarnation that the called task must exceed.
     pub(super) fn refuse_called(
         &mut self,
         now: Moment,
@@ -46,42 +54,42 @@ impl Links {
         let message = Message::Refused { reason: reason.clone(), older_than };
         self.send_on(now, link, message, out);
         out.push(Effect::Close { link });
-        // Its next life is called soon: it must hear of the incarnation to exceed before others,
-        // which may have forgotten the life before, give it work that it would lose again.
+        // With no failure counted, the called task's next incarnation is called after the shortest
+        // pause. It must hear of the incarnation to exceed before it gets work that it would lose
+        // again, from peers that have forgotten the newer incarnation.
         self.calls.insert(peer, Call::Linked { failures: 0 });
-        self.forget(now, link, reason, out)
+        self.remove_session(now, link, reason, out)
     }
 
-    /// A peer tells of a life of a task. If it is newer than the known one, the session with the older
-    /// life ends, and that life is refused when it calls again.
-    pub(in crate::protocol) fn note_life(
+    /// Notes an incarnation that a peer has named. If it is newer than the known incarnation of the
+    /// task, the session with the older process ends, and that process is refused when it calls
+    /// again.
+    pub(in crate::protocol) fn note_incarnation(
         &mut self,
         now: Moment,
         task: TaskId,
         incarnation: Incarnation,
         out: &mut Vec<Effect>,
     ) -> Option<PeerEvent> {
-        let known = self.lives.get(&task).copied().unwrap_or_default();
+        let known = self.incarnations.get(&task).copied().unwrap_or_default();
         if !incarnation.fences(known) {
             return None;
         }
-        self.lives.insert(task, incarnation);
+        self.incarnations.insert(task, incarnation);
         let why = format!("{task} is known with incarnation {incarnation}, and has {known}");
         self.drop_peer(now, task, why, out)
     }
 
-    /// Whether a peer may refuse this task although it was welcomed: a caller may, that knows a newer
-    /// life.
-    pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerLife) -> bool {
+    /// Returns whether a peer may refuse this task after the two have exchanged greetings. Only a
+    /// caller may do so, and only because it knows a newer incarnation of this task.
+    pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerIncarnation) -> bool {
         !self.calls.contains_key(&peer) && newer.incarnation.fences(self.incarnation)
     }
 
-    /// How this node ends after a refusal; `None` if it calls again.
+    /// Returns the outcome of this node after a refusal, or `None` if the node calls again.
     ///
-    /// Only a node that has not joined the run may be followed by one with a larger incarnation. A
-    /// process that was stopped, replaced and continued has joined: it stays fenced. So does one
-    /// that is started slowly and finds the newer process alive. A peer that has a session with
-    /// the newer life learns within `heartbeat_timeout` whether that life is gone.
+    /// A larger incarnation may follow only a node that has not joined the run. A process that was
+    /// stopped, replaced and continued has joined, so it stays fenced.
     pub(in crate::protocol) fn outcome_of(
         &mut self,
         now: Moment,
@@ -89,7 +97,7 @@ impl Links {
         has_joined: bool,
     ) -> Option<Outcome> {
         let Refusal { reason, older_than } = refusal;
-        let Some(NewerLife { incarnation, is_connected }) = older_than else {
+        let Some(NewerIncarnation { incarnation, is_connected }) = older_than else {
             return Some(Outcome::Failed(Failure::Refused(reason)));
         };
         if has_joined {
@@ -98,6 +106,9 @@ impl Links {
         if !is_connected {
             return Some(Outcome::Outdated { exceed: incarnation, reason });
         }
+        // A peer with a session to the newer incarnation notices within `heartbeat_timeout` if that
+        // process has died. If refusals go on for longer, the newer process is alive, and this one
+        // only started slowly.
         let limits = self.config.limits;
         let since = *self.contested_since.get_or_insert(now);
         let is_alive = now - since > limits.heartbeat_timeout + limits.heartbeat_interval;

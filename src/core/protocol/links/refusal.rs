@@ -1,19 +1,18 @@
-//! Rule 8 between two lives of a task: which one is older, what the older one is told, and how it
-//! ends.
+//! The reason for which a peer refuses a session.
 
-use crate::protocol::message::NewerLife;
+use crate::protocol::message::NewerIncarnation;
 
-/// Why a task is refused.
+/// The reason for which a session is refused.
 #[derive(Debug, PartialEq)]
 pub(in crate::protocol) struct Refusal {
-    /// For the person who started the task.
+    /// The problem and the remedy, for the user who started the refused task.
     pub(super) reason: String,
-    /// The life that the task is older than, if it is refused for that.
-    pub(super) older_than: Option<NewerLife>,
+    /// The newer incarnation of the refused task, if the task is refused as older.
+    pub(super) older_than: Option<NewerIncarnation>,
 }
 
 impl Refusal {
-    pub(in crate::protocol) const fn is_as_older(&self) -> bool {
+    pub(in crate::protocol) const fn names_newer_incarnation(&self) -> bool {
         self.older_than.is_some()
     }
 }

@@ -1,20 +1,20 @@
-//! Rule 2, R < N: which slots an update uses. Ps 0 alone decides, for all shards.
+//! Rule 2 with R < N: the choice of the slots that an update uses. Ps 0 chooses for all shards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Cut, Slot};
 
-/// Ps 0's view of which slots every shard holds whole.
+/// Ps 0's knowledge of the slots that each shard holds, and the last choice.
 #[derive(Debug)]
 pub(super) struct Choice {
     n_ps: u32,
     replicas_to_aggregate: usize,
     cut: Cut,
-    /// Which shards hold a slot.
+    /// The shards that hold each slot.
     holders: BTreeMap<Slot, BTreeSet<u32>>,
-    /// The slots that all shards hold, in the order in which ps 0 learned it.
+    /// The slots that all shards hold, in the order in which ps 0 learned of them.
     whole: Vec<Slot>,
-    /// What was decided last, for a shard that did not hear it.
+    /// The last choice, for a shard that has lost its `Chosen` with a link.
     last: Option<(Cut, Vec<Slot>)>,
 }
 
@@ -30,11 +30,13 @@ impl Choice {
         }
     }
 
-    /// Shard `ps` holds `slot` whole. Returns the choice, ascending, when this decides it.
+    /// Notes that shard `ps` holds `slot`. Returns the chosen slots, ascending, if this slot
+    /// completes the choice.
     pub(super) fn note(&mut self, cut: Cut, ps: u32, slot: Slot) -> Option<Vec<Slot>> {
         if cut != self.cut || self.decided(cut).is_some() {
             return None;
         }
+        // A ps names all its slots again on a new link, so a slot may be noted twice.
         let holders = self.holders.entry(slot).or_default();
         if holders.insert(ps) && holders.len() == self.n_ps as usize {
             self.whole.push(slot);
@@ -48,13 +50,14 @@ impl Choice {
         Some(slots)
     }
 
-    /// What was decided for a cut, if it was the last decision.
+    /// Returns the choice for a cut, if it was the last choice.
     pub(super) fn decided(&self, cut: Cut) -> Option<&[Slot]> {
         self.last.as_ref().filter(|(at, _)| *at == cut).map(|(_, slots)| slots.as_slice())
     }
 
-    /// Ps 0's shard is at the next version.
+    /// Starts the choice for the next version, which ps 0's shard has reached.
     pub(super) fn advance(&mut self, cut: Cut) {
+        // `last` stays: another shard may still need the choice of the version before.
         self.cut = cut;
         self.holders.clear();
         self.whole.clear();
@@ -71,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_r_slots_that_every_shard_holds_are_chosen() {
+    fn first_r_slots_that_every_shard_holds_are_chosen() {
         let mut choice = Choice::new(2, 2, cut(0));
         assert_eq!(choice.note(cut(0), 0, Slot(2)), None);
         assert_eq!(choice.note(cut(0), 0, Slot(0)), None);
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_another_cut_is_ignored_and_the_last_choice_is_remembered() {
+    fn slots_of_another_cut_are_ignored_and_the_last_choice_is_kept() {
         let mut choice = Choice::new(1, 1, cut(0));
         assert_eq!(choice.note(cut(1), 0, Slot(0)), None);
         assert_eq!(choice.note(cut(0), 0, Slot(1)), Some(vec![Slot(1)]));

@@ -1,7 +1,7 @@
-//! A parameter server: holds one shard, takes gradients, answers with versions.
+//! A parameter server: it holds one shard, receives gradients, and answers with versions.
 //!
-//! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until the chief
-//! has written them. Nothing here computes: an update is an effect.
+//! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until they are
+//! durable in the chief's file. The host computes the updates.
 
 mod choice;
 mod shard;
@@ -20,7 +20,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord, Verdict, Want};
-use crate::protocol::patience::Patience;
+use crate::protocol::wait_timer::WaitTimer;
 use crate::protocol::window::Judged;
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
@@ -31,44 +31,47 @@ pub struct Ps {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// The newest life of a chief in whose generation a worker has worked (rule 8).
+    /// The newest chief that has opened a generation in which a worker has worked (rule 8).
     newest_opener: Incarnation,
-    /// Empty until a chief restores it.
+    /// The shard, or `None` until a chief restores it.
     shard: Option<Shard>,
-    /// The parameters of the version before. Another shard may be at it still, for want of a
-    /// gradient whose worker has died: its next life computes it again, and needs them whole.
-    /// No shard is further behind, since nobody can compute the next gradients without it.
+    /// The parameters of the previous version. Another shard may still be at that version, because
+    /// a worker died before it pushed to that shard. The worker's next incarnation then computes
+    /// the gradient again, and needs the previous version of every shard. No shard is further
+    /// behind, because no worker can compute the next gradients without it.
     previous: Option<(Cut, Floats)>,
-    /// Workers that wait for a version, and the oldest that is of use to them.
+    /// The workers that wait for a version, with the oldest version that each can use.
     waiting: BTreeMap<TaskId, Cut>,
-    /// What was made of each worker's pushes on its present link.
+    /// The counts of each connected worker's pushes on its current link.
     judged: BTreeMap<TaskId, Judged>,
-    /// The version that the chief wants the whole state of.
+    /// The version whose whole state the chief wants.
     capture: Option<Cut>,
-    /// Ps 0, R < N.
+    /// On ps 0, when R < N: the choice of the slots.
     choice: Option<Choice>,
-    /// Ps 0.
+    /// On ps 0: the updates that may not be durable in the losses file.
     unrecorded: Unrecorded,
-    /// Lives of workers that know that all is done. One may say so before the chief does.
+    /// The incarnation of each worker that has said goodbye. A worker may do so before the chief
+    /// announces the end.
     goodbyes: BTreeMap<TaskId, Incarnation>,
     ending: Option<Ending>,
-    patience: Patience,
+    wait_timer: WaitTimer,
 }
 
-/// Rule 10: the run is over, and everyone is being told.
+/// The end of the run, of which this ps informs the other tasks (rule 10).
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     generation: Generation,
-    /// When to leave, even if somebody has not said goodbye.
+    /// The time to leave, even if a worker has not said goodbye.
     until: Moment,
 }
 
 impl Ps {
-    /// Ps number `index`, in a life of its own.
+    /// Creates the ps with the number `index`.
     #[must_use]
     pub fn new(index: u32, incarnation: Incarnation, config: ClusterConfig) -> Self {
         let me = TaskId::ps(index);
-        // Shards need to agree only when arrival chooses the slots, and then they ask ps 0.
+        // The shards must agree on the slots only if the order of arrival chooses them. Ps 0
+        // chooses, so the other ps connect to it.
         let calls =
             (config.has_backup_workers() && me != TaskId::PS_ZERO).then_some(TaskId::PS_ZERO);
         Self {
@@ -84,18 +87,18 @@ impl Ps {
             unrecorded: Unrecorded::default(),
             goodbyes: BTreeMap::new(),
             ending: None,
-            patience: Patience::new(&config.limits),
+            wait_timer: WaitTimer::new(&config.limits),
             config,
         }
     }
 
-    /// Where its shard stands; `None` until a chief has restored it.
+    /// Returns the shard's cut, or `None` until a chief has restored the shard.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
         self.shard.as_ref().map(Shard::cut)
     }
 
-    /// Its shard's state; `None` until a chief has restored it.
+    /// Returns the shard's state, or `None` until a chief has restored the shard.
     #[must_use]
     pub fn state(&self) -> Option<&ShardState> {
         self.shard.as_ref().map(Shard::state)
@@ -106,7 +109,7 @@ impl Node for Ps {
     fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start => {
-                self.patience.restart(now);
+                self.wait_timer.restart(now);
                 self.links.start(now, out);
             }
             Input::Network(event) => {
@@ -118,6 +121,8 @@ impl Node for Ps {
                 self.on_updated(now, *cut, state.clone(), out);
             }
             Input::Wake => self.on_wake(now, out),
+            // Even while the run is ending, a stopped ps has not finished. Another task may still
+            // need word of the end, which the next incarnation of this ps passes on.
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
             Input::Computed(Done::Gradient { .. }) | Input::Stored(_) => {}
         }
@@ -125,7 +130,7 @@ impl Node for Ps {
 
     fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(|ending| ending.until);
-        [Some(self.links.deadline()), ending, Some(self.patience.deadline())]
+        [Some(self.links.deadline()), ending, Some(self.wait_timer.deadline())]
             .into_iter()
             .flatten()
             .min()
@@ -138,9 +143,10 @@ impl Node for Ps {
         }
     }
 
-    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        let since = self.patience.since();
-        Standing { cut: self.cut(), wait: self.waits_for(of).map(|what| Wait { what, since }) }
+    fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing {
+        let since = self.wait_timer.since();
+        let wait = self.waits_for(each_awaited).map(|what| Wait { what, since });
+        Standing { cut: self.cut(), wait }
     }
 }
 
@@ -148,24 +154,26 @@ impl Ps {
     fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
         match event {
             PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
-                // What was said on the link before may be lost.
-                self.tell_received(now, self.shard.as_ref().map(Shard::held_slots), out);
+                // A `Received` on the previous link may be lost, so all slots are named again.
+                self.send_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
             PeerEvent::Up { peer, .. } => {
                 self.judged.insert(peer, Judged::default());
-                self.on_caller(now, peer, out);
+                self.tell_late_worker(now, peer, out);
             }
             PeerEvent::Down { peer } => {
+                // The worker and the chief ask again on their next link, and counts start anew.
                 self.waiting.remove(&peer);
                 self.judged.remove(&peer);
                 if peer == TaskId::CHIEF {
                     self.capture = None;
                 }
             }
-            PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
-            // The peer may be of the next run already, and nothing is asked of it any more. But a
-            // worker that knows a newer life cannot be told of the end until this ps exceeds that
-            // life. The state is durable (rule 10), so that even a ps that holds one may do so.
+            PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
+            // The peer may already belong to the next run, and this ps needs nothing from it. But a
+            // worker that knows a newer incarnation of this ps learns of the end only from an
+            // incarnation that exceeds it. A raise is safe even for a ps that has joined, because
+            // the final state is durable (rule 10).
             PeerEvent::Refused { refusal, .. } if self.ending.is_some() => {
                 if let Some(outcome @ Outcome::Outdated { .. }) =
                     self.links.outcome_of(now, refusal, false)
@@ -181,14 +189,17 @@ impl Ps {
         }
     }
 
-    /// Rule 8: whether this life may have taken part in the run. A ps does so only with a state.
+    /// Returns whether this incarnation may have taken part in the run (rule 8). A ps takes part
+    /// only with a state.
     const fn has_joined(&self) -> bool {
         self.shard.is_some()
     }
 
-    /// A worker that comes late to the end is told of it at once. The chief finds the final
-    /// checkpoint; what it hears of a ps is an acknowledgement.
-    fn on_caller(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
+    /// Tells a worker that connects during the end of the run at once.
+    ///
+    /// The chief needs no word, because it finds the final checkpoint. It would take a `Finished`
+    /// of this ps for the acknowledgement that all other workers have left.
+    fn tell_late_worker(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending) {
             let generation = ending.generation;
@@ -224,7 +235,7 @@ impl Ps {
                 self.on_finished(now, generation, out);
             }
             (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
-            // Whoever ends needs no word of the end any more.
+            // The run has ended already: a worker's `Abort` only tells this ps that it is gone.
             (Job::Worker, Message::Abort(_)) if self.ending.is_some() => {
                 self.on_goodbye(now, peer, out);
             }
@@ -239,7 +250,7 @@ impl Ps {
         }
     }
 
-    /// The peer did what no honest task does: the session ends.
+    /// Ends the session with a peer that has broken the protocol.
     fn end_session(&mut self, now: Moment, peer: TaskId, why: String, out: &mut Vec<Effect>) {
         if let Some(event) = self.links.drop_peer(now, peer, why, out) {
             self.on_peer(now, event, out);
@@ -249,7 +260,8 @@ impl Ps {
     fn on_pull(&mut self, now: Moment, worker: TaskId, want: Want, out: &mut Vec<Effect>) {
         match (want, &self.previous) {
             (Want::Exactly(cut), Some((at, parameters))) if cut == *at => {
-                // Its update is made: all of the worker's slots are in it.
+                // This shard has made the update of that version, so it holds all slots of the
+                // worker. The worker still gets the tokens, for the shards that lack its gradient.
                 let parameters = parameters.clone();
                 let slots: Vec<_> = self.config.slots_of(worker).collect();
                 self.send_version(now, worker, cut, [slots.clone(), slots], parameters, out);
@@ -261,27 +273,33 @@ impl Ps {
         }
     }
 
-    /// Rule 8: a worker that has worked in a generation knows the life of the chief that opened it.
-    /// This ps may have forgotten that life with its own earlier life, and let in an older chief.
+    /// Notes the chief that opened the generation of a worker's pull (rule 8).
+    ///
+    /// A restarted ps does not know the chiefs that its earlier incarnation knew, and may have let
+    /// in an older chief. A worker that has worked in the newer generation names the newer chief.
     fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
+        // The largest incarnation fences nobody, so it must not displace a chief either.
         if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
             return;
         }
         self.newest_opener = opener;
-        if let Some(event) = self.links.note_life(now, TaskId::CHIEF, opener, out) {
+        if let Some(event) = self.links.note_incarnation(now, TaskId::CHIEF, opener, out) {
             self.on_peer(now, event, out);
         } else if self.cut().is_some() && self.reported_cut().is_none() {
-            // A chief that is newer than all took up a state that is older. It finds none when it
-            // calls again, and opens a generation that is newer than all, too.
+            // The connected chief is newer than the opener, but has adopted a state that is older
+            // than the worker's. This ps reports no state when the chief calls again, so that the
+            // chief opens a generation that is newer than the worker's, too.
             let why = "the state of this ps is of an older generation than a worker's".to_owned();
             self.end_session(now, TaskId::CHIEF, why, out);
         }
     }
 
-    /// Where the shard stands, for callers: a state that a newer generation has fenced is none. While
-    /// the chief that opens that generation is connected, its state is on the way.
+    /// Returns the cut that this ps reports to callers: `None` for a state that a newer generation
+    /// has fenced. While the opener of the newer generation is connected, the cut is reported all
+    /// the same, because the opener is about to restore the new state.
     fn reported_cut(&self) -> Option<Cut> {
-        let chief = self.links.life_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
+        let chief =
+            self.links.incarnation_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
         let is_current = |cut: &Cut| {
             cut.generation.opener >= self.newest_opener || chief == Some(self.newest_opener)
         };
@@ -296,8 +314,8 @@ impl Ps {
 
     fn on_push(&mut self, now: Moment, cut: Cut, slot: Slot, held: Held, out: &mut Vec<Effect>) {
         let worker = held.worker;
-        // A push asks for the next version, whatever becomes of it (rule 5: nobody waits for
-        // nothing). Of another generation, any version will tell the worker where it stands.
+        // A push asks for the next version, whether it is used or not, so that its worker always
+        // gets an answer (rule 5). A worker of another generation can use any version.
         self.judged.entry(worker).or_default().count();
         let Some(shard) = &mut self.shard else {
             self.waiting.insert(worker, Cut::default());
@@ -336,15 +354,16 @@ impl Ps {
         }
     }
 
-    /// Whether the worker has more to push before the next version. Its last push is acknowledged
-    /// by that version, so that one slot a worker costs no message more.
+    /// Returns whether the worker has more to push before the next version. That version
+    /// acknowledges the worker's last push, so one slot per worker costs no additional message.
     fn lacks_slots_of(&self, worker: TaskId) -> bool {
         let lacks = |slot| self.shard.as_ref().is_some_and(|shard| shard.lacks(slot));
-        // The last slot comes last: looking at it first makes this one look a push.
+        // Workers push their slots in order, so the last slot is usually the missing one. Checked
+        // first, it makes this test one look per push.
         self.config.slots_of(worker).rev().any(lacks)
     }
 
-    /// Tells the worker that its pushes are judged, unless a version has just said so.
+    /// Acknowledges the worker's judged pushes, unless a version has just done so.
     fn acknowledge_push(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
         let judged = self.judged.entry(worker).or_default();
         if !judged.is_acknowledged() {
@@ -353,7 +372,7 @@ impl Ps {
         }
     }
 
-    /// Rule 5: what is not used is counted, and its worker told.
+    /// Counts a gradient that is not used, and sends its worker the verdict (rule 5).
     fn decline(
         &mut self,
         now: Moment,
@@ -375,14 +394,14 @@ impl Ps {
             if self.me == TaskId::PS_ZERO {
                 self.note_whole(now, cut, self.me, slot, out);
             } else {
-                self.tell_received(now, Some(vec![slot]), out);
+                self.send_received(now, Some(vec![slot]), out);
             }
         }
         self.try_update(out);
     }
 
-    /// Ps i tells ps 0 which slots it holds (rule 2).
-    fn tell_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
+    /// Sends ps 0 slots that this ps holds (rule 2).
+    fn send_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
         if let (Some(Cut { generation, step }), Some(slots)) = (self.cut(), slots) {
             let message = Message::Received { cut: Cut { generation, step }, slots };
             self.links.send(now, TaskId::PS_ZERO, message, out);
@@ -397,7 +416,8 @@ impl Ps {
         slots: &[Slot],
         out: &mut Vec<Effect>,
     ) {
-        // It may not have heard the last choice: ps 0 is never more than one version ahead.
+        // The other ps may have lost the last `Chosen` with its link. Ps 0 keeps only the last
+        // choice, because it is never more than one version ahead of another shard.
         let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
         if let Some(slots) = decided.map(<[Slot]>::to_vec) {
             self.links.send(now, from, Message::Chosen { cut, slots }, out);
@@ -421,7 +441,7 @@ impl Ps {
     }
 
     fn on_chosen(&mut self, now: Moment, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
-        let shard_is_there = self.cut() == Some(cut);
+        let is_at_cut = self.cut() == Some(cut);
         let n_slots = self.config.sync.slots_per_step();
         // Rule 1: R distinct slots.
         if slots.len() != self.config.sync.replicas_to_aggregate as usize
@@ -430,7 +450,8 @@ impl Ps {
         {
             let why = format!("it chose {} slots that no update can use", slots.len());
             self.end_session(now, TaskId::PS_ZERO, why, out);
-        } else if shard_is_there && !self.shard.as_ref().is_some_and(Shard::is_updating) {
+        // Ps 0 may repeat its choice, which must not restart an update that is being computed.
+        } else if is_at_cut && !self.shard.as_ref().is_some_and(Shard::is_updating) {
             self.choose(cut, slots, out);
             self.try_update(out);
         }
@@ -438,7 +459,7 @@ impl Ps {
 
     fn choose(&mut self, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
         let Some(shard) = &mut self.shard else { return };
-        // Rule 2: the rest is dropped and counted.
+        // Rule 2: the gradients of all other slots are dropped and counted.
         for (slot, held) in shard.choose(slots) {
             count_surplus(cut.step, slot, held.worker, out);
         }
@@ -461,7 +482,7 @@ impl Ps {
         let chosen = self.chosen_beforehand();
         let Some(shard) = &mut self.shard else { return };
         let parameters = shard.state().parameters.clone();
-        // Rule 8: a result of a generation that was fenced meanwhile is nobody's.
+        // Rule 8: a restore during the computation has fenced the generation of this result.
         let Some(losses) = shard.finish_update(cut, state, chosen) else { return };
         self.previous = Some((cut, parameters));
         let next = shard.cut();
@@ -473,12 +494,12 @@ impl Ps {
         if let Some(choice) = &mut self.choice {
             choice.advance(next);
         }
-        self.patience.restart(now);
+        self.wait_timer.restart(now);
         self.answer_capture(now, out);
         self.answer_all(now, out);
     }
 
-    /// Rule 2: with R >= N the slots of every update are known beforehand.
+    /// Returns the slots of every update, which are known beforehand if R >= N (rule 2).
     fn chosen_beforehand(&self) -> Option<Vec<Slot>> {
         (!self.config.has_backup_workers()).then(|| self.config.all_slots().collect())
     }
@@ -490,7 +511,7 @@ impl Ps {
         }
     }
 
-    /// Rule 6: a worker that waits gets the first version of use to it, and then waits no more.
+    /// Sends a waiting worker the current version, if the worker can use it (rule 6).
     fn answer(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
         let (Some(shard), Some(&at_least)) = (&self.shard, self.waiting.get(&worker)) else {
             return;
@@ -499,7 +520,7 @@ impl Ps {
         if cut < at_least {
             return;
         }
-        // Rule 10: nothing is left to compute at the last version.
+        // Rule 10: no gradient is computed at the last version.
         let is_final = self.config.is_last(cut.step);
         let tokens = if is_final { Vec::new() } else { self.config.slots_of(worker).collect() };
         let is_held = |slot: &Slot| shard.holds(*slot);
@@ -538,7 +559,7 @@ impl Ps {
             return;
         }
         if current.is_some_and(|current| generation < current) {
-            // Rule 8: an order of an older generation changes nothing.
+            // Rule 8: a restore of an older generation changes nothing.
             return;
         }
         if current != Some(generation) {
@@ -552,20 +573,24 @@ impl Ps {
                 (self.config.has_backup_workers() && self.me == TaskId::PS_ZERO).then(|| {
                     Choice::new(self.config.n_ps, self.config.sync.replicas_to_aggregate, cut)
                 });
+            // The previous version and the updates belong to the history that is rolled back.
             self.previous = None;
             self.unrecorded = Unrecorded::default();
             self.capture = None;
-            self.patience.restart(now);
-            // Whoever waits, waits for a version that will never be: this one is of more use.
+            self.wait_timer.restart(now);
+            // The waiting workers wait for versions of the old generation, which will never come.
+            // Any version of the new generation tells them to start there.
             for at_least in self.waiting.values_mut() {
                 *at_least = Cut::default();
             }
         }
+        // A repeated restore of the current generation changes nothing, but its answer may have
+        // been lost.
         self.links.send(now, TaskId::CHIEF, Message::Restored { generation }, out);
         self.answer_all(now, out);
     }
 
-    /// Rule 7: the state at exactly the version that was asked for, or word that it is past.
+    /// Answers the chief's capture if the shard is at exactly its version, or past it (rule 7).
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
         let Cut { generation, step: current } = shard.cut();
@@ -583,7 +608,7 @@ impl Ps {
         self.links.send(now, TaskId::CHIEF, message, out);
     }
 
-    /// Rule 10: the final checkpoint is durable. Everybody is told, and leaves.
+    /// Starts the end of the run, because the final checkpoint is durable (rule 10).
     fn on_finished(&mut self, now: Moment, generation: Generation, out: &mut Vec<Effect>) {
         if self.ending.is_none() {
             let until = now + self.config.limits.linger;
@@ -592,12 +617,14 @@ impl Ps {
                 self.links.send(now, worker, Message::Finished { generation }, out);
             }
         }
-        self.acknowledge(now, out);
+        self.acknowledge_end(now, out);
     }
 
-    /// Tells the chief, as often as it asks, once all other workers have left: until then a new
-    /// life of this ps would have to hear from the chief that all is done.
-    fn acknowledge(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    /// Answers the chief's `Finished` once all other workers have left.
+    ///
+    /// The chief stays until it has this answer. If this ps restarts before, its next incarnation
+    /// learns from the chief that the run has ended, and tells the remaining workers.
+    fn acknowledge_end(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
         if until <= now || others.all(|worker| self.has_left(worker)) {
@@ -605,24 +632,26 @@ impl Ps {
         }
     }
 
-    /// Whoever has not said goodbye is not waited for any more.
-    fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    /// Halts without the goodbyes that have not come.
+    fn finish(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        // The chief gets its answer although not all workers have left.
         if let Some(ending) = &mut self.ending {
             ending.until = now;
         }
-        self.acknowledge(now, out);
+        self.acknowledge_end(now, out);
         out.push(Effect::Halt(Outcome::Finished));
     }
 
-    /// Another life of a worker that said goodbye has to be told again.
     fn has_left(&self, worker: TaskId) -> bool {
+        // A later incarnation of the worker does not know of the end yet.
         let said = self.goodbyes.get(&worker);
-        said.is_some_and(|life| self.links.life_of(worker) == Some(*life))
+        said.is_some_and(|said| self.links.incarnation_of(worker) == Some(*said))
     }
 
-    /// A worker that leaves knows that all is done, and so does this ps now.
+    /// Notes that a worker leaves. At the last version, a goodbye also tells this ps of the end.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
-        self.goodbyes.extend(self.links.life_of(peer).map(|life| (peer, life)));
+        self.goodbyes
+            .extend(self.links.incarnation_of(peer).map(|incarnation| (peer, incarnation)));
         let is_final = |cut: &Cut| self.config.is_last(cut.step);
         if let (None, Some(cut)) = (&self.ending, self.cut().filter(is_final)) {
             self.on_finished(now, cut.generation, out);
@@ -635,7 +664,7 @@ impl Ps {
         if workers.all(|worker| self.has_left(worker)) {
             out.push(Effect::Halt(Outcome::Finished));
         } else if peer != TaskId::CHIEF {
-            self.acknowledge(now, out);
+            self.acknowledge_end(now, out);
         }
     }
 
@@ -643,23 +672,25 @@ impl Ps {
         for event in self.links.on_wake(now, out) {
             self.on_peer(now, event, out);
         }
-        let mut patience = self.patience;
-        let spent = patience.spend(now, self.me, || self.awaited(now), out);
-        self.patience = patience;
-        match (&self.ending, spent) {
-            (Some(ending), spent) if spent.is_err() || ending.until <= now => self.leave(now, out),
+        // The timer is copied, because `awaited` borrows the whole node.
+        let mut wait_timer = self.wait_timer;
+        let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
+        self.wait_timer = wait_timer;
+        match (&self.ending, wait) {
+            // Rule 10: a ps that knows of the end has not failed when it gives up waiting.
+            (Some(ending), wait) if wait.is_err() || ending.until <= now => self.finish(now, out),
             (None, Err(why)) => self.links.abort(now, why, out),
             _ => {}
         }
     }
 }
 
-/// Rule 5: a gradient that came in time, but not among the first R.
+/// Counts a gradient of the current version that is not among the first R (rule 5).
 fn count_surplus(step: Step, slot: Slot, worker: TaskId, out: &mut Vec<Effect>) {
     out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
 }
 
-/// Whether all buffers are of one length, and the regularized ranges ascend within it.
+/// Returns whether all buffers have the same length, and the regularized ranges ascend within it.
 fn is_sound(state: &ShardState) -> bool {
     let len = state.parameters.len();
     let mut end = 0;

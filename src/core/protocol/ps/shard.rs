@@ -1,6 +1,6 @@
-//! One shard at one version, and the gradients that have come for it.
+//! A shard at one version, and the gradients that it has received for the next update.
 //!
-//! Decides what becomes of a gradient. Sends nothing, and does not know who waits for what.
+//! This file judges gradients. It sends nothing, and does not know which workers wait.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::floats::Floats;
 use crate::ids::{Cut, Slot, TaskId};
 use crate::protocol::message::{ShardState, Verdict};
 
-/// A gradient that the shard holds.
+/// A gradient that a shard holds for its next update.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) worker: TaskId,
@@ -16,7 +16,7 @@ pub(super) struct Held {
     pub(super) gradient: Floats,
 }
 
-/// A gradient on its way in.
+/// A gradient that a worker has pushed and that is not judged yet.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) cut: Cut,
@@ -24,22 +24,22 @@ pub(super) struct Offer {
     pub(super) held: Held,
 }
 
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// New, and held.
+    /// The gradient is new, and the shard holds it.
     Accepted,
-    /// Not new, or too late to be; the worker is told.
+    /// The gradient is a duplicate, stale or fenced. The worker receives the verdict.
     Declined(Verdict),
-    /// Whole and of this version, but the update's slots are chosen, and it is not among them.
+    /// The gradient is new, but its slot is not one of those that the update uses.
     Surplus,
-    /// It has the identity of one that is held, but other bits.
+    /// The shard holds a gradient with the same identity and other bits.
     Diverged,
-    /// Nothing that an honest worker could send.
+    /// The offer breaks the protocol, for the reason in the text.
     Violation(String),
 }
 
-/// A shard's state, at one cut.
+/// A shard's state at one cut.
 #[derive(Debug)]
 pub(super) struct Shard {
     cut: Cut,
@@ -51,15 +51,16 @@ pub(super) struct Shard {
 
 #[derive(Debug)]
 enum Phase {
-    /// Gradients are coming; `chosen` once the slots of the update are known, ascending.
+    /// The shard receives gradients. `chosen` are the slots of the update, ascending, once they are
+    /// known.
     Collecting { chosen: Option<Vec<Slot>> },
-    /// The update is being computed from these slots.
+    /// The host computes the update from the gradients of these slots.
     Updating { chosen: Vec<Slot> },
 }
 
 impl Shard {
-    /// A shard of which every update has `n_slots` slots to choose from. `chosen` are the slots
-    /// of the next update, if they are known beforehand.
+    /// Creates a shard whose steps have `n_slots` slots. `chosen` are the slots of the next update,
+    /// if they are known beforehand.
     pub(super) const fn new(
         cut: Cut,
         state: ShardState,
@@ -77,7 +78,7 @@ impl Shard {
         &self.state
     }
 
-    /// The slots that are held, ascending.
+    /// Returns the slots whose gradients the shard holds, ascending.
     pub(super) fn held_slots(&self) -> Vec<Slot> {
         self.held.keys().copied().collect()
     }
@@ -90,7 +91,7 @@ impl Shard {
         matches!(self.phase, Phase::Updating { .. })
     }
 
-    /// Rules 1, 4, 5 and 8: what becomes of a gradient.
+    /// Judges a gradient by the rules 1, 4, 5 and 8, and holds it if it is accepted.
     pub(super) fn offer(&mut self, offer: Offer) -> Judgement {
         let Offer { cut, slot, held } = offer;
         if let Err(why) = self.check(cut, slot, &held.gradient) {
@@ -102,6 +103,7 @@ impl Shard {
         if cut.step < self.cut.step {
             return Judgement::Declined(Verdict::Stale);
         }
+        // Rule 4. Losses are compared as bits, because -0.0 == 0.0 and NaN != NaN.
         if let Some(first) = self.held.get(&slot) {
             let same =
                 first.gradient == held.gradient && first.loss.to_bits() == held.loss.to_bits();
@@ -115,6 +117,7 @@ impl Shard {
             Phase::Collecting { chosen: Some(chosen) } if chosen.binary_search(&slot).is_err() => {
                 Judgement::Surplus
             }
+            // Rule 1: the update has its R gradients, so a further slot of this step is too late.
             Phase::Updating { .. } => Judgement::Surplus,
             Phase::Collecting { .. } => {
                 self.held.insert(slot, held);
@@ -125,7 +128,7 @@ impl Shard {
 
     fn check(&self, cut: Cut, slot: Slot, gradient: &Floats) -> Result<(), String> {
         if slot.0 >= self.n_slots {
-            return Err(format!("pushed slot {slot}, of {} slots a step", self.n_slots));
+            return Err(format!("pushed slot {slot}, but a step has only {} slots", self.n_slots));
         }
         if gradient.len() != self.state.parameters.len() {
             return Err(format!(
@@ -134,23 +137,27 @@ impl Shard {
                 self.state.parameters.len()
             ));
         }
+        // Only this shard makes its next version, so no worker can have computed from it yet.
         if cut.generation == self.cut.generation && cut.step > self.cut.step {
-            return Err(format!("pushed a gradient of {cut}, which is yet to be made"));
+            return Err(format!("pushed a gradient of {cut}, which this ps has not made yet"));
         }
         Ok(())
     }
 
-    /// The slots of the next update are known. Those that are held beside them are given back.
+    /// Sets the slots of the next update. Returns the held gradients of all other slots, which the
+    /// shard drops.
     pub(super) fn choose(&mut self, slots: Vec<Slot>) -> Vec<(Slot, Held)> {
         let surplus = self.held.extract_if(.., |slot, _| !slots.contains(slot)).collect();
         self.phase = Phase::Collecting { chosen: Some(slots) };
         surplus
     }
 
-    /// Rule 1: once all chosen slots are held, the update's gradients, ascending by slot; once.
+    /// Starts the update if all chosen slots are held (rule 1). Returns its gradients, ascending by
+    /// slot (rule 3).
     pub(super) fn begin_update(&mut self) -> Option<Vec<(Slot, Floats)>> {
         let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
-        // Nothing is held beside them: with a thousand slots it matters not to look at each.
+        // `held` is a subset of `chosen` here, so comparing lengths suffices. Scanning a thousand
+        // slots per push was measurable.
         if self.held.len() < chosen.len() {
             return None;
         }
@@ -163,8 +170,9 @@ impl Shard {
         Some(gradients)
     }
 
-    /// The update is computed: the shard is at the next version, with no gradients.
-    /// Returns what was used, ascending by slot; `None` if no such update was under way.
+    /// Replaces the state by the computed update's result, and moves to the next version without
+    /// gradients. Returns the slots and losses of the update, ascending by slot, or `None` if no
+    /// such update was under way.
     pub(super) fn finish_update(
         &mut self,
         cut: Cut,
@@ -172,6 +180,7 @@ impl Shard {
         next_chosen: Option<Vec<Slot>>,
     ) -> Option<Vec<(Slot, f32)>> {
         let Phase::Updating { chosen } = &self.phase else { return None };
+        // Rule 8: after a restore, the result of the earlier generation's update may still come.
         if cut != self.cut {
             return None;
         }
@@ -180,7 +189,7 @@ impl Shard {
         Some(losses)
     }
 
-    /// Whether the next update still needs, or may use, this slot.
+    /// Returns whether the next update needs or may use this slot, and the shard does not hold it.
     pub(super) fn lacks(&self, slot: Slot) -> bool {
         let is_of_use = match &self.phase {
             Phase::Updating { .. } => false,
@@ -220,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_starts_with_the_last_of_its_slots_and_only_once() {
+    fn update_starts_once_when_all_its_slots_are_held() {
         let mut shard = shard(2, all(2));
         assert_eq!(shard.offer(offer(5, 1, 10.0)), Judgement::Accepted);
         assert_eq!(shard.begin_update(), None);
@@ -236,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_is_a_duplicate_also_while_the_update_is_computed() {
+    fn second_copy_is_a_duplicate_also_while_the_update_is_computed() {
         let mut shard = shard(1, all(1));
         assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Accepted);
         assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Declined(Verdict::Duplicate));
@@ -245,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_with_other_bits_is_noticed() {
+    fn second_copy_with_other_bits_has_diverged() {
         let mut shard = shard(2, all(2));
         assert_eq!(shard.offer(offer(5, 0, 0.0)), Judgement::Accepted);
         assert_eq!(shard.offer(offer(5, 0, -0.0)), Judgement::Diverged);
@@ -258,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn older_versions_are_stale_and_other_generations_fenced() {
+    fn gradients_of_older_versions_are_stale_and_of_other_generations_fenced() {
         let mut shard = shard(1, all(1));
         assert_eq!(shard.offer(offer(4, 0, 1.0)), Judgement::Declined(Verdict::Stale));
         let mut other = offer(5, 0, 1.0);
@@ -267,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_honest_worker_sends_is_a_violation() {
+    fn future_step_wrong_slot_and_wrong_length_are_violations() {
         let mut shard = shard(1, all(1));
         assert!(matches!(shard.offer(offer(6, 0, 1.0)), Judgement::Violation(_)));
         assert!(matches!(shard.offer(offer(5, 1, 1.0)), Judgement::Violation(_)));
@@ -277,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn with_backup_workers_the_rest_is_surplus() {
+    fn gradients_outside_the_chosen_slots_are_surplus() {
         let mut shard = shard(3, None);
         for slot in [2, 0] {
             assert_eq!(shard.offer(offer(5, slot, 1.0)), Judgement::Accepted);
@@ -291,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_of_another_cut_changes_nothing() {
+    fn result_for_another_cut_changes_nothing() {
         let mut shard = shard(1, all(1));
         assert_eq!(shard.finish_update(cut(5), state(9.0), all(1)), None);
         assert_eq!(shard.offer(offer(5, 0, 1.0)), Judgement::Accepted);

@@ -1,24 +1,25 @@
-//! Ps 0's updates that are not durable in the chief's losses file yet.
+//! Ps 0's updates that are not yet durable in the chief's losses file.
 //!
-//! A row that the chief has written outlives its process, but not its machine: another chief may
-//! take up the live state and find the file shorter than its predecessor left it.
+//! A written row survives a crash of the chief's process, but not a power loss of its machine. The
+//! next chief may then adopt the live state and find the file shorter than the previous chief left
+//! it. Ps 0 therefore keeps an update until a checkpoint has made its row durable.
 
 use std::collections::VecDeque;
 
 use crate::ids::Step;
 use crate::protocol::message::{Recorded, UpdateRecord};
 
-/// Updates kept for a chief that is away or saves nothing; a longer absence, or a loss of its
-/// machine after a longer time without a checkpoint, leaves a gap in the losses file.
+/// The maximum number of updates to keep. With more updates while the chief is disconnected, or
+/// between a checkpoint and a loss of the chief's machine, the losses file has a gap.
 const MAX_KEPT: usize = 100_000;
-/// Losses a message: 1,024 updates of two workers, or 16 of 128.
+/// The maximum number of losses in a message: 1,024 updates of two workers, or 16 of 128.
 const MAX_LOSSES_A_MESSAGE: usize = 2_048;
 
-/// Updates not known to be durable, ascending by step.
+/// The updates that may not be durable in the losses file, ascending by step.
 #[derive(Debug, Default)]
 pub(super) struct Unrecorded {
     kept: VecDeque<UpdateRecord>,
-    /// The present chief has written those below.
+    /// The first step that the current chief has not written.
     written: Step,
 }
 
@@ -30,15 +31,17 @@ impl Unrecorded {
         self.kept.push_back(update);
     }
 
-    /// What the chief says now counts, and not what one before it has said.
+    /// Notes the state of the losses file, and drops the updates that are durable.
     pub(super) fn note(&mut self, recorded: Recorded) {
+        // The number may go back: a new chief may find the file shorter, and needs the rows again.
         self.written = recorded.written;
         while self.kept.front().is_some_and(|update| update.cut.step < recorded.durable) {
             self.kept.pop_front();
         }
     }
 
-    /// The oldest ones that the chief has not written, as many as a message takes, at least one.
+    /// Returns the oldest updates that the chief has not written: as many as fit in a message, but
+    /// at least one.
     pub(super) fn unwritten(&self) -> Vec<UpdateRecord> {
         let mut n_losses = 0;
         let fits = |update: &&UpdateRecord| {
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_durable_is_forgotten() {
+    fn durable_updates_are_dropped() {
         let mut unrecorded = from_three_to_six();
         unrecorded.note(recorded(5, 5));
         assert_eq!(unrecorded.unwritten(), [update(5, 1)]);
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_written_is_kept_for_the_next_chief() {
+    fn written_updates_that_are_not_durable_are_kept_for_the_next_chief() {
         let mut unrecorded = from_three_to_six();
         unrecorded.note(recorded(6, 4));
         assert_eq!(unrecorded.unwritten(), []);
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_takes_a_bounded_number_of_losses_but_always_one_update() {
+    fn message_has_a_bounded_number_of_losses_but_at_least_one_update() {
         let mut unrecorded = Unrecorded::default();
         unrecorded.push(update(0, 5_000));
         unrecorded.push(update(1, 1_000));

@@ -1,13 +1,13 @@
-//! Rule 9: what a ps waits for, for a person and for who counts.
+//! Rule 9: the current wait of a ps, as text for the user and as plain values for metrics.
 
 use super::Ps;
 use crate::ids::TaskId;
 use crate::protocol::WaitFor;
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::time::Moment;
 
 impl Ps {
-    /// Rule 9: what has not come, and whose it is.
+    /// Returns the current wait as text.
     pub(super) fn awaited(&self, now: Moment) -> Awaited {
         let step = self.cut().unwrap_or_default().step;
         let mut from = Vec::new();
@@ -23,39 +23,45 @@ impl Ps {
             }
             None => {
                 let what = format!("in step {step} for the update to be computed here");
-                return Awaited { what, all_are_there: false };
+                return Awaited { what, all_connected: false };
             }
         };
         self.links.awaited(now, what, from)
     }
 
-    /// What has not come, and `of` whom; `None` while an update is computed here.
-    pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
+    /// Returns the awaited thing, and passes each task that must provide it to `each_awaited`.
+    /// Returns `None` while this ps computes an update.
+    pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let mut workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
         if self.ending.is_some() {
-            workers.filter(|worker| !self.has_left(*worker)).for_each(of);
+            workers.filter(|worker| !self.has_left(*worker)).for_each(each_awaited);
             return Some(WaitFor::Goodbye);
         }
         let Some(shard) = &self.shard else {
-            of(TaskId::CHIEF);
+            each_awaited(TaskId::CHIEF);
             return Some(WaitFor::State);
         };
         if self.config.is_last(shard.cut().step) {
-            of(TaskId::CHIEF);
+            each_awaited(TaskId::CHIEF);
             return Some(WaitFor::Checkpoint);
         }
         if shard.is_updating() {
             return None;
         }
         let lacks = |worker: &TaskId| self.config.slots_of(*worker).any(|slot| shard.lacks(slot));
+        // With R >= N each shard waits for its own gradients only. With R < N, a shard that lacks
+        // no gradient can still lack the choice, which needs word from the other shards.
         if workers.any(|worker| lacks(&worker)) {
-            (0..self.config.sync.total_num_replicas).map(TaskId::worker).filter(lacks).for_each(of);
+            (0..self.config.sync.total_num_replicas)
+                .map(TaskId::worker)
+                .filter(lacks)
+                .for_each(each_awaited);
             return Some(WaitFor::Gradient);
         }
         if self.me == TaskId::PS_ZERO {
-            self.config.all_ps().skip(1).for_each(of);
+            self.config.all_ps().skip(1).for_each(each_awaited);
         } else {
-            of(TaskId::PS_ZERO);
+            each_awaited(TaskId::PS_ZERO);
         }
         Some(WaitFor::Choice)
     }

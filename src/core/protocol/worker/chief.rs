@@ -1,5 +1,5 @@
-//! What worker 0 does beside its work: takes up or restores the cluster's state, has checkpoints
-//! and losses written, ends the run.
+//! The chief's duties of worker 0: it adopts or restores the cluster's state, has checkpoints and
+//! losses written, and ends the run.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::Links;
 use crate::protocol::message::{Message, Recorded, ShardState, UpdateRecord};
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{Effect, Outcome, Report, Restored, Snapshot, StorageEvent, WaitFor};
 use crate::time::Moment;
 
-/// Attempts to write the final checkpoint before the run is given up.
+/// The number of attempts to write the final checkpoint before the run fails.
 const MAX_FINAL_SAVES: u32 = 10;
 
 /// The chief's part of worker 0.
@@ -24,30 +24,33 @@ const MAX_FINAL_SAVES: u32 = 10;
 pub(super) struct Chief {
     incarnation: Incarnation,
     config: ClusterConfig,
-    /// For each ps whose session is up, the generation of its shard.
+    /// The generation of each ps's shard: `None` for a disconnected ps, `Some(None)` for a ps
+    /// without a state.
     shards: Vec<Option<Option<Generation>>>,
-    /// For each ps, whether it has a `Restore` on its link that it has not answered. A state is
-    /// large, so the next one waits for the answer: a slow link carries one at a time.
+    /// Whether each ps has an unanswered `Restore` on its link. A state is large, so the next one
+    /// waits for the answer: a slow link carries one state at a time.
     is_restoring: Vec<bool>,
-    /// The highest number of a generation that was heard of.
+    /// The highest number of a generation that any ps has reported or this chief has opened.
     highest_number: u64,
     phase: Phase,
-    /// Where the worker stands: its newest whole version.
+    /// The worker's newest whole version.
     at: Option<Cut>,
-    /// The parameters of every shard there.
+    /// The parameters of every shard at that version.
     parameters: Vec<Floats>,
-    /// For each shard the elements that the L2 term covers, if parameters are all that a shard
-    /// holds. Known once the storage has given a state.
+    /// For each shard the elements that the L2 term covers, if a shard's state is nothing but
+    /// parameters. Otherwise `None`, and before the storage has read a state.
     plain: Option<Vec<Vec<Range<usize>>>>,
-    /// Every update below this step was given to the storage; unknown after an adoption until the
-    /// first update comes.
+    /// The first step that was not given to the storage for the losses file. Unknown from an
+    /// adoption until the first updates come.
     recorded: Option<Step>,
     saver: Saver,
+    /// The number of attempts to write the final checkpoint.
     n_final_saves: u32,
     ending: Option<Ending>,
-    /// Asked to stop: leave after the next checkpoint, or at this moment.
+    /// The time limit of a requested stop, which otherwise ends with the next checkpoint.
     stop_by: Option<Moment>,
-    /// Where it stood when it was asked to stop: a checkpoint from before will not do.
+    /// The version at which the stop was requested. A checkpoint of an older version does not end
+    /// the stop.
     stop_at: Step,
 }
 
@@ -55,9 +58,9 @@ pub(super) struct Chief {
 enum Phase {
     /// The storage is reading the newest checkpoint.
     Reading,
-    /// Waiting until all ps have said where they stand.
+    /// The chief waits until all ps have reported their cuts.
     Gathering { restored: Restored },
-    /// The shards are being restored.
+    /// The ps are receiving the state of a new generation.
     Opening { generation: Generation, restored: Restored },
     /// All shards are of one generation.
     Running { generation: Generation },
@@ -88,29 +91,29 @@ impl Chief {
         out.push(Effect::Restore);
     }
 
-    /// How far the losses file has come, as far as is known. A durable checkpoint has durable
-    /// losses beside it.
+    /// Returns the known state of the losses file.
     pub(super) fn recorded(&self) -> Recorded {
+        // A durable checkpoint has made the losses before it durable.
         let durable = self.saver.saved().unwrap_or_default();
         Recorded { written: self.recorded.unwrap_or_default(), durable }
     }
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(Ending::until);
-        // What is saved already can be saved again only when the step has changed.
+        // A version that is saved already is not saved again, so no wake is needed before the next.
         let unsaved = self.saveable().filter(|at| self.saver.saved() != Some(at.step));
         let save = unsaved.and_then(|_| self.saver.deadline());
         [ending, save, self.stop_by].into_iter().flatten().min()
     }
 
-    /// Rule 9: what the chief waits for, if it is not what any worker does.
+    /// Returns the current wait as text, or `None` if the chief waits like any other worker.
     pub(super) fn awaited(&self, now: Moment, links: &Links) -> Option<Awaited> {
         if let Some(ending) = &self.ending {
             return Some(ending.awaited(now, links));
         }
         let mut missing = Vec::new();
         self.waits_for(&mut |ps| missing.push(ps))?;
-        let of_storage = |what: &str| Awaited { what: what.to_owned(), all_are_there: false };
+        let of_storage = |what: &str| Awaited { what: what.to_owned(), all_connected: false };
         Some(match &self.phase {
             Phase::Reading => of_storage("for the newest checkpoint to be read"),
             Phase::Gathering { .. } => links.awaited(now, "for word of their state from", missing),
@@ -121,22 +124,23 @@ impl Chief {
         })
     }
 
-    /// The same for who counts: what the chief waits for, and `of` whom.
-    pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
+    /// Returns the awaited thing, and passes each task that must provide it to `each_awaited`.
+    /// Returns `None` if the chief waits like any other worker.
+    pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let all = self.config.all_ps().zip(&self.shards);
         if let Some(ending) = &self.ending {
-            ending.missing().for_each(of);
+            ending.missing().for_each(each_awaited);
             return Some(WaitFor::Goodbye);
         }
         match &self.phase {
             Phase::Reading => Some(WaitFor::State),
             Phase::Gathering { .. } => {
-                all.filter(|(_, shard)| shard.is_none()).for_each(|(ps, _)| of(ps));
+                all.filter(|(_, shard)| shard.is_none()).for_each(|(ps, _)| each_awaited(ps));
                 Some(WaitFor::State)
             }
             Phase::Opening { generation, .. } => {
                 all.filter(|(_, shard)| **shard != Some(Some(*generation)))
-                    .for_each(|(ps, _)| of(ps));
+                    .for_each(|(ps, _)| each_awaited(ps));
                 Some(WaitFor::State)
             }
             Phase::Running { .. } => {
@@ -157,29 +161,32 @@ impl Chief {
         let of_shard = state.map(|cut| cut.generation);
         self.note_number(of_shard);
         self.shards[ps.index as usize] = Some(of_shard);
+        // A `Restore` on the previous link is lost, so the new link may carry one.
         self.is_restoring[ps.index as usize] = false;
         if self.ending.is_some() {
             self.tell_finished(now, ps, links, out);
             return;
         }
         match &self.phase {
+            // The chief compares the shards once the checkpoint is read.
             Phase::Reading => {}
             Phase::Gathering { .. } => self.gather(now, links, out),
             Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
                 self.on_restored(now, ps, *generation, links, out);
             }
-            // It may have had the state, and workers may have gone on from it, before it was lost:
-            // only a new generation fences what is left of that.
+            // The ps may have had the state before it restarted, and workers may have continued
+            // from that state. Only a new generation fences their work.
             Phase::Opening { restored, .. } => {
                 let restored = restored.clone();
                 self.open(now, restored, links, out);
             }
             Phase::Running { generation } if of_shard == Some(*generation) => {
+                // The request or its answer may be lost with the previous link.
                 if let Some(cut) = self.saver.wanted_of(ps.index) {
                     send_capture(now, ps, cut, links, out);
                 }
             }
-            Phase::Running { .. } if self.stop_by.is_some() => self.stop_without(ps, out),
+            Phase::Running { .. } if self.stop_by.is_some() => self.stop_without_shard(ps, out),
             // The ps has lost its shard, or its state is of an older generation.
             Phase::Running { generation } => {
                 let live = self.live_version(*generation);
@@ -188,15 +195,17 @@ impl Chief {
                     ps,
                     live: live.as_ref().map(|snapshot| snapshot.cut.step).map_err(|why| *why),
                 }));
-                // What is written first is what is read then.
+                // The storage works in order, so it then reads the checkpoint that it has written.
                 out.extend(live.ok().map(Effect::Persist));
                 out.push(Effect::Restore);
             }
         }
     }
 
-    /// The version that the worker holds whole, if going back to it loses no step: all go on from
-    /// there. Or why not.
+    /// Returns the worker's whole version as a state, if no step is lost by going back to it.
+    ///
+    /// # Errors
+    /// The reason for which there is no such version.
     fn live_version(&self, generation: Generation) -> Result<Arc<Snapshot>, &'static str> {
         let Some(at) = self.at.filter(|at| at.generation == generation) else {
             return Err("the chief has held no whole version of it yet");
@@ -227,13 +236,14 @@ impl Chief {
         out: &mut Vec<Effect>,
     ) {
         self.shards[ps.index as usize] = None;
+        // The ps can no longer be captured, so a requested stop may have to save the live version.
         if self.stop_by.is_some() {
             self.proceed(now, links, out);
         }
     }
 
-    /// A chief that is to stop cannot ask a ps that is away for its shard: it saves what its worker
-    /// holds, if that is the whole state.
+    /// Saves the live version if a stop was requested and a ps is disconnected, because the chief
+    /// cannot capture that ps's shard.
     fn save_live(&mut self, out: &mut Vec<Effect>) {
         let Phase::Running { generation } = self.phase else { return };
         let is_away = self.shards.iter().any(Option::is_none);
@@ -241,17 +251,18 @@ impl Chief {
             return;
         }
         if let Ok(live) = self.live_version(generation) {
-            self.saver.writes(live.cut.step);
+            self.saver.begin_write(live.cut.step);
             out.push(Effect::Persist(live));
         }
     }
 
-    /// A shard that is lost while a stop is under way is not restored any more: what can be saved
-    /// without it, or is being saved, is the last.
-    fn stop_without(&mut self, ps: TaskId, out: &mut Vec<Effect>) {
+    /// Stops after a ps has lost its shard, which is not restored any more.
+    fn stop_without_shard(&mut self, ps: TaskId, out: &mut Vec<Effect>) {
         self.shards[ps.index as usize] = None;
         self.save_live(out);
         if self.saver.is_writing() {
+            // No later version can be captured, so the checkpoint under way ends the stop, whatever
+            // its step is.
             self.stop_at = Step(0);
         } else {
             out.push(Effect::Halt(Outcome::Stopped { saved: None }));
@@ -300,7 +311,8 @@ impl Chief {
             .all(is_plain)
             .then(|| shards.iter().map(|shard| shard.regularized.clone()).collect());
         if self.config.is_last(restored.snapshot.cut.step) {
-            // Rule 10: an earlier life has made all durable, and may not have told everyone.
+            // Rule 10: an earlier incarnation wrote the final checkpoint, and may have died before
+            // every task knew of the end.
             self.end(now, links, out);
         } else if matches!(self.phase, Phase::Reading) {
             self.phase = Phase::Gathering { restored };
@@ -308,13 +320,15 @@ impl Chief {
         }
     }
 
-    /// Once all ps are there: takes up their state if it is of one generation, or opens a new one.
+    /// Waits until all ps are connected. Then adopts their state if it is of one generation, and
+    /// otherwise opens a new generation.
     fn gather(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         let Phase::Gathering { restored } = &self.phase else { return };
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
         let Some(all) = all else { return };
         let is_alike = |of: &Option<Generation>| *of == all[0];
         if let Some(generation) = all[0].filter(|_| all.iter().all(is_alike)) {
+            // The losses file may lag behind the live state. The updates from ps 0 will show it.
             self.recorded = None;
             self.run(now, generation, None, links, out);
             let step = self.at.map(|cut| cut.step);
@@ -325,13 +339,13 @@ impl Chief {
         self.open(now, restored, links, out);
     }
 
-    /// Opens a new generation, larger than any that was heard of.
+    /// Opens a generation that is larger than all known ones.
     fn open(&mut self, now: Moment, restored: Restored, links: &mut Links, out: &mut Vec<Effect>) {
         self.highest_number += 1;
         let generation = Generation { opener: self.incarnation, number: self.highest_number };
         self.phase = Phase::Opening { generation, restored };
-        // What was recorded of another generation says nothing about this one, in which others may
-        // make updates before this chief hears that all shards are restored.
+        // The count of the old generation does not hold in the new one. Its first updates may come
+        // before this chief knows that all shards are restored, and must not be taken for recorded.
         self.recorded = None;
         for ps in self.config.all_ps() {
             self.send_restore(now, ps, links, out);
@@ -361,7 +375,7 @@ impl Chief {
         self.is_restoring[ps.index as usize] = false;
         let Phase::Opening { generation: opening, restored } = &self.phase else { return };
         if generation != *opening {
-            // The state of a generation that is given up had to be taken first.
+            // The answer is to the restore of a generation that was given up. The link is free now.
             self.send_restore(now, ps, links, out);
             return;
         }
@@ -386,11 +400,11 @@ impl Chief {
     ) {
         self.phase = Phase::Running { generation };
         self.n_final_saves = 0;
-        self.saver.begin(now, saved);
+        self.saver.begin_generation(now, saved);
         self.proceed(now, links, out);
     }
 
-    /// The worker starts on a whole version, and has not pushed anything of it yet.
+    /// Notes that the worker starts a step at a whole version, before its first push of that step.
     pub(super) fn on_whole(
         &mut self,
         now: Moment,
@@ -404,35 +418,37 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Rule 10: whether the final checkpoint is durable.
+    /// Returns whether the final checkpoint is durable, so that the run ends (rule 10).
     pub(super) const fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// Whether updates are made that this chief has yet to be told of.
+    /// Returns whether the chief is at the last version and lacks the losses of some updates.
     pub(super) fn lacks_updates(&self) -> bool {
-        let at_last = |cut: Cut| self.runs(cut.generation) && self.config.is_last(cut.step);
-        self.ending.is_none() && self.at.is_some_and(at_last) && !self.has_all()
+        let at_last = |cut: Cut| self.is_running(cut.generation) && self.config.is_last(cut.step);
+        self.ending.is_none() && self.at.is_some_and(at_last) && !self.has_all_losses()
     }
 
-    fn runs(&self, generation: Generation) -> bool {
+    fn is_running(&self, generation: Generation) -> bool {
         matches!(self.phase, Phase::Running { generation: of } if of == generation)
     }
 
-    /// The version at which a save may begin: the last one is saved only with all of its losses.
+    /// Returns the version at which a save may start. The last version is saved only once all
+    /// losses are recorded.
     fn saveable(&self) -> Option<Cut> {
         self.at.filter(|at| {
             self.ending.is_none()
-                && self.runs(at.generation)
-                && (!self.config.is_last(at.step) || self.has_all())
+                && self.is_running(at.generation)
+                && (!self.config.is_last(at.step) || self.has_all_losses())
         })
     }
 
-    fn has_all(&self) -> bool {
+    fn has_all_losses(&self) -> bool {
         self.recorded.is_some_and(|recorded| recorded >= self.config.training_steps)
     }
 
-    /// Updates came from ps 0 with a version, ascending; some may have come before.
+    /// Records the updates that ps 0 has sent with a version, ascending. Some of them may have come
+    /// before.
     pub(super) fn on_updates(
         &mut self,
         now: Moment,
@@ -441,11 +457,11 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        if !self.runs(version.generation) {
+        if !self.is_running(version.generation) {
             return;
         }
         if updates.is_empty() {
-            // Nothing is unrecorded: after an adoption, the chief before has recorded it all.
+            // Ps 0 has no unwritten update, so the previous chief has recorded all of them.
             self.recorded = self.recorded.max(Some(version.step));
         }
         for update in updates {
@@ -457,7 +473,8 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Saves if it is time, writes if all is there, ends if all is done.
+    /// Starts a save if one is due, writes a complete capture, and ends the run if the final
+    /// checkpoint is durable.
     fn proceed(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         self.save_live(out);
         if let Some(at) = self.saveable() {
@@ -466,22 +483,24 @@ impl Chief {
                     self.end(now, links, out);
                     return;
                 }
+                // The run waits for the final save, which therefore ignores the schedule.
                 if self.n_final_saves == 0 {
                     self.n_final_saves = 1;
-                    self.saver.hurry(now);
+                    self.saver.set_due(now);
                 }
             }
             let ask = self.saver.tick(now, at);
-            self.ask(now, &ask, links, out);
+            self.request_capture(now, &ask, links, out);
         }
-        // A checkpoint that is asked for after a restore would be newer than what was restored, and
-        // of another history: its losses would not be beside it.
+        // While the storage reads the newest checkpoint, it must not write another one. That
+        // checkpoint would be newer than the restored one and of another history, and its losses
+        // would be removed from the losses file.
         if matches!(self.phase, Phase::Running { .. }) {
             self.saver.write(self.recorded, out);
         }
     }
 
-    fn ask(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
+    fn request_capture(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
         if let Ask::CaptureAt(cut) = *ask {
             for ps in self.config.all_ps() {
                 send_capture(now, ps, cut, links, out);
@@ -510,12 +529,13 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        // A generation that is over has nothing to capture: every shard would say so, for ever.
-        if !self.runs(at.generation) {
+        // No shard has a version of a generation that is over. Each further capture would miss, and
+        // the requests would go on forever.
+        if !self.is_running(at.generation) {
             return;
         }
         let ask = self.saver.on_missed(at, current, self.config.training_steps);
-        self.ask(now, &ask, links, out);
+        self.request_capture(now, &ask, links, out);
     }
 
     fn on_persisted(
@@ -528,14 +548,15 @@ impl Chief {
     ) {
         let why = result.as_ref().err().cloned();
         self.saver.on_persisted(now, step, result, out);
-        // Asked to stop when all is done: what is left to do is to tell the others.
+        // A stop during the final save needs no special end: the chief ends the run.
         let at_last = self.saveable().is_some_and(|at| self.config.is_last(at.step));
         if why.is_none() && self.config.is_last(step) && at_last {
             self.stop_by = None;
         }
         if self.stop_by.is_some() && step < self.stop_at {
-            // It was under way when the request came, written or refused.
-            self.saver.hurry(now);
+            // The save was under way when the stop was requested, so it is of an older version. It
+            // does not end the stop, whether it has succeeded or failed.
+            self.saver.set_due(now);
             self.proceed(now, links, out);
             return;
         }
@@ -551,12 +572,12 @@ impl Chief {
                 links.abort(now, failure, out);
                 return;
             }
-            self.saver.hurry(now + self.config.limits.final_save_retry);
+            self.saver.set_due(now + self.config.limits.final_save_retry);
         }
         self.proceed(now, links, out);
     }
 
-    /// Rule 10: everything is durable; every ps is told.
+    /// Ends the run: tells every ps that the final checkpoint is durable (rule 10).
     fn end(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         self.ending = Some(Ending::new(now, &self.config));
         for ps in self.config.all_ps() {
@@ -569,7 +590,8 @@ impl Chief {
         links.send(now, ps, Message::Finished { generation }, out);
     }
 
-    /// A ps knows that all is done, and so do the workers that it has heard of.
+    /// Notes that a ps knows of the end or needs no word of it. Leaves once this is true of every
+    /// ps.
     pub(super) fn on_finished(
         &mut self,
         now: Moment,
@@ -577,9 +599,9 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        // Rule 10: whoever says so before the final checkpoint is durable is wrong.
+        // Rule 10: before the final checkpoint is durable, a `Finished` is wrong and has no effect.
         let Some(ending) = &mut self.ending else { return };
-        ending.told(ps);
+        ending.mark_informed(ps);
         if ending.is_complete() {
             links.leave(now, out);
         }
@@ -591,6 +613,7 @@ impl Chief {
         }
         let stopped = |saved| Effect::Halt(Outcome::Stopped { saved });
         let (Phase::Running { .. }, Some(at)) = (&self.phase, self.at) else {
+            // Outside a running generation, the chief holds no version that it may save.
             out.push(stopped(None));
             return;
         };
@@ -599,9 +622,10 @@ impl Chief {
             out.push(stopped(Some(at.step)));
             return;
         }
+        // The newest version is not saved, so the stop waits for a save of it.
         self.stop_by = Some(now + self.config.limits.stop_timeout);
         self.stop_at = at.step;
-        self.saver.hurry(now);
+        self.saver.set_due(now);
         self.proceed(now, links, out);
     }
 

@@ -1,4 +1,4 @@
-//! A worker: computes gradients at whole versions, and pushes them. Worker 0 is the chief, too.
+//! A worker: it computes gradients at whole versions, and pushes them. Worker 0 is also the chief.
 
 mod chief;
 mod ending;
@@ -16,7 +16,7 @@ use crate::protocol::config::ClusterConfig;
 use crate::protocol::failure::Failure;
 use crate::protocol::links::{Links, PeerEvent};
 use crate::protocol::message::{Message, Recorded, Want};
-use crate::protocol::patience::Patience;
+use crate::protocol::wait_timer::WaitTimer;
 use crate::protocol::window::{Pending, PushWindow};
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
@@ -27,38 +27,39 @@ pub struct Worker {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// The life of each ps whose versions are kept.
-    lives: Vec<Option<Incarnation>>,
+    /// The incarnation of each ps that sent the stored version.
+    incarnations: Vec<Option<Incarnation>>,
     versions: Versions,
-    /// For each ps, the pushes that it has not acknowledged.
+    /// The unacknowledged pushes to each ps.
     windows: Vec<PushWindow>,
     work: Option<Work>,
+    /// The chief's part, on worker 0.
     chief: Option<Chief>,
-    /// Of a worker that is not the chief: each ps waits for its goodbye.
+    /// On every other worker, once the run has ended: the ps that wait for a goodbye.
     leaving: Option<Ending>,
-    patience: Patience,
+    wait_timer: WaitTimer,
 }
 
 impl Worker {
-    /// Worker number `index`, in a life of its own.
+    /// Creates the worker with the number `index`.
     #[must_use]
     pub fn new(index: u32, incarnation: Incarnation, config: ClusterConfig) -> Self {
         let me = TaskId::worker(index);
         Self {
             me,
             links: Links::new(me, incarnation, config.clone(), config.all_ps()),
-            lives: vec![None; config.n_ps as usize],
+            incarnations: vec![None; config.n_ps as usize],
             versions: Versions::new(config.n_ps),
             windows: config.all_ps().map(|_| PushWindow::default()).collect(),
             work: None,
             chief: (me == TaskId::CHIEF).then(|| Chief::new(incarnation, config.clone())),
             leaving: None,
-            patience: Patience::new(&config.limits),
+            wait_timer: WaitTimer::new(&config.limits),
             config,
         }
     }
 
-    /// The whole version that it works on, or worked on last.
+    /// Returns the whole version of the worker's current or last step.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
         self.work.as_ref().map(Work::cut)
@@ -69,7 +70,7 @@ impl Node for Worker {
     fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         match input {
             Input::Start => {
-                self.patience.restart(now);
+                self.wait_timer.restart(now);
                 if let Some(chief) = &mut self.chief {
                     chief.start(out);
                 }
@@ -77,9 +78,10 @@ impl Node for Worker {
             }
             Input::Network(event) => {
                 if self.is_done() {
-                    // Rule 10: the ps waits for a goodbye, or has to be told of the end. Nothing
-                    // else is said to it, so that an older life of it can change nothing.
-                    self.links.forget_lives();
+                    // Rule 10: a ps waits for a goodbye, or must be told of the end, whatever its
+                    // incarnation is. An older incarnation can do no harm, because this worker
+                    // sends it nothing else.
+                    self.links.forget_incarnations();
                 }
                 for event in self.links.on_network(now, event, None, out) {
                     self.on_peer(now, event, out);
@@ -102,14 +104,14 @@ impl Node for Worker {
             },
             Input::Computed(Done::Update { .. }) => {}
         }
-        self.ask_for_updates(now, out);
+        self.pull_updates(now, out);
     }
 
     fn deadline(&self) -> Option<Moment> {
         let chief = self.chief.as_ref().and_then(Chief::deadline);
         let leaving = self.leaving.as_ref().map(Ending::until);
-        let patience = self.is_waiting().then(|| self.patience.deadline());
-        [Some(self.links.deadline()), chief, leaving, patience].into_iter().flatten().min()
+        let wait_timer = self.is_waiting().then(|| self.wait_timer.deadline());
+        [Some(self.links.deadline()), chief, leaving, wait_timer].into_iter().flatten().min()
     }
 
     fn status(&self, now: Moment) -> Status {
@@ -120,10 +122,10 @@ impl Node for Worker {
         }
     }
 
-    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
-        let since = self.patience.since();
+    fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing {
+        let since = self.wait_timer.since();
         let wait = |what| Wait { what, since };
-        let waits = self.is_waiting().then(|| self.waits_for(of));
+        let waits = self.is_waiting().then(|| self.waits_for(each_awaited));
         Standing { cut: self.cut(), wait: waits.map(wait) }
     }
 }
@@ -132,7 +134,7 @@ impl Worker {
     fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
         match event {
             PeerEvent::Up { peer, incarnation, state } => {
-                self.on_up(now, peer, incarnation, state, out);
+                self.on_ps_up(now, peer, incarnation, state, out);
             }
             PeerEvent::Down { peer } => {
                 self.versions.link_lost(peer.index);
@@ -140,13 +142,14 @@ impl Worker {
                     chief.on_ps_down(now, peer, &mut self.links, out);
                 }
             }
-            PeerEvent::Said { peer, message } => self.on_message(now, peer, message, out),
-            // The peer may be of the next run already. But one that knows a newer life still waits
-            // for this task, which comes again with a larger incarnation if it may.
+            PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
+            // The ps may already belong to the next run, and then needs no word. But a ps that
+            // knows a newer incarnation of this worker still waits for a goodbye. A worker that has
+            // not joined the run says it after a restart with a larger incarnation.
             PeerEvent::Refused { peer, refusal }
-                if self.is_done() && (self.has_joined() || !refusal.is_as_older()) =>
+                if self.is_done() && (self.has_joined() || !refusal.names_newer_incarnation()) =>
             {
-                self.needs_no_word(now, peer, out);
+                self.mark_informed(now, peer, out);
             }
             PeerEvent::Refused { refusal, .. } => {
                 let has_joined = self.has_joined();
@@ -156,14 +159,15 @@ impl Worker {
         }
     }
 
-    /// Rule 8: whether this life may have taken part in the run. A worker computes only when it
-    /// holds a version of every shard, for which every ps has to welcome it.
+    /// Returns whether this incarnation may have taken part in the run (rule 8). A worker computes
+    /// only when it holds a version of every shard, so every ps must have welcomed it before.
     fn has_joined(&self) -> bool {
-        self.links.were_all_welcoming()
+        self.links.all_have_welcomed()
     }
 
-    /// A session with a ps is up: what was said on the one before may be lost, so it is said again.
-    fn on_up(
+    /// Handles a new session with a ps. Messages on the previous link may be lost, so this method
+    /// repeats them.
+    fn on_ps_up(
         &mut self,
         now: Moment,
         ps: TaskId,
@@ -171,8 +175,8 @@ impl Worker {
         state: Option<Cut>,
         out: &mut Vec<Effect>,
     ) {
-        let life = self.lives[ps.index as usize].replace(incarnation);
-        if life != Some(incarnation) {
+        let previous = self.incarnations[ps.index as usize].replace(incarnation);
+        if previous != Some(incarnation) {
             self.versions.forget(ps.index);
         }
         if self.leaving.is_some() {
@@ -182,11 +186,14 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
             if chief.is_ending() {
-                return; // It needs no version any more.
+                // The chief only has to tell the ps of the end. It sends nothing else, because the
+                // ps may be an older incarnation (rule 8).
+                return;
             }
         }
-        self.push_again(now, ps, out);
-        // Another shard may be at a newer generation, of which this one was asked in vain.
+        self.repeat_pushes(now, ps, out);
+        // Another shard may have reached a newer generation. A pull for that generation is lost
+        // with the previous link, or was not sent while this ps was disconnected.
         self.advance(now, out);
     }
 
@@ -195,34 +202,38 @@ impl Worker {
         match (message, &mut self.chief) {
             (Message::Version { cut, tokens, received, updates, acknowledged, parameters }, _) => {
                 let n_slots = self.config.sync.slots_per_step();
+                // The host computes any slot that a token names, so wrong tokens end the session.
                 if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
-                    let why = format!("it issued tokens for {tokens:?}, of {n_slots} slots a step");
+                    let why = format!(
+                        "it issued the tokens {tokens:?}, which are not ascending slots below {n_slots}"
+                    );
                     self.end_session(now, ps, why, out);
                     return;
                 }
-                if let Some(newest) = self.newer_than(cut) {
+                if let Some(newest) = self.newer_generation_than(cut) {
                     self.pull(now, ps, Want::AtLeast(newest), out);
                     return;
                 }
                 if let (Some(chief), TaskId::PS_ZERO) = (&mut self.chief, ps) {
                     chief.on_updates(now, cut, updates, &mut self.links, out);
                 }
-                self.versions.put(ps.index, ShardVersion { cut, tokens, received, parameters });
+                self.versions.insert(ps.index, ShardVersion { cut, tokens, received, parameters });
                 if !self.acknowledge(now, ps, acknowledged, out) {
                     return;
                 }
-                // First the new version: a slot of the old one would be computed for nothing.
+                // The new version comes first. The acknowledgement may have made room in a window,
+                // and a further slot of the old version would be computed for nothing.
                 self.advance(now, out);
                 self.compute(out);
             }
             (Message::Acknowledged { pushes }, _) => {
-                // The link carries what it was given, however slowly: this is no wait for nothing.
-                self.patience.restart(now);
+                // The acknowledgement is progress: the link works, however slow it is.
+                self.wait_timer.restart(now);
                 if self.acknowledge(now, ps, pushes, out) {
                     self.compute(out);
                 }
             }
-            // What follows is a version; there is nothing to do but to have been told (rule 5).
+            // The current version follows, and has all that the worker needs to continue (rule 5).
             (Message::PushReply { .. }, _) => {}
             (Message::Restored { generation }, Some(chief)) => {
                 chief.on_restored(now, ps, generation, &mut self.links, out);
@@ -235,9 +246,9 @@ impl Worker {
                 let at = Cut { generation, step: at };
                 chief.on_missed(now, at, current, &mut self.links, out);
             }
-            (Message::Finished { .. }, Some(_)) => self.needs_no_word(now, ps, out),
+            (Message::Finished { .. }, Some(_)) => self.mark_informed(now, ps, out),
             (Message::Finished { .. }, None) => self.leave(now, out),
-            (Message::Abort(_), _) if is_done => self.needs_no_word(now, ps, out),
+            (Message::Abort(_), _) if is_done => self.mark_informed(now, ps, out),
             (Message::Abort(failure), _) => self.links.abort(now, failure, out),
             (message, _) => {
                 let why = format!("it said {}, which is not for it to say", message.kind());
@@ -246,19 +257,22 @@ impl Worker {
         }
     }
 
-    /// Rule 8: the start of the generation that this worker works in, if a version is of an older one.
-    /// The version may be late. Or its chief and all ps have forgotten the newer generation: the pull
-    /// tells them of the chief that opened it.
-    fn newer_than(&self, version: Cut) -> Option<Cut> {
+    /// Returns the start of this worker's generation, if a version is of an older generation
+    /// (rule 8).
+    ///
+    /// Such a version may just be late. But the chief and all ps may also have restarted and
+    /// forgotten the newer generation. A pull from the newer generation then names its opener.
+    fn newer_generation_than(&self, version: Cut) -> Option<Cut> {
         let generation = self.cut()?.generation;
         (version.generation < generation).then_some(Cut { generation, step: Step(0) })
     }
 
-    /// Rule 10: all is done. A ps that is not there yet is called until it has been told.
+    /// Starts to leave, because the run has ended (rule 10).
     fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if self.leaving.is_some() {
             return;
         }
+        // Every ps waits for a goodbye. One that is disconnected gets it in its next session.
         self.leaving = Some(Ending::new(now, &self.config));
         for ps in self.links.peers() {
             self.say_goodbye(now, ps, out);
@@ -267,13 +281,13 @@ impl Worker {
 
     fn say_goodbye(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         self.links.send(now, ps, Message::Goodbye, out);
-        self.needs_no_word(now, ps, out);
+        self.mark_informed(now, ps, out);
     }
 
-    /// All is done, and the ps knows it, or has itself ended.
-    fn needs_no_word(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
+    /// Notes that a ps knows of the end of the run, or has itself refused or failed.
+    fn mark_informed(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         if let Some(leaving) = &mut self.leaving {
-            leaving.told(ps);
+            leaving.mark_informed(ps);
             if leaving.is_complete() {
                 out.push(Effect::Halt(Outcome::Finished));
             }
@@ -282,40 +296,43 @@ impl Worker {
         }
     }
 
-    /// The ps did what no honest task does: the session ends.
+    /// Ends the session with a ps that has broken the protocol.
     fn end_session(&mut self, now: Moment, ps: TaskId, why: String, out: &mut Vec<Effect>) {
         if let Some(event) = self.links.drop_peer(now, ps, why, out) {
             self.on_peer(now, event, out);
         }
     }
 
-    /// Starts on a new whole version, or asks the shards that lag for theirs.
+    /// Starts a step if there is a new whole version. Otherwise asks the lagging shards for theirs.
     fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
         // Rule 6: whole versions only.
         if let Some(cut) = self.versions.whole_cut() {
             if self.work.as_ref().is_none_or(|work| work.cut() != cut) {
-                self.begin(now, out);
+                self.begin_step(now, out);
             }
         } else if !self.mend(now, out) {
             let target = self.versions.newest().unwrap_or_default();
-            for (ps, cut) in self.versions.to_ask(target) {
+            for (ps, cut) in self.versions.pulls_due(target) {
                 self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
             }
         }
     }
 
-    /// If an earlier life of this worker died while it pushed, some shards are past the step and
-    /// others wait for it. This life computes it again, at the older version, which the shards that
-    /// are past it still have. (With R < N no shard is past what another lacks.)
+    /// Asks the shards that are past a step for its older version, if an earlier incarnation of
+    /// this worker died between its pushes of that step. Returns whether there is such a step.
     ///
-    /// While it does, nobody is asked for the newer version: the answer would undo it.
+    /// The other shards wait for the gradients of that step, which this incarnation computes again
+    /// at the older version. Meanwhile it asks no shard for the newer version, because the answer
+    /// would replace the older version.
     fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+        // With R < N a slot counts only when every shard holds it, so no shard is past a version
+        // while another shard lacks a slot.
         if self.config.has_backup_workers() {
             return false;
         }
         let slots = self.config.slots_of(self.me);
-        let Some((older, past)) = self.versions.torn(slots) else { return false };
-        // What this life pushed itself is on its way, or will be pushed again.
+        let Some((older, past)) = self.versions.torn_update(slots) else { return false };
+        // At its own version, this incarnation's pushes are under way or will be repeated.
         if self.cut() == Some(older) || past.is_empty() {
             return false;
         }
@@ -327,28 +344,31 @@ impl Worker {
         true
     }
 
-    fn begin(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    fn begin_step(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some((cut, shards)) = self.versions.whole() else { return };
         let everywhere = |slot: &Slot| shards.iter().all(|shard| shard.received.contains(slot));
         let slots: Vec<_> =
             shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         self.work = Some(Work::new(cut, parameters.clone(), slots));
-        // Without a link nothing acknowledges what was computed for the version before.
+        // Without a link, no ps acknowledges the pushes of the previous version. They would fill
+        // the window, and the worker would compute nothing.
         for (ps, window) in self.config.all_ps().zip(&mut self.windows) {
             if !self.links.is_up(ps) {
                 window.restart(None).for_each(drop);
             }
         }
         self.compute(out);
-        self.patience.restart(now);
+        self.wait_timer.restart(now);
+        // The chief may ask for a capture here. It must do so before the worker pushes, so that no
+        // shard can be past the version (rule 7).
         if let Some(chief) = &mut self.chief {
             chief.on_whole(now, cut, parameters, &mut self.links, out);
         }
-        self.ask_for_next(now, out);
+        self.pull_next(now, out);
     }
 
-    /// Gives the next slot's job, if every ps may be pushed one more gradient.
+    /// Starts the next slot, if every window has room for one more gradient.
     fn compute(&mut self, out: &mut Vec<Effect>) {
         if self.windows.iter().all(PushWindow::has_room) {
             let job = self.work.as_mut().and_then(Work::start);
@@ -356,20 +376,21 @@ impl Worker {
         }
     }
 
-    /// When nothing is left to push, nothing that is pushed will ask for the next version: an
-    /// earlier life pushed it all, or the link on which it was acknowledged is lost.
-    fn ask_for_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    /// Pulls the next version if no push will ask for it. An earlier incarnation may have pushed
+    /// all slots, or the link is lost on which the last push was acknowledged.
+    fn pull_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(work) = &self.work else { return };
         if work.is_complete() && !self.config.is_last(work.cut().step) {
             let next = work.cut().next();
-            for (ps, cut) in self.versions.to_ask(next) {
+            for (ps, cut) in self.versions.pulls_due(next) {
                 self.pull(now, TaskId::ps(ps), Want::AtLeast(cut), out);
             }
         }
     }
 
-    /// At the end, ps 0 may hold more updates for the chief than one message takes.
-    fn ask_for_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    /// Pulls the remaining updates for the chief at the last version. Ps 0 may hold more of them
+    /// than one message takes, and no further push asks for a version.
+    fn pull_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let lacks = self.chief.as_ref().is_some_and(Chief::lacks_updates);
         if let (true, Some(cut)) = (lacks && !self.versions.is_asked(0), self.cut()) {
             self.pull(now, TaskId::PS_ZERO, Want::AtLeast(cut), out);
@@ -379,7 +400,7 @@ impl Worker {
     fn pull(&mut self, now: Moment, ps: TaskId, want: Want, out: &mut Vec<Effect>) {
         let recorded = self.recorded();
         if self.links.send(now, ps, Message::Pull { want, recorded }, out) {
-            self.versions.asked(ps.index, want.cut());
+            self.versions.mark_asked(ps.index, want.cut());
         }
     }
 
@@ -392,7 +413,7 @@ impl Worker {
         let Gradient { slot, loss, shards } = gradient;
         let step = cut.step;
         let Some(work) = self.work.as_mut().filter(|_| self.leaving.is_none()) else { return };
-        // A result of a version that was left meanwhile is of no use.
+        // The worker may have started another version since the job was given.
         if !work.finish(cut, slot) {
             return;
         }
@@ -410,23 +431,24 @@ impl Worker {
         for (ps, push) in self.config.all_ps().zip(pushes) {
             self.push(now, ps, push, out);
         }
-        self.patience.restart(now);
+        self.wait_timer.restart(now);
         out.push(Effect::Report(Report::Computed { step, slot, loss }));
     }
 
-    /// Pushes one shard's part of a gradient that was computed. It asks for the next version.
     fn push(&mut self, now: Moment, ps: TaskId, push: Pending, out: &mut Vec<Effect>) {
         let recorded = self.recorded();
         let Pending { cut, slot, loss, gradient } = push;
         let push = Message::Push { cut, slot, loss, recorded, gradient };
         if self.links.send(now, ps, push, out) {
-            self.versions.asked(ps.index, cut.next());
+            // A push also asks for the next version, so no pull is necessary.
+            self.versions.mark_asked(ps.index, cut.next());
         }
     }
 
-    /// Pushes on a new link again what the ps has not acknowledged.
-    fn push_again(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
-        // Only the same life of the ps, which has not moved on, may lack what was pushed.
+    /// Repeats the unacknowledged pushes on a new link to a ps.
+    fn repeat_pushes(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
+        // Only a ps of the same incarnation, at the same version, can still use the pushes. For a
+        // new incarnation, `on_ps_up` has forgotten the version.
         let cut = self.work.as_ref().map(Work::cut);
         let cut = cut.filter(|cut| self.versions.cut_of(ps.index) == Some(*cut));
         let pushes: Vec<_> = self.windows[ps.index as usize].restart(cut).cloned().collect();
@@ -434,13 +456,13 @@ impl Worker {
             for push in pushes {
                 self.push(now, ps, push, out);
             }
-            self.ask_for_next(now, out);
+            self.pull_next(now, out);
         }
         self.compute(out);
     }
 
-    /// The ps has judged the first `pushes` of its link: they need not be kept. Returns whether the
-    /// session goes on.
+    /// Drops the first `pushes` pushes of a ps's link, which the ps has judged. Returns `false` if
+    /// the number is impossible, so that the session has ended.
     fn acknowledge(&mut self, now: Moment, ps: TaskId, pushes: u64, out: &mut Vec<Effect>) -> bool {
         match self.windows[ps.index as usize].acknowledge(pushes) {
             Ok(()) => true,
@@ -451,7 +473,7 @@ impl Worker {
         }
     }
 
-    /// Rule 10: whether nothing is left but to tell the others.
+    /// Returns whether the run has ended, and only other tasks may not know it yet (rule 10).
     fn is_done(&self) -> bool {
         self.leaving.is_some() || self.chief.as_ref().is_some_and(Chief::is_ending)
     }
@@ -470,11 +492,13 @@ impl Worker {
         if self.leaving.as_ref().is_some_and(|leaving| leaving.until() <= now) {
             out.push(Effect::Halt(Outcome::Finished));
         } else if self.is_waiting() {
-            let mut patience = self.patience;
-            let spent = patience.spend(now, self.me, || self.awaited(now), out);
-            self.patience = patience;
-            match spent {
+            // The timer is copied, because `awaited` borrows the whole node.
+            let mut wait_timer = self.wait_timer;
+            let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
+            self.wait_timer = wait_timer;
+            match wait {
                 Ok(()) => {}
+                // Rule 10: a worker that knows of the end has not failed when it gives up waiting.
                 Err(_) if self.is_done() => self.links.leave(now, out),
                 Err(why) => self.links.abort(now, why, out),
             }

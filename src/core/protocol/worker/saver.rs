@@ -1,8 +1,10 @@
-//! Rule 7: takes the state of all shards at one and the same version, and has it written.
+//! Rule 7: the saver captures the states of all shards at the same version, and has the storage
+//! write them.
 //!
-//! A shard answers only at exactly the version that it is asked for. With R >= N the chief asks
-//! before it pushes, and no shard can be past; with R < N others may push on, so a miss asks for a
-//! later version, ever further ahead, until all shards are asked in time.
+//! A shard answers only at exactly the version to capture. With R >= N the chief asks before it
+//! pushes, so no shard can be past that version. With R < N the other workers may push without the
+//! chief. After a miss the saver therefore asks for a later version, with a larger margin each
+//! time, until the requests reach all shards in time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +14,23 @@ use crate::protocol::message::ShardState;
 use crate::protocol::{Effect, Report, Snapshot};
 use crate::time::Moment;
 
-/// What the saver wants of its chief.
+/// A request of the saver to the chief.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// Nothing.
+    /// No request.
     Nothing,
-    /// Ask every ps to capture this cut.
+    /// A request to send `Capture` with this cut to every ps.
     CaptureAt(Cut),
 }
 
-/// When to save, and how far the present save has come.
+/// The schedule of the saves, and the progress of the current save.
 #[derive(Debug)]
 pub(super) struct Saver {
     n_ps: usize,
     interval: Duration,
-    /// The next save on schedule.
+    /// The time at which the next save is due.
     due: Moment,
-    /// The newest durable checkpoint of this history.
+    /// The newest durable checkpoint of the current generation, or the restored one.
     saved: Option<Step>,
     phase: Phase,
 }
@@ -38,14 +40,16 @@ enum Phase {
     Idle,
     Capturing {
         cut: Cut,
+        /// The distance from the version of the shard that missed the last capture.
         margin: u64,
         shards: Vec<Option<ShardState>>,
     },
-    /// Whole; waiting until the updates before it are recorded.
+    /// All shards are captured. The save waits until the updates before it are recorded.
     Captured(Arc<Snapshot>),
-    /// Of what was captured; `of_this_history` until another generation begins.
+    /// The storage writes a checkpoint.
     Writing {
         step: Step,
+        /// Whether the checkpoint is of the current generation.
         of_this_history: bool,
     },
 }
@@ -61,12 +65,15 @@ impl Saver {
         }
     }
 
-    /// A generation begins at `now`: what is captured of the one before is void, and the first
-    /// save is due, as with TensorFlow's Supervisor, unless this very step is `saved`.
-    pub(super) fn begin(&mut self, now: Moment, saved: Option<Step>) {
+    /// Starts a generation at `now`. Captures of the previous generation become void. `saved` is
+    /// the step of the checkpoint that was restored.
+    pub(super) fn begin_generation(&mut self, now: Moment, saved: Option<Step>) {
         self.saved = saved;
+        // The first save is due at once, as with TensorFlow's Supervisor.
         self.due = if saved.is_some() { now + self.interval } else { now };
         match &mut self.phase {
+            // The storage cannot be interrupted, and its answer is still to come. That checkpoint
+            // is of a history that was rolled back, so it must not count as saved.
             Phase::Writing { of_this_history, .. } => *of_this_history = false,
             phase => *phase = Phase::Idle,
         }
@@ -76,7 +83,7 @@ impl Saver {
         self.saved
     }
 
-    /// The newest checkpoint of this history that is durable, or about to be.
+    /// Returns the newest checkpoint of the current generation that is durable or being written.
     pub(super) const fn newest(&self) -> Option<Step> {
         match self.phase {
             Phase::Writing { step, of_this_history: true } => Some(step),
@@ -88,31 +95,32 @@ impl Saver {
         matches!(self.phase, Phase::Idle)
     }
 
-    /// Whether the storage is writing.
+    /// Returns whether the storage is writing a checkpoint.
     pub(super) const fn is_writing(&self) -> bool {
         matches!(self.phase, Phase::Writing { .. })
     }
 
-    /// The storage was given a version of this step that no ps was asked for.
-    pub(super) fn writes(&mut self, step: Step) {
+    /// Notes that the storage writes a live version, which was not captured.
+    pub(super) fn begin_write(&mut self, step: Step) {
         self.phase = Phase::Writing { step, of_this_history: true };
     }
 
-    /// When the next save is due, if none is under way.
+    /// Returns the time at which the next save is due, unless a save is under way.
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.is_idle().then_some(self.due)
     }
 
-    /// Makes a save due.
-    pub(super) const fn hurry(&mut self, at: Moment) {
+    /// Sets the time at which the next save is due.
+    pub(super) const fn set_due(&mut self, at: Moment) {
         self.due = at;
     }
 
-    /// Begins a save at the version where the chief stands, if one is due.
+    /// Starts a save at the chief's version `at`, if a save is due.
     pub(super) fn tick(&mut self, now: Moment, at: Cut) -> Ask {
         if !self.is_idle() || now < self.due {
             return Ask::Nothing;
         }
+        // No update was made since the last checkpoint, so another one would be the same.
         if self.saved == Some(at.step) {
             self.due = now + self.interval;
             return Ask::Nothing;
@@ -126,7 +134,7 @@ impl Saver {
         Ask::CaptureAt(cut)
     }
 
-    /// What a ps that was away has to be asked again.
+    /// Returns the cut to capture again from a ps that has reconnected.
     pub(super) fn wanted_of(&self, ps: u32) -> Option<Cut> {
         match &self.phase {
             Phase::Capturing { cut, shards, .. } if shards[ps as usize].is_none() => Some(*cut),
@@ -134,9 +142,10 @@ impl Saver {
         }
     }
 
-    /// A shard's state came.
+    /// Stores a captured state of a shard.
     pub(super) fn on_captured(&mut self, ps: u32, at: Cut, state: ShardState) {
         let Phase::Capturing { cut, shards, .. } = &mut self.phase else { return };
+        // Rule 7: an answer to an earlier request, from before a miss, is of another version.
         if at != *cut {
             return;
         }
@@ -147,9 +156,11 @@ impl Saver {
         }
     }
 
-    /// A shard is past the version: all are asked for a later one, at most the last.
+    /// Starts the capture of a later version, because a shard is past the version `at`. `current`
+    /// is that shard's version, and `last` is the last version of the run.
     pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Ask {
         match self.phase {
+            // Several shards may miss the same version, but only the first miss counts.
             Phase::Capturing { cut, margin, .. } if at == cut => {
                 let margin = margin.saturating_mul(2).max(1);
                 let step = Step(current.0.saturating_add(margin)).min(last);
@@ -159,8 +170,8 @@ impl Saver {
         }
     }
 
-    /// Writes what is captured, once every update before it is recorded: a checkpoint that can be
-    /// seen has its losses beside it.
+    /// Has the storage write the captured states, once every update before them is recorded. Every
+    /// visible checkpoint therefore has its losses in the losses file.
     pub(super) fn write(&mut self, recorded: Option<Step>, out: &mut Vec<Effect>) {
         if let Phase::Captured(snapshot) = &self.phase
             && recorded.is_some_and(|recorded| recorded >= snapshot.cut.step)
@@ -170,7 +181,7 @@ impl Saver {
         }
     }
 
-    /// The storage is done with what it was asked to write.
+    /// Notes that the storage has written the checkpoint of `step`, or has failed.
     pub(super) fn on_persisted(
         &mut self,
         now: Moment,
@@ -180,6 +191,7 @@ impl Saver {
     ) {
         let of_this_history = matches!(self.phase, Phase::Writing { of_this_history: true, .. });
         self.phase = Phase::Idle;
+        // If the storage was slower than the interval, only one save is due now.
         self.due = (self.due + self.interval).max(now);
         match result {
             Ok(path) => {
@@ -210,12 +222,12 @@ mod tests {
 
     fn saver() -> Saver {
         let mut saver = Saver::new(2, Duration::from_secs(60));
-        saver.begin(at(100), None);
+        saver.begin_generation(at(100), None);
         saver
     }
 
     #[test]
-    fn the_first_save_is_due_at_once_and_the_next_an_interval_later() {
+    fn first_save_is_due_at_once_and_the_next_an_interval_later() {
         let mut saver = saver();
         assert_eq!(saver.tick(at(100), cut(0)), Ask::CaptureAt(cut(0)));
         saver.on_captured(0, cut(0), ShardState::default());
@@ -230,15 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_step_is_not_saved_again() {
+    fn restored_step_is_not_saved_again() {
         let mut saver = Saver::new(1, Duration::from_secs(60));
-        saver.begin(at(0), Some(Step(500)));
+        saver.begin_generation(at(0), Some(Step(500)));
         assert_eq!(saver.tick(at(0), cut(500)), Ask::Nothing);
         assert_eq!(saver.deadline(), Some(at(60)));
     }
 
     #[test]
-    fn a_miss_asks_all_shards_for_a_later_version_with_a_growing_margin() {
+    fn miss_asks_all_shards_for_a_later_version_with_a_growing_margin() {
         let mut saver = saver();
         saver.tick(at(100), cut(4));
         assert_eq!(saver.wanted_of(0), Some(cut(4)));
@@ -252,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_before_its_losses_are_recorded() {
+    fn checkpoint_is_written_only_after_its_losses_are_recorded() {
         let mut saver = saver();
         saver.tick(at(100), cut(9));
         for ps in 0..2 {

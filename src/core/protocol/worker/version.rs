@@ -1,28 +1,28 @@
-//! What a worker knows of each shard, and whether it makes a whole version.
+//! The versions of the shards that a worker has received.
 
 use crate::floats::Floats;
 use crate::ids::{Cut, Slot};
 
-/// The newest version of one shard that came.
+/// The last received version of one shard.
 #[derive(Clone, Debug)]
 pub(super) struct ShardVersion {
     pub(super) cut: Cut,
     /// From ps 0: the slots that this worker may compute.
     pub(super) tokens: Vec<Slot>,
-    /// The worker's slots that the shard holds already.
+    /// The worker's slots whose gradients the shard holds already.
     pub(super) received: Vec<Slot>,
     pub(super) parameters: Floats,
 }
 
-/// What is known of one shard.
+/// The state of one shard, as the worker knows it.
 #[derive(Clone, Debug, Default)]
 struct Known {
     version: Option<ShardVersion>,
-    /// The oldest version that its ps was asked for, and has not answered yet.
+    /// The unanswered request to the ps: the oldest version that the worker can use.
     asked: Option<Cut>,
 }
 
-/// The shards' versions, as far as they have come.
+/// The last received version of each shard, and the unanswered requests for newer versions.
 #[derive(Debug)]
 pub(super) struct Versions(Vec<Known>);
 
@@ -31,59 +31,63 @@ impl Versions {
         Self(vec![Known::default(); n_ps as usize])
     }
 
-    /// A version came, and answers what was asked.
-    pub(super) fn put(&mut self, ps: u32, version: ShardVersion) {
+    /// Stores a received version, which answers the request to its ps.
+    pub(super) fn insert(&mut self, ps: u32, version: ShardVersion) {
         self.0[ps as usize] = Known { version: Some(version), asked: None };
     }
 
-    /// The ps was asked for a version.
-    pub(super) fn asked(&mut self, ps: u32, at_least: Cut) {
+    /// Notes that a pull or a push has asked the ps for a version.
+    pub(super) fn mark_asked(&mut self, ps: u32, at_least: Cut) {
         self.0[ps as usize].asked = Some(at_least);
     }
 
-    /// What the ps was asked is lost with its link.
+    /// Forgets the request to a ps, which may be lost with the link.
     pub(super) fn link_lost(&mut self, ps: u32) {
         self.0[ps as usize].asked = None;
     }
 
-    /// The ps has started anew: what it sent before is of a state that is no more.
+    /// Forgets the version of a ps that has restarted, because its state no longer exists.
     pub(super) fn forget(&mut self, ps: u32) {
         self.0[ps as usize] = Known::default();
     }
 
-    /// The cut of a shard's version, if one came.
+    /// Returns the cut of a shard's last received version.
     pub(super) fn cut_of(&self, ps: u32) -> Option<Cut> {
         self.0[ps as usize].version.as_ref().map(|version| version.cut)
     }
 
-    /// The newest cut that any shard has.
+    /// Returns the newest cut of all received versions.
     pub(super) fn newest(&self) -> Option<Cut> {
         self.0.iter().filter_map(|known| known.version.as_ref()).map(|version| version.cut).max()
     }
 
-    /// Rule 6: the cut of which every shard's version is, if there is one.
+    /// Returns the cut of the whole version, if the versions of all shards have the same cut
+    /// (rule 6).
     pub(super) fn whole_cut(&self) -> Option<Cut> {
         let cut = self.0.first()?.version.as_ref()?.cut;
         let is_of_it = |version: &ShardVersion| version.cut == cut;
         self.0.iter().all(|known| known.version.as_ref().is_some_and(is_of_it)).then_some(cut)
     }
 
-    /// Every shard's version, if all are of one cut.
+    /// Returns the whole version, if the versions of all shards have the same cut.
     pub(super) fn whole(&self) -> Option<(Cut, Vec<&ShardVersion>)> {
         Some((self.whole_cut()?, self.all()?.collect()))
     }
 
-    /// Every shard's version, if all have come.
+    /// Returns the version of every shard, if each shard has sent one.
     fn all(&self) -> Option<impl Iterator<Item = &ShardVersion> + Clone> {
         let versions = self.0.iter().map(|known| known.version.as_ref());
         versions.clone().all(|version| version.is_some()).then(|| versions.flatten())
     }
 
-    /// Which ps have to be asked, and for what, to get to `target`. A shard of which nothing is
-    /// known is asked where it stands: it may be behind the others, and wait for this worker.
-    pub(super) fn to_ask(&self, target: Cut) -> Vec<(u32, Cut)> {
+    /// Returns the ps that must be asked, with the oldest version to ask for, to reach `target`.
+    pub(super) fn pulls_due(&self, target: Cut) -> Vec<(u32, Cut)> {
         let ask = |(ps, known): (u32, &Known)| match (&known.version, known.asked) {
+            // A shard without a known version is asked for any version. It may be behind the other
+            // shards and wait for this worker, so a request for `target` could wait forever.
             (None, None) => Some((ps, Cut::default())),
+            // An unanswered request for an older cut does not suffice. The cut's generation may be
+            // over, and then the cut never comes.
             (Some(version), asked) if version.cut < target => {
                 asked.is_none_or(|asked| asked < target).then_some((ps, target))
             }
@@ -92,15 +96,17 @@ impl Versions {
         (0..).zip(&self.0).filter_map(ask).collect()
     }
 
-    /// Whether a ps was asked for something, and has not answered yet.
+    /// Returns whether a ps has not answered a request yet.
     pub(super) fn is_asked(&self, ps: u32) -> bool {
         self.0[ps as usize].asked.is_some()
     }
 
-    /// Whether the shards stand at two consecutive versions, and one at the older lacks a slot of
-    /// `slots`: an earlier life of this worker died while it pushed. The older cut, and the ps that
-    /// are past it.
-    pub(super) fn torn(
+    /// Returns the older cut and the ps that are one version past it, if a shard at the older cut
+    /// lacks one of `slots`.
+    ///
+    /// The shards are in this state if an earlier incarnation of this worker died between its
+    /// pushes.
+    pub(super) fn torn_update(
         &self,
         slots: impl Iterator<Item = Slot> + Clone,
     ) -> Option<(Cut, Vec<u32>)> {
@@ -117,7 +123,7 @@ impl Versions {
         Some((oldest, (0..).zip(versions).filter_map(past).collect()))
     }
 
-    /// The ps whose version `cut` is still to come.
+    /// Returns the ps that have not sent `cut` or a newer version.
     pub(super) fn missing(&self, cut: Cut) -> impl Iterator<Item = u32> {
         let lacks =
             move |known: &Known| known.version.as_ref().is_none_or(|version| version.cut < cut);
@@ -144,29 +150,29 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_whole_only_when_all_shards_have_the_same() {
+    fn version_is_whole_only_if_all_shards_have_the_same_cut() {
         let mut versions = Versions::new(2);
         assert!(versions.whole().is_none());
-        versions.put(0, version(4));
+        versions.insert(0, version(4));
         assert!(versions.whole().is_none());
-        versions.put(1, version(5));
+        versions.insert(1, version(5));
         assert!(versions.whole().is_none());
-        versions.put(0, version(5));
+        versions.insert(0, version(5));
         assert_eq!(versions.whole().map(|(cut, shards)| (cut, shards.len())), Some((cut(5), 2)));
     }
 
     #[test]
-    fn a_shard_that_lags_is_asked_once() {
+    fn lagging_shard_is_asked_once() {
         let mut versions = Versions::new(2);
-        versions.put(0, version(4));
-        assert_eq!(versions.to_ask(cut(4)), [(1, Cut::default())], "where does it stand?");
-        versions.put(1, version(6));
-        assert_eq!(versions.to_ask(cut(6)), [(0, cut(6))]);
-        versions.asked(0, cut(6));
-        assert_eq!(versions.to_ask(cut(6)), []);
+        versions.insert(0, version(4));
+        assert_eq!(versions.pulls_due(cut(4)), [(1, Cut::default())], "any version will do");
+        versions.insert(1, version(6));
+        assert_eq!(versions.pulls_due(cut(6)), [(0, cut(6))]);
+        versions.mark_asked(0, cut(6));
+        assert_eq!(versions.pulls_due(cut(6)), []);
         assert_eq!(versions.missing(cut(6)).collect::<Vec<_>>(), [0]);
         versions.link_lost(0);
-        assert_eq!(versions.to_ask(cut(6)), [(0, cut(6))]);
+        assert_eq!(versions.pulls_due(cut(6)), [(0, cut(6))]);
         versions.forget(1);
         assert_eq!(versions.newest(), Some(cut(4)));
     }

@@ -1,13 +1,13 @@
-//! Rule 9: what a worker waits for, for a person and for who counts.
+//! Rule 9: the current wait of a worker, as text for the user and as plain values for metrics.
 
 use super::Worker;
 use crate::ids::{Cut, TaskId};
-use crate::protocol::patience::Awaited;
+use crate::protocol::wait_timer::Awaited;
 use crate::protocol::{PUSH_WINDOW, WaitFor};
 use crate::time::Moment;
 
 impl Worker {
-    /// Rule 9: what has not come, and whose it is.
+    /// Returns the current wait as text.
     pub(super) fn awaited(&self, now: Moment) -> Awaited {
         if let Some(awaited) = self.chief.as_ref().and_then(|chief| chief.awaited(now, &self.links))
         {
@@ -26,7 +26,7 @@ impl Worker {
                 let what = format_args!("for its last {PUSH_WINDOW} gradients to reach");
                 self.links.awaited(now, what, missing)
             }
-            // It is the chief's, and the ps tell of it.
+            // The chief writes the final checkpoint, but only the ps send this worker `Finished`.
             _ => {
                 let all = self.config.all_ps();
                 self.links.awaited(now, "for the chief's final checkpoint, to be told of by", all)
@@ -34,35 +34,36 @@ impl Worker {
         }
     }
 
-    /// The same for who counts: what has not come, and `of` whom.
-    pub(super) fn waits_for(&self, of: &mut dyn FnMut(TaskId)) -> WaitFor {
-        if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(of)) {
+    /// Returns the awaited thing, and passes each task that must provide it to `each_awaited`.
+    pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> WaitFor {
+        if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(each_awaited)) {
             return what;
         }
         if let Some(leaving) = &self.leaving {
-            leaving.missing().for_each(of);
+            leaving.missing().for_each(each_awaited);
             return WaitFor::Goodbye;
         }
+        // A worker that waits although slots are left cannot push them: a window is full.
         if self.work.as_ref().is_some_and(|work| !work.is_complete()) {
             let all = self.config.all_ps().zip(&self.windows);
-            all.filter(|(_, window)| !window.has_room()).for_each(|(ps, _)| of(ps));
+            all.filter(|(_, window)| !window.has_room()).for_each(|(ps, _)| each_awaited(ps));
             return WaitFor::Link;
         }
         let next = self.next_cut();
         let mut missing = self.versions.missing(next.unwrap_or_default()).map(TaskId::ps);
         match (next, missing.next()) {
             (Some(_), None) => {
-                of(TaskId::CHIEF);
+                each_awaited(TaskId::CHIEF);
                 WaitFor::Checkpoint
             }
             (_, first) => {
-                first.into_iter().chain(missing).for_each(of);
+                first.into_iter().chain(missing).for_each(each_awaited);
                 WaitFor::Version
             }
         }
     }
 
-    /// The cut to work at next.
+    /// Returns the next cut for this worker. It stays at the last version.
     fn next_cut(&self) -> Option<Cut> {
         self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() })
     }

@@ -1,4 +1,4 @@
-//! The work of one step at one worker: its slots, computed one after the other.
+//! The work of one step at one worker, which computes its slots one after the other.
 
 use std::collections::VecDeque;
 
@@ -6,21 +6,21 @@ use crate::floats::Floats;
 use crate::ids::{Cut, Slot};
 use crate::protocol::Job;
 
-/// A gradient that was computed.
+/// A computed gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Gradient {
     pub(super) slot: Slot,
     pub(super) loss: f32,
-    /// One buffer a shard.
+    /// The gradient's part for each shard.
     pub(super) shards: Vec<Floats>,
 }
 
-/// One step's work.
+/// A worker's slots of one step.
 #[derive(Debug)]
 pub(super) struct Work {
     cut: Cut,
     parameters: Vec<Floats>,
-    /// What is left to compute, ascending. The first one may be under way.
+    /// The slots that are not computed yet, ascending. The host may be computing the first one.
     slots: VecDeque<Slot>,
     is_computing: bool,
 }
@@ -38,30 +38,31 @@ impl Work {
         self.cut
     }
 
-    /// Whether a slot is being computed.
+    /// Returns whether the host is computing a slot.
     pub(super) const fn is_computing(&self) -> bool {
         self.is_computing
     }
 
-    /// Whether nothing is left to compute.
+    /// Returns whether all slots are computed.
     pub(super) fn is_complete(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// Starts the next slot, unless one is under way or none is left.
+    /// Returns the job of the next slot, unless a slot is under way or none is left.
     pub(super) fn start(&mut self) -> Option<Job> {
         let job = if self.is_computing { None } else { self.job() };
         self.is_computing |= job.is_some();
         job
     }
 
-    /// The job of the first slot that is left.
+    /// Returns the job of the first slot that is not computed yet.
     pub(super) fn job(&self) -> Option<Job> {
         let &slot = self.slots.front()?;
         Some(Job::Gradient { cut: self.cut, slot, parameters: self.parameters.clone() })
     }
 
-    /// Takes a result. `false` if it is not of the slot that is being computed.
+    /// Notes a result. Returns `false` if it does not belong to the slot under way, because the
+    /// worker has started another version meanwhile.
     pub(super) fn finish(&mut self, cut: Cut, slot: Slot) -> bool {
         let is_due = cut == self.cut && self.is_computing && self.slots.front() == Some(&slot);
         if is_due {
@@ -78,7 +79,7 @@ mod tests {
     use crate::ids::{Generation, Step};
 
     #[test]
-    fn slots_are_computed_in_order_and_other_results_ignored() {
+    fn slots_are_computed_in_order_and_other_results_are_ignored() {
         let cut = Cut { generation: Generation::default(), step: Step(3) };
         let mut work = Work::new(cut, Vec::new(), [Slot(1), Slot(3)]);
         assert!(!work.finish(cut, Slot(1)), "nothing is being computed");
