@@ -28,7 +28,7 @@ pub mod path;
 pub mod perfetto;
 mod run;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 pub mod timeline;
 #[cfg(test)]
 #[path = "../../../tests/support/trace_events.rs"]
