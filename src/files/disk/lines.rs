@@ -4,7 +4,6 @@
 //! When [`Lines::append`] returns, the operating system has the bytes, so killing the process loses
 //! none. After [`Lines::sync`] they also survive a loss of power.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -69,18 +68,12 @@ pub fn last_lines(path: &Path) -> Vec<Vec<u8>> {
 }
 
 /// A file that grows by whole lines.
+#[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
     end: Box<dyn Appender>,
     /// Bytes of the file that are whole lines.
     len: u64,
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, len, .. } = self;
-        f.debug_struct("Lines").field("path", path).field("len", len).finish_non_exhaustive()
-    }
 }
 
 impl Lines {
