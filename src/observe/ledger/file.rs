@@ -56,15 +56,25 @@ pub enum LedgerError {
         source: std::io::Error,
     },
     /// A line is not valid.
-    #[error(
-        "{}:{line}: {content:?} is not a line of a ledger: {why}; the file is damaged: restore a \
-         good copy", path.display()
-    )]
+    #[error("{}:{line}: {wrong}", path.display())]
     Line {
         /// Path of the file.
         path: PathBuf,
         /// Line number, from 1.
         line: usize,
+        /// Problem of the line.
+        wrong: WrongLine,
+    },
+}
+
+/// The problem of a line that is not valid.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongLine {
+    /// The line is not one of a ledger.
+    #[error(
+        "{content:?} is not a line of a ledger: {why}; the file is damaged: restore a good copy"
+    )]
+    Damaged {
         /// Beginning of the line.
         content: String,
         /// Problem of the line.
@@ -72,27 +82,16 @@ pub enum LedgerError {
     },
     /// Another version of the program wrote the ledger.
     #[error(
-        "{}:{line}: the ledger has format {format}, but this program reads format {FORMAT}: use \
-         the version that wrote it, or a later one", path.display()
+        "the ledger has format {0}, but this program reads format {FORMAT}: use the version that \
+         wrote it, or a later one"
     )]
-    Format {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// Format of the ledger.
-        format: u32,
-    },
+    Format(u32),
     /// The file's name is that of another ps.
     #[error(
-        "{}:{line}: the ledger belongs to ps {found}: rename it to {}, or replace it with the \
-         right one", path.display(), file_name(*found)
+        "the ledger belongs to ps {found}: rename it to {}, or replace it with the right one",
+        file_name(*found)
     )]
     OtherPs {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
         /// Number of the ps in the header.
         found: u32,
     },
@@ -171,22 +170,32 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> 
             ledger.torn = Some(number);
             break;
         };
-        let line = parse_line(text).map_err(|wrong| wrong.at(path, number, text))?;
-        let wrong = match &line {
-            Line::Header(header) if header.ps != ps => Some(Wrong::OtherPs(header.ps)),
-            Line::Header(header) => header.mistake().map(Wrong::Line),
-            _ if number == 1 => Some(Wrong::Line("the first line must be a header".to_owned())),
-            _ => None,
-        };
-        if let Some(wrong) = wrong {
-            return Err(wrong.at(path, number, text));
-        }
+        let line = parse_line(text)
+            .and_then(|line| check(line, ps, number, text))
+            .map_err(|wrong| LedgerError::Line { path: path.to_owned(), line: number, wrong })?;
         ledger.lines.push(Numbered { number, line });
     }
     Ok(ledger)
 }
 
-fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
+/// Checks that the line may have this number in the ledger of a ps.
+fn check(line: Line, ps: u32, number: usize, text: &[u8]) -> Result<Line, WrongLine> {
+    let why = match &line {
+        Line::Header(Header { ps: found, .. }) if *found != ps => {
+            return Err(WrongLine::OtherPs { found: *found });
+        }
+        Line::Header(header) => header.mistake(),
+        _ => (number == 1).then(|| "the first line must be a header".to_owned()),
+    };
+    why.map_or(Ok(line), |why| Err(damaged(text, why)))
+}
+
+fn damaged(text: &[u8], why: String) -> WrongLine {
+    let content = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
+    WrongLine::Damaged { content: content.into_owned(), why }
+}
+
+fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
     // A later format may have other fields. Read the format on its own, to distinguish it from
     // damage.
     #[derive(Deserialize)]
@@ -198,14 +207,17 @@ fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
         format: u32,
     }
     match serde_json::from_slice(text) {
-        Ok(Line::Header(Header { format, .. })) if format != FORMAT => Err(Wrong::Format(format)),
+        Ok(Line::Header(Header { format, .. })) if format != FORMAT => {
+            Err(WrongLine::Format(format))
+        }
         Ok(line) => Ok(line),
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
-            Ok(any) if any.header.format != FORMAT => Err(Wrong::Format(any.header.format)),
+            Ok(any) if any.header.format != FORMAT => Err(WrongLine::Format(any.header.format)),
             // The parser sees only this text, so its line number is always 1. `path:line` already
             // names the line.
             _ => {
-                Err(Wrong::Line(shown(&error.to_string()).replace("at line 1 column", "at column")))
+                let why = shown(&error.to_string()).replace("at line 1 column", "at column");
+                Err(damaged(text, why))
             }
         },
     }
@@ -221,26 +233,6 @@ fn shown(why: &str) -> String {
         Some(_) => {
             let (head, tail) = (&chars[..2 * MAX_SHOWN], &chars[chars.len() - 2 * MAX_SHOWN..]);
             head.iter().chain(&['…']).chain(tail).collect()
-        }
-    }
-}
-
-enum Wrong {
-    Line(String),
-    Format(u32),
-    OtherPs(u32),
-}
-
-impl Wrong {
-    fn at(self, path: &Path, line: usize, text: &[u8]) -> LedgerError {
-        let path = path.to_owned();
-        match self {
-            Self::Line(why) => {
-                let content = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
-                LedgerError::Line { path, line, content: content.into_owned(), why }
-            }
-            Self::Format(format) => LedgerError::Format { path, line, format },
-            Self::OtherPs(found) => LedgerError::OtherPs { path, line, found },
         }
     }
 }
