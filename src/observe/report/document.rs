@@ -90,7 +90,7 @@ impl Document {
         self.lanes = lanes(history).iter().map(|lane| self.lane(lane)).collect();
         self.messages = self.messages(history);
         for segment in &path {
-            self.path.task.push(self.place(segment.task));
+            self.path.task.push(self.place_of(segment.task));
             self.path.state.push(segment.state as u8);
             self.path.length.push(ns(segment.end - segment.begin));
             self.path.step.push(step(segment.step));
@@ -100,7 +100,7 @@ impl Document {
             let states = of_task.get(task);
             let last = made.iter().filter(|update| update.last == Some(*task));
             Gate {
-                task: self.place(*task),
+                task: self.place_of(*task),
                 by_state: State::ALL
                     .map(|state| states.and_then(|it| it.get(&state)).map_or(0, |time| ns(*time)))
                     .to_vec(),
@@ -170,9 +170,9 @@ impl Document {
             step: it.step.0,
             slot: it.slot.0,
             worker: self.place_of(it.worker),
-            ps: self.place_of(Some(it.ps)),
+            ps: self.place_of(it.ps),
             at: it.at.map_or(-1, ns),
-            why: it.why.to_owned(),
+            why: it.why,
         };
         self.dropped = unused.iter().map(row).collect();
         self
@@ -222,7 +222,7 @@ impl Document {
 
     fn lane(&self, lane: &Lane) -> LaneColumns {
         let mut columns = LaneColumns {
-            task: self.place(lane.task),
+            task: self.place_of(lane.task),
             begin: lane.work.first().map_or(0, |span| ns(span.begin)),
             ..LaneColumns::default()
         };
@@ -255,8 +255,8 @@ impl Document {
                 columns.kinds.push(name.to_owned());
                 columns.kinds.len() - 1
             });
-            columns.from.push(self.place(history.task(message.sent)));
-            columns.to.push(self.place(history.task(message.received)));
+            columns.from.push(self.place_of(history.task(message.sent)));
+            columns.to.push(self.place_of(history.task(message.received)));
             columns.sent.push(ns(sent.at));
             columns.took.push(ns(came.at.saturating_sub(sent.at)));
             columns.kind.push(kind);
@@ -266,14 +266,10 @@ impl Document {
         columns
     }
 
-    fn place(&self, task: TaskId) -> usize {
-        let name = task.to_string();
+    /// Returns the index of a task; −1 if there is none.
+    fn place_of(&self, task: impl Into<Option<TaskId>>) -> i64 {
+        let name = task.into().map(|task| task.to_string());
         // A run has few tasks, so a linear search suffices.
-        self.tasks.iter().position(|known| *known == name).unwrap_or(0)
-    }
-
-    fn place_of(&self, task: Option<TaskId>) -> i64 {
-        let name = task.map(|task| task.to_string());
         let place = self.tasks.iter().position(|known| Some(known) == name.as_ref());
         place.and_then(|place| i64::try_from(place).ok()).unwrap_or(-1)
     }

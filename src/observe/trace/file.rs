@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::line::{FORMAT, Line};
-use crate::trace::line::TracedLife;
+use super::line::{FORMAT, Line, TracedLife};
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
 use unisono_files::disk::lines::FolderError;
@@ -169,6 +168,7 @@ fn take(lives: &mut Vec<TracedLife>, task: TaskId, line: Line) -> Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Loss;
     use crate::trace::{Details, Entry, Event, EventKind, LifeHeader, NamedEvent};
     use std::time::Duration;
     use unisono_core::ids::{Incarnation, LinkId, Slot, Step};
@@ -194,11 +194,11 @@ mod tests {
             incarnation: Some(Incarnation(u64::MAX)),
             generation: Some(2),
             slots: vec![Slot(0), Slot(1)],
-            loss: Some(f32::NAN),
+            loss: Some(Loss(f32::NAN)),
             bytes: Some(8),
             note: Some("</script>\n".to_owned()),
         };
-        let computed = Details { loss: Some(0.1), ..Details::default() };
+        let computed = Details { loss: Some(Loss(0.1)), ..Details::default() };
         Event {
             at: Duration::from_nanos(at),
             input: Entry { what: what(EventKind::Computed), details: computed },

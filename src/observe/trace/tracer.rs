@@ -2,11 +2,11 @@
 //! the node nothing.
 
 use std::collections::BTreeMap;
-use unisono_core::ids::Cut;
 
 use super::entry::{Details, Entry};
 use super::named_event::{EventKind, NamedEvent};
-use unisono_core::ids::{LinkId, TaskId};
+use crate::ledger::Loss;
+use unisono_core::ids::{Cut, LinkId, TaskId};
 use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
 };
@@ -23,14 +23,10 @@ impl Tracer {
     pub fn of_input(&mut self, input: &Input) -> Entry {
         let details = match input {
             Input::Network(event) => self.of_network(event),
-            Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => Details {
-                loss: Some(*loss),
-                generation: Some(generation.number),
-                ..Details::default()
-            },
-            Input::Computed(Done::Update { cut: Cut { generation, .. }, .. }) => {
-                Details { generation: Some(generation.number), ..Details::default() }
+            Input::Computed(Done::Gradient { cut, loss, .. }) => {
+                Details { loss: Some(Loss(*loss)), ..of_cut(cut) }
             }
+            Input::Computed(Done::Update { cut, .. }) => of_cut(cut),
             Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
             Input::Start | Input::Wake | Input::Stop => Details::default(),
         };
@@ -72,16 +68,11 @@ impl Tracer {
                 self.peers.remove(link);
                 details
             }
-            Effect::Compute(Job::Update { cut: Cut { generation, .. }, gradients, .. }) => {
-                Details {
-                    generation: Some(generation.number),
-                    slots: gradients.iter().map(|(slot, _)| *slot).collect(),
-                    ..Details::default()
-                }
+            Effect::Compute(Job::Update { cut, gradients, .. }) => {
+                let slots = gradients.iter().map(|(slot, _)| *slot).collect();
+                Details { slots, ..of_cut(cut) }
             }
-            Effect::Compute(Job::Gradient { cut: Cut { generation, .. }, .. }) => {
-                Details { generation: Some(generation.number), ..Details::default() }
-            }
+            Effect::Compute(Job::Gradient { cut, .. }) => of_cut(cut),
             Effect::Report(report) => of_report(report),
             Effect::Halt(Outcome::Failed(failure)) => {
                 Details { note: Some(failure.to_string()), ..Details::default() }
@@ -129,6 +120,11 @@ impl Tracer {
             _ => details,
         }
     }
+}
+
+/// Returns the details of a job or its result: the number of the generation.
+fn of_cut(cut: &Cut) -> Details {
+    Details { generation: Some(cut.generation.number), ..Details::default() }
 }
 
 fn of_storage(event: &StorageEvent) -> Option<String> {
