@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use unisono_core::ids::Incarnation;
-use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::{Disk as _, RealDisk, lines};
+use unisono_files::disk::lines::{self, ReadError};
 
 /// Maximum number of characters of an invalid line that an error shows.
 const MAX_SHOWN: usize = 80;
@@ -44,17 +43,9 @@ pub enum LedgerError {
          they do so with --ledger", .0.display()
     )]
     None(PathBuf),
-    /// The folder cannot be listed.
+    /// The folder cannot be listed, or the file cannot be read.
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The operating system refused to read the file.
-    #[error("cannot read {}: {source}; make it readable for this user", path.display())]
-    Unreadable {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: std::io::Error,
-    },
+    Read(#[from] ReadError),
     /// A line is not valid.
     #[error("{}:{line}: {wrong}", path.display())]
     Line {
@@ -145,10 +136,7 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 /// # Errors
 /// If it cannot be read, or a line is not valid.
 pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
-    let bytes = RealDisk
-        .read(path)
-        .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
-    parse(path, ps, &bytes)
+    parse(path, ps, &lines::read(path)?)
 }
 
 /// Returns the last incarnation of a ps that its ledger records; `None` if there is no ledger.

@@ -180,11 +180,10 @@ fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
 fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
     let mut made: std::collections::BTreeMap<Step, UpdateMade> = std::collections::BTreeMap::new();
     let mut unused = Vec::new();
-    for (ledger, is_first) in ledgers.iter().zip([true].into_iter().chain(std::iter::repeat(false)))
-    {
+    for (place, ledger) in ledgers.iter().enumerate() {
         for numbered in &ledger.lines {
             match &numbered.line {
-                Line::Update(update) if is_first => {
+                Line::Update(update) if place == 0 => {
                     let worker = |push: &Push| TaskId::worker(push.worker);
                     let slots =
                         update.slots.iter().map(|it| (it.slot, it.push.as_ref().map(worker)));

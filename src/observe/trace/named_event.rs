@@ -268,8 +268,20 @@ impl NamedEvent {
         is_received
             || matches!(
                 self.kind,
-                Starts | Connected | ConnectFailed | Accepted | Closed | Progress | Computed
-                    | Updated | Read | ReadFailed | Saved | SaveFailed | NotRepeated | Wakes
+                Starts
+                    | Connected
+                    | ConnectFailed
+                    | Accepted
+                    | Closed
+                    | Progress
+                    | Computed
+                    | Updated
+                    | Read
+                    | ReadFailed
+                    | Saved
+                    | SaveFailed
+                    | NotRepeated
+                    | Wakes
                     | AskedToStop
             )
     }
