@@ -6,16 +6,14 @@
 //! 256 is computed again and compared, so that the cache itself is tested.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
 use unisono_core::host::Work as _;
 use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
 use unisono_core::random::Stream;
-use unisono_core::{Floats, Slot, Step};
+use unisono_core::{Cut, Floats, Slot, Step};
 use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::reference::Reference;
@@ -43,6 +41,7 @@ pub struct ComputeCaches {
 }
 
 /// The compute cache of one training configuration.
+#[derive(Debug)]
 pub struct ComputeCache {
     plan: Plan,
     initial: Arc<Snapshot>,
@@ -171,14 +170,6 @@ impl ComputeCache {
     }
 }
 
-impl fmt::Debug for ComputeCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ComputeCache")
-            .field("settings", &self.plan.settings)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Does the jobs of one task, from the cache if possible.
 #[derive(Debug)]
 pub struct CachedCompute {
@@ -277,23 +268,23 @@ impl Results {
         // The checksum only finds the bucket. Every bit of the inputs is compared, because two
         // inputs with one checksum would silently share a result.
         match job {
-            Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
-                let bucket = self.gradients.get(&(*step, *slot, checksum(parameters)))?;
+            Job::Gradient { cut, slot, parameters } => {
+                let bucket = self.gradients.get(&(cut.step, *slot, checksum(parameters)))?;
                 let cached = bucket.iter().find(|cached| cached.parameters == *parameters)?;
                 Some(Done::Gradient {
-                    cut: Cut { generation: *generation, step: *step },
+                    cut: *cut,
                     slot: *slot,
                     loss: cached.loss,
                     gradient: cached.gradient.clone(),
                 })
             }
-            Job::Update { cut: Cut { generation, step }, state, gradients } => {
-                let bucket = self.updates.get(&(*step, state.parameters.checksum()))?;
+            Job::Update { cut, state, gradients } => {
+                let bucket = self.updates.get(&(cut.step, state.parameters.checksum()))?;
                 let is_same = |cached: &&CachedUpdate| {
                     cached.gradients == *gradients && cached.state == *state
                 };
                 let state = bucket.iter().find(is_same)?.next.clone();
-                Some(Done::Update { cut: Cut { generation: *generation, step: *step }, state })
+                Some(Done::Update { cut: *cut, state })
             }
         }
     }
@@ -309,24 +300,18 @@ impl Results {
 
     fn keep(&mut self, job: &Job, done: &Done) {
         match (job, done) {
-            (
-                Job::Gradient { cut: Cut { step, .. }, slot, parameters, .. },
-                Done::Gradient { loss, gradient, .. },
-            ) => {
+            (Job::Gradient { cut, slot, parameters }, Done::Gradient { loss, gradient, .. }) => {
                 self.count(bytes(gradient));
                 let (parameters, gradient) = (parameters.clone(), gradient.clone());
                 let cached = CachedGradient { loss: *loss, gradient, parameters };
-                let key = (*step, *slot, checksum(&cached.parameters));
+                let key = (cut.step, *slot, checksum(&cached.parameters));
                 self.gradients.entry(key).or_default().push(cached);
             }
-            (
-                Job::Update { cut: Cut { step, .. }, state, gradients, .. },
-                Done::Update { state: next, .. },
-            ) => {
+            (Job::Update { cut, state, gradients }, Done::Update { state: next, .. }) => {
                 // Only results are counted: the inputs share the buffers of earlier results.
                 self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
                 let (state, gradients) = (state.clone(), gradients.clone());
-                let key = (*step, state.parameters.checksum());
+                let key = (cut.step, state.parameters.checksum());
                 let cached = CachedUpdate { state, gradients, next: next.clone() };
                 self.updates.entry(key).or_default().push(cached);
             }

@@ -94,16 +94,10 @@ impl RunContext {
                 config.data = Some(wrong.value.clone());
                 continue;
             }
-            let settings = config.settings.iter().map(|(key, value)| {
-                (
-                    key.to_owned(),
-                    if key == wrong.key { wrong.value.clone() } else { value.to_owned() },
-                )
+            let settings = config.settings.iter();
+            config.settings = settings.fold(Settings::default(), |all, (key, value)| {
+                all.with(key, if key == wrong.key { &*wrong.value } else { value })
             });
-            config.settings = settings
-                .collect::<Vec<_>>()
-                .into_iter()
-                .fold(Settings::default(), |all, (key, value)| all.with(&key, value));
         }
         config
     }
@@ -129,7 +123,7 @@ impl RunContext {
         let (files, _) =
             RunFiles::open(Arc::new(disk.clone()), config).map_err(|e| e.to_string())?;
         record_incarnation(&disk, &logdir, life.incarnation).map_err(|e| e.to_string())?;
-        self.universe.open_files(life, files);
+        self.universe.state().files.open(life, files);
         Ok(())
     }
 }
@@ -149,7 +143,7 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
     // A process takes a microsecond or more to start, so each life has a larger incarnation than
     // the one before, unless a fault sets the wall clock back. Only the chief records its
     // incarnation, because ledgers and traces, in which the others would find theirs, are optional.
-    let clock = run.universe.wall_clock(task) + number;
+    let clock = run.universe.state().wall_clock(task) + number;
     let recorded = (task == TaskId::CHIEF)
         .then(|| last_incarnation(&run.disk(), &ChiefFiles::logdir()))
         .flatten();
@@ -169,12 +163,12 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
             };
             match raises.after(outcome) {
                 // A fault killed the process between the refusal and this line.
-                Ok(_) if !run.universe.end_outdated(id) => return,
+                Ok(_) if !run.universe.state().on_outdated(id) => return,
                 Ok(incarnation) => {
                     id = LifeId { task, number: run.next_number(task), incarnation };
                     run.universe.begin(id);
                 }
-                Err(outcome) => return run.universe.end(id, outcome),
+                Err(outcome) => return run.universe.state().on_halt(id, outcome),
             }
         }
     }

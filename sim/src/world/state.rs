@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use unisono_core::ids::Cut;
 
 use unisono_core::protocol::{
     Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord,
@@ -183,8 +182,9 @@ impl State {
         }
     }
 
-    /// Ends the life of a node that was refused as older. Returns whether its process is alive.
-    pub(super) fn on_outdated(&mut self, id: LifeId) -> bool {
+    /// Ends the life of a node that was refused as older. Returns whether its process is alive, and
+    /// can start another node.
+    pub(crate) fn on_outdated(&mut self, id: LifeId) -> bool {
         let is_alive = self.life(id).is_some();
         if is_alive {
             self.end_life(id);
@@ -194,13 +194,19 @@ impl State {
 
     /// Ends a life whose node has halted: its links close after all that was sent on them.
     fn end_life(&mut self, id: LifeId) {
-        for link in self.links.of_life(id) {
-            self.close(link, id, "the other end has ended");
-        }
+        self.close_all(id);
         self.forget(id);
     }
 
-    pub(super) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
+    /// Closes all links of a life, after all that was sent on them.
+    pub(super) fn close_all(&mut self, id: LifeId) {
+        for link in self.links.of_life(id) {
+            self.close(link, id, "the other end has ended");
+        }
+    }
+
+    /// Ends a life whose node has halted with this outcome.
+    pub(crate) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
         if self.life(id).is_none() {
             return;
         }
@@ -256,7 +262,7 @@ impl State {
     }
 
     /// Returns the wall clock of a task's machine, in microseconds since 1970.
-    pub(super) fn wall_clock(&mut self, task: TaskId) -> u64 {
+    pub(crate) fn wall_clock(&mut self, task: TaskId) -> u64 {
         let right = WALL_CLOCK_ORIGIN + self.now;
         let shown = right.saturating_sub(self.faults.set_back(task));
         u64::try_from(shown.as_micros()).unwrap_or(u64::MAX)
@@ -296,13 +302,12 @@ impl State {
     /// Returns how long a job takes.
     pub(super) fn job_of(&mut self, id: LifeId, job: &Job) -> JobTakes {
         let task = id.task;
-        let (default, index, gradient) = match job {
-            Job::Gradient { cut: Cut { step, .. }, slot, .. } => {
+        let (default, index, is_gradient) = match job {
+            Job::Gradient { cut, slot, .. } => {
                 // No two jobs of a task may share an index, or they would take equally long.
-                let index = step.0 << 16 | u64::from(slot.0);
-                (&self.compute.gradient, index, Some((*step, *slot)))
+                (&self.compute.gradient, cut.step.0 << 16 | u64::from(slot.0), true)
             }
-            Job::Update { cut: Cut { step, .. }, .. } => (&self.compute.update, step.0, None),
+            Job::Update { cut, .. } => (&self.compute.update, cut.step.0, false),
         };
         let distribution: &Distribution = self.compute.tasks.get(&task).unwrap_or(default);
         let takes = distribution.constant().unwrap_or_else(|| {
@@ -313,7 +318,7 @@ impl State {
         let factor = self.faults.slowness(task);
         // Without the test, every duration would pass through f64 and might be rounded.
         let takes = if factor == 1.0 { takes } else { scale(takes, factor) };
-        JobTakes { takes, is_gradient: gradient.is_some() }
+        JobTakes { takes, is_gradient }
     }
 
     pub(super) fn compute(&mut self, id: LifeId, job: JobTakes, mut done: Done) {

@@ -13,6 +13,12 @@ use super::*;
 
 const DIR: &str = "/logdir";
 
+impl SimDisk {
+    fn n_operations(&self) -> u64 {
+        self.state().meter.n_operations
+    }
+}
+
 fn stream(seed: u64, index: u64) -> Stream {
     Stream::new(seed, Purpose::Permutation, 0, index)
 }
