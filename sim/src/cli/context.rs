@@ -1,7 +1,7 @@
 //! The context of a command: the screen, the compute caches and the options of its runs.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use unisono_terminal::output::Screen;
@@ -17,6 +17,16 @@ use crate::show::report::{Explained, Report, explain};
 
 /// The version of the format of all JSON documents.
 pub(super) const SCHEMA: u32 = 1;
+
+/// The JSON document of a command.
+#[derive(Serialize)]
+struct Document<T> {
+    schema: u32,
+    command: &'static str,
+    #[serde(flatten)]
+    result: T,
+    exit_code: u8,
+}
 
 #[derive(Debug)]
 pub(super) struct CommandContext {
@@ -53,31 +63,33 @@ impl CommandContext {
         Ok(())
     }
 
-    /// Plays a failing run again with a trace, writes its capsule, and returns the report.
+    /// Ends a command: prints the result as JSON, if `--json` was given, and returns the exit code.
+    pub(super) fn conclude(
+        &self,
+        command: &'static str,
+        result: impl Serialize,
+        exit_code: u8,
+    ) -> anyhow::Result<u8> {
+        self.print_json(&Document { schema: SCHEMA, command, result, exit_code })?;
+        Ok(exit_code)
+    }
+
+    /// Plays a failing run again with a trace, writes its capsule into the file that `file` returns,
+    /// and returns the report.
     pub(super) fn keep(
         &self,
         source: &Source,
         case: &Case,
         first: &Brief,
-        capsules: &Path,
-    ) -> anyhow::Result<Report> {
-        self.keep_played(source, case, first, (capsules, self.options))
-    }
-
-    /// Like [`Self::keep`], with options of its own.
-    pub(super) fn keep_played(
-        &self,
-        source: &Source,
-        case: &Case,
-        first: &Brief,
-        (capsules, options): (&Path, PlayOptions),
+        options: PlayOptions,
+        file: impl FnOnce(&Capsule) -> PathBuf,
     ) -> anyhow::Result<Report> {
         let Explained { report, played } =
             explain(&source.name(), case, first, &self.caches, options);
         let failure = first.failure.as_ref().expect("only failures are kept");
         let capsule = Capsule::new(&source.path, case, failure, &played);
         let capsule = Capsule { bug: bug_of(&options), ..capsule };
-        let path = capsule.save(capsules)?;
+        let path = capsule.save(file(&capsule))?;
         Ok(report.kept_in(&path.display().to_string()))
     }
 

@@ -170,28 +170,20 @@ impl Capsule {
         }
     }
 
-    /// Returns the file name, made of the scenario, the signature and the seed. A planted bug takes
-    /// the place of the signature, because two bugs often fail with one signature.
+    /// Returns a file in a folder, with a name made of the scenario, the signature and the seed. A
+    /// planted bug takes the place of the signature, because two bugs often fail with one signature.
     #[must_use]
-    pub fn file_name(&self) -> String {
+    pub fn file_in(&self, folder: &Path) -> PathBuf {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
         let what = self.bug.as_ref().unwrap_or(&self.failure.signature);
-        format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed)
-    }
-
-    /// Writes the capsule into a folder, and creates the folder if it is missing.
-    ///
-    /// # Errors
-    /// If the folder or the file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, CapsuleError> {
-        self.save_as(folder.join(self.file_name()))
+        folder.join(format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed))
     }
 
     /// Writes the capsule into a file, and creates missing folders.
     ///
     /// # Errors
     /// If the folders or the file cannot be written.
-    pub fn save_as(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
+    pub fn save(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut text = serde_json::to_string_pretty(self).expect("texts and numbers are JSON");
         text.push('\n');
@@ -206,18 +198,15 @@ impl Capsule {
     /// # Errors
     /// If the file cannot be read, is not a capsule, or has another schema.
     pub fn load(path: &Path) -> Result<Self, CapsuleError> {
-        let path = path.to_owned();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(source) => return Err(CapsuleError::Unreadable { path, source }),
-        };
-        let capsule: Self = match serde_json::from_str(&text) {
-            Ok(capsule) => capsule,
-            Err(source) => return Err(CapsuleError::NoCapsule { path, source }),
-        };
+        let path = || path.to_owned();
+        let text = fs::read_to_string(path())
+            .map_err(|source| CapsuleError::Unreadable { path: path(), source })?;
+        let capsule: Self = serde_json::from_str(&text)
+            .map_err(|source| CapsuleError::NoCapsule { path: path(), source })?;
         let Self { schema, build: Build { version, .. }, .. } = &capsule;
         if *schema != SCHEMA {
-            return Err(CapsuleError::Schema { path, schema: *schema, version: version.clone() });
+            let (schema, version) = (*schema, version.clone());
+            return Err(CapsuleError::Schema { path: path(), schema, version });
         }
         Ok(capsule)
     }
