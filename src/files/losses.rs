@@ -110,7 +110,7 @@ impl LossLog {
     ///
     /// The caller knows that the rows are of this run, and that an update is a function of its
     /// step.
-    pub fn expect_the_same(&mut self) {
+    pub(crate) fn expect_the_same(&mut self) {
         self.first.get_or_insert_default();
     }
 
@@ -121,13 +121,12 @@ impl LossLog {
     }
 
     /// Returns the step below which every update has all of its rows, as far as this process knows.
-    #[must_use]
-    pub const fn complete_below(&self) -> Step {
+    pub(crate) const fn complete_below(&self) -> Step {
         self.complete_below
     }
 
     /// Returns the latest notice for the user, and forgets it.
-    pub const fn take_notice(&mut self) -> Option<LossesNotice> {
+    pub(crate) const fn take_notice(&mut self) -> Option<LossesNotice> {
         self.notice.take()
     }
 
@@ -186,7 +185,7 @@ impl LossLog {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn make_whole_again(&mut self) -> Result<(), LossesError> {
+    pub(crate) fn make_whole_again(&mut self) -> Result<(), LossesError> {
         if self.file.is_none() {
             return Ok(()); // The first row creates it.
         }

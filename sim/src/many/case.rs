@@ -65,8 +65,7 @@ impl Case {
     }
 
     /// Plays the run, and keeps only what a tally counts.
-    #[must_use]
-    pub fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
+    pub(crate) fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
         Brief::from_played(&self.play(caches, options))
     }
 }

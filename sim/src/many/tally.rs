@@ -38,8 +38,7 @@ pub struct Brief {
 
 impl Brief {
     /// Returns the countable part of `played`.
-    #[must_use]
-    pub fn from_played(played: &Played) -> Self {
+    pub(crate) fn from_played(played: &Played) -> Self {
         Self {
             seed: played.seed,
             failure: played.failure.clone(),
@@ -170,12 +169,12 @@ impl Coverage {
     }
 
     /// Returns the kinds of events that never happened.
-    pub fn missing_events(&self) -> impl Iterator<Item = EventKind> {
+    pub(crate) fn missing_events(&self) -> impl Iterator<Item = EventKind> {
         EventKind::ALL.iter().copied().filter(|kind| !self.events.contains_key(kind))
     }
 
     /// Returns the kinds of faults that never had an effect.
-    pub fn missing_faults(&self) -> impl Iterator<Item = Family> {
+    pub(crate) fn missing_faults(&self) -> impl Iterator<Item = Family> {
         let has_effect =
             |family: &Family| self.faults.get(family).is_some_and(|it| it.n_with_effect > 0);
         Family::NAMED.iter().map(|(family, _)| *family).filter(move |family| !has_effect(family))

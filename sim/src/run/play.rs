@@ -88,8 +88,7 @@ pub fn play(
 }
 
 /// Returns how many runs can be played at the same time.
-#[must_use]
-pub fn default_jobs() -> NonZeroUsize {
+pub(crate) fn default_jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 

@@ -17,7 +17,7 @@ use crate::scenario::{Places, Scenario, ScenarioError};
 /// The version of the capsule's format.
 const SCHEMA: u32 = 1;
 /// The ending of the file names of capsules.
-pub const EXTENSION: &str = ".capsule.json";
+pub(crate) const EXTENSION: &str = ".capsule.json";
 /// The maximum number of characters that a scenario's name or a signature adds to a file name.
 const MAX_NAME: usize = 40;
 
@@ -172,8 +172,7 @@ impl Capsule {
 
     /// Returns a file in a folder, with a name made of the scenario, the signature and the seed. A
     /// planted bug takes the place of the signature, because two bugs often fail with one signature.
-    #[must_use]
-    pub fn file_in(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn file_in(&self, folder: &Path) -> PathBuf {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
         let what = self.bug.as_ref().unwrap_or(&self.failure.signature);
         folder.join(format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed))
@@ -231,8 +230,7 @@ impl Capsule {
 
 /// Returns the name of a capsule's file without its ending; `None` if the name is not that of a
 /// capsule.
-#[must_use]
-pub fn stem(path: &Path) -> Option<String> {
+pub(crate) fn stem(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())
 }
 

@@ -258,16 +258,14 @@ impl Report {
     }
 
     /// Adds the path of the capsule, and the command that plays it.
-    #[must_use]
-    pub fn kept_in(mut self, capsule: &str) -> Self {
+    pub(crate) fn kept_in(mut self, capsule: &str) -> Self {
         self.replay = Some(format!("unisono-sim replay {}", quoted(capsule)));
         self.capsule = Some(capsule.to_owned());
         self
     }
 
     /// Adds the command that plays the run from its scenario file.
-    #[must_use]
-    pub fn played_from(mut self, path: &str) -> Self {
+    pub(crate) fn played_from(mut self, path: &str) -> Self {
         let seed = self.seed;
         self.replay = Some(format!("unisono-sim replay {} --seed {seed}", quoted(path)));
         self
@@ -344,8 +342,7 @@ impl fmt::Display for ExpectationNote {
 
 impl ChainLink {
     /// Describes an event of a trace.
-    #[must_use]
-    pub fn from_event(event: &TracedEvent) -> Self {
+    pub(crate) fn from_event(event: &TracedEvent) -> Self {
         Self {
             at_ns: nanos(event.at),
             node: event.life.to_string(),

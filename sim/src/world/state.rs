@@ -300,14 +300,14 @@ impl State {
     }
 
     /// Returns how long a job takes.
-    pub(super) fn job_of(&mut self, id: LifeId, job: &Job) -> JobTakes {
+    pub(super) fn job_takes(&mut self, id: LifeId, job: &Job) -> Duration {
         let task = id.task;
-        let (default, index, is_gradient) = match job {
+        let (default, index) = match job {
             Job::Gradient { cut, slot, .. } => {
                 // No two jobs of a task may share an index, or they would take equally long.
-                (&self.compute.gradient, cut.step.0 << 16 | u64::from(slot.0), true)
+                (&self.compute.gradient, cut.step.0 << 16 | u64::from(slot.0))
             }
-            Job::Update { cut, .. } => (&self.compute.update, cut.step.0, false),
+            Job::Update { cut, .. } => (&self.compute.update, cut.step.0),
         };
         let distribution: &Distribution = self.compute.tasks.get(&task).unwrap_or(default);
         let takes = distribution.constant().unwrap_or_else(|| {
@@ -317,17 +317,17 @@ impl State {
         });
         let factor = self.faults.slowness(task);
         // Without the test, every duration would pass through f64 and might be rounded.
-        let takes = if factor == 1.0 { takes } else { scale(takes, factor) };
-        JobTakes { takes, is_gradient }
+        if factor == 1.0 { takes } else { scale(takes, factor) }
     }
 
-    pub(super) fn compute(&mut self, id: LifeId, job: JobTakes, mut done: Done) {
-        if job.is_gradient {
+    /// Plans the end of a job that takes this long.
+    pub(super) fn compute(&mut self, id: LifeId, takes: Duration, mut done: Done) {
+        if matches!(done, Done::Gradient { .. }) {
             self.faults.spoil(id.task, &mut done);
         }
         // A task has one compute thread: a job begins when the one before it has ended.
         let busy_until = self.busy_until.entry(id).or_default();
-        *busy_until = (*busy_until).max(self.now) + job.takes;
+        *busy_until = (*busy_until).max(self.now) + takes;
         let at = *busy_until;
         let cause = self.cause(id);
         self.agenda.plan(at, WorldEvent::Done(id, cause, done));
@@ -365,11 +365,4 @@ impl State {
             self.woken |= life.wake();
         }
     }
-}
-
-/// The duration of a job that is about to be computed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct JobTakes {
-    takes: Duration,
-    is_gradient: bool,
 }

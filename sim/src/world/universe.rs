@@ -127,7 +127,7 @@ impl Universe {
         if state.life(id).is_none() {
             return;
         }
-        let takes = state.job_of(id, &job);
+        let takes = state.job_takes(id, &job);
         // The computation takes long, and needs nothing of the world.
         drop(state);
         let done = work(job);

@@ -78,8 +78,7 @@ impl Histogram {
     }
 
     /// Returns the buckets, with consecutive empty buckets merged. There is at least one.
-    #[must_use]
-    pub fn buckets(&self) -> Vec<Bucket> {
+    pub(crate) fn buckets(&self) -> Vec<Bucket> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for (&limit, &count) in LIMITS.iter().zip(&self.counts) {
             let bucket = Bucket { limit, count: count as f64 };

@@ -17,7 +17,7 @@ use unisono_core::protocol::{
 };
 
 /// Records one incarnation of a ps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recorder {
     incarnation: Incarnation,
     /// The task at the other end of each link.
@@ -44,11 +44,22 @@ struct Held {
 type DroppedGradient = (Step, Slot, TaskId);
 
 /// The part of an input that is needed once its effects are known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum PendingInput {
-    Pushed { link: LinkId, slot: Slot, held: Held },
-    Restore { link: LinkId, cut: Cut, state: ShardState },
-    Updated { state: ShardState },
+    Pushed {
+        link: LinkId,
+        slot: Slot,
+        held: Held,
+    },
+    Restore {
+        link: LinkId,
+        cut: Cut,
+        state: ShardState,
+    },
+    Updated {
+        state: ShardState,
+    },
+    #[default]
     Other,
 }
 
@@ -66,15 +77,7 @@ impl Recorder {
             training_steps: config.training_steps,
             settings: config.settings.clone(),
         };
-        let recorder = Self {
-            incarnation,
-            callers: BTreeMap::new(),
-            input: PendingInput::Other,
-            held: BTreeMap::new(),
-            begun: None,
-            generation: None,
-            chief: None,
-        };
+        let recorder = Self { incarnation, ..Self::default() };
         (recorder, Line::Header(header))
     }
 

@@ -81,8 +81,7 @@ impl Document {
     }
 
     /// Adds everything that a trace contains.
-    #[must_use]
-    pub fn with_history(mut self, history: &History) -> Self {
+    pub(crate) fn with_history(mut self, history: &History) -> Self {
         self.name_tasks(history.tasks.clone());
         let path = critical_path(history);
         let (made, unused) = (updates(history), dropped(history));
@@ -120,8 +119,7 @@ impl Document {
     }
 
     /// Adds the steps of checkpoints, in any order. Steps that are already listed are not repeated.
-    #[must_use]
-    pub fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+    pub(crate) fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         let known = self.checkpoints.into_iter();
         let all: BTreeSet<_> = known.chain(steps.into_iter().map(|step| step.0)).collect();
         self.checkpoints = all.into_iter().collect();
@@ -147,7 +145,7 @@ impl Document {
     }
 
     /// Sets the tasks.
-    pub fn name_tasks(&mut self, tasks: Vec<TaskId>) {
+    pub(crate) fn name_tasks(&mut self, tasks: Vec<TaskId>) {
         self.tasks = tasks.iter().map(ToString::to_string).collect();
     }
 
@@ -196,12 +194,9 @@ impl Document {
     }
 
     /// Adds validation accuracies, which must ascend by step.
-    #[must_use]
-    pub fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
-        for (step, accuracy) in accuracies {
-            self.accuracies.step.push(step.0);
-            self.accuracies.accuracy.push(accuracy);
-        }
+    pub(crate) fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
+        let (step, accuracy) = accuracies.map(|(step, accuracy)| (step.0, accuracy)).unzip();
+        self.accuracies = AccuracyColumns { step, accuracy };
         self
     }
 

@@ -23,7 +23,6 @@ use unisono_files::disk::{Appender, Disk, NamedEnd, Stamp};
 
 use crate::scenario::DiskMode;
 use content::Content;
-use directory::Directory;
 use faults::Faults;
 use meter::Meter;
 use tree::Tree;
@@ -66,19 +65,14 @@ impl SimDisk {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
 
-    /// Cuts the power of the machine. Everything that was not synced is lost.
-    pub fn lose_unsynced(&self) {
-        self.state().tree.directories_mut().for_each(Directory::lose_unsynced);
-    }
-
     /// Sets a fault, until [`Self::clear_fault`]. It replaces a fault with the same id. Several
     /// faults can be set at once. The disk has no clock, so a slow disk is as a good one here.
-    pub fn set_fault(&self, id: FaultId, fault: DiskMode) {
+    pub(crate) fn set_fault(&self, id: FaultId, fault: DiskMode) {
         self.state().faults.set(id, fault);
     }
 
     /// Clears a fault. Damage that it did to files stays.
-    pub fn clear_fault(&self, id: FaultId) {
+    pub(crate) fn clear_fault(&self, id: FaultId) {
         self.state().faults.clear(id);
     }
 
@@ -94,7 +88,7 @@ impl SimDisk {
     /// Kills the process that uses the disk, after this many further operations. All later
     /// operations fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets
     /// operations succeed again.
-    pub fn kill_after(&self, n_operations: Option<u64>) {
+    pub(crate) fn kill_after(&self, n_operations: Option<u64>) {
         self.state().meter.kill_after(n_operations);
     }
 
