@@ -42,7 +42,7 @@ impl CommandContext {
         Ok(Self {
             screen: screen.clone(),
             caches: ComputeCaches::default(),
-            options: options(args)?,
+            options: with_bug(PlayOptions::default(), "--plant", args.plant.as_deref())?,
             jobs: args.jobs.unwrap_or_else(default_jobs),
             json: args.json,
         })
@@ -99,21 +99,8 @@ impl CommandContext {
     }
 
     /// Returns the options for a capsule: with the bug that the capsule names.
-    #[cfg(feature = "planted-bugs")]
     pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
-        let bug = capsule.bug.as_deref().map(named_bug).transpose()?;
-        Ok(PlayOptions { bug: bug.or(self.options.bug), ..self.options })
-    }
-
-    #[cfg(not(feature = "planted-bugs"))]
-    pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
-        match &capsule.bug {
-            None => Ok(self.options),
-            Some(bug) => Err(super::sources::usage(format!(
-                "the capsule is of a run with the bug {bug} planted: `unisono-sim bugs --bug {bug}` \
-                 builds a program that has it, target/bugs/build/debug/unisono-sim; use that one"
-            ))),
-        }
+        with_bug(self.options, "the capsule has the planted bug", capsule.bug.as_deref())
     }
 }
 
@@ -128,21 +115,22 @@ const fn bug_of(_: &PlayOptions) -> Option<String> {
     None
 }
 
+/// Returns the options with a bug that `asked` names, if there is one.
 #[cfg(not(feature = "planted-bugs"))]
-fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
-    match &args.plant {
-        None => Ok(PlayOptions::default()),
+fn with_bug(options: PlayOptions, asked: &str, bug: Option<&str>) -> anyhow::Result<PlayOptions> {
+    match bug {
+        None => Ok(options),
         Some(bug) => Err(super::sources::usage(format!(
-            "--plant {bug}: this program has no bugs in it; `unisono-sim bugs --bug {bug}` builds \
+            "{asked} {bug}: this program has no bugs in it; `unisono-sim bugs --bug {bug}` builds \
              one that has, target/bugs/build/debug/unisono-sim"
         ))),
     }
 }
 
 #[cfg(feature = "planted-bugs")]
-fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
-    let bug = args.plant.as_deref().map(named_bug).transpose()?;
-    Ok(PlayOptions { bug, ..PlayOptions::default() })
+fn with_bug(options: PlayOptions, _: &str, bug: Option<&str>) -> anyhow::Result<PlayOptions> {
+    let bug = bug.map(named_bug).transpose()?;
+    Ok(PlayOptions { bug: bug.or(options.bug), ..options })
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -14,6 +14,7 @@ use unisono_core::host::Work as _;
 use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
 use unisono_core::random::Stream;
 use unisono_core::{Cut, Floats, Slot, Step};
+use unisono_files::run_files::RunFiles;
 use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::reference::Reference;
@@ -22,6 +23,8 @@ use unisono_observe::ledger::StateHash;
 
 use crate::lock::lock;
 use crate::streams::Purpose;
+use crate::world::disk::SimDisk;
+use crate::world::files::ChiefFiles;
 
 /// Configurations with a cache. The swarm draws fewer shapes of clusters than this.
 const MAX_CACHES: usize = 4_096;
@@ -121,6 +124,13 @@ impl ComputeCache {
     #[must_use]
     pub const fn initial(&self) -> &Arc<Snapshot> {
         &self.initial
+    }
+
+    /// Opens the files of a run on the chief's disk, with the production code.
+    pub(crate) fn open_files(&self, disk: &SimDisk) -> Result<RunFiles, String> {
+        let config = self.plan.files_from(&ChiefFiles::logdir(), Arc::clone(&self.initial));
+        let opened = RunFiles::open(Arc::new(disk.clone()), config);
+        opened.map(|(files, _)| files).map_err(|error| error.to_string())
     }
 
     /// Returns the serial run. It is computed at the first call, and without the cache: a wrong

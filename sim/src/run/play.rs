@@ -21,7 +21,6 @@ use unisono_core::protocol::Snapshot;
 use unisono_core::random::Stream;
 use unisono_core::{Slot, Step, TaskId};
 use unisono_files::losses;
-use unisono_files::run_files::RunFiles;
 use unisono_observe::ledger::Ledger;
 
 use crate::lock::lock;
@@ -256,11 +255,9 @@ impl<'a> SimRun<'a> {
         let logdir = ChiefFiles::logdir();
         let rows =
             losses::read_from(disk, &logdir.join(losses::error::LOSSES_FILE)).unwrap_or_default();
-        let cache = &self.context.cache;
-        let config = cache.plan().files_from(&logdir, Arc::clone(cache.initial()));
-        let files = match RunFiles::open(Arc::new(disk.clone()), config) {
-            Ok((files, _)) => files,
-            Err(error) => return (rows, None, Some(error.to_string())),
+        let files = match self.context.cache.open_files(disk) {
+            Ok(files) => files,
+            Err(error) => return (rows, None, Some(error)),
         };
         let (restored, invalid) = restore(&files);
         match restored {

@@ -14,7 +14,6 @@ use unisono_core::protocol::{
 };
 use unisono_core::{Incarnation, Job, Step, TaskId};
 use unisono_files::checkpoint::{last_incarnation, record_incarnation};
-use unisono_files::run_files::RunFiles;
 use unisono_observe::ledger::Recorder;
 use unisono_observe::trace::Tracer;
 
@@ -117,12 +116,10 @@ impl RunContext {
     }
 
     fn open_files(&self, life: LifeId) -> Result<(), String> {
-        let logdir = ChiefFiles::logdir();
-        let config = self.cache.plan().files_from(&logdir, Arc::clone(self.cache.initial()));
         let disk = self.disk();
-        let (files, _) =
-            RunFiles::open(Arc::new(disk.clone()), config).map_err(|e| e.to_string())?;
-        record_incarnation(&disk, &logdir, life.incarnation).map_err(|e| e.to_string())?;
+        let files = self.cache.open_files(&disk)?;
+        let recorded = record_incarnation(&disk, &ChiefFiles::logdir(), life.incarnation);
+        recorded.map_err(|error| error.to_string())?;
         self.universe.state().files.open(life, files);
         Ok(())
     }

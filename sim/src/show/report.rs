@@ -330,16 +330,6 @@ impl ExpectationNote {
     }
 }
 
-impl fmt::Display for ExpectationNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  {}", self.text)?;
-        match &self.place {
-            Some(place) => writeln!(f, "    {place}"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl ChainLink {
     /// Describes an event of a trace.
     pub(crate) fn from_event(event: &TracedEvent) -> Self {
@@ -457,7 +447,13 @@ impl Report {
                 writeln!(f, "  expectations that are not met:")?;
             }
         }
-        self.expectations.iter().try_for_each(|note| write!(f, "{note}"))
+        for ExpectationNote { text, place, .. } in &self.expectations {
+            writeln!(f, "  {text}")?;
+            if let Some(place) = place {
+                writeln!(f, "    {place}")?;
+            }
+        }
+        Ok(())
     }
 
     fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

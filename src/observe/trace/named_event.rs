@@ -23,6 +23,9 @@ macro_rules! event_kinds {
             /// All kinds, in order.
             pub const ALL: &[Self] = &[ $( Self::$variant, )* ];
 
+            /// All kinds with their names, in order.
+            pub const NAMED: &[(Self, &'static str)] = &[ $( (Self::$variant, $name), )* ];
+
             /// Returns the name in scenario files and traces.
             #[must_use]
             pub const fn name(self) -> &'static str {
