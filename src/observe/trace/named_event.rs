@@ -267,26 +267,12 @@ impl NamedEvent {
     #[must_use]
     pub fn is_input(&self) -> bool {
         use EventKind::*;
-        let is_received = self.kind.sent_as().is_some();
-        is_received
-            || matches!(
-                self.kind,
-                Starts
-                    | Connected
-                    | ConnectFailed
-                    | Accepted
-                    | Closed
-                    | Progress
-                    | Computed
-                    | Updated
-                    | Read
-                    | ReadFailed
-                    | Saved
-                    | SaveFailed
-                    | NotRepeated
-                    | Wakes
-                    | AskedToStop
-            )
+        match self.kind {
+            Starts | Connected | ConnectFailed | Accepted | Closed | Progress | Computed
+            | Updated | Read | ReadFailed | Saved | SaveFailed | NotRepeated | Wakes
+            | AskedToStop => true,
+            other => other.sent_as().is_some(),
+        }
     }
 
     /// Returns the event of an input.
