@@ -62,7 +62,7 @@ pub enum WeaveError {
 ///
 /// # Errors
 /// If the folder is in none.
-pub(crate) fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
+pub fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
     let is_tree = |folder: &&Path| folder.join(BUGS).join("patches").is_dir();
     folder.ancestors().find(is_tree).ok_or_else(|| WeaveError::NoTree(folder.to_owned()))
 }
@@ -72,7 +72,7 @@ pub(crate) fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
 ///
 /// # Errors
 /// If a patch does not fit, or a file cannot be read or written.
-pub(crate) fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
+pub fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
     let bugs = root.join(BUGS);
     let mut files = Vec::new();
     list(root, Path::new(""), &mut files)?;

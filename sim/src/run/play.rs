@@ -69,13 +69,9 @@ pub fn play(
     let thread = thread::Builder::new().name(RUN_THREAD.to_owned()).spawn(run);
     let thread = thread.expect("the system can start a thread");
     match receiver.recv_timeout(options.watchdog) {
-        Ok(Ok(played)) => {
+        Ok(played) => {
             let _ = thread.join();
-            played
-        }
-        Ok(Err(panic)) => {
-            let _ = thread.join();
-            failed(NoResult::Panicked(panic))
+            played.unwrap_or_else(|panic| failed(NoResult::Panicked(panic)))
         }
         Err(_) => {
             // The thread is not joined: a node that loops for ever never returns. The flag ends the

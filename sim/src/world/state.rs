@@ -1,13 +1,11 @@
 //! The state of the simulated world, and how it advances from event to event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use unisono_core::protocol::{
-    Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord,
-};
+use unisono_core::protocol::{Done, Failure, Job, NetworkEvent, Outcome, UpdateRecord};
 use unisono_core::random::Stream;
 use unisono_core::{LinkId, Moment, Step, TaskId};
 
@@ -159,10 +157,7 @@ impl State {
             WorldEvent::Arrive(flight) => self.on_arrival(flight),
             WorldEvent::Break(link) => self.break_link(link, [true; 2], "reset by the network"),
             WorldEvent::Done(id, cause, done) => {
-                if let Some(life) = self.life(id) {
-                    life.done.push_back((cause, done));
-                    self.woken |= life.wake();
-                }
+                self.push(id, |life| &mut life.done, (cause, done));
             }
             WorldEvent::Stored(id) => self.on_stored(id),
             WorldEvent::Start(task) => self.start_task(task),
@@ -292,11 +287,21 @@ impl State {
         }
     }
 
-    pub(super) fn push_network(&mut self, id: LifeId, cause: Cause, event: NetworkEvent) {
+    /// Adds an input to a queue of a life, and wakes the life.
+    fn push<T>(
+        &mut self,
+        id: LifeId,
+        queue: impl FnOnce(&mut Life) -> &mut VecDeque<(Cause, T)>,
+        input: (Cause, T),
+    ) {
         if let Some(life) = self.life(id) {
-            life.network.push_back((cause, event));
+            queue(life).push_back(input);
             self.woken |= life.wake();
         }
+    }
+
+    pub(super) fn push_network(&mut self, id: LifeId, cause: Cause, event: NetworkEvent) {
+        self.push(id, |life| &mut life.network, (cause, event));
     }
 
     /// Returns how long a job takes.
@@ -349,20 +354,13 @@ impl State {
     pub(super) fn record(&mut self, id: LifeId, update: &UpdateRecord) {
         if let Some(event) = self.files.record(update) {
             let cause = self.cause(id);
-            self.push_stored(id, cause, event);
+            self.push(id, |life| &mut life.stored, (cause, event));
         }
     }
 
     fn on_stored(&mut self, id: LifeId) {
-        if let Some((cause, event)) = self.files.answer(id) {
-            self.push_stored(id, cause, event);
-        }
-    }
-
-    fn push_stored(&mut self, id: LifeId, cause: Cause, event: StorageEvent) {
-        if let Some(life) = self.life(id) {
-            life.stored.push_back((cause, event));
-            self.woken |= life.wake();
+        if let Some(answer) = self.files.answer(id) {
+            self.push(id, |life| &mut life.stored, answer);
         }
     }
 }
