@@ -77,31 +77,29 @@ impl LossLog {
         path: &Path,
         n_losses: usize,
     ) -> Result<(Self, Option<Damage>), LossesError> {
+        let found = rebuild::read(&*disk, path)?;
+        let bytes = found.as_deref().unwrap_or_default();
+        let survey = found.as_ref().map_or_else(Survey::default, |all| Survey::of(all, n_losses));
+        let whole = usize::try_from(survey.len).unwrap_or(usize::MAX).min(bytes.len());
         let mut log = Self {
             disk,
             path: path.to_owned(),
             file: None,
-            len: 0,
-            is_torn: false,
-            kept: KeptText::of(b""),
+            len: survey.len,
+            is_torn: whole < bytes.len(),
+            kept: KeptText::of(&bytes[..whole]),
             is_unsound: false,
-            complete_below: Step(0),
+            complete_below: survey.complete_below,
             notice: None,
-            file_next: Step(0),
+            file_next: survey.next,
             rewind_to: None,
             pending: Vec::new(),
             dropped_from: None,
             first: None,
         };
-        let Some(bytes) = rebuild::read(&*log.disk, path)? else { return Ok((log, None)) };
-        let survey = Survey::of(&bytes, n_losses);
-        let whole = usize::try_from(survey.len).unwrap_or(usize::MAX).min(bytes.len());
-        log.file = Some(log.stamp()?.file);
-        log.len = survey.len;
-        log.is_torn = whole < bytes.len();
-        log.kept = KeptText::of(&bytes[..whole]);
-        log.file_next = survey.next;
-        log.complete_below = survey.complete_below;
+        if found.is_some() {
+            log.file = Some(log.stamp()?.file);
+        }
         let n_bytes = bytes.len() - whole;
         let damage =
             survey.damaged_line.map(|line| Damage { path: path.to_owned(), line, n_bytes });
@@ -112,7 +110,7 @@ impl LossLog {
     ///
     /// The caller knows that the rows are of this run, and that an update is a function of its
     /// step.
-    pub fn expect_the_same(&mut self) {
+    pub(crate) fn expect_the_same(&mut self) {
         self.first.get_or_insert_default();
     }
 
@@ -123,13 +121,12 @@ impl LossLog {
     }
 
     /// Returns the step below which every update has all of its rows, as far as this process knows.
-    #[must_use]
-    pub const fn complete_below(&self) -> Step {
+    pub(crate) const fn complete_below(&self) -> Step {
         self.complete_below
     }
 
     /// Returns the latest notice for the user, and forgets it.
-    pub const fn take_notice(&mut self) -> Option<LossesNotice> {
+    pub(crate) const fn take_notice(&mut self) -> Option<LossesNotice> {
         self.notice.take()
     }
 
@@ -162,15 +159,6 @@ impl LossLog {
         cut.and_then(|()| self.flush())
     }
 
-    /// Removes the rows of `step` or later, because the run resumes at `step`.
-    ///
-    /// # Errors
-    /// As for [`Self::append`].
-    pub fn rewind(&mut self, step: Step) -> Result<(), LossesError> {
-        self.forget_from(step);
-        self.flush()
-    }
-
     /// Writes the rows kept in memory, and rewrites the whole file if another program damaged it.
     ///
     /// # Errors
@@ -197,7 +185,7 @@ impl LossLog {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn make_whole_again(&mut self) -> Result<(), LossesError> {
+    pub(crate) fn make_whole_again(&mut self) -> Result<(), LossesError> {
         if self.file.is_none() {
             return Ok(()); // The first row creates it.
         }
@@ -219,19 +207,6 @@ impl LossLog {
             Some(from) => Err(LossesError::Dropped { path: self.path.clone(), from }),
             None => Ok(()),
         }
-    }
-
-    /// Writes the rows kept in memory, and makes all rows durable.
-    ///
-    /// # Errors
-    /// As for [`Self::flush`].
-    pub fn sync(&mut self) -> Result<(), LossesError> {
-        self.flush_closely()?;
-        let synced = self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path));
-        if synced.is_err() {
-            self.sync_failed();
-        }
-        Ok(synced?)
     }
 
     /// Notes that a sync of the file failed.
@@ -304,11 +279,11 @@ impl LossLog {
         if self.file.is_none() || self.is_torn || self.is_unsound {
             return Ok(None);
         }
-        let (start, end) = (self.kept.start(), self.kept.end());
+        let KeptText { start, end, .. } = &self.kept;
         let unreadable = || DiskError::at("read", &self.path);
         let found = self.disk.read_start(&self.path, start.len() as u64).map_err(unreadable())?;
         let (_, last) = self.disk.read_end(&self.path, end.len() as u64).map_err(unreadable())?;
-        Ok((found != start || last != end).then_some(Harm::Changed))
+        Ok((found != *start || last != *end).then_some(Harm::Changed))
     }
 
     /// Creates the file if there is none, and rewrites it if it is damaged or a sync failed.

@@ -76,7 +76,7 @@ mod planted {
     use serde::Serialize;
     use unisono_core::planted::Bug;
 
-    use super::super::context::{SCHEMA, named_bug};
+    use super::super::context::named_bug;
     use super::super::progress::Progress;
     use super::super::sources;
     use super::{BugsArgs, CommandContext};
@@ -86,12 +86,13 @@ mod planted {
     use crate::many::tally::Brief;
     use crate::run::failure::Failure;
     use crate::run::played::PlayOptions;
+    use crate::show::capsule::Capsule;
 
     /// Plants one bug after the other, and reports which runs catch it.
     pub(in super::super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
         let plan = BugHuntPlan::new(sources::load_all(&args.paths)?);
-        let named = args.bug.iter().map(|name| named_bug(name));
-        let named = named.collect::<anyhow::Result<Vec<_>>>()?;
+        let named: Vec<_> =
+            args.bug.iter().map(|name| named_bug(name)).collect::<anyhow::Result<_>>()?;
         let bugs = if named.is_empty() { Bug::ALL } else { &named };
         let progress = Progress::new(&context.screen, Some(bugs.len() as u64));
         let width = bugs.iter().map(|bug| bug.name().len()).max().unwrap_or(0);
@@ -118,16 +119,7 @@ mod planted {
         }
         let exit_code = u8::from(n_caught < rows.len());
         let (seeds, elapsed_secs) = (args.seeds.get(), elapsed.as_secs_f64());
-        let command = "bugs";
-        context.print_json(&Document {
-            schema: SCHEMA,
-            command,
-            seeds,
-            bugs: rows,
-            elapsed_secs,
-            exit_code,
-        })?;
-        Ok(exit_code)
+        context.conclude("bugs", Document { seeds, bugs: rows, elapsed_secs }, exit_code)
     }
 
     /// The runs of a hunt for a bug. Scenarios with chaos and other scenarios take turns, because
@@ -158,12 +150,9 @@ mod planted {
 
     #[derive(Serialize)]
     struct Document {
-        schema: u32,
-        command: &'static str,
         seeds: u64,
         bugs: Vec<Row>,
         elapsed_secs: f64,
-        exit_code: u8,
     }
 
     /// One bug.
@@ -210,8 +199,8 @@ mod planted {
         let place = found.as_ref().map(|(number, _)| plan.at(*number));
         let keep = |((source, seed), run): ((&Source, u64), &Brief)| {
             let folder = args.capsules.folder(&source.path);
-            let how = (&*folder, options(Some(bug)));
-            context.keep_played(source, &source.case(seed), run, how)
+            let file = |capsule: &Capsule| capsule.file_in(&folder);
+            context.keep(source, &source.case(seed), run, options(Some(bug)), file)
         };
         let run = found.as_ref().map(|(_, run)| run);
         let report = place.zip(run).map(keep).transpose()?;

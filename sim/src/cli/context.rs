@@ -1,7 +1,7 @@
 //! The context of a command: the screen, the compute caches and the options of its runs.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use unisono_terminal::output::Screen;
@@ -18,6 +18,16 @@ use crate::show::report::{Explained, Report, explain};
 /// The version of the format of all JSON documents.
 pub(super) const SCHEMA: u32 = 1;
 
+/// The JSON document of a command.
+#[derive(Serialize)]
+struct Document<T> {
+    schema: u32,
+    command: &'static str,
+    #[serde(flatten)]
+    result: T,
+    exit_code: u8,
+}
+
 #[derive(Debug)]
 pub(super) struct CommandContext {
     pub(super) screen: Screen,
@@ -32,7 +42,7 @@ impl CommandContext {
         Ok(Self {
             screen: screen.clone(),
             caches: ComputeCaches::default(),
-            options: options(args)?,
+            options: with_bug(PlayOptions::default(), "--plant", args.plant.as_deref())?,
             jobs: args.jobs.unwrap_or_else(default_jobs),
             json: args.json,
         })
@@ -53,31 +63,33 @@ impl CommandContext {
         Ok(())
     }
 
-    /// Plays a failing run again with a trace, writes its capsule, and returns the report.
+    /// Ends a command: prints the result as JSON, if `--json` was given, and returns the exit code.
+    pub(super) fn conclude(
+        &self,
+        command: &'static str,
+        result: impl Serialize,
+        exit_code: u8,
+    ) -> anyhow::Result<u8> {
+        self.print_json(&Document { schema: SCHEMA, command, result, exit_code })?;
+        Ok(exit_code)
+    }
+
+    /// Plays a failing run again with a trace, writes its capsule into the file that `file` returns,
+    /// and returns the report.
     pub(super) fn keep(
         &self,
         source: &Source,
         case: &Case,
         first: &Brief,
-        capsules: &Path,
-    ) -> anyhow::Result<Report> {
-        self.keep_played(source, case, first, (capsules, self.options))
-    }
-
-    /// Like [`Self::keep`], with options of its own.
-    pub(super) fn keep_played(
-        &self,
-        source: &Source,
-        case: &Case,
-        first: &Brief,
-        (capsules, options): (&Path, PlayOptions),
+        options: PlayOptions,
+        file: impl FnOnce(&Capsule) -> PathBuf,
     ) -> anyhow::Result<Report> {
         let Explained { report, played } =
             explain(&source.name(), case, first, &self.caches, options);
         let failure = first.failure.as_ref().expect("only failures are kept");
         let capsule = Capsule::new(&source.path, case, failure, &played);
         let capsule = Capsule { bug: bug_of(&options), ..capsule };
-        let path = capsule.save(capsules)?;
+        let path = capsule.save(file(&capsule))?;
         Ok(report.kept_in(&path.display().to_string()))
     }
 
@@ -87,21 +99,8 @@ impl CommandContext {
     }
 
     /// Returns the options for a capsule: with the bug that the capsule names.
-    #[cfg(feature = "planted-bugs")]
     pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
-        let bug = capsule.bug.as_deref().map(named_bug).transpose()?;
-        Ok(PlayOptions { bug: bug.or(self.options.bug), ..self.options })
-    }
-
-    #[cfg(not(feature = "planted-bugs"))]
-    pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
-        match &capsule.bug {
-            None => Ok(self.options),
-            Some(bug) => Err(super::sources::usage(format!(
-                "the capsule is of a run with the bug {bug} planted: `unisono-sim bugs --bug {bug}` \
-                 builds a program that has it, target/bugs/build/debug/unisono-sim; use that one"
-            ))),
-        }
+        with_bug(self.options, "the capsule has the planted bug", capsule.bug.as_deref())
     }
 }
 
@@ -116,21 +115,22 @@ const fn bug_of(_: &PlayOptions) -> Option<String> {
     None
 }
 
+/// Returns the options with a bug that `asked` names, if there is one.
 #[cfg(not(feature = "planted-bugs"))]
-fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
-    match &args.plant {
-        None => Ok(PlayOptions::default()),
+fn with_bug(options: PlayOptions, asked: &str, bug: Option<&str>) -> anyhow::Result<PlayOptions> {
+    match bug {
+        None => Ok(options),
         Some(bug) => Err(super::sources::usage(format!(
-            "--plant {bug}: this program has no bugs in it; `unisono-sim bugs --bug {bug}` builds \
+            "{asked} {bug}: this program has no bugs in it; `unisono-sim bugs --bug {bug}` builds \
              one that has, target/bugs/build/debug/unisono-sim"
         ))),
     }
 }
 
 #[cfg(feature = "planted-bugs")]
-fn options(args: &CommonArgs) -> anyhow::Result<PlayOptions> {
-    let bug = args.plant.as_deref().map(named_bug).transpose()?;
-    Ok(PlayOptions { bug, ..PlayOptions::default() })
+fn with_bug(options: PlayOptions, _: &str, bug: Option<&str>) -> anyhow::Result<PlayOptions> {
+    let bug = bug.map(named_bug).transpose()?;
+    Ok(PlayOptions { bug: bug.or(options.bug), ..options })
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::context::{CommandContext, SCHEMA};
-use super::sources::{self, usage};
+use super::context::CommandContext;
+use super::sources::{self, is_scenario, usage};
 use crate::cli::common::CommonArgs;
-use crate::cli::sources::is_scenario;
 use crate::many::case::Case;
 use crate::record::trace::Trace;
 use crate::run::played::{PlayOptions, Played};
@@ -53,16 +52,12 @@ pub(super) fn diff(args: &DiffArgs, context: &CommandContext) -> anyhow::Result<
         Some(divergence) => context.print_text(&text(divergence)),
     }
     let exit_code = u8::from(divergence.is_some());
-    context.print_json(&Document { schema: SCHEMA, command: "diff", divergence, exit_code })?;
-    Ok(exit_code)
+    context.conclude("diff", Document { divergence }, exit_code)
 }
 
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
-    command: &'static str,
     divergence: Option<Divergence>,
-    exit_code: u8,
 }
 
 /// A run that was played with a trace.

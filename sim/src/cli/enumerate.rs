@@ -8,12 +8,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::context::{CommandContext, SCHEMA};
-use super::gather::{Gathered, gather};
+use super::context::CommandContext;
+use super::gather::{FailureResult, Gathered, gather};
 use super::sources;
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 use crate::cli::exit_codes::worst_exit_code;
-use crate::cli::gather::FailureResult;
 use crate::durations::short;
 use crate::many::case::{Case, Source};
 use crate::many::enumerate::{CrashPoint, crash_points, pairs, with_crashes};
@@ -56,9 +55,7 @@ pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyho
         context.print_text(&ending(args.what(), n_runs, n_failed, elapsed));
     }
     let exit_code = worst_exit_code(results.iter().map(|result| result.exit_code));
-    let scenarios = results;
-    context.print_json(&Document { schema: SCHEMA, command: "enumerate", scenarios, exit_code })?;
-    Ok(exit_code)
+    context.conclude("enumerate", Document { scenarios: results }, exit_code)
 }
 
 fn enumerate_one(
@@ -128,10 +125,7 @@ fn points_of(base: &Case, context: &CommandContext) -> anyhow::Result<Vec<CrashP
 
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
-    command: &'static str,
     scenarios: Vec<ScenarioResult>,
-    exit_code: u8,
 }
 
 #[derive(Serialize)]

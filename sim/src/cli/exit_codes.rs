@@ -1,14 +1,7 @@
 //! The exit code of a command that plays several runs.
 
-use crate::run::failure::Failure;
-
 /// The exit code for a wrong command line, scenario file or capsule.
 pub(super) const EXIT_USAGE: u8 = 2;
-
-/// Returns the exit code for the failures of several runs; 0 if there are none.
-pub(super) fn exit_code<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> u8 {
-    worst_exit_code(failures.into_iter().map(Failure::exit_code))
-}
 
 /// Returns the exit code of the worst failure; 0 if there is none.
 pub(super) fn worst_exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {

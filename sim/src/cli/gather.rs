@@ -6,10 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::context::CommandContext;
+use super::exit_codes::worst_exit_code;
 use super::progress::Progress;
 use crate::many::case::{Case, Source};
 use crate::many::pool;
 use crate::many::tally::{Finding, Tally};
+use crate::show::capsule::Capsule;
 use crate::show::report::Report;
 
 /// The result of many runs.
@@ -23,7 +25,7 @@ pub(super) struct Gathered {
 
 impl Gathered {
     pub(super) fn exit_code(&self) -> u8 {
-        crate::cli::exit_codes::exit_code(self.tally.findings.iter().map(Finding::failure))
+        worst_exit_code(self.tally.findings.iter().map(Finding::exit_code))
     }
 
     pub(super) fn into_failures(self) -> Vec<FailureResult> {
@@ -42,33 +44,29 @@ pub(super) fn gather(
     is_enough: impl Fn(&Tally, Duration) -> bool,
 ) -> anyhow::Result<Gathered> {
     let progress = Progress::new(&context.screen, n_runs);
-    let (mut tally, mut reports, mut error) = (Tally::default(), Vec::new(), None);
+    let (mut tally, mut reports) = (Tally::default(), Vec::new());
+    let file = |capsule: &Capsule| capsule.file_in(capsules);
     let play = |number| case_of(number).brief(&context.caches, context.options);
-    pool::in_order(context.jobs, numbers, play, |number, run| {
+    let ended = pool::in_order(context.jobs, numbers, play, |number, run| {
         progress.step();
         if let Some(Finding { first, .. }) = tally.add(run) {
-            match context.keep(source, &case_of(number), first, capsules) {
+            match context.keep(source, &case_of(number), first, context.options, file) {
                 Ok(report) => {
                     context.print_text(&format!("\n{report}"));
                     reports.push(report);
                 }
-                Err(wrong) => {
-                    error = Some(wrong);
-                    return ControlFlow::Break(());
-                }
+                Err(error) => return ControlFlow::Break(Err(error)),
             }
         }
         progress.note_failures(&tally);
         if is_enough(&tally, progress.elapsed()) {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(Ok(()));
         }
         ControlFlow::Continue(())
     });
     progress.finish();
-    match error {
-        Some(error) => Err(error),
-        None => Ok(Gathered { tally, reports, elapsed: progress.elapsed() }),
-    }
+    ended.unwrap_or(Ok(()))?;
+    Ok(Gathered { tally, reports, elapsed: progress.elapsed() })
 }
 
 /// All failures with one signature, as JSON.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::context::{CommandContext, SCHEMA};
 use super::gather::{Gathered, gather};
-use super::hunt_result::{CoverageNote, FailureNote, Hunt, HuntResult, OrdersNote};
+use super::hunt_result::{COMMAND, CoverageNote, FailureNote, Hunt, HuntResult, OrdersNote};
 use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
@@ -88,10 +88,10 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
             shard.of
         )));
     }
-    let last_seed = Some(seeds.last()).filter(|_| !args.is_endless());
+    let last_seed = Some(seeds.last).filter(|_| !args.is_endless());
     let to = last_seed.map_or_else(String::new, |last| format!(" to {last}"));
     let share = if shard == Shard::WHOLE { String::new() } else { format!(", shard {shard}") };
-    let first = seeds.first();
+    let first = seeds.first;
     context.print_text(&format!("hunting {}: seeds {first}{to}{share}", args.path.display()));
 
     let gathered = gather(
@@ -106,7 +106,7 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
     )?;
     let hunt = Hunt {
         schema: SCHEMA,
-        command: Hunt::command(),
+        command: COMMAND.to_owned(),
         scenario: source.name(),
         path: args.path.display().to_string(),
         scenario_text: source.scenario.to_toml(),
@@ -115,13 +115,7 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
         build: Build::this(),
         bug: context.bug_name(),
     };
-    let result = result(hunt, shard, &gathered)?;
-    context.print_text(&result.text()?);
-    context.print_json(&result)?;
-    if let Some(path) = &args.out {
-        result.write(path)?;
-    }
-    Ok(result.exit_code)
+    result(hunt, shard, &gathered)?.conclude(context, args.out.as_deref())
 }
 
 fn result(hunt: Hunt, shard: Shard, gathered: &Gathered) -> anyhow::Result<HuntResult> {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use unisono_observe::trace::EventKind;
 use unisono_terminal::output::write_file;
 
+use super::context::CommandContext;
 use super::shard::Shard;
 use crate::cli::exit_codes::worst_exit_code;
 use crate::durations::short;
@@ -23,7 +24,7 @@ use crate::show::report::Report;
 use unisono_observe::counted::counted;
 
 /// The value of the field `command` in the JSON.
-const COMMAND: &str = "hunt";
+pub(super) const COMMAND: &str = "hunt";
 
 /// The result of a hunt or of one shard. The names of the fields are those of the JSON output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,16 +110,6 @@ impl FailureNote {
     }
 }
 
-impl Hunt {
-    pub(super) fn is_hunt(&self) -> bool {
-        self.command == COMMAND
-    }
-
-    pub(super) fn command() -> String {
-        COMMAND.to_owned()
-    }
-}
-
 impl HuntResult {
     /// Reads a file that `--out` has written, or that contains the output of `--json`.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
@@ -128,7 +119,7 @@ impl HuntResult {
             format!("{} is not a result of `unisono-sim hunt` with --out or --json", path.display())
         };
         let result: Self = serde_json::from_str(&text).with_context(is_none)?;
-        let is_fit = result.hunt.is_hunt()
+        let is_fit = result.hunt.command == COMMAND
             && result.shard.index < result.shard.of
             && result.failures.iter().all(|failure| !failure.first_seeds.is_empty());
         ensure!(is_fit, is_none());
@@ -137,11 +128,19 @@ impl HuntResult {
         Ok(result)
     }
 
-    /// Writes the result, and creates missing folders.
-    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string(self)?;
-        text.push('\n');
-        write_file(path, text)
+    /// Prints the result, and writes it into a file if `out` names one. Missing folders are created.
+    /// Returns the exit code.
+    pub(super) fn conclude(
+        &self,
+        context: &CommandContext,
+        out: Option<&Path>,
+    ) -> anyhow::Result<u8> {
+        context.print_text(&self.text()?);
+        context.print_json(self)?;
+        if let Some(path) = out {
+            write_file(path, serde_json::to_string(self)? + "\n")?;
+        }
+        Ok(self.exit_code)
     }
 
     /// Adds the result of another shard of the same hunt.
@@ -237,32 +236,14 @@ impl OrdersNote {
 /// Which kinds of faults had an effect, and which kinds of events happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CoverageNote {
-    faults: BTreeMap<String, FaultNote>,
+    faults: BTreeMap<String, FaultCount>,
     events: BTreeMap<String, u64>,
     events_that_never_happened: Vec<String>,
 }
 
-/// The count of one kind of fault. `bit` and `bites` are the names in the JSON output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FaultNote {
-    faults: u64,
-    /// Faults that had at least one effect.
-    #[serde(rename = "bit")]
-    with_effect: u64,
-    #[serde(rename = "bites")]
-    effects: u64,
-}
-
 impl CoverageNote {
     pub(super) fn from_coverage(coverage: &Coverage) -> Self {
-        let faults = coverage.faults.iter().map(|(family, count)| {
-            let note = FaultNote {
-                faults: count.n_faults,
-                with_effect: count.n_with_effect,
-                effects: count.n_effects,
-            };
-            (family.name().to_owned(), note)
-        });
+        let faults = coverage.faults.iter().map(|(kind, count)| (kind.name().to_owned(), *count));
         let events = coverage.events.iter().map(|(kind, n)| (kind.name().to_owned(), *n));
         let missing = coverage.missing_events().map(|kind| kind.name().to_owned());
         Self {
@@ -273,12 +254,9 @@ impl CoverageNote {
     }
 
     fn read(&self) -> anyhow::Result<Coverage> {
-        let faults = self.faults.iter().map(|(name, note)| {
-            let family =
-                Family::from_name(name).with_context(|| format!("unknown kind of fault {name}"))?;
-            let FaultNote { faults: n_faults, with_effect: n_with_effect, effects: n_effects } =
-                *note;
-            Ok((family, FaultCount { n_faults, n_with_effect, n_effects }))
+        let faults = self.faults.iter().map(|(name, count)| {
+            let family = Family::from_name(name);
+            Ok((family.with_context(|| format!("unknown kind of fault {name}"))?, *count))
         });
         let events = self.events.iter().map(|(name, n)| {
             let kind = EventKind::from_name(name);

@@ -42,12 +42,7 @@ pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Resul
     shards.try_for_each(|shard| whole.add(shard))?;
     whole.shard = Shard::WHOLE;
     notes.iter().for_each(|note| context.print_text(note));
-    context.print_text(&whole.text()?);
-    context.print_json(&whole)?;
-    if let Some(path) = &args.out {
-        whole.write(path)?;
-    }
-    Ok(whole.exit_code)
+    whole.conclude(context, args.out.as_deref())
 }
 
 /// Reads the results, and returns one for each shard, in order.

@@ -1,14 +1,13 @@
 //! `replay`: plays a failure again, or recomputes the run of a real cluster from its ledgers.
 
-use crate::cli::sources::is_scenario;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::context::{CommandContext, SCHEMA};
+use super::context::CommandContext;
 use super::replay_ledgers::{LedgerArgs, replay_ledgers};
-use super::sources::{self, usage};
+use super::sources::{self, is_scenario, usage};
 use crate::cli::common::CommonArgs;
 use crate::durations::short;
 use crate::many::case::Case;
@@ -44,10 +43,11 @@ pub(super) fn replay(args: &ReplayArgs, context: &CommandContext) -> anyhow::Res
 
 fn replay_seed(path: &Path, seed: u64, context: &CommandContext) -> anyhow::Result<u8> {
     let source = sources::load(path)?;
-    let again = Again::play(&source.name(), &source.case(seed), context, context.options);
-    let report = again.report.map(|report| report.played_from(&path.display().to_string()));
+    let case = source.case(seed);
+    let (run, report) = play_again(&source.name(), &case, context, context.options);
+    let report = report.map(|report| report.played_from(&path.display().to_string()));
     let outcome = if report.is_some() { Outcome::Fails } else { Outcome::Passes };
-    finish(context, outcome, None, report, &again.run)
+    finish(context, outcome, None, report, &run)
 }
 
 fn replay_capsule(path: &Path, context: &CommandContext) -> anyhow::Result<u8> {
@@ -55,29 +55,28 @@ fn replay_capsule(path: &Path, context: &CommandContext) -> anyhow::Result<u8> {
     let options = context.options_for(&capsule)?;
     let opened = capsule.open(path)?;
     let name = Path::new(&capsule.path).file_stem().unwrap_or_default().to_string_lossy();
-    let again = Again::play(&name, &opened.case, context, options);
-    let report = again.report.map(|report| report.kept_in(&path.display().to_string()));
+    let (run, report) = play_again(&name, &opened.case, context, options);
+    let report = report.map(|report| report.kept_in(&path.display().to_string()));
     let outcome = match &report {
         None => Outcome::Passes,
         Some(report) if report.signature != capsule.failure.signature => Outcome::OtherFailure,
         Some(report) if report.audit != capsule.audit => Outcome::SameFailure,
         Some(_) => Outcome::Same,
     };
-    finish(context, outcome, Some(&capsule), report, &again.run)
+    finish(context, outcome, Some(&capsule), report, &run)
 }
 
-struct Again {
-    run: Brief,
-    report: Option<Report>,
-}
-
-impl Again {
-    fn play(name: &str, case: &Case, context: &CommandContext, options: PlayOptions) -> Self {
-        let run = case.brief(&context.caches, options);
-        let explained =
-            run.failure.is_some().then(|| explain(name, case, &run, &context.caches, options));
-        Self { run, report: explained.map(|explained| explained.report) }
-    }
+/// Plays a run. Also returns the report of its failure.
+fn play_again(
+    name: &str,
+    case: &Case,
+    context: &CommandContext,
+    options: PlayOptions,
+) -> (Brief, Option<Report>) {
+    let run = case.brief(&context.caches, options);
+    let fails = run.failure.is_some();
+    let explained = fails.then(|| explain(name, case, &run, &context.caches, options));
+    (run, explained.map(|explained| explained.report))
 }
 
 /// The comparison of a run with its capsule.
@@ -98,8 +97,6 @@ enum Outcome {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
-    command: &'static str,
     outcome: Outcome,
     /// The failure in the capsule.
     expected: Option<&'a FailureNote>,
@@ -110,7 +107,6 @@ struct Document<'a> {
     audit: String,
     order: String,
     failure: Option<&'a Report>,
-    exit_code: u8,
 }
 
 fn finish(
@@ -125,9 +121,7 @@ fn finish(
         context.print_text(&report.to_string());
     }
     context.print_text(&verdict(outcome, capsule, run));
-    context.print_json(&Document {
-        schema: SCHEMA,
-        command: "replay",
+    let document = Document {
         outcome,
         expected: capsule.map(|capsule| &capsule.failure),
         expected_audit: capsule.map(|capsule| &*capsule.audit),
@@ -137,9 +131,8 @@ fn finish(
         audit: run.audit.to_string(),
         order: run.order.to_string(),
         failure: report.as_ref(),
-        exit_code,
-    })?;
-    Ok(exit_code)
+    };
+    context.conclude("replay", document, exit_code)
 }
 
 fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Brief) -> String {

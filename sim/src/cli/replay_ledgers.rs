@@ -14,7 +14,7 @@ use unisono_observe::ledger;
 use unisono_terminal::UsageError;
 use unisono_terminal::output::ProgressView;
 
-use super::context::{CommandContext, SCHEMA};
+use super::context::CommandContext;
 use super::progress::Stopwatch;
 
 #[derive(Args, Debug)]
@@ -33,8 +33,6 @@ pub(super) struct LedgerArgs {
 
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
-    command: &'static str,
     outcome: Outcome,
     /// The first version that was recomputed.
     from: Option<Step>,
@@ -49,7 +47,6 @@ struct Document {
     /// The first difference, or the first rule that is broken. `step` names its step.
     failure: Option<String>,
     step: Option<Step>,
-    exit_code: u8,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -103,9 +100,7 @@ fn judge(replayed: Result<Replayed, ReplayError>, context: &CommandContext) -> a
     };
     let exit_code = u8::from(step.is_some());
     context.print_text(&line);
-    context.print_json(&Document {
-        schema: SCHEMA,
-        command: "replay",
+    let document = Document {
         outcome,
         from: replayed.map(|replayed| replayed.from),
         to: replayed.map(|replayed| replayed.to),
@@ -114,9 +109,8 @@ fn judge(replayed: Result<Replayed, ReplayError>, context: &CommandContext) -> a
         n_checkpoints: replayed.map(|replayed| replayed.n_checkpoints),
         failure: step.map(|_| line),
         step,
-        exit_code,
-    })?;
-    Ok(exit_code)
+    };
+    context.conclude("replay", document, exit_code)
 }
 
 fn described(replayed: Replayed) -> String {

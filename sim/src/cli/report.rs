@@ -9,7 +9,7 @@ use unisono_observe::trace::History;
 use unisono_observe::trace::marks::{Mark, Steps};
 use unisono_terminal::output::write_file;
 
-use super::context::{CommandContext, SCHEMA};
+use super::context::CommandContext;
 use super::diff::{Traced, played};
 use crate::cli::common::CommonArgs;
 use crate::durations::short;
@@ -50,18 +50,13 @@ pub(super) fn report(args: &ReportArgs, context: &CommandContext) -> anyhow::Res
     let path = &args.output();
     write_file(path, page(&document))?;
     context.print_text(&format!("The report is in {}", path.display()));
-    let report = path.display().to_string();
-    context.print_json(&Answer { schema: SCHEMA, command: "report", report, exit_code: 0 })?;
-    Ok(0)
+    context.conclude("report", Answer { report: path.display().to_string() }, 0)
 }
 
 #[derive(Serialize)]
 struct Answer {
-    schema: u32,
-    command: &'static str,
     /// The path of the page.
     report: String,
-    exit_code: u8,
 }
 
 /// Returns the content of the page. It depends only on the run, so the page has the same bytes on
@@ -103,10 +98,9 @@ fn failures(traced: &Traced) -> Vec<Failure> {
 
 /// Returns a mark for each fault that began.
 fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
-    let faults = traced.case.scenario.faults.iter().zip(&traced.played.faults);
-    let mark = |(fault, effects): (&crate::scenario::Fault, &crate::FaultEffects)| {
+    let mark = |effects: &crate::FaultEffects| {
         let at = effects.began?;
-        let kind = fault.kind.family().name();
+        let kind = effects.kind.name();
         let n_effects = match effects.n_effects {
             0 => "had no effect".to_owned(),
             1 => "had one effect".to_owned(),
@@ -121,5 +115,5 @@ fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
             text: format!("the fault {} ({kind}) began and {n_effects}", effects.id),
         })
     };
-    faults.filter_map(mark).collect()
+    traced.played.faults.iter().filter_map(mark).collect()
 }

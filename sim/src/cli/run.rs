@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::context::{CommandContext, SCHEMA};
+use super::context::CommandContext;
+use super::exit_codes::worst_exit_code;
 use super::hunt_result::failed_text;
 use super::progress::Progress;
 use super::seeds::Seeds;
@@ -19,8 +20,8 @@ use crate::durations::short;
 use crate::many::case::Source;
 use crate::many::pool;
 use crate::many::tally::{Finding, Tally};
-use crate::run::failure::Failure;
 use crate::scenario::{Range as Bounds, nanos};
+use crate::show::capsule::Capsule;
 use unisono_observe::counted::counted;
 
 /// From this number of seeds on, a scenario must play more than one order of events. Fewer seeds
@@ -65,12 +66,11 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
     let progress = Progress::new(&context.screen, Some(plan.n_runs()));
     let mut results: Vec<ScenarioResult> = Vec::new();
     let mut tally = Tally::default();
-    let mut error = None;
     let play = |number| {
         let (source, seed) = plan.at(number);
         sources[source].case(seed).brief(&context.caches, context.options)
     };
-    pool::in_order(context.jobs, 0..plan.n_runs(), play, |number, run| {
+    let failed = pool::in_order(context.jobs, 0..plan.n_runs(), play, |number, run| {
         progress.step();
         tally.add(run);
         if !plan.is_last_of_its_scenario(number) {
@@ -81,35 +81,26 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
             Ok(result) => {
                 context.print_text(&result.line(widest));
                 result.notes().iter().for_each(|note| context.print_text(&format!("  {note}")));
-                result
-                    .failures
-                    .iter()
-                    .for_each(|it| context.print_text(&format!("\n{}", it.report)));
+                let failures = result.failures.iter();
+                failures.for_each(|it| context.print_text(&format!("\n{}", it.report)));
                 results.push(result);
                 ControlFlow::Continue(())
             }
-            Err(wrong) => {
-                error = Some(wrong);
-                ControlFlow::Break(())
-            }
+            Err(error) => ControlFlow::Break(error),
         }
     });
     progress.finish();
-    if let Some(error) = error {
+    if let Some(error) = failed {
         return Err(error);
     }
     let elapsed = progress.elapsed();
-    let failures = results.iter().flat_map(|result| &result.tally.findings).map(Finding::failure);
+    let findings = results.iter().flat_map(|result| &result.tally.findings);
     let repeating = results.iter().filter(|result| result.repeats_one_order);
-    let exit_code = crate::cli::exit_codes::worst_exit_code(
-        failures.map(Failure::exit_code).chain(repeating.map(|_| EXIT_TESTS_NOTHING)),
-    );
+    let codes = findings.map(Finding::exit_code).chain(repeating.map(|_| EXIT_TESTS_NOTHING));
+    let exit_code = worst_exit_code(codes);
     context.print_text(&summary(&results, elapsed));
     let elapsed_secs = elapsed.as_secs_f64();
-    let document =
-        Document { schema: SCHEMA, command: "run", scenarios: &results, elapsed_secs, exit_code };
-    context.print_json(&document)?;
-    Ok(exit_code)
+    context.conclude("run", Document { scenarios: &results, elapsed_secs }, exit_code)
 }
 
 /// All runs of all scenarios, as one list, so that threads never wait for the last run of a
@@ -149,11 +140,8 @@ impl RunList {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    schema: u32,
-    command: &'static str,
     scenarios: &'a [ScenarioResult],
     elapsed_secs: f64,
-    exit_code: u8,
 }
 
 /// The result of a scenario, as JSON and as text.
@@ -185,10 +173,13 @@ fn result(
     source: &Source,
     tally: Tally,
 ) -> anyhow::Result<ScenarioResult> {
+    let capsules = args.capsules.folder(&source.path);
+    let file = |capsule: &Capsule| capsule.file_in(&capsules);
     let mut failures = Vec::new();
     for finding in &tally.findings {
-        let (first, capsules) = (&finding.first, args.capsules.folder(&source.path));
-        let report = context.keep(source, &source.case(first.seed), first, &capsules)?;
+        let first = &finding.first;
+        let report =
+            context.keep(source, &source.case(first.seed), first, context.options, file)?;
         failures.push(FailureResult::new(finding, report));
     }
     let with_effect = tally.coverage.faults.iter().filter(|(_, count)| count.n_with_effect > 0);

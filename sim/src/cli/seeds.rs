@@ -8,8 +8,8 @@ use super::sources::usage;
 /// the end after 2^64 − 1 does not fit into a `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seeds {
-    first: u64,
-    last: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 impl Seeds {
@@ -48,14 +48,6 @@ impl Seeds {
     /// reach.
     pub(super) const fn count(self) -> u64 {
         (self.last - self.first).saturating_add(1)
-    }
-
-    pub(super) const fn first(self) -> u64 {
-        self.first
-    }
-
-    pub(super) const fn last(self) -> u64 {
-        self.last
     }
 
     /// Returns seed number `nth`, counted from 0.

@@ -8,16 +8,16 @@ use clap::Args;
 use serde::Serialize;
 use unisono_terminal::output::write_file;
 
-use super::context::{CommandContext, SCHEMA};
+use super::context::CommandContext;
 use super::progress::Progress;
 use crate::cli::common::CommonArgs;
 use crate::durations::short;
-use crate::many::case::Case;
+use crate::many::case::{Case, Source};
 use crate::many::shrink::{Shrinker, Shrunk};
 use crate::scenario::Scenario;
 use crate::show::capsule;
 use crate::show::capsule::Capsule;
-use crate::show::report::{Report, explain};
+use crate::show::report::Report;
 use unisono_observe::counted::counted;
 
 #[derive(Args, Debug)]
@@ -87,40 +87,37 @@ pub(super) fn shrink(args: &ShrinkArgs, context: &CommandContext) -> anyhow::Res
     let (before, after) = (size(&opened.case.scenario), size(&case.scenario));
     let output = args.output();
     write(&output, &capsule, &case)?;
-    let case = with_places(case, &output)?;
     let small = args.small_capsule(&output);
-    let report = keep(&output, &capsule, &case, context, small)?;
+    let case = with_places(case, &output)?;
+    let run = case.brief(&context.caches, options);
+    let source = Source { path: output, scenario: Arc::clone(&case.scenario) };
+    let report = context.keep(&source, &case, &run, options, |_| small)?;
+    let output = source.path;
     context.print_text(&report.to_string());
     context.print_text(&format!(
         "{before}\n→ {after}, in {}: {}",
         short(elapsed),
         output.display()
     ));
-    context.print_json(&Document {
-        schema: SCHEMA,
-        command: "shrink",
+    let document = Document {
         before: Size::of_scenario(&opened.case.scenario),
         after: Size::of_scenario(&case.scenario),
         tried: n_tried,
         elapsed_secs: elapsed.as_secs_f64(),
         output: output.display().to_string(),
         failure: report,
-        exit_code: 0,
-    })?;
-    Ok(0)
+    };
+    context.conclude("shrink", document, 0)
 }
 
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
-    command: &'static str,
     before: Size,
     after: Size,
     tried: u64,
     elapsed_secs: f64,
     output: String,
     failure: Report,
-    exit_code: u8,
 }
 
 #[derive(Serialize)]
@@ -168,22 +165,4 @@ fn with_places(case: Case, output: &Path) -> anyhow::Result<Case> {
     let mut scenario = (*case.scenario).clone();
     scenario.expect.places = Scenario::load(output)?.expect.places;
     Ok(Case { scenario: Arc::new(scenario), ..case })
-}
-
-fn keep(
-    output: &Path,
-    capsule: &Capsule,
-    case: &Case,
-    context: &CommandContext,
-    path: PathBuf,
-) -> anyhow::Result<Report> {
-    let options = context.options_for(capsule)?;
-    let run = case.brief(&context.caches, options);
-    let name = output.file_stem().unwrap_or_default().to_string_lossy();
-    let explained = explain(&name, case, &run, &context.caches, options);
-    let failure = run.failure.as_ref().expect("the smallest run fails");
-    let small = Capsule::new(output, case, failure, &explained.played);
-    let small = Capsule { bug: capsule.bug.clone(), ..small };
-    let path = small.save_as(path)?;
-    Ok(explained.report.kept_in(&path.display().to_string()))
 }

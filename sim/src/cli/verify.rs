@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::context::{CommandContext, SCHEMA};
+use super::context::CommandContext;
 use super::sources;
 use crate::cli::common::CommonArgs;
 use crate::many::pool;
@@ -65,21 +65,18 @@ pub(super) fn fingerprint(args: &VerifyArgs, context: &CommandContext) -> anyhow
             failure: played.failure.map(|failure| failure.to_string()),
         }
     };
-    let mut result = Ok(());
-    pool::in_order(context.jobs, 0..sources.len() as u64, play, |_, print| {
-        match serde_json::to_string(&print) {
-            Ok(line) => {
-                context.screen.out(&line);
-                ControlFlow::Continue(())
+    let numbers = 0..sources.len() as u64;
+    let failed =
+        pool::in_order(context.jobs, numbers, play, |_, print| {
+            match serde_json::to_string(&print) {
+                Ok(line) => {
+                    context.screen.out(&line);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(error),
             }
-            Err(error) => {
-                result = Err(error);
-                ControlFlow::Break(())
-            }
-        }
-    });
-    result.context("cannot write a fingerprint as JSON")?;
-    Ok(0)
+        });
+    failed.map_or(Ok(0), Err).context("cannot write a fingerprint as JSON")
 }
 
 /// Starts two processes that play at the same time, and compares their fingerprints.
@@ -112,29 +109,17 @@ pub(super) fn verify(args: &VerifyArgs, context: &CommandContext) -> anyhow::Res
         "{n_same} of {n_sources} scenarios were equal in two processes, seed {}",
         args.seed
     ));
-    let exit_code = u8::from(n_same < n_sources);
-    let seed = args.seed;
-    context.print_json(&Document {
-        schema: SCHEMA,
-        command: "verify",
-        seed,
-        orders: n_orders,
-        pairs,
-        exit_code,
-    })?;
-    Ok(exit_code)
+    let document = Document { seed: args.seed, orders: n_orders, pairs };
+    context.conclude("verify", document, u8::from(n_same < n_sources))
 }
 
 #[derive(Serialize)]
 struct Document {
-    schema: u32,
-    command: &'static str,
     seed: u64,
     /// Number of different orders of events in all scenarios.
     orders: u64,
     #[serde(rename = "scenarios")]
     pairs: Vec<Pair>,
-    exit_code: u8,
 }
 
 #[derive(Serialize)]

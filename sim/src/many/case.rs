@@ -8,7 +8,7 @@ use crate::many::tally::Brief;
 use crate::run::play::play;
 use crate::run::played::{PlayOptions, Played};
 use crate::scenario::draw::draw;
-use crate::scenario::{Family, Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError};
 
 /// A scenario and its file.
 #[derive(Clone, Debug)]
@@ -65,14 +65,7 @@ impl Case {
     }
 
     /// Plays the run, and keeps only what a tally counts.
-    #[must_use]
-    pub fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
-        Brief::from_played(&self.play(caches, options), &self.families())
-    }
-
-    /// Returns the kind of each fault, in the order of the scenario.
-    #[must_use]
-    pub fn families(&self) -> Vec<Family> {
-        self.scenario.faults.iter().map(|fault| fault.kind.family()).collect()
+    pub(crate) fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
+        Brief::from_played(&self.play(caches, options))
     }
 }

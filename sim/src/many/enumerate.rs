@@ -72,8 +72,7 @@ pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint;
 
 /// Returns a case with crashes. Only the outcome and the trajectory stay expected, because counts
 /// and times rightly change with a crash.
-#[must_use]
-pub fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
+pub(crate) fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
     let scenario = &*case.scenario;
     let crash = |(number, point): (usize, &CrashPoint)| {
         let CrashPoint { node, at, nth, when } = *point;

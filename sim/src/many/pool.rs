@@ -30,16 +30,16 @@ struct State<T> {
 
 /// Calls `work` for every number of a range, on `jobs` threads, and passes the results to `take` in
 /// the order of the numbers, on the calling thread. After `take` has returned `Break`, no further
-/// number is begun.
+/// number is begun. Returns the value of `Break`.
 ///
 /// # Panics
 /// If `work` panics.
-pub fn in_order<T: Send>(
+pub fn in_order<T: Send, B>(
     jobs: NonZeroUsize,
     numbers: Range<u64>,
     work: impl Fn(u64) -> T + Sync,
-    mut take: impl FnMut(u64, T) -> ControlFlow<()>,
-) {
+    mut take: impl FnMut(u64, T) -> ControlFlow<B>,
+) -> Option<B> {
     let Range { start, end } = numbers;
     let state = State { next: start, end, taken: start, done: BTreeMap::new() };
     let pool =
@@ -56,20 +56,16 @@ pub fn in_order<T: Send>(
                 }
             });
         }
-        for number in start..end {
-            let ended = match pool.wait_for(number) {
-                Ok(result) => take(number, result).is_break(),
-                Err(panic) => {
-                    pool.stop();
-                    resume_unwind(panic)
-                }
-            };
-            if ended {
-                break;
+        let ended = (start..end).find_map(|number| match pool.wait_for(number) {
+            Ok(result) => take(number, result).break_value(),
+            Err(panic) => {
+                pool.stop();
+                resume_unwind(panic)
             }
-        }
+        });
         pool.stop();
-    });
+        ended
+    })
 }
 
 /// Returns the lowest number of a range for which `find` returns something.
@@ -78,15 +74,10 @@ pub fn first<T: Send>(
     numbers: Range<u64>,
     find: impl Fn(u64) -> Option<T> + Sync,
 ) -> Option<(u64, T)> {
-    let mut found = None;
     in_order(jobs, numbers, find, |number, result| match result {
-        Some(result) => {
-            found = Some((number, result));
-            ControlFlow::Break(())
-        }
+        Some(result) => ControlFlow::Break((number, result)),
         None => ControlFlow::Continue(()),
-    });
-    found
+    })
 }
 
 impl<T> Pool<T> {
@@ -145,7 +136,7 @@ mod tests {
                 |n| n * n,
                 |n, square| {
                     taken.push((n, square));
-                    ControlFlow::Continue(())
+                    ControlFlow::<()>::Continue(())
                 },
             );
             assert_eq!(taken, (3..3_000).map(|n| (n, n * n)).collect::<Vec<_>>());
@@ -163,6 +154,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "at 5")]
     fn panic_of_the_work_reaches_the_caller() {
-        in_order(jobs(2), 0..10, |n| assert!(n != 5, "at {n}"), |_, ()| ControlFlow::Continue(()));
+        let take = |_, ()| ControlFlow::<()>::Continue(());
+        in_order(jobs(2), 0..10, |n| assert!(n != 5, "at {n}"), take);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Audit;
 use crate::record::orders::{EventOrder, Orders};
 use crate::run::failure::Failure;
@@ -35,10 +37,8 @@ pub struct Brief {
 }
 
 impl Brief {
-    /// Returns the countable part of `played`. `families` are the kinds of its faults, in order.
-    #[must_use]
-    pub fn from_played(played: &Played, families: &[Family]) -> Self {
-        let effects = families.iter().zip(&played.faults);
+    /// Returns the countable part of `played`.
+    pub(crate) fn from_played(played: &Played) -> Self {
         Self {
             seed: played.seed,
             failure: played.failure.clone(),
@@ -46,7 +46,7 @@ impl Brief {
             order: played.order,
             took: played.took,
             n_events: played.n_events,
-            effects: effects.map(|(family, fault)| (*family, fault.n_effects)).collect(),
+            effects: played.faults.iter().map(|fault| (fault.kind, fault.n_effects)).collect(),
             counts: played.counts.clone(),
         }
     }
@@ -93,14 +93,17 @@ pub struct Coverage {
     pub events: BTreeMap<EventKind, u64>,
 }
 
-/// The count of one kind of fault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The count of one kind of fault, with the names of the JSON output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultCount {
     /// Number of faults of this kind.
+    #[serde(rename = "faults")]
     pub n_faults: u64,
     /// Number of faults that had at least one effect.
+    #[serde(rename = "bit")]
     pub n_with_effect: u64,
     /// Number of effects of all these faults.
+    #[serde(rename = "bites")]
     pub n_effects: u64,
 }
 
@@ -132,10 +135,10 @@ impl Tally {
 }
 
 impl Finding {
-    /// Returns the failure of the first run.
+    /// Returns the exit code for the failure of the first run.
     #[must_use]
-    pub fn failure(&self) -> &Failure {
-        self.first.failure.as_ref().expect("a finding is a failure")
+    pub fn exit_code(&self) -> u8 {
+        self.first.failure.as_ref().expect("a finding is a failure").exit_code()
     }
 }
 
@@ -166,12 +169,12 @@ impl Coverage {
     }
 
     /// Returns the kinds of events that never happened.
-    pub fn missing_events(&self) -> impl Iterator<Item = EventKind> {
+    pub(crate) fn missing_events(&self) -> impl Iterator<Item = EventKind> {
         EventKind::ALL.iter().copied().filter(|kind| !self.events.contains_key(kind))
     }
 
     /// Returns the kinds of faults that never had an effect.
-    pub fn missing_faults(&self) -> impl Iterator<Item = Family> {
+    pub(crate) fn missing_faults(&self) -> impl Iterator<Item = Family> {
         let has_effect =
             |family: &Family| self.faults.get(family).is_some_and(|it| it.n_with_effect > 0);
         Family::NAMED.iter().map(|(family, _)| *family).filter(move |family| !has_effect(family))
@@ -204,7 +207,7 @@ mod tests {
         let seeds: Vec<_> = tally.findings.iter().map(|found| found.seeds.clone()).collect();
         assert_eq!(seeds, [vec![2, 3, 4, 5, 6], vec![10]]);
         assert_eq!((tally.n_runs, tally.n_failed, tally.findings[0].n_seeds), (10, 9, 8));
-        assert_eq!(tally.findings[0].failure(), &Failure::Hang("a".to_owned()));
+        assert_eq!(tally.findings[0].first.failure, Some(Failure::Hang("a".to_owned())));
         assert_eq!(tally.coverage.events[&EventKind::Starts], 40);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
 use unisono_core::Step;
@@ -182,9 +181,8 @@ fn describe_effect(what: NamedEvent, to: Option<LifeId>, effect: &Effect) -> Str
 
 fn details(message: &Message) -> String {
     match message {
-        Message::Push { cut: Cut { generation, .. }, .. }
-        | Message::Version { cut: Cut { generation, .. }, .. } => {
-            format!(", generation {generation}")
+        Message::Push { cut, .. } | Message::Version { cut, .. } => {
+            format!(", generation {}", cut.generation)
         }
         Message::Chosen { slots, .. } | Message::Received { slots, .. } => {
             let slots: Vec<_> = slots.iter().map(ToString::to_string).collect();

@@ -6,16 +6,15 @@
 //! 256 is computed again and compared, so that the cache itself is tested.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use unisono_core::ids::Cut;
 
 use unisono_config::RunConfig;
 use unisono_core::host::Work;
 use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
 use unisono_core::random::Stream;
 use unisono_core::{Floats, Slot, Step};
+use unisono_files::run_files::RunFiles;
 use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::reference::Reference;
@@ -24,6 +23,8 @@ use unisono_observe::ledger::StateHash;
 
 use crate::lock::lock;
 use crate::streams::Purpose;
+use crate::world::disk::SimDisk;
+use crate::world::files::ChiefFiles;
 
 /// Configurations with a cache. The swarm draws fewer shapes of clusters than this.
 const MAX_CACHES: usize = 4_096;
@@ -43,6 +44,7 @@ pub struct ComputeCaches {
 }
 
 /// The compute cache of one training configuration.
+#[derive(Debug)]
 pub struct ComputeCache {
     plan: Plan,
     initial: Arc<Snapshot>,
@@ -124,6 +126,13 @@ impl ComputeCache {
         &self.initial
     }
 
+    /// Opens the files of a run on the chief's disk, with the production code.
+    pub(crate) fn open_files(&self, disk: &SimDisk) -> Result<RunFiles, String> {
+        let config = self.plan.files_from(&ChiefFiles::logdir(), Arc::clone(&self.initial));
+        let opened = RunFiles::open(Arc::new(disk.clone()), config);
+        opened.map(|(files, _)| files).map_err(|error| error.to_string())
+    }
+
     /// Returns the serial run. It is computed at the first call, and without the cache: a wrong
     /// cached result would otherwise be its own oracle.
     #[must_use]
@@ -168,14 +177,6 @@ impl ComputeCache {
             // ever return to the pool.
             job @ Job::Update { .. } => Updates::new(self.plan.rule.clone(), 0).work(job),
         }
-    }
-}
-
-impl fmt::Debug for ComputeCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ComputeCache")
-            .field("settings", &self.plan.settings)
-            .finish_non_exhaustive()
     }
 }
 
@@ -246,23 +247,23 @@ impl Results {
         // The checksum only finds the bucket. Every bit of the inputs is compared, because two
         // inputs with one checksum would silently share a result.
         match job {
-            Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
-                let bucket = self.gradients.get(&(*step, *slot, checksum(parameters)))?;
+            Job::Gradient { cut, slot, parameters } => {
+                let bucket = self.gradients.get(&(cut.step, *slot, checksum(parameters)))?;
                 let cached = bucket.iter().find(|cached| cached.parameters == *parameters)?;
                 Some(Done::Gradient {
-                    cut: Cut { generation: *generation, step: *step },
+                    cut: *cut,
                     slot: *slot,
                     loss: cached.loss,
                     gradient: cached.gradient.clone(),
                 })
             }
-            Job::Update { cut: Cut { generation, step }, state, gradients } => {
-                let bucket = self.updates.get(&(*step, state.parameters.checksum()))?;
+            Job::Update { cut, state, gradients } => {
+                let bucket = self.updates.get(&(cut.step, state.parameters.checksum()))?;
                 let is_same = |cached: &&CachedUpdate| {
                     cached.gradients == *gradients && cached.state == *state
                 };
                 let state = bucket.iter().find(is_same)?.next.clone();
-                Some(Done::Update { cut: Cut { generation: *generation, step: *step }, state })
+                Some(Done::Update { cut: *cut, state })
             }
         }
     }
@@ -278,24 +279,18 @@ impl Results {
 
     fn keep(&mut self, job: &Job, done: &Done) {
         match (job, done) {
-            (
-                Job::Gradient { cut: Cut { step, .. }, slot, parameters, .. },
-                Done::Gradient { loss, gradient, .. },
-            ) => {
+            (Job::Gradient { cut, slot, parameters }, Done::Gradient { loss, gradient, .. }) => {
                 self.count(bytes(gradient));
                 let (parameters, gradient) = (parameters.clone(), gradient.clone());
                 let cached = CachedGradient { loss: *loss, gradient, parameters };
-                let key = (*step, *slot, checksum(&cached.parameters));
+                let key = (cut.step, *slot, checksum(&cached.parameters));
                 self.gradients.entry(key).or_default().push(cached);
             }
-            (
-                Job::Update { cut: Cut { step, .. }, state, gradients, .. },
-                Done::Update { state: next, .. },
-            ) => {
+            (Job::Update { cut, state, gradients }, Done::Update { state: next, .. }) => {
                 // Only results are counted: the inputs share the buffers of earlier results.
                 self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
                 let (state, gradients) = (state.clone(), gradients.clone());
-                let key = (*step, state.parameters.checksum());
+                let key = (cut.step, state.parameters.checksum());
                 let cached = CachedUpdate { state, gradients, next: next.clone() };
                 self.updates.entry(key).or_default().push(cached);
             }
@@ -316,6 +311,7 @@ fn bytes(buffers: &[Floats]) -> usize {
 mod tests {
     use super::*;
     use crate::scenario::Scenario;
+    use unisono_core::Cut;
 
     fn gradient(
         worker: &mut CachedCompute,

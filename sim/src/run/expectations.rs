@@ -34,17 +34,17 @@ pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Violation>
     match (&expect.outcome, failures.first()) {
         (ExpectedOutcome::Finished, Some((task, why))) => {
             let what = format!("{task} failed: {why}; expected every task to finish");
-            Some(unmet(expect, ("outcome", "outcome"), what, fails(*task)))
+            Some(unmet(expect, "outcome", what, fails(*task)))
         }
         (ExpectedOutcome::Failed { because }, None) => {
             let what = format!("no task failed; expected a failure because of {because:?}");
-            Some(unmet(expect, ("outcome", "because"), what, None))
+            Some(unmet_at(expect, ("outcome", "because"), what, None))
         }
         (ExpectedOutcome::Failed { because }, Some((task, first)))
             if failures.iter().all(|(_, why)| !why.contains(because.as_str())) =>
         {
             let what = format!("{task} failed: {first}; expected a failure because of {because:?}");
-            Some(unmet(expect, ("outcome", "because"), what, fails(*task)))
+            Some(unmet_at(expect, ("outcome", "because"), what, fails(*task)))
         }
         _ => None,
     }
@@ -56,11 +56,10 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
     let expect = &scenario.expect;
     let is_outcome_met = outcome(scenario, played).is_none();
     let n_rollbacks = played.n_generations.saturating_sub(1);
-    let n_left_behind = played.left_behind.len() as u64;
-    let gradients = |kind: EventKind, name, range, what| {
-        let broken_by = |nth| Breaker::Event { event: kind, node: None, step: None, nth };
-        within(expect, (name, name), range, (record.counts.get(kind), what), |nth| {
-            Some(broken_by(nth))
+    let left_behind = (played.left_behind.len() as u64, "left-behind task");
+    let gradients = |event: EventKind, name, range, what| {
+        within(expect, name, range, (record.counts.get(event), what), |nth| {
+            Some(Breaker::Event { event, node: None, step: None, nth })
         })
     };
     [
@@ -68,20 +67,10 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
         gradients(EventKind::DropsStale, "stale", expect.stale, "stale gradient"),
         gradients(EventKind::DropsFenced, "fenced", expect.fenced, "fenced gradient"),
         // The first generation of a run is not a rollback.
-        within(
-            expect,
-            ("rollbacks", "rollbacks"),
-            expect.rollbacks,
-            (n_rollbacks, "rollback"),
-            |nth| Some(Breaker::Generation { nth: nth + 1 }),
-        ),
-        within(
-            expect,
-            ("left-behind", "left_behind"),
-            expect.left_behind,
-            (n_left_behind, "left-behind task"),
-            |_| None,
-        ),
+        within(expect, "rollbacks", expect.rollbacks, (n_rollbacks, "rollback"), |nth| {
+            Some(Breaker::Generation { nth: nth + 1 })
+        }),
+        within(expect, "left-behind", expect.left_behind, left_behind, |_| None),
         virtual_time(expect, played),
         // The default final step is that of a run that finishes. After another outcome it would
         // only repeat what the outcome says.
@@ -97,7 +86,7 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
 /// count exceeded the range.
 fn within(
     expect: &Expect,
-    names: (&'static str, &str),
+    name: &'static str,
     range: Option<Range<u64>>,
     (n, what): (u64, &str),
     breaker: impl FnOnce(u64) -> Option<Breaker>,
@@ -107,7 +96,7 @@ fn within(
     let what = format!("{n_text}; expected {}", times_text(range));
     // A count that is too small was broken by no event: the missing event never came.
     let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
-    Some(unmet(expect, names, what, broken_by))
+    Some(unmet(expect, name, what, broken_by))
 }
 
 fn virtual_time(expect: &Expect, played: &Played) -> Option<Violation> {
@@ -116,7 +105,7 @@ fn virtual_time(expect: &Expect, played: &Played) -> Option<Violation> {
     let bounds = range_text(range, (Duration::ZERO, Duration::MAX), |time| format!("{time:?}"));
     let what = format!("the run took {took:?}; expected {bounds}");
     let broken_by = (took > range.max).then_some(Breaker::After(range.max));
-    Some(unmet(expect, ("virtual-time", "virtual_time"), what, broken_by))
+    Some(unmet(expect, "virtual-time", what, broken_by))
 }
 
 fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
@@ -133,7 +122,7 @@ fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
         |step| format!("the last checkpoint is of step {step}"),
     );
     let what = format!("{got}; expected one of step {want}");
-    Some(unmet(expect, ("final-step", "final_step"), what, None))
+    Some(unmet(expect, "final-step", what, None))
 }
 
 fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Violation> {
@@ -141,13 +130,22 @@ fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Violation> {
     let (step, of) = by_step(&played.losses).find(|(_, of)| of.len() != want as usize)?;
     let what =
         format!("{} in update {step}; expected {want}", counted(of.len() as u64, "gradient"));
-    let names = ("gradients-per-update", "gradients_per_update");
-    let violation = unmet(expect, names, what, None);
+    let violation = unmet(expect, "gradients-per-update", what, None);
     Some(Violation { rule: 1, step: Some(step), ..violation })
 }
 
-/// Returns an expectation that is not met, with its line in the scenario file.
+/// Returns an expectation that is not met, with the line of the key of that name.
 fn unmet(
+    expect: &Expect,
+    name: &'static str,
+    what: String,
+    broken_by: Option<Breaker>,
+) -> Violation {
+    unmet_at(expect, (name, &name.replace('-', "_")), what, broken_by)
+}
+
+/// Returns an expectation that is not met, with the line of a key in the scenario file.
+fn unmet_at(
     expect: &Expect,
     (name, key): (&'static str, &str),
     what: String,

@@ -5,7 +5,7 @@ use std::panic;
 use std::thread;
 
 /// The name of the threads that play runs.
-pub const RUN_THREAD: &str = "simulated run";
+pub(crate) const RUN_THREAD: &str = "simulated run";
 
 thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -13,7 +13,7 @@ thread_local! {
 
 /// Installs a panic hook that prints nothing for the threads that play runs. The hook keeps the
 /// place of the panic for the failure of the run.
-pub fn keep_quiet() {
+pub(crate) fn keep_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         // Only these threads: a panic of the program itself must be visible.

@@ -21,7 +21,6 @@ use unisono_core::protocol::Snapshot;
 use unisono_core::random::Stream;
 use unisono_core::{Slot, Step, TaskId};
 use unisono_files::losses;
-use unisono_files::run_files::RunFiles;
 use unisono_observe::ledger::Ledger;
 
 use crate::lock::lock;
@@ -70,13 +69,9 @@ pub fn play(
     let thread = thread::Builder::new().name(RUN_THREAD.to_owned()).spawn(run);
     let thread = thread.expect("the system can start a thread");
     match receiver.recv_timeout(options.watchdog) {
-        Ok(Ok(played)) => {
+        Ok(played) => {
             let _ = thread.join();
-            played
-        }
-        Ok(Err(panic)) => {
-            let _ = thread.join();
-            failed(NoResult::Panicked(panic))
+            played.unwrap_or_else(|panic| failed(NoResult::Panicked(panic)))
         }
         Err(_) => {
             // The thread is not joined: a node that loops for ever never returns. The flag ends the
@@ -88,8 +83,7 @@ pub fn play(
 }
 
 /// Returns how many runs can be played at the same time.
-#[must_use]
-pub fn default_jobs() -> NonZeroUsize {
+pub(crate) fn default_jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
@@ -257,11 +251,9 @@ impl<'a> SimRun<'a> {
         let logdir = ChiefFiles::logdir();
         let rows =
             losses::read_from(disk, &logdir.join(losses::error::LOSSES_FILE)).unwrap_or_default();
-        let cache = &self.context.cache;
-        let config = cache.plan().files_from(&logdir, Arc::clone(cache.initial()));
-        let files = match RunFiles::open(Arc::new(disk.clone()), config) {
-            Ok((files, _)) => files,
-            Err(error) => return (rows, None, Some(error.to_string())),
+        let files = match self.context.cache.open_files(disk) {
+            Ok(files) => files,
+            Err(error) => return (rows, None, Some(error)),
         };
         let (restored, invalid) = restore(&files);
         match restored {

@@ -48,7 +48,7 @@ impl Default for PlayOptions {
 }
 
 /// The result of a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Played {
     /// The seed.
     pub seed: u64,
@@ -89,23 +89,12 @@ pub struct Played {
 impl Played {
     /// Returns the result of a run that failed without leaving anything to look at.
     pub(crate) fn without_run(seed: u64, failure: Failure) -> Self {
-        Self {
-            seed,
-            failure: Some(failure),
-            unmet: Vec::new(),
-            outcomes: BTreeMap::new(),
-            left_behind: Vec::new(),
-            took: Duration::ZERO,
-            n_events: 0,
-            audit: Audit::new(),
-            order: EventOrder::default(),
-            faults: Vec::new(),
-            counts: Vec::new(),
-            n_generations: 0,
-            losses: Vec::new(),
-            checkpoint: None,
-            ledgers: Vec::new(),
-            trace: None,
-        }
+        Self { seed, failure: Some(failure), ..Self::default() }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self::new()
     }
 }

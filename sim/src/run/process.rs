@@ -14,7 +14,6 @@ use unisono_core::protocol::{
 };
 use unisono_core::{Incarnation, Job, Step, TaskId};
 use unisono_files::checkpoint::{last_incarnation, record_incarnation};
-use unisono_files::run_files::RunFiles;
 use unisono_observe::ledger::Recorder;
 
 use crate::lock::lock;
@@ -93,16 +92,10 @@ impl RunContext {
                 config.data = Some(wrong.value.clone());
                 continue;
             }
-            let settings = config.settings.iter().map(|(key, value)| {
-                (
-                    key.to_owned(),
-                    if key == wrong.key { wrong.value.clone() } else { value.to_owned() },
-                )
+            let settings = config.settings.iter();
+            config.settings = settings.fold(Settings::default(), |all, (key, value)| {
+                all.with(key, if key == wrong.key { &*wrong.value } else { value })
             });
-            config.settings = settings
-                .collect::<Vec<_>>()
-                .into_iter()
-                .fold(Settings::default(), |all, (key, value)| all.with(&key, value));
         }
         config
     }
@@ -122,13 +115,11 @@ impl RunContext {
     }
 
     fn open_files(&self, life: LifeId) -> Result<(), String> {
-        let logdir = ChiefFiles::logdir();
-        let config = self.cache.plan().files_from(&logdir, Arc::clone(self.cache.initial()));
         let disk = self.disk();
-        let (files, _) =
-            RunFiles::open(Arc::new(disk.clone()), config).map_err(|e| e.to_string())?;
-        record_incarnation(&disk, &logdir, life.incarnation).map_err(|e| e.to_string())?;
-        self.universe.open_files(life, files);
+        let files = self.cache.open_files(&disk)?;
+        let recorded = record_incarnation(&disk, &ChiefFiles::logdir(), life.incarnation);
+        recorded.map_err(|error| error.to_string())?;
+        self.universe.state().files.open(life, files);
         Ok(())
     }
 }
@@ -148,7 +139,7 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
     // A process takes a microsecond or more to start, so each life has a larger incarnation than
     // the one before, unless a fault sets the wall clock back. Only the chief records its
     // incarnation, because ledgers and traces, in which the others would find theirs, are optional.
-    let clock = run.universe.wall_clock(task) + number;
+    let clock = run.universe.state().wall_clock(task) + number;
     let recorded = (task == TaskId::CHIEF)
         .then(|| last_incarnation(&run.disk(), &ChiefFiles::logdir()))
         .flatten();
@@ -168,12 +159,12 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
             };
             match raises.after(outcome) {
                 // A fault killed the process between the refusal and this line.
-                Ok(_) if !run.universe.end_outdated(id) => return,
+                Ok(_) if !run.universe.state().on_outdated(id) => return,
                 Ok(incarnation) => {
                     id = LifeId { task, number: run.next_number(task), incarnation };
                     run.universe.begin(id);
                 }
-                Err(outcome) => return run.universe.end(id, outcome),
+                Err(outcome) => return run.universe.state().on_halt(id, outcome),
             }
         }
     }

@@ -41,7 +41,7 @@ impl Dice {
 
     /// Any value with a name.
     pub(super) fn choice<T: Choice>(&mut self) -> T {
-        self.pick(&T::named()).0
+        self.pick(T::NAMED).0
     }
 
     pub(super) fn coin(&mut self) -> bool {

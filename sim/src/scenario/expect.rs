@@ -79,8 +79,7 @@ impl Places {
     }
 
     /// Returns the key of the `number`-th `[[expect.event]]`.
-    #[must_use]
-    pub fn event_key(number: usize) -> String {
+    pub(crate) fn event_key(number: usize) -> String {
         format!("event {number}")
     }
 }

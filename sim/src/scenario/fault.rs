@@ -116,8 +116,7 @@ macro_rules! fault_kinds {
             }
 
             /// Returns whether the fault is over as soon as it has begun.
-            #[must_use]
-            pub fn is_instant(&self) -> bool {
+            pub(crate) fn is_instant(&self) -> bool {
                 match self {
                     $( Self::$kind { .. } => !stringify!($($instant)?).is_empty(), )+
                 }

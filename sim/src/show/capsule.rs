@@ -17,7 +17,7 @@ use crate::scenario::{Places, Scenario, ScenarioError};
 /// The version of the capsule's format.
 const SCHEMA: u32 = 1;
 /// The ending of the file names of capsules.
-pub const EXTENSION: &str = ".capsule.json";
+pub(crate) const EXTENSION: &str = ".capsule.json";
 /// The maximum number of characters that a scenario's name or a signature adds to a file name.
 const MAX_NAME: usize = 40;
 
@@ -170,28 +170,19 @@ impl Capsule {
         }
     }
 
-    /// Returns the file name, made of the scenario, the signature and the seed. A planted bug takes
-    /// the place of the signature, because two bugs often fail with one signature.
-    #[must_use]
-    pub fn file_name(&self) -> String {
+    /// Returns a file in a folder, with a name made of the scenario, the signature and the seed. A
+    /// planted bug takes the place of the signature, because two bugs often fail with one signature.
+    pub(crate) fn file_in(&self, folder: &Path) -> PathBuf {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
         let what = self.bug.as_ref().unwrap_or(&self.failure.signature);
-        format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed)
-    }
-
-    /// Writes the capsule into a folder, and creates the folder if it is missing.
-    ///
-    /// # Errors
-    /// If the folder or the file cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<PathBuf, CapsuleError> {
-        self.save_as(folder.join(self.file_name()))
+        folder.join(format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed))
     }
 
     /// Writes the capsule into a file, and creates missing folders.
     ///
     /// # Errors
     /// If the folders or the file cannot be written.
-    pub fn save_as(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
+    pub fn save(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut text = serde_json::to_string_pretty(self).expect("texts and numbers are JSON");
         text.push('\n');
@@ -206,18 +197,15 @@ impl Capsule {
     /// # Errors
     /// If the file cannot be read, is not a capsule, or has another schema.
     pub fn load(path: &Path) -> Result<Self, CapsuleError> {
-        let path = path.to_owned();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(source) => return Err(CapsuleError::Unreadable { path, source }),
-        };
-        let capsule: Self = match serde_json::from_str(&text) {
-            Ok(capsule) => capsule,
-            Err(source) => return Err(CapsuleError::NoCapsule { path, source }),
-        };
+        let path = || path.to_owned();
+        let text = fs::read_to_string(path())
+            .map_err(|source| CapsuleError::Unreadable { path: path(), source })?;
+        let capsule: Self = serde_json::from_str(&text)
+            .map_err(|source| CapsuleError::NoCapsule { path: path(), source })?;
         let Self { schema, build: Build { version, .. }, .. } = &capsule;
         if *schema != SCHEMA {
-            return Err(CapsuleError::Schema { path, schema: *schema, version: version.clone() });
+            let (schema, version) = (*schema, version.clone());
+            return Err(CapsuleError::Schema { path: path(), schema, version });
         }
         Ok(capsule)
     }
@@ -242,8 +230,7 @@ impl Capsule {
 
 /// Returns the name of a capsule's file without its ending; `None` if the name is not that of a
 /// capsule.
-#[must_use]
-pub fn stem(path: &Path) -> Option<String> {
+pub(crate) fn stem(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())
 }
 

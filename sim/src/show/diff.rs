@@ -22,8 +22,7 @@ pub struct Divergence {
 }
 
 /// Returns the first event in which two runs differ; `None` if they are equal.
-#[must_use]
-pub fn first_divergence(a: &Trace, b: &Trace) -> Option<Divergence> {
+pub(crate) fn first_divergence(a: &Trace, b: &Trace) -> Option<Divergence> {
     let n_common = a.events.len().min(b.events.len());
     let differs = |number: &usize| a.events[*number] != b.events[*number];
     let event = (0..n_common).find(differs).unwrap_or(n_common);

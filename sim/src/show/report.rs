@@ -16,7 +16,8 @@ use crate::many::tally::Brief;
 use crate::record::trace::{Trace, TracedEvent};
 use crate::run::failure::Failure;
 use crate::run::played::{PlayOptions, Played};
-use crate::scenario::{Place, Scenario, nanos};
+use crate::scenario::{Place, nanos};
+use crate::world::active_faults::FaultEffects;
 use crate::world::life::LifeId;
 use unisono_observe::counted::counted;
 use unisono_observe::trace::EventKind;
@@ -193,7 +194,7 @@ pub fn explain(
     // A run that never returns has no trace the second time, either.
     let is_stuck = matches!(failure, Failure::Stuck(_));
     let played = case.play(caches, PlayOptions { trace: !is_stuck, ..options });
-    let mut report = Report::new(name, &case.scenario, failure, &played);
+    let mut report = Report::new(name, failure, &played);
     report.not_reproducible = difference(first, failure, &played).filter(|_| !is_stuck);
     Explained { report, played }
 }
@@ -215,7 +216,7 @@ fn difference(first: &Brief, failure: &Failure, second: &Played) -> Option<Strin
 impl Report {
     /// Returns the report of a failure. It has no chain of events if `played` has no trace.
     #[must_use]
-    pub fn new(name: &str, scenario: &Scenario, failure: &Failure, played: &Played) -> Self {
+    pub fn new(name: &str, failure: &Failure, played: &Played) -> Self {
         let violation = match failure {
             Failure::Violation(violation) => Some(violation),
             _ => None,
@@ -244,7 +245,7 @@ impl Report {
             chain,
             chain_left_out,
             nodes: trace.map_or_else(Vec::new, |trace| nodes(trace, played)),
-            faults: fault_notes(scenario, played),
+            faults: played.faults.iter().map(fault_note).collect(),
             counts: played.counts.iter().map(|(kind, n)| (kind.name(), *n)).collect(),
             virtual_time_ns: nanos(end.unwrap_or_default().max(played.took)),
             events: played.n_events,
@@ -257,16 +258,14 @@ impl Report {
     }
 
     /// Adds the path of the capsule, and the command that plays it.
-    #[must_use]
-    pub fn kept_in(mut self, capsule: &str) -> Self {
+    pub(crate) fn kept_in(mut self, capsule: &str) -> Self {
         self.replay = Some(format!("unisono-sim replay {}", quoted(capsule)));
         self.capsule = Some(capsule.to_owned());
         self
     }
 
     /// Adds the command that plays the run from its scenario file.
-    #[must_use]
-    pub fn played_from(mut self, path: &str) -> Self {
+    pub(crate) fn played_from(mut self, path: &str) -> Self {
         let seed = self.seed;
         self.replay = Some(format!("unisono-sim replay {} --seed {seed}", quoted(path)));
         self
@@ -331,20 +330,9 @@ impl ExpectationNote {
     }
 }
 
-impl fmt::Display for ExpectationNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  {}", self.text)?;
-        match &self.place {
-            Some(place) => writeln!(f, "    {place}"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl ChainLink {
     /// Describes an event of a trace.
-    #[must_use]
-    pub fn from_event(event: &TracedEvent) -> Self {
+    pub(crate) fn from_event(event: &TracedEvent) -> Self {
         Self {
             at_ns: nanos(event.at),
             node: event.life.to_string(),
@@ -392,15 +380,9 @@ fn outcome_text(outcome: &Outcome) -> String {
     }
 }
 
-fn fault_notes(scenario: &Scenario, played: &Played) -> Vec<FaultNote> {
-    let faults = scenario.faults.iter().zip(&played.faults);
-    let note = |(fault, effects): (&crate::scenario::Fault, &crate::FaultEffects)| FaultNote {
-        id: fault.id.clone(),
-        kind: fault.kind.family().name(),
-        began: effects.has_begun,
-        effects: effects.n_effects,
-    };
-    faults.map(note).collect()
+fn fault_note(fault: &FaultEffects) -> FaultNote {
+    let FaultEffects { id, kind, has_begun, n_effects, .. } = fault;
+    FaultNote { id: id.clone(), kind: kind.name(), began: *has_begun, effects: *n_effects }
 }
 
 /// Number of nodes in the text of a report. The nodes of a large cluster would hide the rest.
@@ -465,7 +447,13 @@ impl Report {
                 writeln!(f, "  expectations that are not met:")?;
             }
         }
-        self.expectations.iter().try_for_each(|note| write!(f, "{note}"))
+        for ExpectationNote { text, place, .. } in &self.expectations {
+            writeln!(f, "  {text}")?;
+            if let Some(place) = place {
+                writeln!(f, "    {place}")?;
+            }
+        }
+        Ok(())
     }
 
     fn write_chain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,12 +11,10 @@ use unisono_core::random::Stream;
 use unisono_core::{Floats, Step, TaskId};
 
 use crate::scenario::{
-    ConnectMode, DiskMode, End, EventPattern, Fault, FaultKind, GradientMode, PartitionMode,
-    TaskSet, Trigger, When,
+    ConnectMode, DiskMode, End, EventPattern, Family, Fault, FaultKind, GradientMode,
+    PartitionMode, TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
-use crate::world::disk::DiskFault;
-use crate::world::flight::Passage;
 use crate::world::life::LifeId;
 use crate::world::network::pair_number;
 use unisono_observe::trace::NamedEvent;
@@ -43,7 +41,6 @@ pub(super) struct Entry {
     /// Number of events that matched the trigger.
     seen: u64,
     pub(super) n_effects: u64,
-    pub(super) has_begun: bool,
     /// When the fault began and ended.
     times: (Option<Duration>, Option<Duration>),
     /// Lives that the fault killed or paused. Its end restarts or resumes them.
@@ -55,6 +52,8 @@ pub(super) struct Entry {
 pub struct FaultEffects {
     /// The id of the fault in the scenario.
     pub id: String,
+    /// The kind of the fault.
+    pub kind: Family,
     /// Whether the fault began.
     pub has_begun: bool,
     /// When the fault began, in virtual time.
@@ -67,13 +66,18 @@ pub struct FaultEffects {
     pub may_be_inert: bool,
 }
 
+impl Entry {
+    const fn has_begun(&self) -> bool {
+        self.times.0.is_some()
+    }
+}
+
 impl Faults {
     pub(super) fn new(faults: &[Fault], seed: u64) -> Self {
         let entry = |fault: &Fault| Entry {
             fault: fault.clone(),
             seen: 0,
             n_effects: 0,
-            has_begun: false,
             times: (None, None),
             lives: Vec::new(),
         };
@@ -100,7 +104,8 @@ impl Faults {
     pub(crate) fn effects(&self) -> Vec<FaultEffects> {
         let effects = |entry: &Entry| FaultEffects {
             id: entry.fault.id.clone(),
-            has_begun: entry.has_begun,
+            kind: entry.fault.kind.family(),
+            has_begun: entry.has_begun(),
             began: entry.times.0,
             ended: entry.times.1,
             n_effects: entry.n_effects,
@@ -116,7 +121,7 @@ impl Faults {
 
     /// Returns whether no fault has begun.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.all.iter().all(|entry| !entry.has_begun)
+        self.all.iter().all(|entry| !entry.has_begun())
     }
 
     pub(super) fn all_active(&self) -> Vec<usize> {
@@ -178,7 +183,6 @@ impl Faults {
 
     pub(super) fn activate(&mut self, fault: usize, now: Duration) {
         self.active.push(fault);
-        self.all[fault].has_begun = true;
         self.all[fault].times = (Some(now), None);
         self.last_change = now;
     }
@@ -212,7 +216,7 @@ impl Faults {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
         let begun = |(fault, entry): (usize, &Entry)| {
-            entry.has_begun
+            entry.has_begun()
                 && stops(&entry.fault.kind)
                 && entry.fault.end.is_some()
                 && !self.is_active(fault)
@@ -303,15 +307,13 @@ impl Faults {
         self.affecting(limit).into_iter().min()
     }
 
-    /// Returns what partitions do to a message that arrives.
-    pub(super) fn passage(&mut self, from: TaskId, to: TaskId) -> Passage {
-        let modes = self.affecting(|kind, _| match partition(kind, from, to) {
-            Some(PartitionMode::Stop) => Some(Passage::Held),
-            Some(PartitionMode::Jam) => Some(Passage::Lost),
-            Some(PartitionMode::Slow) | None => None,
+    /// Returns the partition that stops a message that arrives, if there is one.
+    pub(super) fn stops(&mut self, from: TaskId, to: TaskId) -> Option<PartitionMode> {
+        let modes = self.affecting(|kind, _| {
+            partition(kind, from, to).filter(|mode| *mode != PartitionMode::Slow)
         });
         // A jam wins: a message that is lost cannot be delivered later by the other partition.
-        modes.into_iter().max_by_key(|passage| *passage == Passage::Lost).unwrap_or(Passage::Free)
+        modes.into_iter().max_by_key(|mode| *mode == PartitionMode::Jam)
     }
 
     /// Returns the delay of a message. `latency` draws another latency; only a slow partition calls
@@ -435,22 +437,4 @@ fn connects(kind: &FaultKind, caller: TaskId, called: TaskId) -> Option<ConnectM
         FaultKind::Connect { from, to, mode } => leads((caller, called), from, to).then_some(*mode),
         _ => None,
     }
-}
-
-/// Returns the fault of the simulated disk; `None` for a slow disk, because the disk has no clock.
-pub(super) const fn disk_fault(mode: DiskMode) -> Option<DiskFault> {
-    Some(match mode {
-        DiskMode::NoSpace => DiskFault::NoSpace,
-        DiskMode::Io => DiskFault::Io,
-        DiskMode::Torn => DiskFault::Torn,
-        DiskMode::FailedSync => DiskFault::FailedSync,
-        DiskMode::LostUnsynced => DiskFault::LostUnsynced,
-        DiskMode::BitFlip => DiskFault::BitFlip,
-        DiskMode::Slow { .. } => return None,
-    })
-}
-
-/// Returns a test for the members of a set.
-pub(super) fn chooses(set: TaskSet) -> impl Fn(TaskId) -> bool {
-    move |task| set.contains(task)
 }

@@ -1,62 +1,32 @@
 //! Future events, ordered by time. Events of one time keep the order in which they were planned.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A queue of future events; times count from the start of the run. A planned event is never
-/// cancelled, because finding it in the heap would cost more: the handler of the event checks
-/// whether the event still matters.
+/// cancelled: the handler of the event checks whether the event still matters.
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    entries: BinaryHeap<Reverse<Entry<T>>>,
+    /// Events by their time and by the number of events that were planned before.
+    events: BTreeMap<(Duration, u64), T>,
     n_planned: u64,
 }
 
-#[derive(Debug)]
-struct Entry<T> {
-    at: Duration,
-    /// Without it, the order of two events of one time would depend on the heap.
-    number: u64,
-    what: T,
-}
-
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<T> Eq for Entry<T> {}
-
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
-        Self { entries: BinaryHeap::new(), n_planned: 0 }
+        Self { events: BTreeMap::new(), n_planned: 0 }
     }
 }
 
 impl<T> Agenda<T> {
     pub(crate) fn plan(&mut self, at: Duration, what: T) {
-        let number = self.n_planned;
+        self.events.insert((at, self.n_planned), what);
         self.n_planned += 1;
-        self.entries.push(Reverse(Entry { at, number, what }));
     }
 
     /// Takes the next event and its time.
     pub(crate) fn pop(&mut self) -> Option<(Duration, T)> {
-        self.entries.pop().map(|Reverse(Entry { at, what, .. })| (at, what))
+        self.events.pop_first().map(|((at, _), what)| (at, what))
     }
 }
 

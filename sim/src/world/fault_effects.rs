@@ -7,7 +7,6 @@ use unisono_core::{Step, TaskId};
 
 use super::state::{ExecutorOrder, State, WorldEvent};
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
-use crate::world::active_faults::{chooses, disk_fault};
 use crate::world::disk::FaultId;
 use crate::world::flight::Parcel;
 use crate::world::life::LifeId;
@@ -126,20 +125,20 @@ impl State {
                 self.jam(fault, *from, *to, *both_ways);
             }
             FaultKind::Reset { from, to } => {
-                for (link, _) in self.links.between(chooses(*from), chooses(*to)) {
+                for (link, _) in self.links.between(*from, *to) {
                     self.faults.count_effect(fault);
                     self.break_link(link, [true; 2], "reset by the network");
                 }
             }
             FaultKind::HalfOpen { from, to } => {
-                for (link, end) in self.links.between(chooses(*from), chooses(*to)) {
+                for (link, end) in self.links.between(*from, *to) {
                     self.faults.count_effect(fault);
                     let is_notified = [end == 0, end == 1];
                     self.break_link(link, is_notified, "no answer from the other end");
                 }
             }
             FaultKind::Duplicate { from, to } => {
-                for (id, _) in self.links.between(chooses(*from), chooses(*to)) {
+                for (id, _) in self.links.between(*from, *to) {
                     // The link delivers everything that is under way and then breaks. The sender
                     // cannot know that, and repeats its messages on the next link.
                     let now = self.now;
@@ -158,9 +157,7 @@ impl State {
             FaultKind::Disk { mode } => {
                 self.disk_is_damaged |=
                     matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
-                if let Some(how) = disk_fault(*mode) {
-                    self.files.disk().set_fault(disk_id(fault), how);
-                }
+                self.files.disk().set_fault(FaultId(fault), *mode);
             }
             // A wall clock that was set back matters only to lives that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
@@ -194,7 +191,7 @@ impl State {
             }
             FaultKind::Partition { mode: PartitionMode::Stop, .. } => self.release_held(),
             FaultKind::Disk { .. } => {
-                self.files.disk().clear_fault(disk_id(fault));
+                self.files.disk().clear_fault(FaultId(fault));
                 self.note_disk_effects(fault);
             }
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
@@ -205,7 +202,7 @@ impl State {
 
     /// Takes over the number of effects from the disk, which counts them itself.
     pub(crate) fn note_disk_effects(&mut self, fault: usize) {
-        let n_effects = self.files.disk().n_effects(disk_id(fault));
+        let n_effects = self.files.disk().n_effects(FaultId(fault));
         self.faults.entry(fault).n_effects += n_effects;
     }
 
@@ -271,7 +268,7 @@ impl State {
     }
 
     fn jam(&mut self, fault: usize, from: TaskSet, to: TaskSet, both_ways: bool) {
-        for (id, sender) in self.links.between(chooses(from), chooses(to)) {
+        for (id, sender) in self.links.between(from, to) {
             let Some(link) = self.links.get_mut(id) else { continue };
             self.faults.count_effect(fault);
             link.directions[1 - sender].is_lost = true;
@@ -296,8 +293,4 @@ impl State {
 /// Returns whether an effect is more than a report.
 pub(crate) const fn is_act(effect: &Effect) -> bool {
     !matches!(effect, Effect::Report(_))
-}
-
-fn disk_id(fault: usize) -> FaultId {
-    FaultId(u32::try_from(fault).expect("a scenario has fewer than 2^32 faults"))
 }

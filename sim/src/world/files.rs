@@ -79,7 +79,7 @@ impl ChiefFiles {
         Path::new(LOGDIR).to_owned()
     }
 
-    pub(super) fn open(&mut self, life: LifeId, files: RunFiles) {
+    pub(crate) fn open(&mut self, life: LifeId, files: RunFiles) {
         self.open = Some((life, files));
         self.requests.clear();
     }

@@ -39,13 +39,3 @@ pub(crate) struct Call {
     pub(super) retry: Duration,
     pub(super) cause: Cause,
 }
-
-/// The effect of faults on a parcel that arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passage {
-    Free,
-    /// The parcel waits until a fault has ended.
-    Held,
-    /// The parcel is lost.
-    Lost,
-}

@@ -1,6 +1,5 @@
 //! The traits of a host, implemented over a [`Universe`].
 
-use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
@@ -10,6 +9,8 @@ use unisono_core::protocol::{
 };
 use unisono_core::{LinkId, Moment, TaskId};
 
+use crate::world::files::Request;
+use crate::world::flight::Parcel;
 use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 
@@ -22,25 +23,27 @@ pub(crate) struct LifeHost {
 
 impl Clock for LifeHost {
     fn now(&self) -> Moment {
-        self.universe.moment(self.id.task)
+        let state = self.universe.state();
+        Moment::from_origin(state.clock(self.id.task).at(state.now))
     }
 
     async fn sleep_until(&self, moment: Moment) {
-        poll_fn(|context| self.universe.poll_alarm(self.id, moment, context)).await;
+        poll_fn(|context| self.universe.state().poll_alarm(self.id, moment, context)).await;
     }
 }
 
 impl Network for LifeHost {
     fn connect(&mut self, to: TaskId) {
-        self.universe.call(self.id, to);
+        self.universe.act(self.id, |state| state.call(self.id, to));
     }
 
     fn send(&mut self, link: LinkId, message: Message) {
-        self.universe.send(link, self.id, message);
+        let parcel = Parcel::Message(message);
+        self.universe.act(self.id, |state| state.send(link, self.id, parcel));
     }
 
     fn close(&mut self, link: LinkId) {
-        self.universe.close(link, self.id);
+        self.universe.act(self.id, |state| state.close(link, self.id, "closed by the other end"));
     }
 
     async fn next(&mut self) -> NetworkEvent {
@@ -48,7 +51,7 @@ impl Network for LifeHost {
     }
 
     async fn flush(&mut self) {
-        self.universe.close_all(self.id);
+        self.universe.act(self.id, |state| state.close_all(self.id));
     }
 }
 
@@ -61,15 +64,16 @@ impl Stop for LifeHost {
 /// The files on the chief's disk.
 impl Storage for LifeHost {
     fn restore(&mut self) {
-        self.universe.restore(self.id);
+        self.universe.act(self.id, |state| state.request(self.id, Request::Restore));
     }
 
     fn persist(&mut self, snapshot: Arc<Snapshot>) {
-        self.universe.persist(self.id, snapshot);
+        let request = Request::Persist(snapshot);
+        self.universe.act(self.id, |state| state.request(self.id, request));
     }
 
     fn record(&mut self, update: UpdateRecord) {
-        self.universe.record(self.id, &update);
+        self.universe.act(self.id, |state| state.record(self.id, &update));
     }
 
     async fn next(&mut self) -> StorageEvent {
@@ -81,12 +85,6 @@ impl Storage for LifeHost {
 pub(crate) struct SimCompute<W> {
     pub(crate) host: LifeHost,
     pub(crate) work: W,
-}
-
-impl<W> fmt::Debug for SimCompute<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimCompute").field("host", &self.host).finish_non_exhaustive()
-    }
 }
 
 impl<W: Work> Compute for SimCompute<W> {

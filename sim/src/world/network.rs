@@ -11,7 +11,7 @@ use unisono_core::host::limits::{QueueFull, QueueLimit};
 use unisono_core::random::Stream;
 use unisono_core::{Job, LinkId, TaskId};
 
-use crate::scenario::{Distribution, NetworkModel, nanos};
+use crate::scenario::{Distribution, NetworkModel, TaskSet, nanos};
 use crate::streams::Purpose;
 use crate::world::life::LifeId;
 
@@ -114,19 +114,11 @@ impl Links {
         self.links.get(&id)?.ends.into_iter().find(|end| *end != of)
     }
 
-    /// Removes the oldest frame in the direction towards `end`, whose node takes it.
-    pub(crate) fn take(&mut self, id: LinkId, end: LifeId) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if let Some(place) = link.end(end) {
-            link.directions[place].queue.take();
-        }
-    }
-
-    /// Returns whether an end still takes messages.
-    pub(crate) fn is_open(&self, id: LinkId, end: LifeId) -> bool {
-        self.links
-            .get(&id)
-            .is_some_and(|link| link.end(end).is_some_and(|place| link.directions[place].is_open))
+    /// Returns the direction of a link towards a life.
+    pub(crate) fn towards(&mut self, id: LinkId, end: LifeId) -> Option<&mut Direction> {
+        let link = self.links.get_mut(&id)?;
+        let place = link.end(end)?;
+        Some(&mut link.directions[place])
     }
 
     /// Closes an end, which then neither takes nor sends messages. A link is removed when both ends
@@ -155,19 +147,15 @@ impl Links {
         self.by_life.get(&life).cloned().unwrap_or_default()
     }
 
-    /// Returns the links between tasks that `from` and `to` select, oldest first, whichever task
-    /// called. The number is the end that `from` selects.
-    pub(crate) fn between(
-        &self,
-        from: impl Fn(TaskId) -> bool,
-        to: impl Fn(TaskId) -> bool,
-    ) -> Vec<(LinkId, usize)> {
+    /// Returns the links between tasks of two sets, oldest first, whichever task called. The number
+    /// is the end of the task in `from`.
+    pub(crate) fn between(&self, from: TaskSet, to: TaskSet) -> Vec<(LinkId, usize)> {
         let fits = |(id, link): (&LinkId, &Link)| {
             let [caller, called] = link.ends.map(|end| end.task);
-            if from(caller) && to(called) {
+            if from.contains(caller) && to.contains(called) {
                 Some((*id, 0))
             } else {
-                (from(called) && to(caller)).then_some((*id, 1))
+                (from.contains(called) && to.contains(caller)).then_some((*id, 1))
             }
         };
         self.links.iter().filter_map(fits).collect()
@@ -365,7 +353,7 @@ impl Travel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{LinkOverride, TaskSet, Wire};
+    use crate::scenario::{LinkOverride, Wire};
 
     const fn us(micros: u64) -> Duration {
         Duration::from_micros(micros)

@@ -1,14 +1,11 @@
 //! The state of the simulated world, and how it advances from event to event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use unisono_core::ids::Cut;
 
-use unisono_core::protocol::{
-    Done, Failure, Job, NetworkEvent, Outcome, StorageEvent, UpdateRecord,
-};
+use unisono_core::protocol::{Done, Failure, Job, NetworkEvent, Outcome, UpdateRecord};
 use unisono_core::random::Stream;
 use unisono_core::{LinkId, Moment, Step, TaskId};
 
@@ -160,10 +157,7 @@ impl State {
             WorldEvent::Arrive(flight) => self.on_arrival(flight),
             WorldEvent::Break(link) => self.break_link(link, [true; 2], "reset by the network"),
             WorldEvent::Done(id, cause, done) => {
-                if let Some(life) = self.life(id) {
-                    life.done.push_back((cause, done));
-                    self.woken |= life.wake();
-                }
+                self.push(id, |life| &mut life.done, (cause, done));
             }
             WorldEvent::Stored(id) => self.on_stored(id),
             WorldEvent::Start(task) => self.start_task(task),
@@ -183,8 +177,9 @@ impl State {
         }
     }
 
-    /// Ends the life of a node that was refused as older. Returns whether its process is alive.
-    pub(super) fn on_outdated(&mut self, id: LifeId) -> bool {
+    /// Ends the life of a node that was refused as older. Returns whether its process is alive, and
+    /// can start another node.
+    pub(crate) fn on_outdated(&mut self, id: LifeId) -> bool {
         let is_alive = self.life(id).is_some();
         if is_alive {
             self.end_life(id);
@@ -194,13 +189,19 @@ impl State {
 
     /// Ends a life whose node has halted: its links close after all that was sent on them.
     fn end_life(&mut self, id: LifeId) {
-        for link in self.links.of_life(id) {
-            self.close(link, id, "the other end has ended");
-        }
+        self.close_all(id);
         self.forget(id);
     }
 
-    pub(super) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
+    /// Closes all links of a life, after all that was sent on them.
+    pub(super) fn close_all(&mut self, id: LifeId) {
+        for link in self.links.of_life(id) {
+            self.close(link, id, "the other end has ended");
+        }
+    }
+
+    /// Ends a life whose node has halted with this outcome.
+    pub(crate) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
         if self.life(id).is_none() {
             return;
         }
@@ -256,7 +257,7 @@ impl State {
     }
 
     /// Returns the wall clock of a task's machine, in microseconds since 1970.
-    pub(super) fn wall_clock(&mut self, task: TaskId) -> u64 {
+    pub(crate) fn wall_clock(&mut self, task: TaskId) -> u64 {
         let right = WALL_CLOCK_ORIGIN + self.now;
         let shown = right.saturating_sub(self.faults.set_back(task));
         u64::try_from(shown.as_micros()).unwrap_or(u64::MAX)
@@ -286,23 +287,32 @@ impl State {
         }
     }
 
-    pub(super) fn push_network(&mut self, id: LifeId, cause: Cause, event: NetworkEvent) {
+    /// Adds an input to a queue of a life, and wakes the life.
+    fn push<T>(
+        &mut self,
+        id: LifeId,
+        queue: impl FnOnce(&mut Life) -> &mut VecDeque<(Cause, T)>,
+        input: (Cause, T),
+    ) {
         if let Some(life) = self.life(id) {
-            life.network.push_back((cause, event));
+            queue(life).push_back(input);
             self.woken |= life.wake();
         }
     }
 
+    pub(super) fn push_network(&mut self, id: LifeId, cause: Cause, event: NetworkEvent) {
+        self.push(id, |life| &mut life.network, (cause, event));
+    }
+
     /// Returns how long a job takes.
-    pub(super) fn job_of(&mut self, id: LifeId, job: &Job) -> JobTakes {
+    pub(super) fn job_takes(&mut self, id: LifeId, job: &Job) -> Duration {
         let task = id.task;
-        let (default, index, gradient) = match job {
-            Job::Gradient { cut: Cut { step, .. }, slot, .. } => {
+        let (default, index) = match job {
+            Job::Gradient { cut, slot, .. } => {
                 // No two jobs of a task may share an index, or they would take equally long.
-                let index = step.0 << 16 | u64::from(slot.0);
-                (&self.compute.gradient, index, Some((*step, *slot)))
+                (&self.compute.gradient, cut.step.0 << 16 | u64::from(slot.0))
             }
-            Job::Update { cut: Cut { step, .. }, .. } => (&self.compute.update, step.0, None),
+            Job::Update { cut, .. } => (&self.compute.update, cut.step.0),
         };
         let distribution: &Distribution = self.compute.tasks.get(&task).unwrap_or(default);
         let takes = distribution.constant().unwrap_or_else(|| {
@@ -312,17 +322,17 @@ impl State {
         });
         let factor = self.faults.slowness(task);
         // Without the test, every duration would pass through f64 and might be rounded.
-        let takes = if factor == 1.0 { takes } else { scale(takes, factor) };
-        JobTakes { takes, is_gradient: gradient.is_some() }
+        if factor == 1.0 { takes } else { scale(takes, factor) }
     }
 
-    pub(super) fn compute(&mut self, id: LifeId, job: JobTakes, mut done: Done) {
-        if job.is_gradient {
+    /// Plans the end of a job that takes this long.
+    pub(super) fn compute(&mut self, id: LifeId, takes: Duration, mut done: Done) {
+        if matches!(done, Done::Gradient { .. }) {
             self.faults.spoil(id.task, &mut done);
         }
         // A task has one compute thread: a job begins when the one before it has ended.
         let busy_until = self.busy_until.entry(id).or_default();
-        *busy_until = (*busy_until).max(self.now) + job.takes;
+        *busy_until = (*busy_until).max(self.now) + takes;
         let at = *busy_until;
         let cause = self.cause(id);
         self.agenda.plan(at, WorldEvent::Done(id, cause, done));
@@ -344,27 +354,13 @@ impl State {
     pub(super) fn record(&mut self, id: LifeId, update: &UpdateRecord) {
         if let Some(event) = self.files.record(update) {
             let cause = self.cause(id);
-            self.push_stored(id, cause, event);
+            self.push(id, |life| &mut life.stored, (cause, event));
         }
     }
 
     fn on_stored(&mut self, id: LifeId) {
-        if let Some((cause, event)) = self.files.answer(id) {
-            self.push_stored(id, cause, event);
+        if let Some(answer) = self.files.answer(id) {
+            self.push(id, |life| &mut life.stored, answer);
         }
     }
-
-    fn push_stored(&mut self, id: LifeId, cause: Cause, event: StorageEvent) {
-        if let Some(life) = self.life(id) {
-            life.stored.push_back((cause, event));
-            self.woken |= life.wake();
-        }
-    }
-}
-
-/// The duration of a job that is about to be computed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct JobTakes {
-    takes: Duration,
-    is_gradient: bool,
 }

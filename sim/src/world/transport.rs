@@ -8,12 +8,12 @@ use unisono_core::random::Stream;
 use unisono_core::wire;
 use unisono_core::{LinkId, TaskId};
 
-use super::flight::{Call, Flight, Parcel, Passage};
+use super::flight::{Call, Flight, Parcel};
 use super::state::{State, WorldEvent};
-use crate::scenario::Wire;
+use crate::scenario::{PartitionMode, Wire};
 use crate::streams::Purpose;
 use crate::world::life::LifeId;
-use crate::world::network::{Direction, Slowness, pair_number};
+use crate::world::network::{Slowness, pair_number};
 
 /// An unanswered call is repeated after this time, and then after twice as long each time, as TCP
 /// repeats its SYN.
@@ -104,8 +104,7 @@ impl State {
         let is_close = matches!(parcel, Parcel::Close(_));
         // Drawn even if the parcel turns out to be lost: a fault must not move later draws.
         let travel = self.network.send(pair, self.now, n_bytes as u64, slowness);
-        let Some(link) = self.links.get_mut(id) else { return };
-        let direction = &mut link.directions[1 - place];
+        let Some(direction) = self.links.towards(id, to) else { return };
         let queued = if is_close { Ok(()) } else { direction.queue.add(n_bytes) };
         let mut arrival = travel.arrival.max(direction.last_arrival);
         if is_close {
@@ -138,16 +137,15 @@ impl State {
     pub(super) fn on_arrival(&mut self, mut flight: Flight) {
         let (from, to) = (flight.from.task, flight.to.task);
         let now = self.now;
-        let Some(link) = self.links.get_mut(flight.link) else { return };
-        let Some(place) = link.end(flight.to) else { return };
-        let Direction { is_open, is_lost, .. } = link.directions[place];
-        if is_lost {
+        let Some(direction) = self.links.towards(flight.link, flight.to) else { return };
+        let is_open = direction.is_open;
+        if direction.is_lost {
             return;
         }
         // A parcel gets its delay once, when it would have arrived. While it waits behind a parcel
         // with a longer delay, it must not get a second one.
         if flight.due.is_none() {
-            let due = self.due(&flight, place);
+            let due = self.due(&flight);
             flight.due = Some(due);
             if due > now {
                 self.agenda.plan(due, WorldEvent::Arrive(flight));
@@ -157,13 +155,10 @@ impl State {
         // A partition acts when a parcel arrives, so that it also hits what was sent before it
         // began.
         if self.faults.has_active() {
-            match self.faults.passage(from, to) {
-                Passage::Free => {}
-                Passage::Held => {
-                    self.held.push(flight);
-                    return;
-                }
-                Passage::Lost => return,
+            match self.faults.stops(from, to) {
+                Some(PartitionMode::Jam) => return,
+                Some(_) => return self.held.push(flight),
+                None => {}
             }
         }
         if is_open {
@@ -175,15 +170,14 @@ impl State {
 
     /// Returns when a parcel that would arrive now is delivered. Its delay starts now, even if it
     /// waits for earlier parcels, and it does not overtake them.
-    fn due(&mut self, flight: &Flight, place: usize) -> Duration {
+    fn due(&mut self, flight: &Flight) -> Duration {
         let (from, to) = (flight.from.task, flight.to.task);
         let network = &mut self.network;
         // A closure, because only a slow partition needs another latency: drawing it for each
         // arrival would let every fault, even one of the disk, move what the network draws next.
         let delay = self.faults.delay(from, to, || network.latency(from, to));
         let due = self.now + delay;
-        let Some(link) = self.links.get_mut(flight.link) else { return due };
-        let direction = &mut link.directions[place];
+        let Some(direction) = self.links.towards(flight.link, flight.to) else { return due };
         direction.not_before = direction.not_before.max(due);
         direction.not_before
     }
@@ -252,10 +246,8 @@ impl State {
             let mut at = self.now + self.network.latency(to.task, from.task);
             // The reset must not overtake what the dead process had sent: a goodbye that is lost to
             // a reset would leave the receiver waiting for it.
-            if let Some(known) = self.links.get_mut(link)
-                && let Some(place) = known.end(from)
-            {
-                at = at.max(known.directions[place].last_arrival);
+            if let Some(direction) = self.links.towards(link, from) {
+                at = at.max(direction.last_arrival);
             }
             let parcel = Parcel::Close("reset by the other end");
             let flight = Flight { link, from: to, to: from, parcel, cause, due: None };
@@ -267,17 +259,13 @@ impl State {
     pub(super) fn break_link(&mut self, id: LinkId, is_notified: [bool; 2], why: &str) {
         let Some(link) = self.links.get_mut(id) else { return };
         let ends = link.ends;
-        for direction in &mut link.directions {
-            direction.is_lost = true;
-        }
+        let is_open = link.directions.each_ref().map(|direction| direction.is_open);
+        link.directions.iter_mut().for_each(|direction| direction.is_lost = true);
         for (place, end) in ends.into_iter().enumerate() {
-            if is_notified[place] && self.links.is_open(id, end) {
+            if is_notified[place] && is_open[place] {
                 self.links.close(id, end);
-                self.push_network(
-                    end,
-                    None,
-                    NetworkEvent::Closed { link: id, why: why.to_owned() },
-                );
+                let event = NetworkEvent::Closed { link: id, why: why.to_owned() };
+                self.push_network(end, None, event);
             }
         }
     }

@@ -9,17 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use unisono_core::protocol::{
-    Done, Effect, Job, Message, NetworkEvent, Outcome, Snapshot, UpdateRecord,
-};
-use unisono_core::{LinkId, Moment, TaskId};
-use unisono_files::run_files::RunFiles;
+use unisono_core::LinkId;
+use unisono_core::protocol::{Done, Effect, Job, NetworkEvent};
 
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
 use crate::world::fault_effects::is_act;
-use crate::world::files::Request;
-use crate::world::flight::Parcel;
 use crate::world::life::{Cause, Life, LifeId};
 use crate::world::state::State;
 use unisono_observe::trace::NamedEvent;
@@ -70,22 +65,6 @@ impl Universe {
         state.lives.insert(id.task, Life::new(id));
     }
 
-    /// Returns the wall clock of a task's machine, in microseconds since 1970.
-    pub(crate) fn wall_clock(&self, task: TaskId) -> u64 {
-        self.state().wall_clock(task)
-    }
-
-    /// Ends a life whose incarnation was refused as older. Returns whether the process is alive,
-    /// and can start another node.
-    pub(crate) fn end_outdated(&self, id: LifeId) -> bool {
-        self.state().on_outdated(id)
-    }
-
-    /// Ends a life whose node has halted. Its links close after all that was sent on them.
-    pub(crate) fn end(&self, id: LifeId, outcome: Outcome) {
-        self.state().on_halt(id, outcome);
-    }
-
     /// Triggers the faults that wait for this input, and then lets the life take the input, which
     /// has number `number`. Returns `None` if the life is over.
     pub(crate) fn take_input(&self, id: LifeId, what: NamedEvent, number: u64) -> Option<Taken> {
@@ -115,16 +94,6 @@ impl Universe {
         Some((state.now, done))
     }
 
-    pub(crate) fn moment(&self, task: TaskId) -> Moment {
-        let state = self.state();
-        Moment::from_origin(state.clock(task).at(state.now))
-    }
-
-    /// Waits until the clock of a life shows a moment.
-    pub(crate) fn poll_alarm(&self, id: LifeId, at: Moment, context: &Context<'_>) -> Poll<()> {
-        self.state().poll_alarm(id, at, context)
-    }
-
     /// Takes the first input of a queue of a life, or waits for one.
     pub(crate) fn poll<T>(
         &self,
@@ -144,31 +113,12 @@ impl Universe {
         let Some(life) = state.life(id) else { return Poll::Pending };
         let poll = life.poll(context, |life| &mut life.network);
         // A frame counts in its sender's queue until the node takes it.
-        if let Poll::Ready(NetworkEvent::Received { link, .. }) = &poll {
-            state.links.take(*link, id);
+        if let Poll::Ready(NetworkEvent::Received { link, .. }) = &poll
+            && let Some(direction) = state.links.towards(*link, id)
+        {
+            direction.queue.take();
         }
         poll
-    }
-
-    pub(crate) fn call(&self, caller: LifeId, to: TaskId) {
-        self.act(caller, |state| state.call(caller, to));
-    }
-
-    pub(crate) fn send(&self, link: LinkId, from: LifeId, message: Message) {
-        self.act(from, |state| state.send(link, from, Parcel::Message(message)));
-    }
-
-    pub(crate) fn close(&self, link: LinkId, end: LifeId) {
-        self.act(end, |state| state.close(link, end, "closed by the other end"));
-    }
-
-    /// Closes all links of a life, after all that was sent on them.
-    pub(crate) fn close_all(&self, id: LifeId) {
-        self.act(id, |state| {
-            for link in state.links.of_life(id) {
-                state.close(link, id, "the other end has ended");
-            }
-        });
     }
 
     /// Does a job with `work`. The result arrives when the job's virtual time has passed.
@@ -177,33 +127,16 @@ impl Universe {
         if state.life(id).is_none() {
             return;
         }
-        let takes = state.job_of(id, &job);
+        let takes = state.job_takes(id, &job);
         // The computation takes long, and needs nothing of the world.
         drop(state);
         let done = work(job);
         self.act(id, |state| state.compute(id, takes, done));
     }
 
-    /// Hands over the open files of the chief, for this life.
-    pub(crate) fn open_files(&self, id: LifeId, files: RunFiles) {
-        self.state().files.open(id, files);
-    }
-
-    pub(crate) fn restore(&self, id: LifeId) {
-        self.act(id, |state| state.request(id, Request::Restore));
-    }
-
-    pub(crate) fn persist(&self, id: LifeId, snapshot: Arc<Snapshot>) {
-        self.act(id, |state| state.request(id, Request::Persist(snapshot)));
-    }
-
-    pub(crate) fn record(&self, id: LifeId, update: &UpdateRecord) {
-        self.act(id, |state| state.record(id, update));
-    }
-
     /// Carries out one effect of a node. The effects of a dead node are dropped. A node that a
     /// fault kills between two effects dies after its last one.
-    fn act(&self, id: LifeId, what: impl FnOnce(&mut State)) {
+    pub(super) fn act(&self, id: LifeId, what: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.life(id).is_none() {
             return;

@@ -149,7 +149,7 @@ pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryE
 ///
 /// # Errors
 /// If there are checkpoints, and each is invalid or lacks losses before it.
-pub fn newest_with_losses(
+pub(crate) fn newest_with_losses(
     disk: &dyn Disk,
     logdir: &Path,
     missing: impl Fn(Step) -> Option<MissingLosses>,
@@ -198,7 +198,7 @@ pub fn newest_with_losses(
 ///
 /// # Errors
 /// If the directory cannot be listed.
-pub fn newest_step(disk: &dyn Disk, logdir: &Path) -> Result<Option<Step>, DiskError> {
+pub(crate) fn newest_step(disk: &dyn Disk, logdir: &Path) -> Result<Option<Step>, DiskError> {
     Ok(Listing::new(disk, logdir)?.candidates().first().copied())
 }
 

@@ -245,8 +245,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut bytes = safetensors::serialize(views, Some(metadata)).expect("the views fit together");
 
     assert!(bytes[LENGTH_BYTES..].starts_with(PREFIX), "the digest has a fixed place");
-    let digest = digest(&bytes);
-    bytes[DIGEST_AT..][..NO_DIGEST.len()].copy_from_slice(digest.as_bytes());
+    seal(&mut bytes);
     bytes
 }
 
@@ -265,7 +264,7 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     }
     // Verify the digest first: any other error of a damaged file would be misleading.
     parsed.verify_digest()?;
-    let description = parsed.description()?;
+    let description = Description::of_header(&parsed.header)?;
     let by = |place, content| FileError::Step { name, place, content };
     if description.step != name {
         return Err(by("metadata", description.step.0.into()));
@@ -286,9 +285,8 @@ fn digest(bytes: &[u8]) -> String {
     format!("{:08x}", crc32c::crc32c_append(crc, &bytes[DIGEST_AT + NO_DIGEST.len()..]))
 }
 
-/// Corrects the digest, if the bytes are long enough to have one.
-#[cfg(any(test, fuzzing))]
-pub(super) fn reseal(bytes: &mut [u8]) {
+/// Writes the digest, if the bytes are long enough to have one.
+pub(super) fn seal(bytes: &mut [u8]) {
     if bytes.len() >= DIGEST_AT + NO_DIGEST.len() {
         let digest = digest(bytes);
         bytes[DIGEST_AT..][..NO_DIGEST.len()].copy_from_slice(digest.as_bytes());
@@ -339,10 +337,6 @@ impl<'a> Parsed<'a> {
         }
         let recorded = recorded.escape_ascii().to_string();
         Err(FileError::Digest { recorded, actual })
-    }
-
-    fn description(&self) -> Result<Description, FileError> {
-        Description::of_header(&self.header)
     }
 
     /// Returns the metadata in the header.
@@ -403,7 +397,7 @@ mod tests {
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
         let mut bytes = bytes.to_vec();
         bytes[at..][..to.len()].copy_from_slice(to.as_bytes());
-        reseal(&mut bytes);
+        seal(&mut bytes);
         bytes
     }
 

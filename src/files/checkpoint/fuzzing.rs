@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::directory::steps_of;
-use super::file::{FileError, decode, encode, reseal, tensors_in};
+use super::file::{FileError, decode, encode, seal, tensors_in};
 use super::state;
 use unisono_core::ids::Step;
 
@@ -11,7 +11,7 @@ use unisono_core::ids::Step;
 /// read as plain tensors.
 pub fn checkpoint(bytes: &[u8]) -> bool {
     let mut resealed = bytes.to_vec();
-    reseal(&mut resealed);
+    seal(&mut resealed);
     [bytes, &resealed].into_iter().any(one_checkpoint)
 }
 

@@ -80,18 +80,10 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, StateError> {
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
-        match byte {
-            b'\n' => escaped.push_str("\\n"),
-            b'\r' => escaped.push_str("\\r"),
-            b'\t' => escaped.push_str("\\t"),
-            b'"' => escaped.push_str("\\\""),
-            b'\'' => escaped.push_str("\\'"),
-            b'\\' => escaped.push_str("\\\\"),
-            b' '..=b'~' => escaped.push(char::from(byte)),
-            _ => {
-                let _infallible = write!(escaped, "\\{byte:03o}");
-            }
-        }
+        let _infallible = match byte {
+            b'\n' | b'\r' | b'\t' | b' '..=b'~' => write!(escaped, "{}", byte.escape_ascii()),
+            _ => write!(escaped, "\\{byte:03o}"),
+        };
     }
     escaped
 }

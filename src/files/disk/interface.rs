@@ -65,7 +65,7 @@ pub struct Stamp {
 }
 
 /// A file that is open for appending.
-pub trait Appender: Write + Send {
+pub trait Appender: fmt::Debug + Write + Send {
     /// Returns the identity and the length of the open file.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 //! When [`Lines::append`] returns, the operating system has the bytes, so killing the process loses
 //! none. After [`Lines::sync`] they also survive a loss of power.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,16 +14,16 @@ use super::real_disk::RealDisk;
 /// update of 4,096 slots, takes less than 600 KiB.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// The reason why a folder cannot be searched for files.
+/// The reason why a folder cannot be searched for files, or a file cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum ReadError {
     /// The folder does not exist.
     #[error("there is no folder {}: give the logdir of a run", .0.display())]
     None(PathBuf),
-    /// The operating system refused to list the folder.
+    /// The operating system refused.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
-        /// The folder.
+        /// The folder or the file.
         path: PathBuf,
         /// Error of the operating system.
         source: io::Error,
@@ -38,11 +37,11 @@ pub enum FolderError {
 pub fn find<T: Ord>(
     folder: &Path,
     parse: impl Fn(&str) -> Option<T>,
-) -> Result<Vec<(T, PathBuf)>, FolderError> {
+) -> Result<Vec<(T, PathBuf)>, ReadError> {
     if !folder.is_dir() {
-        return Err(FolderError::None(folder.to_owned()));
+        return Err(ReadError::None(folder.to_owned()));
     }
-    let unreadable = |source| FolderError::Unreadable { path: folder.to_owned(), source };
+    let unreadable = |source| ReadError::Unreadable { path: folder.to_owned(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -51,6 +50,14 @@ pub fn find<T: Ord>(
     }
     found.sort();
     Ok(found)
+}
+
+/// Returns the content of a regular file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
+    RealDisk.read(path).map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })
 }
 
 /// Returns the whole lines at the end of a file, last line first, without their line ends.
@@ -69,18 +76,12 @@ pub fn last_lines(path: &Path) -> Vec<Vec<u8>> {
 }
 
 /// A file that grows by whole lines.
+#[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
     end: Box<dyn Appender>,
     /// Bytes of the file that are whole lines.
     len: u64,
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, len, .. } = self;
-        f.debug_struct("Lines").field("path", path).field("len", len).finish_non_exhaustive()
-    }
 }
 
 impl Lines {

@@ -78,7 +78,7 @@ impl LogdirLock {
     ///
     /// # Errors
     /// If the folder cannot be opened.
-    pub fn of_parent(logdir: &Path) -> Result<Self, LockError> {
+    pub(crate) fn of_parent(logdir: &Path) -> Result<Self, LockError> {
         let dir = open(logdir)?;
         // Fails if the parent has the lock, which is what we want. If the parent has none, this
         // process takes it.

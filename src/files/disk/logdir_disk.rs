@@ -11,13 +11,13 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, renameat, unlinkat};
-use rustix::io::retry_on_intr;
+use rustix::fd::BorrowedFd;
+use rustix::fs::Dir;
 
 use super::folders;
-use super::interface::{Appender, Disk, DiskError, Stamp};
+use super::interface::{Appender, DiskError};
 use super::lock::LogdirLock;
-use super::real_disk::At;
+use super::real_disk::FolderDisk;
 use crate::disk::Displaced;
 
 impl From<Displaced> for io::Error {
@@ -49,12 +49,12 @@ impl LogdirDisk {
     }
 
     /// Returns the open folder if it is still at its path.
-    fn folder(&self) -> io::Result<At<'_>> {
+    fn folder(&self) -> io::Result<BorrowedFd<'_>> {
         let own = self.dir.metadata()?;
         match std::fs::metadata(&self.path) {
             // The path may refer to another folder by now, so compare device and inode.
             Ok(found) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => {
-                Ok(At(self.dir.as_fd()))
+                Ok(self.dir.as_fd())
             }
             Ok(_) => Err(Displaced::Logdir.into()),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Displaced::Logdir.into()),
@@ -76,76 +76,37 @@ impl LogdirDisk {
     }
 }
 
-impl Disk for LogdirDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+impl FolderDisk for LogdirDisk {
+    fn at<'a>(&'a self, path: &'a Path) -> io::Result<(BorrowedFd<'a>, &'a Path)> {
+        Ok((self.folder()?, self.name(path)?))
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
         self.is_the_folder(dir)?;
         self.folder().map(|_| ())
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.is_the_folder(dir)?;
         let mut names = Vec::new();
-        for entry in Dir::read_from(self.folder()?.0)? {
+        for entry in Dir::read_from(self.folder()?)? {
             let entry = entry?;
             // All our file names are UTF-8; ignore others.
             names.extend(entry.file_name().to_str().ok().map(str::to_owned));
         }
         names.retain(|name| name != "." && name != "..");
-        names.sort();
         Ok(names)
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.folder()?.read(self.name(path)?)
-    }
-
-    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
-        self.folder()?.read_end(self.name(path)?, n)
-    }
-
-    fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
-        self.folder()?.read_start(self.name(path)?, n)
-    }
-
-    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-        self.folder()?.stamp(self.name(path)?)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.folder()?.write(self.name(path)?, bytes)
-    }
-
-    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.folder()?.append(self.name(path)?, bytes)
-    }
-
     /// Unsupported: the chief keeps no file open, because its lock covers the whole folder.
-    fn open_end(&self, _path: &Path) -> io::Result<Box<dyn Appender>> {
+    fn appender(&self, _path: &Path) -> io::Result<Box<dyn Appender>> {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        self.folder()?.truncate(self.name(path)?, len)
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        self.folder()?.sync(self.name(path)?)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (At(dir), from, to) = (self.folder()?, self.name(from)?, self.name(to)?);
-        Ok(retry_on_intr(|| renameat(dir, from, dir, to))?)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn sync_names(&self, dir: &Path) -> io::Result<()> {
         self.is_the_folder(dir)?;
         self.folder()?;
         folders::sync(&self.dir)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let (At(dir), name) = (self.folder()?, self.name(path)?);
-        Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::empty()))?)
     }
 }
 
@@ -154,6 +115,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::disk::Disk as _;
 
     /// Returns a disk in the folder `run` of a temporary folder.
     fn disk() -> (tempfile::TempDir, LogdirDisk) {

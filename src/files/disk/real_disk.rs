@@ -1,12 +1,13 @@
 //! The operating system's files, accessed by path.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::{AtFlags, CWD, OFlags, statat};
+use rustix::fs::{AtFlags, CWD, OFlags, renameat, statat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::folders::{self, DanglingLink};
@@ -25,7 +26,7 @@ impl RealDisk {
     /// # Errors
     /// If there is no such file, or it cannot be read.
     pub fn open_to_read(path: &Path) -> io::Result<File> {
-        At(CWD).open(path, OFlags::RDONLY)
+        Self.open(path, OFlags::RDONLY)
     }
 
     /// Makes the name of a new directory durable in its parent.
@@ -41,8 +42,105 @@ impl RealDisk {
     }
 }
 
-impl Disk for RealDisk {
+/// A disk of the operating system, which looks up every path in an open folder.
+pub(super) trait FolderDisk: fmt::Debug + Send + Sync {
+    /// Returns the folder of a file, and the path of the file in the folder.
+    fn at<'a>(&'a self, path: &'a Path) -> io::Result<(BorrowedFd<'a>, &'a Path)>;
+    /// As [`Disk::create_dir`].
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// As [`Disk::list`], in any order.
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// As [`Disk::open_end`].
+    fn appender(&self, path: &Path) -> io::Result<Box<dyn Appender>>;
+    /// As [`Disk::sync_dir`].
+    fn sync_names(&self, dir: &Path) -> io::Result<()>;
+
+    /// Opens a regular file.
+    fn open(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let (dir, name) = self.at(path)?;
+        regular::open(dir, name, flags)
+    }
+}
+
+impl<T: FolderDisk> Disk for T {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.make_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = self.names(dir)?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
+        let mut file = self.open(path, OFlags::RDONLY)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(n)))?;
+        let mut end = Vec::new();
+        file.take(n).read_to_end(&mut end)?;
+        Ok((len, end))
+    }
+
+    fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
+        let mut start = Vec::new();
+        self.open(path, OFlags::RDONLY)?.take(n).read_to_end(&mut start)?;
+        Ok(start)
+    }
+
+    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let (dir, name) = self.at(path)?;
+        let stat = retry_on_intr(|| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW))?;
+        Ok(Stamp { file: stat.st_ino, len: u64::try_from(stat.st_size).unwrap_or(0) })
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?.write_all(bytes)
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY | OFlags::APPEND)?.write_all(bytes)
+    }
+
+    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
+        self.appender(path)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY)?.set_len(len)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        self.open(path, OFlags::WRONLY)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let ((old_dir, from), (new_dir, to)) = (self.at(from)?, self.at(to)?);
+        Ok(retry_on_intr(|| renameat(old_dir, from, new_dir, to))?)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.sync_names(dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.at(path)?;
+        Ok(retry_on_intr(|| unlinkat(dir, name, AtFlags::empty()))?)
+    }
+}
+
+impl FolderDisk for RealDisk {
+    fn at<'a>(&'a self, path: &'a Path) -> io::Result<(BorrowedFd<'a>, &'a Path)> {
+        Ok((CWD, path))
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
         // Find the missing parents first: afterwards, nothing shows which names are new and need a
         // sync.
         let missing: Vec<&Path> = dir
@@ -57,116 +155,23 @@ impl Disk for RealDisk {
         missing.into_iter().try_for_each(|made| self.sync_name(made))
     }
 
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
             // All our file names are UTF-8; ignore others.
             names.extend(entry?.file_name().into_string());
         }
-        names.sort();
         Ok(names)
     }
 
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        At(CWD).read(path)
-    }
-
-    fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
-        At(CWD).read_end(path, n)
-    }
-
-    fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
-        At(CWD).read_start(path, n)
-    }
-
-    fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-        At(CWD).stamp(path)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        At(CWD).write(path, bytes)
-    }
-
-    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        At(CWD).append(path, bytes)
-    }
-
-    fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
+    fn appender(&self, path: &Path) -> io::Result<Box<dyn Appender>> {
         Ok(Box::new(LockedEnd::open(path)?))
     }
 
-    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
-        At(CWD).truncate(path, len)
-    }
-
-    fn sync(&self, path: &Path) -> io::Result<()> {
-        At(CWD).sync(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn sync_names(&self, dir: &Path) -> io::Result<()> {
         // The parent of a relative path of one component is the empty path.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         folders::sync(&File::open(dir)?)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-}
-
-/// Files below an open folder, by paths relative to it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct At<'a>(pub(super) BorrowedFd<'a>);
-
-impl At<'_> {
-    fn open(self, path: &Path, flags: OFlags) -> io::Result<File> {
-        regular::open(self.0, path, flags)
-    }
-
-    pub(super) fn read(self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.open(path, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    pub(super) fn read_end(self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
-        let mut file = self.open(path, OFlags::RDONLY)?;
-        let len = file.metadata()?.len();
-        file.seek(SeekFrom::Start(len.saturating_sub(n)))?;
-        let mut end = Vec::new();
-        file.take(n).read_to_end(&mut end)?;
-        Ok((len, end))
-    }
-
-    pub(super) fn read_start(self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
-        let mut start = Vec::new();
-        self.open(path, OFlags::RDONLY)?.take(n).read_to_end(&mut start)?;
-        Ok(start)
-    }
-
-    pub(super) fn stamp(self, path: &Path) -> io::Result<Stamp> {
-        let stat = retry_on_intr(|| statat(self.0, path, AtFlags::SYMLINK_NOFOLLOW))?;
-        Ok(Stamp { file: stat.st_ino, len: u64::try_from(stat.st_size).unwrap_or(0) })
-    }
-
-    pub(super) fn write(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?.write_all(bytes)
-    }
-
-    pub(super) fn append(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.open(path, OFlags::WRONLY | OFlags::APPEND)?.write_all(bytes)
-    }
-
-    pub(super) fn truncate(self, path: &Path, len: u64) -> io::Result<()> {
-        self.open(path, OFlags::WRONLY)?.set_len(len)
-    }
-
-    pub(super) fn sync(self, path: &Path) -> io::Result<()> {
-        self.open(path, OFlags::WRONLY)?.sync_all()
     }
 }
 
@@ -181,7 +186,7 @@ impl LockedEnd {
     fn open(path: &Path) -> io::Result<Self> {
         // No O_TRUNC: before the lock is held, another process may be writing.
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
-        let file = At(CWD).open(path, flags)?;
+        let file = RealDisk.open(path, flags)?;
         lock::take_file(&file)?;
         let end = Self { file, path: path.to_owned() };
         // The previous holder of the lock may have replaced the file while we waited.

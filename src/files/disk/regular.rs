@@ -6,11 +6,10 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use rustix::fd::BorrowedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
 /// An object other than a regular file, found where a regular file was expected.
@@ -52,31 +51,27 @@ pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Resul
 
 fn checked(file: File) -> io::Result<File> {
     // Check the open file. Its path may refer to another object by now.
-    let of = file.metadata()?.file_type();
-    if of.is_file() {
-        return Ok(file);
+    match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        FileType::Directory => Err(ErrorKind::IsADirectory.into()),
+        other => Err(not_regular(other).unwrap_or(NotRegular::Other).into()),
     }
-    if of.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
-    }
-    Err(if of.is_fifo() {
-        NotRegular::Fifo.into()
-    } else if of.is_char_device() || of.is_block_device() {
-        NotRegular::Device.into()
-    } else {
-        NotRegular::Other.into()
-    })
 }
 
 /// Names the object that could not be opened, if it explains the error.
 fn why_not(dir: BorrowedFd<'_>, path: &Path, errno: Errno) -> io::Error {
     let Ok(stat) = statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) else { return errno.into() };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Symlink => NotRegular::SymbolicLink.into(),
-        FileType::Fifo => NotRegular::Fifo.into(),
-        FileType::Socket => NotRegular::Socket.into(),
-        FileType::CharacterDevice | FileType::BlockDevice => NotRegular::Device.into(),
-        _ => errno.into(),
+    let object = not_regular(FileType::from_raw_mode(stat.st_mode));
+    object.map_or_else(|| errno.into(), io::Error::from)
+}
+
+fn not_regular(kind: FileType) -> Option<NotRegular> {
+    match kind {
+        FileType::Symlink => Some(NotRegular::SymbolicLink),
+        FileType::Fifo => Some(NotRegular::Fifo),
+        FileType::Socket => Some(NotRegular::Socket),
+        FileType::CharacterDevice | FileType::BlockDevice => Some(NotRegular::Device),
+        _ => None,
     }
 }
 

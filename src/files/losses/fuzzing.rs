@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use unisono_core::ids::Cut;
 
 use super::{LossLog, read_from, rows};
 use crate::disk::Disk as _;
 use crate::disk::test_disk::{Bug, TestDisk};
 use crate::losses::error::{LOSSES_FILE, LossesError};
-use unisono_core::ids::{Generation, Slot, Step};
+use unisono_core::ids::{Cut, Generation, Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
 /// Opens a losses file as a chief does and continues it, and reads it as an audit does.

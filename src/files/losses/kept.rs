@@ -12,10 +12,10 @@ pub(super) const MAX_KEPT_BYTES: usize = 64 << 20;
 pub(super) struct KeptText {
     /// The whole text; `None` if it is too long.
     whole: Option<Vec<u8>>,
-    /// The header and the first row.
-    start: Vec<u8>,
+    /// The header and the first row, as far as they exist.
+    pub(super) start: Vec<u8>,
     /// The last line.
-    end: Vec<u8>,
+    pub(super) end: Vec<u8>,
 }
 
 impl KeptText {
@@ -29,16 +29,6 @@ impl KeptText {
     /// Returns the whole text; `None` if it is too long to be kept.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         self.whole.as_deref()
-    }
-
-    /// Returns the header and the first row, as far as they exist.
-    pub(super) fn start(&self) -> &[u8] {
-        &self.start
-    }
-
-    /// Returns the last line.
-    pub(super) fn end(&self) -> &[u8] {
-        &self.end
     }
 
     /// Adds whole lines that were appended to the file.
@@ -86,10 +76,10 @@ mod tests {
         for n_first in [0, 2, 4, 6, 8] {
             let mut kept = KeptText::of(&text[..n_first]);
             kept.append(&text[n_first..]);
-            assert_eq!((kept.start(), kept.end()), (&b"a\nb\n"[..], &b"d\n"[..]), "{n_first}");
+            assert_eq!((&*kept.start, &*kept.end), (&b"a\nb\n"[..], &b"d\n"[..]), "{n_first}");
             assert_eq!(kept.whole(), Some(&text[..]));
             kept.cut_to(b"a\n");
-            assert_eq!((kept.start(), kept.end()), (&b"a\n"[..], &b"a\n"[..]));
+            assert_eq!((&*kept.start, &*kept.end), (&b"a\n"[..], &b"a\n"[..]));
         }
     }
 
@@ -99,8 +89,8 @@ mod tests {
         let line = [&vec![b'x'; MAX_KEPT_BYTES][..], b"\n"].concat();
         kept.append(&line);
         kept.append(b"last\n");
-        assert_eq!((kept.whole(), kept.end()), (None, &b"last\n"[..]));
+        assert_eq!((kept.whole(), &*kept.end), (None, &b"last\n"[..]));
         kept.cut_to(b"first\nother\n");
-        assert_eq!((kept.whole(), kept.end()), (None, &b"other\n"[..]));
+        assert_eq!((kept.whole(), &*kept.end), (None, &b"other\n"[..]));
     }
 }

@@ -3,8 +3,8 @@
 use super::rows;
 use unisono_core::ids::Step;
 
-/// Result of scanning a file that begins with the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Result of scanning a file that begins with the header. The default is that of no file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
     /// Length of the header and the whole rows, in bytes.
     pub(super) len: u64,
@@ -20,12 +20,7 @@ impl Survey {
     /// Scans a file that begins with the header. Each update of the present run has `n_losses`
     /// rows.
     pub(super) fn of(bytes: &[u8], n_losses: usize) -> Self {
-        let mut survey = Self {
-            len: rows::HEADER.len() as u64,
-            next: Step(0),
-            complete_below: Step(0),
-            damaged_line: None,
-        };
+        let mut survey = Self { len: rows::HEADER.len() as u64, ..Self::default() };
         // The steps from 0 to this one follow each other without a gap.
         let mut last_in_order: Option<Step> = None;
         let (mut n_rows, mut n_rows_before) = (0, None);

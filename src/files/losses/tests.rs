@@ -7,6 +7,24 @@ use super::*;
 use crate::disk::test_disk::{Bug, Fault, TestDisk};
 use unisono_core::ids::Generation;
 
+impl LossLog {
+    /// Removes the rows of `step` or later, as the first append of a run that resumes at `step`.
+    fn rewind(&mut self, step: Step) -> Result<(), LossesError> {
+        self.forget_from(step);
+        self.flush()
+    }
+
+    /// Makes all rows durable, as [`crate::RunFiles::persist`] does before it saves a checkpoint.
+    fn sync(&mut self) -> Result<(), LossesError> {
+        self.flush_closely()?;
+        let synced = self.disk.sync(&self.path).map_err(DiskError::at("sync", &self.path));
+        if synced.is_err() {
+            self.sync_failed();
+        }
+        Ok(synced?)
+    }
+}
+
 fn update(step: u64, losses: &[f32]) -> UpdateRecord {
     let losses = (0..).map(Slot).zip(losses.iter().copied()).collect();
     UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }

@@ -85,11 +85,11 @@ impl Value {
 fn histogram_message(histogram: &Histogram) -> Message {
     let buckets = histogram.buckets();
     Message::default()
-        .double(1, histogram.min())
-        .double(2, histogram.max())
-        .double(3, histogram.n_values() as f64)
-        .double(4, histogram.sum())
-        .double(5, histogram.sum_squares())
+        .double(1, histogram.min)
+        .double(2, histogram.max)
+        .double(3, histogram.n_values as f64)
+        .double(4, histogram.sum)
+        .double(5, histogram.sum_squares)
         .doubles(6, buckets.iter().map(|Bucket { limit, .. }| *limit))
         .doubles(7, buckets.iter().map(|Bucket { count, .. }| *count))
 }

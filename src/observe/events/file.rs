@@ -3,7 +3,6 @@
 //! A file that lacks an event is still valid, so appending may be retried after an error. A torn
 //! record would end the file for every reader, so it is cut off before the next record.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ const MICROS: u64 = 1_000_000;
 pub const FILE_PREFIX: &str = "events.out.tfevents.";
 
 /// An event file that grows.
+#[derive(Debug)]
 pub struct EventFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
@@ -28,13 +28,6 @@ pub struct EventFile {
     is_torn: bool,
     /// Buffer for records, reused to avoid allocations.
     records: Vec<u8>,
-}
-
-impl fmt::Debug for EventFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, len, .. } = self;
-        f.debug_struct("EventFile").field("path", path).field("len", len).finish_non_exhaustive()
-    }
 }
 
 /// Returns the name of the event file of an incarnation of the chief, which is its start in

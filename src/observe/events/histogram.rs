@@ -17,11 +17,12 @@ static LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
 /// The distribution of values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    min: f64,
-    max: f64,
-    n_values: u64,
-    sum: f64,
-    sum_squares: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) n_values: u64,
+    /// Sum, added in the order of the values.
+    pub(super) sum: f64,
+    pub(super) sum_squares: f64,
     /// Number of values in each bucket, parallel to [`LIMITS`].
     counts: Vec<u64>,
     is_finite: bool,
@@ -76,39 +77,8 @@ impl Histogram {
         self.is_finite
     }
 
-    /// Returns the smallest value.
-    #[must_use]
-    pub const fn min(&self) -> f64 {
-        self.min
-    }
-
-    /// Returns the largest value.
-    #[must_use]
-    pub const fn max(&self) -> f64 {
-        self.max
-    }
-
-    /// Returns the number of values.
-    #[must_use]
-    pub const fn n_values(&self) -> u64 {
-        self.n_values
-    }
-
-    /// Returns the sum, added in the order of the values.
-    #[must_use]
-    pub const fn sum(&self) -> f64 {
-        self.sum
-    }
-
-    /// Returns the sum of squares, added in the order of the values.
-    #[must_use]
-    pub const fn sum_squares(&self) -> f64 {
-        self.sum_squares
-    }
-
     /// Returns the buckets, with consecutive empty buckets merged. There is at least one.
-    #[must_use]
-    pub fn buckets(&self) -> Vec<Bucket> {
+    pub(crate) fn buckets(&self) -> Vec<Bucket> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for (&limit, &count) in LIMITS.iter().zip(&self.counts) {
             let bucket = Bucket { limit, count: count as f64 };

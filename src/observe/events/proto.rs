@@ -7,20 +7,17 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
-/// The encoding of a field's value.
-#[derive(Clone, Copy)]
-enum WireType {
-    Varint = 0,
-    Fixed64 = 1,
-    Bytes = 2,
-    Fixed32 = 5,
-}
+// The encodings of a field's value.
+const VARINT: u64 = 0;
+const FIXED_64: u64 = 1;
+const BYTES: u64 = 2;
+const FIXED_32: u64 = 5;
 
 impl Message {
     /// Adds an integer. As in proto3, 0 is omitted.
     pub(super) fn integer(mut self, field: u32, value: u64) -> Self {
         if value != 0 {
-            self.key(field, WireType::Varint);
+            self.key(field, VARINT);
             self.varint(value);
         }
         self
@@ -29,7 +26,7 @@ impl Message {
     /// Adds a double. As in proto3, 0 is omitted.
     pub(super) fn double(mut self, field: u32, value: f64) -> Self {
         if value.to_bits() != 0 {
-            self.key(field, WireType::Fixed64);
+            self.key(field, FIXED_64);
             self.0.extend(value.to_le_bytes());
         }
         self
@@ -37,14 +34,14 @@ impl Message {
 
     /// Adds a float of a `oneof`, which is present even if it is 0.
     pub(super) fn present_float(mut self, field: u32, value: f32) -> Self {
-        self.key(field, WireType::Fixed32);
+        self.key(field, FIXED_32);
         self.0.extend(value.to_le_bytes());
         self
     }
 
     /// Adds bytes, a string or an encoded message, which is present even if it is empty.
     pub(super) fn present_bytes(mut self, field: u32, bytes: &[u8]) -> Self {
-        self.key(field, WireType::Bytes);
+        self.key(field, BYTES);
         self.varint(bytes.len() as u64);
         self.0.extend(bytes);
         self
@@ -62,7 +59,7 @@ impl Message {
         values: impl ExactSizeIterator<Item = f64>,
     ) -> Self {
         if values.len() > 0 {
-            self.key(field, WireType::Bytes);
+            self.key(field, BYTES);
             self.varint((values.len() * size_of::<f64>()) as u64);
             values.for_each(|value| self.0.extend(value.to_le_bytes()));
         }
@@ -74,8 +71,8 @@ impl Message {
         &self.0
     }
 
-    fn key(&mut self, field: u32, wire_type: WireType) {
-        self.varint(u64::from(field << 3 | wire_type as u32));
+    fn key(&mut self, field: u32, wire_type: u64) {
+        self.varint(u64::from(field) << 3 | wire_type);
     }
 
     /// Encodes seven bits per byte, lowest first. All bytes but the last have their top bit set.
@@ -109,20 +106,17 @@ pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
 
 fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let key = next_varint(rest)?;
-    let wire_type = key & 7;
-    let field = if wire_type == WireType::Varint as u64 {
-        Field::Integer(next_varint(rest)?)
-    } else if wire_type == WireType::Fixed64 as u64 {
-        Field::Double(f64::from_le_bytes(*next_chunk(rest)?))
-    } else if wire_type == WireType::Bytes as u64 {
-        let length = next_varint(rest)?.try_into().ok()?;
-        let (bytes, behind) = rest.split_at_checked(length)?;
-        *rest = behind;
-        Field::Bytes(bytes)
-    } else if wire_type == WireType::Fixed32 as u64 {
-        Field::Float(f32::from_le_bytes(*next_chunk(rest)?))
-    } else {
-        return None;
+    let field = match key & 7 {
+        VARINT => Field::Integer(next_varint(rest)?),
+        FIXED_64 => Field::Double(f64::from_le_bytes(*next_chunk(rest)?)),
+        BYTES => {
+            let length = next_varint(rest)?.try_into().ok()?;
+            let (bytes, behind) = rest.split_at_checked(length)?;
+            *rest = behind;
+            Field::Bytes(bytes)
+        }
+        FIXED_32 => Field::Float(f32::from_le_bytes(*next_chunk(rest)?)),
+        _ => return None,
     };
     Some((key >> 3, field))
 }

@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use unisono_core::ids::Incarnation;
-use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::{Disk as _, RealDisk, lines};
+use unisono_files::disk::lines::{self, ReadError};
 
 /// Maximum number of characters of an invalid line that an error shows.
 const MAX_SHOWN: usize = 80;
@@ -44,27 +43,29 @@ pub enum LedgerError {
          they do so with --ledger", .0.display()
     )]
     None(PathBuf),
-    /// The folder cannot be listed.
+    /// The folder cannot be listed, or the file cannot be read.
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The operating system refused to read the file.
-    #[error("cannot read {}: {source}; make it readable for this user", path.display())]
-    Unreadable {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: std::io::Error,
-    },
+    Read(#[from] ReadError),
     /// A line is not valid.
-    #[error(
-        "{}:{line}: {content:?} is not a line of a ledger: {why}; the file is damaged: restore a \
-         good copy", path.display()
-    )]
+    #[error("{}:{line}: {wrong}", path.display())]
     Line {
         /// Path of the file.
         path: PathBuf,
         /// Line number, from 1.
         line: usize,
+        /// Problem of the line.
+        wrong: WrongLine,
+    },
+}
+
+/// The problem of a line that is not valid.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongLine {
+    /// The line is not one of a ledger.
+    #[error(
+        "{content:?} is not a line of a ledger: {why}; the file is damaged: restore a good copy"
+    )]
+    Damaged {
         /// Beginning of the line.
         content: String,
         /// Problem of the line.
@@ -72,27 +73,16 @@ pub enum LedgerError {
     },
     /// Another version of the program wrote the ledger.
     #[error(
-        "{}:{line}: the ledger has format {format}, but this program reads format {FORMAT}: use \
-         the version that wrote it, or a later one", path.display()
+        "the ledger has format {0}, but this program reads format {FORMAT}: use the version that \
+         wrote it, or a later one"
     )]
-    Format {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// Format of the ledger.
-        format: u32,
-    },
+    Format(u32),
     /// The file's name is that of another ps.
     #[error(
-        "{}:{line}: the ledger belongs to ps {found}: rename it to {}, or replace it with the \
-         right one", path.display(), file_name(*found)
+        "the ledger belongs to ps {found}: rename it to {}, or replace it with the right one",
+        file_name(*found)
     )]
     OtherPs {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
         /// Number of the ps in the header.
         found: u32,
     },
@@ -146,10 +136,7 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 /// # Errors
 /// If it cannot be read, or a line is not valid.
 pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
-    let bytes = RealDisk
-        .read(path)
-        .map_err(|source| LedgerError::Unreadable { path: path.to_owned(), source })?;
-    parse(path, ps, &bytes)
+    parse(path, ps, &lines::read(path)?)
 }
 
 /// Returns the last incarnation of a ps that its ledger records; `None` if there is no ledger.
@@ -171,22 +158,32 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> 
             ledger.torn = Some(number);
             break;
         };
-        let line = parse_line(text).map_err(|wrong| wrong.at(path, number, text))?;
-        let wrong = match &line {
-            Line::Header(header) if header.ps != ps => Some(Wrong::OtherPs(header.ps)),
-            Line::Header(header) => header.mistake().map(Wrong::Line),
-            _ if number == 1 => Some(Wrong::Line("the first line must be a header".to_owned())),
-            _ => None,
-        };
-        if let Some(wrong) = wrong {
-            return Err(wrong.at(path, number, text));
-        }
+        let line = parse_line(text)
+            .and_then(|line| check(line, ps, number, text))
+            .map_err(|wrong| LedgerError::Line { path: path.to_owned(), line: number, wrong })?;
         ledger.lines.push(Numbered { number, line });
     }
     Ok(ledger)
 }
 
-fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
+/// Checks that the line may have this number in the ledger of a ps.
+fn check(line: Line, ps: u32, number: usize, text: &[u8]) -> Result<Line, WrongLine> {
+    let why = match &line {
+        Line::Header(Header { ps: found, .. }) if *found != ps => {
+            return Err(WrongLine::OtherPs { found: *found });
+        }
+        Line::Header(header) => header.mistake(),
+        _ => (number == 1).then(|| "the first line must be a header".to_owned()),
+    };
+    why.map_or(Ok(line), |why| Err(damaged(text, why)))
+}
+
+fn damaged(text: &[u8], why: String) -> WrongLine {
+    let content = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
+    WrongLine::Damaged { content: content.into_owned(), why }
+}
+
+fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
     // A later format may have other fields. Read the format on its own, to distinguish it from
     // damage.
     #[derive(Deserialize)]
@@ -198,14 +195,17 @@ fn parse_line(text: &[u8]) -> Result<Line, Wrong> {
         format: u32,
     }
     match serde_json::from_slice(text) {
-        Ok(Line::Header(Header { format, .. })) if format != FORMAT => Err(Wrong::Format(format)),
+        Ok(Line::Header(Header { format, .. })) if format != FORMAT => {
+            Err(WrongLine::Format(format))
+        }
         Ok(line) => Ok(line),
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
-            Ok(any) if any.header.format != FORMAT => Err(Wrong::Format(any.header.format)),
+            Ok(any) if any.header.format != FORMAT => Err(WrongLine::Format(any.header.format)),
             // The parser sees only this text, so its line number is always 1. `path:line` already
             // names the line.
             _ => {
-                Err(Wrong::Line(shown(&error.to_string()).replace("at line 1 column", "at column")))
+                let why = shown(&error.to_string()).replace("at line 1 column", "at column");
+                Err(damaged(text, why))
             }
         },
     }
@@ -221,26 +221,6 @@ fn shown(why: &str) -> String {
         Some(_) => {
             let (head, tail) = (&chars[..2 * MAX_SHOWN], &chars[chars.len() - 2 * MAX_SHOWN..]);
             head.iter().chain(&['…']).chain(tail).collect()
-        }
-    }
-}
-
-enum Wrong {
-    Line(String),
-    Format(u32),
-    OtherPs(u32),
-}
-
-impl Wrong {
-    fn at(self, path: &Path, line: usize, text: &[u8]) -> LedgerError {
-        let path = path.to_owned();
-        match self {
-            Self::Line(why) => {
-                let content = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
-                LedgerError::Line { path, line, content: content.into_owned(), why }
-            }
-            Self::Format(format) => LedgerError::Format { path, line, format },
-            Self::OtherPs(found) => LedgerError::OtherPs { path, line, found },
         }
     }
 }

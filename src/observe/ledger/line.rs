@@ -243,7 +243,7 @@ impl Line {
     }
 
     /// Appends the line as text, without a line end.
-    pub fn write_to(&self, text: &mut Vec<u8>) {
+    pub(crate) fn write_to(&self, text: &mut Vec<u8>) {
         serde_json::to_writer(text, self).expect("numbers, texts and lists are JSON");
     }
 }

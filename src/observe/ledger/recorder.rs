@@ -19,7 +19,7 @@ use unisono_core::protocol::{
 };
 
 /// Records one incarnation of a ps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recorder {
     incarnation: Incarnation,
     /// Gradients that the shard holds, by the slot of their push message. A slot has several
@@ -56,8 +56,7 @@ impl Recorder {
             training_steps: config.training_steps,
             settings: config.settings.clone(),
         };
-        let recorder =
-            Self { incarnation, held: BTreeMap::new(), begun: None, generation: None, chief: None };
+        let recorder = Self { incarnation, ..Self::default() };
         (recorder, Line::Header(header))
     }
 

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::DropReason;
+
 /// A name and its value, such as a setting of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
@@ -19,7 +21,7 @@ pub struct Fact {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneColumns {
     /// Task, as an index into `tasks`.
-    pub task: usize,
+    pub task: i64,
     /// Begin of the first span, in ns since the start.
     pub begin: i64,
     /// Length of each span, in ns.
@@ -42,9 +44,9 @@ pub struct LaneColumns {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageColumns {
     /// Sender, as an index into `tasks`.
-    pub from: Vec<usize>,
+    pub from: Vec<i64>,
     /// Receiver, as an index into `tasks`.
-    pub to: Vec<usize>,
+    pub to: Vec<i64>,
     /// Send time, in ns since the start.
     pub sent: Vec<i64>,
     /// Time from sending to receiving, in ns.
@@ -63,7 +65,7 @@ pub struct MessageColumns {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathColumns {
     /// Task that the run waited for, as an index into `tasks`.
-    pub task: Vec<usize>,
+    pub task: Vec<i64>,
     /// State of that task, as an index into `states`.
     pub state: Vec<u8>,
     /// Length of the segment, in ns.
@@ -76,7 +78,7 @@ pub struct PathColumns {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// Task, as an index into `tasks`.
-    pub task: usize,
+    pub task: i64,
     /// Time on the critical path in ns, one entry for each of `states`.
     pub by_state: Vec<i64>,
     /// Number of updates for which the gradient of this task came last.
@@ -117,8 +119,8 @@ pub struct DroppedRow {
     pub ps: i64,
     /// Time of the drop, in ns since the start; −1 if it is known only from a ledger.
     pub at: i64,
-    /// Reason: `duplicate`, `fenced`, `stale`, `surplus` or `uncounted`.
-    pub why: String,
+    /// Reason.
+    pub why: DropReason,
 }
 
 /// The loss curve, ascending by step.

@@ -81,8 +81,7 @@ impl Document {
     }
 
     /// Adds everything that a trace contains.
-    #[must_use]
-    pub fn with_history(mut self, history: &History) -> Self {
+    pub(crate) fn with_history(mut self, history: &History) -> Self {
         self.name_tasks(history.tasks.clone());
         let path = critical_path(history);
         let (made, unused) = (updates(history), dropped(history));
@@ -90,7 +89,7 @@ impl Document {
         self.lanes = lanes(history).iter().map(|lane| self.lane(lane)).collect();
         self.messages = self.messages(history);
         for segment in &path {
-            self.path.task.push(self.place(segment.task));
+            self.path.task.push(self.place_of(segment.task));
             self.path.state.push(segment.state as u8);
             self.path.length.push(ns(segment.end - segment.begin));
             self.path.step.push(step(segment.step));
@@ -100,7 +99,7 @@ impl Document {
             let states = of_task.get(task);
             let last = made.iter().filter(|update| update.last == Some(*task));
             Gate {
-                task: self.place(*task),
+                task: self.place_of(*task),
                 by_state: State::ALL
                     .map(|state| states.and_then(|it| it.get(&state)).map_or(0, |time| ns(*time)))
                     .to_vec(),
@@ -120,8 +119,7 @@ impl Document {
     }
 
     /// Adds the steps of checkpoints, in any order. Steps that are already listed are not repeated.
-    #[must_use]
-    pub fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+    pub(crate) fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         let known = self.checkpoints.into_iter();
         let all: BTreeSet<_> = known.chain(steps.into_iter().map(|step| step.0)).collect();
         self.checkpoints = all.into_iter().collect();
@@ -147,7 +145,7 @@ impl Document {
     }
 
     /// Sets the tasks.
-    pub fn name_tasks(&mut self, tasks: Vec<TaskId>) {
+    pub(crate) fn name_tasks(&mut self, tasks: Vec<TaskId>) {
         self.tasks = tasks.iter().map(ToString::to_string).collect();
     }
 
@@ -170,9 +168,9 @@ impl Document {
             step: it.step.0,
             slot: it.slot.0,
             worker: self.place_of(it.worker),
-            ps: self.place_of(Some(it.ps)),
+            ps: self.place_of(it.ps),
             at: it.at.map_or(-1, ns),
-            why: it.why.to_owned(),
+            why: it.why,
         };
         self.dropped = unused.iter().map(row).collect();
         self
@@ -196,12 +194,9 @@ impl Document {
     }
 
     /// Adds validation accuracies, which must ascend by step.
-    #[must_use]
-    pub fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
-        for (step, accuracy) in accuracies {
-            self.accuracies.step.push(step.0);
-            self.accuracies.accuracy.push(accuracy);
-        }
+    pub(crate) fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
+        let (step, accuracy) = accuracies.map(|(step, accuracy)| (step.0, accuracy)).unzip();
+        self.accuracies = AccuracyColumns { step, accuracy };
         self
     }
 
@@ -222,7 +217,7 @@ impl Document {
 
     fn lane(&self, lane: &Lane) -> LaneColumns {
         let mut columns = LaneColumns {
-            task: self.place(lane.task),
+            task: self.place_of(lane.task),
             begin: lane.work.first().map_or(0, |span| ns(span.begin)),
             ..LaneColumns::default()
         };
@@ -255,8 +250,8 @@ impl Document {
                 columns.kinds.push(name.to_owned());
                 columns.kinds.len() - 1
             });
-            columns.from.push(self.place(history.task(message.sent)));
-            columns.to.push(self.place(history.task(message.received)));
+            columns.from.push(self.place_of(history.task(message.sent)));
+            columns.to.push(self.place_of(history.task(message.received)));
             columns.sent.push(ns(sent.at));
             columns.took.push(ns(came.at.saturating_sub(sent.at)));
             columns.kind.push(kind);
@@ -266,14 +261,10 @@ impl Document {
         columns
     }
 
-    fn place(&self, task: TaskId) -> usize {
-        let name = task.to_string();
+    /// Returns the index of a task; −1 if there is none.
+    fn place_of(&self, task: impl Into<Option<TaskId>>) -> i64 {
+        let name = task.into().map(|task| task.to_string());
         // A run has few tasks, so a linear search suffices.
-        self.tasks.iter().position(|known| *known == name).unwrap_or(0)
-    }
-
-    fn place_of(&self, task: Option<TaskId>) -> i64 {
-        let name = task.map(|task| task.to_string());
         let place = self.tasks.iter().position(|known| Some(known) == name.as_ref());
         place.and_then(|place| i64::try_from(place).ok()).unwrap_or(-1)
     }

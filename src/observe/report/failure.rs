@@ -21,8 +21,7 @@ impl Failure {
     ///
     /// When one task fails, it tells the others, which then fail with the same reason. So the
     /// earliest failure is the cause.
-    #[must_use]
-    pub fn that_ended(history: &History) -> Option<Self> {
+    pub(crate) fn that_ended(history: &History) -> Option<Self> {
         // A task that failed and was restarted did not end the run.
         let is_last = |life: usize| {
             let task = history.lives[life].task;

@@ -8,7 +8,7 @@ use super::document::{Document, facts};
 use super::failure::Failure;
 use super::{rates, settings};
 use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
-use crate::ledger::{self, DropReason, Ledger, LedgerError, Line, Push};
+use crate::ledger::{self, Ledger, LedgerError, Line, Push};
 use crate::trace::file::TraceError;
 use crate::trace::marks::Steps;
 use crate::trace::updates::{Dropped, UpdateMade};
@@ -121,7 +121,7 @@ fn traced_losses(history: &History) -> Vec<(Step, Slot, f32)> {
     let computed = history.events.iter().filter(|it| it.input.what.kind == EventKind::Computed);
     let loss = |event: &crate::trace::history::TimedEvent| {
         let what = event.input.what;
-        Some((what.step?, what.slot?, event.input.details.loss?))
+        Some((what.step?, what.slot?, event.input.details.loss?.0))
     };
     computed.filter_map(loss).collect()
 }
@@ -180,22 +180,19 @@ fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
 fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
     let mut made: std::collections::BTreeMap<Step, UpdateMade> = std::collections::BTreeMap::new();
     let mut unused = Vec::new();
-    for (ledger, is_first) in ledgers.iter().zip([true].into_iter().chain(std::iter::repeat(false)))
-    {
+    for (place, ledger) in ledgers.iter().enumerate() {
         for numbered in &ledger.lines {
             match &numbered.line {
-                Line::Update(update) if is_first => {
+                Line::Update(update) if place == 0 => {
                     let worker = |push: &Push| TaskId::worker(push.worker);
                     let slots =
                         update.slots.iter().map(|it| (it.slot, it.push.as_ref().map(worker)));
                     let n_before = made.get(&update.step).map_or(0, |before| before.n_times);
                     let update = UpdateMade {
                         step: update.step,
-                        at: Duration::ZERO,
                         slots: slots.collect(),
-                        last: None,
-                        margin: Duration::ZERO,
                         n_times: n_before + 1,
+                        ..UpdateMade::default()
                     };
                     made.insert(update.step, update);
                 }
@@ -205,13 +202,7 @@ fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
                     worker: Some(TaskId::worker(it.worker)),
                     ps: TaskId::ps(ledger.ps),
                     at: None,
-                    why: match it.why {
-                        DropReason::Duplicate => "duplicate",
-                        DropReason::Stale => "stale",
-                        DropReason::Fenced => "fenced",
-                        DropReason::Surplus => "surplus",
-                        DropReason::Uncounted => "uncounted",
-                    },
+                    why: it.why,
                 }),
                 _ => {}
             }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::named_event::{EventKind, NamedEvent};
+use crate::ledger::Loss;
 use unisono_core::ids::{Incarnation, LinkId, Slot, TaskId};
 
 /// An input or an effect of a node.
@@ -37,9 +38,9 @@ pub struct Details {
     /// Slots that an update uses, or that a message lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<Slot>,
-    /// Loss of a gradient's batch. Serialised as text, because JSON has no NaN.
-    #[serde(skip_serializing_if = "Option::is_none", with = "loss_text")]
-    pub loss: Option<f32>,
+    /// Loss of a gradient's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
     /// Size of a message's tensors in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
@@ -108,30 +109,5 @@ pub(super) mod task_name {
     ) -> Result<Option<TaskId>, D::Error> {
         let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
         name.parse().map(Some).map_err(de::Error::custom)
-    }
-}
-
-/// Serialises losses as text without losing a bit.
-mod loss_text {
-    use serde::{Deserialize as _, Deserializer, Serializer, de};
-
-    use unisono_files::losses::format_loss;
-
-    pub(super) fn serialize<S: Serializer>(
-        loss: &Option<f32>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match loss {
-            Some(loss) => serializer.serialize_str(&format_loss(*loss)),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<f32>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        let loss = text.parse();
-        loss.map(Some).map_err(|_| de::Error::custom(format!("{text:?} is not a loss")))
     }
 }

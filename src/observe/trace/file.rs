@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::line::{FORMAT, Line};
-use crate::trace::line::TracedLife;
+use super::line::{FORMAT, Line, TracedLife};
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
-use unisono_files::disk::lines::FolderError;
-use unisono_files::disk::{Disk as _, RealDisk, lines};
+use unisono_files::disk::lines::{self, ReadError};
 
 /// Start of a line that begins an incarnation. No other line starts like this.
 const HEADER_START: &str = "{\"life\":";
@@ -25,17 +23,9 @@ pub enum TraceError {
          traces; they do so with --trace", .0.display()
     )]
     None(PathBuf),
-    /// The folder cannot be listed.
+    /// The folder cannot be listed, or the file cannot be read.
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The operating system refused to read the file.
-    #[error("cannot read {}: {source}; make it readable for this user", path.display())]
-    Unreadable {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: std::io::Error,
-    },
+    Read(#[from] ReadError),
     /// A line is not valid.
     #[error(
         "{}:{line}: {content:?} is not a line of a trace: {why}; the file is damaged, or not a \
@@ -87,10 +77,7 @@ pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
 /// # Errors
 /// If it cannot be read, or a line is not valid.
 pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
-    let bytes = RealDisk
-        .read(path)
-        .map_err(|source| TraceError::Unreadable { path: path.to_owned(), source })?;
-    parse(path, task, &bytes)
+    parse(path, task, &lines::read(path)?)
 }
 
 /// Returns the last incarnation of a task that its trace records; `None` if there is no trace.
@@ -169,6 +156,7 @@ fn take(lives: &mut Vec<TracedLife>, task: TaskId, line: Line) -> Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Loss;
     use crate::trace::{Details, Entry, Event, EventKind, LifeHeader, NamedEvent};
     use std::time::Duration;
     use unisono_core::ids::{Incarnation, LinkId, Slot, Step};
@@ -194,11 +182,11 @@ mod tests {
             incarnation: Some(Incarnation(u64::MAX)),
             generation: Some(2),
             slots: vec![Slot(0), Slot(1)],
-            loss: Some(f32::NAN),
+            loss: Some(Loss(f32::NAN)),
             bytes: Some(8),
             note: Some("</script>\n".to_owned()),
         };
-        let computed = Details { loss: Some(0.1), ..Details::default() };
+        let computed = Details { loss: Some(Loss(0.1)), ..Details::default() };
         Event {
             at: Duration::from_nanos(at),
             input: Entry { what: what(EventKind::Computed), details: computed },

@@ -205,8 +205,7 @@ impl History {
     }
 
     /// Returns the tasks without a trace.
-    #[must_use]
-    pub fn untraced(&self) -> Vec<TaskId> {
+    pub(crate) fn untraced(&self) -> Vec<TaskId> {
         let is_missing = |task: &&TaskId| self.lives_of(**task).next().is_none();
         self.tasks.iter().filter(is_missing).copied().collect()
     }

@@ -37,10 +37,9 @@ pub mod tracer;
 pub mod updates;
 
 pub use self::run::Run;
-pub use crate::trace::line::TracedLife;
 pub use entry::{Details, Entry};
 pub use file::last_incarnation;
 pub use history::History;
-pub use line::{Event, LifeHeader, Line};
+pub use line::{Event, LifeHeader, Line, TracedLife};
 pub use log::TraceLog;
 pub use named_event::{EventKind, NamedEvent};

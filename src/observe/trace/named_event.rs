@@ -4,13 +4,12 @@
 //! scenarios expect them.
 
 use std::fmt;
-use unisono_core::ids::Cut;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{
-    Done, Effect, Input, Job, Message, NetworkEvent, Report, StorageEvent, Verdict,
+    Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Verdict,
 };
 
 macro_rules! event_kinds {
@@ -23,6 +22,9 @@ macro_rules! event_kinds {
         impl EventKind {
             /// All kinds, in order.
             pub const ALL: &[Self] = &[ $( Self::$variant, )* ];
+
+            /// All kinds with their names, in order.
+            pub const NAMED: &[(Self, &'static str)] = &[ $( (Self::$variant, $name), )* ];
 
             /// Returns the name in scenario files and traces.
             #[must_use]
@@ -207,6 +209,11 @@ impl EventKind {
         // In the list of kinds, the sending of each message is directly before its receiving.
         self.name().starts_with("receives-").then(|| Self::ALL[self as usize - 1])
     }
+
+    /// Returns the kind of the receiver's event, for a kind that is the sending of a message.
+    const fn received_as(self) -> Self {
+        Self::ALL[self as usize + 1]
+    }
 }
 
 impl Serialize for EventKind {
@@ -258,83 +265,54 @@ impl NamedEvent {
 
     /// Returns whether the event is an input of the node; otherwise it is an effect.
     #[must_use]
-    pub const fn is_input(&self) -> bool {
-        use EventKind as E;
-        matches!(
-            self.kind,
-            E::Starts
-                | E::Connected
-                | E::ConnectFailed
-                | E::Accepted
-                | E::Closed
-                | E::ReceivesHello
-                | E::ReceivesWelcome
-                | E::ReceivesRefused
-                | E::ReceivesHeartbeat
-                | E::ReceivesPull
-                | E::ReceivesPush
-                | E::ReceivesPushReply
-                | E::ReceivesAcknowledged
-                | E::ReceivesVersion
-                | E::ReceivesReceived
-                | E::ReceivesChosen
-                | E::ReceivesRestore
-                | E::ReceivesRestored
-                | E::ReceivesCapture
-                | E::ReceivesCaptured
-                | E::ReceivesMissed
-                | E::ReceivesFinished
-                | E::ReceivesGoodbye
-                | E::ReceivesAbort
-                | E::Progress
-                | E::Computed
-                | E::Updated
-                | E::Read
-                | E::ReadFailed
-                | E::Saved
-                | E::SaveFailed
-                | E::NotRepeated
-                | E::Wakes
-                | E::AskedToStop
-        )
+    pub fn is_input(&self) -> bool {
+        use EventKind::*;
+        match self.kind {
+            Starts | Connected | ConnectFailed | Accepted | Closed | Progress | Computed
+            | Updated | Read | ReadFailed | Saved | SaveFailed | NotRepeated | Wakes
+            | AskedToStop => true,
+            other => other.sent_as().is_some(),
+        }
     }
 
     /// Returns the event of an input.
     #[must_use]
     pub fn of_input(input: &Input) -> Self {
+        use EventKind as E;
         match input {
-            Input::Start => Self::new(EventKind::Starts),
-            Input::Network(NetworkEvent::Connected { .. }) => Self::new(EventKind::Connected),
-            Input::Network(NetworkEvent::ConnectFailed { .. }) => {
-                Self::new(EventKind::ConnectFailed)
+            Input::Start => Self::new(E::Starts),
+            Input::Network(event) => Self::of_network(event),
+            Input::Computed(Done::Gradient { cut, slot, .. }) => {
+                Self::of(E::Computed, cut.step, *slot)
             }
-            Input::Network(NetworkEvent::Accepted { .. }) => Self::new(EventKind::Accepted),
-            Input::Network(NetworkEvent::Received { message, .. }) => {
-                Self::of_message(message, false)
-            }
-            Input::Network(NetworkEvent::Progress { .. }) => Self::new(EventKind::Progress),
-            Input::Network(NetworkEvent::Closed { .. }) => Self::new(EventKind::Closed),
-            Input::Computed(Done::Gradient { cut: Cut { step, .. }, slot, .. }) => {
-                Self::of(EventKind::Computed, *step, *slot)
-            }
-            Input::Computed(Done::Update { cut: Cut { step, .. }, .. }) => {
-                Self::at(EventKind::Updated, *step)
-            }
+            Input::Computed(Done::Update { cut, .. }) => Self::at(E::Updated, cut.step),
             Input::Stored(StorageEvent::Restored(Ok(restored))) => {
-                Self { kind: EventKind::Read, step: Some(restored.snapshot.cut.step), slot: None }
+                Self::at(E::Read, restored.snapshot.cut.step)
             }
-            Input::Stored(StorageEvent::Restored(Err(_))) => Self::new(EventKind::ReadFailed),
-            Input::Stored(StorageEvent::Persisted { step, result: Ok(_) }) => {
-                Self::at(EventKind::Saved, *step)
-            }
-            Input::Stored(StorageEvent::Persisted { step, result: Err(_) }) => {
-                Self::at(EventKind::SaveFailed, *step)
+            Input::Stored(StorageEvent::Restored(Err(_))) => Self::new(E::ReadFailed),
+            Input::Stored(StorageEvent::Persisted { step, result }) => {
+                Self::at(if result.is_ok() { E::Saved } else { E::SaveFailed }, *step)
             }
             Input::Stored(StorageEvent::NotRepeated(why)) => {
-                Self::of(EventKind::NotRepeated, why.step, why.slot)
+                Self::of(E::NotRepeated, why.step, why.slot)
             }
-            Input::Wake => Self::new(EventKind::Wakes),
-            Input::Stop => Self::new(EventKind::AskedToStop),
+            Input::Wake => Self::new(E::Wakes),
+            Input::Stop => Self::new(E::AskedToStop),
+        }
+    }
+
+    const fn of_network(event: &NetworkEvent) -> Self {
+        use EventKind as E;
+        match event {
+            NetworkEvent::Connected { .. } => Self::new(E::Connected),
+            NetworkEvent::ConnectFailed { .. } => Self::new(E::ConnectFailed),
+            NetworkEvent::Accepted { .. } => Self::new(E::Accepted),
+            NetworkEvent::Received { message, .. } => {
+                let sent = Self::of_sent(message);
+                Self { kind: sent.kind.received_as(), ..sent }
+            }
+            NetworkEvent::Progress { .. } => Self::new(E::Progress),
+            NetworkEvent::Closed { .. } => Self::new(E::Closed),
         }
     }
 
@@ -342,57 +320,49 @@ impl NamedEvent {
     /// input.
     #[must_use]
     pub const fn of_effect(effect: &Effect) -> Option<Self> {
+        use EventKind as E;
         Some(match effect {
-            Effect::Connect { .. } => Self::new(EventKind::Connects),
-            Effect::Send { message, .. } => Self::of_message(message, true),
-            Effect::Close { .. } => Self::new(EventKind::Closes),
-            Effect::Compute(Job::Gradient { cut: Cut { step, .. }, slot, .. }) => {
-                Self::of(EventKind::Computes, *step, *slot)
+            Effect::Connect { .. } => Self::new(E::Connects),
+            Effect::Send { message, .. } => Self::of_sent(message),
+            Effect::Close { .. } => Self::new(E::Closes),
+            Effect::Compute(Job::Gradient { cut, slot, .. }) => {
+                Self::of(E::Computes, cut.step, *slot)
             }
-            Effect::Compute(Job::Update { cut: Cut { step, .. }, .. }) => {
-                Self::at(EventKind::Updates, *step)
-            }
-            Effect::Restore => Self::new(EventKind::Reads),
-            Effect::Persist(_) => Self::new(EventKind::Saves),
-            Effect::Record(update) => Self::at(EventKind::Records, update.cut.step),
+            Effect::Compute(Job::Update { cut, .. }) => Self::at(E::Updates, cut.step),
+            Effect::Restore => Self::new(E::Reads),
+            Effect::Persist(_) => Self::new(E::Saves),
+            Effect::Record(update) => Self::at(E::Records, update.cut.step),
             Effect::Report(report) => return Self::of_report(report),
-            Effect::Halt(unisono_core::protocol::Outcome::Finished) => {
-                Self::new(EventKind::Finishes)
-            }
-            Effect::Halt(unisono_core::protocol::Outcome::Stopped { .. }) => {
-                Self::new(EventKind::Stops)
-            }
-            Effect::Halt(unisono_core::protocol::Outcome::Failed(_)) => Self::new(EventKind::Fails),
-            Effect::Halt(unisono_core::protocol::Outcome::Outdated { .. }) => {
-                Self::new(EventKind::Outdated)
-            }
+            Effect::Halt(Outcome::Finished) => Self::new(E::Finishes),
+            Effect::Halt(Outcome::Stopped { .. }) => Self::new(E::Stops),
+            Effect::Halt(Outcome::Failed(_)) => Self::new(E::Fails),
+            Effect::Halt(Outcome::Outdated { .. }) => Self::new(E::Outdated),
         })
     }
 
     const fn of_report(report: &Report) -> Option<Self> {
+        use EventKind as E;
         Some(match report {
-            Report::PeerUp { .. } => Self::new(EventKind::PeerUp),
-            Report::PeerDown { .. } => Self::new(EventKind::PeerDown),
-            Report::TurnedAway { .. } => Self::new(EventKind::TurnedAway),
-            Report::Waiting { .. } => Self::new(EventKind::Waits),
+            Report::PeerUp { .. } => Self::new(E::PeerUp),
+            Report::PeerDown { .. } => Self::new(E::PeerDown),
+            Report::TurnedAway { .. } => Self::new(E::TurnedAway),
+            Report::Waiting { .. } => Self::new(E::Waits),
             Report::Dropped { step, slot, verdict, .. } => {
                 let kind = match verdict {
-                    Some(Verdict::Stale) => EventKind::DropsStale,
-                    Some(Verdict::Duplicate) => EventKind::DropsDuplicate,
-                    Some(Verdict::Fenced) => EventKind::DropsFenced,
-                    None => EventKind::DropsSurplus,
+                    Some(Verdict::Stale) => E::DropsStale,
+                    Some(Verdict::Duplicate) => E::DropsDuplicate,
+                    Some(Verdict::Fenced) => E::DropsFenced,
+                    None => E::DropsSurplus,
                 };
                 Self::of(kind, *step, *slot)
             }
             Report::ShardLost { live, .. } => {
                 let step = if let Ok(step) = live { Some(*step) } else { None };
-                Self { kind: EventKind::ShardLost, step, slot: None }
+                Self { kind: E::ShardLost, step, slot: None }
             }
-            Report::Adopted { step, restored: None, .. } => {
-                Self { kind: EventKind::Adopts, step: *step, slot: None }
-            }
-            Report::Adopted { step, restored: Some(_), .. } => {
-                Self { kind: EventKind::Restores, step: *step, slot: None }
+            Report::Adopted { step, restored, .. } => {
+                let kind = if restored.is_none() { E::Adopts } else { E::Restores };
+                Self { kind, step: *step, slot: None }
             }
             Report::Computed { .. }
             | Report::Updated { .. }
@@ -401,57 +371,29 @@ impl NamedEvent {
         })
     }
 
-    const fn of_message(message: &Message, sends: bool) -> Self {
+    /// Returns the event of sending a message.
+    const fn of_sent(message: &Message) -> Self {
         use EventKind as E;
-        const fn pick(sends: bool, sent: EventKind, received: EventKind) -> EventKind {
-            if sends { sent } else { received }
-        }
         match message {
-            Message::Hello(_) => Self::new(pick(sends, E::SendsHello, E::ReceivesHello)),
-            Message::Welcome { .. } => Self::new(pick(sends, E::SendsWelcome, E::ReceivesWelcome)),
-            Message::Refused { .. } => Self::new(pick(sends, E::SendsRefused, E::ReceivesRefused)),
-            Message::Heartbeat => Self::new(pick(sends, E::SendsHeartbeat, E::ReceivesHeartbeat)),
-            Message::Pull { want, .. } => {
-                Self::at(pick(sends, E::SendsPull, E::ReceivesPull), want.cut().step)
-            }
-            Message::Push { cut: Cut { step, .. }, slot, .. } => {
-                Self::of(pick(sends, E::SendsPush, E::ReceivesPush), *step, *slot)
-            }
-            Message::PushReply { cut: Cut { step, .. }, slot, .. } => {
-                Self::of(pick(sends, E::SendsPushReply, E::ReceivesPushReply), *step, *slot)
-            }
-            Message::Version { cut: Cut { step, .. }, .. } => {
-                Self::at(pick(sends, E::SendsVersion, E::ReceivesVersion), *step)
-            }
-            Message::Received { cut: Cut { step, .. }, .. } => {
-                Self::at(pick(sends, E::SendsReceived, E::ReceivesReceived), *step)
-            }
-            Message::Chosen { cut: Cut { step, .. }, .. } => {
-                Self::at(pick(sends, E::SendsChosen, E::ReceivesChosen), *step)
-            }
-            Message::Restore { cut: Cut { step, .. }, .. } => {
-                Self::at(pick(sends, E::SendsRestore, E::ReceivesRestore), *step)
-            }
-            Message::Restored { .. } => {
-                Self::new(pick(sends, E::SendsRestored, E::ReceivesRestored))
-            }
-            Message::Capture { cut: Cut { step: at, .. }, .. } => {
-                Self::at(pick(sends, E::SendsCapture, E::ReceivesCapture), *at)
-            }
-            Message::Captured { cut: Cut { step, .. }, .. } => {
-                Self::at(pick(sends, E::SendsCaptured, E::ReceivesCaptured), *step)
-            }
-            Message::Missed { cut: Cut { step: at, .. }, .. } => {
-                Self::at(pick(sends, E::SendsMissed, E::ReceivesMissed), *at)
-            }
-            Message::Finished { .. } => {
-                Self::new(pick(sends, E::SendsFinished, E::ReceivesFinished))
-            }
-            Message::Acknowledged { .. } => {
-                Self::new(pick(sends, E::SendsAcknowledged, E::ReceivesAcknowledged))
-            }
-            Message::Goodbye => Self::new(pick(sends, E::SendsGoodbye, E::ReceivesGoodbye)),
-            Message::Abort(_) => Self::new(pick(sends, E::SendsAbort, E::ReceivesAbort)),
+            Message::Hello(_) => Self::new(E::SendsHello),
+            Message::Welcome { .. } => Self::new(E::SendsWelcome),
+            Message::Refused { .. } => Self::new(E::SendsRefused),
+            Message::Heartbeat => Self::new(E::SendsHeartbeat),
+            Message::Pull { want, .. } => Self::at(E::SendsPull, want.cut().step),
+            Message::Push { cut, slot, .. } => Self::of(E::SendsPush, cut.step, *slot),
+            Message::PushReply { cut, slot, .. } => Self::of(E::SendsPushReply, cut.step, *slot),
+            Message::Version { cut, .. } => Self::at(E::SendsVersion, cut.step),
+            Message::Received { cut, .. } => Self::at(E::SendsReceived, cut.step),
+            Message::Chosen { cut, .. } => Self::at(E::SendsChosen, cut.step),
+            Message::Restore { cut, .. } => Self::at(E::SendsRestore, cut.step),
+            Message::Restored { .. } => Self::new(E::SendsRestored),
+            Message::Capture { cut } => Self::at(E::SendsCapture, cut.step),
+            Message::Captured { cut, .. } => Self::at(E::SendsCaptured, cut.step),
+            Message::Missed { cut, .. } => Self::at(E::SendsMissed, cut.step),
+            Message::Finished { .. } => Self::new(E::SendsFinished),
+            Message::Acknowledged { .. } => Self::new(E::SendsAcknowledged),
+            Message::Goodbye => Self::new(E::SendsGoodbye),
+            Message::Abort(_) => Self::new(E::SendsAbort),
         }
     }
 }
@@ -470,6 +412,7 @@ mod tests {
     #[test]
     fn every_kind_of_receiving_event_has_a_kind_of_sending_event() {
         for kind in EventKind::ALL {
+            assert!(kind.sent_as().is_none_or(|sent| sent.received_as() == *kind));
             let sent = kind.sent_as().map(|sent| sent.name().to_owned());
             let expected = kind.name().strip_prefix("receives-").map(|of| format!("sends-{of}"));
             assert_eq!(sent, expected);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::history::{History, TimedEvent};
 use super::named_event::EventKind;
-use super::timeline::State;
+use super::timeline::{State, state_of};
 use unisono_core::ids::{Job, Step, TaskId};
 
 /// A part of the critical path.
@@ -110,14 +110,11 @@ fn meanwhile(history: &History, event: usize) -> State {
 
 /// Returns what an event waited for, and the task that did it, given the cause of the event.
 fn waited_for(history: &History, event: usize, cause: usize) -> (State, TaskId) {
-    use EventKind as E;
-    let state = match history.events[event].input.what.kind {
-        E::Computed => State::Compute,
-        E::Updated => State::Apply,
-        E::Saved | E::SaveFailed | E::Read | E::ReadFailed => State::Save,
-        E::Connected | E::ConnectFailed => State::Join,
+    let kind = history.events[event].input.what.kind;
+    let state = state_of(kind).unwrap_or(match kind {
+        EventKind::Connected | EventKind::ConnectFailed => State::Join,
         _ => State::Send,
-    };
+    });
     (state, history.task(cause))
 }
 

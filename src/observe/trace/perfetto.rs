@@ -75,6 +75,14 @@ struct Args<'a> {
     peer: Option<String>,
 }
 
+impl TraceEvent<'_> {
+    /// Returns an event of a task at a time, which still needs a name.
+    fn at(ph: &'static str, task: TaskId, row: Row, at: Duration, cat: &'static str) -> Self {
+        let (pid, tid, ts) = (process(task), row as u32, Some(micros(nanos(at))));
+        Self { ph, pid, tid, ts, cat: Some(cat), ..Self::default() }
+    }
+}
+
 impl Args<'_> {
     fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -126,16 +134,14 @@ impl<W: Write> List<'_, W> {
         for task in tasks {
             let name = task.to_string();
             let pid = process(task);
-            let meta = TraceEvent { ph: "M", pid, ..TraceEvent::default() };
+            let meta = |tid| TraceEvent { ph: "M", pid, tid, ..TraceEvent::default() };
             let args = Args { name: Some(&name), ..Args::default() };
-            self.push(&TraceEvent { name: "process_name", args, ..meta })?;
-            let meta = TraceEvent { ph: "M", pid, ..TraceEvent::default() };
+            self.push(&TraceEvent { name: "process_name", args, ..meta(0) })?;
             let args = Args { sort_index: Some(pid), ..Args::default() };
-            self.push(&TraceEvent { name: "process_sort_index", args, ..meta })?;
+            self.push(&TraceEvent { name: "process_sort_index", args, ..meta(0) })?;
             for (row, name) in ROWS {
                 let args = Args { name: Some(name), ..Args::default() };
-                let meta = TraceEvent { ph: "M", pid, tid: row as u32, ..TraceEvent::default() };
-                self.push(&TraceEvent { name: "thread_name", args, ..meta })?;
+                self.push(&TraceEvent { name: "thread_name", args, ..meta(row as u32) })?;
             }
         }
         Ok(())
@@ -146,11 +152,6 @@ impl<W: Write> List<'_, W> {
             for Span { state, begin, end, step, slot, peer } in spans {
                 self.push(&TraceEvent {
                     name: verb(*state),
-                    ph: "X",
-                    pid: process(lane.task),
-                    tid: row as u32,
-                    cat: Some("work"),
-                    ts: Some(micros(nanos(*begin))),
                     dur: Some(micros(nanos(*end - *begin))),
                     args: Args {
                         step: step.map(|step| step.0),
@@ -158,7 +159,7 @@ impl<W: Write> List<'_, W> {
                         peer: peer.map(|peer| peer.to_string()),
                         ..Args::default()
                     },
-                    ..TraceEvent::default()
+                    ..TraceEvent::at("X", lane.task, row, *begin, "work")
                 })?;
             }
         }
@@ -172,16 +173,12 @@ impl<W: Write> List<'_, W> {
         }
         for (id, message) in history.messages.iter().enumerate() {
             for (ph, at) in [("s", message.sent), ("f", message.received)] {
+                let time = history.events[at].at;
                 self.push(&TraceEvent {
                     name: "message",
-                    ph,
-                    pid: process(history.task(at)),
-                    tid: Row::Events as u32,
-                    cat: Some("message"),
-                    ts: Some(micros(nanos(history.events[at].at))),
                     id: Some(id),
                     bp: (ph == "f").then_some("e"),
-                    ..TraceEvent::default()
+                    ..TraceEvent::at(ph, history.task(at), Row::Events, time, "message")
                 })?;
             }
         }
@@ -192,11 +189,6 @@ impl<W: Write> List<'_, W> {
         let life = &history.lives[event.life];
         self.push(&TraceEvent {
             name: event.input.what.kind.name(),
-            ph: "X",
-            pid: process(life.task),
-            tid: Row::Events as u32,
-            cat: Some("event"),
-            ts: Some(micros(nanos(event.at))),
             dur: Some(micros(width)),
             args: Args {
                 what: Some(event.input.to_string()),
@@ -204,7 +196,7 @@ impl<W: Write> List<'_, W> {
                 does: event.does.iter().map(ToString::to_string).collect(),
                 ..Args::default()
             },
-            ..TraceEvent::default()
+            ..TraceEvent::at("X", life.task, Row::Events, event.at, "event")
         })
     }
 
@@ -213,14 +205,9 @@ impl<W: Write> List<'_, W> {
         let Some(task) = mark.task else { return Ok(()) };
         self.push(&TraceEvent {
             name: &mark.kind,
-            ph: "i",
-            pid: process(task),
-            tid: Row::Events as u32,
-            cat: Some("mark"),
-            ts: Some(micros(nanos(mark.at))),
             s: Some("p"),
             args: Args { what: Some(mark.text.clone()), ..Args::default() },
-            ..TraceEvent::default()
+            ..TraceEvent::at("i", task, Row::Events, mark.at, "mark")
         })
     }
 }

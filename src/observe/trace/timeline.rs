@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::history::{History, Life};
-use super::named_event::EventKind;
+use super::named_event::{EventKind, NamedEvent};
 use unisono_core::ids::{Slot, Step, TaskId};
 
 /// The activity of a task.
@@ -116,7 +116,7 @@ impl Lane {
         // Until its first job, an incarnation is joining the run.
         let (mut at, mut quiet) = (begin, State::Join);
         let unfinished = life.unfinished.map(|begun| unfinished(history, life, begun));
-        for JobSpan { span, begun } in jobs(history, life, is_work).chain(unfinished) {
+        for JobSpan { span, begun } in jobs(history, life, false).chain(unfinished) {
             let job = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
             // The message that started the job also ended the wait before it.
             let ended_by = history.events[begun].input.details.peer;
@@ -126,7 +126,7 @@ impl Lane {
         }
         self.push_idle(at, life.end.max(at), (quiet, None), &mut sent);
         let mut at = begin;
-        for JobSpan { span, .. } in jobs(history, life, is_file) {
+        for JobSpan { span, .. } in jobs(history, life, true) {
             let span = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
             at = span.end;
             self.files.push(span);
@@ -226,53 +226,40 @@ struct JobSpan {
     begun: usize,
 }
 
-const fn is_work(kind: EventKind) -> Option<State> {
+impl JobSpan {
+    fn new(state: State, what: NamedEvent, times: (Duration, Duration), begun: usize) -> Self {
+        let NamedEvent { step, slot, .. } = what;
+        Self { span: Span { step, slot, ..Span::plain(state, times.0, times.1) }, begun }
+    }
+}
+
+/// Returns the activity of the job that an event starts or completes.
+pub(super) const fn state_of(kind: EventKind) -> Option<State> {
+    use EventKind as E;
     match kind {
-        EventKind::Computed => Some(State::Compute),
-        EventKind::Updated => Some(State::Apply),
+        E::Computes | E::Computed => Some(State::Compute),
+        E::Updates | E::Updated => Some(State::Apply),
+        E::Saved | E::SaveFailed | E::Read | E::ReadFailed => Some(State::Save),
         _ => None,
     }
 }
 
-const fn is_file(kind: EventKind) -> Option<State> {
-    match kind {
-        EventKind::Saved | EventKind::SaveFailed | EventKind::Read | EventKind::ReadFailed => {
-            Some(State::Save)
-        }
-        _ => None,
-    }
-}
-
-/// Returns the completed jobs of an incarnation, in order.
-fn jobs(
-    history: &History,
-    life: &Life,
-    state: impl Fn(EventKind) -> Option<State>,
-) -> impl Iterator<Item = JobSpan> {
+/// Returns the completed jobs of an incarnation, in order: those of its lane of files, or the others.
+fn jobs(history: &History, life: &Life, is_file: bool) -> impl Iterator<Item = JobSpan> {
     life.events.clone().filter_map(move |number| {
         let event = &history.events[number];
-        let (state, begun) = (state(event.input.what.kind)?, event.cause?);
-        let (begin, end) = (history.events[begun].at, event.at);
-        let (step, slot) = (event.input.what.step, event.input.what.slot);
-        Some(JobSpan { span: Span { state, begin, end, step, slot, peer: None }, begun })
+        let (what, begun) = (event.input.what, event.cause?);
+        let state = state_of(what.kind).filter(|state| (*state == State::Save) == is_file)?;
+        Some(JobSpan::new(state, what, (history.events[begun].at, event.at), begun))
     })
 }
 
 /// Returns the job that was running when the incarnation ended.
 fn unfinished(history: &History, life: &Life, begun: usize) -> JobSpan {
     let event = &history.events[begun];
-    let state = |kind| match kind {
-        EventKind::Computes => Some(State::Compute),
-        EventKind::Updates => Some(State::Apply),
-        _ => None,
-    };
-    let job = event.does.iter().find_map(|done| Some((state(done.what.kind)?, done.what)));
+    let job = event.does.iter().find_map(|done| Some((state_of(done.what.kind)?, done.what)));
     let (state, what) = job.expect("a job was begun at this event");
-    let (begin, end) = (event.at, life.end);
-    JobSpan {
-        span: Span { state, begin, end, step: what.step, slot: what.slot, peer: None },
-        begun,
-    }
+    JobSpan::new(state, what, (event.at, life.end), begun)
 }
 
 #[cfg(test)]

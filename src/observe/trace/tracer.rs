@@ -6,6 +6,7 @@ use unisono_core::ids::Cut;
 
 use super::entry::{Details, Entry};
 use super::named_event::{EventKind, NamedEvent};
+use crate::ledger::Loss;
 use unisono_core::ids::LinkId;
 use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
@@ -16,12 +17,12 @@ use unisono_core::protocol::{
 pub fn input_entry(turn: &Turn<'_>) -> Entry {
     let details = match turn.input {
         Input::Network(event) => of_network(turn, event),
-        Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => {
-            Details { loss: Some(*loss), generation: Some(generation.number), ..Details::default() }
-        }
-        Input::Computed(Done::Update { cut: Cut { generation, .. }, .. }) => {
-            Details { generation: Some(generation.number), ..Details::default() }
-        }
+        Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => Details {
+            loss: Some(Loss(*loss)),
+            generation: Some(generation.number),
+            ..Details::default()
+        },
+        Input::Computed(Done::Update { cut, .. }) => of_cut(cut),
         Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
         Input::Start | Input::Wake | Input::Stop => Details::default(),
     };
@@ -51,14 +52,11 @@ pub fn effect_entry(turn: &Turn<'_>, effect: &Effect) -> Option<Entry> {
         Effect::Send { link, message } => of_message(turn, *link, message),
         Effect::Connect { to } => Details { peer: Some(*to), ..Details::default() },
         Effect::Close { link } => of_link(turn, *link),
-        Effect::Compute(Job::Update { cut: Cut { generation, .. }, gradients, .. }) => Details {
-            generation: Some(generation.number),
-            slots: gradients.iter().map(|(slot, _)| *slot).collect(),
-            ..Details::default()
-        },
-        Effect::Compute(Job::Gradient { cut: Cut { generation, .. }, .. }) => {
-            Details { generation: Some(generation.number), ..Details::default() }
+        Effect::Compute(Job::Update { cut, gradients, .. }) => {
+            let slots = gradients.iter().map(|(slot, _)| *slot).collect();
+            Details { slots, ..of_cut(cut) }
         }
+        Effect::Compute(Job::Gradient { cut, .. }) => of_cut(cut),
         Effect::Report(report) => of_report(report),
         Effect::Halt(Outcome::Failed(failure)) => {
             Details { note: Some(failure.to_string()), ..Details::default() }
@@ -105,6 +103,11 @@ fn of_message(turn: &Turn<'_>, link: LinkId, message: &Message) -> Details {
         Message::Abort(failure) => Details { note: Some(failure.to_string()), ..details },
         _ => details,
     }
+}
+
+/// Returns the details of a job or its result: the number of the generation.
+fn of_cut(cut: &Cut) -> Details {
+    Details { generation: Some(cut.generation.number), ..Details::default() }
 }
 
 fn of_storage(event: &StorageEvent) -> Option<String> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::history::History;
 use super::named_event::EventKind;
+use crate::ledger::DropReason;
 use unisono_core::ids::{Slot, Step, TaskId};
 
 /// An update as it was made last; after a rollback, updates are recomputed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateMade {
     /// Step of the update.
     pub step: Step,
@@ -38,8 +39,8 @@ pub struct Dropped {
     pub ps: TaskId,
     /// Time of the drop; `None` if it is known only from a ledger.
     pub at: Option<Duration>,
-    /// Reason: `stale`, `duplicate`, `fenced` or `surplus`.
-    pub why: &'static str,
+    /// Reason.
+    pub why: DropReason,
 }
 
 /// Returns all updates, ascending by step.
@@ -67,14 +68,8 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
                 let Some(step) = done.what.step else { continue };
                 let used = |slot: &Slot| (*slot, came.get(&(step, *slot)).copied());
                 let slots: Vec<_> = done.details.slots.iter().map(used).collect();
-                let update = all.entry(step).or_insert_with(|| UpdateMade {
-                    step,
-                    at: Duration::ZERO,
-                    slots: Vec::new(),
-                    last: None,
-                    margin: Duration::ZERO,
-                    n_times: 0,
-                });
+                let new = || UpdateMade { step, ..UpdateMade::default() };
+                let update = all.entry(step).or_insert_with(new);
                 // Count on one shard only, because every shard makes each update.
                 update.n_times += u32::from(life.task == TaskId::PS_ZERO);
                 let last = begun.entry(step).or_insert(event.at);
@@ -115,10 +110,10 @@ impl UpdateMade {
 #[must_use]
 pub fn dropped(history: &History) -> Vec<Dropped> {
     let why = |kind| match kind {
-        EventKind::DropsStale => Some("stale"),
-        EventKind::DropsDuplicate => Some("duplicate"),
-        EventKind::DropsFenced => Some("fenced"),
-        EventKind::DropsSurplus => Some("surplus"),
+        EventKind::DropsStale => Some(DropReason::Stale),
+        EventKind::DropsDuplicate => Some(DropReason::Duplicate),
+        EventKind::DropsFenced => Some(DropReason::Fenced),
+        EventKind::DropsSurplus => Some(DropReason::Surplus),
         _ => None,
     };
     let mut all = Vec::new();

@@ -197,9 +197,7 @@ macro_rules! choices {
         impl Choice for $name {
             const WHAT: &'static str = $what;
 
-            fn named() -> Vec<(Self, &'static str)> {
-                Self::NAMED.to_vec()
-            }
+            const NAMED: &'static [(Self, &'static str)] = Self::NAMED;
 
             fn meaning(self) -> &'static str {
                 match self {

@@ -31,7 +31,7 @@ fn tag_field<T: Tagged>(field: &Field<T>) -> Field<T::Tag> {
 /// The key of the variant's name, and the keys of all variants.
 pub(crate) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
     let mut keys = FieldType::keys(&tag_field(field));
-    for (tag, name) in T::Tag::named() {
+    for &(tag, name) in T::Tag::NAMED {
         let default = format!("required if `{}` is `\"{name}\"`", field.key);
         let own = T::own_keys(tag).into_iter();
         keys.extend(own.map(|key| Key { default: default.clone(), ..key }));
@@ -42,7 +42,7 @@ pub(crate) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
 /// Reads a variant. The keys of other variants must be absent.
 pub(crate) fn read<T: Tagged>(field: Field<T>, section: Section<'_>) -> Result<T, Wrong> {
     let tag = <T::Tag as FieldType>::read(tag_field(&field), section)?;
-    for (other, name) in T::Tag::named() {
+    for &(other, name) in T::Tag::NAMED {
         for Key { name: key, meaning, .. } in T::own_keys(other) {
             let field = field.key;
             let what = format!("only {field} = \"{name}\" has it; write that, or leave {key} out");

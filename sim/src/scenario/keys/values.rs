@@ -20,11 +20,12 @@ use super::units::{duration_text, rate_text};
 use crate::scenario::task_set::TaskSet;
 
 /// Types of which every value has a name.
-pub(crate) trait Choice: Copy + PartialEq {
+pub(crate) trait Choice: Copy + PartialEq + 'static {
     /// The noun for a value, in messages.
     const WHAT: &'static str;
 
-    fn named() -> Vec<(Self, &'static str)>;
+    /// Every value with its name.
+    const NAMED: &'static [(Self, &'static str)];
 
     /// The meaning of this value; empty if the key explains all values.
     fn meaning(self) -> &'static str {
@@ -32,20 +33,20 @@ pub(crate) trait Choice: Copy + PartialEq {
     }
 
     fn name_of(&self) -> &'static str {
-        let named = Self::named().into_iter().find(|(other, _)| other == self);
+        let named = Self::NAMED.iter().find(|(other, _)| other == self);
         named.expect("every value has a name").1
     }
 
     /// The names, for the reference.
     fn names() -> String {
-        let names = Self::named().into_iter().map(|(_, name)| format!("`\"{name}\"`"));
+        let names = Self::NAMED.iter().map(|(_, name)| format!("`\"{name}\"`"));
         names.collect::<Vec<_>>().join(", ")
     }
 
     /// The meanings, for the reference.
     fn meanings_of_all() -> String {
-        let meaning = |(value, name): (Self, _)| (value.meaning(), name);
-        let meanings = Self::named().into_iter().map(meaning).filter(|(text, _)| !text.is_empty());
+        let meaning = |(value, name): &(Self, &'static str)| (value.meaning(), *name);
+        let meanings = Self::NAMED.iter().map(meaning).filter(|(text, _)| !text.is_empty());
         meanings.map(|(text, name)| format!(" `\"{name}\"`: {text}")).collect()
     }
 }
@@ -53,9 +54,7 @@ pub(crate) trait Choice: Copy + PartialEq {
 impl Choice for EventKind {
     const WHAT: &'static str = "event";
 
-    fn named() -> Vec<(Self, &'static str)> {
-        Self::ALL.iter().map(|kind| (*kind, kind.name())).collect()
-    }
+    const NAMED: &'static [(Self, &'static str)] = Self::NAMED;
 
     /// The reference has a table of all events.
     fn names() -> String {
@@ -66,9 +65,8 @@ impl Choice for EventKind {
 impl Choice for Placement {
     const WHAT: &'static str = "placement";
 
-    fn named() -> Vec<(Self, &'static str)> {
-        vec![(Self::RoundRobin, "round-robin"), (Self::Even, "even")]
-    }
+    const NAMED: &'static [(Self, &'static str)] =
+        &[(Self::RoundRobin, "round-robin"), (Self::Even, "even")];
 }
 
 /// Implements [`ValueType`]: the name in the reference, the reader and the writer.
@@ -129,7 +127,7 @@ impl<T: Choice> ValueType for T {
     }
 
     fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong> {
-        value.choice(Self::WHAT, &Self::named(), bounds.word)
+        value.choice(Self::WHAT, Self::NAMED, bounds.word)
     }
 
     fn text(&self, _: Bounds) -> String {

@@ -17,14 +17,14 @@ use super::content::Content;
 pub(super) const MAX_UNSYNCED: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct FileId(u64);
+pub(super) struct FileId(u64);
 
 type Names = BTreeMap<OsString, FileId>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
     /// The contents of all files that have a name, or may have one after a crash.
-    contents: BTreeMap<FileId, Content>,
+    pub(super) contents: BTreeMap<FileId, Content>,
     n_files: u64,
     names: Names,
     durable: Names,
@@ -107,11 +107,6 @@ impl Directory {
         self.forget_nameless();
     }
 
-    pub(super) fn lose_unsynced(&mut self) {
-        self.return_to_durable();
-        self.contents.values_mut().for_each(Content::lose_unsynced);
-    }
-
     /// Draws which changes of names are kept, and what is left of each content.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         for change in self.surviving(stream) {
@@ -139,7 +134,7 @@ impl Directory {
         surviving
     }
 
-    fn return_to_durable(&mut self) {
+    pub(super) fn return_to_durable(&mut self) {
         self.unsynced.clear();
         self.names.clone_from(&self.durable);
         self.forget_nameless();

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    n_operations: u64,
+    /// The number of operations of all kinds, including failed ones.
+    pub(super) n_operations: u64,
     /// The number of operations after which the process is dead.
     limit: Option<u64>,
 }
@@ -21,9 +22,5 @@ impl Meter {
 
     pub(super) fn kill_after(&mut self, n_operations: Option<u64>) {
         self.limit = n_operations.map(|n| self.n_operations.saturating_add(n));
-    }
-
-    pub(super) const fn n_operations(&self) -> u64 {
-        self.n_operations
     }
 }

@@ -17,13 +17,12 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use faults::{DiskFault, FaultId};
+pub use faults::FaultId;
 use unisono_core::random::Stream;
-use unisono_files::disk::Disk;
-use unisono_files::disk::{Appender, NamedEnd, Stamp};
+use unisono_files::disk::{Appender, Disk, NamedEnd, Stamp};
 
+use crate::scenario::DiskMode;
 use content::Content;
-use directory::Directory;
 use faults::Faults;
 use meter::Meter;
 use tree::Tree;
@@ -66,18 +65,14 @@ impl SimDisk {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
 
-    /// Cuts the power of the machine. Everything that was not synced is lost.
-    pub fn lose_unsynced(&self) {
-        self.state().tree.directories_mut().for_each(Directory::lose_unsynced);
-    }
-
-    /// Sets a fault, until [`Self::clear_fault`]. It replaces a fault with the same id.
-    pub fn set_fault(&self, id: FaultId, fault: DiskFault) {
+    /// Sets a fault, until [`Self::clear_fault`]. It replaces a fault with the same id. Several
+    /// faults can be set at once. The disk has no clock, so a slow disk is as a good one here.
+    pub(crate) fn set_fault(&self, id: FaultId, fault: DiskMode) {
         self.state().faults.set(id, fault);
     }
 
     /// Clears a fault. Damage that it did to files stays.
-    pub fn clear_fault(&self, id: FaultId) {
+    pub(crate) fn clear_fault(&self, id: FaultId) {
         self.state().faults.clear(id);
     }
 
@@ -93,14 +88,8 @@ impl SimDisk {
     /// Kills the process that uses the disk, after this many further operations. All later
     /// operations fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets
     /// operations succeed again.
-    pub fn kill_after(&self, n_operations: Option<u64>) {
+    pub(crate) fn kill_after(&self, n_operations: Option<u64>) {
         self.state().meter.kill_after(n_operations);
-    }
-
-    /// Returns the number of operations of all kinds, including failed ones.
-    #[must_use]
-    pub fn n_operations(&self) -> u64 {
-        self.state().meter.n_operations()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,7 +115,7 @@ impl State {
     /// bytes are not durable.
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
-        let fails = !is_synced && self.faults.apply(DiskFault::FailedSync) > 0;
+        let fails = !is_synced && self.faults.apply(DiskMode::FailedSync) > 0;
         let failed = || Err(io::Error::other("the sync failed"));
         let result = self.faults.check_io().and_then(|()| if fails { failed() } else { Ok(()) });
         if result.is_err()
@@ -170,7 +159,7 @@ impl Disk for SimDisk {
         let mut state = self.begin()?;
         let mut bytes = state.file(path)?.bytes().to_vec();
         if !bytes.is_empty() {
-            for _ in 0..state.faults.apply(DiskFault::BitFlip) {
+            for _ in 0..state.faults.apply(DiskMode::BitFlip) {
                 let bit = below(&mut state.stream, 8 * bytes.len());
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
@@ -218,7 +207,7 @@ impl Disk for SimDisk {
         state.meter.count()?;
         state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();
-        if !is_synced && state.faults.apply(DiskFault::LostUnsynced) == 0 {
+        if !is_synced && state.faults.apply(DiskMode::LostUnsynced) == 0 {
             state.file(path)?.sync();
         }
         Ok(())
@@ -237,7 +226,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.begin()?;
         let is_synced = state.tree.directory(dir)?.is_synced();
-        if !is_synced && state.faults.apply(DiskFault::LostUnsynced) == 0 {
+        if !is_synced && state.faults.apply(DiskMode::LostUnsynced) == 0 {
             state.tree.directory(dir)?.sync();
         }
         Ok(())

@@ -13,6 +13,20 @@ use super::*;
 
 const DIR: &str = "/logdir";
 
+impl SimDisk {
+    /// Cuts the power of the machine. Everything that was not synced is lost.
+    fn lose_unsynced(&self) {
+        for directory in self.state().tree.directories_mut() {
+            directory.return_to_durable();
+            directory.contents.values_mut().for_each(Content::lose_unsynced);
+        }
+    }
+
+    fn n_operations(&self) -> u64 {
+        self.state().meter.n_operations
+    }
+}
+
 fn stream(seed: u64, index: u64) -> Stream {
     Stream::new(seed, Purpose::Permutation, 0, index)
 }

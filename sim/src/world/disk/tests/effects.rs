@@ -4,7 +4,7 @@ use super::*;
 
 const ID: FaultId = FaultId(7);
 
-fn broken(fault: DiskFault) -> SimDisk {
+fn broken(fault: DiskMode) -> SimDisk {
     let disk = disk();
     write_synced(&disk, "file", b"0123456789");
     disk.sync_dir(Path::new(DIR)).unwrap();
@@ -18,7 +18,7 @@ fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
 
 #[test]
 fn full_disk_keeps_a_prefix_and_still_reads_and_removes() {
-    let disk = broken(DiskFault::NoSpace);
+    let disk = broken(DiskMode::NoSpace);
     assert_eq!(kind(disk.write(&path("new"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
     assert_eq!(kind(disk.create_dir(&path("dir"))), ErrorKind::StorageFull);
@@ -38,7 +38,7 @@ fn full_disk_keeps_a_prefix_and_still_reads_and_removes() {
 
 #[test]
 fn io_error_fails_every_operation_except_a_list_and_changes_nothing() {
-    let disk = broken(DiskFault::Io);
+    let disk = broken(DiskMode::Io);
     let file = path("file");
     let results = [
         disk.create_dir(&path("dir")),
@@ -59,7 +59,7 @@ fn io_error_fails_every_operation_except_a_list_and_changes_nothing() {
 
 #[test]
 fn torn_write_keeps_a_strict_prefix_of_any_length() {
-    let disk = broken(DiskFault::Torn);
+    let disk = broken(DiskMode::Torn);
     let mut lengths = [0; 4];
     for _ in 0..100 {
         assert_eq!(kind(disk.write(&path("file"), b"abc")), ErrorKind::Other);
@@ -73,7 +73,7 @@ fn torn_write_keeps_a_strict_prefix_of_any_length() {
 
 #[test]
 fn lying_sync_loses_data_in_a_power_loss() {
-    let disk = broken(DiskFault::LostUnsynced);
+    let disk = broken(DiskMode::LostUnsynced);
     disk.sync(&path("file")).unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
     assert_eq!(disk.n_effects(ID), 0, "there was nothing to sync");
@@ -90,7 +90,7 @@ fn lying_sync_loses_data_in_a_power_loss() {
 
 #[test]
 fn honest_sync_after_a_lying_one_makes_data_durable() {
-    let disk = broken(DiskFault::LostUnsynced);
+    let disk = broken(DiskMode::LostUnsynced);
     write_synced(&disk, "file", b"abc");
     disk.clear_fault(ID);
     disk.sync(&path("file")).unwrap();
@@ -100,7 +100,7 @@ fn honest_sync_after_a_lying_one_makes_data_durable() {
 
 #[test]
 fn each_read_has_one_flipped_bit_and_the_stored_bytes_do_not_change() {
-    let disk = broken(DiskFault::BitFlip);
+    let disk = broken(DiskMode::BitFlip);
     let n_flipped = |read: &[u8]| -> u32 {
         read.iter().zip(b"0123456789").map(|(read, stored)| (read ^ stored).count_ones()).sum()
     };
@@ -134,9 +134,9 @@ fn operations_of_every_kind_count_including_failed_ones() {
 
 #[test]
 fn simultaneous_faults_all_have_effects() {
-    let disk = broken(DiskFault::Torn);
-    disk.set_fault(FaultId(8), DiskFault::BitFlip);
-    disk.set_fault(FaultId(9), DiskFault::NoSpace);
+    let disk = broken(DiskMode::Torn);
+    disk.set_fault(FaultId(8), DiskMode::BitFlip);
+    disk.set_fault(FaultId(9), DiskMode::NoSpace);
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::StorageFull);
     disk.clear_fault(FaultId(9));
     assert_eq!(kind(disk.append(&path("file"), b"abc")), ErrorKind::Other);
@@ -146,7 +146,7 @@ fn simultaneous_faults_all_have_effects() {
 
 #[test]
 fn killed_process_does_nothing_until_it_is_revived() {
-    let disk = broken(DiskFault::Torn);
+    let disk = broken(DiskMode::Torn);
     let before = disk.n_operations();
     disk.kill_after(Some(1));
     disk.read(&path("file")).unwrap();

@@ -89,7 +89,7 @@ fn n_operations() -> u64 {
 /// seeds. Returns the number of effects of the fault, or the first crash that the files did not
 /// survive.
 fn crash_everywhere(
-    fault: Option<DiskFault>,
+    fault: Option<DiskMode>,
     crash: impl Fn(&SimDisk, &mut Stream),
 ) -> Result<u64, String> {
     const FAULT: FaultId = FaultId(0);
@@ -139,7 +139,7 @@ fn run_survives_a_power_loss_at_any_operation() {
 
 #[test]
 fn run_survives_a_failing_disk_and_then_a_power_loss() {
-    for fault in [DiskFault::NoSpace, DiskFault::Torn, DiskFault::Io, DiskFault::FailedSync] {
+    for fault in [DiskMode::NoSpace, DiskMode::Torn, DiskMode::Io, DiskMode::FailedSync] {
         let n_effects = crash_everywhere(Some(fault), power_loss).unwrap();
         assert!(n_effects > 0, "{fault:?}");
     }
@@ -151,21 +151,21 @@ fn losses_that_are_not_rewritten_after_a_failed_sync_are_missing_after_a_power_l
     use unisono_core::planted::{Bug, plant};
 
     plant(Some(Bug::FailedSyncForgotten));
-    let caught = crash_everywhere(Some(DiskFault::FailedSync), lose_unsynced);
+    let caught = crash_everywhere(Some(DiskMode::FailedSync), lose_unsynced);
     plant(None);
     assert!(caught.unwrap_err().contains("lacks losses"));
-    crash_everywhere(Some(DiskFault::FailedSync), lose_unsynced).unwrap();
+    crash_everywhere(Some(DiskMode::FailedSync), lose_unsynced).unwrap();
 }
 
 #[test]
 fn disk_that_lies_about_syncs_loses_a_durable_checkpoint() {
-    crash_everywhere(Some(DiskFault::LostUnsynced), power_loss).unwrap_err();
-    crash_everywhere(Some(DiskFault::LostUnsynced), lose_unsynced).unwrap_err();
+    crash_everywhere(Some(DiskMode::LostUnsynced), power_loss).unwrap_err();
+    crash_everywhere(Some(DiskMode::LostUnsynced), lose_unsynced).unwrap_err();
 }
 
 #[test]
 fn written_data_outlive_the_process_without_a_sync() {
-    let n_effects = crash_everywhere(Some(DiskFault::LostUnsynced), process_crash).unwrap();
+    let n_effects = crash_everywhere(Some(DiskMode::LostUnsynced), process_crash).unwrap();
     assert!(n_effects > 0);
 }
 
@@ -175,7 +175,7 @@ fn checkpoint_with_a_flipped_bit_is_refused() {
     let mut files = open(&disk).unwrap();
     (0..2).for_each(|step| assert!(files.losses().record(&update(step)).is_ok()));
     files.persist(&snapshot(2)).unwrap();
-    disk.set_fault(FaultId(0), DiskFault::BitFlip);
+    disk.set_fault(FaultId(0), DiskMode::BitFlip);
     for _ in 0..1_000 {
         files.restore().unwrap_err();
     }
