@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::document_path as path;
 use super::hosts::ClusterSpec;
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
     Fraction, LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
     name_of,
 };
-use super::{MetricsAddress, SecurityConfig};
+use super::{MetricsAddress, SecurityConfig, document_path as path};
 use crate::config_error::ConfigError;
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::Limits;
-use unisono_core::train_config::ClusterSize;
-use unisono_core::train_config::{Optimizer, Placement, Sync, TrainConfig};
+use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Sync, TrainConfig};
 
 /// The configuration that all tasks of a run share. It has neither the task's own job and number nor
 /// the addresses of the cluster.

@@ -7,8 +7,7 @@ use unisono_core::host::Observer;
 use unisono_core::ids::Incarnation;
 use unisono_core::protocol::{ClusterConfig, Effect, Input, Message, Node};
 use unisono_core::time::Moment;
-use unisono_files::disk::DiskError;
-use unisono_files::disk::RealDisk;
+use unisono_files::disk::{DiskError, RealDisk};
 use unisono_observe::ledger::{Line, Log, Recorder};
 
 /// Writes the ledger of a ps until the disk refuses a line.

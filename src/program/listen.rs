@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::program::task_config::TaskConfig;
-use unisono_net::tcp;
-use unisono_net::tcp::{BindError, Listeners};
+use unisono_net::tcp::{self, BindError, Listeners};
 
 /// Listens at the address of the task.
 ///

@@ -16,8 +16,7 @@ use unisono_core::host::NoStorage;
 use unisono_core::protocol::Ps;
 use unisono_learn::model::UpdateRule;
 use unisono_learn::training::{Shapes, Updates};
-use unisono_net::tcp;
-use unisono_net::tcp::{InlineCompute, Listeners, Security};
+use unisono_net::tcp::{self, InlineCompute, Listeners, Security};
 
 /// Runs the task until the training has ended.
 ///

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::program::process::Process;
-use unisono_observe::report;
-use unisono_observe::report::REPORT_FILE;
+use unisono_observe::report::{self, REPORT_FILE};
 use unisono_terminal::output::write_file;
 use unisono_terminal::usage;
 

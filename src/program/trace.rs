@@ -12,8 +12,7 @@ use crate::program::task_config::TaskConfig;
 use unisono_core::host::Observer;
 use unisono_core::protocol::{Effect, Input, Node};
 use unisono_core::time::Moment;
-use unisono_files::disk::DiskError;
-use unisono_files::disk::RealDisk;
+use unisono_files::disk::{DiskError, RealDisk};
 use unisono_net::tcp::wall_clock;
 use unisono_observe::trace::log::{Kept, LARGEST_TRACE};
 use unisono_observe::trace::{

@@ -17,8 +17,7 @@ use unisono_core::protocol::{Outcome, Worker};
 use unisono_files::checkpoint::record_incarnation;
 use unisono_files::disk::RealDisk;
 use unisono_learn::training::{Gradients, Plan, Shapes};
-use unisono_net::tcp;
-use unisono_net::tcp::{ComputeThread, FileStorage, Security};
+use unisono_net::tcp::{self, ComputeThread, FileStorage, Security};
 
 /// Runs the task until the training has ended.
 ///

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use unisono_core::ids::Cut;
+use unisono_core::ids::{Cut, Generation, Step};
 
 use ndarray::ArrayD;
 
@@ -12,7 +12,6 @@ use super::plan::Plan;
 use crate::model::{Layout, SimdLevel, UpdateRule, mlp};
 use unisono_config::RunConfig;
 use unisono_core::floats::Floats;
-use unisono_core::ids::{Generation, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
 use unisono_files::checkpoint::{Checkpoint, ReadError, Saver, Shapes, Tensor, read_tensors};
 use unisono_files::run_files::{RunFilesConfig, Taken};

@@ -3,8 +3,7 @@
 
 use crate::training::{Gradients, Plan, Updates};
 use unisono_core::floats::Floats;
-use unisono_core::ids::Cut;
-use unisono_core::ids::{Slot, Step};
+use unisono_core::ids::{Cut, Slot, Step};
 use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 
 /// A serial run.

@@ -2,12 +2,10 @@
 
 use crate::tcp::admission::Permit;
 use crate::tcp::reader::Reader;
-use crate::tcp::security::halves::ReadHalf;
-use crate::tcp::security::halves::WriteHalf;
+use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use super::reader::ReadError;
-use crate::tcp::security::halves::Halves;
 use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::Message;
 

@@ -9,8 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
-use crate::program::incarnation;
-use crate::program::incarnation::Counter;
+use crate::program::incarnation::{self, Counter};
 use crate::program::stop::STOP_LINE;
 use unisono_core::ids::TaskId;
 
