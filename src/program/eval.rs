@@ -157,10 +157,10 @@ impl EvalData {
         let trained = trained.and_then(|size| size.parse().ok());
         let size = config.validation_size.or(trained);
         if let Some(folder) = &config.data_dir {
-            return Ok(data::open_at(Some(folder), size)?);
+            return Ok(Dataset::open(Some(folder), size)?);
         }
         let folder = Self::folder(config, path, checkpoint, trained)?;
-        Ok(data::open_at(folder.as_deref(), size)?)
+        Ok(Dataset::open(folder.as_deref(), size)?)
     }
 
     /// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in data.
@@ -177,7 +177,7 @@ impl EvalData {
         let noted = data::note::read(&config.logdir)?;
         let mut why = String::new();
         if let Some(folder) = &noted {
-            match data::open_at(Some(folder), trained) {
+            match Dataset::open(Some(folder), trained) {
                 Ok(data) if is_trained_on(&data) => return Ok(noted),
                 Ok(data) => {
                     why = format!("; {} has the digest {} now", folder.display(), data.digest());
@@ -185,7 +185,7 @@ impl EvalData {
                 Err(error) => why = format!("; {error}"),
             }
         }
-        if data::open_at(None, trained).is_ok_and(|data| is_trained_on(&data)) {
+        if Dataset::open(None, trained).is_ok_and(|data| is_trained_on(&data)) {
             return Ok(None);
         }
         bail!(

@@ -2,7 +2,6 @@
 //!
 //! The split is TensorFlow's. This module shuffles nothing; `order` decides the order of batches.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,25 +46,6 @@ pub struct Dataset {
     pub test: Examples,
     name: String,
     digest: String,
-}
-
-/// The origin of a data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The subset of MNIST that is compiled in (`fixtures/mnist`): the first 9,000 training and
-    /// the first 1,000 test images.
-    Embedded,
-    /// A directory with the four IDX files under MNIST's names, each plain or gzip.
-    Directory(PathBuf),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded => f.write_str("the embedded MNIST subset"),
-            Self::Directory(dir) => dir.display().fmt(f),
-        }
-    }
 }
 
 /// The reason why a data set cannot be loaded, or cannot be trained on.
@@ -152,18 +132,18 @@ impl Dataset {
             test_images: IdxFile::read(dir, test_images)?,
             test_labels: IdxFile::read(dir, test_labels)?,
         };
-        let source = Source::Directory(dir.to_owned());
-        Self::from_files(files, source, validation_size, default_validation_size)
+        let name = dir.display().to_string();
+        Self::from_files(files, name, validation_size, default_validation_size)
     }
 
     /// Returns the embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test
     /// examples.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::open(&Source::Embedded, None).expect("the embedded files fit together")
+        Self::open(None, None).expect("the embedded files fit together")
     }
 
-    /// Opens the data set of `source`.
+    /// Opens the data set of a directory, or else the embedded subset.
     ///
     /// `validation_size` defaults to [`EMBEDDED_VALIDATION_SIZE`] for the embedded subset, and to
     /// the default of [`load`](Self::load) for a directory.
@@ -171,19 +151,17 @@ impl Dataset {
     /// # Errors
     /// Those of [`load`](Self::load). The embedded subset fails only if validation takes every
     /// training image.
-    pub fn open(source: &Source, validation_size: Option<usize>) -> Result<Self, DatasetError> {
-        match source {
-            Source::Directory(dir) => Self::load(dir, validation_size),
-            Source::Embedded => {
-                let default = |_| EMBEDDED_VALIDATION_SIZE;
-                Self::from_files(Files::embedded(), Source::Embedded, validation_size, default)
-            }
+    pub fn open(dir: Option<&Path>, validation_size: Option<usize>) -> Result<Self, DatasetError> {
+        if let Some(dir) = dir {
+            return Self::load(dir, validation_size);
         }
+        let name = "the embedded MNIST subset".to_owned();
+        Self::from_files(Files::embedded(), name, validation_size, |_| EMBEDDED_VALIDATION_SIZE)
     }
 
     fn from_files(
         files: Files,
-        source: Source,
+        name: String,
         validation_size: Option<usize>,
         default_validation_size: impl Fn(usize) -> usize,
     ) -> Result<Self, DatasetError> {
@@ -202,8 +180,7 @@ impl Dataset {
         let n_images = train.labels.len();
         let validation_size = validation_size.unwrap_or_else(|| default_validation_size(n_images));
         if validation_size >= n_images {
-            let data = source.to_string();
-            return Err(DatasetError::ValidationSize { data, validation_size, n_images });
+            return Err(DatasetError::ValidationSize { data: name, validation_size, n_images });
         }
         let n_classes = train.n_classes().max(test.n_classes());
         let digest = train.skip(validation_size).digest(n_classes);
@@ -219,7 +196,7 @@ impl Dataset {
             train: examples(&train, validation_size..n_images, train_labels),
             validation: examples(&train, 0..validation_size, train_labels),
             test: examples(&test, 0..test_labels.len(), test_labels),
-            name: source.to_string(),
+            name,
             digest,
         })
     }
@@ -569,7 +546,7 @@ mod tests {
             );
             assert_eq!(load_error(&small_set(1), Some(size)), wanted);
         }
-        assert!(Dataset::open(&Source::Embedded, Some(9000)).is_err());
+        assert!(Dataset::open(None, Some(9000)).is_err());
     }
 
     /// Returns the default numbers of training and validation examples for `n` images.
@@ -595,7 +572,7 @@ mod tests {
 
     #[test]
     fn empty_batch_or_batch_larger_than_an_epoch_is_refused() {
-        let data = Dataset::open(&Source::Embedded, Some(8900)).expect("100 are left");
+        let data = Dataset::open(None, Some(8900)).expect("100 are left");
         assert!(data.check_batch_size(1).is_ok());
         assert!(data.check_batch_size(100).is_ok());
         assert!(data.check_batch_size(0).is_err());

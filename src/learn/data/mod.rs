@@ -14,9 +14,7 @@ mod pixels;
 mod published;
 mod survey;
 
-pub use dataset::{
-    Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, Source, VALIDATION_SIZE,
-};
+pub use dataset::{Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, VALIDATION_SIZE};
 pub use examples::Examples;
 pub use idx_file::{Compression, FileError};
 pub use order::{BatchOrder, Batches};

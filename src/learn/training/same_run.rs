@@ -132,7 +132,7 @@ fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, Source};
+    use crate::data::Dataset;
     use crate::model::SimdLevel;
     use unisono_config::RunConfig;
     use unisono_core::train_config::{Optimizer, Placement, Sync};
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn plan(run: &RunConfig) -> Plan {
-        let data = Dataset::open(&Source::Embedded, run.validation_size);
+        let data = Dataset::open(None, run.validation_size);
         Plan::new(run, data.expect("the built-in digits"), SimdLevel::detect()).expect("a plan")
     }
 
