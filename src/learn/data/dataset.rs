@@ -3,7 +3,7 @@
 //! The split is TensorFlow's. This module shuffles nothing; `order` decides the order of batches.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -54,62 +54,10 @@ pub enum DatasetError {
     /// One of the four files cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An image file and its label file hold different numbers of examples.
-    #[error(
-        "{} holds {n_images} images, but {} holds {n_labels} labels; give files that belong \
-         together", images.display(), labels.display()
-    )]
-    Lengths {
-        /// The image file.
-        images: PathBuf,
-        /// Number of images in the image file.
-        n_images: usize,
-        /// The label file.
-        labels: PathBuf,
-        /// Number of labels in the label file.
-        n_labels: usize,
-    },
-    /// Training images and test images have different numbers of pixels.
-    #[error(
-        "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} pixels; \
-         give files of one data set", train.display(), test.display()
-    )]
-    ImageSizes {
-        /// The training image file.
-        train: PathBuf,
-        /// Pixels per training image.
-        train_pixels: usize,
-        /// The test image file.
-        test: PathBuf,
-        /// Pixels per test image.
-        test_pixels: usize,
-    },
-    /// Validation takes every training image.
-    #[error(
-        "a validation size of {validation_size} leaves nothing to train on: {data} has {n_images} \
-         training images; choose a validation size below {n_images}"
-    )]
-    ValidationSize {
-        /// Name of the data set.
-        data: String,
-        /// Requested number of validation images.
-        validation_size: usize,
-        /// Number of images in the training file.
-        n_images: usize,
-    },
-    /// A batch is empty, or larger than an epoch.
-    #[error(
-        "a batch size of {batch_size} does not fit the {n_train} training examples of {data}; \
-         choose one from 1 to {n_train}"
-    )]
-    BatchSize {
-        /// Name of the data set.
-        data: String,
-        /// Requested number of examples per batch.
-        batch_size: usize,
-        /// Number of training examples.
-        n_train: usize,
-    },
+    /// The files do not fit together, or a size in the configuration does not fit the data; holds
+    /// the numbers and a remedy.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 impl Dataset {
@@ -170,17 +118,20 @@ impl Dataset {
         let (train_pixels, test_pixels) =
             (train.images.n_pixels_each(), test.images.n_pixels_each());
         if train_pixels != test_pixels {
-            return Err(DatasetError::ImageSizes {
-                train: files.train_images.path().to_owned(),
-                train_pixels,
-                test: files.test_images.path().to_owned(),
-                test_pixels,
-            });
+            return Err(DatasetError::Unfit(format!(
+                "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} \
+                 pixels; give files of one data set",
+                files.train_images.path().display(),
+                files.test_images.path().display()
+            )));
         }
         let n_images = train.labels.len();
         let validation_size = validation_size.unwrap_or_else(|| default_validation_size(n_images));
         if validation_size >= n_images {
-            return Err(DatasetError::ValidationSize { data: name, validation_size, n_images });
+            return Err(DatasetError::Unfit(format!(
+                "a validation size of {validation_size} leaves nothing to train on: {name} has \
+                 {n_images} training images; choose a validation size below {n_images}"
+            )));
         }
         let n_classes = train.n_classes().max(test.n_classes());
         let digest = train.skip(validation_size).digest(n_classes);
@@ -248,13 +199,17 @@ impl Dataset {
     /// Checks that a batch is neither empty nor larger than an epoch.
     ///
     /// # Errors
-    /// [`DatasetError::BatchSize`] if the batch size is out of range.
+    /// [`DatasetError::Unfit`] if the batch size is out of range.
     pub fn check_batch_size(&self, batch_size: usize) -> Result<(), DatasetError> {
         let n_train = self.train.len();
         if (1..=n_train).contains(&batch_size) {
             return Ok(());
         }
-        Err(DatasetError::BatchSize { data: self.name.clone(), batch_size, n_train })
+        Err(DatasetError::Unfit(format!(
+            "a batch size of {batch_size} does not fit the {n_train} training examples of {}; choose \
+             one from 1 to {n_train}",
+            self.name
+        )))
     }
 }
 
@@ -324,12 +279,13 @@ impl<'a> LabelledImages<'a> {
         let images = images_file.parse(Images::parse)?;
         let labels = labels_file.parse(parse_labels)?;
         if images.len() != labels.len() {
-            return Err(DatasetError::Lengths {
-                images: images_file.path().to_owned(),
-                n_images: images.len(),
-                labels: labels_file.path().to_owned(),
-                n_labels: labels.len(),
-            });
+            return Err(DatasetError::Unfit(format!(
+                "{} holds {} images, but {} holds {} labels; give files that belong together",
+                images_file.path().display(),
+                images.len(),
+                labels_file.path().display(),
+                labels.len()
+            )));
         }
         Ok(Self { images, labels })
     }

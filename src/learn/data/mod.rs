@@ -16,7 +16,7 @@ mod survey;
 
 pub use dataset::{Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, VALIDATION_SIZE};
 pub use examples::Examples;
-pub use idx_file::{Compression, FileError};
+pub use idx_file::{Compression, ContentError, FileError};
 pub use order::{BatchOrder, Batches};
 pub use permutation::permutation;
 pub use published::{Known, Published, PublishedFile};
