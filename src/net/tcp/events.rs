@@ -15,7 +15,7 @@ pub(super) enum NetworkTaskEvent {
     /// A call to another task succeeded or failed.
     CallFinished { to: TaskId, result: Result<Halves, CallError> },
     /// A caller was accepted, and has sent its first message.
-    Accepted(GreetedCaller),
+    Accepted(GreetedCaller, Permit),
     /// An event of one link's reader.
     Link(LinkId, LinkEvent),
 }
@@ -67,7 +67,6 @@ pub(super) struct GreetedCaller {
     pub(super) write: WriteHalf,
     pub(super) is_local: bool,
     pub(super) first: Message,
-    pub(super) permit: Permit,
 }
 
 impl GreetedCaller {

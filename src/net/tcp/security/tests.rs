@@ -82,8 +82,10 @@ fn secret(text: &str, me: TaskId) -> Security {
 fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     let listener = bind("127.0.0.1:0").unwrap();
     let addresses = BTreeMap::from([(PS, listener.addresses().unwrap()[0].to_string())]);
-    let config =
-        |addresses, security| NetworkConfig { security, ..NetworkConfig::open(addresses, LIMITS) };
+    let config = |addresses, security: Security| {
+        let security = security.into();
+        NetworkConfig { security, ..NetworkConfig::open(addresses, LIMITS) }
+    };
     let caller = TcpNetwork::new(None, config(addresses, caller)).unwrap();
     (caller, TcpNetwork::new(Some(listener), config(BTreeMap::new(), called)).unwrap())
 }
