@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 use crate::fetch::error::{Fetched, Timing};
 use crate::fetch::{Fetcher, Watcher};
 use crate::program::process::Process;
+use unisono_config::values::{Named, name_of};
 use unisono_learn::data::{Published, PublishedFile};
 use unisono_terminal::output::{Screen, make_folder};
 
@@ -19,7 +19,7 @@ use unisono_terminal::output::{Screen, make_folder};
 pub struct FetchArgs {
     /// The data set
     #[arg(value_name = "DATA_SET", default_value = "mnist")]
-    data_set: DataSet,
+    data_set: Named<Published>,
     /// Folder for its four files [default: ./mnist/ or ./fashion-mnist/]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     data_dir: Option<PathBuf>,
@@ -27,33 +27,6 @@ pub struct FetchArgs {
     /// tried in turn
     #[arg(long, value_name = "URL", help_heading = "Network")]
     mirror: Vec<Mirror>,
-}
-
-/// A published data set with its name on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct DataSet(Published);
-
-impl DataSet {
-    const fn name(self) -> &'static str {
-        match self.0 {
-            Published::Mnist => "mnist",
-            Published::FashionMnist => "fashion-mnist",
-        }
-    }
-}
-
-impl ValueEnum for DataSet {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self(Published::Mnist), Self(Published::FashionMnist)]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let help = match self.0 {
-            Published::Mnist => "Handwritten digits, by Yann LeCun and Corinna Cortes",
-            Published::FashionMnist => "Pictures of clothes, by Zalando Research",
-        };
-        Some(PossibleValue::new(self.name()).help(help))
-    }
 }
 
 /// The URL of a folder of files.
@@ -89,8 +62,8 @@ struct NoMirror;
 /// # Errors
 /// If a file cannot be fetched or written.
 pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode> {
-    let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(args.data_set.name()));
-    let set = args.data_set.0;
+    let Named(set) = args.data_set;
+    let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(name_of(&args.data_set)));
     make_folder(&folder)?;
     let mirrors = if args.mirror.is_empty() {
         set.mirrors().iter().map(|mirror| (*mirror).to_owned()).collect()
