@@ -22,9 +22,7 @@ use super::doctor::DoctorConfig;
 use super::eval::EvalConfig;
 use super::handed_document;
 use super::local::LocalConfig;
-use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
-use super::trace::TraceConfig;
 use crate::program::doctor::patient::Patient;
 use crate::program::task_config::TaskConfig;
 use unisono_config::keys::{DataKeys, RunKeys};
@@ -88,8 +86,8 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
         Command::Doctor(args) => args.resolve(environment).map(Action::Doctor),
         Command::Completions(args) => Ok(Action::Completions(args)),
         Command::Man(args) => Ok(Action::Man(args)),
-        Command::Report { logdir, output } => Ok(Action::Report(ReportConfig { logdir, output })),
-        Command::Trace { logdir, output } => Ok(Action::Trace(TraceConfig { logdir, output })),
+        Command::Report(config) => Ok(Action::Report(config)),
+        Command::Trace(config) => Ok(Action::Trace(config)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }

@@ -8,6 +8,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::program::cluster::ClusterArgs;
 use crate::program::data::DataCommand;
 use crate::program::inspect::InspectConfig;
+use crate::program::report::ReportConfig;
+use crate::program::trace::TraceConfig;
 use unisono_config::HostPort;
 use unisono_config::keys::{HostKeys, LocalKeys, RunKeys, SizeKeys};
 use unisono_config::values::{Examples, Seconds, Steps};
@@ -219,14 +221,7 @@ Examples:
 
 The page needs no network and no other file. Without --trace it shows the losses
 and the ledgers only. docs/report.md explains the page.")]
-    Report {
-        /// Folder with all traces of the run
-        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
-        logdir: PathBuf,
-        /// File to write [default: report.html in the folder]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    Report(ReportConfig),
     /// Write the events of a run as a trace for ui.perfetto.dev
     #[command(after_help = "\
 Example:
@@ -234,14 +229,7 @@ Example:
   unisono trace /tmp/trace-run -o run.json
 
 Each task is a process in the trace; arrows are messages.")]
-    Trace {
-        /// Folder with all traces of the run
-        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
-        logdir: PathBuf,
-        /// File to write [default: standard output]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    Trace(TraceConfig),
     /// Run the simulator, `unisono-sim`, with the arguments that follow
     #[command(disable_help_flag = true)]
     Sim {
