@@ -73,13 +73,9 @@ impl Dataset {
     /// If a file is missing or damaged, if the files do not fit together, or if validation takes
     /// every training image.
     pub fn load(dir: &Path, validation_size: Option<usize>) -> Result<Self, DatasetError> {
-        let [train_images, train_labels, test_images, test_labels] = FILE_NAMES;
-        let files = Files {
-            train_images: IdxFile::read(dir, train_images)?,
-            train_labels: IdxFile::read(dir, train_labels)?,
-            test_images: IdxFile::read(dir, test_images)?,
-            test_labels: IdxFile::read(dir, test_labels)?,
-        };
+        let [train_images, train_labels, test_images, test_labels] =
+            FILE_NAMES.map(|name| IdxFile::read(dir, name));
+        let files = [train_images?, train_labels?, test_images?, test_labels?];
         let name = dir.display().to_string();
         Self::from_files(files, name, validation_size, default_validation_size)
     }
@@ -104,25 +100,25 @@ impl Dataset {
             return Self::load(dir, validation_size);
         }
         let name = "the embedded MNIST subset".to_owned();
-        Self::from_files(Files::embedded(), name, validation_size, |_| EMBEDDED_VALIDATION_SIZE)
+        Self::from_files(embedded_files(), name, validation_size, |_| EMBEDDED_VALIDATION_SIZE)
     }
 
     fn from_files(
-        files: Files,
+        [train_images, train_labels, test_images, test_labels]: [IdxFile; 4],
         name: String,
         validation_size: Option<usize>,
         default_validation_size: impl Fn(usize) -> usize,
     ) -> Result<Self, DatasetError> {
-        let train = LabelledImages::parse(&files.train_images, &files.train_labels)?;
-        let test = LabelledImages::parse(&files.test_images, &files.test_labels)?;
+        let train = LabelledImages::parse(&train_images, &train_labels)?;
+        let test = LabelledImages::parse(&test_images, &test_labels)?;
         let (train_pixels, test_pixels) =
             (train.images.n_pixels_each(), test.images.n_pixels_each());
         if train_pixels != test_pixels {
             return Err(DatasetError::Unfit(format!(
                 "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} \
                  pixels; give files of one data set",
-                files.train_images.path().display(),
-                files.test_images.path().display()
+                train_images.path().display(),
+                test_images.path().display()
             )));
         }
         let n_images = train.labels.len();
@@ -136,10 +132,10 @@ impl Dataset {
         let n_classes = train.n_classes().max(test.n_classes());
         let digest = train.skip(validation_size).digest(n_classes);
         // Parsed again, because `train` borrows the image files, which `pixel_rows` consumes.
-        let train_labels = files.train_labels.parse(parse_labels)?;
-        let test_labels = files.test_labels.parse(parse_labels)?;
-        let train = Arc::new(pixel_rows(files.train_images)?);
-        let test = Arc::new(pixel_rows(files.test_images)?);
+        let train_labels = train_labels.parse(parse_labels)?;
+        let test_labels = test_labels.parse(parse_labels)?;
+        let train = Arc::new(pixel_rows(train_images)?);
+        let test = Arc::new(pixel_rows(test_images)?);
         let examples = |rows: &Arc<PixelRows>, images: Range<usize>, labels: &[u8]| {
             Examples::of_pixels(Arc::clone(rows), images.clone(), &labels[images], n_classes)
         };
@@ -233,28 +229,19 @@ fn digest_of_examples(train: &Examples) -> String {
     sha256::hex(hasher)
 }
 
-/// The four files of a data set.
-struct Files {
-    train_images: IdxFile,
-    train_labels: IdxFile,
-    test_images: IdxFile,
-    test_labels: IdxFile,
-}
-
-impl Files {
-    fn embedded() -> Self {
-        macro_rules! fixture {
-            ($name:literal) => {
-                IdxFile::embedded($name, include_bytes!(concat!("../../../fixtures/mnist/", $name)))
-            };
-        }
-        Self {
-            train_images: fixture!("train-images-idx3-ubyte.gz"),
-            train_labels: fixture!("train-labels-idx1-ubyte.gz"),
-            test_images: fixture!("t10k-images-idx3-ubyte.gz"),
-            test_labels: fixture!("t10k-labels-idx1-ubyte.gz"),
-        }
+/// Returns the files of the embedded subset, in the order of [`FILE_NAMES`].
+fn embedded_files() -> [IdxFile; 4] {
+    macro_rules! fixture {
+        ($name:literal) => {
+            IdxFile::embedded($name, include_bytes!(concat!("../../../fixtures/mnist/", $name)))
+        };
     }
+    [
+        fixture!("train-images-idx3-ubyte.gz"),
+        fixture!("train-labels-idx1-ubyte.gz"),
+        fixture!("t10k-images-idx3-ubyte.gz"),
+        fixture!("t10k-labels-idx1-ubyte.gz"),
+    ]
 }
 
 /// Converts an image file to the form that training reads from.
