@@ -70,7 +70,7 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
     match parsed?.command {
         Command::Ps(args) => args.resolve(Some(Job::Ps), environment),
         Command::Worker(args) => args.resolve(Some(Job::Worker), environment),
-        Command::Task(args) => args.task.resolve(args.job_name.map(Job::from), environment),
+        Command::Task(args) => args.task.resolve(args.job_name, environment),
         Command::Local(args) => args.resolve().map(Action::Local),
         Command::Reference(args) => {
             let file = args.config.read()?;

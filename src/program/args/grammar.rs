@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::program::cluster::ClusterArgs;
 use crate::program::data::DataCommand;
@@ -255,25 +256,15 @@ Examples:
 #[derive(Args, Debug)]
 pub(super) struct JobArgs {
     /// Job of this task [default: worker]
-    #[arg(long, value_name = "JOB", help_heading = "Cluster")]
-    pub(super) job_name: Option<JobName>,
+    #[arg(long, value_name = "JOB", value_parser = job_names(), help_heading = "Cluster")]
+    pub(super) job_name: Option<Job>,
     #[command(flatten)]
     pub(super) task: TaskArgs,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum JobName {
-    Ps,
-    Worker,
-}
-
-impl From<JobName> for Job {
-    fn from(name: JobName) -> Self {
-        match name {
-            JobName::Ps => Self::Ps,
-            JobName::Worker => Self::Worker,
-        }
-    }
+fn job_names() -> impl TypedValueParser<Value = Job> {
+    let job = |name: String| if name == "ps" { Job::Ps } else { Job::Worker };
+    PossibleValuesParser::new(["ps", "worker"]).map(job)
 }
 
 #[derive(Args, Debug)]
