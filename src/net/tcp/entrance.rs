@@ -34,12 +34,15 @@ use unisono_core::wire::{Limits, WireError};
 /// some other part of the process or of the machine frees the resource.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// A caller that has sent its first message, and the permit of its link.
+type Greeted = (GreetedCaller, Permit);
+
 /// The accepting side of a network.
 pub(super) struct Entrance {
     security: Arc<Security>,
     admission: Admission,
     /// Tasks of the callers that have not sent their first message.
-    greeting: JoinSet<(CallerId, IpAddr, Result<(GreetedCaller, Permit), Refusal>)>,
+    greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
     /// The same callers, for evicting one of them.
     callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
     clock: RealClock,
@@ -181,11 +184,7 @@ fn max_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-async fn greet(
-    stream: TcpStream,
-    security: &Security,
-    permit: Permit,
-) -> Result<(GreetedCaller, Permit), Refusal> {
+async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
     // Frames are written whole, so Nagle's algorithm would only delay the last packet of each.
     // An error means that the socket is dead, which its reader reports.
     let _ = stream.set_nodelay(true);

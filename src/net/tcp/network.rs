@@ -83,6 +83,7 @@ impl fmt::Debug for NetworkConfig {
 /// [`Network`] over TCP. A network spawns its tasks on the tokio runtime in which it is used.
 ///
 /// Dropping the network resets its links. [`Network::flush`] closes them in order.
+#[derive(Debug)]
 pub struct TcpNetwork {
     config: NetworkConfig,
     links: BTreeMap<LinkId, Link>,
@@ -102,15 +103,6 @@ pub struct TcpNetwork {
     clock: RealClock,
     traffic: Traffic,
     warnings: Warnings,
-}
-
-impl fmt::Debug for TcpNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpNetwork")
-            .field("config", &self.config)
-            .field("links", &self.links)
-            .finish_non_exhaustive()
-    }
 }
 
 impl TcpNetwork {
