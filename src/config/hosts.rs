@@ -185,18 +185,13 @@ impl ClusterSpec {
     /// If two tasks have the same address.
     pub fn new(ps: HostList, workers: HostList) -> Result<Self, HostsError> {
         let spec = Self { ps, workers };
-        spec.check_addresses_are_distinct()?;
-        Ok(spec)
-    }
-
-    fn check_addresses_are_distinct(&self) -> Result<(), HostsError> {
         let mut seen = BTreeMap::new();
-        for (second, address) in self.tasks() {
+        for (second, address) in spec.tasks() {
             if let Some(first) = seen.insert(address, second) {
                 return Err(HostsError::Duplicate { value: address.to_string(), first, second });
             }
         }
-        Ok(())
+        Ok(spec)
     }
 
     /// Returns the addresses of the parameter servers, by task id.

@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::document_path as path;
 use super::hosts::ClusterSpec;
 use super::keys::{HostKeys, LimitKeys, LocalKeys, RunKeys, SizeKeys, TrainKeys};
 use super::values::{
     Fraction, LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
     name_of,
 };
-use super::{MetricsAddress, SecurityConfig};
-use crate::config_error::ConfigError;
+use super::{MetricsAddress, SecurityConfig, document_path as path};
+use crate::config_error::{ConfigError, check_path};
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::Limits;
-use unisono_core::train_config::ClusterSize;
-use unisono_core::train_config::{Optimizer, Placement, Sync, TrainConfig};
+use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Sync, TrainConfig};
 
 /// The configuration that all tasks of a run share. It has neither the task's own job and number nor
 /// the addresses of the cluster.
@@ -82,7 +80,10 @@ impl LocalKeys {
         match (self.supervise.unwrap_or(false), given) {
             (true, given) => Ok(Some(given.unwrap_or(DEFAULT))),
             (false, None) => Ok(None),
-            (false, Some(given)) => Err(ConfigError::RestartsUnsupervised(given)),
+            (false, Some(given)) => Err(ConfigError::Contradiction(format!(
+                "--max-restarts {given} has no effect without --supervise: give --supervise, or leave \
+                 --max-restarts out"
+            ))),
         }
     }
 }
@@ -122,9 +123,10 @@ impl ClusterSpec {
             hosts.worker_hosts.unwrap_or(default.workers),
         )?;
         let agree = |key, count: Option<u32>, hosts_key, hosts: usize| match count {
-            Some(count) if count as usize != hosts => {
-                Err(ConfigError::SizeAgainstHosts { key, count, hosts_key, hosts })
-            }
+            Some(count) if count as usize != hosts => Err(ConfigError::Contradiction(format!(
+                "{key} = {count}, but {hosts_key} has {hosts} of them: make them agree, or leave \
+                     {key} out"
+            ))),
             _ => Ok(()),
         };
         agree("ps", size.ps.map(|n| n.get()), "ps_hosts", spec.ps().len())?;
@@ -152,10 +154,7 @@ impl RunConfig {
         let default_interval = Some(Duration::from_secs(10));
         let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
         let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());
-        let path = |flag, path: Option<PathBuf>| match path {
-            Some(path) if path.as_os_str().is_empty() => Err(ConfigError::EmptyPath(flag)),
-            path => Ok(path),
-        };
+        let path = |flag, path: Option<PathBuf>| check_path(flag, path.as_deref()).map(|()| path);
         Ok(Self {
             train: train_config(keys.train)?,
             sync: Sync {
@@ -196,7 +195,12 @@ impl RunConfig {
         let Some(address) = &self.metrics else { return Ok(None) };
         let before = if task.job == Job::Ps { 0 } else { self.n_ps };
         let nth = u16::try_from(before + task.index).ok().and_then(|n| address.behind(n));
-        let none = || ConfigError::NoPortForMetrics { address: address.clone(), task };
+        let none = || {
+            ConfigError::Contradiction(format!(
+                "--metrics {address} leaves no port for {task}, because the tasks have consecutive \
+                 ports: choose a lower port, or 0 to let the system choose"
+            ))
+        };
         nth.ok_or_else(none).map(Some)
     }
 }
@@ -238,7 +242,12 @@ fn limits(keys: LimitKeys, save_model_secs: Option<Seconds>) -> Result<Limits, C
     };
     let (interval, timeout) = (limits.heartbeat_interval, limits.heartbeat_timeout);
     if timeout < 2 * interval {
-        return Err(ConfigError::Heartbeats { interval, timeout });
+        return Err(ConfigError::Contradiction(format!(
+            "--heartbeat-timeout is {} s and --heartbeat-interval is {} s, so a healthy task would \
+             count as lost: make the timeout at least twice the interval",
+            timeout.as_secs_f64(),
+            interval.as_secs_f64()
+        )));
     }
     Ok(limits)
 }
@@ -343,7 +352,8 @@ mod tests {
     #[test]
     fn empty_path_is_refused() {
         let empty = from_file("", "[checkpoint]\nlogdir = \"\"");
-        assert_eq!(empty, Err(ConfigError::EmptyPath("--logdir")));
+        let wanted = "--logdir is empty: give a path, or leave it out";
+        assert_eq!(empty, Err(ConfigError::Contradiction(wanted.to_owned())));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document_path as path;
 use super::keys::SecurityKeys;
-use crate::config_error::ConfigError;
+use crate::config_error::{ConfigError, check_path};
 
 /// How the links of a task are secured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,20 +49,26 @@ impl SecurityConfig {
             ("--tls-ca", &tls_ca),
             ("--secret-file", &secret_file),
         ] {
-            if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-                return Err(ConfigError::EmptyPath(flag));
-            }
+            check_path(flag, path.as_deref())?;
         }
         match (tls_cert, tls_key, tls_ca, secret_file) {
             (None, None, None, None) => Ok(Self::Open),
             (None, None, None, Some(secret)) => Ok(Self::Secret(secret)),
             (Some(cert), Some(key), Some(ca), None) => Ok(Self::Tls(TlsFiles { cert, key, ca })),
-            (_, _, _, Some(_)) => Err(ConfigError::TlsAndSecret),
+            (_, _, _, Some(_)) => {
+                let why = "--secret-file and TLS (--tls-cert, --tls-key, --tls-ca) exclude each \
+                           other: leave one out";
+                Err(ConfigError::Contradiction(why.to_owned()))
+            }
             (cert, key, ca, None) => {
                 let given = [("--tls-cert", cert), ("--tls-key", key), ("--tls-ca", ca)];
                 let absent = given.iter().filter(|(_, path)| path.is_none());
                 let absent: Vec<_> = absent.map(|(flag, _)| *flag).collect();
-                Err(ConfigError::PartOfTls(absent.join(" and ")))
+                Err(ConfigError::Contradiction(format!(
+                    "TLS takes --tls-cert, --tls-key and --tls-ca together: also give {}, or give \
+                     none of them",
+                    absent.join(" and ")
+                )))
             }
         }
     }

@@ -7,13 +7,12 @@ mod node_list;
 #[cfg(test)]
 mod tests;
 
+use self::node_list::expand;
 use super::environment::Environment;
 use super::hosts::{ClusterSpec, Host, HostList, HostPort};
 use crate::hosts_error::HostsError;
 use crate::values::digits;
 use unisono_core::ids::TaskId;
-
-pub use node_list::{NodeListError, expand};
 
 /// A limit above every real step, so that a malformed count cannot ask for much memory.
 const MOST_TASKS: usize = 1 << 16;
@@ -47,75 +46,10 @@ struct Place {
 /// The environment does not describe a usable step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmError {
-    /// A variable is not set: Slurm did not start the task.
-    #[error(
-        "{0} is not set: start the tasks with srun, as `srun --ntasks 4 unisono task --cluster slurm \
-         --ps 2`"
-    )]
-    NotSet(&'static str),
-    /// A variable is not a number.
-    #[error("{variable} is \"{value}\" and must be a whole number from 0 to 65535")]
-    Number {
-        /// The name of the variable.
-        variable: &'static str,
-        /// The value.
-        value: String,
-    },
-    /// The list of nodes is malformed.
-    #[error("SLURM_STEP_NODELIST is \"{value}\": {source}")]
-    NodeList {
-        /// The list.
-        value: String,
-        /// The error of the list.
-        source: NodeListError,
-    },
-    /// The numbers of tasks per node are malformed.
-    #[error(
-        "SLURM_STEP_TASKS_PER_NODE is \"{0}\" and must be numbers of tasks, like 2,1(x3), at most \
-         65536 in all"
-    )]
-    TasksPerNode(String),
-    /// Two variables contradict each other.
-    #[error(
-        "{variable} is {is}, but {of} has {expected}: all variables must belong to one step; start \
-         the tasks with srun, and pass its environment on unchanged"
-    )]
-    Disagree {
-        /// One of the variables.
-        variable: &'static str,
-        /// The value of that variable.
-        is: String,
-        /// The other variable.
-        of: &'static str,
-        /// The value that follows from the other variable.
-        expected: String,
-    },
-    /// Ranks are not distributed in blocks.
-    #[error(
-        "task {rank} of the step is at {variable} {is}, but in blocks it would be at {expected}: \
-         give srun --distribution=block, so that every task knows the nodes of all tasks"
-    )]
-    NotInBlocks {
-        /// The rank of this task.
-        rank: usize,
-        /// The variable that shows the difference.
-        variable: &'static str,
-        /// The value of the variable.
-        is: String,
-        /// The value that blocks would give.
-        expected: String,
-    },
-    /// No task would be a worker.
-    #[error(
-        "--ps {n_ps} makes all {n_tasks} tasks of the step ps, and at least one task must be a worker: \
-         give srun more --ntasks, or fewer --ps"
-    )]
-    NoWorkers {
-        /// The requested number of ps.
-        n_ps: u32,
-        /// The number of tasks of the step.
-        n_tasks: usize,
-    },
+    /// Variables are missing, malformed or contradictory, or do not give every task a place; holds
+    /// the reason and a remedy.
+    #[error("{0}")]
+    Step(String),
     /// The name of a node is no host name.
     #[error(
         "the node {node} of SLURM_STEP_NODELIST: {source}; or give addresses that all tasks reach, \
@@ -126,19 +60,6 @@ pub enum SlurmError {
         node: String,
         /// The error of the name.
         source: HostsError,
-    },
-    /// The ports of a node would exceed 65535.
-    #[error(
-        "the tasks of {node} would listen at ports from {port_base} to {last}, and 65535 is the \
-         last: give a lower --port-base"
-    )]
-    Ports {
-        /// The name of the node.
-        node: String,
-        /// The first port.
-        port_base: u16,
-        /// The last port.
-        last: usize,
     },
     /// Two tasks would have the same address.
     #[error(transparent)]
@@ -151,14 +72,17 @@ impl SlurmStep {
     /// # Errors
     /// If a variable is missing or malformed, or variables contradict each other.
     pub fn read(environment: &Environment) -> Result<Self, SlurmError> {
-        let value = |name| environment.value(name).ok_or(SlurmError::NotSet(name));
+        let value = |name| environment.value(name).ok_or_else(|| not_set(name));
         let rank = number(PROCID, value(PROCID)?)?;
         let list = value(NODE_LIST)?;
-        let nodes = expand(list)
-            .map_err(|source| SlurmError::NodeList { value: list.to_owned(), source })?;
+        let wrong = |error| SlurmError::Step(format!("{NODE_LIST} is \"{list}\": {error}"));
+        let nodes = expand(list).map_err(wrong)?;
         let counts = tasks_per_node(value(TASKS_PER_NODE)?)?;
         let disagree = |variable, is: usize, of, expected: String| {
-            Err(SlurmError::Disagree { variable, is: is.to_string(), of, expected })
+            Err(SlurmError::Step(format!(
+                "{variable} is {is}, but {of} has {expected}: all variables must belong to one step; \
+                 start the tasks with srun, and pass its environment on unchanged"
+            )))
         };
         if counts.len() != nodes.len() {
             let expected = format!("{} nodes ({list})", nodes.len());
@@ -185,14 +109,14 @@ impl SlurmStep {
     /// Checks that Slurm placed this task where a distribution in blocks places it. It is enough that
     /// each task checks itself: a run needs all tasks, so one task that fails prevents the run.
     fn check_distribution_in_blocks(&self, environment: &Environment) -> Result<(), SlurmError> {
-        let Place { node_idx, node, local_idx } = &self.places[self.rank];
+        let Self { rank, places } = self;
+        let Place { node_idx, node, local_idx } = &places[*rank];
         let fits = |variable, expected: &str, is: Option<&str>| match is {
-            Some(is) if is != expected => Err(SlurmError::NotInBlocks {
-                rank: self.rank,
-                variable,
-                is: is.to_owned(),
-                expected: expected.to_owned(),
-            }),
+            Some(is) if is != expected => Err(SlurmError::Step(format!(
+                "task {rank} of the step is at {variable} {is}, but in blocks it would be at \
+                 {expected}: give srun --distribution=block, so that every task knows the nodes of \
+                 all tasks"
+            ))),
             _ => Ok(()),
         };
         for (variable, expected) in [(NODE_ID, node_idx), (LOCAL_ID, local_idx)] {
@@ -218,7 +142,10 @@ impl SlurmStep {
     pub fn cluster(&self, n_ps: u32, port_base: u16) -> Result<ClusterSpec, SlurmError> {
         let n_tasks = self.places.len();
         if n_ps as usize >= n_tasks {
-            return Err(SlurmError::NoWorkers { n_ps, n_tasks });
+            return Err(SlurmError::Step(format!(
+                "--ps {n_ps} makes all {n_tasks} tasks of the step ps, and at least one task must be \
+                 a worker: give srun more --ntasks, or fewer --ps"
+            )));
         }
         let address = |place: &Place| address(place, port_base);
         let mut all: Vec<_> = self.places.iter().map(address).collect::<Result<_, _>>()?;
@@ -231,7 +158,10 @@ fn address(Place { node, local_idx, .. }: &Place, port_base: u16) -> Result<Host
     let last = usize::from(port_base) + local_idx;
     let node = node.clone();
     let Ok(port) = u16::try_from(last) else {
-        return Err(SlurmError::Ports { node, port_base, last });
+        return Err(SlurmError::Step(format!(
+            "the tasks of {node} would listen at ports from {port_base} to {last}, and 65535 is the \
+             last: give a lower --port-base"
+        )));
     };
     let host: Host = match node.parse() {
         Ok(host) => host,
@@ -248,7 +178,12 @@ fn in_blocks<'a>(nodes: &'a [String], counts: &'a [usize]) -> impl Iterator<Item
 
 /// Reads the numbers of tasks: `2,1(x3)` is two tasks on the first node, one on each of the next three.
 fn tasks_per_node(text: &str) -> Result<Vec<usize>, SlurmError> {
-    let wrong = || SlurmError::TasksPerNode(text.to_owned());
+    let wrong = || {
+        SlurmError::Step(format!(
+            "{TASKS_PER_NODE} is \"{text}\" and must be numbers of tasks, like 2,1(x3), at most \
+             {MOST_TASKS} in all"
+        ))
+    };
     let mut counts = Vec::new();
     let mut n_tasks = 0;
     for part in text.split(',') {
@@ -268,7 +203,18 @@ fn tasks_per_node(text: &str) -> Result<Vec<usize>, SlurmError> {
 }
 
 fn number(variable: &'static str, value: &str) -> Result<usize, SlurmError> {
-    small(value).ok_or_else(|| SlurmError::Number { variable, value: value.to_owned() })
+    small(value).ok_or_else(|| {
+        let what = "must be a whole number from 0 to 65535";
+        SlurmError::Step(format!("{variable} is \"{value}\" and {what}"))
+    })
+}
+
+/// Returns the error for a variable that is not set: Slurm did not start the task.
+fn not_set(variable: &str) -> SlurmError {
+    SlurmError::Step(format!(
+        "{variable} is not set: start the tasks with srun, as `srun --ntasks 4 unisono task --cluster \
+         slurm --ps 2`"
+    ))
 }
 
 /// Reads a number below 2^16.

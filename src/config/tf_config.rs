@@ -53,95 +53,10 @@ pub enum Role {
     Evaluator,
 }
 
-/// `TF_CONFIG` cannot be used.
+/// `TF_CONFIG` cannot be used; holds the place in it, the reason and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TfConfigError {
-    /// The value is not JSON.
-    #[error("TF_CONFIG is not JSON: {why}; its value is {value}")]
-    NotJson {
-        /// The beginning of the value.
-        value: String,
-        /// The error of the parser.
-        why: String,
-    },
-    /// A value has another type.
-    #[error("TF_CONFIG: {key} is {value}, and must be {expected}")]
-    Type {
-        /// The path of the key.
-        key: String,
-        /// The value.
-        value: String,
-        /// The expected type.
-        expected: &'static str,
-    },
-    /// An address is malformed.
-    #[error("TF_CONFIG: {key}: {source}")]
-    Host {
-        /// The path of the key.
-        key: String,
-        /// The error of the address.
-        source: HostsError,
-    },
-    /// The cluster has the chief under both of its names.
-    #[error("TF_CONFIG: cluster has both chief and master, which are one task: leave one out")]
-    ChiefAndMaster,
-    /// The cluster has several chiefs.
-    #[error("TF_CONFIG: cluster.{key} has {n} tasks, and a cluster has one chief: name one")]
-    Chiefs {
-        /// `chief` or `master`.
-        key: &'static str,
-        /// The number of chiefs.
-        n: usize,
-    },
-    /// The task is the chief, but the cluster has no chief.
-    #[error(
-        "TF_CONFIG: task.type is {0}, but cluster has neither chief nor master: add its address"
-    )]
-    NoChief(String),
-    /// The task has no index.
-    #[error("TF_CONFIG: task.index is missing: it is the number of this {0}, from 0")]
-    NoIndex(String),
-    /// The map of workers lacks an index, and the number of workers is unknown.
-    #[error(
-        "TF_CONFIG: cluster.{key} has no {missing}, but a later task, and every task needs the number \
-         of tasks: name them all, give --{key}s N, or give all addresses with --{key}-hosts"
-    )]
-    WorkerGap {
-        /// The key of the job.
-        key: &'static str,
-        /// The first missing index.
-        missing: u32,
-    },
-    /// An index is missing. Every ps is called, so every ps needs an address.
-    #[error(
-        "TF_CONFIG: cluster.{key} has no {missing}, but a later task: number them from 0, or give \
-         all addresses with --{key}-hosts"
-    )]
-    Gap {
-        /// The key of the job.
-        key: &'static str,
-        /// The first missing index.
-        missing: u32,
-    },
-    /// The cluster is a `sparseCluster`, which does not give the number of tasks.
-    #[error(
-        "TF_CONFIG has a sparseCluster, which does not say how many tasks there are, and every \
-         update takes the same number of gradients: give --ps N and --workers N (or ps and workers \
-         in [cluster] of the file), or disable enableDynamicWorker"
-    )]
-    Sizeless,
-    /// The addresses of other tasks cannot be derived from that of this task.
-    #[error(
-        "TF_CONFIG does not have the address of this task in the form NAME-{task_type}-{index}.…, from \
-         which the other addresses could be derived: give --ps-hosts and --worker-hosts"
-    )]
-    Underivable {
-        /// The name of the job.
-        task_type: &'static str,
-        /// The index of this task.
-        index: u32,
-    },
-}
+#[error("TF_CONFIG{0}")]
+pub struct TfConfigError(String);
 
 impl TfConfig {
     /// Reads the value of the variable.
@@ -149,9 +64,8 @@ impl TfConfig {
     /// # Errors
     /// If the value is not JSON, or a key has a type that no engine gives it.
     pub fn parse(text: &str) -> Result<Self, TfConfigError> {
-        let value: Value = serde_json::from_str(text).map_err(|error| TfConfigError::NotJson {
-            value: shown(text),
-            why: error.to_string(),
+        let value: Value = serde_json::from_str(text).map_err(|error| {
+            TfConfigError(format!(" is not JSON: {error}; its value is {}", shown(text)))
         })?;
         let all = object("it", &value)?;
         let (key, is_sparse) = match (all.get("cluster"), all.get("sparseCluster")) {
@@ -174,10 +88,15 @@ impl TfConfig {
             };
         let one = |key, hosts: Addresses| match hosts.len() {
             0 | 1 => Ok(hosts.into_values().next()),
-            n => Err(TfConfigError::Chiefs { key, n }),
+            n => Err(TfConfigError(format!(
+                ": cluster.{key} has {n} tasks, and a cluster has one chief: name one"
+            ))),
         };
         let chief = match (one("chief", job("chief")?)?, one("master", job("master")?)?) {
-            (Some(_), Some(_)) => return Err(TfConfigError::ChiefAndMaster),
+            (Some(_), Some(_)) => {
+                let why = ": cluster has both chief and master, which are one task: leave one out";
+                return Err(TfConfigError(why.to_owned()));
+            }
             (chief, master) => chief.or(master),
         };
         let (mut ps, workers) = (job("ps")?, job("worker")?);
@@ -218,7 +137,11 @@ impl TfConfig {
                 Role::Task(TaskId::worker(index.saturating_add(self.n_chiefs())))
             }
             Some(TfTask::Chief) if self.chief.is_some() => Role::Task(TaskId::CHIEF),
-            Some(TfTask::Chief) => return Err(TfConfigError::NoChief("chief".to_owned())),
+            Some(TfTask::Chief) => {
+                let why = ": task.type is chief, but cluster has neither chief nor master: add its \
+                           address";
+                return Err(TfConfigError(why.to_owned()));
+            }
         }))
     }
 
@@ -232,7 +155,7 @@ impl TfConfig {
     /// If an index is missing, or missing addresses cannot be derived.
     pub fn hosts(&self, job: Job, n_tasks: Option<u32>) -> Result<Option<HostList>, TfConfigError> {
         if self.is_sparse {
-            return self.derived(job, n_tasks.ok_or(TfConfigError::Sizeless)?).map(Some);
+            return self.derived(job, n_tasks.ok_or_else(sizeless)?).map(Some);
         }
         let (key, known) = match job {
             Job::Ps => ("ps", &self.ps),
@@ -245,9 +168,18 @@ impl TfConfig {
                 return self.derived(job, n).map(Some);
             }
             (Job::Worker, Some((missing, _)), None) if self.has_worker_map => {
-                return Err(TfConfigError::WorkerGap { key, missing });
+                return Err(TfConfigError(format!(
+                    ": cluster.{key} has no {missing}, but a later task, and every task needs the \
+                     number of tasks: name them all, give --{key}s N, or give all addresses with \
+                     --{key}-hosts"
+                )));
             }
-            (_, Some((missing, _)), _) => return Err(TfConfigError::Gap { key, missing }),
+            (_, Some((missing, _)), _) => {
+                return Err(TfConfigError(format!(
+                    ": cluster.{key} has no {missing}, but a later task: number them from 0, or give \
+                     all addresses with --{key}-hosts"
+                )));
+            }
             (_, None, _) => {}
         }
         let chief = self.chief.iter().filter(|_| job == Job::Worker);
@@ -284,8 +216,19 @@ impl TfConfig {
             Some(TfTask::Worker(index)) => ("worker", index),
             _ => ("worker", 0),
         };
-        TfConfigError::Underivable { task_type, index }
+        TfConfigError(format!(
+            " does not have the address of this task in the form NAME-{task_type}-{index}.…, from \
+             which the other addresses could be derived: give --ps-hosts and --worker-hosts"
+        ))
     }
+}
+
+/// Returns the error for a `sparseCluster`, which does not give the number of tasks.
+fn sizeless() -> TfConfigError {
+    let why = " has a sparseCluster, which does not say how many tasks there are, and every update \
+               takes the same number of gradients: give --ps N and --workers N (or ps and workers in \
+               [cluster] of the file), or disable enableDynamicWorker";
+    TfConfigError(why.to_owned())
 }
 
 /// Reads the addresses of a job from a list or from a map from index to address.
@@ -294,7 +237,8 @@ fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
         let Value::String(text) = value else {
             return Err(wrong_type(&key, value, "an address, like \"host:2222\""));
         };
-        text.trim().parse().map_err(|source| TfConfigError::Host { key, source })
+        let host = text.trim().parse();
+        host.map_err(|error: HostsError| TfConfigError(format!(": {key}: {error}")))
     };
     match value {
         Value::Null => Ok(Addresses::new()),
@@ -306,11 +250,8 @@ fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
             .iter()
             .map(|(index, value)| {
                 let key = format!("{key}[\"{index}\"]");
-                let number = digits(index).ok_or_else(|| TfConfigError::Type {
-                    key: format!("the number in {key}"),
-                    value: shown(index),
-                    expected: NUMBER,
-                })?;
+                let number = digits(index)
+                    .ok_or_else(|| wrong(&format!("the number in {key}"), &shown(index), NUMBER))?;
                 Ok((number, address(key, value)?))
             })
             .collect(),
@@ -331,7 +272,10 @@ fn task(value: &Value) -> Result<Option<TfTask>, TfConfigError> {
     let Value::String(text) = given else { return Err(wrong_type("task.type", given, TYPES)) };
     let name = text.trim().to_ascii_lowercase();
     let index = task.get("index").filter(|index| !index.is_null()).map(index).transpose()?;
-    let numbered = || index.ok_or_else(|| TfConfigError::NoIndex(name.clone()));
+    let numbered = || {
+        let why = format!(": task.index is missing: it is the number of this {name}, from 0");
+        index.ok_or(TfConfigError(why))
+    };
     Ok(Some(match &*name {
         "ps" => TfTask::Ps(numbered()?),
         "worker" => TfTask::Worker(numbered()?),
@@ -364,12 +308,16 @@ fn object<'a>(key: &str, value: &'a Value) -> Result<&'a Map<String, Value>, TfC
     value.as_object().ok_or_else(|| wrong_type(key, value, "an object, like {\"key\": …}"))
 }
 
-fn wrong_type(key: &str, value: &Value, expected: &'static str) -> TfConfigError {
+fn wrong_type(key: &str, value: &Value, expected: &str) -> TfConfigError {
     let value = match value {
         Value::Null => "missing".to_owned(),
         value => shown(&value.to_string()),
     };
-    TfConfigError::Type { key: key.to_owned(), value, expected }
+    wrong(key, &value, expected)
+}
+
+fn wrong(key: &str, value: &str, expected: &str) -> TfConfigError {
+    TfConfigError(format!(": {key} is {value}, and must be {expected}"))
 }
 
 /// Cuts a long value, so that an error stays readable.

@@ -76,11 +76,10 @@ impl Client {
         match head.status {
             StatusCode::OK => bytes(0),
             StatusCode::PARTIAL_CONTENT if first_byte(&head.headers) == Some(from) => bytes(from),
-            StatusCode::PARTIAL_CONTENT => Err(RequestError {
-                why: "sends a different range than the requested one".to_owned(),
-                may_pass: false,
-                is_unreachable: false,
-            }),
+            StatusCode::PARTIAL_CONTENT => {
+                let why = "sends a different range than the requested one";
+                Err(RequestError::final_of(why.to_owned()))
+            }
             StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(Response::NothingMore),
             status => Err(RequestError::from_status(status)),
         }
@@ -95,13 +94,15 @@ fn first_byte(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl RequestError {
+    /// Returns the error of a mirror that was reached, and that would fail again.
+    pub(super) const fn final_of(why: String) -> Self {
+        Self { why, may_pass: false, is_unreachable: false }
+    }
+
     fn from_status(status: StatusCode) -> Self {
         let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-        Self {
-            why: format!("answers {status}"),
-            may_pass: status.is_server_error() || busy.contains(&status),
-            is_unreachable: false,
-        }
+        let may_pass = status.is_server_error() || busy.contains(&status);
+        Self { may_pass, ..Self::final_of(format!("answers {status}")) }
     }
 
     fn from_call(error: &ureq::Error) -> Self {
@@ -141,7 +142,7 @@ impl RequestError {
             Some(ureq::Error::Timeout(_)) => "stopped sending".to_owned(),
             _ => format!("disconnected: {error}"),
         };
-        Self { why, may_pass: true, is_unreachable: false }
+        Self { may_pass: true, ..Self::final_of(why) }
     }
 }
 

@@ -109,21 +109,6 @@ fn url(mirror: &str, name: &str) -> String {
     format!("{mirror}{slash}{name}.gz")
 }
 
-/// The reason why one mirror was given up.
-#[derive(Debug)]
-struct MirrorFailure {
-    why: String,
-    /// Whether no connection to the mirror was established.
-    is_unreachable: bool,
-}
-
-impl MirrorFailure {
-    /// Returns a failure of a mirror that was reached.
-    const fn reached(why: String) -> Self {
-        Self { why, is_unreachable: false }
-    }
-}
-
 /// The outcome of one request.
 #[derive(Debug)]
 enum Outcome {
@@ -149,7 +134,7 @@ impl Download<'_> {
         &mut self,
         url: &str,
         timing: Timing,
-    ) -> Result<Result<(), MirrorFailure>, FetchError> {
+    ) -> Result<Result<(), RequestError>, FetchError> {
         // The partial file may come from another mirror or an earlier run. If its bytes are wrong,
         // this mirror is asked once more for the whole file.
         let mut is_from_this_mirror = self.part.len() == 0;
@@ -162,7 +147,7 @@ impl Download<'_> {
                     self.part.clear()?;
                     if is_from_this_mirror {
                         let why = "sent a different file than the published one".to_owned();
-                        return Ok(Err(MirrorFailure::reached(why)));
+                        return Ok(Err(RequestError::final_of(why)));
                     }
                     is_from_this_mirror = true;
                     self.watcher.note(
@@ -172,13 +157,12 @@ impl Download<'_> {
                 }
                 Outcome::Unusable(why) => {
                     self.part.clear()?;
-                    return Ok(Err(MirrorFailure::reached(why)));
+                    return Ok(Err(RequestError::final_of(why)));
                 }
                 Outcome::Interrupted(error) => {
                     idle_tries = if self.part.len() > had { 0 } else { idle_tries + 1 };
                     if !error.may_pass || idle_tries == MAX_IDLE_TRIES || n_tries == MAX_TRIES {
-                        let RequestError { why, is_unreachable, .. } = error;
-                        return Ok(Err(MirrorFailure { why, is_unreachable }));
+                        return Ok(Err(error));
                     }
                     self.watcher.note(&format!("{url} {}; retrying", error.why));
                     pause(timing.retry_delay);
@@ -186,7 +170,7 @@ impl Download<'_> {
             }
         }
         let why = format!("did not deliver the file in {MAX_TRIES} requests");
-        Ok(Err(MirrorFailure::reached(why)))
+        Ok(Err(RequestError::final_of(why)))
     }
 
     /// Requests the missing bytes once, and appends the received ones to the partial file.

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::gzip_path;
 use super::verify;
 use crate::fetch::error::FetchError;
-use unisono_files::disk::Disk as _;
-use unisono_files::disk::RealDisk;
+use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_learn::data::PublishedFile;
 
 /// The received beginning of a file.

@@ -1,13 +1,12 @@
 //! Updates the metrics from the inputs and the effects of a node.
 
 use std::sync::Arc;
-use unisono_core::ids::Cut;
+use unisono_core::ids::{Cut, TaskId};
 
 use super::Metrics;
 use super::labels::{Kind, Peer, TaskOrStorage};
 use super::meters::{ValidationAccuracy, drop_reason};
 use unisono_core::host::{Observer, Turn};
-use unisono_core::ids::TaskId;
 use unisono_core::protocol::{Effect, Input, NetworkEvent, Report, UpdateRecord};
 use unisono_core::time::Moment;
 

@@ -22,9 +22,7 @@ use super::doctor::DoctorConfig;
 use super::eval::EvalConfig;
 use super::handed_document;
 use super::local::LocalConfig;
-use super::report::ReportConfig;
 use super::top::{Target, TopConfig};
-use super::trace::TraceConfig;
 use crate::program::doctor::patient::Patient;
 use crate::program::task_config::TaskConfig;
 use unisono_config::keys::{DataKeys, RunKeys};
@@ -72,7 +70,7 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
     match parsed?.command {
         Command::Ps(args) => args.resolve(Some(Job::Ps), environment),
         Command::Worker(args) => args.resolve(Some(Job::Worker), environment),
-        Command::Task(args) => args.task.resolve(args.job_name.map(Job::from), environment),
+        Command::Task(args) => args.task.resolve(args.job_name, environment),
         Command::Local(args) => args.resolve().map(Action::Local),
         Command::Reference(args) => {
             let file = args.config.read()?;
@@ -88,8 +86,8 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
         Command::Doctor(args) => args.resolve(environment).map(Action::Doctor),
         Command::Completions(args) => Ok(Action::Completions(args)),
         Command::Man(args) => Ok(Action::Man(args)),
-        Command::Report { logdir, output } => Ok(Action::Report(ReportConfig { logdir, output })),
-        Command::Trace { logdir, output } => Ok(Action::Trace(TraceConfig { logdir, output })),
+        Command::Report(config) => Ok(Action::Report(config)),
+        Command::Trace(config) => Ok(Action::Trace(config)),
         Command::Sim { arguments } => Ok(Action::Sim(arguments)),
     }
 }

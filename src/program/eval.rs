@@ -95,7 +95,7 @@ impl Evaluator {
             return Ok(Some(step));
         }
         if self.data.as_ref().is_none_or(|(of, _)| *of != checkpoint.data) {
-            let data = EvalData::of(&self.config, &path, &checkpoint)?;
+            let data = open_data(&self.config, &path, &checkpoint)?;
             self.data = Some((checkpoint.data.clone(), data));
         }
         let (_, data) = self.data.as_ref().expect("it was put there just now");
@@ -107,17 +107,19 @@ impl Evaluator {
 
     fn print(&self, evaluation: &Evaluation, process: &Process) {
         let Evaluation { step, validation, test, other_data, .. } = evaluation;
-        let (None, Some(digest), Some((_, data))) = (self.seen, other_data, &self.data) else {
-            return print_accuracies(process, *step, *validation, *test);
-        };
-        tracing::warn!(
-            "the accuracy is for {}, with the digest {}, but the checkpoint was trained on data with \
-             the digest {digest}: leave --data-dir and --validation-size out to evaluate the \
-             checkpoint on the data of its training",
-            data.name(),
-            data.digest()
-        );
-        print_accuracies(process, *step, *validation, *test);
+        if let (None, Some(digest), Some((_, data))) = (self.seen, other_data, &self.data) {
+            tracing::warn!(
+                "the accuracy is for {}, with the digest {}, but the checkpoint was trained on data \
+                 with the digest {digest}: leave --data-dir and --validation-size out to evaluate \
+                 the checkpoint on the data of its training",
+                data.name(),
+                data.digest()
+            );
+        }
+        let (validation, test) = (PercentG::new(*validation), PercentG::new(*test));
+        process.screen.out(&format!(
+            "After {step} training step(s), validation accuracy = {validation}, test accuracy = {test}"
+        ));
     }
 
     fn watch(&mut self, interval: Duration, process: &Process) -> anyhow::Result<ExitCode> {
@@ -139,60 +141,48 @@ impl Evaluator {
     }
 }
 
-fn print_accuracies(process: &Process, step: Step, validation: f64, test: f64) {
-    let (validation, test) = (PercentG::new(validation), PercentG::new(test));
-    process.screen.out(&format!(
-        "After {step} training step(s), validation accuracy = {validation}, test accuracy = {test}"
-    ));
+/// Returns the data that the user named, else those that the checkpoint was trained on.
+fn open_data(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
+    // Checkpoints of version 0.1.0 may have the text `default`, which is no number.
+    let trained = checkpoint.settings.value("validation_size");
+    let trained = trained.and_then(|size| size.parse().ok());
+    let size = config.validation_size.or(trained);
+    if let Some(folder) = &config.data_dir {
+        return Ok(Dataset::open(Some(folder), size)?);
+    }
+    let folder = folder_of(config, path, checkpoint, trained)?;
+    Ok(Dataset::open(folder.as_deref(), size)?)
 }
 
-/// Finds the data for the evaluation of a checkpoint.
-struct EvalData;
-
-impl EvalData {
-    /// Returns the data that the user named, else those that the checkpoint was trained on.
-    fn of(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
-        // Checkpoints of version 0.1.0 may have the text `default`, which is no number.
-        let trained = checkpoint.settings.value("validation_size");
-        let trained = trained.and_then(|size| size.parse().ok());
-        let size = config.validation_size.or(trained);
-        if let Some(folder) = &config.data_dir {
-            return Ok(data::open_at(Some(folder), size)?);
-        }
-        let folder = Self::folder(config, path, checkpoint, trained)?;
-        Ok(data::open_at(folder.as_deref(), size)?)
-    }
-
-    /// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in data.
-    fn folder(
-        config: &EvalConfig,
-        path: &Path,
-        checkpoint: &Checkpoint,
-        trained: Option<usize>,
-    ) -> anyhow::Result<Option<PathBuf>> {
-        let is_trained_on = |data: &Dataset| {
-            // Programs that do not write the digest exist; their checkpoints match any data.
-            checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
-        };
-        let noted = data::note::read(&config.logdir)?;
-        let mut why = String::new();
-        if let Some(folder) = &noted {
-            match data::open_at(Some(folder), trained) {
-                Ok(data) if is_trained_on(&data) => return Ok(noted),
-                Ok(data) => {
-                    why = format!("; {} has the digest {} now", folder.display(), data.digest());
-                }
-                Err(error) => why = format!("; {error}"),
+/// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in data.
+fn folder_of(
+    config: &EvalConfig,
+    path: &Path,
+    checkpoint: &Checkpoint,
+    trained: Option<usize>,
+) -> anyhow::Result<Option<PathBuf>> {
+    let is_trained_on = |data: &Dataset| {
+        // Programs that do not write the digest exist; their checkpoints match any data.
+        checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
+    };
+    let noted = data::note::read(&config.logdir)?;
+    let mut why = String::new();
+    if let Some(folder) = &noted {
+        match Dataset::open(Some(folder), trained) {
+            Ok(data) if is_trained_on(&data) => return Ok(noted),
+            Ok(data) => {
+                why = format!("; {} has the digest {} now", folder.display(), data.digest());
             }
+            Err(error) => why = format!("; {error}"),
         }
-        if data::open_at(None, trained).is_ok_and(|data| is_trained_on(&data)) {
-            return Ok(None);
-        }
-        bail!(
-            "checkpoint {} was trained on data with the digest {}, which are not the built-in \
-             digits: give --data-dir with the folder of those data{why}",
-            path.display(),
-            checkpoint.data.as_deref().unwrap_or("(unknown)")
-        )
     }
+    if Dataset::open(None, trained).is_ok_and(|data| is_trained_on(&data)) {
+        return Ok(None);
+    }
+    bail!(
+        "checkpoint {} was trained on data with the digest {}, which are not the built-in \
+             digits: give --data-dir with the folder of those data{why}",
+        path.display(),
+        checkpoint.data.as_deref().unwrap_or("(unknown)")
+    )
 }

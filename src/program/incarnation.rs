@@ -1,8 +1,6 @@
 //! Finds the incarnation of this process from its supervisor or the clock, and from the files of
 //! earlier processes in the logdir. The core's `protocol/incarnation.rs` decides between them.
 
-use std::process::Command;
-
 use anyhow::Context as _;
 
 use crate::program::task_config::TaskConfig;
@@ -64,11 +62,6 @@ impl Counter {
         self.last = Some(next);
         next
     }
-}
-
-/// Passes an incarnation to a process that is about to start.
-pub(super) fn hand_on(command: &mut Command, incarnation: Incarnation) {
-    command.env(VARIABLE, incarnation.to_string());
 }
 
 #[cfg(test)]

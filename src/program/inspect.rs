@@ -8,9 +8,8 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::evaluation::latest_checkpoint;
 use crate::program::process::Process;
-use unisono_files::checkpoint::newest_valid;
-use unisono_files::disk::RealDisk;
 use unisono_observe::counted::thousands;
 use unisono_tensors::inspect::{Kind, TensorReport};
 use unisono_tensors::tensor::Format;
@@ -51,9 +50,7 @@ pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<
 
 /// Finds the checkpoint of a logdir from which training would resume.
 fn newest(logdir: &Path) -> anyhow::Result<PathBuf> {
-    let newest = newest_valid(&RealDisk, logdir)?;
-    newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let found = newest.found.map(|(path, _)| path);
+    let found = latest_checkpoint(logdir)?.map(|(path, _)| path);
     found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))
 }
 

@@ -6,8 +6,7 @@ use crate::program::task_config::TaskConfig;
 use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::Incarnation;
 use unisono_core::protocol::{ClusterConfig, Effect, Message};
-use unisono_files::disk::DiskError;
-use unisono_files::disk::RealDisk;
+use unisono_files::disk::{DiskError, RealDisk};
 use unisono_observe::ledger::{Line, Log, Recorder};
 
 /// Writes the ledger of a ps until the disk refuses a line.

@@ -1,12 +1,10 @@
 //! Opens the sockets of a ps, and finds addresses that other machines cannot reach. `ps` and `doctor`
 //! share this file, so that they agree.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use crate::program::task_config::TaskConfig;
-use unisono_net::tcp;
-use unisono_net::tcp::{BindError, Listeners};
+use unisono_net::tcp::{self, BindError, Listeners};
 
 /// Listens at the address of the task.
 ///
@@ -64,12 +62,7 @@ pub(super) fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Opti
 
 /// Joins addresses for a message.
 pub(super) fn shown(addresses: &[SocketAddr]) -> String {
-    let mut text = String::new();
-    for (idx, address) in addresses.iter().enumerate() {
-        let before = if idx == 0 { "" } else { " and " };
-        let _ = write!(text, "{before}{address}");
-    }
-    text
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]

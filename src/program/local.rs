@@ -29,10 +29,8 @@ use unisono_config::{
     ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig, RunDocument,
 };
 use unisono_core::ids::{Job, TaskId};
-use unisono_files::disk::RealDisk;
-use unisono_files::disk::{LockedBy, LogdirLock};
-use unisono_files::run_files;
-use unisono_files::run_files::RunFiles;
+use unisono_files::disk::{LockedBy, LogdirLock, RealDisk};
+use unisono_files::run_files::{self, RunFiles};
 use unisono_learn::training::Plan;
 use unisono_net::tcp::Security;
 use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};

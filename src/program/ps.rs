@@ -9,15 +9,14 @@ use super::fresh::Scope;
 use super::ledger::LedgerKeeper;
 use super::listen::{self, Unreachable};
 use super::metrics::Identity;
-use super::task::{self, Life, Reach, Watch};
+use super::task::{self, Life};
 use crate::program::process::Process;
 use crate::program::task_config::TaskConfig;
 use unisono_core::host::NoStorage;
 use unisono_core::protocol::Ps;
 use unisono_learn::model::UpdateRule;
 use unisono_learn::training::{Shapes, Updates};
-use unisono_net::tcp;
-use unisono_net::tcp::{InlineCompute, Listeners, Security};
+use unisono_net::tcp::{self, InlineCompute, Listeners, Security};
 
 /// Runs the task until the training has ended.
 ///
@@ -39,10 +38,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
         // Each incarnation listens on copies of the sockets, so callers wait between two of them.
         let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
-        let listeners = Some(listeners);
         let security = Security::load(&run.security, config.task)?;
-        let shapes = Shapes::of_rule(&rule);
-        let reach = Reach { listeners, security, shared_memory: run.shared_memory, shapes };
         let ledger = LedgerKeeper::open(&config, incarnation, &cluster)?;
         let identity = Identity { incarnation, cluster: cluster.clone() };
         let node = Ps::new(config.task.index, incarnation, cluster.clone());
@@ -51,7 +47,8 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
             updates.make_buffers(tcp::shareable);
         }
         let (compute, storage) = (InlineCompute::new(Box::new(updates)), NoStorage);
-        Ok(Life { node, reach, compute, storage, watch: Watch { ledger, events: None, identity } })
+        let network = task::network(&config, Some(listeners), security, Shapes::of_rule(&rule))?;
+        Ok(Life { node, network, compute, storage, ledger, events: None, identity })
     })?;
     task::exit_code(config.task, outcome, reason)
 }

@@ -3,7 +3,7 @@
 use crate::program::setup;
 use std::process::ExitCode;
 use std::sync::Arc;
-use unisono_core::ids::Cut;
+use unisono_core::ids::{Cut, Slot};
 
 use super::data;
 use super::evaluation::{self, Evaluation};
@@ -13,10 +13,8 @@ use crate::program::process::Process;
 use unisono_config::RunConfig;
 use unisono_core::floats::Floats;
 use unisono_core::host::Clock as _;
-use unisono_core::ids::Slot;
-use unisono_core::protocol;
 use unisono_core::protocol::{
-    Done, Effect, Input, Job, Report, Snapshot, StorageEvent, UpdateRecord,
+    self, Done, Effect, Input, Job, Report, Snapshot, StorageEvent, UpdateRecord,
 };
 use unisono_core::time::Moment;
 use unisono_core::train_config::Sync;

@@ -3,19 +3,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args;
+
 use crate::program::process::Process;
-use unisono_observe::report;
-use unisono_observe::report::REPORT_FILE;
+use unisono_observe::report::{self, REPORT_FILE};
 use unisono_terminal::output::write_file;
 use unisono_terminal::usage;
 
 /// The arguments of `unisono report`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ReportConfig {
-    /// Folder with the files of the run.
-    pub logdir: PathBuf,
-    /// File to write; `None` is `report.html` in the logdir.
-    pub output: Option<PathBuf>,
+    /// Folder with all traces of the run
+    #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+    logdir: PathBuf,
+    /// File to write [default: report.html in the folder]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Writes the page.

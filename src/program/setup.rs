@@ -8,8 +8,7 @@ use unisono_config::{ClusterSpec, RunConfig};
 use unisono_core::ids::{Step, TaskId};
 use unisono_core::protocol::ClusterConfig;
 use unisono_core::train_config::Sync;
-use unisono_files::run_files;
-use unisono_files::run_files::RunFilesConfig;
+use unisono_files::run_files::{self, RunFilesConfig};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::files::InitError;
@@ -100,19 +99,19 @@ pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
 
 /// Returns the note for a user whose run depends on timing; `None` with R >= N.
 pub(super) fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
+    if run.sync.is_determined() {
+        return None;
+    }
     let Sync { replicas_to_aggregate: r, total_num_replicas: n } = run.sync;
     let logdir = run.logdir.display();
-    let replay = match run.ledger {
-        true => {
-            format!("The ledgers in {logdir} record the choice, and `unisono-sim replay --ledger")
-        }
-        false => "With --ledger the ledgers record the choice, and `unisono-sim replay --ledger"
-            .to_owned(),
+    let recorded = if run.ledger {
+        format!("The ledgers in {logdir} record")
+    } else {
+        "With --ledger the ledgers record".to_owned()
     };
-    (!run.sync.is_determined()).then(|| {
-        format!(
-            "With {r} gradients in each update of {n} workers, timing chooses the gradients, so each \
-             run has different losses. {replay} {logdir}` computes this run again to the bit."
-        )
-    })
+    Some(format!(
+        "With {r} gradients in each update of {n} workers, timing chooses the gradients, so each run \
+         has different losses. {recorded} the choice, and `unisono-sim replay --ledger {logdir}` \
+         computes this run again to the bit."
+    ))
 }

@@ -67,7 +67,7 @@ impl StopReason {
 
 /// The stream of stop requests.
 #[derive(Debug)]
-pub struct StopRequests(mpsc::Receiver<StopReason>);
+pub struct StopRequests(pub(super) mpsc::Receiver<StopReason>);
 
 impl StopRequests {
     /// The number of requests that may wait. Two requests already end a process at once, so more may be
@@ -83,12 +83,6 @@ impl StopRequests {
         let ParentWatch { requests, receiver } = parent.unwrap_or_else(ParentWatch::of_nobody);
         follow_signals(requests)?;
         Ok(Self(receiver))
-    }
-
-    /// Makes a stream from a channel, for a test.
-    #[must_use]
-    pub const fn from_channel(receiver: mpsc::Receiver<StopReason>) -> Self {
-        Self(receiver)
     }
 
     /// Waits for the next request. Cancel-safe.

@@ -1,6 +1,5 @@
 //! Runs one task of a cluster: a node on the production host, until it halts.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -15,49 +14,30 @@ use super::stop::{StopReason, StopRequests};
 use super::trace::TraceKeeper;
 use crate::program::process::Process;
 use crate::program::task_config::TaskConfig;
-use unisono_config::ClusterSpec;
+use unisono_config::HostPort;
 use unisono_core::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use unisono_core::ids::{Incarnation, TaskId};
 use unisono_core::protocol::{Node, Outcome, Raises};
 use unisono_learn::training::Shapes;
 use unisono_net::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork};
 
-/// The network of a task, and what it expects of other tasks.
-#[derive(Debug)]
-pub(super) struct Reach {
-    /// The sockets on which other tasks call, if any do.
-    pub(super) listeners: Option<Listeners>,
-    /// How tasks authenticate each other.
-    pub(super) security: Security,
-    /// Whether tensors travel through memory that tasks of this machine share.
-    pub(super) shared_memory: bool,
-    /// The expected sizes of tensors.
-    pub(super) shapes: Shapes,
-}
-
-impl Reach {
-    fn network(self, cluster: &ClusterSpec) -> anyhow::Result<TcpNetwork> {
-        let Self { listeners, security, shared_memory, shapes } = self;
-        let config = NetworkConfig {
-            addresses: addresses(cluster),
-            limits: shapes.limits(),
-            security,
-            shared_memory,
-            check: Box::new(move |from, message| shapes.check(from, message)),
-        };
-        TcpNetwork::new(listeners, config).context("cannot use the network")
-    }
-}
-
-/// The observers of a task.
-#[derive(Debug)]
-pub(super) struct Watch {
-    /// The ledger, for a ps.
-    pub(super) ledger: Option<LedgerKeeper>,
-    /// The events, for the chief.
-    pub(super) events: Option<EventKeeper>,
-    /// The identity of the task.
-    pub(super) identity: Identity,
+/// Makes the network of a task, which accepts callers from `listeners`, if there are any. `shapes` are
+/// the expected sizes of tensors.
+pub(super) fn network(
+    config: &TaskConfig,
+    listeners: Option<Listeners>,
+    security: Security,
+    shapes: Shapes,
+) -> anyhow::Result<TcpNetwork> {
+    let address = |(task, address): (TaskId, &HostPort)| (task, address.to_string());
+    let config = NetworkConfig {
+        addresses: config.cluster.tasks().map(address).collect(),
+        limits: shapes.limits(),
+        security: security.into(),
+        shared_memory: config.run.shared_memory,
+        check: Box::new(move |from, message| shapes.check(from, message)),
+    };
+    TcpNetwork::new(listeners, config).context("cannot use the network")
 }
 
 /// The parts of one incarnation of a task.
@@ -66,13 +46,17 @@ pub(super) struct Life<N, K, S> {
     /// The state machine.
     pub(super) node: N,
     /// The network.
-    pub(super) reach: Reach,
+    pub(super) network: TcpNetwork,
     /// The arithmetic.
     pub(super) compute: K,
     /// The files.
     pub(super) storage: S,
-    /// The observers.
-    pub(super) watch: Watch,
+    /// The ledger, for a ps.
+    pub(super) ledger: Option<LedgerKeeper>,
+    /// The events, for the chief.
+    pub(super) events: Option<EventKeeper>,
+    /// The identity of the task.
+    pub(super) identity: Identity,
 }
 
 /// Runs a node until it halts. A node that is refused as outdated is followed by one with a larger
@@ -125,10 +109,8 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
     stop: &mut TaskStop,
     life: Life<N, K, S>,
 ) -> anyhow::Result<Outcome> {
-    let Life { mut node, reach, compute, storage, watch } = life;
-    let network = reach.network(&config.cluster)?;
+    let Life { mut node, network, compute, storage, ledger, events, identity } = life;
     let clock = RealClock::start();
-    let Watch { ledger, events, identity } = watch;
     let traffic = network.traffic();
     let metrics = metrics::start(config, &identity, traffic, clock, &process.screen).await;
     let (metrics, server) = metrics.unzip();
@@ -167,10 +149,6 @@ pub(super) fn exit_code(
         // `run` follows an outdated node by another one unless `Raises` forbids it.
         Outcome::Outdated { reason, .. } => bail!("{task} cannot go on: {reason}"),
     }
-}
-
-fn addresses(cluster: &ClusterSpec) -> BTreeMap<TaskId, String> {
-    cluster.tasks().map(|(task, address)| (task, address.to_string())).collect()
 }
 
 /// Stop requests, and the reason of the first one.

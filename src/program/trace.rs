@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use clap::Args;
 
 use super::metrics::Identity;
 use crate::program::process::Process;
 use crate::program::task_config::TaskConfig;
 use unisono_core::host::{Observer, Turn};
 use unisono_core::time::Moment;
-use unisono_files::disk::DiskError;
-use unisono_files::disk::RealDisk;
+use unisono_files::disk::{DiskError, RealDisk};
 use unisono_net::tcp::wall_clock;
 use unisono_observe::trace::log::{Kept, LARGEST_TRACE};
 use unisono_observe::trace::{Event, History, LifeHeader, Line, Run, TraceLog, perfetto, tracer};
@@ -20,12 +20,14 @@ use unisono_terminal::output::{cannot_write, create_file};
 use unisono_terminal::usage;
 
 /// The arguments of `unisono trace`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct TraceConfig {
-    /// The folder with the traces.
-    pub logdir: PathBuf,
-    /// The file to write; `None` for standard output.
-    pub output: Option<PathBuf>,
+    /// Folder with all traces of the run
+    #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
+    logdir: PathBuf,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Writes the events of a run for ui.perfetto.dev.

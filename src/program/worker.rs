@@ -8,7 +8,7 @@ use super::evaluation::{self, Evaluation};
 use super::events::EventKeeper;
 use super::fresh::Scope;
 use super::metrics::Identity;
-use super::task::{self, Life, Reach, Watch};
+use super::task::{self, Life};
 use crate::program::process::Process;
 use crate::program::task_config::TaskConfig;
 use unisono_core::host::NoStorage;
@@ -17,8 +17,7 @@ use unisono_core::protocol::{Outcome, Worker};
 use unisono_files::checkpoint::record_incarnation;
 use unisono_files::disk::RealDisk;
 use unisono_learn::training::{Gradients, Plan, Shapes};
-use unisono_net::tcp;
-use unisono_net::tcp::{ComputeThread, FileStorage, Security};
+use unisono_net::tcp::{self, ComputeThread, FileStorage, Security};
 
 /// Runs the task until the training has ended.
 ///
@@ -35,26 +34,25 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     let plan = Plan::new(run, data::open(run)?, level)?;
     let digest = Some(plan.data.digest().to_owned());
     let cluster = setup::cluster_config(run, digest);
-    let life = |incarnation, security| {
-        let identity = Identity { incarnation, cluster: cluster.clone() };
-        let shapes = Shapes::of_plan(&plan);
+    let life = |incarnation| {
+        let security = Security::load(&run.security, config.task)?;
         let mut gradients = Gradients::new(&plan);
         if run.shared_memory {
             gradients.make_buffers(tcp::shareable);
         }
         anyhow::Ok(Life {
             node: Worker::new(config.task.index, incarnation, cluster.clone()),
-            reach: Reach { listeners: None, security, shared_memory: run.shared_memory, shapes },
+            network: task::network(&config, None, security, Shapes::of_plan(&plan))?,
             compute: ComputeThread::start(Box::new(gradients))?,
             storage: NoStorage,
-            watch: Watch { ledger: None, events: None, identity },
+            ledger: None,
+            events: None,
+            identity: Identity { incarnation, cluster: cluster.clone() },
         })
     };
-    let security = || Security::load(&run.security, config.task);
     if config.task != TaskId::CHIEF {
         setup::make_room(run, Scope::Task(config.task), &process)?;
-        let (outcome, reason) =
-            task::run(&config, &mut process, |incarnation| life(incarnation, security()?))?;
+        let (outcome, reason) = task::run(&config, &mut process, life)?;
         return task::exit_code(config.task, outcome, reason);
     }
     if run.fresh {
@@ -66,14 +64,14 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         process.screen.err(&note);
     }
     let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
-        let Life { node, reach, compute, watch, .. } = life(incarnation, security()?)?;
+        let Life { node, network, compute, ledger, identity, .. } = life(incarnation)?;
         let storage = FileStorage::open_locked(setup::files(&plan, run)?, config.logdir_locked_by)?;
         // With the lock, because another chief may have the logdir, and before any peer knows of this
         // incarnation.
         record_incarnation(&RealDisk, &run.logdir, incarnation)?;
         data::note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);
-        Ok(Life { node, reach, compute, storage, watch: Watch { events, ..watch } })
+        Ok(Life { node, network, compute, storage, ledger, events, identity })
     })?;
     match &outcome {
         Outcome::Finished => {

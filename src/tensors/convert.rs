@@ -32,28 +32,10 @@ pub enum ConvertError {
     /// The metadata is that of a checkpoint, but does not match the tensors.
     #[error("its metadata describes a checkpoint, but it is not one: {0}")]
     NotACheckpoint(FileError),
-    /// The target is the file name of the checkpoint of another step.
-    #[error(
-        "it is the checkpoint of step {content}, but {name} is the name of the checkpoint of step \
-         {named}; name it model.ckpt-{content}.safetensors"
-    )]
-    Step {
-        /// File name of the target.
-        name: String,
-        /// Step in the target's name.
-        named: Step,
-        /// Step in the file.
-        content: Step,
-    },
-    /// The target has a checkpoint's file name, but the content is not a checkpoint.
-    #[error(
-        "{name} is the name of a checkpoint, but this file has no settings of a run, so it cannot \
-         become one; choose another name, and use the file with --init-from"
-    )]
-    Name {
-        /// File name of the target.
-        name: String,
-    },
+    /// The target is the file name of the checkpoint of another step, or the content is no
+    /// checkpoint; holds the name and a remedy.
+    #[error("{0}")]
+    Name(String),
 }
 
 /// Converts the bytes of a file; the result is to be stored as `to`.
@@ -84,12 +66,17 @@ pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, Conve
 /// Rejects a checkpoint's file name whose step is not that of the content (rule 7).
 fn check_name(to: &Path, step: Option<Step>) -> Result<(), ConvertError> {
     let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let (Some(named), name) = (step_of(name), name.to_owned()) else { return Ok(()) };
-    match step {
-        Some(content) if content == named => Ok(()),
-        Some(content) => Err(ConvertError::Step { name, named, content }),
-        None => Err(ConvertError::Name { name }),
-    }
+    let Some(named) = step_of(name).filter(|named| step != Some(*named)) else { return Ok(()) };
+    Err(ConvertError::Name(match step {
+        Some(content) => format!(
+            "it is the checkpoint of step {content}, but {name} is the name of the checkpoint of step \
+             {named}; name it model.ckpt-{content}.safetensors"
+        ),
+        None => format!(
+            "{name} is the name of a checkpoint, but this file has no settings of a run, so it cannot \
+             become one; choose another name, and use the file with --init-from"
+        ),
+    }))
 }
 
 #[cfg(test)]

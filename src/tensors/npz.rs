@@ -26,39 +26,12 @@ pub enum NpzError {
     /// The file is not a zip, or is damaged.
     #[error("it is not a whole npz file: {0}")]
     Zip(#[from] ZipError),
-    /// An array cannot be read completely.
-    #[error("{name} is damaged: {why}")]
-    Damaged {
-        /// Name of the array.
-        name: String,
-        /// Error of the zip reader.
-        why: std::io::Error,
-    },
-    /// An array is stored with an unsupported compression.
-    #[error(
-        "{name} is compressed by {method}, but only stored and deflated arrays can be read: write \
-         the file with numpy.savez or numpy.savez_compressed"
-    )]
-    Compression {
-        /// Name of the array.
-        name: String,
-        /// Compression method.
-        method: CompressionMethod,
-    },
-    /// An array is encrypted.
-    #[error("{0} is encrypted: write the file without a password")]
-    Encrypted(String),
-    /// An entry of the zip is not an array.
-    #[error("{0} is not an array: names in an npz file end in {ENDING}")]
-    Foreign(String),
-    /// An array is not a valid tensor.
-    #[error("{name} cannot be read: {why}")]
-    Array {
-        /// Name of the array.
-        name: String,
-        /// Reason why it is not valid.
-        why: String,
-    },
+    /// An array is damaged, or is not a valid tensor; holds its name and the reason.
+    #[error("{0}")]
+    Array(String),
+    /// The file uses an unsupported feature, and may be whole; holds the array and a remedy.
+    #[error("{0}")]
+    Unsupported(String),
     /// numpy lacks the type of a tensor.
     #[error("tensor {name} is of type {dtype}, which numpy does not have")]
     Type {
@@ -69,21 +42,17 @@ pub enum NpzError {
     },
 }
 
-impl NpzError {
-    /// Returns whether the file may be whole, but uses an unsupported feature.
-    pub(super) const fn is_unsupported(&self) -> bool {
-        matches!(self, Self::Compression { .. } | Self::Encrypted(_) | Self::Foreign(_))
-    }
-}
-
 /// Decodes an npz file.
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, NpzError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes))?;
     let mut contents = Contents::default();
     for index in 0..archive.len() {
         let (name, array) = read_entry(&mut archive, index)?;
-        let Some(name) = name.strip_suffix(ENDING) else { return Err(NpzError::Foreign(name)) };
-        let wrong = |why| NpzError::Array { name: name.to_owned(), why };
+        let Some(name) = name.strip_suffix(ENDING) else {
+            let why = format!("{name} is not an array: names in an npz file end in {ENDING}");
+            return Err(NpzError::Unsupported(why));
+        };
+        let wrong = |why| NpzError::Array(format!("{name} cannot be read: {why}"));
         let npy = Npy::parse(&array).map_err(wrong)?;
         if name == METADATA {
             contents.metadata = npy.text().and_then(|text| metadata_in(&text)).map_err(wrong)?;
@@ -105,14 +74,12 @@ fn read_entry(
     let mut bytes = Vec::new();
     // Read one byte more than the announced size, to detect an entry that is longer.
     let size = entry.size().saturating_add(1);
-    match entry.by_ref().take(size).read_to_end(&mut bytes) {
-        Ok(n_bytes) if n_bytes as u64 == entry.size() => Ok((name, bytes)),
-        Ok(_) => {
-            let why = std::io::Error::other("its length differs from the zip directory");
-            Err(NpzError::Damaged { name, why })
-        }
-        Err(why) => Err(NpzError::Damaged { name, why }),
-    }
+    let why = match entry.by_ref().take(size).read_to_end(&mut bytes) {
+        Ok(n_bytes) if n_bytes as u64 == entry.size() => return Ok((name, bytes)),
+        Ok(_) => "its length differs from the zip directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(NpzError::Array(format!("{name} is damaged: {why}")))
 }
 
 /// Rejects unsupported entries by name, because the zip crate's error says neither the entry nor
@@ -121,11 +88,16 @@ fn check_readable(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Resu
     let entry = archive.by_index_raw(index)?;
     let name = || entry.name().map(std::borrow::Cow::into_owned);
     if entry.encrypted() {
-        return Err(NpzError::Encrypted(name()?));
+        let why = format!("{} is encrypted: write the file without a password", name()?);
+        return Err(NpzError::Unsupported(why));
     }
     match entry.compression() {
         CompressionMethod::Stored | CompressionMethod::Deflated => Ok(()),
-        method => Err(NpzError::Compression { name: name()?, method }),
+        method => Err(NpzError::Unsupported(format!(
+            "{} is compressed by {method}, but only stored and deflated arrays can be read: write the \
+             file with numpy.savez or numpy.savez_compressed",
+            name()?
+        ))),
     }
 }
 
@@ -219,7 +191,7 @@ mod tests {
     fn unsupported_compression_is_reported_by_name_and_not_as_damage() {
         let told = |bytes: &[u8]| {
             let error = decode(bytes).unwrap_err();
-            assert!(error.is_unsupported());
+            assert!(matches!(error, NpzError::Unsupported(_)));
             error.to_string()
         };
         for (number, method) in [(12, "Bzip2"), (14, "LZMA"), (93, "Zstd"), (9, "Deflate64")] {
@@ -243,7 +215,8 @@ mod tests {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         zip.start_file("readme.txt", SimpleFileOptions::default()).unwrap();
         let bytes = zip.finish().unwrap().into_inner();
-        assert!(matches!(decode(&bytes), Err(NpzError::Foreign(name)) if name == "readme.txt"));
+        let foreign = decode(&bytes).expect_err("it is no array");
+        assert!(matches!(&foreign, NpzError::Unsupported(why) if why.starts_with("readme.txt is")));
     }
 
     proptest! {

@@ -20,7 +20,7 @@ pub enum ReadError {
 impl ReadError {
     /// Returns whether the file may be whole, but uses an unsupported feature.
     pub fn is_unsupported(&self) -> bool {
-        matches!(self, Self::Npz(error) if error.is_unsupported())
+        matches!(self, Self::Npz(NpzError::Unsupported(_)))
     }
 }
 

@@ -8,8 +8,7 @@ use ::safetensors::tensor::{Dtype, TensorView};
 use crate::tensor::{AnyTensor, Contents};
 use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
-use unisono_files::checkpoint::file;
-use unisono_files::checkpoint::file::{KEY, Parsed};
+use unisono_files::checkpoint::file::{self, KEY, Parsed};
 use unisono_files::checkpoint::{Checkpoint, FileError, GLOBAL_STEP, Tensor};
 
 /// Key of the metadata in a header.

@@ -9,7 +9,7 @@ use unisono_core::protocol::{Hello, Message};
 use unisono_core::random::Stream;
 use unisono_core::wire::{HEADER_BYTES, MAGIC, encode_to_vec};
 use unisono_core::{Generation, Incarnation, Step, TaskId};
-use unisono_learn::data::{Dataset, Source};
+use unisono_learn::data::Dataset;
 
 use crate::peer::{Peer, TIMEOUT, hello, pull, push};
 use crate::support::Folder;
@@ -128,7 +128,7 @@ fn greet_as(address: &str, incarnation: u64) -> Message {
 }
 
 fn digest_of_embedded_data() -> String {
-    let data = Dataset::open(&Source::Embedded, None).expect("the data are built in");
+    let data = Dataset::embedded();
     data.digest().to_owned()
 }
 

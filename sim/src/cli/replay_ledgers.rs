@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use unisono_config::ProgressMode;
 use unisono_core::Step;
-use unisono_learn::data::Source;
 use unisono_learn::model::SimdLevel;
 use unisono_observe::audit::found::Audit;
 use unisono_observe::audit::replay::{Inputs, ReplayError, Replayed, replay};
@@ -68,7 +67,7 @@ pub(super) fn replay_ledgers(args: &LedgerArgs, context: &CommandContext) -> any
     let level = std::env::var("UNISONO_SIMD").ok();
     let inputs = Inputs {
         logdir,
-        data: args.data_dir.clone().map_or(Source::Embedded, Source::Directory),
+        data_dir: args.data_dir.clone(),
         init_from: args.init_from.clone(),
         level: SimdLevel::from_env_value(level.as_deref())
             .map_err(|error| UsageError(error.into()))?,

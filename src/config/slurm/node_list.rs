@@ -10,7 +10,7 @@ const MOST_NODES: usize = 1 << 16;
 
 /// A text is no list of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NodeListError {
+pub(super) enum NodeListError {
     /// Brackets do not match.
     #[error("the bracket in \"{0}\" is not closed, or not opened")]
     Bracket(String),
@@ -29,7 +29,7 @@ pub enum NodeListError {
 ///
 /// # Errors
 /// If the text is no list of nodes.
-pub fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
+pub(super) fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
     let mut nodes = Vec::new();
     for name in names(list)? {
         nodes.append(&mut expand_name(name)?);

@@ -2,9 +2,8 @@
 //!
 //! The split is TensorFlow's. This module shuffles nothing; `order` decides the order of batches.
 
-use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -49,87 +48,16 @@ pub struct Dataset {
     digest: String,
 }
 
-/// The origin of a data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The subset of MNIST that is compiled in (`fixtures/mnist`): the first 9,000 training and
-    /// the first 1,000 test images.
-    Embedded,
-    /// A directory with the four IDX files under MNIST's names, each plain or gzip.
-    Directory(PathBuf),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded => f.write_str("the embedded MNIST subset"),
-            Self::Directory(dir) => dir.display().fmt(f),
-        }
-    }
-}
-
 /// The reason why a data set cannot be loaded, or cannot be trained on.
 #[derive(Debug, Error)]
 pub enum DatasetError {
     /// One of the four files cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// An image file and its label file hold different numbers of examples.
-    #[error(
-        "{} holds {n_images} images, but {} holds {n_labels} labels; give files that belong \
-         together", images.display(), labels.display()
-    )]
-    Lengths {
-        /// The image file.
-        images: PathBuf,
-        /// Number of images in the image file.
-        n_images: usize,
-        /// The label file.
-        labels: PathBuf,
-        /// Number of labels in the label file.
-        n_labels: usize,
-    },
-    /// Training images and test images have different numbers of pixels.
-    #[error(
-        "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} pixels; \
-         give files of one data set", train.display(), test.display()
-    )]
-    ImageSizes {
-        /// The training image file.
-        train: PathBuf,
-        /// Pixels per training image.
-        train_pixels: usize,
-        /// The test image file.
-        test: PathBuf,
-        /// Pixels per test image.
-        test_pixels: usize,
-    },
-    /// Validation takes every training image.
-    #[error(
-        "a validation size of {validation_size} leaves nothing to train on: {data} has {n_images} \
-         training images; choose a validation size below {n_images}"
-    )]
-    ValidationSize {
-        /// Name of the data set.
-        data: String,
-        /// Requested number of validation images.
-        validation_size: usize,
-        /// Number of images in the training file.
-        n_images: usize,
-    },
-    /// A batch is empty, or larger than an epoch.
-    #[error(
-        "a batch size of {batch_size} does not fit the {n_train} training examples of {data}; \
-         choose one from 1 to {n_train}"
-    )]
-    BatchSize {
-        /// Name of the data set.
-        data: String,
-        /// Requested number of examples per batch.
-        batch_size: usize,
-        /// Number of training examples.
-        n_train: usize,
-    },
+    /// The files do not fit together, or a size in the configuration does not fit the data; holds
+    /// the numbers and a remedy.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 impl Dataset {
@@ -145,25 +73,21 @@ impl Dataset {
     /// If a file is missing or damaged, if the files do not fit together, or if validation takes
     /// every training image.
     pub fn load(dir: &Path, validation_size: Option<usize>) -> Result<Self, DatasetError> {
-        let [train_images, train_labels, test_images, test_labels] = FILE_NAMES;
-        let files = Files {
-            train_images: IdxFile::read(dir, train_images)?,
-            train_labels: IdxFile::read(dir, train_labels)?,
-            test_images: IdxFile::read(dir, test_images)?,
-            test_labels: IdxFile::read(dir, test_labels)?,
-        };
-        let source = Source::Directory(dir.to_owned());
-        Self::from_files(files, source, validation_size, default_validation_size)
+        let [train_images, train_labels, test_images, test_labels] =
+            FILE_NAMES.map(|name| IdxFile::read(dir, name));
+        let files = [train_images?, train_labels?, test_images?, test_labels?];
+        let name = dir.display().to_string();
+        Self::from_files(files, name, validation_size, default_validation_size)
     }
 
     /// Returns the embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test
     /// examples.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::open(&Source::Embedded, None).expect("the embedded files fit together")
+        Self::open(None, None).expect("the embedded files fit together")
     }
 
-    /// Opens the data set of `source`.
+    /// Opens the data set of a directory, or else the embedded subset.
     ///
     /// `validation_size` defaults to [`EMBEDDED_VALIDATION_SIZE`] for the embedded subset, and to
     /// the default of [`load`](Self::load) for a directory.
@@ -171,47 +95,47 @@ impl Dataset {
     /// # Errors
     /// Those of [`load`](Self::load). The embedded subset fails only if validation takes every
     /// training image.
-    pub fn open(source: &Source, validation_size: Option<usize>) -> Result<Self, DatasetError> {
-        match source {
-            Source::Directory(dir) => Self::load(dir, validation_size),
-            Source::Embedded => {
-                let default = |_| EMBEDDED_VALIDATION_SIZE;
-                Self::from_files(Files::embedded(), Source::Embedded, validation_size, default)
-            }
+    pub fn open(dir: Option<&Path>, validation_size: Option<usize>) -> Result<Self, DatasetError> {
+        if let Some(dir) = dir {
+            return Self::load(dir, validation_size);
         }
+        let name = "the embedded MNIST subset".to_owned();
+        Self::from_files(embedded_files(), name, validation_size, |_| EMBEDDED_VALIDATION_SIZE)
     }
 
     fn from_files(
-        files: Files,
-        source: Source,
+        [train_images, train_labels, test_images, test_labels]: [IdxFile; 4],
+        name: String,
         validation_size: Option<usize>,
         default_validation_size: impl Fn(usize) -> usize,
     ) -> Result<Self, DatasetError> {
-        let train = LabelledImages::parse(&files.train_images, &files.train_labels)?;
-        let test = LabelledImages::parse(&files.test_images, &files.test_labels)?;
+        let train = LabelledImages::parse(&train_images, &train_labels)?;
+        let test = LabelledImages::parse(&test_images, &test_labels)?;
         let (train_pixels, test_pixels) =
             (train.images.n_pixels_each(), test.images.n_pixels_each());
         if train_pixels != test_pixels {
-            return Err(DatasetError::ImageSizes {
-                train: files.train_images.path().to_owned(),
-                train_pixels,
-                test: files.test_images.path().to_owned(),
-                test_pixels,
-            });
+            return Err(DatasetError::Unfit(format!(
+                "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} \
+                 pixels; give files of one data set",
+                train_images.path().display(),
+                test_images.path().display()
+            )));
         }
         let n_images = train.labels.len();
         let validation_size = validation_size.unwrap_or_else(|| default_validation_size(n_images));
         if validation_size >= n_images {
-            let data = source.to_string();
-            return Err(DatasetError::ValidationSize { data, validation_size, n_images });
+            return Err(DatasetError::Unfit(format!(
+                "a validation size of {validation_size} leaves nothing to train on: {name} has \
+                 {n_images} training images; choose a validation size below {n_images}"
+            )));
         }
         let n_classes = train.n_classes().max(test.n_classes());
         let digest = train.skip(validation_size).digest(n_classes);
         // Parsed again, because `train` borrows the image files, which `pixel_rows` consumes.
-        let train_labels = files.train_labels.parse(parse_labels)?;
-        let test_labels = files.test_labels.parse(parse_labels)?;
-        let train = Arc::new(pixel_rows(files.train_images)?);
-        let test = Arc::new(pixel_rows(files.test_images)?);
+        let train_labels = train_labels.parse(parse_labels)?;
+        let test_labels = test_labels.parse(parse_labels)?;
+        let train = Arc::new(pixel_rows(train_images)?);
+        let test = Arc::new(pixel_rows(test_images)?);
         let examples = |rows: &Arc<PixelRows>, images: Range<usize>, labels: &[u8]| {
             Examples::of_pixels(Arc::clone(rows), images.clone(), &labels[images], n_classes)
         };
@@ -219,7 +143,7 @@ impl Dataset {
             train: examples(&train, validation_size..n_images, train_labels),
             validation: examples(&train, 0..validation_size, train_labels),
             test: examples(&test, 0..test_labels.len(), test_labels),
-            name: source.to_string(),
+            name,
             digest,
         })
     }
@@ -271,13 +195,17 @@ impl Dataset {
     /// Checks that a batch is neither empty nor larger than an epoch.
     ///
     /// # Errors
-    /// [`DatasetError::BatchSize`] if the batch size is out of range.
+    /// [`DatasetError::Unfit`] if the batch size is out of range.
     pub fn check_batch_size(&self, batch_size: usize) -> Result<(), DatasetError> {
         let n_train = self.train.len();
         if (1..=n_train).contains(&batch_size) {
             return Ok(());
         }
-        Err(DatasetError::BatchSize { data: self.name.clone(), batch_size, n_train })
+        Err(DatasetError::Unfit(format!(
+            "a batch size of {batch_size} does not fit the {n_train} training examples of {}; choose \
+             one from 1 to {n_train}",
+            self.name
+        )))
     }
 }
 
@@ -301,28 +229,19 @@ fn digest_of_examples(train: &Examples) -> String {
     sha256::hex(hasher)
 }
 
-/// The four files of a data set.
-struct Files {
-    train_images: IdxFile,
-    train_labels: IdxFile,
-    test_images: IdxFile,
-    test_labels: IdxFile,
-}
-
-impl Files {
-    fn embedded() -> Self {
-        macro_rules! fixture {
-            ($name:literal) => {
-                IdxFile::embedded($name, include_bytes!(concat!("../../../fixtures/mnist/", $name)))
-            };
-        }
-        Self {
-            train_images: fixture!("train-images-idx3-ubyte.gz"),
-            train_labels: fixture!("train-labels-idx1-ubyte.gz"),
-            test_images: fixture!("t10k-images-idx3-ubyte.gz"),
-            test_labels: fixture!("t10k-labels-idx1-ubyte.gz"),
-        }
+/// Returns the files of the embedded subset, in the order of [`FILE_NAMES`].
+fn embedded_files() -> [IdxFile; 4] {
+    macro_rules! fixture {
+        ($name:literal) => {
+            IdxFile::embedded($name, include_bytes!(concat!("../../../fixtures/mnist/", $name)))
+        };
     }
+    [
+        fixture!("train-images-idx3-ubyte.gz"),
+        fixture!("train-labels-idx1-ubyte.gz"),
+        fixture!("t10k-images-idx3-ubyte.gz"),
+        fixture!("t10k-labels-idx1-ubyte.gz"),
+    ]
 }
 
 /// Converts an image file to the form that training reads from.
@@ -347,12 +266,13 @@ impl<'a> LabelledImages<'a> {
         let images = images_file.parse(Images::parse)?;
         let labels = labels_file.parse(parse_labels)?;
         if images.len() != labels.len() {
-            return Err(DatasetError::Lengths {
-                images: images_file.path().to_owned(),
-                n_images: images.len(),
-                labels: labels_file.path().to_owned(),
-                n_labels: labels.len(),
-            });
+            return Err(DatasetError::Unfit(format!(
+                "{} holds {} images, but {} holds {} labels; give files that belong together",
+                images_file.path().display(),
+                images.len(),
+                labels_file.path().display(),
+                labels.len()
+            )));
         }
         Ok(Self { images, labels })
     }
@@ -569,7 +489,7 @@ mod tests {
             );
             assert_eq!(load_error(&small_set(1), Some(size)), wanted);
         }
-        assert!(Dataset::open(&Source::Embedded, Some(9000)).is_err());
+        assert!(Dataset::open(None, Some(9000)).is_err());
     }
 
     /// Returns the default numbers of training and validation examples for `n` images.
@@ -595,7 +515,7 @@ mod tests {
 
     #[test]
     fn empty_batch_or_batch_larger_than_an_epoch_is_refused() {
-        let data = Dataset::open(&Source::Embedded, Some(8900)).expect("100 are left");
+        let data = Dataset::open(None, Some(8900)).expect("100 are left");
         assert!(data.check_batch_size(1).is_ok());
         assert!(data.check_batch_size(100).is_ok());
         assert!(data.check_batch_size(0).is_err());

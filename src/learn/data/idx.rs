@@ -76,12 +76,12 @@ pub enum IdxError {
         shape: Shape,
     },
     /// The number of dimensions does not fit the content: images have at least 2, labels have 1.
-    #[error("has the shape {shape}, but {}; give the file of the {wanted}", wanted.rule())]
+    #[error("has the shape {shape}, but {rule}")]
     Rank {
         /// The shape in the header.
         shape: Shape,
-        /// The expected content.
-        wanted: Content,
+        /// The rule for the expected content, and a remedy.
+        rule: &'static str,
     },
     /// The header announces no images, or images without pixels.
     #[error("has the shape {shape}, which holds no pixel; give a file with examples in it")]
@@ -89,33 +89,6 @@ pub enum IdxError {
         /// The shape in the header.
         shape: Shape,
     },
-}
-
-/// The content that an IDX file is expected to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Images of any shape; the first dimension counts them.
-    Images,
-    /// Labels, in one dimension.
-    Labels,
-}
-
-impl Content {
-    const fn rule(self) -> &'static str {
-        match self {
-            Self::Images => "images have at least 2 dimensions",
-            Self::Labels => "labels have exactly 1 dimension",
-        }
-    }
-}
-
-impl fmt::Display for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Images => "images",
-            Self::Labels => "labels",
-        })
-    }
 }
 
 /// The dimensions that a header announces. Their file is not longer than [`MAX_FILE_LEN`].
@@ -200,7 +173,8 @@ impl<'a> Images<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, IdxError> {
         let (shape, pixels) = parse(bytes)?;
         if shape.0.len() < 2 {
-            return Err(IdxError::Rank { shape, wanted: Content::Images });
+            let rule = "images have at least 2 dimensions; give the file of the images";
+            return Err(IdxError::Rank { shape, rule });
         }
         if pixels.is_empty() {
             return Err(IdxError::NoPixels { shape });
@@ -246,7 +220,8 @@ impl<'a> Images<'a> {
 pub fn parse_labels(bytes: &[u8]) -> Result<&[u8], IdxError> {
     let (shape, labels) = parse(bytes)?;
     if shape.0.len() != 1 {
-        return Err(IdxError::Rank { shape, wanted: Content::Labels });
+        let rule = "labels have exactly 1 dimension; give the file of the labels";
+        return Err(IdxError::Rank { shape, rule });
     }
     Ok(labels)
 }

@@ -16,66 +16,37 @@ use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 /// The reason why a file of a data set cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The data set's folder does not exist.
-    #[error(
-        "there is no folder {0}; give --data-dir a folder with the four IDX files of a data set \
-         (`unisono data fetch --data-dir {0}` fetches MNIST), or omit --data-dir to use the \
-         built-in digits", folder.display()
-    )]
-    NoFolder {
-        /// The expected folder.
-        folder: PathBuf,
-    },
-    /// The file does not exist under any accepted spelling of its name.
-    #[error(
-        "neither {} nor {} exists; give --data-dir a folder with the four IDX files of a data set \
-         (`unisono data fetch --data-dir {}` fetches MNIST), or omit --data-dir to use the \
-         built-in digits",
-        plain.display(), gzip.display(), plain.parent().unwrap_or_else(|| Path::new(".")).display()
-    )]
-    Missing {
-        /// Path of the uncompressed file.
-        plain: PathBuf,
-        /// Path of the gzip file.
-        gzip: PathBuf,
-    },
-    /// The file does not exist, but the folder has a file of a similar name.
-    #[error(
-        "neither {} nor {} exists; {} may be that file: rename or link it", plain.display(),
-        gzip.display(), similar.display()
-    )]
-    OtherName {
-        /// Path of the uncompressed file.
-        plain: PathBuf,
-        /// Path of the gzip file.
-        gzip: PathBuf,
-        /// The file of a similar name.
-        similar: PathBuf,
-    },
-    /// The operating system could not open or read the file.
-    #[error("{}: cannot be read: {source}; check that it is a readable file", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// The file starts with the magic bytes of gzip, but is not valid gzip.
-    #[error("{}: is damaged gzip: {source}; fetch or copy it again", path.display())]
-    Gzip {
-        /// The file.
-        path: PathBuf,
-        /// The error of the decoder.
-        source: io::Error,
-    },
-    /// The content is not the expected IDX file.
+    /// The file, or its folder, does not exist; holds the tried paths and a remedy.
+    #[error("{0}")]
+    Missing(String),
+    /// The file cannot be read, or is not the expected IDX file.
     #[error("{}: {source}", path.display())]
-    Idx {
+    Content {
         /// The file.
         path: PathBuf,
-        /// The error of the parser.
-        source: IdxError,
+        /// The reason.
+        source: ContentError,
     },
+}
+
+/// The reason why the content of a file cannot be used.
+#[derive(Debug, Error)]
+pub enum ContentError {
+    /// The operating system could not open or read the file.
+    #[error("cannot be read: {0}; check that it is a readable file")]
+    Io(io::Error),
+    /// The file starts with the magic bytes of gzip, but is not valid gzip.
+    #[error("is damaged gzip: {0}; fetch or copy it again")]
+    Gzip(io::Error),
+    /// The content is not the expected IDX file.
+    #[error(transparent)]
+    Idx(#[from] IdxError),
+}
+
+impl ContentError {
+    pub(super) fn in_file(self, path: &Path) -> FileError {
+        FileError::Content { path: path.to_owned(), source: self }
+    }
 }
 
 /// The compression of a stored file, by its content. The file's name does not matter.
@@ -103,12 +74,8 @@ impl IdxFile {
     /// that is too long.
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
-        match read_content(file) {
-            Ok((compression, content)) => Ok(Self { path, compression, content }),
-            Err(ContentError::Io(source)) => Err(FileError::Io { path, source }),
-            Err(ContentError::Gzip(source)) => Err(FileError::Gzip { path, source }),
-            Err(ContentError::Idx(source)) => Err(FileError::Idx { path, source }),
-        }
+        let (compression, content) = read_content(file).map_err(|error| error.in_file(&path))?;
+        Ok(Self { path, compression, content })
     }
 
     /// Decompresses a file that was compiled in.
@@ -126,7 +93,7 @@ impl IdxFile {
         &'a self,
         parser: impl FnOnce(&'a [u8]) -> Result<T, IdxError>,
     ) -> Result<T, FileError> {
-        parser(&self.content).map_err(|source| FileError::Idx { path: self.path.clone(), source })
+        parser(&self.content).map_err(|error| ContentError::Idx(error).in_file(&self.path))
     }
 
     /// Returns the uncompressed bytes.
@@ -161,20 +128,34 @@ fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
             Ok((_, true)) => {}
             Ok((file, false)) => return Ok((path, file)),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(source) => return Err(FileError::Io { path, source }),
+            Err(error) => return Err(ContentError::Io(error).in_file(&path)),
         }
     }
+    Err(missing(dir, name))
+}
+
+/// Returns the error for a file that does not exist under any accepted spelling of its name.
+fn missing(dir: &Path, name: &str) -> FileError {
+    let folder = dir.display();
+    let remedy = format!(
+        "give --data-dir a folder with the four IDX files of a data set (`unisono data fetch \
+         --data-dir {folder}` fetches MNIST), or omit --data-dir to use the built-in digits"
+    );
     if !dir.is_dir() {
-        return Err(FileError::NoFolder { folder: dir.to_owned() });
+        return FileError::Missing(format!("there is no folder {folder}; {remedy}"));
     }
-    let (plain, gzip) = (dir.join(name), dir.join(format!("{name}.gz")));
-    Err(match file_names::similar(dir, name) {
-        Some(similar) => match qmnist_labels(&similar) {
-            Some(source) => FileError::Idx { path: similar, source },
-            None => FileError::OtherName { plain, gzip, similar },
-        },
-        None => FileError::Missing { plain, gzip },
-    })
+    let plain = dir.join(name);
+    let neither = format!("neither {0} nor {0}.gz exists", plain.display());
+    let Some(similar) = file_names::similar(dir, name) else {
+        return FileError::Missing(format!("{neither}; {remedy}"));
+    };
+    match qmnist_labels(&similar) {
+        Some(error) => ContentError::Idx(error).in_file(&similar),
+        None => FileError::Missing(format!(
+            "{neither}; {} may be that file: rename or link it",
+            similar.display()
+        )),
+    }
 }
 
 /// Returns an error if the file holds QMNIST's labels: renaming such a file would not help.
@@ -185,13 +166,6 @@ fn qmnist_labels(path: &Path) -> Option<IdxError> {
         Err(ContentError::Idx(error @ IdxError::QmnistLabels { .. })) => Some(error),
         _ => None,
     }
-}
-
-#[derive(Debug)]
-pub(super) enum ContentError {
-    Io(io::Error),
-    Gzip(io::Error),
-    Idx(IdxError),
 }
 
 pub(super) fn read_content(mut file: impl Read) -> Result<(Compression, Vec<u8>), ContentError> {
@@ -215,7 +189,7 @@ fn read_announced(
 ) -> Result<Vec<u8>, ContentError> {
     let mut content = Vec::new();
     reader.by_ref().take(MAX_HEADER_LEN).read_to_end(&mut content).map_err(io_error)?;
-    let shape = Shape::parse(&content).map_err(ContentError::Idx)?;
+    let shape = Shape::parse(&content)?;
     let missing = (shape.file_len() + 1).saturating_sub(content.len() as u64);
     // The extra byte also makes the gzip decoder reach the end and verify its checksum.
     reader.take(missing).read_to_end(&mut content).map_err(io_error)?;
@@ -362,7 +336,7 @@ pub(crate) mod tests {
         let folder = dir.path().join(name);
         fs::create_dir(&folder).expect("a writable directory");
         let error = IdxFile::read(dir.path(), name).expect_err("the folder is empty");
-        assert!(matches!(error, FileError::Missing { .. }), "{error}");
+        assert!(error.to_string().starts_with("neither "), "{error}");
         fs::write(folder.join(name), idx(&[1], &[4])).expect("a writable directory");
         let file = IdxFile::read(dir.path(), name).expect("a file in a folder of its name");
         assert_eq!(file.parse(parse_labels).map(<[u8]>::to_vec).expect("labels"), [4]);

@@ -14,11 +14,9 @@ mod pixels;
 mod published;
 mod survey;
 
-pub use dataset::{
-    Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, Source, VALIDATION_SIZE,
-};
+pub use dataset::{Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, VALIDATION_SIZE};
 pub use examples::Examples;
-pub use idx_file::{Compression, FileError};
+pub use idx_file::{Compression, ContentError, FileError};
 pub use order::{BatchOrder, Batches};
 pub use permutation::permutation;
 pub use published::{Known, Published, PublishedFile};

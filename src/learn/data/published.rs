@@ -4,6 +4,7 @@
 //! `docs/data.md` documents the origin of each digest. This module opens no socket and no file.
 
 use super::dataset::FILE_NAMES;
+use unisono_config::values::{Named, Names};
 
 /// A published data set of four IDX files under MNIST's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +44,6 @@ impl Known {
 }
 
 impl Published {
-    /// All published data sets.
-    pub const ALL: [Self; 2] = [Self::Mnist, Self::FashionMnist];
-
     /// Returns the usual name of the data set.
     #[must_use]
     pub const fn title(self) -> &'static str {
@@ -95,7 +93,19 @@ impl Published {
     /// [`FILE_NAMES`].
     #[must_use]
     pub fn of_contents(sha256: [&str; 4]) -> Option<Self> {
-        Self::ALL.into_iter().find(|set| set.files().map(|file| file.content.sha256) == sha256)
+        let all = Self::ALL.iter().map(|Named(set)| *set);
+        all.into_iter().find(|set| set.files().map(|file| file.content.sha256) == sha256)
+    }
+}
+
+impl Names for Published {
+    const ALL: &'static [Named<Self>] = &[Named(Self::Mnist), Named(Self::FashionMnist)];
+
+    fn named(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Mnist => ("mnist", "Handwritten digits, by Yann LeCun and Corinna Cortes"),
+            Self::FashionMnist => ("fashion-mnist", "Pictures of clothes, by Zalando Research"),
+        }
     }
 }
 
@@ -159,7 +169,7 @@ mod tests {
 
     #[test]
     fn data_set_is_recognised_by_the_content_of_its_files() {
-        for set in Published::ALL {
+        for &Named(set) in Published::ALL {
             let mut contents = set.files().map(|file| file.content.sha256);
             assert_eq!(Published::of_contents(contents), Some(set));
             contents.swap(1, 3);
@@ -170,7 +180,7 @@ mod tests {
     #[test]
     fn published_names_lengths_and_digests_are_consistent() {
         let mut digests = Vec::new();
-        for set in Published::ALL {
+        for &Named(set) in Published::ALL {
             for (file, name) in set.files().iter().zip(FILE_NAMES) {
                 assert_eq!(file.name, name);
                 // 60,000 training and 10,000 test images of 28 by 28 pixels, and their labels.

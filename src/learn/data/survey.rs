@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::dataset::FILE_NAMES;
-use super::idx::{IdxError, Images, Shape, parse_labels};
-use super::idx_file::{Compression, FileError, IdxFile};
+use super::idx::{Images, Shape, parse_labels};
+use super::idx_file::{Compression, ContentError, FileError, IdxFile};
 use unisono_files::sha256;
 
 use super::Published;
@@ -32,8 +32,6 @@ pub struct FileSurvey {
     pub shape: Shape,
     /// SHA-256 of the uncompressed content, as 64 hexadecimal digits.
     pub sha256: String,
-    /// Number of occurrences of each label, from 0 up to the largest one. Empty for images.
-    pub label_counts: Vec<usize>,
 }
 
 impl Survey {
@@ -59,32 +57,22 @@ impl FileSurvey {
     fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let file = IdxFile::read(dir, name)?;
         let shape = file.parse(Shape::parse)?;
-        let labels = file.parse(|bytes| -> Result<_, IdxError> {
-            if name.contains("labels") {
-                return parse_labels(bytes).map(count);
-            }
-            Images::parse(bytes).map(|_| Vec::new())
-        })?;
+        if name.contains("labels") {
+            file.parse(parse_labels)?;
+        } else {
+            file.parse(Images::parse)?;
+        }
         let path = file.path().to_owned();
-        let stored_len = std::fs::metadata(&path)
-            .map_err(|source| FileError::Io { path: path.clone(), source })?
-            .len();
+        let metadata = std::fs::metadata(&path);
+        let metadata = metadata.map_err(|error| ContentError::Io(error).in_file(&path))?;
         Ok(Self {
             path,
             compression: file.compression(),
-            stored_len,
+            stored_len: metadata.len(),
             shape,
             sha256: sha256::of_bytes(file.content()),
-            label_counts: labels,
         })
     }
-}
-
-fn count(labels: &[u8]) -> Vec<usize> {
-    let n_classes = labels.iter().max().map_or(0, |largest| usize::from(*largest) + 1);
-    let mut counts = vec![0; n_classes];
-    labels.iter().for_each(|label| counts[usize::from(*label)] += 1);
-    counts
 }
 
 #[cfg(test)]
@@ -108,14 +96,16 @@ mod tests {
         let survey = Survey::of(dir.path());
         assert_eq!(survey.published(), None);
         let [train_images, train_labels, test_images, test_labels] = survey.files;
-        assert!(matches!(train_images, Err(FileError::Idx { .. })), "{train_images:?}");
-        assert!(matches!(test_labels, Err(FileError::Missing { .. })), "{test_labels:?}");
+        let reason =
+            |file: Result<FileSurvey, FileError>| file.expect_err("a bad file").to_string();
+        assert!(reason(train_images).contains("ends after 39 bytes, but needs 40"));
+        assert!(reason(test_labels).starts_with("neither "));
         let found = train_labels.expect("a good file");
         assert_eq!((found.compression, found.stored_len), (Compression::Gzip, labels.len() as u64));
-        assert_eq!((found.shape.to_string(), found.label_counts), ("4".into(), vec![1, 1, 0, 2]));
+        assert_eq!(found.shape.to_string(), "4");
         assert_eq!(found.sha256, sha256::of_bytes(&idx(&[4], &[3, 0, 3, 1])));
         let found = test_images.expect("a good file");
         assert_eq!((found.compression, found.stored_len), (Compression::Plain, 18));
-        assert_eq!((found.shape.to_string(), found.label_counts), ("1 x 6".into(), vec![]));
+        assert_eq!(found.shape.to_string(), "1 x 6");
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! [`Mlp`](crate::model::Mlp) implements [`Model`]. Users of the library can implement others.
 
-use std::fmt;
-
 use ndarray::{ArrayD, ArrayViewD};
 
 use crate::data::Examples;
@@ -21,7 +19,7 @@ pub struct Batch<'a> {
 }
 
 /// One version of all variables, in shards.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parameters<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) shards: &'a [Floats],
@@ -45,13 +43,8 @@ impl<'a> Parameters<'a> {
     }
 }
 
-impl fmt::Debug for Parameters<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Parameters").field(&self.shards).finish()
-    }
-}
-
 /// The destination of a gradient: one buffer per shard. Buffers hold arbitrary values at first.
+#[derive(Debug)]
 pub struct Gradient<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) shards: &'a mut [Buffer],
@@ -88,12 +81,6 @@ impl<'a> Gradient<'a> {
     /// Writes the gradient of variable number `variable`, given in row-major order.
     pub(crate) fn write_flat(&mut self, variable: usize, values: &[f32]) {
         self.layout.write(variable, values, self.shards);
-    }
-}
-
-impl fmt::Debug for Gradient<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Gradient").field(&self.layout).finish_non_exhaustive()
     }
 }
 

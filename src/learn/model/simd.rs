@@ -20,28 +20,15 @@ pub enum SimdLevel {
     Portable,
 }
 
-/// The reason why a level cannot be used.
+/// The value of `UNISONO_SIMD` names no level that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SimdError {
-    /// The value names no level.
-    #[error("UNISONO_SIMD is {value:?}, which is no level; unset it, or set one of: {available}")]
-    Unknown {
-        /// The value of the variable.
-        value: String,
-        /// Names of the levels that this CPU supports, separated by commas.
-        available: String,
-    },
-    /// The value names a level that this CPU does not support.
-    #[error(
-        "UNISONO_SIMD is {value:?}, which this CPU does not support; unset it, or set one of: \
-         {available}"
-    )]
-    Lacking {
-        /// The value of the variable.
-        value: String,
-        /// Names of the levels that this CPU supports, separated by commas.
-        available: String,
-    },
+#[error("UNISONO_SIMD is {value:?}, which {why}; unset it, or set one of: {available}")]
+pub struct SimdError {
+    /// The value of the variable.
+    value: String,
+    why: &'static str,
+    /// Names of the levels that this CPU supports, separated by commas.
+    available: String,
 }
 
 impl SimdLevel {
@@ -61,12 +48,14 @@ impl SimdLevel {
     /// If the value names no level, or one that this CPU does not support.
     pub fn from_env_value(value: Option<&str>) -> Result<Self, SimdError> {
         let Some(value) = value else { return Ok(Self::detect()) };
-        let names = || Self::available().iter().map(Self::to_string).collect::<Vec<_>>().join(", ");
-        match Self::ALL.into_iter().find(|level| level.to_string() == value) {
-            None => Err(SimdError::Unknown { value: value.into(), available: names() }),
-            Some(level) if level.is_available() => Ok(level),
-            Some(_) => Err(SimdError::Lacking { value: value.into(), available: names() }),
-        }
+        let why = match Self::ALL.into_iter().find(|level| level.to_string() == value) {
+            Some(level) if level.is_available() => return Ok(level),
+            Some(_) => "this CPU does not support",
+            None => "is no level",
+        };
+        let available =
+            Self::available().iter().map(Self::to_string).collect::<Vec<_>>().join(", ");
+        Err(SimdError { value: value.into(), why, available })
     }
 
     /// Returns all levels that this CPU supports, fastest first. [`Self::Portable`] is always the

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use unisono_core::ids::Cut;
+use unisono_core::ids::{Cut, Generation, Step};
 
 use ndarray::ArrayD;
 
@@ -12,7 +12,6 @@ use super::plan::Plan;
 use crate::model::{Layout, SimdLevel, UpdateRule, mlp};
 use unisono_config::RunConfig;
 use unisono_core::floats::Floats;
-use unisono_core::ids::{Generation, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
 use unisono_files::checkpoint::{Checkpoint, ReadError, Saver, Shapes, Tensor, read_tensors};
 use unisono_files::run_files::{RunFilesConfig, Taken};
@@ -23,29 +22,9 @@ pub enum InitError {
     /// The file cannot be read.
     #[error("{0}; give --init-from a safetensors file with all variables of the model")]
     Read(#[from] ReadError),
-    /// The file lacks a variable of the model.
-    #[error("{path} has no tensor {name}; give --init-from a file with all variables of the model")]
-    Missing {
-        /// Path of the file.
-        path: String,
-        /// Name of the variable.
-        name: String,
-    },
-    /// A variable has a different shape in the file than in the model.
-    #[error(
-        "{path} has {name} of shape {found:?}, but the model needs {expected:?}: compare --hidden \
-         and the data"
-    )]
-    Shape {
-        /// Path of the file.
-        path: String,
-        /// Name of the variable.
-        name: String,
-        /// Shape in the file.
-        found: Vec<usize>,
-        /// Shape in the model.
-        expected: Vec<usize>,
-    },
+    /// The file lacks a variable of the model, or has it in a different shape.
+    #[error("{0}")]
+    Variable(String),
 }
 
 impl Plan {
@@ -101,7 +80,7 @@ impl Plan {
                 let changes = plan.changes_since(&checkpoint);
                 plan.check_fits(&checkpoint).map_err(|why| match &changes {
                     Some(changes) => format!("{changes}; {why}"),
-                    None => why.to_string(),
+                    None => why,
                 })?;
                 Ok(Taken { snapshot: from.snapshot(&checkpoint), changes })
             }),
@@ -127,15 +106,20 @@ pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot,
 
 fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, InitError> {
     let tensors = read_tensors(path)?;
-    let path = path.display().to_string();
+    let path = path.display();
     let variable = |variable: &crate::model::Variable| {
-        let (path, name) = (path.clone(), variable.name.clone());
-        let Some(tensor) = tensors.get(&name) else {
-            return Err(InitError::Missing { path, name });
-        };
-        if tensor.shape() != variable.shape {
-            let (found, expected) = (tensor.shape().to_vec(), variable.shape.clone());
-            return Err(InitError::Shape { path, name, found, expected });
+        let (name, expected) = (&variable.name, &variable.shape);
+        let tensor = tensors.get(name).ok_or_else(|| {
+            InitError::Variable(format!(
+                "{path} has no tensor {name}; give --init-from a file with all variables of the model"
+            ))
+        })?;
+        let found = tensor.shape();
+        if found != expected {
+            return Err(InitError::Variable(format!(
+                "{path} has {name} of shape {found:?}, but the model needs {expected:?}: compare \
+                 --hidden and the data"
+            )));
         }
         Ok(variable.array(tensor.values().to_vec()))
     };

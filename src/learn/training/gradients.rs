@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use unisono_core::ids::Cut;
+use unisono_core::ids::{Cut, Slot, Step};
 
 use super::plan::Plan;
 use crate::data::{Batches, Dataset};
 use crate::model::{Batch, Gradient, Layout, Model, Parameters};
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
 use unisono_core::host::Work;
-use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::{Done, Job};
 
 /// Gradients per shard that may be lent out at a time. A worker holds the gradients of the step

@@ -6,31 +6,11 @@ use std::collections::BTreeSet;
 
 use super::files::Names;
 use super::plan::Plan;
-use unisono_core::ids::Step;
 use unisono_core::protocol::{Difference, Settings};
 use unisono_files::checkpoint::{Checkpoint, Shapes};
 
 /// Name of the setting for the number of validation examples.
 const VALIDATION_SIZE: &str = "validation_size";
-
-/// The reason why a run cannot continue from a checkpoint, even with changed settings allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Misfit {
-    /// The checkpoint's step is beyond the last step of the run.
-    #[error(
-        "it is of step {step}, but --training-steps is {training_steps}: give {step} or more, or \
-         --fresh or another --logdir to begin a new run"
-    )]
-    Behind {
-        /// Step of the checkpoint.
-        step: Step,
-        /// Number of updates of the run.
-        training_steps: u64,
-    },
-    /// The checkpoint's tensors do not fit the run's model. The text names the first such tensor.
-    #[error("{0}: train the model of the checkpoint, or give --fresh or another --logdir")]
-    Tensors(String),
-}
 
 impl Plan {
     /// Returns the settings that a checkpoint of this run records: those that determine its
@@ -52,14 +32,23 @@ impl Plan {
     /// Checks that a run can continue from a checkpoint at all.
     ///
     /// # Errors
-    /// [`Misfit`] if the run ends before the checkpoint, or if the tensors do not fit the model.
-    pub(crate) fn check_fits(&self, checkpoint: &Checkpoint) -> Result<(), Misfit> {
+    /// If the run ends before the checkpoint, or if the tensors do not fit the model. The text names
+    /// the first such tensor, and a remedy.
+    pub(crate) fn check_fits(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         let (step, training_steps) = (checkpoint.step, self.train.training_steps);
         if step.0 > training_steps {
-            return Err(Misfit::Behind { step, training_steps });
+            return Err(format!(
+                "it is of step {step}, but --training-steps is {training_steps}: give {step} or more, \
+                 or --fresh or another --logdir to begin a new run"
+            ));
         }
         let shapes = Names::new(&self.layout, &self.rule).shapes();
-        mismatch(&checkpoint.shapes(), &shapes).map_or(Ok(()), |why| Err(Misfit::Tensors(why)))
+        match mismatch(&checkpoint.shapes(), &shapes) {
+            None => Ok(()),
+            Some(why) => Err(format!(
+                "{why}: train the model of the checkpoint, or give --fresh or another --logdir"
+            )),
+        }
     }
 
     /// Describes what changed since the checkpoint was written, with both values of each change.
@@ -132,9 +121,10 @@ fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, Source};
+    use crate::data::Dataset;
     use crate::model::SimdLevel;
     use unisono_config::RunConfig;
+    use unisono_core::ids::Step;
     use unisono_core::train_config::{Optimizer, Placement, Sync};
     use unisono_files::checkpoint::Tensor;
 
@@ -146,7 +136,7 @@ mod tests {
     }
 
     fn plan(run: &RunConfig) -> Plan {
-        let data = Dataset::open(&Source::Embedded, run.validation_size);
+        let data = Dataset::open(None, run.validation_size);
         Plan::new(run, data.expect("the built-in digits"), SimdLevel::detect()).expect("a plan")
     }
 
@@ -262,7 +252,7 @@ mod tests {
         let why = |checkpoint: &Checkpoint, training_steps| {
             let mut now = run();
             now.train.training_steps = training_steps;
-            plan(&now).check_fits(checkpoint).err().map(|why| why.to_string())
+            plan(&now).check_fits(checkpoint).err()
         };
         assert_eq!(why(&was, 300), None);
         insta::assert_snapshot!(why(&was, 299).unwrap(), @"it is of step 300, but --training-steps is 299: give 300 or more, or --fresh or another --logdir to begin a new run");

@@ -3,8 +3,7 @@
 use crate::model::UpdateRule;
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
 use unisono_core::host::Work;
-use unisono_core::ids::Cut;
-use unisono_core::ids::{Slot, Step};
+use unisono_core::ids::{Cut, Slot, Step};
 use unisono_core::protocol::{Done, Job, ShardState};
 
 /// Buffers of a shard that may be in use at a time: four buffers (the parameters, the moving

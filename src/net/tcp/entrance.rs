@@ -23,11 +23,10 @@ use super::room::Room;
 use super::security::is_secret_magic;
 use crate::tcp::events::GreetedCaller;
 use crate::tcp::security::authentication::{Identity, Refusal, Security};
-use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf, refuse};
+use crate::tcp::security::halves::{Halves, refuse};
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use crate::warnings::Warnings;
 use unisono_core::host::Clock as _;
-use unisono_core::protocol::Message;
 use unisono_core::time::Moment;
 use unisono_core::wire::{Limits, WireError};
 
@@ -35,12 +34,15 @@ use unisono_core::wire::{Limits, WireError};
 /// some other part of the process or of the machine frees the resource.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// A caller that has sent its first message, and the permit of its link.
+type Greeted = (GreetedCaller, Permit);
+
 /// The accepting side of a network.
 pub(super) struct Entrance {
     security: Arc<Security>,
     admission: Admission,
     /// Tasks of the callers that have not sent their first message.
-    greeting: JoinSet<(CallerId, IpAddr, Result<GreetedCaller, Refusal>)>,
+    greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
     /// The same callers, for evicting one of them.
     callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
     clock: RealClock,
@@ -105,10 +107,11 @@ impl Entrance {
                     let Ok((caller, address, greeted)) = greeted else { continue };
                     self.callers.remove(&caller);
                     match greeted {
-                        Ok(greeted) => {
+                        Ok((greeted, permit)) => {
                             // Waits while the node is behind. Meanwhile new connections stay in
                             // the listener's queue, where they cost this process nothing.
-                            if network.send(NetworkTaskEvent::Accepted(greeted)).await.is_err() {
+                            let event = NetworkTaskEvent::Accepted(greeted, permit);
+                            if network.send(event).await.is_err() {
                                 return;
                             }
                         }
@@ -181,29 +184,19 @@ fn max_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-async fn greet(
-    stream: TcpStream,
-    security: &Security,
-    permit: Permit,
-) -> Result<GreetedCaller, Refusal> {
+async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
     // Frames are written whole, so Nagle's algorithm would only delay the last packet of each.
     // An error means that the socket is dead, which its reader reports.
     let _ = stream.set_nodelay(true);
     let (halves, identity) = security.accept(stream).await?;
-    let Introduced { reader, write, is_local, first } = introduce(halves, &identity).await?;
-    Ok(GreetedCaller { reader, write, is_local, first, permit })
-}
-
-/// A caller's connection after its first message was read.
-pub(super) struct Introduced {
-    reader: Reader<ReadHalf>,
-    write: WriteHalf,
-    is_local: bool,
-    pub(super) first: Message,
+    Ok((introduce(halves, &identity).await?, permit))
 }
 
 /// Reads a caller's first message, and checks that it does not contradict the proved identity.
-pub(super) async fn introduce(halves: Halves, identity: &Identity) -> Result<Introduced, Refusal> {
+pub(super) async fn introduce(
+    halves: Halves,
+    identity: &Identity,
+) -> Result<GreetedCaller, Refusal> {
     let mut reader = Reader::new(halves.read);
     let first =
         reader.message(&Room::fixed(Limits::GREETING), || ()).await.map_err(
@@ -221,7 +214,7 @@ pub(super) async fn introduce(halves: Halves, identity: &Identity) -> Result<Int
         refuse(halves.write, reader.into_inner(), &why).await;
         return Err(Refusal::Refused(why));
     }
-    Ok(Introduced { reader, write: halves.write, is_local: halves.is_local, first })
+    Ok(GreetedCaller { reader, write: halves.write, is_local: halves.is_local, first })
 }
 
 #[cfg(test)]
@@ -234,6 +227,7 @@ mod tests {
     use unisono_core::host::contract;
     use unisono_core::ids::Cut;
     use unisono_core::ids::TaskId;
+    use unisono_core::protocol::Message;
     use unisono_core::wire::encode_to_vec;
 
     /// Returns why a caller that sends only these bytes is refused.
@@ -344,7 +338,7 @@ mod tests {
                 unreachable!("the entrance accepts forever")
             }
             event = events.recv() => {
-                let Some(NetworkTaskEvent::Accepted(caller)) = event else { panic!("{event:?}") };
+                let Some(NetworkTaskEvent::Accepted(caller, _)) = event else { panic!("{event:?}") };
                 assert_eq!(caller.first, Message::Heartbeat);
             }
         }

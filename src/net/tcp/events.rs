@@ -2,12 +2,10 @@
 
 use crate::tcp::admission::Permit;
 use crate::tcp::reader::Reader;
-use crate::tcp::security::halves::ReadHalf;
-use crate::tcp::security::halves::WriteHalf;
+use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
 use super::reader::ReadError;
-use crate::tcp::security::halves::Halves;
 use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::Message;
 
@@ -17,7 +15,7 @@ pub(super) enum NetworkTaskEvent {
     /// A call to another task succeeded or failed.
     CallFinished { to: TaskId, result: Result<Halves, CallError> },
     /// A caller was accepted, and has sent its first message.
-    Accepted(GreetedCaller),
+    Accepted(GreetedCaller, Permit),
     /// An event of one link's reader.
     Link(LinkId, LinkEvent),
 }
@@ -69,7 +67,6 @@ pub(super) struct GreetedCaller {
     pub(super) write: WriteHalf,
     pub(super) is_local: bool,
     pub(super) first: Message,
-    pub(super) permit: Permit,
 }
 
 impl GreetedCaller {

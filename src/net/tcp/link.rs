@@ -28,15 +28,13 @@ use unisono_core::wire::Frame;
 pub(super) struct LinkParts {
     pub(super) reader: Reader<ReadHalf>,
     pub(super) write: WriteHalf,
+    /// Whether both tasks may be on one machine.
+    pub(super) is_local: bool,
     pub(super) room: Room,
     /// The caller's permit; `None` on a link that this task opened.
     pub(super) permit: Option<Permit>,
     /// The task at the other end, if it is known.
     pub(super) peer: Option<TaskId>,
-    /// State for shared memory, if both tasks may be on one machine.
-    pub(super) shared: Option<SharedTensors>,
-    /// Byte counters of the network.
-    pub(super) traffic: Traffic,
 }
 
 /// A link that is open, or whose end was not reported to the node yet.
@@ -53,9 +51,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts the reader and the writer of a link.
-    pub(super) fn start(parts: LinkParts, events: LinkEventSender) -> Self {
-        let LinkParts { mut reader, write, room, permit, peer, shared, traffic } = parts;
+    /// Starts the reader and the writer of a link. `shared` is the state for shared memory, if the
+    /// link may use it.
+    pub(super) fn start(
+        parts: LinkParts,
+        shared: Option<SharedTensors>,
+        traffic: Traffic,
+        events: LinkEventSender,
+    ) -> Self {
+        let LinkParts { mut reader, write, room, permit, peer, .. } = parts;
         let outbox = shared.map(|SharedTensors { outbox, inbox }| {
             reader.set_inbox(inbox);
             outbox

@@ -26,40 +26,9 @@ pub enum BindError {
         /// The resolver's error.
         error: io::Error,
     },
-    /// Another process listens on the port.
-    #[error(
-        "port {port} of {host} is taken: another process listens there; end it, or choose another \
-         port"
-    )]
-    Taken {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// No address of the host belongs to this machine.
-    #[error(
-        "{host} is not an address of this machine: start this task on {host}, or name the address \
-         to listen on with --bind"
-    )]
-    NotLocal {
-        /// The host.
-        host: String,
-    },
-    /// The user lacks the permission to listen on the port.
-    #[error(
-        "no permission to listen on port {port} of {host}: ports below 1024 are usually kept for \
-         the administrator; choose a higher one"
-    )]
-    NotPermitted {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// The system reported another error.
-    #[error("cannot listen on port {port} of {host}: {error}")]
-    Other {
+    /// The system refuses to listen.
+    #[error("{}", explain(host, *port, error))]
+    Refused {
         /// The host.
         host: String,
         /// The port.
@@ -67,6 +36,37 @@ pub enum BindError {
         /// The system's error.
         error: io::Error,
     },
+}
+
+impl BindError {
+    /// Whether the port is taken, or the user lacks the permission for it. Other errors concern a
+    /// single address.
+    fn is_of_port(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if is_of_port(error))
+    }
+}
+
+fn is_of_port(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+/// Returns why the system refuses to listen, and the remedy.
+fn explain(host: &str, port: u16, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "port {port} of {host} is taken: another process listens there; end it, or choose another \
+             port"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "{host} is not an address of this machine: start this task on {host}, or name the address \
+             to listen on with --bind"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "no permission to listen on port {port} of {host}: ports below 1024 are usually kept for \
+             the administrator; choose a higher one"
+        ),
+        _ => format!("cannot listen on port {port} of {host}: {error}"),
+    }
 }
 
 /// The sockets on which a task listens; at least one. A host name may have several addresses, and
@@ -148,9 +148,7 @@ impl Acceptor {
 pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
     let mut listeners = match bind(&format!("[::]:{port}")) {
         Ok(listeners) => listeners,
-        Err(error @ (BindError::Taken { .. } | BindError::NotPermitted { .. })) => {
-            return Err(error);
-        }
+        Err(error) if error.is_of_port() => return Err(error),
         // The kernel has no IPv6.
         Err(_) => return bind(&format!("0.0.0.0:{port}")),
     };
@@ -181,6 +179,7 @@ fn bind_all(
     port: u16,
     addresses: &BTreeSet<SocketAddr>,
 ) -> Result<Listeners, BindError> {
+    let refused = |error| BindError::Refused { host: host.to_owned(), port, error };
     let mut sockets = Vec::new();
     let mut failure = None;
     let mut chosen_port = port;
@@ -195,14 +194,7 @@ fn bind_all(
             }
             // A port that is taken at one address counts as taken at all: otherwise some callers
             // would reach the other process. A missing permission concerns every address.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
-                ) =>
-            {
-                return Err(BindError::new(host, port, error));
-            }
+            Err(error) if is_of_port(&error) => return Err(refused(error)),
             // Other addresses may still work: a name may also stand for an IPv6 address while IPv6
             // is switched off, or for an address of another machine.
             Err(error) => {
@@ -212,22 +204,10 @@ fn bind_all(
     }
     match failure {
         _ if !sockets.is_empty() => Ok(Listeners(sockets)),
-        Some(error) => Err(BindError::new(host, port, error)),
+        Some(error) => Err(refused(error)),
         None => {
             let error = io::Error::other("the host has no address");
             Err(BindError::Unresolved { host: host.to_owned(), error })
-        }
-    }
-}
-
-impl BindError {
-    fn new(host: &str, port: u16, error: io::Error) -> Self {
-        let host = host.to_owned();
-        match error.kind() {
-            io::ErrorKind::AddrInUse => Self::Taken { host, port },
-            io::ErrorKind::AddrNotAvailable => Self::NotLocal { host },
-            io::ErrorKind::PermissionDenied => Self::NotPermitted { host, port },
-            _ => Self::Other { host, port, error },
         }
     }
 }
@@ -303,7 +283,7 @@ mod tests {
         }
         // Without IPv6 the error must not call the address malformed.
         if let Err(error) = bind("[::1]:0") {
-            assert!(matches!(error, BindError::NotLocal { .. } | BindError::Other { .. }));
+            assert!(matches!(error, BindError::Refused { .. }) && !error.is_of_port());
         }
     }
 
@@ -356,7 +336,7 @@ mod tests {
         let taken = bind("127.0.0.2:0").unwrap();
         let port = taken.addresses().unwrap()[0].port();
         let error = bind_all("nodea", port, &addresses(["127.0.0.1", "127.0.0.2"])).unwrap_err();
-        assert!(matches!(error, BindError::Taken { .. }), "{error}");
+        assert!(error.to_string().contains("is taken"), "{error}");
     }
 
     #[test]
@@ -364,6 +344,6 @@ mod tests {
         let listeners = bind_everywhere(0).unwrap();
         let port = listeners.addresses().unwrap()[0].port();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        assert!(matches!(bind_everywhere(port), Err(BindError::Taken { .. })));
+        assert!(bind_everywhere(port).unwrap_err().to_string().contains("is taken"));
     }
 }

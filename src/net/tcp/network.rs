@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::admission::Permit;
 use super::clock::RealClock;
 use super::connector;
 use super::entrance::Entrance;
@@ -52,7 +53,7 @@ pub struct NetworkConfig {
     /// The largest frame that any peer may send.
     pub limits: Limits,
     /// How this task and its peers authenticate each other.
-    pub security: Security,
+    pub security: Arc<Security>,
     /// Whether tensors between two tasks of one machine go through shared memory.
     pub shared_memory: bool,
     /// The check of every received message, except the first message of an accepted link.
@@ -66,7 +67,7 @@ impl NetworkConfig {
         Self {
             addresses,
             limits,
-            security: Security::default(),
+            security: Arc::default(),
             shared_memory: true,
             check: Box::new(|_, _| Ok(())),
         }
@@ -75,25 +76,16 @@ impl NetworkConfig {
 
 impl fmt::Debug for NetworkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { addresses, limits, security, shared_memory, check: _ } = self;
-        f.debug_struct("NetworkConfig")
-            .field("addresses", addresses)
-            .field("limits", limits)
-            .field("security", security)
-            .field("shared_memory", shared_memory)
-            .finish_non_exhaustive()
+        f.debug_struct("NetworkConfig").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
 
 /// [`Network`] over TCP. A network spawns its tasks on the tokio runtime in which it is used.
 ///
 /// Dropping the network resets its links. [`Network::flush`] closes them in order.
+#[derive(Debug)]
 pub struct TcpNetwork {
-    addresses: BTreeMap<TaskId, String>,
-    limits: Limits,
-    security: Arc<Security>,
-    shared_memory: bool,
-    check: Check,
+    config: NetworkConfig,
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
     largest_sent: LargestSent,
@@ -113,15 +105,6 @@ pub struct TcpNetwork {
     warnings: Warnings,
 }
 
-impl fmt::Debug for TcpNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpNetwork")
-            .field("addresses", &self.addresses)
-            .field("links", &self.links)
-            .finish_non_exhaustive()
-    }
-}
-
 impl TcpNetwork {
     /// Returns a network that accepts callers from `listeners`, if there are any.
     ///
@@ -132,8 +115,6 @@ impl TcpNetwork {
     /// # Panics
     /// If called outside of a tokio runtime.
     pub fn new(listeners: Option<Listeners>, config: NetworkConfig) -> io::Result<Self> {
-        let NetworkConfig { addresses, limits, security, shared_memory, check } = config;
-        let security = Arc::new(security);
         let (event_sender, events) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
         if let Some(listeners) = listeners {
@@ -141,17 +122,13 @@ impl TcpNetwork {
             let acceptor = Acceptor::new(listeners)?;
             // `addresses` also has the workers, which call and are not called. This task does not
             // call itself.
-            let n_callers = addresses.len().saturating_sub(1);
-            let entrance = Entrance::new(Arc::clone(&security), n_callers)?;
+            let n_callers = config.addresses.len().saturating_sub(1);
+            let entrance = Entrance::new(Arc::clone(&config.security), n_callers)?;
             let event_sender = event_sender.clone();
             opening.spawn(async move { entrance.run(|| acceptor.accept(), event_sender).await });
         }
         Ok(Self {
-            addresses,
-            limits,
-            security,
-            shared_memory,
-            check,
+            config,
             links: BTreeMap::new(),
             next_link: LinkId(0),
             largest_sent: LargestSent::default(),
@@ -192,8 +169,8 @@ impl TcpNetwork {
                 }
                 Some(NetworkEvent::ConnectFailed { to, why })
             }
-            NetworkTaskEvent::Accepted(greeted) => {
-                let link = self.start_accepted(greeted);
+            NetworkTaskEvent::Accepted(greeted, permit) => {
+                let link = self.start_accepted(greeted, permit);
                 Some(NetworkEvent::Accepted { link })
             }
             // The node closed this link already, and the contract of `Network` is that it hears
@@ -221,7 +198,7 @@ impl TcpNetwork {
 
     fn on_received(&mut self, link: LinkId, message: Message) -> NetworkEvent {
         let peer = self.links.get(&link).and_then(|link| link.peer);
-        match (self.check)(peer, &message) {
+        match (self.config.check)(peer, &message) {
             Ok(()) => NetworkEvent::Received { link, message },
             Err(why) => {
                 self.log_disconnect(link, &why);
@@ -244,36 +221,18 @@ impl TcpNetwork {
 
     fn start_call(&mut self, to: TaskId, halves: Halves) -> LinkId {
         let Halves { read, write, is_local } = halves;
-        let (reader, room) = (Reader::new(read), Room::fixed(self.limits));
-        let shared = self.shared_tensors(is_local);
-        let traffic = self.traffic.clone();
-        self.start_link(LinkParts {
-            reader,
-            write,
-            room,
-            permit: None,
-            peer: Some(to),
-            shared,
-            traffic,
-        })
+        let (reader, room) = (Reader::new(read), Room::fixed(self.config.limits));
+        self.start_link(LinkParts { reader, write, is_local, room, permit: None, peer: Some(to) })
     }
 
-    fn start_accepted(&mut self, caller: GreetedCaller) -> LinkId {
-        let peer = caller.claimed_task();
-        let GreetedCaller { reader, write, is_local, first, permit } = caller;
-        let room = Room::for_caller(peer, self.limits, &self.largest_sent);
-        let (permit, shared) = (Some(permit), self.shared_tensors(is_local));
-        let traffic = self.traffic.clone();
-        let parts = LinkParts { reader, write, room, permit, peer, shared, traffic };
-        let link = self.start_link(parts);
+    fn start_accepted(&mut self, caller: GreetedCaller, permit: Permit) -> LinkId {
+        let (peer, permit) = (caller.claimed_task(), Some(permit));
+        let GreetedCaller { reader, write, is_local, first } = caller;
+        let room = Room::for_caller(peer, self.config.limits, &self.largest_sent);
+        let link = self.start_link(LinkParts { reader, write, is_local, room, permit, peer });
         // Local events come first in `next`, so the greeting precedes all that the reader receives.
         self.local_events.push_back((link, NetworkEvent::Received { link, message: first }));
         link
-    }
-
-    /// Returns the state for shared memory if the peer may be on this machine.
-    fn shared_tensors(&self, is_local: bool) -> Option<SharedTensors> {
-        (is_local && self.shared_memory).then(SharedTensors::new)
     }
 
     fn start_link(&mut self, parts: LinkParts) -> LinkId {
@@ -281,7 +240,9 @@ impl TcpNetwork {
         // A number is never used again, so a late event of a closed link cannot reach a new one.
         self.next_link = LinkId(id.0 + 1);
         let events = LinkEventSender { link: id, network: self.event_sender.clone() };
-        self.links.insert(id, Link::start(parts, events));
+        let shares_memory = parts.is_local && self.config.shared_memory;
+        let shared = shares_memory.then(SharedTensors::new);
+        self.links.insert(id, Link::start(parts, shared, self.traffic.clone(), events));
         id
     }
 
@@ -298,8 +259,8 @@ impl Network for TcpNetwork {
     fn connect(&mut self, to: TaskId) {
         // A `JoinSet` keeps the results of finished tasks until somebody takes them.
         while self.opening.try_join_next().is_some() {}
-        let address = self.addresses.get(&to).cloned();
-        let (security, events) = (Arc::clone(&self.security), self.event_sender.clone());
+        let address = self.config.addresses.get(&to).cloned();
+        let (security, events) = (Arc::clone(&self.config.security), self.event_sender.clone());
         self.opening.spawn(async move {
             let result = connector::call(to, address.as_deref(), &security).await;
             let _ = events.send(NetworkTaskEvent::CallFinished { to, result }).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
-use unisono_core::ids::Cut;
+use unisono_core::ids::{Cut, Generation, LinkId, Slot, Step, TaskId};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,10 +16,8 @@ use super::security::tests::{with_secret, with_tls};
 use super::*;
 use unisono_core::floats::{Floats, Pool};
 use unisono_core::host::{Network, contract};
-use unisono_core::ids::{Generation, LinkId, Slot, Step, TaskId};
 use unisono_core::protocol::{Message, NetworkEvent, Recorded};
-use unisono_core::wire;
-use unisono_core::wire::Limits;
+use unisono_core::wire::{self, Limits};
 
 const PS: TaskId = TaskId::PS_ZERO;
 const NOBODY: TaskId = TaskId::ps(1);

@@ -20,7 +20,7 @@ use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 use unisono_files::checkpoint;
 use unisono_files::checkpoint::Checkpoint;
 use unisono_files::disk::{Disk as _, DiskError, RealDisk};
-use unisono_learn::data::{Dataset, DatasetError, Source};
+use unisono_learn::data::{Dataset, DatasetError};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::files::{InitError, snapshot_of};
 use unisono_learn::training::plan::Plan;
@@ -32,8 +32,8 @@ pub struct Inputs {
     /// Logdir of the run. If the ledgers do not begin with version 0, a checkpoint in it is the
     /// start.
     pub logdir: PathBuf,
-    /// Training data of the run.
-    pub data: Source,
+    /// Directory of the run's training data; `None` for the embedded subset of MNIST.
+    pub data_dir: Option<PathBuf>,
     /// File of initial values, if the run was started with one.
     pub init_from: Option<PathBuf>,
     /// SIMD level for the computation; it has no effect on the bits.
@@ -265,7 +265,7 @@ impl<'b> Run<'b> {
         let from = checkpoint.as_ref().map_or(first, |checkpoint| checkpoint.cut.step);
         let updates = &standing[&from];
         let config = config_of(updates[0])?;
-        let data = Arc::new(Dataset::open(&inputs.data, config.validation_size)?);
+        let data = Arc::new(Dataset::open(inputs.data_dir.as_deref(), config.validation_size)?);
         check_data(audit, &data)?;
         let plan = Plan::new(&config, Arc::clone(&data), inputs.level)?;
         let snapshot = match checkpoint {

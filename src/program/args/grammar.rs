@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::program::cluster::ClusterArgs;
 use crate::program::data::DataCommand;
 use crate::program::inspect::InspectConfig;
+use crate::program::report::ReportConfig;
+use crate::program::trace::TraceConfig;
 use unisono_config::HostPort;
 use unisono_config::keys::{HostKeys, LocalKeys, RunKeys, SizeKeys};
 use unisono_config::values::{Examples, Seconds, Steps};
@@ -219,14 +222,7 @@ Examples:
 
 The page needs no network and no other file. Without --trace it shows the losses
 and the ledgers only. docs/report.md explains the page.")]
-    Report {
-        /// Folder with all traces of the run
-        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
-        logdir: PathBuf,
-        /// File to write [default: report.html in the folder]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    Report(ReportConfig),
     /// Write the events of a run as a trace for ui.perfetto.dev
     #[command(after_help = "\
 Example:
@@ -234,14 +230,7 @@ Example:
   unisono trace /tmp/trace-run -o run.json
 
 Each task is a process in the trace; arrows are messages.")]
-    Trace {
-        /// Folder with all traces of the run
-        #[arg(value_name = "LOGDIR", default_value = "./mnist_model/")]
-        logdir: PathBuf,
-        /// File to write [default: standard output]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    Trace(TraceConfig),
     /// Run the simulator, `unisono-sim`, with the arguments that follow
     #[command(disable_help_flag = true)]
     Sim {
@@ -267,25 +256,15 @@ Examples:
 #[derive(Args, Debug)]
 pub(super) struct JobArgs {
     /// Job of this task [default: worker]
-    #[arg(long, value_name = "JOB", help_heading = "Cluster")]
-    pub(super) job_name: Option<JobName>,
+    #[arg(long, value_name = "JOB", value_parser = job_names(), help_heading = "Cluster")]
+    pub(super) job_name: Option<Job>,
     #[command(flatten)]
     pub(super) task: TaskArgs,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum JobName {
-    Ps,
-    Worker,
-}
-
-impl From<JobName> for Job {
-    fn from(name: JobName) -> Self {
-        match name {
-            JobName::Ps => Self::Ps,
-            JobName::Worker => Self::Worker,
-        }
-    }
+fn job_names() -> impl TypedValueParser<Value = Job> {
+    let job = |name: String| if name == "ps" { Job::Ps } else { Job::Worker };
+    PossibleValuesParser::new(["ps", "worker"]).map(job)
 }
 
 #[derive(Args, Debug)]

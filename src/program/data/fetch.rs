@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 use crate::fetch::error::{Fetched, Timing};
 use crate::fetch::{Fetcher, Watcher};
 use crate::program::process::Process;
+use unisono_config::values::{Named, name_of};
 use unisono_learn::data::{Published, PublishedFile};
 use unisono_terminal::output::{Screen, make_folder};
 
@@ -19,83 +18,43 @@ use unisono_terminal::output::{Screen, make_folder};
 pub struct FetchArgs {
     /// The data set
     #[arg(value_name = "DATA_SET", default_value = "mnist")]
-    data_set: DataSet,
+    data_set: Named<Published>,
     /// Folder for its four files [default: ./mnist/ or ./fashion-mnist/]
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     data_dir: Option<PathBuf>,
     /// URL of a folder with the files, instead of the public mirrors; if repeated, each URL is
     /// tried in turn
-    #[arg(long, value_name = "URL", help_heading = "Network")]
-    mirror: Vec<Mirror>,
+    #[arg(long, value_name = "URL", value_parser = mirror, help_heading = "Network")]
+    mirror: Vec<String>,
 }
 
-/// A published data set with its name on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct DataSet(Published);
-
-impl DataSet {
-    const fn name(self) -> &'static str {
-        match self.0 {
-            Published::Mnist => "mnist",
-            Published::FashionMnist => "fashion-mnist",
-        }
+/// Checks the URL of a folder of files.
+fn mirror(text: &str) -> Result<String, &'static str> {
+    let has_host = |scheme: &str| {
+        let rest = text.get(scheme.len()..).unwrap_or_default();
+        let is_scheme = text.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+        is_scheme && rest.split('/').next().is_some_and(|host| !host.is_empty())
+    };
+    let is_plain = !text.contains(['?', '#', ' ']);
+    if is_plain && (has_host("https://") || has_host("http://")) {
+        Ok(text.to_owned())
+    } else {
+        Err("give the URL of a folder, such as http://files.example.org/mnist/")
     }
 }
-
-impl ValueEnum for DataSet {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self(Published::Mnist), Self(Published::FashionMnist)]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        let help = match self.0 {
-            Published::Mnist => "Handwritten digits, by Yann LeCun and Corinna Cortes",
-            Published::FashionMnist => "Pictures of clothes, by Zalando Research",
-        };
-        Some(PossibleValue::new(self.name()).help(help))
-    }
-}
-
-/// The URL of a folder of files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mirror(String);
-
-impl FromStr for Mirror {
-    type Err = NoMirror;
-
-    fn from_str(text: &str) -> Result<Self, NoMirror> {
-        let has_host = |scheme: &str| {
-            let rest = text.get(scheme.len()..).unwrap_or_default();
-            let is_scheme =
-                text.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
-            is_scheme && rest.split('/').next().is_some_and(|host| !host.is_empty())
-        };
-        let is_plain = !text.contains(['?', '#', ' ']);
-        if is_plain && (has_host("https://") || has_host("http://")) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NoMirror)
-        }
-    }
-}
-
-/// A text is not the URL of a folder.
-#[derive(Debug, thiserror::Error)]
-#[error("give the URL of a folder, such as http://files.example.org/mnist/")]
-struct NoMirror;
 
 /// Fetches the files that are missing.
 ///
 /// # Errors
 /// If a file cannot be fetched or written.
 pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode> {
-    let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(args.data_set.name()));
-    let set = args.data_set.0;
+    let Named(set) = args.data_set;
+    let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(name_of(&args.data_set)));
     make_folder(&folder)?;
     let mirrors = if args.mirror.is_empty() {
         set.mirrors().iter().map(|mirror| (*mirror).to_owned()).collect()
     } else {
-        args.mirror.iter().map(|mirror| mirror.0.clone()).collect()
+        args.mirror.clone()
     };
     let fetcher = Fetcher { folder: &folder, mirrors, timing: Timing::default() };
     for file in set.files() {
@@ -157,10 +116,10 @@ mod tests {
     #[test]
     fn mirror_must_be_the_url_of_a_folder() {
         for good in ["http://a", "https://a/b/", "HTTP://a:80/b", "http://[::1]:80/"] {
-            assert!(good.parse::<Mirror>().is_ok(), "{good}");
+            assert!(mirror(good).is_ok(), "{good}");
         }
         for bad in ["", "a", "ftp://a/", "http://", "https:///b", "http://a/?b", "http://a b"] {
-            assert!(bad.parse::<Mirror>().is_err(), "{bad}");
+            assert!(mirror(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::program::data::open::open_at;
 use crate::program::process::Process;
 use unisono_config::values::Examples;
 use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
@@ -28,7 +27,7 @@ pub struct InfoArgs {
 pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
     let survey = args.folder.as_deref().map(Survey::of);
     let size = args.validation_size.map(Examples::get);
-    let opened = open_at(args.folder.as_deref(), size);
+    let opened = Dataset::open(args.folder.as_deref(), size);
     let mut text = survey.as_ref().map(files).unwrap_or_default();
     text.push_str(&match &opened {
         Ok(data) => whole(data, survey.as_ref()),

@@ -3,7 +3,6 @@
 pub mod fetch;
 pub mod info;
 pub(super) mod note;
-pub mod open;
 
 use std::process::ExitCode;
 
@@ -11,8 +10,9 @@ use clap::Subcommand;
 
 use self::fetch::FetchArgs;
 use self::info::InfoArgs;
-pub(super) use self::open::{open, open_at};
 use crate::program::process::Process;
+use unisono_config::RunConfig;
+use unisono_learn::data::{Dataset, DatasetError};
 
 /// The commands of `unisono data`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -43,6 +43,14 @@ n labels. The tasks of a run compare the digest.
 
 Exits with 0 if a run can train on it, and 1 if not.")]
     Info(InfoArgs),
+}
+
+/// Opens the data of a run: those in its folder, else the built-in examples.
+///
+/// # Errors
+/// If a file is missing or malformed.
+pub(super) fn open(run: &RunConfig) -> Result<Dataset, DatasetError> {
+    Dataset::open(run.data_dir.as_deref(), run.validation_size)
 }
 
 /// Runs a command.

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use unisono_config::RunConfig;
 use unisono_core::ids::Incarnation;
 use unisono_files::checkpoint::DATA_DIR_FILE;
-use unisono_files::disk::RealDisk;
-use unisono_files::disk::{Disk, DiskError, Publication};
+use unisono_files::disk::{Disk, DiskError, Publication, RealDisk};
 
 /// The limit of a path's length, which is that of Linux.
 const MAX_PATH_BYTES: u64 = 4096;

@@ -8,7 +8,7 @@ use clap::Parser;
 use super::finding::Finding;
 use unisono_config::RunConfig;
 use unisono_config::keys::{HostKeys, RunKeys, SizeKeys};
-use unisono_learn::data::{Dataset, Source};
+use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::reference::Reference;
@@ -65,7 +65,7 @@ fn lines(flags: &str, level: SimdLevel) -> Vec<String> {
     let RunFlags { run, size } = RunFlags::try_parse_from(flags).expect("golden flags are good");
     let run = RunConfig::resolve(run, size.resolve(&HostKeys::default()));
     let run = run.expect("golden flags do not contradict each other");
-    let data = Dataset::open(&Source::Embedded, run.validation_size);
+    let data = Dataset::open(None, run.validation_size);
     let data = data.expect("the built-in digits fit the golden runs");
     let plan = Plan::new(&run, data, level).expect("their batches, too");
     let initial = plan.initial(None).expect("no file is read");

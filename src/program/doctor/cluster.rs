@@ -11,12 +11,10 @@ use anyhow::Context as _;
 
 use super::finding::Finding;
 use crate::program::doctor::patient::Patient;
-use crate::program::listen;
-use crate::program::listen::Unreachable;
+use crate::program::listen::{self, Unreachable};
 use unisono_config::{ClusterSpec, HostPort, SecurityConfig};
 use unisono_core::ids::{Job, TaskId};
-use unisono_net::tcp;
-use unisono_net::tcp::Security;
+use unisono_net::tcp::{self, Security};
 
 /// The time to wait for a peer. A reachable machine answers sooner.
 const PATIENCE: Duration = Duration::from_secs(2);

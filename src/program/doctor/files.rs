@@ -1,6 +1,6 @@
 //! Checks of the files: data, logdir, and free space on the disk.
 
-use crate::program::setup;
+use crate::program::{data, setup};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,13 +9,10 @@ use std::time::Duration;
 use rustix::fs::statvfs;
 
 use super::finding::Finding;
-use crate::program::data;
 use unisono_config::RunConfig;
 use unisono_core::host::Clock as _;
 use unisono_files::checkpoint::{Saver, Warning};
-use unisono_files::disk::Disk as _;
-use unisono_files::disk::RealDisk;
-use unisono_files::disk::{DanglingLink, unsupported_sync};
+use unisono_files::disk::{DanglingLink, Disk as _, RealDisk, unsupported_sync};
 use unisono_files::run_files::Restored;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;

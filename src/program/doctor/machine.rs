@@ -9,8 +9,7 @@ use super::finding::Finding;
 use unisono_config::RunConfig;
 use unisono_core::host::Clock as _;
 use unisono_learn::model::SimdLevel;
-use unisono_net::tcp;
-use unisono_net::tcp::{RealClock, wall_clock};
+use unisono_net::tcp::{self, RealClock, wall_clock};
 
 /// The day of this version, 2026-11-28. A clock that is earlier is wrong.
 const RELEASED: Duration = Duration::from_secs(20_785 * 24 * 3600);

@@ -5,12 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use signal_hook::low_level::signal_name;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
-use crate::program::incarnation;
-use crate::program::incarnation::Counter;
+use crate::program::incarnation::{self, Counter};
 use crate::program::stop::STOP_LINE;
 use unisono_core::ids::TaskId;
 
@@ -79,7 +79,7 @@ pub(super) fn start(
 ) -> anyhow::Result<Lifeline> {
     let task = child.task;
     let incarnation = child.counter.count(incarnation::clock());
-    incarnation::hand_on(child.command.as_std_mut(), incarnation);
+    child.command.env(incarnation::VARIABLE, incarnation.to_string());
     let mut process = child.command.spawn().with_context(|| format!("cannot start {task}"))?;
     let lifeline = Lifeline(process.stdin.take());
     tokio::spawn(follow(task, process, events, kill));
@@ -131,32 +131,10 @@ pub(super) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => match signal_name(signal) {
+            Some("SIGKILL") => "was killed by SIGKILL (out of memory, perhaps)".to_owned(),
             Some(name) => format!("was killed by {name}"),
             None => format!("was killed by signal {signal}"),
         },
         (None, None) => format!("ended: {status}"),
     }
-}
-
-/// Returns the POSIX name of a signal, for the numbers that are the same on all supported architectures.
-fn signal_name(signal: i32) -> Option<&'static str> {
-    Some(match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL (out of memory, perhaps)",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        31 => "SIGSYS",
-        _ => return None,
-    })
 }

@@ -90,7 +90,7 @@ fn run_children_until(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (sender, receiver) = mpsc::channel(4);
     let mut view = Recorder { stop: Some((stop_at, sender)), ..Recorder::default() };
-    let stops = StopRequests::from_channel(receiver);
+    let stops = StopRequests(receiver);
     let ending = runtime.block_on(supervise(children, stops, limits, &mut view)).unwrap();
     (ending, view.lines)
 }
@@ -356,7 +356,7 @@ fn program_that_cannot_be_restarted_is_reported_and_given_up() {
 fn missing_program_is_an_error_that_names_the_task() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_sender, receiver) = mpsc::channel(1);
-    let stops = StopRequests::from_channel(receiver);
+    let stops = StopRequests(receiver);
     let child = ChildCommand::new(TaskId::ps(1), Command::new("/no/such/program"));
     let mut view = Recorder::default();
     let error = runtime.block_on(supervise(vec![child], stops, AMPLE, &mut view)).unwrap_err();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::axis::Ticks;
 use super::smoothed::Smoothed;
-use super::wait::{Awaited, Wait};
+use super::wait::Wait;
 use super::wait_graph::WaitGraph;
 use unisono_core::ids::TaskId;
 use unisono_metrics::text::Exposition;
@@ -138,8 +138,7 @@ impl Model {
             ", which is disconnected".to_owned()
         } else if let Some(wait) = its_row.and_then(|row| row.wait.as_ref()) {
             // The graph has only tasks, so the root waits for its own storage.
-            let of = wait.of.iter().map(Awaited::to_string).collect::<Vec<_>>().join(", ");
-            format!(": {} of its {of}, {:.1} s", wait.what, wait.seconds)
+            format!(": {} of its {}, {:.1} s", wait.what, wait.of.join(", "), wait.seconds)
         } else {
             let waits = waiting().filter_map(|row| Some((row.step, row.waits_for(root)?)));
             let (step, wait) = waits.max_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds))?;

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::iter;
 
 use super::model::{Model, TaskRow, bytes_per_second};
-use unisono_terminal::output;
-use unisono_terminal::output::PercentG;
+use unisono_terminal::output::{self, PercentG};
 
 /// The whole run in one line.
 fn summary(model: &Model) -> String {

@@ -11,16 +11,8 @@ pub(super) struct Wait {
     pub(super) seconds: f64,
     /// The missing thing, by its name in the metrics: `gradient`, `version`, `state`, ….
     pub(super) what: String,
-    /// At least one.
-    pub(super) of: Vec<Awaited>,
-}
-
-/// The end at which something is missing.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Awaited {
-    Task(TaskId),
-    /// The disk of the task that waits, or a name that this release does not know.
-    Other(String),
+    /// The names of the tasks at which it is missing, or of this task's storage. At least one.
+    pub(super) of: Vec<String>,
 }
 
 impl Wait {
@@ -35,20 +27,17 @@ impl Wait {
                 of: Vec::new(),
             });
             wait.seconds = wait.seconds.max(sample.value);
-            wait.of.push(Awaited::parse(sample.label("of").unwrap_or_default()));
+            wait.of.push(sample.label("of").unwrap_or_default().to_owned());
         }
         if let Some(wait) = &mut waits {
-            wait.of.sort_unstable();
+            wait.of.sort_by_cached_key(|name| (task(name).is_none(), task(name), name.clone()));
         }
         waits
     }
 
     /// The tasks that it waits for.
     pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> {
-        self.of.iter().filter_map(|awaited| match awaited {
-            Awaited::Task(task) => Some(*task),
-            Awaited::Other(_) => None,
-        })
+        self.of.iter().filter_map(|name| task(name))
     }
 
     /// Names the missing thing, such as `gradient of step 1234`. `version` is the version at which the
@@ -68,25 +57,13 @@ impl Wait {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds, what, of } = self;
-        let of: Vec<_> = of.iter().map(ToString::to_string).collect();
         write!(f, "{seconds:.1} s {what} of {}", of.join(", "))
     }
 }
 
-impl Awaited {
-    /// Reads the label `of`.
-    fn parse(label: &str) -> Self {
-        label.parse().map_or_else(|_| Self::Other(label.to_owned()), Self::Task)
-    }
-}
-
-impl fmt::Display for Awaited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Task(task) => task.fmt(f),
-            Self::Other(name) => f.write_str(name),
-        }
-    }
+/// Returns the task of this name; `None` for a storage, or a name that this release does not know.
+fn task(name: &str) -> Option<TaskId> {
+    name.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 use super::*;
-use unisono_core::ids::Cut;
-use unisono_core::ids::{Generation, Step};
+use unisono_core::ids::{Cut, Generation, Step};
 use unisono_core::protocol::{Message, ShardState};
 
 const LARGE: usize = LEAST_BYTES / 4;

@@ -31,10 +31,8 @@ use tokio::time::timeout;
 
 use self::x25519::resolver;
 use super::files::{FlagFile, SecurityError};
-use crate::tcp::io_error::printable;
-use crate::tcp::io_error::{describe, has_ended};
-use crate::tcp::security::halves::close;
-use crate::tcp::security::halves::refuse;
+use crate::tcp::io_error::{describe, has_ended, printable};
+use crate::tcp::security::halves::{close, refuse};
 pub(in crate::tcp) use crate::tcp::security::records::Keys;
 use crate::tcp::timeouts::LINGER;
 use unisono_core::ids::{Job, TaskId};

@@ -1,21 +1,18 @@
 //! Tests of refused peers and unusable files, and networks with security for `tcp::tests`.
 
-use crate::tcp::Security;
+use crate::tcp::{NetworkConfig, Security, TcpNetwork, bind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use unisono_config::SecurityConfig;
+use unisono_config::{SecurityConfig, TlsFiles};
 use unisono_core::ids::TaskId;
-use unisono_core::protocol::Message;
+use unisono_core::protocol::{Message, NetworkEvent};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::tcp::{NetworkConfig, TcpNetwork, bind};
 use unisono_certs::{Authority, Pair, Validity};
-use unisono_config::TlsFiles;
 use unisono_core::host::{Network, contract};
-use unisono_core::protocol::NetworkEvent;
 use unisono_core::wire::Limits;
 
 const LIMITS: Limits = Limits::with_tensor_bytes(4 * contract::MAX_VALUES);
@@ -85,8 +82,10 @@ fn secret(text: &str, me: TaskId) -> Security {
 fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     let listener = bind("127.0.0.1:0").unwrap();
     let addresses = BTreeMap::from([(PS, listener.addresses().unwrap()[0].to_string())]);
-    let config =
-        |addresses, security| NetworkConfig { security, ..NetworkConfig::open(addresses, LIMITS) };
+    let config = |addresses, security: Security| {
+        let security = security.into();
+        NetworkConfig { security, ..NetworkConfig::open(addresses, LIMITS) }
+    };
     let caller = TcpNetwork::new(None, config(addresses, caller)).unwrap();
     (caller, TcpNetwork::new(Some(listener), config(BTreeMap::new(), called)).unwrap())
 }

@@ -30,7 +30,7 @@ struct Story {
 
 impl Story {
     fn new(config: RunConfig) -> Self {
-        let data = Arc::new(Dataset::open(&Source::Embedded, None).expect("it is built in"));
+        let data = Arc::new(Dataset::embedded());
         let plan = Plan::new(&config, Arc::clone(&data), SimdLevel::detect()).expect("it does");
         let initial = plan.initial(None).expect("they are drawn");
         let reference = Reference::new(&plan, initial);
@@ -136,7 +136,7 @@ fn made(cut: Cut, update: &UpdateRecord, before: StateHash, after: StateHash) ->
 
 fn inputs(logdir: &Path) -> Inputs {
     let level = SimdLevel::detect();
-    Inputs { logdir: logdir.to_owned(), data: Source::Embedded, init_from: None, level }
+    Inputs { logdir: logdir.to_owned(), data_dir: None, init_from: None, level }
 }
 
 /// Returns the counts of a replay of these versions. With R = 2 there are as many losses as hashes.

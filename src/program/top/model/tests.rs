@@ -129,11 +129,11 @@ fn rates_are_smoothed_and_absent_rates_stay_absent() {
 
 /// The rows of a cluster in which worker 1 has not sent its gradient.
 fn held_up(by: TaskRow) -> Model {
-    let waits = |name: &str, seconds, what: &str, of| TaskRow {
+    let waits = |name: &str, seconds, what: &str, of: TaskId| TaskRow {
         name: name.to_owned(),
         state: State::Waits,
         step: Some(1234),
-        wait: Some(Wait { seconds, what: what.to_owned(), of: vec![Awaited::Task(of)] }),
+        wait: Some(Wait { seconds, what: what.to_owned(), of: vec![of.to_string()] }),
         ..TaskRow::default()
     };
     let ps = waits("ps 0", 12.25, "gradient", TaskId::worker(1));
@@ -171,7 +171,7 @@ fn bottleneck_is_described_as_lost_or_disconnected() {
 
 #[test]
 fn bottleneck_that_waits_for_its_disk_names_its_disk() {
-    let storage = vec![Awaited::Other("storage".to_owned())];
+    let storage = vec!["storage".to_owned()];
     let wait = Some(Wait { seconds: 3.0, what: "checkpoint".to_owned(), of: storage });
     let model = held_up(TaskRow { wait, ..worker_1(State::Waits) });
     let expected = "all wait for worker 1: checkpoint of its storage, 3.0 s";

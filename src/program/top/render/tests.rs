@@ -6,7 +6,7 @@ use ratatui::backend::TestBackend;
 use super::super::axis::LossAxis;
 use super::super::model::{Model, State, TaskRow};
 use super::super::plain;
-use super::super::wait::{Awaited, Wait};
+use super::super::wait::Wait;
 use super::*;
 use unisono_core::ids::TaskId;
 
@@ -45,7 +45,7 @@ fn model() -> Model {
 }
 
 fn wait(what: &str, of: TaskId) -> Wait {
-    Wait { seconds: 12.25, what: what.to_owned(), of: vec![Awaited::Task(of)] }
+    Wait { seconds: 12.25, what: what.to_owned(), of: vec![of.to_string()] }
 }
 
 /// The model with these losses, one a step.
