@@ -292,7 +292,7 @@ impl Chief {
                 self.on_persisted(now, *step, result.clone(), links, out);
             }
             StorageEvent::NotRepeated(why) => {
-                links.abort(now, Failure::NotRepeated(why.clone()), out);
+                links.abort(now, Failure::NotRepeated(*why), out);
             }
         }
     }
