@@ -60,7 +60,7 @@ impl SimDisk {
     ///   with zeros from some byte on. A synced content that was only appended to keeps its synced
     ///   bytes.
     ///
-    /// Everything that is left is durable. Faults and [`Self::kill_after`] stay as they are.
+    /// Everything that is left is durable. Faults and `kill_after` stay as they are.
     pub fn power_loss(&self, stream: &mut Stream) {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
