@@ -132,7 +132,7 @@ fn samples_contain_every_kind_once() {
 }
 
 /// The fixtures have the bytes of every kind, which `fixtures/wire/check.py` decodes independently.
-/// After a deliberate change of the layout, run `UPDATE_FIXTURES=1 cargo test --lib wire`.
+/// After a deliberate change of the layout, run `UPDATE_FIXTURES=1 cargo test -p unisono-core --lib wire`.
 #[test]
 fn frames_equal_the_fixtures_byte_for_byte() {
     for message in one_of_each_kind() {

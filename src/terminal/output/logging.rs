@@ -20,7 +20,7 @@ use super::Screen;
 use super::json_line::JsonLine;
 use unisono_config::LogFormat;
 
-/// The environment variable with the filter of the log, such as `debug` or `unisono::tcp=trace`.
+/// The environment variable with the filter of the log, such as `debug` or `unisono_net::tcp=trace`.
 const VARIABLE: &str = "UNISONO_LOG";
 const DEFAULT: &str = "warn";
 
@@ -34,7 +34,7 @@ pub fn init(screen: &Screen) {
     if let Err(given) = &filter {
         screen.err(&format!(
             "{VARIABLE}={given} is ignored: give error, warn, info, debug or trace, or a list like \
-             warn,unisono::tcp=debug"
+             warn,unisono_net::tcp=debug"
         ));
     }
     let builder = tracing_subscriber::fmt()
