@@ -82,7 +82,17 @@ fn metrics_report_readiness_progress_and_waiting() {
         });
         is_it && waits.next().is_none()
     };
-    wait_until("both ps wait for worker 1 alone", || of_ps.iter().all(waits_for_other));
+    wait_until("both ps wait for worker 1 alone", || {
+        let is_so = of_ps.iter().all(waits_for_other);
+        let [zero, one] = [0, 1].map(|ps| value(&of_ps[ps], "unisono_global_step"));
+        if zero != one {
+            // The worker was paused between its two pushes, so one ps is a step ahead and waits for
+            // both workers. Another moment is needed.
+            other.signal("CONT");
+            other.signal("STOP");
+        }
+        is_so && zero == one
+    });
     let metrics: Vec<_> =
         [&of_ps[0], &of_ps[1], &of_chief].map(|task| scrape(task).unwrap()).into();
     let step = metrics[0].value("unisono_global_step").unwrap();
