@@ -57,7 +57,7 @@ fn stderr(output: &Output) -> String {
 }
 
 const CLEAN: &str = "[sim]\nseeds = 3\n";
-/// A scenario whose runs take more than 20 ms, and so never meet their expectation.
+/// A scenario that always fails: its runs take longer than the 20 ms that it expects.
 const IMPOSSIBLE: &str = "\
 [network]
 jitter = { uniform = [\"0s\", \"100us\"] }

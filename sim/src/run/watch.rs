@@ -36,9 +36,8 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Counts, records and checks an input. Returns `false` if a fault killed the node on it.
-    fn note_input(&mut self, turn: &Turn<'_>) -> bool {
+    fn note_input(&mut self, turn: &Turn<'_>, what: NamedEvent) -> bool {
         let input = turn.input;
-        let what = NamedEvent::of_input(input);
         let mut record = lock(&self.record);
         let record = &mut *record;
         // First of all: a fault that waits for this input may kill the node, and an input that the
@@ -126,10 +125,10 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn turn(&mut self, turn: &Turn<'_>) {
-        if !self.note_input(turn) {
+        let what = NamedEvent::of_input(turn.input);
+        if !self.note_input(turn, what) {
             return;
         }
-        let what = NamedEvent::of_input(turn.input);
         // Fewer effects than the node's if it dies between two of them: ledger, trace and rules must
         // see only the effects that are carried out.
         if let Some((now, effects)) = self.universe.take_effects(self.life, what, turn.effects) {

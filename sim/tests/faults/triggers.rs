@@ -44,7 +44,8 @@ fn on_trigger_fires_at_the_nth_matching_event() {
 }
 
 /// The effects of a node are carried out after the observer has seen them. A fault after an effect
-/// must find the effect done: the push has left when the link becomes narrow, or has not left yet.
+/// therefore begins after the effect is carried out: the link becomes narrow once the push has left.
+/// A fault before the effect makes the link narrow while the push is still here.
 #[test]
 fn fault_can_begin_before_or_after_an_effect() {
     let transfer = |when: &str| {

@@ -60,9 +60,8 @@ fn program() -> &'static Path {
         build.args(["--test", "cli"]);
         build.args(is_release.then_some("--release")).arg("--target-dir").arg(target);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        // Cargo sets these variables for the tests of this package. They would make ring's build
-        // script run again, so everything that depends on ring would be built again, now and the
-        // next time.
+        // Cargo sets these variables for the tests of this package. Ring's build script reads them,
+        // so it would run again, and Cargo would rebuild all crates that depend on ring.
         for (name, _) in std::env::vars_os() {
             let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
             if of_package.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Every setting that influences a number, as text, in a fixed order.
 ///
-/// A caller sends its settings in the greeting, so that a refusal can name both values. Clones
-/// share their memory.
+/// A caller sends its settings in the greeting, so that a refusal can name the value of each side.
+/// A clone shares the memory of the original.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings(Arc<Vec<(String, String)>>);
 

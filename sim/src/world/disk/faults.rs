@@ -49,8 +49,8 @@ impl Faults {
         }
     }
 
-    /// Returns an error if an operation finds no space for its bytes or its directory. Truncating,
-    /// renaming and removing need none.
+    /// Returns an error if the disk is full. Called by operations that write bytes or make a directory;
+    /// truncating, renaming and removing succeed on a full disk.
     pub(super) fn check_space(&mut self) -> io::Result<()> {
         match self.apply(DiskMode::NoSpace) {
             0 => Ok(()),

@@ -61,9 +61,8 @@ impl Links {
         self.remove_session(now, link, reason, out)
     }
 
-    /// Notes an incarnation that a peer has named. If it is newer than the known incarnation of the
-    /// task, the session with the older process ends, and that process is refused when it calls
-    /// again.
+    /// Notes that a peer has named an incarnation of a task. A newer incarnation than the known one
+    /// ends the session with the older process, which is refused when it calls again.
     pub(in crate::protocol) fn note_incarnation(
         &mut self,
         now: Moment,

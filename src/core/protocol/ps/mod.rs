@@ -37,8 +37,9 @@ pub struct Ps {
     shard: Option<Shard>,
     /// The parameters of the previous version. Another shard may still be at that version, because
     /// a worker died before it pushed to that shard. The worker's next incarnation then computes
-    /// the gradient again, and needs the previous version of every shard. No shard is further
-    /// behind, because no worker can compute the next gradients without it.
+    /// the gradient again, and needs the previous version of every shard. One previous
+    /// version is enough: without the lagging shard no worker can compute the next gradients, so no
+    /// shard can be two steps ahead of another.
     previous: Option<(Cut, Floats)>,
     /// The workers that wait for a version, with the oldest version that each can use.
     waiting: BTreeMap<TaskId, Cut>,

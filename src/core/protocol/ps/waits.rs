@@ -49,8 +49,8 @@ impl Ps {
             return None;
         }
         let lacks = |worker: &TaskId| self.config.slots_of(*worker).any(|slot| shard.lacks(slot));
-        // With R >= N each shard waits for its own gradients only. With R < N, a shard that lacks
-        // no gradient can still lack the choice, which needs word from the other shards.
+        // With R >= N a shard waits only for gradients. With R < N, a shard with all its gradients may
+        // still wait for the choice of ps 0, which depends on the reports of the other shards.
         if workers.any(|worker| lacks(&worker)) {
             (0..self.config.sync.total_num_replicas)
                 .map(TaskId::worker)
