@@ -103,7 +103,12 @@ pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     })
 }
 
-fn changed_ps(task: TaskId, node: Box<dyn Node>, change: fn(&mut Vec<Effect>)) -> Box<dyn Node> {
+/// Lets `change` change the effects of every input of a ps.
+pub(crate) fn changed_ps(
+    task: TaskId,
+    node: Box<dyn Node>,
+    change: fn(&mut Vec<Effect>),
+) -> Box<dyn Node> {
     if task.job == Job::Ps { Box::new(Changed { node, change }) } else { node }
 }
 

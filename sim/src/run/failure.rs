@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::invariants::Violation;
 
+/// In the text of a panic, the words before the input that the node was handling.
+pub(crate) const WHILE_HANDLING: &str = ", while handling ";
+
 /// The failure of a run. `verdict.rs` decides which one is reported if a run has several.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
@@ -34,8 +37,9 @@ impl Failure {
             Self::Violation(Violation { rule, name, .. }) => format!("rule-{rule}/{name}"),
             Self::Hang(_) => "hang".to_owned(),
             Self::Panic(what) => {
-                // Without digits: a panic at another step or line is the same panic.
+                // Without digits and the input: a panic at another step, line or input is the same panic.
                 let line = what.lines().next().unwrap_or_default();
+                let line = line.split(WHILE_HANDLING).next().unwrap_or_default();
                 let text: String = line.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
                 format!("panic/{text}")
             }

@@ -23,6 +23,8 @@ pub(crate) struct LiveRecord {
     pub(crate) violation: Option<Violation>,
     /// The first panic of a node: its text and its place in the code.
     pub(crate) panic: Option<String>,
+    /// The input that a node is handling; `None` between inputs.
+    pub(crate) handled: Option<NamedEvent>,
     pub(crate) audit: Audit,
     pub(crate) order: EventOrder,
     pub(crate) counts: Counts,
@@ -58,6 +60,7 @@ impl LiveRecord {
             invariants: Invariants::all(),
             violation: None,
             panic: None,
+            handled: None,
             audit: Audit::new(),
             order: EventOrder::default(),
             counts: Counts(vec![0; EventKind::ALL.len()]),

@@ -5,6 +5,7 @@ pub mod compute_cache;
 mod ends;
 mod expectations;
 pub mod failure;
+mod handled;
 mod live_record;
 mod oracles;
 pub mod panics;

@@ -15,10 +15,13 @@ use unisono_core::protocol::{
 use unisono_core::{Incarnation, Job, Step, TaskId};
 use unisono_files::checkpoint::{last_incarnation, record_incarnation};
 use unisono_observe::ledger::Recorder;
+use unisono_observe::trace::Entry;
 
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
 use crate::run::compute_cache::ComputeCache;
+use crate::run::failure::WHILE_HANDLING;
+use crate::run::handled::Handled;
 use crate::run::live_record::LiveRecord;
 use crate::run::panics;
 use crate::run::played::{Change, PlayOptions};
@@ -153,7 +156,10 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
             let outcome = match catch_panics(Box::pin(run_node(&run, host))).await {
                 Ok(outcome) => outcome,
                 Err(panic) => {
-                    lock(&run.record).panic = Some(format!("{id}: {panic}"));
+                    let mut record = lock(&run.record);
+                    let handled = record.handled.take().map(Entry::of);
+                    let handled = handled.map(|input| format!("{WHILE_HANDLING}{input}"));
+                    record.panic = Some(format!("{id}: {panic}{}", handled.unwrap_or_default()));
                     return;
                 }
             };
@@ -217,12 +223,16 @@ async fn run_node(run: &RunContext, life_host: LifeHost) -> Outcome {
 async fn drive_changed<C: Clock, N: Network, K: Compute, S: Storage, T: Stop>(
     change: Option<Change>,
     task: TaskId,
-    mut node: impl Node + 'static,
+    node: impl Node + 'static,
     host: Host<C, N, K, S, T>,
     observer: &mut Watcher,
 ) -> Outcome {
+    let record = Arc::clone(&observer.record);
     match change {
-        None => drive(&mut node, host, observer).await,
-        Some(change) => drive(&mut change(task, Box::new(node)), host, observer).await,
+        None => drive(&mut Handled { node, record }, host, observer).await,
+        Some(change) => {
+            let node = change(task, Box::new(node));
+            drive(&mut Handled { node, record }, host, observer).await
+        }
     }
 }

@@ -1,0 +1,37 @@
+//! Names the input that a node was handling when it panicked. The observer sees an input only once the
+//! node has handled it.
+
+use std::sync::{Arc, Mutex};
+
+use unisono_core::protocol::{Effect, Input, Node, Standing, Status};
+use unisono_core::{Moment, TaskId};
+use unisono_observe::trace::NamedEvent;
+
+use crate::lock::lock;
+use crate::run::live_record::LiveRecord;
+
+/// A node that records which input it handles.
+pub(crate) struct Handled<N> {
+    pub(crate) node: N,
+    pub(crate) record: Arc<Mutex<LiveRecord>>,
+}
+
+impl<N: Node> Node for Handled<N> {
+    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
+        lock(&self.record).handled = Some(NamedEvent::of_input(input));
+        self.node.handle(now, input, out);
+        lock(&self.record).handled = None;
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        self.node.deadline()
+    }
+
+    fn status(&self, now: Moment) -> Status {
+        self.node.status(now)
+    }
+
+    fn standing(&self, of: &mut dyn FnMut(TaskId)) -> Standing {
+        self.node.standing(of)
+    }
+}
