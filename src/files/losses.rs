@@ -304,9 +304,8 @@ impl LossLog {
             (None, None) => self.read_whole()?,
         };
         self.publish(text)?;
-        if let Some(harm) = harm {
-            self.notice = Some(LossesNotice::WrittenAgain { path: self.path.clone(), harm });
-        }
+        let harm = harm.unwrap_or(Harm::NotSynced);
+        self.notice = Some(LossesNotice::WrittenAgain { path: self.path.clone(), harm });
         Ok(())
     }
 

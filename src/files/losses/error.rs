@@ -74,7 +74,7 @@ pub struct Damage {
     pub n_bytes: usize,
 }
 
-/// Damage that another program did to a losses file while a run was writing it.
+/// Damage to a losses file while a run was writing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Harm {
     /// The file no longer exists.
@@ -94,6 +94,9 @@ pub enum Harm {
     /// The file has content that this run did not write.
     #[error("was changed by another program")]
     Changed,
+    /// A sync of the file failed, so the disk may lack rows that readers still see.
+    #[error("could not be synced")]
+    NotSynced,
 }
 
 /// A notice about the losses for the user; the run continues.

@@ -54,6 +54,21 @@ fn removed_truncated_replaced_or_changed_file_is_rewritten_with_the_next_row() {
 }
 
 #[test]
+fn failed_sync_of_a_file_removed_meanwhile_is_reported_and_all_rows_are_rewritten() {
+    let (_dir, path) = file(None);
+    let mut log = open(&path);
+    append_below(&mut log, 5);
+    fs::remove_file(&path).unwrap();
+    log.sync_failed();
+    log.append(&next(5)).unwrap();
+    assert_eq!(text(&path), rows_below(6));
+    let harm = Harm::NotSynced;
+    assert_eq!(log.take_notice(), Some(LossesNotice::WrittenAgain { path, harm }));
+    log.append(&next(6)).unwrap();
+    assert_eq!(log.take_notice(), None, "it is told once");
+}
+
+#[test]
 fn changed_first_or_last_row_is_detected_before_a_checkpoint() {
     for (was, is) in [("0,0,0.5", "0,0,0.6"), ("4,1,4.25", "4,1,4.75"), ("step,", "stop,")] {
         let (_dir, path) = file(None);
