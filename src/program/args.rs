@@ -24,12 +24,12 @@ use super::handed_document;
 use super::local::LocalConfig;
 use super::top::{Target, TopConfig};
 use crate::program::doctor::patient::Patient;
-use crate::program::task_config::TaskConfig;
 use unisono_config::keys::{DataKeys, RunKeys};
 use unisono_config::tf_config::Role;
 use unisono_config::{Environment, FileKeys, RunConfig, RunDocument};
 use unisono_core::ids::{Job, Step, TaskId};
 use unisono_files::disk::LockedBy;
+use unisono_task::task_config::TaskConfig;
 use unisono_tensors::tensor::Format;
 
 /// A command line is no command.

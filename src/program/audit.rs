@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::program::process::Process;
 use unisono_observe::audit::AuditReport;
 use unisono_observe::audit::found::{Audit, Verdict};
 use unisono_observe::ledger;
+use unisono_task::process::Process;
 use unisono_terminal::usage;
 
 /// No rule is broken, but some shards lack some updates.

@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 
-use crate::program::process::Process;
 use unisono_certs::{Authority, Pair, Validity};
 use unisono_core::ids::TaskId;
 use unisono_core::train_config::ClusterSize;
+use unisono_task::process::Process;
 use unisono_terminal::output::make_folder;
 
 /// Certificates are valid from this long ago, so that a machine whose clock is late accepts them.

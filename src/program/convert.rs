@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
-use crate::program::process::Process;
 use unisono_files::disk::{DiskError, Publication, RealDisk};
+use unisono_task::process::Process;
 use unisono_tensors::tensor::Format;
 use unisono_tensors::{Converted, convert};
 use unisono_terminal::output::{cannot_write, make_folder_of};

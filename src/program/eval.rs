@@ -1,16 +1,12 @@
 //! `unisono eval`: the accuracy of checkpoints.
 
-use crate::program::setup;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use unisono_task::{data_note, setup};
 
 use anyhow::bail;
 
-use super::data;
-use super::evaluation::{self, Evaluation};
-use super::stop::StopRequests;
-use crate::program::process::Process;
 use unisono_config::RunConfig;
 use unisono_core::host::Clock as _;
 use unisono_core::ids::Step;
@@ -18,6 +14,9 @@ use unisono_files::checkpoint::Checkpoint;
 use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_net::tcp::RealClock;
+use unisono_task::evaluation::{self, Evaluation};
+use unisono_task::process::Process;
+use unisono_task::stop::StopRequests;
 use unisono_terminal::output::PercentG;
 
 /// The checkpoints to evaluate, and the examples.
@@ -165,7 +164,7 @@ fn folder_of(
         // Programs that do not write the digest exist; their checkpoints match any data.
         checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
     };
-    let noted = data::note::read(&config.logdir)?;
+    let noted = data_note::read(&config.logdir)?;
     let mut why = String::new();
     if let Some(folder) = &noted {
         match Dataset::open(Some(folder), trained) {

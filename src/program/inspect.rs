@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::evaluation::latest_checkpoint;
-use crate::program::process::Process;
 use unisono_observe::counted::thousands;
+use unisono_task::evaluation::latest_checkpoint;
+use unisono_task::process::Process;
 use unisono_tensors::inspect::{Kind, TensorReport};
 use unisono_tensors::tensor::Format;
 use unisono_tensors::{Inspection, inspect};

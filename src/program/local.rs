@@ -7,13 +7,13 @@ mod child;
 mod restarts;
 mod supervise;
 
-use crate::program::setup;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
+use unisono_task::setup;
 
 use anyhow::Context as _;
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -21,9 +21,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use self::child::ChildCommand;
 use self::restarts::RestartLimits;
 use self::supervise::{Limits, View, supervise};
-use super::fresh::Scope;
-use super::{StopRequests, data, handed_document};
-use crate::program::process::Process;
+use super::{StopRequests, handed_document};
 use unisono_config::hosts::HostList;
 use unisono_config::{
     ClusterSpec, Host, HostPort, LogFormat, ProgressMode, RunConfig, RunDocument,
@@ -33,6 +31,8 @@ use unisono_files::disk::{LockedBy, LogdirLock, RealDisk};
 use unisono_files::run_files::{self, RunFiles};
 use unisono_learn::training::Plan;
 use unisono_net::tcp::Security;
+use unisono_task::fresh::Scope;
+use unisono_task::process::Process;
 use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};
 
 /// The descriptor of the first inherited socket in systemd's protocol.
@@ -88,7 +88,7 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
 /// restarts.
 fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<LogdirLock>> {
     let LocalConfig { run, max_restarts } = config;
-    let plan = Plan::new(run, data::open(run)?, setup::simd_level()?)?;
+    let plan = Plan::new(run, setup::open_data(run)?, setup::simd_level()?)?;
     let files = setup::files(&plan, run)?;
     let ps = (0..run.n_ps).map(TaskId::ps);
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {

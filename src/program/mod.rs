@@ -8,35 +8,19 @@ pub mod argv;
 pub mod audit;
 pub mod certs;
 mod cluster;
-mod console;
 pub mod convert;
 pub mod data;
 pub mod doctor;
 pub mod eval;
-mod evaluation;
-mod events;
 mod exit_codes;
-mod fresh;
 mod handed_document;
-mod incarnation;
 pub mod inspect;
-mod ledger;
-mod listen;
 pub mod local;
-mod metrics;
-mod pace;
-mod process;
-pub mod ps;
 pub mod reference;
 pub mod report;
-mod setup;
 pub mod sim;
-pub mod stop;
-mod task;
-mod task_config;
 pub mod top;
 pub mod trace;
-pub mod worker;
 
 use std::process::ExitCode;
 
@@ -45,16 +29,17 @@ use listenfd::ListenFd;
 
 use self::argv::CommandLine;
 use self::exit_codes::exit_code;
-pub use self::process::Process;
 use unisono_config::Environment;
 use unisono_core::ids::{Incarnation, Job};
 use unisono_terminal::output::{Screen, logging};
 use unisono_terminal::{UsageError, in_one_line, manual, signals};
 
 pub use self::action::Action;
-pub use crate::program::task_config::TaskConfig;
 pub use args::ParseError;
-pub use stop::{ParentWatch, StopReason, StopRequests};
+pub use unisono_task::process::Process;
+pub use unisono_task::stop::{ParentWatch, StopReason, StopRequests};
+pub use unisono_task::task_config::TaskConfig;
+use unisono_task::{incarnation, ps, worker};
 
 /// The program `unisono`.
 #[must_use]

@@ -1,15 +1,10 @@
 //! `unisono reference`: computes a run in one serial loop.
 
-use crate::program::setup;
 use std::process::ExitCode;
 use std::sync::Arc;
 use unisono_core::ids::{Cut, Slot};
+use unisono_task::{data_note, setup};
 
-use super::data;
-use super::evaluation::{self, Evaluation};
-use super::events::EventKeeper;
-use super::fresh::Scope;
-use crate::program::process::Process;
 use unisono_config::RunConfig;
 use unisono_core::floats::Floats;
 use unisono_core::host::Clock as _;
@@ -23,6 +18,10 @@ use unisono_files::run_files::{Restored, RunFiles};
 use unisono_learn::training::Plan;
 use unisono_learn::training::reference::Reference;
 use unisono_net::tcp::RealClock;
+use unisono_task::evaluation::{self, Evaluation};
+use unisono_task::events::EventKeeper;
+use unisono_task::fresh::Scope;
+use unisono_task::process::Process;
 use unisono_terminal::output::{ProgressView, TrainingLine};
 
 /// Computes the run, and writes the same losses and checkpoint as a cluster. The run resumes from the
@@ -31,12 +30,12 @@ use unisono_terminal::output::{ProgressView, TrainingLine};
 /// # Errors
 /// If the data or the files cannot be used.
 pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
-    let plan = Plan::new(&config, data::open(&config)?, setup::simd_level()?)?;
+    let plan = Plan::new(&config, setup::open_data(&config)?, setup::simd_level()?)?;
     let files = setup::files(&plan, &config)?;
     setup::make_room(&config, Scope::WholeRun, &process)?;
     let (mut files, warnings) = RunFiles::open_alone(files, LockedBy::Nobody)?;
     let restored = files.restore()?;
-    data::note::write(&config, process.incarnation);
+    data_note::write(&config, process.incarnation);
     let restored_warnings = restored.warnings.iter().map(ToString::to_string);
     warnings.into_iter().chain(restored_warnings).for_each(|warning| tracing::warn!("{warning}"));
     if let Some(path) = &restored.path {

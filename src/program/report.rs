@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::program::process::Process;
 use unisono_observe::report::{self, REPORT_FILE};
+use unisono_task::process::Process;
 use unisono_terminal::output::write_file;
 use unisono_terminal::usage;
 

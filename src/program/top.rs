@@ -24,8 +24,8 @@ use anyhow::{Context as _, bail};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use self::sources::Sources;
-use crate::program::process::Process;
 use unisono_core::host::Clock as _;
+use unisono_task::process::Process;
 use unisono_terminal::output::Screen;
 
 pub use self::target::Target;

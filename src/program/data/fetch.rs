@@ -8,9 +8,9 @@ use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 use crate::fetch::error::{Fetched, Timing};
 use crate::fetch::{Fetcher, Watcher};
-use crate::program::process::Process;
 use unisono_config::values::{Named, name_of};
 use unisono_learn::data::{Published, PublishedFile};
+use unisono_task::process::Process;
 use unisono_terminal::output::{Screen, make_folder};
 
 /// The arguments of `unisono data fetch`.

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::program::process::Process;
 use unisono_config::values::Examples;
 use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
+use unisono_task::process::Process;
 
 /// The arguments of `unisono data info`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]

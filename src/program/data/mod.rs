@@ -1,8 +1,7 @@
-//! Data sets: opening the one of a run, and `unisono data`, which fetches or examines one.
+//! `unisono data`: fetches or examines a data set.
 
 pub mod fetch;
 pub mod info;
-pub(super) mod note;
 
 use std::process::ExitCode;
 
@@ -10,9 +9,7 @@ use clap::Subcommand;
 
 use self::fetch::FetchArgs;
 use self::info::InfoArgs;
-use crate::program::process::Process;
-use unisono_config::RunConfig;
-use unisono_learn::data::{Dataset, DatasetError};
+use unisono_task::process::Process;
 
 /// The commands of `unisono data`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -43,14 +40,6 @@ n labels. The tasks of a run compare the digest.
 
 Exits with 0 if a run can train on it, and 1 if not.")]
     Info(InfoArgs),
-}
-
-/// Opens the data of a run: those in its folder, else the built-in examples.
-///
-/// # Errors
-/// If a file is missing or malformed.
-pub(super) fn open(run: &RunConfig) -> Result<Dataset, DatasetError> {
-    Dataset::open(run.data_dir.as_deref(), run.validation_size)
 }
 
 /// Runs a command.

@@ -11,10 +11,10 @@ use anyhow::Context as _;
 
 use super::finding::Finding;
 use crate::program::doctor::patient::Patient;
-use crate::program::listen::{self, Unreachable};
 use unisono_config::{ClusterSpec, HostPort, SecurityConfig};
 use unisono_core::ids::{Job, TaskId};
 use unisono_net::tcp::{self, Security};
+use unisono_task::listen::{self, Unreachable};
 
 /// The time to wait for a peer. A reachable machine answers sooner.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,6 +1,5 @@
 //! Checks of the files: data, logdir, and free space on the disk.
 
-use crate::program::{data, setup};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use unisono_files::run_files::Restored;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_net::tcp::RealClock;
+use unisono_task::setup;
 
 /// The time from which a disk counts as slow. Only the end of a run waits for the disk.
 const SLOW: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ const BYTES_OF_A_RUN: u64 = 64 << 20;
 
 /// Checks the data of a run, and returns its plan.
 pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding) {
-    let plan = data::open(run).and_then(|data| Plan::new(run, data, level));
+    let plan = setup::open_data(run).and_then(|data| Plan::new(run, data, level));
     match plan {
         Ok(plan) => {
             let data = &plan.data;

@@ -1,7 +1,7 @@
 //! Checks of the machine: its CPU, clock, limits and memory.
 
-use crate::program::setup;
 use std::time::Duration;
+use unisono_task::setup;
 
 use rustix::process::{Resource, getrlimit};
 

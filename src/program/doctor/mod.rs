@@ -13,9 +13,9 @@ use crate::program::doctor::patient::Patient;
 use std::process::ExitCode;
 
 use self::finding::{Finding, Report};
-use crate::program::process::Process;
 use unisono_core::ids::{Job, TaskId};
 use unisono_learn::model::SimdLevel;
+use unisono_task::process::Process;
 
 /// The arguments of `unisono doctor`.
 #[derive(Clone, Debug, PartialEq)]

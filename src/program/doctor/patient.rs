@@ -1,9 +1,9 @@
 //! The command that `unisono doctor` checks.
 
 use crate::program::local::LocalConfig;
-use crate::program::task_config::TaskConfig;
 use unisono_config::{ClusterSpec, RunConfig};
 use unisono_core::ids::TaskId;
+use unisono_task::task_config::TaskConfig;
 
 /// The command to check, with its configuration.
 #[derive(Clone, Debug, PartialEq)]

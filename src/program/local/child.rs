@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
-use crate::program::incarnation::{self, Counter};
-use crate::program::stop::STOP_LINE;
 use unisono_core::ids::TaskId;
+use unisono_task::incarnation::{self, Counter};
+use unisono_task::stop::STOP_LINE;
 
 /// The time to read the remaining output of a child that has ended. Another process may still hold the
 /// pipes of the child.

@@ -14,10 +14,10 @@ use super::child::ChildCommand;
 use super::supervise::{Ending, Limits, View, supervise};
 use super::*;
 use crate::program::argv::CommandLine;
-use crate::program::task_config::TaskConfig;
 use crate::program::{Action, ParentWatch, StopReason, args};
 use unisono_config::{Environment, SecurityConfig};
 use unisono_core::train_config::{ClusterSize, Placement};
+use unisono_task::task_config::TaskConfig;
 
 /// A limit that no test reaches unless it fails.
 const LONG: Duration = Duration::from_secs(120);

@@ -1,17 +1,17 @@
 //! `unisono ps`: runs one ps of a cluster.
 
-use crate::program::setup;
+use crate::setup;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::fresh::Scope;
-use super::ledger::LedgerKeeper;
-use super::listen::{self, Unreachable};
-use super::metrics::Identity;
-use super::task::{self, Life};
-use crate::program::process::Process;
-use crate::program::task_config::TaskConfig;
+use crate::fresh::Scope;
+use crate::ledger::LedgerKeeper;
+use crate::listen::{self, Unreachable};
+use crate::metrics::Identity;
+use crate::process::Process;
+use crate::run::{self, Life};
+use crate::task_config::TaskConfig;
 use unisono_core::host::NoStorage;
 use unisono_core::protocol::Ps;
 use unisono_learn::model::UpdateRule;
@@ -35,7 +35,7 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     }
     setup::make_room(run, Scope::Task(config.task), &process)?;
     let cluster = setup::cluster_config(run, None);
-    let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
+    let (outcome, reason) = run::run(&config, &mut process, |incarnation| {
         // Each incarnation listens on copies of the sockets, so callers wait between two of them.
         let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
         let security = Security::load(&run.security, config.task)?;
@@ -47,10 +47,10 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
             updates.make_buffers(tcp::shareable);
         }
         let (compute, storage) = (InlineCompute::new(Box::new(updates)), NoStorage);
-        let network = task::network(&config, Some(listeners), security, Shapes::of_rule(&rule))?;
+        let network = run::network(&config, Some(listeners), security, Shapes::of_rule(&rule))?;
         Ok(Life { node, network, compute, storage, ledger, events: None, identity })
     })?;
-    task::exit_code(config.task, outcome, reason)
+    run::exit_code(config.task, outcome, reason)
 }
 
 fn listen_and_warn(config: &TaskConfig) -> anyhow::Result<Listeners> {

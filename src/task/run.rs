@@ -5,15 +5,15 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::console::Console;
-use super::events::EventKeeper;
-use super::incarnation;
-use super::ledger::LedgerKeeper;
-use super::metrics::{self, Identity};
-use super::stop::{StopReason, StopRequests};
-use super::trace::TraceKeeper;
-use crate::program::process::Process;
-use crate::program::task_config::TaskConfig;
+use crate::console::Console;
+use crate::events::EventKeeper;
+use crate::incarnation;
+use crate::ledger::LedgerKeeper;
+use crate::metrics::{self, Identity};
+use crate::process::Process;
+use crate::stop::{StopReason, StopRequests};
+use crate::task_config::TaskConfig;
+use crate::trace::TraceKeeper;
 use unisono_config::HostPort;
 use unisono_core::host::{Clock as _, Compute, Host, Stop, Storage, drive};
 use unisono_core::ids::{Incarnation, TaskId};
@@ -23,7 +23,7 @@ use unisono_net::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork
 
 /// Makes the network of a task, which accepts callers from `listeners`, if there are any. `shapes` are
 /// the expected sizes of tensors.
-pub(super) fn network(
+pub(crate) fn network(
     config: &TaskConfig,
     listeners: Option<Listeners>,
     security: Security,
@@ -42,26 +42,26 @@ pub(super) fn network(
 
 /// The parts of one incarnation of a task.
 #[derive(Debug)]
-pub(super) struct Life<N, K, S> {
+pub(crate) struct Life<N, K, S> {
     /// The state machine.
-    pub(super) node: N,
+    pub(crate) node: N,
     /// The network.
-    pub(super) network: TcpNetwork,
+    pub(crate) network: TcpNetwork,
     /// The arithmetic.
-    pub(super) compute: K,
+    pub(crate) compute: K,
     /// The files.
-    pub(super) storage: S,
+    pub(crate) storage: S,
     /// The ledger, for a ps.
-    pub(super) ledger: Option<LedgerKeeper>,
+    pub(crate) ledger: Option<LedgerKeeper>,
     /// The events, for the chief.
-    pub(super) events: Option<EventKeeper>,
+    pub(crate) events: Option<EventKeeper>,
     /// The identity of the task.
-    pub(super) identity: Identity,
+    pub(crate) identity: Identity,
 }
 
 /// Runs a node until it halts. A node that is refused as outdated is followed by one with a larger
 /// incarnation, as often as [`Raises`] allows. `live` makes the parts of each node.
-pub(super) fn run<N: Node, K: Compute, S: Storage>(
+pub(crate) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &mut Process,
     mut live: impl FnMut(Incarnation) -> anyhow::Result<Life<N, K, S>>,
@@ -135,7 +135,7 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
 }
 
 /// Returns the exit code of the process, or the error of a failed node.
-pub(super) fn exit_code(
+pub(crate) fn exit_code(
     task: TaskId,
     outcome: Outcome,
     reason: Option<StopReason>,

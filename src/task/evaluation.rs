@@ -18,15 +18,19 @@ use unisono_terminal::output::{PercentG, Screen};
 
 /// The accuracies of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Evaluation {
-    pub(super) step: Step,
-    pub(super) path: PathBuf,
+pub struct Evaluation {
+    /// The step of the checkpoint.
+    pub step: Step,
+    /// The path of the checkpoint.
+    pub path: PathBuf,
     /// Whether the moving averages were used in place of the variables.
-    pub(super) averaged: bool,
+    pub averaged: bool,
     /// The digest of the data that the checkpoint was trained on, if the evaluated data differ.
-    pub(super) other_data: Option<String>,
-    pub(super) validation: f64,
-    pub(super) test: f64,
+    pub other_data: Option<String>,
+    /// The accuracy on the validation data, from 0 to 1.
+    pub validation: f64,
+    /// The accuracy on the test data, from 0 to 1.
+    pub test: f64,
 }
 
 impl Evaluation {
@@ -34,7 +38,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// If there is no checkpoint, or its model does not fit the data.
-    pub(super) fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
+    pub fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
         let found = latest_checkpoint(logdir)?;
         let found =
             found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))?;
@@ -46,7 +50,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// If its model does not fit the data.
-    pub(super) fn of_checkpoint(
+    pub fn of_checkpoint(
         (path, checkpoint): (PathBuf, Checkpoint),
         data: &Dataset,
         level: SimdLevel,
@@ -69,14 +73,14 @@ impl Evaluation {
 ///
 /// # Errors
 /// If there are checkpoints, but none is valid.
-pub(super) fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Checkpoint)>> {
+pub fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Checkpoint)>> {
     let newest = newest_valid(&RealDisk, logdir)?;
     newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(newest.found)
 }
 
 /// Prints the closing lines of a run.
-pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
+pub fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
     let with = if *averaged { " with the moving averages" } else { "" };
     let (validation, test) = (PercentG::new(*validation), PercentG::new(*test));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::program::task_config::TaskConfig;
+use crate::task_config::TaskConfig;
 use unisono_config::MetricsAddress;
 use unisono_core::ids::Incarnation;
 use unisono_core::protocol::ClusterConfig;
@@ -15,16 +15,16 @@ use unisono_terminal::output::Screen;
 
 /// The identity of a task, for its metrics and its trace.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// The incarnation of the task.
-    pub(super) incarnation: Incarnation,
+    pub(crate) incarnation: Incarnation,
     /// The cluster of the task.
-    pub(super) cluster: ClusterConfig,
+    pub(crate) cluster: ClusterConfig,
 }
 
 /// Serves the metrics of a task, if the user gave an address. Returns the observer that counts, and the
 /// server. If the port is not available, a warning is logged and training continues without metrics.
-pub(super) async fn start(
+pub(crate) async fn start(
     config: &TaskConfig,
     identity: &Identity,
     traffic: Traffic,

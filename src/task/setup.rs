@@ -1,7 +1,7 @@
 //! Prepares a task: the SIMD level, the files, the hosts and the configuration of its node.
 
-use crate::program::fresh::{self, Scope};
-use crate::program::process::Process;
+use crate::fresh::{self, Scope};
+use crate::process::Process;
 use anyhow::bail;
 use std::net::ToSocketAddrs as _;
 use unisono_config::{ClusterSpec, RunConfig};
@@ -9,6 +9,7 @@ use unisono_core::ids::{Step, TaskId};
 use unisono_core::protocol::ClusterConfig;
 use unisono_core::train_config::Sync;
 use unisono_files::run_files::{self, RunFilesConfig};
+use unisono_learn::data::{Dataset, DatasetError};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::files::InitError;
@@ -21,7 +22,7 @@ const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 ///
 /// # Errors
 /// If the level does not exist, or this CPU lacks it.
-pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
+pub fn simd_level() -> anyhow::Result<SimdLevel> {
     let value = std::env::var(SIMD_VARIABLE).ok();
     SimdLevel::from_env_value(value.as_deref()).map_err(unisono_terminal::usage)
 }
@@ -31,7 +32,7 @@ pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
 ///
 /// # Errors
 /// If a name has no address now.
-pub(super) fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
+pub fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
     for (index, address) in (0..).zip(cluster.ps()) {
         let (host, port) = address.to_lookup();
         if let Err(error) = (host.as_str(), port).to_socket_addrs() {
@@ -45,8 +46,16 @@ pub(super) fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Opens the data of a run: those in its folder, else the built-in examples.
+///
+/// # Errors
+/// If a file is missing or malformed.
+pub fn open_data(run: &RunConfig) -> Result<Dataset, DatasetError> {
+    Dataset::open(run.data_dir.as_deref(), run.validation_size)
+}
+
 /// Returns the configuration of a node.
-pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
+pub fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
     ClusterConfig {
         n_ps: run.n_ps,
         sync: run.sync,
@@ -61,7 +70,7 @@ pub(super) fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterCo
 ///
 /// # Errors
 /// If the file of initial values cannot be used.
-pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
+pub fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     Ok(RunFilesConfig {
         allows_changes: run.allow_changed_settings,
@@ -75,7 +84,7 @@ pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, Init
 ///
 /// # Errors
 /// If another process uses the logdir, or the files cannot be moved.
-pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Result<()> {
+pub fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Result<()> {
     if !run.fresh || !run.logdir.is_dir() {
         return Ok(());
     }
@@ -90,7 +99,7 @@ pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> any
 }
 
 /// Returns the note for a user who starts a finished run.
-pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
+pub fn already_finished(step: Step, run: &RunConfig) -> String {
     let logdir = run.logdir.display();
     format!(
         "The run in {logdir} is already finished at step {step}; use --fresh or another --logdir."
@@ -98,7 +107,7 @@ pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
 }
 
 /// Returns the note for a user whose run depends on timing; `None` with R >= N.
-pub(super) fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
+pub fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
     if run.sync.is_determined() {
         return None;
     }

@@ -42,7 +42,7 @@ const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// Writes the event file of a chief while the chief runs.
 #[derive(Debug)]
-pub(super) struct EventKeeper {
+pub struct EventKeeper {
     recorder: Recorder,
     queue: Option<Sender<Waiting>>,
     /// Counts the waiting observations: each holds a clone.
@@ -59,7 +59,7 @@ pub(super) struct EventKeeper {
 
 impl EventKeeper {
     /// Starts the event file of an incarnation, if summaries are enabled.
-    pub(super) fn start(run: &RunConfig, life: Incarnation, plan: &Plan) -> Option<Self> {
+    pub fn start(run: &RunConfig, life: Incarnation, plan: &Plan) -> Option<Self> {
         let interval = run.save_summaries_secs?;
         let (logdir, name) = (run.logdir.clone(), file::file_name(life, &host_name()));
         let (summarizer, file) = (Summarizer::new(plan), None);
@@ -85,13 +85,13 @@ impl EventKeeper {
     }
 
     /// Also sets each later validation accuracy in the metrics of the task.
-    pub(super) fn share_accuracy(&self, metrics: ValidationAccuracy) {
+    pub fn share_accuracy(&self, metrics: ValidationAccuracy) {
         // A second call has the same metrics, so its failure does not matter.
         let _ = self.accuracy.set(metrics);
     }
 
     /// Selects the observations of one input and its effects, and queues them.
-    pub(super) fn note(&mut self, now: Moment, input: &Input, effects: &[Effect]) {
+    pub fn note(&mut self, now: Moment, input: &Input, effects: &[Effect]) {
         for observation in self.recorder.turn(now, input, effects) {
             self.enqueue(observation);
         }

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::program::task_config::TaskConfig;
+use crate::task_config::TaskConfig;
 use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::Incarnation;
 use unisono_core::protocol::{ClusterConfig, Effect, Message};
@@ -11,7 +11,7 @@ use unisono_observe::ledger::{Line, Log, Recorder};
 
 /// Writes the ledger of a ps until the disk refuses a line.
 #[derive(Debug)]
-pub(super) struct LedgerKeeper {
+pub(crate) struct LedgerKeeper {
     recorder: Recorder,
     log: Log,
     /// Whether the disk refused a line. A ledger with a gap is useless, so no more lines follow.
@@ -25,7 +25,7 @@ impl LedgerKeeper {
     /// # Errors
     /// If another process writes the same ledger. Then this start is a mistake, or the process of an
     /// older incarnation is only paused.
-    pub(super) fn open(
+    pub(crate) fn open(
         config: &TaskConfig,
         incarnation: Incarnation,
         cluster: &ClusterConfig,

@@ -7,7 +7,7 @@ use unisono_core::time::Moment;
 
 /// Counts steps and time since the first gradient, and since the last rollback.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     start: Option<Moment>,
     /// The start of the current stretch, in which steps only increase.
     stretch: Option<(Moment, Step)>,
@@ -18,20 +18,20 @@ pub(super) struct Pace {
 
 /// The measures at one computed gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Paced {
+pub(crate) struct Paced {
     /// The number of steps for which this worker computed gradients; repeated steps count again.
-    pub(super) n_steps: u64,
+    pub(crate) n_steps: u64,
     /// Whether this is the first gradient of its step.
-    pub(super) is_new_step: bool,
+    pub(crate) is_new_step: bool,
     /// The time since the first gradient.
-    pub(super) elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// The mean time of a step in the current stretch, in seconds.
-    pub(super) sec_per_step: f64,
+    pub(crate) sec_per_step: f64,
 }
 
 impl Pace {
     /// Records a computed gradient.
-    pub(super) fn on_computed(&mut self, now: Moment, step: Step) -> Paced {
+    pub(crate) fn on_computed(&mut self, now: Moment, step: Step) -> Paced {
         let start = *self.start.get_or_insert(now);
         let is_new_step = self.last != Some(step);
         let stretch = match self.stretch {

@@ -1,8 +1,8 @@
 //! Shows a task to a person: the lines of the original script, the progress, and warnings.
 
-use super::pace::{Pace, Paced};
-use crate::program::setup;
-use crate::program::task_config::TaskConfig;
+use crate::pace::{Pace, Paced};
+use crate::setup;
+use crate::task_config::TaskConfig;
 use unisono_config::RunConfig;
 use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::{Cut, Slot, Step, TaskId};
@@ -13,7 +13,7 @@ use unisono_terminal::output::{ProgressView, Screen, TrainingLine};
 
 /// Shows a task to a person.
 #[derive(Debug)]
-pub(super) struct Console {
+pub(crate) struct Console {
     task: TaskId,
     run: RunConfig,
     screen: Screen,
@@ -24,7 +24,7 @@ pub(super) struct Console {
 }
 
 impl Console {
-    pub(super) fn new(config: &TaskConfig, screen: Screen) -> Self {
+    pub(crate) fn new(config: &TaskConfig, screen: Screen) -> Self {
         let steps = config.run.train.training_steps;
         Self {
             task: config.task,
@@ -36,7 +36,7 @@ impl Console {
         }
     }
 
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.progress.finish();
     }
 

@@ -3,14 +3,14 @@
 
 use std::net::SocketAddr;
 
-use crate::program::task_config::TaskConfig;
+use crate::task_config::TaskConfig;
 use unisono_net::tcp::{self, BindError, Listeners};
 
 /// Listens at the address of the task.
 ///
 /// # Errors
 /// If the port is taken, this user may not use it, or the address belongs to another machine.
-pub(super) fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
+pub fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
     match (&config.bind, config.cluster.address(config.task)) {
         (Some(bind), _) => tcp::bind(&bind.to_string()),
         (None, Some(own)) if config.is_placed => tcp::bind_everywhere(own.port()),
@@ -20,9 +20,11 @@ pub(super) fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
 
 /// An address at which a ps can listen, but other machines probably cannot reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unreachable {
-    pub(super) what: String,
-    pub(super) remedy: String,
+pub struct Unreachable {
+    /// The address, and why other machines cannot reach it.
+    pub what: String,
+    /// What the user can do.
+    pub remedy: String,
 }
 
 /// Returns why tasks of other machines cannot reach a ps that listens at these addresses; `None` if
@@ -30,7 +32,7 @@ pub(super) struct Unreachable {
 ///
 /// With --bind the user chose the address, for example for a tunnel. The names of other tasks are not
 /// resolved: a resolver may take long, and names may have other addresses on other machines.
-pub(super) fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Option<Unreachable> {
+pub fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Option<Unreachable> {
     let TaskConfig { task, cluster, bind, .. } = config;
     let own = cluster.address(*task).filter(|_| bind.is_none())?;
     if !addresses.iter().all(|address| address.ip().is_loopback()) {
@@ -61,7 +63,7 @@ pub(super) fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Opti
 }
 
 /// Joins addresses for a message.
-pub(super) fn shown(addresses: &[SocketAddr]) -> String {
+pub fn shown(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 

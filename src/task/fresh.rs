@@ -25,7 +25,7 @@ const PREVIOUS: &str = "previous-";
 
 /// The tasks whose files are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub enum Scope {
     /// All tasks: all write into this logdir, and none of them runs.
     WholeRun,
     /// One task; others may be running in the same logdir.
@@ -39,7 +39,7 @@ pub(super) enum Scope {
 ///
 /// # Errors
 /// If a task still writes one of the files, or the operating system refuses.
-pub(super) fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option<PathBuf>> {
+pub fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option<PathBuf>> {
     if !run.fresh {
         return Ok(None);
     }

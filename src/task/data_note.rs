@@ -19,7 +19,7 @@ const MAX_PATH_BYTES: u64 = 4096;
 /// Writes the absolute path of the run's data to its logdir, or an empty file for the built-in digits.
 /// The caller must hold the lock on the logdir. A failure is only logged: the run does not need the
 /// file.
-pub(in crate::program) fn write(run: &RunConfig, life: Incarnation) {
+pub fn write(run: &RunConfig, life: Incarnation) {
     if let Err(error) = try_write(&RealDisk, run, life) {
         tracing::warn!("{error}; `unisono eval` will need --data-dir");
     }
@@ -43,7 +43,7 @@ fn try_write(disk: &dyn Disk, run: &RunConfig, life: Incarnation) -> Result<(), 
 ///
 /// # Errors
 /// If the file cannot be read.
-pub(in crate::program) fn read(logdir: &Path) -> Result<Option<PathBuf>, DiskError> {
+pub fn read(logdir: &Path) -> Result<Option<PathBuf>, DiskError> {
     let path = logdir.join(DATA_DIR_FILE);
     match RealDisk.read_end(&path, MAX_PATH_BYTES) {
         Ok((_, bytes)) if bytes.is_empty() => Ok(None),

@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 
-use crate::program::task_config::TaskConfig;
+use crate::task_config::TaskConfig;
 use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_files::checkpoint;
 use unisono_files::disk::RealDisk;
@@ -11,10 +11,10 @@ use unisono_net::tcp::wall_clock;
 use unisono_observe::{ledger, trace};
 
 /// The variable by which a supervisor gives a task a larger incarnation at each start.
-pub(super) const VARIABLE: &str = "UNISONO_INCARNATION";
+pub const VARIABLE: &str = "UNISONO_INCARNATION";
 
 /// Returns the microseconds of the machine's clock.
-pub(super) fn clock() -> u64 {
+pub fn clock() -> u64 {
     u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -22,7 +22,7 @@ pub(super) fn clock() -> u64 {
 ///
 /// # Errors
 /// If the variable is set and is no number.
-pub(super) fn counted() -> anyhow::Result<Option<u64>> {
+pub fn counted() -> anyhow::Result<Option<u64>> {
     let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
     let value = value.to_string_lossy();
     let number = value.trim().parse();
@@ -32,7 +32,7 @@ pub(super) fn counted() -> anyhow::Result<Option<u64>> {
 }
 
 /// Returns the incarnation of the first node of this process.
-pub(super) fn first(config: &TaskConfig, given: Incarnation) -> Incarnation {
+pub fn first(config: &TaskConfig, given: Incarnation) -> Incarnation {
     Incarnation::first(given.0, recorded(config))
 }
 
@@ -50,14 +50,14 @@ fn recorded(config: &TaskConfig) -> Option<Incarnation> {
 
 /// Counts the processes of a task for its supervisor. Unlike a clock, a count never goes back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counter {
+pub struct Counter {
     last: Option<Incarnation>,
 }
 
 impl Counter {
     /// Returns a larger incarnation than that of the previous process. `clock` is the current time in
     /// microseconds.
-    pub(super) fn count(&mut self, clock: u64) -> Incarnation {
+    pub fn count(&mut self, clock: u64) -> Incarnation {
         let next = Incarnation::first(clock, self.last);
         self.last = Some(next);
         next

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use unisono_core::ids::Incarnation;
 use unisono_terminal::output::Screen;
 
-use super::stop::ParentWatch;
+use crate::stop::ParentWatch;
 
 /// The resources that a command gets from its process.
 #[derive(Debug)]

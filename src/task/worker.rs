@@ -1,16 +1,16 @@
 //! `unisono worker`: runs one worker of a cluster.
 
-use crate::program::setup;
+use crate::setup;
 use std::process::ExitCode;
 
-use super::data;
-use super::evaluation::{self, Evaluation};
-use super::events::EventKeeper;
-use super::fresh::Scope;
-use super::metrics::Identity;
-use super::task::{self, Life};
-use crate::program::process::Process;
-use crate::program::task_config::TaskConfig;
+use crate::data_note;
+use crate::evaluation::{self, Evaluation};
+use crate::events::EventKeeper;
+use crate::fresh::Scope;
+use crate::metrics::Identity;
+use crate::process::Process;
+use crate::run::{self, Life};
+use crate::task_config::TaskConfig;
 use unisono_core::host::NoStorage;
 use unisono_core::ids::TaskId;
 use unisono_core::protocol::{Outcome, Worker};
@@ -31,7 +31,7 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     // Before the data are read, so that an error of these files is reported at once.
     Security::load(&run.security, config.task)?;
     let level = setup::simd_level()?;
-    let plan = Plan::new(run, data::open(run)?, level)?;
+    let plan = Plan::new(run, setup::open_data(run)?, level)?;
     let digest = Some(plan.data.digest().to_owned());
     let cluster = setup::cluster_config(run, digest);
     let life = |incarnation| {
@@ -42,7 +42,7 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         }
         anyhow::Ok(Life {
             node: Worker::new(config.task.index, incarnation, cluster.clone()),
-            network: task::network(&config, None, security, Shapes::of_plan(&plan))?,
+            network: run::network(&config, None, security, Shapes::of_plan(&plan))?,
             compute: ComputeThread::start(Box::new(gradients))?,
             storage: NoStorage,
             ledger: None,
@@ -52,8 +52,8 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     };
     if config.task != TaskId::CHIEF {
         setup::make_room(run, Scope::Task(config.task), &process)?;
-        let (outcome, reason) = task::run(&config, &mut process, life)?;
-        return task::exit_code(config.task, outcome, reason);
+        let (outcome, reason) = run::run(&config, &mut process, life)?;
+        return run::exit_code(config.task, outcome, reason);
     }
     if run.fresh {
         // Errors of the initial values are found before any file is moved.
@@ -63,13 +63,13 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     if let Some(note) = setup::note_on_backup_workers(run) {
         process.screen.err(&note);
     }
-    let (outcome, reason) = task::run(&config, &mut process, |incarnation| {
+    let (outcome, reason) = run::run(&config, &mut process, |incarnation| {
         let Life { node, network, compute, ledger, identity, .. } = life(incarnation)?;
         let storage = FileStorage::open_locked(setup::files(&plan, run)?, config.logdir_locked_by)?;
         // With the lock, because another chief may have the logdir, and before any peer knows of this
         // incarnation.
         record_incarnation(&RealDisk, &run.logdir, incarnation)?;
-        data::note::write(run, incarnation);
+        data_note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);
         Ok(Life { node, network, compute, storage, ledger, events, identity })
     })?;
@@ -90,5 +90,5 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         }
         Outcome::Failed(_) | Outcome::Outdated { .. } => {}
     }
-    task::exit_code(config.task, outcome, reason)
+    run::exit_code(config.task, outcome, reason)
 }

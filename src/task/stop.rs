@@ -17,7 +17,7 @@ use unisono_net::tcp::RealClock;
 use unisono_terminal::signals::is_ignored;
 
 /// The line on standard input that requests a clean end.
-pub(crate) const STOP_LINE: &str = "stop";
+pub const STOP_LINE: &str = "stop";
 
 /// The time within which a repeated request counts as the same one. GNU `timeout` signals its child and
 /// then the child's process group, a closing terminal signals twice, and systemd signals a launcher
@@ -67,7 +67,7 @@ impl StopReason {
 
 /// The stream of stop requests.
 #[derive(Debug)]
-pub struct StopRequests(pub(super) mpsc::Receiver<StopReason>);
+pub struct StopRequests(pub mpsc::Receiver<StopReason>);
 
 impl StopRequests {
     /// The number of requests that may wait. Two requests already end a process at once, so more may be
