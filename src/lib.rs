@@ -39,6 +39,7 @@ pub mod fetch;
 pub mod fuzzing;
 pub mod program;
 
+pub use unisono_audit as audit;
 pub use unisono_certs as certs;
 pub use unisono_config as config;
 pub use unisono_core::{
@@ -49,5 +50,5 @@ pub use unisono_files::{checkpoint, disk, losses, run_files};
 pub use unisono_learn::{data, model, training};
 pub use unisono_metrics as metrics;
 pub use unisono_net::tcp;
-pub use unisono_observe::{audit, events, ledger, report, trace};
+pub use unisono_observe::{events, ledger, report, trace};
 pub use unisono_tensors as tensors;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use unisono_observe::audit::AuditReport;
-use unisono_observe::audit::found::{Audit, Verdict};
+use unisono_audit::AuditReport;
+use unisono_audit::found::{Audit, Verdict};
 use unisono_observe::ledger;
 use unisono_task::process::Process;
 use unisono_terminal::usage;

@@ -4,6 +4,7 @@ use crate::fresh::{self, Scope};
 use crate::process::Process;
 use anyhow::bail;
 use std::net::ToSocketAddrs as _;
+use unisono_audit::ledger_losses::find_losses;
 use unisono_config::{ClusterSpec, RunConfig};
 use unisono_core::ids::{Step, TaskId};
 use unisono_core::protocol::ClusterConfig;
@@ -13,7 +14,6 @@ use unisono_learn::data::{Dataset, DatasetError};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::files::InitError;
-use unisono_observe::audit::ledger_losses::find_losses;
 
 /// The variable that forces a SIMD level.
 const SIMD_VARIABLE: &str = "UNISONO_SIMD";

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use unisono_audit::found::Audit;
+use unisono_audit::replay::{Inputs, ReplayError, Replayed, replay};
 use unisono_config::ProgressMode;
 use unisono_core::Step;
 use unisono_learn::model::SimdLevel;
-use unisono_observe::audit::found::Audit;
-use unisono_observe::audit::replay::{Inputs, ReplayError, Replayed, replay};
 use unisono_observe::ledger;
 use unisono_terminal::UsageError;
 use unisono_terminal::output::ProgressView;

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use unisono_audit::by_step;
 use unisono_core::protocol::Outcome;
 use unisono_core::{Step, TaskId};
-use unisono_observe::audit::by_step;
 use unisono_observe::counted::{counted, counted_as};
 use unisono_observe::trace::EventKind;
 

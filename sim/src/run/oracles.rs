@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use unisono_audit::found::Audit;
+use unisono_audit::replay::{Replayed, recompute};
+use unisono_audit::shard::Made;
+use unisono_audit::{LossRow, by_step};
 use unisono_core::protocol::{ShardState, Snapshot};
 use unisono_core::{Slot, Step};
 use unisono_files::losses::error::LOSSES_FILE;
 use unisono_learn::training::reference::Reference;
-use unisono_observe::audit::found::Audit;
-use unisono_observe::audit::replay::{Replayed, recompute};
-use unisono_observe::audit::shard::Made;
-use unisono_observe::audit::{LossRow, by_step};
 use unisono_observe::ledger::StateHash;
 
 use crate::invariants::Violation;

@@ -15,9 +15,9 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use unisono_audit::found::Audit;
 use unisono_core::Moment;
 use unisono_core::protocol::{ClusterConfig, Node};
-use unisono_observe::audit::found::Audit;
 
 use crate::invariants::all::Invariants;
 use crate::invariants::invariant::{At, End};

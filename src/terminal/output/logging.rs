@@ -10,11 +10,12 @@ use std::process::Command;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Screen;
 use super::json_line::JsonLine;
@@ -22,7 +23,6 @@ use unisono_config::LogFormat;
 
 /// The environment variable with the filter of the log, such as `debug` or `unisono_net::tcp=trace`.
 const VARIABLE: &str = "UNISONO_LOG";
-const DEFAULT: &str = "warn";
 
 /// Fields that repeat values of the message for programs. The text form leaves them out.
 const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
@@ -37,38 +37,43 @@ pub fn init(screen: &Screen) {
              warn,unisono_net::tcp=debug"
         ));
     }
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT)))
-        .with_writer(ScreenWriter(screen.clone()));
+    let subscriber = tracing_subscriber::registry().with(filter.unwrap_or_else(|_| default()));
+    let lines = tracing_subscriber::fmt::layer().with_writer(ScreenWriter(screen.clone()));
     // An error means that a subscriber is installed already, as in tests.
     let _ = match screen.log_format() {
-        LogFormat::Json => builder.event_format(AsJson(screen.clone())).try_init(),
-        LogFormat::Text => builder
-            .with_ansi(Screen::has_colours())
-            .with_target(false)
-            .fmt_fields(debug_fn(|writer, field, value| match field.name() {
-                "message" => write!(writer, "{value:?}"),
-                name if FOR_PROGRAMS.contains(&name) => Ok(()),
-                name => write!(writer, " {name}={value:?}"),
-            }))
-            .try_init(),
+        LogFormat::Json => subscriber.with(lines.event_format(AsJson(screen.clone()))).try_init(),
+        LogFormat::Text => {
+            let fields =
+                debug_fn(|writer: &mut Writer<'_>, field: &Field, value| match field.name() {
+                    "message" => write!(writer, "{value:?}"),
+                    name if FOR_PROGRAMS.contains(&name) => Ok(()),
+                    name => write!(writer, " {name}={value:?}"),
+                });
+            let lines = lines.with_ansi(Screen::has_colours()).with_target(false);
+            subscriber.with(lines.fmt_fields(fields)).try_init()
+        }
     };
 }
 
 /// Reads the filter from the environment. The error is the value of an invalid variable.
-fn filter_from_env() -> Result<EnvFilter, String> {
+fn filter_from_env() -> Result<Targets, String> {
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
-    let Some(given) = given else { return Ok(EnvFilter::new(DEFAULT)) };
+    let Some(given) = given else { return Ok(default()) };
     // The filter takes any word as the name of a target, and then logs nothing else. A misspelt
     // level would therefore silence the log.
     let is_valid = |part: &str| {
         let part = part.trim();
         part.contains('=') || part.starts_with("unisono") || part.parse::<LevelFilter>().is_ok()
     };
-    match EnvFilter::try_new(&given) {
+    match given.replace(' ', "").parse() {
         Ok(filter) if given.split(',').all(is_valid) => Ok(filter),
         _ => Err(given),
     }
+}
+
+/// Returns the filter without the variable.
+fn default() -> Targets {
+    Targets::new().with_default(LevelFilter::WARN)
 }
 
 /// Removes an invalid filter from the environment of a child process, so that only this process

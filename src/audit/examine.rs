@@ -6,7 +6,7 @@ use super::found::{Audit, AuditCounts};
 use super::generations::Generations;
 use super::shard::ShardHistory;
 use super::{pass, repeats, shards};
-use crate::ledger::Ledger;
+use unisono_observe::ledger::Ledger;
 
 impl<'a> Audit<'a> {
     /// Audits ledgers, which must be ascending by ps.

@@ -4,10 +4,10 @@ use std::fmt;
 
 use super::Rule;
 use super::found::is_on_all_shards;
-use crate::audit::found::{Audit, Verdict};
-use crate::audit::shard::ShardHistory;
-use crate::counted::{counted, thousands};
+use crate::found::{Audit, Verdict};
+use crate::shard::ShardHistory;
 use unisono_core::ids::Step;
+use unisono_observe::counted::{counted, thousands};
 
 /// The printed form of an audit.
 #[derive(Debug)]

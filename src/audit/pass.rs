@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use super::shard::{Made, Restored, Rollback, ShardHistory};
 use super::violation::{any_of, full, listed};
 use super::{FilePlace, Rule, Violation};
-use crate::audit::found::Audit;
-use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
-use crate::ledger::{DropReason, Header, Line, StateHash};
+use crate::found::Audit;
 use unisono_core::ids::{Generation, Incarnation, Slot, Step};
+use unisono_observe::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
+use unisono_observe::ledger::{DropReason, Header, Line, StateHash};
 
 /// Checks the ledger of a shard whose history is still empty.
 pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHistory<'a> {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Rule;
-use crate::ledger::StateHash;
 use unisono_core::ids::{Generation, Slot, Step};
+use unisono_observe::ledger::StateHash;
 
 /// A place in the files of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

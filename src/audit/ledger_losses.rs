@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::audit::found::Audit;
-use crate::audit::shard::Made;
-use crate::ledger;
+use crate::found::Audit;
+use crate::shard::Made;
 use unisono_core::ids::Step;
 use unisono_core::protocol::UpdateRecord;
 use unisono_files::losses::FindLosses;
+use unisono_observe::ledger;
 
 /// Returns a function that finds losses in the ledgers of a logdir. Every ps records the loss of
 /// every slot, so a single ledger suffices.

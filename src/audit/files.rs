@@ -7,9 +7,8 @@ use std::path::Path;
 
 use super::violation::{any_of, listed};
 use super::{FilePlace, Rule, Violation, pass};
-use crate::audit::found::Audit;
-use crate::audit::shard::{Made, ShardHistory};
-use crate::ledger::{Header, Loss, StateHash};
+use crate::found::Audit;
+use crate::shard::{Made, ShardHistory};
 use unisono_config::RunConfig;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::Snapshot;
@@ -19,6 +18,7 @@ use unisono_files::disk::{Disk as _, DiskError, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
 use unisono_learn::training::files::snapshot_of;
+use unisono_observe::ledger::{Header, Loss, StateHash};
 
 /// A row of the losses file.
 pub type LossRow = (Step, Slot, f32);

@@ -9,10 +9,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::audit::found::Audit;
-use crate::audit::shard::Made;
-use crate::audit::{FilePlace, Violation};
-use crate::ledger::{Header, Loss, StateHash};
+use crate::found::Audit;
+use crate::shard::Made;
+use crate::{FilePlace, Violation};
 use unisono_config::RunConfig;
 use unisono_core::host::Work;
 use unisono_core::ids::{Slot, Step};
@@ -25,6 +24,7 @@ use unisono_learn::model::SimdLevel;
 use unisono_learn::training::files::{InitError, snapshot_of};
 use unisono_learn::training::plan::Plan;
 use unisono_learn::training::reference::Reference;
+use unisono_observe::ledger::{Header, Loss, StateHash};
 
 /// Inputs of a replay besides the ledgers.
 #[derive(Clone, Debug)]

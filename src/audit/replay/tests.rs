@@ -1,11 +1,11 @@
 //! Replays small runs that were computed in one loop and recorded as their ps would have done.
 
 use super::*;
-use crate::ledger::line::{StateRestored, UpdateMade};
-use crate::ledger::{Checksum, Ledger, Line, Push, UsedSlot};
 use unisono_core::ids::{Cut, Generation, Incarnation};
 use unisono_core::protocol::Settings;
 use unisono_core::train_config::{Optimizer, Placement, Sync};
+use unisono_observe::ledger::line::{StateRestored, UpdateMade};
+use unisono_observe::ledger::{Checksum, Ledger, Line, Push, UsedSlot};
 
 /// R = 2 of N = 3, on two ps.
 fn config() -> RunConfig {

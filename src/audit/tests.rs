@@ -1,17 +1,19 @@
 //! Audits the ledgers of a run of two shards with R = 2 of N = 3 and one rollback, then the same
 //! ledgers with one change at a time.
 
-use crate::ledger::Ledger;
 use std::path::Path;
 use unisono_core::ids::Cut;
+use unisono_observe::ledger::Ledger;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
-use crate::ledger::{Checksum, DropReason, Header, Line, Loss, Push, StateHash, UsedSlot, file};
 use unisono_core::ids::{Generation, Incarnation, Slot, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
+use unisono_observe::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
+use unisono_observe::ledger::{
+    Checksum, DropReason, Header, Line, Loss, Push, StateHash, UsedSlot, file,
+};
 
 /// Lines of each ps.
 pub(super) type Lines = [Vec<Line>; 2];

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{FilePlace, Rule, Violation};
-use crate::ledger::line::{StateRestored, UpdateMade};
-use crate::ledger::{Header, Ledger, StateHash};
 use unisono_core::ids::{Generation, Step};
+use unisono_observe::ledger::line::{StateRestored, UpdateMade};
+use unisono_observe::ledger::{Header, Ledger, StateHash};
 
 /// The history of a shard according to its ledger.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::AuditReport;
-use crate::audit::found::{Audit, Verdict};
-use crate::ledger::{Ledger, file};
+use crate::found::{Audit, Verdict};
+use unisono_observe::ledger::{Ledger, file};
 
 /// Separates the ledgers of ps 0 and ps 1. JSON escapes this byte, so no ledger contains it.
 const SEPARATOR: u8 = 0;

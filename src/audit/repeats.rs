@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::shards::by_cut;
 use super::{Rule, Violation};
-use crate::audit::found::Audit;
-use crate::audit::shard::Made;
-use crate::ledger::{Checksum, Loss, StateHash, UsedSlot};
+use crate::found::Audit;
+use crate::shard::Made;
 use unisono_core::ids::{Slot, Step};
+use unisono_observe::ledger::{Checksum, Loss, StateHash, UsedSlot};
 
 /// Everything that determines a gradient: arithmetic, step, slot, and the version of every shard.
 type GradientKey = (usize, Step, Slot, Vec<StateHash>);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::shard::Restored;
 use super::violation::{full, listed};
 use super::{FilePlace, Rule, Violation};
-use crate::audit::found::{Audit, MAX_APART};
-use crate::audit::shard::{Made, ShardHistory};
+use crate::found::{Audit, MAX_APART};
+use crate::shard::{Made, ShardHistory};
 use unisono_core::ids::{Cut, Generation, Slot, Step};
 
 /// Groups updates by generation and step. Of several attempts of a shard, the last one counts.

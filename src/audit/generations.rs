@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audit::shard::ShardHistory;
+use crate::shard::ShardHistory;
 use unisono_core::ids::{Generation, Step};
 
 /// The generations in the order in which they were opened, each with its first version.

@@ -2,7 +2,7 @@
 //! `docs/protocol.md`.
 //!
 //! [`Audit::of`] checks the ledgers. Losses and checkpoints can then be compared with them. An
-//! audit recomputes nothing; [`crate::audit::replay`] does.
+//! audit recomputes nothing; [`replay`] does.
 //!
 //! | module | content |
 //! |---|---|
@@ -33,6 +33,9 @@ pub mod shard;
 mod shards;
 mod violation;
 
+#[cfg(test)]
+#[path = "../../tests/support/corpus.rs"]
+mod corpus;
 #[cfg(test)]
 mod tests;
 

@@ -1,10 +1,10 @@
 //! The result of an audit.
 
-use crate::audit::shard::{Made, ShardHistory};
-use crate::audit::violation::Violation;
-use crate::ledger::Header;
+use crate::shard::{Made, ShardHistory};
+use crate::violation::Violation;
 use std::collections::BTreeMap;
 use unisono_core::ids::Step;
+use unisono_observe::ledger::Header;
 
 /// The state of an audit: the histories of all shards and the problems found so far.
 #[derive(Debug)]
