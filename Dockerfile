@@ -13,8 +13,8 @@ ARG COMMIT
 # .cargo/config.toml has the flags; a RUSTFLAGS would replace them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/unisono/target \
-    UNISONO_COMMIT="${COMMIT:-}" cargo build --release --locked --package unisono --package unisono-sim --bins && \
-    install -D --strip --target-directory=/out target/release/unisono target/release/unisono-sim
+    UNISONO_COMMIT="${COMMIT:-}" cargo build --profile dist --locked --package unisono --package unisono-sim --bins && \
+    install -D --strip --target-directory=/out target/dist/unisono target/dist/unisono-sim
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/ /usr/local/bin/

@@ -7,11 +7,11 @@ import subprocess
 import tempfile
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-PROGRAM = os.path.join(ROOT, "target", "release", "unisono")
+PROGRAM = os.path.join(ROOT, "target", "dist", "unisono")
 
 
 def build():
-    subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--profile", "dist"], cwd=ROOT, check=True)
 
 
 def run(words, steps):
