@@ -11,6 +11,7 @@ pub mod ids;
 pub mod protocol;
 pub mod random;
 #[cfg(feature = "testing")]
+#[path = "../../tests/unit/scripted_turns.rs"]
 pub mod testing;
 pub mod time;
 pub mod train_config;
