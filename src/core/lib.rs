@@ -8,6 +8,7 @@
 pub mod floats;
 pub mod host;
 pub mod ids;
+pub mod percent_g;
 pub mod protocol;
 pub mod random;
 #[cfg(feature = "testing")]
