@@ -16,6 +16,7 @@ pub mod hosts_error;
 pub mod keys;
 pub mod metrics;
 #[cfg(test)]
+#[path = "../../tests/unit/reference_table.rs"]
 mod reference_table;
 pub mod run;
 pub mod security;

@@ -8,9 +8,11 @@
 pub mod floats;
 pub mod host;
 pub mod ids;
+pub mod percent_g;
 pub mod protocol;
 pub mod random;
 #[cfg(feature = "testing")]
+#[path = "../../tests/unit/scripted_turns.rs"]
 pub mod testing;
 pub mod time;
 pub mod train_config;

@@ -5,6 +5,7 @@
 //! and the simulator calls [`decode`].
 
 #[cfg(any(test, fuzzing, feature = "testing"))]
+#[path = "../../tests/unit/reseal.rs"]
 mod reseal;
 
 use serde::de::DeserializeOwned;

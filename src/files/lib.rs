@@ -18,6 +18,7 @@ pub mod losses;
 pub mod run_files;
 pub mod sha256;
 #[cfg(any(test, fuzzing, feature = "testing"))]
+#[path = "../../tests/unit/run_files.rs"]
 pub mod testing;
 
 pub use run_files::{RunFiles, RunFilesConfig, RunFilesError};

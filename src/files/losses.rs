@@ -6,6 +6,7 @@
 pub mod error;
 mod first;
 #[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzzing/losses.rs"]
 pub mod fuzzing;
 mod kept;
 mod rebuild;

@@ -5,6 +5,7 @@
 
 mod callers;
 #[cfg(test)]
+#[path = "../../tests/unit/metrics_documentation.rs"]
 mod documentation;
 mod labels;
 mod live;

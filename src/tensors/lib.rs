@@ -10,6 +10,7 @@ mod corpus;
 
 pub mod convert;
 #[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzzing/tensors.rs"]
 pub mod fuzzing;
 pub mod inspect;
 mod npy;

@@ -68,7 +68,7 @@ fn trace_of_a_run_is_complete_and_is_written_for_perfetto() {
     assert_eq!(data["rates"]["step"], Value::from(vec![5, 10, 15, 20, 25, 29]));
     assert_eq!(data["failures"], Value::Array(Vec::new()));
     assert_eq!(data["checkpoints"].as_array().and_then(|all| all.last()), Some(&Value::from(30)));
-    let accuracies = data["accuracies"]["accuracy"].as_array().expect("accuracies");
+    let accuracies = data["accuracies"]["value"].as_array().expect("accuracies");
     assert!(accuracies.iter().all(|it| it.as_f64().is_some_and(|it| (0.0..=1.0).contains(&it))));
     check_about(&folder, &data);
 }

@@ -83,9 +83,8 @@ mod planted {
     use crate::durations::short;
     use crate::many::case::{Case, Source};
     use crate::many::pool;
-    use crate::many::tally::Brief;
     use crate::run::failure::Failure;
-    use crate::run::played::PlayOptions;
+    use crate::run::played::{PlayOptions, Played};
     use crate::show::capsule::Capsule;
 
     /// Plants one bug after the other, and reports which runs catch it.
@@ -197,7 +196,7 @@ mod planted {
             play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
         });
         let place = found.as_ref().map(|(number, _)| plan.at(*number));
-        let keep = |((source, seed), run): ((&Source, u64), &Brief)| {
+        let keep = |((source, seed), run): ((&Source, u64), &Played)| {
             let folder = args.capsules.folder(&source.path);
             let file = |capsule: &Capsule| capsule.file_in(&folder);
             context.keep(source, &source.case(seed), run, options(Some(bug)), file)

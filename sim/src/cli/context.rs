@@ -9,9 +9,8 @@ use unisono_terminal::output::Screen;
 use crate::ComputeCaches;
 use crate::cli::common::CommonArgs;
 use crate::many::case::{Case, Source};
-use crate::many::tally::Brief;
 use crate::run::play::default_jobs;
-use crate::run::played::PlayOptions;
+use crate::run::played::{PlayOptions, Played};
 use crate::show::capsule::Capsule;
 use crate::show::report::{Explained, Report, explain};
 
@@ -80,7 +79,7 @@ impl CommandContext {
         &self,
         source: &Source,
         case: &Case,
-        first: &Brief,
+        first: &Played,
         options: PlayOptions,
         file: impl FnOnce(&Capsule) -> PathBuf,
     ) -> anyhow::Result<Report> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
+use serde_json::json;
 
 use super::context::CommandContext;
 use super::sources::{self, is_scenario, usage};
@@ -52,12 +52,7 @@ pub(super) fn diff(args: &DiffArgs, context: &CommandContext) -> anyhow::Result<
         Some(divergence) => context.print_text(&text(divergence)),
     }
     let exit_code = u8::from(divergence.is_some());
-    context.conclude("diff", Document { divergence }, exit_code)
-}
-
-#[derive(Serialize)]
-struct Document {
-    divergence: Option<Divergence>,
+    context.conclude("diff", json!({ "divergence": divergence }), exit_code)
 }
 
 /// A run that was played with a trace.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 use super::context::CommandContext;
 use super::gather::{FailureResult, Gathered, gather};
@@ -55,7 +56,7 @@ pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyho
         context.print_text(&ending(args.what(), n_runs, n_failed, elapsed));
     }
     let exit_code = worst_exit_code(results.iter().map(|result| result.exit_code));
-    context.conclude("enumerate", Document { scenarios: results }, exit_code)
+    context.conclude("enumerate", json!({ "scenarios": results }), exit_code)
 }
 
 fn enumerate_one(
@@ -80,8 +81,8 @@ fn enumerate_one(
         |_, _| false,
     )?;
     let exit_code = gathered.exit_code();
-    let Gathered { tally, elapsed, .. } = &gathered;
-    let (failed, elapsed) = (tally.n_failed, *elapsed);
+    let Gathered { tally, failures, elapsed } = gathered;
+    let failed = tally.n_failed;
     let line = ending(args.what(), n_runs, failed, elapsed);
     let orders = &tally.orders;
     context.print_text(&format!(
@@ -100,7 +101,7 @@ fn enumerate_one(
         orders: tally.orders.count(),
         elapsed,
         elapsed_secs: elapsed.as_secs_f64(),
-        failures: gathered.into_failures(),
+        failures,
         exit_code,
     })
 }
@@ -121,11 +122,6 @@ fn points_of(base: &Case, context: &CommandContext) -> anyhow::Result<Vec<CrashP
         bail!("the run fails even without a crash: {failure}");
     }
     Ok(crash_points(&played.trace.expect("the run was traced")))
-}
-
-#[derive(Serialize)]
-struct Document {
-    scenarios: Vec<ScenarioResult>,
 }
 
 #[derive(Serialize)]

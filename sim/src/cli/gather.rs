@@ -1,6 +1,6 @@
 //! Plays many runs of one scenario, counts them, and prints and keeps each new kind of failure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::show::report::Report;
 /// The result of many runs.
 pub(super) struct Gathered {
     pub(super) tally: Tally,
-    /// One report for each finding of the tally.
-    pub(super) reports: Vec<Report>,
+    /// The findings of the tally, with their reports.
+    pub(super) failures: Vec<FailureResult>,
     /// Wall-clock time.
     pub(super) elapsed: Duration,
 }
@@ -26,11 +26,6 @@ pub(super) struct Gathered {
 impl Gathered {
     pub(super) fn exit_code(&self) -> u8 {
         worst_exit_code(self.tally.findings.iter().map(Finding::exit_code))
-    }
-
-    pub(super) fn into_failures(self) -> Vec<FailureResult> {
-        let findings = self.tally.findings.iter().zip(self.reports);
-        findings.map(|(finding, report)| FailureResult::new(finding, report)).collect()
     }
 }
 
@@ -66,15 +61,17 @@ pub(super) fn gather(
     });
     progress.finish();
     ended.unwrap_or(Ok(()))?;
-    Ok(Gathered { tally, reports, elapsed: progress.elapsed() })
+    let findings = tally.findings.iter().zip(reports);
+    let failures = findings.map(|(finding, report)| FailureResult::new(finding, report)).collect();
+    Ok(Gathered { tally, failures, elapsed: progress.elapsed() })
 }
 
 /// All failures with one signature, as JSON.
-#[derive(Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct FailureResult {
     /// Number of seeds with this failure.
     pub(super) n_seeds: u64,
-    /// The first seeds with this failure.
+    /// The first seeds with this failure, in ascending order.
     pub(super) first_seeds: Vec<u64>,
     #[serde(flatten)]
     pub(super) report: Report,

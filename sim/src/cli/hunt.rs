@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::context::{CommandContext, SCHEMA};
 use super::gather::{Gathered, gather};
-use super::hunt_result::{COMMAND, CoverageNote, FailureNote, Hunt, HuntResult, OrdersNote};
+use super::hunt_result::{COMMAND, Hunt, HuntResult};
 use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
@@ -115,24 +115,22 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
         build: Build::this(),
         bug: context.bug_name(),
     };
-    result(hunt, shard, &gathered)?.conclude(context, args.out.as_deref())
+    result(hunt, shard, gathered).conclude(context, args.out.as_deref())
 }
 
-fn result(hunt: Hunt, shard: Shard, gathered: &Gathered) -> anyhow::Result<HuntResult> {
-    let Gathered { tally, reports, elapsed } = gathered;
-    let failures = tally.findings.iter().zip(reports);
-    Ok(HuntResult {
+fn result(hunt: Hunt, shard: Shard, gathered: Gathered) -> HuntResult {
+    let exit_code = gathered.exit_code();
+    let Gathered { tally, failures, elapsed } = gathered;
+    HuntResult {
         hunt,
         shard,
         seeds: tally.n_runs,
         failed: tally.n_failed,
         events: tally.n_events,
-        orders: OrdersNote::from_orders(&tally.orders),
+        orders: tally.orders,
         elapsed_secs: elapsed.as_secs_f64(),
-        coverage: CoverageNote::from_coverage(&tally.coverage),
-        failures: failures
-            .map(|(finding, report)| FailureNote::new(finding, report))
-            .collect::<anyhow::Result<_>>()?,
-        exit_code: gathered.exit_code(),
-    })
+        coverage: tally.coverage.into(),
+        failures,
+        exit_code,
+    }
 }

@@ -1,6 +1,5 @@
 //! The result of a hunt or of one shard: as text, and as the JSON that `merge` reads.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -8,19 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use unisono_observe::trace::EventKind;
 use unisono_terminal::output::write_file;
 
 use super::context::CommandContext;
+use super::gather::FailureResult;
 use super::shard::Shard;
 use crate::cli::exit_codes::worst_exit_code;
 use crate::durations::short;
-use crate::many::tally::{Coverage, FaultCount, Finding, MAX_SEEDS_KEPT};
+use crate::many::tally::{Coverage, MAX_SEEDS_KEPT};
 use crate::record::orders::Orders;
-use crate::scenario::Family;
 use crate::show::capsule::Build;
-use crate::show::report::Report;
 use unisono_observe::counted::counted;
 
 /// The value of the field `command` in the JSON.
@@ -37,11 +34,11 @@ pub(super) struct HuntResult {
     pub(super) seeds: u64,
     pub(super) failed: u64,
     pub(super) events: u64,
-    pub(super) orders: OrdersNote,
+    pub(super) orders: Orders,
     pub(super) elapsed_secs: f64,
     pub(super) coverage: CoverageNote,
     /// One entry for each signature, in the order of their first seeds.
-    pub(super) failures: Vec<FailureNote>,
+    pub(super) failures: Vec<FailureResult>,
     pub(super) exit_code: u8,
 }
 
@@ -63,39 +60,7 @@ pub(super) struct Hunt {
     pub(super) bug: Option<String>,
 }
 
-/// All failures with one signature.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct FailureNote {
-    /// Number of seeds with this failure.
-    pub(super) n_seeds: u64,
-    /// The first seeds with this failure, in ascending order.
-    pub(super) first_seeds: Vec<u64>,
-    pub(super) signature: String,
-    pub(super) exit_code: u8,
-    pub(super) capsule: Option<String>,
-    /// The other fields of the first failure's [`Report`].
-    #[serde(flatten)]
-    pub(super) report: Map<String, Value>,
-}
-
-impl FailureNote {
-    pub(super) fn new(finding: &Finding, report: &Report) -> anyhow::Result<Self> {
-        let Value::Object(mut fields) = serde_json::to_value(report)? else {
-            unreachable!("a report is an object")
-        };
-        for own in ["signature", "exit_code", "capsule"] {
-            fields.remove(own);
-        }
-        Ok(Self {
-            n_seeds: finding.n_seeds,
-            first_seeds: finding.seeds.clone(),
-            signature: finding.signature.clone(),
-            exit_code: report.exit_code,
-            capsule: report.capsule.clone(),
-            report: fields,
-        })
-    }
-
+impl FailureResult {
     /// Adds failures with the same signature. The report with the smaller first seed is kept, so
     /// that the merged result does not depend on the shards.
     fn add(&mut self, other: Self) {
@@ -123,8 +88,6 @@ impl HuntResult {
             && result.shard.index < result.shard.of
             && result.failures.iter().all(|failure| !failure.first_seeds.is_empty());
         ensure!(is_fit, is_none());
-        result.coverage.read().with_context(is_none)?;
-        result.orders.read().with_context(is_none)?;
         Ok(result)
     }
 
@@ -135,7 +98,7 @@ impl HuntResult {
         context: &CommandContext,
         out: Option<&Path>,
     ) -> anyhow::Result<u8> {
-        context.print_text(&self.text()?);
+        context.print_text(&self.text());
         context.print_json(self)?;
         if let Some(path) = out {
             write_file(path, serde_json::to_string(self)? + "\n")?;
@@ -144,27 +107,26 @@ impl HuntResult {
     }
 
     /// Adds the result of another shard of the same hunt.
-    pub(super) fn add(&mut self, other: Self) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, other: Self) {
         self.seeds += other.seeds;
         self.failed += other.failed;
         self.events += other.events;
         self.elapsed_secs = self.elapsed_secs.max(other.elapsed_secs);
         for failure in other.failures {
-            let known = |known: &&mut FailureNote| known.signature == failure.signature;
+            let signature = &failure.report.signature;
+            let known = |known: &&mut FailureResult| known.report.signature == *signature;
             match self.failures.iter_mut().find(known) {
                 Some(known) => known.add(failure),
                 None => self.failures.push(failure),
             }
         }
         self.failures.sort_by_key(|failure| failure.first_seeds[0]);
-        let mut orders = self.orders.read()?;
-        orders.merge(&other.orders.read()?);
-        self.orders = OrdersNote::from_orders(&orders);
-        let mut coverage = self.coverage.read()?;
-        coverage.merge(&other.coverage.read()?);
-        self.coverage = CoverageNote::from_coverage(&coverage);
-        self.exit_code = worst_exit_code(self.failures.iter().map(|failure| failure.exit_code));
-        Ok(())
+        self.orders.merge(&other.orders);
+        let mut coverage = std::mem::take(&mut self.coverage.seen);
+        coverage.merge(&other.coverage.seen);
+        self.coverage = coverage.into();
+        let codes = self.failures.iter().map(|failure| failure.report.exit_code);
+        self.exit_code = worst_exit_code(codes);
     }
 
     /// Returns the number of seeds of the shard; `None` if only the time ends the hunt.
@@ -176,26 +138,26 @@ impl HuntResult {
     }
 
     /// Returns the result as text for the user.
-    pub(super) fn text(&self) -> anyhow::Result<String> {
+    pub(super) fn text(&self) -> String {
         let elapsed = Duration::try_from_secs_f64(self.elapsed_secs).unwrap_or_default();
         let rate = self.seeds as f64 / self.elapsed_secs.max(1e-9);
-        let orders = self.orders.read()?;
         let mut text = format!(
-            "\n{} in {}, {rate:.0} a second; {orders} of events\n{}\n",
+            "\n{} in {}, {rate:.0} a second; {} of events\n{}\n",
             counted(self.seeds, "seed"),
             short(elapsed),
+            self.orders,
             failed_text(self.failed, self.seeds)
         );
         for failure in &self.failures {
-            let FailureNote { signature, n_seeds, first_seeds, .. } = failure;
+            let FailureResult { n_seeds, first_seeds, report } = failure;
             let seeds: Vec<_> = first_seeds.iter().map(ToString::to_string).collect();
             let more = if *n_seeds > seeds.len() as u64 { ", …" } else { "" };
-            let capsule = failure.capsule.as_deref().unwrap_or_default();
+            let capsule = report.capsule.as_deref().unwrap_or_default();
             let (n_seeds, seeds) = (counted(*n_seeds, "seed"), seeds.join(", "));
-            writeln!(text, "  {signature}: {n_seeds} ({seeds}{more}), {capsule}")?;
+            let line = format!("  {}: {n_seeds} ({seeds}{more}), {capsule}\n", report.signature);
+            text.push_str(&line);
         }
-        text.push_str(&coverage_text(&self.coverage.read()?));
-        Ok(text)
+        text + &coverage_text(&self.coverage.seen)
     }
 }
 
@@ -204,68 +166,17 @@ pub(super) fn failed_text(failed: u64, seeds: u64) -> String {
     format!("{failed} of {} failed", counted(seeds, "seed"))
 }
 
-/// The number of different orders of events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OrdersNote {
-    different: u64,
-    /// Whether `different` is exact. Otherwise it is an estimate.
-    is_exact: bool,
-    /// The smallest hashes of orders, from which `merge` computes the number for the whole hunt.
-    kept: Vec<String>,
-}
-
-impl OrdersNote {
-    pub(super) fn from_orders(orders: &Orders) -> Self {
-        Self {
-            different: orders.count(),
-            is_exact: orders.is_exact(),
-            kept: orders.kept().map(|hash| format!("{hash:016x}")).collect(),
-        }
-    }
-
-    fn read(&self) -> anyhow::Result<Orders> {
-        let hash = |text: &String| {
-            u64::from_str_radix(text, 16)
-                .with_context(|| format!("{text:?} is not the hash of an order"))
-        };
-        let kept: Vec<_> = self.kept.iter().map(hash).collect::<anyhow::Result<_>>()?;
-        Ok(Orders::from_kept(kept))
-    }
-}
-
-/// Which kinds of faults had an effect, and which kinds of events happened.
+/// Which kinds of faults had an effect, and which kinds of events happened or did not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CoverageNote {
-    faults: BTreeMap<String, FaultCount>,
-    events: BTreeMap<String, u64>,
-    events_that_never_happened: Vec<String>,
+    #[serde(flatten)]
+    seen: Coverage,
+    events_that_never_happened: Vec<EventKind>,
 }
 
-impl CoverageNote {
-    pub(super) fn from_coverage(coverage: &Coverage) -> Self {
-        let faults = coverage.faults.iter().map(|(kind, count)| (kind.name().to_owned(), *count));
-        let events = coverage.events.iter().map(|(kind, n)| (kind.name().to_owned(), *n));
-        let missing = coverage.missing_events().map(|kind| kind.name().to_owned());
-        Self {
-            faults: faults.collect(),
-            events: events.collect(),
-            events_that_never_happened: missing.collect(),
-        }
-    }
-
-    fn read(&self) -> anyhow::Result<Coverage> {
-        let faults = self.faults.iter().map(|(name, count)| {
-            let family = Family::from_name(name);
-            Ok((family.with_context(|| format!("unknown kind of fault {name}"))?, *count))
-        });
-        let events = self.events.iter().map(|(name, n)| {
-            let kind = EventKind::from_name(name);
-            Ok((kind.with_context(|| format!("unknown kind of event {name}"))?, *n))
-        });
-        Ok(Coverage {
-            faults: faults.collect::<anyhow::Result<_>>()?,
-            events: events.collect::<anyhow::Result<_>>()?,
-        })
+impl From<Coverage> for CoverageNote {
+    fn from(seen: Coverage) -> Self {
+        Self { events_that_never_happened: seen.missing_events().collect(), seen }
     }
 }
 

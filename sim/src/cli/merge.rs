@@ -39,7 +39,7 @@ pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Resul
     notes.extend(shards.iter().filter_map(note_if_incomplete));
     let mut shards = shards.into_iter();
     let mut whole = shards.next().expect("read_all returns at least one shard");
-    shards.try_for_each(|shard| whole.add(shard))?;
+    shards.for_each(|shard| whole.add(shard));
     whole.shard = Shard::WHOLE;
     notes.iter().for_each(|note| context.print_text(note));
     whole.conclude(context, args.out.as_deref())

@@ -11,8 +11,7 @@ use super::sources::{self, is_scenario, usage};
 use crate::cli::common::CommonArgs;
 use crate::durations::short;
 use crate::many::case::Case;
-use crate::many::tally::Brief;
-use crate::run::played::PlayOptions;
+use crate::run::played::{PlayOptions, Played};
 use crate::show::capsule::{Build, Capsule, FailureNote};
 use crate::show::report::{Report, explain};
 
@@ -72,7 +71,7 @@ fn play_again(
     case: &Case,
     context: &CommandContext,
     options: PlayOptions,
-) -> (Brief, Option<Report>) {
+) -> (Played, Option<Report>) {
     let run = case.brief(&context.caches, options);
     let fails = run.failure.is_some();
     let explained = fails.then(|| explain(name, case, &run, &context.caches, options));
@@ -114,7 +113,7 @@ fn finish(
     outcome: Outcome,
     capsule: Option<&Capsule>,
     report: Option<Report>,
-    run: &Brief,
+    run: &Played,
 ) -> anyhow::Result<u8> {
     let exit_code = report.as_ref().map_or(0, |report| report.exit_code);
     if let Some(report) = &report {
@@ -135,7 +134,7 @@ fn finish(
     context.conclude("replay", document, exit_code)
 }
 
-fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Brief) -> String {
+fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Played) -> String {
     let audit = run.audit;
     let Some(capsule) = capsule else {
         let how = if outcome == Outcome::Passes { "The run passes" } else { "The run fails" };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
+use serde_json::json;
 use unisono_observe::report::{Document, Fact, Failure, of_history, page, settings};
 use unisono_observe::trace::History;
 use unisono_observe::trace::marks::{Mark, Steps};
@@ -50,13 +50,7 @@ pub(super) fn report(args: &ReportArgs, context: &CommandContext) -> anyhow::Res
     let path = &args.output();
     write_file(path, page(&document))?;
     context.print_text(&format!("The report is in {}", path.display()));
-    context.conclude("report", Answer { report: path.display().to_string() }, 0)
-}
-
-#[derive(Serialize)]
-struct Answer {
-    /// The path of the page.
-    report: String,
+    context.conclude("report", json!({ "report": path.display().to_string() }), 0)
 }
 
 /// Returns the content of the page. It depends only on the run, so the page has the same bytes on

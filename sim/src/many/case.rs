@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ComputeCaches;
-use crate::many::tally::Brief;
 use crate::run::play::play;
 use crate::run::played::{PlayOptions, Played};
 use crate::scenario::draw::draw;
@@ -65,7 +64,8 @@ impl Case {
     }
 
     /// Plays the run, and keeps only what a tally counts.
-    pub(crate) fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Brief {
-        Brief::from_played(&self.play(caches, options))
+    pub(crate) fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Played {
+        let played = self.play(caches, options);
+        Played { losses: Vec::new(), checkpoint: None, ledgers: Vec::new(), ..played }
     }
 }

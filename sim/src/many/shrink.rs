@@ -230,7 +230,7 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
             unisono_core::Job::Worker => task.index < total_num_replicas,
         };
         scenario.start.retain(|task, _| exists(task));
-        scenario.compute.tasks.retain(|task, _| exists(task));
+        scenario.compute.tasks.retain(|own| exists(&own.node));
         scenario
     };
     sizes.into_iter().map(with).collect()

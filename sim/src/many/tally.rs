@@ -5,52 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Audit;
-use crate::record::orders::{EventOrder, Orders};
-use crate::run::failure::Failure;
+use crate::FaultEffects;
+use crate::record::orders::Orders;
 use crate::run::played::Played;
 use crate::scenario::Family;
 use unisono_observe::trace::EventKind;
 
 /// Seeds that are kept of each signature. Further seeds are only counted.
 pub(crate) const MAX_SEEDS_KEPT: usize = 5;
-
-/// The part of a run's result that a tally counts.
-#[derive(Clone, Debug)]
-pub struct Brief {
-    /// The seed.
-    pub seed: u64,
-    /// The failure of the run; `None` if it passed.
-    pub failure: Option<Failure>,
-    /// The hash of all events.
-    pub audit: Audit,
-    /// The hash of the order of events, without their times.
-    pub order: EventOrder,
-    /// The virtual time at which the last task ended.
-    pub took: Duration,
-    /// Number of events of the world.
-    pub n_events: u64,
-    /// The kind of each fault, with the number of its effects.
-    pub effects: Vec<(Family, u64)>,
-    /// The number of events of each kind that happened.
-    pub counts: Vec<(EventKind, u64)>,
-}
-
-impl Brief {
-    /// Returns the countable part of `played`.
-    pub(crate) fn from_played(played: &Played) -> Self {
-        Self {
-            seed: played.seed,
-            failure: played.failure.clone(),
-            audit: played.audit,
-            order: played.order,
-            took: played.took,
-            n_events: played.n_events,
-            effects: played.faults.iter().map(|fault| (fault.kind, fault.n_effects)).collect(),
-            counts: played.counts.clone(),
-        }
-    }
-}
 
 /// The tally of some runs.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +39,7 @@ pub struct Finding {
     /// The signature of the failures.
     pub signature: String,
     /// The first run with this signature.
-    pub first: Brief,
+    pub first: Played,
     /// The first seeds with this signature, at most 5.
     pub seeds: Vec<u64>,
     /// Number of seeds with this signature.
@@ -85,7 +47,7 @@ pub struct Finding {
 }
 
 /// Which kinds of faults had an effect, and which kinds of events happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Counts by kind of fault.
     pub faults: BTreeMap<Family, FaultCount>,
@@ -109,7 +71,7 @@ pub struct FaultCount {
 
 impl Tally {
     /// Counts a run. Returns its finding if the signature is new.
-    pub fn add(&mut self, run: Brief) -> Option<&Finding> {
+    pub fn add(&mut self, run: Played) -> Option<&Finding> {
         self.n_runs += 1;
         self.n_events += run.n_events;
         self.orders.add(run.order);
@@ -143,9 +105,9 @@ impl Finding {
 }
 
 impl Coverage {
-    fn add(&mut self, run: &Brief) {
-        for (family, n_effects) in &run.effects {
-            let count = self.faults.entry(*family).or_default();
+    fn add(&mut self, run: &Played) {
+        for FaultEffects { kind, n_effects, .. } in &run.faults {
+            let count = self.faults.entry(*kind).or_default();
             count.n_faults += 1;
             count.n_with_effect += u64::from(*n_effects > 0);
             count.n_effects += n_effects;
@@ -187,12 +149,13 @@ mod tests {
     use crate::ComputeCaches;
     use crate::Scenario;
     use crate::many::case::Source;
+    use crate::run::failure::Failure;
     use crate::run::played::PlayOptions;
 
-    fn run(seed: u64, failure: Option<Failure>) -> Brief {
+    fn run(seed: u64, failure: Option<Failure>) -> Played {
         let source = Source { path: "clean.toml".into(), scenario: Scenario::default().into() };
         let brief = source.case(1).brief(&ComputeCaches::default(), PlayOptions::default());
-        Brief { seed, failure, ..brief }
+        Played { seed, failure, ..brief }
     }
 
     #[test]

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use unisono_observe::trace::NamedEvent;
 
 use crate::world::life::LifeId;
@@ -73,7 +75,8 @@ const fn mixed(word: u64) -> u64 {
 
 /// Counts different orders in bounded memory, by keeping the 1,024 smallest hashes. The counters of
 /// the parts of a hunt merge into the counter of the whole hunt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "OrdersNote", into = "OrdersNote")]
 pub struct Orders {
     smallest: BTreeSet<u64>,
 }
@@ -117,17 +120,35 @@ impl Orders {
             _ => n_kept,
         }
     }
+}
 
-    /// Returns the kept hashes in ascending order.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = u64> {
-        self.smallest.iter().copied()
+/// The JSON of [`Orders`]. The hashes are texts, because many readers of JSON round large numbers.
+#[derive(Serialize, Deserialize)]
+struct OrdersNote {
+    different: u64,
+    /// Whether `different` is exact. Otherwise it is an estimate.
+    is_exact: bool,
+    /// The smallest hashes of orders, from which `merge` computes the number for the whole hunt.
+    kept: Vec<String>,
+}
+
+impl From<Orders> for OrdersNote {
+    fn from(orders: Orders) -> Self {
+        let kept = orders.smallest.iter().map(|hash| format!("{hash:016x}")).collect();
+        Self { different: orders.count(), is_exact: orders.is_exact(), kept }
     }
+}
 
-    /// Returns the counter that kept these hashes.
-    pub(crate) fn from_kept(kept: impl IntoIterator<Item = u64>) -> Self {
+impl TryFrom<OrdersNote> for Orders {
+    type Error = String;
+
+    fn try_from(note: OrdersNote) -> Result<Self, String> {
         let mut orders = Self::default();
-        kept.into_iter().for_each(|hash| orders.keep(hash));
-        orders
+        for text in note.kept {
+            let hash = u64::from_str_radix(&text, 16);
+            orders.keep(hash.map_err(|_| format!("{text:?} is not the hash of an order"))?);
+        }
+        Ok(orders)
     }
 }
 
@@ -205,6 +226,6 @@ mod tests {
         let mut merged = part(0..1_500);
         merged.merge(&part(1_000..3_000));
         assert_eq!(merged, part(0..3_000));
-        assert_eq!(Orders::from_kept(merged.kept()), merged);
+        assert_eq!(Orders::try_from(OrdersNote::from(merged.clone())).unwrap(), merged);
     }
 }

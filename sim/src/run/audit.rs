@@ -8,11 +8,13 @@ use unisono_observe::trace::NamedEvent;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit(u64);
 
-impl Audit {
-    pub(crate) const fn new() -> Self {
+impl Default for Audit {
+    fn default() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
+}
 
+impl Audit {
     /// Mixes in 64 bits. The multiplication is that of Fowler, Noll and Vo; the rotation is added
     /// because whole words come in, whose high bits a multiplication alone would never mix down.
     pub(crate) const fn add(&mut self, word: u64) {

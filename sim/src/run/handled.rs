@@ -11,12 +11,12 @@ use crate::lock::lock;
 use crate::run::live_record::LiveRecord;
 
 /// A node that records which input it handles.
-pub(crate) struct Handled<N> {
-    pub(crate) node: N,
+pub(crate) struct Handled {
+    pub(crate) node: Box<dyn Node>,
     pub(crate) record: Arc<Mutex<LiveRecord>>,
 }
 
-impl<N: Node> Node for Handled<N> {
+impl Node for Handled {
     fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
         lock(&self.record).handled = Some(NamedEvent::of_input(input));
         self.node.handle(now, input, out);

@@ -61,7 +61,7 @@ impl LiveRecord {
             violation: None,
             panic: None,
             handled: None,
-            audit: Audit::new(),
+            audit: Audit::default(),
             order: EventOrder::default(),
             counts: Counts(vec![0; EventKind::ALL.len()]),
             trace: is_traced.then(Trace::default),

@@ -26,10 +26,11 @@ use unisono_observe::ledger::Ledger;
 use crate::lock::lock;
 use crate::run::compute_cache::{ComputeCache, ComputeCaches};
 use crate::run::ends::{Ends, reached_limit};
+use crate::run::failure::Failure;
 use crate::run::panics::{self, RUN_THREAD};
 use crate::run::played::{PlayOptions, Played};
 use crate::run::process::{RunContext, create_node};
-use crate::run::verdict::{self, Evidence, NoResult, Verdict};
+use crate::run::verdict::{self, Evidence, Verdict};
 use crate::scenario::Scenario;
 use crate::streams::Purpose;
 use crate::world::disk::SimDisk;
@@ -51,10 +52,10 @@ pub fn play(
     caches: &ComputeCaches,
     options: PlayOptions,
 ) -> Played {
-    let failed = |why| Played::without_run(seed, verdict::without_result(why));
+    let failed = |failure| Played { seed, failure: Some(failure), ..Played::default() };
     let cache = match caches.for_run(&scenario.run) {
         Ok(cache) => cache,
-        Err(why) => return failed(NoResult::NotStarted(why)),
+        Err(why) => return failed(Failure::Panic(why)),
     };
     let (sender, receiver) = mpsc::sync_channel(1);
     let is_abandoned = Arc::new(AtomicBool::new(false));
@@ -71,13 +72,18 @@ pub fn play(
     match receiver.recv_timeout(options.watchdog) {
         Ok(played) => {
             let _ = thread.join();
-            played.unwrap_or_else(|panic| failed(NoResult::Panicked(panic)))
+            // The simulator itself panicked. A panic of a node is caught earlier.
+            played.unwrap_or_else(|panic| failed(Failure::Panic(panic)))
         }
         Err(_) => {
             // The thread is not joined: a node that loops for ever never returns. The flag ends the
             // run if it was only slow, so that it does not compete with the next runs.
             is_abandoned.store(true, Ordering::Relaxed);
-            failed(NoResult::TimedOut(options.watchdog))
+            failed(Failure::Stuck(format!(
+                "the run did not return within {:?} of wall-clock time: a node loops for ever, or \
+                 the watchdog is too short",
+                options.watchdog
+            )))
         }
     }
 }

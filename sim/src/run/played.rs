@@ -48,7 +48,7 @@ impl Default for PlayOptions {
 }
 
 /// The result of a run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Played {
     /// The seed.
     pub seed: u64,
@@ -84,17 +84,4 @@ pub struct Played {
     pub ledgers: Vec<Ledger>,
     /// Every event, if [`PlayOptions::trace`] was set.
     pub trace: Option<Trace>,
-}
-
-impl Played {
-    /// Returns the result of a run that failed without leaving anything to look at.
-    pub(crate) fn without_run(seed: u64, failure: Failure) -> Self {
-        Self { seed, failure: Some(failure), ..Self::default() }
-    }
-}
-
-impl Default for Audit {
-    fn default() -> Self {
-        Self::new()
-    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use madsim::runtime::{Handle, NodeHandle};
-use unisono_core::host::{Clock, Compute, Host, Network, NoStorage, Stop, Storage, drive};
+use unisono_core::host::{Host, NoStorage, drive};
 use unisono_core::protocol::{
     ClusterConfig, Failure as NodeFailure, Node, Outcome, Ps, Raises, Settings, Worker,
 };
@@ -201,38 +201,23 @@ async fn run_node(run: &RunContext, life_host: LifeHost) -> Outcome {
         order: LifeOrder::new(life_host.id),
         recorder: (task.job == Job::Ps).then(|| run.open_ledger(life_host.id, &config)),
     };
-    if task.job == Job::Ps {
-        let host = Host { clock, network, compute, storage: NoStorage, stop };
-        let node = Ps::new(task.index, incarnation, config);
-        return drive_changed(run.change, task, node, host, observer).await;
-    }
-    let node = Worker::new(task.index, incarnation, config);
+    let node: Box<dyn Node> = match task.job {
+        Job::Ps => Box::new(Ps::new(task.index, incarnation, config)),
+        Job::Worker => Box::new(Worker::new(task.index, incarnation, config)),
+    };
+    let node = match run.change {
+        Some(change) => change(task, node),
+        None => node,
+    };
+    let node = &mut Handled { node, record: Arc::clone(&run.record) };
     if task != TaskId::CHIEF {
         let host = Host { clock, network, compute, storage: NoStorage, stop };
-        return drive_changed(run.change, task, node, host, observer).await;
+        return drive(node, host, observer).await;
     }
     // As in the program, the files are opened before the node runs, and a failure ends the process.
     if let Err(why) = run.open_files(life_host.id) {
         return Outcome::Failed(NodeFailure::Storage(why));
     }
     let host = Host { clock, network, compute, storage: life_host, stop };
-    drive_changed(run.change, task, node, host, observer).await
-}
-
-/// Runs a node, or the node that a change of the protocol puts in its place.
-async fn drive_changed<C: Clock, N: Network, K: Compute, S: Storage, T: Stop>(
-    change: Option<Change>,
-    task: TaskId,
-    node: impl Node + 'static,
-    host: Host<C, N, K, S, T>,
-    observer: &mut Watcher,
-) -> Outcome {
-    let record = Arc::clone(&observer.record);
-    match change {
-        None => drive(&mut Handled { node, record }, host, observer).await,
-        Some(change) => {
-            let node = change(task, Box::new(node));
-            drive(&mut Handled { node, record }, host, observer).await
-        }
-    }
+    drive(node, host, observer).await
 }

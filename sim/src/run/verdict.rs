@@ -4,7 +4,7 @@
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
 //! 1. [`check_event`] runs at every input and at its effects, while the run goes on.
-//! 2. [`without_result`] names the failure of a run that returned nothing.
+//! 2. `play` names the failure of a run that returned nothing. No other check can run then.
 //! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
 //!
 //! The first failure in this order is the failure of the run. The order follows two principles: the
@@ -49,10 +49,10 @@ enum Check {
 const CHECKS: [Check; 12] = [
     // A violation or a panic stopped the run, so all later checks would judge half a run. Both can
     // happen in one turn of the executor; the violation then comes first, because it names a rule.
-    Check::Required(broken_rule),
-    Check::Required(panicked_node),
+    Check::Required(|run| run.record.violation.take().map(Failure::Violation)),
+    Check::Required(|run| run.record.panic.take().map(Failure::Panic)),
     // A run that hangs may have broken no rule, but it has no result.
-    Check::Required(hanging_tasks),
+    Check::Required(|run| run.hang.take().map(Failure::Hang)),
     // Before the rules' checks at the end: those would report an invalid checkpoint as a missing
     // one.
     Check::Required(invalid_checkpoint),
@@ -134,18 +134,6 @@ impl<'a> Evidence<'a> {
     }
 }
 
-fn broken_rule(run: &mut Evidence<'_>) -> Option<Failure> {
-    run.record.violation.take().map(Failure::Violation)
-}
-
-fn panicked_node(run: &mut Evidence<'_>) -> Option<Failure> {
-    run.record.panic.take().map(Failure::Panic)
-}
-
-fn hanging_tasks(run: &mut Evidence<'_>) -> Option<Failure> {
-    run.hang.take().map(Failure::Hang)
-}
-
 fn invalid_checkpoint(run: &mut Evidence<'_>) -> Option<Failure> {
     let why = run.invalid_checkpoint.take()?;
     Some(Failure::Violation(Violation::new(7, "visible-and-invalid", why)))
@@ -166,34 +154,11 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     if fault.n_effects > 0 || fault.may_be_inert {
         return None;
     }
-    let why = if fault.has_begun {
-        "it began, and there was nothing to change".to_owned()
-    } else {
-        "it never began".to_owned()
+    let why = match fault.has_begun {
+        true => "it began, and there was nothing to change",
+        false => "it never began",
     };
-    Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why })
-}
-
-/// Why a run returned no result.
-#[derive(Debug)]
-pub(crate) enum NoResult {
-    /// The arithmetic could not be set up.
-    NotStarted(String),
-    /// The simulator itself panicked. A panic of a node is caught earlier.
-    Panicked(String),
-    /// The watchdog gave up after this wall-clock time.
-    TimedOut(Duration),
-}
-
-/// Returns the failure of a run that returned no result. No other check can run then.
-pub(crate) fn without_result(why: NoResult) -> Failure {
-    match why {
-        NoResult::NotStarted(why) | NoResult::Panicked(why) => Failure::Panic(why),
-        NoResult::TimedOut(watchdog) => Failure::Stuck(format!(
-            "the run did not return within {watchdog:?} of wall-clock time: a node loops for ever, \
-             or the watchdog is too short"
-        )),
-    }
+    Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why: why.to_owned() })
 }
 
 /// An input that a node is about to take, or has taken.
@@ -255,7 +220,7 @@ mod tests {
             data: None,
             limits: scenario.limits,
         };
-        let played = Played::without_run(1, Failure::Hang(String::new()));
+        let played = Played::default();
         let failure = |has_violation: bool, has_panic: bool| {
             let mut record = LiveRecord::new(&[], false);
             record.violation = has_violation.then(|| Violation::new(5, "not-told", "text"));

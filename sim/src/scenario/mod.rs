@@ -34,9 +34,9 @@ pub use fault::{
 };
 pub use file::ScenarioError;
 pub use range::Range;
-pub(crate) use sections::{Cluster, Liveness, SyncKeys, TaskTime, small_run};
+pub(crate) use sections::{Cluster, Liveness, SyncKeys, small_run};
 pub use sections::{
-    ComputeModel, LinkOverride, NetworkModel, SimLimits, StorageModel, Wire, WrongSetting,
+    ComputeModel, LinkOverride, NetworkModel, SimLimits, StorageModel, TaskTime, Wire, WrongSetting,
 };
 pub use task_set::TaskSet;
 

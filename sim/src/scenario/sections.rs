@@ -103,13 +103,13 @@ table! {
         /// The duration of an update of one shard, on any ps.
         update: Distribution = uniform(40, 60),
         /// Tasks with their own durations.
-        tasks as "task": BTreeMap<TaskId, Distribution> = BTreeMap::new(),
+        tasks as "task": Vec<TaskTime> = Vec::new(),
     }
 }
 
 table! {
     /// A task with its own durations. Of two tables for one task, the later one counts.
-    Tables "compute.task"; pub(crate) struct TaskTime {
+    Tables "compute.task"; pub struct TaskTime {
         /// The task.
         node: TaskId,
         /// The duration of a gradient of this worker, or of an update of this ps.
@@ -220,23 +220,4 @@ pub(crate) fn small_run() -> RunConfig {
     run.train.batch_size = 10;
     run.train.training_steps = 20;
     run
-}
-
-/// `[[compute.task]]`. Of two tables for one task, the later one counts.
-impl FieldType for BTreeMap<TaskId, Distribution> {
-    fn keys(field: &Field<Self>) -> Vec<Key> {
-        <Vec<TaskTime> as FieldType>::keys(&field.with(None))
-    }
-
-    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        let tables = <Vec<TaskTime> as FieldType>::read(field.with(None), section)?;
-        Ok(tables.into_iter().map(|TaskTime { node, time }| (node, time)).collect())
-    }
-
-    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        let table =
-            |(node, time): (&TaskId, &Distribution)| TaskTime { node: *node, time: time.clone() };
-        let tables: Vec<_> = self.iter().map(table).collect();
-        FieldType::write(&tables, &field.with(None), lines);
-    }
 }

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use unisono_core::TaskId;
 use unisono_core::protocol::{Outcome, Status};
 
 use crate::ComputeCaches;
 use crate::invariants::Violation;
 use crate::many::case::Case;
-use crate::many::tally::Brief;
 use crate::record::trace::{Trace, TracedEvent};
 use crate::run::failure::Failure;
 use crate::run::played::{PlayOptions, Played};
-use crate::scenario::{Place, nanos};
+use crate::scenario::{Family, Place, nanos};
 use crate::world::active_faults::FaultEffects;
 use crate::world::life::LifeId;
 use unisono_observe::counted::counted;
@@ -45,7 +44,7 @@ const OF_NOTE: [EventKind; 16] = [
 ];
 
 /// The report of a failure. The names of the fields are those of the JSON output.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The scenario's name.
     pub scenario: String,
@@ -78,7 +77,7 @@ pub struct Report {
     /// The effects of each fault.
     pub faults: Vec<FaultNote>,
     /// Number of events of each kind.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<EventKind, u64>,
     /// Virtual time of the run, in nanoseconds.
     pub virtual_time_ns: u64,
     /// Number of events of the world.
@@ -97,10 +96,10 @@ pub struct Report {
 }
 
 /// An expectation of the scenario that is not met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectationNote {
     /// The name of the expectation, as in signatures.
-    pub name: &'static str,
+    pub name: String,
     /// The value that was found, and the expected one.
     pub text: String,
     /// The line of the scenario file; `None` for a default expectation.
@@ -108,7 +107,7 @@ pub struct ExpectationNote {
 }
 
 /// The event at which the chain of events ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainEnd {
     /// The event at which the failure was found.
@@ -120,7 +119,7 @@ pub enum ChainEnd {
 }
 
 /// The first element in which two tensors differ. The values are texts, because JSON has no NaN.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DifferenceNote {
     /// The index of the element.
     pub element: usize,
@@ -133,7 +132,7 @@ pub struct DifferenceNote {
 }
 
 /// An event that led to a failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The virtual time of the event, in nanoseconds.
     pub at_ns: u64,
@@ -146,7 +145,7 @@ pub struct ChainLink {
 }
 
 /// The state of a node at the end of the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNote {
     /// The task, with the number of its life from the second life on.
     pub node: String,
@@ -157,12 +156,12 @@ pub struct NodeNote {
 }
 
 /// The effects of a fault, as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultNote {
     /// The id of the fault in the scenario.
     pub id: String,
     /// The kind of the fault.
-    pub kind: &'static str,
+    pub kind: Family,
     /// Whether the fault began.
     pub began: bool,
     /// The number of times that the fault changed what would have happened. `bites` is the name in
@@ -186,7 +185,7 @@ pub struct Explained {
 pub fn explain(
     name: &str,
     case: &Case,
-    first: &Brief,
+    first: &Played,
     caches: &ComputeCaches,
     options: PlayOptions,
 ) -> Explained {
@@ -199,7 +198,7 @@ pub fn explain(
     Explained { report, played }
 }
 
-fn difference(first: &Brief, failure: &Failure, second: &Played) -> Option<String> {
+fn difference(first: &Played, failure: &Failure, second: &Played) -> Option<String> {
     let signature = |failure: &Failure| failure.signature();
     let second_signature = second.failure.as_ref().map(signature);
     if second_signature.as_deref() == Some(&signature(failure)) && first.audit == second.audit {
@@ -246,7 +245,7 @@ impl Report {
             chain_left_out,
             nodes: trace.map_or_else(Vec::new, |trace| nodes(trace, played)),
             faults: played.faults.iter().map(fault_note).collect(),
-            counts: played.counts.iter().map(|(kind, n)| (kind.name(), *n)).collect(),
+            counts: played.counts.iter().copied().collect(),
             virtual_time_ns: nanos(end.unwrap_or_default().max(played.took)),
             events: played.n_events,
             audit: played.audit.to_string(),
@@ -326,7 +325,7 @@ impl ChainEnd {
 impl ExpectationNote {
     fn from_violation(violation: &Violation) -> Self {
         let place = violation.unmet.as_ref().and_then(|unmet| unmet.place.clone());
-        Self { name: violation.name, text: violation.what.clone(), place }
+        Self { name: violation.name.to_owned(), text: violation.what.clone(), place }
     }
 }
 
@@ -382,7 +381,7 @@ fn outcome_text(outcome: &Outcome) -> String {
 
 fn fault_note(fault: &FaultEffects) -> FaultNote {
     let FaultEffects { id, kind, has_begun, n_effects, .. } = fault;
-    FaultNote { id: id.clone(), kind: kind.name(), began: *has_begun, effects: *n_effects }
+    FaultNote { id: id.clone(), kind: *kind, began: *has_begun, effects: *n_effects }
 }
 
 /// Number of nodes in the text of a report. The nodes of a large cluster would hide the rest.
@@ -416,11 +415,10 @@ impl fmt::Display for Report {
                 (true, 0) => "began, no effect".to_owned(),
                 (true, n) => counted(*n, "effect"),
             };
-            writeln!(f, "    {id:<19} {kind}: {did}")?;
+            writeln!(f, "    {id:<19} {}: {did}", kind.name())?;
         }
-        let counts = OF_NOTE.iter().filter_map(|kind| {
-            self.counts.get(kind.name()).map(|n| format!("{} {n}", kind.name()))
-        });
+        let counts =
+            OF_NOTE.iter().filter_map(|kind| self.counts.get(kind).map(|n| format!("{kind} {n}")));
         let counts: Vec<_> = counts.collect();
         if !counts.is_empty() {
             writeln!(f, "\n  counts: {}", counts.join(", "))?;

@@ -10,7 +10,7 @@ use unisono_core::random::Stream;
 use unisono_core::{LinkId, Moment, Step, TaskId};
 
 use super::files::{ChiefFiles, Request};
-use crate::scenario::{ComputeModel, Distribution, Scenario, scale};
+use crate::scenario::{ComputeModel, Scenario, scale};
 use crate::streams::Purpose;
 use crate::world::active_faults::Faults;
 use crate::world::agenda::Agenda;
@@ -314,7 +314,8 @@ impl State {
             }
             Job::Update { cut, .. } => (&self.compute.update, cut.step.0),
         };
-        let distribution: &Distribution = self.compute.tasks.get(&task).unwrap_or(default);
+        let own = self.compute.tasks.iter().rfind(|own| own.node == task);
+        let distribution = own.map_or(default, |own| &own.time);
         let takes = distribution.constant().unwrap_or_else(|| {
             // Each job has its own stream, so that earlier events do not change its duration.
             let entity = task_number(task);

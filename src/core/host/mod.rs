@@ -2,7 +2,9 @@
 //!
 //! Production implements the traits in `unisono_net::tcp`, the simulator in `sim/`; the loop is the same.
 
+#[cfg(any(test, fuzzing, feature = "testing"))]
 #[doc(hidden)]
+#[path = "../../../tests/unit/host_contract.rs"]
 pub mod contract;
 mod drive;
 pub mod limits;

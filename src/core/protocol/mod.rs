@@ -55,24 +55,6 @@ pub trait Node {
     fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing;
 }
 
-impl<N: Node + ?Sized> Node for Box<N> {
-    fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>) {
-        (**self).handle(now, input, out);
-    }
-
-    fn deadline(&self) -> Option<Moment> {
-        (**self).deadline()
-    }
-
-    fn status(&self, now: Moment) -> Status {
-        (**self).status(now)
-    }
-
-    fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing {
-        (**self).standing(each_awaited)
-    }
-}
-
 /// A node's version and activity as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

@@ -14,6 +14,7 @@
 pub mod directory;
 pub mod file;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzzing/checkpoint.rs"]
 pub mod fuzzing;
 pub mod incarnation;
 pub mod saver;

@@ -19,6 +19,7 @@ mod logdir_disk;
 mod real_disk;
 mod regular;
 #[cfg(any(test, fuzzing, feature = "testing"))]
+#[path = "../../../tests/unit/test_disk.rs"]
 pub(crate) mod test_disk;
 
 pub use folders::{DanglingLink, unsupported_sync};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use unisono_core::ids::{Slot, Step};
+use unisono_core::percent_g::PercentG;
 use unisono_core::protocol::UpdateRecord;
 
 /// The first line of the file.
@@ -24,38 +25,7 @@ pub(super) fn encode(update: &UpdateRecord) -> String {
 /// Nine digits distinguish any two `f32`. Every NaN is formatted as `nan`, without its sign.
 #[must_use]
 pub fn format_loss(loss: f32) -> String {
-    const DIGITS: usize = 9;
-    /// Smallest decimal exponent that is printed without exponent notation.
-    const FIRST_PLAIN: i32 = -4;
-    const LAST_PLAIN: i32 = DIGITS as i32 - 1;
-    if !loss.is_finite() {
-        return loss.to_string().to_lowercase();
-    }
-    // Take the exponent after rounding: 9.999999999 becomes 10.
-    let scientific = format!("{loss:.*e}", DIGITS - 1);
-    let (mantissa, exponent) = scientific.split_once('e').expect("`e` formats with an exponent");
-    let exponent: i32 = exponent.parse().expect("an exponent is a number");
-    let (whole, decimals) = mantissa.split_once('.').expect("more than one digit is asked for");
-    let decimals = decimals.trim_end_matches('0');
-    let point_before = |decimals: &str| if decimals.is_empty() { "" } else { "." };
-    match exponent {
-        0..=LAST_PLAIN => {
-            // Move the decimal point to the right, and pad with zeros if there are too few digits.
-            let n_places = exponent as usize;
-            let (more, decimals) = decimals.split_at(n_places.min(decimals.len()));
-            format!("{whole}{more:0<n_places$}{}{decimals}", point_before(decimals))
-        }
-        FIRST_PLAIN..=-1 => {
-            let (sign, first) = whole.split_at(whole.len() - 1);
-            let n_zeros = (-1 - exponent) as usize;
-            format!("{sign}0.{:0<n_zeros$}{first}{decimals}", "")
-        }
-        _ => {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            let point = point_before(decimals);
-            format!("{whole}{point}{decimals}e{sign}{:02}", exponent.abs())
-        }
-    }
+    PercentG::new(loss.into()).with_precision(9).to_string()
 }
 
 /// Largest step of a row, because a checkpoint's `global_step` is an `i64`.

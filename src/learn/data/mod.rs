@@ -4,6 +4,7 @@ mod dataset;
 mod examples;
 mod file_names;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzzing/idx.rs"]
 pub mod fuzzing;
 mod gzip_file;
 pub mod idx;

@@ -25,6 +25,7 @@ mod softmax;
 mod sparse;
 mod squares;
 #[cfg(test)]
+#[path = "../../../tests/unit/kernels.rs"]
 mod testing;
 pub mod update;
 mod workspace;

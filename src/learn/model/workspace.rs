@@ -3,6 +3,7 @@
 //! It is allocated once and reused for every batch.
 
 #[cfg(feature = "benching")]
+#[path = "../../../benches/support/gradient_parts.rs"]
 pub mod benching;
 
 use crate::model::aligned::Aligned;

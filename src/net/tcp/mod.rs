@@ -11,6 +11,7 @@ mod connector;
 mod entrance;
 mod events;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../tests/fuzzing/frame.rs"]
 pub mod fuzzing;
 mod io_error;
 mod link;

@@ -104,6 +104,23 @@ pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
     std::iter::from_fn(move || next_field(&mut rest))
 }
 
+/// Returns the values of a `Summary` that have this tag.
+pub(super) fn values_of<'a>(summary: &'a [u8], tag: &str) -> impl Iterator<Item = &'a [u8]> {
+    let bytes = fields(summary).filter_map(|(_, field)| match field {
+        Field::Bytes(bytes) => Some(bytes),
+        _ => None,
+    });
+    bytes.filter(move |value| bytes_of(value, 1) == Some(tag.as_bytes()))
+}
+
+/// Returns the bytes of a field of a message.
+pub(super) fn bytes_of(message: &[u8], wanted: u64) -> Option<&[u8]> {
+    fields(message).find_map(|(number, field)| match field {
+        Field::Bytes(bytes) if number == wanted => Some(bytes),
+        _ => None,
+    })
+}
+
 fn next_field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let key = next_varint(rest)?;
     let field = match key & 7 {

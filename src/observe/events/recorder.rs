@@ -118,18 +118,13 @@ impl Recorder {
                     let restored = self.restored.take().filter(|_| from_checkpoint);
                     seen.extend(self.begin(*generation, *step, restored));
                 }
-                Effect::Compute(Job::Gradient {
-                    cut: Cut { generation, step },
-                    slot,
-                    parameters,
-                }) => {
-                    seen.extend(self.begin(*generation, *step, None));
+                Effect::Compute(Job::Gradient { cut, slot, parameters }) => {
+                    seen.extend(self.begin(cut.generation, cut.step, None));
                     // The update of the previous step may be among these effects. Complete its
                     // summary first, or it would prevent the summary of a milestone from being
                     // started.
                     seen.extend(self.complete().map(Observation::Summary));
-                    let cut = Cut { generation: *generation, step: *step };
-                    self.on_compute(now, cut, *slot, parameters);
+                    self.on_compute(now, *cut, *slot, parameters);
                 }
                 Effect::Record(update) => seen.extend(self.on_record(now, update)),
                 Effect::Persist(snapshot) => {
@@ -191,19 +186,19 @@ impl Recorder {
     }
 
     fn on_record(&mut self, now: Moment, update: &UpdateRecord) -> Option<Observation> {
-        let UpdateRecord { cut: Cut { generation, step }, losses } = update;
+        let UpdateRecord { cut, losses } = update;
         if let Some(draft) = self.draft.as_mut().filter(|draft| draft.losses.is_none()) {
-            if draft.cut == (Cut { generation: *generation, step: *step }) {
+            if draft.cut == *cut {
                 draft.losses = Some(losses.clone());
                 return None;
             }
             // The update of the draft was recorded earlier and will not be recorded again, so drop
             // the draft.
-            self.draft.take_if(|draft| *step > draft.cut.step);
+            self.draft.take_if(|draft| cut.step > draft.cut.step);
         }
-        let is_last = step.next() == self.training_steps;
+        let is_last = cut.step.next() == self.training_steps;
         is_last.then(|| {
-            let (step, losses) = (*step, losses.clone());
+            let (step, losses) = (cut.step, losses.clone());
             Observation::LastUpdate { step, losses, steps_per_sec: self.pace(now, step) }
         })
     }
@@ -234,20 +229,10 @@ impl Recorder {
 
 /// Returns the first of the steps 1, 2, 5, 10, 20, 50, … that is not below `step`.
 fn milestone_from(step: Step) -> Step {
-    let mut decade: u64 = 1;
-    loop {
-        for factor in [1, 2, 5] {
-            match decade.checked_mul(factor) {
-                Some(milestone) if milestone >= step.0 => return Step(milestone),
-                Some(_) => {}
-                None => return Step(u64::MAX),
-            }
-        }
-        match decade.checked_mul(10) {
-            Some(next) => decade = next,
-            None => return Step(u64::MAX),
-        }
-    }
+    let decades = std::iter::successors(Some(1_u64), |decade| decade.checked_mul(10));
+    let mut milestones =
+        decades.flat_map(|decade| [1, 2, 5].map(|factor| decade.saturating_mul(factor)));
+    Step(milestones.find(|milestone| *milestone >= step.0).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
-use super::proto::{self, Field};
+use super::proto::{self, Field, bytes_of};
 use super::record::split_record;
 use super::series::event_files;
 use super::summarizer::CONFIGURATION;
@@ -72,18 +72,9 @@ impl RunInfo {
 
 /// Returns the text of the value with the tag of the configuration.
 fn configuration_of(summary: &[u8]) -> Option<String> {
-    proto::fields(summary).find_map(|(_, field)| {
-        let Field::Bytes(value) = field else { return None };
-        let bytes_of = |message, wanted| {
-            proto::fields(message).find_map(move |(number, field)| match field {
-                Field::Bytes(bytes) if number == wanted => Some(bytes),
-                _ => None,
-            })
-        };
-        let is_configuration = bytes_of(value, 1) == Some(CONFIGURATION.as_bytes());
-        let text = is_configuration.then(|| bytes_of(bytes_of(value, 8)?, 8))??;
-        Some(String::from_utf8_lossy(text).into_owned())
-    })
+    let mut values = proto::values_of(summary, CONFIGURATION);
+    let text = values.find_map(|value| bytes_of(bytes_of(value, 8)?, 8))?;
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 /// Parses a Markdown table, without its two heading lines.

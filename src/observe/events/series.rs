@@ -107,22 +107,11 @@ fn take_event(data: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) {
 }
 
 fn scalar_of(summary: &[u8], tag: &str) -> Option<f32> {
-    let values = proto::fields(summary).filter_map(|(_, field)| match field {
-        Field::Bytes(value) => Some(value),
+    let mut fields = proto::values_of(summary, tag).flat_map(proto::fields);
+    fields.find_map(|(number, field)| match field {
+        Field::Float(scalar) if number == 2 => Some(scalar),
         _ => None,
-    });
-    let mut scalars = values.filter_map(|value| {
-        let (mut is_of_tag, mut scalar) = (false, None);
-        for (number, field) in proto::fields(value) {
-            match (number, field) {
-                (1, Field::Bytes(name)) => is_of_tag = name == tag.as_bytes(),
-                (2, Field::Float(value)) => scalar = Some(value),
-                _ => {}
-            }
-        }
-        scalar.filter(|_| is_of_tag)
-    });
-    scalars.next()
+    })
 }
 
 #[cfg(test)]

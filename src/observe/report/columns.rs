@@ -5,6 +5,7 @@
 //! −1. Tasks, states and kinds of messages are indices into the lists of their names.
 
 use serde::{Deserialize, Serialize};
+use unisono_core::ids::Step;
 
 use crate::ledger::DropReason;
 
@@ -51,14 +52,6 @@ pub struct MessageColumns {
     pub sent: Vec<i64>,
     /// Time from sending to receiving, in ns.
     pub took: Vec<i64>,
-    /// Kind, as an index into `kinds`.
-    pub kind: Vec<usize>,
-    /// Step of the tensor; −1 if it has none.
-    pub step: Vec<i64>,
-    /// Slot of the tensor; −1 if it has none.
-    pub slot: Vec<i64>,
-    /// Names of the kinds, such as `push`.
-    pub kinds: Vec<String>,
 }
 
 /// The critical path, as segments without gaps from time 0 on.
@@ -66,12 +59,8 @@ pub struct MessageColumns {
 pub struct PathColumns {
     /// Task that the run waited for, as an index into `tasks`.
     pub task: Vec<i64>,
-    /// State of that task, as an index into `states`.
-    pub state: Vec<u8>,
     /// Length of the segment, in ns.
     pub length: Vec<i64>,
-    /// Step that the segment belongs to; −1 if it belongs to none.
-    pub step: Vec<i64>,
 }
 
 /// The time that the run waited for one task.
@@ -117,38 +106,26 @@ pub struct DroppedRow {
     pub worker: i64,
     /// Parameter server that dropped the gradient, as an index into `tasks`.
     pub ps: i64,
-    /// Time of the drop, in ns since the start; −1 if it is known only from a ledger.
-    pub at: i64,
     /// Reason.
     pub why: DropReason,
 }
 
-/// The loss curve, ascending by step.
+/// A curve by step, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LossColumns {
-    /// Step of the update.
+pub struct Curve<T> {
+    /// Step of each point.
     pub step: Vec<u64>,
-    /// Mean loss over the slots of the update; `None` if it is not finite.
-    pub loss: Vec<Option<f32>>,
+    /// Value of each point.
+    pub value: Vec<T>,
 }
 
-/// The validation accuracies of the summaries and the checkpoints, ascending by step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AccuracyColumns {
-    /// Version of the parameters.
-    pub step: Vec<u64>,
-    /// Share of the validation examples that this version classifies correctly, from 0 to 1.
-    pub accuracy: Vec<f32>,
-}
-
-/// The speed of the run, ascending by step. Each entry is the mean over the steps since the
-/// previous entry.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct RateColumns {
-    /// Last step of the entry.
-    pub step: Vec<u64>,
-    /// Updates per second.
-    pub rate: Vec<f32>,
+impl<T> Extend<(Step, T)> for Curve<T> {
+    fn extend<I: IntoIterator<Item = (Step, T)>>(&mut self, points: I) {
+        for (step, value) in points {
+            self.step.push(step.0);
+            self.value.push(value);
+        }
+    }
 }
 
 /// A notable event, such as a restart or an injected fault.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{
-    AccuracyColumns, DroppedRow, Fact, FailureRow, Gate, LaneColumns, LossColumns, MarkRow,
-    MessageColumns, PathColumns, RateColumns, UpdateColumns,
+    Curve, DroppedRow, Fact, FailureRow, Gate, LaneColumns, MarkRow, MessageColumns, PathColumns,
+    UpdateColumns,
 };
 use super::failure::Failure;
 use super::rates;
@@ -59,12 +59,12 @@ pub struct Document {
     pub updates: UpdateColumns,
     /// Gradients that arrived and were not used.
     pub dropped: Vec<DroppedRow>,
-    /// The loss curve.
-    pub losses: LossColumns,
-    /// The validation accuracies.
-    pub accuracies: AccuracyColumns,
-    /// The steps per second.
-    pub rates: RateColumns,
+    /// The mean loss over the slots of each update; `None` if it is not finite.
+    pub losses: Curve<Option<f32>>,
+    /// The share of the validation examples that each evaluated version classifies correctly.
+    pub accuracies: Curve<f32>,
+    /// The steps per second: at each step, the mean over the steps since the one before.
+    pub rates: Curve<f32>,
     /// Steps of the checkpoints, ascending: those in the trace and those in the logdir.
     pub checkpoints: Vec<u64>,
     /// Marks, ascending by time.
@@ -90,9 +90,7 @@ impl Document {
         self.messages = self.messages(history);
         for segment in &path {
             self.path.task.push(self.place_of(segment.task));
-            self.path.state.push(segment.state as u8);
             self.path.length.push(ns(segment.end - segment.begin));
-            self.path.step.push(step(segment.step));
         }
         let of_task = gated(&path);
         let gate = |task: &TaskId| {
@@ -169,7 +167,6 @@ impl Document {
             slot: it.slot.0,
             worker: self.place_of(it.worker),
             ps: self.place_of(it.ps),
-            at: it.at.map_or(-1, ns),
             why: it.why,
         };
         self.dropped = unused.iter().map(row).collect();
@@ -193,13 +190,6 @@ impl Document {
         self
     }
 
-    /// Adds validation accuracies, which must ascend by step.
-    pub(crate) fn with_accuracies(mut self, accuracies: impl Iterator<Item = (Step, f32)>) -> Self {
-        let (step, accuracy) = accuracies.map(|(step, accuracy)| (step.0, accuracy)).unzip();
-        self.accuracies = AccuracyColumns { step, accuracy };
-        self
-    }
-
     /// Adds the losses of slots, in any order. If a slot has several losses, the last one counts.
     #[must_use]
     pub fn with_losses(mut self, losses: &[(Step, Slot, f32)]) -> Self {
@@ -209,8 +199,7 @@ impl Document {
         }
         for (step, slots) in steps {
             let mean = slots.values().sum::<f32>() / slots.len() as f32;
-            self.losses.step.push(step.0);
-            self.losses.loss.push(Some(mean).filter(|mean| mean.is_finite()));
+            self.losses.extend([(step, Some(mean).filter(|mean| mean.is_finite()))]);
         }
         self
     }
@@ -235,7 +224,6 @@ impl Document {
 
     fn messages(&self, history: &History) -> MessageColumns {
         let mut columns = MessageColumns::default();
-        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         let has_tensor = |message: &&crate::trace::history::Message| {
             history.events[message.sent].does[message.does].details.bytes.is_some()
         };
@@ -244,19 +232,10 @@ impl Document {
         messages.sort_by_key(|message| history.events[message.sent].at);
         for message in messages.into_iter().take(MAX_MESSAGES) {
             let (sent, came) = (&history.events[message.sent], &history.events[message.received]);
-            let what = sent.does[message.does].what;
-            let name = what.kind.name().trim_start_matches("sends-");
-            let kind = *kinds.entry(name).or_insert_with(|| {
-                columns.kinds.push(name.to_owned());
-                columns.kinds.len() - 1
-            });
             columns.from.push(self.place_of(history.task(message.sent)));
             columns.to.push(self.place_of(history.task(message.received)));
             columns.sent.push(ns(sent.at));
             columns.took.push(ns(came.at.saturating_sub(sent.at)));
-            columns.kind.push(kind);
-            columns.step.push(step(what.step));
-            columns.slot.push(what.slot.map_or(-1, |slot| i64::from(slot.0)));
         }
         columns
     }

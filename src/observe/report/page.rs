@@ -71,7 +71,7 @@ mod tests {
         document.notes.push(text.to_owned());
         document.facts.push(Fact { name: text.to_owned(), value: text.to_owned() });
         document.losses.step.push(u64::MAX >> 11);
-        document.losses.loss.extend([Some(0.1), None]);
+        document.losses.value.extend([Some(0.1), None]);
         document
     }
 

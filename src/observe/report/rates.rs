@@ -1,8 +1,7 @@
 //! Steps per second over a run.
 
-use super::columns::RateColumns;
+use super::columns::Curve;
 use crate::trace::updates::UpdateMade;
-use unisono_core::ids::Step;
 
 /// Maximum number of points of the curve. More would only show the noise of single updates.
 const MAX_POINTS: usize = 200;
@@ -13,8 +12,8 @@ const MIN_UPDATES: usize = 5;
 ///
 /// The curve begins with the first update, because the tasks connect before it. An interruption of
 /// the run lowers the rate of its point.
-pub(super) fn of_updates(updates: &[UpdateMade]) -> RateColumns {
-    let mut columns = RateColumns::default();
+pub(super) fn of_updates(updates: &[UpdateMade]) -> Curve<f32> {
+    let mut rates = Curve::default();
     let n_intervals = updates.len().saturating_sub(1);
     let stretch = n_intervals.div_ceil(MAX_POINTS).max(MIN_UPDATES.min(n_intervals.max(1)));
     // The last point may cover fewer updates.
@@ -25,23 +24,19 @@ pub(super) fn of_updates(updates: &[UpdateMade]) -> RateColumns {
         let took = updates[end].at.saturating_sub(updates[begin].at);
         if !took.is_zero() {
             let n_steps = updates[end].step.0.saturating_sub(updates[begin].step.0);
-            columns.step.push(updates[end].step.0);
-            columns.rate.push((n_steps as f64 / took.as_secs_f64()) as f32);
+            let rate = (n_steps as f64 / took.as_secs_f64()) as f32;
+            rates.extend([(updates[end].step, rate)]);
         }
         begin = end;
     }
-    columns
-}
-
-/// Returns the speed in the summaries of a run, ascending by step.
-pub(super) fn of_summaries(points: impl Iterator<Item = (Step, f32)>) -> RateColumns {
-    let (step, rate) = points.filter(|(_, rate)| rate.is_finite()).map(|(s, r)| (s.0, r)).unzip();
-    RateColumns { step, rate }
+    rates
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use unisono_core::ids::Step;
 
     use super::*;
 
@@ -61,7 +56,7 @@ mod tests {
     fn rate_is_steps_divided_by_elapsed_time() {
         // Steps 0 to 10 take 10 ms each, then the run stands still for a second.
         let times: Vec<u64> = (0..=10).map(|step| 100 + 10 * step).chain([1210, 1220]).collect();
-        let RateColumns { step, rate } = of_updates(&updates(&times));
+        let Curve { step, value: rate } = of_updates(&updates(&times));
         assert_eq!(step, [5, 10, 12]);
         assert_eq!(rate[..2], [100.0, 100.0]);
         assert!((rate[2] - 2.0 / 1.02).abs() < 1e-5, "{rate:?}");
@@ -70,7 +65,7 @@ mod tests {
     #[test]
     fn long_run_has_at_most_the_maximum_number_of_points_and_ends_with_the_last_step() {
         let times: Vec<u64> = (0..100_000).map(|step| 3 * step).collect();
-        let RateColumns { step, rate } = of_updates(&updates(&times));
+        let Curve { step, value: rate } = of_updates(&updates(&times));
         assert!(step.len() <= MAX_POINTS, "{}", step.len());
         assert_eq!(step.last(), Some(&99_999));
         assert!(rate.iter().all(|rate| (rate - 1000.0 / 3.0).abs() < 0.01), "{rate:?}");
@@ -79,7 +74,7 @@ mod tests {
     #[test]
     fn run_without_two_updates_or_without_times_has_no_rate() {
         for times in [&[][..], &[7], &[0, 0, 0]] {
-            assert_eq!(of_updates(&updates(times)), RateColumns::default(), "{times:?}");
+            assert_eq!(of_updates(&updates(times)), Curve::default(), "{times:?}");
         }
     }
 }

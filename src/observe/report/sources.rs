@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::document::{Document, facts};
 use super::failure::Failure;
-use super::{rates, settings};
+use super::settings;
 use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
 use crate::ledger::{self, Ledger, LedgerError, Line, Push};
 use crate::trace::file::TraceError;
@@ -92,17 +92,16 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
 }
 
 /// Adds the curves of the event files.
-fn with_events(document: Document, logdir: &Path) -> Document {
+fn with_events(mut document: Document, logdir: &Path) -> Document {
     let mut accuracies = Series::new(logdir, VALIDATION_ACCURACY);
-    let document = match accuracies.read() {
-        Ok(()) => document.with_accuracies(accuracies.points()),
-        Err(_) => document,
-    };
-    let mut speeds = Series::new(logdir, STEPS_PER_SEC);
-    match speeds.read() {
-        Ok(()) => Document { rates: rates::of_summaries(speeds.points()), ..document },
-        Err(_) => document,
+    if accuracies.read().is_ok() {
+        document.accuracies.extend(accuracies.points());
     }
+    let mut speeds = Series::new(logdir, STEPS_PER_SEC);
+    if speeds.read().is_ok() {
+        document.rates.extend(speeds.points().filter(|(_, rate)| rate.is_finite()));
+    }
+    document
 }
 
 fn millis(since_1970: Duration) -> u64 {

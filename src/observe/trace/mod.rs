@@ -28,6 +28,7 @@ pub mod path;
 pub mod perfetto;
 mod run;
 #[cfg(test)]
+#[path = "../../../tests/unit/trace_script.rs"]
 pub(crate) mod script;
 pub mod timeline;
 #[cfg(test)]

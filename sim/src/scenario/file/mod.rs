@@ -10,6 +10,7 @@ mod expect;
 mod extends;
 mod faults;
 #[cfg(any(test, fuzzing))]
+#[path = "../../../../tests/fuzzing/scenario.rs"]
 pub(crate) mod fuzzing;
 mod ranges;
 mod reference;

@@ -383,10 +383,8 @@ impl Ps {
         verdict: Verdict,
         out: &mut Vec<Effect>,
     ) {
-        let Cut { generation, step } = cut;
-        let verdict_told = Message::PushReply { cut: Cut { generation, step }, slot, verdict };
-        self.links.send(now, worker, verdict_told, out);
-        let verdict = Some(verdict);
+        self.links.send(now, worker, Message::PushReply { cut, slot, verdict }, out);
+        let (step, verdict) = (cut.step, Some(verdict));
         out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict }));
     }
 
@@ -403,9 +401,8 @@ impl Ps {
 
     /// Sends ps 0 slots that this ps holds (rule 2).
     fn send_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
-        if let (Some(Cut { generation, step }), Some(slots)) = (self.cut(), slots) {
-            let message = Message::Received { cut: Cut { generation, step }, slots };
-            self.links.send(now, TaskId::PS_ZERO, message, out);
+        if let (Some(cut), Some(slots)) = (self.cut(), slots) {
+            self.links.send(now, TaskId::PS_ZERO, Message::Received { cut, slots }, out);
         }
     }
 
@@ -594,14 +591,11 @@ impl Ps {
     /// Answers the chief's capture if the shard is at exactly its version, or past it (rule 7).
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
-        let Cut { generation, step: current } = shard.cut();
-        let message = if wanted.generation != generation || wanted.step < current {
-            Message::Missed { cut: wanted, current }
-        } else if wanted.step == current {
-            Message::Captured {
-                cut: Cut { generation, step: current },
-                state: shard.state().clone(),
-            }
+        let cut = shard.cut();
+        let message = if wanted.generation != cut.generation || wanted.step < cut.step {
+            Message::Missed { cut: wanted, current: cut.step }
+        } else if wanted == cut {
+            Message::Captured { cut, state: shard.state().clone() }
         } else {
             return;
         };

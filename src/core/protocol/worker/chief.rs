@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ending::Ending;
-use super::saver::{Ask, Saver};
+use super::saver::Saver;
 use crate::floats::Floats;
 use crate::ids::{Cut, Generation, Incarnation, Step, TaskId};
 use crate::protocol::config::ClusterConfig;
@@ -358,9 +358,8 @@ impl Chief {
         if !*is_restoring {
             let snapshot = &restored.snapshot;
             let state: ShardState = snapshot.shards[ps.index as usize].clone();
-            let (generation, step) = (*generation, snapshot.cut.step);
-            *is_restoring =
-                links.send(now, ps, Message::Restore { cut: Cut { generation, step }, state }, out);
+            let cut = Cut { generation: *generation, ..snapshot.cut };
+            *is_restoring = links.send(now, ps, Message::Restore { cut, state }, out);
         }
     }
 
@@ -489,8 +488,9 @@ impl Chief {
                     self.saver.set_due(now);
                 }
             }
-            let ask = self.saver.tick(now, at);
-            self.request_capture(now, &ask, links, out);
+            if let Some(cut) = self.saver.tick(now, at) {
+                self.request_capture(now, cut, links, out);
+            }
         }
         // While the storage reads the newest checkpoint, it must not write another one. That
         // checkpoint would be newer than the restored one and of another history, and its losses
@@ -500,11 +500,9 @@ impl Chief {
         }
     }
 
-    fn request_capture(&self, now: Moment, ask: &Ask, links: &mut Links, out: &mut Vec<Effect>) {
-        if let Ask::CaptureAt(cut) = *ask {
-            for ps in self.config.all_ps() {
-                send_capture(now, ps, cut, links, out);
-            }
+    fn request_capture(&self, now: Moment, cut: Cut, links: &mut Links, out: &mut Vec<Effect>) {
+        for ps in self.config.all_ps() {
+            send_capture(now, ps, cut, links, out);
         }
     }
 
@@ -534,8 +532,9 @@ impl Chief {
         if !self.is_running(at.generation) {
             return;
         }
-        let ask = self.saver.on_missed(at, current, self.config.training_steps);
-        self.request_capture(now, &ask, links, out);
+        if let Some(cut) = self.saver.on_missed(at, current, self.config.training_steps) {
+            self.request_capture(now, cut, links, out);
+        }
     }
 
     fn on_persisted(

@@ -239,12 +239,10 @@ impl Worker {
                 chief.on_restored(now, ps, generation, &mut self.links, out);
             }
             (Message::Captured { cut, state }, Some(chief)) => {
-                let at = cut;
-                chief.on_captured(now, ps, at, state, &mut self.links, out);
+                chief.on_captured(now, ps, cut, state, &mut self.links, out);
             }
-            (Message::Missed { cut: Cut { generation, step: at }, current }, Some(chief)) => {
-                let at = Cut { generation, step: at };
-                chief.on_missed(now, at, current, &mut self.links, out);
+            (Message::Missed { cut, current }, Some(chief)) => {
+                chief.on_missed(now, cut, current, &mut self.links, out);
             }
             (Message::Finished { .. }, Some(_)) => self.mark_informed(now, ps, out),
             (Message::Finished { .. }, None) => self.leave(now, out),

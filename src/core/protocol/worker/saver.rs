@@ -14,15 +14,6 @@ use crate::protocol::message::ShardState;
 use crate::protocol::{Effect, Report, Snapshot};
 use crate::time::Moment;
 
-/// A request of the saver to the chief.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// No request.
-    Nothing,
-    /// A request to send `Capture` with this cut to every ps.
-    CaptureAt(Cut),
-}
-
 /// The schedule of the saves, and the progress of the current save.
 #[derive(Debug)]
 pub(super) struct Saver {
@@ -115,23 +106,24 @@ impl Saver {
         self.due = at;
     }
 
-    /// Starts a save at the chief's version `at`, if a save is due.
-    pub(super) fn tick(&mut self, now: Moment, at: Cut) -> Ask {
+    /// Starts a save at the chief's version `at`, if a save is due. Returns the cut that every ps is
+    /// to capture.
+    pub(super) fn tick(&mut self, now: Moment, at: Cut) -> Option<Cut> {
         if !self.is_idle() || now < self.due {
-            return Ask::Nothing;
+            return None;
         }
         // No update was made since the last checkpoint, so another one would be the same.
         if self.saved == Some(at.step) {
             self.due = now + self.interval;
-            return Ask::Nothing;
+            return None;
         }
         self.capture(at, 0)
     }
 
-    fn capture(&mut self, cut: Cut, margin: u64) -> Ask {
+    fn capture(&mut self, cut: Cut, margin: u64) -> Option<Cut> {
         let shards = vec![None; self.n_ps];
         self.phase = Phase::Capturing { cut, margin, shards };
-        Ask::CaptureAt(cut)
+        Some(cut)
     }
 
     /// Returns the cut to capture again from a ps that has reconnected.
@@ -157,8 +149,8 @@ impl Saver {
     }
 
     /// Starts the capture of a later version, because a shard is past the version `at`. `current`
-    /// is that shard's version, and `last` is the last version of the run.
-    pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Ask {
+    /// is that shard's version, and `last` is the last version of the run. Returns the later cut.
+    pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Option<Cut> {
         match self.phase {
             // Several shards may miss the same version, but only the first miss counts.
             Phase::Capturing { cut, margin, .. } if at == cut => {
@@ -166,7 +158,7 @@ impl Saver {
                 let step = Step(current.0.saturating_add(margin)).min(last);
                 self.capture(Cut { step, ..cut }, margin)
             }
-            _ => Ask::Nothing,
+            _ => None,
         }
     }
 
@@ -229,7 +221,7 @@ mod tests {
     #[test]
     fn first_save_is_due_at_once_and_the_next_an_interval_later() {
         let mut saver = saver();
-        assert_eq!(saver.tick(at(100), cut(0)), Ask::CaptureAt(cut(0)));
+        assert_eq!(saver.tick(at(100), cut(0)), Some(cut(0)));
         saver.on_captured(0, cut(0), ShardState::default());
         saver.on_captured(1, cut(0), ShardState::default());
         let mut out = Vec::new();
@@ -237,15 +229,15 @@ mod tests {
         assert!(matches!(out[..], [Effect::Persist(_)]));
         saver.on_persisted(at(101), Step(0), Ok("a".into()), &mut out);
         assert_eq!(saver.deadline(), Some(at(160)));
-        assert_eq!(saver.tick(at(159), cut(7)), Ask::Nothing);
-        assert_eq!(saver.tick(at(160), cut(8)), Ask::CaptureAt(cut(8)));
+        assert_eq!(saver.tick(at(159), cut(7)), None);
+        assert_eq!(saver.tick(at(160), cut(8)), Some(cut(8)));
     }
 
     #[test]
     fn restored_step_is_not_saved_again() {
         let mut saver = Saver::new(1, Duration::from_secs(60));
         saver.begin_generation(at(0), Some(Step(500)));
-        assert_eq!(saver.tick(at(0), cut(500)), Ask::Nothing);
+        assert_eq!(saver.tick(at(0), cut(500)), None);
         assert_eq!(saver.deadline(), Some(at(60)));
     }
 
@@ -256,11 +248,11 @@ mod tests {
         assert_eq!(saver.wanted_of(0), Some(cut(4)));
         saver.on_captured(0, cut(4), ShardState::default());
         assert_eq!(saver.wanted_of(0), None, "it has come");
-        assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Ask::CaptureAt(cut(7)));
+        assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Some(cut(7)));
         assert_eq!(saver.wanted_of(0), Some(cut(7)), "what was captured at 4 is void");
-        assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), Ask::Nothing, "an old answer");
-        assert_eq!(saver.on_missed(cut(7), Step(9), Step(100)), Ask::CaptureAt(cut(11)));
-        assert_eq!(saver.on_missed(cut(11), Step(99), Step(100)), Ask::CaptureAt(cut(100)));
+        assert_eq!(saver.on_missed(cut(4), Step(6), Step(100)), None, "an old answer");
+        assert_eq!(saver.on_missed(cut(7), Step(9), Step(100)), Some(cut(11)));
+        assert_eq!(saver.on_missed(cut(11), Step(99), Step(100)), Some(cut(100)));
     }
 
     #[test]

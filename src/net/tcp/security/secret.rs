@@ -14,6 +14,7 @@
 //! 'R', a length in one byte, and a reason in clear text.
 
 #[cfg(any(test, fuzzing))]
+#[path = "../../../../tests/fuzzing/handshake.rs"]
 pub(in crate::tcp) mod fuzzing;
 #[cfg(test)]
 pub(in crate::tcp) mod tests;

@@ -47,7 +47,7 @@ function drawValueAxis(context, list, { y, right, label }) {
 }
 
 function drawLoss(hover = null) {
-  const { step: steps, loss: losses } = data.losses;
+  const { step: steps, value: losses } = data.losses;
   if (steps.length === 0) return;
   const { context, width, height } = prepare($("loss"), LOSS_HEIGHT);
   const axis = stepAxis(width);
@@ -84,7 +84,7 @@ function drawLoss(hover = null) {
 
 /** Where a pixel stands for many steps: the range of their losses, pale, and their mean as a line. */
 function drawLossLine(context, { begin, end, x, y, width }) {
-  const { step: steps, loss: losses } = data.losses;
+  const { step: steps, value: losses } = data.losses;
   const columns = new Map();
   for (let at = begin; at < end; at++) {
     const loss = losses[at];
@@ -122,7 +122,7 @@ function drawAccuracyAxis(context, { top, bottom, right, width }) {
 }
 
 function drawAccuracy(context, { x, y }) {
-  const { step: steps, accuracy: accuracies } = data.accuracies;
+  const { step: steps, value: accuracies } = data.accuracies;
   context.strokeStyle = palette.accuracy; context.fillStyle = palette.accuracy;
   context.lineWidth = 1.4;
   context.setLineDash([5, 4]);
@@ -146,7 +146,7 @@ function drawCheckpoints(context, { x, bottom, low, high }) {
 
 /** The newest validation accuracy of a version up to `step`, as a line of the tip. */
 function accuracyAt(step) {
-  const { step: steps, accuracy: accuracies } = data.accuracies;
+  const { step: steps, value: accuracies } = data.accuracies;
   const at = above(steps, step) - 1;
   return at < 0 ? [] : [`validation accuracy ${percent(accuracies[at], 2)} at step ${steps[at].toLocaleString("en")}`];
 }
@@ -183,7 +183,7 @@ function fillLossLegend() {
 }
 
 $("loss").addEventListener("pointermove", (event) => {
-  const { step: steps, loss: losses } = data.losses;
+  const { step: steps, value: losses } = data.losses;
   if (steps.length === 0) return;
   const step = lossPlot.step(event.offsetX);
   let at = clamp(above(steps, step) - 1, 0, steps.length - 1);

@@ -37,9 +37,9 @@ function allFacts() {
   if (data.started_ms !== null) facts.push({ name: "started", value: `${new Date(data.started_ms).toISOString().slice(0, 19).replace("T", " ")} UTC` });
   if (hasTime && !data.is_simulated) facts.push({ name: "took", value: time(data.length) });
   facts.push(...data.facts);
-  const losses = data.losses.loss;
+  const losses = data.losses.value;
   if (losses.length) facts.push({ name: "last loss", value: losses[losses.length - 1] === null ? "not finite" : losses[losses.length - 1].toPrecision(6) });
-  const { step, accuracy } = data.accuracies;
+  const { step, value: accuracy } = data.accuracies;
   if (step.length) facts.push({ name: "validation accuracy", value: `${percent(accuracy[step.length - 1], 2)} at step ${step[step.length - 1].toLocaleString("en")}` });
   return facts;
 }

@@ -5,7 +5,7 @@ const SPEED_HEIGHT = 136;
 const speedPlot = { step: () => 0 };
 
 function drawSpeed(hover = null) {
-  const { step: steps, rate: rates } = data.rates;
+  const { step: steps, value: rates } = data.rates;
   if (steps.length === 0) return;
   const { context, width, height } = prepare($("speed"), SPEED_HEIGHT);
   const axis = stepAxis(width);
@@ -43,7 +43,7 @@ function drawSpeed(hover = null) {
 const stretchBegin = (at) => at > 0 ? data.rates.step[at - 1] : Math.min(data.losses.step[0] ?? 0, data.rates.step[0]);
 
 $("speed").addEventListener("pointermove", (event) => {
-  const { step: steps, rate: rates } = data.rates;
+  const { step: steps, value: rates } = data.rates;
   if (steps.length === 0) return;
   const at = Math.min(above(steps, speedPlot.step(event.offsetX) - 1e-9), steps.length - 1);
   drawSpeed(at);

@@ -34,18 +34,16 @@ pub(crate) struct Arrivals(Vec<Slot>);
 
 impl Arrivals {
     pub(crate) const fn new() -> Self {
-        Self(
-                        Vec::new(),
-        )
+        Self(Vec::new())
     }
 
     pub(crate) fn note(&mut self, slot: Slot) {
-                self.0.push(slot);
+        self.0.push(slot);
     }
 
     /// How many came before a slot did.
     pub(crate) fn rank(&self, slot: Slot) -> Option<usize> {
-                self.0.iter().position(|came| *came == slot)
+        self.0.iter().position(|came| *came == slot)
     }
 }
 
@@ -56,7 +54,7 @@ pub(crate) struct Issued(BTreeMap<TaskId, Cut>);
 impl Issued {
     /// Whether the worker was given the tokens of this cut before.
     pub(crate) fn note(&mut self, worker: TaskId, cut: Cut) -> bool {
-                self.0.insert(worker, cut) == Some(cut)
+        self.0.insert(worker, cut) == Some(cut)
     }
 }
 
@@ -77,21 +75,21 @@ pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
 /// What a worker has computed in place of what it was to compute.
 pub(crate) fn job_given(job: Job, worker: TaskId) -> Job {
     match job {
-        Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
-            let (step, slot) = batch_taken(worker, step, slot);
-            Job::Gradient { cut: Cut { generation, step }, slot, parameters }
+        Job::Gradient { cut, slot, parameters } => {
+            let (cut, slot) = batch_taken(worker, cut, slot);
+            Job::Gradient { cut, slot, parameters }
         }
         job @ Job::Update { .. } => job,
     }
 }
 
-fn batch_taken(worker: TaskId, step: Step, slot: Slot) -> (Step, Slot) {
+fn batch_taken(worker: TaskId, cut: Cut, slot: Slot) -> (Cut, Slot) {
     if is_planted(Bug::SlotOfAnotherStep) && slot.0 % 2 == 1 {
-        (step.next(), slot)
+        (cut.next(), slot)
     } else if is_planted(Bug::BatchOfWorker) {
-        (step, Slot(worker.index))
+        (cut, Slot(worker.index))
     } else {
-        (step, slot)
+        (cut, slot)
     }
 }
 
@@ -106,12 +104,10 @@ pub(crate) fn result_taken(
         return (cut, slot);
     }
     match meant() {
-        Some(Job::Gradient {
-            cut: Cut { generation, step: meant_step }, slot: meantslot, ..
-        }) if generation == cut.generation
-            && batch_taken(worker, meant_step, meantslot) == (cut.step, slot) =>
+        Some(Job::Gradient { cut: of, slot: in_slot, .. })
+            if batch_taken(worker, of, in_slot) == (cut, slot) =>
         {
-            (Cut { generation, step: meant_step }, meantslot)
+            (of, in_slot)
         }
         _ => (cut, slot),
     }
@@ -120,12 +116,9 @@ pub(crate) fn result_taken(
 /// Says of gradients that were just pushed that they are of where their ps stands.
 pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
     for effect in pushed {
-        if let (
-            Effect::Send { message: Message::Push { cut: Cut { generation, step }, .. }, .. },
-            Some(cut),
-        ) = (effect, stands)
+        if let (Effect::Send { message: Message::Push { cut, .. }, .. }, Some(at)) = (effect, stands)
         {
-            (*generation, *step) = (cut.generation, cut.step);
+            *cut = at;
         }
     }
 }
