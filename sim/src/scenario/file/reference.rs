@@ -34,7 +34,7 @@ pub(super) fn all_tables() -> Vec<&'static Known> {
 #[must_use]
 pub fn reference() -> String {
     let about = "A key with a default is written as `key = default`. In parentheses are the \
-                 values that a key takes.\n";
+                 values that a key takes, unless the default or the text shows them.\n";
     let mut parts = vec![about.to_owned(), train()];
     for known in tables() {
         let heading = match known.form {
@@ -70,11 +70,13 @@ fn keys(heading: &str, about: &str, keys: &[Key]) -> String {
 /// A key as it stands in a file with its default, the values that it takes, and its meaning.
 fn key(Key { name, takes, default, meaning }: &Key) -> String {
     let mut details = Vec::new();
-    // The meaning of a choice explains every value that the key takes.
-    if !takes.split(", ").all(|value| meaning.contains(&format!("{value}: "))) {
-        details.push(takes.clone());
-    }
     let is_value = is_toml(default);
+    // The meaning of a choice explains every value that the key takes.
+    let is_explained = takes.split(", ").all(|value| meaning.contains(&format!("{value}: ")));
+    let is_shown = is_value && ["bool", "duration", "tables"].contains(&takes.as_str());
+    if !is_explained && !is_shown {
+        details.push(takes.replace("number from ", ""));
+    }
     if !is_value {
         let is_required = default.starts_with(REQUIRED);
         details.push(if is_required { default.clone() } else { format!("default: {default}") });
@@ -286,10 +288,10 @@ mod tests {
         any task
         for ever
         none
-        one of these three
         required
         required if `mode` is `"slow"`
         required if `outcome` is `"failed"`
+        required: one of these three
         the network's
         the number of workers
         what `[cluster]` says
