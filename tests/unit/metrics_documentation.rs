@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::Meters;
 
-const BEGIN: &str = "<!-- metrics: a test makes this table -->\n";
+const BEGIN: &str = "<!-- metrics: a test makes this list -->\n";
 const END: &str = "<!-- end of metrics -->\n";
 
 fn path(name: &str) -> String {
@@ -16,32 +16,30 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn table() -> String {
-    let mut table =
-        String::from("| metric | kind | labels | tasks | what it is |\n|---|---|---|---|---|\n");
+fn list() -> String {
+    let mut list = String::from("\n");
     for entry in Meters::catalogue() {
-        let labels: Vec<_> = entry.labels.split(", ").filter(|label| !label.is_empty()).collect();
-        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = match entry.labels {
+            "" => String::new(),
+            labels => format!("{{{labels}}}"),
+        };
         writeln!(
-            table,
-            "| `{}` | {} | {} | {} | {} |",
-            entry.name,
-            entry.kind,
-            labels.join(", "),
-            entry.tasks,
-            entry.help
+            list,
+            "- `{}{labels}` ({}, {}): {}",
+            entry.name, entry.kind, entry.tasks, entry.help
         )
         .unwrap();
     }
-    table
+    list.push('\n');
+    list
 }
 
 #[test]
 fn monitoring_document_lists_every_metric() {
     let document = read("docs/monitoring.md");
-    let (before, rest) = document.split_once(BEGIN).expect("the begin marker of the table");
-    let (_, after) = rest.split_once(END).expect("the end marker of the table");
-    let wanted = format!("{before}{BEGIN}{}{END}{after}", table());
+    let (before, rest) = document.split_once(BEGIN).expect("the begin marker of the list");
+    let (_, after) = rest.split_once(END).expect("the end marker of the list");
+    let wanted = format!("{before}{BEGIN}{}{END}{after}", list());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path("docs/monitoring.md"), &wanted).unwrap();
         return;

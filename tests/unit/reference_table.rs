@@ -8,7 +8,7 @@ use super::file::sections;
 fn document() -> String {
     let mut text = String::from(
         "# Configuration\n\n\
-         Every key of the file that `--config FILE.toml` names is a flag, too: `batch_size` in \
+         Every key of the file that `--config FILE.toml` names is also a flag: `batch_size` in \
          `[train]` is `--batch-size`.\n\
          A flag overrides the file, and the file overrides the default.\n\
          An unknown key is an error.\n\
@@ -17,10 +17,9 @@ fn document() -> String {
          This page is generated from the texts of `--help`; a test keeps it up to date.\n",
     );
     for section in sections() {
-        write!(text, "\n## `[{}]`\n\n| key | meaning | default |\n|---|---|---|\n", section.name)
-            .expect("a String takes all");
+        write!(text, "\n## `[{}]`\n\n", section.name).expect("a String takes all");
         for key in section.texts() {
-            writeln!(text, "| `{}` | {} | {} |", key.name, key.what, key.default)
+            writeln!(text, "- `{}` (default {}): {}", key.name, key.default, key.what)
                 .expect("a String takes all");
         }
     }

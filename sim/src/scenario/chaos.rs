@@ -20,8 +20,8 @@ table! {
     Section "chaos" Check; pub struct Chaos {
         /// The kinds of faults that a seed may draw.
         families: Vec<Family> = all_but_gradient(),
-        /// Each seed uses a random half of the kinds. With fewer kinds at a time, a run reaches
-        /// situations that the other kinds would prevent (Groce et al., Swarm testing, 2012).
+        /// Each seed uses a random half of the kinds. Fewer kinds at a time reach situations that
+        /// the other kinds would prevent (Groce et al., Swarm testing, 2012).
         swarm: bool = true,
         /// The number of faults.
         faults: Range<u32>[FAULTS] = Range { min: 1, max: 6 },

@@ -26,18 +26,21 @@ table! {
         /// A `losses.csv` from elsewhere that the run's file must equal. The path is relative to
         /// the scenario file.
         golden: Option<PathBuf> = None; "none",
-        /// The number of gradients of every update. It must be R, and is given only for the reader.
+        /// The number of gradients of every update, which must be R. The key is for readers of the
+        /// file.
         gradients_per_update: Option<u32> = None; "R",
-        /// Gradients that were answered as duplicates.
+        /// The number of gradients that were answered as duplicates.
         duplicates: Option<Range<u64>> = None; "any",
-        /// Gradients that were answered as stale.
+        /// The number of gradients that were answered as stale, because they were of an older
+        /// version.
         stale: Option<Range<u64>> = None; "any",
-        /// Gradients that were answered as fenced.
+        /// The number of gradients that were answered as fenced, because they were of an older
+        /// generation.
         fenced: Option<Range<u64>> = None; "any",
-        /// Generations after the first.
+        /// The number of generations after the first.
         rollbacks: Option<Range<u64>> = None; "any",
-        /// Tasks that still wait for the others when these have left for good. Only a task that was
-        /// absent at the end may stay behind.
+        /// The number of tasks that still wait when all others have left for good. Only a task that
+        /// was absent at the end may stay behind.
         left_behind: Option<Range<u64>> = None; "any",
         /// The virtual time of the whole run.
         virtual_time: Option<Range<Duration>> = None; "any",

@@ -30,7 +30,7 @@ table! {
 
 one_of! {
     /// The beginning of a fault.
-    pub enum Trigger: "one of these three", "the fault begins by" {
+    pub enum Trigger: "required: one of these three", "the fault begins by" {
         /// The fault begins at this time.
         At(Duration) = "at",
         /// The fault begins when ps 0 first has this version.
@@ -64,7 +64,7 @@ table! {
         step: Option<Step> = None; "any",
         /// The number of the matching event, counted from 1.
         nth: u64[1..=i128::MAX] = 1,
-        /// The side of the event.
+        /// The fault begins before or after the event.
         when: When = When::default(),
     }
 }
@@ -72,8 +72,7 @@ table! {
 choices! {
     /// The side of an event at which a fault begins.
     pub enum When: "side" = After {
-        /// A node does not carry out an effect that a fault precedes: a crash before a push leaves
-        /// the push unsent.
+        /// A crash before a push leaves the push unsent.
         Before = "before",
         /// A reset after a push meets the push on its way.
         After = "after",
@@ -158,7 +157,7 @@ fault_kinds! { |draw|
         /// The delay of each message, in addition to its latency.
         by: Distribution => draw.delay(),
     }
-    /// Holds messages back, delays them or loses them.
+    /// Holds messages back, slows them down or loses them.
     Partition = "partition" (from "The senders.", to "The receivers.") {
         /// The fault also affects the other direction.
         both_ways: bool = true => draw.coin(),
@@ -274,9 +273,9 @@ choices! {
 choices! {
     /// The way in which a call fails.
     pub enum ConnectMode: "way to fail" = Refuse {
-        /// At once.
+        /// Calls fail at once.
         Refuse = "refuse",
-        /// Without an answer, after the network's `connect_timeout`.
+        /// Calls get no answer, and fail after the network's `connect_timeout`.
         Hang = "hang",
     }
 }

@@ -122,13 +122,11 @@ mod tests {
         }
         let wire = std::fs::read_to_string(root.join("src/core/wire.rs")).unwrap();
         expected.extend(constants("wire", &wire));
-        let document = std::fs::read_to_string(root.join("docs/simulation.md")).unwrap();
+        let document = std::fs::read_to_string(root.join("sim/src/world/limits.md")).unwrap();
         let rows: Vec<_> = document.lines().filter(|line| line.contains("::")).collect();
         for row in &expected {
-            assert!(
-                rows.iter().any(|line| line.starts_with(row)),
-                "docs/simulation.md lacks {row}"
-            );
+            let is_listed = rows.iter().any(|line| line.starts_with(row));
+            assert!(is_listed, "sim/src/world/limits.md lacks {row}");
         }
         let listed = rows.iter().filter(|line| line.starts_with("| `")).count();
         assert_eq!(listed, expected.len(), "a listed limit is not in the code: {expected:#?}");

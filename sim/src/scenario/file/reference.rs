@@ -5,7 +5,7 @@ use unisono_config::file::{KeyText, KnownSection};
 use super::distributions::DistributionForm;
 use super::faults;
 use crate::scenario::keys::units::{DURATIONS, RATES};
-use crate::scenario::keys::{Choice, Form, Key, Known, Table, Tagged};
+use crate::scenario::keys::{Choice, Form, Key, Known, REQUIRED, Table, Tagged};
 use crate::scenario::{
     Chaos, Cluster, ComputeModel, EventPattern, Expect, ExpectedEvent, Family, Fault, FaultKind,
     LinkOverride, Liveness, NetworkModel, Scenario, SimLimits, StorageModel, SyncKeys, TaskTime,
@@ -33,7 +33,9 @@ pub(super) fn all_tables() -> Vec<&'static Known> {
 /// Returns the reference of scenario files, as Markdown.
 #[must_use]
 pub fn reference() -> String {
-    let mut parts = vec![train()];
+    let about = "A key with a default is written as `key = default`. In parentheses are the \
+                 values that a key takes, unless the default or the text shows them.\n";
+    let mut parts = vec![about.to_owned(), train()];
     for known in tables() {
         let heading = match known.form {
             Form::Inline => format!("### `{}`, of a `[[fault]]`", known.heading()),
@@ -44,45 +46,72 @@ pub fn reference() -> String {
     let about = "Each kind has these keys and the keys of `[[fault]]`.";
     parts.push(format!("### Kinds of faults\n\n{about}\n"));
     for (family, name) in Family::NAMED {
-        let heading = format!("#### `kind = \"{name}\"`");
+        let heading = format!("#### `{name}`");
         parts.push(keys(&heading, family.meaning(), &FaultKind::own_keys(*family)));
     }
-    let events = EventKind::ALL.iter().map(|kind| (kind.name(), kind.meaning().trim()));
-    parts.push(meanings("### Events", "event", events));
+    parts.push(events());
     let forms = DistributionForm::NAMED.iter().map(|(form, example)| (*example, form.meaning()));
-    parts.push(meanings("### Distributions", "distribution", forms));
+    parts.push(meanings("### Distributions", "", forms));
     parts.push(units());
     parts.join("\n")
 }
 
-/// A heading, a text, and a table with these columns and rows.
-fn part(
-    heading: &str,
-    about: &str,
-    columns: &[&str],
-    rows: impl Iterator<Item = String>,
-) -> String {
+/// A heading, a text, and a list of these items.
+fn part(heading: &str, about: &str, items: impl Iterator<Item = String>) -> String {
     let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
-    let rows: String = rows.map(|row| format!("| {row} |\n")).collect();
-    let line = "---|".repeat(columns.len());
-    format!("{heading}\n\n{about}| {} |\n|{line}\n{rows}", columns.join(" | "))
+    let items: String = items.map(|item| format!("- {item}\n")).collect();
+    format!("{heading}\n\n{about}{items}")
 }
 
 fn keys(heading: &str, about: &str, keys: &[Key]) -> String {
-    let row = |Key { name, takes, default, meaning }: &Key| {
-        let quote = if is_toml(default) { "`" } else { "" };
-        format!("`{name}` | {takes} | {quote}{default}{quote} | {meaning}")
+    part(heading, about, keys.iter().map(key))
+}
+
+/// A key as it stands in a file with its default, the values that it takes, and its meaning.
+fn key(Key { name, takes, default, meaning }: &Key) -> String {
+    let mut details = Vec::new();
+    let is_value = is_toml(default);
+    // The meaning of a choice explains every value that the key takes.
+    let is_explained = takes.split(", ").all(|value| meaning.contains(&format!("{value}: ")));
+    let is_shown = is_value && ["bool", "duration", "tables"].contains(&takes.as_str());
+    if !is_explained && !is_shown {
+        details.push(takes.replace("number from ", ""));
+    }
+    if !is_value {
+        let is_required = default.starts_with(REQUIRED);
+        details.push(if is_required { default.clone() } else { format!("default: {default}") });
+    }
+    let assignment = if is_value { format!(" = {default}") } else { String::new() };
+    let details = match details.join("; ") {
+        empty if empty.is_empty() => empty,
+        details => format!(" ({details})"),
     };
-    part(heading, about, &["key", "takes", "default", "what it is"], keys.iter().map(row))
+    format!("`{name}{assignment}`{details}: {meaning}")
 }
 
 fn meanings<'a>(
     heading: &str,
-    what: &str,
+    about: &str,
     all: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> String {
-    let rows = all.map(|(name, meaning)| format!("`{name}` | {meaning}"));
-    part(heading, "", &[what, "what it means"], rows)
+    part(heading, about, all.map(|(name, meaning)| format!("`{name}`: {meaning}")))
+}
+
+fn events() -> String {
+    let messages: Vec<_> = EventKind::ALL
+        .iter()
+        .filter_map(|kind| kind.name().strip_prefix("sends-"))
+        .map(|kind| format!("`{kind}`"))
+        .collect();
+    let about = format!(
+        "Each kind of [message](protocol.md#messages) has two events: `sends-KIND` at the sender \
+         and `receives-KIND` at the receiver. The kinds are {}.\n\nThe other events are:",
+        messages.join(", ")
+    );
+    let is_message =
+        |kind: &EventKind| ["sends-", "receives-"].iter().any(|at| kind.name().starts_with(at));
+    let others = EventKind::ALL.iter().filter(|kind| !is_message(kind));
+    meanings("### Events", &about, others.map(|kind| (kind.name(), kind.meaning().trim())))
 }
 
 /// Returns whether a default is a value, and not words.
@@ -92,19 +121,14 @@ fn is_toml(default: &str) -> bool {
 
 fn train() -> String {
     let ours = Scenario::default().run.settings();
-    let row = |key: KeyText| {
-        let default = match ours.iter().find(|(name, _)| *name == key.name) {
-            Some(("hidden", sizes)) => format!("[{sizes}]"),
-            Some((_, value)) => value.to_owned(),
-            None => key.default.clone(),
-        };
-        let what = key.what.replace(", comma-separated; \"\" is", "; [] is");
-        format!("`{}` | {what} | {default}", key.name)
+    let changed = |key: KeyText| {
+        let (name, value) = ours.iter().find(|(name, _)| *name == key.name)?;
+        let value = if name == "hidden" { format!("[{value}]") } else { value.to_owned() };
+        (value != key.default).then(|| format!("`{name} = {value}`"))
     };
-    let about = "The keys of the production file, with defaults so small that a seed costs little.";
-    let section = KnownSection::train();
-    let columns = ["key", "what it is", "default"];
-    part("### `[train]`", about, &columns, section.texts().map(row))
+    let about = "The keys of [`[train]` in the production file](configuration.md#train). Some \
+                 defaults are smaller, so that a seed costs little:";
+    part("### `[train]`", about, KnownSection::train().texts().filter_map(changed))
 }
 
 fn units() -> String {
@@ -113,22 +137,21 @@ fn units() -> String {
         names.join(", ")
     };
     let (durations, rates) = (names(&DURATIONS), names(&RATES));
-    let rows = [
+    let items = [
         format!(
-            "duration | a number and one of {durations}: `\"200us\"`, `\"1.5s\"`; a whole number \
+            "duration: a number and one of {durations}: `\"200us\"`, `\"1.5s\"`; a whole number \
              of nanoseconds"
         ),
         format!(
-            "rate | a number and one of {rates}, per second: `\"1Gbit\"`, `\"50MB\"`; a whole \
+            "rate: a number and one of {rates}, per second: `\"1Gbit\"`, `\"50MB\"`; a whole \
              number of bytes"
         ),
-        "range | one value, or `{ min = 1, max = 4 }`, where either may be absent".to_owned(),
-        "task | `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0".to_owned(),
-        "tasks | a task, or `\"workers\"`, `\"ps\"`, `\"all\"`".to_owned(),
-        "step | a version, counted from 0; for an event of an update, that update".to_owned(),
+        "range: one value, or `{ min = 1, max = 4 }`, where either may be absent".to_owned(),
+        "task: `\"worker 1\"`, `\"ps 0\"`, `\"chief\"`, which is worker 0".to_owned(),
+        "tasks: a task, or `\"workers\"`, `\"ps\"`, `\"all\"`".to_owned(),
+        "step: a version, counted from 0; for an event of an update, that update".to_owned(),
     ];
-    let columns = ["value", "how it is written"];
-    part("### Units, ranges, tasks", "", &columns, rows.into_iter())
+    part("### Units, ranges, tasks", "", items.into_iter())
 }
 
 #[cfg(test)]
@@ -136,7 +159,6 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
-    use crate::scenario::keys::REQUIRED;
 
     const BEGIN: &str = "<!-- begin of the generated reference: \
                          UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";
@@ -266,10 +288,10 @@ mod tests {
         any task
         for ever
         none
-        one of these three
         required
         required if `mode` is `"slow"`
         required if `outcome` is `"failed"`
+        required: one of these three
         the network's
         the number of workers
         what `[cluster]` says
