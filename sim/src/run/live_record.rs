@@ -6,13 +6,12 @@ use std::time::Duration;
 use unisono_observe::ledger::Line;
 use unisono_observe::trace::{EventKind, NamedEvent};
 
-use crate::invariants::all::Invariants;
-use crate::invariants::{History, Violation};
 use crate::record::orders::EventOrder;
 use crate::record::trace::Trace;
 use crate::run::audit::Audit;
 use crate::scenario::ExpectedEvent;
-use crate::world::life::LifeId;
+use unisono_rules::LifeId;
+use unisono_rules::{History, Invariants, Violation};
 
 /// The record of a run that is going on, shared by all watchers.
 #[derive(Debug)]

@@ -16,21 +16,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use unisono_core::Moment;
-use unisono_core::protocol::{ClusterConfig, Node};
+use unisono_core::protocol::ClusterConfig;
 use unisono_observe::audit::found::Audit;
+use unisono_rules::{At, End, History, Invariants, LifeId, Stamp, Violation};
 
-use crate::invariants::all::Invariants;
-use crate::invariants::invariant::{At, End};
-use crate::invariants::stamp::Stamp;
-use crate::invariants::{History, Violation};
 use crate::run::compute_cache::ComputeCache;
 use crate::run::failure::Failure;
 use crate::run::live_record::LiveRecord;
 use crate::run::played::Played;
+use crate::run::unmet::Unmet;
 use crate::run::{expectations, oracles};
 use crate::scenario::Scenario;
 use crate::world::active_faults::FaultEffects;
-use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 
 /// A check of a run that has ended.
@@ -40,7 +37,7 @@ enum Check {
     Required(fn(&mut Evidence<'_>) -> Option<Failure>),
     /// Runs in any case, and all unmet expectations are reported: a person wants to correct them
     /// together.
-    Expectations(fn(&Evidence<'_>) -> Vec<Violation>),
+    Expectations(fn(&Evidence<'_>) -> Vec<Unmet>),
     /// Runs only if no earlier check has failed.
     Result(fn(&Evidence<'_>) -> Option<Failure>),
 }
@@ -99,7 +96,7 @@ pub(crate) struct Evidence<'a> {
 pub(crate) struct Verdict {
     pub(crate) failure: Option<Failure>,
     /// The unmet expectations, in the order of the documentation.
-    pub(crate) unmet: Vec<Violation>,
+    pub(crate) unmet: Vec<Unmet>,
 }
 
 /// Judges a run that has ended.
@@ -114,7 +111,7 @@ pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
             }
             Check::Expectations(check) => {
                 let unmet = check(&run);
-                let first = || unmet.first().cloned().map(Failure::Violation);
+                let first = || unmet.first().cloned().map(Failure::Unmet);
                 verdict.failure = verdict.failure.or_else(first);
                 verdict.unmet.extend(unmet);
             }
@@ -198,12 +195,9 @@ pub(crate) fn without_result(why: NoResult) -> Failure {
 
 /// An input that a node is about to take, or has taken.
 pub(crate) struct Checked<'a> {
-    pub(crate) now: Duration,
     /// The time that the node's clock shows.
     pub(crate) moment: Moment,
     pub(crate) life: LifeId,
-    /// `None` before the node takes the input.
-    pub(crate) node: Option<&'a dyn Node>,
     pub(crate) config: &'a ClusterConfig,
     pub(crate) universe: &'a Universe,
 }
@@ -224,9 +218,9 @@ pub(crate) fn check_event(
     if record.violation.is_some() {
         return;
     }
-    let Checked { now, moment, life, node, config, universe } = *event;
+    let Checked { moment, life, config, universe } = *event;
     let noted = note(&mut record.history, Stamp { life, moment, config });
-    let at = At { now, moment, life, node, config, history: &record.history, universe };
+    let at = At { moment, life, config, history: &record.history };
     if let Err(violation) = noted.and_then(|()| ask(&mut record.invariants, &at)) {
         record.violation = Some(violation);
         universe.state().is_stopped = true;

@@ -5,11 +5,10 @@
 //! that sees every input before the node takes it. Which checks exist is decided in `verdict.rs`.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use unisono_core::Incarnation;
 use unisono_core::host::{Observer, Turn};
-use unisono_core::protocol::{ClusterConfig, Input, NetworkEvent, Node};
+use unisono_core::protocol::{ClusterConfig, Input, NetworkEvent};
 use unisono_observe::ledger::Recorder;
 use unisono_observe::trace::{EventKind, NamedEvent};
 
@@ -18,9 +17,9 @@ use crate::record::orders::LifeOrder;
 use crate::run::live_record::LiveRecord;
 use crate::run::verdict::{self, Checked};
 use crate::scenario::nanos;
-use crate::world::life::LifeId;
 use crate::world::network::task_number;
 use crate::world::universe::Universe;
+use unisono_rules::LifeId;
 
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -65,7 +64,7 @@ impl Watcher {
         }
         verdict::check_event(
             record,
-            &self.checked(now, turn, None),
+            &self.checked(turn),
             |history, stamp| history.note_input(stamp, input),
             |invariants, at| invariants.before(at, input),
         );
@@ -73,7 +72,7 @@ impl Watcher {
     }
 
     /// Counts, records and checks the effects that will be carried out.
-    fn note_effects(&mut self, now: Duration, turn: &Turn<'_>) {
+    fn note_effects(&mut self, turn: &Turn<'_>) {
         let Turn { input, effects, .. } = *turn;
         let mut record = lock(&self.record);
         let record = &mut *record;
@@ -88,20 +87,15 @@ impl Watcher {
         }
         verdict::check_event(
             record,
-            &self.checked(now, turn, Some(turn.node)),
+            &self.checked(turn),
             |history, stamp| history.note_effects(stamp, input, effects),
             |invariants, at| invariants.after(at, input, effects),
         );
     }
 
-    fn checked<'a>(
-        &'a self,
-        now: Duration,
-        turn: &Turn<'_>,
-        node: Option<&'a dyn Node>,
-    ) -> Checked<'a> {
+    fn checked(&self, turn: &Turn<'_>) -> Checked<'_> {
         let Self { life, config, universe, .. } = self;
-        Checked { now, moment: turn.now, life: *life, node, config, universe }
+        Checked { moment: turn.now, life: *life, config, universe }
     }
 
     /// Returns the life that an input comes from. A failed call reached no life of its task, so the
@@ -131,8 +125,8 @@ impl Observer for Watcher {
         }
         // Fewer effects than the node's if it dies between two of them: ledger, trace and rules must
         // see only the effects that are carried out.
-        if let Some((now, effects)) = self.universe.take_effects(self.life, what, turn.effects) {
-            self.note_effects(now, &Turn { effects, ..*turn });
+        if let Some(effects) = self.universe.take_effects(self.life, what, turn.effects) {
+            self.note_effects(&Turn { effects, ..*turn });
         }
     }
 }

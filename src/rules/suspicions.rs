@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Violation;
-use crate::world::life::LifeId;
+use crate::life_id::LifeId;
 
 /// Violations that stand once their life takes another input, or the run ends.
 #[derive(Debug, Default)]

@@ -1,10 +1,10 @@
 //! What each life was told and did: its sessions, and what follows for its shard or its work.
 
-use crate::invariants::lives::shard::Pushed;
-use crate::invariants::lives::shard::Shard;
-use crate::invariants::lives::work::Work;
-use crate::invariants::stamp::Stamp;
-use crate::world::life::LifeId;
+use crate::life_id::LifeId;
+use crate::lives::shard::Pushed;
+use crate::lives::shard::Shard;
+use crate::lives::work::Work;
+use crate::stamp::Stamp;
 use std::collections::BTreeMap;
 use unisono_core::protocol::{ClusterConfig, Effect, Input, Message, NetworkEvent, Report};
 use unisono_core::{Cut, Incarnation, Job, LinkId, Moment, TaskId};
@@ -161,7 +161,7 @@ impl Life {
 impl Life {
     /// The gradient that an input brings, on a session that is up.
     #[must_use]
-    pub(in crate::invariants) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
+    pub(crate) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
         let Input::Network(NetworkEvent::Received { link, message }) = input else { return None };
         let Message::Push { cut, slot, loss, gradient, .. } = message else {
             return None;

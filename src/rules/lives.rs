@@ -1,7 +1,7 @@
 //! What every life was seen to be told and to do: its sessions, and where its shard or its work
 //! stands. Follows from inputs and effects alone; no node is asked.
 
-pub(in crate::invariants) mod life;
+pub(crate) mod life;
 mod shard;
 mod work;
 

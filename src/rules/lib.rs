@@ -18,17 +18,17 @@
 //! A rule is about what a node does, not about what it is: all that it knows of one follows from its
 //! inputs and effects (`lives`), all that it compares with from what was made before (`history`).
 
-pub(crate) mod all;
+mod all;
 mod files;
-#[cfg(test)]
-mod fixture;
 mod history;
-pub(crate) mod invariant;
+mod invariant;
 mod kept;
+mod life_id;
 mod lives;
-pub(crate) mod stamp;
+mod stamp;
 mod suspicions;
-pub(crate) mod unmet;
+#[cfg(test)]
+mod tests;
 mod violation;
 
 mod bounded;
@@ -48,6 +48,7 @@ pub use files::Files;
 pub use history::{Gradient, History, Origin, Version};
 pub use invariant::{At, End, Invariant};
 pub use kept::{Kept, KeptState};
+pub use life_id::LifeId;
 pub use lives::{Held, Life, Lives, Session, Shard, Work};
 pub use stamp::Stamp;
 pub use violation::{Difference, Violation};

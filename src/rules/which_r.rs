@@ -5,7 +5,7 @@ use unisono_core::protocol::{Effect, Input, Job, Message};
 use unisono_core::{Cut, Slot, TaskId};
 
 use super::{Life, Violation};
-use crate::invariants::invariant::{At, Invariant};
+use crate::invariant::{At, Invariant};
 
 /// Looks at what a ps says that it holds, at what ps 0 chooses, and at every update.
 #[derive(Debug, Default)]
@@ -95,8 +95,8 @@ fn check_received(at: &At<'_>, cut: Cut, slots: &[Slot]) -> Result<(), Violation
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, cut, gradients, ps, push, received, send, update};
     use super::*;
+    use crate::tests::fixture::{Fixture, cut, gradients, ps, push, received, send, update};
 
     /// R = 2, N = 3: every shard holds slots 2 and 0, then 1, as ps 0 learns it.
     fn decided() -> Fixture {

@@ -13,8 +13,8 @@ use unisono_core::{Cut, LinkId, Slot, Step};
 
 use super::lives::Shard;
 use super::{History, Violation};
-use crate::invariants::invariant::{At, End, Invariant};
-use crate::world::life::LifeId;
+use crate::invariant::{At, End, Invariant};
+use crate::life_id::LifeId;
 
 /// Looks at every state that is captured, written, read or restored.
 #[derive(Debug, Default)]
@@ -253,11 +253,11 @@ fn unlike(history: &History, mut cut: Cut, verified: Option<Cut>) -> Option<(Ste
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{
+    use super::*;
+    use crate::tests::fixture::{
         Fixture, LAST, PS_LINK, WORKER_LINK, cut, later, ps, record, restored_event, send,
         snapshot, state, worker,
     };
-    use super::*;
 
     fn ready() -> Fixture {
         let mut run = Fixture::new(2, 2);
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn update_that_drops_a_part_of_the_state_is_a_violation() {
         let mut run = ready();
-        let mut job = super::super::fixture::update(cut(1), 2.0, vec![]);
+        let mut job = crate::tests::fixture::update(cut(1), 2.0, vec![]);
         if let Effect::Compute(unisono_core::protocol::Job::Update { state, .. }) = &mut job {
             state.auxiliary = vec![vec![0.0].into()];
         }

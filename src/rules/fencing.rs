@@ -12,8 +12,8 @@ use unisono_core::{Cut, Generation, LinkId};
 use super::lives::Fate;
 use super::suspicions::Suspicions;
 use super::{Life, Violation};
-use crate::invariants::invariant::{At, End, Invariant};
-use crate::world::life::LifeId;
+use crate::invariant::{At, End, Invariant};
+use crate::life_id::LifeId;
 
 /// Looks at what becomes of everything that is older than what its node knows.
 #[derive(Debug, Default)]
@@ -227,11 +227,11 @@ mod tests {
     use unisono_core::Incarnation;
     use unisono_core::protocol::{Hello, PROTOCOL_VERSION, Settings};
 
-    use super::super::fixture::{
+    use super::*;
+    use crate::tests::fixture::{
         Fixture, cut, dropped, gradients, job, later, ps, push, reply, send, state, update,
         update_done, updated, version, worker,
     };
-    use super::*;
 
     fn hello(incarnation: u64) -> Message {
         Message::Hello(Hello {

@@ -1,6 +1,6 @@
 //! The life that takes an input, and when.
 
-use crate::world::life::LifeId;
+use crate::life_id::LifeId;
 use unisono_core::Moment;
 use unisono_core::protocol::ClusterConfig;
 

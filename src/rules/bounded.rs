@@ -9,8 +9,8 @@ use unisono_core::host::limits::QueueFull;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
 
 use super::Violation;
-use crate::invariants::invariant::{At, Invariant};
-use crate::world::life::LifeId;
+use crate::invariant::{At, Invariant};
+use crate::life_id::LifeId;
 
 /// Counts the pushes of each link, and what its ps has acknowledged of them.
 #[derive(Debug, Default)]
@@ -68,10 +68,10 @@ impl Invariant for Bounded {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{
+    use super::*;
+    use crate::tests::fixture::{
         Fixture, PS_LINK, WORKER_LINK, cut, ps, push, send, version, worker,
     };
-    use super::*;
 
     /// Worker 0 pushes `n` slots to ps 0 at once.
     fn pushes(fixture: &Fixture, rule: &mut Bounded, n: u32) -> Result<(), Violation> {

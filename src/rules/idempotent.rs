@@ -8,8 +8,8 @@ use unisono_core::{Cut, Floats, LinkId, Slot};
 use super::lives::Fate;
 use super::suspicions::Suspicions;
 use super::{Life, Violation};
-use crate::invariants::invariant::{At, Invariant};
-use crate::world::life::LifeId;
+use crate::invariant::{At, Invariant};
+use crate::life_id::LifeId;
 
 /// Looks at every push that is sent, and at what becomes of it.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl Invariant for Idempotent {
         self.suspicions.acquit(life);
     }
 
-    fn end(&mut self, _end: &crate::invariants::invariant::End<'_>) -> Result<(), Violation> {
+    fn end(&mut self, _end: &crate::invariant::End<'_>) -> Result<(), Violation> {
         self.suspicions.confirm_all()
     }
 }
@@ -161,10 +161,10 @@ fn check_received(at: &At<'_>, cut: Cut, received: &[Slot]) -> Result<(), Violat
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{
+    use super::*;
+    use crate::tests::fixture::{
         Fixture, PS_LINK, WORKER_LINK, cut, dropped, later, ps, push, reply, send, version, worker,
     };
-    use super::*;
 
     fn ready() -> Fixture {
         let mut run = Fixture::new(2, 2);
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(copy(&mut ready(), vec![]).unwrap_err().name, "copy-not-told");
         let told = vec![reply(0, cut(0), 0, Verdict::Duplicate)];
         assert_eq!(copy(&mut ready(), told).unwrap_err().name, "copy-not-told");
-        let job = super::super::fixture::update(cut(0), 1.0, vec![]);
+        let job = crate::tests::fixture::update(cut(0), 1.0, vec![]);
         assert_eq!(copy(&mut ready(), vec![job]).unwrap_err().name, "copy-changes-something");
     }
 

@@ -1,21 +1,21 @@
 //! All rules, asked in one order.
 
-use crate::invariants::At;
-use crate::invariants::Invariant;
-use crate::invariants::bounded::Bounded;
-use crate::invariants::checkpoints_are_cuts::CheckpointsAreCuts;
-use crate::invariants::clean_end::CleanEnd;
-use crate::invariants::exactly_r::ExactlyR;
-use crate::invariants::fencing::Fencing;
-use crate::invariants::fixed_order::FixedOrder;
-use crate::invariants::idempotent::Idempotent;
-use crate::invariants::invariant::End;
-use crate::invariants::nobody_waits_unseen::NobodyWaitsUnseen;
-use crate::invariants::stale_is_told::StaleIsTold;
-use crate::invariants::violation::Violation;
-use crate::invariants::which_r::WhichR;
-use crate::invariants::whole_versions::WholeVersions;
-use crate::world::life::LifeId;
+use crate::At;
+use crate::Invariant;
+use crate::bounded::Bounded;
+use crate::checkpoints_are_cuts::CheckpointsAreCuts;
+use crate::clean_end::CleanEnd;
+use crate::exactly_r::ExactlyR;
+use crate::fencing::Fencing;
+use crate::fixed_order::FixedOrder;
+use crate::idempotent::Idempotent;
+use crate::invariant::End;
+use crate::life_id::LifeId;
+use crate::nobody_waits_unseen::NobodyWaitsUnseen;
+use crate::stale_is_told::StaleIsTold;
+use crate::violation::Violation;
+use crate::which_r::WhichR;
+use crate::whole_versions::WholeVersions;
 use unisono_core::protocol::{Effect, Input};
 
 /// All rules, with what they know of a run.

@@ -16,8 +16,8 @@ use unisono_core::{Cut, Floats, Generation, Slot, Step};
 use super::Violation;
 use super::files::Files;
 use super::kept::{Kept, KeptState};
-use crate::invariants::lives::life::Lives;
-use crate::invariants::stamp::Stamp;
+use crate::lives::life::Lives;
+use crate::stamp::Stamp;
 
 /// Values that are kept whole, of 4 bytes: of what is older only checksums are left. The nodes
 /// themselves, and whoever remembers what was computed, share most of them.
@@ -281,8 +281,8 @@ fn differs(first: Cut, again: Cut) -> Violation {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, LAST, cut, gradient_done, later, ps, worker};
     use super::*;
+    use crate::tests::fixture::{Fixture, LAST, cut, gradient_done, later, ps, worker};
 
     #[test]
     fn recomputing_the_same_gradient_is_no_violation() {

@@ -1,15 +1,13 @@
 //! What a rule is asked, and what it may look at.
 
-use crate::invariants::history::History;
-use crate::invariants::lives::Fate;
-use crate::invariants::lives::life::Life;
-use crate::invariants::violation::Violation;
-use crate::world::life::LifeId;
-use crate::world::universe::Universe;
+use crate::history::History;
+use crate::life_id::LifeId;
+use crate::lives::Fate;
+use crate::lives::life::Life;
+use crate::violation::Violation;
 use std::fmt;
-use std::time::Duration;
-use unisono_core::protocol::{ClusterConfig, Effect, Input, Node, Outcome};
-use unisono_core::{LinkId, Moment, TaskId};
+use unisono_core::protocol::{ClusterConfig, Effect, Input, Outcome};
+use unisono_core::{Moment, TaskId};
 
 /// A rule, watched over a whole run. It sees every life's inputs and effects, in the order of
 /// virtual time, and touches nothing.
@@ -51,20 +49,14 @@ pub trait Invariant: fmt::Debug + Send {
 /// Where and when something happens.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
-    /// The time that has passed in the universe.
-    pub now: Duration,
     /// What the node's clock says.
     pub moment: Moment,
     /// To which life of which task.
     pub life: LifeId,
-    /// The node itself, after the input; `None` before it.
-    pub node: Option<&'a dyn Node>,
     /// The cluster that it is in.
     pub config: &'a ClusterConfig,
     /// All that was made so far.
     pub history: &'a History,
-    /// Where links are known.
-    pub universe: &'a Universe,
 }
 
 impl<'a> At<'a> {
@@ -74,14 +66,8 @@ impl<'a> At<'a> {
         self.history.lives.of(self.life)
     }
 
-    /// The life at the other end of one of this life's links.
-    #[must_use]
-    pub fn peer(&self, link: LinkId) -> Option<LifeId> {
-        self.universe.peer(link, self.life)
-    }
-
     /// What must become of the gradient that the input brings to the life, if it brings one.
-    pub(in crate::invariants) fn fate(&self, input: &Input) -> Option<Fate> {
+    pub(crate) fn fate(&self, input: &Input) -> Option<Fate> {
         let life = self.seen()?;
         life.pushed(input).map(|pushed| life.shard.fate(self.config, &pushed))
     }
@@ -89,7 +75,7 @@ impl<'a> At<'a> {
 
 impl fmt::Debug for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("At").field("now", &self.now).field("life", &self.life).finish()
+        f.debug_struct("At").field("moment", &self.moment).field("life", &self.life).finish()
     }
 }
 

@@ -6,7 +6,7 @@ use unisono_core::protocol::{Effect, Input, Job, Message, Outcome};
 use unisono_core::{Slot, Step, TaskId};
 
 use super::Violation;
-use crate::invariants::invariant::{At, End, Invariant};
+use crate::invariant::{At, End, Invariant};
 
 /// Looks at whatever is past the last step, says that all is done, or leaves.
 #[derive(Debug, Default)]
@@ -161,11 +161,11 @@ impl std::fmt::Display for Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{
+    use super::*;
+    use crate::tests::fixture::{
         Fixture, LAST, cut, finished, gradients, ps, record, restored_event, send, snapshot,
         update, worker,
     };
-    use super::*;
 
     fn name(result: Result<(), Violation>) -> Option<&'static str> {
         result.err().map(|violation| violation.name)

@@ -5,7 +5,7 @@ use unisono_core::protocol::{Effect, Input, Job, ShardState};
 use unisono_core::{Cut, Floats, Slot};
 
 use super::Violation;
-use crate::invariants::invariant::{At, Invariant};
+use crate::invariant::{At, Invariant};
 
 /// Looks at every update that is begun.
 #[derive(Debug, Default)]
@@ -118,8 +118,8 @@ fn check_gradient(at: &At<'_>, cut: Cut, slot: Slot, gradient: &Floats) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, cut, gradients, later, ps, update};
     use super::*;
+    use crate::tests::fixture::{Fixture, cut, gradients, later, ps, update};
 
     fn broken(fixture: &mut Fixture, job: Effect) -> &'static str {
         fixture.does(&mut ExactlyR, ps(0), vec![job]).unwrap_err().name

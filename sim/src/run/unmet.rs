@@ -1,6 +1,7 @@
-//! An expectation that a run did not meet: the line that states it, and the event that broke it.
+//! An expectation that a run did not meet, and the event that broke it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use unisono_core::{Step, TaskId};
@@ -12,10 +13,25 @@ use crate::scenario::Place;
 /// An expectation that a run did not meet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unmet {
+    /// A short name of the expectation, in kebab-case.
+    pub name: &'static str,
+    /// The rule of `docs/protocol.md` that the expectation repeats; 0 if it repeats none.
+    pub rule: u8,
+    /// The step, if the expectation is about one.
+    pub step: Option<Step>,
+    /// What was counted, and what was expected.
+    pub what: String,
     /// The line of the scenario file; `None` for a default.
     pub place: Option<Place>,
     /// The event that broke the expectation; `None` if something that never happened was expected.
     pub broken_by: Option<Breaker>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"))
+    }
 }
 
 /// An event after which an expectation cannot be met any more.

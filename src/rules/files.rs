@@ -6,7 +6,7 @@ use std::sync::Arc;
 use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
 use unisono_core::{Cut, Generation, Step};
 
-use crate::world::life::LifeId;
+use crate::life_id::LifeId;
 
 /// Checkpoints and losses.
 #[derive(Debug, Default)]

@@ -5,7 +5,6 @@ use std::fmt;
 use unisono_core::{Floats, Step};
 
 use super::kept::Kept;
-use crate::invariants::unmet::Unmet;
 
 /// How a rule is broken.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +23,6 @@ pub struct Violation {
     pub what: String,
     /// Where two tensors differ first, if it is about that.
     pub difference: Option<Difference>,
-    /// The expectation of the scenario that is not met, if the violation is no rule's.
-    pub unmet: Option<Box<Unmet>>,
 }
 
 /// The first place at which two tensors differ.
@@ -45,21 +42,7 @@ impl Violation {
     /// A violation with only a text.
     #[must_use]
     pub fn new(rule: u8, name: &'static str, what: impl Into<String>) -> Self {
-        Self {
-            rule,
-            name,
-            step: None,
-            subject: None,
-            what: what.into(),
-            difference: None,
-            unmet: None,
-        }
-    }
-
-    /// An expectation of the scenario that is not met.
-    #[must_use]
-    pub fn of_expectation(name: &'static str, what: impl Into<String>, unmet: Unmet) -> Self {
-        Self { unmet: Some(Box::new(unmet)), ..Self::new(0, name, what) }
+        Self { rule, name, step: None, subject: None, what: what.into(), difference: None }
     }
 
     /// At this step.
@@ -117,11 +100,6 @@ fn ulps(a: f32, b: f32) -> Option<u32> {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Unmet { place, .. }) = self.unmet.as_deref() {
-            // The text says what was counted and what was expected; a name would repeat it.
-            f.write_str(&self.what)?;
-            return place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"));
-        }
         match self.rule {
             0 => write!(f, "{}", self.name)?,
             rule => write!(f, "rule {rule}, {}", self.name)?,

@@ -5,7 +5,7 @@ use unisono_core::protocol::{Effect, Input, Job, Message};
 use unisono_core::{Cut, Floats};
 
 use super::Violation;
-use crate::invariants::invariant::{At, Invariant};
+use crate::invariant::{At, Invariant};
 
 /// Looks at every gradient that is begun, and at every version that is sent.
 #[derive(Debug, Default)]
@@ -79,8 +79,8 @@ fn check_version(at: &At<'_>, cut: Cut, parameters: &Floats) -> Result<(), Viola
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, PS_LINK, cut, job, later, ps, send, version, worker};
     use super::*;
+    use crate::tests::fixture::{Fixture, PS_LINK, cut, job, later, ps, send, version, worker};
 
     fn broken(run: &mut Fixture, effect: Effect) -> Option<&'static str> {
         let life = match effect {

@@ -9,8 +9,8 @@ use unisono_core::protocol::{Effect, Input, Message, Verdict};
 use super::Violation;
 use super::lives::{Fate, Pushed};
 use super::suspicions::Suspicions;
-use crate::invariants::invariant::{At, End, Invariant};
-use crate::world::life::LifeId;
+use crate::invariant::{At, End, Invariant};
+use crate::life_id::LifeId;
 
 /// Looks at what becomes of every gradient that comes.
 #[derive(Debug, Default)]
@@ -110,10 +110,10 @@ fn moves_on(effects: &[Effect], pushed: &Pushed<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{
+    use super::*;
+    use crate::tests::fixture::{
         Fixture, cut, dropped, gradients, ps, push, received, reply, send, update, updated, version,
     };
-    use super::*;
 
     const STALE: Option<Verdict> = Some(Verdict::Stale);
 

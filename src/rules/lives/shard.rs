@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use unisono_core::protocol::{ClusterConfig, Effect, Job, Message, Report, ShardState, Verdict};
 use unisono_core::{Cut, Floats, LinkId, Slot, TaskId};
 
-use crate::invariants::stamp::Stamp;
+use crate::stamp::Stamp;
 
 /// A shard, as its ps's inputs and effects tell.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Held {
 
 /// A gradient that comes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::invariants) struct Pushed<'a> {
+pub(crate) struct Pushed<'a> {
     /// The link that it comes on.
     pub link: LinkId,
     /// Who pushes.
@@ -57,7 +57,7 @@ pub(in crate::invariants) struct Pushed<'a> {
 
 /// What must become of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::invariants) enum Fate {
+pub(crate) enum Fate {
     /// It is new, and to be held.
     Accepted,
     /// Its identity is held already, with the same bits.
@@ -76,7 +76,7 @@ pub(in crate::invariants) enum Fate {
 
 impl Pushed<'_> {
     /// Whether its worker is told this verdict.
-    pub(in crate::invariants) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
+    pub(crate) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
         effects.iter().any(|effect| match effect {
             Effect::Send { link, message: Message::PushReply { cut, slot, verdict } } => {
                 let cut = *cut;
@@ -87,11 +87,7 @@ impl Pushed<'_> {
     }
 
     /// Whether it is counted as dropped, for this reason.
-    pub(in crate::invariants) fn is_counted(
-        &self,
-        effects: &[Effect],
-        wanted: Option<Verdict>,
-    ) -> bool {
+    pub(crate) fn is_counted(&self, effects: &[Effect], wanted: Option<Verdict>) -> bool {
         effects.iter().any(|effect| match effect {
             Effect::Report(Report::Dropped { step, slot, worker, verdict }) => {
                 (*step, *slot, *worker) == (self.cut.step, self.slot, self.worker)
@@ -105,7 +101,7 @@ impl Pushed<'_> {
 impl Shard {
     /// What must become of a gradient (rules 4, 5 and 8).
     #[must_use]
-    pub(in crate::invariants) fn fate(&self, config: &ClusterConfig, pushed: &Pushed<'_>) -> Fate {
+    pub(crate) fn fate(&self, config: &ClusterConfig, pushed: &Pushed<'_>) -> Fate {
         let Some(cut) = self.cut else { return Fate::Fenced };
         if pushed.slot.0 >= config.sync.slots_per_step() {
             return Fate::Wrong;
@@ -134,7 +130,7 @@ impl Shard {
         }
     }
 
-    pub(in crate::invariants) fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
+    pub(crate) fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
         let held = || Held { loss: pushed.loss, gradient: pushed.gradient.clone() };
         self.held.entry(pushed.slot).or_insert_with(held);
         if stamp.life.task == TaskId::PS_ZERO {
@@ -221,7 +217,7 @@ impl Shard {
     }
 
     /// The state of a message that carries one.
-    pub(in crate::invariants) const fn carried(message: &Message) -> Option<(Cut, &ShardState)> {
+    pub(crate) const fn carried(message: &Message) -> Option<(Cut, &ShardState)> {
         match message {
             Message::Restore { cut, state } | Message::Captured { cut, state } => {
                 Some((*cut, state))

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Hello, Input, Job, Limits, Message, NetworkEvent, Outcome,
@@ -13,29 +12,26 @@ use unisono_core::protocol::{
 use unisono_core::train_config::Sync;
 use unisono_core::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
-use super::{History, Violation};
-use crate::invariants::invariant::{At, End, Invariant};
-use crate::invariants::stamp::Stamp;
-use crate::scenario::Scenario;
-use crate::world::life::LifeId;
-use crate::world::universe::Universe;
+use crate::invariant::{At, End, Invariant};
+use crate::life_id::LifeId;
+use crate::stamp::Stamp;
+use crate::{History, Violation};
 
 /// Updates to make.
-pub(super) const LAST: Step = Step(5);
+pub(crate) const LAST: Step = Step(5);
 /// Worker 0's link to ps 0.
-pub(super) const WORKER_LINK: u64 = 0;
+pub(crate) const WORKER_LINK: u64 = 0;
 /// A ps's link to worker 0.
-pub(super) const PS_LINK: u64 = 0;
+pub(crate) const PS_LINK: u64 = 0;
 /// Ps 0's link to ps 1.
 const OTHER_PS_LINK: u64 = 100;
 const N_PS: u32 = 2;
 
 /// A run so far.
-pub(super) struct Fixture {
-    pub(super) history: History,
-    pub(super) moment: Moment,
+pub(crate) struct Fixture {
+    pub(crate) history: History,
+    pub(crate) moment: Moment,
     config: ClusterConfig,
-    universe: Universe,
 }
 
 type Answer = Result<(), Violation>;
@@ -47,7 +43,7 @@ struct Nothing;
 impl Invariant for Nothing {}
 
 impl Fixture {
-    pub(super) fn new(replicas_to_aggregate: u32, total_num_replicas: u32) -> Self {
+    pub(crate) fn new(replicas_to_aggregate: u32, total_num_replicas: u32) -> Self {
         Self {
             history: History::default(),
             moment: Moment::default(),
@@ -59,12 +55,11 @@ impl Fixture {
                 data: None,
                 limits: Limits::default(),
             },
-            universe: Universe::new(&Scenario::default(), 0),
         }
     }
 
     /// A life takes an input and answers with effects, under the eyes of one rule.
-    pub(super) fn plays(
+    pub(crate) fn plays(
         &mut self,
         rule: &mut dyn Invariant,
         life: LifeId,
@@ -83,20 +78,12 @@ impl Fixture {
         rule.after(&self.at(life), &input, &effects)
     }
 
-    pub(super) fn at(&self, life: LifeId) -> At<'_> {
-        At {
-            now: Duration::ZERO,
-            moment: self.moment,
-            life,
-            node: None,
-            config: &self.config,
-            history: &self.history,
-            universe: &self.universe,
-        }
+    pub(crate) fn at(&self, life: LifeId) -> At<'_> {
+        At { moment: self.moment, life, config: &self.config, history: &self.history }
     }
 
     /// It does something about nothing in particular.
-    pub(super) fn does(
+    pub(crate) fn does(
         &mut self,
         rule: &mut dyn Invariant,
         life: LifeId,
@@ -105,11 +92,11 @@ impl Fixture {
         self.plays(rule, life, Input::Wake, effects)
     }
 
-    pub(super) fn takes(&mut self, rule: &mut dyn Invariant, life: LifeId, input: Input) -> Answer {
+    pub(crate) fn takes(&mut self, rule: &mut dyn Invariant, life: LifeId, input: Input) -> Answer {
         self.plays(rule, life, input, vec![])
     }
 
-    pub(super) fn is_told(
+    pub(crate) fn is_told(
         &mut self,
         rule: &mut dyn Invariant,
         life: LifeId,
@@ -122,7 +109,7 @@ impl Fixture {
     }
 
     /// As [`Self::is_told`], and no rule looks. A ps's link to a worker has the worker's number.
-    pub(super) fn told(
+    pub(crate) fn told(
         &mut self,
         life: LifeId,
         link: u32,
@@ -133,16 +120,16 @@ impl Fixture {
     }
 
     /// Ps 1 says something to ps 0.
-    pub(super) fn told_by_ps(&mut self, message: Message, effects: Vec<Effect>) -> Answer {
+    pub(crate) fn told_by_ps(&mut self, message: Message, effects: Vec<Effect>) -> Answer {
         self.is_told(&mut Nothing, ps(0), OTHER_PS_LINK, message, effects)
     }
 
-    pub(super) fn computed(&mut self, life: LifeId, done: Done) -> Answer {
+    pub(crate) fn computed(&mut self, life: LifeId, done: Done) -> Answer {
         self.takes(&mut Nothing, life, Input::Computed(done))
     }
 
     /// A ps is restored.
-    pub(super) fn restored(&mut self, ps: LifeId, at: Cut, value: f32) -> Answer {
+    pub(crate) fn restored(&mut self, ps: LifeId, at: Cut, value: f32) -> Answer {
         let Cut { generation, step } = at;
         let restore = Message::Restore { cut: Cut { generation, step }, state: state(value) };
         let sent = vec![send(WORKER_LINK, restore.clone())];
@@ -152,13 +139,13 @@ impl Fixture {
     }
 
     /// A ps makes a version out of slots 0 and 1.
-    pub(super) fn updated(&mut self, ps: LifeId, from: Cut, value: f32) -> Answer {
+    pub(crate) fn updated(&mut self, ps: LifeId, from: Cut, value: f32) -> Answer {
         let made = Input::Computed(update_done(from, value));
         self.plays(&mut Nothing, ps, made, vec![updated(from, &[0, 1])])
     }
 
     /// Both ps are at version 0, and so many slots were pushed to them.
-    pub(super) fn ready(&mut self, n_pushed: u32) -> Answer {
+    pub(crate) fn ready(&mut self, n_pushed: u32) -> Answer {
         for of in 0..N_PS {
             self.restored(ps(of), cut(0), 1.0)?;
         }
@@ -172,7 +159,7 @@ impl Fixture {
     }
 
     /// The first slots of version 0 are computed.
-    pub(super) fn all_computed(&mut self, n_slots: u32) -> Answer {
+    pub(crate) fn all_computed(&mut self, n_slots: u32) -> Answer {
         for slot in 0..n_slots {
             self.computed(worker(slot), gradient_done(cut(0), slot, value(slot)))?;
         }
@@ -180,7 +167,7 @@ impl Fixture {
     }
 
     /// Both ps make version 1, of value 2, out of slots 0 and 1.
-    pub(super) fn step(&mut self, _to: u64) -> Answer {
+    pub(crate) fn step(&mut self, _to: u64) -> Answer {
         for of in 0..N_PS {
             let job = update(cut(0), 1.0, gradients(of, &[0, 1]));
             self.plays(&mut Nothing, ps(of), Input::Wake, vec![job])?;
@@ -190,14 +177,14 @@ impl Fixture {
     }
 
     /// A worker gets a version of each ps.
-    pub(super) fn versions_came(&mut self, worker: LifeId, of: [Cut; 2]) -> Answer {
+    pub(crate) fn versions_came(&mut self, worker: LifeId, of: [Cut; 2]) -> Answer {
         for (link, at) in (0..).zip(of) {
             self.told(worker, link, version(at, 1.0, &[]), vec![])?;
         }
         Ok(())
     }
 
-    pub(super) fn persisted(
+    pub(crate) fn persisted(
         &mut self,
         rule: &mut dyn Invariant,
         life: LifeId,
@@ -208,7 +195,7 @@ impl Fixture {
         self.takes(rule, life, Input::Stored(StorageEvent::Persisted { step, result }))
     }
 
-    pub(super) fn ends(
+    pub(crate) fn ends(
         &self,
         rule: &mut dyn Invariant,
         losses: &[(Step, Slot, f32)],
@@ -217,7 +204,7 @@ impl Fixture {
         self.ends_with(rule, &BTreeMap::new(), losses, checkpoint)
     }
 
-    pub(super) fn ends_with(
+    pub(crate) fn ends_with(
         &self,
         rule: &mut dyn Invariant,
         outcomes: &BTreeMap<TaskId, Outcome>,
@@ -229,7 +216,7 @@ impl Fixture {
     }
 
     /// A life's sessions with all that it talks to are up.
-    pub(super) fn connect(&mut self, life: LifeId) {
+    pub(crate) fn connect(&mut self, life: LifeId) {
         match life.task.job {
             unisono_core::Job::Ps => {
                 for worker in 0..self.config.sync.total_num_replicas {
@@ -253,17 +240,17 @@ impl Fixture {
     }
 
     /// A worker is let in by a ps, on the link of its number.
-    pub(super) fn connect_only(&mut self, ps: LifeId, index: u32) {
+    pub(crate) fn connect_only(&mut self, ps: LifeId, index: u32) {
         let from = worker(index).task;
         self.accept(ps, u64::from(index), hello(from, ps.task), from);
     }
 
-    pub(super) fn is_accepted(&mut self, life: LifeId, link: u64) {
+    pub(crate) fn is_accepted(&mut self, life: LifeId, link: u64) {
         let accepted = NetworkEvent::Accepted { link: LinkId(link) };
         self.quietly(life, Input::Network(accepted), vec![]);
     }
 
-    pub(super) fn is_connected(&mut self, life: LifeId, link: u64, to: TaskId) {
+    pub(crate) fn is_connected(&mut self, life: LifeId, link: u64, to: TaskId) {
         let connected = NetworkEvent::Connected { link: LinkId(link), to };
         self.quietly(life, Input::Network(connected), vec![]);
     }
@@ -275,7 +262,7 @@ impl Fixture {
         self.quietly(life, Input::Network(greeted), vec![up]);
     }
 
-    pub(super) fn hears(&mut self, life: LifeId, link: u64) {
+    pub(crate) fn hears(&mut self, life: LifeId, link: u64) {
         let message = Message::Heartbeat;
         let heard = NetworkEvent::Received { link: LinkId(link), message };
         self.quietly(life, Input::Network(heard), vec![]);
@@ -286,21 +273,21 @@ impl Fixture {
     }
 }
 
-pub(super) fn ps(index: u32) -> LifeId {
+pub(crate) fn ps(index: u32) -> LifeId {
     LifeId { task: TaskId::ps(index), number: 1, incarnation: Incarnation(1) }
 }
 
-pub(super) fn worker(index: u32) -> LifeId {
+pub(crate) fn worker(index: u32) -> LifeId {
     LifeId { task: TaskId::worker(index), number: 1, incarnation: Incarnation(1) }
 }
 
 /// A version of the first generation.
-pub(super) fn cut(step: u64) -> Cut {
+pub(crate) fn cut(step: u64) -> Cut {
     Cut { generation: Generation { opener: Incarnation(1), number: 1 }, step: Step(step) }
 }
 
 /// A version of the second generation.
-pub(super) fn later(step: u64) -> Cut {
+pub(crate) fn later(step: u64) -> Cut {
     Cut { generation: Generation { opener: Incarnation(1), number: 2 }, step: Step(step) }
 }
 
@@ -312,16 +299,16 @@ fn part(slot: u32, ps: u32) -> Floats {
     vec![value(slot) + 0.5 * ps as f32].into()
 }
 
-pub(super) fn state(value: f32) -> ShardState {
+pub(crate) fn state(value: f32) -> ShardState {
     ShardState { parameters: vec![value].into(), ..ShardState::default() }
 }
 
-pub(super) fn snapshot(at: Cut, values: [f32; 2]) -> Snapshot {
+pub(crate) fn snapshot(at: Cut, values: [f32; 2]) -> Snapshot {
     Snapshot { cut: at, shards: values.map(state).to_vec() }
 }
 
 /// As a file has it, which says nothing of generations.
-pub(super) fn restored_event(snapshot: Snapshot, is_checkpoint: bool) -> StorageEvent {
+pub(crate) fn restored_event(snapshot: Snapshot, is_checkpoint: bool) -> StorageEvent {
     let from = is_checkpoint.then(String::new);
     let snapshot = Arc::new(Snapshot {
         cut: Cut { generation: Generation::default(), ..snapshot.cut },
@@ -330,45 +317,45 @@ pub(super) fn restored_event(snapshot: Snapshot, is_checkpoint: bool) -> Storage
     StorageEvent::Restored(Ok(Restored { snapshot, from }))
 }
 
-pub(super) fn gradient_done(at: Cut, slot: u32, value: f32) -> Done {
+pub(crate) fn gradient_done(at: Cut, slot: u32, value: f32) -> Done {
     let gradient = vec![vec![value].into(), vec![value + 0.5].into()];
     Done::Gradient { cut: at, slot: Slot(slot), loss: value, gradient }
 }
 
-pub(super) fn update_done(at: Cut, value: f32) -> Done {
+pub(crate) fn update_done(at: Cut, value: f32) -> Done {
     Done::Update { cut: at, state: state(value) }
 }
 
 /// A shard's parts of the gradients of these slots.
-pub(super) fn gradients(ps: u32, slots: &[u32]) -> Vec<(Slot, Floats)> {
+pub(crate) fn gradients(ps: u32, slots: &[u32]) -> Vec<(Slot, Floats)> {
     slots.iter().map(|slot| (Slot(*slot), part(*slot, ps))).collect()
 }
 
-pub(super) fn update(at: Cut, value: f32, gradients: Vec<(Slot, Floats)>) -> Effect {
+pub(crate) fn update(at: Cut, value: f32, gradients: Vec<(Slot, Floats)>) -> Effect {
     Effect::Compute(Job::Update { cut: at, state: state(value), gradients })
 }
 
-pub(super) fn job(at: Cut, values: &[f32]) -> Effect {
+pub(crate) fn job(at: Cut, values: &[f32]) -> Effect {
     let parameters = values.iter().map(|value| vec![*value].into()).collect();
     Effect::Compute(Job::Gradient { cut: at, slot: Slot(0), parameters })
 }
 
-pub(super) fn updated(at: Cut, slots: &[u32]) -> Effect {
+pub(crate) fn updated(at: Cut, slots: &[u32]) -> Effect {
     let slots = slots.iter().copied().map(Slot).collect();
     Effect::Report(Report::Updated { cut: at, slots })
 }
 
-pub(super) fn record(at: Cut, slots: &[u32]) -> Effect {
+pub(crate) fn record(at: Cut, slots: &[u32]) -> Effect {
     let losses = slots.iter().map(|slot| (Slot(*slot), value(*slot))).collect();
     Effect::Record(UpdateRecord { cut: at, losses })
 }
 
-pub(super) fn send(link: u64, message: Message) -> Effect {
+pub(crate) fn send(link: u64, message: Message) -> Effect {
     Effect::Send { link: LinkId(link), message }
 }
 
 /// The worker of a slot pushes it.
-pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
+pub(crate) fn push(at: Cut, slot: u32, ps: u32) -> Message {
     let (gradient, loss, slot) = (part(slot, ps), value(slot), Slot(slot));
     Message::Push {
         cut: at,
@@ -379,16 +366,16 @@ pub(super) fn push(at: Cut, slot: u32, ps: u32) -> Message {
     }
 }
 
-pub(super) fn reply(link: u64, at: Cut, slot: u32, verdict: Verdict) -> Effect {
+pub(crate) fn reply(link: u64, at: Cut, slot: u32, verdict: Verdict) -> Effect {
     send(link, Message::PushReply { cut: at, slot: Slot(slot), verdict })
 }
 
-pub(super) fn dropped(at: Cut, slot: u32, verdict: Option<Verdict>) -> Effect {
+pub(crate) fn dropped(at: Cut, slot: u32, verdict: Option<Verdict>) -> Effect {
     let worker = worker(slot).task;
     Effect::Report(Report::Dropped { step: at.step, slot: Slot(slot), worker, verdict })
 }
 
-pub(super) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
+pub(crate) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
     let received = received.iter().copied().map(Slot).collect();
     let (tokens, updates) = (Vec::new(), Vec::new());
     Message::Version {
@@ -401,12 +388,12 @@ pub(super) fn version(at: Cut, value: f32, received: &[u32]) -> Message {
     }
 }
 
-pub(super) fn received(at: Cut, slots: Vec<Slot>) -> Message {
+pub(crate) fn received(at: Cut, slots: Vec<Slot>) -> Message {
     Message::Received { cut: at, slots }
 }
 
 /// All tasks have ended well.
-pub(super) fn finished() -> BTreeMap<TaskId, Outcome> {
+pub(crate) fn finished() -> BTreeMap<TaskId, Outcome> {
     [ps(0), ps(1), worker(0), worker(1)].map(|life| (life.task, Outcome::Finished)).into()
 }
 

@@ -11,8 +11,8 @@ use unisono_core::{LinkId, Moment};
 
 use super::suspicions::Suspicions;
 use super::{Session, Violation};
-use crate::invariants::invariant::{At, End, Invariant};
-use crate::world::life::LifeId;
+use crate::invariant::{At, End, Invariant};
+use crate::life_id::LifeId;
 
 /// Looks at every node when it is woken.
 #[derive(Debug, Default)]
@@ -114,8 +114,8 @@ impl NobodyWaitsUnseen {
 mod tests {
     use std::time::Duration;
 
-    use super::super::fixture::{Fixture, cut, job, ps, worker};
     use super::*;
+    use crate::tests::fixture::{Fixture, cut, job, ps, worker};
 
     fn says(waited_secs: u64) -> Vec<Effect> {
         let waited = Duration::from_secs(waited_secs);

@@ -5,7 +5,7 @@ use unisono_core::ids::Cut;
 use unisono_core::protocol::{Effect, Input, Job};
 
 use super::Violation;
-use crate::invariants::invariant::{At, Invariant};
+use crate::invariant::{At, Invariant};
 
 /// Looks at every update that is begun.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ impl Invariant for FixedOrder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Fixture, cut, gradients, ps, update};
     use super::*;
+    use crate::tests::fixture::{Fixture, cut, gradients, ps, update};
 
     #[test]
     fn update_whose_slots_do_not_ascend_is_a_violation() {
